@@ -1,0 +1,379 @@
+//! What lies where in the three kinds of regions, and the arithmetic of positions and records.
+//!
+//! Layouts only: no memory is touched here. The invariant: a [`Geometry`] exists only for values within the limits
+//! below, so that no sum in this file overflows and every offset it gives lies inside the data region.
+//!
+//! # Control region, one page, written by the producer
+//!
+//! ```text
+//! offset    0        8          12      16         24             28              32
+//!           ┌────────┬──────────┬───────┬──────────┬──────────────┬───────────────┬─────────┐
+//!           │ magic  │ version  │ flags │ capacity │ record_align │ payload_align │ lane id │
+//!           │ u64    │ u32      │ u32   │ u64      │ u32          │ u32           │ [u8;16] │
+//!           ├────────┴──┬───────┴───────┼──────────┴──────────────┴───────────────┴─────────┘
+//! offset   48          56              64             128
+//!           │ generation│ schema        │ name [u8;64] │
+//!           │ u64       │ u64           │ zero-padded  │
+//!           └───────────┴───────────────┴──────────────┘
+//! offset  512  published  u64     all below it is complete; polled by consumers, alone on its line
+//! offset  640  intent     u64     how far bytes may be overwritten
+//! offset  768  space_wait u32     1 while the producer sleeps for space
+//! offset  896  state      u32     1 open, 2 finished, 3 abandoned
+//! offset 1024  evictions  u32     how often a consumer was evicted
+//! offset 1152  counters   u64 × 4 records, payload bytes, bells rung, times blocked
+//! ```
+//!
+//! # Seat region, a stripe of 512 bytes for each lane, written by the consumer
+//!
+//! ```text
+//! offset    0  consumed   u64     0 its start, u64::MAX it has left
+//! offset    8  space_seq  u32     a futex word, bumped after each store of `consumed`
+//! offset  128  wait_epoch u32     odd while the consumer sleeps
+//! offset  256  counters   u64 × 3 records, payload bytes, missed bytes
+//! ```
+//!
+//! # Record, in the data region
+//!
+//! ```text
+//!  63            48 47        40 39        32 31                             0
+//! ┌────────────────┬────────────┬────────────┬────────────────────────────────┐
+//! │ tag            │ fds 0..253 │ kind       │ payload length in bytes        │
+//! └────────────────┴────────────┴────────────┴────────────────────────────────┘
+//! ```
+
+use bytemuck::{AnyBitPattern, NoUninit};
+
+#[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
+compile_error!("fdring's layouts are those of little-endian 64-bit Linux");
+
+/// The smallest ring, in bytes.
+pub const CAPACITY_MIN_BYTES: u64 = 4 << 10;
+/// The largest ring, in bytes: 1 TiB.
+pub const CAPACITY_MAX_BYTES: u64 = 1 << 40;
+/// The ring a lane gets unless it asks for another, in bytes: 4 MiB, measured best for large payloads.
+pub const CAPACITY_DEFAULT_BYTES: u64 = 4 << 20;
+/// The smallest alignment of records and of payloads, in bytes.
+pub const ALIGN_MIN_BYTES: u32 = 8;
+/// The largest alignment of records and of payloads, in bytes.
+pub const ALIGN_MAX_BYTES: u32 = 4096;
+/// The longest name of a lane, in bytes of UTF-8.
+pub const LANE_NAME_MAX_BYTES: usize = 64;
+/// The longest payload that a record header can count, in bytes; a ring holds at most half its capacity in one record.
+pub const PAYLOAD_MAX_BYTES: u64 = u32::MAX as u64;
+
+/// `fdring\0\1`, read as a little-endian word.
+pub(crate) const CONTROL_MAGIC: u64 = u64::from_le_bytes(*b"fdring\0\x01");
+/// The version of the layouts on this page.
+pub(crate) const LAYOUT_VERSION: u32 = 1;
+/// The length of a control region, in bytes.
+pub(crate) const CONTROL_LEN_BYTES: u64 = 4096;
+
+pub(crate) const PUBLISHED_OFFSET: usize = 512;
+pub(crate) const INTENT_OFFSET: usize = 640;
+pub(crate) const SPACE_WAIT_OFFSET: usize = 768;
+pub(crate) const STATE_OFFSET: usize = 896;
+pub(crate) const EVICTIONS_OFFSET: usize = 1024;
+/// records, payload bytes, bells rung, times blocked: four `u64`.
+pub(crate) const LANE_COUNTERS_OFFSET: usize = 1152;
+
+/// The distance between the stripes of two lanes in a seat region, in bytes.
+pub(crate) const SEAT_STRIPE_BYTES: usize = 512;
+pub(crate) const CONSUMED_OFFSET: usize = 0;
+pub(crate) const SPACE_SEQ_OFFSET: usize = 8;
+pub(crate) const WAIT_EPOCH_OFFSET: usize = 128;
+/// records, payload bytes, missed bytes: three `u64`.
+pub(crate) const SEAT_COUNTERS_OFFSET: usize = 256;
+
+/// The length of a record's header, in bytes.
+pub(crate) const HEADER_LEN_BYTES: u64 = 8;
+
+/// `consumed` of a consumer that has left its lane.
+pub(crate) const CONSUMED_LEFT: u64 = u64::MAX;
+
+/// The value of `space_wait` while the producer sleeps for space on `space_seq`.
+pub(crate) const SPACE_WAIT_FUTEX: u32 = 1;
+
+/// The length of the seat region of a session of `lanes` lanes, in bytes: whole pages.
+pub(crate) const fn seat_len_bytes(lanes: usize) -> u64 {
+    (lanes as u64 * SEAT_STRIPE_BYTES as u64).next_multiple_of(4096)
+}
+
+/// The static part of a control region: written once, before anyone else sees it; read once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, AnyBitPattern)]
+#[repr(C)]
+pub(crate) struct ControlHeader {
+    pub(crate) magic: u64,
+    pub(crate) layout_version: u32,
+    pub(crate) flags: u32,
+    pub(crate) capacity: u64,
+    pub(crate) record_align: u32,
+    pub(crate) payload_align: u32,
+    pub(crate) lane_id: [u8; 16],
+    pub(crate) generation: u64,
+    pub(crate) schema: u64,
+    pub(crate) name: [u8; LANE_NAME_MAX_BYTES],
+}
+
+const _: () = {
+    use core::mem::{align_of, offset_of, size_of};
+    assert!(size_of::<ControlHeader>() == 128 && align_of::<ControlHeader>() == 8);
+    assert!(offset_of!(ControlHeader, layout_version) == 8 && offset_of!(ControlHeader, flags) == 12);
+    assert!(offset_of!(ControlHeader, capacity) == 16 && offset_of!(ControlHeader, record_align) == 24);
+    assert!(offset_of!(ControlHeader, payload_align) == 28 && offset_of!(ControlHeader, lane_id) == 32);
+    assert!(offset_of!(ControlHeader, generation) == 48 && offset_of!(ControlHeader, schema) == 56);
+    assert!(offset_of!(ControlHeader, name) == 64);
+    // Words written by different sides, or at different rates, lie at least 128 bytes apart.
+    assert!(INTENT_OFFSET - PUBLISHED_OFFSET >= 128 && SPACE_WAIT_OFFSET - INTENT_OFFSET >= 128);
+    assert!(STATE_OFFSET - SPACE_WAIT_OFFSET >= 128 && EVICTIONS_OFFSET - STATE_OFFSET >= 128);
+    assert!(LANE_COUNTERS_OFFSET - EVICTIONS_OFFSET >= 128);
+    assert!(LANE_COUNTERS_OFFSET + 4 * 8 <= CONTROL_LEN_BYTES as usize);
+    assert!(WAIT_EPOCH_OFFSET - SPACE_SEQ_OFFSET >= 120 && SEAT_COUNTERS_OFFSET - WAIT_EPOCH_OFFSET >= 128);
+    assert!(SEAT_COUNTERS_OFFSET + 3 * 8 <= SEAT_STRIPE_BYTES);
+};
+
+/// Whether a lane still takes records; the word `state` of the control region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum LaneState {
+    Open = 1,
+    /// Closed in order: every record was published.
+    Finished = 2,
+    /// Dropped while its thread panicked: what was published is whole, but more was meant to come.
+    Abandoned = 3,
+}
+
+impl LaneState {
+    pub(crate) fn from_word(word: u32) -> Option<Self> {
+        match word {
+            1 => Some(Self::Open),
+            2 => Some(Self::Finished),
+            3 => Some(Self::Abandoned),
+            _ => None,
+        }
+    }
+}
+
+/// What a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum RecordKind {
+    Data = 1,
+    /// Fills the ring to its end, because the record after it would have crossed it.
+    Padding = 2,
+}
+
+/// A record's header word, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordHeader {
+    pub(crate) kind: RecordKind,
+    pub(crate) fds: u8,
+    pub(crate) tag: u16,
+    pub(crate) len: u32,
+}
+
+impl RecordHeader {
+    pub(crate) const fn data(len: u32, tag: u16) -> Self {
+        Self { kind: RecordKind::Data, fds: 0, tag, len }
+    }
+
+    /// Padding of `room_bytes`, header included: its length counts the bytes after its word.
+    pub(crate) const fn padding(room_bytes: u64) -> Self {
+        Self { kind: RecordKind::Padding, fds: 0, tag: 0, len: (room_bytes - HEADER_LEN_BYTES) as u32 }
+    }
+
+    pub(crate) const fn to_word(self) -> u64 {
+        (self.tag as u64) << 48 | (self.fds as u64) << 40 | (self.kind as u64) << 32 | self.len as u64
+    }
+
+    /// The header that `word` stands for; `None` where its kind is none that this version knows.
+    pub(crate) const fn from_word(word: u64) -> Option<Self> {
+        let kind = match (word >> 32) as u8 {
+            1 => RecordKind::Data,
+            2 => RecordKind::Padding,
+            _ => return None,
+        };
+        Some(Self { kind, fds: (word >> 40) as u8, tag: (word >> 48) as u16, len: word as u32 })
+    }
+}
+
+/// Why a capacity or an alignment cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GeometryError {
+    /// The capacity is not a power of two, or out of range.
+    #[error(
+        "a capacity of {0} bytes is not a power of two from {CAPACITY_MIN_BYTES} to {CAPACITY_MAX_BYTES}; \
+         choose one that is"
+    )]
+    Capacity(u64),
+    /// The alignment of records is not a power of two, or out of range.
+    #[error(
+        "a record alignment of {0} bytes is not a power of two from {ALIGN_MIN_BYTES} to {ALIGN_MAX_BYTES}; \
+         choose one that is"
+    )]
+    RecordAlign(u32),
+    /// The alignment of payloads is not a power of two, or out of range.
+    #[error(
+        "a payload alignment of {0} bytes is not a power of two from {ALIGN_MIN_BYTES} to {ALIGN_MAX_BYTES}; \
+         choose one that is"
+    )]
+    PayloadAlign(u32),
+    /// Payloads cannot be aligned more strictly than the records around them.
+    #[error(
+        "payloads aligned to {payload_align} bytes need records aligned to at least as much, not to {record_align}; \
+         raise the record alignment"
+    )]
+    PayloadAboveRecord {
+        /// The alignment of records, in bytes.
+        record_align: u32,
+        /// The alignment of payloads, in bytes.
+        payload_align: u32,
+    },
+    /// The ring would hold fewer than four records.
+    #[error(
+        "a ring of {capacity} bytes is shorter than four records aligned to {record_align} bytes; \
+         raise the capacity or lower the alignment"
+    )]
+    TooFewRecords {
+        /// The capacity, in bytes.
+        capacity: u64,
+        /// The alignment of records, in bytes.
+        record_align: u32,
+    },
+}
+
+/// The capacity and the alignments of a ring, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Geometry {
+    capacity: u64,
+    record_align: u64,
+    /// The distance from a record's beginning to its payload, in bytes: the header, or more where payloads are aligned
+    /// more strictly.
+    payload_offset: u64,
+}
+
+impl Geometry {
+    /// Checks the values before anything is rounded or added.
+    pub(crate) const fn new(capacity: u64, record_align: u32, payload_align: u32) -> Result<Self, GeometryError> {
+        if !capacity.is_power_of_two() || capacity < CAPACITY_MIN_BYTES || capacity > CAPACITY_MAX_BYTES {
+            return Err(GeometryError::Capacity(capacity));
+        }
+        if !is_alignment(record_align) {
+            return Err(GeometryError::RecordAlign(record_align));
+        }
+        if !is_alignment(payload_align) {
+            return Err(GeometryError::PayloadAlign(payload_align));
+        }
+        if payload_align > record_align {
+            return Err(GeometryError::PayloadAboveRecord { record_align, payload_align });
+        }
+        if capacity < 4 * record_align as u64 {
+            return Err(GeometryError::TooFewRecords { capacity, record_align });
+        }
+        Ok(Self { capacity, record_align: record_align as u64, payload_offset: payload_align as u64 })
+    }
+
+    pub(crate) const fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(crate) const fn record_align(&self) -> u64 {
+        self.record_align
+    }
+
+    pub(crate) const fn payload_align(&self) -> u64 {
+        self.payload_offset
+    }
+
+    /// The distance from a record's beginning to its payload, in bytes.
+    pub(crate) const fn payload_offset(&self) -> u64 {
+        self.payload_offset
+    }
+
+    /// The bytes a record of `len` payload bytes takes, alignment included. `len` is at most [`PAYLOAD_MAX_BYTES`].
+    pub(crate) const fn record_size(&self, len: u64) -> u64 {
+        (self.payload_offset + len + self.record_align - 1) & !(self.record_align - 1)
+    }
+
+    /// The longest payload of a record here, in bytes: the record takes at most half of the ring.
+    pub(crate) const fn payload_max(&self) -> u64 {
+        let half = self.capacity / 2 - self.payload_offset;
+        if half < PAYLOAD_MAX_BYTES { half } else { PAYLOAD_MAX_BYTES }
+    }
+
+    /// Where in the data region the byte at `position` lies.
+    pub(crate) const fn offset(&self, position: u64) -> u64 {
+        position & (self.capacity - 1)
+    }
+
+    /// The bytes from `position` to the end of the ring.
+    pub(crate) const fn room_to_end(&self, position: u64) -> u64 {
+        self.capacity - self.offset(position)
+    }
+}
+
+const fn is_alignment(bytes: u32) -> bool {
+    bytes.is_power_of_two() && bytes >= ALIGN_MIN_BYTES && bytes <= ALIGN_MAX_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_header_survives_its_word() {
+        for header in [
+            RecordHeader::data(0, 0),
+            RecordHeader::data(u32::MAX, u16::MAX),
+            RecordHeader { kind: RecordKind::Data, fds: 253, tag: 7, len: 1 },
+            RecordHeader::padding(8),
+            RecordHeader::padding(1 << 32),
+        ] {
+            assert_eq!(RecordHeader::from_word(header.to_word()), Some(header));
+        }
+    }
+
+    #[test]
+    fn rejects_header_words_of_unknown_kind() {
+        for kind in (0..=255u64).filter(|kind| ![1, 2].contains(kind)) {
+            assert_eq!(RecordHeader::from_word(kind << 32 | 64), None, "kind {kind}");
+        }
+    }
+
+    #[test]
+    fn accepts_the_limits_and_nothing_beyond() {
+        assert!(Geometry::new(CAPACITY_MIN_BYTES, 8, 8).is_ok());
+        assert!(Geometry::new(CAPACITY_MAX_BYTES, 4096, 4096).is_ok());
+        assert_eq!(Geometry::new(0, 8, 8), Err(GeometryError::Capacity(0)));
+        for capacity in [1, 2048, 4097, u64::MAX, 1 << 41, 1 << 63] {
+            assert_eq!(Geometry::new(capacity, 8, 8), Err(GeometryError::Capacity(capacity)));
+        }
+        for align in [0, 1, 4, 12, 8192, u32::MAX] {
+            assert_eq!(Geometry::new(1 << 20, align, 8), Err(GeometryError::RecordAlign(align)));
+            assert_eq!(Geometry::new(1 << 20, 4096, align), Err(GeometryError::PayloadAlign(align)));
+        }
+        assert!(matches!(Geometry::new(1 << 20, 8, 64), Err(GeometryError::PayloadAboveRecord { .. })));
+        assert!(matches!(Geometry::new(8192, 4096, 8), Err(GeometryError::TooFewRecords { .. })));
+    }
+
+    #[test]
+    fn largest_payload_fills_half_the_ring_and_no_more() {
+        for capacity in [CAPACITY_MIN_BYTES, 1 << 20, CAPACITY_MAX_BYTES] {
+            for record_align in [8, 64, 1024] {
+                for payload_align in [8, 64, 1024].into_iter().filter(|align| *align <= record_align) {
+                    let geometry = Geometry::new(capacity, record_align, payload_align).unwrap();
+                    let len = geometry.payload_max();
+                    assert!(geometry.record_size(len) <= capacity / 2);
+                    assert!(len == PAYLOAD_MAX_BYTES || geometry.record_size(len + 1) > capacity / 2);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn padding_before_the_largest_record_can_be_counted() {
+        let geometry = Geometry::new(CAPACITY_MAX_BYTES, 4096, 4096).unwrap();
+        let room_max = geometry.record_size(PAYLOAD_MAX_BYTES) - geometry.record_align();
+        assert_eq!(u64::from(RecordHeader::padding(room_max).len), room_max - HEADER_LEN_BYTES);
+    }
+}

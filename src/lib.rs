@@ -1,0 +1,13 @@
+//! Zero-copy shared-memory IPC for Linux.
+
+mod cmsg;
+mod error;
+mod fds;
+mod frame;
+mod handshake;
+mod layout;
+mod region;
+mod sync;
+
+pub use error::{Error, Result};
+pub use layout::GeometryError;
