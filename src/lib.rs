@@ -11,3 +11,4 @@ mod sync;
 
 pub use error::{Error, Result};
 pub use layout::GeometryError;
+pub use region::{HugePages, HugePagesOutcome, Sealed, SealedBuilder};

@@ -1,0 +1,130 @@
+//! Telling a forked child from the process that made an object.
+//!
+//! The invariant: the word behind a [`ForkGuard`] is 1 in the process that made it and 0 in every process forked from
+//! it, for ever. The kernel does that (`MADV_WIPEONFORK`, madvise(2), since Linux 4.14), so asking costs one load and
+//! no system call, and works wherever a fork may happen. A child that makes objects of its own gets a fresh word;
+//! nothing ever writes to a wiped one.
+//!
+//! Not covered: `vfork` and `clone(CLONE_VM)`, whose children share all memory with the parent.
+#![allow(unsafe_code, reason = "the word lies in a page that is mapped for it")]
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+use crate::error::{Error, Result};
+
+/// The value of the word in the process that made it.
+const OWNER: u32 = 1;
+/// The length of the mapping, in bytes; the kernel rounds it up to a page.
+const PAGE_BYTES: usize = 4096;
+
+/// The word that new guards refer to; null before the first. What it points to is never unmapped.
+static CURRENT: AtomicPtr<AtomicU32> = AtomicPtr::new(ptr::null_mut());
+
+/// Knows whether this is still the process that made it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ForkGuard(&'static AtomicU32);
+
+impl ForkGuard {
+    /// The guard of this process. A forked child gets one of its own, while guards from before the fork stay dead.
+    pub(crate) fn get() -> Result<Self> {
+        loop {
+            // Acquire pairs with the release half of the exchange below: the word's 1 is seen.
+            let current = CURRENT.load(Ordering::Acquire);
+            // SAFETY: `CURRENT` is null or points to the word of a page that was published below and is never unmapped.
+            if let Some(word) = unsafe { current.as_ref() } {
+                let guard = Self(word);
+                if !guard.is_child() {
+                    return Ok(guard);
+                }
+            }
+            let fresh = map_word()?;
+            if CURRENT.compare_exchange(current, fresh.as_ptr(), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                // SAFETY: `map_word` made this page, which is now published and so never unmapped.
+                return Ok(Self(unsafe { fresh.as_ref() }));
+            }
+            // Another thread was quicker; its word serves.
+            // SAFETY: `map_word` made this page of this length, and the failed exchange left nobody who knows of it.
+            let _ = unsafe { rustix::mm::munmap(fresh.as_ptr().cast(), PAGE_BYTES) };
+        }
+    }
+
+    /// Whether this process was forked from the one that made the guard.
+    #[inline]
+    pub(crate) fn is_child(self) -> bool {
+        // The word changes only while this process is being made, so no ordering is needed.
+        self.0.load(Ordering::Relaxed) != OWNER
+    }
+
+    /// [`Error::Forked`] in a forked child.
+    #[inline]
+    pub(crate) fn check(self) -> Result<()> {
+        if self.is_child() { Err(Error::Forked) } else { Ok(()) }
+    }
+}
+
+/// A page of its own that reads 0 in every child, with the word set for this process.
+fn map_word() -> Result<NonNull<AtomicU32>> {
+    // SAFETY: the kernel chooses an address where nothing is mapped yet.
+    let page = unsafe {
+        rustix::mm::mmap_anonymous(ptr::null_mut(), PAGE_BYTES, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+    }
+    .map_err(Error::os("map the page that tells a forked child"))?;
+    // SAFETY: the page was mapped just now, private and anonymous, and nothing lies in it yet.
+    let wiped = unsafe { rustix::mm::madvise(page, PAGE_BYTES, Advice::LinuxWipeOnFork) };
+    if let Err(error) = wiped {
+        // SAFETY: the page was mapped above and nothing refers to it.
+        let _ = unsafe { rustix::mm::munmap(page, PAGE_BYTES) };
+        return Err(Error::os("have the kernel wipe a page in forked children (MADV_WIPEONFORK)")(error));
+    }
+    let word = NonNull::new(page.cast::<AtomicU32>()).expect("the kernel maps nothing at address 0 unless told to");
+    // SAFETY: the page is mapped read-write, zeroed, and aligned far beyond 4 bytes; any bytes are an AtomicU32.
+    unsafe { word.as_ref() }.store(OWNER, Ordering::Relaxed);
+    Ok(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::testing::in_forked_child;
+
+    #[test]
+    fn owner_is_no_child_and_its_child_is() {
+        let guard = ForkGuard::get().unwrap();
+        assert!(!guard.is_child());
+        assert!(guard.check().is_ok());
+        assert!(in_forked_child(|| guard.is_child()));
+        assert!(!guard.is_child(), "a fork changes nothing in the parent");
+    }
+
+    #[test]
+    fn child_gets_a_guard_of_its_own_while_the_inherited_one_stays_dead() {
+        let inherited = ForkGuard::get().unwrap();
+        assert!(in_forked_child(|| {
+            let Ok(own) = ForkGuard::get() else { return false };
+            let Ok(again) = ForkGuard::get() else { return false };
+            !own.is_child() && inherited.is_child() && ptr::eq(own.0, again.0) && !ptr::eq(own.0, inherited.0)
+        }));
+    }
+
+    #[test]
+    fn grandchild_is_a_child_of_both() {
+        let grandparent = ForkGuard::get().unwrap();
+        assert!(in_forked_child(|| {
+            let Ok(parent) = ForkGuard::get() else { return false };
+            in_forked_child(|| grandparent.is_child() && parent.is_child())
+        }));
+    }
+
+    #[test]
+    fn threads_of_a_process_share_one_word() {
+        let words: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| ForkGuard::get().unwrap().0 as *const _ as usize)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(words.iter().all(|word| *word == words[0]));
+    }
+}

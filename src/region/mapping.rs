@@ -1,0 +1,166 @@
+//! A mapped memfd: the one place where memory is mapped and unmapped.
+//!
+//! The invariant: from construction to drop, `len` bytes at `ptr` are mapped with the protection asked for, and nobody
+//! else unmaps them. A mapping gives out its address, never a reference: what may be read and written there, and how,
+//! is decided by the ring's bounded accessors and by [`Sealed`](super::Sealed).
+//!
+//! It does not promise that a touch cannot fail: only a region with every page allocated, sealed against shrinking and
+//! against punched holes, cannot raise SIGBUS. [`Region`](super::Region) sees to that.
+#![allow(unsafe_code, reason = "mapping and unmapping memory")]
+
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU8, Ordering};
+use std::os::fd::BorrowedFd;
+
+use rustix::io::Errno;
+use rustix::mm::{Advice, MapFlags, ProtFlags};
+
+use super::fork::ForkGuard;
+use crate::error::{Error, Result};
+
+/// The distance at which pages are touched, in bytes: the smallest page there is on 64-bit Linux.
+const PAGE_BYTES: usize = 4096;
+
+/// How a memfd is mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Shared, for the region's one writer.
+    ReadWrite,
+    /// Shared, for everyone else.
+    ReadOnly,
+    /// `MAP_PRIVATE`, never written to, so that it shows the file's own pages: for whoever must not appear as a
+    /// possible writer, since even a read-only shared mapping of a writable descriptor makes `F_SEAL_WRITE` fail.
+    PrivateReadOnly,
+    /// As `PrivateReadOnly`, and kept by forked children: for memory that nobody can ever change, where a child does
+    /// no harm and would miss it.
+    Immutable,
+}
+
+impl Access {
+    fn protection(self) -> ProtFlags {
+        match self {
+            Self::ReadWrite => ProtFlags::READ | ProtFlags::WRITE,
+            Self::ReadOnly | Self::PrivateReadOnly | Self::Immutable => ProtFlags::READ,
+        }
+    }
+
+    fn flags(self) -> MapFlags {
+        match self {
+            Self::ReadWrite | Self::ReadOnly => MapFlags::SHARED,
+            // NORESERVE: nothing is ever copied, so no huge pages need be set aside for copies.
+            Self::PrivateReadOnly | Self::Immutable => MapFlags::PRIVATE | MapFlags::NORESERVE,
+        }
+    }
+}
+
+/// A mapping of a whole memfd, unmapped on drop.
+///
+/// Not inherited by forked children (`MADV_DONTFORK`), and dropped there it leaves the address range alone, which may
+/// be in use for something else by then. Between mmap and madvise another thread may fork all the same; such a child
+/// holds a mapping that it never uses until it ends or execs.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+    access: Access,
+    /// `None` where children keep the mapping, and so have one of their own to drop.
+    guard: Option<ForkGuard>,
+}
+
+// SAFETY: a mapping belongs to the process, not to a thread, and munmap may be called from any.
+unsafe impl Send for Mapping {}
+// SAFETY: the shared methods give out the address and the length, or touch pages by atomic loads and by madvise.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the first `len` bytes of `fd`, which are not 0; `what` is for the error.
+    pub(super) fn new(fd: BorrowedFd<'_>, len: usize, access: Access, what: &str) -> Result<Self> {
+        let guard = if access == Access::Immutable { None } else { Some(ForkGuard::get()?) };
+        let base = map(fd, len, access).map_err(Error::os(format!("map {what}, of {len} bytes")))?;
+        let mapping = Self { base, len, access, guard };
+        if guard.is_some() {
+            // SAFETY: the range was mapped just now, and keeping it from children changes nothing in this process.
+            unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) }
+                .map_err(Error::os(format!("keep {what} out of forked children")))?;
+        }
+        Ok(mapping)
+    }
+
+    /// The first byte, aligned to a page. For bounded accessors only, and never in a forked child.
+    #[inline]
+    pub(crate) fn ptr(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The length in bytes; never 0.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether this is a forked child of the process that mapped it: then nothing is mapped here.
+    #[inline]
+    pub(crate) fn is_forked(&self) -> bool {
+        self.guard.is_some_and(ForkGuard::is_child)
+    }
+
+    /// Has the kernel map every page now (`MADV_POPULATE_*`, Linux 5.14; touched one by one before that), which takes
+    /// tens of milliseconds for each GiB. From 5.14 a page that cannot be had is an error here instead of SIGBUS.
+    pub(crate) fn prefault(&self) -> Result<()> {
+        if self.is_forked() {
+            return Err(Error::Forked);
+        }
+        let advice = match self.access {
+            Access::ReadWrite => Advice::LinuxPopulateWrite,
+            Access::ReadOnly | Access::PrivateReadOnly | Access::Immutable => Advice::LinuxPopulateRead,
+        };
+        // SAFETY: the range is this mapping's; populating it changes no byte and moves nothing.
+        let populated =
+            rustix::io::retry_on_intr(|| unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), self.len, advice) });
+        match populated {
+            Err(Errno::INVAL) => {
+                self.touch();
+                Ok(())
+            }
+            other => other.map_err(Error::os(format!("prefault a mapping of {} bytes", self.len))),
+        }
+    }
+
+    /// Reads a byte of every page: what there was before `MADV_POPULATE_READ`.
+    pub(super) fn touch(&self) {
+        for offset in (0..self.len).step_by(PAGE_BYTES) {
+            // SAFETY: `offset` is below `len`, so the byte lies in this mapping.
+            let byte = unsafe { self.base.add(offset) };
+            // SAFETY: the byte is mapped readable as long as `self` is, needs no alignment, and other processes write
+            // it, if at all, outside of what this program can see.
+            let byte = unsafe { AtomicU8::from_ptr(byte.as_ptr()) };
+            // Relaxed, the one ordering that may be used on read-only memory.
+            core::hint::black_box(byte.load(Ordering::Relaxed));
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.is_forked() {
+            return;
+        }
+        // SAFETY: this process mapped the range in `new`, or inherited the whole of it where there is no guard, and
+        // nobody else unmaps it; whoever used the address borrowed `self`.
+        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
+        debug_assert!(unmapped.is_ok(), "munmap of a whole mapping fails only for a wrong address or length");
+    }
+}
+
+fn map(fd: BorrowedFd<'_>, len: usize, access: Access) -> Result<NonNull<u8>, Errno> {
+    // SAFETY: the kernel chooses an address where nothing is mapped yet.
+    let base = unsafe { rustix::mm::mmap(ptr::null_mut(), len, access.protection(), access.flags(), fd, 0) }?;
+    Ok(NonNull::new(base.cast()).expect("the kernel maps nothing at address 0 unless told to"))
+}
+
+/// Tries a new writable shared mapping and gives it up at once: what the kernel says to it.
+pub(super) fn try_writable(fd: BorrowedFd<'_>, len: usize) -> Result<(), Errno> {
+    let base = map(fd, len, Access::ReadWrite)?;
+    // SAFETY: mapped just now with this length, and nothing refers to it.
+    unsafe { rustix::mm::munmap(base.as_ptr().cast(), len) }
+}

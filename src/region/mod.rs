@@ -1,0 +1,342 @@
+//! Regions: sealed memfds, made, checked, and mapped.
+//!
+//! A [`Region`] owns the memfd and knows its length. The invariant of one that was [created](Region::create): every
+//! page is allocated, so that touching a mapping of it cannot raise SIGBUS. Of one that was
+//! [received](Region::receive): the kernel has confirmed its seals and its length, which therefore hold for ever, and
+//! that it had no holes; only `F_SEAL_WRITE` or `F_SEAL_FUTURE_WRITE` keeps it so.
+//!
+//! Regions hold bytes only; what lies where is the business of `layout.rs`, and who may read what of `ring/`.
+
+mod fork;
+mod mapping;
+mod received;
+mod sealed;
+mod seals;
+#[cfg(test)]
+mod testing;
+
+use core::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use memfd::Memfd;
+use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use self::mapping::Access;
+use crate::error::{Error, Result};
+
+pub(crate) use self::fork::ForkGuard;
+pub(crate) use self::mapping::Mapping;
+pub use self::sealed::{Sealed, SealedBuilder};
+pub(crate) use self::seals::Seals;
+
+/// The longest region, in bytes: a ring of 1 TiB, and a huge page more. A file's claimed length costs its owner
+/// nothing (ftruncate to 2⁶³−1 succeeds), so it is checked before anything is mapped or allocated.
+pub(crate) const REGION_LEN_MAX_BYTES: u64 = (1 << 40) + HUGE_PAGE_BYTES;
+/// The length of a huge page, in bytes: 2 MiB.
+const HUGE_PAGE_BYTES: u64 = 2 << 20;
+/// The longest name the kernel takes, in bytes, see memfd_create(2).
+const NAME_MAX_BYTES: usize = 249;
+/// How much is allocated in one system call, in bytes. A signal undoes the call it interrupts, so that one call for
+/// everything might never end under a profiler's timer.
+const ALLOCATE_STEP_BYTES: u64 = 16 << 20;
+
+/// Whether the memory of a ring shall lie in huge pages, of 2 MiB.
+///
+/// They come from a pool that the system's administrator fills (`sysctl vm.nr_hugepages`), which is empty on most
+/// machines. What became of the wish is told by a [`HugePagesOutcome`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HugePages {
+    /// Ordinary pages.
+    #[default]
+    No,
+    /// Huge pages where they can be had, ordinary ones otherwise.
+    Try,
+    /// Huge pages, or an error.
+    Require,
+}
+
+/// What became of a wish for [`HugePages`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HugePagesOutcome {
+    /// Nobody asked for huge pages.
+    NotAsked,
+    /// The memory lies in huge pages.
+    Used,
+    /// Huge pages could not be had; the memory lies in ordinary ones.
+    Unavailable {
+        /// Why not: a sentence for people.
+        reason: String,
+    },
+}
+
+impl fmt::Display for HugePagesOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAsked => f.write_str("ordinary pages"),
+            Self::Used => f.write_str("huge pages"),
+            Self::Unavailable { reason } => write!(f, "ordinary pages, because huge ones cannot be had: {reason}"),
+        }
+    }
+}
+
+/// What a new region shall be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RegionOptions<'a> {
+    /// For people: it stands in `/proc/…/maps` and in errors. Cut at 249 bytes and at a zero byte.
+    pub(crate) name: &'a str,
+    /// From 1 to [`REGION_LEN_MAX_BYTES`]; with huge pages a multiple of 2 MiB.
+    pub(crate) len_bytes: u64,
+    pub(crate) huge_pages: HugePages,
+}
+
+/// What became of [`Region::try_freeze`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freeze {
+    /// Nobody has a writable mapping, and nobody will ever write again.
+    Frozen,
+    /// Some process maps it shared through a writable descriptor, or the kernel is still reading or writing its pages.
+    StillMapped,
+    /// Somebody has forbidden further seals, so this can never be found out.
+    SealsSealed,
+}
+
+/// A memfd of a known length, from 1 byte to [`REGION_LEN_MAX_BYTES`].
+#[derive(Debug)]
+pub(crate) struct Region {
+    memfd: Memfd,
+    len: usize,
+    /// What it is, for errors.
+    name: String,
+    huge_pages: HugePagesOutcome,
+}
+
+impl Region {
+    /// Makes a region of zeroes, with all its memory allocated, not executable where the kernel can say so
+    /// (`MFD_NOEXEC_SEAL`, Linux 6.3), and closed on exec.
+    ///
+    /// A length above what the machine has is an error here. One between what is free and what the machine has, or one
+    /// above the limit of a control group, can still bring the kernel to kill a process.
+    pub(crate) fn create(options: &RegionOptions<'_>) -> Result<Self> {
+        let RegionOptions { name, len_bytes, huge_pages } = *options;
+        if len_bytes == 0 || len_bytes > REGION_LEN_MAX_BYTES {
+            return Err(Error::Invalid(format!(
+                "a region of {len_bytes} bytes cannot be; choose a length from 1 to {REGION_LEN_MAX_BYTES}"
+            )));
+        }
+        let outcome = match huge_pages {
+            HugePages::No => HugePagesOutcome::NotAsked,
+            HugePages::Try => match Self::create_huge(name, len_bytes) {
+                Ok(region) => return Ok(region),
+                Err(error) => HugePagesOutcome::Unavailable { reason: error.to_string() },
+            },
+            HugePages::Require => return Self::create_huge(name, len_bytes),
+        };
+        check_memory(name, len_bytes)?;
+        let region = Self::create_empty(name, len_bytes, MemfdFlags::empty(), outcome)?;
+        region.reallocate()?;
+        Ok(region)
+    }
+
+    /// A region in huge pages. The pool is asked here, by allocating: with an empty one the file can be made all the
+    /// same, mmap fails, and a mapping without reservation raises SIGBUS when touched.
+    fn create_huge(name: &str, len_bytes: u64) -> Result<Self> {
+        if !len_bytes.is_multiple_of(HUGE_PAGE_BYTES) {
+            return Err(Error::Invalid(format!(
+                "a region of {len_bytes} bytes does not consist of huge pages; choose a multiple of {HUGE_PAGE_BYTES}"
+            )));
+        }
+        let flags = MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
+        let region = Self::create_empty(name, len_bytes, flags, HugePagesOutcome::Used)?;
+        allocate(&region.memfd, len_bytes).map_err(|errno| {
+            let remedy = match errno {
+                Errno::NOSPC | Errno::NOMEM => "the pool of huge pages is too small; raise vm.nr_hugepages",
+                _ => "the kernel refused",
+            };
+            let source = io::Error::from(errno);
+            Error::Os {
+                doing: format!("allocate {len_bytes} bytes of huge pages for {name}"),
+                source: io::Error::new(source.kind(), format!("{remedy} ({source})")),
+            }
+        })?;
+        // The pool may still refuse to be mapped, by a limit of a control group.
+        drop(region.map_read_only()?);
+        Ok(region)
+    }
+
+    /// A memfd of the right length, with nothing allocated.
+    fn create_empty(name: &str, len_bytes: u64, flags: MemfdFlags, huge_pages: HugePagesOutcome) -> Result<Self> {
+        let name = kernel_name(name).to_owned();
+        let memfd = create_memfd(&name, flags).map_err(Error::os(format!("create the memfd for {name}")))?;
+        rustix::fs::ftruncate(memfd.as_file(), len_bytes)
+            .map_err(Error::os(format!("make {name} {len_bytes} bytes long")))?;
+        Ok(Self { memfd, len: len_bytes as usize, name, huge_pages })
+    }
+
+    /// Takes a descriptor that a peer sent and claims to be `len_bytes` long, once the kernel has confirmed that it
+    /// carries the seals `required`, beside SHRINK and GROW, which are always required; has that length, within
+    /// bounds; and has no holes. Otherwise the descriptor is closed and the error says what was wrong with `what`.
+    ///
+    /// Until it is sealed FUTURE_WRITE or WRITE its sender can still punch holes: after sealing, [`reallocate`] it.
+    ///
+    /// [`reallocate`]: Self::reallocate
+    pub(crate) fn receive(fd: OwnedFd, what: &str, len_bytes: u64, required: Seals) -> Result<Self> {
+        let refused = |fault: String| Error::peer(format!("handing over {what}"), fault);
+        if len_bytes == 0 || len_bytes > REGION_LEN_MAX_BYTES {
+            return Err(refused(format!("it is said to be {len_bytes} bytes long, not 1 to {REGION_LEN_MAX_BYTES}")));
+        }
+        let received = received::check(fd, Some(len_bytes), required).map_err(refused)?;
+        let huge_pages = HugePagesOutcome::NotAsked;
+        Ok(Self { memfd: received.memfd, len: received.len, name: what.to_owned(), huge_pages })
+    }
+
+    /// What became of the wish for huge pages; a received region says nothing of it.
+    pub(crate) fn huge_pages(&self) -> &HugePagesOutcome {
+        &self.huge_pages
+    }
+
+    /// The length in bytes; never 0.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Maps the region for its writer. It can be done until FUTURE_WRITE is sealed.
+    pub(crate) fn map_read_write(&self) -> Result<Mapping> {
+        Mapping::new(self.as_fd(), self.len, Access::ReadWrite, &self.name)
+    }
+
+    /// Maps the region for reading. While that lasts, [`try_freeze`](Self::try_freeze) says `StillMapped`, unless the
+    /// descriptor was opened read-only.
+    pub(crate) fn map_read_only(&self) -> Result<Mapping> {
+        Mapping::new(self.as_fd(), self.len, Access::ReadOnly, &self.name)
+    }
+
+    /// Maps the region for reading in a way that does not count as a possible writer, so that it does not keep
+    /// [`try_freeze`](Self::try_freeze) from succeeding: through a descriptor opened read-only. Without `/proc` there
+    /// is none, and the mapping is private, which on Linux shows the same bytes as long as it is not written to
+    /// (mmap(2) leaves that open, a test holds it).
+    pub(crate) fn map_seat_for_producer(&self) -> Result<Mapping> {
+        match self.reopen_read_only() {
+            Some(fd) => Mapping::new(fd.as_fd(), self.len, Access::ReadOnly, &self.name),
+            None => Mapping::new(self.as_fd(), self.len, Access::PrivateReadOnly, &self.name),
+        }
+    }
+
+    /// The same memfd, opened read-only; `None` where `/proc` is missing, hidden, or not what it should be.
+    fn reopen_read_only(&self) -> Option<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.memfd.as_raw_fd());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let reopened = rustix::fs::open(path, flags, Mode::empty()).ok()?;
+        let ours = rustix::fs::fstat(self.memfd.as_file()).ok()?;
+        let other = rustix::fs::fstat(&reopened).ok()?;
+        (ours.st_dev == other.st_dev && ours.st_ino == other.st_ino).then_some(reopened)
+    }
+
+    /// Adds seals.
+    pub(crate) fn seal(&self, seals: Seals) -> Result<()> {
+        seals.add_to(self.memfd.as_file()).map_err(Error::os(format!("seal {} with {seals}", self.name)))
+    }
+
+    /// The seals it has.
+    pub(crate) fn seals(&self) -> Result<Seals> {
+        Seals::of(self.memfd.as_file()).map_err(Error::os(format!("read the seals of {}", self.name)))
+    }
+
+    /// Makes sure that a new writable mapping fails, by trying one: some kernels before 5.13 ignored FUTURE_WRITE on
+    /// huge pages.
+    pub(crate) fn check_not_writable(&self) -> Result<()> {
+        match mapping::try_writable(self.as_fd(), self.len) {
+            Err(Errno::PERM) => Ok(()),
+            Err(errno) => Err(Error::os(format!("see whether {} can still be mapped writable", self.name))(errno)),
+            Ok(()) => Err(Error::Os {
+                doing: format!("seal {} against writing", self.name),
+                source: io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("a new writable mapping was allowed on {}", self.huge_pages),
+                ),
+            }),
+        }
+    }
+
+    /// Adds WRITE, which the kernel does only when no process has a writable shared mapping, forked children and
+    /// half-dead sessions included: the one certain way to learn that.
+    ///
+    /// It takes microseconds, but up to a tenth of a second while pages are pinned for direct I/O: never under a lock.
+    pub(crate) fn try_freeze(&self) -> Result<Freeze> {
+        match Seals::WRITE.add_to(self.memfd.as_file()) {
+            Ok(()) => Ok(Freeze::Frozen),
+            Err(Errno::BUSY) => Ok(Freeze::StillMapped),
+            // Whoever sealed the seals may have added WRITE before, or with it.
+            Err(Errno::PERM) if self.seals()?.contains(Seals::WRITE) => Ok(Freeze::Frozen),
+            Err(Errno::PERM) => Ok(Freeze::SealsSealed),
+            Err(errno) => Err(Error::os(format!("see whether anyone can still write to {}", self.name))(errno)),
+        }
+    }
+
+    /// Allocates every page that is missing; the others keep their content. Works on a sealed region too, and after
+    /// FUTURE_WRITE no hole can be punched any more. It takes about 40 ms for each GiB that is there already.
+    pub(crate) fn reallocate(&self) -> Result<()> {
+        allocate(&self.memfd, self.len as u64)
+            .map_err(Error::os(format!("allocate {} bytes for {}", self.len, self.name)))
+    }
+
+    /// Gives up everything but the descriptor.
+    fn into_fd(self) -> OwnedFd {
+        self.memfd.into_file().into()
+    }
+}
+
+impl AsFd for Region {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.memfd.as_file().as_fd()
+    }
+}
+
+/// Creates a memfd that can be sealed, without execute permission where the kernel knows of that.
+fn create_memfd(name: &str, flags: MemfdFlags) -> Result<Memfd, Errno> {
+    let flags = flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        // Before Linux 6.3 the flag is unknown.
+        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        other => other,
+    }?;
+    // It refuses what has no seals to be read, which a memfd of this function's always has.
+    Memfd::try_from_fd(fd).map_err(|_not_a_memfd| Errno::INVAL)
+}
+
+/// Allocates the first `len` bytes, step by step.
+fn allocate(memfd: &Memfd, len: u64) -> Result<(), Errno> {
+    let mut offset = 0;
+    while offset < len {
+        let step = ALLOCATE_STEP_BYTES.min(len - offset);
+        rustix::io::retry_on_intr(|| rustix::fs::fallocate(memfd.as_file(), FallocateFlags::empty(), offset, step))?;
+        offset += step;
+    }
+    Ok(())
+}
+
+/// Refuses a length above all the memory there is: the kernel would try, and kill processes until it has it.
+fn check_memory(name: &str, len_bytes: u64) -> Result<()> {
+    let info = rustix::system::sysinfo();
+    let total_bytes = (info.totalram as u64).saturating_add(info.totalswap as u64).saturating_mul(info.mem_unit.into());
+    if len_bytes > total_bytes {
+        let doing = format!("allocate {len_bytes} bytes for {name}, on a machine with {total_bytes}");
+        return Err(Error::os(doing)(Errno::NOMEM));
+    }
+    Ok(())
+}
+
+/// The part of `name` that the kernel takes.
+fn kernel_name(name: &str) -> &str {
+    let name = name.split('\0').next().unwrap_or_default();
+    let mut end = name.len().min(NAME_MAX_BYTES);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
+#[cfg(test)]
+mod tests;

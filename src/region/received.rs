@@ -1,0 +1,80 @@
+//! The checks of a descriptor that somebody else sent, before it is mapped.
+//!
+//! In this order, for each step makes the next one safe to take: the seals, which only a memfd has and which are read
+//! without waiting; the length, which SHRINK and GROW have fixed; that every page is there. What was found then holds
+//! for ever, but for the pages, which can be punched out until FUTURE_WRITE or WRITE is sealed.
+
+use std::os::fd::OwnedFd;
+
+use memfd::Memfd;
+use rustix::fs::{OFlags, SeekFrom, Stat};
+use rustix::io::Errno;
+
+use super::{REGION_LEN_MAX_BYTES, Seals};
+
+/// What stands after the checks.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) memfd: Memfd,
+    pub(super) len: usize,
+    pub(super) seals: Seals,
+    /// The permission bits.
+    pub(super) mode: u32,
+}
+
+/// Checks `fd`, and closes it when it fails: then the error is a clause that says what was wrong with it.
+///
+/// `claimed_len` is the length in bytes that its sender announced, if any. SHRINK and GROW are required always.
+pub(super) fn check(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> Result<Received, String> {
+    let memfd = Memfd::try_from_fd(fd).map_err(|_| "the descriptor is not a memfd".to_owned())?;
+    let seals = Seals::of(memfd.as_file()).map_err(|errno| format!("its seals cannot be read: {errno}"))?;
+    let missing = required.union(Seals::SHRINK).union(Seals::GROW).without(seals);
+    if !missing.is_empty() {
+        return Err(format!("its memfd lacks the seals {missing}, having {seals}"));
+    }
+    let stat = stat(&memfd)?;
+    let len = stat.st_size as u64;
+    if len > REGION_LEN_MAX_BYTES {
+        return Err(format!("its memfd is {len} bytes long, more than {REGION_LEN_MAX_BYTES}"));
+    }
+    if let Some(claimed) = claimed_len.filter(|claimed| *claimed != len) {
+        return Err(format!("its memfd is {len} bytes long, where {claimed} were announced"));
+    }
+    check_allocated(&memfd, &stat)?;
+    Ok(Received { memfd, len: len as usize, seals, mode: stat.st_mode & 0o7777 })
+}
+
+/// Makes sure that every page is there: touching a hole would take memory of ours, or raise SIGBUS for want of it.
+///
+/// The number of blocks alone proves nothing, because pages allocated beyond the end (`FALLOC_FL_KEEP_SIZE`) count as
+/// well. Truncating the file to the length that it has drops those, and GROW keeps new ones from coming.
+fn check_allocated(memfd: &Memfd, stat: &Stat) -> Result<(), String> {
+    let len = stat.st_size as u64;
+    check_blocks(stat)?;
+    let access = rustix::fs::fcntl_getfl(memfd.as_file()).map_err(|errno| format!("it cannot be examined: {errno}"))?;
+    if access & OFlags::ACCMODE == OFlags::RDONLY {
+        // This descriptor cannot truncate. Every page must have been written to, then no hole is found before the end.
+        return match rustix::fs::seek(memfd.as_file(), SeekFrom::Hole(0)) {
+            Ok(hole) if hole == len => Ok(()),
+            Err(Errno::NXIO) if len == 0 => Ok(()),
+            Ok(hole) => Err(format!("its memfd, opened read-only, has a hole at {hole}")),
+            Err(errno) => Err(format!("it cannot be searched for holes: {errno}")),
+        };
+    }
+    rustix::fs::ftruncate(memfd.as_file(), len).map_err(|errno| format!("its length cannot be confirmed: {errno}"))?;
+    check_blocks(&self::stat(memfd)?)
+}
+
+/// Compares the bytes that are allocated, in pages small or huge, with the length.
+fn check_blocks(stat: &Stat) -> Result<(), String> {
+    // st_blocks counts 512 bytes each, whatever the pages, see stat(2).
+    let allocated = (stat.st_blocks as u64).saturating_mul(512);
+    if allocated < stat.st_size as u64 {
+        return Err(format!("its memfd has holes: {allocated} of {} bytes are allocated", stat.st_size));
+    }
+    Ok(())
+}
+
+fn stat(memfd: &Memfd) -> Result<Stat, String> {
+    rustix::fs::fstat(memfd.as_file()).map_err(|errno| format!("its length cannot be read: {errno}"))
+}

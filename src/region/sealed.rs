@@ -1,0 +1,272 @@
+//! Memory that nobody can change any more, which is what makes it a `&[u8]` in safe code.
+//!
+//! The invariant of a [`Sealed`]: the kernel has confirmed WRITE, SHRINK and GROW on its memfd. WRITE is granted only
+//! when no writable shared mapping is left and no page is pinned for writing, and a seal is never taken away. So its
+//! bytes are the same for ever, in every process.
+#![allow(unsafe_code, reason = "a slice over a mapping that is known to be immutable")]
+
+use core::fmt;
+use core::ops::{Deref, DerefMut};
+use core::slice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::mapping::Access;
+use super::{Freeze, HugePages, Mapping, REGION_LEN_MAX_BYTES, Region, RegionOptions, Seals, create_memfd, received};
+use crate::error::{Error, Result};
+
+/// What every sealed region carries, beside EXEC where the kernel has it.
+const SEALED: Seals = Seals::WRITE.union(Seals::SHRINK).union(Seals::GROW);
+/// What a region carries while its builder writes to it: nobody else can.
+const BEING_FILLED: Seals = Seals::SHRINK.union(Seals::GROW).union(Seals::FUTURE_WRITE);
+/// How long sealing waits for a child that was being forked when the builder was made, and has not called exec yet.
+const SEAL_PATIENCE: Duration = Duration::from_millis(200);
+/// A descriptor with these bits could be run as a program.
+const EXECUTE_BITS: u32 = 0o111;
+
+/// Bytes that nobody can change, in a memfd that can be sent to other processes.
+///
+/// It is made with [`build`](Self::build) or a [`SealedBuilder`], sent as a descriptor ([`AsFd`]), and taken from a
+/// descriptor with [`from_fd`](Self::from_fd), whoever sent it. It dereferences to `[u8]`, without a copy.
+///
+/// A forked child keeps it: the bytes are immutable, so there is nothing that parent and child could do to each other.
+///
+/// # Examples
+///
+/// ```
+/// use fdring::Sealed;
+///
+/// let sealed = Sealed::build("greeting", 5, |bytes| bytes.copy_from_slice(b"hello"))?;
+/// assert_eq!(&sealed[..], b"hello");
+///
+/// // What another process does with the descriptor it was sent:
+/// let received = Sealed::from_fd(sealed.into())?;
+/// assert_eq!(&received[..], b"hello");
+/// # Ok::<(), fdring::Error>(())
+/// ```
+pub struct Sealed {
+    memfd: OwnedFd,
+    /// `None` where there is not a byte to be mapped.
+    mapping: Option<Mapping>,
+}
+
+impl Sealed {
+    /// Makes a region of `len_bytes`, has `fill` write to it, and seals it. Its bytes are zero before.
+    ///
+    /// The `name` is for people: it stands in `/proc/…/maps`. It is cut at 249 bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`SealedBuilder::new`] and [`SealedBuilder::seal`].
+    pub fn build(name: &str, len_bytes: u64, fill: impl FnOnce(&mut [u8])) -> Result<Self> {
+        let mut builder = SealedBuilder::new(name, len_bytes)?;
+        fill(&mut builder);
+        builder.seal()
+    }
+
+    /// Takes a descriptor that somebody sent, after the kernel has confirmed that nobody can change its bytes: a memfd
+    /// with the seals `F_SEAL_WRITE`, `F_SEAL_SHRINK` and `F_SEAL_GROW`; where it has `F_SEAL_EXEC` too (Linux 6.3),
+    /// without execute bits.
+    ///
+    /// Its length is whatever it is, from 0 bytes to 1 TiB; all of it is in memory, so ask [`len`](slice::len) before
+    /// copying it. A descriptor that was opened read-only serves too, if every page was written to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Peer`] if it is anything else, is longer, or has holes, and the descriptor is closed. Reading a hole
+    /// would be sound, as it reads zero for ever, but would allocate memory on this process's account: a file of 1 TiB
+    /// costs its sender nothing, and the one who reads it everything. [`Error::Os`] if it cannot be mapped.
+    pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        let refused = |fault: String| Error::peer("handing over a sealed region", fault);
+        let received = received::check(fd, None, SEALED).map_err(refused)?;
+        if received.seals.contains(Seals::EXEC) && received.mode & EXECUTE_BITS != 0 {
+            return Err(refused(format!("its memfd can be executed for ever (mode {:o})", received.mode)));
+        }
+        Self::map(received.memfd.into_file().into(), received.len)
+    }
+
+    /// `memfd` has the seals [`SEALED`].
+    fn map(memfd: OwnedFd, len: usize) -> Result<Self> {
+        // A mapping of 0 bytes fails.
+        let mapping = match len {
+            0 => None,
+            len => Some(Mapping::new(memfd.as_fd(), len, Access::Immutable, "a sealed region")?),
+        };
+        Ok(Self { memfd, mapping })
+    }
+}
+
+impl Deref for Sealed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.mapping {
+            None => &[],
+            // SAFETY: `len` bytes are mapped readable as long as `self` is; `from_fd` and `seal` have seen to the
+            // seals, so no process can write them, nor shorten the file under the mapping, nor punch holes.
+            Some(mapping) => unsafe { slice::from_raw_parts(mapping.ptr().as_ptr(), mapping.len()) },
+        }
+    }
+}
+
+impl AsRef<[u8]> for Sealed {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsFd for Sealed {
+    /// The memfd, to be sent.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.memfd.as_fd()
+    }
+}
+
+impl From<Sealed> for OwnedFd {
+    fn from(sealed: Sealed) -> Self {
+        sealed.memfd
+    }
+}
+
+impl fmt::Debug for Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealed").field("memfd", &self.memfd).field("len_bytes", &self.len()).finish()
+    }
+}
+
+/// A region that is still being written, by its one owner; [`seal`](Self::seal) makes it a [`Sealed`].
+///
+/// It dereferences to `[u8]`, mutably, and is zero at first. Dropping it discards it.
+///
+/// # Panics
+///
+/// Dereferencing it in a forked child panics: the memory stays with the process that made it.
+///
+/// # Examples
+///
+/// ```
+/// let mut builder = fdring::SealedBuilder::new("numbers", 8 * 100)?;
+/// for (n, bytes) in builder.chunks_exact_mut(8).enumerate() {
+///     bytes.copy_from_slice(&n.to_le_bytes());
+/// }
+/// let sealed = builder.seal()?;
+/// assert_eq!(sealed[8..16], 1u64.to_le_bytes());
+/// # Ok::<(), fdring::Error>(())
+/// ```
+pub struct SealedBuilder {
+    state: State,
+}
+
+/// Declared in the order in which they must go: the mapping before the memfd is sealed.
+enum State {
+    Empty(OwnedFd),
+    Mapped { mapping: Mapping, region: Region },
+}
+
+impl SealedBuilder {
+    /// Makes a region of `len_bytes` zeroes, from 0 to 1 TiB, with all its memory allocated.
+    ///
+    /// The `name` is for people: it stands in `/proc/…/maps`. It is cut at 249 bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a length out of range, [`Error::Os`] where memory or descriptors are lacking.
+    pub fn new(name: &str, len_bytes: u64) -> Result<Self> {
+        if len_bytes > REGION_LEN_MAX_BYTES {
+            return Err(Error::Invalid(format!(
+                "a sealed region of {len_bytes} bytes cannot be; choose a length from 0 to {REGION_LEN_MAX_BYTES}"
+            )));
+        }
+        if len_bytes == 0 {
+            let memfd = create_memfd(super::kernel_name(name), rustix::fs::MemfdFlags::empty())
+                .map_err(Error::os(format!("create the memfd for {name}")))?;
+            return Ok(Self { state: State::Empty(memfd.into_file().into()) });
+        }
+        let region = Region::create(&RegionOptions { name, len_bytes, huge_pages: HugePages::No })?;
+        let mapping = region.map_read_write()?;
+        region.seal(BEING_FILLED)?;
+        Ok(Self { state: State::Mapped { mapping, region } })
+    }
+
+    /// Seals the bytes against every change, for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if the kernel refuses, which it does while another process maps the region writable: one that
+    /// was being forked while the builder was made, and neither ended nor called exec for 200 ms. [`Error::Forked`] in
+    /// a forked child.
+    pub fn seal(self) -> Result<Sealed> {
+        match self.state {
+            State::Empty(memfd) => {
+                SEALED.add_to(&memfd).map_err(Error::os("seal a region of 0 bytes"))?;
+                Sealed::map(memfd, 0)
+            }
+            State::Mapped { mapping, region } => {
+                if mapping.is_forked() {
+                    return Err(Error::Forked);
+                }
+                drop(mapping);
+                freeze(&region)?;
+                let len = region.len();
+                Sealed::map(region.into_fd(), len)
+            }
+        }
+    }
+
+    fn mapping(&self) -> Option<&Mapping> {
+        match &self.state {
+            State::Empty(_) => None,
+            State::Mapped { mapping, .. } => {
+                assert!(!mapping.is_forked(), "a SealedBuilder belongs to the process that made it");
+                Some(mapping)
+            }
+        }
+    }
+}
+
+/// Waits until nobody maps `region` writable any more, which is at once or nearly so, and sees to it that nobody will.
+fn freeze(region: &Region) -> Result<()> {
+    let deadline = Instant::now() + SEAL_PATIENCE;
+    loop {
+        match region.try_freeze()? {
+            Freeze::Frozen => return Ok(()),
+            Freeze::StillMapped if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+            // Once more, for the kernel's own words.
+            Freeze::StillMapped | Freeze::SealsSealed => return region.seal(Seals::WRITE),
+        }
+    }
+}
+
+impl Deref for SealedBuilder {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self.mapping() {
+            None => &[],
+            // SAFETY: `len` bytes are mapped in this process as long as `self` is. FUTURE_WRITE, sealed in `new`, keeps
+            // everyone else from writing, and in here only `&mut self` does.
+            Some(mapping) => unsafe { slice::from_raw_parts(mapping.ptr().as_ptr(), mapping.len()) },
+        }
+    }
+}
+
+impl DerefMut for SealedBuilder {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self.mapping() {
+            None => &mut [],
+            // SAFETY: as above, and `&mut self` makes this the only slice.
+            Some(mapping) => unsafe { slice::from_raw_parts_mut(mapping.ptr().as_ptr(), mapping.len()) },
+        }
+    }
+}
+
+impl fmt::Debug for SealedBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let len_bytes = match &self.state {
+            State::Empty(_) => 0,
+            State::Mapped { mapping, .. } => mapping.len(),
+        };
+        f.debug_struct("SealedBuilder").field("len_bytes", &len_bytes).finish()
+    }
+}
