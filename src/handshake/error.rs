@@ -1,0 +1,92 @@
+//! What can go wrong in a handshake, and what to tell the peer about it.
+
+use crate::Error;
+use crate::frame::{
+    ByeReason, Frame, FrameError, LANES_PER_SESSION_MAX, Refuse, RefuseCode, Role, VERSION_MAX, VERSION_MIN, printable,
+};
+
+/// How much of a peer's sentence is shown to our user, in bytes.
+const REASON_SHOWN_MAX_BYTES: usize = 200;
+
+/// Why a session did not come about, or broke. The sentences name no side, for they are sent to the other one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum HandshakeError {
+    /// The bytes were no frame. Made by the session layer, so that it has one error to answer with.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error("{came} came where {awaited} was expected")]
+    Unexpected { came: &'static str, awaited: &'static str },
+    #[error("both ends are {}s; connect a producer with a consumer", role_name(*came))]
+    Role { came: Role },
+    #[error("the peer speaks versions {min} to {max}, and this side {VERSION_MIN} to {VERSION_MAX}; update the older")]
+    Version { min: u16, max: u16 },
+    #[error("no lane is called {name}; this producer has: {offered}")]
+    UnknownLane { name: String, offered: String },
+    #[error("this producer has no lanes yet")]
+    NoLanes,
+    #[error("this producer has {0} lanes and a session at most {LANES_PER_SESSION_MAX}; name those that are wanted")]
+    TooManyLanes(usize),
+    #[error("a producer's greeting asked for lanes, which only a consumer does")]
+    ProducerWants,
+    #[error("{frame} came for {came} lanes where the session has {expected}")]
+    Count { frame: &'static str, came: usize, expected: usize },
+    #[error("{0} is not implemented here")]
+    Unsupported(&'static str),
+    #[error("lane {came} was offered where {wanted} was asked for")]
+    OtherLane { came: String, wanted: String },
+    #[error("lane {lane} was started at position {start}, where a multiple of {align} below 2^63 was expected")]
+    StartPosition { lane: usize, start: u64, align: u64 },
+    /// The peer said no. The sentence is shortened and safe to print.
+    #[error("the peer refused: {sentence} (code {})", code.to_word())]
+    Refused { code: RefuseCode, sentence: String },
+    /// The peer said goodbye before the session stood.
+    #[error("the peer left during the handshake: {0}")]
+    Left(ByeReason),
+    #[error("the session was over when another frame came")]
+    Over,
+}
+
+impl HandshakeError {
+    pub(super) fn refused(refuse: &Refuse) -> Self {
+        let sentence = match refuse.sentence() {
+            "" => refuse.code().to_string(),
+            sentence => printable(sentence, REASON_SHOWN_MAX_BYTES),
+        };
+        Self::Refused { code: refuse.code(), sentence }
+    }
+
+    /// What to tell the peer before hanging up; `None` where it was the peer who ended it, or was told already.
+    pub(crate) fn refuse_frame(&self) -> Option<Frame> {
+        let code = match self {
+            Self::Refused { .. } | Self::Left(_) | Self::Over => return None,
+            Self::Frame(error) => error.refuse_code(),
+            // This one reads differently at the other end.
+            Self::Version { .. } => {
+                let sentence = format!("versions {VERSION_MIN} to {VERSION_MAX} of the protocol are spoken here");
+                return Some(Frame::Refuse(Refuse::new(RefuseCode::Version, &sentence)));
+            }
+            Self::UnknownLane { .. } | Self::NoLanes => RefuseCode::UnknownLane,
+            Self::TooManyLanes(_) => RefuseCode::TooManyLanes,
+            Self::Unsupported(_) => RefuseCode::Unsupported,
+            _ => RefuseCode::Protocol,
+        };
+        Some(Frame::Refuse(Refuse::new(code, &self.to_string())))
+    }
+
+    /// As the public error of setting up. `doing` continues "while": "waiting for the Offer".
+    pub(crate) fn into_error(self, doing: &str) -> Error {
+        match self {
+            Self::Refused { code, sentence } => Error::Refused { code: code.to_word(), reason: sentence },
+            Self::Left(_) => Error::Closed { doing: doing.to_owned() },
+            error => Error::peer(doing, error),
+        }
+    }
+}
+
+fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Producer => "producer",
+        Role::Consumer => "consumer",
+    }
+}
