@@ -1,1 +1,510 @@
-//! Stub, being written.
+//! Control messages of Unix sockets as bytes: an encoder for descriptor arrays, and a walker over anything.
+//!
+//! Pure functions over byte slices, without I/O and without `unsafe`: the numbers that the walker yields are only
+//! numbers, and who may own them as descriptors is for the caller to know. The walker accepts any bytes: it never
+//! panics, allocates nothing, and every step either takes at least one whole header off the input or is the last.
+//!
+//! ```text
+//! offset  0            8           12          16             cmsg_len      next multiple of 8
+//!         ┌────────────┬───────────┬───────────┬──────────────┬─────────────┐
+//!         │ cmsg_len   │ level     │ type      │ body         │ zeros       │
+//!         │ u64        │ i32       │ i32       │              │             │
+//!         └────────────┴───────────┴───────────┴──────────────┴─────────────┘
+//! ```
+//!
+//! `cmsg_len` counts header and body; the padding before the next message is not counted, and the last message may
+//! lack it. This is `struct cmsghdr` of 64-bit Linux, see cmsg(3); numbers are in the machine's byte order.
+//!
+//! # Examples
+//!
+//! ```
+//! use fdring::cmsg::{ControlMessage, encode_rights, walk};
+//!
+//! let mut control = [0; 64];
+//! let used = encode_rights([3, 4, 5], &mut control)?;
+//! assert_eq!(used, 32); // a header, three numbers of four bytes each, and four bytes of padding
+//!
+//! for message in walk(&control[..used]) {
+//!     match message? {
+//!         ControlMessage::Rights(numbers) => assert_eq!(numbers.collect::<Vec<_>>(), [3, 4, 5]),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use std::iter::FusedIterator;
+
+/// The most descriptors that one message can carry; the kernel's `SCM_MAX_FD`, see unix(7).
+pub const FDS_PER_MESSAGE_MAX: usize = 253;
+
+/// The length of `struct cmsghdr`, in bytes.
+pub(crate) const HEADER_LEN_BYTES: usize = 16;
+/// What control messages are aligned to, in bytes.
+pub(crate) const CONTROL_ALIGN_BYTES: usize = 8;
+/// The length of one descriptor's number, in bytes.
+pub(crate) const FD_LEN_BYTES: usize = 4;
+/// The length of `struct ucred`, in bytes: pid, uid and gid.
+pub(crate) const CREDENTIALS_LEN_BYTES: usize = 12;
+
+/// `SCM_PIDFD`, from Linux 6.5; not in libc yet.
+const SCM_PIDFD: i32 = 4;
+
+/// The control length, in bytes, of one message of `fds` descriptors: `CMSG_SPACE(fds * sizeof(int))`.
+///
+/// # Examples
+///
+/// ```
+/// assert_eq!(fdring::cmsg::rights_space_bytes(1), 24);
+/// assert_eq!(fdring::cmsg::rights_space_bytes(4), 32);
+/// ```
+#[must_use]
+pub const fn rights_space_bytes(fds: usize) -> usize {
+    control_space_bytes(fds.saturating_mul(FD_LEN_BYTES))
+}
+
+/// `CMSG_SPACE(body)`, in bytes.
+pub(crate) const fn control_space_bytes(body_bytes: usize) -> usize {
+    let unpadded = HEADER_LEN_BYTES.saturating_add(body_bytes);
+    unpadded.saturating_add(CONTROL_ALIGN_BYTES - 1) & !(CONTROL_ALIGN_BYTES - 1)
+}
+
+/// Writes one `SCM_RIGHTS` message of `numbers` to the beginning of `control`, and returns its length in bytes.
+///
+/// That length is [`rights_space_bytes`] of as many descriptors: what `msg_controllen` must say. The padding is
+/// zeroed; nothing behind it is touched. What is handed to the kernel must be aligned to 8 bytes; this function does
+/// not care.
+///
+/// # Errors
+///
+/// An [`EncodeError`] if there are no numbers, more than [`FDS_PER_MESSAGE_MAX`], or more than `control` has room for;
+/// the beginning of `control` may then have been overwritten.
+pub fn encode_rights<I>(numbers: I, control: &mut [u8]) -> Result<usize, EncodeError>
+where
+    I: IntoIterator<Item = i32>,
+{
+    let room = control.len();
+    let mut count = 0;
+    for number in numbers {
+        if count == FDS_PER_MESSAGE_MAX {
+            return Err(EncodeError::TooMany);
+        }
+        let at = HEADER_LEN_BYTES + count * FD_LEN_BYTES;
+        let slot = control.get_mut(at..at + FD_LEN_BYTES).ok_or(EncodeError::NoRoom { room })?;
+        slot.copy_from_slice(&number.to_ne_bytes());
+        count += 1;
+    }
+    if count == 0 {
+        return Err(EncodeError::Empty);
+    }
+    let body_end = HEADER_LEN_BYTES + count * FD_LEN_BYTES;
+    let used = rights_space_bytes(count);
+    control.get_mut(body_end..used).ok_or(EncodeError::NoRoom { room })?.fill(0);
+    control[0..8].copy_from_slice(&(body_end as u64).to_ne_bytes());
+    control[8..12].copy_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
+    control[12..16].copy_from_slice(&libc::SCM_RIGHTS.to_ne_bytes());
+    Ok(used)
+}
+
+/// Why descriptors' numbers cannot be written as one control message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// There are no numbers.
+    #[error("a control message of no descriptors would not be delivered; give it at least one")]
+    Empty,
+    /// There are more numbers than the kernel takes in one message.
+    #[error("one message carries at most {FDS_PER_MESSAGE_MAX} descriptors; send the others in further messages")]
+    TooMany,
+    /// The buffer is too short.
+    #[error("the control buffer of {room} bytes is too short; see rights_space_bytes for the length it needs")]
+    NoRoom {
+        /// The length of the buffer, in bytes.
+        room: usize,
+    },
+}
+
+/// Walks over the control messages in `control`: what recvmsg(2) left in a control buffer, up to `msg_controllen`.
+///
+/// `control` need not be aligned. The numbers of descriptors that come out are *not* owned by anyone yet: after a
+/// recvmsg(2), whoever walks has to take ownership of each of them exactly once.
+#[must_use]
+pub const fn walk(control: &[u8]) -> Walk<'_> {
+    Walk { control, offset: 0 }
+}
+
+/// The iterator of [`walk`].
+///
+/// Yields an error for every message that makes no sense, and goes on behind it wherever its length can be trusted;
+/// otherwise the walk ends there.
+#[derive(Clone, Debug)]
+pub struct Walk<'a> {
+    control: &'a [u8],
+    offset: usize,
+}
+
+impl Walk<'_> {
+    /// Where the next message begins, in bytes from the beginning of the buffer; its length, when there is none.
+    #[must_use]
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+}
+
+impl<'a> Iterator for Walk<'a> {
+    type Item = Result<ControlMessage<'a>, ControlError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let offset = self.offset;
+        let rest = &self.control[offset..];
+        if rest.is_empty() {
+            return None;
+        }
+        // Until the length has been checked, this step is the last.
+        self.offset = self.control.len();
+        let Some((header, _)) = rest.split_first_chunk::<HEADER_LEN_BYTES>() else {
+            return Some(Err(ControlError::HeaderPastEnd { offset, rest: rest.len() }));
+        };
+        let [a, b, c, d, e, f, g, h, l0, l1, l2, l3, t0, t1, t2, t3] = *header;
+        let len = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        if len < HEADER_LEN_BYTES as u64 {
+            return Some(Err(ControlError::BelowHeader { offset, len }));
+        }
+        if len > rest.len() as u64 {
+            return Some(Err(ControlError::PastEnd { offset, len, rest: rest.len() }));
+        }
+        let len = len as usize; // At most the length of a slice.
+        // The padding behind the last message may be missing.
+        self.offset = offset + len.next_multiple_of(CONTROL_ALIGN_BYTES).min(rest.len());
+        let level = i32::from_ne_bytes([l0, l1, l2, l3]);
+        let kind = i32::from_ne_bytes([t0, t1, t2, t3]);
+        let data = &rest[HEADER_LEN_BYTES..len];
+        let body = ControlError::Body { offset, kind, len: data.len() };
+        Some(ControlMessage::new(level, kind, data).ok_or(body))
+    }
+}
+
+impl FusedIterator for Walk<'_> {}
+
+/// One control message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ControlMessage<'a> {
+    /// `SCM_RIGHTS`: descriptors.
+    Rights(Rights<'a>),
+    /// `SCM_CREDENTIALS`: who sent the message.
+    Credentials(Credentials),
+    /// `SCM_PIDFD`, from Linux 6.5: a descriptor of the sending process. It is the kernel's errno, negated, where there
+    /// was none to be had.
+    Pidfd(i32),
+    /// Anything else, uninterpreted.
+    Other {
+        /// The protocol level, such as `SOL_SOCKET`.
+        level: i32,
+        /// The message's type within its level.
+        kind: i32,
+        /// The body, without padding.
+        data: &'a [u8],
+    },
+}
+
+impl<'a> ControlMessage<'a> {
+    /// `None` if the body has not the length that the type prescribes.
+    fn new(level: i32, kind: i32, data: &'a [u8]) -> Option<Self> {
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                let (numbers, rest) = data.as_chunks();
+                rest.is_empty().then_some(Self::Rights(Rights { numbers }))
+            }
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                let [p0, p1, p2, p3, u0, u1, u2, u3, g0, g1, g2, g3] = *<&[u8; 12]>::try_from(data).ok()?;
+                Some(Self::Credentials(Credentials {
+                    pid: i32::from_ne_bytes([p0, p1, p2, p3]),
+                    uid: u32::from_ne_bytes([u0, u1, u2, u3]),
+                    gid: u32::from_ne_bytes([g0, g1, g2, g3]),
+                }))
+            }
+            (libc::SOL_SOCKET, SCM_PIDFD) => Some(Self::Pidfd(i32::from_ne_bytes(data.try_into().ok()?))),
+            _ => Some(Self::Other { level, kind, data }),
+        }
+    }
+}
+
+/// The numbers in an `SCM_RIGHTS` message: an iterator over `i32`, of known length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rights<'a> {
+    numbers: &'a [[u8; FD_LEN_BYTES]],
+}
+
+impl Iterator for Rights<'_> {
+    type Item = i32;
+
+    fn next(&mut self) -> Option<i32> {
+        let (first, rest) = self.numbers.split_first()?;
+        self.numbers = rest;
+        Some(i32::from_ne_bytes(*first))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.numbers.len(), Some(self.numbers.len()))
+    }
+}
+
+impl ExactSizeIterator for Rights<'_> {}
+impl FusedIterator for Rights<'_> {}
+
+/// Who sent a message: `struct ucred`, see unix(7).
+///
+/// At the end of a stream the kernel attaches pid 0, uid 0: never admit anyone on that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The process, as numbered in the receiver's namespace; 0 where it has no number there.
+    pub pid: i32,
+    /// The user.
+    pub uid: u32,
+    /// The group.
+    pub gid: u32,
+}
+
+/// What is wrong with control data. Offsets and lengths are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// Bytes are left, but fewer than a header has.
+    #[error("{rest} bytes are left at offset {offset} of the control data, fewer than the 16 of a header")]
+    HeaderPastEnd {
+        /// Where the header should begin.
+        offset: usize,
+        /// What is left.
+        rest: usize,
+    },
+    /// A message says that it is shorter than its own header.
+    #[error("the control message at offset {offset} claims {len} bytes, fewer than the 16 of its header")]
+    BelowHeader {
+        /// Where the message begins.
+        offset: usize,
+        /// What it claims.
+        len: u64,
+    },
+    /// A message says that it is longer than what is left.
+    #[error("the control message at offset {offset} claims {len} bytes where {rest} are left")]
+    PastEnd {
+        /// Where the message begins.
+        offset: usize,
+        /// What it claims.
+        len: u64,
+        /// What is left.
+        rest: usize,
+    },
+    /// The body of a message of `SOL_SOCKET` has not the length that its type prescribes.
+    #[error("the control message of type {kind} at offset {offset} has a body of {len} bytes, a wrong length for it")]
+    Body {
+        /// Where the message begins.
+        offset: usize,
+        /// Its type.
+        kind: i32,
+        /// The length of its body.
+        len: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    fn message(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
+        let mut bytes = ((HEADER_LEN_BYTES + data.len()) as u64).to_ne_bytes().to_vec();
+        bytes.extend(level.to_ne_bytes());
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    fn rights(numbers: &[i32]) -> Vec<u8> {
+        message(1, 1, &numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<_>>())
+    }
+
+    fn pad(mut bytes: Vec<u8>) -> Vec<u8> {
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    }
+
+    fn only(control: &[u8]) -> Result<ControlMessage<'_>, ControlError> {
+        let mut walk = walk(control);
+        let item = walk.next().expect("there is a message");
+        assert_eq!(walk.next(), None);
+        item
+    }
+
+    #[test]
+    fn what_is_encoded_is_walked_again() {
+        for count in [1, 2, 3, 252, 253] {
+            let numbers: Vec<i32> = (0..count).map(|number| number * 1000).collect();
+            let mut control = [0xffu8; 1040];
+            let used = encode_rights(numbers.iter().copied(), &mut control).unwrap();
+            assert_eq!(used, (16 + 4 * numbers.len()).next_multiple_of(8));
+            assert_eq!(control[..used], pad(rights(&numbers)));
+            assert!(control[used..].iter().all(|byte| *byte == 0xff), "wrote behind the message");
+            match only(&control[..used]).unwrap() {
+                ControlMessage::Rights(walked) => assert_eq!(walked.collect::<Vec<_>>(), numbers),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn encodes_neither_none_nor_254_nor_past_the_buffer() {
+        let mut control = [0; 2048];
+        assert_eq!(encode_rights([], &mut control), Err(EncodeError::Empty));
+        assert_eq!(encode_rights(std::iter::repeat_n(7, 254), &mut control), Err(EncodeError::TooMany));
+        assert_eq!(encode_rights(std::iter::repeat(7), &mut control), Err(EncodeError::TooMany));
+        for room in 0..24 {
+            assert_eq!(encode_rights([7], &mut control[..room]), Err(EncodeError::NoRoom { room }), "{room}");
+        }
+        assert_eq!(encode_rights([7], &mut control[..24]), Ok(24));
+    }
+
+    #[test]
+    fn tells_the_kinds_of_messages_apart() {
+        let credentials: Vec<u8> =
+            [7i32.to_ne_bytes(), 1000u32.to_ne_bytes(), u32::MAX.to_ne_bytes()].as_flattened().to_vec();
+        let mut control = pad(message(1, 2, &credentials));
+        control.extend(pad(rights(&[0, 9, -1])));
+        control.extend(pad(message(1, 4, &11i32.to_ne_bytes())));
+        control.extend(pad(message(41, 1, b"abc")));
+        control.extend(message(1, 77, b""));
+        let walked: Result<Vec<_>, _> = walk(&control).collect();
+        let [credentials, numbers, pidfd, other, empty] = &walked.unwrap()[..] else { panic!("five messages") };
+        assert_eq!(*credentials, ControlMessage::Credentials(Credentials { pid: 7, uid: 1000, gid: u32::MAX }));
+        assert!(matches!(numbers, ControlMessage::Rights(numbers) if numbers.clone().eq([0, 9, -1])));
+        assert_eq!(*pidfd, ControlMessage::Pidfd(11));
+        assert_eq!(*other, ControlMessage::Other { level: 41, kind: 1, data: b"abc" });
+        assert_eq!(*empty, ControlMessage::Other { level: 1, kind: 77, data: b"" });
+    }
+
+    #[test]
+    fn does_not_skip_a_last_message_without_padding() {
+        let mut control = pad(rights(&[1]));
+        control.extend(rights(&[2, 3, 4]));
+        assert_eq!(control.len() % 8, 4);
+        let numbers: Vec<i32> = walk(&control)
+            .flat_map(|item| match item.unwrap() {
+                ControlMessage::Rights(numbers) => numbers,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(numbers, [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn lengths_below_the_header_or_past_the_end_end_the_walk() {
+        let mut control = pad(rights(&[1, 2]));
+        control.extend(pad(rights(&[3, 4])));
+        for len in [0, 1, 15] {
+            control[0..8].copy_from_slice(&u64::to_ne_bytes(len));
+            assert_eq!(only(&control), Err(ControlError::BelowHeader { offset: 0, len }));
+        }
+        // The lower halves of two of these are lengths that would fit.
+        for len in [49, u64::MAX, u64::MAX - 7, 1 << 32 | 24, 1 << 63 | 16] {
+            control[0..8].copy_from_slice(&u64::to_ne_bytes(len));
+            assert_eq!(only(&control), Err(ControlError::PastEnd { offset: 0, len, rest: 48 }));
+        }
+    }
+
+    #[test]
+    fn a_cut_header_is_an_error_and_an_empty_buffer_is_none() {
+        assert_eq!(walk(&[]).next(), None);
+        let mut control = pad(rights(&[1, 2]));
+        for rest in 1..16 {
+            control.truncate(24);
+            control.resize(24 + rest, 0);
+            let mut walk = walk(&control);
+            assert!(matches!(walk.next(), Some(Ok(ControlMessage::Rights(_)))));
+            assert_eq!(walk.offset(), 24);
+            assert_eq!(walk.next(), Some(Err(ControlError::HeaderPastEnd { offset: 24, rest })));
+            assert_eq!(walk.next(), None);
+        }
+    }
+
+    #[test]
+    fn a_body_of_wrong_length_is_an_error_that_hides_nothing_behind_it() {
+        for (kind, lens) in [(1, vec![1, 2, 3, 5]), (2, vec![0, 4, 8, 11, 13, 16]), (4, vec![0, 3, 5, 8])] {
+            for len in lens {
+                let mut control = pad(message(1, kind, &vec![0; len]));
+                control.extend(rights(&[5]));
+                let mut walk = walk(&control);
+                assert_eq!(walk.next(), Some(Err(ControlError::Body { offset: 0, kind, len })));
+                assert!(matches!(walk.next(), Some(Ok(ControlMessage::Rights(numbers))) if numbers.len() == 1));
+                assert_eq!(walk.next(), None);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_walked_in_steps_of_at_least_a_header(control in vec(any::<u8>(), 0..200)) {
+            check_walk(&control)?;
+        }
+
+        #[test]
+        fn any_headers_are_walked_in_steps_of_at_least_a_header(
+            parts in vec((0u64..40, 0i32..3, 0i32..6, vec(any::<u8>(), 0..20)), 0..6),
+            start in 0usize..8,
+        ) {
+            let mut control = vec![0; start];
+            for (len, level, kind, data) in parts {
+                control.extend(len.to_ne_bytes());
+                control.extend(level.to_ne_bytes());
+                control.extend(kind.to_ne_bytes());
+                control.extend(data);
+            }
+            check_walk(&control[start..])?;
+        }
+
+        #[test]
+        fn messages_are_walked_as_they_were_joined(
+            bodies in vec(vec(any::<u8>(), 0..30), 0..8),
+            pad_last: bool,
+            start in 0usize..8,
+        ) {
+            let mut control = vec![0; start];
+            let mut end = start;
+            for body in &bodies {
+                control.extend(message(41, 9, body));
+                end = control.len();
+                control.resize(start + (end - start).next_multiple_of(8), 0);
+            }
+            if !pad_last {
+                control.truncate(end);
+            }
+            let walked: Vec<&[u8]> = walk(&control[start..])
+                .map(|item| match item {
+                    Ok(ControlMessage::Other { data, .. }) => data,
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            prop_assert_eq!(walked, bodies);
+        }
+    }
+
+    fn check_walk(control: &[u8]) -> Result<(), TestCaseError> {
+        let mut walk = walk(control);
+        loop {
+            let before = walk.offset();
+            let item = walk.next();
+            if item.is_none() {
+                prop_assert_eq!(walk.offset(), control.len());
+                prop_assert_eq!(walk.next(), None);
+                return Ok(());
+            }
+            prop_assert!(walk.offset() >= before + HEADER_LEN_BYTES || walk.offset() == control.len());
+            prop_assert!(walk.offset() > before && walk.offset() <= control.len());
+            if let Some(Ok(ControlMessage::Rights(numbers))) = item {
+                prop_assert!(numbers.len() <= control.len() / 4);
+                prop_assert_eq!(numbers.len(), numbers.count());
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Zero-copy shared-memory IPC for Linux.
 
-mod cmsg;
+pub mod cmsg;
 mod error;
 mod fds;
 mod frame;
