@@ -10,5 +10,6 @@ mod region;
 mod sync;
 
 pub use error::{Error, Result};
+pub use fds::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
 pub use layout::GeometryError;
 pub use region::{HugePages, HugePagesOutcome, Sealed, SealedBuilder};

@@ -1,0 +1,137 @@
+//! What tests share: processes of their own, a census of descriptors, waiting with a deadline, names that clean up.
+//!
+//! Tests of one binary run as threads of one process, so whatever counts descriptors, lowers limits, changes users or
+//! gets killed runs in a process of its own: the test binary executed again, for that one test. With this,
+//! `cargo test` is enough. Use it by `mod common;`.
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything in a test may take before it counts as hung.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+const ROLE: &str = "FDRING_TEST_ROLE";
+const ISOLATED: &str = "isolated";
+const AT_ITS_END: &str = "the isolated body came to its end";
+
+/// Runs the body of the test named `test` in a process of its own, where it is the only test.
+///
+/// `test` is the name as `cargo test -- --list` shows it, with modules. A panic in the body, a wrong name, a signal or
+/// 60 seconds fail the test. What the body prints is printed here.
+///
+/// ```ignore
+/// #[test]
+/// fn leaks_nothing() {
+///     common::isolated("leaks_nothing", || {
+///         let before = common::census();
+///         …
+///         assert_eq!(common::census(), before);
+///     });
+/// }
+/// ```
+pub(crate) fn isolated(test: &str, body: impl FnOnce()) {
+    if role().as_deref() == Some(ISOLATED) {
+        body();
+        println!("{AT_ITS_END}");
+        return;
+    }
+    let dir = TempDir::new();
+    let log_path = dir.path().join("log");
+    let log = File::create(&log_path).unwrap();
+    let child = command(test, ISOLATED).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let status = KillOnDrop(child).wait();
+    let output = String::from_utf8_lossy(&fs::read(&log_path).unwrap()).into_owned();
+    println!("{output}");
+    assert!(status.success(), "{test} failed in its own process ({status}):\n{output}");
+    assert!(output.contains(AT_ITS_END), "no test is named {test}, or it left early:\n{output}");
+}
+
+/// A command that runs this test binary again, for the test named `test` alone, with [`role`] as given there.
+///
+/// The test looks at [`role`] first: `None` is the process that `cargo test` started, any other its own invention.
+pub(crate) fn command(test: &str, role: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args([test, "--exact", "--nocapture", "--test-threads=1", "--include-ignored"]);
+    command.env(ROLE, role).stdin(Stdio::null());
+    command
+}
+
+/// The role of this process, if [`command`] or [`isolated`] started it.
+pub(crate) fn role() -> Option<String> {
+    std::env::var(ROLE).ok()
+}
+
+/// A child process that does not outlive the test.
+#[derive(Debug)]
+pub(crate) struct KillOnDrop(pub(crate) Child);
+
+impl KillOnDrop {
+    /// Waits for the end of the process; panics after [`DEADLINE`].
+    pub(crate) fn wait(mut self) -> std::process::ExitStatus {
+        let mut status = None;
+        wait_until("a child process ends", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+}
+
+impl Drop for KillOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // It may have ended by itself.
+        let _ = self.0.wait();
+    }
+}
+
+/// The open descriptors of this process and what each refers to; compare two of them.
+pub(crate) fn census() -> BTreeMap<RawFd, String> {
+    // The descriptor of the directory itself is among the entries, and gone when they are looked at.
+    let entries: Vec<PathBuf> = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path()).collect();
+    let number = |path: &Path| path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    let target = |path: &Path| fs::read_link(path).ok().map(|target| target.display().to_string());
+    entries.iter().filter_map(|path| Some((number(path), target(path)?))).collect()
+}
+
+/// Waits until `condition` holds, looking every millisecond; panics with `what` after [`DEADLINE`].
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A directory for one test, removed on drop.
+#[derive(Debug)]
+pub(crate) struct TempDir(PathBuf);
+
+impl TempDir {
+    pub(crate) fn new() -> Self {
+        let path = std::env::temp_dir().join(unique_name());
+        fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // Nothing to be done about it here.
+    }
+}
+
+/// A name that no other test of any process has: for abstract sockets, lanes and directories.
+pub(crate) fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("fdring-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
