@@ -8,6 +8,9 @@ mod handshake;
 mod layout;
 mod region;
 mod sync;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+mod test_support;
 
 pub use error::{Error, Result};
 pub use fds::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
