@@ -1,0 +1,122 @@
+//! Receives an array of descriptors of any length from `send_fds`, or from any other program that sends descriptors
+//! with sendmsg(2), and prints the contents of the files.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use fdring::cmsg::FDS_PER_MESSAGE_MAX;
+
+const HELP: &str = "\
+Connects to a Unix socket, receives one array of descriptors, and prints the contents of the files.
+
+Usage: recv_fds [--socket PATH]
+
+Options:
+  --socket PATH  the Unix stream socket to connect to (default: /tmp/my_socket)
+  -h, --help     print this
+
+Examples:
+  send_fds /etc/hostname               in one terminal, and in another:
+  recv_fds
+  recv_fds --socket /run/user/1000/s
+";
+
+fn main() -> ExitCode {
+    let socket = match parse(std::env::args_os().skip(1)) {
+        Ok(Some(socket)) => socket,
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(fault) => {
+            eprintln!("recv_fds: {fault}; see recv_fds --help");
+            return ExitCode::from(2);
+        }
+    };
+    match print_files(&socket) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("recv_fds: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print_files(path: &Path) -> Result<(), Box<dyn Error>> {
+    let peer = UnixStream::connect(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => format!("there is no socket at {}; start send_fds first", path.display()),
+        ErrorKind::ConnectionRefused => format!("nobody listens at {} any more; start send_fds first", path.display()),
+        _ => format!("could not connect to {}: {error}", path.display()),
+    })?;
+
+    let fds = receive_array(&peer)?;
+    let numbers: Vec<_> = fds.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    println!("received {}: {}", count_descriptors(numbers.len()), numbers.join(" "));
+
+    let mut unreadable = 0;
+    for fd in fds {
+        let file = File::from(fd);
+        println!("--- descriptor {}", file.as_raw_fd());
+        if let Err(error) = print_contents(&file) {
+            eprintln!("recv_fds: could not read descriptor {}: {error}", file.as_raw_fd());
+            unreadable += 1;
+        }
+    }
+    if unreadable > 0 {
+        return Err(format!("{} could not be read", count_descriptors(unreadable)).into());
+    }
+    Ok(())
+}
+
+/// Receives until an array comes: on a stream, its sender may have sent plain bytes before it.
+fn receive_array(peer: &UnixStream) -> Result<Vec<OwnedFd>, fdring::RecvFdsError> {
+    loop {
+        let received = fdring::recv_fds(peer, &mut [0; 256], FDS_PER_MESSAGE_MAX)?;
+        if !received.fds.is_empty() {
+            return Ok(received.fds);
+        }
+    }
+}
+
+/// Copies the file to standard output, whatever its bytes are.
+///
+/// The offset of the file is shared with the sender, who may stand anywhere, so each read names its own.
+fn print_contents(file: &File) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    let mut buffer = [0; 64 << 10];
+    let mut offset_bytes = 0;
+    loop {
+        match file.read_at(&mut buffer, offset_bytes) {
+            Ok(0) => return stdout.flush(),
+            Ok(len) => {
+                stdout.write_all(&buffer[..len])?;
+                offset_bytes += len as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn count_descriptors(count: usize) -> String {
+    if count == 1 { "1 descriptor".into() } else { format!("{count} descriptors") }
+}
+
+/// The path of the socket; `None` if help was asked for.
+fn parse(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Option<PathBuf>, String> {
+    let mut socket = PathBuf::from("/tmp/my_socket");
+    while let Some(arg) = args.next() {
+        match arg.to_str() {
+            Some("-h" | "--help") => return Ok(None),
+            Some("--socket") => socket = args.next().ok_or("--socket needs a path")?.into(),
+            _ => return Err(format!("unexpected argument {}", arg.display())),
+        }
+    }
+    Ok(Some(socket))
+}

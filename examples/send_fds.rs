@@ -1,0 +1,152 @@
+//! Opens files and sends them, as one array of descriptors, to whoever connects first: `recv_fds`, or any other
+//! program that receives descriptors with recvmsg(2).
+
+use std::error::Error;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use fdring::cmsg::FDS_PER_MESSAGE_MAX;
+
+const HELP: &str = "\
+Opens files and sends them as one array of descriptors to the first peer that connects.
+
+Usage: send_fds [--socket PATH] FILE...
+
+Files are opened for reading and appending, and created where they do not exist.
+
+Options:
+  --socket PATH  the Unix stream socket to listen on (default: /tmp/my_socket)
+  -h, --help     print this
+
+Examples:
+  send_fds /etc/hostname               then, in another terminal: recv_fds
+  send_fds --socket /run/user/1000/s a.log b.log
+  send_fds -- -a-name-with-a-dash
+";
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args_os().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(fault) => {
+            eprintln!("send_fds: {fault}; see send_fds --help");
+            return ExitCode::from(2);
+        }
+    };
+    match send_files(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("send_fds: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn send_files(options: &Options) -> Result<(), Box<dyn Error>> {
+    let listener = Listener::bind(&options.socket)?;
+    println!("waiting for a peer at {}", options.socket.display());
+    let peer = listener.accept()?;
+
+    let mut files = Vec::new();
+    for path in &options.files {
+        let opened = OpenOptions::new().read(true).append(true).create(true).open(path);
+        files.push(opened.map_err(|error| format!("could not open {}: {error}", path.display()))?);
+    }
+
+    // The array travels with one byte of payload; any byte will do.
+    let fds: Vec<_> = files.iter().map(File::as_fd).collect();
+    fdring::send_fds(&peer, b"x", &fds)?;
+    let numbers: Vec<_> = fds.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
+    println!("sent {}: {}", count_descriptors(numbers.len()), numbers.join(" "));
+
+    // The files are closed here. The peer's descriptors stay open.
+    Ok(())
+}
+
+fn count_descriptors(count: usize) -> String {
+    if count == 1 { "1 descriptor".into() } else { format!("{count} descriptors") }
+}
+
+/// A listening socket whose file is removed on drop, if it is still the same one.
+struct Listener {
+    socket: UnixListener,
+    path: PathBuf,
+    /// Device and inode of the file.
+    file: (u64, u64),
+}
+
+impl Listener {
+    /// Listens at `path`. A socket that a program has left behind there is replaced; one that is in use is not, nor is
+    /// a file of any other kind.
+    fn bind(path: &Path) -> Result<Self, String> {
+        let fault = |error: io::Error| format!("could not listen at {}: {error}", path.display());
+        if let Ok(found) = fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                return Err(format!("{} exists and is no socket; choose another path", path.display()));
+            }
+            // A datagram socket cannot connect to a listening one, so it finds out without disturbing whoever listens.
+            match UnixDatagram::unbound().and_then(|probe| probe.connect(path)) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(fault)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // It went in the meantime.
+                Err(error) if error.raw_os_error() != Some(libc::EPROTOTYPE) => return Err(fault(error)),
+                Ok(()) | Err(_) => {
+                    let path = path.display();
+                    return Err(format!("another program listens at {path}; stop it or choose another path"));
+                }
+            }
+        }
+        let socket = UnixListener::bind(path).map_err(fault)?;
+        let file = fs::symlink_metadata(path).map_err(fault)?;
+        Ok(Self { socket, path: path.into(), file: (file.dev(), file.ino()) })
+    }
+
+    fn accept(&self) -> Result<UnixStream, String> {
+        let (peer, _) = self.socket.accept().map_err(|error| format!("could not accept a peer: {error}"))?;
+        Ok(peer)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            eprintln!("send_fds: could not remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+struct Options {
+    socket: PathBuf,
+    files: Vec<PathBuf>,
+}
+
+impl Options {
+    /// `None` if help was asked for.
+    fn parse(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Option<Self>, String> {
+        let mut options = Self { socket: "/tmp/my_socket".into(), files: Vec::new() };
+        while let Some(arg) = args.next() {
+            match arg.to_str() {
+                Some("-h" | "--help") => return Ok(None),
+                Some("--socket") => options.socket = args.next().ok_or("--socket needs a path")?.into(),
+                Some("--") => options.files.extend(args.by_ref().map(PathBuf::from)),
+                Some(option) if option.starts_with('-') && option != "-" => {
+                    return Err(format!("unknown option {option}"));
+                }
+                _ => options.files.push(arg.into()),
+            }
+        }
+        match options.files.len() {
+            0 => Err("name at least one file".into()),
+            1..=FDS_PER_MESSAGE_MAX => Ok(Some(options)),
+            count => Err(format!("{count} files are too many for one array of {FDS_PER_MESSAGE_MAX}")),
+        }
+    }
+}

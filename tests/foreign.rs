@@ -1,0 +1,229 @@
+//! The examples `send_fds` and `recv_fds` against each other and against plain C and C++ programs, both ways.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+
+use common::{KillOnDrop, TempDir};
+
+/// The path of an example's program; built, where the run that built this test did not build it.
+fn example(name: &str) -> PathBuf {
+    static BUILD: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = BUILD.lock();
+    let test = std::env::current_exe().unwrap(); // target/<profile>/deps/foreign-…
+    let profile_dir = test.parent().unwrap().parent().unwrap();
+    let path = profile_dir.join("examples").join(name);
+    if !path.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--example", name, "--target-dir"]).arg(profile_dir.parent().unwrap());
+        if profile_dir.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+    }
+    path
+}
+
+/// Compiles tests/foreign/`source`; `None`, with a note, where there is no such compiler.
+fn compile(compiler: &str, source: &str, dir: &TempDir) -> Option<PathBuf> {
+    let program = dir.path().join(source.replace('.', "-"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign").join(source);
+    match Command::new(compiler).args(["-Wall", "-Wextra", "-O1", "-o"]).arg(&program).arg(path).status() {
+        Ok(status) => assert!(status.success(), "{source} does not compile"),
+        Err(error) => {
+            println!("skipped: there is no compiler {compiler} ({error})");
+            return None;
+        }
+    }
+    Some(program)
+}
+
+/// Files `0`, `1`, … whose contents tell them apart, and are not all UTF-8; and their contents joined.
+fn files(dir: &TempDir, count: usize) -> (Vec<PathBuf>, Vec<u8>) {
+    let contents = |number: usize| format!("file {number} of {count}\n").into_bytes();
+    let mut joined = vec![];
+    let write = |number: usize| {
+        let path = dir.path().join(number.to_string());
+        let bytes = [contents(number), vec![0xff, b'\n']].concat();
+        fs::write(&path, &bytes).unwrap();
+        joined.extend(bytes);
+        path
+    };
+    ((0..count).map(write).collect(), joined)
+}
+
+/// Starts a program that listens, and waits for the line by which it says so.
+fn listening(command: &mut Command) -> (KillOnDrop, BufReader<impl Read + use<>>) {
+    let mut child: Child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let child = KillOnDrop(child);
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.contains("listening") || line.contains("waiting"), "{line}");
+    (child, stdout)
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn recv_fds(socket: &Path) -> Output {
+    run(Command::new(example("recv_fds")).arg("--socket").arg(socket))
+}
+
+/// What `recv_fds` printed, without its own lines.
+fn contents(output: &Output) -> Vec<u8> {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let own = |line: &&[u8]| line.starts_with(b"received ") || line.starts_with(b"--- descriptor ");
+    output.stdout.split_inclusive(|byte| *byte == b'\n').filter(|line| !own(line)).flatten().copied().collect()
+}
+
+#[test]
+fn our_sender_serves_our_receiver() {
+    for count in [1, 4, 253] {
+        let dir = TempDir::new();
+        let socket = dir.path().join("socket");
+        let (paths, joined) = files(&dir, count);
+        let (sender, mut stdout) =
+            listening(Command::new(example("send_fds")).arg("--socket").arg(&socket).args(&paths));
+        assert!(contents(&recv_fds(&socket)) == joined, "{count}");
+        assert!(sender.wait().success());
+        let mut line = String::new();
+        stdout.read_to_string(&mut line).unwrap();
+        assert!(line.starts_with(&format!("sent {count} descriptor")), "{line}");
+        assert!(!socket.exists(), "the sender removed its socket");
+    }
+}
+
+#[test]
+fn our_sender_serves_foreign_receivers() {
+    for (compiler, source) in [("cc", "recv.c"), ("c++", "recv.cpp")] {
+        let dir = TempDir::new();
+        let Some(receiver) = compile(compiler, source, &dir) else { continue };
+        let socket = dir.path().join("socket");
+        for count in [1, 4] {
+            let (paths, joined) = files(&dir, count);
+            let (sender, _stdout) =
+                listening(Command::new(example("send_fds")).arg("--socket").arg(&socket).args(&paths));
+            let output = run(Command::new(&receiver).arg(&socket).arg(count.to_string()));
+            assert!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(output.stdout, joined, "{source}, {count}");
+            assert!(sender.wait().success());
+        }
+    }
+}
+
+#[test]
+fn foreign_senders_serve_our_receiver() {
+    for (compiler, source) in [("cc", "send.c"), ("c++", "send.cpp")] {
+        let dir = TempDir::new();
+        let Some(sender) = compile(compiler, source, &dir) else { continue };
+        let socket = dir.path().join("socket");
+        for count in [1, 4] {
+            let (paths, joined) = files(&dir, count);
+            let (sender, _stdout) = listening(Command::new(&sender).arg(&socket).args(&paths));
+            assert_eq!(contents(&recv_fds(&socket)), joined, "{source}, {count}");
+            assert!(sender.wait().success());
+        }
+    }
+}
+
+#[test]
+fn files_that_do_not_exist_are_created() {
+    let dir = TempDir::new();
+    let (socket, file) = (dir.path().join("socket"), dir.path().join("new"));
+    let (sender, _stdout) = listening(Command::new(example("send_fds")).arg("--socket").arg(&socket).arg(&file));
+    assert_eq!(contents(&recv_fds(&socket)), b"");
+    assert!(sender.wait().success());
+    assert_eq!(fs::read(&file).unwrap(), b"");
+}
+
+#[test]
+fn only_a_socket_that_nobody_serves_is_replaced() {
+    let dir = TempDir::new();
+    let socket = dir.path().join("socket");
+    let (paths, joined) = files(&dir, 1);
+    let mut send = Command::new(example("send_fds"));
+    send.arg("--socket").arg(&socket).args(&paths);
+
+    fs::write(&socket, "precious").unwrap();
+    let output = run(&mut send);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("is no socket"), "{output:?}");
+    assert_eq!(fs::read(&socket).unwrap(), b"precious");
+    fs::remove_file(&socket).unwrap();
+
+    let served = UnixListener::bind(&socket).unwrap();
+    served.set_nonblocking(true).unwrap();
+    let output = run(&mut send);
+    assert_eq!(served.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "it is not disturbed");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("another program listens"), "{output:?}");
+    assert!(socket.exists());
+
+    drop(served); // Its file stays behind.
+    assert!(socket.exists());
+    let (sender, _stdout) = listening(&mut send);
+    assert_eq!(contents(&recv_fds(&socket)), joined);
+    assert!(sender.wait().success());
+}
+
+#[test]
+fn bad_usage_and_absent_peers_end_with_a_sentence() {
+    let dir = TempDir::new();
+    let socket = dir.path().join("socket");
+    let output = recv_fds(&socket);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("there is no socket at"), "{output:?}");
+    drop(UnixListener::bind(&socket).unwrap());
+    assert!(String::from_utf8_lossy(&recv_fds(&socket).stderr).contains("nobody listens at"));
+
+    let many = vec!["x"; 254];
+    for (name, args) in [
+        ("send_fds", &[][..]),
+        ("send_fds", &["--socket"]),
+        ("send_fds", &["--sock", "x"]),
+        ("send_fds", &many),
+        ("recv_fds", &["x"]),
+        ("recv_fds", &["--socket"]),
+    ] {
+        let output = run(Command::new(example(name)).args(args));
+        assert_eq!(output.status.code(), Some(2), "{name} {args:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("--help"), "{output:?}");
+    }
+    for name in ["send_fds", "recv_fds"] {
+        let output = run(Command::new(example(name)).arg("--help"));
+        assert!(output.status.success());
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Examples:"));
+    }
+}
+
+#[test]
+fn a_descriptor_that_cannot_be_read_does_not_hide_the_others() {
+    let dir = TempDir::new();
+    let socket = dir.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let receiver = Command::new(example("recv_fds"))
+        .arg("--socket")
+        .arg(&socket)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (peer, _) = listener.accept().unwrap();
+    let (pipe, _writer) = std::io::pipe().unwrap();
+    let (paths, joined) = files(&dir, 1);
+    let file = fs::File::open(&paths[0]).unwrap();
+    // Plain bytes first: they are no array.
+    std::io::Write::write_all(&mut &peer, b"plain").unwrap();
+    fdring::send_fds(&peer, b"x", &[std::os::fd::AsFd::as_fd(&pipe), std::os::fd::AsFd::as_fd(&file)]).unwrap();
+    let output = receiver.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(output.stdout.windows(joined.len()).any(|window| window == joined));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("could not read descriptor"), "{output:?}");
+}
