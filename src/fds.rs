@@ -421,9 +421,14 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
 }
 
+/// Who connected `socket`, or listened or made the pair, as of then (`SO_PEERCRED`, unix(7)).
+pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
+    Ok(socket_option(socket, libc::SO_PEERCRED)?)
+}
+
 fn peer_pidfd_by_number(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // libc's struct, not rustix's: its process number cannot be 0, but the kernel's can.
-    let credentials: PeerCredentials = socket_option(socket, libc::SO_PEERCRED)?;
+    let credentials = peer_credentials(socket)?;
     let no_number = || io::Error::new(io::ErrorKind::NotFound, "the peer has no number in this pid namespace");
     let pid = Pid::from_raw(credentials.pid).filter(|pid| pid.as_raw_nonzero().get() > 0).ok_or_else(no_number)?;
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
@@ -432,9 +437,10 @@ fn peer_pidfd_by_number(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 /// `struct ucred`, see unix(7).
 #[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
 #[repr(C)]
-struct PeerCredentials {
-    pid: i32,
-    uid: u32,
+pub(crate) struct PeerCredentials {
+    /// 0 where the process has no number in this pid namespace.
+    pub(crate) pid: i32,
+    pub(crate) uid: u32,
     gid: u32,
 }
 

@@ -30,7 +30,8 @@ pub(crate) mod tests;
 
 pub(crate) use body::{Hello, LaneAttach, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
 pub(crate) use error::FrameError;
-pub(crate) use values::{Barrier, BellKind, ByeReason, Delivery, Reading, RefuseCode, Role, Start};
+pub use values::Start;
+pub(crate) use values::{Barrier, BellKind, ByeReason, Delivery, Reading, RefuseCode, Role};
 pub(crate) use wire::{LaneName, printable};
 
 use bytemuck::{AnyBitPattern, NoUninit};
@@ -39,7 +40,7 @@ use wire::Reader;
 /// The longest frame, header included.
 pub(crate) const FRAME_MAX_BYTES: usize = 64 << 10;
 /// The most lanes of one session: one descriptor for the seat and three a lane, of the kernel's 253 a message.
-pub(crate) const LANES_PER_SESSION_MAX: usize = 83;
+pub const LANES_PER_SESSION_MAX: usize = 83;
 /// The longest sentence of a Refuse, in bytes of UTF-8.
 pub(crate) const SENTENCE_MAX_BYTES: usize = 512;
 /// The oldest version of the protocol that this code speaks.

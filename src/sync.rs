@@ -6,19 +6,19 @@
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, fence};
 #[cfg(not(loom))]
-pub(crate) use parking_lot::{Mutex, MutexGuard};
+pub(crate) use parking_lot::Mutex;
 
 pub(crate) use core::sync::atomic::Ordering;
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 #[cfg(loom)]
-pub(crate) use loom_lock::{Mutex, MutexGuard};
+pub(crate) use loom_lock::Mutex;
 
 /// loom's mutex with the interface of parking_lot's.
 #[cfg(loom)]
 mod loom_lock {
-    pub(crate) use loom::sync::MutexGuard;
+    use loom::sync::MutexGuard;
 
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);

@@ -9,11 +9,11 @@ use std::fmt;
 
 /// A byte that stands for one of a few values, counted from 1; all others are errors.
 macro_rules! byte_enum {
-    ($(#[$doc:meta])* $name:ident, $field:literal { $($(#[$variant_doc:meta])* $variant:ident = $byte:literal,)+ }) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident, $field:literal { $($(#[$variant_doc:meta])* $variant:ident = $byte:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        pub(crate) enum $name { $($(#[$variant_doc])* $variant = $byte,)+ }
+        $vis enum $name { $($(#[$variant_doc])* $variant = $byte,)+ }
 
         impl $name {
             /// All of them, in the order of their bytes.
@@ -31,11 +31,11 @@ macro_rules! byte_enum {
 
 byte_enum! {
     /// What a process does in a session.
-    Role, "the role" { Producer = 1, Consumer = 2, }
+    pub(crate) Role, "the role" { Producer = 1, Consumer = 2, }
 }
 byte_enum! {
     /// What a consumer of a lane sleeps on.
-    BellKind, "the kind of bell" {
+    pub(crate) BellKind, "the kind of bell" {
         /// Between processes of one user: the quickest.
         Eventfd = 1,
         /// Between users: neither side can make the other wait.
@@ -44,20 +44,22 @@ byte_enum! {
 }
 byte_enum! {
     /// Whether a consumer holds the producer back.
-    Delivery, "the delivery" { Lossless = 1, Lossy = 2, }
+    pub(crate) Delivery, "the delivery" { Lossless = 1, Lossy = 2, }
 }
 byte_enum! {
     /// Where in the stream a consumer begins.
-    Start, "the start" {
-        /// With what is published after it has joined.
+    #[derive(Default)]
+    pub Start, "the start" {
+        /// With the first record that is published after it has joined.
+        #[default]
         Latest = 1,
-        /// With the oldest record that is still there for sure.
+        /// With the oldest record that is surely still whole, as far as the producer remembers: to a 64th of the ring.
         Oldest = 2,
     }
 }
 byte_enum! {
     /// What a consumer does with payloads.
-    Reading, "the way of reading" {
+    pub(crate) Reading, "the way of reading" {
         /// Reads them where they lie, and is never evicted while it lives.
         InPlace = 1,
         /// Copies them out, and can be evicted.
@@ -66,7 +68,7 @@ byte_enum! {
 }
 byte_enum! {
     /// How a sleeper and its waker order their looks at each other.
-    Barrier, "the barrier" {
+    pub(crate) Barrier, "the barrier" {
         /// A sequentially consistent fence on both sides.
         Fence = 1,
         /// The sleeper pays for both. Reserved: parsed, and refused by the handshake.

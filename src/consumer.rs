@@ -1,0 +1,551 @@
+//! The reading end of a lane: receive, read, drop.
+//!
+//! [`Consumer`] puts together the reading protocol, the copying of payloads (or their reading in place), and sleeping
+//! on the bell. Its [`Link`] is the session it belongs to: the sign of the producer's life. What it does not do: it
+//! makes no session; [`Session`](crate::Session) does.
+
+use crate::fds::{self, RecvFdsError};
+use crate::frame::{ByeReason, Frame};
+use crate::handshake::{ConsumerHandshake, ConsumerStep};
+use crate::layout::LaneState;
+use crate::region::ForkGuard;
+use crate::ring::reader::{Corruption, Found, Reader};
+use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap, SeatWords};
+use crate::sync::{AtomicU32, Mutex, Ordering, fence};
+use crate::wake::{self, BellEnd, Deadline, spin_until};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Empty looks in a row after which what was read is given back, so that no producer waits for a spinning consumer.
+const LOOKS_PER_RELEASE: u32 = 32;
+/// Empty tries in a row after which the clock is asked whether to look at the session.
+const TRIES_PER_CLOCK: u32 = 32;
+/// How often a caller that only ever tries looks at the session.
+const LINK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
+
+/// The longest frame that a producer may send to an attached consumer, with room to spare: a Bye.
+const HEARD_MAX_BYTES: usize = 64;
+
+/// Why there is no record, but for the end of the stream.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// Nothing is published now; only from the `try_` form.
+    #[error("no record is there yet")]
+    Empty,
+    /// Nothing was published until the deadline.
+    #[error("no record came until the deadline")]
+    TimedOut,
+    /// The producer's thread panicked. All that was published has been read.
+    #[error("the producer gave up in a panic; all that it published has been read")]
+    Abandoned,
+    /// The producer died, or closed the session, without ending the lane. All that was published has been read.
+    #[error("the producer died; all that it published has been read")]
+    PeerDead,
+    /// The producer's process ended the session, and the lane goes on without this consumer.
+    #[error("the producer closed this session; connect again to read on")]
+    Closed,
+    /// The lane went on without this consumer.
+    #[error("the lane went on without this consumer, which missed {missed_bytes} bytes; read faster, or connect again")]
+    Evicted {
+        /// What was published and not read, in bytes, headers and padding included.
+        missed_bytes: u64,
+    },
+    /// The producer broke the protocol. Nothing more is read of its lane.
+    #[error("the producer broke the protocol of its lane: {0}")]
+    Corrupt(#[from] Corruption),
+    /// The kernel would not let this thread wait.
+    #[error("could not wait for a record: {0}")]
+    Wait(std::io::Error),
+    /// The consumer was made before a fork, and this is the child.
+    #[error("this process is a forked child, and a consumer belongs to the process that attached it")]
+    Forked,
+}
+
+/// What became of a session, as a consumer sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+enum Fate {
+    Alive = 0,
+    Dead = 1,
+    Closed = 2,
+    Evicted = 3,
+}
+
+/// The session that a consumer belongs to, shared by the consumers of all its lanes.
+#[derive(Debug)]
+pub(crate) struct Link {
+    socket: OwnedFd,
+    /// Becomes readable when the producer's process ends; `None` where the kernel would not give it.
+    pidfd: Option<OwnedFd>,
+    fate: AtomicU32,
+    handshake: Mutex<ConsumerHandshake>,
+}
+
+impl Link {
+    pub(crate) fn new(socket: OwnedFd, pidfd: Option<OwnedFd>, handshake: ConsumerHandshake) -> Self {
+        let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
+        Self { socket, pidfd, fate, handshake }
+    }
+
+    fn fate(&self) -> Fate {
+        match self.fate.load(Ordering::Acquire) {
+            0 => Fate::Alive,
+            2 => Fate::Closed,
+            3 => Fate::Evicted,
+            _ => Fate::Dead,
+        }
+    }
+
+    /// Waits on the session, and on a bell, until something happens; then looks what it was.
+    fn wait(&self, bell: Option<&BellEnd>, timeout: Option<Duration>) -> std::io::Result<()> {
+        let mut waits = Vec::with_capacity(3);
+        waits.push(PollFd::new(&self.socket, PollFlags::IN));
+        waits.extend(self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
+        waits.extend(bell.map(|bell| PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)));
+        match poll(&mut waits, timeout.map(wake::timespec).as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let socket_stirs = !waits[0].revents().is_empty();
+        let process_ended = self.pidfd.is_some() && !waits[1].revents().is_empty();
+        if socket_stirs {
+            self.hear();
+        }
+        if process_ended {
+            self.note(Fate::Dead);
+        }
+        Ok(())
+    }
+
+    /// Takes what the producer's process has to say on the socket.
+    fn hear(&self) {
+        let mut handshake = self.handshake.lock();
+        let mut bytes = [0; HEARD_MAX_BYTES];
+        let mut may_reset = true;
+        loop {
+            match fds::recv_frame(self.socket.as_fd(), &mut bytes, 0) {
+                Ok(received) => {
+                    let heard = Frame::parse(&bytes[..received.len], 0).ok();
+                    match heard.and_then(|frame| handshake.on_frame(frame).ok()) {
+                        Some(ConsumerStep::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
+                        Some(ConsumerStep::Bye(_)) => self.note(Fate::Closed),
+                        _ => self.note(Fate::Dead),
+                    }
+                }
+                Err(error) if error.is_would_block() => return,
+                // Reported once, before what the producer had still sent.
+                Err(RecvFdsError::Reset) if may_reset => may_reset = false,
+                // The end, or nonsense: in either case this session is over.
+                _ => return self.note(Fate::Dead),
+            }
+        }
+    }
+
+    /// Remembers what became of the session; the first word stands.
+    fn note(&self, fate: Fate) {
+        let alive = Fate::Alive as u32;
+        let _ = self.fate.compare_exchange(alive, fate as u32, Ordering::AcqRel, Ordering::Acquire);
+    }
+}
+
+/// What a look at the lane brought.
+enum Look {
+    Found(Found),
+    Empty,
+    Finished,
+}
+
+/// The reading end of a lane.
+///
+/// Every record that is published after it joined comes in order, once and whole, until the end of the stream: `None`.
+/// A producer that dies without ending its lane is told apart from that, as [`ReceiveError::PeerDead`], after all that
+/// it had published.
+///
+/// Attached by [`Session::attach`](crate::Session::attach) it copies each payload out and checks everything, so that a
+/// hostile producer can send nonsense and nothing worse. Attached by
+/// [`Session::attach_in_place`](crate::Session::attach_in_place) payloads are read where they lie.
+///
+/// ```no_run
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut ticks = fdring::Session::connect("/run/ticks.sock", Default::default())?.attach_one()?;
+/// while let Some(record) = ticks.receive()? {
+///     println!("{} bytes with tag {}", record.len(), record.tag());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Consumer {
+    // Dropped in this order: the ring, then the seat, then the session.
+    lane: Arc<LaneMap>,
+    reader: Reader<LaneMap, SeatMap>,
+    bell: BellEnd,
+    link: Arc<Link>,
+    guard: ForkGuard,
+    reading: Reading,
+    spin: Duration,
+    empty_tries: u32,
+    last_link_look: Instant,
+    name: String,
+    schema: u64,
+}
+
+/// How payloads reach the caller.
+#[derive(Debug)]
+enum Reading {
+    Copies {
+        /// Holds the payload of the last record; grows to the longest seen.
+        buffer: Vec<u8>,
+        /// The lane's count of evictions from before this consumer attached.
+        evictions: u32,
+    },
+    InPlace(InPlace),
+}
+
+/// What a session knows of a lane that it attaches to.
+#[derive(Debug)]
+pub(crate) struct Attachment {
+    pub(crate) lane: Arc<LaneMap>,
+    pub(crate) seat: SeatMap,
+    pub(crate) bell: BellEnd,
+    pub(crate) start: u64,
+    /// The lane's count of evictions from before this consumer attached.
+    pub(crate) evictions: u32,
+    pub(crate) in_place: Option<InPlace>,
+    pub(crate) spin: Duration,
+    pub(crate) name: String,
+    pub(crate) schema: u64,
+}
+
+impl Consumer {
+    pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Self {
+        let Attachment { lane, seat, bell, start, evictions, in_place, spin, name, schema } = attachment;
+        let reading = match in_place {
+            Some(trust) => Reading::InPlace(trust),
+            None => Reading::Copies { buffer: Vec::new(), evictions },
+        };
+        let reader = Reader::new(Arc::clone(&lane), seat, start);
+        let last_link_look = Instant::now();
+        Self { lane, reader, bell, link, guard, reading, spin, empty_tries: 0, last_link_look, name, schema }
+    }
+
+    /// The next record; waits for it. `None` is the end of the stream: the producer ended the lane in order, and all
+    /// that it published has been read.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ReceiveError`] but `Empty` and `TimedOut`.
+    #[inline]
+    pub fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.receive_until(Deadline::Never)
+    }
+
+    /// The next record, if it is there already.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::Empty`] where it is not; any other [`ReceiveError`] but `TimedOut`.
+    #[inline]
+    pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
+        match self.look()? {
+            Look::Found(found) => self.record(found).map(Some),
+            Look::Finished => Ok(None),
+            Look::Empty => Err(self.still_empty()),
+        }
+    }
+
+    /// As [`receive`](Self::receive), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] as well.
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.receive_until(Deadline::after(timeout))
+    }
+
+    /// Hands every record that is published now to `each`, without waiting for more; how many there were, `None` at the
+    /// end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ReceiveError`] but `Empty` and `TimedOut`; records before it have been handed over.
+    pub fn drain(&mut self, mut each: impl FnMut(&Record<'_>)) -> Result<Option<usize>, ReceiveError> {
+        let mut records = 0;
+        loop {
+            match self.try_receive() {
+                Ok(Some(record)) => each(&record),
+                Ok(None) if records == 0 => return Ok(None),
+                Ok(None) | Err(ReceiveError::Empty) => return Ok(Some(records)),
+                Err(error) => return Err(error),
+            }
+            records += 1;
+        }
+    }
+
+    /// The lane's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The number with which the producer says what the payloads are.
+    pub fn schema(&self) -> u64 {
+        self.schema
+    }
+
+    /// The length of the ring, in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.reader.lane().geometry().capacity()
+    }
+
+    /// Where the next record begins, in bytes since the ring was made, headers and padding included.
+    pub fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
+    /// Whether payloads are read where they lie.
+    pub fn reads_in_place(&self) -> bool {
+        matches!(self.reading, Reading::InPlace(_))
+    }
+
+    #[inline]
+    fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
+        let look = match self.look()? {
+            Look::Empty => self.wait(deadline)?,
+            look => look,
+        };
+        match look {
+            Look::Found(found) => self.record(found).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The record that was found, its payload in place or copied out.
+    #[inline]
+    fn record(&mut self, found: Found) -> Result<Record<'_>, ReceiveError> {
+        let Self { lane, reader, reading, guard, .. } = self;
+        let payload = match reading {
+            Reading::InPlace(trust) => lane.payload(trust, found.payload, found.len),
+            Reading::Copies { buffer, evictions } => {
+                if !copy_out(lane, buffer, *evictions, found) {
+                    return Err(evicted(reader, found.position));
+                }
+                give_back_if_due(reader);
+                &buffer[..found.len as usize]
+            }
+        };
+        Ok(Record { payload, tag: found.tag, position: found.position, reader, guard: *guard })
+    }
+
+    /// Whether there is a record, or the end.
+    #[inline]
+    fn look(&mut self) -> Result<Look, ReceiveError> {
+        if self.guard.is_child() {
+            return Err(ReceiveError::Forked);
+        }
+        match self.reader.poll() {
+            Ok(Some(found)) => Ok(Look::Found(found)),
+            Ok(None) => self.look_for_end(),
+            Err(corruption) => Err(self.explain(corruption)),
+        }
+    }
+
+    /// Nothing new is published: whether that is the end.
+    fn look_for_end(&mut self) -> Result<Look, ReceiveError> {
+        let state = self.reader.state().map_err(|corruption| self.explain(corruption))?;
+        let fate = self.link.fate();
+        if state == LaneState::Open && fate == Fate::Alive {
+            return Ok(Look::Empty);
+        }
+        // The end was seen, and fenced: only now is it certain that nothing was published before it.
+        match self.reader.poll() {
+            Ok(Some(found)) => return Ok(Look::Found(found)),
+            Ok(None) => self.give_back(),
+            Err(corruption) => return Err(self.explain(corruption)),
+        }
+        let position = self.position();
+        match (state, fate) {
+            (LaneState::Finished, _) => Ok(Look::Finished),
+            (LaneState::Abandoned, _) => Err(ReceiveError::Abandoned),
+            (LaneState::Open, Fate::Closed) => Err(ReceiveError::Closed),
+            (LaneState::Open, Fate::Evicted) => Err(evicted(&mut self.reader, position)),
+            (LaneState::Open, _) => Err(ReceiveError::PeerDead),
+        }
+    }
+
+    /// A look found nothing, and the caller does not wait: gives back what was read, and now and then sees whether the
+    /// producer lives.
+    fn still_empty(&mut self) -> ReceiveError {
+        self.give_back();
+        self.empty_tries = self.empty_tries.wrapping_add(1);
+        if self.empty_tries.is_multiple_of(TRIES_PER_CLOCK) {
+            let now = Instant::now();
+            if now.duration_since(self.last_link_look) >= LINK_LOOK_INTERVAL {
+                self.last_link_look = now;
+                let _ = self.link.wait(None, Some(Duration::ZERO));
+            }
+        }
+        ReceiveError::Empty
+    }
+
+    /// Waits for a record or the end: spins, then sleeps.
+    #[cold]
+    fn wait(&mut self, deadline: Deadline) -> Result<Look, ReceiveError> {
+        loop {
+            let look = spin_until(self.spin, deadline, |looks| {
+                if looks % LOOKS_PER_RELEASE == LOOKS_PER_RELEASE - 1 {
+                    self.give_back();
+                }
+                match self.look() {
+                    Ok(Look::Empty) => None,
+                    look => Some(look),
+                }
+            });
+            if let Some(look) = look {
+                return look;
+            }
+            self.give_back();
+            if deadline.has_passed() {
+                return Err(ReceiveError::TimedOut);
+            }
+            self.sleep(deadline).map_err(ReceiveError::Wait)?;
+        }
+    }
+
+    /// Sleeps until the bell rings, the session ends, the deadline passes, or a signal comes.
+    fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
+        wake::announce_sleep(self.reader.seat().wait_epoch(), || self.bell.drain());
+        let outcome = match self.look_while_announced() {
+            true => Ok(()),
+            false => self.link.wait(Some(&self.bell), deadline.remaining()),
+        };
+        wake::wake_up(self.reader.seat().wait_epoch());
+        outcome
+    }
+
+    /// The look after the announcement, before the sleep: whether there is anything to see to. What it is, the next
+    /// [`look`](Self::look) tells.
+    fn look_while_announced(&mut self) -> bool {
+        let news = self.reader.refresh().unwrap_or(true);
+        news || self.reader.state() != Ok(LaneState::Open) || self.link.fate() != Fate::Alive
+    }
+
+    fn give_back(&mut self) {
+        if self.reader.has_unreleased() {
+            give_back(&mut self.reader);
+        }
+    }
+
+    /// Nonsense in the lane: the producer's, or the sign that the lane has gone on without this consumer.
+    #[cold]
+    fn explain(&mut self, corruption: Corruption) -> ReceiveError {
+        let position = self.position();
+        match self.reading {
+            Reading::Copies { evictions, .. } if was_evicted(&self.lane, evictions) => {
+                evicted(&mut self.reader, position)
+            }
+            _ => ReceiveError::Corrupt(corruption),
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        if !self.guard.is_child() && self.reader.leave() {
+            wake::wake_shared(self.reader.seat().space_seq());
+        }
+    }
+}
+
+/// Copies a payload out; whether the copy is good, and was not overwritten meanwhile.
+#[inline]
+fn copy_out(lane: &LaneMap, buffer: &mut Vec<u8>, evictions: u32, found: Found) -> bool {
+    let len = found.len as usize;
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    lane.copy_out(found.payload, &mut buffer[..len]);
+    // Without a seat this consumer reads as a lossy one does: a copy is good if no byte of it may have been
+    // overwritten. The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
+    let intact = || lane.intent().load(Ordering::Relaxed).wrapping_sub(found.position) <= lane.geometry().capacity();
+    !was_evicted(lane, evictions) || intact()
+}
+
+/// The lane has gone on without this consumer, from `position` on: what it missed. Nothing more is read, so that
+/// nothing comes after a gap.
+#[cold]
+fn evicted(reader: &mut Reader<LaneMap, SeatMap>, position: u64) -> ReceiveError {
+    let published = reader.lane().published().load(Ordering::Relaxed);
+    reader.stop(Corruption::PublishedTooFar { published, position });
+    ReceiveError::Evicted { missed_bytes: published.saturating_sub(position) }
+}
+
+/// Whether anyone was evicted from the lane since this consumer attached; asked after what it read.
+#[inline]
+fn was_evicted(lane: &LaneMap, evictions: u32) -> bool {
+    // Pairs with the release fence in `Writer::raise_intent`: a byte that was overwritten after an eviction was read
+    // after the count of evictions rose.
+    fence(Ordering::Acquire);
+    lane.evictions().load(Ordering::Relaxed) != evictions
+}
+
+#[inline]
+fn give_back_if_due(reader: &mut Reader<LaneMap, SeatMap>) {
+    if reader.release_is_due() {
+        give_back(reader);
+    }
+}
+
+#[cold]
+fn give_back(reader: &mut Reader<LaneMap, SeatMap>) {
+    if reader.release() {
+        wake::wake_shared(reader.seat().space_seq());
+    }
+}
+
+/// One record: a `&[u8]`, and its tag. Dropping it gives its bytes back to the lane.
+#[derive(Debug)]
+pub struct Record<'a> {
+    payload: &'a [u8],
+    tag: u16,
+    position: u64,
+    reader: &'a mut Reader<LaneMap, SeatMap>,
+    guard: ForkGuard,
+}
+
+impl Record<'_> {
+    /// The number that the producer gave this record.
+    #[inline]
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// Where the record begins, in bytes since the ring was made, headers and padding included.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+impl Deref for Record<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.payload
+    }
+}
+
+impl Drop for Record<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.reader.release_is_due() && !self.guard.is_child() {
+            give_back(self.reader);
+        }
+    }
+}

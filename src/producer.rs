@@ -1,0 +1,502 @@
+//! The writing end of a lane: reserve, fill, commit.
+//!
+//! [`Producer`] puts together the publication protocol, the roster that says how far the ring may be overwritten, and
+//! the waking of consumers. What it does not do: it opens no socket. A [`Server`](crate::Server) offers its lane.
+
+use crate::error::Result;
+use crate::lane::{Lane, LaneOptions, SeatLink};
+use crate::layout::LaneState;
+use crate::region::{ForkGuard, HugePagesOutcome};
+use crate::ring::writer::{Claim, Writer};
+use crate::ring::{LaneWords, SeatWords, WritableLane};
+use crate::roster::{Gate, Snapshot};
+use crate::sync::{Ordering, fence};
+use crate::wake::{self, Deadline, spin_until};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The counters of the control region that a producer keeps.
+const BELLS_RUNG: usize = 2;
+const TIMES_BLOCKED: usize = 3;
+
+/// Why a record could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// A record takes at most half of the ring.
+    #[error("a payload of {len} bytes is more than the {max} that this lane takes; raise its capacity")]
+    TooLong {
+        /// The length asked for, in bytes.
+        len: usize,
+        /// The longest payload of this lane, in bytes.
+        max: usize,
+    },
+    /// There is no room now; only from the `try_` forms.
+    #[error("the lane is full{}", Holder::describe(.holder))]
+    Full {
+        /// Who holds the lane back, where that is known.
+        holder: Option<Holder>,
+    },
+    /// There was no room until the deadline.
+    #[error("the lane stayed full until the deadline{}", Holder::describe(.holder))]
+    TimedOut {
+        /// Who holds the lane back, where that is known.
+        holder: Option<Holder>,
+    },
+    /// The producer was made before a fork, and this is the child.
+    #[error("this process is a forked child, and a producer belongs to the process that created it")]
+    Forked,
+}
+
+/// The consumer that holds a lane back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// Its process id; 0 where the kernel would not say.
+    pub pid: u32,
+    /// How much of what is published it has not given back, in bytes.
+    pub behind_bytes: u64,
+}
+
+impl Holder {
+    fn describe(holder: &Option<Self>) -> String {
+        holder.map_or_else(String::new, |Self { pid, behind_bytes }| {
+            format!(": process {pid} has yet to give back {behind_bytes} bytes")
+        })
+    }
+}
+
+/// The writing end of a lane; there is one.
+///
+/// Records go to every consumer that has joined. The lane waits for the slowest of them, so that nothing is lost; with
+/// no consumer it never waits. Dropping the producer ends the lane in order: consumers read what was published and then
+/// see the end. Dropped by a panic it ends as abandoned, and they are told so.
+///
+/// ```
+/// use fdring::{LaneOptions, Producer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut lane = Producer::create(LaneOptions::new("ticks"))?;
+///
+/// lane.send(b"copied into the ring")?;
+///
+/// let mut slot = lane.reserve(16)?; // room for 16 bytes, in the ring itself
+/// slot.copy_from_slice(b"filled where it ");
+/// slot.truncate(14);
+/// slot.commit();
+///
+/// let mut batch = lane.batch()?; // many records, one publication
+/// for word in ["one", "two", "three"] {
+///     batch.send(word.as_bytes())?;
+/// }
+/// batch.commit();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Producer {
+    writer: Writer<WritableLane>,
+    snapshot: Snapshot<SeatLink>,
+    lane: Arc<Lane>,
+    spin: Duration,
+    guard: ForkGuard,
+}
+
+impl Producer {
+    /// Makes a lane: two regions in memory, sealed so that nobody else can ever write to them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) for a name, capacity or alignment out of range, and
+    /// [`Error::Os`](crate::Error::Os) where memory or descriptors (two, and one more for a moment) cannot be had.
+    pub fn create(options: LaneOptions) -> Result<Self> {
+        let guard = ForkGuard::get()?;
+        let (lane, writable) = Lane::create(&options)?;
+        let spin = options.spin_duration();
+        Ok(Self { writer: Writer::new(writable, 0), snapshot: Snapshot::default(), lane, spin, guard })
+    }
+
+    /// Room for a record of `len` payload bytes in the ring itself; waits while the ring is full. Dropping the
+    /// reservation discards it.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLong`], or [`SendError::Forked`].
+    #[inline]
+    pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::Never)
+    }
+
+    /// As [`reserve`](Self::reserve), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] as well.
+    #[inline]
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::Now)
+    }
+
+    /// As [`reserve`](Self::reserve), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TimedOut`] as well, which names the consumer that holds the lane back.
+    pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::after(timeout))
+    }
+
+    #[inline]
+    fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
+        self.writer.rewind();
+        self.claim(len, deadline, true)
+    }
+
+    /// Copies `payload` into a record of its own; waits while the ring is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    #[inline]
+    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_reserve`](Self::try_reserve).
+    #[inline]
+    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.try_reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve_timeout`](Self::reserve_timeout).
+    pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
+        self.reserve_timeout(payload.len(), timeout)?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// Begins a run of records that are published at once. Dropping it discards them.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Forked`].
+    #[inline]
+    pub fn batch(&mut self) -> Result<Batch<'_>, SendError> {
+        if self.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        self.writer.rewind();
+        Ok(Batch { producer: self })
+    }
+
+    /// Ends the lane in order, as dropping the producer does.
+    pub fn finish(self) {}
+
+    /// The lane's name.
+    pub fn name(&self) -> &str {
+        &self.lane.name
+    }
+
+    /// The length of the ring, in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.lane.geometry.capacity()
+    }
+
+    /// The longest payload, in bytes.
+    pub fn payload_max(&self) -> usize {
+        self.lane.geometry.payload_max() as usize
+    }
+
+    /// How many bytes were published since the lane was made, headers and padding included.
+    pub fn published(&self) -> u64 {
+        self.writer.published()
+    }
+
+    /// How many consumers have a seat on this lane now.
+    pub fn consumers(&self) -> usize {
+        self.lane.roster.len()
+    }
+
+    /// What became of the wish for huge pages.
+    pub fn huge_pages(&self) -> &HugePagesOutcome {
+        self.lane.huge_pages()
+    }
+
+    /// The lane, for the session layer to offer.
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    #[inline]
+    fn claim(&mut self, len: usize, deadline: Deadline, publishes: bool) -> Result<Reservation<'_>, SendError> {
+        if self.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        let max = self.payload_max();
+        if len > max {
+            return Err(SendError::TooLong { len, max });
+        }
+        let claim = match self.writer.claim(len as u64) {
+            Some(claim) => claim,
+            None => self.claim_with_room(len as u64, deadline)?,
+        };
+        Ok(Reservation { producer: self, claim, len, tag: 0, publishes })
+    }
+
+    /// Looks for room where the last look does not suffice; spins for it, then sleeps.
+    #[cold]
+    fn claim_with_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
+        let gate = match self.find_room(len) {
+            Ok(claim) => return Ok(claim),
+            Err(gate) if deadline == Deadline::Now => return Err(SendError::Full { holder: self.holder(gate) }),
+            Err(gate) => gate,
+        };
+        self.count(TIMES_BLOCKED, 1);
+        if let Some(claim) = spin_until(self.spin, deadline, |_| self.find_room(len).ok()) {
+            return Ok(claim);
+        }
+        let mut gate = gate;
+        loop {
+            if deadline.has_passed() {
+                return Err(SendError::TimedOut { holder: self.holder(gate) });
+            }
+            match self.sleep_for_space(len, deadline) {
+                Ok(claim) => return Ok(claim),
+                Err(now) => gate = now,
+            }
+        }
+    }
+
+    /// Room for the record, after a fresh look at the seats; or who holds the lane back.
+    fn find_room(&mut self, len: u64) -> Result<Claim, Option<Gate>> {
+        let mut gate = None;
+        for may_publish in [true, false] {
+            let end = self.writer.end_of(len);
+            let mut limit = self.writer.limit();
+            if end > limit {
+                (limit, gate) = self.lane.roster.refresh(&*self.lane.map, self.writer.published(), end);
+            }
+            if self.writer.raise_intent(end, limit) {
+                self.lane.roster.remember_boundary(self.writer.published(), self.capacity());
+                return self.writer.claim(len).ok_or(gate);
+            }
+            // A batch that is longer than the ring goes out in parts.
+            if !may_publish || !self.writer.has_unpublished() {
+                break;
+            }
+            self.publish();
+        }
+        Err(gate)
+    }
+
+    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the deadline passes; the
+    /// claim, if there is room then.
+    fn sleep_for_space(&mut self, len: u64, deadline: Deadline) -> Result<Claim, Option<Gate>> {
+        let lane = Arc::clone(&self.lane);
+        lane.map.space_wait().store(crate::layout::SPACE_WAIT_FUTEX, Ordering::Relaxed);
+        // Pairs with the fence in `Reader::store_consumed`: it sees the 1, or we see what it gave back.
+        fence(Ordering::SeqCst);
+        let outcome = self.sleep_while_held(&lane, len, deadline);
+        lane.map.space_wait().store(0, Ordering::Relaxed);
+        outcome
+    }
+
+    fn sleep_while_held(&mut self, lane: &Lane, len: u64, deadline: Deadline) -> Result<Claim, Option<Gate>> {
+        let gate = match self.find_room(len) {
+            Ok(claim) => return Ok(claim),
+            Err(gate) => gate,
+        };
+        let changed = lane.roster.capture_changed();
+        let seat = gate.and_then(|gate| lane.roster.seat(gate.seat_id));
+        let seq = seat.as_ref().map(|seat| (seat.port().space_seq(), seat.port().space_seq().load(Ordering::Relaxed)));
+        // Pairs with the release stores in `Reader::store_consumed`: with this `space_seq` comes the `consumed` before it.
+        fence(Ordering::Acquire);
+        match self.find_room(len) {
+            Ok(claim) => return Ok(claim),
+            Err(now) if now.map(|gate| gate.seat_id) != gate.map(|gate| gate.seat_id) => return Err(now),
+            Err(_) => wake::sleep_on(changed, seq, deadline),
+        }
+        self.find_room(len)
+    }
+
+    fn holder(&self, gate: Option<Gate>) -> Option<Holder> {
+        let gate = gate?;
+        let seat = self.lane.roster.seat(gate.seat_id)?;
+        Some(Holder { pid: seat.pid(), behind_bytes: gate.behind_bytes })
+    }
+
+    /// Publishes what is committed, and wakes those who sleep.
+    #[inline]
+    fn publish(&mut self) {
+        self.writer.publish();
+        self.ring_sleepers();
+    }
+
+    #[inline]
+    fn ring_sleepers(&mut self) {
+        let rung = self.lane.roster.ring_sleepers(&mut self.snapshot);
+        if rung != 0 {
+            self.count(BELLS_RUNG, rung);
+        }
+    }
+
+    #[cold]
+    fn count(&self, counter: usize, more: u64) {
+        let counter = self.lane.map.counter(counter);
+        counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if self.guard.is_child() {
+            return;
+        }
+        let state = if std::thread::panicking() { LaneState::Abandoned } else { LaneState::Finished };
+        self.writer.close(state);
+        self.ring_sleepers();
+        self.lane.end();
+    }
+}
+
+/// Room in the ring for one record: a `&mut [u8]` to fill, then [`commit`](Self::commit). Dropping it discards it.
+///
+/// What stands in the bytes before they are filled is whatever the ring held there: old records of this lane, or zeros.
+#[derive(Debug)]
+#[must_use = "a reservation that is not committed is discarded"]
+pub struct Reservation<'a> {
+    producer: &'a mut Producer,
+    claim: Claim,
+    len: usize,
+    tag: u16,
+    publishes: bool,
+}
+
+impl Reservation<'_> {
+    /// Sets the tag, a number of the user's that goes with the record; 0 unless set.
+    #[inline]
+    pub fn set_tag(&mut self, tag: u16) {
+        self.tag = tag;
+    }
+
+    /// Shortens the payload to its first `len` bytes, for a reservation made before its length was known. Nothing
+    /// happens where it is no longer than that.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch.
+    #[inline]
+    pub fn commit(self) {
+        self.producer.writer.commit(self.claim, self.len as u64, self.tag);
+        if self.publishes {
+            self.producer.publish();
+        }
+    }
+
+    #[inline]
+    fn fill_and_commit(mut self, payload: &[u8]) {
+        self.copy_from_slice(payload);
+        self.commit();
+    }
+}
+
+impl Deref for Reservation<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let position = self.producer.writer.payload_position(&self.claim);
+        self.producer.writer.ring().payload(position, self.len as u64)
+    }
+}
+
+impl DerefMut for Reservation<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let position = self.producer.writer.payload_position(&self.claim);
+        self.producer.writer.ring_mut().payload_mut(position, self.len as u64)
+    }
+}
+
+/// A run of records that are published together, by [`commit`](Self::commit). Dropping it discards them.
+///
+/// A batch that does not fit the ring goes out in parts, each when the ring is full: what has gone out stays, and a
+/// batch that waits for room has told consumers of all that it holds.
+#[derive(Debug)]
+#[must_use = "a batch that is not committed is discarded"]
+pub struct Batch<'a> {
+    producer: &'a mut Producer,
+}
+
+impl Batch<'_> {
+    /// Room for the batch's next record; waits while the ring is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve`].
+    #[inline]
+    pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
+        self.producer.claim(len, Deadline::Never, false)
+    }
+
+    /// As [`reserve`](Self::reserve), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_reserve`].
+    #[inline]
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
+        self.producer.claim(len, Deadline::Now, false)
+    }
+
+    /// As [`reserve`](Self::reserve), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve_timeout`].
+    pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
+        self.producer.claim(len, Deadline::after(timeout), false)
+    }
+
+    /// Copies `payload` into the batch's next record; waits while the ring is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve`].
+    #[inline]
+    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_reserve`].
+    #[inline]
+    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.try_reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// Publishes the records of the batch.
+    #[inline]
+    pub fn commit(self) {
+        if self.producer.writer.has_unpublished() {
+            self.producer.publish();
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! Bounded access to the memory of a lane: the words of its control region, the bytes of its ring, a consumer's seat.
+//!
+//! The protocols in [`writer`] and [`reader`] are written against the traits here, so that they run unchanged over a
+//! mapping and inside a model checker. The invariant: whatever position or length a peer invents, no access leaves the
+//! mapping. Positions are masked into the ring, lengths are checked against its end.
+//!
+//! What this file does not do: it neither interprets a record nor decides when a byte may be read or written.
+
+#![cfg_attr(not(loom), allow(unsafe_code, reason = "the one file that turns mapped bytes into words and slices"))]
+
+pub(crate) mod reader;
+pub(crate) mod writer;
+
+use crate::layout::Geometry;
+use crate::sync::{AtomicU32, AtomicU64};
+
+#[cfg(not(loom))]
+pub(crate) use mapped::{InPlace, LaneMap, SeatMap, WritableLane};
+
+/// The words of a control region, and the header words of the ring.
+pub(crate) trait LaneWords {
+    fn geometry(&self) -> Geometry;
+    fn published(&self) -> &AtomicU64;
+    fn intent(&self) -> &AtomicU64;
+    fn space_wait(&self) -> &AtomicU32;
+    fn state(&self) -> &AtomicU32;
+    fn evictions(&self) -> &AtomicU32;
+    /// The header word of the record that begins at `position`, any position.
+    fn header_word(&self, position: u64) -> u64;
+}
+
+/// The right to write the ring: exactly one exists for each lane.
+pub(crate) trait LaneWriter {
+    type Lane: LaneWords;
+    fn lane(&self) -> &Self::Lane;
+    fn set_header_word(&mut self, position: u64, word: u64);
+}
+
+/// The words of one lane in a consumer's seat.
+pub(crate) trait SeatWords {
+    fn consumed(&self) -> &AtomicU64;
+    fn space_seq(&self) -> &AtomicU32;
+    fn wait_epoch(&self) -> &AtomicU32;
+}
+
+#[cfg(not(loom))]
+mod mapped {
+    use super::{LaneWords, LaneWriter, SeatWords};
+    use crate::error::Result;
+    use crate::layout::{
+        CONSUMED_OFFSET, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, Geometry, INTENT_OFFSET,
+        LANE_COUNTERS_OFFSET, PUBLISHED_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET, SPACE_WAIT_OFFSET, STATE_OFFSET,
+        WAIT_EPOCH_OFFSET,
+    };
+    use crate::region::{Mapping, Region, Seals};
+    use crate::sync::{AtomicU32, AtomicU64, Ordering};
+    use std::ptr::NonNull;
+    use std::sync::Arc;
+
+    /// A mapped word, for as long as its mapping is borrowed.
+    ///
+    /// # Safety
+    ///
+    /// `offset` is a multiple of the word's size and `offset` + that size is within the mapping. On a read-only mapping
+    /// the word is only loaded, with `Relaxed`: the one access that `core::sync::atomic` guarantees there.
+    unsafe fn word<T>(mapping: &Mapping, offset: usize) -> &T {
+        debug_assert!(offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= mapping.len());
+        // SAFETY: in bounds, as the caller of `word` vouches.
+        let pointer = unsafe { mapping.ptr().add(offset) };
+        // SAFETY: mappings begin on a page, so the pointer is aligned as `offset` is; the memory stays mapped while
+        // `mapping` is borrowed; atomics allow any other process to change it meanwhile.
+        unsafe { pointer.cast::<T>().as_ref() }
+    }
+
+    /// The word of an in-place consumer's that its producer follows the protocol.
+    #[derive(Debug)]
+    pub(crate) struct InPlace(());
+
+    impl InPlace {
+        /// Vouches for the producer of a lane.
+        ///
+        /// # Safety
+        ///
+        /// As long as a lane is read with this token: every process able to write to its data region follows the
+        /// protocol of `docs/protocol.md`; none changes a byte between this consumer's `consumed` and `published`; none
+        /// stops gating on this consumer before its seat is unmapped everywhere.
+        pub(crate) unsafe fn vouch() -> Self {
+            Self(())
+        }
+    }
+
+    /// A lane's control and data regions as one process maps them.
+    #[derive(Debug)]
+    pub(crate) struct LaneMap {
+        // The ring goes before the control words, and both before the seat, which its owner holds.
+        data: Mapping,
+        control: Mapping,
+        geometry: Geometry,
+    }
+
+    impl LaneMap {
+        /// Takes the two mappings of a lane.
+        ///
+        /// # Panics
+        ///
+        /// Where a mapping has not the length that layout and geometry ask for: whoever mapped them has checked that.
+        pub(crate) fn new(control: Mapping, data: Mapping, geometry: Geometry) -> Self {
+            assert!(control.len() as u64 == CONTROL_LEN_BYTES, "a control region of another length");
+            assert!(data.len() as u64 == geometry.capacity(), "a data region that is not the ring");
+            Self { data, control, geometry }
+        }
+
+        /// The static header, copied word by word: a hostile producer may be changing it.
+        pub(crate) fn header(control: &Mapping) -> ControlHeader {
+            let mut words = [0u64; size_of::<ControlHeader>() / 8];
+            assert!(control.len() as u64 == CONTROL_LEN_BYTES, "a control region of another length");
+            for (index, copy) in words.iter_mut().enumerate() {
+                // SAFETY: `index * 8` ends within the header, whose 128 bytes lie in the control region's 4096.
+                *copy = unsafe { word::<AtomicU64>(control, index * 8) }.load(Ordering::Relaxed);
+            }
+            bytemuck::cast(words)
+        }
+
+        /// Copies the payload bytes at `position` into `copy` by relaxed loads of whole words.
+        ///
+        /// # Panics
+        ///
+        /// Where the bytes would cross the end of the ring, or `position` is not a multiple of 8.
+        #[inline]
+        pub(crate) fn copy_out(&self, position: u64, copy: &mut [u8]) {
+            let offset = self.bounded(position, copy.len() as u64);
+            assert!(offset.is_multiple_of(8), "payloads begin at multiples of 8");
+            let mut chunks = copy.chunks_exact_mut(8);
+            let mut at = offset;
+            for chunk in &mut chunks {
+                // SAFETY: `bounded` has checked that all of the copy lies within the ring; `at` is a multiple of 8.
+                let value = unsafe { word::<AtomicU64>(&self.data, at) }.load(Ordering::Relaxed);
+                chunk.copy_from_slice(&value.to_le_bytes());
+                at += 8;
+            }
+            let rest = chunks.into_remainder();
+            if !rest.is_empty() {
+                // SAFETY: the rest begins within the ring at a multiple of 8, and the ring's length is one too.
+                let value = unsafe { word::<AtomicU64>(&self.data, at) }.load(Ordering::Relaxed);
+                rest.copy_from_slice(&value.to_le_bytes()[..rest.len()]);
+            }
+        }
+
+        /// The payload bytes at `position` where they lie, on the word of whoever made the token.
+        ///
+        /// # Panics
+        ///
+        /// Where the bytes would cross the end of the ring.
+        #[inline]
+        pub(crate) fn payload(&self, _trust: &InPlace, position: u64, len: u64) -> &[u8] {
+            let offset = self.bounded(position, len);
+            // SAFETY: `bounded` has checked that the slice ends within the mapping.
+            let pointer = unsafe { self.data.ptr().add(offset) };
+            // SAFETY: mapped while `self` is borrowed. Whoever made the token vouches that the producer leaves bytes
+            // alone that are published and not given back; the consumer gives them back after this borrow.
+            unsafe { std::slice::from_raw_parts(pointer.as_ptr(), len as usize) }
+        }
+
+        /// Touches every page of the ring, so that the first lap is as quick as the next.
+        pub(crate) fn prefault(&self) -> Result<()> {
+            self.data.prefault()
+        }
+
+        /// A counter of the control region: 0 records, 1 payload bytes, 2 bells rung, 3 times blocked.
+        pub(crate) fn counter(&self, index: usize) -> &AtomicU64 {
+            assert!(index < 4, "four counters");
+            // SAFETY: the four counters lie within the control region, see the assertions in `layout`.
+            unsafe { word(&self.control, LANE_COUNTERS_OFFSET + index * 8) }
+        }
+
+        /// Where in the data region `len` bytes from `position` lie; they end within it.
+        #[inline]
+        fn bounded(&self, position: u64, len: u64) -> usize {
+            let offset = self.geometry.offset(position);
+            assert!(len <= self.geometry.capacity() - offset, "a payload that crosses the end of the ring");
+            offset as usize
+        }
+    }
+
+    impl LaneWords for LaneMap {
+        #[inline]
+        fn geometry(&self) -> Geometry {
+            self.geometry
+        }
+
+        #[inline]
+        fn published(&self) -> &AtomicU64 {
+            // SAFETY: the offset is aligned and within the control region, see the assertions in `layout`.
+            unsafe { word(&self.control, PUBLISHED_OFFSET) }
+        }
+
+        #[inline]
+        fn intent(&self) -> &AtomicU64 {
+            // SAFETY: as for `published`.
+            unsafe { word(&self.control, INTENT_OFFSET) }
+        }
+
+        #[inline]
+        fn space_wait(&self) -> &AtomicU32 {
+            // SAFETY: as for `published`.
+            unsafe { word(&self.control, SPACE_WAIT_OFFSET) }
+        }
+
+        #[inline]
+        fn state(&self) -> &AtomicU32 {
+            // SAFETY: as for `published`.
+            unsafe { word(&self.control, STATE_OFFSET) }
+        }
+
+        #[inline]
+        fn evictions(&self) -> &AtomicU32 {
+            // SAFETY: as for `published`.
+            unsafe { word(&self.control, EVICTIONS_OFFSET) }
+        }
+
+        #[inline]
+        fn header_word(&self, position: u64) -> u64 {
+            let offset = self.geometry.offset(position) as usize & !7;
+            // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
+            unsafe { word::<AtomicU64>(&self.data, offset) }.load(Ordering::Relaxed)
+        }
+    }
+
+    /// The producer's own mapping of its lane: writable, and the only one of its kind.
+    #[derive(Debug)]
+    pub(crate) struct WritableLane(Arc<LaneMap>);
+
+    impl WritableLane {
+        /// Maps two regions that this process has just made, writes the static header, and then seals both against
+        /// every other writer; the regions come back with what is left open of their seals.
+        ///
+        /// # Errors
+        ///
+        /// Where a region cannot be mapped or sealed, or the kernel still lets it be mapped for writing then.
+        pub(crate) fn create(
+            control: Region,
+            data: Region,
+            geometry: Geometry,
+            header: &ControlHeader,
+        ) -> Result<(Self, Region, Region)> {
+            let lane = LaneMap::new(control.map_read_write()?, data.map_read_write()?, geometry);
+            let words: [u64; size_of::<ControlHeader>() / 8] = bytemuck::cast(*header);
+            for (index, value) in words.into_iter().enumerate() {
+                // SAFETY: `index * 8` ends within the header, whose 128 bytes lie in the control region's 4096.
+                unsafe { word::<AtomicU64>(&lane.control, index * 8) }.store(value, Ordering::Relaxed);
+            }
+            let shape = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE;
+            control.seal(shape | Seals::SEAL)?;
+            data.seal(shape)?;
+            control.check_not_writable()?;
+            data.check_not_writable()?;
+            Ok((Self(Arc::new(lane)), control, data))
+        }
+
+        /// The mapping, for those who only read it or change single words.
+        pub(crate) fn shared(&self) -> &Arc<LaneMap> {
+            &self.0
+        }
+
+        /// The payload bytes at `position`, to be filled in.
+        ///
+        /// # Panics
+        ///
+        /// Where the bytes would cross the end of the ring.
+        #[inline]
+        pub(crate) fn payload_mut(&mut self, position: u64, len: u64) -> &mut [u8] {
+            let offset = self.0.bounded(position, len);
+            // SAFETY: `bounded` has checked that the slice ends within the mapping.
+            let pointer = unsafe { self.0.data.ptr().add(offset) };
+            // SAFETY: writable, and this is the one writer: the seals that `create` has set and tested keep every other
+            // process from writing, and `&mut self` every other slice of this one. Readers of bytes at or above
+            // `published` discard what they read.
+            unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr(), len as usize) }
+        }
+
+        /// The payload bytes at `position`, as this writer has filled them in.
+        ///
+        /// # Panics
+        ///
+        /// Where the bytes would cross the end of the ring.
+        #[inline]
+        pub(crate) fn payload(&self, position: u64, len: u64) -> &[u8] {
+            self.0.payload(&InPlace(()), position, len)
+        }
+    }
+
+    impl LaneWriter for WritableLane {
+        type Lane = LaneMap;
+
+        #[inline]
+        fn lane(&self) -> &LaneMap {
+            &self.0
+        }
+
+        #[inline]
+        fn set_header_word(&mut self, position: u64, value: u64) {
+            let offset = self.0.geometry.offset(position) as usize & !7;
+            // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
+            unsafe { word::<AtomicU64>(&self.0.data, offset) }.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// One lane's stripe of a seat region, as either side maps it.
+    #[derive(Clone, Debug)]
+    pub(crate) struct SeatMap {
+        /// Keeps what `stripe` points to mapped.
+        _mapping: Arc<Mapping>,
+        stripe: NonNull<u8>,
+    }
+
+    // SAFETY: `stripe` points into `_mapping`, which may be shared and sent; all access goes through atomics.
+    unsafe impl Send for SeatMap {}
+    // SAFETY: as for `Send`.
+    unsafe impl Sync for SeatMap {}
+
+    impl SeatMap {
+        /// The stripe of the lane numbered `index` in the session.
+        ///
+        /// # Panics
+        ///
+        /// Where the region is too short for that lane.
+        pub(crate) fn new(mapping: Arc<Mapping>, index: usize) -> Self {
+            let offset = index * SEAT_STRIPE_BYTES;
+            assert!(offset + SEAT_STRIPE_BYTES <= mapping.len(), "a seat region without a stripe for lane {index}");
+            // SAFETY: just checked to lie within the mapping.
+            let stripe = unsafe { mapping.ptr().add(offset) };
+            Self { _mapping: mapping, stripe }
+        }
+
+        #[inline]
+        fn word<T>(&self, offset: usize) -> &T {
+            debug_assert!(offset.is_multiple_of(size_of::<T>()) && offset + size_of::<T>() <= SEAT_STRIPE_BYTES);
+            // SAFETY: the offsets of `layout` are aligned and lie within a stripe, and `new` has checked the stripe.
+            let pointer = unsafe { self.stripe.add(offset) };
+            // SAFETY: mapped for as long as `self._mapping` lives; atomics allow the other side to change it meanwhile,
+            // and where the mapping is read-only the word is only loaded, with `Relaxed`.
+            unsafe { pointer.cast::<T>().as_ref() }
+        }
+    }
+
+    impl SeatWords for SeatMap {
+        #[inline]
+        fn consumed(&self) -> &AtomicU64 {
+            self.word(CONSUMED_OFFSET)
+        }
+
+        #[inline]
+        fn space_seq(&self) -> &AtomicU32 {
+            self.word(SPACE_SEQ_OFFSET)
+        }
+
+        #[inline]
+        fn wait_epoch(&self) -> &AtomicU32 {
+            self.word(WAIT_EPOCH_OFFSET)
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The lossless reading protocol: see what is published, check it, give its bytes back.
+//!
+//! The invariants: every header is loaded once and checked before anything is derived from it, so that any bytes a
+//! hostile producer puts there lead to progress, to an error, or to nothing to read (design invariant 9); `consumed`
+//! never falls and never passes `published` (1 and 4). Once a lane is found corrupt, nothing of it is read again.
+//!
+//! What this file does not do: it neither copies payloads nor sleeps.
+
+use super::{LaneWords, SeatWords};
+use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind};
+use crate::sync::{Ordering, fence};
+use std::sync::Arc;
+
+/// A record that [`Reader::poll`] has found and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where the record begins.
+    pub(crate) position: u64,
+    /// The position of its first payload byte.
+    pub(crate) payload: u64,
+    /// The payload's length in bytes.
+    pub(crate) len: u64,
+    pub(crate) tag: u16,
+}
+
+/// How a producer broke the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Corruption {
+    /// `published` fell.
+    #[error("the published position fell from {from} to {to}")]
+    PublishedFell {
+        /// The position seen before.
+        from: u64,
+        /// The position seen now.
+        to: u64,
+    },
+    /// `published` is further ahead than the ring is long.
+    #[error("the published position {published} is more than a ring ahead of {position}")]
+    PublishedTooFar {
+        /// The position seen.
+        published: u64,
+        /// Where this consumer reads.
+        position: u64,
+    },
+    /// `published` is no place where a record can end.
+    #[error("the published position {0} is not aligned as records are")]
+    PublishedUnaligned(u64),
+    /// A header word is of no known kind.
+    #[error("the header {word:#018x} at {position} is of no known kind")]
+    UnknownKind {
+        /// The header word.
+        word: u64,
+        /// Where it lies.
+        position: u64,
+    },
+    /// A record reaches beyond what is published, or across the end of the ring.
+    #[error("a record of {len} bytes at {position} reaches beyond what is published or across the end of the ring")]
+    RecordTooLong {
+        /// The length its header claims, in bytes.
+        len: u64,
+        /// Where the record begins.
+        position: u64,
+    },
+    /// Padding that does not reach the end of the ring, or is not followed by a record.
+    #[error("the padding of {len} bytes at {position} does not lead to a record at the beginning of the ring")]
+    Padding {
+        /// The length its header claims, in bytes.
+        len: u64,
+        /// Where it begins.
+        position: u64,
+    },
+    /// The word that tells whether the lane is open has no known value.
+    #[error("the lane's state is {0}, which is none of the known ones")]
+    UnknownState(u32),
+}
+
+/// A lossless consumer's end of a ring.
+#[derive(Debug)]
+pub(crate) struct Reader<L, S> {
+    lane: Arc<L>,
+    seat: S,
+    geometry: Geometry,
+    /// Where the next record begins; everything below it has been given back, but for the record just found.
+    position: u64,
+    /// The last `published` seen.
+    published: u64,
+    /// The last `consumed` stored.
+    stored: u64,
+    /// How far `position` may run ahead of `stored`.
+    release_step: u64,
+    corruption: Option<Corruption>,
+}
+
+impl<L: LaneWords, S: SeatWords> Reader<L, S> {
+    /// A reader that begins at `start`, the position that the producer has named.
+    pub(crate) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
+        let geometry = lane.geometry();
+        let release_step = geometry.capacity() / 8;
+        Self { lane, seat, geometry, position: start, published: start, stored: start, release_step, corruption: None }
+    }
+
+    pub(crate) fn lane(&self) -> &Arc<L> {
+        &self.lane
+    }
+
+    pub(crate) fn seat(&self) -> &S {
+        &self.seat
+    }
+
+    /// Where the next record begins.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next record, if one is published; whatever was found before is given back.
+    #[inline]
+    pub(crate) fn poll(&mut self) -> Result<Option<Found>, Corruption> {
+        if self.position == self.published && !self.refresh()? {
+            return Ok(None);
+        }
+        let word = self.lane.header_word(self.position);
+        let Some(header) = RecordHeader::from_word(word) else {
+            return Err(self.corrupt(Corruption::UnknownKind { word, position: self.position }));
+        };
+        match header.kind {
+            RecordKind::Data => self.take(self.position, header).map(Some),
+            RecordKind::Padding => self.skip_padding(header).map(Some),
+        }
+    }
+
+    /// Checks the data record at `position` against what is published and the end of the ring, and moves on past it.
+    #[inline]
+    fn take(&mut self, position: u64, header: RecordHeader) -> Result<Found, Corruption> {
+        let len = u64::from(header.len);
+        let size = self.geometry.record_size(len);
+        if size > self.published - position || size > self.geometry.room_to_end(position) {
+            return Err(self.corrupt(Corruption::RecordTooLong { len, position }));
+        }
+        self.position = position + size;
+        Ok(Found { position, payload: position + self.geometry.payload_offset(), len, tag: header.tag })
+    }
+
+    /// Takes the record after padding; padding comes once in a row and never last.
+    #[cold]
+    fn skip_padding(&mut self, padding: RecordHeader) -> Result<Found, Corruption> {
+        let (position, len) = (self.position, u64::from(padding.len));
+        let room = self.geometry.room_to_end(position);
+        if len + HEADER_LEN_BYTES != room || room >= self.published - position {
+            return Err(self.corrupt(Corruption::Padding { len, position }));
+        }
+        match RecordHeader::from_word(self.lane.header_word(position + room)) {
+            Some(header) if header.kind == RecordKind::Data => self.take(position + room, header),
+            _ => Err(self.corrupt(Corruption::Padding { len, position })),
+        }
+    }
+
+    /// Looks at `published` again; whether there is something new.
+    #[inline]
+    pub(crate) fn refresh(&mut self) -> Result<bool, Corruption> {
+        if let Some(corruption) = self.corruption {
+            return Err(corruption);
+        }
+        let published = self.lane.published().load(Ordering::Relaxed);
+        if published == self.published {
+            return Ok(false);
+        }
+        // Pairs with the release store in `Writer::publish`; a fence, because only relaxed loads are guaranteed on
+        // memory mapped read-only.
+        fence(Ordering::Acquire);
+        if published < self.published {
+            return Err(self.corrupt(Corruption::PublishedFell { from: self.published, to: published }));
+        }
+        if published - self.position > self.geometry.capacity() {
+            return Err(self.corrupt(Corruption::PublishedTooFar { published, position: self.position }));
+        }
+        if published & (self.geometry.record_align() - 1) != 0 {
+            return Err(self.corrupt(Corruption::PublishedUnaligned(published)));
+        }
+        self.published = published;
+        Ok(true)
+    }
+
+    /// What the word `state` says.
+    pub(crate) fn state(&mut self) -> Result<LaneState, Corruption> {
+        let word = self.lane.state().load(Ordering::Relaxed);
+        // Pairs with the release store in `Writer::close`: a `refresh` after this sees the last `published`.
+        fence(Ordering::Acquire);
+        LaneState::from_word(word).ok_or_else(|| self.corrupt(Corruption::UnknownState(word)))
+    }
+
+    /// Reads no more of this lane: every further look brings `corruption`.
+    pub(crate) fn stop(&mut self, corruption: Corruption) {
+        self.published = self.position;
+        self.corruption = Some(corruption);
+    }
+
+    #[cold]
+    fn corrupt(&mut self, corruption: Corruption) -> Corruption {
+        self.stop(corruption);
+        corruption
+    }
+
+    /// Whether so much has been given back that the producer should know.
+    #[inline]
+    pub(crate) fn release_is_due(&self) -> bool {
+        self.position - self.stored >= self.release_step
+    }
+
+    /// Whether anything has been given back that the producer does not know of.
+    #[inline]
+    pub(crate) fn has_unreleased(&self) -> bool {
+        self.position != self.stored
+    }
+
+    /// Tells the producer what has been given back; whether it sleeps for space and must be woken through `space_seq`.
+    #[must_use = "a producer that sleeps must be woken"]
+    pub(crate) fn release(&mut self) -> bool {
+        self.stored = self.position;
+        self.store_consumed(self.position)
+    }
+
+    /// Tells the producer that this consumer reads no more; whether it must be woken.
+    #[must_use = "a producer that sleeps must be woken"]
+    pub(crate) fn leave(&mut self) -> bool {
+        self.store_consumed(CONSUMED_LEFT)
+    }
+
+    fn store_consumed(&self, consumed: u64) -> bool {
+        // Pairs with the acquire fence in `Seat::read_consumed`: the producer overwrites these bytes after the loads
+        // from them.
+        self.seat.consumed().store(consumed, Ordering::Release);
+        // Pairs with the acquire fence between the producer's load of `space_seq` and its look at `consumed`.
+        let seq = self.seat.space_seq().load(Ordering::Relaxed);
+        self.seat.space_seq().store(seq.wrapping_add(1), Ordering::Release);
+        // Pairs with the fence after the producer's store of `space_wait`: it sees this `space_seq`, or we see its 1.
+        fence(Ordering::SeqCst);
+        self.lane.space_wait().load(Ordering::Relaxed) != 0
+    }
+}

@@ -1,0 +1,435 @@
+//! The consumer's side of a session: connect, check what is offered, attach.
+//!
+//! The invariant: nothing of an Offer is mapped before its seals, its size and its geometry have been checked, and
+//! every descriptor that came is owned from the moment it came.
+
+use super::{Address, HANDSHAKE_DEADLINE, Peer, PeerPolicy};
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use crate::consumer::{Attachment, Consumer, Link};
+use crate::error::{Error, Result};
+use crate::fds::{self, RecvFdsError};
+use crate::frame::{
+    Barrier, Delivery, FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane, Reading, Start,
+};
+use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError};
+use crate::lane::SPIN_DEFAULT;
+use crate::layout::{CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, LAYOUT_VERSION, seat_len_bytes};
+use crate::region::{ForkGuard, Region, Seals};
+use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
+use crate::sync::Ordering;
+use crate::wake::{self, BellEnd, Deadline};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How to open a session.
+///
+/// ```no_run
+/// use fdring::{Session, SessionOptions, Start};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let options = SessionOptions::new().lanes(["ticks", "trades"]).start(Start::Oldest);
+/// let consumers = Session::connect("@market", options)?.attach()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until a session is opened with them"]
+pub struct SessionOptions {
+    lanes: Vec<String>,
+    start: Start,
+    deadline: Duration,
+    peers: PeerPolicy,
+    spin: Duration,
+    prefault: bool,
+}
+
+impl SessionOptions {
+    /// All lanes that are offered, from the latest record on, by a process of this user.
+    pub fn new() -> Self {
+        Self {
+            lanes: Vec::new(),
+            start: Start::Latest,
+            deadline: HANDSHAKE_DEADLINE,
+            peers: PeerPolicy::SameUser,
+            spin: SPIN_DEFAULT,
+            prefault: true,
+        }
+    }
+
+    /// The lanes to attach to, by name, in this order; at most 83. All that are offered unless set.
+    pub fn lanes(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.lanes = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Where to begin; at the latest record unless set.
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// How long the handshake may take; 5 s unless set.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Whose processes may be at the other end; those of this user unless set.
+    pub fn peers(mut self, peers: PeerPolicy) -> Self {
+        self.peers = peers;
+        self
+    }
+
+    /// How long a consumer spins for a record before it sleeps; 50 µs unless set.
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
+        self
+    }
+
+    /// Whether every page of the rings is mapped at once, so that the first lap is not slower; yes unless set.
+    pub fn prefault(mut self, prefault: bool) -> Self {
+        self.prefault = prefault;
+        self
+    }
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a producer offers under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaneInfo {
+    /// The lane's name.
+    pub name: String,
+    /// The length of the ring, in bytes.
+    pub capacity: u64,
+    /// Where records begin: at multiples of this many bytes.
+    pub record_align: u64,
+    /// Where payloads begin: at multiples of this many bytes.
+    pub payload_align: u64,
+    /// The number with which the producer says what the payloads are.
+    pub schema: u64,
+}
+
+impl LaneInfo {
+    fn new(terms: &LaneTerms) -> Self {
+        Self {
+            name: terms.name.to_string(),
+            capacity: terms.geometry.capacity(),
+            record_align: terms.geometry.record_align(),
+            payload_align: terms.geometry.payload_align(),
+            schema: terms.schema,
+        }
+    }
+}
+
+/// A connection to a producer's server whose lanes are mapped and checked, and not yet attached to.
+#[derive(Debug)]
+pub struct Session {
+    socket: OwnedFd,
+    peer: Peer,
+    handshake: ConsumerHandshake,
+    lanes: Vec<OpenedLane>,
+    infos: Vec<LaneInfo>,
+    options: SessionOptions,
+    deadline: Deadline,
+    guard: ForkGuard,
+}
+
+/// One lane of an Offer, mapped.
+#[derive(Debug)]
+struct OpenedLane {
+    // Dropped in this order: the ring before the seat.
+    map: Arc<LaneMap>,
+    seat: SeatMap,
+    bell: BellEnd,
+}
+
+impl Session {
+    /// Connects to the server at `address`, and maps and checks the lanes it offers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] where nobody listens there or something cannot be had, [`Error::Refused`] where the server says no
+    /// (a lane of that name is not there, say), [`Error::Forbidden`] where the server runs as a user that is not
+    /// admitted, [`Error::Peer`] where what comes must not be mapped, [`Error::TimedOut`].
+    pub fn connect(address: impl Into<Address>, options: SessionOptions) -> Result<Self> {
+        let address = address.into();
+        let guard = ForkGuard::get()?;
+        let deadline = Deadline::after(options.deadline);
+        let names: Result<Vec<LaneName>, _> = options.lanes.iter().map(|name| LaneName::new(name)).collect();
+        let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
+        let mut handshake = ConsumerHandshake::new(names.map_err(invalid)?).map_err(invalid)?;
+        let socket = open_socket(&address, options.deadline)?;
+        let peer = Peer::of(&socket)?;
+        if !options.peers.admits(peer.uid) {
+            return Err(Error::Forbidden { uid: peer.uid });
+        }
+        send(&socket, &handshake.hello(), "saying hello")?;
+        let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting for an Offer")?;
+        let ConsumerStep::Offer(offer) = step(&socket, &mut handshake, frame, "reading the Offer")? else {
+            return Err(Error::peer("reading the Offer", "it is none"));
+        };
+        let infos = offer.lanes.iter().map(|lane| LaneInfo::new(&lane.terms)).collect();
+        let lanes = open_lanes(&offer, fds, options.prefault).inspect_err(|error| refuse(&socket, error))?;
+        Ok(Self { socket, peer, handshake, lanes, infos, options, deadline, guard })
+    }
+
+    /// The lanes that will be attached to, in order.
+    pub fn lanes(&self) -> &[LaneInfo] {
+        &self.infos
+    }
+
+    /// The process id of the producer; 0 where the kernel would not say.
+    pub fn producer_pid(&self) -> u32 {
+        self.peer.pid
+    }
+
+    /// Attaches to all lanes, with consumers that copy each payload out and check everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub fn attach(self) -> Result<Vec<Consumer>> {
+        self.attach_reading(Reading::Copies, || None)
+    }
+
+    /// Attaches to the one lane of this session, with a consumer that copies each payload out.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect), and [`Error::Invalid`] where the session has several lanes.
+    pub fn attach_one(self) -> Result<Consumer> {
+        self.check_single()?;
+        Ok(self.attach()?.remove(0))
+    }
+
+    /// Attaches to all lanes, with consumers that read payloads where they lie.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect). A server admits readers in place by a policy of its own.
+    ///
+    /// # Safety
+    ///
+    /// Rust gives `&[u8]` no meaning over bytes that another process changes, so the caller vouches for the producer.
+    /// As long as the consumers live: every process that can write to the lanes' data regions, which the seals limit to
+    /// the producer's, follows the protocol; it changes no byte between what a consumer has given back and what is
+    /// published; and it waits for a consumer until the consumer's seat is unmapped. A producer made with this crate
+    /// does that, unless a debugger or its own unsafe code writes to its memory.
+    #[allow(unsafe_code, reason = "the promise is the caller's; the token carries it to where payloads are read")]
+    pub unsafe fn attach_in_place(self) -> Result<Vec<Consumer>> {
+        // SAFETY: the caller vouches for what `InPlace::vouch` asks.
+        self.attach_reading(Reading::InPlace, || Some(unsafe { InPlace::vouch() }))
+    }
+
+    /// Attaches to the one lane of this session, with a consumer that reads payloads where they lie.
+    ///
+    /// # Errors
+    ///
+    /// As [`attach_in_place`](Self::attach_in_place), and [`Error::Invalid`] where the session has several lanes.
+    ///
+    /// # Safety
+    ///
+    /// As [`attach_in_place`](Self::attach_in_place).
+    #[allow(unsafe_code, reason = "passes the caller's promise on")]
+    pub unsafe fn attach_one_in_place(self) -> Result<Consumer> {
+        self.check_single()?;
+        // SAFETY: the caller vouches for the same here.
+        Ok(unsafe { self.attach_in_place() }?.remove(0))
+    }
+
+    fn check_single(&self) -> Result<()> {
+        match self.infos.len() {
+            1 => Ok(()),
+            lanes => Err(Error::Invalid(format!(
+                "this session has {lanes} lanes; name the one that is wanted, or attach to all of them"
+            ))),
+        }
+    }
+
+    fn attach_reading(self, reading: Reading, in_place: impl Fn() -> Option<InPlace>) -> Result<Vec<Consumer>> {
+        let Self { socket, peer, mut handshake, lanes, infos, options, deadline, guard } = self;
+        guard.check()?;
+        // From before the Attach: whatever is evicted later may be us.
+        let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Acquire)).collect();
+        let (delivery, barrier) = (Delivery::Lossless, Barrier::Fence);
+        let terms = LaneAttach { delivery, start: options.start, reading, barrier };
+        send(&socket, &handshake.attach(vec![terms; lanes.len()]), "attaching")?;
+        let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
+        if !fds.is_empty() {
+            return Err(Error::peer("waiting to be attached", "descriptors came where none are announced"));
+        }
+        let ConsumerStep::Attached(starts) = step(&socket, &mut handshake, frame, "waiting to be attached")? else {
+            return Err(Error::peer("waiting to be attached", "the producer said something else"));
+        };
+        let link = Arc::new(Link::new(socket, peer.pidfd, handshake));
+        let lanes = lanes.into_iter().zip(infos).zip(starts).zip(evictions);
+        let consumers = lanes.map(|(((lane, info), start), evictions)| {
+            let OpenedLane { map: lane, seat, bell } = lane;
+            let (in_place, LaneInfo { name, schema, .. }, spin) = (in_place(), info, options.spin);
+            let attachment = Attachment { lane, seat, bell, start, evictions, in_place, spin, name, schema };
+            Consumer::new(attachment, Arc::clone(&link), guard)
+        });
+        Ok(consumers.collect())
+    }
+}
+
+/// Connects a seqpacket socket; a full backlog is waited for until the limit.
+fn open_socket(address: &Address, limit: Duration) -> Result<OwnedFd> {
+    let addr = address.to_socket_addr()?;
+    let doing = || format!("connect to {address}");
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(Error::os(doing()))?;
+    // It bounds connect(2) too, see unix(7) on a full backlog; 0 would stand for no limit.
+    let timeout = limit.max(Duration::from_millis(1));
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout)).map_err(Error::os(doing()))?;
+    loop {
+        match connect(&socket, &addr) {
+            Ok(()) => return Ok(socket),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let doing = format!("waiting for a place in the backlog of {address}");
+                return Err(Error::TimedOut { doing, limit });
+            }
+            Err(Errno::PROTOTYPE) => {
+                let fault = format!("{address} is a socket of another type, so no fdring server listens there");
+                return Err(Error::peer("connecting", fault));
+            }
+            Err(error) => return Err(Error::os(doing())(error)),
+        }
+    }
+}
+
+fn send(socket: &OwnedFd, frame: &Frame, doing: &str) -> Result<()> {
+    match fds::send_frame(socket.as_fd(), &frame.encode(), &[]) {
+        Ok(()) => Ok(()),
+        Err(error) => match error.kind() {
+            // The producer hung up first; what it said before that is still to be read, and says why.
+            std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => Ok(()),
+            _ => Err(Error::os(format!("send a frame while {doing}"))(error)),
+        },
+    }
+}
+
+/// The next frame of the producer's, and its descriptors.
+fn receive(socket: &OwnedFd, deadline: Deadline, limit: Duration, doing: &str) -> Result<(Frame, Vec<OwnedFd>)> {
+    let mut bytes = vec![0; FRAME_MAX_BYTES];
+    let mut may_reset = true;
+    loop {
+        match fds::recv_frame(socket.as_fd(), &mut bytes, FDS_PER_MESSAGE_MAX) {
+            Ok(received) => {
+                let frame = Frame::parse(&bytes[..received.len], received.fds.len());
+                let frame = frame.inspect_err(|error| answer(socket, &HandshakeError::from(error.clone())));
+                return Ok((frame.map_err(|error| Error::peer(doing, error))?, received.fds));
+            }
+            Err(error) if error.is_would_block() => wait_readable(socket, deadline, limit, doing)?,
+            // Reported once, before what the producer had still sent.
+            Err(RecvFdsError::Reset) if may_reset => may_reset = false,
+            Err(RecvFdsError::Closed | RecvFdsError::Reset) => return Err(Error::Closed { doing: doing.to_owned() }),
+            Err(error) => return Err(Error::peer(doing, error)),
+        }
+    }
+}
+
+fn wait_readable(socket: &OwnedFd, deadline: Deadline, limit: Duration, doing: &str) -> Result<()> {
+    let mut waits = [PollFd::new(socket, PollFlags::IN)];
+    match poll(&mut waits, deadline.remaining().map(wake::timespec).as_ref()) {
+        Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit }),
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(Error::os(format!("wait for the producer while {doing}"))(error)),
+    }
+}
+
+/// Takes a frame through the handshake; the producer is told where it is refused.
+fn step(socket: &OwnedFd, handshake: &mut ConsumerHandshake, frame: Frame, doing: &str) -> Result<ConsumerStep> {
+    handshake.on_frame(frame).map_err(|error| {
+        answer(socket, &error);
+        error.into_error(doing)
+    })
+}
+
+/// Tells the producer why this side gives up.
+fn answer(socket: &OwnedFd, error: &HandshakeError) {
+    if let Some(refusal) = error.refuse_frame() {
+        let _ = fds::send_frame(socket.as_fd(), &refusal.encode(), &[]);
+    }
+}
+
+/// Tells the producer that what it offered cannot be used.
+fn refuse(socket: &OwnedFd, error: &Error) {
+    use crate::frame::{Refuse, RefuseCode};
+    let refusal = Frame::Refuse(Refuse::new(RefuseCode::Region, &error.to_string()));
+    let _ = fds::send_frame(socket.as_fd(), &refusal.encode(), &[]);
+}
+
+/// Checks, maps and seals all that came with an Offer.
+fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<OpenedLane>> {
+    // The frame's parser has compared the count; the loop below takes them in the order of the protocol.
+    let mut fds = fds.into_iter();
+    let mut next = |what: &str| fds.next().ok_or_else(|| Error::peer("reading the Offer", format!("no {what} came")));
+    let seat = open_seat(next("seat")?, offer.lanes.len())?;
+    let mut lanes = Vec::with_capacity(offer.lanes.len());
+    for (index, lane) in offer.lanes.iter().enumerate() {
+        let bell = BellEnd::receive(lane.bell, next("bell")?)?;
+        let map = open_lane(lane, next("control region")?, next("data region")?, prefault)?;
+        lanes.push(OpenedLane { map: Arc::new(map), seat: SeatMap::new(Arc::clone(&seat), index), bell });
+    }
+    Ok(lanes)
+}
+
+/// Maps the seat for writing, and then seals it against every other writer.
+fn open_seat(fd: OwnedFd, lanes: usize) -> Result<Arc<crate::region::Mapping>> {
+    let seat = Region::receive(fd, "the seat", seat_len_bytes(lanes), Seals::SHRINK | Seals::GROW)?;
+    let mapping = seat.map_read_write()?;
+    seat.seal(Seals::FUTURE_WRITE)?;
+    Ok(Arc::new(mapping))
+}
+
+fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool) -> Result<LaneMap> {
+    let terms = &lane.terms;
+    let shape = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE;
+    let control = Region::receive(control, "the control region", CONTROL_LEN_BYTES, shape | Seals::SEAL)?;
+    let control = control.map_read_only()?;
+    check_header(&LaneMap::header(&control), terms)?;
+    let data = Region::receive(data, "the data region", terms.geometry.capacity(), shape)?.map_read_only()?;
+    if prefault {
+        data.prefault()?;
+    }
+    Ok(LaneMap::new(control, data, terms.geometry))
+}
+
+/// Whether the control region describes the lane that was offered.
+fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<()> {
+    let expected = ControlHeader {
+        magic: CONTROL_MAGIC,
+        layout_version: LAYOUT_VERSION,
+        flags: 0,
+        capacity: terms.geometry.capacity(),
+        record_align: terms.geometry.record_align() as u32,
+        payload_align: terms.geometry.payload_align() as u32,
+        lane_id: terms.id,
+        generation: terms.generation,
+        schema: terms.schema,
+        name: terms.name.padded(),
+    };
+    if *header == expected {
+        return Ok(());
+    }
+    let fault = if header.magic != expected.magic {
+        format!("its magic is {:#018x}", header.magic)
+    } else if header.layout_version != expected.layout_version {
+        format!("its layout has the version {}, not {LAYOUT_VERSION}", header.layout_version)
+    } else {
+        "it describes another lane than the Offer".to_owned()
+    };
+    Err(Error::peer(format!("reading the control region of lane {}", terms.name), fault))
+}

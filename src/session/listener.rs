@@ -1,0 +1,158 @@
+//! A listening socket, and the file it may have.
+//!
+//! The invariant: only a socket file that nobody serves is replaced, and only our own is ever removed. Two that start
+//! at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases however we end.
+
+use super::Address;
+use crate::error::{Error, Result};
+use crate::fds;
+use crate::region::ForkGuard;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, lstat, open, stat, unlink};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with};
+use std::path::{Path, PathBuf};
+
+/// How many consumers may wait to be accepted.
+const BACKLOG: i32 = 128;
+/// How often the lock is tried anew because its file was removed meanwhile.
+const LOCK_TRIES: usize = 100;
+
+/// A seqpacket socket that listens.
+#[derive(Debug)]
+pub(super) struct Listener {
+    socket: OwnedFd,
+    /// Whether the kernel keeps peers from sending us descriptors (`SO_PASSRIGHTS`, Linux 6.16).
+    refuses_fds: bool,
+    _file: Option<SocketFile>,
+}
+
+impl Listener {
+    /// Binds to `address` with the mode `mode`, and listens.
+    pub(super) fn bind(address: &Address, mode: u32) -> Result<Self> {
+        let addr = address.to_socket_addr()?;
+        let lock = address.as_path().map(|path| lock_path(path, address)).transpose()?;
+        if let Some(path) = address.as_path() {
+            remove_if_stale(path, address)?;
+        }
+        let doing = || format!("listen on {address}");
+        let socket = new_socket().map_err(Error::os(doing()))?;
+        let refuses_fds = fds::refuse_fds(socket.as_fd()).map_err(Error::os(doing()))?;
+        // On the socket, before it has a file: nobody can connect in between (unix(7), bind(2) applies it and the umask).
+        rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(Error::os(doing()))?;
+        bind(&socket, &addr).map_err(|error| in_use_or(error, address))?;
+        let file = match (address.as_path(), lock) {
+            (Some(path), Some(lock)) => Some(SocketFile::adopt(path, lock)?),
+            _ => None,
+        };
+        listen(&socket, BACKLOG).map_err(Error::os(doing()))?;
+        Ok(Self { socket, refuses_fds, _file: file })
+    }
+
+    /// The next consumer that waits, if any; never waits itself.
+    pub(super) fn accept(&self) -> rustix::io::Result<OwnedFd> {
+        accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    }
+
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    pub(super) fn refuses_fds(&self) -> bool {
+        self.refuses_fds
+    }
+}
+
+fn new_socket() -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
+fn in_use_or(error: Errno, address: &Address) -> Error {
+    match error {
+        Errno::ADDRINUSE => Error::AddressInUse { address: address.to_string() },
+        error => Error::os(format!("bind to {address}"))(error),
+    }
+}
+
+/// A lock on a file beside the socket's, for as long as it lives.
+#[derive(Debug)]
+struct Lock {
+    path: PathBuf,
+    file: OwnedFd,
+}
+
+/// Takes the lock of the socket at `path`.
+fn lock_path(path: &Path, address: &Address) -> Result<Lock> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock_path = PathBuf::from(name);
+    let doing = || format!("lock {}", lock_path.display());
+    for _ in 0..LOCK_TRIES {
+        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = open(&lock_path, flags, Mode::RUSR | Mode::WUSR).map_err(Error::os(doing()))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(Error::AddressInUse { address: address.to_string() }),
+            Err(error) => return Err(Error::os(doing())(error)),
+        }
+        // Whoever held it before may have removed the file between our open and our lock.
+        let held = fstat(&file).map_err(Error::os(doing()))?;
+        if stat(&lock_path).is_ok_and(|there| (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)) {
+            return Ok(Lock { path: lock_path, file });
+        }
+    }
+    Err(Error::AddressInUse { address: address.to_string() })
+}
+
+/// Removes a socket file at `path` that nobody serves any more. Called under the lock.
+fn remove_if_stale(path: &Path, address: &Address) -> Result<()> {
+    match lstat(path) {
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(Error::os(format!("look for a socket at {address}"))(error)),
+        Ok(there) if FileType::from_raw_mode(there.st_mode) != FileType::Socket => {
+            return Err(Error::Invalid(format!("{address} is there already and is no socket; choose another path")));
+        }
+        Ok(_) => {}
+    }
+    let probe = new_socket().map_err(Error::os("create a socket"))?;
+    match connect(&probe, &address.to_socket_addr()?) {
+        Err(Errno::CONNREFUSED) => match unlink(path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(Error::os(format!("remove the stale socket {address}"))(error)),
+        },
+        // Somebody answers, be it in another protocol (EPROTOTYPE) or with a full backlog (EAGAIN).
+        Ok(()) | Err(Errno::PROTOTYPE | Errno::AGAIN) => Err(Error::AddressInUse { address: address.to_string() }),
+        Err(error) => Err(Error::os(format!("see whether anyone serves {address}"))(error)),
+    }
+}
+
+/// The file of a bound socket; removed with it, if it is still ours.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+    lock: Lock,
+    guard: ForkGuard,
+}
+
+impl SocketFile {
+    fn adopt(path: &Path, lock: Lock) -> Result<Self> {
+        let there = lstat(path).map_err(Error::os(format!("look at the new socket {}", path.display())))?;
+        Ok(Self { path: path.to_owned(), identity: (there.st_dev, there.st_ino), lock, guard: ForkGuard::get()? })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.guard.is_child() {
+            return;
+        }
+        if lstat(&self.path).is_ok_and(|there| (there.st_dev, there.st_ino) == self.identity) {
+            let _ = unlink(&self.path);
+        }
+        // Still locked: whoever waits for it finds it gone and takes a new one.
+        debug_assert!(fstat(&self.lock.file).is_ok());
+        let _ = unlink(&self.lock.path);
+    }
+}

@@ -1,0 +1,293 @@
+//! Waiting and waking: spin first, then sleep; a bell for data, a futex for space.
+//!
+//! The invariant: a wake-up is never lost. Both sides announce, fence, and look again (design invariants 11 and 12);
+//! the functions here are one half of each protocol, and name the other.
+//!
+//! What this file does not do: it does not know what is waited for. The caller looks; this file waits.
+
+use crate::sync::{AtomicU32, Ordering, fence};
+use std::time::{Duration, Instant};
+
+#[cfg(not(loom))]
+pub(crate) use bell::{Bell, BellEnd};
+
+/// Until when to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// Not at all.
+    Now,
+    At(Instant),
+    Never,
+}
+
+impl Deadline {
+    /// `timeout` from now; never, where the clock cannot count so far.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Instant::now().checked_add(timeout).map_or(Self::Never, Self::At)
+    }
+
+    /// What is left; `None` where there is no end. Zero once it has passed.
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        match self {
+            Self::Now => Some(Duration::ZERO),
+            Self::At(instant) => Some(instant.saturating_duration_since(Instant::now())),
+            Self::Never => None,
+        }
+    }
+
+    pub(crate) fn has_passed(self) -> bool {
+        self.remaining() == Some(Duration::ZERO)
+    }
+}
+
+/// How often a spinning loop looks before it asks what time it is.
+const LOOKS_PER_CLOCK: u32 = 64;
+
+/// Calls `look` until it finds something, `spin` has passed, or the deadline has.
+///
+/// `look` is told how often it has been called, from 0. Where the process may use one processor only, it is called
+/// once: whoever is waited for cannot run meanwhile.
+pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, mut look: impl FnMut(u32) -> Option<T>) -> Option<T> {
+    if let Some(found) = look(0) {
+        return Some(found);
+    }
+    if spin.is_zero() || deadline == Deadline::Now || has_one_processor() {
+        return None;
+    }
+    let end = Instant::now() + spin.min(deadline.remaining().unwrap_or(spin));
+    let mut looks = 1;
+    loop {
+        for _ in 0..LOOKS_PER_CLOCK {
+            if let Some(found) = look(looks) {
+                return Some(found);
+            }
+            looks = looks.wrapping_add(1);
+            std::hint::spin_loop();
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+    }
+}
+
+fn has_one_processor() -> bool {
+    static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *ONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1))
+}
+
+/// Says in `wait_epoch` that this consumer is about to sleep; `drain` empties its bell. After this it looks for data
+/// once more, and only then sleeps on the bell.
+pub(crate) fn announce_sleep(wait_epoch: &AtomicU32, drain: impl FnOnce()) {
+    wake_up(wait_epoch);
+    // Never while the epoch is odd: that could swallow the one ring this sleep gets.
+    drain();
+    let epoch = wait_epoch.load(Ordering::Relaxed);
+    wait_epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);
+    // Pairs with the fence in `Roster::ring_sleepers`: the producer sees this epoch, or we see what it published.
+    fence(Ordering::SeqCst);
+}
+
+/// Says in `wait_epoch` that this consumer is awake; also where a sleep was cancelled half-way and left it odd.
+pub(crate) fn wake_up(wait_epoch: &AtomicU32) {
+    let epoch = wait_epoch.load(Ordering::Relaxed);
+    if epoch % 2 == 1 {
+        wait_epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);
+    }
+}
+
+/// Whether the consumer behind `wait_epoch` sleeps and has not been rung for; if so it counts as rung for now.
+///
+/// Called after the fence in `Roster::ring_sleepers`.
+#[inline]
+pub(crate) fn claim_ring(wait_epoch: &AtomicU32, last_rung: &AtomicU32) -> bool {
+    let epoch = wait_epoch.load(Ordering::Relaxed);
+    if epoch.is_multiple_of(2) || epoch == last_rung.load(Ordering::Relaxed) {
+        return false;
+    }
+    last_rung.store(epoch, Ordering::Relaxed);
+    true
+}
+
+/// A futex word, and the value it had when the caller last looked.
+#[cfg(not(loom))]
+pub(crate) type Captured<'a> = (&'a AtomicU32, u32);
+
+/// Sleeps until one of the words is woken or has another value than captured, or the deadline passes, or for no reason.
+///
+/// `private` is a word of this process, `shared` one in a shared mapping, read-only or not. Before Linux 5.16 there is
+/// no `futex_waitv`, and the shared word is waited for in naps of at most 10 ms.
+#[cfg(not(loom))]
+pub(crate) fn sleep_on(private: Captured<'_>, shared: Option<Captured<'_>>, deadline: Deadline) {
+    use rustix::io::Errno;
+    use rustix::thread::futex::{self, Flags, WaitFlags, WaitvFlags};
+    use std::sync::atomic::AtomicBool;
+
+    static NO_WAITV: AtomicBool = AtomicBool::new(false);
+    const NAP: Duration = Duration::from_millis(10);
+
+    let remaining = deadline.remaining();
+    let Some((word, value)) = shared else {
+        let _ = futex::wait(private.0, Flags::PRIVATE, private.1, remaining.map(timespec).as_ref());
+        return;
+    };
+    if !NO_WAITV.load(Ordering::Relaxed) {
+        let waits = [
+            futex_wait(private, WaitFlags::SIZE_U32 | WaitFlags::PRIVATE),
+            futex_wait((word, value), WaitFlags::SIZE_U32),
+        ];
+        let end = remaining.map(monotonic_after);
+        match futex::waitv(&waits, WaitvFlags::empty(), end.as_ref(), futex::ClockId::Monotonic) {
+            Err(Errno::NOSYS) => NO_WAITV.store(true, Ordering::Relaxed),
+            _ => return,
+        }
+    }
+    let nap = remaining.map_or(NAP, |remaining| remaining.min(NAP));
+    let _ = futex::wait(word, Flags::empty(), value, Some(&timespec(nap)));
+}
+
+#[cfg(not(loom))]
+fn futex_wait((word, value): Captured<'_>, flags: rustix::thread::futex::WaitFlags) -> rustix::thread::futex::Wait {
+    let mut wait = rustix::thread::futex::Wait::new();
+    wait.val = u64::from(value);
+    wait.uaddr = rustix::thread::futex::WaitPtr::new(word.as_ptr().cast());
+    wait.flags = flags;
+    wait
+}
+
+/// Wakes whoever sleeps on a word of this process.
+#[cfg(not(loom))]
+pub(crate) fn wake_private(word: &AtomicU32) {
+    let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::PRIVATE, i32::MAX as u32);
+}
+
+/// Wakes whoever sleeps on a word in a shared mapping.
+#[cfg(not(loom))]
+pub(crate) fn wake_shared(word: &AtomicU32) {
+    let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), i32::MAX as u32);
+}
+
+/// In a model nobody sleeps: whoever waits looks again.
+#[cfg(loom)]
+pub(crate) fn wake_private(_word: &AtomicU32) {}
+
+/// `duration` as the kernel takes it.
+pub(crate) fn timespec(duration: Duration) -> rustix::time::Timespec {
+    rustix::time::Timespec::try_from(duration).unwrap_or(rustix::time::Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+}
+
+/// The time on the monotonic clock `duration` from now.
+#[cfg(not(loom))]
+fn monotonic_after(duration: Duration) -> rustix::time::Timespec {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let duration = timespec(duration);
+    let nanos = now.tv_nsec + duration.tv_nsec;
+    let seconds = now.tv_sec.saturating_add(duration.tv_sec).saturating_add(nanos / 1_000_000_000);
+    rustix::time::Timespec { tv_sec: seconds, tv_nsec: nanos % 1_000_000_000 }
+}
+
+#[cfg(not(loom))]
+mod bell {
+    use crate::error::{Error, Result};
+    use crate::frame::BellKind;
+    use rustix::event::{EventfdFlags, eventfd};
+    use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+    use rustix::io::{Errno, ReadWriteFlags, preadv2, write};
+    use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send};
+    use std::io::IoSliceMut;
+
+    /// The producer's end of a bell.
+    #[derive(Debug)]
+    pub(crate) struct Bell {
+        kind: BellKind,
+        fd: OwnedFd,
+    }
+
+    impl Bell {
+        /// A new bell, and the end that goes to the consumer (for an eventfd: the same object under another number).
+        pub(crate) fn create(kind: BellKind) -> Result<(Self, OwnedFd)> {
+            let doing = "create a bell for a consumer";
+            match kind {
+                BellKind::Eventfd => {
+                    let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(Error::os(doing))?;
+                    let end = rustix::io::fcntl_dupfd_cloexec(&fd, 0).map_err(Error::os(doing))?;
+                    Ok((Self { kind, fd }, end))
+                }
+                BellKind::Socketpair => {
+                    let flags = SocketFlags::CLOEXEC;
+                    let (fd, end) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+                        .map_err(Error::os(doing))?;
+                    // Nothing can be sent back to us, descriptors with SO_LINGER least of all.
+                    rustix::net::shutdown(&fd, Shutdown::Read).map_err(Error::os(doing))?;
+                    Ok((Self { kind, fd }, end))
+                }
+            }
+        }
+
+        /// Rings. A bell that is full is a rung bell, and one whose other end is gone need not be heard.
+        pub(crate) fn ring(&self) {
+            let _ = match self.kind {
+                BellKind::Eventfd => write(&self.fd, &1u64.to_ne_bytes()),
+                BellKind::Socketpair => send(&self.fd, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            };
+        }
+    }
+
+    /// The consumer's end of a bell.
+    #[derive(Debug)]
+    pub(crate) struct BellEnd {
+        kind: BellKind,
+        fd: OwnedFd,
+    }
+
+    /// A socketpair's queue holds a few hundred rings; more than that is a producer that floods.
+    const DRAIN_MAX: usize = 1024;
+
+    impl BellEnd {
+        /// Takes the bell that a producer has sent, once it is seen to be one.
+        pub(crate) fn receive(kind: BellKind, fd: OwnedFd) -> Result<Self> {
+            let is_bell = match kind {
+                BellKind::Eventfd => is_eventfd(&fd),
+                BellKind::Socketpair => rustix::net::sockopt::socket_type(&fd) == Ok(SocketType::SEQPACKET),
+            };
+            if !is_bell {
+                return Err(Error::peer("taking the bell of a lane", format_args!("the descriptor is no {kind:?}")));
+            }
+            Ok(Self { kind, fd })
+        }
+
+        /// Empties the bell; never blocks, whoever owns the other end.
+        pub(crate) fn drain(&self) {
+            match self.kind {
+                BellKind::Eventfd => {
+                    // Whatever the file's status flags, which the producer shares: never block. The offset −1 stands
+                    // for "where the file is" (preadv2(2)); an eventfd is nowhere else.
+                    let mut count = [0u8; 8];
+                    let _ = preadv2(&self.fd, &mut [IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT);
+                }
+                BellKind::Socketpair => {
+                    for _ in 0..DRAIN_MAX {
+                        match recv(&self.fd, &mut [0u8; 8], RecvFlags::DONTWAIT) {
+                            Ok((_, 1..)) | Err(Errno::INTR) => {}
+                            Ok(_) | Err(_) => break,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    impl AsFd for BellEnd {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.fd.as_fd()
+        }
+    }
+
+    /// Whether `fd` is an eventfd: by its name in /proc, or where that is not mounted by having no file type.
+    fn is_eventfd(fd: &OwnedFd) -> bool {
+        use std::os::fd::AsRawFd;
+        match std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())) {
+            Ok(name) => name.as_os_str() == "anon_inode:[eventfd]",
+            Err(_) => rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_mode & 0o170_000 == 0),
+        }
+    }
+}
