@@ -26,7 +26,7 @@ mod values;
 mod wire;
 
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 pub(crate) use body::{Hello, LaneAttach, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
 pub(crate) use error::FrameError;

@@ -466,3 +466,103 @@ proptest! {
         assert_canonical(&bytes, frame.fd_count());
     }
 }
+
+/// The page that others implement the protocol from.
+const PROTOCOL_MD: &str = include_str!("../../docs/protocol.md");
+
+/// The bytes of the block of `docs/protocol.md` that begins with "```hex" and `name`: two digits each, up to a bar.
+fn documented(name: &str) -> Vec<u8> {
+    let (_, rest) = PROTOCOL_MD.split_once(&format!("\n```hex {name}\n")).expect(name);
+    let (block, _) = rest.split_once("\n```\n").expect(name);
+    let digits = block.lines().flat_map(|line| line.split('|').next().unwrap_or("").split_whitespace());
+    digits.map(|byte| u8::from_str_radix(byte, 16).expect(name)).collect()
+}
+
+#[test]
+fn the_documented_frames_are_the_encoded_ones() {
+    for (name, frame) in examples() {
+        assert_eq!(documented(name), frame.encode(), "{name}: encoded as {:02x?}", frame.encode());
+    }
+    assert_eq!(
+        PROTOCOL_MD.matches("\n```hex ").count(),
+        examples().len(),
+        "an example is documented that is not tested"
+    );
+}
+
+#[test]
+fn the_documented_offsets_are_those_of_the_layouts() {
+    use core::mem::offset_of;
+    use layout::SEAT_STRIPE_BYTES;
+    let rows = [
+        (offset_of!(layout::ControlHeader, magic), 8, "magic"),
+        (offset_of!(layout::ControlHeader, layout_version), 4, "layout version"),
+        (offset_of!(layout::ControlHeader, flags), 4, "flags"),
+        (offset_of!(layout::ControlHeader, capacity), 8, "capacity"),
+        (offset_of!(layout::ControlHeader, record_align), 4, "record_align"),
+        (offset_of!(layout::ControlHeader, payload_align), 4, "payload_align"),
+        (offset_of!(layout::ControlHeader, lane_id), 16, "lane id"),
+        (offset_of!(layout::ControlHeader, generation), 8, "generation"),
+        (offset_of!(layout::ControlHeader, schema), 8, "schema"),
+        (offset_of!(layout::ControlHeader, name), layout::LANE_NAME_MAX_BYTES, "name"),
+        (layout::PUBLISHED_OFFSET, 8, "`published`"),
+        (layout::INTENT_OFFSET, 8, "`intent`"),
+        (layout::SPACE_WAIT_OFFSET, 4, "`space_wait`"),
+        (layout::STATE_OFFSET, 4, "`state`"),
+        (layout::EVICTIONS_OFFSET, 4, "`evictions`"),
+        (layout::LANE_COUNTERS_OFFSET, 32, "counters"),
+        (layout::CONSUMED_OFFSET, 8, "`consumed`"),
+        (layout::SPACE_SEQ_OFFSET, 4, "`space_seq`"),
+        (layout::WAIT_EPOCH_OFFSET, 4, "`wait_epoch`"),
+        (layout::SEAT_COUNTERS_OFFSET, 24, "counters"),
+    ];
+    let (_, layouts) = PROTOCOL_MD.split_once("\n## 6. Layouts\n").unwrap();
+    for (offset, size, field) in rows {
+        let row = format!("\n| {offset} | {size} | {field} |");
+        assert!(layouts.contains(&row), "{row}");
+    }
+    let magic: Vec<String> = layout::CONTROL_MAGIC.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(layouts.contains(&magic.join(" ")));
+    assert!(layouts.contains(&format!("begins at {SEAT_STRIPE_BYTES}·*i*")));
+    assert!(layouts.contains("| 8 | 4 | layout version | 1 |") && layout::LAYOUT_VERSION == 1);
+}
+
+#[test]
+fn the_documented_codes_and_limits_are_those_of_the_code() {
+    use layout::{ALIGN_MAX_BYTES, ALIGN_MIN_BYTES, CAPACITY_MAX_BYTES, CAPACITY_MIN_BYTES};
+    use layout::{LANE_NAME_MAX_BYTES, PAYLOAD_MAX_BYTES};
+    let documented = |row: String| assert!(PROTOCOL_MD.contains(&row), "{row}");
+    let (_, codes) = PROTOCOL_MD.split_once("\n## 12. Codes\n").unwrap();
+    let is_known = |text: &str| !text.starts_with("an unknown reason");
+    let refusals = (1..99).map(|word| (word, RefuseCode::from_word(word).to_string()));
+    let goodbyes = (1..99).map(|word| (word, ByeReason::from_word(word).to_string()));
+    let mut count = 0;
+    for (word, text) in refusals.chain(goodbyes).filter(|(_, text)| is_known(text)) {
+        assert!(codes.contains(&format!("\n| {word} | {text} |")), "{word} {text}");
+        count += 1;
+    }
+    let (tables, _) = codes.split_once("\n## ").unwrap();
+    assert_eq!(tables.matches("\n| ").count() - 4, count, "a code is documented that does not exist");
+    documented(format!("| frame, header included | {FRAME_MAX_BYTES} bytes |"));
+    documented(format!("| lanes a session | {LANES_PER_SESSION_MAX} |"));
+    documented(format!("an Offer has at most {} |", offer_fds(LANES_PER_SESSION_MAX)));
+    documented(format!("| name of a lane | 1 to {LANE_NAME_MAX_BYTES} bytes |"));
+    documented(format!("| sentence of a Refuse | 0 to {SENTENCE_MAX_BYTES} bytes |"));
+    documented(format!("| capacity | {CAPACITY_MIN_BYTES} to {CAPACITY_MAX_BYTES} bytes |"));
+    documented(format!("| record_align, payload_align | {ALIGN_MIN_BYTES} to {ALIGN_MAX_BYTES} bytes |"));
+    documented(format!("| payload | {PAYLOAD_MAX_BYTES} bytes"));
+}
+
+#[test]
+fn the_documented_record_words_are_the_encoded_ones() {
+    let geometry = Geometry::new(4096, 8, 8).unwrap();
+    let position = 4072;
+    let word = |word: u64| {
+        format!("`0x{:04x}_{:04x}_{:04x}_{:04x}`", word >> 48, word >> 32 & 0xffff, word >> 16 & 0xffff, word & 0xffff)
+    };
+    let padding = layout::RecordHeader::padding(geometry.room_to_end(position)).to_word();
+    let data = layout::RecordHeader::data(20, 0).to_word();
+    assert!(geometry.record_size(20) > geometry.room_to_end(position));
+    assert!(PROTOCOL_MD.contains(&word(padding)) && PROTOCOL_MD.contains(&word(data)));
+    assert!(PROTOCOL_MD.contains(&format!("4096 + 32 = {}", 4096 + geometry.record_size(20))));
+}
