@@ -5,7 +5,6 @@
 //!
 //! ```text
 //! consumer                                   producer
-//!    │      (Hello{producer}, where it is the producer that connected) ◄┈┈ │
 //!    │ Hello{consumer, versions, names} ─────────────────────────────────► │ chooses lanes and version
 //!    │ ◄────────────────────────────── Offer + seat, bells, controls, data │
 //!    │ maps, checks; Attach ─────────────────────────────────────────────► │ joins the rosters
@@ -67,11 +66,6 @@ impl ProducerHandshake {
         Self { lanes, session_id, state: ProducerState::AwaitHello }
     }
 
-    /// What a producer that has connected sends first, so that the listener knows what it has there.
-    pub(crate) fn greeting() -> Frame {
-        Frame::Hello(Hello::new(Role::Producer, Vec::new()))
-    }
-
     /// Takes the next frame of the consumer's.
     ///
     /// # Errors
@@ -115,11 +109,6 @@ impl ProducerHandshake {
         assert_eq!(starts.len(), lanes, "an Attached has a start for each lane");
         self.state = ProducerState::Established;
         Frame::Attached(starts)
-    }
-
-    /// Whether the consumer is attached and nobody has ended the session.
-    pub(crate) fn is_established(&self) -> bool {
-        matches!(self.state, ProducerState::Established)
     }
 
     fn on_hello(&mut self, hello: &Hello) -> Result<ProducerStep, HandshakeError> {
@@ -187,8 +176,6 @@ pub(crate) struct ConsumerHandshake {
 /// What the consumer's end has to do after a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConsumerStep {
-    /// A producer has connected: send [`ConsumerHandshake::hello`].
-    Greeted,
     /// Check and map the regions, seal the seat, and send [`ConsumerHandshake::attach`].
     Offer(Offer),
     /// The session stands; each lane is read from its position on. In the order of the Offer.
@@ -199,7 +186,6 @@ pub(crate) enum ConsumerStep {
 
 #[derive(Debug)]
 enum ConsumerState {
-    AwaitGreeting,
     AwaitOffer,
     /// The record alignment of each lane, in bytes.
     Mapping(Vec<u64>),
@@ -216,24 +202,11 @@ impl ConsumerHandshake {
     ///
     /// More than 83 names, or one of them twice.
     pub(crate) fn new(wanted: Vec<LaneName>) -> Result<Self, FrameError> {
-        Self::in_state(ConsumerState::AwaitOffer, wanted)
-    }
-
-    /// The end of a consumer that has listened: it says hello once the producer has greeted it.
-    ///
-    /// # Errors
-    ///
-    /// More than 83 names, or one of them twice.
-    pub(crate) fn listening(wanted: Vec<LaneName>) -> Result<Self, FrameError> {
-        Self::in_state(ConsumerState::AwaitGreeting, wanted)
-    }
-
-    fn in_state(state: ConsumerState, wanted: Vec<LaneName>) -> Result<Self, FrameError> {
         if wanted.len() > LANES_PER_SESSION_MAX {
             return Err(FrameError::LaneCount { field: "the session", count: wanted.len(), min: 0 });
         }
         check_distinct(&wanted)?;
-        Ok(Self { wanted, state })
+        Ok(Self { wanted, state: ConsumerState::AwaitOffer })
     }
 
     /// The consumer's first frame.
@@ -250,7 +223,6 @@ impl ConsumerHandshake {
         match (mem::replace(&mut self.state, ConsumerState::Over), frame) {
             (ConsumerState::Over, _) => Err(HandshakeError::Over),
             (_, Frame::Refuse(refuse)) => Err(HandshakeError::refused(&refuse)),
-            (ConsumerState::AwaitGreeting, Frame::Hello(hello)) => self.on_greeting(&hello),
             (ConsumerState::AwaitOffer, Frame::Offer(offer)) => self.on_offer(offer),
             (ConsumerState::AwaitAttached(aligns), Frame::Attached(starts)) => self.on_attached(&aligns, starts),
             (ConsumerState::Established, Frame::Bye(reason)) => Ok(ConsumerStep::Bye(reason)),
@@ -271,23 +243,6 @@ impl ConsumerHandshake {
         assert_eq!(lanes.len(), aligns.len(), "an Attach is for every lane that was offered");
         self.state = ConsumerState::AwaitAttached(aligns);
         Frame::Attach(lanes)
-    }
-
-    /// Whether the lanes can be read and nobody has ended the session.
-    pub(crate) fn is_established(&self) -> bool {
-        matches!(self.state, ConsumerState::Established)
-    }
-
-    fn on_greeting(&mut self, hello: &Hello) -> Result<ConsumerStep, HandshakeError> {
-        if hello.role != Role::Producer {
-            return Err(HandshakeError::Role { came: hello.role });
-        }
-        if !hello.wanted.is_empty() {
-            return Err(HandshakeError::ProducerWants);
-        }
-        common_version(hello)?;
-        self.state = ConsumerState::AwaitOffer;
-        Ok(ConsumerStep::Greeted)
     }
 
     /// Checks that this Offer answers our Hello.
@@ -330,7 +285,6 @@ impl ConsumerHandshake {
 impl ConsumerState {
     fn awaited(&self) -> &'static str {
         match self {
-            Self::AwaitGreeting => "a Hello",
             Self::AwaitOffer => "an Offer",
             Self::Mapping(_) => "nothing before the Attach",
             Self::AwaitAttached(_) => "an Attached",

@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::lane::{Lane, LaneOptions, SeatLink};
-use crate::layout::LaneState;
+use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
 use crate::region::{ForkGuard, HugePagesOutcome};
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{LaneWords, SeatWords, WritableLane};
@@ -303,7 +303,7 @@ impl Producer {
     /// claim, if there is room then.
     fn sleep_for_space(&mut self, len: u64, deadline: Deadline) -> Result<Claim, Option<Gate>> {
         let lane = Arc::clone(&self.lane);
-        lane.map.space_wait().store(crate::layout::SPACE_WAIT_FUTEX, Ordering::Relaxed);
+        lane.map.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
         // Pairs with the fence in `Reader::store_consumed`: it sees the 1, or we see what it gave back.
         fence(Ordering::SeqCst);
         let outcome = self.sleep_while_held(&lane, len, deadline);
@@ -396,9 +396,13 @@ impl Reservation<'_> {
         self.len = self.len.min(len);
     }
 
-    /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch.
+    /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch. In a forked
+    /// child nothing happens.
     #[inline]
     pub fn commit(self) {
+        if self.producer.guard.is_child() {
+            return;
+        }
         self.producer.writer.commit(self.claim, self.len as u64, self.tag);
         if self.publishes {
             self.producer.publish();
@@ -495,7 +499,7 @@ impl Batch<'_> {
     /// Publishes the records of the batch.
     #[inline]
     pub fn commit(self) {
-        if self.producer.writer.has_unpublished() {
+        if self.producer.writer.has_unpublished() && !self.producer.guard.is_child() {
             self.producer.publish();
         }
     }

@@ -27,8 +27,6 @@ pub(crate) enum HandshakeError {
     NoLanes,
     #[error("this producer has {0} lanes and a session at most {LANES_PER_SESSION_MAX}; name those that are wanted")]
     TooManyLanes(usize),
-    #[error("a producer's greeting asked for lanes, which only a consumer does")]
-    ProducerWants,
     #[error("{frame} came for {came} lanes where the session has {expected}")]
     Count { frame: &'static str, came: usize, expected: usize },
     #[error("{0} is not implemented here")]

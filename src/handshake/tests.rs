@@ -57,7 +57,7 @@ fn an_offer() -> Frame {
 fn one_of_each() -> Vec<Frame> {
     vec![
         consumer(&[]).hello(),
-        ProducerHandshake::greeting(),
+        Frame::Hello(Hello::new(Role::Producer, Vec::new())),
         an_offer(),
         Frame::Attach(vec![attach(); 3]),
         Frame::Attached(vec![0; 3]),
@@ -110,22 +110,10 @@ fn a_session_comes_about_and_ends() {
     assert_eq!((offer.session_id, offer.lanes[1].bell), ([9; 16], BellKind::Socketpair));
     let wishes = vec![attach(), LaneAttach { reading: Reading::InPlace, start: Start::Oldest, ..attach() }];
     assert_eq!(producer.on_frame(consumer.attach(wishes.clone())), Ok(ProducerStep::Attach(wishes)));
-    assert!(!producer.is_established() && !consumer.is_established());
     assert_eq!(consumer.on_frame(producer.attached(vec![8, 640])), Ok(ConsumerStep::Attached(vec![8, 640])));
-    assert!(producer.is_established() && consumer.is_established());
     let bye = Frame::Bye(ByeReason::Other(70));
     assert_eq!(producer.on_frame(bye.clone()), Ok(ProducerStep::Bye(ByeReason::Other(70))));
     assert_eq!(consumer.on_frame(bye), Ok(ConsumerStep::Bye(ByeReason::Other(70))));
-    assert!(!producer.is_established() && !consumer.is_established());
-}
-
-#[test]
-fn a_listening_consumer_says_hello_after_the_greeting() {
-    let mut consumer = ConsumerHandshake::listening(names(&["a"])).unwrap();
-    assert_eq!(consumer.on_frame(ProducerHandshake::greeting()), Ok(ConsumerStep::Greeted));
-    let mut producer = producer();
-    assert!(producer.on_frame(consumer.hello()).is_ok());
-    assert!(matches!(consumer.on_frame(producer.offer_frame(BellKind::Eventfd)), Ok(ConsumerStep::Offer(_))));
 }
 
 #[test]
@@ -160,18 +148,6 @@ fn a_consumer_dies_of_every_frame_out_of_order() {
 }
 
 #[test]
-fn a_listening_consumer_dies_of_everything_but_a_greeting() {
-    for frame in one_of_each().into_iter().filter(|frame| *frame != ProducerHandshake::greeting()) {
-        let mut consumer = ConsumerHandshake::listening(Vec::new()).unwrap();
-        assert!(consumer.on_frame(frame).is_err());
-        assert_eq!(consumer.on_frame(ProducerHandshake::greeting()), Err(HandshakeError::Over));
-    }
-    let mut consumer = ConsumerHandshake::listening(Vec::new()).unwrap();
-    let greeting = Frame::Hello(Hello::new(Role::Producer, names(&["a"])));
-    assert_eq!(consumer.on_frame(greeting), Err(HandshakeError::ProducerWants));
-}
-
-#[test]
 fn frames_ahead_of_our_own_answer_are_out_of_order() {
     let mut producer = producer_after(1);
     producer.on_frame(Frame::Attach(vec![attach(); 3])).unwrap();
@@ -183,10 +159,9 @@ fn frames_ahead_of_our_own_answer_are_out_of_order() {
 
 #[test]
 fn a_session_needs_one_of_each_role() {
-    let error = producer().on_frame(ProducerHandshake::greeting()).unwrap_err();
+    let error = producer().on_frame(Frame::Hello(Hello::new(Role::Producer, Vec::new()))).unwrap_err();
     assert_eq!(error, HandshakeError::Role { came: Role::Producer });
-    let error = ConsumerHandshake::listening(Vec::new()).unwrap().on_frame(consumer(&[]).hello()).unwrap_err();
-    assert_eq!(error.to_string(), "both ends are consumers; connect a producer with a consumer");
+    assert_eq!(error.to_string(), "both ends are producers; connect a producer with a consumer");
 }
 
 #[test]
@@ -201,14 +176,9 @@ fn the_newest_common_version_is_chosen() {
 fn without_a_common_version_the_refusal_names_ours() {
     for (min, max) in [(0, 0), (2, 2), (2, u16::MAX)] {
         let ours = "versions 1 to 1 of the protocol are spoken here";
-        let errors = [
-            producer().on_frame(hello(Role::Consumer, min, max)).unwrap_err(),
-            ConsumerHandshake::listening(vec![]).unwrap().on_frame(hello(Role::Producer, min, max)).unwrap_err(),
-        ];
-        for error in errors {
-            assert_eq!(error, HandshakeError::Version { min, max });
-            assert_eq!(error.refuse_frame(), Some(Frame::Refuse(Refuse::new(RefuseCode::Version, ours))));
-        }
+        let error = producer().on_frame(hello(Role::Consumer, min, max)).unwrap_err();
+        assert_eq!(error, HandshakeError::Version { min, max });
+        assert_eq!(error.refuse_frame(), Some(Frame::Refuse(Refuse::new(RefuseCode::Version, ours))));
     }
 }
 
@@ -238,7 +208,7 @@ fn nobody_can_want_a_lane_twice_or_more_than_fit() {
     assert_eq!(twice, FrameError::DuplicateName("a".into()));
     let many: Vec<LaneName> = (0..84).map(|i| name(&i.to_string())).collect();
     assert!(ConsumerHandshake::new(many[..83].to_vec()).is_ok());
-    assert!(matches!(ConsumerHandshake::listening(many), Err(FrameError::LaneCount { count: 84, .. })));
+    assert!(matches!(ConsumerHandshake::new(many), Err(FrameError::LaneCount { count: 84, .. })));
 }
 
 #[test]
@@ -304,7 +274,6 @@ fn a_refusal_is_passed_on_and_not_answered_at_any_time() {
         assert_eq!(producer_after(taken).on_frame(refuse()), Err(expected.clone()), "after {taken}");
         assert_eq!(consumer_after(taken).on_frame(refuse()), Err(expected.clone()), "after {taken}");
     }
-    assert_eq!(ConsumerHandshake::listening(vec![]).unwrap().on_frame(refuse()), Err(expected));
 }
 
 #[test]

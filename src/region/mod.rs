@@ -38,9 +38,9 @@ pub(crate) const REGION_LEN_MAX_BYTES: u64 = (1 << 40) + HUGE_PAGE_BYTES;
 const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// The longest name the kernel takes, in bytes, see memfd_create(2).
 const NAME_MAX_BYTES: usize = 249;
-/// How much is allocated in one system call, in bytes. A signal undoes the call it interrupts, so that one call for
-/// everything might never end under a profiler's timer.
-const ALLOCATE_STEP_BYTES: u64 = 16 << 20;
+/// How much is allocated in one system call, in bytes: less than a millisecond's worth. Older kernels have any signal
+/// undo the call it interrupts, so that one call for everything might never end under a profiler's timer.
+const ALLOCATE_STEP_BYTES: u64 = 1 << 20;
 
 /// Whether the memory of a ring shall lie in huge pages, of 2 MiB.
 ///

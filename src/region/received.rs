@@ -50,6 +50,7 @@ pub(super) fn check(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> R
 /// well. Truncating the file to the length that it has drops those, and GROW keeps new ones from coming.
 fn check_allocated(memfd: &Memfd, stat: &Stat) -> Result<(), String> {
     let len = stat.st_size as u64;
+    // First without the file's lock, which its sender could hold for long with a great deal to allocate.
     check_blocks(stat)?;
     let access = rustix::fs::fcntl_getfl(memfd.as_file()).map_err(|errno| format!("it cannot be examined: {errno}"))?;
     if access & OFlags::ACCMODE == OFlags::RDONLY {

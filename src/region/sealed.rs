@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::mapping::Access;
-use super::{Freeze, HugePages, Mapping, REGION_LEN_MAX_BYTES, Region, RegionOptions, Seals, create_memfd, received};
+use super::{Freeze, HugePages, Mapping, Region, RegionOptions, Seals, create_memfd, received};
 use crate::error::{Error, Result};
 
 /// What every sealed region carries, beside EXEC where the kernel has it.
@@ -88,7 +88,6 @@ impl Sealed {
 
     /// `memfd` has the seals [`SEALED`].
     fn map(memfd: OwnedFd, len: usize) -> Result<Self> {
-        // A mapping of 0 bytes fails.
         let mapping = match len {
             0 => None,
             len => Some(Mapping::new(memfd.as_fd(), len, Access::Immutable, "a sealed region")?),
@@ -158,7 +157,7 @@ pub struct SealedBuilder {
     state: State,
 }
 
-/// Declared in the order in which they must go: the mapping before the memfd is sealed.
+/// A mapping of 0 bytes fails, so an empty region has none.
 enum State {
     Empty(OwnedFd),
     Mapped { mapping: Mapping, region: Region },
@@ -173,11 +172,6 @@ impl SealedBuilder {
     ///
     /// [`Error::Invalid`] for a length out of range, [`Error::Os`] where memory or descriptors are lacking.
     pub fn new(name: &str, len_bytes: u64) -> Result<Self> {
-        if len_bytes > REGION_LEN_MAX_BYTES {
-            return Err(Error::Invalid(format!(
-                "a sealed region of {len_bytes} bytes cannot be; choose a length from 0 to {REGION_LEN_MAX_BYTES}"
-            )));
-        }
         if len_bytes == 0 {
             let memfd = create_memfd(super::kernel_name(name), rustix::fs::MemfdFlags::empty())
                 .map_err(Error::os(format!("create the memfd for {name}")))?;
@@ -232,7 +226,7 @@ fn freeze(region: &Region) -> Result<()> {
         match region.try_freeze()? {
             Freeze::Frozen => return Ok(()),
             Freeze::StillMapped if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
-            // Once more, for the kernel's own words.
+            // Once more, for the kernel's own error.
             Freeze::StillMapped | Freeze::SealsSealed => return region.seal(Seals::WRITE),
         }
     }
@@ -268,5 +262,22 @@ impl fmt::Debug for SealedBuilder {
             State::Mapped { mapping, .. } => mapping.len(),
         };
         f.debug_struct("SealedBuilder").field("len_bytes", &len_bytes).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freezing_gives_up_after_a_while_if_somebody_keeps_it_mapped() {
+        let region = Region::create(&RegionOptions { name: "x", len_bytes: 4096, huge_pages: HugePages::No }).unwrap();
+        let mapping = region.map_read_write().unwrap();
+        let start = Instant::now();
+        let error = freeze(&region).unwrap_err();
+        assert!(error.to_string().contains("could not seal x with WRITE: "), "{error}");
+        assert!(start.elapsed() >= SEAL_PATIENCE);
+        drop(mapping);
+        freeze(&region).unwrap();
     }
 }

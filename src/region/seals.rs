@@ -14,6 +14,9 @@ use rustix::io::Errno;
 pub(crate) struct Seals(u32);
 
 impl Seals {
+    /// No seal.
+    #[cfg(test)]
+    pub(crate) const NONE: Self = Self(0);
     /// No further seal may be added.
     pub(crate) const SEAL: Self = Self(SealFlags::SEAL.bits());
     /// The file may not become shorter.

@@ -452,6 +452,11 @@ fn refuse_incomplete_regions() {
         let fault = fault(sealed(allocated(LEN), DATA.without(missing)), LEN);
         assert!(fault.contains(&format!("lacks the seals {missing},")), "{fault}");
     }
+    for (seals, missing) in [(Seals::NONE, "SHRINK, GROW"), (Seals::SHRINK, "GROW"), (Seals::GROW, "SHRINK")] {
+        let refused = Region::receive(sealed(allocated(LEN), seals), "it", LEN, Seals::NONE);
+        let fault = message(refused);
+        assert!(fault.contains(&format!("lacks the seals {missing},")), "whatever is asked for: {fault}");
+    }
     for len in [LEN - 1, LEN + 1, LEN - PAGE, 2 * LEN, PAGE] {
         let fault = fault(sealed(allocated(LEN), DATA), len);
         assert!(fault.contains("65536 bytes long, where"), "{fault}");

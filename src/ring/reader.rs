@@ -7,7 +7,7 @@
 //! What this file does not do: it neither copies payloads nor sleeps.
 
 use super::{LaneWords, SeatWords};
-use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind};
+use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
 
@@ -235,6 +235,6 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         self.seat.space_seq().store(seq.wrapping_add(1), Ordering::Release);
         // Pairs with the fence after the producer's store of `space_wait`: it sees this `space_seq`, or we see its 1.
         fence(Ordering::SeqCst);
-        self.lane.space_wait().load(Ordering::Relaxed) != 0
+        self.lane.space_wait().load(Ordering::Relaxed) == SPACE_WAIT_FUTEX
     }
 }

@@ -391,6 +391,8 @@ fn open_seat(fd: OwnedFd, lanes: usize) -> Result<Arc<crate::region::Mapping>> {
     let seat = Region::receive(fd, "the seat", seat_len_bytes(lanes), Seals::SHRINK | Seals::GROW)?;
     let mapping = seat.map_read_write()?;
     seat.seal(Seals::FUTURE_WRITE)?;
+    // Until that seal the producer's side could punch holes into it, which a later write of ours would have to fill.
+    seat.reallocate()?;
     Ok(Arc::new(mapping))
 }
 
