@@ -86,12 +86,6 @@ impl Error {
     }
 }
 
-impl From<crate::layout::GeometryError> for Error {
-    fn from(error: crate::layout::GeometryError) -> Self {
-        Self::Invalid(error.to_string())
-    }
-}
-
 /// What to do about the errors that have a usual remedy.
 fn advice(error: &io::Error) -> &'static str {
     use rustix::io::Errno;

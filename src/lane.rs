@@ -11,11 +11,11 @@ use crate::layout::{
 use crate::region::{HugePages, HugePagesOutcome, Region, RegionOptions};
 use crate::ring::{LaneMap, SeatMap, SeatWords, WritableLane};
 use crate::roster::{Roster, SeatPort};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::wake::Bell;
 use rustix::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How long both ends spin before they sleep, unless told otherwise: about as long as a sleep and a wake take.
@@ -123,7 +123,7 @@ pub(crate) struct Lane {
     /// Set once the producer has gone; the session layer looks when it is woken.
     ended: AtomicBool,
     /// The session layers that wait to hear of the end.
-    listeners: crate::sync::Mutex<Vec<Arc<Notice>>>,
+    listeners: Mutex<Vec<Weak<Notice>>>,
 }
 
 impl Lane {
@@ -170,20 +170,22 @@ impl Lane {
             data,
             roster: Roster::new(0),
             ended: AtomicBool::new(false),
-            listeners: crate::sync::Mutex::new(Vec::new()),
+            listeners: Mutex::new(Vec::new()),
         };
         Ok((Arc::new(lane), writable))
     }
 
     /// Asks to be told when the lane ends.
-    pub(crate) fn notify_end(&self, notice: Arc<Notice>) {
-        self.listeners.lock().push(notice);
+    pub(crate) fn notify_end(&self, notice: &Arc<Notice>) {
+        let mut listeners = self.listeners.lock();
+        listeners.retain(|listener| listener.strong_count() != 0);
+        listeners.push(Arc::downgrade(notice));
     }
 
     /// The producer has gone.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        for notice in self.listeners.lock().drain(..) {
+        for notice in self.listeners.lock().drain(..).filter_map(|notice| notice.upgrade()) {
             notice.raise();
         }
     }

@@ -41,6 +41,7 @@
 //! └────────────────┴────────────┴────────────┴────────────────────────────────┘
 //! ```
 
+use crate::error::Error;
 use bytemuck::{AnyBitPattern, NoUninit};
 
 #[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
@@ -240,6 +241,12 @@ pub enum GeometryError {
         /// The alignment of records, in bytes.
         record_align: u32,
     },
+}
+
+impl From<GeometryError> for Error {
+    fn from(error: GeometryError) -> Self {
+        Self::Invalid(error.to_string())
+    }
 }
 
 /// The capacity and the alignments of a ring, checked.

@@ -222,9 +222,9 @@ impl Producer {
         self.writer.published()
     }
 
-    /// How many consumers have a seat on this lane now.
+    /// How many consumers have a seat on this lane now; in a forked child, none.
     pub fn consumers(&self) -> usize {
-        self.lane.roster.len()
+        if self.guard.is_child() { 0 } else { self.lane.roster.len() }
     }
 
     /// What became of the wish for huge pages.

@@ -1,6 +1,6 @@
 //! What can go wrong in a handshake, and what to tell the peer about it.
 
-use crate::Error;
+use crate::error::Error;
 use crate::frame::{
     ByeReason, Frame, FrameError, LANES_PER_SESSION_MAX, Refuse, RefuseCode, Role, VERSION_MAX, VERSION_MIN, printable,
 };

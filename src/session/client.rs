@@ -14,7 +14,7 @@ use crate::frame::{
 use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError};
 use crate::lane::SPIN_DEFAULT;
 use crate::layout::{CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, LAYOUT_VERSION, seat_len_bytes};
-use crate::region::{ForkGuard, Region, Seals};
+use crate::region::{ForkGuard, Mapping, Region, Seals};
 use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;
 use crate::wake::{self, BellEnd, Deadline};
@@ -387,7 +387,7 @@ fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<Op
 }
 
 /// Maps the seat for writing, and then seals it against every other writer.
-fn open_seat(fd: OwnedFd, lanes: usize) -> Result<Arc<crate::region::Mapping>> {
+fn open_seat(fd: OwnedFd, lanes: usize) -> Result<Arc<Mapping>> {
     let seat = Region::receive(fd, "the seat", seat_len_bytes(lanes), Seals::SHRINK | Seals::GROW)?;
     let mapping = seat.map_read_write()?;
     seat.seal(Seals::FUTURE_WRITE)?;

@@ -1,11 +1,13 @@
 //! Sessions: how a consumer comes to a lane, and what both sides know of each other.
 //!
-//! [`server`] is the producer's side: it listens, and a thread of its own serves whoever connects. [`client`] is the
-//! consumer's. Here is what both share: addresses, and who is admitted.
+//! [`server`] is the producer's side: it listens, and a thread of its own, the [`steward`], serves whoever connects.
+//! [`client`] is the consumer's. Here is what both share: addresses, and who is admitted.
 
 pub(crate) mod client;
 mod listener;
 pub(crate) mod server;
+mod serving;
+mod steward;
 
 use crate::error::{Error, Result};
 use crate::fds;

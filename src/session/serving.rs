@@ -1,0 +1,365 @@
+//! One consumer, as the steward serves it: the handshake, its seats, and how it goes.
+//!
+//! The invariant: a consumer that reads in place keeps its seat until the kernel says that nobody maps it any more
+//! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
+
+use super::server::{ServerOptions, Shared};
+use super::{Peer, is_out_of_descriptors};
+use crate::error::{Error, Result};
+use crate::fds::{self, RecvFdsError};
+use crate::frame::{
+    BellKind, ByeReason, Delivery, FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Offer, Reading, Refuse,
+    RefuseCode,
+};
+use crate::handshake::{HandshakeError, ProducerHandshake, ProducerStep};
+use crate::lane::{Lane, SeatLink};
+use crate::layout::seat_len_bytes;
+use crate::region::{Freeze, HugePages, Mapping, Region, RegionOptions, Seals};
+use crate::ring::SeatMap;
+use crate::roster::Joiner;
+use crate::sync::Ordering;
+use crate::wake::Bell;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::net::{Shutdown, shutdown};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// How soon, and how rarely, it is asked again whether a consumer that has hung up still reads in place.
+const DEPARTURE_RETRY_MIN: Duration = Duration::from_millis(1);
+const DEPARTURE_RETRY_MAX: Duration = Duration::from_millis(100);
+/// How many frames of one consumer are taken in a row, so that one that floods does not keep the steward.
+const FRAMES_PER_TURN: usize = 16;
+
+/// What all sessions of a server have in common.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) lanes: Vec<Arc<Lane>>,
+    pub(super) options: ServerOptions,
+    pub(super) shared: Arc<Shared>,
+    /// Whether closing a session's socket could make us wait: peers can send it descriptors that linger.
+    may_linger: bool,
+    next_seat_id: u64,
+}
+
+impl Host {
+    pub(super) fn new(lanes: Vec<Arc<Lane>>, options: ServerOptions, shared: Arc<Shared>, may_linger: bool) -> Self {
+        Self { lanes, options, shared, may_linger, next_seat_id: 0 }
+    }
+
+    fn new_seat_id(&mut self) -> u64 {
+        self.next_seat_id += 1;
+        self.next_seat_id
+    }
+
+    /// Closes a socket; where descriptors may wait in it, on a thread of its own, since a socket that lingers among
+    /// them makes the closing wait.
+    fn close_socket(&self, socket: OwnedFd) {
+        // Whoever else holds this socket hears of it too.
+        let _ = shutdown(&socket, Shutdown::Both);
+        if self.may_linger {
+            let _ = std::thread::Builder::new().name("fdring-closer".to_owned()).spawn(move || drop(socket));
+        }
+    }
+}
+
+/// One consumer.
+#[derive(Debug)]
+pub(super) struct Serving {
+    socket: OwnedFd,
+    peer: Peer,
+    handshake: ProducerHandshake,
+    phase: Phase,
+    /// The lanes of the session, by their numbers, once a Hello has named them.
+    lanes: Vec<usize>,
+    seat: Option<Region>,
+    /// Until the lanes take them.
+    bells: Vec<Bell>,
+    /// The number of its seats, the same on each of its lanes, once it is attached.
+    seat_id: Option<u64>,
+    /// Whether any lane is read in place.
+    in_place: bool,
+    /// Set by a lane that has put this consumer out.
+    out: Arc<AtomicBool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// The handshake is to be done by then.
+    Greeting(Instant),
+    Attached,
+    /// It has hung up and may still be reading in place: when to ask the kernel again, and how long after that.
+    Departing {
+        retry: Instant,
+        backoff: Duration,
+    },
+    Over,
+}
+
+/// Why a session ends.
+enum Parting {
+    /// Tell the consumer, then hang up.
+    Refuse(RefuseCode, String),
+    /// Answer as the handshake says, then hang up.
+    Handshake(HandshakeError),
+    /// The consumer is gone, or makes no sense.
+    HangUp(String),
+}
+
+impl From<HandshakeError> for Parting {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
+
+impl Parting {
+    /// Something failed on this side.
+    fn own(error: Error) -> Self {
+        let out = matches!(&error, Error::Os { source, .. } if is_out_of_descriptors(source));
+        Self::Refuse(if out { RefuseCode::Descriptors } else { RefuseCode::Internal }, error.to_string())
+    }
+}
+
+impl Serving {
+    /// A session with whoever is at the other end of `socket`, to be attached before the deadline.
+    pub(super) fn new(host: &Host, socket: OwnedFd, peer: Peer, session_id: [u8; 16]) -> Self {
+        let terms = host.lanes.iter().map(|lane| lane_terms(lane)).collect();
+        Self {
+            socket,
+            peer,
+            handshake: ProducerHandshake::new(terms, session_id),
+            phase: Phase::Greeting(Instant::now() + host.options.deadline),
+            lanes: Vec::new(),
+            seat: None,
+            bells: Vec::new(),
+            seat_id: None,
+            in_place: false,
+            out: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// What to watch: its socket and its process. Without a pidfd that is the socket twice; a session that only waits
+    /// for its time has nothing to watch.
+    pub(super) fn watched(&self) -> Option<[&OwnedFd; 2]> {
+        let is_watched = matches!(self.phase, Phase::Greeting(_) | Phase::Attached);
+        is_watched.then(|| [&self.socket, self.peer.pidfd.as_ref().unwrap_or(&self.socket)])
+    }
+
+    /// When to look at it even if nothing stirs.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Greeting(deadline) => Some(deadline),
+            Phase::Departing { retry, .. } => Some(retry),
+            Phase::Attached | Phase::Over => None,
+        }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        matches!(self.phase, Phase::Attached)
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    pub(super) fn close(self, host: &Host) {
+        host.close_socket(self.socket);
+    }
+
+    /// Sees to what stirs, or to what is due.
+    pub(super) fn serve(&mut self, host: &mut Host, now: Instant, socket_stirs: bool, process_stirs: bool) {
+        if self.out.load(Ordering::Acquire) {
+            return self.evict(host);
+        }
+        match self.phase {
+            Phase::Greeting(deadline) if now >= deadline => {
+                let sentence = format!("the handshake took longer than {:?}", host.options.deadline);
+                self.part(host, Parting::Refuse(RefuseCode::TimedOut, sentence));
+            }
+            Phase::Greeting(_) | Phase::Attached => {
+                if socket_stirs {
+                    self.hear(host);
+                }
+                let process_ended = process_stirs && self.peer.pidfd.is_some();
+                if process_ended && self.watched().is_some() {
+                    self.part(host, Parting::HangUp("the consumer's process ended".to_owned()));
+                }
+            }
+            Phase::Departing { retry, .. } if now >= retry => self.depart(host),
+            Phase::Departing { .. } | Phase::Over => {}
+        }
+    }
+
+    /// Takes the frames that the consumer has sent.
+    fn hear(&mut self, host: &mut Host) {
+        let mut bytes = [0; FRAME_MAX_BYTES];
+        for _ in 0..FRAMES_PER_TURN {
+            let frame = match fds::recv_frame_without_fds(self.socket.as_fd(), &mut bytes) {
+                Ok(len) => Frame::parse(&bytes[..len], 0),
+                Err(error) if error.is_would_block() => return,
+                // After a reset there may be more that it had sent; it no longer matters.
+                Err(RecvFdsError::Closed | RecvFdsError::Reset) => {
+                    return self.part(host, Parting::HangUp("the consumer hung up".to_owned()));
+                }
+                Err(error) => return self.part(host, Parting::HangUp(error.to_string())),
+            };
+            let step = frame.map_err(HandshakeError::from).and_then(|frame| self.handshake.on_frame(frame));
+            let outcome = match step {
+                Ok(ProducerStep::Offer { lanes, .. }) => self.offer(host, lanes),
+                Ok(ProducerStep::Attach(terms)) => self.attach(host, &terms),
+                Ok(ProducerStep::Bye(reason)) => Err(Parting::HangUp(format!("the consumer said goodbye: {reason}"))),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(parting) = outcome {
+                return self.part(host, parting);
+            }
+        }
+    }
+
+    /// Answers a Hello: makes the seat and the bells, and sends them with the lanes' regions.
+    fn offer(&mut self, host: &Host, lanes: Vec<usize>) -> Result<(), Parting> {
+        let same_user = self.peer.uid == rustix::process::geteuid().as_raw();
+        let kind = if same_user { BellKind::Eventfd } else { BellKind::Socketpair };
+        let name = format!("fdring:seat:{}", self.peer.pid);
+        let len_bytes = seat_len_bytes(lanes.len());
+        let options = RegionOptions { name: &name, len_bytes, huge_pages: HugePages::No };
+        let seat = Region::create(&options).map_err(Parting::own)?;
+        seat.seal(Seals::SHRINK | Seals::GROW).map_err(Parting::own)?;
+        let bells: Result<Vec<(Bell, OwnedFd)>> = lanes.iter().map(|_| Bell::create(kind)).collect();
+        let (bells, ends): (Vec<Bell>, Vec<OwnedFd>) = bells.map_err(Parting::own)?.into_iter().unzip();
+
+        let mut fds: Vec<BorrowedFd<'_>> = Vec::with_capacity(1 + 3 * lanes.len());
+        fds.push(seat.as_fd());
+        for (index, end) in lanes.iter().zip(&ends) {
+            let lane = &host.lanes[*index];
+            fds.extend([end.as_fd(), lane.control.as_fd(), lane.data.as_fd()]);
+        }
+        debug_assert_eq!(fds.len(), Offer::data_fd(lanes.len() - 1) + 1, "the order of the protocol");
+        let frame = self.handshake.offer_frame(kind).encode();
+        fds::send_frame(self.socket.as_fd(), &frame, &fds)
+            .map_err(|error| Parting::own(Error::os("send an Offer")(error)))?;
+        (self.seat, self.bells, self.lanes) = (Some(seat), bells, lanes);
+        Ok(())
+    }
+
+    /// Answers an Attach: checks the seat, gives the consumer its place on every lane, and says where it starts.
+    fn attach(&mut self, host: &mut Host, terms: &[LaneAttach]) -> Result<(), Parting> {
+        self.in_place = terms.iter().any(|lane| lane.reading == Reading::InPlace);
+        if self.in_place && !host.options.in_place.admits(self.peer.uid) {
+            let sentence = format!("user {} may not read in place here; attach as one that copies", self.peer.uid);
+            return Err(Parting::Refuse(RefuseCode::Forbidden, sentence));
+        }
+        if terms.iter().any(|lane| lane.delivery == Delivery::Lossy) {
+            return Err(Parting::Refuse(RefuseCode::Unsupported, "lossy consumers are not implemented here".into()));
+        }
+        let seat = self.seat.as_ref().ok_or_else(|| Parting::HangUp("an Attach came before a seat".to_owned()))?;
+        let mapping = Arc::new(check_seat(seat)?);
+        let seat_id = host.new_seat_id();
+        let bells = std::mem::take(&mut self.bells);
+        let places = self.lanes.iter().zip(bells).zip(terms).enumerate();
+        let starts = places.map(|(stripe, ((index, bell), terms))| {
+            let lane = &host.lanes[*index];
+            let words = SeatMap::new(Arc::clone(&mapping), stripe);
+            let port = SeatLink::new(words, bell, Arc::clone(&self.out), Arc::clone(&host.shared.notice));
+            lane.roster.join(&*lane.map, Joiner { id: seat_id, pid: self.peer.pid, start: terms.start }, port)
+        });
+        let frame = self.handshake.attached(starts.collect()).encode();
+        (self.seat_id, self.phase) = (Some(seat_id), Phase::Attached);
+        fds::send_frame(self.socket.as_fd(), &frame, &[])
+            .map_err(|error| Parting::HangUp(format!("could not send an Attached: {error}")))
+    }
+
+    /// Ends the session; a consumer that is attached keeps its seats for as long as it may be reading.
+    fn part(&mut self, host: &Host, parting: Parting) {
+        let (answer, sentence) = match parting {
+            Parting::Refuse(code, sentence) => (Some(Frame::Refuse(Refuse::new(code, &sentence))), sentence),
+            Parting::Handshake(error) => (error.refuse_frame(), error.to_string()),
+            Parting::HangUp(sentence) => (None, sentence),
+        };
+        if self.seat_id.is_some() {
+            if answer.is_some() {
+                send(&self.socket, &Frame::Bye(ByeReason::Protocol));
+            }
+            return self.depart(host);
+        }
+        if let Some(frame) = answer {
+            send(&self.socket, &frame);
+        }
+        host.shared.note_refusal(&sentence);
+        self.phase = Phase::Over;
+    }
+
+    /// The consumer has gone, or is about to: asks the kernel whether anyone still maps its seat.
+    fn depart(&mut self, host: &Host) {
+        // Never under a roster's lock: it is a system call.
+        match self.seat.as_ref().map(Region::try_freeze) {
+            Some(Ok(Freeze::Frozen)) => {
+                self.for_each_seat(host, |lane, seat_id| lane.roster.leave(seat_id));
+                self.phase = Phase::Over;
+            }
+            // Still mapped, by its process or a child of it.
+            Some(Ok(Freeze::StillMapped)) if self.in_place => {
+                let backoff = match self.phase {
+                    Phase::Departing { backoff, .. } => (backoff * 2).min(DEPARTURE_RETRY_MAX),
+                    _ => DEPARTURE_RETRY_MIN,
+                };
+                // It learns that this is the end, and there is nothing more to hear from it.
+                let _ = shutdown(&self.socket, Shutdown::Both);
+                self.phase = Phase::Departing { retry: Instant::now() + backoff, backoff };
+            }
+            // One that copies finds out by itself; one that has sealed the seals, so that the kernel cannot be asked,
+            // has broken the protocol.
+            _ => self.evict(host),
+        }
+    }
+
+    /// Takes the consumer's seats away although it may still be reading, and tells it.
+    fn evict(&mut self, host: &Host) {
+        self.for_each_seat(host, |lane, seat_id| lane.roster.evict(&*lane.map, seat_id));
+        send(&self.socket, &Frame::Bye(ByeReason::Evicted));
+        host.shared.update(|status| status.stats.evicted += 1);
+        self.phase = Phase::Over;
+    }
+
+    fn for_each_seat(&self, host: &Host, each: impl Fn(&Lane, u64)) {
+        if let Some(seat_id) = self.seat_id {
+            for index in &self.lanes {
+                each(&host.lanes[*index], seat_id);
+            }
+        }
+    }
+}
+
+/// Refuses a connection that never becomes a session.
+pub(super) fn turn_away(host: &Host, socket: OwnedFd, code: RefuseCode, sentence: &str) {
+    send(&socket, &Frame::Refuse(Refuse::new(code, sentence)));
+    host.shared.note_refusal(sentence);
+    host.close_socket(socket);
+}
+
+/// Makes sure that nobody but those who map it now can ever write the seat or take its memory away, and maps it.
+fn check_seat(seat: &Region) -> Result<Mapping, Parting> {
+    let seals = seat.seals().map_err(Parting::own)?;
+    if !seals.contains(Seals::FUTURE_WRITE) {
+        let sentence = "the seat is not sealed against further writers (F_SEAL_FUTURE_WRITE)".to_owned();
+        return Err(Parting::Refuse(RefuseCode::Region, sentence));
+    }
+    // What was punched out before the seal is filled again; after it, nothing can be punched out.
+    seat.reallocate().map_err(Parting::own)?;
+    seat.map_seat_for_producer().map_err(Parting::own)
+}
+
+fn lane_terms(lane: &Lane) -> LaneTerms {
+    LaneTerms {
+        name: LaneName::new(&lane.name).expect("the name was checked when the lane was created"),
+        id: lane.id,
+        geometry: lane.geometry,
+        schema: lane.schema,
+        generation: lane.generation,
+    }
+}
+
+/// Sends a frame to a consumer that may not be there any more, or may not be reading.
+fn send(socket: &OwnedFd, frame: &Frame) {
+    let _ = fds::send_frame(socket.as_fd(), &frame.encode(), &[]);
+}
