@@ -1,4 +1,53 @@
-//! Zero-copy shared-memory IPC for Linux.
+//! Zero-copy shared-memory IPC for Linux: one process writes records into a ring that it owns, any number of others
+//! read them where they lie.
+//!
+//! A [`Producer`] makes a *lane*: a ring in sealed memory that nobody else can ever write. A [`Server`] offers it at an
+//! [`Address`]; whoever opens a [`Session`] there receives the descriptors, several in one message, and gets a
+//! [`Consumer`].
+//!
+//! ```
+//! use fdring::{LaneOptions, Producer, Server, Session};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut ticks = Producer::create(LaneOptions::new("ticks"))?;
+//! let server = Server::listen("@doc-front-page", &[&ticks])?;
+//!
+//! // Usually in another process:
+//! let mut consumer = Session::connect("@doc-front-page", Default::default())?.attach_one()?;
+//!
+//! let mut record = ticks.reserve(5)?; // room in the ring itself
+//! record.copy_from_slice(b"hello");
+//! record.commit();
+//! ticks.finish();
+//!
+//! while let Some(record) = consumer.receive()? {
+//!     assert_eq!(&record[..], b"hello");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it does
+//!
+//! - Records of any length, with a 16-bit tag, aligned as asked, in order, to every consumer that has joined. The lane
+//!   waits for the slowest; with none it never waits.
+//! - Waiting, trying and timeouts, on both ends: spin first, then sleep in the kernel.
+//! - Ends that can be told apart: finished, abandoned, dead, closed. A crash loses nothing that was published and
+//!   leaves nothing behind.
+//! - Hostile peers are survived: what a peer writes or sends can end its session, and nothing else.
+//! - Arrays of descriptors, [`send_fds`] and [`recv_fds`], and immutable regions, [`Sealed`], are useful alone.
+//!
+//! # What it does not do
+//!
+//! It is no network transport and no store: a lane ends with its producer. It does not protect a process from others
+//! of the same user, which can trace it anyway. A producer, a consumer or a server belongs to the process that made it:
+//! in a forked child every operation is an error, and every drop harmless.
+//!
+//! # In place or copied
+//!
+//! Rust gives `&[u8]` no meaning over bytes that another process may change. So [`Session::attach`] gives consumers
+//! that copy each payload out and check everything; and [`Session::attach_in_place`] is `unsafe`: the caller vouches,
+//! once, that the producer follows the protocol.
 
 pub mod cmsg;
 mod consumer;
@@ -41,3 +90,8 @@ pub use ring::reader::Corruption;
 pub use session::client::{LaneInfo, Session, SessionOptions};
 pub use session::server::{Server, ServerOptions, ServerStats};
 pub use session::{Address, PeerPolicy};
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -40,6 +40,15 @@ struct Stirring {
     sessions: Vec<(bool, bool)>,
 }
 
+/// Says that the thread ends, however it does: the handle waits for that.
+struct Ending(Arc<Shared>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.update(|status| status.done = true);
+    }
+}
+
 impl Steward {
     pub(super) fn new(listener: Listener, lanes: Vec<Arc<Lane>>, options: ServerOptions, shared: Arc<Shared>) -> Self {
         let host = Host::new(lanes, options, shared, !listener.refuses_fds());
@@ -48,6 +57,7 @@ impl Steward {
 
     /// Serves until the handle is gone and nobody is left to serve.
     pub(super) fn run(mut self) {
+        let _ending = Ending(Arc::clone(&self.host.shared));
         while !self.is_done() {
             let stirring = self.wait();
             self.host.shared.notice.lower();
@@ -63,9 +73,6 @@ impl Steward {
         for session in sessions {
             session.close(&host);
         }
-        let shared = Arc::clone(&host.shared);
-        drop(host);
-        shared.update(|status| status.done = true);
     }
 
     /// Whether nobody can need this thread any more.

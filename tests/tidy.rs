@@ -1,0 +1,199 @@
+//! The house rules that a machine can check: floors, where `unsafe` may be, lengths, openings.
+//!
+//! The floors are those of the code map in ARCHITECTURE.md, which is therefore never out of date.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const LINE_MAX_CHARS: usize = 120;
+/// Without tests. Around 400 is a lot.
+const FILE_MAX_LINES: usize = 450;
+const FUNCTION_MAX_LINES: usize = 70;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// A row of the code map: how high a file stands, and whether it may contain `unsafe`.
+struct Room {
+    floor: u32,
+    may_be_unsafe: bool,
+}
+
+/// The code map of ARCHITECTURE.md: rows like `| 3 | ring/writer.rs | | the publication protocol |`.
+fn code_map() -> BTreeMap<String, Room> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md can be read");
+    let rows = text.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let floor = cells.get(1)?.parse().ok()?;
+        let file = cells.get(2)?.trim_matches('`').to_owned();
+        file.ends_with(".rs").then(|| (file, Room { floor, may_be_unsafe: cells[3] == "unsafe" }))
+    });
+    rows.collect()
+}
+
+/// All Rust files below `folder`, with their paths relative to it.
+fn rust_files(folder: &Path) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&next) else { continue };
+        let paths = entries.map(|entry| entry.expect("a folder entry can be read").path());
+        for path in paths.filter(|path| path.file_name().is_some_and(|name| name != "target")) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(folder).expect("it lies below").to_string_lossy().into_owned();
+                found.push((name, fs::read_to_string(&path).expect("a source file can be read")));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no source files below {}", folder.display());
+    found
+}
+
+fn is_test_file(name: &str) -> bool {
+    ["tests.rs", "testing.rs", "fuzzing.rs", "models.rs"].iter().any(|end| name.ends_with(end))
+        || ["models/", "fuzzing/", "tests/"].iter().any(|part| name.contains(part))
+}
+
+/// The code of a file without its tests and without comments.
+fn code_of(text: &str) -> Vec<&str> {
+    let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]") || line.contains("mod tests;"));
+    lines.map(|line| line.split("//").next().unwrap_or_default()).collect()
+}
+
+/// The modules that `code` names as `crate::…`: the first two segments of each path.
+fn crate_paths(code: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        collect_paths(&code[at + "crate::".len()..], &mut paths);
+    }
+    paths
+}
+
+fn collect_paths(rest: &str, paths: &mut Vec<String>) {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let word_at = |text: &str| text.chars().take_while(|c| is_word(*c)).collect::<String>();
+    if rest.starts_with('{') {
+        let end = rest.find('}').expect("a group ends");
+        paths.extend(rest[1..end].split(',').map(|name| word_at(name.trim())).filter(|name| !name.is_empty()));
+        return;
+    }
+    let first = word_at(rest);
+    let tail = rest[first.len()..].strip_prefix("::").map(word_at).unwrap_or_default();
+    paths.push(first.clone());
+    if !tail.is_empty() {
+        paths.push(format!("{first}/{tail}"));
+    }
+}
+
+#[test]
+fn imports_point_down_the_floors_of_the_code_map() {
+    let map = code_map();
+    let mut checked = 0;
+    for (name, text) in rust_files(&root().join("src")) {
+        if is_test_file(&name) || name == "lib.rs" {
+            continue;
+        }
+        let room = map.get(&name).unwrap_or_else(|| panic!("src/{name} is missing in the code map of ARCHITECTURE.md"));
+        for path in crate_paths(&code_of(&text).join("\n")) {
+            let files = [format!("{path}.rs"), format!("{path}/mod.rs")];
+            let Some((used, below)) = files.iter().find_map(|file| map.get_key_value(file)) else { continue };
+            let same_house = name.split(['/', '.']).next() == used.split(['/', '.']).next();
+            assert!(
+                below.floor < room.floor || same_house,
+                "src/{name} on floor {} uses {used} on floor {}",
+                room.floor,
+                below.floor
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 50, "only {checked} imports were seen: the check has gone blind");
+}
+
+#[test]
+fn the_code_map_names_only_files_that_exist() {
+    let map = code_map();
+    assert!(map.len() > 20, "the code map has {} rows", map.len());
+    for name in map.keys() {
+        assert!(root().join("src").join(name).is_file(), "ARCHITECTURE.md names src/{name}, which does not exist");
+    }
+}
+
+#[test]
+fn unsafe_code_lies_where_the_code_map_says() {
+    let map = code_map();
+    for (name, text) in rust_files(&root().join("src")) {
+        let code = code_of(&text).join("\n");
+        let words = code.replace("unsafe_code", "").replace("undocumented_unsafe", "");
+        let is_unsafe = words.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == "unsafe");
+        let may = is_test_file(&name) || map.get(&name).is_some_and(|room| room.may_be_unsafe);
+        assert!(may || !is_unsafe, "src/{name} contains unsafe code, which the code map does not say");
+        let listed = map.get(&name).is_some_and(|room| room.may_be_unsafe);
+        assert!(!listed || is_unsafe, "the code map says that src/{name} contains unsafe code, and it does not");
+    }
+}
+
+#[test]
+fn files_open_with_what_they_are_and_stay_short() {
+    for folder in ["src", "tests", "examples", "benches"] {
+        for (name, text) in rust_files(&root().join(folder)) {
+            let place = format!("{folder}/{name}");
+            assert!(text.starts_with("//!"), "{place} does not open with what it is");
+            let lines = code_of(&text).len();
+            let is_short = folder != "src" || is_test_file(&name) || lines <= FILE_MAX_LINES;
+            assert!(is_short, "{place} has {lines} lines without its tests: more than {FILE_MAX_LINES}");
+            for (number, line) in text.lines().enumerate() {
+                let chars = line.chars().count();
+                assert!(chars <= LINE_MAX_CHARS, "{place}:{} has {chars} characters", number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn functions_fit_on_a_screen() {
+    let mut functions = 0;
+    for (name, text) in rust_files(&root().join("src")) {
+        let lines: Vec<&str> = text.lines().collect();
+        for (start, line) in lines.iter().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            if !line.trim_start().split(' ').take(6).any(|word| word == "fn") || !line.ends_with(['{', '(']) {
+                continue;
+            }
+            let end_line = format!("{}}}", " ".repeat(indent));
+            let end = lines[start..].iter().position(|line| *line == end_line).unwrap_or(0);
+            assert!(end < FUNCTION_MAX_LINES, "src/{name}:{} is a function of {end} lines", start + 1);
+            functions += 1;
+        }
+    }
+    assert!(functions > 100, "only {functions} functions were seen: the check has gone blind");
+}
+
+/// Where a thread naps between two looks at a condition that nothing announces, with a deadline.
+const NAPS: [&str; 3] = ["src/region/sealed.rs", "src/region/testing.rs", "tests/common/mod.rs"];
+
+#[test]
+fn nothing_sleeps_for_luck() {
+    for folder in ["src", "tests", "examples"] {
+        for (name, text) in rust_files(&root().join(folder)) {
+            let needle = ["thread::", "sleep"].concat();
+            let place = format!("{folder}/{name}");
+            let may = NAPS.contains(&place.as_str());
+            assert!(may || !text.contains(&needle), "{place} sleeps; wait for a condition, with a deadline");
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_the_rust_version_that_is_declared() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml can be read");
+    let declared = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).expect("it is declared");
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md can be read");
+    let version = declared.trim_matches('"');
+    assert!(readme.contains(&format!("Rust {version}")), "the README does not name Rust {version}");
+}
