@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const LINE_MAX_CHARS: usize = 120;
 /// Without tests. Around 400 is a lot.
