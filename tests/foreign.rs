@@ -1,24 +1,26 @@
 //! The examples `send_fds` and `recv_fds` against each other and against plain C and C++ programs, both ways.
+#![allow(unsafe_code, reason = "an ioctl that rustix does not know")]
 
 mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::net::UnixListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 
-use common::{KillOnDrop, TempDir};
+use common::{KillOnDrop, TempDir, wait_until};
 
-/// The path of an example's program; built, where the run that built this test did not build it.
+/// The path of an example's program; built, where the run that built this test has not built it from these sources.
 fn example(name: &str) -> PathBuf {
     static BUILD: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILD.lock();
     let test = std::env::current_exe().unwrap(); // target/<profile>/deps/foreign-…
     let profile_dir = test.parent().unwrap().parent().unwrap();
     let path = profile_dir.join("examples").join(name);
-    if !path.exists() {
+    if !is_fresh(&path, name) {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--example", name, "--target-dir"]).arg(profile_dir.parent().unwrap());
         if profile_dir.ends_with("release") {
@@ -27,6 +29,20 @@ fn example(name: &str) -> PathBuf {
         assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
     }
     path
+}
+
+/// Whether the program exists and is newer than its source and the library's.
+fn is_fresh(program: &Path, name: &str) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = vec![root.join("examples").join(name).with_extension("rs")];
+    let mut dirs = vec![root.join("src")];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() { &mut dirs } else { &mut sources }.push(entry.path());
+        }
+    }
+    changed(program).is_ok_and(|built| sources.iter().all(|source| changed(source).unwrap() < built))
 }
 
 /// Compiles tests/foreign/`source`; `None`, with a note, where there is no such compiler.
@@ -68,8 +84,24 @@ fn listening(command: &mut Command) -> (KillOnDrop, BufReader<impl Read + use<>>
     (child, stdout)
 }
 
+/// Runs a program that prints less than a pipe holds (64 KiB), with the deadline of all tests.
 fn run(command: &mut Command) -> Output {
-    command.stdin(Stdio::null()).output().unwrap()
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let status = KillOnDrop(child).wait();
+    let (mut stdout, mut stderr) = (vec![], vec![]);
+    out.read_to_end(&mut stdout).unwrap();
+    err.read_to_end(&mut stderr).unwrap();
+    Output { status, stdout, stderr }
+}
+
+/// How much of what was sent the peer has not received yet, in bytes of kernel memory (`SIOCOUTQ`).
+fn unread_bytes(socket: &UnixStream) -> i32 {
+    let mut bytes = 0i32;
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    bytes
 }
 
 fn recv_fds(socket: &Path) -> Output {
@@ -219,8 +251,9 @@ fn a_descriptor_that_cannot_be_read_does_not_hide_the_others() {
     let (pipe, _writer) = std::io::pipe().unwrap();
     let (paths, joined) = files(&dir, 1);
     let file = fs::File::open(&paths[0]).unwrap();
-    // Plain bytes first: they are no array.
+    // Plain bytes first, and alone: they are no array.
     std::io::Write::write_all(&mut &peer, b"plain").unwrap();
+    wait_until("the receiver has taken the plain bytes", || unread_bytes(&peer) == 0);
     fdring::send_fds(&peer, b"x", &[std::os::fd::AsFd::as_fd(&pipe), std::os::fd::AsFd::as_fd(&file)]).unwrap();
     let output = receiver.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
