@@ -1,0 +1,192 @@
+//! Why an array of descriptors was not sent, or not received as asked for.
+//!
+//! The invariant: an error that was made after something arrived carries it, so that nothing is lost that need not be.
+
+use super::Received;
+use crate::cmsg::{ControlError, FDS_PER_MESSAGE_MAX};
+use rustix::io::Errno;
+use std::io;
+
+/// Why an array of descriptors was not sent.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendFdsError {
+    /// The array is empty.
+    #[error("there is no descriptor to send; give at least one, or send plain bytes with send(2)")]
+    NoDescriptors,
+    /// The array is longer than one message can carry.
+    #[error(
+        "{count} descriptors do not fit one message, which carries at most {FDS_PER_MESSAGE_MAX}; send several messages"
+    )]
+    TooManyDescriptors {
+        /// The length of the array.
+        count: usize,
+    },
+    /// The payload is empty.
+    #[error("descriptors need at least one byte of payload to travel with; send one, any will do")]
+    EmptyPayload,
+    /// Too many of this user's descriptors are under way (`ETOOMANYREFS`): more than `RLIMIT_NOFILE` of this process,
+    /// unless it has `CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`.
+    #[error(
+        "too many descriptors of this user have been sent and not yet received; \
+         let the receivers catch up, or raise the limit (ulimit -n)"
+    )]
+    TooManyInFlight,
+    /// The peer takes no descriptors (`SO_PASSRIGHTS` is 0 there, from Linux 6.16), or a security module forbids it
+    /// (`EPERM`).
+    #[error("the peer's socket takes no descriptors (SO_PASSRIGHTS), or a security policy forbids to send them")]
+    Refused,
+    /// The payload is too long for one message of this socket (`EMSGSIZE`).
+    #[error("a payload of {len} bytes is too long for one message here; send less, or raise SO_SNDBUF")]
+    TooLong {
+        /// The length of the payload, in bytes.
+        len: usize,
+    },
+    /// The peer closed its end (`EPIPE`, `ECONNRESET`).
+    #[error("the peer closed its end of the socket before the descriptors were sent; see whether it still runs")]
+    Closed,
+    /// The system call failed in another way. `WouldBlock` is the answer of a non-blocking socket without room.
+    #[error("could not send descriptors: {0}")]
+    Os(#[source] io::Error),
+}
+
+impl SendFdsError {
+    /// Whether a non-blocking socket had no room; nothing was sent, and nothing is wrong.
+    #[must_use]
+    pub fn is_would_block(&self) -> bool {
+        matches!(self, Self::Os(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    pub(super) fn from_os(error: Errno, len: usize) -> Self {
+        match error {
+            Errno::TOOMANYREFS => Self::TooManyInFlight,
+            Errno::PERM => Self::Refused,
+            Errno::MSGSIZE => Self::TooLong { len },
+            Errno::PIPE | Errno::CONNRESET => Self::Closed,
+            error => Self::Os(error.into()),
+        }
+    }
+}
+
+/// Why an array of descriptors was not received as asked for.
+///
+/// Some variants carry what did arrive, so that nothing is lost that need not be: the bytes in the payload buffer, up
+/// to `received.len`, and the descriptors. Dropping the error closes those.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecvFdsError {
+    /// `fds_max` is out of range.
+    #[error(
+        "one message carries 1 to {FDS_PER_MESSAGE_MAX} descriptors, not {fds_max}; ask for a number in that range"
+    )]
+    FdsMax {
+        /// What was asked for.
+        fds_max: usize,
+    },
+    /// The payload buffer is empty.
+    #[error("descriptors travel with at least one byte of payload; give a buffer of one byte or more")]
+    EmptyPayload,
+    /// The peer closed its end. (On message sockets, an empty message without descriptors looks the same.)
+    #[error("the peer closed the connection; no more will come")]
+    Closed,
+    /// The peer closed its end without having read everything that had been sent to it (`ECONNRESET`). A seqpacket
+    /// socket reports this once, *before* what the peer had sent: receive again to get that.
+    #[error(
+        "the peer closed the connection before it read all that was sent to it; receive again for what it had sent"
+    )]
+    Reset,
+    /// The peer sent more descriptors than `fds_max`. Those that did not fit the control buffer were closed by the
+    /// kernel. (Where exactly `fds_max` arrived, it may be that something else did not fit: see [`Self::NoRoom`].)
+    #[error(
+        "the peer sent more than the {fds_max} descriptors asked for; \
+         ask for as many as it may send, up to {FDS_PER_MESSAGE_MAX}"
+    )]
+    TooManyDescriptors {
+        /// What was asked for.
+        fds_max: usize,
+        /// What arrived: at least `fds_max` descriptors, the first of those sent.
+        received: Received,
+    },
+    /// This process's descriptor table was full, so the kernel closed those descriptors that had no place. They are
+    /// lost; the peer must send them again.
+    #[error(
+        "the descriptor table is full: only {} of the peer's descriptors arrived and the others are lost; \
+         close some or raise the limit (ulimit -n), and have them sent again",
+        .received.fds.len()
+    )]
+    TableFull {
+        /// What arrived: the first of those sent, or none.
+        received: Received,
+    },
+    /// The kernel closed descriptors although there was room for them: a security module denied them, or the descriptor
+    /// table was full at that moment and is no longer.
+    #[error(
+        "the kernel withheld descriptors: only {} arrived and the others are lost; see whether a security policy \
+         denies them, or whether the descriptor table was full for a moment (ulimit -n)",
+        .received.fds.len()
+    )]
+    Withheld {
+        /// What arrived: the first of those sent, or none.
+        received: Received,
+    },
+    /// Other control messages took the room of descriptors, or of one another: security labels, timestamps.
+    #[error(
+        "other control messages left too little room: {} descriptors arrived, others may be lost; turn off what adds \
+         them to this socket (SO_PASSSEC, SO_TIMESTAMP), or ask for more descriptors than can come",
+        .received.fds.len()
+    )]
+    NoRoom {
+        /// What arrived.
+        received: Received,
+    },
+    /// The message is longer than the payload buffer, and its tail is lost (message sockets only).
+    #[error("the peer's message is longer than the payload buffer, and its tail is lost; give a longer buffer")]
+    PayloadTruncated {
+        /// What arrived: all the descriptors, and as many bytes as the buffer holds.
+        received: Received,
+    },
+    /// The control data makes no sense. The kernel never writes such; something between it and here does.
+    #[error("the control data cannot be understood: {error}")]
+    Malformed {
+        /// What is wrong with it.
+        #[source]
+        error: ControlError,
+        /// What could be understood.
+        received: Received,
+    },
+    /// Descriptors wait at a socket that takes none. Only the session layer asks for this.
+    #[error("the peer sent descriptors where none are taken; close this connection, on a thread that may block")]
+    UnwantedDescriptors,
+    /// The system call failed in another way. `WouldBlock` is the answer of a non-blocking socket where nothing waits.
+    #[error("could not receive descriptors: {0}")]
+    Os(#[source] io::Error),
+}
+
+impl RecvFdsError {
+    /// Whether nothing waited at a non-blocking socket; nothing is wrong then.
+    #[must_use]
+    pub fn is_would_block(&self) -> bool {
+        matches!(self, Self::Os(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// What arrived in spite of the error, if anything did.
+    #[must_use]
+    pub fn into_received(self) -> Option<Received> {
+        match self {
+            Self::TooManyDescriptors { received, .. }
+            | Self::TableFull { received }
+            | Self::Withheld { received }
+            | Self::NoRoom { received }
+            | Self::PayloadTruncated { received }
+            | Self::Malformed { received, .. } => Some(received),
+            _ => None,
+        }
+    }
+
+    pub(super) fn from_os(error: Errno) -> Self {
+        match error {
+            Errno::CONNRESET => Self::Reset,
+            error => Self::Os(error.into()),
+        }
+    }
+}
