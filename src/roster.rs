@@ -279,3 +279,6 @@ impl<P: SeatPort> Roster<P> {
         snapshot.seats = seats.iter().cloned().collect();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -54,7 +54,7 @@ pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, mut look: impl F
     if spin.is_zero() || deadline == Deadline::Now || has_one_processor() {
         return None;
     }
-    let end = Instant::now() + spin.min(deadline.remaining().unwrap_or(spin));
+    let end = Deadline::after(spin.min(deadline.remaining().unwrap_or(spin)));
     let mut looks = 1;
     loop {
         for _ in 0..LOOKS_PER_CLOCK {
@@ -64,7 +64,7 @@ pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, mut look: impl F
             looks = looks.wrapping_add(1);
             std::hint::spin_loop();
         }
-        if Instant::now() >= end {
+        if end.has_passed() {
             return None;
         }
     }
@@ -291,3 +291,6 @@ mod bell {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,131 @@
+//! Waiting and waking, half by half.
+
+use super::{Bell, BellEnd, Deadline, announce_sleep, claim_ring, sleep_on, spin_until, wake_private, wake_up};
+use crate::frame::BellKind;
+use crate::sync::AtomicU32;
+use crate::sync::Ordering::Relaxed;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn has_rung(end: &BellEnd) -> bool {
+    poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+}
+
+#[test]
+fn a_sleep_is_announced_after_the_bell_is_drained() {
+    let epoch = AtomicU32::new(0);
+    announce_sleep(&epoch, || assert_eq!(epoch.load(Relaxed), 0, "never drained while odd"));
+    assert_eq!(epoch.load(Relaxed), 1);
+    announce_sleep(&epoch, || assert_eq!(epoch.load(Relaxed), 2, "a cancelled sleep is made even first"));
+    assert_eq!(epoch.load(Relaxed), 3, "each sleep has an epoch of its own");
+    wake_up(&epoch);
+    wake_up(&epoch);
+    assert_eq!(epoch.load(Relaxed), 4);
+}
+
+#[test]
+fn epochs_go_round() {
+    let (epoch, last_rung) = (AtomicU32::new(u32::MAX - 1), AtomicU32::new(0));
+    for expected in [u32::MAX, 1, 3] {
+        announce_sleep(&epoch, || {});
+        assert_eq!(epoch.load(Relaxed), expected);
+        assert!(claim_ring(&epoch, &last_rung) && !claim_ring(&epoch, &last_rung));
+        wake_up(&epoch);
+        assert!(!claim_ring(&epoch, &last_rung));
+    }
+}
+
+#[test]
+fn spinning_looks_at_once_and_counts_its_looks() {
+    assert_eq!(spin_until(Duration::ZERO, Deadline::Never, |looks| (looks == 0).then_some(7)), Some(7));
+    let mut seen = Vec::new();
+    let found = spin_until(LONG, Deadline::Never, |looks| {
+        seen.push(looks);
+        (looks == 200).then_some(())
+    });
+    assert!(found.is_none() || seen.iter().copied().eq(0..=200), "alone on one processor it looks once");
+}
+
+#[test]
+fn spinning_ends_with_the_deadline() {
+    let start = Instant::now();
+    assert_eq!(spin_until(LONG, Deadline::after(Duration::from_millis(5)), |_| None::<()>), None);
+    assert_eq!(spin_until(LONG, Deadline::Now, |_| None::<()>), None);
+    assert!(start.elapsed() < LONG / 2);
+}
+
+#[test]
+fn spins_and_deadlines_longer_than_the_clock_are_endless() {
+    assert_eq!(Deadline::after(Duration::MAX), Deadline::Never);
+    assert!(!Deadline::Never.has_passed() && Deadline::Now.has_passed());
+    spin_until(Duration::MAX, Deadline::Never, |looks| (looks == 1).then_some(()));
+}
+
+#[test]
+fn a_futex_sleep_ends_with_a_wake_a_changed_word_or_the_deadline() {
+    let (private, shared) = (AtomicU32::new(0), AtomicU32::new(0));
+    let start = Instant::now();
+    sleep_on((&private, 1), Some((&shared, 0)), Deadline::Never);
+    sleep_on((&private, 0), Some((&shared, 1)), Deadline::Never);
+    sleep_on((&private, 1), None, Deadline::Never);
+    sleep_on((&private, 0), Some((&shared, 0)), Deadline::after(Duration::from_millis(5)));
+    sleep_on((&private, 0), None, Deadline::after(Duration::from_millis(5)));
+    sleep_on((&private, 0), None, Deadline::Now);
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| sleep_on((&private, 0), Some((&shared, 0)), Deadline::Never));
+        while !sleeper.is_finished() {
+            wake_private(&private);
+            std::thread::yield_now();
+        }
+    });
+    assert!(start.elapsed() < LONG / 2);
+}
+
+#[test]
+fn bells_ring_drain_and_never_block() {
+    for kind in [BellKind::Eventfd, BellKind::Socketpair] {
+        let (bell, end) = Bell::create(kind).unwrap();
+        let end = BellEnd::receive(kind, end).unwrap();
+        end.drain();
+        assert!(!has_rung(&end));
+        // More than a socket's queue holds: a full bell is a rung bell.
+        for _ in 0..5000 {
+            bell.ring();
+        }
+        assert!(has_rung(&end));
+        end.drain();
+        assert!(!has_rung(&end), "{kind:?}");
+        drop(end);
+        bell.ring();
+    }
+}
+
+#[test]
+fn a_drain_does_not_block_on_an_eventfd_that_may() {
+    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    rustix::fs::fcntl_setfl(&end, rustix::fs::OFlags::empty()).unwrap();
+    end.drain();
+    bell.ring();
+    end.drain();
+    assert!(!has_rung(&end));
+}
+
+#[test]
+fn nothing_else_passes_for_a_bell() {
+    let (_, eventfd) = Bell::create(BellKind::Eventfd).unwrap();
+    assert!(BellEnd::receive(BellKind::Socketpair, eventfd).is_err());
+    let (_, socket) = Bell::create(BellKind::Socketpair).unwrap();
+    assert!(BellEnd::receive(BellKind::Eventfd, socket).is_err());
+    let null = std::fs::File::open("/dev/null").unwrap();
+    assert!(BellEnd::receive(BellKind::Eventfd, null.into()).is_err());
+}
+
+#[test]
+fn a_socketpair_bell_cannot_be_rung_backwards() {
+    let (_bell, end) = Bell::create(BellKind::Socketpair).unwrap();
+    let sent = rustix::net::send(&end, &[1], rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
+    assert_eq!(sent, Err(rustix::io::Errno::PIPE));
+}
