@@ -276,6 +276,11 @@ impl Consumer {
     ///
     /// Any [`ReceiveError`] but `Empty` and `TimedOut`; records before it have been handed over.
     pub fn drain(&mut self, mut each: impl FnMut(&Record<'_>)) -> Result<Option<usize>, ReceiveError> {
+        if self.guard.is_child() {
+            return Err(ReceiveError::Forked);
+        }
+        // A bound only: what lies below it is checked record by record.
+        let end = self.reader.lane().published().load(Ordering::Relaxed);
         let mut records = 0;
         loop {
             match self.try_receive() {
@@ -285,6 +290,10 @@ impl Consumer {
                 Err(error) => return Err(error),
             }
             records += 1;
+            if self.position() >= end {
+                self.give_back();
+                return Ok(Some(records));
+            }
         }
     }
 
@@ -549,3 +558,6 @@ impl Drop for Record<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

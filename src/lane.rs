@@ -127,8 +127,9 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Makes the regions of a lane, seals them, and hands out the one right to write to it.
-    pub(crate) fn create(options: &LaneOptions) -> Result<(Arc<Self>, WritableLane)> {
+    /// Makes the regions of a lane whose ring begins at `position`, seals them, and hands out the one right to write to
+    /// it.
+    pub(crate) fn create(options: &LaneOptions, position: u64) -> Result<(Arc<Self>, WritableLane)> {
         let name = check_name(&options.name)?;
         let geometry = Geometry::new(options.capacity, options.record_align, options.payload_align)?;
         let control = Region::create(&RegionOptions {
@@ -168,7 +169,7 @@ impl Lane {
             map,
             control,
             data,
-            roster: Roster::new(0),
+            roster: Roster::new(position),
             ended: AtomicBool::new(false),
             listeners: Mutex::new(Vec::new()),
         };

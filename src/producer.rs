@@ -111,10 +111,15 @@ impl Producer {
     /// [`Error::Invalid`](crate::Error::Invalid) for a name, capacity or alignment out of range, and
     /// [`Error::Os`](crate::Error::Os) where memory or descriptors (two, and one more for a moment) cannot be had.
     pub fn create(options: LaneOptions) -> Result<Self> {
+        Self::create_at(&options, 0)
+    }
+
+    /// A lane whose ring begins at `position`: 0, but for tests that begin near an edge of the number space.
+    pub(crate) fn create_at(options: &LaneOptions, position: u64) -> Result<Self> {
         let guard = ForkGuard::get()?;
-        let (lane, writable) = Lane::create(&options)?;
+        let (lane, writable) = Lane::create(options, position)?;
         let spin = options.spin_duration();
-        Ok(Self { writer: Writer::new(writable, 0), snapshot: Snapshot::default(), lane, spin, guard })
+        Ok(Self { writer: Writer::new(writable, position), snapshot: Snapshot::default(), lane, spin, guard })
     }
 
     /// Room for a record of `len` payload bytes in the ring itself; waits while the ring is full. Dropping the

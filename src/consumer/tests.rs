@@ -1,0 +1,412 @@
+//! A real producer and real consumers over one mapping, against a plain model: what is sent is what is received.
+//!
+//! The session is left out: a consumer gets its seat from the roster directly, so that rings can begin anywhere and
+//! the region is mapped once, as it must be within a process.
+
+use super::{Attachment, Consumer, Link, ReceiveError};
+use crate::frame::{BellKind, Start};
+use crate::handshake::ConsumerHandshake;
+use crate::lane::{LaneOptions, Notice, SeatLink};
+use crate::layout::{Geometry, RecordHeader};
+use crate::producer::{Batch, Producer, Reservation, SendError};
+use crate::region::{ForkGuard, HugePages, Region, RegionOptions};
+use crate::ring::{InPlace, LaneWords, LaneWriter, SeatMap, WritableLane};
+use crate::roster::Joiner;
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::wake::{Bell, BellEnd};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+fn seat_words() -> SeatMap {
+    let options = RegionOptions { name: "seat", len_bytes: 4096, huge_pages: HugePages::No };
+    SeatMap::new(Arc::new(Region::create(&options).unwrap().map_read_write().unwrap()), 0)
+}
+
+/// The consumer of a seat, and what stands for the producer's end of its session.
+fn consumer(
+    lane: Arc<crate::ring::LaneMap>,
+    seat: SeatMap,
+    bell: BellEnd,
+    start: u64,
+    in_place: Option<InPlace>,
+) -> (Consumer, rustix::fd::OwnedFd) {
+    let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let link = Arc::new(Link::new(socket, None, ConsumerHandshake::new(Vec::new()).unwrap()));
+    let evictions = lane.evictions().load(Acquire);
+    let (name, schema, spin) = ("lane".to_owned(), 0, Duration::ZERO);
+    let attachment = Attachment { lane, seat, bell, start, evictions, in_place, spin, name, schema };
+    (Consumer::new(attachment, link, ForkGuard::get().unwrap()), other)
+}
+
+fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    let (lane, id) = (producer.lane(), IDS.fetch_add(1, Relaxed));
+    let words = seat_words();
+    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let out = Arc::new(AtomicBool::new(false));
+    let port = SeatLink::new(words.clone(), bell, out, Arc::new(Notice::new().unwrap()));
+    let position = lane.roster.join(&*lane.map, Joiner { id, pid: id as u32, start }, port);
+    // SAFETY: the producer of these tests is the crate's own.
+    #[allow(unsafe_code, reason = "readers in place are tested too")]
+    let in_place = in_place.then(|| unsafe { InPlace::vouch() });
+    let (consumer, session) = consumer(Arc::clone(&lane.map), words, end, position, in_place);
+    Attached { consumer, _session: session, next: 0 }
+}
+
+struct Attached {
+    consumer: Consumer,
+    _session: rustix::fd::OwnedFd,
+    /// Which record of the model it gets next.
+    next: usize,
+}
+
+/// What becomes of a reservation or a batch.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Commit,
+    Drop,
+    Forget,
+}
+
+/// A record to be sent: its length as reserved and as committed.
+#[derive(Clone, Copy, Debug)]
+struct Draft {
+    len: usize,
+    kept: usize,
+    tag: u16,
+    fate: Fate,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Draft),
+    Batch(Vec<Draft>, Fate),
+    Receive(usize),
+    /// Holds a record while more is sent.
+    Hold(usize, Vec<Draft>),
+    Join(Start, bool),
+    Leave(usize),
+}
+
+fn draft(max: usize) -> impl Strategy<Value = Draft> {
+    let len = prop_oneof![4 => 0..100usize, 2 => 0..=max, 1 => Just(0), 1 => Just(max), 1 => Just(max + 1)];
+    let fate = prop_oneof![6 => Just(Fate::Commit), 1 => Just(Fate::Drop), 1 => Just(Fate::Forget)];
+    (len, any::<u16>(), any::<u16>(), fate).prop_map(|(len, cut, tag, fate)| {
+        let kept = if cut % 4 == 0 { usize::from(cut) % (len + 1) } else { len };
+        Draft { len, kept, tag, fate }
+    })
+}
+
+fn step(max: usize) -> impl Strategy<Value = Step> {
+    let fate = prop_oneof![4 => Just(Fate::Commit), 1 => Just(Fate::Drop), 1 => Just(Fate::Forget)];
+    let start = prop_oneof![Just(Start::Latest), Just(Start::Oldest)];
+    prop_oneof![
+        6 => draft(max).prop_map(Step::Send),
+        3 => (proptest::collection::vec(draft(max), 0..8), fate).prop_map(|(drafts, fate)| Step::Batch(drafts, fate)),
+        9 => (0..3usize).prop_map(Step::Receive),
+        2 => (0..3usize, proptest::collection::vec(draft(max), 0..6)).prop_map(|(who, more)| Step::Hold(who, more)),
+        1 => (start, any::<bool>()).prop_map(|(start, in_place)| Step::Join(start, in_place)),
+        1 => (0..3usize).prop_map(Step::Leave),
+    ]
+}
+
+fn geometry() -> impl Strategy<Value = (u64, u32, u32, u64)> {
+    let start = prop_oneof![Just(0u64), Just(1 << 32), Just(1 << 63)];
+    (0..5u32, 3..13u32, 3..13u32, start, 1..64u64).prop_map(|(capacity, one, other, start, before)| {
+        let (record_align, payload_align) = (1u64 << one.max(other), 1u64 << one.min(other));
+        let capacity = (4096 << capacity).max(4 * record_align);
+        (capacity, record_align as u32, payload_align as u32, start.saturating_sub(before * record_align))
+    })
+}
+
+fn bytes(seed: u64, len: usize) -> impl Iterator<Item = u8> {
+    (0..len as u64).map(move |n| (seed.wrapping_mul(31).wrapping_add(n) ^ n >> 8) as u8)
+}
+
+/// A published record.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    position: u64,
+    seed: u64,
+    len: usize,
+    tag: u16,
+}
+
+struct Model {
+    producer: Producer,
+    geometry: Geometry,
+    consumers: Vec<Attached>,
+    log: Vec<Sent>,
+    seeds: u64,
+}
+
+impl Model {
+    fn send(&mut self, draft: Draft) {
+        send(&mut self.producer, &mut self.log, &mut self.seeds, self.geometry, draft, self.consumers.len());
+    }
+
+    fn batch(&mut self, drafts: &[Draft], fate: Fate) {
+        let (mut committed, mut pending) = (self.producer.published(), Vec::new());
+        let (geometry, max) = (self.geometry, self.producer.payload_max());
+        let mut seeds = self.seeds;
+        let consumers = self.consumers.len();
+        let mut batch: Batch<'_> = self.producer.batch().unwrap();
+        for draft in drafts {
+            seeds += 1;
+            let slot = match batch.try_reserve(draft.len) {
+                Ok(slot) => slot,
+                Err(SendError::TooLong { len, max: at_most }) => {
+                    assert!(len > max && at_most == max);
+                    continue;
+                }
+                Err(SendError::Full { holder }) => {
+                    assert!(consumers > 0 && holder.is_some());
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            if fill(slot, *draft, seeds, geometry) {
+                let position = place(geometry, committed, draft.len);
+                committed = position + geometry.record_size(draft.kept as u64);
+                let sent = Sent { position, seed: seeds, len: draft.kept, tag: draft.tag };
+                pending.push((sent, committed));
+            }
+        }
+        match fate {
+            Fate::Commit => batch.commit(),
+            Fate::Drop => drop(batch),
+            Fate::Forget => std::mem::forget(batch),
+        }
+        self.seeds = seeds;
+        // A batch that filled the ring has gone out in part.
+        let published = self.producer.published();
+        assert!(!matches!(fate, Fate::Commit) || published == committed, "a committed batch is published whole");
+        let out = pending.iter().take_while(|(_, end)| *end <= published);
+        self.log.extend(out.map(|(sent, _)| *sent));
+        assert!(pending.is_empty() || self.log.last().is_none_or(|last| last.position < published));
+    }
+
+    fn join(&mut self, start: Start, in_place: bool) {
+        if self.consumers.len() == 3 {
+            return;
+        }
+        let mut attached = join(&self.producer, start, in_place);
+        let (position, published) = (attached.consumer.position(), self.producer.published());
+        assert!(position <= published && published - position <= self.geometry.capacity());
+        assert!(start == Start::Oldest || position == published);
+        attached.next = self.log.partition_point(|sent| sent.position < position);
+        self.consumers.push(attached);
+    }
+
+    /// Receives one record, and holds it while `meanwhile` is sent.
+    fn receive(&mut self, who: usize, meanwhile: &[Draft]) {
+        let count = self.consumers.len();
+        let Self { producer, geometry, consumers, log, seeds } = self;
+        let Some(Attached { consumer, next, .. }) = consumers.get_mut(who) else { return };
+        let (in_place, payload_align) = (consumer.reads_in_place(), geometry.payload_align() as usize);
+        let expected = log.get(*next).copied();
+        match (consumer.try_receive(), expected) {
+            (Ok(Some(record)), Some(sent)) => {
+                for draft in meanwhile {
+                    send(producer, log, seeds, *geometry, *draft, count);
+                }
+                assert_eq!((record.position(), record.tag(), record.len()), (sent.position, sent.tag, sent.len));
+                assert!(record.iter().copied().eq(bytes(sent.seed, sent.len)), "{sent:?} came as other bytes");
+                assert!(!in_place || record.as_ptr().addr().is_multiple_of(payload_align), "not aligned");
+                *next += 1;
+            }
+            (Err(ReceiveError::Empty), None) => {}
+            (outcome, expected) => panic!("{outcome:?} where {expected:?} was next"),
+        }
+    }
+}
+
+/// Where a record goes for which `len` bytes are reserved after `committed`.
+fn place(geometry: Geometry, committed: u64, len: usize) -> u64 {
+    let (size, room) = (geometry.record_size(len as u64), geometry.room_to_end(committed));
+    if size > room { committed + room } else { committed }
+}
+
+/// Fills a reservation and does with it what the draft says; whether it was committed.
+fn fill(mut slot: Reservation<'_>, draft: Draft, seed: u64, geometry: Geometry) -> bool {
+    assert_eq!(slot.len(), draft.len);
+    assert!(slot.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
+    slot.fill(0xee);
+    slot.truncate(draft.kept);
+    slot.iter_mut().zip(bytes(seed, draft.kept)).for_each(|(byte, value)| *byte = value);
+    slot.set_tag(draft.tag);
+    match draft.fate {
+        Fate::Commit => slot.commit(),
+        Fate::Drop => drop(slot),
+        Fate::Forget => std::mem::forget(slot),
+    }
+    matches!(draft.fate, Fate::Commit)
+}
+
+fn send(
+    producer: &mut Producer,
+    log: &mut Vec<Sent>,
+    seeds: &mut u64,
+    geometry: Geometry,
+    draft: Draft,
+    consumers: usize,
+) {
+    let (before, max) = (producer.published(), producer.payload_max());
+    *seeds += 1;
+    match producer.try_reserve(draft.len) {
+        Ok(slot) => {
+            if fill(slot, draft, *seeds, geometry) {
+                let position = place(geometry, before, draft.len);
+                assert_eq!(producer.published(), position + geometry.record_size(draft.kept as u64));
+                log.push(Sent { position, seed: *seeds, len: draft.kept, tag: draft.tag });
+            } else {
+                assert_eq!(producer.published(), before);
+            }
+        }
+        Err(SendError::TooLong { len, max: at_most }) => assert!(len == draft.len && len > max && at_most == max),
+        Err(SendError::Full { holder }) => {
+            let holder = holder.expect("somebody holds it back");
+            assert!(consumers > 0 && holder.behind_bytes > 0, "{holder:?} with {consumers} consumers");
+            // Even a record of half the ring, behind as much padding, fits beside an eighth that was not given back.
+            assert!(holder.behind_bytes + 2 * geometry.record_size(draft.len as u64) > geometry.capacity());
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn what_is_sent_is_received_once_whole_and_in_order(
+        ((capacity, record_align, payload_align, position), steps) in geometry().prop_flat_map(|geometry| {
+            let max = (geometry.0 / 2 - u64::from(geometry.2)) as usize;
+            (Just(geometry), proptest::collection::vec(step(max), 1..150))
+        }),
+    ) {
+        let options = LaneOptions::new("model").capacity(capacity).record_align(record_align);
+        let options = options.payload_align(payload_align).prefault(false);
+        let producer = Producer::create_at(&options, position).unwrap();
+        let geometry = Geometry::new(capacity, record_align, payload_align).unwrap();
+        let mut model = Model { producer, geometry, consumers: Vec::new(), log: Vec::new(), seeds: 0 };
+        model.join(Start::Latest, true);
+        for step in steps {
+            match step {
+                Step::Send(draft) => model.send(draft),
+                Step::Batch(drafts, fate) => model.batch(&drafts, fate),
+                Step::Receive(who) => model.receive(who, &[]),
+                Step::Hold(who, more) => model.receive(who, &more),
+                Step::Join(start, in_place) => model.join(start, in_place),
+                Step::Leave(who) if who < model.consumers.len() => drop(model.consumers.swap_remove(who)),
+                Step::Leave(_) => {}
+            }
+        }
+        let Model { producer, mut consumers, log, .. } = model;
+        drop(producer);
+        for Attached { consumer, next, .. } in &mut consumers {
+            for sent in &log[*next..] {
+                let record = consumer.receive().unwrap().expect("all that was published comes before the end");
+                assert_eq!((record.position(), record.tag()), (sent.position, sent.tag));
+                assert!(record.iter().copied().eq(bytes(sent.seed, sent.len)));
+            }
+            assert!(consumer.receive().unwrap().is_none() && consumer.try_receive().unwrap().is_none());
+        }
+    }
+
+    /// The whole consumer, copying, against a lane in which everything is arbitrary.
+    #[test]
+    fn nothing_a_hostile_producer_writes_does_more_than_end_the_reading(
+        words in proptest::collection::vec((any::<u16>(), prop_oneof![Just(1u64), Just(2), any::<u64>()], 0..300u64), 512),
+        looks in proptest::collection::vec((0..5000u64, any::<bool>(), any::<u64>(), 0..5u32, any::<bool>()), 1..20),
+    ) {
+        let mut lane = hostile_lane();
+        for (position, (tag, kind, len)) in (0..4096).step_by(8).zip(words) {
+            lane.set_header_word(position, u64::from(tag) << 48 | kind << 32 | len);
+        }
+        let (_bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+        let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+        let (mut consumer, _session) = consumer(Arc::clone(lane.shared()), seat_words(), end, 0, None);
+        let mut published = 0u64;
+        for (step, wild, value, state, evicts) in looks {
+            published = if wild && step % 8 == 0 { value } else { published.wrapping_add(step & !7) };
+            lane.lane().published().store(published, Relaxed);
+            lane.lane().state().store(if state == 4 { value as u32 } else { 1 }, Relaxed);
+            lane.lane().intent().store(value, Relaxed);
+            if evicts && step % 16 == 0 {
+                lane.lane().evictions().fetch_add(1, Relaxed);
+            }
+            let mut records = 0;
+            while let Ok(Some(record)) = consumer.try_receive() {
+                assert!(record.len() <= 4096 - 8);
+                records += 1;
+            }
+            assert!(records <= 4096 / 8, "progress");
+        }
+    }
+}
+
+fn hostile_lane() -> WritableLane {
+    let region = |len_bytes| {
+        let options = RegionOptions { name: "hostile", len_bytes, huge_pages: HugePages::No };
+        Region::create(&options).unwrap()
+    };
+    let geometry = Geometry::new(4096, 8, 8).unwrap();
+    let header = bytemuck::cast([0u64; 16]);
+    WritableLane::create(region(4096), region(4096), geometry, &header).unwrap().0
+}
+
+#[test]
+fn an_evicted_copier_says_how_much_it_missed_and_not_that_the_lane_is_corrupt() {
+    let mut producer = Producer::create_at(&LaneOptions::new("evicting").capacity(4096), 0).unwrap();
+    let mut attached = join(&producer, Start::Latest, false);
+    producer.send(&[1; 56]).unwrap();
+    producer.send(&[2; 56]).unwrap();
+    assert_eq!(attached.consumer.receive().unwrap().unwrap()[..], [1; 56]);
+    let lane = Arc::clone(producer.lane());
+    let seat = lane.roster.seat(gate_of(&mut producer)).unwrap();
+    assert!(seat.pid() > 0);
+    lane.roster.evict(&*lane.map, u64::from(seat.pid()));
+    assert_eq!(attached.consumer.receive().unwrap().unwrap()[..], [2; 56], "what is still whole may be read");
+    for n in 0..100u8 {
+        producer.send(&[n; 56]).unwrap();
+    }
+    for _ in 0..2 {
+        let error = attached.consumer.receive().unwrap_err();
+        assert!(matches!(error, ReceiveError::Evicted { missed_bytes: 6400 }), "{error}");
+    }
+}
+
+/// The number of the seat that holds a full lane back.
+fn gate_of(producer: &mut Producer) -> u64 {
+    let published = producer.published();
+    let (_, gate) = producer.lane().roster.refresh(&*producer.lane().map, published, published);
+    gate.unwrap().seat_id
+}
+
+#[test]
+fn a_drain_hands_over_what_was_published_when_it_began() {
+    let mut producer = Producer::create_at(&LaneOptions::new("drain").capacity(4096), 0).unwrap();
+    let mut attached = join(&producer, Start::Latest, false);
+    (0..3u8).for_each(|n| producer.send(&[n]).unwrap());
+    let mut seen = Vec::new();
+    let drained = attached.consumer.drain(|record| {
+        seen.push(record[0]);
+        assert!(seen.len() < 1000, "a drain that does not end while records come");
+        producer.send(&[9]).unwrap();
+    });
+    assert_eq!((drained.unwrap(), &seen[..]), (Some(3), &[0, 1, 2][..]));
+    producer.finish();
+    assert_eq!(attached.consumer.drain(|record| assert_eq!(record[0], 9)).unwrap(), Some(3));
+    assert_eq!(attached.consumer.drain(|_| ()).unwrap(), None);
+}
+
+#[test]
+fn headers_of_the_test_lane_are_what_they_seem() {
+    let mut lane = hostile_lane();
+    lane.set_header_word(4096 + 8, RecordHeader::data(3, 4).to_word());
+    assert_eq!(lane.lane().header_word(8), RecordHeader::data(3, 4).to_word(), "positions are masked into the ring");
+}
