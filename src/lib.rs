@@ -58,6 +58,7 @@ mod handshake;
 mod lane;
 mod layout;
 mod producer;
+mod publisher;
 mod region;
 mod ring;
 mod roster;

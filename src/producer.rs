@@ -1,24 +1,20 @@
 //! The writing end of a lane: reserve, fill, commit.
 //!
-//! [`Producer`] puts together the publication protocol, the roster that says how far the ring may be overwritten, and
-//! the waking of consumers. What it does not do: it opens no socket. A [`Server`](crate::Server) offers its lane.
+//! [`Producer`] puts together the publication protocol, the roster that says how far the ring may be overwritten, the
+//! waking of consumers, and deadlines. What it does not do: it opens no socket. A [`Server`](crate::Server) offers its lane.
 
 use crate::error::Result;
 use crate::lane::{Lane, LaneOptions, SeatLink};
-use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
+use crate::layout::LaneState;
+use crate::publisher::Publisher;
 use crate::region::{ForkGuard, HugePagesOutcome};
 use crate::ring::writer::{Claim, Writer};
-use crate::ring::{LaneWords, SeatWords, WritableLane};
-use crate::roster::{Gate, Snapshot};
-use crate::sync::{Ordering, fence};
-use crate::wake::{self, Deadline, spin_until};
+use crate::ring::{LaneCounter, LaneWriter, WritableLane};
+use crate::roster::Gate;
+use crate::wake::{Deadline, spin_until};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
-
-/// The counters of the control region that a producer keeps.
-const BELLS_RUNG: usize = 2;
-const TIMES_BLOCKED: usize = 3;
 
 /// Why a record could not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,8 +92,7 @@ impl Holder {
 /// ```
 #[derive(Debug)]
 pub struct Producer {
-    writer: Writer<WritableLane>,
-    snapshot: Snapshot<SeatLink>,
+    publisher: Publisher<WritableLane, SeatLink>,
     lane: Arc<Lane>,
     spin: Duration,
     guard: ForkGuard,
@@ -119,7 +114,7 @@ impl Producer {
         let guard = ForkGuard::get()?;
         let (lane, writable) = Lane::create(options, position)?;
         let spin = options.spin_duration();
-        Ok(Self { writer: Writer::new(writable, position), snapshot: Snapshot::default(), lane, spin, guard })
+        Ok(Self { publisher: Publisher::new(Writer::new(writable, position)), lane, spin, guard })
     }
 
     /// Room for a record of `len` payload bytes in the ring itself; waits while the ring is full. Dropping the
@@ -154,7 +149,7 @@ impl Producer {
 
     #[inline]
     fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
-        self.writer.rewind();
+        self.publisher.writer.rewind();
         self.claim(len, deadline, true)
     }
 
@@ -200,7 +195,7 @@ impl Producer {
         if self.guard.is_child() {
             return Err(SendError::Forked);
         }
-        self.writer.rewind();
+        self.publisher.writer.rewind();
         Ok(Batch { producer: self })
     }
 
@@ -224,7 +219,7 @@ impl Producer {
 
     /// How many bytes were published since the lane was made, headers and padding included.
     pub fn published(&self) -> u64 {
-        self.writer.published()
+        self.publisher.writer.published()
     }
 
     /// How many consumers have a seat on this lane now; in a forked child, none.
@@ -251,7 +246,7 @@ impl Producer {
         if len > max {
             return Err(SendError::TooLong { len, max });
         }
-        let claim = match self.writer.claim(len as u64) {
+        let claim = match self.publisher.writer.claim(len as u64) {
             Some(claim) => claim,
             None => self.claim_with_room(len as u64, deadline)?,
         };
@@ -261,13 +256,14 @@ impl Producer {
     /// Looks for room where the last look does not suffice; spins for it, then sleeps.
     #[cold]
     fn claim_with_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
-        let gate = match self.find_room(len) {
+        let gate = match self.publisher.find_room(&self.lane.roster, len) {
             Ok(claim) => return Ok(claim),
             Err(gate) if deadline == Deadline::Now => return Err(SendError::Full { holder: self.holder(gate) }),
             Err(gate) => gate,
         };
-        self.count(TIMES_BLOCKED, 1);
-        if let Some(claim) = spin_until(self.spin, deadline, |_| self.find_room(len).ok()) {
+        self.publisher.writer.ring_mut().count(LaneCounter::TimesBlocked, 1);
+        if let Some(claim) = spin_until(self.spin, deadline, |_| self.publisher.find_room(&self.lane.roster, len).ok())
+        {
             return Ok(claim);
         }
         let mut gate = gate;
@@ -275,63 +271,11 @@ impl Producer {
             if deadline.has_passed() {
                 return Err(SendError::TimedOut { holder: self.holder(gate) });
             }
-            match self.sleep_for_space(len, deadline) {
+            match self.publisher.sleep_for_space(&self.lane.roster, len, deadline) {
                 Ok(claim) => return Ok(claim),
                 Err(now) => gate = now,
             }
         }
-    }
-
-    /// Room for the record, after a fresh look at the seats; or who holds the lane back.
-    fn find_room(&mut self, len: u64) -> Result<Claim, Option<Gate>> {
-        let mut gate = None;
-        for may_publish in [true, false] {
-            let end = self.writer.end_of(len);
-            let mut limit = self.writer.limit();
-            if end > limit {
-                (limit, gate) = self.lane.roster.refresh(&*self.lane.map, self.writer.published(), end);
-            }
-            if self.writer.raise_intent(end, limit) {
-                self.lane.roster.remember_boundary(self.writer.published(), self.capacity());
-                return self.writer.claim(len).ok_or(gate);
-            }
-            // A batch that is longer than the ring goes out in parts.
-            if !may_publish || !self.writer.has_unpublished() {
-                break;
-            }
-            self.publish();
-        }
-        Err(gate)
-    }
-
-    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the deadline passes; the
-    /// claim, if there is room then.
-    fn sleep_for_space(&mut self, len: u64, deadline: Deadline) -> Result<Claim, Option<Gate>> {
-        let lane = Arc::clone(&self.lane);
-        lane.map.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
-        // Pairs with the fence in `Reader::store_consumed`: it sees the 1, or we see what it gave back.
-        fence(Ordering::SeqCst);
-        let outcome = self.sleep_while_held(&lane, len, deadline);
-        lane.map.space_wait().store(0, Ordering::Relaxed);
-        outcome
-    }
-
-    fn sleep_while_held(&mut self, lane: &Lane, len: u64, deadline: Deadline) -> Result<Claim, Option<Gate>> {
-        let gate = match self.find_room(len) {
-            Ok(claim) => return Ok(claim),
-            Err(gate) => gate,
-        };
-        let changed = lane.roster.capture_changed();
-        let seat = gate.and_then(|gate| lane.roster.seat(gate.seat_id));
-        let seq = seat.as_ref().map(|seat| (seat.port().space_seq(), seat.port().space_seq().load(Ordering::Relaxed)));
-        // Pairs with the release stores in `Reader::store_consumed`: with this `space_seq` comes the `consumed` before it.
-        fence(Ordering::Acquire);
-        match self.find_room(len) {
-            Ok(claim) => return Ok(claim),
-            Err(now) if now.map(|gate| gate.seat_id) != gate.map(|gate| gate.seat_id) => return Err(now),
-            Err(_) => wake::sleep_on(changed, seq, deadline),
-        }
-        self.find_room(len)
     }
 
     fn holder(&self, gate: Option<Gate>) -> Option<Holder> {
@@ -343,22 +287,7 @@ impl Producer {
     /// Publishes what is committed, and wakes those who sleep.
     #[inline]
     fn publish(&mut self) {
-        self.writer.publish();
-        self.ring_sleepers();
-    }
-
-    #[inline]
-    fn ring_sleepers(&mut self) {
-        let rung = self.lane.roster.ring_sleepers(&mut self.snapshot);
-        if rung != 0 {
-            self.count(BELLS_RUNG, rung);
-        }
-    }
-
-    #[cold]
-    fn count(&self, counter: usize, more: u64) {
-        let counter = self.lane.map.counter(counter);
-        counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+        self.publisher.publish(&self.lane.roster);
     }
 }
 
@@ -368,8 +297,7 @@ impl Drop for Producer {
             return;
         }
         let state = if std::thread::panicking() { LaneState::Abandoned } else { LaneState::Finished };
-        self.writer.close(state);
-        self.ring_sleepers();
+        self.publisher.close(&self.lane.roster, state);
         self.lane.end();
     }
 }
@@ -408,7 +336,7 @@ impl Reservation<'_> {
         if self.producer.guard.is_child() {
             return;
         }
-        self.producer.writer.commit(self.claim, self.len as u64, self.tag);
+        self.producer.publisher.writer.commit(self.claim, self.len as u64, self.tag);
         if self.publishes {
             self.producer.publish();
         }
@@ -426,16 +354,16 @@ impl Deref for Reservation<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let position = self.producer.writer.payload_position(&self.claim);
-        self.producer.writer.ring().payload(position, self.len as u64)
+        let position = self.producer.publisher.writer.payload_position(&self.claim);
+        self.producer.publisher.writer.ring().payload(position, self.len as u64)
     }
 }
 
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let position = self.producer.writer.payload_position(&self.claim);
-        self.producer.writer.ring_mut().payload_mut(position, self.len as u64)
+        let position = self.producer.publisher.writer.payload_position(&self.claim);
+        self.producer.publisher.writer.ring_mut().payload_mut(position, self.len as u64)
     }
 }
 
@@ -504,7 +432,7 @@ impl Batch<'_> {
     /// Publishes the records of the batch.
     #[inline]
     pub fn commit(self) {
-        if self.producer.writer.has_unpublished() && !self.producer.guard.is_child() {
+        if self.producer.publisher.writer.has_unpublished() && !self.producer.guard.is_child() {
             self.producer.publish();
         }
     }

@@ -38,6 +38,16 @@ pub(crate) trait LaneWriter {
     type Lane: LaneWords;
     fn lane(&self) -> &Self::Lane;
     fn set_header_word(&mut self, position: u64, word: u64);
+    /// Adds to a counter of the control region.
+    fn count(&mut self, counter: LaneCounter, more: u64);
+}
+
+/// The counters of the control region, in their order.
+#[derive(Clone, Copy, Debug)]
+#[repr(usize)]
+pub(crate) enum LaneCounter {
+    BellsRung = 2,
+    TimesBlocked = 3,
 }
 
 /// The words of one lane in a consumer's seat.
@@ -49,7 +59,7 @@ pub(crate) trait SeatWords {
 
 #[cfg(not(loom))]
 mod mapped {
-    use super::{LaneWords, LaneWriter, SeatWords};
+    use super::{LaneCounter, LaneWords, LaneWriter, SeatWords};
     use crate::error::Result;
     use crate::layout::{
         CONSUMED_OFFSET, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, Geometry, INTENT_OFFSET,
@@ -170,11 +180,10 @@ mod mapped {
             self.data.prefault()
         }
 
-        /// A counter of the control region: 0 records, 1 payload bytes, 2 bells rung, 3 times blocked.
-        pub(crate) fn counter(&self, index: usize) -> &AtomicU64 {
-            assert!(index < 4, "four counters");
+        /// A counter of the control region.
+        fn counter(&self, counter: LaneCounter) -> &AtomicU64 {
             // SAFETY: the four counters lie within the control region, see the assertions in `layout`.
-            unsafe { word(&self.control, LANE_COUNTERS_OFFSET + index * 8) }
+            unsafe { word(&self.control, LANE_COUNTERS_OFFSET + counter as usize * 8) }
         }
 
         /// Where in the data region `len` bytes from `position` lie; they end within it.
@@ -306,6 +315,12 @@ mod mapped {
             let offset = self.0.geometry.offset(position) as usize & !7;
             // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
             unsafe { word::<AtomicU64>(&self.0.data, offset) }.store(value, Ordering::Relaxed);
+        }
+
+        #[cold]
+        fn count(&mut self, counter: LaneCounter, more: u64) {
+            let counter = self.0.counter(counter);
+            counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         }
     }
 

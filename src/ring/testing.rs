@@ -1,6 +1,6 @@
 //! A lane and a seat of plain words, for the protocols' own tests: no mapping, no process, and every word within reach.
 
-use super::{LaneWords, LaneWriter, SeatWords};
+use super::{LaneCounter, LaneWords, LaneWriter, SeatWords};
 use crate::layout::{Geometry, LaneState};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -80,6 +80,8 @@ impl LaneWriter for PlainWriter {
     fn set_header_word(&mut self, position: u64, word: u64) {
         self.0.put(position, word);
     }
+
+    fn count(&mut self, _counter: LaneCounter, _more: u64) {}
 }
 
 /// The words of a seat, shared by both sides of a test.
