@@ -9,9 +9,9 @@ use crate::frame::{ByeReason, Frame};
 use crate::handshake::{ConsumerHandshake, ConsumerStep};
 use crate::layout::LaneState;
 use crate::region::ForkGuard;
-use crate::ring::reader::{Corruption, Found, Reader};
-use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap, SeatWords};
-use crate::sync::{AtomicU32, Mutex, Ordering, fence};
+use crate::ring::reader::{Corruption, Found, Look, Reader, copies_intact, was_evicted};
+use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
+use crate::sync::{AtomicU32, Mutex, Ordering};
 use crate::wake::{self, BellEnd, Deadline, spin_until};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -154,13 +154,6 @@ impl Link {
     }
 }
 
-/// What a look at the lane brought.
-enum Look {
-    Found(Found),
-    Empty,
-    Finished,
-}
-
 /// The reading end of a lane.
 ///
 /// Every record that is published after it joined comes in order, once and whole, until the end of the stream: `None`.
@@ -255,7 +248,7 @@ impl Consumer {
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         match self.look()? {
             Look::Found(found) => self.record(found).map(Some),
-            Look::Finished => Ok(None),
+            Look::Ended(_) => Ok(None),
             Look::Empty => Err(self.still_empty()),
         }
     }
@@ -344,7 +337,9 @@ impl Consumer {
                 if !copy_out(lane, buffer, *evictions, found) {
                     return Err(evicted(reader, found.position));
                 }
-                give_back_if_due(reader);
+                if reader.release_is_due() {
+                    reader.give_back();
+                }
                 &buffer[..found.len as usize]
             }
         };
@@ -357,29 +352,20 @@ impl Consumer {
         if self.guard.is_child() {
             return Err(ReceiveError::Forked);
         }
-        match self.reader.poll() {
-            Ok(Some(found)) => Ok(Look::Found(found)),
-            Ok(None) => self.look_for_end(),
+        match self.reader.look(|| self.link.fate() != Fate::Alive) {
+            Ok(Look::Ended(state)) => self.end(state),
+            Ok(look) => Ok(look),
             Err(corruption) => Err(self.explain(corruption)),
         }
     }
 
-    /// Nothing new is published: whether that is the end.
-    fn look_for_end(&mut self) -> Result<Look, ReceiveError> {
-        let state = self.reader.state().map_err(|corruption| self.explain(corruption))?;
-        let fate = self.link.fate();
-        if state == LaneState::Open && fate == Fate::Alive {
-            return Ok(Look::Empty);
-        }
-        // The end was seen, and fenced: only now is it certain that nothing was published before it.
-        match self.reader.poll() {
-            Ok(Some(found)) => return Ok(Look::Found(found)),
-            Ok(None) => self.give_back(),
-            Err(corruption) => return Err(self.explain(corruption)),
-        }
+    /// All has been read, and nothing comes any more: which end that is.
+    #[cold]
+    fn end(&mut self, state: LaneState) -> Result<Look, ReceiveError> {
+        self.reader.give_back();
         let position = self.position();
-        match (state, fate) {
-            (LaneState::Finished, _) => Ok(Look::Finished),
+        match (state, self.link.fate()) {
+            (LaneState::Finished, _) => Ok(Look::Ended(state)),
             (LaneState::Abandoned, _) => Err(ReceiveError::Abandoned),
             (LaneState::Open, Fate::Closed) => Err(ReceiveError::Closed),
             (LaneState::Open, Fate::Evicted) => Err(evicted(&mut self.reader, position)),
@@ -390,7 +376,7 @@ impl Consumer {
     /// A look found nothing, and the caller does not wait: gives back what was read, and now and then sees whether the
     /// producer lives.
     fn still_empty(&mut self) -> ReceiveError {
-        self.give_back();
+        self.reader.give_back();
         self.empty_tries = self.empty_tries.wrapping_add(1);
         if self.empty_tries.is_multiple_of(TRIES_PER_CLOCK) {
             let now = Instant::now();
@@ -408,7 +394,7 @@ impl Consumer {
         loop {
             let look = spin_until(self.spin, deadline, |looks| {
                 if looks % LOOKS_PER_RELEASE == LOOKS_PER_RELEASE - 1 {
-                    self.give_back();
+                    self.reader.give_back();
                 }
                 match self.look() {
                     Ok(Look::Empty) => None,
@@ -418,7 +404,7 @@ impl Consumer {
             if let Some(look) = look {
                 return look;
             }
-            self.give_back();
+            self.reader.give_back();
             if deadline.has_passed() {
                 return Err(ReceiveError::TimedOut);
             }
@@ -428,26 +414,12 @@ impl Consumer {
 
     /// Sleeps until the bell rings, the session ends, the deadline passes, or a signal comes.
     fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
-        wake::announce_sleep(self.reader.seat().wait_epoch(), || self.bell.drain());
-        let outcome = match self.look_while_announced() {
-            true => Ok(()),
-            false => self.link.wait(Some(&self.bell), deadline.remaining()),
+        let outcome = match self.reader.fall_asleep(|| self.bell.drain(), || self.link.fate() != Fate::Alive) {
+            true => self.link.wait(Some(&self.bell), deadline.remaining()),
+            false => Ok(()),
         };
-        wake::wake_up(self.reader.seat().wait_epoch());
+        self.reader.wake_up();
         outcome
-    }
-
-    /// The look after the announcement, before the sleep: whether there is anything to see to. What it is, the next
-    /// [`look`](Self::look) tells.
-    fn look_while_announced(&mut self) -> bool {
-        let news = self.reader.refresh().unwrap_or(true);
-        news || self.reader.state() != Ok(LaneState::Open) || self.link.fate() != Fate::Alive
-    }
-
-    fn give_back(&mut self) {
-        if self.reader.has_unreleased() {
-            give_back(&mut self.reader);
-        }
     }
 
     /// Nonsense in the lane: the producer's, or the sign that the lane has gone on without this consumer.
@@ -455,7 +427,7 @@ impl Consumer {
     fn explain(&mut self, corruption: Corruption) -> ReceiveError {
         let position = self.position();
         match self.reading {
-            Reading::Copies { evictions, .. } if was_evicted(&self.lane, evictions) => {
+            Reading::Copies { evictions, .. } if was_evicted(&*self.lane, evictions) => {
                 evicted(&mut self.reader, position)
             }
             _ => ReceiveError::Corrupt(corruption),
@@ -465,8 +437,8 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        if !self.guard.is_child() && self.reader.leave() {
-            wake::wake_shared(self.reader.seat().space_seq());
+        if !self.guard.is_child() {
+            self.reader.leave();
         }
     }
 }
@@ -478,11 +450,7 @@ fn copy_out(lane: &LaneMap, buffer: &mut Vec<u8>, evictions: u32, found: Found) 
     if buffer.len() < len {
         buffer.resize(len, 0);
     }
-    lane.copy_out(found.payload, &mut buffer[..len]);
-    // Without a seat this consumer reads as a lossy one does: a copy is good if no byte of it may have been
-    // overwritten. The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
-    let intact = || lane.intent().load(Ordering::Relaxed).wrapping_sub(found.position) <= lane.geometry().capacity();
-    !was_evicted(lane, evictions) || intact()
+    copies_intact(lane, evictions, found.position, || lane.copy_out(found.payload, &mut buffer[..len]))
 }
 
 /// The lane has gone on without this consumer, from `position` on: what it missed. Nothing more is read, so that
@@ -492,29 +460,6 @@ fn evicted(reader: &mut Reader<LaneMap, SeatMap>, position: u64) -> ReceiveError
     let published = reader.lane().published().load(Ordering::Relaxed);
     reader.stop(Corruption::PublishedTooFar { published, position });
     ReceiveError::Evicted { missed_bytes: published.saturating_sub(position) }
-}
-
-/// Whether anyone was evicted from the lane since this consumer attached; asked after what it read.
-#[inline]
-fn was_evicted(lane: &LaneMap, evictions: u32) -> bool {
-    // Pairs with the release fence in `Writer::raise_intent`: a byte that was overwritten after an eviction was read
-    // after the count of evictions rose.
-    fence(Ordering::Acquire);
-    lane.evictions().load(Ordering::Relaxed) != evictions
-}
-
-#[inline]
-fn give_back_if_due(reader: &mut Reader<LaneMap, SeatMap>) {
-    if reader.release_is_due() {
-        give_back(reader);
-    }
-}
-
-#[cold]
-fn give_back(reader: &mut Reader<LaneMap, SeatMap>) {
-    if reader.release() {
-        wake::wake_shared(reader.seat().space_seq());
-    }
 }
 
 /// One record: a `&[u8]`, and its tag. Dropping it gives its bytes back to the lane.
@@ -554,7 +499,7 @@ impl Drop for Record<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.reader.release_is_due() && !self.guard.is_child() {
-            give_back(self.reader);
+            self.reader.give_back();
         }
     }
 }

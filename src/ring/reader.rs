@@ -4,11 +4,12 @@
 //! hostile producer puts there lead to progress, to an error, or to nothing to read (design invariant 9); `consumed`
 //! never falls and never passes `published` (1 and 4). Once a lane is found corrupt, nothing of it is read again.
 //!
-//! What this file does not do: it neither copies payloads nor sleeps.
+//! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may.
 
 use super::{LaneWords, SeatWords};
 use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::sync::{Ordering, fence};
+use crate::wake;
 use std::sync::Arc;
 
 /// A record that [`Reader::poll`] has found and checked.
@@ -21,6 +22,15 @@ pub(crate) struct Found {
     /// The payload's length in bytes.
     pub(crate) len: u64,
     pub(crate) tag: u16,
+}
+
+/// What a look at a lane brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    Found(Found),
+    Empty,
+    /// Nothing comes any more: the lane has ended, or, where its state is still open, the session has.
+    Ended(LaneState),
 }
 
 /// How a producer broke the protocol.
@@ -155,6 +165,38 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         }
     }
 
+    /// The next record, or whether none comes any more; `session_is_over` is asked where there is no record.
+    #[inline]
+    pub(crate) fn look(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Look, Corruption> {
+        match self.poll()? {
+            Some(found) => Ok(Look::Found(found)),
+            None => self.look_for_end(session_is_over),
+        }
+    }
+
+    /// Nothing new is published: whether that is the end.
+    fn look_for_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Look, Corruption> {
+        let state = self.state()?;
+        if state == LaneState::Open && !session_is_over() {
+            return Ok(Look::Empty);
+        }
+        // The end was seen, and fenced: only now is it certain that nothing was published before it.
+        Ok(self.poll()?.map_or(Look::Ended(state), Look::Found))
+    }
+
+    /// Announces that this consumer sleeps, and looks once more: whether it may sleep on its bell now, which `drain`
+    /// has emptied. [`Reader::wake_up`] comes after it in any case.
+    pub(crate) fn fall_asleep(&mut self, drain: impl FnOnce(), session_is_over: impl FnOnce() -> bool) -> bool {
+        wake::announce_sleep(self.seat.wait_epoch(), drain);
+        let news = self.refresh().unwrap_or(true);
+        !news && self.state() == Ok(LaneState::Open) && !session_is_over()
+    }
+
+    /// Says that this consumer is awake.
+    pub(crate) fn wake_up(&self) {
+        wake::wake_up(self.seat.wait_epoch());
+    }
+
     /// Looks at `published` again; whether there is something new.
     #[inline]
     pub(crate) fn refresh(&mut self) -> Result<bool, Corruption> {
@@ -213,17 +255,25 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         self.position != self.stored
     }
 
-    /// Tells the producer what has been given back; whether it sleeps for space and must be woken through `space_seq`.
+    /// Tells the producer what has been given back, if it does not know, and wakes it where it sleeps for that.
+    pub(crate) fn give_back(&mut self) {
+        if self.has_unreleased() && self.release() {
+            wake::wake_shared(self.seat.space_seq());
+        }
+    }
+
+    /// Tells the producer that this consumer reads no more, and wakes it where it sleeps.
+    pub(crate) fn leave(&mut self) {
+        if self.store_consumed(CONSUMED_LEFT) {
+            wake::wake_shared(self.seat.space_seq());
+        }
+    }
+
+    /// Stores what has been given back; whether the producer sleeps for space and must be woken through `space_seq`.
     #[must_use = "a producer that sleeps must be woken"]
     pub(crate) fn release(&mut self) -> bool {
         self.stored = self.position;
         self.store_consumed(self.position)
-    }
-
-    /// Tells the producer that this consumer reads no more; whether it must be woken.
-    #[must_use = "a producer that sleeps must be woken"]
-    pub(crate) fn leave(&mut self) -> bool {
-        self.store_consumed(CONSUMED_LEFT)
     }
 
     fn store_consumed(&self, consumed: u64) -> bool {
@@ -237,4 +287,26 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         fence(Ordering::SeqCst);
         self.lane.space_wait().load(Ordering::Relaxed) == SPACE_WAIT_FUTEX
     }
+}
+
+/// Runs `copy`, which reads the record at `position`; whether what it read is good, and was not overwritten meanwhile.
+///
+/// `evictions` is the lane's count of evictions from before this consumer attached. As long as it stands, the lane
+/// waits for this consumer. After that it reads as a lossy one does: a copy is good if no byte of it may have been
+/// overwritten.
+#[inline]
+pub(crate) fn copies_intact(lane: &impl LaneWords, evictions: u32, position: u64, copy: impl FnOnce()) -> bool {
+    copy();
+    // The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
+    let intact = || lane.intent().load(Ordering::Relaxed).wrapping_sub(position) <= lane.geometry().capacity();
+    !was_evicted(lane, evictions) || intact()
+}
+
+/// Whether anyone was evicted from the lane since this consumer attached; asked after what it read.
+#[inline]
+pub(crate) fn was_evicted(lane: &impl LaneWords, evictions: u32) -> bool {
+    // Pairs with the release fence in `Writer::raise_intent`: a byte that was overwritten after an eviction was read
+    // after the count of evictions rose.
+    fence(Ordering::Acquire);
+    lane.evictions().load(Ordering::Relaxed) != evictions
 }
