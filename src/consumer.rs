@@ -284,7 +284,7 @@ impl Consumer {
             }
             records += 1;
             if self.position() >= end {
-                self.give_back();
+                self.reader.give_back();
                 return Ok(Some(records));
             }
         }
