@@ -1,0 +1,355 @@
+//! The example `pipeline`: what it counts, against a count of our own, and how it ends when something dies.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Lines};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use common::{KillOnDrop, TempDir, wait_until};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// Longer runs count in pieces of this length, as `--help` says.
+const WORD_MAX: usize = 1024;
+/// A chunk of the example's, to put words across its end.
+const CHUNK: usize = 256 << 10;
+
+/// The path of the example's program; built, where the run that built this test did not build it.
+fn pipeline() -> PathBuf {
+    static BUILD: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = BUILD.lock();
+    let test = std::env::current_exe().unwrap(); // target/<profile>/deps/pipeline-…
+    let profile_dir = test.parent().unwrap().parent().unwrap();
+    let path = profile_dir.join("examples/pipeline");
+    if !path.exists() {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--example", "pipeline", "--target-dir"]).arg(profile_dir.parent().unwrap());
+        if profile_dir.ends_with("release") {
+            cargo.arg("--release");
+        }
+        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+    }
+    path
+}
+
+fn run(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+/// Runs it over `paths`, verified, with every word in the table; it must succeed.
+fn count(options: &[&str], paths: &[&Path]) -> Table {
+    let output = run(Command::new(pipeline()).args(["--verify", "--top", "99999999"]).args(options).args(paths));
+    assert!(output.status.success(), "{output:?}");
+    Table::parse(&output)
+}
+
+/// What it has printed.
+struct Table {
+    values: BTreeMap<String, u64>,
+    words: BTreeMap<String, u64>,
+    text: String,
+}
+
+impl Table {
+    fn parse(output: &Output) -> Self {
+        let text = String::from_utf8(output.stdout.clone()).unwrap();
+        let (mut values, mut words) = (BTreeMap::new(), BTreeMap::new());
+        for line in text.lines() {
+            // A number before two blanks is that of a word, which may hold blanks that are not ASCII.
+            match line.trim_start_matches(' ').split_once("  ") {
+                Some((count, word)) if line.starts_with(' ') => {
+                    words.insert(word.to_owned(), count.parse().unwrap());
+                }
+                Some((label, value)) => {
+                    values.extend(value.trim().parse().ok().map(|value: u64| (label.to_owned(), value)));
+                }
+                None => {}
+            }
+        }
+        Self { values, words, text }
+    }
+
+    fn value(&self, label: &str) -> u64 {
+        *self.values.get(label).unwrap_or_else(|| panic!("no {label} in {}", self.text))
+    }
+}
+
+/// The words of `texts` as the example prints them, counted the short way.
+fn words<'a>(texts: impl IntoIterator<Item = &'a [u8]>) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for text in texts {
+        let runs = text.split(|byte| !byte.is_ascii_alphanumeric() && byte.is_ascii());
+        for word in runs.flat_map(|run| run.chunks(WORD_MAX)) {
+            let text = std::str::from_utf8(word).ok().filter(|text| !text.contains(char::is_control));
+            let text = text.map_or_else(|| word.escape_ascii().to_string(), str::to_owned);
+            *counts.entry(text).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Bytes that are the same in every run and look like nothing in particular.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// Contents whose words lie awkwardly.
+fn awkward() -> Vec<Vec<u8>> {
+    let mut all = vec![vec![], b"word".to_vec(), b" ".to_vec(), b"\n\nThe the THE caf\xc3\xa9 caf\xe9 x\n".to_vec()];
+    // A word that begins some bytes before the end of the first chunk, or of the second, and ends after it.
+    for before in [1, 3, 4, 5, 15, 16, 17, 18, 1000, 1023, 1024, 1025] {
+        for chunks in [1, 2] {
+            let mut text = vec![b'.'; chunks * CHUNK - before];
+            text.extend(b"straddling.words here and beyond sixteen-bytes andalsolongerthansixteen end");
+            all.push(text);
+        }
+    }
+    // Whole chunks, and one byte less or more.
+    for len in [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 1] {
+        all.push(b"abc d ".iter().copied().cycle().take(len).collect());
+        all.push(vec![b'w'; len]); // one giant word
+        all.push([b"-".as_slice(), &vec![0xff; len], b"-"].concat());
+    }
+    all.push(noise(3 * CHUNK + 77, 1));
+    all.push(noise(5000, 2));
+    all
+}
+
+#[test]
+fn counts_exactly_whatever_the_files_hold() {
+    let dir = TempDir::new();
+    let contents = awkward();
+    for (number, bytes) in contents.iter().enumerate() {
+        let sub = dir.path().join(format!("{}/deeper", number % 3));
+        fs::create_dir_all(&sub).unwrap();
+        let name = [format!("{number} caf").as_bytes(), b"\xe9\n"].concat(); // no UTF-8
+        fs::write(sub.join(OsStr::from_bytes(&name)), bytes).unwrap();
+    }
+    let expected = words(contents.iter().map(Vec::as_slice));
+    for workers in ["1", "2", "5"] {
+        let table = count(&["--workers", workers], &[dir.path()]);
+        assert_eq!(table.value("files"), contents.len() as u64);
+        assert_eq!(table.value("bytes"), contents.iter().map(Vec::len).sum::<usize>() as u64);
+        assert_eq!(table.value("words"), expected.values().sum::<u64>());
+        assert_eq!(table.value("distinct"), expected.len() as u64);
+        assert!(table.words == expected, "{workers} workers");
+        assert!(table.text.contains("\nverified: "), "{}", table.text);
+    }
+}
+
+#[test]
+fn what_is_no_file_is_skipped_and_links_are_not_followed() {
+    let dir = TempDir::new();
+    fs::write(dir.path().join("file"), "one two").unwrap();
+    std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+    std::os::unix::fs::symlink(".", dir.path().join("circle")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    let fifo = dir.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let table = count(&[], &[dir.path()]);
+    assert_eq!((table.value("files"), table.value("skipped"), table.value("words")), (1, 4, 2));
+    // Named, a FIFO is skipped too, and a link is followed.
+    let table = count(&[], &[&fifo, &dir.path().join("link")]);
+    assert_eq!((table.value("files"), table.value("skipped"), table.value("words")), (1, 1, 2));
+}
+
+#[test]
+fn nothing_to_count_is_a_count_too() {
+    let dir = TempDir::new();
+    let table = count(&[], &[dir.path()]);
+    assert_eq!((table.value("files"), table.value("records"), table.value("words")), (0, 0, 0));
+    let file = dir.path().join("empty");
+    fs::write(&file, "").unwrap();
+    let table = count(&[], &[&file]);
+    assert_eq!((table.value("files"), table.value("records"), table.value("words")), (1, 0, 0));
+    fs::write(&file, "twice").unwrap();
+    let table = count(&[], &[&file, &file]);
+    assert_eq!((table.value("files"), table.value("words"), table.value("distinct")), (2, 2, 1));
+}
+
+#[test]
+fn what_cannot_be_read_is_reported_and_left_out() {
+    let dir = TempDir::new();
+    fs::write(dir.path().join("open"), "one two").unwrap();
+    fs::write(dir.path().join("closed"), "three").unwrap();
+    fs::create_dir(dir.path().join("closed-too")).unwrap();
+    // As root nothing is closed, so it runs as somebody else then, from where that one may run it.
+    let elsewhere = TempDir::new();
+    let program = elsewhere.path().join("program");
+    fs::copy(pipeline(), &program).unwrap();
+    let mut command = Command::new(&program);
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    for (name, mode) in [("closed", 0o000), ("closed-too", 0o000), ("open", 0o644), ("", 0o755)] {
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::set_permissions(elsewhere.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    // The kernel lets this one be opened, but no byte be read.
+    let output = run(command.arg("--verify").arg(dir.path()).arg("/proc/self/mem"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{output:?}");
+    let table = Table::parse(&output);
+    assert_eq!((table.value("files"), table.value("unreadable"), table.value("words")), (2, 3, 2), "{output:?}");
+    for name in ["closed: ", "closed-too: ", "/proc/self/mem: "] {
+        assert!(errors.contains(name), "{name} in {errors}");
+    }
+}
+
+#[test]
+fn bad_usage_ends_with_a_sentence() {
+    for (args, sentence) in [
+        (&["--workers", "0"][..], "from 1 to 64"),
+        (&["--workers", "65"], "from 1 to 64"),
+        (&["--workers=two"], "from 1 to 64"),
+        (&["--workers", "-1"], "from 1 to 64"),
+        (&["--workers"], "needs a number"),
+        (&["--top", "many"], "takes a number"),
+        (&["--verify=yes"], "unknown option"),
+        (&["-x"], "unknown option -x"),
+        (&["/no/such/path"], "/no/such/path"),
+        (&["/", "--", "--workers"], "could not find --workers"),
+        (&["--as-worker"], "own use"),
+    ] {
+        let output = run(Command::new(pipeline()).args(args));
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {output:?}");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(errors.contains(sentence) && errors.lines().count() == 1, "{args:?}: {errors}");
+    }
+    let output = run(Command::new(pipeline()).arg("--help"));
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Examples:"));
+}
+
+#[test]
+fn runs_with_32_descriptors() {
+    let dir = TempDir::new();
+    fs::write(dir.path().join("file"), "one two").unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 32 && exec \"$@\"", "sh"]).arg(pipeline()).arg("--verify").arg(dir.path());
+    let output = run(&mut shell);
+    assert!(output.status.success(), "{output:?}");
+}
+
+/// A pipeline that reads for a long time: one file, over and over.
+struct Running {
+    parent: KillOnDrop,
+    workers: Vec<Pid>,
+    stderr: Lines<BufReader<ChildStderr>>,
+    _dir: TempDir,
+}
+
+impl Running {
+    /// Starts it and waits until it is in the middle.
+    fn start() -> Self {
+        let dir = TempDir::new();
+        let file = dir.path().join("file");
+        fs::write(&file, b"some words to count ".repeat(400_000)).unwrap();
+        let mut command = Command::new(pipeline());
+        command.arg("--verbose").args(vec![&file; 2000]).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut parent = command.process_group(0).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = BufReader::new(parent.stderr.take().unwrap()).lines();
+        let parent = KillOnDrop(parent);
+        let (mut workers, mut readings) = (vec![], 0);
+        while readings < 5 {
+            let line = stderr.next().expect("it goes on").unwrap();
+            if let Some((_, pid)) = line.split_once(" has pid ") {
+                workers.push(Pid::from_raw(pid.parse().unwrap()).unwrap());
+            }
+            readings += u32::from(line.contains("reading "));
+        }
+        assert_eq!(workers.len(), 2);
+        Self { parent, workers, stderr, _dir: dir }
+    }
+
+    fn parent_pid(&self) -> Pid {
+        Pid::from_child(&self.parent.0)
+    }
+
+    /// Waits until all have ended, within seconds; the parent's status and what was said at the end.
+    fn end(self) -> (std::process::ExitStatus, String) {
+        let start = Instant::now();
+        let status = self.parent.wait();
+        let workers = self.workers;
+        wait_until("the workers end", || workers.iter().all(|pid| has_ended(*pid)));
+        // About a second is meant; the rest is for machines that have other things to do.
+        assert!(start.elapsed() < Duration::from_secs(10), "ended after {:?}", start.elapsed());
+        let lines: Vec<String> =
+            self.stderr.map(|line| line.unwrap()).filter(|line| !line.contains("reading")).collect();
+        (status, lines.join("\n"))
+    }
+}
+
+/// Whether a process is gone, or a zombie that only its parent can remove.
+fn has_ended(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(')').is_none_or(|(_, rest)| rest.starts_with(" Z") || rest.starts_with(" X"))
+}
+
+#[test]
+fn a_killed_worker_is_named_and_ends_the_rest() {
+    for victim in [0, 1] {
+        let running = Running::start();
+        let pid = running.workers[victim];
+        kill_process(pid, Signal::KILL).unwrap();
+        let (status, said) = running.end();
+        assert_eq!(status.code(), Some(1), "{said}");
+        let name = format!("worker {victim} (pid {}) ended early (signal: 9 (SIGKILL))", pid.as_raw_nonzero());
+        assert!(said.contains(&name), "{said}");
+    }
+}
+
+#[test]
+fn a_killed_parent_leaves_no_orphans() {
+    let running = Running::start();
+    kill_process(running.parent_pid(), Signal::KILL).unwrap();
+    let (status, said) = running.end();
+    assert_eq!(status.signal(), Some(9));
+    for worker in ["worker 0: the producer died", "worker 1: the producer died"] {
+        assert!(said.contains(worker), "{said}");
+    }
+}
+
+#[test]
+fn an_interrupt_ends_all() {
+    let running = Running::start();
+    kill_process_group(running.parent_pid(), Signal::INT).unwrap(); // as a terminal does on Ctrl-C
+    let (status, _) = running.end();
+    assert_eq!(status.signal(), Some(2));
+    let running = Running::start();
+    kill_process(running.parent_pid(), Signal::INT).unwrap();
+    let (status, _) = running.end();
+    assert_eq!(status.signal(), Some(2));
+}
+
+#[test]
+fn a_changed_file_is_named_where_the_counts_differ() {
+    let dir = TempDir::new();
+    let fixed = dir.path().join("fixed");
+    let growing = dir.path().join("growing");
+    fs::write(&fixed, "one two").unwrap();
+    fs::write(&growing, "").unwrap();
+    let mut command = Command::new(pipeline());
+    // What it reads grows all the time: its own complaints are written to one of the files it counts.
+    let log = fs::OpenOptions::new().append(true).open(&growing).unwrap();
+    command.args(["--verify", "--verbose"]).args([&growing, &fixed, &fixed]).stderr(log);
+    let output = run(&mut command);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("NOT VERIFIED") && said.contains("files that changed meanwhile:"), "{said}");
+    assert!(said.contains(&format!("{} had ", growing.display())), "{said}");
+    assert!(!said.contains(&*fixed.to_string_lossy()), "{said}");
+}
