@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const LOOKS_PER_RELEASE: u32 = 32;
 /// Empty tries in a row after which the clock is asked whether to look at the session.
 const TRIES_PER_CLOCK: u32 = 32;
-/// How often a caller that only ever tries looks at the session.
+/// How often a caller that never sleeps looks at the session.
 const LINK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The longest frame that a producer may send to an attached consumer, with room to spare: a Bye.
@@ -379,13 +379,18 @@ impl Consumer {
         self.reader.give_back();
         self.empty_tries = self.empty_tries.wrapping_add(1);
         if self.empty_tries.is_multiple_of(TRIES_PER_CLOCK) {
-            let now = Instant::now();
-            if now.duration_since(self.last_link_look) >= LINK_LOOK_INTERVAL {
-                self.last_link_look = now;
-                let _ = self.link.wait(None, Some(Duration::ZERO));
-            }
+            self.glance_at_link();
         }
         ReceiveError::Empty
+    }
+
+    /// Sees whether the producer lives, for those who do not sleep, unless that was seen a moment ago.
+    fn glance_at_link(&mut self) {
+        let now = Instant::now();
+        if now.duration_since(self.last_link_look) >= LINK_LOOK_INTERVAL {
+            self.last_link_look = now;
+            let _ = self.link.wait(None, Some(Duration::ZERO));
+        }
     }
 
     /// Waits for a record or the end: spins, then sleeps.
@@ -395,6 +400,7 @@ impl Consumer {
             let look = spin_until(self.spin, deadline, |looks| {
                 if looks % LOOKS_PER_RELEASE == LOOKS_PER_RELEASE - 1 {
                     self.reader.give_back();
+                    self.glance_at_link();
                 }
                 match self.look() {
                     Ok(Look::Empty) => None,
@@ -406,6 +412,7 @@ impl Consumer {
             }
             self.reader.give_back();
             if deadline.has_passed() {
+                self.glance_at_link();
                 return Err(ReceiveError::TimedOut);
             }
             self.sleep(deadline).map_err(ReceiveError::Wait)?;

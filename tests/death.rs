@@ -1,0 +1,339 @@
+//! Ends of all kinds, across processes: who dies holds nobody up, and who reads learns exactly what became of the lane.
+
+mod common;
+#[path = "common/peer.rs"]
+mod peer;
+
+use common::{DEADLINE, census, isolated, role, unique_name, wait_until};
+use fdring::{LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions};
+use peer::{Peer, argument, say, told, wait_for_the_end};
+use std::time::{Duration, Instant};
+
+/// How soon after a death everyone goes on.
+const SOON: Duration = Duration::from_secs(1);
+const FOREVER: Duration = Duration::from_secs(100_000_000);
+
+fn lane(capacity: u64) -> (Producer, Server, String) {
+    let producer = Producer::create(LaneOptions::new("lane").capacity(capacity)).unwrap();
+    let address = format!("@{}", unique_name());
+    let server = Server::listen(&*address, &[&producer]).unwrap();
+    (producer, server, address)
+}
+
+/// Fills the lane until it is full; what says so.
+fn fill(producer: &mut Producer) -> SendError {
+    loop {
+        if let Err(error) = producer.try_send(&[7; 56]) {
+            return error;
+        }
+    }
+}
+
+/// A consumer that reads a record and then nothing more, in a process of its own that dies.
+#[allow(unsafe_code, reason = "vouches for the producer of this test")]
+fn idle_consumer() {
+    let argument = argument();
+    let (address, kind) = argument.split_once(' ').unwrap();
+    let session = Session::connect(address, SessionOptions::new()).unwrap();
+    // SAFETY: the producer is this crate's, in the process that started this one.
+    let consumer = if kind == "copying" { session.attach_one() } else { unsafe { session.attach_one_in_place() } };
+    let mut consumer = consumer.unwrap();
+    let _child = (kind == "forking").then(fork_a_sleeper);
+    say("ready");
+    let _record = consumer.receive().unwrap().unwrap();
+    say("holding");
+    wait_for_the_end()
+}
+
+/// A child that inherits all there is and lives as long as the test.
+#[allow(unsafe_code, reason = "fork")]
+fn fork_a_sleeper() {
+    // SAFETY: the child calls nothing but pause, which is async-signal-safe, until its time is up.
+    unsafe {
+        if libc::fork() == 0 {
+            libc::alarm(20);
+            loop {
+                libc::pause();
+            }
+        }
+    }
+}
+
+fn goes_on_after_the_death_of_a_consumer(test: &str, kind: &str) {
+    if role().as_deref() == Some("consumer") {
+        return idle_consumer();
+    }
+    isolated(test, || {
+        let before = census();
+        let (mut producer, server, address) = lane(4096);
+        let with_server = census();
+        let mut consumer = Peer::start(test, "consumer", &format!("{address} {kind}"));
+        consumer.expect("ready");
+        server.wait_for_sessions(1, DEADLINE).unwrap();
+        producer.send(&[1]).unwrap();
+        consumer.expect("holding");
+        let SendError::Full { holder: Some(holder) } = fill(&mut producer) else { panic!("it is full") };
+        assert_eq!(holder.pid, consumer.pid());
+        let blocked = std::thread::spawn(move || {
+            producer.send(&[2; 56]).unwrap();
+            (producer, Instant::now())
+        });
+        // Asleep, not spinning.
+        wait_until("the producer sleeps", || sleeps_in_futex(&blocked));
+        let killed = Instant::now();
+        consumer.kill();
+        let (mut producer, went_on) = blocked.join().unwrap();
+        assert!(went_on.duration_since(killed) < SOON, "{:?}", went_on.duration_since(killed));
+        producer.send(&[3]).unwrap();
+        wait_until("the session is over", || server.stats().sessions == 0);
+        wait_until("nothing is left", || census() == with_server);
+        assert_eq!((producer.consumers(), server.stats().evicted), (0, 0));
+        drop((producer, server));
+        assert_eq!(census(), before);
+    });
+}
+
+/// Whether some thread of this process waits on a futex with `space_wait` set: seen from outside by the kernel.
+fn sleeps_in_futex<T>(blocked: &std::thread::JoinHandle<T>) -> bool {
+    assert!(!blocked.is_finished(), "it does not wait");
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let calls = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("syscall")).ok());
+    // futex_waitv(2), or futex(2) before 5.16; the harness's main thread joins on a futex as well.
+    calls.filter(|call| call.starts_with("449 ") || call.starts_with("202 ")).count() >= 2
+}
+
+#[test]
+fn a_producer_goes_on_after_the_death_of_a_copying_consumer() {
+    goes_on_after_the_death_of_a_consumer("a_producer_goes_on_after_the_death_of_a_copying_consumer", "copying");
+}
+
+#[test]
+fn a_producer_goes_on_after_the_death_of_a_consumer_in_place() {
+    goes_on_after_the_death_of_a_consumer("a_producer_goes_on_after_the_death_of_a_consumer_in_place", "in-place");
+}
+
+#[test]
+fn a_producer_goes_on_although_the_dead_consumer_left_a_forked_child() {
+    let test = "a_producer_goes_on_although_the_dead_consumer_left_a_forked_child";
+    goes_on_after_the_death_of_a_consumer(test, "forking");
+}
+
+/// A producer in a process of its own: sends what it is told, and ends as it is told.
+fn producer_process() {
+    let argument = argument();
+    let mut producer = Producer::create(LaneOptions::new("lane").capacity(64 << 10)).unwrap();
+    let _server = Server::listen(&*argument, &[&producer]).unwrap();
+    say("ready");
+    loop {
+        match told().as_str() {
+            "100" => {
+                (0..100u64).for_each(|n| producer.send(&n.to_le_bytes()).unwrap());
+                say("sent");
+            }
+            "unpublished" => {
+                let mut batch = producer.batch().unwrap();
+                batch.send(b"never published").unwrap();
+                std::mem::forget(batch);
+                let slot = producer.reserve(100).unwrap();
+                std::mem::forget(slot);
+                say("sent");
+            }
+            "finish" => return producer.finish(),
+            "panic" => {
+                let thread = std::thread::spawn(move || {
+                    let _producer = producer;
+                    panic!("as the test asks for");
+                });
+                assert!(thread.join().is_err());
+                say("panicked");
+                told();
+                return;
+            }
+            _ => return,
+        }
+    }
+}
+
+/// What a consumer of `producer_process` sees after `order`, once it has read the 100 records.
+fn end_of(test: &str, order: &str, options: SessionOptions, mut receive: impl FnMut(&mut fdring::Consumer) -> Seen) {
+    let address = format!("@{}", unique_name());
+    let mut process = Peer::start(test, "producer", &address);
+    process.expect("ready");
+    let mut consumer = Session::connect(&*address, options).unwrap().attach_one().unwrap();
+    process.tell("100");
+    process.expect("sent");
+    process.tell("unpublished");
+    process.expect("sent");
+    let mut _process_that_ends: Option<Peer> = None;
+    let death = match order {
+        "kill" => {
+            let killer = std::thread::spawn(move || {
+                // Long enough for most readers to be waiting then; right in any case.
+                std::thread::sleep(Duration::from_millis(30));
+                process.kill();
+                Instant::now()
+            });
+            Some(killer)
+        }
+        order => {
+            process.tell(order);
+            std::mem::forget(process);
+            None
+        }
+    };
+    let mut next = 0u64;
+    let seen = loop {
+        match receive(&mut consumer) {
+            Seen::Record(bytes) => {
+                assert_eq!(bytes, next.to_le_bytes());
+                next += 1;
+            }
+            seen => break seen,
+        }
+    };
+    let at = Instant::now();
+    assert_eq!(next, 100, "everything that was published comes first");
+    let expected = match order {
+        "kill" => Seen::Dead,
+        "panic" => Seen::Abandoned,
+        _ => Seen::Finished,
+    };
+    assert_eq!(seen, expected);
+    assert_eq!(receive(&mut consumer), expected, "and again");
+    if let Some(killer) = death {
+        let killed = killer.join().unwrap();
+        assert!(at.saturating_duration_since(killed) < SOON, "it took {:?}", at.saturating_duration_since(killed));
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Seen {
+    Record(Vec<u8>),
+    Finished,
+    Dead,
+    Abandoned,
+}
+
+impl Seen {
+    fn of(outcome: Result<Option<fdring::Record<'_>>, ReceiveError>) -> Option<Self> {
+        Some(match outcome {
+            Ok(Some(record)) => Self::Record(record.to_vec()),
+            Ok(None) => Self::Finished,
+            Err(ReceiveError::PeerDead) => Self::Dead,
+            Err(ReceiveError::Abandoned) => Self::Abandoned,
+            Err(ReceiveError::Empty | ReceiveError::TimedOut) => return None,
+            Err(error) => panic!("{error}"),
+        })
+    }
+
+    /// Asks again until there is an answer.
+    fn patiently(mut ask: impl FnMut() -> Option<Self>) -> Self {
+        let start = Instant::now();
+        loop {
+            if let Some(seen) = ask() {
+                return seen;
+            }
+            assert!(start.elapsed() < Duration::from_secs(10), "nobody says that the producer is dead");
+        }
+    }
+}
+
+fn blocked(consumer: &mut fdring::Consumer) -> Seen {
+    Seen::of(consumer.receive()).unwrap()
+}
+
+#[test]
+fn a_blocked_consumer_learns_that_the_producer_was_killed() {
+    let test = "a_blocked_consumer_learns_that_the_producer_was_killed";
+    if role().is_some() {
+        return producer_process();
+    }
+    end_of(test, "kill", SessionOptions::new(), blocked);
+}
+
+#[test]
+fn a_spinning_consumer_learns_that_the_producer_was_killed() {
+    let test = "a_spinning_consumer_learns_that_the_producer_was_killed";
+    if role().is_some() {
+        return producer_process();
+    }
+    // Not without an end, so that a failure is one.
+    end_of(test, "kill", SessionOptions::new().spin(Duration::from_secs(10)), blocked);
+}
+
+#[test]
+fn a_consumer_that_only_tries_learns_that_the_producer_was_killed() {
+    let test = "a_consumer_that_only_tries_learns_that_the_producer_was_killed";
+    if role().is_some() {
+        return producer_process();
+    }
+    end_of(test, "kill", SessionOptions::new(), |consumer| Seen::patiently(|| Seen::of(consumer.try_receive())));
+}
+
+#[test]
+fn a_consumer_of_short_patience_learns_that_the_producer_was_killed() {
+    let test = "a_consumer_of_short_patience_learns_that_the_producer_was_killed";
+    if role().is_some() {
+        return producer_process();
+    }
+    for patience in [Duration::ZERO, Duration::from_micros(10), Duration::from_millis(1)] {
+        end_of(test, "kill", SessionOptions::new(), |consumer| {
+            Seen::patiently(|| Seen::of(consumer.receive_timeout(patience)))
+        });
+    }
+}
+
+#[test]
+fn a_consumer_with_a_far_deadline_learns_that_the_producer_was_killed() {
+    let test = "a_consumer_with_a_far_deadline_learns_that_the_producer_was_killed";
+    if role().is_some() {
+        return producer_process();
+    }
+    for patience in [FOREVER, Duration::MAX] {
+        let receive = |consumer: &mut fdring::Consumer| Seen::of(consumer.receive_timeout(patience)).unwrap();
+        end_of(test, "kill", SessionOptions::new(), receive);
+    }
+}
+
+#[test]
+fn a_lane_that_finished_is_told_from_one_abandoned_in_a_panic() {
+    let test = "a_lane_that_finished_is_told_from_one_abandoned_in_a_panic";
+    if role().is_some() {
+        return producer_process();
+    }
+    for order in ["finish", "panic"] {
+        end_of(test, order, SessionOptions::new(), blocked);
+        end_of(test, order, SessionOptions::new().spin(Duration::ZERO), |consumer| {
+            Seen::patiently(|| Seen::of(consumer.try_receive()))
+        });
+    }
+}
+
+#[test]
+fn a_dead_producer_leaves_nothing_in_its_consumer() {
+    let test = "a_dead_producer_leaves_nothing_in_its_consumer";
+    if role().as_deref() == Some("producer") {
+        return producer_process();
+    }
+    isolated(test, || {
+        let address = format!("@{}", unique_name());
+        let mut process = Peer::start(test, "producer", &address);
+        process.expect("ready");
+        let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().matches("fdring:").count();
+        let before = census();
+        let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        assert_eq!(maps(), 3, "control, data and seat");
+        process.tell("100");
+        process.expect("sent");
+        let mut gone = before.clone();
+        gone.retain(|_, target| !target.starts_with("pipe:"));
+        process.kill();
+        while consumer.receive().is_ok() {}
+        drop(consumer);
+        let mut after = census();
+        after.retain(|_, target| !target.starts_with("pipe:"));
+        assert_eq!((after, maps()), (gone, 0));
+        let error = Session::connect(&*address, SessionOptions::new()).unwrap_err();
+        assert!(matches!(error, fdring::Error::Os { .. }), "{error}");
+    });
+}
