@@ -176,7 +176,7 @@ impl Lane {
         Ok((Arc::new(lane), writable))
     }
 
-    /// Asks to be told when the lane ends.
+    /// Asks to be told when the lane ends, for as long as the notice lives.
     pub(crate) fn notify_end(&self, notice: &Arc<Notice>) {
         let mut listeners = self.listeners.lock();
         listeners.retain(|listener| listener.strong_count() != 0);

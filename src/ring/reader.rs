@@ -176,8 +176,11 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
 
     /// Nothing new is published: whether that is the end.
     fn look_for_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Look, Corruption> {
+        // In this order: whoever noted the end of the session may be another thread, which reads another of its lanes,
+        // and the state that was stored before that end is the one that counts.
+        let is_over = session_is_over();
         let state = self.state()?;
-        if state == LaneState::Open && !session_is_over() {
+        if state == LaneState::Open && !is_over {
             return Ok(Look::Empty);
         }
         // The end was seen, and fenced: only now is it certain that nothing was published before it.

@@ -109,7 +109,13 @@ impl ServerOptions {
         let steward = Steward::new(listener, lanes, self, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("fdring-steward".to_owned())
-            .spawn(move || steward.run())
+            .spawn({
+                let end = EndOfThread(Arc::clone(&shared));
+                move || {
+                    let _end = end;
+                    steward.run();
+                }
+            })
             .map_err(Error::os("start the thread that serves consumers"))?;
         Ok(Server { shared, thread: Some(thread), address, guard })
     }
@@ -210,6 +216,15 @@ impl Shared {
             status.stats.refused += 1;
             status.stats.last_refusal = Some(sentence.to_owned());
         });
+    }
+}
+
+/// Says that the server's thread has ended, be it in a panic, when all that it owned is gone.
+struct EndOfThread(Arc<Shared>);
+
+impl Drop for EndOfThread {
+    fn drop(&mut self) {
+        self.0.update(|status| status.done = true);
     }
 }
 

@@ -18,11 +18,11 @@ use crate::region::{Freeze, HugePages, Mapping, Region, RegionOptions, Seals};
 use crate::ring::SeatMap;
 use crate::roster::Joiner;
 use crate::sync::Ordering;
-use crate::wake::Bell;
+use crate::wake::{Bell, Deadline};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
 /// How soon, and how rarely, it is asked again whether a consumer that has hung up still reads in place.
@@ -30,6 +30,9 @@ const DEPARTURE_RETRY_MIN: Duration = Duration::from_millis(1);
 const DEPARTURE_RETRY_MAX: Duration = Duration::from_millis(100);
 /// How many frames of one consumer are taken in a row, so that one that floods does not keep the steward.
 const FRAMES_PER_TURN: usize = 16;
+
+/// The number of the next seat. One count for all servers of this process: several may offer the same lane.
+static NEXT_SEAT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// What all sessions of a server have in common.
 #[derive(Debug)]
@@ -39,17 +42,11 @@ pub(super) struct Host {
     pub(super) shared: Arc<Shared>,
     /// Whether closing a session's socket could make us wait: peers can send it descriptors that linger.
     may_linger: bool,
-    next_seat_id: u64,
 }
 
 impl Host {
     pub(super) fn new(lanes: Vec<Arc<Lane>>, options: ServerOptions, shared: Arc<Shared>, may_linger: bool) -> Self {
-        Self { lanes, options, shared, may_linger, next_seat_id: 0 }
-    }
-
-    fn new_seat_id(&mut self) -> u64 {
-        self.next_seat_id += 1;
-        self.next_seat_id
+        Self { lanes, options, shared, may_linger }
     }
 
     /// Closes a socket; where descriptors may wait in it, on a thread of its own, since a socket that lingers among
@@ -86,7 +83,7 @@ pub(super) struct Serving {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     /// The handshake is to be done by then.
-    Greeting(Instant),
+    Greeting(Deadline),
     Attached,
     /// It has hung up and may still be reading in place: when to ask the kernel again, and how long after that.
     Departing {
@@ -128,7 +125,7 @@ impl Serving {
             socket,
             peer,
             handshake: ProducerHandshake::new(terms, session_id),
-            phase: Phase::Greeting(Instant::now() + host.options.deadline),
+            phase: Phase::Greeting(Deadline::after(host.options.deadline)),
             lanes: Vec::new(),
             seat: None,
             bells: Vec::new(),
@@ -148,9 +145,8 @@ impl Serving {
     /// When to look at it even if nothing stirs.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Greeting(deadline) => Some(deadline),
-            Phase::Departing { retry, .. } => Some(retry),
-            Phase::Attached | Phase::Over => None,
+            Phase::Greeting(Deadline::At(instant)) | Phase::Departing { retry: instant, .. } => Some(instant),
+            Phase::Greeting(_) | Phase::Attached | Phase::Over => None,
         }
     }
 
@@ -167,12 +163,12 @@ impl Serving {
     }
 
     /// Sees to what stirs, or to what is due.
-    pub(super) fn serve(&mut self, host: &mut Host, now: Instant, socket_stirs: bool, process_stirs: bool) {
+    pub(super) fn serve(&mut self, host: &Host, now: Instant, socket_stirs: bool, process_stirs: bool) {
         if self.out.load(Ordering::Acquire) {
             return self.evict(host);
         }
         match self.phase {
-            Phase::Greeting(deadline) if now >= deadline => {
+            Phase::Greeting(deadline) if deadline.has_passed() => {
                 let sentence = format!("the handshake took longer than {:?}", host.options.deadline);
                 self.part(host, Parting::Refuse(RefuseCode::TimedOut, sentence));
             }
@@ -191,7 +187,7 @@ impl Serving {
     }
 
     /// Takes the frames that the consumer has sent.
-    fn hear(&mut self, host: &mut Host) {
+    fn hear(&mut self, host: &Host) {
         let mut bytes = [0; FRAME_MAX_BYTES];
         for _ in 0..FRAMES_PER_TURN {
             let frame = match fds::recv_frame_without_fds(self.socket.as_fd(), &mut bytes) {
@@ -243,7 +239,7 @@ impl Serving {
     }
 
     /// Answers an Attach: checks the seat, gives the consumer its place on every lane, and says where it starts.
-    fn attach(&mut self, host: &mut Host, terms: &[LaneAttach]) -> Result<(), Parting> {
+    fn attach(&mut self, host: &Host, terms: &[LaneAttach]) -> Result<(), Parting> {
         self.in_place = terms.iter().any(|lane| lane.reading == Reading::InPlace);
         if self.in_place && !host.options.in_place.admits(self.peer.uid) {
             let sentence = format!("user {} may not read in place here; attach as one that copies", self.peer.uid);
@@ -254,7 +250,7 @@ impl Serving {
         }
         let seat = self.seat.as_ref().ok_or_else(|| Parting::HangUp("an Attach came before a seat".to_owned()))?;
         let mapping = Arc::new(check_seat(seat)?);
-        let seat_id = host.new_seat_id();
+        let seat_id = NEXT_SEAT_ID.fetch_add(1, Ordering::Relaxed);
         let bells = std::mem::take(&mut self.bells);
         let places = self.lanes.iter().zip(bells).zip(terms).enumerate();
         let starts = places.map(|(stripe, ((index, bell), terms))| {

@@ -40,15 +40,6 @@ struct Stirring {
     sessions: Vec<(bool, bool)>,
 }
 
-/// Says that the thread ends, however it does: the handle waits for that.
-struct Ending(Arc<Shared>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.update(|status| status.done = true);
-    }
-}
-
 impl Steward {
     pub(super) fn new(listener: Listener, lanes: Vec<Arc<Lane>>, options: ServerOptions, shared: Arc<Shared>) -> Self {
         let host = Host::new(lanes, options, shared, !listener.refuses_fds());
@@ -57,7 +48,6 @@ impl Steward {
 
     /// Serves until the handle is gone and nobody is left to serve.
     pub(super) fn run(mut self) {
-        let _ending = Ending(Arc::clone(&self.host.shared));
         while !self.is_done() {
             let stirring = self.wait();
             self.host.shared.notice.lower();
@@ -108,7 +98,7 @@ impl Steward {
     fn serve(&mut self, stirring: &Stirring) {
         let now = Instant::now();
         for (session, (socket, process)) in self.sessions.iter_mut().zip(&stirring.sessions) {
-            session.serve(&mut self.host, now, *socket, *process);
+            session.serve(&self.host, now, *socket, *process);
         }
         for session in self.sessions.extract_if(.., |session| session.is_over()) {
             session.close(&self.host);

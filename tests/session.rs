@@ -1,0 +1,307 @@
+//! Sessions: which lanes come, who is refused and why, and what stays behind.
+
+mod common;
+
+use common::{DEADLINE, census, isolated, unique_name, wait_until};
+use fdring::{
+    Consumer, Error, LaneOptions, PeerPolicy, Producer, SendError, Server, ServerOptions, Session, SessionOptions,
+    Start, limits::LANES_PER_SESSION_MAX,
+};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::time::Duration;
+
+fn address() -> String {
+    format!("@{}", unique_name())
+}
+
+fn lane(name: &str) -> Producer {
+    Producer::create(LaneOptions::new(name).capacity(4096)).unwrap()
+}
+
+fn open(address: &str, options: SessionOptions) -> Result<Vec<Consumer>, Error> {
+    Session::connect(address, options)?.attach()
+}
+
+fn one(address: &str) -> Consumer {
+    Session::connect(address, SessionOptions::new()).unwrap().attach_one().unwrap()
+}
+
+/// The code and the sentence of a refusal.
+fn refusal(address: &str, options: SessionOptions) -> (u16, String) {
+    match open(address, options) {
+        Err(Error::Refused { code, reason }) => (code, reason),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fill(producer: &mut Producer) -> usize {
+    (0..).find(|_| matches!(producer.try_send(&[0; 56]), Err(SendError::Full { .. }))).unwrap()
+}
+
+/// Connects as somebody who does not speak the protocol.
+fn mute(address: &str) -> rustix::fd::OwnedFd {
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    connect(&socket, &SocketAddrUnix::new_abstract_name(address[1..].as_bytes()).unwrap()).unwrap();
+    socket
+}
+
+#[test]
+fn lanes_come_in_the_order_they_are_asked_for() {
+    let address = address();
+    let mut lanes = ["red", "green", "blue"].map(lane);
+    let _server = Server::listen(&*address, &lanes.iter().collect::<Vec<_>>()).unwrap();
+    for (n, lane) in lanes.iter_mut().enumerate() {
+        lane.send(&[n as u8]).unwrap();
+    }
+    let names =
+        |consumers: &[Consumer]| consumers.iter().map(|consumer| consumer.name().to_owned()).collect::<Vec<_>>();
+    let all = open(&address, SessionOptions::new()).unwrap();
+    assert_eq!(names(&all), ["red", "green", "blue"]);
+    let mut some = open(&address, SessionOptions::new().lanes(["blue", "red"]).start(Start::Oldest)).unwrap();
+    assert_eq!(names(&some), ["blue", "red"]);
+    assert_eq!(some[0].try_receive().unwrap().unwrap()[..], [2]);
+    assert_eq!(some[1].try_receive().unwrap().unwrap()[..], [0]);
+    // One lane's consumer goes, the others stay.
+    assert_eq!(lanes[2].consumers(), 2);
+    drop(some.remove(0));
+    fill(&mut lanes[2]);
+    assert_eq!((lanes[0].consumers(), lanes[2].consumers()), (2, 1));
+}
+
+#[test]
+fn one_lane_is_one_lane() {
+    let address = address();
+    let lanes = ["a", "b"].map(lane);
+    let _server = Server::listen(&*address, &[&lanes[0], &lanes[1]]).unwrap();
+    let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+    assert_eq!(session.lanes().len(), 2);
+    assert_eq!(session.producer_pid(), std::process::id());
+    assert!(matches!(session.attach_one(), Err(Error::Invalid(_))));
+    let session = Session::connect(&*address, SessionOptions::new().lanes(["b"])).unwrap();
+    assert_eq!(session.attach_one().unwrap().name(), "b");
+}
+
+#[test]
+fn what_is_said_of_a_lane_is_what_it_was_made_with() {
+    let address = address();
+    let options = LaneOptions::new("größe").capacity(1 << 16).record_align(256).payload_align(64).schema(77);
+    let producer = Producer::create(options).unwrap();
+    let _server = Server::listen(&*address, &[&producer]).unwrap();
+    let session = Session::connect(&*address, SessionOptions::new().prefault(false)).unwrap();
+    let info = session.lanes()[0].clone();
+    assert_eq!((info.name.as_str(), info.capacity, info.schema), ("größe", 1 << 16, 77));
+    assert_eq!((info.record_align, info.payload_align), (256, 64));
+    let consumer = session.attach_one().unwrap();
+    assert_eq!((consumer.name(), consumer.capacity(), consumer.schema()), ("größe", 1 << 16, 77));
+    assert!(!consumer.reads_in_place());
+}
+
+#[test]
+fn a_session_has_as_many_lanes_as_descriptors_fit_a_message() {
+    let address = address();
+    let mut lanes: Vec<Producer> = (0..=LANES_PER_SESSION_MAX).map(|n| lane(&format!("lane {n}"))).collect();
+    let _server = Server::listen(&*address, &lanes.iter().collect::<Vec<_>>()).unwrap();
+    let (code, reason) = refusal(&address, SessionOptions::new());
+    assert_eq!(code, 10, "{reason}");
+    let names: Vec<String> = (1..=LANES_PER_SESSION_MAX).rev().map(|n| format!("lane {n}")).collect();
+    let mut consumers = open(&address, SessionOptions::new().lanes(&names)).unwrap();
+    assert_eq!(consumers.len(), 83);
+    for (lane, n) in lanes.iter_mut().zip(0u64..) {
+        lane.send(&n.to_le_bytes()).unwrap();
+    }
+    for (consumer, n) in consumers.iter_mut().zip((1..=83u64).rev()) {
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], n.to_le_bytes());
+    }
+    let too_many = (0..84).map(|n| format!("lane {n}"));
+    assert!(matches!(open(&address, SessionOptions::new().lanes(too_many)), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn unknown_lanes_are_refused_by_name() {
+    let address = address();
+    let producer = lane("ticks");
+    let server = Server::listen(&*address, &[&producer]).unwrap();
+    let (code, reason) = refusal(&address, SessionOptions::new().lanes(["tocks"]));
+    assert_eq!(code, 2);
+    assert!(reason.contains("tocks") && reason.contains("ticks"), "{reason}");
+    wait_until("it is counted", || server.stats().refused == 1);
+    assert!(server.stats().last_refusal.unwrap().contains("tocks"));
+    for names in [vec!["ticks", "ticks"], vec![""], vec!["a\nb"]] {
+        assert!(matches!(open(&address, SessionOptions::new().lanes(names)), Err(Error::Invalid(_))));
+    }
+}
+
+#[test]
+fn two_lanes_of_one_name_cannot_be_offered_together() {
+    let lanes = [lane("same"), lane("same")];
+    assert!(matches!(Server::listen(address(), &[&lanes[0], &lanes[1]]), Err(Error::Invalid(_))));
+    assert!(matches!(Server::listen(address(), &[&lanes[0], &lanes[0]]), Err(Error::Invalid(_))));
+}
+
+#[test]
+fn more_sessions_than_admitted_are_refused_until_one_ends() {
+    let address = address();
+    let producer = lane("lane");
+    let server = ServerOptions::new().sessions_max(2).listen(&*address, &[&producer]).unwrap();
+    let first = one(&address);
+    let _second = one(&address);
+    let (code, reason) = refusal(&address, SessionOptions::new());
+    assert_eq!(code, 3, "{reason}");
+    drop(first);
+    wait_until("there is room", || server.stats().sessions == 1);
+    let _third = one(&address);
+    assert_eq!((server.stats().accepted, server.stats().refused), (4, 1));
+}
+
+#[test]
+fn one_who_connects_and_says_nothing_is_hung_up_on() {
+    let address = address();
+    let producer = lane("lane");
+    let options = ServerOptions::new().sessions_max(1).deadline(Duration::from_millis(50));
+    let server = options.listen(&*address, &[&producer]).unwrap();
+    let _mute = mute(&address);
+    wait_until("it is given up", || server.stats().refused == 1);
+    assert!(server.stats().last_refusal.unwrap().contains("50ms"));
+    let _consumer = one(&address);
+}
+
+#[test]
+fn a_consumer_gives_up_on_a_server_that_says_nothing() {
+    let address = address();
+    let name = SocketAddrUnix::new_abstract_name(address[1..].as_bytes()).unwrap();
+    let flags = SocketFlags::CLOEXEC;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+    rustix::net::bind(&listener, &name).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let options = || SessionOptions::new().deadline(Duration::from_millis(50));
+    let error = Session::connect(&*address, options()).unwrap_err();
+    assert!(matches!(error, Error::TimedOut { limit, .. } if limit == Duration::from_millis(50)), "{error}");
+    // The first still takes up the backlog.
+    let error = Session::connect(&*address, options()).unwrap_err();
+    assert!(matches!(&error, Error::TimedOut { doing, .. } if doing.contains("backlog")), "{error}");
+}
+
+#[test]
+fn deadlines_without_an_end_are_no_deadlines() {
+    let address = address();
+    let mut producer = lane("lane");
+    let server = ServerOptions::new().deadline(Duration::MAX).listen(&*address, &[&producer]).unwrap();
+    let options = SessionOptions::new().deadline(Duration::MAX).spin(Duration::MAX);
+    let mut consumer = Session::connect(&*address, options).unwrap().attach_one().unwrap();
+    server.wait_for_sessions(1, Duration::MAX).unwrap();
+    producer.send(b"x").unwrap();
+    assert_eq!(consumer.receive_timeout(Duration::MAX).unwrap().unwrap()[..], *b"x");
+}
+
+#[test]
+fn waiting_for_consumers_ends_with_the_time_allowed() {
+    let producer = lane("lane");
+    let server = Server::listen(address(), &[&producer]).unwrap();
+    let error = server.wait_for_sessions(1, Duration::from_millis(10)).unwrap_err();
+    assert!(matches!(error, Error::TimedOut { .. }), "{error}");
+}
+
+#[test]
+fn in_place_readers_come_by_the_policy_of_the_owner() {
+    let address = address();
+    let producer = lane("lane");
+    let nobody = PeerPolicy::Users(vec![12345]);
+    let _server = ServerOptions::new().peers(nobody.clone()).in_place(nobody).listen(&*address, &[&producer]).unwrap();
+    // One's own user is always among those that are named.
+    assert!(open(&address, SessionOptions::new()).is_ok());
+}
+
+#[test]
+fn servers_on_one_lane_keep_their_consumers_apart() {
+    let addresses = [address(), address()];
+    let mut producer = lane("shared");
+    let servers = addresses.clone().map(|address| Server::listen(address, &[&producer]).unwrap());
+    let consumers = addresses.map(|address| one(&address));
+    let [first, mut second] = consumers;
+    assert_eq!(producer.consumers(), 2);
+    drop(first);
+    wait_until("the first session is over", || servers[0].stats().sessions == 0);
+    assert_eq!(producer.consumers(), 1, "the other's consumer keeps its seat");
+    let sent = fill(&mut producer);
+    for _ in 0..sent {
+        second.receive_timeout(DEADLINE / 6).unwrap().unwrap();
+    }
+}
+
+#[test]
+fn sessions_outlive_their_server_and_a_new_one_takes_its_place() {
+    let address = address();
+    let mut producer = lane("lane");
+    let server = Server::listen(&*address, &[&producer]).unwrap();
+    let mut old = one(&address);
+    drop(server);
+    assert!(matches!(Session::connect(&*address, SessionOptions::new()), Err(Error::Os { .. })));
+    let _server = Server::listen(&*address, &[&producer]).unwrap();
+    let new = one(&address);
+    drop(new);
+    wait_until("the new consumer is gone", || producer.consumers() == 1);
+    producer.send(b"still here").unwrap();
+    assert_eq!(old.receive_timeout(DEADLINE / 6).unwrap().unwrap()[..], *b"still here");
+    producer.finish();
+    assert!(old.receive().unwrap().is_none());
+}
+
+#[test]
+fn a_lane_that_has_finished_can_still_be_read() {
+    let address = address();
+    let mut producer = lane("lane");
+    let _server = Server::listen(&*address, &[&producer]).unwrap();
+    producer.send(b"last words").unwrap();
+    producer.finish();
+    let options = SessionOptions::new().start(Start::Oldest);
+    let mut consumer = Session::connect(&*address, options).unwrap().attach_one().unwrap();
+    assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"last words");
+    assert!(consumer.receive().unwrap().is_none());
+}
+
+#[test]
+fn connects_failures_and_drops_leave_no_descriptor_behind() {
+    isolated("connects_failures_and_drops_leave_no_descriptor_behind", || {
+        let address = address();
+        let _warm_up = lane("warm up");
+        let before = census();
+        let mut producer = lane("lane");
+        let with_lane = census();
+        for round in 0..3 {
+            let options = ServerOptions::new().deadline(DEADLINE);
+            let server = options.listen(&*address, &[&producer]).unwrap();
+            let with_server = census();
+            let consumer = one(&address);
+            let unattached = Session::connect(&*address, SessionOptions::new()).unwrap();
+            refusal(&address, SessionOptions::new().lanes(["none"]));
+            drop((mute(&address), unattached, consumer));
+            wait_until("all are gone", || server.stats().sessions == 0 && server.stats().refused == 3);
+            producer.send(b"one further publication").unwrap();
+            wait_until("nothing is left of the sessions", || census() == with_server);
+            drop(server);
+            wait_until(&format!("nothing is left of server {round}"), || census() == with_lane);
+        }
+        drop(producer);
+        assert_eq!(census(), before);
+    });
+}
+
+#[test]
+fn nothing_hangs_in_whatever_order_all_is_dropped() {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let address = address();
+        let mut producer = lane("lane");
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let consumer = one(&address);
+        producer.send(&[0; 100]).unwrap();
+        let (mut producer, mut server, mut consumer) = (Some(producer), Some(server), Some(consumer));
+        for who in order {
+            match who {
+                0 => drop(producer.take()),
+                1 => drop(server.take()),
+                _ => drop(consumer.take()),
+            }
+        }
+    }
+}
