@@ -222,14 +222,23 @@ impl Producer {
         self.publisher.writer.published()
     }
 
-    /// How many consumers have a seat on this lane now; in a forked child, none.
+    /// How many consumers have a seat on this lane now; none in a forked child.
     pub fn consumers(&self) -> usize {
-        if self.guard.is_child() { 0 } else { self.lane.roster.len() }
+        if self.guard.is_child() {
+            // The lock may have been held when the process forked.
+            return 0;
+        }
+        self.lane.roster.len()
     }
 
     /// What became of the wish for huge pages.
     pub fn huge_pages(&self) -> &HugePagesOutcome {
         self.lane.huge_pages()
+    }
+
+    /// [`Error::Forked`](crate::Error::Forked) in a forked child.
+    pub(crate) fn check_owner(&self) -> Result<()> {
+        self.guard.check()
     }
 
     /// The lane, for the session layer to offer.

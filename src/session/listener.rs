@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::fds;
 use crate::region::ForkGuard;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock, fstat, lstat, open, stat, unlink};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, lstat, open, unlink};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with};
 use std::path::{Path, PathBuf};
@@ -75,11 +75,27 @@ fn in_use_or(error: Errno, address: &Address) -> Error {
     }
 }
 
-/// A lock on a file beside the socket's, for as long as it lives.
+/// A lock on a file beside the socket's, for as long as it lives; the file goes with it.
 #[derive(Debug)]
 struct Lock {
     path: PathBuf,
     file: OwnedFd,
+    guard: ForkGuard,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Still locked: whoever waits for it finds it gone and takes a new one.
+        let held = fstat(&self.file).map(identity);
+        if !self.guard.is_child() && held.is_ok() && lstat(&self.path).map(identity) == held {
+            let _ = unlink(&self.path);
+        }
+    }
+}
+
+/// What tells a file from every other that is there now.
+fn identity(file: Stat) -> (u64, u64) {
+    (file.st_dev, file.st_ino)
 }
 
 /// Takes the lock of the socket at `path`.
@@ -88,6 +104,7 @@ fn lock_path(path: &Path, address: &Address) -> Result<Lock> {
     name.push(".lock");
     let lock_path = PathBuf::from(name);
     let doing = || format!("lock {}", lock_path.display());
+    let guard = ForkGuard::get()?;
     for _ in 0..LOCK_TRIES {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = open(&lock_path, flags, Mode::RUSR | Mode::WUSR).map_err(Error::os(doing()))?;
@@ -97,9 +114,9 @@ fn lock_path(path: &Path, address: &Address) -> Result<Lock> {
             Err(error) => return Err(Error::os(doing())(error)),
         }
         // Whoever held it before may have removed the file between our open and our lock.
-        let held = fstat(&file).map_err(Error::os(doing()))?;
-        if stat(&lock_path).is_ok_and(|there| (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino)) {
-            return Ok(Lock { path: lock_path, file });
+        let held = fstat(&file).map(identity).map_err(Error::os(doing()))?;
+        if lstat(&lock_path).map(identity) == Ok(held) {
+            return Ok(Lock { path: lock_path, file, guard });
         }
     }
     Err(Error::AddressInUse { address: address.to_string() })
@@ -132,27 +149,21 @@ fn remove_if_stale(path: &Path, address: &Address) -> Result<()> {
 struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    /// Held until the file is gone.
     lock: Lock,
-    guard: ForkGuard,
 }
 
 impl SocketFile {
     fn adopt(path: &Path, lock: Lock) -> Result<Self> {
         let there = lstat(path).map_err(Error::os(format!("look at the new socket {}", path.display())))?;
-        Ok(Self { path: path.to_owned(), identity: (there.st_dev, there.st_ino), lock, guard: ForkGuard::get()? })
+        Ok(Self { path: path.to_owned(), identity: identity(there), lock })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.guard.is_child() {
-            return;
-        }
-        if lstat(&self.path).is_ok_and(|there| (there.st_dev, there.st_ino) == self.identity) {
+        if !self.lock.guard.is_child() && lstat(&self.path).map(identity) == Ok(self.identity) {
             let _ = unlink(&self.path);
         }
-        // Still locked: whoever waits for it finds it gone and takes a new one.
-        debug_assert!(fstat(&self.lock.file).is_ok());
-        let _ = unlink(&self.lock.path);
     }
 }

@@ -12,11 +12,14 @@ mod steward;
 use crate::error::{Error, Result};
 use crate::fds;
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The longest path of a socket, in bytes, see unix(7).
+const PATH_MAX_BYTES: usize = 107;
 /// How long a handshake may take, unless told otherwise.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -61,11 +64,15 @@ impl Address {
 
     fn to_socket_addr(&self) -> Result<SocketAddrUnix> {
         match &self.0 {
+            // None the kernel takes for an abstract name, and 108 bytes without the zero that other programs expect.
+            Place::Path(path) if !(1..=PATH_MAX_BYTES).contains(&path.as_os_str().len()) => Err(Errno::INVAL),
             Place::Path(path) => SocketAddrUnix::new(path.as_path()),
             Place::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
         }
         .map_err(|_| {
-            Error::Invalid(format!("{self} is no address: a path or a name has at most 107 bytes, none of them 0"))
+            Error::Invalid(format!(
+                "{self} is no address: a path has 1 to 107 bytes, none of them 0, and a name at most 107"
+            ))
         })
     }
 }
@@ -176,7 +183,6 @@ impl Peer {
 }
 
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }

@@ -90,10 +90,12 @@ impl ServerOptions {
     /// # Errors
     ///
     /// [`Error::AddressInUse`] where a living process serves that address; [`Error::Invalid`] where there is no lane, or
-    /// two have one name, or the path belongs to something else than a socket; [`Error::Os`].
+    /// two have one name, or the path belongs to something else than a socket; [`Error::Forked`] where a producer is
+    /// another process's; [`Error::Os`].
     pub fn listen(self, address: impl Into<Address>, producers: &[&Producer]) -> Result<Server> {
         let address = address.into();
         let guard = ForkGuard::get()?;
+        producers.iter().try_for_each(|producer| producer.check_owner())?;
         let lanes: Vec<Arc<Lane>> = producers.iter().map(|producer| Arc::clone(producer.lane())).collect();
         check_lanes(&lanes)?;
         let listener = Listener::bind(&address, self.mode)?;
@@ -243,9 +245,10 @@ impl Server {
         &self.address
     }
 
-    /// What it has seen so far; in a forked child, nothing.
+    /// What it has seen so far; nothing in a forked child.
     pub fn stats(&self) -> ServerStats {
         if self.guard.is_child() {
+            // The lock may have been held when the process forked.
             return ServerStats::default();
         }
         self.shared.status.lock().stats.clone()

@@ -1,0 +1,202 @@
+//! Where servers listen: socket files that come, go and are taken over, and names that leave no file.
+
+mod common;
+#[path = "common/peer.rs"]
+mod peer;
+
+use common::{TempDir, isolated, role, unique_name};
+use fdring::{Address, Error, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
+use peer::{Peer, argument, say, wait_for_the_end};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Barrier;
+
+fn lane() -> Producer {
+    Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap()
+}
+
+fn entries(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn can_connect(address: impl Into<Address>) -> bool {
+    Session::connect(address, SessionOptions::new()).is_ok()
+}
+
+#[test]
+fn a_server_takes_its_files_away() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let path = dir.path().join("socket");
+    for _ in 0..2 {
+        let server = Server::listen(&path, &[&producer]).unwrap();
+        assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
+        assert_eq!(server.address(), &Address::path(&path));
+        assert!(can_connect(&path));
+        drop(server);
+        assert_eq!(entries(dir.path()), [""; 0]);
+    }
+}
+
+#[test]
+fn an_abstract_name_leaves_no_file_and_is_taken_once() {
+    let (producer, address) = (lane(), format!("@{}", unique_name()));
+    let server = Server::listen(&*address, &[&producer]).unwrap();
+    assert!(can_connect(&*address));
+    assert!(!Path::new(&address).exists() && !Path::new(&address[1..]).exists());
+    assert!(matches!(Server::listen(&*address, &[&producer]), Err(Error::AddressInUse { .. })));
+    drop(server);
+    assert!(Server::listen(&*address, &[&producer]).is_ok());
+}
+
+#[test]
+fn a_path_that_is_served_is_in_use() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let path = dir.path().join("socket");
+    let _server = Server::listen(&path, &[&producer]).unwrap();
+    let error = Server::listen(&path, &[&producer]).unwrap_err();
+    assert!(matches!(&error, Error::AddressInUse { address } if *address == path.display().to_string()), "{error}");
+    assert!(can_connect(&path));
+}
+
+#[test]
+fn a_socket_of_another_program_is_in_use_too() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let path = dir.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(matches!(Server::listen(&path, &[&producer]), Err(Error::AddressInUse { .. })));
+    assert!(matches!(Session::connect(&path, SessionOptions::new()), Err(Error::Peer { .. })));
+    assert_eq!(entries(dir.path()), ["socket"], "what a failure leaves");
+}
+
+#[test]
+fn the_socket_of_a_killed_server_is_replaced() {
+    let test = "the_socket_of_a_killed_server_is_replaced";
+    let producer = lane();
+    if role().is_some() {
+        let _server = Server::listen(argument(), &[&producer]).unwrap();
+        say("ready");
+        wait_for_the_end();
+    }
+    let dir = TempDir::new();
+    let path = dir.path().join("socket");
+    let mut process = Peer::start(test, "server", path.to_str().unwrap());
+    process.expect("ready");
+    assert!(matches!(Server::listen(&path, &[&producer]), Err(Error::AddressInUse { .. })));
+    process.kill();
+    let error = Session::connect(&path, SessionOptions::new()).unwrap_err();
+    assert!(error.to_string().contains("start the other process"), "{error}");
+    assert!(path.exists(), "nobody was there to take it away");
+    let server = Server::listen(&path, &[&producer]).unwrap();
+    assert!(can_connect(&path));
+    drop(server);
+    assert_eq!(entries(dir.path()), [""; 0]);
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let file = dir.path().join("file");
+    fs::write(&file, "precious").unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    for path in [&file, &link, &dir.path().to_path_buf()] {
+        let error = Server::listen(path, &[&producer]).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+    }
+    assert_eq!(fs::read_to_string(&link).unwrap(), "precious");
+    assert_eq!(entries(dir.path()).len(), 2, "what a failure leaves: {:?}", entries(dir.path()));
+}
+
+#[test]
+fn a_socket_that_took_the_place_of_ours_is_left_alone() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let path = dir.path().join("socket");
+    let server = Server::listen(&path, &[&producer]).unwrap();
+    fs::remove_file(&path).unwrap();
+    let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    drop(server);
+    assert!(path.exists());
+}
+
+#[test]
+fn of_servers_that_start_at_once_exactly_one_serves() {
+    let dir = TempDir::new();
+    let path = dir.path().join("socket");
+    let producers = [(); 4].map(|()| lane());
+    for round in 0..300 {
+        // Now and then there is a stale socket, too.
+        if round % 3 == 0 {
+            leave_stale(&path);
+        }
+        let start = Barrier::new(producers.len());
+        let servers: Vec<_> = std::thread::scope(|scope| {
+            let listen = |producer| {
+                start.wait();
+                Server::listen(&path, &[producer])
+            };
+            let threads: Vec<_> = producers.iter().map(|producer| scope.spawn(move || listen(producer))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let winners = servers.iter().filter(|server| server.is_ok()).count();
+        assert_eq!(winners, 1, "round {round}: {servers:?}");
+        let lost = servers.iter().filter_map(|server| server.as_ref().err());
+        lost.for_each(|error| assert!(matches!(error, Error::AddressInUse { .. }), "{error}"));
+        assert!(can_connect(&path), "the winner's socket works");
+    }
+}
+
+/// Leaves a socket file behind that nobody serves.
+fn leave_stale(path: &Path) {
+    drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+}
+
+#[test]
+fn the_mode_of_the_socket_is_right_from_the_first_moment() {
+    // In a process of its own: the umask belongs to the process.
+    isolated("the_mode_of_the_socket_is_right_from_the_first_moment", || {
+        rustix::process::umask(rustix::fs::Mode::empty());
+        let (dir, producer) = (TempDir::new(), lane());
+        let path = dir.path().join("socket");
+        let watched = path.clone();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let watcher = std::thread::spawn(move || {
+            let mut seen = 0;
+            while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                if let Ok(metadata) = fs::symlink_metadata(&watched) {
+                    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+                    seen += 1;
+                }
+            }
+            seen
+        });
+        for _ in 0..200 {
+            let _server = Server::listen(&path, &[&producer]).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        }
+        drop(stop);
+        assert!(watcher.join().unwrap() > 0);
+        let _server = ServerOptions::new().mode(0o660).listen(&path, &[&producer]).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
+    });
+}
+
+#[test]
+fn addresses_that_cannot_be_are_refused_before_anything_is_made() {
+    isolated("addresses_that_cannot_be_are_refused_before_anything_is_made", || {
+        let (dir, producer) = (TempDir::new(), lane());
+        std::env::set_current_dir(dir.path()).unwrap();
+        let long = "x".repeat(108);
+        for address in [Address::path(""), Address::path(&long), Address::path("a\0b"), Address::abstract_name(&*long)]
+        {
+            let error = Server::listen(&address, &[&producer]).unwrap_err();
+            assert!(matches!(error, Error::Invalid(_)), "{address}: {error}");
+            assert!(matches!(Session::connect(&address, SessionOptions::new()), Err(Error::Invalid(_))), "{address}");
+        }
+        assert_eq!(entries(dir.path()), [""; 0]);
+        let error = Server::listen("missing/socket", &[&producer]).unwrap_err();
+        assert!(matches!(error, Error::Os { .. }), "{error}");
+        let longest = "y".repeat(107);
+        assert!(Server::listen(Address::abstract_name(&*longest), &[&producer]).is_ok());
+    });
+}

@@ -1,0 +1,134 @@
+//! A fork is not a second owner: in the child every operation is an error and every drop does nothing.
+#![allow(unsafe_code, reason = "fork")]
+
+mod common;
+
+use common::{TempDir, isolated, unique_name};
+use fdring::{Error, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions};
+use std::time::Duration;
+
+/// Runs `body` in a forked child of a process that has other threads, and returns whether it said yes. A child that
+/// hangs or crashes said no.
+fn in_child(body: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child runs the operations under test, which neither lock nor allocate before they find out that they
+    // are in a child, and ends without unwinding.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: alarm and _exit take any number.
+            unsafe { libc::alarm(10) };
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            // SAFETY: as above.
+            unsafe { libc::_exit(if matches!(outcome, Ok(true)) { 0 } else { 1 }) }
+        }
+        pid => {
+            let pid = rustix::process::Pid::from_raw(pid).expect("fork succeeds");
+            let (_, status) =
+                rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap().unwrap();
+            println!("the child ended with {status:?}");
+            status.exit_status() == Some(0)
+        }
+    }
+}
+
+#[test]
+fn every_operation_in_a_forked_child_is_an_error() {
+    isolated("every_operation_in_a_forked_child_is_an_error", || {
+        let address = format!("@{}", unique_name());
+        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+        producer.send(b"before").unwrap();
+        assert!(in_child(|| {
+            producer.send(b"x") == Err(SendError::Forked)
+                && producer.try_send(b"x") == Err(SendError::Forked)
+                && matches!(producer.reserve(1), Err(SendError::Forked))
+                && matches!(producer.batch(), Err(SendError::Forked))
+        }));
+        assert!(in_child(|| {
+            matches!(consumer.receive(), Err(ReceiveError::Forked))
+                && matches!(consumer.try_receive(), Err(ReceiveError::Forked))
+                && matches!(consumer.receive_timeout(Duration::ZERO), Err(ReceiveError::Forked))
+                && matches!(consumer.drain(|_| ()), Err(ReceiveError::Forked))
+        }));
+        assert!(in_child(move || matches!(session.attach(), Err(Error::Forked))));
+        assert!(in_child(|| matches!(server.wait_for_sessions(9, Duration::from_secs(9)), Err(Error::Forked))));
+        assert!(in_child(|| {
+            let other = format!("@{}", unique_name());
+            matches!(Server::listen(other, &[&producer]), Err(Error::Forked))
+        }));
+        assert_eq!((producer.consumers(), server.stats().accepted), (1, 2));
+        assert!(in_child(|| producer.consumers() == 0 && server.stats().accepted == 0));
+    });
+}
+
+#[test]
+fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
+    isolated("what_was_begun_before_a_fork_does_nothing_in_the_child", || {
+        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let slot = producer.reserve(8).unwrap();
+        let mut slot = Some(slot);
+        assert!(in_child(|| {
+            slot.take().unwrap().commit();
+            true
+        }));
+        drop(slot);
+        let mut batch = producer.batch().unwrap();
+        batch.send(b"one").unwrap();
+        let mut batch = Some(batch);
+        assert!(in_child(|| {
+            let mut batch = batch.take().unwrap();
+            let refused = batch.send(b"two") == Err(SendError::Forked);
+            batch.commit();
+            refused
+        }));
+        batch.unwrap().commit();
+        assert_eq!(producer.published(), 16);
+    });
+}
+
+#[test]
+fn what_a_forked_child_drops_is_untouched_in_the_parent() {
+    isolated("what_a_forked_child_drops_is_untouched_in_the_parent", || {
+        let dir = TempDir::new();
+        let path = dir.path().join("socket");
+        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let server = Server::listen(&path, &[&producer]).unwrap();
+        let mut consumer = Session::connect(&path, SessionOptions::new()).unwrap().attach_one().unwrap();
+        (0..10).for_each(|n| producer.send(&[n; 56]).unwrap());
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], [0; 56]);
+        let mut all = Some((producer, server, consumer));
+        assert!(in_child(|| {
+            drop(all.take());
+            true
+        }));
+        let (mut producer, server, mut consumer) = all.unwrap();
+        assert!(path.exists() && dir.path().join("socket.lock").exists());
+        assert_eq!((server.stats().sessions, producer.consumers()), (1, 1), "nobody left");
+        for n in 1..10 {
+            assert_eq!(consumer.receive().unwrap().unwrap()[..], [n; 56]);
+        }
+        assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)), "the lane has not ended");
+        producer.send(b"after").unwrap();
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"after");
+        let mut second = Session::connect(&path, SessionOptions::new()).unwrap().attach_one().unwrap();
+        assert!(matches!(Server::listen(&path, &[&producer]), Err(Error::AddressInUse { .. })));
+        producer.send(b"both").unwrap();
+        assert_eq!(second.receive().unwrap().unwrap()[..], *b"both");
+        drop(server);
+        assert!(!path.exists());
+    });
+}
+
+#[test]
+fn a_forked_child_can_have_lanes_of_its_own() {
+    isolated("a_forked_child_can_have_lanes_of_its_own", || {
+        let address = format!("@{}", unique_name());
+        let mut producer = Producer::create(LaneOptions::new("parent").capacity(4096)).unwrap();
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        assert!(in_child(|| {
+            let Ok(mut own) = Producer::create(LaneOptions::new("child").capacity(4096)) else { return false };
+            own.send(b"x").is_ok() && producer.send(b"x") == Err(SendError::Forked)
+        }));
+    });
+}
