@@ -1,4 +1,5 @@
 //! Ends of all kinds, across processes: who dies holds nobody up, and who reads learns exactly what became of the lane.
+#![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
 mod common;
 #[path = "common/peer.rs"]
@@ -48,13 +49,13 @@ fn idle_consumer() {
 /// A child that inherits all there is and lives as long as the test.
 #[allow(unsafe_code, reason = "fork")]
 fn fork_a_sleeper() {
-    // SAFETY: the child calls nothing but pause, which is async-signal-safe, until its time is up.
-    unsafe {
-        if libc::fork() == 0 {
-            libc::alarm(20);
-            loop {
-                libc::pause();
-            }
+    // SAFETY: the child calls nothing but alarm and pause, which are async-signal-safe, until its time is up.
+    if unsafe { libc::fork() } == 0 {
+        // SAFETY: alarm takes any number.
+        unsafe { libc::alarm(20) };
+        loop {
+            // SAFETY: pause takes nothing.
+            unsafe { libc::pause() };
         }
     }
 }

@@ -72,7 +72,7 @@ fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
             slot.take().unwrap().commit();
             true
         }));
-        drop(slot);
+        assert!(slot.is_some(), "the parent's is another");
         let mut batch = producer.batch().unwrap();
         batch.send(b"one").unwrap();
         let mut batch = Some(batch);

@@ -1,17 +1,44 @@
-//! Lanes through the public interface, with both ends in this process.
+//! Lanes through the public interface, with both ends in this process: what is sent comes, and when it does not.
 
-use fdring::{LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions};
-use std::time::Duration;
+#![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
-fn address(test: &str) -> String {
-    format!("@fdring-lane-{}-{test}", std::process::id())
+mod common;
+
+use common::{DEADLINE, unique_name, wait_until};
+use fdring::{
+    Consumer, Error, GeometryError, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions,
+    Start, limits::CAPACITY_MAX_BYTES,
+};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant};
+
+struct Lane {
+    producer: Producer,
+    consumer: Consumer,
+    address: String,
+    server: Server,
+}
+
+fn lane_with(options: LaneOptions, session: SessionOptions) -> Lane {
+    let producer = Producer::create(options).unwrap();
+    let address = format!("@{}", unique_name());
+    let server = Server::listen(&*address, &[&producer]).unwrap();
+    let consumer = Session::connect(&*address, session).unwrap().attach_one().unwrap();
+    Lane { producer, consumer, address, server }
+}
+
+fn lane() -> Lane {
+    lane_with(LaneOptions::new("lane").capacity(4096), SessionOptions::new())
+}
+
+/// Fills a lane with records of 64 bytes; how many there was room for.
+fn fill(producer: &mut Producer) -> u64 {
+    (0..).find(|n: &u64| producer.try_send(&[*n as u8; 56]).is_err()).unwrap()
 }
 
 #[test]
 fn records_come_whole_and_in_order() {
-    let mut producer = Producer::create(LaneOptions::new("t").capacity(4096)).unwrap();
-    let _server = Server::listen(address("order"), &[&producer]).unwrap();
-    let mut consumer = Session::connect(address("order"), SessionOptions::new()).unwrap().attach_one().unwrap();
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
     let thread = std::thread::spawn(move || {
         for n in 0..100_000u64 {
             let mut slot = producer.reserve(8 + (n % 100) as usize).unwrap();
@@ -32,12 +59,266 @@ fn records_come_whole_and_in_order() {
 }
 
 #[test]
+fn a_ping_waits_for_its_pong() {
+    let Lane { producer: mut ping, consumer: mut ping_end, server: _server, .. } = lane();
+    let Lane { producer: mut pong, consumer: mut pong_end, server: _server, .. } = lane();
+    let echo = std::thread::spawn(move || {
+        while let Some(record) = ping_end.receive().unwrap() {
+            pong.send(&record).unwrap();
+        }
+    });
+    for n in 0..5_000u64 {
+        ping.send(&n.to_le_bytes()).unwrap();
+        assert_eq!(pong_end.receive_timeout(DEADLINE).unwrap().unwrap()[..], n.to_le_bytes());
+    }
+    drop(ping);
+    echo.join().unwrap();
+    assert!(pong_end.receive().unwrap().is_none());
+}
+
+#[test]
 fn a_timeout_ends_the_wait() {
-    let producer = Producer::create(LaneOptions::new("t")).unwrap();
-    let _server = Server::listen(address("timeout"), &[&producer]).unwrap();
-    let mut consumer = Session::connect(address("timeout"), SessionOptions::new()).unwrap().attach_one().unwrap();
+    let Lane { producer, mut consumer, server: _server, .. } = lane();
+    let start = Instant::now();
     assert!(matches!(consumer.receive_timeout(Duration::from_millis(20)), Err(ReceiveError::TimedOut)));
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    assert!(matches!(consumer.receive_timeout(Duration::ZERO), Err(ReceiveError::TimedOut)));
     assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
     drop(producer);
     assert!(consumer.receive().unwrap().is_none());
+}
+
+#[test]
+fn a_slow_consumer_holds_the_lane_back_and_is_named() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    assert_eq!(fill(&mut producer), 64);
+    let error = producer.try_send(&[]).unwrap_err();
+    let SendError::Full { holder: Some(holder) } = error else { panic!("{error}") };
+    assert_eq!((holder.pid, holder.behind_bytes), (std::process::id(), 4096));
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    let start = Instant::now();
+    let error = producer.send_timeout(&[], Duration::from_millis(20)).unwrap_err();
+    assert!(matches!(error, SendError::TimedOut { holder: Some(again) } if again == holder), "{error}");
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    assert!(producer.send_timeout(&[], Duration::ZERO).is_err());
+    for n in 0..64 {
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], [n; 56]);
+    }
+    assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
+    assert_eq!(fill(&mut producer), 64, "an empty look gives everything back");
+}
+
+/// Blocks a producer on a full lane, does `relief` and waits until the producer has gone on.
+fn is_relieved_by(relief: impl FnOnce(&mut Option<Consumer>, &Rest)) {
+    let Lane { mut producer, consumer, address, server } = lane();
+    fill(&mut producer);
+    let blocked = std::thread::spawn(move || {
+        producer.send_timeout(b"more", DEADLINE).unwrap();
+        producer
+    });
+    // Spinning takes 50 µs; asleep or not, it has to go on.
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(!blocked.is_finished());
+    let mut consumer = Some(consumer);
+    let start = Instant::now();
+    relief(&mut consumer, &Rest { address, _server: server });
+    blocked.join().unwrap();
+    assert!(start.elapsed() < DEADLINE / 6);
+}
+
+/// What is left of a lane whose ends are elsewhere.
+struct Rest {
+    address: String,
+    _server: Server,
+}
+
+#[test]
+fn a_producer_asleep_is_woken_by_what_a_consumer_gives_back() {
+    is_relieved_by(|consumer, _| {
+        let consumer = consumer.as_mut().unwrap();
+        (0..8).for_each(|_| drop(consumer.receive().unwrap().unwrap()));
+    });
+}
+
+#[test]
+fn a_producer_asleep_is_woken_by_a_consumer_that_leaves() {
+    is_relieved_by(|consumer, _| drop(consumer.take()));
+}
+
+#[test]
+fn a_producer_asleep_minds_those_who_join_and_leave() {
+    is_relieved_by(|consumer, lane| {
+        let connect = || Session::connect(&*lane.address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        drop(connect());
+        let _other = connect();
+        drop(consumer.take());
+    });
+}
+
+#[test]
+fn a_blocked_consumer_uses_no_processor_and_is_woken_by_the_next_record() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let receiver = std::thread::spawn(move || {
+        let mut used = Vec::new();
+        let mut before = clock_gettime(ClockId::ThreadCPUTime);
+        while consumer.receive().unwrap().is_some() {
+            let now = clock_gettime(ClockId::ThreadCPUTime);
+            used.push((now.tv_sec - before.tv_sec) * 1_000_000 + (now.tv_nsec - before.tv_nsec) / 1000);
+            before = now;
+        }
+        used
+    });
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(50));
+        producer.send(b"wake up").unwrap();
+    }
+    producer.finish();
+    let mut used = receiver.join().unwrap();
+    used.sort_unstable();
+    assert!(used[5] < 5_000, "µs of processor time for waits of 50 ms: {used:?}");
+}
+
+#[test]
+fn without_a_consumer_the_lane_never_fills() {
+    let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+    (0..1000).for_each(|_| producer.try_send(&[0; 1000]).unwrap());
+    assert_eq!((producer.consumers(), producer.published() >= 1000 * 1008), (0, true));
+}
+
+#[test]
+fn one_that_joins_at_the_oldest_reads_without_a_gap_and_one_at_the_latest_what_is_new() {
+    let Lane { mut producer, consumer, address, server: _server, .. } = lane();
+    drop(consumer);
+    let join = |start| {
+        let options = SessionOptions::new().start(start);
+        Session::connect(&*address, options).unwrap().attach_one().unwrap()
+    };
+    let mut next = 0u64;
+    for records in [0, 1, 30, 500, 7, 1000] {
+        for _ in 0..records {
+            producer.send(&next.to_le_bytes()).unwrap();
+            next += 1;
+        }
+        let (mut oldest, mut latest) = (join(Start::Oldest), join(Start::Latest));
+        assert!(producer.published() - oldest.position() >= producer.published().min(2048), "most of the ring");
+        assert_eq!(latest.position(), producer.published());
+        producer.send(&next.to_le_bytes()).unwrap();
+        next += 1;
+        let mut expected = oldest.position() / 16;
+        while let Ok(Some(record)) = oldest.try_receive() {
+            assert_eq!(record[..], expected.to_le_bytes());
+            expected += 1;
+        }
+        assert_eq!(expected, next);
+        assert_eq!(latest.receive().unwrap().unwrap()[..], (next - 1).to_le_bytes());
+    }
+}
+
+#[test]
+fn a_batch_is_published_at_once_or_not_at_all() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let mut batch = producer.batch().unwrap();
+    batch.send(b"one").unwrap();
+    batch.try_send(b"two").unwrap();
+    let mut slot = batch.reserve(100).unwrap();
+    slot[..5].copy_from_slice(b"three");
+    slot.truncate(5);
+    slot.set_tag(3);
+    slot.commit();
+    assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
+    batch.commit();
+    let mut seen = Vec::new();
+    assert_eq!(consumer.drain(|record| seen.push((record.to_vec(), record.tag()))).unwrap(), Some(3));
+    assert_eq!(seen, [(b"one".to_vec(), 0), (b"two".to_vec(), 0), (b"three".to_vec(), 3)]);
+    let mut batch = producer.batch().unwrap();
+    batch.send(b"never").unwrap();
+    drop(batch);
+    producer.batch().unwrap().commit();
+    producer.send(b"next").unwrap();
+    assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"next");
+}
+
+#[test]
+fn a_batch_longer_than_the_ring_goes_out_in_parts() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let reader = std::thread::spawn(move || {
+        (0..1000u32).for_each(|n| assert_eq!(consumer.receive().unwrap().unwrap()[..4], n.to_le_bytes()));
+    });
+    let mut batch = producer.batch().unwrap();
+    for n in 0..1000u32 {
+        let mut slot = batch.reserve_timeout(100, DEADLINE).unwrap();
+        slot[..4].copy_from_slice(&n.to_le_bytes());
+        slot.commit();
+    }
+    batch.commit();
+    reader.join().unwrap();
+}
+
+#[test]
+fn the_longest_payload_is_named_and_fits() {
+    for (options, max) in [
+        (LaneOptions::new("lane").capacity(4096), 2048 - 8),
+        (LaneOptions::new("lane").capacity(16384).payload_align(4096), 8192 - 4096),
+    ] {
+        let Lane { mut producer, mut consumer, server: _server, .. } = lane_with(options, SessionOptions::new());
+        assert_eq!(producer.payload_max(), max);
+        let error = producer.reserve(max + 1).unwrap_err();
+        assert_eq!(error, SendError::TooLong { len: max + 1, max });
+        assert!(error.to_string().contains(&max.to_string()));
+        assert_eq!(producer.try_send(&vec![0; max * 9]), Err(SendError::TooLong { len: max * 9, max }));
+        assert_eq!(producer.reserve(usize::MAX).unwrap_err(), SendError::TooLong { len: usize::MAX, max });
+        for n in 0..20 {
+            producer.send_timeout(&vec![n; max], DEADLINE).unwrap();
+            assert_eq!(consumer.receive().unwrap().unwrap()[..], vec![n; max]);
+        }
+    }
+}
+
+#[test]
+fn absurd_lanes_are_errors_before_anything_is_allocated() {
+    let create = |options: LaneOptions| Producer::create(options.prefault(false)).map(|_| ());
+    for capacity in [0, 1, 2048, 4095, 4097, 5000, 1 << 41, 1 << 63, (1 << 63) + 1, u64::MAX] {
+        let error = create(LaneOptions::new("lane").capacity(capacity)).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+        assert_eq!(error.to_string(), GeometryError::Capacity(capacity).to_string());
+    }
+    for align in [0, 1, 7, 12, 8192, u32::MAX] {
+        assert!(matches!(create(LaneOptions::new("lane").record_align(align)), Err(Error::Invalid(_))), "{align}");
+        assert!(matches!(create(LaneOptions::new("lane").payload_align(align)), Err(Error::Invalid(_))), "{align}");
+    }
+    assert!(create(LaneOptions::new("lane").capacity(4096).record_align(2048)).is_err(), "fewer than four records");
+    let error = create(LaneOptions::new("lane").capacity(CAPACITY_MAX_BYTES)).unwrap_err();
+    assert!(matches!(error, Error::Os { .. }), "this machine has no TiB: {error}");
+}
+
+#[test]
+fn names_are_short_and_printable() {
+    for name in ["", "a\nb", "\0", "x\u{7f}", &"x".repeat(65), &"ä".repeat(33)] {
+        let error = Producer::create(LaneOptions::new(name).capacity(4096)).unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{error}");
+    }
+    for name in ["x", " ", "a/b", "\u{202e}", "日本", &"x".repeat(64), &"ä".repeat(32)] {
+        let Lane { producer, consumer, server: _server, .. } =
+            lane_with(LaneOptions::new(name).capacity(4096), SessionOptions::new().lanes([name]));
+        assert_eq!((producer.name(), consumer.name()), (name, name));
+    }
+}
+
+#[test]
+fn a_reservation_counts_only_once_it_is_committed() {
+    let Lane { mut producer, mut consumer, server, .. } = lane();
+    drop(producer.reserve(10).unwrap());
+    std::mem::forget(producer.reserve(10).unwrap());
+    std::mem::forget(producer.batch().unwrap());
+    assert_eq!(producer.published(), 0);
+    let mut slot = producer.reserve(10).unwrap();
+    slot.truncate(1000);
+    assert_eq!(slot.len(), 10);
+    slot.fill(1);
+    slot.commit();
+    let record = consumer.receive().unwrap().unwrap();
+    assert_eq!((&record[..], record.position()), (&[1u8; 10][..], 0));
+    drop(record);
+    drop(consumer);
+    wait_until("the session is over", || server.stats().sessions == 0);
 }

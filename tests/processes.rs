@@ -80,7 +80,7 @@ fn sends_to(test: &str, consumers: usize, options: LaneOptions) {
     let mut producer = Producer::create(options).unwrap();
     let address = format!("@{}", unique_name());
     let server = Server::listen(&*address, &[&producer]).unwrap();
-    let kind = |n: usize| if n % 2 == 0 { "in-place" } else { "copying" };
+    let kind = |n: usize| if n.is_multiple_of(2) { "in-place" } else { "copying" };
     // The last of several leaves half-way.
     let stop = |n: usize| if n > 0 && n + 1 == consumers { RECORDS / 2 } else { 0 };
     let start = |n| Peer::start(test, "consumer", &format!("{address} {} latest {}", kind(n), stop(n)));

@@ -42,7 +42,7 @@ fn fill(producer: &mut Producer) -> usize {
 fn mute(address: &str) -> rustix::fd::OwnedFd {
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-    connect(&socket, &SocketAddrUnix::new_abstract_name(address[1..].as_bytes()).unwrap()).unwrap();
+    connect(&socket, &SocketAddrUnix::new_abstract_name(&address.as_bytes()[1..]).unwrap()).unwrap();
     socket
 }
 
@@ -169,7 +169,7 @@ fn one_who_connects_and_says_nothing_is_hung_up_on() {
 #[test]
 fn a_consumer_gives_up_on_a_server_that_says_nothing() {
     let address = address();
-    let name = SocketAddrUnix::new_abstract_name(address[1..].as_bytes()).unwrap();
+    let name = SocketAddrUnix::new_abstract_name(&address.as_bytes()[1..]).unwrap();
     let flags = SocketFlags::CLOEXEC;
     let listener = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
     rustix::net::bind(&listener, &name).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! The session is left out: a consumer gets its seat from the roster directly, so that rings can begin anywhere and
 //! the region is mapped once, as it must be within a process.
+#![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
 use super::{Attachment, Consumer, Link, ReceiveError};
 use crate::frame::{BellKind, Start};

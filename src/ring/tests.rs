@@ -156,7 +156,8 @@ fn headers_that_make_no_sense_are_corruption() {
 
 #[test]
 fn padding_that_leads_nowhere_is_corruption() {
-    let cases: [(&str, u64, u64, &[(u64, u64)]); 4] = [
+    type Words<'a> = &'a [(u64, u64)];
+    let cases: [(&str, u64, u64, Words<'_>); 4] = [
         ("too short", 4096 - 32, 4096 + 8, &[(4096 - 32, RecordHeader::padding(16).to_word())]),
         ("last", 4096 - 32, 4096, &[(4096 - 32, RecordHeader::padding(32).to_word())]),
         ("not published whole", 4096 - 32, 4096 - 16, &[(4096 - 32, RecordHeader::padding(32).to_word())]),

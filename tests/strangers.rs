@@ -1,0 +1,208 @@
+//! Peers of other users, and servers that are out of descriptors.
+#![allow(unsafe_code, reason = "changes the user; vouches for this crate's producer")]
+
+mod common;
+#[path = "common/peer.rs"]
+mod peer;
+
+use common::{DEADLINE, census, isolated, role, unique_name, wait_until};
+use fdring::{
+    Error, LaneOptions, PeerPolicy, Producer, SendError, Server, ServerOptions, Session, SessionOptions, Start,
+};
+use peer::{Peer, argument, say, told};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const NOBODY: u32 = 65534;
+
+fn lane() -> Producer {
+    Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap()
+}
+
+/// Whether this test can change users; it says so where not.
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("skipped: only root can become another user");
+    }
+    root
+}
+
+/// Connects as nobody. The argument is an address and whom the stranger admits.
+fn stranger() {
+    // SAFETY: setgid and setuid take any number.
+    assert_eq!(unsafe { libc::setgid(NOBODY) }, 0);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setuid(NOBODY) }, 0);
+    let argument = argument();
+    let [address, admits, kind] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
+    let mut options = SessionOptions::new().start(Start::Oldest);
+    if admits == "anyone" {
+        options = options.peers(PeerPolicy::Anyone);
+    }
+    let session = match Session::connect(address, options) {
+        Ok(session) => session,
+        Err(error) => return say(&name_of(&error)),
+    };
+    let attached = match kind {
+        // SAFETY: the producer is this crate's, in the process that started this one.
+        "in-place" => unsafe { session.attach_one_in_place() },
+        _ => session.attach_one(),
+    };
+    let mut consumer = match attached {
+        Ok(consumer) => consumer,
+        Err(error) => return say(&name_of(&error)),
+    };
+    say("attached");
+    while let Some(record) = consumer.receive().unwrap() {
+        say(&String::from_utf8_lossy(&record));
+    }
+    say("end");
+}
+
+fn name_of(error: &Error) -> String {
+    match error {
+        Error::Forbidden { uid } => format!("forbidden {uid}"),
+        Error::Refused { code, .. } => format!("refused {code}"),
+        error => error.to_string(),
+    }
+}
+
+#[test]
+fn processes_of_another_user_are_not_admitted_unless_both_sides_say_so() {
+    let test = "processes_of_another_user_are_not_admitted_unless_both_sides_say_so";
+    if role().is_some() {
+        return stranger();
+    }
+    if !is_root() {
+        return;
+    }
+    let ask = |server: ServerOptions, arguments: &str| {
+        let (producer, address) = (lane(), format!("@{}", unique_name()));
+        let _server = server.listen(&*address, &[&producer]).unwrap();
+        let mut peer = Peer::start(test, "stranger", &format!("{address} {arguments}"));
+        let said = peer.heard();
+        drop(producer);
+        said
+    };
+    let open = || ServerOptions::new().peers(PeerPolicy::Anyone);
+    assert_eq!(ask(open(), "same copying"), "forbidden 0", "the consumer's own policy comes first");
+    assert_eq!(ask(ServerOptions::new(), "anyone copying"), "refused 4");
+    assert_eq!(ask(ServerOptions::new().peers(PeerPolicy::Users(vec![NOBODY])), "anyone copying"), "attached");
+    assert_eq!(ask(ServerOptions::new().peers(PeerPolicy::Users(vec![NOBODY - 1])), "anyone copying"), "refused 4");
+    assert_eq!(ask(open(), "anyone in-place"), "refused 4", "in place only by a policy of its own");
+    assert_eq!(ask(open().in_place(PeerPolicy::Anyone), "anyone in-place"), "attached");
+}
+
+#[test]
+fn a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back() {
+    let test = "a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back";
+    if role().as_deref() == Some("stranger") {
+        return stranger();
+    }
+    if !is_root() {
+        return;
+    }
+    isolated(test, || {
+        let (mut producer, address) = (lane(), format!("@{}", unique_name()));
+        let server = ServerOptions::new().peers(PeerPolicy::Anyone).listen(&*address, &[&producer]).unwrap();
+        let eventfds = || census().values().filter(|target| target.contains("eventfd")).count();
+        let eventfds_before = eventfds();
+        let mut peer = Peer::start(test, "stranger", &format!("{address} anyone copying"));
+        peer.expect("attached");
+        server.wait_for_sessions(1, DEADLINE).unwrap();
+        assert_eq!(eventfds(), eventfds_before, "a stranger's bell is none");
+        for n in 0..5 {
+            // Long enough that it sleeps by then, most times.
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            producer.send(format!("record {n}").as_bytes()).unwrap();
+            peer.expect(&format!("record {n}"));
+        }
+        peer.signal(rustix::process::Signal::STOP);
+        let full = loop {
+            if let Err(error) = producer.try_send(&[b'x'; 56]) {
+                break error;
+            }
+        };
+        assert!(matches!(full, SendError::Full { holder: Some(holder) } if holder.pid == peer.pid()), "{full}");
+        peer.signal(rustix::process::Signal::CONT);
+        producer.send(b"last").unwrap();
+        producer.finish();
+        while peer.heard() != "end" {}
+        peer.finish();
+    });
+}
+
+#[test]
+fn a_server_out_of_descriptors_says_so_and_recovers() {
+    let test = "a_server_out_of_descriptors_says_so_and_recovers";
+    if role().is_some() {
+        return server_with_few_descriptors();
+    }
+    let address = format!("@{}", unique_name());
+    let mut peer = Peer::start(test, "server", &address);
+    peer.expect("ready");
+    let connect = || Session::connect(&*address, SessionOptions::new());
+    drop(connect().unwrap().attach_one().unwrap());
+    peer.tell("fill");
+    peer.expect("full");
+    let waiting = std::thread::spawn({
+        let address = address.clone();
+        move || Session::connect(&*address, SessionOptions::new()).map(|_| ())
+    });
+    peer.expect("paused");
+    peer.tell("give back");
+    waiting.join().unwrap().unwrap();
+    peer.expect("given back");
+    // Once more, for the session that has only come meanwhile.
+    peer.tell("give back");
+    peer.expect("given back");
+    // With room for the connection and not for what it needs, it is refused for that reason.
+    for few in 1..5 {
+        peer.tell(&format!("few {few}"));
+        peer.expect("full");
+        match connect() {
+            Err(Error::Refused { code: 7, reason }) => assert!(reason.contains("ulimit"), "{reason}"),
+            other => panic!("{other:?} with {few} descriptors"),
+        }
+        peer.tell("give back");
+        peer.expect("given back");
+    }
+    drop(connect().unwrap().attach_one().unwrap());
+    peer.tell("end");
+    peer.finish();
+}
+
+fn server_with_few_descriptors() {
+    let producer = lane();
+    let server = Server::listen(argument(), &[&producer]).unwrap();
+    let old = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(64), maximum: old.maximum }).unwrap();
+    let idle = census();
+    say("ready");
+    let mut taken = Vec::new();
+    loop {
+        let order = told();
+        match order.split_once(' ') {
+            None if order == "fill" => {
+                let pauses = server.stats().accept_pauses;
+                wait_until("nothing is left of the last session", || census() == idle);
+                taken.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+                say("full");
+                wait_until("it pauses", || server.stats().accept_pauses > pauses);
+                assert!(server.stats().last_refusal.unwrap().contains("ulimit -n"));
+                say("paused");
+            }
+            Some(("few", few)) => {
+                let all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+                taken.extend(all.into_iter().skip(few.parse().unwrap()));
+                say("full");
+            }
+            Some(_) => {
+                taken.clear();
+                wait_until("nothing is left of the last session", || census() == idle);
+                say("given back");
+            }
+            None => return,
+        }
+    }
+}
