@@ -1,0 +1,257 @@
+//! Consumers that lie in what they send: each is answered as the protocol says and shown out, the host keeps nothing of
+//! it, and an honest consumer of the same lane misses nothing.
+
+mod common;
+#[path = "common/guest.rs"]
+mod guest;
+#[path = "common/hostile.rs"]
+mod hostile;
+#[path = "common/peer.rs"]
+mod peer;
+#[path = "common/stage.rs"]
+mod stage;
+
+use guest::{Guest, Invited};
+use hostile::*;
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::net::Shutdown;
+use stage::{Hosting, Stage, plays_a_role};
+use std::time::Duration;
+
+/// Sends a first frame, and returns what is answered until the end.
+fn answer_to(stage: &Stage, frame: &[u8]) -> Vec<(u16, u16)> {
+    let wire = Wire::connect(&stage.address);
+    wire.send(frame).unwrap();
+    wire.last_words()
+}
+
+#[test]
+fn a_first_frame_that_is_no_hello_is_refused() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("a_first_frame_that_is_no_hello_is_refused", Hosting::default());
+    let long_name = "x".repeat(65);
+    let names: Vec<String> = (0..84).map(|n| n.to_string()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let cases: &[(&str, Vec<u8>, u16)] = &[
+        ("another magic", with(hello(&[]), 0, b"fdrg"), 5),
+        ("an unknown type", frame(10, 0, &[]), 5),
+        ("type 0", frame(0, 0, &[]), 5),
+        ("reserved: Attachments", frame(6, 0, &[]), 6),
+        ("reserved: Query", frame(7, 0, &[]), 6),
+        ("reserved: Report", frame(8, 0, &[]), 6),
+        ("an Attach of version 2", with(attach(1, COPIES), 4, &[2, 0]), 1),
+        ("an Attach of version 0", with(attach(1, COPIES), 4, &[0, 0]), 1),
+        ("reserved bits", with(hello(&[]), 14, &[1, 0]), 5),
+        ("other reserved bits", with(hello(&[]), 14, &[0, 0x80]), 5),
+        ("a shorter body than announced", with(hello(&[]), 8, &[7]), 5),
+        ("a longer body than announced", with(hello(&[]), 8, &[5]), 5),
+        ("a body of 4 GiB", with(hello(&[]), 8, &[0xff; 4]), 5),
+        ("an announced descriptor that is not there", with(hello(&[]), 12, &[1]), 5),
+        ("65535 announced descriptors", with(hello(&[]), 12, &[0xff; 2]), 5),
+        ("trailing bytes", frame(HELLO, 0, &[2, 1, 0, 1, 0, 0, 0]), 5),
+        ("a producer's role", frame(HELLO, 0, &[1, 1, 0, 1, 0, 0]), 5),
+        ("role 0", frame(HELLO, 0, &[0, 1, 0, 1, 0, 0]), 5),
+        ("role 3", frame(HELLO, 0, &[3, 1, 0, 1, 0, 0]), 5),
+        ("only newer versions", frame(HELLO, 0, &[2, 2, 0, 9, 0, 0]), 1),
+        ("only older versions", frame(HELLO, 0, &[2, 0, 0, 0, 0, 0]), 1),
+        ("an empty range of versions", frame(HELLO, 0, &[2, 1, 0, 0, 0, 0]), 5),
+        ("an unknown lane", hello(&["nothing"]), 2),
+        ("one lane twice", hello(&["stage", "stage"]), 5),
+        ("an empty name", hello(&[""]), 5),
+        ("a name that is too long", hello(&[&long_name]), 5),
+        ("a name with an escape", hello(&["\x1b[2J"]), 5),
+        ("a name that is not UTF-8", with(hello(&["x"]), 23, &[0xff]), 5),
+        ("84 names", hello(&names), 5),
+        ("more names than there are", with(hello(&["stage"]), 21, &[2]), 5),
+        ("an Attach", attach(1, COPIES), 5),
+        ("an Attached", attached(&[0]), 5),
+    ];
+    for (what, bytes, code) in cases {
+        assert_eq!(answer_to(&stage, bytes), [(REFUSE, *code)], "{what}: {}", stage.last_refusal());
+    }
+    for whole in [hello(&["stage"]), attach(1, COPIES), attached(&[0]), refuse(5, "no"), bye(1)] {
+        for len in 1..whole.len() {
+            assert_eq!(answer_to(&stage, &whole[..len]), [(REFUSE, 5)], "{len} bytes of {whole:?}");
+        }
+    }
+    // Those end the session, and are not answered.
+    for (what, bytes) in [("a Refuse", refuse(5, "no")), ("a Bye", bye(1)), ("an empty message", vec![])] {
+        assert_eq!(answer_to(&stage, &bytes), [], "{what}");
+    }
+    assert_eq!(answer_to(&stage, &vec![0; 65537]), [], "a frame that is too long");
+    // Of no consequence: the version in a Hello's header.
+    let wire = Wire::connect(&stage.address);
+    wire.send(&with(hello(&[]), 4, &[9, 9])).unwrap();
+    assert_eq!(wire.recv().unwrap().kind(), OFFER);
+    drop(wire);
+    assert_eq!(stage.stat("evicted"), 0);
+    stage.is_undisturbed();
+}
+
+#[test]
+fn frames_at_the_wrong_time_end_the_session() {
+    if plays_a_role() {
+        return;
+    }
+    let stage = Stage::new("frames_at_the_wrong_time_end_the_session", Hosting::default());
+    let lossy = frame(ATTACH, 0, &[1, 2, 1, 2, 1]);
+    let cases: &[(&str, Vec<u8>, u16)] = &[
+        ("a second Hello", hello(&[]), 5),
+        ("an Attached", attached(&[0]), 5),
+        ("an Attach for two lanes", attach(2, COPIES), 5),
+        ("an Attach for no lane", frame(ATTACH, 0, &[0]), 5),
+        ("an Attach for 84 lanes", attach(84, COPIES), 5),
+        ("more lanes than there are", with(attach(1, COPIES), 16, &[2]), 5),
+        ("a lossy Attach", lossy, 6),
+        ("the asymmetric barrier", frame(ATTACH, 0, &[1, 1, 1, 2, 2]), 6),
+        ("delivery 0", frame(ATTACH, 0, &[1, 0, 1, 2, 1]), 5),
+        ("start 3", frame(ATTACH, 0, &[1, 1, 3, 2, 1]), 5),
+        ("reading 3", frame(ATTACH, 0, &[1, 1, 1, 3, 1]), 5),
+        ("barrier 0", frame(ATTACH, 0, &[1, 1, 1, 2, 0]), 5),
+        ("an Attach without the seal", attach(1, COPIES), 11),
+    ];
+    for (what, bytes, code) in cases {
+        let invited = Invited::knock(&stage.address);
+        invited.wire.send(bytes).unwrap();
+        assert_eq!(invited.wire.last_words(), [(REFUSE, *code)], "{what}");
+    }
+    for len in 1..attach(1, COPIES).len() {
+        let invited = Invited::knock(&stage.address);
+        invited.wire.send(&attach(1, COPIES)[..len]).unwrap();
+        assert_eq!(invited.wire.last_words(), [(REFUSE, 5)], "{len} bytes of an Attach");
+    }
+    stage.is_undisturbed();
+}
+
+#[test]
+fn descriptors_are_not_taken() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("descriptors_are_not_taken", Hosting::default());
+    let null = std::fs::File::open("/dev/null").unwrap();
+    for count in [1, 2, 253] {
+        let fds = vec![null.as_fd(); count];
+        for bytes in [hello(&[]), with(hello(&[]), 12, &(count as u16).to_le_bytes()), vec![0]] {
+            let wire = Wire::connect(&stage.address);
+            match wire.send_fds(&bytes, &fds) {
+                // From Linux 6.16 it is the sender who hears of it, and the session may go on.
+                Err(Errno::PERM) => {
+                    wire.send(&hello(&[])).unwrap();
+                    assert_eq!(wire.recv().unwrap().kind(), OFFER);
+                }
+                sent => {
+                    sent.unwrap();
+                    assert_eq!(wire.last_words(), []);
+                }
+            }
+        }
+    }
+    let guest = Guest::join(&stage.address, COPIES);
+    if guest.wire().send_fds(&bye(1), &[null.as_fd()]) != Err(Errno::PERM) {
+        assert_eq!(guest.wire().last_words(), [(BYE, 2)]);
+    }
+    drop(guest);
+    stage.forgets();
+    stage.is_undisturbed();
+}
+
+#[test]
+fn whoever_dawdles_is_refused_at_the_deadline() {
+    if plays_a_role() {
+        return;
+    }
+    let hosting = Hosting { deadline: Duration::from_millis(150), ..Hosting::default() };
+    let mut stage = Stage::new("whoever_dawdles_is_refused_at_the_deadline", hosting);
+    let silent = Wire::connect(&stage.address);
+    let undecided = Invited::knock(&stage.address);
+    let deaf = Wire::connect(&stage.address);
+    deaf.send(&hello(&[])).unwrap();
+    let attached = Guest::join(&stage.address, COPIES);
+    attached.seat.u64(CONSUMED).store(u64::MAX, std::sync::atomic::Ordering::Release);
+    assert_eq!(silent.last_words(), [(REFUSE, 8)]);
+    assert_eq!(undecided.wire.last_words(), [(REFUSE, 8)]);
+    stage.wait_for_stat("refused", 3);
+    assert!(stage.last_refusal().contains("took longer than"), "{}", stage.last_refusal());
+    let words: Vec<u16> = deaf.last_words().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(words, [OFFER, REFUSE], "what it never read");
+    // Not those that are attached, of course.
+    assert_eq!(stage.stat("sessions"), 2);
+    drop(attached);
+    stage.is_undisturbed();
+}
+
+#[test]
+fn five_hundred_at_once_keep_nobody_from_reading() {
+    if plays_a_role() {
+        return;
+    }
+    let hosting = Hosting { sessions_max: 8, ..Hosting::default() };
+    let mut stage = Stage::new("five_hundred_at_once_keep_nobody_from_reading", hosting);
+    let crowd: Vec<Wire> = (0..500).map(|_| Wire::connect(&stage.address)).collect();
+    stage.goes_on();
+    // The witness has one place, and seven are left.
+    stage.wait_for_stat("accepted", 501);
+    for wire in &crowd[7..] {
+        assert_eq!(wire.last_words(), [(REFUSE, 3)]);
+    }
+    for wire in &crowd[..7] {
+        wire.send(&hello(&[])).unwrap();
+        assert_eq!(wire.recv().unwrap().kind(), OFFER);
+    }
+    drop(crowd);
+    stage.forgets();
+    drop(Guest::join(&stage.address, COPIES));
+    stage.is_undisturbed();
+}
+
+#[test]
+fn a_flood_ends_with_its_first_wrong_frame() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("a_flood_ends_with_its_first_wrong_frame", Hosting::default());
+    for _ in 0..20 {
+        let wire = Wire::connect(&stage.address);
+        // It blocks while the host's queue is full, and ends when the host hangs up.
+        let end = std::iter::repeat_with(|| wire.send(&hello(&[]))).take(100_000).find_map(Result::err);
+        assert!(matches!(end, Some(Errno::PIPE | Errno::CONNRESET)), "{end:?}");
+    }
+    stage.goes_on();
+    stage.is_undisturbed();
+}
+
+#[test]
+fn half_a_hang_up_is_one() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("half_a_hang_up_is_one", Hosting::default());
+    for how in [Shutdown::Write, Shutdown::Both] {
+        let wire = Wire::connect(&stage.address);
+        wire.shutdown(how);
+        assert_eq!(wire.last_words(), []);
+        let invited = Invited::knock(&stage.address);
+        invited.wire.shutdown(how);
+        assert_eq!(invited.wire.last_words(), []);
+        // It still maps its seat, so the lane goes on without it: it copies, and hears of it if it listens.
+        let guest = Guest::join(&stage.address, COPIES);
+        guest.wire().shutdown(how);
+        stage.goes_on();
+        let words = guest.wire().last_words();
+        assert!(words.is_empty() == (how == Shutdown::Both), "{words:?}");
+        assert_ne!(guest.lanes[0].control.u32(EVICTIONS).load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+    // The other half: it hears nothing, and what it says still counts.
+    let mut guest = Guest::join(&stage.address, COPIES);
+    guest.wire().shutdown(Shutdown::Read);
+    stage.ask("one");
+    while guest.receive().is_some() {}
+    guest.wire().send(&bye(1)).unwrap();
+    stage.wait_for_stat("sessions", 1);
+    drop(guest);
+    stage.is_undisturbed();
+}

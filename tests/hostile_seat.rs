@@ -1,0 +1,274 @@
+//! Consumers that lie in their seats, or leave them in disorder: nonsense puts its own writer out, a seat gates for as
+//! long as somebody maps it and no longer, and an honest consumer of the same lane misses nothing.
+#![allow(unsafe_code, reason = "one of the consumers forks")]
+
+mod common;
+#[path = "common/guest.rs"]
+mod guest;
+#[path = "common/hostile.rs"]
+mod hostile;
+#[path = "common/peer.rs"]
+mod peer;
+#[path = "common/stage.rs"]
+mod stage;
+
+use common::{role, wait_until};
+use guest::{Guest, Invited};
+use hostile::*;
+use peer::{Peer, argument, say, told};
+use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate};
+use rustix::io::Errno;
+use rustix::thread::futex;
+use stage::{CAPACITY, Hosting, Stage, plays_a_role};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+/// Reads along until the host must have looked at this seat again.
+fn read_a_lap(guest: &mut Guest) {
+    let end = guest.lanes[0].position + 2 * CAPACITY;
+    wait_until("two laps are read", || {
+        while guest.receive().is_some() {}
+        guest.give_back();
+        guest.lanes[0].position >= end
+    });
+}
+
+#[test]
+fn nonsense_puts_its_writer_out() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("nonsense_puts_its_writer_out", Hosting::default());
+    type Lie = fn(u64, u64) -> u64;
+    let lies: &[(&str, Lie)] = &[
+        ("far ahead", |_, published| published + (1 << 40)),
+        ("half of all numbers ahead", |_, published| published + (1 << 63)),
+        ("just not gone", |_, _| u64::MAX - 1),
+        ("a record back", |position, _| position - 16),
+        ("a lap back", |position, _| position - CAPACITY),
+        ("one byte", |_, _| 1),
+        ("the start again", |_, _| 0),
+    ];
+    for reading in [COPIES, IN_PLACE] {
+        for (index, (what, lie)) in lies.iter().enumerate() {
+            let mut guest = Guest::join(&stage.address, reading);
+            read_a_lap(&mut guest);
+            // Full, the lane has seen what was last given back.
+            assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
+            guest.say_consumed(lie(guest.lanes[0].position, guest.published()));
+            stage.goes_on();
+            assert_eq!(guest.wire().last_words(), [(BYE, 2)], "{what}");
+            assert!(stage.stat("evicted") > index as u64, "{what}");
+        }
+    }
+    stage.is_undisturbed();
+}
+
+#[test]
+fn scribbling_over_the_whole_seat_harms_its_writer_only() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("scribbling_over_the_whole_seat_harms_its_writer_only", Hosting::default());
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for reading in [COPIES, IN_PLACE] {
+        let guest = Guest::join(&stage.address, reading);
+        let out = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !out.load(Relaxed) {
+                    for at in (0..STRIPE).step_by(8) {
+                        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                        guest.seat.u64(at).store(state.rotate_left(29), Release);
+                    }
+                }
+            });
+            stage.goes_on();
+            assert_eq!(guest.wire().last_words(), [(BYE, 2)]);
+            out.store(true, Relaxed);
+        });
+    }
+    assert_eq!(stage.stat("evicted"), 2);
+    stage.is_undisturbed();
+}
+
+#[test]
+fn whoever_withholds_is_named_at_the_deadline() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("whoever_withholds_is_named_at_the_deadline", Hosting::default());
+    let guest = Guest::join(&stage.address, COPIES);
+    assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
+    // It may say that it left this lane, and keep the session.
+    guest.say_consumed(u64::MAX);
+    stage.goes_on();
+    assert_eq!((stage.stat("sessions"), stage.stat("consumers")), (2, 1));
+    drop(guest);
+    assert_eq!(stage.stat("evicted"), 0);
+    stage.is_undisturbed();
+}
+
+#[test]
+fn a_seat_gates_while_it_is_mapped_though_its_socket_is_closed() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("a_seat_gates_while_it_is_mapped_though_its_socket_is_closed", Hosting::default());
+    let Guest { lanes, seat, offer } = Guest::join(&stage.address, IN_PLACE);
+    drop(offer);
+    stage.wait_for_stat("sessions", 1);
+    for _ in 0..3 {
+        assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
+    }
+    // It still gives back, and is still waited for.
+    seat.u64(CONSUMED).store(lanes[0].control.u64(PUBLISHED).load(Acquire), Release);
+    assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
+    assert_eq!(stage.stat("evicted"), 0);
+    drop(seat);
+    stage.goes_on();
+    drop(lanes);
+    stage.is_undisturbed();
+}
+
+#[test]
+fn a_seat_gates_while_a_forked_child_maps_it() {
+    const TEST: &str = "a_seat_gates_while_a_forked_child_maps_it";
+    if role().as_deref() == Some("parent") {
+        let guest = Guest::join(&argument(), IN_PLACE);
+        say("attached");
+        told();
+        // SAFETY: the child calls nothing but read and _exit.
+        if unsafe { libc::fork() } == 0 {
+            let mut byte = 0u8;
+            // SAFETY: one byte is read to where one byte is; the end of the input is the end of the child.
+            while unsafe { libc::read(0, (&raw mut byte).cast(), 1) } > 0 {}
+            // SAFETY: ends this process without running anything of it.
+            unsafe { libc::_exit(0) };
+        }
+        std::mem::forget(guest);
+        // SAFETY: as above; the seat stays mapped by the child.
+        unsafe { libc::_exit(0) };
+    }
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new(TEST, Hosting::default());
+    let mut parent = Peer::start(TEST, "parent", &stage.address);
+    parent.expect("attached");
+    parent.tell("fork");
+    stage.wait_for_stat("sessions", 1);
+    assert_eq!(stage.ask("try"), format!("stuck, held by {}", parent.pid()));
+    assert_eq!((stage.stat("consumers"), stage.stat("evicted")), (2, 0));
+    // The end of its input is the end of the child.
+    parent.finish();
+    stage.goes_on();
+    stage.is_undisturbed();
+}
+
+#[test]
+fn a_thief_of_wakeups_cannot_keep_the_producer_asleep() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("a_thief_of_wakeups_cannot_keep_the_producer_asleep", Hosting::default());
+    for reading in [COPIES, IN_PLACE] {
+        let guest = Guest::join(&stage.address, reading);
+        stage.tell("go for good");
+        let (seq, elsewhere) = (guest.seat.u32(SPACE_SEQ), guest.seat.u32(STRIPE - 4));
+        wait_until("the producer's sleeper is moved to another word", || {
+            let (nobody, everyone) = (0, i32::MAX as u32);
+            futex::requeue(seq, futex::Flags::empty(), nobody, everyone, elsewhere).unwrap() == 1
+        });
+        // A wake-up in vain: nobody sleeps there any more.
+        seq.fetch_add(1, Release);
+        assert_eq!(futex::wake(seq, futex::Flags::empty(), 1), Ok(0));
+        drop(guest);
+        assert_eq!(stage.hear(), "gone");
+    }
+    stage.is_undisturbed();
+}
+
+#[test]
+fn a_seat_full_of_holes_is_filled() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("a_seat_full_of_holes_is_filled", Hosting::default());
+    let invited = Invited::knock(&stage.address);
+    let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    fallocate(&invited.seat, punch, 0, 4096).unwrap();
+    assert_eq!(fstat(&invited.seat).unwrap().st_blocks, 0);
+    let mut guest = invited.attach(COPIES);
+    assert_eq!(fstat(&guest.offer.seat).unwrap().st_blocks, 8);
+    // And there can be no new ones, in any region, by anyone; nor anything else that the seals forbid.
+    let lane = &guest.offer.lanes[0];
+    for (fd, len) in [(&guest.offer.seat, 4096), (&lane.control, 4096), (&lane.data, CAPACITY)] {
+        assert_eq!(fallocate(fd, punch, 0, 4096), Err(Errno::PERM));
+        assert_eq!(ftruncate(fd, 0), Err(Errno::PERM));
+        assert_eq!(ftruncate(fd, 2 * len), Err(Errno::PERM));
+        assert_eq!(rustix::io::pwrite(fd, &[1], 0), Err(Errno::PERM));
+        assert_eq!(Memory::map(fd, len as usize, true).err(), Some(Errno::PERM));
+    }
+    assert_eq!(guest.seat.remove_pages(), Err(Errno::PERM));
+    read_a_lap(&mut guest);
+    drop(guest);
+    stage.goes_on();
+    assert_eq!(stage.stat("evicted"), 0);
+    stage.is_undisturbed();
+}
+
+#[test]
+fn one_sleep_is_rung_for_once_however_the_epoch_flickers() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("one_sleep_is_rung_for_once_however_the_epoch_flickers", Hosting::default());
+    let mut guest = Guest::join(&stage.address, COPIES);
+    let rings = |guest: &Guest| -> u64 {
+        let mut count = [0; 8];
+        match rustix::io::read(&guest.offer.lanes[0].bell, &mut count) {
+            Ok(8) => u64::from_le_bytes(count),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(guest.offer.lanes[0].bell_kind, 1);
+    // It never drains and never wakes up: one ring for hundreds of publications.
+    guest.seat.u32(WAIT_EPOCH).store(1, Release);
+    read_a_lap(&mut guest);
+    assert_eq!(rings(&guest), 1);
+    let mut sleeps = 0;
+    let end = guest.lanes[0].position + 4 * CAPACITY;
+    while guest.lanes[0].position < end {
+        for _ in 0..100 {
+            guest.seat.u32(WAIT_EPOCH).fetch_add(1, Release);
+            sleeps += 1;
+        }
+        while guest.receive().is_some() {}
+        guest.give_back();
+    }
+    let rung = rings(&guest);
+    assert!(rung <= sleeps && rung <= 4 * CAPACITY / 16 + 256, "{rung} rings for {sleeps} epochs");
+    drop(guest);
+    stage.goes_on();
+    stage.is_undisturbed();
+}
+
+#[test]
+fn a_seat_that_its_consumer_froze_is_as_good_as_gone() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("a_seat_that_its_consumer_froze_is_as_good_as_gone", Hosting::default());
+    for seals in [SealFlags::WRITE, SealFlags::WRITE | SealFlags::SEAL] {
+        let Guest { lanes, seat, offer } = Guest::join(&stage.address, IN_PLACE);
+        drop(seat);
+        fcntl_add_seals(&offer.seat, seals).unwrap();
+        // Connected, it is a consumer that withholds.
+        assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
+        drop((lanes, offer));
+        stage.goes_on();
+    }
+    assert_eq!(stage.stat("evicted"), 0);
+    stage.is_undisturbed();
+}
