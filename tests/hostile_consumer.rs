@@ -127,6 +127,30 @@ fn frames_at_the_wrong_time_end_the_session() {
 }
 
 #[test]
+fn once_attached_nothing_but_a_bye_is_legal() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("once_attached_nothing_but_a_bye_is_legal", Hosting::default());
+    let cases = [hello(&[]), attach(1, COPIES), attach(1, IN_PLACE), attached(&[0]), frame(6, 0, &[]), vec![1]];
+    for reading in [COPIES, IN_PLACE] {
+        for (index, bytes) in cases.iter().enumerate() {
+            let guest = Guest::join(&stage.address, reading);
+            guest.wire().send(bytes).unwrap();
+            // Whoever has said Bye says nothing more.
+            assert_eq!(guest.wire().last_words(), [(BYE, 3)], "frame {index}");
+        }
+    }
+    for bytes in [refuse(5, "no"), bye(1), bye(77)] {
+        let guest = Guest::join(&stage.address, IN_PLACE);
+        guest.wire().send(&bytes).unwrap();
+        assert_eq!(guest.wire().last_words(), [], "{bytes:?} is not answered");
+    }
+    stage.wait_for_stat("consumers", 1);
+    stage.is_undisturbed();
+}
+
+#[test]
 fn descriptors_are_not_taken() {
     if plays_a_role() {
         return;

@@ -275,6 +275,8 @@ impl Serving {
         if self.seat_id.is_some() {
             if answer.is_some() {
                 send(&self.socket, &Frame::Bye(ByeReason::Protocol));
+                // Whoever has said goodbye says nothing more: not that this consumer was evicted, either.
+                let _ = shutdown(&self.socket, Shutdown::Write);
             }
             return self.depart(host);
         }
