@@ -255,6 +255,29 @@ fn one_sleep_is_rung_for_once_however_the_epoch_flickers() {
 }
 
 #[test]
+fn whoever_seals_the_seals_is_out_at_once() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("whoever_seals_the_seals_is_out_at_once", Hosting::default());
+    // Before the Attach: the producer could never learn of its death.
+    let invited = Invited::knock(&stage.address);
+    let seat = invited.map_seat();
+    fcntl_add_seals(&invited.seat, SealFlags::FUTURE_WRITE | SealFlags::SEAL).unwrap();
+    invited.wire.send(&attach(1, IN_PLACE)).unwrap();
+    assert_eq!(invited.wire.last_words(), [(REFUSE, 11)]);
+    drop(seat);
+    // After it: it is found out when it hangs up.
+    let Guest { lanes, seat, offer } = Guest::join(&stage.address, IN_PLACE);
+    fcntl_add_seals(&offer.seat, SealFlags::SEAL).unwrap();
+    drop(offer);
+    stage.goes_on();
+    assert_eq!((stage.stat("consumers"), stage.stat("evicted")), (1, 1));
+    drop((lanes, seat));
+    stage.is_undisturbed();
+}
+
+#[test]
 fn a_seat_that_its_consumer_froze_is_as_good_as_gone() {
     if plays_a_role() {
         return;

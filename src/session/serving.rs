@@ -342,6 +342,10 @@ fn check_seat(seat: &Region) -> Result<Mapping, Parting> {
         let sentence = "the seat is not sealed against further writers (F_SEAL_FUTURE_WRITE)".to_owned();
         return Err(Parting::Refuse(RefuseCode::Region, sentence));
     }
+    if seals.contains(Seals::SEAL) {
+        let sentence = "the seals of the seat are sealed (F_SEAL_SEAL), so its death could never be seen".to_owned();
+        return Err(Parting::Refuse(RefuseCode::Region, sentence));
+    }
     // What was punched out before the seal is filled again; after it, nothing can be punched out.
     seat.reallocate().map_err(Parting::own)?;
     seat.map_seat_for_producer().map_err(Parting::own)
