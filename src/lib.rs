@@ -49,6 +49,9 @@
 //! that copy each payload out and check everything; and [`Session::attach_in_place`] is `unsafe`: the caller vouches,
 //! once, that the producer follows the protocol.
 
+// Under `cfg(loom)` there is no library: the models in `tests/loom` compile the protocol's files by themselves.
+#![cfg(not(loom))]
+
 pub mod cmsg;
 mod consumer;
 mod error;

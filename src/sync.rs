@@ -1,7 +1,7 @@
 //! The atomics and fences of the ring protocols: `core`'s, or loom's under `cfg(loom)`.
 //!
-//! Nothing else in the crate names loom. Process-private locks come from here too, so that the models run the very
-//! code that ships.
+//! Nothing else in the crate names loom; the models in `tests/loom` do. Process-private locks come from here too, so
+//! that the models run the very code that ships.
 
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, fence};

@@ -8,6 +8,8 @@
 use crate::sync::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
+#[cfg(loom)]
+pub(crate) use crate::kernel::{sleep_on, wake_private, wake_shared};
 #[cfg(not(loom))]
 pub(crate) use bell::{Bell, BellEnd};
 
@@ -109,7 +111,6 @@ pub(crate) fn claim_ring(wait_epoch: &AtomicU32, last_rung: &AtomicU32) -> bool 
 }
 
 /// A futex word, and the value it had when the caller last looked.
-#[cfg(not(loom))]
 pub(crate) type Captured<'a> = (&'a AtomicU32, u32);
 
 /// Sleeps until one of the words is woken or has another value than captured, or the deadline passes, or for no reason.
@@ -165,10 +166,6 @@ pub(crate) fn wake_private(word: &AtomicU32) {
 pub(crate) fn wake_shared(word: &AtomicU32) {
     let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), i32::MAX as u32);
 }
-
-/// In a model nobody sleeps: whoever waits looks again.
-#[cfg(loom)]
-pub(crate) fn wake_private(_word: &AtomicU32) {}
 
 /// `duration` as the kernel takes it.
 pub(crate) fn timespec(duration: Duration) -> rustix::time::Timespec {

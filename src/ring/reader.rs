@@ -114,10 +114,6 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         &self.lane
     }
 
-    pub(crate) fn seat(&self) -> &S {
-        &self.seat
-    }
-
     /// Where the next record begins.
     pub(crate) fn position(&self) -> u64 {
         self.position
@@ -259,6 +255,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     }
 
     /// Tells the producer what has been given back, if it does not know, and wakes it where it sleeps for that.
+    #[cold]
     pub(crate) fn give_back(&mut self) {
         if self.has_unreleased() && self.release() {
             wake::wake_shared(self.seat.space_seq());

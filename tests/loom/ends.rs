@@ -1,0 +1,253 @@
+//! The two ends of a lane as the models use them: what `producer.rs` and `consumer.rs` are over mappings.
+
+use crate::frame::Start;
+use crate::layout::LaneState;
+use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane};
+use crate::publisher::Publisher;
+use crate::ring::LaneWords;
+use crate::ring::reader::{Corruption, Found, Look, Reader};
+use crate::ring::writer::{Claim, Writer};
+use crate::roster::{Joiner, Roster};
+use crate::sync::Ordering;
+use crate::wake::Deadline;
+use std::sync::Arc;
+
+/// A lane and its seats: what producer, consumers and the session layer share.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) roster: Arc<Roster<Seat>>,
+}
+
+/// A lane that begins at `position`, and its producer.
+pub(crate) fn lane(watch: Watch, position: u64) -> (Shared, Producer) {
+    let lane = Lane::new(watch);
+    let writer = Writer::new(WritableLane(Arc::clone(&lane)), position);
+    let shared = Shared { lane, roster: Arc::new(Roster::new(position)) };
+    let producer = Producer { publisher: Publisher::new(writer), shared: shared.clone(), sent: 0, limit: 0, intent: 0 };
+    (shared, producer)
+}
+
+impl Shared {
+    /// A consumer that joins here and now, under a number of its own.
+    pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
+        let seat = Seat::new();
+        let evictions = self.lane.evictions().load(Ordering::Relaxed);
+        let start = self.roster.join(&*self.lane, Joiner { id, pid: 0, start }, seat.clone());
+        let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start);
+        Consumer { lane: Arc::clone(&self.lane), seat, reader, evictions, sleeps: 0, next: None }
+    }
+}
+
+/// The writing end. Records carry their number, from 1, as tag and payload.
+#[derive(Debug)]
+pub(crate) struct Producer {
+    publisher: Publisher<WritableLane, Seat>,
+    shared: Shared,
+    sent: u64,
+    limit: u64,
+    intent: u64,
+}
+
+impl Producer {
+    /// Sends a record; sleeps while there is no room.
+    pub(crate) fn send(&mut self, len: u64) {
+        self.publisher.writer.rewind();
+        let claim = self.claim(len);
+        self.fill(claim, len);
+        self.publish();
+    }
+
+    /// Sends a record if there is room; whether there was.
+    pub(crate) fn try_send(&mut self, len: u64) -> bool {
+        self.publisher.writer.rewind();
+        let claim = self.publisher.writer.claim(len);
+        let Some(claim) = claim.or_else(|| self.publisher.find_room(&self.shared.roster, len).ok()) else {
+            return false;
+        };
+        self.fill(claim, len);
+        self.publish();
+        true
+    }
+
+    /// Writes a record of a batch, and publishes nothing unless the ring is full.
+    pub(crate) fn write(&mut self, len: u64) {
+        let claim = self.claim(len);
+        self.fill(claim, len);
+    }
+
+    pub(crate) fn publish(&mut self) {
+        self.publisher.publish(&self.shared.roster);
+        self.check();
+    }
+
+    pub(crate) fn finish(mut self) {
+        self.publisher.close(&self.shared.roster, LaneState::Finished);
+    }
+
+    /// The publisher, for models of its single steps.
+    pub(crate) fn publisher(&mut self) -> &mut Publisher<WritableLane, Seat> {
+        &mut self.publisher
+    }
+
+    fn claim(&mut self, len: u64) -> Claim {
+        let roster = &self.shared.roster;
+        if let Some(claim) = self.publisher.writer.claim(len) {
+            return claim;
+        }
+        let mut claim = self.publisher.find_room(roster, len);
+        loop {
+            match claim {
+                Ok(claim) => return claim,
+                Err(_) => claim = self.publisher.sleep_for_space(roster, len, Deadline::Never),
+            }
+        }
+    }
+
+    fn fill(&mut self, claim: Claim, len: u64) {
+        self.sent += 1;
+        let payload = self.publisher.writer.payload_position(&claim);
+        self.shared.lane.fill(payload, len, self.sent);
+        self.publisher.writer.commit(claim, len, self.sent as u16);
+    }
+
+    /// Design invariants 1 and 2: neither `intent` nor `limit` falls, and `published` ≤ `intent` ≤ `limit`.
+    pub(crate) fn check(&mut self) {
+        let (published, limit) = (self.publisher.writer.published(), self.publisher.writer.limit());
+        let intent = self.shared.lane.intent().load(Ordering::Relaxed);
+        assert!(published <= intent && intent <= limit, "published {published}, intent {intent}, limit {limit}");
+        assert!(intent >= self.intent, "intent fell from {} to {intent}", self.intent);
+        assert!(limit >= self.limit, "the limit fell from {} to {limit}", self.limit);
+        assert!(limit <= published + CAPACITY, "the limit {limit} is more than a ring beyond {published}");
+        (self.intent, self.limit) = (intent, limit);
+    }
+}
+
+/// What a consumer got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    Record,
+    Nothing,
+    End,
+}
+
+/// The reading end of a consumer that reads in place, or copies.
+#[derive(Debug)]
+pub(crate) struct Consumer {
+    lane: Arc<Lane>,
+    seat: Seat,
+    reader: Reader<Lane, Seat>,
+    evictions: u32,
+    /// How often it announced that it sleeps.
+    sleeps: u32,
+    /// The number of the next record, once the first has come.
+    next: Option<u64>,
+}
+
+impl Consumer {
+    /// Reads the next record in place, if there is one, and checks it; gives nothing back.
+    pub(crate) fn look(&mut self) -> Got {
+        match self.reader.look(|| false).expect("the producer follows the protocol") {
+            Look::Found(found) => {
+                let value = self.lane.read(&found);
+                self.check(found, value);
+                Got::Record
+            }
+            Look::Empty => Got::Nothing,
+            Look::Ended(state) => {
+                assert_eq!(state, LaneState::Finished);
+                Got::End
+            }
+        }
+    }
+
+    /// Copies the next record, as a consumer may that can be evicted; the error is the eviction, or what else it saw.
+    pub(crate) fn copy(&mut self) -> Result<Got, Corruption> {
+        let Look::Found(found) = self.reader.look(|| false)? else { return Ok(Got::Nothing) };
+        let mut value = None;
+        let lane = &*self.lane;
+        let copy = || value = lane.read(&found);
+        if !crate::ring::reader::copies_intact(lane, self.evictions, found.position, copy) {
+            return Err(Corruption::PublishedTooFar { published: found.position, position: found.position });
+        }
+        self.check(found, value);
+        Ok(Got::Record)
+    }
+
+    /// Whether this consumer may have been evicted, as one asks that saw a corrupt lane.
+    pub(crate) fn was_evicted(&self) -> bool {
+        crate::ring::reader::was_evicted(&*self.lane, self.evictions)
+    }
+
+    /// Waits for the next record or the end, as `Consumer::receive` does without spinning.
+    pub(crate) fn receive(&mut self) -> Got {
+        loop {
+            match self.look() {
+                Got::Nothing => {}
+                got => return got,
+            }
+            self.reader.give_back();
+            if self.fall_asleep() {
+                self.seat.bell().sleep();
+            }
+            self.reader.wake_up();
+        }
+    }
+
+    /// Announces a sleep, and comes not to sleep, nor to say that it is awake: as a task does that is dropped.
+    pub(crate) fn fall_asleep_and_cancel(&mut self) {
+        self.fall_asleep();
+    }
+
+    fn fall_asleep(&mut self) -> bool {
+        self.sleeps += 1;
+        self.reader.fall_asleep(|| self.seat.bell().drain(), || false)
+    }
+
+    pub(crate) fn sleeps(&self) -> u32 {
+        self.sleeps
+    }
+
+    /// How often its bell was rung.
+    pub(crate) fn rings(&self) -> u32 {
+        self.seat.bell().rings()
+    }
+
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
+    /// Gives back all that was read.
+    pub(crate) fn give_back(&mut self) {
+        self.reader.give_back();
+    }
+
+    /// Stops reading, as the drop of a consumer does.
+    pub(crate) fn leave(mut self) {
+        self.reader.leave();
+    }
+
+    /// The number of the record that was read last; 0 before the first.
+    pub(crate) fn last(&self) -> u64 {
+        self.next.map_or(0, |next| next - 1)
+    }
+
+    /// Reads all that is published; how many records it was.
+    pub(crate) fn read_rest(&mut self) -> u64 {
+        let mut records = 0;
+        while self.look() == Got::Record {
+            records += 1;
+        }
+        records
+    }
+
+    /// Design invariants 5 and 15: records come whole, and without a gap.
+    fn check(&mut self, found: Found, value: Option<u64>) {
+        let value = value.expect("a record's words are all of that record");
+        assert_eq!(u64::from(found.tag), value, "the header of one record and the payload of another");
+        if let Some(next) = self.next {
+            assert_eq!(value, next, "a gap");
+        }
+        self.next = Some(value + 1);
+    }
+}

@@ -1,0 +1,208 @@
+//! The memory of a lane and of a seat, in place of mappings: the same words, over loom's atomics.
+
+use crate::kernel::Bell;
+use crate::layout::Geometry;
+use crate::ring::reader::Found;
+use crate::ring::{LaneCounter, LaneWords, LaneWriter, SeatWords};
+use crate::roster::SeatPort;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use loom::cell::UnsafeCell;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64 as Plain;
+
+/// Records begin at multiples of this.
+pub(crate) const GRANULE: u64 = 1024;
+/// The length of the ring: four records.
+pub(crate) const CAPACITY: u64 = 4 * GRANULE;
+/// The payload of a record that takes one granule, and of one that takes two.
+pub(crate) const SHORT: u64 = 8;
+pub(crate) const LONG: u64 = 1500;
+
+/// How the bytes of the ring are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Any access that is not ordered with a write of the same granule is an error.
+    Races,
+    /// Readers may race with the producer, and see any mixture of old and new words.
+    Values,
+}
+
+/// A granule of the ring: of its words, the first (a header, or payload) and the second (payload).
+#[derive(Debug)]
+enum Granule {
+    Races { guard: UnsafeCell<()>, words: [Plain; 2] },
+    Values([AtomicU64; 2]),
+}
+
+impl Granule {
+    fn new(watch: Watch) -> Self {
+        match watch {
+            Watch::Races => Self::Races { guard: UnsafeCell::new(()), words: Default::default() },
+            Watch::Values => Self::Values([AtomicU64::new(0), AtomicU64::new(0)]),
+        }
+    }
+
+    fn load(&self, word: usize) -> u64 {
+        match self {
+            // One thread runs at a time, so the plain word has the last value; that it may be loaded, the guard sees.
+            Self::Races { guard, words } => guard.with(|_| words[word].load(Ordering::Relaxed)),
+            Self::Values(words) => words[word].load(Ordering::Relaxed),
+        }
+    }
+
+    fn store(&self, word: usize, value: u64) {
+        match self {
+            Self::Races { guard, words } => guard.with_mut(|_| words[word].store(value, Ordering::Relaxed)),
+            Self::Values(words) => words[word].store(value, Ordering::Relaxed),
+        }
+    }
+}
+
+/// The control words and the ring of a lane.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    geometry: Geometry,
+    published: AtomicU64,
+    intent: AtomicU64,
+    space_wait: AtomicU32,
+    state: AtomicU32,
+    evictions: AtomicU32,
+    ring: [Granule; 4],
+}
+
+impl Lane {
+    pub(crate) fn new(watch: Watch) -> Arc<Self> {
+        Arc::new(Self {
+            geometry: Geometry::new(CAPACITY, GRANULE as u32, 8).unwrap(),
+            published: AtomicU64::new(0),
+            intent: AtomicU64::new(0),
+            space_wait: AtomicU32::new(0),
+            state: AtomicU32::new(0),
+            evictions: AtomicU32::new(0),
+            ring: std::array::from_fn(|_| Granule::new(watch)),
+        })
+    }
+
+    fn granule(&self, position: u64) -> &Granule {
+        &self.ring[(self.geometry.offset(position) / GRANULE) as usize]
+    }
+
+    /// The payload words of a record that are modelled: its granules' second words, and the first words of all but the
+    /// first granule.
+    fn payload_words(&self, payload: u64, len: u64) -> impl Iterator<Item = (&Granule, usize)> {
+        let begin = payload - 8;
+        let granules = self.geometry.record_size(len) / GRANULE;
+        (0..granules * 2).skip(1).map(move |word| (self.granule(begin + word / 2 * GRANULE), (word % 2) as usize))
+    }
+
+    pub(crate) fn fill(&self, payload: u64, len: u64, value: u64) {
+        for (granule, word) in self.payload_words(payload, len) {
+            granule.store(word, value);
+        }
+    }
+
+    /// The payload of a record: its words, all alike; `None` where they differ.
+    pub(crate) fn read(&self, found: &Found) -> Option<u64> {
+        let words: Vec<u64> =
+            self.payload_words(found.payload, found.len).map(|(granule, word)| granule.load(word)).collect();
+        words.iter().all(|word| *word == words[0]).then_some(words[0])
+    }
+}
+
+impl LaneWords for Lane {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn published(&self) -> &AtomicU64 {
+        &self.published
+    }
+
+    fn intent(&self) -> &AtomicU64 {
+        &self.intent
+    }
+
+    fn space_wait(&self) -> &AtomicU32 {
+        &self.space_wait
+    }
+
+    fn state(&self) -> &AtomicU32 {
+        &self.state
+    }
+
+    fn evictions(&self) -> &AtomicU32 {
+        &self.evictions
+    }
+
+    fn header_word(&self, position: u64) -> u64 {
+        self.granule(position).load(0)
+    }
+}
+
+/// The right to write a lane.
+#[derive(Debug)]
+pub(crate) struct WritableLane(pub(crate) Arc<Lane>);
+
+impl LaneWriter for WritableLane {
+    type Lane = Lane;
+
+    fn lane(&self) -> &Lane {
+        &self.0
+    }
+
+    fn set_header_word(&mut self, position: u64, word: u64) {
+        self.0.granule(position).store(0, word);
+    }
+
+    fn count(&mut self, _counter: LaneCounter, _more: u64) {}
+}
+
+/// The words of a seat, and the bell beside it.
+#[derive(Debug)]
+struct SeatMemory {
+    consumed: AtomicU64,
+    space_seq: AtomicU32,
+    wait_epoch: AtomicU32,
+    bell: Bell,
+}
+
+/// A seat, as either side holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seat(Arc<SeatMemory>);
+
+impl Seat {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(SeatMemory {
+            consumed: AtomicU64::new(0),
+            space_seq: AtomicU32::new(0),
+            wait_epoch: AtomicU32::new(0),
+            bell: Bell::new(),
+        }))
+    }
+
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.0.bell
+    }
+}
+
+impl SeatWords for Seat {
+    fn consumed(&self) -> &AtomicU64 {
+        &self.0.consumed
+    }
+
+    fn space_seq(&self) -> &AtomicU32 {
+        &self.0.space_seq
+    }
+
+    fn wait_epoch(&self) -> &AtomicU32 {
+        &self.0.wait_epoch
+    }
+}
+
+impl SeatPort for Seat {
+    fn ring(&self) {
+        self.0.bell.ring();
+    }
+
+    fn put_out(&self) {}
+}

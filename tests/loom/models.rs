@@ -1,0 +1,30 @@
+//! The models, and how they are explored. Each file says which of the design's invariants it checks.
+
+mod data;
+mod end;
+mod eviction;
+mod gating;
+mod hostile;
+mod joining;
+mod publication;
+mod space;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Runs every execution of `model` with at most so many preemptions, and says how many there were.
+fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    let bound = builder.preemption_bound.unwrap_or_default();
+    let (executions, begin) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let count = Arc::clone(&executions);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let (name, executions) = (std::thread::current(), executions.load(Ordering::Relaxed));
+    let seconds = begin.elapsed().as_secs_f64();
+    println!("{}: {executions} executions of {bound} preemptions, {seconds:.1} s", name.name().unwrap_or("model"));
+}

@@ -1,0 +1,69 @@
+//! Sleeping for data: no wake-up is lost (design invariant 11), and no bell is rung twice for one sleep (19). A lost
+//! wake-up is a deadlock, which loom reports.
+
+use super::explore;
+use crate::ends::{Got, lane};
+use crate::frame::Start;
+use crate::memory::{SHORT, Watch};
+use loom::thread;
+
+#[test]
+fn a_sleeper_hears_of_every_publication_and_of_the_end() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        let thread = thread::spawn(move || {
+            producer.send(SHORT);
+            producer.send(SHORT);
+            producer.finish();
+        });
+        assert_eq!([consumer.receive(), consumer.receive(), consumer.receive()], [Got::Record, Got::Record, Got::End]);
+        assert!(consumer.rings() <= consumer.sleeps(), "one ring for a sleep, and no more");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_cancelled_sleep_takes_no_ring_from_the_next() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        let thread = thread::spawn(move || {
+            producer.send(SHORT);
+            producer.send(SHORT);
+        });
+        consumer.fall_asleep_and_cancel();
+        assert_eq!([consumer.receive(), consumer.receive()], [Got::Record, Got::Record]);
+        assert!(consumer.rings() <= consumer.sleeps(), "one ring for a sleep, and no more");
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn two_sleepers_are_both_rung_for() {
+    explore(2, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let threads = [1, 2].map(|id| shared.join(id, Start::Latest)).map(|mut consumer| {
+            thread::spawn(move || {
+                assert_eq!(consumer.receive(), Got::Record);
+                assert!(consumer.rings() <= consumer.sleeps(), "one ring for a sleep, and no more");
+            })
+        });
+        producer.send(SHORT);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn a_consumer_that_has_just_joined_is_rung_for() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let thread = thread::spawn(move || {
+            producer.send(SHORT);
+            producer.finish();
+        });
+        let mut consumer = shared.join(1, Start::Latest);
+        while consumer.receive() != Got::End {}
+        thread.join().unwrap();
+    });
+}

@@ -1,0 +1,29 @@
+//! The end of the stream is never seen before the last record (design invariant 14, for a producer that ends in order).
+
+use super::explore;
+use crate::ends::{Got, lane};
+use crate::frame::Start;
+use crate::memory::{SHORT, Watch};
+use loom::thread;
+
+#[test]
+fn the_end_comes_after_the_last_record() {
+    explore(4, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        let thread = thread::spawn(move || {
+            producer.send(SHORT);
+            producer.send(SHORT);
+            producer.finish();
+        });
+        for _ in 0..3 {
+            if consumer.look() == Got::End {
+                assert_eq!(consumer.last(), 2, "records after the end");
+            }
+        }
+        thread.join().unwrap();
+        consumer.read_rest();
+        assert_eq!(consumer.look(), Got::End);
+        assert_eq!(consumer.last(), 2);
+    });
+}

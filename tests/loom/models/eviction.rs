@@ -1,0 +1,84 @@
+//! A copying consumer that is evicted, in the middle of a copy too, takes nothing for a record that is none (design
+//! invariant 7). Here the ring's words race by design, and what was copied is compared.
+
+use super::explore;
+use crate::ends::{Consumer, lane};
+use crate::frame::Start;
+use crate::memory::{LONG, SHORT, Watch};
+use loom::thread;
+
+/// Copies so many records, or until it is evicted; nonsense is met only by those who were.
+fn copy_or_be_evicted(consumer: &mut Consumer, records: usize) {
+    for _ in 0..records {
+        if let Err(corruption) = consumer.copy() {
+            assert!(consumer.was_evicted(), "{corruption}");
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_evicted_consumer_notices_in_the_middle_of_a_copy() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Values, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let thread = thread::spawn(move || {
+            shared.roster.evict(&*shared.lane, 1);
+            assert!(producer.try_send(LONG), "nobody holds the lane back");
+            producer.check();
+        });
+        copy_or_be_evicted(&mut consumer, 1);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_consumer_evicted_by_the_session_layer_notices_too() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Values, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let steward = shared.clone();
+        let evicts = thread::spawn(move || steward.roster.evict(&*steward.lane, 1));
+        let sends = thread::spawn(move || producer.try_send(SHORT));
+        copy_or_be_evicted(&mut consumer, 1);
+        evicts.join().unwrap();
+        sends.join().unwrap();
+    });
+}
+
+#[test]
+fn an_evicted_consumer_notices_after_laps_of_other_records() {
+    explore(2, || {
+        let (shared, mut producer) = lane(Watch::Values, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(SHORT) && producer.try_send(LONG));
+        let thread = thread::spawn(move || {
+            shared.roster.evict(&*shared.lane, 1);
+            // Padding lies where the second record had its payload, and a header in the middle of the first lap's.
+            assert!(producer.try_send(LONG) && producer.try_send(SHORT));
+            producer.check();
+        });
+        copy_or_be_evicted(&mut consumer, 3);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn who_stays_is_undisturbed_by_the_eviction_of_another() {
+    explore(2, || {
+        let (shared, mut producer) = lane(Watch::Values, 0);
+        shared.join(1, Start::Latest);
+        let mut stays = shared.join(2, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let thread = thread::spawn(move || {
+            shared.roster.evict(&*shared.lane, 1);
+            producer.try_send(LONG);
+        });
+        stays.copy().expect("it was not evicted, and gates the lane");
+        stays.give_back();
+        stays.copy().expect("it was not evicted, and gates the lane");
+        thread.join().unwrap();
+    });
+}

@@ -1,0 +1,63 @@
+//! The slowest lossless consumer holds the lane back (design invariants 2, 3 and 6): loom reports the race when a byte
+//! is overwritten that a consumer may still read.
+
+use super::explore;
+use crate::ends::{Consumer, Got, lane};
+use crate::frame::Start;
+use crate::memory::{LONG, SHORT, Watch};
+use loom::thread;
+
+/// Reads what there is now, twice, and gives it back.
+fn read_twice(consumer: &mut Consumer) {
+    for _ in 0..2 {
+        if consumer.look() == Got::Record {
+            consumer.give_back();
+        }
+    }
+}
+
+#[test]
+fn one_consumer_holds_the_lane_back() {
+    explore(4, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(SHORT) && producer.try_send(SHORT));
+        let thread = thread::spawn(move || {
+            let sent = [SHORT, LONG].into_iter().filter(|len| producer.try_send(*len)).count() as u64;
+            producer.check();
+            sent
+        });
+        read_twice(&mut consumer);
+        let sent = 3 + thread.join().unwrap();
+        consumer.read_rest();
+        assert_eq!(consumer.last(), sent);
+    });
+}
+
+#[test]
+fn the_slower_of_two_consumers_holds_the_lane_back() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumers = [shared.join(1, Start::Latest), shared.join(2, Start::Latest)];
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let [first, second] = &mut consumers;
+        assert!(!producer.try_send(SHORT), "both hold the lane back");
+        // The first has read and given back; only the second is still at it.
+        assert_eq!(first.look(), Got::Record);
+        first.give_back();
+        assert!(!producer.try_send(SHORT), "the second holds the lane back");
+        assert_eq!(second.look(), Got::Record);
+        let threads = consumers.map(|mut consumer| {
+            thread::spawn(move || {
+                consumer.give_back();
+                read_twice(&mut consumer);
+                consumer
+            })
+        });
+        let sent = 2 + [LONG, SHORT].into_iter().filter(|len| producer.try_send(*len)).count() as u64;
+        for mut consumer in threads.map(|thread| thread.join().unwrap()) {
+            consumer.read_rest();
+            assert_eq!(consumer.last(), sent);
+        }
+    });
+}

@@ -1,0 +1,72 @@
+//! A consumer that joins while the producer publishes sees every record from its start (design invariant 15), and none
+//! of them is overwritten before it has read them (6).
+
+use super::explore;
+use crate::ends::{Shared, lane};
+use crate::frame::Start;
+use crate::memory::{LONG, SHORT, Watch};
+use loom::thread;
+
+/// What a producer sends while someone joins: enough to go round the ring.
+const SENT: [u64; 4] = [SHORT, LONG, SHORT, SHORT];
+
+fn join_while_publishing(begin: u64, start: Start) {
+    let (shared, mut producer) = lane(Watch::Races, 0);
+    for _ in 0..begin {
+        assert!(producer.try_send(SHORT));
+    }
+    let thread = thread::spawn(move || {
+        let sent = begin + SENT.into_iter().filter(|len| producer.try_send(*len)).count() as u64;
+        producer.check();
+        (producer, sent)
+    });
+    read_all(&shared, start, thread);
+}
+
+fn read_all(shared: &Shared, start: Start, producer: thread::JoinHandle<(crate::ends::Producer, u64)>) {
+    let mut consumer = shared.join(1, start);
+    consumer.look();
+    let (producer, sent) = producer.join().unwrap();
+    let records = consumer.read_rest();
+    assert!(consumer.last() == sent || (records == 0 && consumer.last() == 0), "{} of {sent}", consumer.last());
+    drop(producer);
+}
+
+#[test]
+fn who_joins_at_the_latest_misses_nothing() {
+    explore(3, || join_while_publishing(2, Start::Latest));
+}
+
+#[test]
+fn who_joins_at_the_oldest_misses_nothing() {
+    explore(3, || join_while_publishing(2, Start::Oldest));
+}
+
+#[test]
+fn who_joins_at_the_oldest_beside_another_misses_nothing() {
+    explore(2, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut other = shared.join(7, Start::Latest);
+        assert!(producer.try_send(SHORT) && producer.try_send(LONG));
+        let thread = thread::spawn(move || {
+            let sent = 2 + [SHORT, SHORT].into_iter().filter(|len| producer.try_send(*len)).count() as u64;
+            (producer, sent)
+        });
+        other.look();
+        other.give_back();
+        read_all(&shared, Start::Oldest, thread);
+    });
+}
+
+#[test]
+fn most_of_the_ring_is_there_for_who_joins_at_the_oldest() {
+    explore(1, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        for _ in 0..6 {
+            assert!(producer.try_send(SHORT));
+        }
+        let mut consumer = shared.join(1, Start::Oldest);
+        assert_eq!(consumer.read_rest(), 3);
+        assert_eq!(consumer.last(), 6);
+    });
+}

@@ -1,0 +1,42 @@
+//! Publication and reading, with padding at the end of the ring (design invariants 1, 2, 4, 5 and 8).
+
+use super::explore;
+use crate::ends::{Got, lane};
+use crate::frame::Start;
+use crate::memory::{GRANULE, LONG, SHORT, Watch};
+use loom::thread;
+
+#[test]
+fn records_are_whole_once_they_are_published() {
+    explore(4, || {
+        // One granule is left, so the long record goes after padding, to the beginning of the ring.
+        let (shared, mut producer) = lane(Watch::Races, 2 * GRANULE);
+        let mut consumer = shared.join(1, Start::Latest);
+        let thread = thread::spawn(move || {
+            producer.send(SHORT);
+            producer.send(LONG);
+        });
+        let seen = (0..2).filter(|_| consumer.look() == Got::Record).count() as u64;
+        thread.join().unwrap();
+        assert_eq!(seen + consumer.read_rest(), 2);
+    });
+}
+
+#[test]
+fn a_batch_is_published_as_a_whole() {
+    explore(4, || {
+        let (shared, mut producer) = lane(Watch::Races, 3 * GRANULE);
+        let mut consumer = shared.join(1, Start::Latest);
+        let thread = thread::spawn(move || {
+            producer.write(SHORT);
+            producer.write(SHORT);
+            producer.publish();
+        });
+        if consumer.look() == Got::Record {
+            assert_eq!(consumer.look(), Got::Record, "the second record of a batch comes with the first");
+        }
+        thread.join().unwrap();
+        consumer.read_rest();
+        assert_eq!(consumer.last(), 2);
+    });
+}

@@ -1,0 +1,107 @@
+//! Sleeping for space: no wake-up is lost (design invariant 12), whoever makes the room: a consumer that gives back or
+//! leaves, or the session layer that takes one off. A lost wake-up is a deadlock, which loom reports.
+
+use super::explore;
+use crate::ends::{Got, lane};
+use crate::frame::Start;
+use crate::memory::{LONG, SHORT, Watch};
+use loom::thread;
+
+#[test]
+fn a_producer_is_woken_when_a_consumer_gives_back() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let thread = thread::spawn(move || {
+            producer.send(SHORT);
+            producer.send(LONG);
+        });
+        for _ in 0..2 {
+            assert_eq!(consumer.look(), Got::Record);
+            consumer.give_back();
+        }
+        thread.join().unwrap();
+        consumer.read_rest();
+        assert_eq!(consumer.last(), 4);
+    });
+}
+
+#[test]
+fn a_producer_is_woken_by_whichever_consumer_gates_it() {
+    explore(2, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let consumers = [shared.join(1, Start::Latest), shared.join(2, Start::Latest)];
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let threads = consumers.map(|mut consumer| {
+            thread::spawn(move || {
+                assert_eq!(consumer.look(), Got::Record);
+                consumer.give_back();
+            })
+        });
+        producer.send(LONG);
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+#[test]
+fn a_producer_is_woken_when_a_consumer_leaves() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let thread = thread::spawn(move || producer.send(LONG));
+        assert_eq!(consumer.look(), Got::Record);
+        consumer.leave();
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_producer_is_woken_when_a_dead_consumer_is_taken_off() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let thread = thread::spawn(move || producer.send(LONG));
+        shared.roster.leave(1);
+        thread.join().unwrap();
+    });
+}
+
+#[test]
+fn a_producer_is_woken_when_its_gate_is_evicted_and_waits_for_the_next() {
+    explore(2, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG));
+        let mut consumer = shared.join(2, Start::Latest);
+        assert!(producer.try_send(LONG));
+        let steward = shared.clone();
+        let evicts = thread::spawn(move || steward.roster.evict(&*steward.lane, 1));
+        let reads = thread::spawn(move || {
+            assert_eq!(consumer.look(), Got::Record);
+            consumer.give_back();
+        });
+        producer.send(LONG);
+        producer.send(LONG);
+        evicts.join().unwrap();
+        reads.join().unwrap();
+    });
+}
+
+#[test]
+fn a_batch_longer_than_the_ring_and_its_sleeping_reader_wake_each_other() {
+    explore(2, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        let thread = thread::spawn(move || {
+            producer.write(LONG);
+            producer.write(LONG);
+            producer.write(SHORT);
+            producer.publish();
+        });
+        assert_eq!([consumer.receive(), consumer.receive(), consumer.receive()], [Got::Record; 3]);
+        thread.join().unwrap();
+    });
+}
