@@ -27,6 +27,8 @@
 #![allow(dead_code, reason = "what only the library uses of the files below")]
 #![allow(unreachable_pub, reason = "what the files below hand to lib.rs")]
 
+#[path = "../../src/error.rs"]
+mod error;
 #[path = "../../src/layout.rs"]
 mod layout;
 #[path = "../../src/publisher.rs"]
@@ -34,10 +36,12 @@ mod publisher;
 #[path = "../../src/ring/mod.rs"]
 mod ring;
 #[path = "../../src/roster.rs"]
+#[rustfmt::skip] // it would look for the file of unit tests in the wrong place
 mod roster;
 #[path = "../../src/sync.rs"]
 mod sync;
 #[path = "../../src/wake.rs"]
+#[rustfmt::skip] // as above
 mod wake;
 
 mod ends;

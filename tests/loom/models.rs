@@ -13,6 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+/// So many preemptions are as good as no limit: for models that are small enough.
+const UNLIMITED: usize = 100;
+
 /// Runs every execution of `model` with at most so many preemptions, and says how many there were.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -26,5 +29,8 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     });
     let (name, executions) = (std::thread::current(), executions.load(Ordering::Relaxed));
     let seconds = begin.elapsed().as_secs_f64();
-    println!("{}: {executions} executions of {bound} preemptions, {seconds:.1} s", name.name().unwrap_or("model"));
+    println!(
+        "{}: {executions} executions of up to {bound} preemptions, {seconds:.1} s",
+        name.name().unwrap_or("model")
+    );
 }

@@ -1,6 +1,6 @@
 //! The end of the stream is never seen before the last record (design invariant 14, for a producer that ends in order).
 
-use super::explore;
+use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};
 use crate::frame::Start;
 use crate::memory::{SHORT, Watch};
@@ -8,7 +8,7 @@ use loom::thread;
 
 #[test]
 fn the_end_comes_after_the_last_record() {
-    explore(4, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumer = shared.join(1, Start::Latest);
         let thread = thread::spawn(move || {

@@ -1,7 +1,7 @@
 //! A copying consumer that is evicted, in the middle of a copy too, takes nothing for a record that is none (design
 //! invariant 7). Here the ring's words race by design, and what was copied is compared.
 
-use super::explore;
+use super::{UNLIMITED, explore};
 use crate::ends::{Consumer, lane};
 use crate::frame::Start;
 use crate::memory::{LONG, SHORT, Watch};
@@ -19,7 +19,7 @@ fn copy_or_be_evicted(consumer: &mut Consumer, records: usize) {
 
 #[test]
 fn an_evicted_consumer_notices_in_the_middle_of_a_copy() {
-    explore(3, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Values, 0);
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
@@ -35,7 +35,7 @@ fn an_evicted_consumer_notices_in_the_middle_of_a_copy() {
 
 #[test]
 fn a_consumer_evicted_by_the_session_layer_notices_too() {
-    explore(3, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Values, 0);
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
@@ -50,7 +50,7 @@ fn a_consumer_evicted_by_the_session_layer_notices_too() {
 
 #[test]
 fn an_evicted_consumer_notices_after_laps_of_other_records() {
-    explore(2, || {
+    explore(4, || {
         let (shared, mut producer) = lane(Watch::Values, 0);
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(SHORT) && producer.try_send(LONG));
@@ -67,7 +67,7 @@ fn an_evicted_consumer_notices_after_laps_of_other_records() {
 
 #[test]
 fn who_stays_is_undisturbed_by_the_eviction_of_another() {
-    explore(2, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Values, 0);
         shared.join(1, Start::Latest);
         let mut stays = shared.join(2, Start::Latest);

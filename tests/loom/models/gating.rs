@@ -1,7 +1,7 @@
 //! The slowest lossless consumer holds the lane back (design invariants 2, 3 and 6): loom reports the race when a byte
 //! is overwritten that a consumer may still read.
 
-use super::explore;
+use super::{UNLIMITED, explore};
 use crate::ends::{Consumer, Got, lane};
 use crate::frame::Start;
 use crate::memory::{LONG, SHORT, Watch};
@@ -18,7 +18,7 @@ fn read_twice(consumer: &mut Consumer) {
 
 #[test]
 fn one_consumer_holds_the_lane_back() {
-    explore(4, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(SHORT) && producer.try_send(SHORT));
@@ -36,7 +36,7 @@ fn one_consumer_holds_the_lane_back() {
 
 #[test]
 fn the_slower_of_two_consumers_holds_the_lane_back() {
-    explore(3, || {
+    explore(5, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumers = [shared.join(1, Start::Latest), shared.join(2, Start::Latest)];
         assert!(producer.try_send(LONG) && producer.try_send(LONG));

@@ -1,7 +1,7 @@
 //! Whatever a consumer writes into its seat, the producer goes on, and overwrites nothing that others need (design
 //! invariant 10).
 
-use super::explore;
+use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};
 use crate::frame::Start;
 use crate::memory::{CAPACITY, GRANULE, LONG, SHORT, Watch};
@@ -11,7 +11,7 @@ use crate::sync::Ordering;
 #[test]
 fn nonsense_in_a_seat_puts_its_consumer_out() {
     for nonsense in [2 * CAPACITY, u64::MAX - 1, GRANULE] {
-        explore(2, move || {
+        explore(UNLIMITED, move || {
             let (shared, mut producer) = lane(Watch::Races, 0);
             let hostile = shared.join(1, Start::Latest);
             assert!(producer.try_send(LONG) && producer.try_send(LONG));
@@ -32,7 +32,7 @@ fn nonsense_in_a_seat_puts_its_consumer_out() {
 
 #[test]
 fn a_smaller_claim_after_a_larger_one_lowers_nothing() {
-    explore(1, || {
+    explore(UNLIMITED, || {
         let (_shared, mut producer) = lane(Watch::Races, 0);
         assert!(producer.publisher().writer.raise_intent(2 * GRANULE, 3 * GRANULE));
         producer.check();

@@ -1,7 +1,7 @@
 //! A consumer that joins while the producer publishes sees every record from its start (design invariant 15), and none
 //! of them is overwritten before it has read them (6).
 
-use super::explore;
+use super::{UNLIMITED, explore};
 use crate::ends::{Shared, lane};
 use crate::frame::Start;
 use crate::memory::{LONG, SHORT, Watch};
@@ -34,17 +34,17 @@ fn read_all(shared: &Shared, start: Start, producer: thread::JoinHandle<(crate::
 
 #[test]
 fn who_joins_at_the_latest_misses_nothing() {
-    explore(3, || join_while_publishing(2, Start::Latest));
+    explore(UNLIMITED, || join_while_publishing(2, Start::Latest));
 }
 
 #[test]
 fn who_joins_at_the_oldest_misses_nothing() {
-    explore(3, || join_while_publishing(2, Start::Oldest));
+    explore(UNLIMITED, || join_while_publishing(2, Start::Oldest));
 }
 
 #[test]
 fn who_joins_at_the_oldest_beside_another_misses_nothing() {
-    explore(2, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut other = shared.join(7, Start::Latest);
         assert!(producer.try_send(SHORT) && producer.try_send(LONG));
@@ -60,7 +60,7 @@ fn who_joins_at_the_oldest_beside_another_misses_nothing() {
 
 #[test]
 fn most_of_the_ring_is_there_for_who_joins_at_the_oldest() {
-    explore(1, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         for _ in 0..6 {
             assert!(producer.try_send(SHORT));

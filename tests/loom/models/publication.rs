@@ -1,6 +1,6 @@
 //! Publication and reading, with padding at the end of the ring (design invariants 1, 2, 4, 5 and 8).
 
-use super::explore;
+use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};
 use crate::frame::Start;
 use crate::memory::{GRANULE, LONG, SHORT, Watch};
@@ -8,7 +8,7 @@ use loom::thread;
 
 #[test]
 fn records_are_whole_once_they_are_published() {
-    explore(4, || {
+    explore(UNLIMITED, || {
         // One granule is left, so the long record goes after padding, to the beginning of the ring.
         let (shared, mut producer) = lane(Watch::Races, 2 * GRANULE);
         let mut consumer = shared.join(1, Start::Latest);
@@ -24,7 +24,7 @@ fn records_are_whole_once_they_are_published() {
 
 #[test]
 fn a_batch_is_published_as_a_whole() {
-    explore(4, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Races, 3 * GRANULE);
         let mut consumer = shared.join(1, Start::Latest);
         let thread = thread::spawn(move || {

@@ -1,7 +1,7 @@
 //! Sleeping for space: no wake-up is lost (design invariant 12), whoever makes the room: a consumer that gives back or
 //! leaves, or the session layer that takes one off. A lost wake-up is a deadlock, which loom reports.
 
-use super::explore;
+use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};
 use crate::frame::Start;
 use crate::memory::{LONG, SHORT, Watch};
@@ -9,7 +9,7 @@ use loom::thread;
 
 #[test]
 fn a_producer_is_woken_when_a_consumer_gives_back() {
-    explore(3, || {
+    explore(5, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
@@ -29,7 +29,7 @@ fn a_producer_is_woken_when_a_consumer_gives_back() {
 
 #[test]
 fn a_producer_is_woken_by_whichever_consumer_gates_it() {
-    explore(2, || {
+    explore(3, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let consumers = [shared.join(1, Start::Latest), shared.join(2, Start::Latest)];
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
@@ -46,7 +46,7 @@ fn a_producer_is_woken_by_whichever_consumer_gates_it() {
 
 #[test]
 fn a_producer_is_woken_when_a_consumer_leaves() {
-    explore(3, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumer = shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
@@ -59,7 +59,7 @@ fn a_producer_is_woken_when_a_consumer_leaves() {
 
 #[test]
 fn a_producer_is_woken_when_a_dead_consumer_is_taken_off() {
-    explore(3, || {
+    explore(UNLIMITED, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
@@ -71,7 +71,7 @@ fn a_producer_is_woken_when_a_dead_consumer_is_taken_off() {
 
 #[test]
 fn a_producer_is_woken_when_its_gate_is_evicted_and_waits_for_the_next() {
-    explore(2, || {
+    explore(3, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG));
@@ -92,7 +92,7 @@ fn a_producer_is_woken_when_its_gate_is_evicted_and_waits_for_the_next() {
 
 #[test]
 fn a_batch_longer_than_the_ring_and_its_sleeping_reader_wake_each_other() {
-    explore(2, || {
+    explore(5, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumer = shared.join(1, Start::Latest);
         let thread = thread::spawn(move || {
