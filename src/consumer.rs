@@ -1,21 +1,16 @@
 //! The reading end of a lane: receive, read, drop.
 //!
 //! [`Consumer`] puts together the reading protocol, the copying of payloads (or their reading in place), and sleeping
-//! on the bell. Its [`Link`] is the session it belongs to: the sign of the producer's life. What it does not do: it
-//! makes no session; [`Session`](crate::Session) does.
+//! on the bell. What it does not do: it makes no session, [`Session`](crate::Session) does, and its [`Link`] to that
+//! session finds out by itself what has become of the producer.
 
-use crate::fds::{self, RecvFdsError};
-use crate::frame::{ByeReason, Frame};
-use crate::handshake::{ConsumerHandshake, ConsumerStep};
 use crate::layout::LaneState;
+use crate::link::{Fate, Link};
 use crate::region::ForkGuard;
 use crate::ring::reader::{Corruption, Found, Look, Reader, copies_intact, was_evicted};
 use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
-use crate::sync::{AtomicU32, Mutex, Ordering};
-use crate::wake::{self, BellEnd, Deadline, spin_until};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::Errno;
+use crate::sync::Ordering;
+use crate::wake::{BellEnd, Deadline, spin_until};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,9 +21,6 @@ const LOOKS_PER_RELEASE: u32 = 32;
 const TRIES_PER_CLOCK: u32 = 32;
 /// How often a caller that never sleeps looks at the session.
 const LINK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
-
-/// The longest frame that a producer may send to an attached consumer, with room to spare: a Bye.
-const HEARD_MAX_BYTES: usize = 64;
 
 /// Why there is no record, but for the end of the stream.
 #[derive(Debug, thiserror::Error)]
@@ -64,94 +56,6 @@ pub enum ReceiveError {
     /// The consumer was made before a fork, and this is the child.
     #[error("this process is a forked child, and a consumer belongs to the process that attached it")]
     Forked,
-}
-
-/// What became of a session, as a consumer sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u32)]
-enum Fate {
-    Alive = 0,
-    Dead = 1,
-    Closed = 2,
-    Evicted = 3,
-}
-
-/// The session that a consumer belongs to, shared by the consumers of all its lanes.
-#[derive(Debug)]
-pub(crate) struct Link {
-    socket: OwnedFd,
-    /// Becomes readable when the producer's process ends; `None` where the kernel would not give it.
-    pidfd: Option<OwnedFd>,
-    fate: AtomicU32,
-    handshake: Mutex<ConsumerHandshake>,
-}
-
-impl Link {
-    pub(crate) fn new(socket: OwnedFd, pidfd: Option<OwnedFd>, handshake: ConsumerHandshake) -> Self {
-        let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
-        Self { socket, pidfd, fate, handshake }
-    }
-
-    fn fate(&self) -> Fate {
-        match self.fate.load(Ordering::Acquire) {
-            0 => Fate::Alive,
-            2 => Fate::Closed,
-            3 => Fate::Evicted,
-            _ => Fate::Dead,
-        }
-    }
-
-    /// Waits on the session, and on a bell, until something happens; then looks what it was.
-    fn wait(&self, bell: Option<&BellEnd>, timeout: Option<Duration>) -> std::io::Result<()> {
-        let mut waits = Vec::with_capacity(3);
-        waits.push(PollFd::new(&self.socket, PollFlags::IN));
-        waits.extend(self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
-        waits.extend(bell.map(|bell| PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)));
-        match poll(&mut waits, timeout.map(wake::timespec).as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        let socket_stirs = !waits[0].revents().is_empty();
-        let process_ended = self.pidfd.is_some() && !waits[1].revents().is_empty();
-        if socket_stirs {
-            self.hear();
-        }
-        if process_ended {
-            self.note(Fate::Dead);
-        }
-        Ok(())
-    }
-
-    /// Takes what the producer's process has to say on the socket.
-    fn hear(&self) {
-        let mut handshake = self.handshake.lock();
-        let mut bytes = [0; HEARD_MAX_BYTES];
-        let mut may_reset = true;
-        loop {
-            match fds::recv_frame(self.socket.as_fd(), &mut bytes, 0) {
-                Ok(received) => {
-                    let heard = Frame::parse(&bytes[..received.len], 0).ok();
-                    match heard.and_then(|frame| handshake.on_frame(frame).ok()) {
-                        Some(ConsumerStep::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
-                        Some(ConsumerStep::Bye(_)) => self.note(Fate::Closed),
-                        _ => self.note(Fate::Dead),
-                    }
-                }
-                Err(error) if error.is_would_block() => return,
-                // Reported once, before what the producer had still sent.
-                Err(RecvFdsError::Reset) if may_reset => may_reset = false,
-                // The end, or nonsense: in either case this session is over.
-                _ => return self.note(Fate::Dead),
-            }
-        }
-    }
-
-    /// Remembers what became of the session; the first word stands.
-    fn note(&self, fate: Fate) {
-        let alive = Fate::Alive as u32;
-        let _ = self.fate.compare_exchange(alive, fate as u32, Ordering::AcqRel, Ordering::Acquire);
-    }
 }
 
 /// The reading end of a lane.

@@ -60,6 +60,7 @@ mod frame;
 mod handshake;
 mod lane;
 mod layout;
+mod link;
 mod producer;
 mod publisher;
 mod region;

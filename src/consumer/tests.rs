@@ -321,7 +321,10 @@ proptest! {
     /// The whole consumer, copying, against a lane in which everything is arbitrary.
     #[test]
     fn nothing_a_hostile_producer_writes_does_more_than_end_the_reading(
-        words in proptest::collection::vec((any::<u16>(), prop_oneof![Just(1u64), Just(2), any::<u64>()], 0..300u64), 512),
+        words in proptest::collection::vec(
+            (any::<u16>(), prop_oneof![Just(1u64), Just(2), any::<u64>()], 0..300u64),
+            512,
+        ),
         looks in proptest::collection::vec((0..5000u64, any::<bool>(), any::<u64>(), 0..5u32, any::<bool>()), 1..20),
     ) {
         let mut lane = hostile_lane();

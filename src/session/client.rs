@@ -5,7 +5,7 @@
 
 use super::{Address, HANDSHAKE_DEADLINE, Peer, PeerPolicy};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
-use crate::consumer::{Attachment, Consumer, Link};
+use crate::consumer::{Attachment, Consumer};
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
 use crate::frame::{
@@ -14,6 +14,7 @@ use crate::frame::{
 use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError};
 use crate::lane::SPIN_DEFAULT;
 use crate::layout::{CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, LAYOUT_VERSION, seat_len_bytes};
+use crate::link::Link;
 use crate::region::{ForkGuard, Mapping, Region, Seals};
 use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;

@@ -144,7 +144,8 @@ impl Guest {
             }
         }
         let header = |position: u64| lane.data.u64((position % capacity) as usize).load(Relaxed);
-        let (kind, len) = |word: u64| -> (u64, u64) { (word >> 32 & 0xff, word & 0xffff_ffff) }(header(lane.position));
+        let word = header(lane.position);
+        let (kind, len) = (word >> 32 & 0xff, word & 0xffff_ffff);
         if kind == 2 {
             assert_eq!(8 + len, capacity - lane.position % capacity, "padding reaches the end");
             lane.position += 8 + len;

@@ -118,7 +118,7 @@ impl Stage {
     }
 
     /// Everything is as it was: the host has nothing left of anybody but the witness, who missed nothing to the end.
-    pub(crate) fn is_undisturbed(mut self) {
+    pub(crate) fn assert_undisturbed(mut self) {
         self.goes_on();
         self.forgets();
         let published = self.ask("finish");
