@@ -119,6 +119,83 @@ fn a_producer_goes_on_although_the_dead_consumer_left_a_forked_child() {
     goes_on_after_the_death_of_a_consumer(test, "forking");
 }
 
+/// A consumer that goes on reading after it has hung up, which the library never does.
+#[allow(unsafe_code, reason = "hangs up behind the back of the session; vouches for the producer of this test")]
+fn consumer_that_hangs_up() {
+    let argument = argument();
+    let (address, kind) = argument.split_once(' ').unwrap();
+    let session = Session::connect(address, SessionOptions::new()).unwrap();
+    // SAFETY: the producer is this crate's, in the process that started this one.
+    let consumer = if kind == "copying" { session.attach_one() } else { unsafe { session.attach_one_in_place() } };
+    let mut consumer = consumer.unwrap();
+    say("ready");
+    told();
+    let record = consumer.receive().unwrap().unwrap();
+    let bytes = record.to_vec();
+    for (number, _) in census().into_iter().filter(|(_, target)| target.starts_with("socket:")) {
+        // SAFETY: open, as the census has just seen, and nobody else closes it.
+        let socket = unsafe { rustix::fd::BorrowedFd::borrow_raw(number) };
+        rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
+    }
+    say("hung up");
+    told();
+    assert_eq!(*record, *bytes, "what is held does not change");
+    drop(record);
+    let evicted = loop {
+        match consumer.try_receive() {
+            Ok(Some(record)) => assert_eq!(record[..], [7; 56]),
+            Ok(None) | Err(ReceiveError::Empty) => {}
+            Err(error) => break matches!(error, ReceiveError::Evicted { .. }),
+        }
+    };
+    say(if evicted { "evicted" } else { "dead" });
+    told();
+}
+
+#[test]
+fn a_reader_in_place_keeps_its_gate_until_nobody_maps_its_seat() {
+    let test = "a_reader_in_place_keeps_its_gate_until_nobody_maps_its_seat";
+    if role().is_some() {
+        return consumer_that_hangs_up();
+    }
+    let (mut producer, server, address) = lane(4096);
+    let mut consumer = Peer::start(test, "consumer", &format!("{address} in-place"));
+    consumer.expect("ready");
+    producer.send(&[1; 56]).unwrap();
+    consumer.tell("read");
+    consumer.expect("hung up");
+    wait_until("the server has noticed", || server.stats().sessions == 0);
+    fill(&mut producer);
+    // Ten times as long as it takes to notice that nobody maps it.
+    let error = producer.send_timeout(&[7; 56], Duration::from_millis(300)).unwrap_err();
+    assert!(matches!(error, SendError::TimedOut { holder: Some(holder) } if holder.pid == consumer.pid()), "{error}");
+    consumer.tell("compare");
+    consumer.expect("dead");
+    consumer.kill();
+    producer.send_timeout(&[2; 3000 / 2], SOON).unwrap();
+    wait_until("the seat is gone", || producer.consumers() == 0);
+    assert_eq!(server.stats().evicted, 0);
+}
+
+#[test]
+fn a_copier_that_has_hung_up_goes_at_once_and_is_told() {
+    let test = "a_copier_that_has_hung_up_goes_at_once_and_is_told";
+    if role().is_some() {
+        return consumer_that_hangs_up();
+    }
+    let (mut producer, server, address) = lane(4096);
+    let mut consumer = Peer::start(test, "consumer", &format!("{address} copying"));
+    consumer.expect("ready");
+    producer.send(&[1; 56]).unwrap();
+    consumer.tell("read");
+    consumer.expect("hung up");
+    (0..1000).for_each(|_| producer.send_timeout(&[7; 56], SOON).unwrap());
+    assert_eq!((producer.consumers(), server.stats().evicted), (0, 1));
+    consumer.tell("compare");
+    consumer.expect("evicted");
+    consumer.finish();
+}
+
 /// A producer in a process of its own: sends what it is told, and ends as it is told.
 fn producer_process() {
     let argument = argument();

@@ -144,7 +144,7 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 /// Offers lanes to whoever connects, on a thread of its own.
 ///
 /// Dropping it stops listening and removes the socket file. Sessions that are attached go on until the consumer leaves
-/// or the lanes end.
+/// or the lanes end; without any, all that the server had is given back by then.
 ///
 /// ```
 /// use fdring::{LaneOptions, Producer, Server, Session};

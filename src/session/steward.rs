@@ -51,7 +51,7 @@ impl Steward {
         while !self.is_done() {
             let stirring = self.wait();
             self.host.shared.notice.lower();
-            if self.host.shared.closing.load(Ordering::Acquire) && self.listener.take().is_some() {
+            if self.host.shared.closing.load(Ordering::Acquire) && self.listener.take().is_some() && !self.is_done() {
                 self.host.shared.update(|status| status.stopped_listening = true);
             }
             self.serve(&stirring);
