@@ -76,7 +76,7 @@ fn goes_on_after_the_death_of_a_consumer(test: &str, kind: &str) {
         let SendError::Full { holder: Some(holder) } = fill(&mut producer) else { panic!("it is full") };
         assert_eq!(holder.pid, consumer.pid());
         let blocked = std::thread::spawn(move || {
-            producer.send(&[2; 56]).unwrap();
+            producer.send_timeout(&[2; 56], DEADLINE / 6).unwrap();
             (producer, Instant::now())
         });
         // Asleep, not spinning.

@@ -105,7 +105,15 @@ fn a_slow_consumer_holds_the_lane_back_and_is_named() {
         assert_eq!(consumer.receive().unwrap().unwrap()[..], [n; 56]);
     }
     assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
-    assert_eq!(fill(&mut producer), 64, "an empty look gives everything back");
+    for n in 0..60 {
+        producer.try_send(&[n; 56]).unwrap();
+    }
+    assert_eq!(consumer.drain(|_| ()).unwrap(), Some(60));
+    assert_eq!(fill(&mut producer), 64, "a drain gives everything back, not eighths");
+    (0..60).for_each(|_| drop(consumer.receive().unwrap()));
+    assert_eq!(fill(&mut producer), 56, "a record at a time, eighths are given back");
+    while consumer.try_receive().is_ok() {}
+    assert_eq!(fill(&mut producer), 64, "an empty try gives everything back");
 }
 
 /// Blocks a producer on a full lane, does `relief` and waits until the producer has gone on.
@@ -161,7 +169,7 @@ fn a_blocked_consumer_uses_no_processor_and_is_woken_by_the_next_record() {
     let receiver = std::thread::spawn(move || {
         let mut used = Vec::new();
         let mut before = clock_gettime(ClockId::ThreadCPUTime);
-        while consumer.receive().unwrap().is_some() {
+        while consumer.receive_timeout(DEADLINE / 6).unwrap().is_some() {
             let now = clock_gettime(ClockId::ThreadCPUTime);
             used.push((now.tv_sec - before.tv_sec) * 1_000_000 + (now.tv_nsec - before.tv_nsec) / 1000);
             before = now;
@@ -172,6 +180,7 @@ fn a_blocked_consumer_uses_no_processor_and_is_woken_by_the_next_record() {
         std::thread::sleep(Duration::from_millis(50));
         producer.send(b"wake up").unwrap();
     }
+    std::thread::sleep(Duration::from_millis(50));
     producer.finish();
     let mut used = receiver.join().unwrap();
     used.sort_unstable();

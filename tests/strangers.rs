@@ -11,6 +11,7 @@ use fdring::{
 };
 use peer::{Peer, argument, say, told};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::time::Duration;
 
 const NOBODY: u32 = 65534;
 
@@ -113,7 +114,7 @@ fn a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back() {
         assert_eq!(eventfds(), eventfds_before, "a stranger's bell is none");
         for n in 0..5 {
             // Long enough that it sleeps by then, most times.
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(5));
             producer.send(format!("record {n}").as_bytes()).unwrap();
             peer.expect(&format!("record {n}"));
         }
@@ -190,6 +191,8 @@ fn server_with_few_descriptors() {
                 say("full");
                 wait_until("it pauses", || server.stats().accept_pauses > pauses);
                 assert!(server.stats().last_refusal.unwrap().contains("ulimit -n"));
+                std::thread::sleep(Duration::from_millis(300));
+                assert!(server.stats().accept_pauses < pauses + 20, "it does not try all the time");
                 say("paused");
             }
             Some(("few", few)) => {

@@ -4,7 +4,7 @@
 //! the region is mapped once, as it must be within a process.
 #![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
-use super::{Attachment, Consumer, Link, ReceiveError};
+use super::{Attachment, Consumer, Link, Look, ReceiveError};
 use crate::frame::{BellKind, Start};
 use crate::handshake::ConsumerHandshake;
 use crate::lane::{LaneOptions, Notice, SeatLink};
@@ -13,6 +13,8 @@ use crate::producer::{Batch, Producer, Reservation, SendError};
 use crate::region::{ForkGuard, HugePages, Region, RegionOptions};
 use crate::ring::{InPlace, LaneWords, LaneWriter, SeatMap, WritableLane};
 use crate::roster::Joiner;
+use crate::session::client::{Session, SessionOptions};
+use crate::session::server::Server;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::wake::{Bell, BellEnd};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
@@ -382,6 +384,49 @@ fn an_evicted_copier_says_how_much_it_missed_and_not_that_the_lane_is_corrupt() 
         let error = attached.consumer.receive().unwrap_err();
         assert!(matches!(error, ReceiveError::Evicted { missed_bytes: 6400 }), "{error}");
     }
+}
+
+#[test]
+fn a_copy_that_was_overwritten_meanwhile_is_never_handed_out() {
+    let mut producer = Producer::create_at(&LaneOptions::new("overwritten").capacity(4096), 0).unwrap();
+    let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
+    producer.send(&[1; 56]).unwrap();
+    let Ok(Look::Found(found)) = consumer.look() else { panic!("it is there") };
+    let lane = Arc::clone(producer.lane());
+    let seat_id = gate_of(&mut producer);
+    lane.roster.evict(&*lane.map, seat_id);
+    for _ in 0..64 {
+        producer.send(&[2; 56]).unwrap();
+    }
+    let error = consumer.record(found).unwrap_err();
+    assert!(matches!(error, ReceiveError::Evicted { missed_bytes: 4160 }), "{error}");
+}
+
+#[test]
+fn what_was_published_before_the_end_comes_before_the_end() {
+    let mut producer = Producer::create_at(&LaneOptions::new("end").capacity(4096), 0).unwrap();
+    let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
+    assert!(matches!(consumer.look_for_end(), Ok(Look::Empty)));
+    producer.send(b"last").unwrap();
+    producer.finish();
+    // As if both had happened since the consumer looked at `published`.
+    let Ok(Look::Found(found)) = consumer.look_for_end() else { panic!("the record comes first") };
+    assert_eq!(consumer.record(found).unwrap()[..], *b"last");
+    assert!(matches!(consumer.look_for_end(), Ok(Look::Finished)));
+}
+
+#[test]
+fn a_consumer_that_was_put_out_while_it_had_nothing_to_read_is_told() {
+    let mut producer = Producer::create(LaneOptions::new("put out").capacity(4096)).unwrap();
+    let address = format!("@{}", crate::test_support::unique_name());
+    let server = Server::listen(&*address, &[&producer]).unwrap();
+    let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+    let lane = Arc::clone(producer.lane());
+    let seat_id = gate_of(&mut producer);
+    lane.roster.evict(&*lane.map, seat_id);
+    let error = consumer.receive_timeout(Duration::from_secs(10)).unwrap_err();
+    assert!(matches!(error, ReceiveError::Evicted { missed_bytes: 0 }), "{error}");
+    crate::test_support::wait_until("it is counted", || server.stats().evicted == 1);
 }
 
 /// The number of the seat that holds a full lane back.

@@ -159,7 +159,12 @@ fn padding_that_leads_nowhere_is_corruption() {
     type Words<'a> = &'a [(u64, u64)];
     let cases: [(&str, u64, u64, Words<'_>); 4] = [
         ("too short", 4096 - 32, 4096 + 8, &[(4096 - 32, RecordHeader::padding(16).to_word())]),
-        ("last", 4096 - 32, 4096, &[(4096 - 32, RecordHeader::padding(32).to_word())]),
+        (
+            "last",
+            4096 - 32,
+            4096,
+            &[(4096 - 32, RecordHeader::padding(32).to_word()), (4096, RecordHeader::data(0, 0).to_word())],
+        ),
         ("not published whole", 4096 - 32, 4096 - 16, &[(4096 - 32, RecordHeader::padding(32).to_word())]),
         (
             "followed by padding",
