@@ -242,14 +242,18 @@ mod bell {
     impl BellEnd {
         /// Takes the bell that a producer has sent, once it is seen to be one.
         pub(crate) fn receive(kind: BellKind, fd: OwnedFd) -> Result<Self> {
-            let is_bell = match kind {
-                BellKind::Eventfd => is_eventfd(&fd),
-                BellKind::Socketpair => rustix::net::sockopt::socket_type(&fd) == Ok(SocketType::SEQPACKET),
-            };
-            if !is_bell {
+            if !Self::is_bell(kind, &fd) {
                 return Err(Error::peer("taking the bell of a lane", format_args!("the descriptor is no {kind:?}")));
             }
             Ok(Self { kind, fd })
+        }
+
+        /// Whether `fd` can be a bell of that kind.
+        pub(crate) fn is_bell(kind: BellKind, fd: &OwnedFd) -> bool {
+            match kind {
+                BellKind::Eventfd => is_eventfd(fd),
+                BellKind::Socketpair => rustix::net::sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET),
+            }
         }
 
         /// Empties the bell; never blocks, whoever owns the other end.

@@ -192,6 +192,11 @@ impl Region {
         Ok(Self { memfd: received.memfd, len: received.len, name: what.to_owned(), huge_pages })
     }
 
+    /// Whether a descriptor is a memfd's, or that of another file in memory: neither telling nor closing it waits.
+    pub(crate) fn is_memory(fd: &OwnedFd) -> bool {
+        Seals::of(fd).is_ok()
+    }
+
     /// What became of the wish for huge pages; a received region says nothing of it.
     pub(crate) fn huge_pages(&self) -> &HugePagesOutcome {
         &self.huge_pages

@@ -3,7 +3,7 @@
 //! The invariant: nothing of an Offer is mapped before its seals, its size and its geometry have been checked, and
 //! every descriptor that came is owned from the moment it came.
 
-use super::{Address, HANDSHAKE_DEADLINE, Peer, PeerPolicy};
+use super::{Address, HANDSHAKE_DEADLINE, Peer, PeerPolicy, unwelcome};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
 use crate::error::{Error, Result};
@@ -329,14 +329,20 @@ fn receive(socket: &OwnedFd, deadline: Deadline, limit: Duration, doing: &str) -
         match fds::recv_frame(socket.as_fd(), &mut bytes, FDS_PER_MESSAGE_MAX) {
             Ok(received) => {
                 let frame = Frame::parse(&bytes[..received.len], received.fds.len());
-                let frame = frame.inspect_err(|error| answer(socket, &HandshakeError::from(error.clone())));
-                return Ok((frame.map_err(|error| Error::peer(doing, error))?, received.fds));
+                return match frame {
+                    Ok(frame) => Ok((frame, received.fds)),
+                    Err(error) => {
+                        unwelcome::close(received.fds);
+                        answer(socket, &HandshakeError::from(error.clone()));
+                        Err(Error::peer(doing, error))
+                    }
+                };
             }
             Err(error) if error.is_would_block() => wait_readable(socket, deadline, limit, doing)?,
             // Reported once, before what the producer had still sent.
             Err(RecvFdsError::Reset) if may_reset => may_reset = false,
             Err(RecvFdsError::Closed | RecvFdsError::Reset) => return Err(Error::Closed { doing: doing.to_owned() }),
-            Err(error) => return Err(Error::peer(doing, error)),
+            Err(error) => return Err(unwelcome::reject(error, doing)),
         }
     }
 }
@@ -375,7 +381,7 @@ fn refuse(socket: &OwnedFd, error: &Error) {
 /// Checks, maps and seals all that came with an Offer.
 fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<OpenedLane>> {
     // The frame's parser has compared the count; the loop below takes them in the order of the protocol.
-    let mut fds = fds.into_iter();
+    let mut fds = unwelcome::sort_out(offer, fds)?.into_iter();
     let mut next = |what: &str| fds.next().ok_or_else(|| Error::peer("reading the Offer", format!("no {what} came")));
     let seat = open_seat(next("seat")?, offer.lanes.len())?;
     let mut lanes = Vec::with_capacity(offer.lanes.len());
@@ -390,8 +396,13 @@ fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<Op
 /// Maps the seat for writing, and then seals it against every other writer.
 fn open_seat(fd: OwnedFd, lanes: usize) -> Result<Arc<Mapping>> {
     let seat = Region::receive(fd, "the seat", seat_len_bytes(lanes), Seals::SHRINK | Seals::GROW)?;
-    let mapping = seat.map_read_write()?;
-    seat.seal(Seals::FUTURE_WRITE)?;
+    let seals = seat.seals()?;
+    if [Seals::WRITE, Seals::FUTURE_WRITE, Seals::SEAL].iter().any(|seal| seals.contains(*seal)) {
+        let fault = format!("its memfd has the seals {seals}, so that no seat can be taken there");
+        return Err(Error::peer("handing over the seat", fault));
+    }
+    let mapping = seat.map_read_write().map_err(unwelcome::blame)?;
+    seat.seal(Seals::FUTURE_WRITE).map_err(unwelcome::blame)?;
     // Until that seal the producer's side could punch holes into it, which a later write of ours would have to fill.
     seat.reallocate()?;
     Ok(Arc::new(mapping))
@@ -401,9 +412,10 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
     let terms = &lane.terms;
     let shape = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE;
     let control = Region::receive(control, "the control region", CONTROL_LEN_BYTES, shape | Seals::SEAL)?;
-    let control = control.map_read_only()?;
+    let control = control.map_read_only().map_err(unwelcome::blame)?;
     check_header(&LaneMap::header(&control), terms)?;
-    let data = Region::receive(data, "the data region", terms.geometry.capacity(), shape)?.map_read_only()?;
+    let data = Region::receive(data, "the data region", terms.geometry.capacity(), shape)?;
+    let data = data.map_read_only().map_err(unwelcome::blame)?;
     if prefault {
         data.prefault()?;
     }

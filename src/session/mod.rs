@@ -8,6 +8,7 @@ mod listener;
 pub(crate) mod server;
 mod serving;
 mod steward;
+mod unwelcome;
 
 use crate::error::{Error, Result};
 use crate::fds;

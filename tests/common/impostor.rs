@@ -1,0 +1,165 @@
+//! A producer by the book, `docs/protocol.md`, that can be told to leave the book at every step.
+//!
+//! Use it beside `mod hostile;` and `mod stage;`, by `#[path = "common/impostor.rs"] mod impostor;`.
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use crate::common::unique_name;
+use crate::hostile::*;
+use crate::stage::{Client, Outcome};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
+use std::sync::atomic::fence;
+use std::time::Duration;
+
+pub(crate) const CAPACITY: u64 = 4096;
+const ID: [u8; 16] = [0x11; 16];
+const NAME: &str = "lane";
+/// Longer than any client takes that is not kept waiting.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(50);
+
+/// Where fields stand in an [`offer`], for [`with`].
+pub(crate) const OFFER_SEAT: usize = 34;
+pub(crate) const OFFER_LANES: usize = 36;
+pub(crate) const OFFER_LANE: usize = 37;
+
+/// An Offer of one lane, called "lane", by an eventfd.
+pub(crate) fn offer(capacity: u64) -> Vec<u8> {
+    let mut body = vec![1, 0];
+    body.extend([0xa5; 16]);
+    body.extend([0, 0, 1]);
+    body.extend(ID);
+    body.extend(capacity.to_le_bytes());
+    body.extend([0; 16]); // generation and schema
+    body.extend([8, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]); // alignments and flags
+    body.extend([1, 1, 0, 2, 0, 3, 0]); // the bell, and where it and the regions are
+    body.push(NAME.len() as u8);
+    body.extend(NAME.bytes());
+    frame(OFFER, 4, &body)
+}
+
+/// What goes with the [`offer`], as it should be.
+#[derive(Debug)]
+pub(crate) struct Goods {
+    pub(crate) seat: OwnedFd,
+    pub(crate) bell: OwnedFd,
+    pub(crate) control: OwnedFd,
+    pub(crate) data: OwnedFd,
+    pub(crate) control_map: Memory,
+    pub(crate) data_map: Memory,
+    pub(crate) capacity: u64,
+}
+
+impl Goods {
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self::with_header(capacity, |_| ())
+    }
+
+    /// With something else in the control header than what the Offer says.
+    pub(crate) fn with_header(capacity: u64, change: impl FnOnce(&Memory)) -> Self {
+        let (control, data) = (memfd(4096), memfd(capacity));
+        let control_map = Memory::map(&control, CONTROL_LEN, true).unwrap();
+        let data_map = Memory::map(&data, capacity as usize, true).unwrap();
+        let mut header = b"fdring\0\x01\x01\0\0\0\0\0\0\0".to_vec();
+        header.extend(capacity.to_le_bytes());
+        header.extend([8, 0, 0, 0, 8, 0, 0, 0]);
+        header.extend(ID);
+        header.extend([0; 16]);
+        header.extend(NAME.bytes());
+        for (index, word) in header.chunks(8).enumerate() {
+            let mut bytes = [0; 8];
+            bytes[..word.len()].copy_from_slice(word);
+            control_map.u64(8 * index).store(u64::from_le_bytes(bytes), Relaxed);
+        }
+        control_map.u32(STATE).store(1, Relaxed);
+        change(&control_map);
+        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+        Self {
+            seat: sealed(memfd(4096), SHAPE),
+            bell,
+            control: sealed(control, SEALED | SEAL_SEAL),
+            data: sealed(data, SEALED),
+            control_map,
+            data_map,
+            capacity,
+        }
+    }
+
+    pub(crate) fn fds(&self) -> [BorrowedFd<'_>; 4] {
+        [self.seat.as_fd(), self.bell.as_fd(), self.control.as_fd(), self.data.as_fd()]
+    }
+
+    /// Stores a word of the ring.
+    pub(crate) fn put(&self, position: u64, word: u64) {
+        self.data_map.u64((position % self.capacity) as usize).store(word, Relaxed);
+    }
+
+    /// Stores `published`, and rings, asleep or not.
+    pub(crate) fn publish(&self, published: u64) {
+        self.control_map.u64(PUBLISHED).store(published, Release);
+        fence(SeqCst);
+        self.ring();
+    }
+
+    pub(crate) fn ring(&self) {
+        let _ = rustix::io::write(&self.bell, &1u64.to_le_bytes());
+    }
+}
+
+/// The header word of a record.
+pub(crate) fn data(len: u32, tag: u16) -> u64 {
+    u64::from(tag) << 48 | 1 << 32 | u64::from(len)
+}
+
+pub(crate) fn padding(len: u32) -> u64 {
+    2 << 32 | u64::from(len)
+}
+
+/// A producer's server, and the one library client that it deceives.
+#[derive(Debug)]
+pub(crate) struct Impostor {
+    pub(crate) listener: OwnedFd,
+    pub(crate) client: Client,
+}
+
+impl Impostor {
+    pub(crate) fn new(test: &str) -> Self {
+        let address = format!("@{}", unique_name());
+        Self { listener: listen(&address), client: Client::start(test, &address) }
+    }
+
+    /// Has the client connect, and hears its Hello.
+    pub(crate) fn lure(&mut self, deadline: Duration) -> Wire {
+        self.client.begin(deadline);
+        let wire = accept(&self.listener);
+        let hello_frame = wire.recv().unwrap();
+        assert_eq!(hello_frame.bytes, hello(&[]), "whoever wants all lanes has one spelling for it");
+        wire
+    }
+
+    /// Answers the client's Hello with that, and nothing else; its outcome, and what it said before it hung up.
+    pub(crate) fn answers(&mut self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> (Outcome, Vec<(u16, u16)>) {
+        let wire = self.lure(PATIENCE);
+        wire.send_fds(bytes, fds).unwrap();
+        let words = wire.last_words();
+        (self.client.outcome(), words)
+    }
+
+    /// As [`answers`](Self::answers), and the client must find that the protocol was broken.
+    pub(crate) fn is_caught(&mut self, what: &str, bytes: &[u8], fds: &[BorrowedFd<'_>], code: u16) {
+        let (outcome, words) = self.answers(bytes, fds);
+        assert_eq!(outcome.kind, "Peer", "{what}: {outcome:?}");
+        assert_eq!(words, [(REFUSE, code)], "{what}: {outcome:?}");
+    }
+
+    /// The whole handshake, as it should be; the client reads from `start` on.
+    pub(crate) fn attaches(&mut self, goods: &Goods, start: u64) -> Wire {
+        let wire = self.lure(PATIENCE);
+        wire.send_fds(&offer(goods.capacity), &goods.fds()).unwrap();
+        assert_eq!(wire.recv().unwrap().bytes, attach(1, COPIES));
+        wire.send(&attached(&[start])).unwrap();
+        let outcome = self.client.outcome();
+        assert_eq!(outcome.kind, "attached", "{outcome:?}");
+        wire
+    }
+}
