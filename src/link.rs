@@ -73,27 +73,25 @@ impl Link {
         Ok(())
     }
 
-    /// Takes what the producer's process has to say on the socket.
+    /// Takes what the producer's process has to say on the socket: one frame, for any is the last.
     fn hear(&self) {
         let mut handshake = self.handshake.lock();
         let mut bytes = [0; HEARD_MAX_BYTES];
-        let mut may_reset = true;
-        loop {
-            match fds::recv_frame(self.socket.as_fd(), &mut bytes, 0) {
-                Ok(received) => {
-                    let heard = Frame::parse(&bytes[..received.len], 0).ok();
-                    match heard.and_then(|frame| handshake.on_frame(frame).ok()) {
-                        Some(ConsumerStep::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
-                        Some(ConsumerStep::Bye(_)) => self.note(Fate::Closed),
-                        _ => self.note(Fate::Dead),
-                    }
-                }
-                Err(error) if error.is_would_block() => return,
-                // Reported once, before what the producer had still sent.
-                Err(RecvFdsError::Reset) if may_reset => may_reset = false,
-                // The end, or nonsense: in either case this session is over.
-                _ => return self.note(Fate::Dead),
-            }
+        let mut heard = fds::recv_frame_without_fds(self.socket.as_fd(), &mut bytes);
+        if matches!(heard, Err(RecvFdsError::Reset)) {
+            // Reported once, before what the producer had still sent.
+            heard = fds::recv_frame_without_fds(self.socket.as_fd(), &mut bytes);
+        }
+        let frame = match heard {
+            Ok(len) => Frame::parse(&bytes[..len], 0).ok(),
+            Err(error) if error.is_would_block() => return,
+            // The end, or nonsense: in either case this session is over.
+            Err(_) => None,
+        };
+        match frame.and_then(|frame| handshake.on_frame(frame).ok()) {
+            Some(ConsumerStep::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
+            Some(ConsumerStep::Bye(_)) => self.note(Fate::Closed),
+            _ => self.note(Fate::Dead),
         }
     }
 

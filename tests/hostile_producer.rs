@@ -15,6 +15,8 @@ use common::unique_name;
 use hostile::*;
 use impostor::{CAPACITY, Goods, Impostor, OFFER_LANE, OFFER_LANES, OFFER_SEAT, PATIENCE, offer};
 use rustix::fd::AsFd;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::net::Shutdown;
 use stage::{Client, plays_a_role};
 use std::time::Duration;
@@ -265,6 +267,30 @@ fn whatever_is_said_to_an_attached_consumer_ends_its_session() {
         assert_eq!(impostor.client.read(), "1 bytes, tag 1, from 0");
         let end = impostor.client.read();
         assert!(end.starts_with(kind), "{end} after {bytes:?}");
+        impostor.client.leave();
+    }
+}
+
+/// How many frames more fit the queue to a consumer.
+fn fill(wire: &Wire, bytes: &[u8]) -> usize {
+    rustix::fs::fcntl_setfl(&wire.0, OFlags::NONBLOCK).unwrap();
+    std::iter::repeat_with(|| wire.send(bytes)).take_while(|sent| *sent != Err(Errno::AGAIN)).count()
+}
+
+#[test]
+fn a_flood_of_frames_ends_with_its_first() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_flood_of_frames_ends_with_its_first");
+    for bytes in [bye(1), hello(&[])] {
+        let goods = Goods::new(CAPACITY);
+        let wire = impostor.attaches(&goods, 0);
+        let flood = fill(&wire, &bytes);
+        let end = impostor.client.read();
+        assert!(end.starts_with("Closed") || end.starts_with("PeerDead"), "{end}");
+        let more = fill(&wire, &bytes);
+        assert!(more < flood / 2, "of {flood} frames {more} were taken, so that one who sends on keeps a consumer");
         impostor.client.leave();
     }
 }

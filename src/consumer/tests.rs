@@ -406,13 +406,13 @@ fn a_copy_that_was_overwritten_meanwhile_is_never_handed_out() {
 fn what_was_published_before_the_end_comes_before_the_end() {
     let mut producer = Producer::create_at(&LaneOptions::new("end").capacity(4096), 0).unwrap();
     let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
-    assert!(matches!(consumer.look_for_end(), Ok(Look::Empty)));
+    assert!(matches!(consumer.reader.look_for_end(|| false), Ok(Look::Empty)));
     producer.send(b"last").unwrap();
     producer.finish();
     // As if both had happened since the consumer looked at `published`.
-    let Ok(Look::Found(found)) = consumer.look_for_end() else { panic!("the record comes first") };
+    let Ok(Look::Found(found)) = consumer.reader.look_for_end(|| false) else { panic!("the record comes first") };
     assert_eq!(consumer.record(found).unwrap()[..], *b"last");
-    assert!(matches!(consumer.look_for_end(), Ok(Look::Finished)));
+    assert!(matches!(consumer.reader.look_for_end(|| false), Ok(Look::Ended(LaneState::Finished))));
 }
 
 #[test]

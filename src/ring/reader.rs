@@ -171,7 +171,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     }
 
     /// Nothing new is published: whether that is the end.
-    fn look_for_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Look, Corruption> {
+    pub(crate) fn look_for_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Look, Corruption> {
         // In this order: whoever noted the end of the session may be another thread, which reads another of its lanes,
         // and the state that was stored before that end is the one that counts.
         let is_over = session_is_over();
