@@ -57,6 +57,9 @@ mod consumer;
 mod error;
 mod fds;
 mod frame;
+#[cfg(all(any(test, fuzzing), not(loom)))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 mod lane;
 mod layout;

@@ -423,7 +423,7 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
 }
 
 /// Whether the control region describes the lane that was offered.
-fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<()> {
+pub(crate) fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<()> {
     let expected = ControlHeader {
         magic: CONTROL_MAGIC,
         layout_version: LAYOUT_VERSION,

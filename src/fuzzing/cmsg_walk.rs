@@ -1,0 +1,142 @@
+//! Control messages: any bytes through the walker, against a second implementation; and the encoder's own through it.
+
+use super::Script;
+use crate::cmsg::{
+    ControlError, ControlMessage, EncodeError, FDS_PER_MESSAGE_MAX, encode_rights, rights_space_bytes, walk,
+};
+
+/// Walks over `data` as control messages and compares with what a plainer reading of cmsg(3) finds; then encodes `data`
+/// as descriptors' numbers, and walks over that.
+///
+/// Numbers stay numbers: nothing here owns a descriptor.
+pub fn cmsg_walk(data: &[u8]) {
+    compare_with_reference(data);
+    // As if it came from a buffer that was cut anywhere, or begins anywhere.
+    compare_with_reference(&data[data.len().min(1)..]);
+    round_trip(data);
+}
+
+fn compare_with_reference(control: &[u8]) {
+    let expected = reference(control);
+    let mut messages = walk(control);
+    for (message, next) in &expected {
+        let offset = messages.offset();
+        let walked = messages.next().expect("the walk ends too early");
+        assert_eq!(&Plain::from(walked), message, "at offset {offset} of {control:x?}");
+        assert_eq!(messages.offset(), *next, "after the message at offset {offset} of {control:x?}");
+    }
+    assert_eq!(messages.next(), None, "the walk goes on after {} messages", expected.len());
+    assert_eq!(messages.next(), None, "the walk begins again");
+    assert_eq!(messages.offset(), control.len());
+}
+
+/// A message, with everything copied out of it.
+#[derive(Debug, PartialEq)]
+enum Plain {
+    Rights(Vec<i32>),
+    Credentials(i32, u32, u32),
+    Pidfd(i32),
+    Other(i32, i32, Vec<u8>),
+    Fault(ControlError),
+}
+
+impl From<Result<ControlMessage<'_>, ControlError>> for Plain {
+    fn from(walked: Result<ControlMessage<'_>, ControlError>) -> Self {
+        match walked {
+            Ok(ControlMessage::Rights(numbers)) => {
+                let len = numbers.len();
+                let numbers: Vec<i32> = numbers.collect();
+                assert_eq!(numbers.len(), len, "the count of numbers is wrong");
+                Self::Rights(numbers)
+            }
+            Ok(ControlMessage::Credentials(who)) => Self::Credentials(who.pid, who.uid, who.gid),
+            Ok(ControlMessage::Pidfd(number)) => Self::Pidfd(number),
+            Ok(ControlMessage::Other { level, kind, data }) => Self::Other(level, kind, data.to_vec()),
+            Err(error) => Self::Fault(error),
+        }
+    }
+}
+
+/// Little-endian bytes as a number, digit by digit.
+fn number(bytes: &[u8]) -> u128 {
+    bytes.iter().rev().fold(0, |number, byte| number * 256 + u128::from(*byte))
+}
+
+fn signed(bytes: &[u8]) -> i32 {
+    (number(bytes) as u32).cast_signed()
+}
+
+/// Every message with the offset of the one after it: by one cursor over numbers that cannot overflow.
+fn reference(control: &[u8]) -> Vec<(Plain, usize)> {
+    let end = control.len();
+    let mut found = Vec::new();
+    let mut offset = 0;
+    while offset != end {
+        let rest = end - offset;
+        let stop = |error| vec![(Plain::Fault(error), end)];
+        if rest <= 15 {
+            found.extend(stop(ControlError::HeaderPastEnd { offset, rest }));
+            return found;
+        }
+        let len = number(&control[offset..offset + 8]);
+        if len <= 15 {
+            found.extend(stop(ControlError::BelowHeader { offset, len: len as u64 }));
+            return found;
+        }
+        if offset as u128 + len > end as u128 {
+            found.extend(stop(ControlError::PastEnd { offset, len: len as u64, rest }));
+            return found;
+        }
+        let level = signed(&control[offset + 8..offset + 12]);
+        let kind = signed(&control[offset + 12..offset + 16]);
+        let body = &control[offset + 16..offset + len as usize];
+        let message =
+            interpret(level, kind, body).unwrap_or(Plain::Fault(ControlError::Body { offset, kind, len: body.len() }));
+        offset += len as usize;
+        while offset % 8 != 0 && offset != end {
+            offset += 1; // Offsets count from the beginning of the buffer, so this is the padding.
+        }
+        found.push((message, offset));
+    }
+    found
+}
+
+/// `None` where the body's length is wrong for its type. SOL_SOCKET is 1; its types 1 to 3 are in unix(7).
+fn interpret(level: i32, kind: i32, body: &[u8]) -> Option<Plain> {
+    match (level, kind, body.len()) {
+        (1, 1, len) if len % 4 == 0 => Some(Plain::Rights(body.chunks(4).map(signed).collect())),
+        (1, 2, 12) => {
+            let (uid, gid) = (number(&body[4..8]) as u32, number(&body[8..12]) as u32);
+            Some(Plain::Credentials(signed(&body[..4]), uid, gid))
+        }
+        (1, 4, 4) => Some(Plain::Pidfd(signed(body))),
+        (1, 1 | 2 | 4, _) => None,
+        _ => Some(Plain::Other(level, kind, body.to_vec())),
+    }
+}
+
+fn round_trip(data: &[u8]) {
+    let mut script = Script::new(data);
+    let room = usize::from(script.u16()) % 2048;
+    let mut numbers: Vec<i32> = script.rest().chunks(4).map(signed).collect();
+    // Small inputs reach the limit too.
+    while numbers.len() > 60 && numbers.len() <= FDS_PER_MESSAGE_MAX {
+        numbers.extend_from_within(..);
+    }
+    numbers.truncate(FDS_PER_MESSAGE_MAX + 1);
+    let mut control = vec![0xa5; room];
+    let encoded = encode_rights(numbers.iter().copied(), &mut control);
+    let space = rights_space_bytes(numbers.len());
+    match encoded {
+        Ok(used) => {
+            assert!((1..=FDS_PER_MESSAGE_MAX).contains(&numbers.len()) && used == space && used <= room);
+            assert!(control[used..].iter().all(|byte| *byte == 0xa5), "wrote behind the message");
+            compare_with_reference(&control[..used]);
+            let walked: Vec<Plain> = walk(&control[..used]).map(Plain::from).collect();
+            assert_eq!(walked, [Plain::Rights(numbers)]);
+        }
+        Err(EncodeError::Empty) => assert!(numbers.is_empty()),
+        Err(EncodeError::TooMany) => assert!(numbers.len() > FDS_PER_MESSAGE_MAX),
+        Err(EncodeError::NoRoom { room: said }) => assert!(said == room && space > room),
+    }
+}
