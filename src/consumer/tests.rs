@@ -8,7 +8,7 @@ use super::{Attachment, Consumer, Link, Look, ReceiveError};
 use crate::frame::{BellKind, Start};
 use crate::handshake::ConsumerHandshake;
 use crate::lane::{LaneOptions, Notice, SeatLink};
-use crate::layout::{Geometry, RecordHeader};
+use crate::layout::{Geometry, LaneState, RecordHeader};
 use crate::producer::{Batch, Producer, Reservation, SendError};
 use crate::region::{ForkGuard, HugePages, Region, RegionOptions};
 use crate::ring::{InPlace, LaneWords, LaneWriter, SeatMap, WritableLane};

@@ -1,11 +1,12 @@
 //! The copying consumer over a ring in which a hostile producer writes anything, between its looks or during them.
 
 use super::Script;
-use crate::consumer::{Attachment, Consumer, Link, ReceiveError};
+use crate::consumer::{Attachment, Consumer, ReceiveError};
 use crate::error::Result;
 use crate::frame::BellKind;
 use crate::handshake::{ConsumerHandshake, START_LIMIT};
 use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader};
+use crate::link::Link;
 use crate::region::{ForkGuard, HugePages, Mapping, Region, RegionOptions};
 use crate::ring::{LaneMap, LaneWords, LaneWriter, SeatMap, SeatWords, WritableLane};
 use crate::sync::Ordering;

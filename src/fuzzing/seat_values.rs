@@ -4,7 +4,7 @@ use super::Script;
 use crate::frame::Start;
 use crate::layout::Geometry;
 use crate::ring::writer::{Claim, Writer};
-use crate::ring::{LaneWords, LaneWriter, SeatWords};
+use crate::ring::{LaneCounter, LaneWords, LaneWriter, SeatWords};
 use crate::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::collections::BTreeSet;
@@ -83,6 +83,7 @@ impl LaneWriter for PlainWriter {
         let [published, intent] = [&self.0.published, &self.0.intent].map(|word| word.load(Ordering::Relaxed));
         assert!(published <= position && position < intent, "a header at {position}, where nothing may be written");
     }
+    fn count(&mut self, _counter: LaneCounter, _more: u64) {}
 }
 
 /// What a hostile consumer writes, and what the producer does to it.
