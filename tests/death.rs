@@ -246,8 +246,9 @@ fn end_of(test: &str, order: &str, options: SessionOptions, mut receive: impl Fn
     let death = match order {
         "kill" => {
             let killer = std::thread::spawn(move || {
-                // Long enough for most readers to be waiting then; right in any case.
-                std::thread::sleep(Duration::from_millis(30));
+                // Long enough for a reader that sleeps or spins to be waiting then; right in any case.
+                let start = Instant::now();
+                wait_until("readers have read", || start.elapsed() >= Duration::from_millis(30));
                 process.kill();
                 Instant::now()
             });

@@ -4,12 +4,14 @@
 
 mod common;
 
-use common::{DEADLINE, unique_name, wait_until};
+use common::{DEADLINE, unique_name, wait_until, wait_until_thread_sleeps};
 use fdring::{
     Consumer, Error, GeometryError, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions,
     Start, limits::CAPACITY_MAX_BYTES,
 };
+use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 struct Lane {
@@ -120,12 +122,13 @@ fn a_slow_consumer_holds_the_lane_back_and_is_named() {
 fn is_relieved_by(relief: impl FnOnce(&mut Option<Consumer>, &Rest)) {
     let Lane { mut producer, consumer, address, server } = lane();
     fill(&mut producer);
+    let (say_tid, tid) = channel();
     let blocked = std::thread::spawn(move || {
+        say_tid.send(gettid()).unwrap();
         producer.send_timeout(b"more", DEADLINE).unwrap();
         producer
     });
-    // Spinning takes 50 µs; asleep or not, it has to go on.
-    std::thread::sleep(Duration::from_millis(20));
+    wait_until_thread_sleeps(tid.recv().unwrap());
     assert!(!blocked.is_finished());
     let mut consumer = Some(consumer);
     let start = Instant::now();
@@ -166,7 +169,9 @@ fn a_producer_asleep_minds_those_who_join_and_leave() {
 #[test]
 fn a_blocked_consumer_uses_no_processor_and_is_woken_by_the_next_record() {
     let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let (say_tid, tid) = channel();
     let receiver = std::thread::spawn(move || {
+        say_tid.send(gettid()).unwrap();
         let mut used = Vec::new();
         let mut before = clock_gettime(ClockId::ThreadCPUTime);
         while consumer.receive_timeout(DEADLINE / 6).unwrap().is_some() {
@@ -176,11 +181,14 @@ fn a_blocked_consumer_uses_no_processor_and_is_woken_by_the_next_record() {
         }
         used
     });
+    let tid = tid.recv().unwrap();
     for _ in 0..10 {
-        std::thread::sleep(Duration::from_millis(50));
+        let start = Instant::now();
+        wait_until("it has waited for 50 ms", || start.elapsed() >= Duration::from_millis(50));
+        wait_until_thread_sleeps(tid);
         producer.send(b"wake up").unwrap();
     }
-    std::thread::sleep(Duration::from_millis(50));
+    wait_until_thread_sleeps(tid);
     producer.finish();
     let mut used = receiver.join().unwrap();
     used.sort_unstable();

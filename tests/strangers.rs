@@ -5,7 +5,7 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, census, isolated, role, unique_name, wait_until};
+use common::{DEADLINE, census, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::{
     Error, LaneOptions, PeerPolicy, Producer, SendError, Server, ServerOptions, Session, SessionOptions, Start,
 };
@@ -113,8 +113,7 @@ fn a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back() {
         server.wait_for_sessions(1, DEADLINE).unwrap();
         assert_eq!(eventfds(), eventfds_before, "a stranger's bell is none");
         for n in 0..5 {
-            // Long enough that it sleeps by then, most times.
-            std::thread::sleep(Duration::from_millis(5));
+            wait_until_process_sleeps(peer.pid());
             producer.send(format!("record {n}").as_bytes()).unwrap();
             peer.expect(&format!("record {n}"));
         }

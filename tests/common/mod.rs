@@ -108,6 +108,39 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Waits until every thread of the process `pid` sleeps in the kernel.
+pub(crate) fn wait_until_process_sleeps(pid: u32) {
+    wait_until_sleeping(|| {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        tasks.map(|task| rest_of(&task.unwrap().path())).collect()
+    });
+}
+
+/// Waits until the thread of this process that the kernel knows as `tid` (gettid(2)) sleeps in the kernel.
+pub(crate) fn wait_until_thread_sleeps(tid: rustix::process::Pid) {
+    let task = PathBuf::from(format!("/proc/self/task/{tid}"));
+    wait_until_sleeping(|| vec![rest_of(&task)]);
+}
+
+/// Waits until all threads are seen asleep in several looks in a row, without having woken in between.
+fn wait_until_sleeping(mut look: impl FnMut() -> Vec<Option<String>>) {
+    let (mut last, mut alike) = (Vec::new(), 0);
+    wait_until("everyone sleeps", || {
+        let now = look();
+        alike = if now == last && now.iter().all(Option::is_some) { alike + 1 } else { 0 };
+        last = now;
+        alike == 3
+    });
+}
+
+/// How often the thread at `task` in /proc has given way so far, if it sleeps; see proc_pid_status(5).
+fn rest_of(task: &Path) -> Option<String> {
+    let status = fs::read_to_string(task.join("status")).ok()?;
+    let line = |name: &str| status.lines().find(|line| line.starts_with(name)).map(str::to_owned);
+    let switches = line("voluntary_ctxt_switches")? + &line("nonvoluntary_ctxt_switches")?;
+    line("State:")?.contains("S (sleeping)").then_some(switches)
+}
+
 /// A directory for one test, removed on drop.
 #[derive(Debug)]
 pub(crate) struct TempDir(PathBuf);
