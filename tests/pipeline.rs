@@ -257,7 +257,7 @@ impl Running {
     fn start() -> Self {
         let dir = TempDir::new();
         let file = dir.path().join("file");
-        fs::write(&file, b"some words to count ".repeat(400_000)).unwrap();
+        fs::write(&file, b"some words to count ".repeat(100_000)).unwrap();
         let mut command = Command::new(pipeline());
         command.arg("--verbose").args(vec![&file; 2000]).stdin(Stdio::null()).stdout(Stdio::null());
         let mut parent = command.process_group(0).stderr(Stdio::piped()).spawn().unwrap();

@@ -98,7 +98,7 @@ impl Workers {
     pub(crate) fn connect(&mut self) -> Result<Vec<Consumer>> {
         let connect = |(index, child): (usize, &Child)| {
             let session = Session::connect(counts_address(&self.address, index), SessionOptions::new())
-                .map_err(|error| format!("worker {index} (pid {}): {error}", child.id()))?;
+                .map_err(|error| format!("could not join worker {index} (pid {}): {error}", child.id()))?;
             if session.producer_pid() != child.id() {
                 return Err(format!("process {} has taken worker {index}'s place", session.producer_pid()).into());
             }
