@@ -32,8 +32,8 @@ pub enum ReceiveError {
     /// Nothing was published until the deadline.
     #[error("no record came until the deadline")]
     TimedOut,
-    /// The producer's thread panicked. All that was published has been read.
-    #[error("the producer gave up in a panic; all that it published has been read")]
+    /// The producer's thread panicked, or it gave the lane up. All that was published has been read.
+    #[error("the producer gave up before its time; all that it published has been read")]
     Abandoned,
     /// The producer died, or closed the session, without ending the lane. All that was published has been read.
     #[error("the producer died; all that it published has been read")]

@@ -67,7 +67,7 @@ impl Holder {
 ///
 /// Records go to every consumer that has joined. The lane waits for the slowest of them, so that nothing is lost; with
 /// no consumer it never waits. Dropping the producer ends the lane in order: consumers read what was published and then
-/// see the end. Dropped by a panic it ends as abandoned, and they are told so.
+/// see the end. Dropped by a panic, or [abandoned](Self::abandon), it ends as such, and they are told so.
 ///
 /// ```
 /// use fdring::{LaneOptions, Producer};
@@ -96,6 +96,8 @@ pub struct Producer {
     lane: Arc<Lane>,
     spin: Duration,
     guard: ForkGuard,
+    /// Whether the lane ends before its time.
+    fails: bool,
 }
 
 impl Producer {
@@ -114,7 +116,7 @@ impl Producer {
         let guard = ForkGuard::get()?;
         let (lane, writable) = Lane::create(options, position)?;
         let spin = options.spin_duration();
-        Ok(Self { publisher: Publisher::new(Writer::new(writable, position)), lane, spin, guard })
+        Ok(Self { publisher: Publisher::new(Writer::new(writable, position)), lane, spin, guard, fails: false })
     }
 
     /// Room for a record of `len` payload bytes in the ring itself; waits while the ring is full. Dropping the
@@ -201,6 +203,12 @@ impl Producer {
 
     /// Ends the lane in order, as dropping the producer does.
     pub fn finish(self) {}
+
+    /// Ends the lane as one that lacks what was still to come, as a panic does: consumers read what was published and
+    /// then get [`ReceiveError::Abandoned`](crate::ReceiveError::Abandoned). For producers that fail without a panic.
+    pub fn abandon(mut self) {
+        self.fails = true;
+    }
 
     /// The lane's name.
     pub fn name(&self) -> &str {
@@ -305,7 +313,8 @@ impl Drop for Producer {
         if self.guard.is_child() {
             return;
         }
-        let state = if std::thread::panicking() { LaneState::Abandoned } else { LaneState::Finished };
+        let fails = self.fails || std::thread::panicking();
+        let state = if fails { LaneState::Abandoned } else { LaneState::Finished };
         self.publisher.close(&self.lane.roster, state);
         self.lane.end();
     }

@@ -217,6 +217,7 @@ fn producer_process() {
                 say("sent");
             }
             "finish" => return producer.finish(),
+            "abandon" => return producer.abandon(),
             "panic" => {
                 let thread = std::thread::spawn(move || {
                     let _producer = producer;
@@ -274,7 +275,7 @@ fn end_of(test: &str, order: &str, options: SessionOptions, mut receive: impl Fn
     assert_eq!(next, 100, "everything that was published comes first");
     let expected = match order {
         "kill" => Seen::Dead,
-        "panic" => Seen::Abandoned,
+        "panic" | "abandon" => Seen::Abandoned,
         _ => Seen::Finished,
     };
     assert_eq!(seen, expected);
@@ -380,7 +381,7 @@ fn a_lane_that_finished_is_told_from_one_abandoned_in_a_panic() {
     if role().is_some() {
         return producer_process();
     }
-    for order in ["finish", "panic"] {
+    for order in ["finish", "panic", "abandon"] {
         end_of(test, order, SessionOptions::new(), blocked);
         end_of(test, order, SessionOptions::new().spin(Duration::ZERO), |consumer| {
             Seen::patiently(|| Seen::of(consumer.try_receive()))

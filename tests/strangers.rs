@@ -11,7 +11,7 @@ use fdring::{
 };
 use peer::{Peer, argument, say, told};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const NOBODY: u32 = 65534;
 
@@ -190,7 +190,8 @@ fn server_with_few_descriptors() {
                 say("full");
                 wait_until("it pauses", || server.stats().accept_pauses > pauses);
                 assert!(server.stats().last_refusal.unwrap().contains("ulimit -n"));
-                std::thread::sleep(Duration::from_millis(300));
+                let start = Instant::now();
+                wait_until("some time has passed", || start.elapsed() >= Duration::from_millis(300));
                 assert!(server.stats().accept_pauses < pauses + 20, "it does not try all the time");
                 say("paused");
             }

@@ -19,8 +19,8 @@ pub(crate) struct ReceivedFrame {
 
 /// Sends one frame, whole or not at all, on a seqpacket socket, with 0 to [`FDS_PER_MESSAGE_MAX`] descriptors.
 ///
-/// Never waits: `WouldBlock` means that there is no room now. Never raises `SIGPIPE`. `ETOOMANYREFS` and `EPERM` come as
-/// they are. A frame is never empty, since that would look like the end.
+/// Never waits: `WouldBlock` means that there is no room now. Never raises `SIGPIPE`. `ETOOMANYREFS` and `EPERM` come
+/// as they are. A frame is never empty, since that would look like the end.
 pub(crate) fn send_frame(socket: BorrowedFd<'_>, frame: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     if frame.is_empty() || fds.len() > FDS_PER_MESSAGE_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -53,8 +53,8 @@ pub(crate) fn recv_frame(
 
 /// Receives one frame from a seqpacket socket from which no descriptors are taken, and returns its length in bytes.
 ///
-/// Never waits, as [`recv_frame`]. First it peeks without a control buffer, which installs nothing and releases nothing.
-/// If descriptors wait, the answer is [`RecvFdsError::UnwantedDescriptors`] and the message stays where it is:
+/// Never waits, as [`recv_frame`]. First it peeks without a control buffer, which installs and releases nothing. If
+/// descriptors wait, the answer is [`RecvFdsError::UnwantedDescriptors`] and the message stays where it is:
 /// discarding it, even by closing the socket, can block for as long as a received socket lingers (`SO_LINGER`), so
 /// close this one on a thread of its own. Nobody else may read from the socket at the same time.
 pub(crate) fn recv_frame_without_fds(socket: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, RecvFdsError> {

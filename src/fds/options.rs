@@ -39,8 +39,8 @@ pub(crate) fn refuse_fds(socket: BorrowedFd<'_>) -> io::Result<bool> {
 /// A descriptor of the process that connected `socket`, or that listened or made the pair, as the kernel remembers it.
 ///
 /// It becomes readable when that process is dead, even if a child keeps the socket open. Before Linux 6.5 it is opened
-/// by number (`SO_PEERCRED`), and names another process if that one died and its number was used again before this call.
-/// A peer without a number in this pid namespace is an error of the kind `NotFound`.
+/// by number (`SO_PEERCRED`), and names another process if that one died and its number was used again before this
+/// call. A peer without a number in this pid namespace is an error of the kind `NotFound`.
 pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     match socket_option::<libc::c_int>(socket, SO_PEERPIDFD) {
         Ok(number) if number >= 0 => {
