@@ -88,7 +88,8 @@ impl LaneOptions {
         self
     }
 
-    /// How long the producer spins for space before it sleeps; 50 µs unless set.
+    /// How long the producer spins for space before it sleeps; 50 µs unless set. Best 0 where its consumers may use the
+    /// same processor only.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
         self

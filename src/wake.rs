@@ -47,8 +47,8 @@ const LOOKS_PER_CLOCK: u32 = 64;
 
 /// Calls `look` until it finds something, `spin` has passed, or the deadline has.
 ///
-/// `look` is told how often it has been called, from 0. Where the process may use one processor only, it is called
-/// once: whoever is waited for cannot run meanwhile.
+/// `look` is told how often it has been called, from 0. Where the machine has one processor only, it is called once:
+/// whoever is waited for cannot run meanwhile.
 pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, mut look: impl FnMut(u32) -> Option<T>) -> Option<T> {
     if let Some(found) = look(0) {
         return Some(found);
@@ -72,9 +72,19 @@ pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, mut look: impl F
     }
 }
 
+/// Whether the machine has one processor only. What this thread may use says nothing: it may be pinned to a processor,
+/// and whoever it waits for to another.
 fn has_one_processor() -> bool {
     static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *ONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1))
+    *ONE.get_or_init(|| {
+        let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
+        online.is_ok_and(|list| names_one_processor(&list))
+    })
+}
+
+/// Whether a list of processors as the kernel writes it, "0-3,8" say, names a single one.
+fn names_one_processor(list: &str) -> bool {
+    list.trim().parse::<u32>().is_ok()
 }
 
 /// Says in `wait_epoch` that this consumer is about to sleep; `drain` empties its bell. After this it looks for data

@@ -85,7 +85,8 @@ impl SessionOptions {
         self
     }
 
-    /// How long a consumer spins for a record before it sleeps; 50 µs unless set.
+    /// How long a consumer spins for a record before it sleeps; 50 µs unless set. Best 0 where the producer may use the
+    /// same processor only.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
         self

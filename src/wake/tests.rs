@@ -1,6 +1,9 @@
 //! Waiting and waking, half by half.
 
-use super::{Bell, BellEnd, Deadline, announce_sleep, claim_ring, sleep_on, spin_until, wake_private, wake_up};
+use super::{
+    Bell, BellEnd, Deadline, announce_sleep, claim_ring, names_one_processor, sleep_on, spin_until, wake_private,
+    wake_up,
+};
 use crate::frame::BellKind;
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::Relaxed;
@@ -128,4 +131,27 @@ fn a_socketpair_bell_cannot_be_rung_backwards() {
     let (_bell, end) = Bell::create(BellKind::Socketpair).unwrap();
     let sent = rustix::net::send(&end, &[1], rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
     assert_eq!(sent, Err(rustix::io::Errno::PIPE));
+}
+
+#[test]
+fn a_machine_with_one_processor_is_told_from_others() {
+    assert!(names_one_processor("0\n"));
+    for list in ["0-1\n", "0,2\n", "0-3,8-11\n", ""] {
+        assert!(!names_one_processor(list), "{list:?}");
+    }
+}
+
+/// A thread pinned to one processor waits for another, on another processor: that is what spinning is for.
+#[test]
+fn a_pinned_thread_spins() {
+    if std::thread::available_parallelism().unwrap().get() == 1 {
+        return;
+    }
+    let thread = std::thread::spawn(|| {
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(rustix::thread::sched_getcpu());
+        rustix::thread::sched_setaffinity(None, &one).unwrap();
+        spin_until(LONG, Deadline::Never, |looks| (looks == 1000).then_some(()))
+    });
+    assert!(thread.join().unwrap().is_some());
 }
