@@ -150,11 +150,14 @@ impl Consumer {
     /// [`ReceiveError::Empty`] where it is not; any other [`ReceiveError`] but `TimedOut`.
     #[inline]
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
-        match self.look()? {
-            Look::Found(found) => self.record(found).map(Some),
-            Look::Ended(_) => Ok(None),
-            Look::Empty => Err(self.still_empty()),
-        }
+        let found = match self.next_known() {
+            Some(found) => found,
+            None => match self.find_now()? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(self.record(found)?))
     }
 
     /// As [`receive`](Self::receive), but waits no longer than `timeout`.
@@ -219,20 +222,51 @@ impl Consumer {
         matches!(self.reading, Reading::InPlace(_))
     }
 
-    #[inline]
+    #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
+        let found = match self.next_known() {
+            Some(found) => found,
+            None => match self.find(deadline)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(self.record(found)?))
+    }
+
+    /// The next record, where no more than its header needs to be looked at: the short way, inlined into the caller's
+    /// loop. `None` says nothing.
+    #[inline(always)]
+    fn next_known(&mut self) -> Option<Found> {
+        // In a forked child there is no ring to look at.
+        if self.guard.is_child() { None } else { self.reader.next_known() }
+    }
+
+    /// The next record, by looking closely; `None` at the end.
+    #[inline(never)]
+    fn find_now(&mut self) -> Result<Option<Found>, ReceiveError> {
+        match self.look()? {
+            Look::Found(found) => Ok(Some(found)),
+            Look::Ended(_) => Ok(None),
+            Look::Empty => Err(self.still_empty()),
+        }
+    }
+
+    /// The next record, by looking closely and waiting; `None` at the end.
+    #[inline(never)]
+    fn find(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
         let look = match self.look()? {
             Look::Empty => self.wait(deadline)?,
             look => look,
         };
         match look {
-            Look::Found(found) => self.record(found).map(Some),
+            Look::Found(found) => Ok(Some(found)),
             _ => Ok(None),
         }
     }
 
     /// The record that was found, its payload in place or copied out.
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, found: Found) -> Result<Record<'_>, ReceiveError> {
         let Self { lane, reader, reading, guard, .. } = self;
         let payload = match reading {
@@ -251,7 +285,7 @@ impl Consumer {
     }
 
     /// Whether there is a record, or the end.
-    #[inline]
+    #[inline(never)]
     fn look(&mut self) -> Result<Look, ReceiveError> {
         if self.guard.is_child() {
             return Err(ReceiveError::Forked);
@@ -355,7 +389,7 @@ impl Drop for Consumer {
 }
 
 /// Copies a payload out; whether the copy is good, and was not overwritten meanwhile.
-#[inline]
+#[inline(never)]
 fn copy_out(lane: &LaneMap, buffer: &mut Vec<u8>, evictions: u32, found: Found) -> bool {
     let len = found.len as usize;
     if buffer.len() < len {

@@ -122,6 +122,29 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     /// The next record, if one is published; whatever was found before is given back.
     #[inline]
     pub(crate) fn poll(&mut self) -> Result<Option<Found>, Corruption> {
+        match self.next_known() {
+            Some(found) => Ok(Some(found)),
+            None => self.poll_closely(),
+        }
+    }
+
+    /// The next record, where it lies below the `published` last seen and no padding comes first: nearly every one.
+    /// `None` says nothing but that [`poll`](Self::poll) must look closely.
+    #[inline(always)]
+    pub(crate) fn next_known(&mut self) -> Option<Found> {
+        if self.position == self.published {
+            return None;
+        }
+        let header = RecordHeader::from_word(self.lane.header_word(self.position))?;
+        if header.kind != RecordKind::Data {
+            return None;
+        }
+        self.fit(self.position, header)
+    }
+
+    /// As `poll`, where there may be nothing, padding, or nonsense. It loads the header afresh and goes by that alone.
+    #[inline(never)]
+    fn poll_closely(&mut self) -> Result<Option<Found>, Corruption> {
         if self.position == self.published && !self.refresh()? {
             return Ok(None);
         }
@@ -135,16 +158,22 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         }
     }
 
-    /// Checks the data record at `position` against what is published and the end of the ring, and moves on past it.
+    /// Checks the data record at `position` against what is published and the end of the ring, and moves on past it;
+    /// `None`, and nothing moves, where it does not fit.
     #[inline]
-    fn take(&mut self, position: u64, header: RecordHeader) -> Result<Found, Corruption> {
+    fn fit(&mut self, position: u64, header: RecordHeader) -> Option<Found> {
         let len = u64::from(header.len);
         let size = self.geometry.record_size(len);
         if size > self.published - position || size > self.geometry.room_to_end(position) {
-            return Err(self.corrupt(Corruption::RecordTooLong { len, position }));
+            return None;
         }
         self.position = position + size;
-        Ok(Found { position, payload: position + self.geometry.payload_offset(), len, tag: header.tag })
+        Some(Found { position, payload: position + self.geometry.payload_offset(), len, tag: header.tag })
+    }
+
+    fn take(&mut self, position: u64, header: RecordHeader) -> Result<Found, Corruption> {
+        let len = u64::from(header.len);
+        self.fit(position, header).ok_or_else(|| self.corrupt(Corruption::RecordTooLong { len, position }))
     }
 
     /// Takes the record after padding; padding comes once in a row and never last.
