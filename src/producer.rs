@@ -254,7 +254,7 @@ impl Producer {
         &self.lane
     }
 
-    #[inline]
+    #[inline(always)]
     fn claim(&mut self, len: usize, deadline: Deadline, publishes: bool) -> Result<Reservation<'_>, SendError> {
         if self.guard.is_child() {
             return Err(SendError::Forked);
@@ -302,7 +302,6 @@ impl Producer {
     }
 
     /// Publishes what is committed, and wakes those who sleep.
-    #[inline]
     fn publish(&mut self) {
         self.publisher.publish(&self.lane.roster);
     }
@@ -349,7 +348,7 @@ impl Reservation<'_> {
 
     /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch. In a forked
     /// child nothing happens.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self) {
         if self.producer.guard.is_child() {
             return;
