@@ -102,7 +102,8 @@ impl LaneOptions {
         self
     }
 
-    /// Whether the ring lies in huge pages; what became of it is told by [`Producer::huge_pages`](crate::Producer::huge_pages).
+    /// Whether the ring lies in huge pages; what became of it is told by
+    /// [`Producer::huge_pages`](crate::Producer::huge_pages).
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
         self.huge_pages = huge_pages;
         self

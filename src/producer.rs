@@ -1,7 +1,8 @@
 //! The writing end of a lane: reserve, fill, commit.
 //!
 //! [`Producer`] puts together the publication protocol, the roster that says how far the ring may be overwritten, the
-//! waking of consumers, and deadlines. What it does not do: it opens no socket. A [`Server`](crate::Server) offers its lane.
+//! waking of consumers, and deadlines. What it does not do: it opens no socket. A [`Server`](crate::Server) offers its
+//! lane.
 
 use crate::error::Result;
 use crate::lane::{Lane, LaneOptions, SeatLink};

@@ -4,7 +4,8 @@
 //! two processes of the benchmark command each other. The invariant of the page: each word has one writing process, and
 //! words of different writers lie 128 bytes apart.
 //!
-//! This is a measuring rod and no library: a peer that misbehaves corrupts it, and a slot must hold exactly one payload.
+//! This is a measuring rod and no library: a peer that misbehaves corrupts it, and a slot must hold exactly one
+//! payload.
 #![allow(unsafe_code, reason = "the memory that both processes map, and the clock of the processor")]
 
 use crate::plan::{fill, sum};

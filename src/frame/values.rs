@@ -9,7 +9,9 @@ use std::fmt;
 
 /// A byte that stands for one of a few values, counted from 1; all others are errors.
 macro_rules! byte_enum {
-    ($(#[$doc:meta])* $vis:vis $name:ident, $field:literal { $($(#[$variant_doc:meta])* $variant:ident = $byte:literal,)+ }) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident, $field:literal {
+        $($(#[$variant_doc:meta])* $variant:ident = $byte:literal,)+
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]

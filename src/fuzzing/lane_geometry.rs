@@ -21,9 +21,9 @@ thread_local! {
     static DATA: [OnceCell<Region>; 5] = const { [const { OnceCell::new() }; 5] };
 }
 
-/// Takes capacity and alignments from `data`, then positions and lengths to look at, then alterations of the header that
-/// describes all that: a geometry is accepted only if every access derived from it lies inside the ring, and a header
-/// only if it says what was offered.
+/// Takes capacity and alignments from `data`, then positions and lengths to look at, then alterations of the header
+/// that describes all that: a geometry is accepted only if every access derived from it lies inside the ring, and a
+/// header only if it says what was offered.
 pub fn lane_geometry(data: &[u8]) {
     let mut script = Script::new(data);
     let capacity = script.word_near(&[4096, 8192, 65536, 1 << 20, 1 << 40, 0]);

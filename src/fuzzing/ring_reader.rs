@@ -28,11 +28,11 @@ thread_local! {
     static RIGS: RefCell<[Option<Rig>; GEOMETRIES.len()]> = const { RefCell::new([const { None }; GEOMETRIES.len()]) };
 }
 
-/// Plays `data` as a script: the geometry, where reading starts, and then what the producer writes and when the consumer
-/// looks; or, with the first byte's highest bit, the writing on a second thread meanwhile.
+/// Plays `data` as a script: the geometry, where reading starts, and then what the producer writes and when the
+/// consumer looks; or, with the first byte's highest bit, the writing on a second thread meanwhile.
 ///
-/// Every look brings a record within the limits, an error, or nothing; it moves on past what it brings and nowhere else;
-/// after an error nothing is read; and what the consumer says of itself stays true.
+/// Every look brings a record within the limits, an error, or nothing; it moves on past what it brings and nowhere
+/// else; after an error nothing is read; and what the consumer says of itself stays true.
 pub fn ring_reader(data: &[u8]) {
     let mut script = Script::new(data);
     let choice = script.u8();

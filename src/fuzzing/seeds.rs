@@ -98,7 +98,8 @@ fn frames() {
     write("frame_parse", "many-short-names", &[&[1, 0], &many, &names]);
 }
 
-/// The actions of `handshake.rs`: 0 to the producer and 4 to the consumer, with an answer; 2 repeats what was said last.
+/// The actions of `handshake.rs`: 0 to the producer and 4 to the consumer, with an answer; 2 repeats what was said
+/// last.
 fn handshakes() {
     // Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer.
     write("handshake", "in-order", &[&[2, 0, 0x12, 0x16, 0x12, 0x16, 0x10, 7, 1]]);

@@ -38,7 +38,8 @@ impl Listener {
         let doing = || format!("listen on {address}");
         let socket = new_socket().map_err(Error::os(doing()))?;
         let refuses_fds = fds::refuse_fds(socket.as_fd()).map_err(Error::os(doing()))?;
-        // On the socket, before it has a file: nobody can connect in between (unix(7), bind(2) applies it and the umask).
+        // On the socket, before it has a file: nobody can connect in between (unix(7), bind(2) applies it and the
+        // umask).
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(Error::os(doing()))?;
         bind(&socket, &addr).map_err(|error| in_use_or(error, address))?;
         let file = match (address.as_path(), lock) {

@@ -89,8 +89,8 @@ impl ServerOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::AddressInUse`] where a living process serves that address; [`Error::Invalid`] where there is no lane, or
-    /// two have one name, or the path belongs to something else than a socket; [`Error::Forked`] where a producer is
+    /// [`Error::AddressInUse`] where a living process serves that address; [`Error::Invalid`] where there is no lane,
+    /// or two have one name, or the path belongs to something else than a socket; [`Error::Forked`] where a producer is
     /// another process's; [`Error::Os`].
     pub fn listen(self, address: impl Into<Address>, producers: &[&Producer]) -> Result<Server> {
         let address = address.into();

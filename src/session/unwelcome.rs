@@ -1,8 +1,8 @@
 //! Descriptors that a producer should not have sent: told from those it should, and closed without waiting.
 //!
 //! To close a descriptor for the last time can take as long as whoever sent it likes: a socket lingers (`SO_LINGER`,
-//! socket(7)), a file lies in a file system of its sender's own (FUSE). The invariant: what is neither memory nor a bell
-//! is closed by a thread of its own, so that a consumer's deadlines hold.
+//! socket(7)), a file lies in a file system of its sender's own (FUSE). The invariant: what is neither memory nor a
+//! bell is closed by a thread of its own, so that a consumer's deadlines hold.
 
 use crate::error::{Error, Result};
 use crate::fds::RecvFdsError;
