@@ -130,6 +130,8 @@ impl Case {
     /// What its figures are compared with.
     pub(crate) fn ceiling(self) -> Self {
         match self {
+            // A batch of large records is a good part of the ring, and then the two sides wait for each other.
+            Self::OneWay(_, len) if len >= 4096 => Self::OneWay(Carrier::Raw(RawMode::Each), len),
             Self::OneWay(_, len) => Self::OneWay(Carrier::Raw(RawMode::By32), len),
             Self::RoundTrip(_, Waiting::Spinning) => Self::RoundTrip(Bouncer::Ring, Waiting::Spinning),
             Self::RoundTrip(_, Waiting::Asleep) => Self::RoundTrip(Bouncer::Futex, Waiting::Asleep),
