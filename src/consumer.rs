@@ -4,6 +4,15 @@
 //! on the bell. What it does not do: it makes no session, [`Session`](crate::Session) does, and its [`Link`] to that
 //! session finds out by itself what has become of the producer.
 
+mod error;
+mod record;
+
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub use error::ReceiveError;
+pub use record::Record;
+
 use crate::layout::LaneState;
 use crate::link::{Fate, Link};
 use crate::region::ForkGuard;
@@ -11,7 +20,6 @@ use crate::ring::reader::{Corruption, Found, Look, Reader, copies_intact, was_ev
 use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;
 use crate::wake::{BellEnd, Deadline, spin_until};
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,42 +34,6 @@ const PAUSES_BEFORE_LOOK: u32 = 24;
 const TRIES_PER_CLOCK: u32 = 32;
 /// How often a caller that never sleeps looks at the session.
 const LINK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
-
-/// Why there is no record, but for the end of the stream.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReceiveError {
-    /// Nothing is published now; only from the `try_` form.
-    #[error("no record is there yet")]
-    Empty,
-    /// Nothing was published until the deadline.
-    #[error("no record came until the deadline")]
-    TimedOut,
-    /// The producer's thread panicked, or it gave the lane up. All that was published has been read.
-    #[error("the producer gave up before its time; all that it published has been read")]
-    Abandoned,
-    /// The producer died, or closed the session, without ending the lane. All that was published has been read.
-    #[error("the producer died; all that it published has been read")]
-    PeerDead,
-    /// The producer's process ended the session, and the lane goes on without this consumer.
-    #[error("the producer closed this session; connect again to read on")]
-    Closed,
-    /// The lane went on without this consumer.
-    #[error("the lane went on without this consumer, which missed {missed_bytes} bytes; read faster, or connect again")]
-    Evicted {
-        /// What was published and not read, in bytes, headers and padding included.
-        missed_bytes: u64,
-    },
-    /// The producer broke the protocol. Nothing more is read of its lane.
-    #[error("the producer broke the protocol of its lane: {0}")]
-    Corrupt(#[from] Corruption),
-    /// The kernel would not let this thread wait.
-    #[error("could not wait for a record: {0}")]
-    Wait(std::io::Error),
-    /// The consumer was made before a fork, and this is the child.
-    #[error("this process is a forked child, and a consumer belongs to the process that attached it")]
-    Forked,
-}
 
 /// The reading end of a lane.
 ///
@@ -442,48 +414,3 @@ fn evicted(reader: &mut Reader<LaneMap, SeatMap>, position: u64) -> ReceiveError
     reader.stop(Corruption::PublishedTooFar { published, position });
     ReceiveError::Evicted { missed_bytes: published.saturating_sub(position) }
 }
-
-/// One record: a `&[u8]`, and its tag. Dropping it gives its bytes back to the lane.
-#[derive(Debug)]
-pub struct Record<'a> {
-    payload: &'a [u8],
-    tag: u16,
-    position: u64,
-    reader: &'a mut Reader<LaneMap, SeatMap>,
-    guard: ForkGuard,
-}
-
-impl Record<'_> {
-    /// The number that the producer gave this record.
-    #[inline]
-    pub fn tag(&self) -> u16 {
-        self.tag
-    }
-
-    /// Where the record begins, in bytes since the ring was made, headers and padding included.
-    #[inline]
-    pub fn position(&self) -> u64 {
-        self.position
-    }
-}
-
-impl Deref for Record<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        self.payload
-    }
-}
-
-impl Drop for Record<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.reader.release_is_due() && !self.guard.is_child() {
-            self.reader.give_back();
-        }
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests;

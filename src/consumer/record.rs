@@ -1,0 +1,50 @@
+//! A record as its consumer hands it out.
+//!
+//! The invariant: while it lives, its bytes are not given back to the lane.
+
+use crate::region::ForkGuard;
+use crate::ring::reader::Reader;
+use crate::ring::{LaneMap, SeatMap};
+use std::ops::Deref;
+
+/// One record: a `&[u8]`, and its tag. Dropping it gives its bytes back to the lane.
+#[derive(Debug)]
+pub struct Record<'a> {
+    pub(super) payload: &'a [u8],
+    pub(super) tag: u16,
+    pub(super) position: u64,
+    pub(super) reader: &'a mut Reader<LaneMap, SeatMap>,
+    pub(super) guard: ForkGuard,
+}
+
+impl Record<'_> {
+    /// The number that the producer gave this record.
+    #[inline]
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// Where the record begins, in bytes since the ring was made, headers and padding included.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+impl Deref for Record<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        self.payload
+    }
+}
+
+impl Drop for Record<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.reader.release_is_due() && !self.guard.is_child() {
+            self.reader.give_back();
+        }
+    }
+}
