@@ -115,6 +115,11 @@ fn a_slow_consumer_holds_the_lane_back_and_is_named() {
     (0..60).for_each(|_| drop(consumer.receive().unwrap()));
     assert_eq!(fill(&mut producer), 56, "a record at a time, eighths are given back");
     while consumer.try_receive().is_ok() {}
+    for n in 0..5 {
+        producer.try_send(&[n; 56]).unwrap();
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], [n; 56]);
+    }
+    assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
     assert_eq!(fill(&mut producer), 64, "an empty try gives everything back");
 }
 
