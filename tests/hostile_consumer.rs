@@ -88,7 +88,7 @@ fn a_first_frame_that_is_no_hello_is_refused() {
     assert_eq!(wire.recv().unwrap().kind(), OFFER);
     drop(wire);
     assert_eq!(stage.stat("evicted"), 0);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn frames_at_the_wrong_time_end_the_session() {
         invited.wire.send(&attach(1, COPIES)[..len]).unwrap();
         assert_eq!(invited.wire.last_words(), [(REFUSE, 5)], "{len} bytes of an Attach");
     }
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn once_attached_nothing_but_a_bye_is_legal() {
         assert_eq!(guest.wire().last_words(), [], "{bytes:?} is not answered");
     }
     stage.wait_for_stat("consumers", 1);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn descriptors_are_not_taken() {
     }
     drop(guest);
     stage.forgets();
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn whoever_dawdles_is_refused_at_the_deadline() {
     // Not those that are attached, of course.
     assert_eq!(stage.stat("sessions"), 2);
     drop(attached);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn five_hundred_at_once_keep_nobody_from_reading() {
     drop(crowd);
     stage.forgets();
     drop(Guest::join(&stage.address, COPIES));
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_flood_ends_with_its_first_wrong_frame() {
         assert!(matches!(end, Some(Errno::PIPE | Errno::CONNRESET)), "{end:?}");
     }
     stage.goes_on();
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -277,5 +277,5 @@ fn half_a_hang_up_is_one() {
     guest.wire().send(&bye(1)).unwrap();
     stage.wait_for_stat("sessions", 1);
     drop(guest);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }

@@ -61,7 +61,7 @@ fn nonsense_puts_its_writer_out() {
             assert!(stage.stat("evicted") > index as u64, "{what}");
         }
     }
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn scribbling_over_the_whole_seat_harms_its_writer_only() {
         });
     }
     assert_eq!(stage.stat("evicted"), 2);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn whoever_withholds_is_named_at_the_deadline() {
     assert_eq!((stage.stat("sessions"), stage.stat("consumers")), (2, 1));
     drop(guest);
     assert_eq!(stage.stat("evicted"), 0);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_seat_gates_while_it_is_mapped_though_its_socket_is_closed() {
     drop(seat);
     stage.goes_on();
     drop(lanes);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_seat_gates_while_a_forked_child_maps_it() {
     // The end of its input is the end of the child.
     parent.finish();
     stage.goes_on();
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn a_thief_of_wakeups_cannot_keep_the_producer_asleep() {
         drop(guest);
         assert_eq!(stage.hear(), "gone");
     }
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_seat_full_of_holes_is_filled() {
     drop(guest);
     stage.goes_on();
     assert_eq!(stage.stat("evicted"), 0);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn one_sleep_is_rung_for_once_however_the_epoch_flickers() {
     assert!(rung <= sleeps && rung <= 4 * CAPACITY / 16 + 256, "{rung} rings for {sleeps} epochs");
     drop(guest);
     stage.goes_on();
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn whoever_seals_the_seals_is_out_at_once() {
     stage.goes_on();
     assert_eq!((stage.stat("consumers"), stage.stat("evicted")), (1, 1));
     drop((lanes, seat));
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }
 
 #[test]
@@ -293,5 +293,5 @@ fn a_seat_that_its_consumer_froze_is_as_good_as_gone() {
         stage.goes_on();
     }
     assert_eq!(stage.stat("evicted"), 0);
-    stage.assert_undisturbed();
+    stage.ends_undisturbed();
 }

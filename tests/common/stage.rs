@@ -12,6 +12,7 @@ use fdring::{
     SessionOptions,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// The capacity of the host's lane: so short that any consumer holds it back after a few hundred records.
@@ -109,6 +110,13 @@ impl Stage {
         word.unwrap_or_else(|| panic!("no {name} in {stats}")).parse().unwrap()
     }
 
+    /// How many descriptors the host holds, from now on without gaps.
+    pub(crate) fn held(&mut self) -> u32 {
+        let held = self.ask("held").parse().unwrap();
+        self.before = self.ask("census");
+        held
+    }
+
     pub(crate) fn wait_for_stat(&mut self, name: &str, value: u64) {
         wait_until(&format!("{name} is {value}"), || self.stat(name) == value);
     }
@@ -118,7 +126,7 @@ impl Stage {
     }
 
     /// Everything is as it was: the host has nothing left of anybody but the witness, who missed nothing to the end.
-    pub(crate) fn assert_undisturbed(mut self) {
+    pub(crate) fn ends_undisturbed(mut self) {
         self.goes_on();
         self.forgets();
         let published = self.ask("finish");
@@ -133,6 +141,24 @@ fn belongings() -> String {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
     let memory = maps.lines().filter(|line| line.contains("memfd:")).count();
     format!("{memory} mappings {:?}", census())
+}
+
+/// The number that the next descriptor gets; for good, all numbers below are taken.
+fn held() -> u64 {
+    let last = *census().keys().max().unwrap();
+    loop {
+        let filler = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).unwrap();
+        if filler.as_raw_fd() > last {
+            return last as u64 + 1;
+        }
+        std::mem::forget(filler);
+    }
+}
+
+fn limit_descriptors(current: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum }).unwrap();
 }
 
 /// Whether a line waits to be read, after a millisecond at most.
@@ -183,6 +209,11 @@ fn host() {
 impl Host {
     fn answer(&mut self, question: &str) -> String {
         match question {
+            "held" => held().to_string(),
+            limit if limit.starts_with("limit ") => {
+                limit_descriptors(limit[6..].parse().unwrap());
+                "so be it".to_owned()
+            }
             "census" => {
                 // Whoever has gone is forgotten with the next publication.
                 self.send(SEND_PATIENCE);
@@ -287,6 +318,12 @@ impl Client {
         self.0.heard()
     }
 
+    /// As [`read`](Self::read), but waits no longer than that.
+    pub(crate) fn read_for(&mut self, millis: u64) -> String {
+        self.0.tell(&format!("read {millis}"));
+        self.0.heard()
+    }
+
     /// Has it drop its consumer.
     pub(crate) fn leave(&mut self) {
         self.0.tell("leave");
@@ -300,6 +337,7 @@ fn client() {
     let address = argument();
     // Whatever is mapped once and kept is there now.
     let _ = Session::connect("@fdring-test-nobody-listens-here", SessionOptions::new());
+    let held = held();
     let before = belongings();
     loop {
         let line = told();
@@ -307,10 +345,13 @@ fn client() {
         match words.next() {
             Some("connect") => {
                 let deadline = Duration::from_millis(words.next().unwrap().parse().unwrap());
+                let few = words.next().map(|more| more.parse::<u64>().unwrap());
+                few.inspect(|more| limit_descriptors(held + more));
                 let start = Instant::now();
                 let session = Session::connect(&*address, SessionOptions::new().deadline(deadline));
                 let outcome = session.and_then(Session::attach_one);
                 let millis = start.elapsed().as_millis();
+                few.inspect(|_| limit_descriptors(512));
                 match outcome {
                     Ok(attached) => {
                         consumer = Some(attached);
@@ -323,7 +364,10 @@ fn client() {
                     }
                 }
             }
-            Some("read") => say(&read(consumer.as_mut().unwrap())),
+            Some("read") => {
+                let millis = words.next().map(|millis| Duration::from_millis(millis.parse().unwrap()));
+                say(&read(consumer.as_mut().unwrap(), millis.unwrap_or(DEADLINE / 2)));
+            }
             Some("leave") => {
                 consumer = None;
                 assert_eq!(belongings(), before);
@@ -334,8 +378,8 @@ fn client() {
     }
 }
 
-fn read(consumer: &mut Consumer) -> String {
-    match consumer.receive_timeout(DEADLINE / 2) {
+fn read(consumer: &mut Consumer, timeout: Duration) -> String {
+    match consumer.receive_timeout(timeout) {
         Ok(Some(record)) => format!("{} bytes, tag {}, from {}", record.len(), record.tag(), record.position()),
         Ok(None) => "finished".to_owned(),
         Err(error) => {
