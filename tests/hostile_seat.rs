@@ -74,13 +74,18 @@ fn scribbling_over_the_whole_seat_harms_its_writer_only() {
     for reading in [COPIES, IN_PLACE] {
         let guest = Guest::join(&stage.address, reading);
         let out = AtomicBool::new(false);
+        let mut scribble = || {
+            for at in (0..STRIPE).step_by(8) {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                guest.seat.u64(at).store(state.rotate_left(29), Release);
+            }
+        };
+        // A producer that has gone to sleep over the start would sleep on, for nobody wakes it: that is to withhold.
+        scribble();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !out.load(Relaxed) {
-                    for at in (0..STRIPE).step_by(8) {
-                        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                        guest.seat.u64(at).store(state.rotate_left(29), Release);
-                    }
+                    scribble();
                 }
             });
             stage.goes_on();
