@@ -140,7 +140,7 @@ pub(super) fn act(hostile: &mut WritableLane, script: &mut Script<'_>, near: u64
             let position = near.wrapping_add(u64::from(script.u8()) * 8);
             let room = geometry.room_to_end(position);
             let len =
-                script.word_near(&[0, room - 8 + (room & 7), geometry.payload_max(), capacity, u64::from(u32::MAX)]);
+                script.word_near(&[0, room.saturating_sub(8), geometry.payload_max(), capacity, u64::from(u32::MAX)]);
             let kind = u64::from(script.u8() % 5);
             hostile.set_header_word(position, u64::from(script.u8()) << 40 | kind << 32 | len & 0xffff_ffff);
         }

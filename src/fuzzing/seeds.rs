@@ -91,11 +91,28 @@ fn frames() {
     write("frame_parse", "trailing", &[&[1, 0], &hello, &[0]]);
     // 83 lanes are announced and none comes.
     write("frame_parse", "count-without-lanes", &[&[1, 250], &examples()[3].1.encode()[..16 + 20], &[83]]);
-    let name = |index: u8| [1, b'a' + index % 26, 0].into_iter().take(2).collect::<Vec<u8>>();
-    let names: Vec<u8> = (0..26).flat_map(name).collect();
-    let mut many = hello[..16].to_vec();
-    many.extend([2, 1, 0, 1, 0, 26]);
-    write("frame_parse", "many-short-names", &[&[1, 0], &many, &names]);
+    frames_at_their_limits();
+}
+
+/// Lists and sentences as long as they may be, and one longer.
+fn frames_at_their_limits() {
+    let fitted = |name: &str, fds: usize, kind: u16, body: &[u8]| {
+        let header = [&b"fdrf\x01\0"[..], &kind.to_le_bytes(), &[0; 8]].concat();
+        write("frame_parse", name, &[&[1, fds as u8], &header, body]);
+    };
+    for count in [83, 84] {
+        let names: Vec<u8> = (0..count).flat_map(|index| [1, b'!' + index]).collect();
+        fitted(&format!("hello-of-{count}"), 0, 1, &[&[2, 1, 0, 1, 0, count][..], &names].concat());
+        fitted(&format!("attach-of-{count}"), 0, 3, &[&[count][..], &[1].repeat(4 * usize::from(count))].concat());
+        fitted(&format!("attached-of-{count}"), 0, 4, &[&[count][..], &[0].repeat(8 * usize::from(count))].concat());
+    }
+    for len in [64, 65] {
+        fitted(&format!("name-of-{len}"), 0, 1, &[&[2, 1, 0, 1, 0, 1, len][..], &vec![b'x'; len.into()]].concat());
+    }
+    for len in [512u16, 513] {
+        let body = [&5u16.to_le_bytes()[..], &len.to_le_bytes(), &vec![b'x'; len.into()]].concat();
+        fitted(&format!("sentence-of-{len}"), 0, 5, &body);
+    }
 }
 
 /// The actions of `handshake.rs`: 0 to the producer and 4 to the consumer, with an answer; 2 repeats what was said
