@@ -186,3 +186,22 @@ impl EncodeIfPossible for Frame {
         if is_empty { Vec::new() } else { self.encode() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the machines promise is looked for only where scripts come far enough.
+    #[test]
+    fn a_script_in_order_takes_both_ends_through_every_step() {
+        // As the seed called in-order.
+        let mut script = Script::new(&[2, 0, 0x12, 0x16, 0, 1, 0x12, 0x16, 0x10, 7, 1, 0x14, 7, 1]);
+        let lanes = lane_terms(script.below(5), Geometry::new(4096, 64, 8).unwrap());
+        assert_eq!(script.below(4), 0);
+        let mut ends = Ends::new(lanes, ConsumerHandshake::new(Vec::new()).unwrap());
+        while !script.is_empty() {
+            ends.play(&mut script);
+        }
+        assert_eq!((ends.producer_was.steps, ends.consumer_was.steps), (3, 3));
+    }
+}

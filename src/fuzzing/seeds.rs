@@ -118,11 +118,13 @@ fn frames_at_their_limits() {
 /// The actions of `handshake.rs`: 0 to the producer and 4 to the consumer, with an answer; 2 repeats what was said
 /// last.
 fn handshakes() {
-    // Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer.
-    write("handshake", "in-order", &[&[2, 0, 0x12, 0x16, 0x12, 0x16, 0x10, 7, 1]]);
-    write("handshake", "wanted-by-name", &[&[4, 2, 0x12, 0x16, 0x12, 0x16, 0x14, 7, 1]]);
+    // Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer. A consumer that
+    // answers takes two bytes more: where to start, and how to read.
+    write("handshake", "in-order", &[&[2, 0, 0x12, 0x16, 0, 1, 0x12, 0x16, 0x10, 7, 1, 0x14, 7, 1]]);
+    write("handshake", "wanted-by-name", &[&[4, 2, 0x12, 0x16, 1, 0, 0x12, 0x16, 0x14, 7, 1]]);
+    write("handshake", "attached-twice", &[&[1, 0, 0x12, 0x16, 0, 1, 0x12, 0x16, 0x16, 0x12]]);
     write("handshake", "hello-twice", &[&[2, 0, 0x12, 0x11, 0]]);
-    write("handshake", "offer-twice", &[&[2, 0, 0x12, 0x16, 0x15, 1]]);
+    write("handshake", "offer-twice", &[&[2, 0, 0x12, 0x16, 0, 1, 0x15, 1]]);
     write("handshake", "attach-before-hello", &[&[2, 0, 0x10, 4, 0, 0]]);
     write("handshake", "bye-too-early", &[&[2, 0, 0x12, 0x10, 7, 1]]);
     write("handshake", "attached-before-attach", &[&[1, 0, 0x12, 0x06, 0x14, 5, 0, 0, 0]]);
