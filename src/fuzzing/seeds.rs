@@ -115,8 +115,7 @@ fn frames_at_their_limits() {
     }
 }
 
-/// The actions of `handshake.rs`: 0 to the producer and 4 to the consumer, with an answer; 2 repeats what was said
-/// last.
+/// The actions of `handshake.rs`: 0x10 to the producer and 0x14 to the consumer; 2 more repeats what was said last.
 fn handshakes() {
     // Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer. A consumer that
     // answers takes two bytes more: where to start, and how to read.
