@@ -41,6 +41,9 @@ const LINK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// A producer that dies without ending its lane is told apart from that, as [`ReceiveError::PeerDead`], after all that
 /// it had published.
 ///
+/// What was read is given back to the lane in steps of an eighth of the ring, and all of it whenever a call finds
+/// nothing or waits. So a consumer that stops calling without being dropped holds the lane back.
+///
 /// Attached by [`Session::attach`](crate::Session::attach) it copies each payload out and checks everything, so that a
 /// hostile producer can send nonsense and nothing worse. Attached by
 /// [`Session::attach_in_place`](crate::Session::attach_in_place) payloads are read where they lie.
@@ -135,6 +138,9 @@ impl Consumer {
     }
 
     /// The next record, if it is there already.
+    ///
+    /// Some tens of empty tries apart, and no more often than every millisecond, it sees whether the producer lives: a
+    /// caller that tries once a second learns of a death within half a minute.
     ///
     /// # Errors
     ///

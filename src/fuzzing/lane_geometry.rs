@@ -7,7 +7,7 @@ use crate::frame::LaneTerms;
 use crate::layout::{CONTROL_LEN_BYTES, Geometry, PAYLOAD_MAX_BYTES, RecordHeader};
 use crate::region::{HugePages, Region, RegionOptions};
 use crate::ring::{LaneMap, LaneWords};
-use crate::session::client::check_header;
+use crate::session::opened::check_header;
 use std::cell::OnceCell;
 use std::os::fd::AsFd;
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 mod listener;
+pub(crate) mod opened;
 pub(crate) mod server;
 mod serving;
 mod steward;

@@ -143,8 +143,10 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 
 /// Offers lanes to whoever connects, on a thread of its own.
 ///
-/// Dropping it stops listening and removes the socket file. Sessions that are attached go on until the consumer leaves
-/// or the lanes end; without any, all that the server had is given back by then.
+/// Dropping it stops listening and removes the socket file. One that was killed leaves the file, which the next server
+/// at that path recognises as stale and replaces, unless a forked child of the dead one still keeps it alive. Sessions
+/// that are attached go on until the consumer leaves or the lanes end; without any, all that the server had is given
+/// back by then.
 ///
 /// ```
 /// use fdring::{LaneOptions, Producer, Server, Session};

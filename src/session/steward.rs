@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How long a server that is out of descriptors leaves those waiting who want to connect.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long the steward rests where the kernel does not let it wait.
+const POLL_RETRY: Duration = Duration::from_millis(10);
 /// How many connections are accepted in a row, so that a flood of them does not keep the steward from its sessions.
 const ACCEPTS_PER_TURN: usize = 64;
 
@@ -83,8 +85,11 @@ impl Steward {
         }
         let next = self.sessions.iter().filter_map(Serving::next_deadline).chain(self.paused_until).min();
         let timeout = next.and_then(|at| Deadline::At(at).remaining()).map(wake::timespec);
-        // A failure (a signal, or no memory) brings no news; the loop comes back here.
-        let _ = poll(&mut waits, timeout.as_ref());
+        match poll(&mut waits, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            // No memory, or a limit of descriptors that was lowered below what is waited for: no news, and no hurry.
+            Err(_) => _ = poll(&mut [], Some(&wake::timespec(POLL_RETRY))),
+        }
         let stirs: Vec<bool> = waits.iter().map(|wait| !wait.revents().is_empty()).collect();
         let mut pairs = stirs[before_sessions..].chunks_exact(2).map(|pair| (pair[0], pair[1]));
         let sessions = self.sessions.iter().map(|session| match session.watched() {

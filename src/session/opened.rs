@@ -1,0 +1,94 @@
+//! What comes with an Offer: checked, mapped and sealed.
+//!
+//! The invariant: nothing is mapped before its seals, its size and its geometry have been checked, and every descriptor
+//! is owned from the moment it came.
+
+use super::unwelcome;
+use crate::error::{Error, Result};
+use crate::frame::{LaneTerms, Offer, OfferedLane};
+use crate::layout::{CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, LAYOUT_VERSION, seat_len_bytes};
+use crate::region::{Mapping, Region, Seals};
+use crate::ring::{LaneMap, SeatMap};
+use crate::wake::BellEnd;
+use rustix::fd::OwnedFd;
+use std::sync::Arc;
+
+/// One lane of an Offer, mapped.
+#[derive(Debug)]
+pub(super) struct OpenedLane {
+    // Dropped in this order: the ring before the seat.
+    pub(super) map: Arc<LaneMap>,
+    pub(super) seat: SeatMap,
+    pub(super) bell: BellEnd,
+}
+
+/// Checks, maps and seals all that came with an Offer.
+pub(super) fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<OpenedLane>> {
+    // The frame's parser has compared the count; the loop below takes them in the order of the protocol.
+    let mut fds = unwelcome::sort_out(offer, fds)?.into_iter();
+    let mut next = |what: &str| fds.next().ok_or_else(|| Error::peer("reading the Offer", format!("no {what} came")));
+    let seat = open_seat(next("seat")?, offer.lanes.len())?;
+    let mut lanes = Vec::with_capacity(offer.lanes.len());
+    for (index, lane) in offer.lanes.iter().enumerate() {
+        let bell = BellEnd::receive(lane.bell, next("bell")?)?;
+        let map = open_lane(lane, next("control region")?, next("data region")?, prefault)?;
+        lanes.push(OpenedLane { map: Arc::new(map), seat: SeatMap::new(Arc::clone(&seat), index), bell });
+    }
+    Ok(lanes)
+}
+
+/// Maps the seat for writing, and then seals it against every other writer.
+fn open_seat(fd: OwnedFd, lanes: usize) -> Result<Arc<Mapping>> {
+    let seat = Region::receive(fd, "the seat", seat_len_bytes(lanes), Seals::SHRINK | Seals::GROW)?;
+    let seals = seat.seals()?;
+    if [Seals::WRITE, Seals::FUTURE_WRITE, Seals::SEAL].iter().any(|seal| seals.contains(*seal)) {
+        let fault = format!("its memfd has the seals {seals}, so that no seat can be taken there");
+        return Err(Error::peer("handing over the seat", fault));
+    }
+    let mapping = seat.map_read_write().map_err(unwelcome::blame)?;
+    seat.seal(Seals::FUTURE_WRITE).map_err(unwelcome::blame)?;
+    // Until that seal the producer's side could punch holes into it, which a later write of ours would have to fill.
+    seat.reallocate()?;
+    Ok(Arc::new(mapping))
+}
+
+fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool) -> Result<LaneMap> {
+    let terms = &lane.terms;
+    let shape = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE;
+    let control = Region::receive(control, "the control region", CONTROL_LEN_BYTES, shape | Seals::SEAL)?;
+    let control = control.map_read_only().map_err(unwelcome::blame)?;
+    check_header(&LaneMap::header(&control), terms)?;
+    let data = Region::receive(data, "the data region", terms.geometry.capacity(), shape)?;
+    let data = data.map_read_only().map_err(unwelcome::blame)?;
+    if prefault {
+        data.prefault()?;
+    }
+    Ok(LaneMap::new(control, data, terms.geometry))
+}
+
+/// Whether the control region describes the lane that was offered.
+pub(crate) fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<()> {
+    let expected = ControlHeader {
+        magic: CONTROL_MAGIC,
+        layout_version: LAYOUT_VERSION,
+        flags: 0,
+        capacity: terms.geometry.capacity(),
+        record_align: terms.geometry.record_align() as u32,
+        payload_align: terms.geometry.payload_align() as u32,
+        lane_id: terms.id,
+        generation: terms.generation,
+        schema: terms.schema,
+        name: terms.name.padded(),
+    };
+    if *header == expected {
+        return Ok(());
+    }
+    let fault = if header.magic != expected.magic {
+        format!("its magic is {:#018x}", header.magic)
+    } else if header.layout_version != expected.layout_version {
+        format!("its layout has the version {}, not {LAYOUT_VERSION}", header.layout_version)
+    } else {
+        "it describes another lane than the Offer".to_owned()
+    };
+    Err(Error::peer(format!("reading the control region of lane {}", terms.name), fault))
+}
