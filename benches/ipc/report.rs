@@ -54,8 +54,8 @@ fn method(measurement: &Measurement) -> String {
         "{} rounds; {} slices near (a cache line there and back in less than {NEAR_BELOW_NS} ns), {} far;\n\
          thrown away: {} in which the distance changed, {} in which a core was taken away.\n\
          Medians over slices, with quartiles; “raw” is the ratio to the ceiling at the same distance (1 is as good,\n\
-         more is better): the raw ring in batches of 32, from 4 KiB on each published; there and back the raw ring, or\n\
-         the futex where both sleep.",
+         more is better): the raw ring in batches of 32, from 4 KiB on each published; there and back the raw\n\
+         ring, or the futex where both sleep.",
         measurement.rounds, tally.kept[0], tally.kept[1], tally.moved, tally.preempted
     )
 }
