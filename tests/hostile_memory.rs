@@ -107,6 +107,8 @@ fn records_that_cannot_be_are_corrupt() {
         ("a ring and more", 0, &[(0, data(CAPACITY as u32, 0))], CAPACITY, LONG),
         ("across the end", end, &[(end, data(16, 0))], CAPACITY + 8, LONG),
         ("padding last", end, &[(end, padding(8))], CAPACITY, PAD),
+        ("padding last, an old record behind it", end, &[(end, padding(8)), (0, data(0, 0))], CAPACITY, PAD),
+        ("published inside of padding", end, &[(end, padding(8)), (0, data(0, 0))], CAPACITY - 8, PAD),
         ("padding short of the end", end, &[(end, padding(0))], CAPACITY + 16, PAD),
         ("padding beyond the end", end, &[(end, padding(16))], CAPACITY + 16, PAD),
         ("padding of 4 GiB", end, &[(end, padding(u32::MAX))], CAPACITY + 16, PAD),
