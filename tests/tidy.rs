@@ -125,6 +125,17 @@ fn the_code_map_names_only_files_that_exist() {
 }
 
 #[test]
+fn the_invariants_name_only_files_that_exist() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md can be read");
+    let (_, table) = text.split_once("## Invariants").expect("there is a table of invariants");
+    let paths: Vec<&str> = table.split('`').filter(|word| word.ends_with(".rs")).collect();
+    assert!(paths.len() > 40, "the table names {} files", paths.len());
+    for path in paths {
+        assert!(root().join(path).is_file(), "ARCHITECTURE.md names {path}, which does not exist");
+    }
+}
+
+#[test]
 fn unsafe_code_lies_where_the_code_map_says() {
     let map = code_map();
     for (name, text) in rust_files(&root().join("src")) {
