@@ -255,6 +255,10 @@ mod bell {
             if !Self::is_bell(kind, &fd) {
                 return Err(Error::peer("taking the bell of a lane", format_args!("the descriptor is no {kind:?}")));
             }
+            if kind == BellKind::Socketpair {
+                // Where the kernel can, it keeps descriptors out, whose closing could make us wait (Linux 6.16).
+                let _ = crate::fds::refuse_fds(fd.as_fd());
+            }
             Ok(Self { kind, fd })
         }
 

@@ -165,6 +165,8 @@ impl Session {
         }
         send(&socket, &handshake.hello(), "saying hello")?;
         let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting for an Offer")?;
+        // No descriptors come after the Offer's; where the kernel can, it turns them away (Linux 6.16).
+        let _ = fds::refuse_fds(socket.as_fd());
         let ConsumerStep::Offer(offer) = step(&socket, &mut handshake, frame, "reading the Offer")? else {
             return Err(Error::peer("reading the Offer", "it is none"));
         };
