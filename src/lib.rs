@@ -97,7 +97,8 @@ pub use producer::{Batch, Holder, Producer, Reservation, SendError};
 pub use region::{HugePages, HugePagesOutcome, Sealed, SealedBuilder};
 pub use ring::reader::Corruption;
 pub use session::client::{LaneInfo, Session, SessionOptions};
-pub use session::server::{Server, ServerOptions, ServerStats};
+pub use session::server::{Server, ServerOptions};
+pub use session::shared::ServerStats;
 pub use session::{Address, PeerPolicy};
 
 /// The examples of the README are tests too.

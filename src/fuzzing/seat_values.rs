@@ -3,6 +3,7 @@
 use super::Script;
 use crate::frame::Start;
 use crate::layout::Geometry;
+use crate::ring::testing::PlainLane;
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{LaneCounter, LaneWords, LaneWriter, SeatWords};
 use crate::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
@@ -35,41 +36,6 @@ pub fn seat_values(data: &[u8]) {
     }
 }
 
-/// A lane's words in ordinary memory.
-#[derive(Debug)]
-struct PlainLane {
-    geometry: Geometry,
-    published: AtomicU64,
-    intent: AtomicU64,
-    space_wait: AtomicU32,
-    state: AtomicU32,
-    evictions: AtomicU32,
-}
-
-impl LaneWords for PlainLane {
-    fn geometry(&self) -> Geometry {
-        self.geometry
-    }
-    fn published(&self) -> &AtomicU64 {
-        &self.published
-    }
-    fn intent(&self) -> &AtomicU64 {
-        &self.intent
-    }
-    fn space_wait(&self) -> &AtomicU32 {
-        &self.space_wait
-    }
-    fn state(&self) -> &AtomicU32 {
-        &self.state
-    }
-    fn evictions(&self) -> &AtomicU32 {
-        &self.evictions
-    }
-    fn header_word(&self, _position: u64) -> u64 {
-        0
-    }
-}
-
 /// Looks where it is asked to write, and writes nothing.
 #[derive(Debug)]
 struct PlainWriter(Arc<PlainLane>);
@@ -80,7 +46,7 @@ impl LaneWriter for PlainWriter {
         &self.0
     }
     fn set_header_word(&mut self, position: u64, _word: u64) {
-        let [published, intent] = [&self.0.published, &self.0.intent].map(|word| word.load(Ordering::Relaxed));
+        let [published, intent] = [self.0.published(), self.0.intent()].map(|word| word.load(Ordering::Relaxed));
         assert!(published <= position && position < intent, "a header at {position}, where nothing may be written");
     }
     fn count(&mut self, _counter: LaneCounter, _more: u64) {}
@@ -145,14 +111,7 @@ struct Gating {
 
 impl Gating {
     fn new(geometry: Geometry, begin: u64) -> Self {
-        let lane = Arc::new(PlainLane {
-            geometry,
-            published: AtomicU64::new(0),
-            intent: AtomicU64::new(0),
-            space_wait: AtomicU32::new(0),
-            state: AtomicU32::new(0),
-            evictions: AtomicU32::new(0),
-        });
+        let lane = PlainLane::new(geometry);
         let writer = Writer::new(PlainWriter(Arc::clone(&lane)), begin);
         Self {
             lane,
@@ -209,7 +168,7 @@ impl Gating {
             // A record begins there, and neither it nor what follows may be overwritten already.
             Start::Oldest => assert!(joined <= published && self.boundaries.contains(&joined)),
         }
-        let intent = self.lane.intent.load(Ordering::Relaxed);
+        let intent = self.lane.intent().load(Ordering::Relaxed);
         assert!(intent.saturating_sub(CAPACITY_BYTES) <= joined, "joined where bytes may be overwritten");
         self.seated.push(Seated { id, start: joined, last: joined, seat });
     }
@@ -271,14 +230,14 @@ impl Gating {
 
     /// As the producer does it: a record, in the room that the seats leave.
     fn send(&mut self, script: &mut Script<'_>, publishes: bool) {
-        let longest = self.lane.geometry.payload_max();
+        let longest = self.lane.geometry().payload_max();
         let len = script.word_near(&[0, 64, longest, longest / 2]) % (longest + 1);
         let Some(claim) = self.claim(len) else { return };
         let end = self.writer.end_of(len);
         for seated in &self.seated {
             assert!(end - CAPACITY_BYTES.min(end) <= seated.last, "a claim of bytes that a consumer needs");
         }
-        assert!(end <= self.lane.intent.load(Ordering::Relaxed), "a claim above the intent");
+        assert!(end <= self.lane.intent().load(Ordering::Relaxed), "a claim above the intent");
         self.writer.commit(claim, u64::from(script.u8()).min(len), 0);
         if publishes {
             self.publish();
@@ -310,13 +269,13 @@ impl Gating {
 
     /// Design invariants 1 to 4, and who is seated.
     fn check(&self) {
-        let [published, intent] = [&self.lane.published, &self.lane.intent].map(|word| word.load(Ordering::Relaxed));
+        let [published, intent] = [self.lane.published(), self.lane.intent()].map(|word| word.load(Ordering::Relaxed));
         assert_eq!(published, self.writer.published());
         assert!(published <= intent && intent <= self.writer.limit() && self.writer.limit() <= self.limit);
         for seated in &self.seated {
             assert!(seated.last <= published && intent <= seated.last + CAPACITY_BYTES, "the gate was passed");
         }
         assert_eq!(self.roster.len(), self.seated.len());
-        assert_eq!(self.lane.evictions.load(Ordering::Relaxed), self.evictions);
+        assert_eq!(self.lane.evictions().load(Ordering::Relaxed), self.evictions);
     }
 }

@@ -9,7 +9,7 @@
 #![cfg_attr(not(loom), allow(unsafe_code, reason = "the one file that turns mapped bytes into words and slices"))]
 
 pub(crate) mod reader;
-#[cfg(all(test, not(loom)))]
+#[cfg(all(any(test, fuzzing), not(loom)))]
 pub(crate) mod testing;
 #[cfg(all(test, not(loom)))]
 mod tests;

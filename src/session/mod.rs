@@ -8,6 +8,7 @@ mod listener;
 pub(crate) mod opened;
 pub(crate) mod server;
 mod serving;
+pub(crate) mod shared;
 mod steward;
 mod unwelcome;
 

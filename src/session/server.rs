@@ -4,16 +4,15 @@
 //! socket nor a seat.
 
 use super::listener::Listener;
+use super::shared::{ServerStats, Shared, Status, Terms};
 use super::steward::Steward;
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy};
 use crate::error::{Error, Result};
-use crate::lane::{Lane, Notice};
+use crate::lane::Lane;
 use crate::producer::Producer;
 use crate::region::ForkGuard;
-use crate::sync::{Mutex, Ordering};
-use parking_lot::Condvar;
+use crate::sync::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -34,48 +33,45 @@ const SESSIONS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a server listens with them"]
 pub struct ServerOptions {
-    pub(super) sessions_max: usize,
-    pub(super) deadline: Duration,
-    pub(super) peers: PeerPolicy,
-    pub(super) in_place: PeerPolicy,
+    terms: Terms,
     mode: u32,
 }
 
 impl ServerOptions {
     /// At most 64 sessions, of this user's processes, on a socket of the mode 0600.
     pub fn new() -> Self {
-        Self {
+        let terms = Terms {
             sessions_max: SESSIONS_MAX,
             deadline: HANDSHAKE_DEADLINE,
             peers: PeerPolicy::SameUser,
             in_place: PeerPolicy::SameUser,
-            mode: 0o600,
-        }
+        };
+        Self { terms, mode: 0o600 }
     }
 
     /// How many consumers may be connected at once, handshakes included; 64 unless set. Others are refused.
     pub fn sessions_max(mut self, sessions: usize) -> Self {
-        self.sessions_max = sessions;
+        self.terms.sessions_max = sessions;
         self
     }
 
     /// How long a consumer may take for its handshake; 5 s unless set.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.terms.deadline = deadline;
         self
     }
 
     /// Whose processes may attach; those of this user unless set. A consumer of another user gets a bell that it cannot
     /// make the producer wait with.
     pub fn peers(mut self, peers: PeerPolicy) -> Self {
-        self.peers = peers;
+        self.terms.peers = peers;
         self
     }
 
     /// Whose processes may read in place; those of this user unless set. Such a consumer holds the lane back for as
     /// long as it lives and does not read.
     pub fn in_place(mut self, peers: PeerPolicy) -> Self {
-        self.in_place = peers;
+        self.terms.in_place = peers;
         self
     }
 
@@ -99,16 +95,11 @@ impl ServerOptions {
         let lanes: Vec<Arc<Lane>> = producers.iter().map(|producer| Arc::clone(producer.lane())).collect();
         check_lanes(&lanes)?;
         let listener = Listener::bind(&address, self.mode)?;
-        let shared = Arc::new(Shared {
-            notice: Arc::new(Notice::new()?),
-            closing: AtomicBool::new(false),
-            status: Mutex::new(Status::default()),
-            changed: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::new()?);
         for lane in &lanes {
             lane.notify_end(&shared.notice);
         }
-        let steward = Steward::new(listener, lanes, self, Arc::clone(&shared));
+        let steward = Steward::new(listener, lanes, self.terms, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("fdring-steward".to_owned())
             .spawn({
@@ -169,58 +160,6 @@ pub struct Server {
     thread: Option<JoinHandle<()>>,
     address: Address,
     guard: ForkGuard,
-}
-
-/// What a server has seen so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ServerStats {
-    /// Sessions that are attached now.
-    pub sessions: usize,
-    /// Connections accepted so far.
-    pub accepted: u64,
-    /// Connections that ended before they were attached.
-    pub refused: u64,
-    /// Consumers that lost their seat although they may still have been reading.
-    pub evicted: u64,
-    /// How often the server stopped accepting for a moment because this process was out of descriptors or memory.
-    pub accept_pauses: u64,
-    /// Why the last connection was refused or dropped, as a sentence.
-    pub last_refusal: Option<String>,
-}
-
-/// What the server's handle and its thread share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) notice: Arc<Notice>,
-    /// The handle was dropped.
-    pub(super) closing: AtomicBool,
-    status: Mutex<Status>,
-    /// Signalled when `status` changes.
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Status {
-    pub(super) stats: ServerStats,
-    pub(super) stopped_listening: bool,
-    /// The thread has nothing more to do and is about to end.
-    pub(super) done: bool,
-}
-
-impl Shared {
-    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.status.lock());
-        self.changed.notify_all();
-    }
-
-    /// A connection ended before it was attached.
-    pub(super) fn note_refusal(&self, sentence: &str) {
-        self.update(|status| {
-            status.stats.refused += 1;
-            status.stats.last_refusal = Some(sentence.to_owned());
-        });
-    }
 }
 
 /// Says that the server's thread has ended, be it in a panic, when all that it owned is gone.

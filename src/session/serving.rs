@@ -3,7 +3,7 @@
 //! The invariant: a consumer that reads in place keeps its seat until the kernel says that nobody maps it any more
 //! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
 
-use super::server::{ServerOptions, Shared};
+use super::shared::{Shared, Terms};
 use super::{Peer, is_out_of_descriptors};
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
@@ -38,15 +38,15 @@ static NEXT_SEAT_ID: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) lanes: Vec<Arc<Lane>>,
-    pub(super) options: ServerOptions,
+    pub(super) terms: Terms,
     pub(super) shared: Arc<Shared>,
     /// Whether closing a session's socket could make us wait: peers can send it descriptors that linger.
     may_linger: bool,
 }
 
 impl Host {
-    pub(super) fn new(lanes: Vec<Arc<Lane>>, options: ServerOptions, shared: Arc<Shared>, may_linger: bool) -> Self {
-        Self { lanes, options, shared, may_linger }
+    pub(super) fn new(lanes: Vec<Arc<Lane>>, terms: Terms, shared: Arc<Shared>, may_linger: bool) -> Self {
+        Self { lanes, terms, shared, may_linger }
     }
 
     /// Closes a socket; where descriptors may wait in it, on a thread of its own, since a socket that lingers among
@@ -125,7 +125,7 @@ impl Serving {
             socket,
             peer,
             handshake: ProducerHandshake::new(terms, session_id),
-            phase: Phase::Greeting(Deadline::after(host.options.deadline)),
+            phase: Phase::Greeting(Deadline::after(host.terms.deadline)),
             lanes: Vec::new(),
             seat: None,
             bells: Vec::new(),
@@ -169,7 +169,7 @@ impl Serving {
         }
         match self.phase {
             Phase::Greeting(deadline) if deadline.has_passed() => {
-                let sentence = format!("the handshake took longer than {:?}", host.options.deadline);
+                let sentence = format!("the handshake took longer than {:?}", host.terms.deadline);
                 self.part(host, Parting::Refuse(RefuseCode::TimedOut, sentence));
             }
             Phase::Greeting(_) | Phase::Attached => {
@@ -241,7 +241,7 @@ impl Serving {
     /// Answers an Attach: checks the seat, gives the consumer its place on every lane, and says where it starts.
     fn attach(&mut self, host: &Host, terms: &[LaneAttach]) -> Result<(), Parting> {
         self.in_place = terms.iter().any(|lane| lane.reading == Reading::InPlace);
-        if self.in_place && !host.options.in_place.admits(self.peer.uid) {
+        if self.in_place && !host.terms.in_place.admits(self.peer.uid) {
             let sentence = format!("user {} may not read in place here; attach as one that copies", self.peer.uid);
             return Err(Parting::Refuse(RefuseCode::Forbidden, sentence));
         }

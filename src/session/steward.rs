@@ -5,8 +5,8 @@
 
 use super::Peer;
 use super::listener::Listener;
-use super::server::{ServerOptions, Shared};
 use super::serving::{Host, Serving, turn_away};
+use super::shared::{Shared, Terms};
 use crate::error::Error;
 use crate::frame::RefuseCode;
 use crate::lane::{Lane, random_id};
@@ -43,8 +43,8 @@ struct Stirring {
 }
 
 impl Steward {
-    pub(super) fn new(listener: Listener, lanes: Vec<Arc<Lane>>, options: ServerOptions, shared: Arc<Shared>) -> Self {
-        let host = Host::new(lanes, options, shared, !listener.refuses_fds());
+    pub(super) fn new(listener: Listener, lanes: Vec<Arc<Lane>>, terms: Terms, shared: Arc<Shared>) -> Self {
+        let host = Host::new(lanes, terms, shared, !listener.refuses_fds());
         Self { host, listener: Some(listener), sessions: Vec::new(), paused_until: None }
     }
 
@@ -145,13 +145,13 @@ impl Steward {
 
     /// Who has connected, if it is admitted and there is room, and an id for its session.
     fn admit(&self, socket: &OwnedFd) -> Result<(Peer, [u8; 16]), (RefuseCode, String)> {
-        let options = &self.host.options;
+        let terms = &self.host.terms;
         let peer = Peer::of(socket).map_err(|error| (RefuseCode::Descriptors, error.to_string()))?;
-        if !options.peers.admits(peer.uid) {
+        if !terms.peers.admits(peer.uid) {
             return Err((RefuseCode::Forbidden, format!("processes of user {} are not admitted here", peer.uid)));
         }
-        if self.sessions.len() >= options.sessions_max {
-            let sentence = format!("all {} sessions are taken; try again later", options.sessions_max);
+        if self.sessions.len() >= terms.sessions_max {
+            let sentence = format!("all {} sessions are taken; try again later", terms.sessions_max);
             return Err((RefuseCode::Busy, sentence));
         }
         let id = random_id().map_err(|error| (RefuseCode::Internal, error.to_string()))?;
