@@ -1,4 +1,5 @@
-//! A lane and a seat of plain words, for the protocols' own tests and fuzzers: no mapping, no process, and every word within reach.
+//! A lane and a seat of plain words, for the protocols' own tests and fuzzers: no mapping, no process, and every word
+//! within reach.
 
 use super::{LaneCounter, LaneWords, LaneWriter, SeatWords};
 use crate::layout::{Geometry, LaneState};
