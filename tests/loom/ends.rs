@@ -85,12 +85,24 @@ impl Producer {
         self.publisher.close(&self.shared.roster, LaneState::Finished);
     }
 
+    /// Publishes without a look at the seats, and so without its fence: the writer's half alone.
+    pub(crate) fn publish_unheard(&mut self) {
+        self.publisher.writer.publish();
+        self.check();
+    }
+
+    /// Ends the lane in the same way.
+    pub(crate) fn finish_unheard(mut self) {
+        self.publisher.writer.close(LaneState::Finished);
+    }
+
     /// The publisher, for models of its single steps.
     pub(crate) fn publisher(&mut self) -> &mut Publisher<WritableLane, Seat> {
         &mut self.publisher
     }
 
-    fn claim(&mut self, len: u64) -> Claim {
+    /// Room for a record; sleeps while there is none.
+    pub(crate) fn claim(&mut self, len: u64) -> Claim {
         let roster = &self.shared.roster;
         if let Some(claim) = self.publisher.writer.claim(len) {
             return claim;
@@ -104,7 +116,8 @@ impl Producer {
         }
     }
 
-    fn fill(&mut self, claim: Claim, len: u64) {
+    /// Writes a record of `len` bytes, which may be fewer than were claimed.
+    pub(crate) fn fill(&mut self, claim: Claim, len: u64) {
         self.sent += 1;
         let payload = self.publisher.writer.payload_position(&claim);
         self.shared.lane.fill(payload, len, self.sent);

@@ -27,3 +27,21 @@ fn the_end_comes_after_the_last_record() {
         assert_eq!(consumer.last(), 2);
     });
 }
+
+/// The bells' fence comes between publication and end, and would do for both; the end does not lean on it.
+#[test]
+fn the_end_comes_after_the_last_record_where_no_bell_is_thought_of() {
+    explore(UNLIMITED, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        let thread = thread::spawn(move || {
+            producer.write(SHORT);
+            producer.publish_unheard();
+            producer.finish_unheard();
+        });
+        if consumer.look() == Got::End {
+            assert_eq!(consumer.last(), 1, "a record after the end");
+        }
+        thread.join().unwrap();
+    });
+}

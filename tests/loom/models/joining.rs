@@ -4,8 +4,9 @@
 use super::{UNLIMITED, explore};
 use crate::ends::{Shared, lane};
 use crate::frame::Start;
-use crate::memory::{LONG, SHORT, Watch};
+use crate::memory::{CAPACITY, LONG, SHORT, Watch};
 use loom::thread;
+use std::sync::Arc;
 
 /// What a producer sends while someone joins: enough to go round the ring.
 const SENT: [u64; 4] = [SHORT, LONG, SHORT, SHORT];
@@ -54,6 +55,65 @@ fn who_joins_at_the_oldest_beside_another_misses_nothing() {
         });
         other.look();
         other.give_back();
+        read_all(&shared, Start::Oldest, thread);
+    });
+}
+
+#[test]
+fn who_joins_at_the_oldest_begins_below_what_is_published() {
+    explore(UNLIMITED, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut other = shared.join(7, Start::Latest);
+        assert!(producer.try_send(SHORT) && producer.try_send(SHORT) && producer.try_send(LONG));
+        other.read_rest();
+        other.give_back();
+        // All is given back, so the oldest that is kept is what the first of these records begins with.
+        let thread = thread::spawn(move || {
+            let sent = 3 + [SHORT, SHORT].into_iter().filter(|len| producer.try_send(*len)).count() as u64;
+            (producer, sent)
+        });
+        read_all(&shared, Start::Oldest, thread);
+    });
+}
+
+#[test]
+fn who_joins_while_a_record_is_written_begins_below_it() {
+    explore(UNLIMITED, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut other = shared.join(7, Start::Latest);
+        assert!(producer.try_send(SHORT) && producer.try_send(SHORT));
+        // Shortened after it was claimed, so that it ends before where it would have ended.
+        let claim = producer.claim(LONG);
+        producer.fill(claim, SHORT);
+        producer.publish();
+        assert_eq!(other.read_rest(), 3);
+        other.give_back();
+        let thread = thread::spawn(move || {
+            let sent = 3 + u64::from(producer.try_send(LONG));
+            (producer, sent)
+        });
+        read_all(&shared, Start::Oldest, thread);
+    });
+}
+
+/// A producer fences before it remembers a boundary; the boundary does not lean on that.
+#[test]
+fn a_boundary_comes_with_its_publication() {
+    explore(UNLIMITED, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        for _ in 0..4 {
+            assert!(producer.try_send(SHORT));
+        }
+        // Nothing older is kept, and there is room without another look.
+        let (limit, _) = shared.roster.refresh(&*shared.lane, CAPACITY, 2 * CAPACITY);
+        assert!(producer.publisher().writer.raise_intent(limit, limit));
+        let roster = Arc::clone(&shared.roster);
+        let thread = thread::spawn(move || {
+            producer.write(SHORT);
+            producer.publish_unheard();
+            roster.remember_boundary(producer.publisher().writer.published(), CAPACITY);
+            (producer, 5)
+        });
         read_all(&shared, Start::Oldest, thread);
     });
 }
