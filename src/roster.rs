@@ -133,8 +133,8 @@ impl<P: SeatPort> Roster<P> {
     /// Adds a consumer and says where it begins: no byte from there on is overwritten before it is read.
     pub(crate) fn join(&self, lane: &impl LaneWords, joiner: Joiner, port: P) -> u64 {
         let mut seats = self.seats.lock();
-        // Pairs with the release store in `Writer::publish`, for whoever is told this position.
-        let published = lane.published().load(Ordering::Acquire);
+        // Relaxed: who is told this position has not read the records below it, and acquires those above it.
+        let published = lane.published().load(Ordering::Relaxed);
         let start = match joiner.start {
             Start::Latest => published,
             Start::Oldest => self.oldest(lane.geometry().capacity()).unwrap_or(published),
@@ -189,9 +189,9 @@ impl<P: SeatPort> Roster<P> {
         let evicted = before - seats.len();
         if evicted != 0 {
             let evictions = lane.evictions().load(Ordering::Relaxed).wrapping_add(evicted as u32);
-            // Pairs with the acquire fence after a copying consumer's copy. The `limit` that lets its bytes be
-            // overwritten is found after this, under the same lock.
-            lane.evictions().store(evictions, Ordering::Release);
+            // Relaxed: the `limit` that lets the consumer's bytes be overwritten is found after this, under the same
+            // lock, and `Writer::raise_intent` fences before it lets them be.
+            lane.evictions().store(evictions, Ordering::Relaxed);
             self.note_change();
         }
     }
@@ -202,8 +202,9 @@ impl<P: SeatPort> Roster<P> {
     }
 
     fn note_change(&self) {
-        self.version.fetch_add(1, Ordering::Release);
-        self.changed.fetch_add(1, Ordering::Release);
+        // Relaxed: both say only that there is something to see under the lock, and are bumped under it.
+        self.version.fetch_add(1, Ordering::Relaxed);
+        self.changed.fetch_add(1, Ordering::Relaxed);
         wake::wake_private(&self.changed);
     }
 
@@ -245,7 +246,7 @@ impl<P: SeatPort> Roster<P> {
 
     /// The word that changes with the roster, and its value now: captured before the refresh that a sleep relies on.
     pub(crate) fn capture_changed(&self) -> (&AtomicU32, u32) {
-        (&self.changed, self.changed.load(Ordering::Acquire))
+        (&self.changed, self.changed.load(Ordering::Relaxed))
     }
 
     /// The seat of that number.
