@@ -176,8 +176,9 @@ impl Consumer {
         if self.guard.is_child() {
             return Err(ReceiveError::Forked);
         }
-        // A bound only: what lies below it is checked record by record.
-        let end = self.reader.lane().published().load(Ordering::Relaxed);
+        // A bound only, and no further than an honest producer can be: what lies below it is checked record by record.
+        let published = self.reader.lane().published().load(Ordering::Relaxed);
+        let end = published.min(self.position() + self.capacity());
         let mut records = 0;
         loop {
             match self.try_receive() {
