@@ -71,6 +71,7 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
+    #[allow(clippy::arc_with_non_send_sync, reason = "loom's threads take turns on one thread of the system")]
     pub(crate) fn new(watch: Watch) -> Arc<Self> {
         Arc::new(Self {
             geometry: Geometry::new(CAPACITY, GRANULE as u32, 8).unwrap(),
