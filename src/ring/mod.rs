@@ -71,6 +71,10 @@ mod mapped {
     use std::ptr::NonNull;
     use std::sync::Arc;
 
+    /// From this length on, copying by one string instruction is quicker than by words.
+    #[cfg(target_arch = "x86_64")]
+    const STRING_COPY_MIN_BYTES: usize = 192;
+
     /// A mapped word, for as long as its mapping is borrowed.
     ///
     /// # Safety
@@ -135,7 +139,9 @@ mod mapped {
             bytemuck::cast(words)
         }
 
-        /// Copies the payload bytes at `position` into `copy` by relaxed loads of whole words.
+        /// Copies the payload bytes at `position` into `copy`: by relaxed loads of whole words, or where that is
+        /// quicker by one instruction of the processor's, which the compiler cannot see through. Either way, bytes that
+        /// another process changes meanwhile are copied as they come, and nothing is assumed of them.
         ///
         /// # Panics
         ///
@@ -144,6 +150,10 @@ mod mapped {
         pub(crate) fn copy_out(&self, position: u64, copy: &mut [u8]) {
             let offset = self.bounded(position, copy.len() as u64);
             assert!(offset.is_multiple_of(8), "payloads begin at multiples of 8");
+            #[cfg(target_arch = "x86_64")]
+            if copy.len() >= STRING_COPY_MIN_BYTES {
+                return self.copy_string(offset, copy);
+            }
             let mut chunks = copy.chunks_exact_mut(8);
             let mut at = offset;
             for chunk in &mut chunks {
@@ -157,6 +167,26 @@ mod mapped {
                 // SAFETY: the rest begins within the ring at a multiple of 8, and the ring's length is one too.
                 let value = unsafe { word::<AtomicU64>(&self.data, at) }.load(Ordering::Relaxed);
                 rest.copy_from_slice(&value.to_le_bytes()[..rest.len()]);
+            }
+        }
+
+        /// Copies the bytes at `offset`, which `bounded` has checked, by `rep movsb`: as fast as the memory on
+        /// processors with fast string copies (ERMS, since 2013).
+        #[cfg(target_arch = "x86_64")]
+        fn copy_string(&self, offset: usize, copy: &mut [u8]) {
+            debug_assert!(offset + copy.len() <= self.data.len());
+            // SAFETY: in bounds, as the caller has checked.
+            let from = unsafe { self.data.ptr().add(offset) };
+            // SAFETY: it reads as many mapped bytes and writes as many of `copy`, which overlap nowhere, and changes
+            // only the registers named; the direction flag is clear in every Rust function (the System V ABI).
+            unsafe {
+                std::arch::asm!(
+                    "rep movsb",
+                    inout("rcx") copy.len() => _,
+                    inout("rsi") from.as_ptr() => _,
+                    inout("rdi") copy.as_mut_ptr() => _,
+                    options(nostack, preserves_flags)
+                );
             }
         }
 
