@@ -4,6 +4,7 @@
 //! on the bell. What it does not do: it makes no session, [`Session`](crate::Session) does, and its [`Link`] to that
 //! session finds out by itself what has become of the producer.
 
+mod drain;
 mod error;
 mod record;
 
@@ -13,13 +14,14 @@ mod tests;
 pub use error::ReceiveError;
 pub use record::Record;
 
+use crate::frame::Barrier;
 use crate::layout::LaneState;
 use crate::link::{Fate, Link};
 use crate::region::ForkGuard;
 use crate::ring::reader::{Corruption, Found, Look, Reader, copies_intact, was_evicted};
 use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;
-use crate::wake::{BellEnd, Deadline, spin_until};
+use crate::wake::{BellEnd, Deadline, NAP, Sleep, spin_until};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,6 +65,7 @@ pub struct Consumer {
     lane: Arc<LaneMap>,
     reader: Reader<LaneMap, SeatMap>,
     bell: BellEnd,
+    barrier: Barrier,
     link: Arc<Link>,
     guard: ForkGuard,
     reading: Reading,
@@ -92,6 +95,8 @@ pub(crate) struct Attachment {
     pub(crate) lane: Arc<LaneMap>,
     pub(crate) seat: SeatMap,
     pub(crate) bell: BellEnd,
+    /// The kind that it was attached with.
+    pub(crate) barrier: Barrier,
     pub(crate) start: u64,
     /// The lane's count of evictions from before this consumer attached.
     pub(crate) evictions: u32,
@@ -103,7 +108,7 @@ pub(crate) struct Attachment {
 
 impl Consumer {
     pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Self {
-        let Attachment { lane, seat, bell, start, evictions, in_place, spin, name, schema } = attachment;
+        let Attachment { lane, seat, bell, barrier, start, evictions, in_place, spin, name, schema } = attachment;
         let reading = match in_place {
             Some(trust) => Reading::InPlace(trust),
             None => Reading::Copies { buffer: Vec::new(), evictions },
@@ -114,6 +119,7 @@ impl Consumer {
             lane,
             reader,
             bell,
+            barrier,
             link,
             guard,
             reading,
@@ -164,35 +170,6 @@ impl Consumer {
     /// [`ReceiveError::TimedOut`] as well.
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::after(timeout))
-    }
-
-    /// Hands every record that is published now to `each`, without waiting for more; how many there were, `None` at the
-    /// end of the stream.
-    ///
-    /// # Errors
-    ///
-    /// Any [`ReceiveError`] but `Empty` and `TimedOut`; records before it have been handed over.
-    pub fn drain(&mut self, mut each: impl FnMut(&Record<'_>)) -> Result<Option<usize>, ReceiveError> {
-        if self.guard.is_child() {
-            return Err(ReceiveError::Forked);
-        }
-        // A bound only, and no further than an honest producer can be: what lies below it is checked record by record.
-        let published = self.reader.lane().published().load(Ordering::Relaxed);
-        let end = published.min(self.position() + self.capacity());
-        let mut records = 0;
-        loop {
-            match self.try_receive() {
-                Ok(Some(record)) => each(&record),
-                Ok(None) if records == 0 => return Ok(None),
-                Ok(None) | Err(ReceiveError::Empty) => return Ok(Some(records)),
-                Err(error) => return Err(error),
-            }
-            records += 1;
-            if self.position() >= end {
-                self.reader.give_back();
-                return Ok(Some(records));
-            }
-        }
     }
 
     /// The lane's name.
@@ -283,7 +260,7 @@ impl Consumer {
                 &buffer[..found.len as usize]
             }
         };
-        Ok(Record { payload, tag: found.tag, position: found.position, reader, guard: *guard })
+        Ok(Record { payload, tag: found.tag, position: found.position, held: Some((reader, *guard)) })
     }
 
     /// Puts off a look at a stream that comes record by record, each at once. Whoever looks at every publication takes
@@ -374,10 +351,13 @@ impl Consumer {
 
     /// Sleeps until the bell rings, the session ends, the deadline passes, or a signal comes.
     fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
-        let outcome = match self.reader.fall_asleep(|| self.bell.drain(), || self.link.fate() != Fate::Alive) {
-            true => self.link.wait(Some(&self.bell), deadline.remaining()),
-            false => Ok(()),
+        let Self { reader, bell, link, barrier, .. } = self;
+        let timeout = match reader.fall_asleep(*barrier, || bell.drain(), || link.fate() != Fate::Alive) {
+            Sleep::Not => Some(Duration::ZERO),
+            Sleep::Briefly => Some(deadline.remaining().unwrap_or(NAP).min(NAP)),
+            Sleep::UntilRung => deadline.remaining(),
         };
+        let outcome = if timeout == Some(Duration::ZERO) { Ok(()) } else { link.wait(Some(bell), timeout) };
         self.reader.wake_up();
         outcome
     }

@@ -146,8 +146,13 @@ impl ProducerHandshake {
         if attach.len() != lanes.len() {
             return Err(HandshakeError::Count { frame: "Attach", came: attach.len(), expected: lanes.len() });
         }
-        if attach.iter().any(|lane| lane.barrier == Barrier::Asymmetric) {
-            return Err(HandshakeError::Unsupported("the asymmetric barrier"));
+        let offered = lanes.iter().map(|index| self.lanes[*index].barrier);
+        if attach
+            .iter()
+            .zip(offered)
+            .any(|(lane, offered)| lane.barrier == Barrier::Asymmetric && offered != lane.barrier)
+        {
+            return Err(HandshakeError::Unsupported("the asymmetric barrier on a lane that does not offer it"));
         }
         self.state = ProducerState::Joining { lanes: lanes.len() };
         Ok(ProducerStep::Attach(attach))

@@ -3,10 +3,12 @@
 //! The producer writes through it, the session layer offers it to consumers. The invariant: both regions were sealed
 //! against new writers before anyone else could hear of them (design invariant 17).
 
+use crate::barrier;
 use crate::error::{Error, Result};
+use crate::frame::Barrier;
 use crate::layout::{
-    ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, Geometry,
-    LANE_NAME_MAX_BYTES, LAYOUT_VERSION,
+    ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, FLAG_ASYMMETRIC,
+    Geometry, LANE_NAME_MAX_BYTES, LAYOUT_VERSION,
 };
 use crate::region::{HugePages, HugePagesOutcome, Region, RegionOptions};
 use crate::ring::{LaneMap, SeatMap, SeatWords, WritableLane};
@@ -43,6 +45,7 @@ pub struct LaneOptions {
     spin: Duration,
     prefault: bool,
     huge_pages: HugePages,
+    asymmetric_barrier: bool,
 }
 
 impl LaneOptions {
@@ -58,6 +61,7 @@ impl LaneOptions {
             spin: SPIN_DEFAULT,
             prefault: true,
             huge_pages: HugePages::No,
+            asymmetric_barrier: true,
         }
     }
 
@@ -108,6 +112,15 @@ impl LaneOptions {
         self.huge_pages = huge_pages;
         self
     }
+
+    /// Whether consumers that fall asleep pay for the ordering of both sides, by membarrier(2), so that the producer
+    /// needs no fence of its own; yes unless set, where the kernel can. A publication then costs about half, and each
+    /// falling asleep some microseconds more. The processors on which this process runs are interrupted for that by any
+    /// process of the machine that calls the barrier: say no where that must not be.
+    pub fn asymmetric_barrier(mut self, asymmetric: bool) -> Self {
+        self.asymmetric_barrier = asymmetric;
+        self
+    }
 }
 
 /// A lane as its owner's process holds it.
@@ -118,6 +131,8 @@ pub(crate) struct Lane {
     pub(crate) schema: u64,
     pub(crate) generation: u64,
     pub(crate) geometry: Geometry,
+    /// The kind that consumers may choose; all may choose the fence.
+    pub(crate) barrier: Barrier,
     pub(crate) map: Arc<LaneMap>,
     pub(crate) control: Region,
     pub(crate) data: Region,
@@ -145,10 +160,12 @@ impl Lane {
             huge_pages: options.huge_pages,
         })?;
         let id = random_id()?;
+        let asymmetric = options.asymmetric_barrier && barrier::register();
+        let (barrier, flags) = if asymmetric { (Barrier::Asymmetric, FLAG_ASYMMETRIC) } else { (Barrier::Fence, 0) };
         let header = ControlHeader {
             magic: CONTROL_MAGIC,
             layout_version: LAYOUT_VERSION,
-            flags: 0,
+            flags,
             capacity: options.capacity,
             record_align: options.record_align,
             payload_align: options.payload_align,
@@ -168,6 +185,7 @@ impl Lane {
             schema: options.schema,
             generation: 0,
             geometry,
+            barrier,
             map,
             control,
             data,

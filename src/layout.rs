@@ -94,6 +94,9 @@ pub(crate) const CONSUMED_LEFT: u64 = u64::MAX;
 /// The value of `space_wait` while the producer sleeps for space on `space_seq`.
 pub(crate) const SPACE_WAIT_FUTEX: u32 = 1;
 
+/// The flag of a lane whose producer's process is registered for the asymmetric barrier; there is no other.
+pub(crate) const FLAG_ASYMMETRIC: u32 = 1;
+
 /// The length of the seat region of a session of `lanes` lanes, in bytes: whole pages.
 pub(crate) const fn seat_len_bytes(lanes: usize) -> u64 {
     (lanes as u64 * SEAT_STRIPE_BYTES as u64).next_multiple_of(4096)
@@ -173,6 +176,18 @@ pub(crate) struct RecordHeader {
 }
 
 impl RecordHeader {
+    /// The payload's length, where `word` is the header of a data record: all that nearly every look asks of it.
+    #[inline(always)]
+    pub(crate) const fn data_len(word: u64) -> Option<u64> {
+        if (word >> 32) as u8 == RecordKind::Data as u8 { Some(word as u32 as u64) } else { None }
+    }
+
+    /// The tag in a header word.
+    #[inline(always)]
+    pub(crate) const fn tag_of(word: u64) -> u16 {
+        (word >> 48) as u16
+    }
+
     pub(crate) const fn data(len: u32, tag: u16) -> Self {
         Self { kind: RecordKind::Data, fds: 0, tag, len }
     }
@@ -257,6 +272,10 @@ pub(crate) struct Geometry {
     /// The distance from a record's beginning to its payload, in bytes: the header, or more where payloads are aligned
     /// more strictly.
     payload_offset: u64,
+    /// What is added to a payload's length before it is rounded down, so that it is rounded up with its header.
+    size_bias: u64,
+    /// The bits of a size that rounding leaves.
+    size_mask: u64,
 }
 
 impl Geometry {
@@ -277,7 +296,9 @@ impl Geometry {
         if capacity < 4 * record_align as u64 {
             return Err(GeometryError::TooFewRecords { capacity, record_align });
         }
-        Ok(Self { capacity, record_align: record_align as u64, payload_offset: payload_align as u64 })
+        let (record_align, payload_offset) = (record_align as u64, payload_align as u64);
+        let (size_bias, size_mask) = (payload_offset + record_align - 1, !(record_align - 1));
+        Ok(Self { capacity, record_align, payload_offset, size_bias, size_mask })
     }
 
     pub(crate) const fn capacity(&self) -> u64 {
@@ -299,7 +320,7 @@ impl Geometry {
 
     /// The bytes a record of `len` payload bytes takes, alignment included. `len` is at most [`PAYLOAD_MAX_BYTES`].
     pub(crate) const fn record_size(&self, len: u64) -> u64 {
-        (self.payload_offset + len + self.record_align - 1) & !(self.record_align - 1)
+        (len + self.size_bias) & self.size_mask
     }
 
     /// The longest payload of a record here, in bytes: the record takes at most half of the ring.

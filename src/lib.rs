@@ -53,6 +53,7 @@
 // Under `cfg(loom)` there is no library: the models in `tests/loom` compile the protocol's files by themselves.
 #![cfg(not(loom))]
 
+mod barrier;
 pub mod cmsg;
 mod consumer;
 mod error;

@@ -4,20 +4,23 @@
 //! waking of consumers, and deadlines. What it does not do: it opens no socket. A [`Server`](crate::Server) offers its
 //! lane.
 
+mod batch;
 mod error;
+mod reservation;
 
+pub use batch::Batch;
 pub use error::{Holder, SendError};
+pub use reservation::Reservation;
 
 use crate::error::Result;
 use crate::lane::{Lane, LaneOptions, SeatLink};
 use crate::layout::LaneState;
 use crate::publisher::Publisher;
 use crate::region::{ForkGuard, HugePagesOutcome};
-use crate::ring::writer::{Claim, Writer};
+use crate::ring::writer::{Claim, Room, Writer};
 use crate::ring::{LaneCounter, LaneWriter, WritableLane};
 use crate::roster::Gate;
 use crate::wake::{Deadline, spin_until};
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +77,8 @@ impl Producer {
         let guard = ForkGuard::get()?;
         let (lane, writable) = Lane::create(options, position)?;
         let spin = options.spin_duration();
-        Ok(Self { publisher: Publisher::new(Writer::new(writable, position)), lane, spin, guard, fails: false })
+        let publisher = Publisher::new(Writer::new(writable, position), lane.barrier);
+        Ok(Self { publisher, lane, spin, guard, fails: false })
     }
 
     /// Room for a record of `len` payload bytes in the ring itself; waits while the ring is full. Dropping the
@@ -109,8 +113,17 @@ impl Producer {
 
     #[inline]
     fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
-        self.publisher.writer.rewind();
-        self.claim(len, deadline, true)
+        if self.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        let writer = &mut self.publisher.writer;
+        writer.rewind();
+        check_len(&writer.room(), len)?;
+        let claim = match writer.claim(len as u64) {
+            Some(claim) => claim,
+            None => self.claim_with_room(len as u64, deadline)?,
+        };
+        Ok(Reservation { producer: self, batch: None, claim, len, tag: 0 })
     }
 
     /// Copies `payload` into a record of its own; waits while the ring is full.
@@ -156,7 +169,7 @@ impl Producer {
             return Err(SendError::Forked);
         }
         self.publisher.writer.rewind();
-        Ok(Batch { producer: self })
+        Ok(Batch { room: self.publisher.writer.room(), producer: self })
     }
 
     /// Ends the lane in order, as dropping the producer does.
@@ -180,7 +193,7 @@ impl Producer {
 
     /// The longest payload, in bytes.
     pub fn payload_max(&self) -> usize {
-        self.lane.geometry.payload_max() as usize
+        self.publisher.writer.room().payload_max() as usize
     }
 
     /// How many bytes were published since the lane was made, headers and padding included.
@@ -212,22 +225,6 @@ impl Producer {
         &self.lane
     }
 
-    #[inline(always)]
-    fn claim(&mut self, len: usize, deadline: Deadline, publishes: bool) -> Result<Reservation<'_>, SendError> {
-        if self.guard.is_child() {
-            return Err(SendError::Forked);
-        }
-        let max = self.payload_max();
-        if len > max {
-            return Err(SendError::TooLong { len, max });
-        }
-        let claim = match self.publisher.writer.claim(len as u64) {
-            Some(claim) => claim,
-            None => self.claim_with_room(len as u64, deadline)?,
-        };
-        Ok(Reservation { producer: self, claim, len, tag: 0, publishes })
-    }
-
     /// Looks for room where the last look does not suffice; spins for it, then sleeps.
     #[cold]
     fn claim_with_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
@@ -253,6 +250,17 @@ impl Producer {
         }
     }
 
+    /// Looks for room for a batch that has come as far as `room`; what is its room then.
+    #[cold]
+    fn claim_beyond(&mut self, room: Room, len: u64, deadline: Deadline) -> Result<(Claim, Room), SendError> {
+        self.publisher.writer.resume(room);
+        let claim = match self.publisher.writer.claim(len) {
+            Some(claim) => claim,
+            None => self.claim_with_room(len, deadline)?,
+        };
+        Ok((claim, self.publisher.writer.room()))
+    }
+
     fn holder(&self, gate: Option<Gate>) -> Option<Holder> {
         let gate = gate?;
         let seat = self.lane.roster.seat(gate.seat_id)?;
@@ -260,6 +268,7 @@ impl Producer {
     }
 
     /// Publishes what is committed, and wakes those who sleep.
+    #[inline]
     fn publish(&mut self) {
         self.publisher.publish(&self.lane.roster);
     }
@@ -277,138 +286,9 @@ impl Drop for Producer {
     }
 }
 
-/// Room in the ring for one record: a `&mut [u8]` to fill, then [`commit`](Self::commit). Dropping it discards it.
-///
-/// What stands in the bytes before they are filled is whatever the ring held there: old records of this lane, or zeros.
-#[derive(Debug)]
-#[must_use = "a reservation that is not committed is discarded"]
-pub struct Reservation<'a> {
-    producer: &'a mut Producer,
-    claim: Claim,
-    len: usize,
-    tag: u16,
-    publishes: bool,
-}
-
-impl Reservation<'_> {
-    /// Sets the tag, a number of the user's that goes with the record; 0 unless set.
-    #[inline]
-    pub fn set_tag(&mut self, tag: u16) {
-        self.tag = tag;
-    }
-
-    /// Shortens the payload to its first `len` bytes, for a reservation made before its length was known. Nothing
-    /// happens where it is no longer than that.
-    #[inline]
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
-    /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch. In a forked
-    /// child nothing happens.
-    #[inline(always)]
-    pub fn commit(self) {
-        if self.producer.guard.is_child() {
-            return;
-        }
-        self.producer.publisher.writer.commit(self.claim, self.len as u64, self.tag);
-        if self.publishes {
-            self.producer.publish();
-        }
-    }
-
-    #[inline]
-    fn fill_and_commit(mut self, payload: &[u8]) {
-        self.copy_from_slice(payload);
-        self.commit();
-    }
-}
-
-impl Deref for Reservation<'_> {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        let position = self.producer.publisher.writer.payload_position(&self.claim);
-        self.producer.publisher.writer.ring().payload(position, self.len as u64)
-    }
-}
-
-impl DerefMut for Reservation<'_> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        let position = self.producer.publisher.writer.payload_position(&self.claim);
-        self.producer.publisher.writer.ring_mut().payload_mut(position, self.len as u64)
-    }
-}
-
-/// A run of records that are published together, by [`commit`](Self::commit). Dropping it discards them.
-///
-/// A batch that does not fit the ring goes out in parts, each when the ring is full: what has gone out stays, and a
-/// batch that waits for room has told consumers of all that it holds.
-#[derive(Debug)]
-#[must_use = "a batch that is not committed is discarded"]
-pub struct Batch<'a> {
-    producer: &'a mut Producer,
-}
-
-impl Batch<'_> {
-    /// Room for the batch's next record; waits while the ring is full.
-    ///
-    /// # Errors
-    ///
-    /// As [`Producer::reserve`].
-    #[inline]
-    pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
-        self.producer.claim(len, Deadline::Never, false)
-    }
-
-    /// As [`reserve`](Self::reserve), but never waits.
-    ///
-    /// # Errors
-    ///
-    /// As [`Producer::try_reserve`].
-    #[inline]
-    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
-        self.producer.claim(len, Deadline::Now, false)
-    }
-
-    /// As [`reserve`](Self::reserve), but waits no longer than `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Producer::reserve_timeout`].
-    pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
-        self.producer.claim(len, Deadline::after(timeout), false)
-    }
-
-    /// Copies `payload` into the batch's next record; waits while the ring is full.
-    ///
-    /// # Errors
-    ///
-    /// As [`Producer::reserve`].
-    #[inline]
-    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.reserve(payload.len())?.fill_and_commit(payload);
-        Ok(())
-    }
-
-    /// As [`send`](Self::send), but never waits.
-    ///
-    /// # Errors
-    ///
-    /// As [`Producer::try_reserve`].
-    #[inline]
-    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.try_reserve(payload.len())?.fill_and_commit(payload);
-        Ok(())
-    }
-
-    /// Publishes the records of the batch.
-    #[inline]
-    pub fn commit(self) {
-        if self.producer.publisher.writer.has_unpublished() && !self.producer.guard.is_child() {
-            self.producer.publish();
-        }
-    }
+/// [`SendError::TooLong`] for a payload that takes more than half of the ring.
+#[inline(always)]
+fn check_len(room: &Room, len: usize) -> Result<(), SendError> {
+    let max = room.payload_max() as usize;
+    if len > max { Err(SendError::TooLong { len, max }) } else { Ok(()) }
 }

@@ -5,6 +5,7 @@
 //!
 //! What this file does not do: it knows no deadline but to pass it on, never spins, and hands out no bytes.
 
+use crate::frame::Barrier;
 use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{LaneCounter, LaneWords, LaneWriter};
@@ -20,8 +21,9 @@ pub(crate) struct Publisher<W, P> {
 }
 
 impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
-    pub(crate) fn new(writer: Writer<W>) -> Self {
-        Self { writer, snapshot: Snapshot::default() }
+    /// `barrier` is the kind that the lane offers its consumers.
+    pub(crate) fn new(writer: Writer<W>, barrier: Barrier) -> Self {
+        Self { writer, snapshot: Snapshot::new(barrier) }
     }
 
     /// Publishes what is committed, and wakes those who sleep.

@@ -6,7 +6,8 @@
 //!
 //! What this file does not do: it never asks whether a consumer lives. The session layer finds out and says so here.
 
-use crate::frame::Start;
+use crate::barrier;
+use crate::frame::{Barrier, Start};
 use crate::layout::CONSUMED_LEFT;
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
@@ -34,6 +35,9 @@ pub(crate) struct Joiner {
     /// The process id, for messages; 0 where it is not known.
     pub(crate) pid: u32,
     pub(crate) start: Start,
+    /// [`Barrier::Fence`] on a lane whose producer does not fence: [`barrier::heavy`] comes between the joining and the
+    /// consumer's first sleep.
+    pub(crate) barrier: Barrier,
 }
 
 /// A consumer's seat.
@@ -43,6 +47,7 @@ pub(crate) struct Seat<P> {
     pid: u32,
     /// Where the consumer began; a `consumed` of 0 stands for it.
     start: u64,
+    barrier: Barrier,
     port: P,
     /// The last `consumed` that made sense; touched under the roster's lock only.
     last: AtomicU64,
@@ -94,11 +99,16 @@ pub(crate) struct Gate {
 pub(crate) struct Snapshot<P> {
     version: u64,
     seats: Arc<[Arc<Seat<P>>]>,
+    /// The kind that the lane offers.
+    offered: Barrier,
+    /// Whether a full fence is needed between a publication and the look at who sleeps.
+    fences: bool,
 }
 
-impl<P> Default for Snapshot<P> {
-    fn default() -> Self {
-        Self { version: 0, seats: Arc::new([]) }
+impl<P> Snapshot<P> {
+    /// No seats yet, of a lane whose consumers may choose this kind of barrier.
+    pub(crate) fn new(offered: Barrier) -> Self {
+        Self { version: 0, seats: Arc::new([]), offered, fences: offered == Barrier::Fence }
     }
 }
 
@@ -139,9 +149,9 @@ impl<P: SeatPort> Roster<P> {
             Start::Latest => published,
             Start::Oldest => self.oldest(lane.geometry().capacity()).unwrap_or(published),
         };
-        let Joiner { id, pid, .. } = joiner;
+        let Joiner { id, pid, barrier, .. } = joiner;
         let (last, last_rung) = (AtomicU64::new(start), AtomicU32::new(0));
-        seats.push(Arc::new(Seat { id, pid, start, port, last, last_rung }));
+        seats.push(Arc::new(Seat { id, pid, start, barrier, port, last, last_rung }));
         self.note_change();
         start
     }
@@ -257,9 +267,13 @@ impl<P: SeatPort> Roster<P> {
     /// Rings for every consumer that sleeps, after a publication or the end of the lane; how many.
     #[inline]
     pub(crate) fn ring_sleepers(&self, snapshot: &mut Snapshot<P>) -> u64 {
-        // Pairs with the fence in `wake::announce_sleep`: we see its epoch, or it sees what was published. A consumer
-        // that joined meanwhile is in the version, which was bumped before it could announce anything.
-        fence(Ordering::SeqCst);
+        // Pairs with the barrier in `wake::announce_sleep`: we see its epoch, or it sees what was published. A consumer
+        // that joined meanwhile is in the version, which was bumped before it could announce anything; and before a
+        // `barrier::heavy` of the session layer's, where that consumer only fences.
+        barrier::light();
+        if snapshot.fences {
+            fence(Ordering::SeqCst);
+        }
         if self.version.load(Ordering::Relaxed) != snapshot.version {
             self.renew(snapshot);
         }
@@ -278,6 +292,12 @@ impl<P: SeatPort> Roster<P> {
         let seats = self.seats.lock();
         snapshot.version = self.version.load(Ordering::Relaxed);
         snapshot.seats = seats.iter().cloned().collect();
+        let is_fenced = snapshot.offered == Barrier::Fence || seats.iter().any(|seat| seat.barrier == Barrier::Fence);
+        if is_fenced && !snapshot.fences {
+            // As in `ring_sleepers`, which had no cause for it before it looked here.
+            fence(Ordering::SeqCst);
+        }
+        snapshot.fences = is_fenced;
     }
 }
 

@@ -5,6 +5,8 @@
 //!
 //! What this file does not do: it does not know what is waited for. The caller looks; this file waits.
 
+use crate::barrier;
+use crate::frame::Barrier;
 use crate::sync::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
@@ -87,16 +89,36 @@ fn names_one_processor(list: &str) -> bool {
     list.trim().parse::<u32>().is_ok()
 }
 
+/// How long a consumer that has announced its sleep, and found nothing since, may sleep before it looks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sleep {
+    /// Not at all: there is something to see.
+    Not,
+    /// No longer than [`NAP`]: the barrier has failed, so that the ring for this sleep may stay out.
+    Briefly,
+    UntilRung,
+}
+
+/// How long to sleep where nobody may wake us.
+pub(crate) const NAP: Duration = Duration::from_millis(10);
+
 /// Says in `wait_epoch` that this consumer is about to sleep; `drain` empties its bell. After this it looks for data
-/// once more, and only then sleeps on the bell.
-pub(crate) fn announce_sleep(wait_epoch: &AtomicU32, drain: impl FnOnce()) {
+/// once more, and only then sleeps on the bell. Whether the producer is certain to see it.
+#[must_use = "without the barrier nobody may ring for this sleep"]
+pub(crate) fn announce_sleep(wait_epoch: &AtomicU32, barrier: Barrier, drain: impl FnOnce()) -> bool {
     wake_up(wait_epoch);
     // Never while the epoch is odd: that could swallow the one ring this sleep gets.
     drain();
     let epoch = wait_epoch.load(Ordering::Relaxed);
     wait_epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);
-    // Pairs with the fence in `Roster::ring_sleepers`: the producer sees this epoch, or we see what it published.
-    fence(Ordering::SeqCst);
+    // Pairs with the barrier in `Roster::ring_sleepers`: the producer sees this epoch, or we see what it published.
+    match barrier {
+        Barrier::Fence => {
+            fence(Ordering::SeqCst);
+            true
+        }
+        Barrier::Asymmetric => barrier::heavy(),
+    }
 }
 
 /// Says in `wait_epoch` that this consumer is awake; also where a sleep was cancelled half-way and left it odd.
@@ -109,7 +131,7 @@ pub(crate) fn wake_up(wait_epoch: &AtomicU32) {
 
 /// Whether the consumer behind `wait_epoch` sleeps and has not been rung for; if so it counts as rung for now.
 ///
-/// Called after the fence in `Roster::ring_sleepers`.
+/// Called after the barrier in `Roster::ring_sleepers`.
 #[inline]
 pub(crate) fn claim_ring(wait_epoch: &AtomicU32, last_rung: &AtomicU32) -> bool {
     let epoch = wait_epoch.load(Ordering::Relaxed);
@@ -134,7 +156,6 @@ pub(crate) fn sleep_on(private: Captured<'_>, shared: Option<Captured<'_>>, dead
     use std::sync::atomic::AtomicBool;
 
     static NO_WAITV: AtomicBool = AtomicBool::new(false);
-    const NAP: Duration = Duration::from_millis(10);
 
     let remaining = deadline.remaining();
     let Some((word, value)) = shared else {

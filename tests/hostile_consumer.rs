@@ -106,11 +106,11 @@ fn frames_at_the_wrong_time_end_the_session() {
         ("an Attach for 84 lanes", attach(84, COPIES), 5),
         ("more lanes than there are", with(attach(1, COPIES), 16, &[2]), 5),
         ("a lossy Attach", lossy, 6),
-        ("the asymmetric barrier", frame(ATTACH, 0, &[1, 1, 1, 2, 2]), 6),
         ("delivery 0", frame(ATTACH, 0, &[1, 0, 1, 2, 1]), 5),
         ("start 3", frame(ATTACH, 0, &[1, 1, 3, 2, 1]), 5),
         ("reading 3", frame(ATTACH, 0, &[1, 1, 1, 3, 1]), 5),
         ("barrier 0", frame(ATTACH, 0, &[1, 1, 1, 2, 0]), 5),
+        ("barrier 3", frame(ATTACH, 0, &[1, 1, 1, 2, 3]), 5),
         ("an Attach without the seal", attach(1, COPIES), 11),
     ];
     for (what, bytes, code) in cases {

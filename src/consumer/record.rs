@@ -13,8 +13,8 @@ pub struct Record<'a> {
     pub(super) payload: &'a [u8],
     pub(super) tag: u16,
     pub(super) position: u64,
-    pub(super) reader: &'a mut Reader<LaneMap, SeatMap>,
-    pub(super) guard: ForkGuard,
+    /// What its drop gives back through; `None` where whoever hands it out gives it back.
+    pub(super) held: Option<(&'a mut Reader<LaneMap, SeatMap>, ForkGuard)>,
 }
 
 impl Record<'_> {
@@ -43,8 +43,11 @@ impl Deref for Record<'_> {
 impl Drop for Record<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.reader.release_is_due() && !self.guard.is_child() {
-            self.reader.give_back();
+        if let Some((reader, guard)) = &mut self.held
+            && reader.release_is_due()
+            && !guard.is_child()
+        {
+            reader.give_back();
         }
     }
 }

@@ -5,7 +5,7 @@
 #![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
 use super::{Attachment, Consumer, Link, Look, ReceiveError};
-use crate::frame::{BellKind, Start};
+use crate::frame::{Barrier, BellKind, Start};
 use crate::handshake::ConsumerHandshake;
 use crate::lane::{LaneOptions, Notice, SeatLink};
 use crate::layout::{Geometry, LaneState, RecordHeader};
@@ -40,7 +40,8 @@ fn consumer(
     let link = Arc::new(Link::new(socket, None, ConsumerHandshake::new(Vec::new()).unwrap()));
     let evictions = lane.evictions().load(Acquire);
     let (name, schema, spin) = ("lane".to_owned(), 0, Duration::ZERO);
-    let attachment = Attachment { lane, seat, bell, start, evictions, in_place, spin, name, schema };
+    let barrier = Barrier::Fence;
+    let attachment = Attachment { lane, seat, bell, barrier, start, evictions, in_place, spin, name, schema };
     (Consumer::new(attachment, link, ForkGuard::get().unwrap()), other)
 }
 
@@ -52,7 +53,7 @@ fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {
     let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
     let out = Arc::new(AtomicBool::new(false));
     let port = SeatLink::new(words.clone(), bell, out, Arc::new(Notice::new().unwrap()));
-    let position = lane.roster.join(&*lane.map, Joiner { id, pid: id as u32, start }, port);
+    let position = lane.roster.join(&*lane.map, Joiner { id, pid: id as u32, start, barrier: Barrier::Fence }, port);
     // SAFETY: the producer of these tests is the crate's own.
     #[allow(unsafe_code, reason = "readers in place are tested too")]
     let in_place = in_place.then(|| unsafe { InPlace::vouch() });
@@ -451,6 +452,54 @@ fn a_drain_hands_over_what_was_published_when_it_began() {
     producer.finish();
     assert_eq!(attached.consumer.drain(|record| assert_eq!(record[0], 9)).unwrap(), Some(3));
     assert_eq!(attached.consumer.drain(|_| ()).unwrap(), None);
+}
+
+#[test]
+fn records_read_in_runs_are_those_that_were_sent() {
+    for in_place in [false, true] {
+        let mut producer = Producer::create_at(&LaneOptions::new("runs").capacity(4096), 0).unwrap();
+        let mut attached = join(&producer, Start::Latest, in_place);
+        let (mut sent, mut received) = (0u16, 0u16);
+        while received < 20_000 {
+            // Lengths that neither divide the ring nor repeat with its laps; now and then it is filled to the brim.
+            for _ in 0..sent % 97 + 1 {
+                let Ok(mut slot) = producer.try_reserve(usize::from(sent % 61)) else { break };
+                slot.fill(sent as u8);
+                slot.set_tag(sent);
+                slot.commit();
+                sent += 1;
+            }
+            let mut each = |record: &super::Record<'_>| {
+                assert_eq!((record.tag(), record.len()), (received, usize::from(received % 61)));
+                assert!(record.iter().all(|byte| *byte == received as u8));
+                received += 1;
+            };
+            let drained = match sent % 2 {
+                0 => attached.consumer.drain(&mut each).unwrap(),
+                _ => attached.consumer.receive_each(&mut each).unwrap(),
+            };
+            assert!(drained.unwrap() > 0);
+        }
+        producer.finish();
+        while attached.consumer.receive_each(|record| received = record.tag() + 1).unwrap().is_some() {}
+        assert_eq!(received, sent, "all of them");
+    }
+}
+
+#[test]
+fn a_long_run_gives_back_on_its_way() {
+    let mut producer = Producer::create_at(&LaneOptions::new("runs").capacity(4096), 0).unwrap();
+    let mut attached = join(&producer, Start::Latest, true);
+    while producer.try_send(&[0; 56]).is_ok() {}
+    let (mut seen, mut relieved) = (0, None);
+    let drained = attached.consumer.receive_each(|_| {
+        seen += 1;
+        if relieved.is_none() && producer.try_send(&[1; 56]).is_ok() {
+            relieved = Some(seen);
+        }
+    });
+    assert_eq!(drained.unwrap(), Some(64));
+    assert!(relieved.is_some_and(|seen| seen <= 4096 / 64 / 4), "after {relieved:?} of 64");
 }
 
 #[test]

@@ -8,7 +8,7 @@
 use super::values::{Barrier, BellKind, Delivery, Reading, RefuseCode, Role, Start};
 use super::wire::{Reader, printable, text};
 use super::{FrameError, LANES_PER_SESSION_MAX, LaneName, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
-use crate::layout::Geometry;
+use crate::layout::{FLAG_ASYMMETRIC, Geometry};
 
 /// The first frame of a session. Frozen for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,18 @@ pub(crate) struct LaneTerms {
     pub(crate) geometry: Geometry,
     pub(crate) schema: u64,
     pub(crate) generation: u64,
+    /// The kind of barrier that its consumers may choose; all may choose the fence.
+    pub(crate) barrier: Barrier,
+}
+
+impl LaneTerms {
+    /// The flags of the lane, as they lie in the Offer and in the control region.
+    pub(crate) fn flags(&self) -> u32 {
+        match self.barrier {
+            Barrier::Fence => 0,
+            Barrier::Asymmetric => FLAG_ASYMMETRIC,
+        }
+    }
 }
 
 /// A lane in an Offer.
@@ -146,9 +158,11 @@ impl OfferedLane {
         let record_align = reader.u32("a lane's record alignment")?;
         let payload_align = reader.u32("a lane's payload alignment")?;
         let flags = reader.u32("a lane's flags")?;
-        if flags != 0 {
-            return Err(FrameError::Reserved { field: "the flags of a lane", value: flags });
-        }
+        let barrier = match flags {
+            0 => Barrier::Fence,
+            FLAG_ASYMMETRIC => Barrier::Asymmetric,
+            value => return Err(FrameError::Reserved { field: "the flags of a lane", value }),
+        };
         let bell = BellKind::read(reader)?;
         read_index(reader, "a lane's bell", Offer::bell_fd(index))?;
         read_index(reader, "a lane's control region", Offer::control_fd(index))?;
@@ -157,18 +171,18 @@ impl OfferedLane {
         let name = LaneName::from_bytes(reader.bytes(name_len.into(), "a lane's name")?)?;
         let geometry = Geometry::new(capacity, record_align, payload_align)
             .map_err(|source| FrameError::Geometry { name: name.to_string(), source })?;
-        Ok(Self { terms: LaneTerms { name, id, geometry, schema, generation }, bell })
+        Ok(Self { terms: LaneTerms { name, id, geometry, schema, generation, barrier }, bell })
     }
 
     fn write(&self, index: usize, out: &mut Vec<u8>) {
-        let LaneTerms { name, id, geometry, schema, generation } = &self.terms;
+        let LaneTerms { name, id, geometry, schema, generation, .. } = &self.terms;
         out.extend(id);
         out.extend(geometry.capacity().to_le_bytes());
         out.extend(generation.to_le_bytes());
         out.extend(schema.to_le_bytes());
         out.extend((geometry.record_align() as u32).to_le_bytes());
         out.extend((geometry.payload_align() as u32).to_le_bytes());
-        out.extend(0u32.to_le_bytes());
+        out.extend(self.terms.flags().to_le_bytes());
         out.push(self.bell as u8);
         write_index(Offer::bell_fd(index), out);
         write_index(Offer::control_fd(index), out);

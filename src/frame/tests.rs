@@ -7,7 +7,14 @@ use proptest::prelude::*;
 /// The frames of the example session in `docs/protocol.md`, by the names of their hex blocks there.
 fn examples() -> Vec<(&'static str, Frame)> {
     let lane = |name: &str, id: u8, geometry, bell| OfferedLane {
-        terms: LaneTerms { name: LaneName::new(name).unwrap(), id: [id; 16], geometry, schema: 0x5C, generation: 0 },
+        terms: LaneTerms {
+            name: LaneName::new(name).unwrap(),
+            id: [id; 16],
+            geometry,
+            schema: 0x5C,
+            generation: 0,
+            barrier: Barrier::Fence,
+        },
         bell,
     };
     let attach = |start, reading| LaneAttach { delivery: Delivery::Lossless, start, reading, barrier: Barrier::Fence };
@@ -69,7 +76,14 @@ fn the_largest_frames_fit() {
     let name = |i: usize| LaneName::new(&format!("{i:0>64}")).unwrap();
     let geometry = Geometry::new(layout::CAPACITY_MAX_BYTES, 4096, 4096).unwrap();
     let lane = |i: usize| OfferedLane {
-        terms: LaneTerms { name: name(i), id: [i as u8; 16], geometry, schema: u64::MAX, generation: u64::MAX },
+        terms: LaneTerms {
+            name: name(i),
+            id: [i as u8; 16],
+            geometry,
+            schema: u64::MAX,
+            generation: u64::MAX,
+            barrier: Barrier::Asymmetric,
+        },
         bell: BellKind::Eventfd,
     };
     let frames = [
@@ -208,7 +222,18 @@ fn foreign_magic_and_reserved_fields_are_errors() {
         assert!(matches!(altered(name, 14, &[1]), Err(FrameError::Reserved { value: 1, .. })), "{name}");
         assert!(matches!(altered(name, 15, &[0x80]), Err(FrameError::Reserved { value: 0x8000, .. })), "{name}");
     }
-    assert!(matches!(altered("offer", OFFER_LANE + 48, &[1]), Err(FrameError::Reserved { value: 1, .. })));
+    assert!(matches!(altered("offer", OFFER_LANE + 48, &[2]), Err(FrameError::Reserved { value: 2, .. })));
+    assert!(matches!(altered("offer", OFFER_LANE + 51, &[0x80]), Err(FrameError::Reserved { value: 0x8000_0000, .. })));
+}
+
+#[test]
+fn a_lane_offers_the_asymmetric_barrier_by_its_flag() {
+    let barriers = |frame: Frame| match frame {
+        Frame::Offer(offer) => offer.lanes.iter().map(|lane| lane.terms.barrier).collect(),
+        _ => Vec::new(),
+    };
+    let offered = altered("offer", OFFER_LANE + 48, &[1]).unwrap();
+    assert_eq!(barriers(offered), [Barrier::Asymmetric, Barrier::Fence]);
 }
 
 #[test]
@@ -395,8 +420,16 @@ fn any_terms() -> impl Strategy<Value = LaneTerms> {
         .prop_filter_map("a ring that can be", |(capacity, record, payload)| {
             Geometry::new(4096 << capacity, 8 << record, 8 << payload).ok()
         });
-    (any_name(), any::<[u8; 16]>(), geometry, any::<u64>(), any::<u64>())
-        .prop_map(|(name, id, geometry, schema, generation)| LaneTerms { name, id, geometry, schema, generation })
+    (any_name(), any::<[u8; 16]>(), geometry, any::<u64>(), any::<u64>(), any_of(Barrier::ALL)).prop_map(
+        |(name, id, geometry, schema, generation, barrier)| LaneTerms {
+            name,
+            id,
+            geometry,
+            schema,
+            generation,
+            barrier,
+        },
+    )
 }
 
 fn any_offer() -> impl Strategy<Value = Frame> {

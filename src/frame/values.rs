@@ -73,7 +73,7 @@ byte_enum! {
     pub(crate) Barrier, "the barrier" {
         /// A sequentially consistent fence on both sides.
         Fence = 1,
-        /// The sleeper pays for both. Reserved: parsed, and refused by the handshake.
+        /// The sleeper pays for both, see membarrier(2).
         Asymmetric = 2,
     }
 }

@@ -17,7 +17,14 @@ pub(super) fn lane_name(index: usize) -> LaneName {
 
 /// The lanes of a producer, with names and ids that are all different.
 pub(super) fn lane_terms(count: usize, geometry: Geometry) -> Vec<LaneTerms> {
-    let lane = |index| LaneTerms { name: lane_name(index), id: [index as u8; 16], geometry, schema: 7, generation: 0 };
+    let lane = |index| LaneTerms {
+        name: lane_name(index),
+        id: [index as u8; 16],
+        geometry,
+        schema: 7,
+        generation: 0,
+        barrier: Barrier::Asymmetric,
+    };
     (0..count.min(NAMES.len())).map(lane).collect()
 }
 
@@ -26,7 +33,7 @@ pub(super) fn control_header(terms: &LaneTerms) -> ControlHeader {
     ControlHeader {
         magic: CONTROL_MAGIC,
         layout_version: LAYOUT_VERSION,
-        flags: 0,
+        flags: terms.flags(),
         capacity: terms.geometry.capacity(),
         record_align: terms.geometry.record_align() as u32,
         payload_align: terms.geometry.payload_align() as u32,

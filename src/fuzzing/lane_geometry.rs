@@ -3,7 +3,7 @@
 use super::Script;
 use super::frames::{alter, control_header, lane_name};
 use crate::error::Result;
-use crate::frame::LaneTerms;
+use crate::frame::{Barrier, LaneTerms};
 use crate::layout::{CONTROL_LEN_BYTES, Geometry, PAYLOAD_MAX_BYTES, RecordHeader};
 use crate::region::{HugePages, Region, RegionOptions};
 use crate::ring::{LaneMap, LaneWords};
@@ -91,6 +91,7 @@ fn check_mapped(script: &mut Script<'_>, geometry: Geometry, looks: &[(u64, u64)
         geometry,
         schema: script.u64(),
         generation: u64::from(script.u8()),
+        barrier: script.choose(Barrier::ALL),
     };
     let header = control_header(&terms);
     let right = bytemuck::bytes_of(&header).to_vec();

@@ -3,7 +3,7 @@
 use super::Script;
 use crate::consumer::{Attachment, Consumer, ReceiveError};
 use crate::error::Result;
-use crate::frame::BellKind;
+use crate::frame::{Barrier, BellKind};
 use crate::handshake::{ConsumerHandshake, START_LIMIT};
 use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader};
 use crate::link::Link;
@@ -197,6 +197,7 @@ impl Reading {
             lane: Arc::clone(&rig.map),
             seat: seat.clone(),
             bell: BellEnd::receive(BellKind::Eventfd, end)?,
+            barrier: Barrier::Fence,
             start,
             evictions: 0,
             in_place: None,

@@ -1,7 +1,7 @@
 //! Seats: a producer that gates on consumers who write anything there, join, leave and are put out.
 
 use super::Script;
-use crate::frame::Start;
+use crate::frame::{Barrier, Start};
 use crate::layout::Geometry;
 use crate::ring::testing::PlainLane;
 use crate::ring::writer::{Claim, Writer};
@@ -117,7 +117,7 @@ impl Gating {
             lane,
             writer,
             roster: Roster::new(begin),
-            snapshot: Snapshot::default(),
+            snapshot: Snapshot::new(Barrier::Fence),
             seated: Vec::new(),
             next_id: 0,
             limit: begin,
@@ -161,7 +161,11 @@ impl Gating {
         }
         let (id, seat) = (self.next_id, Arc::new(PlainSeat::default()));
         self.next_id += 1;
-        let joined = self.roster.join(&*self.lane, Joiner { id, pid: 0, start }, Port(Arc::clone(&seat)));
+        let joined = self.roster.join(
+            &*self.lane,
+            Joiner { id, pid: 0, start, barrier: Barrier::Fence },
+            Port(Arc::clone(&seat)),
+        );
         let published = self.writer.published();
         match start {
             Start::Latest => assert_eq!(joined, published),

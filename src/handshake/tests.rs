@@ -16,7 +16,7 @@ fn terms(lane_name: &str, record_align: u32) -> LaneTerms {
     let mut id = [0; 16];
     id[..lane_name.len()].copy_from_slice(lane_name.as_bytes());
     let geometry = Geometry::new(1 << 20, record_align, 8).unwrap();
-    LaneTerms { name: name(lane_name), id, geometry, schema: 3, generation: 4 }
+    LaneTerms { name: name(lane_name), id, geometry, schema: 3, generation: 4, barrier: Barrier::Fence }
 }
 
 fn producer() -> ProducerHandshake {
@@ -246,13 +246,16 @@ fn attach_and_attached_are_for_every_lane() {
 }
 
 #[test]
-fn the_asymmetric_barrier_is_refused_and_lossy_reading_is_passed_on() {
+fn the_asymmetric_barrier_is_for_lanes_that_offer_it_and_lossy_reading_is_passed_on() {
     let mut lanes = vec![attach(); 3];
     lanes[1].delivery = Delivery::Lossy;
     assert_eq!(producer_after(1).on_frame(Frame::Attach(lanes.clone())), Ok(ProducerStep::Attach(lanes.clone())));
     lanes[2].barrier = Barrier::Asymmetric;
-    let error = producer_after(1).on_frame(Frame::Attach(lanes)).unwrap_err();
+    let error = producer_after(1).on_frame(Frame::Attach(lanes.clone())).unwrap_err();
     assert_eq!(answer(&error), Some(RefuseCode::Unsupported));
+    let mut offering = producer_after(1);
+    offering.lanes.iter_mut().for_each(|lane| lane.barrier = Barrier::Asymmetric);
+    assert_eq!(offering.on_frame(Frame::Attach(lanes.clone())), Ok(ProducerStep::Attach(lanes)));
 }
 
 #[test]

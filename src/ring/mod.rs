@@ -63,8 +63,8 @@ mod mapped {
     use crate::error::Result;
     use crate::layout::{
         CONSUMED_OFFSET, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, Geometry, INTENT_OFFSET,
-        LANE_COUNTERS_OFFSET, PUBLISHED_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET, SPACE_WAIT_OFFSET, STATE_OFFSET,
-        WAIT_EPOCH_OFFSET,
+        LANE_COUNTERS_OFFSET, PAYLOAD_MAX_BYTES, PUBLISHED_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET,
+        SPACE_WAIT_OFFSET, STATE_OFFSET, WAIT_EPOCH_OFFSET,
     };
     use crate::region::{Mapping, Region, Seals};
     use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -114,6 +114,8 @@ mod mapped {
         data: Mapping,
         control: Mapping,
         geometry: Geometry,
+        /// The bits of a position that are its offset in the ring.
+        offset_mask: u64,
     }
 
     impl LaneMap {
@@ -125,7 +127,7 @@ mod mapped {
         pub(crate) fn new(control: Mapping, data: Mapping, geometry: Geometry) -> Self {
             assert!(control.len() as u64 == CONTROL_LEN_BYTES, "a control region of another length");
             assert!(data.len() as u64 == geometry.capacity(), "a data region that is not the ring");
-            Self { data, control, geometry }
+            Self { data, control, geometry, offset_mask: geometry.capacity() - 1 }
         }
 
         /// The static header, copied word by word: a hostile producer may be changing it.
@@ -219,8 +221,11 @@ mod mapped {
         /// Where in the data region `len` bytes from `position` lie; they end within it.
         #[inline]
         fn bounded(&self, position: u64, len: u64) -> usize {
-            let offset = self.geometry.offset(position);
-            assert!(len <= self.geometry.capacity() - offset, "a payload that crosses the end of the ring");
+            let offset = position & self.offset_mask;
+            assert!(
+                len <= PAYLOAD_MAX_BYTES && offset + len <= self.offset_mask + 1,
+                "a payload that crosses the end of the ring"
+            );
             offset as usize
         }
     }
@@ -263,7 +268,7 @@ mod mapped {
 
         #[inline]
         fn header_word(&self, position: u64) -> u64 {
-            let offset = self.geometry.offset(position) as usize & !7;
+            let offset = (position & self.offset_mask & !7) as usize;
             // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
             unsafe { word::<AtomicU64>(&self.data, offset) }.load(Ordering::Relaxed)
         }
@@ -342,7 +347,7 @@ mod mapped {
 
         #[inline]
         fn set_header_word(&mut self, position: u64, value: u64) {
-            let offset = self.0.geometry.offset(position) as usize & !7;
+            let offset = (position & self.0.offset_mask & !7) as usize;
             // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
             unsafe { word::<AtomicU64>(&self.0.data, offset) }.store(value, Ordering::Relaxed);
         }

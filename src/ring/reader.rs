@@ -7,9 +7,10 @@
 //! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may.
 
 use super::{LaneWords, SeatWords};
+use crate::frame::Barrier;
 use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::sync::{Ordering, fence};
-use crate::wake;
+use crate::wake::{self, Sleep};
 use std::sync::Arc;
 
 /// A record that [`Reader::poll`] has found and checked.
@@ -85,18 +86,56 @@ pub enum Corruption {
     UnknownState(u32),
 }
 
+/// Where to read on, and how far records are known to follow one another without padding between them.
+///
+/// A copy of it can run ahead in a loop's registers, see [`Reader::known`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    geometry: Geometry,
+    /// Where the next record begins; everything below it has been given back, but for the record just found.
+    position: u64,
+    /// From `position` up to here all is published: the lower of `published` and the end of the ring.
+    clear: u64,
+}
+
+impl Known {
+    /// The next record, where no padding comes first and its header makes sense: nearly every one. `None` says nothing
+    /// but that [`Reader::poll`] must look closely.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, lane: &impl LaneWords) -> Option<Found> {
+        let position = self.position;
+        if position >= self.clear {
+            return None;
+        }
+        let word = lane.header_word(position);
+        let len = RecordHeader::data_len(word)?;
+        let size = self.geometry.record_size(len);
+        if size > self.clear - position {
+            return None;
+        }
+        self.position = position + size;
+        Some(self.found(position, len, RecordHeader::tag_of(word)))
+    }
+
+    #[inline(always)]
+    fn found(&self, position: u64, len: u64, tag: u16) -> Found {
+        Found { position, payload: position + self.geometry.payload_offset(), len, tag }
+    }
+}
+
 /// A lossless consumer's end of a ring.
 #[derive(Debug)]
 pub(crate) struct Reader<L, S> {
     lane: Arc<L>,
     seat: S,
     geometry: Geometry,
-    /// Where the next record begins; everything below it has been given back, but for the record just found.
-    position: u64,
+    known: Known,
     /// The last `published` seen.
     published: u64,
     /// The last `consumed` stored.
     stored: u64,
+    /// How far `position` may run before it is stored again.
+    release_at: u64,
     /// How far `position` may run ahead of `stored`.
     release_step: u64,
     corruption: Option<Corruption>,
@@ -107,7 +146,11 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     pub(crate) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
         let geometry = lane.geometry();
         let release_step = geometry.capacity() / 8;
-        Self { lane, seat, geometry, position: start, published: start, stored: start, release_step, corruption: None }
+        let [position, published, clear, stored] = [start; 4];
+        let known = Known { geometry, position, clear };
+        let release_at = start + release_step;
+        let corruption = None;
+        Self { lane, seat, geometry, known, published, stored, release_at, release_step, corruption }
     }
 
     pub(crate) fn lane(&self) -> &Arc<L> {
@@ -116,7 +159,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
 
     /// Where the next record begins.
     pub(crate) fn position(&self) -> u64 {
-        self.position
+        self.known.position
     }
 
     /// The next record, if one is published; whatever was found before is given back.
@@ -128,58 +171,59 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         }
     }
 
-    /// The next record, where it lies below the `published` last seen and no padding comes first: nearly every one.
-    /// `None` says nothing but that [`poll`](Self::poll) must look closely.
+    /// The next record, as [`Known::next`] finds it.
     #[inline(always)]
     pub(crate) fn next_known(&mut self) -> Option<Found> {
-        if self.position == self.published {
-            return None;
-        }
-        let header = RecordHeader::from_word(self.lane.header_word(self.position))?;
-        if header.kind != RecordKind::Data {
-            return None;
-        }
-        self.fit(self.position, header)
+        self.known.next(&*self.lane)
+    }
+
+    /// What is known of the records from here on: a copy that may run ahead, no further than to where giving back is due.
+    #[inline]
+    pub(crate) fn known(&self) -> Known {
+        let clear = self.known.clear.min(self.release_at.max(self.known.position));
+        Known { clear, ..self.known }
+    }
+
+    /// Takes back the copy that has run ahead: what it has gone past was read.
+    #[inline]
+    pub(crate) fn resume(&mut self, known: Known) {
+        debug_assert!(self.known.position <= known.position && known.position <= self.known.clear);
+        self.known.position = known.position;
     }
 
     /// As `poll`, where there may be nothing, padding, or nonsense. It loads the header afresh and goes by that alone.
     #[inline(never)]
     fn poll_closely(&mut self) -> Result<Option<Found>, Corruption> {
-        if self.position == self.published && !self.refresh()? {
+        if self.known.position == self.published && !self.refresh()? {
             return Ok(None);
         }
-        let word = self.lane.header_word(self.position);
+        let word = self.lane.header_word(self.known.position);
         let Some(header) = RecordHeader::from_word(word) else {
-            return Err(self.corrupt(Corruption::UnknownKind { word, position: self.position }));
+            return Err(self.corrupt(Corruption::UnknownKind { word, position: self.known.position }));
         };
         match header.kind {
-            RecordKind::Data => self.take(self.position, header).map(Some),
+            RecordKind::Data => self.take(self.known.position, header).map(Some),
             RecordKind::Padding => self.skip_padding(header).map(Some),
         }
     }
 
-    /// Checks the data record at `position` against what is published and the end of the ring, and moves on past it;
-    /// `None`, and nothing moves, where it does not fit.
-    #[inline]
-    fn fit(&mut self, position: u64, header: RecordHeader) -> Option<Found> {
+    /// Takes the data record at `position`, and moves on past it, if it ends within what is published and within the
+    /// ring.
+    fn take(&mut self, position: u64, header: RecordHeader) -> Result<Found, Corruption> {
         let len = u64::from(header.len);
         let size = self.geometry.record_size(len);
         if size > self.published - position || size > self.geometry.room_to_end(position) {
-            return None;
+            return Err(self.corrupt(Corruption::RecordTooLong { len, position }));
         }
-        self.position = position + size;
-        Some(Found { position, payload: position + self.geometry.payload_offset(), len, tag: header.tag })
-    }
-
-    fn take(&mut self, position: u64, header: RecordHeader) -> Result<Found, Corruption> {
-        let len = u64::from(header.len);
-        self.fit(position, header).ok_or_else(|| self.corrupt(Corruption::RecordTooLong { len, position }))
+        self.known.position = position + size;
+        self.known.clear = self.published.min(self.known.position + self.geometry.room_to_end(self.known.position));
+        Ok(self.known.found(position, len, header.tag))
     }
 
     /// Takes the record after padding; padding comes once in a row and never last.
     #[cold]
     fn skip_padding(&mut self, padding: RecordHeader) -> Result<Found, Corruption> {
-        let (position, len) = (self.position, u64::from(padding.len));
+        let (position, len) = (self.known.position, u64::from(padding.len));
         let room = self.geometry.room_to_end(position);
         if len + HEADER_LEN_BYTES != room || room >= self.published - position {
             return Err(self.corrupt(Corruption::Padding { len, position }));
@@ -212,12 +256,21 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         Ok(self.poll()?.map_or(Look::Ended(state), Look::Found))
     }
 
-    /// Announces that this consumer sleeps, and looks once more: whether it may sleep on its bell now, which `drain`
+    /// Announces that this consumer sleeps, and looks once more: how long it may sleep on its bell now, which `drain`
     /// has emptied. [`Reader::wake_up`] comes after it in any case.
-    pub(crate) fn fall_asleep(&mut self, drain: impl FnOnce(), session_is_over: impl FnOnce() -> bool) -> bool {
-        wake::announce_sleep(self.seat.wait_epoch(), drain);
+    pub(crate) fn fall_asleep(
+        &mut self,
+        barrier: Barrier,
+        drain: impl FnOnce(),
+        session_is_over: impl FnOnce() -> bool,
+    ) -> Sleep {
+        let is_announced = wake::announce_sleep(self.seat.wait_epoch(), barrier, drain);
         let news = self.refresh().unwrap_or(true);
-        !news && self.state() == Ok(LaneState::Open) && !session_is_over()
+        match !news && self.state() == Ok(LaneState::Open) && !session_is_over() {
+            false => Sleep::Not,
+            true if is_announced => Sleep::UntilRung,
+            true => Sleep::Briefly,
+        }
     }
 
     /// Says that this consumer is awake.
@@ -241,8 +294,8 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         if published < self.published {
             return Err(self.corrupt(Corruption::PublishedFell { from: self.published, to: published }));
         }
-        if published - self.position > self.geometry.capacity() {
-            return Err(self.corrupt(Corruption::PublishedTooFar { published, position: self.position }));
+        if published - self.known.position > self.geometry.capacity() {
+            return Err(self.corrupt(Corruption::PublishedTooFar { published, position: self.known.position }));
         }
         if published & (self.geometry.record_align() - 1) != 0 {
             return Err(self.corrupt(Corruption::PublishedUnaligned(published)));
@@ -261,7 +314,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
 
     /// Reads no more of this lane: every further look brings `corruption`.
     pub(crate) fn stop(&mut self, corruption: Corruption) {
-        self.published = self.position;
+        (self.published, self.known.clear) = (self.known.position, self.known.position);
         self.corruption = Some(corruption);
     }
 
@@ -274,13 +327,13 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     /// Whether so much has been given back that the producer should know.
     #[inline]
     pub(crate) fn release_is_due(&self) -> bool {
-        self.position - self.stored >= self.release_step
+        self.known.position >= self.release_at
     }
 
     /// Whether anything has been given back that the producer does not know of.
     #[inline]
     pub(crate) fn has_unreleased(&self) -> bool {
-        self.position != self.stored
+        self.known.position != self.stored
     }
 
     /// Tells the producer what has been given back, if it does not know, and wakes it where it sleeps for that.
@@ -301,8 +354,9 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     /// Stores what has been given back; whether the producer sleeps for space and must be woken through `space_seq`.
     #[must_use = "a producer that sleeps must be woken"]
     pub(crate) fn release(&mut self) -> bool {
-        self.stored = self.position;
-        self.store_consumed(self.position)
+        self.stored = self.known.position;
+        self.release_at = self.known.position + self.release_step;
+        self.store_consumed(self.known.position)
     }
 
     fn store_consumed(&self, consumed: u64) -> bool {

@@ -21,15 +21,66 @@ pub(crate) struct Claim {
     len: u64,
 }
 
+/// Where to write on, and how far records fit one after another without padding between them.
+///
+/// A batch has a copy of it, which runs ahead in a loop's registers, see [`Writer::room`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    geometry: Geometry,
+    payload_max: u64,
+    /// The end of the records that are committed, published or not.
+    committed: u64,
+    /// From `committed` up to here records need neither padding nor more `intent`: the lower of `intent` and the end of
+    /// the ring.
+    clear: u64,
+}
+
+impl Room {
+    /// The longest payload, in bytes.
+    #[inline(always)]
+    pub(crate) fn payload_max(&self) -> u64 {
+        self.payload_max
+    }
+
+    /// Room for a record of `len` payload bytes, at most [`Room::payload_max`], where no padding comes first: nearly
+    /// always. `None` says nothing but that [`Writer::claim`] must look closely.
+    #[inline(always)]
+    pub(crate) fn claim(&self, len: u64) -> Option<Claim> {
+        let begin = self.committed;
+        (begin + self.geometry.record_size(len) <= self.clear).then_some(Claim { begin, padding: 0, len })
+    }
+
+    /// The position of the first payload byte of `claim`.
+    #[inline(always)]
+    pub(crate) fn payload_position(&self, claim: &Claim) -> u64 {
+        claim.begin + self.geometry.payload_offset()
+    }
+
+    /// Writes the header of a record with the first `len` payload bytes of `claim`, and goes on after it.
+    #[inline(always)]
+    fn commit(&mut self, ring: &mut impl LaneWriter, claim: Claim, len: u64, tag: u16) {
+        assert!(len <= claim.len, "a commit of more bytes than were reserved");
+        ring.set_header_word(claim.begin, RecordHeader::data(len as u32, tag).to_word());
+        self.committed = claim.begin + self.geometry.record_size(len);
+    }
+
+    /// Where a record of `len` payload bytes goes from here, and where it ends.
+    fn place(&self, len: u64) -> (Claim, u64) {
+        let size = self.geometry.record_size(len);
+        let room = self.geometry.room_to_end(self.committed);
+        let padding = if size > room { room } else { 0 };
+        let begin = self.committed + padding;
+        (Claim { begin, padding, len }, begin + size)
+    }
+}
+
 /// The producer's end of a ring.
 #[derive(Debug)]
 pub(crate) struct Writer<W> {
     ring: W,
-    geometry: Geometry,
+    room: Room,
     /// What consumers have been told; the word `published`.
     published: u64,
-    /// The end of the records that are committed and not yet published: those of a batch.
-    committed: u64,
     /// No byte at or above it is written; the word `intent`.
     intent: u64,
     /// No consumer needs the bytes from here minus a capacity on.
@@ -44,11 +95,26 @@ impl<W: LaneWriter> Writer<W> {
         ring.lane().intent().store(position, Ordering::Relaxed);
         ring.lane().published().store(position, Ordering::Relaxed);
         ring.lane().state().store(LaneState::Open as u32, Ordering::Relaxed);
-        Self { ring, geometry, published: position, committed: position, intent: position, limit: position }
+        let [published, committed, intent, limit, clear] = [position; 5];
+        let room = Room { geometry, payload_max: geometry.payload_max(), committed, clear };
+        Self { ring, room, published, intent, limit }
     }
 
     pub(crate) fn ring(&self) -> &W {
         &self.ring
+    }
+
+    /// Where to write on: a copy, that may run ahead.
+    #[inline(always)]
+    pub(crate) fn room(&self) -> Room {
+        self.room
+    }
+
+    /// Takes back the copy that has run ahead: what it has gone past is committed.
+    #[inline(always)]
+    pub(crate) fn resume(&mut self, room: Room) {
+        debug_assert!(self.published <= room.committed && room.committed <= room.clear.max(self.room.committed));
+        self.room = room;
     }
 
     /// The position below which everything is published.
@@ -58,36 +124,43 @@ impl<W: LaneWriter> Writer<W> {
 
     /// Whether records are committed that nobody has been told of.
     pub(crate) fn has_unpublished(&self) -> bool {
-        self.committed != self.published
+        self.room.committed != self.published
     }
 
     /// Forgets the records that were committed and not published.
     #[inline]
     pub(crate) fn rewind(&mut self) {
-        self.committed = self.published;
+        if self.room.committed != self.published {
+            self.move_to(self.published);
+        }
     }
 
-    /// Room for a record of `len` payload bytes, at most [`Geometry::payload_max`]; `None` where it would go beyond
-    /// `intent`: then [`Writer::raise_intent`] comes first.
-    #[inline]
-    pub(crate) fn claim(&self, len: u64) -> Option<Claim> {
-        let (claim, end) = self.place(len);
+    /// The next claim begins at `position`, which need not be where the last record ended.
+    #[cold]
+    fn move_to(&mut self, position: u64) {
+        self.room.committed = position;
+        self.room.clear = self.intent.min(position + self.room.geometry.room_to_end(position));
+    }
+
+    /// Room for a record of `len` payload bytes, at most [`Room::payload_max`]; `None` where it would go beyond `intent`:
+    /// then [`Writer::raise_intent`] comes first.
+    #[inline(always)]
+    pub(crate) fn claim(&mut self, len: u64) -> Option<Claim> {
+        self.room.claim(len).or_else(|| self.claim_closely(len))
+    }
+
+    /// As `claim`, at the end of the ring or of what `intent` covers.
+    #[cold]
+    fn claim_closely(&mut self, len: u64) -> Option<Claim> {
+        debug_assert!(len <= self.room.payload_max);
+        self.move_to(self.room.committed);
+        let (claim, end) = self.room.place(len);
         (end <= self.intent).then_some(claim)
     }
 
     /// Where a record of `len` payload bytes would end.
     pub(crate) fn end_of(&self, len: u64) -> u64 {
-        self.place(len).1
-    }
-
-    #[inline]
-    fn place(&self, len: u64) -> (Claim, u64) {
-        debug_assert!(len <= self.geometry.payload_max());
-        let size = self.geometry.record_size(len);
-        let room = self.geometry.room_to_end(self.committed);
-        let padding = if size > room { room } else { 0 };
-        let begin = self.committed + padding;
-        (Claim { begin, padding, len }, begin + size)
+        self.room.place(len).1
     }
 
     /// Allows writing up to `end` and a little further, where `limit` lets it; whether it does.
@@ -99,8 +172,9 @@ impl<W: LaneWriter> Writer<W> {
         if end > limit {
             return false;
         }
-        let ahead = end + self.geometry.capacity() / 64;
+        let ahead = end + self.room.geometry.capacity() / 64;
         self.intent = self.intent.max(ahead.min(limit));
+        self.move_to(self.room.committed);
         self.ring.lane().intent().store(self.intent, Ordering::Relaxed);
         // Pairs with the acquire fence after a lossy or evicted consumer's copy: whoever has read a byte written after
         // this fence sees an `intent` that covers it.
@@ -113,34 +187,42 @@ impl<W: LaneWriter> Writer<W> {
         self.limit
     }
 
-    /// The position of the first payload byte of `claim`.
-    #[inline]
-    pub(crate) fn payload_position(&self, claim: &Claim) -> u64 {
-        claim.begin + self.geometry.payload_offset()
-    }
-
     pub(crate) fn ring_mut(&mut self) -> &mut W {
         &mut self.ring
     }
 
     /// Completes the record of `claim` with its first `len` payload bytes; the next claim begins after it. Consumers
     /// learn of it with [`Writer::publish`].
-    #[inline]
+    #[inline(always)]
     pub(crate) fn commit(&mut self, claim: Claim, len: u64, tag: u16) {
-        assert!(len <= claim.len, "a commit of more bytes than were reserved");
-        debug_assert!(self.committed + claim.padding == claim.begin);
         if claim.padding != 0 {
-            self.ring.set_header_word(self.committed, RecordHeader::padding(claim.padding).to_word());
+            self.pad(claim.begin, claim.padding);
         }
-        self.ring.set_header_word(claim.begin, RecordHeader::data(len as u32, tag).to_word());
-        self.committed = claim.begin + self.geometry.record_size(len);
+        self.room.commit(&mut self.ring, claim, len, tag);
+    }
+
+    /// As `commit`, in a room that has run ahead.
+    #[inline(always)]
+    pub(crate) fn commit_in(&mut self, room: &mut Room, claim: Claim, len: u64, tag: u16) {
+        if claim.padding != 0 {
+            self.pad(claim.begin, claim.padding);
+            *room = self.room;
+        }
+        room.commit(&mut self.ring, claim, len, tag);
+    }
+
+    /// Writes the padding before a record that begins another round of the ring, and goes on there.
+    #[cold]
+    fn pad(&mut self, begin: u64, padding: u64) {
+        self.ring.set_header_word(begin - padding, RecordHeader::padding(padding).to_word());
+        self.move_to(begin);
     }
 
     /// Tells consumers of all that is committed.
     #[inline]
     pub(crate) fn publish(&mut self) {
-        debug_assert!(self.committed <= self.intent && self.intent <= self.limit);
-        self.published = self.committed;
+        debug_assert!(self.room.committed <= self.intent && self.intent <= self.limit);
+        self.published = self.room.committed;
         // Pairs with the acquire fence in `Reader::refresh`: whoever sees this position sees the records below it.
         self.ring.lane().published().store(self.published, Ordering::Release);
     }

@@ -1,7 +1,7 @@
 //! The roster over plain words: gating, joining, putting out, ringing.
 
 use super::{Gate, Joiner, NO_BOUNDARY, Roster, SeatPort, Snapshot};
-use crate::frame::Start;
+use crate::frame::{Barrier, Start};
 use crate::layout::{CONSUMED_LEFT, Geometry};
 use crate::ring::testing::{PlainLane, PlainSeat};
 use crate::ring::{LaneWords, SeatWords};
@@ -54,7 +54,7 @@ fn roster_at(published: u64) -> (Arc<PlainLane>, Roster<CountingPort>) {
 
 fn join(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64, start: Start) -> (CountingPort, u64) {
     let port = CountingPort::default();
-    let start = roster.join(lane, Joiner { id, pid: id as u32, start }, port.clone());
+    let start = roster.join(lane, Joiner { id, pid: id as u32, start, barrier: Barrier::Fence }, port.clone());
     (port, start)
 }
 
@@ -159,10 +159,10 @@ fn the_oldest_start_is_the_latest_where_no_boundary_is_safe() {
 fn each_sleep_is_rung_for_once() {
     let (lane, roster) = roster_at(0);
     let (port, _) = join(&roster, &lane, 1, Start::Latest);
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot::new(Barrier::Fence);
     assert_eq!(roster.ring_sleepers(&mut snapshot), 0, "it is awake");
     for sleep in 1..4 {
-        wake::announce_sleep(port.wait_epoch(), || {});
+        assert!(wake::announce_sleep(port.wait_epoch(), Barrier::Fence, || {}));
         assert_eq!((roster.ring_sleepers(&mut snapshot), roster.ring_sleepers(&mut snapshot)), (1, 0));
         assert_eq!(port.rings.load(Relaxed), sleep);
         wake::wake_up(port.wait_epoch());
@@ -173,12 +173,12 @@ fn each_sleep_is_rung_for_once() {
 #[test]
 fn one_who_joins_is_rung_for_and_one_who_left_is_not() {
     let (lane, roster) = roster_at(0);
-    let mut snapshot = Snapshot::default();
+    let mut snapshot = Snapshot::new(Barrier::Fence);
     assert_eq!(roster.ring_sleepers(&mut snapshot), 0);
     let (port, _) = join(&roster, &lane, 1, Start::Latest);
-    wake::announce_sleep(port.wait_epoch(), || {});
+    assert!(wake::announce_sleep(port.wait_epoch(), Barrier::Fence, || {}));
     assert_eq!(roster.ring_sleepers(&mut snapshot), 1);
-    wake::announce_sleep(port.wait_epoch(), || {});
+    assert!(wake::announce_sleep(port.wait_epoch(), Barrier::Fence, || {}));
     roster.leave(1);
     assert_eq!(roster.ring_sleepers(&mut snapshot), 0);
     assert_eq!(Arc::strong_count(&port.rings), 1, "the next publication lets go of the seat");

@@ -4,6 +4,7 @@
 
 use super::opened::{OpenedLane, open_lanes};
 use super::{Address, HANDSHAKE_DEADLINE, Peer, PeerPolicy, unwelcome};
+use crate::barrier;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
 use crate::error::{Error, Result};
@@ -253,9 +254,11 @@ impl Session {
         guard.check()?;
         // From before the Attach: whatever is evicted later may be us.
         let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Acquire)).collect();
-        let (delivery, barrier) = (Delivery::Lossless, Barrier::Fence);
-        let terms = LaneAttach { delivery, start: options.start, reading, barrier };
-        send(&socket, &handshake.attach(vec![terms; lanes.len()]), "attaching")?;
+        let can_call = barrier::can_call();
+        let choose = |lane: &OpenedLane| if can_call { lane.barrier } else { Barrier::Fence };
+        let (delivery, start) = (Delivery::Lossless, options.start);
+        let terms = lanes.iter().map(|lane| LaneAttach { delivery, start, reading, barrier: choose(lane) });
+        send(&socket, &handshake.attach(terms.collect()), "attaching")?;
         let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
         if !fds.is_empty() {
             return Err(Error::peer("waiting to be attached", "descriptors came where none are announced"));
@@ -266,9 +269,10 @@ impl Session {
         let link = Arc::new(Link::new(socket, peer.pidfd, handshake));
         let lanes = lanes.into_iter().zip(infos).zip(starts).zip(evictions);
         let consumers = lanes.map(|(((lane, info), start), evictions)| {
-            let OpenedLane { map: lane, seat, bell } = lane;
+            let barrier = choose(&lane);
+            let OpenedLane { map: lane, seat, bell, .. } = lane;
             let (in_place, LaneInfo { name, schema, .. }, spin) = (in_place(), info, options.spin);
-            let attachment = Attachment { lane, seat, bell, start, evictions, in_place, spin, name, schema };
+            let attachment = Attachment { lane, seat, bell, barrier, start, evictions, in_place, spin, name, schema };
             Consumer::new(attachment, Arc::clone(&link), guard)
         });
         Ok(consumers.collect())

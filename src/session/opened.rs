@@ -5,7 +5,7 @@
 
 use super::unwelcome;
 use crate::error::{Error, Result};
-use crate::frame::{LaneTerms, Offer, OfferedLane};
+use crate::frame::{Barrier, LaneTerms, Offer, OfferedLane};
 use crate::layout::{CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, LAYOUT_VERSION, seat_len_bytes};
 use crate::region::{Mapping, Region, Seals};
 use crate::ring::{LaneMap, SeatMap};
@@ -20,6 +20,8 @@ pub(super) struct OpenedLane {
     pub(super) map: Arc<LaneMap>,
     pub(super) seat: SeatMap,
     pub(super) bell: BellEnd,
+    /// The kind that the lane offers.
+    pub(super) barrier: Barrier,
 }
 
 /// Checks, maps and seals all that came with an Offer.
@@ -32,7 +34,8 @@ pub(super) fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Re
     for (index, lane) in offer.lanes.iter().enumerate() {
         let bell = BellEnd::receive(lane.bell, next("bell")?)?;
         let map = open_lane(lane, next("control region")?, next("data region")?, prefault)?;
-        lanes.push(OpenedLane { map: Arc::new(map), seat: SeatMap::new(Arc::clone(&seat), index), bell });
+        let (seat, barrier) = (SeatMap::new(Arc::clone(&seat), index), lane.terms.barrier);
+        lanes.push(OpenedLane { map: Arc::new(map), seat, bell, barrier });
     }
     Ok(lanes)
 }
@@ -71,7 +74,7 @@ pub(crate) fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<
     let expected = ControlHeader {
         magic: CONTROL_MAGIC,
         layout_version: LAYOUT_VERSION,
-        flags: 0,
+        flags: terms.flags(),
         capacity: terms.geometry.capacity(),
         record_align: terms.geometry.record_align() as u32,
         payload_align: terms.geometry.payload_align() as u32,

@@ -5,6 +5,7 @@
 
 use super::shared::{Shared, Terms};
 use super::{Peer, is_out_of_descriptors};
+use crate::barrier;
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
 use crate::frame::{
@@ -257,10 +258,18 @@ impl Serving {
             let lane = &host.lanes[*index];
             let words = SeatMap::new(Arc::clone(&mapping), stripe);
             let port = SeatLink::new(words, bell, Arc::clone(&self.out), Arc::clone(&host.shared.notice));
-            lane.roster.join(&*lane.map, Joiner { id: seat_id, pid: self.peer.pid, start: terms.start }, port)
+            let LaneAttach { start, barrier, .. } = *terms;
+            lane.roster.join(&*lane.map, Joiner { id: seat_id, pid: self.peer.pid, start, barrier }, port)
         });
         let frame = self.handshake.attached(starts.collect()).encode();
         (self.seat_id, self.phase) = (Some(seat_id), Phase::Attached);
+        let fences = self.lanes.iter().zip(terms).any(|(index, terms)| host.lanes[*index].barrier != terms.barrier);
+        if fences && !barrier::heavy() {
+            // A producer that does not fence might publish, unheard, beside the first sleep of a consumer that does.
+            return Err(Parting::HangUp(
+                "the kernel refused the barrier that comes before a consumer's first sleep".into(),
+            ));
+        }
         fds::send_frame(self.socket.as_fd(), &frame, &[])
             .map_err(|error| Parting::HangUp(format!("could not send an Attached: {error}")))
     }
@@ -358,6 +367,7 @@ fn lane_terms(lane: &Lane) -> LaneTerms {
         geometry: lane.geometry,
         schema: lane.schema,
         generation: lane.generation,
+        barrier: lane.barrier,
     }
 }
 

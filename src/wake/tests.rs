@@ -4,7 +4,7 @@ use super::{
     Bell, BellEnd, Deadline, announce_sleep, claim_ring, names_one_processor, sleep_on, spin_until, wake_private,
     wake_up,
 };
-use crate::frame::BellKind;
+use crate::frame::{Barrier, BellKind};
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::Relaxed;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,9 +19,13 @@ fn has_rung(end: &BellEnd) -> bool {
 #[test]
 fn a_sleep_is_announced_after_the_bell_is_drained() {
     let epoch = AtomicU32::new(0);
-    announce_sleep(&epoch, || assert_eq!(epoch.load(Relaxed), 0, "never drained while odd"));
+    assert!(announce_sleep(&epoch, Barrier::Fence, || assert_eq!(epoch.load(Relaxed), 0, "never drained while odd")));
     assert_eq!(epoch.load(Relaxed), 1);
-    announce_sleep(&epoch, || assert_eq!(epoch.load(Relaxed), 2, "a cancelled sleep is made even first"));
+    assert!(announce_sleep(&epoch, Barrier::Fence, || assert_eq!(
+        epoch.load(Relaxed),
+        2,
+        "a cancelled sleep is made even first"
+    )));
     assert_eq!(epoch.load(Relaxed), 3, "each sleep has an epoch of its own");
     wake_up(&epoch);
     wake_up(&epoch);
@@ -32,7 +36,7 @@ fn a_sleep_is_announced_after_the_bell_is_drained() {
 fn epochs_go_round() {
     let (epoch, last_rung) = (AtomicU32::new(u32::MAX - 1), AtomicU32::new(0));
     for expected in [u32::MAX, 1, 3] {
-        announce_sleep(&epoch, || {});
+        assert!(announce_sleep(&epoch, Barrier::Fence, || {}));
         assert_eq!(epoch.load(Relaxed), expected);
         assert!(claim_ring(&epoch, &last_rung) && !claim_ring(&epoch, &last_rung));
         wake_up(&epoch);

@@ -48,7 +48,8 @@ impl Invited {
         for index in 0..u16::from(bytes[36]) {
             let indices = [u16_at(at + 53), u16_at(at + 55), u16_at(at + 57)];
             assert_eq!(indices, [1 + 3 * index, 2 + 3 * index, 3 + 3 * index]);
-            assert_eq!((u64_at(at + 24), u32_at(at + 48)), (0, 0), "generation and flags");
+            assert_eq!(u64_at(at + 24), 0, "generation");
+            assert!(u32_at(at + 48) <= 1, "a flag other than that of the asymmetric barrier");
             let name_len = usize::from(bytes[at + 59]);
             lanes.push(OfferedLane {
                 name: String::from_utf8(bytes[at + 60..][..name_len].to_vec()).unwrap(),

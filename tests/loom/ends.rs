@@ -1,6 +1,6 @@
 //! The two ends of a lane as the models use them: what `producer.rs` and `consumer.rs` are over mappings.
 
-use crate::frame::Start;
+use crate::frame::{Barrier, Start};
 use crate::layout::LaneState;
 use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane};
 use crate::publisher::Publisher;
@@ -9,7 +9,7 @@ use crate::ring::reader::{Corruption, Found, Look, Reader};
 use crate::ring::writer::{Claim, Writer};
 use crate::roster::{Joiner, Roster};
 use crate::sync::Ordering;
-use crate::wake::Deadline;
+use crate::wake::{Deadline, Sleep};
 use std::sync::Arc;
 
 /// A lane and its seats: what producer, consumers and the session layer share.
@@ -24,7 +24,13 @@ pub(crate) fn lane(watch: Watch, position: u64) -> (Shared, Producer) {
     let lane = Lane::new(watch);
     let writer = Writer::new(WritableLane(Arc::clone(&lane)), position);
     let shared = Shared { lane, roster: Arc::new(Roster::new(position)) };
-    let producer = Producer { publisher: Publisher::new(writer), shared: shared.clone(), sent: 0, limit: 0, intent: 0 };
+    let producer = Producer {
+        publisher: Publisher::new(writer, Barrier::Asymmetric),
+        shared: shared.clone(),
+        sent: 0,
+        limit: 0,
+        intent: 0,
+    };
     (shared, producer)
 }
 
@@ -33,7 +39,8 @@ impl Shared {
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
         let seat = Seat::new();
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
-        let start = self.roster.join(&*self.lane, Joiner { id, pid: 0, start }, seat.clone());
+        let start =
+            self.roster.join(&*self.lane, Joiner { id, pid: 0, start, barrier: Barrier::Asymmetric }, seat.clone());
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start);
         Consumer { lane: Arc::clone(&self.lane), seat, reader, evictions, sleeps: 0, next: None }
     }
@@ -119,7 +126,7 @@ impl Producer {
     /// Writes a record of `len` bytes, which may be fewer than were claimed.
     pub(crate) fn fill(&mut self, claim: Claim, len: u64) {
         self.sent += 1;
-        let payload = self.publisher.writer.payload_position(&claim);
+        let payload = self.publisher.writer.room().payload_position(&claim);
         self.shared.lane.fill(payload, len, self.sent);
         self.publisher.writer.commit(claim, len, self.sent as u16);
     }
@@ -200,7 +207,7 @@ impl Consumer {
                 got => return got,
             }
             self.reader.give_back();
-            if self.fall_asleep() {
+            if self.fall_asleep() == Sleep::UntilRung {
                 self.seat.bell().sleep();
             }
             self.reader.wake_up();
@@ -212,9 +219,9 @@ impl Consumer {
         self.fall_asleep();
     }
 
-    fn fall_asleep(&mut self) -> bool {
+    fn fall_asleep(&mut self) -> Sleep {
         self.sleeps += 1;
-        self.reader.fall_asleep(|| self.seat.bell().drain(), || false)
+        self.reader.fall_asleep(Barrier::Asymmetric, || self.seat.bell().drain(), || false)
     }
 
     pub(crate) fn sleeps(&self) -> u32 {

@@ -27,6 +27,8 @@
 #![allow(dead_code, reason = "what only the library uses of the files below")]
 #![allow(unreachable_pub, reason = "what the files below hand to lib.rs")]
 
+#[path = "../../src/barrier.rs"]
+mod barrier;
 #[path = "../../src/error.rs"]
 mod error;
 #[path = "../../src/layout.rs"]
@@ -56,5 +58,12 @@ mod frame {
     pub(crate) enum Start {
         Latest,
         Oldest,
+    }
+
+    /// How a sleeper and its waker order their looks at each other.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Barrier {
+        Fence,
+        Asymmetric,
     }
 }

@@ -1,0 +1,51 @@
+//! A barrier of which one side pays for both: membarrier(2).
+//!
+//! Whoever sleeps and whoever wakes it each store one word and then load the other's, and neither load may overtake
+//! the store before it. A sequentially consistent fence on both sides sees to that, and costs a producer tens of
+//! nanoseconds at each publication. Sleeping is rare, so where the kernel can (Linux 4.16), the sleeper calls
+//! [`heavy`]: it returns once every running thread of every registered process has passed a full fence. The other
+//! side, whose process is registered, then needs nothing but program order: [`light`].
+//!
+//! What this file does not do: it does not know who sleeps. Both sides agree on the kind of barrier when they attach.
+
+#[cfg(loom)]
+use crate::sync::{Ordering, fence};
+#[cfg(not(loom))]
+use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
+
+/// Registers this process as one whose threads [`heavy`] reaches, for as long as it lives; whether the kernel does so.
+/// To register again does nothing.
+#[cfg(not(loom))]
+pub(crate) fn register() -> bool {
+    can_call() && membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
+}
+
+/// Whether this process may call [`heavy`], as far as the kernel tells.
+#[cfg(not(loom))]
+pub(crate) fn can_call() -> bool {
+    membarrier_query().contains_command(MembarrierCommand::GlobalExpedited)
+}
+
+/// Between a store and a load of the registered side: the compiler keeps their order, and [`heavy`], called on the
+/// other side, makes the processor keep it.
+#[inline(always)]
+pub(crate) fn light() {
+    #[cfg(not(loom))]
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+    // A model checker knows no such barrier. What the pair of them promises is that of two fences.
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}
+
+/// Between a store and a load of the side that pays: a full fence here, and on every running thread of the registered
+/// processes before it returns. Whether the kernel did it; it may refuse where a filter forbids the call (seccomp(2)).
+#[must_use = "without the barrier the other side's store may be missed"]
+pub(crate) fn heavy() -> bool {
+    #[cfg(not(loom))]
+    return membarrier(MembarrierCommand::GlobalExpedited).is_ok();
+    #[cfg(loom)]
+    {
+        fence(Ordering::SeqCst);
+        true
+    }
+}

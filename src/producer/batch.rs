@@ -1,0 +1,100 @@
+//! A run of records that are published at once.
+//!
+//! The invariant: until it is committed, nobody hears of it, but for the parts that had to go out because the ring was
+//! full. What this file does not do: it finds no room beyond what the producer last found.
+
+use super::{Producer, Reservation, SendError, check_len};
+use crate::ring::writer::Room;
+use crate::wake::Deadline;
+use std::time::Duration;
+
+/// A run of records that are published together, by [`commit`](Self::commit). Dropping it discards them.
+///
+/// A batch that does not fit the ring goes out in parts, each when the ring is full: what has gone out stays, and a
+/// batch that waits for room has told consumers of all that it holds.
+#[derive(Debug)]
+#[must_use = "a batch that is not committed is discarded"]
+pub struct Batch<'a> {
+    pub(super) producer: &'a mut Producer,
+    /// Runs ahead of the producer's own until the batch is committed, or the ring is full.
+    pub(super) room: Room,
+}
+
+impl Batch<'_> {
+    /// Room for the batch's next record; waits while the ring is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve`].
+    #[inline]
+    pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::Never)
+    }
+
+    /// As [`reserve`](Self::reserve), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_reserve`].
+    #[inline]
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::Now)
+    }
+
+    /// As [`reserve`](Self::reserve), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve_timeout`].
+    pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::after(timeout))
+    }
+
+    #[inline(always)]
+    fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
+        if self.producer.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        check_len(&self.room, len)?;
+        let claim = match self.room.claim(len as u64) {
+            Some(claim) => claim,
+            None => {
+                let (claim, room) = self.producer.claim_beyond(self.room, len as u64, deadline)?;
+                self.room = room;
+                claim
+            }
+        };
+        Ok(Reservation { producer: self.producer, batch: Some(&mut self.room), claim, len, tag: 0 })
+    }
+
+    /// Copies `payload` into the batch's next record; waits while the ring is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve`].
+    #[inline]
+    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_reserve`].
+    #[inline]
+    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.try_reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// Publishes the records of the batch.
+    #[inline]
+    pub fn commit(self) {
+        self.producer.publisher.writer.resume(self.room);
+        if self.producer.publisher.writer.has_unpublished() && !self.producer.guard.is_child() {
+            self.producer.publish();
+        }
+    }
+}

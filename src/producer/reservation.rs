@@ -1,0 +1,77 @@
+//! Room in the ring for one record, as a slice to fill.
+//!
+//! The invariant: only [`Reservation::commit`] leaves anything behind.
+
+use super::Producer;
+use crate::ring::writer::{Claim, Room};
+use std::ops::{Deref, DerefMut};
+
+/// Room in the ring for one record: a `&mut [u8]` to fill, then [`commit`](Self::commit). Dropping it discards it.
+///
+/// What stands in the bytes before they are filled is whatever the ring held there: old records of this lane, or zeros.
+#[derive(Debug)]
+#[must_use = "a reservation that is not committed is discarded"]
+pub struct Reservation<'a> {
+    pub(super) producer: &'a mut Producer,
+    /// The room of the batch that it is part of, if it is.
+    pub(super) batch: Option<&'a mut Room>,
+    pub(super) claim: Claim,
+    pub(super) len: usize,
+    pub(super) tag: u16,
+}
+
+impl Reservation<'_> {
+    /// Sets the tag, a number of the user's that goes with the record; 0 unless set.
+    #[inline]
+    pub fn set_tag(&mut self, tag: u16) {
+        self.tag = tag;
+    }
+
+    /// Shortens the payload to its first `len` bytes, for a reservation made before its length was known. Nothing
+    /// happens where it is no longer than that.
+    #[inline]
+    pub fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch. In a forked
+    /// child nothing happens.
+    #[inline(always)]
+    pub fn commit(self) {
+        if self.producer.guard.is_child() {
+            return;
+        }
+        let (writer, len) = (&mut self.producer.publisher.writer, self.len as u64);
+        match self.batch {
+            Some(room) => writer.commit_in(room, self.claim, len, self.tag),
+            None => {
+                writer.commit(self.claim, len, self.tag);
+                self.producer.publish();
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn fill_and_commit(mut self, payload: &[u8]) {
+        self.copy_from_slice(payload);
+        self.commit();
+    }
+}
+
+impl Deref for Reservation<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let position = self.producer.publisher.writer.room().payload_position(&self.claim);
+        self.producer.publisher.writer.ring().payload(position, self.len as u64)
+    }
+}
+
+impl DerefMut for Reservation<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let position = self.producer.publisher.writer.room().payload_position(&self.claim);
+        self.producer.publisher.writer.ring_mut().payload_mut(position, self.len as u64)
+    }
+}
