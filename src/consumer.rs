@@ -14,6 +14,7 @@ mod tests;
 pub use error::ReceiveError;
 pub use record::Record;
 
+use crate::crash;
 use crate::frame::Barrier;
 use crate::layout::LaneState;
 use crate::link::{Fate, Link};
@@ -260,6 +261,7 @@ impl Consumer {
                 &buffer[..found.len as usize]
             }
         };
+        crash::point!("consumer-record-found");
         Ok(Record { payload, tag: found.tag, position: found.position, held: Some((reader, *guard)) })
     }
 
@@ -292,6 +294,7 @@ impl Consumer {
     /// All has been read, and nothing comes any more: which end that is.
     #[cold]
     fn end(&mut self, state: LaneState) -> Result<Look, ReceiveError> {
+        crash::point!("consumer-end-seen");
         self.reader.give_back();
         let position = self.position();
         match (state, self.link.fate()) {
@@ -357,8 +360,15 @@ impl Consumer {
             Sleep::Briefly => Some(deadline.remaining().unwrap_or(NAP).min(NAP)),
             Sleep::UntilRung => deadline.remaining(),
         };
-        let outcome = if timeout == Some(Duration::ZERO) { Ok(()) } else { link.wait(Some(bell), timeout) };
+        let outcome = if timeout == Some(Duration::ZERO) {
+            Ok(())
+        } else {
+            crash::asleep!("consumer-asleep");
+            link.wait(Some(bell), timeout)
+        };
+        crash::point!("consumer-woken");
         self.reader.wake_up();
+        crash::point!("consumer-awake");
         outcome
     }
 
@@ -378,7 +388,9 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         if !self.guard.is_child() {
+            crash::point!("consumer-leaving");
             self.reader.leave();
+            crash::point!("consumer-left");
         }
     }
 }

@@ -56,6 +56,7 @@
 mod barrier;
 pub mod cmsg;
 mod consumer;
+mod crash;
 mod error;
 mod fds;
 mod frame;
@@ -89,6 +90,9 @@ pub mod limits {
 }
 
 pub use consumer::{Consumer, ReceiveError, Record};
+#[cfg(feature = "crash-points")]
+#[doc(hidden)]
+pub use crash::reach as reach_crash_point;
 pub use error::{Error, Result};
 pub use fds::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
 pub use frame::Start;

@@ -12,6 +12,7 @@ pub use batch::Batch;
 pub use error::{Holder, SendError};
 pub use reservation::Reservation;
 
+use crate::crash;
 use crate::error::Result;
 use crate::lane::{Lane, LaneOptions, SeatLink};
 use crate::layout::LaneState;
@@ -123,6 +124,7 @@ impl Producer {
             Some(claim) => claim,
             None => self.claim_with_room(len as u64, deadline)?,
         };
+        crash::point!("producer-reserved");
         Ok(Reservation { producer: self, batch: None, claim, len, tag: 0 })
     }
 

@@ -5,6 +5,7 @@
 //!
 //! What this file does not do: it knows no deadline but to pass it on, never spins, and hands out no bytes.
 
+use crate::crash;
 use crate::frame::Barrier;
 use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
 use crate::ring::writer::{Claim, Writer};
@@ -64,6 +65,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
             if !may_publish || !self.writer.has_unpublished() {
                 break;
             }
+            crash::point!("producer-before-part-of-batch");
             self.publish(roster);
         }
         Err(gate)
@@ -80,7 +82,9 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         self.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
         // Pairs with the fence in `Reader::store_consumed`: it sees the 1, or we see what it gave back.
         fence(Ordering::SeqCst);
+        crash::point!("producer-wait-announced");
         let outcome = self.sleep_while_held(roster, len, deadline);
+        crash::point!("producer-woken");
         self.space_wait().store(0, Ordering::Relaxed);
         outcome
     }
@@ -103,7 +107,10 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         match self.find_room(roster, len) {
             Ok(claim) => return Ok(claim),
             Err(now) if now.map(|gate| gate.seat_id) != gate.map(|gate| gate.seat_id) => return Err(now),
-            Err(_) => wake::sleep_on(changed, seq, deadline),
+            Err(_) => {
+                crash::asleep!("producer-asleep");
+                wake::sleep_on(changed, seq, deadline);
+            }
         }
         self.find_room(roster, len)
     }

@@ -7,6 +7,7 @@
 //! What this file does not do: it never asks whether a consumer lives. The session layer finds out and says so here.
 
 use crate::barrier;
+use crate::crash;
 use crate::frame::{Barrier, Start};
 use crate::layout::CONSUMED_LEFT;
 use crate::ring::{LaneWords, SeatWords};
@@ -152,6 +153,7 @@ impl<P: SeatPort> Roster<P> {
         let Joiner { id, pid, barrier, .. } = joiner;
         let (last, last_rung) = (AtomicU64::new(start), AtomicU32::new(0));
         seats.push(Arc::new(Seat { id, pid, start, barrier, port, last, last_rung }));
+        crash::point!("steward-joining");
         self.note_change();
         start
     }
@@ -280,7 +282,9 @@ impl<P: SeatPort> Roster<P> {
         let mut rung = 0;
         for seat in snapshot.seats.iter() {
             if wake::claim_ring(seat.port.wait_epoch(), &seat.last_rung) {
+                crash::point!("producer-before-bell");
                 seat.port.ring();
+                crash::point!("producer-after-bell");
                 rung += 1;
             }
         }

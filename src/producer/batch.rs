@@ -4,6 +4,7 @@
 //! full. What this file does not do: it finds no room beyond what the producer last found.
 
 use super::{Producer, Reservation, SendError, check_len};
+use crate::crash;
 use crate::ring::writer::Room;
 use crate::wake::Deadline;
 use std::time::Duration;
@@ -64,6 +65,7 @@ impl Batch<'_> {
                 claim
             }
         };
+        crash::point!("producer-reserved");
         Ok(Reservation { producer: self.producer, batch: Some(&mut self.room), claim, len, tag: 0 })
     }
 

@@ -3,6 +3,7 @@
 //! The invariant: only [`Reservation::commit`] leaves anything behind.
 
 use super::Producer;
+use crate::crash;
 use crate::ring::writer::{Claim, Room};
 use std::ops::{Deref, DerefMut};
 
@@ -43,7 +44,10 @@ impl Reservation<'_> {
         }
         let (writer, len) = (&mut self.producer.publisher.writer, self.len as u64);
         match self.batch {
-            Some(room) => writer.commit_in(room, self.claim, len, self.tag),
+            Some(room) => {
+                writer.commit_in(room, self.claim, len, self.tag);
+                crash::point!("producer-between-batch-records");
+            }
             None => {
                 writer.commit(self.claim, len, self.tag);
                 self.producer.publish();
@@ -53,6 +57,7 @@ impl Reservation<'_> {
 
     #[inline]
     pub(super) fn fill_and_commit(mut self, payload: &[u8]) {
+        crash::point!("producer-in-fill", self[..payload.len() / 2].copy_from_slice(&payload[..payload.len() / 2]));
         self.copy_from_slice(payload);
         self.commit();
     }

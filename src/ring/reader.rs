@@ -7,6 +7,7 @@
 //! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may.
 
 use super::{LaneWords, SeatWords};
+use crate::crash;
 use crate::frame::Barrier;
 use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::sync::{Ordering, fence};
@@ -265,6 +266,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         session_is_over: impl FnOnce() -> bool,
     ) -> Sleep {
         let is_announced = wake::announce_sleep(self.seat.wait_epoch(), barrier, drain);
+        crash::point!("consumer-sleep-announced");
         let news = self.refresh().unwrap_or(true);
         match !news && self.state() == Ok(LaneState::Open) && !session_is_over() {
             false => Sleep::Not,
@@ -340,7 +342,9 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     #[cold]
     pub(crate) fn give_back(&mut self) {
         if self.has_unreleased() && self.release() {
+            crash::point!("consumer-before-space-wake");
             wake::wake_shared(self.seat.space_seq());
+            crash::point!("consumer-after-space-wake");
         }
     }
 
@@ -360,12 +364,15 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     }
 
     fn store_consumed(&self, consumed: u64) -> bool {
+        crash::point!("consumer-before-consumed");
         // Pairs with the acquire fence in `Seat::read_consumed`: the producer overwrites these bytes after the loads
         // from them.
         self.seat.consumed().store(consumed, Ordering::Release);
+        crash::point!("consumer-after-consumed");
         // Pairs with the acquire fence between the producer's load of `space_seq` and its look at `consumed`.
         let seq = self.seat.space_seq().load(Ordering::Relaxed);
         self.seat.space_seq().store(seq.wrapping_add(1), Ordering::Release);
+        crash::point!("consumer-after-space-seq");
         // Pairs with the fence after the producer's store of `space_wait`: it sees this `space_seq`, or we see its 1.
         fence(Ordering::SeqCst);
         self.lane.space_wait().load(Ordering::Relaxed) == SPACE_WAIT_FUTEX

@@ -7,6 +7,7 @@
 //! What this file does not do: it knows no consumer. How far the ring may be overwritten comes in as a `limit`.
 
 use super::{LaneWords, LaneWriter};
+use crate::crash;
 use crate::layout::{Geometry, LaneState, RecordHeader};
 use crate::sync::{Ordering, fence};
 
@@ -60,7 +61,9 @@ impl Room {
     #[inline(always)]
     fn commit(&mut self, ring: &mut impl LaneWriter, claim: Claim, len: u64, tag: u16) {
         assert!(len <= claim.len, "a commit of more bytes than were reserved");
+        crash::point!("producer-before-header");
         ring.set_header_word(claim.begin, RecordHeader::data(len as u32, tag).to_word());
+        crash::point!("producer-after-header");
         self.committed = claim.begin + self.geometry.record_size(len);
     }
 
@@ -176,6 +179,7 @@ impl<W: LaneWriter> Writer<W> {
         self.intent = self.intent.max(ahead.min(limit));
         self.move_to(self.room.committed);
         self.ring.lane().intent().store(self.intent, Ordering::Relaxed);
+        crash::point!("producer-intent-raised");
         // Pairs with the acquire fence after a lossy or evicted consumer's copy: whoever has read a byte written after
         // this fence sees an `intent` that covers it.
         fence(Ordering::Release);
@@ -215,6 +219,7 @@ impl<W: LaneWriter> Writer<W> {
     #[cold]
     fn pad(&mut self, begin: u64, padding: u64) {
         self.ring.set_header_word(begin - padding, RecordHeader::padding(padding).to_word());
+        crash::point!("producer-after-padding");
         self.move_to(begin);
     }
 
@@ -222,15 +227,19 @@ impl<W: LaneWriter> Writer<W> {
     #[inline]
     pub(crate) fn publish(&mut self) {
         debug_assert!(self.room.committed <= self.intent && self.intent <= self.limit);
+        crash::point!("producer-before-publication");
         self.published = self.room.committed;
         // Pairs with the acquire fence in `Reader::refresh`: whoever sees this position sees the records below it.
         self.ring.lane().published().store(self.published, Ordering::Release);
+        crash::point!("producer-after-publication");
     }
 
     /// Ends the lane: nothing is published after this. What is committed and not published is forgotten.
     pub(crate) fn close(&mut self, state: LaneState) {
         self.rewind();
+        crash::point!("producer-before-end");
         // Pairs with the acquire fence in `Reader::end`: whoever sees this state sees the last `published`.
         self.ring.lane().state().store(state as u32, Ordering::Release);
+        crash::point!("producer-after-end");
     }
 }

@@ -7,6 +7,7 @@ use super::{Address, HANDSHAKE_DEADLINE, Peer, PeerPolicy, unwelcome};
 use crate::barrier;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
+use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
 use crate::frame::{Barrier, Delivery, FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Reading, Start};
@@ -160,12 +161,15 @@ impl Session {
         let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
         let mut handshake = ConsumerHandshake::new(names.map_err(invalid)?).map_err(invalid)?;
         let socket = open_socket(&address, options.deadline)?;
+        crash::point!("session-connected");
         let peer = Peer::of(&socket)?;
         if !options.peers.admits(peer.uid) {
             return Err(Error::Forbidden { uid: peer.uid });
         }
         send(&socket, &handshake.hello(), "saying hello")?;
+        crash::point!("session-hello-sent");
         let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting for an Offer")?;
+        crash::point!("session-offer-received");
         // No descriptors come after the Offer's; where the kernel can, it turns them away (Linux 6.16).
         let _ = fds::refuse_fds(socket.as_fd());
         let ConsumerStep::Offer(offer) = step(&socket, &mut handshake, frame, "reading the Offer")? else {
@@ -173,6 +177,7 @@ impl Session {
         };
         let infos = offer.lanes.iter().map(|lane| LaneInfo::new(&lane.terms)).collect();
         let lanes = open_lanes(&offer, fds, options.prefault).inspect_err(|error| refuse(&socket, error))?;
+        crash::point!("session-lanes-mapped");
         Ok(Self { socket, peer, handshake, lanes, infos, options, deadline, guard })
     }
 
@@ -259,7 +264,9 @@ impl Session {
         let (delivery, start) = (Delivery::Lossless, options.start);
         let terms = lanes.iter().map(|lane| LaneAttach { delivery, start, reading, barrier: choose(lane) });
         send(&socket, &handshake.attach(terms.collect()), "attaching")?;
+        crash::point!("session-attach-sent");
         let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
+        crash::point!("session-attached-received");
         if !fds.is_empty() {
             return Err(Error::peer("waiting to be attached", "descriptors came where none are announced"));
         }

@@ -4,6 +4,7 @@
 //! at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases however we end.
 
 use super::Address;
+use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::region::ForkGuard;
@@ -32,9 +33,11 @@ impl Listener {
     pub(super) fn bind(address: &Address, mode: u32) -> Result<Self> {
         let addr = address.to_socket_addr()?;
         let lock = address.as_path().map(|path| lock_path(path, address)).transpose()?;
+        crash::point!("server-locked");
         if let Some(path) = address.as_path() {
             remove_if_stale(path, address)?;
         }
+        crash::point!("server-before-bind");
         let doing = || format!("listen on {address}");
         let socket = new_socket().map_err(Error::os(doing()))?;
         let refuses_fds = fds::refuse_fds(socket.as_fd()).map_err(Error::os(doing()))?;
@@ -42,11 +45,13 @@ impl Listener {
         // umask).
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(Error::os(doing()))?;
         bind(&socket, &addr).map_err(|error| in_use_or(error, address))?;
+        crash::point!("server-bound");
         let file = match (address.as_path(), lock) {
             (Some(path), Some(lock)) => Some(SocketFile::adopt(path, lock)?),
             _ => None,
         };
         listen(&socket, BACKLOG).map_err(Error::os(doing()))?;
+        crash::point!("server-listening");
         Ok(Self { socket, refuses_fds, _file: file })
     }
 

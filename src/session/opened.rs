@@ -4,6 +4,7 @@
 //! is owned from the moment it came.
 
 use super::unwelcome;
+use crate::crash;
 use crate::error::{Error, Result};
 use crate::frame::{Barrier, LaneTerms, Offer, OfferedLane};
 use crate::layout::{CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, LAYOUT_VERSION, seat_len_bytes};
@@ -49,7 +50,9 @@ fn open_seat(fd: OwnedFd, lanes: usize) -> Result<Arc<Mapping>> {
         return Err(Error::peer("handing over the seat", fault));
     }
     let mapping = seat.map_read_write().map_err(unwelcome::blame)?;
+    crash::point!("session-seat-mapped");
     seat.seal(Seals::FUTURE_WRITE).map_err(unwelcome::blame)?;
+    crash::point!("session-seat-sealed");
     // Until that seal the producer's side could punch holes into it, which a later write of ours would have to fill.
     seat.reallocate()?;
     Ok(Arc::new(mapping))

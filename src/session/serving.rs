@@ -6,6 +6,7 @@
 use super::shared::{Shared, Terms};
 use super::{Peer, is_out_of_descriptors};
 use crate::barrier;
+use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
 use crate::frame::{
@@ -215,6 +216,7 @@ impl Serving {
 
     /// Answers a Hello: makes the seat and the bells, and sends them with the lanes' regions.
     fn offer(&mut self, host: &Host, lanes: Vec<usize>) -> Result<(), Parting> {
+        crash::point!("steward-hello-heard");
         let same_user = self.peer.uid == rustix::process::geteuid().as_raw();
         let kind = if same_user { BellKind::Eventfd } else { BellKind::Socketpair };
         let name = format!("fdring:seat:{}", self.peer.pid);
@@ -232,15 +234,18 @@ impl Serving {
             fds.extend([end.as_fd(), lane.control.as_fd(), lane.data.as_fd()]);
         }
         debug_assert_eq!(fds.len(), Offer::data_fd(lanes.len() - 1) + 1, "the order of the protocol");
+        crash::point!("steward-seat-made");
         let frame = self.handshake.offer_frame(kind).encode();
         fds::send_frame(self.socket.as_fd(), &frame, &fds)
             .map_err(|error| Parting::own(Error::os("send an Offer")(error)))?;
+        crash::point!("steward-offer-sent");
         (self.seat, self.bells, self.lanes) = (Some(seat), bells, lanes);
         Ok(())
     }
 
     /// Answers an Attach: checks the seat, gives the consumer its place on every lane, and says where it starts.
     fn attach(&mut self, host: &Host, terms: &[LaneAttach]) -> Result<(), Parting> {
+        crash::point!("steward-attach-heard");
         self.in_place = terms.iter().any(|lane| lane.reading == Reading::InPlace);
         if self.in_place && !host.terms.in_place.admits(self.peer.uid) {
             let sentence = format!("user {} may not read in place here; attach as one that copies", self.peer.uid);
@@ -251,6 +256,7 @@ impl Serving {
         }
         let seat = self.seat.as_ref().ok_or_else(|| Parting::HangUp("an Attach came before a seat".to_owned()))?;
         let mapping = Arc::new(check_seat(seat)?);
+        crash::point!("steward-seat-checked");
         let seat_id = NEXT_SEAT_ID.fetch_add(1, Ordering::Relaxed);
         let bells = std::mem::take(&mut self.bells);
         let places = self.lanes.iter().zip(bells).zip(terms).enumerate();
@@ -263,6 +269,7 @@ impl Serving {
         });
         let frame = self.handshake.attached(starts.collect()).encode();
         (self.seat_id, self.phase) = (Some(seat_id), Phase::Attached);
+        crash::point!("steward-joined");
         let fences = self.lanes.iter().zip(terms).any(|(index, terms)| host.lanes[*index].barrier != terms.barrier);
         if fences && !barrier::heavy() {
             // A producer that does not fence might publish, unheard, beside the first sleep of a consumer that does.
@@ -271,7 +278,9 @@ impl Serving {
             ));
         }
         fds::send_frame(self.socket.as_fd(), &frame, &[])
-            .map_err(|error| Parting::HangUp(format!("could not send an Attached: {error}")))
+            .map_err(|error| Parting::HangUp(format!("could not send an Attached: {error}")))?;
+        crash::point!("steward-attached-sent");
+        Ok(())
     }
 
     /// Ends the session; a consumer that is attached keeps its seats for as long as it may be reading.
@@ -298,10 +307,13 @@ impl Serving {
 
     /// The consumer has gone, or is about to: asks the kernel whether anyone still maps its seat.
     fn depart(&mut self, host: &Host) {
+        crash::point!("steward-consumer-gone");
         // Never under a roster's lock: it is a system call.
         match self.seat.as_ref().map(Region::try_freeze) {
             Some(Ok(Freeze::Frozen)) => {
+                crash::point!("steward-seat-frozen");
                 self.for_each_seat(host, |lane, seat_id| lane.roster.leave(seat_id));
+                crash::point!("steward-left");
                 self.phase = Phase::Over;
             }
             // Still mapped, by its process or a child of it.
@@ -322,7 +334,9 @@ impl Serving {
 
     /// Takes the consumer's seats away although it may still be reading, and tells it.
     fn evict(&mut self, host: &Host) {
+        crash::point!("steward-evicting");
         self.for_each_seat(host, |lane, seat_id| lane.roster.evict(&*lane.map, seat_id));
+        crash::point!("steward-evicted");
         send(&self.socket, &Frame::Bye(ByeReason::Evicted));
         host.shared.update(|status| status.stats.evicted += 1);
         self.phase = Phase::Over;

@@ -7,6 +7,7 @@ use super::Peer;
 use super::listener::Listener;
 use super::serving::{Host, Serving, turn_away};
 use super::shared::{Shared, Terms};
+use crate::crash;
 use crate::error::Error;
 use crate::frame::RefuseCode;
 use crate::lane::{Lane, random_id};
@@ -136,6 +137,7 @@ impl Steward {
 
     /// Begins a session with whoever has connected, or says why not.
     fn welcome(&mut self, socket: OwnedFd) {
+        crash::point!("steward-accepted");
         self.host.shared.update(|status| status.stats.accepted += 1);
         match self.admit(&socket) {
             Ok((peer, id)) => self.sessions.push(Serving::new(&self.host, socket, peer, id)),

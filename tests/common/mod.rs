@@ -99,6 +99,13 @@ pub(crate) fn census() -> BTreeMap<RawFd, String> {
     entries.iter().filter_map(|path| Some((number(path), target(path)?))).collect()
 }
 
+/// The open descriptors of this process and the number of its mappings of memfds, as one text; compare two of them.
+pub(crate) fn belongings() -> String {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let memory = maps.lines().filter(|line| line.contains("memfd:")).count();
+    format!("{memory} mappings {:?}", census())
+}
+
 /// Waits until `condition` holds, looking every millisecond; panics with `what` after [`DEADLINE`].
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();

@@ -3,11 +3,13 @@
 //! Use it beside `mod common;`, by `#[path = "common/peer.rs"] mod peer;`.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use crate::common::{DEADLINE, KillOnDrop, command};
+use crate::common::{DEADLINE, KillOnDrop, command, wait_until};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::time::Duration;
 
 const ARGUMENT: &str = "FDRING_TEST_ARGUMENT";
 /// What the lines begin with that are said; the test harness prints others.
@@ -24,7 +26,13 @@ pub(crate) struct Peer {
 impl Peer {
     /// Starts the test named `test` in a process of its own, with `role` and [`argument`] as given.
     pub(crate) fn start(test: &str, role: &str, argument: &str) -> Self {
+        Self::start_with(test, role, argument, None)
+    }
+
+    /// As [`start`](Self::start), with a crash point of the library at which it is to die: see `src/crash.rs`.
+    pub(crate) fn start_with(test: &str, role: &str, argument: &str, crash_at: Option<&str>) -> Self {
         let mut command = command(test, role);
+        command.envs(crash_at.map(|point| ("FDRING_CRASH_AT", point)));
         command.env(ARGUMENT, argument).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = KillOnDrop(command.spawn().unwrap());
         let (stdin, stdout) = (child.0.stdin.take().unwrap(), child.0.stdout.take().unwrap());
@@ -69,6 +77,17 @@ impl Peer {
         self.child.0.wait().unwrap();
     }
 
+    /// Waits until it has died of SIGKILL, which nobody here has sent; panics where it ends otherwise, or not at all.
+    pub(crate) fn dies(&mut self) {
+        let mut status = None;
+        wait_until("the other process dies", || {
+            status = self.child.0.try_wait().unwrap();
+            status.is_some()
+        });
+        let signal = status.unwrap().signal();
+        assert_eq!(signal, Some(Signal::KILL.as_raw()), "the other process was to be killed: {status:?}");
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child.0), signal).unwrap();
     }
@@ -105,6 +124,12 @@ pub(crate) fn told() -> String {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     line.trim_end().to_owned()
+}
+
+/// In the other process: whether a line waits to be read, after that time at most.
+pub(crate) fn is_told_within(time: Duration) -> bool {
+    let timeout = Timespec::try_from(time).unwrap();
+    poll(&mut [PollFd::new(&std::io::stdin(), PollFlags::IN)], Some(&timeout)).unwrap() != 0
 }
 
 /// In the other process: waits to be killed.

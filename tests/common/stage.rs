@@ -5,13 +5,12 @@
 //! `if plays_a_role() { return; }`.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use crate::common::{DEADLINE, census, role, unique_name, wait_until};
-use crate::peer::{Peer, argument, say, told};
+use crate::common::{DEADLINE, belongings, census, role, unique_name, wait_until};
+use crate::peer::{Peer, argument, is_told_within, say, told};
 use fdring::{
     Consumer, Error, LaneOptions, PeerPolicy, Producer, ReceiveError, SendError, Server, ServerOptions, Session,
     SessionOptions,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
@@ -136,13 +135,6 @@ impl Stage {
     }
 }
 
-/// Takes the descriptors and the mappings of memfds together.
-fn belongings() -> String {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let memory = maps.lines().filter(|line| line.contains("memfd:")).count();
-    format!("{memory} mappings {:?}", census())
-}
-
 /// The number that the next descriptor gets; for good, all numbers below are taken.
 fn held() -> u64 {
     let last = *census().keys().max().unwrap();
@@ -159,12 +151,6 @@ fn limit_descriptors(current: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum }).unwrap();
-}
-
-/// Whether a line waits to be read, after a millisecond at most.
-fn is_told() -> bool {
-    let millisecond = Timespec::try_from(Duration::from_millis(1)).unwrap();
-    poll(&mut [PollFd::new(&std::io::stdin(), PollFlags::IN)], Some(&millisecond)).unwrap() != 0
 }
 
 struct Host {
@@ -188,7 +174,7 @@ fn host() {
     say("listening");
     let mut host = Host { producer, server, sequence: 0, holder: 0, paused: false };
     loop {
-        if is_told() {
+        if is_told_within(Duration::from_millis(1)) {
             let line = told();
             if line == "finish" || line.is_empty() {
                 break;

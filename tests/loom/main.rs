@@ -29,6 +29,8 @@
 
 #[path = "../../src/barrier.rs"]
 mod barrier;
+#[path = "../../src/crash.rs"]
+mod crash;
 #[path = "../../src/error.rs"]
 mod error;
 #[path = "../../src/layout.rs"]

@@ -1,0 +1,95 @@
+//! Named points at which a test lets a process die, as if it were killed in the middle of that step.
+//!
+//! Without the feature `crash-points` a point is no code at all, and this file nothing but its two macros. With it,
+//! `FDRING_CRASH_AT=producer-before-bell:3` in the environment lets the point of that name pass three times; at the
+//! fourth the process sends itself SIGKILL, and does nothing more. `tests/crash_points.rs` has the list of all points,
+//! and sees each of them kill.
+
+/// Dies here, where the environment says so: `point!("producer-reserved")`. With a second argument, an expression that
+/// is evaluated first: for a step that is otherwise never half done.
+macro_rules! point {
+    ($name:literal $(, $first:expr)?) => {
+        #[cfg(all(feature = "crash-points", not(loom)))]
+        {
+            $($first;)?
+            $crate::crash::reach($name);
+        }
+    };
+}
+
+/// Dies as soon as this thread sleeps in the kernel, where the environment says so. It stands just before the sleep.
+macro_rules! asleep {
+    ($name:literal) => {
+        #[cfg(all(feature = "crash-points", not(loom)))]
+        $crate::crash::reach_asleep($name);
+    };
+}
+
+pub(crate) use {asleep, point};
+
+#[cfg(all(feature = "crash-points", not(loom)))]
+pub use armed::reach;
+#[cfg(all(feature = "crash-points", not(loom)))]
+pub(crate) use armed::reach_asleep;
+
+#[cfg(all(feature = "crash-points", not(loom)))]
+mod armed {
+    use rustix::process::{Pid, Signal, getpid, kill_process};
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// The point at which this process dies.
+    struct Armed {
+        name: String,
+        /// How often it is still passed before that.
+        passes: AtomicU64,
+    }
+
+    /// Dies here if this is the point that the environment names, and the pass that it counts to.
+    pub fn reach(name: &str) {
+        if is_due(name) {
+            die();
+        }
+    }
+
+    /// As [`reach`], but waits until this thread sleeps.
+    pub(crate) fn reach_asleep(name: &str) {
+        if is_due(name) {
+            let sleeper = rustix::thread::gettid();
+            std::thread::spawn(move || {
+                while !is_asleep(sleeper) {
+                    std::thread::yield_now();
+                }
+                die();
+            });
+        }
+    }
+
+    fn is_due(name: &str) -> bool {
+        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+        let Some(armed) = ARMED.get_or_init(from_environment) else { return false };
+        // Relaxed: a count, and nothing that goes with it. Below 0 it wraps, which is as good as never.
+        armed.name == name && armed.passes.fetch_sub(1, Ordering::Relaxed) == 0
+    }
+
+    fn from_environment() -> Option<Armed> {
+        let wish = std::env::var("FDRING_CRASH_AT").ok()?;
+        let (name, passes) = wish.split_once(':').unwrap_or((&wish, "0"));
+        let passes = passes.parse().expect("FDRING_CRASH_AT is the name of a crash point, and after a colon a number");
+        Some(Armed { name: name.to_owned(), passes: AtomicU64::new(passes) })
+    }
+
+    fn die() -> ! {
+        let _ = kill_process(getpid(), Signal::KILL);
+        // No thread of this process gets this far: the signal is taken on the way out of that call.
+        loop {
+            std::thread::park();
+        }
+    }
+
+    /// Whether a thread of this process sleeps in the kernel; see proc_pid_stat(5).
+    fn is_asleep(thread: Pid) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('S'))
+    }
+}

@@ -1,0 +1,358 @@
+//! A producer and consumers in processes of their own, who log what they do, and may die at any moment.
+//!
+//! Use it beside `mod common;`, `mod peer;` and `mod ledger;`. Every test begins with
+//! `if plays_a_role() { return; }`.
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use crate::common::{DEADLINE, TempDir, belongings, census, role, wait_until};
+use crate::ledger::{CAPACITY, Ending, Entry, Ledger, Log, Reading, payload_of, read_log};
+use crate::peer::{Peer, argument, is_told_within, say, told};
+use fdring::{Consumer, Error, LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions, Start};
+use std::fs::File;
+use std::io::ErrorKind::ConnectionRefused;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How soon after a death everyone goes on.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+/// The tag of the record after which consumers leave.
+const LAST: u16 = u16::MAX;
+/// How many records a consumer reads between two rests.
+const RECORDS_PER_REST: u64 = 16;
+const REST: Duration = Duration::from_millis(1);
+
+/// In a process that was started to play a role: plays it, and says so.
+pub(crate) fn plays_a_role() -> bool {
+    match role().as_deref() {
+        Some("producer") => produce(),
+        Some("consumer") => consume(),
+        _ => return false,
+    }
+    true
+}
+
+/// A point of the test's own, beside those in the library.
+fn reach(_point: &str) {
+    #[cfg(feature = "crash-points")]
+    fdring::reach_crash_point(_point);
+}
+
+/// Lets time pass.
+pub(crate) fn rest(time: Duration) {
+    let time = rustix::event::Timespec::try_from(time).unwrap();
+    let _ = rustix::event::poll(&mut [], Some(&time));
+}
+
+/// How a consumer is to read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Manner {
+    pub(crate) in_place: bool,
+    pub(crate) from_oldest: bool,
+    pub(crate) spins: bool,
+    pub(crate) leaving: Leaving,
+}
+
+/// When a consumer leaves that nobody tells to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    #[default]
+    Never,
+    /// After some records, by dropping its consumer.
+    Early,
+    /// As well, but its socket hangs up while the consumer is still there, which the library never does.
+    HangUp,
+}
+
+/// The processes around one lane.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    test: &'static str,
+    dir: TempDir,
+    address: String,
+    logs: Vec<PathBuf>,
+}
+
+impl Crew {
+    /// Nobody yet, for the test named `test`.
+    pub(crate) fn new(test: &'static str, address: &str) -> Self {
+        Self { test, dir: TempDir::new(), address: address.to_owned(), logs: Vec::new() }
+    }
+
+    fn producer_log(&self) -> PathBuf {
+        self.dir.path().join("producer")
+    }
+
+    /// Starts the producer, with a crash point or without; it listens.
+    pub(crate) fn producer(&self, lane: u64, crash_at: Option<&str>) -> Peer {
+        let mut producer = self.start_producer(lane, crash_at);
+        producer.expect("listening");
+        producer
+    }
+
+    /// As [`producer`](Self::producer), but it may die before it listens.
+    pub(crate) fn start_producer(&self, lane: u64, crash_at: Option<&str>) -> Peer {
+        let argument = format!("{} {} {lane}", self.address, self.producer_log().display());
+        Peer::start_with(self.test, "producer", &argument, crash_at)
+    }
+
+    /// Starts a consumer, which says `attached`, or `failed` and why.
+    pub(crate) fn consumer(&mut self, manner: Manner, crash_at: Option<&str>) -> Peer {
+        let log = self.dir.path().join(format!("consumer-{}", self.logs.len()));
+        let Manner { in_place, from_oldest, spins, leaving } = manner;
+        let (address, path) = (&self.address, log.display());
+        let argument = format!("{address} {path} {in_place} {from_oldest} {spins} {leaving:?}");
+        self.logs.push(log);
+        Peer::start_with(self.test, "consumer", &argument, crash_at)
+    }
+
+    /// Compares all logs; what each consumer has read, and what the producer has noted.
+    pub(crate) fn check(&self) -> Result<(Ledger, Vec<Option<Reading>>), String> {
+        let ledger = Ledger::new(&read_log(&self.producer_log()))?;
+        let check = |log: &PathBuf| ledger.check(&read_log(log)).map_err(|fault| format!("{}: {fault}", log.display()));
+        let readings = self.logs.iter().map(check).collect::<Result<_, _>>()?;
+        Ok((ledger, readings))
+    }
+}
+
+/// Asks a producer to publish twice what its ring holds, half of which everyone must have read; how long it took.
+pub(crate) fn goes_on(producer: &mut Peer) -> Duration {
+    let start = Instant::now();
+    producer.tell("progress");
+    producer.expect("progressed");
+    start.elapsed()
+}
+
+/// Has the lane end: every consumer leaves, nobody but the dead is missing, and the producer is left with what it had
+/// before anyone came, and at last with nothing.
+pub(crate) fn ends_in_order(mut producer: Peer, consumers: Vec<Peer>) {
+    producer.tell("last");
+    producer.expect("sent");
+    for mut consumer in consumers {
+        consumer.expect("ended Last");
+        consumer.finish();
+    }
+    producer.tell("census");
+    producer.expect("as before, 0 evicted");
+    producer.tell("finish");
+    producer.expect("finished");
+    producer.finish();
+}
+
+struct Writing {
+    producer: Producer,
+    log: Log,
+    lane: u64,
+    /// The number of the next record.
+    next: u64,
+    turns: u64,
+}
+
+fn produce() {
+    let argument = argument();
+    let [address, log, lane] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
+    let lane = lane.parse().unwrap();
+    let at_first = belongings();
+    let mut log = Log::create(log);
+    let options = LaneOptions::new("lane").capacity(CAPACITY).schema(lane).spin(Duration::ZERO);
+    let producer = Producer::create(options).unwrap();
+    let server = Server::listen(address, &[&producer]).unwrap();
+    log.note(Entry::Opened { lane });
+    let mut writing = Writing { producer, log, lane, next: 0, turns: 0 };
+    let alone = belongings();
+    say("listening");
+    let (mut goes, mut goal) = (false, None);
+    loop {
+        if !goes || is_told_within(REST) {
+            match told().as_str() {
+                "go" => {
+                    goes = true;
+                    say("going");
+                }
+                "progress" => goal = Some(writing.producer.published() + 2 * CAPACITY),
+                "last" => {
+                    goes = false;
+                    writing.log.note(Entry::Last { end: writing.next + 1 });
+                    writing.reserve(LAST);
+                    say("sent");
+                }
+                "census" => {
+                    wait_until("all sessions are over", || server.stats().sessions == 0);
+                    // Whoever has gone is forgotten with the next publication.
+                    writing.send();
+                    wait_until("the producer has no more than before", || belongings() == alone);
+                    say(&format!("as before, {} evicted", server.stats().evicted));
+                }
+                "finish" => break,
+                _ => return,
+            }
+        }
+        if goes {
+            writing.turn();
+        }
+        if goal.is_some_and(|goal| writing.producer.published() >= goal) {
+            goal = None;
+            say("progressed");
+        }
+    }
+    drop((writing, server));
+    wait_until("the process has no more than at first", || belongings() == at_first);
+    say("finished");
+}
+
+impl Writing {
+    /// Sends records in every way there is, and discards some.
+    fn turn(&mut self) {
+        self.turns += 1;
+        (0..6).for_each(|_| self.send());
+        (0..4).for_each(|_| self.reserve(0));
+        self.discard();
+        // Every now and then more than the ring holds.
+        self.batch(if self.turns.is_multiple_of(4) { 60 } else { 5 });
+    }
+
+    /// The payload of the next record, after a note that it will be published if this process lives so long.
+    fn intend(&mut self) -> Vec<u8> {
+        let payload = payload_of(self.lane, self.next);
+        self.next += 1;
+        self.log.note(Entry::Intends { end: self.next });
+        payload
+    }
+
+    /// A reservation and a batch that come to nothing: the next record takes their place.
+    fn discard(&mut self) {
+        self.producer.reserve(100).unwrap().fill(0xdd);
+        let payload = self.intend();
+        let mut batch = self.producer.batch().unwrap();
+        batch.send(&payload).unwrap();
+        drop(batch);
+        self.next -= 1;
+    }
+
+    fn note_published(&mut self) {
+        self.log.note(Entry::Published { end: self.next, position: self.producer.published() });
+    }
+
+    /// Without a deadline, here and below: only a wake-up can end the wait for space.
+    fn send(&mut self) {
+        let payload = self.intend();
+        self.producer.send(&payload).unwrap();
+        self.note_published();
+    }
+
+    fn reserve(&mut self, tag: u16) {
+        let payload = self.intend();
+        let mut slot = self.producer.reserve(payload.len()).unwrap();
+        let (first, second) = slot.split_at_mut(payload.len() / 2);
+        first.copy_from_slice(&payload[..first.len()]);
+        reach("test-in-fill");
+        second.copy_from_slice(&payload[first.len()..]);
+        slot.set_tag(tag);
+        slot.commit();
+        self.note_published();
+    }
+
+    fn batch(&mut self, records: u32) {
+        let mut batch = self.producer.batch().unwrap();
+        for _ in 0..records {
+            let payload = payload_of(self.lane, self.next);
+            // What waits for room may publish all that came before, and this record not yet.
+            let mut slot = batch.reserve(payload.len()).unwrap();
+            self.next += 1;
+            self.log.note(Entry::Intends { end: self.next });
+            slot.copy_from_slice(&payload);
+            slot.commit();
+        }
+        batch.commit();
+        self.note_published();
+    }
+}
+
+#[allow(unsafe_code, reason = "vouches for the producer of this test")]
+fn attach(session: Session, in_place: bool) -> fdring::Result<Consumer> {
+    // SAFETY: the producer is this crate's, in the process that `Crew::producer` has started.
+    if in_place { unsafe { session.attach_one_in_place() } } else { session.attach_one() }
+}
+
+fn consume() {
+    let argument = argument();
+    let [address, log, in_place, from_oldest, spins, leaving] = argument.split(' ').collect::<Vec<_>>()[..] else {
+        panic!("{argument}")
+    };
+    let mut log = Log::create(log);
+    let before = belongings();
+    let mut options = SessionOptions::new().deadline(DEADLINE / 4);
+    if from_oldest == "true" {
+        options = options.start(Start::Oldest);
+    }
+    if spins == "false" {
+        options = options.spin(Duration::ZERO);
+    }
+    let session = Session::connect(address, options);
+    let mut consumer = match session.and_then(|session| attach(session, in_place == "true")) {
+        Ok(consumer) => consumer,
+        Err(error) => {
+            let nobody_there = matches!(&error, Error::Os { source, .. } if source.kind() == ConnectionRefused);
+            assert!(nobody_there || matches!(error, Error::Closed { .. }), "{error}");
+            wait_until("nothing is left of a session that failed", || belongings() == before);
+            return say("failed");
+        }
+    };
+    log.note(Entry::Attached { lane: consumer.schema(), start: consumer.position() });
+    say("attached");
+    let records_max = if leaving == "Never" { u64::MAX } else { 100 };
+    let how = read(&mut consumer, &mut log, records_max);
+    log.note(Entry::Ended { how, position: consumer.position(), published: published_word() });
+    if leaving == "HangUp" {
+        hang_up();
+        say("hung up");
+        told();
+    }
+    drop(consumer);
+    assert_eq!(belongings(), before, "nothing is left of a session");
+    say(&format!("ended {how:?}"));
+}
+
+/// Reads to the end, to the last record, or as many records as that.
+fn read(consumer: &mut Consumer, log: &mut Log, records_max: u64) -> Ending {
+    let mut records = 0u64;
+    loop {
+        let record = match consumer.receive() {
+            Ok(Some(record)) => record,
+            Ok(None) => return Ending::Finished,
+            Err(ReceiveError::PeerDead) => return Ending::PeerDead,
+            Err(error) => panic!("after {records} records: {error}"),
+        };
+        records += 1;
+        if records.is_multiple_of(RECORDS_PER_REST) {
+            // What is held must not change meanwhile.
+            rest(REST);
+        }
+        log.note(Entry::read(&record, record.position()));
+        reach("test-holding");
+        if record.tag() == LAST || records == records_max {
+            return if record.tag() == LAST { Ending::Last } else { Ending::Left };
+        }
+    }
+}
+
+/// The word `published` of the lane that is mapped, by docs/protocol.md and without the library.
+fn published_word() -> u64 {
+    const PUBLISHED_OFFSET: u64 = 512;
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let map = maps.lines().find(|line| line.contains("memfd:fdring:lane:control")).unwrap();
+    let begin = u64::from_str_radix(map.split_once('-').unwrap().0, 16).unwrap();
+    let mut word = [0; 8];
+    File::open("/proc/self/mem").unwrap().read_exact_at(&mut word, begin + PUBLISHED_OFFSET).unwrap();
+    u64::from_le_bytes(word)
+}
+
+/// Hangs up behind the back of the session.
+#[allow(unsafe_code, reason = "the session's socket is known by its number alone")]
+fn hang_up() {
+    for (number, _) in census().into_iter().filter(|(_, target)| target.starts_with("socket:")) {
+        // SAFETY: open, as the census has just seen, and nobody else closes it.
+        let socket = unsafe { rustix::fd::BorrowedFd::borrow_raw(number) };
+        rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
+    }
+}
