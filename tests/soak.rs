@@ -1,0 +1,118 @@
+//! Kills at random times: producers and consumers die and are started again, while records flow.
+//!
+//! It takes 5 seconds, or as many as `FDRING_SOAK_SECONDS` says. Everything is drawn from one seed, which is printed;
+//! `FDRING_SOAK_SEED` plays it again, as far as the scheduler does. What is checked is the same as at the crash points
+//! (`tests/crash_points.rs`): it is proved from the logs, and afterwards nobody holds more than before.
+
+mod common;
+#[path = "common/crew.rs"]
+mod crew;
+#[path = "common/ledger.rs"]
+mod ledger;
+#[path = "common/peer.rs"]
+mod peer;
+
+use common::TempDir;
+use crew::{Crew, Leaving, Manner, SOON, ends_in_order, goes_on, plays_a_role, rest};
+use ledger::{Ending, mix};
+use peer::Peer;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const SECONDS_DEFAULT: u64 = 5;
+const CONSUMERS: usize = 3;
+const KILLS_PER_LIFE_MAX: u64 = 8;
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(1);
+        mix(self.0) % end
+    }
+
+    fn pause(&mut self) {
+        rest(Duration::from_micros(self.below(PAUSE_MAX.as_micros() as u64)));
+    }
+
+    fn manner(&mut self) -> Manner {
+        let mut bit = || self.below(2) == 1;
+        Manner { in_place: bit(), from_oldest: bit(), spins: bit(), leaving: Leaving::Never }
+    }
+}
+
+/// The life of one lane, from its beginning to its end; how many kills there were, and how many records were read.
+fn live(mut crew: Crew, random: &mut Random) -> (u64, u64) {
+    let mut producer = crew.producer(random.below(u64::MAX), None);
+    producer.tell("go");
+    producer.expect("going");
+    let mut consumers: Vec<Peer> = (0..CONSUMERS).map(|_| crew.consumer(random.manner(), None)).collect();
+    let mut kills = 0;
+    for _ in 0..random.below(KILLS_PER_LIFE_MAX + 1) {
+        random.pause();
+        let newcomer = crew.consumer(random.manner(), None);
+        // Perhaps before it has attached.
+        std::mem::replace(&mut consumers[random.below(CONSUMERS as u64) as usize], newcomer).kill();
+        kills += 1;
+        let took = goes_on(&mut producer);
+        assert!(took < SOON, "the producer went on after {took:?}");
+    }
+    random.pause();
+    if random.below(4) == 0 {
+        consumers.iter_mut().for_each(|consumer| consumer.expect("attached"));
+        ends_in_order(producer, consumers);
+    } else {
+        producer.kill();
+        kills += 1;
+        let died = Instant::now();
+        for mut consumer in consumers {
+            // Perhaps the producer died before it had attached.
+            if consumer.heard() == "attached" {
+                consumer.expect("ended PeerDead");
+                assert!(died.elapsed() < SOON, "a consumer learnt of it after {:?}", died.elapsed());
+            }
+            consumer.finish();
+        }
+    }
+    let (_, readings) = crew.check().unwrap_or_else(|fault| panic!("{fault}"));
+    let readings: Vec<_> = readings.into_iter().flatten().collect();
+    let ends: Vec<u64> = readings.iter().filter(|one| one.how == Some(Ending::PeerDead)).map(|one| one.end).collect();
+    assert!(ends.iter().all(|end| *end == ends[0]), "all have read to the same last record: {ends:?}");
+    (kills, readings.iter().map(|reading| reading.end - reading.first).sum())
+}
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+}
+
+#[test]
+fn kills_at_random_times_lose_nothing_and_leave_nothing() {
+    let test = "kills_at_random_times_lose_nothing_and_leave_nothing";
+    if plays_a_role() {
+        return;
+    }
+    let seconds = number_from_environment("FDRING_SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
+    let seed = number_from_environment("FDRING_SOAK_SEED").unwrap_or_else(|| mix(u64::from(std::process::id())));
+    println!("the seed is {seed}: FDRING_SOAK_SEED={seed} plays the same again");
+    let (begin, lives, kills, records) = (Instant::now(), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // Each lane comes after the last at one address, whose socket file the dead leave behind.
+                let dir = TempDir::new();
+                let address = dir.path().join("socket").display().to_string();
+                while begin.elapsed() < Duration::from_secs(seconds) {
+                    let life = lives.fetch_add(1, Ordering::Relaxed);
+                    let (killed, read) = live(Crew::new(test, &address), &mut Random(mix(seed ^ mix(life))));
+                    kills.fetch_add(killed, Ordering::Relaxed);
+                    records.fetch_add(read, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    let (lives, kills, records) = (lives.into_inner(), kills.into_inner(), records.into_inner());
+    let seconds = begin.elapsed().as_secs();
+    println!("proof: soak | lives {lives} | kills {kills} | records {records} | seconds {seconds} | seed {seed}");
+}
