@@ -253,7 +253,7 @@ impl Consumer {
             Reading::InPlace(trust) => lane.payload(trust, found.payload, found.len),
             Reading::Copies { buffer, evictions } => {
                 if !copy_out(lane, buffer, *evictions, found) {
-                    return Err(evicted(reader, found.position));
+                    return Err(evicted(reader, found.from));
                 }
                 if reader.release_is_due() {
                     reader.give_back();
@@ -402,7 +402,7 @@ fn copy_out(lane: &LaneMap, buffer: &mut Vec<u8>, evictions: u32, found: Found) 
     if buffer.len() < len {
         buffer.resize(len, 0);
     }
-    copies_intact(lane, evictions, found.position, || lane.copy_out(found.payload, &mut buffer[..len]))
+    copies_intact(lane, evictions, found.from, || lane.copy_out(found.payload, &mut buffer[..len]))
 }
 
 /// The lane has gone on without this consumer, from `position` on: what it missed. Nothing more is read, so that

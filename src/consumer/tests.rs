@@ -404,6 +404,24 @@ fn a_copy_that_was_overwritten_meanwhile_is_never_handed_out() {
 }
 
 #[test]
+fn padding_that_an_evicted_copier_finds_in_a_later_payload_skips_nothing_unseen() {
+    let mut producer = Producer::create_at(&LaneOptions::new("forged").capacity(4096), 1280).unwrap();
+    let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
+    // A whole ring, of which the consumer sees all and reads two records.
+    (0..64u8).for_each(|n| producer.send(&[n; 56]).unwrap());
+    assert_eq!(consumer.receive().unwrap().unwrap()[..], [0; 56]);
+    assert_eq!(consumer.receive().unwrap().unwrap()[..], [1; 56]);
+    let (lane, seat_id) = (Arc::clone(producer.lane()), gate_of(&mut producer));
+    lane.roster.evict(&*lane.map, seat_id);
+    // Where the third began there is now padding to the end of the ring, where an old record is still whole.
+    let mut slot = producer.reserve(1000).unwrap();
+    slot[120..128].copy_from_slice(&RecordHeader::padding(4096 - 1408).to_word().to_le_bytes());
+    slot.commit();
+    let error = consumer.receive().unwrap_err();
+    assert!(matches!(error, ReceiveError::Evicted { missed_bytes: 4976 }), "{error}");
+}
+
+#[test]
 fn what_was_published_before_the_end_comes_before_the_end() {
     let mut producer = Producer::create_at(&LaneOptions::new("end").capacity(4096), 0).unwrap();
     let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);

@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub(crate) struct Found {
     /// Where the record begins.
     pub(crate) position: u64,
+    /// Where that begins which was read to find it: the padding before the record, or the record itself.
+    pub(crate) from: u64,
     /// The position of its first payload byte.
     pub(crate) payload: u64,
     /// The payload's length in bytes.
@@ -120,7 +122,7 @@ impl Known {
 
     #[inline(always)]
     fn found(&self, position: u64, len: u64, tag: u16) -> Found {
-        Found { position, payload: position + self.geometry.payload_offset(), len, tag }
+        Found { position, from: position, payload: position + self.geometry.payload_offset(), len, tag }
     }
 }
 
@@ -230,7 +232,10 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
             return Err(self.corrupt(Corruption::Padding { len, position }));
         }
         match RecordHeader::from_word(self.lane.header_word(position + room)) {
-            Some(header) if header.kind == RecordKind::Data => self.take(position + room, header),
+            Some(header) if header.kind == RecordKind::Data => {
+                let found = self.take(position + room, header)?;
+                Ok(Found { from: position, ..found })
+            }
             _ => Err(self.corrupt(Corruption::Padding { len, position })),
         }
     }
@@ -379,16 +384,17 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     }
 }
 
-/// Runs `copy`, which reads the record at `position`; whether what it read is good, and was not overwritten meanwhile.
+/// Runs `copy`, which reads a record that was [`Found`] by what lies from `from` on; whether what was read is good, and
+/// was not overwritten meanwhile.
 ///
 /// `evictions` is the lane's count of evictions from before this consumer attached. As long as it stands, the lane
-/// waits for this consumer. After that it reads as a lossy one does: a copy is good if no byte of it may have been
-/// overwritten.
+/// waits for this consumer. After that it reads as a lossy one does: a copy is good if no byte may have been overwritten
+/// of the record, or of the padding before it. What looked like padding may have been part of a later payload.
 #[inline]
-pub(crate) fn copies_intact(lane: &impl LaneWords, evictions: u32, position: u64, copy: impl FnOnce()) -> bool {
+pub(crate) fn copies_intact(lane: &impl LaneWords, evictions: u32, from: u64, copy: impl FnOnce()) -> bool {
     copy();
     // The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
-    let intact = || lane.intent().load(Ordering::Relaxed).wrapping_sub(position) <= lane.geometry().capacity();
+    let intact = || lane.intent().load(Ordering::Relaxed).wrapping_sub(from) <= lane.geometry().capacity();
     !was_evicted(lane, evictions) || intact()
 }
 

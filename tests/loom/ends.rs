@@ -187,7 +187,7 @@ impl Consumer {
         let mut value = None;
         let lane = &*self.lane;
         let copy = || value = lane.read(&found);
-        if !crate::ring::reader::copies_intact(lane, self.evictions, found.position, copy) {
+        if !crate::ring::reader::copies_intact(lane, self.evictions, found.from, copy) {
             return Err(Corruption::PublishedTooFar { published: found.position, position: found.position });
         }
         self.check(found, value);
