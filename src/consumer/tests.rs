@@ -521,6 +521,21 @@ fn a_long_run_gives_back_on_its_way() {
 }
 
 #[test]
+fn a_drain_at_the_end_of_all_positions_ends() {
+    let mut lane = hostile_lane();
+    let (_bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let start = u64::MAX - 2047;
+    lane.lane().state().store(LaneState::Open as u32, Relaxed);
+    lane.lane().published().store(start, Relaxed);
+    let (mut consumer, _session) = consumer(Arc::clone(lane.shared()), seat_words(), end, start, None);
+    assert!(matches!(consumer.drain(|_| ()), Ok(Some(0))));
+    lane.set_header_word(start, RecordHeader::data(2032, 4).to_word());
+    lane.lane().published().store(start + 2040, Relaxed);
+    assert!(matches!(consumer.drain(|record| assert_eq!(record.len(), 2032)), Ok(Some(1))));
+}
+
+#[test]
 fn headers_of_the_test_lane_are_what_they_seem() {
     let mut lane = hostile_lane();
     lane.set_header_word(4096 + 8, RecordHeader::data(3, 4).to_word());

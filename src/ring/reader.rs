@@ -151,7 +151,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         let release_step = geometry.capacity() / 8;
         let [position, published, clear, stored] = [start; 4];
         let known = Known { geometry, position, clear };
-        let release_at = start + release_step;
+        let release_at = start.saturating_add(release_step);
         let corruption = None;
         Self { lane, seat, geometry, known, published, stored, release_at, release_step, corruption }
     }
@@ -219,7 +219,8 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
             return Err(self.corrupt(Corruption::RecordTooLong { len, position }));
         }
         self.known.position = position + size;
-        self.known.clear = self.published.min(self.known.position + self.geometry.room_to_end(self.known.position));
+        let end = self.known.position.saturating_add(self.geometry.room_to_end(self.known.position));
+        self.known.clear = self.published.min(end);
         Ok(self.known.found(position, len, header.tag))
     }
 
@@ -364,7 +365,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     #[must_use = "a producer that sleeps must be woken"]
     pub(crate) fn release(&mut self) -> bool {
         self.stored = self.known.position;
-        self.release_at = self.known.position + self.release_step;
+        self.release_at = self.known.position.saturating_add(self.release_step);
         self.store_consumed(self.known.position)
     }
 
