@@ -147,8 +147,8 @@ pub(crate) type Captured<'a> = (&'a AtomicU32, u32);
 
 /// Sleeps until one of the words is woken or has another value than captured, or the deadline passes, or for no reason.
 ///
-/// `private` is a word of this process, `shared` one in a shared mapping, read-only or not. Before Linux 5.16 there is
-/// no `futex_waitv`, and the shared word is waited for in naps of at most 10 ms.
+/// `private` is a word of this process, `shared` one in a shared mapping, read-only or not. Where there is no
+/// `futex_waitv`, before Linux 5.16 or where a filter forbids it, the shared word is waited for in naps of at most 10 ms.
 #[cfg(not(loom))]
 pub(crate) fn sleep_on(private: Captured<'_>, shared: Option<Captured<'_>>, deadline: Deadline) {
     use rustix::io::Errno;
@@ -158,23 +158,38 @@ pub(crate) fn sleep_on(private: Captured<'_>, shared: Option<Captured<'_>>, dead
     static NO_WAITV: AtomicBool = AtomicBool::new(false);
 
     let remaining = deadline.remaining();
-    let Some((word, value)) = shared else {
-        let _ = futex::wait(private.0, Flags::PRIVATE, private.1, remaining.map(timespec).as_ref());
-        return;
-    };
-    if !NO_WAITV.load(Ordering::Relaxed) {
+    let ((word, value), flags) = shared.map_or((private, Flags::PRIVATE), |shared| (shared, Flags::empty()));
+    let wait = |limit: Option<Duration>| futex::wait(word, flags, value, limit.map(timespec).as_ref());
+    let outcome = if shared.is_none() {
+        wait(remaining)
+    } else if NO_WAITV.load(Ordering::Relaxed) {
+        Err(Errno::NOSYS)
+    } else {
         let waits = [
             futex_wait(private, WaitFlags::SIZE_U32 | WaitFlags::PRIVATE),
             futex_wait((word, value), WaitFlags::SIZE_U32),
         ];
         let end = remaining.map(monotonic_after);
-        match futex::waitv(&waits, WaitvFlags::empty(), end.as_ref(), futex::ClockId::Monotonic) {
-            Err(Errno::NOSYS) => NO_WAITV.store(true, Ordering::Relaxed),
-            _ => return,
-        }
+        futex::waitv(&waits, WaitvFlags::empty(), end.as_ref(), futex::ClockId::Monotonic).map(drop)
+    };
+    if has_waited(outcome) {
+        return;
     }
+    if outcome == Err(Errno::NOSYS) {
+        NO_WAITV.store(true, Ordering::Relaxed);
+    }
+    // Whatever the kernel has against it: the caller would only ask again, so never return at once.
     let nap = remaining.map_or(NAP, |remaining| remaining.min(NAP));
-    let _ = futex::wait(word, Flags::empty(), value, Some(&timespec(nap)));
+    if !has_waited(wait(Some(nap))) {
+        let _ = rustix::event::poll(&mut [], Some(&timespec(nap)));
+    }
+}
+
+/// Whether a wait came to an end, rather than to nothing: woken, with another value there, interrupted, or timed out.
+#[cfg(not(loom))]
+fn has_waited(outcome: rustix::io::Result<()>) -> bool {
+    use rustix::io::Errno;
+    matches!(outcome, Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT))
 }
 
 #[cfg(not(loom))]

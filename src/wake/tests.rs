@@ -2,12 +2,14 @@
 
 use super::{
     Bell, BellEnd, Deadline, announce_sleep, claim_ring, names_one_processor, sleep_on, spin_until, wake_private,
-    wake_up,
+    wake_shared, wake_up,
 };
 use crate::frame::{Barrier, BellKind};
 use crate::sync::AtomicU32;
 use crate::sync::Ordering::Relaxed;
+use crate::test_support::{isolated, kernel::deny};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -90,6 +92,59 @@ fn a_futex_sleep_ends_with_a_wake_a_changed_word_or_the_deadline() {
     assert!(start.elapsed() < LONG / 2);
 }
 
+/// Waits as a producer does, until the deadline; how often it looked meanwhile.
+fn looks_within(patience: Duration, shared: &AtomicU32) -> u32 {
+    let (private, deadline) = (AtomicU32::new(0), Deadline::after(patience));
+    let mut looks = 0;
+    while !deadline.has_passed() {
+        sleep_on((&private, 0), Some((shared, 0)), deadline);
+        looks += 1;
+    }
+    looks
+}
+
+#[test]
+fn a_kernel_that_forbids_to_wait_makes_nobody_spin() {
+    isolated("wake::tests::a_kernel_that_forbids_to_wait_makes_nobody_spin", || {
+        const WAIT: (u32, u32) = (1, libc::FUTEX_WAIT as u32);
+        let patience = Duration::from_millis(200);
+        let shared = AtomicU32::new(0);
+        // Of several filters the newest counts; after the last, nothing but time is left to wait for.
+        let filters: [(_, &[_], _); 4] = [
+            (libc::SYS_futex_waitv, &[], Errno::PERM),
+            (libc::SYS_futex_waitv, &[], Errno::NOMEM),
+            (libc::SYS_futex_waitv, &[], Errno::NOSYS),
+            (libc::SYS_futex, &[WAIT], Errno::PERM),
+        ];
+        for (call, arguments, errno) in filters {
+            deny(call, arguments, errno);
+            let looks = looks_within(patience, &shared);
+            assert!((1..=100).contains(&looks), "it looked {looks} times in {patience:?} after {errno}");
+        }
+    });
+}
+
+#[test]
+fn a_nap_ends_when_the_shared_word_is_woken() {
+    isolated("wake::tests::a_nap_ends_when_the_shared_word_is_woken", || {
+        deny(libc::SYS_futex_waitv, &[], Errno::PERM);
+        let (private, shared) = (AtomicU32::new(0), AtomicU32::new(0));
+        let woken = std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| {
+                let start = Instant::now();
+                (0..20).for_each(|_| sleep_on((&private, 0), Some((&shared, 0)), Deadline::Never));
+                start.elapsed()
+            });
+            while !sleeper.is_finished() {
+                wake_shared(&shared);
+                std::thread::yield_now();
+            }
+            sleeper.join().unwrap()
+        });
+        assert!(woken < Duration::from_millis(150), "twenty naps of 10 ms that were woken took {woken:?}");
+    });
+}
+
 #[test]
 fn bells_ring_drain_and_never_block() {
     for kind in [BellKind::Eventfd, BellKind::Socketpair] {
@@ -134,7 +189,7 @@ fn nothing_else_passes_for_a_bell() {
 fn a_socketpair_bell_cannot_be_rung_backwards() {
     let (_bell, end) = Bell::create(BellKind::Socketpair).unwrap();
     let sent = rustix::net::send(&end, &[1], rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
-    assert_eq!(sent, Err(rustix::io::Errno::PIPE));
+    assert_eq!(sent, Err(Errno::PIPE));
 }
 
 #[test]

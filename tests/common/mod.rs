@@ -5,6 +5,8 @@
 //! `cargo test` is enough. Use it by `mod common;`.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub(crate) mod kernel;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::fd::RawFd;

@@ -1,0 +1,41 @@
+//! Kernels that lack something: system calls that fail in this process as they do there, by a seccomp(2) filter.
+//!
+//! A filter is for good, and for this thread and whatever it starts: use it in a process of its own.
+#![allow(unsafe_code, reason = "installing a filter")]
+
+use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO};
+use rustix::io::Errno;
+
+/// Where seccomp(2) shows a filter the number of the call, and its arguments (little-endian).
+const NUMBER: u32 = 0;
+const fn argument(index: u32) -> u32 {
+    16 + 8 * index
+}
+
+/// From now on the system call of that number fails with `errno`, where each argument named has that value.
+pub(crate) fn deny(call: libc::c_long, arguments: &[(u32, u32)], errno: Errno) {
+    let instruction = |code: u32, k: u32, skip: u8| libc::sock_filter { code: code as u16, jt: 0, jf: skip, k };
+    let tests = [(NUMBER, call as u32)].into_iter().chain(arguments.iter().map(|(at, value)| (argument(*at), *value)));
+    let mut program = Vec::new();
+    for (index, (offset, value)) in tests.enumerate() {
+        // To the last instruction where it is another value: two a test, and the one that denies.
+        let skip = 2 * (arguments.len() - index) + 1;
+        program.push(instruction(BPF_LD | BPF_W | BPF_ABS, offset, 0));
+        program.push(instruction(BPF_JMP | BPF_JEQ | BPF_K, value, skip as u8));
+    }
+    program.push(instruction(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | errno.raw_os_error() as u32, 0));
+    program.push(instruction(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0));
+    let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+    // SAFETY: it only gives up the right to gain privileges.
+    let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(result, 0);
+    // SAFETY: `filter` points to `program`, both alive, and the kernel copies them.
+    let result = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// As before Linux 6.16: no socket can refuse descriptors (`SO_PASSRIGHTS`).
+pub(crate) fn cannot_refuse_descriptors() {
+    const SO_PASSRIGHTS: u32 = 83;
+    deny(libc::SYS_setsockopt, &[(1, libc::SOL_SOCKET as u32), (2, SO_PASSRIGHTS)], Errno::NOPROTOOPT);
+}
