@@ -54,6 +54,7 @@
 #![cfg(not(loom))]
 
 mod barrier;
+mod closing;
 pub mod cmsg;
 mod consumer;
 mod crash;

@@ -55,8 +55,9 @@ pub(crate) fn recv_frame(
 ///
 /// Never waits, as [`recv_frame`]. First it peeks without a control buffer, which installs and releases nothing. If
 /// descriptors wait, the answer is [`RecvFdsError::UnwantedDescriptors`] and the message stays where it is:
-/// discarding it, even by closing the socket, can block for as long as a received socket lingers (`SO_LINGER`), so
-/// close this one on a thread of its own. Nobody else may read from the socket at the same time.
+/// discarding it, even by closing the socket, can block for as long as a received socket lingers (`SO_LINGER`). Where
+/// somebody else reads from the same socket, another message may come than was seen: then its descriptors are in the
+/// error, to be closed as carefully.
 pub(crate) fn recv_frame_without_fds(socket: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, RecvFdsError> {
     if buf.is_empty() {
         return Err(RecvFdsError::EmptyPayload);
@@ -66,5 +67,9 @@ pub(crate) fn recv_frame_without_fds(socket: BorrowedFd<'_>, buf: &mut [u8]) -> 
     if peeked.has(libc::MSG_CTRUNC) {
         return Err(RecvFdsError::UnwantedDescriptors);
     }
-    recv_frame(socket, buf, 0).map(|frame| frame.len)
+    let ReceivedFrame { len, fds } = recv_frame(socket, buf, FDS_PER_MESSAGE_MAX)?;
+    if fds.is_empty() {
+        return Ok(len);
+    }
+    Err(RecvFdsError::TooManyDescriptors { fds_max: 0, received: Received { len, fds } })
 }

@@ -17,7 +17,7 @@ use crate::cmsg::FDS_PER_MESSAGE_MAX;
 pub use error::{RecvFdsError, SendFdsError};
 pub(crate) use frames::{recv_frame, recv_frame_without_fds, send_frame};
 use message::{other_room_bytes, receive_message, rights_room_bytes, send_message};
-pub(crate) use options::{peer_credentials, peer_pidfd, refuse_fds};
+pub(crate) use options::{holds_descriptors, peer_credentials, peer_pidfd, refuse_fds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Sends `payload` and the array `fds` as one message, and returns how many bytes of the payload went.

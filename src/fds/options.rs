@@ -36,6 +36,16 @@ pub(crate) fn refuse_fds(socket: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
+/// Whether descriptors wait in `socket`, connected or listening: whoever reads them, or closes the socket, may have to
+/// wait for whoever sent them. It is so where the kernel will not say, for want of /proc or of a descriptor.
+///
+/// The kernel tells from Linux 5.8 on, as `scm_fds` in /proc/self/fdinfo.
+pub(crate) fn holds_descriptors(socket: BorrowedFd<'_>) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", socket.as_raw_fd()));
+    let count = info.as_deref().ok().and_then(|info| info.lines().find_map(|line| line.strip_prefix("scm_fds:")));
+    count.is_none_or(|count| count.trim() != "0")
+}
+
 /// A descriptor of the process that connected `socket`, or that listened or made the pair, as the kernel remembers it.
 ///
 /// It becomes readable when that process is dead, even if a child keeps the socket open. Before Linux 6.5 it is opened

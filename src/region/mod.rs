@@ -13,7 +13,7 @@ mod received;
 mod sealed;
 mod seals;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 use core::fmt;
 use std::io;

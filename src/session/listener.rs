@@ -4,6 +4,7 @@
 //! at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases however we end.
 
 use super::Address;
+use crate::closing::Connection;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds;
@@ -11,7 +12,9 @@ use crate::region::ForkGuard;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, lstat, open, unlink};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, accept_with, bind, connect, listen, socket_with};
+use rustix::net::{
+    AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, connect, listen, shutdown, socket_with,
+};
 use std::path::{Path, PathBuf};
 
 /// How many consumers may wait to be accepted.
@@ -23,15 +26,14 @@ const LOCK_TRIES: usize = 100;
 #[derive(Debug)]
 pub(super) struct Listener {
     socket: OwnedFd,
-    /// Whether the kernel keeps peers from sending us descriptors (`SO_PASSRIGHTS`, Linux 6.16).
-    refuses_fds: bool,
+    guard: ForkGuard,
     _file: Option<SocketFile>,
 }
 
 impl Listener {
     /// Binds to `address` with the mode `mode`, and listens.
     pub(super) fn bind(address: &Address, mode: u32) -> Result<Self> {
-        let addr = address.to_socket_addr()?;
+        let (addr, guard) = (address.to_socket_addr()?, ForkGuard::get()?);
         let lock = address.as_path().map(|path| lock_path(path, address)).transpose()?;
         crash::point!("server-locked");
         if let Some(path) = address.as_path() {
@@ -40,7 +42,8 @@ impl Listener {
         crash::point!("server-before-bind");
         let doing = || format!("listen on {address}");
         let socket = new_socket().map_err(Error::os(doing()))?;
-        let refuses_fds = fds::refuse_fds(socket.as_fd()).map_err(Error::os(doing()))?;
+        // Where the kernel can, it turns away whoever sends us descriptors (Linux 6.16).
+        fds::refuse_fds(socket.as_fd()).map_err(Error::os(doing()))?;
         // On the socket, before it has a file: nobody can connect in between (unix(7), bind(2) applies it and the
         // umask).
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(Error::os(doing()))?;
@@ -52,20 +55,33 @@ impl Listener {
         };
         listen(&socket, BACKLOG).map_err(Error::os(doing()))?;
         crash::point!("server-listening");
-        Ok(Self { socket, refuses_fds, _file: file })
+        Ok(Self { socket, guard, _file: file })
     }
 
     /// The next consumer that waits, if any; never waits itself.
-    pub(super) fn accept(&self) -> rustix::io::Result<OwnedFd> {
-        accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+    pub(super) fn accept(&self) -> rustix::io::Result<Connection> {
+        let socket = accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        Ok(Connection::new(socket, self.guard))
     }
 
     pub(super) fn socket(&self) -> &OwnedFd {
         &self.socket
     }
+}
 
-    pub(super) fn refuses_fds(&self) -> bool {
-        self.refuses_fds
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.guard.is_child() {
+            return;
+        }
+        // Those who still wait may have sent descriptors already, and the kernel would close those with the listener.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+        for _ in 0..=BACKLOG {
+            match self.accept() {
+                Ok(_) | Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(_) => break,
+            }
+        }
     }
 }
 

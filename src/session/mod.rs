@@ -172,7 +172,7 @@ struct Peer {
 
 impl Peer {
     /// Asks the kernel who is at the other end of `socket`.
-    fn of(socket: &OwnedFd) -> Result<Self> {
+    fn of(socket: &impl AsFd) -> Result<Self> {
         let doing = "ask the kernel who is at the other end";
         let credentials = fds::peer_credentials(socket.as_fd()).map_err(Error::os(doing))?;
         let pidfd = match fds::peer_pidfd(socket.as_fd()) {

@@ -6,6 +6,7 @@
 use super::shared::{Shared, Terms};
 use super::{Peer, is_out_of_descriptors};
 use crate::barrier;
+use crate::closing::Connection;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
@@ -42,30 +43,12 @@ pub(super) struct Host {
     pub(super) lanes: Vec<Arc<Lane>>,
     pub(super) terms: Terms,
     pub(super) shared: Arc<Shared>,
-    /// Whether closing a session's socket could make us wait: peers can send it descriptors that linger.
-    may_linger: bool,
-}
-
-impl Host {
-    pub(super) fn new(lanes: Vec<Arc<Lane>>, terms: Terms, shared: Arc<Shared>, may_linger: bool) -> Self {
-        Self { lanes, terms, shared, may_linger }
-    }
-
-    /// Closes a socket; where descriptors may wait in it, on a thread of its own, since a socket that lingers among
-    /// them makes the closing wait.
-    fn close_socket(&self, socket: OwnedFd) {
-        // Whoever else holds this socket hears of it too.
-        let _ = shutdown(&socket, Shutdown::Both);
-        if self.may_linger {
-            let _ = std::thread::Builder::new().name("fdring-closer".to_owned()).spawn(move || drop(socket));
-        }
-    }
 }
 
 /// One consumer.
 #[derive(Debug)]
 pub(super) struct Serving {
-    socket: OwnedFd,
+    socket: Connection,
     peer: Peer,
     handshake: ProducerHandshake,
     phase: Phase,
@@ -121,7 +104,7 @@ impl Parting {
 
 impl Serving {
     /// A session with whoever is at the other end of `socket`, to be attached before the deadline.
-    pub(super) fn new(host: &Host, socket: OwnedFd, peer: Peer, session_id: [u8; 16]) -> Self {
+    pub(super) fn new(host: &Host, socket: Connection, peer: Peer, session_id: [u8; 16]) -> Self {
         let terms = host.lanes.iter().map(|lane| lane_terms(lane)).collect();
         Self {
             socket,
@@ -139,9 +122,10 @@ impl Serving {
 
     /// What to watch: its socket and its process. Without a pidfd that is the socket twice; a session that only waits
     /// for its time has nothing to watch.
-    pub(super) fn watched(&self) -> Option<[&OwnedFd; 2]> {
+    pub(super) fn watched(&self) -> Option<[BorrowedFd<'_>; 2]> {
         let is_watched = matches!(self.phase, Phase::Greeting(_) | Phase::Attached);
-        is_watched.then(|| [&self.socket, self.peer.pidfd.as_ref().unwrap_or(&self.socket)])
+        let socket = self.socket.as_fd();
+        is_watched.then(|| [socket, self.peer.pidfd.as_ref().map_or(socket, AsFd::as_fd)])
     }
 
     /// When to look at it even if nothing stirs.
@@ -158,10 +142,6 @@ impl Serving {
 
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
-    }
-
-    pub(super) fn close(self, host: &Host) {
-        host.close_socket(self.socket);
     }
 
     /// Sees to what stirs, or to what is due.
@@ -352,10 +332,9 @@ impl Serving {
 }
 
 /// Refuses a connection that never becomes a session.
-pub(super) fn turn_away(host: &Host, socket: OwnedFd, code: RefuseCode, sentence: &str) {
-    send(&socket, &Frame::Refuse(Refuse::new(code, sentence)));
+pub(super) fn turn_away(host: &Host, socket: &Connection, code: RefuseCode, sentence: &str) {
+    send(socket, &Frame::Refuse(Refuse::new(code, sentence)));
     host.shared.note_refusal(sentence);
-    host.close_socket(socket);
 }
 
 /// Makes sure that nobody but those who map it now can ever write the seat or take its memory away, and maps it.
@@ -386,6 +365,6 @@ fn lane_terms(lane: &Lane) -> LaneTerms {
 }
 
 /// Sends a frame to a consumer that may not be there any more, or may not be reading.
-fn send(socket: &OwnedFd, frame: &Frame) {
+fn send(socket: &Connection, frame: &Frame) {
     let _ = fds::send_frame(socket.as_fd(), &frame.encode(), &[]);
 }

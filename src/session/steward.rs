@@ -7,6 +7,7 @@ use super::Peer;
 use super::listener::Listener;
 use super::serving::{Host, Serving, turn_away};
 use super::shared::{Shared, Terms};
+use crate::closing::{self, Connection};
 use crate::crash;
 use crate::error::Error;
 use crate::frame::RefuseCode;
@@ -14,7 +15,6 @@ use crate::lane::{Lane, random_id};
 use crate::sync::Ordering;
 use crate::wake::{self, Deadline};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,6 +25,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const POLL_RETRY: Duration = Duration::from_millis(10);
 /// How many connections are accepted in a row, so that a flood of them does not keep the steward from its sessions.
 const ACCEPTS_PER_TURN: usize = 64;
+
+/// How many descriptors may wait to be closed before nobody is accepted any more. Only peers that send some where none
+/// are taken bring any.
+const CLOSING_MAX: usize = 64;
 
 /// The thread that serves consumers.
 #[derive(Debug)]
@@ -45,7 +49,7 @@ struct Stirring {
 
 impl Steward {
     pub(super) fn new(listener: Listener, lanes: Vec<Arc<Lane>>, terms: Terms, shared: Arc<Shared>) -> Self {
-        let host = Host::new(lanes, terms, shared, !listener.refuses_fds());
+        let host = Host { lanes, terms, shared };
         Self { host, listener: Some(listener), sessions: Vec::new(), paused_until: None }
     }
 
@@ -61,10 +65,6 @@ impl Steward {
             if stirring.listener {
                 self.accept();
             }
-        }
-        let Self { host, sessions, .. } = self;
-        for session in sessions {
-            session.close(&host);
         }
     }
 
@@ -82,7 +82,7 @@ impl Steward {
         waits.extend(listener.map(|listener| PollFd::new(listener.socket(), PollFlags::IN)));
         let before_sessions = waits.len();
         for fds in self.sessions.iter().filter_map(Serving::watched) {
-            waits.extend(fds.map(|fd| PollFd::new(fd, PollFlags::IN)));
+            waits.extend(fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         }
         let next = self.sessions.iter().filter_map(Serving::next_deadline).chain(self.paused_until).min();
         let timeout = next.and_then(|at| Deadline::At(at).remaining()).map(wake::timespec);
@@ -106,9 +106,7 @@ impl Steward {
         for (session, (socket, process)) in self.sessions.iter_mut().zip(&stirring.sessions) {
             session.serve(&self.host, now, *socket, *process);
         }
-        for session in self.sessions.extract_if(.., |session| session.is_over()) {
-            session.close(&self.host);
-        }
+        self.sessions.retain(|session| !session.is_over());
         let attached = self.sessions.iter().filter(|session| session.is_attached()).count();
         self.host.shared.update(|status| status.stats.sessions = attached);
     }
@@ -117,6 +115,10 @@ impl Steward {
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = &self.listener else { return };
+            if closing::waiting() >= CLOSING_MAX {
+                let doing = format!("accept a consumer while {CLOSING_MAX} descriptors of others wait to be closed");
+                return self.pause(&Error::os(doing)(Errno::MFILE));
+            }
             match listener.accept() {
                 Ok(socket) => self.welcome(socket),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
@@ -136,17 +138,17 @@ impl Steward {
     }
 
     /// Begins a session with whoever has connected, or says why not.
-    fn welcome(&mut self, socket: OwnedFd) {
+    fn welcome(&mut self, socket: Connection) {
         crash::point!("steward-accepted");
         self.host.shared.update(|status| status.stats.accepted += 1);
         match self.admit(&socket) {
             Ok((peer, id)) => self.sessions.push(Serving::new(&self.host, socket, peer, id)),
-            Err((code, sentence)) => turn_away(&self.host, socket, code, &sentence),
+            Err((code, sentence)) => turn_away(&self.host, &socket, code, &sentence),
         }
     }
 
     /// Who has connected, if it is admitted and there is room, and an id for its session.
-    fn admit(&self, socket: &OwnedFd) -> Result<(Peer, [u8; 16]), (RefuseCode, String)> {
+    fn admit(&self, socket: &Connection) -> Result<(Peer, [u8; 16]), (RefuseCode, String)> {
         let terms = &self.host.terms;
         let peer = Peer::of(socket).map_err(|error| (RefuseCode::Descriptors, error.to_string()))?;
         if !terms.peers.admits(peer.uid) {

@@ -1,9 +1,9 @@
 //! Descriptors that a producer should not have sent: told from those it should, and closed without waiting.
 //!
-//! To close a descriptor for the last time can take as long as whoever sent it likes: a socket lingers (`SO_LINGER`,
-//! socket(7)), a file lies in a file system of its sender's own (FUSE). The invariant: what is neither memory nor a
-//! bell is closed by a thread of its own, so that a consumer's deadlines hold.
+//! The invariant: what is neither memory nor an eventfd is closed by a thread that may wait, so that a consumer's
+//! deadlines hold.
 
+use crate::closing::close_later;
 use crate::error::{Error, Result};
 use crate::fds::RecvFdsError;
 use crate::frame::{BellKind, Offer, OfferedLane};
@@ -68,8 +68,5 @@ pub(super) fn blame(error: Error) -> Error {
 pub(super) fn close(mut fds: Vec<OwnedFd>) {
     // These wait for nothing, and need not wait for the others.
     fds.retain(|fd| !Region::is_memory(fd) && !BellEnd::is_bell(BellKind::Eventfd, fd));
-    if !fds.is_empty() {
-        // Where no thread can be had they are closed here all the same.
-        let _ = std::thread::Builder::new().name("fdring-closer".to_owned()).spawn(move || drop(fds));
-    }
+    close_later(fds);
 }

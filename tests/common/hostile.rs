@@ -16,10 +16,12 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType,
 };
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
 
 pub(crate) const HELLO: u16 = 1;
 pub(crate) const OFFER: u16 = 2;
@@ -284,4 +286,14 @@ impl Drop for Memory {
         // SAFETY: mapped in `map` with this length, and words of it borrow `self`.
         unsafe { munmap(self.base.as_ptr().cast(), self.len) }.unwrap();
     }
+}
+
+/// A socket that makes whoever closes it last wait for a minute, for its peer takes nothing.
+pub(crate) fn lingering() -> (OwnedFd, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    stream.set_nonblocking(true).unwrap();
+    while stream.write(&[0; 65536]).is_ok() {}
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::from_secs(60))).unwrap();
+    (stream.into(), listener)
 }

@@ -128,6 +128,12 @@ impl Impostor {
         Self { listener: listen(&address), client: Client::start(test, &address) }
     }
 
+    /// With a client on a kernel that turns no descriptors away.
+    pub(crate) fn before_old_kernel(test: &str) -> Self {
+        let address = format!("@{}", unique_name());
+        Self { listener: listen(&address), client: Client::start_on_old_kernel(test, &address) }
+    }
+
     /// Has the client connect, and hears its Hello.
     pub(crate) fn lure(&mut self, deadline: Duration) -> Wire {
         self.client.begin(deadline);
