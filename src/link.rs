@@ -3,6 +3,7 @@
 //! The consumers of one session share it, on any threads. The invariant: what became of the session is noted once, and
 //! the first word stands.
 
+use crate::closing::Connection;
 use crate::fds::{self, RecvFdsError};
 use crate::frame::{ByeReason, Frame};
 use crate::handshake::{ConsumerHandshake, ConsumerStep};
@@ -29,7 +30,7 @@ pub(crate) enum Fate {
 /// The session that a consumer belongs to, shared by the consumers of all its lanes.
 #[derive(Debug)]
 pub(crate) struct Link {
-    socket: OwnedFd,
+    socket: Connection,
     /// Becomes readable when the producer's process ends; `None` where the kernel would not give it.
     pidfd: Option<OwnedFd>,
     fate: AtomicU32,
@@ -37,7 +38,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(socket: OwnedFd, pidfd: Option<OwnedFd>, handshake: ConsumerHandshake) -> Self {
+    pub(crate) fn new(socket: Connection, pidfd: Option<OwnedFd>, handshake: ConsumerHandshake) -> Self {
         let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
         Self { socket, pidfd, fate, handshake }
     }
@@ -54,7 +55,7 @@ impl Link {
     /// Waits on the session, and on a bell, until something happens; then looks what it was.
     pub(crate) fn wait(&self, bell: Option<&BellEnd>, timeout: Option<Duration>) -> std::io::Result<()> {
         let mut waits = Vec::with_capacity(3);
-        waits.push(PollFd::new(&self.socket, PollFlags::IN));
+        waits.push(PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN));
         waits.extend(self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
         waits.extend(bell.map(|bell| PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)));
         match poll(&mut waits, timeout.map(wake::timespec).as_ref()) {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{TempDir, isolated, unique_name};
+use common::{TempDir, isolated, unique_name, wait_until};
 use fdring::{Error, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions};
 use std::time::Duration;
 
@@ -117,6 +117,50 @@ fn what_a_forked_child_drops_is_untouched_in_the_parent() {
         assert_eq!(second.receive().unwrap().unwrap()[..], *b"both");
         drop(server);
         assert!(!path.exists());
+    });
+}
+
+/// A child that lives until it is killed, on drop.
+struct Sleeper(rustix::process::Pid);
+
+impl Sleeper {
+    fn fork() -> Self {
+        // SAFETY: the child calls nothing but alarm and pause, which are async-signal-safe, until its time is up.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: alarm takes any number.
+            unsafe { libc::alarm(60) };
+            loop {
+                // SAFETY: pause takes nothing.
+                unsafe { libc::pause() };
+            }
+        }
+        Self(rustix::process::Pid::from_raw(pid).expect("fork succeeds"))
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        rustix::process::kill_process(self.0, rustix::process::Signal::KILL).unwrap();
+        rustix::process::waitpid(Some(self.0), rustix::process::WaitOptions::empty()).unwrap();
+    }
+}
+
+#[test]
+fn whoever_leaves_has_left_though_a_forked_child_lives() {
+    isolated("whoever_leaves_has_left_though_a_forked_child_lives", || {
+        let address = format!("@{}", unique_name());
+        let producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+        server.wait_for_sessions(1, Duration::from_secs(10)).unwrap();
+        let _child = Sleeper::fork();
+        drop(consumer);
+        wait_until("the session is over", || server.stats().sessions == 0 && producer.consumers() == 0);
+        drop(session);
+        wait_until("the handshake is over", || server.stats().refused == 1);
+        assert_eq!(server.stats().evicted, 0);
     });
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
 use super::{Attachment, Consumer, Link, Look, ReceiveError};
+use crate::closing::Connection;
 use crate::frame::{Barrier, BellKind, Start};
 use crate::handshake::ConsumerHandshake;
 use crate::lane::{LaneOptions, Notice, SeatLink};
@@ -37,7 +38,11 @@ fn consumer(
     in_place: Option<InPlace>,
 ) -> (Consumer, rustix::fd::OwnedFd) {
     let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    let link = Arc::new(Link::new(socket, None, ConsumerHandshake::new(Vec::new()).unwrap()));
+    let link = Arc::new(Link::new(
+        Connection::new(socket, ForkGuard::get().unwrap()),
+        None,
+        ConsumerHandshake::new(Vec::new()).unwrap(),
+    ));
     let evictions = lane.evictions().load(Acquire);
     let (name, schema, spin) = ("lane".to_owned(), 0, Duration::ZERO);
     let barrier = Barrier::Fence;

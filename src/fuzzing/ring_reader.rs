@@ -1,6 +1,7 @@
 //! The copying consumer over a ring in which a hostile producer writes anything, between its looks or during them.
 
 use super::Script;
+use crate::closing::Connection;
 use crate::consumer::{Attachment, Consumer, ReceiveError};
 use crate::error::Result;
 use crate::frame::{Barrier, BellKind};
@@ -105,7 +106,13 @@ impl Rig {
         let (socket, peer) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a pair of sockets");
         let handshake = ConsumerHandshake::new(Vec::new()).expect("no names, so none twice");
-        Ok(Self { hostile, map, seat, link: Arc::new(Link::new(socket, None, handshake)), _peer: peer })
+        Ok(Self {
+            hostile,
+            map,
+            seat,
+            link: Arc::new(Link::new(Connection::new(socket, ForkGuard::get()?), None, handshake)),
+            _peer: peer,
+        })
     }
 
     fn geometry(&self) -> Geometry {

@@ -5,6 +5,7 @@
 use super::opened::{OpenedLane, open_lanes};
 use super::{Address, HANDSHAKE_DEADLINE, Peer, PeerPolicy, unwelcome};
 use crate::barrier;
+use crate::closing::Connection;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
 use crate::crash;
@@ -135,7 +136,7 @@ impl LaneInfo {
 /// A connection to a producer's server whose lanes are mapped and checked, and not yet attached to.
 #[derive(Debug)]
 pub struct Session {
-    socket: OwnedFd,
+    socket: Connection,
     peer: Peer,
     handshake: ConsumerHandshake,
     lanes: Vec<OpenedLane>,
@@ -160,7 +161,7 @@ impl Session {
         let names: Result<Vec<LaneName>, _> = options.lanes.iter().map(|name| LaneName::new(name)).collect();
         let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
         let mut handshake = ConsumerHandshake::new(names.map_err(invalid)?).map_err(invalid)?;
-        let socket = open_socket(&address, options.deadline)?;
+        let socket = Connection::new(open_socket(&address, options.deadline)?, guard);
         crash::point!("session-connected");
         let peer = Peer::of(&socket)?;
         if !options.peers.admits(peer.uid) {
@@ -268,6 +269,7 @@ impl Session {
         let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
         crash::point!("session-attached-received");
         if !fds.is_empty() {
+            unwelcome::close(fds);
             return Err(Error::peer("waiting to be attached", "descriptors came where none are announced"));
         }
         let ConsumerStep::Attached(starts) = step(&socket, &mut handshake, frame, "waiting to be attached")? else {
@@ -312,7 +314,7 @@ fn open_socket(address: &Address, limit: Duration) -> Result<OwnedFd> {
     }
 }
 
-fn send(socket: &OwnedFd, frame: &Frame, doing: &str) -> Result<()> {
+fn send(socket: &Connection, frame: &Frame, doing: &str) -> Result<()> {
     match fds::send_frame(socket.as_fd(), &frame.encode(), &[]) {
         Ok(()) => Ok(()),
         Err(error) => match error.kind() {
@@ -324,7 +326,7 @@ fn send(socket: &OwnedFd, frame: &Frame, doing: &str) -> Result<()> {
 }
 
 /// The next frame of the producer's, and its descriptors.
-fn receive(socket: &OwnedFd, deadline: Deadline, limit: Duration, doing: &str) -> Result<(Frame, Vec<OwnedFd>)> {
+fn receive(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str) -> Result<(Frame, Vec<OwnedFd>)> {
     let mut bytes = vec![0; FRAME_MAX_BYTES];
     let mut may_reset = true;
     loop {
@@ -349,7 +351,7 @@ fn receive(socket: &OwnedFd, deadline: Deadline, limit: Duration, doing: &str) -
     }
 }
 
-fn wait_readable(socket: &OwnedFd, deadline: Deadline, limit: Duration, doing: &str) -> Result<()> {
+fn wait_readable(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str) -> Result<()> {
     let mut waits = [PollFd::new(socket, PollFlags::IN)];
     match poll(&mut waits, deadline.remaining().map(wake::timespec).as_ref()) {
         Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit }),
@@ -359,7 +361,7 @@ fn wait_readable(socket: &OwnedFd, deadline: Deadline, limit: Duration, doing: &
 }
 
 /// Takes a frame through the handshake; the producer is told where it is refused.
-fn step(socket: &OwnedFd, handshake: &mut ConsumerHandshake, frame: Frame, doing: &str) -> Result<ConsumerStep> {
+fn step(socket: &Connection, handshake: &mut ConsumerHandshake, frame: Frame, doing: &str) -> Result<ConsumerStep> {
     handshake.on_frame(frame).map_err(|error| {
         answer(socket, &error);
         error.into_error(doing)
@@ -367,14 +369,14 @@ fn step(socket: &OwnedFd, handshake: &mut ConsumerHandshake, frame: Frame, doing
 }
 
 /// Tells the producer why this side gives up.
-fn answer(socket: &OwnedFd, error: &HandshakeError) {
+fn answer(socket: &Connection, error: &HandshakeError) {
     if let Some(refusal) = error.refuse_frame() {
         let _ = fds::send_frame(socket.as_fd(), &refusal.encode(), &[]);
     }
 }
 
 /// Tells the producer that what it offered cannot be used.
-fn refuse(socket: &OwnedFd, error: &Error) {
+fn refuse(socket: &Connection, error: &Error) {
     use crate::frame::{Refuse, RefuseCode};
     let refusal = Frame::Refuse(Refuse::new(RefuseCode::Region, &error.to_string()));
     let _ = fds::send_frame(socket.as_fd(), &refusal.encode(), &[]);
