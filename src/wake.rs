@@ -230,12 +230,15 @@ fn monotonic_after(duration: Duration) -> rustix::time::Timespec {
 
 #[cfg(not(loom))]
 mod bell {
+    use crate::closing::{Connection, close_later};
     use crate::error::{Error, Result};
+    use crate::fds::{self, RecvFdsError};
     use crate::frame::BellKind;
+    use crate::region::ForkGuard;
     use rustix::event::{EventfdFlags, eventfd};
     use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-    use rustix::io::{Errno, ReadWriteFlags, preadv2, write};
-    use rustix::net::{AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send};
+    use rustix::io::{ReadWriteFlags, preadv2, write};
+    use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, getpeername, send, sockopt};
     use std::io::IoSliceMut;
 
     /// The producer's end of a bell.
@@ -277,9 +280,9 @@ mod bell {
 
     /// The consumer's end of a bell.
     #[derive(Debug)]
-    pub(crate) struct BellEnd {
-        kind: BellKind,
-        fd: OwnedFd,
+    pub(crate) enum BellEnd {
+        Eventfd(OwnedFd),
+        Socketpair(Connection),
     }
 
     /// A socketpair's queue holds a few hundred rings; more than that is a producer that floods.
@@ -291,35 +294,47 @@ mod bell {
             if !Self::is_bell(kind, &fd) {
                 return Err(Error::peer("taking the bell of a lane", format_args!("the descriptor is no {kind:?}")));
             }
-            if kind == BellKind::Socketpair {
-                // Where the kernel can, it keeps descriptors out, whose closing could make us wait (Linux 6.16).
-                let _ = crate::fds::refuse_fds(fd.as_fd());
+            match kind {
+                BellKind::Eventfd => Ok(Self::Eventfd(fd)),
+                BellKind::Socketpair => {
+                    // Where the kernel can, it turns away from now on who sends descriptors (Linux 6.16).
+                    let _ = fds::refuse_fds(fd.as_fd());
+                    Ok(Self::Socketpair(Connection::new(fd, ForkGuard::get()?)))
+                }
             }
-            Ok(Self { kind, fd })
         }
 
         /// Whether `fd` can be a bell of that kind.
         pub(crate) fn is_bell(kind: BellKind, fd: &OwnedFd) -> bool {
             match kind {
                 BellKind::Eventfd => is_eventfd(fd),
-                BellKind::Socketpair => rustix::net::sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET),
+                // Connected, as it then stays for good: one that listens would have others waiting in it.
+                BellKind::Socketpair => {
+                    sockopt::socket_domain(fd) == Ok(AddressFamily::UNIX)
+                        && sockopt::socket_type(fd) == Ok(SocketType::SEQPACKET)
+                        && getpeername(fd).is_ok()
+                }
             }
         }
 
         /// Empties the bell; never blocks, whoever owns the other end.
         pub(crate) fn drain(&self) {
-            match self.kind {
-                BellKind::Eventfd => {
+            match self {
+                Self::Eventfd(fd) => {
                     // Whatever the file's status flags, which the producer shares: never block. The offset −1 stands
                     // for "where the file is" (preadv2(2)); an eventfd is nowhere else.
                     let mut count = [0u8; 8];
-                    let _ = preadv2(&self.fd, &mut [IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT);
+                    let _ = preadv2(fd, &mut [IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT);
                 }
-                BellKind::Socketpair => {
+                Self::Socketpair(socket) => {
                     for _ in 0..DRAIN_MAX {
-                        match recv(&self.fd, &mut [0u8; 8], RecvFlags::DONTWAIT) {
-                            Ok((_, 1..)) | Err(Errno::INTR) => {}
-                            Ok(_) | Err(_) => break,
+                        match fds::recv_frame_without_fds(socket.as_fd(), &mut [0; 8]) {
+                            Ok(_) => {}
+                            Err(RecvFdsError::PayloadTruncated { received }) if received.fds.is_empty() => {}
+                            // Empty, or at its end, or what follows is not to be touched.
+                            Err(error) => {
+                                return error.into_received().map_or((), |received| close_later(received.fds));
+                            }
                         }
                     }
                 }
@@ -329,7 +344,10 @@ mod bell {
 
     impl AsFd for BellEnd {
         fn as_fd(&self) -> BorrowedFd<'_> {
-            self.fd.as_fd()
+            match self {
+                Self::Eventfd(fd) => fd.as_fd(),
+                Self::Socketpair(socket) => socket.as_fd(),
+            }
         }
     }
 

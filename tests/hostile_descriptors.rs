@@ -21,10 +21,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::Signal;
 use stage::plays_a_role;
 use std::fs::File;
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const NAMES: [&str; 4] = ["seat", "bell", "control region", "data region"];
 const SEAT: usize = 0;
@@ -275,16 +273,6 @@ fn a_control_header_that_says_something_else_is_refused() {
     impostor.client.leave();
 }
 
-/// A socket that makes whoever closes it last wait for a minute, for its peer takes nothing.
-fn lingering() -> (OwnedFd, TcpListener) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    stream.set_nonblocking(true).unwrap();
-    while stream.write(&[0; 65536]).is_ok() {}
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::from_secs(60))).unwrap();
-    (stream.into(), listener)
-}
-
 #[test]
 fn a_socket_that_lingers_keeps_nobody_waiting() {
     if plays_a_role() {
@@ -307,5 +295,90 @@ fn a_socket_that_lingers_keeps_nobody_waiting() {
         let outcome = impostor.client.outcome();
         assert_eq!(outcome.kind, "Peer", "{outcome:?}");
         assert!(outcome.millis < 30_000, "in place {place} it kept the client waiting: {outcome:?}");
+    }
+}
+
+/// One end of a bell for a peer of another user; the other is the peer's.
+fn socketpair() -> (Wire, OwnedFd) {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    (Wire(ours), theirs)
+}
+
+/// Offers a lane with this bell, and has the client attach to it.
+fn attach_with_bell(impostor: &mut Impostor, goods: &Goods, bell: BorrowedFd<'_>) -> Wire {
+    let wire = impostor.lure(PATIENCE);
+    let announced = with(offer(CAPACITY), OFFER_LANE + 52, &[2]);
+    wire.send_fds(&announced, &[goods.seat.as_fd(), bell, goods.control.as_fd(), goods.data.as_fd()]).unwrap();
+    assert_eq!(wire.recv().unwrap().kind(), ATTACH);
+    wire.send(&attached(&[0])).unwrap();
+    assert_eq!(impostor.client.outcome().kind, "attached");
+    wire
+}
+
+#[test]
+fn a_socket_that_lingers_in_a_bell_keeps_nobody_waiting() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_socket_that_lingers_in_a_bell_keeps_nobody_waiting");
+    let start = Instant::now();
+    for before in [0, 3] {
+        let goods = Goods::new(CAPACITY);
+        let (ring, bell) = socketpair();
+        let (socket, _listener) = lingering();
+        // In the queue before anyone can refuse it.
+        (0..before).for_each(|_| ring.send(&[1]).unwrap());
+        ring.send_fds(&[1], &[socket.as_fd()]).unwrap();
+        ring.send(&[1]).unwrap();
+        drop(socket);
+        let _wire = attach_with_bell(&mut impostor, &goods, bell.as_fd());
+        drop(bell);
+        assert!(impostor.client.read_for(50).starts_with("TimedOut"));
+        goods.put(0, impostor::data(5, 7));
+        goods.publish(16);
+        assert_eq!(impostor.client.read(), "5 bytes, tag 7, from 0");
+        assert!(impostor.client.read_for(50).starts_with("TimedOut"));
+        impostor.client.leave();
+    }
+    assert!(start.elapsed() < Duration::from_secs(30), "it kept the client waiting: {:?}", start.elapsed());
+}
+
+#[test]
+fn a_socket_that_lingers_in_a_session_keeps_nobody_waiting() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::before_old_kernel("a_socket_that_lingers_in_a_session_keeps_nobody_waiting");
+    let start = Instant::now();
+    for is_heard in [true, false] {
+        let goods = Goods::new(CAPACITY);
+        let (socket, _listener) = lingering();
+        let wire = impostor.attaches(&goods, 0);
+        wire.send_fds(&bye(1), &[socket.as_fd()]).unwrap();
+        drop(socket);
+        if is_heard {
+            assert!(impostor.client.read().starts_with("PeerDead"));
+        }
+        impostor.client.leave();
+        // It has hung up, though a thread still holds its end.
+        assert_eq!(wire.last_words(), []);
+    }
+    assert!(start.elapsed() < Duration::from_secs(30), "it kept the client waiting: {:?}", start.elapsed());
+}
+
+#[test]
+fn a_socket_that_is_no_end_of_a_pair_is_no_bell() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_socket_that_is_no_end_of_a_pair_is_no_bell");
+    let listening = listen(&format!("@{}", unique_name()));
+    let alone = seqpacket();
+    let goods = Goods::new(CAPACITY);
+    let announced = with(offer(CAPACITY), OFFER_LANE + 52, &[2]);
+    for (what, bell) in [("one that listens", &listening), ("one without a peer", &alone)] {
+        let fds = [goods.seat.as_fd(), bell.as_fd(), goods.control.as_fd(), goods.data.as_fd()];
+        impostor.is_caught(what, &announced, &fds, 11);
     }
 }
