@@ -352,24 +352,27 @@ impl Consumer {
         }
     }
 
-    /// Sleeps until the bell rings, the session ends, the deadline passes, or a signal comes.
+    /// Sleeps until the bell rings, the session ends, the deadline passes, or a signal comes; for a moment only where
+    /// the bell is of no use.
     fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
+        let nap = self.bell.nap(self.reader.position());
         let Self { reader, bell, link, barrier, .. } = self;
-        let timeout = match reader.fall_asleep(*barrier, || bell.drain(), || link.fate() != Fate::Alive) {
-            Sleep::Not => Some(Duration::ZERO),
-            Sleep::Briefly => Some(deadline.remaining().unwrap_or(NAP).min(NAP)),
-            Sleep::UntilRung => deadline.remaining(),
-        };
-        let outcome = if timeout == Some(Duration::ZERO) {
-            Ok(())
+        let sleep = reader.fall_asleep(*barrier, || bell.drain(), || link.fate() != Fate::Alive);
+        let moment = (sleep == Sleep::Briefly).then_some(NAP);
+        let outcome = if sleep == Sleep::Not {
+            Ok(false)
         } else {
+            let timeout = [nap, moment, deadline.remaining()].into_iter().flatten().min();
             crash::asleep!("consumer-asleep");
-            link.wait(Some(bell), timeout)
+            link.wait(Some(&*bell).filter(|_| nap.is_none()), timeout)
         };
         crash::point!("consumer-woken");
         self.reader.wake_up();
         crash::point!("consumer-awake");
-        outcome
+        if outcome? || nap.is_some() {
+            self.bell.note_ring();
+        }
+        Ok(())
     }
 
     /// Nonsense in the lane: the producer's, or the sign that the lane has gone on without this consumer.

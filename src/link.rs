@@ -52,26 +52,27 @@ impl Link {
         }
     }
 
-    /// Waits on the session, and on a bell, until something happens; then looks what it was.
-    pub(crate) fn wait(&self, bell: Option<&BellEnd>, timeout: Option<Duration>) -> std::io::Result<()> {
+    /// Waits on the session, and on a bell, until something happens; then looks what it was. Whether the bell stirs.
+    pub(crate) fn wait(&self, bell: Option<&BellEnd>, timeout: Option<Duration>) -> std::io::Result<bool> {
         let mut waits = Vec::with_capacity(3);
         waits.push(PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN));
         waits.extend(self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
         waits.extend(bell.map(|bell| PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)));
         match poll(&mut waits, timeout.map(wake::timespec).as_ref()) {
             Ok(_) => {}
-            Err(Errno::INTR) => return Ok(()),
+            Err(Errno::INTR) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
         let socket_stirs = !waits[0].revents().is_empty();
         let process_ended = self.pidfd.is_some() && !waits[1].revents().is_empty();
+        let bell_stirs = bell.is_some() && waits.last().is_some_and(|wait| !wait.revents().is_empty());
         if socket_stirs {
             self.hear();
         }
         if process_ended {
             self.note(Fate::Dead);
         }
-        Ok(())
+        Ok(bell_stirs)
     }
 
     /// Takes what the producer's process has to say on the socket: one frame, for any is the last.

@@ -240,6 +240,7 @@ mod bell {
     use rustix::io::{ReadWriteFlags, preadv2, write};
     use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, getpeername, send, sockopt};
     use std::io::IoSliceMut;
+    use std::time::Duration;
 
     /// The producer's end of a bell.
     #[derive(Debug)]
@@ -280,10 +281,24 @@ mod bell {
 
     /// The consumer's end of a bell.
     #[derive(Debug)]
-    pub(crate) enum BellEnd {
+    pub(crate) struct BellEnd {
+        end: End,
+        /// Where the consumer was when it last slept, and how often the bell has stirred since then.
+        position: u64,
+        vain_rings: u32,
+    }
+
+    #[derive(Debug)]
+    enum End {
         Eventfd(OwnedFd),
         Socketpair(Connection),
     }
+
+    /// How often a bell may stir in vain. A ring can come late, but more come of a producer that breaks the protocol.
+    const VAIN_RINGS_MAX: u32 = 16;
+    /// How long a consumer naps at first whose bell is of no use, and how often that doubles: up to 64 ms.
+    const NAP_MIN: Duration = Duration::from_millis(1);
+    const NAP_DOUBLINGS_MAX: u32 = 6;
 
     /// A socketpair's queue holds a few hundred rings; more than that is a producer that floods.
     const DRAIN_MAX: usize = 1024;
@@ -294,14 +309,30 @@ mod bell {
             if !Self::is_bell(kind, &fd) {
                 return Err(Error::peer("taking the bell of a lane", format_args!("the descriptor is no {kind:?}")));
             }
-            match kind {
-                BellKind::Eventfd => Ok(Self::Eventfd(fd)),
+            let end = match kind {
+                BellKind::Eventfd => End::Eventfd(fd),
                 BellKind::Socketpair => {
                     // Where the kernel can, it turns away from now on who sends descriptors (Linux 6.16).
                     let _ = fds::refuse_fds(fd.as_fd());
-                    Ok(Self::Socketpair(Connection::new(fd, ForkGuard::get()?)))
+                    End::Socketpair(Connection::new(fd, ForkGuard::get()?))
                 }
+            };
+            Ok(Self { end, position: 0, vain_rings: 0 })
+        }
+
+        /// For a consumer that is about to sleep at `position`: how long it may nap at most, without the bell, where that
+        /// has stirred and stirred and brought nothing, or has hung up. `None` where the bell can be relied on.
+        pub(crate) fn nap(&mut self, position: u64) -> Option<Duration> {
+            if position != self.position {
+                (self.position, self.vain_rings) = (position, 0);
             }
+            let naps = self.vain_rings.checked_sub(VAIN_RINGS_MAX)?;
+            Some(NAP_MIN * 2u32.pow(naps.min(NAP_DOUBLINGS_MAX)))
+        }
+
+        /// The bell has stirred, or a nap is over: in vain, unless the consumer moves on.
+        pub(crate) fn note_ring(&mut self) {
+            self.vain_rings = self.vain_rings.saturating_add(1);
         }
 
         /// Whether `fd` can be a bell of that kind.
@@ -319,14 +350,14 @@ mod bell {
 
         /// Empties the bell; never blocks, whoever owns the other end.
         pub(crate) fn drain(&self) {
-            match self {
-                Self::Eventfd(fd) => {
+            match &self.end {
+                End::Eventfd(fd) => {
                     // Whatever the file's status flags, which the producer shares: never block. The offset −1 stands
                     // for "where the file is" (preadv2(2)); an eventfd is nowhere else.
                     let mut count = [0u8; 8];
                     let _ = preadv2(fd, &mut [IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT);
                 }
-                Self::Socketpair(socket) => {
+                End::Socketpair(socket) => {
                     for _ in 0..DRAIN_MAX {
                         match fds::recv_frame_without_fds(socket.as_fd(), &mut [0; 8]) {
                             Ok(_) => {}
@@ -344,9 +375,9 @@ mod bell {
 
     impl AsFd for BellEnd {
         fn as_fd(&self) -> BorrowedFd<'_> {
-            match self {
-                Self::Eventfd(fd) => fd.as_fd(),
-                Self::Socketpair(socket) => socket.as_fd(),
+            match &self.end {
+                End::Eventfd(fd) => fd.as_fd(),
+                End::Socketpair(socket) => socket.as_fd(),
             }
         }
     }

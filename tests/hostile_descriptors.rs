@@ -298,24 +298,6 @@ fn a_socket_that_lingers_keeps_nobody_waiting() {
     }
 }
 
-/// One end of a bell for a peer of another user; the other is the peer's.
-fn socketpair() -> (Wire, OwnedFd) {
-    let (ours, theirs) =
-        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    (Wire(ours), theirs)
-}
-
-/// Offers a lane with this bell, and has the client attach to it.
-fn attach_with_bell(impostor: &mut Impostor, goods: &Goods, bell: BorrowedFd<'_>) -> Wire {
-    let wire = impostor.lure(PATIENCE);
-    let announced = with(offer(CAPACITY), OFFER_LANE + 52, &[2]);
-    wire.send_fds(&announced, &[goods.seat.as_fd(), bell, goods.control.as_fd(), goods.data.as_fd()]).unwrap();
-    assert_eq!(wire.recv().unwrap().kind(), ATTACH);
-    wire.send(&attached(&[0])).unwrap();
-    assert_eq!(impostor.client.outcome().kind, "attached");
-    wire
-}
-
 #[test]
 fn a_socket_that_lingers_in_a_bell_keeps_nobody_waiting() {
     if plays_a_role() {
@@ -332,7 +314,7 @@ fn a_socket_that_lingers_in_a_bell_keeps_nobody_waiting() {
         ring.send_fds(&[1], &[socket.as_fd()]).unwrap();
         ring.send(&[1]).unwrap();
         drop(socket);
-        let _wire = attach_with_bell(&mut impostor, &goods, bell.as_fd());
+        let _wire = impostor.attaches_with_bell(&goods, 2, bell.as_fd());
         drop(bell);
         assert!(impostor.client.read_for(50).starts_with("TimedOut"));
         goods.put(0, impostor::data(5, 7));

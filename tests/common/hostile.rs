@@ -297,3 +297,10 @@ pub(crate) fn lingering() -> (OwnedFd, TcpListener) {
     rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::from_secs(60))).unwrap();
     (stream.into(), listener)
 }
+
+/// One end of a bell for a peer of another user; the other is the peer's.
+pub(crate) fn socketpair() -> (Wire, OwnedFd) {
+    let (ours, theirs) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    (Wire(ours), theirs)
+}

@@ -158,6 +158,18 @@ impl Impostor {
         assert_eq!(words, [(REFUSE, code)], "{what}: {outcome:?}");
     }
 
+    /// The whole handshake, with another bell than that of the goods; the client reads from 0 on.
+    pub(crate) fn attaches_with_bell(&mut self, goods: &Goods, kind: u8, bell: BorrowedFd<'_>) -> Wire {
+        let wire = self.lure(PATIENCE);
+        let mut fds = goods.fds();
+        fds[1] = bell;
+        wire.send_fds(&with(offer(goods.capacity), OFFER_LANE + 52, &[kind]), &fds).unwrap();
+        assert_eq!(wire.recv().unwrap().kind(), ATTACH);
+        wire.send(&attached(&[0])).unwrap();
+        assert_eq!(self.client.outcome().kind, "attached");
+        wire
+    }
+
     /// The whole handshake, as it should be; the client reads from `start` on.
     pub(crate) fn attaches(&mut self, goods: &Goods, start: u64) -> Wire {
         let wire = self.lure(PATIENCE);

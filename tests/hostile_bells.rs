@@ -1,0 +1,65 @@
+//! Producers whose bells ring for ever, or hang up: a consumer sleeps all the same, is as good as its deadlines, and
+//! gets what is published.
+
+mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
+#[path = "common/impostor.rs"]
+mod impostor;
+#[path = "common/peer.rs"]
+mod peer;
+#[path = "common/stage.rs"]
+mod stage;
+
+use hostile::*;
+use impostor::{CAPACITY, Goods, Impostor};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, OwnedFd};
+use stage::plays_a_role;
+use std::time::{Duration, Instant};
+
+/// How much processor time a process has used so far, in ticks of 10 ms; see proc_pid_stat(5).
+fn ticks_used(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// A client with this bell sleeps for a second, takes what comes then, and learns of the end.
+fn sleeps_well(impostor: &mut Impostor, what: &str, kind: u8, bell: OwnedFd) {
+    const QUIET: Duration = Duration::from_secs(1);
+    let goods = Goods::new(CAPACITY);
+    let wire = impostor.attaches_with_bell(&goods, kind, bell.as_fd());
+    drop(bell);
+    let (before, start) = (ticks_used(impostor.client.0.pid()), Instant::now());
+    assert!(impostor.client.read_for(QUIET.as_millis() as u64).starts_with("TimedOut"), "{what}");
+    let (used, took) = (ticks_used(impostor.client.0.pid()) - before, start.elapsed());
+    assert!(used < 20, "with {what} it used {used}0 ms of {QUIET:?}");
+    assert!((QUIET..10 * QUIET).contains(&took), "with {what} {QUIET:?} took {took:?}");
+    goods.put(0, impostor::data(5, 7));
+    goods.publish(16);
+    assert_eq!(impostor.client.read(), "5 bytes, tag 7, from 0", "{what}");
+    wire.send(&bye(1)).unwrap();
+    assert!(impostor.client.read().starts_with("Closed"), "{what}");
+    impostor.client.leave();
+}
+
+#[test]
+fn a_bell_that_rings_for_ever_or_hangs_up_keeps_nobody_awake() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_bell_that_rings_for_ever_or_hangs_up_keeps_nobody_awake");
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let endless = eventfd(u32::MAX, flags | EventfdFlags::SEMAPHORE).unwrap();
+    sleeps_well(&mut impostor, "a count that goes down by one each time", 1, endless);
+    let (_, hung_up) = socketpair();
+    sleeps_well(&mut impostor, "a socketpair that has hung up", 2, hung_up);
+    let (ring, bell) = socketpair();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    ring.send_fds(&[1], &[null.as_fd()]).unwrap();
+    sleeps_well(&mut impostor, "a socketpair with descriptors in it", 2, bell);
+    let (ring, bell) = socketpair();
+    ring.shutdown(rustix::net::Shutdown::Write);
+    sleeps_well(&mut impostor, "a socketpair that is half closed", 2, bell);
+}
