@@ -22,6 +22,7 @@ use rustix::thread::futex;
 use stage::{CAPACITY, Hosting, Stage, plays_a_role};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::{Duration, Instant};
 
 /// Reads along until the host must have looked at this seat again.
 fn read_a_lap(guest: &mut Guest) {
@@ -298,5 +299,39 @@ fn a_seat_that_its_consumer_froze_is_as_good_as_gone() {
         stage.goes_on();
     }
     assert_eq!(stage.stat("evicted"), 0);
+    stage.ends_undisturbed();
+}
+
+/// A consumer that has gone, and has left a page of its seat in a pipe: nobody maps it, and the kernel waits for it for
+/// a sixth of a second each time it is asked.
+fn leave_pinned(address: &str, reading: u8) -> std::io::PipeReader {
+    let Guest { lanes, seat, offer } = Guest::join(address, reading);
+    let (reader, writer) = std::io::pipe().unwrap();
+    assert_eq!(seat.splice_into(&writer), Ok(4096));
+    drop((lanes, seat, offer));
+    reader
+}
+
+#[test]
+fn pinned_seats_hold_nobody_up_but_their_lane() {
+    const MANY: usize = 40;
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("pinned_seats_hold_nobody_up_but_their_lane", Hosting::default());
+    let start = Instant::now();
+    let pipes: Vec<_> = (0..MANY).map(|index| leave_pinned(&stage.address, [COPIES, IN_PLACE][index % 2])).collect();
+    // Each of these is served between two questions, not after forty.
+    for _ in 0..20 {
+        let knocked = Instant::now();
+        drop(Invited::knock(&stage.address));
+        assert!(knocked.elapsed() < Duration::from_secs(1), "it was answered after {:?}", knocked.elapsed());
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
+    wait_until("those who copy are out", || stage.stat("evicted") == MANY as u64 / 2);
+    assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
+    drop(pipes);
+    stage.goes_on();
+    assert_eq!(stage.stat("evicted"), MANY as u64 / 2);
     stage.ends_undisturbed();
 }

@@ -4,6 +4,7 @@
 //! [`client`] is the consumer's. Here is what both share: addresses, and who is admitted.
 
 pub(crate) mod client;
+mod inquiry;
 mod listener;
 pub(crate) mod opened;
 pub(crate) mod server;

@@ -3,6 +3,7 @@
 //! The invariant: a consumer that reads in place keeps its seat until the kernel says that nobody maps it any more
 //! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
 
+use super::inquiry::{Answer, Inquiry};
 use super::shared::{Shared, Terms};
 use super::{Peer, is_out_of_descriptors};
 use crate::barrier;
@@ -31,6 +32,8 @@ use std::time::{Duration, Instant};
 /// How soon, and how rarely, it is asked again whether a consumer that has hung up still reads in place.
 const DEPARTURE_RETRY_MIN: Duration = Duration::from_millis(1);
 const DEPARTURE_RETRY_MAX: Duration = Duration::from_millis(100);
+/// It is asked again no sooner than after so many times as long as the last answer took.
+const DEPARTURE_RETRY_FACTOR: u32 = 8;
 /// How many frames of one consumer are taken in a row, so that one that floods does not keep the steward.
 const FRAMES_PER_TURN: usize = 16;
 
@@ -54,7 +57,7 @@ pub(super) struct Serving {
     phase: Phase,
     /// The lanes of the session, by their numbers, once a Hello has named them.
     lanes: Vec<usize>,
-    seat: Option<Region>,
+    seat: Option<Arc<Region>>,
     /// Until the lanes take them.
     bells: Vec<Bell>,
     /// The number of its seats, the same on each of its lanes, once it is attached.
@@ -65,12 +68,15 @@ pub(super) struct Serving {
     out: Arc<AtomicBool>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Phase {
     /// The handshake is to be done by then.
     Greeting(Deadline),
     Attached,
-    /// It has hung up and may still be reading in place: when to ask the kernel again, and how long after that.
+    /// It has hung up, and the kernel is being asked whether it may still be reading: for the first time, or so long
+    /// after the last.
+    Asking(Inquiry, Option<Duration>),
+    /// It may still be reading in place: when to ask the kernel again, and how long after the last time.
     Departing {
         retry: Instant,
         backoff: Duration,
@@ -132,12 +138,12 @@ impl Serving {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Greeting(Deadline::At(instant)) | Phase::Departing { retry: instant, .. } => Some(instant),
-            Phase::Greeting(_) | Phase::Attached | Phase::Over => None,
+            Phase::Greeting(_) | Phase::Attached | Phase::Asking(..) | Phase::Over => None,
         }
     }
 
     pub(super) fn is_attached(&self) -> bool {
-        matches!(self.phase, Phase::Attached)
+        matches!(self.phase, Phase::Attached | Phase::Asking(_, None))
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -146,6 +152,11 @@ impl Serving {
 
     /// Sees to what stirs, or to what is due.
     pub(super) fn serve(&mut self, host: &Host, now: Instant, socket_stirs: bool, process_stirs: bool) {
+        if let Phase::Asking(inquiry, _) = &self.phase
+            && inquiry.answer().is_none()
+        {
+            return;
+        }
         if self.out.load(Ordering::Acquire) {
             return self.evict(host);
         }
@@ -163,7 +174,8 @@ impl Serving {
                     self.part(host, Parting::HangUp("the consumer's process ended".to_owned()));
                 }
             }
-            Phase::Departing { retry, .. } if now >= retry => self.depart(host),
+            Phase::Departing { retry, backoff } if now >= retry => self.ask(host, Some(backoff)),
+            Phase::Asking(..) => self.depart(host),
             Phase::Departing { .. } | Phase::Over => {}
         }
     }
@@ -219,7 +231,7 @@ impl Serving {
         fds::send_frame(self.socket.as_fd(), &frame, &fds)
             .map_err(|error| Parting::own(Error::os("send an Offer")(error)))?;
         crash::point!("steward-offer-sent");
-        (self.seat, self.bells, self.lanes) = (Some(seat), bells, lanes);
+        (self.seat, self.bells, self.lanes) = (Some(Arc::new(seat)), bells, lanes);
         Ok(())
     }
 
@@ -276,7 +288,7 @@ impl Serving {
                 // Whoever has said goodbye says nothing more: not that this consumer was evicted, either.
                 let _ = shutdown(&self.socket, Shutdown::Write);
             }
-            return self.depart(host);
+            return self.ask(host, None);
         }
         if let Some(frame) = answer {
             send(&self.socket, &frame);
@@ -286,25 +298,32 @@ impl Serving {
     }
 
     /// The consumer has gone, or is about to: asks the kernel whether anyone still maps its seat.
+    fn ask(&mut self, host: &Host, backoff: Option<Duration>) {
+        match &self.seat {
+            Some(seat) => self.phase = Phase::Asking(Inquiry::begin(seat, &host.shared.notice), backoff),
+            None => self.phase = Phase::Over,
+        }
+    }
+
+    /// Lets the consumer go, or waits on, as the kernel has answered.
     fn depart(&mut self, host: &Host) {
         crash::point!("steward-consumer-gone");
-        // Never under a roster's lock: it is a system call.
-        match self.seat.as_ref().map(Region::try_freeze) {
-            Some(Ok(Freeze::Frozen)) => {
+        let Phase::Asking(inquiry, backoff) = &self.phase else { return };
+        let Some(Answer { freeze, took }) = inquiry.answer() else { return };
+        match freeze {
+            Ok(Freeze::Frozen) => {
                 crash::point!("steward-seat-frozen");
                 self.for_each_seat(host, |lane, seat_id| lane.roster.leave(seat_id));
                 crash::point!("steward-left");
                 self.phase = Phase::Over;
             }
-            // Still mapped, by its process or a child of it.
-            Some(Ok(Freeze::StillMapped)) if self.in_place => {
-                let backoff = match self.phase {
-                    Phase::Departing { backoff, .. } => (backoff * 2).min(DEPARTURE_RETRY_MAX),
-                    _ => DEPARTURE_RETRY_MIN,
-                };
+            // Still mapped, by its process or a child of it; or a page of it is pinned.
+            Ok(Freeze::StillMapped) if self.in_place => {
+                let backoff = backoff.map_or(DEPARTURE_RETRY_MIN, |backoff| (backoff * 2).min(DEPARTURE_RETRY_MAX));
+                let retry = Instant::now() + backoff.max(*took * DEPARTURE_RETRY_FACTOR);
                 // It learns that this is the end, and there is nothing more to hear from it.
                 let _ = shutdown(&self.socket, Shutdown::Both);
-                self.phase = Phase::Departing { retry: Instant::now() + backoff, backoff };
+                self.phase = Phase::Departing { retry, backoff };
             }
             // One that copies finds out by itself; one that has sealed the seals, so that the kernel cannot be asked,
             // has broken the protocol.

@@ -274,6 +274,15 @@ impl Memory {
         unsafe { pointer.cast().as_ref() }
     }
 
+    /// Puts the pages themselves into a pipe, not a copy (vmsplice(2)): pinned until they are read.
+    pub(crate) fn splice_into(&self, pipe: impl AsFd) -> Result<usize, Errno> {
+        use rustix::pipe::{IoSliceRaw, SpliceFlags, vmsplice};
+        // SAFETY: the bytes stay where they are, whoever has them mapped; through the slice they are only looked at.
+        let bytes = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) };
+        // SAFETY: the pages are the memfd's, and stay so when they are unmapped here.
+        unsafe { vmsplice(pipe, &[IoSliceRaw::from_slice(bytes)], SpliceFlags::empty()) }
+    }
+
     /// What `MADV_REMOVE`, which punches a hole through a mapping, is answered with.
     pub(crate) fn remove_pages(&self) -> Result<(), Errno> {
         // SAFETY: the range is this mapping's, and what is lost is only looked at through atomics.
