@@ -33,7 +33,7 @@
 //!   waits for the slowest; with none it never waits.
 //! - Waiting, trying and timeouts, on both ends: spin first, then sleep in the kernel.
 //! - Ends that can be told apart: finished, abandoned, dead, closed. A crash loses nothing that was published and
-//!   leaves nothing behind.
+//!   leaves nothing to clean up: at most two file names, which the next [`Server`] at that path takes over.
 //! - Hostile peers are survived: what a peer writes or sends can end its session, and nothing else.
 //! - Arrays of descriptors, [`send_fds`] and [`recv_fds`], and immutable regions, [`Sealed`], are useful alone.
 //!

@@ -17,7 +17,10 @@ fn lane() -> Producer {
 }
 
 fn entries(dir: &Path) -> Vec<String> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
 }
 
 fn can_connect(address: impl Into<Address>) -> bool {
@@ -70,8 +73,8 @@ fn a_socket_of_another_program_is_in_use_too() {
 }
 
 #[test]
-fn the_socket_of_a_killed_server_is_replaced() {
-    let test = "the_socket_of_a_killed_server_is_replaced";
+fn the_files_of_a_killed_server_are_taken_over() {
+    let test = "the_files_of_a_killed_server_are_taken_over";
     let producer = lane();
     if role().is_some() {
         let _server = Server::listen(argument(), &[&producer]).unwrap();
@@ -86,9 +89,10 @@ fn the_socket_of_a_killed_server_is_replaced() {
     process.kill();
     let error = Session::connect(&path, SessionOptions::new()).unwrap_err();
     assert!(error.to_string().contains("start the other process"), "{error}");
-    assert!(path.exists(), "nobody was there to take it away");
+    assert_eq!(entries(dir.path()), ["socket", "socket.lock"], "nobody was there to take them away");
     let server = Server::listen(&path, &[&producer]).unwrap();
     assert!(can_connect(&path));
+    assert_eq!(entries(dir.path()), ["socket", "socket.lock"]);
     drop(server);
     assert_eq!(entries(dir.path()), [""; 0]);
 }

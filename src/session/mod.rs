@@ -48,7 +48,7 @@ enum Place {
 
 impl Address {
     /// A path of at most 107 bytes. The socket file gets the mode 0600 before anyone can connect, and goes with the
-    /// server.
+    /// server, as does the lock that a server has beside it, `PATH.lock`.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         Self(Place::Path(path.into()))
     }

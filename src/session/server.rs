@@ -134,8 +134,9 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 
 /// Offers lanes to whoever connects, on a thread of its own.
 ///
-/// Dropping it stops listening and removes the socket file. One that was killed leaves the file, which the next server
-/// at that path recognises as stale and replaces, unless a forked child of the dead one still keeps it alive. Sessions
+/// Dropping it stops listening and removes the socket file, and the lock beside it (`PATH.lock`). One that was killed
+/// leaves both, which the next server at that path recognises as stale and takes over, unless a forked child of the dead
+/// one still keeps them alive. Sessions
 /// that are attached go on until the consumer leaves or the lanes end; without any, all that the server had is given
 /// back by then.
 ///
