@@ -66,6 +66,23 @@ fn nonsense_puts_its_writer_out() {
 }
 
 #[test]
+fn nonsense_that_wakes_nobody_is_found_when_the_deadline_passes() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("nonsense_that_wakes_nobody_is_found_when_the_deadline_passes", Hosting::default());
+    let guest = Guest::join(&stage.address, IN_PLACE);
+    // It waits for a tenth of a second for each record.
+    stage.tell("try");
+    wait_until("the producer sleeps over the seat", || guest.lanes[0].control.u32(SPACE_WAIT).load(Acquire) == 1);
+    guest.seat.u64(CONSUMED).store(u64::MAX - 1, Release);
+    assert_eq!(stage.hear(), "gone");
+    assert_eq!(guest.wire().last_words(), [(BYE, 2)]);
+    drop(guest);
+    stage.ends_undisturbed();
+}
+
+#[test]
 fn scribbling_over_the_whole_seat_harms_its_writer_only() {
     if plays_a_role() {
         return;
