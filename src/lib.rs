@@ -41,8 +41,9 @@
 //!
 //! It is no network transport and no store: a lane ends with its producer. It does not protect a process from others
 //! of the same user, which can trace it anyway. A producer, a consumer or a server belongs to the process that made it:
-//! in a forked child every operation is an error, and every drop harmless. (Only what borrows the ring's memory, a
-//! [`Reservation`] or a [`Record`] read in place, must not be touched there: that memory is not mapped in the child.)
+//! in a forked child every operation is an error, and every drop harmless. Only the bytes of a [`Reservation`], or of a
+//! [`Record`] read in place, must not be touched there, and nothing checks that: the ring is not mapped in the child,
+//! and something else may be. Whoever calls `fork`, which is unsafe, sees to it.
 //!
 //! # In place or copied
 //!

@@ -8,6 +8,9 @@ use crate::ring::{LaneMap, SeatMap};
 use std::ops::Deref;
 
 /// One record: a `&[u8]`, and its tag. Dropping it gives its bytes back to the lane.
+///
+/// Read in place, its bytes must not be touched in a forked child: the ring is not mapped there, and something else may
+/// be.
 #[derive(Debug)]
 pub struct Record<'a> {
     pub(super) payload: &'a [u8],

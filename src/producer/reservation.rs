@@ -10,6 +10,7 @@ use std::ops::{Deref, DerefMut};
 /// Room in the ring for one record: a `&mut [u8]` to fill, then [`commit`](Self::commit). Dropping it discards it.
 ///
 /// What stands in the bytes before they are filled is whatever the ring held there: old records of this lane, or zeros.
+/// A forked child must not touch them: the ring is not mapped there, and something else may be.
 #[derive(Debug)]
 #[must_use = "a reservation that is not committed is discarded"]
 pub struct Reservation<'a> {

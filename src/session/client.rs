@@ -223,7 +223,8 @@ impl Session {
     /// As long as the consumers live: every process that can write to the lanes' data regions, which the seals limit to
     /// the producer's, follows the protocol; it changes no byte between what a consumer has given back and what is
     /// published; and it waits for a consumer until the consumer's seat is unmapped. A producer made with this crate
-    /// does that, unless a debugger or its own unsafe code writes to its memory.
+    /// does that, unless a debugger or its own unsafe code writes to its memory. And no forked child touches a record
+    /// that was received before the fork.
     #[allow(unsafe_code, reason = "the promise is the caller's; the token carries it to where payloads are read")]
     pub unsafe fn attach_in_place(self) -> Result<Vec<Consumer>> {
         // SAFETY: the caller vouches for what `InPlace::vouch` asks.
