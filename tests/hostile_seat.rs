@@ -213,17 +213,21 @@ fn a_thief_of_wakeups_cannot_keep_the_producer_asleep() {
 }
 
 #[test]
-fn a_seat_full_of_holes_is_filled() {
+fn a_seat_with_holes_is_refused_and_none_can_be_made_later() {
     if plays_a_role() {
         return;
     }
-    let mut stage = Stage::new("a_seat_full_of_holes_is_filled", Hosting::default());
-    let invited = Invited::knock(&stage.address);
+    let mut stage = Stage::new("a_seat_with_holes_is_refused_and_none_can_be_made_later", Hosting::default());
     let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    let invited = Invited::knock(&stage.address);
     fallocate(&invited.seat, punch, 0, 4096).unwrap();
     assert_eq!(fstat(&invited.seat).unwrap().st_blocks, 0);
-    let mut guest = invited.attach(COPIES);
-    assert_eq!(fstat(&guest.offer.seat).unwrap().st_blocks, 8);
+    // Nothing beyond the end can stand in for them.
+    assert_eq!(fallocate(&invited.seat, FallocateFlags::KEEP_SIZE, 4096, 4096), Err(Errno::PERM));
+    fcntl_add_seals(&invited.seat, SealFlags::FUTURE_WRITE).unwrap();
+    invited.wire.send(&attach(1, COPIES)).unwrap();
+    assert_eq!(invited.wire.last_words(), [(REFUSE, 11)]);
+    let mut guest = Guest::join(&stage.address, COPIES);
     // And there can be no new ones, in any region, by anyone; nor anything else that the seals forbid.
     let lane = &guest.offer.lanes[0];
     for (fd, len) in [(&guest.offer.seat, 4096), (&lane.control, 4096), (&lane.data, CAPACITY)] {
@@ -350,5 +354,49 @@ fn pinned_seats_hold_nobody_up_but_their_lane() {
     drop(pipes);
     stage.goes_on();
     assert_eq!(stage.stat("evicted"), MANY as u64 / 2);
+    stage.ends_undisturbed();
+}
+
+/// The role of a consumer whose threads fight for the lock of its seat, which each of them holds for a sixth of a second.
+fn lock_keeper() {
+    let invited = Invited::knock(&argument());
+    let (_reader, writer) = std::io::pipe().unwrap();
+    assert_eq!(invited.map_seat().splice_into(&writer), Ok(4096));
+    fcntl_add_seals(&invited.seat, SealFlags::FUTURE_WRITE).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| while fcntl_add_seals(&invited.seat, SealFlags::WRITE) == Err(Errno::BUSY) {});
+        }
+        // Whoever wants the lock waits for all of them.
+        assert_eq!(fcntl_add_seals(&invited.seat, SealFlags::WRITE), Err(Errno::BUSY));
+        say("keeping it");
+        told();
+        invited.wire.send(&attach(1, COPIES)).unwrap();
+        say(&format!("answered with {}", invited.wire.recv().unwrap().kind()));
+        told();
+        std::process::exit(0);
+    });
+}
+
+#[test]
+fn a_consumer_that_keeps_the_lock_of_its_seat_holds_nobody_up() {
+    const TEST: &str = "a_consumer_that_keeps_the_lock_of_its_seat_holds_nobody_up";
+    if role().as_deref() == Some("keeper") {
+        return lock_keeper();
+    }
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new(TEST, Hosting::default());
+    let mut keeper = Peer::start(TEST, "keeper", &stage.address);
+    keeper.expect("keeping it");
+    let start = Instant::now();
+    keeper.tell("attach");
+    keeper.expect(&format!("answered with {ATTACHED}"));
+    drop(Invited::knock(&stage.address));
+    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
+    // It reads nothing, and is put out as one that copies when it goes, or let go.
+    keeper.kill();
+    stage.goes_on();
     stage.ends_undisturbed();
 }

@@ -288,6 +288,15 @@ impl Region {
             .map_err(Error::os(format!("allocate {} bytes for {}", self.len, self.name)))
     }
 
+    /// Whether every page is there; for a region that this process made and sealed with GROW before anyone else had it,
+    /// so that nothing beyond its end counts as well. Never waits, whoever holds the file's lock.
+    pub(crate) fn is_allocated(&self) -> Result<bool> {
+        let stat = rustix::fs::fstat(self.memfd.as_file())
+            .map_err(Error::os(format!("see how much of {} is allocated", self.name)))?;
+        // st_blocks counts 512 bytes each, see stat(2).
+        Ok((stat.st_blocks as u64).saturating_mul(512) >= self.len as u64)
+    }
+
     /// Gives up everything but the descriptor.
     fn into_fd(self) -> OwnedFd {
         self.memfd.into_file().into()

@@ -367,8 +367,12 @@ fn check_seat(seat: &Region) -> Result<Mapping, Parting> {
         let sentence = "the seals of the seat are sealed (F_SEAL_SEAL), so its death could never be seen".to_owned();
         return Err(Parting::Refuse(RefuseCode::Region, sentence));
     }
-    // What was punched out before the seal is filled again; after it, nothing can be punched out.
-    seat.reallocate().map_err(Parting::own)?;
+    // After that seal nothing can be punched out any more. Filling what was punched out before it would be to wait for
+    // the file's lock, and its consumer can hold that.
+    if !seat.is_allocated().map_err(Parting::own)? {
+        let sentence = "the seat has holes; fill it (fallocate) after sealing it".to_owned();
+        return Err(Parting::Refuse(RefuseCode::Region, sentence));
+    }
     seat.map_seat_for_producer().map_err(Parting::own)
 }
 
