@@ -399,13 +399,18 @@ impl Drop for Consumer {
 }
 
 /// Copies a payload out; whether the copy is good, and was not overwritten meanwhile.
-#[inline(never)]
+#[inline(always)]
 fn copy_out(lane: &LaneMap, buffer: &mut Vec<u8>, evictions: u32, found: Found) -> bool {
     let len = found.len as usize;
     if buffer.len() < len {
-        buffer.resize(len, 0);
+        grow(buffer, len);
     }
     copies_intact(lane, evictions, found.from, || lane.copy_out(found.payload, &mut buffer[..len]))
+}
+
+#[cold]
+fn grow(buffer: &mut Vec<u8>, len: usize) {
+    buffer.resize(len, 0);
 }
 
 /// The lane has gone on without this consumer, from `position` on: what it missed. Nothing more is read, so that

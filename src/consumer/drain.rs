@@ -3,7 +3,7 @@
 //! The invariant: a record that was handed over counts as read, and gives its bytes back once the loop comes out of the
 //! run that it lies in.
 
-use super::{Consumer, Reading, ReceiveError, Record};
+use super::{Consumer, Reading, ReceiveError, Record, copy_out, evicted};
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
 
@@ -74,13 +74,19 @@ impl Consumer {
     /// all it needs in registers; how many.
     #[inline]
     fn run_ahead(&mut self, each: &mut impl FnMut(&Record<'_>)) -> Result<usize, ReceiveError> {
-        let Self { lane, reader, reading: Reading::InPlace(trust), guard, .. } = self else { return Ok(0) };
+        let Self { lane, reader, reading, guard, .. } = self;
         let (mut known, mut records) = (reader.known(), 0);
         // Whatever `each` does may be a fork.
         while !guard.is_child()
             && let Some(found) = known.next(&**lane)
         {
-            let payload = lane.payload(trust, found.payload, found.len);
+            let payload = match reading {
+                Reading::InPlace(trust) => lane.payload(trust, found.payload, found.len),
+                Reading::Copies { buffer, evictions } => match copy_out(lane, buffer, *evictions, found) {
+                    true => &buffer[..found.len as usize],
+                    false => return Err(evicted(reader, found.from)),
+                },
+            };
             each(&Record { payload, tag: found.tag, position: found.position, held: None });
             records += 1;
         }

@@ -8,6 +8,8 @@
 
 #![cfg_attr(not(loom), allow(unsafe_code, reason = "the one file that turns mapped bytes into words and slices"))]
 
+#[cfg(not(loom))]
+mod copy;
 pub(crate) mod reader;
 #[cfg(all(any(test, fuzzing), not(loom)))]
 pub(crate) mod testing;
@@ -59,6 +61,7 @@ pub(crate) trait SeatWords {
 
 #[cfg(not(loom))]
 mod mapped {
+    use super::copy::copy_bytes;
     use super::{LaneCounter, LaneWords, LaneWriter, SeatWords};
     use crate::error::Result;
     use crate::layout::{
@@ -70,10 +73,6 @@ mod mapped {
     use crate::sync::{AtomicU32, AtomicU64, Ordering};
     use std::ptr::NonNull;
     use std::sync::Arc;
-
-    /// From this length on, copying by one string instruction is quicker than by words.
-    #[cfg(target_arch = "x86_64")]
-    const STRING_COPY_MIN_BYTES: usize = 192;
 
     /// A mapped word, for as long as its mapping is borrowed.
     ///
@@ -141,55 +140,21 @@ mod mapped {
             bytemuck::cast(words)
         }
 
-        /// Copies the payload bytes at `position` into `copy`: by relaxed loads of whole words, or where that is
-        /// quicker by one instruction of the processor's, which the compiler cannot see through. Either way, bytes that
-        /// another process changes meanwhile are copied as they come, and nothing is assumed of them.
+        /// Copies the payload bytes at `position` into `copy`, by [`copy`](super::copy). Bytes that another process changes
+        /// meanwhile are copied as they come, and nothing is assumed of them.
         ///
         /// # Panics
         ///
         /// Where the bytes would cross the end of the ring, or `position` is not a multiple of 8.
-        #[inline]
+        #[inline(always)]
         pub(crate) fn copy_out(&self, position: u64, copy: &mut [u8]) {
             let offset = self.bounded(position, copy.len() as u64);
             assert!(offset.is_multiple_of(8), "payloads begin at multiples of 8");
-            #[cfg(target_arch = "x86_64")]
-            if copy.len() >= STRING_COPY_MIN_BYTES {
-                return self.copy_string(offset, copy);
-            }
-            let mut chunks = copy.chunks_exact_mut(8);
-            let mut at = offset;
-            for chunk in &mut chunks {
-                // SAFETY: `bounded` has checked that all of the copy lies within the ring; `at` is a multiple of 8.
-                let value = unsafe { word::<AtomicU64>(&self.data, at) }.load(Ordering::Relaxed);
-                chunk.copy_from_slice(&value.to_le_bytes());
-                at += 8;
-            }
-            let rest = chunks.into_remainder();
-            if !rest.is_empty() {
-                // SAFETY: the rest begins within the ring at a multiple of 8, and the ring's length is one too.
-                let value = unsafe { word::<AtomicU64>(&self.data, at) }.load(Ordering::Relaxed);
-                rest.copy_from_slice(&value.to_le_bytes()[..rest.len()]);
-            }
-        }
-
-        /// Copies the bytes at `offset`, which `bounded` has checked, by `rep movsb`: as fast as the memory on
-        /// processors with fast string copies (ERMS, since 2013).
-        #[cfg(target_arch = "x86_64")]
-        fn copy_string(&self, offset: usize, copy: &mut [u8]) {
-            debug_assert!(offset + copy.len() <= self.data.len());
-            // SAFETY: in bounds, as the caller has checked.
+            // SAFETY: `bounded` has checked that as many bytes lie within the mapping.
             let from = unsafe { self.data.ptr().add(offset) };
-            // SAFETY: it reads as many mapped bytes and writes as many of `copy`, which overlap nowhere, and changes
-            // only the registers named; the direction flag is clear in every Rust function (the System V ABI).
-            unsafe {
-                std::arch::asm!(
-                    "rep movsb",
-                    inout("rcx") copy.len() => _,
-                    inout("rsi") from.as_ptr() => _,
-                    inout("rdi") copy.as_mut_ptr() => _,
-                    options(nostack, preserves_flags)
-                );
-            }
+            // SAFETY: they stay mapped while `self` is borrowed, and begin at a multiple of 8, as the mapping does; the
+            // ring's length is such a multiple too.
+            unsafe { copy_bytes(from, copy) }
         }
 
         /// The payload bytes at `position` where they lie, on the word of whoever made the token.
