@@ -65,7 +65,7 @@ impl Batch<'_> {
                 claim
             }
         };
-        crash::point!("producer-reserved");
+        crash::point!("producer-reserved-in-batch");
         Ok(Reservation { producer: self.producer, batch: Some(&mut self.room), claim, len, tag: 0 })
     }
 

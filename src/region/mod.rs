@@ -268,8 +268,8 @@ impl Region {
     /// Adds WRITE, which the kernel does only when no process has a writable shared mapping, forked children and
     /// half-dead sessions included: the one certain way to learn that.
     ///
-    /// It takes microseconds, but a sixth of a second while a page is pinned, for direct I/O or in a pipe (vmsplice(2)):
-    /// never under a lock, and never by a thread that serves others.
+    /// It takes microseconds, but a sixth of a second while a page is pinned, for direct I/O or in a pipe
+    /// (vmsplice(2)): never under a lock, and never by a thread that serves others.
     pub(crate) fn try_freeze(&self) -> Result<Freeze> {
         match Seals::WRITE.add_to(self.memfd.as_file()) {
             Ok(()) => Ok(Freeze::Frozen),
