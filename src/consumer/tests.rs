@@ -4,7 +4,7 @@
 //! the region is mapped once, as it must be within a process.
 #![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
-use super::{Attachment, Consumer, Link, Look, ReceiveError};
+use super::{Attachment, Consumer, Link, Look, ReceiveError, Record};
 use crate::closing::Connection;
 use crate::frame::{Barrier, BellKind, Start};
 use crate::handshake::ConsumerHandshake;
@@ -12,13 +12,13 @@ use crate::lane::{LaneOptions, Notice, SeatLink};
 use crate::layout::{Geometry, LaneState, RecordHeader};
 use crate::producer::{Batch, Producer, Reservation, SendError};
 use crate::region::{ForkGuard, HugePages, Region, RegionOptions};
-use crate::ring::{InPlace, LaneWords, LaneWriter, SeatMap, WritableLane};
+use crate::ring::{InPlace, LaneWords, LaneWriter, SeatMap, SeatWords, WritableLane};
 use crate::roster::Joiner;
 use crate::session::client::{Session, SessionOptions};
 use crate::session::server::Server;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::wake::{Bell, BellEnd};
-use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof, proptest};
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -57,20 +57,23 @@ fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {
     let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
     let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
     let out = Arc::new(AtomicBool::new(false));
-    let port = SeatLink::new(words.clone(), bell, out, Arc::new(Notice::new().unwrap()));
+    let (port, seat) = (SeatLink::new(words.clone(), bell, out, Arc::new(Notice::new().unwrap())), words.clone());
     let position = lane.roster.join(&*lane.map, Joiner { id, pid: id as u32, start, barrier: Barrier::Fence }, port);
     // SAFETY: the producer of these tests is the crate's own.
     #[allow(unsafe_code, reason = "readers in place are tested too")]
     let in_place = in_place.then(|| unsafe { InPlace::vouch() });
     let (consumer, session) = consumer(Arc::clone(&lane.map), words, end, position, in_place);
-    Attached { consumer, _session: session, next: 0 }
+    Attached { consumer, _session: session, seat, next: 0, consumed: position }
 }
 
 struct Attached {
     consumer: Consumer,
     _session: rustix::fd::OwnedFd,
+    seat: SeatMap,
     /// Which record of the model it gets next.
     next: usize,
+    /// What its seat said last.
+    consumed: u64,
 }
 
 /// What becomes of a reservation or a batch.
@@ -95,8 +98,9 @@ enum Step {
     Send(Draft),
     Batch(Vec<Draft>, Fate),
     Receive(usize),
-    /// Holds a record while more is sent.
-    Hold(usize, Vec<Draft>),
+    Drain(usize),
+    /// Holds a record while other things happen, to others.
+    Hold(usize, Vec<Step>),
     Join(Start, bool),
     Leave(usize),
 }
@@ -111,13 +115,22 @@ fn draft(max: usize) -> impl Strategy<Value = Draft> {
 }
 
 fn step(max: usize) -> impl Strategy<Value = Step> {
+    let hold =
+        |inner| (0..3usize, proptest::collection::vec(inner, 0..6)).prop_map(|(who, steps)| Step::Hold(who, steps));
+    let held = hold(brief_step(max).boxed());
+    let inner = hold(prop_oneof![4 => brief_step(max), 1 => held.clone()].boxed());
+    prop_oneof![20 => brief_step(max), 2 => held, 1 => inner]
+}
+
+/// A step during which nothing else happens.
+fn brief_step(max: usize) -> impl Strategy<Value = Step> {
     let fate = prop_oneof![4 => Just(Fate::Commit), 1 => Just(Fate::Drop), 1 => Just(Fate::Forget)];
     let start = prop_oneof![Just(Start::Latest), Just(Start::Oldest)];
     prop_oneof![
         6 => draft(max).prop_map(Step::Send),
         3 => (proptest::collection::vec(draft(max), 0..8), fate).prop_map(|(drafts, fate)| Step::Batch(drafts, fate)),
-        9 => (0..3usize).prop_map(Step::Receive),
-        2 => (0..3usize, proptest::collection::vec(draft(max), 0..6)).prop_map(|(who, more)| Step::Hold(who, more)),
+        8 => (0..3usize).prop_map(Step::Receive),
+        1 => (0..3usize).prop_map(Step::Drain),
         1 => (start, any::<bool>()).prop_map(|(start, in_place)| Step::Join(start, in_place)),
         1 => (0..3usize).prop_map(Step::Leave),
     ]
@@ -151,18 +164,81 @@ struct Model {
     consumers: Vec<Attached>,
     log: Vec<Sent>,
     seeds: u64,
+    /// Consumers that hold a record, and are not among `consumers` meanwhile.
+    holding: usize,
+    /// What the words of the lane said last.
+    published: u64,
+    intent: u64,
 }
 
 impl Model {
+    fn new(producer: Producer, geometry: Geometry) -> Self {
+        let published = producer.published();
+        let (consumers, log) = (Vec::new(), Vec::new());
+        Self { producer, geometry, consumers, log, seeds: 0, holding: 0, published, intent: published }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Send(draft) => self.send(*draft),
+            Step::Batch(drafts, fate) => self.batch(drafts, *fate),
+            Step::Receive(who) => self.receive(*who, &[]),
+            Step::Drain(who) => self.drain(*who),
+            Step::Hold(who, meanwhile) => self.receive(*who, meanwhile),
+            Step::Join(start, in_place) => self.join(*start, *in_place),
+            Step::Leave(who) if *who < self.consumers.len() => drop(self.consumers.swap_remove(*who)),
+            Step::Leave(_) => {}
+        }
+        self.check();
+    }
+
+    /// Design invariants 1 to 4, by what lies in the words that the two sides share.
+    fn check(&mut self) {
+        let map = &self.producer.lane().map;
+        let (published, intent) = (map.published().load(Relaxed), map.intent().load(Relaxed));
+        assert!(published >= self.published && intent >= self.intent && intent >= published);
+        (self.published, self.intent) = (published, intent);
+        for Attached { consumer, seat, consumed: last, .. } in &mut self.consumers {
+            let consumed = match seat.consumed().load(Relaxed) {
+                0 => *last, // It stands for the start until something was consumed.
+                consumed => consumed,
+            };
+            assert!(consumed >= *last && consumed <= consumer.position() && consumed <= published);
+            assert!(intent - consumed <= self.geometry.capacity(), "nothing that is not given back may be overwritten");
+            *last = consumed;
+        }
+    }
+
     fn send(&mut self, draft: Draft) {
-        send(&mut self.producer, &mut self.log, &mut self.seeds, self.geometry, draft, self.consumers.len());
+        let (before, max, geometry) = (self.producer.published(), self.producer.payload_max(), self.geometry);
+        self.seeds += 1;
+        match self.producer.try_reserve(draft.len) {
+            Ok(slot) => {
+                if fill(slot, draft, self.seeds, geometry) {
+                    let position = place(geometry, before, draft.len);
+                    assert_eq!(self.producer.published(), position + geometry.record_size(draft.kept as u64));
+                    self.log.push(Sent { position, seed: self.seeds, len: draft.kept, tag: draft.tag });
+                } else {
+                    assert_eq!(self.producer.published(), before);
+                }
+            }
+            Err(SendError::TooLong { len, max: at_most }) => assert!(len == draft.len && len > max && at_most == max),
+            Err(SendError::Full { holder }) => {
+                let consumers = self.consumers.len() + self.holding;
+                let holder = holder.expect("somebody holds it back");
+                assert!(consumers > 0 && holder.behind_bytes > 0, "{holder:?} with {consumers} consumers");
+                // Even a record of half the ring, behind as much padding, fits beside an eighth not given back.
+                assert!(holder.behind_bytes + 2 * geometry.record_size(draft.len as u64) > geometry.capacity());
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
 
     fn batch(&mut self, drafts: &[Draft], fate: Fate) {
         let (mut committed, mut pending) = (self.producer.published(), Vec::new());
         let (geometry, max) = (self.geometry, self.producer.payload_max());
         let mut seeds = self.seeds;
-        let consumers = self.consumers.len();
+        let consumers = self.consumers.len() + self.holding;
         let mut batch: Batch<'_> = self.producer.batch().unwrap();
         for draft in drafts {
             seeds += 1;
@@ -211,26 +287,45 @@ impl Model {
         self.consumers.push(attached);
     }
 
-    /// Receives one record, and holds it while `meanwhile` is sent.
-    fn receive(&mut self, who: usize, meanwhile: &[Draft]) {
-        let count = self.consumers.len();
-        let Self { producer, geometry, consumers, log, seeds } = self;
-        let Some(Attached { consumer, next, .. }) = consumers.get_mut(who) else { return };
-        let (in_place, payload_align) = (consumer.reads_in_place(), geometry.payload_align() as usize);
-        let expected = log.get(*next).copied();
+    /// Receives one record, and holds it while `meanwhile` happens to others.
+    fn receive(&mut self, who: usize, meanwhile: &[Step]) {
+        if who >= self.consumers.len() {
+            return;
+        }
+        let mut attached = self.consumers.remove(who);
+        let Attached { consumer, next, .. } = &mut attached;
+        let (in_place, payload_align) = (consumer.reads_in_place(), self.geometry.payload_align() as usize);
+        let expected = self.log.get(*next).copied();
         match (consumer.try_receive(), expected) {
             (Ok(Some(record)), Some(sent)) => {
-                for draft in meanwhile {
-                    send(producer, log, seeds, *geometry, *draft, count);
-                }
-                assert_eq!((record.position(), record.tag(), record.len()), (sent.position, sent.tag, sent.len));
-                assert!(record.iter().copied().eq(bytes(sent.seed, sent.len)), "{sent:?} came as other bytes");
+                self.holding += 1;
+                meanwhile.iter().for_each(|step| self.take(step));
+                self.holding -= 1;
+                sent.is(&record);
                 assert!(!in_place || record.as_ptr().addr().is_multiple_of(payload_align), "not aligned");
                 *next += 1;
             }
             (Err(ReceiveError::Empty), None) => {}
             (outcome, expected) => panic!("{outcome:?} where {expected:?} was next"),
         }
+        self.consumers.insert(who.min(self.consumers.len()), attached);
+    }
+
+    fn drain(&mut self, who: usize) {
+        let Some(Attached { consumer, next, .. }) = self.consumers.get_mut(who) else { return };
+        let mut rest = self.log[*next..].iter();
+        let drained = consumer.drain(|record| rest.next().expect("no more than was published").is(record)).unwrap();
+        assert!(rest.next().is_none() && drained == Some(self.log.len() - *next));
+        *next = self.log.len();
+        assert_eq!(consumer.position(), self.producer.published(), "where nothing is left to read");
+    }
+}
+
+impl Sent {
+    /// Compares what came with what was sent.
+    fn is(&self, record: &Record<'_>) {
+        assert_eq!((record.position(), record.tag(), record.len()), (self.position, self.tag, self.len));
+        assert!(record.iter().copied().eq(bytes(self.seed, self.len)), "{self:?} came as other bytes");
     }
 }
 
@@ -256,40 +351,7 @@ fn fill(mut slot: Reservation<'_>, draft: Draft, seed: u64, geometry: Geometry) 
     matches!(draft.fate, Fate::Commit)
 }
 
-fn send(
-    producer: &mut Producer,
-    log: &mut Vec<Sent>,
-    seeds: &mut u64,
-    geometry: Geometry,
-    draft: Draft,
-    consumers: usize,
-) {
-    let (before, max) = (producer.published(), producer.payload_max());
-    *seeds += 1;
-    match producer.try_reserve(draft.len) {
-        Ok(slot) => {
-            if fill(slot, draft, *seeds, geometry) {
-                let position = place(geometry, before, draft.len);
-                assert_eq!(producer.published(), position + geometry.record_size(draft.kept as u64));
-                log.push(Sent { position, seed: *seeds, len: draft.kept, tag: draft.tag });
-            } else {
-                assert_eq!(producer.published(), before);
-            }
-        }
-        Err(SendError::TooLong { len, max: at_most }) => assert!(len == draft.len && len > max && at_most == max),
-        Err(SendError::Full { holder }) => {
-            let holder = holder.expect("somebody holds it back");
-            assert!(consumers > 0 && holder.behind_bytes > 0, "{holder:?} with {consumers} consumers");
-            // Even a record of half the ring, behind as much padding, fits beside an eighth that was not given back.
-            assert!(holder.behind_bytes + 2 * geometry.record_size(draft.len as u64) > geometry.capacity());
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
-
     #[test]
     fn what_is_sent_is_received_once_whole_and_in_order(
         ((capacity, record_align, payload_align, position), steps) in geometry().prop_flat_map(|geometry| {
@@ -301,26 +363,14 @@ proptest! {
         let options = options.payload_align(payload_align).prefault(false);
         let producer = Producer::create_at(&options, position).unwrap();
         let geometry = Geometry::new(capacity, record_align, payload_align).unwrap();
-        let mut model = Model { producer, geometry, consumers: Vec::new(), log: Vec::new(), seeds: 0 };
+        let mut model = Model::new(producer, geometry);
         model.join(Start::Latest, true);
-        for step in steps {
-            match step {
-                Step::Send(draft) => model.send(draft),
-                Step::Batch(drafts, fate) => model.batch(&drafts, fate),
-                Step::Receive(who) => model.receive(who, &[]),
-                Step::Hold(who, more) => model.receive(who, &more),
-                Step::Join(start, in_place) => model.join(start, in_place),
-                Step::Leave(who) if who < model.consumers.len() => drop(model.consumers.swap_remove(who)),
-                Step::Leave(_) => {}
-            }
-        }
+        steps.iter().for_each(|step| model.take(step));
         let Model { producer, mut consumers, log, .. } = model;
         drop(producer);
         for Attached { consumer, next, .. } in &mut consumers {
             for sent in &log[*next..] {
-                let record = consumer.receive().unwrap().expect("all that was published comes before the end");
-                assert_eq!((record.position(), record.tag()), (sent.position, sent.tag));
-                assert!(record.iter().copied().eq(bytes(sent.seed, sent.len)));
+                sent.is(&consumer.receive().unwrap().expect("all that was published comes before the end"));
             }
             assert!(consumer.receive().unwrap().is_none() && consumer.try_receive().unwrap().is_none());
         }
@@ -492,7 +542,7 @@ fn records_read_in_runs_are_those_that_were_sent() {
                 slot.commit();
                 sent += 1;
             }
-            let mut each = |record: &super::Record<'_>| {
+            let mut each = |record: &Record<'_>| {
                 assert_eq!((record.tag(), record.len()), (received, usize::from(received % 61)));
                 assert!(record.iter().all(|byte| *byte == received as u8));
                 received += 1;
