@@ -8,13 +8,15 @@ use crate::layout::Geometry;
 
 /// How many frames one script sends at most.
 const FRAMES_MAX: usize = 64;
+/// The alignment of every lane's records, in bytes.
+const RECORD_ALIGN: u64 = 64;
 
 /// Plays `data` as a script: how many lanes the producer has and which the consumer wants, then frames for either.
 ///
 /// No frame panics, each step comes at most once and in order, and after the first error everything is one.
 pub fn handshake(data: &[u8]) {
     let mut script = Script::new(data);
-    let geometry = Geometry::new(4096, 64, 8).expect("a possible geometry");
+    let geometry = Geometry::new(4096, RECORD_ALIGN as u32, 8).expect("a possible geometry");
     let lanes = lane_terms(script.below(5), geometry);
     let wanted = (0..script.below(4)).map(lane_name).collect();
     let mut ends = Ends::new(lanes, ConsumerHandshake::new(wanted).expect("few names, all different"));
@@ -92,7 +94,7 @@ impl Ends {
                         assert_eq!(terms.len(), was.lanes);
                         was.owes_answer = !answers;
                         if answers {
-                            self.said.push(checked(self.producer.attached(vec![64; terms.len()])));
+                            self.said.push(checked(self.producer.attached(vec![RECORD_ALIGN; terms.len()])));
                         }
                         2
                     }
@@ -124,7 +126,8 @@ impl Ends {
                         1
                     }
                     ConsumerStep::Attached(starts) => {
-                        assert!(starts.len() == was.lanes && starts.iter().all(|start| *start < START_LIMIT));
+                        assert_eq!(starts.len(), was.lanes);
+                        assert!(starts.iter().all(|start| start % RECORD_ALIGN == 0 && *start < START_LIMIT));
                         2
                     }
                     ConsumerStep::Bye(_) => {

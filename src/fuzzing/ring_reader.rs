@@ -193,6 +193,8 @@ struct Reading {
     seat: SeatMap,
     start: u64,
     consumed: u64,
+    /// The highest `published` that a look has met and that could be.
+    published: u64,
     has_failed: bool,
 }
 
@@ -213,12 +215,17 @@ impl Reading {
             schema: 0,
         };
         let consumer = Consumer::new(attachment, Arc::clone(&rig.link), ForkGuard::get()?);
-        Ok(Self { consumer, seat, start, consumed: start, has_failed: false })
+        Ok(Self { consumer, seat, start, consumed: start, published: start, has_failed: false })
     }
 
     /// Looks once; where nobody writes meanwhile, `ring` is what the record is compared with.
     fn look(&mut self, ring: Option<&WritableLane>, map: &LaneMap) {
         let before = self.consumer.position();
+        let published = map.published().load(Ordering::Relaxed);
+        let is_aligned = published.is_multiple_of(map.geometry().record_align());
+        if is_aligned && published > self.published && published.wrapping_sub(before) <= map.geometry().capacity() {
+            self.published = published;
+        }
         let mut end = None;
         match self.consumer.try_receive() {
             Ok(Some(record)) => {
@@ -229,6 +236,14 @@ impl Reading {
                 if let Some(ring) = ring {
                     let payload = record.position() + map.geometry().payload_offset();
                     assert_eq!(*record, *ring.payload(payload, record.len() as u64), "the copy is another");
+                    let size = map.geometry().record_size(record.len() as u64);
+                    assert!(record.position() + size <= self.published, "beyond all that was published");
+                    assert!(size <= map.geometry().room_to_end(record.position()), "across the end of the ring");
+                    let padding = record.position() - before;
+                    // Tag and descriptors of padding are nobody's business.
+                    let word = map.header_word(before) & 0xff_ffff_ffff;
+                    let is_skipped = word == RecordHeader::padding(padding.max(8)).to_word();
+                    assert!(padding == 0 || (is_skipped && padding == map.geometry().room_to_end(before)));
                 }
                 end = Some(record.position() + map.geometry().record_size(record.len() as u64));
             }

@@ -89,6 +89,11 @@ fn frames() {
     let hello = Frame::Hello(Hello::new(Role::Consumer, Vec::new())).encode();
     write("frame_parse", "descriptors-where-none-belong", &[&[1, 3], &hello]);
     write("frame_parse", "trailing", &[&[1, 0], &hello, &[0]]);
+    for (name, at) in [("reserved-bits", 15), ("body-longer-than-announced", 8)] {
+        let mut altered = hello.clone();
+        altered[at] ^= 1;
+        write("frame_parse", name, &[&[0, 0], &altered]);
+    }
     // 83 lanes are announced and none comes.
     write("frame_parse", "count-without-lanes", &[&[1, 250], &examples()[3].1.encode()[..16 + 20], &[83]]);
     frames_at_their_limits();
@@ -127,6 +132,10 @@ fn handshakes() {
     write("handshake", "attach-before-hello", &[&[2, 0, 0x10, 4, 0, 0]]);
     write("handshake", "bye-too-early", &[&[2, 0, 0x12, 0x10, 7, 1]]);
     write("handshake", "attached-before-attach", &[&[1, 0, 0x12, 0x06, 0x14, 5, 0, 0, 0]]);
+    // Of two lanes one is attached; and starts that cannot be.
+    write("handshake", "attach-one-of-two", &[&[2, 0, 0x12, 0x10, 3, 0, 0, 0, 0, 0]]);
+    write("handshake", "attached-unaligned", &[&[1, 0, 0x12, 0x16, 0, 1, 0x14, 5, 0, 1, 0]]);
+    write("handshake", "attached-beyond-all", &[&[1, 0, 0x12, 0x16, 0, 1, 0x14, 5, 0, 0, 0xbf]]);
     write("handshake", "refuse", &[&[1, 0, 0x12, 0x14, 6, 2, 3, b'n', b'o', b'!']]);
     write("handshake", "altered", &[&[1, 0, 0x13, 1, 1, 6, 0, 4, 9, 0x12, 0x17, 2, 0, 0, 0, 1, 20, 0, 4, 2]]);
     write("handshake", "no-lanes", &[&[0, 0, 0x12]]);
@@ -180,6 +189,15 @@ fn rings() {
     write("ring_reader", "published-falls", &[&at_zero(0), &RECORD, &LOOKS, &[0x48, 0, 3], &LOOKS]);
     write("ring_reader", "published-unaligned", &[&at_zero(1), &[0x48, 1, 0], &LOOKS]);
     write("ring_reader", "published-too-far", &[&at_zero(0), &[0x48, 1, 1], &LOOKS]);
+    write("ring_reader", "record-below-unaligned", &[&at_zero(1), &RECORD, &[0x48, 9, 0], &LOOKS]);
+    write("ring_reader", "record-below-too-far", &[&at_zero(0), &RECORD, &[0x48, 1, 1], &LOOKS]);
+    write("ring_reader", "record-beyond-published", &[&at_zero(0), &[0x30, 0, 9, 0, 1, 0, 0x48, 2, 0], &LOOKS]);
+    // 16 and 32 bytes before the end of the ring.
+    write("ring_reader", "record-across-the-end", &[&[0, 0xfe, 1, 0x30, 0, 2, 0, 1, 0, 0x48, 3, 0], &LOOKS]);
+    for (name, len, published) in [("whole", 3, 6), ("short", 0, 6), ("last", 3, 4), ("not-published", 3, 3)] {
+        let words = [0x30, 0, len, 0, 2, 0, 0x30, 4, 1, 0, 1, 0, 0x48, published, 0];
+        write("ring_reader", &format!("padding-{name}"), &[&[0, 0xfc, 1], &words, &LOOKS]);
+    }
     write("ring_reader", "evicted", &[&at_zero(0), &RECORD, &[0x60, 1, 1, 0x68, 1], &LOOKS, &RECORD, &LOOKS]);
     write("ring_reader", "another-evicted", &[&at_zero(0), &RECORD, &[0x60, 0, 1, 0x68, 1], &LOOKS, &RECORD, &LOOKS]);
     for state in 0..6 {
