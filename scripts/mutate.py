@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Plants one fault after another in the protocols and sees whether the models of tests/loom catch it.
+"""Plants one fault after another and sees whether it is caught: in the ring protocols by the models of tests/loom, in
+what reads a peer's bytes by unit tests and the replayed corpora of the fuzz targets.
 
     scripts/mutate.py            all faults
-    scripts/mutate.py fence      those with "fence" in their name
+    scripts/mutate.py fence      those with "fence" in their name, or in that of what catches them
+    scripts/mutate.py --check    none, but finds every ordering and fence in the source that no fault weakens
 
 Each fault is planted in a copy of the tree, below the build directory. The exit status is 1 if a fault survives that is
-not explained, if a text to be replaced is no longer there exactly once, or if a fault does not build.
+not explained, if a text to be replaced is no longer there exactly once, if a fault does not build, or if the models
+compile an ordering stronger than relaxed, or a fence, that no fault weakens, moves away or leaves out.
 """
 
 import os
@@ -28,11 +31,17 @@ READER = "src/ring/reader.rs"
 ROSTER = "src/roster.rs"
 WAKE = "src/wake.rs"
 PUBLISHER = "src/publisher.rs"
+CMSG = "src/cmsg.rs"
+FRAME = "src/frame.rs"
+BODY = "src/frame/body.rs"
+WIRE = "src/frame/wire.rs"
+HANDSHAKE = "src/handshake.rs"
 
 SEQCST = "        fence(Ordering::SeqCst);\n"
 ACQREL = "        fence(Ordering::AcqRel);\n"
 
-# Name, file, [(exact text, replacement), ...], the models expected to fail, and why not where they are not.
+# Name, file, [(exact text, replacement), ...], what is expected to fail, and why it does not where it does not.
+# Expected to fail are the models of that name; or, after "lib ", the library's tests with that in their name.
 FAULTS = [
     # The publication protocol.
     ("publish: Release weakened", WRITER,
@@ -190,7 +199,142 @@ FAULTS = [
     ("sleep_while_held: space_seq captured after the last look", PUBLISHER,
      [("wake::sleep_on(changed, seq, deadline)",
        "wake::sleep_on(changed, seq.map(|(word, _)| (word, word.load(Ordering::Relaxed))), deadline)")], "space"),
+    # The plain model that everything is compared with.
+    ("place: padding forgotten", WRITER, [("if size > room { room } else { 0 }", "if size > room { 0 } else { 0 }")],
+     "lib what_is_sent_is_received"),
+    ("rewind: what was dropped goes out", WRITER, [("        self.committed = self.published;\n", "")],
+     "lib what_is_sent_is_received"),
+    ("raise_intent: beyond the limit", WRITER, [("self.intent.max(ahead.min(limit))", "self.intent.max(ahead)")],
+     "lib what_is_sent_is_received"),
+    ("release: more than was read", READER,
+     [("        self.store_consumed(self.position)\n", "        self.store_consumed(self.published)\n")],
+     "lib what_is_sent_is_received"),
+    ("oldest: half a ring too far back", ROSTER,
+     [(".saturating_sub(capacity);", ".saturating_sub(capacity + capacity / 2);")], "lib what_is_sent_is_received"),
+    # What reads a peer's bytes: tests and the corpora of the fuzz targets.
+    ("walk: one byte past the end", CMSG, [("if len > rest.len() as u64 {", "if len > rest.len() as u64 + 1 {")],
+     "lib replay::cmsg_walk"),
+    ("walk: the last byte refused", CMSG, [("if len > rest.len() as u64 {", "if len >= rest.len() as u64 {")],
+     "lib replay::cmsg_walk"),
+    ("walk: a message shorter than its header", CMSG,
+     [("if len < HEADER_LEN_BYTES as u64 {", "if len < HEADER_LEN_BYTES as u64 - 1 {")], "lib replay::cmsg_walk"),
+    ("walk: padding of the last message taken for granted", CMSG,
+     [("len.next_multiple_of(CONTROL_ALIGN_BYTES).min(rest.len())", "len.next_multiple_of(CONTROL_ALIGN_BYTES)")],
+     "lib replay::cmsg_walk"),
+    ("walk: padding forgotten", CMSG,
+     [("len.next_multiple_of(CONTROL_ALIGN_BYTES).min(rest.len())", "len")], "lib replay::cmsg_walk"),
+    ("walk: a part of a number taken for none", CMSG,
+     [("rest.is_empty().then_some(Self::Rights(Rights { numbers }))",
+       "(rest.len() < 4).then_some(Self::Rights(Rights { numbers }))")], "lib replay::cmsg_walk"),
+    ("encode_rights: one descriptor too many", CMSG,
+     [("if count == FDS_PER_MESSAGE_MAX {", "if count > FDS_PER_MESSAGE_MAX {")], "lib cmsg::"),
+    ("parse: frames of any length", FRAME, [("if bytes.len() > FRAME_MAX_BYTES {", "if false {")], "lib frame::"),
+    ("parse: trailing bytes", FRAME, [("        reader.finish()?;\n", "        let _ = reader.finish();\n")],
+     "lib replay::frame_parse"),
+    ("parse: descriptors not counted", FRAME, [("if fd_count != frame.fd_count() {", "if false {")],
+     "lib replay::frame_parse"),
+    ("check: reserved bits", FRAME, [("if self.reserved != 0 {", "if false {")], "lib replay::frame_parse"),
+    ("check: the length of the body", FRAME, [("if self.body_len as usize != body_len {", "if false {")],
+     "lib replay::frame_parse"),
+    ("Hello::read: a count of lanes without a bound", BODY, [("if count > LANES_PER_SESSION_MAX {", "if false {")],
+     "lib frame::"),
+    ("from_bytes: an empty name", WIRE, [("if bytes.is_empty() || bytes.len()", "if bytes.len()")], "lib frame::"),
+    ("from_bytes: a name of any length", WIRE, [(" || bytes.len() > LANE_NAME_MAX_BYTES", "")], "lib frame::"),
+    ("on_frame: a Hello after a Hello", HANDSHAKE,
+     [("            (ProducerState::AwaitHello, Frame::Hello(hello)) => self.on_hello(&hello),\n",
+       "            (_, Frame::Hello(hello)) => self.on_hello(&hello),\n")], "lib replay::handshake"),
+    ("on_attach: lanes not counted", HANDSHAKE, [("if attach.len() != lanes.len() {", "if false {")],
+     "lib replay::handshake"),
+    ("on_attached: a start that is not aligned", HANDSHAKE,
+     [("if start % align != 0 || start >= START_LIMIT {", "if start >= START_LIMIT {")], "lib replay::handshake"),
+    ("on_attached: any start", HANDSHAKE,
+     [("if start % align != 0 || start >= START_LIMIT {", "if start % align != 0 {")], "lib replay::handshake"),
+    ("fit: beyond what is published", READER,
+     [("if size > self.published - position || size >", "if size >")], "lib replay::ring_reader"),
+    ("fit: across the end of the ring", READER,
+     [("if size > self.published - position || size > self.geometry.room_to_end(position) {",
+       "if size > self.published - position {")], "lib replay::ring_reader"),
+    ("skip_padding: of any length", READER,
+     [("if len + HEADER_LEN_BYTES != room || room >= self.published - position {",
+       "if room >= self.published - position {")], "lib replay::ring_reader"),
+    ("skip_padding: last", READER,
+     [("if len + HEADER_LEN_BYTES != room || room >= self.published - position {",
+       "if len + HEADER_LEN_BYTES != room {")], "lib replay::ring_reader"),
+    ("refresh: published may fall", READER, [("if published < self.published {", "if false {")],
+     "lib replay::ring_reader"),
+    ("refresh: published too far", READER,
+     [("if published - self.position > self.geometry.capacity() {", "if false {")], "lib replay::ring_reader"),
+    ("refresh: published not aligned", READER,
+     [("if published & (self.geometry.record_align() - 1) != 0 {", "if false {")], "lib replay::ring_reader"),
+    ("stop: what was found corrupt is read on", READER,
+     [("        self.corruption = Some(corruption);\n", "        let _ = corruption;\n")], "lib replay::ring_reader"),
 ]
+
+# Files with orderings that no model compiles, for they order nothing that another process reads.
+NOT_MODELLED = {
+    "src/lane.rs": "flags between a producer's threads and its steward",
+    "src/link.rs": "what became of a session, between the threads that read its lanes",
+    "src/region/fork.rs": "one word, of this process alone",
+    "src/session/client.rs": "a load on the way into a session, long before the first copy",
+    "src/session/server.rs": "a flag from a server's handle to its steward",
+    "src/session/serving.rs": "a flag from a producer's thread to its steward",
+    "src/session/steward.rs": "a flag from a server's handle to its steward",
+}
+# An ordering that is not relaxed, or a call of a fence or barrier, whatever it may be called.
+STRONG = re.compile(r"\b(?:Release|Acquire|AcqRel|SeqCst)\b|(?<!fn )\b\w*(?:fence|barrier)\w*\((?!Ordering::)")
+
+
+def strong_places(file):
+    """Where in a file something is ordered: [(offset, text)]. Comments and imports order nothing."""
+    text = (ROOT / file).read_text()
+    blank = lambda match: " " * len(match[0])
+    text = re.sub(r"//.*|^\s*(?:pub\S* )?use [^;]*;", blank, text, flags=re.MULTILINE)
+    return [(match.start(), match[0]) for match in STRONG.finditer(text)]
+
+
+def weakened_places(file, replacements):
+    """The places of a file at which a fault has fewer orderings than before; it may have weaker ones there instead."""
+    text, found = (ROOT / file).read_text(), []
+    lost = lambda strong: sum(old.count(strong) - new.count(strong) for old, new in replacements)
+    for old, new in replacements:
+        begin = text.find(old)
+        found += [offset for offset, strong in strong_places(file)
+                  if begin <= offset < begin + len(old) and lost(strong) > 0 and new.count(strong) < old.count(strong)]
+    return found
+
+
+def check():
+    """Whether every ordering and fence in the source has a fault, and every fault its place; how many have not."""
+    failures = places = 0
+    for name, file, replacements, *_ in FAULTS:
+        if plant(file, replacements) is None:
+            failures += 1
+            print(f"NO LONGER FITS: {name}")
+    models = (ROOT / "tests/loom/main.rs").read_text()
+    modelled = set(re.findall(r'^#\[path = "../../(src/.*)"\]$', models, re.MULTILINE))
+    assert modelled, "tests/loom/main.rs names no file"
+    for path in sorted((ROOT / "src").rglob("*.rs")):
+        file = str(path.relative_to(ROOT))
+        if path.name in ["tests.rs", "testing.rs", "fuzzing.rs"] or "/fuzzing/" in file:
+            continue
+        # A file brings those in the folder of its name, or beside it where it is the `mod.rs`.
+        is_modelled = any(file == one or file.startswith(re.sub(r"(/mod)?\.rs$", "/", one)) for one in modelled)
+        strong = strong_places(file)
+        if not is_modelled:
+            if strong and file not in NOT_MODELLED:
+                failures += 1
+                print(f"NOT MODELLED: {file} orders something, and no model compiles it; say why in NOT_MODELLED")
+            continue
+        places += len(strong)
+        faults = [fault[2] for fault in FAULTS if fault[1] == file]
+        weakened = {offset for replacements in faults for offset in weakened_places(file, replacements)}
+        for offset, what in strong:
+            if offset not in weakened:
+                failures += 1
+                line = path.read_text()[:offset].count("\n")
+                print(f"NO FAULT: {file}:{line + 1}: {path.read_text().splitlines()[line].strip()}")
+    print(f"{places} orderings and fences, {len(FAULTS)} faults, {failures} of either without the other")
+    return failures
 
 
 def copy_tree():
@@ -202,7 +346,8 @@ def copy_tree():
         if source.is_dir():
             shutil.rmtree(copy, ignore_errors=True)
             # With the time of now: cargo builds anew what is newer than its last build, which may have had a fault.
-            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("target", "corpus"), copy_function=shutil.copy)
+            ignored = shutil.ignore_patterns("target", "artifacts")
+            shutil.copytree(source, copy, ignore=ignored, copy_function=shutil.copy)
         else:
             shutil.copy(source, copy)
 
@@ -218,42 +363,54 @@ def plant(file, replacements):
     return text
 
 
-def run(models):
-    """What becomes of the models of that name, all where there is none: "caught", "survives" or "does not build"."""
-    environment = dict(os.environ, RUSTFLAGS="--cfg loom -A warnings", CARGO_TARGET_DIR=str(COPY / "target"),
+def cargo_test(arguments, directory, flags):
+    """A function that runs `cargo test` on the copy with further arguments."""
+    environment = dict(os.environ, RUSTFLAGS=f"{flags} -A warnings", CARGO_TARGET_DIR=str(COPY / "target" / directory),
                        CARGO_PROFILE_RELEASE_DEBUG="0", RUST_BACKTRACE="0")
-    command = ["cargo", "test", "--quiet", "--release", "--test", "loom"]
-    options = dict(cwd=COPY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    built = subprocess.run(command + ["--no-run"], env=environment, **options)
+    return lambda *more, timeout=None, **variables: subprocess.run(
+        ["cargo", "test", "--quiet", *arguments, *more], cwd=COPY, env=environment | variables, timeout=timeout,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def run(checks):
+    """What becomes of the checks of that name, see FAULTS: "caught", "survives" or "does not build"."""
+    if checks.startswith("lib "):
+        test, names, limits = cargo_test(["--lib"], "lib", ""), checks.removeprefix("lib "), [{}]
+    else:
+        test, names = cargo_test(["--release", "--test", "loom"], "loom", "--cfg loom"), f"models::{checks}"
+        limits = [{"LOOM_MAX_PREEMPTIONS": PREEMPTIONS}] + [{}] * bool(checks)
+    built = test("--no-run")
     if built.returncode != 0:
         print(built.stdout)
         return "does not build"
-    for limit in [{"LOOM_MAX_PREEMPTIONS": PREEMPTIONS}] + [{}] * bool(models):
+    for limit in limits:
         try:
-            tested = subprocess.run(command + [f"models::{models}"], env=environment | limit, timeout=TIMEOUT_SECONDS,
-                                    **options)
+            tested = test(names, timeout=TIMEOUT_SECONDS, **limit)
         except subprocess.TimeoutExpired:
             return "caught"
         if tested.returncode != 0:
             return "caught"
-        assert re.search(r"[1-9]\d* passed", tested.stdout), f"no models are named {models}"
+        assert re.search(r"[1-9]\d* passed", tested.stdout), f"nothing is named {names}"
     return "survives"
 
 
 def main():
-    wanted = [fault for fault in FAULTS if all(word in fault[0] for word in sys.argv[1:])]
+    if sys.argv[1:] == ["--check"]:
+        sys.exit(check() != 0)
+    wanted = [fault for fault in FAULTS if all(word in f"{fault[0]} | {fault[3]}" for word in sys.argv[1:])]
     copy_tree()
-    failures = 0
-    if run("") != "survives":
-        sys.exit("the models fail without any fault")
-    print(f"{'fault':<62} {'models':<12} {'outcome':<16} seconds")
-    for name, file, replacements, models, *explained in wanted:
+    failures = check()
+    for checks in {"lib " if fault[3].startswith("lib ") else "" for fault in wanted}:
+        if run(checks) != "survives":
+            sys.exit("tests fail without any fault")
+    print(f"{'fault':<62} {'caught by':<24} {'outcome':<16} seconds")
+    for name, file, replacements, checks, *explained in wanted:
         text, begin = plant(file, replacements), time.monotonic()
         if text is None:
             outcome = "NO LONGER FITS"
         else:
             (COPY / file).write_text(text)
-            outcome = run(models)
+            outcome = run(checks)
             shutil.copy(ROOT / file, COPY / file)
         if outcome == "survives" and explained:
             outcome = f"explained: {explained[0]}"
@@ -261,7 +418,7 @@ def main():
             failures += 1
             outcome = {"survives": "NOT CAUGHT"}.get(outcome, outcome.upper())
         place = f"{pathlib.Path(file).stem}: {name}"
-        print(f"{place:<62} {models:<12} {outcome:<16} {time.monotonic() - begin:.1f}", flush=True)
+        print(f"{place:<62} {checks:<24} {outcome:<16} {time.monotonic() - begin:.1f}", flush=True)
     print(f"{len(wanted)} faults, {failures} not caught")
     sys.exit(failures != 0)
 
