@@ -11,13 +11,14 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
+use common::wait_until;
 use guest::{Guest, Invited};
 use hostile::*;
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use stage::{Hosting, Stage, plays_a_role};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Sends a first frame, and returns what is answered until the end.
 fn answer_to(stage: &Stage, frame: &[u8]) -> Vec<(u16, u16)> {
@@ -123,6 +124,11 @@ fn frames_at_the_wrong_time_end_the_session() {
         invited.wire.send(&attach(1, COPIES)[..len]).unwrap();
         assert_eq!(invited.wire.last_words(), [(REFUSE, 5)], "{len} bytes of an Attach");
     }
+    for (what, bytes) in spoilt(&attach(1, COPIES)) {
+        let invited = Invited::knock(&stage.address);
+        invited.wire.send(&bytes).unwrap();
+        assert_eq!(invited.wire.last_words(), [(REFUSE, 5)], "an Attach with {what}");
+    }
     stage.ends_undisturbed();
 }
 
@@ -140,6 +146,12 @@ fn once_attached_nothing_but_a_bye_is_legal() {
             // Whoever has said Bye says nothing more.
             assert_eq!(guest.wire().last_words(), [(BYE, 3)], "frame {index}");
         }
+    }
+    let prefixes = (1..bye(1).len()).map(|len| ("the rest cut off", bye(1)[..len].to_vec()));
+    for (what, bytes) in prefixes.chain(spoilt(&bye(1))) {
+        let guest = Guest::join(&stage.address, COPIES);
+        guest.wire().send(&bytes).unwrap();
+        assert_eq!(guest.wire().last_words(), [(BYE, 3)], "a Bye with {what}: {bytes:?}");
     }
     for bytes in [refuse(5, "no"), bye(1), bye(77)] {
         let guest = Guest::join(&stage.address, IN_PLACE);
@@ -205,6 +217,40 @@ fn whoever_dawdles_is_refused_at_the_deadline() {
     // Not those that are attached, of course.
     assert_eq!(stage.stat("sessions"), 2);
     drop(attached);
+    stage.ends_undisturbed();
+}
+
+#[test]
+fn whoever_does_each_step_at_the_last_moment_has_one_deadline_for_all() {
+    if plays_a_role() {
+        return;
+    }
+    const DEADLINE: Duration = Duration::from_millis(400);
+    let hosting = Hosting { deadline: DEADLINE, ..Hosting::default() };
+    let mut stage = Stage::new("whoever_does_each_step_at_the_last_moment_has_one_deadline_for_all", hosting);
+    // Refused before a second deadline could have passed since the Hello; a busy machine gets several tries.
+    let in_time = (0..20).any(|_| {
+        let wire = Wire::connect(&stage.address);
+        let begin = Instant::now();
+        wait_until("most of the time is over", || begin.elapsed() > DEADLINE * 3 / 4);
+        if wire.send(&hello(&[])).is_err() {
+            return false;
+        }
+        let hello_said = Instant::now();
+        let words: Vec<u16> = wire.last_words().into_iter().map(|(kind, _)| kind).collect();
+        assert!(words == [OFFER, REFUSE] || words == [REFUSE], "{words:?}");
+        words == [OFFER, REFUSE] && hello_said.elapsed() < DEADLINE * 3 / 4
+    });
+    assert!(in_time, "a Hello bought another deadline");
+    // A byte at a time is no way either: each is a frame, and the first is refused.
+    let wire = Wire::connect(&stage.address);
+    let said = hello(&[]).into_iter().take_while(|byte| {
+        let sent = wire.send(&[*byte]).is_ok();
+        wait_until("it is refused", || stage.last_refusal().contains("header"));
+        sent
+    });
+    assert!(said.count() <= 1, "bytes after the first are heard by nobody");
+    assert_eq!(wire.last_words(), [(REFUSE, 5)]);
     stage.ends_undisturbed();
 }
 

@@ -153,6 +153,11 @@ fn a_no_is_passed_on_and_a_silence_is_timed() {
     assert_eq!(outcome.sentence, "the peer refused: full (code 3)");
     let (outcome, _) = impostor.answers(&refuse(777, "right \u{202e}to left"), &[]);
     assert!(outcome.kind == "Refused" && !outcome.sentence.contains('\u{202e}'), "{outcome:?}");
+    let good = refuse(3, "full");
+    let prefixes = (1..good.len()).map(|len| ("the rest cut off", good[..len].to_vec()));
+    for (what, bytes) in prefixes.chain(spoilt(&good)).chain(spoilt(&bye(1))) {
+        impostor.is_caught(&format!("a no with {what}"), &bytes, &[], 5);
+    }
     for sentence in ["\x1b[2J", "\0", &"x".repeat(513)] {
         impostor.is_caught("an unprintable no", &refuse(3, sentence), &[], 5);
     }
@@ -204,15 +209,17 @@ fn an_attached_that_is_none_is_refused() {
         ("a Bye", bye(1), "Closed"),
         ("nothing", vec![], "Closed"),
     ];
-    for (what, bytes, kind) in cases {
+    let cases = cases.iter().map(|(what, bytes, kind)| (*what, bytes.clone(), *kind));
+    let prefixes = (1..good.len()).map(|len| ("the rest cut off", good[..len].to_vec()));
+    for (what, bytes, kind) in cases.chain(prefixes.chain(spoilt(&good)).map(|(what, bytes)| (what, bytes, "Peer"))) {
         let goods = Goods::new(CAPACITY);
         let wire = impostor.lure(PATIENCE);
         wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
         assert_eq!(wire.recv().unwrap().kind(), ATTACH);
-        wire.send(bytes).unwrap();
+        wire.send(&bytes).unwrap();
         let outcome = impostor.client.outcome();
-        assert_eq!(outcome.kind, *kind, "{what}: {outcome:?}");
-        let answer = if *kind == "Peer" { vec![REFUSE] } else { vec![] };
+        assert_eq!(outcome.kind, kind, "{what}: {outcome:?}");
+        let answer = if kind == "Peer" { vec![REFUSE] } else { vec![] };
         assert_eq!(wire.last_words().iter().map(|(kind, _)| *kind).collect::<Vec<_>>(), answer, "{what}");
     }
     for replayed in [attached(&[0]), offer(CAPACITY)] {
@@ -256,13 +263,16 @@ fn whatever_is_said_to_an_attached_consumer_ends_its_session() {
         (bye(1), 1, "PeerDead"),
         (bye(1), 253, "PeerDead"),
     ];
-    for (bytes, fds, kind) in cases {
+    let cases = cases.iter().map(|(bytes, fds, kind)| (bytes.clone(), *fds, *kind));
+    let prefixes = (1..bye(1).len()).map(|len| bye(1)[..len].to_vec());
+    let broken = prefixes.chain(spoilt(&bye(1)).map(|(_, bytes)| bytes)).map(|bytes| (bytes, 0, "PeerDead"));
+    for (bytes, fds, kind) in cases.chain(broken) {
         let goods = Goods::new(CAPACITY);
         let wire = impostor.attaches(&goods, 0);
         goods.put(0, impostor::data(1, 1));
         goods.publish(16);
-        let refused = wire.send_fds(bytes, &vec![null.as_fd(); *fds]).is_err();
-        assert_eq!(refused, *fds > 0 && kernel_turns_descriptors_away(), "{fds} descriptors");
+        let refused = wire.send_fds(&bytes, &vec![null.as_fd(); fds]).is_err();
+        assert_eq!(refused, fds > 0 && kernel_turns_descriptors_away(), "{fds} descriptors");
         if refused {
             wire.shutdown(Shutdown::Both);
         }

@@ -15,7 +15,7 @@ mod stage;
 use common::{role, wait_until};
 use guest::{Guest, Invited};
 use hostile::*;
-use peer::{Peer, argument, say, told};
+use peer::{Peer, argument, say, told, wait_for_the_end};
 use rustix::fs::{FallocateFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate};
 use rustix::io::Errno;
 use rustix::thread::futex;
@@ -189,24 +189,47 @@ fn a_seat_gates_while_a_forked_child_maps_it() {
     stage.ends_undisturbed();
 }
 
+/// Moves whoever sleeps on the word at the seat's `space_seq` to another word of the seat.
+fn steal_sleepers(guest: &Guest) {
+    let (seq, elsewhere) = (guest.seat.u32(SPACE_SEQ), guest.seat.u32(STRIPE - 4));
+    wait_until("the producer's sleeper is moved to another word", || {
+        let (nobody, everyone) = (0, i32::MAX as u32);
+        futex::requeue(seq, futex::Flags::empty(), nobody, everyone, elsewhere).unwrap() == 1
+    });
+    // A wake-up in vain: nobody sleeps there any more.
+    seq.fetch_add(1, Release);
+    assert_eq!(futex::wake(seq, futex::Flags::empty(), 1), Ok(0));
+}
+
 #[test]
 fn a_thief_of_wakeups_cannot_keep_the_producer_asleep() {
+    const TEST: &str = "a_thief_of_wakeups_cannot_keep_the_producer_asleep";
+    if role().as_deref() == Some("thief") {
+        let guest = Guest::join(&argument(), told().parse().unwrap());
+        say("attached");
+        told();
+        steal_sleepers(&guest);
+        say("stolen");
+        wait_for_the_end();
+    }
     if plays_a_role() {
         return;
     }
-    let mut stage = Stage::new("a_thief_of_wakeups_cannot_keep_the_producer_asleep", Hosting::default());
+    let mut stage = Stage::new(TEST, Hosting::default());
     for reading in [COPIES, IN_PLACE] {
+        // One that leaves with its loot, and one that is killed.
         let guest = Guest::join(&stage.address, reading);
         stage.tell("go for good");
-        let (seq, elsewhere) = (guest.seat.u32(SPACE_SEQ), guest.seat.u32(STRIPE - 4));
-        wait_until("the producer's sleeper is moved to another word", || {
-            let (nobody, everyone) = (0, i32::MAX as u32);
-            futex::requeue(seq, futex::Flags::empty(), nobody, everyone, elsewhere).unwrap() == 1
-        });
-        // A wake-up in vain: nobody sleeps there any more.
-        seq.fetch_add(1, Release);
-        assert_eq!(futex::wake(seq, futex::Flags::empty(), 1), Ok(0));
+        steal_sleepers(&guest);
         drop(guest);
+        assert_eq!(stage.hear(), "gone");
+        let mut thief = Peer::start(TEST, "thief", &stage.address);
+        thief.tell(&reading.to_string());
+        thief.expect("attached");
+        stage.tell("go for good");
+        thief.tell("steal");
+        thief.expect("stolen");
+        thief.kill();
         assert_eq!(stage.hear(), "gone");
     }
     stage.ends_undisturbed();

@@ -100,6 +100,23 @@ pub(crate) fn with(mut frame: Vec<u8>, offset: usize, bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A good frame with one thing wrong with it, in each way that goes for every frame, and what that is.
+pub(crate) fn spoilt(good: &[u8]) -> impl Iterator<Item = (&'static str, Vec<u8>)> + use<> {
+    let len = good.len() as u32 - 16;
+    let longer = [good, &[0]].concat();
+    let cases = [
+        ("another magic", with(good.to_vec(), 0, b"FDRF")),
+        ("an unknown type", with(good.to_vec(), 6, &[99])),
+        ("reserved bits", with(good.to_vec(), 14, &[1])),
+        ("a trailing byte", with(longer.clone(), 8, &(len + 1).to_le_bytes())),
+        ("a trailing byte that is not announced", longer),
+        ("a longer body announced", with(good.to_vec(), 8, &(len + 1).to_le_bytes())),
+        ("a shorter body announced", with(good.to_vec(), 8, &(len - 1).to_le_bytes())),
+        ("a descriptor more announced", with(good.to_vec(), 12, &[good[12] + 1])),
+    ];
+    cases.into_iter()
+}
+
 /// A message that came, whatever is in it.
 #[derive(Debug)]
 pub(crate) struct Message {
