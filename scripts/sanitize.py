@@ -34,11 +34,11 @@ THREADED = ["--all-features", "--no-fail-fast", "--lib", "--test", "lane", "--te
 THREADED += ["--test-threads=1", "--skip", "fuzzing::", "--skip", "frame::", "--skip", "cmsg::", "--skip", "region::"]
 SUPPRESSIONS = """
 # The last drop is ordered by a fence in the standard library.
-race:alloc::sync::Arc
+race:^<alloc::sync::Arc<
 # Whoever finds it done has synchronized inside of the standard library.
-race:std::sync::once
+race:^<std::sync::once
 # The harness's own.
-race:test::event
+race:test::event::CompletedTest
 """
 # A program with a fault that the sanitizer must find: else it finds nothing else either.
 FAULTY = {
