@@ -256,6 +256,17 @@ fn sessions() {
         write("session_ops", &format!("consumer-{choice}-sends-fds"), &[&head, &[9, 1, 2, 0, 1, 10], &SENDS]);
         write("session_ops", &format!("consumer-{choice}-returns"), &[&head, &ATTACH, &[19, 3], &ATTACH, &SENDS]);
     }
+    // It sleeps, withholds, comes again and again without leaving, and finds the table of descriptors nearly full.
+    let sleeps = [16, 0, 0, 0x80, 0];
+    write("session_ops", "consumer-sleeps", &[&[0, 1], &ATTACH, &[10], &sleeps, &SENDS]);
+    write("session_ops", "consumer-withholds", &[&[0, 1], &ATTACH, &[10], &SENDS.repeat(3)]);
+    write("session_ops", "consumer-crowd", &[&[0, 1], &[19, 4].repeat(6), &SENDS, &[19, 5], &ATTACH, &SENDS]);
+    for room in 0..12 {
+        write("session_ops", &format!("consumer-starves-{room}"), &[&[0, 1, 19, 6, room], &SENDS, &[19, 3], &ATTACH]);
+    }
+    for room in 0..8 {
+        write("session_ops", &format!("producer-starves-{room}"), &[&[1, 0, 0, 23, room]]);
+    }
     let record = [20, 0, 0, 5, 1, 0x34, 0x12, 1, 2, 3, 4, 5, 6, 7, 8];
     for choice in [0, 2, 4, 8, 9, 12] {
         let head = [1, choice];
@@ -273,6 +284,8 @@ fn sessions() {
             write("session_ops", &format!("{name}-{what}"), &[&head, &odd, &[0]]);
         }
         let nonsense = [20, 0, 0x30, 0, 0, 3, 1, 0, 20, 0, 0x48, 0, 1];
+        let evicts = [20, 0, 0x60, 1, 1, 20, 0, 0x68, 1];
+        write("session_ops", &format!("{name}-evicts"), &[&head, &attached, &record, &evicts, &record, &[15]]);
         write("session_ops", &format!("{name}-corrupt"), &[&head, &attached, &record, &nonsense, &[15]]);
     }
     assert_eq!(NAMES.len(), 4, "the scripts above count on four names");

@@ -8,7 +8,8 @@ use super::Script;
 use crate::fds::{recv_frame, send_frame};
 use crate::frame::FRAME_MAX_BYTES;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
 /// How much a script does at most.
@@ -64,6 +65,17 @@ fn unique_address() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static COUNT: AtomicU64 = AtomicU64::new(0);
     format!("@fdring-fuzz-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Runs `action` while this process, both ends of the session, has room for only so many descriptors more.
+fn with_room_for(more: usize, action: impl FnOnce()) {
+    let before = getrlimit(Resource::Nofile);
+    // New ones get the lowest numbers that are free.
+    let next = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).map_or(0, |fd| fd.as_raw_fd() as u64);
+    let limit = Rlimit { current: Some(next + more as u64), maximum: before.maximum };
+    setrlimit(Resource::Nofile, limit).expect("the limit may be lowered");
+    action();
+    setrlimit(Resource::Nofile, before).expect("and raised again");
 }
 
 /// Sends a message if it can be sent.

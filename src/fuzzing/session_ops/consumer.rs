@@ -3,7 +3,7 @@
 use super::super::Script;
 use super::super::frames::{alter, frame, lane_terms};
 use super::oddities::{abuse, odd_fd, seal};
-use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, say, unique_address};
+use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, say, unique_address, with_room_for};
 use crate::frame::{Barrier, Delivery, Frame, Hello, LaneAttach, LaneTerms, Reading, Role, Start};
 use crate::layout::{Geometry, seat_len_bytes};
 use crate::region::{Mapping, Region, Seals};
@@ -117,6 +117,8 @@ struct Hostile {
     address: String,
     terms: Vec<LaneTerms>,
     socket: Option<OwnedFd>,
+    /// Further connections, on which nothing is said any more.
+    crowd: Vec<OwnedFd>,
     fds: Vec<OwnedFd>,
     seat: Option<Arc<Mapping>>,
 }
@@ -124,8 +126,8 @@ struct Hostile {
 impl Hostile {
     fn new(address: String) -> Self {
         let geometry = Geometry::new(CAPACITY_BYTES, 8, 8).expect("a possible geometry");
-        let mut hostile =
-            Self { address, terms: lane_terms(LANES.len(), geometry), socket: None, fds: Vec::new(), seat: None };
+        let (terms, crowd, fds) = (lane_terms(LANES.len(), geometry), Vec::new(), Vec::new());
+        let mut hostile = Self { address, terms, socket: None, crowd, fds, seat: None };
         hostile.connect();
         hostile
     }
@@ -169,17 +171,32 @@ impl Hostile {
                     let _ = shutdown(socket, how);
                 }
             }
-            _ => match script.below(4) {
+            _ => match script.below(8) {
                 0 => self.socket = None,
                 1 => self.seat = None,
                 2 => self.fds.clear(),
-                _ => self.connect(),
+                3 => self.connect(),
+                4 => {
+                    self.crowd.extend(self.socket.take());
+                    self.connect();
+                }
+                5 => self.crowd.clear(),
+                _ => self.starve(script.below(12)),
             },
         }
     }
 
     fn say(&self, bytes: &[u8]) {
         self.socket.iter().for_each(|socket| say(socket, bytes, &[]));
+    }
+
+    /// A server that can make few descriptors, or none, says so and goes on.
+    fn starve(&mut self, room: usize) {
+        self.connect();
+        with_room_for(room, || {
+            self.act(6, &mut Script::new(&[]));
+            self.act(10, &mut Script::new(&[]));
+        });
     }
 
     /// A producer takes no descriptors, whatever they come with.

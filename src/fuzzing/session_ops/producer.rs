@@ -4,7 +4,7 @@ use super::super::Script;
 use super::super::frames::{alter, control_header, frame, lane_terms};
 use super::super::ring_reader::act as write_ring;
 use super::oddities::{abuse, odd_fd, odd_memfd, seal};
-use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, is_readable, say, unique_address};
+use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, is_readable, say, unique_address, with_room_for};
 use crate::error::Result;
 use crate::frame::{BellKind, ByeReason, Frame, LaneTerms, Offer, OfferedLane};
 use crate::layout::{CONTROL_LEN_BYTES, Geometry, LaneState, seat_len_bytes};
@@ -167,6 +167,14 @@ impl Hostile {
             16 => {
                 let index = script.below(self.lanes.len());
                 self.lanes[index].bell = None;
+            }
+            // A consumer that can take few descriptors, or none.
+            23 => {
+                let room = script.below(8);
+                with_room_for(room, || {
+                    self.offer(script, 0, false);
+                    drop(hear(&self.socket));
+                });
             }
             _ => {
                 let index = script.below(self.lanes.len());
