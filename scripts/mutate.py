@@ -36,6 +36,8 @@ FRAME = "src/frame.rs"
 BODY = "src/frame/body.rs"
 WIRE = "src/frame/wire.rs"
 HANDSHAKE = "src/handshake.rs"
+RECEIVED = "src/region/received.rs"
+LAYOUT = "src/layout.rs"
 
 SEQCST = "        fence(Ordering::SeqCst);\n"
 ACQREL = "        fence(Ordering::AcqRel);\n"
@@ -268,6 +270,15 @@ FAULTS = [
      [("if published & (self.geometry.record_align() - 1) != 0 {", "if false {")], "lib replay::ring_reader"),
     ("stop: what was found corrupt is read on", READER,
      [("        self.corruption = Some(corruption);\n", "        let _ = corruption;\n")], "lib replay::ring_reader"),
+    ("check: seals not asked for", RECEIVED, [("if !missing.is_empty() {", "if false {")], "lib region::"),
+    ("check: a length of its own", RECEIVED, [(".filter(|claimed| *claimed != len)", ".filter(|_| false)")],
+     "lib region::"),
+    ("check_blocks: holes", RECEIVED, [("if allocated < stat.st_size as u64 {", "if false {")], "lib region::"),
+    ("check_allocated: blocks beyond the end", RECEIVED,
+     [("    rustix::fs::ftruncate(memfd.as_file(), len)", "    rustix::fs::fstat(memfd.as_file())")],
+     "lib region::"),
+    ("Geometry: a ring of one record", LAYOUT, [("capacity < 4 * record_align", "capacity < record_align")],
+     "lib replay::lane_geometry"),
 ]
 
 # Files with orderings that no model compiles, for they order nothing that another process reads.
