@@ -27,8 +27,10 @@ TAIL_LINES = 120
 # So many cases of each property: proptest's own default, and far more.
 PROPERTY_CASES = {False: 256, True: 10_000}
 FUZZ_SECONDS = {False: 5, True: 1200}
-# For as long kills come at random times in the long form; in the short one for as long as the test likes.
-SOAK_SECONDS = 600
+# For the tests that kill, in the long form: how often each step, and for how long at random times.
+KILLS_LONG = {"FDRING_CRASH_ROUNDS": "20", "FDRING_SOAK_SECONDS": "600"}
+# What prints a line that begins with "proof: " and its name, and where it is.
+KILLERS = {"crash points": "tests/crash_points.rs", "soak": "tests/soak.rs"}
 
 
 class Run:
@@ -75,9 +77,7 @@ def properties():
 def tests(long):
     """Every test, with the corpora, the properties, and the kills at every step: one run, and a row for each."""
     cases = PROPERTY_CASES[long]
-    env = {"PROPTEST_CASES": str(cases)}
-    if long:
-        env |= {"FDRING_SOAK_SECONDS": str(SOAK_SECONDS)}
+    env = {"PROPTEST_CASES": str(cases)} | (KILLS_LONG if long else {})
     # Without those options it is the command of README.md; they show what tests print, which the rows are made of.
     command = ["cargo", "test", "--all-features", "--locked", "--no-fail-fast", "--", "--show-output"]
     run = Run("tests", command, env)
@@ -94,11 +94,14 @@ def tests(long):
         run.row(f"corpora of {len(targets)} fuzz targets, replayed by the tests", cases=len(inputs), seconds="",
                 outcome=judge(targets - replayed)),
     ]
-    for name, rest in re.findall(r"^proof: ([^|\n]+) \|(.*)$", run.text, re.MULTILINE):
+    proofs = re.findall(r"^proof: ([^|\n]+) \|(.*)$", run.text, re.MULTILINE)
+    for name, rest in proofs:
         said = dict(pair.split() for pair in rest.split("|") if len(pair.split()) == 2)
         label = f"{name}: " + ", ".join(f"{what} {value}" for what, value in said.items())
         cases = said.get("runs", said.get("lives", ""))
         rows.append(run.row(label, cases=cases, kills=said.get("kills", ""), seconds="", outcome="passed"))
+    for name in {name for name, path in KILLERS.items() if (ROOT / path).exists()} - {name for name, _ in proofs}:
+        rows.append(run.row(name, seconds="", outcome="FAILED: it says nothing of what it did"))
     return rows
 
 
