@@ -65,9 +65,10 @@ FAULTS = [
     ("raise_intent: limit ignored", WRITER, [("        if end > limit {\n            return false;\n        }\n", "")],
      "space"),
     ("commit: published before the header", WRITER,
-     [("        if claim.padding != 0 {\n",
+     [("        ring.set_header_word(claim.begin, RecordHeader::data",
        "        let end = claim.begin + self.geometry.record_size(len);\n"
-       "        self.ring.lane().published().store(end, Ordering::Release);\n        if claim.padding != 0 {\n")],
+       "        ring.lane().published().store(end, Ordering::Release);\n"
+       "        ring.set_header_word(claim.begin, RecordHeader::data")],
      "publication"),
     ("claim: published before the payload", WRITER,
      [("        (end <= self.intent).then_some(claim)",
@@ -75,11 +76,11 @@ FAULTS = [
        "        (end <= self.intent).then_some(claim)")],
      "publication"),
     ("commit: padding left unwritten", WRITER,
-     [("            self.ring.set_header_word(self.committed, RecordHeader::padding(claim.padding).to_word());\n", "")],
+     [("        self.ring.set_header_word(begin - padding, RecordHeader::padding(padding).to_word());\n", "")],
      "publication"),
     ("publish: finished before the last published", WRITER,
-     [("        self.published = self.committed;\n",
-       "        self.published = self.committed;\n"
+     [("        self.published = self.room.committed;\n",
+       "        self.published = self.room.committed;\n"
        "        self.ring.lane().state().store(LaneState::Finished as u32, Ordering::Release);\n")], "end"),
     # The reading protocol.
     ("refresh: fence left out", READER,
@@ -147,9 +148,9 @@ FAULTS = [
     ("refresh: a position ahead of published believed", ROSTER,
      [("if consumed < last || consumed > published", "if consumed < last")], "hostile"),
     ("join: seated after the lock", ROSTER,
-     [("        let Joiner { id, pid, .. } = joiner;\n",
+     [("        let Joiner { id, pid, barrier, .. } = joiner;\n",
        "        drop(seats);\n        let mut seats = self.seats.lock();\n"
-       "        let Joiner { id, pid, .. } = joiner;\n")],
+       "        let Joiner { id, pid, barrier, .. } = joiner;\n")],
      "joining"),
     ("note_change: version not bumped", ROSTER,
      [("        self.version.fetch_add(1, Ordering::Relaxed);\n", "")], "data"),
@@ -159,13 +160,22 @@ FAULTS = [
     ("put_out: count of evictions left alone", ROSTER,
      [("            lane.evictions().store(evictions, Ordering::Relaxed);\n", "            let _ = evictions;\n")],
      "eviction"),
-    ("ring_sleepers: fence left out", ROSTER, [(SEQCST, "")], "data"),
-    ("ring_sleepers: fence weakened", ROSTER, [(SEQCST, ACQREL)], "data"),
-    ("ring_sleepers: version loaded before the fence", ROSTER,
-     [(SEQCST, "        let version = self.version.load(Ordering::Relaxed);\n" + SEQCST),
+    ("ring_sleepers: light barrier left out", ROSTER, [("        barrier::light();\n", "")], "data"),
+    ("ring_sleepers: fence left out", ROSTER, [("        if snapshot.fences {\n    " + SEQCST, "        if false {\n")],
+     "data"),
+    ("ring_sleepers: fence weakened", ROSTER,
+     [("        if snapshot.fences {\n    " + SEQCST, "        if snapshot.fences {\n    " + ACQREL)], "data"),
+    ("ring_sleepers: version loaded before the barrier", ROSTER,
+     [("        barrier::light();\n",
+       "        let version = self.version.load(Ordering::Relaxed);\n        barrier::light();\n"),
       ("if self.version.load(Ordering::Relaxed) != snapshot.version {", "if version != snapshot.version {")],
      "data"),
+    ("renew: no fence beside the first consumer that fences", ROSTER,
+     [("        if is_fenced && !snapshot.fences {\n"
+       "            // As in `ring_sleepers`, which had no cause for it before it looked here.\n    " + SEQCST, "        if false {\n")],
+     "data", "models have consumers of one kind only, and the light barrier of the asymmetric kind is a full fence there"),
     # Sleeping and waking.
+    ("announce_sleep: heavy barrier left out", WAKE, [("=> barrier::heavy(),", "=> true,")], "data"),
     ("announce_sleep: fence left out", WAKE, [("    fence(Ordering::SeqCst);\n", "")], "data"),
     ("announce_sleep: fence weakened", WAKE,
      [("    fence(Ordering::SeqCst);\n", "    fence(Ordering::AcqRel);\n")], "data"),
@@ -204,12 +214,12 @@ FAULTS = [
     # The plain model that everything is compared with.
     ("place: padding forgotten", WRITER, [("if size > room { room } else { 0 }", "if size > room { 0 } else { 0 }")],
      "lib what_is_sent_is_received"),
-    ("rewind: what was dropped goes out", WRITER, [("        self.committed = self.published;\n", "")],
+    ("rewind: what was dropped goes out", WRITER, [("            self.move_to(self.published);\n", "")],
      "lib what_is_sent_is_received"),
     ("raise_intent: beyond the limit", WRITER, [("self.intent.max(ahead.min(limit))", "self.intent.max(ahead)")],
      "lib what_is_sent_is_received"),
     ("release: more than was read", READER,
-     [("        self.store_consumed(self.position)\n", "        self.store_consumed(self.published)\n")],
+     [("        self.store_consumed(self.known.position)\n", "        self.store_consumed(self.published)\n")],
      "lib what_is_sent_is_received"),
     ("oldest: half a ring too far back", ROSTER,
      [(".saturating_sub(capacity);", ".saturating_sub(capacity + capacity / 2);")], "lib what_is_sent_is_received"),
@@ -265,7 +275,7 @@ FAULTS = [
     ("refresh: published may fall", READER, [("if published < self.published {", "if false {")],
      "lib replay::ring_reader"),
     ("refresh: published too far", READER,
-     [("if published - self.position > self.geometry.capacity() {", "if false {")], "lib replay::ring_reader"),
+     [("if published - self.known.position > self.geometry.capacity() {", "if false {")], "lib replay::ring_reader"),
     ("refresh: published not aligned", READER,
      [("if published & (self.geometry.record_align() - 1) != 0 {", "if false {")], "lib replay::ring_reader"),
     ("stop: what was found corrupt is read on", READER,
@@ -283,6 +293,7 @@ FAULTS = [
 
 # Files with orderings that no model compiles, for they order nothing that another process reads.
 NOT_MODELLED = {
+    "src/barrier.rs": "system calls, and the compiler's half of one; tests/barrier.rs sees them work",
     "src/lane.rs": "flags between a producer's threads and its steward",
     "src/link.rs": "what became of a session, between the threads that read its lanes",
     "src/region/fork.rs": "one word, of this process alone",

@@ -8,20 +8,15 @@
 //!
 //! What this file does not do: it does not know who sleeps. Both sides agree on the kind of barrier when they attach.
 
-#[cfg(loom)]
-use crate::sync::{Ordering, fence};
-#[cfg(not(loom))]
 use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
 
 /// Registers this process as one whose threads [`heavy`] reaches, for as long as it lives; whether the kernel does so.
 /// To register again does nothing.
-#[cfg(not(loom))]
 pub(crate) fn register() -> bool {
     can_call() && membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
 }
 
 /// Whether this process may call [`heavy`], as far as the kernel tells.
-#[cfg(not(loom))]
 pub(crate) fn can_call() -> bool {
     membarrier_query().contains_command(MembarrierCommand::GlobalExpedited)
 }
@@ -30,22 +25,12 @@ pub(crate) fn can_call() -> bool {
 /// other side, makes the processor keep it.
 #[inline(always)]
 pub(crate) fn light() {
-    #[cfg(not(loom))]
     core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
-    // A model checker knows no such barrier. What the pair of them promises is that of two fences.
-    #[cfg(loom)]
-    fence(Ordering::SeqCst);
 }
 
 /// Between a store and a load of the side that pays: a full fence here, and on every running thread of the registered
 /// processes before it returns. Whether the kernel did it; it may refuse where a filter forbids the call (seccomp(2)).
 #[must_use = "without the barrier the other side's store may be missed"]
 pub(crate) fn heavy() -> bool {
-    #[cfg(not(loom))]
-    return membarrier(MembarrierCommand::GlobalExpedited).is_ok();
-    #[cfg(loom)]
-    {
-        fence(Ordering::SeqCst);
-        true
-    }
+    membarrier(MembarrierCommand::GlobalExpedited).is_ok()
 }

@@ -1,6 +1,7 @@
 //! The two ends of a lane as the models use them: what `producer.rs` and `consumer.rs` are over mappings.
 
-use crate::frame::{Barrier, Start};
+use crate::barrier;
+use crate::frame::Start;
 use crate::layout::LaneState;
 use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane};
 use crate::publisher::Publisher;
@@ -25,7 +26,7 @@ pub(crate) fn lane(watch: Watch, position: u64) -> (Shared, Producer) {
     let writer = Writer::new(WritableLane(Arc::clone(&lane)), position);
     let shared = Shared { lane, roster: Arc::new(Roster::new(position)) };
     let producer = Producer {
-        publisher: Publisher::new(writer, Barrier::Asymmetric),
+        publisher: Publisher::new(writer, barrier::kind()),
         shared: shared.clone(),
         sent: 0,
         limit: 0,
@@ -39,8 +40,7 @@ impl Shared {
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
         let seat = Seat::new();
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
-        let start =
-            self.roster.join(&*self.lane, Joiner { id, pid: 0, start, barrier: Barrier::Asymmetric }, seat.clone());
+        let start = self.roster.join(&*self.lane, Joiner { id, pid: 0, start, barrier: barrier::kind() }, seat.clone());
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start);
         Consumer { lane: Arc::clone(&self.lane), seat, reader, evictions, sleeps: 0, next: None }
     }
@@ -221,7 +221,7 @@ impl Consumer {
 
     fn fall_asleep(&mut self) -> Sleep {
         self.sleeps += 1;
-        self.reader.fall_asleep(Barrier::Asymmetric, || self.seat.bell().drain(), || false)
+        self.reader.fall_asleep(barrier::kind(), || self.seat.bell().drain(), || false)
     }
 
     pub(crate) fn sleeps(&self) -> u32 {

@@ -1,7 +1,8 @@
 //! Every interleaving of the ring protocols, and every value that a weakly ordered machine may load, by loom.
 //!
 //! The files of the protocols are compiled here from `src`, unchanged, over loom's atomics: what is checked is the code
-//! that ships. In place of mappings, bells and futexes stand [`memory`] and [`kernel`]. Run all models with
+//! that ships. In place of mappings, bells, futexes and membarriers stand [`memory`],
+//! [`kernel`] and [`barrier`]. Run all models with
 //!
 //! ```text
 //! RUSTFLAGS="--cfg loom" cargo test --release --test loom models -- --nocapture
@@ -27,8 +28,6 @@
 #![allow(dead_code, reason = "what only the library uses of the files below")]
 #![allow(unreachable_pub, reason = "what the files below hand to lib.rs")]
 
-#[path = "../../src/barrier.rs"]
-mod barrier;
 #[path = "../../src/crash.rs"]
 mod crash;
 #[path = "../../src/error.rs"]
@@ -48,6 +47,7 @@ mod sync;
 #[rustfmt::skip] // as above
 mod wake;
 
+mod barrier;
 mod ends;
 mod kernel;
 mod memory;

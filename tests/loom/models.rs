@@ -9,12 +9,22 @@ mod joining;
 mod publication;
 mod space;
 
+use crate::barrier;
+use crate::frame::Barrier;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// So many preemptions are as good as no limit: for models that are small enough.
 const UNLIMITED: usize = 100;
+
+/// As [`explore`], with either kind of barrier between sleepers and their waker.
+fn explore_barriers(preemptions: usize, model: impl Fn() + Send + Sync + Clone + 'static) {
+    for kind in [Barrier::Asymmetric, Barrier::Fence] {
+        barrier::set_kind(kind);
+        explore(preemptions, model.clone());
+    }
+}
 
 /// Runs every execution of `model` with at most so many preemptions, and says how many there were.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {

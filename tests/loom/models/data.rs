@@ -1,7 +1,7 @@
 //! Sleeping for data: no wake-up is lost (design invariant 11), and no bell is rung twice for one sleep (19). A lost
 //! wake-up is a deadlock, which loom reports.
 
-use super::explore;
+use super::explore_barriers;
 use crate::ends::{Got, lane};
 use crate::frame::Start;
 use crate::memory::{SHORT, Watch};
@@ -9,7 +9,7 @@ use loom::thread;
 
 #[test]
 fn a_sleeper_hears_of_every_publication_and_of_the_end() {
-    explore(5, || {
+    explore_barriers(5, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumer = shared.join(1, Start::Latest);
         let thread = thread::spawn(move || {
@@ -25,7 +25,7 @@ fn a_sleeper_hears_of_every_publication_and_of_the_end() {
 
 #[test]
 fn a_cancelled_sleep_takes_no_ring_from_the_next() {
-    explore(5, || {
+    explore_barriers(5, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumer = shared.join(1, Start::Latest);
         let thread = thread::spawn(move || {
@@ -41,7 +41,7 @@ fn a_cancelled_sleep_takes_no_ring_from_the_next() {
 
 #[test]
 fn two_sleepers_are_both_rung_for() {
-    explore(5, || {
+    explore_barriers(5, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let threads = [1, 2].map(|id| shared.join(id, Start::Latest)).map(|mut consumer| {
             thread::spawn(move || {
@@ -56,7 +56,7 @@ fn two_sleepers_are_both_rung_for() {
 
 #[test]
 fn a_consumer_that_has_just_joined_is_rung_for() {
-    explore(5, || {
+    explore_barriers(5, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let thread = thread::spawn(move || {
             producer.send(SHORT);
