@@ -4,8 +4,10 @@
 //! and every figure with it by a factor of three to ten. So a ping-pong over a cache line is played between any two
 //! slices; a slice counts only where both of its neighbours agree, and no scheduler took a core away meanwhile.
 
-use crate::plan::Case;
-use crate::sides::{Parent, Slice};
+use super::clock::ns_per_tick;
+use super::plan::Case;
+use super::sides::{Parent, Slice};
+use super::stats::{Histogram, Quartiles, median_of};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
@@ -20,10 +22,6 @@ const SHORTEN: f64 = 0.8;
 const LENGTHEN: f64 = 1.05;
 /// How many round trips a probe makes.
 const PROBE_ROUNDS: u64 = 64;
-/// The fewest records or round trips of a slice, and their multiple.
-const RECORDS_STEP: u64 = 32;
-/// The most records of a slice.
-const RECORDS_MAX: u64 = 1 << 22;
 
 /// How far apart the cores are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,16 +38,42 @@ impl Distance {
     }
 }
 
+/// What becomes of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Kept(Distance),
+    /// The distance changed meanwhile.
+    Moved,
+    /// A core was taken away meanwhile.
+    Preempted,
+}
+
+/// Sorts a slice by the probes before and after it.
+pub(crate) fn classify([before, after]: [Distance; 2], was_preempted: bool) -> Verdict {
+    match (before == after, was_preempted) {
+        (_, true) => Verdict::Preempted,
+        (false, _) => Verdict::Moved,
+        (true, _) => Verdict::Kept(after),
+    }
+}
+
 /// What one case brought at one distance.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
     /// One figure for each slice, in nanoseconds: for a record, or the median round trip.
     pub(crate) slices: Vec<f64>,
     /// All round trips of all slices.
-    pub(crate) round_trips: Histogram,
+    pub(crate) times: Histogram,
+}
+
+impl Figures {
+    pub(crate) fn quartiles(&self) -> Option<Quartiles> {
+        Quartiles::of(&self.slices)
+    }
 }
 
 /// One case, and what it brought near and far.
+#[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) case: Case,
     pub(crate) figures: [Figures; 2],
@@ -57,13 +81,17 @@ pub(crate) struct Outcome {
     pace: [f64; 2],
 }
 
+impl Outcome {
+    pub(crate) fn new(case: Case) -> Self {
+        Self { case, figures: Default::default(), pace: [0.0; 2] }
+    }
+}
+
 /// What became of the slices.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) kept: [u64; 2],
-    /// The distance changed meanwhile.
     pub(crate) moved: u64,
-    /// A core was taken away meanwhile.
     pub(crate) preempted: u64,
 }
 
@@ -77,7 +105,7 @@ impl Tally {
 pub(crate) struct Measurement {
     parent: Parent,
     ns_per_tick: f64,
-    switches: [SwitchCount; 2],
+    switches: [SwitchCount; 3],
     pub(crate) outcomes: Vec<Outcome>,
     pub(crate) tally: Tally,
     pub(crate) rounds: u64,
@@ -87,23 +115,27 @@ pub(crate) struct Measurement {
 
 impl Measurement {
     pub(crate) fn new(parent: Parent, cases: Vec<Case>) -> std::io::Result<Self> {
-        let switches = [SwitchCount::of(std::process::id())?, SwitchCount::of(parent.child_pid())?];
-        let new = |case| Outcome { case, figures: Default::default(), pace: [0.0; 2] };
-        let outcomes = cases.into_iter().map(new).collect();
-        let ns_per_tick = crate::raw::ns_per_tick();
+        let (pid, child_pid) = (std::process::id(), parent.child_pid());
+        let switches = [
+            SwitchCount::of(pid, pid)?,
+            SwitchCount::of(pid, parent.helper_tid())?,
+            SwitchCount::of(child_pid, child_pid)?,
+        ];
+        let outcomes = cases.into_iter().map(Outcome::new).collect();
         let tally = Tally::default();
         let (slice_ns, random) = (SLICE_MAX_NS, 0x9e37_79b9_7f4a_7c15);
+        let ns_per_tick = ns_per_tick();
         Ok(Self { parent, ns_per_tick, switches, outcomes, tally, rounds: 0, slice_ns, random })
     }
 
     /// Runs every case once, with few records: whether they work at all.
     pub(crate) fn try_all(&mut self) {
         for outcome in &self.outcomes {
-            self.parent.run(outcome.case, RECORDS_STEP);
+            self.parent.run(outcome.case, outcome.case.step());
         }
     }
 
-    /// Measures for `budget`; `progress` is told the share that has passed, after each round.
+    /// Measures for `budget`; `progress` is told the share that has passed, now and then.
     pub(crate) fn run(&mut self, budget: Duration, mut progress: impl FnMut(f64, &Tally)) {
         let start = Instant::now();
         let mut order: Vec<usize> = (0..self.outcomes.len()).collect();
@@ -122,12 +154,13 @@ impl Measurement {
     /// Finds out roughly how long each case takes for a record.
     fn warm_up(&mut self) {
         for index in 0..self.outcomes.len() {
-            let mut records = RECORDS_STEP;
+            let case = self.outcomes[index].case;
+            let mut records = case.step();
             loop {
                 let distance = self.probe();
-                let elapsed = self.parent.run(self.outcomes[index].case, records).elapsed as f64 * self.ns_per_tick;
+                let elapsed = self.parent.run(case, records).elapsed as f64 * self.ns_per_tick;
                 self.outcomes[index].pace[distance as usize] = elapsed / records as f64;
-                if elapsed > SLICE_MIN_NS || records >= RECORDS_MAX {
+                if elapsed > SLICE_MIN_NS || records * 4 > case.most() {
                     break;
                 }
                 records *= 4;
@@ -138,7 +171,7 @@ impl Measurement {
     /// How far apart the cores are now.
     fn probe(&mut self) -> Distance {
         let probe = self.parent.run(Case::PROBE, PROBE_ROUNDS);
-        Distance::of(median_of(&probe.round_trips) * self.ns_per_tick)
+        Distance::of(median_of(&probe.times) * self.ns_per_tick)
     }
 
     /// One slice and the probe after it.
@@ -148,37 +181,40 @@ impl Measurement {
             0.0 => outcome.pace.iter().sum(),
             pace => pace,
         };
-        let records = ((self.slice_ns / pace) as u64).clamp(RECORDS_STEP, RECORDS_MAX) / RECORDS_STEP * RECORDS_STEP;
+        let case = outcome.case;
+        let records = ((self.slice_ns / pace) as u64).clamp(case.step(), case.most()) / case.step() * case.step();
         let switches = self.switches.each_ref().map(SwitchCount::read);
-        let slice = self.parent.run(outcome.case, records);
+        let slice = self.parent.run(case, records);
         let after = self.probe();
-        if self.switches.each_ref().map(SwitchCount::read) != switches {
-            self.tally.preempted += 1;
-            self.slice_ns = (self.slice_ns * SHORTEN).max(SLICE_MIN_NS);
-            return after;
-        }
-        self.slice_ns = (self.slice_ns * LENGTHEN).min(SLICE_MAX_NS);
-        if before != after {
-            self.tally.moved += 1;
-        } else {
-            self.tally.kept[after as usize] += 1;
-            self.keep(index, after, records, &slice);
+        let switched = self.switches.each_ref().map(SwitchCount::read) != switches;
+        let was_preempted = switched && !case.shares_a_core();
+        self.slice_ns = match was_preempted {
+            true => (self.slice_ns * SHORTEN).max(SLICE_MIN_NS),
+            false => (self.slice_ns * LENGTHEN).min(SLICE_MAX_NS),
+        };
+        let pace = slice.elapsed as f64 * self.ns_per_tick / records as f64;
+        self.outcomes[index].pace[after as usize] = pace;
+        match classify([before, after], was_preempted) {
+            Verdict::Kept(distance) => {
+                self.tally.kept[distance as usize] += 1;
+                self.keep(index, distance, pace, &slice);
+            }
+            Verdict::Moved => self.tally.moved += 1,
+            Verdict::Preempted => self.tally.preempted += 1,
         }
         after
     }
 
-    fn keep(&mut self, index: usize, distance: Distance, records: u64, slice: &Slice) {
+    fn keep(&mut self, index: usize, distance: Distance, pace: f64, slice: &Slice) {
         let outcome = &mut self.outcomes[index];
-        let pace = slice.elapsed as f64 * self.ns_per_tick / records as f64;
-        outcome.pace[distance as usize] = pace;
         let figures = &mut outcome.figures[distance as usize];
-        if outcome.case.is_one_way() {
-            figures.slices.push(pace);
-        } else {
-            figures.slices.push(median_of(&slice.round_trips) * self.ns_per_tick);
-            for ticks in &slice.round_trips {
-                figures.round_trips.add((*ticks as f64 * self.ns_per_tick) as u64);
+        if outcome.case.is_timed() {
+            figures.slices.push(median_of(&slice.times) * self.ns_per_tick);
+            for ticks in &slice.times {
+                figures.times.add((*ticks as f64 * self.ns_per_tick) as u64);
             }
+        } else {
+            figures.slices.push(pace);
         }
     }
 
@@ -193,18 +229,12 @@ impl Measurement {
     }
 }
 
-fn median_of(ticks: &[u64]) -> f64 {
-    let mut sorted = ticks.to_vec();
-    sorted.sort_unstable();
-    sorted[sorted.len() / 2] as f64
-}
-
-/// How often the scheduler took the core away from a process's main thread, see proc(5).
+/// How often the scheduler took the core away from a thread, see proc(5).
 struct SwitchCount(File);
 
 impl SwitchCount {
-    fn of(pid: u32) -> std::io::Result<Self> {
-        Ok(Self(File::open(format!("/proc/{pid}/task/{pid}/status"))?))
+    fn of(pid: u32, tid: u32) -> std::io::Result<Self> {
+        Ok(Self(File::open(format!("/proc/{pid}/task/{tid}/status"))?))
     }
 
     fn read(&self) -> u64 {
@@ -213,39 +243,5 @@ impl SwitchCount {
         let status = String::from_utf8_lossy(&bytes[..len]);
         let line = status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
         line.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
-    }
-}
-
-/// Counts times in nanoseconds, exactly below 2048 and to a thousandth above.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Histogram {
-    counts: Vec<u32>,
-    total: u64,
-}
-
-/// Below 2 to this power each nanosecond has a bucket; above, each power of two has half as many.
-const EXACT_BITS: u32 = 11;
-
-impl Histogram {
-    fn add(&mut self, ns: u64) {
-        let shift = (u64::BITS - ns.leading_zeros()).saturating_sub(EXACT_BITS);
-        let bucket = (u64::from(shift) << (EXACT_BITS - 1)) + (ns >> shift);
-        if self.counts.len() <= bucket as usize {
-            self.counts.resize(bucket as usize + 1, 0);
-        }
-        self.counts[bucket as usize] += 1;
-        self.total += 1;
-    }
-
-    /// The time that `share` of all are no longer than; `None` where there are none.
-    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
-        let mut left = (share * self.total as f64).ceil() as u64;
-        let bucket = self.counts.iter().position(|count| {
-            left = left.saturating_sub(u64::from(*count));
-            left == 0 && self.total != 0
-        })? as u64;
-        let half = 1 << (EXACT_BITS - 1);
-        let shift = (bucket / half).saturating_sub(1);
-        Some(((bucket - shift * half) << shift) as f64)
     }
 }

@@ -1,10 +1,12 @@
 //! What the kernel carries: a pipe, a Unix stream socket, a seqpacket socket.
 //!
-//! One write call for each record. A reader of a pipe or a stream takes what there is, up to 64 KiB at once, which is
+//! One write call for each record (but 64 KiB a call over a seqpacket socket, which takes no more). A reader of a pipe or a stream takes what there is, up to 64 KiB at once, which is
 //! the best that they can do; a seqpacket socket hands over one record a call.
 
-use crate::plan::{ChannelKind, Waiting, fill, stamp, sum};
-use crate::raw::PING_BYTES;
+use super::clock::Laps;
+use super::payload::{boxed, fill, stamp, sum};
+use super::plan::{ChannelKind, Waiting};
+use super::raw::PING_BYTES;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -13,6 +15,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 const PIPE_BYTES: usize = 1 << 20;
 /// How much is read at once, in bytes.
 const READ_BYTES: usize = 64 << 10;
+
+/// How many descriptors [`Channels::new`] takes.
+pub(crate) const CHANNEL_FDS: usize = 6;
 
 /// One process's ends of one channel; for sockets both are the same.
 struct Ends {
@@ -54,11 +59,13 @@ impl Channels {
     }
 
     pub(crate) fn send<const LEN: usize>(&self, kind: ChannelKind, records: u64) {
-        let mut payload = [0; LEN];
-        fill(&mut payload, 0);
+        let mut payload = boxed::<LEN>();
+        let piece = if kind == ChannelKind::Seqpacket { READ_BYTES } else { LEN };
         for n in 0..records {
             stamp(&mut payload, n);
-            write_all(&self.ends[kind as usize].output, &payload);
+            for piece in payload.chunks(piece) {
+                write_all(&self.ends[kind as usize].output, piece);
+            }
         }
     }
 
@@ -81,14 +88,14 @@ impl Channels {
     }
 
     /// Round trips, from the side that begins.
-    pub(crate) fn ping(&mut self, kind: ChannelKind, waiting: Waiting, rounds: u64, mut each: impl FnMut()) {
+    pub(crate) fn ping(&mut self, kind: ChannelKind, waiting: Waiting, rounds: u64, laps: &mut Laps) {
         self.set_waiting(kind, waiting);
         let mut payload = [0; PING_BYTES];
         for n in 0..rounds {
             fill(&mut payload, n);
             write_all(&self.ends[kind as usize].output, &payload);
             std::hint::black_box(self.receive(kind, PING_BYTES, 1));
-            each();
+            laps.end();
         }
         self.set_waiting(kind, Waiting::Asleep);
     }

@@ -14,6 +14,9 @@ pub(crate) struct Machine {
     processor: String,
     kernel: String,
     is_virtual: bool,
+    governor: String,
+    caches: String,
+    huge_pages: String,
     /// The two are threads of one core.
     are_siblings: bool,
     usable: usize,
@@ -42,6 +45,10 @@ impl Machine {
             cores,
             processor: value(field("model name")),
             kernel: format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
+            governor: read_word(&format!("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", cores[0]))
+                .unwrap_or_else(|| "none to be seen".to_owned()),
+            caches: caches(cores[0]),
+            huge_pages: huge_pages(),
             is_virtual: field("flags").split_whitespace().any(|flag| flag == "hypervisor"),
             are_siblings: siblings(cores[0]).contains(&cores[1]),
             usable: allowed.len(),
@@ -72,12 +79,45 @@ impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.is_virtual { "virtual machine" } else { "no hypervisor seen" };
         let [first, second] = self.cores;
-        let Self { processor, kernel, usable, load, .. } = self;
+        let Self { processor, kernel, governor, caches, huge_pages, usable, load, .. } = self;
         write!(
             f,
-            "{processor}, {kernel}, {kind}; processors {first} and {second} of {usable}; load {load} at the start"
+            "{processor}, {kernel}, {kind}; processors {first} and {second} of {usable}; caches {caches}; \
+             governor {governor}; {huge_pages}; load {load} at the start; fdring {}",
+            version()
         )
     }
+}
+
+/// The library's version. (The package that this is compiled for may be another.)
+fn version() -> &'static str {
+    let manifest = include_str!("../../../Cargo.toml");
+    let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
+    line.unwrap_or("of an unknown version").trim_matches('"')
+}
+
+/// What a small file of the kernel's says.
+fn read_word(path: &str) -> Option<String> {
+    read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// The caches of one processor, from the nearest on.
+fn caches(core: usize) -> String {
+    let cache = |index: usize| {
+        let read = |name: &str| read_word(&format!("/sys/devices/system/cpu/cpu{core}/cache/index{index}/{name}"));
+        let (level, kind, size) = (read("level")?, read("type")?, read("size")?);
+        (kind != "Instruction").then(|| format!("L{level} {size}"))
+    };
+    let caches: Vec<String> = (0..8).filter_map(cache).collect();
+    if caches.is_empty() { "unknown".to_owned() } else { caches.join(", ") }
+}
+
+/// Whether there are huge pages, of either kind.
+fn huge_pages() -> String {
+    let reserved = read_word("/proc/sys/vm/nr_hugepages").unwrap_or_else(|| "unknown".to_owned());
+    let transparent = read_word("/sys/kernel/mm/transparent_hugepage/shmem_enabled").unwrap_or_default();
+    let chosen = transparent.split(['[', ']']).nth(1).unwrap_or("unknown").to_owned();
+    format!("huge pages: {reserved} reserved, transparent for shared memory {chosen}")
 }
 
 fn allowed_cores() -> Vec<usize> {

@@ -1,0 +1,105 @@
+//! The bare bell: an eventfd, and a sleeper that polls as many descriptors as an fdring consumer does.
+//!
+//! This is what a sleep and a wake cost without any ring or protocol. Nothing is carried but the bell itself.
+
+use super::clock::{Laps, ticks};
+use super::shared::{Shared, Word, wait_for};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long a sleeper is left alone before it is woken, as in `lanes.rs`.
+const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
+
+/// One process's ends: the bell that it rings, the one that it sleeps on, and what else it watches meanwhile.
+pub(crate) struct Bells {
+    theirs: OwnedFd,
+    ours: OwnedFd,
+    socket: OwnedFd,
+    peer: Option<OwnedFd>,
+}
+
+/// How many descriptors [`Bells::new`] takes.
+pub(crate) const BELL_FDS: usize = 3;
+
+impl Bells {
+    /// The parent's ends, and the descriptors that make the child's.
+    pub(crate) fn create() -> io::Result<(Self, Vec<OwnedFd>)> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        let (theirs, ours) = (eventfd(0, flags)?, eventfd(0, flags)?);
+        let (socket, their_socket) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let their_ends = vec![ours.try_clone()?, theirs.try_clone()?, their_socket];
+        Ok((Self { theirs, ours, socket, peer: None }, their_ends))
+    }
+
+    /// Takes the bell to ring, the one to sleep on, and the socket to watch.
+    pub(crate) fn new(fds: Vec<OwnedFd>) -> Self {
+        let [theirs, ours, socket] = fds.try_into().expect("as many descriptors as were sent");
+        Self { theirs, ours, socket, peer: None }
+    }
+
+    /// Watches the other process too.
+    pub(crate) fn watch(&mut self, pid: Pid) -> io::Result<()> {
+        self.peer = Some(pidfd_open(pid, PidfdFlags::empty())?);
+        Ok(())
+    }
+
+    fn ring(&self) {
+        rustix::io::write(&self.theirs, &1u64.to_ne_bytes()).expect("an eventfd takes a 1");
+    }
+
+    fn sleep(&self) {
+        let peer = self.peer.as_ref().expect("the other process is watched");
+        let mut fds = [&self.ours, &self.socket, peer].map(|fd| PollFd::new(fd, PollFlags::IN));
+        loop {
+            let _ = poll(&mut fds, None);
+            if rustix::io::read(&self.ours, &mut [0u8; 8]).is_ok() {
+                return;
+            }
+        }
+    }
+
+    /// Round trips, from the side that begins.
+    pub(crate) fn ping(&self, rounds: u64, laps: &mut Laps) {
+        for _ in 0..rounds {
+            self.ring();
+            self.sleep();
+            laps.end();
+        }
+    }
+
+    /// Round trips, from the side that answers.
+    pub(crate) fn pong(&self, rounds: u64) {
+        for _ in 0..rounds {
+            self.sleep();
+            self.ring();
+        }
+    }
+
+    /// Wakes the other process's sleeper, again and again; the times are what it says.
+    pub(crate) fn wake(&self, shared: &Shared, rounds: u64, laps: &mut Laps) {
+        for n in 1..=rounds {
+            std::thread::sleep(SLEEP_BEFORE_WAKE);
+            shared.word(Word::Ping).store(ticks(), Ordering::Release);
+            self.ring();
+            wait_for(shared.word(Word::Pong), n, || {});
+            laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
+        }
+    }
+
+    /// Is woken again and again; says how long that took.
+    pub(crate) fn be_woken(&self, shared: &Shared, rounds: u64) {
+        for n in 1..=rounds {
+            self.sleep();
+            let now = ticks();
+            let rung = shared.word(Word::Ping).load(Ordering::Acquire);
+            shared.word(Word::Time).store(now.saturating_sub(rung), Ordering::Relaxed);
+            shared.word(Word::Pong).store(n, Ordering::Release);
+        }
+    }
+}

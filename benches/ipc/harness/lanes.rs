@@ -1,0 +1,416 @@
+//! fdring itself as a contender.
+
+use super::clock::{Laps, ticks};
+use super::payload::{boxed, fill, stamp, sum};
+use super::plan::{Align, BATCH, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
+use super::raw::PING_BYTES;
+use super::shared::{LARGE_LEN, LARGE_RING_BYTES, Shared, Word, wait_for};
+use fdring::{Consumer, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+type Result<T> = std::result::Result<T, fdring::Error>;
+
+/// The ring of a lane that carries round trips, in bytes.
+const BOUNCE_CAPACITY_BYTES: u64 = 64 << 10;
+/// The ring of each of many lanes, in bytes.
+const SMALL_CAPACITY_BYTES: u64 = 256 << 10;
+/// How long the other side may take for what it does at once.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a sleeper is left alone before it is woken: it sleeps by then, and its processor is halted.
+const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
+
+/// What a lane is for. All its consumers belong to the other process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    OneWay {
+        align: Align,
+        copied: bool,
+        large: bool,
+    },
+    Bounce {
+        copied: bool,
+        asleep: bool,
+    },
+    Consumers(usize),
+    /// One of so many lanes.
+    Lanes(usize, usize),
+}
+
+impl Purpose {
+    /// All lanes that the parent writes.
+    fn of_parent() -> Vec<Self> {
+        let one_way = [(Align::Words, false), (Align::Lines, false), (Align::Words, true)];
+        let mut purposes = Vec::new();
+        for (align, copied) in one_way {
+            purposes.push(Self::OneWay { align, copied, large: false });
+        }
+        purposes.extend([false, true].map(|copied| Self::OneWay { align: Align::Words, copied, large: true }));
+        purposes.extend(Self::of_child());
+        purposes.extend(CONSUMER_COUNTS.map(Self::Consumers));
+        for count in LANE_COUNTS {
+            purposes.extend((0..count).map(|index| Self::Lanes(count, index)));
+        }
+        purposes
+    }
+
+    /// All lanes that the child writes: for the way back.
+    fn of_child() -> Vec<Self> {
+        [(false, false), (false, true), (true, false), (true, true)]
+            .map(|(copied, asleep)| Self::Bounce { copied, asleep })
+            .to_vec()
+    }
+
+    fn name(self) -> String {
+        format!("{self:?}").replace(['{', '}', ' '], "")
+    }
+
+    fn options(self) -> LaneOptions {
+        let options = LaneOptions::new(self.name());
+        match self {
+            Self::OneWay { large: true, .. } => options.capacity(LARGE_RING_BYTES as u64),
+            Self::OneWay { align: Align::Lines, .. } => options.record_align(64),
+            Self::Bounce { asleep, .. } => {
+                let options = options.capacity(BOUNCE_CAPACITY_BYTES);
+                if asleep { options.spin(Duration::ZERO) } else { options }
+            }
+            Self::Lanes(2.., _) => options.capacity(SMALL_CAPACITY_BYTES),
+            _ => options,
+        }
+    }
+
+    fn consumers(self) -> usize {
+        if let Self::Consumers(count) = self { count } else { 1 }
+    }
+
+    fn copies(self) -> bool {
+        matches!(self, Self::OneWay { copied: true, .. } | Self::Bounce { copied: true, .. })
+    }
+
+    fn one_way(len: usize, reading: Reading, align: Align) -> Self {
+        Self::OneWay { align, copied: reading == Reading::Copied, large: len >= LARGE_LEN }
+    }
+
+    fn bounce(reading: Reading, waiting: Waiting) -> Self {
+        Self::Bounce { copied: reading == Reading::Copied, asleep: waiting != Waiting::Spinning }
+    }
+}
+
+/// The lanes that one process writes.
+pub(crate) struct Outgoing {
+    lanes: Vec<(Purpose, Producer)>,
+    /// A lane that consumers come to and leave, and its server; the parent's only.
+    visited: Option<(Producer, Server)>,
+    _server: Server,
+}
+
+/// The lanes that one process reads.
+pub(crate) struct Incoming {
+    lanes: Vec<(Purpose, Vec<Consumer>)>,
+    address: String,
+}
+
+fn visited_address(address: &str) -> String {
+    format!("{address}-visited")
+}
+
+impl Outgoing {
+    /// Offers lanes at `address`.
+    pub(crate) fn offer(address: &str, is_parent: bool) -> Result<Self> {
+        let purposes = if is_parent { Purpose::of_parent() } else { Purpose::of_child() };
+        let mut lanes = Vec::new();
+        for purpose in purposes {
+            lanes.push((purpose, Producer::create(purpose.options())?));
+        }
+        let visited = if is_parent {
+            let producer = Producer::create(LaneOptions::new("visited"))?;
+            let server = Server::listen(visited_address(address).as_str(), &[&producer])?;
+            Some((producer, server))
+        } else {
+            None
+        };
+        let producers: Vec<&Producer> = lanes.iter().map(|(_, producer)| producer).collect();
+        let server = ServerOptions::new().sessions_max(256).listen(address, &producers)?;
+        Ok(Self { lanes, visited, _server: server })
+    }
+
+    fn lane(&mut self, purpose: Purpose) -> &mut Producer {
+        let found = self.lanes.iter_mut().find(|(each, _)| *each == purpose);
+        &mut found.expect("a lane for every purpose").1
+    }
+
+    /// Sends `records` records, or values in records, of `LEN` bytes.
+    pub(crate) fn send<const LEN: usize>(&mut self, sending: Sending, reading: Reading, align: Align, records: u64) {
+        let producer = self.lane(Purpose::one_way(LEN, reading, align));
+        match sending {
+            Sending::Send => {
+                let mut payload = boxed::<LEN>();
+                for n in 0..records {
+                    stamp(&mut payload, n);
+                    producer.send(&payload[..]).expect("room for a record");
+                }
+            }
+            Sending::Reserve => send_each::<LEN>(producer, records),
+            Sending::Batch => {
+                let mut sent = 0;
+                while sent < records {
+                    let end = records.min(sent + BATCH);
+                    send_batch::<LEN>(producer, sent, end);
+                    sent = end;
+                }
+            }
+            Sending::Slices(values) => {
+                for first in (0..records).step_by(values as usize) {
+                    let mut slot = producer.reserve(LEN * values as usize).expect("room for a slice");
+                    for (value, n) in slot.as_chunks_mut::<LEN>().0.iter_mut().zip(first..) {
+                        fill(value, n);
+                    }
+                    slot.commit();
+                }
+            }
+        }
+    }
+
+    /// Sends records of [`SPREAD_LEN`] bytes to several consumers, or over several lanes.
+    pub(crate) fn spread(&mut self, spread: Spread, records: u64) {
+        match spread {
+            Spread::ProducersCost(consumers) => {
+                send_each::<SPREAD_LEN>(self.lane(Purpose::Consumers(consumers)), records);
+            }
+            Spread::Consumers(consumers) => {
+                let producer = self.lane(Purpose::Consumers(consumers));
+                for first in (0..records).step_by(BATCH as usize) {
+                    send_batch::<SPREAD_LEN>(producer, first, first + BATCH);
+                }
+            }
+            Spread::Lanes(count) => {
+                let first = self.lanes.iter().position(|(each, _)| *each == Purpose::Lanes(count, 0));
+                let lanes = &mut self.lanes[first.expect("as many lanes")..][..count];
+                for (round, n) in (0..records).step_by(BATCH as usize).enumerate() {
+                    send_batch::<SPREAD_LEN>(&mut lanes[round % count].1, n, n + BATCH);
+                }
+            }
+        }
+    }
+
+    /// Wakes the other process's sleeping consumer, again and again; the times are what it says.
+    pub(crate) fn wake(&mut self, shared: &Shared, rounds: u64, laps: &mut Laps) {
+        let producer = self.lane(Purpose::bounce(Reading::InPlace, Waiting::Asleep));
+        for n in 1..=rounds {
+            std::thread::sleep(SLEEP_BEFORE_WAKE);
+            send_one(producer, ticks());
+            wait_for(shared.word(Word::Pong), n, || {});
+            laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
+        }
+    }
+
+    /// Has the other process connect, and sends it a record; the times are what it says.
+    pub(crate) fn be_visited(&mut self, shared: &Shared, rounds: u64, laps: &mut Laps) {
+        let (producer, server) = self.visited.as_mut().expect("the parent's lane");
+        for n in 1..=rounds {
+            while server.stats().sessions != 0 {
+                std::thread::sleep(Duration::from_micros(50));
+            }
+            shared.word(Word::Ping).store(n, Ordering::Release);
+            server.wait_for_sessions(1, PATIENCE).expect("a visitor");
+            producer.send(&[0; PING_BYTES]).expect("room for a record");
+            wait_for(shared.word(Word::Pong), n, || {});
+            laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
+        }
+    }
+}
+
+fn send_one(producer: &mut Producer, n: u64) {
+    let mut slot = producer.reserve(PING_BYTES).expect("room for a record");
+    fill::<PING_BYTES>((&mut slot[..]).try_into().expect("the length asked for"), n);
+    slot.commit();
+}
+
+fn send_each<const LEN: usize>(producer: &mut Producer, records: u64) {
+    for n in 0..records {
+        let mut slot = producer.reserve(LEN).expect("room for a record");
+        fill::<LEN>((&mut slot[..]).try_into().expect("the length asked for"), n);
+        slot.commit();
+    }
+}
+
+#[inline(always)]
+fn send_batch<const LEN: usize>(producer: &mut Producer, first: u64, end: u64) {
+    let mut batch = producer.batch().expect("a batch");
+    for n in first..end {
+        let mut slot = batch.reserve(LEN).expect("room for a record");
+        fill::<LEN>((&mut slot[..]).try_into().expect("the length asked for"), n);
+        slot.commit();
+    }
+    batch.commit();
+}
+
+/// A consumer that reads in place what this program's other process writes.
+pub(crate) fn attach_in_place(session: Session) -> Result<Consumer> {
+    // SAFETY: the producer is this program with the same library, and nothing else writes its memory.
+    #[allow(unsafe_code, reason = "reading in place is what is measured")]
+    unsafe {
+        session.attach_one_in_place()
+    }
+}
+
+impl Incoming {
+    /// Attaches to all lanes at `address`.
+    pub(crate) fn attach(address: &str, is_parent: bool) -> Result<Self> {
+        let purposes = if is_parent { Purpose::of_child() } else { Purpose::of_parent() };
+        let mut lanes = Vec::new();
+        for purpose in purposes {
+            let mut consumers = Vec::new();
+            for _ in 0..purpose.consumers() {
+                let mut options = SessionOptions::new().lanes([purpose.name()]);
+                if matches!(purpose, Purpose::Bounce { asleep: true, .. }) {
+                    options = options.spin(Duration::ZERO);
+                }
+                let session = Session::connect(address, options)?;
+                consumers.push(if purpose.copies() { session.attach_one()? } else { attach_in_place(session)? });
+            }
+            lanes.push((purpose, consumers));
+        }
+        Ok(Self { lanes, address: visited_address(address) })
+    }
+
+    fn lane(&mut self, purpose: Purpose) -> &mut Consumer {
+        let found = self.lanes.iter_mut().find(|(each, _)| *each == purpose);
+        &mut found.expect("a lane for every purpose").1[0]
+    }
+
+    /// Receives `records` records, or values in records, of `LEN` bytes; the sum over them.
+    pub(crate) fn receive<const LEN: usize>(
+        &mut self,
+        sending: Sending,
+        reading: Reading,
+        align: Align,
+        records: u64,
+    ) -> u64 {
+        let consumer = self.lane(Purpose::one_way(LEN, reading, align));
+        match (sending, reading) {
+            (Sending::Slices(values), _) => {
+                let mut total = 0u64;
+                for _ in 0..records / values {
+                    let record = consumer.receive().expect("a sound lane").expect("a record");
+                    assert_eq!(record.len(), LEN * values as usize, "the length that was sent");
+                    total = total.wrapping_add(sum(&record));
+                }
+                total
+            }
+            (_, Reading::Drained) => drain::<LEN>(consumer, records),
+            _ => receive_each::<LEN>(consumer, records),
+        }
+    }
+
+    /// Receives what several consumers get, or what comes over several lanes; the sum over all.
+    pub(crate) fn receive_spread(&mut self, spread: Spread, records: u64) -> u64 {
+        let (mut consumers, each): (Vec<&mut Consumer>, u64) = match spread {
+            Spread::ProducersCost(count) | Spread::Consumers(count) => {
+                let found = self.lanes.iter_mut().find(|(purpose, _)| *purpose == Purpose::Consumers(count));
+                (found.expect("as many consumers").1.iter_mut().collect(), records)
+            }
+            Spread::Lanes(count) => {
+                let of_these = |purpose: &Purpose| matches!(purpose, Purpose::Lanes(of, _) if *of == count);
+                let lanes = self.lanes.iter_mut().filter(|(purpose, _)| of_these(purpose));
+                (lanes.flat_map(|(_, consumers)| consumers).collect(), records / count as u64)
+            }
+        };
+        let mut left = vec![each; consumers.len()];
+        let mut total = 0u64;
+        while left.iter().any(|left| *left != 0) {
+            for (consumer, left) in consumers.iter_mut().zip(&mut left) {
+                let add = |record: &fdring::Record<'_>| total = total.wrapping_add(sum_exactly::<SPREAD_LEN>(record));
+                let drained = consumer.drain(add).expect("a sound lane").expect("a lane that goes on");
+                *left -= drained as u64;
+            }
+        }
+        total
+    }
+
+    /// Is woken again and again; says how long after the commit it has the record.
+    pub(crate) fn be_woken(&mut self, shared: &Shared, rounds: u64) {
+        let consumer = self.lane(Purpose::bounce(Reading::InPlace, Waiting::Asleep));
+        for n in 1..=rounds {
+            let record = consumer.receive().expect("a sound lane").expect("a record");
+            let now = ticks();
+            let sent = u64::from_ne_bytes(record[..8].try_into().expect("eight bytes"));
+            drop(record);
+            shared.word(Word::Time).store(now.saturating_sub(sent), Ordering::Relaxed);
+            shared.word(Word::Pong).store(n, Ordering::Release);
+        }
+    }
+
+    /// Connects again and again; says how long it took to the first record.
+    pub(crate) fn visit(&mut self, shared: &Shared, rounds: u64) {
+        for n in 1..=rounds {
+            wait_for(shared.word(Word::Ping), n, || {});
+            let start = ticks();
+            let session = Session::connect(self.address.as_str(), SessionOptions::new()).expect("a session");
+            let mut consumer = attach_in_place(session).expect("a seat");
+            std::hint::black_box(sum(&consumer.receive().expect("a sound lane").expect("a record")));
+            let elapsed = ticks() - start;
+            drop(consumer);
+            shared.word(Word::Time).store(elapsed, Ordering::Relaxed);
+            shared.word(Word::Pong).store(n, Ordering::Release);
+        }
+    }
+}
+
+#[inline(always)]
+fn sum_exactly<const LEN: usize>(record: &[u8]) -> u64 {
+    let payload: &[u8; LEN] = record.try_into().expect("the length that was sent");
+    sum(payload)
+}
+
+fn receive_one(consumer: &mut Consumer) -> u64 {
+    sum(&consumer.receive().expect("a sound lane").expect("a record"))
+}
+
+fn receive_each<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
+    let mut total = 0u64;
+    for _ in 0..records {
+        let record = consumer.receive().expect("a sound lane").expect("a record");
+        total = total.wrapping_add(sum_exactly::<LEN>(&record));
+    }
+    total
+}
+
+fn drain<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
+    let (mut left, mut total) = (records, 0u64);
+    while left != 0 {
+        let add = |record: &fdring::Record<'_>| total = total.wrapping_add(sum_exactly::<LEN>(record));
+        left -= consumer.drain(add).expect("a sound lane").expect("a lane that goes on") as u64;
+    }
+    total
+}
+
+/// Round trips, from the side that begins.
+pub(crate) fn ping(
+    (outgoing, incoming): (&mut Outgoing, &mut Incoming),
+    (reading, waiting): (Reading, Waiting),
+    rounds: u64,
+    laps: &mut Laps,
+) {
+    let lane = Purpose::bounce(reading, waiting);
+    let (producer, consumer) = (outgoing.lane(lane), incoming.lane(lane));
+    for n in 0..rounds {
+        send_one(producer, n);
+        std::hint::black_box(receive_one(consumer));
+        laps.end();
+    }
+}
+
+/// Round trips, from the side that answers.
+pub(crate) fn pong(
+    (outgoing, incoming): (&mut Outgoing, &mut Incoming),
+    (reading, waiting): (Reading, Waiting),
+    rounds: u64,
+) {
+    let lane = Purpose::bounce(reading, waiting);
+    let (producer, consumer) = (outgoing.lane(lane), incoming.lane(lane));
+    for n in 0..rounds {
+        std::hint::black_box(receive_one(consumer));
+        send_one(producer, n);
+    }
+}

@@ -1,0 +1,141 @@
+//! The harness: two processes, each on a core of its own, run all contenders in turn in short slices.
+//!
+//! `measure.rs` has the method, `plan.rs` what is measured, `raw.rs` the ceiling, `targets.rs` what fdring is to reach.
+//! It is compiled into two programs: the benchmark of this package, and the one of `benches/peers`, which brings other
+//! libraries as contenders.
+
+mod bells;
+pub(crate) mod clock;
+mod descriptors;
+mod lanes;
+mod machine;
+mod measure;
+mod options;
+pub(crate) mod payload;
+pub(crate) mod peers;
+mod plan;
+mod queues;
+mod raw;
+mod report;
+mod shared;
+mod sides;
+mod sockets;
+mod stats;
+mod targets;
+
+use machine::Machine;
+use measure::{Measurement, Tally};
+use options::Options;
+use peers::PeerKind;
+use report::Run;
+use sides::Parent;
+use std::error::Error;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// How the program is called, and what `--help` says of it.
+pub(crate) struct Program {
+    /// The command that runs it, up to its options.
+    pub(crate) command: &'static str,
+    pub(crate) about: &'static str,
+    /// Other libraries to measure.
+    pub(crate) peers: &'static [PeerKind],
+}
+
+const OPTIONS: &str = "
+Options:
+  --quick          measure for 15 seconds instead of 90, or 150 with other libraries
+  --seconds N      measure for N seconds
+  --filter TEXT    only contenders and measures whose names contain TEXT, and what they are compared with;
+                   of several filters, all must match
+  --cores A,B      the processors to use; the first two that are not threads of one core unless set
+  --json PATH      write all figures there, for other programs
+  --html PATH      write them there as a page with plots
+  --try            measure nothing, but run every contender once
+  -h, --help       print this
+";
+
+/// Runs the program.
+pub(crate) fn main(program: &Program) -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match args.split_first() {
+        Some((first, rest)) if first == sides::CHILD => sides::run_child(rest, program.peers),
+        _ => match Options::parse(args, !program.peers.is_empty()) {
+            Ok(Some(options)) => measure(program, &options),
+            Ok(None) => {
+                print!("{}", help(program));
+                Ok(())
+            }
+            Err(fault) => {
+                eprintln!("ipc: {fault}; see --help");
+                return ExitCode::from(2);
+            }
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ipc: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn help(program: &Program) -> String {
+    let Program { command, about, .. } = program;
+    format!(
+        "{about}\n\nUsage: {command} [OPTIONS]\n{OPTIONS}\nExamples:\n  {command}\n  {command} --quick --filter \"56 B\"\n  \
+         {command} --filter fdring --json figures.json --html figures.html\n  {command} --filter \"round trip\" --cores 2,3\n\n\
+         Started by `cargo test --benches`, without --bench, the benchmark only tries every contender once.\n"
+    )
+}
+
+fn measure(program: &Program, options: &Options) -> Result<(), Box<dyn Error>> {
+    let machine = match Machine::look(options.cores) {
+        Err(fault) if options.tries => {
+            println!("ipc: not tried: {fault}");
+            return Ok(());
+        }
+        machine => machine?,
+    };
+    let cases = options.cases(program.peers)?;
+    let mut measurement = Measurement::new(Parent::start(machine.cores, program.peers)?, cases)?;
+    if options.tries {
+        measurement.try_all();
+        println!("ipc: {} cases tried; to measure, run `{}`", measurement.outcomes.len(), program.command);
+        return Ok(());
+    }
+    measurement.run(options.budget, show_progress);
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    let run = Run {
+        machine: &machine,
+        outcomes: &measurement.outcomes,
+        tally: measurement.tally,
+        rounds: measurement.rounds,
+        budget: options.budget,
+        peers: program.peers.iter().map(|peer| format!("{} {}", peer.name, peer.version)).collect(),
+        warnings: report::warnings(&machine, &measurement.tally),
+    };
+    print!("{}", report::text(&run));
+    if let Some(path) = &options.json {
+        std::fs::write(path, report::json(&run))?;
+    }
+    if let Some(path) = &options.html {
+        std::fs::write(path, report::html(&run)?)?;
+    }
+    Ok(())
+}
+
+/// One line that writes over itself, where someone looks at it.
+fn show_progress(share: f64, tally: &Tally) {
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let [near, far] = tally.kept;
+        let thrown_away = tally.moved + tally.preempted;
+        let percent = share * 100.0;
+        let _ = write!(stderr, "\r{percent:3.0} %: slices near {near}, far {far}, thrown away {thrown_away}\x1b[K");
+        let _ = stderr.flush();
+    }
+}

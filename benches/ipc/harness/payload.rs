@@ -1,0 +1,96 @@
+//! Payloads: how they are filled, and how reading them is proved by a sum.
+
+use std::mem::MaybeUninit;
+
+/// The payload lengths of one-way transfers, in bytes.
+pub(crate) const LENGTHS: [usize; 11] =
+    [8, 56, 64, 256, 1024, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
+/// What stands in every word of a payload but the first.
+const FILLER: u64 = 0x0123_4567_89ab_cdef;
+
+/// Calls a function that is generic over the payload's length, so that every contender knows it when it is compiled.
+macro_rules! with_len {
+    ($len:expr, $LEN:ident => $call:expr) => {
+        match $len {
+            8 => $crate::harness::payload::with_len!(@ 8, $LEN => $call),
+            56 => $crate::harness::payload::with_len!(@ 56, $LEN => $call),
+            64 => $crate::harness::payload::with_len!(@ 64, $LEN => $call),
+            256 => $crate::harness::payload::with_len!(@ 256, $LEN => $call),
+            1024 => $crate::harness::payload::with_len!(@ 1024, $LEN => $call),
+            4096 => $crate::harness::payload::with_len!(@ 4096, $LEN => $call),
+            16384 => $crate::harness::payload::with_len!(@ 16384, $LEN => $call),
+            65536 => $crate::harness::payload::with_len!(@ 65536, $LEN => $call),
+            262144 => $crate::harness::payload::with_len!(@ 262144, $LEN => $call),
+            1048576 => $crate::harness::payload::with_len!(@ 1048576, $LEN => $call),
+            4194304 => $crate::harness::payload::with_len!(@ 4194304, $LEN => $call),
+            other => unreachable!("no payload of {other} bytes is planned"),
+        }
+    };
+    (@ $value:literal, $LEN:ident => $call:expr) => {{
+        const $LEN: usize = $value;
+        $call
+    }};
+}
+pub(crate) use with_len;
+
+/// Writes record `n`: its number, and the rest filled.
+#[inline(always)]
+pub(crate) fn fill<const LEN: usize>(payload: &mut [u8; LEN], n: u64) {
+    for word in payload.chunks_exact_mut(8) {
+        word.copy_from_slice(&FILLER.to_ne_bytes());
+    }
+    stamp(payload, n);
+}
+
+/// As [`fill`], for contenders that hand out memory in which nothing was written yet.
+#[inline(always)]
+#[allow(unsafe_code, reason = "bytes are written where nothing was written yet")]
+pub(crate) fn fill_uninit<const LEN: usize>(payload: &mut MaybeUninit<[u8; LEN]>, n: u64) {
+    let base = payload.as_mut_ptr().cast::<u64>();
+    for index in 0..LEN / 8 {
+        let word = if index == 0 { n } else { FILLER };
+        // SAFETY: `index` is below the number of whole words in the payload.
+        let at = unsafe { base.add(index) };
+        // SAFETY: `at` lies inside the payload, which is borrowed; no alignment is asked for.
+        unsafe { at.write_unaligned(word) };
+    }
+}
+
+/// Writes the number of record `n` into a payload that is filled already.
+#[inline(always)]
+pub(crate) fn stamp<const LEN: usize>(payload: &mut [u8; LEN], n: u64) {
+    payload[..8].copy_from_slice(&n.to_ne_bytes());
+}
+
+/// A payload of `LEN` bytes that is filled, on the heap: some are longer than a stack.
+pub(crate) fn boxed<const LEN: usize>() -> Box<[u8; LEN]> {
+    let mut payload: Box<[u8; LEN]> = vec![0; LEN].into_boxed_slice().try_into().expect("the length is LEN");
+    fill(&mut payload, 0);
+    payload
+}
+
+/// Reads a payload: the sum of its words.
+#[inline(always)]
+pub(crate) fn sum(payload: &[u8]) -> u64 {
+    let words = payload.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")));
+    words.fold(0, u64::wrapping_add)
+}
+
+/// The sum over the records 0 to `records` − 1 of `len` bytes each.
+pub(crate) fn sum_of_all(len: usize, records: u64) -> u64 {
+    let numbers = (u128::from(records) * u128::from(records.saturating_sub(1)) / 2) as u64;
+    numbers.wrapping_add(FILLER.wrapping_mul(len as u64 / 8 - 1).wrapping_mul(records))
+}
+
+/// A length as people write it.
+pub(crate) struct Bytes(pub(crate) usize);
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            len if len >= 1 << 20 => write!(f, "{} MiB", len >> 20),
+            len if len >= 1 << 10 => write!(f, "{} KiB", len >> 10),
+            len => write!(f, "{len} B"),
+        }
+    }
+}

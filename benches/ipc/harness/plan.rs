@@ -1,0 +1,389 @@
+//! What is measured: every contender in every measure, as both processes know it by its number.
+
+use super::payload::{Bytes, LENGTHS};
+use super::peers::{PeerId, PeerKind};
+use super::shared::RING_BYTES;
+use std::fmt;
+
+/// How many records a batch has, in every contender that sends in batches.
+pub(crate) const BATCH: u64 = 32;
+/// How many slots the raw ring claims and drains at once in its quickest mode.
+pub(crate) const RUN: u64 = 128;
+/// How many 8-byte values the longer slices have.
+pub(crate) const LONG_SLICE: u64 = 512;
+/// From this length on, in bytes, a batch of 32 is a good part of the ring, and then the two sides wait for each other.
+const BATCHED_LEN_MAX: usize = 16 << 10;
+/// The messages of descriptors, by how many each carries.
+pub(crate) const FD_COUNTS: [usize; 5] = [1, 4, 16, 64, 253];
+/// How many consumers a lane has in turn.
+pub(crate) const CONSUMER_COUNTS: [usize; 3] = [1, 2, 4];
+/// Over how many lanes records are spread in turn.
+pub(crate) const LANE_COUNTS: [usize; 3] = [1, 4, 16];
+
+/// How a raw ring publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RawMode {
+    Each,
+    /// With the fence that a wake-up protocol needs.
+    EachFenced,
+    By32,
+    /// Runs of slots are claimed as one slice, and drained as one.
+    Runs,
+}
+
+/// How an fdring producer sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sending {
+    Send,
+    Reserve,
+    Batch,
+    /// Records of so many values each.
+    Slices(u64),
+}
+
+/// How an fdring consumer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    InPlace,
+    /// All that is published, in one call.
+    Drained,
+    Copied,
+}
+
+/// The lanes of the benchmark: how their records are aligned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Align {
+    Words,
+    /// `record_align` 64.
+    Lines,
+}
+
+/// What the kernel carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChannelKind {
+    Pipe,
+    Stream,
+    Seqpacket,
+}
+
+/// Queues between threads of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    Rtrb,
+    Crossbeam,
+}
+
+/// Who carries records one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    Raw(RawMode),
+    Fdring(Sending, Reading, Align),
+    Channel(ChannelKind),
+    InProcess(Queue),
+    Peer(PeerId),
+}
+
+/// Who carries a record there and back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bouncer {
+    Line,
+    Ring,
+    Futex,
+    /// An eventfd, waited for by a poll of as many descriptors as an fdring consumer polls.
+    Bell,
+    Fdring(Reading),
+    Channel(ChannelKind),
+    InProcess(Queue),
+    Peer(PeerId),
+}
+
+/// How the two sides wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    Spinning,
+    Asleep,
+    /// Both processes on one core.
+    AsleepOneCore,
+}
+
+/// What a slice with several lanes or consumers tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// What a record costs the producer of a lane with so many consumers, which never waits for them.
+    ProducersCost(usize),
+    /// The time until each of so many consumers has every record.
+    Consumers(usize),
+    /// Records spread over so many lanes, each with a consumer.
+    Lanes(usize),
+}
+
+/// Who sends arrays of descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FdSender {
+    Plain,
+    Fdring,
+}
+
+/// One contender in one measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    OneWay(Carrier, usize),
+    RoundTrip(Bouncer, Waiting),
+    Spread(Spread),
+    /// From the commit, or the write, to the sleeper's hands.
+    WakeUp(Bouncer),
+    /// From the connect to the first record.
+    Connect,
+    Descriptors(FdSender, usize),
+}
+
+/// The payload of records where their length is not what is measured, in bytes.
+pub(crate) const SPREAD_LEN: usize = 64;
+
+impl Case {
+    /// The probe: how far apart the two cores are.
+    pub(crate) const PROBE: Self = Self::RoundTrip(Bouncer::Line, Waiting::Spinning);
+
+    /// What its figures are compared with, if anything.
+    pub(crate) fn ceiling(self) -> Option<Self> {
+        Some(match self {
+            Self::OneWay(_, len) if len >= 4096 => Self::OneWay(Carrier::Raw(RawMode::Each), len),
+            Self::OneWay(_, len) => Self::OneWay(Carrier::Raw(RawMode::By32), len),
+            Self::RoundTrip(_, Waiting::Spinning) => Self::RoundTrip(Bouncer::Ring, Waiting::Spinning),
+            Self::RoundTrip(_, waiting) => Self::RoundTrip(Bouncer::Bell, waiting),
+            Self::Spread(Spread::ProducersCost(_)) => Self::Spread(Spread::ProducersCost(1)),
+            Self::Spread(_) => Self::OneWay(Carrier::Raw(RawMode::By32), SPREAD_LEN),
+            Self::WakeUp(_) => Self::WakeUp(Bouncer::Bell),
+            Self::Connect => return None,
+            Self::Descriptors(_, count) => Self::Descriptors(FdSender::Plain, count),
+        })
+    }
+
+    /// The heading it stands under.
+    pub(crate) fn measure(self) -> String {
+        match self {
+            Self::OneWay(_, len) => format!("one way, {} a record", Bytes(len)),
+            Self::RoundTrip(_, Waiting::Spinning) => "round trip of 56 B, both spinning".to_owned(),
+            Self::RoundTrip(_, Waiting::Asleep) => "round trip of 56 B, both asleep in between".to_owned(),
+            Self::RoundTrip(_, Waiting::AsleepOneCore) => "round trip of 56 B, both asleep, on one core".to_owned(),
+            Self::Spread(Spread::ProducersCost(_)) => "the producer's cost, 64 B a record".to_owned(),
+            Self::Spread(_) => "several consumers or lanes, 64 B a record".to_owned(),
+            Self::WakeUp(_) => "waking a sleeper, 56 B".to_owned(),
+            Self::Connect => "connect to first record".to_owned(),
+            Self::Descriptors(_, count) => format!("descriptors, {count} a message"),
+        }
+    }
+
+    /// Whether its figure is a time, with a distribution; else it is a rate.
+    pub(crate) fn is_timed(self) -> bool {
+        matches!(self, Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect)
+    }
+
+    /// Whether the two processes use one core: then the scheduler takes it away again and again.
+    pub(crate) fn shares_a_core(self) -> bool {
+        matches!(self, Self::RoundTrip(_, Waiting::AsleepOneCore))
+    }
+
+    /// Whether it runs inside the parent, on a second thread, while the child sleeps.
+    pub(crate) fn is_in_process(self) -> bool {
+        matches!(self, Self::OneWay(Carrier::InProcess(_), _) | Self::RoundTrip(Bouncer::InProcess(_), _))
+    }
+
+    /// Whether it is fdring's.
+    pub(crate) fn is_fdring(self) -> bool {
+        match self {
+            Self::OneWay(carrier, _) => matches!(carrier, Carrier::Fdring(..)),
+            Self::RoundTrip(bouncer, _) | Self::WakeUp(bouncer) => matches!(bouncer, Bouncer::Fdring(_)),
+            Self::Spread(_) | Self::Connect => true,
+            Self::Descriptors(sender, _) => sender == FdSender::Fdring,
+        }
+    }
+
+    /// Whether it is another library's that carries records between processes.
+    pub(crate) fn is_peer(self) -> bool {
+        matches!(self, Self::OneWay(Carrier::Peer(_), _) | Self::RoundTrip(Bouncer::Peer(_), _))
+    }
+
+    /// The fewest records, round trips or messages of a slice, and what their number is a multiple of.
+    pub(crate) fn step(self) -> u64 {
+        match self {
+            Self::OneWay(Carrier::Peer(PeerId(peer)), len) => peer.records_step.max(Self::step_of(len)),
+            Self::OneWay(Carrier::Raw(RawMode::Runs), _) => RUN,
+            Self::OneWay(Carrier::Fdring(Sending::Slices(values), ..), _) => values,
+            Self::OneWay(_, len) => Self::step_of(len),
+            Self::RoundTrip(_, Waiting::Spinning) => 32,
+            Self::RoundTrip(..) => 16,
+            // Whole batches for each of the lanes.
+            Self::Spread(_) => BATCH * LANE_COUNTS[LANE_COUNTS.len() - 1] as u64,
+            Self::WakeUp(_) => 8,
+            Self::Connect => 2,
+            Self::Descriptors(..) => 4,
+        }
+    }
+
+    fn step_of(len: usize) -> u64 {
+        if len >= 1 << 20 { 4 } else { 32 }
+    }
+
+    /// The most of them.
+    pub(crate) fn most(self) -> u64 {
+        match self {
+            // What fits half a ring, headers included: the producer must not wait.
+            Self::Spread(Spread::ProducersCost(_)) => (RING_BYTES / 2 / (2 * SPREAD_LEN)) as u64,
+            Self::Spread(_) => 1 << 20,
+            _ => 1 << 22,
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OneWay(carrier, _) => carrier.fmt(f),
+            Self::RoundTrip(bouncer, _) | Self::WakeUp(bouncer) => bouncer.fmt(f),
+            Self::Spread(Spread::ProducersCost(consumers)) => write!(f, "fdring reserve, 1 → {consumers}"),
+            Self::Spread(Spread::Consumers(consumers)) => write!(f, "fdring batches of 32, 1 → {consumers}"),
+            Self::Spread(Spread::Lanes(1)) => f.write_str("fdring batches of 32, 1 lane"),
+            Self::Spread(Spread::Lanes(lanes)) => write!(f, "fdring batches of 32, {lanes} lanes"),
+            Self::Connect => f.write_str("fdring"),
+            Self::Descriptors(FdSender::Plain, _) => f.write_str("plain sendmsg and recvmsg"),
+            Self::Descriptors(FdSender::Fdring, _) => f.write_str("fdring send_fds and recv_fds"),
+        }
+    }
+}
+
+impl fmt::Display for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Raw(RawMode::Each) => f.write_str("raw ring, each"),
+            Self::Raw(RawMode::EachFenced) => f.write_str("raw ring, each fenced"),
+            Self::Raw(RawMode::By32) => f.write_str("raw ring, batches of 32"),
+            Self::Raw(RawMode::Runs) => write!(f, "raw ring, runs of {RUN} claimed and drained"),
+            Self::Fdring(sending, reading, align) => {
+                let align = if *align == Align::Lines { ", record_align 64" } else { "" };
+                match sending {
+                    Sending::Send => write!(f, "fdring send, {reading}{align}"),
+                    Sending::Reserve => write!(f, "fdring reserve, {reading}{align}"),
+                    Sending::Batch => write!(f, "fdring batches of 32, {reading}{align}"),
+                    Sending::Slices(values) => write!(f, "fdring slices of {values}, {reading}{align}"),
+                }
+            }
+            Self::Channel(kind) => kind.fmt(f),
+            Self::InProcess(Queue::Rtrb) => f.write_str("rtrb in chunks of 32, in-process"),
+            Self::InProcess(Queue::Crossbeam) => f.write_str("crossbeam ArrayQueue, in-process"),
+            Self::Peer(PeerId(peer)) => f.write_str(peer.name),
+        }
+    }
+}
+
+impl fmt::Display for Bouncer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line => f.write_str("cache line"),
+            Self::Ring => f.write_str("raw ring"),
+            Self::Futex => f.write_str("futex"),
+            Self::Bell => f.write_str("eventfd with a poll of 3"),
+            Self::Fdring(reading) => write!(f, "fdring {reading}"),
+            Self::Channel(kind) => kind.fmt(f),
+            Self::InProcess(Queue::Rtrb) => f.write_str("rtrb, in-process"),
+            Self::InProcess(Queue::Crossbeam) => f.write_str("crossbeam ArrayQueue, in-process"),
+            Self::Peer(PeerId(peer)) => f.write_str(peer.name),
+        }
+    }
+}
+
+impl fmt::Display for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InPlace => "in place",
+            Self::Drained => "drained in place",
+            Self::Copied => "copied",
+        })
+    }
+}
+
+impl fmt::Display for ChannelKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Pipe => "pipe",
+            Self::Stream => "Unix stream",
+            Self::Seqpacket => "Unix seqpacket",
+        })
+    }
+}
+
+impl ChannelKind {
+    pub(crate) const ALL: [Self; 3] = [Self::Pipe, Self::Stream, Self::Seqpacket];
+}
+
+/// All cases, in the order of the report; the same in both processes.
+pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for len in LENGTHS {
+        cases.extend(carriers(len, peers).into_iter().map(|carrier| Case::OneWay(carrier, len)));
+    }
+    let spinning = [Bouncer::Line, Bouncer::Ring, Bouncer::Fdring(Reading::InPlace), Bouncer::Fdring(Reading::Copied)];
+    let references = [Bouncer::InProcess(Queue::Rtrb), Bouncer::InProcess(Queue::Crossbeam)];
+    let channels = ChannelKind::ALL.map(Bouncer::Channel);
+    let others = peers.iter().filter(|peer| peer.bounces).map(|peer| Bouncer::Peer(PeerId(peer)));
+    let spinning = spinning.into_iter().chain(references).chain(channels).chain(others);
+    cases.extend(spinning.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning)));
+    let asleep = [Bouncer::Bell, Bouncer::Futex, Bouncer::Fdring(Reading::InPlace)].into_iter().chain(channels);
+    cases.extend(asleep.clone().map(|bouncer| Case::RoundTrip(bouncer, Waiting::Asleep)));
+    cases.extend(asleep.map(|bouncer| Case::RoundTrip(bouncer, Waiting::AsleepOneCore)));
+    cases.extend([Bouncer::Bell, Bouncer::Fdring(Reading::InPlace)].map(Case::WakeUp));
+    cases.push(Case::Connect);
+    cases.extend(CONSUMER_COUNTS.map(|consumers| Case::Spread(Spread::ProducersCost(consumers))));
+    cases.extend(CONSUMER_COUNTS.map(|consumers| Case::Spread(Spread::Consumers(consumers))));
+    cases.extend(LANE_COUNTS.map(|lanes| Case::Spread(Spread::Lanes(lanes))));
+    for count in FD_COUNTS {
+        cases.extend([FdSender::Plain, FdSender::Fdring].map(|sender| Case::Descriptors(sender, count)));
+    }
+    cases
+}
+
+/// Who carries records of `len` bytes.
+fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
+    use Align::{Lines, Words};
+    use Reading::{Copied, Drained, InPlace};
+    use Sending::{Batch, Reserve, Send, Slices};
+    let mut raw = vec![RawMode::Each];
+    if len <= 1024 {
+        raw.push(RawMode::EachFenced);
+    }
+    if len <= BATCHED_LEN_MAX {
+        raw.push(RawMode::By32);
+    }
+    // A slot is as long as its payload only where no line is shared.
+    if matches!(len, 8 | 64 | 256) {
+        raw.push(RawMode::Runs);
+    }
+    let mut fdring = vec![(Send, InPlace, Words), (Reserve, InPlace, Words)];
+    if len <= BATCHED_LEN_MAX {
+        fdring.extend([(Batch, InPlace, Words), (Batch, Drained, Words)]);
+    }
+    fdring.extend([(Send, Copied, Words), (Reserve, Copied, Words)]);
+    if len <= BATCHED_LEN_MAX {
+        fdring.push((Batch, Copied, Words));
+    }
+    if len == 56 {
+        fdring.extend([(Reserve, InPlace, Lines), (Batch, InPlace, Lines), (Batch, Drained, Lines)]);
+    }
+    if matches!(len, 8 | 64) {
+        fdring.extend([(Slices(BATCH), InPlace, Words), (Slices(BATCH), Copied, Words)]);
+    }
+    if len == 8 {
+        fdring.extend([(Slices(LONG_SLICE), InPlace, Words), (Slices(LONG_SLICE), Copied, Words)]);
+    }
+    let fdring = fdring.into_iter().map(|(sending, reading, align)| Carrier::Fdring(sending, reading, align));
+    let mut queues = Vec::new();
+    if len <= 1024 {
+        queues.push(Carrier::InProcess(Queue::Rtrb));
+    }
+    if len <= 64 {
+        queues.push(Carrier::InProcess(Queue::Crossbeam));
+    }
+    let channels = ChannelKind::ALL.map(Carrier::Channel);
+    let peers = peers.iter().filter(|peer| len <= peer.len_max).map(|peer| Carrier::Peer(PeerId(peer)));
+    raw.into_iter().map(Carrier::Raw).chain(fdring).chain(queues).chain(channels).chain(peers).collect()
+}

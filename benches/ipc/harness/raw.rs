@@ -1,0 +1,206 @@
+//! The ceiling: what shared memory can do where nothing is checked, framed, or waited for.
+//!
+//! A ring of fixed slots with cached indices, a cache line bounced to and fro, a futex. This is a measuring rod and no
+//! library: a peer that misbehaves corrupts it, and a slot must hold exactly one payload.
+#![allow(unsafe_code, reason = "slots in the memory that both processes map")]
+
+use super::clock::Laps;
+use super::payload::{fill, sum};
+use super::plan::RUN;
+use super::shared::{
+    BACK_RING_BYTES, LARGE_LEN, LARGE_RING_BYTES, RING_BYTES, Shared, WORDS_BYTES, Word, sleep_until, wake,
+};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+/// The payload of a round trip, in bytes: with the eight bytes of a header it fills a cache line.
+pub(crate) const PING_BYTES: usize = 56;
+
+/// A ring of slots for payloads of one length, from its beginning at 0.
+#[derive(Clone, Copy)]
+pub(crate) struct Ring<'a> {
+    shared: &'a Shared,
+    offset: usize,
+    bytes: usize,
+    published: &'a AtomicU64,
+    consumed: &'a AtomicU64,
+}
+
+/// The distance between slots, in bytes: whole cache lines, but for payloads of a word or less.
+const fn stride(len: usize) -> usize {
+    if len <= 8 { 8 } else { len.next_multiple_of(64) }
+}
+
+impl<'a> Ring<'a> {
+    /// The ring from the parent to the child, as long as a lane for payloads of that length.
+    pub(crate) fn there(shared: &'a Shared, len: usize) -> Self {
+        let bytes = if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES.min(LARGE_RING_BYTES) };
+        let (published, consumed) = (shared.word(Word::Published), shared.word(Word::Consumed));
+        Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, published, consumed }
+    }
+
+    /// The ring from the child to the parent.
+    pub(crate) fn back(shared: &'a Shared) -> Self {
+        let (published, consumed) = (shared.word(Word::BackPublished), shared.word(Word::BackConsumed));
+        Self { shared, offset: WORDS_BYTES, bytes: BACK_RING_BYTES, published, consumed }
+    }
+
+    #[inline]
+    const fn slots<const LEN: usize>(&self) -> u64 {
+        (self.bytes / stride(LEN)) as u64
+    }
+
+    #[inline]
+    fn slot<const LEN: usize>(&self, n: u64) -> NonNull<[u8; LEN]> {
+        let index = (n % self.slots::<LEN>()) as usize;
+        // A slot of `stride(LEN)` ≥ `LEN` bytes with an index below `slots` ends within the ring.
+        self.shared.at(self.offset + index * stride(LEN)).cast()
+    }
+
+    /// Sends `records` records and publishes them by `BATCH`; with `FENCE` each publication is fenced, as it must be
+    /// where a consumer may sleep.
+    pub(crate) fn send<const LEN: usize, const BATCH: u64, const FENCE: bool>(&self, records: u64) {
+        let (mut sent, mut limit) = (0, self.slots::<LEN>());
+        while sent < records {
+            let end = records.min(sent + BATCH);
+            while end > limit {
+                limit = self.consumed.load(Ordering::Acquire) + self.slots::<LEN>();
+            }
+            for n in sent..end {
+                // SAFETY: the receiver has given this slot back (or never had it) and looks at it again only once it is
+                // published; this process is the only sender.
+                fill(unsafe { self.slot::<LEN>(n).as_mut() }, n);
+            }
+            sent = end;
+            self.published.store(sent, Ordering::Release);
+            if FENCE {
+                fence(Ordering::SeqCst);
+            }
+        }
+    }
+
+    /// Receives `records` records; the sum over them.
+    pub(crate) fn receive<const LEN: usize>(&self, records: u64) -> u64 {
+        let (mut received, mut given_back, mut total) = (0, 0, 0u64);
+        let step = (self.slots::<LEN>() / 8).max(1);
+        while received < records {
+            let published = self.published.load(Ordering::Acquire);
+            while received < published {
+                // SAFETY: published, so the sender leaves it alone until it is given back.
+                total = total.wrapping_add(sum(unsafe { self.slot::<LEN>(received).as_ref() }));
+                received += 1;
+                if received - given_back >= step {
+                    given_back = received;
+                    self.consumed.store(given_back, Ordering::Release);
+                }
+            }
+        }
+        total
+    }
+
+    /// Sends `records` records, a multiple of [`RUN`], in runs that are claimed as one slice each.
+    pub(crate) fn send_runs<const LEN: usize>(&self, records: u64) {
+        const { assert!(stride(LEN) == LEN, "slots without gaps") };
+        let (mut sent, mut limit) = (0, self.slots::<LEN>());
+        while sent < records {
+            while sent + RUN > limit {
+                limit = self.consumed.load(Ordering::Acquire) + self.slots::<LEN>();
+            }
+            // SAFETY: as in `send`, for the whole run; the number of slots is a multiple of RUN, so it does not wrap.
+            let run = unsafe { std::slice::from_raw_parts_mut(self.slot::<LEN>(sent).as_ptr(), RUN as usize) };
+            for (slot, n) in run.iter_mut().zip(sent..) {
+                fill(slot, n);
+            }
+            sent += RUN;
+            self.published.store(sent, Ordering::Release);
+        }
+    }
+
+    /// Receives `records` records, each time all that are published up to the ring's end; the sum over them.
+    pub(crate) fn receive_runs<const LEN: usize>(&self, records: u64) -> u64 {
+        let (mut received, mut total) = (0, 0u64);
+        while received < records {
+            let published = self.published.load(Ordering::Acquire);
+            let to_the_end = self.slots::<LEN>() - received % self.slots::<LEN>();
+            let count = (published - received).min(to_the_end);
+            if count != 0 {
+                // SAFETY: published, so the sender leaves them alone until they are given back; none lies past the end.
+                let run = unsafe { std::slice::from_raw_parts(self.slot::<LEN>(received).as_ptr(), count as usize) };
+                total = total.wrapping_add(sum(run.as_flattened()));
+                received += count;
+                self.consumed.store(received, Ordering::Release);
+            }
+        }
+        total
+    }
+
+    /// Sends record `n` of a round trip; the one before it has been answered.
+    fn send_one(&self, n: u64) {
+        // SAFETY: at most one record is in flight, and the ring has more slots than that.
+        fill(unsafe { self.slot::<PING_BYTES>(n).as_mut() }, n);
+        self.published.store(n + 1, Ordering::Release);
+    }
+
+    fn receive_one(&self, n: u64) -> u64 {
+        while self.published.load(Ordering::Acquire) <= n {}
+        // SAFETY: published, and not overwritten before it is answered.
+        sum(unsafe { self.slot::<PING_BYTES>(n).as_ref() })
+    }
+}
+
+/// One side of the round trips in this file.
+pub(crate) struct Raw<'a>(pub(crate) &'a Shared);
+
+impl Raw<'_> {
+    /// Round trips of one word that stands alone on its line: what the machine allows.
+    pub(crate) fn ping_line(&self, rounds: u64, laps: &mut Laps) {
+        let (ping, pong) = (self.0.word(Word::Ping), self.0.word(Word::Pong));
+        for n in 1..=rounds {
+            ping.store(n, Ordering::Release);
+            while pong.load(Ordering::Acquire) != n {}
+            laps.end();
+        }
+    }
+
+    pub(crate) fn pong_line(&self, rounds: u64) {
+        let (ping, pong) = (self.0.word(Word::Ping), self.0.word(Word::Pong));
+        for n in 1..=rounds {
+            while ping.load(Ordering::Acquire) != n {}
+            pong.store(n, Ordering::Release);
+        }
+    }
+
+    pub(crate) fn ping_ring(&self, rounds: u64, laps: &mut Laps) {
+        let (there, back) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0));
+        for n in 0..rounds {
+            there.send_one(n);
+            std::hint::black_box(back.receive_one(n));
+            laps.end();
+        }
+    }
+
+    pub(crate) fn pong_ring(&self, rounds: u64) {
+        let (there, back) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0));
+        for n in 0..rounds {
+            std::hint::black_box(there.receive_one(n));
+            back.send_one(n);
+        }
+    }
+
+    pub(crate) fn ping_futex(&self, rounds: u64, laps: &mut Laps) {
+        let (ping, pong) = (self.0.futex(Word::FutexPing), self.0.futex(Word::FutexPong));
+        for n in 1..=rounds as u32 {
+            wake(ping, n);
+            sleep_until(pong, n);
+            laps.end();
+        }
+    }
+
+    pub(crate) fn pong_futex(&self, rounds: u64) {
+        let (ping, pong) = (self.0.futex(Word::FutexPing), self.0.futex(Word::FutexPong));
+        for n in 1..=rounds as u32 {
+            sleep_until(ping, n);
+            wake(pong, n);
+        }
+    }
+}

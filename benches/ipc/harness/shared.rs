@@ -1,0 +1,132 @@
+//! The memory through which the two processes of the benchmark command each other, and in which the raw rings lie.
+//!
+//! The invariant: each word has one writing process at a time, and words of different writers lie 128 bytes apart.
+#![allow(unsafe_code, reason = "the memory that both processes map")]
+
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::thread::futex;
+use std::hint::spin_loop;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The length of a ring in bytes, raw or a lane's, unless its payloads are large.
+pub(crate) const RING_BYTES: usize = fdring::limits::CAPACITY_DEFAULT_BYTES as usize;
+/// The length of a ring for payloads of at least [`LARGE_LEN`] bytes.
+pub(crate) const LARGE_RING_BYTES: usize = 16 << 20;
+/// From this length on, in bytes, a payload counts as large.
+pub(crate) const LARGE_LEN: usize = 1 << 20;
+/// Where the words end and the rings begin.
+pub(crate) const WORDS_BYTES: usize = 4096;
+/// The ring from the child to the parent carries round trips only.
+pub(crate) const BACK_RING_BYTES: usize = 4096;
+const SHARED_BYTES: usize = WORDS_BYTES + BACK_RING_BYTES + LARGE_RING_BYTES;
+
+/// The words of the page, at offsets in bytes.
+#[derive(Clone, Copy)]
+pub(crate) enum Word {
+    /// Which case to run next, and with how many records; then the number of the command, which sets it off.
+    Case = 0,
+    Records = 8,
+    Command = 16,
+    /// The child's answer to the command of that number, and the sum over all that it received.
+    Answer = 128,
+    Sum = 136,
+    Ping = 256,
+    Pong = 384,
+    /// A time that the child took, which goes with `Pong`.
+    Time = 392,
+    Published = 512,
+    Consumed = 640,
+    BackPublished = 768,
+    BackConsumed = 896,
+    FutexPing = 1024,
+    FutexPong = 1152,
+    /// The child may go on: it slept while the parent used its core.
+    GoOn = 1280,
+}
+
+/// The memory that both processes map, for as long as they run.
+pub(crate) struct Shared {
+    base: NonNull<u8>,
+}
+
+impl Shared {
+    pub(crate) fn create() -> std::io::Result<(Self, OwnedFd)> {
+        let fd = memfd_create("fdring-bench", MemfdFlags::CLOEXEC)?;
+        ftruncate(&fd, SHARED_BYTES as u64)?;
+        Ok((Self::map(&fd)?, fd))
+    }
+
+    pub(crate) fn map(fd: impl AsFd) -> std::io::Result<Self> {
+        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::POPULATE);
+        // SAFETY: the kernel chooses an address where nothing is mapped yet.
+        let base = unsafe { mmap(std::ptr::null_mut(), SHARED_BYTES, access, flags, fd, 0) }?;
+        Ok(Self { base: NonNull::new(base.cast()).expect("the kernel maps nothing at address 0") })
+    }
+
+    pub(crate) fn word(&self, word: Word) -> &AtomicU64 {
+        // SAFETY: every `Word` lies within the first page of the mapping, which is never unmapped.
+        let pointer = unsafe { self.base.add(word as usize) };
+        // SAFETY: the words' offsets are multiples of 8; the other process changes them as atomics too.
+        unsafe { pointer.cast().as_ref() }
+    }
+
+    pub(crate) fn futex(&self, word: Word) -> &AtomicU32 {
+        // SAFETY: as in `word`.
+        let pointer = unsafe { self.base.add(word as usize) };
+        // SAFETY: as in `word`; while processes run, the futex words are used as such only.
+        unsafe { pointer.cast().as_ref() }
+    }
+
+    /// The byte at `offset`, where the rings lie.
+    #[inline]
+    pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
+        debug_assert!(offset <= SHARED_BYTES);
+        // SAFETY: the rings' offsets lie within the mapping.
+        unsafe { self.base.add(offset) }
+    }
+
+    /// Empties the rings, while the child waits for a command.
+    pub(crate) fn reset(&self) {
+        for word in [
+            Word::Ping,
+            Word::Pong,
+            Word::Published,
+            Word::Consumed,
+            Word::BackPublished,
+            Word::BackConsumed,
+            Word::FutexPing,
+            Word::FutexPong,
+            Word::GoOn,
+        ] {
+            self.word(word).store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Sets a futex word, and wakes whoever sleeps on it.
+pub(crate) fn wake(word: &AtomicU32, value: u32) {
+    word.store(value, Ordering::Release);
+    let _ = futex::wake(word, futex::Flags::empty(), 1);
+}
+
+/// Sleeps until a futex word, now `value` − 1, is `value`.
+pub(crate) fn sleep_until(word: &AtomicU32, value: u32) {
+    while word.load(Ordering::Acquire) != value {
+        let _ = futex::wait(word, futex::Flags::empty(), value - 1, None);
+    }
+}
+
+/// Waits until `word` is `value`; `give_up` is asked now and then.
+pub(crate) fn wait_for(word: &AtomicU64, value: u64, mut give_up: impl FnMut()) {
+    let mut looks = 0u32;
+    while word.load(Ordering::Acquire) != value {
+        spin_loop();
+        looks = looks.wrapping_add(1);
+        if looks.is_multiple_of(1 << 20) {
+            give_up();
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What fdring is to reach, as ratios within one run.
+//!
+//! A target compares the best of its subjects with the best of its references, at one distance of the cores. It is
+//! judged only where every one of both sides that matters was measured often enough.
+
+use super::measure::{Distance, Figures, Outcome};
+use super::payload::Bytes;
+use super::plan::{
+    Align, BATCH, Bouncer, Carrier, Case, FD_COUNTS, FdSender, LONG_SLICE, Queue, RawMode, Reading, Sending, Spread,
+    Waiting,
+};
+
+/// Fewer slices than this judge no target.
+pub(crate) const SLICES_MIN: usize = 10;
+/// Fewer round trips than this beyond a quantile tell nothing of it.
+const BEYOND_MIN: f64 = 10.0;
+
+/// Which number of a case is compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Statistic {
+    /// The median over slices.
+    Median,
+    /// A quantile of all round trips.
+    Quantile(f64),
+}
+
+/// What the comparison must come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Goal {
+    /// The subject's rate over the reference's.
+    RateAtLeast(f64),
+    /// The subject's time over the reference's.
+    TimeAtMost(f64),
+    /// The subject's time minus the reference's, for each of so many steps, in nanoseconds.
+    GrowthBelow { ns: f64, steps: f64 },
+}
+
+/// One row of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) what: String,
+    pub(crate) subjects: Vec<Case>,
+    pub(crate) references: Vec<Case>,
+    pub(crate) statistic: Statistic,
+    pub(crate) goal: Goal,
+}
+
+impl Goal {
+    fn compare(self, subject_ns: f64, reference_ns: f64) -> f64 {
+        match self {
+            Self::RateAtLeast(_) => reference_ns / subject_ns,
+            Self::TimeAtMost(_) => subject_ns / reference_ns,
+            Self::GrowthBelow { steps, .. } => (subject_ns - reference_ns) / steps,
+        }
+    }
+
+    pub(crate) fn is_reached_by(self, value: f64) -> bool {
+        match self {
+            Self::RateAtLeast(goal) => value >= goal,
+            Self::TimeAtMost(goal) => value <= goal,
+            Self::GrowthBelow { ns, .. } => value < ns,
+        }
+    }
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::RateAtLeast(goal) => write!(f, "≥ {goal}"),
+            Self::TimeAtMost(goal) => write!(f, "≤ {goal}"),
+            Self::GrowthBelow { ns, .. } => write!(f, "< {ns} ns"),
+        }
+    }
+}
+
+impl Target {
+    /// What the comparison came to at that distance; `None` where too little was measured.
+    pub(crate) fn value(&self, outcomes: &[Outcome], distance: Distance) -> Option<f64> {
+        let subject = self.best(&self.subjects, outcomes, distance)?;
+        let reference = self.best(&self.references, outcomes, distance)?;
+        Some(self.goal.compare(subject, reference))
+    }
+
+    /// The shortest time of these cases, in nanoseconds. Each must have been measured: else another could be better.
+    fn best(&self, cases: &[Case], outcomes: &[Outcome], distance: Distance) -> Option<f64> {
+        let mut best = f64::INFINITY;
+        for case in cases {
+            let outcome = outcomes.iter().find(|outcome| outcome.case == *case)?;
+            best = best.min(statistic(&outcome.figures[distance as usize], self.statistic)?);
+        }
+        best.is_finite().then_some(best)
+    }
+}
+
+/// `None` where too little was measured.
+fn statistic(figures: &Figures, statistic: Statistic) -> Option<f64> {
+    if figures.slices.len() < SLICES_MIN {
+        return None;
+    }
+    match statistic {
+        Statistic::Median => figures.quartiles().map(|quartiles| quartiles.median),
+        Statistic::Quantile(share) if figures.times.total() as f64 * (1.0 - share) < BEYOND_MIN => None,
+        Statistic::Quantile(share) => figures.times.quantile(share),
+    }
+}
+
+fn raw(mode: RawMode, len: usize) -> Case {
+    Case::OneWay(Carrier::Raw(mode), len)
+}
+
+fn fdring(sending: Sending, reading: Reading, len: usize) -> Case {
+    Case::OneWay(Carrier::Fdring(sending, reading, Align::Words), len)
+}
+
+fn of_lines(sending: Sending, reading: Reading) -> Case {
+    Case::OneWay(Carrier::Fdring(sending, reading, Align::Lines), 56)
+}
+
+/// All targets that can be judged where these cases are planned.
+pub(crate) fn targets(planned: &[Case]) -> Vec<Target> {
+    let mut targets = Vec::new();
+    small_records(&mut targets);
+    large_records(&mut targets);
+    round_trips(&mut targets);
+    others(&mut targets);
+    against_peers(planned, &mut targets);
+    targets
+}
+
+fn rate(what: impl Into<String>, subjects: Vec<Case>, reference: Case, goal: f64) -> Target {
+    let goal = Goal::RateAtLeast(goal);
+    Target { what: what.into(), subjects, references: vec![reference], statistic: Statistic::Median, goal }
+}
+
+fn small_records(targets: &mut Vec<Target>) {
+    use Reading::{Copied, Drained, InPlace};
+    use Sending::{Batch, Reserve, Send, Slices};
+    let by_32 = |len| raw(RawMode::By32, len);
+    let slices = |values, len| vec![fdring(Slices(values), InPlace, len)];
+    targets.extend([
+        rate(
+            "56 B, record_align 64, batches of 32, in place / raw ring of 64 B slots in batches of 32",
+            vec![of_lines(Batch, InPlace), of_lines(Batch, Drained)],
+            by_32(64),
+            0.95,
+        ),
+        rate(
+            "64 B, batches of 32, in place / raw ring in batches of 32",
+            vec![fdring(Batch, InPlace, 64), fdring(Batch, Drained, 64)],
+            by_32(64),
+            0.95,
+        ),
+        rate(
+            "slices of 32 × 64 B / rtrb in chunks of 32, in-process",
+            slices(BATCH, 64),
+            Case::OneWay(Carrier::InProcess(Queue::Rtrb), 64),
+            0.95,
+        ),
+        rate(
+            "slices of 32 × 64 B / raw ring, runs of 128 claimed and drained",
+            slices(BATCH, 64),
+            raw(RawMode::Runs, 64),
+            0.75,
+        ),
+        rate(
+            "56 B, record_align 64, each published, in place / raw ring of 64 B slots, each",
+            vec![of_lines(Reserve, InPlace)],
+            raw(RawMode::Each, 64),
+            0.95,
+        ),
+        rate(
+            "56 B, each published, in place / raw ring, each",
+            vec![fdring(Reserve, InPlace, 56), fdring(Send, InPlace, 56)],
+            raw(RawMode::Each, 56),
+            0.95,
+        ),
+        rate(
+            "8 B, batches of 32 / raw ring of bare 8 B slots in batches of 32",
+            vec![fdring(Batch, InPlace, 8), fdring(Batch, Drained, 8)],
+            by_32(8),
+            0.6,
+        ),
+        rate("slices of 32 × 8 B / raw ring of 8 B slots in batches of 32", slices(BATCH, 8), by_32(8), 0.95),
+        rate("slices of 512 × 8 B / raw ring of 8 B slots in batches of 32", slices(LONG_SLICE, 8), by_32(8), 0.95),
+    ]);
+    for len in [64, 256, 1024, 4 << 10, 16 << 10] {
+        let copied = vec![fdring(Batch, Copied, len), fdring(Send, Copied, len), fdring(Reserve, Copied, len)];
+        let in_place = vec![fdring(Batch, InPlace, len), fdring(Send, InPlace, len), fdring(Reserve, InPlace, len)];
+        targets.push(copying(len, copied, in_place));
+    }
+}
+
+fn copying(len: usize, copied: Vec<Case>, in_place: Vec<Case>) -> Target {
+    Target {
+        what: format!("{}, copied out / in place, the best form of each", Bytes(len)),
+        subjects: copied,
+        references: in_place,
+        statistic: Statistic::Median,
+        goal: Goal::RateAtLeast(0.7),
+    }
+}
+
+fn large_records(targets: &mut Vec<Target>) {
+    let each = |reading, len| vec![fdring(Sending::Reserve, reading, len), fdring(Sending::Send, reading, len)];
+    targets.push(copying(64 << 10, each(Reading::Copied, 64 << 10), each(Reading::InPlace, 64 << 10)));
+    for len in [4 << 10, 64 << 10, 1 << 20] {
+        targets.push(rate(
+            format!("{}, in place / raw ring of the same capacity, each", Bytes(len)),
+            vec![fdring(Sending::Reserve, Reading::InPlace, len)],
+            raw(RawMode::Each, len),
+            0.95,
+        ));
+    }
+}
+
+/// The quantiles that are compared, with their names.
+const QUANTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9")];
+
+fn round_trips(targets: &mut Vec<Target>) {
+    let fdring = |waiting| Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), waiting);
+    for (share, name) in QUANTILES {
+        if share == 0.9 {
+            continue;
+        }
+        targets.push(Target {
+            what: format!("round trip of 56 B, spinning, {name} / raw ring"),
+            subjects: vec![fdring(Waiting::Spinning)],
+            references: vec![Case::RoundTrip(Bouncer::Ring, Waiting::Spinning)],
+            statistic: Statistic::Quantile(share),
+            goal: Goal::TimeAtMost(if share == 0.5 { 1.15 } else { 1.3 }),
+        });
+    }
+    for (waiting, name) in [(Waiting::Asleep, "two cores"), (Waiting::AsleepOneCore, "one core")] {
+        targets.push(Target {
+            what: format!("round trip of 56 B, asleep, {name} / eventfd with a poll of 3"),
+            subjects: vec![fdring(waiting)],
+            references: vec![Case::RoundTrip(Bouncer::Bell, waiting)],
+            statistic: Statistic::Median,
+            goal: Goal::TimeAtMost(1.15),
+        });
+    }
+}
+
+fn others(targets: &mut Vec<Target>) {
+    let cost = |consumers| vec![Case::Spread(Spread::ProducersCost(consumers))];
+    targets.push(Target {
+        what: "1 → 4 consumers: growth of the producer's cost a record, for each consumer".to_owned(),
+        subjects: cost(4),
+        references: cost(1),
+        statistic: Statistic::Median,
+        goal: Goal::GrowthBelow { ns: 10.0, steps: 3.0 },
+    });
+    for count in FD_COUNTS {
+        targets.push(rate(
+            format!("descriptors, {count} a message / plain sendmsg loop"),
+            vec![Case::Descriptors(FdSender::Fdring, count)],
+            Case::Descriptors(FdSender::Plain, count),
+            0.95,
+        ));
+    }
+}
+
+/// fdring's best against the best of the other libraries, at every size and in every quantile.
+fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
+    let peers: Vec<Case> = planned.iter().copied().filter(|case| case.is_peer()).collect();
+    for len in super::payload::LENGTHS {
+        let of_len = |case: &Case| matches!(case, Case::OneWay(_, each) if *each == len);
+        let references: Vec<Case> = peers.iter().copied().filter(of_len).collect();
+        if references.is_empty() {
+            continue;
+        }
+        let subjects: Vec<Case> = planned.iter().copied().filter(|case| of_len(case) && case.is_fdring()).collect();
+        let what = |name: &str| format!("{}, the best form / {name}", Bytes(len));
+        let iceoryx: Vec<Case> =
+            references.iter().copied().filter(|case| case.to_string().starts_with("iceoryx2")).collect();
+        let statistic = Statistic::Median;
+        if len == 64 && !iceoryx.is_empty() {
+            let (what, goal) = (what("iceoryx2 at its best"), Goal::RateAtLeast(30.0));
+            targets.push(Target { what, subjects: subjects.clone(), references: iceoryx, statistic, goal });
+        }
+        let (what, goal) = (what("the best of the other libraries"), Goal::RateAtLeast(1.0));
+        targets.push(Target { what, subjects, references, statistic, goal });
+    }
+    let bouncing = |case: &Case| matches!(case, Case::RoundTrip(..));
+    let references: Vec<Case> = peers.iter().copied().filter(bouncing).collect();
+    if references.is_empty() {
+        return;
+    }
+    for (share, name) in QUANTILES {
+        targets.push(Target {
+            what: format!("round trip of 56 B, spinning, {name} / the best of the other libraries"),
+            subjects: vec![Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning)],
+            references: references.clone(),
+            statistic: Statistic::Quantile(share),
+            goal: Goal::TimeAtMost(1.0),
+        });
+    }
+}
