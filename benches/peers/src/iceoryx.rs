@@ -1,0 +1,145 @@
+//! iceoryx2: publish-subscribe of slices, in its default configuration and in a tuned one.
+//!
+//! Both must not lose anything: no safe overflow, and a publisher that retries. Tuned means a subscriber's buffer for
+//! as many samples as an fdring lane holds (at most 256, which was best), one publisher, one subscriber, no history.
+
+use crate::harness::clock::Laps;
+use crate::harness::payload::{LENGTHS, fill_uninit, sum, with_len};
+use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, RING_BYTES, Role};
+use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::prelude::{BackpressureStrategy, LogLevel, Node, NodeBuilder, ipc, set_log_level};
+use std::error::Error;
+use std::mem::MaybeUninit;
+
+pub(crate) const DEFAULT: PeerKind = PeerKind {
+    name: "iceoryx2, default",
+    version: "0.10",
+    len_max: 4 << 20,
+    records_step: 1,
+    bounces: true,
+    open: |role, run| open(role, run, false),
+};
+
+pub(crate) const TUNED: PeerKind =
+    PeerKind { name: "iceoryx2, tuned", open: |role, run| open(role, run, true), ..DEFAULT };
+
+const BUFFER_MAX: usize = 256;
+
+type Sender = Publisher<ipc::Service, [u8], ()>;
+type Receiver = Subscriber<ipc::Service, [u8], ()>;
+
+struct Iceoryx {
+    /// For each length: what this process sends with or receives from.
+    one_way: Vec<(usize, End)>,
+    there_and_back: (Sender, Receiver),
+    _node: Node<ipc::Service>,
+}
+
+enum End {
+    Sender(Sender),
+    Receiver(Receiver),
+}
+
+fn open(role: Role, run: &str, tuned: bool) -> Opened {
+    set_log_level(LogLevel::Error);
+    let node = NodeBuilder::new().create::<ipc::Service>()?;
+    let mut one_way = Vec::new();
+    for len in LENGTHS {
+        let name = format!("{run}/{tuned}/{len}");
+        let end = match role {
+            Role::Parent => End::Sender(sender(&node, &name, len, tuned)?),
+            Role::Child => End::Receiver(receiver(&node, &name, len, tuned)?),
+        };
+        one_way.push((len, end));
+    }
+    let (mine, other) = if role == Role::Parent { ("there", "back") } else { ("back", "there") };
+    let there_and_back = (
+        sender(&node, &format!("{run}/{tuned}/{mine}"), PING_BYTES, tuned)?,
+        receiver(&node, &format!("{run}/{tuned}/{other}"), PING_BYTES, tuned)?,
+    );
+    Ok(Box::new(Iceoryx { one_way, there_and_back, _node: node }))
+}
+
+type Service = iceoryx2::service::port_factory::publish_subscribe::PortFactory<ipc::Service, [u8], ()>;
+
+fn service(node: &Node<ipc::Service>, name: &str, len: usize, tuned: bool) -> Result<Service, Box<dyn Error>> {
+    let name = name.try_into()?;
+    let builder = node.service_builder(&name).publish_subscribe::<[u8]>().enable_safe_overflow(false);
+    let builder = if tuned {
+        let buffer = (RING_BYTES / len).clamp(2, BUFFER_MAX);
+        builder.subscriber_max_buffer_size(buffer).max_publishers(1).max_subscribers(1).history_size(0)
+    } else {
+        builder
+    };
+    Ok(builder.open_or_create()?)
+}
+
+fn sender(node: &Node<ipc::Service>, name: &str, len: usize, tuned: bool) -> Result<Sender, Box<dyn Error>> {
+    let service = service(node, name, len, tuned)?;
+    let builder = service.publisher_builder().initial_max_slice_len(len);
+    Ok(builder.backpressure_strategy(BackpressureStrategy::RetryUntilDelivered).create()?)
+}
+
+fn receiver(node: &Node<ipc::Service>, name: &str, len: usize, tuned: bool) -> Result<Receiver, Box<dyn Error>> {
+    Ok(service(node, name, len, tuned)?.subscriber_builder().create()?)
+}
+
+fn send_one<const LEN: usize>(sender: &Sender, n: u64) {
+    let mut sample = sender.loan_slice_uninit(LEN).expect("a sample to fill");
+    let payload: &mut [MaybeUninit<u8>; LEN] = sample.payload_mut().try_into().expect("the length asked for");
+    // SAFETY: both types are the same uninitialized bytes.
+    let payload = unsafe { &mut *std::ptr::from_mut(payload).cast::<MaybeUninit<[u8; LEN]>>() };
+    fill_uninit(payload, n);
+    // SAFETY: every byte was written.
+    let sample = unsafe { sample.assume_init() };
+    assert_eq!(sample.send().expect("a subscriber"), 1, "one subscriber gets it");
+}
+
+fn receive_one<const LEN: usize>(receiver: &Receiver) -> u64 {
+    loop {
+        if let Some(sample) = receiver.receive().expect("a sound connection") {
+            let payload: &[u8; LEN] = sample.payload().try_into().expect("the length that was sent");
+            return sum(payload);
+        }
+    }
+}
+
+impl Iceoryx {
+    fn end(&self, len: usize) -> &End {
+        &self.one_way.iter().find(|(each, _)| *each == len).expect("a service for each length").1
+    }
+}
+
+impl Peer for Iceoryx {
+    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+        Ok(())
+    }
+
+    fn send(&mut self, len: usize, records: u64) {
+        let End::Sender(sender) = self.end(len) else { unreachable!("the parent sends") };
+        with_len!(len, LEN => (0..records).for_each(|n| send_one::<LEN>(sender, n)));
+    }
+
+    fn receive(&mut self, len: usize, records: u64) -> u64 {
+        let End::Receiver(receiver) = self.end(len) else { unreachable!("the child receives") };
+        with_len!(len, LEN => (0..records).fold(0, |total: u64, _| total.wrapping_add(receive_one::<LEN>(receiver))))
+    }
+
+    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
+        let (sender, receiver) = &self.there_and_back;
+        for n in 0..rounds {
+            send_one::<PING_BYTES>(sender, n);
+            std::hint::black_box(receive_one::<PING_BYTES>(receiver));
+            laps.end();
+        }
+    }
+
+    fn pong(&mut self, rounds: u64) {
+        let (sender, receiver) = &self.there_and_back;
+        for n in 0..rounds {
+            std::hint::black_box(receive_one::<PING_BYTES>(receiver));
+            send_one::<PING_BYTES>(sender, n);
+        }
+    }
+}

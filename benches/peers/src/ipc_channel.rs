@@ -1,0 +1,104 @@
+//! ipc-channel: channels of bytes, its quickest kind. It sends over sockets and copies on both sides.
+
+use crate::harness::clock::Laps;
+use crate::harness::payload::{boxed, fill, stamp, sum, with_len};
+use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, Role};
+use crate::note;
+use ::ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
+use std::error::Error;
+
+pub(crate) const KIND: PeerKind = PeerKind {
+    name: "ipc-channel",
+    version: "0.23",
+    len_max: 4 << 20,
+    records_step: 1,
+    bounces: true,
+    open,
+};
+
+/// The parent's ends, which the child makes.
+type Ends = (IpcBytesSender, IpcBytesReceiver);
+
+enum Channel {
+    /// The parent before the child has come.
+    Expecting(Option<IpcOneShotServer<Ends>>),
+    Connected(Ends),
+}
+
+fn open(role: Role, run: &str) -> Opened {
+    let path = note(run, "ipc-channel");
+    if role == Role::Parent {
+        let (server, name) = IpcOneShotServer::<Ends>::new()?;
+        std::fs::write(&path, name)?;
+        return Ok(Box::new(Channel::Expecting(Some(server))));
+    }
+    let name = std::fs::read_to_string(&path)?;
+    std::fs::remove_file(&path)?;
+    let (to_child, from_parent) = ipc::bytes_channel()?;
+    let (to_parent, from_child) = ipc::bytes_channel()?;
+    IpcSender::<Ends>::connect(name)?.send((to_child, from_child))?;
+    Ok(Box::new(Channel::Connected((to_parent, from_parent))))
+}
+
+impl Channel {
+    fn ends(&self) -> &Ends {
+        match self {
+            Self::Connected(ends) => ends,
+            Self::Expecting(_) => unreachable!("connected before it is used"),
+        }
+    }
+
+    fn poll(&self) -> u64 {
+        loop {
+            if let Ok(payload) = self.ends().1.try_recv() {
+                return sum(&payload);
+            }
+        }
+    }
+
+    fn send_one(&self, n: u64) {
+        let mut payload = [0; PING_BYTES];
+        fill(&mut payload, n);
+        self.ends().0.send(&payload).expect("a receiver");
+    }
+}
+
+impl Peer for Channel {
+    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+        if let Self::Expecting(server) = self {
+            let server = server.take().ok_or("connected twice")?;
+            *self = Self::Connected(server.accept()?.1);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, len: usize, records: u64) {
+        with_len!(len, LEN => {
+            let mut payload = boxed::<LEN>();
+            for n in 0..records {
+                stamp(&mut payload, n);
+                self.ends().0.send(&payload[..]).expect("a receiver");
+            }
+        });
+    }
+
+    fn receive(&mut self, _len: usize, records: u64) -> u64 {
+        let received = (0..records).map(|_| sum(&self.ends().1.recv().expect("a sender")));
+        received.fold(0, u64::wrapping_add)
+    }
+
+    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
+        for n in 0..rounds {
+            self.send_one(n);
+            std::hint::black_box(self.poll());
+            laps.end();
+        }
+    }
+
+    fn pong(&mut self, rounds: u64) {
+        for n in 0..rounds {
+            std::hint::black_box(self.poll());
+            self.send_one(n);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! How fast fdring is next to other libraries, in one run with the raw ring: see `benches/ipc/harness/mod.rs`.
+//!
+//! Each file here is one library behind the harness's [`Peer`](harness::peers::Peer): the quickest way that it offers
+//! between two processes that poll, with payloads written and read where they lie wherever it can. Nothing is lost in
+//! any of them, as nothing is in fdring.
+
+#[cfg(feature = "aeron")]
+mod aeron;
+#[path = "../../ipc/harness/mod.rs"]
+mod harness;
+mod iceoryx;
+mod ipc_channel;
+mod ringfire;
+mod shmem;
+#[cfg(feature = "tachyon")]
+mod tachyon;
+
+use harness::peers::PeerKind;
+use std::process::ExitCode;
+
+static PEERS: &[PeerKind] = &[
+    iceoryx::DEFAULT,
+    iceoryx::TUNED,
+    ringfire::EACH,
+    ringfire::BATCHED,
+    shmem::EACH,
+    shmem::BATCHED,
+    ipc_channel::KIND,
+    #[cfg(feature = "tachyon")]
+    tachyon::EACH,
+    #[cfg(feature = "tachyon")]
+    tachyon::BATCHED,
+    #[cfg(feature = "aeron")]
+    aeron::KIND,
+];
+
+fn main() -> ExitCode {
+    harness::main(&harness::Program {
+        command: "cargo run --release --manifest-path benches/peers/Cargo.toml --",
+        about: "Measures fdring between two processes, next to other libraries and to all that `cargo bench --bench ipc` has.",
+        peers: PEERS,
+    })
+}
+
+/// A file through which the parent tells the child what only it knows.
+fn note(run: &str, of: &str) -> std::path::PathBuf {
+    std::env::temp_dir().join(format!("{run}-{of}"))
+}

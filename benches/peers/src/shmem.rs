@@ -1,0 +1,207 @@
+//! shmem-ipc: rings of elements of one size, one element a call and 32 a call.
+//!
+//! Both sides poll through its ring buffers directly, without the eventfds that it writes to whenever a ring was
+//! empty: its quickest way. The child opens the parent's memfds through `/proc`.
+
+use crate::harness::clock::Laps;
+use crate::harness::payload::{LENGTHS, fill, sum, with_len};
+use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, RING_BYTES, Role};
+use crate::note;
+use shmem_ipc::sharedring::{Receiver, Sender};
+use std::any::Any;
+use std::error::Error;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+pub(crate) const EACH: PeerKind = PeerKind {
+    name: "shmem-ipc, 1 a call",
+    version: "0.3",
+    len_max: 1 << 20,
+    records_step: 1,
+    bounces: true,
+    open: |role, run| open(role, run, 1),
+};
+
+pub(crate) const BATCHED: PeerKind = PeerKind {
+    name: "shmem-ipc, 32 a call",
+    // More of them do not fit the ring.
+    len_max: 64 << 10,
+    records_step: 32,
+    bounces: false,
+    open: |role, run| open(role, run, 32),
+    ..EACH
+};
+
+/// An element of a ring.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Element<const LEN: usize>([u8; LEN]);
+
+// SAFETY: plain bytes, all of which are initialized.
+unsafe impl<const LEN: usize> zerocopy::AsBytes for Element<LEN> {
+    fn only_derive_is_allowed_to_implement_this_trait() {}
+}
+
+// SAFETY: any bytes are an element.
+unsafe impl<const LEN: usize> zerocopy::FromBytes for Element<LEN> {
+    fn only_derive_is_allowed_to_implement_this_trait() {}
+}
+
+struct Rings {
+    per_call: usize,
+    /// For each length a `Sender<Element<LEN>>` or a `Receiver<Element<LEN>>`.
+    one_way: Vec<(usize, Box<dyn Any>)>,
+    out: Sender<Element<PING_BYTES>>,
+    back: Receiver<Element<PING_BYTES>>,
+}
+
+const BOUNCE_ELEMENTS: usize = 64;
+
+fn open(role: Role, run: &str, per_call: usize) -> Opened {
+    let path = note(run, &format!("shmem-{per_call}"));
+    match role {
+        Role::Parent => offer(&path, per_call),
+        Role::Child => attach(&path, per_call),
+    }
+}
+
+fn offer(path: &std::path::Path, per_call: usize) -> Opened {
+    let mut numbers = Vec::new();
+    let mut one_way: Vec<(usize, Box<dyn Any>)> = Vec::new();
+    for len in LENGTHS.into_iter().filter(|len| *len <= EACH.len_max) {
+        with_len!(len, LEN => {
+            let mut sender = Sender::<Element<LEN>>::new(RING_BYTES / LEN)?;
+            prefault(&mut sender);
+            numbers.push(sender.memfd().as_file().as_raw_fd());
+            one_way.push((LEN, Box::new(sender)));
+        });
+    }
+    let out = Sender::new(BOUNCE_ELEMENTS)?;
+    let back = Receiver::new(BOUNCE_ELEMENTS)?;
+    numbers.extend([out.memfd().as_file().as_raw_fd(), back.memfd().as_file().as_raw_fd()]);
+    let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    std::fs::write(path, format!("{} {}", std::process::id(), numbers.join(" ")))?;
+    Ok(Box::new(Rings { per_call, one_way, out, back }))
+}
+
+fn attach(path: &std::path::Path, per_call: usize) -> Opened {
+    let text = std::fs::read_to_string(path)?;
+    std::fs::remove_file(path)?;
+    let mut words = text.split(' ');
+    let pid = words.next().ok_or("a note without a process")?;
+    let mut next = || -> Result<File, Box<dyn Error>> {
+        let number = words.next().ok_or("too few descriptors")?;
+        Ok(File::options().read(true).write(true).open(format!("/proc/{pid}/fd/{number}"))?)
+    };
+    // Nobody sleeps, so nobody is signalled.
+    let signal = || File::open("/dev/null");
+    let mut one_way: Vec<(usize, Box<dyn Any>)> = Vec::new();
+    for len in LENGTHS.into_iter().filter(|len| *len <= EACH.len_max) {
+        with_len!(len, LEN => {
+            let receiver = Receiver::<Element<LEN>>::open(RING_BYTES / LEN, next()?, signal()?, signal()?)?;
+            one_way.push((LEN, Box::new(receiver)));
+        });
+    }
+    let back = Receiver::open(BOUNCE_ELEMENTS, next()?, signal()?, signal()?)?;
+    let out = Sender::open(BOUNCE_ELEMENTS, next()?, signal()?, signal()?)?;
+    Ok(Box::new(Rings { per_call, one_way, out, back }))
+}
+
+/// Touches every page, so that the first lap is not slower.
+fn prefault<const LEN: usize>(sender: &mut Sender<Element<LEN>>) {
+    let touch = |first: *mut Element<LEN>, count: usize| {
+        for index in 0..count {
+            // SAFETY: the ring hands out `count` elements for writing.
+            let at = unsafe { first.add(index) };
+            // SAFETY: as above.
+            unsafe { at.write(Element([0; LEN])) };
+        }
+        0
+    };
+    sender.sender_mut().send(touch).expect("a sound ring");
+}
+
+/// Sends up to `count` elements, from number `first` on; how many.
+fn send_some<const LEN: usize>(sender: &mut Sender<Element<LEN>>, first: u64, count: usize) -> u64 {
+    let mut sent = 0;
+    let fill_all = |elements: *mut Element<LEN>, room: usize| {
+        sent = count.min(room);
+        // SAFETY: the ring hands out `room` elements for writing, and its memory was initialized by the kernel.
+        let elements = unsafe { std::slice::from_raw_parts_mut(elements, sent) };
+        for (element, n) in elements.iter_mut().zip(first..) {
+            fill(&mut element.0, n);
+        }
+        sent
+    };
+    sender.sender_mut().send(fill_all).expect("a sound ring");
+    sent as u64
+}
+
+/// Receives up to `count` elements: how many, and their sum.
+fn receive_some<const LEN: usize>(receiver: &mut Receiver<Element<LEN>>, count: usize) -> (u64, u64) {
+    let (mut received, mut total) = (0, 0u64);
+    let sum_all = |elements: *const Element<LEN>, there: usize| {
+        received = count.min(there);
+        // SAFETY: the ring hands out `there` elements for reading, and the sender leaves them alone meanwhile.
+        let elements = unsafe { std::slice::from_raw_parts(elements, received) };
+        for element in elements {
+            total = total.wrapping_add(sum(&element.0));
+        }
+        received
+    };
+    receiver.receiver_mut().recv(sum_all).expect("a sound ring");
+    (received as u64, total)
+}
+
+impl Rings {
+    fn end<T: 'static>(&mut self, len: usize) -> &mut T {
+        let found = self.one_way.iter_mut().find(|(each, _)| *each == len);
+        found.expect("a ring for each length").1.downcast_mut().expect("this side's end")
+    }
+}
+
+impl Peer for Rings {
+    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+        Ok(())
+    }
+
+    fn send(&mut self, len: usize, records: u64) {
+        let per_call = self.per_call;
+        with_len!(len, LEN => {
+            let sender = self.end::<Sender<Element<LEN>>>(len);
+            let mut sent = 0;
+            while sent < records {
+                sent += send_some(sender, sent, per_call.min((records - sent) as usize));
+            }
+        });
+    }
+
+    fn receive(&mut self, len: usize, records: u64) -> u64 {
+        let per_call = self.per_call;
+        with_len!(len, LEN => {
+            let receiver = self.end::<Receiver<Element<LEN>>>(len);
+            let (mut received, mut total) = (0, 0u64);
+            while received < records {
+                let (some, sum) = receive_some(receiver, per_call);
+                received += some;
+                total = total.wrapping_add(sum);
+            }
+            total
+        })
+    }
+
+    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
+        for n in 0..rounds {
+            while send_some(&mut self.out, n, 1) == 0 {}
+            while std::hint::black_box(receive_some(&mut self.back, 1)).0 == 0 {}
+            laps.end();
+        }
+    }
+
+    fn pong(&mut self, rounds: u64) {
+        for n in 0..rounds {
+            while std::hint::black_box(receive_some(&mut self.back, 1)).0 == 0 {}
+            while send_some(&mut self.out, n, 1) == 0 {}
+        }
+    }
+}
