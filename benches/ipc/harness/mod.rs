@@ -5,6 +5,7 @@
 //! libraries as contenders.
 
 mod bells;
+mod census;
 pub(crate) mod clock;
 mod descriptors;
 mod lanes;
@@ -15,14 +16,15 @@ pub(crate) mod payload;
 pub(crate) mod peers;
 mod plan;
 mod queues;
-mod raw;
+pub(crate) mod raw;
 mod report;
-mod shared;
+pub(crate) mod shared;
 mod sides;
 mod sockets;
 mod stats;
 mod targets;
 
+use census::Census;
 use machine::Machine;
 use measure::{Measurement, Tally};
 use options::Options;
@@ -60,6 +62,7 @@ pub(crate) fn main(program: &Program) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.split_first() {
         Some((first, rest)) if first == sides::CHILD => sides::run_child(rest, program.peers),
+        Some((first, _)) if [census::PRODUCER, census::CONSUMER].contains(&first.as_str()) => census::run_role(&args),
         _ => match Options::parse(args, !program.peers.is_empty()) {
             Ok(Some(options)) => measure(program, &options),
             Ok(None) => {
@@ -99,6 +102,7 @@ fn measure(program: &Program, options: &Options) -> Result<(), Box<dyn Error>> {
         machine => machine?,
     };
     let cases = options.cases(program.peers)?;
+    let census = if options.wants(census::NAME) { census::take(machine.cores)? } else { Census::default() };
     let mut measurement = Measurement::new(Parent::start(machine.cores, program.peers)?, cases)?;
     if options.tries {
         measurement.try_all();
@@ -116,7 +120,8 @@ fn measure(program: &Program, options: &Options) -> Result<(), Box<dyn Error>> {
         rounds: measurement.rounds,
         budget: options.budget,
         peers: program.peers.iter().map(|peer| format!("{} {}", peer.name, peer.version)).collect(),
-        warnings: report::warnings(&machine, &measurement.tally),
+        warnings: report::warnings(&machine, &measurement.tally, &census),
+        census: &census,
     };
     print!("{}", report::text(&run));
     if let Some(path) = &options.json {

@@ -12,17 +12,27 @@ const FILLER: u64 = 0x0123_4567_89ab_cdef;
 macro_rules! with_len {
     ($len:expr, $LEN:ident => $call:expr) => {
         match $len {
-            8 => $crate::harness::payload::with_len!(@ 8, $LEN => $call),
-            56 => $crate::harness::payload::with_len!(@ 56, $LEN => $call),
-            64 => $crate::harness::payload::with_len!(@ 64, $LEN => $call),
-            256 => $crate::harness::payload::with_len!(@ 256, $LEN => $call),
-            1024 => $crate::harness::payload::with_len!(@ 1024, $LEN => $call),
-            4096 => $crate::harness::payload::with_len!(@ 4096, $LEN => $call),
-            16384 => $crate::harness::payload::with_len!(@ 16384, $LEN => $call),
-            65536 => $crate::harness::payload::with_len!(@ 65536, $LEN => $call),
-            262144 => $crate::harness::payload::with_len!(@ 262144, $LEN => $call),
-            1048576 => $crate::harness::payload::with_len!(@ 1048576, $LEN => $call),
-            4194304 => $crate::harness::payload::with_len!(@ 4194304, $LEN => $call),
+            262144 => $crate::harness::payload::with_small_len!(@ 262144, $LEN => $call),
+            1048576 => $crate::harness::payload::with_small_len!(@ 1048576, $LEN => $call),
+            4194304 => $crate::harness::payload::with_small_len!(@ 4194304, $LEN => $call),
+            small => $crate::harness::payload::with_small_len!(small, $LEN => $call),
+        }
+    };
+}
+pub(crate) use with_len;
+
+/// As [`with_len`], for contenders that hold a payload as a value: no longer than what a stack takes.
+macro_rules! with_small_len {
+    ($len:expr, $LEN:ident => $call:expr) => {
+        match $len {
+            8 => $crate::harness::payload::with_small_len!(@ 8, $LEN => $call),
+            56 => $crate::harness::payload::with_small_len!(@ 56, $LEN => $call),
+            64 => $crate::harness::payload::with_small_len!(@ 64, $LEN => $call),
+            256 => $crate::harness::payload::with_small_len!(@ 256, $LEN => $call),
+            1024 => $crate::harness::payload::with_small_len!(@ 1024, $LEN => $call),
+            4096 => $crate::harness::payload::with_small_len!(@ 4096, $LEN => $call),
+            16384 => $crate::harness::payload::with_small_len!(@ 16384, $LEN => $call),
+            65536 => $crate::harness::payload::with_small_len!(@ 65536, $LEN => $call),
             other => unreachable!("no payload of {other} bytes is planned"),
         }
     };
@@ -31,7 +41,7 @@ macro_rules! with_len {
         $call
     }};
 }
-pub(crate) use with_len;
+pub(crate) use with_small_len;
 
 /// Writes record `n`: its number, and the rest filled.
 #[inline(always)]

@@ -4,10 +4,6 @@ use super::clock::Laps;
 use std::error::Error;
 use std::fmt;
 
-pub(crate) use super::raw::PING_BYTES;
-/// The length of an fdring lane's ring in bytes; other libraries get as much.
-pub(crate) use super::shared::RING_BYTES;
-
 /// One process's ends of one other library.
 pub(crate) trait Peer {
     /// The other process has opened its ends too: connect to them.

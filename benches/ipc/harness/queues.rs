@@ -4,7 +4,7 @@
 //! core, which sleeps meanwhile.
 
 use super::clock::Laps;
-use super::payload::{fill, fill_uninit, sum, with_len};
+use super::payload::{fill, fill_uninit, sum, with_small_len};
 use super::plan::{BATCH, Queue};
 use super::raw::PING_BYTES;
 use super::shared::RING_BYTES;
@@ -71,7 +71,7 @@ impl Helper {
 
     /// A one-way slice of `records` records of `len` bytes.
     pub(crate) fn one_way(&self, queue: Queue, len: usize, records: u64) -> Slice<'_> {
-        with_len!(len, LEN => match queue {
+        with_small_len!(len, LEN => match queue {
             Queue::Rtrb => self.rtrb::<LEN>(records),
             Queue::Crossbeam => self.crossbeam::<LEN>(records),
         })

@@ -21,6 +21,9 @@ pub(crate) const LARGE_LEN: usize = 1 << 20;
 pub(crate) const WORDS_BYTES: usize = 4096;
 /// The ring from the child to the parent carries round trips only.
 pub(crate) const BACK_RING_BYTES: usize = 4096;
+/// Where numbers that are told lie in the page, and how many there may be.
+const TOLD_AT: usize = 2048;
+const TOLD: usize = 16;
 const SHARED_BYTES: usize = WORDS_BYTES + BACK_RING_BYTES + LARGE_RING_BYTES;
 
 /// The words of the page, at offsets in bytes.
@@ -77,6 +80,15 @@ impl Shared {
         // SAFETY: as in `word`.
         let pointer = unsafe { self.base.add(word as usize) };
         // SAFETY: as in `word`; while processes run, the futex words are used as such only.
+        unsafe { pointer.cast().as_ref() }
+    }
+
+    /// A number that one of the watched processes tells, see `census`.
+    pub(crate) fn told(&self, index: usize) -> &AtomicU64 {
+        assert!(index < TOLD, "as many numbers as there is room for");
+        // SAFETY: the numbers lie within the first page, beyond the words.
+        let pointer = unsafe { self.base.add(TOLD_AT + 8 * index) };
+        // SAFETY: as in `word`.
         unsafe { pointer.cast().as_ref() }
     }
 

@@ -4,12 +4,12 @@
 //! processes.
 
 use crate::harness::clock::Laps;
-use crate::harness::payload::{fill, sum, with_len};
-use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, RING_BYTES, Role};
+use crate::harness::payload::{fill, sum, with_small_len};
+use crate::harness::peers::{Opened, Peer, PeerKind, Role};
+use crate::harness::raw::PING_BYTES;
+use crate::harness::shared::RING_BYTES;
 use crate::note;
-use rusteron_client::{
-    Aeron, AeronExclusivePublication, AeronSubscription, Handlers, IntoCString,
-};
+use rusteron_client::{Aeron, AeronExclusivePublication, AeronSubscription, Handlers, IntoCString};
 use rusteron_media_driver::testing::EmbeddedDriver;
 use std::error::Error;
 use std::time::Duration;
@@ -94,7 +94,7 @@ impl Peer for Ends {
     }
 
     fn send(&mut self, len: usize, records: u64) {
-        with_len!(len, LEN => (0..records).for_each(|n| self.send_one::<LEN>(n)));
+        with_small_len!(len, LEN => (0..records).for_each(|n| self.send_one::<LEN>(n)));
     }
 
     fn receive(&mut self, _len: usize, records: u64) -> u64 {

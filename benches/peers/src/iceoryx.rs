@@ -5,7 +5,9 @@
 
 use crate::harness::clock::Laps;
 use crate::harness::payload::{LENGTHS, fill_uninit, sum, with_len};
-use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, RING_BYTES, Role};
+use crate::harness::peers::{Opened, Peer, PeerKind, Role};
+use crate::harness::raw::PING_BYTES;
+use crate::harness::shared::RING_BYTES;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::{BackpressureStrategy, LogLevel, Node, NodeBuilder, ipc, set_log_level};

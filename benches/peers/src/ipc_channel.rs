@@ -2,19 +2,14 @@
 
 use crate::harness::clock::Laps;
 use crate::harness::payload::{boxed, fill, stamp, sum, with_len};
-use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, Role};
+use crate::harness::peers::{Opened, Peer, PeerKind, Role};
+use crate::harness::raw::PING_BYTES;
 use crate::note;
 use ::ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 use std::error::Error;
 
-pub(crate) const KIND: PeerKind = PeerKind {
-    name: "ipc-channel",
-    version: "0.23",
-    len_max: 4 << 20,
-    records_step: 1,
-    bounces: true,
-    open,
-};
+pub(crate) const KIND: PeerKind =
+    PeerKind { name: "ipc-channel", version: "0.23", len_max: 4 << 20, records_step: 1, bounces: true, open };
 
 /// The parent's ends, which the child makes.
 type Ends = (IpcBytesSender, IpcBytesReceiver);

@@ -4,8 +4,10 @@
 //! measured.
 
 use crate::harness::clock::Laps;
-use crate::harness::payload::{LENGTHS, fill, stamp, sum, with_len};
-use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, RING_BYTES, Role};
+use crate::harness::payload::{LENGTHS, fill, stamp, sum, with_small_len};
+use crate::harness::peers::{Opened, Peer, PeerKind, Role};
+use crate::harness::raw::PING_BYTES;
+use crate::harness::shared::RING_BYTES;
 use ::ringfire::{FlowControl, RingConsumer, RingProducer, RingProducerBuilder};
 use std::any::Any;
 use std::error::Error;
@@ -56,7 +58,7 @@ fn open(role: Role, run: &str, per_call: usize) -> Opened {
     let mut one_way: Vec<(usize, Box<dyn Any>)> = Vec::new();
     for len in LENGTHS.into_iter().filter(|len| *len <= EACH.len_max) {
         let path = path(run, per_call, &len.to_string());
-        with_len!(len, LEN => one_way.push((LEN, match role {
+        with_small_len!(len, LEN => one_way.push((LEN, match role {
             // A power of two; an element has a sequence word beside it.
             Role::Parent => Box::new(producer::<[u8; LEN]>(path, (RING_BYTES / LEN.next_power_of_two()) as u64)?),
             Role::Child => Box::new(consumer::<[u8; LEN]>(path)?),
@@ -98,7 +100,7 @@ impl Peer for Rings {
 
     fn send(&mut self, len: usize, records: u64) {
         let per_call = self.per_call;
-        with_len!(len, LEN => {
+        with_small_len!(len, LEN => {
             let producer = self.end::<RingProducer<[u8; LEN]>>(len);
             let mut payloads = vec![[0; LEN]; per_call];
             payloads.iter_mut().for_each(|payload| fill(payload, 0));
@@ -116,7 +118,7 @@ impl Peer for Rings {
 
     fn receive(&mut self, len: usize, records: u64) -> u64 {
         let per_call = self.per_call;
-        with_len!(len, LEN => {
+        with_small_len!(len, LEN => {
             let consumer = self.end::<RingConsumer<[u8; LEN]>>(len);
             let mut payloads = vec![[0; LEN]; per_call];
             let (mut received, mut total) = (0, 0u64);

@@ -5,7 +5,9 @@
 
 use crate::harness::clock::Laps;
 use crate::harness::payload::{LENGTHS, fill, sum, with_len};
-use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, RING_BYTES, Role};
+use crate::harness::peers::{Opened, Peer, PeerKind, Role};
+use crate::harness::raw::PING_BYTES;
+use crate::harness::shared::RING_BYTES;
 use crate::note;
 use shmem_ipc::sharedring::{Receiver, Sender};
 use std::any::Any;

@@ -3,8 +3,10 @@
 //! Its consumers say that they never sleep, which spares the producer a fence: its quickest way.
 
 use crate::harness::clock::Laps;
-use crate::harness::payload::{fill, sum, with_len};
-use crate::harness::peers::{Opened, PING_BYTES, Peer, PeerKind, RING_BYTES, Role};
+use crate::harness::payload::{fill, sum, with_small_len};
+use crate::harness::peers::{Opened, Peer, PeerKind, Role};
+use crate::harness::raw::PING_BYTES;
+use crate::harness::shared::RING_BYTES;
 use crate::note;
 use std::error::Error;
 use std::thread::JoinHandle;
@@ -115,7 +117,7 @@ impl Peer for Ends {
     fn send(&mut self, len: usize, records: u64) {
         let per_call = self.per_call as u64;
         let bus = self.outgoing();
-        with_len!(len, LEN => (0..records).for_each(|n| send_one::<LEN>(bus, n, (n + 1).is_multiple_of(per_call))));
+        with_small_len!(len, LEN => (0..records).for_each(|n| send_one::<LEN>(bus, n, (n + 1).is_multiple_of(per_call))));
     }
 
     fn receive(&mut self, _len: usize, records: u64) -> u64 {

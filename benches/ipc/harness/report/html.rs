@@ -1,7 +1,7 @@
 //! The page: one file without scripts, with everything inside.
 
 use super::plots::{self, Plots};
-use super::{Run, SLICES_MIN, Unit, short_ns};
+use super::{Run, SLICES_MIN, Unit, short_count, short_ns};
 use crate::harness::measure::{Distance, Outcome};
 use crate::harness::stats::short;
 use std::error::Error;
@@ -51,6 +51,7 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     for measure in measures {
         figure(&mut page, &format!("Distribution: {measure}"), &plots::distribution(run, &measure)?);
     }
+    counts(&mut page, run);
     page.push_str("<h2>All figures</h2>");
     let mut rest = run.outcomes;
     while let Some(first) = rest.first() {
@@ -87,17 +88,29 @@ fn targets(page: &mut String, run: &Run<'_>) {
         return;
     }
     page.push_str("<h2>Targets</h2><table><tr><th>what</th><th>target</th><th>near</th><th>far</th></tr>");
-    for (target, values) in rows {
-        let _ = write!(page, "<tr><td>{}</td><td>{}</td>", escape(&target.what), escape(&target.goal.to_string()));
-        for value in values {
+    for row in rows {
+        let _ = write!(page, "<tr><td>{}</td><td>{}</td>", escape(&row.what), escape(&row.goal));
+        for value in row.values {
             let (class, text) = match value {
                 None => ("unknown", "not measured".to_owned()),
-                Some(value) if target.goal.is_reached_by(value) => ("reached", format!("{} reached", short(value))),
-                Some(value) => ("missed", format!("{} missed", short(value))),
+                Some((value, true)) => ("reached", format!("{} reached", short_count(value))),
+                Some((value, false)) => ("missed", format!("{} missed", short_count(value))),
             };
             let _ = write!(page, "<td class=\"{class}\">{text}</td>");
         }
         page.push_str("</tr>");
+    }
+    page.push_str("</table>");
+}
+
+fn counts(page: &mut String, run: &Run<'_>) {
+    if run.census.counts.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Counted of an fdring producer and consumer</h2><table>");
+    for count in &run.census.counts {
+        let (what, value) = (escape(&count.what), short_count(count.value));
+        let _ = write!(page, "<tr><td>{what}</td><td>{value} {}</td></tr>", escape(count.unit));
     }
     page.push_str("</table>");
 }

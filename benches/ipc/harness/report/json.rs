@@ -1,6 +1,6 @@
 //! The figures for other programs: one object, with all cases and targets.
 
-use super::Run;
+use super::{Judged, Run};
 use crate::harness::measure::{Distance, Outcome};
 use crate::harness::plan::Case;
 use std::fmt::Write;
@@ -14,27 +14,18 @@ pub(crate) fn json(run: &Run<'_>) -> String {
         }
     }
     let quoted = |texts: &[String]| texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", ");
-    let targets: Vec<String> = run
-        .targets()
-        .iter()
-        .map(|(target, values)| {
-            let cells = Distance::ALL.map(|distance| {
-                let value = values[distance as usize];
-                let number = value.map_or_else(|| "null".to_owned(), |value| format!("{value:.4}"));
-                let reached =
-                    value.map_or_else(|| "null".to_owned(), |value| target.goal.is_reached_by(value).to_string());
-                let distance = format!("{distance:?}").to_lowercase();
-                format!("\"{distance}\": {number}, \"{distance}_reached\": {reached}")
-            });
-            let (what, goal) = (quote(&target.what), quote(&target.goal.to_string()));
-            format!("{{\"what\": {what}, \"goal\": {goal}, {}}}", cells.join(", "))
-        })
-        .collect();
+    let targets: Vec<String> = run.targets().iter().map(target).collect();
+    let counts = run.census.counts.iter().map(|count| {
+        let limit = count.limit.map_or_else(|| "null".to_owned(), |limit| limit.to_string());
+        let (what, unit) = (quote(&count.what), quote(count.unit));
+        format!("{{\"what\": {what}, \"value\": {:.3}, \"unit\": {unit}, \"limit\": {limit}}}", count.value)
+    });
+    let counts: Vec<String> = counts.collect();
     let tally = &run.tally;
     format!(
         "{{\"machine\": {}, \"peers\": [{}], \"seconds\": {}, \"rounds\": {},\n \
          \"slices\": {{\"near\": {}, \"far\": {}, \"moved\": {}, \"preempted\": {}}},\n \
-         \"warnings\": [{}],\n \"targets\": [\n  {}\n ],\n \"figures\": [\n  {}\n ]}}\n",
+         \"warnings\": [{}],\n \"targets\": [\n  {}\n ],\n \"counts\": [\n  {}\n ],\n \"figures\": [\n  {}\n ]}}\n",
         quote(&run.machine.to_string()),
         quoted(&run.peers),
         run.budget.as_secs(),
@@ -45,8 +36,21 @@ pub(crate) fn json(run: &Run<'_>) -> String {
         tally.preempted,
         quoted(&run.warnings),
         targets.join(",\n  "),
+        counts.join(",\n  "),
         figures.join(",\n  ")
     )
+}
+
+fn target(target: &Judged) -> String {
+    let cells = Distance::ALL.map(|distance| {
+        let (number, reached) = match target.values[distance as usize] {
+            Some((value, reached)) => (format!("{value:.4}"), reached.to_string()),
+            None => ("null".to_owned(), "null".to_owned()),
+        };
+        let distance = format!("{distance:?}").to_lowercase();
+        format!("\"{distance}\": {number}, \"{distance}_reached\": {reached}")
+    });
+    format!("{{\"what\": {}, \"goal\": {}, {}}}", quote(&target.what), quote(&target.goal), cells.join(", "))
 }
 
 fn figure(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<String> {

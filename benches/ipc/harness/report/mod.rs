@@ -11,11 +11,12 @@ pub(crate) use html::html;
 pub(crate) use json::json;
 pub(crate) use text::text;
 
+use super::census::Census;
 use super::machine::Machine;
 use super::measure::{Distance, Figures, NEAR_BELOW_NS, Outcome, Tally};
 use super::plan::Case;
 use super::stats::short;
-use super::targets::{Target, targets};
+use super::targets::targets;
 use std::time::Duration;
 
 /// Fewer slices than this make no figure to rely on.
@@ -33,6 +34,15 @@ pub(crate) struct Run<'a> {
     /// The other libraries, with their versions.
     pub(crate) peers: Vec<String>,
     pub(crate) warnings: Vec<String>,
+    pub(crate) census: &'a Census,
+}
+
+/// A row of the table of targets.
+struct Judged {
+    what: String,
+    goal: String,
+    /// Near and far: what it came to, and whether that is enough; `None` where too little was measured.
+    values: [Option<(f64, bool)>; 2],
 }
 
 impl Run<'_> {
@@ -57,14 +67,22 @@ impl Run<'_> {
         Some(self.median(case, distance)? / best)
     }
 
-    /// The targets of which at least one distance can be judged, each with what it came to near and far.
-    fn targets(&self) -> Vec<(Target, [Option<f64>; 2])> {
+    /// The targets of which at least one distance can be judged. Counts are the same at every distance.
+    fn targets(&self) -> Vec<Judged> {
         let planned: Vec<Case> = self.outcomes.iter().map(|outcome| outcome.case).collect();
-        let judged = targets(&planned).into_iter().map(|target| {
-            let values = Distance::ALL.map(|distance| target.value(self.outcomes, distance));
-            (target, values)
+        let measured = targets(&planned).into_iter().map(|target| {
+            let value = |distance| target.value(self.outcomes, distance);
+            let values = Distance::ALL
+                .map(|distance| Some(value(distance)?).map(|value| (value, target.goal.is_reached_by(value))));
+            Judged { what: target.what, goal: target.goal.to_string(), values }
         });
-        judged.filter(|(_, values)| values.iter().any(Option::is_some)).collect()
+        let counted = self.census.counts.iter().filter_map(|count| {
+            let value = Some((count.value, count.is_reached()?));
+            let limit = count.limit?;
+            let goal = if limit == 0.0 { "0".to_owned() } else { format!("< {limit}") };
+            Some(Judged { what: format!("{}, {}", count.what, count.unit), goal, values: [value; 2] })
+        });
+        measured.filter(|judged| judged.values.iter().any(Option::is_some)).chain(counted).collect()
     }
 
     fn method(&self) -> Vec<String> {
@@ -90,8 +108,9 @@ impl Run<'_> {
 }
 
 /// What makes the figures doubtful.
-pub(crate) fn warnings(machine: &Machine, tally: &Tally) -> Vec<String> {
+pub(crate) fn warnings(machine: &Machine, tally: &Tally, census: &Census) -> Vec<String> {
     let mut warnings = machine.warnings();
+    warnings.extend(census.warnings.iter().cloned());
     let share = |count: u64| count as f64 / tally.slices().max(1) as f64;
     if share(tally.moved + tally.preempted) > THROWN_AWAY_MAX {
         let thrown_away = share(tally.moved + tally.preempted) * 100.0;
@@ -149,4 +168,9 @@ impl Unit {
 /// Nanoseconds, with a decimal only where it matters.
 fn short_ns(ns: f64) -> String {
     if ns < 100.0 { short(ns) } else { format!("{ns:.0}") }
+}
+
+/// Three digits, and nothing behind a zero.
+fn short_count(value: f64) -> String {
+    if value == 0.0 { "0".to_owned() } else { short(value) }
 }

@@ -1,6 +1,6 @@
 //! The tables on the terminal.
 
-use super::{Run, SLICES_MIN, Unit, short_ns};
+use super::{Run, SLICES_MIN, Unit, short_count, short_ns};
 use crate::harness::measure::{Distance, Outcome};
 use crate::harness::stats::short;
 use std::fmt::Write;
@@ -30,6 +30,7 @@ pub(crate) fn text(run: &Run<'_>) -> String {
         rest = others;
     }
     text.push_str("\n? fewer than 5 slices: no figure to rely on\n");
+    counts(&mut text, run);
     targets(&mut text, run);
     for warning in &run.warnings {
         let _ = writeln!(text, "warning: {warning}");
@@ -93,20 +94,29 @@ fn ratios(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> [String; 2] {
     [run.ratio_to_ceiling(outcome.case, distance), run.ratio_to_fdring(outcome.case, distance)].map(show)
 }
 
+fn counts(text: &mut String, run: &Run<'_>) {
+    if run.census.counts.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\ncounted of an fdring producer and consumer");
+    for count in &run.census.counts {
+        let _ = writeln!(text, "{:<66}{:>9} {}", count.what, short_count(count.value), count.unit);
+    }
+}
+
 fn targets(text: &mut String, run: &Run<'_>) {
     let rows = run.targets();
     if rows.is_empty() {
         return;
     }
-    let width = rows.iter().map(|(target, _)| target.what.chars().count()).max().unwrap_or(0);
+    let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or(0);
     let _ = writeln!(text, "\n{:<width$}  {:>8}  {:<16} {:<16}", "targets", "target", "near", "far");
-    for (target, values) in rows {
-        let cells = values.map(|value| match value {
+    for row in rows {
+        let cells = row.values.map(|value| match value {
             None => "not measured".to_owned(),
-            Some(value) if target.goal.is_reached_by(value) => format!("{} reached", short(value)),
-            Some(value) => format!("{} MISSED", short(value)),
+            Some((value, true)) => format!("{} reached", short_count(value)),
+            Some((value, false)) => format!("{} MISSED", short_count(value)),
         });
-        let goal = target.goal.to_string();
-        let _ = writeln!(text, "{:<width$}  {goal:>8}  {:<16} {:<16}", target.what, cells[0], cells[1]);
+        let _ = writeln!(text, "{:<width$}  {:>8}  {:<16} {:<16}", row.what, row.goal, cells[0], cells[1]);
     }
 }
