@@ -19,7 +19,7 @@ mod seeds;
 mod session_ops;
 
 pub use cmsg_walk::cmsg_walk;
-pub use frame_parse::{frame_parse, frame_parse_counting};
+pub use frame_parse::{frame_parse, frame_parse_counting, is_frame};
 pub use handshake::handshake;
 pub use lane_geometry::lane_geometry;
 pub use ring_reader::ring_reader;

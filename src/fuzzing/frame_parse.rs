@@ -43,6 +43,11 @@ pub fn frame_parse_counting(data: &[u8], allocated_bytes: impl Fn() -> u64) {
     }
 }
 
+/// Whether `bytes` with so many descriptors are a frame: the parser alone, for the micro-benchmarks.
+pub fn is_frame(bytes: &[u8], fd_count: usize) -> bool {
+    Frame::parse(bytes, fd_count).is_ok()
+}
+
 fn check_frame(frame: &Frame, bytes: &[u8], fd_count: usize) {
     assert!(bytes.len() <= FRAME_MAX_BYTES);
     assert_eq!(frame.encode(), bytes, "{frame:?} has a second spelling");

@@ -7,6 +7,8 @@ use std::fs::read_to_string;
 const BUSY_LOAD: f64 = 0.5;
 /// The share of time that the hypervisor may take away.
 const STEAL_MAX: f64 = 0.01;
+/// The share of the two processors' time that other processes may use.
+const OTHERS_MAX: f64 = 0.02;
 
 /// What was found out about the machine before the measurement.
 pub(crate) struct Machine {
@@ -21,7 +23,6 @@ pub(crate) struct Machine {
     are_siblings: bool,
     usable: usize,
     load: f64,
-    stolen_before: [u64; 2],
 }
 
 impl Machine {
@@ -53,11 +54,10 @@ impl Machine {
             are_siblings: siblings(cores[0]).contains(&cores[1]),
             usable: allowed.len(),
             load: load.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
-            stolen_before: stolen(),
         })
     }
 
-    /// What makes figures of this machine doubtful; asked after the measurement.
+    /// What makes figures of this machine doubtful from the start.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.load > BUSY_LOAD {
@@ -66,12 +66,74 @@ impl Machine {
         if self.are_siblings {
             warnings.push(format!("processors {:?} are threads of one core", self.cores));
         }
-        let [stolen, total] = [0, 1].map(|index| stolen()[index].saturating_sub(self.stolen_before[index]));
-        let share = stolen as f64 / total.max(1) as f64;
-        if share > STEAL_MAX {
-            warnings.push(format!("the hypervisor took {:.1} % of the processors' time", share * 100.0));
+        warnings
+    }
+}
+
+/// Watches for others who use the two processors during a measurement.
+pub(crate) struct Watch {
+    cores: [usize; 2],
+    pids: [u32; 2],
+    before: Ticks,
+}
+
+/// Time that has passed, in the kernel's ticks.
+#[derive(Clone, Copy)]
+struct Ticks {
+    /// On both processors: used by anyone, taken by the hypervisor, and altogether.
+    busy: u64,
+    stolen: u64,
+    all: u64,
+    /// Used by the two processes that are measured.
+    own: u64,
+}
+
+impl Watch {
+    /// Begins; `pids` are the two processes that are measured.
+    pub(crate) fn begin(cores: [usize; 2], pids: [u32; 2]) -> Self {
+        Self { cores, pids, before: Ticks::now(cores, pids) }
+    }
+
+    /// What makes the figures doubtful, after the measurement.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let (before, after) = (self.before, Ticks::now(self.cores, self.pids));
+        let passed = |of: fn(&Ticks) -> u64| of(&after).saturating_sub(of(&before));
+        let all = passed(|ticks| ticks.all).max(1) as f64;
+        let stolen = passed(|ticks| ticks.stolen) as f64 / all;
+        let others = passed(|ticks| ticks.busy).saturating_sub(passed(|ticks| ticks.own)) as f64 / all;
+        let mut warnings = Vec::new();
+        if stolen > STEAL_MAX {
+            warnings.push(format!("the hypervisor took {:.1} % of the processors' time", stolen * 100.0));
+        }
+        if others > OTHERS_MAX {
+            warnings.push(format!("other processes used {:.0} % of the two processors' time", others * 100.0));
         }
         warnings
+    }
+}
+
+impl Ticks {
+    /// By /proc/stat and /proc/PID/stat, see proc_stat(5) and proc_pid_stat(5).
+    fn now(cores: [usize; 2], pids: [u32; 2]) -> Self {
+        let stat = read_to_string("/proc/stat").unwrap_or_default();
+        let mut ticks = Self { busy: 0, stolen: 0, all: 0, own: 0 };
+        for core in cores {
+            let line = stat.lines().find_map(|line| line.strip_prefix(&format!("cpu{core} "))).unwrap_or_default();
+            let times: Vec<u64> = line.split_whitespace().filter_map(|time| time.parse().ok()).collect();
+            if let [user, nice, system, idle, waiting, hard, soft, stolen, ..] = times[..] {
+                let busy = user + nice + system + hard + soft;
+                ticks.busy += busy;
+                ticks.stolen += stolen;
+                ticks.all += busy + idle + waiting + stolen;
+            }
+        }
+        for pid in pids {
+            let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            // The name, in parentheses, may hold anything; user and system time are the twelfth word behind it and the next.
+            let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+            ticks.own += words.filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+        }
+        ticks
     }
 }
 
@@ -143,12 +205,4 @@ fn siblings(core: usize) -> Vec<usize> {
         Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
     });
     ranges.flatten().collect()
-}
-
-/// The time that the hypervisor took away, and all time, see proc_stat(5).
-fn stolen() -> [u64; 2] {
-    let stat = read_to_string("/proc/stat").unwrap_or_default();
-    let line = stat.lines().next().unwrap_or_default();
-    let times: Vec<u64> = line.split_whitespace().skip(1).filter_map(|time| time.parse().ok()).collect();
-    [times.get(7).copied().unwrap_or(0), times.iter().take(8).sum()]
 }

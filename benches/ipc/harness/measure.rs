@@ -128,6 +128,11 @@ impl Measurement {
         Ok(Self { parent, ns_per_tick, switches, outcomes, tally, rounds: 0, slice_ns, random })
     }
 
+    /// The two processes that are measured.
+    pub(crate) fn pids(&self) -> [u32; 2] {
+        [std::process::id(), self.parent.child_pid()]
+    }
+
     /// Runs every case once, with few records: whether they work at all.
     pub(crate) fn try_all(&mut self) {
         for outcome in &self.outcomes {
@@ -139,6 +144,9 @@ impl Measurement {
     pub(crate) fn run(&mut self, budget: Duration, mut progress: impl FnMut(f64, &Tally)) {
         let start = Instant::now();
         let mut order: Vec<usize> = (0..self.outcomes.len()).collect();
+        if order.is_empty() {
+            return;
+        }
         self.warm_up();
         while start.elapsed() < budget {
             self.shuffle(&mut order);

@@ -10,22 +10,22 @@ pub(crate) mod clock;
 mod descriptors;
 mod lanes;
 mod machine;
-mod measure;
-mod options;
+pub(crate) mod measure;
+pub(crate) mod options;
 pub(crate) mod payload;
 pub(crate) mod peers;
-mod plan;
+pub(crate) mod plan;
 mod queues;
 pub(crate) mod raw;
 mod report;
 pub(crate) mod shared;
 mod sides;
 mod sockets;
-mod stats;
-mod targets;
+pub(crate) mod stats;
+pub(crate) mod targets;
 
 use census::Census;
-use machine::Machine;
+use machine::{Machine, Watch};
 use measure::{Measurement, Tally};
 use options::Options;
 use peers::PeerKind;
@@ -109,7 +109,9 @@ fn measure(program: &Program, options: &Options) -> Result<(), Box<dyn Error>> {
         println!("ipc: {} cases tried; to measure, run `{}`", measurement.outcomes.len(), program.command);
         return Ok(());
     }
+    let watch = Watch::begin(machine.cores, measurement.pids());
     measurement.run(options.budget, show_progress);
+    let warnings = [machine.warnings(), watch.warnings(), census.warnings.clone()].concat();
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }
@@ -120,7 +122,7 @@ fn measure(program: &Program, options: &Options) -> Result<(), Box<dyn Error>> {
         rounds: measurement.rounds,
         budget: options.budget,
         peers: program.peers.iter().map(|peer| format!("{} {}", peer.name, peer.version)).collect(),
-        warnings: report::warnings(&machine, &measurement.tally, &census),
+        warnings: [warnings, report::warnings(&measurement.tally)].concat(),
         census: &census,
     };
     print!("{}", report::text(&run));

@@ -166,16 +166,14 @@ impl Watched {
             census.counts.push(Count::new(format!("idle {name}: system calls"), calls as f64, "/s", Some(0.0)));
         }
         for regime in Regime::ALL {
-            let start = Instant::now();
-            tracer.settle();
-            self.begin(Command::Send(regime));
-            let calls = tracer.count_until(|| self.is_done() || start.elapsed() > PATIENCE);
-            if !self.is_done() {
-                return Err("the watched producer does not answer".into());
+            let mut runs = Vec::new();
+            for _ in 0..regime.repeats() {
+                runs.push(self.count_calls_once(&mut tracer, regime)?);
             }
-            self.let_go();
-            for (name, calls) in ["producer", "consumer"].into_iter().zip(calls) {
-                let per_million = calls as f64 * 1e6 / regime.records() as f64;
+            for (index, name) in ["producer", "consumer"].into_iter().enumerate() {
+                let mut calls: Vec<u64> = runs.iter().map(|run| run[index]).collect();
+                calls.sort_unstable();
+                let per_million = calls[calls.len() / 2] as f64 * 1e6 / regime.records() as f64;
                 let limit = regime.is_busy().then_some(10.0);
                 let what = format!("{regime}: system calls of the {name}");
                 census.counts.push(Count::new(what, per_million, "/M records", limit));
@@ -183,6 +181,18 @@ impl Watched {
         }
         tracer.detach();
         Ok(())
+    }
+
+    fn count_calls_once(&mut self, tracer: &mut Tracer, regime: Regime) -> Result<[u64; 2], Box<dyn Error>> {
+        tracer.settle();
+        let start = Instant::now();
+        self.begin(Command::Send(regime));
+        let calls = tracer.count_until(|| self.is_done() || start.elapsed() > PATIENCE);
+        if !self.is_done() {
+            return Err("the watched producer does not answer".into());
+        }
+        self.let_go();
+        Ok(calls)
     }
 }
 

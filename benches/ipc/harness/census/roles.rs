@@ -47,6 +47,11 @@ impl Regime {
         }
     }
 
+    /// How often it is counted; the median is told. A processor that is taken away makes the other side sleep.
+    pub(super) fn repeats(self) -> usize {
+        if self.is_busy() { 7 } else { 1 }
+    }
+
     /// Whether the consumer has no reason to sleep.
     pub(super) fn is_busy(self) -> bool {
         matches!(self, Self::Batches | Self::Each)

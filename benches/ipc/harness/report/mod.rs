@@ -107,10 +107,9 @@ impl Run<'_> {
     }
 }
 
-/// What makes the figures doubtful.
-pub(crate) fn warnings(machine: &Machine, tally: &Tally, census: &Census) -> Vec<String> {
-    let mut warnings = machine.warnings();
-    warnings.extend(census.warnings.iter().cloned());
+/// What the slices themselves say against the figures.
+pub(crate) fn warnings(tally: &Tally) -> Vec<String> {
+    let mut warnings = Vec::new();
     let share = |count: u64| count as f64 / tally.slices().max(1) as f64;
     if share(tally.moved + tally.preempted) > THROWN_AWAY_MAX {
         let thrown_away = share(tally.moved + tally.preempted) * 100.0;

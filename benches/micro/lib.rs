@@ -1,0 +1,1 @@
+//! Nothing: the micro-benchmarks are in `micro.rs`.
