@@ -90,6 +90,7 @@ fn options_are_what_was_asked_for() {
     assert_eq!(options.json.unwrap().to_str(), Some("x.json"));
     assert_eq!(options.html.unwrap().to_str(), Some("x.html"));
     assert!(options.tries, "without --bench, which cargo bench gives, one only tries");
+    assert!(parse(&["--try", "--bench"]).unwrap().unwrap().tries, "whichever comes first");
     assert!(parse(&["--help"]).unwrap().is_none());
 }
 

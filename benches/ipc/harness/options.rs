@@ -33,12 +33,14 @@ impl Options {
     /// A sentence about the argument that is wrong.
     pub(crate) fn parse(args: Vec<String>, has_peers: bool) -> Result<Option<Self>, String> {
         let budget = if has_peers { PEERS_BUDGET } else { BUDGET };
-        let mut options = Self { budget, filters: Vec::new(), cores: None, json: None, html: None, tries: !has_peers };
+        let mut options = Self { budget, filters: Vec::new(), cores: None, json: None, html: None, tries: false };
+        // Cargo puts --bench behind what the user gives.
+        let mut measures = has_peers;
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));
             match arg.as_str() {
-                "--bench" => options.tries = false,
+                "--bench" => measures = true,
                 "--try" => options.tries = true,
                 "--quick" => options.budget = QUICK_BUDGET,
                 "--seconds" => {
@@ -53,6 +55,7 @@ impl Options {
                 other => return Err(format!("{other} is no option")),
             }
         }
+        options.tries |= !measures;
         Ok(Some(options))
     }
 
