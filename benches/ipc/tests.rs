@@ -24,10 +24,10 @@ fn outcome(case: Case, ns: f64, slices: usize) -> Outcome {
 
 const RAW: Case = Case::OneWay(Carrier::Raw(RawMode::By32), 64);
 const FDRING: Case = Case::OneWay(Carrier::Fdring(Sending::Batch, Reading::InPlace, Align::Words), 64);
-const DRAINED: Case = Case::OneWay(Carrier::Fdring(Sending::Batch, Reading::Drained, Align::Words), 64);
+const IN_RUNS: Case = Case::OneWay(Carrier::Fdring(Sending::Batch, Reading::InRuns, Align::Words), 64);
 
 fn target(goal: Goal) -> Target {
-    let (subjects, references) = (vec![FDRING, DRAINED], vec![RAW]);
+    let (subjects, references) = (vec![FDRING, IN_RUNS], vec![RAW]);
     Target { what: String::new(), subjects, references, statistic: Statistic::Median, goal }
 }
 
@@ -150,7 +150,7 @@ fn every_target_names_planned_cases() {
 
 #[test]
 fn a_target_compares_the_best_of_its_subjects() {
-    let outcomes = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(DRAINED, 12.5, 20)];
+    let outcomes = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 12.5, 20)];
     let rate = target(Goal::RateAtLeast(0.8));
     assert_eq!(rate.value(&outcomes, Distance::Near), Some(0.8));
     assert!(rate.goal.is_reached_by(0.8) && !rate.goal.is_reached_by(0.79));
@@ -165,9 +165,9 @@ fn a_target_compares_the_best_of_its_subjects() {
 #[test]
 fn a_target_is_not_judged_where_too_little_was_measured() {
     let goal = target(Goal::RateAtLeast(0.5));
-    let few = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(DRAINED, 12.5, SLICES_MIN - 1)];
+    let few = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 12.5, SLICES_MIN - 1)];
     assert_eq!(goal.value(&few, Distance::Near), None);
-    let all = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(DRAINED, 12.5, SLICES_MIN)];
+    let all = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 12.5, SLICES_MIN)];
     assert!(goal.value(&all, Distance::Near).is_some());
     assert_eq!(goal.value(&all, Distance::Far), None, "nothing was measured far");
     assert_eq!(goal.value(&all[..2], Distance::Near), None, "one case was not run");

@@ -88,11 +88,11 @@ impl Purpose {
     }
 
     fn one_way(len: usize, reading: Reading, align: Align) -> Self {
-        Self::OneWay { align, copied: reading == Reading::Copied, large: len >= LARGE_LEN }
+        Self::OneWay { align, copied: reading.copies(), large: len >= LARGE_LEN }
     }
 
     fn bounce(reading: Reading, waiting: Waiting) -> Self {
-        Self::Bounce { copied: reading == Reading::Copied, asleep: waiting != Waiting::Spinning }
+        Self::Bounce { copied: reading.copies(), asleep: waiting != Waiting::Spinning }
     }
 }
 
@@ -298,7 +298,7 @@ impl Incoming {
                 }
                 total
             }
-            (_, Reading::Drained) => drain::<LEN>(consumer, records),
+            (_, Reading::InRuns | Reading::CopiedInRuns) => receive_runs::<LEN>(consumer, records),
             _ => receive_each::<LEN>(consumer, records),
         }
     }
@@ -376,11 +376,11 @@ fn receive_each<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 
     total
 }
 
-fn drain<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
+fn receive_runs<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
     let (mut left, mut total) = (records, 0u64);
     while left != 0 {
         let add = |record: &fdring::Record<'_>| total = total.wrapping_add(sum_exactly::<LEN>(record));
-        left -= consumer.drain(add).expect("a sound lane").expect("a lane that goes on") as u64;
+        left -= consumer.receive_each(add).expect("a sound lane").expect("a lane that goes on") as u64;
     }
     total
 }

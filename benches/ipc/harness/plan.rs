@@ -45,9 +45,16 @@ pub(crate) enum Sending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
     InPlace,
-    /// All that is published, in one call.
-    Drained,
+    /// As many as are known to follow one another, in one call.
+    InRuns,
     Copied,
+    CopiedInRuns,
+}
+
+impl Reading {
+    pub(crate) fn copies(self) -> bool {
+        matches!(self, Self::Copied | Self::CopiedInRuns)
+    }
 }
 
 /// The lanes of the benchmark: how their records are aligned.
@@ -296,8 +303,9 @@ impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::InPlace => "in place",
-            Self::Drained => "drained in place",
+            Self::InRuns => "in place in runs",
             Self::Copied => "copied",
+            Self::CopiedInRuns => "copied in runs",
         })
     }
 }
@@ -345,7 +353,7 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
 /// Who carries records of `len` bytes.
 fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     use Align::{Lines, Words};
-    use Reading::{Copied, Drained, InPlace};
+    use Reading::{Copied, CopiedInRuns, InPlace, InRuns};
     use Sending::{Batch, Reserve, Send, Slices};
     let mut raw = vec![RawMode::Each];
     if len <= 1024 {
@@ -360,14 +368,14 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     }
     let mut fdring = vec![(Send, InPlace, Words), (Reserve, InPlace, Words)];
     if len <= BATCHED_LEN_MAX {
-        fdring.extend([(Batch, InPlace, Words), (Batch, Drained, Words)]);
+        fdring.extend([(Batch, InPlace, Words), (Batch, InRuns, Words)]);
     }
     fdring.extend([(Send, Copied, Words), (Reserve, Copied, Words)]);
     if len <= BATCHED_LEN_MAX {
-        fdring.push((Batch, Copied, Words));
+        fdring.extend([(Batch, Copied, Words), (Batch, CopiedInRuns, Words)]);
     }
     if len == 56 {
-        fdring.extend([(Reserve, InPlace, Lines), (Batch, InPlace, Lines), (Batch, Drained, Lines)]);
+        fdring.extend([(Reserve, InPlace, Lines), (Batch, InPlace, Lines), (Batch, InRuns, Lines)]);
     }
     if matches!(len, 8 | 64) {
         fdring.extend([(Slices(BATCH), InPlace, Words), (Slices(BATCH), Copied, Words)]);

@@ -133,20 +133,20 @@ fn rate(what: impl Into<String>, subjects: Vec<Case>, reference: Case, goal: f64
 }
 
 fn small_records(targets: &mut Vec<Target>) {
-    use Reading::{Copied, Drained, InPlace};
+    use Reading::{Copied, CopiedInRuns, InPlace, InRuns};
     use Sending::{Batch, Reserve, Send, Slices};
     let by_32 = |len| raw(RawMode::By32, len);
     let slices = |values, len| vec![fdring(Slices(values), InPlace, len)];
     targets.extend([
         rate(
             "56 B, record_align 64, batches of 32, in place / raw ring of 64 B slots in batches of 32",
-            vec![of_lines(Batch, InPlace), of_lines(Batch, Drained)],
+            vec![of_lines(Batch, InPlace), of_lines(Batch, InRuns)],
             by_32(64),
             0.95,
         ),
         rate(
             "64 B, batches of 32, in place / raw ring in batches of 32",
-            vec![fdring(Batch, InPlace, 64), fdring(Batch, Drained, 64)],
+            vec![fdring(Batch, InPlace, 64), fdring(Batch, InRuns, 64)],
             by_32(64),
             0.95,
         ),
@@ -176,7 +176,7 @@ fn small_records(targets: &mut Vec<Target>) {
         ),
         rate(
             "8 B, batches of 32 / raw ring of bare 8 B slots in batches of 32",
-            vec![fdring(Batch, InPlace, 8), fdring(Batch, Drained, 8)],
+            vec![fdring(Batch, InPlace, 8), fdring(Batch, InRuns, 8)],
             by_32(8),
             0.6,
         ),
@@ -184,8 +184,18 @@ fn small_records(targets: &mut Vec<Target>) {
         rate("slices of 512 × 8 B / raw ring of 8 B slots in batches of 32", slices(LONG_SLICE, 8), by_32(8), 0.95),
     ]);
     for len in [64, 256, 1024, 4 << 10, 16 << 10] {
-        let copied = vec![fdring(Batch, Copied, len), fdring(Send, Copied, len), fdring(Reserve, Copied, len)];
-        let in_place = vec![fdring(Batch, InPlace, len), fdring(Send, InPlace, len), fdring(Reserve, InPlace, len)];
+        let copied = vec![
+            fdring(Batch, Copied, len),
+            fdring(Batch, CopiedInRuns, len),
+            fdring(Send, Copied, len),
+            fdring(Reserve, Copied, len),
+        ];
+        let in_place = vec![
+            fdring(Batch, InPlace, len),
+            fdring(Batch, InRuns, len),
+            fdring(Send, InPlace, len),
+            fdring(Reserve, InPlace, len),
+        ];
         targets.push(copying(len, copied, in_place));
     }
 }
