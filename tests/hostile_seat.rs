@@ -387,7 +387,7 @@ fn lock_keeper() {
     assert_eq!(invited.map_seat().splice_into(&writer), Ok(4096));
     fcntl_add_seals(&invited.seat, SealFlags::FUTURE_WRITE).unwrap();
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..16 {
             scope.spawn(|| while fcntl_add_seals(&invited.seat, SealFlags::WRITE) == Err(Errno::BUSY) {});
         }
         // Whoever wants the lock waits for all of them.
@@ -396,6 +396,9 @@ fn lock_keeper() {
         told();
         invited.wire.send(&attach(1, COPIES)).unwrap();
         say(&format!("answered with {}", invited.wire.recv().unwrap().kind()));
+        told();
+        invited.wire.shutdown(rustix::net::Shutdown::Both);
+        say("hung up");
         told();
         std::process::exit(0);
     });
@@ -418,8 +421,13 @@ fn a_consumer_that_keeps_the_lock_of_its_seat_holds_nobody_up() {
     keeper.expect(&format!("answered with {ATTACHED}"));
     drop(Invited::knock(&stage.address));
     assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
-    // It reads nothing, and is put out as one that copies when it goes, or let go.
-    keeper.kill();
+    // As one that copies it is not waited for for long.
+    keeper.tell("hang up");
+    keeper.expect("hung up");
+    let start = Instant::now();
     stage.goes_on();
+    assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
+    assert_eq!(stage.stat("evicted"), 1);
+    keeper.kill();
     stage.ends_undisturbed();
 }

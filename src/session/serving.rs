@@ -76,6 +76,8 @@ enum Phase {
     /// It has hung up, and the kernel is being asked whether it may still be reading: for the first time, or so long
     /// after the last.
     Asking(Inquiry, Option<Duration>),
+    /// It has lost its seats, for the answer took too long. It is over once the answer is there.
+    Unanswered(Inquiry),
     /// It may still be reading in place: when to ask the kernel again, and how long after the last time.
     Departing {
         retry: Instant,
@@ -136,9 +138,10 @@ impl Serving {
 
     /// When to look at it even if nothing stirs.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Greeting(Deadline::At(instant)) | Phase::Departing { retry: instant, .. } => Some(instant),
-            Phase::Greeting(_) | Phase::Attached | Phase::Asking(..) | Phase::Over => None,
+        match &self.phase {
+            Phase::Greeting(Deadline::At(instant)) | Phase::Departing { retry: instant, .. } => Some(*instant),
+            Phase::Asking(inquiry, _) if !self.in_place => Some(inquiry.overdue_at()),
+            Phase::Greeting(_) | Phase::Attached | Phase::Asking(..) | Phase::Unanswered(_) | Phase::Over => None,
         }
     }
 
@@ -152,10 +155,8 @@ impl Serving {
 
     /// Sees to what stirs, or to what is due.
     pub(super) fn serve(&mut self, host: &Host, now: Instant, socket_stirs: bool, process_stirs: bool) {
-        if let Phase::Asking(inquiry, _) = &self.phase
-            && inquiry.answer().is_none()
-        {
-            return;
+        if let Phase::Asking(..) | Phase::Unanswered(_) = self.phase {
+            return self.heed_answer(host, now);
         }
         if self.out.load(Ordering::Acquire) {
             return self.evict(host);
@@ -175,8 +176,7 @@ impl Serving {
                 }
             }
             Phase::Departing { retry, backoff } if now >= retry => self.ask(host, Some(backoff)),
-            Phase::Asking(..) => self.depart(host),
-            Phase::Departing { .. } | Phase::Over => {}
+            Phase::Departing { .. } | Phase::Asking(..) | Phase::Unanswered(_) | Phase::Over => {}
         }
     }
 
@@ -306,10 +306,25 @@ impl Serving {
     }
 
     /// Lets the consumer go, or waits on, as the kernel has answered.
-    fn depart(&mut self, host: &Host) {
+    fn heed_answer(&mut self, host: &Host, now: Instant) {
+        match std::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Asking(inquiry, backoff) => match inquiry.answer() {
+                Some(_) if self.out.load(Ordering::Acquire) => self.evict(host),
+                Some(answer) => self.depart(host, answer, backoff),
+                // One that copies need not be waited for. Its thread is, so that there are no more than sessions.
+                None if !self.in_place && now >= inquiry.overdue_at() => {
+                    self.evict(host);
+                    self.phase = Phase::Unanswered(inquiry);
+                }
+                None => self.phase = Phase::Asking(inquiry, backoff),
+            },
+            Phase::Unanswered(inquiry) if inquiry.answer().is_none() => self.phase = Phase::Unanswered(inquiry),
+            _ => {}
+        }
+    }
+
+    fn depart(&mut self, host: &Host, Answer { freeze, took }: Answer, backoff: Option<Duration>) {
         crash::point!("steward-consumer-gone");
-        let Phase::Asking(inquiry, backoff) = &self.phase else { return };
-        let Some(Answer { freeze, took }) = inquiry.answer() else { return };
         match freeze {
             Ok(Freeze::Frozen) => {
                 crash::point!("steward-seat-frozen");
@@ -320,7 +335,7 @@ impl Serving {
             // Still mapped, by its process or a child of it; or a page of it is pinned.
             Ok(Freeze::StillMapped) if self.in_place => {
                 let backoff = backoff.map_or(DEPARTURE_RETRY_MIN, |backoff| (backoff * 2).min(DEPARTURE_RETRY_MAX));
-                let retry = Instant::now() + backoff.max(*took * DEPARTURE_RETRY_FACTOR);
+                let retry = Instant::now() + backoff.max(took * DEPARTURE_RETRY_FACTOR);
                 // It learns that this is the end, and there is nothing more to hear from it.
                 let _ = shutdown(&self.socket, Shutdown::Both);
                 self.phase = Phase::Departing { retry, backoff };
