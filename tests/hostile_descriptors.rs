@@ -60,8 +60,8 @@ fn what_is_no_memfd_is_refused_wherever_it_comes() {
     fallocate(&shm, FallocateFlags::empty(), 0, CAPACITY).unwrap();
     let stream = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     let itself = rustix::process::Pid::from_raw(std::process::id() as i32).unwrap();
-    let directory = open(dir.path(), OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
-    let path_only = open(dir.path(), OFlags::PATH, Mode::empty()).unwrap();
+    let directory = open(dir.path(), OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+    let path_only = open(dir.path(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap();
     let memory = sealed(memfd(CAPACITY), SEALED);
     let memory_path = reopened(&memory, OFlags::PATH);
     let epoll = rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap();
@@ -363,4 +363,31 @@ fn a_socket_that_is_no_end_of_a_pair_is_no_bell() {
         let fds = [goods.seat.as_fd(), bell.as_fd(), goods.control.as_fd(), goods.data.as_fd()];
         impostor.is_caught(what, &announced, &fds, 11);
     }
+}
+
+#[test]
+fn whoever_keeps_the_lock_of_a_region_keeps_nobody_beyond_its_deadline() {
+    const THREADS: usize = 16;
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("whoever_keeps_the_lock_of_a_region_keeps_nobody_beyond_its_deadline");
+    let goods = Goods::new(CAPACITY);
+    let data = memfd(CAPACITY);
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let pinned = Memory::map(&data, CAPACITY as usize, true).unwrap().splice_into(&writer);
+    assert_eq!(pinned, Ok(CAPACITY as usize));
+    let data = sealed(data, SEALED);
+    std::thread::scope(|scope| {
+        let freeze = || rustix::fs::fcntl_add_seals(&data, SealFlags::WRITE);
+        // While a page is pinned each has the lock for a sixth of a second, one after another.
+        (0..THREADS).for_each(|_| _ = scope.spawn(move || (0..3).for_each(|_| _ = freeze())));
+        assert_eq!(freeze(), Err(rustix::io::Errno::BUSY), "it waited for all of them");
+        let wire = impostor.lure(Duration::from_millis(500));
+        wire.send_fds(&offer(CAPACITY), &[goods.seat.as_fd(), goods.bell.as_fd(), goods.control.as_fd(), data.as_fd()])
+            .unwrap();
+        let outcome = impostor.client.outcome();
+        assert_eq!(outcome.kind, "TimedOut", "{outcome:?}");
+        assert!(outcome.millis < 2500, "{outcome:?}");
+    });
 }

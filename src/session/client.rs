@@ -11,7 +11,7 @@ use crate::consumer::{Attachment, Consumer};
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
-use crate::frame::{Barrier, Delivery, FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Reading, Start};
+use crate::frame::{Barrier, Delivery, FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Offer, Reading, Start};
 use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError};
 use crate::lane::SPIN_DEFAULT;
 use crate::link::Link;
@@ -24,6 +24,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 /// How to open a session.
@@ -177,7 +178,7 @@ impl Session {
             return Err(Error::peer("reading the Offer", "it is none"));
         };
         let infos = offer.lanes.iter().map(|lane| LaneInfo::new(&lane.terms)).collect();
-        let lanes = open_lanes(&offer, fds, options.prefault).inspect_err(|error| refuse(&socket, error))?;
+        let lanes = open_in_time(offer, fds, deadline, &options).inspect_err(|error| refuse(&socket, error))?;
         crash::point!("session-lanes-mapped");
         Ok(Self { socket, peer, handshake, lanes, infos, options, deadline, guard })
     }
@@ -359,6 +360,30 @@ fn wait_readable(socket: &Connection, deadline: Deadline, limit: Duration, doing
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(Error::os(format!("wait for the producer while {doing}"))(error)),
     }
+}
+
+/// Opens what was offered, on a thread of its own: whoever made the files can keep their locks for as long as it likes.
+/// After the deadline the thread is left to itself, and to close what it has.
+fn open_in_time(
+    offer: Offer,
+    fds: Vec<OwnedFd>,
+    deadline: Deadline,
+    options: &SessionOptions,
+) -> Result<Vec<OpenedLane>> {
+    let (prefault, limit) = (options.prefault, options.deadline);
+    let (says, opened) = sync_channel(1);
+    let open = move || {
+        // Nobody may be waiting any more.
+        let _ = says.send(open_lanes(&offer, fds, prefault));
+    };
+    let thread = std::thread::Builder::new().name("fdring-opener".to_owned());
+    thread.spawn(open).map_err(Error::os("start the thread that opens what is offered"))?;
+    let outcome = match deadline.remaining() {
+        Some(remaining) => opened.recv_timeout(remaining),
+        None => opened.recv().map_err(RecvTimeoutError::from),
+    };
+    let late = |_| Error::TimedOut { doing: "opening what is offered".to_owned(), limit };
+    outcome.unwrap_or_else(|error| Err(late(error)))
 }
 
 /// Takes a frame through the handshake; the producer is told where it is refused.
