@@ -34,7 +34,7 @@ const fn stride(len: usize) -> usize {
 impl<'a> Ring<'a> {
     /// The ring from the parent to the child, as long as a lane for payloads of that length.
     pub(crate) fn there(shared: &'a Shared, len: usize) -> Self {
-        let bytes = if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES.min(LARGE_RING_BYTES) };
+        let bytes = if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES };
         let (published, consumed) = (shared.word(Word::Published), shared.word(Word::Consumed));
         Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, published, consumed }
     }
@@ -45,14 +45,16 @@ impl<'a> Ring<'a> {
         Self { shared, offset: WORDS_BYTES, bytes: BACK_RING_BYTES, published, consumed }
     }
 
-    #[inline]
+    #[inline(always)]
     const fn slots<const LEN: usize>(&self) -> u64 {
+        const { assert!(stride(LEN).is_power_of_two(), "slots divide the ring") };
         (self.bytes / stride(LEN)) as u64
     }
 
     #[inline]
     fn slot<const LEN: usize>(&self, n: u64) -> NonNull<[u8; LEN]> {
-        let index = (n % self.slots::<LEN>()) as usize;
+        // A power of two, as its two factors are: a division would cost more than the slot.
+        let index = (n & (self.slots::<LEN>() - 1)) as usize;
         // A slot of `stride(LEN)` ≥ `LEN` bytes with an index below `slots` ends within the ring.
         self.shared.at(self.offset + index * stride(LEN)).cast()
     }
@@ -121,7 +123,7 @@ impl<'a> Ring<'a> {
         let (mut received, mut total) = (0, 0u64);
         while received < records {
             let published = self.published.load(Ordering::Acquire);
-            let to_the_end = self.slots::<LEN>() - received % self.slots::<LEN>();
+            let to_the_end = self.slots::<LEN>() - (received & (self.slots::<LEN>() - 1));
             let count = (published - received).min(to_the_end);
             if count != 0 {
                 // SAFETY: published, so the sender leaves them alone until they are given back; none lies past the end.

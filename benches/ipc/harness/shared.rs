@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub(crate) const RING_BYTES: usize = fdring::limits::CAPACITY_DEFAULT_BYTES as usize;
 /// The length of a ring for payloads of at least [`LARGE_LEN`] bytes.
 pub(crate) const LARGE_RING_BYTES: usize = 16 << 20;
+const _: () = assert!(RING_BYTES.is_power_of_two() && RING_BYTES <= LARGE_RING_BYTES);
 /// From this length on, in bytes, a payload counts as large.
 pub(crate) const LARGE_LEN: usize = 1 << 20;
 /// Where the words end and the rings begin.

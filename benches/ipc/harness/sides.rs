@@ -22,7 +22,8 @@ use std::error::Error;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// The argument that makes a process the child.
 pub(crate) const CHILD: &str = "--child";
@@ -30,6 +31,8 @@ pub(crate) const CHILD: &str = "--child";
 const THE_END: u64 = u64::MAX;
 /// The child's first answer: it has attached to the parent's lanes, and offers its own.
 const READY: u64 = 1;
+/// How long the child may take to put its things away.
+const CHILD_END_MAX: Duration = Duration::from_secs(5);
 /// How many descriptors the child gets: the shared memory, the ends of the channels and bells, and a socket for others.
 const CHILD_FDS: usize = 1 + CHANNEL_FDS + BELL_FDS + 1;
 
@@ -198,6 +201,8 @@ pub(crate) struct Parent {
     helper: Helper,
     child_pid: u32,
     child_may_end: Arc<AtomicBool>,
+    /// Waits for the child's end.
+    waiting: JoinHandle<()>,
 }
 
 impl Parent {
@@ -226,7 +231,7 @@ impl Parent {
         bells.watch(Pid::from_child(&child))?;
         let may_end = Arc::clone(&child_may_end);
         // Half of a benchmark would spin for ever.
-        std::thread::spawn(move || {
+        let waiting = std::thread::spawn(move || {
             let status = child.wait();
             if !may_end.load(Ordering::Acquire) {
                 eprintln!("ipc: the other process ended: {status:?}");
@@ -239,7 +244,7 @@ impl Parent {
         let helper = Helper::start(cores[1]);
         pin(cores[0])?;
         let side = Side { shared, outgoing, incoming, channels, bells, fds_socket, peers: ends_of_peers };
-        Ok(Self { side, cases: cases(peers), commands: READY, helper, child_pid, child_may_end })
+        Ok(Self { side, cases: cases(peers), commands: READY, helper, child_pid, child_may_end, waiting })
     }
 
     pub(crate) fn child_pid(&self) -> u32 {
@@ -328,6 +333,11 @@ impl Drop for Parent {
     fn drop(&mut self) {
         self.child_may_end.store(true, Ordering::Release);
         self.command(THE_END, 0);
+        // It puts away what other libraries would leave behind; once this process ends, it is killed.
+        let start = Instant::now();
+        while !self.waiting.is_finished() && start.elapsed() < CHILD_END_MAX {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
