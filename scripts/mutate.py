@@ -297,7 +297,6 @@ NOT_MODELLED = {
     "src/lane.rs": "flags between a producer's threads and its steward",
     "src/link.rs": "what became of a session, between the threads that read its lanes",
     "src/region/fork.rs": "one word, of this process alone",
-    "src/session/client.rs": "a load on the way into a session, long before the first copy",
     "src/session/server.rs": "a flag from a server's handle to its steward",
     "src/session/serving.rs": "a flag from a producer's thread to its steward",
     "src/session/steward.rs": "a flag from a server's handle to its steward",

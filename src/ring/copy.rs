@@ -1,8 +1,8 @@
 //! Copying bytes that another process may be changing.
 //!
-//! Rust has no copy for such bytes but single atomic loads, which compilers do not join. So on x86-64 they are copied by
-//! instructions that the compiler cannot see through; elsewhere word by word. The invariant: each byte of the copy is one
-//! that stood in its place at some time during the call.
+//! Rust has no copy for such bytes but single atomic loads, which compilers do not join. So on x86-64 they are copied
+//! by instructions that the compiler cannot see through; elsewhere word by word. The invariant: each byte of the copy
+//! is one that stood in its place at some time during the call.
 
 #![allow(unsafe_code, reason = "reads memory that others write, which no safe code can")]
 
@@ -66,7 +66,8 @@ const CHUNK_BYTES: usize = 16;
 #[inline(always)]
 unsafe fn copy_chunk(from: NonNull<u8>, to: &mut [u8], at: usize) {
     debug_assert!(at + CHUNK_BYTES <= to.len());
-    // SAFETY: it reads and writes the chunk, within both, as the caller vouches, and changes one register, which is named.
+    // SAFETY: it reads and writes the chunk, within both, as the caller vouches, and changes one register, which is
+    // named.
     unsafe {
         std::arch::asm!(
             "movups {chunk}, [{from} + {at}]",

@@ -261,7 +261,7 @@ impl Session {
         let Self { socket, peer, mut handshake, lanes, infos, options, deadline, guard } = self;
         guard.check()?;
         // From before the Attach: whatever is evicted later may be us.
-        let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Acquire)).collect();
+        let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Relaxed)).collect();
         let can_call = barrier::can_call();
         let choose = |lane: &OpenedLane| if can_call { lane.barrier } else { Barrier::Fence };
         let (delivery, start) = (Delivery::Lossless, options.start);
