@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 
 /// Empty looks in a row after which what was read is given back, so that no producer waits for a spinning consumer.
 const LOOKS_PER_RELEASE: u32 = 32;
+/// Empty looks in a row after which one that spins on looks at the session, at most every [`LINK_LOOK_INTERVAL`]: more
+/// than a spin of the usual length has, since a sleep looks at the session anyway.
+const LOOKS_PER_GLANCE: u32 = 4096;
 /// Looks in a row that brought something at once, after which the next look is put off.
 const PROMPT_LOOKS_MAX: u32 = 4;
 /// For how many pauses of the processor a look is put off: half a microsecond or one, the time of one or two trips of a
@@ -333,6 +336,8 @@ impl Consumer {
             let look = spin_until(self.spin, deadline, |looks| {
                 if looks % LOOKS_PER_RELEASE == LOOKS_PER_RELEASE - 1 {
                     self.reader.give_back();
+                }
+                if looks % LOOKS_PER_GLANCE == LOOKS_PER_GLANCE - 1 {
                     self.glance_at_link();
                 }
                 match self.look() {

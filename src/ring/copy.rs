@@ -18,7 +18,7 @@ use std::ptr::NonNull;
 #[inline(always)]
 pub(super) unsafe fn copy_bytes(from: NonNull<u8>, to: &mut [u8]) {
     let len = to.len();
-    if len >= STRING_MIN_BYTES {
+    if STRING_BYTES.contains(&len) {
         // SAFETY: as the caller vouches.
         return unsafe { copy_string(from, to) };
     }
@@ -27,6 +27,11 @@ pub(super) unsafe fn copy_bytes(from: NonNull<u8>, to: &mut [u8]) {
         return unsafe { copy_words(from, to) };
     }
     let mut at = 0;
+    while at + LINE_BYTES <= len {
+        // SAFETY: the line ends at `len` or below.
+        unsafe { copy_line(from, to, at) };
+        at += LINE_BYTES;
+    }
     while at + CHUNK_BYTES < len {
         // SAFETY: the chunk ends below `len`.
         unsafe { copy_chunk(from, to, at) };
@@ -50,12 +55,17 @@ pub(super) unsafe fn copy_bytes(from: NonNull<u8>, to: &mut [u8]) {
     unsafe { copy_words(from, to) }
 }
 
-/// From this length on, one string instruction is quicker than chunks.
+/// The lengths that one string instruction copies quickest. Below, it takes long to begin (1 KiB: 8.6 against 12.1 bytes
+/// a tick); above, its copy lies further away for whoever reads it next (64 KiB, between near cores, copied and read: 17
+/// against 28 GB/s).
 #[cfg(target_arch = "x86_64")]
-const STRING_MIN_BYTES: usize = 1024;
+const STRING_BYTES: std::ops::Range<usize> = 2048..32 << 10;
 /// The bytes of one SSE2 register, which every x86-64 processor has.
 #[cfg(target_arch = "x86_64")]
 const CHUNK_BYTES: usize = 16;
+/// Four chunks, which is a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE_BYTES: usize = 4 * CHUNK_BYTES;
 
 /// Copies the chunk at `at`.
 ///
@@ -73,6 +83,39 @@ unsafe fn copy_chunk(from: NonNull<u8>, to: &mut [u8], at: usize) {
             "movups {chunk}, [{from} + {at}]",
             "movups [{to} + {at}], {chunk}",
             chunk = out(xmm_reg) _,
+            from = in(reg) from.as_ptr(),
+            to = in(reg) to.as_mut_ptr(),
+            at = in(reg) at,
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Copies the four chunks from `at` on.
+///
+/// # Safety
+///
+/// As [`copy_chunk`], for all four.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn copy_line(from: NonNull<u8>, to: &mut [u8], at: usize) {
+    debug_assert!(at + LINE_BYTES <= to.len());
+    // SAFETY: it reads and writes the line, within both, as the caller vouches, and changes four registers, which are
+    // named.
+    unsafe {
+        std::arch::asm!(
+            "movups {a}, [{from} + {at}]",
+            "movups {b}, [{from} + {at} + 16]",
+            "movups {c}, [{from} + {at} + 32]",
+            "movups {d}, [{from} + {at} + 48]",
+            "movups [{to} + {at}], {a}",
+            "movups [{to} + {at} + 16], {b}",
+            "movups [{to} + {at} + 32], {c}",
+            "movups [{to} + {at} + 48], {d}",
+            a = out(xmm_reg) _,
+            b = out(xmm_reg) _,
+            c = out(xmm_reg) _,
+            d = out(xmm_reg) _,
             from = in(reg) from.as_ptr(),
             to = in(reg) to.as_mut_ptr(),
             at = in(reg) at,
@@ -144,9 +187,9 @@ mod tests {
 
     #[test]
     fn every_length_is_copied_whole_and_nothing_beyond_it() {
-        let from: Vec<u64> = (0..512).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let from: Vec<u64> = (0..5000).map(|n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
         let bytes: &[u8] = bytemuck::cast_slice(&from);
-        for len in (0..300).chain([STRING_MIN - 1, STRING_MIN, STRING_MIN + 1, 4000]) {
+        for len in (0..300).chain([2047, 2048, 2049, 4000, 32767, 32768, 32777]) {
             for offset in [0, 8, 16, 24, 72] {
                 let mut copy = vec![0xee; len + 1];
                 let start = NonNull::from(&bytes[offset]);
@@ -160,9 +203,4 @@ mod tests {
             }
         }
     }
-
-    #[cfg(target_arch = "x86_64")]
-    const STRING_MIN: usize = STRING_MIN_BYTES;
-    #[cfg(not(target_arch = "x86_64"))]
-    const STRING_MIN: usize = 1024;
 }

@@ -40,12 +40,12 @@ enum Purpose {
 impl Purpose {
     /// All lanes that the parent writes.
     fn of_parent() -> Vec<Self> {
-        let one_way = [(Align::Words, false), (Align::Lines, false), (Align::Words, true)];
-        let mut purposes = Vec::new();
-        for (align, copied) in one_way {
-            purposes.push(Self::OneWay { align, copied, large: false });
+        let mut purposes = vec![Self::OneWay { align: Align::Lines, copied: false, large: false }];
+        for align in [Align::Words, Align::Payloads] {
+            for (copied, large) in [(false, false), (true, false), (false, true), (true, true)] {
+                purposes.push(Self::OneWay { align, copied, large });
+            }
         }
-        purposes.extend([false, true].map(|copied| Self::OneWay { align: Align::Words, copied, large: true }));
         purposes.extend(Self::of_child());
         purposes.extend(CONSUMER_COUNTS.map(Self::Consumers));
         for count in LANE_COUNTS {
@@ -68,8 +68,14 @@ impl Purpose {
     fn options(self) -> LaneOptions {
         let options = LaneOptions::new(self.name());
         match self {
-            Self::OneWay { large: true, .. } => options.capacity(LARGE_RING_BYTES as u64),
-            Self::OneWay { align: Align::Lines, .. } => options.record_align(64),
+            Self::OneWay { align, large, .. } => {
+                let options = if large { options.capacity(LARGE_RING_BYTES as u64) } else { options };
+                match align {
+                    Align::Words => options,
+                    Align::Lines => options.record_align(64),
+                    Align::Payloads => options.payload_align(64),
+                }
+            }
             Self::Bounce { asleep, .. } => {
                 let options = options.capacity(BOUNCE_CAPACITY_BYTES);
                 if asleep { options.spin(Duration::ZERO) } else { options }

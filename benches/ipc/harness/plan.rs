@@ -63,6 +63,8 @@ pub(crate) enum Align {
     Words,
     /// `record_align` 64.
     Lines,
+    /// `payload_align` 64.
+    Payloads,
 }
 
 /// What the kernel carries.
@@ -267,7 +269,11 @@ impl fmt::Display for Carrier {
             Self::Raw(RawMode::By32) => f.write_str("raw ring, batches of 32"),
             Self::Raw(RawMode::Runs) => write!(f, "raw ring, runs of {RUN} claimed and drained"),
             Self::Fdring(sending, reading, align) => {
-                let align = if *align == Align::Lines { ", record_align 64" } else { "" };
+                let align = match align {
+                    Align::Words => "",
+                    Align::Lines => ", record_align 64",
+                    Align::Payloads => ", payload_align 64",
+                };
                 match sending {
                     Sending::Send => write!(f, "fdring send, {reading}{align}"),
                     Sending::Reserve => write!(f, "fdring reserve, {reading}{align}"),
@@ -352,7 +358,7 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
 
 /// Who carries records of `len` bytes.
 fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
-    use Align::{Lines, Words};
+    use Align::{Lines, Payloads, Words};
     use Reading::{Copied, CopiedInRuns, InPlace, InRuns};
     use Sending::{Batch, Reserve, Send, Slices};
     let mut raw = vec![RawMode::Each];
@@ -373,6 +379,9 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     fdring.extend([(Send, Copied, Words), (Reserve, Copied, Words)]);
     if len <= BATCHED_LEN_MAX {
         fdring.extend([(Batch, Copied, Words), (Batch, CopiedInRuns, Words)]);
+    }
+    if len >= 4096 {
+        fdring.extend([(Reserve, InPlace, Payloads), (Reserve, Copied, Payloads)]);
     }
     if len == 56 {
         fdring.extend([(Reserve, InPlace, Lines), (Batch, InPlace, Lines), (Batch, InRuns, Lines)]);

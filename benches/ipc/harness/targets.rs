@@ -211,12 +211,15 @@ fn copying(len: usize, copied: Vec<Case>, in_place: Vec<Case>) -> Target {
 }
 
 fn large_records(targets: &mut Vec<Target>) {
-    let each = |reading, len| vec![fdring(Sending::Reserve, reading, len), fdring(Sending::Send, reading, len)];
+    let aligned = |reading, len| Case::OneWay(Carrier::Fdring(Sending::Reserve, reading, Align::Payloads), len);
+    let each = |reading, len| {
+        vec![fdring(Sending::Reserve, reading, len), fdring(Sending::Send, reading, len), aligned(reading, len)]
+    };
     targets.push(copying(64 << 10, each(Reading::Copied, 64 << 10), each(Reading::InPlace, 64 << 10)));
     for len in [4 << 10, 64 << 10, 1 << 20] {
         targets.push(rate(
             format!("{}, in place / raw ring of the same capacity, each", Bytes(len)),
-            vec![fdring(Sending::Reserve, Reading::InPlace, len)],
+            vec![fdring(Sending::Reserve, Reading::InPlace, len), aligned(Reading::InPlace, len)],
             raw(RawMode::Each, len),
             0.95,
         ));
