@@ -55,9 +55,9 @@ pub(super) unsafe fn copy_bytes(from: NonNull<u8>, to: &mut [u8]) {
     unsafe { copy_words(from, to) }
 }
 
-/// The lengths that one string instruction copies quickest. Below, it takes long to begin (1 KiB: 8.6 against 12.1 bytes
-/// a tick); above, its copy lies further away for whoever reads it next (64 KiB, between near cores, copied and read: 17
-/// against 28 GB/s).
+/// The lengths that one string instruction copies quickest. Below, it takes long to begin (1 KiB: 8.6 against 12.1
+/// bytes a tick); above, its copy lies further away for whoever reads it next (64 KiB, between near cores, copied and
+/// read: 17 against 28 GB/s).
 #[cfg(target_arch = "x86_64")]
 const STRING_BYTES: std::ops::Range<usize> = 2048..32 << 10;
 /// The bytes of one SSE2 register, which every x86-64 processor has.
