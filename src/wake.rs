@@ -148,7 +148,8 @@ pub(crate) type Captured<'a> = (&'a AtomicU32, u32);
 /// Sleeps until one of the words is woken or has another value than captured, or the deadline passes, or for no reason.
 ///
 /// `private` is a word of this process, `shared` one in a shared mapping, read-only or not. Where there is no
-/// `futex_waitv`, before Linux 5.16 or where a filter forbids it, the shared word is waited for in naps of at most 10 ms.
+/// `futex_waitv`, before Linux 5.16 or where a filter forbids it, the shared word is waited for in naps of at most 10
+/// ms.
 #[cfg(not(loom))]
 pub(crate) fn sleep_on(private: Captured<'_>, shared: Option<Captured<'_>>, deadline: Deadline) {
     use rustix::io::Errno;
@@ -320,8 +321,8 @@ mod bell {
             Ok(Self { end, position: 0, vain_rings: 0 })
         }
 
-        /// For a consumer that is about to sleep at `position`: how long it may nap at most, without the bell, where that
-        /// has stirred and stirred and brought nothing, or has hung up. `None` where the bell can be relied on.
+        /// For a consumer that is about to sleep at `position`: how long it may nap at most, without the bell, where
+        /// that has stirred and stirred and brought nothing, or has hung up. `None` where the bell can be relied on.
         pub(crate) fn nap(&mut self, position: u64) -> Option<Duration> {
             if position != self.position {
                 (self.position, self.vain_rings) = (position, 0);

@@ -1,6 +1,6 @@
-//! No wake-up for data is lost, by either kind of barrier (design invariant 11): a consumer in a process of its own falls
-//! asleep over and over, each time just when the next record is published; and one that may not call the barrier any
-//! more does not rely on it.
+//! No wake-up for data is lost, by either kind of barrier (design invariant 11): a consumer in a process of its own
+//! falls asleep over and over, each time just when the next record is published; and one that may not call the barrier
+//! any more does not rely on it.
 
 mod common;
 #[path = "common/peer.rs"]

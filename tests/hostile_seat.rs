@@ -380,7 +380,8 @@ fn pinned_seats_hold_nobody_up_but_their_lane() {
     stage.ends_undisturbed();
 }
 
-/// The role of a consumer whose threads fight for the lock of its seat, which each of them holds for a sixth of a second.
+/// The role of a consumer whose threads fight for the lock of its seat, which each of them holds for a sixth of a
+/// second.
 fn lock_keeper() {
     let invited = Invited::knock(&argument());
     let (_reader, writer) = std::io::pipe().unwrap();

@@ -140,8 +140,8 @@ mod mapped {
             bytemuck::cast(words)
         }
 
-        /// Copies the payload bytes at `position` into `copy`, by [`copy`](super::copy). Bytes that another process changes
-        /// meanwhile are copied as they come, and nothing is assumed of them.
+        /// Copies the payload bytes at `position` into `copy`, see [`copy`](super::copy). Bytes that another process
+        /// changes meanwhile are copied as they come, and nothing is assumed of them.
         ///
         /// # Panics
         ///

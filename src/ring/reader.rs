@@ -180,7 +180,8 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         self.known.next(&*self.lane)
     }
 
-    /// What is known of the records from here on: a copy that may run ahead, no further than to where giving back is due.
+    /// What is known of the records from here on: a copy that may run ahead, no further than to where giving back is
+    /// due.
     #[inline]
     pub(crate) fn known(&self) -> Known {
         let clear = self.known.clear.min(self.release_at.max(self.known.position));
@@ -389,8 +390,9 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
 /// was not overwritten meanwhile.
 ///
 /// `evictions` is the lane's count of evictions from before this consumer attached. As long as it stands, the lane
-/// waits for this consumer. After that it reads as a lossy one does: a copy is good if no byte may have been overwritten
-/// of the record, or of the padding before it. What looked like padding may have been part of a later payload.
+/// waits for this consumer. After that it reads as a lossy one does: a copy is good if no byte may have been
+/// overwritten of the record, or of the padding before it. What looked like padding may have been part of a later
+/// payload.
 #[inline]
 pub(crate) fn copies_intact(lane: &impl LaneWords, evictions: u32, from: u64, copy: impl FnOnce()) -> bool {
     copy();

@@ -145,8 +145,8 @@ impl<W: LaneWriter> Writer<W> {
         self.room.clear = self.intent.min(position + self.room.geometry.room_to_end(position));
     }
 
-    /// Room for a record of `len` payload bytes, at most [`Room::payload_max`]; `None` where it would go beyond `intent`:
-    /// then [`Writer::raise_intent`] comes first.
+    /// Room for a record of `len` payload bytes, at most [`Room::payload_max`]; `None` where it would go beyond
+    /// `intent`: then [`Writer::raise_intent`] comes first.
     #[inline(always)]
     pub(crate) fn claim(&mut self, len: u64) -> Option<Claim> {
         self.room.claim(len).or_else(|| self.claim_closely(len))

@@ -64,11 +64,11 @@ impl ServerOptions {
     /// Whose processes may attach; those of this user unless set. A consumer of another user gets a bell that it cannot
     /// make the producer wait with.
     ///
-    /// Two things such a consumer can do that nothing here prevents. It can withhold what it has read, or write nonsense
-    /// into its seat and wake nobody, which comes to the same: the lane waits, and the producer's deadlines bound that.
-    /// And it can leave an Offer unread, whose 1 + 3 descriptors for each lane then count as in flight for this
-    /// process's user until the other socket is closed; beyond `RLIMIT_NOFILE` of them, nobody of this user can send
-    /// any more (`ETOOMANYREFS`, unix(7)).
+    /// Two things such a consumer can do that nothing here prevents. It can withhold what it has read, or write
+    /// nonsense into its seat and wake nobody, which comes to the same: the lane waits, and the producer's deadlines
+    /// bound that. And it can leave an Offer unread, whose 1 + 3 descriptors for each lane then count as in flight for
+    /// this process's user until the other socket is closed; beyond `RLIMIT_NOFILE` of them, nobody of this user can
+    /// send any more (`ETOOMANYREFS`, unix(7)).
     pub fn peers(mut self, peers: PeerPolicy) -> Self {
         self.terms.peers = peers;
         self
@@ -141,8 +141,8 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 /// Offers lanes to whoever connects, on a thread of its own.
 ///
 /// Dropping it stops listening and removes the socket file, and the lock beside it (`PATH.lock`). One that was killed
-/// leaves both, which the next server at that path recognises as stale and takes over, unless a forked child of the dead
-/// one still keeps them alive. Sessions
+/// leaves both, which the next server at that path recognises as stale and takes over, unless a forked child of the
+/// dead one still keeps them alive. Sessions
 /// that are attached go on until the consumer leaves or the lanes end; without any, all that the server had is given
 /// back by then.
 ///
