@@ -122,7 +122,8 @@ fn parsing(criterion: &mut Criterion) {
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/frame_parse");
     for name in ["hello-names", "offer-one", "offer-four", "attached"] {
         let input = std::fs::read(corpus.join(name)).expect("a file of the corpus");
-        // What stands before the frame is the script of the fuzz target: whether it is made to fit, and the descriptors.
+        // What stands before the frame is the script of the fuzz target: whether it is made to fit, and the
+        // descriptors.
         let (fd_count, frame) = (usize::from(input[1]), &input[2..]);
         assert!(fdring::fuzzing::is_frame(frame, fd_count), "{name} does not parse");
         group.throughput(Throughput::Bytes(frame.len() as u64));

@@ -129,7 +129,8 @@ impl Ticks {
         }
         for pid in pids {
             let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // The name, in parentheses, may hold anything; user and system time are the twelfth word behind it and the next.
+            // The name, in parentheses, may hold anything; user and system time are the twelfth word behind it and the
+            // next.
             let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
             ticks.own += words.filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
         }

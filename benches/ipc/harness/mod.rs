@@ -87,8 +87,10 @@ pub(crate) fn main(program: &Program) -> ExitCode {
 fn help(program: &Program) -> String {
     let Program { command, about, .. } = program;
     format!(
-        "{about}\n\nUsage: {command} [OPTIONS]\n{OPTIONS}\nExamples:\n  {command}\n  {command} --quick --filter \"56 B\"\n  \
-         {command} --filter fdring --json figures.json --html figures.html\n  {command} --filter \"round trip\" --cores 2,3\n\n\
+        "{about}\n\nUsage: {command} [OPTIONS]\n{OPTIONS}\nExamples:\n  {command}\n  \
+         {command} --quick --filter \"56 B\"\n  \
+         {command} --filter fdring --json figures.json --html figures.html\n  \
+         {command} --filter \"round trip\" --cores 2,3\n\n\
          Started by `cargo test --benches`, without --bench, the benchmark only tries every contender once.\n"
     )
 }

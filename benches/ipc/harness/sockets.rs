@@ -1,7 +1,8 @@
 //! What the kernel carries: a pipe, a Unix stream socket, a seqpacket socket.
 //!
-//! One write call for each record (but 64 KiB a call over a seqpacket socket, which takes no more). A reader of a pipe or a stream takes what there is, up to 64 KiB at once, which is
-//! the best that they can do; a seqpacket socket hands over one record a call.
+//! One write call for each record (but 64 KiB a call over a seqpacket socket, which takes no more). A reader of a pipe
+//! or a stream takes what there is, up to 64 KiB at once, which is the best that they can do; a seqpacket socket hands
+//! over one record a call.
 
 use super::clock::Laps;
 use super::payload::{boxed, fill, stamp, sum};

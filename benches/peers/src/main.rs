@@ -37,7 +37,8 @@ static PEERS: &[PeerKind] = &[
 fn main() -> ExitCode {
     harness::main(&harness::Program {
         command: "cargo run --release --manifest-path benches/peers/Cargo.toml --",
-        about: "Measures fdring between two processes, next to other libraries and to all that `cargo bench --bench ipc` has.",
+        about: "Measures fdring between two processes, next to other libraries and to all that the benchmark of the \
+                library itself has.",
         peers: PEERS,
     })
 }

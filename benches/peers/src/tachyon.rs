@@ -117,7 +117,8 @@ impl Peer for Ends {
     fn send(&mut self, len: usize, records: u64) {
         let per_call = self.per_call as u64;
         let bus = self.outgoing();
-        with_small_len!(len, LEN => (0..records).for_each(|n| send_one::<LEN>(bus, n, (n + 1).is_multiple_of(per_call))));
+        let flushes = |n: u64| (n + 1).is_multiple_of(per_call);
+        with_small_len!(len, LEN => (0..records).for_each(|n| send_one::<LEN>(bus, n, flushes(n))));
     }
 
     fn receive(&mut self, _len: usize, records: u64) -> u64 {

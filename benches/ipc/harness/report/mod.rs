@@ -96,8 +96,8 @@ impl Run<'_> {
                 "Thrown away: {} in which the distance changed, {} in which a core was taken away.",
                 tally.moved, tally.preempted
             ),
-            "Medians over slices, with quartiles. “ceil” is the ratio to the ceiling at the same distance (1 is as good, \
-             more is better):"
+            "Medians over slices, with quartiles. “ceil” is the ratio to the ceiling at the same distance (1 is as \
+             good, more is better):"
                 .to_owned(),
             "the raw ring in batches of 32, from 4 KiB on each published; there and back the raw ring, or an eventfd \
              where both sleep;"
