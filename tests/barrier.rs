@@ -48,7 +48,7 @@ fn nobody_sleeps_through_a_record(test: &str, asymmetric: bool) {
         return answer();
     }
     let mut questions = Producer::create(LaneOptions::new("questions").asymmetric_barrier(asymmetric)).unwrap();
-    let (there, back) = (format!("{}-there", unique_name()), format!("{}-back", unique_name()));
+    let (there, back) = (format!("@{}", unique_name()), format!("@{}", unique_name()));
     let server = Server::listen(there.as_str(), &[&questions]).unwrap();
     let mut peer = Peer::start(test, "answer", &format!("{there} {back}"));
     peer.expect("offered");
@@ -114,7 +114,7 @@ fn one_whose_barrier_fails_sleeps_for_moments_only() {
         return say(&format!("received {} bytes", record.len()));
     }
     let mut producer = Producer::create(LaneOptions::new("ticks")).unwrap();
-    let address = unique_name();
+    let address = format!("@{}", unique_name());
     let _server = Server::listen(address.as_str(), &[&producer]).unwrap();
     let mut peer = Peer::start("one_whose_barrier_fails_sleeps_for_moments_only", "consumer", &address);
     peer.expect("attached");
