@@ -423,6 +423,6 @@ fn grow(buffer: &mut Vec<u8>, len: usize) {
 #[cold]
 fn evicted(reader: &mut Reader<LaneMap, SeatMap>, position: u64) -> ReceiveError {
     let published = reader.lane().published().load(Ordering::Relaxed);
-    reader.stop(Corruption::PublishedTooFar { published, position });
+    reader.stop_at(position, Corruption::PublishedTooFar { published, position });
     ReceiveError::Evicted { missed_bytes: published.saturating_sub(position) }
 }

@@ -4,12 +4,13 @@
 //! run that it lies in.
 
 use super::{Consumer, Reading, ReceiveError, Record, copy_out, evicted};
-use crate::ring::LaneWords;
+use crate::ring::reader::{Known, Reader};
+use crate::ring::{LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;
 
 impl Consumer {
     /// Hands every record that is published now to `each`, without waiting for more; how many there were, `None` at the
-    /// end of the stream. Where `each` panics, the last few records come again.
+    /// end of the stream.
     ///
     /// # Errors
     ///
@@ -38,8 +39,7 @@ impl Consumer {
     }
 
     /// Waits for a record, and hands it and those that are known to follow it to `each`; how many there were, `None` at
-    /// the end of the stream. The quickest way to read a lane that is busy. Where `each` panics, the last few records
-    /// come again.
+    /// the end of the stream. The quickest way to read a lane that is busy.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -75,22 +75,37 @@ impl Consumer {
     #[inline]
     fn run_ahead(&mut self, each: &mut impl FnMut(&Record<'_>)) -> Result<usize, ReceiveError> {
         let Self { lane, reader, reading, guard, .. } = self;
-        let (mut known, mut records) = (reader.known(), 0);
+        let (mut run, mut records) = (Run { known: reader.known(), reader }, 0);
         // Whatever `each` does may be a fork.
         while !guard.is_child()
-            && let Some(found) = known.next(&**lane)
+            && let Some(found) = run.known.next(&**lane)
         {
             let payload = match reading {
                 Reading::InPlace(trust) => lane.payload(trust, found.payload, found.len),
                 Reading::Copies { buffer, evictions } => match copy_out(lane, buffer, *evictions, found) {
                     true => &buffer[..found.len as usize],
-                    false => return Err(evicted(reader, found.from)),
+                    false => {
+                        drop(run);
+                        return Err(evicted(&mut self.reader, found.from));
+                    }
                 },
             };
             each(&Record { payload, tag: found.tag, position: found.position, held: None });
             records += 1;
         }
-        reader.resume(known);
         if guard.is_child() { Err(ReceiveError::Forked) } else { Ok(records) }
+    }
+}
+
+/// How far a run has come; its reader goes on from there, also where the run ends by a panic.
+struct Run<'a> {
+    known: Known,
+    reader: &'a mut Reader<LaneMap, SeatMap>,
+}
+
+impl Drop for Run<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.reader.resume(self.known);
     }
 }

@@ -528,6 +528,54 @@ fn a_drain_hands_over_what_was_published_when_it_began() {
 }
 
 #[test]
+fn a_run_that_panics_counts_what_it_handed_over() {
+    for in_place in [false, true] {
+        let mut producer = Producer::create_at(&LaneOptions::new("runs").capacity(4096), 0).unwrap();
+        let mut attached = join(&producer, Start::Latest, in_place);
+        (0..8u8).for_each(|n| producer.send(&[n; 16]).unwrap());
+        let mut seen = Vec::new();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            attached.consumer.receive_each(|record| {
+                seen.push(record[0]);
+                assert!(record[0] != 5, "as the test asks for");
+            })
+        }));
+        assert!(panicked.is_err());
+        attached.consumer.drain(|record| seen.push(record[0])).unwrap();
+        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+}
+
+#[test]
+fn one_evicted_in_a_run_stands_where_it_stopped_reading() {
+    let mut producer = Producer::create_at(&LaneOptions::new("runs").capacity(4096), 0).unwrap();
+    let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
+    (0..64u8).for_each(|n| producer.send(&[n; 56]).unwrap());
+    let (lane, seat_id) = (Arc::clone(producer.lane()), gate_of(&mut producer));
+    let mut seen = 0u64;
+    let outcome = consumer.receive_each(|_| {
+        seen += 1;
+        if seen == 4 {
+            lane.roster.evict(&*lane.map, seat_id);
+            // Where the fifth began there is now something that looks like a record.
+            let mut slot = producer.reserve(400).unwrap();
+            slot[248..256].copy_from_slice(&RecordHeader::data(56, 0).to_word().to_le_bytes());
+            slot.commit();
+        }
+    });
+    let missed = |outcome: Result<_, ReceiveError>| match outcome.unwrap_err() {
+        ReceiveError::Evicted { missed_bytes } => missed_bytes,
+        error => panic!("{error}"),
+    };
+    let expected = 4096 + 408 - 64 * seen;
+    assert_eq!((missed(outcome.map(|_| ())), seen), (expected, 4));
+    assert_eq!(consumer.position(), 64 * seen);
+    assert_eq!(missed(consumer.receive().map(|_| ())), expected, "said again");
+    assert_eq!(missed(consumer.drain(|_| ()).map(|_| ())), expected, "and again");
+    assert_eq!(consumer.position(), 64 * seen);
+}
+
+#[test]
 fn records_read_in_runs_are_those_that_were_sent() {
     for in_place in [false, true] {
         let mut producer = Producer::create_at(&LaneOptions::new("runs").capacity(4096), 0).unwrap();

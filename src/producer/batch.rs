@@ -32,7 +32,7 @@ impl Batch<'_> {
         self.reserve_until(len, Deadline::Never)
     }
 
-    /// As [`reserve`](Self::reserve), but never waits.
+    /// As [`reserve`](Self::reserve), but never waits. Where the ring is full, what the batch holds has gone out.
     ///
     /// # Errors
     ///

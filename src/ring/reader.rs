@@ -327,6 +327,13 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         self.corruption = Some(corruption);
     }
 
+    /// As `stop`, at `position`: what lies from there on was not read after all.
+    pub(crate) fn stop_at(&mut self, position: u64, corruption: Corruption) {
+        debug_assert!(self.stored <= position);
+        self.known.position = position;
+        self.stop(corruption);
+    }
+
     #[cold]
     fn corrupt(&mut self, corruption: Corruption) -> Corruption {
         self.stop(corruption);

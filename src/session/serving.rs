@@ -264,10 +264,12 @@ impl Serving {
         crash::point!("steward-joined");
         let fences = self.lanes.iter().zip(terms).any(|(index, terms)| host.lanes[*index].barrier != terms.barrier);
         if fences && !barrier::heavy() {
-            // A producer that does not fence might publish, unheard, beside the first sleep of a consumer that does.
-            return Err(Parting::HangUp(
-                "the kernel refused the barrier that comes before a consumer's first sleep".into(),
-            ));
+            // A producer that does not fence might publish, unheard, beside the first sleep of a consumer that does. It
+            // has not been told where it starts, so it reads nothing yet.
+            self.for_each_seat(host, |lane, seat_id| lane.roster.leave(seat_id));
+            self.seat_id = None;
+            let sentence = "the kernel refused the barrier that comes before a consumer's first sleep".to_owned();
+            return Err(Parting::Refuse(RefuseCode::Internal, sentence));
         }
         fds::send_frame(self.socket.as_fd(), &frame, &[])
             .map_err(|error| Parting::HangUp(format!("could not send an Attached: {error}")))?;
