@@ -55,7 +55,7 @@ use When::{Departure, End, Flow, Handshake, HangUp, Setup};
 /// The points in a producer's process: on its own thread, on the steward's, and in this test.
 const PRODUCER_POINTS: [(&str, When, Last); 37] = [
     ("producer-reserved", Flow, Either),
-    ("producer-reserved-in-batch", Flow, Unpublished),
+    ("producer-reserved-in-batch", Flow, Either),
     ("producer-in-fill", Flow, Unpublished),
     ("test-in-fill", Flow, Unpublished),
     ("producer-before-header", Flow, Unpublished),
