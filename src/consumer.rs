@@ -6,10 +6,13 @@
 
 mod drain;
 mod error;
+mod pace;
 mod record;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+use pace::Pace;
 
 pub use error::ReceiveError;
 pub use record::Record;
@@ -22,20 +25,20 @@ use crate::region::ForkGuard;
 use crate::ring::reader::{Corruption, Found, Look, Reader, copies_intact, was_evicted};
 use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;
-use crate::wake::{BellEnd, Deadline, NAP, Sleep, spin_until};
+use crate::wake::{BellEnd, Deadline, NAP, Sleep, has_one_processor, spin_until};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// How often a consumer that waits peeks at `published` alone, before it looks at anything else: a microsecond or
+/// less, longer than a near producer takes for an answer.
+const PEEKS_MAX: u32 = 32;
 /// Empty looks in a row after which what was read is given back, so that no producer waits for a spinning consumer.
 const LOOKS_PER_RELEASE: u32 = 32;
+/// Looks in a row of which only the first sees more than `published`.
+const LOOKS_PER_STATE: u32 = 8;
 /// Empty looks in a row after which one that spins on looks at the session, at most every [`LINK_LOOK_INTERVAL`]: more
 /// than a spin of the usual length has, since a sleep looks at the session anyway.
 const LOOKS_PER_GLANCE: u32 = 4096;
-/// Looks in a row that brought something at once, after which the next look is put off.
-const PROMPT_LOOKS_MAX: u32 = 4;
-/// For how many pauses of the processor a look is put off: half a microsecond or one, the time of one or two trips of a
-/// cache line between distant cores.
-const PAUSES_BEFORE_LOOK: u32 = 24;
 /// Empty tries in a row after which the clock is asked whether to look at the session.
 const TRIES_PER_CLOCK: u32 = 32;
 /// How often a caller that never sleeps looks at the session.
@@ -75,7 +78,7 @@ pub struct Consumer {
     reading: Reading,
     spin: Duration,
     empty_tries: u32,
-    prompt_looks: u32,
+    pace: Pace,
     last_link_look: Instant,
     name: String,
     schema: u64,
@@ -129,7 +132,7 @@ impl Consumer {
             reading,
             spin,
             empty_tries: 0,
-            prompt_looks: 0,
+            pace: Pace::default(),
             last_link_look,
             name,
             schema,
@@ -205,12 +208,39 @@ impl Consumer {
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
         let found = match self.next_known() {
             Some(found) => found,
-            None => match self.find(deadline)? {
+            None => match self.expected().map_or_else(|| self.find(deadline), |found| Ok(Some(found)))? {
                 Some(found) => found,
                 None => return Ok(None),
             },
         };
         Ok(Some(self.record(found)?))
+    }
+
+    /// The next record, if it is published in the next moment and nothing more needs to be looked at. `None` says
+    /// nothing.
+    #[inline(always)]
+    fn expected(&mut self) -> Option<Found> {
+        if self.sees_news() { self.next_known() } else { None }
+    }
+
+    /// Whether something is published in the next moment. It peeks at one word only, and comes out quickly: this is
+    /// where the consumer is that an answer comes to at once.
+    #[inline(never)]
+    fn sees_news(&mut self) -> bool {
+        if self.guard.is_child() || self.spin.is_zero() || has_one_processor() {
+            return false;
+        }
+        self.pace.hold();
+        for peeks in 0..PEEKS_MAX {
+            if self.reader.has_news() {
+                let is_sound = self.reader.refresh().is_ok();
+                self.pace.note(peeks, self.reader.unread());
+                return is_sound;
+            }
+            std::hint::spin_loop();
+        }
+        self.pace = Pace::default();
+        false
     }
 
     /// The next record, where no more than its header needs to be looked at: the short way, inlined into the caller's
@@ -234,12 +264,8 @@ impl Consumer {
     /// The next record, by looking closely and waiting; `None` at the end.
     #[inline(never)]
     fn find(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
-        self.let_the_producer_get_ahead();
         let look = match self.look()? {
-            Look::Empty => {
-                self.prompt_looks = 0;
-                self.wait(deadline)?
-            }
+            Look::Empty => self.wait(deadline)?,
             look => look,
         };
         match look {
@@ -266,19 +292,6 @@ impl Consumer {
         };
         crash::point!("consumer-record-found");
         Ok(Record { payload, tag: found.tag, position: found.position, held: Some((reader, *guard)) })
-    }
-
-    /// Puts off a look at a stream that comes record by record, each at once. Whoever looks at every publication takes
-    /// the line of `published` away from the producer each time, and both go at the pace of that line; a moment later
-    /// there is more to take. A look at a lane that was found empty is never put off, so round trips take no longer.
-    fn let_the_producer_get_ahead(&mut self) {
-        if self.prompt_looks < PROMPT_LOOKS_MAX {
-            self.prompt_looks += 1;
-        } else if !self.spin.is_zero() {
-            for _ in 0..PAUSES_BEFORE_LOOK {
-                std::hint::spin_loop();
-            }
-        }
     }
 
     /// Whether there is a record, or the end.
@@ -334,11 +347,14 @@ impl Consumer {
     fn wait(&mut self, deadline: Deadline) -> Result<Look, ReceiveError> {
         loop {
             let look = spin_until(self.spin, deadline, |looks| {
-                if looks % LOOKS_PER_RELEASE == LOOKS_PER_RELEASE - 1 {
+                if looks.is_multiple_of(LOOKS_PER_RELEASE) {
                     self.reader.give_back();
                 }
                 if looks % LOOKS_PER_GLANCE == LOOKS_PER_GLANCE - 1 {
                     self.glance_at_link();
+                }
+                if !looks.is_multiple_of(LOOKS_PER_STATE) && !self.reader.has_news() {
+                    return None;
                 }
                 match self.look() {
                     Ok(Look::Empty) => None,

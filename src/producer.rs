@@ -112,7 +112,7 @@ impl Producer {
         self.reserve_until(len, Deadline::after(timeout))
     }
 
-    #[inline]
+    #[inline(always)]
     fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
         if self.guard.is_child() {
             return Err(SendError::Forked);
@@ -133,7 +133,7 @@ impl Producer {
     /// # Errors
     ///
     /// As [`reserve`](Self::reserve).
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.reserve(payload.len())?.fill_and_commit(payload);
         Ok(())

@@ -76,7 +76,7 @@ pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, mut look: impl F
 
 /// Whether the machine has one processor only. What this thread may use says nothing: it may be pinned to a processor,
 /// and whoever it waits for to another.
-fn has_one_processor() -> bool {
+pub(crate) fn has_one_processor() -> bool {
     static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ONE.get_or_init(|| {
         let online = std::fs::read_to_string("/sys/devices/system/cpu/online");

@@ -74,7 +74,7 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// As [`Producer::reserve`].
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.reserve(payload.len())?.fill_and_commit(payload);
         Ok(())

@@ -7,6 +7,9 @@ use crate::crash;
 use crate::ring::writer::{Claim, Room};
 use std::ops::{Deref, DerefMut};
 
+/// Payloads up to this length, in bytes, are copied word by word. They are often values that the caller has just made.
+const WORDS_BYTES_MAX: usize = 128;
+
 /// Room in the ring for one record: a `&mut [u8]` to fill, then [`commit`](Self::commit). Dropping it discards it.
 ///
 /// What stands in the bytes before they are filled is whatever the ring held there: old records of this lane, or zeros.
@@ -56,10 +59,16 @@ impl Reservation<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill_and_commit(mut self, payload: &[u8]) {
         crash::point!("producer-in-fill", self[..payload.len() / 2].copy_from_slice(&payload[..payload.len() / 2]));
-        self.copy_from_slice(payload);
+        if payload.len() <= WORDS_BYTES_MAX {
+            let writer = &mut self.producer.publisher.writer;
+            let position = writer.room().payload_position(&self.claim);
+            writer.ring_mut().copy_in(position, payload);
+        } else {
+            self.copy_from_slice(payload);
+        }
         self.commit();
     }
 }

@@ -167,6 +167,43 @@ unsafe fn copy_words(from: NonNull<u8>, to: &mut [u8]) {
     }
 }
 
+/// Copies `from` to `to` by stores of whole words, the last one filled up with zeros. No optimiser joins them, so that
+/// words which the caller has only just written are loaded as they were stored: a processor makes a wider load wait
+/// until all stores before it are in the cache, those to the ring too.
+///
+/// # Safety
+///
+/// `from.len()` bytes from `to` on, up to the next multiple of 8, are mapped and writable, and nobody else in this
+/// process uses them; `to` is a multiple of 8.
+#[inline(always)]
+pub(super) unsafe fn store_words(from: &[u8], to: NonNull<u8>) {
+    let (words, rest) = from.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        // SAFETY: the word ends within `from.len()`.
+        unsafe { store_word(to, index * 8, *word) };
+    }
+    if !rest.is_empty() {
+        let mut word = [0; 8];
+        word[..rest.len()].copy_from_slice(rest);
+        // SAFETY: the word begins below `from.len()`, and the caller vouches for the whole of it.
+        unsafe { store_word(to, words.len() * 8, word) };
+    }
+}
+
+/// Stores the word at `at`, a multiple of 8.
+///
+/// # Safety
+///
+/// It lies within what [`store_words`] may write.
+#[inline(always)]
+unsafe fn store_word(to: NonNull<u8>, at: usize, word: [u8; 8]) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    // SAFETY: in bounds, as the caller vouches.
+    let place = unsafe { to.add(at) };
+    // SAFETY: aligned and writable, as the caller vouches.
+    unsafe { place.cast::<AtomicU64>().as_ref() }.store(u64::from_ne_bytes(word), Ordering::Relaxed);
+}
+
 /// The word at `at`, a multiple of 8.
 ///
 /// # Safety
@@ -201,6 +238,21 @@ mod tests {
                 unsafe { copy_words(start, &mut copy[..len]) };
                 assert_eq!((&copy[..len], copy[len]), (&bytes[offset..offset + len], 0xee), "{len} words at {offset}");
             }
+        }
+    }
+
+    #[test]
+    fn every_length_is_stored_whole_and_no_further_than_its_last_word() {
+        let from: Vec<u8> = (1..=200).collect();
+        for len in 0..from.len() {
+            let mut words = [u64::MAX; 32];
+            // SAFETY: the words go on beyond the longest of the payloads, and begin at a multiple of 8.
+            unsafe { store_words(&from[..len], NonNull::from(&mut words).cast()) };
+            let bytes: &[u8] = bytemuck::cast_slice(&words);
+            let end = len.next_multiple_of(8);
+            assert_eq!(&bytes[..len], &from[..len]);
+            assert!(bytes[len..end].iter().all(|byte| *byte == 0), "the last word of {len} bytes");
+            assert!(bytes[end..].iter().all(|byte| *byte == 0xff), "beyond {len} bytes");
         }
     }
 }

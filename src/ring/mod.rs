@@ -61,7 +61,7 @@ pub(crate) trait SeatWords {
 
 #[cfg(not(loom))]
 mod mapped {
-    use super::copy::copy_bytes;
+    use super::copy::{copy_bytes, store_words};
     use super::{LaneCounter, LaneWords, LaneWriter, SeatWords};
     use crate::error::Result;
     use crate::layout::{
@@ -289,6 +289,19 @@ mod mapped {
             // process from writing, and `&mut self` every other slice of this one. Readers of bytes at or above
             // `published` discard what they read.
             unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr(), len as usize) }
+        }
+
+        /// Copies a short `payload` to `position`, word by word, see [`store_words`].
+        ///
+        /// # Panics
+        ///
+        /// Where the bytes would cross the end of the ring, or `position` is not a multiple of 8.
+        #[inline(always)]
+        pub(crate) fn copy_in(&mut self, position: u64, payload: &[u8]) {
+            let to = self.payload_mut(position, payload.len().next_multiple_of(8) as u64);
+            assert!(position.is_multiple_of(8), "payloads begin at multiples of 8");
+            // SAFETY: the slice is as long, begins at a multiple of 8, as the mapping does, and is this caller's alone.
+            unsafe { store_words(payload, NonNull::from(to).cast()) }
         }
 
         /// The payload bytes at `position`, as this writer has filled them in.

@@ -220,8 +220,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
             return Err(self.corrupt(Corruption::RecordTooLong { len, position }));
         }
         self.known.position = position + size;
-        let end = self.known.position.saturating_add(self.geometry.room_to_end(self.known.position));
-        self.known.clear = self.published.min(end);
+        self.know();
         Ok(self.known.found(position, len, header.tag))
     }
 
@@ -310,7 +309,27 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
             return Err(self.corrupt(Corruption::PublishedUnaligned(published)));
         }
         self.published = published;
+        self.know();
         Ok(true)
+    }
+
+    /// Whether `published` has another value than at the last look: a glance, which says nothing of what it means.
+    #[inline(always)]
+    pub(crate) fn has_news(&self) -> bool {
+        self.lane.published().load(Ordering::Relaxed) != self.published
+    }
+
+    /// How many bytes are known to be published from `position` on.
+    #[inline]
+    pub(crate) fn unread(&self) -> u64 {
+        self.published - self.known.position
+    }
+
+    /// Notes how far records are known to follow `position`.
+    #[inline(always)]
+    fn know(&mut self) {
+        let end = self.known.position.saturating_add(self.geometry.room_to_end(self.known.position));
+        self.known.clear = self.published.min(end);
     }
 
     /// What the word `state` says.
