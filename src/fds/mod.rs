@@ -16,7 +16,7 @@ mod tests;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 pub use error::{RecvFdsError, SendFdsError};
 pub(crate) use frames::{recv_frame, recv_frame_without_fds, send_frame};
-use message::{other_room_bytes, receive_message, rights_room_bytes, send_message};
+use message::{OTHER_ROOM_BYTES, receive_message, rights_room_bytes, send_message};
 pub(crate) use options::{holds_descriptors, peer_credentials, peer_pidfd, refuse_fds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -79,7 +79,8 @@ pub struct Received {
 /// together with it, up to the length of `payload`; bytes sent after it do not.
 ///
 /// Credentials or the sender's pidfd, which the kernel attaches where the socket asks for them (`SO_PASSCRED`,
-/// `SO_PASSPIDFD`), are given room, and dropped. A signal's interruption is retried. Whether it waits is up to the
+/// `SO_PASSPIDFD`), are given room, and dropped. Where they do not come, up to 15 descriptors more than `fds_max` may,
+/// from a peer that sends too many: all are in the error then. A signal's interruption is retried. Whether it waits is up to the
 /// socket's own mode and its time limit.
 ///
 /// # Errors
@@ -113,7 +114,7 @@ pub fn recv_fds(socket: impl AsFd, payload: &mut [u8], fds_max: usize) -> Result
     if payload.is_empty() {
         return Err(RecvFdsError::EmptyPayload);
     }
-    let control_len = rights_room_bytes(fds_max) + other_room_bytes(socket);
+    let control_len = rights_room_bytes(fds_max) + OTHER_ROOM_BYTES;
     let message = receive_message(socket, payload, control_len, 0).map_err(RecvFdsError::from_os)?;
     message.check(socket, fds_max)
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::{io, ptr};
 
 /// `SO_PASSPIDFD`, from Linux 6.5; not in libc yet.
+#[cfg(test)]
 pub(super) const SO_PASSPIDFD: libc::c_int = 76;
 /// `SO_PEERPIDFD`, from Linux 6.5; not in libc yet.
 const SO_PEERPIDFD: libc::c_int = 77;
@@ -89,7 +90,7 @@ pub(crate) struct PeerCredentials {
 const _: () = assert!(size_of::<PeerCredentials>() == size_of::<libc::ucred>());
 
 /// getsockopt(2) of an option of `SOL_SOCKET`, of which any bytes make a `T`.
-pub(super) fn socket_option<T: bytemuck::Pod>(socket: BorrowedFd<'_>, option: libc::c_int) -> Result<T, Errno> {
+fn socket_option<T: bytemuck::Pod>(socket: BorrowedFd<'_>, option: libc::c_int) -> Result<T, Errno> {
     let mut value = T::zeroed();
     let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` and its length outlive the call, and it may become any bytes.
