@@ -88,8 +88,8 @@ pub struct Consumer {
 #[derive(Debug)]
 enum Reading {
     Copies {
-        /// Holds the payload of the last record; grows to the longest seen.
-        buffer: Vec<u8>,
+        /// Holds the payload of the last record, in whole words; grows to the longest seen.
+        buffer: Vec<u64>,
         /// The lane's count of evictions from before this consumer attached.
         evictions: u32,
     },
@@ -287,7 +287,7 @@ impl Consumer {
                 if reader.release_is_due() {
                     reader.give_back();
                 }
-                &buffer[..found.len as usize]
+                copied(buffer, found)
             }
         };
         crash::point!("consumer-record-found");
@@ -421,17 +421,23 @@ impl Drop for Consumer {
 
 /// Copies a payload out; whether the copy is good, and was not overwritten meanwhile.
 #[inline(always)]
-fn copy_out(lane: &LaneMap, buffer: &mut Vec<u8>, evictions: u32, found: Found) -> bool {
-    let len = found.len as usize;
-    if buffer.len() < len {
-        grow(buffer, len);
+fn copy_out(lane: &LaneMap, buffer: &mut Vec<u64>, evictions: u32, found: Found) -> bool {
+    let words = found.len.div_ceil(8) as usize;
+    if buffer.len() < words {
+        grow(buffer, words);
     }
-    copies_intact(lane, evictions, found.from, || lane.copy_out(found.payload, &mut buffer[..len]))
+    copies_intact(lane, evictions, found.from, || lane.copy_out(found.payload, &mut buffer[..words]))
 }
 
 #[cold]
-fn grow(buffer: &mut Vec<u8>, len: usize) {
-    buffer.resize(len, 0);
+fn grow(buffer: &mut Vec<u64>, words: usize) {
+    buffer.resize(words, 0);
+}
+
+/// The payload that was copied out last.
+#[inline(always)]
+fn copied(buffer: &[u64], found: Found) -> &[u8] {
+    &bytemuck::cast_slice(buffer)[..found.len as usize]
 }
 
 /// The lane has gone on without this consumer, from `position` on: what it missed. Nothing more is read, so that

@@ -3,7 +3,7 @@
 //! The invariant: a record that was handed over counts as read, and gives its bytes back once the loop comes out of the
 //! run that it lies in.
 
-use super::{Consumer, Reading, ReceiveError, Record, copy_out, evicted};
+use super::{Consumer, Reading, ReceiveError, Record, copied, copy_out, evicted};
 use crate::ring::reader::{Known, Reader};
 use crate::ring::{LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;
@@ -83,7 +83,7 @@ impl Consumer {
             let payload = match reading {
                 Reading::InPlace(trust) => lane.payload(trust, found.payload, found.len),
                 Reading::Copies { buffer, evictions } => match copy_out(lane, buffer, *evictions, found) {
-                    true => &buffer[..found.len as usize],
+                    true => copied(buffer, found),
                     false => {
                         drop(run);
                         return Err(evicted(&mut self.reader, found.from));

@@ -15,9 +15,9 @@ use rustix::io::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-/// Room in bytes for the sender's credentials and pidfd, which come where the socket asks for them. It is given unasked:
-/// to ask the socket takes two system calls, half as long as the receiving itself (1.0 and 2.2 µs). Where they do not
-/// come, so many more descriptors may.
+/// Room in bytes for the sender's credentials and pidfd, which come where the socket asks for them. It is given
+/// unasked: to ask the socket takes two system calls, half as long as the receiving itself (1.0 and 2.2 µs). Where they
+/// do not come, so many more descriptors may.
 pub(super) const OTHER_ROOM_BYTES: usize =
     control_space_bytes(CREDENTIALS_LEN_BYTES) + control_space_bytes(FD_LEN_BYTES);
 /// The length of a control buffer in bytes: room for 254 descriptors and what else may come.

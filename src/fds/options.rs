@@ -6,9 +6,6 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::{io, ptr};
 
-/// `SO_PASSPIDFD`, from Linux 6.5; not in libc yet.
-#[cfg(test)]
-pub(super) const SO_PASSPIDFD: libc::c_int = 76;
 /// `SO_PEERPIDFD`, from Linux 6.5; not in libc yet.
 const SO_PEERPIDFD: libc::c_int = 77;
 /// `SO_PASSRIGHTS`, from Linux 6.16; not in libc yet.

@@ -1,7 +1,7 @@
 //! What the session layer relies on, in this process and in others.
 #![allow(unsafe_code, reason = "socket options by libc")]
 
-use super::options::{SO_PASSPIDFD, answer, peer_pidfd_by_number};
+use super::options::{answer, peer_pidfd_by_number};
 use super::*;
 use crate::test_support::{census, command, isolated, role, unique_name};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -11,6 +11,9 @@ use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::{io, ptr};
+
+/// From Linux 6.5; not in libc yet.
+const SO_PASSPIDFD: libc::c_int = 76;
 
 fn pair() -> (OwnedFd, OwnedFd) {
     socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()

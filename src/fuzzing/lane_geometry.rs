@@ -113,9 +113,9 @@ fn check_mapped(script: &mut Script<'_>, geometry: Geometry, looks: &[(u64, u64)
         assert_eq!(lane.header_word(*position), 0);
         let len = (*len).min(geometry.room_to_end(*position & !7)) as usize;
         copy.clear();
-        copy.resize(len, 0xff);
+        copy.resize(len / 8, u64::MAX);
         lane.copy_out(*position & !7, &mut copy);
-        assert!(copy.iter().all(|byte| *byte == 0), "a copy from elsewhere");
+        assert!(copy.iter().all(|word| *word == 0), "a copy from elsewhere");
     }
     Ok(())
 }

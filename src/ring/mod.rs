@@ -61,7 +61,7 @@ pub(crate) trait SeatWords {
 
 #[cfg(not(loom))]
 mod mapped {
-    use super::copy::{copy_bytes, store_words};
+    use super::copy::{copy_words, store_words};
     use super::{LaneCounter, LaneWords, LaneWriter, SeatWords};
     use crate::error::Result;
     use crate::layout::{
@@ -140,21 +140,20 @@ mod mapped {
             bytemuck::cast(words)
         }
 
-        /// Copies the payload bytes at `position` into `copy`, see [`copy`](super::copy). Bytes that another process
+        /// Copies as many words from `position` on as `copy` holds, see [`copy`](super::copy). Bytes that another process
         /// changes meanwhile are copied as they come, and nothing is assumed of them.
         ///
         /// # Panics
         ///
-        /// Where the bytes would cross the end of the ring, or `position` is not a multiple of 8.
+        /// Where they would cross the end of the ring, or `position` is not a multiple of 8.
         #[inline(always)]
-        pub(crate) fn copy_out(&self, position: u64, copy: &mut [u8]) {
-            let offset = self.bounded(position, copy.len() as u64);
+        pub(crate) fn copy_out(&self, position: u64, copy: &mut [u64]) {
+            let offset = self.bounded(position, size_of_val(copy) as u64);
             assert!(offset.is_multiple_of(8), "payloads begin at multiples of 8");
             // SAFETY: `bounded` has checked that as many bytes lie within the mapping.
             let from = unsafe { self.data.ptr().add(offset) };
-            // SAFETY: they stay mapped while `self` is borrowed, and begin at a multiple of 8, as the mapping does; the
-            // ring's length is such a multiple too.
-            unsafe { copy_bytes(from, copy) }
+            // SAFETY: they stay mapped while `self` is borrowed, and begin at a multiple of 8, as the mapping does.
+            unsafe { copy_words(from, copy) }
         }
 
         /// The payload bytes at `position` where they lie, on the word of whoever made the token.
@@ -188,7 +187,7 @@ mod mapped {
         fn bounded(&self, position: u64, len: u64) -> usize {
             let offset = position & self.offset_mask;
             assert!(
-                len <= PAYLOAD_MAX_BYTES && offset + len <= self.offset_mask + 1,
+                len <= PAYLOAD_MAX_BYTES.next_multiple_of(8) && offset + len <= self.offset_mask + 1,
                 "a payload that crosses the end of the ring"
             );
             offset as usize
