@@ -12,7 +12,7 @@ pub(crate) const RUN: u64 = 128;
 /// How many 8-byte values the longer slices have.
 pub(crate) const LONG_SLICE: u64 = 512;
 /// From this length on, in bytes, a batch of 32 is a good part of the ring, and then the two sides wait for each other.
-const BATCHED_LEN_MAX: usize = 16 << 10;
+pub(crate) const BATCHED_LEN_MAX: usize = 16 << 10;
 /// The messages of descriptors, by how many each carries.
 pub(crate) const FD_COUNTS: [usize; 5] = [1, 4, 16, 64, 253];
 /// How many consumers a lane has in turn.
@@ -27,6 +27,10 @@ pub(crate) enum RawMode {
     /// With the fence that a wake-up protocol needs.
     EachFenced,
     By32,
+    /// By 32, to a receiver that looks less often at a sender that is not far ahead.
+    Held,
+    /// As `Held`, to a receiver that copies each record out.
+    Copied,
     /// Runs of slots are claimed as one slice, and drained as one.
     Runs,
 }
@@ -157,11 +161,11 @@ impl Case {
     pub(crate) fn ceiling(self) -> Option<Self> {
         Some(match self {
             Self::OneWay(_, len) if len >= 4096 => Self::OneWay(Carrier::Raw(RawMode::Each), len),
-            Self::OneWay(_, len) => Self::OneWay(Carrier::Raw(RawMode::By32), len),
+            Self::OneWay(_, len) => Self::OneWay(Carrier::Raw(RawMode::Held), len),
             Self::RoundTrip(_, Waiting::Spinning) => Self::RoundTrip(Bouncer::Ring, Waiting::Spinning),
             Self::RoundTrip(_, waiting) => Self::RoundTrip(Bouncer::Bell, waiting),
             Self::Spread(Spread::ProducersCost(_)) => Self::Spread(Spread::ProducersCost(1)),
-            Self::Spread(_) => Self::OneWay(Carrier::Raw(RawMode::By32), SPREAD_LEN),
+            Self::Spread(_) => Self::OneWay(Carrier::Raw(RawMode::Held), SPREAD_LEN),
             Self::WakeUp(_) => Self::WakeUp(Bouncer::Bell),
             Self::Connect => return None,
             Self::Descriptors(_, count) => Self::Descriptors(FdSender::Plain, count),
@@ -267,6 +271,8 @@ impl fmt::Display for Carrier {
             Self::Raw(RawMode::Each) => f.write_str("raw ring, each"),
             Self::Raw(RawMode::EachFenced) => f.write_str("raw ring, each fenced"),
             Self::Raw(RawMode::By32) => f.write_str("raw ring, batches of 32"),
+            Self::Raw(RawMode::Held) => f.write_str("raw ring, batches of 32, held"),
+            Self::Raw(RawMode::Copied) => f.write_str("raw ring, batches of 32, copied"),
             Self::Raw(RawMode::Runs) => write!(f, "raw ring, runs of {RUN} claimed and drained"),
             Self::Fdring(sending, reading, align) => {
                 let align = match align {
@@ -366,7 +372,10 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
         raw.push(RawMode::EachFenced);
     }
     if len <= BATCHED_LEN_MAX {
-        raw.push(RawMode::By32);
+        raw.extend([RawMode::By32, RawMode::Held]);
+    }
+    if (64..=64 << 10).contains(&len) {
+        raw.push(RawMode::Copied);
     }
     // A slot is as long as its payload only where no line is shared.
     if matches!(len, 8 | 64 | 256) {

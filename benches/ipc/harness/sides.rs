@@ -9,7 +9,7 @@ use super::descriptors;
 use super::lanes::{self, Incoming, Outgoing};
 use super::payload::{sum_of_all, with_len};
 use super::peers::{Peer, PeerId, PeerKind, Role};
-use super::plan::{BATCH, Bouncer, Carrier, Case, RawMode, SPREAD_LEN, Spread, Waiting, cases};
+use super::plan::{BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, RawMode, SPREAD_LEN, Spread, Waiting, cases};
 use super::queues::Helper;
 use super::raw::{Raw, Ring};
 use super::shared::{Shared, Word, sleep_until, wait_for, wake};
@@ -78,7 +78,9 @@ impl Side {
                 let ring = Ring::there(&self.shared, len);
                 with_len!(len, LEN => match mode {
                     RawMode::EachFenced => ring.send::<LEN, 1, true>(records),
-                    RawMode::By32 => ring.send::<LEN, BATCH, false>(records),
+                    RawMode::By32 | RawMode::Held => ring.send::<LEN, BATCH, false>(records),
+                    // Larger records go one by one, as fdring's do.
+                    RawMode::Copied if LEN <= BATCHED_LEN_MAX => ring.send::<LEN, BATCH, false>(records),
                     _ => ring.send::<LEN, 1, false>(records),
                 });
             }
@@ -134,7 +136,14 @@ impl Side {
                     other => unreachable!("no runs of {other} bytes are planned"),
                 }
             }
-            Carrier::Raw(_) => with_len!(len, LEN => Ring::there(&self.shared, len).receive::<LEN>(records)),
+            Carrier::Raw(mode) => {
+                let ring = Ring::there(&self.shared, len);
+                with_len!(len, LEN => match mode {
+                    RawMode::Held => ring.receive_held::<LEN>(records),
+                    RawMode::Copied => ring.receive_copies::<LEN>(records),
+                    _ => ring.receive::<LEN>(records),
+                })
+            }
             Carrier::Fdring(sending, reading, align) => {
                 with_len!(len, LEN => self.incoming.receive::<LEN>(sending, reading, align, records))
             }
