@@ -15,8 +15,9 @@ use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use crate::wake;
 use std::sync::Arc;
 
-/// How many record boundaries a lane remembers: one for each 64th of the ring; fewer in a model, which looks at all.
-const BOUNDARIES: u64 = if cfg!(loom) { 4 } else { 64 };
+/// How many record boundaries a lane remembers: one for each 16th of the ring, as `intent` rises; fewer in a model,
+/// which looks at all.
+const BOUNDARIES: u64 = if cfg!(loom) { 4 } else { 16 };
 /// Stands where no boundary is remembered yet.
 const NO_BOUNDARY: u64 = u64::MAX;
 

@@ -112,7 +112,7 @@ fn options_that_make_no_sense_are_refused_in_a_sentence() {
 fn a_filter_brings_what_its_cases_are_compared_with() {
     let options = parse(&["--filter", "one way, 64 B", "--filter", "slices of 32, in place"]).unwrap().unwrap();
     let names: Vec<String> = options.cases(&[]).unwrap().iter().map(ToString::to_string).collect();
-    for name in ["fdring slices of 32, in place", "raw ring, batches of 32", "rtrb in chunks of 32, in-process"] {
+    for name in ["fdring slices of 32, in place", "raw ring, batches of 32, held", "rtrb in chunks of 32, in-process"] {
         assert!(names.iter().any(|each| each == name), "{name} is missing in {names:?}");
     }
     assert!(!names.iter().any(|name| name == "pipe"), "{names:?}");

@@ -80,8 +80,8 @@ pub struct Received {
 ///
 /// Credentials or the sender's pidfd, which the kernel attaches where the socket asks for them (`SO_PASSCRED`,
 /// `SO_PASSPIDFD`), are given room, and dropped. Where they do not come, up to 15 descriptors more than `fds_max` may,
-/// from a peer that sends too many: all are in the error then. A signal's interruption is retried. Whether it waits is up to the
-/// socket's own mode and its time limit.
+/// from a peer that sends too many: all are in the error then. A signal's interruption is retried. Whether it waits is
+/// up to the socket's own mode and its time limit.
 ///
 /// # Errors
 ///

@@ -45,9 +45,9 @@ fn nothing_is_claimed_beyond_intent_and_intent_stays_below_the_limit() {
     assert_eq!(lane.intent().load(Relaxed), 24, "ahead of the record, and no further than the limit");
     assert!(writer.claim(8).is_some() && writer.claim(16).is_some() && writer.claim(17).is_none());
     assert!(writer.raise_intent(16, 4096));
-    assert_eq!(lane.intent().load(Relaxed), 16 + CAPACITY / 64);
+    assert_eq!(lane.intent().load(Relaxed), 16 + CAPACITY / 16);
     assert!(writer.raise_intent(16, 4096));
-    assert_eq!(lane.intent().load(Relaxed), 16 + CAPACITY / 64, "intent never falls");
+    assert_eq!(lane.intent().load(Relaxed), 16 + CAPACITY / 16, "intent never falls");
 }
 
 #[test]
