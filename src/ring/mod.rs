@@ -140,8 +140,8 @@ mod mapped {
             bytemuck::cast(words)
         }
 
-        /// Copies as many words from `position` on as `copy` holds, see [`copy`](super::copy). Bytes that another process
-        /// changes meanwhile are copied as they come, and nothing is assumed of them.
+        /// Copies as many words from `position` on as `copy` holds, see [`copy`](super::copy). Bytes that another
+        /// process changes meanwhile are copied as they come, and nothing is assumed of them.
         ///
         /// # Panics
         ///

@@ -2,7 +2,7 @@
 
 use super::payload::{Bytes, LENGTHS};
 use super::peers::{PeerId, PeerKind};
-use super::shared::RING_BYTES;
+use super::shared::{LARGE_LEN, LARGE_RING_BYTES, RING_BYTES};
 use std::fmt;
 
 /// How many records a batch has, in every contender that sends in batches.
@@ -220,6 +220,8 @@ impl Case {
     /// The fewest records, round trips or messages of a slice, and what their number is a multiple of.
     pub(crate) fn step(self) -> u64 {
         match self {
+            Self::OneWay(Carrier::Channel(_), len) if len >= 1 << 20 => 4,
+            Self::OneWay(Carrier::Channel(_), _) => 32,
             Self::OneWay(Carrier::Peer(PeerId(peer)), len) => peer.records_step.max(Self::step_of(len)),
             Self::OneWay(Carrier::Raw(RawMode::Runs), _) => RUN,
             Self::OneWay(Carrier::Fdring(Sending::Slices(values), ..), _) => values,
@@ -234,8 +236,10 @@ impl Case {
         }
     }
 
+    /// Large records go round their ring twice at least: else the contender whose ring was last used is the quickest.
     fn step_of(len: usize) -> u64 {
-        if len >= 1 << 20 { 4 } else { 32 }
+        let ring = if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES };
+        if len >= 4096 { (2 * ring / len) as u64 } else { 32 }
     }
 
     /// The most of them.
