@@ -8,6 +8,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::thread::{MembarrierCommand, membarrier};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -53,7 +54,11 @@ impl Bells {
         rustix::io::write(&self.theirs, &1u64.to_ne_bytes()).expect("an eventfd takes a 1");
     }
 
-    fn sleep(&self) {
+    /// Sleeps until the bell rings; with `BARRIER` it calls membarrier(2) first, as an fdring consumer does.
+    fn sleep<const BARRIER: bool>(&self) {
+        if BARRIER {
+            membarrier(MembarrierCommand::GlobalExpedited).expect("the barrier that lanes use");
+        }
         let peer = self.peer.as_ref().expect("the other process is watched");
         let mut fds = [&self.ours, &self.socket, peer].map(|fd| PollFd::new(fd, PollFlags::IN));
         loop {
@@ -65,18 +70,18 @@ impl Bells {
     }
 
     /// Round trips, from the side that begins.
-    pub(crate) fn ping(&self, rounds: u64, laps: &mut Laps) {
+    pub(crate) fn ping<const BARRIER: bool>(&self, rounds: u64, laps: &mut Laps) {
         for _ in 0..rounds {
             self.ring();
-            self.sleep();
+            self.sleep::<BARRIER>();
             laps.end();
         }
     }
 
     /// Round trips, from the side that answers.
-    pub(crate) fn pong(&self, rounds: u64) {
+    pub(crate) fn pong<const BARRIER: bool>(&self, rounds: u64) {
         for _ in 0..rounds {
-            self.sleep();
+            self.sleep::<BARRIER>();
             self.ring();
         }
     }
@@ -95,7 +100,7 @@ impl Bells {
     /// Is woken again and again; says how long that took.
     pub(crate) fn be_woken(&self, shared: &Shared, rounds: u64) {
         for n in 1..=rounds {
-            self.sleep();
+            self.sleep::<false>();
             let now = ticks();
             let rung = shared.word(Word::Ping).load(Ordering::Acquire);
             shared.word(Word::Time).store(now.saturating_sub(rung), Ordering::Relaxed);

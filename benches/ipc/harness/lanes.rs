@@ -22,7 +22,7 @@ const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
 
 /// What a lane is for. All its consumers belong to the other process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+pub(crate) enum Purpose {
     OneWay {
         align: Align,
         copied: bool,
@@ -31,6 +31,7 @@ enum Purpose {
     Bounce {
         copied: bool,
         asleep: bool,
+        fenced: bool,
     },
     Consumers(usize),
     /// One of so many lanes.
@@ -56,9 +57,10 @@ impl Purpose {
 
     /// All lanes that the child writes: for the way back.
     fn of_child() -> Vec<Self> {
-        [(false, false), (false, true), (true, false), (true, true)]
-            .map(|(copied, asleep)| Self::Bounce { copied, asleep })
-            .to_vec()
+        let lanes = [(false, false), (false, true), (true, false), (true, true)];
+        let mut lanes = lanes.map(|(copied, asleep)| Self::Bounce { copied, asleep, fenced: false }).to_vec();
+        lanes.push(Self::Bounce { copied: false, asleep: true, fenced: true });
+        lanes
     }
 
     fn name(self) -> String {
@@ -76,8 +78,8 @@ impl Purpose {
                     Align::Payloads => options.payload_align(64),
                 }
             }
-            Self::Bounce { asleep, .. } => {
-                let options = options.capacity(BOUNCE_CAPACITY_BYTES);
+            Self::Bounce { asleep, fenced, .. } => {
+                let options = options.capacity(BOUNCE_CAPACITY_BYTES).asymmetric_barrier(!fenced);
                 if asleep { options.spin(Duration::ZERO) } else { options }
             }
             Self::Lanes(2.., _) => options.capacity(SMALL_CAPACITY_BYTES),
@@ -97,8 +99,8 @@ impl Purpose {
         Self::OneWay { align, copied: reading.copies(), large: len >= LARGE_LEN }
     }
 
-    fn bounce(reading: Reading, waiting: Waiting) -> Self {
-        Self::Bounce { copied: reading.copies(), asleep: waiting != Waiting::Spinning }
+    pub(crate) fn bounce(reading: Reading, waiting: Waiting, fenced: bool) -> Self {
+        Self::Bounce { copied: reading.copies(), asleep: waiting != Waiting::Spinning, fenced }
     }
 }
 
@@ -201,7 +203,7 @@ impl Outgoing {
 
     /// Wakes the other process's sleeping consumer, again and again; the times are what it says.
     pub(crate) fn wake(&mut self, shared: &Shared, rounds: u64, laps: &mut Laps) {
-        let producer = self.lane(Purpose::bounce(Reading::InPlace, Waiting::Asleep));
+        let producer = self.lane(Purpose::bounce(Reading::InPlace, Waiting::Asleep, false));
         for n in 1..=rounds {
             std::thread::sleep(SLEEP_BEFORE_WAKE);
             send_one(producer, ticks());
@@ -336,7 +338,7 @@ impl Incoming {
 
     /// Is woken again and again; says how long after the commit it has the record.
     pub(crate) fn be_woken(&mut self, shared: &Shared, rounds: u64) {
-        let consumer = self.lane(Purpose::bounce(Reading::InPlace, Waiting::Asleep));
+        let consumer = self.lane(Purpose::bounce(Reading::InPlace, Waiting::Asleep, false));
         for n in 1..=rounds {
             let record = consumer.receive().expect("a sound lane").expect("a record");
             let now = ticks();
@@ -392,13 +394,7 @@ fn receive_runs<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 
 }
 
 /// Round trips, from the side that begins.
-pub(crate) fn ping(
-    (outgoing, incoming): (&mut Outgoing, &mut Incoming),
-    (reading, waiting): (Reading, Waiting),
-    rounds: u64,
-    laps: &mut Laps,
-) {
-    let lane = Purpose::bounce(reading, waiting);
+pub(crate) fn ping((outgoing, incoming): (&mut Outgoing, &mut Incoming), lane: Purpose, rounds: u64, laps: &mut Laps) {
     let (producer, consumer) = (outgoing.lane(lane), incoming.lane(lane));
     for n in 0..rounds {
         send_one(producer, n);
@@ -408,12 +404,7 @@ pub(crate) fn ping(
 }
 
 /// Round trips, from the side that answers.
-pub(crate) fn pong(
-    (outgoing, incoming): (&mut Outgoing, &mut Incoming),
-    (reading, waiting): (Reading, Waiting),
-    rounds: u64,
-) {
-    let lane = Purpose::bounce(reading, waiting);
+pub(crate) fn pong((outgoing, incoming): (&mut Outgoing, &mut Incoming), lane: Purpose, rounds: u64) {
     let (producer, consumer) = (outgoing.lane(lane), incoming.lane(lane));
     for n in 0..rounds {
         std::hint::black_box(receive_one(consumer));

@@ -104,7 +104,11 @@ pub(crate) enum Bouncer {
     Futex,
     /// An eventfd, waited for by a poll of as many descriptors as an fdring consumer polls.
     Bell,
+    /// The same, with a call of membarrier(2) before each poll, as an fdring consumer makes it.
+    BellAndBarrier,
     Fdring(Reading),
+    /// In place, over a lane without the asymmetric barrier: each publication is fenced, and no sleep calls anything.
+    FdringFenced,
     Channel(ChannelKind),
     InProcess(Queue),
     Peer(PeerId),
@@ -206,7 +210,9 @@ impl Case {
     pub(crate) fn is_fdring(self) -> bool {
         match self {
             Self::OneWay(carrier, _) => matches!(carrier, Carrier::Fdring(..)),
-            Self::RoundTrip(bouncer, _) | Self::WakeUp(bouncer) => matches!(bouncer, Bouncer::Fdring(_)),
+            Self::RoundTrip(bouncer, _) | Self::WakeUp(bouncer) => {
+                matches!(bouncer, Bouncer::Fdring(_) | Bouncer::FdringFenced)
+            }
             Self::Spread(_) | Self::Connect => true,
             Self::Descriptors(sender, _) => sender == FdSender::Fdring,
         }
@@ -306,7 +312,9 @@ impl fmt::Display for Bouncer {
             Self::Ring => f.write_str("raw ring"),
             Self::Futex => f.write_str("futex"),
             Self::Bell => f.write_str("eventfd with a poll of 3"),
+            Self::BellAndBarrier => f.write_str("eventfd with a poll of 3 and a membarrier"),
             Self::Fdring(reading) => write!(f, "fdring {reading}"),
+            Self::FdringFenced => f.write_str("fdring in place, fenced"),
             Self::Channel(kind) => kind.fmt(f),
             Self::InProcess(Queue::Rtrb) => f.write_str("rtrb, in-process"),
             Self::InProcess(Queue::Crossbeam) => f.write_str("crossbeam ArrayQueue, in-process"),
@@ -352,7 +360,9 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
     let others = peers.iter().filter(|peer| peer.bounces).map(|peer| Bouncer::Peer(PeerId(peer)));
     let spinning = spinning.into_iter().chain(references).chain(channels).chain(others);
     cases.extend(spinning.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning)));
-    let asleep = [Bouncer::Bell, Bouncer::Futex, Bouncer::Fdring(Reading::InPlace)].into_iter().chain(channels);
+    let bells = [Bouncer::Bell, Bouncer::BellAndBarrier, Bouncer::Futex];
+    let asleep = [Bouncer::Fdring(Reading::InPlace), Bouncer::FdringFenced];
+    let asleep = bells.into_iter().chain(asleep).chain(channels);
     cases.extend(asleep.clone().map(|bouncer| Case::RoundTrip(bouncer, Waiting::Asleep)));
     cases.extend(asleep.map(|bouncer| Case::RoundTrip(bouncer, Waiting::AsleepOneCore)));
     cases.extend([Bouncer::Bell, Bouncer::Fdring(Reading::InPlace)].map(Case::WakeUp));

@@ -6,10 +6,12 @@
 use super::bells::{BELL_FDS, Bells};
 use super::clock::{Laps, ticks};
 use super::descriptors;
-use super::lanes::{self, Incoming, Outgoing};
+use super::lanes::{self, Incoming, Outgoing, Purpose};
 use super::payload::{sum_of_all, with_len};
 use super::peers::{Peer, PeerId, PeerKind, Role};
-use super::plan::{BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, RawMode, SPREAD_LEN, Spread, Waiting, cases};
+use super::plan::{
+    BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, RawMode, Reading, SPREAD_LEN, Spread, Waiting, cases,
+};
 use super::queues::Helper;
 use super::raw::{Raw, Ring};
 use super::shared::{Shared, Word, sleep_until, wait_for, wake};
@@ -99,9 +101,15 @@ impl Side {
             Bouncer::Line => raw.ping_line(rounds, laps),
             Bouncer::Ring => raw.ping_ring(rounds, laps),
             Bouncer::Futex => raw.ping_futex(rounds, laps),
-            Bouncer::Bell => self.bells.ping(rounds, laps),
+            Bouncer::Bell => self.bells.ping::<false>(rounds, laps),
+            Bouncer::BellAndBarrier => self.bells.ping::<true>(rounds, laps),
             Bouncer::Fdring(reading) => {
-                lanes::ping((&mut self.outgoing, &mut self.incoming), (reading, waiting), rounds, laps);
+                let lane = Purpose::bounce(reading, waiting, false);
+                lanes::ping((&mut self.outgoing, &mut self.incoming), lane, rounds, laps);
+            }
+            Bouncer::FdringFenced => {
+                let lane = Purpose::bounce(Reading::InPlace, waiting, true);
+                lanes::ping((&mut self.outgoing, &mut self.incoming), lane, rounds, laps);
             }
             Bouncer::Channel(kind) => self.channels.ping(kind, waiting, rounds, laps),
             Bouncer::Peer(id) => self.peer(id).ping(rounds, laps),
@@ -159,9 +167,15 @@ impl Side {
             Bouncer::Line => raw.pong_line(rounds),
             Bouncer::Ring => raw.pong_ring(rounds),
             Bouncer::Futex => raw.pong_futex(rounds),
-            Bouncer::Bell => self.bells.pong(rounds),
+            Bouncer::Bell => self.bells.pong::<false>(rounds),
+            Bouncer::BellAndBarrier => self.bells.pong::<true>(rounds),
             Bouncer::Fdring(reading) => {
-                lanes::pong((&mut self.outgoing, &mut self.incoming), (reading, waiting), rounds);
+                let lane = Purpose::bounce(reading, waiting, false);
+                lanes::pong((&mut self.outgoing, &mut self.incoming), lane, rounds);
+            }
+            Bouncer::FdringFenced => {
+                let lane = Purpose::bounce(Reading::InPlace, waiting, true);
+                lanes::pong((&mut self.outgoing, &mut self.incoming), lane, rounds);
             }
             Bouncer::Channel(kind) => self.channels.pong(kind, waiting, rounds),
             Bouncer::Peer(id) => self.peer(id).pong(rounds),

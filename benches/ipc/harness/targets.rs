@@ -196,7 +196,8 @@ fn small_records(targets: &mut Vec<Target>) {
             fdring(Send, InPlace, len),
             fdring(Reserve, InPlace, len),
         ];
-        targets.push(copying(len, copied, in_place));
+        targets.push(copying(len, copied.clone(), in_place));
+        targets.push(copying_as_memcpy_does(len, copied));
     }
 }
 
@@ -210,12 +211,23 @@ fn copying(len: usize, copied: Vec<Case>, in_place: Vec<Case>) -> Target {
     }
 }
 
+/// What copying cannot do better: each record is copied by memcpy, and nothing is checked.
+fn copying_as_memcpy_does(len: usize, copied: Vec<Case>) -> Target {
+    rate(
+        format!("{}, copied out / raw ring, copied out by memcpy", Bytes(len)),
+        copied,
+        raw(RawMode::Copied, len),
+        0.95,
+    )
+}
+
 fn large_records(targets: &mut Vec<Target>) {
     let aligned = |reading, len| Case::OneWay(Carrier::Fdring(Sending::Reserve, reading, Align::Payloads), len);
     let each = |reading, len| {
         vec![fdring(Sending::Reserve, reading, len), fdring(Sending::Send, reading, len), aligned(reading, len)]
     };
     targets.push(copying(64 << 10, each(Reading::Copied, 64 << 10), each(Reading::InPlace, 64 << 10)));
+    targets.push(copying_as_memcpy_does(64 << 10, each(Reading::Copied, 64 << 10)));
     for len in [4 << 10, 64 << 10, 1 << 20] {
         targets.push(rate(
             format!("{}, in place / raw ring of the same capacity, each", Bytes(len)),
@@ -244,13 +256,19 @@ fn round_trips(targets: &mut Vec<Target>) {
         });
     }
     for (waiting, name) in [(Waiting::Asleep, "two cores"), (Waiting::AsleepOneCore, "one core")] {
-        targets.push(Target {
-            what: format!("round trip of 56 B, asleep, {name} / eventfd with a poll of 3"),
-            subjects: vec![fdring(waiting)],
-            references: vec![Case::RoundTrip(Bouncer::Bell, waiting)],
-            statistic: Statistic::Median,
-            goal: Goal::TimeAtMost(1.15),
-        });
+        let against = [
+            (Bouncer::FdringFenced, "with fences", Bouncer::Bell, "eventfd with a poll of 3"),
+            (Bouncer::Fdring(Reading::InPlace), "asymmetric", Bouncer::BellAndBarrier, "the same and a membarrier"),
+        ];
+        for (subject, kind, reference, bare) in against {
+            targets.push(Target {
+                what: format!("round trip of 56 B, asleep, {kind}, {name} / {bare}"),
+                subjects: vec![Case::RoundTrip(subject, waiting)],
+                references: vec![Case::RoundTrip(reference, waiting)],
+                statistic: Statistic::Median,
+                goal: Goal::TimeAtMost(1.15),
+            });
+        }
     }
 }
 
