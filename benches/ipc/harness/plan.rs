@@ -403,6 +403,9 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     if len <= BATCHED_LEN_MAX {
         fdring.extend([(Batch, Copied, Words), (Batch, CopiedInRuns, Words)]);
     }
+    if (256..=BATCHED_LEN_MAX).contains(&len) {
+        fdring.extend([(Batch, InPlace, Payloads), (Batch, InRuns, Payloads), (Batch, CopiedInRuns, Payloads)]);
+    }
     if len >= 4096 {
         fdring.extend([(Reserve, InPlace, Payloads), (Reserve, Copied, Payloads)]);
     }

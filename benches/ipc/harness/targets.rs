@@ -184,18 +184,22 @@ fn small_records(targets: &mut Vec<Target>) {
         rate("slices of 512 × 8 B / raw ring of 8 B slots in batches of 32", slices(LONG_SLICE, 8), by_32(8), 0.95),
     ]);
     for len in [64, 256, 1024, 4 << 10, 16 << 10] {
-        let copied = vec![
+        let mut copied = vec![
             fdring(Batch, Copied, len),
             fdring(Batch, CopiedInRuns, len),
             fdring(Send, Copied, len),
             fdring(Reserve, Copied, len),
         ];
-        let in_place = vec![
+        let mut in_place = vec![
             fdring(Batch, InPlace, len),
             fdring(Batch, InRuns, len),
             fdring(Send, InPlace, len),
             fdring(Reserve, InPlace, len),
         ];
+        if len >= 256 {
+            copied.push(Case::OneWay(Carrier::Fdring(Batch, CopiedInRuns, Align::Payloads), len));
+            in_place.push(Case::OneWay(Carrier::Fdring(Batch, InRuns, Align::Payloads), len));
+        }
         targets.push(copying(len, copied.clone(), in_place));
         targets.push(copying_as_memcpy_does(len, copied));
     }
