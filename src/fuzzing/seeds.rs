@@ -194,6 +194,9 @@ fn rings() {
     write("ring_reader", "record-beyond-published", &[&at_zero(0), &[0x30, 0, 9, 0, 1, 0, 0x48, 2, 0], &LOOKS]);
     // 16 and 32 bytes before the end of the ring.
     write("ring_reader", "record-across-the-end", &[&[0, 0xfe, 1, 0x30, 0, 2, 0, 1, 0, 0x48, 3, 0], &LOOKS]);
+    // A sound record first: the next one is found in the quick way.
+    let second = [0x30, 0, 1, 0, 1, 0, 0x30, 2, 4, 0, 1, 0, 0x48, 7, 0];
+    write("ring_reader", "second-record-across-the-end", &[&[0, 0xfa, 1], &second, &LOOKS]);
     for (name, len, published) in [("whole", 3, 6), ("short", 0, 6), ("last", 3, 4), ("not-published", 3, 3)] {
         let words = [0x30, 0, len, 0, 2, 0, 0x30, 4, 1, 0, 1, 0, 0x48, published, 0];
         write("ring_reader", &format!("padding-{name}"), &[&[0, 0xfc, 1], &words, &LOOKS]);

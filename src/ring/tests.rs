@@ -149,6 +149,12 @@ fn headers_that_make_no_sense_are_corruption() {
     let (lane, mut reader) = reader_at(4088, 4104);
     lane.put(4088, RecordHeader::data(1, 0).to_word());
     assert_eq!(reader.poll(), Err(Corruption::RecordTooLong { len: 1, position: 4088 }), "across the end");
+    let (lane, mut reader) = reader_at(4072, 4112);
+    lane.put(4072, RecordHeader::data(8, 0).to_word());
+    lane.put(4088, RecordHeader::data(16, 0).to_word());
+    assert!(matches!(reader.poll(), Ok(Some(_))));
+    let across = Err(Corruption::RecordTooLong { len: 16, position: 4088 });
+    assert_eq!(reader.poll(), across, "across the end, after a record that is not");
     let (lane, mut reader) = reader_at(0, 16);
     lane.put(0, RecordHeader::data(u32::MAX, 0).to_word());
     assert!(reader.poll().is_err(), "no sum overflows");
