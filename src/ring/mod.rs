@@ -115,6 +115,8 @@ mod mapped {
         geometry: Geometry,
         /// The bits of a position that are its offset in the ring.
         offset_mask: u64,
+        /// Those that are the offset of its word.
+        word_mask: u64,
     }
 
     impl LaneMap {
@@ -126,7 +128,8 @@ mod mapped {
         pub(crate) fn new(control: Mapping, data: Mapping, geometry: Geometry) -> Self {
             assert!(control.len() as u64 == CONTROL_LEN_BYTES, "a control region of another length");
             assert!(data.len() as u64 == geometry.capacity(), "a data region that is not the ring");
-            Self { data, control, geometry, offset_mask: geometry.capacity() - 1 }
+            let offset_mask = geometry.capacity() - 1;
+            Self { data, control, geometry, offset_mask, word_mask: offset_mask & !7 }
         }
 
         /// The static header, copied word by word: a hostile producer may be changing it.
@@ -232,7 +235,7 @@ mod mapped {
 
         #[inline]
         fn header_word(&self, position: u64) -> u64 {
-            let offset = (position & self.offset_mask & !7) as usize;
+            let offset = (position & self.word_mask) as usize;
             // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
             unsafe { word::<AtomicU64>(&self.data, offset) }.load(Ordering::Relaxed)
         }
@@ -324,7 +327,7 @@ mod mapped {
 
         #[inline]
         fn set_header_word(&mut self, position: u64, value: u64) {
-            let offset = (position & self.0.offset_mask & !7) as usize;
+            let offset = (position & self.0.word_mask) as usize;
             // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
             unsafe { word::<AtomicU64>(&self.0.data, offset) }.store(value, Ordering::Relaxed);
         }

@@ -112,11 +112,11 @@ impl Known {
         }
         let word = lane.header_word(position);
         let len = RecordHeader::data_len(word)?;
-        let size = self.geometry.record_size(len);
-        if size > self.clear - position {
+        let end = self.geometry.record_end(position, len);
+        if end > self.clear {
             return None;
         }
-        self.position = position + size;
+        self.position = end;
         Some(self.found(position, len, RecordHeader::tag_of(word)))
     }
 

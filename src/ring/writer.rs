@@ -52,7 +52,7 @@ impl Room {
     #[inline(always)]
     pub(crate) fn claim(&self, len: u64) -> Option<Claim> {
         let begin = self.committed;
-        (begin + self.geometry.record_size(len) <= self.clear).then_some(Claim { begin, padding: 0, len })
+        (self.geometry.record_end(begin, len) <= self.clear).then_some(Claim { begin, padding: 0, len })
     }
 
     /// The position of the first payload byte of `claim`.
@@ -68,7 +68,7 @@ impl Room {
         crash::point!("producer-before-header");
         ring.set_header_word(claim.begin, RecordHeader::data(len as u32, tag).to_word());
         crash::point!("producer-after-header");
-        self.committed = claim.begin + self.geometry.record_size(len);
+        self.committed = self.geometry.record_end(claim.begin, len);
     }
 
     /// Where a record of `len` payload bytes goes from here, and where it ends.
