@@ -1,4 +1,5 @@
 //! The example `pipeline`: what it counts, against a count of our own, and how it ends when something dies.
+#![allow(unsafe_code, reason = "sets a signal's action before an exec")]
 
 mod common;
 
@@ -252,6 +253,14 @@ struct Running {
     _dir: TempDir,
 }
 
+/// Heeds Ctrl-C as a program does that a terminal has started. A shell without job control has its background jobs
+/// ignore it, and what they start.
+fn heed_interrupts() -> std::io::Result<()> {
+    // SAFETY: the default action of a signal is no handler.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    Ok(())
+}
+
 impl Running {
     /// Starts it and waits until it is in the middle.
     fn start() -> Self {
@@ -260,7 +269,10 @@ impl Running {
         fs::write(&file, b"some words to count ".repeat(100_000)).unwrap();
         let mut command = Command::new(pipeline());
         command.arg("--verbose").args(vec![&file; 2000]).stdin(Stdio::null()).stdout(Stdio::null());
-        let mut parent = command.process_group(0).stderr(Stdio::piped()).spawn().unwrap();
+        command.process_group(0).stderr(Stdio::piped());
+        // SAFETY: `heed_interrupts` calls what may be called between fork and exec.
+        unsafe { command.pre_exec(heed_interrupts) };
+        let mut parent = command.spawn().unwrap();
         let mut stderr = BufReader::new(parent.stderr.take().unwrap()).lines();
         let parent = KillOnDrop(parent);
         let (mut workers, mut readings) = (vec![], 0);

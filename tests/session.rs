@@ -1,4 +1,5 @@
 //! Sessions: which lanes come, who is refused and why, and what stays behind.
+#![allow(unsafe_code, reason = "vouches for this crate's producer")]
 
 mod common;
 
@@ -203,13 +204,20 @@ fn waiting_for_consumers_ends_with_the_time_allowed() {
 }
 
 #[test]
-fn in_place_readers_come_by_the_policy_of_the_owner() {
+fn a_policy_that_names_others_admits_ones_own_user_too() {
     let address = address();
-    let producer = lane("lane");
+    let mut producer = lane("lane");
     let nobody = PeerPolicy::Users(vec![12345]);
     let _server = ServerOptions::new().peers(nobody.clone()).in_place(nobody).listen(&*address, &[&producer]).unwrap();
-    // One's own user is always among those that are named.
-    assert!(open(&address, SessionOptions::new()).is_ok());
+    let mut copying = one(&address);
+    let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+    // SAFETY: the producer is this crate's, in this process.
+    let mut in_place = unsafe { session.attach_one_in_place() }.unwrap();
+    producer.send(b"for both").unwrap();
+    for consumer in [&mut copying, &mut in_place] {
+        assert_eq!(consumer.receive_timeout(DEADLINE / 6).unwrap().unwrap()[..], *b"for both");
+    }
+    assert!(in_place.reads_in_place() && !copying.reads_in_place());
 }
 
 #[test]
