@@ -196,6 +196,10 @@ fn small_records(targets: &mut Vec<Target>) {
             fdring(Send, InPlace, len),
             fdring(Reserve, InPlace, len),
         ];
+        if len == 64 {
+            copied.push(fdring(Slices(BATCH), Copied, len));
+            in_place.push(fdring(Slices(BATCH), InPlace, len));
+        }
         if len >= 256 {
             copied.push(Case::OneWay(Carrier::Fdring(Batch, CopiedInRuns, Align::Payloads), len));
             in_place.push(Case::OneWay(Carrier::Fdring(Batch, InRuns, Align::Payloads), len));
