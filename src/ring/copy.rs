@@ -2,8 +2,8 @@
 //!
 //! Rust has no copy for such bytes but single atomic loads, which compilers do not join. So on x86-64 they are copied
 //! by instructions that the compiler cannot see through; elsewhere word by word. Not by the string instructions that
-//! memcpy uses: they copy 4 KiB in anything from 107 to 190 ns, where single lines take 120. The invariant: each byte of
-//! the copy is one that stood in its place at some time during the call.
+//! memcpy uses: they copy 4 KiB in anything from 107 to 190 ns, where single lines take 120. The invariant: each byte
+//! of the copy is one that stood in its place at some time during the call.
 
 #![allow(unsafe_code, reason = "reads memory that others write, which no safe code can")]
 
