@@ -29,10 +29,9 @@ use crate::wake::{BellEnd, Deadline, NAP, Sleep, has_one_processor, spin_until};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often a consumer that waits peeks at `published` alone, before it looks at anything else: a microsecond or
-/// less, longer than a near producer takes for an answer.
+/// How often one that waits peeks at `published` alone, before all else: longer than a near producer takes to answer.
 const PEEKS_MAX: u32 = 32;
-/// Empty looks in a row after which what was read is given back, so that no producer waits for a spinning consumer.
+/// Of so many looks in vain the first gives back what was read, so that no producer waits for a spinning consumer.
 const LOOKS_PER_RELEASE: u32 = 32;
 /// Looks in a row of which only the first sees more than `published`.
 const LOOKS_PER_STATE: u32 = 8;
@@ -51,7 +50,7 @@ const LINK_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 /// it had published.
 ///
 /// What was read is given back to the lane in steps of an eighth of the ring, and all of it whenever a call finds
-/// nothing or waits. So a consumer that stops calling without being dropped holds the lane back.
+/// nothing or waits for more than a few microseconds. So one that stops calling and is not dropped holds the lane back.
 ///
 /// Attached by [`Session::attach`](crate::Session::attach) it copies each payload out and checks everything, so that a
 /// hostile producer can send nonsense and nothing worse. Attached by
@@ -216,31 +215,32 @@ impl Consumer {
         Ok(Some(self.record(found)?))
     }
 
-    /// The next record, if it is published in the next moment and nothing more needs to be looked at. `None` says
-    /// nothing.
+    /// The next record, if it comes in the next moment and nothing else needs a look; `None` says nothing.
     #[inline(always)]
     fn expected(&mut self) -> Option<Found> {
-        if self.sees_news() { self.next_known() } else { None }
+        let peeks = self.peek_for_news()?;
+        let found = self.next_known()?;
+        self.pace.note(peeks, self.reader.unread());
+        Some(found)
     }
 
-    /// Whether something is published in the next moment. It peeks at one word only, and comes out quickly: this is
-    /// where the consumer is that an answer comes to at once.
+    /// Whether something is published in the next moment, and after how many peeks in vain, at one word only. It comes
+    /// out quickly: this is where the consumer is that an answer comes to at once.
     #[inline(never)]
-    fn sees_news(&mut self) -> bool {
-        if self.guard.is_child() || self.spin.is_zero() || has_one_processor() {
-            return false;
+    fn peek_for_news(&mut self) -> Option<u32> {
+        // What is there already, padding or another round of the ring, is not waited for.
+        if self.guard.is_child() || self.reader.unread() != 0 || self.spin.is_zero() || has_one_processor() {
+            return None;
         }
         self.pace.hold();
         for peeks in 0..PEEKS_MAX {
             if self.reader.has_news() {
-                let is_sound = self.reader.refresh().is_ok();
-                self.pace.note(peeks, self.reader.unread());
-                return is_sound;
+                return self.reader.refresh().is_ok().then_some(peeks);
             }
             std::hint::spin_loop();
         }
         self.pace = Pace::default();
-        false
+        None
     }
 
     /// The next record, where no more than its header needs to be looked at: the short way, inlined into the caller's

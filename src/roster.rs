@@ -124,7 +124,7 @@ pub(crate) struct Roster<P> {
     changed: AtomicU32,
     /// How far the ring may be overwritten; stored under the lock of `seats`.
     limit: AtomicU64,
-    /// Remembered record boundaries, one for each 64th of the ring.
+    /// Remembered record boundaries, one for each 16th of the ring.
     boundaries: Box<[AtomicU64]>,
 }
 

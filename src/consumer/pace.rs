@@ -3,7 +3,7 @@
 //! Whoever looks at every publication takes the cache line of `published` away from the producer each time, and both go
 //! at the pace of that line; a moment later there is more to take, at the same price. The invariant: a look is put off
 //! only where the last ones have each brought something at once, and as long as that pays, so that neither round trips
-//! nor slow streams wait any longer.
+//! of single records, however long, nor slow streams wait any longer.
 //!
 //! What this file does not do: it looks at nothing.
 
@@ -11,7 +11,7 @@
 const PROMPT_LOOKS_MAX: u32 = 4;
 /// A look that finds something after so few peeks has not waited: a round trip takes longer.
 const PROMPT_PEEKS_MAX: u32 = 1;
-/// So many cache lines at once are several records, and no round trip.
+/// So many cache lines beyond the first record are a stream, also where it had to be waited for.
 const LINES_AT_ONCE: u64 = 4;
 /// For how many pauses of the processor a look is put off, at first and at most: 0.6 and 2.4 microseconds where a pause
 /// takes 25 ns (AMD EPYC). Between distant cores, where a line takes 0.25 to go over, records that are published one by
@@ -41,10 +41,10 @@ impl Pace {
         }
     }
 
-    /// A look after [`hold`](Self::hold) and after so many `peeks` in vain brought so many `bytes`.
+    /// A look after [`hold`](Self::hold) and after so many `peeks` in vain brought a record and so many bytes `more`.
     #[inline]
-    pub(super) fn note(&mut self, peeks: u32, bytes: u64) {
-        let lines = bytes / LINE_BYTES;
+    pub(super) fn note(&mut self, peeks: u32, more: u64) {
+        let lines = more / LINE_BYTES;
         if (peeks > PROMPT_PEEKS_MAX && lines < LINES_AT_ONCE) || lines * PAUSES_PER_LINE_MAX < u64::from(self.pauses) {
             *self = Self::default();
         } else if self.prompt_looks < PROMPT_LOOKS_MAX {
@@ -61,23 +61,26 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn after_looks(looks: u32, peeks: u32, bytes: u64) -> Pace {
+    fn after_looks(looks: u32, peeks: u32, more: u64) -> Pace {
         let mut pace = Pace::default();
-        (0..looks).for_each(|_| pace.note(peeks, bytes));
+        (0..looks).for_each(|_| pace.note(peeks, more));
         pace
     }
 
     #[test]
     fn round_trips_and_slow_streams_are_never_held() {
-        assert_eq!(after_looks(100, PROMPT_PEEKS_MAX + 1, 64).pauses, 0, "one record after a wait");
-        assert_eq!(after_looks(PROMPT_LOOKS_MAX, 0, 64).pauses, 0, "a few records in a row");
+        assert_eq!(after_looks(100, PROMPT_PEEKS_MAX + 1, 0).pauses, 0, "one record after a wait");
+        assert_eq!(after_looks(PROMPT_LOOKS_MAX, 0, 0).pauses, 0, "a few records in a row");
+        let mut pace = after_looks(9, 0, 2048);
+        pace.note(0, 0);
+        assert_eq!(pace.pauses, 0, "one record after a hold, which covered the wait for it");
     }
 
     #[test]
     fn a_stream_is_held_longer_and_longer_up_to_a_limit() {
         let held = |looks| after_looks(PROMPT_LOOKS_MAX + looks, 0, 2048).pauses;
         assert_eq!([held(0), held(1), held(2), held(3), held(9)], [0, 24, 48, 96, 96]);
-        assert_eq!(after_looks(9, 20, 1024).pauses, 96, "several records at once are a stream, also after a wait");
+        assert_eq!(after_looks(9, 20, 1024).pauses, 96, "many records at once are a stream, also after a wait");
     }
 
     #[test]

@@ -55,7 +55,7 @@ byte_enum! {
         /// With the first record that is published after it has joined.
         #[default]
         Latest = 1,
-        /// With the oldest record that is surely still whole, as far as the producer remembers: to a 64th of the ring.
+        /// With the oldest record that is surely still whole, as far as the producer remembers: to a 16th of the ring.
         Oldest = 2,
     }
 }
