@@ -9,10 +9,9 @@
 
 /// Looks in a row that brought something at once, after which the next one is put off.
 const PROMPT_LOOKS_MAX: u32 = 4;
-/// A look that finds something after so few peeks has not waited: a round trip takes longer.
+/// A look that finds something after so few peeks has not waited: a round trip takes longer. One that has, and brings
+/// more than a record all the same, is on the heels of a stream.
 const PROMPT_PEEKS_MAX: u32 = 1;
-/// So many cache lines beyond the first record are a stream, also where it had to be waited for.
-const LINES_AT_ONCE: u64 = 4;
 /// For how many pauses of the processor a look is put off, at first and at most: 0.6 and 2.4 microseconds where a pause
 /// takes 25 ns (AMD EPYC). Between distant cores, where a line takes 0.25 to go over, records that are published one by
 /// one go at 80 ns each with 24 pauses and at 17 with 96; nearer ones gain all there is with 24.
@@ -45,7 +44,7 @@ impl Pace {
     #[inline]
     pub(super) fn note(&mut self, peeks: u32, more: u64) {
         let lines = more / LINE_BYTES;
-        if (peeks > PROMPT_PEEKS_MAX && lines < LINES_AT_ONCE) || lines * PAUSES_PER_LINE_MAX < u64::from(self.pauses) {
+        if (peeks > PROMPT_PEEKS_MAX && lines == 0) || lines * PAUSES_PER_LINE_MAX < u64::from(self.pauses) {
             *self = Self::default();
         } else if self.prompt_looks < PROMPT_LOOKS_MAX {
             self.prompt_looks += 1;
