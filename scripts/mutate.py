@@ -284,7 +284,7 @@ FAULTS = [
     ("refresh: published not aligned", READER,
      [("if published & (self.geometry.record_align() - 1) != 0 {", "if false {")], "lib replay::ring_reader"),
     ("stop: what was found corrupt is read on", READER,
-     [("        self.corruption = Some(corruption);\n", "        let _ = corruption;\n")], "lib replay::ring_reader"),
+     [("        self.corruption = Some(corruption);\n", "        let _ = corruption;\n")], "lib ring::tests"),
     ("check: seals not asked for", RECEIVED, [("if !missing.is_empty() {", "if false {")], "lib region::"),
     ("check: a length of its own", RECEIVED, [(".filter(|claimed| *claimed != len)", ".filter(|_| false)")],
      "lib region::"),
