@@ -320,7 +320,7 @@ impl Geometry {
 
     /// The bytes a record of `len` payload bytes takes, alignment included. `len` is at most [`PAYLOAD_MAX_BYTES`].
     pub(crate) const fn record_size(&self, len: u64) -> u64 {
-        (len + self.size_bias) & self.size_mask
+        self.record_end(0, len)
     }
 
     /// Where a record of `len` payload bytes ends that begins at `position`, a multiple of the record's alignment. In

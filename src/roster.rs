@@ -10,14 +10,14 @@ use crate::barrier;
 use crate::crash;
 use crate::frame::{Barrier, Start};
 use crate::layout::CONSUMED_LEFT;
+use crate::ring::writer::INTENT_STEPS;
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use crate::wake;
 use std::sync::Arc;
 
-/// How many record boundaries a lane remembers: one for each 16th of the ring, as `intent` rises; fewer in a model,
-/// which looks at all.
-const BOUNDARIES: u64 = if cfg!(loom) { 4 } else { 16 };
+/// How many record boundaries a lane remembers: one for each step of `intent`; fewer in a model, which looks at all.
+const BOUNDARIES: u64 = if cfg!(loom) { 4 } else { INTENT_STEPS };
 /// Stands where no boundary is remembered yet.
 const NO_BOUNDARY: u64 = u64::MAX;
 
@@ -124,7 +124,7 @@ pub(crate) struct Roster<P> {
     changed: AtomicU32,
     /// How far the ring may be overwritten; stored under the lock of `seats`.
     limit: AtomicU64,
-    /// Remembered record boundaries, one for each 16th of the ring.
+    /// Remembered record boundaries, see [`BOUNDARIES`].
     boundaries: Box<[AtomicU64]>,
 }
 

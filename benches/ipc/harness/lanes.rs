@@ -2,7 +2,7 @@
 
 use super::clock::{Laps, ticks};
 use super::payload::{boxed, fill, stamp, sum};
-use super::plan::{Align, BATCH, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
+use super::plan::{Align, BATCH, Bouncer, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
 use super::raw::PING_BYTES;
 use super::shared::{LARGE_LEN, LARGE_RING_BYTES, Shared, Word, wait_for};
 use fdring::{Consumer, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
@@ -99,8 +99,12 @@ impl Purpose {
         Self::OneWay { align, copied: reading.copies(), large: len >= LARGE_LEN }
     }
 
-    pub(crate) fn bounce(reading: Reading, waiting: Waiting, fenced: bool) -> Self {
-        Self::Bounce { copied: reading.copies(), asleep: waiting != Waiting::Spinning, fenced }
+    pub(crate) fn bounce(bouncer: Bouncer, waiting: Waiting) -> Self {
+        Self::Bounce {
+            copied: matches!(bouncer, Bouncer::Fdring(reading) if reading.copies()),
+            asleep: waiting != Waiting::Spinning,
+            fenced: bouncer == Bouncer::FdringFenced,
+        }
     }
 }
 
@@ -203,7 +207,7 @@ impl Outgoing {
 
     /// Wakes the other process's sleeping consumer, again and again; the times are what it says.
     pub(crate) fn wake(&mut self, shared: &Shared, rounds: u64, laps: &mut Laps) {
-        let producer = self.lane(Purpose::bounce(Reading::InPlace, Waiting::Asleep, false));
+        let producer = self.lane(Purpose::bounce(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep));
         for n in 1..=rounds {
             std::thread::sleep(SLEEP_BEFORE_WAKE);
             send_one(producer, ticks());
@@ -338,7 +342,7 @@ impl Incoming {
 
     /// Is woken again and again; says how long after the commit it has the record.
     pub(crate) fn be_woken(&mut self, shared: &Shared, rounds: u64) {
-        let consumer = self.lane(Purpose::bounce(Reading::InPlace, Waiting::Asleep, false));
+        let consumer = self.lane(Purpose::bounce(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep));
         for n in 1..=rounds {
             let record = consumer.receive().expect("a sound lane").expect("a record");
             let now = ticks();

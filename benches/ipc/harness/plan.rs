@@ -2,7 +2,7 @@
 
 use super::payload::{Bytes, LENGTHS};
 use super::peers::{PeerId, PeerKind};
-use super::shared::{LARGE_LEN, LARGE_RING_BYTES, RING_BYTES};
+use super::shared::{RING_BYTES, ring_bytes};
 use std::fmt;
 
 /// How many records a batch has, in every contender that sends in batches.
@@ -244,8 +244,7 @@ impl Case {
 
     /// Large records go round their ring twice at least: else the contender whose ring was last used is the quickest.
     fn step_of(len: usize) -> u64 {
-        let ring = if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES };
-        if len >= 4096 { (2 * ring / len) as u64 } else { 32 }
+        if len >= 4096 { (2 * ring_bytes(len) / len) as u64 } else { 32 }
     }
 
     /// The most of them.

@@ -7,9 +7,7 @@
 use super::clock::Laps;
 use super::payload::{boxed, fill, sum};
 use super::plan::RUN;
-use super::shared::{
-    BACK_RING_BYTES, LARGE_LEN, LARGE_RING_BYTES, RING_BYTES, Shared, WORDS_BYTES, Word, sleep_until, wake,
-};
+use super::shared::{BACK_RING_BYTES, Shared, WORDS_BYTES, Word, ring_bytes, sleep_until, wake};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -39,7 +37,7 @@ const fn stride(len: usize) -> usize {
 impl<'a> Ring<'a> {
     /// The ring from the parent to the child, as long as a lane for payloads of that length.
     pub(crate) fn there(shared: &'a Shared, len: usize) -> Self {
-        let bytes = if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES };
+        let bytes = ring_bytes(len);
         let (published, consumed) = (shared.word(Word::Published), shared.word(Word::Consumed));
         Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, published, consumed }
     }

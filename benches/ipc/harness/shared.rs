@@ -18,6 +18,12 @@ pub(crate) const LARGE_RING_BYTES: usize = 16 << 20;
 const _: () = assert!(RING_BYTES.is_power_of_two() && RING_BYTES <= LARGE_RING_BYTES);
 /// From this length on, in bytes, a payload counts as large.
 pub(crate) const LARGE_LEN: usize = 1 << 20;
+
+/// The length of a ring for payloads of `len` bytes, in bytes.
+pub(crate) const fn ring_bytes(len: usize) -> usize {
+    if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES }
+}
+
 /// Where the words end and the rings begin.
 pub(crate) const WORDS_BYTES: usize = 4096;
 /// The ring from the child to the parent carries round trips only.

@@ -9,9 +9,7 @@ use super::descriptors;
 use super::lanes::{self, Incoming, Outgoing, Purpose};
 use super::payload::{sum_of_all, with_len};
 use super::peers::{Peer, PeerId, PeerKind, Role};
-use super::plan::{
-    BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, RawMode, Reading, SPREAD_LEN, Spread, Waiting, cases,
-};
+use super::plan::{BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, RawMode, SPREAD_LEN, Spread, Waiting, cases};
 use super::queues::Helper;
 use super::raw::{Raw, Ring};
 use super::shared::{Shared, Word, sleep_until, wait_for, wake};
@@ -103,12 +101,8 @@ impl Side {
             Bouncer::Futex => raw.ping_futex(rounds, laps),
             Bouncer::Bell => self.bells.ping::<false>(rounds, laps),
             Bouncer::BellAndBarrier => self.bells.ping::<true>(rounds, laps),
-            Bouncer::Fdring(reading) => {
-                let lane = Purpose::bounce(reading, waiting, false);
-                lanes::ping((&mut self.outgoing, &mut self.incoming), lane, rounds, laps);
-            }
-            Bouncer::FdringFenced => {
-                let lane = Purpose::bounce(Reading::InPlace, waiting, true);
+            Bouncer::Fdring(_) | Bouncer::FdringFenced => {
+                let lane = Purpose::bounce(bouncer, waiting);
                 lanes::ping((&mut self.outgoing, &mut self.incoming), lane, rounds, laps);
             }
             Bouncer::Channel(kind) => self.channels.ping(kind, waiting, rounds, laps),
@@ -169,12 +163,8 @@ impl Side {
             Bouncer::Futex => raw.pong_futex(rounds),
             Bouncer::Bell => self.bells.pong::<false>(rounds),
             Bouncer::BellAndBarrier => self.bells.pong::<true>(rounds),
-            Bouncer::Fdring(reading) => {
-                let lane = Purpose::bounce(reading, waiting, false);
-                lanes::pong((&mut self.outgoing, &mut self.incoming), lane, rounds);
-            }
-            Bouncer::FdringFenced => {
-                let lane = Purpose::bounce(Reading::InPlace, waiting, true);
+            Bouncer::Fdring(_) | Bouncer::FdringFenced => {
+                let lane = Purpose::bounce(bouncer, waiting);
                 lanes::pong((&mut self.outgoing, &mut self.incoming), lane, rounds);
             }
             Bouncer::Channel(kind) => self.channels.pong(kind, waiting, rounds),

@@ -7,7 +7,7 @@ use crate::harness::clock::Laps;
 use crate::harness::payload::{LENGTHS, fill, sum, with_len};
 use crate::harness::peers::{Opened, Peer, PeerKind, Role};
 use crate::harness::raw::PING_BYTES;
-use crate::harness::shared::{LARGE_LEN, LARGE_RING_BYTES, RING_BYTES};
+use crate::harness::shared::ring_bytes;
 use crate::note;
 use shmem_ipc::sharedring::{Receiver, Sender};
 use std::any::Any;
@@ -59,11 +59,6 @@ struct Rings {
 
 const BOUNCE_ELEMENTS: usize = 64;
 
-/// How many elements a ring has: as long as a lane for payloads of that length.
-const fn elements(len: usize) -> usize {
-    (if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES }) / len
-}
-
 fn open(role: Role, run: &str, per_call: usize) -> Opened {
     let path = note(run, &format!("shmem-{per_call}"));
     match role {
@@ -77,7 +72,7 @@ fn offer(path: &std::path::Path, per_call: usize) -> Opened {
     let mut one_way: Vec<(usize, Box<dyn Any>)> = Vec::new();
     for len in LENGTHS.into_iter().filter(|len| *len <= EACH.len_max) {
         with_len!(len, LEN => {
-            let mut sender = Sender::<Element<LEN>>::new(elements(LEN))?;
+            let mut sender = Sender::<Element<LEN>>::new(ring_bytes(LEN) / LEN)?;
             prefault(&mut sender);
             numbers.push(sender.memfd().as_file().as_raw_fd());
             one_way.push((LEN, Box::new(sender)));
@@ -105,7 +100,7 @@ fn attach(path: &std::path::Path, per_call: usize) -> Opened {
     let mut one_way: Vec<(usize, Box<dyn Any>)> = Vec::new();
     for len in LENGTHS.into_iter().filter(|len| *len <= EACH.len_max) {
         with_len!(len, LEN => {
-            let receiver = Receiver::<Element<LEN>>::open(elements(LEN), next()?, signal()?, signal()?)?;
+            let receiver = Receiver::<Element<LEN>>::open(ring_bytes(LEN) / LEN, next()?, signal()?, signal()?)?;
             one_way.push((LEN, Box::new(receiver)));
         });
     }
