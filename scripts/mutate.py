@@ -28,6 +28,7 @@ PREEMPTIONS = "3"
 
 WRITER = "src/ring/writer.rs"
 READER = "src/ring/reader.rs"
+KNOWN = "src/ring/known.rs"
 ROSTER = "src/roster.rs"
 WAKE = "src/wake.rs"
 PUBLISHER = "src/publisher.rs"
@@ -66,17 +67,16 @@ FAULTS = [
      "space"),
     ("commit: published before the header", WRITER,
      [("        ring.set_header_word(claim.begin, RecordHeader::data",
-       "        let end = claim.begin + self.geometry.record_size(len);\n"
-       "        ring.lane().published().store(end, Ordering::Release);\n"
+       "        ring.lane().published().store(claim.end, Ordering::Release);\n"
        "        ring.set_header_word(claim.begin, RecordHeader::data")],
      "publication"),
     ("claim: published before the payload", WRITER,
-     [("        (end <= self.intent).then_some(claim)",
-       "        self.ring.lane().published().store(end.min(self.intent), Ordering::Release);\n"
-       "        (end <= self.intent).then_some(claim)")],
+     [("        (claim.end <= self.intent).then_some(claim)",
+       "        self.ring.lane().published().store(claim.end.min(self.intent), Ordering::Release);\n"
+       "        (claim.end <= self.intent).then_some(claim)")],
      "publication"),
     ("commit: padding left unwritten", WRITER,
-     [("        self.ring.set_header_word(begin - padding, RecordHeader::padding(padding).to_word());\n", "")],
+     [("        self.ring.set_header_word(self.room.committed, padding.to_word());\n", "        let _ = padding;\n")],
      "publication"),
     ("publish: finished before the last published", WRITER,
      [("        self.published = self.room.committed;\n",
@@ -113,16 +113,12 @@ FAULTS = [
      [("let news = self.refresh().unwrap_or(true);", "let news = false;")], "data"),
     ("fall_asleep: no look at the state", READER,
      [("!news && self.state() == Ok(LaneState::Open) && ", "!news && ")], "data"),
-    ("copies_intact: eviction unnoticed", READER,
+    ("was_evicted: eviction unnoticed", READER,
      [("    lane.evictions().load(Ordering::Relaxed) != evictions\n", "    let _ = (lane, evictions);\n    false\n")],
      "eviction"),
-    ("copies_intact: looked before the copy", READER,
-     [("    copy();\n", ""),
-      ("    !was_evicted(lane, evictions) || intact()\n",
-       "    let good = !was_evicted(lane, evictions) || intact();\n    copy();\n    good\n")], "eviction"),
-    ("copies_intact: any eviction believed one's own", READER,
+    ("is_intact: any eviction believed one's own", READER,
      [("!was_evicted(lane, evictions) || intact()", "!was_evicted(lane, evictions) && intact()")], "eviction"),
-    ("copies_intact: fence left out", READER,
+    ("was_evicted: fence left out", READER,
      [("    // after the count of evictions rose.\n    fence(Ordering::Acquire);\n", "")],
      "eviction"),
     # The roster.
@@ -283,6 +279,15 @@ FAULTS = [
      [("if published - self.known.position > self.geometry.capacity() {", "if false {")], "lib replay::ring_reader"),
     ("refresh: published not aligned", READER,
      [("if published & (self.geometry.record_align() - 1) != 0 {", "if false {")], "lib replay::ring_reader"),
+    ("next: beyond what is known to follow", KNOWN,
+     [("        if end > self.clear {\n            return None;\n        }\n", "")], "lib ring::tests"),
+    ("alike: of any length", KNOWN,
+     [("is_alike &= RecordHeader::are_alike(*word, first);", "is_alike &= *word == *word;")], "lib ring::tests"),
+    ("alike: beyond what is published", KNOWN,
+     [("if ALIKE as u64 * size > self.clear - position {", "if size > self.clear - position {")], "lib ring::tests"),
+    ("truncate: the record as long as before", WRITER,
+     [("(claim.len, claim.end) = (len, self.geometry.record_end(claim.begin, len));", "claim.len = len;")],
+     "lib ring::tests"),
     ("stop: what was found corrupt is read on", READER,
      [("        self.corruption = Some(corruption);\n", "        let _ = corruption;\n")], "lib ring::tests"),
     ("check: seals not asked for", RECEIVED, [("if !missing.is_empty() {", "if false {")], "lib region::"),

@@ -4,6 +4,7 @@
 //! on the bell. What it does not do: it makes no session, [`Session`](crate::Session) does, and its [`Link`] to that
 //! session finds out by itself what has become of the producer.
 
+mod copies;
 mod drain;
 mod error;
 mod pace;
@@ -12,6 +13,7 @@ mod record;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+use copies::Copies;
 use pace::Pace;
 
 pub use error::ReceiveError;
@@ -22,7 +24,8 @@ use crate::frame::Barrier;
 use crate::layout::LaneState;
 use crate::link::{Fate, Link};
 use crate::region::ForkGuard;
-use crate::ring::reader::{Corruption, Found, Look, Reader, copies_intact, was_evicted};
+use crate::ring::known::Found;
+use crate::ring::reader::{Corruption, Look, Reader};
 use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;
 use crate::wake::{BellEnd, Deadline, NAP, Sleep, has_one_processor, spin_until};
@@ -86,12 +89,7 @@ pub struct Consumer {
 /// How payloads reach the caller.
 #[derive(Debug)]
 enum Reading {
-    Copies {
-        /// Holds the payload of the last record, in whole words; grows to the longest seen.
-        buffer: Vec<u64>,
-        /// The lane's count of evictions from before this consumer attached.
-        evictions: u32,
-    },
+    Copied(Copies),
     InPlace(InPlace),
 }
 
@@ -117,7 +115,7 @@ impl Consumer {
         let Attachment { lane, seat, bell, barrier, start, evictions, in_place, spin, name, schema } = attachment;
         let reading = match in_place {
             Some(trust) => Reading::InPlace(trust),
-            None => Reading::Copies { buffer: Vec::new(), evictions },
+            None => Reading::Copied(Copies::new(evictions)),
         };
         let reader = Reader::new(Arc::clone(&lane), seat, start);
         let last_link_look = Instant::now();
@@ -205,9 +203,9 @@ impl Consumer {
 
     #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
-        let found = match self.next_known() {
+        let found = match self.next_known().or_else(|| self.expected()) {
             Some(found) => found,
-            None => match self.expected().map_or_else(|| self.find(deadline), |found| Ok(Some(found)))? {
+            None => match self.find(deadline)? {
                 Some(found) => found,
                 None => return Ok(None),
             },
@@ -224,8 +222,8 @@ impl Consumer {
         Some(found)
     }
 
-    /// Whether something is published in the next moment, and after how many peeks in vain, at one word only. It comes
-    /// out quickly: this is where the consumer is that an answer comes to at once.
+    /// Whether something is published in the next moment, and after how many peeks in vain, at one word only: this is
+    /// where the consumer is that an answer comes to at once.
     #[inline(never)]
     fn peek_for_news(&mut self) -> Option<u32> {
         // What is there already, padding or another round of the ring, is not waited for.
@@ -279,19 +277,19 @@ impl Consumer {
     fn record(&mut self, found: Found) -> Result<Record<'_>, ReceiveError> {
         let Self { lane, reader, reading, guard, .. } = self;
         let payload = match reading {
-            Reading::InPlace(trust) => lane.payload(trust, found.payload, found.len),
-            Reading::Copies { buffer, evictions } => {
-                if !copy_out(lane, buffer, *evictions, found) {
+            Reading::InPlace(trust) => lane.ring().payload(trust, found.payload, found.len),
+            Reading::Copied(copies) => {
+                let Some(copy) = copies.copy(lane, lane.ring(), found) else {
                     return Err(evicted(reader, found.from));
-                }
+                };
                 if reader.release_is_due() {
                     reader.give_back();
                 }
-                copied(buffer, found)
+                copy
             }
         };
         crash::point!("consumer-record-found");
-        Ok(Record { payload, tag: found.tag, position: found.position, held: Some((reader, *guard)) })
+        Ok(Record::new(found, payload, Some((reader, *guard))))
     }
 
     /// Whether there is a record, or the end.
@@ -400,10 +398,8 @@ impl Consumer {
     #[cold]
     fn explain(&mut self, corruption: Corruption) -> ReceiveError {
         let position = self.position();
-        match self.reading {
-            Reading::Copies { evictions, .. } if was_evicted(&*self.lane, evictions) => {
-                evicted(&mut self.reader, position)
-            }
+        match &self.reading {
+            Reading::Copied(copies) if copies.saw_eviction(&self.lane) => evicted(&mut self.reader, position),
             _ => ReceiveError::Corrupt(corruption),
         }
     }
@@ -417,27 +413,6 @@ impl Drop for Consumer {
             crash::point!("consumer-left");
         }
     }
-}
-
-/// Copies a payload out; whether the copy is good, and was not overwritten meanwhile.
-#[inline(always)]
-fn copy_out(lane: &LaneMap, buffer: &mut Vec<u64>, evictions: u32, found: Found) -> bool {
-    let words = found.len.div_ceil(8) as usize;
-    if buffer.len() < words {
-        grow(buffer, words);
-    }
-    copies_intact(lane, evictions, found.from, || lane.copy_out(found.payload, &mut buffer[..words]))
-}
-
-#[cold]
-fn grow(buffer: &mut Vec<u64>, words: usize) {
-    buffer.resize(words, 0);
-}
-
-/// The payload that was copied out last.
-#[inline(always)]
-fn copied(buffer: &[u64], found: Found) -> &[u8] {
-    &bytemuck::cast_slice(buffer)[..found.len as usize]
 }
 
 /// The lane has gone on without this consumer, from `position` on: what it missed. Nothing more is read, so that

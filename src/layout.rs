@@ -182,6 +182,12 @@ impl RecordHeader {
         if (word >> 32) as u8 == RecordKind::Data as u8 { Some(word as u32 as u64) } else { None }
     }
 
+    /// Whether two header words say the same of kind and length.
+    #[inline(always)]
+    pub(crate) const fn are_alike(word: u64, other: u64) -> bool {
+        (word ^ other) & 0xff_ffff_ffff == 0
+    }
+
     /// The tag in a header word.
     #[inline(always)]
     pub(crate) const fn tag_of(word: u64) -> u16 {

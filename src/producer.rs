@@ -125,7 +125,7 @@ impl Producer {
             None => self.claim_with_room(len as u64, deadline)?,
         };
         crash::point!("producer-reserved");
-        Ok(Reservation { producer: self, batch: None, claim, len, tag: 0 })
+        Ok(Reservation { producer: self, batch: None, claim: claim.of(len as u64), tag: 0 })
     }
 
     /// Copies `payload` into a record of its own; waits while the ring is full.

@@ -20,14 +20,16 @@ fn in_child(body: impl FnOnce() -> bool) -> bool {
             // SAFETY: as above.
             unsafe { libc::_exit(if matches!(outcome, Ok(true)) { 0 } else { 1 }) }
         }
-        pid => {
-            let pid = rustix::process::Pid::from_raw(pid).expect("fork succeeds");
-            let (_, status) =
-                rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap().unwrap();
-            println!("the child ended with {status:?}");
-            status.exit_status() == Some(0)
-        }
+        pid => said_yes(pid),
     }
+}
+
+/// Waits for a forked child; whether it ended with 0.
+fn said_yes(pid: libc::pid_t) -> bool {
+    let pid = rustix::process::Pid::from_raw(pid).expect("fork succeeds");
+    let (_, status) = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap().unwrap();
+    println!("the child ended with {status:?}");
+    status.exit_status() == Some(0)
 }
 
 #[test]
@@ -84,6 +86,43 @@ fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
         }));
         batch.unwrap().commit();
         assert_eq!(producer.published(), 16);
+    });
+}
+
+#[test]
+fn records_are_handed_over_in_the_parent_alone_after_a_fork() {
+    const TEST: &str = "records_are_handed_over_in_the_parent_alone_after_a_fork";
+    isolated(TEST, || {
+        let address = format!("@{}", unique_name());
+        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        for in_place in [false, true] {
+            let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+            let mut consumer = match in_place {
+                // SAFETY: the producer is this process itself, and nobody else writes its lane.
+                true => unsafe { session.attach_one_in_place() }.unwrap(),
+                false => session.attach_one().unwrap(),
+            };
+            for fork_at in 1..=9 {
+                (0..9u8).for_each(|n| producer.send(&[n; 16]).unwrap());
+                let (mut seen, mut child) = (0, 0);
+                let outcome = consumer.receive_each(|record| {
+                    assert_eq!(record[0], seen);
+                    seen += 1;
+                    if seen == fork_at {
+                        // SAFETY: the child looks at two values and ends.
+                        child = unsafe { libc::fork() };
+                    }
+                });
+                if child == 0 {
+                    let is_over = matches!(outcome, Err(ReceiveError::Forked)) && seen == fork_at;
+                    // SAFETY: _exit takes any number.
+                    unsafe { libc::_exit(if is_over { 0 } else { 1 }) }
+                }
+                assert_eq!((outcome.unwrap(), seen), (Some(9), 9));
+                assert!(said_yes(child), "a child forked at record {fork_at} was handed more");
+            }
+        }
     });
 }
 

@@ -3,9 +3,11 @@
 //! The invariant: a record that was handed over counts as read, and gives its bytes back once the loop comes out of the
 //! run that it lies in.
 
-use super::{Consumer, Reading, ReceiveError, Record, copied, copy_out, evicted};
-use crate::ring::reader::{Known, Reader};
-use crate::ring::{LaneMap, LaneWords, SeatMap};
+use super::{Consumer, Reading, ReceiveError, Record, evicted};
+use crate::region::ForkGuard;
+use crate::ring::known::{Found, Known};
+use crate::ring::reader::Reader;
+use crate::ring::{LaneMap, LaneWords, Ring, SeatMap};
 use crate::sync::Ordering;
 
 impl Consumer {
@@ -75,25 +77,22 @@ impl Consumer {
     #[inline]
     fn run_ahead(&mut self, each: &mut impl FnMut(&Record<'_>)) -> Result<usize, ReceiveError> {
         let Self { lane, reader, reading, guard, .. } = self;
-        let (mut run, mut records) = (Run { known: reader.known(), reader }, 0);
-        // Whatever `each` does may be a fork.
-        while !guard.is_child()
-            && let Some(found) = run.known.next(&**lane)
-        {
-            let payload = match reading {
-                Reading::InPlace(trust) => lane.payload(trust, found.payload, found.len),
-                Reading::Copies { buffer, evictions } => match copy_out(lane, buffer, *evictions, found) {
-                    true => copied(buffer, found),
-                    false => {
-                        drop(run);
-                        return Err(evicted(&mut self.reader, found.from));
-                    }
-                },
-            };
-            each(&Record { payload, tag: found.tag, position: found.position, held: None });
-            records += 1;
+        let (ring, guard) = (lane.ring(), *guard);
+        let run = Run { known: reader.known(), reader };
+        // One loop for each way of reading: a common one would have more to keep than there are registers.
+        let handed_over = match reading {
+            Reading::InPlace(trust) => Ok(run.in_fours(ring, guard, |found| {
+                each(&Record::new(found, ring.payload(trust, found.payload, found.len), None));
+            })),
+            Reading::Copied(copies) => run.one_by_one(ring, guard, |found| {
+                copies.copy(lane, ring, found).map(|copy| each(&Record::new(found, copy, None)))
+            }),
+        };
+        match handed_over {
+            Err(lost) => Err(evicted(&mut self.reader, lost.from)),
+            Ok(_) if guard.is_child() => Err(ReceiveError::Forked),
+            Ok(records) => Ok(records),
         }
-        if guard.is_child() { Err(ReceiveError::Forked) } else { Ok(records) }
     }
 }
 
@@ -101,6 +100,56 @@ impl Consumer {
 struct Run<'a> {
     known: Known,
     reader: &'a mut Reader<LaneMap, SeatMap>,
+}
+
+/// After records that were not alike so many are read one by one, which costs those of all lengths next to nothing.
+const SINGLES: u32 = 8;
+
+// Whatever is called may be a fork: each loop looks after each record.
+impl Run<'_> {
+    /// Hands records to `hand`, four at a time where they are alike; how many.
+    #[inline(always)]
+    fn in_fours(mut self, ring: Ring<'_>, guard: ForkGuard, mut hand: impl FnMut(Found)) -> usize {
+        let (mut records, mut singles) = (0, 0);
+        while !guard.is_child() {
+            if singles == 0 {
+                if let Some(alike) = self.known.alike(&ring) {
+                    for word in alike.words {
+                        hand(self.known.next_alike(&alike, word));
+                        records += 1;
+                        if guard.is_child() {
+                            break;
+                        }
+                    }
+                    continue;
+                }
+                singles = SINGLES;
+            }
+            let Some(found) = self.known.next(&ring) else { break };
+            hand(found);
+            records += 1;
+            singles -= 1;
+        }
+        records
+    }
+
+    /// Hands records to `hand`, which may fail to read one; how many, or the one that it failed to read.
+    #[inline(always)]
+    fn one_by_one(
+        mut self,
+        ring: Ring<'_>,
+        guard: ForkGuard,
+        mut hand: impl FnMut(Found) -> Option<()>,
+    ) -> Result<usize, Found> {
+        let mut records = 0;
+        while !guard.is_child()
+            && let Some(found) = self.known.next(&ring)
+        {
+            hand(found).ok_or(found)?;
+            records += 1;
+        }
+        Ok(records)
+    }
 }
 
 impl Drop for Run<'_> {

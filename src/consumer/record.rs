@@ -3,6 +3,7 @@
 //! The invariant: while it lives, its bytes are not given back to the lane.
 
 use crate::region::ForkGuard;
+use crate::ring::known::Found;
 use crate::ring::reader::Reader;
 use crate::ring::{LaneMap, SeatMap};
 use std::ops::Deref;
@@ -13,11 +14,21 @@ use std::ops::Deref;
 /// be.
 #[derive(Debug)]
 pub struct Record<'a> {
-    pub(super) payload: &'a [u8],
-    pub(super) tag: u16,
-    pub(super) position: u64,
-    /// What its drop gives back through; `None` where whoever hands it out gives it back.
-    pub(super) held: Option<(&'a mut Reader<LaneMap, SeatMap>, ForkGuard)>,
+    payload: &'a [u8],
+    tag: u16,
+    position: u64,
+    held: Option<Holder<'a>>,
+}
+
+/// What the drop of a record gives back through.
+pub(super) type Holder<'a> = (&'a mut Reader<LaneMap, SeatMap>, ForkGuard);
+
+impl<'a> Record<'a> {
+    /// What was found, with its payload; without a holder where whoever hands it out gives it back.
+    #[inline(always)]
+    pub(super) fn new(found: Found, payload: &'a [u8], held: Option<Holder<'a>>) -> Self {
+        Self { payload, tag: found.tag, position: found.position, held }
+    }
 }
 
 impl Record<'_> {

@@ -12,7 +12,7 @@ use crate::lane::{LaneOptions, Notice, SeatLink};
 use crate::layout::{Geometry, LaneState, RecordHeader};
 use crate::producer::{Batch, Producer, Reservation, SendError};
 use crate::region::{ForkGuard, HugePages, Region, RegionOptions};
-use crate::ring::{InPlace, LaneWords, LaneWriter, SeatMap, SeatWords, WritableLane};
+use crate::ring::{HeaderWords, InPlace, LaneWords, LaneWriter, SeatMap, SeatWords, WritableLane};
 use crate::roster::Joiner;
 use crate::session::client::{Session, SessionOptions};
 use crate::session::server::Server;
@@ -582,16 +582,17 @@ fn records_read_in_runs_are_those_that_were_sent() {
         let mut attached = join(&producer, Start::Latest, in_place);
         let (mut sent, mut received) = (0u16, 0u16);
         while received < 20_000 {
-            // Lengths that neither divide the ring nor repeat with its laps; now and then it is filled to the brim.
+            // Lengths that neither divide the ring nor repeat with its laps, nine in a row alike; now and then it is
+            // filled to the brim.
             for _ in 0..sent % 97 + 1 {
-                let Ok(mut slot) = producer.try_reserve(usize::from(sent % 61)) else { break };
+                let Ok(mut slot) = producer.try_reserve(usize::from(sent / 9 % 61)) else { break };
                 slot.fill(sent as u8);
                 slot.set_tag(sent);
                 slot.commit();
                 sent += 1;
             }
             let mut each = |record: &Record<'_>| {
-                assert_eq!((record.tag(), record.len()), (received, usize::from(received % 61)));
+                assert_eq!((record.tag(), record.len()), (received, usize::from(received / 9 % 61)));
                 assert!(record.iter().all(|byte| *byte == received as u8));
                 received += 1;
             };

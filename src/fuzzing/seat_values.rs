@@ -236,13 +236,14 @@ impl Gating {
     fn send(&mut self, script: &mut Script<'_>, publishes: bool) {
         let longest = self.lane.geometry().payload_max();
         let len = script.word_near(&[0, 64, longest, longest / 2]) % (longest + 1);
-        let Some(claim) = self.claim(len) else { return };
+        let Some(mut claim) = self.claim(len) else { return };
         let end = self.writer.end_of(len);
         for seated in &self.seated {
             assert!(end - CAPACITY_BYTES.min(end) <= seated.last, "a claim of bytes that a consumer needs");
         }
         assert!(end <= self.lane.intent().load(Ordering::Relaxed), "a claim above the intent");
-        self.writer.commit(claim, u64::from(script.u8()).min(len), 0);
+        self.writer.room().truncate(&mut claim, u64::from(script.u8()));
+        self.writer.commit(claim, 0);
         if publishes {
             self.publish();
         }

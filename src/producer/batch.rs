@@ -66,7 +66,7 @@ impl Batch<'_> {
             }
         };
         crash::point!("producer-reserved-in-batch");
-        Ok(Reservation { producer: self.producer, batch: Some(&mut self.room), claim, len, tag: 0 })
+        Ok(Reservation { producer: self.producer, batch: Some(&mut self.room), claim: claim.of(len as u64), tag: 0 })
     }
 
     /// Copies `payload` into the batch's next record; waits while the ring is full.

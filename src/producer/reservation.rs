@@ -21,7 +21,6 @@ pub struct Reservation<'a> {
     /// The room of the batch that it is part of, if it is.
     pub(super) batch: Option<&'a mut Room>,
     pub(super) claim: Claim,
-    pub(super) len: usize,
     pub(super) tag: u16,
 }
 
@@ -36,7 +35,7 @@ impl Reservation<'_> {
     /// happens where it is no longer than that.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
+        self.producer.publisher.writer.room().truncate(&mut self.claim, len as u64);
     }
 
     /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch. In a forked
@@ -46,14 +45,14 @@ impl Reservation<'_> {
         if self.producer.guard.is_child() {
             return;
         }
-        let (writer, len) = (&mut self.producer.publisher.writer, self.len as u64);
+        let writer = &mut self.producer.publisher.writer;
         match self.batch {
             Some(room) => {
-                writer.commit_in(room, self.claim, len, self.tag);
+                writer.commit_in(room, self.claim, self.tag);
                 crash::point!("producer-between-batch-records");
             }
             None => {
-                writer.commit(self.claim, len, self.tag);
+                writer.commit(self.claim, self.tag);
                 self.producer.publish();
             }
         }
@@ -79,7 +78,7 @@ impl Deref for Reservation<'_> {
     #[inline]
     fn deref(&self) -> &[u8] {
         let position = self.producer.publisher.writer.room().payload_position(&self.claim);
-        self.producer.publisher.writer.ring().payload(position, self.len as u64)
+        self.producer.publisher.writer.ring().payload(position, self.claim.len())
     }
 }
 
@@ -87,6 +86,6 @@ impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         let position = self.producer.publisher.writer.room().payload_position(&self.claim);
-        self.producer.publisher.writer.ring_mut().payload_mut(position, self.len as u64)
+        self.producer.publisher.writer.ring_mut().payload_mut(position, self.claim.len())
     }
 }

@@ -7,6 +7,8 @@
 
 #![allow(unsafe_code, reason = "reads memory that others write, which no safe code can")]
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::__m128i;
 use std::ptr::NonNull;
 
 /// Copies as many words as `to` holds from `from`.
@@ -23,12 +25,14 @@ pub(super) unsafe fn copy_words(from: NonNull<u8>, to: &mut [u64]) {
     let mut at = 0;
     while at + LINE_BYTES <= len {
         // SAFETY: the line ends at `len` or below.
-        unsafe { copy_line(from, to, at) };
+        let line = unsafe { load_line(from, at) };
+        to[at..at + LINE_BYTES].copy_from_slice(bytemuck::bytes_of(&line));
         at += LINE_BYTES;
     }
     while at + CHUNK_BYTES <= len {
         // SAFETY: the chunk ends at `len` or below.
-        unsafe { copy_chunk(from, to, at) };
+        let chunk = unsafe { load_chunk(from, at) };
+        to[at..at + CHUNK_BYTES].copy_from_slice(bytemuck::bytes_of(&chunk));
         at += CHUNK_BYTES;
     }
     if at < len {
@@ -58,61 +62,54 @@ const CHUNK_BYTES: usize = 16;
 #[cfg(target_arch = "x86_64")]
 const LINE_BYTES: usize = 4 * CHUNK_BYTES;
 
-/// Copies the chunk at `at`.
+/// The chunk at `at`.
 ///
 /// # Safety
 ///
-/// It ends within the bytes that are readable from `from` on, and within `to`.
+/// It ends within the bytes that are readable from `from` on.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn copy_chunk(from: NonNull<u8>, to: &mut [u8], at: usize) {
-    debug_assert!(at + CHUNK_BYTES <= to.len());
-    // SAFETY: it reads and writes the chunk, within both, as the caller vouches, and changes one register, which is
-    // named.
+unsafe fn load_chunk(from: NonNull<u8>, at: usize) -> __m128i {
+    let chunk;
+    // SAFETY: it reads the chunk, as the caller vouches, and changes one register, which is named.
     unsafe {
         std::arch::asm!(
             "movups {chunk}, [{from} + {at}]",
-            "movups [{to} + {at}], {chunk}",
-            chunk = out(xmm_reg) _,
+            chunk = out(xmm_reg) chunk,
             from = in(reg) from.as_ptr(),
-            to = in(reg) to.as_mut_ptr(),
             at = in(reg) at,
-            options(nostack, preserves_flags)
+            options(nostack, preserves_flags, readonly)
         );
     }
+    chunk
 }
 
-/// Copies the four chunks from `at` on.
+/// The four chunks from `at` on.
 ///
 /// # Safety
 ///
-/// As [`copy_chunk`], for all four.
+/// As [`load_chunk`], for all four.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-unsafe fn copy_line(from: NonNull<u8>, to: &mut [u8], at: usize) {
-    debug_assert!(at + LINE_BYTES <= to.len());
-    // SAFETY: it reads and writes the line, within both, as the caller vouches, and changes four registers, which are
-    // named.
+unsafe fn load_line(from: NonNull<u8>, at: usize) -> [__m128i; 4] {
+    let (a, b, c, d);
+    // SAFETY: it reads the line, as the caller vouches, and changes four registers, which are named.
     unsafe {
         std::arch::asm!(
             "movups {a}, [{from} + {at}]",
             "movups {b}, [{from} + {at} + 16]",
             "movups {c}, [{from} + {at} + 32]",
             "movups {d}, [{from} + {at} + 48]",
-            "movups [{to} + {at}], {a}",
-            "movups [{to} + {at} + 16], {b}",
-            "movups [{to} + {at} + 32], {c}",
-            "movups [{to} + {at} + 48], {d}",
-            a = out(xmm_reg) _,
-            b = out(xmm_reg) _,
-            c = out(xmm_reg) _,
-            d = out(xmm_reg) _,
+            a = out(xmm_reg) a,
+            b = out(xmm_reg) b,
+            c = out(xmm_reg) c,
+            d = out(xmm_reg) d,
             from = in(reg) from.as_ptr(),
-            to = in(reg) to.as_mut_ptr(),
             at = in(reg) at,
-            options(nostack, preserves_flags)
+            options(nostack, preserves_flags, readonly)
         );
     }
+    [a, b, c, d]
 }
 
 /// Copies by relaxed loads of words.

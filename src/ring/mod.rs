@@ -10,6 +10,7 @@
 
 #[cfg(not(loom))]
 mod copy;
+pub(crate) mod known;
 pub(crate) mod reader;
 #[cfg(all(any(test, fuzzing), not(loom)))]
 pub(crate) mod testing;
@@ -21,18 +22,22 @@ use crate::layout::Geometry;
 use crate::sync::{AtomicU32, AtomicU64};
 
 #[cfg(not(loom))]
-pub(crate) use mapped::{InPlace, LaneMap, SeatMap, WritableLane};
+pub(crate) use mapped::{InPlace, LaneMap, Ring, SeatMap, WritableLane};
+
+/// The header words of a ring.
+pub(crate) trait HeaderWords {
+    /// The header word of the record that begins at `position`, any position.
+    fn header_word(&self, position: u64) -> u64;
+}
 
 /// The words of a control region, and the header words of the ring.
-pub(crate) trait LaneWords {
+pub(crate) trait LaneWords: HeaderWords {
     fn geometry(&self) -> Geometry;
     fn published(&self) -> &AtomicU64;
     fn intent(&self) -> &AtomicU64;
     fn space_wait(&self) -> &AtomicU32;
     fn state(&self) -> &AtomicU32;
     fn evictions(&self) -> &AtomicU32;
-    /// The header word of the record that begins at `position`, any position.
-    fn header_word(&self, position: u64) -> u64;
 }
 
 /// The right to write the ring: exactly one exists for each lane.
@@ -62,15 +67,16 @@ pub(crate) trait SeatWords {
 #[cfg(not(loom))]
 mod mapped {
     use super::copy::{copy_words, store_words};
-    use super::{LaneCounter, LaneWords, LaneWriter, SeatWords};
+    use super::{HeaderWords, LaneCounter, LaneWords, LaneWriter, SeatWords};
     use crate::error::Result;
     use crate::layout::{
         CONSUMED_OFFSET, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, Geometry, INTENT_OFFSET,
-        LANE_COUNTERS_OFFSET, PAYLOAD_MAX_BYTES, PUBLISHED_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET,
-        SPACE_WAIT_OFFSET, STATE_OFFSET, WAIT_EPOCH_OFFSET,
+        LANE_COUNTERS_OFFSET, PUBLISHED_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET, SPACE_WAIT_OFFSET, STATE_OFFSET,
+        WAIT_EPOCH_OFFSET,
     };
     use crate::region::{Mapping, Region, Seals};
     use crate::sync::{AtomicU32, AtomicU64, Ordering};
+    use std::marker::PhantomData;
     use std::ptr::NonNull;
     use std::sync::Arc;
 
@@ -113,10 +119,8 @@ mod mapped {
         data: Mapping,
         control: Mapping,
         geometry: Geometry,
-        /// The bits of a position that are its offset in the ring.
-        offset_mask: u64,
-        /// Those that are the offset of its word.
-        word_mask: u64,
+        /// Where `data` lies; lent for no longer than `self` is.
+        ring: Ring<'static>,
     }
 
     impl LaneMap {
@@ -129,7 +133,8 @@ mod mapped {
             assert!(control.len() as u64 == CONTROL_LEN_BYTES, "a control region of another length");
             assert!(data.len() as u64 == geometry.capacity(), "a data region that is not the ring");
             let offset_mask = geometry.capacity() - 1;
-            Self { data, control, geometry, offset_mask, word_mask: offset_mask & !7 }
+            let ring = Ring { first: data.ptr(), offset_mask, word_mask: offset_mask & !7, mapping: PhantomData };
+            Self { data, control, geometry, ring }
         }
 
         /// The static header, copied word by word: a hostile producer may be changing it.
@@ -143,35 +148,10 @@ mod mapped {
             bytemuck::cast(words)
         }
 
-        /// Copies as many words from `position` on as `copy` holds, see [`copy`](super::copy). Bytes that another
-        /// process changes meanwhile are copied as they come, and nothing is assumed of them.
-        ///
-        /// # Panics
-        ///
-        /// Where they would cross the end of the ring, or `position` is not a multiple of 8.
+        /// Where the ring lies, for as long as the lane is mapped.
         #[inline(always)]
-        pub(crate) fn copy_out(&self, position: u64, copy: &mut [u64]) {
-            let offset = self.bounded(position, size_of_val(copy) as u64);
-            assert!(offset.is_multiple_of(8), "payloads begin at multiples of 8");
-            // SAFETY: `bounded` has checked that as many bytes lie within the mapping.
-            let from = unsafe { self.data.ptr().add(offset) };
-            // SAFETY: they stay mapped while `self` is borrowed, and begin at a multiple of 8, as the mapping does.
-            unsafe { copy_words(from, copy) }
-        }
-
-        /// The payload bytes at `position` where they lie, on the word of whoever made the token.
-        ///
-        /// # Panics
-        ///
-        /// Where the bytes would cross the end of the ring.
-        #[inline]
-        pub(crate) fn payload(&self, _trust: &InPlace, position: u64, len: u64) -> &[u8] {
-            let offset = self.bounded(position, len);
-            // SAFETY: `bounded` has checked that the slice ends within the mapping.
-            let pointer = unsafe { self.data.ptr().add(offset) };
-            // SAFETY: mapped while `self` is borrowed. Whoever made the token vouches that the producer leaves bytes
-            // alone that are published and not given back; the consumer gives them back after this borrow.
-            unsafe { std::slice::from_raw_parts(pointer.as_ptr(), len as usize) }
+        pub(crate) fn ring(&self) -> Ring<'_> {
+            self.ring
         }
 
         /// Touches every page of the ring, so that the first lap is as quick as the next.
@@ -183,17 +163,6 @@ mod mapped {
         fn counter(&self, counter: LaneCounter) -> &AtomicU64 {
             // SAFETY: the four counters lie within the control region, see the assertions in `layout`.
             unsafe { word(&self.control, LANE_COUNTERS_OFFSET + counter as usize * 8) }
-        }
-
-        /// Where in the data region `len` bytes from `position` lie; they end within it.
-        #[inline]
-        fn bounded(&self, position: u64, len: u64) -> usize {
-            let offset = position & self.offset_mask;
-            assert!(
-                len <= PAYLOAD_MAX_BYTES.next_multiple_of(8) && offset + len <= self.offset_mask + 1,
-                "a payload that crosses the end of the ring"
-            );
-            offset as usize
         }
     }
 
@@ -232,18 +201,99 @@ mod mapped {
             // SAFETY: as for `published`.
             unsafe { word(&self.control, EVICTIONS_OFFSET) }
         }
+    }
 
-        #[inline]
+    impl HeaderWords for LaneMap {
+        #[inline(always)]
         fn header_word(&self, position: u64) -> u64 {
+            self.ring().header_word(position)
+        }
+    }
+
+    /// Where a ring lies, by value: so that a loop keeps it in registers, where no store to the ring can change it.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Ring<'a> {
+        first: NonNull<u8>,
+        /// The bits of a position that are its offset in the ring.
+        offset_mask: u64,
+        /// Those that are the offset of its word.
+        word_mask: u64,
+        mapping: PhantomData<&'a Mapping>,
+    }
+
+    // SAFETY: a shared reference to a mapping in all but its form, and all access goes through atomics, or through
+    // slices whose makers vouch that nobody else writes there.
+    unsafe impl Send for Ring<'_> {}
+    // SAFETY: as for `Send`.
+    unsafe impl Sync for Ring<'_> {}
+
+    impl<'a> Ring<'a> {
+        /// The word at `position`, any position. On a read-only mapping it is only loaded.
+        #[inline(always)]
+        fn word(&self, position: u64) -> &'a AtomicU64 {
             let offset = (position & self.word_mask) as usize;
             // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
-            unsafe { word::<AtomicU64>(&self.data, offset) }.load(Ordering::Relaxed)
+            let pointer = unsafe { self.first.add(offset) };
+            // SAFETY: aligned, as the mapping begins on a page; mapped for as long as it is borrowed; atomics allow any
+            // other process to change the word meanwhile.
+            unsafe { pointer.cast().as_ref() }
+        }
+
+        /// The first of `len` bytes from `position` on, all of which lie in the ring.
+        ///
+        /// # Panics
+        ///
+        /// Where the bytes would cross the end of the ring.
+        #[inline(always)]
+        fn bytes(&self, position: u64, len: u64) -> NonNull<u8> {
+            let offset = position & self.offset_mask;
+            assert!(len <= self.offset_mask + 1 - offset, "a payload that crosses the end of the ring");
+            // SAFETY: the offset lies in the ring.
+            unsafe { self.first.add(offset as usize) }
+        }
+
+        /// Copies as many words from `position` on as `copy` holds, see [`copy`](super::copy). Bytes that another
+        /// process changes meanwhile are copied as they come, and nothing is assumed of them.
+        ///
+        /// # Panics
+        ///
+        /// Where they would cross the end of the ring, or `position` is not a multiple of 8.
+        #[inline(always)]
+        pub(crate) fn copy_out(&self, position: u64, copy: &mut [u64]) {
+            let from = self.bytes(position, size_of_val(copy) as u64);
+            assert!(position.is_multiple_of(8), "payloads begin at multiples of 8");
+            // SAFETY: as many bytes lie in the ring, which stays mapped; they begin at a multiple of 8, as it does.
+            unsafe { copy_words(from, copy) }
+        }
+
+        /// The payload bytes at `position` where they lie, on the word of whoever made the token.
+        ///
+        /// # Panics
+        ///
+        /// Where the bytes would cross the end of the ring.
+        #[inline(always)]
+        pub(crate) fn payload(&self, _trust: &InPlace, position: u64, len: u64) -> &'a [u8] {
+            let bytes = self.bytes(position, len);
+            // SAFETY: in the ring, which stays mapped. Whoever made the token vouches that the producer leaves bytes
+            // alone that are published and not given back; the consumer gives them back after this borrow.
+            unsafe { std::slice::from_raw_parts(bytes.as_ptr(), len as usize) }
+        }
+    }
+
+    impl HeaderWords for Ring<'_> {
+        #[inline(always)]
+        fn header_word(&self, position: u64) -> u64 {
+            self.word(position).load(Ordering::Relaxed)
         }
     }
 
     /// The producer's own mapping of its lane: writable, and the only one of its kind.
     #[derive(Debug)]
-    pub(crate) struct WritableLane(Arc<LaneMap>);
+    pub(crate) struct WritableLane {
+        lane: Arc<LaneMap>,
+        /// The lane's ring, a step nearer; lent for no longer than `self` is.
+        ring: Ring<'static>,
+    }
 
     impl WritableLane {
         /// Maps two regions that this process has just made, writes the static header, and then seals both against
@@ -269,12 +319,13 @@ mod mapped {
             data.seal(shape)?;
             control.check_not_writable()?;
             data.check_not_writable()?;
-            Ok((Self(Arc::new(lane)), control, data))
+            let ring = lane.ring;
+            Ok((Self { lane: Arc::new(lane), ring }, control, data))
         }
 
         /// The mapping, for those who only read it or change single words.
         pub(crate) fn shared(&self) -> &Arc<LaneMap> {
-            &self.0
+            &self.lane
         }
 
         /// The payload bytes at `position`, to be filled in.
@@ -284,9 +335,7 @@ mod mapped {
         /// Where the bytes would cross the end of the ring.
         #[inline]
         pub(crate) fn payload_mut(&mut self, position: u64, len: u64) -> &mut [u8] {
-            let offset = self.0.bounded(position, len);
-            // SAFETY: `bounded` has checked that the slice ends within the mapping.
-            let pointer = unsafe { self.0.data.ptr().add(offset) };
+            let pointer = self.ring.bytes(position, len);
             // SAFETY: writable, and this is the one writer: the seals that `create` has set and tested keep every other
             // process from writing, and `&mut self` every other slice of this one. Readers of bytes at or above
             // `published` discard what they read.
@@ -313,7 +362,7 @@ mod mapped {
         /// Where the bytes would cross the end of the ring.
         #[inline]
         pub(crate) fn payload(&self, position: u64, len: u64) -> &[u8] {
-            self.0.payload(&InPlace(()), position, len)
+            self.ring.payload(&InPlace(()), position, len)
         }
     }
 
@@ -322,19 +371,17 @@ mod mapped {
 
         #[inline]
         fn lane(&self) -> &LaneMap {
-            &self.0
+            &self.lane
         }
 
         #[inline]
         fn set_header_word(&mut self, position: u64, value: u64) {
-            let offset = (position & self.0.word_mask) as usize;
-            // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
-            unsafe { word::<AtomicU64>(&self.0.data, offset) }.store(value, Ordering::Relaxed);
+            self.ring.word(position).store(value, Ordering::Relaxed);
         }
 
         #[cold]
         fn count(&mut self, counter: LaneCounter, more: u64) {
-            let counter = self.0.counter(counter);
+            let counter = self.lane.counter(counter);
             counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         }
     }

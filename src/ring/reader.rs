@@ -6,6 +6,7 @@
 //!
 //! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may.
 
+use super::known::{Found, Known};
 use super::{LaneWords, SeatWords};
 use crate::crash;
 use crate::frame::Barrier;
@@ -13,20 +14,6 @@ use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, Record
 use crate::sync::{Ordering, fence};
 use crate::wake::{self, Sleep};
 use std::sync::Arc;
-
-/// A record that [`Reader::poll`] has found and checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// Where the record begins.
-    pub(crate) position: u64,
-    /// Where that begins which was read to find it: the padding before the record, or the record itself.
-    pub(crate) from: u64,
-    /// The position of its first payload byte.
-    pub(crate) payload: u64,
-    /// The payload's length in bytes.
-    pub(crate) len: u64,
-    pub(crate) tag: u16,
-}
 
 /// What a look at a lane brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,43 +74,6 @@ pub enum Corruption {
     /// The word that tells whether the lane is open has no known value.
     #[error("the lane's state is {0}, which is none of the known ones")]
     UnknownState(u32),
-}
-
-/// Where to read on, and how far records are known to follow one another without padding between them.
-///
-/// A copy of it can run ahead in a loop's registers, see [`Reader::known`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    geometry: Geometry,
-    /// Where the next record begins; everything below it has been given back, but for the record just found.
-    position: u64,
-    /// From `position` up to here all is published: the lower of `published` and the end of the ring.
-    clear: u64,
-}
-
-impl Known {
-    /// The next record, where no padding comes first and its header makes sense: nearly every one. `None` says nothing
-    /// but that [`Reader::poll`] must look closely.
-    #[inline(always)]
-    pub(crate) fn next(&mut self, lane: &impl LaneWords) -> Option<Found> {
-        let position = self.position;
-        if position >= self.clear {
-            return None;
-        }
-        let word = lane.header_word(position);
-        let len = RecordHeader::data_len(word)?;
-        let end = self.geometry.record_end(position, len);
-        if end > self.clear {
-            return None;
-        }
-        self.position = end;
-        Some(self.found(position, len, RecordHeader::tag_of(word)))
-    }
-
-    #[inline(always)]
-    fn found(&self, position: u64, len: u64, tag: u16) -> Found {
-        Found { position, from: position, payload: position + self.geometry.payload_offset(), len, tag }
-    }
 }
 
 /// A lossless consumer's end of a ring.
@@ -412,23 +362,22 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     }
 }
 
-/// Runs `copy`, which reads a record that was [`Found`] by what lies from `from` on; whether what was read is good, and
-/// was not overwritten meanwhile.
+/// Whether a copy is good that was just made of a record [`Found`] by what lies from `from` on: it was not overwritten
+/// meanwhile. Asked after the last load from it.
 ///
 /// `evictions` is the lane's count of evictions from before this consumer attached. As long as it stands, the lane
 /// waits for this consumer. After that it reads as a lossy one does: a copy is good if no byte may have been
 /// overwritten of the record, or of the padding before it. What looked like padding may have been part of a later
 /// payload.
-#[inline]
-pub(crate) fn copies_intact(lane: &impl LaneWords, evictions: u32, from: u64, copy: impl FnOnce()) -> bool {
-    copy();
+#[inline(always)]
+pub(crate) fn is_intact(lane: &impl LaneWords, evictions: u32, from: u64) -> bool {
     // The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
     let intact = || lane.intent().load(Ordering::Relaxed).wrapping_sub(from) <= lane.geometry().capacity();
     !was_evicted(lane, evictions) || intact()
 }
 
 /// Whether anyone was evicted from the lane since this consumer attached; asked after what it read.
-#[inline]
+#[inline(always)]
 pub(crate) fn was_evicted(lane: &impl LaneWords, evictions: u32) -> bool {
     // Pairs with the release fence in `Writer::raise_intent`: a byte that was overwritten after an eviction was read
     // after the count of evictions rose.

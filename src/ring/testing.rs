@@ -1,7 +1,7 @@
 //! A lane and a seat of plain words, for the protocols' own tests and fuzzers: no mapping, no process, and every word
 //! within reach.
 
-use super::{LaneCounter, LaneWords, LaneWriter, SeatWords};
+use super::{HeaderWords, LaneCounter, LaneWords, LaneWriter, SeatWords};
 use crate::layout::{Geometry, LaneState};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -61,7 +61,9 @@ impl LaneWords for PlainLane {
     fn evictions(&self) -> &AtomicU32 {
         &self.evictions
     }
+}
 
+impl HeaderWords for PlainLane {
     fn header_word(&self, position: u64) -> u64 {
         self.data[self.geometry.offset(position) as usize / 8].load(Ordering::Relaxed)
     }

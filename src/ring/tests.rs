@@ -1,9 +1,10 @@
 //! The two protocols rule by rule, over plain words: what a writer leaves behind, and what a reader makes of anything.
 
-use super::reader::{Corruption, Found, Reader};
+use super::known::Found;
+use super::reader::{Corruption, Reader};
 use super::testing::{PlainLane, PlainSeat, PlainWriter};
 use super::writer::Writer;
-use super::{LaneWords, SeatWords};
+use super::{HeaderWords, LaneWords, SeatWords};
 use crate::layout::{CONSUMED_LEFT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::sync::Ordering::Relaxed;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -32,7 +33,7 @@ fn send(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) {
     let end = writer.end_of(len);
     assert!(writer.raise_intent(end, writer.limit().max(end)));
     let claim = writer.claim(len).unwrap();
-    writer.commit(claim, len, tag);
+    writer.commit(claim, tag);
 }
 
 #[test]
@@ -55,15 +56,16 @@ fn claims_that_are_dropped_leave_nothing_and_commits_move_on() {
     let (lane, mut writer, mut reader, _) = lane_at(0, 8);
     assert!(writer.raise_intent(64, 4096));
     let _forgotten = writer.claim(20).unwrap();
-    let claim = writer.claim(8).unwrap();
-    writer.commit(claim, 5, 9);
+    let mut claim = writer.claim(24).unwrap();
+    writer.room().truncate(&mut claim, 5);
+    writer.commit(claim, 9);
     assert_eq!(lane.published().load(Relaxed), 0, "a commit alone publishes nothing");
     assert_eq!(reader.poll(), Ok(None));
     writer.publish();
     assert_eq!(reader.poll(), Ok(Some(Found { position: 0, from: 0, payload: 8, len: 5, tag: 9 })));
     assert_eq!(reader.poll(), Ok(None));
     let claim = writer.claim(8).unwrap();
-    writer.commit(claim, 8, 1);
+    writer.commit(claim, 1);
     assert!(writer.has_unpublished());
     writer.rewind();
     assert!(!writer.has_unpublished());
@@ -201,6 +203,12 @@ fn nothing_is_read_of_a_lane_once_it_is_corrupt() {
     assert_eq!(reader.poll(), Err(Corruption::UnknownState(4)));
 }
 
+/// Header words of records without payload, few of them otherwise.
+fn mostly_empty() -> impl Strategy<Value = u64> {
+    let tag = any::<u16>().prop_map(|tag| RecordHeader::data(0, tag).to_word());
+    prop_oneof![12 => tag, 1 => header_word(), 1 => Just(RecordHeader::data(8, 0).to_word())]
+}
+
 /// Header words, most of them such that some check lets them pass.
 fn header_word() -> impl Strategy<Value = u64> {
     let len = prop_oneof![4 => 0..64u64, 2 => 0..4200u64, 1 => any::<u32>().prop_map(u64::from)];
@@ -209,6 +217,32 @@ fn header_word() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
+    /// Four are found together exactly where one after the other would be found, all of one length.
+    #[test]
+    fn records_alike_are_those_found_one_by_one(
+        words in proptest::collection::vec(mostly_empty(), 512),
+        published in (0..512u64).prop_map(|records| 8 * records),
+    ) {
+        let (lane, mut reader) = reader_at(CAPACITY, CAPACITY + published);
+        words.iter().zip((0u64..).step_by(8)).for_each(|(word, position)| lane.put(position, *word));
+        reader.refresh().unwrap();
+        let mut known = reader.known();
+        while known.next(&*lane).is_some() {
+            let (mut together, mut single) = (known, known);
+            let singles: Vec<Found> = (0..4).map_while(|_| single.next(&*lane)).collect();
+            let expected = singles.len() == 4 && singles.iter().all(|found| found.len == singles[0].len);
+            match together.alike(&*lane) {
+                Some(alike) => {
+                    assert!(expected, "{singles:?} were taken for alike");
+                    let found = alike.words.map(|word| together.next_alike(&alike, word));
+                    assert_eq!(found[..], singles[..]);
+                    assert_eq!(together.next(&*lane), single.next(&*lane), "and on from there");
+                }
+                None => assert!(!expected, "{singles:?} were not found together"),
+            }
+        }
+    }
+
     /// Design invariant 9: whatever a producer puts there, progress within bounds, an error, or nothing.
     #[test]
     fn anything_in_the_ring_leads_to_progress_within_bounds_or_to_an_error(

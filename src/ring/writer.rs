@@ -18,12 +18,28 @@ pub(crate) const INTENT_STEPS: u64 = 16;
 /// Room for one record, as [`Writer::claim`] gives it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Claim {
-    /// Where the record begins, after the padding if there is any.
+    /// Where the record begins: where the last one ended, or after the padding there.
     begin: u64,
-    /// The bytes of padding before it: all that was left of the ring, or none.
-    padding: u64,
-    /// The payload bytes that were asked for.
+    /// The payload's length in bytes.
     len: u64,
+    /// Where the record ends.
+    end: u64,
+}
+
+impl Claim {
+    /// The payload's length in bytes.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The claim itself, which is of `len` bytes: said again where the optimiser knows that, since the claim may have
+    /// come by a way that it does not look into.
+    #[inline(always)]
+    pub(crate) fn of(self, len: u64) -> Self {
+        debug_assert!(self.len == len);
+        Self { len, ..self }
+    }
 }
 
 /// Where to write on, and how far records fit one after another without padding between them.
@@ -52,7 +68,16 @@ impl Room {
     #[inline(always)]
     pub(crate) fn claim(&self, len: u64) -> Option<Claim> {
         let begin = self.committed;
-        (self.geometry.record_end(begin, len) <= self.clear).then_some(Claim { begin, padding: 0, len })
+        let end = self.geometry.record_end(begin, len);
+        (end <= self.clear).then_some(Claim { begin, len, end })
+    }
+
+    /// Leaves no more than `len` payload bytes of `claim`.
+    #[inline(always)]
+    pub(crate) fn truncate(&self, claim: &mut Claim, len: u64) {
+        if len < claim.len {
+            (claim.len, claim.end) = (len, self.geometry.record_end(claim.begin, len));
+        }
     }
 
     /// The position of the first payload byte of `claim`.
@@ -61,23 +86,22 @@ impl Room {
         claim.begin + self.geometry.payload_offset()
     }
 
-    /// Writes the header of a record with the first `len` payload bytes of `claim`, and goes on after it.
+    /// Writes the header of the record of `claim`, and goes on after it.
     #[inline(always)]
-    fn commit(&mut self, ring: &mut impl LaneWriter, claim: Claim, len: u64, tag: u16) {
-        assert!(len <= claim.len, "a commit of more bytes than were reserved");
+    fn commit(&mut self, ring: &mut impl LaneWriter, claim: Claim, tag: u16) {
         crash::point!("producer-before-header");
-        ring.set_header_word(claim.begin, RecordHeader::data(len as u32, tag).to_word());
+        ring.set_header_word(claim.begin, RecordHeader::data(claim.len as u32, tag).to_word());
         crash::point!("producer-after-header");
-        self.committed = self.geometry.record_end(claim.begin, len);
+        self.committed = claim.end;
     }
 
-    /// Where a record of `len` payload bytes goes from here, and where it ends.
-    fn place(&self, len: u64) -> (Claim, u64) {
+    /// Where a record of `len` payload bytes goes from here.
+    fn place(&self, len: u64) -> Claim {
         let size = self.geometry.record_size(len);
         let room = self.geometry.room_to_end(self.committed);
         let padding = if size > room { room } else { 0 };
         let begin = self.committed + padding;
-        (Claim { begin, padding, len }, begin + size)
+        Claim { begin, len, end: begin + size }
     }
 }
 
@@ -161,13 +185,13 @@ impl<W: LaneWriter> Writer<W> {
     fn claim_closely(&mut self, len: u64) -> Option<Claim> {
         debug_assert!(len <= self.room.payload_max);
         self.move_to(self.room.committed);
-        let (claim, end) = self.room.place(len);
-        (end <= self.intent).then_some(claim)
+        let claim = self.room.place(len);
+        (claim.end <= self.intent).then_some(claim)
     }
 
     /// Where a record of `len` payload bytes would end.
     pub(crate) fn end_of(&self, len: u64) -> u64 {
-        self.room.place(len).1
+        self.room.place(len).end
     }
 
     /// Allows writing up to `end` and a little further, where `limit` lets it; whether it does.
@@ -199,30 +223,30 @@ impl<W: LaneWriter> Writer<W> {
         &mut self.ring
     }
 
-    /// Completes the record of `claim` with its first `len` payload bytes; the next claim begins after it. Consumers
-    /// learn of it with [`Writer::publish`].
+    /// Completes the record of `claim`; the next claim begins after it. Consumers learn of it with [`Writer::publish`].
     #[inline(always)]
-    pub(crate) fn commit(&mut self, claim: Claim, len: u64, tag: u16) {
-        if claim.padding != 0 {
-            self.pad(claim.begin, claim.padding);
+    pub(crate) fn commit(&mut self, claim: Claim, tag: u16) {
+        if claim.begin != self.room.committed {
+            self.pad(claim.begin);
         }
-        self.room.commit(&mut self.ring, claim, len, tag);
+        self.room.commit(&mut self.ring, claim, tag);
     }
 
     /// As `commit`, in a room that has run ahead.
     #[inline(always)]
-    pub(crate) fn commit_in(&mut self, room: &mut Room, claim: Claim, len: u64, tag: u16) {
-        if claim.padding != 0 {
-            self.pad(claim.begin, claim.padding);
+    pub(crate) fn commit_in(&mut self, room: &mut Room, claim: Claim, tag: u16) {
+        if claim.begin != room.committed {
+            self.pad(claim.begin);
             *room = self.room;
         }
-        room.commit(&mut self.ring, claim, len, tag);
+        room.commit(&mut self.ring, claim, tag);
     }
 
-    /// Writes the padding before a record that begins another round of the ring, and goes on there.
+    /// Writes the padding before a record that begins another round of the ring, at `begin`, and goes on there.
     #[cold]
-    fn pad(&mut self, begin: u64, padding: u64) {
-        self.ring.set_header_word(begin - padding, RecordHeader::padding(padding).to_word());
+    fn pad(&mut self, begin: u64) {
+        let padding = RecordHeader::padding(begin - self.room.committed);
+        self.ring.set_header_word(self.room.committed, padding.to_word());
         crash::point!("producer-after-padding");
         self.move_to(begin);
     }

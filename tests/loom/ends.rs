@@ -6,7 +6,8 @@ use crate::layout::LaneState;
 use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane};
 use crate::publisher::Publisher;
 use crate::ring::LaneWords;
-use crate::ring::reader::{Corruption, Found, Look, Reader};
+use crate::ring::known::Found;
+use crate::ring::reader::{Corruption, Look, Reader};
 use crate::ring::writer::{Claim, Writer};
 use crate::roster::{Joiner, Roster};
 use crate::sync::Ordering;
@@ -124,11 +125,12 @@ impl Producer {
     }
 
     /// Writes a record of `len` bytes, which may be fewer than were claimed.
-    pub(crate) fn fill(&mut self, claim: Claim, len: u64) {
+    pub(crate) fn fill(&mut self, mut claim: Claim, len: u64) {
         self.sent += 1;
+        self.publisher.writer.room().truncate(&mut claim, len);
         let payload = self.publisher.writer.room().payload_position(&claim);
         self.shared.lane.fill(payload, len, self.sent);
-        self.publisher.writer.commit(claim, len, self.sent as u16);
+        self.publisher.writer.commit(claim, self.sent as u16);
     }
 
     /// Design invariants 1 and 2: neither `intent` nor `limit` falls, and `published` ≤ `intent` ≤ `limit`.
@@ -184,10 +186,8 @@ impl Consumer {
     /// Copies the next record, as a consumer may that can be evicted; the error is the eviction, or what else it saw.
     pub(crate) fn copy(&mut self) -> Result<Got, Corruption> {
         let Look::Found(found) = self.reader.look(|| false)? else { return Ok(Got::Nothing) };
-        let mut value = None;
-        let lane = &*self.lane;
-        let copy = || value = lane.read(&found);
-        if !crate::ring::reader::copies_intact(lane, self.evictions, found.from, copy) {
+        let value = self.lane.read(&found);
+        if !crate::ring::reader::is_intact(&*self.lane, self.evictions, found.from) {
             return Err(Corruption::PublishedTooFar { published: found.position, position: found.position });
         }
         self.check(found, value);

@@ -2,8 +2,8 @@
 
 use crate::kernel::Bell;
 use crate::layout::Geometry;
-use crate::ring::reader::Found;
-use crate::ring::{LaneCounter, LaneWords, LaneWriter, SeatWords};
+use crate::ring::known::Found;
+use crate::ring::{HeaderWords, LaneCounter, LaneWords, LaneWriter, SeatWords};
 use crate::roster::SeatPort;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use loom::cell::UnsafeCell;
@@ -134,7 +134,9 @@ impl LaneWords for Lane {
     fn evictions(&self) -> &AtomicU32 {
         &self.evictions
     }
+}
 
+impl HeaderWords for Lane {
     fn header_word(&self, position: u64) -> u64 {
         self.granule(position).load(0)
     }

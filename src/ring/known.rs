@@ -1,0 +1,107 @@
+//! The quick way from record to record: what is known to follow, checked with one comparison each.
+//!
+//! The invariant: as in [`reader`](super::reader), every header is loaded once and checked before anything is derived
+//! from it.
+//!
+//! What this file does not do: it looks at no word but headers, and knows neither padding nor errors. Where something
+//! else comes than a record that makes sense, the reader looks closely.
+
+use super::HeaderWords;
+use crate::layout::{Geometry, RecordHeader};
+
+/// A record that was found, and its header checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where the record begins.
+    pub(crate) position: u64,
+    /// Where that begins which was read to find it: the padding before the record, or the record itself.
+    pub(crate) from: u64,
+    /// The position of its first payload byte.
+    pub(crate) payload: u64,
+    /// The payload's length in bytes.
+    pub(crate) len: u64,
+    pub(crate) tag: u16,
+}
+
+/// How many records are looked at together, see [`Known::alike`].
+const ALIKE: usize = 4;
+
+/// Records of one length, known to follow one another without padding between them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Alike {
+    /// Their header words, in order.
+    pub(crate) words: [u64; ALIKE],
+    /// The payload of each, in bytes.
+    len: u64,
+    /// From one to the next, in bytes.
+    size: u64,
+}
+
+/// Where to read on, and how far records are known to follow one another without padding between them.
+///
+/// A copy of it can run ahead in a loop's registers, see [`Reader::known`](super::reader::Reader::known).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(super) geometry: Geometry,
+    /// Where the next record begins; everything below it has been given back, but for the record just found.
+    pub(super) position: u64,
+    /// From `position` up to here all is published: the lower of `published` and the end of the ring.
+    pub(super) clear: u64,
+}
+
+impl Known {
+    /// The next record, where no padding comes first and its header makes sense: nearly every one. `None` says nothing
+    /// but that the reader must look closely.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, ring: &impl HeaderWords) -> Option<Found> {
+        let position = self.position;
+        if position >= self.clear {
+            return None;
+        }
+        let word = ring.header_word(position);
+        let len = RecordHeader::data_len(word)?;
+        let end = self.geometry.record_end(position, len);
+        if end > self.clear {
+            return None;
+        }
+        self.position = end;
+        Some(self.found(position, len, RecordHeader::tag_of(word)))
+    }
+
+    /// The next records, where all of [`ALIKE`] are as long as the first: that is known after two loads, where they are
+    /// loads in a row for [`Known::next`], each of which waits for the one before. `None` says nothing.
+    #[inline(always)]
+    pub(crate) fn alike(&self, ring: &impl HeaderWords) -> Option<Alike> {
+        let position = self.position;
+        if position >= self.clear {
+            return None;
+        }
+        let first = ring.header_word(position);
+        let len = RecordHeader::data_len(first)?;
+        let size = self.geometry.record_end(position, len) - position;
+        if ALIKE as u64 * size > self.clear - position {
+            return None;
+        }
+        let mut words = [first; ALIKE];
+        let mut is_alike = true;
+        for (word, index) in words[1..].iter_mut().zip(1..) {
+            *word = ring.header_word(position + index * size);
+            is_alike &= RecordHeader::are_alike(*word, first);
+        }
+        is_alike.then_some(Alike { words, len, size })
+    }
+
+    /// The next record, which is the one of `alike` with this header word.
+    #[inline(always)]
+    pub(crate) fn next_alike(&mut self, alike: &Alike, word: u64) -> Found {
+        let position = self.position;
+        self.position = position + alike.size;
+        self.found(position, alike.len, RecordHeader::tag_of(word))
+    }
+
+    /// What is found at `position`, with what its header says.
+    #[inline(always)]
+    pub(super) fn found(&self, position: u64, len: u64, tag: u16) -> Found {
+        Found { position, from: position, payload: position + self.geometry.payload_offset(), len, tag }
+    }
+}
