@@ -9,12 +9,14 @@ mod drain;
 mod error;
 mod pace;
 mod record;
+mod watch;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 use copies::Copies;
 use pace::Pace;
+use watch::Watch;
 
 pub use error::ReceiveError;
 pub use record::Record;
@@ -74,6 +76,7 @@ pub struct Consumer {
     lane: Arc<LaneMap>,
     reader: Reader<LaneMap, SeatMap>,
     bell: BellEnd,
+    watch: Watch,
     barrier: Barrier,
     link: Arc<Link>,
     guard: ForkGuard,
@@ -123,6 +126,7 @@ impl Consumer {
             lane,
             reader,
             bell,
+            watch: Watch::default(),
             barrier,
             link,
             guard,
@@ -375,15 +379,19 @@ impl Consumer {
     /// the bell is of no use.
     fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
         let nap = self.bell.nap(self.reader.position());
-        let Self { reader, bell, link, barrier, .. } = self;
-        let sleep = reader.fall_asleep(*barrier, || bell.drain(), || link.fate() != Fate::Alive);
+        let Self { reader, bell, watch, link, barrier, .. } = self;
+        let has_watch = nap.is_none() && deadline == Deadline::Never && watch.is_possible(link, bell);
+        let prepare = || watch.prepare(bell, has_watch);
+        let sleep = reader.fall_asleep(*barrier, prepare, || link.fate() != Fate::Alive);
         let moment = (sleep == Sleep::Briefly).then_some(NAP);
         let outcome = if sleep == Sleep::Not {
             Ok(false)
         } else {
-            let timeout = [nap, moment, deadline.remaining()].into_iter().flatten().min();
             crash::asleep!("consumer-asleep");
-            link.wait(Some(&*bell).filter(|_| nap.is_none()), timeout)
+            match [nap, moment, deadline.remaining()].into_iter().flatten().min() {
+                None if has_watch => Ok(watch.wait(link)),
+                timeout => link.wait(Some(&*bell).filter(|_| nap.is_none()), timeout),
+            }
         };
         crash::point!("consumer-woken");
         self.reader.wake_up();

@@ -10,7 +10,7 @@ use crate::handshake::{ConsumerHandshake, ConsumerStep};
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use crate::wake::{self, BellEnd};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::time::Duration;
 
@@ -66,13 +66,28 @@ impl Link {
         let socket_stirs = !waits[0].revents().is_empty();
         let process_ended = self.pidfd.is_some() && !waits[1].revents().is_empty();
         let bell_stirs = bell.is_some() && waits.last().is_some_and(|wait| !wait.revents().is_empty());
+        self.see(socket_stirs, process_ended);
+        Ok(bell_stirs)
+    }
+
+    /// The session's socket.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The producer's process, where the kernel has given it.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Finds out what has happened, where something has.
+    pub(crate) fn see(&self, socket_stirs: bool, process_ended: bool) {
         if socket_stirs {
             self.hear();
         }
         if process_ended {
             self.note(Fate::Dead);
         }
-        Ok(bell_stirs)
     }
 
     /// Takes what the producer's process has to say on the socket: one frame, for any is the last.

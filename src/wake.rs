@@ -349,6 +349,12 @@ mod bell {
             }
         }
 
+        /// Whether every ring can be waited for, also one on a bell that was not emptied: an eventfd tells of each, a
+        /// socketpair takes no more once it is full.
+        pub(crate) fn rings_by_edges(&self) -> bool {
+            matches!(self.end, End::Eventfd(_))
+        }
+
         /// Empties the bell; never blocks, whoever owns the other end.
         pub(crate) fn drain(&self) {
             match &self.end {

@@ -37,20 +37,22 @@ fn consumer(
     start: u64,
     in_place: Option<InPlace>,
 ) -> (Consumer, rustix::fd::OwnedFd) {
-    let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-    let link = Arc::new(Link::new(
-        Connection::new(socket, ForkGuard::get().unwrap()),
-        None,
-        ConsumerHandshake::new(Vec::new()).unwrap(),
-    ));
+    let (link, other) = link();
     let evictions = lane.evictions().load(Acquire);
     let (name, schema, spin) = ("lane".to_owned(), 0, Duration::ZERO);
     let barrier = Barrier::Fence;
     let attachment = Attachment { lane, seat, bell, barrier, start, evictions, in_place, spin, name, schema };
-    (Consumer::new(attachment, link, ForkGuard::get().unwrap()), other)
+    (Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()), other)
 }
 
-fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {
+/// A session, and what stands for the producer's end of it.
+pub(super) fn link() -> (Link, rustix::fd::OwnedFd) {
+    let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let socket = Connection::new(socket, ForkGuard::get().unwrap());
+    (Link::new(socket, None, ConsumerHandshake::new(Vec::new()).unwrap()), other)
+}
+
+pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {
     static IDS: AtomicU64 = AtomicU64::new(1);
     let (lane, id) = (producer.lane(), IDS.fetch_add(1, Relaxed));
     let words = seat_words();
@@ -66,10 +68,10 @@ fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {
     Attached { consumer, _session: session, seat, next: 0, consumed: position }
 }
 
-struct Attached {
-    consumer: Consumer,
+pub(super) struct Attached {
+    pub(super) consumer: Consumer,
     _session: rustix::fd::OwnedFd,
-    seat: SeatMap,
+    pub(super) seat: SeatMap,
     /// Which record of the model it gets next.
     next: usize,
     /// What its seat said last.

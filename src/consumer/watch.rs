@@ -1,0 +1,174 @@
+//! All that a sleeping consumer watches, behind one descriptor: its session and its bell.
+//!
+//! The bell is watched for its edges: every ring of an eventfd is one, whether or not the one before was read
+//! (epoll(7); each write wakes). So a sleep takes one system call, where a poll takes another to empty the bell again,
+//! and looks at each descriptor anew.
+//!
+//! The invariant: no sleep is ended by the ring for another. One whose sleep has ended in some other way may still
+//! come, so the bell is emptied before the next sleep, which takes back the edge too.
+//!
+//! What this file does not do: it keeps no time. Sleeps of limited length poll, and so do all where there is no epoll.
+
+use crate::link::Link;
+use crate::wake::BellEnd;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::mem::MaybeUninit;
+
+/// What an event is about.
+const SOCKET: u64 = 0;
+const PROCESS: u64 = 1;
+const BELL: u64 = 2;
+
+/// A consumer's session and bell, watched together.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Made for the first sleep here, so that consumers that never sleep need no descriptor for it; `Some(None)` where
+    /// it cannot be had.
+    epoll: Option<Option<OwnedFd>>,
+    /// Whether the last sleep was one here, and ended by its ring.
+    was_rung: bool,
+}
+
+impl Watch {
+    /// Whether sleeps can be had here: not without a descriptor to spare, nor with another bell than an eventfd.
+    pub(super) fn is_possible(&mut self, link: &Link, bell: &BellEnd) -> bool {
+        self.epoll.get_or_insert_with(|| make(link, bell).ok()).is_some()
+    }
+
+    /// Before a sleep is announced, here or elsewhere: empties the bell, if it must be.
+    pub(super) fn prepare(&mut self, bell: &BellEnd, is_here: bool) {
+        if !std::mem::take(&mut self.was_rung) || !is_here {
+            bell.drain();
+        }
+    }
+
+    /// As [`Link::wait`], without a limit.
+    pub(super) fn wait(&mut self, link: &Link) -> bool {
+        let Some(Some(epoll)) = &self.epoll else { return false };
+        let mut events = [const { MaybeUninit::uninit() }; 3];
+        let events = match epoll::wait(epoll, &mut events, None) {
+            Ok((events, _)) => events,
+            Err(Errno::INTR) => return false,
+            // Forbidden, say (seccomp(2)): the next sleep polls.
+            Err(_) => {
+                self.epoll = Some(None);
+                return false;
+            }
+        };
+        let [socket_stirs, process_ended, bell_stirs] =
+            [SOCKET, PROCESS, BELL].map(|what| events.iter().any(|event| { event.data }.u64() == what));
+        link.see(socket_stirs, process_ended);
+        self.was_rung = bell_stirs;
+        bell_stirs
+    }
+}
+
+fn make(link: &Link, bell: &BellEnd) -> rustix::io::Result<OwnedFd> {
+    if !bell.rings_by_edges() {
+        return Err(Errno::NOTSUP);
+    }
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    let watch = |fd, what, flags| epoll::add(&epoll, fd, EventData::new_u64(what), flags);
+    watch(link.socket(), SOCKET, EventFlags::IN)?;
+    if let Some(pidfd) = link.pidfd() {
+        watch(pidfd, PROCESS, EventFlags::IN)?;
+    }
+    watch(bell.as_fd(), BELL, EventFlags::IN | EventFlags::ET)?;
+    Ok(epoll)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consumer::tests::{join, link};
+    use crate::frame::{BellKind, Start};
+    use crate::lane::LaneOptions;
+    use crate::link::Fate;
+    use crate::producer::Producer;
+    use crate::ring::SeatWords;
+    use crate::sync::Ordering::Relaxed;
+    use crate::test_support::kernel::deny;
+    use crate::test_support::{isolated, wait_until};
+    use crate::wake::Bell;
+
+    /// A watch that has slept nowhere yet.
+    fn watch() -> (Watch, Link, OwnedFd, Bell, BellEnd) {
+        let (link, other) = link();
+        let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+        let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+        let mut watch = Watch::default();
+        assert!(watch.is_possible(&link, &end));
+        (watch, link, other, bell, end)
+    }
+
+    #[test]
+    fn every_ring_ends_one_sleep_though_the_bell_is_never_emptied() {
+        let (mut watch, link, other, bell, end) = watch();
+        for _ in 0..3 {
+            watch.prepare(&end, true);
+            bell.ring();
+            assert!(watch.wait(&link));
+        }
+        watch.prepare(&end, true);
+        drop(other);
+        assert!(!watch.wait(&link), "no ring ends two");
+        assert_eq!(rustix::io::read(&end, &mut [0; 8]), Ok(8), "and three are in it");
+    }
+
+    #[test]
+    fn a_ring_for_another_sleep_ends_none() {
+        for sleeps_before in 0..3 {
+            let (mut watch, link, other, bell, end) = watch();
+            for sleep in 0..sleeps_before {
+                watch.prepare(&end, sleep == 0);
+                assert_eq!(rustix::io::read(&end, &mut [0; 8]), Err(Errno::AGAIN), "a poll would end at once");
+                bell.ring();
+                assert!(sleep != 0 || watch.wait(&link), "the second one is slept elsewhere");
+            }
+            if sleeps_before == 1 {
+                // One that was called off after it was announced.
+                watch.prepare(&end, true);
+            }
+            bell.ring();
+            watch.prepare(&end, true);
+            drop(other);
+            assert!(!watch.wait(&link), "it is the session that has ended, after {sleeps_before} sleeps");
+            assert_eq!(link.fate(), Fate::Dead);
+        }
+    }
+
+    #[test]
+    fn a_bell_that_can_be_full_is_not_watched() {
+        let (link, _other) = link();
+        let (_bell, end) = Bell::create(BellKind::Socketpair).unwrap();
+        let end = BellEnd::receive(BellKind::Socketpair, end).unwrap();
+        assert!(!Watch::default().is_possible(&link, &end));
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_also_where_it_must_poll() {
+        isolated("consumer::watch::tests::a_sleeper_is_woken_also_where_it_must_poll", || {
+            for call in [libc::SYS_epoll_pwait, libc::SYS_epoll_create1] {
+                deny(call, &[], Errno::PERM);
+                let mut producer = Producer::create_at(&LaneOptions::new("polled").capacity(4096), 0).unwrap();
+                let mut attached = join(&producer, Start::Latest, false);
+                let (seat, consumer) = (attached.seat.clone(), &mut attached.consumer);
+                std::thread::scope(|scope| {
+                    let reader = scope.spawn(|| {
+                        (0..3u8).for_each(|n| assert_eq!(consumer.receive().unwrap().unwrap()[..], [n]));
+                    });
+                    for n in 0..3u8 {
+                        wait_until("the consumer sleeps", || seat.wait_epoch().load(Relaxed) % 2 == 1);
+                        producer.send(&[n]).unwrap();
+                        wait_until("it wakes up", || {
+                            reader.is_finished() || seat.consumed().load(Relaxed) > u64::from(n) * 16
+                        });
+                    }
+                });
+                assert!(matches!(consumer.watch.epoll, Some(None)), "it was not to be had");
+            }
+        });
+    }
+}
