@@ -241,7 +241,7 @@ impl Consumer {
             }
             std::hint::spin_loop();
         }
-        self.pace = Pace::default();
+        self.pace.give_up();
         None
     }
 
