@@ -31,6 +31,7 @@ READER = "src/ring/reader.rs"
 KNOWN = "src/ring/known.rs"
 ROSTER = "src/roster.rs"
 WAKE = "src/wake.rs"
+WATCH = "src/consumer/watch.rs"
 PUBLISHER = "src/publisher.rs"
 CMSG = "src/cmsg.rs"
 FRAME = "src/frame.rs"
@@ -116,7 +117,12 @@ FAULTS = [
     ("was_evicted: eviction unnoticed", READER,
      [("    lane.evictions().load(Ordering::Relaxed) != evictions\n", "    let _ = (lane, evictions);\n    false\n")],
      "eviction"),
-    ("is_intact: any eviction believed one's own", READER,
+    ("copy_intact: looked before the copy", READER,
+     [("    ring.copy_out(found.payload, copy);\n", ""),
+      ("    !was_evicted(lane, evictions) || intact()\n",
+       "    let good = !was_evicted(lane, evictions) || intact();\n    ring.copy_out(found.payload, copy);\n    good\n")],
+     "eviction"),
+    ("copy_intact: any eviction believed one's own", READER,
      [("!was_evicted(lane, evictions) || intact()", "!was_evicted(lane, evictions) && intact()")], "eviction"),
     ("was_evicted: fence left out", READER,
      [("    // after the count of evictions rose.\n    fence(Ordering::Acquire);\n", "")],
@@ -176,12 +182,12 @@ FAULTS = [
     ("announce_sleep: fence weakened", WAKE,
      [("    fence(Ordering::SeqCst);\n", "    fence(Ordering::AcqRel);\n")], "data"),
     ("announce_sleep: bell drained while the epoch is odd", WAKE,
-     [("    drain();\n", ""),
+     [("    prepare();\n", ""),
       ("    wait_epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);\n    // Pairs",
-       "    wait_epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);\n    drain();\n    // Pairs")], "data"),
+       "    wait_epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);\n    prepare();\n    // Pairs")], "data"),
     ("announce_sleep: bell drained after the fence", WAKE,
-     [("    drain();\n", ""),
-      ("    fence(Ordering::SeqCst);\n", "    fence(Ordering::SeqCst);\n    drain();\n")], "data"),
+     [("    prepare();\n", ""),
+      ("    fence(Ordering::SeqCst);\n", "    fence(Ordering::SeqCst);\n    prepare();\n")], "data"),
     ("announce_sleep: a cancelled sleep left odd", WAKE, [("    wake_up(wait_epoch);\n", "")], "data"),
     ("claim_ring: rung for twice", WAKE, [("    last_rung.store(epoch, Ordering::Relaxed);\n", "")], "data"),
     ("close: nobody rung for", PUBLISHER,
@@ -207,6 +213,12 @@ FAULTS = [
     ("sleep_while_held: space_seq captured after the last look", PUBLISHER,
      [("wake::sleep_on(changed, seq, deadline)",
        "wake::sleep_on(changed, seq.map(|(word, _)| (word, word.load(Ordering::Relaxed))), deadline)")], "space"),
+    ("prepare: the bell left as it is", WATCH, [("            bell.drain();\n", "")], "lib consumer::watch"),
+    ("prepare: a ring counted twice", WATCH,
+     [("if !std::mem::take(&mut self.was_rung) || !is_here {", "if !self.was_rung || !is_here {")],
+     "lib consumer::watch"),
+    ("make: the bell watched for its level", WATCH, [("EventFlags::IN | EventFlags::ET", "EventFlags::IN")],
+     "lib consumer::watch"),
     # The plain model that everything is compared with.
     ("place: padding forgotten", WRITER, [("if size > room { room } else { 0 }", "if size > room { 0 } else { 0 }")],
      "lib what_is_sent_is_received"),

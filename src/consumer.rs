@@ -241,7 +241,7 @@ impl Consumer {
             }
             std::hint::spin_loop();
         }
-        self.pace.give_up();
+        self.pace.note_lull();
         None
     }
 

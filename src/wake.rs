@@ -102,13 +102,13 @@ pub(crate) enum Sleep {
 /// How long to sleep where nobody may wake us.
 pub(crate) const NAP: Duration = Duration::from_millis(10);
 
-/// Says in `wait_epoch` that this consumer is about to sleep; `drain` empties its bell. After this it looks for data
-/// once more, and only then sleeps on the bell. Whether the producer is certain to see it.
+/// Says in `wait_epoch` that this consumer is about to sleep; `prepare` makes its bell ready, most often empties it.
+/// After this it looks for data once more, and only then sleeps on the bell. Whether the producer is certain to see it.
 #[must_use = "without the barrier nobody may ring for this sleep"]
-pub(crate) fn announce_sleep(wait_epoch: &AtomicU32, barrier: Barrier, drain: impl FnOnce()) -> bool {
+pub(crate) fn announce_sleep(wait_epoch: &AtomicU32, barrier: Barrier, prepare: impl FnOnce()) -> bool {
     wake_up(wait_epoch);
     // Never while the epoch is odd: that could swallow the one ring this sleep gets.
-    drain();
+    prepare();
     let epoch = wait_epoch.load(Ordering::Relaxed);
     wait_epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);
     // Pairs with the barrier in `Roster::ring_sleepers`: the producer sees this epoch, or we see what it published.

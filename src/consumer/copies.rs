@@ -1,10 +1,9 @@
 //! Payloads copied out of the ring, one at a time.
 //!
-//! The invariant: a copy is handed out only after it was asked, after the last load from the ring, whether the lane
-//! still waited for this consumer or had not come so far.
+//! The invariant: a copy that may have been overwritten while it was made is not handed out.
 
 use crate::ring::known::Found;
-use crate::ring::reader::{is_intact, was_evicted};
+use crate::ring::reader::{copy_intact, was_evicted};
 use crate::ring::{LaneMap, Ring};
 
 /// Where copies go.
@@ -28,8 +27,7 @@ impl Copies {
         if self.buffer.len() < words {
             self.grow(words);
         }
-        ring.copy_out(found.payload, &mut self.buffer[..words]);
-        let is_intact = is_intact(lane, self.evictions, found.from);
+        let is_intact = copy_intact(lane, &ring, self.evictions, found, &mut self.buffer[..words]);
         is_intact.then(|| &bytemuck::cast_slice(&self.buffer)[..found.len as usize])
     }
 

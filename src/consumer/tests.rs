@@ -12,7 +12,7 @@ use crate::lane::{LaneOptions, Notice, SeatLink};
 use crate::layout::{Geometry, LaneState, RecordHeader};
 use crate::producer::{Batch, Producer, Reservation, SendError};
 use crate::region::{ForkGuard, HugePages, Region, RegionOptions};
-use crate::ring::{HeaderWords, InPlace, LaneWords, LaneWriter, SeatMap, SeatWords, WritableLane};
+use crate::ring::{InPlace, LaneWords, LaneWriter, RingWords, SeatMap, SeatWords, WritableLane};
 use crate::roster::Joiner;
 use crate::session::client::{Session, SessionOptions};
 use crate::session::server::Server;

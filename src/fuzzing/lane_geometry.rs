@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::frame::{Barrier, LaneTerms};
 use crate::layout::{CONTROL_LEN_BYTES, Geometry, PAYLOAD_MAX_BYTES, RecordHeader};
 use crate::region::{HugePages, Region, RegionOptions};
-use crate::ring::{HeaderWords, LaneMap};
+use crate::ring::{LaneMap, RingWords};
 use crate::session::opened::check_header;
 use std::cell::OnceCell;
 use std::os::fd::AsFd;
@@ -114,7 +114,7 @@ fn check_mapped(script: &mut Script<'_>, geometry: Geometry, looks: &[(u64, u64)
         let len = (*len).min(geometry.room_to_end(*position & !7)) as usize;
         copy.clear();
         copy.resize(len / 8, u64::MAX);
-        lane.ring().copy_out(*position & !7, &mut copy);
+        lane.copy_out(*position & !7, &mut copy);
         assert!(copy.iter().all(|word| *word == 0), "a copy from elsewhere");
     }
     Ok(())

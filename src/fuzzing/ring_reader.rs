@@ -9,7 +9,7 @@ use crate::handshake::{ConsumerHandshake, START_LIMIT};
 use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader};
 use crate::link::Link;
 use crate::region::{ForkGuard, HugePages, Mapping, Region, RegionOptions};
-use crate::ring::{HeaderWords, LaneMap, LaneWords, LaneWriter, SeatMap, SeatWords, WritableLane};
+use crate::ring::{LaneMap, LaneWords, LaneWriter, RingWords, SeatMap, SeatWords, WritableLane};
 use crate::sync::Ordering;
 use crate::wake::{Bell, BellEnd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};

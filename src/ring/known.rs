@@ -6,7 +6,7 @@
 //! What this file does not do: it looks at no word but headers, and knows neither padding nor errors. Where something
 //! else comes than a record that makes sense, the reader looks closely.
 
-use super::HeaderWords;
+use super::RingWords;
 use crate::layout::{Geometry, RecordHeader};
 
 /// A record that was found, and its header checked.
@@ -56,7 +56,7 @@ impl Known {
     /// The next record, where no padding comes first and its header makes sense: nearly every one. `None` says nothing
     /// but that the reader must look closely.
     #[inline(always)]
-    pub(crate) fn next(&mut self, ring: &impl HeaderWords) -> Option<Found> {
+    pub(crate) fn next(&mut self, ring: &impl RingWords) -> Option<Found> {
         let position = self.position;
         if position >= self.clear {
             return None;
@@ -74,7 +74,7 @@ impl Known {
     /// The next records, where all of [`ALIKE`] are as long as the first: that is known after two loads, where they are
     /// loads in a row for [`Known::next`], each of which waits for the one before. `None` says nothing.
     #[inline(always)]
-    pub(crate) fn alike(&self, ring: &impl HeaderWords) -> Option<Alike> {
+    pub(crate) fn alike(&self, ring: &impl RingWords) -> Option<Alike> {
         let position = self.position;
         if position >= self.clear {
             return None;

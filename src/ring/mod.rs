@@ -24,14 +24,21 @@ use crate::sync::{AtomicU32, AtomicU64};
 #[cfg(not(loom))]
 pub(crate) use mapped::{InPlace, LaneMap, Ring, SeatMap, WritableLane};
 
-/// The header words of a ring.
-pub(crate) trait HeaderWords {
+/// The words of a ring.
+pub(crate) trait RingWords {
     /// The header word of the record that begins at `position`, any position.
     fn header_word(&self, position: u64) -> u64;
+    /// Copies as many words from `position` on as `copy` holds. Bytes that another process changes meanwhile are copied
+    /// as they come, and nothing is assumed of them.
+    ///
+    /// # Panics
+    ///
+    /// Where they would cross the end of the ring, or `position` is not a multiple of 8.
+    fn copy_out(&self, position: u64, copy: &mut [u64]);
 }
 
 /// The words of a control region, and the header words of the ring.
-pub(crate) trait LaneWords: HeaderWords {
+pub(crate) trait LaneWords: RingWords {
     fn geometry(&self) -> Geometry;
     fn published(&self) -> &AtomicU64;
     fn intent(&self) -> &AtomicU64;
@@ -67,7 +74,7 @@ pub(crate) trait SeatWords {
 #[cfg(not(loom))]
 mod mapped {
     use super::copy::{copy_words, store_words};
-    use super::{HeaderWords, LaneCounter, LaneWords, LaneWriter, SeatWords};
+    use super::{LaneCounter, LaneWords, LaneWriter, RingWords, SeatWords};
     use crate::error::Result;
     use crate::layout::{
         CONSUMED_OFFSET, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, Geometry, INTENT_OFFSET,
@@ -203,10 +210,15 @@ mod mapped {
         }
     }
 
-    impl HeaderWords for LaneMap {
+    impl RingWords for LaneMap {
         #[inline(always)]
         fn header_word(&self, position: u64) -> u64 {
-            self.ring().header_word(position)
+            self.ring.header_word(position)
+        }
+
+        #[inline(always)]
+        fn copy_out(&self, position: u64, copy: &mut [u64]) {
+            self.ring.copy_out(position, copy);
         }
     }
 
@@ -252,20 +264,6 @@ mod mapped {
             unsafe { self.first.add(offset as usize) }
         }
 
-        /// Copies as many words from `position` on as `copy` holds, see [`copy`](super::copy). Bytes that another
-        /// process changes meanwhile are copied as they come, and nothing is assumed of them.
-        ///
-        /// # Panics
-        ///
-        /// Where they would cross the end of the ring, or `position` is not a multiple of 8.
-        #[inline(always)]
-        pub(crate) fn copy_out(&self, position: u64, copy: &mut [u64]) {
-            let from = self.bytes(position, size_of_val(copy) as u64);
-            assert!(position.is_multiple_of(8), "payloads begin at multiples of 8");
-            // SAFETY: as many bytes lie in the ring, which stays mapped; they begin at a multiple of 8, as it does.
-            unsafe { copy_words(from, copy) }
-        }
-
         /// The payload bytes at `position` where they lie, on the word of whoever made the token.
         ///
         /// # Panics
@@ -280,10 +278,18 @@ mod mapped {
         }
     }
 
-    impl HeaderWords for Ring<'_> {
+    impl RingWords for Ring<'_> {
         #[inline(always)]
         fn header_word(&self, position: u64) -> u64 {
             self.word(position).load(Ordering::Relaxed)
+        }
+
+        #[inline(always)]
+        fn copy_out(&self, position: u64, copy: &mut [u64]) {
+            let from = self.bytes(position, size_of_val(copy) as u64);
+            assert!(position.is_multiple_of(8), "payloads begin at multiples of 8");
+            // SAFETY: as many bytes lie in the ring, which stays mapped; they begin at a multiple of 8, as it does.
+            unsafe { copy_words(from, copy) }
         }
     }
 

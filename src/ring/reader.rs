@@ -7,7 +7,7 @@
 //! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may.
 
 use super::known::{Found, Known};
-use super::{LaneWords, SeatWords};
+use super::{LaneWords, RingWords, SeatWords};
 use crate::crash;
 use crate::frame::Barrier;
 use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
@@ -213,15 +213,15 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         Ok(self.poll()?.map_or(Look::Ended(state), Look::Found))
     }
 
-    /// Announces that this consumer sleeps, and looks once more: how long it may sleep on its bell now, which `drain`
-    /// has emptied. [`Reader::wake_up`] comes after it in any case.
+    /// Announces that this consumer sleeps, and looks once more: how long it may sleep on its bell now, which
+    /// `prepare` has made ready. [`Reader::wake_up`] comes after it in any case.
     pub(crate) fn fall_asleep(
         &mut self,
         barrier: Barrier,
-        drain: impl FnOnce(),
+        prepare: impl FnOnce(),
         session_is_over: impl FnOnce() -> bool,
     ) -> Sleep {
-        let is_announced = wake::announce_sleep(self.seat.wait_epoch(), barrier, drain);
+        let is_announced = wake::announce_sleep(self.seat.wait_epoch(), barrier, prepare);
         crash::point!("consumer-sleep-announced");
         let news = self.refresh().unwrap_or(true);
         match !news && self.state() == Ok(LaneState::Open) && !session_is_over() {
@@ -362,17 +362,23 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     }
 }
 
-/// Whether a copy is good that was just made of a record [`Found`] by what lies from `from` on: it was not overwritten
-/// meanwhile. Asked after the last load from it.
+/// Copies the payload of a record that was [`Found`] to `copy`, in whole words; whether it stayed whole meanwhile.
 ///
 /// `evictions` is the lane's count of evictions from before this consumer attached. As long as it stands, the lane
 /// waits for this consumer. After that it reads as a lossy one does: a copy is good if no byte may have been
 /// overwritten of the record, or of the padding before it. What looked like padding may have been part of a later
 /// payload.
 #[inline(always)]
-pub(crate) fn is_intact(lane: &impl LaneWords, evictions: u32, from: u64) -> bool {
+pub(crate) fn copy_intact(
+    lane: &impl LaneWords,
+    ring: &impl RingWords,
+    evictions: u32,
+    found: Found,
+    copy: &mut [u64],
+) -> bool {
+    ring.copy_out(found.payload, copy);
     // The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
-    let intact = || lane.intent().load(Ordering::Relaxed).wrapping_sub(from) <= lane.geometry().capacity();
+    let intact = || lane.intent().load(Ordering::Relaxed).wrapping_sub(found.from) <= lane.geometry().capacity();
     !was_evicted(lane, evictions) || intact()
 }
 

@@ -1,7 +1,7 @@
 //! A lane and a seat of plain words, for the protocols' own tests and fuzzers: no mapping, no process, and every word
 //! within reach.
 
-use super::{HeaderWords, LaneCounter, LaneWords, LaneWriter, SeatWords};
+use super::{LaneCounter, LaneWords, LaneWriter, RingWords, SeatWords};
 use crate::layout::{Geometry, LaneState};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
@@ -63,9 +63,13 @@ impl LaneWords for PlainLane {
     }
 }
 
-impl HeaderWords for PlainLane {
+impl RingWords for PlainLane {
     fn header_word(&self, position: u64) -> u64 {
         self.data[self.geometry.offset(position) as usize / 8].load(Ordering::Relaxed)
+    }
+
+    fn copy_out(&self, position: u64, copy: &mut [u64]) {
+        copy.iter_mut().zip((position..).step_by(8)).for_each(|(word, position)| *word = self.header_word(position));
     }
 }
 

@@ -4,7 +4,7 @@ use super::known::Found;
 use super::reader::{Corruption, Reader};
 use super::testing::{PlainLane, PlainSeat, PlainWriter};
 use super::writer::Writer;
-use super::{HeaderWords, LaneWords, SeatWords};
+use super::{LaneWords, RingWords, SeatWords};
 use crate::layout::{CONSUMED_LEFT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::sync::Ordering::Relaxed;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};

@@ -236,6 +236,8 @@ impl<W: LaneWriter> Writer<W> {
     #[inline(always)]
     pub(crate) fn commit_in(&mut self, room: &mut Room, claim: Claim, tag: u16) {
         if claim.begin != room.committed {
+            // Such a claim has come from looking closely, before which the room was taken back.
+            debug_assert!(room.committed == self.room.committed);
             self.pad(claim.begin);
             *room = self.room;
         }

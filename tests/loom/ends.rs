@@ -3,7 +3,7 @@
 use crate::barrier;
 use crate::frame::Start;
 use crate::layout::LaneState;
-use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane};
+use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane, value_of};
 use crate::publisher::Publisher;
 use crate::ring::LaneWords;
 use crate::ring::known::Found;
@@ -186,11 +186,11 @@ impl Consumer {
     /// Copies the next record, as a consumer may that can be evicted; the error is the eviction, or what else it saw.
     pub(crate) fn copy(&mut self) -> Result<Got, Corruption> {
         let Look::Found(found) = self.reader.look(|| false)? else { return Ok(Got::Nothing) };
-        let value = self.lane.read(&found);
-        if !crate::ring::reader::is_intact(&*self.lane, self.evictions, found.from) {
+        let (lane, mut copy) = (&*self.lane, vec![0; found.len.div_ceil(8) as usize]);
+        if !crate::ring::reader::copy_intact(lane, lane, self.evictions, found, &mut copy) {
             return Err(Corruption::PublishedTooFar { published: found.position, position: found.position });
         }
-        self.check(found, value);
+        self.check(found, value_of(&copy));
         Ok(Got::Record)
     }
 

@@ -3,7 +3,7 @@
 use crate::kernel::Bell;
 use crate::layout::Geometry;
 use crate::ring::known::Found;
-use crate::ring::{HeaderWords, LaneCounter, LaneWords, LaneWriter, SeatWords};
+use crate::ring::{LaneCounter, LaneWords, LaneWriter, RingWords, SeatWords};
 use crate::roster::SeatPort;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use loom::cell::UnsafeCell;
@@ -104,10 +104,15 @@ impl Lane {
 
     /// The payload of a record: its words, all alike; `None` where they differ.
     pub(crate) fn read(&self, found: &Found) -> Option<u64> {
-        let words: Vec<u64> =
-            self.payload_words(found.payload, found.len).map(|(granule, word)| granule.load(word)).collect();
-        words.iter().all(|word| *word == words[0]).then_some(words[0])
+        let mut words = vec![0; found.len.div_ceil(8) as usize];
+        self.copy_out(found.payload, &mut words);
+        value_of(&words)
     }
+}
+
+/// What a payload was filled with; `None` where its words differ.
+pub(crate) fn value_of(words: &[u64]) -> Option<u64> {
+    words.iter().all(|word| *word == words[0]).then_some(words[0])
 }
 
 impl LaneWords for Lane {
@@ -136,9 +141,17 @@ impl LaneWords for Lane {
     }
 }
 
-impl HeaderWords for Lane {
+impl RingWords for Lane {
     fn header_word(&self, position: u64) -> u64 {
         self.granule(position).load(0)
+    }
+
+    /// Loads the words that are modelled; those that are not are as the last of them.
+    fn copy_out(&self, position: u64, copy: &mut [u64]) {
+        let words: Vec<u64> =
+            self.payload_words(position, size_of_val(copy) as u64).map(|(granule, word)| granule.load(word)).collect();
+        assert!(words.len() <= copy.len(), "as many words as there are");
+        copy.iter_mut().zip(0..).for_each(|(copy, index)| *copy = words[words.len().min(index + 1) - 1]);
     }
 }
 
