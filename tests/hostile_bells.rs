@@ -44,6 +44,36 @@ fn sleeps_well(impostor: &mut Impostor, what: &str, kind: u8, bell: OwnedFd) {
     impostor.client.leave();
 }
 
+/// A sleep without a limit watches the bell for its rings, and not for what is in it: here they come without end.
+#[test]
+fn a_bell_that_is_rung_without_end_keeps_nobody_awake() {
+    if plays_a_role() {
+        return;
+    }
+    const FLOOD: Duration = Duration::from_secs(1);
+    let mut impostor = Impostor::new("a_bell_that_is_rung_without_end_keeps_nobody_awake");
+    let goods = Goods::new(CAPACITY);
+    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+    let wire = impostor.attaches_with_bell(&goods, 1, bell.as_fd());
+    impostor.client.begin_to_wait();
+    let (before, start) = (ticks_used(impostor.client.0.pid()), Instant::now());
+    let mut rings = 0;
+    while start.elapsed() < FLOOD {
+        rustix::io::write(&bell, &1u64.to_ne_bytes()).unwrap();
+        rings += 1;
+        std::thread::yield_now();
+    }
+    let used = ticks_used(impostor.client.0.pid()) - before;
+    assert!(used < 10, "after {rings} rings in {FLOOD:?} it used {used}0 ms");
+    goods.put(0, impostor::data(5, 7));
+    goods.publish(16);
+    assert_eq!(impostor.client.end_of_wait(), "5 bytes, tag 7, from 0");
+    impostor.client.begin_to_wait();
+    wire.send(&bye(1)).unwrap();
+    assert!(impostor.client.end_of_wait().starts_with("Closed"));
+    impostor.client.leave();
+}
+
 #[test]
 fn a_bell_that_rings_for_ever_or_hangs_up_keeps_nobody_awake() {
     if plays_a_role() {

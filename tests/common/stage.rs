@@ -8,8 +8,8 @@
 use crate::common::{DEADLINE, belongings, census, kernel, role, unique_name, wait_until};
 use crate::peer::{Peer, argument, is_told_within, say, told};
 use fdring::{
-    Consumer, Error, LaneOptions, PeerPolicy, Producer, ReceiveError, SendError, Server, ServerOptions, Session,
-    SessionOptions,
+    Consumer, Error, LaneOptions, PeerPolicy, Producer, ReceiveError, Record, SendError, Server, ServerOptions,
+    Session, SessionOptions,
 };
 use rustix::process::Signal;
 use std::os::fd::AsRawFd;
@@ -342,6 +342,18 @@ impl Client {
         self.0.heard()
     }
 
+    /// Has it wait for a record without an end.
+    #[allow(dead_code, reason = "of those that play a client one does")]
+    pub(crate) fn begin_to_wait(&mut self) {
+        self.0.tell("wait");
+    }
+
+    /// What has come of that.
+    #[allow(dead_code, reason = "as above")]
+    pub(crate) fn end_of_wait(&mut self) -> String {
+        self.0.heard()
+    }
+
     /// Has it drop its consumer.
     pub(crate) fn leave(&mut self) {
         self.0.tell("leave");
@@ -384,8 +396,9 @@ fn client() {
             }
             Some("read") => {
                 let millis = words.next().map(|millis| Duration::from_millis(millis.parse().unwrap()));
-                say(&read(consumer.as_mut().unwrap(), millis.unwrap_or(DEADLINE / 2)));
+                say(&outcome(consumer.as_mut().unwrap().receive_timeout(millis.unwrap_or(DEADLINE / 2))));
             }
+            Some("wait") => say(&outcome(consumer.as_mut().unwrap().receive())),
             Some("leave") => {
                 consumer = None;
                 // A thread may be closing what came.
@@ -397,8 +410,8 @@ fn client() {
     }
 }
 
-fn read(consumer: &mut Consumer, timeout: Duration) -> String {
-    match consumer.receive_timeout(timeout) {
+fn outcome(received: Result<Option<Record<'_>>, ReceiveError>) -> String {
+    match received {
         Ok(Some(record)) => format!("{} bytes, tag {}, from {}", record.len(), record.tag(), record.position()),
         Ok(None) => "finished".to_owned(),
         Err(error) => {
