@@ -55,7 +55,7 @@ fn a_bell_that_is_rung_without_end_keeps_nobody_awake() {
     let goods = Goods::new(CAPACITY);
     let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
     let wire = impostor.attaches_with_bell(&goods, 1, bell.as_fd());
-    impostor.client.begin_to_wait();
+    impostor.client.0.tell("wait");
     let (before, start) = (ticks_used(impostor.client.0.pid()), Instant::now());
     let mut rings = 0;
     while start.elapsed() < FLOOD {
@@ -67,10 +67,10 @@ fn a_bell_that_is_rung_without_end_keeps_nobody_awake() {
     assert!(used < 10, "after {rings} rings in {FLOOD:?} it used {used}0 ms");
     goods.put(0, impostor::data(5, 7));
     goods.publish(16);
-    assert_eq!(impostor.client.end_of_wait(), "5 bytes, tag 7, from 0");
-    impostor.client.begin_to_wait();
+    assert_eq!(impostor.client.0.heard(), "5 bytes, tag 7, from 0");
+    impostor.client.0.tell("wait");
     wire.send(&bye(1)).unwrap();
-    assert!(impostor.client.end_of_wait().starts_with("Closed"));
+    assert!(impostor.client.0.heard().starts_with("Closed"));
     impostor.client.leave();
 }
 

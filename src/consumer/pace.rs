@@ -79,7 +79,7 @@ impl Pace {
             if self.single_looks >= self.single_looks_needed {
                 (self.pauses, self.single_looks, self.doubt) = (*PAUSES.end(), 0, Some((0, 0)));
             }
-        } else if self.is_stream(more) {
+        } else if self.seems_a_stream(more) {
             self.follow(lines);
         } else {
             self.hold_was_in_vain();
@@ -95,8 +95,8 @@ impl Pace {
         self.prompt_looks = 0;
     }
 
-    /// Whether it may be a stream that brought so many bytes beyond a record.
-    fn is_stream(&mut self, more: u64) -> bool {
+    /// Whether it may still be a stream, now that so many bytes more than a record have come; takes note of them.
+    fn seems_a_stream(&mut self, more: u64) -> bool {
         self.doubt = match self.doubt {
             None => return true,
             Some((0, _)) => Some((more, 0)),

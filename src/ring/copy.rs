@@ -1,6 +1,6 @@
 //! Copying bytes that another process may be changing.
 //!
-//! Rust has no copy for such bytes but single atomic loads, which compilers do not join. So on x86-64 they are copied
+//! Rust has no copy for such bytes but single atomic loads, which compilers do not join. So on x86-64 they are loaded
 //! by instructions that the compiler cannot see through; elsewhere word by word. Not by the string instructions that
 //! memcpy uses: they copy 4 KiB in anything from 107 to 190 ns, where single lines take 120. The invariant: each byte
 //! of the copy is one that stood in its place at some time during the call.

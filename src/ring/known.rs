@@ -53,10 +53,10 @@ pub(crate) struct Known {
 }
 
 impl Known {
-    /// The next record, where no padding comes first and its header makes sense: nearly every one. `None` says nothing
-    /// but that the reader must look closely.
+    /// The header word of the next record, the length of its payload, and where it ends; where no padding comes first
+    /// and its header makes sense.
     #[inline(always)]
-    pub(crate) fn next(&mut self, ring: &impl RingWords) -> Option<Found> {
+    fn peek(&self, ring: &impl RingWords) -> Option<(u64, u64, u64)> {
         let position = self.position;
         if position >= self.clear {
             return None;
@@ -67,7 +67,15 @@ impl Known {
         if end > self.clear {
             return None;
         }
-        self.position = end;
+        Some((word, len, end))
+    }
+
+    /// The next record, where [`peek`](Self::peek) shows one: nearly always. `None` says nothing but that the reader
+    /// must look closely.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, ring: &impl RingWords) -> Option<Found> {
+        let (word, len, end) = self.peek(ring)?;
+        let position = std::mem::replace(&mut self.position, end);
         Some(self.found(position, len, RecordHeader::tag_of(word)))
     }
 
@@ -76,12 +84,8 @@ impl Known {
     #[inline(always)]
     pub(crate) fn alike(&self, ring: &impl RingWords) -> Option<Alike> {
         let position = self.position;
-        if position >= self.clear {
-            return None;
-        }
-        let first = ring.header_word(position);
-        let len = RecordHeader::data_len(first)?;
-        let size = self.geometry.record_end(position, len) - position;
+        let (first, len, end) = self.peek(ring)?;
+        let size = end - position;
         if size > ALIKE_SIZE_MAX || ALIKE as u64 * size > self.clear - position {
             return None;
         }

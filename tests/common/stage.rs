@@ -342,18 +342,6 @@ impl Client {
         self.0.heard()
     }
 
-    /// Has it wait for a record without an end.
-    #[allow(dead_code, reason = "of those that play a client one does")]
-    pub(crate) fn begin_to_wait(&mut self) {
-        self.0.tell("wait");
-    }
-
-    /// What has come of that.
-    #[allow(dead_code, reason = "as above")]
-    pub(crate) fn end_of_wait(&mut self) -> String {
-        self.0.heard()
-    }
-
     /// Has it drop its consumer.
     pub(crate) fn leave(&mut self) {
         self.0.tell("leave");

@@ -1,4 +1,4 @@
-//! The bare bell: an eventfd, and a sleeper that polls as many descriptors as an fdring consumer does.
+//! The bare bell: an eventfd, and a sleeper that polls as many descriptors as an fdring consumer watches.
 //!
 //! This is what a sleep and a wake cost without any ring or protocol. Nothing is carried but the bell itself.
 
