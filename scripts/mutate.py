@@ -29,6 +29,9 @@ PREEMPTIONS = "3"
 WRITER = "src/ring/writer.rs"
 READER = "src/ring/reader.rs"
 KNOWN = "src/ring/known.rs"
+BYTES = "src/ring/bytes.rs"
+MAPPED = "src/ring/mapped.rs"
+COPYING = "src/ring/copy.rs"
 ROSTER = "src/roster.rs"
 WAKE = "src/wake.rs"
 WATCH = "src/consumer/watch.rs"
@@ -294,9 +297,25 @@ FAULTS = [
     ("next: beyond what is known to follow", KNOWN,
      [("        if end > self.clear {\n            return None;\n        }\n", "")], "lib ring::tests"),
     ("alike: of any length", KNOWN,
-     [("is_alike &= RecordHeader::are_alike(*word, first);", "is_alike &= *word == *word;")], "lib ring::tests"),
+     [("|alike, word| alike & RecordHeader::are_alike(*word, first)", "|alike, word| alike & (word == word)")],
+     "lib ring::tests"),
     ("alike: beyond what is published", KNOWN,
      [("|| ALIKE as u64 * size > self.clear - position {", "|| size > self.clear - position {")], "lib ring::tests"),
+    ("header_words: one after the next left out", BYTES,
+     [("let word = unsafe { bytes.add(index * distance as usize) };", "let word = unsafe { bytes.add(index / 2 * 16) };")],
+     "lib consumer"),
+    ("payloads: the first again and again", BYTES,
+     [("let first = unsafe { bytes.add(index * distance as usize) };", "let first = unsafe { bytes.add(index / 8) };")],
+     "lib consumer"),
+    ("fill_row: a record more than fits", MAPPED, [("&& size <= room - at {", "&& at < room {")], "lib consumer"),
+    ("fill_row: no header", MAPPED,
+     [("as_ref() }.store(header, Ordering::Relaxed);\n            filled", "as_ref() };\n            filled")],
+     "lib consumer"),
+    ("commit_row: one record fewer", WRITER,
+     [("self.committed = row.begin + row.size * count as u64;",
+       "self.committed = row.begin + row.size * count.saturating_sub(1) as u64;")], "lib consumer"),
+    ("copy_long: the rest left out", COPYING,
+     [("unsafe { copy_words(rest_from, rest) };", "let _ = (rest_from, rest);")], "lib ring::copy"),
     ("truncate: the record as long as before", WRITER,
      [("(claim.len, claim.end) = (len, self.geometry.record_end(claim.begin, len));", "claim.len = len;")],
      "lib ring::tests"),

@@ -53,7 +53,7 @@ use Last::{Either, Published, Unpublished};
 use When::{Departure, End, Flow, Handshake, HangUp, Setup};
 
 /// The points in a producer's process: on its own thread, on the steward's, and in this test.
-const PRODUCER_POINTS: [(&str, When, Last); 37] = [
+const PRODUCER_POINTS: [(&str, When, Last); 38] = [
     ("producer-reserved", Flow, Either),
     ("producer-reserved-in-batch", Flow, Either),
     ("producer-in-fill", Flow, Unpublished),
@@ -62,6 +62,7 @@ const PRODUCER_POINTS: [(&str, When, Last); 37] = [
     ("producer-after-padding", Flow, Unpublished),
     ("producer-after-header", Flow, Unpublished),
     ("producer-between-batch-records", Flow, Unpublished),
+    ("producer-in-row", Flow, Unpublished),
     ("producer-before-part-of-batch", Flow, Unpublished),
     ("producer-before-publication", Flow, Unpublished),
     ("producer-after-publication", Flow, Published),

@@ -80,7 +80,8 @@ fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
         let mut batch = Some(batch);
         assert!(in_child(|| {
             let mut batch = batch.take().unwrap();
-            let refused = batch.send(b"two") == Err(SendError::Forked);
+            let refused = batch.send(b"two") == Err(SendError::Forked)
+                && batch.fill_each(0, 3, |_, _| ()) == Err(SendError::Forked);
             batch.commit();
             refused
         }));
@@ -90,11 +91,46 @@ fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
 }
 
 #[test]
+fn records_are_filled_in_the_parent_alone_after_a_fork() {
+    isolated("records_are_filled_in_the_parent_alone_after_a_fork", || {
+        // The ring ends, and begins again, before the eighth of the records that are filled by one call.
+        const RECORD_BYTES: usize = 48;
+        const BEFORE: usize = 78;
+        const FILLED: usize = 20;
+        for fork_at in 0..FILLED {
+            let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+            (0..BEFORE).for_each(|_| producer.send(&[0; RECORD_BYTES - 8]).unwrap());
+            let mut batch = producer.batch().unwrap();
+            let (mut seen, mut child) = (0, 0);
+            let outcome = batch.fill_each(FILLED, RECORD_BYTES - 8, |index, payload| {
+                payload.fill(index as u8);
+                seen += 1;
+                if index == fork_at {
+                    // SAFETY: the child looks at two values and ends.
+                    child = unsafe { libc::fork() };
+                }
+            });
+            if child == 0 {
+                let is_over = outcome == Err(SendError::Forked) && seen == fork_at + 1;
+                batch.commit();
+                // SAFETY: _exit takes any number.
+                unsafe { libc::_exit(if is_over { 0 } else { 1 }) }
+            }
+            assert_eq!((outcome, seen), (Ok(()), FILLED));
+            batch.commit();
+            assert_eq!(producer.published() as usize, (BEFORE + FILLED) * RECORD_BYTES + 4096 % RECORD_BYTES);
+            assert!(said_yes(child), "a child forked in record {fork_at} has filled more");
+        }
+    });
+}
+
+#[test]
 fn records_are_handed_over_in_the_parent_alone_after_a_fork() {
     const TEST: &str = "records_are_handed_over_in_the_parent_alone_after_a_fork";
+    const RECORDS: u8 = 20;
     isolated(TEST, || {
         let address = format!("@{}", unique_name());
-        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let mut producer = Producer::create(LaneOptions::new("lane").capacity(1 << 16)).unwrap();
         let _server = Server::listen(&*address, &[&producer]).unwrap();
         for in_place in [false, true] {
             let session = Session::connect(&*address, SessionOptions::new()).unwrap();
@@ -103,8 +139,9 @@ fn records_are_handed_over_in_the_parent_alone_after_a_fork() {
                 true => unsafe { session.attach_one_in_place() }.unwrap(),
                 false => session.attach_one().unwrap(),
             };
-            for fork_at in 1..=9 {
-                (0..9u8).for_each(|n| producer.send(&[n; 16]).unwrap());
+            // Well within one round of the ring: two runs of records that are looked at together, and some more.
+            for fork_at in 1..=RECORDS {
+                (0..RECORDS).for_each(|n| producer.send(&[n; 16]).unwrap());
                 let (mut seen, mut child) = (0, 0);
                 let outcome = consumer.receive_each(|record| {
                     assert_eq!(record[0], seen);
@@ -119,7 +156,7 @@ fn records_are_handed_over_in_the_parent_alone_after_a_fork() {
                     // SAFETY: _exit takes any number.
                     unsafe { libc::_exit(if is_over { 0 } else { 1 }) }
                 }
-                assert_eq!((outcome.unwrap(), seen), (Some(9), 9));
+                assert_eq!((outcome.unwrap(), seen), (Some(RECORDS.into()), RECORDS));
                 assert!(said_yes(child), "a child forked at record {fork_at} was handed more");
             }
         }

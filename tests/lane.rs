@@ -277,6 +277,80 @@ fn a_batch_longer_than_the_ring_goes_out_in_parts() {
 }
 
 #[test]
+fn records_filled_by_one_call_go_out_in_parts_where_they_are_more_than_the_ring_holds() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let reader = std::thread::spawn(move || {
+        (0..3000u64).for_each(|n| assert_eq!(consumer.receive().unwrap().unwrap()[..8], n.to_le_bytes()));
+        assert!(consumer.receive().unwrap().is_none(), "no more than were filled");
+    });
+    let mut batch = producer.batch().unwrap();
+    for (first, len) in [(0, 8), (1000, 100), (2000, 56)] {
+        let fill = |index, payload: &mut [u8]| payload[..8].copy_from_slice(&(first + index as u64).to_le_bytes());
+        batch.fill_each(1000, len, fill).unwrap();
+    }
+    batch.commit();
+    drop(producer);
+    reader.join().unwrap();
+}
+
+#[test]
+fn what_one_call_cannot_fill_is_an_error_that_changes_nothing() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let max = producer.payload_max();
+    let mut batch = producer.batch().unwrap();
+    batch.fill_each(2, 3, |index, payload| payload.fill(index as u8)).unwrap();
+    for (count, len) in [(1, max + 1), (0, max + 1), (usize::MAX, usize::MAX)] {
+        let outcome = batch.fill_each(count, len, |_, _| panic!("no record is that long"));
+        assert_eq!(outcome, Err(SendError::TooLong { len, max }));
+    }
+    batch.fill_each(0, max, |_, _| panic!("no record is wanted")).unwrap();
+    batch.fill_each(1, max, |_, payload| payload.fill(9)).unwrap();
+    batch.commit();
+    for expected in [&[0; 3][..], &[1; 3], &vec![9; max]] {
+        let record = consumer.receive().unwrap().unwrap();
+        assert_eq!((&record[..], record.tag()), (expected, 0));
+    }
+    assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
+}
+
+#[test]
+fn a_panic_while_records_are_filled_leaves_whole_records_or_none() {
+    // The ring ends, and begins again, before the 26th record.
+    for (fails_at, is_committed) in (0..40).flat_map(|index| [(index, false), (index, true)]) {
+        let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+        producer.send(b"before").unwrap();
+        let mut batch = producer.batch().unwrap();
+        let fill = |index, payload: &mut [u8]| {
+            payload.fill(0xee);
+            assert!(index != fails_at, "as it should");
+            payload.fill(index as u8);
+        };
+        let fill_all = std::panic::AssertUnwindSafe(|| batch.fill_each(40, 152, fill));
+        // Where it goes on in parts these are read, so that it never waits.
+        let reader = std::thread::spawn(move || {
+            let mut records = Vec::new();
+            while let Some(record) = consumer.receive().unwrap() {
+                records.push(record.to_vec());
+            }
+            records
+        });
+        assert!(std::panic::catch_unwind(fill_all).is_err());
+        if is_committed {
+            batch.commit();
+        }
+        producer.send(b"after").unwrap();
+        drop(producer);
+        let records = reader.join().unwrap();
+        let [first, whole @ .., last] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((&first[..], &last[..]), (&b"before"[..], &b"after"[..]));
+        assert!(whole.len() <= fails_at, "{} records before number {fails_at}", whole.len());
+        for (index, record) in whole.iter().enumerate() {
+            assert!(record.len() == 152 && record.iter().all(|byte| *byte == index as u8), "record {index}");
+        }
+    }
+}
+
+#[test]
 fn the_longest_payload_is_named_and_fits() {
     for (options, max) in [
         (LaneOptions::new("lane").capacity(4096), 2048 - 8),

@@ -5,9 +5,9 @@
 
 use super::{Consumer, Reading, ReceiveError, Record, evicted};
 use crate::region::ForkGuard;
-use crate::ring::known::{Found, Known};
+use crate::ring::known::{ALIKE, Found, Known};
 use crate::ring::reader::Reader;
-use crate::ring::{LaneMap, LaneWords, Ring, SeatMap};
+use crate::ring::{InPlace, LaneMap, LaneWords, Ring, SeatMap};
 use crate::sync::Ordering;
 
 impl Consumer {
@@ -81,8 +81,8 @@ impl Consumer {
         let run = Run { known: reader.known(), reader };
         // One loop for each way of reading: a common one would have more to keep than there are registers.
         let handed_over = match reading {
-            Reading::InPlace(trust) => Ok(run.in_fours(ring, guard, |found| {
-                each(&Record::new(found, ring.payload(trust, found.payload, found.len), None));
+            Reading::InPlace(trust) => Ok(run.in_place(ring, trust, guard, |found, payload| {
+                each(&Record::new(found, payload, None));
             })),
             Reading::Copied(copies) => run.one_by_one(ring, guard, |found| {
                 copies.copy(lane, ring, found).map(|copy| each(&Record::new(found, copy, None)))
@@ -107,15 +107,22 @@ const SINGLES: u32 = 8;
 
 // Whatever is called may be a fork: each loop looks after each record.
 impl Run<'_> {
-    /// Hands records to `hand`, four at a time where they are alike; how many.
+    /// Hands records to `hand`, with their payloads where they lie, several at a time where they are alike; how many.
     #[inline(always)]
-    fn in_fours(mut self, ring: Ring<'_>, guard: ForkGuard, mut hand: impl FnMut(Found)) -> usize {
+    fn in_place<'a>(
+        mut self,
+        ring: Ring<'a>,
+        trust: &InPlace,
+        guard: ForkGuard,
+        mut hand: impl FnMut(Found, &'a [u8]),
+    ) -> usize {
         let (mut records, mut singles) = (0, 0);
         while !guard.is_child() {
             if singles == 0 {
                 if let Some(alike) = self.known.alike(&ring) {
-                    for word in alike.words {
-                        hand(self.known.next_alike(&alike, word));
+                    let payloads = ring.payloads::<ALIKE>(trust, alike.payload, alike.size, alike.len);
+                    for (word, payload) in alike.words.into_iter().zip(payloads) {
+                        hand(self.known.next_alike(&alike, word), payload);
                         records += 1;
                         if guard.is_child() {
                             break;
@@ -126,7 +133,7 @@ impl Run<'_> {
                 singles = SINGLES;
             }
             let Some(found) = self.known.next(&ring) else { break };
-            hand(found);
+            hand(found, ring.payload(trust, found.payload, found.len));
             records += 1;
             singles -= 1;
         }

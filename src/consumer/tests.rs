@@ -99,6 +99,8 @@ struct Draft {
 enum Step {
     Send(Draft),
     Batch(Vec<Draft>, Fate),
+    /// A batch of so many records of so many bytes, filled by one call.
+    Filled(usize, usize),
     Receive(usize),
     Drain(usize),
     /// Holds a record while other things happen, to others.
@@ -131,6 +133,7 @@ fn brief_step(max: usize) -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => draft(max).prop_map(Step::Send),
         3 => (proptest::collection::vec(draft(max), 0..8), fate).prop_map(|(drafts, fate)| Step::Batch(drafts, fate)),
+        2 => (0..40usize, 0..100usize).prop_map(|(count, len)| Step::Filled(count, len)),
         8 => (0..3usize).prop_map(Step::Receive),
         1 => (0..3usize).prop_map(Step::Drain),
         1 => (start, any::<bool>()).prop_map(|(start, in_place)| Step::Join(start, in_place)),
@@ -184,6 +187,7 @@ impl Model {
         match step {
             Step::Send(draft) => self.send(*draft),
             Step::Batch(drafts, fate) => self.batch(drafts, *fate),
+            Step::Filled(count, len) => self.fill_each(*count, *len),
             Step::Receive(who) => self.receive(*who, &[]),
             Step::Drain(who) => self.drain(*who),
             Step::Hold(who, meanwhile) => self.receive(*who, meanwhile),
@@ -275,6 +279,33 @@ impl Model {
         let out = pending.iter().take_while(|(_, end)| *end <= published);
         self.log.extend(out.map(|(sent, _)| *sent));
         assert!(pending.is_empty() || self.log.last().is_none_or(|last| last.position < published));
+    }
+
+    fn fill_each(&mut self, count: usize, len: usize) {
+        let (geometry, before) = (self.geometry, self.producer.published());
+        let size = geometry.record_size(len as u64);
+        let unread = self.consumers.iter().map(|attached| before - attached.consumed).max().unwrap_or(0);
+        // One more record than these is more than all padding: it does not wait.
+        if self.holding != 0 || unread + (count as u64 + 1) * size > geometry.capacity() {
+            return;
+        }
+        let seeds = self.seeds + 1..;
+        let mut batch = self.producer.batch().unwrap();
+        let fill = |index: usize, payload: &mut [u8]| {
+            assert_eq!(payload.len(), len);
+            assert!(payload.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
+            payload.iter_mut().zip(bytes(seeds.start + index as u64, len)).for_each(|(byte, value)| *byte = value);
+        };
+        batch.fill_each(count, len, fill).unwrap();
+        batch.commit();
+        let mut committed = before;
+        for seed in seeds.take(count) {
+            let position = place(geometry, committed, len);
+            committed = position + size;
+            self.log.push(Sent { position, seed, len, tag: 0 });
+            self.seeds = seed;
+        }
+        assert_eq!(self.producer.published(), committed);
     }
 
     fn join(&mut self, start: Start, in_place: bool) {

@@ -6,7 +6,7 @@
 //!
 //! What this file does not do: it knows no consumer. How far the ring may be overwritten comes in as a `limit`.
 
-use super::{LaneWords, LaneWriter};
+use super::{LaneWords, LaneWriter, Row};
 use crate::crash;
 use crate::layout::{Geometry, LaneState, RecordHeader};
 use crate::sync::{Ordering, fence};
@@ -70,6 +70,27 @@ impl Room {
         let begin = self.committed;
         let end = self.geometry.record_end(begin, len);
         (end <= self.clear).then_some(Claim { begin, len, end })
+    }
+
+    /// Records of `len` payload bytes, at most [`Room::payload_max`], and of this `tag`, as many as fit where no
+    /// padding comes before them.
+    #[inline(always)]
+    pub(crate) fn row(&self, len: u64, tag: u16) -> Row {
+        Row {
+            begin: self.committed,
+            end: self.clear,
+            size: self.geometry.record_size(len),
+            payload_offset: self.geometry.payload_offset(),
+            len,
+            header: RecordHeader::data(len as u32, tag).to_word(),
+        }
+    }
+
+    /// Goes on after the first `count` records of `row`, which are written.
+    #[inline(always)]
+    pub(crate) fn commit_row(&mut self, row: &Row, count: usize) {
+        debug_assert!(row.begin == self.committed && row.size * count as u64 <= self.clear - self.committed);
+        self.committed = row.begin + row.size * count as u64;
     }
 
     /// Leaves no more than `len` payload bytes of `claim`.

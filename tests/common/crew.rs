@@ -254,14 +254,21 @@ impl Writing {
 
     fn batch(&mut self, records: u32) {
         let mut batch = self.producer.batch().unwrap();
-        for _ in 0..records {
+        for n in 0..records {
             let payload = payload_of(self.lane, self.next);
-            // What waits for room may publish all that came before, and this record not yet.
-            let mut slot = batch.reserve(payload.len()).unwrap();
             self.next += 1;
-            self.log.note(Entry::Intends { end: self.next });
-            slot.copy_from_slice(&payload);
-            slot.commit();
+            // What waits for room may publish all that came before, and this record not yet.
+            let mut fill = |slot: &mut [u8]| {
+                self.log.note(Entry::Intends { end: self.next });
+                slot.copy_from_slice(&payload);
+            };
+            if n.is_multiple_of(2) {
+                batch.fill_each(1, payload.len(), |_, slot| fill(slot)).unwrap();
+            } else {
+                let mut slot = batch.reserve(payload.len()).unwrap();
+                fill(&mut slot);
+                slot.commit();
+            }
         }
         batch.commit();
         self.note_published();

@@ -163,14 +163,8 @@ impl Outgoing {
                 }
             }
             Sending::Reserve => send_each::<LEN>(producer, records),
-            Sending::Batch => {
-                let mut sent = 0;
-                while sent < records {
-                    let end = records.min(sent + BATCH);
-                    send_batch::<LEN>(producer, sent, end);
-                    sent = end;
-                }
-            }
+            Sending::Batch => in_batches(records, |first, end| send_batch::<LEN>(producer, first, end)),
+            Sending::Filled => in_batches(records, |first, end| fill_batch::<LEN>(producer, first, end)),
             Sending::Slices(values) => {
                 for first in (0..records).step_by(values as usize) {
                     let mut slot = producer.reserve(LEN * values as usize).expect("room for a slice");
@@ -244,6 +238,27 @@ fn send_each<const LEN: usize>(producer: &mut Producer, records: u64) {
         fill::<LEN>((&mut slot[..]).try_into().expect("the length asked for"), n);
         slot.commit();
     }
+}
+
+/// Calls `send` for the first of each batch of `records`, and where the batch ends.
+#[inline(always)]
+fn in_batches(records: u64, mut send: impl FnMut(u64, u64)) {
+    let mut sent = 0;
+    while sent < records {
+        let end = records.min(sent + BATCH);
+        send(sent, end);
+        sent = end;
+    }
+}
+
+#[inline(always)]
+fn fill_batch<const LEN: usize>(producer: &mut Producer, first: u64, end: u64) {
+    let mut batch = producer.batch().expect("a batch");
+    let fill_one = |index, payload: &mut [u8]| {
+        fill::<LEN>(payload.try_into().expect("the length asked for"), first + index as u64);
+    };
+    batch.fill_each((end - first) as usize, LEN, fill_one).expect("room for a batch");
+    batch.commit();
 }
 
 #[inline(always)]

@@ -41,6 +41,8 @@ pub(crate) enum Sending {
     Send,
     Reserve,
     Batch,
+    /// In batches, each filled by one call of `fill_each`.
+    Filled,
     /// Records of so many values each.
     Slices(u64),
 }
@@ -293,6 +295,7 @@ impl fmt::Display for Carrier {
                     Sending::Send => write!(f, "fdring send, {reading}{align}"),
                     Sending::Reserve => write!(f, "fdring reserve, {reading}{align}"),
                     Sending::Batch => write!(f, "fdring batches of 32, {reading}{align}"),
+                    Sending::Filled => write!(f, "fdring batches of 32 by fill_each, {reading}{align}"),
                     Sending::Slices(values) => write!(f, "fdring slices of {values}, {reading}{align}"),
                 }
             }
@@ -379,7 +382,7 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
 fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     use Align::{Lines, Payloads, Words};
     use Reading::{Copied, CopiedInRuns, InPlace, InRuns};
-    use Sending::{Batch, Reserve, Send, Slices};
+    use Sending::{Batch, Filled, Reserve, Send, Slices};
     let mut raw = vec![RawMode::Each];
     if len <= 1024 {
         raw.push(RawMode::EachFenced);
@@ -396,11 +399,11 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     }
     let mut fdring = vec![(Send, InPlace, Words), (Reserve, InPlace, Words)];
     if len <= BATCHED_LEN_MAX {
-        fdring.extend([(Batch, InPlace, Words), (Batch, InRuns, Words)]);
+        fdring.extend([(Batch, InPlace, Words), (Batch, InRuns, Words), (Filled, InRuns, Words)]);
     }
     fdring.extend([(Send, Copied, Words), (Reserve, Copied, Words)]);
     if len <= BATCHED_LEN_MAX {
-        fdring.extend([(Batch, Copied, Words), (Batch, CopiedInRuns, Words)]);
+        fdring.extend([(Batch, Copied, Words), (Batch, CopiedInRuns, Words), (Filled, CopiedInRuns, Words)]);
     }
     if (256..=BATCHED_LEN_MAX).contains(&len) {
         fdring.extend([(Batch, InPlace, Payloads), (Batch, InRuns, Payloads), (Batch, CopiedInRuns, Payloads)]);
@@ -409,7 +412,12 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
         fdring.extend([(Reserve, InPlace, Payloads), (Reserve, Copied, Payloads)]);
     }
     if len == 56 {
-        fdring.extend([(Reserve, InPlace, Lines), (Batch, InPlace, Lines), (Batch, InRuns, Lines)]);
+        fdring.extend([
+            (Reserve, InPlace, Lines),
+            (Batch, InPlace, Lines),
+            (Batch, InRuns, Lines),
+            (Filled, InRuns, Lines),
+        ]);
     }
     if matches!(len, 8 | 64) {
         fdring.extend([(Slices(BATCH), InPlace, Words), (Slices(BATCH), Copied, Words)]);

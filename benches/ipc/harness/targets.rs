@@ -134,19 +134,19 @@ fn rate(what: impl Into<String>, subjects: Vec<Case>, reference: Case, goal: f64
 
 fn small_records(targets: &mut Vec<Target>) {
     use Reading::{Copied, CopiedInRuns, InPlace, InRuns};
-    use Sending::{Batch, Reserve, Send, Slices};
+    use Sending::{Batch, Filled, Reserve, Send, Slices};
     let by_32 = |len| raw(RawMode::By32, len);
     let slices = |values, len| vec![fdring(Slices(values), InPlace, len)];
     targets.extend([
         rate(
             "56 B, record_align 64, batches of 32, in place / raw ring of 64 B slots in batches of 32",
-            vec![of_lines(Batch, InPlace), of_lines(Batch, InRuns)],
+            vec![of_lines(Batch, InPlace), of_lines(Batch, InRuns), of_lines(Filled, InRuns)],
             by_32(64),
             0.95,
         ),
         rate(
             "64 B, batches of 32, in place / raw ring in batches of 32",
-            vec![fdring(Batch, InPlace, 64), fdring(Batch, InRuns, 64)],
+            vec![fdring(Batch, InPlace, 64), fdring(Batch, InRuns, 64), fdring(Filled, InRuns, 64)],
             by_32(64),
             0.95,
         ),
@@ -176,7 +176,7 @@ fn small_records(targets: &mut Vec<Target>) {
         ),
         rate(
             "8 B, batches of 32 / raw ring of bare 8 B slots in batches of 32",
-            vec![fdring(Batch, InPlace, 8), fdring(Batch, InRuns, 8)],
+            vec![fdring(Batch, InPlace, 8), fdring(Batch, InRuns, 8), fdring(Filled, InRuns, 8)],
             by_32(8),
             0.6,
         ),
@@ -187,12 +187,14 @@ fn small_records(targets: &mut Vec<Target>) {
         let mut copied = vec![
             fdring(Batch, Copied, len),
             fdring(Batch, CopiedInRuns, len),
+            fdring(Filled, CopiedInRuns, len),
             fdring(Send, Copied, len),
             fdring(Reserve, Copied, len),
         ];
         let mut in_place = vec![
             fdring(Batch, InPlace, len),
             fdring(Batch, InRuns, len),
+            fdring(Filled, InRuns, len),
             fdring(Send, InPlace, len),
             fdring(Reserve, InPlace, len),
         ];

@@ -65,8 +65,10 @@ fn one_way_groups(run: &Run<'_>) -> Vec<(String, Vec<Case>)> {
             Carrier::Raw(_) => continue,
             Carrier::Fdring(Sending::Slices(_), Reading::Copied, _) => continue,
             Carrier::Fdring(Sending::Slices(_), ..) => "fdring, slices of values, in place".to_owned(),
-            Carrier::Fdring(Sending::Batch, Reading::Copied, _) => "fdring, batches, copied out".to_owned(),
-            Carrier::Fdring(Sending::Batch, ..) => "fdring, batches, in place".to_owned(),
+            Carrier::Fdring(Sending::Batch | Sending::Filled, Reading::Copied | Reading::CopiedInRuns, _) => {
+                "fdring, batches, copied out".to_owned()
+            }
+            Carrier::Fdring(Sending::Batch | Sending::Filled, ..) => "fdring, batches, in place".to_owned(),
             Carrier::Fdring(_, Reading::Copied, _) => "fdring, each published, copied out".to_owned(),
             Carrier::Fdring(..) => "fdring, each published, in place".to_owned(),
             other => other.to_string(),
