@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Frames are private; `cfg(fuzzing)` shows their parser to the fuzzers, and to this. Without it that part is left out.
-//! How fast records move between processes is not to be seen here: everything stays in one processor's cache.
+//! How fast records move between processes is not to be seen here: everything stays in one processor's caches.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fdring::{Consumer, LaneOptions, Producer, Server, Session, SessionOptions, cmsg};
@@ -53,6 +53,13 @@ fn writing(criterion: &mut Criterion) {
     });
     group.throughput(Throughput::Elements(BATCH));
     group.bench_function("batch of 32 × 56 B, no consumer", |bencher| bencher.iter(|| send_batch(&mut lane)));
+    group.bench_function("batch of 32 × 56 B by fill_each, no consumer", |bencher| {
+        bencher.iter(|| {
+            let mut batch = lane.batch().expect("a batch");
+            batch.fill_each(BATCH as usize, RECORD_LEN, |_, payload| payload.fill(7)).expect("room");
+            batch.commit();
+        });
+    });
     group.finish();
 }
 
@@ -72,26 +79,71 @@ fn reading(criterion: &mut Criterion) {
     for (name, in_place) in [("in place", true), ("copied", false)] {
         let (mut producer, _server, mut consumer) = lane(name, in_place);
         group.bench_function(format!("receive and release 56 B, {name}"), |bencher| {
-            bencher.iter_custom(|records| receive(&mut producer, &mut consumer, records));
+            bencher.iter_custom(|records| receive(&mut producer, &mut consumer, records, one_by_one));
+        });
+        group.bench_function(format!("receive 56 B in runs, {name}"), |bencher| {
+            bencher.iter_custom(|records| receive(&mut producer, &mut consumer, records, in_runs));
         });
     }
     group.finish();
 }
 
-/// The time in which `records` records are received, which were all published before.
-fn receive(producer: &mut Producer, consumer: &mut Consumer, records: u64) -> Duration {
+/// The time in which `read` receives `records` records, which were all published before.
+fn receive(
+    producer: &mut Producer,
+    consumer: &mut Consumer,
+    records: u64,
+    read: impl Fn(&mut Consumer, u64),
+) -> Duration {
     let (mut left, mut elapsed) = (records, Duration::ZERO);
     while left != 0 {
         let run = left.min(RUN).next_multiple_of(BATCH);
         (0..run / BATCH).for_each(|_| send_batch(producer));
         let start = Instant::now();
-        for _ in 0..run {
-            black_box(consumer.try_receive().expect("published").expect("a record")[0]);
-        }
+        read(consumer, run);
         elapsed += start.elapsed();
         left = left.saturating_sub(run);
     }
     elapsed
+}
+
+fn one_by_one(consumer: &mut Consumer, records: u64) {
+    for _ in 0..records {
+        black_box(consumer.try_receive().expect("published").expect("a record")[0]);
+    }
+}
+
+fn in_runs(consumer: &mut Consumer, records: u64) {
+    let drained = consumer.drain(|record| _ = black_box(record[0])).expect("published");
+    assert_eq!(drained, Some(records as usize));
+}
+
+/// What copying costs where there is neither a ring nor another process: the second pass over the bytes.
+fn copying(criterion: &mut Criterion) {
+    /// As long as a lane is by default.
+    const AREA_BYTES: usize = 4 << 20;
+    let mut group = criterion.benchmark_group("copy");
+    let area = vec![7; AREA_BYTES];
+    for len in [4 << 10, 16 << 10, 64 << 10] {
+        group.throughput(Throughput::Bytes(len as u64));
+        let mut payloads = area.chunks_exact(len).cycle();
+        group.bench_function(format!("{} KiB read where it lies", len >> 10), |bencher| {
+            bencher.iter(|| sum(payloads.next().expect("one of many")));
+        });
+        let mut copy = vec![0; len];
+        group.bench_function(format!("{} KiB copied by memcpy, and the copy read", len >> 10), |bencher| {
+            bencher.iter(|| {
+                copy.copy_from_slice(payloads.next().expect("one of many"));
+                sum(black_box(&copy))
+            });
+        });
+    }
+    group.finish();
+}
+
+fn sum(payload: &[u8]) -> u64 {
+    let words = payload.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().expect("eight bytes")));
+    words.fold(0, u64::wrapping_add)
 }
 
 fn walking(criterion: &mut Criterion) {
@@ -139,5 +191,5 @@ fn parsing(_: &mut Criterion) {
     eprintln!("frames are not parsed: that needs RUSTFLAGS=\"--cfg fuzzing\"");
 }
 
-criterion_group!(steps, writing, reading, walking, parsing);
+criterion_group!(steps, writing, reading, copying, walking, parsing);
 criterion_main!(steps);

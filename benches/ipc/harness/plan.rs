@@ -244,9 +244,20 @@ impl Case {
         }
     }
 
-    /// Large records go round their ring twice at least: else the contender whose ring was last used is the quickest.
+    /// Large records go round their ring once at least.
     fn step_of(len: usize) -> u64 {
-        if len >= 4096 { (2 * ring_bytes(len) / len) as u64 } else { 32 }
+        if len >= 4096 { (ring_bytes(len) / len) as u64 } else { 32 }
+    }
+
+    /// How many records go once round the ring before a slice is measured, unless that has fewer: others have used the
+    /// caches since its last one, and a short slice would be the slower the longer its ring is. 0 where nothing is kept
+    /// in shared memory.
+    pub(crate) fn warm_up(self) -> u64 {
+        match self {
+            Self::OneWay(Carrier::Channel(_), _) => 0,
+            Self::OneWay(_, len) => (ring_bytes(len) / len) as u64 / self.step() * self.step(),
+            _ => 0,
+        }
     }
 
     /// The most of them.
