@@ -102,12 +102,13 @@ struct Run<'a> {
     reader: &'a mut Reader<LaneMap, SeatMap>,
 }
 
-/// After records that were not alike so many are read one by one, which costs those of all lengths next to nothing.
-const SINGLES: u32 = 8;
+/// After records that are not alike so many are read one by one, so that to look costs those of all lengths next to
+/// nothing.
+const SINGLES: usize = 8;
 
 // Whatever is called may be a fork: each loop looks after each record.
 impl Run<'_> {
-    /// Hands records to `hand`, with their payloads where they lie, several at a time where they are alike; how many.
+    /// Hands records to `hand`, with their payloads where they lie; how many.
     #[inline(always)]
     fn in_place<'a>(
         mut self,
@@ -116,26 +117,41 @@ impl Run<'_> {
         guard: ForkGuard,
         mut hand: impl FnMut(Found, &'a [u8]),
     ) -> usize {
-        let (mut records, mut singles) = (0, 0);
-        while !guard.is_child() {
-            if singles == 0 {
-                if let Some(alike) = self.known.alike(&ring) {
-                    let payloads = ring.payloads::<ALIKE>(trust, alike.payload, alike.size, alike.len);
-                    for (word, payload) in alike.words.into_iter().zip(payloads) {
-                        hand(self.known.next_alike(&alike, word), payload);
-                        records += 1;
-                        if guard.is_child() {
-                            break;
-                        }
-                    }
-                    continue;
+        let mut records = 0;
+        loop {
+            records += self.alike(ring, trust, guard, &mut hand);
+            for _ in 0..SINGLES {
+                if guard.is_child() {
+                    return records;
                 }
-                singles = SINGLES;
+                let Some(found) = self.known.next(&ring) else { return records };
+                hand(found, ring.payload(trust, found.payload, found.len));
+                records += 1;
             }
-            let Some(found) = self.known.next(&ring) else { break };
-            hand(found, ring.payload(trust, found.payload, found.len));
-            records += 1;
-            singles -= 1;
+        }
+    }
+
+    /// Hands records to `hand` as long as many are alike; how many.
+    #[inline(always)]
+    fn alike<'a>(
+        &mut self,
+        ring: Ring<'a>,
+        trust: &InPlace,
+        guard: ForkGuard,
+        hand: &mut impl FnMut(Found, &'a [u8]),
+    ) -> usize {
+        let mut records = 0;
+        let mut next = if guard.is_child() { None } else { self.known.alike(&ring) };
+        while let Some(alike) = next {
+            let payloads = ring.payloads::<ALIKE>(trust, alike.payload, alike.size, alike.len);
+            for (word, payload) in alike.words.into_iter().zip(payloads) {
+                hand(self.known.next_alike(&alike, word), payload);
+                records += 1;
+                if guard.is_child() {
+                    return records;
+                }
+            }
+            next = self.known.more_alike(&ring, &alike);
         }
         records
     }

@@ -1,7 +1,7 @@
 //! The quick way from record to record: what is known to follow, checked with one comparison each.
 //!
-//! The invariant: as in [`reader`](super::reader), every header is loaded once and checked before anything is derived
-//! from it.
+//! The invariant: as in [`reader`](super::reader), nothing is derived from a header but what was checked in the same
+//! load of it.
 //!
 //! What this file does not do: it looks at no word but headers, and knows neither padding nor errors. Where something
 //! else comes than a record that makes sense, the reader looks closely.
@@ -86,19 +86,32 @@ impl Known {
     /// loads in a row for [`Known::next`], each of which waits for the one before. `None` says nothing.
     #[inline(always)]
     pub(crate) fn alike(&self, ring: &impl RingWords) -> Option<Alike> {
-        let position = self.position;
         let (first, len, end) = self.peek(ring)?;
-        let size = end - position;
-        if size > ALIKE_SIZE_MAX || ALIKE as u64 * size > self.clear - position {
+        let size = end - self.position;
+        if size > ALIKE_SIZE_MAX {
             return None;
         }
-        let mut words = ring.header_words::<ALIKE>(position, size as u32);
-        // One that was checked is not asked for again.
-        words[0] = first;
+        self.like(ring, first, len as u32, size as u32)
+    }
+
+    /// As many more after those of `alike`, if all of them are as long: that is known after one load.
+    #[inline(always)]
+    pub(crate) fn more_alike(&self, ring: &impl RingWords, alike: &Alike) -> Option<Alike> {
+        self.like(ring, alike.words[0], alike.len, alike.size)
+    }
+
+    /// The next records, where all of [`ALIKE`] have headers like `word`: that of a record of `len` payload bytes,
+    /// which is `size` bytes long.
+    #[inline(always)]
+    fn like(&self, ring: &impl RingWords, word: u64, len: u32, size: u32) -> Option<Alike> {
+        if ALIKE as u64 * u64::from(size) > self.clear - self.position {
+            return None;
+        }
+        let words = ring.header_words::<ALIKE>(self.position, size);
         // Without a branch for each.
-        let is_alike = words.iter().fold(true, |alike, word| alike & RecordHeader::are_alike(*word, first));
-        let payload = position + self.geometry.payload_offset();
-        is_alike.then_some(Alike { words, payload, len: len as u32, size: size as u32 })
+        let is_alike = words.iter().fold(true, |alike, other| alike & RecordHeader::are_alike(*other, word));
+        let payload = self.position + self.geometry.payload_offset();
+        is_alike.then_some(Alike { words, payload, len, size })
     }
 
     /// The next record, which is the one of `alike` with this header word.

@@ -216,8 +216,9 @@ impl WritableLane {
         );
         let room = end - begin;
         let first = self.ring.bytes(begin, room);
+        let wanted = room.min(size.saturating_mul(count as u64));
         let (mut filled, mut at) = (0, 0);
-        while filled < count && size <= room - at {
+        while size <= wanted - at {
             // SAFETY: `at` + `size` ≤ `room`, and so many bytes lie in the ring.
             let record = unsafe { first.add(at as usize) };
             // SAFETY: the payload lies in the record.

@@ -1,6 +1,6 @@
 //! The two protocols rule by rule, over plain words: what a writer leaves behind, and what a reader makes of anything.
 
-use super::known::{ALIKE, Found};
+use super::known::{ALIKE, Alike, Found};
 use super::reader::{Corruption, Reader};
 use super::testing::{PlainLane, PlainSeat, PlainWriter};
 use super::writer::Writer;
@@ -217,7 +217,8 @@ fn header_word() -> impl Strategy<Value = u64> {
 }
 
 proptest! {
-    /// So many are found together exactly where one after the other would be found, all of one length.
+    /// So many are found together, and as many after them, exactly where one after the other would be found, all of one
+    /// length.
     #[test]
     fn records_alike_are_those_found_one_by_one(
         words in proptest::collection::vec(mostly_empty(), 512),
@@ -228,19 +229,24 @@ proptest! {
         reader.refresh().unwrap();
         let mut known = reader.known();
         while known.next(&*lane).is_some() {
-            let (mut together, mut single) = (known, known);
-            let singles: Vec<Found> = (0..ALIKE).map_while(|_| single.next(&*lane)).collect();
-            let expected = singles.len() == ALIKE && singles.iter().all(|found| found.len == singles[0].len);
-            match together.alike(&*lane) {
-                Some(alike) => {
-                    assert!(expected, "{singles:?} were taken for alike");
-                    let payloads = (0..).map(|index| alike.payload + index * u64::from(alike.size));
-                    assert!(singles.iter().map(|found| found.payload).zip(payloads).all(|(one, other)| one == other));
-                    let found = alike.words.map(|word| together.next_alike(&alike, word));
-                    assert_eq!(found[..], singles[..]);
-                    assert_eq!(together.next(&*lane), single.next(&*lane), "and on from there");
-                }
-                None => assert!(!expected, "{singles:?} were not found together"),
+            let (mut together, mut single, mut before) = (known, known, None);
+            loop {
+                let singles: Vec<Found> = (0..ALIKE).map_while(|_| single.next(&*lane)).collect();
+                let first_len = || singles.first().map(|found| found.len);
+                let len = before.map_or_else(first_len, |alike: Alike| Some(alike.len.into()));
+                let expected = singles.len() == ALIKE && singles.iter().all(|found| Some(found.len) == len);
+                before = match before {
+                    None => together.alike(&*lane),
+                    Some(alike) => together.more_alike(&*lane, &alike),
+                };
+                let Some(alike) = before else {
+                    assert!(!expected, "{singles:?} were not found together");
+                    break;
+                };
+                assert!(expected, "{singles:?} were taken for alike");
+                let payloads = (0..).map(|index| alike.payload + index * u64::from(alike.size));
+                assert!(singles.iter().map(|found| found.payload).zip(payloads).all(|(one, other)| one == other));
+                assert_eq!(alike.words.map(|word| together.next_alike(&alike, word))[..], singles[..]);
             }
         }
     }
