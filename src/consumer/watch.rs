@@ -21,12 +21,19 @@ const SOCKET: u64 = 0;
 const PROCESS: u64 = 1;
 const BELL: u64 = 2;
 
+/// What watches: made for the first sleep here, so that consumers that never sleep need no descriptor for it.
+#[derive(Debug, Default)]
+enum Epoll {
+    #[default]
+    NotYet,
+    Made(OwnedFd),
+    Impossible,
+}
+
 /// A consumer's session and bell, watched together.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// Made for the first sleep here, so that consumers that never sleep need no descriptor for it; `Some(None)` where
-    /// it cannot be had.
-    epoll: Option<Option<OwnedFd>>,
+    epoll: Epoll,
     /// Whether the last sleep was one here, and ended by its ring.
     was_rung: bool,
 }
@@ -34,15 +41,15 @@ pub(super) struct Watch {
 impl Watch {
     /// Whether sleeps can be had here: not without a descriptor to spare, nor with another bell than an eventfd.
     pub(super) fn is_possible(&mut self, link: &Link, bell: &BellEnd) -> bool {
-        if self.epoll.is_none() {
+        if matches!(self.epoll, Epoll::NotYet) {
             self.epoll = match make(link, bell) {
-                Ok(epoll) => Some(Some(epoll)),
+                Ok(epoll) => Epoll::Made(epoll),
                 // There may be one to be had for the next sleep.
-                Err(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOMEM) => None,
-                Err(_) => Some(None),
+                Err(Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOMEM) => Epoll::NotYet,
+                Err(_) => Epoll::Impossible,
             };
         }
-        matches!(self.epoll, Some(Some(_)))
+        matches!(self.epoll, Epoll::Made(_))
     }
 
     /// Before a sleep is announced, here or elsewhere: empties the bell, if it must be.
@@ -54,14 +61,14 @@ impl Watch {
 
     /// As [`Link::wait`], without a limit.
     pub(super) fn wait(&mut self, link: &Link) -> bool {
-        let Some(Some(epoll)) = &self.epoll else { return false };
+        let Epoll::Made(epoll) = &self.epoll else { return false };
         let mut events = [const { MaybeUninit::uninit() }; 3];
         let events = match epoll::wait(epoll, &mut events, None) {
             Ok((events, _)) => events,
             Err(Errno::INTR) => return false,
             // Forbidden, say (seccomp(2)): the next sleep polls.
             Err(_) => {
-                self.epoll = Some(None);
+                self.epoll = Epoll::Impossible;
                 return false;
             }
         };
@@ -177,7 +184,7 @@ mod tests {
                         });
                     }
                 });
-                assert!(matches!(consumer.watch.epoll, Some(None)), "it was not to be had");
+                assert!(matches!(consumer.watch.epoll, Epoll::Impossible), "it was not to be had");
             }
         });
     }
