@@ -30,7 +30,9 @@ WRITER = "src/ring/writer.rs"
 READER = "src/ring/reader.rs"
 KNOWN = "src/ring/known.rs"
 BYTES = "src/ring/bytes.rs"
-MAPPED = "src/ring/mapped.rs"
+ROW = "src/ring/row.rs"
+BATCH = "src/producer/batch.rs"
+DRAIN = "src/consumer/drain.rs"
 COPYING = "src/ring/copy.rs"
 ROSTER = "src/roster.rs"
 WAKE = "src/wake.rs"
@@ -48,7 +50,8 @@ SEQCST = "        fence(Ordering::SeqCst);\n"
 ACQREL = "        fence(Ordering::AcqRel);\n"
 
 # Name, file, [(exact text, replacement), ...], what is expected to fail, and why it does not where it does not.
-# Expected to fail are the models of that name; or, after "lib ", the library's tests with that in their name.
+# Expected to fail are the models of that name; or, after "lib ", the library's tests with that in their name; or, after
+# "test ", those of that file in `tests`.
 FAULTS = [
     # The publication protocol.
     ("publish: Release weakened", WRITER,
@@ -308,10 +311,29 @@ FAULTS = [
     ("payloads: the first again and again", BYTES,
      [("let first = unsafe { bytes.add(index * distance as usize) };", "let first = unsafe { bytes.add(index / 8) };")],
      "lib consumer"),
-    ("fill_row: a record more than fits", MAPPED, [("while size <= wanted - at {", "while at < wanted {")], "lib consumer"),
-    ("fill_row: no header", MAPPED,
-     [("as_ref() }.store(header, Ordering::Relaxed);\n            filled", "as_ref() };\n            filled")],
+    ("fill_row: a record more than fits", ROW, [("while size <= wanted - at {", "while at < wanted {")], "lib consumer"),
+    ("fill_row: no header", ROW,
+     [("as_ref() }.store(header, Ordering::Relaxed);\n        filled", "as_ref() };\n        filled")],
      "lib consumer"),
+    ("fill_row: beyond the end of the ring", ROW,
+     [("lane.ring_mut().bytes(begin, room)", "lane.ring_mut().bytes(begin, 8)")], "lib ring::tests"),
+    ("fill_row: a header in a forked child", ROW,
+     [("        if !goes_on() {\n            break;\n        }\n", "        let _ = &goes_on;\n")], "test forked"),
+    ("fill_each: a record committed in a forked child", BATCH,
+     [("            if guard.is_child() {\n                return Err(SendError::Forked);\n            }\n"
+       "            writer.commit_in(", "            writer.commit_in(")], "test forked"),
+    ("alike: a record handed over in a forked child", DRAIN,
+     [("                if guard.is_child() {\n                    return records;\n                }\n            }\n"
+       "            next =", "            }\n            next =")], "test forked"),
+    ("header_words: beyond the end of the ring", BYTES,
+     [("self.bytes(position, (N as u64 - 1) * u64::from(distance) + 8)", "self.bytes(position, 8)")], "lib ring::tests"),
+    ("payloads: beyond the end of the ring", BYTES,
+     [("self.bytes(position, (N as u64 - 1) * u64::from(distance) + u64::from(len))",
+       "self.bytes(position, u64::from(len))")], "lib ring::tests"),
+    ("alike: a record counts once it is read", DRAIN,
+     [("hand(self.known.next_alike(&alike, word), payload);",
+       "let mut known = self.known;\n                hand(known.next_alike(&alike, word), payload);\n"
+       "                self.known = known;")], "lib a_run_that_panics"),
     ("commit_row: one record fewer", WRITER,
      [("self.committed = row.begin + row.size * count as u64;",
        "self.committed = row.begin + row.size * count.saturating_sub(1) as u64;")], "lib consumer"),
@@ -439,6 +461,8 @@ def run(checks):
     """What becomes of the checks of that name, see FAULTS: "caught", "survives" or "does not build"."""
     if checks.startswith("lib "):
         test, names, limits = cargo_test(["--lib"], "lib", ""), checks.removeprefix("lib "), [{}]
+    elif checks.startswith("test "):
+        test, names, limits = cargo_test(["--test", checks.removeprefix("test ")], "lib", ""), "", [{}]
     else:
         test, names = cargo_test(["--release", "--test", "loom"], "loom", "--cfg loom"), f"models::{checks}"
         limits = [{"LOOM_MAX_PREEMPTIONS": PREEMPTIONS}] + [{}] * bool(checks)

@@ -315,8 +315,12 @@ fn what_one_call_cannot_fill_is_an_error_that_changes_nothing() {
 
 #[test]
 fn a_panic_while_records_are_filled_leaves_whole_records_or_none() {
-    // The ring ends, and begins again, before the 26th record.
-    for (fails_at, is_committed) in (0..40).flat_map(|index| [(index, false), (index, true)]) {
+    // Ten of these fit what is asked for at once, and 170 the ring.
+    const PAYLOAD: usize = 16;
+    const RECORDS: usize = 400;
+    const HELD: usize = 4096 / 24;
+    let places = [0, 1, 5, 9, 10, 11, 100, HELD - 1, HELD, HELD + 1, HELD + 5, 2 * HELD, RECORDS - 1];
+    for (fails_at, is_committed) in places.into_iter().flat_map(|index| [(index, false), (index, true)]) {
         let Lane { mut producer, mut consumer, server: _server, .. } = lane();
         producer.send(b"before").unwrap();
         let mut batch = producer.batch().unwrap();
@@ -325,7 +329,7 @@ fn a_panic_while_records_are_filled_leaves_whole_records_or_none() {
             assert!(index != fails_at, "as it should");
             payload.fill(index as u8);
         };
-        let fill_all = std::panic::AssertUnwindSafe(|| batch.fill_each(40, 152, fill));
+        let fill_all = std::panic::AssertUnwindSafe(|| batch.fill_each(RECORDS, PAYLOAD, fill));
         // Where it goes on in parts these are read, so that it never waits.
         let reader = std::thread::spawn(move || {
             let mut records = Vec::new();
@@ -344,8 +348,9 @@ fn a_panic_while_records_are_filled_leaves_whole_records_or_none() {
         let [first, whole @ .., last] = &records[..] else { panic!("{records:?}") };
         assert_eq!((&first[..], &last[..]), (&b"before"[..], &b"after"[..]));
         assert!(whole.len() <= fails_at, "{} records before number {fails_at}", whole.len());
+        assert!(whole.len() + HELD >= fails_at, "what the ring has no room for has gone out");
         for (index, record) in whole.iter().enumerate() {
-            assert!(record.len() == 152 && record.iter().all(|byte| *byte == index as u8), "record {index}");
+            assert!(record.len() == PAYLOAD && record.iter().all(|byte| *byte == index as u8), "record {index}");
         }
     }
 }

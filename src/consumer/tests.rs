@@ -95,12 +95,18 @@ struct Draft {
     fate: Fate,
 }
 
+/// What is added to a batch at once.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    One(Draft),
+    /// So many records of so many bytes, filled by one call.
+    Filled(usize, usize),
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Send(Draft),
-    Batch(Vec<Draft>, Fate),
-    /// A batch of so many records of so many bytes, filled by one call.
-    Filled(usize, usize),
+    Batch(Vec<Entry>, Fate),
     Receive(usize),
     Drain(usize),
     /// Holds a record while other things happen, to others.
@@ -118,6 +124,11 @@ fn draft(max: usize) -> impl Strategy<Value = Draft> {
     })
 }
 
+fn entry(max: usize) -> impl Strategy<Value = Entry> {
+    let filled = (0..40usize, 0..100usize).prop_map(|(count, len)| Entry::Filled(count, len));
+    prop_oneof![4 => draft(max).prop_map(Entry::One), 1 => filled]
+}
+
 fn step(max: usize) -> impl Strategy<Value = Step> {
     let hold =
         |inner| (0..3usize, proptest::collection::vec(inner, 0..6)).prop_map(|(who, steps)| Step::Hold(who, steps));
@@ -132,8 +143,7 @@ fn brief_step(max: usize) -> impl Strategy<Value = Step> {
     let start = prop_oneof![Just(Start::Latest), Just(Start::Oldest)];
     prop_oneof![
         6 => draft(max).prop_map(Step::Send),
-        3 => (proptest::collection::vec(draft(max), 0..8), fate).prop_map(|(drafts, fate)| Step::Batch(drafts, fate)),
-        2 => (0..40usize, 0..100usize).prop_map(|(count, len)| Step::Filled(count, len)),
+        3 => (proptest::collection::vec(entry(max), 0..8), fate).prop_map(|(entries, fate)| Step::Batch(entries, fate)),
         8 => (0..3usize).prop_map(Step::Receive),
         1 => (0..3usize).prop_map(Step::Drain),
         1 => (start, any::<bool>()).prop_map(|(start, in_place)| Step::Join(start, in_place)),
@@ -186,8 +196,7 @@ impl Model {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Send(draft) => self.send(*draft),
-            Step::Batch(drafts, fate) => self.batch(drafts, *fate),
-            Step::Filled(count, len) => self.fill_each(*count, *len),
+            Step::Batch(entries, fate) => self.batch(entries, *fate),
             Step::Receive(who) => self.receive(*who, &[]),
             Step::Drain(who) => self.drain(*who),
             Step::Hold(who, meanwhile) => self.receive(*who, meanwhile),
@@ -240,13 +249,34 @@ impl Model {
         }
     }
 
-    fn batch(&mut self, drafts: &[Draft], fate: Fate) {
+    fn batch(&mut self, entries: &[Entry], fate: Fate) {
         let (mut committed, mut pending) = (self.producer.published(), Vec::new());
         let (geometry, max) = (self.geometry, self.producer.payload_max());
         let mut seeds = self.seeds;
         let consumers = self.consumers.len() + self.holding;
+        let unread_from = self.consumers.iter().map(|attached| attached.consumed).min();
+        let may_wait = self.holding != 0;
         let mut batch: Batch<'_> = self.producer.batch().unwrap();
-        for draft in drafts {
+        for entry in entries {
+            let draft = match entry {
+                Entry::One(draft) => draft,
+                Entry::Filled(count, len) => {
+                    let size = geometry.record_size(*len as u64);
+                    // One more record than these is more than all padding: it does not wait.
+                    let end = committed + (*count as u64 + 1) * size;
+                    if may_wait || end - unread_from.unwrap_or(committed) > geometry.capacity() {
+                        continue;
+                    }
+                    fill_each(&mut batch, *count, *len, seeds + 1, geometry);
+                    for _ in 0..*count {
+                        seeds += 1;
+                        let position = place(geometry, committed, *len);
+                        committed = position + size;
+                        pending.push((Sent { position, seed: seeds, len: *len, tag: 0 }, committed));
+                    }
+                    continue;
+                }
+            };
             seeds += 1;
             let slot = match batch.try_reserve(draft.len) {
                 Ok(slot) => slot,
@@ -279,33 +309,6 @@ impl Model {
         let out = pending.iter().take_while(|(_, end)| *end <= published);
         self.log.extend(out.map(|(sent, _)| *sent));
         assert!(pending.is_empty() || self.log.last().is_none_or(|last| last.position < published));
-    }
-
-    fn fill_each(&mut self, count: usize, len: usize) {
-        let (geometry, before) = (self.geometry, self.producer.published());
-        let size = geometry.record_size(len as u64);
-        let unread = self.consumers.iter().map(|attached| before - attached.consumed).max().unwrap_or(0);
-        // One more record than these is more than all padding: it does not wait.
-        if self.holding != 0 || unread + (count as u64 + 1) * size > geometry.capacity() {
-            return;
-        }
-        let seeds = self.seeds + 1..;
-        let mut batch = self.producer.batch().unwrap();
-        let fill = |index: usize, payload: &mut [u8]| {
-            assert_eq!(payload.len(), len);
-            assert!(payload.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
-            payload.iter_mut().zip(bytes(seeds.start + index as u64, len)).for_each(|(byte, value)| *byte = value);
-        };
-        batch.fill_each(count, len, fill).unwrap();
-        batch.commit();
-        let mut committed = before;
-        for seed in seeds.take(count) {
-            let position = place(geometry, committed, len);
-            committed = position + size;
-            self.log.push(Sent { position, seed, len, tag: 0 });
-            self.seeds = seed;
-        }
-        assert_eq!(self.producer.published(), committed);
     }
 
     fn join(&mut self, start: Start, in_place: bool) {
@@ -366,6 +369,16 @@ impl Sent {
 fn place(geometry: Geometry, committed: u64, len: usize) -> u64 {
     let (size, room) = (geometry.record_size(len as u64), geometry.room_to_end(committed));
     if size > room { committed + room } else { committed }
+}
+
+/// Adds `count` records of `len` bytes to a batch, by one call.
+fn fill_each(batch: &mut Batch<'_>, count: usize, len: usize, first_seed: u64, geometry: Geometry) {
+    let fill = |index: usize, payload: &mut [u8]| {
+        assert_eq!(payload.len(), len);
+        assert!(payload.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
+        payload.iter_mut().zip(bytes(first_seed + index as u64, len)).for_each(|(byte, value)| *byte = value);
+    };
+    batch.fill_each(count, len, fill).unwrap();
 }
 
 /// Fills a reservation and does with it what the draft says; whether it was committed.
@@ -562,20 +575,24 @@ fn a_drain_hands_over_what_was_published_when_it_began() {
 
 #[test]
 fn a_run_that_panics_counts_what_it_handed_over() {
-    for in_place in [false, true] {
+    // Two runs of records that are looked at together, and some more.
+    const RECORDS: u8 = 20;
+    for (in_place, fails_at) in (0..RECORDS).flat_map(|index| [(false, index), (true, index)]) {
         let mut producer = Producer::create_at(&LaneOptions::new("runs").capacity(4096), 0).unwrap();
         let mut attached = join(&producer, Start::Latest, in_place);
-        (0..8u8).for_each(|n| producer.send(&[n; 16]).unwrap());
+        (0..RECORDS).for_each(|n| producer.send(&[n; 16]).unwrap());
         let mut seen = Vec::new();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             attached.consumer.receive_each(|record| {
                 seen.push(record[0]);
-                assert!(record[0] != 5, "as the test asks for");
+                assert!(record[0] != fails_at, "as the test asks for");
             })
         }));
         assert!(panicked.is_err());
-        attached.consumer.drain(|record| seen.push(record[0])).unwrap();
-        assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(seen.len(), usize::from(fails_at) + 1);
+        let rest = attached.consumer.drain(|record| seen.push(record[0]));
+        assert!(rest.is_ok() || matches!(rest, Err(ReceiveError::Empty)), "{rest:?}");
+        assert!(seen.iter().copied().eq(0..RECORDS), "{seen:?} after record {fails_at} had failed");
     }
 }
 

@@ -6,8 +6,8 @@
 
 #![allow(unsafe_code, reason = "turns mapped bytes into words and slices")]
 
-use super::copy::{copy_long, copy_words};
-use super::{RingWords, SHORT_WORDS};
+use super::RingWords;
+use super::copy::{SHORT_WORDS, copy_long, copy_words};
 use crate::region::Mapping;
 use crate::sync::{AtomicU64, Ordering};
 use std::marker::PhantomData;
@@ -26,11 +26,6 @@ impl InPlace {
     /// protocol of `docs/protocol.md`; none changes a byte between this consumer's `consumed` and `published`; none
     /// stops gating on this consumer before its seat is unmapped everywhere.
     pub(crate) unsafe fn vouch() -> Self {
-        Self(())
-    }
-
-    /// The word of the one writer of a lane.
-    pub(super) fn own() -> Self {
         Self(())
     }
 }
@@ -57,7 +52,8 @@ impl<'a> Ring<'a> {
     ///
     /// # Safety
     ///
-    /// So many bytes, a power of two of at least 8, are mapped for as long as `'a`; `first` is a multiple of 8.
+    /// So many bytes, a power of two of at least 8, are mapped for as long as the ring or any copy of it is used;
+    /// `first` is a multiple of 8.
     pub(super) unsafe fn at(first: NonNull<u8>, capacity: u64) -> Self {
         let offset_mask = capacity - 1;
         Self { first, offset_mask, word_mask: offset_mask & !7, mapping: PhantomData }
@@ -69,7 +65,7 @@ impl<'a> Ring<'a> {
         let offset = (position & self.word_mask) as usize;
         // SAFETY: masked into the ring and to a multiple of 8, and the ring's length is a multiple of 8.
         let pointer = unsafe { self.first.add(offset) };
-        // SAFETY: aligned, as the mapping begins on a page; mapped for as long as it is borrowed; atomics allow any
+        // SAFETY: aligned, as the ring's beginning is; mapped for as long as it is used; atomics allow any
         // other process to change the word meanwhile.
         unsafe { pointer.cast().as_ref() }
     }

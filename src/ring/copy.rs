@@ -89,7 +89,8 @@ unsafe fn copy_lines(from: NonNull<u8>, to: &mut [[u64; LINE_BYTES / 8]]) {
     if end == 0 {
         return;
     }
-    // SAFETY: it reads the lines, as the caller vouches, writes those of `to`, and changes registers, which are named.
+    // SAFETY: it reads the lines, as the caller vouches, writes those of `to`, and changes registers, which are named:
+    // two as a whole, and all of them in their upper halves.
     unsafe {
         std::arch::asm!(
             ".p2align 5",
@@ -108,10 +109,28 @@ unsafe fn copy_lines(from: NonNull<u8>, to: &mut [[u64; LINE_BYTES / 8]]) {
             at = inout(reg) 0usize => _,
             out("xmm0") _,
             out("xmm1") _,
+            out("xmm2") _,
+            out("xmm3") _,
+            out("xmm4") _,
+            out("xmm5") _,
+            out("xmm6") _,
+            out("xmm7") _,
+            out("xmm8") _,
+            out("xmm9") _,
+            out("xmm10") _,
+            out("xmm11") _,
+            out("xmm12") _,
+            out("xmm13") _,
+            out("xmm14") _,
+            out("xmm15") _,
             options(nostack)
         );
     }
 }
+
+/// Copies of so many words, and of fewer, are made where they are asked for, by [`copy_words`]; longer ones by a call
+/// of [`copy_long`].
+pub(crate) const SHORT_WORDS: usize = 32;
 
 /// The bytes of one SSE2 register, which every x86-64 processor has.
 #[cfg(target_arch = "x86_64")]

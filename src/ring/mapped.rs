@@ -7,10 +7,9 @@
 
 #![allow(unsafe_code, reason = "turns mapped bytes into words and slices")]
 
-use super::bytes::{InPlace, Ring};
+use super::bytes::Ring;
 use super::copy::store_words;
-use super::{LaneCounter, LaneWords, LaneWriter, RingWords, Row, SeatWords};
-use crate::crash;
+use super::{LaneCounter, LaneWords, LaneWriter, RingWords, SeatWords};
 use crate::error::Result;
 use crate::layout::{
     CONSUMED_OFFSET, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, Geometry, INTENT_OFFSET, LANE_COUNTERS_OFFSET,
@@ -56,7 +55,8 @@ impl LaneMap {
     pub(crate) fn new(control: Mapping, data: Mapping, geometry: Geometry) -> Self {
         assert!(control.len() as u64 == CONTROL_LEN_BYTES, "a control region of another length");
         assert!(data.len() as u64 == geometry.capacity(), "a data region that is not the ring");
-        // SAFETY: the mapping is as long, begins on a page, and is kept for as long as the ring is lent.
+        // SAFETY: the mapping is as long and begins on a page; it is kept as long as this is, and the ring is lent for
+        // no longer.
         let ring = unsafe { Ring::at(data.ptr(), geometry.capacity()) };
         Self { data, control, geometry, ring }
     }
@@ -194,50 +194,6 @@ impl WritableLane {
         unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr(), len as usize) }
     }
 
-    /// Fills records side by side, up to `count` and as many as there is room for in `row`: `fill` is called with the
-    /// number of each, from 0, and its payload, then its header is written if `goes_on`; how many there are.
-    ///
-    /// # Panics
-    ///
-    /// Where the row would cross the end of the ring, or its records are not whole words or do not hold their payloads.
-    #[inline(always)]
-    pub(crate) fn fill_row(
-        &mut self,
-        row: &Row,
-        count: usize,
-        goes_on: impl Fn() -> bool,
-        mut fill: impl FnMut(usize, &mut [u8]),
-    ) -> usize {
-        let Row { begin, end, size, payload_offset, len, header } = *row;
-        assert!((begin | size).is_multiple_of(8), "records lie on multiples of 8");
-        assert!(
-            8 <= payload_offset && payload_offset <= size && len <= size - payload_offset,
-            "payloads lie in records"
-        );
-        let room = end - begin;
-        let first = self.ring.bytes(begin, room);
-        let wanted = room.min(size.saturating_mul(count as u64));
-        let (mut filled, mut at) = (0, 0);
-        while size <= wanted - at {
-            // SAFETY: `at` + `size` ≤ `room`, and so many bytes lie in the ring.
-            let record = unsafe { first.add(at as usize) };
-            // SAFETY: the payload lies in the record.
-            let payload = unsafe { record.add(payload_offset as usize) };
-            // SAFETY: as for `payload_mut`.
-            fill(filled, unsafe { std::slice::from_raw_parts_mut(payload.as_ptr(), len as usize) });
-            crash::point!("producer-in-row");
-            if !goes_on() {
-                break;
-            }
-            // SAFETY: the record begins with 8 bytes before its payload, aligned as the ring and the sizes are; the
-            // header is stored as by `set_header_word`.
-            unsafe { record.cast::<AtomicU64>().as_ref() }.store(header, Ordering::Relaxed);
-            filled += 1;
-            at += size;
-        }
-        filled
-    }
-
     /// Copies a short `payload` to `position`, word by word, see [`store_words`].
     ///
     /// # Panics
@@ -258,7 +214,15 @@ impl WritableLane {
     /// Where the bytes would cross the end of the ring.
     #[inline]
     pub(crate) fn payload(&self, position: u64, len: u64) -> &[u8] {
-        self.ring.payload(&InPlace::own(), position, len)
+        let pointer = self.ring.bytes(position, len);
+        // SAFETY: in the ring, which stays mapped; this is the one writer, and `&self` keeps it from writing.
+        unsafe { std::slice::from_raw_parts(pointer.as_ptr(), len as usize) }
+    }
+
+    /// The ring itself, for those who write more than one payload at once.
+    #[inline(always)]
+    pub(super) fn ring_mut(&mut self) -> Ring<'_> {
+        self.ring
     }
 }
 

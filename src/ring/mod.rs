@@ -1,8 +1,9 @@
-//! Bounded access to the memory of a lane: the words of its control region, the bytes of its ring, a consumer's seat.
+//! What the protocols ask of a lane's memory: the words of its control region, the bytes of its ring, a consumer's
+//! seat.
 //!
 //! The protocols in [`writer`] and [`reader`] are written against the traits here, so that they run unchanged over a
-//! mapping and inside a model checker. The invariant: whatever position or length a peer invents, no access leaves the
-//! mapping. Positions are masked into the ring, lengths are checked against its end.
+//! mapping and inside a model checker. The invariant of all that implements them: whatever position or length a peer
+//! invents, no access leaves the memory.
 //!
 //! What this file does not do: it neither interprets a record nor decides when a byte may be read or written.
 
@@ -14,6 +15,7 @@ pub(crate) mod known;
 #[cfg(not(loom))]
 mod mapped;
 pub(crate) mod reader;
+pub(crate) mod row;
 #[cfg(all(any(test, fuzzing), not(loom)))]
 pub(crate) mod testing;
 #[cfg(all(test, not(loom)))]
@@ -26,20 +28,16 @@ use crate::sync::{AtomicU32, AtomicU64};
 #[cfg(not(loom))]
 pub(crate) use bytes::{InPlace, Ring};
 #[cfg(not(loom))]
+pub(crate) use copy::SHORT_WORDS;
+#[cfg(not(loom))]
 pub(crate) use mapped::{LaneMap, SeatMap, WritableLane};
-
-/// Copies of so many words, and of fewer, are made where they are asked for; longer ones by a call.
-pub(crate) const SHORT_WORDS: usize = 32;
 
 /// The words of a ring.
 pub(crate) trait RingWords {
     /// The header word of the record that begins at `position`, any position.
     fn header_word(&self, position: u64) -> u64;
-    /// The header words of `N` records, the first at `position`, `distance` bytes from one to the next.
-    ///
-    /// # Panics
-    ///
-    /// Where the last of them would cross the end of the ring, or `position` or `distance` is not a multiple of 8.
+    /// The header words of `N` records, the first at `position`, `distance` bytes from one to the next: multiples of 8
+    /// both, and all of them before the end of the ring. Where that is not so it may panic, or give other words.
     fn header_words<const N: usize>(&self, position: u64, distance: u32) -> [u64; N] {
         std::array::from_fn(|index| self.header_word(position + index as u64 * u64::from(distance)))
     }
@@ -50,23 +48,6 @@ pub(crate) trait RingWords {
     ///
     /// Where they would cross the end of the ring, or `position` is not a multiple of 8.
     fn copy_out(&self, position: u64, copy: &mut [u64]);
-}
-
-/// Records of one length that fit side by side, as [`Room::row`](writer::Room::row) finds them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Row {
-    /// Where the first of them begins.
-    begin: u64,
-    /// None of them goes further than this.
-    end: u64,
-    /// From one to the next, in bytes.
-    size: u64,
-    /// From the beginning of a record to its payload, in bytes.
-    payload_offset: u64,
-    /// The payload of each, in bytes.
-    len: u64,
-    /// The header word of each.
-    header: u64,
 }
 
 /// The words of a control region, and the header words of the ring.

@@ -2,10 +2,12 @@
 
 use super::known::{ALIKE, Alike, Found};
 use super::reader::{Corruption, Reader};
+use super::row::{Row, fill_row};
 use super::testing::{PlainLane, PlainSeat, PlainWriter};
 use super::writer::Writer;
-use super::{LaneWords, RingWords, SeatWords};
+use super::{InPlace, LaneWords, RingWords, SeatWords, WritableLane};
 use crate::layout::{CONSUMED_LEFT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
+use crate::region::{HugePages, Region, RegionOptions};
 use crate::sync::Ordering::Relaxed;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::sync::Arc;
@@ -201,6 +203,58 @@ fn nothing_is_read_of_a_lane_once_it_is_corrupt() {
     assert_eq!(reader.state(), Err(Corruption::UnknownState(4)));
     lane.published().store(16, Relaxed);
     assert_eq!(reader.poll(), Err(Corruption::UnknownState(4)));
+}
+
+/// A lane of 4096 bytes as its producer maps it.
+fn mapped_lane() -> WritableLane {
+    let region = || {
+        let options = RegionOptions { name: "mapped", len_bytes: 4096, huge_pages: HugePages::No };
+        Region::create(&options).unwrap()
+    };
+    let header = bytemuck::cast([0u64; 16]);
+    WritableLane::create(region(), region(), Geometry::new(4096, 8, 8).unwrap(), &header).unwrap().0
+}
+
+#[test]
+fn many_records_are_written_and_found_side_by_side_in_a_mapped_ring_and_never_beyond_it() {
+    let mut lane = mapped_lane();
+    // SAFETY: nothing is written here while it is read.
+    #[allow(unsafe_code, reason = "readers in place are tested too")]
+    let trust = unsafe { InPlace::vouch() };
+    let row = Row { begin: 4096 - 64, end: 4096, size: 16, payload_offset: 8, len: 7, header: 0x1_0000_0007 };
+    let filled = fill_row(&mut lane, &row, usize::MAX, || true, |index, payload| payload.fill(index as u8));
+    assert_eq!(filled, 4, "as many as there is room for");
+    let ring = lane.shared().ring();
+    assert_eq!(ring.header_words::<4>(4096 - 64, 16), [row.header; 4]);
+    let payloads = ring.payloads::<4>(&trust, 4096 - 56, 16, 7);
+    assert_eq!(payloads, [0u8, 1, 2, 3].map(|value| [value; 7]));
+
+    let panics = |what: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(what)).is_err();
+    assert!(
+        !panics(&|| _ = ring.header_words::<8>(4096 - 64, 8)) && panics(&|| _ = ring.header_words::<9>(4096 - 64, 8))
+    );
+    assert!(panics(&|| _ = ring.header_words::<2>(4, 8)) && panics(&|| _ = ring.header_words::<2>(0, 4)));
+    assert!(
+        panics(&|| _ = ring.payloads::<4>(&trust, 4096 - 56, 16, 9))
+            && panics(&|| _ = ring.payloads::<2>(&trust, 0, u32::MAX, 1))
+    );
+    let rows = [
+        ("across the end", Row { begin: 4096 - 48, end: 4096 + 16, ..row }),
+        ("longer than the ring", Row { begin: 0, end: 8192, ..row }),
+        ("a beginning that is no word's", Row { begin: 4, end: 68, ..row }),
+        ("a size that is no word's", Row { begin: 0, end: 60, size: 20, ..row }),
+        ("a payload over its header", Row { payload_offset: 0, ..row }),
+        ("a payload longer than its record", Row { len: 9, ..row }),
+        ("a payload behind its record", Row { payload_offset: 24, len: 0, ..row }),
+    ];
+    for (what, row) in rows {
+        let fill = |_, _: &mut [u8]| unreachable!("{what} was filled");
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| fill_row(&mut lane, &row, 1, || true, fill)));
+        let message =
+            *outcome.expect_err(what).downcast::<&str>().unwrap_or_else(|_| panic!("{what} came to be filled"));
+        assert!(message.contains("records") || message.contains("payload"), "{what}: {message}");
+    }
 }
 
 /// Header words of records without payload, few of them otherwise.

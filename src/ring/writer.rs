@@ -6,7 +6,8 @@
 //!
 //! What this file does not do: it knows no consumer. How far the ring may be overwritten comes in as a `limit`.
 
-use super::{LaneWords, LaneWriter, Row};
+use super::row::Row;
+use super::{LaneWords, LaneWriter};
 use crate::crash;
 use crate::layout::{Geometry, LaneState, RecordHeader};
 use crate::sync::{Ordering, fence};

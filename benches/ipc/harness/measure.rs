@@ -3,7 +3,7 @@
 //! A hypervisor may move its virtual processors, and then the distance between two cores changes within milliseconds,
 //! and every figure with it by a factor of three to ten. So a ping-pong over a cache line is played between any two
 //! slices; a slice counts only where both of its neighbours agree, and no scheduler took a core away meanwhile. What
-//! goes through a ring goes round it once before that is measured.
+//! goes through a ring one way goes round it once before that is measured.
 
 use super::clock::ns_per_tick;
 use super::plan::Case;
@@ -192,9 +192,9 @@ impl Measurement {
         };
         let case = outcome.case;
         let records = ((self.slice_ns / pace) as u64).clamp(case.step(), case.most()) / case.step() * case.step();
-        let warm_up = case.warm_up().min(records);
-        if warm_up != 0 {
-            self.parent.run(case, warm_up);
+        let to_warm = case.records_to_warm().min(records);
+        if to_warm != 0 {
+            self.parent.run(case, to_warm);
         }
         let switches = self.switches.each_ref().map(SwitchCount::read);
         let slice = self.parent.run(case, records);

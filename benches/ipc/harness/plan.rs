@@ -249,10 +249,10 @@ impl Case {
         if len >= 4096 { (ring_bytes(len) / len) as u64 } else { 32 }
     }
 
-    /// How many records go once round the ring before a slice is measured, unless that has fewer: others have used the
-    /// caches since its last one, and a short slice would be the slower the longer its ring is. 0 where nothing is kept
-    /// in shared memory.
-    pub(crate) fn warm_up(self) -> u64 {
+    /// For one-way transfers: how many records go once round the ring before a slice is measured, unless that has
+    /// fewer. Others have used the caches since its last one, and a short slice would be the slower the longer its ring
+    /// is. 0 where the kernel carries them.
+    pub(crate) fn records_to_warm(self) -> u64 {
         match self {
             Self::OneWay(Carrier::Channel(_), _) => 0,
             Self::OneWay(_, len) => (ring_bytes(len) / len) as u64 / self.step() * self.step(),
