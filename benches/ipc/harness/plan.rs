@@ -433,6 +433,9 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     if matches!(len, 8 | 64) {
         fdring.extend([(Slices(BATCH), InPlace, Words), (Slices(BATCH), Copied, Words)]);
     }
+    if len == 1024 {
+        fdring.push((Slices(BATCH), InPlace, Payloads));
+    }
     if len == 8 {
         fdring.extend([(Slices(LONG_SLICE), InPlace, Words), (Slices(LONG_SLICE), Copied, Words)]);
     }
