@@ -258,7 +258,7 @@ fn round_trips(targets: &mut Vec<Target>) {
             continue;
         }
         targets.push(Target {
-            what: format!("round trip of 56 B, spinning, {name} / raw ring"),
+            what: format!("round trip of 56 B, both spinning, {name} / raw ring"),
             subjects: vec![fdring(Waiting::Spinning)],
             references: vec![Case::RoundTrip(Bouncer::Ring, Waiting::Spinning)],
             statistic: Statistic::Quantile(share),
@@ -329,7 +329,7 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
     }
     for (share, name) in QUANTILES {
         targets.push(Target {
-            what: format!("round trip of 56 B, spinning, {name} / the best of the other libraries"),
+            what: format!("round trip of 56 B, both spinning, {name} / the best of the other libraries"),
             subjects: vec![Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning)],
             references: references.clone(),
             statistic: Statistic::Quantile(share),
