@@ -254,17 +254,14 @@ impl Model {
         let (geometry, max) = (self.geometry, self.producer.payload_max());
         let mut seeds = self.seeds;
         let consumers = self.consumers.len() + self.holding;
-        let unread_from = self.consumers.iter().map(|attached| attached.consumed).min();
-        let may_wait = self.holding != 0;
         let mut batch: Batch<'_> = self.producer.batch().unwrap();
         for entry in entries {
             let draft = match entry {
                 Entry::One(draft) => draft,
                 Entry::Filled(count, len) => {
                     let size = geometry.record_size(*len as u64);
-                    // One more record than these is more than all padding: it does not wait.
-                    let end = committed + (*count as u64 + 1) * size;
-                    if may_wait || end - unread_from.unwrap_or(committed) > geometry.capacity() {
+                    // Room for one more than these is room for all padding as well: then it does not wait.
+                    if batch.try_reserve((*count + 1) * size as usize).is_err() {
                         continue;
                     }
                     fill_each(&mut batch, *count, *len, seeds + 1, geometry);
