@@ -83,6 +83,19 @@ impl<'a> Ring<'a> {
         unsafe { self.first.add(offset as usize) }
     }
 
+    /// As [`bytes`](Self::bytes), for `N` places of `len` bytes each, the first at `position`, `distance` bytes from
+    /// one to the next: all are checked as one.
+    ///
+    /// # Panics
+    ///
+    /// Where the last of them would cross the end of the ring.
+    #[inline(always)]
+    fn places<const N: usize>(&self, position: u64, distance: u32, len: u32) -> [NonNull<u8>; N] {
+        let first = self.bytes(position, (N as u64 - 1) * u64::from(distance) + u64::from(len));
+        // SAFETY: the place lies within the bytes just checked.
+        std::array::from_fn(|index| unsafe { first.add(index * distance as usize) })
+    }
+
     /// The payload bytes at `position` where they lie, on the word of whoever made the token.
     ///
     /// # Panics
@@ -110,10 +123,7 @@ impl<'a> Ring<'a> {
         distance: u32,
         len: u32,
     ) -> [&'a [u8]; N] {
-        let bytes = self.bytes(position, (N as u64 - 1) * u64::from(distance) + u64::from(len));
-        std::array::from_fn(|index| {
-            // SAFETY: the payload lies within the bytes just checked.
-            let first = unsafe { bytes.add(index * distance as usize) };
+        self.places(position, distance, len).map(|first| {
             // SAFETY: as for `payload`.
             unsafe { std::slice::from_raw_parts(first.as_ptr(), len as usize) }
         })
@@ -129,11 +139,8 @@ impl RingWords for Ring<'_> {
     #[inline(always)]
     fn header_words<const N: usize>(&self, position: u64, distance: u32) -> [u64; N] {
         assert!((position | u64::from(distance)).is_multiple_of(8), "headers lie on multiples of 8");
-        let bytes = self.bytes(position, (N as u64 - 1) * u64::from(distance) + 8);
-        std::array::from_fn(|index| {
-            // SAFETY: the word lies within the bytes just checked.
-            let word = unsafe { bytes.add(index * distance as usize) };
-            // SAFETY: aligned, as the ring, the position and the distance are; else as for `word`.
+        self.places(position, distance, 8).map(|word| {
+            // SAFETY: in the ring, and aligned, as the ring, the position and the distance are; else as for `word`.
             unsafe { word.cast::<AtomicU64>().as_ref() }.load(Ordering::Relaxed)
         })
     }

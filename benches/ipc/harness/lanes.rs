@@ -185,9 +185,7 @@ impl Outgoing {
             }
             Spread::Consumers(consumers) => {
                 let producer = self.lane(Purpose::Consumers(consumers));
-                for first in (0..records).step_by(BATCH as usize) {
-                    send_batch::<SPREAD_LEN>(producer, first, first + BATCH);
-                }
+                in_batches(records, |first, end| send_batch::<SPREAD_LEN>(producer, first, end));
             }
             Spread::Lanes(count) => {
                 let first = self.lanes.iter().position(|(each, _)| *each == Purpose::Lanes(count, 0));

@@ -246,7 +246,12 @@ impl Case {
 
     /// Large records go round their ring once at least.
     fn step_of(len: usize) -> u64 {
-        if len >= 4096 { (ring_bytes(len) / len) as u64 } else { 32 }
+        if len >= 4096 { Self::round_of(len) } else { 32 }
+    }
+
+    /// How many records of `len` bytes go once round their ring.
+    fn round_of(len: usize) -> u64 {
+        (ring_bytes(len) / len) as u64
     }
 
     /// For one-way transfers: how many records go once round the ring before a slice is measured, unless that has
@@ -255,7 +260,7 @@ impl Case {
     pub(crate) fn records_to_warm(self) -> u64 {
         match self {
             Self::OneWay(Carrier::Channel(_), _) => 0,
-            Self::OneWay(_, len) => (ring_bytes(len) / len) as u64 / self.step() * self.step(),
+            Self::OneWay(_, len) => Self::round_of(len) / self.step() * self.step(),
             _ => 0,
         }
     }
