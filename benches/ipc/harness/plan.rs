@@ -26,6 +26,8 @@ pub(crate) enum RawMode {
     Each,
     /// With the fence that a wake-up protocol needs.
     EachFenced,
+    /// Each with a header on a line of its own.
+    Headed,
     By32,
     /// By 32, to a receiver that looks less often at a sender that is not far ahead.
     Held,
@@ -103,6 +105,8 @@ pub(crate) enum Carrier {
 pub(crate) enum Bouncer {
     Line,
     Ring,
+    /// A ring of slots that say themselves that they are full, where no position is published.
+    Slots,
     Futex,
     /// An eventfd, waited for by a poll of as many descriptors as an fdring consumer polls.
     Bell,
@@ -297,6 +301,7 @@ impl fmt::Display for Carrier {
         match self {
             Self::Raw(RawMode::Each) => f.write_str("raw ring, each"),
             Self::Raw(RawMode::EachFenced) => f.write_str("raw ring, each fenced"),
+            Self::Raw(RawMode::Headed) => f.write_str("raw ring, each with a header"),
             Self::Raw(RawMode::By32) => f.write_str("raw ring, batches of 32"),
             Self::Raw(RawMode::Held) => f.write_str("raw ring, batches of 32, held"),
             Self::Raw(RawMode::Copied) => f.write_str("raw ring, batches of 32, copied"),
@@ -328,6 +333,7 @@ impl fmt::Display for Bouncer {
         match self {
             Self::Line => f.write_str("cache line"),
             Self::Ring => f.write_str("raw ring"),
+            Self::Slots => f.write_str("raw slots, no position"),
             Self::Futex => f.write_str("futex"),
             Self::Bell => f.write_str("eventfd with a poll of 3"),
             Self::BellAndBarrier => f.write_str("eventfd with a poll of 3 and a membarrier"),
@@ -372,7 +378,13 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
     for len in LENGTHS {
         cases.extend(carriers(len, peers).into_iter().map(|carrier| Case::OneWay(carrier, len)));
     }
-    let spinning = [Bouncer::Line, Bouncer::Ring, Bouncer::Fdring(Reading::InPlace), Bouncer::Fdring(Reading::Copied)];
+    let spinning = [
+        Bouncer::Line,
+        Bouncer::Slots,
+        Bouncer::Ring,
+        Bouncer::Fdring(Reading::InPlace),
+        Bouncer::Fdring(Reading::Copied),
+    ];
     let references = [Bouncer::InProcess(Queue::Rtrb), Bouncer::InProcess(Queue::Crossbeam)];
     let channels = ChannelKind::ALL.map(Bouncer::Channel);
     let others = peers.iter().filter(|peer| peer.bounces).map(|peer| Bouncer::Peer(PeerId(peer)));
@@ -394,6 +406,11 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
     cases
 }
 
+/// How many values of a kilobyte and more a slice has: as many as a batch, up to an eighth of the ring.
+pub(crate) fn values_in_record(len: usize) -> u64 {
+    BATCH.min((RING_BYTES / 8 / len) as u64)
+}
+
 /// Who carries records of `len` bytes.
 fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     use Align::{Lines, Payloads, Words};
@@ -402,6 +419,9 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     let mut raw = vec![RawMode::Each];
     if len <= 1024 {
         raw.push(RawMode::EachFenced);
+    }
+    if len >= 4096 {
+        raw.push(RawMode::Headed);
     }
     if len <= BATCHED_LEN_MAX {
         raw.extend([RawMode::By32, RawMode::Held]);
@@ -438,8 +458,8 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     if matches!(len, 8 | 64) {
         fdring.extend([(Slices(BATCH), InPlace, Words), (Slices(BATCH), Copied, Words)]);
     }
-    if len == 1024 {
-        fdring.push((Slices(BATCH), InPlace, Payloads));
+    if (1024..=64 << 10).contains(&len) {
+        fdring.push((Slices(values_in_record(len)), InPlace, Payloads));
     }
     if len == 8 {
         fdring.extend([(Slices(LONG_SLICE), InPlace, Words), (Slices(LONG_SLICE), Copied, Words)]);

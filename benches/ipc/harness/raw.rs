@@ -19,6 +19,9 @@ const LINES_ENOUGH: usize = 256;
 /// For how many pauses of the processor it waits then: 1.5 µs where a pause takes 25 ns.
 const PAUSES_HELD: u32 = 64;
 
+/// What comes before a slot that has a header, in bytes: a cache line, as before a payload with `payload_align` 64.
+const HEADER_BYTES: usize = 64;
+
 /// A ring of slots for payloads of one length, from its beginning at 0.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring<'a> {
@@ -166,6 +169,57 @@ impl<'a> Ring<'a> {
         total
     }
 
+    /// How many slots there are where each has a header.
+    #[inline(always)]
+    const fn headed_slots<const LEN: usize>(&self) -> u64 {
+        (self.bytes / (HEADER_BYTES + stride(LEN))) as u64
+    }
+
+    /// The header of slot `n`, and the slot.
+    #[inline]
+    fn headed_slot<const LEN: usize>(&self, n: u64) -> (&'a AtomicU64, NonNull<[u8; LEN]>) {
+        let at = self.offset + (n % self.headed_slots::<LEN>()) as usize * (HEADER_BYTES + stride(LEN));
+        // SAFETY: such a header and its slot lie in the ring, and begin at multiples of 8; both processes change the
+        // header as an atomic.
+        let header = unsafe { self.shared.at(at).cast().as_ref() };
+        (header, self.shared.at(at + HEADER_BYTES).cast())
+    }
+
+    /// Sends `records` records, each with a header that is written after it, since its length is certain only then.
+    pub(crate) fn send_headed<const LEN: usize>(&self, records: u64) {
+        let mut limit = self.headed_slots::<LEN>();
+        for n in 0..records {
+            while n >= limit {
+                limit = self.consumed.load(Ordering::Acquire) + self.headed_slots::<LEN>();
+            }
+            let (header, mut slot) = self.headed_slot::<LEN>(n);
+            // SAFETY: as in `send`.
+            fill(unsafe { slot.as_mut() }, n);
+            header.store(LEN as u64, Ordering::Relaxed);
+            self.published.store(n + 1, Ordering::Release);
+        }
+    }
+
+    /// Receives `records` records that have headers, as [`receive`](Self::receive) does; the sum over them.
+    pub(crate) fn receive_headed<const LEN: usize>(&self, records: u64) -> u64 {
+        let (mut received, mut total) = (0, 0u64);
+        let step = (self.headed_slots::<LEN>() / 8).max(1);
+        while received < records {
+            let published = self.published.load(Ordering::Acquire);
+            while received < published {
+                let (header, slot) = self.headed_slot::<LEN>(received);
+                assert_eq!(header.load(Ordering::Relaxed), LEN as u64, "the length that was sent");
+                // SAFETY: as in `receive_by`.
+                total = total.wrapping_add(sum(unsafe { slot.as_ref() }));
+                received += 1;
+                if received.is_multiple_of(step) {
+                    self.consumed.store(received, Ordering::Release);
+                }
+            }
+        }
+        total
+    }
+
     /// Sends record `n` of a round trip; the one before it has been answered.
     fn send_one(&self, n: u64) {
         // SAFETY: at most one record is in flight, and the ring has more slots than that.
@@ -176,6 +230,30 @@ impl<'a> Ring<'a> {
     fn receive_one(&self, n: u64) -> u64 {
         while self.published.load(Ordering::Acquire) <= n {}
         // SAFETY: published, and not overwritten before it is answered.
+        sum(unsafe { self.slot::<PING_BYTES>(n).as_ref() })
+    }
+}
+
+impl Ring<'_> {
+    /// The last word of slot `n`, which a record of a round trip leaves free.
+    fn seal(&self, n: u64) -> &AtomicU64 {
+        let slot = self.slot::<PING_BYTES>(n).cast::<u64>();
+        // SAFETY: the slot is `stride(PING_BYTES)` long.
+        let seal = unsafe { slot.add(PING_BYTES / 8) };
+        // SAFETY: aligned, as slots begin on cache lines; both processes change it as an atomic.
+        unsafe { seal.cast().as_ref() }
+    }
+
+    /// Sends record `n` of a round trip in a slot that says itself that it is full, by a number not used before.
+    fn send_sealed(&self, n: u64, seal: u64) {
+        // SAFETY: as in `send_one`.
+        fill(unsafe { self.slot::<PING_BYTES>(n).as_mut() }, n);
+        self.seal(n).store(seal, Ordering::Release);
+    }
+
+    fn receive_sealed(&self, n: u64, seal: u64) -> u64 {
+        while self.seal(n).load(Ordering::Acquire) != seal {}
+        // SAFETY: as in `receive_one`.
         sum(unsafe { self.slot::<PING_BYTES>(n).as_ref() })
     }
 }
@@ -216,6 +294,28 @@ impl Raw<'_> {
         for n in 0..rounds {
             std::hint::black_box(there.receive_one(n));
             back.send_one(n);
+        }
+    }
+
+    /// What seals begin with: the number of the command, so that none of an earlier slice is taken for one of this.
+    fn seals(&self) -> u64 {
+        self.0.word(Word::Command).load(Ordering::Relaxed) << 32
+    }
+
+    pub(crate) fn ping_slots(&self, rounds: u64, laps: &mut Laps) {
+        let (there, back, seals) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0), self.seals());
+        for n in 0..rounds {
+            there.send_sealed(n, seals | n);
+            std::hint::black_box(back.receive_sealed(n, seals | n));
+            laps.end();
+        }
+    }
+
+    pub(crate) fn pong_slots(&self, rounds: u64) {
+        let (there, back, seals) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0), self.seals());
+        for n in 0..rounds {
+            std::hint::black_box(there.receive_sealed(n, seals | n));
+            back.send_sealed(n, seals | n);
         }
     }
 

@@ -78,6 +78,7 @@ impl Side {
                 let ring = Ring::there(&self.shared, len);
                 with_len!(len, LEN => match mode {
                     RawMode::EachFenced => ring.send::<LEN, 1, true>(records),
+                    RawMode::Headed => ring.send_headed::<LEN>(records),
                     RawMode::By32 | RawMode::Held => ring.send::<LEN, BATCH, false>(records),
                     // Larger records go one by one, as fdring's do.
                     RawMode::Copied if LEN <= BATCHED_LEN_MAX => ring.send::<LEN, BATCH, false>(records),
@@ -98,6 +99,7 @@ impl Side {
         match bouncer {
             Bouncer::Line => raw.ping_line(rounds, laps),
             Bouncer::Ring => raw.ping_ring(rounds, laps),
+            Bouncer::Slots => raw.ping_slots(rounds, laps),
             Bouncer::Futex => raw.ping_futex(rounds, laps),
             Bouncer::Bell => self.bells.ping::<false>(rounds, laps),
             Bouncer::BellAndBarrier => self.bells.ping::<true>(rounds, laps),
@@ -141,6 +143,7 @@ impl Side {
             Carrier::Raw(mode) => {
                 let ring = Ring::there(&self.shared, len);
                 with_len!(len, LEN => match mode {
+                    RawMode::Headed => ring.receive_headed::<LEN>(records),
                     RawMode::Held => ring.receive_held::<LEN>(records),
                     RawMode::Copied => ring.receive_copies::<LEN>(records),
                     _ => ring.receive::<LEN>(records),
@@ -160,6 +163,7 @@ impl Side {
         match bouncer {
             Bouncer::Line => raw.pong_line(rounds),
             Bouncer::Ring => raw.pong_ring(rounds),
+            Bouncer::Slots => raw.pong_slots(rounds),
             Bouncer::Futex => raw.pong_futex(rounds),
             Bouncer::Bell => self.bells.pong::<false>(rounds),
             Bouncer::BellAndBarrier => self.bells.pong::<true>(rounds),

@@ -245,6 +245,12 @@ fn large_records(targets: &mut Vec<Target>) {
             raw(RawMode::Each, len),
             0.95,
         ));
+        targets.push(rate(
+            format!("{}, in place / raw ring of the same capacity, each with a header", Bytes(len)),
+            vec![fdring(Sending::Reserve, Reading::InPlace, len), aligned(Reading::InPlace, len)],
+            raw(RawMode::Headed, len),
+            0.95,
+        ));
     }
 }
 
