@@ -4,15 +4,13 @@ use super::clock::{Laps, ticks};
 use super::payload::{boxed, fill, stamp, sum};
 use super::plan::{Align, BATCH, Bouncer, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
 use super::raw::PING_BYTES;
-use super::shared::{LARGE_LEN, LARGE_RING_BYTES, Shared, Word, wait_for};
+use super::shared::{BOUNCE_RING_BYTES, LARGE_LEN, LARGE_RING_BYTES, Shared, Word, wait_for};
 use fdring::{Consumer, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, fdring::Error>;
 
-/// The ring of a lane that carries round trips, in bytes.
-const BOUNCE_CAPACITY_BYTES: u64 = 64 << 10;
 /// The ring of each of many lanes, in bytes.
 const SMALL_CAPACITY_BYTES: u64 = 256 << 10;
 /// How long the other side may take for what it does at once.
@@ -79,7 +77,7 @@ impl Purpose {
                 }
             }
             Self::Bounce { asleep, fenced, .. } => {
-                let options = options.capacity(BOUNCE_CAPACITY_BYTES).asymmetric_barrier(!fenced);
+                let options = options.capacity(BOUNCE_RING_BYTES as u64).asymmetric_barrier(!fenced);
                 if asleep { options.spin(Duration::ZERO) } else { options }
             }
             Self::Lanes(2.., _) => options.capacity(SMALL_CAPACITY_BYTES),

@@ -2,7 +2,8 @@
 
 use super::payload::{Bytes, LENGTHS};
 use super::peers::{PeerId, PeerKind};
-use super::shared::{RING_BYTES, ring_bytes};
+use super::raw::PING_BYTES;
+use super::shared::{BOUNCE_RING_BYTES, RING_BYTES, ring_bytes};
 use std::fmt;
 
 /// How many records a batch has, in every contender that sends in batches.
@@ -258,13 +259,15 @@ impl Case {
         (ring_bytes(len) / len) as u64
     }
 
-    /// For one-way transfers: how many records go once round the ring before a slice is measured, unless that has
-    /// fewer. Others have used the caches since its last one, and a short slice would be the slower the longer its ring
-    /// is. 0 where the kernel carries them.
+    /// How many records go before a slice is measured, unless that has fewer: one way, once round the ring; there and
+    /// back, once round the rings for that. Others have used the caches since its last slice, and a short one would
+    /// be the slower the longer its ring is, and its first round trips all that is seen of the 99.9th percentile. 0
+    /// where the kernel carries them.
     pub(crate) fn records_to_warm(self) -> u64 {
         match self {
-            Self::OneWay(Carrier::Channel(_), _) => 0,
+            Self::OneWay(Carrier::Channel(_), _) | Self::RoundTrip(Bouncer::Channel(_), _) => 0,
             Self::OneWay(_, len) => Self::round_of(len) / self.step() * self.step(),
+            Self::RoundTrip(_, Waiting::Spinning) => (BOUNCE_RING_BYTES / (PING_BYTES + 8)) as u64,
             _ => 0,
         }
     }

@@ -7,7 +7,7 @@
 use super::clock::Laps;
 use super::payload::{boxed, fill, sum};
 use super::plan::RUN;
-use super::shared::{BACK_RING_BYTES, Shared, WORDS_BYTES, Word, ring_bytes, sleep_until, wake};
+use super::shared::{BOUNCE_RING_BYTES, Shared, WORDS_BYTES, Word, ring_bytes, sleep_until, wake};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -40,15 +40,19 @@ const fn stride(len: usize) -> usize {
 impl<'a> Ring<'a> {
     /// The ring from the parent to the child, as long as a lane for payloads of that length.
     pub(crate) fn there(shared: &'a Shared, len: usize) -> Self {
-        let bytes = ring_bytes(len);
-        let (published, consumed) = (shared.word(Word::Published), shared.word(Word::Consumed));
-        Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, published, consumed }
+        Self::there_of(shared, ring_bytes(len))
     }
 
-    /// The ring from the child to the parent.
-    pub(crate) fn back(shared: &'a Shared) -> Self {
+    fn there_of(shared: &'a Shared, bytes: usize) -> Self {
+        let (published, consumed) = (shared.word(Word::Published), shared.word(Word::Consumed));
+        Self { shared, offset: WORDS_BYTES + BOUNCE_RING_BYTES, bytes, published, consumed }
+    }
+
+    /// The rings of round trips: from the parent to the child, and back.
+    fn there_and_back(shared: &'a Shared) -> (Self, Self) {
         let (published, consumed) = (shared.word(Word::BackPublished), shared.word(Word::BackConsumed));
-        Self { shared, offset: WORDS_BYTES, bytes: BACK_RING_BYTES, published, consumed }
+        let back = Self { shared, offset: WORDS_BYTES, bytes: BOUNCE_RING_BYTES, published, consumed };
+        (Self::there_of(shared, BOUNCE_RING_BYTES), back)
     }
 
     #[inline(always)]
@@ -281,7 +285,7 @@ impl Raw<'_> {
     }
 
     pub(crate) fn ping_ring(&self, rounds: u64, laps: &mut Laps) {
-        let (there, back) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0));
+        let (there, back) = Ring::there_and_back(self.0);
         for n in 0..rounds {
             there.send_one(n);
             std::hint::black_box(back.receive_one(n));
@@ -290,7 +294,7 @@ impl Raw<'_> {
     }
 
     pub(crate) fn pong_ring(&self, rounds: u64) {
-        let (there, back) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0));
+        let (there, back) = Ring::there_and_back(self.0);
         for n in 0..rounds {
             std::hint::black_box(there.receive_one(n));
             back.send_one(n);
@@ -303,7 +307,7 @@ impl Raw<'_> {
     }
 
     pub(crate) fn ping_slots(&self, rounds: u64, laps: &mut Laps) {
-        let (there, back, seals) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0), self.seals());
+        let ((there, back), seals) = (Ring::there_and_back(self.0), self.seals());
         for n in 0..rounds {
             there.send_sealed(n, seals | n);
             std::hint::black_box(back.receive_sealed(n, seals | n));
@@ -312,7 +316,7 @@ impl Raw<'_> {
     }
 
     pub(crate) fn pong_slots(&self, rounds: u64) {
-        let (there, back, seals) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0), self.seals());
+        let ((there, back), seals) = (Ring::there_and_back(self.0), self.seals());
         for n in 0..rounds {
             std::hint::black_box(there.receive_sealed(n, seals | n));
             back.send_sealed(n, seals | n);
