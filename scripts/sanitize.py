@@ -37,6 +37,8 @@ SUPPRESSIONS = """
 race:^<alloc::sync::Arc<
 # Whoever finds it done has synchronized inside of the standard library.
 race:^<std::sync::once
+# A channel's two ends, likewise.
+race:^<std::sync::mpmc
 # The harness's own.
 race:test::event::CompletedTest
 """
@@ -90,7 +92,8 @@ def main():
         flags.append("-Cunsafe-allow-abi-mismatch=sanitizer")
         suppressions.parent.mkdir(exist_ok=True)
         suppressions.write_text(SUPPRESSIONS)
-        environment.setdefault("TSAN_OPTIONS", f"suppressions={suppressions}")
+        # Forked children that start threads of their own are what some tests are about.
+        environment.setdefault("TSAN_OPTIONS", f"suppressions={suppressions} die_after_fork=0")
     reason = why_not(args.sanitizer, flags, environment)
     if reason:
         print(f"cannot: {reason}")

@@ -183,6 +183,7 @@ mod tests {
                             reader.is_finished() || seat.consumed().load(Relaxed) > u64::from(n) * 16
                         });
                     }
+                    reader.join().unwrap();
                 });
                 assert!(matches!(consumer.watch.epoll, Epoll::Impossible), "it was not to be had");
             }

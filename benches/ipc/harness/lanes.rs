@@ -4,7 +4,7 @@ use super::clock::{Laps, ticks};
 use super::payload::{boxed, fill, stamp, sum};
 use super::plan::{Align, BATCH, Bouncer, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
 use super::raw::PING_BYTES;
-use super::shared::{BOUNCE_RING_BYTES, LARGE_LEN, LARGE_RING_BYTES, Shared, Word, wait_for};
+use super::shared::{BOUNCE_LANE_BYTES, LARGE_LEN, LARGE_RING_BYTES, Shared, Word, wait_for};
 use fdring::{Consumer, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Purpose {
                 }
             }
             Self::Bounce { asleep, fenced, .. } => {
-                let options = options.capacity(BOUNCE_RING_BYTES as u64).asymmetric_barrier(!fenced);
+                let options = options.capacity(BOUNCE_LANE_BYTES as u64).asymmetric_barrier(!fenced);
                 if asleep { options.spin(Duration::ZERO) } else { options }
             }
             Self::Lanes(2.., _) => options.capacity(SMALL_CAPACITY_BYTES),

@@ -3,7 +3,7 @@
 use super::payload::{Bytes, LENGTHS};
 use super::peers::{PeerId, PeerKind};
 use super::raw::PING_BYTES;
-use super::shared::{BOUNCE_RING_BYTES, RING_BYTES, ring_bytes};
+use super::shared::{BOUNCE_LANE_BYTES, RING_BYTES, ring_bytes};
 use std::fmt;
 
 /// How many records a batch has, in every contender that sends in batches.
@@ -260,14 +260,14 @@ impl Case {
     }
 
     /// How many records go before a slice is measured, unless that has fewer: one way, once round the ring; there and
-    /// back, once round the rings for that. Others have used the caches since its last slice, and a short one would
+    /// back, once round such a lane. Others have used the caches since its last slice, and a short one would
     /// be the slower the longer its ring is, and its first round trips all that is seen of the 99.9th percentile. 0
     /// where the kernel carries them.
     pub(crate) fn records_to_warm(self) -> u64 {
         match self {
             Self::OneWay(Carrier::Channel(_), _) | Self::RoundTrip(Bouncer::Channel(_), _) => 0,
             Self::OneWay(_, len) => Self::round_of(len) / self.step() * self.step(),
-            Self::RoundTrip(_, Waiting::Spinning) => (BOUNCE_RING_BYTES / (PING_BYTES + 8)) as u64,
+            Self::RoundTrip(_, Waiting::Spinning) => (BOUNCE_LANE_BYTES / (PING_BYTES + 8)) as u64,
             _ => 0,
         }
     }
@@ -410,7 +410,7 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
 }
 
 /// How many values of a kilobyte and more a slice has: as many as a batch, up to an eighth of the ring.
-pub(crate) fn values_in_record(len: usize) -> u64 {
+fn values_in_record(len: usize) -> u64 {
     BATCH.min((RING_BYTES / 8 / len) as u64)
 }
 

@@ -7,7 +7,7 @@
 use super::clock::Laps;
 use super::payload::{boxed, fill, sum};
 use super::plan::RUN;
-use super::shared::{BOUNCE_RING_BYTES, Shared, WORDS_BYTES, Word, ring_bytes, sleep_until, wake};
+use super::shared::{BACK_RING_BYTES, Shared, WORDS_BYTES, Word, ring_bytes, sleep_until, wake};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -40,19 +40,15 @@ const fn stride(len: usize) -> usize {
 impl<'a> Ring<'a> {
     /// The ring from the parent to the child, as long as a lane for payloads of that length.
     pub(crate) fn there(shared: &'a Shared, len: usize) -> Self {
-        Self::there_of(shared, ring_bytes(len))
-    }
-
-    fn there_of(shared: &'a Shared, bytes: usize) -> Self {
+        let bytes = ring_bytes(len);
         let (published, consumed) = (shared.word(Word::Published), shared.word(Word::Consumed));
-        Self { shared, offset: WORDS_BYTES + BOUNCE_RING_BYTES, bytes, published, consumed }
+        Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, published, consumed }
     }
 
-    /// The rings of round trips: from the parent to the child, and back.
-    fn there_and_back(shared: &'a Shared) -> (Self, Self) {
+    /// The ring from the child to the parent.
+    pub(crate) fn back(shared: &'a Shared) -> Self {
         let (published, consumed) = (shared.word(Word::BackPublished), shared.word(Word::BackConsumed));
-        let back = Self { shared, offset: WORDS_BYTES, bytes: BOUNCE_RING_BYTES, published, consumed };
-        (Self::there_of(shared, BOUNCE_RING_BYTES), back)
+        Self { shared, offset: WORDS_BYTES, bytes: BACK_RING_BYTES, published, consumed }
     }
 
     #[inline(always)]
@@ -236,27 +232,25 @@ impl<'a> Ring<'a> {
         // SAFETY: published, and not overwritten before it is answered.
         sum(unsafe { self.slot::<PING_BYTES>(n).as_ref() })
     }
-}
 
-impl Ring<'_> {
-    /// The last word of slot `n`, which a record of a round trip leaves free.
-    fn seal(&self, n: u64) -> &AtomicU64 {
+    /// The last word of slot `n`, which the payload of a round trip leaves free.
+    fn mark(&self, n: u64) -> &AtomicU64 {
         let slot = self.slot::<PING_BYTES>(n).cast::<u64>();
         // SAFETY: the slot is `stride(PING_BYTES)` long.
-        let seal = unsafe { slot.add(PING_BYTES / 8) };
+        let mark = unsafe { slot.add(PING_BYTES / 8) };
         // SAFETY: aligned, as slots begin on cache lines; both processes change it as an atomic.
-        unsafe { seal.cast().as_ref() }
+        unsafe { mark.cast().as_ref() }
     }
 
-    /// Sends record `n` of a round trip in a slot that says itself that it is full, by a number not used before.
-    fn send_sealed(&self, n: u64, seal: u64) {
+    /// Sends record `n` of a round trip in a slot that says itself that it is full, by a `mark` not used before.
+    fn send_marked(&self, n: u64, mark: u64) {
         // SAFETY: as in `send_one`.
         fill(unsafe { self.slot::<PING_BYTES>(n).as_mut() }, n);
-        self.seal(n).store(seal, Ordering::Release);
+        self.mark(n).store(mark, Ordering::Release);
     }
 
-    fn receive_sealed(&self, n: u64, seal: u64) -> u64 {
-        while self.seal(n).load(Ordering::Acquire) != seal {}
+    fn receive_marked(&self, n: u64, mark: u64) -> u64 {
+        while self.mark(n).load(Ordering::Acquire) != mark {}
         // SAFETY: as in `receive_one`.
         sum(unsafe { self.slot::<PING_BYTES>(n).as_ref() })
     }
@@ -285,7 +279,7 @@ impl Raw<'_> {
     }
 
     pub(crate) fn ping_ring(&self, rounds: u64, laps: &mut Laps) {
-        let (there, back) = Ring::there_and_back(self.0);
+        let (there, back) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0));
         for n in 0..rounds {
             there.send_one(n);
             std::hint::black_box(back.receive_one(n));
@@ -294,32 +288,32 @@ impl Raw<'_> {
     }
 
     pub(crate) fn pong_ring(&self, rounds: u64) {
-        let (there, back) = Ring::there_and_back(self.0);
+        let (there, back) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0));
         for n in 0..rounds {
             std::hint::black_box(there.receive_one(n));
             back.send_one(n);
         }
     }
 
-    /// What seals begin with: the number of the command, so that none of an earlier slice is taken for one of this.
-    fn seals(&self) -> u64 {
+    /// What marks begin with: the number of the command, so that none of an earlier slice is taken for one of this.
+    fn marks(&self) -> u64 {
         self.0.word(Word::Command).load(Ordering::Relaxed) << 32
     }
 
     pub(crate) fn ping_slots(&self, rounds: u64, laps: &mut Laps) {
-        let ((there, back), seals) = (Ring::there_and_back(self.0), self.seals());
+        let (there, back, marks) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0), self.marks());
         for n in 0..rounds {
-            there.send_sealed(n, seals | n);
-            std::hint::black_box(back.receive_sealed(n, seals | n));
+            there.send_marked(n, marks | n);
+            std::hint::black_box(back.receive_marked(n, marks | n));
             laps.end();
         }
     }
 
     pub(crate) fn pong_slots(&self, rounds: u64) {
-        let ((there, back), seals) = (Ring::there_and_back(self.0), self.seals());
+        let (there, back, marks) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0), self.marks());
         for n in 0..rounds {
-            std::hint::black_box(there.receive_sealed(n, seals | n));
-            back.send_sealed(n, seals | n);
+            std::hint::black_box(there.receive_marked(n, marks | n));
+            back.send_marked(n, marks | n);
         }
     }
 

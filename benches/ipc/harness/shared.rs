@@ -26,13 +26,14 @@ pub(crate) const fn ring_bytes(len: usize) -> usize {
 
 /// Where the words end and the rings begin.
 pub(crate) const WORDS_BYTES: usize = 4096;
-/// The length of a ring that carries round trips, raw or a lane's, in bytes. The raw one from the child to the parent
-/// carries nothing else.
-pub(crate) const BOUNCE_RING_BYTES: usize = 64 << 10;
+/// The ring from the child to the parent carries round trips only.
+pub(crate) const BACK_RING_BYTES: usize = 4096;
+/// The length of a lane that carries round trips, in bytes.
+pub(crate) const BOUNCE_LANE_BYTES: usize = 64 << 10;
 /// Where numbers that are told lie in the page, and how many there may be.
 const TOLD_AT: usize = 2048;
 const TOLD: usize = 16;
-const SHARED_BYTES: usize = WORDS_BYTES + BOUNCE_RING_BYTES + LARGE_RING_BYTES;
+const SHARED_BYTES: usize = WORDS_BYTES + BACK_RING_BYTES + LARGE_RING_BYTES;
 
 /// The words of the page, at offsets in bytes.
 #[derive(Clone, Copy)]
