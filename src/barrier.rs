@@ -6,6 +6,12 @@
 //! [`heavy`]: it returns once every running thread of every registered process has passed a full fence. The other
 //! side, whose process is registered, then needs nothing but program order: [`light`].
 //!
+//! It has a gap, on kernels from Linux 5.11 on (6.18 still): where a thread of a registered process has ended, and the
+//! next to run on its processor, but for the kernel's own, is another thread of that process, the kernel takes the
+//! processor for one that needs no fence, until another process has run there. So whoever relies on [`heavy`] looks a
+//! second time, see [`SECOND_LOOK`](crate::wake::SECOND_LOOK). Within a process there is [`heavy_within`], which has no
+//! such gap.
+//!
 //! What this file does not do: it does not know who sleeps. Both sides agree on the kind of barrier when they attach.
 
 use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
@@ -29,8 +35,16 @@ pub(crate) fn light() {
 }
 
 /// Between a store and a load of the side that pays: a full fence here, and on every running thread of the registered
-/// processes before it returns. Whether the kernel did it; it may refuse where a filter forbids the call (seccomp(2)).
+/// processes before it returns, but for the gap that this file begins with. Nothing happens where a filter forbids the
+/// call (seccomp(2)): a gap like that one.
+pub(crate) fn heavy() {
+    let _ = membarrier(MembarrierCommand::GlobalExpedited);
+}
+
+/// As [`heavy`], for the threads of this process alone, and without a gap. Whether the kernel did it.
 #[must_use = "without the barrier the other side's store may be missed"]
-pub(crate) fn heavy() -> bool {
-    membarrier(MembarrierCommand::GlobalExpedited).is_ok()
+pub(crate) fn heavy_within() -> bool {
+    // Once is enough, and takes the longer the more threads there are; few processes ever come here.
+    membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()
+        && membarrier(MembarrierCommand::PrivateExpedited).is_ok()
 }

@@ -30,7 +30,7 @@ use crate::ring::known::Found;
 use crate::ring::reader::{Corruption, Look, Reader};
 use crate::ring::{InPlace, LaneMap, LaneWords, SeatMap};
 use crate::sync::Ordering;
-use crate::wake::{BellEnd, Deadline, NAP, Sleep, has_one_processor, spin_until};
+use crate::wake::{BellEnd, Deadline, SECOND_LOOK, Woken, has_one_processor, spin_until};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -376,27 +376,30 @@ impl Consumer {
     }
 
     /// Sleeps until the bell rings, the session ends, the deadline passes, or a signal comes; for a moment only where
-    /// the bell is of no use.
+    /// the bell is of no use. Whether it was rung for is certain a [`SECOND_LOOK`] after it has announced its sleep.
     fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
         let nap = self.bell.nap(self.reader.position());
         let Self { reader, bell, watch, link, barrier, .. } = self;
         let has_watch = nap.is_none() && deadline == Deadline::Never && watch.is_possible(link, bell);
         let prepare = || watch.prepare(bell, has_watch);
-        let sleep = reader.fall_asleep(*barrier, prepare, || link.fate() != Fate::Alive);
-        let moment = (sleep == Sleep::Briefly).then_some(NAP);
-        let outcome = if sleep == Sleep::Not {
-            Ok(false)
-        } else {
+        let is_over = || link.fate() != Fate::Alive;
+        let may_sleep = reader.fall_asleep(*barrier, prepare, is_over);
+        let mut wait = |limit: Option<Duration>| {
             crash::asleep!("consumer-asleep");
-            match [nap, moment, deadline.remaining()].into_iter().flatten().min() {
-                None if has_watch => Ok(watch.wait(link)),
+            match [nap, limit, deadline.remaining()].into_iter().flatten().min() {
+                timeout if has_watch => Ok(watch.wait(link, timeout)),
                 timeout => link.wait(Some(&*bell).filter(|_| nap.is_none()), timeout),
             }
         };
+        let second_look = (*barrier == Barrier::Asymmetric).then_some(SECOND_LOOK);
+        let mut woken = if may_sleep { wait(second_look) } else { Ok(Woken::Otherwise) };
+        if second_look.is_some() && matches!(woken, Ok(Woken::ByTime)) && reader.may_sleep(is_over) {
+            woken = wait(None);
+        }
         crash::point!("consumer-woken");
         self.reader.wake_up();
         crash::point!("consumer-awake");
-        if outcome? || nap.is_some() {
+        if woken? == Woken::ByBell || nap.is_some() {
             self.bell.note_ring();
         }
         Ok(())

@@ -8,7 +8,7 @@ use crate::fds::{self, RecvFdsError};
 use crate::frame::{ByeReason, Frame};
 use crate::handshake::{ConsumerHandshake, ConsumerStep};
 use crate::sync::{AtomicU32, Mutex, Ordering};
-use crate::wake::{self, BellEnd};
+use crate::wake::{self, BellEnd, Woken};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -52,22 +52,23 @@ impl Link {
         }
     }
 
-    /// Waits on the session, and on a bell, until something happens; then looks what it was. Whether the bell stirs.
-    pub(crate) fn wait(&self, bell: Option<&BellEnd>, timeout: Option<Duration>) -> std::io::Result<bool> {
+    /// Waits on the session, and on a bell, until something happens; then looks what it was.
+    pub(crate) fn wait(&self, bell: Option<&BellEnd>, timeout: Option<Duration>) -> std::io::Result<Woken> {
         let mut waits = Vec::with_capacity(3);
         waits.push(PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN));
         waits.extend(self.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
         waits.extend(bell.map(|bell| PollFd::from_borrowed_fd(bell.as_fd(), PollFlags::IN)));
         match poll(&mut waits, timeout.map(wake::timespec).as_ref()) {
+            Ok(0) => return Ok(Woken::ByTime),
             Ok(_) => {}
-            Err(Errno::INTR) => return Ok(false),
+            Err(Errno::INTR) => return Ok(Woken::Otherwise),
             Err(error) => return Err(error.into()),
         }
         let socket_stirs = !waits[0].revents().is_empty();
         let process_ended = self.pidfd.is_some() && !waits[1].revents().is_empty();
         let bell_stirs = bell.is_some() && waits.last().is_some_and(|wait| !wait.revents().is_empty());
         self.see(socket_stirs, process_ended);
-        Ok(bell_stirs)
+        Ok(if bell_stirs { Woken::ByBell } else { Woken::Otherwise })
     }
 
     /// The session's socket.

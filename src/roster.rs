@@ -37,8 +37,8 @@ pub(crate) struct Joiner {
     /// The process id, for messages; 0 where it is not known.
     pub(crate) pid: u32,
     pub(crate) start: Start,
-    /// [`Barrier::Fence`] on a lane whose producer does not fence: [`barrier::heavy`] comes between the joining and the
-    /// consumer's first sleep.
+    /// [`Barrier::Fence`] on a lane whose producer does not fence: [`barrier::heavy_within`] comes between the joining
+    /// and the consumer's first sleep.
     pub(crate) barrier: Barrier,
 }
 
@@ -272,7 +272,7 @@ impl<P: SeatPort> Roster<P> {
     pub(crate) fn ring_sleepers(&self, snapshot: &mut Snapshot<P>) -> u64 {
         // Pairs with the barrier in `wake::announce_sleep`: we see its epoch, or it sees what was published. A consumer
         // that joined meanwhile is in the version, which was bumped before it could announce anything; and before a
-        // `barrier::heavy` of the session layer's, where that consumer only fences.
+        // `barrier::heavy_within` of the session layer's, where that consumer only fences.
         barrier::light();
         if snapshot.fences {
             fence(Ordering::SeqCst);

@@ -89,23 +89,29 @@ fn names_one_processor(list: &str) -> bool {
     list.trim().parse::<u32>().is_ok()
 }
 
-/// How long a consumer that has announced its sleep, and found nothing since, may sleep before it looks again.
+/// What ended a wait in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sleep {
-    /// Not at all: there is something to see.
-    Not,
-    /// No longer than [`NAP`]: the barrier has failed, so that the ring for this sleep may stay out.
-    Briefly,
-    UntilRung,
+pub(crate) enum Woken {
+    ByBell,
+    /// The limit of the wait has passed, and nothing else happened.
+    ByTime,
+    /// A signal, or something in the session.
+    Otherwise,
 }
 
 /// How long to sleep where nobody may wake us.
 pub(crate) const NAP: Duration = Duration::from_millis(10);
 
+/// How long after its announcement a sleeper looks once more that relies on [`barrier::heavy`], which has a gap: a
+/// producer on whose processor it did nothing may have looked for sleepers with its publication still on the way. No
+/// store is on its way for so long, by orders of magnitude (a store buffer has some tens of entries, each a memory
+/// access at most); so what is not there then is published by one who sees the announcement.
+pub(crate) const SECOND_LOOK: Duration = NAP;
+
 /// Says in `wait_epoch` that this consumer is about to sleep; `prepare` makes its bell ready, most often empties it.
-/// After this it looks for data once more, and only then sleeps on the bell. Whether the producer is certain to see it.
-#[must_use = "without the barrier nobody may ring for this sleep"]
-pub(crate) fn announce_sleep(wait_epoch: &AtomicU32, barrier: Barrier, prepare: impl FnOnce()) -> bool {
+/// After this it looks for data once more, and only then sleeps on the bell; with [`Barrier::Asymmetric`] until
+/// [`SECOND_LOOK`] at first.
+pub(crate) fn announce_sleep(wait_epoch: &AtomicU32, barrier: Barrier, prepare: impl FnOnce()) {
     wake_up(wait_epoch);
     // Never while the epoch is odd: that could swallow the one ring this sleep gets.
     prepare();
@@ -113,10 +119,7 @@ pub(crate) fn announce_sleep(wait_epoch: &AtomicU32, barrier: Barrier, prepare: 
     wait_epoch.store(epoch.wrapping_add(1), Ordering::Relaxed);
     // Pairs with the barrier in `Roster::ring_sleepers`: the producer sees this epoch, or we see what it published.
     match barrier {
-        Barrier::Fence => {
-            fence(Ordering::SeqCst);
-            true
-        }
+        Barrier::Fence => fence(Ordering::SeqCst),
         Barrier::Asymmetric => barrier::heavy(),
     }
 }

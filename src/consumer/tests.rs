@@ -4,6 +4,8 @@
 //! the region is mapped once, as it must be within a process.
 #![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
+mod sleeping;
+
 use super::{Attachment, Consumer, Link, Look, ReceiveError, Record};
 use crate::closing::Connection;
 use crate::frame::{Barrier, BellKind, Start};

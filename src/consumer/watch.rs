@@ -7,14 +7,15 @@
 //! The invariant: every ring ends a sleep, and one that comes late ends one in vain at most. Where the sleep that it
 //! was for has ended in some other way, the bell is emptied before the next one, which takes back the edge too.
 //!
-//! What this file does not do: it keeps no time. Sleeps of limited length poll, and so do all where there is no epoll.
+//! What this file does not do: it keeps no deadlines. Sleeps until one poll, and so do all where there is no epoll.
 
 use crate::link::Link;
-use crate::wake::BellEnd;
+use crate::wake::{self, BellEnd, Woken};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
+use std::time::Duration;
 
 /// What an event is about.
 const SOCKET: u64 = 0;
@@ -59,24 +60,25 @@ impl Watch {
         }
     }
 
-    /// As [`Link::wait`], without a limit.
-    pub(super) fn wait(&mut self, link: &Link) -> bool {
-        let Epoll::Made(epoll) = &self.epoll else { return false };
+    /// As [`Link::wait`], where it [`is_possible`](Self::is_possible).
+    pub(super) fn wait(&mut self, link: &Link, timeout: Option<Duration>) -> Woken {
+        let Epoll::Made(epoll) = &self.epoll else { return Woken::Otherwise };
         let mut events = [const { MaybeUninit::uninit() }; 3];
-        let events = match epoll::wait(epoll, &mut events, None) {
+        let events = match epoll::wait(epoll, &mut events, timeout.map(wake::timespec).as_ref()) {
+            Ok(([], _)) => return Woken::ByTime,
             Ok((events, _)) => events,
-            Err(Errno::INTR) => return false,
+            Err(Errno::INTR) => return Woken::Otherwise,
             // Forbidden, say (seccomp(2)): the next sleep polls.
             Err(_) => {
                 self.epoll = Epoll::Impossible;
-                return false;
+                return Woken::Otherwise;
             }
         };
         let [socket_stirs, process_ended, bell_stirs] =
             [SOCKET, PROCESS, BELL].map(|what| events.iter().any(|event| { event.data }.u64() == what));
         link.see(socket_stirs, process_ended);
         self.was_rung = bell_stirs;
-        bell_stirs
+        if bell_stirs { Woken::ByBell } else { Woken::Otherwise }
     }
 }
 
@@ -124,11 +126,11 @@ mod tests {
         for _ in 0..3 {
             watch.prepare(&end, true);
             bell.ring();
-            assert!(watch.wait(&link));
+            assert_eq!(watch.wait(&link, None), Woken::ByBell);
         }
         watch.prepare(&end, true);
         drop(other);
-        assert!(!watch.wait(&link), "no ring ends two");
+        assert_eq!(watch.wait(&link, None), Woken::Otherwise, "no ring ends two");
         let mut rings = [0; 8];
         rustix::io::read(&end, &mut rings).unwrap();
         assert_eq!(u64::from_ne_bytes(rings), 3, "it was never emptied");
@@ -142,7 +144,7 @@ mod tests {
                 watch.prepare(&end, sleep == 0);
                 assert_eq!(rustix::io::read(&end, &mut [0; 8]), Err(Errno::AGAIN), "a poll would end at once");
                 bell.ring();
-                assert!(sleep != 0 || watch.wait(&link), "the second one is slept elsewhere");
+                assert!(sleep != 0 || watch.wait(&link, None) == Woken::ByBell, "the second one is slept elsewhere");
             }
             if sleeps_before == 1 {
                 // One that was called off after it was announced.
@@ -151,7 +153,11 @@ mod tests {
             bell.ring();
             watch.prepare(&end, true);
             drop(other);
-            assert!(!watch.wait(&link), "it is the session that has ended, after {sleeps_before} sleeps");
+            assert_eq!(
+                watch.wait(&link, None),
+                Woken::Otherwise,
+                "the session has ended, after {sleeps_before} sleeps"
+            );
             assert_eq!(link.fate(), Fate::Dead);
         }
     }

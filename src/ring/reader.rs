@@ -12,7 +12,7 @@ use crate::crash;
 use crate::frame::Barrier;
 use crate::layout::{CONSUMED_LEFT, Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::sync::{Ordering, fence};
-use crate::wake::{self, Sleep};
+use crate::wake;
 use std::sync::Arc;
 
 /// What a look at a lane brought.
@@ -213,22 +213,23 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         Ok(self.poll()?.map_or(Look::Ended(state), Look::Found))
     }
 
-    /// Announces that this consumer sleeps, and looks once more: how long it may sleep on its bell now, which
-    /// `prepare` has made ready. [`Reader::wake_up`] comes after it in any case.
+    /// Announces that this consumer sleeps, and looks once more: whether it may sleep on its bell now, which `prepare`
+    /// has made ready. [`Reader::wake_up`] comes after it in any case.
     pub(crate) fn fall_asleep(
         &mut self,
         barrier: Barrier,
         prepare: impl FnOnce(),
         session_is_over: impl FnOnce() -> bool,
-    ) -> Sleep {
-        let is_announced = wake::announce_sleep(self.seat.wait_epoch(), barrier, prepare);
+    ) -> bool {
+        wake::announce_sleep(self.seat.wait_epoch(), barrier, prepare);
         crash::point!("consumer-sleep-announced");
+        self.may_sleep(session_is_over)
+    }
+
+    /// Looks again, in a sleep that is announced: whether there is nothing to see, so that it may go on.
+    pub(crate) fn may_sleep(&mut self, session_is_over: impl FnOnce() -> bool) -> bool {
         let news = self.refresh().unwrap_or(true);
-        match !news && self.state() == Ok(LaneState::Open) && !session_is_over() {
-            false => Sleep::Not,
-            true if is_announced => Sleep::UntilRung,
-            true => Sleep::Briefly,
-        }
+        !news && self.state() == Ok(LaneState::Open) && !session_is_over()
     }
 
     /// Says that this consumer is awake.

@@ -263,7 +263,7 @@ impl Serving {
         (self.seat_id, self.phase) = (Some(seat_id), Phase::Attached);
         crash::point!("steward-joined");
         let fences = self.lanes.iter().zip(terms).any(|(index, terms)| host.lanes[*index].barrier != terms.barrier);
-        if fences && !barrier::heavy() {
+        if fences && !barrier::heavy_within() {
             // A producer that does not fence might publish, unheard, beside the first sleep of a consumer that does. It
             // has not been told where it starts, so it reads nothing yet.
             self.for_each_seat(host, |lane, seat_id| lane.roster.leave(seat_id));

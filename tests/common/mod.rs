@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 /// How long anything in a test may take before it counts as hung.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
+/// Who stirs no more for so long is taken to sleep, rather than to be on the way to it.
+const SLEEP: Duration = Duration::from_millis(3);
+
 const ROLE: &str = "FDRING_TEST_ROLE";
 const ISOLATED: &str = "isolated";
 const AT_ITS_END: &str = "the isolated body came to its end";
@@ -119,26 +122,41 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Waits until every thread of the process `pid` sleeps in the kernel.
 pub(crate) fn wait_until_process_sleeps(pid: u32) {
-    wait_until_sleeping(|| {
+    wait_until_process_has_slept_for(pid, SLEEP);
+}
+
+/// Waits until no thread of the process `pid` has stirred for so long.
+pub(crate) fn wait_until_process_has_slept_for(pid: u32, long: Duration) {
+    wait_until_sleeping(long, || {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
         tasks.map(|task| rest_of(&task.unwrap().path())).collect()
     });
 }
 
+/// How often the thread of this process that the kernel knows as `tid` (gettid(2)) has gone to sleep so far, and
+/// whether it sleeps; see proc_pid_status(5).
+pub(crate) fn sleeps_of(tid: rustix::process::Pid) -> (u64, bool) {
+    let status = fs::read_to_string(format!("/proc/self/task/{tid}/status")).unwrap_or_default();
+    let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    (value("voluntary_ctxt_switches:").parse().unwrap_or(0), value("State:") == "S (sleeping)")
+}
+
 /// Waits until the thread of this process that the kernel knows as `tid` (gettid(2)) sleeps in the kernel.
 pub(crate) fn wait_until_thread_sleeps(tid: rustix::process::Pid) {
     let task = PathBuf::from(format!("/proc/self/task/{tid}"));
-    wait_until_sleeping(|| vec![rest_of(&task)]);
+    wait_until_sleeping(SLEEP, || vec![rest_of(&task)]);
 }
 
-/// Waits until all threads are seen asleep in several looks in a row, without having woken in between.
-fn wait_until_sleeping(mut look: impl FnMut() -> Vec<Option<String>>) {
-    let (mut last, mut alike) = (Vec::new(), 0);
+/// Waits until all threads are seen asleep in each look for so long, without having woken in between.
+fn wait_until_sleeping(long: Duration, mut look: impl FnMut() -> Vec<Option<String>>) {
+    let (mut last, mut since) = (Vec::new(), Instant::now());
     wait_until("everyone sleeps", || {
         let now = look();
-        alike = if now == last && now.iter().all(Option::is_some) { alike + 1 } else { 0 };
+        if now != last || !now.iter().all(Option::is_some) {
+            since = Instant::now();
+        }
         last = now;
-        alike == 3
+        since.elapsed() >= long
     });
 }
 

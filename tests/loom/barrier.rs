@@ -29,7 +29,6 @@ pub(crate) fn light() {
     }
 }
 
-pub(crate) fn heavy() -> bool {
+pub(crate) fn heavy() {
     fence(Ordering::SeqCst);
-    true
 }

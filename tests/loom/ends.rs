@@ -11,7 +11,7 @@ use crate::ring::reader::{Corruption, Look, Reader};
 use crate::ring::writer::{Claim, Writer};
 use crate::roster::{Joiner, Roster};
 use crate::sync::Ordering;
-use crate::wake::{Deadline, Sleep};
+use crate::wake::Deadline;
 use std::sync::Arc;
 
 /// A lane and its seats: what producer, consumers and the session layer share.
@@ -207,7 +207,7 @@ impl Consumer {
                 got => return got,
             }
             self.reader.give_back();
-            if self.fall_asleep() == Sleep::UntilRung {
+            if self.fall_asleep() {
                 self.seat.bell().sleep();
             }
             self.reader.wake_up();
@@ -219,7 +219,7 @@ impl Consumer {
         self.fall_asleep();
     }
 
-    fn fall_asleep(&mut self) -> Sleep {
+    fn fall_asleep(&mut self) -> bool {
         self.sleeps += 1;
         self.reader.fall_asleep(barrier::kind(), || self.seat.bell().drain(), || false)
     }
