@@ -37,6 +37,7 @@ COPYING = "src/ring/copy.rs"
 ROSTER = "src/roster.rs"
 WAKE = "src/wake.rs"
 WATCH = "src/consumer/watch.rs"
+CONSUMER = "src/consumer.rs"
 PUBLISHER = "src/publisher.rs"
 CMSG = "src/cmsg.rs"
 FRAME = "src/frame.rs"
@@ -220,9 +221,12 @@ FAULTS = [
      [("wake::sleep_on(changed, seq, deadline)",
        "wake::sleep_on(changed, seq.map(|(word, _)| (word, word.load(Ordering::Relaxed))), deadline)")], "space"),
     ("prepare: the bell left as it is", WATCH, [("            bell.drain();\n", "")], "lib consumer::watch"),
-    ("prepare: a ring counted twice", WATCH,
-     [("if !std::mem::take(&mut self.was_rung) || !is_here {", "if !self.was_rung || !is_here {")],
-     "lib consumer::watch"),
+    ("must_empty: a ring counted twice", WAKE,
+     [("!std::mem::take(&mut self.was_rung) || !is_watched", "!self.was_rung || !is_watched")], "lib consumer::watch"),
+    ("must_empty: not before a poll", WAKE, [(" || !is_watched", "")], "lib consumer::watch"),
+    ("sleep: no second look", CONSUMER,
+     [("if second_look.is_some() && matches!(woken, Ok(Woken::ByTime)) && reader.may_sleep(is_over) {",
+       "if second_look.is_some() && matches!(woken, Ok(Woken::ByTime)) {")], "lib consumer::tests::sleeping"),
     ("make: the bell watched for its level", WATCH, [("EventFlags::IN | EventFlags::ET", "EventFlags::IN")],
      "lib consumer::watch"),
     # The plain model that everything is compared with.

@@ -132,6 +132,26 @@ pub(crate) fn wake_up(wait_epoch: &AtomicU32) {
     }
 }
 
+/// When to empty a bell that may be watched for its edges (`EPOLLET`, epoll(7)): each ring of it ends one sleep,
+/// whether or not the one before was read, so a sleep that follows on one which ended with its ring needs no emptying.
+#[derive(Debug, Default)]
+pub(crate) struct Edges {
+    /// Whether the last sleep was watched, and ended by its ring.
+    was_rung: bool,
+}
+
+impl Edges {
+    /// Before a sleep is announced, watched or not: whether the bell must be emptied first.
+    pub(crate) fn must_empty(&mut self, is_watched: bool) -> bool {
+        !std::mem::take(&mut self.was_rung) || !is_watched
+    }
+
+    /// A watched sleep has ended, by a ring or otherwise.
+    pub(crate) fn note(&mut self, was_rung: bool) {
+        self.was_rung = was_rung;
+    }
+}
+
 /// Whether the consumer behind `wait_epoch` sleeps and has not been rung for; if so it counts as rung for now.
 ///
 /// Called after the barrier in `Roster::ring_sleepers`.

@@ -5,12 +5,13 @@
 //! and looks at each descriptor anew.
 //!
 //! The invariant: every ring ends a sleep, and one that comes late ends one in vain at most. Where the sleep that it
-//! was for has ended in some other way, the bell is emptied before the next one, which takes back the edge too.
+//! was for has ended in some other way, the bell is emptied before the next one, which takes back the edge too: see
+//! [`Edges`], which the models run.
 //!
 //! What this file does not do: it keeps no deadlines. Sleeps until one poll, and so do all where there is no epoll.
 
 use crate::link::Link;
-use crate::wake::{self, BellEnd, Woken};
+use crate::wake::{self, BellEnd, Edges, Woken};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -35,8 +36,7 @@ enum Epoll {
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     epoll: Epoll,
-    /// Whether the last sleep was one here, and ended by its ring.
-    was_rung: bool,
+    edges: Edges,
 }
 
 impl Watch {
@@ -55,7 +55,7 @@ impl Watch {
 
     /// Before a sleep is announced, here or elsewhere: empties the bell, if it must be.
     pub(super) fn prepare(&mut self, bell: &BellEnd, is_here: bool) {
-        if !std::mem::take(&mut self.was_rung) || !is_here {
+        if self.edges.must_empty(is_here) {
             bell.drain();
         }
     }
@@ -77,7 +77,7 @@ impl Watch {
         let [socket_stirs, process_ended, bell_stirs] =
             [SOCKET, PROCESS, BELL].map(|what| events.iter().any(|event| { event.data }.u64() == what));
         link.see(socket_stirs, process_ended);
-        self.was_rung = bell_stirs;
+        self.edges.note(bell_stirs);
         if bell_stirs { Woken::ByBell } else { Woken::Otherwise }
     }
 }

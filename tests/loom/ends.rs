@@ -11,7 +11,7 @@ use crate::ring::reader::{Corruption, Look, Reader};
 use crate::ring::writer::{Claim, Writer};
 use crate::roster::{Joiner, Roster};
 use crate::sync::Ordering;
-use crate::wake::Deadline;
+use crate::wake::{Deadline, Edges};
 use std::sync::Arc;
 
 /// A lane and its seats: what producer, consumers and the session layer share.
@@ -43,8 +43,21 @@ impl Shared {
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
         let start = self.roster.join(&*self.lane, Joiner { id, pid: 0, start, barrier: barrier::kind() }, seat.clone());
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start);
-        Consumer { lane: Arc::clone(&self.lane), seat, reader, evictions, sleeps: 0, next: None }
+        let (lane, edges) = (Arc::clone(&self.lane), Edges::default());
+        Consumer { lane, seat, reader, evictions, sleeper: Sleeper::default(), edges, sleeps: 0, next: None }
     }
+}
+
+/// How a consumer sleeps on its bell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Sleeper {
+    /// By poll(2).
+    #[default]
+    Polls,
+    /// By epoll(7), the bell watched for its edges.
+    Watches,
+    /// One after the other, as with and without a deadline.
+    InTurns,
 }
 
 /// The writing end. Records carry their number, from 1, as tag and payload.
@@ -160,6 +173,8 @@ pub(crate) struct Consumer {
     seat: Seat,
     reader: Reader<Lane, Seat>,
     evictions: u32,
+    sleeper: Sleeper,
+    edges: Edges,
     /// How often it announced that it sleeps.
     sleeps: u32,
     /// The number of the next record, once the first has come.
@@ -208,7 +223,13 @@ impl Consumer {
             }
             self.reader.give_back();
             if self.fall_asleep() {
-                self.seat.bell().sleep();
+                match self.is_watching() {
+                    true => {
+                        self.seat.bell().watch();
+                        self.edges.note(true);
+                    }
+                    false => self.seat.bell().poll(),
+                }
             }
             self.reader.wake_up();
         }
@@ -221,7 +242,27 @@ impl Consumer {
 
     fn fall_asleep(&mut self) -> bool {
         self.sleeps += 1;
-        self.reader.fall_asleep(barrier::kind(), || self.seat.bell().drain(), || false)
+        let is_watching = self.is_watching();
+        let Self { reader, seat, edges, .. } = self;
+        let prepare = || {
+            if edges.must_empty(is_watching) {
+                seat.bell().drain();
+            }
+        };
+        reader.fall_asleep(barrier::kind(), prepare, || false)
+    }
+
+    /// Whether the sleep that was announced last is one by edges.
+    fn is_watching(&self) -> bool {
+        match self.sleeper {
+            Sleeper::Polls => false,
+            Sleeper::Watches => true,
+            Sleeper::InTurns => self.sleeps % 2 == 1,
+        }
+    }
+
+    pub(crate) fn sleeping_by(self, sleeper: Sleeper) -> Self {
+        Self { sleeper, ..self }
     }
 
     pub(crate) fn sleeps(&self) -> u32 {

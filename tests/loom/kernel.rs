@@ -4,18 +4,26 @@ use crate::sync::{AtomicU32, Ordering};
 use crate::wake::{Captured, Deadline};
 use loom::sync::{Condvar, Mutex};
 
-/// An eventfd: rung or not, and how often it was rung in all.
+/// An eventfd: what a sleeper may find of it, and how often it was rung in all.
 #[derive(Debug)]
 pub(crate) struct Bell {
-    rung: Mutex<bool>,
+    state: Mutex<Rung>,
     heard: Condvar,
     /// Plain: counting is no part of the protocol.
     rings: std::sync::atomic::AtomicU32,
 }
 
+#[derive(Debug, Default)]
+struct Rung {
+    /// Whether there is something to read.
+    is_readable: bool,
+    /// Whether it was written since whoever watches it for its edges last looked.
+    has_edge: bool,
+}
+
 impl Bell {
     pub(crate) fn new() -> Self {
-        Self { rung: Mutex::new(false), heard: Condvar::new(), rings: Default::default() }
+        Self { state: Mutex::new(Rung::default()), heard: Condvar::new(), rings: Default::default() }
     }
 
     pub(crate) fn rings(&self) -> u32 {
@@ -24,19 +32,27 @@ impl Bell {
 
     pub(crate) fn ring(&self) {
         self.rings.fetch_add(1, Ordering::Relaxed);
-        *self.rung.lock().unwrap() = true;
+        *self.state.lock().unwrap() = Rung { is_readable: true, has_edge: true };
         self.heard.notify_one();
     }
 
     pub(crate) fn drain(&self) {
-        *self.rung.lock().unwrap() = false;
+        self.state.lock().unwrap().is_readable = false;
     }
 
-    /// Sleeps until the bell is rung; it stays rung, as an eventfd stays readable.
-    pub(crate) fn sleep(&self) {
-        let mut rung = self.rung.lock().unwrap();
-        while !*rung {
-            rung = self.heard.wait(rung).unwrap();
+    /// Sleeps until the bell is rung, as poll(2) does; it stays readable.
+    pub(crate) fn poll(&self) {
+        let mut state = self.state.lock().unwrap();
+        while !state.is_readable {
+            state = self.heard.wait(state).unwrap();
+        }
+    }
+
+    /// Sleeps until the bell is rung anew, as epoll_wait(2) does with `EPOLLET`: looks at it once for each edge.
+    pub(crate) fn watch(&self) {
+        let mut state = self.state.lock().unwrap();
+        while !(std::mem::take(&mut state.has_edge) && state.is_readable) {
+            state = self.heard.wait(state).unwrap();
         }
     }
 }

@@ -18,8 +18,8 @@
 //! - The ring has four granules of 1024 bytes. Where consumers gate, each granule has an `UnsafeCell` by which loom
 //!   reports every access that races: a read before publication, an overwrite before the bytes are given back. Where
 //!   readers race by design (evicted ones), words are relaxed atomics, and what was read is compared.
-//! - A bell and a futex are a lock and a condition variable, as in the kernel. A wake-up that is lost is a deadlock,
-//!   which loom reports.
+//! - A bell and a futex are a lock and a condition variable, as in the kernel; who sleeps on a bell polls it or watches
+//!   it for its edges. A wake-up that is lost is a deadlock, which loom reports.
 //! - loom treats a `SeqCst` access as `AcqRel`; there is none in the protocols, which use `SeqCst` fences, and those
 //!   loom models.
 //! - A socket's message is a happens-before edge: a consumer that is told its start runs in the thread that joined it.

@@ -10,6 +10,7 @@ mod publication;
 mod space;
 
 use crate::barrier;
+use crate::ends::Sleeper;
 use crate::frame::Barrier;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +24,14 @@ fn explore_barriers(preemptions: usize, model: impl Fn() + Send + Sync + Clone +
     for kind in [Barrier::Asymmetric, Barrier::Fence] {
         barrier::set_kind(kind);
         explore(preemptions, model.clone());
+    }
+}
+
+/// As [`explore_barriers`], with each way to sleep on a bell.
+fn explore_sleepers(preemptions: usize, model: impl Fn(Sleeper) + Send + Sync + Clone + 'static) {
+    for sleeper in [Sleeper::Polls, Sleeper::Watches, Sleeper::InTurns] {
+        let model = model.clone();
+        explore_barriers(preemptions, move || model(sleeper));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sleeping for data: no wake-up is lost (design invariant 11), and no bell is rung twice for one sleep (19). A lost
 //! wake-up is a deadlock, which loom reports.
 
-use super::explore_barriers;
+use super::explore_sleepers;
 use crate::ends::{Got, lane};
 use crate::frame::Start;
 use crate::memory::{SHORT, Watch};
@@ -9,9 +9,9 @@ use loom::thread;
 
 #[test]
 fn a_sleeper_hears_of_every_publication_and_of_the_end() {
-    explore_barriers(5, || {
+    explore_sleepers(5, |sleeper| {
         let (shared, mut producer) = lane(Watch::Races, 0);
-        let mut consumer = shared.join(1, Start::Latest);
+        let mut consumer = shared.join(1, Start::Latest).sleeping_by(sleeper);
         let thread = thread::spawn(move || {
             producer.send(SHORT);
             producer.send(SHORT);
@@ -25,9 +25,9 @@ fn a_sleeper_hears_of_every_publication_and_of_the_end() {
 
 #[test]
 fn a_cancelled_sleep_takes_no_ring_from_the_next() {
-    explore_barriers(5, || {
+    explore_sleepers(5, |sleeper| {
         let (shared, mut producer) = lane(Watch::Races, 0);
-        let mut consumer = shared.join(1, Start::Latest);
+        let mut consumer = shared.join(1, Start::Latest).sleeping_by(sleeper);
         let thread = thread::spawn(move || {
             producer.send(SHORT);
             producer.send(SHORT);
@@ -41,9 +41,9 @@ fn a_cancelled_sleep_takes_no_ring_from_the_next() {
 
 #[test]
 fn two_sleepers_are_both_rung_for() {
-    explore_barriers(5, || {
+    explore_sleepers(5, |sleeper| {
         let (shared, mut producer) = lane(Watch::Races, 0);
-        let threads = [1, 2].map(|id| shared.join(id, Start::Latest)).map(|mut consumer| {
+        let threads = [1, 2].map(|id| shared.join(id, Start::Latest).sleeping_by(sleeper)).map(|mut consumer| {
             thread::spawn(move || {
                 assert_eq!(consumer.receive(), Got::Record);
                 assert!(consumer.rings() <= consumer.sleeps(), "one ring for a sleep, and no more");
@@ -56,13 +56,13 @@ fn two_sleepers_are_both_rung_for() {
 
 #[test]
 fn a_consumer_that_has_just_joined_is_rung_for() {
-    explore_barriers(5, || {
+    explore_sleepers(5, |sleeper| {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let thread = thread::spawn(move || {
             producer.send(SHORT);
             producer.finish();
         });
-        let mut consumer = shared.join(1, Start::Latest);
+        let mut consumer = shared.join(1, Start::Latest).sleeping_by(sleeper);
         while consumer.receive() != Got::End {}
         thread.join().unwrap();
     });
