@@ -376,7 +376,8 @@ impl Consumer {
     }
 
     /// Sleeps until the bell rings, the session ends, the deadline passes, or a signal comes; for a moment only where
-    /// the bell is of no use. Whether it was rung for is certain a [`SECOND_LOOK`] after it has announced its sleep.
+    /// the bell is of no use. One that relies on the asymmetric barrier looks again after [`SECOND_LOOK`], and only
+    /// then sleeps without a limit.
     fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
         let nap = self.bell.nap(self.reader.position());
         let Self { reader, bell, watch, link, barrier, .. } = self;
@@ -391,9 +392,10 @@ impl Consumer {
                 timeout => link.wait(Some(&*bell).filter(|_| nap.is_none()), timeout),
             }
         };
-        let second_look = (*barrier == Barrier::Asymmetric).then_some(SECOND_LOOK);
+        let second_look = (nap.is_none() && *barrier == Barrier::Asymmetric).then_some(SECOND_LOOK);
         let mut woken = if may_sleep { wait(second_look) } else { Ok(Woken::Otherwise) };
-        if second_look.is_some() && matches!(woken, Ok(Woken::ByTime)) && reader.may_sleep(is_over) {
+        let is_time_to_look = second_look.is_some() && matches!(woken, Ok(Woken::ByTime)) && !deadline.has_passed();
+        if is_time_to_look && reader.may_sleep(is_over) {
             woken = wait(None);
         }
         crash::point!("consumer-woken");

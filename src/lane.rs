@@ -118,8 +118,8 @@ impl LaneOptions {
     /// falling asleep some microseconds more. The processors on which this process runs are interrupted for that by any
     /// process of the machine that calls the barrier: say no where that must not be. From Linux 5.11 on the kernel
     /// leaves a processor out for a while where a thread of this process has ended; a consumer that is not woken for
-    /// that reason finds the record after 10 ms, once in a million sleeps or more rarely: say no where that must not be
-    /// either.
+    /// that reason, two of four million where it was provoked, finds the record after 10 ms: say no where that must not
+    /// be either.
     pub fn asymmetric_barrier(mut self, asymmetric: bool) -> Self {
         self.asymmetric_barrier = asymmetric;
         self

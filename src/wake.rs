@@ -95,18 +95,18 @@ pub(crate) enum Woken {
     ByBell,
     /// The limit of the wait has passed, and nothing else happened.
     ByTime,
-    /// A signal, or something in the session.
+    /// Anything else: a signal, say, or something in the session.
     Otherwise,
 }
 
 /// How long to sleep where nobody may wake us.
-pub(crate) const NAP: Duration = Duration::from_millis(10);
+const NAP: Duration = Duration::from_millis(10);
 
 /// How long after its announcement a sleeper looks once more that relies on [`barrier::heavy`], which has a gap: a
 /// producer on whose processor it did nothing may have looked for sleepers with its publication still on the way. No
 /// store is on its way for so long, by orders of magnitude (a store buffer has some tens of entries, each a memory
 /// access at most); so what is not there then is published by one who sees the announcement.
-pub(crate) const SECOND_LOOK: Duration = NAP;
+pub(crate) const SECOND_LOOK: Duration = Duration::from_millis(10);
 
 /// Says in `wait_epoch` that this consumer is about to sleep; `prepare` makes its bell ready, most often empties it.
 /// After this it looks for data once more, and only then sleeps on the bell; with [`Barrier::Asymmetric`] until

@@ -1,17 +1,20 @@
 //! No wake-up for data is lost, by either kind of barrier (design invariant 11): a consumer in a process of its own
-//! falls asleep over and over, each time just when the next record is published; and one that may not call the barrier
-//! any more looks a second time, as all do that rely on it.
+//! falls asleep over and over, each time just when the next record is published; and consumers that may not call the
+//! barrier, or not any more, are woken for all the same. That the barriers order what they are to order is tested with
+//! them: whoever relies on one looks a second time, and comes late where it does not, but not never.
 
 mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, role, unique_name, wait_until_process_has_slept_for};
-use fdring::{Consumer, LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions};
+use common::kernel::deny;
+use common::{DEADLINE, isolated, role, unique_name, wait_until_process_has_slept_for, wait_until_process_sleeps};
+use fdring::{Consumer, Error, LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions};
 use peer::{Peer, argument, say};
+use rustix::io::Errno;
 use std::time::Duration;
 
-/// How often the consumer falls asleep. A run without the barrier loses a wake-up in one of a few tries.
+/// How often the consumer falls asleep. A run without the fence loses a wake-up in one of a few tries.
 const SLEEPS: u64 = 20_000;
 /// Longer than the records' ways between the processes, so that an answer is seldom slept for.
 const SPIN: Duration = Duration::from_millis(1);
@@ -76,21 +79,9 @@ fn by_a_barrier_that_the_sleeper_pays_for() {
     nobody_sleeps_through_a_record("by_a_barrier_that_the_sleeper_pays_for", true);
 }
 
-/// Has the kernel refuse membarrier(2) to this thread from now on, see seccomp(2).
-#[allow(unsafe_code, reason = "no crate of this test's makes filters")]
+/// Has the kernel refuse membarrier(2) to this thread from now on, and to those it starts.
 fn forbid_the_barrier() {
-    let step = |code: u32, k: u32, [jt, jf]: [u8; 2]| libc::sock_filter { code: code as u16, jt, jf, k };
-    let mut steps = [
-        step(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, [0, 0]), // the number of the system call
-        step(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::SYS_membarrier as u32, [0, 1]),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, [0, 0]),
-        step(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, [0, 0]),
-    ];
-    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
-    // SAFETY: it changes nothing but what this thread may gain by execve(2).
-    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
-    // SAFETY: the program and its steps live through the call, which copies them.
-    assert_eq!(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) }, 0);
+    deny(libc::SYS_membarrier, &[], Errno::PERM);
 }
 
 #[test]
@@ -117,4 +108,46 @@ fn one_whose_barrier_fails_is_rung_for_all_the_same() {
     }
     producer.finish();
     peer.finish();
+}
+
+#[test]
+fn one_that_only_fences_is_rung_for_by_a_producer_that_did_not() {
+    if role().is_some() {
+        forbid_the_barrier();
+        let mut consumer = connect(&argument(), Duration::ZERO);
+        say("attached");
+        while let Some(record) = consumer.receive().unwrap() {
+            say(&format!("received {}", record[0]));
+        }
+        return;
+    }
+    let mut producer = Producer::create(LaneOptions::new("ticks")).unwrap();
+    let address = format!("@{}", unique_name());
+    let _server = Server::listen(address.as_str(), &[&producer]).unwrap();
+    let mut peer = Peer::start("one_that_only_fences_is_rung_for_by_a_producer_that_did_not", "consumer", &address);
+    peer.expect("attached");
+    for n in 0..3 {
+        wait_until_process_sleeps(peer.pid());
+        producer.send(&[n]).unwrap();
+        peer.expect(&format!("received {n}"));
+    }
+    producer.finish();
+    peer.finish();
+}
+
+#[test]
+fn one_that_only_fences_is_refused_where_its_first_sleep_would_not_be_safe() {
+    isolated("one_that_only_fences_is_refused_where_its_first_sleep_would_not_be_safe", || {
+        let producer = Producer::create(LaneOptions::new("ticks")).unwrap();
+        // Before the server starts its thread, which is to call the barrier for the consumer.
+        forbid_the_barrier();
+        let address = format!("@{}", unique_name());
+        let server = Server::listen(address.as_str(), &[&producer]).unwrap();
+        match Session::connect(&*address, SessionOptions::new()).unwrap().attach_one() {
+            Err(Error::Refused { reason, .. }) => assert!(reason.contains("refused the barrier"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(producer.consumers(), 0, "its seat is free again");
+        drop(server);
+    });
 }

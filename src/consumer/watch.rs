@@ -8,7 +8,7 @@
 //! was for has ended in some other way, the bell is emptied before the next one, which takes back the edge too: see
 //! [`Edges`], which the models run.
 //!
-//! What this file does not do: it keeps no deadlines. Sleeps until one poll, and so do all where there is no epoll.
+//! What this file does not do: it keeps no deadlines. A sleep with one polls, and so do all where there is no epoll.
 
 use crate::link::Link;
 use crate::wake::{self, BellEnd, Edges, Woken};

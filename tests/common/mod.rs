@@ -129,43 +129,43 @@ pub(crate) fn wait_until_process_sleeps(pid: u32) {
 pub(crate) fn wait_until_process_has_slept_for(pid: u32, long: Duration) {
     wait_until_sleeping(long, || {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-        tasks.map(|task| rest_of(&task.unwrap().path())).collect()
+        tasks.map(|task| sleeps_of_task(&task.unwrap().path())).collect()
     });
-}
-
-/// How often the thread of this process that the kernel knows as `tid` (gettid(2)) has gone to sleep so far, and
-/// whether it sleeps; see proc_pid_status(5).
-pub(crate) fn sleeps_of(tid: rustix::process::Pid) -> (u64, bool) {
-    let status = fs::read_to_string(format!("/proc/self/task/{tid}/status")).unwrap_or_default();
-    let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
-    (value("voluntary_ctxt_switches:").parse().unwrap_or(0), value("State:") == "S (sleeping)")
 }
 
 /// Waits until the thread of this process that the kernel knows as `tid` (gettid(2)) sleeps in the kernel.
 pub(crate) fn wait_until_thread_sleeps(tid: rustix::process::Pid) {
-    let task = PathBuf::from(format!("/proc/self/task/{tid}"));
-    wait_until_sleeping(SLEEP, || vec![rest_of(&task)]);
+    wait_until_thread_has_slept_for(tid, SLEEP);
+}
+
+/// Waits until that thread has not stirred for so long.
+pub(crate) fn wait_until_thread_has_slept_for(tid: rustix::process::Pid, long: Duration) {
+    wait_until_sleeping(long, || vec![sleeps_of(tid)]);
+}
+
+/// How often that thread has gone to sleep so far, and whether it sleeps now; `None` once it has ended.
+pub(crate) fn sleeps_of(tid: rustix::process::Pid) -> Option<(u64, bool)> {
+    sleeps_of_task(Path::new(&format!("/proc/self/task/{tid}")))
+}
+
+/// As [`sleeps_of`], of the thread at `task` in /proc; see proc_pid_status(5).
+fn sleeps_of_task(task: &Path) -> Option<(u64, bool)> {
+    let status = fs::read_to_string(task.join("status")).ok()?;
+    let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    Some((value("voluntary_ctxt_switches:")?.parse().ok()?, value("State:")? == "S (sleeping)"))
 }
 
 /// Waits until all threads are seen asleep in each look for so long, without having woken in between.
-fn wait_until_sleeping(long: Duration, mut look: impl FnMut() -> Vec<Option<String>>) {
+fn wait_until_sleeping(long: Duration, mut look: impl FnMut() -> Vec<Option<(u64, bool)>>) {
     let (mut last, mut since) = (Vec::new(), Instant::now());
     wait_until("everyone sleeps", || {
         let now = look();
-        if now != last || !now.iter().all(Option::is_some) {
+        if now != last || !now.iter().all(|thread| thread.is_some_and(|(_, is_asleep)| is_asleep)) {
             since = Instant::now();
         }
         last = now;
         since.elapsed() >= long
     });
-}
-
-/// How often the thread at `task` in /proc has given way so far, if it sleeps; see proc_pid_status(5).
-fn rest_of(task: &Path) -> Option<String> {
-    let status = fs::read_to_string(task.join("status")).ok()?;
-    let line = |name: &str| status.lines().find(|line| line.starts_with(name)).map(str::to_owned);
-    let switches = line("voluntary_ctxt_switches")? + &line("nonvoluntary_ctxt_switches")?;
-    line("State:")?.contains("S (sleeping)").then_some(switches)
 }
 
 /// A directory for one test, removed on drop.
