@@ -1,0 +1,354 @@
+//! What is sent is what is received, by a plain model that does the same.
+#![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
+
+use super::{Attached, join};
+use crate::consumer::{ReceiveError, Record};
+use crate::frame::Start;
+use crate::lane::LaneOptions;
+use crate::layout::Geometry;
+use crate::producer::{Batch, Producer, Reservation, SendError};
+use crate::ring::{LaneWords, SeatWords};
+use crate::sync::Ordering::Relaxed;
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+
+/// What becomes of a reservation or a batch.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Commit,
+    Drop,
+    Forget,
+}
+
+/// A record to be sent: its length as reserved and as committed.
+#[derive(Clone, Copy, Debug)]
+struct Draft {
+    len: usize,
+    kept: usize,
+    tag: u16,
+    fate: Fate,
+}
+
+/// What is added to a batch at once.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    One(Draft),
+    /// So many records of so many bytes, filled by one call.
+    Filled(usize, usize),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Send(Draft),
+    Batch(Vec<Entry>, Fate),
+    Receive(usize),
+    Drain(usize),
+    /// Holds a record while other things happen, to others.
+    Hold(usize, Vec<Step>),
+    Join(Start, bool),
+    Leave(usize),
+}
+
+fn draft(max: usize) -> impl Strategy<Value = Draft> {
+    let len = prop_oneof![4 => 0..100usize, 2 => 0..=max, 1 => Just(0), 1 => Just(max), 1 => Just(max + 1)];
+    let fate = prop_oneof![6 => Just(Fate::Commit), 1 => Just(Fate::Drop), 1 => Just(Fate::Forget)];
+    (len, any::<u16>(), any::<u16>(), fate).prop_map(|(len, cut, tag, fate)| {
+        let kept = if cut % 4 == 0 { usize::from(cut) % (len + 1) } else { len };
+        Draft { len, kept, tag, fate }
+    })
+}
+
+fn entry(max: usize) -> impl Strategy<Value = Entry> {
+    let filled = (0..40usize, 0..100usize).prop_map(|(count, len)| Entry::Filled(count, len));
+    prop_oneof![4 => draft(max).prop_map(Entry::One), 1 => filled]
+}
+
+fn step(max: usize) -> impl Strategy<Value = Step> {
+    let hold =
+        |inner| (0..3usize, proptest::collection::vec(inner, 0..6)).prop_map(|(who, steps)| Step::Hold(who, steps));
+    let held = hold(brief_step(max).boxed());
+    let inner = hold(prop_oneof![4 => brief_step(max), 1 => held.clone()].boxed());
+    prop_oneof![20 => brief_step(max), 2 => held, 1 => inner]
+}
+
+/// A step during which nothing else happens.
+fn brief_step(max: usize) -> impl Strategy<Value = Step> {
+    let fate = prop_oneof![4 => Just(Fate::Commit), 1 => Just(Fate::Drop), 1 => Just(Fate::Forget)];
+    let start = prop_oneof![Just(Start::Latest), Just(Start::Oldest)];
+    prop_oneof![
+        6 => draft(max).prop_map(Step::Send),
+        3 => (proptest::collection::vec(entry(max), 0..8), fate).prop_map(|(entries, fate)| Step::Batch(entries, fate)),
+        8 => (0..3usize).prop_map(Step::Receive),
+        1 => (0..3usize).prop_map(Step::Drain),
+        1 => (start, any::<bool>()).prop_map(|(start, in_place)| Step::Join(start, in_place)),
+        1 => (0..3usize).prop_map(Step::Leave),
+    ]
+}
+
+fn geometry() -> impl Strategy<Value = (u64, u32, u32, u64)> {
+    let start = prop_oneof![Just(0u64), Just(1 << 32), Just(1 << 63)];
+    (0..5u32, 3..13u32, 3..13u32, start, 1..64u64).prop_map(|(capacity, one, other, start, before)| {
+        let (record_align, payload_align) = (1u64 << one.max(other), 1u64 << one.min(other));
+        let capacity = (4096 << capacity).max(4 * record_align);
+        (capacity, record_align as u32, payload_align as u32, start.saturating_sub(before * record_align))
+    })
+}
+
+fn bytes(seed: u64, len: usize) -> impl Iterator<Item = u8> {
+    (0..len as u64).map(move |n| (seed.wrapping_mul(31).wrapping_add(n) ^ n >> 8) as u8)
+}
+
+/// A published record.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    position: u64,
+    seed: u64,
+    len: usize,
+    tag: u16,
+}
+
+struct Model {
+    producer: Producer,
+    geometry: Geometry,
+    consumers: Vec<Attached>,
+    log: Vec<Sent>,
+    seeds: u64,
+    /// Consumers that hold a record, and are not among `consumers` meanwhile.
+    holding: usize,
+    /// What the words of the lane said last.
+    published: u64,
+    intent: u64,
+}
+
+impl Model {
+    fn new(producer: Producer, geometry: Geometry) -> Self {
+        let published = producer.published();
+        let (consumers, log) = (Vec::new(), Vec::new());
+        Self { producer, geometry, consumers, log, seeds: 0, holding: 0, published, intent: published }
+    }
+
+    fn take(&mut self, step: &Step) {
+        match step {
+            Step::Send(draft) => self.send(*draft),
+            Step::Batch(entries, fate) => self.batch(entries, *fate),
+            Step::Receive(who) => self.receive(*who, &[]),
+            Step::Drain(who) => self.drain(*who),
+            Step::Hold(who, meanwhile) => self.receive(*who, meanwhile),
+            Step::Join(start, in_place) => self.join(*start, *in_place),
+            Step::Leave(who) if *who < self.consumers.len() => drop(self.consumers.swap_remove(*who)),
+            Step::Leave(_) => {}
+        }
+        self.check();
+    }
+
+    /// Design invariants 1 to 4, by what lies in the words that the two sides share.
+    fn check(&mut self) {
+        let map = &self.producer.lane().map;
+        let (published, intent) = (map.published().load(Relaxed), map.intent().load(Relaxed));
+        assert!(published >= self.published && intent >= self.intent && intent >= published);
+        (self.published, self.intent) = (published, intent);
+        for Attached { consumer, seat, consumed: last, .. } in &mut self.consumers {
+            let consumed = match seat.consumed().load(Relaxed) {
+                0 => *last, // It stands for the start until something was consumed.
+                consumed => consumed,
+            };
+            assert!(consumed >= *last && consumed <= consumer.position() && consumed <= published);
+            assert!(intent - consumed <= self.geometry.capacity(), "nothing that is not given back may be overwritten");
+            *last = consumed;
+        }
+    }
+
+    fn send(&mut self, draft: Draft) {
+        let (before, max, geometry) = (self.producer.published(), self.producer.payload_max(), self.geometry);
+        self.seeds += 1;
+        match self.producer.try_reserve(draft.len) {
+            Ok(slot) => {
+                if fill(slot, draft, self.seeds, geometry) {
+                    let position = place(geometry, before, draft.len);
+                    assert_eq!(self.producer.published(), position + geometry.record_size(draft.kept as u64));
+                    self.log.push(Sent { position, seed: self.seeds, len: draft.kept, tag: draft.tag });
+                } else {
+                    assert_eq!(self.producer.published(), before);
+                }
+            }
+            Err(SendError::TooLong { len, max: at_most }) => assert!(len == draft.len && len > max && at_most == max),
+            Err(SendError::Full { holder }) => {
+                let consumers = self.consumers.len() + self.holding;
+                let holder = holder.expect("somebody holds it back");
+                assert!(consumers > 0 && holder.behind_bytes > 0, "{holder:?} with {consumers} consumers");
+                // Even a record of half the ring, behind as much padding, fits beside an eighth not given back.
+                assert!(holder.behind_bytes + 2 * geometry.record_size(draft.len as u64) > geometry.capacity());
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn batch(&mut self, entries: &[Entry], fate: Fate) {
+        let (mut committed, mut pending) = (self.producer.published(), Vec::new());
+        let (geometry, max) = (self.geometry, self.producer.payload_max());
+        let mut seeds = self.seeds;
+        let consumers = self.consumers.len() + self.holding;
+        let mut batch: Batch<'_> = self.producer.batch().unwrap();
+        for entry in entries {
+            let draft = match entry {
+                Entry::One(draft) => draft,
+                Entry::Filled(count, len) => {
+                    let size = geometry.record_size(*len as u64);
+                    // Room for one more than these is room for all padding as well: then it does not wait.
+                    if batch.try_reserve((*count + 1) * size as usize).is_err() {
+                        continue;
+                    }
+                    fill_each(&mut batch, *count, *len, seeds + 1, geometry);
+                    for _ in 0..*count {
+                        seeds += 1;
+                        let position = place(geometry, committed, *len);
+                        committed = position + size;
+                        pending.push((Sent { position, seed: seeds, len: *len, tag: 0 }, committed));
+                    }
+                    continue;
+                }
+            };
+            seeds += 1;
+            let slot = match batch.try_reserve(draft.len) {
+                Ok(slot) => slot,
+                Err(SendError::TooLong { len, max: at_most }) => {
+                    assert!(len > max && at_most == max);
+                    continue;
+                }
+                Err(SendError::Full { holder }) => {
+                    assert!(consumers > 0 && holder.is_some());
+                    continue;
+                }
+                Err(error) => panic!("{error}"),
+            };
+            if fill(slot, *draft, seeds, geometry) {
+                let position = place(geometry, committed, draft.len);
+                committed = position + geometry.record_size(draft.kept as u64);
+                let sent = Sent { position, seed: seeds, len: draft.kept, tag: draft.tag };
+                pending.push((sent, committed));
+            }
+        }
+        match fate {
+            Fate::Commit => batch.commit(),
+            Fate::Drop => drop(batch),
+            Fate::Forget => std::mem::forget(batch),
+        }
+        self.seeds = seeds;
+        // A batch that filled the ring has gone out in part.
+        let published = self.producer.published();
+        assert!(!matches!(fate, Fate::Commit) || published == committed, "a committed batch is published whole");
+        let out = pending.iter().take_while(|(_, end)| *end <= published);
+        self.log.extend(out.map(|(sent, _)| *sent));
+        assert!(pending.is_empty() || self.log.last().is_none_or(|last| last.position < published));
+    }
+
+    fn join(&mut self, start: Start, in_place: bool) {
+        if self.consumers.len() == 3 {
+            return;
+        }
+        let mut attached = join(&self.producer, start, in_place);
+        let (position, published) = (attached.consumer.position(), self.producer.published());
+        assert!(position <= published && published - position <= self.geometry.capacity());
+        assert!(start == Start::Oldest || position == published);
+        attached.next = self.log.partition_point(|sent| sent.position < position);
+        self.consumers.push(attached);
+    }
+
+    /// Receives one record, and holds it while `meanwhile` happens to others.
+    fn receive(&mut self, who: usize, meanwhile: &[Step]) {
+        if who >= self.consumers.len() {
+            return;
+        }
+        let mut attached = self.consumers.remove(who);
+        let Attached { consumer, next, .. } = &mut attached;
+        let (in_place, payload_align) = (consumer.reads_in_place(), self.geometry.payload_align() as usize);
+        let expected = self.log.get(*next).copied();
+        match (consumer.try_receive(), expected) {
+            (Ok(Some(record)), Some(sent)) => {
+                self.holding += 1;
+                meanwhile.iter().for_each(|step| self.take(step));
+                self.holding -= 1;
+                sent.is(&record);
+                assert!(!in_place || record.as_ptr().addr().is_multiple_of(payload_align), "not aligned");
+                *next += 1;
+            }
+            (Err(ReceiveError::Empty), None) => {}
+            (outcome, expected) => panic!("{outcome:?} where {expected:?} was next"),
+        }
+        self.consumers.insert(who.min(self.consumers.len()), attached);
+    }
+
+    fn drain(&mut self, who: usize) {
+        let Some(Attached { consumer, next, .. }) = self.consumers.get_mut(who) else { return };
+        let mut rest = self.log[*next..].iter();
+        let drained = consumer.drain(|record| rest.next().expect("no more than was published").is(record)).unwrap();
+        assert!(rest.next().is_none() && drained == Some(self.log.len() - *next));
+        *next = self.log.len();
+        assert_eq!(consumer.position(), self.producer.published(), "where nothing is left to read");
+    }
+}
+
+impl Sent {
+    /// Compares what came with what was sent.
+    fn is(&self, record: &Record<'_>) {
+        assert_eq!((record.position(), record.tag(), record.len()), (self.position, self.tag, self.len));
+        assert!(record.iter().copied().eq(bytes(self.seed, self.len)), "{self:?} came as other bytes");
+    }
+}
+
+/// Where a record goes for which `len` bytes are reserved after `committed`.
+fn place(geometry: Geometry, committed: u64, len: usize) -> u64 {
+    let (size, room) = (geometry.record_size(len as u64), geometry.room_to_end(committed));
+    if size > room { committed + room } else { committed }
+}
+
+/// Adds `count` records of `len` bytes to a batch, by one call.
+fn fill_each(batch: &mut Batch<'_>, count: usize, len: usize, first_seed: u64, geometry: Geometry) {
+    let fill = |index: usize, payload: &mut [u8]| {
+        assert_eq!(payload.len(), len);
+        assert!(payload.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
+        payload.iter_mut().zip(bytes(first_seed + index as u64, len)).for_each(|(byte, value)| *byte = value);
+    };
+    batch.fill_each(count, len, fill).unwrap();
+}
+
+/// Fills a reservation and does with it what the draft says; whether it was committed.
+fn fill(mut slot: Reservation<'_>, draft: Draft, seed: u64, geometry: Geometry) -> bool {
+    assert_eq!(slot.len(), draft.len);
+    assert!(slot.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
+    slot.fill(0xee);
+    slot.truncate(draft.kept);
+    slot.iter_mut().zip(bytes(seed, draft.kept)).for_each(|(byte, value)| *byte = value);
+    slot.set_tag(draft.tag);
+    match draft.fate {
+        Fate::Commit => slot.commit(),
+        Fate::Drop => drop(slot),
+        Fate::Forget => std::mem::forget(slot),
+    }
+    matches!(draft.fate, Fate::Commit)
+}
+
+proptest! {
+    #[test]
+    fn what_is_sent_is_received_once_whole_and_in_order(
+        ((capacity, record_align, payload_align, position), steps) in geometry().prop_flat_map(|geometry| {
+            let max = (geometry.0 / 2 - u64::from(geometry.2)) as usize;
+            (Just(geometry), proptest::collection::vec(step(max), 1..150))
+        }),
+    ) {
+        let options = LaneOptions::new("model").capacity(capacity).record_align(record_align);
+        let options = options.payload_align(payload_align).prefault(false);
+        let producer = Producer::create_at(&options, position).unwrap();
+        let geometry = Geometry::new(capacity, record_align, payload_align).unwrap();
+        let mut model = Model::new(producer, geometry);
+        model.join(Start::Latest, true);
+        steps.iter().for_each(|step| model.take(step));
+        let Model { producer, mut consumers, log, .. } = model;
+        drop(producer);
+        for Attached { consumer, next, .. } in &mut consumers {
+            for sent in &log[*next..] {
+                sent.is(&consumer.receive().unwrap().expect("all that was published comes before the end"));
+            }
+            assert!(consumer.receive().unwrap().is_none() && consumer.try_receive().unwrap().is_none());
+        }
+    }
+}
