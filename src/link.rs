@@ -1,7 +1,7 @@
 //! A consumer's link to its session: the socket and the process at the other end, the sign of the producer's life.
 //!
 //! The consumers of one session share it, on any threads. The invariant: what became of the session is noted once, and
-//! the first word stands.
+//! the first word stands; it wakes all who sleep on it.
 
 use crate::closing::Connection;
 use crate::fds::{self, RecvFdsError};
@@ -12,6 +12,7 @@ use crate::wake::{self, BellEnd, Woken};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
+use rustix::net::{Shutdown, shutdown};
 use std::time::Duration;
 
 /// The longest frame that a producer may send to an attached consumer, with room to spare: a Bye.
@@ -111,6 +112,9 @@ impl Link {
             Some(ConsumerStep::Bye(_)) => self.note(Fate::Closed),
             _ => self.note(Fate::Dead),
         }
+        // Whoever else sleeps on this session finds nothing to read any more: the end wakes them, even of a producer
+        // that keeps its end open.
+        let _ = shutdown(&self.socket, Shutdown::Read);
     }
 
     /// Remembers what became of the session; the first word stands.

@@ -1,12 +1,14 @@
-//! Consumers that sleep where nobody rings for what is published.
+//! Consumers that sleep where nobody rings for what is published, or another has heard of the session's end.
 
-use super::{consumer, seat_words};
+use super::{consumer, link, seat_words};
 use crate::consumer::Consumer;
 use crate::frame::{Barrier, BellKind};
 use crate::lane::LaneOptions;
+use crate::link::Fate;
 use crate::producer::Producer;
 use crate::test_support::{DEADLINE, sleeps_of, wait_until, wait_until_thread_has_slept_for};
-use crate::wake::{Bell, BellEnd, SECOND_LOOK};
+use crate::wake::{Bell, BellEnd, SECOND_LOOK, Woken};
+use rustix::net::{SendFlags, send};
 use rustix::process::Pid;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -89,5 +91,17 @@ fn one_that_has_found_nothing_at_its_second_look_sleeps_until_it_is_rung_for() {
             producer.send(b"news").unwrap();
             bell.ring();
         });
+    }
+}
+
+#[test]
+fn who_comes_to_sleep_when_another_has_heard_of_the_end_is_woken_too() {
+    for bytes in [&b"no frame"[..], &[0; 100]] {
+        let (link, other) = link();
+        send(&other, bytes, SendFlags::empty()).unwrap();
+        assert_eq!(link.wait(None, Some(DEADLINE)).unwrap(), Woken::Otherwise);
+        assert_eq!(link.fate(), Fate::Dead);
+        // The frame is gone, and the producer's end still open.
+        assert_eq!(link.wait(None, Some(DEADLINE)).unwrap(), Woken::Otherwise);
     }
 }
