@@ -30,6 +30,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 EVERYTHING = ["--all-features", "--no-fail-fast"]
 # In one process and over several threads: the ring, the roster, bells and futexes, whole lanes, servers and sessions.
 THREADED = ["--all-features", "--no-fail-fast", "--lib", "--test", "lane", "--test", "session", "--"]
+# Not the one that counts descriptors: to look up whether a report is suppressed, the sanitizer opens two.
+THREADED += ["--skip", "connects_failures_and_drops_leave_no_descriptor_behind"]
 # One at a time, since the harness hands results over inside of the standard library, which is not instrumented.
 THREADED += ["--test-threads=1", "--skip", "fuzzing::", "--skip", "frame::", "--skip", "cmsg::", "--skip", "region::"]
 SUPPRESSIONS = """

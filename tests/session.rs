@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{DEADLINE, census, isolated, unique_name, wait_until};
+use common::{DEADLINE, census, isolated, unique_name, wait_until, wait_until_census_is};
 use fdring::{
     Consumer, Error, LaneOptions, PeerPolicy, Producer, SendError, Server, ServerOptions, Session, SessionOptions,
     Start, limits::LANES_PER_SESSION_MAX,
@@ -286,9 +286,9 @@ fn connects_failures_and_drops_leave_no_descriptor_behind() {
             drop((mute(&address), unattached, consumer));
             wait_until("all are gone", || server.stats().sessions == 0 && server.stats().refused == 3);
             producer.send(b"one further publication").unwrap();
-            wait_until("nothing is left of the sessions", || census() == with_server);
+            wait_until_census_is(&with_server, "nothing is left of the sessions");
             drop(server);
-            wait_until(&format!("nothing is left of server {round}"), || census() == with_lane);
+            wait_until_census_is(&with_lane, &format!("nothing is left of server {round}"));
         }
         drop(producer);
         assert_eq!(census(), before);

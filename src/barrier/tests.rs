@@ -73,7 +73,7 @@ fn wake(words: &Words) {
 fn missed(here: &CpuSet, there: &CpuSet, barrier: impl Fn()) -> u64 {
     let (words, mut missed) = (Words::default(), 0);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let waker = scope.spawn(|| {
             sched_setaffinity(None, there).unwrap();
             wake(&words);
         });
@@ -91,6 +91,7 @@ fn missed(here: &CpuSet, there: &CpuSet, barrier: impl Fn()) -> u64 {
             missed += u64::from(published != round && words.seen.0.load(Relaxed) != round);
         }
         words.round.0.store(u64::MAX, Release);
+        waker.join().unwrap();
     });
     missed
 }

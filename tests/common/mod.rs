@@ -28,7 +28,8 @@ const AT_ITS_END: &str = "the isolated body came to its end";
 /// Runs the body of the test named `test` in a process of its own, where it is the only test.
 ///
 /// `test` is the name as `cargo test -- --list` shows it, with modules. A panic in the body, a wrong name, a signal or
-/// 60 seconds fail the test. What the body prints is printed here.
+/// two minutes fail the test: twice as long as anything in it may wait, so that it can say for what. What the body
+/// prints is printed here.
 ///
 /// ```ignore
 /// #[test]
@@ -50,9 +51,10 @@ pub(crate) fn isolated(test: &str, body: impl FnOnce()) {
     let log_path = dir.path().join("log");
     let log = File::create(&log_path).unwrap();
     let child = command(test, ISOLATED).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
-    let status = KillOnDrop(child).wait();
+    let status = KillOnDrop(child).wait_for(2 * DEADLINE);
     let output = String::from_utf8_lossy(&fs::read(&log_path).unwrap()).into_owned();
     println!("{output}");
+    let status = status.unwrap_or_else(|| panic!("{test} did not end in its own process:\n{output}"));
     assert!(status.success(), "{test} failed in its own process ({status}):\n{output}");
     assert!(output.contains(AT_ITS_END), "no test is named {test}, or it left early:\n{output}");
 }
@@ -78,13 +80,19 @@ pub(crate) struct KillOnDrop(pub(crate) Child);
 
 impl KillOnDrop {
     /// Waits for the end of the process; panics after [`DEADLINE`].
-    pub(crate) fn wait(mut self) -> std::process::ExitStatus {
+    pub(crate) fn wait(self) -> std::process::ExitStatus {
+        self.wait_for(DEADLINE).expect("a child process ends within a minute")
+    }
+
+    /// Waits for the end of the process; `None` if it takes longer, and it is killed.
+    pub(crate) fn wait_for(mut self, long: Duration) -> Option<std::process::ExitStatus> {
         let mut status = None;
-        wait_until("a child process ends", || {
+        let ends = || {
             status = self.0.try_wait().unwrap();
             status.is_some()
-        });
-        status.unwrap()
+        };
+        happens_within(long, ends);
+        status
     }
 }
 
@@ -104,6 +112,13 @@ pub(crate) fn census() -> BTreeMap<RawFd, String> {
     entries.iter().filter_map(|path| Some((number(path), target(path)?))).collect()
 }
 
+/// Waits until the open descriptors are those that a [`census`] found.
+pub(crate) fn wait_until_census_is(expected: &BTreeMap<RawFd, String>, what: &str) {
+    if !happens_within(DEADLINE, || census() == *expected) {
+        panic!("waited {DEADLINE:?} in vain until {what}: there are {:?} instead of {expected:?}", census());
+    }
+}
+
 /// The open descriptors of this process and the number of its mappings of memfds, as one text; compare two of them.
 pub(crate) fn belongings() -> String {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
@@ -112,12 +127,20 @@ pub(crate) fn belongings() -> String {
 }
 
 /// Waits until `condition` holds, looking every millisecond; panics with `what` after [`DEADLINE`].
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(happens_within(DEADLINE, condition), "waited {DEADLINE:?} in vain until {what}");
+}
+
+/// Whether `condition` holds within so long, looking every millisecond.
+fn happens_within(long: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain until {what}");
+        if start.elapsed() >= long {
+            return false;
+        }
         std::thread::sleep(Duration::from_millis(1));
     }
+    true
 }
 
 /// Waits until every thread of the process `pid` sleeps in the kernel.
