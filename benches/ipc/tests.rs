@@ -6,7 +6,7 @@ mod harness;
 
 use harness::measure::{Distance, Figures, Outcome, Verdict, classify};
 use harness::options::Options;
-use harness::payload::{LENGTHS, boxed, fill, sum, sum_of_all, with_len};
+use harness::payload::{LENGTHS, PING_BYTES, boxed, fill, sum, sum_of_all, with_len};
 use harness::plan::{Align, Bouncer, Carrier, Case, RawMode, Reading, Sending, Waiting, cases};
 use harness::stats::{Histogram, Quartiles};
 use harness::targets::{Goal, SLICES_MIN, Statistic, Target, targets};
@@ -175,7 +175,7 @@ fn a_target_is_not_judged_where_too_little_was_measured() {
 
 #[test]
 fn a_quantile_needs_times_beyond_it() {
-    let case = Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning);
+    let case = Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning, PING_BYTES);
     let mut outcome = outcome(case, 100.0, 20);
     let mut figures = Figures::default();
     (0..9_999).for_each(|_| figures.times.add(100));

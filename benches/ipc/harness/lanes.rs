@@ -1,10 +1,9 @@
 //! fdring itself as a contender.
 
 use super::clock::{Laps, ticks};
-use super::payload::{boxed, fill, stamp, sum};
+use super::payload::{PING_BYTES, TRIP_LENGTHS, boxed, fill, stamp, sum};
 use super::plan::{Align, BATCH, Bouncer, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
-use super::raw::PING_BYTES;
-use super::shared::{BOUNCE_LANE_BYTES, LARGE_LEN, LARGE_RING_BYTES, Shared, Word, wait_for};
+use super::shared::{LARGE_LEN, LARGE_RING_BYTES, Shared, Word, bounce_lane_bytes, wait_for};
 use fdring::{Consumer, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -30,6 +29,7 @@ pub(crate) enum Purpose {
         copied: bool,
         asleep: bool,
         fenced: bool,
+        len: usize,
     },
     Consumers(usize),
     /// One of so many lanes.
@@ -55,9 +55,10 @@ impl Purpose {
 
     /// All lanes that the child writes: for the way back.
     fn of_child() -> Vec<Self> {
-        let lanes = [(false, false), (false, true), (true, false), (true, true)];
-        let mut lanes = lanes.map(|(copied, asleep)| Self::Bounce { copied, asleep, fenced: false }).to_vec();
-        lanes.push(Self::Bounce { copied: false, asleep: true, fenced: true });
+        let asleep = |fenced| Self::Bounce { copied: false, asleep: true, fenced, len: PING_BYTES };
+        let spinning = |copied, len| Self::Bounce { copied, asleep: false, fenced: false, len };
+        let mut lanes = vec![asleep(false), asleep(true)];
+        lanes.extend(TRIP_LENGTHS.into_iter().flat_map(|len| [false, true].map(|copied| spinning(copied, len))));
         lanes
     }
 
@@ -76,8 +77,9 @@ impl Purpose {
                     Align::Payloads => options.payload_align(64),
                 }
             }
-            Self::Bounce { asleep, fenced, .. } => {
-                let options = options.capacity(BOUNCE_LANE_BYTES as u64).asymmetric_barrier(!fenced);
+            Self::Bounce { asleep, fenced, len, .. } => {
+                let options = options.capacity(bounce_lane_bytes(len) as u64).asymmetric_barrier(!fenced);
+                let options = if len == PING_BYTES { options } else { options.payload_align(64) };
                 if asleep { options.spin(Duration::ZERO) } else { options }
             }
             Self::Lanes(2.., _) => options.capacity(SMALL_CAPACITY_BYTES),
@@ -97,11 +99,12 @@ impl Purpose {
         Self::OneWay { align, copied: reading.copies(), large: len >= LARGE_LEN }
     }
 
-    pub(crate) fn bounce(bouncer: Bouncer, waiting: Waiting) -> Self {
+    pub(crate) fn bounce(bouncer: Bouncer, waiting: Waiting, len: usize) -> Self {
         Self::Bounce {
             copied: matches!(bouncer, Bouncer::Fdring(reading) if reading.copies()),
             asleep: waiting != Waiting::Spinning,
             fenced: bouncer == Bouncer::FdringFenced,
+            len,
         }
     }
 }
@@ -197,10 +200,10 @@ impl Outgoing {
 
     /// Wakes the other process's sleeping consumer, again and again; the times are what it says.
     pub(crate) fn wake(&mut self, shared: &Shared, rounds: u64, laps: &mut Laps) {
-        let producer = self.lane(Purpose::bounce(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep));
+        let producer = self.lane(Purpose::bounce(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep, PING_BYTES));
         for n in 1..=rounds {
             std::thread::sleep(SLEEP_BEFORE_WAKE);
-            send_one(producer, ticks());
+            send_one::<PING_BYTES>(producer, ticks());
             wait_for(shared.word(Word::Pong), n, || {});
             laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
         }
@@ -222,9 +225,9 @@ impl Outgoing {
     }
 }
 
-fn send_one(producer: &mut Producer, n: u64) {
-    let mut slot = producer.reserve(PING_BYTES).expect("room for a record");
-    fill::<PING_BYTES>((&mut slot[..]).try_into().expect("the length asked for"), n);
+fn send_one<const LEN: usize>(producer: &mut Producer, n: u64) {
+    let mut slot = producer.reserve(LEN).expect("room for a record");
+    fill::<LEN>((&mut slot[..]).try_into().expect("the length asked for"), n);
     slot.commit();
 }
 
@@ -353,7 +356,7 @@ impl Incoming {
 
     /// Is woken again and again; says how long after the commit it has the record.
     pub(crate) fn be_woken(&mut self, shared: &Shared, rounds: u64) {
-        let consumer = self.lane(Purpose::bounce(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep));
+        let consumer = self.lane(Purpose::bounce(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep, PING_BYTES));
         for n in 1..=rounds {
             let record = consumer.receive().expect("a sound lane").expect("a record");
             let now = ticks();
@@ -409,20 +412,25 @@ fn receive_runs<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 
 }
 
 /// Round trips, from the side that begins.
-pub(crate) fn ping((outgoing, incoming): (&mut Outgoing, &mut Incoming), lane: Purpose, rounds: u64, laps: &mut Laps) {
+pub(crate) fn ping<const LEN: usize>(
+    (outgoing, incoming): (&mut Outgoing, &mut Incoming),
+    lane: Purpose,
+    rounds: u64,
+    laps: &mut Laps,
+) {
     let (producer, consumer) = (outgoing.lane(lane), incoming.lane(lane));
     for n in 0..rounds {
-        send_one(producer, n);
+        send_one::<LEN>(producer, n);
         std::hint::black_box(receive_one(consumer));
         laps.end();
     }
 }
 
 /// Round trips, from the side that answers.
-pub(crate) fn pong((outgoing, incoming): (&mut Outgoing, &mut Incoming), lane: Purpose, rounds: u64) {
+pub(crate) fn pong<const LEN: usize>((outgoing, incoming): (&mut Outgoing, &mut Incoming), lane: Purpose, rounds: u64) {
     let (producer, consumer) = (outgoing.lane(lane), incoming.lane(lane));
     for n in 0..rounds {
         std::hint::black_box(receive_one(consumer));
-        send_one(producer, n);
+        send_one::<LEN>(producer, n);
     }
 }

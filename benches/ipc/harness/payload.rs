@@ -5,6 +5,10 @@ use std::mem::MaybeUninit;
 /// The payload lengths of one-way transfers, in bytes.
 pub(crate) const LENGTHS: [usize; 11] =
     [8, 56, 64, 256, 1024, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 4 << 20];
+/// Those of round trips with both sides spinning. The first fills a cache line with the eight bytes of a header; it is
+/// that of all other round trips.
+pub(crate) const TRIP_LENGTHS: [usize; 3] = [PING_BYTES, 4 << 10, 64 << 10];
+pub(crate) const PING_BYTES: usize = 56;
 /// What stands in every word of a payload but the first.
 const FILLER: u64 = 0x0123_4567_89ab_cdef;
 
@@ -42,6 +46,19 @@ macro_rules! with_small_len {
     }};
 }
 pub(crate) use with_small_len;
+
+/// As [`with_len`], for round trips.
+macro_rules! with_trip_len {
+    ($len:expr, $LEN:ident => $call:expr) => {
+        match $len {
+            56 => $crate::harness::payload::with_small_len!(@ 56, $LEN => $call),
+            4096 => $crate::harness::payload::with_small_len!(@ 4096, $LEN => $call),
+            65536 => $crate::harness::payload::with_small_len!(@ 65536, $LEN => $call),
+            other => unreachable!("no round trip of {other} bytes is planned"),
+        }
+    };
+}
+pub(crate) use with_trip_len;
 
 /// Writes record `n`: its number, and the rest filled.
 #[inline(always)]

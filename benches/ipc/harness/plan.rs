@@ -1,9 +1,8 @@
 //! What is measured: every contender in every measure, as both processes know it by its number.
 
-use super::payload::{Bytes, LENGTHS};
+use super::payload::{Bytes, LENGTHS, PING_BYTES, TRIP_LENGTHS};
 use super::peers::{PeerId, PeerKind};
-use super::raw::PING_BYTES;
-use super::shared::{BOUNCE_LANE_BYTES, RING_BYTES, ring_bytes};
+use super::shared::{RING_BYTES, bounce_lane_bytes, ring_bytes};
 use std::fmt;
 
 /// How many records a batch has, in every contender that sends in batches.
@@ -152,7 +151,7 @@ pub(crate) enum FdSender {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
     OneWay(Carrier, usize),
-    RoundTrip(Bouncer, Waiting),
+    RoundTrip(Bouncer, Waiting, usize),
     Spread(Spread),
     /// From the commit, or the write, to the sleeper's hands.
     WakeUp(Bouncer),
@@ -166,15 +165,15 @@ pub(crate) const SPREAD_LEN: usize = 64;
 
 impl Case {
     /// The probe: how far apart the two cores are.
-    pub(crate) const PROBE: Self = Self::RoundTrip(Bouncer::Line, Waiting::Spinning);
+    pub(crate) const PROBE: Self = Self::RoundTrip(Bouncer::Line, Waiting::Spinning, PING_BYTES);
 
     /// What its figures are compared with, if anything.
     pub(crate) fn ceiling(self) -> Option<Self> {
         Some(match self {
             Self::OneWay(_, len) if len >= 4096 => Self::OneWay(Carrier::Raw(RawMode::Each), len),
             Self::OneWay(_, len) => Self::OneWay(Carrier::Raw(RawMode::Held), len),
-            Self::RoundTrip(_, Waiting::Spinning) => Self::RoundTrip(Bouncer::Ring, Waiting::Spinning),
-            Self::RoundTrip(_, waiting) => Self::RoundTrip(Bouncer::Bell, waiting),
+            Self::RoundTrip(_, Waiting::Spinning, len) => Self::RoundTrip(Bouncer::Ring, Waiting::Spinning, len),
+            Self::RoundTrip(_, waiting, len) => Self::RoundTrip(Bouncer::Bell, waiting, len),
             Self::Spread(Spread::ProducersCost(_)) => Self::Spread(Spread::ProducersCost(1)),
             Self::Spread(_) => Self::OneWay(Carrier::Raw(RawMode::Held), SPREAD_LEN),
             Self::WakeUp(_) => Self::WakeUp(Bouncer::Bell),
@@ -187,9 +186,7 @@ impl Case {
     pub(crate) fn measure(self) -> String {
         match self {
             Self::OneWay(_, len) => format!("one way, {} a record", Bytes(len)),
-            Self::RoundTrip(_, Waiting::Spinning) => "round trip of 56 B, both spinning".to_owned(),
-            Self::RoundTrip(_, Waiting::Asleep) => "round trip of 56 B, both asleep in between".to_owned(),
-            Self::RoundTrip(_, Waiting::AsleepOneCore) => "round trip of 56 B, both asleep, on one core".to_owned(),
+            Self::RoundTrip(_, waiting, len) => format!("round trip of {}, {waiting}", Bytes(len)),
             Self::Spread(Spread::ProducersCost(_)) => "the producer's cost, 64 B a record".to_owned(),
             Self::Spread(_) => "several consumers or lanes, 64 B a record".to_owned(),
             Self::WakeUp(_) => "waking a sleeper, 56 B".to_owned(),
@@ -205,19 +202,19 @@ impl Case {
 
     /// Whether the two processes use one core: then the scheduler takes it away again and again.
     pub(crate) fn shares_a_core(self) -> bool {
-        matches!(self, Self::RoundTrip(_, Waiting::AsleepOneCore))
+        matches!(self, Self::RoundTrip(_, Waiting::AsleepOneCore, _))
     }
 
     /// Whether it runs inside the parent, on a second thread, while the child sleeps.
     pub(crate) fn is_in_process(self) -> bool {
-        matches!(self, Self::OneWay(Carrier::InProcess(_), _) | Self::RoundTrip(Bouncer::InProcess(_), _))
+        matches!(self, Self::OneWay(Carrier::InProcess(_), _) | Self::RoundTrip(Bouncer::InProcess(_), ..))
     }
 
     /// Whether it is fdring's.
     pub(crate) fn is_fdring(self) -> bool {
         match self {
             Self::OneWay(carrier, _) => matches!(carrier, Carrier::Fdring(..)),
-            Self::RoundTrip(bouncer, _) | Self::WakeUp(bouncer) => {
+            Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => {
                 matches!(bouncer, Bouncer::Fdring(_) | Bouncer::FdringFenced)
             }
             Self::Spread(_) | Self::Connect => true,
@@ -227,7 +224,7 @@ impl Case {
 
     /// Whether it is another library's that carries records between processes.
     pub(crate) fn is_peer(self) -> bool {
-        matches!(self, Self::OneWay(Carrier::Peer(_), _) | Self::RoundTrip(Bouncer::Peer(_), _))
+        matches!(self, Self::OneWay(Carrier::Peer(_), _) | Self::RoundTrip(Bouncer::Peer(_), ..))
     }
 
     /// The fewest records, round trips or messages of a slice, and what their number is a multiple of.
@@ -239,7 +236,7 @@ impl Case {
             Self::OneWay(Carrier::Raw(RawMode::Runs), _) => RUN,
             Self::OneWay(Carrier::Fdring(Sending::Slices(values), ..), _) => values,
             Self::OneWay(_, len) => Self::step_of(len),
-            Self::RoundTrip(_, Waiting::Spinning) => 32,
+            Self::RoundTrip(_, Waiting::Spinning, _) => 32,
             Self::RoundTrip(..) => 16,
             // Whole batches for each of the lanes.
             Self::Spread(_) => BATCH * LANE_COUNTS[LANE_COUNTS.len() - 1] as u64,
@@ -265,9 +262,9 @@ impl Case {
     /// where the kernel carries them.
     pub(crate) fn records_to_warm(self) -> u64 {
         match self {
-            Self::OneWay(Carrier::Channel(_), _) | Self::RoundTrip(Bouncer::Channel(_), _) => 0,
+            Self::OneWay(Carrier::Channel(_), _) | Self::RoundTrip(Bouncer::Channel(_), ..) => 0,
             Self::OneWay(_, len) => Self::round_of(len) / self.step() * self.step(),
-            Self::RoundTrip(_, Waiting::Spinning) => (BOUNCE_LANE_BYTES / (PING_BYTES + 8)) as u64,
+            Self::RoundTrip(_, Waiting::Spinning, len) => (bounce_lane_bytes(len) / len.next_multiple_of(64)) as u64,
             _ => 0,
         }
     }
@@ -287,7 +284,7 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OneWay(carrier, _) => carrier.fmt(f),
-            Self::RoundTrip(bouncer, _) | Self::WakeUp(bouncer) => bouncer.fmt(f),
+            Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => bouncer.fmt(f),
             Self::Spread(Spread::ProducersCost(consumers)) => write!(f, "fdring reserve, 1 → {consumers}"),
             Self::Spread(Spread::Consumers(consumers)) => write!(f, "fdring batches of 32, 1 → {consumers}"),
             Self::Spread(Spread::Lanes(1)) => f.write_str("fdring batches of 32, 1 lane"),
@@ -350,6 +347,16 @@ impl fmt::Display for Bouncer {
     }
 }
 
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spinning => "both spinning",
+            Self::Asleep => "both asleep in between",
+            Self::AsleepOneCore => "both asleep, on one core",
+        })
+    }
+}
+
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -392,12 +399,17 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
     let channels = ChannelKind::ALL.map(Bouncer::Channel);
     let others = peers.iter().filter(|peer| peer.bounces).map(|peer| Bouncer::Peer(PeerId(peer)));
     let spinning = spinning.into_iter().chain(references).chain(channels).chain(others);
-    cases.extend(spinning.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning)));
+    cases.extend(spinning.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES)));
+    for len in TRIP_LENGTHS.into_iter().filter(|len| *len != PING_BYTES) {
+        let fdring = [Reading::InPlace, Reading::Copied].map(Bouncer::Fdring);
+        let all = [Bouncer::Ring].into_iter().chain(fdring).chain(channels);
+        cases.extend(all.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning, len)));
+    }
     let bells = [Bouncer::Bell, Bouncer::BellAndBarrier, Bouncer::Futex];
     let asleep = [Bouncer::Fdring(Reading::InPlace), Bouncer::FdringFenced];
     let asleep = bells.into_iter().chain(asleep).chain(channels);
-    cases.extend(asleep.clone().map(|bouncer| Case::RoundTrip(bouncer, Waiting::Asleep)));
-    cases.extend(asleep.map(|bouncer| Case::RoundTrip(bouncer, Waiting::AsleepOneCore)));
+    cases.extend(asleep.clone().map(|bouncer| Case::RoundTrip(bouncer, Waiting::Asleep, PING_BYTES)));
+    cases.extend(asleep.map(|bouncer| Case::RoundTrip(bouncer, Waiting::AsleepOneCore, PING_BYTES)));
     cases.extend([Bouncer::Bell, Bouncer::Fdring(Reading::InPlace)].map(Case::WakeUp));
     cases.push(Case::Connect);
     cases.extend(CONSUMER_COUNTS.map(|consumers| Case::Spread(Spread::ProducersCost(consumers))));

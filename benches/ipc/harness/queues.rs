@@ -4,9 +4,8 @@
 //! core, which sleeps meanwhile.
 
 use super::clock::Laps;
-use super::payload::{fill, fill_uninit, sum, with_small_len};
+use super::payload::{PING_BYTES, fill, fill_uninit, sum, with_small_len};
 use super::plan::{BATCH, Queue};
-use super::raw::PING_BYTES;
 use super::shared::RING_BYTES;
 use crossbeam_queue::ArrayQueue;
 use std::sync::Arc;

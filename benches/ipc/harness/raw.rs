@@ -5,14 +5,13 @@
 #![allow(unsafe_code, reason = "slots in the memory that both processes map")]
 
 use super::clock::Laps;
-use super::payload::{boxed, fill, sum};
+use super::payload::{PING_BYTES, boxed, fill, sum};
 use super::plan::RUN;
-use super::shared::{BACK_RING_BYTES, Shared, WORDS_BYTES, Word, ring_bytes, sleep_until, wake};
+use super::shared::{
+    BACK_RING_BYTES, LARGE_RING_BYTES, Shared, WORDS_BYTES, Word, bounce_lane_bytes, ring_bytes, sleep_until, wake,
+};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
-
-/// The payload of a round trip, in bytes: with the eight bytes of a header it fills a cache line.
-pub(crate) const PING_BYTES: usize = 56;
 
 /// A receiver that finds less than so many cache lines of records is not far behind its sender.
 const LINES_ENOUGH: usize = 256;
@@ -45,10 +44,15 @@ impl<'a> Ring<'a> {
         Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, published, consumed }
     }
 
-    /// The ring from the child to the parent.
-    pub(crate) fn back(shared: &'a Shared) -> Self {
+    /// The rings of round trips, there and back: for longer payloads as long as the lanes that carry them.
+    fn trips(shared: &'a Shared, len: usize) -> (Self, Self) {
+        let there = Self::there(shared, len);
         let (published, consumed) = (shared.word(Word::BackPublished), shared.word(Word::BackConsumed));
-        Self { shared, offset: WORDS_BYTES, bytes: BACK_RING_BYTES, published, consumed }
+        if len == PING_BYTES {
+            return (there, Self { shared, offset: WORDS_BYTES, bytes: BACK_RING_BYTES, published, consumed });
+        }
+        let (bytes, offset) = (bounce_lane_bytes(len), there.offset + LARGE_RING_BYTES / 2);
+        (Self { bytes, ..there }, Self { shared, offset, bytes, published, consumed })
     }
 
     #[inline(always)]
@@ -220,17 +224,17 @@ impl<'a> Ring<'a> {
         total
     }
 
-    /// Sends record `n` of a round trip; the one before it has been answered.
-    fn send_one(&self, n: u64) {
+    /// Sends record `n` of a slice of round trips that begins at slot `begin`; the one before it has been answered.
+    fn send_one<const LEN: usize>(&self, begin: u64, n: u64) {
         // SAFETY: at most one record is in flight, and the ring has more slots than that.
-        fill(unsafe { self.slot::<PING_BYTES>(n).as_mut() }, n);
+        fill(unsafe { self.slot::<LEN>(begin + n).as_mut() }, n);
         self.published.store(n + 1, Ordering::Release);
     }
 
-    fn receive_one(&self, n: u64) -> u64 {
+    fn receive_one<const LEN: usize>(&self, begin: u64, n: u64) -> u64 {
         while self.published.load(Ordering::Acquire) <= n {}
         // SAFETY: published, and not overwritten before it is answered.
-        sum(unsafe { self.slot::<PING_BYTES>(n).as_ref() })
+        sum(unsafe { self.slot::<LEN>(begin + n).as_ref() })
     }
 
     /// The last word of slot `n`, which the payload of a round trip leaves free.
@@ -278,21 +282,30 @@ impl Raw<'_> {
         }
     }
 
-    pub(crate) fn ping_ring(&self, rounds: u64, laps: &mut Laps) {
-        let (there, back) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0));
+    pub(crate) fn ping_ring<const LEN: usize>(&self, rounds: u64, laps: &mut Laps) {
+        let ((there, back), begin) = (Ring::trips(self.0, LEN), self.begin_trips::<LEN>());
         for n in 0..rounds {
-            there.send_one(n);
-            std::hint::black_box(back.receive_one(n));
+            there.send_one::<LEN>(begin, n);
+            std::hint::black_box(back.receive_one::<LEN>(begin, n));
             laps.end();
+        }
+        if LEN != PING_BYTES {
+            self.0.word(Word::Trips).store(begin + rounds, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn pong_ring(&self, rounds: u64) {
-        let (there, back) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0));
+    pub(crate) fn pong_ring<const LEN: usize>(&self, rounds: u64) {
+        let ((there, back), begin) = (Ring::trips(self.0, LEN), self.begin_trips::<LEN>());
         for n in 0..rounds {
-            std::hint::black_box(there.receive_one(n));
-            back.send_one(n);
+            std::hint::black_box(there.receive_one::<LEN>(begin, n));
+            back.send_one::<LEN>(begin, n);
         }
+    }
+
+    /// The slot of a slice's first round trip: longer ones go on where the last slice ended, as they do in a lane, for
+    /// a slice is too short to go round the ring.
+    fn begin_trips<const LEN: usize>(&self) -> u64 {
+        if LEN == PING_BYTES { 0 } else { self.0.word(Word::Trips).load(Ordering::Relaxed) }
     }
 
     /// What marks begin with: the number of the command, so that none of an earlier slice is taken for one of this.
@@ -301,7 +314,7 @@ impl Raw<'_> {
     }
 
     pub(crate) fn ping_slots(&self, rounds: u64, laps: &mut Laps) {
-        let (there, back, marks) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0), self.marks());
+        let ((there, back), marks) = (Ring::trips(self.0, PING_BYTES), self.marks());
         for n in 0..rounds {
             there.send_marked(n, marks | n);
             std::hint::black_box(back.receive_marked(n, marks | n));
@@ -310,7 +323,7 @@ impl Raw<'_> {
     }
 
     pub(crate) fn pong_slots(&self, rounds: u64) {
-        let (there, back, marks) = (Ring::there(self.0, PING_BYTES), Ring::back(self.0), self.marks());
+        let ((there, back), marks) = (Ring::trips(self.0, PING_BYTES), self.marks());
         for n in 0..rounds {
             std::hint::black_box(there.receive_marked(n, marks | n));
             back.send_marked(n, marks | n);

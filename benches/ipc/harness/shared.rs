@@ -3,6 +3,7 @@
 //! The invariant: each word has one writing process at a time, and words of different writers lie 128 bytes apart.
 #![allow(unsafe_code, reason = "the memory that both processes map")]
 
+use super::payload::{PING_BYTES, TRIP_LENGTHS};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
@@ -26,10 +27,14 @@ pub(crate) const fn ring_bytes(len: usize) -> usize {
 
 /// Where the words end and the rings begin.
 pub(crate) const WORDS_BYTES: usize = 4096;
-/// The ring from the child to the parent carries round trips only.
+/// The ring from the child to the parent carries short round trips only; longer ones take half of the other.
 pub(crate) const BACK_RING_BYTES: usize = 4096;
-/// The length of a lane that carries round trips, in bytes.
-pub(crate) const BOUNCE_LANE_BYTES: usize = 64 << 10;
+/// The length of a lane that carries round trips of `len` bytes, in bytes: of those of 64 KiB, longer than a core's own
+/// cache, for what the reader still holds there is slow to write again.
+pub(crate) const fn bounce_lane_bytes(len: usize) -> usize {
+    if len == PING_BYTES { 64 << 10 } else { 128 * len }
+}
+const _: () = assert!(bounce_lane_bytes(TRIP_LENGTHS[TRIP_LENGTHS.len() - 1]) <= LARGE_RING_BYTES / 2);
 /// Where numbers that are told lie in the page, and how many there may be.
 const TOLD_AT: usize = 2048;
 const TOLD: usize = 16;
@@ -49,6 +54,8 @@ pub(crate) enum Word {
     Pong = 384,
     /// A time that the child took, which goes with `Pong`.
     Time = 392,
+    /// How many long round trips there have been through the raw ring; never reset.
+    Trips = 264,
     Published = 512,
     Consumed = 640,
     BackPublished = 768,

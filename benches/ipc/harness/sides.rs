@@ -7,7 +7,7 @@ use super::bells::{BELL_FDS, Bells};
 use super::clock::{Laps, ticks};
 use super::descriptors;
 use super::lanes::{self, Incoming, Outgoing, Purpose};
-use super::payload::{sum_of_all, with_len};
+use super::payload::{sum_of_all, with_len, with_trip_len};
 use super::peers::{Peer, PeerId, PeerKind, Role};
 use super::plan::{BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, RawMode, SPREAD_LEN, Spread, Waiting, cases};
 use super::queues::Helper;
@@ -52,7 +52,7 @@ impl Side {
     fn send(&mut self, case: Case, records: u64, laps: &mut Laps) {
         match case {
             Case::OneWay(carrier, len) => self.send_one_way(carrier, len, records),
-            Case::RoundTrip(bouncer, waiting) => self.ping(bouncer, waiting, records, laps),
+            Case::RoundTrip(bouncer, waiting, len) => self.ping((bouncer, waiting, len), records, laps),
             Case::Spread(spread) => self.outgoing.spread(spread, records),
             Case::WakeUp(Bouncer::Bell) => self.bells.wake(&self.shared, records, laps),
             Case::WakeUp(_) => self.outgoing.wake(&self.shared, records, laps),
@@ -94,20 +94,23 @@ impl Side {
         }
     }
 
-    fn ping(&mut self, bouncer: Bouncer, waiting: Waiting, rounds: u64, laps: &mut Laps) {
+    fn ping(&mut self, (bouncer, waiting, len): (Bouncer, Waiting, usize), rounds: u64, laps: &mut Laps) {
         let raw = Raw(&self.shared);
         match bouncer {
             Bouncer::Line => raw.ping_line(rounds, laps),
-            Bouncer::Ring => raw.ping_ring(rounds, laps),
+            Bouncer::Ring => with_trip_len!(len, LEN => raw.ping_ring::<LEN>(rounds, laps)),
             Bouncer::Slots => raw.ping_slots(rounds, laps),
             Bouncer::Futex => raw.ping_futex(rounds, laps),
             Bouncer::Bell => self.bells.ping::<false>(rounds, laps),
             Bouncer::BellAndBarrier => self.bells.ping::<true>(rounds, laps),
             Bouncer::Fdring(_) | Bouncer::FdringFenced => {
-                let lane = Purpose::bounce(bouncer, waiting);
-                lanes::ping((&mut self.outgoing, &mut self.incoming), lane, rounds, laps);
+                let lane = Purpose::bounce(bouncer, waiting, len);
+                let ends = (&mut self.outgoing, &mut self.incoming);
+                with_trip_len!(len, LEN => lanes::ping::<LEN>(ends, lane, rounds, laps));
             }
-            Bouncer::Channel(kind) => self.channels.ping(kind, waiting, rounds, laps),
+            Bouncer::Channel(kind) => {
+                with_trip_len!(len, LEN => self.channels.ping::<LEN>(kind, waiting, rounds, laps));
+            }
             Bouncer::Peer(id) => self.peer(id).ping(rounds, laps),
             Bouncer::InProcess(_) => unreachable!("runs in the parent alone"),
         }
@@ -117,7 +120,7 @@ impl Side {
     fn receive(&mut self, case: Case, records: u64) -> u64 {
         match case {
             Case::OneWay(carrier, len) => return self.receive_one_way(carrier, len, records),
-            Case::RoundTrip(bouncer, waiting) => self.pong(bouncer, waiting, records),
+            Case::RoundTrip(bouncer, waiting, len) => self.pong((bouncer, waiting, len), records),
             Case::Spread(spread) => return self.incoming.receive_spread(spread, records),
             Case::WakeUp(Bouncer::Bell) => self.bells.be_woken(&self.shared, records),
             Case::WakeUp(_) => self.incoming.be_woken(&self.shared, records),
@@ -158,20 +161,21 @@ impl Side {
         }
     }
 
-    fn pong(&mut self, bouncer: Bouncer, waiting: Waiting, rounds: u64) {
+    fn pong(&mut self, (bouncer, waiting, len): (Bouncer, Waiting, usize), rounds: u64) {
         let raw = Raw(&self.shared);
         match bouncer {
             Bouncer::Line => raw.pong_line(rounds),
-            Bouncer::Ring => raw.pong_ring(rounds),
+            Bouncer::Ring => with_trip_len!(len, LEN => raw.pong_ring::<LEN>(rounds)),
             Bouncer::Slots => raw.pong_slots(rounds),
             Bouncer::Futex => raw.pong_futex(rounds),
             Bouncer::Bell => self.bells.pong::<false>(rounds),
             Bouncer::BellAndBarrier => self.bells.pong::<true>(rounds),
             Bouncer::Fdring(_) | Bouncer::FdringFenced => {
-                let lane = Purpose::bounce(bouncer, waiting);
-                lanes::pong((&mut self.outgoing, &mut self.incoming), lane, rounds);
+                let lane = Purpose::bounce(bouncer, waiting, len);
+                let ends = (&mut self.outgoing, &mut self.incoming);
+                with_trip_len!(len, LEN => lanes::pong::<LEN>(ends, lane, rounds));
             }
-            Bouncer::Channel(kind) => self.channels.pong(kind, waiting, rounds),
+            Bouncer::Channel(kind) => with_trip_len!(len, LEN => self.channels.pong::<LEN>(kind, waiting, rounds)),
             Bouncer::Peer(id) => self.peer(id).pong(rounds),
             Bouncer::InProcess(_) => unreachable!("runs in the parent alone"),
         }
@@ -325,7 +329,7 @@ impl Parent {
     fn run_in_process(&mut self, case: Case, records: u64, laps: &mut Laps) -> (u64, u64) {
         let slice = match case {
             Case::OneWay(Carrier::InProcess(queue), len) => self.helper.one_way(queue, len, records),
-            Case::RoundTrip(Bouncer::InProcess(queue), _) => self.helper.bounce(queue, records),
+            Case::RoundTrip(Bouncer::InProcess(queue), ..) => self.helper.bounce(queue, records),
             _ => unreachable!("not in-process"),
         };
         let start = ticks();

@@ -5,9 +5,8 @@
 //! over one record a call.
 
 use super::clock::Laps;
-use super::payload::{boxed, fill, stamp, sum};
+use super::payload::{boxed, stamp, sum};
 use super::plan::{ChannelKind, Waiting};
-use super::raw::PING_BYTES;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -61,12 +60,16 @@ impl Channels {
 
     pub(crate) fn send<const LEN: usize>(&self, kind: ChannelKind, records: u64) {
         let mut payload = boxed::<LEN>();
-        let piece = if kind == ChannelKind::Seqpacket { READ_BYTES } else { LEN };
         for n in 0..records {
-            stamp(&mut payload, n);
-            for piece in payload.chunks(piece) {
-                write_all(&self.ends[kind as usize].output, piece);
-            }
+            self.send_one(kind, &mut payload, n);
+        }
+    }
+
+    fn send_one<const LEN: usize>(&self, kind: ChannelKind, payload: &mut [u8; LEN], n: u64) {
+        let piece = if kind == ChannelKind::Seqpacket { READ_BYTES } else { LEN };
+        stamp(payload, n);
+        for piece in payload.chunks(piece) {
+            write_all(&self.ends[kind as usize].output, piece);
         }
     }
 
@@ -89,26 +92,24 @@ impl Channels {
     }
 
     /// Round trips, from the side that begins.
-    pub(crate) fn ping(&mut self, kind: ChannelKind, waiting: Waiting, rounds: u64, laps: &mut Laps) {
+    pub(crate) fn ping<const LEN: usize>(&mut self, kind: ChannelKind, waiting: Waiting, rounds: u64, laps: &mut Laps) {
         self.set_waiting(kind, waiting);
-        let mut payload = [0; PING_BYTES];
+        let mut payload = boxed::<LEN>();
         for n in 0..rounds {
-            fill(&mut payload, n);
-            write_all(&self.ends[kind as usize].output, &payload);
-            std::hint::black_box(self.receive(kind, PING_BYTES, 1));
+            self.send_one(kind, &mut payload, n);
+            std::hint::black_box(self.receive(kind, LEN, 1));
             laps.end();
         }
         self.set_waiting(kind, Waiting::Asleep);
     }
 
     /// Round trips, from the side that answers.
-    pub(crate) fn pong(&mut self, kind: ChannelKind, waiting: Waiting, rounds: u64) {
+    pub(crate) fn pong<const LEN: usize>(&mut self, kind: ChannelKind, waiting: Waiting, rounds: u64) {
         self.set_waiting(kind, waiting);
-        let mut payload = [0; PING_BYTES];
+        let mut payload = boxed::<LEN>();
         for n in 0..rounds {
-            std::hint::black_box(self.receive(kind, PING_BYTES, 1));
-            fill(&mut payload, n);
-            write_all(&self.ends[kind as usize].output, &payload);
+            std::hint::black_box(self.receive(kind, LEN, 1));
+            self.send_one(kind, &mut payload, n);
         }
         self.set_waiting(kind, Waiting::Asleep);
     }

@@ -4,7 +4,7 @@
 //! judged only where every one of both sides that matters was measured often enough.
 
 use super::measure::{Distance, Figures, Outcome};
-use super::payload::Bytes;
+use super::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
 use super::plan::{
     Align, BATCH, Bouncer, Carrier, Case, FD_COUNTS, FdSender, LONG_SLICE, Queue, RawMode, Reading, Sending, Spread,
     Waiting,
@@ -258,15 +258,15 @@ fn large_records(targets: &mut Vec<Target>) {
 const QUANTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9")];
 
 fn round_trips(targets: &mut Vec<Target>) {
-    let fdring = |waiting| Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), waiting);
-    for (share, name) in QUANTILES {
+    let spinning = |bouncer, len| vec![Case::RoundTrip(bouncer, Waiting::Spinning, len)];
+    for (len, (share, name)) in TRIP_LENGTHS.into_iter().flat_map(|len| QUANTILES.map(|quantile| (len, quantile))) {
         if share == 0.9 {
             continue;
         }
         targets.push(Target {
-            what: format!("round trip of 56 B, both spinning, {name} / raw ring"),
-            subjects: vec![fdring(Waiting::Spinning)],
-            references: vec![Case::RoundTrip(Bouncer::Ring, Waiting::Spinning)],
+            what: format!("round trip of {}, both spinning, {name} / raw ring", Bytes(len)),
+            subjects: spinning(Bouncer::Fdring(Reading::InPlace), len),
+            references: spinning(Bouncer::Ring, len),
             statistic: Statistic::Quantile(share),
             goal: Goal::TimeAtMost(if share == 0.5 { 1.15 } else { 1.3 }),
         });
@@ -279,8 +279,8 @@ fn round_trips(targets: &mut Vec<Target>) {
         for (subject, kind, reference, bare) in against {
             targets.push(Target {
                 what: format!("round trip of 56 B, asleep, {kind}, {name} / {bare}"),
-                subjects: vec![Case::RoundTrip(subject, waiting)],
-                references: vec![Case::RoundTrip(reference, waiting)],
+                subjects: vec![Case::RoundTrip(subject, waiting, PING_BYTES)],
+                references: vec![Case::RoundTrip(reference, waiting, PING_BYTES)],
                 statistic: Statistic::Median,
                 goal: Goal::TimeAtMost(1.15),
             });
@@ -336,7 +336,7 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
     for (share, name) in QUANTILES {
         targets.push(Target {
             what: format!("round trip of 56 B, both spinning, {name} / the best of the other libraries"),
-            subjects: vec![Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning)],
+            subjects: vec![Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning, PING_BYTES)],
             references: references.clone(),
             statistic: Statistic::Quantile(share),
             goal: Goal::TimeAtMost(1.0),

@@ -4,9 +4,8 @@
 //! processes.
 
 use crate::harness::clock::Laps;
-use crate::harness::payload::{fill, sum, with_small_len};
+use crate::harness::payload::{PING_BYTES, fill, sum, with_small_len};
 use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::raw::PING_BYTES;
 use crate::harness::shared::RING_BYTES;
 use crate::note;
 use rusteron_client::{Aeron, AeronExclusivePublication, AeronSubscription, Handlers, IntoCString};

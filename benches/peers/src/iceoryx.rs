@@ -4,9 +4,8 @@
 //! as many samples as an fdring lane holds (at most 256, which was best), one publisher, one subscriber, no history.
 
 use crate::harness::clock::Laps;
-use crate::harness::payload::{LENGTHS, fill_uninit, sum, with_len};
+use crate::harness::payload::{LENGTHS, PING_BYTES, fill_uninit, sum, with_len};
 use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::raw::PING_BYTES;
 use crate::harness::shared::RING_BYTES;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;

@@ -4,9 +4,8 @@
 //! measured.
 
 use crate::harness::clock::Laps;
-use crate::harness::payload::{LENGTHS, fill, stamp, sum, with_small_len};
+use crate::harness::payload::{LENGTHS, PING_BYTES, fill, stamp, sum, with_small_len};
 use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::raw::PING_BYTES;
 use crate::harness::shared::RING_BYTES;
 use ::ringfire::{FlowControl, RingConsumer, RingProducer, RingProducerBuilder};
 use std::any::Any;

@@ -4,9 +4,8 @@
 //! empty: its quickest way. The child opens the parent's memfds through `/proc`.
 
 use crate::harness::clock::Laps;
-use crate::harness::payload::{LENGTHS, fill, sum, with_len};
+use crate::harness::payload::{LENGTHS, PING_BYTES, fill, sum, with_len};
 use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::raw::PING_BYTES;
 use crate::harness::shared::ring_bytes;
 use crate::note;
 use shmem_ipc::sharedring::{Receiver, Sender};
