@@ -17,6 +17,7 @@ mod mapped;
 pub(crate) mod reader;
 pub(crate) mod row;
 #[cfg(all(any(test, fuzzing), not(loom)))]
+#[cfg_attr(fuzzing, allow(dead_code, reason = "fuzzers use a part of it"))]
 pub(crate) mod testing;
 #[cfg(all(test, not(loom)))]
 mod tests;
