@@ -6,11 +6,11 @@
 //! [`heavy`]: it returns once every running thread of every registered process has passed a full fence. The other
 //! side, whose process is registered, then needs nothing but program order: [`light`].
 //!
-//! It has a gap, on kernels from Linux 5.11 on (6.18 still): where a thread of a registered process has ended, and the
-//! next to run on its processor, but for the kernel's own, is another thread of that process, the kernel takes the
-//! processor for one that needs no fence, until another process has run there. So whoever relies on [`heavy`] looks a
-//! second time, see [`SECOND_LOOK`](crate::wake::SECOND_LOOK). Within a process there is [`heavy_within`], which has no
-//! such gap.
+//! It has a gap (Linux 6.18 still). Where a thread of a registered process has ended, or was asleep when the process
+//! registered, and the next to run on its processor, but for the kernel's own, is a thread of that process again, the
+//! kernel takes the processor for one that needs no fence, until another process has run there. So whoever relies on
+//! [`heavy`] looks a second time, see [`SECOND_LOOK`](crate::wake::SECOND_LOOK). Within a process there is
+//! [`heavy_within`], which has no such gap.
 //!
 //! What this file does not do: it does not know who sleeps. Both sides agree on the kind of barrier when they attach.
 

@@ -116,10 +116,9 @@ impl LaneOptions {
     /// Whether consumers that fall asleep pay for the ordering of both sides, by membarrier(2), so that the producer
     /// needs no fence of its own; yes unless set, where the kernel can. A publication then costs about half, and each
     /// falling asleep some microseconds more. The processors on which this process runs are interrupted for that by any
-    /// process of the machine that calls the barrier: say no where that must not be. From Linux 5.11 on the kernel
-    /// leaves a processor out for a while where a thread of this process has ended; a consumer that is not woken for
-    /// that reason, two of four million where it was provoked, finds the record after 10 ms: say no where that must not
-    /// be either.
+    /// process of the machine that calls the barrier: say no where that must not be. The kernel may leave a processor
+    /// out for a while where a thread of this process has slept or ended; a consumer that is not woken for that reason,
+    /// two of four million where it was provoked, finds the record after 10 ms: say no where that must not be either.
     pub fn asymmetric_barrier(mut self, asymmetric: bool) -> Self {
         self.asymmetric_barrier = asymmetric;
         self

@@ -1,4 +1,4 @@
-//! Real producers and real consumers over one mapping; what the tests share that are sorted by subject.
+//! Real producers and real consumers over one mapping. Here is what the tests share; they lie in files by subject.
 //!
 //! The session is left out: a consumer gets its seat from the roster directly, so that rings can begin anywhere and
 //! the region is mapped once, as it must be within a process.

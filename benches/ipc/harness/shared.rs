@@ -29,8 +29,8 @@ pub(crate) const fn ring_bytes(len: usize) -> usize {
 pub(crate) const WORDS_BYTES: usize = 4096;
 /// The ring from the child to the parent carries short round trips only; longer ones take half of the other.
 pub(crate) const BACK_RING_BYTES: usize = 4096;
-/// The length of a lane that carries round trips of `len` bytes, in bytes: of those of 64 KiB, longer than a core's own
-/// cache, for what the reader still holds there is slow to write again.
+/// The length of a lane that carries round trips of `len` bytes, in bytes. For 64 KiB it is longer than a core's own
+/// cache, since what the reader still holds there is slow to write again.
 pub(crate) const fn bounce_lane_bytes(len: usize) -> usize {
     if len == PING_BYTES { 64 << 10 } else { 128 * len }
 }
@@ -51,11 +51,11 @@ pub(crate) enum Word {
     Answer = 128,
     Sum = 136,
     Ping = 256,
+    /// How many long round trips there have been through the raw ring; never reset.
+    Trips = 264,
     Pong = 384,
     /// A time that the child took, which goes with `Pong`.
     Time = 392,
-    /// How many long round trips there have been through the raw ring; never reset.
-    Trips = 264,
     Published = 512,
     Consumed = 640,
     BackPublished = 768,
