@@ -8,7 +8,7 @@ mod common;
 mod peer;
 
 use common::kernel::deny;
-use common::{DEADLINE, isolated, role, unique_name, wait_until_process_has_slept_for, wait_until_process_sleeps};
+use common::{DEADLINE, isolated, role, unique_name, wait_until_process_has_slept_for};
 use fdring::{Consumer, Error, LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions};
 use peer::{Peer, argument, say};
 use rustix::io::Errno;
@@ -85,24 +85,23 @@ fn forbid_the_barrier() {
     deny(libc::SYS_membarrier, &[], Errno::PERM);
 }
 
-#[test]
-fn one_whose_barrier_fails_is_rung_for_all_the_same() {
-    if role().is_some() {
-        let mut consumer = connect(&argument(), Duration::ZERO);
-        forbid_the_barrier();
-        say("attached");
-        while let Some(record) = consumer.receive().unwrap() {
-            say(&format!("received {}", record[0]));
-        }
-        return;
+/// Says what it receives, up to the end.
+fn receive_all(mut consumer: Consumer) {
+    say("attached");
+    while let Some(record) = consumer.receive().unwrap() {
+        say(&format!("received {}", record[0]));
     }
+}
+
+/// Has another process attach and receive, in the test of that name, and wakes it for each of some records.
+fn each_record_wakes(test: &str) {
     let mut producer = Producer::create(LaneOptions::new("ticks")).unwrap();
     let address = format!("@{}", unique_name());
     let _server = Server::listen(address.as_str(), &[&producer]).unwrap();
-    let mut peer = Peer::start("one_whose_barrier_fails_is_rung_for_all_the_same", "consumer", &address);
+    let mut peer = Peer::start(test, "consumer", &address);
     peer.expect("attached");
     for n in 0..3 {
-        // Beyond the second look, which would find it unrung.
+        // Beyond a second look, which would find it unrung.
         wait_until_process_has_slept_for(peer.pid(), Duration::from_millis(200));
         producer.send(&[n]).unwrap();
         peer.expect(&format!("received {n}"));
@@ -112,28 +111,22 @@ fn one_whose_barrier_fails_is_rung_for_all_the_same() {
 }
 
 #[test]
+fn one_whose_barrier_fails_is_rung_for_all_the_same() {
+    if role().is_some() {
+        let consumer = connect(&argument(), Duration::ZERO);
+        forbid_the_barrier();
+        return receive_all(consumer);
+    }
+    each_record_wakes("one_whose_barrier_fails_is_rung_for_all_the_same");
+}
+
+#[test]
 fn one_that_only_fences_is_rung_for_by_a_producer_that_did_not() {
     if role().is_some() {
         forbid_the_barrier();
-        let mut consumer = connect(&argument(), Duration::ZERO);
-        say("attached");
-        while let Some(record) = consumer.receive().unwrap() {
-            say(&format!("received {}", record[0]));
-        }
-        return;
+        return receive_all(connect(&argument(), Duration::ZERO));
     }
-    let mut producer = Producer::create(LaneOptions::new("ticks")).unwrap();
-    let address = format!("@{}", unique_name());
-    let _server = Server::listen(address.as_str(), &[&producer]).unwrap();
-    let mut peer = Peer::start("one_that_only_fences_is_rung_for_by_a_producer_that_did_not", "consumer", &address);
-    peer.expect("attached");
-    for n in 0..3 {
-        wait_until_process_sleeps(peer.pid());
-        producer.send(&[n]).unwrap();
-        peer.expect(&format!("received {n}"));
-    }
-    producer.finish();
-    peer.finish();
+    each_record_wakes("one_that_only_fences_is_rung_for_by_a_producer_that_did_not");
 }
 
 #[test]

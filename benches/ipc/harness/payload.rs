@@ -47,19 +47,6 @@ macro_rules! with_small_len {
 }
 pub(crate) use with_small_len;
 
-/// As [`with_len`], for round trips.
-macro_rules! with_trip_len {
-    ($len:expr, $LEN:ident => $call:expr) => {
-        match $len {
-            56 => $crate::harness::payload::with_small_len!(@ 56, $LEN => $call),
-            4096 => $crate::harness::payload::with_small_len!(@ 4096, $LEN => $call),
-            65536 => $crate::harness::payload::with_small_len!(@ 65536, $LEN => $call),
-            other => unreachable!("no round trip of {other} bytes is planned"),
-        }
-    };
-}
-pub(crate) use with_trip_len;
-
 /// Writes record `n`: its number, and the rest filled.
 #[inline(always)]
 pub(crate) fn fill<const LEN: usize>(payload: &mut [u8; LEN], n: u64) {

@@ -7,7 +7,7 @@ use super::bells::{BELL_FDS, Bells};
 use super::clock::{Laps, ticks};
 use super::descriptors;
 use super::lanes::{self, Incoming, Outgoing, Purpose};
-use super::payload::{sum_of_all, with_len, with_trip_len};
+use super::payload::{sum_of_all, with_len, with_small_len};
 use super::peers::{Peer, PeerId, PeerKind, Role};
 use super::plan::{BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, RawMode, SPREAD_LEN, Spread, Waiting, cases};
 use super::queues::Helper;
@@ -98,7 +98,7 @@ impl Side {
         let raw = Raw(&self.shared);
         match bouncer {
             Bouncer::Line => raw.ping_line(rounds, laps),
-            Bouncer::Ring => with_trip_len!(len, LEN => raw.ping_ring::<LEN>(rounds, laps)),
+            Bouncer::Ring => with_small_len!(len, LEN => raw.ping_ring::<LEN>(rounds, laps)),
             Bouncer::Slots => raw.ping_slots(rounds, laps),
             Bouncer::Futex => raw.ping_futex(rounds, laps),
             Bouncer::Bell => self.bells.ping::<false>(rounds, laps),
@@ -106,10 +106,10 @@ impl Side {
             Bouncer::Fdring(_) | Bouncer::FdringFenced => {
                 let lane = Purpose::bounce(bouncer, waiting, len);
                 let ends = (&mut self.outgoing, &mut self.incoming);
-                with_trip_len!(len, LEN => lanes::ping::<LEN>(ends, lane, rounds, laps));
+                with_small_len!(len, LEN => lanes::ping::<LEN>(ends, lane, rounds, laps));
             }
             Bouncer::Channel(kind) => {
-                with_trip_len!(len, LEN => self.channels.ping::<LEN>(kind, waiting, rounds, laps));
+                with_small_len!(len, LEN => self.channels.ping::<LEN>(kind, waiting, rounds, laps));
             }
             Bouncer::Peer(id) => self.peer(id).ping(rounds, laps),
             Bouncer::InProcess(_) => unreachable!("runs in the parent alone"),
@@ -165,7 +165,7 @@ impl Side {
         let raw = Raw(&self.shared);
         match bouncer {
             Bouncer::Line => raw.pong_line(rounds),
-            Bouncer::Ring => with_trip_len!(len, LEN => raw.pong_ring::<LEN>(rounds)),
+            Bouncer::Ring => with_small_len!(len, LEN => raw.pong_ring::<LEN>(rounds)),
             Bouncer::Slots => raw.pong_slots(rounds),
             Bouncer::Futex => raw.pong_futex(rounds),
             Bouncer::Bell => self.bells.pong::<false>(rounds),
@@ -173,9 +173,9 @@ impl Side {
             Bouncer::Fdring(_) | Bouncer::FdringFenced => {
                 let lane = Purpose::bounce(bouncer, waiting, len);
                 let ends = (&mut self.outgoing, &mut self.incoming);
-                with_trip_len!(len, LEN => lanes::pong::<LEN>(ends, lane, rounds));
+                with_small_len!(len, LEN => lanes::pong::<LEN>(ends, lane, rounds));
             }
-            Bouncer::Channel(kind) => with_trip_len!(len, LEN => self.channels.pong::<LEN>(kind, waiting, rounds)),
+            Bouncer::Channel(kind) => with_small_len!(len, LEN => self.channels.pong::<LEN>(kind, waiting, rounds)),
             Bouncer::Peer(id) => self.peer(id).pong(rounds),
             Bouncer::InProcess(_) => unreachable!("runs in the parent alone"),
         }
