@@ -136,6 +136,23 @@ fn every_case_has_a_name_of_its_own_and_its_ceiling_is_planned() {
 }
 
 #[test]
+fn readers_that_never_wait_stand_beside_those_that_do() {
+    use Reading::{Copied, CopiedDrained, CopiedInRuns, CopiedTried, Drained, InPlace, InRuns, Tried};
+    let cases = cases(&[]);
+    for (reading, waits) in [(Tried, InPlace), (Drained, InRuns), (CopiedTried, Copied), (CopiedDrained, CopiedInRuns)]
+    {
+        let beside = cases.iter().filter_map(|case| match *case {
+            Case::OneWay(Carrier::Fdring(sending, each, align), len) if each == reading => {
+                Some(Case::OneWay(Carrier::Fdring(sending, waits, align), len))
+            }
+            _ => None,
+        });
+        let beside: Vec<Case> = beside.collect();
+        assert!(!beside.is_empty() && beside.iter().all(|case| cases.contains(case)), "{reading}: {beside:?}");
+    }
+}
+
+#[test]
 fn every_target_names_planned_cases() {
     let planned = cases(&[]);
     let targets = targets(&planned);

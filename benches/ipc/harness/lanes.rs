@@ -4,7 +4,7 @@ use super::clock::{Laps, ticks};
 use super::payload::{PING_BYTES, TRIP_LENGTHS, boxed, fill, stamp, sum};
 use super::plan::{Align, BATCH, Bouncer, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
 use super::shared::{LARGE_LEN, LARGE_RING_BYTES, Shared, Word, bounce_lane_bytes, wait_for};
-use fdring::{Consumer, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
+use fdring::{Consumer, LaneOptions, Producer, ReceiveError, Record, Server, ServerOptions, Session, SessionOptions};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub(crate) enum Purpose {
         large: bool,
     },
     Bounce {
-        copied: bool,
+        /// For each a lane of its own: what a consumer learns of when to look goes with how it is read.
+        reading: Reading,
         asleep: bool,
         fenced: bool,
         len: usize,
@@ -55,10 +56,12 @@ impl Purpose {
 
     /// All lanes that the child writes: for the way back.
     fn of_child() -> Vec<Self> {
-        let asleep = |fenced| Self::Bounce { copied: false, asleep: true, fenced, len: PING_BYTES };
-        let spinning = |copied, len| Self::Bounce { copied, asleep: false, fenced: false, len };
-        let mut lanes = vec![asleep(false), asleep(true)];
-        lanes.extend(TRIP_LENGTHS.into_iter().flat_map(|len| [false, true].map(|copied| spinning(copied, len))));
+        let asleep = [Bouncer::Fdring(Reading::InPlace), Bouncer::FdringFenced];
+        let mut lanes = asleep.map(|bouncer| Self::bounce(bouncer, Waiting::Asleep, PING_BYTES)).to_vec();
+        for len in TRIP_LENGTHS {
+            let bouncers = Reading::of_trips(len).into_iter().map(Bouncer::Fdring);
+            lanes.extend(bouncers.map(|bouncer| Self::bounce(bouncer, Waiting::Spinning, len)));
+        }
         lanes
     }
 
@@ -92,7 +95,11 @@ impl Purpose {
     }
 
     fn copies(self) -> bool {
-        matches!(self, Self::OneWay { copied: true, .. } | Self::Bounce { copied: true, .. })
+        match self {
+            Self::OneWay { copied, .. } => copied,
+            Self::Bounce { reading, .. } => reading.copies(),
+            Self::Consumers(_) | Self::Lanes(..) => false,
+        }
     }
 
     fn one_way(len: usize, reading: Reading, align: Align) -> Self {
@@ -101,7 +108,7 @@ impl Purpose {
 
     pub(crate) fn bounce(bouncer: Bouncer, waiting: Waiting, len: usize) -> Self {
         Self::Bounce {
-            copied: matches!(bouncer, Bouncer::Fdring(reading) if reading.copies()),
+            reading: if let Bouncer::Fdring(reading) = bouncer { reading } else { Reading::InPlace },
             asleep: waiting != Waiting::Spinning,
             fenced: bouncer == Bouncer::FdringFenced,
             len,
@@ -184,7 +191,7 @@ impl Outgoing {
             Spread::ProducersCost(consumers) => {
                 send_each::<SPREAD_LEN>(self.lane(Purpose::Consumers(consumers)), records);
             }
-            Spread::Consumers(consumers) => {
+            Spread::Consumers(consumers, _) => {
                 let producer = self.lane(Purpose::Consumers(consumers));
                 in_batches(records, |first, end| send_batch::<SPREAD_LEN>(producer, first, end));
             }
@@ -324,15 +331,17 @@ impl Incoming {
                 }
                 total
             }
-            (_, Reading::InRuns | Reading::CopiedInRuns) => receive_runs::<LEN>(consumer, records),
-            _ => receive_each::<LEN>(consumer, records),
+            (_, Reading::InRuns | Reading::CopiedInRuns) => in_runs(consumer, records, receive_run::<LEN>),
+            (_, Reading::Drained | Reading::CopiedDrained) => in_runs(consumer, records, drain::<LEN>),
+            (_, Reading::Tried | Reading::CopiedTried) => try_each::<LEN>(consumer, records),
+            (_, Reading::InPlace | Reading::Copied) => receive_each::<LEN>(consumer, records),
         }
     }
 
     /// Receives what several consumers get, or what comes over several lanes; the sum over all.
     pub(crate) fn receive_spread(&mut self, spread: Spread, records: u64) -> u64 {
-        let (mut consumers, each): (Vec<&mut Consumer>, u64) = match spread {
-            Spread::ProducersCost(count) | Spread::Consumers(count) => {
+        let (consumers, each): (Vec<&mut Consumer>, u64) = match spread {
+            Spread::ProducersCost(count) | Spread::Consumers(count, _) => {
                 let found = self.lanes.iter_mut().find(|(purpose, _)| *purpose == Purpose::Consumers(count));
                 (found.expect("as many consumers").1.iter_mut().collect(), records)
             }
@@ -342,16 +351,12 @@ impl Incoming {
                 (lanes.flat_map(|(_, consumers)| consumers).collect(), records / count as u64)
             }
         };
-        let mut left = vec![each; consumers.len()];
-        let mut total = 0u64;
-        while left.iter().any(|left| *left != 0) {
-            for (consumer, left) in consumers.iter_mut().zip(&mut left) {
-                let add = |record: &fdring::Record<'_>| total = total.wrapping_add(sum_exactly::<SPREAD_LEN>(record));
-                let drained = consumer.drain(add).expect("a sound lane").expect("a lane that goes on");
-                *left -= drained as u64;
-            }
+        match spread {
+            Spread::Consumers(_, Reading::InPlace) => in_turn(consumers, each, receive_batch::<SPREAD_LEN>),
+            Spread::Consumers(_, Reading::Tried) => in_turn(consumers, each, try_batch::<SPREAD_LEN>),
+            Spread::Consumers(_, Reading::InRuns) => in_turn(consumers, each, receive_run::<SPREAD_LEN>),
+            _ => in_turn(consumers, each, drain::<SPREAD_LEN>),
         }
-        total
     }
 
     /// Is woken again and again; says how long after the commit it has the record.
@@ -402,13 +407,80 @@ fn receive_each<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 
     total
 }
 
-fn receive_runs<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
+/// The sum that `read` makes of the next record, for which it tries again and again.
+#[inline(always)]
+fn try_until(consumer: &mut Consumer, read: impl Fn(&[u8]) -> u64) -> u64 {
+    loop {
+        match consumer.try_receive() {
+            Ok(record) => return read(&record.expect("a record")),
+            Err(error) => assert!(matches!(error, ReceiveError::Empty), "a sound lane: {error}"),
+        }
+    }
+}
+
+fn try_one(consumer: &mut Consumer) -> u64 {
+    try_until(consumer, sum)
+}
+
+fn try_each<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
+    (0..records).fold(0, |total, _| total.wrapping_add(try_until(consumer, sum_exactly::<LEN>)))
+}
+
+/// Has `read` read some of the records that are left, until there are none; it adds them to the sum.
+#[inline(always)]
+fn in_runs(consumer: &mut Consumer, records: u64, read: impl Fn(&mut Consumer, &mut u64) -> u64) -> u64 {
     let (mut left, mut total) = (records, 0u64);
     while left != 0 {
-        let add = |record: &fdring::Record<'_>| total = total.wrapping_add(sum_exactly::<LEN>(record));
-        left -= consumer.receive_each(add).expect("a sound lane").expect("a lane that goes on") as u64;
+        left -= read(consumer, &mut total);
     }
     total
+}
+
+/// As [`in_runs`], of several consumers in turn, each of which gets so many records.
+#[inline(always)]
+fn in_turn(mut consumers: Vec<&mut Consumer>, each: u64, read: impl Fn(&mut Consumer, &mut u64) -> u64) -> u64 {
+    let mut left = vec![each; consumers.len()];
+    let mut total = 0u64;
+    while left.iter().any(|left| *left != 0) {
+        for (consumer, left) in consumers.iter_mut().zip(&mut left) {
+            if *left != 0 {
+                *left -= read(consumer, &mut total);
+            }
+        }
+    }
+    total
+}
+
+/// A batch, record by record.
+#[inline(always)]
+fn receive_batch<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
+    *total = total.wrapping_add(receive_each::<LEN>(consumer, BATCH));
+    BATCH
+}
+
+/// What is there of a batch, record by record.
+#[inline(always)]
+fn try_batch<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
+    for tried in 0..BATCH {
+        match consumer.try_receive() {
+            Ok(record) => *total = total.wrapping_add(sum_exactly::<LEN>(&record.expect("a record"))),
+            Err(ReceiveError::Empty) => return tried,
+            Err(error) => panic!("a sound lane: {error}"),
+        }
+    }
+    BATCH
+}
+
+#[inline(always)]
+fn receive_run<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
+    let add = |record: &Record<'_>| *total = total.wrapping_add(sum_exactly::<LEN>(record));
+    consumer.receive_each(add).expect("a sound lane").expect("a lane that goes on") as u64
+}
+
+#[inline(always)]
+fn drain<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
+    let add = |record: &Record<'_>| *total = total.wrapping_add(sum_exactly::<LEN>(record));
+    consumer.drain(add).expect("a sound lane").expect("a lane that goes on") as u64
 }
 
 /// Round trips, from the side that begins.
@@ -418,19 +490,44 @@ pub(crate) fn ping<const LEN: usize>(
     rounds: u64,
     laps: &mut Laps,
 ) {
-    let (producer, consumer) = (outgoing.lane(lane), incoming.lane(lane));
+    let ends = (outgoing.lane(lane), incoming.lane(lane));
+    match lane {
+        Purpose::Bounce { reading, .. } if reading.tries() => ping_by::<LEN>(ends, rounds, laps, try_one),
+        _ => ping_by::<LEN>(ends, rounds, laps, receive_one),
+    }
+}
+
+#[inline(always)]
+fn ping_by<const LEN: usize>(
+    (producer, consumer): (&mut Producer, &mut Consumer),
+    rounds: u64,
+    laps: &mut Laps,
+    read: impl Fn(&mut Consumer) -> u64,
+) {
     for n in 0..rounds {
         send_one::<LEN>(producer, n);
-        std::hint::black_box(receive_one(consumer));
+        std::hint::black_box(read(consumer));
         laps.end();
     }
 }
 
 /// Round trips, from the side that answers.
 pub(crate) fn pong<const LEN: usize>((outgoing, incoming): (&mut Outgoing, &mut Incoming), lane: Purpose, rounds: u64) {
-    let (producer, consumer) = (outgoing.lane(lane), incoming.lane(lane));
+    let ends = (outgoing.lane(lane), incoming.lane(lane));
+    match lane {
+        Purpose::Bounce { reading, .. } if reading.tries() => pong_by::<LEN>(ends, rounds, try_one),
+        _ => pong_by::<LEN>(ends, rounds, receive_one),
+    }
+}
+
+#[inline(always)]
+fn pong_by<const LEN: usize>(
+    (producer, consumer): (&mut Producer, &mut Consumer),
+    rounds: u64,
+    read: impl Fn(&mut Consumer) -> u64,
+) {
     for n in 0..rounds {
-        std::hint::black_box(receive_one(consumer));
+        std::hint::black_box(read(consumer));
         send_one::<LEN>(producer, n);
     }
 }

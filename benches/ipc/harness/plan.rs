@@ -13,6 +13,8 @@ pub(crate) const RUN: u64 = 128;
 pub(crate) const LONG_SLICE: u64 = 512;
 /// From this length on, in bytes, a batch of 32 is a good part of the ring, and then the two sides wait for each other.
 pub(crate) const BATCHED_LEN_MAX: usize = 16 << 10;
+/// The lengths of records, published one by one, that are read by a loop of `try_receive` too, in bytes.
+const TRIED_LENGTHS: [usize; 5] = [64, 256, 1024, 4 << 10, 64 << 10];
 /// The messages of descriptors, by how many each carries.
 pub(crate) const FD_COUNTS: [usize; 5] = [1, 4, 16, 64, 253];
 /// How many consumers a lane has in turn.
@@ -55,13 +57,45 @@ pub(crate) enum Reading {
     InPlace,
     /// As many as are known to follow one another, in one call.
     InRuns,
+    /// By a loop of `try_receive`, which never waits.
+    Tried,
+    /// All that are published, in a loop of `drain`, which never waits.
+    Drained,
     Copied,
     CopiedInRuns,
+    CopiedTried,
+    CopiedDrained,
 }
 
 impl Reading {
+    /// Those of several consumers in one process.
+    const SPREAD: [Self; 4] = [Self::InPlace, Self::InRuns, Self::Tried, Self::Drained];
+
     pub(crate) fn copies(self) -> bool {
-        matches!(self, Self::Copied | Self::CopiedInRuns)
+        matches!(self, Self::Copied | Self::CopiedInRuns | Self::CopiedTried | Self::CopiedDrained)
+    }
+
+    pub(crate) fn tries(self) -> bool {
+        matches!(self, Self::Tried | Self::CopiedTried)
+    }
+
+    /// Those of round trips of `len` bytes with both sides spinning.
+    pub(crate) fn of_trips(len: usize) -> Vec<Self> {
+        let mut readings = vec![Self::InPlace, Self::Copied];
+        if len <= 4 << 10 {
+            readings.extend([Self::Tried, Self::CopiedTried]);
+        }
+        readings
+    }
+
+    /// The name of the call that it is made of.
+    fn call(self) -> &'static str {
+        match self {
+            Self::InPlace | Self::Copied => "receive",
+            Self::InRuns | Self::CopiedInRuns => "receive_each",
+            Self::Tried | Self::CopiedTried => "try_receive",
+            Self::Drained | Self::CopiedDrained => "drain",
+        }
     }
 }
 
@@ -134,8 +168,8 @@ pub(crate) enum Waiting {
 pub(crate) enum Spread {
     /// What a record costs the producer of a lane with so many consumers, which never waits for them.
     ProducersCost(usize),
-    /// The time until each of so many consumers has every record.
-    Consumers(usize),
+    /// The time until each of so many consumers has every record; all of them read like that, in place.
+    Consumers(usize, Reading),
     /// Records spread over so many lanes, each with a consumer.
     Lanes(usize),
 }
@@ -286,7 +320,9 @@ impl fmt::Display for Case {
             Self::OneWay(carrier, _) => carrier.fmt(f),
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => bouncer.fmt(f),
             Self::Spread(Spread::ProducersCost(consumers)) => write!(f, "fdring reserve, 1 → {consumers}"),
-            Self::Spread(Spread::Consumers(consumers)) => write!(f, "fdring batches of 32, 1 → {consumers}"),
+            Self::Spread(Spread::Consumers(consumers, reading)) => {
+                write!(f, "fdring batches of 32, 1 → {consumers}, by {}", reading.call())
+            }
             Self::Spread(Spread::Lanes(1)) => f.write_str("fdring batches of 32, 1 lane"),
             Self::Spread(Spread::Lanes(lanes)) => write!(f, "fdring batches of 32, {lanes} lanes"),
             Self::Connect => f.write_str("fdring"),
@@ -362,8 +398,12 @@ impl fmt::Display for Reading {
         f.write_str(match self {
             Self::InPlace => "in place",
             Self::InRuns => "in place in runs",
+            Self::Tried => "in place by try_receive",
+            Self::Drained => "in place by drain",
             Self::Copied => "copied",
             Self::CopiedInRuns => "copied in runs",
+            Self::CopiedTried => "copied by try_receive",
+            Self::CopiedDrained => "copied by drain",
         })
     }
 }
@@ -388,21 +428,15 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
     for len in LENGTHS {
         cases.extend(carriers(len, peers).into_iter().map(|carrier| Case::OneWay(carrier, len)));
     }
-    let spinning = [
-        Bouncer::Line,
-        Bouncer::Slots,
-        Bouncer::Ring,
-        Bouncer::Fdring(Reading::InPlace),
-        Bouncer::Fdring(Reading::Copied),
-    ];
+    let fdring = |len| Reading::of_trips(len).into_iter().map(Bouncer::Fdring);
+    let spinning = [Bouncer::Line, Bouncer::Slots, Bouncer::Ring].into_iter().chain(fdring(PING_BYTES));
     let references = [Bouncer::InProcess(Queue::Rtrb), Bouncer::InProcess(Queue::Crossbeam)];
     let channels = ChannelKind::ALL.map(Bouncer::Channel);
     let others = peers.iter().filter(|peer| peer.bounces).map(|peer| Bouncer::Peer(PeerId(peer)));
-    let spinning = spinning.into_iter().chain(references).chain(channels).chain(others);
+    let spinning = spinning.chain(references).chain(channels).chain(others);
     cases.extend(spinning.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES)));
     for len in TRIP_LENGTHS.into_iter().filter(|len| *len != PING_BYTES) {
-        let fdring = [Reading::InPlace, Reading::Copied].map(Bouncer::Fdring);
-        let all = [Bouncer::Ring].into_iter().chain(fdring).chain(channels);
+        let all = [Bouncer::Ring].into_iter().chain(fdring(len)).chain(channels);
         cases.extend(all.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning, len)));
     }
     let bells = [Bouncer::Bell, Bouncer::BellAndBarrier, Bouncer::Futex];
@@ -413,7 +447,9 @@ pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
     cases.extend([Bouncer::Bell, Bouncer::Fdring(Reading::InPlace)].map(Case::WakeUp));
     cases.push(Case::Connect);
     cases.extend(CONSUMER_COUNTS.map(|consumers| Case::Spread(Spread::ProducersCost(consumers))));
-    cases.extend(CONSUMER_COUNTS.map(|consumers| Case::Spread(Spread::Consumers(consumers))));
+    for consumers in CONSUMER_COUNTS {
+        cases.extend(Reading::SPREAD.map(|reading| Case::Spread(Spread::Consumers(consumers, reading))));
+    }
     cases.extend(LANE_COUNTS.map(|lanes| Case::Spread(Spread::Lanes(lanes))));
     for count in FD_COUNTS {
         cases.extend([FdSender::Plain, FdSender::Fdring].map(|sender| Case::Descriptors(sender, count)));
@@ -429,7 +465,7 @@ fn values_in_record(len: usize) -> u64 {
 /// Who carries records of `len` bytes.
 fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     use Align::{Lines, Payloads, Words};
-    use Reading::{Copied, CopiedInRuns, InPlace, InRuns};
+    use Reading::{Copied, CopiedDrained, CopiedInRuns, CopiedTried, Drained, InPlace, InRuns, Tried};
     use Sending::{Batch, Filled, Reserve, Send, Slices};
     let mut raw = vec![RawMode::Each];
     if len <= 1024 {
@@ -469,6 +505,14 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
             (Batch, InRuns, Lines),
             (Filled, InRuns, Lines),
         ]);
+    }
+    // Those that never wait, beside those that do.
+    if TRIED_LENGTHS.contains(&len) {
+        fdring.extend([(Reserve, Tried, Words), (Reserve, CopiedTried, Words)]);
+    }
+    if len == 64 {
+        fdring.extend([(Batch, Drained, Words), (Filled, Drained, Words)]);
+        fdring.extend([(Batch, CopiedDrained, Words), (Filled, CopiedDrained, Words)]);
     }
     if matches!(len, 8 | 64) {
         fdring.extend([(Slices(BATCH), InPlace, Words), (Slices(BATCH), Copied, Words)]);

@@ -298,7 +298,7 @@ impl Parent {
         }
         let expected = match case {
             Case::OneWay(_, len) => sum_of_all(len, records),
-            Case::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers)) => {
+            Case::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _)) => {
                 sum_of_all(SPREAD_LEN, records).wrapping_mul(consumers as u64)
             }
             Case::Spread(Spread::Lanes(_)) => sum_of_all(SPREAD_LEN, records),

@@ -65,11 +65,11 @@ fn one_way_groups(run: &Run<'_>) -> Vec<(String, Vec<Case>)> {
             Carrier::Raw(_) => continue,
             Carrier::Fdring(Sending::Slices(_), Reading::Copied, _) => continue,
             Carrier::Fdring(Sending::Slices(_), ..) => "fdring, slices of values, in place".to_owned(),
-            Carrier::Fdring(Sending::Batch | Sending::Filled, Reading::Copied | Reading::CopiedInRuns, _) => {
+            Carrier::Fdring(Sending::Batch | Sending::Filled, reading, _) if reading.copies() => {
                 "fdring, batches, copied out".to_owned()
             }
             Carrier::Fdring(Sending::Batch | Sending::Filled, ..) => "fdring, batches, in place".to_owned(),
-            Carrier::Fdring(_, Reading::Copied, _) => "fdring, each published, copied out".to_owned(),
+            Carrier::Fdring(_, reading, _) if reading.copies() => "fdring, each published, copied out".to_owned(),
             Carrier::Fdring(..) => "fdring, each published, in place".to_owned(),
             other => other.to_string(),
         };
