@@ -9,7 +9,7 @@
 /// is evaluated first: for a step that is otherwise never half done.
 macro_rules! point {
     ($name:literal $(, $first:expr)?) => {
-        #[cfg(all(feature = "crash-points", not(loom)))]
+        #[cfg(feature = "crash-points")]
         {
             $($first;)?
             $crate::crash::reach($name);
@@ -20,19 +20,19 @@ macro_rules! point {
 /// Dies as soon as this thread sleeps in the kernel, where the environment says so. It stands just before the sleep.
 macro_rules! asleep {
     ($name:literal) => {
-        #[cfg(all(feature = "crash-points", not(loom)))]
+        #[cfg(feature = "crash-points")]
         $crate::crash::reach_asleep($name);
     };
 }
 
 pub(crate) use {asleep, point};
 
-#[cfg(all(feature = "crash-points", not(loom)))]
+#[cfg(feature = "crash-points")]
 pub use armed::reach;
-#[cfg(all(feature = "crash-points", not(loom)))]
+#[cfg(feature = "crash-points")]
 pub(crate) use armed::reach_asleep;
 
-#[cfg(all(feature = "crash-points", not(loom)))]
+#[cfg(feature = "crash-points")]
 mod armed {
     use rustix::process::{Pid, Signal, getpid, kill_process};
     use std::sync::OnceLock;

@@ -1,8 +1,11 @@
 //! The error of everything that sets up or takes down: regions, sessions, descriptor arrays inside a handshake.
 //!
-//! The hot path has small enums of its own, beside the operations: [`GeometryError`](crate::SendError) and
-//! [`GeometryError`](crate::ReceiveError).
+//! The hot path has small enums of its own, beside the operations: [`SendError`](crate::SendError) and
+//! [`ReceiveError`](crate::ReceiveError). One rule for all errors: a cause is part of the sentence, and `source()` is
+//! `None`, so that a printed chain says nothing twice.
 
+use crate::layout::GeometryError;
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
@@ -11,21 +14,25 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why something could not be set up.
 ///
-/// Every message says what was being done, to what, and where there is something to do about it, what.
+/// Every message says what was being done and to what, and what to do about it if there is something to do. The cause
+/// is part of the message, so `source()` is `None`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed.
-    #[error("could not {doing}: {source}{}", advice(.source))]
+    #[error("could not {doing}: {cause}{}", advice(.cause))]
     Os {
         /// What was being done: a verb and its object.
         doing: String,
         /// What the kernel said.
-        source: io::Error,
+        cause: io::Error,
     },
-    /// An option of the caller's is out of its range.
+    /// An option is out of its range.
     #[error("{0}")]
     Invalid(String),
+    /// The capacity or an alignment of a lane is out of its range.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
     /// The address is served by a living process.
     #[error("{address} is in use by another process; stop that process or choose another address")]
     AddressInUse {
@@ -40,7 +47,7 @@ pub enum Error {
         /// What was wrong with what came.
         fault: String,
     },
-    /// The peer said no.
+    /// The peer refused.
     #[error("the peer refused: {reason} (code {code})")]
     Refused {
         /// A code of the protocol, see `docs/protocol.md`.
@@ -48,7 +55,7 @@ pub enum Error {
         /// The peer's sentence, shortened and with control characters replaced.
         reason: String,
     },
-    /// The peer's user is not admitted here.
+    /// The peer policy does not admit the peer's user.
     #[error("a process of user {uid} is at the other end, which the peer policy does not admit")]
     Forbidden {
         /// The numeric user id of the peer.
@@ -61,11 +68,14 @@ pub enum Error {
         doing: String,
     },
     /// A deadline passed.
-    #[error("gave up {doing} after {limit:?}; see whether the peer is busy or stopped, or raise the deadline")]
+    #[error(
+        "gave up {doing} after {}; see whether the peer is busy or stopped, or raise the deadline",
+        InWords(*.limit)
+    )]
     TimedOut {
         /// What was being done.
         doing: String,
-        /// How long it was tried.
+        /// The time that was allowed.
         limit: Duration,
     },
     /// The object was made before a fork, and this is the child.
@@ -76,13 +86,28 @@ pub enum Error {
 }
 
 impl Error {
-    /// Adds to an error of the kernel's what was being done: `.map_err(Error::os("map the seat"))`.
+    /// Says what was being done when a system call failed: `.map_err(Error::os("map the seat"))`.
     pub(crate) fn os<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
-        move |source| Self::Os { doing: doing.into(), source: source.into() }
+        move |cause| Self::Os { doing: doing.into(), cause: cause.into() }
     }
 
-    pub(crate) fn peer(doing: impl Into<String>, fault: impl std::fmt::Display) -> Self {
+    pub(crate) fn peer(doing: impl Into<String>, fault: impl fmt::Display) -> Self {
         Self::Peer { doing: doing.into(), fault: fault.to_string() }
+    }
+}
+
+/// A duration as it reads in a sentence: "5 s", "200 ms", "1.5 s".
+pub(crate) struct InWords(pub(crate) Duration);
+
+impl fmt::Display for InWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs_f64();
+        match self.0.as_nanos() {
+            0 | 1_000_000_000.. => write!(f, "{seconds} s"),
+            1_000_000.. => write!(f, "{} ms", self.0.subsec_nanos() as f64 / 1e6),
+            1_000.. => write!(f, "{} µs", self.0.subsec_nanos() as f64 / 1e3),
+            nanos => write!(f, "{nanos} ns"),
+        }
     }
 }
 
@@ -110,6 +135,21 @@ mod tests {
         let message = error.to_string();
         assert!(message.starts_with("could not accept a consumer: "), "{message}");
         assert!(message.ends_with("(ulimit -n)"), "{message}");
-        assert!(std::error::Error::source(&error).is_some());
+        assert!(message.contains(&io::Error::from(rustix::io::Errno::MFILE).to_string()), "{message}");
+        assert!(std::error::Error::source(&error).is_none(), "a chain would say the cause twice");
+    }
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        let in_words = |duration| InWords(duration).to_string();
+        assert_eq!(in_words(Duration::ZERO), "0 s");
+        assert_eq!(in_words(Duration::from_secs(5)), "5 s");
+        assert_eq!(in_words(Duration::from_millis(1500)), "1.5 s");
+        assert_eq!(in_words(Duration::from_millis(200)), "200 ms");
+        assert_eq!(in_words(Duration::from_micros(1250)), "1.25 ms");
+        assert_eq!(in_words(Duration::from_micros(50)), "50 µs");
+        assert_eq!(in_words(Duration::from_nanos(999)), "999 ns");
+        let error = Error::TimedOut { doing: "waiting".to_owned(), limit: Duration::from_millis(50) };
+        assert!(error.to_string().contains("gave up waiting after 50 ms;"), "{error}");
     }
 }

@@ -3,27 +3,26 @@
 //! The producer writes through it, the session layer offers it to consumers. The invariant: both regions were sealed
 //! against new writers before anyone else could hear of them (design invariant 17).
 
-use crate::barrier;
 use crate::error::{Error, Result};
-use crate::frame::Barrier;
-use crate::layout::{
-    ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, FLAG_ASYMMETRIC,
-    Geometry, LANE_NAME_MAX_BYTES, LAYOUT_VERSION,
-};
+use crate::layout::{ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, Geometry};
+use crate::memory::{LaneMap, SeatMap, WritableLane};
+use crate::os::barrier;
+use crate::os::bell::Bell;
+use crate::os::notice::Notice;
 use crate::region::{HugePages, HugePagesOutcome, Region, RegionOptions};
-use crate::ring::{LaneMap, SeatMap, SeatWords, WritableLane};
-use crate::roster::{Roster, SeatPort};
+use crate::ring::SeatWords;
+use crate::ring::roster::{Roster, SeatPort};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
-use crate::wake::Bell;
-use rustix::fd::OwnedFd;
+use crate::terms::Barrier;
+use crate::wire::{LaneName, LaneTerms};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// How long both ends spin before they sleep, unless told otherwise: about as long as a sleep and a wake take.
+/// How long both ends spin before they sleep, by default: about as long as a sleep and a wake take.
 pub(crate) const SPIN_DEFAULT: Duration = Duration::from_micros(50);
 
-/// What a lane is to be like.
+/// Options for a new lane.
 ///
 /// ```
 /// use fdring::{LaneOptions, Producer};
@@ -86,39 +85,38 @@ impl LaneOptions {
         self
     }
 
-    /// A number of the user's that says what the payloads are, for consumers to check; 0 unless set.
+    /// An application-defined number that identifies the payload format, for consumers to check. Default: 0.
     pub fn schema(mut self, schema: u64) -> Self {
         self.schema = schema;
         self
     }
 
-    /// How long the producer spins for space before it sleeps; 50 µs unless set. Best 0 where its consumers may use the
-    /// same processor only.
+    /// How long the producer spins for space before it sleeps. Default: 50 µs. Use 0 if producer and consumers share
+    /// one processor.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
         self
     }
 
-    /// Whether every page of the ring is touched when the lane is made, so that the first lap is not slower; yes unless
-    /// set. The memory is allocated in either case.
+    /// Whether every page of the ring is touched when the lane is made, so that the first lap is not slower. Default:
+    /// true. The memory is allocated in either case.
     pub fn prefault(mut self, prefault: bool) -> Self {
         self.prefault = prefault;
         self
     }
 
-    /// Whether the ring lies in huge pages; what became of it is told by
-    /// [`Producer::huge_pages`](crate::Producer::huge_pages).
+    /// Whether the ring lies in huge pages. Default: no. [`Producer::huge_pages`](crate::Producer::huge_pages) says
+    /// whether it does.
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
         self.huge_pages = huge_pages;
         self
     }
 
-    /// Whether consumers that fall asleep pay for the ordering of both sides, by membarrier(2), so that the producer
-    /// needs no fence of its own; yes unless set, where the kernel can. A publication then costs about half, and each
-    /// falling asleep some microseconds more. The processors on which this process runs are interrupted for that by any
-    /// process of the machine that calls the barrier: say no where that must not be. The kernel may leave a processor
-    /// out for a while where a thread of this process has slept or ended; a consumer that is not woken for that reason,
-    /// two of four million where it was provoked, finds the record after 10 ms: say no where that must not be either.
+    /// Whether consumers pay for the memory barrier when they go to sleep (membarrier(2)), so that the producer needs
+    /// no fence. Default: true, if the kernel has it. It halves the cost of a publication, and costs each falling
+    /// asleep some microseconds. Turn it off if the processors of this process must not be interrupted by other
+    /// processes of the machine, or if a wake-up must never be 10 ms late: that can happen, in about one of a million
+    /// sleeps, after a thread of this process has ended or slept.
     pub fn asymmetric_barrier(mut self, asymmetric: bool) -> Self {
         self.asymmetric_barrier = asymmetric;
         self
@@ -128,17 +126,11 @@ impl LaneOptions {
 /// A lane as its owner's process holds it.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    pub(crate) name: String,
-    pub(crate) id: [u8; 16],
-    pub(crate) schema: u64,
-    pub(crate) generation: u64,
-    pub(crate) geometry: Geometry,
-    /// The kind that consumers may choose; all may choose the fence.
-    pub(crate) barrier: Barrier,
+    pub(crate) terms: LaneTerms,
     pub(crate) map: Arc<LaneMap>,
     pub(crate) control: Region,
     pub(crate) data: Region,
-    pub(crate) roster: Roster<SeatLink>,
+    pub(crate) roster: Roster<SeatHandle>,
     /// Set once the producer has gone; the session layer looks when it is woken.
     ended: AtomicBool,
     /// The session layers that wait to hear of the end.
@@ -149,53 +141,24 @@ impl Lane {
     /// Makes the regions of a lane whose ring begins at `position`, seals them, and hands out the one right to write to
     /// it.
     pub(crate) fn create(options: &LaneOptions, position: u64) -> Result<(Arc<Self>, WritableLane)> {
-        let name = check_name(&options.name)?;
+        let name = LaneName::new(&options.name)
+            .map_err(|error| Error::Invalid(format!("the name \"{}\": {error}", options.name.escape_debug())))?;
         let geometry = Geometry::new(options.capacity, options.record_align, options.payload_align)?;
-        let control = Region::create(&RegionOptions {
-            name: &format!("fdring:{}:control", options.name),
-            len_bytes: CONTROL_LEN_BYTES,
-            huge_pages: HugePages::No,
-        })?;
-        let data = Region::create(&RegionOptions {
-            name: &format!("fdring:{}:data", options.name),
-            len_bytes: options.capacity,
-            huge_pages: options.huge_pages,
-        })?;
-        let id = random_id()?;
-        let asymmetric = options.asymmetric_barrier && barrier::register();
-        let (barrier, flags) = if asymmetric { (Barrier::Asymmetric, FLAG_ASYMMETRIC) } else { (Barrier::Fence, 0) };
-        let header = ControlHeader {
-            magic: CONTROL_MAGIC,
-            layout_version: LAYOUT_VERSION,
-            flags,
-            capacity: options.capacity,
-            record_align: options.record_align,
-            payload_align: options.payload_align,
-            lane_id: id,
-            generation: 0,
-            schema: options.schema,
-            name,
+        let region = |what, len_bytes, huge_pages| {
+            Region::create(&RegionOptions { name: &format!("fdring:{name}:{what}"), len_bytes, huge_pages })
         };
-        let (writable, control, data) = WritableLane::create(control, data, geometry, &header)?;
+        let control = region("control", CONTROL_LEN_BYTES, HugePages::No)?;
+        let data = region("data", options.capacity, options.huge_pages)?;
+        let asymmetric = options.asymmetric_barrier && barrier::register();
+        let barrier = if asymmetric { Barrier::Asymmetric } else { Barrier::Fence };
+        let terms = LaneTerms { name, id: random_id()?, geometry, schema: options.schema, generation: 0, barrier };
+        let (writable, control, data) = WritableLane::create(control, data, geometry, &terms.header())?;
         let map = Arc::clone(writable.shared());
         if options.prefault {
             map.prefault()?;
         }
-        let lane = Self {
-            name: options.name.clone(),
-            id,
-            schema: options.schema,
-            generation: 0,
-            geometry,
-            barrier,
-            map,
-            control,
-            data,
-            roster: Roster::new(position),
-            ended: AtomicBool::new(false),
-            listeners: Mutex::new(Vec::new()),
-        };
-        Ok((Arc::new(lane), writable))
+        let (roster, ended, listeners) = (Roster::new(position), AtomicBool::new(false), Mutex::new(Vec::new()));
+        Ok((Arc::new(Self { terms, map, control, data, roster, ended, listeners }), writable))
     }
 
     /// Asks to be told when the lane ends, for as long as the notice lives.
@@ -228,18 +191,6 @@ impl LaneOptions {
     }
 }
 
-/// The name as it lies in the control region.
-fn check_name(name: &str) -> Result<[u8; LANE_NAME_MAX_BYTES]> {
-    let mut bytes = [0; LANE_NAME_MAX_BYTES];
-    if name.is_empty() || name.len() > LANE_NAME_MAX_BYTES || name.chars().any(char::is_control) {
-        return Err(Error::Invalid(format!(
-            "a lane's name has 1 to {LANE_NAME_MAX_BYTES} bytes and no control characters; {name:?} does not"
-        )));
-    }
-    bytes[..name.len()].copy_from_slice(name.as_bytes());
-    Ok(bytes)
-}
-
 /// Sixteen random bytes, from getrandom(2).
 pub(crate) fn random_id() -> Result<[u8; 16]> {
     let mut id = [0; 16];
@@ -247,48 +198,23 @@ pub(crate) fn random_id() -> Result<[u8; 16]> {
     Ok(id)
 }
 
-/// An eventfd that wakes the thread that serves a listener.
+/// A consumer's seat on one lane, its bell, and the thread to tell when the lane evicts it.
 #[derive(Debug)]
-pub(crate) struct Notice(OwnedFd);
-
-impl Notice {
-    pub(crate) fn new() -> Result<Self> {
-        use rustix::event::{EventfdFlags, eventfd};
-        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-        Ok(Self(eventfd(0, flags).map_err(Error::os("create an eventfd"))?))
-    }
-
-    pub(crate) fn raise(&self) {
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
-    }
-
-    /// Lowers it again, before whoever waited looks at what it was raised for.
-    pub(crate) fn lower(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
-    }
-
-    pub(crate) fn fd(&self) -> &OwnedFd {
-        &self.0
-    }
-}
-
-/// A consumer's seat on one lane, its bell, and the thread to tell when the lane puts it out.
-#[derive(Debug)]
-pub(crate) struct SeatLink {
+pub(crate) struct SeatHandle {
     words: SeatMap,
     bell: Bell,
-    /// Set for good once the lane has put the consumer out; shared by the lanes of a session.
-    out: Arc<AtomicBool>,
+    /// Set for good once the lane has evicted the consumer; shared by the lanes of a session.
+    evicted: Arc<AtomicBool>,
     steward: Arc<Notice>,
 }
 
-impl SeatLink {
-    pub(crate) fn new(words: SeatMap, bell: Bell, out: Arc<AtomicBool>, steward: Arc<Notice>) -> Self {
-        Self { words, bell, out, steward }
+impl SeatHandle {
+    pub(crate) fn new(words: SeatMap, bell: Bell, evicted: Arc<AtomicBool>, steward: Arc<Notice>) -> Self {
+        Self { words, bell, evicted, steward }
     }
 }
 
-impl SeatWords for SeatLink {
+impl SeatWords for SeatHandle {
     #[inline]
     fn consumed(&self) -> &AtomicU64 {
         self.words.consumed()
@@ -305,13 +231,13 @@ impl SeatWords for SeatLink {
     }
 }
 
-impl SeatPort for SeatLink {
-    fn ring(&self) {
-        self.bell.ring();
+impl SeatPort for SeatHandle {
+    fn wake(&self) -> bool {
+        self.bell.ring()
     }
 
-    fn put_out(&self) {
-        self.out.store(true, Ordering::Release);
+    fn note_evicted(&self) {
+        self.evicted.store(true, Ordering::Release);
         self.steward.raise();
     }
 }

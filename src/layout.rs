@@ -20,7 +20,7 @@
 //! offset  768  space_wait u32     1 while the producer sleeps for space
 //! offset  896  state      u32     1 open, 2 finished, 3 abandoned
 //! offset 1024  evictions  u32     how often a consumer was evicted
-//! offset 1152  counters   u64 × 4 records, payload bytes, bells rung, times blocked
+//! offset 1152  counters   u64 × 4 records and payload bytes (reserved, 0), bells rung, times blocked
 //! ```
 //!
 //! # Seat region, a stripe of 512 bytes for each lane, written by the consumer
@@ -29,7 +29,7 @@
 //! offset    0  consumed   u64     0 its start, u64::MAX it has left
 //! offset    8  space_seq  u32     a futex word, bumped after each store of `consumed`
 //! offset  128  wait_epoch u32     odd while the consumer sleeps
-//! offset  256  counters   u64 × 3 records, payload bytes, missed bytes
+//! offset  256  counters   u64 × 3 records, payload bytes, missed bytes (reserved, 0)
 //! ```
 //!
 //! # Record, in the data region
@@ -41,7 +41,6 @@
 //! └────────────────┴────────────┴────────────┴────────────────────────────────┘
 //! ```
 
-use crate::error::Error;
 use bytemuck::{AnyBitPattern, NoUninit};
 
 #[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
@@ -74,7 +73,7 @@ pub(crate) const INTENT_OFFSET: usize = 640;
 pub(crate) const SPACE_WAIT_OFFSET: usize = 768;
 pub(crate) const STATE_OFFSET: usize = 896;
 pub(crate) const EVICTIONS_OFFSET: usize = 1024;
-/// records, payload bytes, bells rung, times blocked: four `u64`.
+/// Records and payload bytes, which this version does not keep; bells rung, times blocked: four `u64`.
 pub(crate) const LANE_COUNTERS_OFFSET: usize = 1152;
 
 /// The distance between the stripes of two lanes in a seat region, in bytes.
@@ -82,7 +81,7 @@ pub(crate) const SEAT_STRIPE_BYTES: usize = 512;
 pub(crate) const CONSUMED_OFFSET: usize = 0;
 pub(crate) const SPACE_SEQ_OFFSET: usize = 8;
 pub(crate) const WAIT_EPOCH_OFFSET: usize = 128;
-/// records, payload bytes, missed bytes: three `u64`.
+/// Records, payload bytes, missed bytes, which this version does not keep: three `u64`.
 pub(crate) const SEAT_COUNTERS_OFFSET: usize = 256;
 
 /// The length of a record's header, in bytes.
@@ -218,7 +217,7 @@ impl RecordHeader {
     }
 }
 
-/// Why a capacity or an alignment cannot be.
+/// Why a lane cannot have a capacity or an alignment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GeometryError {
@@ -262,12 +261,6 @@ pub enum GeometryError {
         /// The alignment of records, in bytes.
         record_align: u32,
     },
-}
-
-impl From<GeometryError> for Error {
-    fn from(error: GeometryError) -> Self {
-        Self::Invalid(error.to_string())
-    }
 }
 
 /// The capacity and the alignments of a ring, checked.

@@ -1,35 +1,61 @@
-//! The atomics and fences of the ring protocols: `core`'s, or loom's under `cfg(loom)`.
+//! The atomics, fences and process-private locks of the ring protocols.
 //!
-//! Nothing else in the crate names loom; the models in `tests/loom` do. Process-private locks come from here too, so
-//! that the models run the very code that ships.
+//! The models in `tests/loom` compile the protocols with a `sync` of their own, over loom's types. Tests that kill a
+//! process at each of its stores (the feature `crash-points`) count them here, so that the protocols need not.
 
-#[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, fence};
-#[cfg(not(loom))]
+pub(crate) use core::sync::atomic::{Ordering, fence};
 pub(crate) use parking_lot::Mutex;
 
-pub(crate) use core::sync::atomic::Ordering;
+#[cfg(not(feature = "crash-points"))]
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64};
+#[cfg(feature = "crash-points")]
+pub(crate) use counted::{AtomicU32, AtomicU64};
 
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
-#[cfg(loom)]
-pub(crate) use loom_lock::Mutex;
+/// Atomics before each store of which a test may let the process die.
+#[cfg(feature = "crash-points")]
+mod counted {
+    use core::ops::Deref;
+    use core::sync::atomic::{self, Ordering};
 
-/// loom's mutex with the interface of parking_lot's.
-#[cfg(loom)]
-mod loom_lock {
-    use loom::sync::MutexGuard;
-
-    #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
-
-    impl<T> Mutex<T> {
-        pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
-        }
-
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            self.0.lock().expect("no model panics while it holds a lock")
-        }
+    #[inline]
+    fn before_store() {
+        crate::crash::point!("store");
     }
+
+    macro_rules! counted {
+        ($name:ident, $value:ident) => {
+            #[derive(Debug, Default)]
+            #[repr(transparent)]
+            pub(crate) struct $name(atomic::$name);
+
+            impl $name {
+                pub(crate) const fn new(value: $value) -> Self {
+                    Self(atomic::$name::new(value))
+                }
+
+                #[inline]
+                pub(crate) fn store(&self, value: $value, order: Ordering) {
+                    before_store();
+                    self.0.store(value, order);
+                }
+
+                #[inline]
+                pub(crate) fn fetch_add(&self, value: $value, order: Ordering) -> $value {
+                    before_store();
+                    self.0.fetch_add(value, order)
+                }
+            }
+
+            impl Deref for $name {
+                type Target = atomic::$name;
+
+                fn deref(&self) -> &atomic::$name {
+                    &self.0
+                }
+            }
+        };
+    }
+
+    counted!(AtomicU32, u32);
+    counted!(AtomicU64, u64);
 }

@@ -1,4 +1,5 @@
-//! A kill at every step: each named point of the library, on either side, with one consumer and with three.
+//! A kill at every step: each named point of the library and each store to a word that both sides see, on either side,
+//! with one consumer and with three.
 //!
 //! The process that is killed kills itself, at the point that its environment names (`src/crash.rs`); a point that does
 //! not kill is a failure. Afterwards everyone else goes on within a second, has lost nothing, and holds no more than
@@ -53,25 +54,21 @@ use Last::{Either, Published, Unpublished};
 use When::{Departure, End, Flow, Handshake, HangUp, Setup};
 
 /// The points in a producer's process: on its own thread, on the steward's, and in this test.
-const PRODUCER_POINTS: [(&str, When, Last); 38] = [
+const PRODUCER_POINTS: [(&str, When, Last); 33] = [
+    ("store", Flow, Either),
     ("producer-reserved", Flow, Either),
     ("producer-reserved-in-batch", Flow, Either),
     ("producer-in-fill", Flow, Unpublished),
     ("test-in-fill", Flow, Unpublished),
     ("producer-before-header", Flow, Unpublished),
-    ("producer-after-padding", Flow, Unpublished),
     ("producer-after-header", Flow, Unpublished),
     ("producer-between-batch-records", Flow, Unpublished),
     ("producer-in-row", Flow, Unpublished),
-    ("producer-before-part-of-batch", Flow, Unpublished),
     ("producer-before-publication", Flow, Unpublished),
     ("producer-after-publication", Flow, Published),
     ("producer-before-bell", Flow, Published),
     ("producer-after-bell", Flow, Published),
-    ("producer-intent-raised", Flow, Either),
-    ("producer-wait-announced", Flow, Either),
     ("producer-asleep", Flow, Either),
-    ("producer-woken", Flow, Either),
     ("producer-before-end", End, Published),
     ("producer-after-end", End, Published),
     ("server-locked", Setup, Either),
@@ -84,7 +81,6 @@ const PRODUCER_POINTS: [(&str, When, Last); 38] = [
     ("steward-offer-sent", Handshake, Either),
     ("steward-attach-heard", Handshake, Either),
     ("steward-seat-checked", Handshake, Either),
-    ("steward-joining", Handshake, Either),
     ("steward-joined", Handshake, Either),
     ("steward-attached-sent", Handshake, Either),
     ("steward-consumer-gone", Departure, Either),
@@ -95,7 +91,8 @@ const PRODUCER_POINTS: [(&str, When, Last); 38] = [
 ];
 
 /// The points in a consumer's process.
-const CONSUMER_POINTS: [(&str, When); 22] = [
+const CONSUMER_POINTS: [(&str, When); 20] = [
+    ("store", Flow),
     ("session-connected", Handshake),
     ("session-hello-sent", Handshake),
     ("session-offer-received", Handshake),
@@ -106,9 +103,6 @@ const CONSUMER_POINTS: [(&str, When); 22] = [
     ("session-attached-received", Handshake),
     ("consumer-record-found", Flow),
     ("test-holding", Flow),
-    ("consumer-before-consumed", Flow),
-    ("consumer-after-consumed", Flow),
-    ("consumer-after-space-seq", Flow),
     ("consumer-before-space-wake", Flow),
     ("consumer-after-space-wake", Flow),
     ("consumer-sleep-announced", Flow),
@@ -123,6 +117,12 @@ const CONSUMER_POINTS: [(&str, When); 22] = [
 /// In how many rounds each point in the flow kills, each time after another number of passes.
 const FLOW_ROUNDS: u64 = 3;
 const PASSES_MAX: u64 = 50;
+/// Before each store to a word of the protocols there is one point, of the name "store": it kills in this many times as
+/// many rounds.
+const ROUNDS_PER_STORE: u64 = 5;
+/// A producer's process makes fewer stores than this before records flow, and no more than so many are let pass then.
+const STORES_BEFORE_FLOW: u64 = 64;
+const STORES_PASSED_MAX: u64 = 400;
 /// How many deaths there are at a time; they wait more than they work.
 const THREADS: usize = 3;
 
@@ -149,7 +149,11 @@ impl Run {
         let points = producers.chain(CONSUMER_POINTS.iter().map(|(point, when)| (*point, *when, None)));
         for (point, when, last) in points {
             for (consumers, in_place) in [(1, false), (1, true), (3, false), (3, true)] {
-                let rounds = if when == Flow { flow_rounds } else { 1 };
+                let rounds = match when {
+                    Flow if point == "store" => ROUNDS_PER_STORE * flow_rounds,
+                    Flow => flow_rounds,
+                    _ => 1,
+                };
                 let run = |round| Self { point, when, last, consumers, in_place, round };
                 let happens = match when {
                     // Nobody has come yet.
@@ -173,6 +177,7 @@ impl Run {
     /// The point, and how often it is passed before.
     fn crash_at(&self) -> String {
         let passes = match (self.when, self.last) {
+            (Flow, Some(_)) if self.point == "store" => STORES_BEFORE_FLOW + self.seed() % STORES_PASSED_MAX,
             (Flow, _) => self.seed() % PASSES_MAX,
             // The steward passes them for each consumer, the last of which is the one that counts.
             (Handshake, Some(_)) => self.consumers - 1,
@@ -378,5 +383,7 @@ fn the_list_has_every_point_of_the_source_and_no_other() {
     list.extend(CONSUMER_POINTS.iter().map(|(name, _)| *name));
     source.sort_unstable();
     list.sort_unstable();
+    // Both sides store.
+    list.dedup();
     assert_eq!(source, list, "each point stands once in the source and once in the list");
 }

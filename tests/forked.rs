@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{TempDir, isolated, unique_name, wait_until};
+use common::{TempDir, isolated, unique_name, wait_until, wait_until_thread_has_slept_for};
 use fdring::{Error, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions};
-use std::time::Duration;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Runs `body` in a forked child of a process that has other threads, and returns whether it said yes. A child that
 /// hangs or crashes said no.
@@ -21,6 +22,16 @@ fn in_child(body: impl FnOnce() -> bool) -> bool {
             unsafe { libc::_exit(if matches!(outcome, Ok(true)) { 0 } else { 1 }) }
         }
         pid => said_yes(pid),
+    }
+}
+
+/// Forks a child that ends at once: a closure that is called for records in the ring must not return in a child.
+fn fork_and_end() -> libc::pid_t {
+    // SAFETY: the child calls nothing but _exit.
+    match unsafe { libc::fork() } {
+        // SAFETY: _exit takes any number.
+        0 => unsafe { libc::_exit(0) },
+        pid => pid,
     }
 }
 
@@ -91,8 +102,8 @@ fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
 }
 
 #[test]
-fn records_are_filled_in_the_parent_alone_after_a_fork() {
-    isolated("records_are_filled_in_the_parent_alone_after_a_fork", || {
+fn a_fork_while_records_are_filled_is_nothing_to_the_parent() {
+    isolated("a_fork_while_records_are_filled_is_nothing_to_the_parent", || {
         // The ring ends, and begins again, before the eighth of the records that are filled by one call.
         const RECORD_BYTES: usize = 48;
         const BEFORE: usize = 78;
@@ -106,27 +117,20 @@ fn records_are_filled_in_the_parent_alone_after_a_fork() {
                 payload.fill(index as u8);
                 seen += 1;
                 if index == fork_at {
-                    // SAFETY: the child looks at two values and ends.
-                    child = unsafe { libc::fork() };
+                    child = fork_and_end();
                 }
             });
-            if child == 0 {
-                let is_over = outcome == Err(SendError::Forked) && seen == fork_at + 1;
-                batch.commit();
-                // SAFETY: _exit takes any number.
-                unsafe { libc::_exit(if is_over { 0 } else { 1 }) }
-            }
             assert_eq!((outcome, seen), (Ok(()), FILLED));
             batch.commit();
             assert_eq!(producer.published() as usize, (BEFORE + FILLED) * RECORD_BYTES + 4096 % RECORD_BYTES);
-            assert!(said_yes(child), "a child forked in record {fork_at} has filled more");
+            assert!(said_yes(child), "the child forked in record {fork_at}");
         }
     });
 }
 
 #[test]
-fn records_are_handed_over_in_the_parent_alone_after_a_fork() {
-    const TEST: &str = "records_are_handed_over_in_the_parent_alone_after_a_fork";
+fn a_fork_while_records_are_read_is_nothing_to_the_parent() {
+    const TEST: &str = "a_fork_while_records_are_read_is_nothing_to_the_parent";
     const RECORDS: u8 = 20;
     isolated(TEST, || {
         let address = format!("@{}", unique_name());
@@ -147,17 +151,11 @@ fn records_are_handed_over_in_the_parent_alone_after_a_fork() {
                     assert_eq!(record[0], seen);
                     seen += 1;
                     if seen == fork_at {
-                        // SAFETY: the child looks at two values and ends.
-                        child = unsafe { libc::fork() };
+                        child = fork_and_end();
                     }
                 });
-                if child == 0 {
-                    let is_over = matches!(outcome, Err(ReceiveError::Forked)) && seen == fork_at;
-                    // SAFETY: _exit takes any number.
-                    unsafe { libc::_exit(if is_over { 0 } else { 1 }) }
-                }
                 assert_eq!((outcome.unwrap(), seen), (Some(RECORDS.into()), RECORDS));
-                assert!(said_yes(child), "a child forked at record {fork_at} was handed more");
+                assert!(said_yes(child), "the child forked at record {fork_at}");
             }
         }
     });
@@ -237,6 +235,42 @@ fn whoever_leaves_has_left_though_a_forked_child_lives() {
         drop(session);
         wait_until("the handshake is over", || server.stats().refused == 1);
         assert_eq!(server.stats().evicted, 0);
+    });
+}
+
+/// The thread of this process that serves consumers.
+fn steward() -> rustix::process::Pid {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap());
+    let name = |path: PathBuf| std::fs::read_to_string(path.join("comm")).unwrap();
+    let mut stewards = tasks.filter(|task| name(task.path()).trim_end() == "fdring-steward");
+    let number = stewards.next().expect("there is a server").file_name().into_string().unwrap().parse().unwrap();
+    rustix::process::Pid::from_raw(number).unwrap()
+}
+
+#[test]
+fn a_server_sleeps_though_a_forked_child_has_what_it_closed() {
+    isolated("a_server_sleeps_though_a_forked_child_has_what_it_closed", || {
+        const LONG: Duration = Duration::from_millis(100);
+        let address = format!("@{}", unique_name());
+        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let connect = || Session::connect(&*address, SessionOptions::new()).unwrap();
+        let (leaver, mut stayer, session) =
+            (connect().attach_one().unwrap(), connect().attach_one().unwrap(), connect());
+        server.wait_for_sessions(2, Duration::from_secs(10)).unwrap();
+        let steward = steward();
+        let (_child, start) = (Sleeper::fork(), Instant::now());
+        drop(leaver);
+        wait_until("the session is over", || server.stats().sessions == 1 && producer.consumers() == 1);
+        wait_until_thread_has_slept_for(steward, LONG);
+        drop(session);
+        wait_until("the handshake is over", || server.stats().refused == 1);
+        wait_until_thread_has_slept_for(steward, LONG);
+        drop(server);
+        wait_until_thread_has_slept_for(steward, LONG);
+        assert!(start.elapsed() < Duration::from_secs(30), "it slept once the child had ended");
+        producer.send(b"still served").unwrap();
+        assert_eq!(stayer.receive().unwrap().unwrap()[..], *b"still served");
     });
 }
 

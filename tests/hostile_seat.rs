@@ -54,7 +54,7 @@ fn nonsense_puts_its_writer_out() {
         for (index, (what, lie)) in lies.iter().enumerate() {
             let mut guest = Guest::join(&stage.address, reading);
             read_a_lap(&mut guest);
-            // Full, the lane has seen what was last given back.
+            // Full, the lane has seen what was last released.
             assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
             guest.say_consumed(lie(guest.lanes[0].position, guest.published()));
             stage.goes_on();
@@ -144,7 +144,7 @@ fn a_seat_gates_while_it_is_mapped_though_its_socket_is_closed() {
     for _ in 0..3 {
         assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
     }
-    // It still gives back, and is still waited for.
+    // It still releases, and is still waited for.
     seat.u64(CONSUMED).store(lanes[0].control.u64(PUBLISHED).load(Acquire), Release);
     assert_eq!(stage.ask("try"), format!("stuck, held by {}", std::process::id()));
     assert_eq!(stage.stat("evicted"), 0);

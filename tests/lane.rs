@@ -95,12 +95,12 @@ fn a_slow_consumer_holds_the_lane_back_and_is_named() {
     let Lane { mut producer, mut consumer, server: _server, .. } = lane();
     assert_eq!(fill(&mut producer), 64);
     let error = producer.try_send(&[]).unwrap_err();
-    let SendError::Full { holder: Some(holder) } = error else { panic!("{error}") };
-    assert_eq!((holder.pid, holder.behind_bytes), (std::process::id(), 4096));
+    let SendError::Full { consumer: Some(holder) } = error else { panic!("{error}") };
+    assert_eq!((holder.pid, holder.behind_bytes), (Some(std::process::id()), 4096));
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     let start = Instant::now();
     let error = producer.send_timeout(&[], Duration::from_millis(20)).unwrap_err();
-    assert!(matches!(error, SendError::TimedOut { holder: Some(again) } if again == holder), "{error}");
+    assert!(matches!(error, SendError::TimedOut { consumer: Some(again) } if again == holder), "{error}");
     assert!(start.elapsed() >= Duration::from_millis(20));
     assert!(producer.send_timeout(&[], Duration::ZERO).is_err());
     for n in 0..64 {
@@ -112,8 +112,8 @@ fn a_slow_consumer_holds_the_lane_back_and_is_named() {
     }
     assert_eq!(consumer.drain(|_| ()).unwrap(), Some(60));
     assert_eq!(fill(&mut producer), 64, "a drain gives everything back, not eighths");
-    (0..60).for_each(|_| drop(consumer.receive().unwrap()));
-    assert_eq!(fill(&mut producer), 56, "a record at a time, eighths are given back");
+    (0..60).for_each(|_| _ = consumer.receive().unwrap());
+    assert_eq!(fill(&mut producer), 56, "a record at a time, eighths are released");
     while consumer.try_receive().is_ok() {}
     for n in 0..5 {
         producer.try_send(&[n; 56]).unwrap();
@@ -149,11 +149,26 @@ struct Rest {
 }
 
 #[test]
-fn a_producer_asleep_is_woken_by_what_a_consumer_gives_back() {
+fn a_producer_asleep_is_woken_by_what_a_consumer_releases() {
     is_relieved_by(|consumer, _| {
         let consumer = consumer.as_mut().unwrap();
-        (0..8).for_each(|_| drop(consumer.receive().unwrap().unwrap()));
+        // A record is released by the call after it: by the next one that receives, or by one that says so.
+        (0..8).for_each(|_| _ = consumer.receive().unwrap().unwrap());
+        consumer.release();
     });
+}
+
+#[test]
+fn a_consumer_can_be_asked_about_while_its_record_is_used_no_more() {
+    let Lane { mut producer, mut consumer, .. } = lane();
+    (0..3u8).for_each(|n| producer.send(&[n]).unwrap());
+    producer.finish();
+    let mut ends = Vec::new();
+    while let Some(record) = consumer.receive().unwrap() {
+        assert_eq!(record.len(), 1);
+        ends.push(consumer.position());
+    }
+    assert_eq!(ends, [16, 32, 48]);
 }
 
 #[test]
@@ -380,14 +395,21 @@ fn absurd_lanes_are_errors_before_anything_is_allocated() {
     let create = |options: LaneOptions| Producer::create(options.prefault(false)).map(|_| ());
     for capacity in [0, 1, 2048, 4095, 4097, 5000, 1 << 41, 1 << 63, (1 << 63) + 1, u64::MAX] {
         let error = create(LaneOptions::new("lane").capacity(capacity)).unwrap_err();
-        assert!(matches!(error, Error::Invalid(_)), "{error}");
+        assert!(matches!(error, Error::Geometry(GeometryError::Capacity(found)) if found == capacity), "{error}");
         assert_eq!(error.to_string(), GeometryError::Capacity(capacity).to_string());
     }
     for align in [0, 1, 7, 12, 8192, u32::MAX] {
-        assert!(matches!(create(LaneOptions::new("lane").record_align(align)), Err(Error::Invalid(_))), "{align}");
-        assert!(matches!(create(LaneOptions::new("lane").payload_align(align)), Err(Error::Invalid(_))), "{align}");
+        let of = |options| match create(options) {
+            Err(Error::Geometry(error)) => error,
+            other => panic!("{align}: {other:?}"),
+        };
+        assert_eq!(of(LaneOptions::new("lane").record_align(align)), GeometryError::RecordAlign(align));
+        let payloads = of(LaneOptions::new("lane").payload_align(align));
+        let records = if align > 8 { GeometryError::RecordAlign(align) } else { GeometryError::PayloadAlign(align) };
+        assert_eq!(payloads, records);
     }
-    assert!(create(LaneOptions::new("lane").capacity(4096).record_align(2048)).is_err(), "fewer than four records");
+    let error = create(LaneOptions::new("lane").capacity(4096).record_align(2048)).unwrap_err();
+    assert!(matches!(error, Error::Geometry(GeometryError::TooFewRecords { .. })), "{error}");
     let error = create(LaneOptions::new("lane").capacity(CAPACITY_MAX_BYTES)).unwrap_err();
     assert!(matches!(error, Error::Os { .. }), "this machine has no TiB: {error}");
 }
@@ -419,7 +441,6 @@ fn a_reservation_counts_only_once_it_is_committed() {
     slot.commit();
     let record = consumer.receive().unwrap().unwrap();
     assert_eq!((&record[..], record.position()), (&[1u8; 10][..], 0));
-    drop(record);
     drop(consumer);
     wait_until("the session is over", || server.stats().sessions == 0);
 }

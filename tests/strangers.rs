@@ -5,12 +5,14 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, census, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
+use common::{DEADLINE, TempDir, census, isolated, kernel, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::{
     Error, LaneOptions, PeerPolicy, Producer, SendError, Server, ServerOptions, Session, SessionOptions, Start,
 };
 use peer::{Peer, argument, say, told};
+use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 const NOBODY: u32 = 65534;
@@ -123,7 +125,7 @@ fn a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back() {
                 break error;
             }
         };
-        assert!(matches!(full, SendError::Full { holder: Some(holder) } if holder.pid == peer.pid()), "{full}");
+        assert!(matches!(full, SendError::Full { consumer: Some(holder) } if holder.pid == Some(peer.pid())), "{full}");
         peer.signal(rustix::process::Signal::CONT);
         producer.send(b"last").unwrap();
         producer.finish();
@@ -208,4 +210,90 @@ fn server_with_few_descriptors() {
             None => return,
         }
     }
+}
+
+/// The number that the next descriptor gets; for good, all numbers below are taken.
+fn next_descriptor() -> u64 {
+    let last = *census().keys().max().unwrap();
+    loop {
+        let filler = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).unwrap();
+        if filler.as_raw_fd() > last {
+            return last as u64 + 1;
+        }
+        std::mem::forget(filler);
+    }
+}
+
+#[test]
+fn a_server_that_lacks_a_descriptor_is_an_error_and_leaves_nothing() {
+    isolated("a_server_that_lacks_a_descriptor_is_an_error_and_leaves_nothing", || {
+        let dir = TempDir::new();
+        let path = dir.path().join("socket");
+        let producer = lane();
+        let next = next_descriptor();
+        let before = census();
+        let old = getrlimit(Resource::Nofile);
+        // The lock, the socket, the notice and the epoll descriptor.
+        for lacks in (1..=4).rev() {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(next + 4 - lacks), maximum: old.maximum }).unwrap();
+            let error = Server::listen(&path, &[&producer]).unwrap_err();
+            assert!(matches!(error, Error::Os { .. }) && error.to_string().contains("ulimit -n"), "{error}");
+            setrlimit(Resource::Nofile, old).unwrap();
+            assert_eq!(census(), before, "after a server that lacked {lacks}");
+            assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "no file is left");
+        }
+        setrlimit(Resource::Nofile, Rlimit { current: Some(next + 4), maximum: old.maximum }).unwrap();
+        let server = Server::listen(&path, &[&producer]).unwrap();
+        setrlimit(Resource::Nofile, old).unwrap();
+        assert_eq!(census().len(), before.len() + 4);
+        drop(server);
+        assert_eq!(census(), before);
+    });
+}
+
+#[test]
+fn a_server_that_cannot_watch_another_consumer_refuses_it_and_goes_on() {
+    let test = "a_server_that_cannot_watch_another_consumer_refuses_it_and_goes_on";
+    if role().is_some() {
+        return server_that_cannot_watch_all();
+    }
+    let address = format!("@{}", unique_name());
+    let mut peer = Peer::start(test, "server", &address);
+    peer.expect("ready");
+    let connect = || Session::connect(&*address, SessionOptions::new());
+    for what in ["socket", "process"] {
+        match connect() {
+            Err(Error::Refused { code: 7, reason }) => assert!(reason.contains("max_user_watches"), "{reason}"),
+            other => panic!("{other:?}, though its {what} cannot be watched"),
+        }
+        peer.tell("next");
+        peer.expect("refused");
+    }
+    drop(connect().unwrap().attach_one().unwrap());
+    peer.tell("end");
+    peer.finish();
+}
+
+fn server_that_cannot_watch_all() {
+    let producer = lane();
+    let next = next_descriptor() as u32;
+    // After the server's three descriptors come the socket of a consumer and its process.
+    let socket = next + 3;
+    for fd in [socket, socket + 2] {
+        kernel::deny(libc::SYS_epoll_ctl, &[(1, libc::EPOLL_CTL_ADD as u32), (2, fd)], Errno::NOSPC);
+    }
+    let server = Server::listen(argument(), &[&producer]).unwrap();
+    let idle = census();
+    assert_eq!(idle.keys().max(), Some(&(socket as i32 - 1)));
+    say("ready");
+    // The first consumer's socket cannot be watched; nor can, with that number taken, the second one's process.
+    let mut taken = Vec::new();
+    for (refused, numbers) in [(1, 1), (2, 2)] {
+        assert_eq!(told(), "next");
+        wait_until("nothing is left of it", || census().len() == idle.len() + taken.len());
+        assert_eq!((server.stats().refused, server.stats().accept_pauses), (refused, 0));
+        taken.extend((0..numbers).map(|_| std::fs::File::open("/dev/null").unwrap()));
+        say("refused");
+    }
+    told();
 }

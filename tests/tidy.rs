@@ -150,6 +150,28 @@ fn unsafe_code_lies_where_the_code_map_says() {
 }
 
 #[test]
+fn the_protocols_know_no_memory_no_features_and_no_model_checker() {
+    let mut checked = 0;
+    for (name, text) in rust_files(&root().join("src")) {
+        let code = code_of(&text).join("\n");
+        let words = || code.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        assert!(!words().any(|word| word == "loom"), "src/{name} names the model checker");
+        if name.starts_with("ring/") && !is_test_file(&name) {
+            checked += 1;
+            let foreign = words().find(|word| ["unsafe", "cfg", "cfg_attr"].contains(word));
+            assert!(foreign.is_none(), "src/{name} contains `{}`", foreign.unwrap_or_default());
+        }
+    }
+    assert!(checked >= 8, "only {checked} files of src/ring were seen: the check has gone blind");
+}
+
+#[test]
+fn unsafe_code_lies_in_few_places() {
+    let places = code_map().values().filter(|room| room.may_be_unsafe).count();
+    assert!(places <= 8, "{places} files may contain unsafe code");
+}
+
+#[test]
 fn files_open_with_what_they_are_and_stay_short() {
     for folder in ["src", "tests", "examples", "benches"] {
         for (name, text) in rust_files(&root().join(folder)) {

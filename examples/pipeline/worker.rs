@@ -43,8 +43,8 @@ pub(crate) fn work(index: usize, address: &str) -> Result<()> {
 
     let options = SessionOptions::new().lanes([lane_name(index)]).start(Start::Oldest);
     let session = Session::connect(address, options)?;
-    if session.producer_pid() != parent_id() {
-        return Err(format!("process {} listens at {address}, and it is not my parent", session.producer_pid()).into());
+    if session.producer_pid() != Some(parent_id()) {
+        return Err(format!("{address} is served by another process than my parent").into());
     }
     // SAFETY: the producer is our parent (the kernel said so just now), that is, this very program, which writes to
     // the lane by `fdring::Producer` in safe code alone. The seals keep everybody else from writing to it.
@@ -99,8 +99,8 @@ impl Workers {
         let connect = |(index, child): (usize, &Child)| {
             let session = Session::connect(counts_address(&self.address, index), SessionOptions::new())
                 .map_err(|error| format!("could not join worker {index} (pid {}): {error}", child.id()))?;
-            if session.producer_pid() != child.id() {
-                return Err(format!("process {} has taken worker {index}'s place", session.producer_pid()).into());
+            if session.producer_pid() != Some(child.id()) {
+                return Err(format!("another process has taken worker {index}'s place").into());
             }
             // One that copies: the words are copied into the sink's map anyway, so that little could be saved.
             Ok(session.attach_one()?)

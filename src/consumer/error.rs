@@ -1,8 +1,8 @@
 //! Why a consumer has no record to give.
 
-use crate::ring::reader::Corruption;
+use crate::ring::stop::{Corruption, Stop};
 
-/// Why there is no record, but for the end of the stream.
+/// Why a consumer has no record to give. The end of the stream is no error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
@@ -29,11 +29,20 @@ pub enum ReceiveError {
     },
     /// The producer broke the protocol. Nothing more is read of its lane.
     #[error("the producer broke the protocol of its lane: {0}")]
-    Corrupt(#[from] Corruption),
+    Corrupt(Corruption),
     /// The kernel would not let this thread wait.
     #[error("could not wait for a record: {0}")]
     Wait(std::io::Error),
     /// The consumer was made before a fork, and this is the child.
     #[error("this process is a forked child, and a consumer belongs to the process that attached it")]
     Forked,
+}
+
+impl From<Stop> for ReceiveError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Corrupt(corruption) => Self::Corrupt(corruption),
+            Stop::Evicted { missed_bytes } => Self::Evicted { missed_bytes },
+        }
+    }
 }

@@ -1,141 +1,228 @@
 //! How often a consumer looks at a stream that comes record by record.
 //!
-//! Whoever looks at every publication takes the cache line of `published` away from the producer each time, and reads
-//! lines next to those that are being written: both go at the pace of single lines, up to ten times as slow as where
-//! the consumer stays a little behind. So where one look after the other brings something at once, or more than a
-//! record, the next ones are put off. Where each waits for its one record, that may be a round trip, or the heels of a
-//! stream: then one is put off to see. The invariant: looks are put off as long as that pays, and in vain the more
-//! rarely the more often that was so. So neither round trips nor slow streams wait any longer, but for answers of
-//! several records, a kilobyte and more, of which each is of another length.
+//! A consumer that looks at every publication takes the cache line of `published` away from its producer each time, and
+//! reads lines next to those that are being written: both then go at the pace of single lines, up to ten times slower
+//! than if the consumer stays a little behind. So if looks keep succeeding, the next one is put off for a while; if
+//! that never pays, it is tried ever more rarely, so that round trips and slow streams wait no longer.
+//!
+//! ```text
+//!   Watch ── looks succeed at once, or bring much ──────────────► Follow ─┐ longer, shorter
+//!     │  ▲                                                          ▲  │  ◄┘
+//!     │  └──────────── the wait brought too little ◄────────────────┼──┘
+//!     └─ each look waits for one record ──► Probe ── it is a stream ┘
+//!                                   ▲         │
+//!                                   └─ Watch ◄┘ it is not: after 4 × as many looks
+//! ```
+//!
+//! Answers of several records, a kilobyte and more, of which each is of another length, may be taken for a stream.
 //!
 //! What this file does not do: it looks at nothing.
 
 use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
-/// Looks in a row that brought something at once, after which the next one is put off: at first, and at most, since
-/// each hold in vain makes them four times as many.
+/// Looks in a row that succeed at once, after which the next one is put off.
 const PROMPT_LOOKS: RangeInclusive<u32> = 4..=4096;
-/// Looks that waited for one record each, after which the next one is put off to see; likewise. One in many thousands
-/// is beyond the 99.9th percentile of round trips.
+/// Looks that waited for one record each, after which the next one is put off to see whether they come in a stream.
+/// Doing so once in thousands of looks leaves the 99.9th percentile of round trips alone.
 const SINGLE_LOOKS: RangeInclusive<u32> = 16..=16_384;
-/// A look that finds something after so few peeks has not waited: a round trip takes longer. One that has, and brings
-/// more than a record all the same, is on the heels of a stream.
+/// A look that finds something after at most this many peeks in vain has not waited: a round trip takes longer.
 const PROMPT_PEEKS_MAX: u32 = 1;
-/// For how many pauses of the processor a look is put off, at first and at most: 0.6 and 2.4 microseconds where a pause
-/// takes 25 ns (AMD EPYC). Between distant cores, where a line takes 0.25 to go over, records that are published one by
-/// one go at 80 ns each with 24 pauses and at 17 with 96; nearer ones gain all there is with 24 to 48.
-const PAUSES: RangeInclusive<u32> = 24..=96;
-/// A stream that brings less than a cache line in so many pauses gains nothing by waiting.
-const PAUSES_PER_LINE_MAX: u64 = 8;
-/// A look that brings so many cache lines needs no wait before the next one.
+/// How far apart looks are, at first and at most, in nanoseconds. Longer ones gain nothing from 4 KiB on, and cost a
+/// reader of several lanes a tenth.
+const HOLD_NS: RangeInclusive<u64> = 450..=1800;
+/// A stream that brings less than a cache line in this time gains nothing by waiting.
+const HOLD_PER_LINE_NS: u64 = 150;
+/// A look that brings this many cache lines needs no wait before the next one.
 const LINES_ENOUGH: u64 = 256;
-/// So many looks in a row that were put off and brought as many bytes each are those of round trips: what a stream
-/// brings is never quite the same.
+/// A wait that is shorter than this is none.
+const HOLD_LEAST_NS: u64 = 25;
+/// This many looks in a row that were put off and brought the same number of bytes are those of round trips: what a
+/// stream brings varies.
 const EQUAL_LOOKS_MAX: u32 = 8;
+/// After this many looks in a row that brought one record each, the next record is expected within a moment.
+const ANSWERS_NEEDED: u32 = 4;
 const LINE_BYTES: u64 = 64;
+
+/// How many looks it takes before something is tried.
+#[derive(Debug)]
+struct Patience {
+    needed: u32,
+    range: RangeInclusive<u32>,
+}
+
+impl Patience {
+    fn new(range: RangeInclusive<u32>) -> Self {
+        Self { needed: *range.start(), range }
+    }
+
+    /// It was tried in vain: the next time only after four times as many.
+    fn fail(&mut self) {
+        self.needed = (4 * self.needed).min(*self.range.end());
+    }
+
+    fn reset(&mut self) {
+        self.needed = *self.range.start();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Looks at once.
+    Watch {
+        /// Looks in a row that succeeded at once.
+        prompt_looks: u32,
+        /// Looks that waited for one record each.
+        single_looks: u32,
+    },
+    /// Puts looks off to see whether there is a stream.
+    Probe {
+        /// How many bytes beyond its first record the last look brought.
+        last: u64,
+        /// How many looks before it brought the same.
+        equal: u32,
+    },
+    /// Puts looks off, since there is a stream.
+    Follow { hold_ns: u64 },
+}
+
+impl Mode {
+    const WATCH: Self = Self::Watch { prompt_looks: 0, single_looks: 0 };
+}
 
 /// When the next look is due.
 #[derive(Debug)]
 pub(super) struct Pace {
-    /// For how many pauses the next look is put off.
-    pauses: u32,
-    /// Looks in a row that brought something at once.
-    prompt_looks: u32,
-    prompt_looks_needed: u32,
-    /// Looks that waited for one record each, since one was last put off to see.
-    single_looks: u32,
-    single_looks_needed: u32,
-    /// Whether one was put off to see, and it is not certain yet that it has found a stream: how many bytes beyond a
-    /// record the last look brought, and how many looks before it brought the same.
-    doubt: Option<(u64, u32)>,
+    mode: Mode,
+    prompt: Patience,
+    single: Patience,
+    /// Looks in a row that brought one record each, soon after the one before.
+    answers: u32,
+    /// When the last look was that was put off.
+    last_look: Option<Instant>,
 }
 
 impl Default for Pace {
     fn default() -> Self {
-        let (prompt_looks_needed, single_looks_needed) = (*PROMPT_LOOKS.start(), *SINGLE_LOOKS.start());
-        Self { pauses: 0, prompt_looks: 0, prompt_looks_needed, single_looks: 0, single_looks_needed, doubt: None }
+        let (prompt, single) = (Patience::new(PROMPT_LOOKS), Patience::new(SINGLE_LOOKS));
+        Self { mode: Mode::WATCH, prompt, single, answers: 0, last_look: None }
     }
 }
 
 impl Pace {
-    /// Puts the next look off, if it should be.
+    /// Waits until the next look is due, which comes right after.
     #[inline]
-    pub(super) fn hold(&self) {
-        for _ in 0..self.pauses {
-            std::hint::spin_loop();
+    pub(super) fn hold(&mut self) {
+        match self.hold_ns() {
+            0 => {}
+            hold_ns => self.last_look = Some(self.spin_until_due(Duration::from_nanos(hold_ns))),
         }
     }
 
-    /// A look after [`hold`](Self::hold) and after so many `peeks` in vain brought a record and so many bytes `more`.
-    // Out of line, or the reader's loop has no registers left.
+    /// Spins until that time has passed since the last look; what time it is then. A consumer that was busy elsewhere
+    /// need not wait.
     #[inline(never)]
-    pub(super) fn note(&mut self, peeks: u32, more: u64) {
-        let lines = more / LINE_BYTES;
-        if lines * PAUSES_PER_LINE_MAX < u64::from(self.pauses) {
-            self.hold_was_in_vain();
-        } else if peeks > PROMPT_PEEKS_MAX && lines == 0 {
-            self.prompt_looks = 0;
-            self.single_looks += 1;
-            if self.single_looks >= self.single_looks_needed {
-                (self.pauses, self.single_looks, self.doubt) = (*PAUSES.end(), 0, Some((0, 0)));
-            }
-        } else if self.seems_a_stream(more) {
-            self.follow(lines);
-        } else {
-            self.hold_was_in_vain();
+    fn spin_until_due(&self, hold: Duration) -> Instant {
+        let mut now = Instant::now();
+        let last_look = self.last_look.unwrap_or(now);
+        while now.duration_since(last_look) < hold {
+            std::hint::spin_loop();
+            now = Instant::now();
+        }
+        now
+    }
+
+    fn hold_ns(&self) -> u64 {
+        match self.mode {
+            Mode::Watch { .. } => 0,
+            Mode::Probe { .. } => *HOLD_NS.end(),
+            Mode::Follow { hold_ns } => hold_ns,
         }
     }
 
-    /// A look brought nothing for a while: the next one is not put off.
+    /// Whether the next record is likely to come within a moment, as an answer does: worth peeking for, before anything
+    /// else is done.
+    #[inline]
+    pub(super) fn expects_answer(&self) -> bool {
+        self.answers >= ANSWERS_NEEDED
+    }
+
+    /// Looks found nothing for a while: the next one is not put off.
     #[cold]
     pub(super) fn note_lull(&mut self) {
-        if self.pauses != 0 {
-            self.hold_was_in_vain();
+        self.answers = 0;
+        match &mut self.mode {
+            Mode::Watch { prompt_looks, .. } => *prompt_looks = 0,
+            Mode::Probe { .. } | Mode::Follow { .. } => self.fail(),
         }
-        self.prompt_looks = 0;
     }
 
-    /// Whether it may still be a stream, now that so many bytes more than a record have come; takes note of them.
-    fn seems_a_stream(&mut self, more: u64) -> bool {
-        self.doubt = match self.doubt {
-            None => return true,
-            Some((0, _)) => Some((more, 0)),
-            Some((last, equal)) if last == more => Some((more, equal + 1)),
-            Some(_) => {
-                self.single_looks_needed = *SINGLE_LOOKS.start();
-                // What comes is not the same each time.
-                self.prompt_looks = self.prompt_looks_needed;
-                None
+    /// A look after `peeks` in vain found a record, and `more_bytes` beyond it.
+    // Out of line, or the reader's loop has no registers left.
+    #[inline(never)]
+    pub(super) fn note_found(&mut self, peeks: u32, more_bytes: u64) {
+        let lines = more_bytes / LINE_BYTES;
+        self.answers = if lines == 0 { self.answers.saturating_add(1) } else { 0 };
+        if lines * HOLD_PER_LINE_NS < self.hold_ns() {
+            return self.fail();
+        }
+        match self.mode {
+            Mode::Watch { prompt_looks, single_looks } => {
+                if peeks <= PROMPT_PEEKS_MAX || lines > 0 {
+                    self.note_prompt(prompt_looks, single_looks, lines);
+                } else if single_looks + 1 < self.single.needed {
+                    self.mode = Mode::Watch { prompt_looks: 0, single_looks: single_looks + 1 };
+                } else {
+                    self.mode = Mode::Probe { last: 0, equal: 0 };
+                }
             }
-        };
-        self.doubt.is_none_or(|(_, equal)| equal < EQUAL_LOOKS_MAX)
+            Mode::Probe { last: 0, .. } => self.mode = Mode::Probe { last: more_bytes, equal: 0 },
+            Mode::Probe { last, equal } if last == more_bytes => {
+                self.mode = Mode::Probe { last, equal: equal + 1 };
+                if equal + 1 == EQUAL_LOOKS_MAX {
+                    self.fail();
+                }
+            }
+            Mode::Probe { .. } => {
+                self.single.reset();
+                self.follow(*HOLD_NS.end(), lines);
+            }
+            Mode::Follow { hold_ns } => self.follow(hold_ns, lines),
+        }
     }
 
-    /// Puts the next look off for longer or shorter, after one that brought so many `lines` beyond its first record.
-    fn follow(&mut self, lines: u64) {
-        if self.doubt.is_some() {
-            return;
-        }
-        if self.prompt_looks < self.prompt_looks_needed {
-            self.prompt_looks += 1;
-        } else if lines < LINES_ENOUGH {
-            if self.pauses == *PAUSES.end() {
-                self.prompt_looks_needed = *PROMPT_LOOKS.start();
-            }
-            self.pauses = (2 * self.pauses).clamp(*PAUSES.start(), *PAUSES.end());
+    /// A look succeeded at once, or brought more than a record.
+    fn note_prompt(&mut self, prompt_looks: u32, single_looks: u32, lines: u64) {
+        if prompt_looks < self.prompt.needed {
+            self.mode = Mode::Watch { prompt_looks: prompt_looks + 1, single_looks };
         } else {
-            self.prompt_looks_needed = *PROMPT_LOOKS.start();
-            self.pauses /= 2;
+            self.follow(0, lines);
         }
     }
 
-    #[cold]
-    fn hold_was_in_vain(&mut self) {
-        match self.doubt.take() {
-            Some(_) => self.single_looks_needed = (4 * self.single_looks_needed).min(*SINGLE_LOOKS.end()),
-            None => self.prompt_looks_needed = (4 * self.prompt_looks_needed).min(*PROMPT_LOOKS.end()),
+    /// There is a stream: waits longer for the next look, or shorter, after one that was put off by `hold_ns` and
+    /// brought `lines` beyond its first record.
+    fn follow(&mut self, hold_ns: u64, lines: u64) {
+        let (first, longest) = HOLD_NS.into_inner();
+        let brought_enough = lines >= LINES_ENOUGH;
+        if brought_enough || hold_ns == longest {
+            self.prompt.reset();
         }
-        (self.pauses, self.prompt_looks) = (0, 0);
+        let hold_ns = if brought_enough { hold_ns / 2 } else { (2 * hold_ns).clamp(first, longest) };
+        self.mode = match hold_ns {
+            0..HOLD_LEAST_NS => Mode::Watch { prompt_looks: self.prompt.needed, single_looks: 0 },
+            hold_ns => Mode::Follow { hold_ns },
+        };
+    }
+
+    /// Waiting was in vain.
+    #[cold]
+    fn fail(&mut self) {
+        match self.mode {
+            Mode::Probe { .. } => self.single.fail(),
+            Mode::Watch { .. } | Mode::Follow { .. } => self.prompt.fail(),
+        }
+        (self.mode, self.last_look) = (Mode::WATCH, None);
     }
 }
 
@@ -147,7 +234,7 @@ mod tests {
 
     /// So many looks, each after so many peeks in vain and with so many bytes beyond its first record.
     fn look(pace: &mut Pace, looks: u32, peeks: u32, more: u64) {
-        (0..looks).for_each(|_| pace.note(peeks, more));
+        (0..looks).for_each(|_| pace.note_found(peeks, more));
     }
 
     fn after_looks(looks: u32, peeks: u32, more: u64) -> Pace {
@@ -160,10 +247,10 @@ mod tests {
     fn held(answer: impl Fn(bool) -> (u32, u64)) -> usize {
         let (mut pace, mut held) = (Pace::default(), 0);
         for look in 0..200_000 {
-            let is_held = pace.pauses != 0;
+            let is_held = pace.hold_ns() != 0;
             held += usize::from(is_held && look >= 100_000);
             let (peeks, more) = answer(is_held);
-            pace.note(peeks, more);
+            pace.note_found(peeks, more);
         }
         held
     }
@@ -181,53 +268,68 @@ mod tests {
 
     #[test]
     fn a_few_records_in_a_row_are_no_stream() {
-        assert_eq!(after_looks(*PROMPT_LOOKS.start(), 0, 0).pauses, 0, "a few records in a row");
+        assert_eq!(after_looks(*PROMPT_LOOKS.start(), 0, 0).hold_ns(), 0, "a few records in a row");
         let mut pace = after_looks(9, 0, 2048);
-        pace.note(0, 0);
-        assert_eq!(pace.pauses, 0, "one record after a hold, which covered the wait for it");
+        pace.note_found(0, 0);
+        assert_eq!(pace.hold_ns(), 0, "one record after a hold, which covered the wait for it");
     }
 
     #[test]
     fn a_stream_that_comes_record_by_record_is_found_by_waiting_to_see() {
         let mut pace = after_looks(16, WAITED, 0);
         look(&mut pace, 2, 0, 4096);
-        assert_eq!(pace.pauses, 96);
+        assert_eq!((pace.mode, pace.hold_ns()), (Mode::Probe { last: 4096, equal: 1 }, 1800));
         look(&mut pace, 1, 0, 8192);
-        assert_eq!((pace.pauses, pace.doubt, pace.single_looks_needed), (96, None, 16), "no more doubt");
+        assert_eq!((pace.mode, pace.single.needed), (Mode::Follow { hold_ns: 1800 }, 16), "no more doubt");
         look(&mut pace, 100, 0, 8192);
-        assert_eq!(pace.pauses, 96);
+        assert_eq!(pace.mode, Mode::Follow { hold_ns: 1800 });
         look(&mut pace, 1, 0, LINES_ENOUGH * LINE_BYTES);
-        assert_eq!(pace.pauses, 48);
+        assert_eq!(pace.mode, Mode::Follow { hold_ns: 900 });
         let mut pace = after_looks(16, WAITED, 0);
         pace.note_lull();
-        assert_eq!((pace.pauses, pace.single_looks_needed), (0, 64), "nothing was found");
+        assert_eq!((pace.mode, pace.single.needed), (Mode::WATCH, 64), "nothing was found");
     }
 
     #[test]
     fn a_stream_is_held_longer_and_longer_up_to_a_limit() {
-        let held = |looks| after_looks(*PROMPT_LOOKS.start() + looks, 0, 2048).pauses;
-        assert_eq!([held(0), held(1), held(2), held(3), held(9)], [0, 24, 48, 96, 96]);
-        assert_eq!(after_looks(9, 20, 1024).pauses, 96, "many records at once are a stream, also after a wait");
+        let held = |looks| after_looks(*PROMPT_LOOKS.start() + looks, 0, 2048).hold_ns();
+        assert_eq!([held(0), held(1), held(2), held(3), held(9)], [0, 450, 900, 1800, 1800]);
+        assert_eq!(after_looks(9, 20, 1024).hold_ns(), 1800, "many records at once are a stream, also after a wait");
     }
 
     #[test]
     fn a_look_that_brings_little_ends_the_holding() {
+        let enough = *HOLD_NS.end() / HOLD_PER_LINE_NS * LINE_BYTES;
         let mut pace = after_looks(9, 0, 2048);
-        pace.note(0, 96 / PAUSES_PER_LINE_MAX * LINE_BYTES);
-        assert_eq!(pace.pauses, 96, "as much as that is worth it");
-        pace.note(0, 96 / PAUSES_PER_LINE_MAX * LINE_BYTES - 1);
-        assert_eq!((pace.pauses, pace.prompt_looks, pace.prompt_looks_needed), (0, 0, 16));
+        pace.note_found(0, enough);
+        assert_eq!(pace.hold_ns(), 1800, "as much as that is worth it");
+        pace.note_found(0, enough - 1);
+        assert_eq!((pace.mode, pace.prompt.needed), (Mode::WATCH, 16));
         let mut pace = after_looks(9, 0, 2048);
         pace.note_lull();
-        assert_eq!((pace.pauses, pace.prompt_looks_needed), (0, 16), "as does one that brings nothing");
+        assert_eq!((pace.mode, pace.prompt.needed), (Mode::WATCH, 16), "as does one that brings nothing");
     }
 
     #[test]
     fn looks_that_bring_much_are_held_less_and_less() {
         let mut pace = after_looks(9, 0, 2048);
-        pace.note(0, LINES_ENOUGH * LINE_BYTES);
-        assert_eq!(pace.pauses, 48);
+        pace.note_found(0, LINES_ENOUGH * LINE_BYTES);
+        assert_eq!(pace.hold_ns(), 900);
         look(&mut pace, 9, 0, LINES_ENOUGH * LINE_BYTES);
-        assert_eq!(pace.pauses, 0);
+        assert_eq!(pace.hold_ns(), 0);
+    }
+
+    #[test]
+    fn looks_are_apart_by_the_time_of_the_hold_and_no_more() {
+        let mut pace = after_looks(9, 0, 2048);
+        let begin = Instant::now();
+        pace.hold();
+        pace.hold();
+        assert!(begin.elapsed() >= 2 * Duration::from_nanos(1800), "two looks took {:?}", begin.elapsed());
+        // One that was busy elsewhere for so long need not wait.
+        let before = pace.last_look.unwrap() - Duration::from_secs(1);
+        pace.last_look = Some(before);
+        pace.hold();
+        assert!(pace.last_look.unwrap() > before, "the look that follows counts");
     }
 }

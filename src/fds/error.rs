@@ -1,13 +1,13 @@
-//! Why an array of descriptors was not sent, or not received as asked for.
+//! Why an array of descriptors was not sent or not received.
 //!
-//! The invariant: an error that was made after something arrived carries it, so that nothing is lost that need not be.
+//! The invariant: an error that is made after something arrived carries it, so that nothing is lost that need not be.
 
 use super::Received;
 use crate::cmsg::{ControlError, FDS_PER_MESSAGE_MAX};
 use rustix::io::Errno;
 use std::io;
 
-/// Why an array of descriptors was not sent.
+/// Why an array of descriptors was not sent. A cause is part of the message, and `source()` is `None`.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendFdsError {
@@ -25,7 +25,7 @@ pub enum SendFdsError {
     /// The payload is empty.
     #[error("descriptors need at least one byte of payload to travel with; send one, any will do")]
     EmptyPayload,
-    /// Too many of this user's descriptors are under way (`ETOOMANYREFS`): more than `RLIMIT_NOFILE` of this process,
+    /// Too many of this user's descriptors are in flight (`ETOOMANYREFS`): more than `RLIMIT_NOFILE` of this process,
     /// unless it has `CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`.
     #[error(
         "too many descriptors of this user have been sent and not yet received; \
@@ -45,9 +45,9 @@ pub enum SendFdsError {
     /// The peer closed its end (`EPIPE`, `ECONNRESET`).
     #[error("the peer closed its end of the socket before the descriptors were sent; see whether it still runs")]
     Closed,
-    /// The system call failed in another way. `WouldBlock` is the answer of a non-blocking socket without room.
+    /// The system call failed in another way. `WouldBlock`: a non-blocking socket has no room.
     #[error("could not send descriptors: {0}")]
-    Os(#[source] io::Error),
+    Os(io::Error),
 }
 
 impl SendFdsError {
@@ -68,10 +68,10 @@ impl SendFdsError {
     }
 }
 
-/// Why an array of descriptors was not received as asked for.
+/// Why an array of descriptors was not received. A cause is part of the message, and `source()` is `None`.
 ///
 /// Some variants carry what did arrive, so that nothing is lost that need not be: the bytes in the payload buffer, up
-/// to `received.len`, and the descriptors. Dropping the error closes those.
+/// to `received.len`, and the descriptors. Dropping the error closes the descriptors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvFdsError {
@@ -96,7 +96,7 @@ pub enum RecvFdsError {
     )]
     Reset,
     /// The peer sent more descriptors than `fds_max`. Those that did not fit the control buffer were closed by the
-    /// kernel. (Where exactly `fds_max` arrived, it may be that something else did not fit: see [`Self::NoRoom`].)
+    /// kernel. (If exactly `fds_max` arrived, something else may not have fitted: see [`Self::NoRoom`].)
     #[error(
         "the peer sent more than the {fds_max} descriptors asked for; \
          ask for as many as it may send, up to {FDS_PER_MESSAGE_MAX}"
@@ -104,11 +104,11 @@ pub enum RecvFdsError {
     TooManyDescriptors {
         /// What was asked for.
         fds_max: usize,
-        /// What arrived: at least `fds_max` descriptors, the first of those sent.
+        /// What arrived: the first of the descriptors sent, at least `fds_max`.
         received: Received,
     },
-    /// This process's descriptor table was full, so the kernel closed those descriptors that had no place. They are
-    /// lost; the peer must send them again.
+    /// This process's descriptor table was full, so the kernel closed the descriptors that had no place. They are lost;
+    /// the peer must send them again.
     #[error(
         "the descriptor table is full: only {} of the peer's descriptors arrived and the others are lost; \
          close some or raise the limit (ulimit -n), and have them sent again",
@@ -145,21 +145,20 @@ pub enum RecvFdsError {
         /// What arrived: all the descriptors, and as many bytes as the buffer holds.
         received: Received,
     },
-    /// The control data makes no sense. The kernel never writes such; something between it and here does.
-    #[error("the control data cannot be understood: {error}")]
+    /// The control data makes no sense. The kernel never writes such data.
+    #[error("the control data cannot be understood: {cause}")]
     Malformed {
         /// What is wrong with it.
-        #[source]
-        error: ControlError,
+        cause: ControlError,
         /// What could be understood.
         received: Received,
     },
-    /// Descriptors wait at a socket that takes none. Only the session layer asks for this.
+    /// Descriptors wait at a socket that takes none. Only the session layer meets this.
     #[error("the peer sent descriptors where none are taken; close this connection, on a thread that may block")]
     UnwantedDescriptors,
-    /// The system call failed in another way. `WouldBlock` is the answer of a non-blocking socket where nothing waits.
+    /// The system call failed in another way. `WouldBlock`: nothing waits at a non-blocking socket.
     #[error("could not receive descriptors: {0}")]
-    Os(#[source] io::Error),
+    Os(io::Error),
 }
 
 impl RecvFdsError {

@@ -1,8 +1,9 @@
 //! Whole frames over seqpacket sockets, with or without descriptors: what the session layer sends and receives.
 //!
-//! Nothing here waits. What the frames say is the business of [`frame`](crate::frame).
+//! Nothing here waits. What the frames say is the business of [`wire`](crate::wire).
 
-use super::message::{receive_message, rights_room_bytes, send_message};
+use super::calls::send_message;
+use super::message::{receive_message, rights_room_bytes};
 use super::{Received, RecvFdsError};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use std::io;

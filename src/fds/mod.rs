@@ -5,6 +5,7 @@
 //! There is no connecting, no listening, no buffering and no framing here: one call is one sendmsg(2) or recvmsg(2).
 //! Facts without a source are from unix(7), recvmsg(2), or were probed on Linux 6.18 and have a test.
 
+mod calls;
 mod error;
 mod frames;
 mod message;
@@ -14,9 +15,10 @@ mod options;
 mod tests;
 
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use calls::{OTHER_ROOM_BYTES, send_message};
 pub use error::{RecvFdsError, SendFdsError};
 pub(crate) use frames::{recv_frame, recv_frame_without_fds, send_frame};
-use message::{OTHER_ROOM_BYTES, receive_message, rights_room_bytes, send_message};
+use message::{receive_message, rights_room_bytes};
 pub(crate) use options::{holds_descriptors, peer_credentials, peer_pidfd, refuse_fds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

@@ -1,10 +1,10 @@
 //! Socket options that neither the standard library nor rustix has: who is at the other end, and what is let in.
-#![allow(unsafe_code, reason = "getsockopt and setsockopt by libc, and taking ownership of a pidfd")]
 
+use super::calls::{set_socket_option, socket_option, socket_option_fd};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::{io, ptr};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `SO_PEERPIDFD`, from Linux 6.5; not in libc yet.
 const SO_PEERPIDFD: libc::c_int = 77;
@@ -16,19 +16,8 @@ const SO_PASSRIGHTS: libc::c_int = 83;
 /// Returns whether the kernel can do it. Accepted sockets inherit it from their listener. What is queued already still
 /// arrives.
 pub(crate) fn refuse_fds(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    let off: libc::c_int = 0;
-    // SAFETY: the pointer and the length are those of `off`, which outlives the call.
-    let result = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            SO_PASSRIGHTS,
-            ptr::from_ref(&off).cast(),
-            size_of_val(&off) as libc::socklen_t,
-        )
-    };
-    match answer(result as isize) {
-        Ok(_) => Ok(true),
+    match set_socket_option(socket, SO_PASSRIGHTS, 0) {
+        Ok(()) => Ok(true),
         Err(Errno::NOPROTOOPT) => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -50,12 +39,8 @@ pub(crate) fn holds_descriptors(socket: BorrowedFd<'_>) -> bool {
 /// by number (`SO_PEERCRED`), and names another process if that one died and its number was used again before this
 /// call. A peer without a number in this pid namespace is an error of the kind `NotFound`.
 pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    match socket_option::<libc::c_int>(socket, SO_PEERPIDFD) {
-        Ok(number) if number >= 0 => {
-            // SAFETY: the kernel has just installed this descriptor for this call (SO_PEERPIDFD), so nobody owns it.
-            Ok(unsafe { OwnedFd::from_raw_fd(number) })
-        }
-        Ok(_) => Err(io::ErrorKind::NotFound.into()),
+    match socket_option_fd(socket, SO_PEERPIDFD) {
+        Ok(pidfd) => pidfd.ok_or_else(|| io::ErrorKind::NotFound.into()),
         Err(Errno::NOPROTOOPT) => peer_pidfd_by_number(socket),
         Err(error) => Err(error.into()),
     }
@@ -85,19 +70,3 @@ pub(crate) struct PeerCredentials {
 }
 
 const _: () = assert!(size_of::<PeerCredentials>() == size_of::<libc::ucred>());
-
-/// getsockopt(2) of an option of `SOL_SOCKET`, of which any bytes make a `T`.
-fn socket_option<T: bytemuck::Pod>(socket: BorrowedFd<'_>, option: libc::c_int) -> Result<T, Errno> {
-    let mut value = T::zeroed();
-    let mut len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: `value` and its length outlive the call, and it may become any bytes.
-    let result = unsafe {
-        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, ptr::from_mut(&mut value).cast(), &mut len)
-    };
-    answer(result as isize).map(|_| value)
-}
-
-/// The answer of a system call by libc: a count, or errno.
-pub(super) fn answer(result: isize) -> Result<usize, Errno> {
-    usize::try_from(result).map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))
-}

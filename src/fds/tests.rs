@@ -1,8 +1,10 @@
 //! What the session layer relies on, in this process and in others.
 #![allow(unsafe_code, reason = "socket options by libc")]
 
-use super::options::{answer, peer_pidfd_by_number};
+use super::calls::answer;
+use super::options::peer_pidfd_by_number;
 use super::*;
+use crate::cmsg::ControlError;
 use crate::test_support::{census, command, isolated, role, unique_name};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -191,5 +193,21 @@ fn the_pidfd_of_a_peer_tells_of_its_death_by_either_way() {
         drop(socket);
         assert!(is_dead(&peer, crate::test_support::DEADLINE));
         drop(child);
+    }
+}
+
+#[test]
+fn errors_say_their_cause_once() {
+    let os = || io::Error::from(Errno::IO);
+    let received = Received { len: 0, fds: Vec::new() };
+    let malformed = RecvFdsError::Malformed { cause: ControlError::BelowHeader { offset: 0, len: 3 }, received };
+    let errors: [(Box<dyn std::error::Error>, String); 3] = [
+        (Box::new(SendFdsError::Os(os())), os().to_string()),
+        (Box::new(RecvFdsError::Os(os())), os().to_string()),
+        (Box::new(malformed), ControlError::BelowHeader { offset: 0, len: 3 }.to_string()),
+    ];
+    for (error, cause) in errors {
+        assert!(error.to_string().contains(&cause), "{error}");
+        assert!(error.source().is_none(), "a chain would say the cause of \"{error}\" twice");
     }
 }

@@ -1,9 +1,9 @@
 //! Frames: any bytes and any number of descriptors through the parser.
 
 use super::Script;
-use crate::frame::{FRAME_MAX_BYTES, Frame, LANES_PER_SESSION_MAX, Offer};
 use crate::handshake::HandshakeError;
 use crate::layout::{Geometry, LANE_NAME_MAX_BYTES};
+use crate::wire::{FRAME_MAX_BYTES, Frame, LANES_PER_SESSION_MAX, Offer};
 
 /// What parsing may allocate for each byte that came, and beside that, in bytes: a list of names costs most, for a name
 /// of one letter has two bytes on the wire, and 16 and an allocation in memory, and the list grows by doubling.

@@ -1,11 +1,11 @@
 //! Frames of a fuzzer's making, for the targets that talk: right ones, and right ones with something altered.
 
 use super::Script;
-use crate::frame::{
-    Barrier, BellKind, ByeReason, Delivery, Frame, Hello, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane, Reading,
-    Refuse, RefuseCode, Role, Start,
-};
 use crate::layout::{CONTROL_MAGIC, ControlHeader, Geometry, LAYOUT_VERSION};
+use crate::terms::{Access, Barrier, BellKind, Delivery, Start};
+use crate::wire::{
+    ByeReason, Frame, Hello, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane, Refuse, RefuseCode, Role,
+};
 
 /// Names that lanes may have and be asked for by: two short ones, one of several scripts, the longest.
 pub(super) const NAMES: [&str; 4] =
@@ -55,7 +55,7 @@ pub(super) fn frame(script: &mut Script<'_>, lanes: &[LaneTerms]) -> Frame {
             let copies = |script: &mut Script<'_>| LaneAttach {
                 delivery: Delivery::Lossless,
                 start: script.choose(Start::ALL),
-                reading: Reading::Copies,
+                access: Access::Copies,
                 barrier: Barrier::Fence,
             };
             Frame::Attach(lanes.iter().map(|_| copies(script)).collect())
@@ -99,7 +99,7 @@ fn lane_attach(script: &mut Script<'_>) -> LaneAttach {
     LaneAttach {
         delivery: script.choose(Delivery::ALL),
         start: script.choose(Start::ALL),
-        reading: script.choose(Reading::ALL),
+        access: script.choose(Access::ALL),
         barrier: script.choose(Barrier::ALL),
     }
 }

@@ -2,9 +2,10 @@
 
 use super::Script;
 use super::frames::{alter, frame, lane_name, lane_terms};
-use crate::frame::{BellKind, FRAME_MAX_BYTES, Frame, LaneAttach, LaneTerms};
 use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError, ProducerHandshake, ProducerStep, START_LIMIT};
 use crate::layout::Geometry;
+use crate::terms::BellKind;
+use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneTerms};
 
 /// How many frames one script sends at most.
 const FRAMES_MAX: usize = 64;
@@ -165,11 +166,11 @@ fn checked(frame: Frame) -> Frame {
 }
 
 fn copying(script: &mut Script<'_>) -> LaneAttach {
-    use crate::frame::{Barrier, Delivery, Reading, Start};
+    use crate::terms::{Access, Barrier, Delivery, Start};
     LaneAttach {
         delivery: Delivery::Lossless,
         start: script.choose(Start::ALL),
-        reading: script.choose(Reading::ALL),
+        access: script.choose(Access::ALL),
         barrier: Barrier::Fence,
     }
 }

@@ -3,11 +3,13 @@
 use super::Script;
 use super::frames::{alter, control_header, lane_name};
 use crate::error::Result;
-use crate::frame::{Barrier, LaneTerms};
 use crate::layout::{CONTROL_LEN_BYTES, Geometry, PAYLOAD_MAX_BYTES, RecordHeader};
+use crate::memory::{ControlMap, LaneMap};
 use crate::region::{HugePages, Region, RegionOptions};
-use crate::ring::{LaneMap, RingWords};
+use crate::ring::RingWords;
 use crate::session::opened::check_header;
+use crate::terms::Barrier;
+use crate::wire::LaneTerms;
 use std::cell::OnceCell;
 use std::os::fd::AsFd;
 
@@ -103,7 +105,8 @@ fn check_mapped(script: &mut Script<'_>, geometry: Geometry, looks: &[(u64, u64)
         rustix::io::pwrite(region.as_fd(), &bytes, 0).expect("an unsealed region");
         region.map_read_only()
     })?;
-    let is_accepted = check_header(&LaneMap::header(&control), &terms).is_ok();
+    let control = ControlMap::new(control);
+    let is_accepted = check_header(&control.header(), &terms).is_ok();
     assert_eq!(is_accepted, bytes == right, "a header was judged wrongly: {bytes:x?}");
     let index = (geometry.capacity() / 4096).trailing_zeros() as usize;
     let data = DATA.with(|data| data[index].get_or_init(|| region(geometry.capacity())).map_read_only())?;

@@ -1,17 +1,20 @@
 //! The copying consumer over a ring in which a hostile producer writes anything, between its looks or during them.
 
 use super::Script;
-use crate::closing::Connection;
+use super::frames::lane_terms;
 use crate::consumer::{Attachment, Consumer, ReceiveError};
 use crate::error::Result;
-use crate::frame::{Barrier, BellKind};
 use crate::handshake::{ConsumerHandshake, START_LIMIT};
 use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader};
 use crate::link::Link;
-use crate::region::{ForkGuard, HugePages, Mapping, Region, RegionOptions};
-use crate::ring::{LaneMap, LaneWords, LaneWriter, RingWords, SeatMap, SeatWords, WritableLane};
+use crate::memory::{ControlMap, LaneMap, SeatMap, WritableLane};
+use crate::os::bell::{Bell, BellEnd};
+use crate::os::closing::Connection;
+use crate::os::fork::ForkGuard;
+use crate::region::{HugePages, Mapping, Region, RegionOptions};
+use crate::ring::{LaneWords, LaneWriter, RingWords, SeatWords};
 use crate::sync::Ordering;
-use crate::wake::{Bell, BellEnd};
+use crate::terms::{Barrier, BellKind};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -100,7 +103,7 @@ impl Rig {
         let header: ControlHeader = bytemuck::Zeroable::zeroed();
         let (hostile, control, data) =
             WritableLane::create(region(CONTROL_LEN_BYTES)?, region(capacity)?, geometry, &header)?;
-        let map = Arc::new(LaneMap::new(control.map_read_only()?, data.map_read_only()?, geometry));
+        let map = Arc::new(LaneMap::new(ControlMap::new(control.map_read_only()?), data.map_read_only()?, geometry));
         let seat = Arc::new(region(4096)?.map_read_write()?);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (socket, peer) =
@@ -202,7 +205,9 @@ impl Reading {
     fn new(rig: &Rig, start: u64) -> Result<Self> {
         let (_, end) = Bell::create(BellKind::Eventfd)?;
         let seat = SeatMap::new(Arc::clone(&rig.seat), 0);
+        let terms = lane_terms(1, rig.geometry()).remove(0);
         let attachment = Attachment {
+            terms,
             lane: Arc::clone(&rig.map),
             seat: seat.clone(),
             bell: BellEnd::receive(BellKind::Eventfd, end)?,
@@ -211,10 +216,8 @@ impl Reading {
             evictions: 0,
             in_place: None,
             spin: Duration::ZERO,
-            name: String::new(),
-            schema: 0,
         };
-        let consumer = Consumer::new(attachment, Arc::clone(&rig.link), ForkGuard::get()?);
+        let consumer = Consumer::new(attachment, Arc::clone(&rig.link), ForkGuard::get()?)?;
         Ok(Self { consumer, seat, start, consumed: start, published: start, has_failed: false })
     }
 
@@ -235,7 +238,7 @@ impl Reading {
                 assert!(record.position() >= before && record.position() - before < map.geometry().capacity());
                 if let Some(ring) = ring {
                     let payload = record.position() + map.geometry().payload_offset();
-                    assert_eq!(*record, *ring.payload(payload, record.len() as u64), "the copy is another");
+                    assert_eq!(*record, *ring.bytes(payload, record.len() as u64), "the copy is another");
                     let size = map.geometry().record_size(record.len() as u64);
                     assert!(record.position() + size <= self.published, "beyond all that was published");
                     assert!(size <= map.geometry().room_to_end(record.position()), "across the end of the ring");

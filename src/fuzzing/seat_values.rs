@@ -1,13 +1,14 @@
-//! Seats: a producer that gates on consumers who write anything there, join, leave and are put out.
+//! Seats: a producer that gates on consumers who write anything there, join, leave and are evicted.
 
 use super::Script;
-use crate::frame::{Barrier, Start};
+use super::plain::PlainLane;
 use crate::layout::Geometry;
-use crate::ring::testing::PlainLane;
+use crate::ring::publisher::wake_sleepers;
+use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{LaneCounter, LaneWords, LaneWriter, SeatWords};
-use crate::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::terms::{Barrier, Start};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -59,7 +60,7 @@ struct PlainSeat {
     space_seq: AtomicU32,
     wait_epoch: AtomicU32,
     rings: AtomicU32,
-    times_put_out: AtomicU32,
+    evictions: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -78,11 +79,12 @@ impl SeatWords for Port {
 }
 
 impl SeatPort for Port {
-    fn ring(&self) {
+    fn wake(&self) -> bool {
         self.0.rings.fetch_add(1, Ordering::Relaxed);
+        true
     }
-    fn put_out(&self) {
-        self.0.times_put_out.fetch_add(1, Ordering::Relaxed);
+    fn note_evicted(&self) {
+        self.0.evictions.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -163,7 +165,7 @@ impl Gating {
         self.next_id += 1;
         let joined = self.roster.join(
             &*self.lane,
-            Joiner { id, pid: 0, start, barrier: Barrier::Fence },
+            Joiner { id, pid: None, start, barrier: Barrier::Fence },
             Port(Arc::clone(&seat)),
         );
         let published = self.writer.published();
@@ -193,7 +195,7 @@ impl Gating {
         let index = self.seated.iter().position(|seated| seated.id == id).expect("it was seated");
         let seated = self.seated.remove(index);
         self.evictions += 1;
-        assert_eq!(seated.seat.times_put_out.load(Ordering::Relaxed), 1, "it was not told, or told twice");
+        assert_eq!(seated.seat.evictions.load(Ordering::Relaxed), 1, "it was not told, or told twice");
     }
 
     /// The producer's look at the seats, and what the protocol says it should find.
@@ -260,14 +262,14 @@ impl Gating {
         if !self.writer.raise_intent(end, limit) {
             return None;
         }
-        self.roster.remember_boundary(self.writer.published(), CAPACITY_BYTES);
+        self.roster.remember_boundary(&*self.lane, self.writer.published());
         Some(self.writer.claim(len).expect("the intent was raised for it"))
     }
 
     fn publish(&mut self) {
         self.writer.publish();
         self.boundaries.insert(self.writer.published());
-        let rung = self.roster.ring_sleepers(&mut self.snapshot);
+        let rung = wake_sleepers(&self.roster, &mut self.snapshot);
         let asleep = self.seated.iter().filter(|seated| seated.seat.wait_epoch.load(Ordering::Relaxed) % 2 == 1);
         assert!(rung <= asleep.count() as u64, "rang for someone who does not sleep");
     }

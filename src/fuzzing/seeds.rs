@@ -5,11 +5,9 @@
 
 use super::frames::{NAMES, control_header, lane_name, lane_terms};
 use crate::cmsg::encode_rights;
-use crate::frame::{
-    Barrier, BellKind, ByeReason, Delivery, Frame, Hello, LaneAttach, Offer, OfferedLane, Reading, Refuse, RefuseCode,
-    Role, Start,
-};
 use crate::layout::Geometry;
+use crate::terms::{Access, Barrier, BellKind, Delivery, Start};
+use crate::wire::{ByeReason, Frame, Hello, LaneAttach, Offer, OfferedLane, Refuse, RefuseCode, Role};
 use std::fs;
 use std::path::Path;
 
@@ -66,15 +64,15 @@ fn examples() -> Vec<(&'static str, Frame)> {
         Frame::Offer(Offer { version: 1, session_id: [0xa5; 16], lanes })
     };
     let small = Geometry::new(4096, 64, 8).unwrap();
-    let attach = |start, reading| LaneAttach { delivery: Delivery::Lossless, start, reading, barrier: Barrier::Fence };
+    let attach = |start, access| LaneAttach { delivery: Delivery::Lossless, start, access, barrier: Barrier::Fence };
     vec![
         ("hello-all", Frame::Hello(Hello::new(Role::Consumer, Vec::new()))),
         ("hello-names", Frame::Hello(Hello::new(Role::Consumer, (0..4).map(lane_name).collect()))),
         ("hello-producer", Frame::Hello(Hello::new(Role::Producer, Vec::new()))),
         ("offer-one", lanes(1, small, BellKind::Eventfd)),
         ("offer-four", lanes(4, Geometry::new(1 << 40, 4096, 4096).unwrap(), BellKind::Socketpair)),
-        ("attach-one", Frame::Attach(vec![attach(Start::Latest, Reading::InPlace)])),
-        ("attach-two", Frame::Attach(vec![attach(Start::Oldest, Reading::Copies); 2])),
+        ("attach-one", Frame::Attach(vec![attach(Start::Latest, Access::InPlace)])),
+        ("attach-two", Frame::Attach(vec![attach(Start::Oldest, Access::Copies); 2])),
         ("attached", Frame::Attached(vec![4096, 64])),
         ("refuse", Frame::Refuse(Refuse::new(RefuseCode::UnknownLane, "no lane is called Bücher"))),
         ("bye", Frame::Bye(ByeReason::Evicted)),

@@ -6,7 +6,7 @@ mod producer;
 
 use super::Script;
 use crate::fds::{recv_frame, send_frame};
-use crate::frame::FRAME_MAX_BYTES;
+use crate::wire::FRAME_MAX_BYTES;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -95,6 +95,6 @@ fn hear(socket: &OwnedFd) -> Option<(Vec<u8>, Vec<OwnedFd>)> {
 }
 
 fn is_readable(socket: &OwnedFd, limit: Duration) -> bool {
-    let limit = crate::wake::timespec(limit);
+    let limit = crate::deadline::timespec(limit);
     poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0)
 }

@@ -1,18 +1,18 @@
-//! What can go wrong in a handshake, and what to tell the peer about it.
+//! Why a handshake fails, and what the peer is told about it.
 
 use crate::error::Error;
-use crate::frame::{
+use crate::wire::{
     ByeReason, Frame, FrameError, LANES_PER_SESSION_MAX, Refuse, RefuseCode, Role, VERSION_MAX, VERSION_MIN, printable,
 };
 
-/// How much of a peer's sentence is shown to our user, in bytes.
+/// How much of a peer's sentence is shown to the user, in bytes.
 const REASON_SHOWN_MAX_BYTES: usize = 200;
 
-/// Why a session did not come about, or broke. The sentences name no side, for they are sent to the other one.
+/// Why a session did not begin, or broke. The sentences name no side, since they are sent to the other one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum HandshakeError {
-    /// The bytes were no frame. Made by the session layer, so that it has one error to answer with.
+    /// The bytes were no frame. The session layer makes it, so that it has one error to answer with.
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("{came} came where {awaited} was expected")]
@@ -35,10 +35,10 @@ pub(crate) enum HandshakeError {
     OtherLane { came: String, wanted: String },
     #[error("lane {lane} was started at position {start}, where a multiple of {align} below 2^63 was expected")]
     StartPosition { lane: usize, start: u64, align: u64 },
-    /// The peer said no. The sentence is shortened and safe to print.
+    /// The peer refused. The sentence is shortened and safe to print.
     #[error("the peer refused: {sentence} (code {})", code.to_word())]
     Refused { code: RefuseCode, sentence: String },
-    /// The peer said goodbye before the session stood.
+    /// The peer said goodbye before the session was established.
     #[error("the peer left during the handshake: {0}")]
     Left(ByeReason),
     #[error("the session was over when another frame came")]
@@ -54,12 +54,12 @@ impl HandshakeError {
         Self::Refused { code: refuse.code(), sentence }
     }
 
-    /// What to tell the peer before hanging up; `None` where it was the peer who ended it, or was told already.
+    /// What to tell the peer before hanging up. `None` if the peer ended the session, or was told already.
     pub(crate) fn refuse_frame(&self) -> Option<Frame> {
         let code = match self {
             Self::Refused { .. } | Self::Left(_) | Self::Over => return None,
             Self::Frame(error) => error.refuse_code(),
-            // This one reads differently at the other end.
+            // At the other end, "this side" would be the wrong one.
             Self::Version { .. } => {
                 let sentence = format!("versions {VERSION_MIN} to {VERSION_MAX} of the protocol are spoken here");
                 return Some(Frame::Refuse(Refuse::new(RefuseCode::Version, &sentence)));
@@ -72,7 +72,7 @@ impl HandshakeError {
         Some(Frame::Refuse(Refuse::new(code, &self.to_string())))
     }
 
-    /// As the public error of setting up. `doing` continues "while": "waiting for the Offer".
+    /// The public error for this one. `doing` continues "while": "waiting for the Offer".
     pub(crate) fn into_error(self, doing: &str) -> Error {
         match self {
             Self::Refused { code, sentence } => Error::Refused { code: code.to_word(), reason: sentence },

@@ -1,8 +1,9 @@
 //! Sessions that come about, and every way in which they must not.
 
 use super::*;
-use crate::frame::{Delivery, Reading, Refuse, RefuseCode, Start};
 use crate::layout::Geometry;
+use crate::terms::{Access, Delivery, Start};
+use crate::wire::{Refuse, RefuseCode};
 
 fn name(name: &str) -> LaneName {
     LaneName::new(name).unwrap()
@@ -28,7 +29,7 @@ fn consumer(wanted: &[&str]) -> ConsumerHandshake {
 }
 
 fn attach() -> LaneAttach {
-    LaneAttach { delivery: Delivery::Lossless, start: Start::Latest, reading: Reading::Copies, barrier: Barrier::Fence }
+    LaneAttach { delivery: Delivery::Lossless, start: Start::Latest, access: Access::Copies, barrier: Barrier::Fence }
 }
 
 fn hello(role: Role, version_min: u16, version_max: u16) -> Frame {
@@ -108,7 +109,7 @@ fn a_session_comes_about_and_ends() {
     };
     assert_eq!((&offer.lanes[0].terms, &offer.lanes[1].terms), (&terms("c", 8), &terms("b", 64)));
     assert_eq!((offer.session_id, offer.lanes[1].bell), ([9; 16], BellKind::Socketpair));
-    let wishes = vec![attach(), LaneAttach { reading: Reading::InPlace, start: Start::Oldest, ..attach() }];
+    let wishes = vec![attach(), LaneAttach { access: Access::InPlace, start: Start::Oldest, ..attach() }];
     assert_eq!(producer.on_frame(consumer.attach(wishes.clone())), Ok(ProducerStep::Attach(wishes)));
     assert_eq!(consumer.on_frame(producer.attached(vec![8, 640])), Ok(ConsumerStep::Attached(vec![8, 640])));
     let bye = Frame::Bye(ByeReason::Other(70));

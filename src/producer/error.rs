@@ -13,16 +13,16 @@ pub enum SendError {
         max: usize,
     },
     /// There is no room now; only from the `try_` forms.
-    #[error("the lane is full{}", Holder::describe(.holder))]
+    #[error("the lane is full{}", SlowConsumer::describe(.consumer))]
     Full {
-        /// Who holds the lane back, where that is known.
-        holder: Option<Holder>,
+        /// Which consumer holds the lane back, if that is known.
+        consumer: Option<SlowConsumer>,
     },
     /// There was no room until the deadline.
-    #[error("the lane stayed full until the deadline{}", Holder::describe(.holder))]
+    #[error("the lane stayed full until the deadline{}", SlowConsumer::describe(.consumer))]
     TimedOut {
-        /// Who holds the lane back, where that is known.
-        holder: Option<Holder>,
+        /// Which consumer holds the lane back, if that is known.
+        consumer: Option<SlowConsumer>,
     },
     /// The producer was made before a fork, and this is the child.
     #[error("this process is a forked child, and a producer belongs to the process that created it")]
@@ -32,17 +32,23 @@ pub enum SendError {
 /// The consumer that holds a lane back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Holder {
-    /// Its process id; 0 where the kernel would not say.
-    pub pid: u32,
-    /// How much of what is published it has not given back, in bytes.
+pub struct SlowConsumer {
+    /// Its process id, if the kernel names it.
+    pub pid: Option<u32>,
+    /// How much of what is published it has not released, in bytes.
     pub behind_bytes: u64,
 }
 
-impl Holder {
-    fn describe(holder: &Option<Self>) -> String {
-        holder.map_or_else(String::new, |Self { pid, behind_bytes }| {
-            format!(": process {pid} has yet to give back {behind_bytes} bytes")
-        })
+impl SlowConsumer {
+    fn describe(slow: &Option<Self>) -> String {
+        match slow {
+            None => String::new(),
+            Some(Self { pid: Some(pid), behind_bytes }) => {
+                format!(": process {pid} has not released {behind_bytes} bytes yet")
+            }
+            Some(Self { pid: None, behind_bytes }) => {
+                format!(": a process of another pid namespace has not released {behind_bytes} bytes yet")
+            }
+        }
     }
 }

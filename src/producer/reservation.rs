@@ -4,6 +4,7 @@
 
 use super::Producer;
 use crate::crash;
+use crate::memory::WritableLane;
 use crate::ring::writer::{Claim, Room};
 use std::ops::{Deref, DerefMut};
 
@@ -12,8 +13,8 @@ const WORDS_BYTES_MAX: usize = 128;
 
 /// Room in the ring for one record: a `&mut [u8]` to fill, then [`commit`](Self::commit). Dropping it discards it.
 ///
-/// What stands in the bytes before they are filled is whatever the ring held there: old records of this lane, or zeros.
-/// A forked child must not touch them: the ring is not mapped there, and something else may be.
+/// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. A forked child
+/// must not touch them: the ring is not mapped there, and something else may be.
 #[derive(Debug)]
 #[must_use = "a reservation that is not committed is discarded"]
 pub struct Reservation<'a> {
@@ -25,14 +26,14 @@ pub struct Reservation<'a> {
 }
 
 impl Reservation<'_> {
-    /// Sets the tag, a number of the user's that goes with the record; 0 unless set.
+    /// Sets the tag, an application-defined number that goes with the record. Default: 0.
     #[inline]
     pub fn set_tag(&mut self, tag: u16) {
         self.tag = tag;
     }
 
-    /// Shortens the payload to its first `len` bytes, for a reservation made before its length was known. Nothing
-    /// happens where it is no longer than that.
+    /// Shortens the payload to its first `len` bytes, for a reservation made before its length was known. No effect if
+    /// it is already that short.
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.producer.publisher.writer.room().truncate(&mut self.claim, len as u64);
@@ -45,6 +46,7 @@ impl Reservation<'_> {
         if self.producer.guard.is_child() {
             return;
         }
+        crash::point!("producer-before-header");
         let writer = &mut self.producer.publisher.writer;
         match self.batch {
             Some(room) => {
@@ -53,6 +55,7 @@ impl Reservation<'_> {
             }
             None => {
                 writer.commit(self.claim, self.tag);
+                crash::point!("producer-after-header");
                 self.producer.publish();
             }
         }
@@ -62,13 +65,17 @@ impl Reservation<'_> {
     pub(super) fn fill_and_commit(mut self, payload: &[u8]) {
         crash::point!("producer-in-fill", self[..payload.len() / 2].copy_from_slice(&payload[..payload.len() / 2]));
         if payload.len() <= WORDS_BYTES_MAX {
-            let writer = &mut self.producer.publisher.writer;
-            let position = writer.room().payload_position(&self.claim);
-            writer.ring_mut().copy_in(position, payload);
+            let position = self.claim.payload();
+            self.memory_mut().copy_in(position, payload);
         } else {
             self.copy_from_slice(payload);
         }
         self.commit();
+    }
+
+    #[inline(always)]
+    fn memory_mut(&mut self) -> &mut WritableLane {
+        self.producer.publisher.writer.memory_mut()
     }
 }
 
@@ -77,15 +84,14 @@ impl Deref for Reservation<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let position = self.producer.publisher.writer.room().payload_position(&self.claim);
-        self.producer.publisher.writer.ring().payload(position, self.claim.len())
+        self.producer.publisher.writer.memory().bytes(self.claim.payload(), self.claim.len())
     }
 }
 
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let position = self.producer.publisher.writer.room().payload_position(&self.claim);
-        self.producer.publisher.writer.ring_mut().payload_mut(position, self.claim.len())
+        let (payload, len) = (self.claim.payload(), self.claim.len());
+        self.memory_mut().bytes_mut(payload, len)
     }
 }

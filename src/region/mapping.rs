@@ -15,8 +15,8 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use super::fork::ForkGuard;
 use crate::error::{Error, Result};
+use crate::os::fork::ForkGuard;
 
 /// The distance at which pages are touched, in bytes: the smallest page there is on 64-bit Linux.
 const PAGE_BYTES: usize = 4096;

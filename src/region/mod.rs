@@ -7,7 +7,6 @@
 //!
 //! Regions hold bytes only; what lies where is the business of `layout.rs`, and who may read what of `ring/`.
 
-mod fork;
 mod mapping;
 mod received;
 mod sealed;
@@ -26,7 +25,6 @@ use rustix::io::Errno;
 use self::mapping::Access;
 use crate::error::{Error, Result};
 
-pub(crate) use self::fork::ForkGuard;
 pub(crate) use self::mapping::Mapping;
 pub use self::sealed::{Sealed, SealedBuilder};
 pub(crate) use self::seals::Seals;
@@ -155,10 +153,10 @@ impl Region {
                 Errno::NOSPC | Errno::NOMEM => "the pool of huge pages is too small; raise vm.nr_hugepages",
                 _ => "the kernel refused",
             };
-            let source = io::Error::from(errno);
+            let cause = io::Error::from(errno);
             Error::Os {
                 doing: format!("allocate {len_bytes} bytes of huge pages for {name}"),
-                source: io::Error::new(source.kind(), format!("{remedy} ({source})")),
+                cause: io::Error::new(cause.kind(), format!("{remedy} ({cause})")),
             }
         })?;
         // The pool may still refuse to be mapped, by a limit of a control group.
@@ -257,7 +255,7 @@ impl Region {
             Err(errno) => Err(Error::os(format!("see whether {} can still be mapped writable", self.name))(errno)),
             Ok(()) => Err(Error::Os {
                 doing: format!("seal {} against writing", self.name),
-                source: io::Error::new(
+                cause: io::Error::new(
                     io::ErrorKind::Unsupported,
                     format!("a new writable mapping was allowed on {}", self.huge_pages),
                 ),

@@ -133,9 +133,9 @@ fn limit() {
     let before = descriptors();
     let options = RegionOptions { name: "the data of lane 3", len_bytes: 2 * LEN, huge_pages: HugePages::No };
     match Region::create(&options) {
-        Err(Error::Os { doing, source }) => {
+        Err(Error::Os { doing, cause }) => {
             assert!(doing.contains("the data of lane 3"), "{doing}");
-            assert_eq!(source.raw_os_error(), Some(libc::EFBIG));
+            assert_eq!(cause.raw_os_error(), Some(libc::EFBIG));
         }
         other => panic!("{other:?}"),
     }

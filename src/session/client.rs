@@ -1,24 +1,27 @@
 //! The consumer's side of a session: connect, have what is offered checked, attach.
 //!
-//! What this file does not do: what comes with an Offer is the business of [`opened`](super::opened).
+//! What this file does not do: [`opened`](super::opened) checks and maps what comes with an Offer.
 
 use super::opened::{OpenedLane, open_lanes};
-use super::{Address, HANDSHAKE_DEADLINE, Peer, PeerPolicy, unwelcome};
-use crate::barrier;
-use crate::closing::Connection;
+use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, unwelcome};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
 use crate::crash;
+use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
-use crate::frame::{Barrier, Delivery, FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Offer, Reading, Start};
 use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError};
 use crate::lane::SPIN_DEFAULT;
 use crate::link::Link;
-use crate::region::ForkGuard;
-use crate::ring::{InPlace, LaneWords};
+use crate::memory::InPlace;
+use crate::os::barrier;
+use crate::os::closing::Connection;
+use crate::os::fork::ForkGuard;
+use crate::os::peer::Peer;
+use crate::ring::LaneWords;
 use crate::sync::Ordering;
-use crate::wake::{self, Deadline};
+use crate::terms::{Access, Barrier, Delivery, Start};
+use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Offer, Refuse, RefuseCode};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -27,7 +30,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-/// How to open a session.
+/// Options for opening a session.
 ///
 /// ```no_run
 /// use fdring::{Session, SessionOptions, Start};
@@ -50,7 +53,7 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// All lanes that are offered, from the latest record on, by a process of this user.
+    /// The defaults: all lanes that are offered, from the latest record on, by a process of this user.
     pub fn new() -> Self {
         Self {
             lanes: Vec::new(),
@@ -62,38 +65,38 @@ impl SessionOptions {
         }
     }
 
-    /// The lanes to attach to, by name, in this order; at most 83. All that are offered unless set.
+    /// The lanes to attach to, by name, in this order; at most 83. Default: all that are offered.
     pub fn lanes(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.lanes = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Where to begin; at the latest record unless set.
+    /// Where to begin. Default: at the latest record.
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
     }
 
-    /// How long the handshake may take; 5 s unless set.
+    /// How long the handshake may take. Default: 5 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// Whose processes may be at the other end; those of this user unless set.
+    /// Whose processes may be at the other end. Default: those of this user.
     pub fn peers(mut self, peers: PeerPolicy) -> Self {
         self.peers = peers;
         self
     }
 
-    /// How long a consumer spins for a record before it sleeps; 50 µs unless set. Best 0 where the producer may use the
-    /// same processor only.
+    /// How long a consumer spins for a record before it sleeps. Default: 50 µs. Use 0 if producer and consumers share
+    /// one processor.
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
         self
     }
 
-    /// Whether every page of the rings is mapped at once, so that the first lap is not slower; yes unless set.
+    /// Whether every page of the rings is mapped at once, so that the first lap is not slower. Default: true.
     pub fn prefault(mut self, prefault: bool) -> Self {
         self.prefault = prefault;
         self
@@ -106,19 +109,19 @@ impl Default for SessionOptions {
     }
 }
 
-/// What a producer offers under one name.
+/// A lane that a producer offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LaneInfo {
     /// The lane's name.
     pub name: String,
-    /// The length of the ring, in bytes.
+    /// The length of the ring in bytes.
     pub capacity: u64,
     /// Where records begin: at multiples of this many bytes.
     pub record_align: u64,
     /// Where payloads begin: at multiples of this many bytes.
     pub payload_align: u64,
-    /// The number with which the producer says what the payloads are.
+    /// The producer's schema number.
     pub schema: u64,
 }
 
@@ -134,7 +137,7 @@ impl LaneInfo {
     }
 }
 
-/// A connection to a producer's server whose lanes are mapped and checked, and not yet attached to.
+/// A connection to a producer's server. Its lanes are mapped and checked, and not yet attached to.
 #[derive(Debug)]
 pub struct Session {
     socket: Connection,
@@ -152,9 +155,11 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] where nobody listens there or something cannot be had, [`Error::Refused`] where the server says no
-    /// (a lane of that name is not there, say), [`Error::Forbidden`] where the server runs as a user that is not
-    /// admitted, [`Error::Peer`] where what comes must not be mapped, [`Error::TimedOut`].
+    /// [`Error::Os`] if no server listens there, or memory or descriptors are lacking; [`Error::Refused`] if the server
+    /// refuses, for example because it has no lane of that name; [`Error::Forbidden`] if the server runs as a user that
+    /// is not admitted; [`Error::Peer`] if what it sends must not be mapped; [`Error::Closed`] if it ends the
+    /// connection; [`Error::Invalid`] for an address or a lane's name that is out of range; [`Error::TimedOut`];
+    /// [`Error::Forked`].
     pub fn connect(address: impl Into<Address>, options: SessionOptions) -> Result<Self> {
         let address = address.into();
         let guard = ForkGuard::get()?;
@@ -172,7 +177,7 @@ impl Session {
         crash::point!("session-hello-sent");
         let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting for an Offer")?;
         crash::point!("session-offer-received");
-        // No descriptors come after the Offer's; where the kernel can, it turns them away (Linux 6.16).
+        // The Offer's descriptors are the last. From Linux 6.16 on, the kernel refuses any others.
         let _ = fds::refuse_fds(socket.as_fd());
         let ConsumerStep::Offer(offer) = step(&socket, &mut handshake, frame, "reading the Offer")? else {
             return Err(Error::peer("reading the Offer", "it is none"));
@@ -188,8 +193,8 @@ impl Session {
         &self.infos
     }
 
-    /// The process id of the producer; 0 where the kernel would not say.
-    pub fn producer_pid(&self) -> u32 {
+    /// The process id of the producer; `None` if it is in another pid namespace.
+    pub fn producer_pid(&self) -> Option<u32> {
         self.peer.pid
     }
 
@@ -199,44 +204,44 @@ impl Session {
     ///
     /// As [`connect`](Self::connect).
     pub fn attach(self) -> Result<Vec<Consumer>> {
-        self.attach_reading(Reading::Copies, || None)
+        self.attach_all(Access::Copies, || None)
     }
 
     /// Attaches to the one lane of this session, with a consumer that copies each payload out.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect), and [`Error::Invalid`] where the session has several lanes.
+    /// As [`connect`](Self::connect), and [`Error::Invalid`] if the session has several lanes.
     pub fn attach_one(self) -> Result<Consumer> {
         self.check_single()?;
         Ok(self.attach()?.remove(0))
     }
 
-    /// Attaches to all lanes, with consumers that read payloads where they lie.
+    /// Attaches to all lanes, with consumers that read payloads in place.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect). A server admits readers in place by a policy of its own.
+    /// As [`connect`](Self::connect). The server has a policy of its own for readers in place.
     ///
     /// # Safety
     ///
     /// Rust gives `&[u8]` no meaning over bytes that another process changes, so the caller vouches for the producer.
-    /// As long as the consumers live: every process that can write to the lanes' data regions, which the seals limit to
-    /// the producer's, follows the protocol; it changes no byte between what a consumer has given back and what is
-    /// published; and it waits for a consumer until the consumer's seat is unmapped. A producer made with this crate
-    /// does that, unless a debugger or its own unsafe code writes to its memory. And no forked child touches a record
-    /// that was received before the fork.
+    /// As long as the consumers live, every process that can write to the lanes' data regions follows the protocol (the
+    /// seals leave only the producer's process): it changes no byte between what a consumer has released and what is
+    /// published, and it waits for a consumer until the consumer's seat is unmapped. A producer made with this crate
+    /// does that, unless a debugger or unsafe code of its program writes to its memory. And no forked child touches a
+    /// record that was received before the fork.
     #[allow(unsafe_code, reason = "the promise is the caller's; the token carries it to where payloads are read")]
     pub unsafe fn attach_in_place(self) -> Result<Vec<Consumer>> {
         // SAFETY: the caller vouches for what `InPlace::vouch` asks.
-        self.attach_reading(Reading::InPlace, || Some(unsafe { InPlace::vouch() }))
+        self.attach_all(Access::InPlace, || Some(unsafe { InPlace::vouch() }))
     }
 
-    /// Attaches to the one lane of this session, with a consumer that reads payloads where they lie.
+    /// Attaches to the one lane of this session, with a consumer that reads payloads in place.
     ///
     /// # Errors
     ///
-    /// As [`attach_in_place`](Self::attach_in_place), and [`Error::Invalid`] where the session has several lanes.
+    /// As [`attach_in_place`](Self::attach_in_place), and [`Error::Invalid`] if the session has several lanes.
     ///
     /// # Safety
     ///
@@ -257,16 +262,16 @@ impl Session {
         }
     }
 
-    fn attach_reading(self, reading: Reading, in_place: impl Fn() -> Option<InPlace>) -> Result<Vec<Consumer>> {
-        let Self { socket, peer, mut handshake, lanes, infos, options, deadline, guard } = self;
+    fn attach_all(self, access: Access, in_place: impl Fn() -> Option<InPlace>) -> Result<Vec<Consumer>> {
+        let Self { socket, peer, mut handshake, lanes, options, deadline, guard, .. } = self;
         guard.check()?;
-        // From before the Attach: whatever is evicted later may be us.
+        // Read before the Attach: any later eviction may be that of this consumer.
         let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Relaxed)).collect();
         let can_call = barrier::can_call();
-        let choose = |lane: &OpenedLane| if can_call { lane.barrier } else { Barrier::Fence };
+        let choose = |lane: &OpenedLane| if can_call { lane.terms.barrier } else { Barrier::Fence };
         let (delivery, start) = (Delivery::Lossless, options.start);
-        let terms = lanes.iter().map(|lane| LaneAttach { delivery, start, reading, barrier: choose(lane) });
-        send(&socket, &handshake.attach(terms.collect()), "attaching")?;
+        let attach = lanes.iter().map(|lane| LaneAttach { delivery, start, access, barrier: choose(lane) });
+        send(&socket, &handshake.attach(attach.collect()), "attaching")?;
         crash::point!("session-attach-sent");
         let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
         crash::point!("session-attached-received");
@@ -278,19 +283,19 @@ impl Session {
             return Err(Error::peer("waiting to be attached", "the producer said something else"));
         };
         let link = Arc::new(Link::new(socket, peer.pidfd, handshake));
-        let lanes = lanes.into_iter().zip(infos).zip(starts).zip(evictions);
-        let consumers = lanes.map(|(((lane, info), start), evictions)| {
+        let lanes = lanes.into_iter().zip(starts).zip(evictions);
+        let consumers = lanes.map(|((lane, start), evictions)| {
             let barrier = choose(&lane);
-            let OpenedLane { map: lane, seat, bell, .. } = lane;
-            let (in_place, LaneInfo { name, schema, .. }, spin) = (in_place(), info, options.spin);
-            let attachment = Attachment { lane, seat, bell, barrier, start, evictions, in_place, spin, name, schema };
+            let OpenedLane { map: lane, seat, bell, terms } = lane;
+            let (in_place, spin) = (in_place(), options.spin);
+            let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
             Consumer::new(attachment, Arc::clone(&link), guard)
         });
-        Ok(consumers.collect())
+        consumers.collect()
     }
 }
 
-/// Connects a seqpacket socket; a full backlog is waited for until the limit.
+/// Connects a seqpacket socket. Waits for a place in a full backlog, up to the limit.
 fn open_socket(address: &Address, limit: Duration) -> Result<OwnedFd> {
     let addr = address.to_socket_addr()?;
     let doing = || format!("connect to {address}");
@@ -320,14 +325,14 @@ fn send(socket: &Connection, frame: &Frame, doing: &str) -> Result<()> {
     match fds::send_frame(socket.as_fd(), &frame.encode(), &[]) {
         Ok(()) => Ok(()),
         Err(error) => match error.kind() {
-            // The producer hung up first; what it said before that is still to be read, and says why.
+            // The producer hung up first. What it sent before that is still to be read, and says why.
             std::io::ErrorKind::BrokenPipe | std::io::ErrorKind::ConnectionReset => Ok(()),
             _ => Err(Error::os(format!("send a frame while {doing}"))(error)),
         },
     }
 }
 
-/// The next frame of the producer's, and its descriptors.
+/// The producer's next frame, and its descriptors.
 fn receive(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str) -> Result<(Frame, Vec<OwnedFd>)> {
     let mut bytes = vec![0; FRAME_MAX_BYTES];
     let mut may_reset = true;
@@ -345,7 +350,7 @@ fn receive(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str
                 };
             }
             Err(error) if error.is_would_block() => wait_readable(socket, deadline, limit, doing)?,
-            // Reported once, before what the producer had still sent.
+            // Reported once, before what the producer had sent.
             Err(RecvFdsError::Reset) if may_reset => may_reset = false,
             Err(RecvFdsError::Closed | RecvFdsError::Reset) => return Err(Error::Closed { doing: doing.to_owned() }),
             Err(error) => return Err(unwelcome::reject(error, doing)),
@@ -355,15 +360,15 @@ fn receive(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str
 
 fn wait_readable(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str) -> Result<()> {
     let mut waits = [PollFd::new(socket, PollFlags::IN)];
-    match poll(&mut waits, deadline.remaining().map(wake::timespec).as_ref()) {
+    match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
         Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit }),
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(Error::os(format!("wait for the producer while {doing}"))(error)),
     }
 }
 
-/// Opens what was offered, on a thread of its own: whoever made the files can keep their locks for as long as it likes.
-/// After the deadline the thread is left to itself, and to close what it has.
+/// Opens what was offered, on a thread of its own: the process that made the files can keep their locks for as long as
+/// it likes. At the deadline the thread is left behind, and closes what it has when it ends.
 fn open_in_time(
     offer: Offer,
     fds: Vec<OwnedFd>,
@@ -373,7 +378,7 @@ fn open_in_time(
     let (prefault, limit) = (options.prefault, options.deadline);
     let (says, opened) = sync_channel(1);
     let open = move || {
-        // Nobody may be waiting any more.
+        // The deadline may have passed.
         let _ = says.send(open_lanes(&offer, fds, prefault));
     };
     let thread = std::thread::Builder::new().name("fdring-opener".to_owned());
@@ -386,7 +391,7 @@ fn open_in_time(
     outcome.unwrap_or_else(|error| Err(late(error)))
 }
 
-/// Takes a frame through the handshake; the producer is told where it is refused.
+/// Takes a frame through the handshake. If the handshake fails, the producer is told why.
 fn step(socket: &Connection, handshake: &mut ConsumerHandshake, frame: Frame, doing: &str) -> Result<ConsumerStep> {
     handshake.on_frame(frame).map_err(|error| {
         answer(socket, &error);
@@ -403,7 +408,6 @@ fn answer(socket: &Connection, error: &HandshakeError) {
 
 /// Tells the producer that what it offered cannot be used.
 fn refuse(socket: &Connection, error: &Error) {
-    use crate::frame::{Refuse, RefuseCode};
     let refusal = Frame::Refuse(Refuse::new(RefuseCode::Region, &error.to_string()));
     let _ = fds::send_frame(socket.as_fd(), &refusal.encode(), &[]);
 }

@@ -4,11 +4,11 @@
 //! at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases however we end.
 
 use super::Address;
-use crate::closing::Connection;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds;
-use crate::region::ForkGuard;
+use crate::os::closing::Connection;
+use crate::os::fork::ForkGuard;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, lstat, open, unlink};
 use rustix::io::Errno;
@@ -17,9 +17,9 @@ use rustix::net::{
 };
 use std::path::{Path, PathBuf};
 
-/// How many consumers may wait to be accepted.
+/// How many consumers can wait to be accepted.
 const BACKLOG: i32 = 128;
-/// How often the lock is tried anew because its file was removed meanwhile.
+/// How often the lock is tried again because its file was removed meanwhile.
 const LOCK_TRIES: usize = 100;
 
 /// A seqpacket socket that listens.
@@ -42,10 +42,10 @@ impl Listener {
         crash::point!("server-before-bind");
         let doing = || format!("listen on {address}");
         let socket = new_socket().map_err(Error::os(doing()))?;
-        // Where the kernel can, it turns away whoever sends us descriptors (Linux 6.16).
+        // From Linux 6.16 on, the kernel refuses messages with descriptors.
         fds::refuse_fds(socket.as_fd()).map_err(Error::os(doing()))?;
-        // On the socket, before it has a file: nobody can connect in between (unix(7), bind(2) applies it and the
-        // umask).
+        // On the socket, before it has a file, so that nobody can connect in between: bind(2) applies it, and the umask
+        // (unix(7)).
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(Error::os(doing()))?;
         bind(&socket, &addr).map_err(|error| in_use_or(error, address))?;
         crash::point!("server-bound");
@@ -58,7 +58,7 @@ impl Listener {
         Ok(Self { socket, guard, _file: file })
     }
 
-    /// The next consumer that waits, if any; never waits itself.
+    /// The connection of the next consumer that waits. `WouldBlock` if there is none.
     pub(super) fn accept(&self) -> rustix::io::Result<Connection> {
         let socket = accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         Ok(Connection::new(socket, self.guard))
@@ -74,7 +74,8 @@ impl Drop for Listener {
         if self.guard.is_child() {
             return;
         }
-        // Those who still wait may have sent descriptors already, and the kernel would close those with the listener.
+        // Consumers that still wait may have sent descriptors already, and the kernel would close those with the
+        // listener.
         let _ = shutdown(&self.socket, Shutdown::Both);
         for _ in 0..=BACKLOG {
             match self.accept() {
@@ -97,7 +98,7 @@ fn in_use_or(error: Errno, address: &Address) -> Error {
     }
 }
 
-/// A lock on a file beside the socket's, for as long as it lives; the file goes with it.
+/// A locked file beside the socket's. Dropping it removes the file.
 #[derive(Debug)]
 struct Lock {
     path: PathBuf,
@@ -107,7 +108,7 @@ struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Still locked: whoever waits for it finds it gone and takes a new one.
+        // Still locked: a process that waits for it finds it gone and takes a new one.
         let held = fstat(&self.file).map(identity);
         if !self.guard.is_child() && held.is_ok() && lstat(&self.path).map(identity) == held {
             let _ = unlink(&self.path);
@@ -115,7 +116,7 @@ impl Drop for Lock {
     }
 }
 
-/// What tells a file from every other that is there now.
+/// What distinguishes a file from every other that exists now.
 fn identity(file: Stat) -> (u64, u64) {
     (file.st_dev, file.st_ino)
 }
@@ -135,7 +136,7 @@ fn lock_path(path: &Path, address: &Address) -> Result<Lock> {
             Err(Errno::WOULDBLOCK) => return Err(Error::AddressInUse { address: address.to_string() }),
             Err(error) => return Err(Error::os(doing())(error)),
         }
-        // Whoever held it before may have removed the file between our open and our lock.
+        // The last holder may have removed the file between the open and the lock.
         let held = fstat(&file).map(identity).map_err(Error::os(doing()))?;
         if lstat(&lock_path).map(identity) == Ok(held) {
             return Ok(Lock { path: lock_path, file, guard });
@@ -144,7 +145,7 @@ fn lock_path(path: &Path, address: &Address) -> Result<Lock> {
     Err(Error::AddressInUse { address: address.to_string() })
 }
 
-/// Removes a socket file at `path` that nobody serves any more. Called under the lock.
+/// Removes a socket file at `path` that no process serves any more. Called under the lock.
 fn remove_if_stale(path: &Path, address: &Address) -> Result<()> {
     match lstat(path) {
         Err(Errno::NOENT) => return Ok(()),
@@ -160,13 +161,13 @@ fn remove_if_stale(path: &Path, address: &Address) -> Result<()> {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::os(format!("remove the stale socket {address}"))(error)),
         },
-        // Somebody answers, be it in another protocol (EPROTOTYPE) or with a full backlog (EAGAIN).
+        // Somebody listens, perhaps with another type of socket (EPROTOTYPE) or with a full backlog (EAGAIN).
         Ok(()) | Err(Errno::PROTOTYPE | Errno::AGAIN) => Err(Error::AddressInUse { address: address.to_string() }),
         Err(error) => Err(Error::os(format!("see whether anyone serves {address}"))(error)),
     }
 }
 
-/// The file of a bound socket; removed with it, if it is still ours.
+/// The file of a bound socket. Dropping it removes the file, if it is still the same.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,

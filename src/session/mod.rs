@@ -1,12 +1,14 @@
-//! Sessions: how a consumer comes to a lane, and what both sides know of each other.
+//! Sessions: how a consumer gets at a lane, and what both sides know of each other.
 //!
-//! [`server`] is the producer's side: it listens, and a thread of its own, the [`steward`], serves whoever connects.
-//! [`client`] is the consumer's. Here is what both share: addresses, and who is admitted.
+//! [`server`] is the producer's side: it listens, and a thread of its own, the [`steward`], serves the consumers that
+//! connect. [`client`] is the consumer's side. This file has what both share: addresses, and who is admitted.
 
 pub(crate) mod client;
+mod ending;
 mod inquiry;
 mod listener;
 pub(crate) mod opened;
+mod seats;
 pub(crate) mod server;
 mod serving;
 pub(crate) mod shared;
@@ -14,8 +16,6 @@ mod steward;
 mod unwelcome;
 
 use crate::error::{Error, Result};
-use crate::fds;
-use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use std::fmt;
@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// The longest path of a socket, in bytes, see unix(7).
 const PATH_MAX_BYTES: usize = 107;
-/// How long a handshake may take, unless told otherwise.
+/// How long a handshake may take, by default.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Where a server listens: a path in a file system, or a name that lives only in the kernel.
@@ -47,14 +47,14 @@ enum Place {
 }
 
 impl Address {
-    /// A path of at most 107 bytes. The socket file gets the mode 0600 before anyone can connect, and goes with the
-    /// server, as does the lock that a server has beside it, `PATH.lock`.
+    /// A path of at most 107 bytes. The socket file gets the mode 0600 before anyone can connect. It is removed with
+    /// the server, and so is the lock beside it, `PATH.lock`.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         Self(Place::Path(path.into()))
     }
 
     /// A name of at most 107 bytes in the abstract namespace. Any process of the same network namespace can connect
-    /// there; whom the server admits is up to its [`PeerPolicy`].
+    /// there; the server's [`PeerPolicy`] says whom it admits.
     pub fn abstract_name(name: impl Into<Vec<u8>>) -> Self {
         Self(Place::Abstract(name.into()))
     }
@@ -68,7 +68,8 @@ impl Address {
 
     fn to_socket_addr(&self) -> Result<SocketAddrUnix> {
         match &self.0 {
-            // None the kernel takes for an abstract name, and 108 bytes without the zero that other programs expect.
+            // An empty path is an abstract name to the kernel. With 108 bytes there is no room for the zero at the end
+            // that other programs expect.
             Place::Path(path) if !(1..=PATH_MAX_BYTES).contains(&path.as_os_str().len()) => Err(Errno::INVAL),
             Place::Path(path) => SocketAddrUnix::new(path.as_path()),
             Place::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
@@ -137,17 +138,17 @@ impl From<&Address> for Address {
 
 /// Which users' processes are admitted at the other end of a session.
 ///
-/// The kernel says who they are (`SO_PEERCRED`). Within one user there is no protection to be had: a process can trace
-/// any other of its user.
+/// The kernel says which user a process belongs to (`SO_PEERCRED`). Processes of one user are not protected from each
+/// other: each can trace the others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerPolicy {
-    /// Those of this process's own effective user.
+    /// Processes of this process's effective user.
     #[default]
     SameUser,
-    /// Those of this process's own user, and of the users with these numbers.
+    /// Processes of this process's effective user, and of the users with these numbers.
     Users(Vec<u32>),
-    /// Those of every user that can reach the socket.
+    /// Processes of any user that can reach the socket.
     Anyone,
 }
 
@@ -160,33 +161,4 @@ impl PeerPolicy {
             Self::Anyone => true,
         }
     }
-}
-
-/// The process at the other end, as it was when it connected or began to listen.
-#[derive(Debug)]
-struct Peer {
-    pid: u32,
-    uid: u32,
-    /// Becomes readable when the process ends; `None` where the kernel would not give it.
-    pidfd: Option<OwnedFd>,
-}
-
-impl Peer {
-    /// Asks the kernel who is at the other end of `socket`.
-    fn of(socket: &impl AsFd) -> Result<Self> {
-        let doing = "ask the kernel who is at the other end";
-        let credentials = fds::peer_credentials(socket.as_fd()).map_err(Error::os(doing))?;
-        let pidfd = match fds::peer_pidfd(socket.as_fd()) {
-            Ok(pidfd) => Some(pidfd),
-            // Out of this pid namespace, or gone already, or forbidden: the socket's hang-up has to do.
-            Err(error) if is_out_of_descriptors(&error) => return Err(Error::os(doing)(error)),
-            Err(_) => None,
-        };
-        Ok(Self { pid: credentials.pid.cast_unsigned(), uid: credentials.uid, pidfd })
-    }
-}
-
-fn is_out_of_descriptors(error: &std::io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
 }

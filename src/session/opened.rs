@@ -6,11 +6,11 @@
 use super::unwelcome;
 use crate::crash;
 use crate::error::{Error, Result};
-use crate::frame::{Barrier, LaneTerms, Offer, OfferedLane};
-use crate::layout::{CONTROL_LEN_BYTES, CONTROL_MAGIC, ControlHeader, LAYOUT_VERSION, seat_len_bytes};
+use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, seat_len_bytes};
+use crate::memory::{ControlMap, LaneMap, SeatMap};
+use crate::os::bell::BellEnd;
 use crate::region::{Mapping, Region, Seals};
-use crate::ring::{LaneMap, SeatMap};
-use crate::wake::BellEnd;
+use crate::wire::{LaneTerms, Offer, OfferedLane};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -21,22 +21,21 @@ pub(super) struct OpenedLane {
     pub(super) map: Arc<LaneMap>,
     pub(super) seat: SeatMap,
     pub(super) bell: BellEnd,
-    /// The kind that the lane offers.
-    pub(super) barrier: Barrier,
+    pub(super) terms: LaneTerms,
 }
 
 /// Checks, maps and seals all that came with an Offer.
 pub(super) fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<OpenedLane>> {
-    // The frame's parser has compared the count; the loop below takes them in the order of the protocol.
-    let mut fds = unwelcome::sort_out(offer, fds)?.into_iter();
+    // The frame's parser has compared the count. The loop below takes them in the order of the protocol.
+    let mut fds = unwelcome::check_kinds(offer, fds)?.into_iter();
     let mut next = |what: &str| fds.next().ok_or_else(|| Error::peer("reading the Offer", format!("no {what} came")));
     let seat = open_seat(next("seat")?, offer.lanes.len())?;
     let mut lanes = Vec::with_capacity(offer.lanes.len());
     for (index, lane) in offer.lanes.iter().enumerate() {
         let bell = BellEnd::receive(lane.bell, next("bell")?)?;
         let map = open_lane(lane, next("control region")?, next("data region")?, prefault)?;
-        let (seat, barrier) = (SeatMap::new(Arc::clone(&seat), index), lane.terms.barrier);
-        lanes.push(OpenedLane { map: Arc::new(map), seat, bell, barrier });
+        let seat = SeatMap::new(Arc::clone(&seat), index);
+        lanes.push(OpenedLane { map: Arc::new(map), seat, bell, terms: lane.terms.clone() });
     }
     Ok(lanes)
 }
@@ -49,11 +48,11 @@ fn open_seat(fd: OwnedFd, lanes: usize) -> Result<Arc<Mapping>> {
         let fault = format!("its memfd has the seals {seals}, so that no seat can be taken there");
         return Err(Error::peer("handing over the seat", fault));
     }
-    let mapping = seat.map_read_write().map_err(unwelcome::blame)?;
+    let mapping = seat.map_read_write().map_err(unwelcome::blame_for_permission)?;
     crash::point!("session-seat-mapped");
-    seat.seal(Seals::FUTURE_WRITE).map_err(unwelcome::blame)?;
+    seat.seal(Seals::FUTURE_WRITE).map_err(unwelcome::blame_for_permission)?;
     crash::point!("session-seat-sealed");
-    // Until that seal the producer's side could punch holes into it, which a later write of ours would have to fill.
+    // Until that seal the producer's side could punch holes into it, which a later write here would have to fill.
     seat.reallocate()?;
     Ok(Arc::new(mapping))
 }
@@ -62,37 +61,25 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
     let terms = &lane.terms;
     let shape = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE;
     let control = Region::receive(control, "the control region", CONTROL_LEN_BYTES, shape | Seals::SEAL)?;
-    let control = control.map_read_only().map_err(unwelcome::blame)?;
-    check_header(&LaneMap::header(&control), terms)?;
+    let control = ControlMap::new(control.map_read_only().map_err(unwelcome::blame_for_permission)?);
+    check_header(&control.header(), terms)?;
     let data = Region::receive(data, "the data region", terms.geometry.capacity(), shape)?;
-    let data = data.map_read_only().map_err(unwelcome::blame)?;
+    let data = data.map_read_only().map_err(unwelcome::blame_for_permission)?;
     if prefault {
         data.prefault()?;
     }
     Ok(LaneMap::new(control, data, terms.geometry))
 }
 
-/// Whether the control region describes the lane that was offered.
+/// Checks that the control region describes the lane that was offered.
 pub(crate) fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<()> {
-    let expected = ControlHeader {
-        magic: CONTROL_MAGIC,
-        layout_version: LAYOUT_VERSION,
-        flags: terms.flags(),
-        capacity: terms.geometry.capacity(),
-        record_align: terms.geometry.record_align() as u32,
-        payload_align: terms.geometry.payload_align() as u32,
-        lane_id: terms.id,
-        generation: terms.generation,
-        schema: terms.schema,
-        name: terms.name.padded(),
-    };
-    if *header == expected {
+    let expected = terms.header();
+    let fault = if *header == expected {
         return Ok(());
-    }
-    let fault = if header.magic != expected.magic {
+    } else if header.magic != expected.magic {
         format!("its magic is {:#018x}", header.magic)
     } else if header.layout_version != expected.layout_version {
-        format!("its layout has the version {}, not {LAYOUT_VERSION}", header.layout_version)
+        format!("its layout has the version {}, not {}", header.layout_version, expected.layout_version)
     } else {
         "it describes another lane than the Offer".to_owned()
     };

@@ -1,25 +1,25 @@
-//! A server, as the program holds it: options, the handle, what it has seen.
+//! A server as the program holds it: its options, its handle, its statistics.
 //!
 //! The work is done by the [`steward`](super::steward), a thread. What this file does not do: it touches neither a
 //! socket nor a seat.
 
 use super::listener::Listener;
-use super::shared::{ServerStats, Shared, Status, Terms};
+use super::shared::{Limits, Offering, Progress, ServerState, ServerStats};
 use super::steward::Steward;
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy};
 use crate::error::{Error, Result};
 use crate::lane::Lane;
+use crate::os::fork::ForkGuard;
 use crate::producer::Producer;
-use crate::region::ForkGuard;
 use crate::sync::Ordering;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How many sessions a server has at once, unless told otherwise.
+/// How many sessions a server has at once, by default.
 const SESSIONS_MAX: usize = 64;
 
-/// How a server listens, and whom it admits.
+/// Options for a server: how it listens, and whom it admits.
 ///
 /// ```
 /// use fdring::{LaneOptions, Producer, ServerOptions};
@@ -33,55 +33,55 @@ const SESSIONS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a server listens with them"]
 pub struct ServerOptions {
-    terms: Terms,
+    limits: Limits,
     mode: u32,
 }
 
 impl ServerOptions {
-    /// At most 64 sessions, of this user's processes, on a socket of the mode 0600.
+    /// The defaults: at most 64 sessions, with processes of this user, on a socket of the mode 0600.
     pub fn new() -> Self {
-        let terms = Terms {
+        let limits = Limits {
             sessions_max: SESSIONS_MAX,
             deadline: HANDSHAKE_DEADLINE,
             peers: PeerPolicy::SameUser,
             in_place: PeerPolicy::SameUser,
         };
-        Self { terms, mode: 0o600 }
+        Self { limits, mode: 0o600 }
     }
 
-    /// How many consumers may be connected at once, handshakes included; 64 unless set. Others are refused.
+    /// How many consumers may be connected at once, handshakes included. Default: 64. Others are refused.
     pub fn sessions_max(mut self, sessions: usize) -> Self {
-        self.terms.sessions_max = sessions;
+        self.limits.sessions_max = sessions;
         self
     }
 
-    /// How long a consumer may take for its handshake; 5 s unless set.
+    /// How long a consumer may take for its handshake. Default: 5 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.terms.deadline = deadline;
+        self.limits.deadline = deadline;
         self
     }
 
-    /// Whose processes may attach; those of this user unless set. A consumer of another user gets a bell that it cannot
+    /// Whose processes may attach. Default: those of this user. A consumer of another user gets a bell that it cannot
     /// make the producer wait with.
     ///
-    /// Two things such a consumer can do that nothing here prevents. It can withhold what it has read, or write
-    /// nonsense into its seat and wake nobody, which comes to the same: the lane waits, and the producer's deadlines
-    /// bound that. And it can leave an Offer unread, whose 1 + 3 descriptors for each lane then count as in flight for
-    /// this process's user until the other socket is closed; beyond `RLIMIT_NOFILE` of them, nobody of this user can
-    /// send any more (`ETOOMANYREFS`, unix(7)).
+    /// Nothing here prevents two things that such a consumer can do. It can keep the space of records that it has read,
+    /// or write nonsense into its seat and wake nobody, which has the same effect: the lane waits, as long as the
+    /// producer's deadlines allow. And it can leave an Offer unread. Its descriptors, 1 + 3 for each lane, then count
+    /// as in flight for this process's user until the other socket is closed; beyond `RLIMIT_NOFILE` of them, no
+    /// process of this user can send any more (`ETOOMANYREFS`, unix(7)).
     pub fn peers(mut self, peers: PeerPolicy) -> Self {
-        self.terms.peers = peers;
+        self.limits.peers = peers;
         self
     }
 
-    /// Whose processes may read in place; those of this user unless set. Such a consumer holds the lane back for as
-    /// long as it lives and does not read.
+    /// Whose processes may read in place. Default: those of this user. Such a consumer holds the lane back for as long
+    /// as it lives and does not read.
     pub fn in_place(mut self, peers: PeerPolicy) -> Self {
-        self.terms.in_place = peers;
+        self.limits.in_place = peers;
         self
     }
 
-    /// The permission bits of the socket file; 0600 unless set. The umask still applies.
+    /// The permission bits of the socket file. Default: 0600. The umask still applies.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
@@ -91,9 +91,10 @@ impl ServerOptions {
     ///
     /// # Errors
     ///
-    /// [`Error::AddressInUse`] where a living process serves that address; [`Error::Invalid`] where there is no lane,
-    /// or two have one name, or the path belongs to something else than a socket; [`Error::Forked`] where a producer is
-    /// another process's; [`Error::Os`].
+    /// [`Error::AddressInUse`] if a living process serves that address; [`Error::Invalid`] if there is no lane, if two
+    /// lanes have the same name, or if the path belongs to something other than a socket; [`Error::Forked`] if a
+    /// producer belongs to another process; [`Error::Os`] if a system call fails, or memory or descriptors are lacking
+    /// (a server holds 4).
     pub fn listen(self, address: impl Into<Address>, producers: &[&Producer]) -> Result<Server> {
         let address = address.into();
         let guard = ForkGuard::get()?;
@@ -101,22 +102,22 @@ impl ServerOptions {
         let lanes: Vec<Arc<Lane>> = producers.iter().map(|producer| Arc::clone(producer.lane())).collect();
         check_lanes(&lanes)?;
         let listener = Listener::bind(&address, self.mode)?;
-        let shared = Arc::new(Shared::new()?);
+        let state = Arc::new(ServerState::new()?);
         for lane in &lanes {
-            lane.notify_end(&shared.notice);
+            lane.notify_end(&state.notice);
         }
-        let steward = Steward::new(listener, lanes, self.terms, Arc::clone(&shared));
+        let steward = Steward::new(listener, Offering { lanes, limits: self.limits, state: Arc::clone(&state) })?;
         let thread = std::thread::Builder::new()
             .name("fdring-steward".to_owned())
             .spawn({
-                let end = EndOfThread(Arc::clone(&shared));
+                let end = EndOfThread(Arc::clone(&state));
                 move || {
                     let _end = end;
                     steward.run();
                 }
             })
             .map_err(Error::os("start the thread that serves consumers"))?;
-        Ok(Server { shared, thread: Some(thread), address, guard })
+        Ok(Server { state, thread: Some(thread), address, guard })
     }
 }
 
@@ -131,20 +132,19 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
         return Err(Error::Invalid("a server without lanes has nothing to offer; give it a producer".to_owned()));
     }
     for (index, lane) in lanes.iter().enumerate() {
-        if lanes[..index].iter().any(|earlier| earlier.name == lane.name) {
-            return Err(Error::Invalid(format!("two lanes are called {}; names tell lanes apart", lane.name)));
+        if lanes[..index].iter().any(|earlier| earlier.terms.name == lane.terms.name) {
+            return Err(Error::Invalid(format!("two lanes are called {}; names tell lanes apart", lane.terms.name)));
         }
     }
     Ok(())
 }
 
-/// Offers lanes to whoever connects, on a thread of its own.
+/// A server that offers lanes to consumers, on a thread of its own.
 ///
-/// Dropping it stops listening and removes the socket file, and the lock beside it (`PATH.lock`). One that was killed
-/// leaves both, which the next server at that path recognises as stale and takes over, unless a forked child of the
-/// dead one still keeps them alive. Sessions
-/// that are attached go on until the consumer leaves or the lanes end; without any, all that the server had is given
-/// back by then.
+/// Dropping it stops listening and removes the socket file, and the lock beside it (`PATH.lock`). A server that was
+/// killed leaves both. The next server at that path recognises them as stale and takes them over, unless a forked child
+/// of the dead one still keeps them alive. Sessions that are attached go on until the consumer leaves or the lanes end.
+/// Without any, all that the server had is freed when the drop returns.
 ///
 /// ```
 /// use fdring::{LaneOptions, Producer, Server, Session};
@@ -163,18 +163,18 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 /// ```
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    state: Arc<ServerState>,
     thread: Option<JoinHandle<()>>,
     address: Address,
     guard: ForkGuard,
 }
 
-/// Says that the server's thread has ended, be it in a panic, when all that it owned is gone.
-struct EndOfThread(Arc<Shared>);
+/// Says on drop that the server's thread has ended, even by a panic, and that all it owned is gone.
+struct EndOfThread(Arc<ServerState>);
 
 impl Drop for EndOfThread {
     fn drop(&mut self) {
-        self.0.update(|status| status.done = true);
+        self.0.update(|progress| progress.done = true);
     }
 }
 
@@ -188,32 +188,32 @@ impl Server {
         ServerOptions::new().listen(address, producers)
     }
 
-    /// Where it listens.
+    /// The address at which it listens.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// What it has seen so far; nothing in a forked child.
+    /// Its statistics so far; all zero in a forked child.
     pub fn stats(&self) -> ServerStats {
         if self.guard.is_child() {
             // The lock may have been held when the process forked.
             return ServerStats::default();
         }
-        self.shared.status.lock().stats.clone()
+        self.state.progress.lock().stats.clone()
     }
 
     /// Waits until at least `sessions` consumers are attached.
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] where they are fewer after `timeout`, [`Error::Forked`].
+    /// [`Error::TimedOut`] if they are fewer after `timeout`, [`Error::Forked`] in a forked child.
     pub fn wait_for_sessions(&self, sessions: usize, timeout: Duration) -> Result<()> {
         self.guard.check()?;
-        let mut status = self.shared.status.lock();
-        let missing = |status: &mut Status| status.stats.sessions < sessions;
-        if self.shared.changed.wait_while_for(&mut status, missing, timeout).timed_out() {
-            let doing =
-                format!("waiting for {sessions} consumers at {}, {} are there", self.address, status.stats.sessions);
+        let mut progress = self.state.progress.lock();
+        let missing = |progress: &mut Progress| progress.stats.sessions < sessions;
+        if self.state.changed.wait_while_for(&mut progress, missing, timeout).timed_out() {
+            let there = progress.stats.sessions;
+            let doing = format!("waiting for {sessions} consumers at {}, {there} are there", self.address);
             return Err(Error::TimedOut { doing, limit: timeout });
         }
         Ok(())
@@ -225,12 +225,12 @@ impl Drop for Server {
         if self.guard.is_child() {
             return;
         }
-        self.shared.closing.store(true, Ordering::Release);
-        self.shared.notice.raise();
-        let mut status = self.shared.status.lock();
-        self.shared.changed.wait_while(&mut status, |status| !status.stopped_listening && !status.done);
-        let done = status.done;
-        drop(status);
+        self.state.closing.store(true, Ordering::Release);
+        self.state.notice.raise();
+        let mut progress = self.state.progress.lock();
+        self.state.changed.wait_while(&mut progress, |progress| !progress.stopped_listening && !progress.done);
+        let done = progress.done;
+        drop(progress);
         if let Some(thread) = self.thread.take().filter(|_| done) {
             let _ = thread.join();
         }

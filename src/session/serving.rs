@@ -1,410 +1,317 @@
-//! One consumer, as the steward serves it: the handshake, its seats, and how it goes.
+//! One consumer as the steward serves it: the handshake, the time it is attached, its end.
 //!
-//! The invariant: a consumer that reads in place keeps its seat until the kernel says that nobody maps it any more
+//! The invariant: a consumer that reads in place keeps its seats until the kernel says that nobody maps them any more
 //! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
 
+use super::ending::Ending;
 use super::inquiry::{Answer, Inquiry};
-use super::shared::{Shared, Terms};
-use super::{Peer, is_out_of_descriptors};
-use crate::barrier;
-use crate::closing::Connection;
+use super::seats::{Offered, Seats};
+use super::shared::Offering;
 use crate::crash;
-use crate::error::{Error, Result};
+use crate::deadline::Deadline;
+use crate::error::{Error, InWords};
 use crate::fds::{self, RecvFdsError};
-use crate::frame::{
-    BellKind, ByeReason, Delivery, FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Offer, Reading, Refuse,
-    RefuseCode,
-};
 use crate::handshake::{HandshakeError, ProducerHandshake, ProducerStep};
-use crate::lane::{Lane, SeatLink};
-use crate::layout::seat_len_bytes;
-use crate::region::{Freeze, HugePages, Mapping, Region, RegionOptions, Seals};
-use crate::ring::SeatMap;
-use crate::roster::Joiner;
-use crate::sync::Ordering;
-use crate::wake::{Bell, Deadline};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::os::closing::Connection;
+use crate::os::peer::Peer;
+use crate::region::Freeze;
+use crate::terms::{Access, BellKind, Delivery};
+use crate::wire::{ByeReason, FRAME_MAX_BYTES, Frame, LaneAttach, RefuseCode};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
+use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-/// How soon, and how rarely, it is asked again whether a consumer that has hung up still reads in place.
+/// The first and the longest pause before the kernel is asked again whether a consumer still reads in place.
 const DEPARTURE_RETRY_MIN: Duration = Duration::from_millis(1);
 const DEPARTURE_RETRY_MAX: Duration = Duration::from_millis(100);
-/// It is asked again no sooner than after so many times as long as the last answer took.
+/// The pause is at least this many times as long as the last answer took.
 const DEPARTURE_RETRY_FACTOR: u32 = 8;
-/// How many frames of one consumer are taken in a row, so that one that floods does not keep the steward.
+/// How many frames of one consumer are taken in a row, so that a flood of them does not keep the steward from others.
 const FRAMES_PER_TURN: usize = 16;
 
-/// The number of the next seat. One count for all servers of this process: several may offer the same lane.
-static NEXT_SEAT_ID: AtomicU64 = AtomicU64::new(1);
-
-/// What all sessions of a server have in common.
+/// The session of one consumer.
 #[derive(Debug)]
-pub(super) struct Host {
-    pub(super) lanes: Vec<Arc<Lane>>,
-    pub(super) terms: Terms,
-    pub(super) shared: Arc<Shared>,
-}
-
-/// One consumer.
-#[derive(Debug)]
-pub(super) struct Serving {
+pub(super) struct ConsumerSession {
     socket: Connection,
     peer: Peer,
     handshake: ProducerHandshake,
     phase: Phase,
-    /// The lanes of the session, by their numbers, once a Hello has named them.
-    lanes: Vec<usize>,
-    seat: Option<Arc<Region>>,
-    /// Until the lanes take them.
-    bells: Vec<Bell>,
-    /// The number of its seats, the same on each of its lanes, once it is attached.
-    seat_id: Option<u64>,
-    /// Whether any lane is read in place.
-    in_place: bool,
-    /// Set by a lane that has put this consumer out.
-    out: Arc<AtomicBool>,
 }
 
+/// How far a session has come.
 #[derive(Debug)]
 enum Phase {
-    /// The handshake is to be done by then.
-    Greeting(Deadline),
-    Attached,
-    /// It has hung up, and the kernel is being asked whether it may still be reading: for the first time, or so long
-    /// after the last.
-    Asking(Inquiry, Option<Duration>),
-    /// It has lost its seats, for the answer took too long. It is over once the answer is there.
-    Unanswered(Inquiry),
-    /// It may still be reading in place: when to ask the kernel again, and how long after the last time.
-    Departing {
-        retry: Instant,
-        backoff: Duration,
+    /// The handshake is under way.
+    Greeting {
+        deadline: Deadline,
+        offered: Option<Offered>,
     },
+    /// The consumer reads.
+    Attached(Seats),
+    /// The consumer has hung up, and the kernel is asked whether anyone still maps its seats. `retries` counts how
+    /// often that was asked before.
+    Asking {
+        seats: Seats,
+        inquiry: Inquiry,
+        retries: u32,
+    },
+    /// The consumer has hung up and may still be reading in place. The kernel is asked again at `retry_at`.
+    Departing {
+        seats: Seats,
+        retry_at: Instant,
+        retries: u32,
+    },
+    /// The consumer copies, and was evicted because the answer took too long. With the answer the session is over.
+    Unanswered(Inquiry),
     Over,
 }
 
-/// Why a session ends.
-enum Parting {
-    /// Tell the consumer, then hang up.
-    Refuse(RefuseCode, String),
-    /// Answer as the handshake says, then hang up.
-    Handshake(HandshakeError),
-    /// The consumer is gone, or makes no sense.
-    HangUp(String),
+/// Which of a session's descriptors are readable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Readable {
+    pub(super) socket: bool,
+    /// The consumer's process has ended.
+    pub(super) process: bool,
 }
 
-impl From<HandshakeError> for Parting {
-    fn from(error: HandshakeError) -> Self {
-        Self::Handshake(error)
-    }
-}
-
-impl Parting {
-    /// Something failed on this side.
-    fn own(error: Error) -> Self {
-        let out = matches!(&error, Error::Os { source, .. } if is_out_of_descriptors(source));
-        Self::Refuse(if out { RefuseCode::Descriptors } else { RefuseCode::Internal }, error.to_string())
-    }
-}
-
-impl Serving {
-    /// A session with whoever is at the other end of `socket`, to be attached before the deadline.
-    pub(super) fn new(host: &Host, socket: Connection, peer: Peer, session_id: [u8; 16]) -> Self {
-        let terms = host.lanes.iter().map(|lane| lane_terms(lane)).collect();
-        Self {
-            socket,
-            peer,
-            handshake: ProducerHandshake::new(terms, session_id),
-            phase: Phase::Greeting(Deadline::after(host.terms.deadline)),
-            lanes: Vec::new(),
-            seat: None,
-            bells: Vec::new(),
-            seat_id: None,
-            in_place: false,
-            out: Arc::new(AtomicBool::new(false)),
-        }
+impl ConsumerSession {
+    /// A session with the consumer at the other end of `socket`, to be attached before the deadline.
+    pub(super) fn new(offering: &Offering, socket: Connection, peer: Peer, session_id: [u8; 16]) -> Self {
+        let terms = offering.lanes.iter().map(|lane| lane.terms.clone()).collect();
+        let handshake = ProducerHandshake::new(terms, session_id);
+        let phase = Phase::Greeting { deadline: Deadline::after(offering.limits.deadline), offered: None };
+        Self { socket, peer, handshake, phase }
     }
 
-    /// What to watch: its socket and its process. Without a pidfd that is the socket twice; a session that only waits
-    /// for its time has nothing to watch.
-    pub(super) fn watched(&self) -> Option<[BorrowedFd<'_>; 2]> {
-        let is_watched = matches!(self.phase, Phase::Greeting(_) | Phase::Attached);
-        let socket = self.socket.as_fd();
-        is_watched.then(|| [socket, self.peer.pidfd.as_ref().map_or(socket, AsFd::as_fd)])
+    /// Whether its descriptors are to be watched: true at first, and once false, false for good. A session that waits
+    /// only for its time, or for an answer, is not watched.
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self.phase, Phase::Greeting { .. } | Phase::Attached(_))
     }
 
-    /// When to look at it even if nothing stirs.
+    /// When to serve it even if nothing is readable.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match &self.phase {
-            Phase::Greeting(Deadline::At(instant)) | Phase::Departing { retry: instant, .. } => Some(*instant),
-            Phase::Asking(inquiry, _) if !self.in_place => Some(inquiry.overdue_at()),
-            Phase::Greeting(_) | Phase::Attached | Phase::Asking(..) | Phase::Unanswered(_) | Phase::Over => None,
+            Phase::Greeting { deadline: Deadline::At(instant), .. } => Some(*instant),
+            Phase::Asking { seats, inquiry, .. } if !seats.in_place() => Some(inquiry.overdue_at()),
+            Phase::Departing { retry_at, .. } => Some(*retry_at),
+            _ => None,
         }
     }
 
+    /// Whether it counts as attached, which it does until the kernel has answered for the first time.
     pub(super) fn is_attached(&self) -> bool {
-        matches!(self.phase, Phase::Attached | Phase::Asking(_, None))
+        matches!(self.phase, Phase::Attached(_) | Phase::Asking { retries: 0, .. })
     }
 
     pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Sees to what stirs, or to what is due.
-    pub(super) fn serve(&mut self, host: &Host, now: Instant, socket_stirs: bool, process_stirs: bool) {
-        if let Phase::Asking(..) | Phase::Unanswered(_) = self.phase {
-            return self.heed_answer(host, now);
-        }
-        if self.out.load(Ordering::Acquire) {
-            return self.evict(host);
-        }
-        match self.phase {
-            Phase::Greeting(deadline) if deadline.has_passed() => {
-                let sentence = format!("the handshake took longer than {:?}", host.terms.deadline);
-                self.part(host, Parting::Refuse(RefuseCode::TimedOut, sentence));
+    /// Does what is due: takes what the consumer has sent, evicts it, asks the kernel, or acts on its answer.
+    pub(super) fn serve(&mut self, offering: &Offering, now: Instant, readable: Readable) {
+        match mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Attached(seats) | Phase::Departing { seats, .. } if seats.are_evicted() => {
+                self.evict(offering, &seats);
             }
-            Phase::Greeting(_) | Phase::Attached => {
-                if socket_stirs {
-                    self.hear(host);
-                }
-                let process_ended = process_stirs && self.peer.pidfd.is_some();
-                if process_ended && self.watched().is_some() {
-                    self.part(host, Parting::HangUp("the consumer's process ended".to_owned()));
+            Phase::Greeting { deadline, .. } if deadline.has_passed() => {
+                let sentence = format!("the handshake took longer than {}", InWords(offering.limits.deadline));
+                self.end(offering, Ending::Refuse(RefuseCode::TimedOut, sentence));
+            }
+            phase @ (Phase::Greeting { .. } | Phase::Attached(_)) => {
+                self.phase = phase;
+                if let Err(ending) = self.receive(offering, readable) {
+                    self.end(offering, ending);
                 }
             }
-            Phase::Departing { retry, backoff } if now >= retry => self.ask(host, Some(backoff)),
-            Phase::Departing { .. } | Phase::Asking(..) | Phase::Unanswered(_) | Phase::Over => {}
+            Phase::Asking { seats, inquiry, retries } => match inquiry.answer() {
+                Some(answer) => self.on_answer(offering, seats, &answer, retries),
+                // A consumer that copies need not be waited for. The thread is, so that there are no more threads than
+                // sessions.
+                None if !seats.in_place() && now >= inquiry.overdue_at() => {
+                    self.evict(offering, &seats);
+                    self.phase = Phase::Unanswered(inquiry);
+                }
+                None => self.phase = Phase::Asking { seats, inquiry, retries },
+            },
+            Phase::Unanswered(inquiry) if inquiry.answer().is_none() => self.phase = Phase::Unanswered(inquiry),
+            Phase::Departing { seats, retry_at, retries } if now >= retry_at => self.ask(offering, seats, retries + 1),
+            phase @ Phase::Departing { .. } => self.phase = phase,
+            Phase::Unanswered(_) | Phase::Over => {}
         }
     }
 
-    /// Takes the frames that the consumer has sent.
-    fn hear(&mut self, host: &Host) {
+    /// Takes what the consumer has sent, and then the end of its process.
+    fn receive(&mut self, offering: &Offering, readable: Readable) -> Result<(), Ending> {
+        if readable.socket {
+            self.receive_frames(offering)?;
+        }
+        if readable.process {
+            return Err(Ending::HangUp("the consumer's process ended".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn receive_frames(&mut self, offering: &Offering) -> Result<(), Ending> {
         let mut bytes = [0; FRAME_MAX_BYTES];
         for _ in 0..FRAMES_PER_TURN {
             let frame = match fds::recv_frame_without_fds(self.socket.as_fd(), &mut bytes) {
-                Ok(len) => Frame::parse(&bytes[..len], 0),
-                Err(error) if error.is_would_block() => return,
+                Ok(len) => Frame::parse(&bytes[..len], 0).map_err(HandshakeError::from)?,
+                Err(error) if error.is_would_block() => return Ok(()),
                 // After a reset there may be more that it had sent; it no longer matters.
                 Err(RecvFdsError::Closed | RecvFdsError::Reset) => {
-                    return self.part(host, Parting::HangUp("the consumer hung up".to_owned()));
+                    return Err(Ending::HangUp("the consumer hung up".to_owned()));
                 }
-                Err(error) => return self.part(host, Parting::HangUp(error.to_string())),
+                Err(error) => return Err(Ending::HangUp(error.to_string())),
             };
-            let step = frame.map_err(HandshakeError::from).and_then(|frame| self.handshake.on_frame(frame));
-            let outcome = match step {
-                Ok(ProducerStep::Offer { lanes, .. }) => self.offer(host, lanes),
-                Ok(ProducerStep::Attach(terms)) => self.attach(host, &terms),
-                Ok(ProducerStep::Bye(reason)) => Err(Parting::HangUp(format!("the consumer said goodbye: {reason}"))),
-                Err(error) => Err(error.into()),
-            };
-            if let Err(parting) = outcome {
-                return self.part(host, parting);
+            let step = self.handshake.on_frame(frame)?;
+            self.take_step(offering, step)?;
+        }
+        Ok(())
+    }
+
+    /// Does what the handshake asks for.
+    fn take_step(&mut self, offering: &Offering, step: ProducerStep) -> Result<(), Ending> {
+        match (step, mem::replace(&mut self.phase, Phase::Over)) {
+            (ProducerStep::Offer { lanes, .. }, Phase::Greeting { deadline, .. }) => {
+                let offered = Some(self.offer(offering, &lanes)?);
+                self.phase = Phase::Greeting { deadline, offered };
+                Ok(())
+            }
+            (ProducerStep::Attach(terms), Phase::Greeting { offered: Some(offered), .. }) => {
+                self.attach(offering, offered, &terms)
+            }
+            (ProducerStep::Bye(reason), phase) => {
+                self.phase = phase;
+                Err(Ending::HangUp(format!("the consumer said goodbye: {reason}")))
+            }
+            // The handshake asks for no other step in any phase.
+            (_, phase) => {
+                self.phase = phase;
+                Err(HandshakeError::Over.into())
             }
         }
     }
 
     /// Answers a Hello: makes the seat and the bells, and sends them with the lanes' regions.
-    fn offer(&mut self, host: &Host, lanes: Vec<usize>) -> Result<(), Parting> {
+    fn offer(&self, offering: &Offering, lanes: &[usize]) -> Result<Offered, Ending> {
         crash::point!("steward-hello-heard");
         let same_user = self.peer.uid == rustix::process::geteuid().as_raw();
         let kind = if same_user { BellKind::Eventfd } else { BellKind::Socketpair };
-        let name = format!("fdring:seat:{}", self.peer.pid);
-        let len_bytes = seat_len_bytes(lanes.len());
-        let options = RegionOptions { name: &name, len_bytes, huge_pages: HugePages::No };
-        let seat = Region::create(&options).map_err(Parting::own)?;
-        seat.seal(Seals::SHRINK | Seals::GROW).map_err(Parting::own)?;
-        let bells: Result<Vec<(Bell, OwnedFd)>> = lanes.iter().map(|_| Bell::create(kind)).collect();
-        let (bells, ends): (Vec<Bell>, Vec<OwnedFd>) = bells.map_err(Parting::own)?.into_iter().unzip();
-
-        let mut fds: Vec<BorrowedFd<'_>> = Vec::with_capacity(1 + 3 * lanes.len());
-        fds.push(seat.as_fd());
-        for (index, end) in lanes.iter().zip(&ends) {
-            let lane = &host.lanes[*index];
-            fds.extend([end.as_fd(), lane.control.as_fd(), lane.data.as_fd()]);
-        }
-        debug_assert_eq!(fds.len(), Offer::data_fd(lanes.len() - 1) + 1, "the order of the protocol");
+        let lanes = lanes.iter().map(|index| Arc::clone(&offering.lanes[*index])).collect();
+        let (offered, bell_ends) = Offered::new(lanes, kind, self.peer.pid).map_err(Ending::own)?;
         crash::point!("steward-seat-made");
         let frame = self.handshake.offer_frame(kind).encode();
-        fds::send_frame(self.socket.as_fd(), &frame, &fds)
-            .map_err(|error| Parting::own(Error::os("send an Offer")(error)))?;
+        fds::send_frame(self.socket.as_fd(), &frame, &offered.descriptors(&bell_ends))
+            .map_err(|error| Ending::own(Error::os("send an Offer")(error)))?;
         crash::point!("steward-offer-sent");
-        (self.seat, self.bells, self.lanes) = (Some(Arc::new(seat)), bells, lanes);
-        Ok(())
+        Ok(offered)
     }
 
-    /// Answers an Attach: checks the seat, gives the consumer its place on every lane, and says where it starts.
-    fn attach(&mut self, host: &Host, terms: &[LaneAttach]) -> Result<(), Parting> {
+    /// Answers an Attach: gives the consumer its seats, and says where it starts.
+    fn attach(&mut self, offering: &Offering, offered: Offered, terms: &[LaneAttach]) -> Result<(), Ending> {
         crash::point!("steward-attach-heard");
-        self.in_place = terms.iter().any(|lane| lane.reading == Reading::InPlace);
-        if self.in_place && !host.terms.in_place.admits(self.peer.uid) {
+        let in_place = terms.iter().any(|lane| lane.access == Access::InPlace);
+        if in_place && !offering.limits.in_place.admits(self.peer.uid) {
             let sentence = format!("user {} may not read in place here; attach as one that copies", self.peer.uid);
-            return Err(Parting::Refuse(RefuseCode::Forbidden, sentence));
+            return Err(Ending::Refuse(RefuseCode::Forbidden, sentence));
         }
         if terms.iter().any(|lane| lane.delivery == Delivery::Lossy) {
-            return Err(Parting::Refuse(RefuseCode::Unsupported, "lossy consumers are not implemented here".into()));
+            return Err(Ending::Refuse(RefuseCode::Unsupported, "lossy consumers are not implemented here".into()));
         }
-        let seat = self.seat.as_ref().ok_or_else(|| Parting::HangUp("an Attach came before a seat".to_owned()))?;
-        let mapping = Arc::new(check_seat(seat)?);
-        crash::point!("steward-seat-checked");
-        let seat_id = NEXT_SEAT_ID.fetch_add(1, Ordering::Relaxed);
-        let bells = std::mem::take(&mut self.bells);
-        let places = self.lanes.iter().zip(bells).zip(terms).enumerate();
-        let starts = places.map(|(stripe, ((index, bell), terms))| {
-            let lane = &host.lanes[*index];
-            let words = SeatMap::new(Arc::clone(&mapping), stripe);
-            let port = SeatLink::new(words, bell, Arc::clone(&self.out), Arc::clone(&host.shared.notice));
-            let LaneAttach { start, barrier, .. } = *terms;
-            lane.roster.join(&*lane.map, Joiner { id: seat_id, pid: self.peer.pid, start, barrier }, port)
-        });
-        let frame = self.handshake.attached(starts.collect()).encode();
-        (self.seat_id, self.phase) = (Some(seat_id), Phase::Attached);
-        crash::point!("steward-joined");
-        let fences = self.lanes.iter().zip(terms).any(|(index, terms)| host.lanes[*index].barrier != terms.barrier);
-        if fences && !barrier::heavy_within() {
-            // A producer that does not fence might publish, unheard, beside the first sleep of a consumer that does. It
-            // has not been told where it starts, so it reads nothing yet.
-            self.for_each_seat(host, |lane, seat_id| lane.roster.leave(seat_id));
-            self.seat_id = None;
-            let sentence = "the kernel refused the barrier that comes before a consumer's first sleep".to_owned();
-            return Err(Parting::Refuse(RefuseCode::Internal, sentence));
-        }
+        let (seats, starts) = offered.take(terms, &offering.state.notice)?;
+        let frame = self.handshake.attached(starts).encode();
+        self.phase = Phase::Attached(seats);
         fds::send_frame(self.socket.as_fd(), &frame, &[])
-            .map_err(|error| Parting::HangUp(format!("could not send an Attached: {error}")))?;
+            .map_err(|error| Ending::HangUp(format!("could not send an Attached: {error}")))?;
         crash::point!("steward-attached-sent");
         Ok(())
     }
 
-    /// Ends the session; a consumer that is attached keeps its seats for as long as it may be reading.
-    fn part(&mut self, host: &Host, parting: Parting) {
-        let (answer, sentence) = match parting {
-            Parting::Refuse(code, sentence) => (Some(Frame::Refuse(Refuse::new(code, &sentence))), sentence),
-            Parting::Handshake(error) => (error.refuse_frame(), error.to_string()),
-            Parting::HangUp(sentence) => (None, sentence),
-        };
-        if self.seat_id.is_some() {
+    /// Ends the session. An attached consumer keeps its seats for as long as it may be reading.
+    pub(super) fn end(&mut self, offering: &Offering, ending: Ending) {
+        let (answer, sentence) = ending.into_answer();
+        if let Phase::Attached(seats) = mem::replace(&mut self.phase, Phase::Over) {
             if answer.is_some() {
                 send(&self.socket, &Frame::Bye(ByeReason::Protocol));
-                // Whoever has said goodbye says nothing more: not that this consumer was evicted, either.
+                // A Bye is the last frame: nothing follows it, not even that this consumer was evicted.
                 let _ = shutdown(&self.socket, Shutdown::Write);
             }
-            return self.ask(host, None);
+            return self.ask(offering, seats, 0);
         }
         if let Some(frame) = answer {
             send(&self.socket, &frame);
         }
-        host.shared.note_refusal(&sentence);
-        self.phase = Phase::Over;
+        offering.state.note_refusal(&sentence);
     }
 
-    /// The consumer has gone, or is about to: asks the kernel whether anyone still maps its seat.
-    fn ask(&mut self, host: &Host, backoff: Option<Duration>) {
-        match &self.seat {
-            Some(seat) => self.phase = Phase::Asking(Inquiry::begin(seat, &host.shared.notice), backoff),
-            None => self.phase = Phase::Over,
+    /// Begins to ask the kernel whether anyone still maps the seats.
+    fn ask(&mut self, offering: &Offering, seats: Seats, retries: u32) {
+        let inquiry = seats.inquire(&offering.state.notice);
+        self.phase = Phase::Asking { seats, inquiry, retries };
+    }
+
+    /// Frees the seats, waits longer, or evicts the consumer, as the kernel has answered.
+    fn on_answer(&mut self, offering: &Offering, seats: Seats, answer: &Answer, retries: u32) {
+        if seats.are_evicted() {
+            return self.evict(offering, &seats);
         }
-    }
-
-    /// Lets the consumer go, or waits on, as the kernel has answered.
-    fn heed_answer(&mut self, host: &Host, now: Instant) {
-        match std::mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Asking(inquiry, backoff) => match inquiry.answer() {
-                Some(_) if self.out.load(Ordering::Acquire) => self.evict(host),
-                Some(answer) => self.depart(host, answer, backoff),
-                // One that copies need not be waited for. Its thread is, so that there are no more than sessions.
-                None if !self.in_place && now >= inquiry.overdue_at() => {
-                    self.evict(host);
-                    self.phase = Phase::Unanswered(inquiry);
-                }
-                None => self.phase = Phase::Asking(inquiry, backoff),
-            },
-            Phase::Unanswered(inquiry) if inquiry.answer().is_none() => self.phase = Phase::Unanswered(inquiry),
-            _ => {}
-        }
-    }
-
-    fn depart(&mut self, host: &Host, Answer { freeze, took }: Answer, backoff: Option<Duration>) {
         crash::point!("steward-consumer-gone");
-        match freeze {
+        match answer.freeze {
             Ok(Freeze::Frozen) => {
                 crash::point!("steward-seat-frozen");
-                self.for_each_seat(host, |lane, seat_id| lane.roster.leave(seat_id));
+                seats.leave();
                 crash::point!("steward-left");
-                self.phase = Phase::Over;
             }
             // Still mapped, by its process or a child of it; or a page of it is pinned.
-            Ok(Freeze::StillMapped) if self.in_place => {
-                let backoff = backoff.map_or(DEPARTURE_RETRY_MIN, |backoff| (backoff * 2).min(DEPARTURE_RETRY_MAX));
-                let retry = Instant::now() + backoff.max(took * DEPARTURE_RETRY_FACTOR);
-                // It learns that this is the end, and there is nothing more to hear from it.
+            Ok(Freeze::StillMapped) if seats.in_place() => {
+                let pause = departure_pause(retries).max(answer.took * DEPARTURE_RETRY_FACTOR);
+                // Tells the consumer that this is the end, and that nothing it sends will be read.
                 let _ = shutdown(&self.socket, Shutdown::Both);
-                self.phase = Phase::Departing { retry, backoff };
+                self.phase = Phase::Departing { seats, retry_at: Instant::now() + pause, retries };
             }
-            // One that copies finds out by itself; one that has sealed the seals, so that the kernel cannot be asked,
+            // One that copies finds out by itself. One that has sealed the seals, so that the kernel cannot be asked,
             // has broken the protocol.
-            _ => self.evict(host),
+            _ => self.evict(offering, &seats),
         }
     }
 
-    /// Takes the consumer's seats away although it may still be reading, and tells it.
-    fn evict(&mut self, host: &Host) {
+    /// Takes the seats away although the consumer may still be reading, and tells it.
+    fn evict(&self, offering: &Offering, seats: &Seats) {
         crash::point!("steward-evicting");
-        self.for_each_seat(host, |lane, seat_id| lane.roster.evict(&*lane.map, seat_id));
+        seats.evict();
         crash::point!("steward-evicted");
         send(&self.socket, &Frame::Bye(ByeReason::Evicted));
-        host.shared.update(|status| status.stats.evicted += 1);
-        self.phase = Phase::Over;
+        offering.state.update(|progress| progress.stats.evicted += 1);
     }
 
-    fn for_each_seat(&self, host: &Host, each: impl Fn(&Lane, u64)) {
-        if let Some(seat_id) = self.seat_id {
-            for index in &self.lanes {
-                each(&host.lanes[*index], seat_id);
-            }
-        }
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The pidfd of the consumer's process, if the kernel has given one.
+    pub(super) fn process(&self) -> Option<BorrowedFd<'_>> {
+        self.peer.pidfd.as_ref().map(AsFd::as_fd)
     }
 }
 
 /// Refuses a connection that never becomes a session.
-pub(super) fn turn_away(host: &Host, socket: &Connection, code: RefuseCode, sentence: &str) {
-    send(socket, &Frame::Refuse(Refuse::new(code, sentence)));
-    host.shared.note_refusal(sentence);
+pub(super) fn turn_away(offering: &Offering, socket: &Connection, ending: Ending) {
+    let (answer, sentence) = ending.into_answer();
+    if let Some(frame) = answer {
+        send(socket, &frame);
+    }
+    offering.state.note_refusal(&sentence);
 }
 
-/// Makes sure that nobody but those who map it now can ever write the seat or take its memory away, and maps it.
-fn check_seat(seat: &Region) -> Result<Mapping, Parting> {
-    let seals = seat.seals().map_err(Parting::own)?;
-    if !seals.contains(Seals::FUTURE_WRITE) {
-        let sentence = "the seat is not sealed against further writers (F_SEAL_FUTURE_WRITE)".to_owned();
-        return Err(Parting::Refuse(RefuseCode::Region, sentence));
-    }
-    if seals.contains(Seals::SEAL) {
-        let sentence = "the seals of the seat are sealed (F_SEAL_SEAL), so its death could never be seen".to_owned();
-        return Err(Parting::Refuse(RefuseCode::Region, sentence));
-    }
-    // After that seal nothing can be punched out any more. Filling what was punched out before it would be to wait for
-    // the file's lock, and its consumer can hold that.
-    if !seat.is_allocated().map_err(Parting::own)? {
-        let sentence = "the seat has holes; fill it (fallocate) after sealing it".to_owned();
-        return Err(Parting::Refuse(RefuseCode::Region, sentence));
-    }
-    seat.map_seat_for_producer().map_err(Parting::own)
+/// How long to wait before the kernel is asked again: twice as long each time, up to the longest.
+fn departure_pause(retries: u32) -> Duration {
+    DEPARTURE_RETRY_MIN.saturating_mul(2_u32.saturating_pow(retries)).min(DEPARTURE_RETRY_MAX)
 }
 
-fn lane_terms(lane: &Lane) -> LaneTerms {
-    LaneTerms {
-        name: LaneName::new(&lane.name).expect("the name was checked when the lane was created"),
-        id: lane.id,
-        geometry: lane.geometry,
-        schema: lane.schema,
-        generation: lane.generation,
-        barrier: lane.barrier,
-    }
-}
-
-/// Sends a frame to a consumer that may not be there any more, or may not be reading.
+/// Sends a frame to a consumer that may be gone, or may not be reading.
 fn send(socket: &Connection, frame: &Frame) {
     let _ = fds::send_frame(socket.as_fd(), &frame.encode(), &[]);
 }

@@ -1,20 +1,29 @@
-//! What a server's handle, its steward and its sessions share: the terms, and what has happened so far.
+//! What a server's handle, its steward and its sessions share: the offering, and what has happened so far.
 
 use super::PeerPolicy;
 use crate::error::Result;
-use crate::lane::Notice;
+use crate::lane::Lane;
+use crate::os::notice::Notice;
 use crate::sync::Mutex;
 use parking_lot::Condvar;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// Whom a server admits, and for how long it waits for them.
+/// What a server offers, and to whom.
+#[derive(Debug)]
+pub(super) struct Offering {
+    pub(super) lanes: Vec<Arc<Lane>>,
+    pub(super) limits: Limits,
+    pub(super) state: Arc<ServerState>,
+}
+
+/// Whom a server admits, how many at once, and how long it waits for them.
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
-    /// How many sessions there may be at once, handshakes included.
+pub(super) struct Limits {
+    /// The most sessions at once, handshakes included.
     pub(super) sessions_max: usize,
-    /// How long a handshake may take.
+    /// The time that a handshake may take.
     pub(super) deadline: Duration,
     pub(super) peers: PeerPolicy,
     /// Who may read in place.
@@ -39,45 +48,47 @@ pub struct ServerStats {
     pub last_refusal: Option<String>,
 }
 
-/// What the server's handle and its thread share.
+/// The state of a server, between its handle and its thread.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ServerState {
+    /// Wakes the steward.
     pub(super) notice: Arc<Notice>,
-    /// The handle was dropped.
+    /// Set once the handle is dropped.
     pub(super) closing: AtomicBool,
-    pub(super) status: Mutex<Status>,
-    /// Signalled when `status` changes.
+    pub(super) progress: Mutex<Progress>,
+    /// Signalled when `progress` changes.
     pub(super) changed: Condvar,
 }
 
+/// What the steward has done so far.
 #[derive(Debug, Default)]
-pub(super) struct Status {
+pub(super) struct Progress {
     pub(super) stats: ServerStats,
     pub(super) stopped_listening: bool,
     /// The thread has nothing more to do and is about to end.
     pub(super) done: bool,
 }
 
-impl Shared {
+impl ServerState {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             notice: Arc::new(Notice::new()?),
             closing: AtomicBool::new(false),
-            status: Mutex::new(Status::default()),
+            progress: Mutex::new(Progress::default()),
             changed: Condvar::new(),
         })
     }
 
-    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.status.lock());
+    pub(super) fn update(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut self.progress.lock());
         self.changed.notify_all();
     }
 
-    /// A connection ended before it was attached.
+    /// Counts a connection that ended before it was attached.
     pub(super) fn note_refusal(&self, sentence: &str) {
-        self.update(|status| {
-            status.stats.refused += 1;
-            status.stats.last_refusal = Some(sentence.to_owned());
+        self.update(|progress| {
+            progress.stats.refused += 1;
+            progress.stats.last_refusal = Some(sentence.to_owned());
         });
     }
 }

@@ -1,68 +1,85 @@
 //! The steward: the thread that serves a server's consumers.
 //!
-//! It accepts whoever connects, waits for whatever stirs, and lets each [`Serving`] do the rest. The invariant: no
-//! consumer can make it wait, and nothing it does makes a producer's thread wait.
+//! It accepts connections, sleeps until a descriptor is readable or a time has come, and lets each [`ConsumerSession`]
+//! do the rest. The invariant: no consumer can make it wait, and nothing it does makes a producer's thread wait.
 
-use super::Peer;
+use super::ending::Ending;
 use super::listener::Listener;
-use super::serving::{Host, Serving, turn_away};
-use super::shared::{Shared, Terms};
-use crate::closing::{self, Connection};
+use super::serving::{ConsumerSession, Readable, turn_away};
+use super::shared::Offering;
 use crate::crash;
-use crate::error::Error;
-use crate::frame::RefuseCode;
-use crate::lane::{Lane, random_id};
+use crate::deadline::{Deadline, timespec};
+use crate::error::{Error, Result};
+use crate::lane::random_id;
+use crate::os::closing::{self, Connection};
+use crate::os::peer::Peer;
+use crate::os::poller::{Poller, Ready, Trigger};
 use crate::sync::Ordering;
-use crate::wake::{self, Deadline};
-use rustix::event::{PollFd, PollFlags, poll};
+use crate::wire::RefuseCode;
+use rustix::event::poll;
 use rustix::io::Errno;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long a server that is out of descriptors leaves those waiting who want to connect.
+/// How long a server that is out of descriptors accepts no connections.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How long the steward rests where the kernel does not let it wait.
+/// How long the steward rests if the kernel does not let it wait.
 const POLL_RETRY: Duration = Duration::from_millis(10);
 /// How many connections are accepted in a row, so that a flood of them does not keep the steward from its sessions.
 const ACCEPTS_PER_TURN: usize = 64;
+/// How many readable descriptors the kernel names at once. If there are more, it takes turns among them.
+const READABLE_PER_TURN: usize = 64;
 
-/// How many descriptors may wait to be closed before nobody is accepted any more. Only peers that send some where none
-/// are taken bring any.
+/// How many descriptors may wait to be closed before no connection is accepted. Only peers that send some to a socket
+/// that takes none make any wait.
 const CLOSING_MAX: usize = 64;
+
+/// The token of the notice.
+const NOTICE: u64 = 0;
+/// The token of the listener.
+const LISTENER: u64 = 1;
+/// The number of a server's first session.
+const FIRST_SESSION: u64 = 1;
+
+/// The tokens of a session's socket and of its process. Numbers of sessions are never reused, so tokens are not either.
+fn tokens(session: u64) -> [u64; 2] {
+    [2 * session, 2 * session + 1]
+}
 
 /// The thread that serves consumers.
 #[derive(Debug)]
 pub(super) struct Steward {
-    host: Host,
+    offering: Offering,
+    /// Watches the notice, the listener unless accepting is paused, and the sessions that are to be watched.
+    poller: Poller,
     listener: Option<Listener>,
-    sessions: Vec<Serving>,
+    /// The sessions by their numbers.
+    sessions: BTreeMap<u64, ConsumerSession>,
+    next_session: u64,
     /// No connection is accepted before then.
     paused_until: Option<Instant>,
 }
 
-/// What stirs after a wait.
-struct Stirring {
-    listener: bool,
-    /// For each session: its socket, its process.
-    sessions: Vec<(bool, bool)>,
-}
-
 impl Steward {
-    pub(super) fn new(listener: Listener, lanes: Vec<Arc<Lane>>, terms: Terms, shared: Arc<Shared>) -> Self {
-        let host = Host { lanes, terms, shared };
-        Self { host, listener: Some(listener), sessions: Vec::new(), paused_until: None }
+    pub(super) fn new(listener: Listener, offering: Offering) -> Result<Self> {
+        let doing = "watch the sockets of a server (epoll)";
+        let poller = Poller::new().map_err(Error::os(doing))?;
+        poller.add(&*offering.state.notice, NOTICE, Trigger::Level).map_err(Error::os(doing))?;
+        poller.add(listener.socket(), LISTENER, Trigger::Level).map_err(Error::os(doing))?;
+        let (listener, sessions, next_session) = (Some(listener), BTreeMap::new(), FIRST_SESSION);
+        Ok(Self { offering, poller, listener, sessions, next_session, paused_until: None })
     }
 
-    /// Serves until the handle is gone and nobody is left to serve.
+    /// Serves until the handle is gone and no consumer is left to serve.
     pub(super) fn run(mut self) {
         while !self.is_done() {
-            let stirring = self.wait();
-            self.host.shared.notice.lower();
-            if self.host.shared.closing.load(Ordering::Acquire) && self.listener.take().is_some() && !self.is_done() {
-                self.host.shared.update(|status| status.stopped_listening = true);
+            let ready = self.wait();
+            self.offering.state.notice.lower();
+            if self.offering.state.closing.load(Ordering::Acquire) {
+                self.stop_listening();
             }
-            self.serve(&stirring);
-            if stirring.listener {
+            self.serve(&ready);
+            if ready.has(LISTENER) {
                 self.accept();
             }
         }
@@ -70,48 +87,40 @@ impl Steward {
 
     /// Whether nobody can need this thread any more.
     fn is_done(&self) -> bool {
-        self.listener.is_none() && (self.sessions.is_empty() || self.host.lanes.iter().all(|lane| lane.has_ended()))
+        self.listener.is_none() && (self.sessions.is_empty() || self.offering.lanes.iter().all(|lane| lane.has_ended()))
     }
 
-    /// Sleeps until there is something to do; what it is.
-    fn wait(&mut self) -> Stirring {
+    /// Sleeps until there is something to do; what is readable then.
+    fn wait(&mut self) -> Ready<READABLE_PER_TURN> {
+        self.end_pause();
+        let deadlines = self.sessions.values().filter_map(ConsumerSession::next_deadline);
+        let next = deadlines.chain(self.paused_until).min();
+        match self.poller.wait(next.and_then(|at| Deadline::At(at).remaining())) {
+            Ok(ready) => return ready,
+            Err(Errno::INTR) => {}
+            // Out of memory, or a limit of descriptors that was lowered to 0: tries again later.
+            Err(_) => _ = poll(&mut [], Some(&timespec(POLL_RETRY))),
+        }
+        Ready::from_iter([])
+    }
+
+    /// Serves every session: readable or not, its time may have come, or the notice may have been for it.
+    fn serve(&mut self, ready: &Ready<READABLE_PER_TURN>) {
         let now = Instant::now();
-        self.paused_until = self.paused_until.filter(|until| *until > now);
-        let listener = self.listener.as_ref().filter(|_| self.paused_until.is_none());
-        let mut waits = vec![PollFd::new(self.host.shared.notice.fd(), PollFlags::IN)];
-        waits.extend(listener.map(|listener| PollFd::new(listener.socket(), PollFlags::IN)));
-        let before_sessions = waits.len();
-        for fds in self.sessions.iter().filter_map(Serving::watched) {
-            waits.extend(fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+        for (number, session) in &mut self.sessions {
+            let [socket, process] = tokens(*number).map(|token| ready.has(token));
+            let was_watched = session.is_watched();
+            session.serve(&self.offering, now, Readable { socket, process });
+            if was_watched && !session.is_watched() {
+                unwatch(&self.poller, session);
+            }
         }
-        let next = self.sessions.iter().filter_map(Serving::next_deadline).chain(self.paused_until).min();
-        let timeout = next.and_then(|at| Deadline::At(at).remaining()).map(wake::timespec);
-        match poll(&mut waits, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
-            // No memory, or a limit of descriptors that was lowered below what is waited for: no news, and no hurry.
-            Err(_) => _ = poll(&mut [], Some(&wake::timespec(POLL_RETRY))),
-        }
-        let stirs: Vec<bool> = waits.iter().map(|wait| !wait.revents().is_empty()).collect();
-        let mut pairs = stirs[before_sessions..].chunks_exact(2).map(|pair| (pair[0], pair[1]));
-        let sessions = self.sessions.iter().map(|session| match session.watched() {
-            Some(_) => pairs.next().unwrap_or_default(),
-            None => (false, false),
-        });
-        Stirring { listener: before_sessions == 2 && stirs[1], sessions: sessions.collect() }
+        self.sessions.retain(|_, session| !session.is_over());
+        let attached = self.sessions.values().filter(|session| session.is_attached()).count();
+        self.offering.state.update(|progress| progress.stats.sessions = attached);
     }
 
-    /// Sees to every session that stirs, or whose time has come.
-    fn serve(&mut self, stirring: &Stirring) {
-        let now = Instant::now();
-        for (session, (socket, process)) in self.sessions.iter_mut().zip(&stirring.sessions) {
-            session.serve(&self.host, now, *socket, *process);
-        }
-        self.sessions.retain(|session| !session.is_over());
-        let attached = self.sessions.iter().filter(|session| session.is_attached()).count();
-        self.host.shared.update(|status| status.stats.sessions = attached);
-    }
-
-    /// Accepts those who wait, as far as there is room.
+    /// Accepts the connections that wait, as far as there is room.
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = &self.listener else { return };
@@ -128,37 +137,93 @@ impl Steward {
         }
     }
 
-    /// Stops accepting for a moment, and says so.
+    /// Stops accepting for a moment, and notes why.
     fn pause(&mut self, error: &Error) {
+        if let Some(listener) = &self.listener {
+            self.poller.remove(listener.socket());
+        }
         self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
-        self.host.shared.update(|status| {
-            status.stats.accept_pauses += 1;
-            status.stats.last_refusal = Some(error.to_string());
+        self.offering.state.update(|progress| {
+            progress.stats.accept_pauses += 1;
+            progress.stats.last_refusal = Some(error.to_string());
         });
     }
 
-    /// Begins a session with whoever has connected, or says why not.
-    fn welcome(&mut self, socket: Connection) {
-        crash::point!("steward-accepted");
-        self.host.shared.update(|status| status.stats.accepted += 1);
-        match self.admit(&socket) {
-            Ok((peer, id)) => self.sessions.push(Serving::new(&self.host, socket, peer, id)),
-            Err((code, sentence)) => turn_away(&self.host, &socket, code, &sentence),
+    /// Accepts again if the pause is over; pauses once more if the kernel has no room to watch the listener.
+    fn end_pause(&mut self) {
+        if self.paused_until.is_none_or(|until| until > Instant::now()) {
+            return;
+        }
+        self.paused_until = None;
+        let Some(listener) = &self.listener else { return };
+        if let Err(error) = self.poller.add(listener.socket(), LISTENER, Trigger::Level) {
+            self.pause(&Error::os("watch for consumers that connect (fs.epoll.max_user_watches)")(error));
         }
     }
 
-    /// Who has connected, if it is admitted and there is room, and an id for its session.
-    fn admit(&self, socket: &Connection) -> Result<(Peer, [u8; 16]), (RefuseCode, String)> {
-        let terms = &self.host.terms;
-        let peer = Peer::of(socket).map_err(|error| (RefuseCode::Descriptors, error.to_string()))?;
-        if !terms.peers.admits(peer.uid) {
-            return Err((RefuseCode::Forbidden, format!("processes of user {} are not admitted here", peer.uid)));
+    /// Closes the listener, and says so unless the thread is about to end.
+    fn stop_listening(&mut self) {
+        let Some(listener) = self.listener.take() else { return };
+        self.poller.remove(listener.socket());
+        drop(listener);
+        if !self.is_done() {
+            self.offering.state.update(|progress| progress.stopped_listening = true);
         }
-        if self.sessions.len() >= terms.sessions_max {
-            let sentence = format!("all {} sessions are taken; try again later", terms.sessions_max);
-            return Err((RefuseCode::Busy, sentence));
+    }
+
+    /// Begins a session with the consumer that has connected, or tells it why not.
+    fn welcome(&mut self, socket: Connection) {
+        crash::point!("steward-accepted");
+        self.offering.state.update(|progress| progress.stats.accepted += 1);
+        let (peer, id) = match self.admit(&socket) {
+            Ok(admitted) => admitted,
+            Err(ending) => return turn_away(&self.offering, &socket, ending),
+        };
+        let mut session = ConsumerSession::new(&self.offering, socket, peer, id);
+        match watch(&self.poller, self.next_session, &session) {
+            Ok(()) => _ = self.sessions.insert(self.next_session, session),
+            Err(error) => session.end(&self.offering, Ending::Refuse(RefuseCode::Descriptors, error.to_string())),
         }
-        let id = random_id().map_err(|error| (RefuseCode::Internal, error.to_string()))?;
+        self.next_session += 1;
+    }
+
+    /// The process that has connected, if it is admitted and there is room, and an id for its session.
+    fn admit(&self, socket: &Connection) -> Result<(Peer, [u8; 16]), Ending> {
+        let limits = &self.offering.limits;
+        let refuse = |code, sentence| Err(Ending::Refuse(code, sentence));
+        let peer = match Peer::of(socket) {
+            Ok(peer) => peer,
+            Err(error) => return refuse(RefuseCode::Descriptors, error.to_string()),
+        };
+        if !limits.peers.admits(peer.uid) {
+            return refuse(RefuseCode::Forbidden, format!("processes of user {} are not admitted here", peer.uid));
+        }
+        if self.sessions.len() >= limits.sessions_max {
+            let sentence = format!("all {} sessions are taken; try again later", limits.sessions_max);
+            return refuse(RefuseCode::Busy, sentence);
+        }
+        let id = random_id().map_err(|error| Ending::Refuse(RefuseCode::Internal, error.to_string()))?;
         Ok((peer, id))
+    }
+}
+
+/// Watches the descriptors of a session, or none of them.
+fn watch(poller: &Poller, number: u64, session: &ConsumerSession) -> Result<()> {
+    let [socket, process] = tokens(number);
+    let watch = |fd, token| poller.add(fd, token, Trigger::Level);
+    let watched =
+        watch(session.socket(), socket).and_then(|()| session.process().map_or(Ok(()), |fd| watch(fd, process)));
+    watched.map_err(|error| {
+        unwatch(poller, session);
+        Error::os("watch the connection of a consumer (fs.epoll.max_user_watches)")(error)
+    })
+}
+
+/// Watches the descriptors of a session no longer. To close them is not enough: the kernel goes on watching them for as
+/// long as a forked child has them.
+fn unwatch(poller: &Poller, session: &ConsumerSession) {
+    poller.remove(session.socket());
+    if let Some(process) = session.process() {
+        poller.remove(process);
     }
 }

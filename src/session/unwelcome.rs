@@ -1,20 +1,21 @@
-//! Descriptors that a producer should not have sent: told from those it should, and closed without waiting.
+//! Descriptors that a producer should not have sent: found among those it should, and closed without waiting.
 //!
 //! The invariant: what is neither memory nor an eventfd is closed by a thread that may wait, so that a consumer's
 //! deadlines hold.
 
-use crate::closing::close_later;
 use crate::error::{Error, Result};
 use crate::fds::RecvFdsError;
-use crate::frame::{BellKind, Offer, OfferedLane};
+use crate::os::bell::BellEnd;
+use crate::os::closing::close_later;
 use crate::region::Region;
-use crate::wake::BellEnd;
+use crate::terms::BellKind;
+use crate::wire::{Offer, OfferedLane};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
-/// Lets through what came with an Offer, once each descriptor is of the kind that its place asks for.
-pub(super) fn sort_out(offer: &Offer, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
-    match find(offer, &fds) {
+/// The descriptors that came with an Offer, if each is of the kind that its place asks for.
+pub(super) fn check_kinds(offer: &Offer, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
+    match wrong_kind(offer, &fds) {
         None => Ok(fds),
         Some(error) => {
             close(fds);
@@ -23,28 +24,25 @@ pub(super) fn sort_out(offer: &Offer, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>>
     }
 }
 
-/// What is wrong with the kinds of these descriptors.
-fn find(offer: &Offer, fds: &[OwnedFd]) -> Option<Error> {
+/// What is wrong with the kinds of these descriptors, if anything.
+fn wrong_kind(offer: &Offer, fds: &[OwnedFd]) -> Option<Error> {
     let not_memory = |index: usize, what: &str| {
         let is_memory = fds.get(index).is_some_and(Region::is_memory);
         (!is_memory).then(|| Error::peer(format!("handing over {what}"), "the descriptor is not a memfd"))
     };
+    let not_bell = |index: usize, lane: &OfferedLane| BellEnd::check(lane.bell, fds.get(Offer::bell_fd(index))?).err();
     let in_lane = |(index, lane): (usize, &OfferedLane)| {
-        let is_bell = fds.get(Offer::bell_fd(index)).is_some_and(|fd| BellEnd::is_bell(lane.bell, fd));
-        let not_bell =
-            || Error::peer("taking the bell of a lane", format_args!("the descriptor is no {:?}", lane.bell));
-        (!is_bell)
-            .then(not_bell)
+        not_bell(index, lane)
             .or_else(|| not_memory(Offer::control_fd(index), "the control region"))
             .or_else(|| not_memory(Offer::data_fd(index), "the data region"))
     };
     not_memory(Offer::SEAT_FD, "the seat").or_else(|| offer.lanes.iter().enumerate().find_map(in_lane))
 }
 
-/// Says what was wrong with a message that could not be received whole, and closes what came of it.
+/// The error for a message that could not be received whole. Closes the descriptors that came with it.
 pub(super) fn reject(error: RecvFdsError, doing: &str) -> Error {
     let fault = match &error {
-        // That is our own lack, and not the producer's fault.
+        // A shortage on this side, and no fault of the producer.
         RecvFdsError::TableFull { .. } => {
             Error::os(format!("take the producer's descriptors while {doing}"))(Errno::MFILE)
         }
@@ -54,19 +52,19 @@ pub(super) fn reject(error: RecvFdsError, doing: &str) -> Error {
     fault
 }
 
-/// How a descriptor was opened is its sender's choice, and so its fault.
-pub(super) fn blame(error: Error) -> Error {
+/// Makes a denied permission the producer's fault: the sender of a descriptor chose how to open it.
+pub(super) fn blame_for_permission(error: Error) -> Error {
     match &error {
-        Error::Os { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+        Error::Os { cause, .. } if cause.kind() == std::io::ErrorKind::PermissionDenied => {
             Error::peer("handing over memory", &error)
         }
         _ => error,
     }
 }
 
-/// Closes descriptors that may take their time, on a thread that has it.
+/// Closes descriptors without waiting: those whose closing may take long, on a thread of its own.
 pub(super) fn close(mut fds: Vec<OwnedFd>) {
-    // These wait for nothing, and need not wait for the others.
+    // Memory and eventfds are closed at once, and here.
     fds.retain(|fd| !Region::is_memory(fd) && !BellEnd::is_bell(BellKind::Eventfd, fd));
     close_later(fds);
 }

@@ -299,7 +299,7 @@ fn consume() {
     let mut consumer = match session.and_then(|session| attach(session, in_place == "true")) {
         Ok(consumer) => consumer,
         Err(error) => {
-            let nobody_there = matches!(&error, Error::Os { source, .. } if source.kind() == ConnectionRefused);
+            let nobody_there = matches!(&error, Error::Os { cause, .. } if cause.kind() == ConnectionRefused);
             assert!(nobody_there || matches!(error, Error::Closed { .. }), "{error}");
             wait_until("nothing is left of a session that failed", || belongings() == before);
             return say("failed");

@@ -274,8 +274,8 @@ impl Host {
     fn send(&mut self, patience: Duration) -> bool {
         match self.producer.send_timeout(&self.sequence.to_le_bytes(), patience) {
             Ok(()) => self.sequence += 1,
-            Err(SendError::TimedOut { holder }) => {
-                self.holder = holder.map_or(0, |holder| holder.pid);
+            Err(SendError::TimedOut { consumer }) => {
+                self.holder = consumer.and_then(|consumer| consumer.pid).unwrap_or_default();
                 return false;
             }
             Err(error) => panic!("{error}"),
@@ -427,6 +427,7 @@ pub(crate) fn name_of(error: &Error) -> &'static str {
         Error::Closed { .. } => "Closed",
         Error::TimedOut { .. } => "TimedOut",
         Error::Invalid(_) => "Invalid",
+        Error::Geometry(_) => "Geometry",
         _ => "another",
     }
 }

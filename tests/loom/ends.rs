@@ -1,17 +1,20 @@
 //! The two ends of a lane as the models use them: what `producer.rs` and `consumer.rs` are over mappings.
 
-use crate::barrier;
-use crate::frame::Start;
+use crate::deadline::Deadline;
 use crate::layout::LaneState;
 use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane, value_of};
-use crate::publisher::Publisher;
+use crate::os::barrier;
+use crate::os::events::{Events, Harvest};
 use crate::ring::LaneWords;
-use crate::ring::known::Found;
-use crate::ring::reader::{Corruption, Look, Reader};
+use crate::ring::cursor::Found;
+use crate::ring::publisher::Publisher;
+use crate::ring::reader::{Look, Reader};
+use crate::ring::roster::{Joiner, Roster};
+use crate::ring::sleep::{Announcement, Armed, Waits, Wakeups};
+use crate::ring::stop::Stop;
 use crate::ring::writer::{Claim, Writer};
-use crate::roster::{Joiner, Roster};
 use crate::sync::Ordering;
-use crate::wake::{Deadline, Edges};
+use crate::terms::Start;
 use std::sync::Arc;
 
 /// A lane and its seats: what producer, consumers and the session layer share.
@@ -41,23 +44,25 @@ impl Shared {
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
         let seat = Seat::new();
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
-        let start = self.roster.join(&*self.lane, Joiner { id, pid: 0, start, barrier: barrier::kind() }, seat.clone());
-        let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start);
-        let (lane, edges) = (Arc::clone(&self.lane), Edges::default());
-        Consumer { lane, seat, reader, evictions, sleeper: Sleeper::default(), edges, sleeps: 0, next: None }
+        let joiner = Joiner { id, pid: None, start, barrier: barrier::kind() };
+        let start = self.roster.join(&*self.lane, joiner, seat.clone());
+        let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start).copying(evictions);
+        let (lane, harvest) = (Arc::clone(&self.lane), Harvest::new(Arc::clone(seat.events())));
+        let announcement = Announcement::default();
+        Consumer { lane, seat, reader, sleeper: Sleeper::default(), harvest, announcement, sleeps: 0, next: None }
     }
 }
 
-/// How a consumer sleeps on its bell.
+/// How a consumer waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sleeper {
-    /// By poll(2).
+    /// By itself, on its descriptor.
     #[default]
+    Parks,
+    /// In a loop that watches its descriptor for its level, as poll(2) does.
     Polls,
-    /// By epoll(7), the bell watched for its edges.
+    /// In a loop that watches its descriptor for its edges, as mio does.
     Watches,
-    /// One after the other, as with and without a deadline.
-    InTurns,
 }
 
 /// The writing end. Records carry their number, from 1, as tag and payload.
@@ -141,8 +146,7 @@ impl Producer {
     pub(crate) fn fill(&mut self, mut claim: Claim, len: u64) {
         self.sent += 1;
         self.publisher.writer.room().truncate(&mut claim, len);
-        let payload = self.publisher.writer.room().payload_position(&claim);
-        self.shared.lane.fill(payload, len, self.sent);
+        self.shared.lane.fill(claim.payload(), len, self.sent);
         self.publisher.writer.commit(claim, self.sent as u16);
     }
 
@@ -172,93 +176,85 @@ pub(crate) struct Consumer {
     lane: Arc<Lane>,
     seat: Seat,
     reader: Reader<Lane, Seat>,
-    evictions: u32,
     sleeper: Sleeper,
-    edges: Edges,
-    /// How often it announced that it sleeps.
+    harvest: Harvest,
+    announcement: Announcement,
+    /// How often it may have announced a sleep.
     sleeps: u32,
     /// The number of the next record, once the first has come.
     next: Option<u64>,
 }
 
 impl Consumer {
-    /// Reads the next record in place, if there is one, and checks it; gives nothing back.
+    /// Reads the next record in place, if there is one, and checks it. If there is none, all that was read is released.
     pub(crate) fn look(&mut self) -> Got {
-        match self.reader.look(|| false).expect("the producer follows the protocol") {
+        let Self { reader, harvest, .. } = self;
+        match reader.poll_to_end(|| harvest.session_is_over()).expect("the producer follows the protocol") {
             Look::Found(found) => {
+                self.announcement.disarm(&self.seat);
                 let value = self.lane.read(&found);
                 self.check(found, value);
                 Got::Record
             }
             Look::Empty => Got::Nothing,
             Look::Ended(state) => {
-                assert_eq!(state, LaneState::Finished);
+                assert!(state == LaneState::Finished || self.harvest.session_is_over());
                 Got::End
             }
         }
     }
 
-    /// Copies the next record, as a consumer may that can be evicted; the error is the eviction, or what else it saw.
-    pub(crate) fn copy(&mut self) -> Result<Got, Corruption> {
-        let Look::Found(found) = self.reader.look(|| false)? else { return Ok(Got::Nothing) };
-        let (lane, mut copy) = (&*self.lane, vec![0; found.len.div_ceil(8) as usize]);
-        if !crate::ring::reader::copy_intact(lane, lane, self.evictions, found, &mut copy) {
-            return Err(Corruption::PublishedTooFar { published: found.position, position: found.position });
+    /// Copies the next record, as a consumer may that can be evicted.
+    pub(crate) fn copy(&mut self) -> Result<Got, Stop> {
+        let Look::Found(found) = self.reader.poll_to_end(|| false)? else { return Ok(Got::Nothing) };
+        let mut copy = vec![0; found.len.div_ceil(8) as usize];
+        if !self.reader.copy_intact(&*self.lane, found, &mut copy) {
+            return Err(self.reader.evicted_at(found.from));
         }
         self.check(found, value_of(&copy));
         Ok(Got::Record)
     }
 
-    /// Whether this consumer may have been evicted, as one asks that saw a corrupt lane.
-    pub(crate) fn was_evicted(&self) -> bool {
-        crate::ring::reader::was_evicted(&*self.lane, self.evictions)
-    }
-
-    /// Waits for the next record or the end, as `Consumer::receive` does without spinning.
+    /// Waits for the next record or the end: as `Consumer::receive` does without spinning, or as a loop does that arms.
     pub(crate) fn receive(&mut self) -> Got {
         loop {
             match self.look() {
                 Got::Nothing => {}
                 got => return got,
             }
-            self.reader.give_back();
-            if self.fall_asleep() {
-                match self.is_watching() {
-                    true => {
-                        self.seat.bell().watch();
-                        self.edges.note(true);
+            let sleeper = self.sleeper;
+            match sleeper {
+                Sleeper::Parks => {
+                    while self.arm(Waits::Here) {
+                        if self.harvest.park() {
+                            self.announcement.note_ring(&self.seat);
+                            break;
+                        }
                     }
-                    false => self.seat.bell().poll(),
+                    self.announcement.disarm(&self.seat);
+                }
+                Sleeper::Polls | Sleeper::Watches => {
+                    if self.arm(Waits::Elsewhere) {
+                        self.harvest.events.wait(sleeper == Sleeper::Watches);
+                    }
                 }
             }
-            self.reader.wake_up();
         }
     }
 
     /// Announces a sleep, and comes not to sleep, nor to say that it is awake: as a task does that is dropped.
-    pub(crate) fn fall_asleep_and_cancel(&mut self) {
-        self.fall_asleep();
-    }
-
-    fn fall_asleep(&mut self) -> bool {
-        self.sleeps += 1;
-        let is_watching = self.is_watching();
-        let Self { reader, seat, edges, .. } = self;
-        let prepare = || {
-            if edges.must_empty(is_watching) {
-                seat.bell().drain();
-            }
-        };
-        reader.fall_asleep(barrier::kind(), prepare, || false)
-    }
-
-    /// Whether the sleep that was announced last is one by edges.
-    fn is_watching(&self) -> bool {
+    pub(crate) fn arm_and_cancel(&mut self) {
         match self.sleeper {
-            Sleeper::Polls => false,
-            Sleeper::Watches => true,
-            Sleeper::InTurns => self.sleeps % 2 == 1,
-        }
+            Sleeper::Parks => self.arm(Waits::Here),
+            Sleeper::Polls | Sleeper::Watches => self.arm(Waits::Elsewhere),
+        };
+    }
+
+    fn arm(&mut self, waits: Waits) -> bool {
+        let Self { reader, harvest, announcement, .. } = self;
+        let armed = announcement.arm(reader, barrier::kind(), harvest, waits);
+        self.sleeps += u32::from(armed != Armed::Still);
+        armed != Armed::No
     }
 
     pub(crate) fn sleeping_by(self, sleeper: Sleeper) -> Self {
@@ -271,16 +267,21 @@ impl Consumer {
 
     /// How often its bell was rung.
     pub(crate) fn rings(&self) -> u32 {
-        self.seat.bell().rings()
+        self.harvest.events.rings()
     }
 
     pub(crate) fn seat(&self) -> &Seat {
         &self.seat
     }
 
-    /// Gives back all that was read.
-    pub(crate) fn give_back(&mut self) {
-        self.reader.give_back();
+    /// What wakes it.
+    pub(crate) fn events(&self) -> Arc<Events> {
+        Arc::clone(&self.harvest.events)
+    }
+
+    /// Releases all that was read.
+    pub(crate) fn release(&mut self) {
+        self.reader.release_all();
     }
 
     /// Stops reading, as the drop of a consumer does.

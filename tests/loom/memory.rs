@@ -1,10 +1,10 @@
 //! The memory of a lane and of a seat, in place of mappings: the same words, over loom's atomics.
 
-use crate::kernel::Bell;
 use crate::layout::Geometry;
-use crate::ring::known::Found;
+use crate::os::events::Events;
+use crate::ring::cursor::Found;
+use crate::ring::roster::SeatPort;
 use crate::ring::{LaneCounter, LaneWords, LaneWriter, RingWords, SeatWords};
-use crate::roster::SeatPort;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use loom::cell::UnsafeCell;
 use std::sync::Arc;
@@ -173,13 +173,13 @@ impl LaneWriter for WritableLane {
     fn count(&mut self, _counter: LaneCounter, _more: u64) {}
 }
 
-/// The words of a seat, and the bell beside it.
+/// The words of a seat, and the events of its consumer.
 #[derive(Debug)]
 struct SeatMemory {
     consumed: AtomicU64,
     space_seq: AtomicU32,
     wait_epoch: AtomicU32,
-    bell: Bell,
+    events: Arc<Events>,
 }
 
 /// A seat, as either side holds it.
@@ -192,12 +192,12 @@ impl Seat {
             consumed: AtomicU64::new(0),
             space_seq: AtomicU32::new(0),
             wait_epoch: AtomicU32::new(0),
-            bell: Bell::new(),
+            events: Arc::new(Events::new()),
         }))
     }
 
-    pub(crate) fn bell(&self) -> &Bell {
-        &self.0.bell
+    pub(crate) fn events(&self) -> &Arc<Events> {
+        &self.0.events
     }
 }
 
@@ -216,9 +216,10 @@ impl SeatWords for Seat {
 }
 
 impl SeatPort for Seat {
-    fn ring(&self) {
-        self.0.bell.ring();
+    fn wake(&self) -> bool {
+        self.0.events.ring();
+        true
     }
 
-    fn put_out(&self) {}
+    fn note_evicted(&self) {}
 }

@@ -9,9 +9,9 @@ mod joining;
 mod publication;
 mod space;
 
-use crate::barrier;
 use crate::ends::Sleeper;
-use crate::frame::Barrier;
+use crate::os::barrier;
+use crate::terms::Barrier;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -27,9 +27,9 @@ fn explore_barriers(preemptions: usize, model: impl Fn() + Send + Sync + Clone +
     }
 }
 
-/// As [`explore_barriers`], with each way to sleep on a bell.
+/// As [`explore_barriers`], with each way to wait.
 fn explore_sleepers(preemptions: usize, model: impl Fn(Sleeper) + Send + Sync + Clone + 'static) {
-    for sleeper in [Sleeper::Polls, Sleeper::Watches, Sleeper::InTurns] {
+    for sleeper in [Sleeper::Parks, Sleeper::Polls, Sleeper::Watches] {
         let model = model.clone();
         explore_barriers(preemptions, move || model(sleeper));
     }

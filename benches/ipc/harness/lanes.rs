@@ -366,7 +366,6 @@ impl Incoming {
             let record = consumer.receive().expect("a sound lane").expect("a record");
             let now = ticks();
             let sent = u64::from_ne_bytes(record[..8].try_into().expect("eight bytes"));
-            drop(record);
             shared.word(Word::Time).store(now.saturating_sub(sent), Ordering::Relaxed);
             shared.word(Word::Pong).store(n, Ordering::Release);
         }

@@ -1,13 +1,14 @@
-//! Consumers that are put out while they read: what they missed they are told, and nothing that was overwritten.
+//! Consumers that are evicted while they read: what they missed they are told, and nothing that was overwritten.
 
 use super::{Attached, join};
-use crate::consumer::{Look, ReceiveError};
-use crate::frame::Start;
+use crate::consumer::ReceiveError;
 use crate::lane::LaneOptions;
 use crate::layout::RecordHeader;
 use crate::producer::Producer;
+use crate::ring::reader::Look;
 use crate::session::client::{Session, SessionOptions};
 use crate::session::server::Server;
+use crate::terms::Start;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,15 +28,16 @@ fn an_evicted_copier_says_how_much_it_missed_and_not_that_the_lane_is_corrupt() 
     assert_eq!(attached.consumer.receive().unwrap().unwrap()[..], [1; 56]);
     let lane = Arc::clone(producer.lane());
     let seat = lane.roster.seat(gate_of(&mut producer)).unwrap();
-    assert!(seat.pid() > 0);
-    lane.roster.evict(&*lane.map, u64::from(seat.pid()));
+    lane.roster.evict(&*lane.map, u64::from(seat.pid().unwrap()));
     assert_eq!(attached.consumer.receive().unwrap().unwrap()[..], [2; 56], "what is still whole may be read");
     for n in 0..100u8 {
         producer.send(&[n; 56]).unwrap();
     }
-    for _ in 0..2 {
+    for n in 0..3u8 {
         let error = attached.consumer.receive().unwrap_err();
         assert!(matches!(error, ReceiveError::Evicted { missed_bytes: 6400 }), "{error}");
+        // The lane goes on, and what is said of the eviction stays.
+        producer.send(&[n; 56]).unwrap();
     }
 }
 
@@ -74,8 +76,8 @@ fn padding_that_an_evicted_copier_finds_in_a_later_payload_skips_nothing_unseen(
 }
 
 #[test]
-fn a_consumer_that_was_put_out_while_it_had_nothing_to_read_is_told() {
-    let mut producer = Producer::create(LaneOptions::new("put out").capacity(4096)).unwrap();
+fn a_consumer_that_is_evicted_while_it_has_nothing_to_read_is_told() {
+    let mut producer = Producer::create(LaneOptions::new("evicted").capacity(4096)).unwrap();
     let address = format!("@{}", crate::test_support::unique_name());
     let server = Server::listen(&*address, &[&producer]).unwrap();
     let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();

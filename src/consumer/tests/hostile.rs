@@ -1,12 +1,13 @@
 //! Lanes in which anything may lie.
 
 use super::{consumer, seat_words};
-use crate::frame::BellKind;
 use crate::layout::{Geometry, LaneState, RecordHeader};
+use crate::memory::WritableLane;
+use crate::os::bell::{Bell, BellEnd};
 use crate::region::{HugePages, Region, RegionOptions};
-use crate::ring::{LaneWords, LaneWriter, RingWords, WritableLane};
+use crate::ring::{LaneWords, LaneWriter, RingWords};
 use crate::sync::Ordering::Relaxed;
-use crate::wake::{Bell, BellEnd};
+use crate::terms::BellKind;
 use proptest::prelude::{Just, any, prop_oneof, proptest};
 use std::sync::Arc;
 

@@ -3,12 +3,12 @@
 
 use super::{Attached, join};
 use crate::consumer::{ReceiveError, Record};
-use crate::frame::Start;
 use crate::lane::LaneOptions;
 use crate::layout::Geometry;
 use crate::producer::{Batch, Producer, Reservation, SendError};
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::Relaxed;
+use crate::terms::Start;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 
 /// What becomes of a reservation or a batch.
@@ -152,7 +152,7 @@ impl Model {
                 consumed => consumed,
             };
             assert!(consumed >= *last && consumed <= consumer.position() && consumed <= published);
-            assert!(intent - consumed <= self.geometry.capacity(), "nothing that is not given back may be overwritten");
+            assert!(intent - consumed <= self.geometry.capacity(), "nothing that is not released may be overwritten");
             *last = consumed;
         }
     }
@@ -171,11 +171,11 @@ impl Model {
                 }
             }
             Err(SendError::TooLong { len, max: at_most }) => assert!(len == draft.len && len > max && at_most == max),
-            Err(SendError::Full { holder }) => {
+            Err(SendError::Full { consumer }) => {
                 let consumers = self.consumers.len() + self.holding;
-                let holder = holder.expect("somebody holds it back");
+                let holder = consumer.expect("somebody holds it back");
                 assert!(consumers > 0 && holder.behind_bytes > 0, "{holder:?} with {consumers} consumers");
-                // Even a record of half the ring, behind as much padding, fits beside an eighth not given back.
+                // Even a record of half the ring, behind as much padding, fits beside an eighth not released.
                 assert!(holder.behind_bytes + 2 * geometry.record_size(draft.len as u64) > geometry.capacity());
             }
             Err(error) => panic!("{error}"),
@@ -214,8 +214,8 @@ impl Model {
                     assert!(len > max && at_most == max);
                     continue;
                 }
-                Err(SendError::Full { holder }) => {
-                    assert!(consumers > 0 && holder.is_some());
+                Err(SendError::Full { consumer }) => {
+                    assert!(consumers > 0 && consumer.is_some());
                     continue;
                 }
                 Err(error) => panic!("{error}"),

@@ -1,10 +1,19 @@
 //! Records that are read in one loop: `drain` and `receive_each`.
 
-use super::join;
+use super::{join, seat_words};
+use crate::consumer::runs::{EQUAL, EqualRun};
 use crate::consumer::{ReceiveError, Record};
-use crate::frame::Start;
 use crate::lane::LaneOptions;
+use crate::layout::RecordHeader;
+use crate::memory::tests::mapped_lane;
 use crate::producer::Producer;
+use crate::ring::cursor::Found;
+use crate::ring::reader::Reader;
+use crate::ring::{LaneWords, LaneWriter};
+use crate::sync::Ordering::Relaxed;
+use crate::terms::Start;
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use std::sync::Arc;
 
 #[test]
 fn a_drain_hands_over_what_was_published_when_it_began() {
@@ -93,4 +102,50 @@ fn a_long_run_gives_back_on_its_way() {
     });
     assert_eq!(drained.unwrap(), Some(64));
     assert!(relieved.is_some_and(|seen| seen <= 4096 / 64 / 4), "after {relieved:?} of 64");
+}
+
+/// Header words of records without payload, few of them otherwise.
+fn mostly_empty() -> impl Strategy<Value = u64> {
+    let tag = any::<u16>().prop_map(|tag| RecordHeader::data(0, tag).to_word());
+    let other =
+        (0..30u64, 0..4u64, any::<u32>()).prop_map(|(len, kind, high)| u64::from(high) << 40 | kind << 32 | len);
+    prop_oneof![24 => tag, 1 => other, 1 => Just(RecordHeader::data(8, 0).to_word())]
+}
+
+proptest! {
+    /// Eight are found together, and as many after them, exactly where one after the other would be found, all of one
+    /// length.
+    #[test]
+    fn equal_records_are_those_found_one_by_one(
+        words in proptest::collection::vec(mostly_empty(), 512),
+        published in (0..512u64).prop_map(|records| 8 * records),
+    ) {
+        let mut lane = mapped_lane();
+        words.iter().zip((0u64..).step_by(8)).for_each(|(word, position)| lane.set_header_word(position, *word));
+        lane.lane().published().store(4096 + published, Relaxed);
+        let mut reader = Reader::new(Arc::clone(lane.shared()), seat_words(), 4096);
+        reader.refresh().unwrap();
+        let (ring, mut cursor) = (lane.lane().ring(), reader.cursor());
+        while cursor.next_in_view(&ring).is_some() {
+            let (mut together, mut single, mut before) = (cursor, cursor, None);
+            loop {
+                let singles: Vec<Found> = (0..EQUAL).map_while(|_| single.next_in_view(&ring)).collect();
+                let first_len = || singles.first().map(|found| found.len);
+                let len = before.map_or_else(first_len, |run: EqualRun| Some(run.len.into()));
+                let expected = singles.len() == EQUAL && singles.iter().all(|found| Some(found.len) == len);
+                before = match before {
+                    None => EqualRun::find(&together, ring),
+                    Some(run) => run.next(&together, ring),
+                };
+                let Some(run) = before else {
+                    assert!(!expected, "{singles:?} were not found together");
+                    break;
+                };
+                assert!(expected, "{singles:?} were taken for equal");
+                let payloads = (0..).map(|index| run.payload + index * u64::from(run.size));
+                assert!(singles.iter().map(|found| found.payload).zip(payloads).all(|(one, other)| one == other));
+                assert!(run.words.into_iter().map(|word| run.take(&mut together, word)).eq(singles));
+            }
+        }
+    }
 }

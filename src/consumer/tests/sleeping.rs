@@ -1,13 +1,15 @@
 //! Consumers that sleep where nobody rings for what is published, or another has heard of the session's end.
 
-use super::{consumer, link, seat_words};
+use super::{consumer_with, link, seat_words};
 use crate::consumer::Consumer;
-use crate::frame::{Barrier, BellKind};
+use crate::consumer::waiter::{Sources, Woken};
 use crate::lane::LaneOptions;
 use crate::link::Fate;
+use crate::os::bell::{Bell, BellEnd};
 use crate::producer::Producer;
+use crate::ring::sleep::SECOND_LOOK;
+use crate::terms::{Barrier, BellKind};
 use crate::test_support::{DEADLINE, sleeps_of, wait_until, wait_until_thread_has_slept_for};
-use crate::wake::{Bell, BellEnd, SECOND_LOOK, Woken};
 use rustix::net::{SendFlags, send};
 use rustix::process::Pid;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use std::thread::ScopedJoinHandle;
 
 type Receive = fn(&mut Consumer) -> Vec<u8>;
 
-/// Through the watch and by a poll.
+/// Without a deadline and with one.
 const RECEIVES: [Receive; 2] = [
     |consumer| consumer.receive().unwrap().unwrap().to_vec(),
     |consumer| consumer.receive_timeout(2 * DEADLINE).unwrap().unwrap().to_vec(),
@@ -46,8 +48,8 @@ fn while_it_waits<T>(receive: Receive, test: impl FnOnce(&mut Producer, &Bell, &
     let mut producer = Producer::create_at(&LaneOptions::new("unrung").capacity(4096), 0).unwrap();
     let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
     let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
-    let (mut consumer, session) = consumer(Arc::clone(&producer.lane().map), seat_words(), end, 0, None);
-    consumer.barrier = Barrier::Asymmetric;
+    let lane = Arc::clone(&producer.lane().map);
+    let (mut consumer, session) = consumer_with(Barrier::Asymmetric, lane, seat_words(), end, 0, None);
     let (tell, told) = channel();
     std::thread::scope(|scope| {
         // Where the test fails its end wakes the consumer.
@@ -84,6 +86,48 @@ fn one_whose_ring_stays_out_finds_at_its_second_look_what_was_published() {
 }
 
 #[test]
+fn one_whose_sleep_a_signal_interrupts_looks_a_second_time_all_the_same() {
+    on_signal_do_nothing();
+    for receive in RECEIVES {
+        let finds_it = || {
+            while_it_waits(receive, |producer, bell, waiting| {
+                // Interrupted at once, before its publication is visible to it.
+                let sleeps = waiting.sleeps();
+                signal(waiting.tid);
+                wait_until("it sleeps again", || waiting.has_received() || waiting.sleeps() > sleeps);
+                producer.send(b"").unwrap();
+                wait_until("it has looked a second time", || waiting.has_received() || waiting.sleeps() > sleeps + 1);
+                let finds_it = waiting.has_received();
+                bell.ring();
+                finds_it
+            })
+        };
+        assert!((0..100).any(|_| finds_it()), "in none of a hundred tries was the record found");
+    }
+}
+
+/// SIGUSR1 interrupts system calls, and does nothing else.
+#[allow(unsafe_code, reason = "a signal handler")]
+fn on_signal_do_nothing() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: integers and an optional function, of which all zeros are a value, without SA_RESTART.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    // SAFETY: the handler touches nothing.
+    let installed = unsafe { libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()) };
+    assert_eq!(installed, 0);
+}
+
+#[allow(unsafe_code, reason = "a signal to one thread")]
+fn signal(thread: Pid) {
+    // SAFETY: plain numbers; the thread is one of this process.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread.as_raw_nonzero().get(), libc::SIGUSR1) };
+    assert_eq!(sent, 0);
+}
+
+#[test]
 fn one_that_has_found_nothing_at_its_second_look_sleeps_until_it_is_rung_for() {
     for receive in RECEIVES {
         while_it_waits(receive, |producer, bell, waiting| {
@@ -98,10 +142,16 @@ fn one_that_has_found_nothing_at_its_second_look_sleeps_until_it_is_rung_for() {
 fn who_comes_to_sleep_when_another_has_heard_of_the_end_is_woken_too() {
     for bytes in [&b"no frame"[..], &[0; 100]] {
         let (link, other) = link();
+        let link = Arc::new(link);
+        let sources = || {
+            let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+            (bell, Sources::new(Arc::clone(&link), BellEnd::receive(BellKind::Eventfd, end).unwrap()).unwrap())
+        };
+        let ((_first_bell, mut first), (_second_bell, mut second)) = (sources(), sources());
         send(&other, bytes, SendFlags::empty()).unwrap();
-        assert_eq!(link.wait(None, Some(DEADLINE)).unwrap(), Woken::Otherwise);
+        assert_eq!(first.wait(Some(DEADLINE)).unwrap(), Woken::Otherwise);
         assert_eq!(link.fate(), Fate::Dead);
         // The frame is gone, and the producer's end still open.
-        assert_eq!(link.wait(None, Some(DEADLINE)).unwrap(), Woken::Otherwise);
+        assert_eq!(second.wait(Some(DEADLINE)).unwrap(), Woken::Otherwise);
     }
 }

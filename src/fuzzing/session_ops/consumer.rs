@@ -4,11 +4,13 @@ use super::super::Script;
 use super::super::frames::{alter, frame, lane_terms};
 use super::oddities::{abuse, odd_fd, seal};
 use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, say, unique_address, with_room_for};
-use crate::frame::{Barrier, Delivery, Frame, Hello, LaneAttach, LaneTerms, Reading, Role, Start};
 use crate::layout::{Geometry, seat_len_bytes};
+use crate::memory::SeatMap;
 use crate::region::{Mapping, Region, Seals};
-use crate::ring::{SeatMap, SeatWords};
+use crate::ring::SeatWords;
 use crate::sync::Ordering;
+use crate::terms::{Access, Barrier, Delivery, Start};
+use crate::wire::{Frame, Hello, LaneAttach, LaneTerms, Role};
 use crate::{
     Consumer, LaneOptions, PeerPolicy, Producer, ReceiveError, Server, ServerOptions, Session, SessionOptions,
 };
@@ -218,8 +220,8 @@ impl Hostile {
         const FUTURE_WRITE: u8 = 16;
         self.map_seat();
         self.fds.first().into_iter().for_each(|seat| seal(seat, FUTURE_WRITE));
-        let (start, reading) = (script.choose(Start::ALL), script.choose(Reading::ALL));
-        let terms = LaneAttach { delivery: Delivery::Lossless, start, reading, barrier: Barrier::Fence };
+        let (start, access) = (script.choose(Start::ALL), script.choose(Access::ALL));
+        let terms = LaneAttach { delivery: Delivery::Lossless, start, access, barrier: Barrier::Fence };
         self.say(&Frame::Attach(vec![terms; LANES.len()]).encode());
     }
 

@@ -6,12 +6,14 @@ use super::super::ring_reader::act as write_ring;
 use super::oddities::{abuse, odd_fd, odd_memfd, seal};
 use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, is_readable, say, unique_address, with_room_for};
 use crate::error::Result;
-use crate::frame::{BellKind, ByeReason, Frame, LaneTerms, Offer, OfferedLane};
 use crate::layout::{CONTROL_LEN_BYTES, Geometry, LaneState, seat_len_bytes};
+use crate::memory::WritableLane;
+use crate::os::bell::Bell;
 use crate::region::{HugePages, Region, RegionOptions, Seals};
-use crate::ring::{LaneWords, WritableLane};
+use crate::ring::LaneWords;
 use crate::sync::Ordering;
-use crate::wake::Bell;
+use crate::terms::BellKind;
+use crate::wire::{ByeReason, Frame, LaneTerms, Offer, OfferedLane};
 use crate::{Consumer, ReceiveError, Session, SessionOptions};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{
@@ -163,7 +165,7 @@ impl Hostile {
                 let how = script.choose(&[Shutdown::Read, Shutdown::Write, Shutdown::Both]);
                 let _ = shutdown(&self.socket, how);
             }
-            15 => self.lanes.iter().flat_map(|lane| &lane.bell).for_each(Bell::ring),
+            15 => self.lanes.iter().flat_map(|lane| &lane.bell).for_each(|bell| _ = bell.ring()),
             16 => {
                 let index = script.below(self.lanes.len());
                 self.lanes[index].bell = None;

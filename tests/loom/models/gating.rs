@@ -3,15 +3,15 @@
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Consumer, Got, lane};
-use crate::frame::Start;
 use crate::memory::{LONG, SHORT, Watch};
+use crate::terms::Start;
 use loom::thread;
 
-/// Reads what there is now, twice, and gives it back.
+/// Reads what there is now, twice, and releases it.
 fn read_twice(consumer: &mut Consumer) {
     for _ in 0..2 {
         if consumer.look() == Got::Record {
-            consumer.give_back();
+            consumer.release();
         }
     }
 }
@@ -42,14 +42,14 @@ fn the_slower_of_two_consumers_holds_the_lane_back() {
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         let [first, second] = &mut consumers;
         assert!(!producer.try_send(SHORT), "both hold the lane back");
-        // The first has read and given back; only the second is still at it.
+        // The first has read and released; only the second is still at it.
         assert_eq!(first.look(), Got::Record);
-        first.give_back();
+        first.release();
         assert!(!producer.try_send(SHORT), "the second holds the lane back");
         assert_eq!(second.look(), Got::Record);
         let threads = consumers.map(|mut consumer| {
             thread::spawn(move || {
-                consumer.give_back();
+                consumer.release();
                 read_twice(&mut consumer);
                 consumer
             })

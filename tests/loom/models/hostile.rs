@@ -3,23 +3,23 @@
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};
-use crate::frame::Start;
 use crate::memory::{CAPACITY, GRANULE, LONG, SHORT, Watch};
 use crate::ring::SeatWords;
 use crate::sync::Ordering;
+use crate::terms::Start;
 
 #[test]
-fn nonsense_in_a_seat_puts_its_consumer_out() {
+fn nonsense_in_a_seat_evicts_its_consumer() {
     for nonsense in [2 * CAPACITY, u64::MAX - 1, GRANULE] {
         explore(UNLIMITED, move || {
             let (shared, mut producer) = lane(Watch::Races, 0);
             let hostile = shared.join(1, Start::Latest);
             assert!(producer.try_send(LONG) && producer.try_send(LONG));
-            // It has given back a record, as it should, ...
+            // It has released a record, as it should, ...
             hostile.seat().consumed().store(2 * GRANULE, Ordering::Relaxed);
             assert!(producer.try_send(LONG) && !producer.try_send(SHORT));
             producer.check();
-            // ... and now claims to have read what is not published, or to need what it gave back.
+            // ... and now claims to have read what is not published, or to need what it released.
             hostile.seat().consumed().store(nonsense, Ordering::Relaxed);
             let mut honest = shared.join(2, Start::Oldest);
             producer.try_send(LONG);

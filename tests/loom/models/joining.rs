@@ -3,8 +3,8 @@
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Shared, lane};
-use crate::frame::Start;
 use crate::memory::{CAPACITY, LONG, SHORT, Watch};
+use crate::terms::Start;
 use loom::thread;
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ fn who_joins_at_the_oldest_beside_another_misses_nothing() {
             (producer, sent)
         });
         other.look();
-        other.give_back();
+        other.release();
         read_all(&shared, Start::Oldest, thread);
     });
 }
@@ -66,8 +66,8 @@ fn who_joins_at_the_oldest_begins_below_what_is_published() {
         let mut other = shared.join(7, Start::Latest);
         assert!(producer.try_send(SHORT) && producer.try_send(SHORT) && producer.try_send(LONG));
         other.read_rest();
-        other.give_back();
-        // All is given back, so the oldest that is kept is what the first of these records begins with.
+        other.release();
+        // All is released, so the oldest that is kept is what the first of these records begins with.
         let thread = thread::spawn(move || {
             let sent = 3 + [SHORT, SHORT].into_iter().filter(|len| producer.try_send(*len)).count() as u64;
             (producer, sent)
@@ -87,7 +87,7 @@ fn who_joins_while_a_record_is_written_begins_below_it() {
         producer.fill(claim, SHORT);
         producer.publish();
         assert_eq!(other.read_rest(), 3);
-        other.give_back();
+        other.release();
         let thread = thread::spawn(move || {
             let sent = 3 + u64::from(producer.try_send(LONG));
             (producer, sent)
@@ -107,11 +107,11 @@ fn a_boundary_comes_with_its_publication() {
         // Nothing older is kept, and there is room without another look.
         let (limit, _) = shared.roster.refresh(&*shared.lane, CAPACITY, 2 * CAPACITY);
         assert!(producer.publisher().writer.raise_intent(limit, limit));
-        let roster = Arc::clone(&shared.roster);
+        let (roster, lane) = (Arc::clone(&shared.roster), Arc::clone(&shared.lane));
         let thread = thread::spawn(move || {
             producer.write(SHORT);
             producer.publish_unheard();
-            roster.remember_boundary(producer.publisher().writer.published(), CAPACITY);
+            roster.remember_boundary(&*lane, producer.publisher().writer.published());
             (producer, 5)
         });
         read_all(&shared, Start::Oldest, thread);

@@ -2,8 +2,8 @@
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};
-use crate::frame::Start;
 use crate::memory::{GRANULE, LONG, SHORT, Watch};
+use crate::terms::Start;
 use loom::thread;
 
 #[test]

@@ -1,14 +1,14 @@
-//! Sleeping for space: no wake-up is lost (design invariant 12), whoever makes the room: a consumer that gives back or
+//! Sleeping for space: no wake-up is lost (design invariant 12), whoever makes the room: a consumer that releases or
 //! leaves, or the session layer that takes one off. A lost wake-up is a deadlock, which loom reports.
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};
-use crate::frame::Start;
 use crate::memory::{LONG, SHORT, Watch};
+use crate::terms::Start;
 use loom::thread;
 
 #[test]
-fn a_producer_is_woken_when_a_consumer_gives_back() {
+fn a_producer_is_woken_when_a_consumer_releases() {
     explore(5, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumer = shared.join(1, Start::Latest);
@@ -19,7 +19,7 @@ fn a_producer_is_woken_when_a_consumer_gives_back() {
         });
         for _ in 0..2 {
             assert_eq!(consumer.look(), Got::Record);
-            consumer.give_back();
+            consumer.release();
         }
         thread.join().unwrap();
         consumer.read_rest();
@@ -36,7 +36,7 @@ fn a_producer_is_woken_by_whichever_consumer_gates_it() {
         let threads = consumers.map(|mut consumer| {
             thread::spawn(move || {
                 assert_eq!(consumer.look(), Got::Record);
-                consumer.give_back();
+                consumer.release();
             })
         });
         producer.send(LONG);
@@ -81,7 +81,7 @@ fn a_producer_is_woken_when_its_gate_is_evicted_and_waits_for_the_next() {
         let evicts = thread::spawn(move || steward.roster.evict(&*steward.lane, 1));
         let reads = thread::spawn(move || {
             assert_eq!(consumer.look(), Got::Record);
-            consumer.give_back();
+            consumer.release();
         });
         producer.send(LONG);
         producer.send(LONG);
@@ -103,5 +103,21 @@ fn a_batch_longer_than_the_ring_and_its_sleeping_reader_wake_each_other() {
         });
         assert_eq!([consumer.receive(), consumer.receive(), consumer.receive()], [Got::Record; 3]);
         thread.join().unwrap();
+    });
+}
+
+/// A consumer that found nothing may wait for something else, for ever: nothing that it has read holds the lane back.
+#[test]
+fn a_producer_needs_no_more_from_a_consumer_that_found_nothing() {
+    explore(5, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let thread = thread::spawn(move || producer.send(LONG));
+        assert_eq!([consumer.look(), consumer.look()], [Got::Record; 2]);
+        assert_eq!(consumer.look(), Got::Nothing, "the ring was full, and nothing was released");
+        thread.join().unwrap();
+        consumer.read_rest();
+        assert_eq!(consumer.last(), 3);
     });
 }

@@ -1,0 +1,207 @@
+//! The looks of a consumer for which nothing is in view: each a little closer than the one before.
+//!
+//! ```text
+//!   wait a moment  `published` alone, for about a microsecond             Consumer::wait_a_moment
+//!   look           `published`; if nothing is there, the lane's state     Consumer::look
+//!   try closely    a look, and now and then one at the session            Consumer::try_closely
+//!   wait           looks while it spins, then sleeps                      Consumer::wait
+//! ```
+//!
+//! The invariant: a call that found nothing has released everything that was read (design invariant 29), and one that
+//! found the session over has looked once more for what was published before.
+//!
+//! What this file does not do: [`waiter`](super::waiter) sleeps, and [`pace`](super::pace) says when a look is worth
+//! it.
+
+use super::waiter::Woken;
+use super::{Consumer, ReceiveError, SESSION_INTERVAL};
+use crate::crash;
+use crate::deadline::Deadline;
+use crate::layout::LaneState;
+use crate::link::Fate;
+use crate::os::clock::coarse_now;
+use crate::os::spin::{has_one_processor, spin_until};
+use crate::ring::cursor::Found;
+use crate::ring::reader::Look;
+
+/// How often one that waits peeks at `published` alone, before all else: longer than a near producer takes to answer.
+const PEEKS_MAX: u32 = 32;
+/// A peek takes about as long as this many tries in a row.
+const TRIES_PER_PEEK: u32 = 4;
+/// Looks in a row of a spinning wait, of which only the first loads more than `published`.
+const LOOKS_PER_STATE: u32 = 8;
+/// Looks in a row after which a spinning wait looks at the session, too: more than a spin of the usual length has,
+/// since a sleep looks at the session anyway.
+const LOOKS_PER_SESSION: u32 = 4096;
+impl Consumer {
+    /// The next record, if it comes in the next moment; `None` says only that one must look closer.
+    #[inline(always)]
+    pub(super) fn wait_a_moment(&mut self) -> Option<Found> {
+        let peeks = self.peek_for_news()?;
+        let found = self.reader.next_in_view()?;
+        self.waiter.disarm(&self.reader);
+        self.vain_tries = 0;
+        self.pace.note_found(peeks, self.reader.unread());
+        Some(found)
+    }
+
+    /// The same for one that does not wait, if an answer is expected: to release first what was read would delay it.
+    /// Once a burst: then everything is released, and the next try looks at once.
+    #[inline(always)]
+    pub(super) fn answer_in_a_moment(&mut self) -> Option<Found> {
+        if self.pace.expects_answer() && self.reader.has_unreleased() { self.wait_a_moment() } else { None }
+    }
+
+    /// Whether something is published in the next moment, and after how many peeks in vain, at one word only: this is
+    /// where the consumer is that an answer comes to at once.
+    #[inline(never)]
+    fn peek_for_news(&mut self) -> Option<u32> {
+        if !self.may_spin_for_news() {
+            return None;
+        }
+        self.pace.hold();
+        for peeks in 0..PEEKS_MAX {
+            if self.reader.has_news() {
+                return self.reader.refresh().is_ok().then_some(peeks);
+            }
+            std::hint::spin_loop();
+        }
+        self.pace.note_lull();
+        None
+    }
+
+    /// Whether it makes sense to wait for `published` to change. What is there already, padding or another round of the
+    /// ring, is not waited for.
+    #[inline]
+    fn may_spin_for_news(&self) -> bool {
+        !self.guard.is_child() && self.reader.unread() == 0 && !self.spin.is_zero() && !has_one_processor()
+    }
+
+    /// The next record, by looking closely, without waiting for more than a moment; `None` at the end.
+    #[inline(never)]
+    pub(super) fn try_closely(&mut self) -> Result<Option<Found>, ReceiveError> {
+        if self.may_spin_for_news() {
+            self.pace.hold();
+        }
+        match self.look()? {
+            Look::Found(found) => {
+                let peeks = std::mem::take(&mut self.vain_tries) / TRIES_PER_PEEK;
+                if peeks < PEEKS_MAX {
+                    self.pace.note_found(peeks, self.reader.unread());
+                }
+                Ok(Some(found))
+            }
+            Look::Ended(_) => Ok(None),
+            Look::Empty => {
+                self.vain_tries = self.vain_tries.saturating_add(1);
+                if self.vain_tries == PEEKS_MAX * TRIES_PER_PEEK {
+                    self.pace.note_lull();
+                }
+                self.look_at_session_if_due();
+                self.last_look(ReceiveError::Empty)
+            }
+        }
+    }
+
+    /// After a look at the session: what that has brought, or else `nothing`.
+    fn last_look(&mut self, nothing: ReceiveError) -> Result<Option<Found>, ReceiveError> {
+        if self.waiter.fate() == Fate::Alive {
+            return Err(nothing);
+        }
+        match self.look()? {
+            Look::Found(found) => Ok(Some(found)),
+            Look::Ended(_) => Ok(None),
+            Look::Empty => Err(nothing),
+        }
+    }
+
+    /// The next record, by looking closely and waiting: spins, then sleeps. `None` at the end.
+    #[inline(never)]
+    pub(super) fn wait(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
+        loop {
+            match spin_until(self.spin, deadline, |looks| self.look_in_spin(looks)) {
+                Some(Ok(Look::Found(found))) => return Ok(Some(found)),
+                Some(Ok(_)) => return Ok(None),
+                Some(Err(error)) => return Err(error),
+                None => {}
+            }
+            if deadline.has_passed() {
+                self.waiter.harvest(&self.reader);
+                return self.last_look(ReceiveError::TimedOut);
+            }
+            self.sleep(deadline).map_err(ReceiveError::Wait)?;
+        }
+    }
+
+    /// One look of a spinning wait; `None` if it found nothing.
+    fn look_in_spin(&mut self, looks: u32) -> Option<Result<Look, ReceiveError>> {
+        if looks % LOOKS_PER_SESSION == LOOKS_PER_SESSION - 1 {
+            self.look_at_session_if_due();
+        }
+        if !looks.is_multiple_of(LOOKS_PER_STATE) && !self.reader.has_news() {
+            return None;
+        }
+        Some(self.look()).filter(|look| !matches!(look, Ok(Look::Empty)))
+    }
+
+    /// Sleeps until there is something to see, the bell rings, or the deadline passes.
+    #[cold]
+    fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
+        let mut outcome = Ok(());
+        while self.waiter.arm(&mut self.reader) && !deadline.has_passed() {
+            match self.waiter.park(deadline) {
+                Ok(Woken::ByBell) => {
+                    self.waiter.note_ring(&self.reader);
+                    break;
+                }
+                // A signal, something in the session, or the time of the second look: arming looks again.
+                Ok(Woken::ByTime | Woken::Otherwise) => {}
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        self.waiter.disarm(&self.reader);
+        crash::point!("consumer-awake");
+        outcome
+    }
+
+    /// Whether there is a record, or the end: one load of `published`, and of the lane's state if nothing is there.
+    #[inline(never)]
+    pub(super) fn look(&mut self) -> Result<Look, ReceiveError> {
+        if self.guard.is_child() {
+            return Err(ReceiveError::Forked);
+        }
+        match self.reader.poll_to_end(|| self.waiter.fate() != Fate::Alive)? {
+            Look::Found(found) => {
+                self.waiter.disarm(&self.reader);
+                Ok(Look::Found(found))
+            }
+            Look::Ended(state) => self.end(state),
+            Look::Empty => Ok(Look::Empty),
+        }
+    }
+
+    /// All has been read, and nothing comes any more: which end that is.
+    #[cold]
+    fn end(&mut self, state: LaneState) -> Result<Look, ReceiveError> {
+        crash::point!("consumer-end-seen");
+        match (state, self.waiter.fate()) {
+            (LaneState::Finished, _) => Ok(Look::Ended(state)),
+            (LaneState::Abandoned, _) => Err(ReceiveError::Abandoned),
+            (LaneState::Open, Fate::Closed) => Err(ReceiveError::Closed),
+            (LaneState::Open, Fate::Evicted) => Err(self.reader.evicted_at(self.position()).into()),
+            (LaneState::Open, _) => Err(ReceiveError::PeerDead),
+        }
+    }
+
+    /// Looks whether the producer lives, for those who do not sleep, unless that was seen a moment ago.
+    fn look_at_session_if_due(&mut self) {
+        let now = coarse_now();
+        if now >= self.session_due {
+            self.session_due = now + SESSION_INTERVAL;
+            self.waiter.harvest(&self.reader);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! How payloads reach the caller: in the ring itself, or copied out, one at a time.
+//!
+//! The invariant: a copy that may have been overwritten while it was made is not handed out.
+
+use crate::memory::{InPlace, LaneMap, RingBytes, SHORT_WORDS, SeatMap};
+use crate::ring::cursor::Found;
+use crate::ring::reader::Reader;
+use bytemuck::{Pod, Zeroable};
+
+/// How payloads reach the caller.
+#[derive(Debug)]
+pub(super) enum Payloads {
+    InPlace(InPlace),
+    Copied(Copies),
+}
+
+const LINE_WORDS: usize = 8;
+
+/// A cache line: copies begin on one.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct Line([u64; LINE_WORDS]);
+
+/// Where copies go.
+#[derive(Debug)]
+pub(super) struct Copies {
+    /// Holds the payload of the last record, if it was short.
+    short: Box<[Line; SHORT_WORDS / LINE_WORDS]>,
+    /// Holds that of the last record that was longer; grows to the longest seen.
+    long: Vec<Line>,
+}
+
+impl Copies {
+    pub(super) fn new() -> Self {
+        Self { short: Box::new(Zeroable::zeroed()), long: Vec::new() }
+    }
+
+    /// The payload of a record, copied out; `None` if it may have been overwritten meanwhile.
+    #[inline(always)]
+    pub(super) fn copy(
+        &mut self,
+        reader: &Reader<LaneMap, SeatMap>,
+        ring: RingBytes<'_>,
+        found: Found,
+    ) -> Option<&[u8]> {
+        let words = found.len.div_ceil(8) as usize;
+        if words > SHORT_WORDS {
+            return self.copy_long(reader, ring, found, words);
+        }
+        // The compiler knows the length of this buffer, so that a copy of known length goes through registers.
+        let copy: &mut [u64; SHORT_WORDS] = bytemuck::cast_mut(&mut *self.short);
+        let is_intact = reader.copy_intact(&ring, found, &mut copy[..words]);
+        is_intact.then(|| &bytemuck::cast_slice(copy)[..found.len as usize])
+    }
+
+    // Cold, so that the loops of those who read short records keep their registers.
+    #[cold]
+    #[inline(never)]
+    fn copy_long(
+        &mut self,
+        reader: &Reader<LaneMap, SeatMap>,
+        ring: RingBytes<'_>,
+        found: Found,
+        words: usize,
+    ) -> Option<&[u8]> {
+        if self.long.len() * LINE_WORDS < words {
+            self.long.resize(words.div_ceil(LINE_WORDS), Line::zeroed());
+        }
+        let copy = &mut bytemuck::cast_slice_mut(&mut self.long)[..words];
+        let is_intact = reader.copy_intact(&ring, found, copy);
+        is_intact.then(|| &bytemuck::cast_slice(&self.long)[..found.len as usize])
+    }
+}

@@ -1,0 +1,113 @@
+//! Real producers and real consumers over one mapping. Here is what the tests share; they lie in files by subject.
+//!
+//! The session is left out: a consumer gets its seat from the roster directly, so that rings can begin anywhere and
+//! the region is mapped once, as it must be within a process.
+
+mod eviction;
+mod hostile;
+mod model;
+mod runs;
+mod sleeping;
+mod waiting;
+
+use super::{Attachment, Consumer, Link};
+use crate::handshake::ConsumerHandshake;
+use crate::lane::{LaneOptions, SeatHandle};
+use crate::layout::LaneState;
+use crate::memory::{InPlace, LaneMap, SeatMap};
+use crate::os::bell::{Bell, BellEnd};
+use crate::os::closing::Connection;
+use crate::os::fork::ForkGuard;
+use crate::os::notice::Notice;
+use crate::producer::Producer;
+use crate::region::{HugePages, Region, RegionOptions};
+use crate::ring::LaneWords;
+use crate::ring::reader::Look;
+use crate::ring::roster::Joiner;
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::terms::{Barrier, BellKind, Start};
+use crate::wire::{LaneName, LaneTerms};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+fn seat_words() -> SeatMap {
+    let options = RegionOptions { name: "seat", len_bytes: 4096, huge_pages: HugePages::No };
+    SeatMap::new(Arc::new(Region::create(&options).unwrap().map_read_write().unwrap()), 0)
+}
+
+/// The consumer of a seat, and what stands for the producer's end of its session.
+fn consumer(
+    lane: Arc<LaneMap>,
+    seat: SeatMap,
+    bell: BellEnd,
+    start: u64,
+    in_place: Option<InPlace>,
+) -> (Consumer, rustix::fd::OwnedFd) {
+    consumer_with(Barrier::Fence, lane, seat, bell, start, in_place)
+}
+
+/// As [`consumer`], attached with that barrier.
+fn consumer_with(
+    barrier: Barrier,
+    lane: Arc<LaneMap>,
+    seat: SeatMap,
+    bell: BellEnd,
+    start: u64,
+    in_place: Option<InPlace>,
+) -> (Consumer, rustix::fd::OwnedFd) {
+    let (link, other) = link();
+    let (evictions, spin) = (lane.evictions().load(Acquire), Duration::ZERO);
+    let (name, geometry) = (LaneName::new("lane").unwrap(), lane.geometry());
+    let terms = LaneTerms { name, id: [1; 16], geometry, schema: 0, generation: 0, barrier };
+    let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
+    (Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap(), other)
+}
+
+/// A session, and what stands for the producer's end of it.
+pub(super) fn link() -> (Link, rustix::fd::OwnedFd) {
+    let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let socket = Connection::new(socket, ForkGuard::get().unwrap());
+    (Link::new(socket, None, ConsumerHandshake::new(Vec::new()).unwrap()), other)
+}
+
+pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    let (lane, id) = (producer.lane(), IDS.fetch_add(1, Relaxed));
+    let words = seat_words();
+    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let out = Arc::new(AtomicBool::new(false));
+    let (port, seat) = (SeatHandle::new(words.clone(), bell, out, Arc::new(Notice::new().unwrap())), words.clone());
+    let position =
+        lane.roster.join(&*lane.map, Joiner { id, pid: Some(id as u32), start, barrier: Barrier::Fence }, port);
+    // SAFETY: the producer of these tests is the crate's own.
+    #[allow(unsafe_code, reason = "readers in place are tested too")]
+    let in_place = in_place.then(|| unsafe { InPlace::vouch() });
+    let (consumer, session) = consumer(Arc::clone(&lane.map), words, end, position, in_place);
+    Attached { consumer, _session: session, seat, next: 0, consumed: position }
+}
+
+pub(super) struct Attached {
+    pub(super) consumer: Consumer,
+    _session: rustix::fd::OwnedFd,
+    pub(super) seat: SeatMap,
+    /// Which record of the model it gets next.
+    next: usize,
+    /// What its seat said last.
+    consumed: u64,
+}
+
+#[test]
+fn what_was_published_before_the_end_comes_before_the_end() {
+    let mut producer = Producer::create_at(&LaneOptions::new("end").capacity(4096), 0).unwrap();
+    let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
+    assert!(matches!(consumer.reader.look_for_end(|| false), Ok(Look::Empty)));
+    producer.send(b"last").unwrap();
+    producer.finish();
+    // As if both had happened since the consumer looked at `published`.
+    let Ok(Look::Found(found)) = consumer.reader.look_for_end(|| false) else { panic!("the record comes first") };
+    assert_eq!(consumer.record(found).unwrap()[..], *b"last");
+    assert!(matches!(consumer.reader.look_for_end(|| false), Ok(Look::Ended(LaneState::Finished))));
+}

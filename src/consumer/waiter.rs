@@ -1,0 +1,325 @@
+//! What a sleeping consumer waits on, behind one descriptor: its bell, its session's socket, the producer's process.
+//!
+//! A wait is three steps: [`arm`](Waiter::arm) announces it and looks again, [`park`](Waiter::park) sleeps, and
+//! [`disarm`](Waiter::disarm) takes the announcement back. Callers with a loop of their own arm by
+//! [`arm_elsewhere`](Waiter::arm_elsewhere), and wait until the descriptor is readable.
+//!
+//! The bell is watched for its edges: each ring of an eventfd is one, whether or not the one before was read
+//! (epoll(7)). So a wait takes one system call, and every event that was taken leaves the descriptor unreadable.
+//!
+//! The invariant: once armed, the descriptor becomes readable if anything happens that a blocking call would have
+//! returned for. What was announced, and what must be announced anew, is the business of
+//! [`ring::sleep`](crate::ring::sleep), which the models run.
+//!
+//! What this file does not do: it reads no record.
+
+use super::error::ReceiveError;
+use crate::crash;
+use crate::deadline::{Deadline, timespec};
+use crate::link::{Fate, Link};
+use crate::memory::{LaneMap, SeatMap};
+use crate::os::bell::BellEnd;
+use crate::os::poller::{Poller, Ready, Trigger};
+use crate::ring::reader::Reader;
+use crate::ring::sleep::{Announcement, Armed, SECOND_LOOK, Waits, Wakeups};
+use crate::terms::Barrier;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What an event is about.
+const SOCKET: u64 = 0;
+const PROCESS: u64 = 1;
+const BELL: u64 = 2;
+const TIMER: u64 = 3;
+const EVENTS_MAX: usize = 4;
+
+/// How often a bell may ring in vain. A ring can come late, but more come of a producer that breaks the protocol.
+const VAIN_RINGS_MAX: u32 = 16;
+/// How long a consumer naps at first whose bell is of no use, and how often that doubles: up to 64 ms.
+const NAP_MIN: Duration = Duration::from_millis(1);
+const NAP_DOUBLINGS_MAX: u32 = 6;
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Woken {
+    ByBell,
+    /// The time is up, and nothing else happened.
+    ByTime,
+    /// Anything else: a signal, say, or something in the session.
+    Otherwise,
+}
+
+/// What came of announcing a wait.
+enum Arm {
+    /// There is something to see.
+    News,
+    /// There is not: the wait may begin, and takes no longer than that.
+    Sleep { at_most: Option<Duration> },
+}
+
+/// What a consumer waits on, and what it has announced.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    sources: Sources,
+    barrier: Barrier,
+    announcement: Announcement,
+    /// Whether the next wait ends after [`SECOND_LOOK`].
+    needs_second_look: bool,
+}
+
+impl Waiter {
+    /// Watches `bell` and the session.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor to spare.
+    pub(super) fn new(link: Arc<Link>, bell: BellEnd, barrier: Barrier) -> rustix::io::Result<Self> {
+        let sources = Sources::new(link, bell)?;
+        Ok(Self { sources, barrier, announcement: Announcement::None, needs_second_look: false })
+    }
+
+    /// How the session stands, as far as is known.
+    #[inline]
+    pub(super) fn fate(&self) -> Fate {
+        self.sources.link.fate()
+    }
+
+    /// Announces a wait and looks again; whether to [`park`](Self::park).
+    pub(super) fn arm(&mut self, reader: &mut Reader<LaneMap, SeatMap>) -> bool {
+        matches!(self.announce(reader, Waits::Here), Arm::Sleep { .. })
+    }
+
+    /// As [`arm`](Self::arm), for a caller that waits elsewhere until [`as_fd`](Self::as_fd) is readable. Where a
+    /// second look is due, or the bell is of no use, a timer makes it so.
+    pub(super) fn arm_elsewhere(&mut self, reader: &mut Reader<LaneMap, SeatMap>) -> Result<bool, ReceiveError> {
+        let Arm::Sleep { at_most } = self.announce(reader, Waits::Elsewhere) else { return Ok(false) };
+        self.sources.set_timer(at_most).map_err(|errno| ReceiveError::Wait(errno.into()))?;
+        // The timer is set for it, and goes off whatever else happens.
+        self.needs_second_look = false;
+        Ok(true)
+    }
+
+    /// Announces a wait and looks again.
+    fn announce(&mut self, reader: &mut Reader<LaneMap, SeatMap>, waits: Waits) -> Arm {
+        let nap = self.sources.vain_rings.nap(reader.position());
+        self.sources.watch_bell(nap.is_none());
+        let armed = self.announcement.arm(reader, self.barrier, &mut self.sources, waits);
+        crash::point!("consumer-sleep-announced");
+        match armed {
+            Armed::No => return Arm::News,
+            Armed::Newly => self.needs_second_look = self.barrier == Barrier::Asymmetric,
+            Armed::Still => {}
+        }
+        Arm::Sleep { at_most: nap.or(self.needs_second_look.then_some(SECOND_LOOK)) }
+    }
+
+    /// Sleeps until something happens: the bell rings, the session changes, a signal comes, the deadline passes, or it
+    /// is time to look again.
+    pub(super) fn park(&mut self, deadline: Deadline) -> std::io::Result<Woken> {
+        let nap = self.sources.vain_rings.length();
+        let second_look = self.needs_second_look.then_some(SECOND_LOOK);
+        crash::asleep!("consumer-asleep");
+        let woken = self.sources.wait([nap, second_look, deadline.remaining()].into_iter().flatten().min());
+        crash::point!("consumer-woken");
+        if nap.is_some() {
+            self.sources.vain_rings.note();
+        } else if matches!(woken, Ok(Woken::ByTime)) {
+            // Only then has it waited for so long: a signal may have come at once.
+            self.needs_second_look = false;
+        }
+        woken
+    }
+
+    /// The bell rang: it does not ring again for the announcement that it rang for.
+    pub(super) fn note_ring(&mut self, reader: &Reader<LaneMap, SeatMap>) {
+        self.announcement.note_ring(reader.seat());
+    }
+
+    /// Takes the announcement back, if one stands: the consumer is awake.
+    #[inline]
+    pub(super) fn disarm(&mut self, reader: &Reader<LaneMap, SeatMap>) {
+        self.announcement.disarm(reader.seat());
+    }
+
+    /// Takes the events that have come, without waiting: whether the session still lives, above all.
+    pub(super) fn harvest(&mut self, reader: &Reader<LaneMap, SeatMap>) {
+        if self.sources.harvest() {
+            self.note_ring(reader);
+        }
+    }
+}
+
+impl AsFd for Waiter {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.sources.poller {
+            Some(poller) => poller.as_fd(),
+            None => self.sources.link.socket(),
+        }
+    }
+}
+
+/// Rings that brought nothing, since the consumer last moved on.
+#[derive(Debug, Default)]
+struct VainRings {
+    position: u64,
+    count: u32,
+}
+
+impl VainRings {
+    /// For a consumer at `position`: how long to nap without the bell, if that cannot be relied on.
+    fn nap(&mut self, position: u64) -> Option<Duration> {
+        if position != self.position {
+            *self = Self { position, count: 0 };
+        }
+        self.length()
+    }
+
+    fn length(&self) -> Option<Duration> {
+        let naps = self.count.checked_sub(VAIN_RINGS_MAX)?;
+        Some(NAP_MIN * 2u32.pow(naps.min(NAP_DOUBLINGS_MAX)))
+    }
+
+    /// The bell rang, or a nap is over: in vain, unless the consumer moves on.
+    fn note(&mut self) {
+        self.count = self.count.saturating_add(1);
+    }
+}
+
+/// The descriptors.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// Watches the others; `None` if that is forbidden (seccomp(2)).
+    poller: Option<Poller>,
+    /// Whether they are polled one by one: without a poller, or with one that cannot be waited for any more. It is kept
+    /// all the same, since the caller may be watching its descriptor.
+    is_one_by_one: bool,
+    bell: BellEnd,
+    is_bell_watched: bool,
+    vain_rings: VainRings,
+    link: Arc<Link>,
+    /// Made when first needed.
+    timer: Option<OwnedFd>,
+}
+
+impl Sources {
+    pub(super) fn new(link: Arc<Link>, bell: BellEnd) -> rustix::io::Result<Self> {
+        let watch = || {
+            let poller = Poller::new()?;
+            poller.add(link.socket(), SOCKET, Trigger::Level)?;
+            if let Some(pidfd) = link.pidfd() {
+                poller.add(pidfd, PROCESS, Trigger::Level)?;
+            }
+            poller.add(&bell, BELL, Trigger::Edge)?;
+            Ok(poller)
+        };
+        let poller = match watch() {
+            Ok(poller) => Some(poller),
+            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOMEM)) => return Err(error),
+            Err(_) => None,
+        };
+        let is_one_by_one = poller.is_none();
+        let vain_rings = VainRings::default();
+        Ok(Self { poller, is_one_by_one, bell, is_bell_watched: true, vain_rings, link, timer: None })
+    }
+
+    /// Watches the bell, or leaves it out.
+    fn watch_bell(&mut self, watch: bool) {
+        if self.is_bell_watched == watch {
+            return;
+        }
+        if let Some(poller) = &self.poller {
+            match watch {
+                true => self.is_one_by_one |= poller.add(&self.bell, BELL, Trigger::Edge).is_err(),
+                false => poller.remove(&self.bell),
+            }
+        }
+        self.is_bell_watched = watch;
+    }
+
+    /// Has the descriptor become readable after that time.
+    fn set_timer(&mut self, limit: Option<Duration>) -> rustix::io::Result<()> {
+        let Some(poller) = self.poller.as_ref().filter(|_| !self.is_one_by_one) else { return Err(Errno::PERM) };
+        let timer = match &self.timer {
+            Some(timer) => timer,
+            None if limit.is_none() => return Ok(()),
+            None => {
+                let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+                let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+                poller.add(&timer, TIMER, Trigger::Edge)?;
+                self.timer.insert(timer)
+            }
+        };
+        // A timer that is set already goes off as it was set: the look is due then.
+        if let Some(limit) = limit {
+            let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
+            timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for an event, and takes those that have come.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> std::io::Result<Woken> {
+        let outcome = match &self.poller {
+            Some(poller) if !self.is_one_by_one => poller.wait(timeout),
+            _ => self.wait_singly(timeout),
+        };
+        match outcome {
+            Ok(ready) => Ok(self.take(&ready)),
+            Err(Errno::INTR) => Ok(Woken::Otherwise),
+            // Forbidden, say: from now on they are polled one by one.
+            Err(_) if !self.is_one_by_one => {
+                self.is_one_by_one = true;
+                Ok(Woken::Otherwise)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What has happened, as it concerns the session and the bell.
+    fn take(&mut self, ready: &Ready<EVENTS_MAX>) -> Woken {
+        if ready.has(SOCKET) {
+            self.link.receive_frames();
+        }
+        if ready.has(PROCESS) {
+            self.link.note_death();
+        }
+        if ready.has(TIMER) && !self.is_bell_watched {
+            // A nap is over.
+            self.vain_rings.note();
+        }
+        if ready.has(BELL) {
+            // Watched for its edges, an eventfd need not be emptied.
+            if self.is_one_by_one || self.bell.fills_up() {
+                self.bell.take_rings();
+            }
+            self.vain_rings.note();
+            return Woken::ByBell;
+        }
+        if ready.is_empty() { Woken::ByTime } else { Woken::Otherwise }
+    }
+
+    /// As [`Poller::wait`], without an epoll descriptor.
+    fn wait_singly(&self, timeout: Option<Duration>) -> rustix::io::Result<Ready<EVENTS_MAX>> {
+        let bell = self.is_bell_watched.then_some((BELL, self.bell.as_fd()));
+        let sources = [Some((SOCKET, self.link.socket())), self.link.pidfd().map(|pidfd| (PROCESS, pidfd)), bell];
+        let sources = sources.into_iter().flatten();
+        let mut waits: Vec<_> = sources.clone().map(|(_, fd)| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        poll(&mut waits, timeout.map(timespec).as_ref())?;
+        let is_ready = waits.iter().map(|wait| !wait.revents().is_empty());
+        Ok(sources.zip(is_ready).filter_map(|((token, _), is_ready)| is_ready.then_some(token)).collect())
+    }
+}
+
+impl Wakeups for Sources {
+    fn harvest(&mut self) -> bool {
+        matches!(self.wait(Some(Duration::ZERO)), Ok(Woken::ByBell))
+    }
+
+    fn session_is_over(&self) -> bool {
+        self.link.fate() != Fate::Alive
+    }
+}

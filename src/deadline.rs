@@ -1,0 +1,48 @@
+//! Until when to wait, and how long that still is.
+
+use std::time::{Duration, Instant};
+
+/// Until when to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deadline {
+    /// Not at all.
+    Now,
+    At(Instant),
+    Never,
+}
+
+impl Deadline {
+    /// `timeout` from now; never if the clock cannot count that far.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Instant::now().checked_add(timeout).map_or(Self::Never, Self::At)
+    }
+
+    /// The time left; zero once the deadline has passed, `None` if there is none.
+    pub(crate) fn remaining(self) -> Option<Duration> {
+        match self {
+            Self::Now => Some(Duration::ZERO),
+            Self::At(instant) => Some(instant.saturating_duration_since(Instant::now())),
+            Self::Never => None,
+        }
+    }
+
+    pub(crate) fn has_passed(self) -> bool {
+        self.remaining() == Some(Duration::ZERO)
+    }
+}
+
+/// `duration` as system calls take it.
+pub(crate) fn timespec(duration: Duration) -> rustix::time::Timespec {
+    rustix::time::Timespec::try_from(duration).unwrap_or(rustix::time::Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_longer_than_the_clock_never_pass() {
+        assert_eq!(Deadline::after(Duration::MAX), Deadline::Never);
+        assert!(!Deadline::Never.has_passed() && Deadline::Now.has_passed());
+    }
+}

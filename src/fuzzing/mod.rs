@@ -1,0 +1,73 @@
+//! Fuzz targets: everything that reads a peer's bytes, run on bytes of a fuzzer's.
+//!
+//! Each target is a function from bytes to nothing that panics where a promise of the library's is broken. The binaries
+//! in `fuzz/` call them, and so do the tests below, with every file of the committed corpora. The module exists under
+//! `cfg(test)` and `cfg(fuzzing)` only, and is no part of the interface.
+//!
+//! What is not here: the seeds' generator is `seeds.rs`, and how to run the fuzzers is in `fuzz/README.md`.
+
+mod cmsg_walk;
+mod frame_parse;
+mod frames;
+mod handshake;
+mod lane_geometry;
+#[cfg_attr(fuzzing, allow(dead_code, reason = "fuzzers use a part of it"))]
+pub(crate) mod plain;
+mod ring_reader;
+mod script;
+mod seat_values;
+#[cfg(test)]
+mod seeds;
+mod session_ops;
+
+pub use cmsg_walk::cmsg_walk;
+pub use frame_parse::{frame_parse, frame_parse_counting, is_frame};
+pub use handshake::handshake;
+pub use lane_geometry::lane_geometry;
+pub use ring_reader::ring_reader;
+pub use seat_values::seat_values;
+pub use session_ops::session_ops;
+
+use script::Script;
+
+#[cfg(test)]
+mod replay {
+    use std::fs;
+    use std::path::Path;
+
+    /// Runs a target on every file of its committed corpus.
+    fn replay(name: &str, target: fn(&[u8])) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        if root.join(".cargo_vcs_info.json").exists() {
+            println!("skipped: a package does not contain the corpora");
+            return;
+        }
+        let dir = root.join("fuzz/corpus").join(name);
+        let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        assert!(!paths.is_empty(), "{} is empty", dir.display());
+        paths.sort();
+        for path in paths {
+            // Shown by the test harness where the target panics.
+            println!("{}", path.display());
+            target(&fs::read(&path).unwrap());
+        }
+    }
+
+    macro_rules! replays {
+        ($($target:ident)*) => {
+            $(#[test]
+            fn $target() {
+                replay(stringify!($target), super::$target);
+            })*
+        };
+    }
+
+    replays!(cmsg_walk frame_parse handshake lane_geometry ring_reader seat_values);
+
+    /// In a process of its own: it counts descriptors and mappings.
+    #[test]
+    fn session_ops() {
+        crate::test_support::isolated("fuzzing::replay::session_ops", || replay("session_ops", super::session_ops));
+    }
+}

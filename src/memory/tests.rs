@@ -1,0 +1,79 @@
+//! A mapped lane: bytes are found where they belong, and never beyond the end of the ring.
+
+use super::{InPlace, LaneMap, WritableLane};
+use crate::layout::Geometry;
+use crate::producer::runs::Row;
+use crate::region::{HugePages, Region, RegionOptions};
+use crate::ring::{LaneWriter, RingWords};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// A lane of 4096 bytes as its producer maps it.
+pub(crate) fn mapped_lane() -> WritableLane {
+    let region = || {
+        let options = RegionOptions { name: "mapped", len_bytes: 4096, huge_pages: HugePages::No };
+        Region::create(&options).unwrap()
+    };
+    let header = bytemuck::cast([0u64; 16]);
+    WritableLane::create(region(), region(), Geometry::new(4096, 8, 8).unwrap(), &header).unwrap().0
+}
+
+/// The token of a reader whose producer is the test itself.
+pub(crate) fn trust() -> InPlace {
+    // SAFETY: nothing is written here while it is read.
+    #[allow(unsafe_code, reason = "readers in place are tested too")]
+    unsafe {
+        InPlace::vouch()
+    }
+}
+
+fn panics(what: impl FnOnce()) -> bool {
+    catch_unwind(AssertUnwindSafe(what)).is_err()
+}
+
+#[test]
+fn many_records_are_written_side_by_side() {
+    let mut lane = mapped_lane();
+    let row = Row { begin: 4096 - 64, room_bytes: 64, size: 16, payload_offset: 8, len: 7, header: 0x1_0000_0007 };
+    let bytes = row.write(&mut lane, usize::MAX, |index, payload| payload.fill(index as u8));
+    assert_eq!(bytes, 64, "as many as there is room for");
+    assert_eq!(row.write(&mut lane, 3, |index, payload| payload.fill(index as u8)), 48, "as many as were asked for");
+    assert_eq!(Row { room_bytes: 40, ..row }.write(&mut lane, 4, |_, _| {}), 32, "whole ones only");
+    let lane: &LaneMap = lane.lane();
+    for index in 0..4u64 {
+        let position = 4096 - 64 + index * 16;
+        assert_eq!(lane.header_word(position), row.header);
+        assert_eq!(lane.ring().in_place(&trust(), position + 8, 7), [index as u8; 7]);
+    }
+    assert_eq!(lane.ring().header_words::<4>(4096 - 64, 16), [row.header; 4]);
+    let payloads = lane.ring().in_place_each::<4>(&trust(), 4096 - 56, 16, 7);
+    assert_eq!(payloads, [0u8, 1, 2, 3].map(|value| [value; 7]));
+}
+
+#[test]
+fn nothing_is_written_or_read_beyond_the_end_of_the_ring() {
+    let mut lane = mapped_lane();
+    let row = Row { begin: 4096 - 64, room_bytes: 64, size: 16, payload_offset: 8, len: 7, header: 0x1_0000_0007 };
+    let rows = [
+        ("across the end", Row { begin: 4096 - 48, ..row }),
+        ("longer than the ring", Row { begin: 0, room_bytes: 8192, ..row }),
+        ("a payload over its header", Row { payload_offset: 0, ..row }),
+        ("a payload longer than its record", Row { len: 9, ..row }),
+        ("a payload behind its record", Row { payload_offset: 24, len: 0, ..row }),
+    ];
+    for (what, row) in rows {
+        let mut filled = 0;
+        assert!(panics(|| _ = row.write(&mut lane, usize::MAX, |_, _| filled += 1)), "{what}");
+        assert_eq!(filled, 0, "{what} came to be filled");
+    }
+    let ring = lane.lane().ring();
+    assert_eq!(ring.in_place(&trust(), 4096 + 4032, 64).len(), 64);
+    assert!(panics(|| _ = ring.in_place(&trust(), 4096 - 56, 57)) && panics(|| _ = ring.in_place(&trust(), 0, 4097)));
+    assert!(panics(|| _ = ring.in_place(&trust(), 8, u64::MAX)));
+    assert!(!panics(|| _ = ring.header_words::<8>(4096 - 64, 8)) && panics(|| _ = ring.header_words::<9>(4032, 8)));
+    assert!(panics(|| _ = ring.header_words::<2>(4, 8)) && panics(|| _ = ring.header_words::<2>(0, 4)));
+    assert!(panics(|| _ = ring.in_place_each::<4>(&trust(), 4096 - 56, 16, 9)));
+    assert!(panics(|| _ = ring.in_place_each::<2>(&trust(), 0, u32::MAX, 1)));
+    assert!(panics(|| ring.copy_out(4096 - 8, &mut [0; 2])) && panics(|| ring.copy_out(4, &mut [0; 1])));
+    assert!(panics(|| _ = lane.bytes_mut(4096 - 56, 57)) && panics(|| _ = lane.bytes(1, 4096)));
+    assert!(panics(|| lane.copy_in(4096 - 8, &[0; 9])) && panics(|| lane.copy_in(4, &[0; 1])));
+}

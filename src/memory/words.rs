@@ -1,0 +1,159 @@
+//! The words of a control region and of a seat, as types laid over mapped memory.
+//!
+//! The invariant: a [`ControlMap`] is a mapping as long as its words, and a [`SeatMap`] keeps mapped what it points to.
+
+#![allow(unsafe_code, reason = "turns mapped bytes into words")]
+
+use crate::layout::{
+    CONSUMED_OFFSET, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, INTENT_OFFSET, LANE_COUNTERS_OFFSET,
+    PUBLISHED_OFFSET, SEAT_COUNTERS_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET, SPACE_WAIT_OFFSET, STATE_OFFSET,
+    WAIT_EPOCH_OFFSET,
+};
+use crate::region::Mapping;
+use crate::ring::SeatWords;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use std::mem::{offset_of, size_of};
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// Two cache lines: what processors fetch together. Words that different sides write, or that are written at different
+/// rates, lie in lines of their own.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub(super) struct Line<T>(pub(super) T);
+
+/// The words of a control region; `layout` has its bit ruler.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct ControlWords {
+    pub(super) header: [AtomicU64; HEADER_WORDS],
+    reserved: [AtomicU64; PUBLISHED_OFFSET / 8 - HEADER_WORDS],
+    pub(super) published: Line<AtomicU64>,
+    pub(super) intent: Line<AtomicU64>,
+    pub(super) space_wait: Line<AtomicU32>,
+    pub(super) state: Line<AtomicU32>,
+    pub(super) evictions: Line<AtomicU32>,
+    pub(super) counters: Line<[AtomicU64; 4]>,
+}
+
+pub(super) const HEADER_WORDS: usize = size_of::<ControlHeader>() / 8;
+
+const _: () = {
+    assert!(size_of::<ControlWords>() as u64 <= CONTROL_LEN_BYTES);
+    assert!(
+        offset_of!(ControlWords, published) == PUBLISHED_OFFSET && offset_of!(ControlWords, intent) == INTENT_OFFSET
+    );
+    assert!(
+        offset_of!(ControlWords, space_wait) == SPACE_WAIT_OFFSET && offset_of!(ControlWords, state) == STATE_OFFSET
+    );
+    assert!(offset_of!(ControlWords, evictions) == EVICTIONS_OFFSET);
+    assert!(offset_of!(ControlWords, counters) == LANE_COUNTERS_OFFSET);
+};
+
+/// A mapped control region.
+#[derive(Debug)]
+pub(crate) struct ControlMap(Mapping);
+
+impl ControlMap {
+    /// # Panics
+    ///
+    /// If the mapping is not as long as a control region: the caller has checked that.
+    pub(crate) fn new(mapping: Mapping) -> Self {
+        assert!(mapping.len() as u64 == CONTROL_LEN_BYTES, "a control region of another length");
+        Self(mapping)
+    }
+
+    #[inline(always)]
+    pub(super) fn words(&self) -> &ControlWords {
+        // SAFETY: long enough, as `new` has checked, and aligned, since mappings begin on a page; mapped for as long as
+        // `self` is borrowed. It consists of atomics, which any other process may change meanwhile, and where the
+        // mapping is read-only they are only loaded, with `Relaxed`.
+        unsafe { self.0.ptr().cast().as_ref() }
+    }
+
+    /// The static header, copied word by word: a hostile producer may be changing it.
+    pub(crate) fn header(&self) -> ControlHeader {
+        bytemuck::cast(std::array::from_fn::<u64, HEADER_WORDS, _>(|index| {
+            self.words().header[index].load(Ordering::Relaxed)
+        }))
+    }
+}
+
+/// One lane's part of a seat region; `layout` has its bit ruler.
+#[derive(Debug)]
+#[repr(C)]
+struct Stripe {
+    release: Line<ReleaseWords>,
+    wait_epoch: Line<AtomicU32>,
+    counters: Line<[AtomicU64; 3]>,
+    reserved: Line<[AtomicU64; 16]>,
+}
+
+/// What a consumer stores when it releases bytes.
+#[derive(Debug)]
+#[repr(C)]
+struct ReleaseWords {
+    consumed: AtomicU64,
+    space_seq: AtomicU32,
+}
+
+const _: () = {
+    assert!(size_of::<Stripe>() == SEAT_STRIPE_BYTES);
+    assert!(offset_of!(Stripe, release) + offset_of!(ReleaseWords, consumed) == CONSUMED_OFFSET);
+    assert!(offset_of!(Stripe, release) + offset_of!(ReleaseWords, space_seq) == SPACE_SEQ_OFFSET);
+    assert!(offset_of!(Stripe, wait_epoch) == WAIT_EPOCH_OFFSET);
+    assert!(offset_of!(Stripe, counters) == SEAT_COUNTERS_OFFSET);
+};
+
+/// One lane's stripe of a seat region, as either side maps it.
+#[derive(Clone, Debug)]
+pub(crate) struct SeatMap {
+    /// Keeps what `stripe` points to mapped.
+    _mapping: Arc<Mapping>,
+    stripe: NonNull<Stripe>,
+}
+
+// SAFETY: `stripe` points into `_mapping`, which may be shared and sent; all access goes through atomics.
+unsafe impl Send for SeatMap {}
+// SAFETY: as for `Send`.
+unsafe impl Sync for SeatMap {}
+
+impl SeatMap {
+    /// The stripe of the lane numbered `index` in the session.
+    ///
+    /// # Panics
+    ///
+    /// If the region is too short for that lane.
+    pub(crate) fn new(mapping: Arc<Mapping>, index: usize) -> Self {
+        let offset = index * SEAT_STRIPE_BYTES;
+        assert!(offset + SEAT_STRIPE_BYTES <= mapping.len(), "a seat region without a stripe for lane {index}");
+        // SAFETY: just checked to lie within the mapping.
+        let stripe = unsafe { mapping.ptr().add(offset) }.cast();
+        Self { _mapping: mapping, stripe }
+    }
+
+    #[inline]
+    fn stripe(&self) -> &Stripe {
+        // SAFETY: within the mapping, as `new` has checked, and aligned, since mappings begin on a page; mapped for as
+        // long as `self._mapping` lives. It consists of atomics, which the other side may change meanwhile, and where
+        // the mapping is read-only they are only loaded, with `Relaxed`.
+        unsafe { self.stripe.as_ref() }
+    }
+}
+
+impl SeatWords for SeatMap {
+    #[inline]
+    fn consumed(&self) -> &AtomicU64 {
+        &self.stripe().release.0.consumed
+    }
+
+    #[inline]
+    fn space_seq(&self) -> &AtomicU32 {
+        &self.stripe().release.0.space_seq
+    }
+
+    #[inline]
+    fn wait_epoch(&self) -> &AtomicU32 {
+        &self.stripe().wait_epoch.0
+    }
+}

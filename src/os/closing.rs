@@ -1,0 +1,155 @@
+//! Closing what peers have sent, or may have: on a thread of its own, where it could take long.
+//!
+//! To close a descriptor for the last time can take as long as whoever sent it likes: a socket lingers (`SO_LINGER`,
+//! socket(7)), a file lies in a file system of its sender's own (FUSE). The same goes for a socket in which such a
+//! descriptor waits. The invariant: none of this makes a caller of this file wait, and one thread does it all, one
+//! after another, so that peers can make neither threads nor delays.
+
+use crate::fds;
+use crate::os::fork::ForkGuard;
+use parking_lot::Mutex;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::net::{Shutdown, shutdown};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long the queue's lock can be waited for: it is held for moments, but for ever in a child that was forked then.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What waits to be closed, in this process.
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { fds: VecDeque::new(), owner: None, has_thread: false });
+
+#[derive(Debug)]
+struct Queue {
+    fds: VecDeque<OwnedFd>,
+    owner: Option<ForkGuard>,
+    has_thread: bool,
+}
+
+/// A connected socket. Dropping it ends the connection, even where a forked child still has it, and never waits. In a
+/// forked child dropping it does nothing to the connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// `None` only while it is dropped.
+    socket: Option<OwnedFd>,
+    guard: ForkGuard,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: OwnedFd, guard: ForkGuard) -> Self {
+        Self { socket: Some(socket), guard }
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_ref().expect("there until it is dropped").as_fd()
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.guard.is_child() {
+            return;
+        }
+        // From here on nothing more comes in, and whoever else holds this socket hears of it too.
+        let _ = shutdown(&*self, Shutdown::Both);
+        if fds::holds_descriptors(self.as_fd()) {
+            close_later(self.socket.take());
+        }
+    }
+}
+
+/// Closes descriptors by and by, in the order in which they come.
+pub(crate) fn close_later(fds: impl IntoIterator<Item = OwnedFd>) {
+    let fds: Vec<OwnedFd> = fds.into_iter().collect();
+    let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else {
+        // Forked while another thread had the lock: such a child keeps them until it ends.
+        return fds.into_iter().for_each(std::mem::forget);
+    };
+    queue.take_over();
+    queue.fds.extend(fds);
+    queue.see_to_it();
+}
+
+/// How many descriptors wait to be closed; at least 1 for as long as one is being closed.
+pub(crate) fn waiting() -> usize {
+    let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else { return 0 };
+    queue.take_over();
+    // Where no thread could be had, there may be one now.
+    queue.see_to_it();
+    queue.fds.len() + usize::from(queue.has_thread)
+}
+
+impl Queue {
+    /// In a forked child: leaves to the parent what it had queued, and the thread that it has.
+    fn take_over(&mut self) {
+        if self.owner.is_none_or(ForkGuard::is_child) {
+            self.fds.drain(..).for_each(std::mem::forget);
+            self.has_thread = false;
+            self.owner = ForkGuard::get().ok();
+        }
+    }
+
+    /// Has a thread for as long as there is something to do.
+    fn see_to_it(&mut self) {
+        if !self.fds.is_empty() && !self.has_thread {
+            let thread = std::thread::Builder::new().name("fdring-closer".to_owned());
+            self.has_thread = thread.spawn(close_all).is_ok();
+        }
+    }
+}
+
+/// The thread.
+fn close_all() {
+    loop {
+        let mut queue = QUEUE.lock();
+        let Some(fd) = queue.fds.pop_front() else {
+            queue.has_thread = false;
+            return;
+        };
+        drop(queue);
+        drop(fd);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::testing::in_forked_child;
+    use crate::test_support::{isolated, wait_until};
+    use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+    use std::net::{TcpListener, TcpStream};
+
+    /// A socket that makes whoever closes it wait for a minute, or until its peer is gone.
+    fn lingering() -> (OwnedFd, TcpListener) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        while stream.write(&[0; 65536]).is_ok() {}
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::from_secs(60))).unwrap();
+        (stream.into(), listener)
+    }
+
+    fn is_closed((reader, writer): (PipeReader, PipeWriter)) -> bool {
+        close_later([writer.into()]);
+        (&reader).read(&mut [0]).unwrap() == 0
+    }
+
+    #[test]
+    fn what_is_closed_later_is_closed_in_order_and_waited_for_by_nobody() {
+        isolated("os::closing::tests::what_is_closed_later_is_closed_in_order_and_waited_for_by_nobody", || {
+            assert_eq!(waiting(), 0);
+            let (socket, listener) = lingering();
+            let (mut reader, writer) = pipe().unwrap();
+            close_later([socket, writer.into()]);
+            assert!((1..=3).contains(&waiting()));
+            // The parent's thread and what it still has to do are the parent's: a child has its own.
+            assert!(in_forked_child(|| waiting() == 0 && is_closed(pipe().unwrap())));
+            drop(listener);
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+            wait_until("nothing is left", || waiting() == 0);
+            assert!(is_closed(pipe().unwrap()), "there is a thread again");
+        });
+    }
+}

@@ -1,0 +1,185 @@
+//! Spinning, futexes and bells.
+
+use super::bell::{Bell, BellEnd};
+use super::futex::{wait, wake_private, wake_shared};
+use super::spin::{names_one_processor, spin_until};
+use crate::deadline::Deadline;
+use crate::sync::AtomicU32;
+use crate::terms::BellKind;
+use crate::test_support::{isolated, kernel::deny};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::time::{Duration, Instant};
+
+const LONG: Duration = Duration::from_secs(60);
+
+fn has_rung(end: &BellEnd) -> bool {
+    poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+}
+
+#[test]
+fn spinning_looks_at_once_and_counts_its_looks() {
+    assert_eq!(spin_until(Duration::ZERO, Deadline::Never, |looks| (looks == 0).then_some(7)), Some(7));
+    let mut seen = Vec::new();
+    let found = spin_until(LONG, Deadline::Never, |looks| {
+        seen.push(looks);
+        (looks == 200).then_some(())
+    });
+    assert!(found.is_none() || seen.iter().copied().eq(0..=200), "alone on one processor it looks once");
+}
+
+#[test]
+fn spinning_ends_with_the_deadline() {
+    let start = Instant::now();
+    assert_eq!(spin_until(LONG, Deadline::after(Duration::from_millis(5)), |_| None::<()>), None);
+    assert_eq!(spin_until(LONG, Deadline::Now, |_| None::<()>), None);
+    assert!(start.elapsed() < LONG / 2);
+}
+
+#[test]
+fn spins_longer_than_the_clock_are_endless() {
+    spin_until(Duration::MAX, Deadline::Never, |looks| (looks == 1).then_some(()));
+}
+
+#[test]
+fn a_futex_sleep_ends_with_a_wake_a_changed_word_or_the_deadline() {
+    let (private, shared) = (AtomicU32::new(0), AtomicU32::new(0));
+    let start = Instant::now();
+    wait((&private, 1), Some((&shared, 0)), Deadline::Never);
+    wait((&private, 0), Some((&shared, 1)), Deadline::Never);
+    wait((&private, 1), None, Deadline::Never);
+    wait((&private, 0), Some((&shared, 0)), Deadline::after(Duration::from_millis(5)));
+    wait((&private, 0), None, Deadline::after(Duration::from_millis(5)));
+    wait((&private, 0), None, Deadline::Now);
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| wait((&private, 0), Some((&shared, 0)), Deadline::Never));
+        while !sleeper.is_finished() {
+            wake_private(&private);
+            std::thread::yield_now();
+        }
+    });
+    assert!(start.elapsed() < LONG / 2);
+}
+
+/// Waits as a producer does, until the deadline; how often it looked meanwhile.
+fn looks_within(patience: Duration, shared: &AtomicU32) -> u32 {
+    let (private, deadline) = (AtomicU32::new(0), Deadline::after(patience));
+    let mut looks = 0;
+    while !deadline.has_passed() {
+        wait((&private, 0), Some((shared, 0)), deadline);
+        looks += 1;
+    }
+    looks
+}
+
+#[test]
+fn a_kernel_that_forbids_to_wait_makes_nobody_spin() {
+    isolated("os::tests::a_kernel_that_forbids_to_wait_makes_nobody_spin", || {
+        const WAIT: (u32, u32) = (1, libc::FUTEX_WAIT as u32);
+        let patience = Duration::from_millis(200);
+        let shared = AtomicU32::new(0);
+        // Of several filters the newest counts; after the last, nothing but time is left to wait for.
+        let filters: [(_, &[_], _); 4] = [
+            (libc::SYS_futex_waitv, &[], Errno::PERM),
+            (libc::SYS_futex_waitv, &[], Errno::NOMEM),
+            (libc::SYS_futex_waitv, &[], Errno::NOSYS),
+            (libc::SYS_futex, &[WAIT], Errno::PERM),
+        ];
+        for (call, arguments, errno) in filters {
+            deny(call, arguments, errno);
+            let looks = looks_within(patience, &shared);
+            assert!((1..=100).contains(&looks), "it looked {looks} times in {patience:?} after {errno}");
+        }
+    });
+}
+
+#[test]
+fn a_nap_ends_when_the_shared_word_is_woken() {
+    isolated("os::tests::a_nap_ends_when_the_shared_word_is_woken", || {
+        deny(libc::SYS_futex_waitv, &[], Errno::PERM);
+        let (private, shared) = (AtomicU32::new(0), AtomicU32::new(0));
+        let woken = std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| {
+                let start = Instant::now();
+                (0..20).for_each(|_| wait((&private, 0), Some((&shared, 0)), Deadline::Never));
+                start.elapsed()
+            });
+            while !sleeper.is_finished() {
+                wake_shared(&shared);
+                std::thread::yield_now();
+            }
+            sleeper.join().unwrap()
+        });
+        assert!(woken < Duration::from_millis(150), "twenty naps of 10 ms that were woken took {woken:?}");
+    });
+}
+
+#[test]
+fn bells_ring_drain_and_never_block() {
+    for kind in [BellKind::Eventfd, BellKind::Socketpair] {
+        let (bell, end) = Bell::create(kind).unwrap();
+        let end = BellEnd::receive(kind, end).unwrap();
+        end.take_rings();
+        assert!(!has_rung(&end));
+        // More than a socket's queue holds: a full bell is a rung bell.
+        for _ in 0..5000 {
+            bell.ring();
+        }
+        assert!(has_rung(&end));
+        end.take_rings();
+        assert!(!has_rung(&end), "{kind:?}");
+        drop(end);
+        bell.ring();
+    }
+}
+
+#[test]
+fn a_drain_does_not_block_on_an_eventfd_that_may() {
+    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    rustix::fs::fcntl_setfl(&end, rustix::fs::OFlags::empty()).unwrap();
+    end.take_rings();
+    bell.ring();
+    end.take_rings();
+    assert!(!has_rung(&end));
+}
+
+#[test]
+fn nothing_else_passes_for_a_bell() {
+    let (_, eventfd) = Bell::create(BellKind::Eventfd).unwrap();
+    assert!(BellEnd::receive(BellKind::Socketpair, eventfd).is_err());
+    let (_, socket) = Bell::create(BellKind::Socketpair).unwrap();
+    assert!(BellEnd::receive(BellKind::Eventfd, socket).is_err());
+    let null = std::fs::File::open("/dev/null").unwrap();
+    assert!(BellEnd::receive(BellKind::Eventfd, null.into()).is_err());
+}
+
+#[test]
+fn a_socketpair_bell_cannot_be_rung_backwards() {
+    let (_bell, end) = Bell::create(BellKind::Socketpair).unwrap();
+    let sent = rustix::net::send(&end, &[1], rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
+    assert_eq!(sent, Err(Errno::PIPE));
+}
+
+#[test]
+fn a_machine_with_one_processor_is_told_from_others() {
+    assert!(names_one_processor("0\n"));
+    for list in ["0-1\n", "0,2\n", "0-3,8-11\n", ""] {
+        assert!(!names_one_processor(list), "{list:?}");
+    }
+}
+
+/// A thread pinned to one processor waits for another, on another processor: that is what spinning is for.
+#[test]
+fn a_pinned_thread_spins() {
+    if std::thread::available_parallelism().unwrap().get() == 1 {
+        return;
+    }
+    let thread = std::thread::spawn(|| {
+        let mut one = rustix::thread::CpuSet::new();
+        one.set(rustix::thread::sched_getcpu());
+        rustix::thread::sched_setaffinity(None, &one).unwrap();
+        spin_until(LONG, Deadline::Never, |looks| (looks == 1000).then_some(()))
+    });
+    assert!(thread.join().unwrap().is_some());
+}

@@ -1,0 +1,309 @@
+//! The writing end of a lane: reserve, fill, commit.
+//!
+//! [`Producer`] puts together the publication protocol, the roster that says how far the ring may be overwritten, the
+//! waking of consumers, and deadlines. What it does not do: it opens no socket. A [`Server`](crate::Server) offers its
+//! lane.
+
+mod batch;
+mod error;
+mod reservation;
+pub(crate) mod runs;
+
+pub use batch::Batch;
+pub use error::{SendError, SlowConsumer};
+pub use reservation::Reservation;
+
+use crate::crash;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::lane::{Lane, LaneOptions, SeatHandle};
+use crate::layout::LaneState;
+use crate::memory::WritableLane;
+use crate::os::fork::ForkGuard;
+use crate::os::spin::spin_until;
+use crate::region::HugePagesOutcome;
+use crate::ring::publisher::Publisher;
+use crate::ring::roster::Gate;
+use crate::ring::writer::{Claim, Room, Writer};
+use crate::ring::{LaneCounter, LaneWriter};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The writing end of a lane; there is one.
+///
+/// Records go to every consumer that has joined. The lane waits for the slowest of them, so that nothing is lost; with
+/// no consumer it never waits. Dropping the producer ends the lane in order: consumers read what was published and then
+/// see the end. Dropped by a panic, or [abandoned](Self::abandon), it ends as such, and they are told so.
+///
+/// ```
+/// use fdring::{LaneOptions, Producer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut lane = Producer::create(LaneOptions::new("ticks"))?;
+///
+/// lane.send(b"copied into the ring")?;
+///
+/// let mut slot = lane.reserve(16)?; // room for 16 bytes, in the ring itself
+/// slot.copy_from_slice(b"filled where it ");
+/// slot.truncate(14);
+/// slot.commit();
+///
+/// let mut batch = lane.batch()?; // many records, one publication
+/// for word in ["one", "two", "three"] {
+///     batch.send(word.as_bytes())?;
+/// }
+/// batch.commit();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Producer {
+    publisher: Publisher<WritableLane, SeatHandle>,
+    lane: Arc<Lane>,
+    spin: Duration,
+    guard: ForkGuard,
+    /// Whether the lane ends before its time.
+    abandons: bool,
+}
+
+impl Producer {
+    /// Makes a lane: two regions in memory, sealed so that nobody else can ever write to them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) for a name and [`Error::Geometry`](crate::Error::Geometry) for a
+    /// capacity or an alignment out of range, and [`Error::Os`](crate::Error::Os) where memory or descriptors (two, and
+    /// one more for a moment) cannot be had.
+    pub fn create(options: LaneOptions) -> Result<Self> {
+        Self::create_at(&options, 0)
+    }
+
+    /// A lane whose ring begins at `position`: 0, but for tests that begin near an edge of the number space.
+    pub(crate) fn create_at(options: &LaneOptions, position: u64) -> Result<Self> {
+        let guard = ForkGuard::get()?;
+        let (lane, writable) = Lane::create(options, position)?;
+        let spin = options.spin_duration();
+        let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
+        Ok(Self { publisher, lane, spin, guard, abandons: false })
+    }
+
+    /// Room for a record of `len` payload bytes in the ring itself; waits while the ring is full. Dropping the
+    /// reservation discards it.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TooLong`], or [`SendError::Forked`].
+    #[inline]
+    pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::Never)
+    }
+
+    /// As [`reserve`](Self::reserve), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Full`] as well.
+    #[inline]
+    pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::Now)
+    }
+
+    /// As [`reserve`](Self::reserve), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::TimedOut`] as well, which names the consumer that holds the lane back.
+    pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::after(timeout))
+    }
+
+    #[inline(always)]
+    fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
+        if self.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        // What was committed in a batch and not published is forgotten.
+        self.publisher.writer.rewind();
+        check_len(&self.publisher.writer.room(), len)?;
+        let claim = match self.publisher.writer.claim(len as u64) {
+            Some(claim) => claim,
+            None => self.wait_for_room(len as u64, deadline)?,
+        };
+        crash::point!("producer-reserved");
+        Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
+    }
+
+    /// Copies `payload` into a record of its own; waits while the ring is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    #[inline(always)]
+    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but never waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_reserve`](Self::try_reserve).
+    #[inline]
+    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.try_reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve_timeout`](Self::reserve_timeout).
+    pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
+        self.reserve_timeout(payload.len(), timeout)?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// Begins a batch: records that are published together. Dropping it discards them.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Forked`].
+    #[inline]
+    pub fn batch(&mut self) -> Result<Batch<'_>, SendError> {
+        if self.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        self.publisher.writer.rewind();
+        Ok(Batch { room: self.publisher.writer.room(), producer: self })
+    }
+
+    /// Ends the lane in order, as dropping the producer does.
+    pub fn finish(self) {
+        // The drop does it.
+    }
+
+    /// Ends the lane as incomplete, as a panic would: consumers read what was published and
+    /// then get [`ReceiveError::Abandoned`](crate::ReceiveError::Abandoned). For producers that fail without a panic.
+    pub fn abandon(mut self) {
+        self.abandons = true;
+    }
+
+    /// The lane's name.
+    pub fn name(&self) -> &str {
+        self.lane.terms.name.as_str()
+    }
+
+    /// The length of the ring, in bytes.
+    pub fn capacity(&self) -> u64 {
+        self.lane.terms.geometry.capacity()
+    }
+
+    /// The longest payload, in bytes.
+    pub fn payload_max(&self) -> usize {
+        self.publisher.writer.room().payload_max() as usize
+    }
+
+    /// How many bytes were published since the lane was made, headers and padding included.
+    pub fn published(&self) -> u64 {
+        self.publisher.writer.published()
+    }
+
+    /// How many consumers have a seat on this lane now; none in a forked child.
+    pub fn consumers(&self) -> usize {
+        if self.guard.is_child() {
+            // The lock may have been held when the process forked.
+            return 0;
+        }
+        self.lane.roster.len()
+    }
+
+    /// Whether the ring is in huge pages, and if not, why.
+    pub fn huge_pages(&self) -> &HugePagesOutcome {
+        self.lane.huge_pages()
+    }
+
+    /// [`Error::Forked`](crate::Error::Forked) in a forked child.
+    pub(crate) fn check_owner(&self) -> Result<()> {
+        self.guard.check()
+    }
+
+    /// The lane, for the session layer to offer.
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    /// Room for a record that does not fit below `intent`: looks at the seats, then spins, then sleeps.
+    #[cold]
+    fn wait_for_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
+        let Self { publisher, lane, .. } = self;
+        let roster = &lane.roster;
+        // Possibly full: consumers may have released more since the last look.
+        let mut gate = match publisher.find_room(roster, len) {
+            Ok(claim) => return Ok(claim),
+            Err(gate) if deadline == Deadline::Now => {
+                return Err(SendError::Full { consumer: self.slow_consumer(gate) });
+            }
+            Err(gate) => gate,
+        };
+        // Really full.
+        publisher.writer.memory_mut().count(LaneCounter::TimesBlocked, 1);
+        if let Some(claim) = spin_until(self.spin, deadline, |_| publisher.find_room(roster, len).ok()) {
+            return Ok(claim);
+        }
+        while !deadline.has_passed() {
+            match publisher.sleep_for_space(roster, len, deadline) {
+                Ok(claim) => return Ok(claim),
+                Err(now) => gate = now,
+            }
+        }
+        Err(SendError::TimedOut { consumer: self.slow_consumer(gate) })
+    }
+
+    /// As `wait_for_room`, for a batch that has come as far as `room`; what its room is then.
+    #[cold]
+    fn claim_beyond(&mut self, room: Room, len: u64, deadline: Deadline) -> Result<(Claim, Room), SendError> {
+        self.publisher.writer.resume(room);
+        let claim = match self.publisher.writer.claim(len) {
+            Some(claim) => claim,
+            None => self.wait_for_room(len, deadline)?,
+        };
+        Ok((claim, self.publisher.writer.room()))
+    }
+
+    fn slow_consumer(&self, gate: Option<Gate>) -> Option<SlowConsumer> {
+        let gate = gate?;
+        let seat = self.lane.roster.seat(gate.seat_id)?;
+        Some(SlowConsumer { pid: seat.pid(), behind_bytes: gate.behind_bytes })
+    }
+
+    /// Publishes what is committed, and wakes those who sleep.
+    #[inline]
+    fn publish(&mut self) {
+        crash::point!("producer-before-publication");
+        self.publisher.publish(&self.lane.roster);
+        crash::point!("producer-after-publication");
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if self.guard.is_child() {
+            return;
+        }
+        let abandons = self.abandons || std::thread::panicking();
+        let state = if abandons { LaneState::Abandoned } else { LaneState::Finished };
+        crash::point!("producer-before-end");
+        self.publisher.close(&self.lane.roster, state);
+        crash::point!("producer-after-end");
+        self.lane.end();
+    }
+}
+
+/// [`SendError::TooLong`] for a payload that takes more than half of the ring.
+#[inline(always)]
+fn check_len(room: &Room, len: usize) -> Result<(), SendError> {
+    let max = room.payload_max() as usize;
+    if len > max { Err(SendError::TooLong { len, max }) } else { Ok(()) }
+}

@@ -1,0 +1,146 @@
+//! Where a reader stands, and how far it can see: the quick way from record to record.
+//!
+//! The invariant: every header is loaded once, and nothing is derived from it but what was checked in that load
+//! (design invariant 9).
+//!
+//! What this file does not do: it loads no word but headers, and knows neither padding nor errors. Where anything else
+//! comes than a plain record, it finds nothing, and [`Reader::poll`](super::reader::Reader::poll) looks closely.
+
+use super::RingWords;
+use crate::layout::{Geometry, RecordHeader};
+
+/// A record that was found, and its header checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Where the record begins.
+    pub(crate) position: u64,
+    /// Where reading began: at the record, or at the padding before it.
+    pub(crate) from: u64,
+    /// The position of its first payload byte.
+    pub(crate) payload: u64,
+    /// The payload's length in bytes.
+    pub(crate) len: u64,
+    pub(crate) tag: u16,
+}
+
+/// A header that is in view: a plain record, which ends in view too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InView {
+    pub(crate) word: u64,
+    /// The payload's length in bytes.
+    pub(crate) len: u64,
+    /// Where the record ends.
+    pub(crate) end: u64,
+}
+
+/// Where a reader stands, and how far it can see.
+///
+/// A copy of it can run ahead in a loop's registers, see [`Reader::cursor`](super::reader::Reader::cursor).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cursor {
+    geometry: Geometry,
+    /// Where the next record begins; everything below it has been read.
+    position: u64,
+    /// From `position` up to here, records follow one another without padding: the lower of `seen` and the end of the
+    /// ring.
+    clear: u64,
+    /// The last `published` seen.
+    seen: u64,
+}
+
+impl Cursor {
+    /// A cursor at `start` that sees nothing yet.
+    pub(super) fn new(geometry: Geometry, start: u64) -> Self {
+        Self { geometry, position: start, clear: start, seen: start }
+    }
+
+    pub(crate) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    /// Where the next record begins.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The last `published` seen.
+    #[inline(always)]
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// How many bytes are in view from here on, padding included.
+    #[inline(always)]
+    pub(crate) fn unread(&self) -> u64 {
+        self.seen - self.position
+    }
+
+    /// How many bytes are in view from here on without padding among them.
+    #[inline(always)]
+    pub(crate) fn unread_clear(&self) -> u64 {
+        self.clear - self.position
+    }
+
+    /// The next header, if it is in view and that of a plain record.
+    #[inline(always)]
+    pub(crate) fn header_in_view(&self, ring: &impl RingWords) -> Option<InView> {
+        let position = self.position;
+        if position >= self.clear {
+            return None;
+        }
+        let word = ring.header_word(position);
+        let len = RecordHeader::data_len(word)?;
+        let end = self.geometry.record_end(position, len);
+        if end > self.clear {
+            return None;
+        }
+        Some(InView { word, len, end })
+    }
+
+    /// The next record, if it is in view. `None` says only that the reader must look closely.
+    #[inline(always)]
+    pub(crate) fn next_in_view(&mut self, ring: &impl RingWords) -> Option<Found> {
+        let InView { word, len, end } = self.header_in_view(ring)?;
+        let position = std::mem::replace(&mut self.position, end);
+        Some(self.found(position, len, RecordHeader::tag_of(word)))
+    }
+
+    /// Moves on by `size` bytes, past a record that was found in view in another way.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, size: u64) {
+        self.position += size;
+    }
+
+    /// What is found at `position`, with what its header says.
+    #[inline(always)]
+    pub(crate) fn found(&self, position: u64, len: u64, tag: u16) -> Found {
+        Found { position, from: position, payload: position + self.geometry.payload_offset(), len, tag }
+    }
+
+    /// The same cursor, seeing no further than `end`, nor less far than where it stands.
+    #[inline(always)]
+    pub(super) fn up_to(self, end: u64) -> Self {
+        Self { clear: self.clear.min(end.max(self.position)), ..self }
+    }
+
+    /// Everything below `published` can be seen now.
+    #[inline(always)]
+    pub(super) fn see(&mut self, published: u64) {
+        self.seen = published;
+        self.move_to(self.position);
+    }
+
+    /// Goes on at `position`.
+    #[inline(always)]
+    pub(super) fn move_to(&mut self, position: u64) {
+        self.position = position;
+        let end = position.saturating_add(self.geometry.room_to_end(position));
+        self.clear = self.seen.min(end);
+    }
+
+    /// Stands at `position` and sees nothing.
+    pub(super) fn stop_at(&mut self, position: u64) {
+        (self.position, self.clear, self.seen) = (position, position, position);
+    }
+}

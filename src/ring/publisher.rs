@@ -1,0 +1,154 @@
+//! A producer's steps between its ring and its roster: finding room, sleeping for it, publishing, ending the lane.
+//!
+//! The invariant: every consumer that could make room is waited for, and every one that waits is woken (design
+//! invariants 11 and 12).
+//!
+//! What this file does not do: it knows no deadline but to pass it on, never spins, and hands out no bytes.
+
+use super::roster::{Gate, Roster, SeatPort, Snapshot};
+use super::writer::{Claim, Writer};
+use super::{LaneCounter, LaneWords, LaneWriter};
+use crate::deadline::Deadline;
+use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
+use crate::os::{barrier, futex};
+use crate::sync::{AtomicU32, Ordering, fence};
+use crate::terms::Barrier;
+
+/// The writing end of a ring, and the seats it rings for.
+#[derive(Debug)]
+pub(crate) struct Publisher<W, P> {
+    pub(crate) writer: Writer<W>,
+    snapshot: Snapshot<P>,
+}
+
+impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
+    /// `barrier` is the kind that the lane offers its consumers.
+    pub(crate) fn new(writer: Writer<W>, barrier: Barrier) -> Self {
+        Self { writer, snapshot: Snapshot::new(barrier) }
+    }
+
+    /// Publishes what is committed, and wakes those who sleep.
+    #[inline]
+    pub(crate) fn publish(&mut self, roster: &Roster<P>) {
+        self.writer.publish();
+        self.wake_sleepers(roster);
+    }
+
+    /// Ends the lane, and wakes those who sleep.
+    pub(crate) fn close(&mut self, roster: &Roster<P>, state: LaneState) {
+        self.writer.close(state);
+        self.wake_sleepers(roster);
+    }
+
+    #[inline]
+    fn wake_sleepers(&mut self, roster: &Roster<P>) {
+        let rung = wake_sleepers(roster, &mut self.snapshot);
+        if rung != 0 {
+            self.writer.memory_mut().count(LaneCounter::BellsRung, rung);
+        }
+    }
+
+    /// Room for a record of `len` payload bytes, after [`Writer::claim`] has found that the ring is possibly full; or
+    /// who holds the lane back. A batch that is longer than the ring is published in parts, whenever the ring is full.
+    #[cold]
+    pub(crate) fn find_room(&mut self, roster: &Roster<P>, len: u64) -> Result<Claim, Option<Gate>> {
+        match self.look_for_room(roster, len) {
+            Err(_) if self.writer.has_unpublished() => {
+                self.publish(roster);
+                self.look_for_room(roster, len)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn look_for_room(&mut self, roster: &Roster<P>, len: u64) -> Result<Claim, Option<Gate>> {
+        let (end, published) = (self.writer.end_of(len), self.writer.published());
+        let (mut limit, mut gate) = (self.writer.limit(), None);
+        if end > limit {
+            // Refresh: consumers may have released more since the last look.
+            (limit, gate) = roster.refresh(self.writer.memory().lane(), published, end);
+        }
+        if !self.writer.raise_intent(end, limit) {
+            // Really full.
+            return Err(gate);
+        }
+        roster.remember_boundary(self.writer.memory().lane(), published);
+        self.writer.claim(len).ok_or(gate)
+    }
+
+    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the deadline passes; the
+    /// claim, if there is room then.
+    pub(crate) fn sleep_for_space(
+        &mut self,
+        roster: &Roster<P>,
+        len: u64,
+        deadline: Deadline,
+    ) -> Result<Claim, Option<Gate>> {
+        self.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
+        // Pairs with the fence in `Release::store`: it sees the 1, or we see what it released.
+        fence(Ordering::SeqCst);
+        let outcome = self.sleep_while_held(roster, len, deadline);
+        self.space_wait().store(0, Ordering::Relaxed);
+        outcome
+    }
+
+    fn space_wait(&self) -> &AtomicU32 {
+        self.writer.memory().lane().space_wait()
+    }
+
+    fn sleep_while_held(&mut self, roster: &Roster<P>, len: u64, deadline: Deadline) -> Result<Claim, Option<Gate>> {
+        let gate = match self.find_room(roster, len) {
+            Ok(claim) => return Ok(claim),
+            Err(gate) => gate,
+        };
+        let changed = roster.capture_changed();
+        let seat = gate.and_then(|gate| roster.seat(gate.seat_id));
+        let seq = seat.as_ref().map(|seat| (seat.port().space_seq(), seat.port().space_seq().load(Ordering::Relaxed)));
+        // Pairs with the release stores in `Release::store`: with this `space_seq` comes the `consumed` before
+        // it.
+        fence(Ordering::Acquire);
+        match self.find_room(roster, len) {
+            Ok(claim) => return Ok(claim),
+            Err(now) if now.map(|gate| gate.seat_id) != gate.map(|gate| gate.seat_id) => return Err(now),
+            Err(_) => {
+                futex::wait(changed, seq, deadline);
+            }
+        }
+        self.find_room(roster, len)
+    }
+}
+
+/// Wakes every consumer that sleeps, after a publication or the end of the lane; how many.
+#[inline]
+pub(crate) fn wake_sleepers<P: SeatPort>(roster: &Roster<P>, snapshot: &mut Snapshot<P>) -> u64 {
+    // Pairs with the barrier in `sleep::announce`: we see its epoch, or it sees what was published. A consumer that we
+    // do not know yet has raised the version before it announced. If it only fences, the session layer's
+    // `barrier::heavy_within` came in between.
+    barrier::light();
+    if snapshot.fences {
+        fence(Ordering::SeqCst);
+    }
+    roster.update(snapshot);
+    let mut rung = 0;
+    for seat in snapshot.seats.iter() {
+        if claim_ring(seat.port().wait_epoch(), &seat.last_rung) {
+            rung += 1;
+            if !seat.port().wake() {
+                // No epoch of a sleeper is even: the next publication rings again.
+                seat.last_rung.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+    rung
+}
+
+/// Whether the consumer behind `wait_epoch` sleeps and has not been rung for; if so it counts as rung for now.
+#[inline]
+pub(crate) fn claim_ring(wait_epoch: &AtomicU32, last_rung: &AtomicU32) -> bool {
+    let epoch = wait_epoch.load(Ordering::Relaxed);
+    if epoch.is_multiple_of(2) || epoch == last_rung.load(Ordering::Relaxed) {
+        return false;
+    }
+    last_rung.store(epoch, Ordering::Relaxed);
+    true
+}

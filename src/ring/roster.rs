@@ -1,0 +1,285 @@
+//! The seats of a lane: who gates it, who sleeps, who joins and who goes.
+//!
+//! The invariant: `limit` − the smallest position that a lossless consumer still needs ≤ capacity, whatever stands in
+//! the seats (design invariants 3 and 10). Seats change under one lock; the producer's thread works on a
+//! reference-counted snapshot and learns of a newer one by its version.
+//!
+//! What this file does not do: it never asks whether a consumer lives. The session layer finds out and says so here.
+
+use super::writer::INTENT_STEPS;
+use super::{LaneWords, SeatWords};
+use crate::layout::CONSUMED_LEFT;
+use crate::os::futex;
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
+use crate::terms::{Barrier, Start};
+use std::sync::Arc;
+
+/// Stands where no boundary is remembered yet.
+const NO_BOUNDARY: u64 = u64::MAX;
+
+/// One consumer's seat as the producer's process holds it: its words, its bell, and a way to say that it was evicted.
+pub(crate) trait SeatPort: SeatWords {
+    /// Wakes the consumer; whether that could be done.
+    #[must_use = "a consumer that was not woken must be woken later"]
+    fn wake(&self) -> bool;
+    /// Tells the session layer that the consumer was evicted.
+    fn note_evicted(&self);
+}
+
+/// What the session layer knows of a consumer that joins a lane.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Joiner {
+    /// A number that no other seat of this lane has.
+    pub(crate) id: u64,
+    /// The process id, for messages, if it is known.
+    pub(crate) pid: Option<u32>,
+    pub(crate) start: Start,
+    /// With [`Barrier::Fence`], on a lane whose producer does not fence, the caller must call
+    /// [`heavy_within`](crate::os::barrier::heavy_within) before the consumer can sleep.
+    pub(crate) barrier: Barrier,
+}
+
+/// A consumer's seat.
+#[derive(Debug)]
+pub(crate) struct Seat<P> {
+    id: u64,
+    pid: Option<u32>,
+    /// Where the consumer began; a `consumed` of 0 stands for it.
+    start: u64,
+    barrier: Barrier,
+    port: P,
+    /// The last `consumed` that made sense; touched under the roster's lock only.
+    last: AtomicU64,
+    /// The last epoch rung for; touched by the producer's thread only.
+    pub(super) last_rung: AtomicU32,
+}
+
+/// What a seat's `consumed` says.
+enum Consumed {
+    At(u64),
+    Left,
+    Nonsense,
+}
+
+impl<P: SeatPort> Seat<P> {
+    pub(crate) fn port(&self) -> &P {
+        &self.port
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
+    /// Reads `consumed`, under the roster's lock. The caller fences with `Acquire` before it acts on a position.
+    fn read_consumed(&self, published: u64) -> Consumed {
+        let last = self.last.load(Ordering::Relaxed);
+        match self.port.consumed().load(Ordering::Relaxed) {
+            CONSUMED_LEFT => Consumed::Left,
+            0 if last == self.start => Consumed::At(self.start),
+            consumed if consumed < last || consumed > published => Consumed::Nonsense,
+            consumed => {
+                self.last.store(consumed, Ordering::Relaxed);
+                Consumed::At(consumed)
+            }
+        }
+    }
+}
+
+/// The seat that holds a lane back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gate {
+    pub(crate) seat_id: u64,
+    /// How much of what is published it has not released, in bytes.
+    pub(crate) behind_bytes: u64,
+}
+
+/// The seats as the producer's thread last saw them.
+#[derive(Debug)]
+pub(crate) struct Snapshot<P> {
+    version: u64,
+    pub(super) seats: Arc<[Arc<Seat<P>>]>,
+    /// The kind that the lane offers.
+    offered: Barrier,
+    /// Whether a full fence is needed between a publication and the look at who sleeps.
+    pub(super) fences: bool,
+}
+
+impl<P> Snapshot<P> {
+    /// No seats yet, of a lane whose consumers may choose this kind of barrier.
+    pub(crate) fn new(offered: Barrier) -> Self {
+        Self { version: 0, seats: Arc::new([]), offered, fences: offered == Barrier::Fence }
+    }
+}
+
+/// All seats of a lane.
+#[derive(Debug)]
+pub(crate) struct Roster<P> {
+    seats: Mutex<Vec<Arc<Seat<P>>>>,
+    /// Counts the changes of `seats`; bumped under its lock.
+    version: AtomicU64,
+    /// The same for a producer that sleeps: a private futex word.
+    changed: AtomicU32,
+    /// How far the ring may be overwritten; stored under the lock of `seats`.
+    limit: AtomicU64,
+    /// Record boundaries that the lane remembers, one for each step of `intent`.
+    boundaries: [AtomicU64; INTENT_STEPS as usize],
+}
+
+impl<P: SeatPort> Roster<P> {
+    /// The roster of a lane whose ring begins at `position` with nothing published.
+    pub(crate) fn new(position: u64) -> Self {
+        let boundaries = std::array::from_fn(|index| AtomicU64::new(if index == 0 { position } else { NO_BOUNDARY }));
+        Self {
+            seats: Mutex::new(Vec::new()),
+            version: AtomicU64::new(0),
+            changed: AtomicU32::new(0),
+            limit: AtomicU64::new(position),
+            boundaries,
+        }
+    }
+
+    /// Adds a consumer and says where it begins: no byte from there on is overwritten before it is read.
+    pub(crate) fn join(&self, lane: &impl LaneWords, joiner: Joiner, port: P) -> u64 {
+        let mut seats = self.seats.lock();
+        // Relaxed: who is told this position has not read the records below it, and acquires those above it.
+        let published = lane.published().load(Ordering::Relaxed);
+        let start = match joiner.start {
+            Start::Latest => published,
+            Start::Oldest => self.oldest(lane.geometry().capacity()).unwrap_or(published),
+        };
+        let Joiner { id, pid, barrier, .. } = joiner;
+        let (last, last_rung) = (AtomicU64::new(start), AtomicU32::new(0));
+        seats.push(Arc::new(Seat { id, pid, start, barrier, port, last, last_rung }));
+        self.note_change();
+        start
+    }
+
+    /// The first remembered boundary that nothing can overwrite before the next refresh.
+    fn oldest(&self, capacity: u64) -> Option<u64> {
+        let kept = self.limit.load(Ordering::Relaxed).saturating_sub(capacity);
+        // Pairs with the release store in `remember_boundary`: what is published covers the boundary.
+        let boundaries = self.boundaries.iter().map(|boundary| boundary.load(Ordering::Acquire));
+        boundaries.filter(|boundary| *boundary != NO_BOUNDARY && *boundary >= kept).min()
+    }
+
+    /// Remembers that a record begins at `published`, for those who join at the oldest.
+    pub(crate) fn remember_boundary(&self, lane: &impl LaneWords, published: u64) {
+        let index = published / (lane.geometry().capacity() / INTENT_STEPS) % INTENT_STEPS;
+        // Pairs with the acquire load in `oldest`.
+        self.boundaries[index as usize].store(published, Ordering::Release);
+    }
+
+    /// Takes a consumer off the lane that reads no more. Nothing happens where it has gone already.
+    pub(crate) fn leave(&self, seat_id: u64) {
+        let mut seats = self.seats.lock();
+        let before = seats.len();
+        seats.retain(|seat| seat.id != seat_id);
+        if seats.len() != before {
+            self.note_change();
+        }
+    }
+
+    /// Takes a consumer off the lane that may still read: it is told so by the count of evictions.
+    pub(crate) fn evict(&self, lane: &impl LaneWords, seat_id: u64) {
+        self.evict_those(lane, &mut self.seats.lock(), |seat| seat.id == seat_id);
+    }
+
+    /// Evicts some of them, under the lock, so that the next `limit` comes after the eviction.
+    fn evict_those(&self, lane: &impl LaneWords, seats: &mut Vec<Arc<Seat<P>>>, goes: impl Fn(&Seat<P>) -> bool) {
+        let before = seats.len();
+        seats.retain(|seat| {
+            let goes = goes(seat);
+            if goes {
+                seat.port.note_evicted();
+            }
+            !goes
+        });
+        let evicted = before - seats.len();
+        if evicted != 0 {
+            let evictions = lane.evictions().load(Ordering::Relaxed).wrapping_add(evicted as u32);
+            // Relaxed: the `limit` that lets the consumer's bytes be overwritten is found after this, under the same
+            // lock, and `Writer::raise_intent` fences before it lets them be.
+            lane.evictions().store(evictions, Ordering::Relaxed);
+            self.note_change();
+        }
+    }
+
+    /// How many consumers have a seat.
+    pub(crate) fn len(&self) -> usize {
+        self.seats.lock().len()
+    }
+
+    fn note_change(&self) {
+        // Relaxed: both say only that there is something to see under the lock, and are bumped under it.
+        self.version.fetch_add(1, Ordering::Relaxed);
+        self.changed.fetch_add(1, Ordering::Relaxed);
+        futex::wake_private(&self.changed);
+    }
+
+    /// Looks at all seats again; how far the ring may be overwritten, and who holds it back.
+    ///
+    /// `published` is the producer's, `end` is where the record ends that it wants to write. A consumer whose
+    /// `consumed` is nonsense is evicted.
+    pub(crate) fn refresh(&self, lane: &impl LaneWords, published: u64, end: u64) -> (u64, Option<Gate>) {
+        let mut seats = self.seats.lock();
+        let (mut slowest, mut left, mut broken) = (None, Vec::new(), Vec::new());
+        for seat in seats.iter() {
+            match seat.read_consumed(published) {
+                Consumed::At(consumed) if slowest.is_none_or(|(least, _)| consumed < least) => {
+                    slowest = Some((consumed, seat.id));
+                }
+                Consumed::At(_) => {}
+                Consumed::Left => left.push(seat.id),
+                Consumed::Nonsense => broken.push(seat.id),
+            }
+        }
+        // Pairs with the release store in `Release::store`: the consumer's loads come before our overwriting.
+        fence(Ordering::Acquire);
+        if !left.is_empty() {
+            seats.retain(|seat| !left.contains(&seat.id));
+            self.note_change();
+        }
+        if !broken.is_empty() {
+            self.evict_those(lane, &mut seats, |seat| broken.contains(&seat.id));
+        }
+        let capacity = lane.geometry().capacity();
+        let limit = match slowest {
+            Some((consumed, _)) => consumed + capacity,
+            // Most of the ring stays whole for those who join at the oldest.
+            None => (published + capacity).min(end + capacity / 8).max(self.limit.load(Ordering::Relaxed)),
+        };
+        self.limit.store(limit, Ordering::Relaxed);
+        (limit, slowest.map(|(consumed, seat_id)| Gate { seat_id, behind_bytes: published - consumed }))
+    }
+
+    /// The word that changes with the roster, and its value now: captured before the refresh that a sleep relies on.
+    pub(crate) fn capture_changed(&self) -> (&AtomicU32, u32) {
+        (&self.changed, self.changed.load(Ordering::Relaxed))
+    }
+
+    /// The seat of that number.
+    pub(crate) fn seat(&self, seat_id: u64) -> Option<Arc<Seat<P>>> {
+        self.seats.lock().iter().find(|seat| seat.id == seat_id).cloned()
+    }
+
+    /// Brings `snapshot` up to date, if seats have changed.
+    #[inline]
+    pub(super) fn update(&self, snapshot: &mut Snapshot<P>) {
+        if self.version.load(Ordering::Relaxed) != snapshot.version {
+            self.renew(snapshot);
+        }
+    }
+
+    #[cold]
+    fn renew(&self, snapshot: &mut Snapshot<P>) {
+        let seats = self.seats.lock();
+        snapshot.version = self.version.load(Ordering::Relaxed);
+        snapshot.seats = seats.iter().cloned().collect();
+        let is_fenced = snapshot.offered == Barrier::Fence || seats.iter().any(|seat| seat.barrier == Barrier::Fence);
+        if is_fenced && !snapshot.fences {
+            // As in `publisher::wake_sleepers`, which had no cause for it before it looked here.
+            fence(Ordering::SeqCst);
+        }
+        snapshot.fences = is_fenced;
+    }
+}

@@ -1,0 +1,273 @@
+//! The two protocols rule by rule, over plain words: what a writer leaves behind, and what a reader makes of anything.
+
+mod roster;
+mod sleep;
+
+use crate::fuzzing::plain::{PlainLane, PlainSeat, PlainWriter};
+use crate::layout::{CONSUMED_LEFT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
+use crate::ring::cursor::Found;
+use crate::ring::reader::{Look, Reader};
+use crate::ring::stop::{Corruption, Stop};
+use crate::ring::writer::Writer;
+use crate::ring::{LaneWords, RingWords, SeatWords};
+use crate::sync::Ordering::Relaxed;
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use std::sync::Arc;
+
+const CAPACITY: u64 = 4096;
+
+type PlainReader = Reader<PlainLane, PlainSeat>;
+
+fn lane_at(position: u64, align: u32) -> (Arc<PlainLane>, Writer<PlainWriter>, PlainReader, PlainSeat) {
+    let lane = PlainLane::new(Geometry::new(CAPACITY, align, align).unwrap());
+    let seat = PlainSeat::default();
+    let writer = Writer::new(PlainWriter(Arc::clone(&lane)), position);
+    let reader = Reader::new(Arc::clone(&lane), seat.clone(), position);
+    (lane, writer, reader, seat)
+}
+
+/// A reader at `position` of a lane that has published `published`, written by somebody without manners.
+fn reader_at(position: u64, published: u64) -> (Arc<PlainLane>, PlainReader) {
+    let (lane, _, reader, _) = lane_at(position, 8);
+    lane.published().store(published, Relaxed);
+    (lane, reader)
+}
+
+fn send(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) {
+    let end = writer.end_of(len);
+    assert!(writer.raise_intent(end, writer.limit().max(end)));
+    let claim = writer.claim(len).unwrap();
+    writer.commit(claim, tag);
+}
+
+#[test]
+fn nothing_is_claimed_beyond_intent_and_intent_stays_below_the_limit() {
+    let (lane, mut writer, ..) = lane_at(0, 8);
+    assert!(writer.claim(0).is_none(), "nothing may be written before intent is raised");
+    assert!(!writer.raise_intent(16, 8), "a record that ends above the limit");
+    assert_eq!(lane.intent().load(Relaxed), 0);
+    assert!(writer.raise_intent(16, 24));
+    assert_eq!(lane.intent().load(Relaxed), 24, "ahead of the record, and no further than the limit");
+    assert!(writer.claim(8).is_some() && writer.claim(16).is_some() && writer.claim(17).is_none());
+    assert!(writer.raise_intent(16, 4096));
+    assert_eq!(lane.intent().load(Relaxed), 16 + CAPACITY / 16);
+    assert!(writer.raise_intent(16, 4096));
+    assert_eq!(lane.intent().load(Relaxed), 16 + CAPACITY / 16, "intent never falls");
+}
+
+#[test]
+fn claims_that_are_dropped_leave_nothing_and_commits_move_on() {
+    let (lane, mut writer, mut reader, _) = lane_at(0, 8);
+    assert!(writer.raise_intent(64, 4096));
+    let _forgotten = writer.claim(20).unwrap();
+    let mut claim = writer.claim(24).unwrap();
+    writer.room().truncate(&mut claim, 5);
+    writer.commit(claim, 9);
+    assert_eq!(lane.published().load(Relaxed), 0, "a commit alone publishes nothing");
+    assert_eq!(reader.poll(), Ok(None));
+    writer.publish();
+    assert_eq!(reader.poll(), Ok(Some(Found { position: 0, from: 0, payload: 8, len: 5, tag: 9 })));
+    assert_eq!(reader.poll(), Ok(None));
+    let claim = writer.claim(8).unwrap();
+    writer.commit(claim, 1);
+    assert!(writer.has_unpublished());
+    writer.rewind();
+    assert!(!writer.has_unpublished());
+    writer.publish();
+    assert_eq!(reader.poll(), Ok(None), "what was rewound is never seen");
+}
+
+#[test]
+fn padding_reaches_the_end_exactly_and_goes_with_its_record() {
+    let (lane, mut writer, mut reader, _) = lane_at(4096 - 64, 8);
+    send(&mut writer, 24, 1);
+    send(&mut writer, 32, 2);
+    writer.publish();
+    let padding = RecordHeader::from_word(lane.header_word(4096 - 32)).unwrap();
+    assert_eq!((padding.kind, padding.len), (RecordKind::Padding, 24));
+    assert_eq!(reader.poll().unwrap().unwrap().tag, 1);
+    assert_eq!(reader.poll(), Ok(Some(Found { position: 4096, from: 4064, payload: 4104, len: 32, tag: 2 })));
+}
+
+#[test]
+fn a_record_that_ends_with_the_ring_needs_no_padding() {
+    let (_, mut writer, mut reader, _) = lane_at(4096 - 32, 8);
+    send(&mut writer, 24, 1);
+    send(&mut writer, 0, 2);
+    writer.publish();
+    assert_eq!(reader.poll().unwrap().unwrap().position, 4096 - 32);
+    assert_eq!(reader.poll().unwrap().unwrap().position, 4096);
+}
+
+#[test]
+fn closing_forgets_what_was_not_published() {
+    let (lane, mut writer, mut reader, _) = lane_at(0, 8);
+    send(&mut writer, 8, 1);
+    writer.close(LaneState::Abandoned);
+    assert_eq!(reader.state(), Ok(LaneState::Abandoned));
+    assert_eq!(reader.poll(), Ok(None));
+    assert_eq!(lane.published().load(Relaxed), 0);
+    assert!(!writer.has_unpublished());
+}
+
+#[test]
+fn releases_are_due_after_an_eighth_and_told_with_a_new_sequence_number() {
+    let (lane, mut writer, mut reader, seat) = lane_at(0, 8);
+    for tag in 0..9 {
+        send(&mut writer, 56, tag);
+    }
+    writer.publish();
+    for _ in 0..8 {
+        reader.release_if_due();
+        assert_eq!(seat.consumed().load(Relaxed), 0, "not yet due");
+        reader.poll().unwrap().unwrap();
+    }
+    reader.release_if_due();
+    assert_eq!((seat.consumed().load(Relaxed), seat.space_seq().load(Relaxed)), (512, 1));
+    reader.release_all();
+    assert_eq!(seat.space_seq().load(Relaxed), 1, "nothing is unreleased");
+    lane.space_wait().store(SPACE_WAIT_FUTEX, Relaxed);
+    reader.poll().unwrap().unwrap();
+    reader.release_if_due();
+    assert_eq!(seat.space_seq().load(Relaxed), 1, "not yet due");
+    reader.release_all();
+    assert_eq!((seat.consumed().load(Relaxed), seat.space_seq().load(Relaxed)), (576, 2));
+    reader.leave();
+    assert_eq!((seat.consumed().load(Relaxed), seat.space_seq().load(Relaxed)), (CONSUMED_LEFT, 3));
+}
+
+#[test]
+fn published_positions_that_make_no_sense_are_corruption() {
+    let (_, mut reader) = reader_at(4096, 4088);
+    assert_eq!(reader.poll(), Err(Stop::Corrupt(Corruption::PublishedFell { from: 4096, to: 4088 })));
+    let (_, mut reader) = reader_at(4096, 8200);
+    assert_eq!(reader.poll(), Err(Stop::Corrupt(Corruption::PublishedTooFar { published: 8200, position: 4096 })));
+    let (_, mut reader) = reader_at(4096, u64::MAX);
+    assert!(matches!(reader.poll(), Err(Stop::Corrupt(Corruption::PublishedTooFar { .. }))));
+    let (_, mut reader) = reader_at(4096, 4100);
+    assert_eq!(reader.poll(), Err(Stop::Corrupt(Corruption::PublishedUnaligned(4100))));
+}
+
+#[test]
+fn headers_that_make_no_sense_are_corruption() {
+    let (_, mut reader) = reader_at(0, 8);
+    assert_eq!(reader.poll(), Err(Stop::Corrupt(Corruption::UnknownKind { word: 0, position: 0 })));
+    let (lane, mut reader) = reader_at(0, 16);
+    lane.put(0, RecordHeader::data(9, 0).to_word());
+    assert_eq!(
+        reader.poll(),
+        Err(Stop::Corrupt(Corruption::RecordTooLong { len: 9, position: 0 })),
+        "beyond what is published"
+    );
+    let (lane, mut reader) = reader_at(4088, 4104);
+    lane.put(4088, RecordHeader::data(1, 0).to_word());
+    assert_eq!(
+        reader.poll(),
+        Err(Stop::Corrupt(Corruption::RecordTooLong { len: 1, position: 4088 })),
+        "across the end"
+    );
+    let (lane, mut reader) = reader_at(4072, 4112);
+    lane.put(4072, RecordHeader::data(8, 0).to_word());
+    lane.put(4088, RecordHeader::data(16, 0).to_word());
+    assert!(matches!(reader.poll(), Ok(Some(_))));
+    let across = Err(Stop::Corrupt(Corruption::RecordTooLong { len: 16, position: 4088 }));
+    assert_eq!(reader.poll(), across, "across the end, after a record that is not");
+    let (lane, mut reader) = reader_at(0, 16);
+    lane.put(0, RecordHeader::data(u32::MAX, 0).to_word());
+    assert!(reader.poll().is_err(), "no sum overflows");
+}
+
+#[test]
+fn padding_that_leads_nowhere_is_corruption() {
+    type Words<'a> = &'a [(u64, u64)];
+    let cases: [(&str, u64, u64, Words<'_>); 4] = [
+        ("too short", 4096 - 32, 4096 + 8, &[(4096 - 32, RecordHeader::padding(16).to_word())]),
+        (
+            "last",
+            4096 - 32,
+            4096,
+            &[(4096 - 32, RecordHeader::padding(32).to_word()), (4096, RecordHeader::data(0, 0).to_word())],
+        ),
+        ("not published whole", 4096 - 32, 4096 - 16, &[(4096 - 32, RecordHeader::padding(32).to_word())]),
+        (
+            "followed by padding",
+            4096 - 32,
+            4096 + 8,
+            &[(4096 - 32, RecordHeader::padding(32).to_word()), (4096, RecordHeader::padding(4096).to_word())],
+        ),
+    ];
+    for (what, position, published, words) in cases {
+        let (lane, mut reader) = reader_at(position, published);
+        words.iter().for_each(|(position, word)| lane.put(*position, *word));
+        assert!(matches!(reader.poll(), Err(Stop::Corrupt(Corruption::Padding { .. }))), "{what}");
+    }
+}
+
+#[test]
+fn nothing_is_read_of_a_lane_once_it_is_corrupt() {
+    let (lane, mut reader) = reader_at(0, 16);
+    let corruption = reader.poll().unwrap_err();
+    lane.put(0, RecordHeader::data(8, 0).to_word());
+    lane.published().store(24, Relaxed);
+    for _ in 0..2 {
+        assert_eq!(reader.poll(), Err(corruption), "even where it makes sense again");
+    }
+    assert_eq!(reader.position(), 0);
+    let (lane, mut reader) = reader_at(0, 0);
+    lane.state().store(4, Relaxed);
+    assert_eq!(reader.state(), Err(Stop::Corrupt(Corruption::UnknownState(4))));
+    lane.published().store(16, Relaxed);
+    assert_eq!(reader.poll(), Err(Stop::Corrupt(Corruption::UnknownState(4))));
+}
+
+#[test]
+fn a_lane_that_finishes_before_its_session_ends_has_finished() {
+    let (lane, mut reader) = reader_at(0, 0);
+    let look = reader.look_for_end(|| {
+        lane.state().store(LaneState::Finished as u32, Relaxed);
+        true
+    });
+    assert_eq!(look, Ok(Look::Ended(LaneState::Finished)));
+}
+
+/// Header words, most of them such that some check lets them pass.
+fn header_word() -> impl Strategy<Value = u64> {
+    let len = prop_oneof![4 => 0..64u64, 2 => 0..4200u64, 1 => any::<u32>().prop_map(u64::from)];
+    let kind = prop_oneof![8 => Just(1u64), 3 => Just(2u64), 1 => any::<u8>().prop_map(u64::from)];
+    (len, kind, any::<u32>()).prop_map(|(len, kind, high)| u64::from(high) << 40 | kind << 32 | len)
+}
+
+proptest! {
+    /// Design invariant 9: whatever a producer puts there, progress within bounds, an error, or nothing.
+    #[test]
+    fn anything_in_the_ring_leads_to_progress_within_bounds_or_to_an_error(
+        words in proptest::collection::vec(header_word(), 512),
+        steps in proptest::collection::vec(prop_oneof![6 => 0..5000u64, 1 => any::<u64>()], 1..20),
+        start in prop_oneof![Just(0u64), Just(1 << 32), Just((1 << 63) - 4096)],
+        align in prop_oneof![Just(8u32), Just(64), Just(1024)],
+    ) {
+        let (lane, _, mut reader, _) = lane_at(start, align);
+        words.iter().zip((0u64..).step_by(8)).for_each(|(word, position)| lane.put(position, *word));
+        let (mut published, geometry) = (start, lane.geometry());
+        for step in steps {
+            published = published.wrapping_add(step);
+            lane.published().store(published, Relaxed);
+            loop {
+                let before = reader.position();
+                match reader.poll() {
+                    Ok(Some(found)) => {
+                        assert!(found.position >= before && reader.position() > before, "progress");
+                        assert!(reader.position() <= published && found.payload + found.len <= reader.position());
+                        assert!(found.payload.is_multiple_of(u64::from(align)));
+                        assert!(geometry.offset(found.payload) + found.len <= CAPACITY, "in one piece");
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        assert_eq!(reader.poll(), Err(error), "for good");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}

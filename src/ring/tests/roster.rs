@@ -1,0 +1,251 @@
+//! The roster over plain words: gating, joining, evicting, waking.
+
+use crate::fuzzing::plain::{PlainLane, PlainSeat};
+use crate::layout::{CONSUMED_LEFT, Geometry};
+use crate::ring::publisher::wake_sleepers;
+use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
+use crate::ring::sleep::{announce, take_back};
+use crate::ring::{LaneWords, SeatWords};
+use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicU32, AtomicU64};
+use crate::terms::{Barrier, Start};
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+const CAPACITY: u64 = 4096;
+
+/// A seat whose bell and fate are counted.
+#[derive(Clone, Debug, Default)]
+struct CountingPort {
+    words: PlainSeat,
+    rings: Arc<AtomicU32>,
+    outs: Arc<AtomicU32>,
+    is_broken: Arc<AtomicBool>,
+}
+
+impl SeatWords for CountingPort {
+    fn consumed(&self) -> &AtomicU64 {
+        self.words.consumed()
+    }
+
+    fn space_seq(&self) -> &AtomicU32 {
+        self.words.space_seq()
+    }
+
+    fn wait_epoch(&self) -> &AtomicU32 {
+        self.words.wait_epoch()
+    }
+}
+
+impl SeatPort for CountingPort {
+    fn wake(&self) -> bool {
+        self.rings.fetch_add(1, Relaxed);
+        !self.is_broken.load(Relaxed)
+    }
+
+    fn note_evicted(&self) {
+        self.outs.fetch_add(1, Relaxed);
+    }
+}
+
+/// A lane that has published `published`, and its roster.
+fn roster_at(published: u64) -> (Arc<PlainLane>, Roster<CountingPort>) {
+    let lane = PlainLane::new(Geometry::new(CAPACITY, 8, 8).unwrap());
+    lane.published().store(published, Relaxed);
+    (lane, Roster::new(published))
+}
+
+fn join(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64, start: Start) -> (CountingPort, u64) {
+    let port = CountingPort::default();
+    let start = roster.join(lane, Joiner { id, pid: Some(id as u32), start, barrier: Barrier::Fence }, port.clone());
+    (port, start)
+}
+
+#[test]
+fn the_slowest_consumer_gates() {
+    let (lane, roster) = roster_at(1000 * 8);
+    let (first, _) = join(&roster, &lane, 1, Start::Latest);
+    let (second, _) = join(&roster, &lane, 2, Start::Latest);
+    first.consumed().store(8400, Relaxed);
+    let (limit, gate) = roster.refresh(&*lane, 9000, 9008);
+    assert_eq!((limit, gate), (8000 + CAPACITY, Some(Gate { seat_id: 2, behind_bytes: 1000 })));
+    second.consumed().store(9000, Relaxed);
+    let (limit, gate) = roster.refresh(&*lane, 9000, 9008);
+    assert_eq!((limit, gate), (8400 + CAPACITY, Some(Gate { seat_id: 1, behind_bytes: 600 })));
+}
+
+#[test]
+fn consumed_of_zero_stands_for_the_start_until_something_was_consumed() {
+    let (lane, roster) = roster_at(8000);
+    let (port, _) = join(&roster, &lane, 1, Start::Latest);
+    assert_eq!(roster.refresh(&*lane, 8000, 8008).0, 8000 + CAPACITY);
+    port.consumed().store(8000 + 64, Relaxed);
+    assert_eq!(roster.refresh(&*lane, 8064, 8072).0, 8064 + CAPACITY);
+    port.consumed().store(0, Relaxed);
+    roster.refresh(&*lane, 8064, 8072);
+    assert_eq!((roster.len(), port.outs.load(Relaxed)), (0, 1), "it fell");
+}
+
+#[test]
+fn one_who_left_goes_without_an_eviction() {
+    let (lane, roster) = roster_at(0);
+    let (port, _) = join(&roster, &lane, 1, Start::Latest);
+    port.consumed().store(CONSUMED_LEFT, Relaxed);
+    let (_, changed_before) = roster.capture_changed();
+    assert_eq!(roster.refresh(&*lane, 512, 520).1, None);
+    assert_eq!((roster.len(), port.outs.load(Relaxed), lane.evictions().load(Relaxed)), (0, 0, 0));
+    assert_ne!(roster.capture_changed().1, changed_before, "a sleeping producer is told");
+}
+
+#[test]
+fn nonsense_in_a_seat_puts_it_out_and_counts_as_an_eviction() {
+    for nonsense in [520, 1 << 63, u64::MAX - 1] {
+        let (lane, roster) = roster_at(0);
+        let (port, _) = join(&roster, &lane, 1, Start::Latest);
+        let (honest, _) = join(&roster, &lane, 2, Start::Latest);
+        port.consumed().store(nonsense, Relaxed);
+        let (limit, gate) = roster.refresh(&*lane, 512, 520);
+        assert_eq!((limit, gate.unwrap().seat_id), (CAPACITY, 2), "the others' bytes are safe");
+        assert_eq!((port.outs.load(Relaxed), honest.outs.load(Relaxed)), (1, 0));
+        assert_eq!((roster.len(), lane.evictions().load(Relaxed)), (1, 1));
+    }
+}
+
+#[test]
+fn an_eviction_is_counted_once_and_a_leave_not_at_all() {
+    let (lane, roster) = roster_at(0);
+    let (port, _) = join(&roster, &lane, 1, Start::Latest);
+    join(&roster, &lane, 2, Start::Latest);
+    roster.evict(&*lane, 1);
+    roster.evict(&*lane, 1);
+    roster.leave(1);
+    roster.leave(2);
+    assert_eq!((roster.len(), lane.evictions().load(Relaxed), port.outs.load(Relaxed)), (0, 1, 1));
+}
+
+#[test]
+fn without_a_consumer_an_eighth_is_opened_at_a_time() {
+    let (lane, roster) = roster_at(0);
+    assert_eq!(roster.refresh(&*lane, 0, 64), (64 + CAPACITY / 8, None));
+    assert_eq!(roster.refresh(&*lane, 64, CAPACITY + 64).0, CAPACITY + 64, "never beyond what is published");
+    assert_eq!(roster.refresh(&*lane, 64, 72).0, CAPACITY + 64, "a limit never falls");
+}
+
+#[test]
+fn the_oldest_start_is_the_first_boundary_that_nothing_can_overwrite() {
+    let (lane, roster) = roster_at(0);
+    assert_eq!(join(&roster, &lane, 1, Start::Oldest).1, 0, "the ring's beginning is remembered");
+    roster.leave(1);
+    for published in (0..=3 * CAPACITY).step_by(48) {
+        lane.published().store(published, Relaxed);
+        let (limit, _) = roster.refresh(&*lane, published, published + 48);
+        roster.remember_boundary(&*lane, published);
+        let (_, start) = join(&roster, &lane, 1, Start::Oldest);
+        assert!(start.is_multiple_of(48) && start <= published, "{start} is where a record begins");
+        assert!(start + CAPACITY >= limit, "{start} can be overwritten up to {limit}");
+        assert!(published < CAPACITY || published - start >= CAPACITY / 2, "most of the ring can be joined");
+        assert_eq!(roster.refresh(&*lane, published, published + 48).0, limit.max(start + CAPACITY));
+        roster.leave(1);
+    }
+}
+
+#[test]
+fn the_oldest_start_is_the_latest_where_no_boundary_is_safe() {
+    let (lane, roster) = roster_at(0);
+    lane.published().store(4800, Relaxed);
+    assert!(roster.refresh(&*lane, 4800, 4808).0 > CAPACITY, "the ring's beginning may be overwritten");
+    assert_eq!(join(&roster, &lane, 1, Start::Oldest).1, 4800);
+    assert_eq!(join(&roster, &lane, 2, Start::Latest).1, 4800);
+}
+
+#[test]
+fn each_sleep_is_rung_for_once() {
+    let (lane, roster) = roster_at(0);
+    let (port, _) = join(&roster, &lane, 1, Start::Latest);
+    let mut snapshot = Snapshot::new(Barrier::Fence);
+    assert_eq!(wake_sleepers(&roster, &mut snapshot), 0, "it is awake");
+    for sleep in 1..4 {
+        announce(port.wait_epoch(), Barrier::Fence);
+        assert_eq!((wake_sleepers(&roster, &mut snapshot), wake_sleepers(&roster, &mut snapshot)), (1, 0));
+        assert_eq!(port.rings.load(Relaxed), sleep);
+        take_back(port.wait_epoch());
+        assert_eq!(wake_sleepers(&roster, &mut snapshot), 0);
+    }
+}
+
+#[test]
+fn a_ring_that_failed_is_tried_again_at_the_next_publication() {
+    let (lane, roster) = roster_at(0);
+    let (port, _) = join(&roster, &lane, 1, Start::Latest);
+    let mut snapshot = Snapshot::new(Barrier::Fence);
+    announce(port.wait_epoch(), Barrier::Fence);
+    port.is_broken.store(true, Relaxed);
+    wake_sleepers(&roster, &mut snapshot);
+    port.is_broken.store(false, Relaxed);
+    wake_sleepers(&roster, &mut snapshot);
+    wake_sleepers(&roster, &mut snapshot);
+    assert_eq!(port.rings.load(Relaxed), 2, "once more, and then never again");
+}
+
+#[test]
+fn one_who_joins_is_rung_for_and_one_who_left_is_not() {
+    let (lane, roster) = roster_at(0);
+    let mut snapshot = Snapshot::new(Barrier::Fence);
+    assert_eq!(wake_sleepers(&roster, &mut snapshot), 0);
+    let (port, _) = join(&roster, &lane, 1, Start::Latest);
+    announce(port.wait_epoch(), Barrier::Fence);
+    assert_eq!(wake_sleepers(&roster, &mut snapshot), 1);
+    announce(port.wait_epoch(), Barrier::Fence);
+    roster.leave(1);
+    assert_eq!(wake_sleepers(&roster, &mut snapshot), 0);
+    assert_eq!(Arc::strong_count(&port.rings), 1, "the next publication lets go of the seat");
+}
+
+/// Values of `consumed`, most of them near what is published.
+fn consumed() -> impl Strategy<Value = (usize, u64, bool)> {
+    let value = prop_oneof![8 => 0..600u64, 1 => any::<u64>(), 1 => Just(CONSUMED_LEFT)];
+    (0..3usize, value, any::<bool>())
+}
+
+proptest! {
+    /// Design invariants 3 and 10: whatever the seats hold.
+    #[test]
+    fn no_sequence_of_consumed_lets_the_limit_pass_a_remaining_seat_or_fall(
+        steps in proptest::collection::vec((consumed(), 0..64u64), 1..60),
+        base in prop_oneof![Just(0u64), Just(1 << 32), Just(1 << 62)],
+    ) {
+        let (lane, roster) = roster_at(base);
+        let ports: Vec<CountingPort> = (0..3).map(|id| join(&roster, &lane, id, Start::Latest).0).collect();
+        // What each seat last said that made sense; none once it is out.
+        let mut model = [Some(base); 3];
+        let (mut published, mut last_limit, mut evictions) = (base, base, 0);
+        for ((seat, value, relative), step) in steps {
+            published += step * 8;
+            lane.published().store(published, Relaxed);
+            let at = model[seat].unwrap_or(base);
+            let value = if relative && value < 600 { at + value } else { value };
+            ports[seat].consumed().store(value, Relaxed);
+            let (limit, gate) = roster.refresh(&*lane, published, published + 8);
+            if let Some(at) = model[seat] {
+                model[seat] = match value {
+                    CONSUMED_LEFT => None,
+                    0 if at == base => Some(base),
+                    value if value < at || value > published => {
+                        evictions += 1;
+                        None
+                    }
+                    value => Some(value),
+                };
+            }
+            let least = model.iter().flatten().min();
+            assert!(limit >= last_limit, "a limit that fell from {last_limit} to {limit}");
+            assert!(least.is_none_or(|least| limit == least + CAPACITY));
+            assert!(limit <= published + CAPACITY);
+            assert_eq!(gate.map(|gate| gate.behind_bytes), least.map(|least| published - least));
+            assert_eq!(roster.len(), model.iter().flatten().count());
+            assert_eq!(lane.evictions().load(Relaxed), evictions);
+            last_limit = limit;
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The seats of a consumer, one on each lane of its session: offered, taken, and given up.
+//!
+//! The invariant: a seat is taken only if nobody but those who map it at that moment can ever write it, and nobody can
+//! take its memory away. When a consumer has gone is not decided here: [`serving`](super::serving) does that.
+
+use super::ending::Ending;
+use super::inquiry::Inquiry;
+use crate::crash;
+use crate::error::Result;
+use crate::lane::{Lane, SeatHandle};
+use crate::layout::seat_len_bytes;
+use crate::memory::SeatMap;
+use crate::os::barrier;
+use crate::os::bell::Bell;
+use crate::os::notice::Notice;
+use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals};
+use crate::ring::roster::Joiner;
+use crate::sync::Ordering;
+use crate::terms::{Access, BellKind};
+use crate::wire::{LaneAttach, Offer, RefuseCode};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+/// The number of the next seat. One count for all servers of this process: several may offer the same lane.
+static NEXT_SEAT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// A seat and the bells that are offered to a consumer, for the lanes of its session.
+#[derive(Debug)]
+pub(super) struct Offered {
+    seat: Region,
+    lanes: Vec<Arc<Lane>>,
+    bells: Vec<Bell>,
+    /// The process id of the consumer, if it is known.
+    pid: Option<u32>,
+}
+
+impl Offered {
+    /// Makes the seat, and a bell for each lane; the consumer's ends of the bells, in the order of the lanes.
+    pub(super) fn new(lanes: Vec<Arc<Lane>>, kind: BellKind, pid: Option<u32>) -> Result<(Self, Vec<OwnedFd>)> {
+        let name = format!("fdring:seat:{}", pid.unwrap_or_default());
+        let len_bytes = seat_len_bytes(lanes.len());
+        let seat = Region::create(&RegionOptions { name: &name, len_bytes, huge_pages: HugePages::No })?;
+        seat.seal(Seals::SHRINK | Seals::GROW)?;
+        let bells: Result<Vec<(Bell, OwnedFd)>> = lanes.iter().map(|_| Bell::create(kind)).collect();
+        let (bells, ends) = bells?.into_iter().unzip();
+        Ok((Self { seat, lanes, bells, pid }, ends))
+    }
+
+    /// The descriptors of the Offer, in the order of the protocol.
+    pub(super) fn descriptors<'a>(&'a self, bell_ends: &'a [OwnedFd]) -> Vec<BorrowedFd<'a>> {
+        let mut fds = Vec::with_capacity(1 + 3 * self.lanes.len());
+        fds.push(self.seat.as_fd());
+        for (lane, end) in self.lanes.iter().zip(bell_ends) {
+            fds.extend([end.as_fd(), lane.control.as_fd(), lane.data.as_fd()]);
+        }
+        debug_assert_eq!(fds.len(), Offer::data_fd(self.lanes.len() - 1) + 1, "the order of the protocol");
+        fds
+    }
+
+    /// Checks the seat and gives the consumer its place on every lane; the seats, and where it starts on each lane.
+    /// `notice` is raised if a lane evicts it.
+    pub(super) fn take(self, terms: &[LaneAttach], notice: &Arc<Notice>) -> Result<(Seats, Vec<u64>), Ending> {
+        let Self { seat, lanes, bells, pid } = self;
+        let mapping = Arc::new(check_seat(&seat)?);
+        crash::point!("steward-seat-checked");
+        let id = NEXT_SEAT_ID.fetch_add(1, Ordering::Relaxed);
+        let evicted = Arc::new(AtomicBool::new(false));
+        let places = lanes.iter().zip(bells).zip(terms).enumerate();
+        let starts = places.map(|(stripe, ((lane, bell), terms))| {
+            let words = SeatMap::new(Arc::clone(&mapping), stripe);
+            let port = SeatHandle::new(words, bell, Arc::clone(&evicted), Arc::clone(notice));
+            let LaneAttach { start, barrier, .. } = *terms;
+            lane.roster.join(&*lane.map, Joiner { id, pid, start, barrier }, port)
+        });
+        let starts = starts.collect();
+        let in_place = terms.iter().any(|lane| lane.access == Access::InPlace);
+        let seats = Seats { lanes, region: Arc::new(seat), id, in_place, evicted };
+        crash::point!("steward-joined");
+        seats.make_barrier(terms)?;
+        Ok((seats, starts))
+    }
+}
+
+/// Makes sure that nobody but those who map it now can ever write the seat or take its memory away, and maps it.
+fn check_seat(seat: &Region) -> Result<Mapping, Ending> {
+    let refuse = |sentence: &str| Err(Ending::Refuse(RefuseCode::Region, sentence.to_owned()));
+    let seals = seat.seals().map_err(Ending::own)?;
+    if !seals.contains(Seals::FUTURE_WRITE) {
+        return refuse("the seat is not sealed against further writers (F_SEAL_FUTURE_WRITE)");
+    }
+    if seals.contains(Seals::SEAL) {
+        return refuse("the seals of the seat are sealed (F_SEAL_SEAL), so its death could never be seen");
+    }
+    // After FUTURE_WRITE nothing can be punched out any more. To fill what was punched out before would be to wait for
+    // the file's lock, which the consumer can keep.
+    if !seat.is_allocated().map_err(Ending::own)? {
+        return refuse("the seat has holes; fill it (fallocate) after sealing it");
+    }
+    seat.map_seat_for_producer().map_err(Ending::own)
+}
+
+/// The seats of an attached consumer.
+#[derive(Debug)]
+pub(super) struct Seats {
+    lanes: Vec<Arc<Lane>>,
+    region: Arc<Region>,
+    /// The number of its seats, the same on each of its lanes.
+    id: u64,
+    in_place: bool,
+    /// Set by a lane that has evicted the consumer.
+    evicted: Arc<AtomicBool>,
+}
+
+impl Seats {
+    /// Whether any lane is read in place.
+    pub(super) fn in_place(&self) -> bool {
+        self.in_place
+    }
+
+    /// Whether a lane has evicted the consumer.
+    pub(super) fn are_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Acquire)
+    }
+
+    /// Begins to ask the kernel whether anyone still maps them. `notice` is raised when the answer is there.
+    pub(super) fn inquire(&self, notice: &Arc<Notice>) -> Inquiry {
+        Inquiry::begin(&self.region, notice)
+    }
+
+    /// Frees them: the consumer has gone.
+    pub(super) fn leave(&self) {
+        self.lanes.iter().for_each(|lane| lane.roster.leave(self.id));
+    }
+
+    /// Takes them away from a consumer that may still be reading.
+    pub(super) fn evict(&self) {
+        self.lanes.iter().for_each(|lane| lane.roster.evict(&*lane.map, self.id));
+    }
+
+    /// Makes the barrier that comes between the joining and the first sleep of a consumer that fences, on a lane whose
+    /// producer does not. Without it a publication could go unheard beside that sleep, so the seats are freed again:
+    /// the consumer was not told where it starts, and reads nothing yet.
+    fn make_barrier(&self, terms: &[LaneAttach]) -> Result<(), Ending> {
+        let is_needed = self.lanes.iter().zip(terms).any(|(lane, terms)| lane.terms.barrier != terms.barrier);
+        if !is_needed || barrier::heavy_within() {
+            return Ok(());
+        }
+        self.leave();
+        let sentence = "the kernel refused the barrier that comes before a consumer's first sleep".to_owned();
+        Err(Ending::Refuse(RefuseCode::Internal, sentence))
+    }
+}

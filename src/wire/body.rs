@@ -1,0 +1,326 @@
+//! The bodies of the frames: values, and how each is read and written.
+//!
+//! The invariant: for every body, `read` takes exactly what `write` writes. Limits are checked before anything is
+//! collected, and a count is believed only as far as there are bytes behind it.
+//!
+//! Integers are little-endian and packed without alignment; a name is one byte of length and its bytes.
+
+use super::text::{Fields, printable, text};
+use super::values::{RefuseCode, Role};
+use super::{FrameError, LANES_PER_SESSION_MAX, LaneName, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
+use crate::layout::{CONTROL_MAGIC, ControlHeader, FLAG_ASYMMETRIC, Geometry, LAYOUT_VERSION};
+use crate::terms::{Access, Barrier, BellKind, Delivery, Start};
+
+/// The first frame of a session. Frozen for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hello {
+    /// The version in the frame's header: the sender's newest. Of no consequence.
+    pub(crate) header_version: u16,
+    pub(crate) role: Role,
+    pub(crate) version_min: u16,
+    pub(crate) version_max: u16,
+    /// None means all.
+    pub(crate) wanted: Vec<LaneName>,
+}
+
+impl Hello {
+    /// What this code says of itself.
+    pub(crate) fn new(role: Role, wanted: Vec<LaneName>) -> Self {
+        Self { header_version: VERSION_MAX, role, version_min: VERSION_MIN, version_max: VERSION_MAX, wanted }
+    }
+
+    pub(super) fn read(header_version: u16, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        let role = Role::read(fields)?;
+        let (min, max) = (fields.u16("the lowest version")?, fields.u16("the highest version")?);
+        if min > max {
+            return Err(FrameError::VersionRange { min, max });
+        }
+        let count = usize::from(fields.u8("the number of wanted lanes")?);
+        if count > LANES_PER_SESSION_MAX {
+            return Err(FrameError::LaneCount { field: "the Hello", count, min: 0 });
+        }
+        let mut wanted = Vec::new();
+        for _ in 0..count {
+            let len = fields.u8("the length of a name")?;
+            wanted.push(LaneName::from_bytes(fields.bytes(len.into(), "a lane's name")?)?);
+        }
+        check_distinct(&wanted)?;
+        Ok(Self { header_version, role, version_min: min, version_max: max, wanted })
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        assert!(self.wanted.len() <= LANES_PER_SESSION_MAX, "a Hello names at most 83 lanes");
+        out.push(self.role.to_byte());
+        out.extend(self.version_min.to_le_bytes());
+        out.extend(self.version_max.to_le_bytes());
+        out.push(self.wanted.len() as u8);
+        for name in &self.wanted {
+            out.push(name.as_str().len() as u8);
+            out.extend(name.as_str().as_bytes());
+        }
+    }
+}
+
+/// What a lane is: everything about it that never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LaneTerms {
+    pub(crate) name: LaneName,
+    pub(crate) id: [u8; 16],
+    pub(crate) geometry: Geometry,
+    pub(crate) schema: u64,
+    pub(crate) generation: u64,
+    /// The kind of barrier that its consumers may choose; all may choose the fence.
+    pub(crate) barrier: Barrier,
+}
+
+impl LaneTerms {
+    /// The header of its control region.
+    pub(crate) fn header(&self) -> ControlHeader {
+        ControlHeader {
+            magic: CONTROL_MAGIC,
+            layout_version: LAYOUT_VERSION,
+            flags: self.flags(),
+            capacity: self.geometry.capacity(),
+            record_align: self.geometry.record_align() as u32,
+            payload_align: self.geometry.payload_align() as u32,
+            lane_id: self.id,
+            generation: self.generation,
+            schema: self.schema,
+            name: self.name.padded(),
+        }
+    }
+
+    /// The flags of the lane, as they lie in the Offer and in the control region.
+    pub(crate) fn flags(&self) -> u32 {
+        match self.barrier {
+            Barrier::Fence => 0,
+            Barrier::Asymmetric => FLAG_ASYMMETRIC,
+        }
+    }
+}
+
+/// A lane in an Offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OfferedLane {
+    pub(crate) terms: LaneTerms,
+    pub(crate) bell: BellKind,
+}
+
+/// The lanes of a session, and the version it will be spoken in. The descriptors go with it: see [`Offer::bell_fd`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Offer {
+    pub(crate) version: u16,
+    pub(crate) session_id: [u8; 16],
+    pub(crate) lanes: Vec<OfferedLane>,
+}
+
+impl Offer {
+    /// Which of the descriptors is the seat's.
+    pub(crate) const SEAT_FD: usize = 0;
+
+    /// Which of the descriptors is the bell of the lane at `lane`.
+    pub(crate) const fn bell_fd(lane: usize) -> usize {
+        1 + 3 * lane
+    }
+
+    /// Which of the descriptors is the control region of the lane at `lane`.
+    pub(crate) const fn control_fd(lane: usize) -> usize {
+        2 + 3 * lane
+    }
+
+    /// Which of the descriptors is the data region of the lane at `lane`.
+    pub(crate) const fn data_fd(lane: usize) -> usize {
+        3 + 3 * lane
+    }
+
+    pub(super) fn read(header: u16, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        let chosen = fields.u16("the chosen version")?;
+        if chosen != header {
+            return Err(FrameError::ChosenVersion { chosen, header });
+        }
+        let session_id = fields.take("the session's id")?;
+        read_index(fields, "the seat", Self::SEAT_FD)?;
+        let count = read_lane_count("the Offer", fields)?;
+        let mut lanes: Vec<OfferedLane> = Vec::new();
+        for index in 0..count {
+            let lane = OfferedLane::read(index, fields)?;
+            if lanes.iter().any(|earlier| earlier.terms.id == lane.terms.id) {
+                return Err(FrameError::DuplicateId { index });
+            }
+            if lanes.iter().any(|earlier| earlier.terms.name == lane.terms.name) {
+                return Err(FrameError::DuplicateName(lane.terms.name.to_string()));
+            }
+            lanes.push(lane);
+        }
+        Ok(Self { version: chosen, session_id, lanes })
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.version.to_le_bytes());
+        out.extend(self.session_id);
+        write_index(Self::SEAT_FD, out);
+        write_lane_count(self.lanes.len(), out);
+        for (index, lane) in self.lanes.iter().enumerate() {
+            lane.write(index, out);
+        }
+    }
+}
+
+impl OfferedLane {
+    fn read(index: usize, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        let id = fields.take("a lane's id")?;
+        let capacity = fields.u64("a lane's capacity")?;
+        let generation = fields.u64("a lane's generation")?;
+        let schema = fields.u64("a lane's schema")?;
+        let record_align = fields.u32("a lane's record alignment")?;
+        let payload_align = fields.u32("a lane's payload alignment")?;
+        let flags = fields.u32("a lane's flags")?;
+        let barrier = match flags {
+            0 => Barrier::Fence,
+            FLAG_ASYMMETRIC => Barrier::Asymmetric,
+            value => return Err(FrameError::Reserved { field: "the flags of a lane", value }),
+        };
+        let bell = BellKind::read(fields)?;
+        read_index(fields, "a lane's bell", Offer::bell_fd(index))?;
+        read_index(fields, "a lane's control region", Offer::control_fd(index))?;
+        read_index(fields, "a lane's data region", Offer::data_fd(index))?;
+        let name_len = fields.u8("the length of a name")?;
+        let name = LaneName::from_bytes(fields.bytes(name_len.into(), "a lane's name")?)?;
+        let geometry = Geometry::new(capacity, record_align, payload_align)
+            .map_err(|cause| FrameError::Geometry { name: name.to_string(), cause })?;
+        Ok(Self { terms: LaneTerms { name, id, geometry, schema, generation, barrier }, bell })
+    }
+
+    fn write(&self, index: usize, out: &mut Vec<u8>) {
+        let LaneTerms { name, id, geometry, schema, generation, .. } = &self.terms;
+        out.extend(id);
+        out.extend(geometry.capacity().to_le_bytes());
+        out.extend(generation.to_le_bytes());
+        out.extend(schema.to_le_bytes());
+        out.extend((geometry.record_align() as u32).to_le_bytes());
+        out.extend((geometry.payload_align() as u32).to_le_bytes());
+        out.extend(self.terms.flags().to_le_bytes());
+        out.push(self.bell.to_byte());
+        write_index(Offer::bell_fd(index), out);
+        write_index(Offer::control_fd(index), out);
+        write_index(Offer::data_fd(index), out);
+        out.push(name.as_str().len() as u8);
+        out.extend(name.as_str().as_bytes());
+    }
+}
+
+/// How a consumer will read one lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneAttach {
+    pub(crate) delivery: Delivery,
+    pub(crate) start: Start,
+    pub(crate) access: Access,
+    pub(crate) barrier: Barrier,
+}
+
+pub(super) fn read_attach(fields: &mut Fields<'_>) -> Result<Vec<LaneAttach>, FrameError> {
+    let count = read_lane_count("the Attach", fields)?;
+    let mut lanes = Vec::new();
+    for _ in 0..count {
+        lanes.push(LaneAttach {
+            delivery: Delivery::read(fields)?,
+            start: Start::read(fields)?,
+            access: Access::read(fields)?,
+            barrier: Barrier::read(fields)?,
+        });
+    }
+    Ok(lanes)
+}
+
+pub(super) fn write_attach(lanes: &[LaneAttach], out: &mut Vec<u8>) {
+    write_lane_count(lanes.len(), out);
+    for lane in lanes {
+        out.extend([lane.delivery.to_byte(), lane.start.to_byte(), lane.access.to_byte(), lane.barrier.to_byte()]);
+    }
+}
+
+pub(super) fn read_attached(fields: &mut Fields<'_>) -> Result<Vec<u64>, FrameError> {
+    let count = read_lane_count("the Attached", fields)?;
+    (0..count).map(|_| fields.u64("a start position")).collect()
+}
+
+pub(super) fn write_attached(starts: &[u64], out: &mut Vec<u8>) {
+    write_lane_count(starts.len(), out);
+    out.extend(starts.iter().flat_map(|start| start.to_le_bytes()));
+}
+
+/// No, as a number for programs and a sentence for people. Frozen for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refuse {
+    header_version: u16,
+    code: RefuseCode,
+    sentence: String,
+}
+
+impl Refuse {
+    /// `sentence` may be anything: it is shortened, and what cannot be printed is replaced.
+    pub(crate) fn new(code: RefuseCode, sentence: &str) -> Self {
+        Self { header_version: VERSION_MAX, code, sentence: printable(sentence, SENTENCE_MAX_BYTES) }
+    }
+
+    /// The version in the frame's header: the sender's newest. Of no consequence.
+    pub(crate) fn header_version(&self) -> u16 {
+        self.header_version
+    }
+
+    pub(crate) fn code(&self) -> RefuseCode {
+        self.code
+    }
+
+    /// At most 512 bytes without control characters; print it through [`printable`] all the same.
+    pub(crate) fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    pub(super) fn read(header_version: u16, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        let code = RefuseCode::from_word(fields.u16("the code")?);
+        let len = usize::from(fields.u16("the length of the sentence")?);
+        if len > SENTENCE_MAX_BYTES {
+            return Err(FrameError::SentenceLength(len));
+        }
+        let sentence = text(fields.bytes(len, "the sentence")?, "the sentence")?.to_owned();
+        Ok(Self { header_version, code, sentence })
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.code.to_word().to_le_bytes());
+        out.extend((self.sentence.len() as u16).to_le_bytes());
+        out.extend(self.sentence.as_bytes());
+    }
+}
+
+/// Refuses a list in which a name comes twice.
+pub(crate) fn check_distinct(names: &[LaneName]) -> Result<(), FrameError> {
+    for (index, name) in names.iter().enumerate() {
+        if names[..index].contains(name) {
+            return Err(FrameError::DuplicateName(name.to_string()));
+        }
+    }
+    Ok(())
+}
+
+fn read_lane_count(field: &'static str, fields: &mut Fields<'_>) -> Result<usize, FrameError> {
+    let count = usize::from(fields.u8("the number of lanes")?);
+    let is_possible = (1..=LANES_PER_SESSION_MAX).contains(&count);
+    if is_possible { Ok(count) } else { Err(FrameError::LaneCount { field, count, min: 1 }) }
+}
+
+fn write_lane_count(count: usize, out: &mut Vec<u8>) {
+    assert!((1..=LANES_PER_SESSION_MAX).contains(&count), "a session has 1 to 83 lanes");
+    out.push(count as u8);
+}
+
+/// Reads the index of a descriptor, which the order of the protocol fixes.
+fn read_index(fields: &mut Fields<'_>, field: &'static str, expected: usize) -> Result<(), FrameError> {
+    let (came, expected) = (fields.u16(field)?, expected as u16);
+    if came == expected { Ok(()) } else { Err(FrameError::DescriptorIndex { field, came, expected }) }
+}
+
+fn write_index(index: usize, out: &mut Vec<u8>) {
+    out.extend((index as u16).to_le_bytes());
+}

@@ -1,0 +1,254 @@
+//! The frames of a session: what the two ends of a socket say to each other, as bytes and as values.
+//!
+//! The invariant: the encoding is canonical. Whatever [`Frame::parse`] takes, [`Frame::encode`] gives back byte for
+//! byte, so there are no two spellings of one meaning and no bytes that nobody looks at. Parsing is a pure function of
+//! the bytes and of how many descriptors came with them; it panics on nothing and allocates no more than what is
+//! really there. `docs/protocol.md` has every frame byte by byte, with examples that a test compares with this code.
+//!
+//! Nothing here reads a socket (the session does) or knows which frame may follow which (`handshake` does).
+//!
+//! # Header, before every body
+//!
+//! ```text
+//! offset  0        4         6      8             12                 14         16
+//!         ┌────────┬─────────┬──────┬─────────────┬──────────────────┬──────────┐
+//!         │ magic  │ version │ type │ body length │ descriptor count │ reserved │ body …
+//!         │ u32    │ u16     │ u16  │ u32         │ u16              │ u16 = 0  │
+//!         └────────┴─────────┴──────┴─────────────┴──────────────────┴──────────┘
+//! ```
+//!
+//! Hello and Refuse are frozen: their bodies never change, and they are understood whatever the version in their
+//! header, so that two ends of any versions can still find out that they disagree, and say so.
+
+mod body;
+mod error;
+mod text;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use body::{Hello, LaneAttach, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
+pub(crate) use error::FrameError;
+pub(crate) use text::{LaneName, printable};
+pub(crate) use values::{ByeReason, RefuseCode, Role};
+
+use bytemuck::{AnyBitPattern, NoUninit};
+use text::Fields;
+
+/// The longest frame, header included.
+pub(crate) const FRAME_MAX_BYTES: usize = 64 << 10;
+/// The most lanes of one session: one descriptor for the seat and three a lane, of the kernel's 253 a message.
+pub const LANES_PER_SESSION_MAX: usize = 83;
+/// The longest sentence of a Refuse, in bytes of UTF-8.
+pub(crate) const SENTENCE_MAX_BYTES: usize = 512;
+/// The oldest version of the protocol that this code speaks.
+pub(crate) const VERSION_MIN: u16 = 1;
+/// The newest version of the protocol that this code speaks.
+pub(crate) const VERSION_MAX: u16 = 1;
+
+/// `fdrf`, read as a little-endian word.
+const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"fdrf");
+const HEADER_LEN_BYTES: usize = 16;
+
+const _: () = {
+    use core::mem::{align_of, offset_of, size_of};
+    assert!(size_of::<Header>() == HEADER_LEN_BYTES && align_of::<Header>() == 4);
+    assert!(offset_of!(Header, version) == 4 && offset_of!(Header, kind) == 6);
+    assert!(offset_of!(Header, body_len) == 8 && offset_of!(Header, fd_count) == 12);
+    assert!(offset_of!(Header, reserved) == 14);
+    assert!(offer_fds(LANES_PER_SESSION_MAX) <= 253);
+};
+
+/// One message of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame {
+    /// Who speaks, which versions it speaks and which lanes it wants. Frozen.
+    Hello(Hello),
+    /// The lanes, with their descriptors.
+    Offer(Offer),
+    /// How each offered lane will be read, in the order of the Offer.
+    Attach(Vec<LaneAttach>),
+    /// The position at which each lane's reading starts, in the order of the Offer.
+    Attached(Vec<u64>),
+    /// No, and why. Frozen.
+    Refuse(Refuse),
+    /// The session ends, and why.
+    Bye(ByeReason),
+}
+
+/// The types that are implemented. 6 Attachments, 7 Query and 8 Report are reserved.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+enum Kind {
+    Hello = 1,
+    Offer = 2,
+    Attach = 3,
+    Attached = 4,
+    Refuse = 5,
+    Bye = 9,
+}
+
+#[derive(Clone, Copy, NoUninit, AnyBitPattern)]
+#[repr(C)]
+struct Header {
+    magic: u32,
+    version: u16,
+    kind: u16,
+    body_len: u32,
+    fd_count: u16,
+    reserved: u16,
+}
+
+impl Frame {
+    /// Reads the one frame that `bytes` are. `fd_count` is how many descriptors came with them.
+    ///
+    /// # Errors
+    ///
+    /// The first thing about the bytes that no encoder would have written.
+    pub(crate) fn parse(bytes: &[u8], fd_count: usize) -> Result<Self, FrameError> {
+        if bytes.len() > FRAME_MAX_BYTES {
+            return Err(FrameError::TooLong(bytes.len()));
+        }
+        let mut fields = Fields::new(bytes);
+        let header: Header = bytemuck::pod_read_unaligned(&fields.take::<HEADER_LEN_BYTES>("the header")?);
+        let kind = header.check(fields.len(), fd_count)?;
+        let frame = match kind {
+            Kind::Hello => Self::Hello(Hello::read(header.version, &mut fields)?),
+            Kind::Offer => Self::Offer(Offer::read(header.version, &mut fields)?),
+            Kind::Attach => Self::Attach(body::read_attach(&mut fields)?),
+            Kind::Attached => Self::Attached(body::read_attached(&mut fields)?),
+            Kind::Refuse => Self::Refuse(Refuse::read(header.version, &mut fields)?),
+            Kind::Bye => Self::Bye(ByeReason::from_word(fields.u16("the reason")?)),
+        };
+        fields.finish()?;
+        if fd_count != frame.fd_count() {
+            return Err(FrameError::Descriptors { frame: frame.name(), came: fd_count, expected: frame.fd_count() });
+        }
+        Ok(frame)
+    }
+
+    /// The bytes of this frame, to be sent as one message together with [`Frame::fd_count`] descriptors.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![0; HEADER_LEN_BYTES];
+        match self {
+            Self::Hello(hello) => hello.write(&mut out),
+            Self::Offer(offer) => offer.write(&mut out),
+            Self::Attach(lanes) => body::write_attach(lanes, &mut out),
+            Self::Attached(starts) => body::write_attached(starts, &mut out),
+            Self::Refuse(refuse) => refuse.write(&mut out),
+            Self::Bye(reason) => out.extend(reason.to_word().to_le_bytes()),
+        }
+        let header = Header {
+            magic: FRAME_MAGIC,
+            version: self.version(),
+            kind: self.kind() as u16,
+            body_len: (out.len() - HEADER_LEN_BYTES) as u32,
+            fd_count: self.fd_count() as u16,
+            reserved: 0,
+        };
+        out[..HEADER_LEN_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
+        out
+    }
+
+    /// The number of descriptors that go with this frame.
+    pub(crate) fn fd_count(&self) -> usize {
+        match self {
+            Self::Offer(offer) => offer_fds(offer.lanes.len()),
+            _ => 0,
+        }
+    }
+
+    /// The frame's name in the protocol, for messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.kind() {
+            Kind::Hello => "Hello",
+            Kind::Offer => "Offer",
+            Kind::Attach => "Attach",
+            Kind::Attached => "Attached",
+            Kind::Refuse => "Refuse",
+            Kind::Bye => "Bye",
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Hello(_) => Kind::Hello,
+            Self::Offer(_) => Kind::Offer,
+            Self::Attach(_) => Kind::Attach,
+            Self::Attached(_) => Kind::Attached,
+            Self::Refuse(_) => Kind::Refuse,
+            Self::Bye(_) => Kind::Bye,
+        }
+    }
+
+    fn version(&self) -> u16 {
+        match self {
+            Self::Hello(hello) => hello.header_version,
+            Self::Refuse(refuse) => refuse.header_version(),
+            Self::Offer(offer) => offer.version,
+            // The only version there is. A second one will have to be remembered in these frames too.
+            Self::Attach(_) | Self::Attached(_) | Self::Bye(_) => VERSION_MAX,
+        }
+    }
+}
+
+impl Header {
+    /// Everything that can be said before the body is read.
+    fn check(&self, body_len: usize, fd_count: usize) -> Result<Kind, FrameError> {
+        if self.magic != FRAME_MAGIC {
+            return Err(FrameError::Magic(self.magic));
+        }
+        let kind = Kind::from_word(self.kind);
+        let is_frozen = matches!(kind, Ok(Kind::Hello | Kind::Refuse));
+        if !is_frozen && !(VERSION_MIN..=VERSION_MAX).contains(&self.version) {
+            return Err(FrameError::Version(self.version));
+        }
+        let kind = kind?;
+        if self.reserved != 0 {
+            return Err(FrameError::Reserved { field: "the header's last field", value: self.reserved.into() });
+        }
+        if self.body_len as usize != body_len {
+            return Err(FrameError::BodyLength { announced: self.body_len, came: body_len });
+        }
+        if usize::from(self.fd_count) != fd_count {
+            return Err(FrameError::DescriptorsAnnounced { announced: self.fd_count, came: fd_count });
+        }
+        Ok(kind)
+    }
+}
+
+impl Kind {
+    fn from_word(word: u16) -> Result<Self, FrameError> {
+        match word {
+            1 => Ok(Self::Hello),
+            2 => Ok(Self::Offer),
+            3 => Ok(Self::Attach),
+            4 => Ok(Self::Attached),
+            5 => Ok(Self::Refuse),
+            9 => Ok(Self::Bye),
+            6 => Err(FrameError::ReservedType { word, name: "Attachments" }),
+            7 => Err(FrameError::ReservedType { word, name: "Query" }),
+            8 => Err(FrameError::ReservedType { word, name: "Report" }),
+            _ => Err(FrameError::UnknownType(word)),
+        }
+    }
+}
+
+/// The descriptors of an Offer of so many lanes: the seat, then bell, control and data of each lane.
+pub(crate) const fn offer_fds(lanes: usize) -> usize {
+    1 + 3 * lanes
+}
+
+/// The invariant of this file as a function, for fuzzers and property tests.
+///
+/// # Panics
+///
+/// Where `bytes` parse and do not come back.
+#[cfg(test)]
+pub(crate) fn assert_canonical(bytes: &[u8], fd_count: usize) {
+    if let Ok(frame) = Frame::parse(bytes, fd_count) {
+        assert_eq!(frame.encode(), bytes, "{frame:?} has a second spelling");
+        assert_eq!(frame.fd_count(), fd_count, "{frame:?} came with the wrong number of descriptors");
+    }
+}

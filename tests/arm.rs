@@ -1,0 +1,222 @@
+//! Consumers in loops of the caller's: armed, and waited for by poll(2) or by an epoll descriptor that watches for
+//! edges. No record and no end is missed, and a loop in which nothing happens sleeps.
+
+mod common;
+#[path = "common/peer.rs"]
+mod peer;
+
+use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until};
+use fdring::{Consumer, LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions};
+use peer::{Peer, argument, say, told, wait_for_the_end};
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use std::mem::MaybeUninit;
+use std::time::{Duration, Instant};
+
+/// How a loop waits.
+enum Loop {
+    /// Until the descriptor is readable: poll(2), and most event loops.
+    Levels,
+    /// Until it becomes readable anew: mio, say.
+    Edges(OwnedFd),
+}
+
+impl Loop {
+    fn edges(consumer: &Consumer) -> Self {
+        let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        epoll::add(&epoll, consumer, EventData::new_u64(1), EventFlags::IN | EventFlags::ET).unwrap();
+        Self::Edges(epoll)
+    }
+
+    /// Whether something happened within that time.
+    fn wait(&self, consumer: &Consumer, timeout: Duration) -> bool {
+        let timeout = Timespec::try_from(timeout).unwrap();
+        match self {
+            Self::Levels => poll(&mut [PollFd::new(consumer, PollFlags::IN)], Some(&timeout)).unwrap() == 1,
+            Self::Edges(epoll) => {
+                let mut events = [const { MaybeUninit::uninit() }; 1];
+                !epoll::wait(epoll, &mut events, Some(&timeout)).unwrap().0.is_empty()
+            }
+        }
+    }
+
+    /// The payload of the next record, by the contract of `Consumer::arm`; `None` at the end.
+    fn next(&self, consumer: &mut Consumer) -> Result<Option<Vec<u8>>, ReceiveError> {
+        loop {
+            match consumer.try_receive() {
+                Ok(record) => return Ok(record.map(|record| record.to_vec())),
+                Err(ReceiveError::Empty) => {}
+                Err(error) => return Err(error),
+            }
+            if consumer.arm()? {
+                assert!(self.wait(consumer, DEADLINE), "a loop that waits for ever");
+            }
+        }
+    }
+}
+
+fn connect(address: &str, spin: Duration) -> Consumer {
+    Session::connect(address, SessionOptions::new().spin(spin)).unwrap().attach_one().unwrap()
+}
+
+/// The producer in a process of its own: sends as many records as it is told, and says so; dies if it is told nothing.
+fn producer_role() {
+    let mut producer = Producer::create(LaneOptions::new("lane").capacity(1 << 16)).unwrap();
+    let _server = Server::listen(argument(), &[&producer]).unwrap();
+    say("listening");
+    let mut sent = 0u64;
+    loop {
+        match told().split_once(' ') {
+            Some(("send", count)) => {
+                for _ in 0..count.parse::<u64>().unwrap() {
+                    producer.send(&sent.to_le_bytes()).unwrap();
+                    sent += 1;
+                    // Sometimes at once, sometimes after the reader has gone to sleep.
+                    (0..sent * sent % 4000).for_each(|_| std::hint::spin_loop());
+                }
+            }
+            Some(("die", _)) => {
+                producer.send(&sent.to_le_bytes()).unwrap();
+                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            }
+            _ => wait_for_the_end(),
+        }
+    }
+}
+
+/// Plays a loop of each kind against a producer in another process.
+fn in_each_loop(test: &str, play: impl Fn(Loop, Consumer, Peer)) {
+    if role().as_deref() == Some("producer") {
+        return producer_role();
+    }
+    for edges in [false, true] {
+        for spin in [Duration::ZERO, Duration::from_micros(50)] {
+            let address = format!("@{}", unique_name());
+            let mut producer = Peer::start(test, "producer", &address);
+            producer.expect("listening");
+            let consumer = connect(&address, spin);
+            let waits = if edges { Loop::edges(&consumer) } else { Loop::Levels };
+            play(waits, consumer, producer);
+        }
+    }
+}
+
+#[test]
+fn a_loop_misses_no_record_and_no_death() {
+    in_each_loop("a_loop_misses_no_record_and_no_death", |waits, mut consumer, mut producer| {
+        producer.tell("send 20000");
+        producer.tell("die now");
+        for expected in 0..20_001u64 {
+            let payload = waits.next(&mut consumer).unwrap().expect("a record");
+            assert_eq!(payload, expected.to_le_bytes());
+        }
+        let error = waits.next(&mut consumer).unwrap_err();
+        assert!(matches!(error, ReceiveError::PeerDead), "{error}");
+        producer.dies();
+        // It stays the end, and news to whoever arms.
+        assert!(!consumer.arm().unwrap());
+    });
+}
+
+#[test]
+fn a_loop_in_which_nothing_happens_sleeps() {
+    const TEST: &str = "a_loop_in_which_nothing_happens_sleeps";
+    in_each_loop(TEST, |waits, mut consumer, producer| {
+        assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
+        // After the second look, which comes within some 10 ms, nothing is due any more.
+        let (begin, mut wakes) = (Instant::now(), 0);
+        while begin.elapsed() < Duration::from_millis(300) {
+            if consumer.arm().unwrap() && waits.wait(&consumer, Duration::from_millis(100)) {
+                wakes += 1;
+            }
+            assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
+        }
+        assert!(wakes <= 2, "{wakes} wake-ups in 300 ms without news");
+        producer.kill();
+    });
+}
+
+#[test]
+fn a_loop_may_stop_at_any_step() {
+    in_each_loop("a_loop_may_stop_at_any_step", |waits, mut consumer, mut producer| {
+        for round in 0..200u64 {
+            // Armed, and not waited for; or waited for, and not looked at; or received by a call that blocks.
+            let armed = consumer.arm().unwrap();
+            producer.tell("send 1");
+            if round % 3 == 0 && armed {
+                assert!(waits.wait(&consumer, DEADLINE), "the record was not rung for");
+            }
+            let payload = match round % 2 {
+                0 => waits.next(&mut consumer).unwrap().expect("a record"),
+                _ => consumer.receive().unwrap().expect("a record").to_vec(),
+            };
+            assert_eq!(payload, round.to_le_bytes());
+        }
+        producer.kill();
+    });
+}
+
+#[test]
+fn a_descriptor_that_was_harvested_is_not_readable() {
+    let address = format!("@{}", unique_name());
+    let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+    let _server = Server::listen(&*address, &[&producer]).unwrap();
+    let mut consumer = connect(&address, Duration::ZERO);
+    for n in 0..100u8 {
+        while !consumer.arm().unwrap() {}
+        producer.send(&[n]).unwrap();
+        assert!(Loop::Levels.wait(&consumer, DEADLINE));
+        assert_eq!(consumer.try_receive().unwrap().unwrap()[..], [n]);
+        assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
+        assert!(consumer.arm().unwrap());
+        assert!(!Loop::Levels.wait(&consumer, Duration::ZERO), "a loop would spin on what it has harvested");
+    }
+}
+
+#[test]
+fn a_poller_however_rare_learns_of_a_death_at_its_next_call() {
+    const TEST: &str = "a_poller_however_rare_learns_of_a_death_at_its_next_call";
+    if role().as_deref() == Some("producer") {
+        return producer_role();
+    }
+    type Poll = fn(&mut Consumer) -> Option<ReceiveError>;
+    let polls: [Poll; 2] =
+        [|consumer| consumer.try_receive().err(), |consumer| consumer.receive_timeout(Duration::ZERO).err()];
+    for poll in polls {
+        let address = format!("@{}", unique_name());
+        let mut producer = Peer::start(TEST, "producer", &address);
+        producer.expect("listening");
+        let mut consumer = connect(&address, Duration::ZERO);
+        assert!(matches!(poll(&mut consumer), Some(ReceiveError::Empty | ReceiveError::TimedOut)));
+        producer.kill();
+        // As long as a poller at 20 Hz waits; it is killed and reaped.
+        let begin = Instant::now();
+        wait_until("a twentieth of a second is over", || begin.elapsed() >= Duration::from_millis(50));
+        let error = poll(&mut consumer);
+        assert!(matches!(error, Some(ReceiveError::PeerDead)), "{error:?}");
+    }
+}
+
+#[test]
+fn an_idle_consumer_that_blocks_wakes_once() {
+    isolated("an_idle_consumer_that_blocks_wakes_once", || {
+        let address = format!("@{}", unique_name());
+        let producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let mut consumer = connect(&address, Duration::ZERO);
+        server.wait_for_sessions(1, DEADLINE).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let reader = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid()).unwrap();
+            assert!(consumer.receive().unwrap().is_none());
+        });
+        let thread = told.recv_timeout(DEADLINE).unwrap();
+        let begin = Instant::now();
+        wait_until("half a second is over", || begin.elapsed() >= Duration::from_millis(500));
+        let (sleeps, is_asleep) = sleeps_of(thread).unwrap();
+        assert!(is_asleep && sleeps <= 12, "{sleeps} sleeps in half a second");
+        producer.finish();
+        reader.join().unwrap();
+    });
+}

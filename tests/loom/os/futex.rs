@@ -1,0 +1,52 @@
+//! A queue of those who wait on words of memory, in place of futex(2).
+
+use crate::deadline::Deadline;
+use crate::sync::{AtomicU32, Ordering};
+use loom::sync::{Condvar, Mutex};
+
+/// A futex word, and the value it had when the caller last looked.
+pub(crate) type Captured<'a> = (&'a AtomicU32, u32);
+
+/// The one thread of a model that sleeps on futex words, its producer: the addresses of the words.
+struct FutexQueue {
+    waiting: Mutex<Vec<usize>>,
+    woken: Condvar,
+}
+
+loom::lazy_static! {
+    static ref QUEUE: FutexQueue = FutexQueue { waiting: Mutex::new(Vec::new()), woken: Condvar::new() };
+}
+
+fn address(word: &AtomicU32) -> usize {
+    std::ptr::from_ref(word) as usize
+}
+
+/// futex_waitv(2): compares under the lock of the queue, and sleeps until one of the words is woken.
+pub(crate) fn wait(private: Captured<'_>, shared: Option<Captured<'_>>, _deadline: Deadline) {
+    let mut waiting = QUEUE.waiting.lock().unwrap();
+    let words = || [Some(private), shared].into_iter().flatten();
+    if words().any(|(word, value)| word.load(Ordering::Relaxed) != value) {
+        return;
+    }
+    assert!(waiting.is_empty(), "one producer, one sleeper");
+    waiting.extend(words().map(|(word, _)| address(word)));
+    while !waiting.is_empty() {
+        waiting = QUEUE.woken.wait(waiting).unwrap();
+    }
+}
+
+fn wake(word: &AtomicU32) {
+    let mut waiting = QUEUE.waiting.lock().unwrap();
+    if waiting.contains(&address(word)) {
+        waiting.clear();
+        QUEUE.woken.notify_one();
+    }
+}
+
+pub(crate) fn wake_private(word: &AtomicU32) {
+    wake(word);
+}
+
+pub(crate) fn wake_shared(word: &AtomicU32) {
+    wake(word);
+}
