@@ -253,7 +253,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     #[inline(always)]
     pub(crate) fn release_if_due(&mut self) {
         if self.position() >= self.release.due_at() {
-            self.release_all();
+            self.release.release(&*self.lane, self.position());
         }
     }
 
