@@ -428,7 +428,7 @@ FAULTS = [
      [("            fill(index, &mut record[payload_offset..][..len]);\n", ""),
       ("record[..8].copy_from_slice(&header.to_ne_bytes());",
        "record[..8].copy_from_slice(&header.to_ne_bytes());\n"
-       "            fill(index, &mut record[payload_offset..][..len]);")], "test lane a_panic_while"),
+       "            fill(index, &mut record[payload_offset..][..len]);")], "lib memory::tests"),
     ("fill_each: one record fewer", ROW, [("room.advance(bytes);", "room.advance(bytes.saturating_sub(row.size));")],
      "lib consumer"),
     ("fill_each: in a forked child", ROW, [("if self.producer.guard.is_child() {", "if false {")], "test forked"),

@@ -50,6 +50,14 @@ fn many_records_are_written_side_by_side() {
 }
 
 #[test]
+fn a_record_of_a_row_has_a_header_only_once_it_is_filled() {
+    let mut lane = mapped_lane();
+    let row = Row { begin: 64, room_bytes: 64, size: 16, payload_offset: 8, len: 7, header: 0x1_0000_0007 };
+    assert!(panics(|| _ = row.write(&mut lane, 4, |index, _| assert!(index < 2, "as the test asks for"))));
+    assert_eq!([64, 80, 96, 112].map(|position| lane.lane().header_word(position)), [row.header, row.header, 0, 0]);
+}
+
+#[test]
 fn nothing_is_written_or_read_beyond_the_end_of_the_ring() {
     let mut lane = mapped_lane();
     let row = Row { begin: 4096 - 64, room_bytes: 64, size: 16, payload_offset: 8, len: 7, header: 0x1_0000_0007 };
