@@ -7,7 +7,9 @@ mod peer;
 use common::{TempDir, isolated, role, unique_name};
 use fdring::{Address, Error, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
 use peer::{Peer, argument, say, wait_for_the_end};
+use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Barrier;
@@ -50,6 +52,17 @@ fn an_abstract_name_leaves_no_file_and_is_taken_once() {
     assert!(matches!(Server::listen(&*address, &[&producer]), Err(Error::AddressInUse { .. })));
     drop(server);
     assert!(Server::listen(&*address, &[&producer]).is_ok());
+}
+
+#[test]
+fn an_argument_of_a_program_is_an_address_as_text_is() {
+    let from = |bytes: &[u8]| Address::from(OsStr::from_bytes(bytes));
+    assert_eq!(from(b"@ticks"), Address::from("@ticks"));
+    assert_eq!(from(b"/run/ticks"), Address::from("/run/ticks"));
+    assert_eq!(from(b"@\xff"), Address::abstract_name(*b"\xff"), "no UTF-8");
+    assert_eq!(from(b"caf\xe9"), Address::path(OsStr::from_bytes(b"caf\xe9")));
+    assert_eq!(Address::from(OsString::from("@ticks")), Address::abstract_name("ticks"));
+    assert_eq!(Address::from(Path::new("@ticks")), Address::path("@ticks"), "a path is always a path");
 }
 
 #[test]

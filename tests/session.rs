@@ -9,6 +9,7 @@ use fdring::{
     Start, limits::LANES_PER_SESSION_MAX,
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 fn address() -> String {
@@ -131,6 +132,30 @@ fn unknown_lanes_are_refused_by_name() {
     for names in [vec!["ticks", "ticks"], vec![""], vec!["a\nb"]] {
         assert!(matches!(open(&address, SessionOptions::new().lanes(names)), Err(Error::Invalid(_))));
     }
+}
+
+#[test]
+fn producers_are_offered_from_whatever_yields_references_to_them() {
+    let names = |address: &str| {
+        let session = Session::connect(address, SessionOptions::new()).unwrap();
+        session.lanes().iter().map(|lane| lane.name.clone()).collect::<Vec<_>>()
+    };
+    let (red, green) = (lane("red"), lane("green"));
+    let (array, slice, vec, map) = (address(), address(), address(), address());
+    let producers = vec![lane("blue"), lane("white")];
+    let boxed = BTreeMap::from([(1, Box::new(lane("black"))), (2, Box::new(lane("grey")))]);
+    let _servers = [
+        Server::listen(&array, [&red, &green]),
+        Server::listen(&slice, &[&green, &red]),
+        ServerOptions::new().listen(&vec, &producers),
+        Server::listen(&map, boxed.values()),
+    ]
+    .map(Result::unwrap);
+    assert_eq!(names(&array), ["red", "green"]);
+    assert_eq!(names(&slice), ["green", "red"]);
+    assert_eq!(names(&vec), ["blue", "white"]);
+    assert_eq!(names(&map), ["black", "grey"]);
+    assert!(matches!(Server::listen(address(), &producers[..0]), Err(Error::Invalid(_))));
 }
 
 #[test]

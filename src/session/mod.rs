@@ -18,7 +18,9 @@ mod unwelcome;
 use crate::error::{Error, Result};
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,12 +32,16 @@ pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Where a server listens: a path in a file system, or a name that lives only in the kernel.
 ///
 /// Text that begins with `@` is an abstract name (see unix(7)), which leaves no file behind; anything else is a path.
+/// An `OsString`, such as an argument of the program, is read in the same way; a `Path` is always a path.
 ///
 /// ```
 /// use fdring::Address;
 ///
 /// assert_eq!(Address::from("/run/ticks.sock"), Address::path("/run/ticks.sock"));
 /// assert_eq!(Address::from("@ticks"), Address::abstract_name("ticks"));
+///
+/// let argument = std::env::args_os().nth(1).unwrap_or_else(|| "@ticks".into());
+/// println!("listening at {}", Address::from(argument));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address(Place);
@@ -109,6 +115,21 @@ impl From<&String> for Address {
 impl From<String> for Address {
     fn from(text: String) -> Self {
         text.as_str().into()
+    }
+}
+
+impl From<&OsStr> for Address {
+    fn from(text: &OsStr) -> Self {
+        match text.as_bytes().strip_prefix(b"@") {
+            Some(name) => Self::abstract_name(name),
+            None => Self::path(text),
+        }
+    }
+}
+
+impl From<OsString> for Address {
+    fn from(text: OsString) -> Self {
+        text.as_os_str().into()
     }
 }
 

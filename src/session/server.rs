@@ -12,6 +12,7 @@ use crate::lane::Lane;
 use crate::os::fork::ForkGuard;
 use crate::producer::Producer;
 use crate::sync::Ordering;
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -87,7 +88,8 @@ impl ServerOptions {
         self
     }
 
-    /// Listens at `address` and offers the lanes of `producers`.
+    /// Listens at `address` and offers the lanes of `producers`: anything that yields them by reference, such as
+    /// `[&ticks, &trades]` or `&vec_of_producers`. The producers stay with the caller.
     ///
     /// # Errors
     ///
@@ -95,11 +97,24 @@ impl ServerOptions {
     /// lanes have the same name, or if the path belongs to something other than a socket; [`Error::Forked`] if a
     /// producer belongs to another process; [`Error::Os`] if a system call fails, or memory or descriptors are lacking
     /// (a server holds 4).
-    pub fn listen(self, address: impl Into<Address>, producers: &[&Producer]) -> Result<Server> {
-        let address = address.into();
+    pub fn listen<'a, P>(
+        self,
+        address: impl Into<Address>,
+        producers: impl IntoIterator<Item = &'a P>,
+    ) -> Result<Server>
+    where
+        P: Borrow<Producer> + 'a,
+    {
+        let lane_of = |producer: &P| {
+            let producer = producer.borrow();
+            producer.check_owner().map(|()| Arc::clone(producer.lane()))
+        };
+        let lanes: Result<_> = producers.into_iter().map(lane_of).collect();
+        self.listen_with(address.into(), lanes?)
+    }
+
+    fn listen_with(self, address: Address, lanes: Vec<Arc<Lane>>) -> Result<Server> {
         let guard = ForkGuard::get()?;
-        producers.iter().try_for_each(|producer| producer.check_owner())?;
-        let lanes: Vec<Arc<Lane>> = producers.iter().map(|producer| Arc::clone(producer.lane())).collect();
         check_lanes(&lanes)?;
         let listener = Listener::bind(&address, self.mode)?;
         let state = Arc::new(ServerState::new()?);
@@ -179,12 +194,29 @@ impl Drop for EndOfThread {
 }
 
 impl Server {
-    /// Listens at `address` with the default [`ServerOptions`].
+    /// Listens at `address` with the default [`ServerOptions`], and offers the lanes of `producers`: anything that
+    /// yields them by reference.
+    ///
+    /// ```
+    /// use fdring::{LaneOptions, Producer, Server};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut producers = Vec::new();
+    /// for name in ["ticks", "trades"] {
+    ///     producers.push(Producer::create(LaneOptions::new(name))?);
+    /// }
+    /// let server = Server::listen("@doc-server-listen", &producers)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
     /// As [`ServerOptions::listen`].
-    pub fn listen(address: impl Into<Address>, producers: &[&Producer]) -> Result<Self> {
+    pub fn listen<'a, P>(address: impl Into<Address>, producers: impl IntoIterator<Item = &'a P>) -> Result<Self>
+    where
+        P: Borrow<Producer> + 'a,
+    {
         ServerOptions::new().listen(address, producers)
     }
 
