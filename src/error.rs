@@ -16,7 +16,32 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// Every message says what was being done and to what, and what to do about it if there is something to do. The cause
 /// is part of the message, so `source()` is `None`.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. As an [`io::Error`] it keeps its
+/// sentence, and gets a kind:
+///
+/// | variant | [`io::ErrorKind`] |
+/// | --- | --- |
+/// | `Os` | that of its cause |
+/// | `Invalid`, `Geometry` | `InvalidInput` |
+/// | `AddressInUse` | `AddrInUse` |
+/// | `Peer` | `InvalidData` |
+/// | `Refused` | `ConnectionRefused` |
+/// | `Forbidden` | `PermissionDenied` |
+/// | `Closed` | `ConnectionAborted` |
+/// | `TimedOut` | `TimedOut` |
+/// | `Forked` | `Unsupported` |
+///
+/// ```
+/// use std::io;
+///
+/// fn connect() -> io::Result<fdring::Session> {
+///     Ok(fdring::Session::connect("/nowhere/ticks.sock", Default::default())?)
+/// }
+///
+/// assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::NotFound);
+/// ```
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed.
@@ -85,6 +110,43 @@ pub enum Error {
     Forked,
 }
 
+impl fmt::Debug for Error {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Self::Os { cause, .. } => return write!(f, "{self} (Os: {:?})", cause.kind()),
+            Self::Invalid(_) => "Invalid",
+            Self::Geometry(geometry) => return write!(f, "{self} (Geometry: {geometry:?})"),
+            Self::AddressInUse { .. } => "AddressInUse",
+            Self::Peer { .. } => "Peer",
+            Self::Refused { .. } => "Refused",
+            Self::Forbidden { .. } => "Forbidden",
+            Self::Closed { .. } => "Closed",
+            Self::TimedOut { .. } => "TimedOut",
+            Self::Forked => "Forked",
+        };
+        write!(f, "{self} ({variant})")
+    }
+}
+
+impl From<Error> for io::Error {
+    /// The kind is in the table at [`Error`].
+    fn from(error: Error) -> Self {
+        let kind = match &error {
+            Error::Os { cause, .. } => cause.kind(),
+            Error::Invalid(_) | Error::Geometry(_) => io::ErrorKind::InvalidInput,
+            Error::AddressInUse { .. } => io::ErrorKind::AddrInUse,
+            Error::Peer { .. } => io::ErrorKind::InvalidData,
+            Error::Refused { .. } => io::ErrorKind::ConnectionRefused,
+            Error::Forbidden { .. } => io::ErrorKind::PermissionDenied,
+            Error::Closed { .. } => io::ErrorKind::ConnectionAborted,
+            Error::TimedOut { .. } => io::ErrorKind::TimedOut,
+            Error::Forked => io::ErrorKind::Unsupported,
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl Error {
     /// Says what was being done when a system call failed: `.map_err(Error::os("map the seat"))`.
     pub(crate) fn os<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
@@ -137,6 +199,41 @@ mod tests {
         assert!(message.ends_with("(ulimit -n)"), "{message}");
         assert!(message.contains(&io::Error::from(rustix::io::Errno::MFILE).to_string()), "{message}");
         assert!(std::error::Error::source(&error).is_none(), "a chain would say the cause twice");
+    }
+
+    fn one_of_each() -> [(Error, &'static str, io::ErrorKind); 10] {
+        let doing = || "testing".to_owned();
+        let cause = || io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
+        [
+            (Error::Os { doing: doing(), cause: cause() }, "(Os: NotFound)", io::ErrorKind::NotFound),
+            (Error::Invalid("no good".to_owned()), "(Invalid)", io::ErrorKind::InvalidInput),
+            (GeometryError::Capacity(3).into(), "(Geometry: Capacity(3))", io::ErrorKind::InvalidInput),
+            (Error::AddressInUse { address: "@x".to_owned() }, "(AddressInUse)", io::ErrorKind::AddrInUse),
+            (Error::Peer { doing: doing(), fault: "odd".to_owned() }, "(Peer)", io::ErrorKind::InvalidData),
+            (Error::Refused { code: 2, reason: doing() }, "(Refused)", io::ErrorKind::ConnectionRefused),
+            (Error::Forbidden { uid: 7 }, "(Forbidden)", io::ErrorKind::PermissionDenied),
+            (Error::Closed { doing: doing() }, "(Closed)", io::ErrorKind::ConnectionAborted),
+            (Error::TimedOut { doing: doing(), limit: Duration::ZERO }, "(TimedOut)", io::ErrorKind::TimedOut),
+            (Error::Forked, "(Forked)", io::ErrorKind::Unsupported),
+        ]
+    }
+
+    #[test]
+    fn what_unwrap_prints_begins_with_the_sentence_and_ends_with_the_variant() {
+        for (error, variant, _) in one_of_each() {
+            assert_eq!(format!("{error:?}"), format!("{error} {variant}"));
+        }
+    }
+
+    #[test]
+    fn an_io_error_made_of_one_has_its_sentence_and_a_kind_that_fits() {
+        for (error, variant, kind) in one_of_each() {
+            let sentence = error.to_string();
+            let converted = io::Error::from(error);
+            assert_eq!((converted.kind(), converted.to_string()), (kind, sentence), "{variant}");
+            assert!(std::error::Error::source(&converted).is_none(), "a chain would say the cause twice");
+            assert!(converted.downcast::<Error>().is_ok(), "the error itself is still there");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{census, isolated, wait_until};
+use fdring::cmsg::ControlError;
 use fdring::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd};
@@ -551,4 +552,59 @@ fn a_signal_does_not_disturb_a_waiting_receiver() {
         send_fds(&here, b"x", &borrow(&files)).unwrap();
         assert_eq!(receiver.join().unwrap().unwrap().fds.len(), 1);
     });
+}
+
+/// What is printed of an error by `Debug`, and what becomes of it as an [`io::Error`].
+fn shows(error: impl std::error::Error + Into<io::Error>, variant: &str, kind: io::ErrorKind) {
+    let sentence = error.to_string();
+    assert_eq!(format!("{error:?}"), format!("{sentence} ({variant})"));
+    let error: io::Error = error.into();
+    assert_eq!((error.kind(), error.to_string()), (kind, sentence), "{variant}");
+}
+
+#[test]
+fn what_unwrap_prints_is_the_sentence_and_an_io_error_keeps_it() {
+    use io::ErrorKind;
+    shows(SendFdsError::NoDescriptors, "NoDescriptors", ErrorKind::InvalidInput);
+    shows(SendFdsError::TooManyDescriptors { count: 254 }, "TooManyDescriptors", ErrorKind::InvalidInput);
+    shows(SendFdsError::EmptyPayload, "EmptyPayload", ErrorKind::InvalidInput);
+    shows(SendFdsError::TooLong { len: 9 }, "TooLong", ErrorKind::InvalidInput);
+    shows(SendFdsError::TooManyInFlight, "TooManyInFlight", ErrorKind::QuotaExceeded);
+    shows(SendFdsError::Refused, "Refused", ErrorKind::PermissionDenied);
+    shows(SendFdsError::Closed, "Closed", ErrorKind::BrokenPipe);
+    shows(SendFdsError::Os(Errno::AGAIN.into()), "Os: WouldBlock", ErrorKind::WouldBlock);
+    shows(RecvFdsError::FdsMax { fds_max: 0 }, "FdsMax", ErrorKind::InvalidInput);
+    shows(RecvFdsError::EmptyPayload, "EmptyPayload", ErrorKind::InvalidInput);
+    shows(RecvFdsError::Closed, "Closed", ErrorKind::UnexpectedEof);
+    shows(RecvFdsError::Reset, "Reset", ErrorKind::ConnectionReset);
+    shows(RecvFdsError::UnwantedDescriptors, "UnwantedDescriptors", ErrorKind::InvalidData);
+    shows(RecvFdsError::Os(Errno::AGAIN.into()), "Os: WouldBlock", ErrorKind::WouldBlock);
+    let received = || Received { len: 3, fds: Vec::new() };
+    for (error, variant, kind) in [
+        (
+            RecvFdsError::TooManyDescriptors { fds_max: 1, received: received() },
+            "TooManyDescriptors",
+            ErrorKind::InvalidData,
+        ),
+        (RecvFdsError::TableFull { received: received() }, "TableFull", ErrorKind::QuotaExceeded),
+        (RecvFdsError::Withheld { received: received() }, "Withheld", ErrorKind::PermissionDenied),
+        (RecvFdsError::NoRoom { received: received() }, "NoRoom", ErrorKind::InvalidData),
+        (RecvFdsError::PayloadTruncated { received: received() }, "PayloadTruncated", ErrorKind::InvalidData),
+        (
+            RecvFdsError::Malformed { cause: ControlError::HeaderPastEnd { offset: 0, rest: 3 }, received: received() },
+            "Malformed",
+            ErrorKind::InvalidData,
+        ),
+    ] {
+        shows(error, &format!("{variant}: {:?}", received()), kind);
+    }
+}
+
+#[test]
+fn an_io_error_made_of_an_error_that_carries_descriptors_carries_them_on() {
+    let received = Received { len: 1, fds: memfds(2) };
+    let file = inodes(&received.fds);
+    let error = io::Error::from(RecvFdsError::NoRoom { received });
+    let received = error.downcast::<RecvFdsError>().unwrap().into_received().unwrap();
+    assert_eq!(inodes(&received.fds), file);
 }

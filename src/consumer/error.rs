@@ -1,9 +1,47 @@
 //! Why a consumer has no record to give.
 
 use crate::ring::stop::{Corruption, Stop};
+use std::fmt;
+use std::io;
 
 /// Why a consumer has no record to give. The end of the stream is no error.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. As an [`io::Error`] it keeps its
+/// sentence, and gets a kind:
+///
+/// | variant | [`io::ErrorKind`] |
+/// | --- | --- |
+/// | `Empty` | `WouldBlock` |
+/// | `TimedOut` | `TimedOut` |
+/// | `Abandoned` | `ConnectionAborted` |
+/// | `PeerDead` | `BrokenPipe` |
+/// | `Closed`, `Evicted` | `ConnectionReset` |
+/// | `Corrupt` | `InvalidData` |
+/// | `Wait` | that of the system call's error |
+/// | `Forked` | `Unsupported` |
+///
+/// ```
+/// use fdring::{Consumer, ReceiveError};
+/// use std::time::Duration;
+///
+/// /// The next record; an empty one where the stream ends, or where none comes for a second.
+/// fn next(consumer: &mut Consumer) -> std::io::Result<Vec<u8>> {
+///     match consumer.receive_timeout(Duration::from_secs(1)) {
+///         Ok(Some(record)) => Ok(record.to_vec()),
+///         Ok(None) | Err(ReceiveError::TimedOut) => Ok(Vec::new()),
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("log")).unwrap();
+/// # let server = fdring::Server::listen("@doc-receive-error", [&lane]).unwrap();
+/// # let session = fdring::Session::connect("@doc-receive-error", Default::default()).unwrap();
+/// # let mut consumer = session.attach_one().unwrap();
+/// # lane.send(b"hello").unwrap();
+/// # lane.abandon();
+/// # assert_eq!(next(&mut consumer).unwrap(), b"hello");
+/// # assert_eq!(next(&mut consumer).unwrap_err().kind(), std::io::ErrorKind::ConnectionAborted);
+/// ```
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiveError {
     /// Nothing is published now; only from the `try_` form.
@@ -30,12 +68,47 @@ pub enum ReceiveError {
     /// The producer broke the protocol. Nothing more is read of its lane.
     #[error("the producer broke the protocol of its lane: {0}")]
     Corrupt(Corruption),
-    /// The kernel would not let this thread wait.
-    #[error("could not wait for a record: {0}")]
-    Wait(std::io::Error),
+    /// The kernel would not let this thread wait. The number is that of its error, as in errno(3).
+    #[error("could not wait for a record: {}", io::Error::from_raw_os_error(*.0))]
+    Wait(i32),
     /// The consumer was made before a fork, and this is the child.
     #[error("this process is a forked child, and a consumer belongs to the process that attached it")]
     Forked,
+}
+
+impl fmt::Debug for ReceiveError {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Self::Empty => "Empty",
+            Self::TimedOut => "TimedOut",
+            Self::Abandoned => "Abandoned",
+            Self::PeerDead => "PeerDead",
+            Self::Closed => "Closed",
+            Self::Evicted { .. } => "Evicted",
+            Self::Corrupt(corruption) => return write!(f, "{self} (Corrupt: {corruption:?})"),
+            Self::Wait(_) => "Wait",
+            Self::Forked => "Forked",
+        };
+        write!(f, "{self} ({variant})")
+    }
+}
+
+impl From<ReceiveError> for io::Error {
+    /// The kind is in the table at [`ReceiveError`].
+    fn from(error: ReceiveError) -> Self {
+        let kind = match &error {
+            ReceiveError::Empty => io::ErrorKind::WouldBlock,
+            ReceiveError::TimedOut => io::ErrorKind::TimedOut,
+            ReceiveError::Abandoned => io::ErrorKind::ConnectionAborted,
+            ReceiveError::PeerDead => io::ErrorKind::BrokenPipe,
+            ReceiveError::Closed | ReceiveError::Evicted { .. } => io::ErrorKind::ConnectionReset,
+            ReceiveError::Corrupt(_) => io::ErrorKind::InvalidData,
+            ReceiveError::Wait(errno) => Self::from_raw_os_error(*errno).kind(),
+            ReceiveError::Forked => io::ErrorKind::Unsupported,
+        };
+        Self::new(kind, error)
+    }
 }
 
 impl From<Stop> for ReceiveError {

@@ -129,7 +129,7 @@ impl Consumer {
                 self.waiter.harvest(&self.reader);
                 return self.last_look(ReceiveError::TimedOut);
             }
-            self.sleep(deadline).map_err(ReceiveError::Wait)?;
+            self.sleep(deadline).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
         }
     }
 
@@ -146,7 +146,7 @@ impl Consumer {
 
     /// Sleeps until there is something to see, the bell rings, or the deadline passes.
     #[cold]
-    fn sleep(&mut self, deadline: Deadline) -> std::io::Result<()> {
+    fn sleep(&mut self, deadline: Deadline) -> rustix::io::Result<()> {
         let mut outcome = Ok(());
         while self.waiter.arm(&mut self.reader) && !deadline.has_passed() {
             match self.waiter.park(deadline) {

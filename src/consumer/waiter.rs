@@ -97,7 +97,7 @@ impl Waiter {
     /// second look is due, or the bell is of no use, a timer makes it so.
     pub(super) fn arm_elsewhere(&mut self, reader: &mut Reader<LaneMap, SeatMap>) -> Result<bool, ReceiveError> {
         let Arm::Sleep { at_most } = self.announce(reader, Waits::Elsewhere) else { return Ok(false) };
-        self.sources.set_timer(at_most).map_err(|errno| ReceiveError::Wait(errno.into()))?;
+        self.sources.set_timer(at_most).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
         // The timer is set for it, and goes off whatever else happens.
         self.needs_second_look = false;
         Ok(true)
@@ -119,7 +119,7 @@ impl Waiter {
 
     /// Sleeps until something happens: the bell rings, the session changes, a signal comes, the deadline passes, or it
     /// is time to look again.
-    pub(super) fn park(&mut self, deadline: Deadline) -> std::io::Result<Woken> {
+    pub(super) fn park(&mut self, deadline: Deadline) -> rustix::io::Result<Woken> {
         let nap = self.sources.vain_rings.length();
         let second_look = self.needs_second_look.then_some(SECOND_LOOK);
         crash::asleep!("consumer-asleep");
@@ -262,7 +262,7 @@ impl Sources {
     }
 
     /// Waits for an event, and takes those that have come.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> std::io::Result<Woken> {
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> rustix::io::Result<Woken> {
         let outcome = match &self.poller {
             Some(poller) if !self.is_one_by_one => poller.wait(timeout),
             _ => self.wait_singly(timeout),
@@ -275,7 +275,7 @@ impl Sources {
                 self.is_one_by_one = true;
                 Ok(Woken::Otherwise)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 

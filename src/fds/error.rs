@@ -5,10 +5,37 @@
 use super::Received;
 use crate::cmsg::{ControlError, FDS_PER_MESSAGE_MAX};
 use rustix::io::Errno;
+use std::fmt;
 use std::io;
 
 /// Why an array of descriptors was not sent. A cause is part of the message, and `source()` is `None`.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. As an [`io::Error`] it keeps its
+/// sentence, and gets a kind:
+///
+/// | variant | [`io::ErrorKind`] |
+/// | --- | --- |
+/// | `NoDescriptors`, `TooManyDescriptors`, `EmptyPayload`, `TooLong` | `InvalidInput` |
+/// | `TooManyInFlight` | `QuotaExceeded` |
+/// | `Refused` | `PermissionDenied` |
+/// | `Closed` | `BrokenPipe` |
+/// | `Os` | that of the system call's error |
+///
+/// ```
+/// use std::{fs::File, io, os::fd::AsFd, os::unix::net::UnixStream};
+///
+/// fn pass(peer: &UnixStream, file: &File) -> io::Result<()> {
+///     fdring::send_fds(peer, b"file", &[file.as_fd()])?;
+///     Ok(())
+/// }
+///
+/// let (here, there) = UnixStream::pair()?;
+/// drop(there);
+/// let outcome = pass(&here, &File::open("/dev/null")?);
+/// assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+/// # Ok::<(), io::Error>(())
+/// ```
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SendFdsError {
     /// The array is empty.
@@ -50,6 +77,40 @@ pub enum SendFdsError {
     Os(io::Error),
 }
 
+impl fmt::Debug for SendFdsError {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Self::NoDescriptors => "NoDescriptors",
+            Self::TooManyDescriptors { .. } => "TooManyDescriptors",
+            Self::EmptyPayload => "EmptyPayload",
+            Self::TooManyInFlight => "TooManyInFlight",
+            Self::Refused => "Refused",
+            Self::TooLong { .. } => "TooLong",
+            Self::Closed => "Closed",
+            Self::Os(cause) => return write!(f, "{self} (Os: {:?})", cause.kind()),
+        };
+        write!(f, "{self} ({variant})")
+    }
+}
+
+impl From<SendFdsError> for io::Error {
+    /// The kind is in the table at [`SendFdsError`].
+    fn from(error: SendFdsError) -> Self {
+        let kind = match &error {
+            SendFdsError::NoDescriptors
+            | SendFdsError::TooManyDescriptors { .. }
+            | SendFdsError::EmptyPayload
+            | SendFdsError::TooLong { .. } => io::ErrorKind::InvalidInput,
+            SendFdsError::TooManyInFlight => io::ErrorKind::QuotaExceeded,
+            SendFdsError::Refused => io::ErrorKind::PermissionDenied,
+            SendFdsError::Closed => io::ErrorKind::BrokenPipe,
+            SendFdsError::Os(cause) => cause.kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
 impl SendFdsError {
     /// Whether a non-blocking socket had no room; nothing was sent, and nothing is wrong.
     #[must_use]
@@ -72,7 +133,33 @@ impl SendFdsError {
 ///
 /// Some variants carry what did arrive, so that nothing is lost that need not be: the bytes in the payload buffer, up
 /// to `received.len`, and the descriptors. Dropping the error closes the descriptors.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses, with what arrived. As an [`io::Error`] it
+/// keeps its sentence and what arrived, and gets a kind:
+///
+/// | variant | [`io::ErrorKind`] |
+/// | --- | --- |
+/// | `FdsMax`, `EmptyPayload` | `InvalidInput` |
+/// | `Closed` | `UnexpectedEof` |
+/// | `Reset` | `ConnectionReset` |
+/// | `TooManyDescriptors`, `NoRoom`, `PayloadTruncated`, `Malformed`, `UnwantedDescriptors` | `InvalidData` |
+/// | `TableFull` | `QuotaExceeded` |
+/// | `Withheld` | `PermissionDenied` |
+/// | `Os` | that of the system call's error |
+///
+/// ```
+/// use std::{io, os::unix::net::UnixStream};
+///
+/// fn take(peer: &UnixStream) -> io::Result<fdring::Received> {
+///     Ok(fdring::recv_fds(peer, &mut [0; 64], 1)?)
+/// }
+///
+/// let (here, there) = UnixStream::pair()?;
+/// drop(there);
+/// assert_eq!(take(&here).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+/// # Ok::<(), io::Error>(())
+/// ```
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvFdsError {
     /// `fds_max` is out of range.
@@ -159,6 +246,50 @@ pub enum RecvFdsError {
     /// The system call failed in another way. `WouldBlock`: nothing waits at a non-blocking socket.
     #[error("could not receive descriptors: {0}")]
     Os(io::Error),
+}
+
+impl fmt::Debug for RecvFdsError {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (variant, received) = match self {
+            Self::FdsMax { .. } => ("FdsMax", None),
+            Self::EmptyPayload => ("EmptyPayload", None),
+            Self::Closed => ("Closed", None),
+            Self::Reset => ("Reset", None),
+            Self::TooManyDescriptors { received, .. } => ("TooManyDescriptors", Some(received)),
+            Self::TableFull { received } => ("TableFull", Some(received)),
+            Self::Withheld { received } => ("Withheld", Some(received)),
+            Self::NoRoom { received } => ("NoRoom", Some(received)),
+            Self::PayloadTruncated { received } => ("PayloadTruncated", Some(received)),
+            Self::Malformed { received, .. } => ("Malformed", Some(received)),
+            Self::UnwantedDescriptors => ("UnwantedDescriptors", None),
+            Self::Os(cause) => return write!(f, "{self} (Os: {:?})", cause.kind()),
+        };
+        match received {
+            Some(received) => write!(f, "{self} ({variant}: {received:?})"),
+            None => write!(f, "{self} ({variant})"),
+        }
+    }
+}
+
+impl From<RecvFdsError> for io::Error {
+    /// The kind is in the table at [`RecvFdsError`].
+    fn from(error: RecvFdsError) -> Self {
+        let kind = match &error {
+            RecvFdsError::FdsMax { .. } | RecvFdsError::EmptyPayload => io::ErrorKind::InvalidInput,
+            RecvFdsError::Closed => io::ErrorKind::UnexpectedEof,
+            RecvFdsError::Reset => io::ErrorKind::ConnectionReset,
+            RecvFdsError::TooManyDescriptors { .. }
+            | RecvFdsError::NoRoom { .. }
+            | RecvFdsError::PayloadTruncated { .. }
+            | RecvFdsError::Malformed { .. }
+            | RecvFdsError::UnwantedDescriptors => io::ErrorKind::InvalidData,
+            RecvFdsError::TableFull { .. } => io::ErrorKind::QuotaExceeded,
+            RecvFdsError::Withheld { .. } => io::ErrorKind::PermissionDenied,
+            RecvFdsError::Os(cause) => cause.kind(),
+        };
+        Self::new(kind, error)
+    }
 }
 
 impl RecvFdsError {

@@ -1,7 +1,33 @@
 //! Why a record could not be sent, and who is to blame.
 
+use std::fmt;
+use std::io;
+
 /// Why a record could not be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+///
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. As an [`io::Error`] it keeps its
+/// sentence, and gets a kind:
+///
+/// | variant | [`io::ErrorKind`] |
+/// | --- | --- |
+/// | `TooLong` | `InvalidInput` |
+/// | `Full` | `WouldBlock` |
+/// | `TimedOut` | `TimedOut` |
+/// | `Forked` | `Unsupported` |
+///
+/// ```
+/// use std::io;
+///
+/// fn log(lane: &mut fdring::Producer, line: &str) -> io::Result<()> {
+///     lane.try_send(line.as_bytes())?;
+///     Ok(())
+/// }
+/// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("log")).unwrap();
+/// # log(&mut lane, "hello").unwrap();
+/// let too_long = "x".repeat(lane.payload_max() + 1);
+/// assert_eq!(log(&mut lane, &too_long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
     /// A record takes at most half of the ring.
@@ -27,6 +53,32 @@ pub enum SendError {
     /// The producer was made before a fork, and this is the child.
     #[error("this process is a forked child, and a producer belongs to the process that created it")]
     Forked,
+}
+
+impl fmt::Debug for SendError {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Self::TooLong { .. } => "TooLong",
+            Self::Full { .. } => "Full",
+            Self::TimedOut { .. } => "TimedOut",
+            Self::Forked => "Forked",
+        };
+        write!(f, "{self} ({variant})")
+    }
+}
+
+impl From<SendError> for io::Error {
+    /// The kind is in the table at [`SendError`].
+    fn from(error: SendError) -> Self {
+        let kind = match error {
+            SendError::TooLong { .. } => io::ErrorKind::InvalidInput,
+            SendError::Full { .. } => io::ErrorKind::WouldBlock,
+            SendError::TimedOut { .. } => io::ErrorKind::TimedOut,
+            SendError::Forked => io::ErrorKind::Unsupported,
+        };
+        Self::new(kind, error)
+    }
 }
 
 /// The consumer that holds a lane back.
