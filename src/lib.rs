@@ -101,7 +101,7 @@ pub use error::{Error, Result};
 pub use fds::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
 pub use lane::LaneOptions;
 pub use layout::GeometryError;
-pub use producer::{Batch, Producer, Reservation, SendError, SlowConsumer};
+pub use producer::{Batch, Producer, Reservation, ReservationWriter, SendError, SlowConsumer};
 pub use region::{HugePages, HugePagesOutcome, Sealed, SealedBuilder};
 pub use ring::stop::Corruption;
 pub use session::client::{LaneInfo, Session, SessionOptions};

@@ -5,6 +5,7 @@ mod common;
 
 use common::{TempDir, isolated, unique_name, wait_until, wait_until_thread_has_slept_for};
 use fdring::{Error, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions};
+use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -55,6 +56,7 @@ fn every_operation_in_a_forked_child_is_an_error() {
         assert!(in_child(|| {
             producer.send(b"x") == Err(SendError::Forked)
                 && producer.try_send(b"x") == Err(SendError::Forked)
+                && producer.fill(1, |_| panic!("there is no ring")) == Err(SendError::Forked)
                 && matches!(producer.reserve(1), Err(SendError::Forked))
                 && matches!(producer.batch(), Err(SendError::Forked))
         }));
@@ -86,6 +88,15 @@ fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
             true
         }));
         assert!(slot.is_some(), "the parent's is another");
+        let mut writer = Some(producer.reserve(8).unwrap().writer());
+        assert!(in_child(|| {
+            let mut writer = writer.take().unwrap();
+            let refused = writer.write(b"in the child").is_err_and(|error| error.kind() == ErrorKind::Unsupported);
+            let written = writer.written();
+            writer.commit();
+            refused && written == 0
+        }));
+        assert!(writer.is_some(), "the parent's is another");
         let mut batch = producer.batch().unwrap();
         batch.send(b"one").unwrap();
         let mut batch = Some(batch);

@@ -6,11 +6,12 @@ mod common;
 
 use common::{DEADLINE, unique_name, wait_until, wait_until_thread_sleeps};
 use fdring::{
-    Consumer, Error, GeometryError, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions,
-    Start, limits::CAPACITY_MAX_BYTES,
+    Consumer, Corruption, Error, GeometryError, LaneOptions, Producer, ReceiveError, SendError, Server, Session,
+    SessionOptions, Start, limits::CAPACITY_MAX_BYTES,
 };
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
+use std::io::{self, ErrorKind, Write};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -138,7 +139,7 @@ fn is_relieved_by(relief: impl FnOnce(&mut Option<Consumer>, &Rest)) {
     let mut consumer = Some(consumer);
     let start = Instant::now();
     relief(&mut consumer, &Rest { address, _server: server });
-    blocked.join().unwrap();
+    drop(blocked.join().unwrap());
     assert!(start.elapsed() < DEADLINE / 6);
 }
 
@@ -273,6 +274,167 @@ fn a_batch_is_published_at_once_or_not_at_all() {
     producer.batch().unwrap().commit();
     producer.send(b"next").unwrap();
     assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"next");
+}
+
+#[test]
+fn a_record_that_a_closure_fills_is_published_when_it_returns() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    producer.fill(5, |bytes| bytes.copy_from_slice(b"whole")).unwrap();
+    let record = consumer.try_receive().unwrap().unwrap();
+    assert_eq!((&record[..], record.tag()), (&b"whole"[..], 0));
+    let panics = std::panic::AssertUnwindSafe(|| producer.fill(5, |_| panic!("as it should")));
+    assert!(std::panic::catch_unwind(panics).is_err());
+    assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)), "what a panic left unfinished is discarded");
+    let (len, max) = (producer.payload_max() + 1, producer.payload_max());
+    let outcome = producer.fill(len, |_| panic!("no record is that long"));
+    assert_eq!(outcome, Err(SendError::TooLong { len, max }));
+    producer.fill(0, |bytes| assert!(bytes.is_empty())).unwrap();
+    assert!(consumer.try_receive().unwrap().unwrap().is_empty());
+}
+
+#[test]
+fn a_tag_goes_with_the_record_that_was_sent_with_it() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    producer.send_tagged(b"one", 1).unwrap();
+    producer.send(b"none").unwrap();
+    let mut batch = producer.batch().unwrap();
+    batch.send_tagged(&[7; 300], u16::MAX).unwrap();
+    batch.send(b"none").unwrap();
+    batch.commit();
+    for (payload, tag) in [(&b"one"[..], 1), (b"none", 0), (&[7; 300], u16::MAX), (b"none", 0)] {
+        let record = consumer.receive().unwrap().unwrap();
+        assert_eq!((&record[..], record.tag()), (payload, tag));
+    }
+}
+
+#[test]
+fn a_batch_gives_up_at_its_deadline_and_what_it_held_has_gone_out() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let mut batch = producer.batch().unwrap();
+    (0..64).for_each(|n| batch.send_timeout(&[n; 56], DEADLINE).unwrap());
+    let start = Instant::now();
+    let error = batch.send_timeout(&[64; 56], Duration::from_millis(20)).unwrap_err();
+    assert!(matches!(error, SendError::TimedOut { consumer: Some(_) }), "{error}");
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    drop(batch);
+    assert_eq!(consumer.drain(|_| ()).unwrap(), Some(64));
+    let mut batch = producer.batch().unwrap();
+    batch.send_timeout(b"after", Duration::ZERO).unwrap();
+    batch.commit();
+    assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"after");
+}
+
+#[test]
+fn a_record_is_as_long_as_what_was_written_into_it() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let mut slot = producer.reserve(100).unwrap();
+    slot.set_tag(3);
+    let mut line = slot.writer();
+    assert_eq!(line.written(), 0);
+    write!(line, "{} and {}", 1, 2).unwrap();
+    line.write_all(b"!").unwrap();
+    line.flush().unwrap();
+    assert_eq!(line.written(), 8);
+    line.commit();
+    let mut never = producer.reserve(100).unwrap().writer();
+    write!(never, "discarded").unwrap();
+    drop(never);
+    let mut batch = producer.batch().unwrap();
+    let mut line = batch.reserve(50).unwrap().writer();
+    write!(line, "in a batch").unwrap();
+    line.commit();
+    batch.reserve(50).unwrap().writer().commit();
+    batch.commit();
+    for (payload, tag) in [(&b"1 and 2!"[..], 3), (b"in a batch", 0), (b"", 0)] {
+        let record = consumer.try_receive().unwrap().unwrap();
+        assert_eq!((&record[..], record.tag()), (payload, tag));
+    }
+    assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
+}
+
+#[test]
+fn a_reservation_that_is_written_full_says_so_and_keeps_what_fits() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let mut line = producer.reserve(5).unwrap().writer();
+    assert_eq!(line.write(b"full").unwrap(), 4);
+    assert_eq!(line.write(b"est").unwrap(), 1, "as much as there is room for");
+    assert_eq!(line.write(b"").unwrap(), 0, "of nothing, everything fits");
+    for error in [line.write(b"t").unwrap_err(), line.write_all(b"t").unwrap_err(), write!(line, "t").unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::WriteZero);
+        assert!(error.to_string().contains("5 bytes"), "{error}");
+    }
+    assert_eq!(line.written(), 5);
+    line.commit();
+    assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"fulle");
+}
+
+#[test]
+fn records_and_reservations_are_bytes_to_whoever_asks_for_bytes() {
+    fn length(bytes: impl AsRef<[u8]>) -> usize {
+        bytes.as_ref().len()
+    }
+    fn clear(mut bytes: impl AsMut<[u8]>) {
+        bytes.as_mut().fill(b'-');
+    }
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    let mut slot = producer.reserve(3).unwrap();
+    clear(&mut slot);
+    assert_eq!(length(&slot), 3);
+    slot.commit();
+    let record = consumer.receive().unwrap().unwrap();
+    assert_eq!((AsRef::<[u8]>::as_ref(&record), length(&record)), (&b"---"[..], 3));
+}
+
+#[test]
+fn handles_can_be_moved_to_other_threads_and_shared_between_them() {
+    fn is_send_and_sync<T: Send + Sync + 'static>() {}
+    is_send_and_sync::<Producer>();
+    is_send_and_sync::<Consumer>();
+    is_send_and_sync::<Server>();
+    is_send_and_sync::<Session>();
+    is_send_and_sync::<Error>();
+    is_send_and_sync::<SendError>();
+    is_send_and_sync::<ReceiveError>();
+}
+
+/// What is printed of an error by `Debug`, and what becomes of it as an [`io::Error`].
+fn shows(error: impl std::error::Error + Into<io::Error>, variant: &str, kind: ErrorKind) {
+    let sentence = error.to_string();
+    assert_eq!(format!("{error:?}"), format!("{sentence} ({variant})"));
+    let error: io::Error = error.into();
+    assert_eq!((error.kind(), error.to_string()), (kind, sentence), "{variant}");
+}
+
+#[test]
+fn what_unwrap_prints_is_the_sentence_and_an_io_error_keeps_it() {
+    shows(SendError::TooLong { len: 9, max: 8 }, "TooLong", ErrorKind::InvalidInput);
+    shows(SendError::Full { consumer: None }, "Full", ErrorKind::WouldBlock);
+    shows(SendError::TimedOut { consumer: None }, "TimedOut", ErrorKind::TimedOut);
+    shows(SendError::Forked, "Forked", ErrorKind::Unsupported);
+    shows(ReceiveError::Empty, "Empty", ErrorKind::WouldBlock);
+    shows(ReceiveError::TimedOut, "TimedOut", ErrorKind::TimedOut);
+    shows(ReceiveError::Abandoned, "Abandoned", ErrorKind::ConnectionAborted);
+    shows(ReceiveError::PeerDead, "PeerDead", ErrorKind::BrokenPipe);
+    shows(ReceiveError::Closed, "Closed", ErrorKind::ConnectionReset);
+    shows(ReceiveError::Evicted { missed_bytes: 8 }, "Evicted", ErrorKind::ConnectionReset);
+    let corrupt = ReceiveError::Corrupt(Corruption::PublishedUnaligned(3));
+    shows(corrupt, "Corrupt: PublishedUnaligned(3)", ErrorKind::InvalidData);
+    shows(ReceiveError::Wait(libc::EPERM), "Wait", ErrorKind::PermissionDenied);
+    shows(ReceiveError::Forked, "Forked", ErrorKind::Unsupported);
+    let system = io::Error::from_raw_os_error(libc::EPERM).to_string();
+    assert_eq!(ReceiveError::Wait(libc::EPERM).to_string(), format!("could not wait for a record: {system}"));
+}
+
+#[test]
+fn reasons_for_no_record_can_be_compared_and_kept() {
+    let Lane { producer, mut consumer, server: _server, .. } = lane();
+    let empty = consumer.try_receive().unwrap_err();
+    assert_eq!(empty.clone(), ReceiveError::Empty);
+    producer.abandon();
+    let kept = consumer.receive().unwrap_err();
+    assert_eq!(consumer.receive().unwrap_err(), kept);
+    assert_ne!(kept, empty);
+    assert_ne!(ReceiveError::Wait(libc::EPERM), ReceiveError::Wait(libc::ENOMEM));
 }
 
 #[test]

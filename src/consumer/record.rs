@@ -46,3 +46,10 @@ impl Deref for Record<'_> {
         self.payload
     }
 }
+
+impl AsRef<[u8]> for Record<'_> {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}

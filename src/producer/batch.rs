@@ -85,6 +85,31 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// As [`send`](Self::send), with a tag: an application-defined number that goes with the record.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("words"))?;
+    /// let mut batch = lane.batch()?;
+    /// for (word, line) in [("one", 1), ("two", 1), ("three", 2)] {
+    ///     batch.send_tagged(word.as_bytes(), line)?;
+    /// }
+    /// batch.commit();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve`].
+    #[inline]
+    pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
+        let mut slot = self.reserve(payload.len())?;
+        slot.set_tag(tag);
+        slot.fill_and_commit(payload);
+        Ok(())
+    }
+
     /// As [`send`](Self::send), but never waits.
     ///
     /// # Errors
@@ -93,6 +118,31 @@ impl Batch<'_> {
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.try_reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but waits no longer than `timeout`. Where the ring is full, what the batch holds has
+    /// gone out.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("words"))?;
+    /// let mut batch = lane.batch()?;
+    /// for word in ["one", "two", "three"] {
+    ///     batch.send_timeout(word.as_bytes(), Duration::from_secs(1))?;
+    /// }
+    /// batch.commit();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve_timeout`].
+    pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
+        self.reserve_timeout(payload.len(), timeout)?.fill_and_commit(payload);
         Ok(())
     }
 

@@ -7,11 +7,13 @@
 mod batch;
 mod error;
 mod reservation;
+mod reservation_writer;
 pub(crate) mod runs;
 
 pub use batch::Batch;
 pub use error::{SendError, SlowConsumer};
 pub use reservation::Reservation;
+pub use reservation_writer::ReservationWriter;
 
 use crate::crash;
 use crate::deadline::Deadline;
@@ -35,17 +37,24 @@ use std::time::Duration;
 /// no consumer it never waits. Dropping the producer ends the lane in order: consumers read what was published and then
 /// see the end. Dropped by a panic, or [abandoned](Self::abandon), it ends as such, and they are told so.
 ///
+/// A record that is sent while there is no consumer goes nowhere, and `send` returns `Ok`. If the first records matter,
+/// wait for the consumers first: [`Server::wait_for_sessions`](crate::Server::wait_for_sessions).
+///
+/// A producer is `Send` and `Sync`: it can be moved to another thread.
+///
 /// ```
 /// use fdring::{LaneOptions, Producer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut lane = Producer::create(LaneOptions::new("ticks"))?;
 ///
+/// lane.fill(16, |bytes| bytes.copy_from_slice(b"filled in place."))?; // 16 bytes, in the ring itself
+///
 /// lane.send(b"copied into the ring")?;
 ///
-/// let mut slot = lane.reserve(16)?; // room for 16 bytes, in the ring itself
-/// slot.copy_from_slice(b"filled where it ");
-/// slot.truncate(14);
+/// let mut slot = lane.reserve(16)?; // as `fill`, in steps
+/// slot[..5].copy_from_slice(b"short");
+/// slot.truncate(5);
 /// slot.commit();
 ///
 /// let mut batch = lane.batch()?; // many records, one publication
@@ -85,6 +94,39 @@ impl Producer {
         let spin = options.spin_duration();
         let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
         Ok(Self { publisher, lane, spin, guard, abandons: false })
+    }
+
+    /// Reserves a record of `len` payload bytes in the ring itself, has `fill` write it, and publishes it; waits while
+    /// the ring is full. There is no commit to forget.
+    ///
+    /// Before they are filled, the bytes are as in a [`Reservation`]. If `fill` panics, the record is discarded.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("points"))?;
+    /// let (x, y) = (1.5_f64, -2.0_f64);
+    ///
+    /// lane.fill(16, |bytes| {
+    ///     bytes[..8].copy_from_slice(&x.to_le_bytes());
+    ///     bytes[8..].copy_from_slice(&y.to_le_bytes());
+    /// })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    ///
+    /// # Panics
+    ///
+    /// If `fill` panics.
+    #[inline]
+    pub fn fill(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), SendError> {
+        let mut slot = self.reserve(len)?;
+        fill(&mut slot);
+        slot.commit();
+        Ok(())
     }
 
     /// Room for a record of `len` payload bytes in the ring itself; waits while the ring is full. Dropping the
@@ -133,7 +175,8 @@ impl Producer {
         Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
     }
 
-    /// Copies `payload` into a record of its own; waits while the ring is full.
+    /// Copies `payload` into a record of its own; waits while the ring is full. With no consumer the record goes nowhere,
+    /// and the call returns `Ok`.
     ///
     /// # Errors
     ///
@@ -141,6 +184,29 @@ impl Producer {
     #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.reserve(payload.len())?.fill_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), with a tag: an application-defined number that goes with the record.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("orders"))?;
+    /// const CANCEL: u16 = 2;
+    ///
+    /// lane.send_tagged(b"order 17", CANCEL)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve).
+    #[inline]
+    pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
+        let mut slot = self.reserve(payload.len())?;
+        slot.set_tag(tag);
+        slot.fill_and_commit(payload);
         Ok(())
     }
 

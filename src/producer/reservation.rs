@@ -2,7 +2,7 @@
 //!
 //! The invariant: only [`Reservation::commit`] leaves anything behind.
 
-use super::Producer;
+use super::{Producer, ReservationWriter};
 use crate::crash;
 use crate::memory::WritableLane;
 use crate::ring::writer::{Claim, Room};
@@ -25,7 +25,7 @@ pub struct Reservation<'a> {
     pub(super) tag: u16,
 }
 
-impl Reservation<'_> {
+impl<'a> Reservation<'a> {
     /// Sets the tag, an application-defined number that goes with the record. Default: 0.
     #[inline]
     pub fn set_tag(&mut self, tag: u16) {
@@ -37,6 +37,24 @@ impl Reservation<'_> {
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.producer.publisher.writer.room().truncate(&mut self.claim, len as u64);
+    }
+
+    /// A [`Write`](std::io::Write) into this reservation, for a payload whose length is known once it is written.
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("log"))?;
+    /// let mut line = lane.reserve(80)?.writer();
+    /// write!(line, "{} of {} done", 3, 7)?;
+    /// line.commit(); // 11 bytes
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn writer(self) -> ReservationWriter<'a> {
+        ReservationWriter::new(self)
     }
 
     /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch. In a forked
@@ -93,5 +111,19 @@ impl DerefMut for Reservation<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         let (payload, len) = (self.claim.payload(), self.claim.len());
         self.memory_mut().bytes_mut(payload, len)
+    }
+}
+
+impl AsRef<[u8]> for Reservation<'_> {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for Reservation<'_> {
+    #[inline]
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
     }
 }
