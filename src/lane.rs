@@ -85,7 +85,8 @@ impl LaneOptions {
         self
     }
 
-    /// An application-defined number that identifies the payload format, for consumers to check. Default: 0.
+    /// An application-defined number that identifies the payload format. fdring does not check it yet: consumers read
+    /// it by [`Consumer::schema`](crate::Consumer::schema). Default: 0.
     pub fn schema(mut self, schema: u64) -> Self {
         self.schema = schema;
         self

@@ -62,11 +62,19 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// let mut ticks = fdring::Session::connect("/run/ticks.sock", Default::default())?.attach_one()?;
 /// while let Some(record) = ticks.receive()? {
 ///     println!("{} bytes with tag {}", record.len(), record.tag());
+///     println!("{} read up to {}", ticks.name(), ticks.position()); // from here on, `record` is not used
 /// }
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A [`Record`] borrows its consumer, so that its bytes cannot change while it is used. That is why a consumer is not
+/// an `Iterator`: the items of an iterator can be kept. To keep a record, copy it (`to_vec`). In the loop, the
+/// consumer's other methods can be called after the last use of the record, as above.
+///
+/// A consumer is `Send` and `Sync`: it can be moved to another thread.
 #[derive(Debug)]
+#[must_use = "dropping a consumer leaves its lane; keep it in a variable"]
 pub struct Consumer {
     // Dropped in this order: the ring, then the seat, then the session.
     reader: Reader<LaneMap, SeatMap>,
@@ -169,7 +177,7 @@ impl Consumer {
         self.terms.name.as_str()
     }
 
-    /// The producer's schema number.
+    /// The producer's schema number. Nothing has checked it yet: compare it with the one that is expected.
     pub fn schema(&self) -> u64 {
         self.terms.schema
     }

@@ -66,6 +66,7 @@ use std::time::Duration;
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a producer ends its lane; keep it in a variable"]
 pub struct Producer {
     publisher: Publisher<WritableLane, SeatHandle>,
     lane: Arc<Lane>,

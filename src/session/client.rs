@@ -121,7 +121,7 @@ pub struct LaneInfo {
     pub record_align: u64,
     /// Where payloads begin: at multiples of this many bytes.
     pub payload_align: u64,
-    /// The producer's schema number.
+    /// The producer's schema number. Nothing has checked it.
     pub schema: u64,
 }
 
@@ -139,6 +139,7 @@ impl LaneInfo {
 
 /// A connection to a producer's server. Its lanes are mapped and checked, and not yet attached to.
 #[derive(Debug)]
+#[must_use = "dropping a session closes the connection; attach to its lanes"]
 pub struct Session {
     socket: Connection,
     peer: Peer,

@@ -177,6 +177,7 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a server stops it; keep it in a variable"]
 pub struct Server {
     state: Arc<ServerState>,
     thread: Option<JoinHandle<()>>,
