@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "an ioctl that rustix does not know")]
 
 mod common;
+#[path = "common/example.rs"]
+mod example;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -9,41 +11,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 
 use common::{KillOnDrop, TempDir, wait_until};
-
-/// The path of an example's program; built, where the run that built this test has not built it from these sources.
-fn example(name: &str) -> PathBuf {
-    static BUILD: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = BUILD.lock();
-    let test = std::env::current_exe().unwrap(); // target/<profile>/deps/foreign-…
-    let profile_dir = test.parent().unwrap().parent().unwrap();
-    let path = profile_dir.join("examples").join(name);
-    if !is_fresh(&path, name) {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--example", name, "--target-dir"]).arg(profile_dir.parent().unwrap());
-        if profile_dir.ends_with("release") {
-            cargo.arg("--release");
-        }
-        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-    }
-    path
-}
-
-/// Whether the program exists and is newer than its source and the library's.
-fn is_fresh(program: &Path, name: &str) -> bool {
-    let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut sources = vec![root.join("examples").join(name).with_extension("rs")];
-    let mut dirs = vec![root.join("src")];
-    while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() { &mut dirs } else { &mut sources }.push(entry.path());
-        }
-    }
-    changed(program).is_ok_and(|built| sources.iter().all(|source| changed(source).unwrap() < built))
-}
+use example::example;
 
 /// Compiles tests/foreign/`source`; `None`, with a note, where there is no such compiler.
 fn compile(compiler: &str, source: &str, dir: &TempDir) -> Option<PathBuf> {

@@ -209,12 +209,13 @@ fn functions_fit_on_a_screen() {
 }
 
 /// Where a thread naps between two looks at a condition that nothing announces, with a deadline.
-const NAPS: [&str; 5] = [
+const NAPS: [&str; 6] = [
     "src/region/sealed.rs",
     "src/region/testing.rs",
     "src/fuzzing/session_ops.rs",
     "tests/common/mod.rs",
     "examples/pipeline/worker.rs",
+    "examples/subscribe.rs",
 ];
 
 #[test]
