@@ -2,7 +2,7 @@
 //!
 //! At the end of its input (Ctrl-D) the lane is finished. After Ctrl-C, subscribers are told that the publisher died.
 
-use fdring::{Address, LaneOptions, Producer, Server};
+use fdring::{Address, Producer, Server};
 use std::error::Error;
 use std::io::BufRead;
 use std::time::Duration;
@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args_os().nth(1).map_or(Address::abstract_name("fdring-lines"), Address::from);
 
-    let mut lines = Producer::create(LaneOptions::new("lines"))?;
+    let mut lines = Producer::create("lines")?;
     let server = Server::listen(address, [&lines])?;
     println!("waiting for a subscriber at {}", server.address());
     // What is sent before anyone listens goes nowhere.

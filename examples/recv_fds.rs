@@ -75,7 +75,7 @@ fn print_files(path: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Receives until an array comes: on a stream, its sender may have sent plain bytes before it.
-fn receive_array(peer: &UnixStream) -> Result<Vec<OwnedFd>, fdring::RecvFdsError> {
+fn receive_array(peer: &UnixStream) -> Result<Vec<OwnedFd>, fdring::fds::RecvFdsError> {
     loop {
         let received = fdring::recv_fds(peer, &mut [0; 256], FDS_PER_MESSAGE_MAX)?;
         if !received.fds.is_empty() {

@@ -429,9 +429,9 @@ FAULTS = [
       ("record[..8].copy_from_slice(&header.to_ne_bytes());",
        "record[..8].copy_from_slice(&header.to_ne_bytes());\n"
        "            fill(index, &mut record[payload_offset..][..len]);")], "lib memory::tests"),
-    ("fill_each: one record fewer", ROW, [("room.advance(bytes);", "room.advance(bytes.saturating_sub(row.size));")],
+    ("fill_many: one record fewer", ROW, [("room.advance(bytes);", "room.advance(bytes.saturating_sub(row.size));")],
      "lib consumer"),
-    ("fill_each: in a forked child", ROW, [("if self.producer.guard.is_child() {", "if false {")], "test forked"),
+    ("fill_many: in a forked child", ROW, [("if self.producer.guard.is_child() {", "if false {")], "test forked"),
     ("truncate: the record as long as before", WRITER,
      [("*claim = self.claim_at(claim.begin, len);", "claim.len = len;")], "lib ring_tests"),
     # Memory that a peer hands over.

@@ -1,10 +1,11 @@
 //! The error of everything that sets up or takes down: regions, sessions, descriptor arrays inside a handshake.
 //!
-//! The hot path has small enums of its own, beside the operations: [`SendError`](crate::SendError) and
-//! [`ReceiveError`](crate::ReceiveError). One rule for all errors: a cause is part of the sentence, and `source()` is
-//! `None`, so that a printed chain says nothing twice.
+//! The hot path has small enums of its own, beside the operations: [`SendError`](crate::errors::SendError) and
+//! [`ReceiveError`](crate::errors::ReceiveError). One rule for all errors: a cause is part of the sentence, and
+//! `source()` is `None`, so that a printed chain says nothing twice.
 
 use crate::layout::GeometryError;
+use rustix::io::Errno;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -36,7 +37,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// use std::io;
 ///
 /// fn connect() -> io::Result<fdring::Session> {
-///     Ok(fdring::Session::connect("/nowhere/ticks.sock", Default::default())?)
+///     Ok(fdring::Session::connect("/nowhere/ticks.sock")?)
 /// }
 ///
 /// assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -148,6 +149,29 @@ impl From<Error> for io::Error {
 }
 
 impl Error {
+    /// Whether the same call may succeed later though nothing changes in this program: nobody listens yet, the server
+    /// is busy, restarting or slow, or descriptors are lacking for a moment.
+    ///
+    /// ```
+    /// use fdring::Session;
+    ///
+    /// let error = Session::connect("@doc-nobody-listens-here").unwrap_err();
+    /// assert!(error.is_worth_retrying());
+    /// ```
+    pub fn is_worth_retrying(&self) -> bool {
+        use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
+        match self {
+            Self::Os { cause, .. } => {
+                let is_short =
+                    matches!(cause.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::MFILE | Errno::NFILE));
+                is_short || matches!(cause.kind(), NotFound | ConnectionRefused | WouldBlock)
+            }
+            Self::Refused { code, .. } => matches!(code, 3 | 7 | 8 | 9),
+            Self::Closed { .. } | Self::TimedOut { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Says what was being done when a system call failed: `.map_err(Error::os("map the seat"))`.
     pub(crate) fn os<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         move |cause| Self::Os { doing: doing.into(), cause: cause.into() }
@@ -175,7 +199,6 @@ impl fmt::Display for InWords {
 
 /// What to do about the errors that have a usual remedy.
 fn advice(error: &io::Error) -> &'static str {
-    use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::MFILE) => "; close some descriptors or raise the limit (ulimit -n)",
         Some(Errno::NFILE) => "; the whole system is out of descriptors (fs.file-max)",
@@ -193,17 +216,17 @@ mod tests {
 
     #[test]
     fn a_full_descriptor_table_comes_with_its_remedy() {
-        let error = Error::os::<rustix::io::Errno>("accept a consumer")(rustix::io::Errno::MFILE);
+        let error = Error::os::<Errno>("accept a consumer")(Errno::MFILE);
         let message = error.to_string();
         assert!(message.starts_with("could not accept a consumer: "), "{message}");
         assert!(message.ends_with("(ulimit -n)"), "{message}");
-        assert!(message.contains(&io::Error::from(rustix::io::Errno::MFILE).to_string()), "{message}");
+        assert!(message.contains(&io::Error::from(Errno::MFILE).to_string()), "{message}");
         assert!(std::error::Error::source(&error).is_none(), "a chain would say the cause twice");
     }
 
     fn one_of_each() -> [(Error, &'static str, io::ErrorKind); 10] {
         let doing = || "testing".to_owned();
-        let cause = || io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
+        let cause = || io::Error::from_raw_os_error(Errno::NOENT.raw_os_error());
         [
             (Error::Os { doing: doing(), cause: cause() }, "(Os: NotFound)", io::ErrorKind::NotFound),
             (Error::Invalid("no good".to_owned()), "(Invalid)", io::ErrorKind::InvalidInput),

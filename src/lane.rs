@@ -1,10 +1,11 @@
 //! A lane as its owner's process holds it: two sealed regions, the roster of its seats, and the options it was made of.
+//! Beside it [`LaneInfo`], which both ends have.
 //!
 //! The producer writes through it, the session layer offers it to consumers. The invariant: both regions were sealed
 //! against new writers before anyone else could hear of them (design invariant 17).
 
 use crate::error::{Error, Result};
-use crate::layout::{ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, Geometry};
+use crate::layout::{ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, Geometry, is_alignment};
 use crate::memory::{LaneMap, SeatMap, WritableLane};
 use crate::os::barrier;
 use crate::os::bell::Bell;
@@ -22,14 +23,14 @@ use std::time::Duration;
 /// How long both ends spin before they sleep, by default: about as long as a sleep and a wake take.
 pub(crate) const SPIN_DEFAULT: Duration = Duration::from_micros(50);
 
-/// Options for a new lane.
+/// Options for a new lane; [`create`](Self::create) makes it.
 ///
 /// ```
-/// use fdring::{LaneOptions, Producer};
+/// use fdring::options::LaneOptions;
 ///
 /// # fn main() -> fdring::Result<()> {
-/// let ticks = Producer::create(LaneOptions::new("ticks").capacity(1 << 20).record_align(64))?;
-/// assert_eq!(ticks.capacity(), 1 << 20);
+/// let ticks = LaneOptions::new("ticks").capacity(1 << 20).record_align(64).create()?;
+/// assert_eq!(ticks.lane().capacity, 1 << 20);
 /// # Ok(())
 /// # }
 /// ```
@@ -78,15 +79,14 @@ impl LaneOptions {
     }
 
     /// Where payloads begin: at multiples of this many bytes, a power of two from 8 to 4096. Records are aligned to at
-    /// least as much.
+    /// least as much, whatever [`record_align`](Self::record_align) says.
     pub fn payload_align(mut self, bytes: u32) -> Self {
         self.payload_align = bytes;
-        self.record_align = self.record_align.max(bytes);
         self
     }
 
-    /// An application-defined number that identifies the payload format. fdring does not check it yet: consumers read
-    /// it by [`Consumer::schema`](crate::Consumer::schema). Default: 0.
+    /// An application-defined number that identifies the payload format. fdring does not check it: consumers see it as
+    /// [`LaneInfo::schema`]. Default: 0.
     pub fn schema(mut self, schema: u64) -> Self {
         self.schema = schema;
         self
@@ -124,10 +124,56 @@ impl LaneOptions {
     }
 }
 
+/// What both ends know of a lane.
+///
+/// ```
+/// use fdring::{Consumer, Producer, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ticks = Producer::create("ticks")?;
+/// let server = Server::listen("@doc-lane-info", [&ticks])?;
+/// let consumer = Consumer::connect("@doc-lane-info")?;
+/// assert_eq!(consumer.lane(), ticks.lane());
+/// assert_eq!(consumer.lane().name, "ticks");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaneInfo {
+    /// Its name.
+    pub name: String,
+    /// The length of the ring, in bytes.
+    pub capacity: u64,
+    /// Where records begin: at multiples of this many bytes.
+    pub record_align: u32,
+    /// Where payloads begin: at multiples of this many bytes.
+    pub payload_align: u32,
+    /// The longest payload, in bytes.
+    pub payload_max: usize,
+    /// The producer's schema number. Nothing has checked it.
+    pub schema: u64,
+}
+
+impl LaneInfo {
+    pub(crate) fn new(terms: &LaneTerms) -> Self {
+        let LaneTerms { name, geometry, schema, .. } = terms;
+        Self {
+            name: name.to_string(),
+            capacity: geometry.capacity(),
+            record_align: geometry.record_align() as u32,
+            payload_align: geometry.payload_align() as u32,
+            payload_max: geometry.payload_max() as usize,
+            schema: *schema,
+        }
+    }
+}
+
 /// A lane as its owner's process holds it.
 #[derive(Debug)]
 pub(crate) struct Lane {
     pub(crate) terms: LaneTerms,
+    pub(crate) info: LaneInfo,
     pub(crate) map: Arc<LaneMap>,
     pub(crate) control: Region,
     pub(crate) data: Region,
@@ -144,7 +190,7 @@ impl Lane {
     pub(crate) fn create(options: &LaneOptions, position: u64) -> Result<(Arc<Self>, WritableLane)> {
         let name = LaneName::new(&options.name)
             .map_err(|error| Error::Invalid(format!("the name \"{}\": {error}", options.name.escape_debug())))?;
-        let geometry = Geometry::new(options.capacity, options.record_align, options.payload_align)?;
+        let geometry = Geometry::new(options.capacity, options.record_align_raised(), options.payload_align)?;
         let region = |what, len_bytes, huge_pages| {
             Region::create(&RegionOptions { name: &format!("fdring:{name}:{what}"), len_bytes, huge_pages })
         };
@@ -159,7 +205,8 @@ impl Lane {
             map.prefault()?;
         }
         let (roster, ended, listeners) = (Roster::new(position), AtomicBool::new(false), Mutex::new(Vec::new()));
-        Ok((Arc::new(Self { terms, map, control, data, roster, ended, listeners }), writable))
+        let info = LaneInfo::new(&terms);
+        Ok((Arc::new(Self { terms, info, map, control, data, roster, ended, listeners }), writable))
     }
 
     /// Asks to be told when the lane ends, for as long as the notice lives.
@@ -189,6 +236,16 @@ impl Lane {
 impl LaneOptions {
     pub(crate) fn spin_duration(&self) -> Duration {
         self.spin
+    }
+
+    /// The alignment of records, at least that of payloads. What is no alignment stays as it is, to be refused.
+    fn record_align_raised(&self) -> u32 {
+        let Self { record_align, payload_align, .. } = *self;
+        if is_alignment(record_align) && is_alignment(payload_align) {
+            record_align.max(payload_align)
+        } else {
+            record_align
+        }
     }
 }
 

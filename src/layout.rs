@@ -348,7 +348,8 @@ impl Geometry {
     }
 }
 
-const fn is_alignment(bytes: u32) -> bool {
+/// Whether records or payloads can be aligned to that many bytes.
+pub(crate) const fn is_alignment(bytes: u32) -> bool {
     bytes.is_power_of_two() && bytes >= ALIGN_MIN_BYTES && bytes <= ALIGN_MAX_BYTES
 }
 

@@ -1,23 +1,22 @@
 //! Zero-copy shared-memory IPC for Linux: one process writes records into a ring that it owns, any number of others
-//! read them in place.
+//! read them in place. Publish and subscribe, broadcast, fan-out, one producer and many consumers (SPMC): at memory
+//! speed, between processes that need not trust each other.
 //!
 //! A [`Producer`] makes a *lane*: a ring in sealed memory that nobody else can ever write. A [`Server`] offers it at an
-//! [`Address`]. A process that opens a [`Session`] there receives the descriptors, several in one message, and gets a
+//! [`Address`]. A process that connects there receives the descriptors, several in one message, and gets a
 //! [`Consumer`].
 //!
 //! ```
-//! use fdring::{LaneOptions, Producer, Server, Session};
+//! use fdring::{Consumer, Producer, Server};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut ticks = Producer::create(LaneOptions::new("ticks"))?;
-//! let server = Server::listen("@doc-front-page", &[&ticks])?;
+//! let mut ticks = Producer::create("ticks")?;
+//! let server = Server::listen("@doc-front-page", [&ticks])?;
 //!
 //! // Usually in another process:
-//! let mut consumer = Session::connect("@doc-front-page", Default::default())?.attach_one()?;
+//! let mut consumer = Consumer::connect("@doc-front-page")?;
 //!
-//! let mut record = ticks.reserve(5)?; // room in the ring itself
-//! record.copy_from_slice(b"hello");
-//! record.commit();
+//! ticks.fill(5, |bytes| bytes.copy_from_slice(b"hello"))?; // in the ring itself
 //! ticks.finish();
 //!
 //! while let Some(record) = consumer.receive()? {
@@ -27,38 +26,71 @@
 //! # }
 //! ```
 //!
+//! # Which type do I want?
+//!
+//! | to | use |
+//! | --- | --- |
+//! | write records | [`Producer`], made by [`Producer::create`] or [`LaneOptions`](options::LaneOptions) |
+//! | write one in place, of a known length | [`Producer::fill`] |
+//! | write one in place, in steps or through [`std::io::Write`] | [`Producer::reserve`], [`Reservation::writer`] |
+//! | publish many at once | [`Producer::batch`] |
+//! | let others read | [`Server::listen`], or [`ServerOptions`](options::ServerOptions) for other users and limits |
+//! | read the one lane of a server | [`Consumer::connect`] |
+//! | read several, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
+//! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
+//! | read a busy lane as fast as it goes | [`Consumer::receive_many`] |
+//! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
+//! | pass descriptors without a ring | [`send_fds`], [`recv_fds`] |
+//! | pass immutable bytes without a ring | [`Sealed`] |
+//!
 //! # What it does
 //!
 //! - Records of any length, with a 16-bit tag, aligned as asked, in order, to every consumer that has joined. The lane
-//!   waits for the slowest; with none it never waits.
-//! - Waiting, trying and timeouts, on both ends: spin first, then sleep in the kernel. A consumer also fits into an
-//!   event loop ([`Consumer::arm`]).
+//!   waits for the slowest; without consumers it never waits.
+//! - Three forms of everything that waits: `try_…` never waits, the plain form waits until it is done, `…_timeout`
+//!   gives up (and `…_deadline`, where loops have a common one). Waiting spins first, then sleeps in the kernel.
 //! - Distinct endings: finished, abandoned, dead, closed. A crash loses nothing that was published and leaves nothing
 //!   to clean up: at most two file names, which the next [`Server`] at that path reuses.
 //! - Hostile peers are survived: what a peer writes or sends can end its session, and nothing else.
-//! - Arrays of descriptors, [`send_fds`] and [`recv_fds`], and immutable regions, [`Sealed`], are useful alone.
 //!
 //! # What it does not do
 //!
 //! It is no network transport and no store: a lane ends with its producer. It does not protect a process from others
-//! of the same user, which can trace it anyway. A producer, a consumer or a server belongs to the process that made it:
-//! in a forked child every operation is an error, and every drop harmless. Only the bytes of a [`Reservation`], or of a
-//! [`Record`] read in place, must not be touched there, and nothing checks that: the ring is not mapped in the child,
-//! and something else may be. That is the responsibility of the code that calls `fork`, which is unsafe. A closure that
-//! is called for records in the ring must not return in a child.
+//! of the same user, which can trace it anyway.
+//!
+//! A producer, a consumer or a server belongs to the process that made it: in a forked child every operation is an
+//! error, and every drop harmless. Only the bytes of a [`Reservation`], or of a [`Record`] read in place, must not be
+//! touched there, and nothing checks that: the ring is not mapped in the child, and something else may be. That is the
+//! responsibility of the code that calls `fork`, which is unsafe. A closure that is called for records in the ring must
+//! not return in a child.
 //!
 //! # In place or copied
 //!
-//! Rust gives `&[u8]` no meaning over bytes that another process may change. So [`Session::attach`] gives consumers
-//! that copy each payload out and check everything; and [`Session::attach_in_place`] is `unsafe`: the caller promises,
-//! once, that the producer follows the protocol.
+//! Rust gives `&[u8]` no meaning over bytes that another process may change. So consumers copy each payload out and
+//! check everything, by default. [`Attach::in_place`] reads in the ring itself, and is `unsafe`: the caller promises,
+//! once for each lane, that the producer follows the protocol.
+//!
+//! # Glossary
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | lane | a ring with one producer and any number of consumers |
+//! | record | a payload of bytes with a 16-bit tag: what is published and received |
+//! | position | bytes since the lane was made, headers and padding included |
+//! | published | visible to consumers, up to a position |
+//! | read, released | *read*: a consumer has passed a record. *Released*: the producer may overwrite it |
+//! | seat | the small region in which one consumer says what it has released and whether it sleeps |
+//! | session | one connection between a consumer and a server, for one or several lanes |
+//! | bell | what a producer rings to wake a consumer |
+//! | lossless | held to every record: the producer waits. All consumers are |
+//! | evict | to take the seat of a consumer away while it lives |
 
 pub mod cmsg;
 mod consumer;
 mod crash;
 mod deadline;
 mod error;
-mod fds;
+pub mod fds;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -93,22 +125,45 @@ pub mod limits {
     pub use crate::wire::LANES_PER_SESSION_MAX;
 }
 
-pub use consumer::{Consumer, ReceiveError, Record};
+/// Options of everything that is made or opened.
+pub mod options {
+    pub use crate::lane::LaneOptions;
+    pub use crate::producer::Records;
+    pub use crate::region::HugePages;
+    pub use crate::session::PeerPolicy;
+    pub use crate::session::options::SessionOptions;
+    pub use crate::session::server::ServerOptions;
+    pub use crate::terms::Start;
+}
+
+/// Errors, one for each kind of operation; [`Error`] is that of everything that sets up or takes down.
+pub mod errors {
+    pub use crate::consumer::{ReceiveError, Verdict};
+    pub use crate::layout::GeometryError;
+    pub use crate::producer::SendError;
+    pub use crate::ring::stop::Corruption;
+}
+
+/// What can be known of lanes, consumers, regions and servers.
+pub mod info {
+    pub use crate::lane::LaneInfo;
+    pub use crate::producer::SlowConsumer;
+    pub use crate::region::HugePagesOutcome;
+    pub use crate::session::shared::ServerStats;
+}
+
+pub use consumer::{Consumer, Record};
 #[cfg(feature = "crash-points")]
 #[doc(hidden)]
 pub use crash::reach as reach_crash_point;
 pub use error::{Error, Result};
-pub use fds::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
-pub use lane::LaneOptions;
-pub use layout::GeometryError;
-pub use producer::{Batch, Producer, Reservation, ReservationWriter, SendError, SlowConsumer};
-pub use region::{HugePages, HugePagesOutcome, Sealed, SealedBuilder};
-pub use ring::stop::Corruption;
-pub use session::client::{LaneInfo, Session, SessionOptions};
-pub use session::server::{Server, ServerOptions};
-pub use session::shared::ServerStats;
-pub use session::{Address, PeerPolicy};
-pub use terms::Start;
+pub use fds::{recv_fds, send_fds};
+pub use producer::{Batch, Producer, Reservation, ReservationWriter};
+pub use region::{Sealed, SealedBuilder};
+pub use session::Address;
+pub use session::attach::Attach;
+pub use session::client::Session;
+pub use session::server::Server;
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

@@ -5,7 +5,10 @@ mod common;
 mod peer;
 
 use common::{TempDir, isolated, role, unique_name};
-use fdring::{Address, Error, LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
+use fdring::{
+    Address, Error, Producer, Server, Session,
+    options::{LaneOptions, ServerOptions},
+};
 use peer::{Peer, argument, say, wait_for_the_end};
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,7 +18,7 @@ use std::path::Path;
 use std::sync::Barrier;
 
 fn lane() -> Producer {
-    Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap()
+    LaneOptions::new("lane").capacity(4096).create().unwrap()
 }
 
 fn entries(dir: &Path) -> Vec<String> {
@@ -26,7 +29,7 @@ fn entries(dir: &Path) -> Vec<String> {
 }
 
 fn can_connect(address: impl Into<Address>) -> bool {
-    Session::connect(address, SessionOptions::new()).is_ok()
+    Session::connect(address).is_ok()
 }
 
 #[test]
@@ -81,7 +84,7 @@ fn a_socket_of_another_program_is_in_use_too() {
     let path = dir.path().join("socket");
     let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     assert!(matches!(Server::listen(&path, &[&producer]), Err(Error::AddressInUse { .. })));
-    assert!(matches!(Session::connect(&path, SessionOptions::new()), Err(Error::Peer { .. })));
+    assert!(matches!(Session::connect(&path), Err(Error::Peer { .. })));
     assert_eq!(entries(dir.path()), ["socket"], "what a failure leaves");
 }
 
@@ -100,7 +103,7 @@ fn the_files_of_a_killed_server_are_taken_over() {
     process.expect("ready");
     assert!(matches!(Server::listen(&path, &[&producer]), Err(Error::AddressInUse { .. })));
     process.kill();
-    let error = Session::connect(&path, SessionOptions::new()).unwrap_err();
+    let error = Session::connect(&path).unwrap_err();
     assert!(error.to_string().contains("start the other process"), "{error}");
     assert_eq!(entries(dir.path()), ["socket", "socket.lock"], "nobody was there to take them away");
     let server = Server::listen(&path, &[&producer]).unwrap();
@@ -208,7 +211,7 @@ fn addresses_that_cannot_be_are_refused_before_anything_is_made() {
         {
             let error = Server::listen(&address, &[&producer]).unwrap_err();
             assert!(matches!(error, Error::Invalid(_)), "{address}: {error}");
-            assert!(matches!(Session::connect(&address, SessionOptions::new()), Err(Error::Invalid(_))), "{address}");
+            assert!(matches!(Session::connect(&address), Err(Error::Invalid(_))), "{address}");
         }
         assert_eq!(entries(dir.path()), [""; 0]);
         let error = Server::listen("missing/socket", &[&producer]).unwrap_err();

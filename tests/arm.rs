@@ -6,7 +6,11 @@ mod common;
 mod peer;
 
 use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until};
-use fdring::{Consumer, LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions};
+use fdring::{
+    Attach, Consumer, Server,
+    errors::ReceiveError,
+    options::{LaneOptions, SessionOptions},
+};
 use peer::{Peer, argument, say, told, wait_for_the_end};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,12 +61,12 @@ impl Loop {
 }
 
 fn connect(address: &str, spin: Duration) -> Consumer {
-    Session::connect(address, SessionOptions::new().spin(spin)).unwrap().attach_one().unwrap()
+    SessionOptions::new().spin(spin).connect(address).unwrap().attach_one(Attach::new()).unwrap()
 }
 
 /// The producer in a process of its own: sends as many records as it is told, and says so; dies if it is told nothing.
 fn producer_role() {
-    let mut producer = Producer::create(LaneOptions::new("lane").capacity(1 << 16)).unwrap();
+    let mut producer = LaneOptions::new("lane").capacity(1 << 16).create().unwrap();
     let _server = Server::listen(argument(), &[&producer]).unwrap();
     say("listening");
     let mut sent = 0u64;
@@ -160,7 +164,7 @@ fn a_loop_may_stop_at_any_step() {
 #[test]
 fn a_descriptor_that_was_harvested_is_not_readable() {
     let address = format!("@{}", unique_name());
-    let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+    let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
     let _server = Server::listen(&*address, &[&producer]).unwrap();
     let mut consumer = connect(&address, Duration::ZERO);
     for n in 0..100u8 {
@@ -202,7 +206,7 @@ fn a_poller_however_rare_learns_of_a_death_at_its_next_call() {
 fn an_idle_consumer_that_blocks_wakes_once() {
     isolated("an_idle_consumer_that_blocks_wakes_once", || {
         let address = format!("@{}", unique_name());
-        let producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let server = Server::listen(&*address, &[&producer]).unwrap();
         let mut consumer = connect(&address, Duration::ZERO);
         server.wait_for_sessions(1, DEADLINE).unwrap();

@@ -9,7 +9,11 @@ mod peer;
 
 use common::kernel::deny;
 use common::{DEADLINE, isolated, role, unique_name, wait_until_process_has_slept_for};
-use fdring::{Consumer, Error, LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions};
+use fdring::{
+    Attach, Consumer, Error, Producer, Server,
+    errors::ReceiveError,
+    options::{LaneOptions, SessionOptions},
+};
 use peer::{Peer, argument, say};
 use rustix::io::Errno;
 use rustix::thread::{MembarrierCommand, membarrier_query};
@@ -21,14 +25,14 @@ const SLEEPS: u64 = 20_000;
 const SPIN: Duration = Duration::from_millis(1);
 
 fn connect(address: &str, spin: Duration) -> Consumer {
-    Session::connect(address, SessionOptions::new().spin(spin)).unwrap().attach_one().unwrap()
+    SessionOptions::new().spin(spin).connect(address).unwrap().attach_one(Attach::new()).unwrap()
 }
 
 /// Answers each record of the lane at the first address on a lane of its own at the second.
 fn answer() {
     let argument = argument();
     let (there, back) = argument.split_once(' ').unwrap();
-    let mut answers = Producer::create(LaneOptions::new("answers")).unwrap();
+    let mut answers = Producer::create("answers").unwrap();
     let server = Server::listen(back, &[&answers]).unwrap();
     let mut questions = connect(there, Duration::ZERO);
     say("offered");
@@ -51,7 +55,7 @@ fn nobody_sleeps_through_a_record(test: &str, asymmetric: bool) {
     if role().is_some() {
         return answer();
     }
-    let mut questions = Producer::create(LaneOptions::new("questions").asymmetric_barrier(asymmetric)).unwrap();
+    let mut questions = LaneOptions::new("questions").asymmetric_barrier(asymmetric).create().unwrap();
     let (there, back) = (format!("@{}", unique_name()), format!("@{}", unique_name()));
     let server = Server::listen(there.as_str(), &[&questions]).unwrap();
     let mut peer = Peer::start(test, "answer", &format!("{there} {back}"));
@@ -95,7 +99,7 @@ fn receive_all(mut consumer: Consumer) {
 
 /// Has another process attach and receive, in the test of that name, and wakes it for each of some records.
 fn each_record_wakes(test: &str) {
-    let mut producer = Producer::create(LaneOptions::new("ticks")).unwrap();
+    let mut producer = Producer::create("ticks").unwrap();
     let address = format!("@{}", unique_name());
     let _server = Server::listen(address.as_str(), &[&producer]).unwrap();
     let mut peer = Peer::start(test, "consumer", &address);
@@ -135,16 +139,16 @@ fn one_that_only_fences_is_refused_where_its_first_sleep_would_not_be_safe() {
         if !membarrier_query().contains_command(MembarrierCommand::GlobalExpedited) {
             return; // Then the producer fences anyway.
         }
-        let producer = Producer::create(LaneOptions::new("ticks")).unwrap();
+        let producer = Producer::create("ticks").unwrap();
         // Before the server starts its thread, which is to call the barrier for the consumer.
         forbid_the_barrier();
         let address = format!("@{}", unique_name());
         let server = Server::listen(address.as_str(), &[&producer]).unwrap();
-        match Session::connect(&*address, SessionOptions::new()).unwrap().attach_one() {
+        match Consumer::connect(&*address) {
             Err(Error::Refused { reason, .. }) => assert!(reason.contains("refused the barrier"), "{reason}"),
             other => panic!("{other:?}"),
         }
-        assert_eq!(producer.consumers(), 0, "its seat is free again");
+        assert_eq!(producer.consumer_count(), 0, "its seat is free again");
         drop(server);
     });
 }

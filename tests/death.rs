@@ -6,7 +6,11 @@ mod common;
 mod peer;
 
 use common::{DEADLINE, census, isolated, role, unique_name, wait_until};
-use fdring::{LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions};
+use fdring::{
+    Attach, Consumer, Producer, Server, Session,
+    errors::{ReceiveError, SendError},
+    options::{LaneOptions, SessionOptions},
+};
 use peer::{Peer, argument, say, told, wait_for_the_end};
 use std::time::{Duration, Instant};
 
@@ -15,7 +19,7 @@ const SOON: Duration = Duration::from_secs(1);
 const FOREVER: Duration = Duration::from_secs(100_000_000);
 
 fn lane(capacity: u64) -> (Producer, Server, String) {
-    let producer = Producer::create(LaneOptions::new("lane").capacity(capacity)).unwrap();
+    let producer = LaneOptions::new("lane").capacity(capacity).create().unwrap();
     let address = format!("@{}", unique_name());
     let server = Server::listen(&*address, &[&producer]).unwrap();
     (producer, server, address)
@@ -35,10 +39,10 @@ fn fill(producer: &mut Producer) -> SendError {
 fn idle_consumer() {
     let argument = argument();
     let (address, kind) = argument.split_once(' ').unwrap();
-    let session = Session::connect(address, SessionOptions::new()).unwrap();
+    let session = Session::connect(address).unwrap();
     // SAFETY: the producer is this crate's, in the process that started this one.
-    let consumer = if kind == "copying" { session.attach_one() } else { unsafe { session.attach_one_in_place() } };
-    let mut consumer = consumer.unwrap();
+    let how = if kind == "copying" { Attach::new() } else { unsafe { Attach::new().in_place() } };
+    let mut consumer = session.attach_one(how).unwrap();
     let _child = (kind == "forking").then(fork_a_sleeper);
     say("ready");
     let _record = consumer.receive().unwrap().unwrap();
@@ -88,7 +92,7 @@ fn goes_on_after_the_death_of_a_consumer(test: &str, kind: &str) {
         producer.send(&[3]).unwrap();
         wait_until("the session is over", || server.stats().sessions == 0);
         wait_until("nothing is left", || census() == with_server);
-        assert_eq!((producer.consumers(), server.stats().evicted), (0, 0));
+        assert_eq!((producer.consumer_count(), server.stats().evicted), (0, 0));
         drop((producer, server));
         assert_eq!(census(), before);
     });
@@ -124,10 +128,10 @@ fn a_producer_goes_on_although_the_dead_consumer_left_a_forked_child() {
 fn consumer_that_hangs_up() {
     let argument = argument();
     let (address, kind) = argument.split_once(' ').unwrap();
-    let session = Session::connect(address, SessionOptions::new()).unwrap();
+    let session = Session::connect(address).unwrap();
     // SAFETY: the producer is this crate's, in the process that started this one.
-    let consumer = if kind == "copying" { session.attach_one() } else { unsafe { session.attach_one_in_place() } };
-    let mut consumer = consumer.unwrap();
+    let how = if kind == "copying" { Attach::new() } else { unsafe { Attach::new().in_place() } };
+    let mut consumer = session.attach_one(how).unwrap();
     say("ready");
     told();
     let record = consumer.receive().unwrap().unwrap();
@@ -175,7 +179,7 @@ fn a_reader_in_place_keeps_its_gate_until_nobody_maps_its_seat() {
     consumer.expect("dead");
     consumer.kill();
     producer.send_timeout(&[2; 3000 / 2], SOON).unwrap();
-    wait_until("the seat is gone", || producer.consumers() == 0);
+    wait_until("the seat is gone", || producer.consumer_count() == 0);
     assert_eq!(server.stats().evicted, 0);
 }
 
@@ -192,7 +196,7 @@ fn a_copier_that_has_hung_up_goes_at_once_and_is_told() {
     consumer.tell("read");
     consumer.expect("hung up");
     (0..1000).for_each(|_| producer.send_timeout(&[7; 56], SOON).unwrap());
-    assert_eq!((producer.consumers(), server.stats().evicted), (0, 1));
+    assert_eq!((producer.consumer_count(), server.stats().evicted), (0, 1));
     consumer.tell("compare");
     consumer.expect("evicted");
     consumer.finish();
@@ -201,7 +205,7 @@ fn a_copier_that_has_hung_up_goes_at_once_and_is_told() {
 /// A producer in a process of its own: sends what it is told, and ends as it is told.
 fn producer_process() {
     let argument = argument();
-    let mut producer = Producer::create(LaneOptions::new("lane").capacity(64 << 10)).unwrap();
+    let mut producer = LaneOptions::new("lane").capacity(64 << 10).create().unwrap();
     let _server = Server::listen(&*argument, &[&producer]).unwrap();
     say("ready");
     loop {
@@ -236,11 +240,11 @@ fn producer_process() {
 }
 
 /// What a consumer of `producer_process` sees after `order`, once it has read the 100 records.
-fn end_of(test: &str, order: &str, options: SessionOptions, mut receive: impl FnMut(&mut fdring::Consumer) -> Seen) {
+fn end_of(test: &str, order: &str, options: SessionOptions, mut receive: impl FnMut(&mut Consumer) -> Seen) {
     let address = format!("@{}", unique_name());
     let mut process = Peer::start(test, "producer", &address);
     process.expect("ready");
-    let mut consumer = Session::connect(&*address, options).unwrap().attach_one().unwrap();
+    let mut consumer = options.connect(&*address).unwrap().attach_one(Attach::new()).unwrap();
     process.tell("100");
     process.expect("sent");
     process.tell("unpublished");
@@ -320,7 +324,7 @@ impl Seen {
     }
 }
 
-fn blocked(consumer: &mut fdring::Consumer) -> Seen {
+fn blocked(consumer: &mut Consumer) -> Seen {
     Seen::of(consumer.receive()).unwrap()
 }
 
@@ -372,7 +376,7 @@ fn a_consumer_with_a_far_deadline_learns_that_the_producer_was_killed() {
         return producer_process();
     }
     for patience in [FOREVER, Duration::MAX] {
-        let receive = |consumer: &mut fdring::Consumer| Seen::of(consumer.receive_timeout(patience)).unwrap();
+        let receive = |consumer: &mut Consumer| Seen::of(consumer.receive_timeout(patience)).unwrap();
         end_of(test, "kill", SessionOptions::new(), receive);
     }
 }
@@ -403,7 +407,7 @@ fn a_dead_producer_leaves_nothing_in_its_consumer() {
         process.expect("ready");
         let maps = || std::fs::read_to_string("/proc/self/maps").unwrap().matches("fdring:").count();
         let before = census();
-        let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        let mut consumer = Consumer::connect(&*address).unwrap();
         assert_eq!(maps(), 3, "control, data and seat");
         process.tell("100");
         process.expect("sent");
@@ -415,7 +419,7 @@ fn a_dead_producer_leaves_nothing_in_its_consumer() {
         let mut after = census();
         after.retain(|_, target| !target.starts_with("pipe:"));
         assert_eq!((after, maps()), (gone, 0));
-        let error = Session::connect(&*address, SessionOptions::new()).unwrap_err();
+        let error = Session::connect(&*address).unwrap_err();
         assert!(matches!(error, fdring::Error::Os { .. }), "{error}");
     });
 }

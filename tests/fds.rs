@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{census, isolated, wait_until};
 use fdring::cmsg::ControlError;
-use fdring::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
+use fdring::fds::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::net::{

@@ -4,7 +4,12 @@
 mod common;
 
 use common::{TempDir, isolated, unique_name, wait_until, wait_until_thread_has_slept_for};
-use fdring::{Error, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions};
+use fdring::{
+    Attach, Consumer, Error, Server, Session,
+    errors::{ReceiveError, SendError},
+    options::LaneOptions,
+    options::Records,
+};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -48,10 +53,10 @@ fn said_yes(pid: libc::pid_t) -> bool {
 fn every_operation_in_a_forked_child_is_an_error() {
     isolated("every_operation_in_a_forked_child_is_an_error", || {
         let address = format!("@{}", unique_name());
-        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let server = Server::listen(&*address, &[&producer]).unwrap();
-        let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
-        let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+        let mut consumer = Consumer::connect(&*address).unwrap();
+        let session = Session::connect(&*address).unwrap();
         producer.send(b"before").unwrap();
         assert!(in_child(|| {
             producer.send(b"x") == Err(SendError::Forked)
@@ -64,23 +69,23 @@ fn every_operation_in_a_forked_child_is_an_error() {
             matches!(consumer.receive(), Err(ReceiveError::Forked))
                 && matches!(consumer.try_receive(), Err(ReceiveError::Forked))
                 && matches!(consumer.receive_timeout(Duration::ZERO), Err(ReceiveError::Forked))
-                && matches!(consumer.drain(|_| ()), Err(ReceiveError::Forked))
+                && matches!(consumer.try_receive_many(|_| ()), Err(ReceiveError::Forked))
         }));
-        assert!(in_child(move || matches!(session.attach(), Err(Error::Forked))));
+        assert!(in_child(move || matches!(session.attach_all(Attach::new()), Err(Error::Forked))));
         assert!(in_child(|| matches!(server.wait_for_sessions(9, Duration::from_secs(9)), Err(Error::Forked))));
         assert!(in_child(|| {
             let other = format!("@{}", unique_name());
             matches!(Server::listen(other, &[&producer]), Err(Error::Forked))
         }));
-        assert_eq!((producer.consumers(), server.stats().accepted), (1, 2));
-        assert!(in_child(|| producer.consumers() == 0 && server.stats().accepted == 0));
+        assert_eq!((producer.consumer_count(), server.stats().accepted), (1, 2));
+        assert!(in_child(|| producer.consumer_count() == 0 && server.stats().accepted == 0));
     });
 }
 
 #[test]
 fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
     isolated("what_was_begun_before_a_fork_does_nothing_in_the_child", || {
-        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let slot = producer.reserve(8).unwrap();
         let mut slot = Some(slot);
         assert!(in_child(|| {
@@ -103,7 +108,7 @@ fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
         assert!(in_child(|| {
             let mut batch = batch.take().unwrap();
             let refused = batch.send(b"two") == Err(SendError::Forked)
-                && batch.fill_each(0, 3, |_, _| ()) == Err(SendError::Forked);
+                && batch.fill_many(Records { count: 0, len: 3 }, |_, _| ()) == Err(SendError::Forked);
             batch.commit();
             refused
         }));
@@ -120,11 +125,11 @@ fn a_fork_while_records_are_filled_is_nothing_to_the_parent() {
         const BEFORE: usize = 78;
         const FILLED: usize = 20;
         for fork_at in 0..FILLED {
-            let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+            let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
             (0..BEFORE).for_each(|_| producer.send(&[0; RECORD_BYTES - 8]).unwrap());
             let mut batch = producer.batch().unwrap();
             let (mut seen, mut child) = (0, 0);
-            let outcome = batch.fill_each(FILLED, RECORD_BYTES - 8, |index, payload| {
+            let outcome = batch.fill_many(Records { count: FILLED, len: RECORD_BYTES - 8 }, |index, payload| {
                 payload.fill(index as u8);
                 seen += 1;
                 if index == fork_at {
@@ -145,27 +150,27 @@ fn a_fork_while_records_are_read_is_nothing_to_the_parent() {
     const RECORDS: u8 = 20;
     isolated(TEST, || {
         let address = format!("@{}", unique_name());
-        let mut producer = Producer::create(LaneOptions::new("lane").capacity(1 << 16)).unwrap();
+        let mut producer = LaneOptions::new("lane").capacity(1 << 16).create().unwrap();
         let _server = Server::listen(&*address, &[&producer]).unwrap();
         for in_place in [false, true] {
-            let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+            let session = Session::connect(&*address).unwrap();
             let mut consumer = match in_place {
                 // SAFETY: the producer is this process itself, and nobody else writes its lane.
-                true => unsafe { session.attach_one_in_place() }.unwrap(),
-                false => session.attach_one().unwrap(),
+                true => session.attach_one(unsafe { Attach::new().in_place() }).unwrap(),
+                false => session.attach_one(Attach::new()).unwrap(),
             };
             // Well within one round of the ring: two runs of records that are looked at together, and some more.
             for fork_at in 1..=RECORDS {
                 (0..RECORDS).for_each(|n| producer.send(&[n; 16]).unwrap());
                 let (mut seen, mut child) = (0, 0);
-                let outcome = consumer.receive_each(|record| {
+                let outcome = consumer.receive_many(|record| {
                     assert_eq!(record[0], seen);
                     seen += 1;
                     if seen == fork_at {
                         child = fork_and_end();
                     }
                 });
-                assert_eq!((outcome.unwrap(), seen), (Some(RECORDS.into()), RECORDS));
+                assert_eq!((outcome.unwrap(), seen), (usize::from(RECORDS), RECORDS));
                 assert!(said_yes(child), "the child forked at record {fork_at}");
             }
         }
@@ -177,9 +182,9 @@ fn what_a_forked_child_drops_is_untouched_in_the_parent() {
     isolated("what_a_forked_child_drops_is_untouched_in_the_parent", || {
         let dir = TempDir::new();
         let path = dir.path().join("socket");
-        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let server = Server::listen(&path, &[&producer]).unwrap();
-        let mut consumer = Session::connect(&path, SessionOptions::new()).unwrap().attach_one().unwrap();
+        let mut consumer = Consumer::connect(&path).unwrap();
         (0..10).for_each(|n| producer.send(&[n; 56]).unwrap());
         assert_eq!(consumer.receive().unwrap().unwrap()[..], [0; 56]);
         let mut all = Some((producer, server, consumer));
@@ -189,14 +194,14 @@ fn what_a_forked_child_drops_is_untouched_in_the_parent() {
         }));
         let (mut producer, server, mut consumer) = all.unwrap();
         assert!(path.exists() && dir.path().join("socket.lock").exists());
-        assert_eq!((server.stats().sessions, producer.consumers()), (1, 1), "nobody left");
+        assert_eq!((server.stats().sessions, producer.consumer_count()), (1, 1), "nobody left");
         for n in 1..10 {
             assert_eq!(consumer.receive().unwrap().unwrap()[..], [n; 56]);
         }
         assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)), "the lane has not ended");
         producer.send(b"after").unwrap();
         assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"after");
-        let mut second = Session::connect(&path, SessionOptions::new()).unwrap().attach_one().unwrap();
+        let mut second = Consumer::connect(&path).unwrap();
         assert!(matches!(Server::listen(&path, &[&producer]), Err(Error::AddressInUse { .. })));
         producer.send(b"both").unwrap();
         assert_eq!(second.receive().unwrap().unwrap()[..], *b"both");
@@ -235,14 +240,14 @@ impl Drop for Sleeper {
 fn whoever_leaves_has_left_though_a_forked_child_lives() {
     isolated("whoever_leaves_has_left_though_a_forked_child_lives", || {
         let address = format!("@{}", unique_name());
-        let producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let server = Server::listen(&*address, &[&producer]).unwrap();
-        let consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
-        let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+        let consumer = Consumer::connect(&*address).unwrap();
+        let session = Session::connect(&*address).unwrap();
         server.wait_for_sessions(1, Duration::from_secs(10)).unwrap();
         let _child = Sleeper::fork();
         drop(consumer);
-        wait_until("the session is over", || server.stats().sessions == 0 && producer.consumers() == 0);
+        wait_until("the session is over", || server.stats().sessions == 0 && producer.consumer_count() == 0);
         drop(session);
         wait_until("the handshake is over", || server.stats().refused == 1);
         assert_eq!(server.stats().evicted, 0);
@@ -263,16 +268,16 @@ fn a_server_sleeps_though_a_forked_child_has_what_it_closed() {
     isolated("a_server_sleeps_though_a_forked_child_has_what_it_closed", || {
         const LONG: Duration = Duration::from_millis(100);
         let address = format!("@{}", unique_name());
-        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let server = Server::listen(&*address, &[&producer]).unwrap();
-        let connect = || Session::connect(&*address, SessionOptions::new()).unwrap();
+        let connect = || Session::connect(&*address).unwrap();
         let (leaver, mut stayer, session) =
-            (connect().attach_one().unwrap(), connect().attach_one().unwrap(), connect());
+            (connect().attach_one(Attach::new()).unwrap(), connect().attach_one(Attach::new()).unwrap(), connect());
         server.wait_for_sessions(2, Duration::from_secs(10)).unwrap();
         let steward = steward();
         let (_child, start) = (Sleeper::fork(), Instant::now());
         drop(leaver);
-        wait_until("the session is over", || server.stats().sessions == 1 && producer.consumers() == 1);
+        wait_until("the session is over", || server.stats().sessions == 1 && producer.consumer_count() == 1);
         wait_until_thread_has_slept_for(steward, LONG);
         drop(session);
         wait_until("the handshake is over", || server.stats().refused == 1);
@@ -289,10 +294,10 @@ fn a_server_sleeps_though_a_forked_child_has_what_it_closed() {
 fn a_forked_child_can_have_lanes_of_its_own() {
     isolated("a_forked_child_can_have_lanes_of_its_own", || {
         let address = format!("@{}", unique_name());
-        let mut producer = Producer::create(LaneOptions::new("parent").capacity(4096)).unwrap();
+        let mut producer = LaneOptions::new("parent").capacity(4096).create().unwrap();
         let _server = Server::listen(&*address, &[&producer]).unwrap();
         assert!(in_child(|| {
-            let Ok(mut own) = Producer::create(LaneOptions::new("child").capacity(4096)) else { return false };
+            let Ok(mut own) = LaneOptions::new("child").capacity(4096).create() else { return false };
             own.send(b"x").is_ok() && producer.send(b"x") == Err(SendError::Forked)
         }));
     });

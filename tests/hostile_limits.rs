@@ -11,7 +11,7 @@ mod peer;
 mod stage;
 
 use common::role;
-use fdring::{Session, SessionOptions};
+use fdring::{Attach, options::SessionOptions};
 use guest::{Guest, Invited};
 use hostile::*;
 use peer::{Peer, argument, say, told};
@@ -37,7 +37,7 @@ fn a_host_whose_table_is_full_at_any_step_refuses_and_recovers() {
         stage.ask(&format!("limit {}", held + more));
         // Long enough for a busy machine, and not so long that a host which cannot accept takes all day.
         let options = SessionOptions::new().deadline(Duration::from_secs(2));
-        let outcome = Session::connect(&*stage.address, options).and_then(Session::attach_one);
+        let outcome = options.connect(&*stage.address).and_then(|session| session.attach_one(Attach::new()));
         outcomes.push(match &outcome {
             Ok(_) => "attached".to_owned(),
             Err(fdring::Error::Refused { code, .. }) => format!("refused with code {code}"),

@@ -6,8 +6,11 @@ mod common;
 
 use common::{DEADLINE, unique_name, wait_until, wait_until_thread_sleeps};
 use fdring::{
-    Consumer, Corruption, Error, GeometryError, LaneOptions, Producer, ReceiveError, SendError, Server, Session,
-    SessionOptions, Start, limits::CAPACITY_MAX_BYTES,
+    Attach, Consumer, Error, Producer, Server, Session,
+    errors::{Corruption, GeometryError, ReceiveError, SendError},
+    limits::CAPACITY_MAX_BYTES,
+    options::Records,
+    options::{LaneOptions, SessionOptions, Start},
 };
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
@@ -23,10 +26,10 @@ struct Lane {
 }
 
 fn lane_with(options: LaneOptions, session: SessionOptions) -> Lane {
-    let producer = Producer::create(options).unwrap();
+    let producer = options.create().unwrap();
     let address = format!("@{}", unique_name());
     let server = Server::listen(&*address, &[&producer]).unwrap();
-    let consumer = Session::connect(&*address, session).unwrap().attach_one().unwrap();
+    let consumer = session.connect(&*address).unwrap().attach_one(Attach::new()).unwrap();
     Lane { producer, consumer, address, server }
 }
 
@@ -111,7 +114,7 @@ fn a_slow_consumer_holds_the_lane_back_and_is_named() {
     for n in 0..60 {
         producer.try_send(&[n; 56]).unwrap();
     }
-    assert_eq!(consumer.drain(|_| ()).unwrap(), Some(60));
+    assert_eq!(consumer.try_receive_many(|_| ()).unwrap(), 60);
     assert_eq!(fill(&mut producer), 64, "a drain gives everything back, not eighths");
     (0..60).for_each(|_| _ = consumer.receive().unwrap());
     assert_eq!(fill(&mut producer), 56, "a record at a time, eighths are released");
@@ -180,7 +183,7 @@ fn a_producer_asleep_is_woken_by_a_consumer_that_leaves() {
 #[test]
 fn a_producer_asleep_minds_those_who_join_and_leave() {
     is_relieved_by(|consumer, lane| {
-        let connect = || Session::connect(&*lane.address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        let connect = || Consumer::connect(&*lane.address).unwrap();
         drop(connect());
         let _other = connect();
         drop(consumer.take());
@@ -218,19 +221,16 @@ fn a_blocked_consumer_uses_no_processor_and_is_woken_by_the_next_record() {
 
 #[test]
 fn without_a_consumer_the_lane_never_fills() {
-    let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+    let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
     (0..1000).for_each(|_| producer.try_send(&[0; 1000]).unwrap());
-    assert_eq!((producer.consumers(), producer.published() >= 1000 * 1008), (0, true));
+    assert_eq!((producer.consumer_count(), producer.published() >= 1000 * 1008), (0, true));
 }
 
 #[test]
 fn one_that_joins_at_the_oldest_reads_without_a_gap_and_one_at_the_latest_what_is_new() {
     let Lane { mut producer, consumer, address, server: _server, .. } = lane();
     drop(consumer);
-    let join = |start| {
-        let options = SessionOptions::new().start(start);
-        Session::connect(&*address, options).unwrap().attach_one().unwrap()
-    };
+    let join = |start| Session::connect(&*address).unwrap().attach_one(Attach::new().start(start)).unwrap();
     let mut next = 0u64;
     for records in [0, 1, 30, 500, 7, 1000] {
         for _ in 0..records {
@@ -266,7 +266,7 @@ fn a_batch_is_published_at_once_or_not_at_all() {
     assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
     batch.commit();
     let mut seen = Vec::new();
-    assert_eq!(consumer.drain(|record| seen.push((record.to_vec(), record.tag()))).unwrap(), Some(3));
+    assert_eq!(consumer.try_receive_many(|record| seen.push((record.to_vec(), record.tag()))).unwrap(), 3);
     assert_eq!(seen, [(b"one".to_vec(), 0), (b"two".to_vec(), 0), (b"three".to_vec(), 3)]);
     let mut batch = producer.batch().unwrap();
     batch.send(b"never").unwrap();
@@ -285,7 +285,7 @@ fn a_record_that_a_closure_fills_is_published_when_it_returns() {
     let panics = std::panic::AssertUnwindSafe(|| producer.fill(5, |_| panic!("as it should")));
     assert!(std::panic::catch_unwind(panics).is_err());
     assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)), "what a panic left unfinished is discarded");
-    let (len, max) = (producer.payload_max() + 1, producer.payload_max());
+    let (len, max) = (producer.lane().payload_max + 1, producer.lane().payload_max);
     let outcome = producer.fill(len, |_| panic!("no record is that long"));
     assert_eq!(outcome, Err(SendError::TooLong { len, max }));
     producer.fill(0, |bytes| assert!(bytes.is_empty())).unwrap();
@@ -317,7 +317,7 @@ fn a_batch_gives_up_at_its_deadline_and_what_it_held_has_gone_out() {
     assert!(matches!(error, SendError::TimedOut { consumer: Some(_) }), "{error}");
     assert!(start.elapsed() >= Duration::from_millis(20));
     drop(batch);
-    assert_eq!(consumer.drain(|_| ()).unwrap(), Some(64));
+    assert_eq!(consumer.try_receive_many(|_| ()).unwrap(), 64);
     let mut batch = producer.batch().unwrap();
     batch.send_timeout(b"after", Duration::ZERO).unwrap();
     batch.commit();
@@ -463,7 +463,7 @@ fn records_filled_by_one_call_go_out_in_parts_where_they_are_more_than_the_ring_
     let mut batch = producer.batch().unwrap();
     for (first, len) in [(0, 8), (1000, 100), (2000, 56)] {
         let fill = |index, payload: &mut [u8]| payload[..8].copy_from_slice(&(first + index as u64).to_le_bytes());
-        batch.fill_each(1000, len, fill).unwrap();
+        batch.fill_many(Records { count: 1000, len }, fill).unwrap();
     }
     batch.commit();
     drop(producer);
@@ -473,15 +473,15 @@ fn records_filled_by_one_call_go_out_in_parts_where_they_are_more_than_the_ring_
 #[test]
 fn what_one_call_cannot_fill_is_an_error_that_changes_nothing() {
     let Lane { mut producer, mut consumer, server: _server, .. } = lane();
-    let max = producer.payload_max();
+    let max = producer.lane().payload_max;
     let mut batch = producer.batch().unwrap();
-    batch.fill_each(2, 3, |index, payload| payload.fill(index as u8)).unwrap();
+    batch.fill_many(Records { count: 2, len: 3 }, |index, payload| payload.fill(index as u8)).unwrap();
     for (count, len) in [(1, max + 1), (0, max + 1), (usize::MAX, usize::MAX)] {
-        let outcome = batch.fill_each(count, len, |_, _| panic!("no record is that long"));
+        let outcome = batch.fill_many(Records { count, len }, |_, _| panic!("no record is that long"));
         assert_eq!(outcome, Err(SendError::TooLong { len, max }));
     }
-    batch.fill_each(0, max, |_, _| panic!("no record is wanted")).unwrap();
-    batch.fill_each(1, max, |_, payload| payload.fill(9)).unwrap();
+    batch.fill_many(Records { count: 0, len: max }, |_, _| panic!("no record is wanted")).unwrap();
+    batch.fill_many(Records { count: 1, len: max }, |_, payload| payload.fill(9)).unwrap();
     batch.commit();
     for expected in [&[0; 3][..], &[1; 3], &vec![9; max]] {
         let record = consumer.receive().unwrap().unwrap();
@@ -506,7 +506,7 @@ fn a_panic_while_records_are_filled_leaves_whole_records_or_none() {
             assert!(index != fails_at, "as it should");
             payload.fill(index as u8);
         };
-        let fill_all = std::panic::AssertUnwindSafe(|| batch.fill_each(RECORDS, PAYLOAD, fill));
+        let fill_all = std::panic::AssertUnwindSafe(|| batch.fill_many(Records { count: RECORDS, len: PAYLOAD }, fill));
         // Where it goes on in parts these are read, so that it never waits.
         let reader = std::thread::spawn(move || {
             let mut records = Vec::new();
@@ -539,7 +539,7 @@ fn the_longest_payload_is_named_and_fits() {
         (LaneOptions::new("lane").capacity(16384).payload_align(4096), 8192 - 4096),
     ] {
         let Lane { mut producer, mut consumer, server: _server, .. } = lane_with(options, SessionOptions::new());
-        assert_eq!(producer.payload_max(), max);
+        assert_eq!(producer.lane().payload_max, max);
         let error = producer.reserve(max + 1).unwrap_err();
         assert_eq!(error, SendError::TooLong { len: max + 1, max });
         assert!(error.to_string().contains(&max.to_string()));
@@ -554,7 +554,7 @@ fn the_longest_payload_is_named_and_fits() {
 
 #[test]
 fn absurd_lanes_are_errors_before_anything_is_allocated() {
-    let create = |options: LaneOptions| Producer::create(options.prefault(false)).map(|_| ());
+    let create = |options: LaneOptions| options.prefault(false).create().map(|_| ());
     for capacity in [0, 1, 2048, 4095, 4097, 5000, 1 << 41, 1 << 63, (1 << 63) + 1, u64::MAX] {
         let error = create(LaneOptions::new("lane").capacity(capacity)).unwrap_err();
         assert!(matches!(error, Error::Geometry(GeometryError::Capacity(found)) if found == capacity), "{error}");
@@ -566,9 +566,13 @@ fn absurd_lanes_are_errors_before_anything_is_allocated() {
             other => panic!("{align}: {other:?}"),
         };
         assert_eq!(of(LaneOptions::new("lane").record_align(align)), GeometryError::RecordAlign(align));
-        let payloads = of(LaneOptions::new("lane").payload_align(align));
-        let records = if align > 8 { GeometryError::RecordAlign(align) } else { GeometryError::PayloadAlign(align) };
-        assert_eq!(payloads, records);
+        assert_eq!(of(LaneOptions::new("lane").payload_align(align)), GeometryError::PayloadAlign(align));
+    }
+    for options in
+        [LaneOptions::new("lane").payload_align(64), LaneOptions::new("lane").payload_align(64).record_align(8)]
+    {
+        let producer = options.prefault(false).create().unwrap();
+        assert_eq!((producer.lane().record_align, producer.lane().payload_align), (64, 64), "in either order");
     }
     let error = create(LaneOptions::new("lane").capacity(4096).record_align(2048)).unwrap_err();
     assert!(matches!(error, Error::Geometry(GeometryError::TooFewRecords { .. })), "{error}");
@@ -579,13 +583,13 @@ fn absurd_lanes_are_errors_before_anything_is_allocated() {
 #[test]
 fn names_are_short_and_printable() {
     for name in ["", "a\nb", "\0", "x\u{7f}", &"x".repeat(65), &"ä".repeat(33)] {
-        let error = Producer::create(LaneOptions::new(name).capacity(4096)).unwrap_err();
+        let error = LaneOptions::new(name).capacity(4096).create().unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{error}");
     }
     for name in ["x", " ", "a/b", "\u{202e}", "日本", &"x".repeat(64), &"ä".repeat(32)] {
         let Lane { producer, consumer, server: _server, .. } =
             lane_with(LaneOptions::new(name).capacity(4096), SessionOptions::new().lanes([name]));
-        assert_eq!((producer.name(), consumer.name()), (name, name));
+        assert_eq!((&*producer.lane().name, &*consumer.lane().name), (name, name));
     }
 }
 

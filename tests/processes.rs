@@ -5,7 +5,10 @@ mod common;
 mod peer;
 
 use common::{DEADLINE, role, unique_name, wait_until};
-use fdring::{Consumer, LaneOptions, Producer, Server, Session, SessionOptions, Start};
+use fdring::{
+    Attach, Consumer, Server, Session,
+    options::{LaneOptions, Start},
+};
 use peer::{Peer, argument, say};
 
 const RECORDS: u64 = 30_000;
@@ -54,9 +57,10 @@ fn read_all(consumer: &mut Consumer, max: usize, stop_after: u64) -> (u64, u64) 
 }
 
 #[allow(unsafe_code, reason = "vouches for the producer of this test")]
-fn attach(session: Session, in_place: bool) -> Consumer {
+fn attach(session: Session, in_place: bool, start: Start) -> Consumer {
     // SAFETY: the producer is this crate's, in the process that started this one.
-    if in_place { unsafe { session.attach_one_in_place() }.unwrap() } else { session.attach_one().unwrap() }
+    let how = if in_place { unsafe { Attach::new().in_place() } } else { Attach::new() };
+    session.attach_one(how.start(start)).unwrap()
 }
 
 /// A consumer in a process of its own. The argument is its address, its kind, and after how many records it leaves.
@@ -64,9 +68,9 @@ fn consume() {
     let argument = argument();
     let [address, kind, start, stop] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
     let start = if start == "oldest" { Start::Oldest } else { Start::Latest };
-    let session = Session::connect(address, SessionOptions::new().start(start)).unwrap();
-    let max = (session.lanes()[0].capacity / 2 - session.lanes()[0].payload_align) as usize;
-    let mut consumer = attach(session, kind == "in-place");
+    let session = Session::connect(address).unwrap();
+    let max = session.lanes()[0].payload_max;
+    let mut consumer = attach(session, kind == "in-place", start);
     assert_eq!(consumer.reads_in_place(), kind == "in-place");
     say("ready");
     let (first, count) = read_all(&mut consumer, max, stop.parse().unwrap());
@@ -77,7 +81,7 @@ fn sends_to(test: &str, consumers: usize, options: LaneOptions) {
     if role().is_some() {
         return consume();
     }
-    let mut producer = Producer::create(options).unwrap();
+    let mut producer = options.create().unwrap();
     let address = format!("@{}", unique_name());
     let server = Server::listen(&*address, &[&producer]).unwrap();
     let kind = |n: usize| if n.is_multiple_of(2) { "in-place" } else { "copying" };
@@ -88,7 +92,7 @@ fn sends_to(test: &str, consumers: usize, options: LaneOptions) {
     peers.iter_mut().for_each(|peer| peer.expect("ready"));
     server.wait_for_sessions(consumers, DEADLINE).unwrap();
     let mut late = None;
-    let max = producer.payload_max();
+    let max = producer.lane().payload_max;
     let mut sequence = 0;
     while sequence < RECORDS {
         if sequence == RECORDS / 2 {
@@ -114,7 +118,7 @@ fn sends_to(test: &str, consumers: usize, options: LaneOptions) {
             batch.commit();
         }
     }
-    assert!(producer.published() > 100 * producer.capacity(), "many laps");
+    assert!(producer.published() > 100 * producer.lane().capacity, "many laps");
     producer.finish();
     for (n, mut peer) in peers.into_iter().enumerate() {
         peer.expect(&format!("0 {}", if stop(n) == 0 { RECORDS } else { stop(n) }));

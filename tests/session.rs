@@ -5,8 +5,10 @@ mod common;
 
 use common::{DEADLINE, census, isolated, unique_name, wait_until, wait_until_census_is};
 use fdring::{
-    Consumer, Error, LaneOptions, PeerPolicy, Producer, SendError, Server, ServerOptions, Session, SessionOptions,
-    Start, limits::LANES_PER_SESSION_MAX,
+    Attach, Consumer, Error, Producer, Server, Session,
+    errors::SendError,
+    limits::LANES_PER_SESSION_MAX,
+    options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions, Start},
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::collections::BTreeMap;
@@ -17,15 +19,15 @@ fn address() -> String {
 }
 
 fn lane(name: &str) -> Producer {
-    Producer::create(LaneOptions::new(name).capacity(4096)).unwrap()
+    LaneOptions::new(name).capacity(4096).create().unwrap()
 }
 
 fn open(address: &str, options: SessionOptions) -> Result<Vec<Consumer>, Error> {
-    Session::connect(address, options)?.attach()
+    options.connect(address)?.attach_all(Attach::new())
 }
 
 fn one(address: &str) -> Consumer {
-    Session::connect(address, SessionOptions::new()).unwrap().attach_one().unwrap()
+    Consumer::connect(address).unwrap()
 }
 
 /// The code and the sentence of a refusal.
@@ -57,18 +59,19 @@ fn lanes_come_in_the_order_they_are_asked_for() {
         lane.send(&[n as u8]).unwrap();
     }
     let names =
-        |consumers: &[Consumer]| consumers.iter().map(|consumer| consumer.name().to_owned()).collect::<Vec<_>>();
+        |consumers: &[Consumer]| consumers.iter().map(|consumer| consumer.lane().name.clone()).collect::<Vec<_>>();
     let all = open(&address, SessionOptions::new()).unwrap();
     assert_eq!(names(&all), ["red", "green", "blue"]);
-    let mut some = open(&address, SessionOptions::new().lanes(["blue", "red"]).start(Start::Oldest)).unwrap();
+    let session = SessionOptions::new().lanes(["blue", "red"]).connect(&*address).unwrap();
+    let mut some = session.attach_all(Attach::new().start(Start::Oldest)).unwrap();
     assert_eq!(names(&some), ["blue", "red"]);
     assert_eq!(some[0].try_receive().unwrap().unwrap()[..], [2]);
     assert_eq!(some[1].try_receive().unwrap().unwrap()[..], [0]);
     // One lane's consumer goes, the others stay.
-    assert_eq!(lanes[2].consumers(), 2);
+    assert_eq!(lanes[2].consumer_count(), 2);
     drop(some.remove(0));
     fill(&mut lanes[2]);
-    assert_eq!((lanes[0].consumers(), lanes[2].consumers()), (2, 1));
+    assert_eq!((lanes[0].consumer_count(), lanes[2].consumer_count()), (2, 1));
 }
 
 #[test]
@@ -76,26 +79,27 @@ fn one_lane_is_one_lane() {
     let address = address();
     let lanes = ["a", "b"].map(lane);
     let _server = Server::listen(&*address, &[&lanes[0], &lanes[1]]).unwrap();
-    let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+    let session = Session::connect(&*address).unwrap();
     assert_eq!(session.lanes().len(), 2);
     assert_eq!(session.producer_pid(), Some(std::process::id()));
-    assert!(matches!(session.attach_one(), Err(Error::Invalid(_))));
-    let session = Session::connect(&*address, SessionOptions::new().lanes(["b"])).unwrap();
-    assert_eq!(session.attach_one().unwrap().name(), "b");
+    assert!(matches!(session.attach_one(Attach::new()), Err(Error::Invalid(_))));
+    let session = SessionOptions::new().lanes(["b"]).connect(&*address).unwrap();
+    assert_eq!(session.attach_one(Attach::new()).unwrap().lane().name, "b");
 }
 
 #[test]
 fn what_is_said_of_a_lane_is_what_it_was_made_with() {
     let address = address();
     let options = LaneOptions::new("größe").capacity(1 << 16).record_align(256).payload_align(64).schema(77);
-    let producer = Producer::create(options).unwrap();
+    let producer = options.create().unwrap();
     let _server = Server::listen(&*address, &[&producer]).unwrap();
-    let session = Session::connect(&*address, SessionOptions::new().prefault(false)).unwrap();
+    let session = SessionOptions::new().prefault(false).connect(&*address).unwrap();
     let info = session.lanes()[0].clone();
     assert_eq!((info.name.as_str(), info.capacity, info.schema), ("größe", 1 << 16, 77));
     assert_eq!((info.record_align, info.payload_align), (256, 64));
-    let consumer = session.attach_one().unwrap();
-    assert_eq!((consumer.name(), consumer.capacity(), consumer.schema()), ("größe", 1 << 16, 77));
+    assert_eq!(info.payload_max, (1 << 15) - 64);
+    let consumer = session.attach_one(Attach::new()).unwrap();
+    assert_eq!((consumer.lane(), producer.lane()), (&info, &info));
     assert!(!consumer.reads_in_place());
 }
 
@@ -137,7 +141,7 @@ fn unknown_lanes_are_refused_by_name() {
 #[test]
 fn producers_are_offered_from_whatever_yields_references_to_them() {
     let names = |address: &str| {
-        let session = Session::connect(address, SessionOptions::new()).unwrap();
+        let session = Session::connect(address).unwrap();
         session.lanes().iter().map(|lane| lane.name.clone()).collect::<Vec<_>>()
     };
     let (red, green) = (lane("red"), lane("green"));
@@ -201,10 +205,10 @@ fn a_consumer_gives_up_on_a_server_that_says_nothing() {
     rustix::net::bind(&listener, &name).unwrap();
     rustix::net::listen(&listener, 0).unwrap();
     let options = || SessionOptions::new().deadline(Duration::from_millis(50));
-    let error = Session::connect(&*address, options()).unwrap_err();
+    let error = options().connect(&*address).unwrap_err();
     assert!(matches!(error, Error::TimedOut { limit, .. } if limit == Duration::from_millis(50)), "{error}");
     // The first still takes up the backlog.
-    let error = Session::connect(&*address, options()).unwrap_err();
+    let error = options().connect(&*address).unwrap_err();
     assert!(matches!(&error, Error::TimedOut { doing, .. } if doing.contains("backlog")), "{error}");
 }
 
@@ -214,7 +218,7 @@ fn deadlines_without_an_end_are_no_deadlines() {
     let mut producer = lane("lane");
     let server = ServerOptions::new().deadline(Duration::MAX).listen(&*address, &[&producer]).unwrap();
     let options = SessionOptions::new().deadline(Duration::MAX).spin(Duration::MAX);
-    let mut consumer = Session::connect(&*address, options).unwrap().attach_one().unwrap();
+    let mut consumer = options.connect(&*address).unwrap().attach_one(Attach::new()).unwrap();
     server.wait_for_sessions(1, Duration::MAX).unwrap();
     producer.send(b"x").unwrap();
     assert_eq!(consumer.receive_timeout(Duration::MAX).unwrap().unwrap()[..], *b"x");
@@ -235,9 +239,9 @@ fn a_policy_that_names_others_admits_ones_own_user_too() {
     let nobody = PeerPolicy::Users(vec![12345]);
     let _server = ServerOptions::new().peers(nobody.clone()).in_place(nobody).listen(&*address, &[&producer]).unwrap();
     let mut copying = one(&address);
-    let session = Session::connect(&*address, SessionOptions::new()).unwrap();
+    let session = Session::connect(&*address).unwrap();
     // SAFETY: the producer is this crate's, in this process.
-    let mut in_place = unsafe { session.attach_one_in_place() }.unwrap();
+    let mut in_place = session.attach_one(unsafe { Attach::new().in_place() }).unwrap();
     producer.send(b"for both").unwrap();
     for consumer in [&mut copying, &mut in_place] {
         assert_eq!(consumer.receive_timeout(DEADLINE / 6).unwrap().unwrap()[..], *b"for both");
@@ -252,11 +256,11 @@ fn servers_on_one_lane_keep_their_consumers_apart() {
     let servers = addresses.clone().map(|address| Server::listen(address, &[&producer]).unwrap());
     let consumers = addresses.map(|address| one(&address));
     let [first, mut second] = consumers;
-    assert_eq!(producer.consumers(), 2);
+    assert_eq!(producer.consumer_count(), 2);
     drop(first);
     wait_until("the first session is over", || servers[0].stats().sessions == 0);
     // Its seat is kept until it is certain that nobody reads there any more.
-    wait_until("the other's consumer has the only seat", || producer.consumers() == 1);
+    wait_until("the other's consumer has the only seat", || producer.consumer_count() == 1);
     let sent = fill(&mut producer);
     for _ in 0..sent {
         second.receive_timeout(DEADLINE / 6).unwrap().unwrap();
@@ -270,11 +274,11 @@ fn sessions_outlive_their_server_and_a_new_one_takes_its_place() {
     let server = Server::listen(&*address, &[&producer]).unwrap();
     let mut old = one(&address);
     drop(server);
-    assert!(matches!(Session::connect(&*address, SessionOptions::new()), Err(Error::Os { .. })));
+    assert!(matches!(Session::connect(&*address), Err(Error::Os { .. })));
     let _server = Server::listen(&*address, &[&producer]).unwrap();
     let new = one(&address);
     drop(new);
-    wait_until("the new consumer is gone", || producer.consumers() == 1);
+    wait_until("the new consumer is gone", || producer.consumer_count() == 1);
     producer.send(b"still here").unwrap();
     assert_eq!(old.receive_timeout(DEADLINE / 6).unwrap().unwrap()[..], *b"still here");
     producer.finish();
@@ -288,8 +292,8 @@ fn a_lane_that_has_finished_can_still_be_read() {
     let _server = Server::listen(&*address, &[&producer]).unwrap();
     producer.send(b"last words").unwrap();
     producer.finish();
-    let options = SessionOptions::new().start(Start::Oldest);
-    let mut consumer = Session::connect(&*address, options).unwrap().attach_one().unwrap();
+    let oldest = Attach::new().start(Start::Oldest);
+    let mut consumer = Session::connect(&*address).unwrap().attach_one(oldest).unwrap();
     assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"last words");
     assert!(consumer.receive().unwrap().is_none());
 }
@@ -307,7 +311,7 @@ fn connects_failures_and_drops_leave_no_descriptor_behind() {
             let server = options.listen(&*address, &[&producer]).unwrap();
             let with_server = census();
             let consumer = one(&address);
-            let unattached = Session::connect(&*address, SessionOptions::new()).unwrap();
+            let unattached = Session::connect(&*address).unwrap();
             refusal(&address, SessionOptions::new().lanes(["none"]));
             drop((mute(&address), unattached, consumer));
             wait_until("all are gone", || server.stats().sessions == 0 && server.stats().refused == 3);

@@ -7,7 +7,9 @@ mod peer;
 
 use common::{DEADLINE, TempDir, census, isolated, kernel, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::{
-    Error, LaneOptions, PeerPolicy, Producer, SendError, Server, ServerOptions, Session, SessionOptions, Start,
+    Attach, Error, Producer, Server, Session,
+    errors::SendError,
+    options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions, Start},
 };
 use peer::{Peer, argument, say, told};
 use rustix::io::Errno;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 const NOBODY: u32 = 65534;
 
 fn lane() -> Producer {
-    Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap()
+    LaneOptions::new("lane").capacity(4096).create().unwrap()
 }
 
 /// Whether this test can change users; it says so where not.
@@ -38,18 +40,18 @@ fn stranger() {
     assert_eq!(unsafe { libc::setuid(NOBODY) }, 0);
     let argument = argument();
     let [address, admits, kind] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
-    let mut options = SessionOptions::new().start(Start::Oldest);
+    let mut options = SessionOptions::new();
     if admits == "anyone" {
         options = options.peers(PeerPolicy::Anyone);
     }
-    let session = match Session::connect(address, options) {
+    let session = match options.connect(address) {
         Ok(session) => session,
         Err(error) => return say(&name_of(&error)),
     };
     let attached = match kind {
         // SAFETY: the producer is this crate's, in the process that started this one.
-        "in-place" => unsafe { session.attach_one_in_place() },
-        _ => session.attach_one(),
+        "in-place" => session.attach_one(unsafe { Attach::new().in_place() }.start(Start::Oldest)),
+        _ => session.attach_one(Attach::new().start(Start::Oldest)),
     };
     let mut consumer = match attached {
         Ok(consumer) => consumer,
@@ -143,13 +145,13 @@ fn a_server_out_of_descriptors_says_so_and_recovers() {
     let address = format!("@{}", unique_name());
     let mut peer = Peer::start(test, "server", &address);
     peer.expect("ready");
-    let connect = || Session::connect(&*address, SessionOptions::new());
-    drop(connect().unwrap().attach_one().unwrap());
+    let connect = || Session::connect(&*address);
+    drop(connect().unwrap().attach_one(Attach::new()).unwrap());
     peer.tell("fill");
     peer.expect("full");
     let waiting = std::thread::spawn({
         let address = address.clone();
-        move || Session::connect(&*address, SessionOptions::new()).map(|_| ())
+        move || Session::connect(&*address).map(|_| ())
     });
     peer.expect("paused");
     peer.tell("give back");
@@ -169,7 +171,7 @@ fn a_server_out_of_descriptors_says_so_and_recovers() {
         peer.tell("give back");
         peer.expect("given back");
     }
-    drop(connect().unwrap().attach_one().unwrap());
+    drop(connect().unwrap().attach_one(Attach::new()).unwrap());
     peer.tell("end");
     peer.finish();
 }
@@ -260,7 +262,7 @@ fn a_server_that_cannot_watch_another_consumer_refuses_it_and_goes_on() {
     let address = format!("@{}", unique_name());
     let mut peer = Peer::start(test, "server", &address);
     peer.expect("ready");
-    let connect = || Session::connect(&*address, SessionOptions::new());
+    let connect = || Session::connect(&*address);
     for what in ["socket", "process"] {
         match connect() {
             Err(Error::Refused { code: 7, reason }) => assert!(reason.contains("max_user_watches"), "{reason}"),
@@ -269,7 +271,7 @@ fn a_server_that_cannot_watch_another_consumer_refuses_it_and_goes_on() {
         peer.tell("next");
         peer.expect("refused");
     }
-    drop(connect().unwrap().attach_one().unwrap());
+    drop(connect().unwrap().attach_one(Attach::new()).unwrap());
     peer.tell("end");
     peer.finish();
 }

@@ -8,7 +8,7 @@
 //! How fast records move between processes is not to be seen here: everything stays in one processor's caches.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fdring::{Consumer, LaneOptions, Producer, Server, Session, SessionOptions, cmsg};
+use fdring::{options::Records, Consumer, Producer, Server, Session, cmsg, options::{LaneOptions, SessionOptions}};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const BATCH: u64 = 32;
 const RECORD_LEN: usize = 56;
 
 fn producer(name: &str) -> Producer {
-    Producer::create(LaneOptions::new(name).record_align(64)).expect("a lane")
+    LaneOptions::new(name).record_align(64).create().expect("a lane")
 }
 
 /// A lane of its own with a consumer in this process, and the server that must outlive the connecting.
@@ -26,12 +26,12 @@ fn lane(name: &str, in_place: bool) -> (Producer, Server, Consumer) {
     let producer = producer(name);
     let address = format!("@fdring-micro-{}-{name}", std::process::id());
     let server = Server::listen(address.as_str(), &[&producer]).expect("an address of our own");
-    let session = Session::connect(address.as_str(), SessionOptions::new()).expect("a session");
+    let session = Session::connect(address.as_str()).expect("a session");
     let consumer = if in_place {
         // SAFETY: the producer is this process, and nothing else writes its memory.
-        unsafe { session.attach_one_in_place() }
+        session.attach_one(unsafe { Attach::new().in_place() })
     } else {
-        session.attach_one()
+        session.attach_one(Attach::new())
     };
     (producer, server, consumer.expect("a seat"))
 }
@@ -53,10 +53,11 @@ fn writing(criterion: &mut Criterion) {
     });
     group.throughput(Throughput::Elements(BATCH));
     group.bench_function("batch of 32 × 56 B, no consumer", |bencher| bencher.iter(|| send_batch(&mut lane)));
-    group.bench_function("batch of 32 × 56 B by fill_each, no consumer", |bencher| {
+    group.bench_function("batch of 32 × 56 B by fill_many, no consumer", |bencher| {
         bencher.iter(|| {
             let mut batch = lane.batch().expect("a batch");
-            batch.fill_each(BATCH as usize, RECORD_LEN, |_, payload| payload.fill(7)).expect("room");
+            let records = Records { count: BATCH as usize, len: RECORD_LEN };
+            batch.fill_many(records, |_, payload| payload.fill(7)).expect("room");
             batch.commit();
         });
     });
@@ -114,8 +115,8 @@ fn one_by_one(consumer: &mut Consumer, records: u64) {
 }
 
 fn in_runs(consumer: &mut Consumer, records: u64) {
-    let drained = consumer.drain(|record| _ = black_box(record[0])).expect("published");
-    assert_eq!(drained, Some(records as usize));
+    let drained = consumer.try_receive_many(|record| _ = black_box(record[0])).expect("published");
+    assert_eq!(drained, records as usize);
 }
 
 /// What copying costs where there is neither a ring nor another process: the second pass over the bytes.

@@ -31,7 +31,10 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use fdring::{LaneOptions, Producer, ServerOptions};
+use fdring::{
+    Producer,
+    options::{LaneOptions, ServerOptions},
+};
 use options::{HELP, Options, Task};
 use progress::Progress;
 use reader::Reader;
@@ -67,8 +70,7 @@ fn main() -> ExitCode {
 fn count_words(options: &Options) -> Result<ExitCode> {
     let start = Instant::now();
     let lane = |index| LaneOptions::new(worker::lane_name(index)).capacity(LANE_CAPACITY_BYTES);
-    let lanes: Vec<Producer> =
-        (0..options.workers).map(|index| Producer::create(lane(index))).collect::<Result<_, _>>()?;
+    let lanes: Vec<Producer> = (0..options.workers).map(|index| lane(index).create()).collect::<Result<_, _>>()?;
     let address = worker::private_address();
     let offered: Vec<&Producer> = lanes.iter().collect();
     let server = ServerOptions::new().sessions_max(options.workers).listen(&address, &offered)?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use fdring::{Producer, SendError};
+use fdring::{Producer, errors::SendError};
 
 use crate::Result;
 use crate::count::{WORD_MAX_BYTES, countable};
@@ -162,7 +162,7 @@ impl<'a> Reader<'a> {
                 self.next = (self.next + 1) % self.lanes.len();
                 let lane = &mut self.lanes[self.next];
                 // Nobody holds back a lane without consumers: what is sent there would be lost.
-                if lane.consumers() == 0 {
+                if lane.consumer_count() == 0 {
                     return Err(self.workers.obituary(self.next));
                 }
                 if lane.try_reserve(CHUNK_BYTES).is_ok() {

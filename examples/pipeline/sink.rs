@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use fdring::{Consumer, Producer, ReceiveError};
+use fdring::{Consumer, Producer, errors::ReceiveError};
 
 use crate::Result;
 use crate::count::Counts;
@@ -47,7 +47,7 @@ pub(crate) fn send(mut lane: Producer, counts: &Counts, totals: Totals) -> Resul
     record.commit();
     batch.commit();
     // The sink joined before the first chunk was sent, and stays to the end: where it is not there, it is lost.
-    if lane.consumers() == 0 {
+    if lane.consumer_count() == 0 {
         return Err("the sink has gone, so nobody has the counts".into());
     }
     lane.finish();

@@ -5,7 +5,10 @@ use std::os::unix::process::parent_id;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fdring::{Consumer, LaneOptions, Producer, Server, Session, SessionOptions, Start};
+use fdring::{
+    Attach, Consumer, Producer, Server, Session,
+    options::{SessionOptions, Start},
+};
 
 use crate::count::Counts;
 use crate::options::AS_WORKER;
@@ -38,17 +41,18 @@ fn counts_address(address: &str, index: usize) -> String {
 #[allow(unsafe_code, reason = "reads in place, for which it vouches")]
 pub(crate) fn work(index: usize, address: &str) -> Result<()> {
     // It listens first: when the parent sees it attached, the parent can attach to it as well.
-    let counts_lane = Producer::create(LaneOptions::new(sink::LANE))?;
+    let counts_lane = Producer::create(sink::LANE)?;
     let _server = Server::listen(counts_address(address, index), &[&counts_lane])?;
 
-    let options = SessionOptions::new().lanes([lane_name(index)]).start(Start::Oldest);
-    let session = Session::connect(address, options)?;
+    let options = SessionOptions::new().lanes([lane_name(index)]);
+    let session = options.connect(address)?;
     if session.producer_pid() != Some(parent_id()) {
         return Err(format!("{address} is served by another process than my parent").into());
     }
     // SAFETY: the producer is our parent (the kernel said so just now), that is, this very program, which writes to
     // the lane by `fdring::Producer` in safe code alone. The seals keep everybody else from writing to it.
-    let mut chunks = unsafe { session.attach_one_in_place() }?;
+    let trusted = unsafe { Attach::new().in_place() };
+    let mut chunks = session.attach_one(trusted.start(Start::Oldest))?;
 
     let (mut counts, mut totals) = (Counts::default(), sink::Totals::default());
     while let Some(chunk) = chunks.receive()? {
@@ -97,13 +101,13 @@ impl Workers {
     /// Joins the lane on which each worker will send its counts.
     pub(crate) fn connect(&mut self) -> Result<Vec<Consumer>> {
         let connect = |(index, child): (usize, &Child)| {
-            let session = Session::connect(counts_address(&self.address, index), SessionOptions::new())
+            let session = Session::connect(counts_address(&self.address, index))
                 .map_err(|error| format!("could not join worker {index} (pid {}): {error}", child.id()))?;
             if session.producer_pid() != Some(child.id()) {
                 return Err(format!("another process has taken worker {index}'s place").into());
             }
             // One that copies: the words are copied into the sink's map anyway, so that little could be saved.
-            Ok(session.attach_one()?)
+            Ok(session.attach_one(Attach::new())?)
         };
         self.children.iter().enumerate().map(connect).collect()
     }

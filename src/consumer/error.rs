@@ -21,7 +21,7 @@ use std::io;
 /// | `Forked` | `Unsupported` |
 ///
 /// ```
-/// use fdring::{Consumer, ReceiveError};
+/// use fdring::{Consumer, errors::ReceiveError};
 /// use std::time::Duration;
 ///
 /// /// The next record; an empty one where the stream ends, or where none comes for a second.
@@ -32,10 +32,9 @@ use std::io;
 ///         Err(error) => Err(error.into()),
 ///     }
 /// }
-/// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("log")).unwrap();
+/// # let mut lane = fdring::Producer::create("log").unwrap();
 /// # let server = fdring::Server::listen("@doc-receive-error", [&lane]).unwrap();
-/// # let session = fdring::Session::connect("@doc-receive-error", Default::default()).unwrap();
-/// # let mut consumer = session.attach_one().unwrap();
+/// # let mut consumer = fdring::Consumer::connect("@doc-receive-error").unwrap();
 /// # lane.send(b"hello").unwrap();
 /// # lane.abandon();
 /// # assert_eq!(next(&mut consumer).unwrap(), b"hello");

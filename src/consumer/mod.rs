@@ -23,10 +23,12 @@ use waiter::Waiter;
 
 pub use error::ReceiveError;
 pub use record::Record;
+pub use runs::Verdict;
 
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::lane::LaneInfo;
 use crate::link::Link;
 use crate::memory::{InPlace, LaneMap, SeatMap};
 use crate::os::bell::BellEnd;
@@ -38,7 +40,7 @@ use crate::terms::Barrier;
 use crate::wire::LaneTerms;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How rarely a caller that never sleeps looks at the session.
 const SESSION_INTERVAL: Duration = Duration::from_millis(5);
@@ -53,16 +55,21 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// whenever a call finds nothing or waits for more than a microsecond. A consumer that is neither used
 /// nor dropped blocks the producer once the ring is full.
 ///
-/// Attached by [`Session::attach`](crate::Session::attach) it copies each payload out and checks everything, so that a
-/// hostile producer can send nonsense and nothing worse. Attached by
-/// [`Session::attach_in_place`](crate::Session::attach_in_place) payloads are read in the ring itself.
+/// By default it copies each payload out and checks everything, so that a hostile producer can send nonsense and
+/// nothing worse. Attached with [`Attach::in_place`](crate::Attach::in_place) it reads payloads in the ring itself.
 ///
-/// ```no_run
+/// ```
+/// use fdring::{Consumer, Producer, Server};
+///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut ticks = fdring::Session::connect("/run/ticks.sock", Default::default())?.attach_one()?;
+/// # let mut producer = Producer::create("ticks")?;
+/// # let server = Server::listen("@doc-consumer", [&producer])?;
+/// let mut ticks = Consumer::connect("@doc-consumer")?;
+/// # producer.send(b"hello")?;
+/// # producer.finish();
 /// while let Some(record) = ticks.receive()? {
 ///     println!("{} bytes with tag {}", record.len(), record.tag());
-///     println!("{} read up to {}", ticks.name(), ticks.position()); // from here on, `record` is not used
+///     println!("{} read up to {}", ticks.lane().name, ticks.position()); // from here on, `record` is not used
 /// }
 /// # Ok(())
 /// # }
@@ -88,6 +95,7 @@ pub struct Consumer {
     /// When a caller that never sleeps looks at the session again, by the coarse clock.
     session_due: Duration,
     terms: LaneTerms,
+    info: LaneInfo,
 }
 
 /// What a session knows of a lane that it attaches to.
@@ -120,7 +128,18 @@ impl Consumer {
         let waiter = Waiter::new(link, bell, barrier)
             .map_err(|errno| Error::os(format!("watch the bell and the session of lane {}", terms.name))(errno))?;
         let (pace, session_due) = (Pace::default(), coarse_now() + SESSION_INTERVAL);
-        Ok(Self { reader, waiter, guard, payloads, pace, spin, vain_tries: 0, session_due, terms })
+        Ok(Self {
+            reader,
+            waiter,
+            guard,
+            payloads,
+            pace,
+            spin,
+            vain_tries: 0,
+            session_due,
+            info: LaneInfo::new(&terms),
+            terms,
+        })
     }
 
     /// The next record; waits for it. `None` is the end of the stream: the producer ended the lane in order, and all
@@ -164,6 +183,37 @@ impl Consumer {
         self.receive_until(Deadline::after(timeout))
     }
 
+    /// As [`receive`](Self::receive), but waits no longer than until `deadline`: for loops that have a common one.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-receive-deadline", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-receive-deadline")?;
+    /// # ticks.send(b"hello")?;
+    /// let deadline = Instant::now() + Duration::from_millis(20);
+    /// let mut records = 0;
+    /// let why = loop {
+    ///     match consumer.receive_deadline(deadline) {
+    ///         Ok(Some(_)) => records += 1,
+    ///         Ok(None) => break None,
+    ///         Err(error) => break Some(error),
+    ///     }
+    /// };
+    /// assert_eq!((records, why), (1, Some(ReceiveError::TimedOut)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] as well.
+    pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.receive_until(Deadline::At(deadline))
+    }
+
     /// Releases everything that was read. Every call that receives does so sooner or later; this is for a consumer that
     /// will not be called for a while.
     pub fn release(&mut self) {
@@ -172,19 +222,9 @@ impl Consumer {
         }
     }
 
-    /// The lane's name.
-    pub fn name(&self) -> &str {
-        self.terms.name.as_str()
-    }
-
-    /// The producer's schema number. Nothing has checked it yet: compare it with the one that is expected.
-    pub fn schema(&self) -> u64 {
-        self.terms.schema
-    }
-
-    /// The length of the ring, in bytes.
-    pub fn capacity(&self) -> u64 {
-        self.terms.geometry.capacity()
+    /// What is known of the lane: name, capacity, alignments, schema.
+    pub fn lane(&self) -> &LaneInfo {
+        &self.info
     }
 
     /// Where the next record begins, in bytes since the ring was made, headers and padding included.
@@ -238,7 +278,8 @@ impl Consumer {
 
     /// Prepares a wait in a loop of the caller's: poll(2), epoll(7), or anything that watches descriptors.
     ///
-    /// 1. Call [`try_receive`](Self::try_receive) until it says [`ReceiveError::Empty`], or [`drain`](Self::drain).
+    /// 1. Call [`try_receive`](Self::try_receive) until it says [`ReceiveError::Empty`], or
+    ///    [`try_receive_many`](Self::try_receive_many).
     /// 2. Call `arm`. `false` means that there is news: go to 1.
     /// 3. Wait until the descriptor of [`as_fd`](Self::as_fd) is readable; it may be watched for levels or for edges.
     /// 4. Go to 1.
@@ -247,12 +288,12 @@ impl Consumer {
     /// The loop may stop at any step. The descriptor is the same for the life of the consumer; only watch it.
     ///
     /// ```
-    /// # use fdring::{LaneOptions, Producer, ReceiveError, Server, Session};
+    /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
     /// # use rustix::event::{PollFd, PollFlags, poll};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut ticks = Producer::create(LaneOptions::new("ticks"))?;
+    /// # let mut ticks = Producer::create("ticks")?;
     /// # let server = Server::listen("@doc-arm", &[&ticks])?;
-    /// # let mut consumer = Session::connect("@doc-arm", Default::default())?.attach_one()?;
+    /// # let mut consumer = Consumer::connect("@doc-arm")?;
     /// # ticks.send(b"hello")?;
     /// # ticks.finish();
     /// loop {

@@ -1,103 +1,242 @@
 //! Many records read in one loop: the door behind which the reading side keeps its speed.
 //!
-//! [`Consumer::receive_each`] and [`Consumer::drain`] read runs of records with a cursor that the compiler keeps in
-//! registers. In place, short records of one length are found eight at a time, with two loads in a row instead of
-//! eight: 8 B take 0.7 ns each, where one by one they take 1.3. docs/performance.md has the figures.
+//! [`Consumer::receive_many`] and [`Consumer::try_receive_many`] read runs of records with a cursor that the compiler
+//! keeps in registers. In place, short records of one length are found eight at a time, with two loads in a row instead
+//! of eight: 8 B take 0.7 ns each, where one by one they take 1.3. docs/performance.md has the figures.
 //!
 //! The invariant: a record counts as read once it is handed over, and its bytes are released after the run.
 
 use super::payloads::Payloads;
 use super::{Consumer, ReceiveError, Record};
+use crate::deadline::Deadline;
 use crate::layout::RecordHeader;
 use crate::memory::{InPlace, LaneMap, RingBytes, SeatMap};
 use crate::ring::LaneWords;
 use crate::ring::cursor::{Cursor, Found, InView};
 use crate::ring::reader::Reader;
 use crate::sync::Ordering;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
-impl Consumer {
-    /// Hands every record that is published now to `each`, without waiting for more; how many there were, `None` at the
-    /// end of the stream.
-    ///
-    /// If `each` forks, it must not return in the child.
-    ///
-    /// # Errors
-    ///
-    /// As [`try_receive`](Self::try_receive), but for `Empty`; records before the error have been handed over.
-    pub fn drain(&mut self, mut each: impl FnMut(&Record<'_>)) -> Result<Option<usize>, ReceiveError> {
-        // A bound only, and no further than an honest producer can be: what lies below it is checked record by record.
-        let published = match self.guard.is_child() {
-            true => return Err(ReceiveError::Forked),
-            false => self.reader.lane().published().load(Ordering::Relaxed),
-        };
-        let end = published.min(self.position().saturating_add(self.capacity()));
-        let mut records = 0;
-        loop {
-            match self.try_receive() {
-                Ok(Some(record)) => each(&record),
-                Ok(None) if records == 0 => return Ok(None),
-                Ok(None) | Err(ReceiveError::Empty) => return Ok(Some(records)),
-                Err(error) => return Err(error),
-            }
-            records += 1 + self.run_ahead(&mut each)?;
-            if self.position() >= end {
-                self.reader.release_all();
-                return Ok(Some(records));
-            }
+/// What a closure says that is handed records: whether to go on.
+///
+/// | it returns | which means |
+/// | --- | --- |
+/// | `()` | go on |
+/// | [`ControlFlow<()>`](ControlFlow) | go on, or stop after this record |
+/// | `Result<(), E>` | go on, or stop after this record and have the call return the error |
+///
+/// The error is any type that a [`ReceiveError`] converts into, such as [`std::io::Error`] or a boxed error.
+pub trait Verdict {
+    /// The error of a call whose closure returns this.
+    type Error: From<ReceiveError>;
+
+    /// Whether to go on, stop, or fail.
+    fn into_flow(self) -> ControlFlow<Result<(), Self::Error>>;
+}
+
+impl Verdict for () {
+    type Error = ReceiveError;
+
+    #[inline(always)]
+    fn into_flow(self) -> ControlFlow<Result<(), ReceiveError>> {
+        ControlFlow::Continue(())
+    }
+}
+
+impl Verdict for ControlFlow<()> {
+    type Error = ReceiveError;
+
+    #[inline(always)]
+    fn into_flow(self) -> ControlFlow<Result<(), ReceiveError>> {
+        self.map_break(Ok)
+    }
+}
+
+impl<E: From<ReceiveError>> Verdict for Result<(), E> {
+    type Error = E;
+
+    #[inline(always)]
+    fn into_flow(self) -> ControlFlow<Result<(), E>> {
+        match self {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(Err(error)),
         }
     }
+}
 
-    /// Waits for a record, and hands it and all that are already visible after it to `each`; how many there were,
-    /// `None` at the end of the stream. The quickest way to read a lane that is busy.
+/// How a run ended: it may go on, or the closure stopped it.
+type Flow<V> = ControlFlow<Result<(), <V as Verdict>::Error>>;
+
+impl Consumer {
+    /// Waits for a record, and hands it and all that are visible after it to `each`; returns how many there were, 0 at
+    /// the end of the stream. The quickest way to read a busy lane.
     ///
-    /// If `each` forks, it must not return in the child.
+    /// The closure may return nothing, or say whether to go on, see [`Verdict`]. The record for which it stops or fails
+    /// counts as read. If it forks, it must not return in the child.
     ///
-    /// ```no_run
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut ticks = fdring::Session::connect("/run/ticks.sock", Default::default())?.attach_one()?;
-    /// let mut bytes = 0;
-    /// while ticks.receive_each(|record| bytes += record.len())?.is_some() {}
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-receive-many", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-receive-many")?;
+    /// for price in ["101", "102", "103"] {
+    ///     ticks.send(price.as_bytes())?;
+    /// }
+    /// ticks.finish();
+    ///
+    /// let mut sum = 0;
+    /// let parse = |record: &fdring::Record<'_>| -> Result<(), Box<dyn std::error::Error>> {
+    ///     sum += std::str::from_utf8(record)?.parse::<u64>()?;
+    ///     Ok(())
+    /// };
+    /// let mut parse = parse;
+    /// while consumer.receive_many(&mut parse)? != 0 {}
+    /// assert_eq!(sum, 306);
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive); records before the error have been handed over.
+    /// As [`receive`](Self::receive), or the closure's. The records before the error have been handed over.
     #[inline]
-    pub fn receive_each(&mut self, mut each: impl FnMut(&Record<'_>)) -> Result<Option<usize>, ReceiveError> {
-        match self.receive()? {
-            Some(record) => each(&record),
-            None => return Ok(None),
-        }
+    pub fn receive_many<V: Verdict>(&mut self, each: impl FnMut(&Record<'_>) -> V) -> Result<usize, V::Error> {
+        self.receive_many_until(Deadline::Never, each)
+    }
+
+    /// As [`receive_many`](Self::receive_many), but waits no longer than `timeout` for the first record.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_timeout`](Self::receive_timeout), or the closure's.
+    pub fn receive_many_timeout<V: Verdict>(
+        &mut self,
+        timeout: Duration,
+        each: impl FnMut(&Record<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.receive_many_until(Deadline::after(timeout), each)
+    }
+
+    /// As [`receive_many`](Self::receive_many), but waits no longer than until `deadline` for the first record.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive_deadline`](Self::receive_deadline), or the closure's.
+    pub fn receive_many_deadline<V: Verdict>(
+        &mut self,
+        deadline: Instant,
+        each: impl FnMut(&Record<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.receive_many_until(Deadline::At(deadline), each)
+    }
+
+    #[inline(always)]
+    fn receive_many_until<V: Verdict>(
+        &mut self,
+        deadline: Deadline,
+        mut each: impl FnMut(&Record<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        let first = match self.receive_until(deadline)? {
+            Some(record) => each(&record).into_flow(),
+            None => return Ok(0),
+        };
         let mut records = 1;
+        if let ControlFlow::Break(outcome) = first {
+            return outcome.map(|()| records);
+        }
         loop {
-            records += self.run_ahead(&mut each)?;
-            match self.next_in_view() {
-                Some(found) => each(&self.record(found)?),
-                None => return Ok(Some(records)),
+            if let ControlFlow::Break(outcome) = self.run_ahead(&mut each, &mut records)? {
+                return outcome.map(|()| records);
             }
+            let flow = match self.next_in_view() {
+                Some(found) => each(&self.record(found)?).into_flow(),
+                None => return Ok(records),
+            };
             records += 1;
+            if let ControlFlow::Break(outcome) = flow {
+                return outcome.map(|()| records);
+            }
         }
     }
 
-    /// Hands over the records in view, up to where the next release is due; how many.
+    /// Hands every record that is published now to `each`, without waiting for more; returns how many there were, 0 at
+    /// the end of the stream. The closure is as in [`receive_many`](Self::receive_many).
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-try-receive-many", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-try-receive-many")?;
+    /// ticks.send(b"one")?;
+    /// ticks.send(b"two")?;
+    ///
+    /// let mut bytes = 0;
+    /// assert_eq!(consumer.try_receive_many(|record| bytes += record.len())?, 2);
+    /// assert_eq!(bytes, 6);
+    /// assert_eq!(consumer.try_receive_many(|_| ()), Err(ReceiveError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`try_receive`](Self::try_receive), or the closure's. The records before the error have been handed over.
+    pub fn try_receive_many<V: Verdict>(&mut self, mut each: impl FnMut(&Record<'_>) -> V) -> Result<usize, V::Error> {
+        // A bound only, and no further than an honest producer can be: what lies below it is checked record by record.
+        let published = match self.guard.is_child() {
+            true => return Err(ReceiveError::Forked.into()),
+            false => self.reader.lane().published().load(Ordering::Relaxed),
+        };
+        let end = published.min(self.position().saturating_add(self.terms.geometry.capacity()));
+        let mut records = 0;
+        loop {
+            let mut flow = match self.try_receive() {
+                Ok(Some(record)) => each(&record).into_flow(),
+                Ok(None) | Err(ReceiveError::Empty) if records != 0 => return Ok(records),
+                Ok(None) => return Ok(0),
+                Err(error) => return Err(error.into()),
+            };
+            records += 1;
+            if flow.is_continue() {
+                flow = self.run_ahead(&mut each, &mut records)?;
+            }
+            if let ControlFlow::Break(outcome) = flow {
+                return outcome.map(|()| records);
+            }
+            if self.position() >= end {
+                self.reader.release_all();
+                return Ok(records);
+            }
+        }
+    }
+
+    /// Hands over the records in view, up to where the next release is due, and counts them.
     #[inline]
-    fn run_ahead(&mut self, each: &mut impl FnMut(&Record<'_>)) -> Result<usize, ReceiveError> {
+    fn run_ahead<V: Verdict>(
+        &mut self,
+        each: &mut impl FnMut(&Record<'_>) -> V,
+        records: &mut usize,
+    ) -> Result<Flow<V>, V::Error> {
         let Self { reader, payloads, .. } = self;
         // One loop for each way of reading: a common one would have more to keep than there are registers.
         match payloads {
             Payloads::InPlace(trust) => {
                 let mut run = Run::new(reader);
-                Ok(run.in_place(trust, |found, payload| each(&Record::new(found, payload))))
+                let (read, flow) = run.in_place(trust, |found, payload| each(&Record::new(found, payload)).into_flow());
+                *records += read;
+                Ok(flow)
             }
             Payloads::Copied(copies) => {
                 let mut run = Run::new(reader);
-                let outcome = run.one_by_one(|reader, ring, found| {
-                    copies.copy(reader, ring, found).map(|copy| each(&Record::new(found, copy)))
+                let (read, outcome) = run.one_by_one(|reader, ring, found| {
+                    copies.copy(reader, ring, found).map(|copy| each(&Record::new(found, copy)).into_flow())
                 });
                 drop(run);
-                outcome.map_err(|lost| reader.evicted_at(lost.from).into())
+                *records += read;
+                outcome.map_err(|lost| ReceiveError::from(reader.evicted_at(lost.from)).into())
             }
         }
     }
@@ -174,9 +313,13 @@ impl<'a> Run<'a> {
         Self { cursor: reader.cursor(), reader }
     }
 
-    /// Hands records to `hand`, with their payloads in the ring; how many.
+    /// Hands records to `hand`, with their payloads in the ring, until it breaks off; how many.
     #[inline(always)]
-    fn in_place(&mut self, trust: &InPlace, mut hand: impl FnMut(Found, &[u8])) -> usize {
+    fn in_place<B>(
+        &mut self,
+        trust: &InPlace,
+        mut hand: impl FnMut(Found, &[u8]) -> ControlFlow<B>,
+    ) -> (usize, ControlFlow<B>) {
         let Self { cursor, reader } = self;
         let ring = reader.lane().ring();
         let mut records = 0;
@@ -184,34 +327,43 @@ impl<'a> Run<'a> {
             let mut equal = EqualRun::find(cursor, ring);
             while let Some(run) = equal {
                 let payloads = ring.in_place_each::<EQUAL>(trust, run.payload, run.size, run.len);
-                for (word, payload) in run.words.into_iter().zip(payloads) {
-                    hand(run.take(cursor, word), payload);
+                for (index, (word, payload)) in run.words.into_iter().zip(payloads).enumerate() {
+                    let flow = hand(run.take(cursor, word), payload);
+                    if flow.is_break() {
+                        return (records + index + 1, flow);
+                    }
                 }
                 records += EQUAL;
                 equal = run.next(cursor, ring);
             }
             for _ in 0..SINGLES {
-                let Some(found) = cursor.next_in_view(&ring) else { return records };
-                hand(found, ring.in_place(trust, found.payload, found.len));
+                let Some(found) = cursor.next_in_view(&ring) else { return (records, ControlFlow::Continue(())) };
+                let flow = hand(found, ring.in_place(trust, found.payload, found.len));
                 records += 1;
+                if flow.is_break() {
+                    return (records, flow);
+                }
             }
         }
     }
 
-    /// Hands records to `hand`, which may fail to read one; how many, or the one that it failed to read.
+    /// Hands records to `hand`, until it breaks off or fails to read one; how many, and the one that it failed to read.
     #[inline(always)]
-    fn one_by_one(
+    fn one_by_one<B>(
         &mut self,
-        mut hand: impl FnMut(&Reader<LaneMap, SeatMap>, RingBytes<'_>, Found) -> Option<()>,
-    ) -> Result<usize, Found> {
+        mut hand: impl FnMut(&Reader<LaneMap, SeatMap>, RingBytes<'_>, Found) -> Option<ControlFlow<B>>,
+    ) -> (usize, Result<ControlFlow<B>, Found>) {
         let Self { cursor, reader } = self;
         let ring = reader.lane().ring();
         let mut records = 0;
         while let Some(found) = cursor.next_in_view(&ring) {
-            hand(reader, ring, found).ok_or(found)?;
+            let Some(flow) = hand(reader, ring, found) else { return (records, Err(found)) };
             records += 1;
+            if flow.is_break() {
+                return (records, Ok(flow));
+            }
         }
-        Ok(records)
+        (records, Ok(ControlFlow::Continue(())))
     }
 }
 

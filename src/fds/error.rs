@@ -150,7 +150,7 @@ impl SendFdsError {
 /// ```
 /// use std::{io, os::unix::net::UnixStream};
 ///
-/// fn take(peer: &UnixStream) -> io::Result<fdring::Received> {
+/// fn take(peer: &UnixStream) -> io::Result<fdring::fds::Received> {
 ///     Ok(fdring::recv_fds(peer, &mut [0; 64], 1)?)
 /// }
 ///

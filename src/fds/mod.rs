@@ -1,6 +1,6 @@
 //! Arrays of descriptors over Unix sockets: [`send_fds`], [`recv_fds`], and what the session layer needs beside them.
 //!
-//! The invariant: every descriptor that arrives is owned before anything else is looked at; see [`message`].
+//! The invariant: every descriptor that arrives is owned before anything else is looked at; see `message.rs`.
 //!
 //! There is no connecting, no listening, no buffering and no framing here: one call is one sendmsg(2) or recvmsg(2).
 //! Facts without a source are from unix(7), recvmsg(2), or were probed on Linux 6.18 and have a test.

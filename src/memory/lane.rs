@@ -203,7 +203,7 @@ impl LaneWriter for WritableLane {
 }
 
 /// Proof that a caller vouched for the producer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct InPlace(());
 
 impl InPlace {

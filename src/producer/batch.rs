@@ -7,7 +7,7 @@ use super::{Producer, Reservation, SendError, check_len};
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::ring::writer::Room;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Records that are published together, by [`commit`](Self::commit). Dropping it discards them.
 ///
@@ -32,7 +32,7 @@ impl Batch<'_> {
         self.reserve_until(len, Deadline::Never)
     }
 
-    /// As [`reserve`](Self::reserve), but never waits. Where the ring is full, what the batch holds has gone out.
+    /// As [`reserve`](Self::reserve), but never waits. If the ring is full, what the batch holds has been published.
     ///
     /// # Errors
     ///
@@ -49,6 +49,15 @@ impl Batch<'_> {
     /// As [`Producer::reserve_timeout`].
     pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::after(timeout))
+    }
+
+    /// As [`reserve`](Self::reserve), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve_timeout`].
+    pub fn reserve_deadline(&mut self, len: usize, deadline: Instant) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::At(deadline))
     }
 
     #[inline(always)]
@@ -81,7 +90,7 @@ impl Batch<'_> {
     /// As [`Producer::reserve`].
     #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.reserve(payload.len())?.fill_and_commit(payload);
+        self.reserve(payload.len())?.copy_and_commit(payload);
         Ok(())
     }
 
@@ -89,7 +98,7 @@ impl Batch<'_> {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("words"))?;
+    /// # let mut lane = fdring::Producer::create("words")?;
     /// let mut batch = lane.batch()?;
     /// for (word, line) in [("one", 1), ("two", 1), ("three", 2)] {
     ///     batch.send_tagged(word.as_bytes(), line)?;
@@ -106,7 +115,7 @@ impl Batch<'_> {
     pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
         let mut slot = self.reserve(payload.len())?;
         slot.set_tag(tag);
-        slot.fill_and_commit(payload);
+        slot.copy_and_commit(payload);
         Ok(())
     }
 
@@ -117,18 +126,18 @@ impl Batch<'_> {
     /// As [`Producer::try_reserve`].
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.try_reserve(payload.len())?.fill_and_commit(payload);
+        self.try_reserve(payload.len())?.copy_and_commit(payload);
         Ok(())
     }
 
-    /// As [`send`](Self::send), but waits no longer than `timeout`. Where the ring is full, what the batch holds has
-    /// gone out.
+    /// As [`send`](Self::send), but waits no longer than `timeout`. If the ring is full, what the batch
+    /// holds has been published.
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use std::time::{Duration, Instant};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("words"))?;
+    /// # let mut lane = fdring::Producer::create("words")?;
     /// let mut batch = lane.batch()?;
     /// for word in ["one", "two", "three"] {
     ///     batch.send_timeout(word.as_bytes(), Duration::from_secs(1))?;
@@ -142,16 +151,28 @@ impl Batch<'_> {
     ///
     /// As [`Producer::reserve_timeout`].
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
-        self.reserve_timeout(payload.len(), timeout)?.fill_and_commit(payload);
+        self.reserve_timeout(payload.len(), timeout)?.copy_and_commit(payload);
         Ok(())
     }
 
-    /// Publishes the records of the batch.
+    /// As [`send`](Self::send), but waits no longer than until `deadline`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::reserve_timeout`].
+    pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
+        self.reserve_deadline(payload.len(), deadline)?.copy_and_commit(payload);
+        Ok(())
+    }
+
+    /// Publishes the records of the batch; returns the position after the last of them, which is then
+    /// [`Producer::published`].
     #[inline]
-    pub fn commit(self) {
+    pub fn commit(self) -> u64 {
         self.producer.publisher.writer.resume(self.room);
         if self.producer.publisher.writer.has_unpublished() && !self.producer.guard.is_child() {
             self.producer.publish();
         }
+        self.producer.published()
     }
 }

@@ -22,9 +22,9 @@ use std::io;
 ///     lane.try_send(line.as_bytes())?;
 ///     Ok(())
 /// }
-/// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("log")).unwrap();
+/// # let mut lane = fdring::Producer::create("log").unwrap();
 /// # log(&mut lane, "hello").unwrap();
-/// let too_long = "x".repeat(lane.payload_max() + 1);
+/// let too_long = "x".repeat(lane.lane().payload_max + 1);
 /// assert_eq!(log(&mut lane, &too_long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]

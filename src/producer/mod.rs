@@ -14,11 +14,12 @@ pub use batch::Batch;
 pub use error::{SendError, SlowConsumer};
 pub use reservation::Reservation;
 pub use reservation_writer::ReservationWriter;
+pub use runs::Records;
 
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::lane::{Lane, LaneOptions, SeatHandle};
+use crate::lane::{Lane, LaneInfo, LaneOptions, SeatHandle};
 use crate::layout::LaneState;
 use crate::memory::WritableLane;
 use crate::os::fork::ForkGuard;
@@ -29,7 +30,7 @@ use crate::ring::roster::Gate;
 use crate::ring::writer::{Claim, Room, Writer};
 use crate::ring::{LaneCounter, LaneWriter};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The writing end of a lane; there is one.
 ///
@@ -43,10 +44,10 @@ use std::time::Duration;
 /// A producer is `Send` and `Sync`: it can be moved to another thread.
 ///
 /// ```
-/// use fdring::{LaneOptions, Producer};
+/// use fdring::{Producer, options::LaneOptions};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut lane = Producer::create(LaneOptions::new("ticks"))?;
+/// let mut lane = Producer::create("ticks")?;
 ///
 /// lane.fill(16, |bytes| bytes.copy_from_slice(b"filled in place."))?; // 16 bytes, in the ring itself
 ///
@@ -77,15 +78,21 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Makes a lane: two regions in memory, sealed so that nobody else can ever write to them.
+    /// Makes a lane of that name with the default [`LaneOptions`].
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let ticks = fdring::Producer::create("ticks")?;
+    /// assert_eq!(ticks.lane().capacity, 4 << 20);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) for a name and [`Error::Geometry`](crate::Error::Geometry) for a
-    /// capacity or an alignment out of range, and [`Error::Os`](crate::Error::Os) where memory or descriptors (two, and
-    /// one more for a moment) cannot be had.
-    pub fn create(options: LaneOptions) -> Result<Self> {
-        Self::create_at(&options, 0)
+    /// As [`LaneOptions::create`].
+    pub fn create(name: impl Into<String>) -> Result<Self> {
+        LaneOptions::new(name).create()
     }
 
     /// A lane whose ring begins at `position`: 0, but for tests that begin near an edge of the number space.
@@ -104,7 +111,7 @@ impl Producer {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("points"))?;
+    /// # let mut lane = fdring::Producer::create("points")?;
     /// let (x, y) = (1.5_f64, -2.0_f64);
     ///
     /// lane.fill(16, |bytes| {
@@ -124,9 +131,41 @@ impl Producer {
     /// If `fill` panics.
     #[inline]
     pub fn fill(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), SendError> {
-        let mut slot = self.reserve(len)?;
-        fill(&mut slot);
-        slot.commit();
+        self.reserve(len)?.fill_and_commit(fill);
+        Ok(())
+    }
+
+    /// As [`fill`](Self::fill), but never waits; `fill` is called only if there is room.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_reserve`](Self::try_reserve).
+    ///
+    /// # Panics
+    ///
+    /// If `fill` panics.
+    #[inline]
+    pub fn try_fill(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), SendError> {
+        self.try_reserve(len)?.fill_and_commit(fill);
+        Ok(())
+    }
+
+    /// As [`fill`](Self::fill), but waits no longer than `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve_timeout`](Self::reserve_timeout).
+    ///
+    /// # Panics
+    ///
+    /// If `fill` panics.
+    pub fn fill_timeout(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), SendError> {
+        self.reserve_timeout(len, timeout)?.fill_and_commit(fill);
         Ok(())
     }
 
@@ -160,6 +199,15 @@ impl Producer {
         self.reserve_until(len, Deadline::after(timeout))
     }
 
+    /// As [`reserve`](Self::reserve), but waits no longer than until `deadline`: for loops that have a common one.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve_timeout`](Self::reserve_timeout).
+    pub fn reserve_deadline(&mut self, len: usize, deadline: Instant) -> Result<Reservation<'_>, SendError> {
+        self.reserve_until(len, Deadline::At(deadline))
+    }
+
     #[inline(always)]
     fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
         if self.guard.is_child() {
@@ -176,15 +224,15 @@ impl Producer {
         Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
     }
 
-    /// Copies `payload` into a record of its own; waits while the ring is full. With no consumer the record goes nowhere,
-    /// and the call returns `Ok`.
+    /// Copies `payload` into a record of its own; waits while the ring is full. With no consumer the record goes
+    /// nowhere, and the call returns `Ok`.
     ///
     /// # Errors
     ///
     /// As [`reserve`](Self::reserve).
     #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.reserve(payload.len())?.fill_and_commit(payload);
+        self.reserve(payload.len())?.copy_and_commit(payload);
         Ok(())
     }
 
@@ -192,7 +240,7 @@ impl Producer {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("orders"))?;
+    /// # let mut lane = fdring::Producer::create("orders")?;
     /// const CANCEL: u16 = 2;
     ///
     /// lane.send_tagged(b"order 17", CANCEL)?;
@@ -207,7 +255,7 @@ impl Producer {
     pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
         let mut slot = self.reserve(payload.len())?;
         slot.set_tag(tag);
-        slot.fill_and_commit(payload);
+        slot.copy_and_commit(payload);
         Ok(())
     }
 
@@ -218,7 +266,7 @@ impl Producer {
     /// As [`try_reserve`](Self::try_reserve).
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.try_reserve(payload.len())?.fill_and_commit(payload);
+        self.try_reserve(payload.len())?.copy_and_commit(payload);
         Ok(())
     }
 
@@ -228,7 +276,17 @@ impl Producer {
     ///
     /// As [`reserve_timeout`](Self::reserve_timeout).
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
-        self.reserve_timeout(payload.len(), timeout)?.fill_and_commit(payload);
+        self.reserve_timeout(payload.len(), timeout)?.copy_and_commit(payload);
+        Ok(())
+    }
+
+    /// As [`send`](Self::send), but waits no longer than until `deadline`: for loops that have a common one.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve_timeout`](Self::reserve_timeout).
+    pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
+        self.reserve_deadline(payload.len(), deadline)?.copy_and_commit(payload);
         Ok(())
     }
 
@@ -251,34 +309,24 @@ impl Producer {
         // The drop does it.
     }
 
-    /// Ends the lane as incomplete, as a panic would: consumers read what was published and
-    /// then get [`ReceiveError::Abandoned`](crate::ReceiveError::Abandoned). For producers that fail without a panic.
+    /// Ends the lane as incomplete, as a panic would: consumers read what was published and then get
+    /// [`ReceiveError::Abandoned`](crate::errors::ReceiveError::Abandoned). For producers that fail without a panic.
     pub fn abandon(mut self) {
         self.abandons = true;
     }
 
-    /// The lane's name.
-    pub fn name(&self) -> &str {
-        self.lane.terms.name.as_str()
+    /// What is known of the lane: name, capacity, alignments, the longest payload.
+    pub fn lane(&self) -> &LaneInfo {
+        &self.lane.info
     }
 
-    /// The length of the ring, in bytes.
-    pub fn capacity(&self) -> u64 {
-        self.lane.terms.geometry.capacity()
-    }
-
-    /// The longest payload, in bytes.
-    pub fn payload_max(&self) -> usize {
-        self.publisher.writer.room().payload_max() as usize
-    }
-
-    /// How many bytes were published since the lane was made, headers and padding included.
+    /// The position up to which everything is published: bytes since the lane was made, headers and padding included.
     pub fn published(&self) -> u64 {
         self.publisher.writer.published()
     }
 
     /// How many consumers have a seat on this lane now; none in a forked child.
-    pub fn consumers(&self) -> usize {
+    pub fn consumer_count(&self) -> usize {
         if self.guard.is_child() {
             // The lock may have been held when the process forked.
             return 0;
@@ -297,7 +345,7 @@ impl Producer {
     }
 
     /// The lane, for the session layer to offer.
-    pub(crate) fn lane(&self) -> &Arc<Lane> {
+    pub(crate) fn owned_lane(&self) -> &Arc<Lane> {
         &self.lane
     }
 
@@ -351,6 +399,22 @@ impl Producer {
         crash::point!("producer-before-publication");
         self.publisher.publish(&self.lane.roster);
         crash::point!("producer-after-publication");
+    }
+}
+
+impl LaneOptions {
+    /// Makes the lane: two regions in memory, sealed so that nobody else can ever write to them.
+    ///
+    /// Memory for the whole ring is allocated here. With [`prefault`](Self::prefault) 256 MiB take about 190 ms.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) for a name and [`Error::Geometry`](crate::Error::Geometry) for a
+    /// capacity or an alignment out of range; [`Error::Os`](crate::Error::Os) if memory or descriptors (two, and one
+    /// more for a moment) are lacking; [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has
+    /// used this library.
+    pub fn create(self) -> Result<Producer> {
+        Producer::create_at(&self, 0)
     }
 }
 

@@ -45,7 +45,7 @@ impl<'a> Reservation<'a> {
     /// use std::io::Write;
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("log"))?;
+    /// # let mut lane = fdring::Producer::create("log")?;
     /// let mut line = lane.reserve(80)?.writer();
     /// write!(line, "{} of {} done", 3, 7)?;
     /// line.commit(); // 11 bytes
@@ -57,12 +57,25 @@ impl<'a> Reservation<'a> {
         ReservationWriter::new(self)
     }
 
-    /// Completes the record. Made by a producer it is published at once; made by a batch, with the batch. In a forked
-    /// child nothing happens.
+    /// Completes the record, and returns the position after it: bytes since the lane was made, headers and padding
+    /// included. Made by a producer the record is published at once; made by a batch, with the batch. In a forked child
+    /// nothing is published.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("ticks")?;
+    /// let mut slot = lane.reserve(5)?;
+    /// slot.copy_from_slice(b"hello");
+    /// let end = slot.commit();
+    /// assert_eq!(end, lane.published());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline(always)]
-    pub fn commit(self) {
+    pub fn commit(self) -> u64 {
+        let end = self.claim.end();
         if self.producer.guard.is_child() {
-            return;
+            return end;
         }
         crash::point!("producer-before-header");
         let writer = &mut self.producer.publisher.writer;
@@ -77,10 +90,17 @@ impl<'a> Reservation<'a> {
                 self.producer.publish();
             }
         }
+        end
     }
 
     #[inline(always)]
-    pub(super) fn fill_and_commit(mut self, payload: &[u8]) {
+    pub(super) fn fill_and_commit(mut self, fill: impl FnOnce(&mut [u8])) {
+        fill(&mut self);
+        self.commit();
+    }
+
+    #[inline(always)]
+    pub(super) fn copy_and_commit(mut self, payload: &[u8]) {
         crash::point!("producer-in-fill", self[..payload.len() / 2].copy_from_slice(&payload[..payload.len() / 2]));
         if payload.len() <= WORDS_BYTES_MAX {
             let position = self.claim.payload();

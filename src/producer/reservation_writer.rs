@@ -14,10 +14,9 @@ use std::io::{Error, ErrorKind, Result, Write};
 /// use std::io::Write;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("quotes"))?;
+/// # let mut lane = fdring::Producer::create("quotes")?;
 /// # let server = fdring::Server::listen("@doc-reservation-writer", [&lane])?;
-/// # let session = fdring::Session::connect("@doc-reservation-writer", Default::default())?;
-/// # let mut consumer = session.attach_one()?;
+/// # let mut consumer = fdring::Consumer::connect("@doc-reservation-writer")?;
 /// let mut quote = lane.reserve(256)?.writer(); // as long as it may become
 /// write!(quote, "{{\"symbol\":\"{}\",\"price\":{}}}", "ABC", 101.5)?; // or serde_json::to_writer(&mut quote, …)?
 /// assert_eq!(quote.written(), 30);

@@ -1,6 +1,6 @@
 //! Many records of one length, written in one loop: the door behind which the writing side keeps its speed.
 //!
-//! [`Batch::fill_each`] looks once for the room of many records, and knows that they lie side by side. A record of 8 B
+//! [`Batch::fill_many`] looks once for the room of many records, and knows that they lie side by side. A record of 8 B
 //! takes 0.8 ns, where one that is reserved by itself takes 1.8; docs/performance.md has the figures.
 //!
 //! The invariant: as in [`ring::writer`](crate::ring::writer), no byte is written beyond the room, and a record has a
@@ -70,18 +70,30 @@ impl Row {
     }
 }
 
+/// How many records to write, and how long each is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Records {
+    /// How many.
+    pub count: usize,
+    /// The payload of each, in bytes.
+    pub len: usize,
+}
+
 impl Batch<'_> {
-    /// Adds `count` records of `len` payload bytes each. `fill` is called with the number of each record, from 0, and
-    /// its bytes in the ring itself. Waits while the ring is full. The quickest way to write many short records of one
-    /// length; their tag is 0. If `fill` forks, it must not return in the child.
+    /// Adds many records of one length. `fill` is called with the number of each record, from 0, and its bytes in the
+    /// ring itself. Waits while the ring is full. The quickest way to write many short records; their tag is 0. If
+    /// `fill` forks, it must not return in the child.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create(fdring::LaneOptions::new("prices"))?;
+    /// # let mut lane = fdring::Producer::create("prices")?;
+    /// use fdring::options::Records;
+    ///
     /// let prices = [101.5, 101.25, 101.75_f64];
     ///
     /// let mut batch = lane.batch()?;
-    /// batch.fill_each(prices.len(), 8, |index, price| price.copy_from_slice(&prices[index].to_le_bytes()))?;
+    /// let records = Records { count: prices.len(), len: 8 };
+    /// batch.fill_many(records, |index, price| price.copy_from_slice(&prices[index].to_le_bytes()))?;
     /// batch.commit();
     /// # Ok(())
     /// # }
@@ -97,12 +109,8 @@ impl Batch<'_> {
     ///
     /// If `fill` panics; which of the earlier records stay in the batch is unspecified.
     #[inline]
-    pub fn fill_each(
-        &mut self,
-        count: usize,
-        len: usize,
-        mut fill: impl FnMut(usize, &mut [u8]),
-    ) -> Result<(), SendError> {
+    pub fn fill_many(&mut self, records: Records, mut fill: impl FnMut(usize, &mut [u8])) -> Result<(), SendError> {
+        let Records { count, len } = records;
         if self.producer.guard.is_child() {
             return Err(SendError::Forked);
         }

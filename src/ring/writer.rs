@@ -48,6 +48,12 @@ impl Claim {
         self.len
     }
 
+    /// Where the record ends.
+    #[inline(always)]
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
     /// The same claim, whose length is `len`: restated, so that the optimiser sees the caller's constant even if the
     /// claim came by the cold path.
     #[inline(always)]

@@ -1,9 +1,12 @@
 //! The consumer's side of a session: connect, have what is offered checked, attach.
 //!
-//! What this file does not do: [`opened`](super::opened) checks and maps what comes with an Offer.
+//! What this file does not do: [`opened`](super::opened) checks and maps what comes with an Offer; [`Attach`] carries
+//! the caller's promise.
 
+use super::attach::Attach;
 use super::opened::{OpenedLane, open_lanes};
-use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, unwelcome};
+use super::options::SessionOptions;
+use super::{Address, unwelcome};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
 use crate::crash;
@@ -11,17 +14,16 @@ use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
 use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError};
-use crate::lane::SPIN_DEFAULT;
+use crate::lane::LaneInfo;
 use crate::link::Link;
-use crate::memory::InPlace;
 use crate::os::barrier;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
 use crate::os::peer::Peer;
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
-use crate::terms::{Access, Barrier, Delivery, Start};
-use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, LaneTerms, Offer, Refuse, RefuseCode};
+use crate::terms::{Barrier, Delivery};
+use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, Offer, Refuse, RefuseCode};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -30,114 +32,27 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-/// Options for opening a session.
+/// A connection to a producer's server. Its lanes are mapped and checked, and not yet attached to.
 ///
-/// ```no_run
-/// use fdring::{Session, SessionOptions, Start};
+/// [`Consumer::connect`] is the short way to a server with one lane.
+///
+/// ```
+/// use fdring::{Attach, Producer, Server, Session};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let options = SessionOptions::new().lanes(["ticks", "trades"]).start(Start::Oldest);
-/// let consumers = Session::connect("@market", options)?.attach()?;
+/// let (mut ticks, mut trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+/// let server = Server::listen("@doc-session", [&ticks, &trades])?;
+///
+/// // Usually in another process:
+/// let session = Session::connect("@doc-session")?;
+/// assert_eq!(session.lanes()[1].name, "trades");
+/// let mut consumers = session.attach_all(Attach::new())?;
+///
+/// trades.send(b"first")?;
+/// assert_eq!(&consumers[1].receive()?.unwrap()[..], b"first");
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
-#[must_use = "options do nothing until a session is opened with them"]
-pub struct SessionOptions {
-    lanes: Vec<String>,
-    start: Start,
-    deadline: Duration,
-    peers: PeerPolicy,
-    spin: Duration,
-    prefault: bool,
-}
-
-impl SessionOptions {
-    /// The defaults: all lanes that are offered, from the latest record on, by a process of this user.
-    pub fn new() -> Self {
-        Self {
-            lanes: Vec::new(),
-            start: Start::Latest,
-            deadline: HANDSHAKE_DEADLINE,
-            peers: PeerPolicy::SameUser,
-            spin: SPIN_DEFAULT,
-            prefault: true,
-        }
-    }
-
-    /// The lanes to attach to, by name, in this order; at most 83. Default: all that are offered.
-    pub fn lanes(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.lanes = names.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Where to begin. Default: at the latest record.
-    pub fn start(mut self, start: Start) -> Self {
-        self.start = start;
-        self
-    }
-
-    /// How long the handshake may take. Default: 5 s.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
-        self
-    }
-
-    /// Whose processes may be at the other end. Default: those of this user.
-    pub fn peers(mut self, peers: PeerPolicy) -> Self {
-        self.peers = peers;
-        self
-    }
-
-    /// How long a consumer spins for a record before it sleeps. Default: 50 µs. Use 0 if producer and consumers share
-    /// one processor.
-    pub fn spin(mut self, spin: Duration) -> Self {
-        self.spin = spin;
-        self
-    }
-
-    /// Whether every page of the rings is mapped at once, so that the first lap is not slower. Default: true.
-    pub fn prefault(mut self, prefault: bool) -> Self {
-        self.prefault = prefault;
-        self
-    }
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// A lane that a producer offers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LaneInfo {
-    /// The lane's name.
-    pub name: String,
-    /// The length of the ring in bytes.
-    pub capacity: u64,
-    /// Where records begin: at multiples of this many bytes.
-    pub record_align: u64,
-    /// Where payloads begin: at multiples of this many bytes.
-    pub payload_align: u64,
-    /// The producer's schema number. Nothing has checked it.
-    pub schema: u64,
-}
-
-impl LaneInfo {
-    fn new(terms: &LaneTerms) -> Self {
-        Self {
-            name: terms.name.to_string(),
-            capacity: terms.geometry.capacity(),
-            record_align: terms.geometry.record_align(),
-            payload_align: terms.geometry.payload_align(),
-            schema: terms.schema,
-        }
-    }
-}
-
-/// A connection to a producer's server. Its lanes are mapped and checked, and not yet attached to.
 #[derive(Debug)]
 #[must_use = "dropping a session closes the connection; attach to its lanes"]
 pub struct Session {
@@ -152,23 +67,24 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects to the server at `address`, and maps and checks the lanes it offers.
+    /// Connects to the server at `address` with the default [`SessionOptions`], and maps and checks the lanes it
+    /// offers.
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] if no server listens there, or memory or descriptors are lacking; [`Error::Refused`] if the server
-    /// refuses, for example because it has no lane of that name; [`Error::Forbidden`] if the server runs as a user that
-    /// is not admitted; [`Error::Peer`] if what it sends must not be mapped; [`Error::Closed`] if it ends the
-    /// connection; [`Error::Invalid`] for an address or a lane's name that is out of range; [`Error::TimedOut`];
-    /// [`Error::Forked`].
-    pub fn connect(address: impl Into<Address>, options: SessionOptions) -> Result<Self> {
-        let address = address.into();
+    /// As [`SessionOptions::connect`].
+    pub fn connect(address: impl Into<Address>) -> Result<Self> {
+        SessionOptions::new().connect(address)
+    }
+
+    /// One try to connect.
+    pub(super) fn open(address: &Address, options: &SessionOptions) -> Result<Self> {
         let guard = ForkGuard::get()?;
         let deadline = Deadline::after(options.deadline);
         let names: Result<Vec<LaneName>, _> = options.lanes.iter().map(|name| LaneName::new(name)).collect();
         let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
         let mut handshake = ConsumerHandshake::new(names.map_err(invalid)?).map_err(invalid)?;
-        let socket = Connection::new(open_socket(&address, options.deadline)?, guard);
+        let socket = Connection::new(open_socket(address, options.deadline)?, guard);
         crash::point!("session-connected");
         let peer = Peer::of(&socket)?;
         if !options.peers.admits(peer.uid) {
@@ -184,12 +100,12 @@ impl Session {
             return Err(Error::peer("reading the Offer", "it is none"));
         };
         let infos = offer.lanes.iter().map(|lane| LaneInfo::new(&lane.terms)).collect();
-        let lanes = open_in_time(offer, fds, deadline, &options).inspect_err(|error| refuse(&socket, error))?;
+        let lanes = open_in_time(offer, fds, deadline, options).inspect_err(|error| refuse(&socket, error))?;
         crash::point!("session-lanes-mapped");
-        Ok(Self { socket, peer, handshake, lanes, infos, options, deadline, guard })
+        Ok(Self { socket, peer, handshake, lanes, infos, options: options.clone(), deadline, guard })
     }
 
-    /// The lanes that will be attached to, in order.
+    /// The lanes that are offered, in the order in which they were asked for, or else in the server's.
     pub fn lanes(&self) -> &[LaneInfo] {
         &self.infos
     }
@@ -199,79 +115,88 @@ impl Session {
         self.peer.pid
     }
 
-    /// Attaches to all lanes, with consumers that copy each payload out and check everything.
+    /// Attaches to some of the lanes, once for each of `lanes`, and gives their consumers in that order.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect).
-    pub fn attach(self) -> Result<Vec<Consumer>> {
-        self.attach_all(Access::Copies, || None)
+    /// [`Error::Invalid`] if a lane is not among those offered or is named twice, or none is named; [`Error::Refused`]
+    /// if the server does not admit readers in place; else as [`SessionOptions::connect`].
+    pub fn attach(self, lanes: impl IntoIterator<Item = Attach>) -> Result<Vec<Consumer>> {
+        let wanted: Vec<Attach> = lanes.into_iter().collect();
+        let places = self.find_all(&wanted)?;
+        let mut how = vec![Attach::new(); self.infos.len()];
+        for (place, attach) in places.iter().zip(wanted) {
+            how[*place] = attach;
+        }
+        let mut consumers: Vec<_> = self.attach_each(&how)?.into_iter().map(Some).collect();
+        Ok(places.into_iter().filter_map(|place| consumers[place].take()).collect())
     }
 
-    /// Attaches to the one lane of this session, with a consumer that copies each payload out.
+    /// Attaches to one lane: the one that `how` names, or else the only one there is.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect), and [`Error::Invalid`] if the session has several lanes.
-    pub fn attach_one(self) -> Result<Consumer> {
-        self.check_single()?;
-        Ok(self.attach()?.remove(0))
+    /// As [`attach`](Self::attach).
+    pub fn attach_one(self, how: Attach) -> Result<Consumer> {
+        Ok(self.attach([how])?.remove(0))
     }
 
-    /// Attaches to all lanes, with consumers that read payloads in place.
+    /// Attaches to all lanes that are offered, to each as `how` says, and gives their consumers in the order of
+    /// [`lanes`](Self::lanes).
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect). The server has a policy of its own for readers in place.
-    ///
-    /// # Safety
-    ///
-    /// Rust gives `&[u8]` no meaning over bytes that another process changes, so the caller vouches for the producer.
-    /// As long as the consumers live, every process that can write to the lanes' data regions follows the protocol (the
-    /// seals leave only the producer's process): it changes no byte between what a consumer has released and what is
-    /// published, and it waits for a consumer until the consumer's seat is unmapped. A producer made with this crate
-    /// does that, unless a debugger or unsafe code of its program writes to its memory. And no forked child touches a
-    /// record that was received before the fork.
-    #[allow(unsafe_code, reason = "the promise is the caller's; the token carries it to where payloads are read")]
-    pub unsafe fn attach_in_place(self) -> Result<Vec<Consumer>> {
-        // SAFETY: the caller vouches for what `InPlace::vouch` asks.
-        self.attach_all(Access::InPlace, || Some(unsafe { InPlace::vouch() }))
+    /// [`Error::Invalid`] if `how` names a lane; else as [`attach`](Self::attach).
+    pub fn attach_all(self, how: Attach) -> Result<Vec<Consumer>> {
+        if let Some(name) = how.name() {
+            let name = name.escape_debug();
+            return Err(Error::Invalid(format!("this attaches to all lanes, not to {name} alone; use attach_one")));
+        }
+        let how = vec![how; self.infos.len()];
+        self.attach_each(&how)
     }
 
-    /// Attaches to the one lane of this session, with a consumer that reads payloads in place.
-    ///
-    /// # Errors
-    ///
-    /// As [`attach_in_place`](Self::attach_in_place), and [`Error::Invalid`] if the session has several lanes.
-    ///
-    /// # Safety
-    ///
-    /// As [`attach_in_place`](Self::attach_in_place).
-    #[allow(unsafe_code, reason = "passes the caller's promise on")]
-    pub unsafe fn attach_one_in_place(self) -> Result<Consumer> {
-        self.check_single()?;
-        // SAFETY: the caller vouches for the same here.
-        Ok(unsafe { self.attach_in_place() }?.remove(0))
-    }
-
-    fn check_single(&self) -> Result<()> {
-        match self.infos.len() {
-            1 => Ok(()),
-            lanes => Err(Error::Invalid(format!(
-                "this session has {lanes} lanes; name the one that is wanted, or attach to all of them"
-            ))),
+    /// Which of the lanes these are.
+    fn find_all(&self, wanted: &[Attach]) -> Result<Vec<usize>> {
+        let mut places = Vec::with_capacity(wanted.len());
+        for attach in wanted {
+            let place = self.find(attach)?;
+            if places.contains(&place) {
+                return Err(Error::Invalid(format!("lane {} is to be attached to twice", self.infos[place].name)));
+            }
+            places.push(place);
+        }
+        match places.is_empty() {
+            true => Err(Error::Invalid("no lane is named to attach to; name one, or drop the session".to_owned())),
+            false => Ok(places),
         }
     }
 
-    fn attach_all(self, access: Access, in_place: impl Fn() -> Option<InPlace>) -> Result<Vec<Consumer>> {
+    fn find(&self, attach: &Attach) -> Result<usize> {
+        let names = || self.infos.iter().map(|info| &*info.name).collect::<Vec<_>>().join(", ");
+        match (attach.name(), self.infos.len()) {
+            (Some(name), _) => self.infos.iter().position(|info| info.name == name).ok_or_else(|| {
+                Error::Invalid(format!("no lane is called {}; this session has: {}", name.escape_debug(), names()))
+            }),
+            (None, 1) => Ok(0),
+            (None, lanes) => Err(Error::Invalid(format!("this session has {lanes} lanes; name one of {}", names()))),
+        }
+    }
+
+    /// Attaches to all lanes, to each in its own way.
+    fn attach_each(self, how: &[Attach]) -> Result<Vec<Consumer>> {
         let Self { socket, peer, mut handshake, lanes, options, deadline, guard, .. } = self;
         guard.check()?;
         // Read before the Attach: any later eviction may be that of this consumer.
         let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Relaxed)).collect();
         let can_call = barrier::can_call();
         let choose = |lane: &OpenedLane| if can_call { lane.terms.barrier } else { Barrier::Fence };
-        let (delivery, start) = (Delivery::Lossless, options.start);
-        let attach = lanes.iter().map(|lane| LaneAttach { delivery, start, access, barrier: choose(lane) });
+        let attach = lanes.iter().zip(how).map(|(lane, how)| LaneAttach {
+            delivery: Delivery::Lossless,
+            start: how.starts_at(),
+            access: how.access(),
+            barrier: choose(lane),
+        });
         send(&socket, &handshake.attach(attach.collect()), "attaching")?;
         crash::point!("session-attach-sent");
         let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
@@ -284,15 +209,44 @@ impl Session {
             return Err(Error::peer("waiting to be attached", "the producer said something else"));
         };
         let link = Arc::new(Link::new(socket, peer.pidfd, handshake));
-        let lanes = lanes.into_iter().zip(starts).zip(evictions);
-        let consumers = lanes.map(|((lane, start), evictions)| {
+        let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how);
+        let consumers = lanes.map(|(((lane, start), evictions), how)| {
             let barrier = choose(&lane);
             let OpenedLane { map: lane, seat, bell, terms } = lane;
-            let (in_place, spin) = (in_place(), options.spin);
+            let (in_place, spin) = (how.trust(), options.spin);
             let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
             Consumer::new(attachment, Arc::clone(&link), guard)
         });
         consumers.collect()
+    }
+}
+
+impl Consumer {
+    /// Connects to the server at `address`, which offers one lane, and attaches to it: copies payloads out, from the
+    /// latest record on.
+    ///
+    /// ```
+    /// use fdring::{Consumer, Producer, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = Producer::create("ticks")?;
+    /// let server = Server::listen("@doc-consumer-connect", [&ticks])?;
+    ///
+    /// // Usually in another process:
+    /// let mut consumer = Consumer::connect("@doc-consumer-connect")?;
+    ///
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionOptions::connect`], and [`Error::Invalid`] if the server offers several lanes: then open a
+    /// [`Session`], and [attach](Session::attach_one) to the one that is wanted.
+    pub fn connect(address: impl Into<Address>) -> Result<Self> {
+        Session::connect(address)?.attach_one(Attach::new())
     }
 }
 

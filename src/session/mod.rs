@@ -3,11 +3,13 @@
 //! [`server`] is the producer's side: it listens, and a thread of its own, the [`steward`], serves the consumers that
 //! connect. [`client`] is the consumer's side. This file has what both share: addresses, and who is admitted.
 
+pub(crate) mod attach;
 pub(crate) mod client;
 mod ending;
 mod inquiry;
 mod listener;
 pub(crate) mod opened;
+pub(crate) mod options;
 mod seats;
 pub(crate) mod server;
 mod serving;

@@ -23,10 +23,10 @@ const SESSIONS_MAX: usize = 64;
 /// Options for a server: how it listens, and whom it admits.
 ///
 /// ```
-/// use fdring::{LaneOptions, Producer, ServerOptions};
+/// use fdring::{Producer, options::ServerOptions};
 ///
 /// # fn main() -> fdring::Result<()> {
-/// let ticks = Producer::create(LaneOptions::new("ticks"))?;
+/// let ticks = Producer::create("ticks")?;
 /// let server = ServerOptions::new().sessions_max(8).listen("@doc-server-options", &[&ticks])?;
 /// # Ok(())
 /// # }
@@ -107,7 +107,7 @@ impl ServerOptions {
     {
         let lane_of = |producer: &P| {
             let producer = producer.borrow();
-            producer.check_owner().map(|()| Arc::clone(producer.lane()))
+            producer.check_owner().map(|()| Arc::clone(producer.owned_lane()))
         };
         let lanes: Result<_> = producers.into_iter().map(lane_of).collect();
         self.listen_with(address.into(), lanes?)
@@ -162,14 +162,14 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 /// Without any, all that the server had is freed when the drop returns.
 ///
 /// ```
-/// use fdring::{LaneOptions, Producer, Server, Session};
+/// use fdring::{Consumer, Producer, Server};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut ticks = Producer::create(LaneOptions::new("ticks"))?;
+/// let mut ticks = Producer::create("ticks")?;
 /// let server = Server::listen("@doc-server", &[&ticks])?;
 ///
 /// // Usually in another process:
-/// let mut consumer = Session::connect("@doc-server", Default::default())?.attach_one()?;
+/// let mut consumer = Consumer::connect("@doc-server")?;
 ///
 /// ticks.send(b"hello")?;
 /// assert_eq!(&consumer.receive()?.unwrap()[..], b"hello");
@@ -199,12 +199,12 @@ impl Server {
     /// yields them by reference.
     ///
     /// ```
-    /// use fdring::{LaneOptions, Producer, Server};
+    /// use fdring::{Producer, Server};
     ///
     /// # fn main() -> fdring::Result<()> {
     /// let mut producers = Vec::new();
     /// for name in ["ticks", "trades"] {
-    ///     producers.push(Producer::create(LaneOptions::new(name))?);
+    ///     producers.push(Producer::create(name)?);
     /// }
     /// let server = Server::listen("@doc-server-listen", &producers)?;
     /// # Ok(())

@@ -7,7 +7,12 @@
 use crate::common::{DEADLINE, TempDir, belongings, census, role, wait_until};
 use crate::ledger::{CAPACITY, Ending, Entry, Ledger, Log, Reading, payload_of, read_log};
 use crate::peer::{Peer, argument, is_told_within, say, told};
-use fdring::{Consumer, Error, LaneOptions, Producer, ReceiveError, Server, Session, SessionOptions, Start};
+use fdring::{
+    Attach, Consumer, Error, Producer, Server, Session,
+    errors::ReceiveError,
+    options::Records,
+    options::{LaneOptions, SessionOptions, Start},
+};
 use std::fs::File;
 use std::io::ErrorKind::ConnectionRefused;
 use std::os::unix::fs::FileExt;
@@ -155,7 +160,7 @@ fn produce() {
     let at_first = belongings();
     let mut log = Log::create(log);
     let options = LaneOptions::new("lane").capacity(CAPACITY).schema(lane).spin(Duration::ZERO);
-    let producer = Producer::create(options).unwrap();
+    let producer = options.create().unwrap();
     let server = Server::listen(address, &[&producer]).unwrap();
     log.note(Entry::Opened { lane });
     let mut writing = Writing { producer, log, lane, next: 0, turns: 0 };
@@ -263,7 +268,7 @@ impl Writing {
                 slot.copy_from_slice(&payload);
             };
             if n.is_multiple_of(2) {
-                batch.fill_each(1, payload.len(), |_, slot| fill(slot)).unwrap();
+                batch.fill_many(Records { count: 1, len: payload.len() }, |_, slot| fill(slot)).unwrap();
             } else {
                 let mut slot = batch.reserve(payload.len()).unwrap();
                 fill(&mut slot);
@@ -276,9 +281,10 @@ impl Writing {
 }
 
 #[allow(unsafe_code, reason = "vouches for the producer of this test")]
-fn attach(session: Session, in_place: bool) -> fdring::Result<Consumer> {
+fn attach(session: Session, in_place: bool, start: Start) -> fdring::Result<Consumer> {
     // SAFETY: the producer is this crate's, in the process that `Crew::producer` has started.
-    if in_place { unsafe { session.attach_one_in_place() } } else { session.attach_one() }
+    let how = if in_place { unsafe { Attach::new().in_place() } } else { Attach::new() };
+    session.attach_one(how.start(start))
 }
 
 fn consume() {
@@ -289,14 +295,12 @@ fn consume() {
     let mut log = Log::create(log);
     let before = belongings();
     let mut options = SessionOptions::new().deadline(DEADLINE / 4);
-    if from_oldest == "true" {
-        options = options.start(Start::Oldest);
-    }
+    let start = if from_oldest == "true" { Start::Oldest } else { Start::Latest };
     if spins == "false" {
         options = options.spin(Duration::ZERO);
     }
-    let session = Session::connect(address, options);
-    let mut consumer = match session.and_then(|session| attach(session, in_place == "true")) {
+    let session = options.connect(address);
+    let mut consumer = match session.and_then(|session| attach(session, in_place == "true", start)) {
         Ok(consumer) => consumer,
         Err(error) => {
             let nobody_there = matches!(&error, Error::Os { cause, .. } if cause.kind() == ConnectionRefused);
@@ -305,7 +309,7 @@ fn consume() {
             return say("failed");
         }
     };
-    log.note(Entry::Attached { lane: consumer.schema(), start: consumer.position() });
+    log.note(Entry::Attached { lane: consumer.lane().schema, start: consumer.position() });
     say("attached");
     let records_max = if leaving == "Never" { u64::MAX } else { 100 };
     let how = read(&mut consumer, &mut log, records_max);

@@ -8,8 +8,9 @@
 use crate::common::{DEADLINE, belongings, census, kernel, role, unique_name, wait_until};
 use crate::peer::{Peer, argument, is_told_within, say, told};
 use fdring::{
-    Consumer, Error, LaneOptions, PeerPolicy, Producer, ReceiveError, Record, SendError, Server, ServerOptions,
-    Session, SessionOptions,
+    Attach, Consumer, Error, Producer, Record, Server, Session,
+    errors::{ReceiveError, SendError},
+    options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions},
 };
 use rustix::process::Signal;
 use std::os::fd::AsRawFd;
@@ -193,7 +194,7 @@ fn host() {
     let [address, deadline, sessions_max, anyone] = argument.split(' ').collect::<Vec<_>>()[..] else {
         panic!("{argument}")
     };
-    let producer = Producer::create(LaneOptions::new("stage").capacity(CAPACITY)).unwrap();
+    let producer = LaneOptions::new("stage").capacity(CAPACITY).create().unwrap();
     let options = ServerOptions::new().deadline(Duration::from_millis(deadline.parse().unwrap()));
     let peers = if anyone == "true" { PeerPolicy::Anyone } else { PeerPolicy::SameUser };
     let options = options.sessions_max(sessions_max.parse().unwrap()).peers(peers);
@@ -233,7 +234,7 @@ impl Host {
                 belongings()
             }
             "stats" => {
-                let (stats, consumers) = (self.server.stats(), self.producer.consumers());
+                let (stats, consumers) = (self.server.stats(), self.producer.consumer_count());
                 let (sessions, refused, evicted) = (stats.sessions, stats.refused, stats.evicted);
                 let accepted = stats.accepted;
                 format!(
@@ -285,7 +286,7 @@ impl Host {
 }
 
 fn witness() {
-    let mut consumer = Session::connect(argument(), SessionOptions::new()).unwrap().attach_one().unwrap();
+    let mut consumer = Consumer::connect(argument()).unwrap();
     say("attached");
     let mut next = None;
     while let Some(record) = consumer.receive().unwrap() {
@@ -354,7 +355,7 @@ fn client() {
     let mut consumer: Option<Consumer> = None;
     let address = argument();
     // Whatever is mapped once and kept is there now.
-    let _ = Session::connect("@fdring-test-nobody-listens-here", SessionOptions::new());
+    let _ = Session::connect("@fdring-test-nobody-listens-here");
     let held = held();
     let before = belongings();
     loop {
@@ -366,8 +367,8 @@ fn client() {
                 let few = words.next().map(|more| more.parse::<u64>().unwrap());
                 few.inspect(|more| limit_descriptors(held + more));
                 let start = Instant::now();
-                let session = Session::connect(&*address, SessionOptions::new().deadline(deadline));
-                let outcome = session.and_then(Session::attach_one);
+                let session = SessionOptions::new().deadline(deadline).connect(&*address);
+                let outcome = session.and_then(|session| session.attach_one(Attach::new()));
                 let millis = start.elapsed().as_millis();
                 few.inspect(|_| limit_descriptors(512));
                 match outcome {

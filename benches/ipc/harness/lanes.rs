@@ -4,7 +4,12 @@ use super::clock::{Laps, ticks};
 use super::payload::{PING_BYTES, TRIP_LENGTHS, boxed, fill, stamp, sum};
 use super::plan::{Align, BATCH, Bouncer, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
 use super::shared::{LARGE_LEN, LARGE_RING_BYTES, Shared, Word, bounce_lane_bytes, wait_for};
-use fdring::{Consumer, LaneOptions, Producer, ReceiveError, Record, Server, ServerOptions, Session, SessionOptions};
+use fdring::{
+    Attach, Consumer, Producer, Record, Server, Session,
+    errors::ReceiveError,
+    options::Records,
+    options::{LaneOptions, ServerOptions, SessionOptions},
+};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -140,10 +145,10 @@ impl Outgoing {
         let purposes = if is_parent { Purpose::of_parent() } else { Purpose::of_child() };
         let mut lanes = Vec::new();
         for purpose in purposes {
-            lanes.push((purpose, Producer::create(purpose.options())?));
+            lanes.push((purpose, purpose.options().create()?));
         }
         let visited = if is_parent {
-            let producer = Producer::create(LaneOptions::new("visited"))?;
+            let producer = Producer::create("visited")?;
             let server = Server::listen(visited_address(address).as_str(), &[&producer])?;
             Some((producer, server))
         } else {
@@ -263,7 +268,7 @@ fn fill_batch<const LEN: usize>(producer: &mut Producer, first: u64, end: u64) {
     let fill_one = |index, payload: &mut [u8]| {
         fill::<LEN>(payload.try_into().expect("the length asked for"), first + index as u64);
     };
-    batch.fill_each((end - first) as usize, LEN, fill_one).expect("room for a batch");
+    batch.fill_many(Records { count: (end - first) as usize, len: LEN }, fill_one).expect("room for a batch");
     batch.commit();
 }
 
@@ -282,9 +287,7 @@ fn send_batch<const LEN: usize>(producer: &mut Producer, first: u64, end: u64) {
 pub(crate) fn attach_in_place(session: Session) -> Result<Consumer> {
     // SAFETY: the producer is this program with the same library, and nothing else writes its memory.
     #[allow(unsafe_code, reason = "reading in place is what is measured")]
-    unsafe {
-        session.attach_one_in_place()
-    }
+    session.attach_one(unsafe { Attach::new().in_place() })
 }
 
 impl Incoming {
@@ -299,8 +302,12 @@ impl Incoming {
                 if matches!(purpose, Purpose::Bounce { asleep: true, .. }) {
                     options = options.spin(Duration::ZERO);
                 }
-                let session = Session::connect(address, options)?;
-                consumers.push(if purpose.copies() { session.attach_one()? } else { attach_in_place(session)? });
+                let session = options.connect(address)?;
+                consumers.push(if purpose.copies() {
+                    session.attach_one(Attach::new())?
+                } else {
+                    attach_in_place(session)?
+                });
             }
             lanes.push((purpose, consumers));
         }
@@ -334,7 +341,7 @@ impl Incoming {
             (_, Reading::InRuns | Reading::CopiedInRuns) => in_runs(consumer, records, receive_run::<LEN>),
             (_, Reading::Drained | Reading::CopiedDrained) => in_runs(consumer, records, drain::<LEN>),
             (_, Reading::Tried | Reading::CopiedTried) => try_each::<LEN>(consumer, records),
-            (_, Reading::InPlace | Reading::Copied) => receive_each::<LEN>(consumer, records),
+            (_, Reading::InPlace | Reading::Copied) => receive_many::<LEN>(consumer, records),
         }
     }
 
@@ -376,7 +383,7 @@ impl Incoming {
         for n in 1..=rounds {
             wait_for(shared.word(Word::Ping), n, || {});
             let start = ticks();
-            let session = Session::connect(self.address.as_str(), SessionOptions::new()).expect("a session");
+            let session = Session::connect(self.address.as_str()).expect("a session");
             let mut consumer = attach_in_place(session).expect("a seat");
             std::hint::black_box(sum(&consumer.receive().expect("a sound lane").expect("a record")));
             let elapsed = ticks() - start;
@@ -397,7 +404,7 @@ fn receive_one(consumer: &mut Consumer) -> u64 {
     sum(&consumer.receive().expect("a sound lane").expect("a record"))
 }
 
-fn receive_each<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
+fn receive_many<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
     let mut total = 0u64;
     for _ in 0..records {
         let record = consumer.receive().expect("a sound lane").expect("a record");
@@ -453,7 +460,7 @@ fn in_turn(mut consumers: Vec<&mut Consumer>, each: u64, read: impl Fn(&mut Cons
 /// A batch, record by record.
 #[inline(always)]
 fn receive_batch<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
-    *total = total.wrapping_add(receive_each::<LEN>(consumer, BATCH));
+    *total = total.wrapping_add(receive_many::<LEN>(consumer, BATCH));
     BATCH
 }
 
@@ -473,13 +480,17 @@ fn try_batch<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 
 #[inline(always)]
 fn receive_run<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
     let add = |record: &Record<'_>| *total = total.wrapping_add(sum_exactly::<LEN>(record));
-    consumer.receive_each(add).expect("a sound lane").expect("a lane that goes on") as u64
+    consumer.receive_many(add).expect("a lane that goes on") as u64
 }
 
 #[inline(always)]
 fn drain<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
     let add = |record: &Record<'_>| *total = total.wrapping_add(sum_exactly::<LEN>(record));
-    consumer.drain(add).expect("a sound lane").expect("a lane that goes on") as u64
+    match consumer.try_receive_many(add) {
+        Ok(records) => records as u64,
+        Err(ReceiveError::Empty) => 0,
+        Err(error) => panic!("a sound lane: {error}"),
+    }
 }
 
 /// Round trips, from the side that begins.

@@ -45,7 +45,7 @@ pub(crate) enum Sending {
     Send,
     Reserve,
     Batch,
-    /// In batches, each filled by one call of `fill_each`.
+    /// In batches, each filled by one call of `fill_many`.
     Filled,
     /// Records of so many values each.
     Slices(u64),
@@ -59,7 +59,7 @@ pub(crate) enum Reading {
     InRuns,
     /// By a loop of `try_receive`, which never waits.
     Tried,
-    /// All that are published, in a loop of `drain`, which never waits.
+    /// All that are published, in a loop of `try_receive_many`, which never waits.
     Drained,
     Copied,
     CopiedInRuns,
@@ -92,9 +92,9 @@ impl Reading {
     fn call(self) -> &'static str {
         match self {
             Self::InPlace | Self::Copied => "receive",
-            Self::InRuns | Self::CopiedInRuns => "receive_each",
+            Self::InRuns | Self::CopiedInRuns => "receive_many",
             Self::Tried | Self::CopiedTried => "try_receive",
-            Self::Drained | Self::CopiedDrained => "drain",
+            Self::Drained | Self::CopiedDrained => "try_receive_many",
         }
     }
 }
@@ -352,7 +352,7 @@ impl fmt::Display for Carrier {
                     Sending::Send => write!(f, "fdring send, {reading}{align}"),
                     Sending::Reserve => write!(f, "fdring reserve, {reading}{align}"),
                     Sending::Batch => write!(f, "fdring batches of 32, {reading}{align}"),
-                    Sending::Filled => write!(f, "fdring batches of 32 by fill_each, {reading}{align}"),
+                    Sending::Filled => write!(f, "fdring batches of 32 by fill_many, {reading}{align}"),
                     Sending::Slices(values) => write!(f, "fdring slices of {values}, {reading}{align}"),
                 }
             }
@@ -399,11 +399,11 @@ impl fmt::Display for Reading {
             Self::InPlace => "in place",
             Self::InRuns => "in place in runs",
             Self::Tried => "in place by try_receive",
-            Self::Drained => "in place by drain",
+            Self::Drained => "in place by try_receive_many",
             Self::Copied => "copied",
             Self::CopiedInRuns => "copied in runs",
             Self::CopiedTried => "copied by try_receive",
-            Self::CopiedDrained => "copied by drain",
+            Self::CopiedDrained => "copied by try_receive_many",
         })
     }
 }

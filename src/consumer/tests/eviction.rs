@@ -1,12 +1,12 @@
 //! Consumers that are evicted while they read: what they missed they are told, and nothing that was overwritten.
 
 use super::{Attached, join};
+use crate::Consumer;
 use crate::consumer::ReceiveError;
 use crate::lane::LaneOptions;
 use crate::layout::RecordHeader;
 use crate::producer::Producer;
 use crate::ring::reader::Look;
-use crate::session::client::{Session, SessionOptions};
 use crate::session::server::Server;
 use crate::terms::Start;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The number of the seat that holds a full lane back.
 fn gate_of(producer: &mut Producer) -> u64 {
     let published = producer.published();
-    let (_, gate) = producer.lane().roster.refresh(&*producer.lane().map, published, published);
+    let (_, gate) = producer.owned_lane().roster.refresh(&*producer.owned_lane().map, published, published);
     gate.unwrap().seat_id
 }
 
@@ -26,7 +26,7 @@ fn an_evicted_copier_says_how_much_it_missed_and_not_that_the_lane_is_corrupt() 
     producer.send(&[1; 56]).unwrap();
     producer.send(&[2; 56]).unwrap();
     assert_eq!(attached.consumer.receive().unwrap().unwrap()[..], [1; 56]);
-    let lane = Arc::clone(producer.lane());
+    let lane = Arc::clone(producer.owned_lane());
     let seat = lane.roster.seat(gate_of(&mut producer)).unwrap();
     lane.roster.evict(&*lane.map, u64::from(seat.pid().unwrap()));
     assert_eq!(attached.consumer.receive().unwrap().unwrap()[..], [2; 56], "what is still whole may be read");
@@ -47,7 +47,7 @@ fn a_copy_that_was_overwritten_meanwhile_is_never_handed_out() {
     let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
     producer.send(&[1; 56]).unwrap();
     let Ok(Look::Found(found)) = consumer.look() else { panic!("it is there") };
-    let lane = Arc::clone(producer.lane());
+    let lane = Arc::clone(producer.owned_lane());
     let seat_id = gate_of(&mut producer);
     lane.roster.evict(&*lane.map, seat_id);
     for _ in 0..64 {
@@ -65,7 +65,7 @@ fn padding_that_an_evicted_copier_finds_in_a_later_payload_skips_nothing_unseen(
     (0..64u8).for_each(|n| producer.send(&[n; 56]).unwrap());
     assert_eq!(consumer.receive().unwrap().unwrap()[..], [0; 56]);
     assert_eq!(consumer.receive().unwrap().unwrap()[..], [1; 56]);
-    let (lane, seat_id) = (Arc::clone(producer.lane()), gate_of(&mut producer));
+    let (lane, seat_id) = (Arc::clone(producer.owned_lane()), gate_of(&mut producer));
     lane.roster.evict(&*lane.map, seat_id);
     // Where the third began there is now padding to the end of the ring, where an old record is still whole.
     let mut slot = producer.reserve(1000).unwrap();
@@ -77,11 +77,11 @@ fn padding_that_an_evicted_copier_finds_in_a_later_payload_skips_nothing_unseen(
 
 #[test]
 fn a_consumer_that_is_evicted_while_it_has_nothing_to_read_is_told() {
-    let mut producer = Producer::create(LaneOptions::new("evicted").capacity(4096)).unwrap();
+    let mut producer = LaneOptions::new("evicted").capacity(4096).create().unwrap();
     let address = format!("@{}", crate::test_support::unique_name());
     let server = Server::listen(&*address, &[&producer]).unwrap();
-    let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
-    let lane = Arc::clone(producer.lane());
+    let mut consumer = Consumer::connect(&*address).unwrap();
+    let lane = Arc::clone(producer.owned_lane());
     let seat_id = gate_of(&mut producer);
     lane.roster.evict(&*lane.map, seat_id);
     let error = consumer.receive_timeout(Duration::from_secs(10)).unwrap_err();
@@ -94,9 +94,9 @@ fn one_evicted_in_a_run_stands_where_it_stopped_reading() {
     let mut producer = Producer::create_at(&LaneOptions::new("runs").capacity(4096), 0).unwrap();
     let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
     (0..64u8).for_each(|n| producer.send(&[n; 56]).unwrap());
-    let (lane, seat_id) = (Arc::clone(producer.lane()), gate_of(&mut producer));
+    let (lane, seat_id) = (Arc::clone(producer.owned_lane()), gate_of(&mut producer));
     let mut seen = 0u64;
-    let outcome = consumer.receive_each(|_| {
+    let outcome = consumer.receive_many(|_| {
         seen += 1;
         if seen == 4 {
             lane.roster.evict(&*lane.map, seat_id);
@@ -114,6 +114,6 @@ fn one_evicted_in_a_run_stands_where_it_stopped_reading() {
     assert_eq!((missed(outcome.map(|_| ())), seen), (expected, 4));
     assert_eq!(consumer.position(), 64 * seen);
     assert_eq!(missed(consumer.receive().map(|_| ())), expected, "said again");
-    assert_eq!(missed(consumer.drain(|_| ()).map(|_| ())), expected, "and again");
+    assert_eq!(missed(consumer.try_receive_many(|_| ()).map(|_| ())), expected, "and again");
     assert_eq!(consumer.position(), 64 * seen);
 }

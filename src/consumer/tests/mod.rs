@@ -74,7 +74,7 @@ pub(super) fn link() -> (Link, rustix::fd::OwnedFd) {
 
 pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {
     static IDS: AtomicU64 = AtomicU64::new(1);
-    let (lane, id) = (producer.lane(), IDS.fetch_add(1, Relaxed));
+    let (lane, id) = (producer.owned_lane(), IDS.fetch_add(1, Relaxed));
     let words = seat_words();
     let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
     let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();

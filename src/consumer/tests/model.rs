@@ -5,6 +5,7 @@ use super::{Attached, join};
 use crate::consumer::{ReceiveError, Record};
 use crate::lane::LaneOptions;
 use crate::layout::Geometry;
+use crate::options::Records;
 use crate::producer::{Batch, Producer, Reservation, SendError};
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::Relaxed;
@@ -142,7 +143,7 @@ impl Model {
 
     /// Design invariants 1 to 4, by what lies in the words that the two sides share.
     fn check(&mut self) {
-        let map = &self.producer.lane().map;
+        let map = &self.producer.owned_lane().map;
         let (published, intent) = (map.published().load(Relaxed), map.intent().load(Relaxed));
         assert!(published >= self.published && intent >= self.intent && intent >= published);
         (self.published, self.intent) = (published, intent);
@@ -158,7 +159,7 @@ impl Model {
     }
 
     fn send(&mut self, draft: Draft) {
-        let (before, max, geometry) = (self.producer.published(), self.producer.payload_max(), self.geometry);
+        let (before, max, geometry) = (self.producer.published(), self.producer.lane().payload_max, self.geometry);
         self.seeds += 1;
         match self.producer.try_reserve(draft.len) {
             Ok(slot) => {
@@ -184,7 +185,7 @@ impl Model {
 
     fn batch(&mut self, entries: &[Entry], fate: Fate) {
         let (mut committed, mut pending) = (self.producer.published(), Vec::new());
-        let (geometry, max) = (self.geometry, self.producer.payload_max());
+        let (geometry, max) = (self.geometry, self.producer.lane().payload_max);
         let mut seeds = self.seeds;
         let consumers = self.consumers.len() + self.holding;
         let mut batch: Batch<'_> = self.producer.batch().unwrap();
@@ -197,7 +198,7 @@ impl Model {
                     if batch.try_reserve((*count + 1) * size as usize).is_err() {
                         continue;
                     }
-                    fill_each(&mut batch, *count, *len, seeds + 1, geometry);
+                    fill_many(&mut batch, *count, *len, seeds + 1, geometry);
                     for _ in 0..*count {
                         seeds += 1;
                         let position = place(geometry, committed, *len);
@@ -228,7 +229,7 @@ impl Model {
             }
         }
         match fate {
-            Fate::Commit => batch.commit(),
+            Fate::Commit => _ = batch.commit(),
             Fate::Drop => drop(batch),
             Fate::Forget => std::mem::forget(batch),
         }
@@ -280,8 +281,12 @@ impl Model {
     fn drain(&mut self, who: usize) {
         let Some(Attached { consumer, next, .. }) = self.consumers.get_mut(who) else { return };
         let mut rest = self.log[*next..].iter();
-        let drained = consumer.drain(|record| rest.next().expect("no more than was published").is(record)).unwrap();
-        assert!(rest.next().is_none() && drained == Some(self.log.len() - *next));
+        let drained = consumer.try_receive_many(|record| rest.next().expect("no more than was published").is(record));
+        let expected = match self.log.len() - *next {
+            0 => Err(ReceiveError::Empty),
+            records => Ok(records),
+        };
+        assert!(rest.next().is_none() && drained == expected);
         *next = self.log.len();
         assert_eq!(consumer.position(), self.producer.published(), "where nothing is left to read");
     }
@@ -302,13 +307,13 @@ fn place(geometry: Geometry, committed: u64, len: usize) -> u64 {
 }
 
 /// Adds `count` records of `len` bytes to a batch, by one call.
-fn fill_each(batch: &mut Batch<'_>, count: usize, len: usize, first_seed: u64, geometry: Geometry) {
+fn fill_many(batch: &mut Batch<'_>, count: usize, len: usize, first_seed: u64, geometry: Geometry) {
     let fill = |index: usize, payload: &mut [u8]| {
         assert_eq!(payload.len(), len);
         assert!(payload.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
         payload.iter_mut().zip(bytes(first_seed + index as u64, len)).for_each(|(byte, value)| *byte = value);
     };
-    batch.fill_each(count, len, fill).unwrap();
+    batch.fill_many(Records { count, len }, fill).unwrap();
 }
 
 /// Fills a reservation and does with it what the draft says; whether it was committed.
@@ -320,7 +325,7 @@ fn fill(mut slot: Reservation<'_>, draft: Draft, seed: u64, geometry: Geometry) 
     slot.iter_mut().zip(bytes(seed, draft.kept)).for_each(|(byte, value)| *byte = value);
     slot.set_tag(draft.tag);
     match draft.fate {
-        Fate::Commit => slot.commit(),
+        Fate::Commit => _ = slot.commit(),
         Fate::Drop => drop(slot),
         Fate::Forget => std::mem::forget(slot),
     }

@@ -1,6 +1,6 @@
-//! Records that are read in one loop: `drain` and `receive_each`.
+//! Records that are read in one loop: `try_receive_many` and `receive_many`.
 
-use super::{join, seat_words};
+use super::{Attached, join, seat_words};
 use crate::consumer::runs::{EQUAL, EqualRun};
 use crate::consumer::{ReceiveError, Record};
 use crate::lane::LaneOptions;
@@ -13,6 +13,7 @@ use crate::ring::{LaneWords, LaneWriter};
 use crate::sync::Ordering::Relaxed;
 use crate::terms::Start;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 #[test]
@@ -21,15 +22,15 @@ fn a_drain_hands_over_what_was_published_when_it_began() {
     let mut attached = join(&producer, Start::Latest, false);
     (0..3u8).for_each(|n| producer.send(&[n]).unwrap());
     let mut seen = Vec::new();
-    let drained = attached.consumer.drain(|record| {
+    let drained = attached.consumer.try_receive_many(|record| {
         seen.push(record[0]);
         assert!(seen.len() < 1000, "a drain that does not end while records come");
         producer.send(&[9]).unwrap();
     });
-    assert_eq!((drained.unwrap(), &seen[..]), (Some(3), &[0, 1, 2][..]));
+    assert_eq!((drained.unwrap(), &seen[..]), (3, &[0, 1, 2][..]));
     producer.finish();
-    assert_eq!(attached.consumer.drain(|record| assert_eq!(record[0], 9)).unwrap(), Some(3));
-    assert_eq!(attached.consumer.drain(|_| ()).unwrap(), None);
+    assert_eq!(attached.consumer.try_receive_many(|record| assert_eq!(record[0], 9)).unwrap(), 3);
+    assert_eq!(attached.consumer.try_receive_many(|_| ()).unwrap(), 0);
 }
 
 #[test]
@@ -42,16 +43,65 @@ fn a_run_that_panics_counts_what_it_handed_over() {
         (0..RECORDS).for_each(|n| producer.send(&[n; 16]).unwrap());
         let mut seen = Vec::new();
         let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            attached.consumer.receive_each(|record| {
+            attached.consumer.receive_many(|record| {
                 seen.push(record[0]);
                 assert!(record[0] != fails_at, "as the test asks for");
             })
         }));
         assert!(panicked.is_err());
         assert_eq!(seen.len(), usize::from(fails_at) + 1);
-        let rest = attached.consumer.drain(|record| seen.push(record[0]));
+        let rest = attached.consumer.try_receive_many(|record| seen.push(record[0]));
         assert!(rest.is_ok() || matches!(rest, Err(ReceiveError::Empty)), "{rest:?}");
         assert!(seen.iter().copied().eq(0..RECORDS), "{seen:?} after record {fails_at} had failed");
+    }
+}
+
+#[test]
+fn a_closure_stops_or_fails_a_run_at_any_record_and_the_next_call_goes_on_after_it() {
+    #[derive(Debug, PartialEq)]
+    enum Failure {
+        At(u8),
+        Receive(ReceiveError),
+    }
+    impl From<ReceiveError> for Failure {
+        fn from(error: ReceiveError) -> Self {
+            Self::Receive(error)
+        }
+    }
+    // Two runs of records that are looked at together, and some more.
+    const RECORDS: u8 = 20;
+    for (in_place, last) in (0..RECORDS).flat_map(|index| [(false, index), (true, index)]) {
+        for (waits, fails) in [(false, false), (false, true), (true, false), (true, true)] {
+            let mut producer = Producer::create_at(&LaneOptions::new("runs").capacity(4096), 0).unwrap();
+            let Attached { mut consumer, _session, .. } = join(&producer, Start::Latest, in_place);
+            (0..RECORDS).for_each(|n| producer.send(&[n; 16]).unwrap());
+            let mut seen = Vec::new();
+            if fails {
+                let each = |record: &Record<'_>| -> Result<(), Failure> {
+                    seen.push(record[0]);
+                    if record[0] == last { Err(Failure::At(last)) } else { Ok(()) }
+                };
+                let outcome = if waits { consumer.receive_many(each) } else { consumer.try_receive_many(each) };
+                assert_eq!(outcome, Err(Failure::At(last)));
+            } else {
+                let each = |record: &Record<'_>| {
+                    seen.push(record[0]);
+                    if record[0] == last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                };
+                let outcome = if waits { consumer.receive_many(each) } else { consumer.try_receive_many(each) };
+                assert_eq!(outcome, Ok(usize::from(last) + 1));
+            }
+            assert!(seen.iter().copied().eq(0..=last), "{seen:?} up to {last}");
+            let rest = consumer.try_receive_many(|record| seen.push(record[0]));
+            let expected = match RECORDS - 1 - last {
+                0 => Err(ReceiveError::Empty),
+                left => Ok(usize::from(left)),
+            };
+            assert_eq!(rest, expected);
+            assert!(seen.iter().copied().eq(0..RECORDS), "{seen:?}");
+            let nothing = consumer.try_receive_many(|_| Ok::<_, Failure>(()));
+            assert_eq!(nothing, Err(Failure::Receive(ReceiveError::Empty)));
+        }
     }
 }
 
@@ -77,13 +127,13 @@ fn records_read_in_runs_are_those_that_were_sent() {
                 received += 1;
             };
             let drained = match sent % 2 {
-                0 => attached.consumer.drain(&mut each).unwrap(),
-                _ => attached.consumer.receive_each(&mut each).unwrap(),
+                0 => attached.consumer.try_receive_many(&mut each).unwrap(),
+                _ => attached.consumer.receive_many(&mut each).unwrap(),
             };
-            assert!(drained.unwrap() > 0);
+            assert!(drained > 0);
         }
         producer.finish();
-        while attached.consumer.receive_each(|record| received = record.tag() + 1).unwrap().is_some() {}
+        while attached.consumer.receive_many(|record| received = record.tag() + 1).unwrap() != 0 {}
         assert_eq!(received, sent, "all of them");
     }
 }
@@ -94,13 +144,13 @@ fn a_long_run_gives_back_on_its_way() {
     let mut attached = join(&producer, Start::Latest, true);
     while producer.try_send(&[0; 56]).is_ok() {}
     let (mut seen, mut relieved) = (0, None);
-    let drained = attached.consumer.receive_each(|_| {
+    let drained = attached.consumer.receive_many(|_| {
         seen += 1;
         if relieved.is_none() && producer.try_send(&[1; 56]).is_ok() {
             relieved = Some(seen);
         }
     });
-    assert_eq!(drained.unwrap(), Some(64));
+    assert_eq!(drained.unwrap(), 64);
     assert!(relieved.is_some_and(|seen| seen <= 4096 / 64 / 4), "after {relieved:?} of 64");
 }
 

@@ -48,7 +48,7 @@ fn while_it_waits<T>(receive: Receive, test: impl FnOnce(&mut Producer, &Bell, &
     let mut producer = Producer::create_at(&LaneOptions::new("unrung").capacity(4096), 0).unwrap();
     let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
     let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
-    let lane = Arc::clone(&producer.lane().map);
+    let lane = Arc::clone(&producer.owned_lane().map);
     let (mut consumer, session) = consumer_with(Barrier::Asymmetric, lane, seat_words(), end, 0, None);
     let (tell, told) = channel();
     std::thread::scope(|scope| {

@@ -183,7 +183,7 @@ fn one_who_waits_elsewhere_is_woken_for_one_second_look() {
     let producer = Producer::create_at(&LaneOptions::new("second").capacity(4096), 0).unwrap();
     let (_bell, end) = Bell::create(BellKind::Eventfd).unwrap();
     let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
-    let lane = Arc::clone(&producer.lane().map);
+    let lane = Arc::clone(&producer.owned_lane().map);
     let (mut consumer, _session) = consumer_with(Barrier::Asymmetric, lane, seat_words(), end, 0, None);
     assert!(consumer.arm().unwrap());
     assert!(is_readable_within(DEADLINE, &consumer), "it is time for the second look");
@@ -226,7 +226,7 @@ fn what_is_answered_with_empty_has_released_everything() {
         let receives: [fn(&mut Attached) -> bool; 3] = [
             |attached| matches!(attached.consumer.try_receive(), Err(ReceiveError::Empty)),
             |attached| matches!(attached.consumer.receive_timeout(Duration::ZERO), Err(ReceiveError::TimedOut)),
-            |attached| matches!(attached.consumer.drain(|_| ()), Ok(Some(0))),
+            |attached| matches!(attached.consumer.try_receive_many(|_| ()), Err(ReceiveError::Empty)),
         ];
         for is_empty in receives {
             // Also in the midst of a stream, where looks are put off.
@@ -318,7 +318,7 @@ fn an_announcement_is_taken_back_by_whatever_finds_a_record() {
         |consumer| consumer.try_receive().unwrap().unwrap().len(),
         |consumer| consumer.receive().unwrap().unwrap().len(),
         |consumer| consumer.receive_timeout(DEADLINE).unwrap().unwrap().len(),
-        |consumer| consumer.receive_each(|_| ()).unwrap().unwrap(),
+        |consumer| consumer.receive_many(|_| ()).unwrap(),
     ];
     for spin in [Duration::ZERO, Duration::from_micros(50)] {
         for receive in receives {

@@ -12,7 +12,9 @@ use crate::sync::Ordering;
 use crate::terms::{Access, Barrier, Delivery, Start};
 use crate::wire::{Frame, Hello, LaneAttach, LaneTerms, Role};
 use crate::{
-    Consumer, LaneOptions, PeerPolicy, Producer, ReceiveError, Server, ServerOptions, Session, SessionOptions,
+    Attach, Consumer, Producer, Server,
+    errors::ReceiveError,
+    options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions},
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown, socket_with};
@@ -53,7 +55,7 @@ struct Served {
 impl Served {
     fn new(has_honest: bool, admits_in_place: bool) -> Self {
         let lane = |name| LaneOptions::new(name).capacity(CAPACITY_BYTES).prefault(false).spin(FRAME_SPIN);
-        let producers = LANES.map(|name| Producer::create(lane(name)).expect("memory for a small lane"));
+        let producers = LANES.map(|name| lane(name).create().expect("memory for a small lane"));
         let address = unique_address();
         let in_place = if admits_in_place { PeerPolicy::SameUser } else { PeerPolicy::Users(Vec::new()) };
         let deadline = if has_honest { PATIENCE } else { DEADLINE };
@@ -61,8 +63,8 @@ impl Served {
         let server = options.listen(&address, &[&producers[0], &producers[1]]).expect("a name of its own");
         let honest = has_honest.then(|| {
             let options = SessionOptions::new().lanes([LANES[0]]).prefault(false).deadline(PATIENCE);
-            let session = Session::connect(&address, options).expect("the server takes an honest consumer");
-            session.attach_one().expect("the server attaches an honest consumer")
+            let session = options.connect(&address).expect("the server takes an honest consumer");
+            session.attach_one(Attach::new()).expect("the server attaches an honest consumer")
         });
         Self { address, producers, server, honest, sent: 0, received: 0 }
     }

@@ -14,7 +14,7 @@ use crate::ring::LaneWords;
 use crate::sync::Ordering;
 use crate::terms::BellKind;
 use crate::wire::{ByeReason, Frame, LaneTerms, Offer, OfferedLane};
-use crate::{Consumer, ReceiveError, Session, SessionOptions};
+use crate::{Attach, Consumer, errors::ReceiveError, options::SessionOptions};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{
     AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, shutdown, socket_with,
@@ -59,7 +59,7 @@ fn listen_at(address: &str) -> OwnedFd {
 fn connect_and_read(address: &str, choice: u8) {
     let names: &[&str] = if choice & 1 == 0 { &[] } else { &["a"] };
     let options = SessionOptions::new().deadline(DEADLINE).lanes(names.iter().copied()).prefault(choice & 2 != 0);
-    let attached = Session::connect(address, options.spin(Duration::ZERO)).and_then(Session::attach);
+    let attached = options.spin(Duration::ZERO).connect(address).and_then(|session| session.attach_all(Attach::new()));
     for mut consumer in attached.unwrap_or_default() {
         for look in 0..LOOKS_MAX {
             if !goes_on(&mut consumer, look) {
@@ -70,7 +70,7 @@ fn connect_and_read(address: &str, choice: u8) {
 }
 
 fn goes_on(consumer: &mut Consumer, look: usize) -> bool {
-    let capacity = consumer.capacity();
+    let capacity = consumer.lane().capacity;
     let received = match look % 8 {
         7 => consumer.receive_timeout(Duration::from_micros(500)),
         _ => consumer.try_receive(),

@@ -5,7 +5,10 @@ use crate::harness::payload::{fill, sum};
 use crate::harness::plan::BATCH;
 use crate::harness::shared::{Shared, Word, sleep_until, wait_for};
 use crate::harness::sides::pin;
-use fdring::{LaneOptions, Producer, Server, ServerOptions, Session, SessionOptions};
+use fdring::{
+    Producer, Server, Session,
+    options::{LaneOptions, ServerOptions},
+};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt;
@@ -114,13 +117,13 @@ fn weighed_address(address: &str) -> String {
 
 fn produce(shared: &Shared, address: &str) -> Result<(), Box<dyn Error>> {
     let weighed = |n| LaneOptions::new(format!("weighed{n}")).capacity(WEIGHED_CAPACITY_BYTES);
-    let first = Producer::create(weighed(0))?;
+    let first = weighed(0).create()?;
     let before = Weight::now();
-    let lanes = (1..=WEIGHED).map(|n| Producer::create(weighed(n))).collect::<Result<Vec<_>, _>>()?;
+    let lanes = (1..=WEIGHED).map(|n| weighed(n).create()).collect::<Result<Vec<_>, _>>()?;
     let lane = Weight::now().since(&before);
     drop(lanes);
 
-    let mut producer = Producer::create(LaneOptions::new("watched"))?;
+    let mut producer = Producer::create("watched")?;
     let _server = Server::listen(address, &[&producer])?;
     let _weighing = ServerOptions::new().sessions_max(64).listen(weighed_address(address).as_str(), &[&first])?;
     let without_consumers = Weight::now();
@@ -184,7 +187,7 @@ fn send_one(producer: &mut Producer, n: u64) {
 }
 
 fn consume(shared: &Shared, address: &str) -> Result<(), Box<dyn Error>> {
-    let attach = |address: &str| attach_in_place(Session::connect(address, SessionOptions::new())?);
+    let attach = |address: &str| attach_in_place(Session::connect(address)?);
     let mut consumer = attach(address)?;
     let before = Weight::now();
     let weighed = (0..WEIGHED).map(|_| attach(&weighed_address(address))).collect::<Result<Vec<_>, _>>()?;
