@@ -33,6 +33,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::fmt;
 use std::iter::FusedIterator;
 
 /// The most descriptors that one message can carry; the kernel's `SCM_MAX_FD`, see unix(7).
@@ -107,22 +108,39 @@ where
 }
 
 /// Why descriptors' numbers cannot be written as one control message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// There are no numbers.
-    #[error("a control message of no descriptors would not be delivered; give it at least one")]
     Empty,
     /// There are more numbers than the kernel takes in one message.
-    #[error("one message carries at most {FDS_PER_MESSAGE_MAX} descriptors; send the others in further messages")]
     TooMany,
     /// The buffer is too short.
-    #[error("the control buffer of {room} bytes is too short; see rights_space_bytes for the length it needs")]
     NoRoom {
         /// The length of the buffer, in bytes.
         room: usize,
     },
 }
+
+impl fmt::Display for EncodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => {
+                f.write_str("a control message of no descriptors would not be delivered; give it at least one")
+            }
+            Self::TooMany => write!(
+                f,
+                "one message carries at most {FDS_PER_MESSAGE_MAX} descriptors; send the others in further messages"
+            ),
+            Self::NoRoom { room } => write!(
+                f,
+                "the control buffer of {room} bytes is too short; see rights_space_bytes for the length it needs"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for EncodeError {}
 
 /// Walks over the control messages in `control`: what recvmsg(2) left in a control buffer, up to `msg_controllen`.
 ///
@@ -267,11 +285,10 @@ pub struct Credentials {
 }
 
 /// What is wrong with control data. Offsets and lengths are in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlError {
     /// Bytes are left, but fewer than a header has.
-    #[error("{rest} bytes are left at offset {offset} of the control data, fewer than the 16 of a header")]
     HeaderPastEnd {
         /// Where the header should begin.
         offset: usize,
@@ -279,7 +296,6 @@ pub enum ControlError {
         rest: usize,
     },
     /// A message says that it is shorter than its own header.
-    #[error("the control message at offset {offset} claims {len} bytes, fewer than the 16 of its header")]
     BelowHeader {
         /// Where the message begins.
         offset: usize,
@@ -287,7 +303,6 @@ pub enum ControlError {
         len: u64,
     },
     /// A message says that it is longer than what is left.
-    #[error("the control message at offset {offset} claims {len} bytes where {rest} are left")]
     PastEnd {
         /// Where the message begins.
         offset: usize,
@@ -297,7 +312,6 @@ pub enum ControlError {
         rest: usize,
     },
     /// The body of a message of `SOL_SOCKET` has not the length that its type prescribes.
-    #[error("the control message of type {kind} at offset {offset} has a body of {len} bytes, a wrong length for it")]
     Body {
         /// Where the message begins.
         offset: usize,
@@ -307,6 +321,28 @@ pub enum ControlError {
         len: usize,
     },
 }
+
+impl fmt::Display for ControlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeaderPastEnd { offset, rest } => {
+                write!(f, "{rest} bytes are left at offset {offset} of the control data, fewer than the 16 of a header")
+            }
+            Self::BelowHeader { offset, len } => {
+                write!(f, "the control message at offset {offset} claims {len} bytes, fewer than the 16 of its header")
+            }
+            Self::PastEnd { offset, len, rest } => {
+                write!(f, "the control message at offset {offset} claims {len} bytes where {rest} are left")
+            }
+            Self::Body { offset, kind, len } => write!(
+                f,
+                "the control message of type {kind} at offset {offset} has a body of {len} bytes, a wrong length for it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ControlError {}
 
 #[cfg(test)]
 mod tests {

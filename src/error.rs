@@ -42,11 +42,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// assert_eq!(connect().unwrap_err().kind(), io::ErrorKind::NotFound);
 /// ```
-#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A system call failed.
-    #[error("could not {doing}: {cause}{}", advice(.cause))]
     Os {
         /// What was being done: a verb and its object.
         doing: String,
@@ -54,19 +52,15 @@ pub enum Error {
         cause: io::Error,
     },
     /// An option is out of its range.
-    #[error("{0}")]
     Invalid(String),
     /// The capacity or an alignment of a lane is out of its range.
-    #[error(transparent)]
-    Geometry(#[from] GeometryError),
+    Geometry(GeometryError),
     /// The address is served by a living process.
-    #[error("{address} is in use by another process; stop that process or choose another address")]
     AddressInUse {
         /// The address, as it is written on a command line.
         address: String,
     },
     /// The peer broke the session's protocol, or sent something that must not be mapped.
-    #[error("the peer broke the protocol while {doing}: {fault}")]
     Peer {
         /// What was being done.
         doing: String,
@@ -74,7 +68,6 @@ pub enum Error {
         fault: String,
     },
     /// The peer refused.
-    #[error("the peer refused: {reason} (code {code})")]
     Refused {
         /// A code of the protocol, see `docs/protocol.md`.
         code: u16,
@@ -82,22 +75,16 @@ pub enum Error {
         reason: String,
     },
     /// The peer policy does not admit the peer's user.
-    #[error("a process of user {uid} is at the other end, which the peer policy does not admit")]
     Forbidden {
         /// The numeric user id of the peer.
         uid: u32,
     },
     /// The peer closed the connection or died.
-    #[error("the peer closed the connection while {doing}; see whether it still runs")]
     Closed {
         /// What was being done.
         doing: String,
     },
     /// A deadline passed.
-    #[error(
-        "gave up {doing} after {}; see whether the peer is busy or stopped, or raise the deadline",
-        InWords(*.limit)
-    )]
     TimedOut {
         /// What was being done.
         doing: String,
@@ -105,10 +92,45 @@ pub enum Error {
         limit: Duration,
     },
     /// The object was made before a fork, and this is the child.
-    #[error(
-        "this process is a forked child, and rings belong to the process that made them; open a session of its own"
-    )]
     Forked,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Os { doing, cause } => write!(f, "could not {doing}: {cause}{}", advice(cause)),
+            Self::Invalid(sentence) => f.write_str(sentence),
+            Self::Geometry(geometry) => write!(f, "{geometry}"),
+            Self::AddressInUse { address } => {
+                write!(f, "{address} is in use by another process; stop that process or choose another address")
+            }
+            Self::Peer { doing, fault } => write!(f, "the peer broke the protocol while {doing}: {fault}"),
+            Self::Refused { code, reason } => write!(f, "the peer refused: {reason} (code {code})"),
+            Self::Forbidden { uid } => {
+                write!(f, "a process of user {uid} is at the other end, which the peer policy does not admit")
+            }
+            Self::Closed { doing } => {
+                write!(f, "the peer closed the connection while {doing}; see whether it still runs")
+            }
+            Self::TimedOut { doing, limit } => write!(
+                f,
+                "gave up {doing} after {}; see whether the peer is busy or stopped, or raise the deadline",
+                InWords(*limit)
+            ),
+            Self::Forked => f.write_str(
+                "this process is a forked child, and rings belong to the process that made them; \
+                 open a session of its own",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<GeometryError> for Error {
+    fn from(geometry: GeometryError) -> Self {
+        Self::Geometry(geometry)
+    }
 }
 
 impl fmt::Debug for Error {

@@ -41,7 +41,7 @@
 //! └────────────────┴────────────┴────────────┴────────────────────────────────┘
 //! ```
 
-use bytemuck::{AnyBitPattern, NoUninit};
+use std::fmt;
 
 #[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
 compile_error!("fdring's layouts are those of little-endian 64-bit Linux");
@@ -101,9 +101,11 @@ pub(crate) const fn seat_len_bytes(lanes: usize) -> u64 {
     (lanes as u64 * SEAT_STRIPE_BYTES as u64).next_multiple_of(4096)
 }
 
+/// The length of a [`ControlHeader`], in words.
+pub(crate) const CONTROL_HEADER_WORDS: usize = 16;
+
 /// The static part of a control region: written once, before anyone else sees it; read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, NoUninit, AnyBitPattern)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ControlHeader {
     pub(crate) magic: u64,
     pub(crate) layout_version: u32,
@@ -117,14 +119,38 @@ pub(crate) struct ControlHeader {
     pub(crate) name: [u8; LANE_NAME_MAX_BYTES],
 }
 
+impl ControlHeader {
+    /// The words as they lie in the region; the first of two fields in one word is its lower half.
+    pub(crate) fn to_words(self) -> [u64; CONTROL_HEADER_WORDS] {
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let [id_low, id_high]: [u64; 2] = bytemuck::cast(self.lane_id);
+        let [n0, n1, n2, n3, n4, n5, n6, n7]: [u64; LANE_NAME_MAX_BYTES / 8] = bytemuck::cast(self.name);
+        let versions = pair(self.layout_version, self.flags);
+        let aligns = pair(self.record_align, self.payload_align);
+        let Self { magic, capacity, generation, schema, .. } = self;
+        [magic, versions, capacity, aligns, id_low, id_high, generation, schema, n0, n1, n2, n3, n4, n5, n6, n7]
+    }
+
+    /// The header that the words of a region stand for, none of them checked.
+    pub(crate) fn from_words(words: [u64; CONTROL_HEADER_WORDS]) -> Self {
+        let [magic, versions, capacity, aligns, id_low, id_high, generation, schema, name @ ..] = words;
+        Self {
+            magic,
+            layout_version: versions as u32,
+            flags: (versions >> 32) as u32,
+            capacity,
+            record_align: aligns as u32,
+            payload_align: (aligns >> 32) as u32,
+            lane_id: bytemuck::cast([id_low, id_high]),
+            generation,
+            schema,
+            name: bytemuck::cast(name),
+        }
+    }
+}
+
 const _: () = {
-    use core::mem::{align_of, offset_of, size_of};
-    assert!(size_of::<ControlHeader>() == 128 && align_of::<ControlHeader>() == 8);
-    assert!(offset_of!(ControlHeader, layout_version) == 8 && offset_of!(ControlHeader, flags) == 12);
-    assert!(offset_of!(ControlHeader, capacity) == 16 && offset_of!(ControlHeader, record_align) == 24);
-    assert!(offset_of!(ControlHeader, payload_align) == 28 && offset_of!(ControlHeader, lane_id) == 32);
-    assert!(offset_of!(ControlHeader, generation) == 48 && offset_of!(ControlHeader, schema) == 56);
-    assert!(offset_of!(ControlHeader, name) == 64);
+    assert!(CONTROL_HEADER_WORDS * 8 == 64 + LANE_NAME_MAX_BYTES && CONTROL_HEADER_WORDS * 8 <= PUBLISHED_OFFSET);
     // Words written by different sides, or at different rates, lie at least 128 bytes apart.
     assert!(INTENT_OFFSET - PUBLISHED_OFFSET >= 128 && SPACE_WAIT_OFFSET - INTENT_OFFSET >= 128);
     assert!(STATE_OFFSET - SPACE_WAIT_OFFSET >= 128 && EVICTIONS_OFFSET - STATE_OFFSET >= 128);
@@ -218,32 +244,16 @@ impl RecordHeader {
 }
 
 /// Why a lane cannot have a capacity or an alignment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GeometryError {
     /// The capacity is not a power of two, or out of range.
-    #[error(
-        "a capacity of {0} bytes is not a power of two from {CAPACITY_MIN_BYTES} to {CAPACITY_MAX_BYTES}; \
-         choose one that is"
-    )]
     Capacity(u64),
     /// The alignment of records is not a power of two, or out of range.
-    #[error(
-        "a record alignment of {0} bytes is not a power of two from {ALIGN_MIN_BYTES} to {ALIGN_MAX_BYTES}; \
-         choose one that is"
-    )]
     RecordAlign(u32),
     /// The alignment of payloads is not a power of two, or out of range.
-    #[error(
-        "a payload alignment of {0} bytes is not a power of two from {ALIGN_MIN_BYTES} to {ALIGN_MAX_BYTES}; \
-         choose one that is"
-    )]
     PayloadAlign(u32),
     /// Payloads cannot be aligned more strictly than the records around them.
-    #[error(
-        "payloads aligned to {payload_align} bytes need records aligned to at least as much, not to {record_align}; \
-         raise the record alignment"
-    )]
     PayloadAboveRecord {
         /// The alignment of records, in bytes.
         record_align: u32,
@@ -251,10 +261,6 @@ pub enum GeometryError {
         payload_align: u32,
     },
     /// The ring would hold fewer than four records.
-    #[error(
-        "a ring of {capacity} bytes is shorter than four records aligned to {record_align} bytes; \
-         raise the capacity or lower the alignment"
-    )]
     TooFewRecords {
         /// The capacity, in bytes.
         capacity: u64,
@@ -262,6 +268,40 @@ pub enum GeometryError {
         record_align: u32,
     },
 }
+
+impl fmt::Display for GeometryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Capacity(bytes) => write!(
+                f,
+                "a capacity of {bytes} bytes is not a power of two \
+                 from {CAPACITY_MIN_BYTES} to {CAPACITY_MAX_BYTES}; choose one that is"
+            ),
+            Self::RecordAlign(bytes) => write!(
+                f,
+                "a record alignment of {bytes} bytes is not a power of two \
+                 from {ALIGN_MIN_BYTES} to {ALIGN_MAX_BYTES}; choose one that is"
+            ),
+            Self::PayloadAlign(bytes) => write!(
+                f,
+                "a payload alignment of {bytes} bytes is not a power of two \
+                 from {ALIGN_MIN_BYTES} to {ALIGN_MAX_BYTES}; choose one that is"
+            ),
+            Self::PayloadAboveRecord { record_align, payload_align } => write!(
+                f,
+                "payloads aligned to {payload_align} bytes need records aligned to at least as much, \
+                 not to {record_align}; raise the record alignment"
+            ),
+            Self::TooFewRecords { capacity, record_align } => write!(
+                f,
+                "a ring of {capacity} bytes is shorter than four records aligned to {record_align} bytes; \
+                 raise the capacity or lower the alignment"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for GeometryError {}
 
 /// The capacity and the alignments of a ring, checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

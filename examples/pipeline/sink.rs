@@ -17,15 +17,14 @@ use crate::worker::Workers;
 pub(crate) const LANE: &str = "counts";
 /// The tags of its records. A word: how often it occurs, as a u64, then its bytes.
 const WORD: u16 = 1;
-/// The last one: [`Totals`].
+/// The last one, [`Totals`]: how many records, then how many bytes, each as a u64.
 const TOTALS: u16 = 2;
 
 /// How long to wait for one worker before the others are looked at.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// What a worker has received.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) records: u64,
     pub(crate) bytes: u64,
@@ -41,8 +40,10 @@ pub(crate) fn send(mut lane: Producer, counts: &Counts, totals: Totals) -> Resul
         record.set_tag(WORD);
         record.commit();
     }
-    let mut record = batch.reserve(size_of::<Totals>())?;
-    record.copy_from_slice(bytemuck::bytes_of(&totals));
+    let mut record = batch.reserve(2 * size_of::<u64>())?;
+    let (records, bytes) = record.split_at_mut(size_of::<u64>());
+    records.copy_from_slice(&totals.records.to_le_bytes());
+    bytes.copy_from_slice(&totals.bytes.to_le_bytes());
     record.set_tag(TOTALS);
     record.commit();
     batch.commit();
@@ -72,7 +73,11 @@ pub(crate) fn merge(lanes: Vec<Consumer>, workers: &mut Workers) -> Result<(Coun
             };
             match (record.tag(), record.split_first_chunk()) {
                 (WORD, Some((count, word))) => merged.add(word, u64::from_le_bytes(*count)),
-                (TOTALS, _) => totals = bytemuck::try_pod_read_unaligned::<Totals>(&record).ok(),
+                (TOTALS, Some((records, bytes))) => {
+                    let whole =
+                        |bytes| Totals { records: u64::from_le_bytes(*records), bytes: u64::from_le_bytes(bytes) };
+                    totals = bytes.try_into().ok().map(whole);
+                }
                 (tag, _) => {
                     return Err(format!("worker {index} sent a record of {} bytes with tag {tag}", record.len()).into());
                 }

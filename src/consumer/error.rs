@@ -40,40 +40,55 @@ use std::io;
 /// # assert_eq!(next(&mut consumer).unwrap(), b"hello");
 /// # assert_eq!(next(&mut consumer).unwrap_err().kind(), std::io::ErrorKind::ConnectionAborted);
 /// ```
-#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReceiveError {
     /// Nothing is published now; only from the `try_` form.
-    #[error("no record is there yet")]
     Empty,
     /// Nothing was published until the deadline.
-    #[error("no record came until the deadline")]
     TimedOut,
     /// The producer's thread panicked, or it gave the lane up. All that was published has been read.
-    #[error("the producer gave up before its time; all that it published has been read")]
     Abandoned,
     /// The producer died, or closed the session, without ending the lane. All that was published has been read.
-    #[error("the producer died; all that it published has been read")]
     PeerDead,
     /// The producer's process ended the session, and the lane goes on without this consumer.
-    #[error("the producer closed this session; connect again to read on")]
     Closed,
     /// The lane went on without this consumer.
-    #[error("the lane went on without this consumer, which missed {missed_bytes} bytes; read faster, or connect again")]
     Evicted {
         /// What was published and not read, in bytes, headers and padding included.
         missed_bytes: u64,
     },
     /// The producer broke the protocol. Nothing more is read of its lane.
-    #[error("the producer broke the protocol of its lane: {0}")]
     Corrupt(Corruption),
     /// The kernel would not let this thread wait. The number is that of its error, as in errno(3).
-    #[error("could not wait for a record: {}", io::Error::from_raw_os_error(*.0))]
     Wait(i32),
     /// The consumer was made before a fork, and this is the child.
-    #[error("this process is a forked child, and a consumer belongs to the process that attached it")]
     Forked,
 }
+
+impl fmt::Display for ReceiveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("no record is there yet"),
+            Self::TimedOut => f.write_str("no record came until the deadline"),
+            Self::Abandoned => f.write_str("the producer gave up before its time; all that it published has been read"),
+            Self::PeerDead => f.write_str("the producer died; all that it published has been read"),
+            Self::Closed => f.write_str("the producer closed this session; connect again to read on"),
+            Self::Evicted { missed_bytes } => write!(
+                f,
+                "the lane went on without this consumer, which missed {missed_bytes} bytes; \
+                 read faster, or connect again"
+            ),
+            Self::Corrupt(corruption) => write!(f, "the producer broke the protocol of its lane: {corruption}"),
+            Self::Wait(errno) => write!(f, "could not wait for a record: {}", io::Error::from_raw_os_error(*errno)),
+            Self::Forked => {
+                f.write_str("this process is a forked child, and a consumer belongs to the process that attached it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ReceiveError {}
 
 impl fmt::Debug for ReceiveError {
     /// The sentence first: this is what `unwrap` and `main` print.

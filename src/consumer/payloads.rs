@@ -2,10 +2,10 @@
 //!
 //! The invariant: a copy that may have been overwritten while it was made is not handed out.
 
-use crate::memory::{InPlace, LaneMap, RingBytes, SHORT_WORDS, SeatMap};
+use crate::memory::{CopyLine, InPlace, LaneMap, RingBytes, SHORT_WORDS, SeatMap};
 use crate::ring::cursor::Found;
 use crate::ring::reader::Reader;
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Zeroable;
 
 /// How payloads reach the caller.
 #[derive(Debug)]
@@ -14,20 +14,15 @@ pub(super) enum Payloads {
     Copied(Copies),
 }
 
-const LINE_WORDS: usize = 8;
-
-/// A cache line: copies begin on one.
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u64; LINE_WORDS]);
+const LINE_WORDS: usize = size_of::<CopyLine>() / 8;
 
 /// Where copies go.
 #[derive(Debug)]
 pub(super) struct Copies {
     /// Holds the payload of the last record, if it was short.
-    short: Box<[Line; SHORT_WORDS / LINE_WORDS]>,
+    short: Box<[CopyLine; SHORT_WORDS / LINE_WORDS]>,
     /// Holds that of the last record that was longer; grows to the longest seen.
-    long: Vec<Line>,
+    long: Vec<CopyLine>,
 }
 
 impl Copies {
@@ -64,7 +59,7 @@ impl Copies {
         words: usize,
     ) -> Option<&[u8]> {
         if self.long.len() * LINE_WORDS < words {
-            self.long.resize(words.div_ceil(LINE_WORDS), Line::zeroed());
+            self.long.resize(words.div_ceil(LINE_WORDS), CopyLine::zeroed());
         }
         let copy = &mut bytemuck::cast_slice_mut(&mut self.long)[..words];
         let is_intact = reader.copy_intact(&ring, found, copy);

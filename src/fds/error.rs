@@ -35,47 +35,67 @@ use std::io;
 /// assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 /// # Ok::<(), io::Error>(())
 /// ```
-#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum SendFdsError {
     /// The array is empty.
-    #[error("there is no descriptor to send; give at least one, or send plain bytes with send(2)")]
     NoDescriptors,
     /// The array is longer than one message can carry.
-    #[error(
-        "{count} descriptors do not fit one message, which carries at most {FDS_PER_MESSAGE_MAX}; send several messages"
-    )]
     TooManyDescriptors {
         /// The length of the array.
         count: usize,
     },
     /// The payload is empty.
-    #[error("descriptors need at least one byte of payload to travel with; send one, any will do")]
     EmptyPayload,
     /// Too many of this user's descriptors are in flight (`ETOOMANYREFS`): more than `RLIMIT_NOFILE` of this process,
     /// unless it has `CAP_SYS_RESOURCE` or `CAP_SYS_ADMIN`.
-    #[error(
-        "too many descriptors of this user have been sent and not yet received; \
-         let the receivers catch up, or raise the limit (ulimit -n)"
-    )]
     TooManyInFlight,
     /// The peer takes no descriptors (`SO_PASSRIGHTS` is 0 there, from Linux 6.16), or a security module forbids it
     /// (`EPERM`).
-    #[error("the peer's socket takes no descriptors (SO_PASSRIGHTS), or a security policy forbids to send them")]
     Refused,
     /// The payload is too long for one message of this socket (`EMSGSIZE`).
-    #[error("a payload of {len} bytes is too long for one message here; send less, or raise SO_SNDBUF")]
     TooLong {
         /// The length of the payload, in bytes.
         len: usize,
     },
     /// The peer closed its end (`EPIPE`, `ECONNRESET`).
-    #[error("the peer closed its end of the socket before the descriptors were sent; see whether it still runs")]
     Closed,
     /// The system call failed in another way. `WouldBlock`: a non-blocking socket has no room.
-    #[error("could not send descriptors: {0}")]
     Os(io::Error),
 }
+
+impl fmt::Display for SendFdsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDescriptors => {
+                f.write_str("there is no descriptor to send; give at least one, or send plain bytes with send(2)")
+            }
+            Self::TooManyDescriptors { count } => write!(
+                f,
+                "{count} descriptors do not fit one message, which carries at most {FDS_PER_MESSAGE_MAX}; \
+                 send several messages"
+            ),
+            Self::EmptyPayload => {
+                f.write_str("descriptors need at least one byte of payload to travel with; send one, any will do")
+            }
+            Self::TooManyInFlight => f.write_str(
+                "too many descriptors of this user have been sent and not yet received; \
+                 let the receivers catch up, or raise the limit (ulimit -n)",
+            ),
+            Self::Refused => f.write_str(
+                "the peer's socket takes no descriptors (SO_PASSRIGHTS), or a security policy forbids to send them",
+            ),
+            Self::TooLong { len } => {
+                write!(f, "a payload of {len} bytes is too long for one message here; send less, or raise SO_SNDBUF")
+            }
+            Self::Closed => f.write_str(
+                "the peer closed its end of the socket before the descriptors were sent; see whether it still runs",
+            ),
+            Self::Os(cause) => write!(f, "could not send descriptors: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for SendFdsError {}
 
 impl fmt::Debug for SendFdsError {
     /// The sentence first: this is what `unwrap` and `main` print.
@@ -159,35 +179,22 @@ impl SendFdsError {
 /// assert_eq!(take(&here).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 /// # Ok::<(), io::Error>(())
 /// ```
-#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum RecvFdsError {
     /// `fds_max` is out of range.
-    #[error(
-        "one message carries 1 to {FDS_PER_MESSAGE_MAX} descriptors, not {fds_max}; ask for a number in that range"
-    )]
     FdsMax {
         /// What was asked for.
         fds_max: usize,
     },
     /// The payload buffer is empty.
-    #[error("descriptors travel with at least one byte of payload; give a buffer of one byte or more")]
     EmptyPayload,
     /// The peer closed its end. (On message sockets, an empty message without descriptors looks the same.)
-    #[error("the peer closed the connection; no more will come")]
     Closed,
     /// The peer closed its end without having read everything that had been sent to it (`ECONNRESET`). A seqpacket
     /// socket reports this once, *before* what the peer had sent: receive again to get that.
-    #[error(
-        "the peer closed the connection before it read all that was sent to it; receive again for what it had sent"
-    )]
     Reset,
     /// The peer sent more descriptors than `fds_max`. Those that did not fit the control buffer were closed by the
     /// kernel. (If exactly `fds_max` arrived, something else may not have fitted: see [`Self::NoRoom`].)
-    #[error(
-        "the peer sent more than the {fds_max} descriptors asked for; \
-         ask for as many as it may send, up to {FDS_PER_MESSAGE_MAX}"
-    )]
     TooManyDescriptors {
         /// What was asked for.
         fds_max: usize,
@@ -196,44 +203,27 @@ pub enum RecvFdsError {
     },
     /// This process's descriptor table was full, so the kernel closed the descriptors that had no place. They are lost;
     /// the peer must send them again.
-    #[error(
-        "the descriptor table is full: only {} of the peer's descriptors arrived and the others are lost; \
-         close some or raise the limit (ulimit -n), and have them sent again",
-        .received.fds.len()
-    )]
     TableFull {
         /// What arrived: the first of those sent, or none.
         received: Received,
     },
     /// The kernel closed descriptors although there was room for them: a security module denied them, or the descriptor
     /// table was full at that moment and is no longer.
-    #[error(
-        "the kernel withheld descriptors: only {} arrived and the others are lost; see whether a security policy \
-         denies them, or whether the descriptor table was full for a moment (ulimit -n)",
-        .received.fds.len()
-    )]
     Withheld {
         /// What arrived: the first of those sent, or none.
         received: Received,
     },
     /// Other control messages took the room of descriptors, or of one another: security labels, timestamps.
-    #[error(
-        "other control messages left too little room: {} descriptors arrived, others may be lost; turn off what adds \
-         them to this socket (SO_PASSSEC, SO_TIMESTAMP), or ask for more descriptors than can come",
-        .received.fds.len()
-    )]
     NoRoom {
         /// What arrived.
         received: Received,
     },
     /// The message is longer than the payload buffer, and its tail is lost (message sockets only).
-    #[error("the peer's message is longer than the payload buffer, and its tail is lost; give a longer buffer")]
     PayloadTruncated {
         /// What arrived: all the descriptors, and as many bytes as the buffer holds.
         received: Received,
     },
     /// The control data makes no sense. The kernel never writes such data.
-    #[error("the control data cannot be understood: {cause}")]
     Malformed {
         /// What is wrong with it.
         cause: ControlError,
@@ -241,12 +231,67 @@ pub enum RecvFdsError {
         received: Received,
     },
     /// Descriptors wait at a socket that takes none. Only the session layer meets this.
-    #[error("the peer sent descriptors where none are taken; close this connection, on a thread that may block")]
     UnwantedDescriptors,
     /// The system call failed in another way. `WouldBlock`: nothing waits at a non-blocking socket.
-    #[error("could not receive descriptors: {0}")]
     Os(io::Error),
 }
+
+impl fmt::Display for RecvFdsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FdsMax { fds_max } => write!(
+                f,
+                "one message carries 1 to {FDS_PER_MESSAGE_MAX} descriptors, not {fds_max}; \
+                 ask for a number in that range"
+            ),
+            Self::EmptyPayload => {
+                f.write_str("descriptors travel with at least one byte of payload; give a buffer of one byte or more")
+            }
+            Self::Closed => f.write_str("the peer closed the connection; no more will come"),
+            Self::Reset => f.write_str(
+                "the peer closed the connection before it read all that was sent to it; \
+                 receive again for what it had sent",
+            ),
+            Self::TooManyDescriptors { fds_max, .. } => write!(
+                f,
+                "the peer sent more than the {fds_max} descriptors asked for; \
+                 ask for as many as it may send, up to {FDS_PER_MESSAGE_MAX}"
+            ),
+            Self::TableFull { received } => write!(
+                f,
+                "the descriptor table is full: only {} of the peer's descriptors arrived and the others are lost; \
+                 close some or raise the limit (ulimit -n), and have them sent again",
+                received.fds.len()
+            ),
+            Self::Withheld { received } => write!(
+                f,
+                "the kernel withheld descriptors: only {} arrived and the others are lost; \
+                 see whether a security policy denies them, \
+                 or whether the descriptor table was full for a moment (ulimit -n)",
+                received.fds.len()
+            ),
+            Self::NoRoom { received } => write!(
+                f,
+                "other control messages left too little room: {} descriptors arrived, others may be lost; \
+                 turn off what adds them to this socket (SO_PASSSEC, SO_TIMESTAMP), \
+                 or ask for more descriptors than can come",
+                received.fds.len()
+            ),
+            Self::PayloadTruncated { .. } => f.write_str(
+                "the peer's message is longer than the payload buffer, and its tail is lost; \
+                 give a longer buffer",
+            ),
+            Self::Malformed { cause, .. } => write!(f, "the control data cannot be understood: {cause}"),
+            Self::UnwantedDescriptors => f.write_str(
+                "the peer sent descriptors where none are taken; \
+                 close this connection, on a thread that may block",
+            ),
+            Self::Os(cause) => write!(f, "could not receive descriptors: {cause}"),
+        }
+    }
+}
+
+impl std::error::Error for RecvFdsError {}
 
 impl fmt::Debug for RecvFdsError {
     /// The sentence first: this is what `unwrap` and `main` print.

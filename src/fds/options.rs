@@ -48,7 +48,8 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// Who connected `socket`, or listened or made the pair, as of then (`SO_PEERCRED`, unix(7)).
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
-    Ok(socket_option(socket, libc::SO_PEERCRED)?)
+    let [pid, uid, _gid]: [u32; 3] = socket_option(socket, libc::SO_PEERCRED)?;
+    Ok(PeerCredentials { pid: pid.cast_signed(), uid })
 }
 
 pub(super) fn peer_pidfd_by_number(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
@@ -59,14 +60,12 @@ pub(super) fn peer_pidfd_by_number(socket: BorrowedFd<'_>) -> io::Result<OwnedFd
     Ok(pidfd_open(pid, PidfdFlags::empty())?)
 }
 
-/// `struct ucred`, see unix(7).
-#[derive(Clone, Copy, bytemuck::Zeroable, bytemuck::Pod)]
-#[repr(C)]
+/// What is kept of `struct ucred`, see unix(7).
+#[derive(Clone, Copy)]
 pub(crate) struct PeerCredentials {
     /// 0 where the process has no number in this pid namespace.
     pub(crate) pid: i32,
     pub(crate) uid: u32,
-    gid: u32,
 }
 
-const _: () = assert!(size_of::<PeerCredentials>() == size_of::<libc::ucred>());
+const _: () = assert!(size_of::<[u32; 3]>() == size_of::<libc::ucred>());

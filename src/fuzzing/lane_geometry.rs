@@ -96,7 +96,7 @@ fn check_mapped(script: &mut Script<'_>, geometry: Geometry, looks: &[(u64, u64)
         barrier: script.choose(Barrier::ALL),
     };
     let header = control_header(&terms);
-    let right = bytemuck::bytes_of(&header).to_vec();
+    let right = bytemuck::bytes_of(&header.to_words()).to_vec();
     let mut bytes = right.clone();
     alter(script, &mut bytes);
     bytes.resize(right.len(), 0);

@@ -5,7 +5,7 @@ use super::frames::lane_terms;
 use crate::consumer::{Attachment, Consumer, ReceiveError};
 use crate::error::Result;
 use crate::handshake::{ConsumerHandshake, START_LIMIT};
-use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader};
+use crate::layout::{CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader};
 use crate::link::Link;
 use crate::memory::{ControlMap, LaneMap, SeatMap, WritableLane};
 use crate::os::bell::{Bell, BellEnd};
@@ -100,7 +100,7 @@ impl Rig {
         let geometry = Geometry::new(capacity, record_align, payload_align)?;
         let region =
             |len_bytes| Region::create(&RegionOptions { name: "fdring-fuzz", len_bytes, huge_pages: HugePages::No });
-        let header: ControlHeader = bytemuck::Zeroable::zeroed();
+        let header = ControlHeader::from_words([0; CONTROL_HEADER_WORDS]);
         let (hostile, control, data) =
             WritableLane::create(region(CONTROL_LEN_BYTES)?, region(capacity)?, geometry, &header)?;
         let map = Arc::new(LaneMap::new(ControlMap::new(control.map_read_only()?), data.map_read_only()?, geometry));

@@ -158,7 +158,7 @@ fn geometries() {
         let alteration = [1, at, 0, 4, value];
         write("lane_geometry", &format!("header-{name}"), &[&[0, 0, 3, 3, 0, 0], &[0; 9], &alteration]);
     }
-    write("lane_geometry", "header-whole", &[&[0, 0, 3, 3, 0], bytemuck::bytes_of(&control_header(terms))]);
+    write("lane_geometry", "header-whole", &[&[0, 0, 3, 3, 0], bytemuck::bytes_of(&control_header(terms).to_words())]);
 }
 
 /// The actions of `ring_reader.rs`: below 0x30 a record in order, 0x30 a header, 0x40 a word, 0x48 `published`, 0x60

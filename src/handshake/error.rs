@@ -4,45 +4,74 @@ use crate::error::Error;
 use crate::wire::{
     ByeReason, Frame, FrameError, LANES_PER_SESSION_MAX, Refuse, RefuseCode, Role, VERSION_MAX, VERSION_MIN, printable,
 };
+use std::fmt;
 
 /// How much of a peer's sentence is shown to the user, in bytes.
 const REASON_SHOWN_MAX_BYTES: usize = 200;
 
 /// Why a session did not begin, or broke. The sentences name no side, since they are sent to the other one.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum HandshakeError {
-    /// The bytes were no frame. The session layer makes it, so that it has one error to answer with.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-    #[error("{came} came where {awaited} was expected")]
+    // The bytes were no frame. The session layer makes it, so that it has one error to answer with.
+    Frame(FrameError),
     Unexpected { came: &'static str, awaited: &'static str },
-    #[error("both ends are {}s; connect a producer with a consumer", role_name(*came))]
     Role { came: Role },
-    #[error("the peer speaks versions {min} to {max}, and this side {VERSION_MIN} to {VERSION_MAX}; update the older")]
     Version { min: u16, max: u16 },
-    #[error("no lane is called {name}; this producer has: {offered}")]
     UnknownLane { name: String, offered: String },
-    #[error("this producer has no lanes yet")]
     NoLanes,
-    #[error("this producer has {0} lanes and a session at most {LANES_PER_SESSION_MAX}; name those that are wanted")]
     TooManyLanes(usize),
-    #[error("{frame} came for {came} lanes where the session has {expected}")]
     Count { frame: &'static str, came: usize, expected: usize },
-    #[error("{0} is not implemented here")]
     Unsupported(&'static str),
-    #[error("lane {came} was offered where {wanted} was asked for")]
     OtherLane { came: String, wanted: String },
-    #[error("lane {lane} was started at position {start}, where a multiple of {align} below 2^63 was expected")]
     StartPosition { lane: usize, start: u64, align: u64 },
-    /// The peer refused. The sentence is shortened and safe to print.
-    #[error("the peer refused: {sentence} (code {})", code.to_word())]
+    // The peer refused. The sentence is shortened and safe to print.
     Refused { code: RefuseCode, sentence: String },
-    /// The peer said goodbye before the session was established.
-    #[error("the peer left during the handshake: {0}")]
+    // The peer said goodbye before the session was established.
     Left(ByeReason),
-    #[error("the session was over when another frame came")]
     Over,
+}
+
+impl fmt::Display for HandshakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frame(error) => write!(f, "{error}"),
+            Self::Unexpected { came, awaited } => write!(f, "{came} came where {awaited} was expected"),
+            Self::Role { came } => write!(f, "both ends are {}s; connect a producer with a consumer", role_name(*came)),
+            Self::Version { min, max } => write!(
+                f,
+                "the peer speaks versions {min} to {max}, and this side {VERSION_MIN} to {VERSION_MAX}; \
+                 update the older"
+            ),
+            Self::UnknownLane { name, offered } => write!(f, "no lane is called {name}; this producer has: {offered}"),
+            Self::NoLanes => f.write_str("this producer has no lanes yet"),
+            Self::TooManyLanes(count) => write!(
+                f,
+                "this producer has {count} lanes and a session at most {LANES_PER_SESSION_MAX}; \
+                 name those that are wanted"
+            ),
+            Self::Count { frame, came, expected } => {
+                write!(f, "{frame} came for {came} lanes where the session has {expected}")
+            }
+            Self::Unsupported(what) => write!(f, "{what} is not implemented here"),
+            Self::OtherLane { came, wanted } => write!(f, "lane {came} was offered where {wanted} was asked for"),
+            Self::StartPosition { lane, start, align } => write!(
+                f,
+                "lane {lane} was started at position {start}, where a multiple of {align} below 2^63 was expected"
+            ),
+            Self::Refused { code, sentence } => write!(f, "the peer refused: {sentence} (code {})", code.to_word()),
+            Self::Left(reason) => write!(f, "the peer left during the handshake: {reason}"),
+            Self::Over => f.write_str("the session was over when another frame came"),
+        }
+    }
+}
+
+impl std::error::Error for HandshakeError {}
+
+impl From<FrameError> for HandshakeError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
 }
 
 impl HandshakeError {

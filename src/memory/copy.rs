@@ -11,6 +11,18 @@
 use std::arch::x86_64::__m128i;
 use std::ptr::NonNull;
 
+/// A cache line of words: copies go to such lines, so that they begin on one.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct CopyLine([u64; 8]);
+
+// SAFETY: eight words, of which all zeros make one each.
+unsafe impl bytemuck::Zeroable for CopyLine {}
+// SAFETY: eight words, which any bytes make; they fill the line, so that it has no padding.
+unsafe impl bytemuck::Pod for CopyLine {}
+
+const _: () = assert!(size_of::<CopyLine>() == 64 && align_of::<CopyLine>() == 64);
+
 /// Copies as many words as `to` holds from `from`.
 ///
 /// # Safety

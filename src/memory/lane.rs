@@ -6,7 +6,7 @@
 #![allow(unsafe_code, reason = "turns mapped bytes into words and slices")]
 
 use super::copy::{SHORT_WORDS, copy_long, copy_words, store_words};
-use super::words::{ControlMap, HEADER_WORDS};
+use super::words::ControlMap;
 use crate::error::Result;
 use crate::layout::{ControlHeader, Geometry};
 use crate::region::{Mapping, Region, Seals};
@@ -118,8 +118,7 @@ impl WritableLane {
         header: &ControlHeader,
     ) -> Result<(Self, Region, Region)> {
         let lane = LaneMap::new(ControlMap::new(control.map_read_write()?), data.map_read_write()?, geometry);
-        let words: [u64; HEADER_WORDS] = bytemuck::cast(*header);
-        for (word, value) in lane.control.words().header.iter().zip(words) {
+        for (word, value) in lane.control.words().header.iter().zip(header.to_words()) {
             word.store(value, Ordering::Relaxed);
         }
         let shape = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE;

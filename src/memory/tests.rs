@@ -1,7 +1,7 @@
 //! A mapped lane: bytes are found where they belong, and never beyond the end of the ring.
 
 use super::{InPlace, LaneMap, WritableLane};
-use crate::layout::Geometry;
+use crate::layout::{CONTROL_HEADER_WORDS, ControlHeader, Geometry};
 use crate::producer::runs::Row;
 use crate::region::{HugePages, Region, RegionOptions};
 use crate::ring::{LaneWriter, RingWords};
@@ -13,7 +13,7 @@ pub(crate) fn mapped_lane() -> WritableLane {
         let options = RegionOptions { name: "mapped", len_bytes: 4096, huge_pages: HugePages::No };
         Region::create(&options).unwrap()
     };
-    let header = bytemuck::cast([0u64; 16]);
+    let header = ControlHeader::from_words([0; CONTROL_HEADER_WORDS]);
     WritableLane::create(region(), region(), Geometry::new(4096, 8, 8).unwrap(), &header).unwrap().0
 }
 

@@ -5,9 +5,9 @@
 #![allow(unsafe_code, reason = "turns mapped bytes into words")]
 
 use crate::layout::{
-    CONSUMED_OFFSET, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, INTENT_OFFSET, LANE_COUNTERS_OFFSET,
-    PUBLISHED_OFFSET, SEAT_COUNTERS_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET, SPACE_WAIT_OFFSET, STATE_OFFSET,
-    WAIT_EPOCH_OFFSET,
+    CONSUMED_OFFSET, CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, INTENT_OFFSET,
+    LANE_COUNTERS_OFFSET, PUBLISHED_OFFSET, SEAT_COUNTERS_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET,
+    SPACE_WAIT_OFFSET, STATE_OFFSET, WAIT_EPOCH_OFFSET,
 };
 use crate::region::Mapping;
 use crate::ring::SeatWords;
@@ -26,8 +26,8 @@ pub(super) struct Line<T>(pub(super) T);
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct ControlWords {
-    pub(super) header: [AtomicU64; HEADER_WORDS],
-    reserved: [AtomicU64; PUBLISHED_OFFSET / 8 - HEADER_WORDS],
+    pub(super) header: [AtomicU64; CONTROL_HEADER_WORDS],
+    reserved: [AtomicU64; PUBLISHED_OFFSET / 8 - CONTROL_HEADER_WORDS],
     pub(super) published: Line<AtomicU64>,
     pub(super) intent: Line<AtomicU64>,
     pub(super) space_wait: Line<AtomicU32>,
@@ -35,8 +35,6 @@ pub(super) struct ControlWords {
     pub(super) evictions: Line<AtomicU32>,
     pub(super) counters: Line<[AtomicU64; 4]>,
 }
-
-pub(super) const HEADER_WORDS: usize = size_of::<ControlHeader>() / 8;
 
 const _: () = {
     assert!(size_of::<ControlWords>() as u64 <= CONTROL_LEN_BYTES);
@@ -73,9 +71,8 @@ impl ControlMap {
 
     /// The static header, copied word by word: a hostile producer may be changing it.
     pub(crate) fn header(&self) -> ControlHeader {
-        bytemuck::cast(std::array::from_fn::<u64, HEADER_WORDS, _>(|index| {
-            self.words().header[index].load(Ordering::Relaxed)
-        }))
+        let words = &self.words().header;
+        ControlHeader::from_words(std::array::from_fn(|index| words[index].load(Ordering::Relaxed)))
     }
 }
 

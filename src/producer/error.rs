@@ -27,11 +27,10 @@ use std::io;
 /// let too_long = "x".repeat(lane.lane().payload_max + 1);
 /// assert_eq!(log(&mut lane, &too_long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// A record takes at most half of the ring.
-    #[error("a payload of {len} bytes is more than the {max} that this lane takes; raise its capacity")]
     TooLong {
         /// The length asked for, in bytes.
         len: usize,
@@ -39,21 +38,37 @@ pub enum SendError {
         max: usize,
     },
     /// There is no room now; only from the `try_` forms.
-    #[error("the lane is full{}", SlowConsumer::describe(.consumer))]
     Full {
         /// Which consumer holds the lane back, if that is known.
         consumer: Option<SlowConsumer>,
     },
     /// There was no room until the deadline.
-    #[error("the lane stayed full until the deadline{}", SlowConsumer::describe(.consumer))]
     TimedOut {
         /// Which consumer holds the lane back, if that is known.
         consumer: Option<SlowConsumer>,
     },
     /// The producer was made before a fork, and this is the child.
-    #[error("this process is a forked child, and a producer belongs to the process that created it")]
     Forked,
 }
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLong { len, max } => {
+                write!(f, "a payload of {len} bytes is more than the {max} that this lane takes; raise its capacity")
+            }
+            Self::Full { consumer } => write!(f, "the lane is full{}", SlowConsumer::describe(consumer)),
+            Self::TimedOut { consumer } => {
+                write!(f, "the lane stayed full until the deadline{}", SlowConsumer::describe(consumer))
+            }
+            Self::Forked => {
+                f.write_str("this process is a forked child, and a producer belongs to the process that created it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
 
 impl fmt::Debug for SendError {
     /// The sentence first: this is what `unwrap` and `main` print.

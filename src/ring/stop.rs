@@ -1,5 +1,7 @@
 //! Why a reader stops for good.
 
+use std::fmt;
+
 /// Why nothing more is read of a lane, ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -16,11 +18,10 @@ impl From<Corruption> for Stop {
 }
 
 /// How a producer broke the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Corruption {
     /// `published` fell.
-    #[error("the published position fell from {from} to {to}")]
     PublishedFell {
         /// The position seen before.
         from: u64,
@@ -28,7 +29,6 @@ pub enum Corruption {
         to: u64,
     },
     /// `published` is further ahead than the ring is long.
-    #[error("the published position {published} is more than a ring ahead of {position}")]
     PublishedTooFar {
         /// The position seen.
         published: u64,
@@ -36,10 +36,8 @@ pub enum Corruption {
         position: u64,
     },
     /// `published` is no place where a record can end.
-    #[error("the published position {0} is not aligned as records are")]
     PublishedUnaligned(u64),
     /// A header word is of no known kind.
-    #[error("the header {word:#018x} at {position} is of no known kind")]
     UnknownKind {
         /// The header word.
         word: u64,
@@ -47,7 +45,6 @@ pub enum Corruption {
         position: u64,
     },
     /// A record reaches beyond what is published, or across the end of the ring.
-    #[error("a record of {len} bytes at {position} reaches beyond what is published or across the end of the ring")]
     RecordTooLong {
         /// The length its header claims, in bytes.
         len: u64,
@@ -55,7 +52,6 @@ pub enum Corruption {
         position: u64,
     },
     /// Padding that does not reach the end of the ring, or is not followed by a record.
-    #[error("the padding of {len} bytes at {position} does not lead to a record at the beginning of the ring")]
     Padding {
         /// The length its header claims, in bytes.
         len: u64,
@@ -63,6 +59,33 @@ pub enum Corruption {
         position: u64,
     },
     /// The word that tells whether the lane is open has no known value.
-    #[error("the lane's state is {0}, which is none of the known ones")]
     UnknownState(u32),
 }
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PublishedFell { from, to } => write!(f, "the published position fell from {from} to {to}"),
+            Self::PublishedTooFar { published, position } => {
+                write!(f, "the published position {published} is more than a ring ahead of {position}")
+            }
+            Self::PublishedUnaligned(published) => {
+                write!(f, "the published position {published} is not aligned as records are")
+            }
+            Self::UnknownKind { word, position } => {
+                write!(f, "the header {word:#018x} at {position} is of no known kind")
+            }
+            Self::RecordTooLong { len, position } => write!(
+                f,
+                "a record of {len} bytes at {position} reaches beyond what is published or across the end of the ring"
+            ),
+            Self::Padding { len, position } => write!(
+                f,
+                "the padding of {len} bytes at {position} does not lead to a record at the beginning of the ring"
+            ),
+            Self::UnknownState(state) => write!(f, "the lane's state is {state}, which is none of the known ones"),
+        }
+    }
+}
+
+impl std::error::Error for Corruption {}

@@ -33,7 +33,6 @@ pub(crate) use error::FrameError;
 pub(crate) use text::{LaneName, printable};
 pub(crate) use values::{ByeReason, RefuseCode, Role};
 
-use bytemuck::{AnyBitPattern, NoUninit};
 use text::Fields;
 
 /// The longest frame, header included.
@@ -51,14 +50,7 @@ pub(crate) const VERSION_MAX: u16 = 1;
 const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"fdrf");
 const HEADER_LEN_BYTES: usize = 16;
 
-const _: () = {
-    use core::mem::{align_of, offset_of, size_of};
-    assert!(size_of::<Header>() == HEADER_LEN_BYTES && align_of::<Header>() == 4);
-    assert!(offset_of!(Header, version) == 4 && offset_of!(Header, kind) == 6);
-    assert!(offset_of!(Header, body_len) == 8 && offset_of!(Header, fd_count) == 12);
-    assert!(offset_of!(Header, reserved) == 14);
-    assert!(offer_fds(LANES_PER_SESSION_MAX) <= 253);
-};
+const _: () = assert!(offer_fds(LANES_PER_SESSION_MAX) <= 253);
 
 /// One message of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,8 +81,8 @@ enum Kind {
     Bye = 9,
 }
 
-#[derive(Clone, Copy, NoUninit, AnyBitPattern)]
-#[repr(C)]
+/// What every frame begins with.
+#[derive(Clone, Copy)]
 struct Header {
     magic: u32,
     version: u16,
@@ -111,7 +103,7 @@ impl Frame {
             return Err(FrameError::TooLong(bytes.len()));
         }
         let mut fields = Fields::new(bytes);
-        let header: Header = bytemuck::pod_read_unaligned(&fields.take::<HEADER_LEN_BYTES>("the header")?);
+        let header = Header::read(&mut fields)?;
         let kind = header.check(fields.len(), fd_count)?;
         let frame = match kind {
             Kind::Hello => Self::Hello(Hello::read(header.version, &mut fields)?),
@@ -147,7 +139,7 @@ impl Frame {
             fd_count: self.fd_count() as u16,
             reserved: 0,
         };
-        out[..HEADER_LEN_BYTES].copy_from_slice(bytemuck::bytes_of(&header));
+        out[..HEADER_LEN_BYTES].copy_from_slice(&header.to_bytes());
         out
     }
 
@@ -194,6 +186,30 @@ impl Frame {
 }
 
 impl Header {
+    /// Reads the fields in their order, unchecked.
+    fn read(fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        let mut header = Fields::new(fields.bytes(HEADER_LEN_BYTES, "the header")?);
+        Ok(Self {
+            magic: header.u32("the magic")?,
+            version: header.u16("the version")?,
+            kind: header.u16("the type")?,
+            body_len: header.u32("the length of the body")?,
+            fd_count: header.u16("the count of descriptors")?,
+            reserved: header.u16("the reserved field")?,
+        })
+    }
+
+    fn to_bytes(self) -> [u8; HEADER_LEN_BYTES] {
+        let mut bytes = [0; HEADER_LEN_BYTES];
+        bytes[0..4].copy_from_slice(&self.magic.to_le_bytes());
+        bytes[4..6].copy_from_slice(&self.version.to_le_bytes());
+        bytes[6..8].copy_from_slice(&self.kind.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.body_len.to_le_bytes());
+        bytes[12..14].copy_from_slice(&self.fd_count.to_le_bytes());
+        bytes[14..16].copy_from_slice(&self.reserved.to_le_bytes());
+        bytes
+    }
+
     /// Everything that can be said before the body is read.
     fn check(&self, body_len: usize, fd_count: usize) -> Result<Kind, FrameError> {
         if self.magic != FRAME_MAGIC {

@@ -58,7 +58,7 @@ fn altered(name: &str, offset: usize, with: &[u8]) -> Result<Frame, FrameError> 
 /// A frame with a body of the test's own under a correct header.
 fn frame_of(kind: u16, fd_count: u16, body: &[u8]) -> Vec<u8> {
     let header = Header { magic: FRAME_MAGIC, version: 1, kind, body_len: body.len() as u32, fd_count, reserved: 0 };
-    [bytemuck::bytes_of(&header), body].concat()
+    [&header.to_bytes(), body].concat()
 }
 
 #[test]
@@ -521,20 +521,39 @@ fn the_documented_frames_are_the_encoded_ones() {
 }
 
 #[test]
+fn a_control_header_lies_in_its_region_as_documented() {
+    use layout::{CONTROL_HEADER_WORDS, ControlHeader};
+    // Every byte is another one.
+    let bytes: [u8; 8 * CONTROL_HEADER_WORDS] = std::array::from_fn(|at| at as u8 + 1);
+    let header = ControlHeader::from_words(bytemuck::cast(bytes));
+    let fields = [
+        ("magic", header.magic.to_le_bytes().to_vec()),
+        ("layout version", header.layout_version.to_le_bytes().to_vec()),
+        ("flags", header.flags.to_le_bytes().to_vec()),
+        ("capacity", header.capacity.to_le_bytes().to_vec()),
+        ("record_align", header.record_align.to_le_bytes().to_vec()),
+        ("payload_align", header.payload_align.to_le_bytes().to_vec()),
+        ("lane id", header.lane_id.to_vec()),
+        ("generation", header.generation.to_le_bytes().to_vec()),
+        ("schema", header.schema.to_le_bytes().to_vec()),
+        ("name", header.name.to_vec()),
+    ];
+    let (_, layouts) = PROTOCOL_MD.split_once("\n## 6. Layouts\n").unwrap();
+    let mut offset = 0;
+    for (field, value) in fields {
+        let row = format!("\n| {offset} | {} | {field} |", value.len());
+        assert!(layouts.contains(&row), "{row}");
+        assert_eq!(value, bytes[offset..offset + value.len()], "{field}");
+        offset += value.len();
+    }
+    assert_eq!(offset, bytes.len());
+    assert_eq!(bytemuck::cast::<_, [u8; 8 * CONTROL_HEADER_WORDS]>(header.to_words()), bytes, "written otherwise");
+}
+
+#[test]
 fn the_documented_offsets_are_those_of_the_layouts() {
-    use core::mem::offset_of;
     use layout::SEAT_STRIPE_BYTES;
     let rows = [
-        (offset_of!(layout::ControlHeader, magic), 8, "magic"),
-        (offset_of!(layout::ControlHeader, layout_version), 4, "layout version"),
-        (offset_of!(layout::ControlHeader, flags), 4, "flags"),
-        (offset_of!(layout::ControlHeader, capacity), 8, "capacity"),
-        (offset_of!(layout::ControlHeader, record_align), 4, "record_align"),
-        (offset_of!(layout::ControlHeader, payload_align), 4, "payload_align"),
-        (offset_of!(layout::ControlHeader, lane_id), 16, "lane id"),
-        (offset_of!(layout::ControlHeader, generation), 8, "generation"),
-        (offset_of!(layout::ControlHeader, schema), 8, "schema"),
-        (offset_of!(layout::ControlHeader, name), layout::LANE_NAME_MAX_BYTES, "name"),
         (layout::PUBLISHED_OFFSET, 8, "`published`"),
         (layout::INTENT_OFFSET, 8, "`intent`"),
         (layout::SPACE_WAIT_OFFSET, 4, "`space_wait`"),

@@ -2,7 +2,7 @@
 
 use super::{consumer, seat_words};
 use crate::errors::ReceiveError;
-use crate::layout::{Geometry, LaneState, RecordHeader};
+use crate::layout::{CONTROL_HEADER_WORDS, ControlHeader, Geometry, LaneState, RecordHeader};
 use crate::memory::WritableLane;
 use crate::os::bell::{Bell, BellEnd};
 use crate::region::{HugePages, Region, RegionOptions};
@@ -18,7 +18,7 @@ fn hostile_lane() -> WritableLane {
         Region::create(&options).unwrap()
     };
     let geometry = Geometry::new(4096, 8, 8).unwrap();
-    let header = bytemuck::cast([0u64; 16]);
+    let header = ControlHeader::from_words([0; CONTROL_HEADER_WORDS]);
     WritableLane::create(region(4096), region(4096), geometry, &header).unwrap().0
 }
 
