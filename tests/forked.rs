@@ -291,6 +291,30 @@ fn a_server_sleeps_though_a_forked_child_has_what_it_closed() {
 }
 
 #[test]
+fn what_a_forked_child_drops_is_no_thread_of_its_own() {
+    isolated("what_a_forked_child_drops_is_no_thread_of_its_own", || {
+        let address = format!("@{}", unique_name());
+        let producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let mut server = Some(Server::listen(&*address, &[&producer]).unwrap());
+        assert!(in_child(|| {
+            // libc reuses the stacks of the threads that the child does not have, and with them what names a thread.
+            let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
+            let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
+            let begin = |kib: usize| {
+                let wait = std::sync::Arc::clone(&wait);
+                let work = move || _ = wait.lock().unwrap().recv();
+                std::thread::Builder::new().stack_size(kib << 10).spawn(work).unwrap()
+            };
+            let own: Vec<_> = [64, 128, 256, 512, 1024, 2048, 4096].map(begin).into_iter().collect();
+            drop(server.take());
+            drop(go);
+            // Panics for a thread that was detached meanwhile.
+            own.into_iter().all(|thread| thread.join().is_ok())
+        }));
+    });
+}
+
+#[test]
 fn a_forked_child_can_have_lanes_of_its_own() {
     isolated("a_forked_child_can_have_lanes_of_its_own", || {
         let address = format!("@{}", unique_name());

@@ -6,11 +6,13 @@
 //! their first instant (`MSG_CMSG_CLOEXEC`).
 #![allow(unsafe_code, reason = "system calls by libc, and taking ownership of what arrives")]
 
+use super::patience::Patience;
 use crate::cmsg::{
     CREDENTIALS_LEN_BYTES, ControlError, ControlMessage, FD_LEN_BYTES, FDS_PER_MESSAGE_MAX, HEADER_LEN_BYTES,
     control_space_bytes, encode_rights, rights_space_bytes, walk,
 };
 use rustix::io::Errno;
+use rustix::net::sockopt::Timeout;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{io, ptr};
@@ -56,13 +58,15 @@ pub(super) fn send_message(
     // sendmsg only reads through this pointer.
     let mut iov = libc::iovec { iov_base: payload.as_ptr().cast_mut().cast(), iov_len: payload.len() };
     let header = message_header(&mut iov, control);
+    let mut patience = Patience::new(socket, Timeout::Send, flags);
     loop {
+        let flags = patience.flags(flags | libc::MSG_NOSIGNAL);
         // SAFETY: `header` points to `iov` and `control`, and `iov` to `payload`: all alive, with these lengths. The
         // descriptors in `control` are borrowed by `fds` until the call is over.
-        let result = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, flags | libc::MSG_NOSIGNAL) };
+        let result = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, flags) };
         match answer(result) {
-            Err(Errno::INTR) => {}
-            other => return other,
+            Err(error) => patience.after(error)?,
+            sent => return sent,
         }
     }
 }
@@ -87,13 +91,15 @@ pub(super) fn receive(
     let control = buffer.zeroed(control_len);
     let mut iov = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
     let mut header = message_header(&mut iov, control);
+    let mut patience = Patience::new(socket, Timeout::Recv, flags);
     let len = loop {
+        let flags = patience.flags(flags | libc::MSG_CMSG_CLOEXEC);
         // SAFETY: `header` points to `iov` and `control`, and `iov` to `payload`: all alive, with these lengths, and
         // borrowed mutably by nobody else. A failed call leaves them as they were.
-        let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, flags | libc::MSG_CMSG_CLOEXEC) };
+        let result = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, flags) };
         match answer(result) {
-            Err(Errno::INTR) => {}
-            other => break other?,
+            Err(error) => patience.after(error)?,
+            Ok(len) => break len,
         }
     };
     #[allow(clippy::unnecessary_cast, reason = "u32 with musl")]

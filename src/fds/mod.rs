@@ -10,6 +10,7 @@ mod error;
 mod frames;
 mod message;
 mod options;
+mod patience;
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// the first byte, so send only the rest of the payload, without them.
 ///
 /// The payload needs at least one byte, since a stream drops descriptors that come with none. A signal's interruption
-/// is retried, and `SIGPIPE` is never raised. Whether it waits for room is up to the socket's own mode.
+/// is retried, and `SIGPIPE` is never raised. Whether it waits for room is up to the socket's own mode and its time
+/// limit, which signals do not prolong.
 ///
 /// # Errors
 ///
@@ -83,7 +85,7 @@ pub struct Received {
 /// Credentials or the sender's pidfd, which the kernel attaches where the socket asks for them (`SO_PASSCRED`,
 /// `SO_PASSPIDFD`), are given room, and dropped. Where they do not come, up to 15 descriptors more than `fds_max` may,
 /// from a peer that sends too many: all are in the error then. A signal's interruption is retried. Whether it waits is
-/// up to the socket's own mode and its time limit.
+/// up to the socket's own mode and its time limit, which signals do not prolong.
 ///
 /// # Errors
 ///

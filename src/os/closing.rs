@@ -7,6 +7,7 @@
 
 use crate::fds;
 use crate::os::fork::ForkGuard;
+use crate::os::thread::{self, STACK_BYTES};
 use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown};
@@ -94,8 +95,7 @@ impl Queue {
     /// Has a thread for as long as there is something to do.
     fn see_to_it(&mut self) {
         if !self.fds.is_empty() && !self.has_thread {
-            let thread = std::thread::Builder::new().name("fdring-closer".to_owned());
-            self.has_thread = thread.spawn(close_all).is_ok();
+            self.has_thread = thread::start("fdring-closer", STACK_BYTES, close_all).is_ok();
         }
     }
 }

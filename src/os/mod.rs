@@ -12,6 +12,7 @@ pub(crate) mod notice;
 pub(crate) mod peer;
 pub(crate) mod poller;
 pub(crate) mod spin;
+pub(crate) mod thread;
 
 #[cfg(test)]
 mod tests;

@@ -20,6 +20,7 @@ use crate::os::barrier;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
 use crate::os::peer::Peer;
+use crate::os::thread::{self, STACK_BYTES};
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
 use crate::terms::{Barrier, Delivery};
@@ -84,7 +85,7 @@ impl Session {
         let names: Result<Vec<LaneName>, _> = options.lanes.iter().map(|name| LaneName::new(name)).collect();
         let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
         let mut handshake = ConsumerHandshake::new(names.map_err(invalid)?).map_err(invalid)?;
-        let socket = Connection::new(open_socket(address, options.deadline)?, guard);
+        let socket = Connection::new(open_socket(address, deadline, options.deadline)?, guard);
         crash::point!("session-connected");
         let peer = Peer::of(&socket)?;
         if !options.peers.admits(peer.uid) {
@@ -250,20 +251,22 @@ impl Consumer {
     }
 }
 
-/// Connects a seqpacket socket. Waits for a place in a full backlog, up to the limit.
-fn open_socket(address: &Address, limit: Duration) -> Result<OwnedFd> {
+/// Connects a seqpacket socket. Waits for a place in a full backlog, up to the deadline, which is `limit` after the
+/// beginning.
+fn open_socket(address: &Address, deadline: Deadline, limit: Duration) -> Result<OwnedFd> {
     let addr = address.to_socket_addr()?;
     let doing = || format!("connect to {address}");
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(Error::os(doing()))?;
-    // It bounds connect(2) too, see unix(7) on a full backlog; 0 would stand for no limit.
-    let timeout = limit.max(Duration::from_millis(1));
-    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout)).map_err(Error::os(doing()))?;
     loop {
+        // It bounds connect(2) too, see unix(7) on a full backlog; 0 would stand for no limit. The kernel counts anew
+        // after each signal.
+        let timeout = deadline.remaining().map(|remaining| remaining.max(Duration::from_millis(1)));
+        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, timeout).map_err(Error::os(doing()))?;
         match connect(&socket, &addr) {
             Ok(()) => return Ok(socket),
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
+            Err(Errno::INTR) if !deadline.has_passed() => {}
+            Err(Errno::INTR | Errno::AGAIN) => {
                 let doing = format!("waiting for a place in the backlog of {address}");
                 return Err(Error::TimedOut { doing, limit });
             }
@@ -336,8 +339,7 @@ fn open_in_time(
         // The deadline may have passed.
         let _ = says.send(open_lanes(&offer, fds, prefault));
     };
-    let thread = std::thread::Builder::new().name("fdring-opener".to_owned());
-    thread.spawn(open).map_err(Error::os("start the thread that opens what is offered"))?;
+    thread::start("fdring-opener", STACK_BYTES, open)?;
     let outcome = match deadline.remaining() {
         Some(remaining) => opened.recv_timeout(remaining),
         None => opened.recv().map_err(RecvTimeoutError::from),

@@ -6,10 +6,10 @@
 
 use crate::error::Result;
 use crate::os::notice::Notice;
+use crate::os::thread::{self, Thread};
 use crate::region::{Freeze, Region};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Enough for one system call.
@@ -29,7 +29,7 @@ pub(super) struct Answer {
 pub(super) struct Inquiry {
     begun: Instant,
     answers: Receiver<Answer>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
 }
 
 impl Inquiry {
@@ -37,8 +37,7 @@ impl Inquiry {
     pub(super) fn begin(seat: &Arc<Region>, notice: &Arc<Notice>) -> Self {
         let (says, answers) = sync_channel(1);
         let begun = Instant::now();
-        let builder = std::thread::Builder::new().name("fdring-inquiry".to_owned()).stack_size(STACK_BYTES);
-        let thread = builder.spawn({
+        let thread = thread::start("fdring-inquiry", STACK_BYTES, {
             let (seat, notice, says) = (Arc::clone(seat), Arc::clone(notice), says.clone());
             move || answer(seat, &notice, &says)
         });
@@ -75,7 +74,7 @@ impl Drop for Inquiry {
         let patience = self.overdue_at().saturating_duration_since(Instant::now());
         let is_held_up = matches!(self.answers.recv_timeout(patience), Err(RecvTimeoutError::Timeout));
         if let Some(thread) = self.thread.take().filter(|_| !is_held_up) {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

@@ -10,11 +10,11 @@ use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy};
 use crate::error::{Error, Result};
 use crate::lane::Lane;
 use crate::os::fork::ForkGuard;
+use crate::os::thread::{self, STACK_BYTES, Thread};
 use crate::producer::Producer;
 use crate::sync::Ordering;
 use std::borrow::Borrow;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How many sessions a server has at once, by default.
@@ -122,16 +122,13 @@ impl ServerOptions {
             lane.notify_end(&state.notice);
         }
         let steward = Steward::new(listener, Offering { lanes, limits: self.limits, state: Arc::clone(&state) })?;
-        let thread = std::thread::Builder::new()
-            .name("fdring-steward".to_owned())
-            .spawn({
-                let end = EndOfThread(Arc::clone(&state));
-                move || {
-                    let _end = end;
-                    steward.run();
-                }
-            })
-            .map_err(Error::os("start the thread that serves consumers"))?;
+        let thread = thread::start("fdring-steward", STACK_BYTES, {
+            let end = EndOfThread(Arc::clone(&state));
+            move || {
+                let _end = end;
+                steward.run();
+            }
+        })?;
         Ok(Server { state, thread: Some(thread), address, guard })
     }
 }
@@ -180,7 +177,7 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 #[must_use = "dropping a server stops it; keep it in a variable"]
 pub struct Server {
     state: Arc<ServerState>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
     address: Address,
     guard: ForkGuard,
 }
@@ -265,7 +262,7 @@ impl Drop for Server {
         let done = progress.done;
         drop(progress);
         if let Some(thread) = self.thread.take().filter(|_| done) {
-            let _ = thread.join();
+            thread.join();
         }
     }
 }

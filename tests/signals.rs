@@ -1,0 +1,286 @@
+//! Signals: they are the program's own business, not that of the library's threads, and no wait begins anew after one.
+#![allow(unsafe_code, reason = "handlers, masks and the signals themselves")]
+
+mod common;
+#[path = "common/guest.rs"]
+mod guest;
+#[path = "common/hostile.rs"]
+mod hostile;
+
+use common::{DEADLINE, KillOnDrop, isolated, role, unique_name, wait_until};
+use fdring::{
+    Error, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions, recv_fds, send_fds,
+};
+use guest::Guest;
+use hostile::IN_PLACE;
+use rustix::event::{Timespec, poll};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+use rustix::process::{Signal, getpid, kill_process};
+use std::collections::BTreeMap;
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// The limit of every wait here, and how long one may take that is late for want of a processor.
+const LIMIT: Duration = Duration::from_millis(300);
+const LATE: Duration = Duration::from_secs(4);
+/// For so long there are signals.
+const STORM: Duration = Duration::from_secs(6);
+
+static HANDLED: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn count(_: libc::c_int) {
+    HANDLED.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Has this process handle `signal` by counting it. Calls are interrupted.
+fn handle(signal: libc::c_int) {
+    // SAFETY: all zeros are a sigaction: no flags.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = count as *const () as usize;
+    // SAFETY: the handler only adds to an atomic; the old action is not asked for.
+    assert_eq!(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }, 0);
+}
+
+/// Runs `body` while its thread gets a signal every 5 ms, for a while; how long it took.
+fn in_a_storm(body: impl FnOnce()) -> Duration {
+    handle(libc::SIGUSR1);
+    // SAFETY: asks for nothing but a number.
+    let target = unsafe { libc::pthread_self() };
+    let (start, is_over) = (Instant::now(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let pause = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+            while !is_over.load(Ordering::Relaxed) && start.elapsed() < STORM {
+                // SAFETY: the thread outlives this scope.
+                assert_eq!(unsafe { libc::pthread_kill(target, libc::SIGUSR1) }, 0);
+                let _ = poll(&mut [], Some(&pause));
+            }
+        });
+        body();
+        is_over.store(true, Ordering::Relaxed);
+    });
+    start.elapsed()
+}
+
+/// That `body`, a wait with [`LIMIT`], takes about as long in a storm of signals.
+fn ends_in_time(what: &str, body: impl FnOnce()) {
+    let before = HANDLED.load(Ordering::Relaxed);
+    let took = in_a_storm(body);
+    let signals = HANDLED.load(Ordering::Relaxed) - before;
+    assert!((LIMIT..LATE).contains(&took), "{what}: took {took:?} in {signals} signals");
+    assert!(signals > 5, "{what}: {signals} signals only");
+}
+
+fn address() -> String {
+    format!("@{}", unique_name())
+}
+
+fn lane() -> Producer {
+    Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap()
+}
+
+/// Connections that fill the backlog of `address`.
+fn fill_backlog(address: &str) -> Vec<rustix::fd::OwnedFd> {
+    let addr = SocketAddrUnix::new_abstract_name(&address.as_bytes()[1..]).unwrap();
+    let mut filled = Vec::new();
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        match connect(&socket, &addr) {
+            Ok(()) => filled.push(socket),
+            Err(error) => {
+                assert_eq!(error, Errno::AGAIN);
+                return filled;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_is_waited_for_no_longer_for_all_signals() {
+    isolated("a_connection_is_waited_for_no_longer_for_all_signals", || {
+        let address = address();
+        let _listener = hostile::listen(&address);
+        let options = || SessionOptions::new().deadline(LIMIT);
+        let times_out = || match Session::connect(&*address, options()) {
+            Err(Error::TimedOut { limit, .. }) => assert_eq!(limit, LIMIT),
+            other => panic!("{other:?}"),
+        };
+        ends_in_time("an Offer that does not come", times_out);
+        let _others = fill_backlog(&address);
+        ends_in_time("a full backlog", times_out);
+    });
+}
+
+#[test]
+fn a_lane_is_waited_for_no_longer_for_all_signals() {
+    isolated("a_lane_is_waited_for_no_longer_for_all_signals", || {
+        let (address, mut producer) = (address(), lane());
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let session = Session::connect(&*address, SessionOptions::new().spin(Duration::ZERO)).unwrap();
+        let mut consumer = session.attach_one().unwrap();
+        ends_in_time("a record", || {
+            assert!(matches!(consumer.receive_timeout(LIMIT), Err(ReceiveError::TimedOut)));
+        });
+        ends_in_time("a consumer", || {
+            assert!(matches!(server.wait_for_sessions(2, LIMIT), Err(Error::TimedOut { .. })));
+        });
+        while producer.try_send(&[0; 56]).is_ok() {}
+        ends_in_time("space", || {
+            assert!(matches!(producer.send_timeout(&[0; 56], LIMIT), Err(SendError::TimedOut { .. })));
+        });
+    });
+}
+
+#[test]
+fn a_socket_with_a_limit_is_waited_for_no_longer_for_all_signals() {
+    isolated("a_socket_with_a_limit_is_waited_for_no_longer_for_all_signals", || {
+        let (here, there) = UnixStream::pair().unwrap();
+        sockopt::set_socket_timeout(&here, sockopt::Timeout::Recv, Some(LIMIT)).unwrap();
+        sockopt::set_socket_timeout(&here, sockopt::Timeout::Send, Some(LIMIT)).unwrap();
+        ends_in_time("an array", || {
+            assert!(recv_fds(&here, &mut [0], 1).unwrap_err().is_would_block());
+        });
+        ends_in_time("room for an array", || while send_fds(&here, &[0; 4096], &[there.as_fd()]).is_ok() {});
+    });
+}
+
+#[test]
+fn what_comes_in_a_storm_of_signals_is_not_lost() {
+    isolated("what_comes_in_a_storm_of_signals_is_not_lost", || {
+        let (here, there) = UnixStream::pair().unwrap();
+        sockopt::set_socket_timeout(&here, sockopt::Timeout::Recv, Some(DEADLINE)).unwrap();
+        in_a_storm(|| {
+            let before = HANDLED.load(Ordering::Relaxed);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    wait_until("signals come", || HANDLED.load(Ordering::Relaxed) > before + 5);
+                    send_fds(&there, b"x", &[there.as_fd()]).unwrap();
+                });
+                assert_eq!(recv_fds(&here, &mut [0], 1).unwrap().fds.len(), 1);
+            });
+        });
+    });
+}
+
+/// The masks of this process's threads whose names begin so, as the kernel shows them; proc_pid_status(5).
+fn masks_of(name: &str) -> BTreeMap<String, u64> {
+    let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let mask = |path: std::path::PathBuf| {
+        let status = fs::read_to_string(path.join("status")).ok()?;
+        let value = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        Some((value("Name:")?.to_owned(), u64::from_str_radix(value("SigBlk:")?, 16).unwrap()))
+    };
+    tasks.filter_map(mask).filter(|(thread, _)| thread.starts_with(name)).collect()
+}
+
+/// All signals but those that nobody can block, and the two that libc keeps for itself.
+fn everything() -> u64 {
+    let unblockable = [libc::SIGKILL, libc::SIGSTOP, 32, 33];
+    unblockable.iter().fold(u64::MAX, |mask, signal| mask & !(1 << (signal - 1)))
+}
+
+#[test]
+fn every_thread_of_the_library_blocks_every_signal() {
+    isolated("every_thread_of_the_library_blocks_every_signal", || {
+        let (address, producer) = (address(), lane());
+        let own = masks_of("");
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        // A page that is pinned keeps the thread that asks about the seat for a sixth of a second.
+        let Guest { lanes, seat, offer } = Guest::join(&address, IN_PLACE);
+        let (_reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(seat.splice_into(&writer), Ok(4096));
+        drop((lanes, seat, offer));
+        let mut seen = BTreeMap::new();
+        wait_until("the steward and the inquiry are seen", || {
+            seen.extend(masks_of("fdring-"));
+            seen.contains_key("fdring-steward") && seen.contains_key("fdring-inquiry")
+        });
+        for (name, mask) in &seen {
+            assert_eq!(mask & everything(), everything(), "{name} blocks {mask:016x}");
+        }
+        let mine: Vec<_> = own.iter().filter(|(name, _)| !name.starts_with("fdring-")).collect();
+        let now = masks_of("");
+        assert!(mine.iter().all(|(name, mask)| now[*name] == **mask), "the program's own are as before: {now:?}");
+        drop(server);
+    });
+}
+
+/// The set of the one signal SIGTERM.
+fn termination() -> libc::sigset_t {
+    let mut signals = MaybeUninit::uninit();
+    // SAFETY: makes an empty set where there is room for one.
+    assert_eq!(unsafe { libc::sigemptyset(signals.as_mut_ptr()) }, 0);
+    // SAFETY: the set is one, by the call before.
+    assert_eq!(unsafe { libc::sigaddset(signals.as_mut_ptr(), libc::SIGTERM) }, 0);
+    // SAFETY: as above.
+    unsafe { signals.assume_init() }
+}
+
+/// Blocks SIGTERM in this thread, or lets it through.
+fn mask_termination(how: libc::c_int) {
+    // SAFETY: the set is there, and the old mask is not asked for.
+    assert_eq!(unsafe { libc::pthread_sigmask(how, &termination(), std::ptr::null_mut()) }, 0);
+}
+
+#[test]
+fn a_program_that_blocks_a_signal_after_it_listens_is_not_killed_by_it() {
+    const TEST: &str = "a_program_that_blocks_a_signal_after_it_listens_is_not_killed_by_it";
+    if role().is_none() {
+        let mut command = common::command(TEST, "daemon");
+        // In all threads of the test harness; the program is the thread that runs this test.
+        let block = || {
+            mask_termination(libc::SIG_BLOCK);
+            Ok(())
+        };
+        // SAFETY: what is called between fork and exec neither allocates nor locks.
+        unsafe { command.pre_exec(block) };
+        let status = KillOnDrop(command.spawn().unwrap()).wait();
+        assert!(status.success(), "{status}");
+        return;
+    }
+    // The process that started the tests may ignore it.
+    // SAFETY: no handler is installed.
+    assert_ne!(unsafe { libc::signal(libc::SIGTERM, libc::SIG_DFL) }, libc::SIG_ERR);
+    mask_termination(libc::SIG_UNBLOCK);
+    let (address, producer) = (address(), lane());
+    let _server = Server::listen(&*address, &[&producer]).unwrap();
+    // libc starts a thread with all signals blocked. One that answers has begun, and has its own mask.
+    let _session = Session::connect(&*address, SessionOptions::new()).unwrap();
+    mask_termination(libc::SIG_BLOCK);
+    kill_process(getpid(), Signal::TERM).unwrap();
+    let mut signal = 0;
+    // SAFETY: both are there.
+    assert_eq!(unsafe { libc::sigwait(&termination(), &mut signal) }, 0);
+    assert_eq!(signal, libc::SIGTERM);
+}
+
+#[test]
+fn threads_have_stacks_of_their_own_size_whatever_the_environment_says() {
+    const TEST: &str = "threads_have_stacks_of_their_own_size_whatever_the_environment_says";
+    if role().is_none() {
+        let mut command = common::command(TEST, "child");
+        let child = command.env("RUST_MIN_STACK", "65536").spawn().unwrap();
+        let status = KillOnDrop(child).wait();
+        assert!(status.success(), "{status}");
+        return;
+    }
+    // The program's own thread has room enough.
+    let program = std::thread::Builder::new().stack_size(2 << 20).spawn(|| {
+        let (address, mut producer) = (address(), lane());
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        producer.send(b"x").unwrap();
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
+        drop(consumer);
+        wait_until("it has left", || producer.consumers() == 0);
+        drop(server);
+    });
+    program.unwrap().join().unwrap();
+}
