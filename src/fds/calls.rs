@@ -190,21 +190,29 @@ pub(super) fn set_socket_option(socket: BorrowedFd<'_>, option: libc::c_int, val
 }
 
 /// getsockopt(2) of an option of `SOL_SOCKET`, of which any bytes make a `T`.
+///
+/// A filter (seccomp(2)) can report success although the kernel was not asked. A zeroed value would then be taken for
+/// descriptor 0, or for root. So all bytes of the value begin as 0xff: −1, which is no descriptor, process or user.
+/// `ENODATA` if they still are, or if the kernel wrote only a part.
 pub(super) fn socket_option<T: bytemuck::Pod>(socket: BorrowedFd<'_>, option: libc::c_int) -> Result<T, Errno> {
     let mut value = T::zeroed();
+    bytemuck::bytes_of_mut(&mut value).fill(u8::MAX);
     let mut len = size_of::<T>() as libc::socklen_t;
     // SAFETY: `value` and its length outlive the call, and it may become any bytes.
     let result = unsafe {
         libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, ptr::from_mut(&mut value).cast(), &mut len)
     };
-    answer(result as isize).map(|_| value)
+    answer(result as isize)?;
+    let is_written = len as usize == size_of::<T>() && bytemuck::bytes_of(&value).iter().any(|byte| *byte != u8::MAX);
+    if is_written { Ok(value) } else { Err(Errno::NODATA) }
 }
 
-/// As [`socket_option`], for one whose value is a descriptor that the kernel makes for this call; `None` for a number
-/// that is none.
+/// As [`socket_option`], for one whose value is a descriptor that the kernel makes for this call; `None` for a negative
+/// number.
 pub(super) fn socket_option_fd(socket: BorrowedFd<'_>, option: libc::c_int) -> Result<Option<OwnedFd>, Errno> {
     let number: libc::c_int = socket_option(socket, option)?;
-    // SAFETY: the kernel has just installed this descriptor for this call, so nobody owns it.
+    // SAFETY: the kernel has just installed this descriptor for this call, so nobody owns it; a number that it did not
+    // write is no answer of `socket_option`.
     Ok((number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) }))
 }
 

@@ -272,10 +272,13 @@ impl Region {
         match Seals::WRITE.add_to(self.memfd.as_file()) {
             Ok(()) => Ok(Freeze::Frozen),
             Err(Errno::BUSY) => Ok(Freeze::StillMapped),
-            // Whoever sealed the seals may have added WRITE before, or with it.
-            Err(Errno::PERM) if self.seals()?.contains(Seals::WRITE) => Ok(Freeze::Frozen),
-            Err(Errno::PERM) => Ok(Freeze::SealsSealed),
-            Err(errno) => Err(Error::os(format!("see whether anyone can still write to {}", self.name))(errno)),
+            Err(errno) => match self.seals()? {
+                // The process that sealed the seals may have added WRITE before, or with it.
+                seals if seals.contains(Seals::WRITE) => Ok(Freeze::Frozen),
+                seals if seals.contains(Seals::SEAL) => Ok(Freeze::SealsSealed),
+                // The call was denied, by a filter (seccomp(2)) for example: the answer is unknown.
+                _ => Err(Error::os(format!("see whether anyone can still write to {}", self.name))(errno)),
+            },
         }
     }
 

@@ -265,8 +265,9 @@ impl ConsumerSession {
                 seats.leave();
                 crash::point!("steward-left");
             }
-            // Still mapped, by its process or a child of it; or a page of it is pinned.
-            Ok(Freeze::StillMapped) if seats.in_place() => {
+            // Still mapped, by its process or a child of it; or a page of it is pinned; or the question failed, and the
+            // consumer may still be reading.
+            Ok(Freeze::StillMapped) | Err(_) if seats.in_place() => {
                 let pause = departure_pause(retries).max(answer.took * DEPARTURE_RETRY_FACTOR);
                 // Tells the consumer that this is the end, and that nothing it sends will be read.
                 let _ = shutdown(&self.socket, Shutdown::Both);

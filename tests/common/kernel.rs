@@ -14,6 +14,15 @@ const fn argument(index: u32) -> u32 {
 
 /// From now on the system call of that number fails with `errno`, where each argument named has that value.
 pub(crate) fn deny(call: libc::c_long, arguments: &[(u32, u32)], errno: Errno) {
+    answer(call, arguments, errno.raw_os_error() as u32);
+}
+
+/// From now on that system call does nothing, and says 0: success.
+pub(crate) fn fake(call: libc::c_long, arguments: &[(u32, u32)]) {
+    answer(call, arguments, 0);
+}
+
+fn answer(call: libc::c_long, arguments: &[(u32, u32)], errno: u32) {
     let instruction = |code: u32, k: u32, skip: u8| libc::sock_filter { code: code as u16, jt: 0, jf: skip, k };
     let tests = [(NUMBER, call as u32)].into_iter().chain(arguments.iter().map(|(at, value)| (argument(*at), *value)));
     let mut program = Vec::new();
@@ -23,7 +32,7 @@ pub(crate) fn deny(call: libc::c_long, arguments: &[(u32, u32)], errno: Errno) {
         program.push(instruction(BPF_LD | BPF_W | BPF_ABS, offset, 0));
         program.push(instruction(BPF_JMP | BPF_JEQ | BPF_K, value, skip as u8));
     }
-    program.push(instruction(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | errno.raw_os_error() as u32, 0));
+    program.push(instruction(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | errno, 0));
     program.push(instruction(BPF_RET | BPF_K, SECCOMP_RET_ALLOW, 0));
     let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
     // SAFETY: it only gives up the right to gain privileges.

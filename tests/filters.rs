@@ -1,0 +1,108 @@
+//! System calls that a filter (seccomp(2)) denies, or answers without doing anything: nobody is taken for somebody else,
+//! and nobody loses what the kernel was never asked about.
+
+mod common;
+#[path = "common/guest.rs"]
+mod guest;
+#[path = "common/hostile.rs"]
+mod hostile;
+
+use common::kernel::{deny, fake};
+use common::{census, isolated, unique_name, wait_until, wait_until_census_is};
+use fdring::{Error, LaneOptions, PeerPolicy, Producer, SendError, Server, Session, SessionOptions};
+use guest::Guest;
+use hostile::IN_PLACE;
+use rustix::io::Errno;
+use std::time::Duration;
+
+/// The options of `SOL_SOCKET` that say who is at the other end.
+const SO_PEERPIDFD: u32 = 77;
+const SO_PEERCRED: u32 = libc::SO_PEERCRED as u32;
+
+fn fake_socket_option(option: u32) {
+    fake(libc::SYS_getsockopt, &[(1, libc::SOL_SOCKET as u32), (2, option)]);
+}
+
+#[test]
+fn a_pidfd_that_the_kernel_never_made_is_nobodys() {
+    isolated("a_pidfd_that_the_kernel_never_made_is_nobodys", || {
+        fake_socket_option(SO_PEERPIDFD);
+        let address = format!("@{}", unique_name());
+        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let before = census();
+        assert!(before.contains_key(&0), "descriptor 0 is somebody's: {before:?}");
+        for _ in 0..3 {
+            let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+            producer.send(b"x").unwrap();
+            assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
+            drop(consumer);
+            wait_until("it has left", || producer.consumers() == 0 && server.stats().sessions == 0);
+        }
+        // Whoever has gone is forgotten with the next publication.
+        producer.send(b"x").unwrap();
+        wait_until_census_is(&before, "both sides have closed what was theirs");
+    });
+}
+
+#[test]
+fn a_peer_that_the_kernel_never_named_is_not_root() {
+    isolated("a_peer_that_the_kernel_never_named_is_not_root", || {
+        let address = format!("@{}", unique_name());
+        let producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        // The thread of the server is older than the filter.
+        fake_socket_option(SO_PEERCRED);
+        for peers in [PeerPolicy::SameUser, PeerPolicy::Users(vec![0]), PeerPolicy::Anyone] {
+            let error = Session::connect(&*address, SessionOptions::new().peers(peers)).unwrap_err();
+            assert!(matches!(error, Error::Os { .. }), "{error}");
+            assert!(error.to_string().contains("who is at the other end"), "{error}");
+        }
+        drop(server);
+        // And one that is not.
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        let wire = hostile::Wire::connect(&address);
+        assert_eq!(wire.last_words().first().map(|word| word.0), Some(hostile::REFUSE));
+    });
+}
+
+/// Whether a seat is still mapped is asked by sealing it so.
+fn deny_the_question(errno: Errno) {
+    deny(libc::SYS_fcntl, &[(1, libc::F_ADD_SEALS as u32), (2, libc::F_SEAL_WRITE as u32)], errno);
+}
+
+/// A reader in place that has closed its socket keeps its gate where the kernel does not say whether it still reads.
+fn keeps_its_gate(errno: Errno) {
+    deny_the_question(errno);
+    let address = format!("@{}", unique_name());
+    let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+    let server = Server::listen(&*address, &[&producer]).unwrap();
+    let Guest { lanes, seat, offer } = Guest::join(&address, IN_PLACE);
+    server.wait_for_sessions(1, common::DEADLINE).unwrap();
+    drop(offer);
+    wait_until("the kernel has answered", || server.stats().sessions == 0);
+    let mut refused = 0;
+    while refused < 3 {
+        match producer.send_timeout(&[0; 56], Duration::from_millis(50)) {
+            Ok(()) => {}
+            Err(SendError::TimedOut { consumer }) => {
+                assert_eq!(consumer.and_then(|consumer| consumer.pid), Some(std::process::id()));
+                refused += 1;
+            }
+            Err(error) => panic!("{error}"),
+        }
+        assert!(producer.published() <= 4096, "{errno}: nothing that may be being read is overwritten");
+    }
+    assert_eq!((server.stats().evicted, producer.consumers()), (0, 1), "{errno}");
+    drop((lanes, seat));
+}
+
+#[test]
+fn a_reader_in_place_keeps_its_gate_though_the_kernel_cannot_be_asked() {
+    isolated("a_reader_in_place_keeps_its_gate_though_the_kernel_cannot_be_asked", || keeps_its_gate(Errno::NOSYS));
+}
+
+#[test]
+fn a_reader_in_place_keeps_its_gate_though_the_question_is_forbidden() {
+    isolated("a_reader_in_place_keeps_its_gate_though_the_question_is_forbidden", || keeps_its_gate(Errno::PERM));
+}
