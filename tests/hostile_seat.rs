@@ -405,6 +405,54 @@ fn lock_keeper() {
     });
 }
 
+/// The role of a consumer in place whose threads fight for the lock of its seat, so that each answer about it takes
+/// seconds. It hangs up, and waits to be killed.
+fn slow_to_answer() {
+    let Guest { lanes: _lanes, seat, offer } = Guest::join(&argument(), IN_PLACE);
+    let (_reader, writer) = std::io::pipe().unwrap();
+    assert_eq!(seat.splice_into(&writer), Ok(4096));
+    drop(seat);
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| while fcntl_add_seals(&offer.seat, SealFlags::WRITE) == Err(Errno::BUSY) {});
+        }
+        assert_eq!(fcntl_add_seals(&offer.seat, SealFlags::WRITE), Err(Errno::BUSY));
+        offer.wire.shutdown(rustix::net::Shutdown::Both);
+        say("hung up");
+        told();
+        std::process::exit(0);
+    });
+}
+
+#[test]
+fn a_dead_consumer_whose_answers_took_long_holds_its_lane_no_longer() {
+    const TEST: &str = "a_dead_consumer_whose_answers_took_long_holds_its_lane_no_longer";
+    if role().as_deref() == Some("slow") {
+        return slow_to_answer();
+    }
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new(TEST, Hosting::default());
+    let mut slow = Peer::start(TEST, "slow", &stage.address);
+    slow.expect("hung up");
+    stage.wait_for_stat("sessions", 1);
+    let mut asked = Instant::now();
+    wait_until("an answer has taken long", || {
+        let is_answered = stage.threads("fdring-inquiry") == 0;
+        let took = asked.elapsed();
+        asked = if is_answered { Instant::now() } else { asked };
+        is_answered && took > Duration::from_millis(500)
+    });
+    assert_eq!(stage.ask("try"), format!("stuck, held by {}", slow.pid()));
+    slow.kill();
+    let start = Instant::now();
+    stage.goes_on();
+    assert!(start.elapsed() < Duration::from_secs(3), "it took {:?}", start.elapsed());
+    assert_eq!(stage.stat("evicted"), 0);
+    stage.ends_undisturbed();
+}
+
 #[test]
 fn a_consumer_that_keeps_the_lock_of_its_seat_holds_nobody_up() {
     const TEST: &str = "a_consumer_that_keeps_the_lock_of_its_seat_holds_nobody_up";

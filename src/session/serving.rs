@@ -26,8 +26,12 @@ use std::time::{Duration, Instant};
 /// The first and the longest pause before the kernel is asked again whether a consumer still reads in place.
 const DEPARTURE_RETRY_MIN: Duration = Duration::from_millis(1);
 const DEPARTURE_RETRY_MAX: Duration = Duration::from_millis(100);
-/// The pause is at least this many times as long as the last answer took.
+/// While the consumer's process lives, which can make the answers take long, the pause is at least this many times as
+/// long as the last answer took, up to the limit.
 const DEPARTURE_RETRY_FACTOR: u32 = 8;
+const DEPARTURE_RETRY_LIMIT: Duration = Duration::from_secs(1);
+/// The number of retries that is assumed once the process has ended; 0 would mean that the session is attached.
+const AFRESH: u32 = 1;
 /// How many frames of one consumer are taken in a row, so that a flood of them does not keep the steward from others.
 const FRAMES_PER_TURN: usize = 16;
 
@@ -38,6 +42,8 @@ pub(super) struct ConsumerSession {
     peer: Peer,
     handshake: ProducerHandshake,
     phase: Phase,
+    /// The consumer's process has ended.
+    is_dead: bool,
 }
 
 /// How far a session has come.
@@ -57,7 +63,8 @@ enum Phase {
         inquiry: Inquiry,
         retries: u32,
     },
-    /// The consumer has hung up and may still be reading in place. The kernel is asked again at `retry_at`.
+    /// The consumer has hung up and may still be reading in place. The kernel is asked again at `retry_at`, or when the
+    /// process has ended.
     Departing {
         seats: Seats,
         retry_at: Instant,
@@ -66,6 +73,22 @@ enum Phase {
     /// The consumer copies, and was evicted because the answer took too long. With the answer the session is over.
     Unanswered(Inquiry),
     Over,
+}
+
+/// Which of a session's descriptors are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub(super) socket: bool,
+    pub(super) process: bool,
+}
+
+impl Watched {
+    pub(super) const BOTH: Self = Self { socket: true, process: true };
+
+    /// Those that are watched no longer.
+    pub(super) fn without(self, still: Self) -> Self {
+        Self { socket: self.socket && !still.socket, process: self.process && !still.process }
+    }
 }
 
 /// Which of a session's descriptors are readable.
@@ -82,13 +105,15 @@ impl ConsumerSession {
         let terms = offering.lanes.iter().map(|lane| lane.terms.clone()).collect();
         let handshake = ProducerHandshake::new(terms, session_id);
         let phase = Phase::Greeting { deadline: Deadline::after(offering.limits.deadline), offered: None };
-        Self { socket, peer, handshake, phase }
+        Self { socket, peer, handshake, phase, is_dead: false }
     }
 
-    /// Whether its descriptors are to be watched: true at first, and once false, false for good. A session that waits
-    /// only for its time, or for an answer, is not watched.
-    pub(super) fn is_watched(&self) -> bool {
-        matches!(self.phase, Phase::Greeting { .. } | Phase::Attached(_))
+    /// Which of its descriptors are to be watched: each at first, and once no longer, never again. A session that waits
+    /// only for its time, or for an answer, hears of nothing but the end of the process.
+    pub(super) fn watched(&self) -> Watched {
+        let socket = matches!(self.phase, Phase::Greeting { .. } | Phase::Attached(_));
+        let process = socket || matches!(self.phase, Phase::Asking { .. } | Phase::Departing { .. });
+        Watched { socket, process: process && !self.is_dead }
     }
 
     /// When to serve it even if nothing is readable.
@@ -112,6 +137,7 @@ impl ConsumerSession {
 
     /// Does what is due: takes what the consumer has sent, evicts it, asks the kernel, or acts on its answer.
     pub(super) fn serve(&mut self, offering: &Offering, now: Instant, readable: Readable) {
+        let has_died = readable.process && !mem::replace(&mut self.is_dead, true);
         match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Attached(seats) | Phase::Departing { seats, .. } if seats.are_evicted() => {
                 self.evict(offering, &seats);
@@ -126,17 +152,22 @@ impl ConsumerSession {
                     self.end(offering, ending);
                 }
             }
-            Phase::Asking { seats, inquiry, retries } => match inquiry.answer() {
-                Some(answer) => self.on_answer(offering, seats, &answer, retries),
-                // A consumer that copies need not be waited for. The thread is, so that there are no more threads than
-                // sessions.
-                None if !seats.in_place() && now >= inquiry.overdue_at() => {
-                    self.evict(offering, &seats);
-                    self.phase = Phase::Unanswered(inquiry);
+            Phase::Asking { seats, inquiry, retries } => {
+                let retries = if has_died { retries.min(AFRESH) } else { retries };
+                match inquiry.answer() {
+                    Some(answer) => self.on_answer(offering, seats, &answer, retries),
+                    // A consumer that copies need not be waited for. The thread is, so that there are no more threads
+                    // than sessions.
+                    None if !seats.in_place() && now >= inquiry.overdue_at() => {
+                        self.evict(offering, &seats);
+                        self.phase = Phase::Unanswered(inquiry);
+                    }
+                    None => self.phase = Phase::Asking { seats, inquiry, retries },
                 }
-                None => self.phase = Phase::Asking { seats, inquiry, retries },
-            },
+            }
             Phase::Unanswered(inquiry) if inquiry.answer().is_none() => self.phase = Phase::Unanswered(inquiry),
+            // The pauses for a living consumer are too long for a dead one: begins afresh.
+            Phase::Departing { seats, .. } if has_died => self.ask(offering, seats, AFRESH),
             Phase::Departing { seats, retry_at, retries } if now >= retry_at => self.ask(offering, seats, retries + 1),
             phase @ Phase::Departing { .. } => self.phase = phase,
             Phase::Unanswered(_) | Phase::Over => {}
@@ -268,7 +299,9 @@ impl ConsumerSession {
             // Still mapped, by its process or a child of it; or a page of it is pinned; or the question failed, and the
             // consumer may still be reading.
             Ok(Freeze::StillMapped) | Err(_) if seats.in_place() => {
-                let pause = departure_pause(retries).max(answer.took * DEPARTURE_RETRY_FACTOR);
+                // Without a descriptor of its process, the hang-up counts as its death.
+                let may_live = !self.is_dead && self.peer.pidfd.is_some();
+                let pause = departure_pause(retries, answer.took, may_live);
                 // Tells the consumer that this is the end, and that nothing it sends will be read.
                 let _ = shutdown(&self.socket, Shutdown::Both);
                 self.phase = Phase::Departing { seats, retry_at: Instant::now() + pause, retries };
@@ -307,12 +340,30 @@ pub(super) fn turn_away(offering: &Offering, socket: &Connection, ending: Ending
     offering.state.note_refusal(&sentence);
 }
 
-/// How long to wait before the kernel is asked again: twice as long each time, up to the longest.
-fn departure_pause(retries: u32) -> Duration {
-    DEPARTURE_RETRY_MIN.saturating_mul(2_u32.saturating_pow(retries)).min(DEPARTURE_RETRY_MAX)
+/// How long to wait before the kernel is asked again: twice as long each time, up to the longest, and longer while the
+/// consumer may live and makes the answers take long.
+fn departure_pause(retries: u32, took: Duration, may_live: bool) -> Duration {
+    let doubled = DEPARTURE_RETRY_MIN.saturating_mul(2_u32.saturating_pow(retries)).min(DEPARTURE_RETRY_MAX);
+    let slowed = if may_live { took.saturating_mul(DEPARTURE_RETRY_FACTOR) } else { Duration::ZERO };
+    doubled.max(slowed.min(DEPARTURE_RETRY_LIMIT))
 }
 
 /// Sends a frame to a consumer that may be gone, or may not be reading.
 fn send(socket: &Connection, frame: &Frame) {
     let _ = fds::send_frame(socket.as_fd(), &frame.encode(), &[]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_living_consumer_makes_the_pauses_longer_and_only_up_to_the_limit() {
+        let millis = Duration::from_millis;
+        let pauses = [0, 1, 6, 7, u32::MAX].map(|retries| departure_pause(retries, Duration::MAX, false));
+        assert_eq!(pauses, [1, 2, 64, 100, 100].map(millis));
+        assert_eq!(departure_pause(0, millis(10), true), millis(80));
+        assert_eq!(departure_pause(u32::MAX, millis(10), true), millis(100));
+        assert_eq!(departure_pause(0, Duration::MAX, true), DEPARTURE_RETRY_LIMIT);
+    }
 }

@@ -5,7 +5,7 @@
 
 use super::ending::Ending;
 use super::listener::Listener;
-use super::serving::{ConsumerSession, Readable, turn_away};
+use super::serving::{ConsumerSession, Readable, Watched, turn_away};
 use super::shared::Offering;
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
@@ -109,11 +109,9 @@ impl Steward {
         let now = Instant::now();
         for (number, session) in &mut self.sessions {
             let [socket, process] = tokens(*number).map(|token| ready.has(token));
-            let was_watched = session.is_watched();
+            let before = session.watched();
             session.serve(&self.offering, now, Readable { socket, process });
-            if was_watched && !session.is_watched() {
-                unwatch(&self.poller, session);
-            }
+            unwatch(&self.poller, session, before.without(session.watched()));
         }
         self.sessions.retain(|_, session| !session.is_over());
         let attached = self.sessions.values().filter(|session| session.is_attached()).count();
@@ -214,16 +212,18 @@ fn watch(poller: &Poller, number: u64, session: &ConsumerSession) -> Result<()> 
     let watched =
         watch(session.socket(), socket).and_then(|()| session.process().map_or(Ok(()), |fd| watch(fd, process)));
     watched.map_err(|error| {
-        unwatch(poller, session);
+        unwatch(poller, session, Watched::BOTH);
         Error::os("watch the connection of a consumer (fs.epoll.max_user_watches)")(error)
     })
 }
 
-/// Watches the descriptors of a session no longer. To close them is not enough: the kernel goes on watching them for as
-/// long as a forked child has them.
-fn unwatch(poller: &Poller, session: &ConsumerSession) {
-    poller.remove(session.socket());
-    if let Some(process) = session.process() {
+/// Watches these descriptors of a session no longer. To close them is not enough: the kernel goes on watching them for
+/// as long as a forked child has them.
+fn unwatch(poller: &Poller, session: &ConsumerSession, which: Watched) {
+    if which.socket {
+        poller.remove(session.socket());
+    }
+    if let Some(process) = session.process().filter(|_| which.process) {
         poller.remove(process);
     }
 }
