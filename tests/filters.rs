@@ -106,3 +106,16 @@ fn a_reader_in_place_keeps_its_gate_though_the_kernel_cannot_be_asked() {
 fn a_reader_in_place_keeps_its_gate_though_the_question_is_forbidden() {
     isolated("a_reader_in_place_keeps_its_gate_though_the_question_is_forbidden", || keeps_its_gate(Errno::PERM));
 }
+
+#[test]
+fn lanes_work_though_advice_about_memory_is_refused() {
+    isolated("lanes_work_though_advice_about_memory_is_refused", || {
+        deny(libc::SYS_madvise, &[(2, libc::MADV_DONTDUMP as u32)], Errno::INVAL);
+        let address = format!("@{}", unique_name());
+        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        producer.send(b"x").unwrap();
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
+    });
+}

@@ -55,6 +55,9 @@ impl Access {
 
 /// A mapping of a whole memfd, unmapped on drop.
 ///
+/// Left out of core dumps (`MADV_DONTDUMP`): otherwise the dump of each consumer would contain its rings, and the
+/// consumer would hold its lanes until the dump is written. A refusal of the kernel is ignored.
+///
 /// Not inherited by forked children (`MADV_DONTFORK`), and dropped there it leaves the address range alone, which may
 /// be in use for something else by then. Between mmap and madvise another thread may fork all the same; such a child
 /// holds a mapping that it never uses until it ends or execs.
@@ -78,6 +81,8 @@ impl Mapping {
         let guard = if access == Access::Immutable { None } else { Some(ForkGuard::get()?) };
         let base = map(fd, len, access).map_err(Error::os(format!("map {what}, of {len} bytes")))?;
         let mapping = Self { base, len, access, guard };
+        // SAFETY: the range was mapped just now, and what a core dump holds changes nothing in this process.
+        let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontDump) };
         if guard.is_some() {
             // SAFETY: the range was mapped just now, and keeping it from children changes nothing in this process.
             unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) }
