@@ -114,6 +114,126 @@ fn the_files_of_a_killed_server_are_taken_over() {
 }
 
 #[test]
+fn a_server_takes_its_files_away_wherever_the_process_has_gone_meanwhile() {
+    isolated("a_server_takes_its_files_away_wherever_the_process_has_gone_meanwhile", || {
+        let (dir, producer) = (TempDir::new(), lane());
+        for (index, name) in ["socket", "./socket", "../here/socket"].into_iter().enumerate() {
+            let here = dir.path().join("here");
+            fs::create_dir_all(&here).unwrap();
+            std::env::set_current_dir(&here).unwrap();
+            let server = Server::listen(name, &[&producer]).unwrap();
+            assert!(can_connect(name));
+            std::env::set_current_dir("/").unwrap();
+            // Where it listens is said in a way that holds from here, too.
+            assert!(can_connect(server.address()), "{}", server.address());
+            let place = if index == 2 { dir.path().join("there") } else { here.clone() };
+            fs::rename(&here, &place).unwrap();
+            assert_eq!(entries(&place), ["socket", "socket.lock"]);
+            drop(server);
+            assert_eq!(entries(&place), [""; 0], "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_server_takes_away_the_files_where_the_link_led_when_it_began() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let [old, new, current] = ["old", "new", "current"].map(|name| dir.path().join(name));
+    for place in [&old, &new] {
+        fs::create_dir(place).unwrap();
+        fs::write(place.join("mark"), "").unwrap();
+    }
+    std::os::unix::fs::symlink(&old, &current).unwrap();
+    let server = Server::listen(current.join("socket"), &[&producer]).unwrap();
+    assert_eq!(entries(&old), ["mark", "socket", "socket.lock"]);
+    fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink(&new, &current).unwrap();
+    let other = Server::listen(current.join("socket"), &[&producer]).unwrap();
+    drop(server);
+    assert_eq!((entries(&old), entries(&new).len()), (vec!["mark".to_owned()], 3));
+    assert!(can_connect(current.join("socket")));
+    drop(other);
+    assert_eq!(entries(&new), ["mark"]);
+}
+
+#[test]
+fn a_link_to_a_socket_is_another_name_of_it_to_both_sides() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let [real, link, relative] = ["run/socket", "link", "relative"].map(|name| dir.path().join(name));
+    fs::create_dir(dir.path().join("run")).unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    std::os::unix::fs::symlink("link", &relative).unwrap();
+    let names = [&real, &link, &relative];
+    for name in names {
+        for is_stale in [false, true] {
+            if is_stale {
+                leave_stale(&real);
+            }
+            let server = Server::listen(name, &[&producer]).unwrap();
+            assert_eq!(entries(&dir.path().join("run")), ["socket", "socket.lock"]);
+            for other in names {
+                assert!(can_connect(other), "{}", other.display());
+                let error = Server::listen(other, &[&producer]).unwrap_err();
+                assert!(matches!(&error, Error::AddressInUse { .. }), "{}: {error}", other.display());
+            }
+            drop(server);
+            assert_eq!(entries(&dir.path().join("run")), [""; 0]);
+            assert_eq!(entries(dir.path()), ["link", "relative", "run"], "links are not ours to remove");
+        }
+    }
+}
+
+#[test]
+fn links_that_lead_nowhere_are_errors() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let [one, other, lost] = ["one", "other", "lost"].map(|name| dir.path().join(name));
+    std::os::unix::fs::symlink(&one, &other).unwrap();
+    std::os::unix::fs::symlink(&other, &one).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("missing/socket"), &lost).unwrap();
+    for path in [&one, &lost, &dir.path().join(".."), Path::new("/")] {
+        let error = Server::listen(path, &[&producer]).unwrap_err();
+        assert!(matches!(error, Error::Os { .. } | Error::Invalid(_)), "{}: {error}", path.display());
+    }
+    assert_eq!(entries(dir.path()).len(), 3);
+}
+
+#[test]
+fn a_strangers_link_in_a_shared_directory_is_not_followed() {
+    let (dir, producer) = (TempDir::new(), lane());
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: needs root, to make a link that is somebody else's");
+        return;
+    }
+    fs::create_dir(dir.path().join("run")).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(dir.path().join("run/socket"), &link).unwrap();
+    assert!(Server::listen(&link, &[&producer]).is_ok(), "one's own is");
+    std::os::unix::fs::lchown(&link, Some(12345), None).unwrap();
+    let error = Server::listen(&link, &[&producer]).unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error}");
+    assert_eq!(entries(&dir.path().join("run")), [""; 0]);
+}
+
+#[test]
+fn a_path_may_be_as_long_as_the_kernel_takes_though_its_directory_is_longer() {
+    isolated("a_path_may_be_as_long_as_the_kernel_takes_though_its_directory_is_longer", || {
+        let (dir, producer) = (TempDir::new(), lane());
+        let deep = dir.path().join("d".repeat(120));
+        fs::create_dir(&deep).unwrap();
+        std::env::set_current_dir(&deep).unwrap();
+        std::os::unix::fs::symlink(deep.join("far"), dir.path().join("near")).unwrap();
+        for name in [Path::new("socket"), &dir.path().join("near")] {
+            let server = Server::listen(name, &[&producer]).unwrap();
+            assert_eq!(server.address().to_string(), name.display().to_string());
+            assert!(can_connect(name));
+            drop(server);
+            assert_eq!(entries(&deep), [""; 0]);
+        }
+    });
+}
+
+#[test]
 fn what_is_no_socket_is_left_alone() {
     let (dir, producer) = (TempDir::new(), lane());
     let file = dir.path().join("file");

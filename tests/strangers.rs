@@ -235,19 +235,19 @@ fn a_server_that_lacks_a_descriptor_is_an_error_and_leaves_nothing() {
         let next = next_descriptor();
         let before = census();
         let old = getrlimit(Resource::Nofile);
-        // The lock, the socket, the notice and the epoll descriptor.
-        for lacks in (1..=4).rev() {
-            setrlimit(Resource::Nofile, Rlimit { current: Some(next + 4 - lacks), maximum: old.maximum }).unwrap();
+        // The directory, the lock, the socket, the notice and the epoll descriptor.
+        for lacks in (1..=5).rev() {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(next + 5 - lacks), maximum: old.maximum }).unwrap();
             let error = Server::listen(&path, &[&producer]).unwrap_err();
             assert!(matches!(error, Error::Os { .. }) && error.to_string().contains("ulimit -n"), "{error}");
             setrlimit(Resource::Nofile, old).unwrap();
             assert_eq!(census(), before, "after a server that lacked {lacks}");
             assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "no file is left");
         }
-        setrlimit(Resource::Nofile, Rlimit { current: Some(next + 4), maximum: old.maximum }).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(next + 5), maximum: old.maximum }).unwrap();
         let server = Server::listen(&path, &[&producer]).unwrap();
         setrlimit(Resource::Nofile, old).unwrap();
-        assert_eq!(census().len(), before.len() + 4);
+        assert_eq!(census().len(), before.len() + 5);
         drop(server);
         assert_eq!(census(), before);
     });

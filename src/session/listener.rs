@@ -1,21 +1,22 @@
 //! A listening socket, and the file it may have.
 //!
 //! The invariant: only a socket file that nobody serves is replaced, and only our own is ever removed. Two that start
-//! at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases however we end.
+//! at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases however we end. Where
+//! those files are is found out once, see [`Spot`].
 
 use super::Address;
+use super::spot::Spot;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, lstat, open, unlink};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, connect, listen, shutdown, socket_with,
 };
-use std::path::{Path, PathBuf};
 
 /// How many consumers can wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -33,11 +34,13 @@ pub(super) struct Listener {
 impl Listener {
     /// Binds to `address` with the mode `mode`, and listens.
     pub(super) fn bind(address: &Address, mode: u32) -> Result<Self> {
-        let (addr, guard) = (address.to_socket_addr()?, ForkGuard::get()?);
-        let lock = address.as_path().map(|path| lock_path(path, address)).transpose()?;
+        let (mut addr, guard) = (address.to_socket_addr()?, ForkGuard::get()?);
+        let spot = address.as_path().map(Spot::find).transpose()?;
+        let lock = spot.as_ref().map(|spot| lock(spot, address)).transpose()?;
         crash::point!("server-locked");
-        if let Some(path) = address.as_path() {
-            remove_if_stale(path, address)?;
+        if let Some(spot) = &spot {
+            addr = spot.address().to_socket_addr()?;
+            remove_if_stale(spot, address)?;
         }
         crash::point!("server-before-bind");
         let doing = || format!("listen on {address}");
@@ -49,10 +52,7 @@ impl Listener {
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(Error::os(doing()))?;
         bind(&socket, &addr).map_err(|error| in_use_or(error, address))?;
         crash::point!("server-bound");
-        let file = match (address.as_path(), lock) {
-            (Some(path), Some(lock)) => Some(SocketFile::adopt(path, lock)?),
-            _ => None,
-        };
+        let file = spot.zip(lock).map(|(spot, lock)| SocketFile::adopt(spot, lock)).transpose()?;
         listen(&socket, BACKLOG).map_err(Error::os(doing()))?;
         crash::point!("server-listening");
         Ok(Self { socket, guard, _file: file })
@@ -101,7 +101,7 @@ fn in_use_or(error: Errno, address: &Address) -> Error {
 /// A locked file beside the socket's. Dropping it removes the file.
 #[derive(Debug)]
 struct Lock {
-    path: PathBuf,
+    spot: Spot,
     file: OwnedFd,
     guard: ForkGuard,
 }
@@ -110,8 +110,8 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Still locked: a process that waits for it finds it gone and takes a new one.
         let held = fstat(&self.file).map(identity);
-        if !self.guard.is_child() && held.is_ok() && lstat(&self.path).map(identity) == held {
-            let _ = unlink(&self.path);
+        if !self.guard.is_child() && held.is_ok() && self.spot.look().map(identity) == held {
+            let _ = self.spot.remove();
         }
     }
 }
@@ -121,16 +121,14 @@ fn identity(file: Stat) -> (u64, u64) {
     (file.st_dev, file.st_ino)
 }
 
-/// Takes the lock of the socket at `path`.
-fn lock_path(path: &Path, address: &Address) -> Result<Lock> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock_path = PathBuf::from(name);
-    let doing = || format!("lock {}", lock_path.display());
+/// Takes the lock of the socket at `socket`.
+fn lock(socket: &Spot, address: &Address) -> Result<Lock> {
+    let spot = socket.beside(".lock");
+    let doing = || format!("lock {spot}");
     let guard = ForkGuard::get()?;
     for _ in 0..LOCK_TRIES {
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = open(&lock_path, flags, Mode::RUSR | Mode::WUSR).map_err(Error::os(doing()))?;
+        let file = spot.open(flags, Mode::RUSR | Mode::WUSR).map_err(Error::os(doing()))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Err(Error::AddressInUse { address: address.to_string() }),
@@ -138,16 +136,16 @@ fn lock_path(path: &Path, address: &Address) -> Result<Lock> {
         }
         // The last holder may have removed the file between the open and the lock.
         let held = fstat(&file).map(identity).map_err(Error::os(doing()))?;
-        if lstat(&lock_path).map(identity) == Ok(held) {
-            return Ok(Lock { path: lock_path, file, guard });
+        if spot.look().map(identity) == Ok(held) {
+            return Ok(Lock { spot, file, guard });
         }
     }
     Err(Error::AddressInUse { address: address.to_string() })
 }
 
-/// Removes a socket file at `path` that no process serves any more. Called under the lock.
-fn remove_if_stale(path: &Path, address: &Address) -> Result<()> {
-    match lstat(path) {
+/// Removes a socket file at `spot` that no process serves any more. Called under the lock.
+fn remove_if_stale(spot: &Spot, address: &Address) -> Result<()> {
+    match spot.look() {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(Error::os(format!("look for a socket at {address}"))(error)),
         Ok(there) if FileType::from_raw_mode(there.st_mode) != FileType::Socket => {
@@ -156,8 +154,8 @@ fn remove_if_stale(path: &Path, address: &Address) -> Result<()> {
         Ok(_) => {}
     }
     let probe = new_socket().map_err(Error::os("create a socket"))?;
-    match connect(&probe, &address.to_socket_addr()?) {
-        Err(Errno::CONNREFUSED) => match unlink(path) {
+    match connect(&probe, &spot.address().to_socket_addr()?) {
+        Err(Errno::CONNREFUSED) => match spot.remove() {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(Error::os(format!("remove the stale socket {address}"))(error)),
         },
@@ -170,23 +168,23 @@ fn remove_if_stale(path: &Path, address: &Address) -> Result<()> {
 /// The file of a bound socket. Dropping it removes the file, if it is still the same.
 #[derive(Debug)]
 struct SocketFile {
-    path: PathBuf,
+    spot: Spot,
     identity: (u64, u64),
     /// Held until the file is gone.
     lock: Lock,
 }
 
 impl SocketFile {
-    fn adopt(path: &Path, lock: Lock) -> Result<Self> {
-        let there = lstat(path).map_err(Error::os(format!("look at the new socket {}", path.display())))?;
-        Ok(Self { path: path.to_owned(), identity: identity(there), lock })
+    fn adopt(spot: Spot, lock: Lock) -> Result<Self> {
+        let there = spot.look().map_err(Error::os(format!("look at the new socket {spot}")))?;
+        Ok(Self { spot, identity: identity(there), lock })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.lock.guard.is_child() && lstat(&self.path).map(identity) == Ok(self.identity) {
-            let _ = unlink(&self.path);
+        if !self.lock.guard.is_child() && self.spot.look().map(identity) == Ok(self.identity) {
+            let _ = self.spot.remove();
         }
     }
 }

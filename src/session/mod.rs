@@ -14,6 +14,7 @@ mod seats;
 pub(crate) mod server;
 mod serving;
 pub(crate) mod shared;
+mod spot;
 mod steward;
 mod unwelcome;
 
@@ -57,6 +58,9 @@ enum Place {
 impl Address {
     /// A path of at most 107 bytes. The socket file gets the mode 0600 before anyone can connect. It is removed with
     /// the server, and so is the lock beside it, `PATH.lock`.
+    ///
+    /// A server resolves the path once, when it begins to listen, and removes its files even if the process has changed
+    /// its working directory. If the path ends in a symbolic link, both servers and consumers follow it.
     pub fn path(path: impl Into<PathBuf>) -> Self {
         Self(Place::Path(path.into()))
     }
@@ -71,6 +75,16 @@ impl Address {
         match &self.0 {
             Place::Path(path) => Some(path),
             Place::Abstract(_) => None,
+        }
+    }
+
+    /// The same address, independent of the working directory: a relative path is made absolute, unless it is longer
+    /// than [`PATH_MAX_BYTES`] then.
+    fn into_absolute(self) -> Self {
+        let absolute = self.as_path().filter(|path| path.is_relative()).and_then(|path| std::path::absolute(path).ok());
+        match absolute {
+            Some(path) if path.as_os_str().len() <= PATH_MAX_BYTES => Self::path(path),
+            _ => self,
         }
     }
 

@@ -96,7 +96,7 @@ impl ServerOptions {
     /// [`Error::AddressInUse`] if a living process serves that address; [`Error::Invalid`] if there is no lane, if two
     /// lanes have the same name, or if the path belongs to something other than a socket; [`Error::Forked`] if a
     /// producer belongs to another process; [`Error::Os`] if a system call fails, or memory or descriptors are lacking
-    /// (a server holds 4).
+    /// (a server holds 3, and 2 more if it listens at a path).
     pub fn listen<'a, P>(
         self,
         address: impl Into<Address>,
@@ -129,7 +129,7 @@ impl ServerOptions {
                 steward.run();
             }
         })?;
-        Ok(Server { state, thread: Some(thread), address, guard })
+        Ok(Server { state, thread: Some(thread), address: address.into_absolute(), guard })
     }
 }
 
@@ -218,7 +218,7 @@ impl Server {
         ServerOptions::new().listen(address, producers)
     }
 
-    /// The address at which it listens.
+    /// The address at which it listens; a relative path is made absolute, unless it is longer than 107 bytes then.
     pub fn address(&self) -> &Address {
         &self.address
     }
