@@ -553,6 +553,31 @@ fn the_longest_payload_is_named_and_fits() {
 }
 
 #[test]
+fn payloads_are_aligned_where_they_are_copied_to() {
+    for align in [8u32, 64, 128, 512, 4096] {
+        let options = LaneOptions::new("lane").capacity(1 << 17).payload_align(align);
+        let Lane { mut producer, mut consumer, server: _server, .. } = lane_with(options, SessionOptions::new());
+        let aligned = |payload: &[u8]| payload.as_ptr().addr().is_multiple_of(align as usize);
+        for len in [1, 8, 56, 255, 256, 257, 4096, 60000, 300, 2] {
+            producer.send_timeout(&vec![len as u8; len], DEADLINE).unwrap();
+            let record = consumer.receive().unwrap().unwrap();
+            assert!(record.len() == len && record.iter().all(|byte| *byte == len as u8));
+            assert!(aligned(&record), "{len} bytes at {:p}, not at a multiple of {align}", &record[..]);
+        }
+        for len in [3, 1000, 40, 300] {
+            producer.send_timeout(&vec![1; len], DEADLINE).unwrap();
+        }
+        let mut seen = 0;
+        let each = consumer.receive_each(|payload| {
+            assert!(aligned(payload), "{} bytes at {:p}", payload.len(), payload);
+            seen += 1;
+        });
+        each.unwrap();
+        assert_eq!(seen, 4);
+    }
+}
+
+#[test]
 fn absurd_lanes_are_errors_before_anything_is_allocated() {
     let create = |options: LaneOptions| options.prefault(false).create().map(|_| ());
     for capacity in [0, 1, 2048, 4095, 4097, 5000, 1 << 41, 1 << 63, (1 << 63) + 1, u64::MAX] {

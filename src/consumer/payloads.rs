@@ -2,7 +2,7 @@
 //!
 //! The invariant: a copy that may have been overwritten while it was made is not handed out.
 
-use crate::memory::{CopyLine, InPlace, LaneMap, RingBytes, SHORT_WORDS, SeatMap};
+use crate::memory::{CopyBlock, InPlace, LaneMap, RingBytes, SHORT_WORDS, SeatMap};
 use crate::ring::cursor::Found;
 use crate::ring::reader::Reader;
 use bytemuck::Zeroable;
@@ -14,15 +14,15 @@ pub(super) enum Payloads {
     Copied(Copies),
 }
 
-const LINE_WORDS: usize = size_of::<CopyLine>() / 8;
+const BLOCK_WORDS: usize = size_of::<CopyBlock>() / 8;
 
 /// Where copies go.
 #[derive(Debug)]
 pub(super) struct Copies {
     /// Holds the payload of the last record, if it was short.
-    short: Box<[CopyLine; SHORT_WORDS / LINE_WORDS]>,
+    short: Box<CopyBlock>,
     /// Holds that of the last record that was longer; grows to the longest seen.
-    long: Vec<CopyLine>,
+    long: Vec<CopyBlock>,
 }
 
 impl Copies {
@@ -43,7 +43,7 @@ impl Copies {
             return self.copy_long(reader, ring, found, words);
         }
         // The compiler knows the length of this buffer, so that a copy of known length goes through registers.
-        let copy: &mut [u64; SHORT_WORDS] = bytemuck::cast_mut(&mut *self.short);
+        let copy: &mut [u64; SHORT_WORDS] = self.short.words_mut().first_chunk_mut().expect("a block is longer");
         let is_intact = reader.copy_intact(&ring, found, &mut copy[..words]);
         is_intact.then(|| &bytemuck::cast_slice(copy)[..found.len as usize])
     }
@@ -58,8 +58,8 @@ impl Copies {
         found: Found,
         words: usize,
     ) -> Option<&[u8]> {
-        if self.long.len() * LINE_WORDS < words {
-            self.long.resize(words.div_ceil(LINE_WORDS), CopyLine::zeroed());
+        if self.long.len() * BLOCK_WORDS < words {
+            self.long.resize(words.div_ceil(BLOCK_WORDS), CopyBlock::zeroed());
         }
         let copy = &mut bytemuck::cast_slice_mut(&mut self.long)[..words];
         let is_intact = reader.copy_intact(&ring, found, copy);

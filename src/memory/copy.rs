@@ -7,21 +7,32 @@
 
 #![allow(unsafe_code, reason = "reads memory that others write, which no safe code can")]
 
+use crate::layout::ALIGN_MAX_BYTES;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::__m128i;
 use std::ptr::NonNull;
 
-/// A cache line of words: copies go to such lines, so that they begin on one.
+const BLOCK_WORDS: usize = ALIGN_MAX_BYTES as usize / 8;
+
+/// A block of the largest alignment that a lane's payloads can have: a copy that begins with it is aligned as in the
+/// ring.
 #[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(crate) struct CopyLine([u64; 8]);
+#[repr(C, align(4096))]
+pub(crate) struct CopyBlock([u64; BLOCK_WORDS]);
 
-// SAFETY: eight words, of which all zeros make one each.
-unsafe impl bytemuck::Zeroable for CopyLine {}
-// SAFETY: eight words, which any bytes make; they fill the line, so that it has no padding.
-unsafe impl bytemuck::Pod for CopyLine {}
+// SAFETY: only words, of which all zeros make one each.
+unsafe impl bytemuck::Zeroable for CopyBlock {}
+// SAFETY: only words, which any bytes make; they fill the block, so that it has no padding.
+unsafe impl bytemuck::Pod for CopyBlock {}
 
-const _: () = assert!(size_of::<CopyLine>() == 64 && align_of::<CopyLine>() == 64);
+const _: () = assert!(size_of::<CopyBlock>() == 4096 && align_of::<CopyBlock>() == ALIGN_MAX_BYTES as usize);
+
+impl CopyBlock {
+    #[inline(always)]
+    pub(crate) fn words_mut(&mut self) -> &mut [u64; BLOCK_WORDS] {
+        &mut self.0
+    }
+}
 
 /// Copies as many words as `to` holds from `from`.
 ///
