@@ -42,6 +42,22 @@ fn holds_what_it_was_filled_with_to_the_last_byte() {
 }
 
 #[test]
+fn huge_pages_opened_read_only_are_refused_for_nothing_tells_their_holes() {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
+    let Ok(huge) = rustix::fs::memfd_create("huge", flags) else {
+        println!("skipped: this kernel has no huge pages");
+        return;
+    };
+    // Of no length, so that the pool may be empty: what it is, is asked before how long it is.
+    rustix::fs::fcntl_add_seals(&huge, SEALED).unwrap();
+    let path = format!("/proc/self/fd/{}", huge.as_raw_fd());
+    let read_only = rustix::fs::open(path, rustix::fs::OFlags::RDONLY, Mode::empty()).unwrap();
+    let fault = fault(read_only);
+    assert!(fault.contains("huge pages") && fault.contains("read-only"), "{fault}");
+    assert!(Sealed::from_fd(huge).unwrap().is_empty(), "one that can be written to is counted");
+}
+
+#[test]
 fn builder_is_read_and_written_until_it_is_sealed() {
     let mut builder = SealedBuilder::new("numbers", 8).unwrap();
     builder[3] = 9;

@@ -7,10 +7,13 @@
 use std::os::fd::OwnedFd;
 
 use memfd::Memfd;
-use rustix::fs::{OFlags, SeekFrom, Stat};
+use rustix::fs::{OFlags, SeekFrom, Stat, fstatfs};
 use rustix::io::Errno;
 
 use super::{REGION_LEN_MAX_BYTES, Seals};
+
+/// What fstatfs(2) calls the file system of huge pages.
+const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 
 /// What stands after the checks.
 #[derive(Debug)]
@@ -55,6 +58,10 @@ fn check_allocated(memfd: &Memfd, stat: &Stat) -> Result<(), String> {
     let access = rustix::fs::fcntl_getfl(memfd.as_file()).map_err(|errno| format!("it cannot be examined: {errno}"))?;
     if access & OFlags::ACCMODE == OFlags::RDONLY {
         // This descriptor cannot truncate. Every page must have been written to, then no hole is found before the end.
+        // hugetlbfs does not report holes.
+        if is_in_huge_pages(memfd)? {
+            return Err("its memfd lies in huge pages and was opened read-only, so its holes cannot be seen".to_owned());
+        }
         return match rustix::fs::seek(memfd.as_file(), SeekFrom::Hole(0)) {
             Ok(hole) if hole == len => Ok(()),
             Err(Errno::NXIO) if len == 0 => Ok(()),
@@ -74,6 +81,13 @@ fn check_blocks(stat: &Stat) -> Result<(), String> {
         return Err(format!("its memfd has holes: {allocated} of {} bytes are allocated", stat.st_size));
     }
     Ok(())
+}
+
+/// Whether the file is one of hugetlbfs, as a memfd in huge pages is.
+fn is_in_huge_pages(memfd: &Memfd) -> Result<bool, String> {
+    let told = fstatfs(memfd.as_file()).map_err(|errno| format!("its file system cannot be told: {errno}"))?;
+    // The type of the field differs between machines; the number has 32 bits.
+    Ok(told.f_type as u32 == HUGETLBFS_MAGIC)
 }
 
 fn stat(memfd: &Memfd) -> Result<Stat, String> {
