@@ -315,6 +315,18 @@ fn what_a_forked_child_drops_is_no_thread_of_its_own() {
 }
 
 #[test]
+fn what_is_being_built_is_not_sealed_by_a_forked_child() {
+    isolated("what_is_being_built_is_not_sealed_by_a_forked_child", || {
+        for len_bytes in [0, 1, 5000] {
+            let mut builder = Some(SealedBuilder::new("built", len_bytes).unwrap());
+            assert!(in_child(|| matches!(builder.take().unwrap().seal(), Err(Error::Forked))), "{len_bytes} bytes");
+            assert!(!in_child(|| builder.as_ref().unwrap().is_empty()), "reading {len_bytes} bytes there panics");
+            assert_eq!(builder.unwrap().seal().unwrap().len() as u64, len_bytes);
+        }
+    });
+}
+
+#[test]
 fn a_forked_child_can_have_lanes_of_its_own() {
     isolated("a_forked_child_can_have_lanes_of_its_own", || {
         let address = format!("@{}", unique_name());

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::mapping::Access;
 use super::{Freeze, HugePages, Mapping, Region, RegionOptions, Seals, create_memfd, received};
 use crate::error::{Error, Result};
+use crate::os::fork::ForkGuard;
 
 /// What every sealed region carries, beside EXEC where the kernel has it.
 const SEALED: Seals = Seals::WRITE.union(Seals::SHRINK).union(Seals::GROW);
@@ -155,6 +156,7 @@ impl fmt::Debug for Sealed {
 /// ```
 pub struct SealedBuilder {
     state: State,
+    guard: ForkGuard,
 }
 
 /// A mapping of 0 bytes fails, so an empty region has none.
@@ -172,15 +174,16 @@ impl SealedBuilder {
     ///
     /// [`Error::Invalid`] for a length out of range, [`Error::Os`] where memory or descriptors are lacking.
     pub fn new(name: &str, len_bytes: u64) -> Result<Self> {
+        let guard = ForkGuard::get()?;
         if len_bytes == 0 {
             let memfd = create_memfd(super::kernel_name(name), rustix::fs::MemfdFlags::empty())
                 .map_err(Error::os(format!("create the memfd for {name}")))?;
-            return Ok(Self { state: State::Empty(memfd.into_file().into()) });
+            return Ok(Self { state: State::Empty(memfd.into_file().into()), guard });
         }
         let region = Region::create(&RegionOptions { name, len_bytes, huge_pages: HugePages::No })?;
         let mapping = region.map_read_write()?;
         region.seal(BEING_FILLED)?;
-        Ok(Self { state: State::Mapped { mapping, region } })
+        Ok(Self { state: State::Mapped { mapping, region }, guard })
     }
 
     /// Seals the bytes against every change, for ever.
@@ -191,15 +194,13 @@ impl SealedBuilder {
     /// was being forked while the builder was made, and neither ended nor called exec for 200 ms. [`Error::Forked`] in
     /// a forked child.
     pub fn seal(self) -> Result<Sealed> {
+        self.guard.check()?;
         match self.state {
             State::Empty(memfd) => {
                 SEALED.add_to(&memfd).map_err(Error::os("seal a region of 0 bytes"))?;
                 Sealed::map(memfd, 0)
             }
             State::Mapped { mapping, region } => {
-                if mapping.is_forked() {
-                    return Err(Error::Forked);
-                }
                 drop(mapping);
                 freeze(&region)?;
                 let len = region.len();
@@ -209,12 +210,10 @@ impl SealedBuilder {
     }
 
     fn mapping(&self) -> Option<&Mapping> {
+        assert!(!self.guard.is_child(), "a SealedBuilder belongs to the process that made it");
         match &self.state {
             State::Empty(_) => None,
-            State::Mapped { mapping, .. } => {
-                assert!(!mapping.is_forked(), "a SealedBuilder belongs to the process that made it");
-                Some(mapping)
-            }
+            State::Mapped { mapping, .. } => Some(mapping),
         }
     }
 }
