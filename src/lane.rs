@@ -79,8 +79,8 @@ impl LaneOptions {
     }
 
     /// Where payloads begin: at multiples of this many bytes, a power of two from 8 to 4096. Records are aligned to at
-    /// least as much, whatever [`record_align`](Self::record_align) says. A consumer sees them at such addresses too, in
-    /// place or copied.
+    /// least as much, whatever [`record_align`](Self::record_align) says. A consumer sees them at such addresses too,
+    /// in place or copied.
     pub fn payload_align(mut self, bytes: u32) -> Self {
         self.payload_align = bytes;
         self

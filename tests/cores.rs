@@ -5,7 +5,7 @@ mod common;
 mod peer;
 
 use common::{role, unique_name};
-use fdring::{LaneOptions, Producer, SealedBuilder, Server, Session, SessionOptions};
+use fdring::{Consumer, SealedBuilder, Server, options::LaneOptions};
 use peer::{Peer, argument, say, told};
 use std::fs;
 
@@ -40,13 +40,13 @@ fn check(pid: u32, names: &[&str]) {
 fn no_process_dumps_a_ring() {
     const TEST: &str = "no_process_dumps_a_ring";
     if role().as_deref() == Some("consumer") {
-        let _consumer = Session::connect(argument(), SessionOptions::new()).unwrap().attach_one().unwrap();
+        let _consumer = Consumer::connect(argument()).unwrap();
         say("attached");
         told();
         return;
     }
     let address = format!("@{}", unique_name());
-    let producer = Producer::create(LaneOptions::new("lane").capacity(1 << 20)).unwrap();
+    let producer = LaneOptions::new("lane").capacity(1 << 20).create().unwrap();
     let _server = Server::listen(&*address, &[&producer]).unwrap();
     let mut consumer = Peer::start(TEST, "consumer", &address);
     consumer.expect("attached");

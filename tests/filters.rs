@@ -1,5 +1,5 @@
-//! System calls that a filter (seccomp(2)) denies, or answers without doing anything: nobody is taken for somebody else,
-//! and nobody loses what the kernel was never asked about.
+//! System calls that a filter (seccomp(2)) denies, or answers without doing anything: nobody is taken for somebody
+//! else, and nobody loses what the kernel was never asked about.
 
 mod common;
 #[path = "common/guest.rs"]
@@ -9,7 +9,11 @@ mod hostile;
 
 use common::kernel::{deny, fake};
 use common::{census, isolated, unique_name, wait_until, wait_until_census_is};
-use fdring::{Error, LaneOptions, PeerPolicy, Producer, SendError, Server, Session, SessionOptions};
+use fdring::{
+    Consumer, Error, Server,
+    errors::SendError,
+    options::{LaneOptions, PeerPolicy, SessionOptions},
+};
 use guest::Guest;
 use hostile::IN_PLACE;
 use rustix::io::Errno;
@@ -28,16 +32,16 @@ fn a_pidfd_that_the_kernel_never_made_is_nobodys() {
     isolated("a_pidfd_that_the_kernel_never_made_is_nobodys", || {
         fake_socket_option(SO_PEERPIDFD);
         let address = format!("@{}", unique_name());
-        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let server = Server::listen(&*address, &[&producer]).unwrap();
         let before = census();
         assert!(before.contains_key(&0), "descriptor 0 is somebody's: {before:?}");
         for _ in 0..3 {
-            let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+            let mut consumer = Consumer::connect(&*address).unwrap();
             producer.send(b"x").unwrap();
             assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
             drop(consumer);
-            wait_until("it has left", || producer.consumers() == 0 && server.stats().sessions == 0);
+            wait_until("it has left", || producer.consumer_count() == 0 && server.stats().sessions == 0);
         }
         // Whoever has gone is forgotten with the next publication.
         producer.send(b"x").unwrap();
@@ -49,12 +53,12 @@ fn a_pidfd_that_the_kernel_never_made_is_nobodys() {
 fn a_peer_that_the_kernel_never_named_is_not_root() {
     isolated("a_peer_that_the_kernel_never_named_is_not_root", || {
         let address = format!("@{}", unique_name());
-        let producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let server = Server::listen(&*address, &[&producer]).unwrap();
         // The thread of the server is older than the filter.
         fake_socket_option(SO_PEERCRED);
         for peers in [PeerPolicy::SameUser, PeerPolicy::Users(vec![0]), PeerPolicy::Anyone] {
-            let error = Session::connect(&*address, SessionOptions::new().peers(peers)).unwrap_err();
+            let error = SessionOptions::new().peers(peers).connect(&*address).unwrap_err();
             assert!(matches!(error, Error::Os { .. }), "{error}");
             assert!(error.to_string().contains("who is at the other end"), "{error}");
         }
@@ -75,7 +79,7 @@ fn deny_the_question(errno: Errno) {
 fn keeps_its_gate(errno: Errno) {
     deny_the_question(errno);
     let address = format!("@{}", unique_name());
-    let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+    let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
     let server = Server::listen(&*address, &[&producer]).unwrap();
     let Guest { lanes, seat, offer } = Guest::join(&address, IN_PLACE);
     server.wait_for_sessions(1, common::DEADLINE).unwrap();
@@ -93,7 +97,7 @@ fn keeps_its_gate(errno: Errno) {
         }
         assert!(producer.published() <= 4096, "{errno}: nothing that may be being read is overwritten");
     }
-    assert_eq!((server.stats().evicted, producer.consumers()), (0, 1), "{errno}");
+    assert_eq!((server.stats().evicted, producer.consumer_count()), (0, 1), "{errno}");
     drop((lanes, seat));
 }
 
@@ -112,9 +116,9 @@ fn lanes_work_though_advice_about_memory_is_refused() {
     isolated("lanes_work_though_advice_about_memory_is_refused", || {
         deny(libc::SYS_madvise, &[(2, libc::MADV_DONTDUMP as u32)], Errno::INVAL);
         let address = format!("@{}", unique_name());
-        let mut producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let _server = Server::listen(&*address, &[&producer]).unwrap();
-        let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        let mut consumer = Consumer::connect(&*address).unwrap();
         producer.send(b"x").unwrap();
         assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
     });

@@ -5,7 +5,7 @@ mod common;
 
 use common::{TempDir, isolated, unique_name, wait_until, wait_until_thread_has_slept_for};
 use fdring::{
-    Attach, Consumer, Error, Server, Session,
+    Attach, Consumer, Error, SealedBuilder, Server, Session,
     errors::{ReceiveError, SendError},
     options::LaneOptions,
     options::Records,
@@ -294,7 +294,7 @@ fn a_server_sleeps_though_a_forked_child_has_what_it_closed() {
 fn what_a_forked_child_drops_is_no_thread_of_its_own() {
     isolated("what_a_forked_child_drops_is_no_thread_of_its_own", || {
         let address = format!("@{}", unique_name());
-        let producer = Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap();
+        let producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
         let mut server = Some(Server::listen(&*address, &[&producer]).unwrap());
         assert!(in_child(|| {
             // libc reuses the stacks of the threads that the child does not have, and with them what names a thread.

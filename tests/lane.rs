@@ -568,7 +568,7 @@ fn payloads_are_aligned_where_they_are_copied_to() {
             producer.send_timeout(&vec![1; len], DEADLINE).unwrap();
         }
         let mut seen = 0;
-        let each = consumer.receive_each(|payload| {
+        let each = consumer.receive_many(|payload| {
             assert!(aligned(payload), "{} bytes at {:p}", payload.len(), payload);
             seen += 1;
         });

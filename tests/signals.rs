@@ -9,7 +9,10 @@ mod hostile;
 
 use common::{DEADLINE, KillOnDrop, isolated, role, unique_name, wait_until};
 use fdring::{
-    Error, LaneOptions, Producer, ReceiveError, SendError, Server, Session, SessionOptions, recv_fds, send_fds,
+    Attach, Consumer, Error, Producer, Server, Session,
+    errors::{ReceiveError, SendError},
+    options::{LaneOptions, SessionOptions},
+    recv_fds, send_fds,
 };
 use guest::Guest;
 use hostile::IN_PLACE;
@@ -82,7 +85,7 @@ fn address() -> String {
 }
 
 fn lane() -> Producer {
-    Producer::create(LaneOptions::new("lane").capacity(4096)).unwrap()
+    LaneOptions::new("lane").capacity(4096).create().unwrap()
 }
 
 /// Connections that fill the backlog of `address`.
@@ -108,7 +111,7 @@ fn a_connection_is_waited_for_no_longer_for_all_signals() {
         let address = address();
         let _listener = hostile::listen(&address);
         let options = || SessionOptions::new().deadline(LIMIT);
-        let times_out = || match Session::connect(&*address, options()) {
+        let times_out = || match options().connect(&*address) {
             Err(Error::TimedOut { limit, .. }) => assert_eq!(limit, LIMIT),
             other => panic!("{other:?}"),
         };
@@ -123,8 +126,8 @@ fn a_lane_is_waited_for_no_longer_for_all_signals() {
     isolated("a_lane_is_waited_for_no_longer_for_all_signals", || {
         let (address, mut producer) = (address(), lane());
         let server = Server::listen(&*address, &[&producer]).unwrap();
-        let session = Session::connect(&*address, SessionOptions::new().spin(Duration::ZERO)).unwrap();
-        let mut consumer = session.attach_one().unwrap();
+        let session = SessionOptions::new().spin(Duration::ZERO).connect(&*address).unwrap();
+        let mut consumer = session.attach_one(Attach::new()).unwrap();
         ends_in_time("a record", || {
             assert!(matches!(consumer.receive_timeout(LIMIT), Err(ReceiveError::TimedOut)));
         });
@@ -252,7 +255,7 @@ fn a_program_that_blocks_a_signal_after_it_listens_is_not_killed_by_it() {
     let (address, producer) = (address(), lane());
     let _server = Server::listen(&*address, &[&producer]).unwrap();
     // libc starts a thread with all signals blocked. One that answers has begun, and has its own mask.
-    let _session = Session::connect(&*address, SessionOptions::new()).unwrap();
+    let _session = Session::connect(&*address).unwrap();
     mask_termination(libc::SIG_BLOCK);
     kill_process(getpid(), Signal::TERM).unwrap();
     let mut signal = 0;
@@ -275,11 +278,11 @@ fn threads_have_stacks_of_their_own_size_whatever_the_environment_says() {
     let program = std::thread::Builder::new().stack_size(2 << 20).spawn(|| {
         let (address, mut producer) = (address(), lane());
         let server = Server::listen(&*address, &[&producer]).unwrap();
-        let mut consumer = Session::connect(&*address, SessionOptions::new()).unwrap().attach_one().unwrap();
+        let mut consumer = Consumer::connect(&*address).unwrap();
         producer.send(b"x").unwrap();
         assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
         drop(consumer);
-        wait_until("it has left", || producer.consumers() == 0);
+        wait_until("it has left", || producer.consumer_count() == 0);
         drop(server);
     });
     program.unwrap().join().unwrap();
