@@ -4,6 +4,7 @@
 //! [`ReceiveError`](crate::errors::ReceiveError). One rule for all errors: a cause is part of the sentence, and
 //! `source()` is `None`, so that a printed chain says nothing twice.
 
+use crate::kind::ErrorKind;
 use crate::layout::GeometryError;
 use rustix::io::Errno;
 use std::fmt;
@@ -171,6 +172,21 @@ impl From<Error> for io::Error {
 }
 
 impl Error {
+    /// Its kind, which has a number.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Os { .. } => ErrorKind::Os,
+            Self::Invalid(_) | Self::Geometry(_) => ErrorKind::Invalid,
+            Self::AddressInUse { .. } => ErrorKind::AddressInUse,
+            Self::Peer { .. } => ErrorKind::Peer,
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Forbidden { .. } => ErrorKind::Forbidden,
+            Self::Closed { .. } => ErrorKind::Closed,
+            Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::Forked => ErrorKind::Forked,
+        }
+    }
+
     /// Whether the same call may succeed later though nothing changes in this program: nobody listens yet, the server
     /// is busy, restarting or slow, or descriptors are lacking for a moment.
     ///

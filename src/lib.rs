@@ -95,6 +95,7 @@ pub mod fds;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+mod kind;
 mod lane;
 mod layout;
 mod link;
@@ -139,6 +140,7 @@ pub mod options {
 /// Errors, one for each kind of operation; [`Error`] is that of everything that sets up or takes down.
 pub mod errors {
     pub use crate::consumer::{ReceiveError, Verdict};
+    pub use crate::kind::ErrorKind;
     pub use crate::layout::GeometryError;
     pub use crate::producer::SendError;
     pub use crate::ring::stop::Corruption;

@@ -224,3 +224,39 @@ fn an_idle_consumer_that_blocks_wakes_once() {
         reader.join().unwrap();
     });
 }
+
+#[test]
+fn a_loop_hears_of_every_session_that_comes_and_goes_at_a_server() {
+    let address = format!("@{}", unique_name());
+    let producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
+    let server = Server::listen(&*address, [&producer]).unwrap();
+    let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&epoll, &server, EventData::new_u64(1), EventFlags::IN | EventFlags::ET).unwrap();
+    // By levels and by edges, until the statistics are what is waited for.
+    let wait_for = |sessions: usize, by_edges: bool| {
+        let timeout = Timespec::try_from(DEADLINE).unwrap();
+        while server.stats().sessions != sessions {
+            if server.arm().unwrap() {
+                let mut events = [const { MaybeUninit::uninit() }; 1];
+                let heard = match by_edges {
+                    true => epoll::wait(&epoll, &mut events, Some(&timeout)).unwrap().0.len(),
+                    false => poll(&mut [PollFd::new(&server, PollFlags::IN)], Some(&timeout)).unwrap(),
+                };
+                assert_eq!(heard, 1, "a loop that waits for ever");
+            }
+        }
+    };
+    for round in 0..50 {
+        let client = std::thread::spawn({
+            let address = address.clone();
+            move || Consumer::connect(address).unwrap()
+        });
+        wait_for(1, round % 2 == 0);
+        drop(client.join().unwrap());
+        wait_for(0, round % 3 == 0);
+    }
+    // Nothing more happens, so the descriptor stays as it is.
+    while !server.arm().unwrap() {}
+    assert_eq!(poll(&mut [PollFd::new(&server, PollFlags::IN)], Some(&Timespec::default())).unwrap(), 0);
+    assert!(server.arm().unwrap());
+}

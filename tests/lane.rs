@@ -635,3 +635,24 @@ fn a_reservation_counts_only_once_it_is_committed() {
     drop(consumer);
     wait_until("the session is over", || server.stats().sessions == 0);
 }
+
+#[test]
+fn a_producer_waits_for_consumers_of_its_lane() {
+    let address = format!("@{}", unique_name());
+    let producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
+    let other = LaneOptions::new("other").capacity(4096).create().unwrap();
+    let _server = Server::listen(&*address, [&producer, &other]).unwrap();
+    producer.wait_for_consumers(0, Duration::ZERO).unwrap();
+    let start = Instant::now();
+    let error = producer.wait_for_consumers(2, Duration::from_millis(20)).unwrap_err();
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    assert!(error.to_string().contains("waiting for 2 consumers of lane lane, 0 are there"), "{error}");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| producer.wait_for_consumers(2, DEADLINE));
+        let attach = |name| Session::connect(&*address).unwrap().attach_one(Attach::lane(name)).unwrap();
+        let consumers = [attach("lane"), attach("other"), attach("lane")];
+        waiting.join().unwrap().unwrap();
+        drop(consumers);
+    });
+    assert!(other.wait_for_consumers(3, Duration::ZERO).is_err());
+}

@@ -235,19 +235,19 @@ fn a_server_that_lacks_a_descriptor_is_an_error_and_leaves_nothing() {
         let next = next_descriptor();
         let before = census();
         let old = getrlimit(Resource::Nofile);
-        // The directory, the lock, the socket, the notice and the epoll descriptor.
-        for lacks in (1..=5).rev() {
-            setrlimit(Resource::Nofile, Rlimit { current: Some(next + 5 - lacks), maximum: old.maximum }).unwrap();
+        // The directory, the lock, the socket, two notices and the epoll descriptor.
+        for lacks in (1..=6).rev() {
+            setrlimit(Resource::Nofile, Rlimit { current: Some(next + 6 - lacks), maximum: old.maximum }).unwrap();
             let error = Server::listen(&path, &[&producer]).unwrap_err();
             assert!(matches!(error, Error::Os { .. }) && error.to_string().contains("ulimit -n"), "{error}");
             setrlimit(Resource::Nofile, old).unwrap();
             assert_eq!(census(), before, "after a server that lacked {lacks}");
             assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "no file is left");
         }
-        setrlimit(Resource::Nofile, Rlimit { current: Some(next + 5), maximum: old.maximum }).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(next + 6), maximum: old.maximum }).unwrap();
         let server = Server::listen(&path, &[&producer]).unwrap();
         setrlimit(Resource::Nofile, old).unwrap();
-        assert_eq!(census().len(), before.len() + 5);
+        assert_eq!(census().len(), before.len() + 6);
         drop(server);
         assert_eq!(census(), before);
     });
@@ -279,8 +279,8 @@ fn a_server_that_cannot_watch_another_consumer_refuses_it_and_goes_on() {
 fn server_that_cannot_watch_all() {
     let producer = lane();
     let next = next_descriptor() as u32;
-    // After the server's three descriptors come the socket of a consumer and its process.
-    let socket = next + 3;
+    // After the server's four descriptors come the socket of a consumer and its process.
+    let socket = next + 4;
     for fd in [socket, socket + 2] {
         kernel::deny(libc::SYS_epoll_ctl, &[(1, libc::EPOLL_CTL_ADD as u32), (2, fd)], Errno::NOSPC);
     }

@@ -1,5 +1,6 @@
 //! Why a consumer has no record to give.
 
+use crate::kind::ErrorKind;
 use crate::ring::stop::{Corruption, Stop};
 use std::fmt;
 use std::io;
@@ -122,6 +123,23 @@ impl From<ReceiveError> for io::Error {
             ReceiveError::Forked => io::ErrorKind::Unsupported,
         };
         Self::new(kind, error)
+    }
+}
+
+impl ReceiveError {
+    /// Its kind, which has a number.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Empty => ErrorKind::Empty,
+            Self::TimedOut => ErrorKind::TimedOut,
+            Self::Abandoned => ErrorKind::Abandoned,
+            Self::PeerDead => ErrorKind::PeerDead,
+            Self::Closed => ErrorKind::Closed,
+            Self::Evicted { .. } => ErrorKind::Evicted,
+            Self::Corrupt(_) => ErrorKind::Corrupt,
+            Self::Wait(_) => ErrorKind::Os,
+            Self::Forked => ErrorKind::Forked,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::Received;
 use crate::cmsg::{ControlError, FDS_PER_MESSAGE_MAX};
+use crate::kind::ErrorKind;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -132,6 +133,18 @@ impl From<SendFdsError> for io::Error {
 }
 
 impl SendFdsError {
+    /// Its kind, which has a number.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoDescriptors | Self::TooManyDescriptors { .. } | Self::EmptyPayload => ErrorKind::Invalid,
+            Self::TooManyInFlight => ErrorKind::TooManyInFlight,
+            Self::Refused => ErrorKind::Refused,
+            Self::TooLong { .. } => ErrorKind::TooLong,
+            Self::Closed => ErrorKind::Closed,
+            Self::Os(_) => ErrorKind::Os,
+        }
+    }
+
     /// Whether a non-blocking socket had no room; nothing was sent, and nothing is wrong.
     #[must_use]
     pub fn is_would_block(&self) -> bool {
@@ -338,6 +351,20 @@ impl From<RecvFdsError> for io::Error {
 }
 
 impl RecvFdsError {
+    /// Its kind, which has a number.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::FdsMax { .. } | Self::EmptyPayload => ErrorKind::Invalid,
+            Self::Closed | Self::Reset => ErrorKind::Closed,
+            Self::TableFull { .. } | Self::Withheld { .. } | Self::NoRoom { .. } => ErrorKind::DescriptorsLost,
+            Self::TooManyDescriptors { .. }
+            | Self::PayloadTruncated { .. }
+            | Self::Malformed { .. }
+            | Self::UnwantedDescriptors => ErrorKind::Peer,
+            Self::Os(_) => ErrorKind::Os,
+        }
+    }
+
     /// Whether nothing waited at a non-blocking socket; nothing is wrong then.
     #[must_use]
     pub fn is_would_block(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Why a record could not be sent, and who is to blame.
 
+use crate::kind::ErrorKind;
 use std::fmt;
 use std::io;
 
@@ -80,6 +81,18 @@ impl fmt::Debug for SendError {
             Self::Forked => "Forked",
         };
         write!(f, "{self} ({variant})")
+    }
+}
+
+impl SendError {
+    /// Its kind, which has a number.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::TooLong { .. } => ErrorKind::TooLong,
+            Self::Full { .. } => ErrorKind::Full,
+            Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::Forked => ErrorKind::Forked,
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod error;
 mod reservation;
 mod reservation_writer;
 pub(crate) mod runs;
+mod waits;
 
 pub use batch::Batch;
 pub use error::{SendError, SlowConsumer};
@@ -23,12 +24,9 @@ use crate::lane::{Lane, LaneInfo, LaneOptions, SeatHandle};
 use crate::layout::LaneState;
 use crate::memory::WritableLane;
 use crate::os::fork::ForkGuard;
-use crate::os::spin::spin_until;
 use crate::region::HugePagesOutcome;
 use crate::ring::publisher::Publisher;
-use crate::ring::roster::Gate;
-use crate::ring::writer::{Claim, Room, Writer};
-use crate::ring::{LaneCounter, LaneWriter};
+use crate::ring::writer::{Room, Writer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -39,7 +37,7 @@ use std::time::{Duration, Instant};
 /// see the end. Dropped by a panic, or [abandoned](Self::abandon), it ends as such, and they are told so.
 ///
 /// A record that is sent while there is no consumer goes nowhere, and `send` returns `Ok`. If the first records matter,
-/// wait for the consumers first: [`Server::wait_for_sessions`](crate::Server::wait_for_sessions).
+/// wait for the consumers first: [`wait_for_consumers`](Self::wait_for_consumers).
 ///
 /// A producer is `Send` and `Sync`: it can be moved to another thread.
 ///
@@ -347,50 +345,6 @@ impl Producer {
     /// The lane, for the session layer to offer.
     pub(crate) fn owned_lane(&self) -> &Arc<Lane> {
         &self.lane
-    }
-
-    /// Room for a record that does not fit below `intent`: looks at the seats, then spins, then sleeps.
-    #[cold]
-    fn wait_for_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
-        let Self { publisher, lane, .. } = self;
-        let roster = &lane.roster;
-        // Possibly full: consumers may have released more since the last look.
-        let mut gate = match publisher.find_room(roster, len) {
-            Ok(claim) => return Ok(claim),
-            Err(gate) if deadline == Deadline::Now => {
-                return Err(SendError::Full { consumer: self.slow_consumer(gate) });
-            }
-            Err(gate) => gate,
-        };
-        // Really full.
-        publisher.writer.memory_mut().count(LaneCounter::TimesBlocked, 1);
-        if let Some(claim) = spin_until(self.spin, deadline, |_| publisher.find_room(roster, len).ok()) {
-            return Ok(claim);
-        }
-        while !deadline.has_passed() {
-            match publisher.sleep_for_space(roster, len, deadline) {
-                Ok(claim) => return Ok(claim),
-                Err(now) => gate = now,
-            }
-        }
-        Err(SendError::TimedOut { consumer: self.slow_consumer(gate) })
-    }
-
-    /// As `wait_for_room`, for a batch that has come as far as `room`; what its room is then.
-    #[cold]
-    fn claim_beyond(&mut self, room: Room, len: u64, deadline: Deadline) -> Result<(Claim, Room), SendError> {
-        self.publisher.writer.resume(room);
-        let claim = match self.publisher.writer.claim(len) {
-            Some(claim) => claim,
-            None => self.wait_for_room(len, deadline)?,
-        };
-        Ok((claim, self.publisher.writer.room()))
-    }
-
-    fn slow_consumer(&self, gate: Option<Gate>) -> Option<SlowConsumer> {
-        let gate = gate?;
-        let seat = self.lane.roster.seat(gate.seat_id)?;
-        Some(SlowConsumer { pid: seat.pid(), behind_bytes: gate.behind_bytes })
     }
 
     /// Publishes what is committed, and wakes those who sleep.

@@ -13,6 +13,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::thread::{self, STACK_BYTES, Thread};
 use crate::producer::Producer;
 use crate::sync::Ordering;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +97,7 @@ impl ServerOptions {
     /// [`Error::AddressInUse`] if a living process serves that address; [`Error::Invalid`] if there is no lane, if two
     /// lanes have the same name, or if the path belongs to something other than a socket; [`Error::Forked`] if a
     /// producer belongs to another process; [`Error::Os`] if a system call fails, or memory or descriptors are lacking
-    /// (a server holds 3, and 2 more if it listens at a path).
+    /// (a server holds 4, and 2 more if it listens at a path).
     pub fn listen<'a, P>(
         self,
         address: impl Into<Address>,
@@ -232,7 +233,56 @@ impl Server {
         self.state.progress.lock().stats.clone()
     }
 
-    /// Waits until at least `sessions` consumers are attached.
+    /// Prepares a wait for consumers that come and go, in a loop of the caller's: poll(2), epoll(7), or anything that
+    /// watches descriptors.
+    ///
+    /// 1. Look at [`stats`](Self::stats).
+    /// 2. Call `arm`. `false` means that they have changed since the last call: go to 1.
+    /// 3. Wait until the descriptor of the server ([`AsFd`]) is readable; it may be watched for levels or for edges.
+    /// 4. Go to 1.
+    ///
+    /// The descriptor may become readable for no reason, but never stays unreadable when the statistics have changed.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # use rustix::event::{PollFd, PollFlags, poll};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-server-arm", [&ticks])?;
+    /// # let consumer = std::thread::spawn(|| Consumer::connect("@doc-server-arm"));
+    /// while server.stats().sessions == 0 {
+    ///     if server.arm()? {
+    ///         poll(&mut [PollFd::new(&server, PollFlags::IN)], None)?;
+    ///     }
+    /// }
+    /// # consumer.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Forked`] in a forked child.
+    pub fn arm(&self) -> Result<bool> {
+        self.guard.check()?;
+        Ok(!self.state.take_news())
+    }
+
+    /// Waits until at least `sessions` consumers are attached. [`Producer::wait_for_consumers`] waits for those of one
+    /// lane.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-wait-for-sessions", [&ticks])?;
+    /// # let consumer = Consumer::connect("@doc-wait-for-sessions")?;
+    ///
+    /// server.wait_for_sessions(1, Duration::from_secs(60))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
@@ -247,6 +297,13 @@ impl Server {
             return Err(Error::TimedOut { doing, limit: timeout });
         }
         Ok(())
+    }
+}
+
+impl AsFd for Server {
+    /// The descriptor that [`arm`](Server::arm) prepares.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.state.news.as_fd()
     }
 }
 

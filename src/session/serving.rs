@@ -318,7 +318,7 @@ impl ConsumerSession {
         seats.evict();
         crash::point!("steward-evicted");
         send(&self.socket, &Frame::Bye(ByeReason::Evicted));
-        offering.state.update(|progress| progress.stats.evicted += 1);
+        offering.state.count(|stats| stats.evicted += 1);
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {

@@ -58,12 +58,16 @@ pub(super) struct ServerState {
     pub(super) progress: Mutex<Progress>,
     /// Signalled when `progress` changes.
     pub(super) changed: Condvar,
+    /// Raised when `progress.stats` changes.
+    pub(super) news: Notice,
 }
 
 /// What the steward has done so far.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) stats: ServerStats,
+    /// Whether the statistics have changed since they were last armed for.
+    pub(super) has_news: bool,
     pub(super) stopped_listening: bool,
     /// The thread has nothing more to do and is about to end.
     pub(super) done: bool,
@@ -76,6 +80,7 @@ impl ServerState {
             closing: AtomicBool::new(false),
             progress: Mutex::new(Progress::default()),
             changed: Condvar::new(),
+            news: Notice::new()?,
         })
     }
 
@@ -84,11 +89,35 @@ impl ServerState {
         self.changed.notify_all();
     }
 
+    /// Changes the statistics.
+    pub(super) fn count(&self, change: impl FnOnce(&mut ServerStats)) {
+        self.update(|progress| {
+            change(&mut progress.stats);
+            progress.has_news = true;
+        });
+        self.news.raise();
+    }
+
+    /// Says how many sessions are attached now.
+    pub(super) fn note_sessions(&self, sessions: usize) {
+        if self.progress.lock().stats.sessions != sessions {
+            self.count(|stats| stats.sessions = sessions);
+        }
+    }
+
+    /// Makes `news` unreadable until the statistics change again; whether they have changed since the last time.
+    pub(super) fn take_news(&self) -> bool {
+        let mut progress = self.progress.lock();
+        // What is counted from here on raises it again, after the lock.
+        self.news.lower();
+        std::mem::take(&mut progress.has_news)
+    }
+
     /// Counts a connection that ended before it was attached.
     pub(super) fn note_refusal(&self, sentence: &str) {
-        self.update(|progress| {
-            progress.stats.refused += 1;
-            progress.stats.last_refusal = Some(sentence.to_owned());
+        self.count(|stats| {
+            stats.refused += 1;
+            stats.last_refusal = Some(sentence.to_owned());
         });
     }
 }

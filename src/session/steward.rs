@@ -115,7 +115,7 @@ impl Steward {
         }
         self.sessions.retain(|_, session| !session.is_over());
         let attached = self.sessions.values().filter(|session| session.is_attached()).count();
-        self.offering.state.update(|progress| progress.stats.sessions = attached);
+        self.offering.state.note_sessions(attached);
     }
 
     /// Accepts the connections that wait, as far as there is room.
@@ -141,9 +141,9 @@ impl Steward {
             self.poller.remove(listener.socket());
         }
         self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
-        self.offering.state.update(|progress| {
-            progress.stats.accept_pauses += 1;
-            progress.stats.last_refusal = Some(error.to_string());
+        self.offering.state.count(|stats| {
+            stats.accept_pauses += 1;
+            stats.last_refusal = Some(error.to_string());
         });
     }
 
@@ -172,7 +172,7 @@ impl Steward {
     /// Begins a session with the consumer that has connected, or tells it why not.
     fn welcome(&mut self, socket: Connection) {
         crash::point!("steward-accepted");
-        self.offering.state.update(|progress| progress.stats.accepted += 1);
+        self.offering.state.count(|stats| stats.accepted += 1);
         let (peer, id) = match self.admit(&socket) {
             Ok(admitted) => admitted,
             Err(ending) => return turn_away(&self.offering, &socket, ending),

@@ -1,0 +1,90 @@
+//! The kinds of errors, each with a number that never changes.
+
+/// What kind of error it is: the same for every error of this library, with a number that never changes. For other
+/// languages, and for logs.
+///
+/// ```
+/// use fdring::errors::ErrorKind;
+///
+/// let error = fdring::Session::connect("@doc-error-kind").unwrap_err();
+/// assert_eq!((error.kind(), error.kind().number()), (ErrorKind::Os, 1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u16)]
+pub enum ErrorKind {
+    /// A system call failed.
+    Os = 1,
+    /// An argument or an option is out of its range.
+    Invalid = 2,
+    /// The address is served by a living process.
+    AddressInUse = 3,
+    /// The peer broke the protocol, or sent something that must not be used.
+    Peer = 4,
+    /// The peer refused.
+    Refused = 5,
+    /// The peer's user is not admitted.
+    Forbidden = 6,
+    /// The peer closed the connection.
+    Closed = 7,
+    /// A deadline passed.
+    TimedOut = 8,
+    /// The object was made before a fork, and this is the child.
+    Forked = 9,
+    /// The payload is too long.
+    TooLong = 10,
+    /// There is no room now.
+    Full = 11,
+    /// Nothing is there now.
+    Empty = 12,
+    /// The producer gave its lane up before its time.
+    Abandoned = 13,
+    /// The producer died.
+    PeerDead = 14,
+    /// The lane has gone on without this consumer.
+    Evicted = 15,
+    /// The lane's memory makes no sense.
+    Corrupt = 16,
+    /// Descriptors were sent and did not arrive.
+    DescriptorsLost = 17,
+    /// Too many descriptors of this user are in flight.
+    TooManyInFlight = 18,
+}
+
+impl ErrorKind {
+    /// Its number.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ErrorKind::*;
+
+    /// Programs in other languages have these numbers compiled in.
+    #[test]
+    fn no_kind_ever_changes_its_number() {
+        let kinds = [
+            Os,
+            Invalid,
+            AddressInUse,
+            Peer,
+            Refused,
+            Forbidden,
+            Closed,
+            TimedOut,
+            Forked,
+            TooLong,
+            Full,
+            Empty,
+            Abandoned,
+            PeerDead,
+            Evicted,
+            Corrupt,
+            DescriptorsLost,
+            TooManyInFlight,
+        ];
+        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=18));
+    }
+}
