@@ -12,13 +12,13 @@ use crate::os::bell::Bell;
 use crate::os::notice::Notice;
 use crate::region::{HugePages, HugePagesOutcome, Region, RegionOptions};
 use crate::ring::SeatWords;
-use crate::ring::roster::{Roster, SeatPort};
+use crate::ring::roster::{Roster, Seat, SeatPort};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::terms::Barrier;
 use crate::wire::{LaneName, LaneTerms};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long both ends spin before they sleep, by default: about as long as a sleep and a wake take.
 pub(crate) const SPIN_DEFAULT: Duration = Duration::from_micros(50);
@@ -170,6 +170,44 @@ impl LaneInfo {
     }
 }
 
+/// A consumer of a lane, as its producer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConsumerInfo {
+    /// Its process id; `None` for a process of another pid namespace.
+    pub pid: Option<u32>,
+    /// The numeric id of its user.
+    pub uid: u32,
+    /// When it attached.
+    pub since: Instant,
+    /// How much of what is published it has not released, in bytes.
+    pub behind_bytes: u64,
+    /// Whether it sleeps until more is published.
+    pub is_asleep: bool,
+    /// Whether it reads in place. Such a consumer is never evicted while it lives.
+    pub reads_in_place: bool,
+}
+
+impl ConsumerInfo {
+    pub(crate) fn new(seat: &Seat<SeatHandle>, behind_bytes: u64) -> Self {
+        let Occupant { pid, uid, since, reads_in_place } = seat.port().occupant;
+        // Relaxed: a hint, that may be out of date as soon as it is read.
+        let is_asleep = !seat.port().wait_epoch().load(Ordering::Relaxed).is_multiple_of(2);
+        Self { pid, uid, since, behind_bytes, is_asleep, reads_in_place }
+    }
+}
+
+/// What the session layer knows of a consumer that takes a seat.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Occupant {
+    /// `None` for a process of another pid namespace.
+    pub(crate) pid: Option<u32>,
+    pub(crate) uid: u32,
+    /// When it took the seat.
+    pub(crate) since: Instant,
+    pub(crate) reads_in_place: bool,
+}
+
 /// A lane as its owner's process holds it.
 #[derive(Debug)]
 pub(crate) struct Lane {
@@ -262,14 +300,21 @@ pub(crate) fn random_id() -> Result<[u8; 16]> {
 pub(crate) struct SeatHandle {
     words: SeatMap,
     bell: Bell,
+    occupant: Occupant,
     /// Set for good once the lane has evicted the consumer; shared by the lanes of a session.
     evicted: Arc<AtomicBool>,
     steward: Arc<Notice>,
 }
 
 impl SeatHandle {
-    pub(crate) fn new(words: SeatMap, bell: Bell, evicted: Arc<AtomicBool>, steward: Arc<Notice>) -> Self {
-        Self { words, bell, evicted, steward }
+    pub(crate) fn new(
+        words: SeatMap,
+        bell: Bell,
+        occupant: Occupant,
+        evicted: Arc<AtomicBool>,
+        steward: Arc<Notice>,
+    ) -> Self {
+        Self { words, bell, occupant, evicted, steward }
     }
 }
 

@@ -148,8 +148,7 @@ pub mod errors {
 
 /// What can be known of lanes, consumers, regions and servers.
 pub mod info {
-    pub use crate::lane::LaneInfo;
-    pub use crate::producer::SlowConsumer;
+    pub use crate::lane::{ConsumerInfo, LaneInfo};
     pub use crate::region::HugePagesOutcome;
     pub use crate::session::shared::ServerStats;
 }

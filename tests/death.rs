@@ -172,7 +172,7 @@ fn a_reader_in_place_keeps_its_gate_until_nobody_maps_its_seat() {
     // Ten times as long as it takes to notice that nobody maps it.
     let error = producer.send_timeout(&[7; 56], Duration::from_millis(300)).unwrap_err();
     assert!(
-        matches!(error, SendError::TimedOut { consumer: Some(holder) } if holder.pid == Some(consumer.pid())),
+        matches!(&error, SendError::TimedOut { consumer: Some(holder) } if holder.pid == Some(consumer.pid())),
         "{error}"
     );
     consumer.tell("compare");

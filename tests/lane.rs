@@ -99,12 +99,12 @@ fn a_slow_consumer_holds_the_lane_back_and_is_named() {
     let Lane { mut producer, mut consumer, server: _server, .. } = lane();
     assert_eq!(fill(&mut producer), 64);
     let error = producer.try_send(&[]).unwrap_err();
-    let SendError::Full { consumer: Some(holder) } = error else { panic!("{error}") };
+    let SendError::Full { consumer: Some(holder) } = error.clone() else { panic!("{error}") };
     assert_eq!((holder.pid, holder.behind_bytes), (Some(std::process::id()), 4096));
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     let start = Instant::now();
     let error = producer.send_timeout(&[], Duration::from_millis(20)).unwrap_err();
-    assert!(matches!(error, SendError::TimedOut { consumer: Some(again) } if again == holder), "{error}");
+    assert!(matches!(&error, SendError::TimedOut { consumer: Some(again) } if *again == holder), "{error}");
     assert!(start.elapsed() >= Duration::from_millis(20));
     assert!(producer.send_timeout(&[], Duration::ZERO).is_err());
     for n in 0..64 {

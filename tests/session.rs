@@ -12,7 +12,7 @@ use fdring::{
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn address() -> String {
     format!("@{}", unique_name())
@@ -342,4 +342,41 @@ fn nothing_hangs_in_whatever_order_all_is_dropped() {
             }
         }
     }
+}
+
+#[test]
+fn a_producer_sees_who_reads_how_far_behind_and_who_sleeps() {
+    let address = address();
+    let before = Instant::now();
+    let mut producer = lane("lane");
+    let _server = Server::listen(&*address, [&producer]).unwrap();
+    let session = SessionOptions::new().spin(Duration::ZERO).connect(&*address).unwrap();
+    assert!(producer.consumers().is_empty(), "not yet attached");
+    // SAFETY: the producer is this crate's, in this process.
+    let mut reader = session.attach_one(unsafe { Attach::new().in_place() }).unwrap();
+    let slow = one(&address);
+    producer.send(&[1; 56]).unwrap();
+    producer.send(&[2; 56]).unwrap();
+    assert_eq!(reader.receive().unwrap().unwrap()[..], [1; 56]);
+    reader.release();
+    let [first, second] = &producer.consumers()[..] else { panic!("{:?}", producer.consumers()) };
+    assert_eq!((first.behind_bytes, second.behind_bytes), (64, 128));
+    assert_eq!((first.reads_in_place, second.reads_in_place), (true, false));
+    for consumer in [first, second] {
+        assert_eq!(consumer.pid, Some(std::process::id()));
+        assert_eq!(consumer.uid, rustix::process::geteuid().as_raw());
+        assert!(before <= consumer.since && consumer.since <= Instant::now() && !consumer.is_asleep);
+    }
+    let asleep = std::thread::spawn(move || {
+        reader.receive().unwrap().unwrap();
+        reader.receive().unwrap().is_none()
+    });
+    wait_until("the first has read all, and sleeps", || {
+        let first = &producer.consumers()[0];
+        first.is_asleep && first.behind_bytes == 0
+    });
+    drop(slow);
+    wait_until("the second has left", || producer.consumer_count() == 1);
+    producer.finish();
+    assert!(asleep.join().unwrap());
 }

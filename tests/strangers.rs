@@ -127,7 +127,10 @@ fn a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back() {
                 break error;
             }
         };
-        assert!(matches!(full, SendError::Full { consumer: Some(holder) } if holder.pid == Some(peer.pid())), "{full}");
+        assert!(
+            matches!(&full, SendError::Full { consumer: Some(holder) } if holder.pid == Some(peer.pid())),
+            "{full}"
+        );
         peer.signal(rustix::process::Signal::CONT);
         producer.send(b"last").unwrap();
         producer.finish();

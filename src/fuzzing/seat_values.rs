@@ -163,11 +163,8 @@ impl Gating {
         }
         let (id, seat) = (self.next_id, Arc::new(PlainSeat::default()));
         self.next_id += 1;
-        let joined = self.roster.join(
-            &*self.lane,
-            Joiner { id, pid: None, start, barrier: Barrier::Fence },
-            Port(Arc::clone(&seat)),
-        );
+        let joined =
+            self.roster.join(&*self.lane, Joiner { id, start, barrier: Barrier::Fence }, Port(Arc::clone(&seat)));
         let published = self.writer.published();
         match start {
             Start::Latest => assert_eq!(joined, published),

@@ -1,6 +1,7 @@
 //! Why a record could not be sent, and who is to blame.
 
 use crate::kind::ErrorKind;
+use crate::lane::ConsumerInfo;
 use std::fmt;
 use std::io;
 
@@ -28,7 +29,7 @@ use std::io;
 /// let too_long = "x".repeat(lane.lane().payload_max + 1);
 /// assert_eq!(log(&mut lane, &too_long).unwrap_err().kind(), io::ErrorKind::InvalidInput);
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
     /// A record takes at most half of the ring.
@@ -41,12 +42,12 @@ pub enum SendError {
     /// There is no room now; only from the `try_` forms.
     Full {
         /// Which consumer holds the lane back, if that is known.
-        consumer: Option<SlowConsumer>,
+        consumer: Option<Box<ConsumerInfo>>,
     },
     /// There was no room until the deadline.
     TimedOut {
         /// Which consumer holds the lane back, if that is known.
-        consumer: Option<SlowConsumer>,
+        consumer: Option<Box<ConsumerInfo>>,
     },
     /// The producer was made before a fork, and this is the child.
     Forked,
@@ -58,9 +59,9 @@ impl fmt::Display for SendError {
             Self::TooLong { len, max } => {
                 write!(f, "a payload of {len} bytes is more than the {max} that this lane takes; raise its capacity")
             }
-            Self::Full { consumer } => write!(f, "the lane is full{}", SlowConsumer::describe(consumer)),
+            Self::Full { consumer } => write!(f, "the lane is full{}", Blame(consumer)),
             Self::TimedOut { consumer } => {
-                write!(f, "the lane stayed full until the deadline{}", SlowConsumer::describe(consumer))
+                write!(f, "the lane stayed full until the deadline{}", Blame(consumer))
             }
             Self::Forked => {
                 f.write_str("this process is a forked child, and a producer belongs to the process that created it")
@@ -109,26 +110,16 @@ impl From<SendError> for io::Error {
     }
 }
 
-/// The consumer that holds a lane back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SlowConsumer {
-    /// Its process id, if the kernel names it.
-    pub pid: Option<u32>,
-    /// How much of what is published it has not released, in bytes.
-    pub behind_bytes: u64,
-}
+/// What an error says of the consumer that holds the lane back.
+struct Blame<'a>(&'a Option<Box<ConsumerInfo>>);
 
-impl SlowConsumer {
-    fn describe(slow: &Option<Self>) -> String {
-        match slow {
-            None => String::new(),
-            Some(Self { pid: Some(pid), behind_bytes }) => {
-                format!(": process {pid} has not released {behind_bytes} bytes yet")
-            }
-            Some(Self { pid: None, behind_bytes }) => {
-                format!(": a process of another pid namespace has not released {behind_bytes} bytes yet")
-            }
+impl fmt::Display for Blame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(consumer) = self.0 else { return Ok(()) };
+        let behind_bytes = consumer.behind_bytes;
+        match consumer.pid {
+            Some(pid) => write!(f, ": process {pid} has not released {behind_bytes} bytes yet"),
+            None => write!(f, ": a process of another pid namespace has not released {behind_bytes} bytes yet"),
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) mod runs;
 mod waits;
 
 pub use batch::Batch;
-pub use error::{SendError, SlowConsumer};
+pub use error::SendError;
 pub use reservation::Reservation;
 pub use reservation_writer::ReservationWriter;
 pub use runs::Records;
@@ -20,7 +20,7 @@ pub use runs::Records;
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::lane::{Lane, LaneInfo, LaneOptions, SeatHandle};
+use crate::lane::{ConsumerInfo, Lane, LaneInfo, LaneOptions, SeatHandle};
 use crate::layout::LaneState;
 use crate::memory::WritableLane;
 use crate::os::fork::ForkGuard;
@@ -321,6 +321,32 @@ impl Producer {
     /// The position up to which everything is published: bytes since the lane was made, headers and padding included.
     pub fn published(&self) -> u64 {
         self.publisher.writer.published()
+    }
+
+    /// The consumers that have a seat on this lane now: who they are, how far behind, whether they sleep. None in a
+    /// forked child.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-consumers", [&ticks])?;
+    /// # let consumer = Consumer::connect("@doc-consumers")?;
+    /// ticks.send(b"hello")?;
+    /// for consumer in ticks.consumers() {
+    ///     println!("process {:?} has {} bytes to read", consumer.pid, consumer.behind_bytes);
+    /// }
+    /// # assert_eq!(ticks.consumers()[0].behind_bytes, 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn consumers(&self) -> Vec<ConsumerInfo> {
+        if self.guard.is_child() {
+            // The lock may have been held when the process forked.
+            return Vec::new();
+        }
+        let published = self.published();
+        self.lane.roster.seats().iter().map(|seat| ConsumerInfo::new(seat, seat.behind_bytes(published))).collect()
     }
 
     /// How many consumers have a seat on this lane now; none in a forked child.

@@ -2,9 +2,10 @@
 //!
 //! The invariant: a wait ends with what it was for, or at its deadline, and says then what was missing.
 
-use super::{Producer, SendError, SlowConsumer};
+use super::{Producer, SendError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::lane::ConsumerInfo;
 use crate::os::futex;
 use crate::os::spin::spin_until;
 use crate::ring::roster::Gate;
@@ -94,9 +95,9 @@ impl Producer {
         Ok((claim, self.publisher.writer.room()))
     }
 
-    fn slow_consumer(&self, gate: Option<Gate>) -> Option<SlowConsumer> {
+    fn slow_consumer(&self, gate: Option<Gate>) -> Option<Box<ConsumerInfo>> {
         let gate = gate?;
         let seat = self.lane.roster.seat(gate.seat_id)?;
-        Some(SlowConsumer { pid: seat.pid(), behind_bytes: gate.behind_bytes })
+        Some(Box::new(ConsumerInfo::new(&seat, gate.behind_bytes)))
     }
 }

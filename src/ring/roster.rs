@@ -31,8 +31,6 @@ pub(crate) trait SeatPort: SeatWords {
 pub(crate) struct Joiner {
     /// A number that no other seat of this lane has.
     pub(crate) id: u64,
-    /// The process id, for messages, if it is known.
-    pub(crate) pid: Option<u32>,
     pub(crate) start: Start,
     /// With [`Barrier::Fence`], on a lane whose producer does not fence, the caller must call
     /// [`heavy_within`](crate::os::barrier::heavy_within) before the consumer can sleep.
@@ -43,7 +41,6 @@ pub(crate) struct Joiner {
 #[derive(Debug)]
 pub(crate) struct Seat<P> {
     id: u64,
-    pid: Option<u32>,
     /// Where the consumer began; a `consumed` of 0 stands for it.
     start: u64,
     barrier: Barrier,
@@ -66,8 +63,16 @@ impl<P: SeatPort> Seat<P> {
         &self.port
     }
 
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.pid
+    /// How much of what is published the consumer has not released, in bytes: a look from anywhere, which decides
+    /// nothing. Where `consumed` makes no sense, as of the last time that it did.
+    pub(crate) fn behind_bytes(&self, published: u64) -> u64 {
+        let last = self.last.load(Ordering::Relaxed);
+        let released = match self.port.consumed().load(Ordering::Relaxed) {
+            CONSUMED_LEFT => published,
+            consumed if consumed < last || consumed > published => last,
+            consumed => consumed,
+        };
+        published.saturating_sub(released)
     }
 
     /// Reads `consumed`, under the roster's lock. The caller fences with `Acquire` before it acts on a position.
@@ -147,9 +152,9 @@ impl<P: SeatPort> Roster<P> {
             Start::Latest => published,
             Start::Oldest => self.oldest(lane.geometry().capacity()).unwrap_or(published),
         };
-        let Joiner { id, pid, barrier, .. } = joiner;
+        let Joiner { id, barrier, .. } = joiner;
         let (last, last_rung) = (AtomicU64::new(start), AtomicU32::new(0));
-        seats.push(Arc::new(Seat { id, pid, start, barrier, port, last, last_rung }));
+        seats.push(Arc::new(Seat { id, start, barrier, port, last, last_rung }));
         self.note_change();
         start
     }
@@ -255,6 +260,11 @@ impl<P: SeatPort> Roster<P> {
     /// The word that changes with the roster, and its value now: captured before the refresh that a sleep relies on.
     pub(crate) fn capture_changed(&self) -> (&AtomicU32, u32) {
         (&self.changed, self.changed.load(Ordering::Relaxed))
+    }
+
+    /// All seats.
+    pub(crate) fn seats(&self) -> Vec<Arc<Seat<P>>> {
+        self.seats.lock().clone()
     }
 
     /// The seat of that number.

@@ -7,12 +7,13 @@ use super::ending::Ending;
 use super::inquiry::Inquiry;
 use crate::crash;
 use crate::error::Result;
-use crate::lane::{Lane, SeatHandle};
+use crate::lane::{Lane, Occupant, SeatHandle};
 use crate::layout::seat_len_bytes;
 use crate::memory::SeatMap;
 use crate::os::barrier;
 use crate::os::bell::Bell;
 use crate::os::notice::Notice;
+use crate::os::peer::Peer;
 use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals};
 use crate::ring::roster::Joiner;
 use crate::sync::Ordering;
@@ -21,6 +22,7 @@ use crate::wire::{LaneAttach, Offer, RefuseCode};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Instant;
 
 /// The number of the next seat. One count for all servers of this process: several may offer the same lane.
 static NEXT_SEAT_ID: AtomicU64 = AtomicU64::new(1);
@@ -33,18 +35,20 @@ pub(super) struct Offered {
     bells: Vec<Bell>,
     /// The process id of the consumer, if it is known.
     pid: Option<u32>,
+    uid: u32,
 }
 
 impl Offered {
     /// Makes the seat, and a bell for each lane; the consumer's ends of the bells, in the order of the lanes.
-    pub(super) fn new(lanes: Vec<Arc<Lane>>, kind: BellKind, pid: Option<u32>) -> Result<(Self, Vec<OwnedFd>)> {
+    pub(super) fn new(lanes: Vec<Arc<Lane>>, kind: BellKind, peer: &Peer) -> Result<(Self, Vec<OwnedFd>)> {
+        let Peer { pid, uid, .. } = *peer;
         let name = format!("fdring:seat:{}", pid.unwrap_or_default());
         let len_bytes = seat_len_bytes(lanes.len());
         let seat = Region::create(&RegionOptions { name: &name, len_bytes, huge_pages: HugePages::No })?;
         seat.seal(Seals::SHRINK | Seals::GROW)?;
         let bells: Result<Vec<(Bell, OwnedFd)>> = lanes.iter().map(|_| Bell::create(kind)).collect();
         let (bells, ends) = bells?.into_iter().unzip();
-        Ok((Self { seat, lanes, bells, pid }, ends))
+        Ok((Self { seat, lanes, bells, pid, uid }, ends))
     }
 
     /// The descriptors of the Offer, in the order of the protocol.
@@ -61,17 +65,18 @@ impl Offered {
     /// Checks the seat and gives the consumer its place on every lane; the seats, and where it starts on each lane.
     /// `notice` is raised if a lane evicts it.
     pub(super) fn take(self, terms: &[LaneAttach], notice: &Arc<Notice>) -> Result<(Seats, Vec<u64>), Ending> {
-        let Self { seat, lanes, bells, pid } = self;
+        let Self { seat, lanes, bells, pid, uid } = self;
         let mapping = Arc::new(check_seat(&seat)?);
         crash::point!("steward-seat-checked");
         let id = NEXT_SEAT_ID.fetch_add(1, Ordering::Relaxed);
-        let evicted = Arc::new(AtomicBool::new(false));
+        let (evicted, since) = (Arc::new(AtomicBool::new(false)), Instant::now());
         let places = lanes.iter().zip(bells).zip(terms).enumerate();
         let starts = places.map(|(stripe, ((lane, bell), terms))| {
             let words = SeatMap::new(Arc::clone(&mapping), stripe);
-            let port = SeatHandle::new(words, bell, Arc::clone(&evicted), Arc::clone(notice));
-            let LaneAttach { start, barrier, .. } = *terms;
-            lane.roster.join(&*lane.map, Joiner { id, pid, start, barrier }, port)
+            let LaneAttach { start, barrier, access, .. } = *terms;
+            let occupant = Occupant { pid, uid, since, reads_in_place: access == Access::InPlace };
+            let port = SeatHandle::new(words, bell, occupant, Arc::clone(&evicted), Arc::clone(notice));
+            lane.roster.join(&*lane.map, Joiner { id, start, barrier }, port)
         });
         let starts = starts.collect();
         let in_place = terms.iter().any(|lane| lane.access == Access::InPlace);

@@ -232,7 +232,7 @@ impl ConsumerSession {
         let same_user = self.peer.uid == rustix::process::geteuid().as_raw();
         let kind = if same_user { BellKind::Eventfd } else { BellKind::Socketpair };
         let lanes = lanes.iter().map(|index| Arc::clone(&offering.lanes[*index])).collect();
-        let (offered, bell_ends) = Offered::new(lanes, kind, self.peer.pid).map_err(Ending::own)?;
+        let (offered, bell_ends) = Offered::new(lanes, kind, &self.peer).map_err(Ending::own)?;
         crash::point!("steward-seat-made");
         let frame = self.handshake.offer_frame(kind).encode();
         fds::send_frame(self.socket.as_fd(), &frame, &offered.descriptors(&bell_ends))

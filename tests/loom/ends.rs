@@ -44,7 +44,7 @@ impl Shared {
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
         let seat = Seat::new();
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
-        let joiner = Joiner { id, pid: None, start, barrier: barrier::kind() };
+        let joiner = Joiner { id, start, barrier: barrier::kind() };
         let start = self.roster.join(&*self.lane, joiner, seat.clone());
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start).copying(evictions);
         let (lane, harvest) = (Arc::clone(&self.lane), Harvest::new(Arc::clone(seat.events())));

@@ -27,8 +27,7 @@ fn an_evicted_copier_says_how_much_it_missed_and_not_that_the_lane_is_corrupt() 
     producer.send(&[2; 56]).unwrap();
     assert_eq!(attached.consumer.receive().unwrap().unwrap()[..], [1; 56]);
     let lane = Arc::clone(producer.owned_lane());
-    let seat = lane.roster.seat(gate_of(&mut producer)).unwrap();
-    lane.roster.evict(&*lane.map, u64::from(seat.pid().unwrap()));
+    lane.roster.evict(&*lane.map, gate_of(&mut producer));
     assert_eq!(attached.consumer.receive().unwrap().unwrap()[..], [2; 56], "what is still whole may be read");
     for n in 0..100u8 {
         producer.send(&[n; 56]).unwrap();

@@ -12,7 +12,7 @@ mod waiting;
 
 use super::{Attachment, Consumer, Link};
 use crate::handshake::ConsumerHandshake;
-use crate::lane::{LaneOptions, SeatHandle};
+use crate::lane::{LaneOptions, Occupant, SeatHandle};
 use crate::layout::LaneState;
 use crate::memory::{InPlace, LaneMap, SeatMap};
 use crate::os::bell::{Bell, BellEnd};
@@ -30,7 +30,7 @@ use crate::wire::{LaneName, LaneTerms};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 fn seat_words() -> SeatMap {
     let options = RegionOptions { name: "seat", len_bytes: 4096, huge_pages: HugePages::No };
@@ -79,9 +79,10 @@ pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attache
     let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
     let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
     let out = Arc::new(AtomicBool::new(false));
-    let (port, seat) = (SeatHandle::new(words.clone(), bell, out, Arc::new(Notice::new().unwrap())), words.clone());
-    let position =
-        lane.roster.join(&*lane.map, Joiner { id, pid: Some(id as u32), start, barrier: Barrier::Fence }, port);
+    let occupant = Occupant { pid: Some(id as u32), uid: 0, since: Instant::now(), reads_in_place: in_place };
+    let notice = Arc::new(Notice::new().unwrap());
+    let (port, seat) = (SeatHandle::new(words.clone(), bell, occupant, out, notice), words.clone());
+    let position = lane.roster.join(&*lane.map, Joiner { id, start, barrier: Barrier::Fence }, port);
     // SAFETY: the producer of these tests is the crate's own.
     #[allow(unsafe_code, reason = "readers in place are tested too")]
     let in_place = in_place.then(|| unsafe { InPlace::vouch() });

@@ -58,7 +58,7 @@ fn roster_at(published: u64) -> (Arc<PlainLane>, Roster<CountingPort>) {
 
 fn join(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64, start: Start) -> (CountingPort, u64) {
     let port = CountingPort::default();
-    let start = roster.join(lane, Joiner { id, pid: Some(id as u32), start, barrier: Barrier::Fence }, port.clone());
+    let start = roster.join(lane, Joiner { id, start, barrier: Barrier::Fence }, port.clone());
     (port, start)
 }
 
@@ -248,4 +248,21 @@ proptest! {
             last_limit = limit;
         }
     }
+}
+
+#[test]
+fn how_far_behind_a_consumer_is_makes_sense_whatever_its_seat_says() {
+    let (lane, roster) = roster_at(8000);
+    let (port, _) = join(&roster, &lane, 1, Start::Latest);
+    let behind = |consumed: u64| {
+        port.consumed().store(consumed, Relaxed);
+        roster.seats()[0].behind_bytes(9000)
+    };
+    assert_eq!(behind(0), 1000, "at its start");
+    assert_eq!(behind(8400), 600);
+    roster.refresh(&*lane, 9000, 9008);
+    for nonsense in [8392, 9008, 1, u64::MAX - 1] {
+        assert_eq!(behind(nonsense), 600, "as of the last time that it made sense, not {nonsense}");
+    }
+    assert_eq!(behind(u64::MAX), 0, "it has left");
 }
