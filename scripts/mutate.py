@@ -190,9 +190,9 @@ FAULTS = [
     ("refresh: a position ahead of published believed", ROSTER,
      [("if consumed < last || consumed > published", "if consumed < last")], "hostile"),
     ("join: seated after the lock", ROSTER,
-     [("        let Joiner { id, pid, barrier, .. } = joiner;\n",
+     [("        let Joiner { id, barrier, .. } = joiner;\n",
        "        drop(seats);\n        let mut seats = self.seats.lock();\n"
-       "        let Joiner { id, pid, barrier, .. } = joiner;\n")],
+       "        let Joiner { id, barrier, .. } = joiner;\n")],
      "joining"),
     ("note_change: version not bumped", ROSTER, [("self.version.fetch_add(1, Ordering::Relaxed);", "")], "data"),
     ("note_change: private word not bumped", ROSTER, [("self.changed.fetch_add(1, Ordering::Relaxed);", "")], "space"),

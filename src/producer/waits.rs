@@ -33,8 +33,8 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`](crate::Error::TimedOut) if they are fewer after `timeout`,
-    /// [`Error::Forked`](crate::Error::Forked) in a forked child.
+    /// [`Error::TimedOut`] if they are fewer after `timeout`,
+    /// [`Error::Forked`] in a forked child.
     pub fn wait_for_consumers(&self, count: usize, timeout: Duration) -> Result<()> {
         self.guard.check()?;
         let (roster, deadline) = (&self.lane.roster, Deadline::after(timeout));

@@ -45,7 +45,7 @@ pub(crate) struct Seat<P> {
     start: u64,
     barrier: Barrier,
     port: P,
-    /// The last `consumed` that made sense; touched under the roster's lock only.
+    /// The last `consumed` that made sense; written under the roster's lock only.
     last: AtomicU64,
     /// The last epoch rung for; touched by the producer's thread only.
     pub(super) last_rung: AtomicU32,
@@ -67,25 +67,29 @@ impl<P: SeatPort> Seat<P> {
     /// nothing. Where `consumed` makes no sense, as of the last time that it did.
     pub(crate) fn behind_bytes(&self, published: u64) -> u64 {
         let last = self.last.load(Ordering::Relaxed);
-        let released = match self.port.consumed().load(Ordering::Relaxed) {
-            CONSUMED_LEFT => published,
-            consumed if consumed < last || consumed > published => last,
-            consumed => consumed,
-        };
-        published.saturating_sub(released)
+        match self.look_at_consumed(last, published) {
+            Consumed::At(position) => published - position,
+            Consumed::Left => 0,
+            Consumed::Nonsense => published.saturating_sub(last),
+        }
     }
 
     /// Reads `consumed`, under the roster's lock. The caller fences with `Acquire` before it acts on a position.
     fn read_consumed(&self, published: u64) -> Consumed {
-        let last = self.last.load(Ordering::Relaxed);
+        let consumed = self.look_at_consumed(self.last.load(Ordering::Relaxed), published);
+        if let Consumed::At(position) = consumed {
+            self.last.store(position, Ordering::Relaxed);
+        }
+        consumed
+    }
+
+    /// What `consumed` says, after `last` made sense.
+    fn look_at_consumed(&self, last: u64, published: u64) -> Consumed {
         match self.port.consumed().load(Ordering::Relaxed) {
             CONSUMED_LEFT => Consumed::Left,
             0 if last == self.start => Consumed::At(self.start),
             consumed if consumed < last || consumed > published => Consumed::Nonsense,
-            consumed => {
-                self.last.store(consumed, Ordering::Relaxed);
-                Consumed::At(consumed)
-            }
+            consumed => Consumed::At(consumed),
         }
     }
 }
