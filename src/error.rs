@@ -6,6 +6,7 @@
 
 use crate::kind::ErrorKind;
 use crate::layout::GeometryError;
+use crate::terms::Refusal;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -70,8 +71,8 @@ pub enum Error {
     },
     /// The peer refused.
     Refused {
-        /// A code of the protocol, see `docs/protocol.md`.
-        code: u16,
+        /// Why, as programs tell it.
+        refusal: Refusal,
         /// The peer's sentence, shortened and with control characters replaced.
         reason: String,
     },
@@ -106,7 +107,7 @@ impl fmt::Display for Error {
                 write!(f, "{address} is in use by another process; stop that process or choose another address")
             }
             Self::Peer { doing, fault } => write!(f, "the peer broke the protocol while {doing}: {fault}"),
-            Self::Refused { code, reason } => write!(f, "the peer refused: {reason} (code {code})"),
+            Self::Refused { refusal, reason } => write!(f, "the peer refused: {reason} (code {})", refusal.code()),
             Self::Forbidden { uid } => {
                 write!(f, "a process of user {uid} is at the other end, which the peer policy does not admit")
             }
@@ -204,7 +205,9 @@ impl Error {
                     matches!(cause.raw_os_error().map(Errno::from_raw_os_error), Some(Errno::MFILE | Errno::NFILE));
                 is_short || matches!(cause.kind(), NotFound | ConnectionRefused | WouldBlock)
             }
-            Self::Refused { code, .. } => matches!(code, 3 | 7 | 8 | 9),
+            Self::Refused { refusal, .. } => {
+                matches!(refusal, Refusal::Busy | Refusal::Descriptors | Refusal::TimedOut | Refusal::Closing)
+            }
             Self::Closed { .. } | Self::TimedOut { .. } => true,
             _ => false,
         }
@@ -271,12 +274,24 @@ mod tests {
             (GeometryError::Capacity(3).into(), "(Geometry: Capacity(3))", io::ErrorKind::InvalidInput),
             (Error::AddressInUse { address: "@x".to_owned() }, "(AddressInUse)", io::ErrorKind::AddrInUse),
             (Error::Peer { doing: doing(), fault: "odd".to_owned() }, "(Peer)", io::ErrorKind::InvalidData),
-            (Error::Refused { code: 2, reason: doing() }, "(Refused)", io::ErrorKind::ConnectionRefused),
+            (
+                Error::Refused { refusal: Refusal::UnknownLane, reason: doing() },
+                "(Refused)",
+                io::ErrorKind::ConnectionRefused,
+            ),
             (Error::Forbidden { uid: 7 }, "(Forbidden)", io::ErrorKind::PermissionDenied),
             (Error::Closed { doing: doing() }, "(Closed)", io::ErrorKind::ConnectionAborted),
             (Error::TimedOut { doing: doing(), limit: Duration::ZERO }, "(TimedOut)", io::ErrorKind::TimedOut),
             (Error::Forked, "(Forked)", io::ErrorKind::Unsupported),
         ]
+    }
+
+    #[test]
+    fn a_refusal_says_its_number_known_or_not() {
+        for refusal in [Refusal::Busy, Refusal::Roles, Refusal::Other(777)] {
+            let error = Error::Refused { refusal, reason: "full".to_owned() };
+            assert_eq!(error.to_string(), format!("the peer refused: full (code {})", refusal.code()));
+        }
     }
 
     #[test]

@@ -301,7 +301,7 @@ pub(crate) struct SeatHandle {
     words: SeatMap,
     bell: Bell,
     occupant: Occupant,
-    /// Set for good once the lane has evicted the consumer; shared by the lanes of a session.
+    /// Set for good once the lane has evicted the consumer.
     evicted: Arc<AtomicBool>,
     steward: Arc<Notice>,
 }

@@ -144,6 +144,7 @@ pub mod errors {
     pub use crate::layout::GeometryError;
     pub use crate::producer::SendError;
     pub use crate::ring::stop::Corruption;
+    pub use crate::terms::Refusal;
 }
 
 /// What can be known of lanes, consumers, regions and servers.

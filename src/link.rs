@@ -1,20 +1,25 @@
 //! A consumer's link to its session: the socket and the process at the other end, the sign of the producer's life.
 //!
-//! The consumers of one session share it, on any threads. The invariant: how the session ended is noted once, and the
-//! first word stands; it wakes everyone who sleeps on it.
+//! The consumers of one session share it, on any threads. The invariant: how a lane ended for its consumer, by the end
+//! of the session or by an eviction from that lane alone, is noted once, and the first word stands; whoever notes it
+//! wakes everyone who sleeps on the session.
 
+use crate::error::Result;
 use crate::fds::{self, RecvFdsError};
-use crate::handshake::{ConsumerHandshake, ConsumerStep};
+use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::os::closing::{Connection, close_later};
+use crate::os::notice::Notice;
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use crate::wire::{ByeReason, Frame};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown};
+use std::sync::Arc;
 
-/// Room for the one frame that a producer sends to an attached consumer: a Bye. A longer one ends the session too.
-const BYE_ROOM_BYTES: usize = 64;
+/// Room for the frames that a producer sends to an attached consumer: an Evicted or a Bye. A longer one ends the
+/// session too.
+const FRAME_ROOM_BYTES: usize = 64;
 
-/// How a session ended, as a consumer sees it.
+/// How a lane ended, as its consumer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Fate {
@@ -24,53 +29,96 @@ pub(crate) enum Fate {
     Evicted = 3,
 }
 
-/// The session that a consumer belongs to, shared by the consumers of all its lanes.
+/// The session that the consumer of a lane belongs to.
 #[derive(Debug)]
 pub(crate) struct Link {
+    fate: Arc<AtomicU32>,
+    session: Arc<Session>,
+}
+
+/// What the consumers of all lanes of a session share.
+#[derive(Debug)]
+struct Session {
     socket: Connection,
     /// Becomes readable when the producer's process ends; `None` if the kernel did not give one.
     pidfd: Option<OwnedFd>,
+    /// Whether, and how, the whole session has ended.
     fate: AtomicU32,
-    handshake: Mutex<ConsumerHandshake>,
+    /// Of each lane of the Offer; `None` where it is not read.
+    lanes: Vec<Option<Arc<AtomicU32>>>,
+    /// Raised once a lane has lost its seat, and never lowered; watch it for its edges. `None` for a single lane.
+    stir: Option<Notice>,
+    handshake: Mutex<Handshake>,
 }
 
 impl Link {
-    pub(crate) fn new(socket: Connection, pidfd: Option<OwnedFd>, handshake: ConsumerHandshake) -> Self {
-        let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
-        Self { socket, pidfd, fate, handshake }
+    /// The link of the consumer of a session's only lane.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn new(socket: Connection, pidfd: Option<OwnedFd>, handshake: Handshake) -> Self {
+        let links = Self::of_lanes(socket, pidfd, handshake, &[true]).expect("no descriptor is needed");
+        links.into_iter().flatten().next().expect("one lane is read")
     }
 
+    /// The links of the consumers of each lane of the Offer that is read.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor to spare, which a session of several consumers needs.
+    pub(crate) fn of_lanes(
+        socket: Connection,
+        pidfd: Option<OwnedFd>,
+        handshake: Handshake,
+        are_read: &[bool],
+    ) -> Result<Vec<Option<Self>>> {
+        let lanes: Vec<_> = are_read.iter().map(|is_read| is_read.then(Arc::default)).collect();
+        let has_siblings = lanes.iter().flatten().count() > 1;
+        let stir = if has_siblings { Some(Notice::new()?) } else { None };
+        let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
+        let session = Arc::new(Session { socket, pidfd, fate, lanes, stir, handshake });
+        let link = |fate: &Arc<AtomicU32>| Self { fate: Arc::clone(fate), session: Arc::clone(&session) };
+        Ok(session.lanes.iter().map(|fate| fate.as_ref().map(link)).collect())
+    }
+
+    /// How the lane stands, as far as is known.
     pub(crate) fn fate(&self) -> Fate {
-        match self.fate.load(Ordering::Acquire) {
-            0 => Fate::Alive,
-            2 => Fate::Closed,
-            3 => Fate::Evicted,
-            _ => Fate::Dead,
-        }
+        fate_in(&self.fate)
     }
 
     /// The session's socket.
     pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.session.socket.as_fd()
     }
 
     /// The producer's process, if the kernel has given it.
     pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.pidfd.as_ref().map(AsFd::as_fd)
+        self.session.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Has an edge when the consumer of another lane has heard that a lane lost its seat, maybe this one.
+    pub(crate) fn stir(&self) -> Option<BorrowedFd<'_>> {
+        self.session.stir.as_ref().map(AsFd::as_fd)
     }
 
     /// The producer's process has ended.
     pub(crate) fn note_death(&self) {
-        self.note(Fate::Dead);
+        self.session.note(Fate::Dead);
     }
 
-    /// Takes what the producer's process has sent on the socket, up to the end of the session.
+    /// Takes what the producer's process has sent on the socket, as far as it has come, or up to the end of the
+    /// session.
     pub(crate) fn receive_frames(&self) {
+        self.session.receive_frames();
+    }
+}
+
+impl Session {
+    fn receive_frames(&self) {
+        // Held until all is noted: whoever finds the socket empty after somebody else has read it finds what was noted.
         let mut handshake = self.handshake.lock();
-        let (mut bytes, mut may_reset) = ([0; BYE_ROOM_BYTES], true);
-        while self.fate() == Fate::Alive {
+        let (mut bytes, mut may_reset) = ([0; FRAME_ROOM_BYTES], true);
+        while fate_in(&self.fate) == Fate::Alive {
             let frame = match fds::recv_frame_without_fds(self.socket.as_fd(), &mut bytes) {
-                Ok(len) => Frame::parse(&bytes[..len], 0).ok(),
+                Ok(len) => Frame::parse(&bytes[..len], 0).map_err(HandshakeError::from),
                 Err(error) if error.is_would_block() => return,
                 // Reported once, before what the producer had sent and we have not read.
                 Err(RecvFdsError::Reset) if may_reset => {
@@ -80,12 +128,13 @@ impl Link {
                 // The end, or nonsense: in either case this session is over.
                 Err(error) => {
                     close_later(error.into_received().map(|received| received.fds).unwrap_or_default());
-                    None
+                    Err(HandshakeError::Over)
                 }
             };
-            match frame.and_then(|frame| handshake.on_frame(frame).ok()) {
-                Some(ConsumerStep::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
-                Some(ConsumerStep::Bye(_)) => self.note(Fate::Closed),
+            match frame.and_then(|frame| handshake.on_frame(frame)) {
+                Ok(Step::Evicted { lane }) => self.note_evicted(lane),
+                Ok(Step::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
+                Ok(Step::Bye(_)) => self.note(Fate::Closed),
                 _ => self.note(Fate::Dead),
             }
         }
@@ -94,9 +143,133 @@ impl Link {
         let _ = shutdown(&self.socket, Shutdown::Read);
     }
 
-    /// Notes how the session ended; the first word stands.
+    /// Notes how the session ended, for all its lanes.
     fn note(&self, fate: Fate) {
-        let alive = Fate::Alive as u32;
-        let _ = self.fate.compare_exchange(alive, fate as u32, Ordering::AcqRel, Ordering::Acquire);
+        note(&self.fate, fate);
+        self.lanes.iter().flatten().for_each(|lane| note(lane, fate));
+    }
+
+    /// Notes that a lane has lost its seat, and wakes those who may be waiting for that lane.
+    fn note_evicted(&self, lane: usize) {
+        if let Some(Some(lane)) = self.lanes.get(lane) {
+            note(lane, Fate::Evicted);
+        }
+        if let Some(stir) = &self.stir {
+            stir.raise();
+        }
+    }
+}
+
+fn fate_in(word: &AtomicU32) -> Fate {
+    match word.load(Ordering::Acquire) {
+        0 => Fate::Alive,
+        2 => Fate::Closed,
+        3 => Fate::Evicted,
+        _ => Fate::Dead,
+    }
+}
+
+/// Notes how it ended; the first word stands.
+fn note(word: &AtomicU32, fate: Fate) {
+    let _ = word.compare_exchange(Fate::Alive as u32, fate as u32, Ordering::AcqRel, Ordering::Acquire);
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::fds::send_frame;
+    use crate::layout::Geometry;
+    use crate::os::fork::ForkGuard;
+    use crate::terms::{Access, Barrier, BellKind, Delivery};
+    use crate::wire::{LaneAttach, LaneName, LaneTerms, StartAt};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn terms(index: usize) -> LaneTerms {
+        let name = LaneName::new(&index.to_string()).unwrap();
+        let (id, geometry) = ([index as u8; 16], Geometry::new(4096, 8, 8).unwrap());
+        LaneTerms { name, id, geometry, schema: 0, generation: 0, barrier: Barrier::Fence }
+    }
+
+    /// A consumer's end that is attached to those of its lanes that are read.
+    fn attached(are_read: &[bool]) -> Handshake {
+        let mut consumer = Handshake::consumer(Vec::new()).unwrap();
+        let mut producer = Handshake::producer((0..are_read.len()).map(terms).collect(), [0; 16]);
+        producer.on_frame(consumer.hello()).unwrap();
+        consumer.on_frame(producer.hello()).unwrap();
+        consumer.on_frame(producer.offer(BellKind::Eventfd)).unwrap();
+        let reads = LaneAttach {
+            delivery: Delivery::Lossless,
+            start: StartAt::Latest,
+            access: Access::Copies,
+            barrier: Barrier::Fence,
+            descriptors: false,
+        };
+        producer.on_frame(consumer.attach(are_read.iter().map(|is_read| is_read.then_some(reads)).collect())).unwrap();
+        consumer.on_frame(producer.attached(vec![0; are_read.len()])).unwrap();
+        consumer
+    }
+
+    /// The links of a session's lanes, and the producer's end of its socket.
+    pub(crate) fn links(are_read: &[bool]) -> (Vec<Option<Link>>, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let socket = Connection::new(ours, ForkGuard::get().unwrap());
+        (Link::of_lanes(socket, None, attached(are_read), are_read).unwrap(), theirs)
+    }
+
+    pub(crate) fn say(socket: &OwnedFd, frame: &Frame) {
+        send_frame(socket.as_fd(), &frame.encode(), &[]).unwrap();
+    }
+
+    fn fates(links: &[Option<Link>]) -> Vec<Option<Fate>> {
+        links.iter().map(|link| link.as_ref().map(Link::fate)).collect()
+    }
+
+    #[test]
+    fn an_eviction_is_of_one_lane_and_the_end_of_those_that_are_left() {
+        let (links, producer) = links(&[true, false, true, true]);
+        let anyone = links[3].as_ref().unwrap();
+        let [alive, evicted, closed] = [Fate::Alive, Fate::Evicted, Fate::Closed].map(Some);
+        assert_eq!(fates(&links), [alive, None, alive, alive]);
+        anyone.receive_frames();
+        assert_eq!(fates(&links), [alive, None, alive, alive], "nothing has come");
+        say(&producer, &Frame::Evicted(2));
+        anyone.receive_frames();
+        assert_eq!(fates(&links), [alive, None, evicted, alive]);
+        // All that has come is taken, by whoever looks: two at a time here.
+        say(&producer, &Frame::Evicted(0));
+        say(&producer, &Frame::Bye(ByeReason::Closing));
+        links[2].as_ref().unwrap().receive_frames();
+        assert_eq!(fates(&links), [evicted, None, evicted, closed], "the first word stands");
+    }
+
+    #[test]
+    fn an_eviction_of_nobody_is_the_end_of_all() {
+        for last in [Frame::Evicted(1), Frame::Evicted(3), Frame::Evicted(2), Frame::Attached(vec![0; 3])] {
+            let (links, producer) = links(&[true, false, true]);
+            say(&producer, &Frame::Evicted(2));
+            say(&producer, &last);
+            links[0].as_ref().unwrap().receive_frames();
+            assert_eq!(fates(&links), [Some(Fate::Dead), None, Some(Fate::Evicted)], "{last:?}");
+        }
+    }
+
+    #[test]
+    fn a_bye_that_says_evicted_is_for_all_lanes() {
+        let (links, producer) = links(&[true, true]);
+        say(&producer, &Frame::Bye(ByeReason::Evicted));
+        links[0].as_ref().unwrap().receive_frames();
+        assert_eq!(fates(&links), [Some(Fate::Evicted); 2]);
+    }
+
+    #[test]
+    fn only_those_who_have_siblings_watch_for_what_they_hear() {
+        let stirs = |are_read: &[bool]| {
+            let (links, _producer) = links(are_read);
+            links.iter().flatten().map(|link| link.stir().is_some()).collect::<Vec<_>>()
+        };
+        assert_eq!(stirs(&[true]), [false]);
+        assert_eq!(stirs(&[false, true, false]), [false]);
+        assert_eq!(stirs(&[true, false, true]), [true, true]);
     }
 }

@@ -1,5 +1,7 @@
 //! The choices that the two ends of a session agree on for each lane. Rings, sessions and frames all speak of them;
-//! their bytes on the wire are in [`wire`](crate::wire).
+//! their bytes on the wire are in [`wire`](crate::wire). And why one end refuses the other.
+
+use std::fmt;
 
 /// Where in the stream a consumer begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,6 +13,120 @@ pub enum Start {
     /// At the oldest record that is certain to be intact. Up to a sixteenth of the ring may be skipped, or a batch if
     /// that is longer.
     Oldest,
+}
+
+/// Why a peer refuses a session: the numbers of `docs/protocol.md`.
+///
+/// A caller can tell by it whether to try again: [`Busy`](Self::Busy), [`Descriptors`](Self::Descriptors) and
+/// [`Closing`](Self::Closing) may be over in a moment.
+///
+/// ```
+/// use fdring::{Error, errors::Refusal};
+///
+/// fn may_try_again(error: &Error) -> bool {
+///     matches!(error, Error::Refused { refusal: Refusal::Busy | Refusal::Closing, .. })
+/// }
+///
+/// assert!(may_try_again(&Error::Refused { refusal: Refusal::Busy, reason: "all places are taken".to_owned() }));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The two ends have no version of the protocol in common.
+    Version,
+    /// The producer has no lane of a name that was asked for.
+    UnknownLane,
+    /// The server has as many sessions as it admits.
+    Busy,
+    /// The peer does not admit this user, or does not let it read in place.
+    Forbidden,
+    /// The peer has found a fault in what it was sent.
+    Protocol,
+    /// The peer does not implement what was asked for.
+    Unsupported,
+    /// The peer is out of descriptors.
+    Descriptors,
+    /// The handshake was not through at the peer's deadline.
+    TimedOut,
+    /// The peer is shutting down.
+    Closing,
+    /// The producer has more lanes than one session can have; name those that are wanted.
+    TooManyLanes,
+    /// A memory region that this side has sent, or its seat, has failed the peer's checks.
+    Region,
+    /// Something failed at the peer's end.
+    Internal,
+    /// The roles of the two ends do not fit: both produce, say.
+    Roles,
+    /// A number that this version gives no meaning.
+    Other(u16),
+}
+
+impl Refusal {
+    /// The reason of that number.
+    pub(crate) fn from_code(code: u16) -> Self {
+        match code {
+            1 => Self::Version,
+            2 => Self::UnknownLane,
+            3 => Self::Busy,
+            4 => Self::Forbidden,
+            5 => Self::Protocol,
+            6 => Self::Unsupported,
+            7 => Self::Descriptors,
+            8 => Self::TimedOut,
+            9 => Self::Closing,
+            10 => Self::TooManyLanes,
+            11 => Self::Region,
+            12 => Self::Internal,
+            13 => Self::Roles,
+            code => Self::Other(code),
+        }
+    }
+
+    /// The number of the protocol.
+    ///
+    /// ```
+    /// assert_eq!(fdring::errors::Refusal::Busy.code(), 3);
+    /// ```
+    pub fn code(self) -> u16 {
+        match self {
+            Self::Version => 1,
+            Self::UnknownLane => 2,
+            Self::Busy => 3,
+            Self::Forbidden => 4,
+            Self::Protocol => 5,
+            Self::Unsupported => 6,
+            Self::Descriptors => 7,
+            Self::TimedOut => 8,
+            Self::Closing => 9,
+            Self::TooManyLanes => 10,
+            Self::Region => 11,
+            Self::Internal => 12,
+            Self::Roles => 13,
+            Self::Other(code) => code,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Version => "no common version of the protocol",
+            Self::UnknownLane => "no lane of that name",
+            Self::Busy => "too many sessions",
+            Self::Forbidden => "the user is not admitted",
+            Self::Protocol => "the protocol was broken",
+            Self::Unsupported => "not implemented here",
+            Self::Descriptors => "out of descriptors",
+            Self::TimedOut => "the handshake took too long",
+            Self::Closing => "shutting down",
+            Self::TooManyLanes => "more lanes than one session can have",
+            Self::Region => "a region failed its checks",
+            Self::Internal => "something failed at the refusing end",
+            Self::Roles => "the roles of the two ends do not fit",
+            Self::Other(code) => return write!(f, "an unknown reason ({code})"),
+        })
+    }
 }
 
 /// Whether a consumer holds the producer back.
@@ -47,8 +163,8 @@ pub(crate) enum BellKind {
     Socketpair,
 }
 
-impl std::fmt::Display for BellKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for BellKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Eventfd => "an eventfd",
             Self::Socketpair => "one end of a seqpacket socket pair",

@@ -54,7 +54,7 @@ use Last::{Either, Published, Unpublished};
 use When::{Departure, End, Flow, Handshake, HangUp, Setup};
 
 /// The points in a producer's process: on its own thread, on the steward's, and in this test.
-const PRODUCER_POINTS: [(&str, When, Last); 33] = [
+const PRODUCER_POINTS: [(&str, When, Last); 34] = [
     ("store", Flow, Either),
     ("producer-reserved", Flow, Either),
     ("producer-reserved-in-batch", Flow, Either),
@@ -78,6 +78,7 @@ const PRODUCER_POINTS: [(&str, When, Last); 33] = [
     ("steward-accepted", Handshake, Either),
     ("steward-hello-heard", Handshake, Either),
     ("steward-seat-made", Handshake, Either),
+    ("steward-hello-sent", Handshake, Either),
     ("steward-offer-sent", Handshake, Either),
     ("steward-attach-heard", Handshake, Either),
     ("steward-seat-checked", Handshake, Either),
@@ -91,10 +92,11 @@ const PRODUCER_POINTS: [(&str, When, Last); 33] = [
 ];
 
 /// The points in a consumer's process.
-const CONSUMER_POINTS: [(&str, When); 20] = [
+const CONSUMER_POINTS: [(&str, When); 21] = [
     ("store", Flow),
     ("session-connected", Handshake),
     ("session-hello-sent", Handshake),
+    ("session-hello-received", Handshake),
     ("session-offer-received", Handshake),
     ("session-seat-mapped", Handshake),
     ("session-seat-sealed", Handshake),

@@ -97,7 +97,7 @@ fn what_is_no_memfd_is_refused_wherever_it_comes() {
     }
     is_caught(&mut impostor, "a memfd", BELL, memory.as_fd());
     // A socketpair is announced, and comes or does not.
-    let announced = with(offer(CAPACITY), OFFER_LANE + 52, &[2]);
+    let announced = with(offer(CAPACITY), OFFER_LANE + 57, &[2]);
     for (what, fd) in fds.iter().copied().chain([("an eventfd", goods.bell.as_fd()), ("memory", memory.as_fd())]) {
         let goods = Goods::new(CAPACITY);
         let fds = [goods.seat.as_fd(), fd, goods.control.as_fd(), goods.data.as_fd()];
@@ -358,7 +358,7 @@ fn a_socket_that_is_no_end_of_a_pair_is_no_bell() {
     let listening = listen(&format!("@{}", unique_name()));
     let alone = seqpacket();
     let goods = Goods::new(CAPACITY);
-    let announced = with(offer(CAPACITY), OFFER_LANE + 52, &[2]);
+    let announced = with(offer(CAPACITY), OFFER_LANE + 57, &[2]);
     for (what, bell) in [("one that listens", &listening), ("one without a peer", &alone)] {
         let fds = [goods.seat.as_fd(), bell.as_fd(), goods.control.as_fd(), goods.data.as_fd()];
         impostor.is_caught(what, &announced, &fds, 11);

@@ -40,7 +40,7 @@ fn a_host_whose_table_is_full_at_any_step_refuses_and_recovers() {
         let outcome = options.connect(&*stage.address).and_then(|session| session.attach_one(Attach::new()));
         outcomes.push(match &outcome {
             Ok(_) => "attached".to_owned(),
-            Err(fdring::Error::Refused { code, .. }) => format!("refused with code {code}"),
+            Err(fdring::Error::Refused { refusal, .. }) => format!("refused with code {}", refusal.code()),
             Err(error) => name_of(error).to_owned(),
         });
         drop(outcome);

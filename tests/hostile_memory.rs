@@ -397,7 +397,7 @@ fn a_bell_that_never_stops_keeps_nobody() {
         let goods = Goods::new(CAPACITY);
         let wire = impostor.lure(PATIENCE);
         let fds = [goods.seat.as_fd(), bell.as_fd(), goods.control.as_fd(), goods.data.as_fd()];
-        wire.send_fds(&with(offer(CAPACITY), OFFER_LANE + 52, &[kind]), &fds).unwrap();
+        wire.send_fds(&with(offer(CAPACITY), OFFER_LANE + 57, &[kind]), &fds).unwrap();
         assert_eq!(wire.recv().unwrap().kind(), ATTACH);
         wire.send(&attached(&[0])).unwrap();
         assert_eq!(impostor.client.outcome().kind, "attached");

@@ -47,13 +47,14 @@ fn an_offer_that_is_none_is_refused() {
     let put = |at: usize, bytes: &[u8]| with(good.clone(), at, bytes);
     let mut twice = good.clone();
     twice.extend(&good[lane..]);
-    let twice = with(with(twice, OFFER_LANES, &[2]), 8, &(147u32 - 16 + 6).to_le_bytes());
+    let body_len = twice.len() as u32 - 16;
+    let twice = with(with(twice, OFFER_LANES, &[2]), 8, &body_len.to_le_bytes());
     let cases: &[(&str, Vec<u8>, u16)] = &[
         ("another magic", put(0, b"FDRF"), 5),
         ("version 2", put(4, &[2]), 1),
         ("version 0", put(4, &[0]), 1),
-        ("an unknown type", put(6, &[10]), 5),
-        ("a reserved type", put(6, &[6]), 6),
+        ("an unknown type", put(6, &[11]), 5),
+        ("another type", put(6, &[6]), 5),
         ("reserved bits", put(15, &[1]), 5),
         ("a longer body than announced", put(8, &[1]), 5),
         ("trailing bytes", with([&good[..], &[0]].concat(), 8, &(good.len() as u32 - 15).to_le_bytes()), 5),
@@ -63,18 +64,31 @@ fn an_offer_that_is_none_is_refused() {
         ("84 lanes", put(OFFER_LANES, &[84]), 5),
         ("two lanes where there is one", put(OFFER_LANES, &[2]), 5),
         ("one lane twice", twice, 5),
-        ("flags", put(lane + 48, &[2]), 5),
+        ("a flag that is none", put(lane + 48, &[64]), 5),
+        ("the last flag of all", put(lane + 51, &[0x80]), 5),
         ("a flag that the control region has not", put(lane + 48, &[1]), 11),
-        ("bell 0", put(lane + 52, &[0]), 5),
-        ("bell 3", put(lane + 52, &[3]), 5),
-        ("the bell elsewhere", put(lane + 53, &[2]), 5),
-        ("the control region elsewhere", put(lane + 55, &[0xff, 0xff]), 5),
-        ("the data region elsewhere", put(lane + 57, &[0]), 5),
-        ("an empty name", put(lane + 59, &[0]), 5),
-        ("a longer name", put(lane + 59, &[5]), 5),
-        ("a control character", put(lane + 60, &[0x1b]), 5),
-        ("not UTF-8", put(lane + 60, &[0xc3]), 5),
-        ("a Hello", hello(&[]), 5),
+        ("stamped records", put(lane + 48, &[2]), 6),
+        ("descriptors with records", with(put(lane + 48, &[4]), lane + 56, &[8]), 6),
+        ("a space bell", put(lane + 48, &[8]), 6),
+        ("one worker", put(lane + 48, &[16]), 6),
+        ("slots of one length", with(put(lane + 48, &[32]), lane + 52, &[64]), 6),
+        ("slots of one length without the flag", put(lane + 52, &[64]), 5),
+        ("descriptors with records without the flag", put(lane + 56, &[8]), 5),
+        ("bell 0", put(lane + 57, &[0]), 5),
+        ("bell 3", put(lane + 57, &[3]), 5),
+        ("the bell elsewhere", put(lane + 58, &[2]), 5),
+        ("the control region elsewhere", put(lane + 60, &[0xff, 0xff]), 5),
+        ("the data region elsewhere", put(lane + 62, &[0]), 5),
+        ("a descriptor socket without the flag", put(lane + 64, &[4]), 5),
+        ("a space bell without the flag", put(lane + 66, &[4]), 5),
+        ("an empty name", put(lane + 68, &[0]), 5),
+        ("a longer name", put(lane + 68, &[5]), 5),
+        ("a control character", put(lane + 69, &[0x1b]), 5),
+        ("not UTF-8", put(lane + 69, &[0xc3]), 5),
+        ("a second Hello", producer_hello(), 5),
+        ("a consumer's Hello", hello(&[]), 5),
+        ("an Evicted", evicted(0), 5),
+        ("a Report", report(0), 5),
         ("an Attach", attach(1, COPIES), 5),
         ("an Attached", attached(&[0]), 5),
     ];
@@ -88,6 +102,67 @@ fn an_offer_that_is_none_is_refused() {
     }
     let (outcome, words) = impostor.answers(&vec![0; 65537], &goods.fds());
     assert_eq!((&*outcome.kind, words), ("Peer", vec![]), "{outcome:?}");
+}
+
+#[test]
+fn a_hello_that_does_not_fit_is_refused() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_hello_that_does_not_fit_is_refused");
+    let goods = Goods::new(CAPACITY);
+    let good = producer_hello();
+    let put = |at: usize, bytes: &[u8]| with(good.clone(), at, bytes);
+    let cases = [
+        ("a consumer", put(16, &[2]), 0, 13),
+        ("both", put(16, &[3]), 0, 13),
+        ("both, with a lane", frame(HELLO, 0, &[3, 1, 0, 1, 0, 1, 1, b'x']), 0, 13),
+        ("role 0", put(16, &[0]), 0, 5),
+        ("role 4", put(16, &[4]), 0, 5),
+        ("a producer that names a lane", frame(HELLO, 0, &[1, 1, 0, 1, 0, 1, 1, b'x']), 0, 5),
+        ("only newer versions", put(17, &[2, 0, 9, 0]), 0, 1),
+        ("only older versions", put(17, &[0, 0, 0, 0]), 0, 1),
+        ("an empty range of versions", put(17, &[1, 0, 0, 0]), 0, 5),
+        ("an Offer", offer(CAPACITY), 4, 5),
+        ("an Attach", attach(1, COPIES), 0, 5),
+        ("an Attached", attached(&[0]), 0, 5),
+        ("an Evicted", evicted(0), 0, 5),
+        ("a Query", frame(7, 0, &[0]), 0, 5),
+        ("a Report", report(0), 0, 5),
+        ("Attachments", frame(6, 1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), 1, 5),
+    ];
+    let cases = cases.into_iter().chain(spoilt(&good).map(|(what, bytes)| (what, bytes, 0, 5)));
+    let prefixes = (1..good.len()).map(|len| ("the rest cut off", good[..len].to_vec(), 0, 5));
+    for (what, bytes, fds, code) in cases.chain(prefixes) {
+        let wire = impostor.lure_in_silence(PATIENCE);
+        wire.send_fds(&bytes, &goods.fds()[..fds]).unwrap();
+        let (words, outcome) = (wire.last_words(), impostor.client.outcome());
+        assert_eq!(outcome.kind, "Peer", "{what}: {outcome:?}");
+        assert_eq!(words, [(REFUSE, code)], "{what}: {outcome:?}");
+    }
+    for (bytes, kind) in [(refuse(13, "no"), "Refused"), (bye(1), "Closed"), (vec![], "Closed")] {
+        let wire = impostor.lure_in_silence(PATIENCE);
+        wire.send(&bytes).unwrap();
+        assert_eq!(wire.last_words(), []);
+        assert_eq!(impostor.client.outcome().kind, kind);
+    }
+    // A Hello and nothing more, or nothing at all.
+    for greets in [true, false] {
+        let wire = impostor.lure_in_silence(Duration::from_millis(100));
+        if greets {
+            wire.send(&good).unwrap();
+        }
+        assert_eq!(impostor.client.outcome().kind, "TimedOut");
+        assert_eq!(wire.last_words(), []);
+    }
+    // Of no consequence: the version in its header, and newer versions beside ours.
+    let wire = impostor.lure_in_silence(PATIENCE);
+    wire.send(&with(put(4, &[9, 9]), 19, &[9, 0])).unwrap();
+    wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+    assert_eq!(wire.recv().unwrap().kind(), ATTACH);
+    wire.send(&attached(&[0])).unwrap();
+    assert_eq!(impostor.client.outcome().kind, "attached");
+    impostor.client.leave();
 }
 
 #[test]
@@ -254,6 +329,14 @@ fn whatever_is_said_to_an_attached_consumer_ends_its_session() {
         (bye(2), 0, "Evicted"),
         (bye(3), 0, "Closed"),
         (bye(4000), 0, "Closed"),
+        (evicted(0), 0, "Evicted"),
+        (evicted(1), 0, "PeerDead"),
+        (evicted(83), 0, "PeerDead"),
+        (frame(EVICTED, 0, &[]), 0, "PeerDead"),
+        (frame(EVICTED, 0, &[0, 0]), 0, "PeerDead"),
+        (report(0), 0, "PeerDead"),
+        (frame(7, 0, &[0]), 0, "PeerDead"),
+        (producer_hello(), 0, "PeerDead"),
         (vec![], 0, "PeerDead"),
         (vec![0; 65000], 0, "PeerDead"),
         (refuse(5, "no"), 0, "PeerDead"),

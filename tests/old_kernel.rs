@@ -46,7 +46,7 @@ fn what_lingers_is_closed_by_one_thread_and_honest_consumers_wait_for_none_of_it
     // An honest one comes and goes meanwhile.
     let invited = Wire::connect(&stage.address);
     invited.send(&hello(&[])).unwrap();
-    assert_eq!(invited.recv().unwrap().kind(), OFFER);
+    invited.expect(&[HELLO, OFFER]);
     drop(invited);
     stage.goes_on();
     let many = crowd(&stage, CROWD);

@@ -33,7 +33,7 @@ fn one(address: &str) -> Consumer {
 /// The code and the sentence of a refusal.
 fn refusal(address: &str, options: SessionOptions) -> (u16, String) {
     match open(address, options) {
-        Err(Error::Refused { code, reason }) => (code, reason),
+        Err(Error::Refused { refusal, reason }) => (refusal.code(), reason),
         other => panic!("{other:?}"),
     }
 }
@@ -72,6 +72,24 @@ fn lanes_come_in_the_order_they_are_asked_for() {
     drop(some.remove(0));
     fill(&mut lanes[2]);
     assert_eq!((lanes[0].consumer_count(), lanes[2].consumer_count()), (2, 1));
+}
+
+#[test]
+fn a_lane_that_is_not_attached_to_is_not_held_back() {
+    let address = address();
+    let mut lanes = ["a", "b", "c"].map(lane);
+    let _server = Server::listen(&*address, &lanes).unwrap();
+    lanes[2].send(b"before").unwrap();
+    let session = Session::connect(&*address).unwrap();
+    let mut some = session.attach([Attach::lane("c"), Attach::lane("a")]).unwrap();
+    assert_eq!(lanes.each_ref().map(Producer::consumer_count), [1, 0, 1]);
+    assert_eq!(some.iter().map(|consumer| &*consumer.lane().name).collect::<Vec<_>>(), ["c", "a"]);
+    // Much more than the ring holds, where nobody reads.
+    assert!((0..100_000).all(|_| lanes[1].try_send(&[0; 56]).is_ok()));
+    lanes[2].send(b"c").unwrap();
+    lanes[0].send(b"a").unwrap();
+    assert_eq!(some[0].try_receive().unwrap().unwrap()[..], *b"c");
+    assert_eq!(some[1].try_receive().unwrap().unwrap()[..], *b"a");
 }
 
 #[test]

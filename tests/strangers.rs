@@ -8,7 +8,7 @@ mod peer;
 use common::{DEADLINE, TempDir, census, isolated, kernel, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::{
     Attach, Error, Producer, Server, Session,
-    errors::SendError,
+    errors::{Refusal, SendError},
     options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions, Start},
 };
 use peer::{Peer, argument, say, told};
@@ -67,7 +67,7 @@ fn stranger() {
 fn name_of(error: &Error) -> String {
     match error {
         Error::Forbidden { uid } => format!("forbidden {uid}"),
-        Error::Refused { code, .. } => format!("refused {code}"),
+        Error::Refused { refusal, .. } => format!("refused {}", refusal.code()),
         error => error.to_string(),
     }
 }
@@ -168,7 +168,9 @@ fn a_server_out_of_descriptors_says_so_and_recovers() {
         peer.tell(&format!("few {few}"));
         peer.expect("full");
         match connect() {
-            Err(Error::Refused { code: 7, reason }) => assert!(reason.contains("ulimit"), "{reason}"),
+            Err(Error::Refused { refusal: Refusal::Descriptors, reason }) => {
+                assert!(reason.contains("ulimit"), "{reason}")
+            }
             other => panic!("{other:?} with {few} descriptors"),
         }
         peer.tell("give back");
@@ -268,7 +270,9 @@ fn a_server_that_cannot_watch_another_consumer_refuses_it_and_goes_on() {
     let connect = || Session::connect(&*address);
     for what in ["socket", "process"] {
         match connect() {
-            Err(Error::Refused { code: 7, reason }) => assert!(reason.contains("max_user_watches"), "{reason}"),
+            Err(Error::Refused { refusal: Refusal::Descriptors, reason }) => {
+                assert!(reason.contains("max_user_watches"), "{reason}")
+            }
             other => panic!("{other:?}, though its {what} cannot be watched"),
         }
         peer.tell("next");

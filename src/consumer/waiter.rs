@@ -35,13 +35,16 @@ const SOCKET: u64 = 0;
 const PROCESS: u64 = 1;
 const BELL: u64 = 2;
 const TIMER: u64 = 3;
-const EVENTS_MAX: usize = 4;
+const STIR: u64 = 4;
+const EVENTS_MAX: usize = 5;
 
 /// How often a bell may ring in vain. A ring can come late, but more come of a producer that breaks the protocol.
 const VAIN_RINGS_MAX: u32 = 16;
 /// How long a consumer naps at first whose bell is of no use, and how often that doubles: up to 64 ms.
 const NAP_MIN: Duration = Duration::from_millis(1);
 const NAP_DOUBLINGS_MAX: u32 = 6;
+/// How often one that polls its descriptors one by one looks whether another lane's consumer has heard news for it.
+const STIR_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +217,9 @@ impl Sources {
                 poller.add(pidfd, PROCESS, Trigger::Level)?;
             }
             poller.add(&bell, BELL, Trigger::Edge)?;
+            if let Some(stir) = link.stir() {
+                poller.add(stir, STIR, Trigger::Edge)?;
+            }
             Ok(poller)
         };
         let poller = match watch() {
@@ -308,6 +314,8 @@ impl Sources {
         let sources = [Some((SOCKET, self.link.socket())), self.link.pidfd().map(|pidfd| (PROCESS, pidfd)), bell];
         let sources = sources.into_iter().flatten();
         let mut waits: Vec<_> = sources.clone().map(|(_, fd)| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        let stir_due = self.link.stir().map(|_| STIR_INTERVAL);
+        let timeout = [timeout, stir_due].into_iter().flatten().min();
         poll(&mut waits, timeout.map(timespec).as_ref())?;
         let is_ready = waits.iter().map(|wait| !wait.revents().is_empty());
         Ok(sources.zip(is_ready).filter_map(|((token, _), is_ready)| is_ready.then_some(token)).collect())

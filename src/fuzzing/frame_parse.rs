@@ -3,7 +3,8 @@
 use super::Script;
 use crate::handshake::HandshakeError;
 use crate::layout::{Geometry, LANE_NAME_MAX_BYTES};
-use crate::wire::{FRAME_MAX_BYTES, Frame, LANES_PER_SESSION_MAX, Offer};
+use crate::terms::{Access, Delivery};
+use crate::wire::{FRAME_MAX_BYTES, Frame, LANES_PER_SESSION_MAX, LaneAttach, Offer, SEATS_PER_REPORT_MAX, StartAt};
 
 /// What parsing may allocate for each byte that came, and beside that, in bytes: a list of names costs most, for a name
 /// of one letter has two bytes on the wire, and 16 and an allocation in memory, and the list grows by doubling.
@@ -55,17 +56,36 @@ fn check_frame(frame: &Frame, bytes: &[u8], fd_count: usize) {
     match frame {
         Frame::Hello(hello) => {
             assert!(hello.wanted.len() <= LANES_PER_SESSION_MAX && hello.version_min <= hello.version_max);
+            assert!(hello.role.consumes() || hello.wanted.is_empty());
             for (index, name) in hello.wanted.iter().enumerate() {
                 check_name(name.as_str());
                 assert!(!hello.wanted[..index].contains(name));
             }
         }
         Frame::Offer(offer) => check_offer(offer, fd_count),
-        Frame::Attach(lanes) => assert!((1..=LANES_PER_SESSION_MAX).contains(&lanes.len())),
+        Frame::Attach(lanes) => {
+            assert!((1..=LANES_PER_SESSION_MAX).contains(&lanes.len()) && lanes.iter().any(Option::is_some));
+            lanes.iter().flatten().for_each(check_attach);
+        }
+        Frame::Query(lane) | Frame::Evicted(lane) => assert!(*lane < LANES_PER_SESSION_MAX),
+        Frame::Report(report) => {
+            assert!(report.lane < LANES_PER_SESSION_MAX);
+            assert_eq!(report.listed.len(), (report.seats as usize).min(SEATS_PER_REPORT_MAX));
+        }
+        Frame::Attachments(attachments) => {
+            assert!(attachments.lane < LANES_PER_SESSION_MAX && (1..=253).contains(&fd_count));
+        }
         Frame::Attached(starts) => assert!((1..=LANES_PER_SESSION_MAX).contains(&starts.len())),
         Frame::Refuse(refuse) => assert!(refuse.sentence().len() <= 512 && !refuse.sentence().contains('\0')),
         Frame::Bye(_) => {}
     }
+}
+
+/// A lossy reader copies, takes no descriptors, and is alone in beginning at the newest.
+fn check_attach(lane: &LaneAttach) {
+    let is_lossy = lane.delivery == Delivery::Lossy;
+    assert!(!is_lossy || lane.access == Access::Copies && !lane.descriptors);
+    assert!(is_lossy || lane.start != StartAt::Newest);
 }
 
 /// Each index names a descriptor that came, and none is named twice.

@@ -1,10 +1,11 @@
 //! Frames of a fuzzer's making, for the targets that talk: right ones, and right ones with something altered.
 
 use super::Script;
-use crate::layout::{CONTROL_MAGIC, ControlHeader, Geometry, LAYOUT_VERSION};
-use crate::terms::{Access, Barrier, BellKind, Delivery, Start};
+use crate::layout::{CONTROL_MAGIC, ControlHeader, Geometry, LAYOUT_VERSION, LaneState};
+use crate::terms::{Access, Barrier, BellKind, Delivery, Refusal};
 use crate::wire::{
-    ByeReason, Frame, Hello, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane, Refuse, RefuseCode, Role,
+    Attachments, ByeReason, Frame, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane,
+    Refuse, Report, ReportedSeat, Role, SeatKind, StartAt,
 };
 
 /// Names that lanes may have and be asked for by: two short ones, one of several scripts, the longest.
@@ -46,26 +47,29 @@ pub(super) fn control_header(terms: &LaneTerms) -> ControlHeader {
 
 /// A frame of the script's choice, which would parse; about lanes like `lanes` where it speaks of any.
 pub(super) fn frame(script: &mut Script<'_>, lanes: &[LaneTerms]) -> Frame {
-    match script.below(8) {
+    match script.below(13) {
         0 => Frame::Hello(hello(script)),
         1 => Frame::Hello(Hello::new(Role::Consumer, Vec::new())),
         2 => Frame::Offer(offer(script, lanes)),
-        3 => Frame::Attach((0..1 + script.below(3)).map(|_| lane_attach(script)).collect()),
-        4 => {
-            let copies = |script: &mut Script<'_>| LaneAttach {
-                delivery: Delivery::Lossless,
-                start: script.choose(Start::ALL),
-                access: Access::Copies,
-                barrier: Barrier::Fence,
-            };
-            Frame::Attach(lanes.iter().map(|_| copies(script)).collect())
+        3 => {
+            let count = 1 + script.below(3);
+            Frame::Attach(lane_attaches(script, count))
         }
+        4 => Frame::Attach(lane_attaches(script, lanes.len().max(1))),
         5 => Frame::Attached((0..1 + script.below(3)).map(|_| script.word_near(&[0, 4096])).collect()),
         6 => {
-            let (code, len) = (RefuseCode::from_word(u16::from(script.u8())), script.below(32));
-            Frame::Refuse(Refuse::new(code, &String::from_utf8_lossy(script.bytes(len))))
+            let (refusal, len) = (Refusal::from_code(u16::from(script.u8())), script.below(32));
+            Frame::Refuse(Refuse::new(refusal, &String::from_utf8_lossy(script.bytes(len))))
         }
-        _ => Frame::Bye(ByeReason::from_word(u16::from(script.u8()))),
+        7 => Frame::Bye(ByeReason::from_word(u16::from(script.u8()))),
+        8 => Frame::Hello(Hello::new(Role::Producer, Vec::new())),
+        9 => Frame::Evicted(script.below(LANES_PER_SESSION_MAX)),
+        10 => Frame::Query(script.below(LANES_PER_SESSION_MAX)),
+        11 => Frame::Report(report(script)),
+        _ => {
+            let (lane, position) = (script.below(LANES_PER_SESSION_MAX), script.word_near(&[0, 4096]));
+            Frame::Attachments(Attachments { lane, position, count: 1 + script.u8() % 253 })
+        }
     }
 }
 
@@ -77,13 +81,14 @@ fn hello(script: &mut Script<'_>) -> Hello {
             wanted.push(name);
         }
     }
+    let role = script.choose(Role::ALL);
     let versions = [u16::from(script.u8() % 4), u16::from(script.u8() % 4)];
     Hello {
         header_version: u16::from(script.u8()),
-        role: script.choose(Role::ALL),
+        role,
         version_min: versions[0].min(versions[1]),
         version_max: versions[0].max(versions[1]),
-        wanted,
+        wanted: if role.consumes() { wanted } else { Vec::new() },
     }
 }
 
@@ -95,12 +100,63 @@ fn offer(script: &mut Script<'_>, lanes: &[LaneTerms]) -> Offer {
     Offer { version: 1, session_id: [3; 16], lanes: lanes.collect() }
 }
 
-fn lane_attach(script: &mut Script<'_>) -> LaneAttach {
-    LaneAttach {
-        delivery: script.choose(Delivery::ALL),
-        start: script.choose(Start::ALL),
-        access: script.choose(Access::ALL),
-        barrier: script.choose(Barrier::ALL),
+/// An Attach for so many lanes, one of which is read at least.
+pub(super) fn lane_attaches(script: &mut Script<'_>, count: usize) -> Vec<Option<LaneAttach>> {
+    let mut lanes: Vec<_> = (0..count).map(|_| lane_attach(script)).collect();
+    if lanes.iter().all(Option::is_none) {
+        lanes[0] = Some(PLAIN);
+    }
+    lanes
+}
+
+/// What everybody can be attached by.
+pub(super) const PLAIN: LaneAttach = LaneAttach {
+    delivery: Delivery::Lossless,
+    start: StartAt::Latest,
+    access: Access::Copies,
+    barrier: Barrier::Fence,
+    descriptors: false,
+};
+
+/// From one byte: 0 to 3 are what this library's consumers say.
+fn lane_attach(script: &mut Script<'_>) -> Option<LaneAttach> {
+    let byte = script.u8();
+    let access = if byte & 1 == 0 { Access::Copies } else { Access::InPlace };
+    let start = match byte >> 1 & 7 {
+        0 | 6 => StartAt::Latest,
+        1 | 7 => StartAt::Oldest,
+        2 => StartAt::Resume,
+        3 => StartAt::Position(script.word_near(&[0, 64, 4096])),
+        _ => return None,
+    };
+    let barrier = if byte & 0x10 == 0 { Barrier::Fence } else { Barrier::Asymmetric };
+    let lossless = LaneAttach { start, access, barrier, descriptors: byte & 0x20 != 0, ..PLAIN };
+    let lossy = LaneAttach { delivery: Delivery::Lossy, start, barrier, ..PLAIN };
+    Some(match byte >> 6 {
+        0 | 1 => lossless,
+        2 => lossy,
+        _ => LaneAttach { start: StartAt::Newest, ..lossy },
+    })
+}
+
+fn report(script: &mut Script<'_>) -> Report {
+    let seat = |script: &mut Script<'_>| ReportedSeat {
+        pid: script.u32(),
+        uid: script.u8().into(),
+        kind: script.choose(SeatKind::ALL),
+        is_asleep: script.u8() & 1 != 0,
+        consumed: script.word_near(&[0, 4096]),
+        read: script.word_near(&[0, 4096]),
+        since_ns: script.u64(),
+        still_ns: script.u64(),
+    };
+    let listed: Vec<_> = (0..script.below(3)).map(|_| seat(script)).collect();
+    Report {
+        lane: script.below(LANES_PER_SESSION_MAX),
+        published: script.word_near(&[0, 4096]),
+        state: script.choose(LaneState::ALL),
+        seats: listed.len() as u32,
+        listed,
     }
 }
 

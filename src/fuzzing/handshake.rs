@@ -1,26 +1,32 @@
 //! Handshakes: frames in any order, right, altered, repeated or relayed, into both ends' state machines.
 
 use super::Script;
-use super::frames::{alter, frame, lane_name, lane_terms};
-use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError, ProducerHandshake, ProducerStep, START_LIMIT};
+use super::frames::{alter, frame, lane_attaches, lane_name, lane_terms};
+use crate::handshake::{Handshake, HandshakeError, START_LIMIT, Step};
 use crate::layout::Geometry;
 use crate::terms::BellKind;
-use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneTerms};
+use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneTerms, Role};
 
 /// How many frames one script sends at most.
 const FRAMES_MAX: usize = 64;
 /// The alignment of every lane's records, in bytes.
 const RECORD_ALIGN: u64 = 64;
+/// The roles of the two ends, by the script's choice.
+const ROLES: [[Role; 2]; 6] = [
+    [Role::Producer, Role::Consumer],
+    [Role::Consumer, Role::Producer],
+    [Role::Both, Role::Both],
+    [Role::Producer, Role::Producer],
+    [Role::Consumer, Role::Consumer],
+    [Role::Both, Role::Consumer],
+];
 
-/// Plays `data` as a script: how many lanes the producer has and which the consumer wants, then frames for either.
+/// Plays `data` as a script: how many lanes the ends have and which they want, their roles, then frames for either.
 ///
 /// No frame panics, each step comes at most once and in order, and after the first error everything is one.
 pub fn handshake(data: &[u8]) {
     let mut script = Script::new(data);
-    let geometry = Geometry::new(4096, RECORD_ALIGN as u32, 8).expect("a possible geometry");
-    let lanes = lane_terms(script.below(5), geometry);
-    let wanted = (0..script.below(4)).map(lane_name).collect();
-    let mut ends = Ends::new(lanes, ConsumerHandshake::new(wanted).expect("few names, all different"));
+    let mut ends = Ends::new(&mut script);
     for _ in 0..FRAMES_MAX {
         if script.is_empty() {
             break;
@@ -29,33 +35,160 @@ pub fn handshake(data: &[u8]) {
     }
 }
 
-/// What one machine has been through.
-#[derive(Debug, Default)]
-struct Progress {
-    steps: usize,
+/// One machine, and what it has been through.
+#[derive(Debug)]
+struct End {
+    machine: Handshake,
+    role: Role,
+    /// How many lanes it has, if it produces.
+    has: usize,
     is_dead: bool,
-    /// The lanes of the session, once they are agreed on.
-    lanes: usize,
-    /// Whether the machine waits for what its own side says next.
-    owes_answer: bool,
+    is_greeted: bool,
+    has_said_hello: bool,
+    /// How many lanes it offers, once they are agreed on; none after an Attach.
+    offers: Option<usize>,
+    owes_attached: bool,
+    /// What it was offered and has not answered.
+    was_offered: Option<usize>,
+    /// Which lanes it reads, once it was attached; before, which it wants to.
+    reads: Option<Vec<bool>>,
+    is_attached: bool,
+    steps: usize,
+}
+
+impl End {
+    fn new(role: Role, lanes: &[LaneTerms], wanted: usize) -> Self {
+        let wanted = (0..wanted).map(lane_name).collect();
+        let machine = match role {
+            Role::Producer => Ok(Handshake::producer(lanes.to_vec(), [9; 16])),
+            Role::Consumer => Handshake::consumer(wanted),
+            Role::Both => Handshake::both(lanes.to_vec(), [8; 16], wanted),
+        };
+        Self {
+            machine: machine.expect("few names, all different"),
+            role,
+            has: lanes.len(),
+            is_dead: false,
+            is_greeted: false,
+            has_said_hello: false,
+            offers: None,
+            owes_attached: false,
+            was_offered: None,
+            reads: None,
+            is_attached: false,
+            steps: 0,
+        }
+    }
+
+    /// Takes a frame, checks the step, and does it if `answers`; what it says.
+    fn take(&mut self, frame: Frame, answers: bool, script: &mut Script<'_>) -> Vec<Frame> {
+        match self.machine.on_frame(frame) {
+            Ok(step) => {
+                assert!(!self.is_dead, "a step after the end: {step:?}");
+                assert!(self.is_greeted || matches!(step, Step::Greeted { .. }), "a step before the Hello: {step:?}");
+                self.steps += 1;
+                self.step(step, answers, script)
+            }
+            Err(error) => {
+                self.fails(&error);
+                Vec::new()
+            }
+        }
+    }
+
+    fn step(&mut self, step: Step, answers: bool, script: &mut Script<'_>) -> Vec<Frame> {
+        match step {
+            Step::Greeted { lanes } => {
+                assert!(!self.is_greeted && lanes.iter().all(|lane| *lane < self.has));
+                assert_eq!(lanes.is_empty(), self.role == Role::Consumer, "whoever produces has lanes to offer");
+                self.is_greeted = true;
+                let mut said = self.hello();
+                if !lanes.is_empty() {
+                    self.offers = Some(lanes.len());
+                    said.push(checked(self.machine.offer(BellKind::Eventfd)));
+                }
+                said
+            }
+            Step::Offer(offer) => {
+                assert!(self.role.consumes() && self.reads.is_none() && self.was_offered.is_none());
+                assert_eq!(offer.version, 1);
+                self.was_offered = Some(offer.lanes.len());
+                if answers { self.attach(script) } else { Vec::new() }
+            }
+            Step::Attach(lanes) => {
+                assert_eq!(Some(lanes.len()), self.offers.take(), "an Attach that comes twice, or for other lanes");
+                assert!(lanes.iter().any(Option::is_some) && !self.owes_attached);
+                self.owes_attached = !answers;
+                if !answers {
+                    return Vec::new();
+                }
+                let starts = lanes.iter().map(|lane| if lane.is_some() { RECORD_ALIGN } else { 0 }).collect();
+                vec![checked(self.machine.attached(starts))]
+            }
+            Step::Attached(starts) => {
+                let reads = self.reads.as_ref().expect("an Attached answers an Attach");
+                assert!(!self.is_attached && starts.len() == reads.len());
+                for (start, is_read) in starts.into_iter().zip(reads) {
+                    assert!(start % RECORD_ALIGN == 0 && start < START_LIMIT && (*is_read || start == 0));
+                }
+                self.is_attached = true;
+                Vec::new()
+            }
+            Step::Evicted { lane } => {
+                assert!(self.is_attached, "no seat was taken yet");
+                let reads = self.reads.as_mut().expect("attached");
+                assert!(std::mem::replace(&mut reads[lane], false), "no seat is there to lose");
+                Vec::new()
+            }
+            Step::Bye(_) => {
+                assert!(self.is_attached == self.role.consumes() && self.offers.is_none() && !self.owes_attached);
+                self.is_dead = true;
+                Vec::new()
+            }
+        }
+    }
+
+    /// Its Hello, if it has not said it.
+    fn hello(&mut self) -> Vec<Frame> {
+        let is_new = !std::mem::replace(&mut self.has_said_hello, true);
+        is_new.then(|| checked(self.machine.hello())).into_iter().collect()
+    }
+
+    fn attach(&mut self, script: &mut Script<'_>) -> Vec<Frame> {
+        let count = self.was_offered.take().expect("there was an Offer");
+        let lanes: Vec<Option<LaneAttach>> = lane_attaches(script, count);
+        self.reads = Some(lanes.iter().map(Option::is_some).collect());
+        vec![checked(self.machine.attach(lanes))]
+    }
+
+    /// The machine dies once, and says why once.
+    fn fails(&mut self, error: &HandshakeError) {
+        assert_eq!(self.is_dead, *error == HandshakeError::Over, "{error}");
+        self.is_dead = true;
+        if let Some(refusal) = error.refuse_frame() {
+            checked(refusal);
+        }
+    }
 }
 
 struct Ends {
     lanes: Vec<LaneTerms>,
-    producer: ProducerHandshake,
-    producer_was: Progress,
-    consumer: ConsumerHandshake,
-    consumer_was: Progress,
+    ends: [End; 2],
     /// What either end has said so far, to be relayed.
     said: Vec<Frame>,
 }
 
 impl Ends {
-    fn new(lanes: Vec<LaneTerms>, consumer: ConsumerHandshake) -> Self {
-        let producer = ProducerHandshake::new(lanes.clone(), [9; 16]);
-        let said = vec![consumer.hello()];
-        let (producer_was, consumer_was) = (Progress::default(), Progress::default());
-        Self { lanes, producer, producer_was, consumer, consumer_was, said }
+    fn new(script: &mut Script<'_>) -> Self {
+        let geometry = Geometry::new(4096, RECORD_ALIGN as u32, 8).expect("a possible geometry");
+        let lanes = lane_terms(script.below(5), geometry);
+        let choice = script.u8();
+        let [first, second] = ROLES[usize::from(choice >> 2) % ROLES.len()];
+        let wanted = usize::from(choice % 4);
+        let mut ends = [End::new(first, &lanes, wanted), End::new(second, &lanes, wanted)];
+        // The second has connected.
+        let said = ends[1].hello();
+        Self { lanes, ends, said }
     }
 
     fn play(&mut self, script: &mut Script<'_>) {
@@ -75,85 +208,8 @@ impl Ends {
         let Ok(frame) = Frame::parse(&bytes, fds) else { return };
         // Now and then the next frame comes before the own side has answered.
         let answers = action & 0x30 != 0;
-        if action & 4 == 0 { self.tell_producer(frame, answers) } else { self.tell_consumer(frame, answers, script) }
-    }
-
-    fn tell_producer(&mut self, frame: Frame, answers: bool) {
-        let (step, was) = (self.producer.on_frame(frame), &mut self.producer_was);
-        match step {
-            Ok(step) => {
-                assert!(!was.is_dead && !was.owes_answer, "a step after the end, or before the answer: {step:?}");
-                let order = match &step {
-                    ProducerStep::Offer { lanes, version } => {
-                        assert!(*version == 1 && !lanes.is_empty() && lanes.len() <= self.lanes.len());
-                        was.lanes = lanes.len();
-                        was.owes_answer = false;
-                        self.said.push(checked(self.producer.offer_frame(BellKind::Eventfd)));
-                        1
-                    }
-                    ProducerStep::Attach(terms) => {
-                        assert_eq!(terms.len(), was.lanes);
-                        was.owes_answer = !answers;
-                        if answers {
-                            self.said.push(checked(self.producer.attached(vec![RECORD_ALIGN; terms.len()])));
-                        }
-                        2
-                    }
-                    ProducerStep::Bye(_) => {
-                        was.is_dead = true;
-                        3
-                    }
-                };
-                was.steps += 1;
-                assert_eq!(was.steps, order, "a step that comes twice, or too early: {step:?}");
-            }
-            Err(error) => failed(was, &error),
-        }
-    }
-
-    fn tell_consumer(&mut self, frame: Frame, answers: bool, script: &mut Script<'_>) {
-        let (step, was) = (self.consumer.on_frame(frame), &mut self.consumer_was);
-        match step {
-            Ok(step) => {
-                assert!(!was.is_dead && !was.owes_answer, "a step after the end, or before the answer: {step:?}");
-                let order = match &step {
-                    ConsumerStep::Offer(offer) => {
-                        was.lanes = offer.lanes.len();
-                        was.owes_answer = !answers;
-                        if answers {
-                            let terms = vec![copying(script); was.lanes];
-                            self.said.push(checked(self.consumer.attach(terms)));
-                        }
-                        1
-                    }
-                    ConsumerStep::Attached(starts) => {
-                        assert_eq!(starts.len(), was.lanes);
-                        assert!(starts.iter().all(|start| start % RECORD_ALIGN == 0 && *start < START_LIMIT));
-                        2
-                    }
-                    ConsumerStep::Bye(_) => {
-                        was.is_dead = true;
-                        3
-                    }
-                };
-                was.steps += 1;
-                assert_eq!(was.steps, order, "a step that comes twice, or too early: {step:?}");
-            }
-            Err(error) => failed(was, &error),
-        }
-    }
-}
-
-/// The machine dies once, and says why once.
-fn failed(was: &mut Progress, error: &HandshakeError) {
-    if was.is_dead {
-        assert_eq!(*error, HandshakeError::Over);
-    } else {
-        assert_ne!(*error, HandshakeError::Over, "a machine that lived was over");
-    }
-    was.is_dead = true;
-    if let Some(refusal) = error.refuse_frame() {
-        checked(refusal);
+        let end = &mut self.ends[usize::from(action & 4 != 0)];
+        self.said.extend(end.take(frame, answers, script));
     }
 }
 
@@ -165,28 +221,14 @@ fn checked(frame: Frame) -> Frame {
     frame
 }
 
-fn copying(script: &mut Script<'_>) -> LaneAttach {
-    use crate::terms::{Access, Barrier, Delivery, Start};
-    LaneAttach {
-        delivery: Delivery::Lossless,
-        start: script.choose(Start::ALL),
-        access: script.choose(Access::ALL),
-        barrier: Barrier::Fence,
-    }
-}
-
 trait EncodeIfPossible {
-    /// The bytes; none for a frame about no lanes, which has no encoding.
+    /// The bytes; none for an Offer of no lanes, which has no encoding.
     fn encode_if_possible(&self) -> Vec<u8>;
 }
 
 impl EncodeIfPossible for Frame {
     fn encode_if_possible(&self) -> Vec<u8> {
-        let is_empty = match self {
-            Self::Offer(offer) => offer.lanes.is_empty(),
-            Self::Attach(lanes) => lanes.is_empty(),
-            _ => false,
-        };
+        let is_empty = matches!(self, Self::Offer(offer) if offer.lanes.is_empty());
         if is_empty { Vec::new() } else { self.encode() }
     }
 }
@@ -195,17 +237,21 @@ impl EncodeIfPossible for Frame {
 mod tests {
     use super::*;
 
-    /// What the machines promise is looked for only where scripts come far enough.
-    #[test]
-    fn a_script_in_order_takes_both_ends_through_every_step() {
-        // As the seed called in-order.
-        let mut script = Script::new(&[2, 0, 0x12, 0x16, 0, 1, 0x12, 0x16, 0x10, 7, 1, 0x14, 7, 1]);
-        let lanes = lane_terms(script.below(5), Geometry::new(4096, 64, 8).unwrap());
-        assert_eq!(script.below(4), 0);
-        let mut ends = Ends::new(lanes, ConsumerHandshake::new(Vec::new()).unwrap());
+    /// How many steps each end takes in the seed of that name.
+    fn steps_of(seed: &[u8]) -> [usize; 2] {
+        let mut script = Script::new(seed);
+        let mut ends = Ends::new(&mut script);
         while !script.is_empty() {
             ends.play(&mut script);
         }
-        assert_eq!((ends.producer_was.steps, ends.consumer_was.steps), (3, 3));
+        ends.ends.map(|end| end.steps)
+    }
+
+    /// What the machines promise is looked for only where scripts come far enough.
+    #[test]
+    fn scripts_in_order_take_both_ends_through_every_step() {
+        // As the seeds of these names.
+        assert_eq!(steps_of(&super::super::seeds::IN_ORDER), [3, 5]);
+        assert_eq!(steps_of(&super::super::seeds::BOTH_IN_ORDER), [5, 5]);
     }
 }

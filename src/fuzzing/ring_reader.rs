@@ -4,7 +4,7 @@ use super::Script;
 use super::frames::lane_terms;
 use crate::consumer::{Attachment, Consumer, ReceiveError};
 use crate::error::Result;
-use crate::handshake::{ConsumerHandshake, START_LIMIT};
+use crate::handshake::{Handshake, START_LIMIT};
 use crate::layout::{CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader};
 use crate::link::Link;
 use crate::memory::{ControlMap, LaneMap, SeatMap, WritableLane};
@@ -108,7 +108,7 @@ impl Rig {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (socket, peer) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a pair of sockets");
-        let handshake = ConsumerHandshake::new(Vec::new()).expect("no names, so none twice");
+        let handshake = Handshake::consumer(Vec::new()).expect("no names, so none twice");
         Ok(Self {
             hostile,
             map,

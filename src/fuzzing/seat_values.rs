@@ -130,7 +130,7 @@ impl Gating {
 
     fn act(&mut self, script: &mut Script<'_>) {
         match script.below(16) {
-            0 | 1 => self.join(script.choose(Start::ALL)),
+            0 | 1 => self.join(script.choose(&[Start::Latest, Start::Oldest])),
             2..6 => self.write_consumed(script),
             6 => {
                 let Some(seated) = self.pick(script) else { return };

@@ -3,11 +3,14 @@
 //! `cargo test --lib fuzzing::seeds -- --ignored` writes them to `fuzz/corpus` anew. Files that fuzzing has found lie
 //! beside them under other names, and stay.
 
-use super::frames::{NAMES, control_header, lane_name, lane_terms};
+use super::frames::{NAMES, PLAIN, control_header, lane_name, lane_terms};
 use crate::cmsg::encode_rights;
-use crate::layout::Geometry;
-use crate::terms::{Access, Barrier, BellKind, Delivery, Start};
-use crate::wire::{ByeReason, Frame, Hello, LaneAttach, Offer, OfferedLane, Refuse, RefuseCode, Role};
+use crate::layout::{Geometry, LaneState};
+use crate::terms::{Access, BellKind, Delivery, Refusal};
+use crate::wire::{
+    Attachments, ByeReason, Frame, Hello, LaneAttach, Offer, OfferedLane, Refuse, Report, ReportedSeat, Role, SeatKind,
+    StartAt,
+};
 use std::fs;
 use std::path::Path;
 
@@ -64,18 +67,42 @@ fn examples() -> Vec<(&'static str, Frame)> {
         Frame::Offer(Offer { version: 1, session_id: [0xa5; 16], lanes })
     };
     let small = Geometry::new(4096, 64, 8).unwrap();
-    let attach = |start, access| LaneAttach { delivery: Delivery::Lossless, start, access, barrier: Barrier::Fence };
+    let attach = |start, access| Some(LaneAttach { start, access, ..PLAIN });
+    let newest = Some(LaneAttach { delivery: Delivery::Lossy, start: StartAt::Newest, ..PLAIN });
+    let resume = Some(LaneAttach { start: StartAt::Resume, descriptors: true, ..PLAIN });
+    let seat = |pid, kind, is_asleep| ReportedSeat {
+        pid,
+        uid: 1000,
+        kind,
+        is_asleep,
+        consumed: 64,
+        read: 128,
+        since_ns: 1 << 40,
+        still_ns: 9_000_000,
+    };
+    let report = |listed: Vec<ReportedSeat>| {
+        let (state, seats) = (LaneState::Open, listed.len() as u32);
+        Frame::Report(Report { lane: 1, published: 4096, state, seats, listed })
+    };
     vec![
         ("hello-all", Frame::Hello(Hello::new(Role::Consumer, Vec::new()))),
         ("hello-names", Frame::Hello(Hello::new(Role::Consumer, (0..4).map(lane_name).collect()))),
         ("hello-producer", Frame::Hello(Hello::new(Role::Producer, Vec::new()))),
         ("offer-one", lanes(1, small, BellKind::Eventfd)),
         ("offer-four", lanes(4, Geometry::new(1 << 40, 4096, 4096).unwrap(), BellKind::Socketpair)),
-        ("attach-one", Frame::Attach(vec![attach(Start::Latest, Access::InPlace)])),
-        ("attach-two", Frame::Attach(vec![attach(Start::Oldest, Access::Copies); 2])),
+        ("hello-both", Frame::Hello(Hello::new(Role::Both, vec![lane_name(2)]))),
+        ("attach-one", Frame::Attach(vec![attach(StartAt::Latest, Access::InPlace)])),
+        ("attach-two", Frame::Attach(vec![attach(StartAt::Oldest, Access::Copies); 2])),
+        ("attach-a-part", Frame::Attach(vec![None, attach(StartAt::Position(4096), Access::Copies), None])),
+        ("attach-what-is-to-come", Frame::Attach(vec![newest, resume])),
         ("attached", Frame::Attached(vec![4096, 64])),
-        ("refuse", Frame::Refuse(Refuse::new(RefuseCode::UnknownLane, "no lane is called Bücher"))),
+        ("refuse", Frame::Refuse(Refuse::new(Refusal::UnknownLane, "no lane is called Bücher"))),
         ("bye", Frame::Bye(ByeReason::Evicted)),
+        ("evicted", Frame::Evicted(82)),
+        ("query", Frame::Query(1)),
+        ("report-empty", report(Vec::new())),
+        ("report", report(vec![seat(0, SeatKind::Copies, false), seat(77, SeatKind::InPlace, true)])),
+        ("attachments", Frame::Attachments(Attachments { lane: 1, position: 4096, count: 3 })),
     ]
 }
 
@@ -94,6 +121,23 @@ fn frames() {
     }
     // 83 lanes are announced and none comes.
     write("frame_parse", "count-without-lanes", &[&[1, 250], &examples()[3].1.encode()[..16 + 20], &[83]]);
+    // What a lane's flags announce, one by one, and what belongs to them.
+    for (name, at, value) in [
+        ("flag-stamped", 48, 2),
+        ("flag-descriptors", 48, 4),
+        ("flag-space-bell", 48, 8),
+        ("flag-one-worker", 48, 16),
+        ("flag-fixed", 48, 32),
+        ("flag-unknown", 48, 64),
+        ("slots-without-flag", 52, 64),
+        ("descriptors-without-flag", 56, 253),
+        ("descriptor-socket-without-flag", 64, 4),
+        ("space-bell-without-flag", 66, 4),
+    ] {
+        let mut offer = examples()[3].1.encode();
+        offer[16 + 21 + at] = value;
+        write("frame_parse", name, &[&[0, 4], &offer]);
+    }
     frames_at_their_limits();
 }
 
@@ -103,12 +147,35 @@ fn frames_at_their_limits() {
         let header = [&b"fdrf\x01\0"[..], &kind.to_le_bytes(), &[0; 8]].concat();
         write("frame_parse", name, &[&[1, fds as u8], &header, body]);
     };
+    let lane = [1, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     for count in [83, 84] {
         let names: Vec<u8> = (0..count).flat_map(|index| [1, b'!' + index]).collect();
         fitted(&format!("hello-of-{count}"), 0, 1, &[&[2, 1, 0, 1, 0, count][..], &names].concat());
-        fitted(&format!("attach-of-{count}"), 0, 3, &[&[count][..], &[1].repeat(4 * usize::from(count))].concat());
+        fitted(&format!("attach-of-{count}"), 0, 3, &[&[count][..], &lane.repeat(count.into())].concat());
         fitted(&format!("attached-of-{count}"), 0, 4, &[&[count][..], &[0].repeat(8 * usize::from(count))].concat());
     }
+    for listed in [1024u16, 1025] {
+        let seat = [&[7; 8][..], &[2, 1], &[9; 32]].concat().repeat(listed.into());
+        let counts = [&u32::from(listed).to_le_bytes()[..], &listed.to_le_bytes()].concat();
+        fitted(&format!("report-of-{listed}"), 0, 8, &[&[0][..], &[0; 8], &[1], &counts, &seat].concat());
+    }
+    for (name, lane) in [
+        ("attach-lossy-in-place", [2, 1, 1, 1, 0, 0]),
+        ("attach-lossy-with-descriptors", [2, 1, 2, 1, 1, 0]),
+        ("attach-lossless-newest", [1, 3, 2, 1, 0, 0]),
+        ("attach-nothing", [3, 1, 1, 1, 0, 0]),
+        ("attach-nothing-somehow", [3, 1, 2, 1, 0, 0]),
+        ("attach-latest-at-a-position", [1, 1, 2, 1, 0, 8]),
+    ] {
+        fitted(name, 0, 3, &[&[1][..], &lane, &[0; 7]].concat());
+    }
+    for (name, kind) in [("attachments", 6), ("query", 7), ("evicted", 10)] {
+        fitted(&format!("{name}-of-lane-83"), 0, kind, &[83]);
+    }
+    for count in [0, 253, 254] {
+        fitted(&format!("attachments-of-{count}"), count.into(), 6, &[&[0][..], &[0; 8], &[count]].concat());
+    }
+    fitted("hello-producer-with-names", 0, 1, &[1, 1, 0, 1, 0, 1, 1, b'a']);
     for len in [64, 65] {
         fitted(&format!("name-of-{len}"), 0, 1, &[&[2, 1, 0, 1, 0, 1, len][..], &vec![b'x'; len.into()]].concat());
     }
@@ -118,22 +185,43 @@ fn frames_at_their_limits() {
     }
 }
 
-/// The actions of `handshake.rs`: 0x10 to the producer and 0x14 to the consumer; 2 more repeats what was said last.
+/// Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer, to both ends' Bye.
+pub(super) const IN_ORDER: [u8; 19] = [2, 0, 0x12, 0x15, 1, 0x16, 0, 2, 0x12, 0x16, 0x14, 9, 1, 0x10, 7, 1, 0x14, 7, 1];
+/// The same, of one lane in each direction.
+pub(super) const BOTH_IN_ORDER: [u8; 25] =
+    [1, 8, 0x12, 0x15, 1, 0x15, 2, 0, 0x11, 3, 0, 0x11, 4, 0x15, 5, 0x15, 6, 0x11, 7, 0x10, 7, 1, 0x14, 7, 1];
+
+/// The actions of `handshake.rs`: 0x10 to the first end and 0x14 to the second; 1 more repeats what was said as that
+/// number, 2 more what was said last.
 fn handshakes() {
-    // Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer. A consumer that
-    // answers takes two bytes more: where to start, and how to read.
-    write("handshake", "in-order", &[&[2, 0, 0x12, 0x16, 0, 1, 0x12, 0x16, 0x10, 7, 1, 0x14, 7, 1]]);
-    write("handshake", "wanted-by-name", &[&[4, 2, 0x12, 0x16, 1, 0, 0x12, 0x16, 0x14, 7, 1]]);
-    write("handshake", "attached-twice", &[&[1, 0, 0x12, 0x16, 0, 1, 0x12, 0x16, 0x16, 0x12]]);
+    // A consumer that answers an Offer takes a byte for each lane: how to read it, from where.
+    let greeted = [0x12, 0x15, 1];
+    write("handshake", "in-order", &[&IN_ORDER]);
+    write("handshake", "both-in-order", &[&BOTH_IN_ORDER]);
+    write("handshake", "wanted-by-name", &[&[4, 2], &greeted, &[0x16, 1, 0, 0x12, 0x16, 0x14, 7, 1]]);
+    write("handshake", "listening-consumer", &[&[2, 4, 0x12, 0x16, 0x12, 0, 1, 0x16, 0x12, 0x10, 7, 1]]);
+    write("handshake", "a-part-is-read", &[&[2, 0], &greeted, &[0x16, 8, 0, 0x12, 0x16, 0x14, 9, 1, 0x14, 9, 0]]);
+    write("handshake", "attached-twice", &[&[1, 0], &greeted, &[0x16, 0, 0x12, 0x16, 0x16, 0x12]]);
+    write("handshake", "evicted-twice", &[&[1, 0], &greeted, &[0x16, 0, 0x12, 0x16, 0x14, 9, 0, 0x14, 9, 0]]);
+    write("handshake", "evicted-too-early", &[&[1, 0], &greeted, &[0x16, 0, 0x14, 9, 0]]);
     write("handshake", "hello-twice", &[&[2, 0, 0x12, 0x11, 0]]);
-    write("handshake", "offer-twice", &[&[2, 0, 0x12, 0x16, 0, 1, 0x15, 1]]);
+    write("handshake", "producers-hello-twice", &[&[2, 0], &greeted, &[0x15, 1]]);
+    write("handshake", "offer-twice", &[&[2, 0], &greeted, &[0x16, 0, 1, 0x15, 2]]);
+    write("handshake", "offer-before-hello", &[&[2, 0, 0x12, 0x16]]);
     write("handshake", "attach-before-hello", &[&[2, 0, 0x10, 4, 0, 0]]);
     write("handshake", "bye-too-early", &[&[2, 0, 0x12, 0x10, 7, 1]]);
-    write("handshake", "attached-before-attach", &[&[1, 0, 0x12, 0x06, 0x14, 5, 0, 0, 0]]);
+    write("handshake", "attached-before-attach", &[&[1, 0], &greeted, &[0x06, 0x14, 5, 0, 0, 0]]);
+    for (name, roles) in [("producers", 3), ("consumers", 4), ("both-and-consumer", 5)] {
+        write("handshake", &format!("two-{name}"), &[&[2, roles << 2, 0x12, 0x10, 8, 0x14, 8, 0x14, 1]]);
+    }
     // Of two lanes one is attached; and starts that cannot be.
-    write("handshake", "attach-one-of-two", &[&[2, 0, 0x12, 0x10, 3, 0, 0, 0, 0, 0]]);
-    write("handshake", "attached-unaligned", &[&[1, 0, 0x12, 0x16, 0, 1, 0x14, 5, 0, 1, 0]]);
-    write("handshake", "attached-beyond-all", &[&[1, 0, 0x12, 0x16, 0, 1, 0x14, 5, 0, 0, 0xbf]]);
+    write("handshake", "attach-one-of-two", &[&[2, 0, 0x12, 0x10, 3, 0, 0]]);
+    write("handshake", "attach-at-an-odd-position", &[&[1, 0, 0x12, 0x10, 3, 0, 6, 1, 0]]);
+    write("handshake", "attached-unaligned", &[&[1, 0], &greeted, &[0x16, 0, 0x14, 5, 0, 1, 0]]);
+    write("handshake", "attached-beyond-all", &[&[1, 0], &greeted, &[0x16, 0, 0x14, 5, 0, 0, 0xbf]]);
+    write("handshake", "query", &[&[1, 0], &greeted, &[0x16, 0, 0x12, 0x10, 10, 0]]);
+    write("handshake", "report", &[&[1, 0], &greeted, &[0x16, 0, 0x12, 0x16, 0x14, 11, 1]]);
+    write("handshake", "attachments", &[&[1, 0], &greeted, &[0x14, 12, 0, 0, 0, 1]]);
     write("handshake", "refuse", &[&[1, 0, 0x12, 0x14, 6, 2, 3, b'n', b'o', b'!']]);
     write("handshake", "altered", &[&[1, 0, 0x13, 1, 1, 6, 0, 4, 9, 0x12, 0x17, 2, 0, 0, 0, 1, 20, 0, 4, 2]]);
     write("handshake", "no-lanes", &[&[0, 0, 0x12]]);
@@ -237,12 +325,16 @@ fn seats() {
 /// The actions of `session_ops`, a consumer's by the first byte 0 and a producer's by 1.
 fn sessions() {
     // Hello, receive the Offer, attach.
-    const ATTACH: [u8; 5] = [6, 10, 13, 1, 1];
+    const ATTACH: [u8; 6] = [6, 10, 13, 1, 1, 0];
     const SENDS: [u8; 6] = [0, 50, 0, 60, 0, 200];
     for choice in 0..4 {
         let head = [0, choice];
         write("session_ops", &format!("consumer-{choice}-attaches"), &[&head, &ATTACH, &[10], &SENDS]);
-        write("session_ops", &format!("consumer-{choice}-in-place"), &[&head, &ATTACH[..4], &[0], &[10], &SENDS]);
+        for (what, part) in [("first", 2), ("second", 3)] {
+            let name = format!("consumer-{choice}-reads-the-{what}");
+            write("session_ops", &name, &[&head, &ATTACH[..5], &[part, 10], &SENDS, &[16, 0, 1, 3, 2], &SENDS]);
+        }
+        write("session_ops", &format!("consumer-{choice}-in-place"), &[&head, &ATTACH[..4], &[0, 0], &[10], &SENDS]);
         let nonsense = [16, 0, 1, 3, 2];
         write(
             "session_ops",
@@ -250,8 +342,8 @@ fn sessions() {
             &[&head, &ATTACH, &[10], &SENDS, &nonsense, &SENDS],
         );
         write("session_ops", &format!("consumer-{choice}-goes"), &[&head, &ATTACH, &SENDS, &[19, 0], &SENDS]);
-        write("session_ops", &format!("consumer-{choice}-sealed"), &[&head, &[6, 10, 14, 1, 13, 0, 1, 10], &SENDS]);
-        write("session_ops", &format!("consumer-{choice}-frozen"), &[&head, &[6, 10, 14, 8, 13, 0, 1, 10], &SENDS]);
+        write("session_ops", &format!("consumer-{choice}-sealed"), &[&head, &[6, 10, 14, 1, 13, 0, 1, 0, 10], &SENDS]);
+        write("session_ops", &format!("consumer-{choice}-frozen"), &[&head, &[6, 10, 14, 8, 13, 0, 1, 0, 10], &SENDS]);
         let punches = [6, 10, 15, 0, 0, 15, 2, 0, 15, 3, 3, 15, 2, 4];
         write("session_ops", &format!("consumer-{choice}-punches"), &[&head, &punches, &ATTACH[2..], &SENDS]);
         write("session_ops", &format!("consumer-{choice}-sends-fds"), &[&head, &[9, 1, 2, 0, 1, 10], &SENDS]);
@@ -271,7 +363,7 @@ fn sessions() {
     let record = [20, 0, 0, 5, 1, 0x34, 0x12, 1, 2, 3, 4, 5, 6, 7, 8];
     for choice in [0, 2, 4, 8, 9, 12] {
         let head = [1, choice];
-        // Receive the Hello, offer, receive the Attach, say Attached, then records.
+        // The Hello has been said. Receive the other's, offer, receive the Attach, say Attached, then records.
         let attached = if choice & 9 == 8 { vec![0, 2, 0, 10, 0, 0] } else { vec![0, 2, 0, 10, 0] };
         let name = format!("producer-{choice}");
         write("session_ops", &name, &[&head, &attached, &record, &[15], &record, &[12, 1]]);

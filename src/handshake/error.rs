@@ -1,8 +1,9 @@
 //! Why a handshake fails, and what the peer is told about it.
 
 use crate::error::Error;
+use crate::terms::Refusal;
 use crate::wire::{
-    ByeReason, Frame, FrameError, LANES_PER_SESSION_MAX, Refuse, RefuseCode, Role, VERSION_MAX, VERSION_MIN, printable,
+    ByeReason, Frame, FrameError, LANES_PER_SESSION_MAX, Refuse, Role, VERSION_MAX, VERSION_MIN, printable,
 };
 use std::fmt;
 
@@ -16,7 +17,7 @@ pub(crate) enum HandshakeError {
     // The bytes were no frame. The session layer makes it, so that it has one error to answer with.
     Frame(FrameError),
     Unexpected { came: &'static str, awaited: &'static str },
-    Role { came: Role },
+    Roles { came: Role, here: Role },
     Version { min: u16, max: u16 },
     UnknownLane { name: String, offered: String },
     NoLanes,
@@ -25,8 +26,11 @@ pub(crate) enum HandshakeError {
     Unsupported(&'static str),
     OtherLane { came: String, wanted: String },
     StartPosition { lane: usize, start: u64, align: u64 },
+    ChosenVersion { came: u16, agreed: u16 },
+    StartOfNothing { lane: usize, start: u64 },
+    NoSeat { lane: usize },
     // The peer refused. The sentence is shortened and safe to print.
-    Refused { code: RefuseCode, sentence: String },
+    Refused { refusal: Refusal, sentence: String },
     // The peer said goodbye before the session was established.
     Left(ByeReason),
     Over,
@@ -37,7 +41,11 @@ impl fmt::Display for HandshakeError {
         match self {
             Self::Frame(error) => write!(f, "{error}"),
             Self::Unexpected { came, awaited } => write!(f, "{came} came where {awaited} was expected"),
-            Self::Role { came } => write!(f, "both ends are {}s; connect a producer with a consumer", role_name(*came)),
+            Self::Roles { came, here } => write!(
+                f,
+                "one end is {came} and the other {here}; a session needs a producer and a consumer, \
+                 or two ends that are both"
+            ),
             Self::Version { min, max } => write!(
                 f,
                 "the peer speaks versions {min} to {max}, and this side {VERSION_MIN} to {VERSION_MAX}; \
@@ -59,7 +67,16 @@ impl fmt::Display for HandshakeError {
                 f,
                 "lane {lane} was started at position {start}, where a multiple of {align} below 2^63 was expected"
             ),
-            Self::Refused { code, sentence } => write!(f, "the peer refused: {sentence} (code {})", code.to_word()),
+            Self::ChosenVersion { came, agreed } => {
+                write!(f, "an Offer came of version {came}, where the Hellos have agreed on {agreed}")
+            }
+            Self::StartOfNothing { lane, start } => {
+                write!(f, "lane {lane} was started at position {start}, where it is not read")
+            }
+            Self::NoSeat { lane } => write!(f, "an Evicted came for lane {lane}, where no seat is"),
+            Self::Refused { refusal, sentence } => {
+                write!(f, "the peer refused: {sentence} (code {})", refusal.code())
+            }
             Self::Left(reason) => write!(f, "the peer left during the handshake: {reason}"),
             Self::Over => f.write_str("the session was over when another frame came"),
         }
@@ -77,43 +94,37 @@ impl From<FrameError> for HandshakeError {
 impl HandshakeError {
     pub(super) fn refused(refuse: &Refuse) -> Self {
         let sentence = match refuse.sentence() {
-            "" => refuse.code().to_string(),
+            "" => refuse.refusal().to_string(),
             sentence => printable(sentence, REASON_SHOWN_MAX_BYTES),
         };
-        Self::Refused { code: refuse.code(), sentence }
+        Self::Refused { refusal: refuse.refusal(), sentence }
     }
 
     /// What to tell the peer before hanging up. `None` if the peer ended the session, or was told already.
     pub(crate) fn refuse_frame(&self) -> Option<Frame> {
-        let code = match self {
+        let refusal = match self {
             Self::Refused { .. } | Self::Left(_) | Self::Over => return None,
             Self::Frame(error) => error.refuse_code(),
             // At the other end, "this side" would be the wrong one.
             Self::Version { .. } => {
                 let sentence = format!("versions {VERSION_MIN} to {VERSION_MAX} of the protocol are spoken here");
-                return Some(Frame::Refuse(Refuse::new(RefuseCode::Version, &sentence)));
+                return Some(Frame::Refuse(Refuse::new(Refusal::Version, &sentence)));
             }
-            Self::UnknownLane { .. } | Self::NoLanes => RefuseCode::UnknownLane,
-            Self::TooManyLanes(_) => RefuseCode::TooManyLanes,
-            Self::Unsupported(_) => RefuseCode::Unsupported,
-            _ => RefuseCode::Protocol,
+            Self::UnknownLane { .. } | Self::NoLanes => Refusal::UnknownLane,
+            Self::Roles { .. } => Refusal::Roles,
+            Self::TooManyLanes(_) => Refusal::TooManyLanes,
+            Self::Unsupported(_) => Refusal::Unsupported,
+            _ => Refusal::Protocol,
         };
-        Some(Frame::Refuse(Refuse::new(code, &self.to_string())))
+        Some(Frame::Refuse(Refuse::new(refusal, &self.to_string())))
     }
 
     /// The public error for this one. `doing` continues "while": "waiting for the Offer".
     pub(crate) fn into_error(self, doing: &str) -> Error {
         match self {
-            Self::Refused { code, sentence } => Error::Refused { code: code.to_word(), reason: sentence },
+            Self::Refused { refusal, sentence } => Error::Refused { refusal, reason: sentence },
             Self::Left(_) => Error::Closed { doing: doing.to_owned() },
             error => Error::peer(doing, error),
         }
-    }
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Producer => "producer",
-        Role::Consumer => "consumer",
     }
 }

@@ -1,86 +1,146 @@
-//! The beginning and the end of a session, at both ends, as state machines without I/O.
+//! One end of a session, from its first frame to its last, as a state machine without I/O.
 //!
 //! The invariant: a machine takes exactly the frames that the protocol allows next, each once. The first frame that is
 //! none of them kills it: from then on every frame is an error, so nothing can be accepted twice or too late.
 //!
 //! ```text
-//! consumer                                   producer
-//!    │ Hello{consumer, versions, names} ─────────────────────────────────► │ chooses lanes and version
-//!    │ ◄────────────────────────────── Offer + seat, bells, controls, data │
+//! one end                                    the other
+//!    │ Hello{role, versions, names} ─────────────────────────────────────► │
+//!    │ ◄──────────────────────────────────────────────────────────── Hello │ the same version, by the same rule
+//!
+//! a consumer                                 a producer                    in each direction, by itself
+//!    │ ◄────────────────────────────── Offer + seat, bells, controls, data │ the lanes that the Hello named
 //!    │ maps, checks; Attach ─────────────────────────────────────────────► │ joins the rosters
 //!    │ ◄───────────────────────────────────────────────────────── Attached │
+//!    │ ◄────────────────────────────────────────────────── Evicted, a lane │
+//!
 //!    │ ◄─────────────────────────────── Bye ─────────────────────────────► │
 //! ```
 //!
-//! Either may send Refuse at any time instead, and hangs up. The session layer moves the bytes and the descriptors,
-//! keeps the deadline, and does what the steps say; nothing here knows a socket or a region.
+//! Either may send Refuse at any time instead, and hangs up. Which end connects makes no difference here: a session
+//! between a producer and a consumer has one direction, and one between two ends that are both has two. The session
+//! layer moves the bytes and the descriptors, keeps the deadline, and does what the steps say; nothing here knows a
+//! socket or a region.
 
 mod error;
+mod incoming;
+mod outgoing;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use error::HandshakeError;
+pub(crate) use incoming::START_LIMIT;
 
-use crate::terms::{Barrier, BellKind};
+use crate::terms::BellKind;
 use crate::wire::{
-    ByeReason, Frame, FrameError, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane,
-    Role, VERSION_MAX, VERSION_MIN, check_distinct,
+    ByeReason, Frame, FrameError, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, Role,
+    VERSION_MAX, VERSION_MIN, check_distinct,
 };
+use incoming::Incoming;
+use outgoing::Outgoing;
 use std::mem;
 
-/// The first start position that is taken for nonsense: at 10 GB/s a ring reaches it in 29 years.
-pub(crate) const START_LIMIT: u64 = 1 << 63;
-
-/// The producer's end of one session.
+/// One end of a session.
 #[derive(Debug)]
-pub(crate) struct ProducerHandshake {
+pub(crate) struct Handshake {
+    role: Role,
+    /// All that this end has, where it produces.
     lanes: Vec<LaneTerms>,
     session_id: [u8; 16],
-    state: ProducerState,
+    /// What this end asks for, where it consumes; none for all.
+    wanted: Vec<LaneName>,
+    state: State,
 }
 
-/// What the producer's end has to do after a frame.
+/// What this end has to do after a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ProducerStep {
-    /// Make the seat and the bells of these lanes (indices into the lanes given to [`ProducerHandshake::new`], in the
-    /// order of the session), and send [`ProducerHandshake::offer_frame`] with the descriptors.
-    Offer { lanes: Vec<usize>, version: u16 },
-    /// Check the seat, join the rosters, and send [`ProducerHandshake::attached`]. In the order of the session.
-    Attach(Vec<LaneAttach>),
-    /// The consumer has ended the session.
+pub(crate) enum Step {
+    /// The other end has said Hello. Say [`Handshake::hello`] if that has not been said. Where this end produces, make
+    /// the seat and the bells of these lanes (indices into those given to the machine, in the order of the session),
+    /// and send [`Handshake::offer`] with the descriptors. None where it only consumes.
+    Greeted { lanes: Vec<usize> },
+    /// Check and map the regions, seal the seat, and send [`Handshake::attach`].
+    Offer(Offer),
+    /// Check the seat, join the rosters of the lanes that are read, and send [`Handshake::attached`].
+    Attach(Vec<Option<LaneAttach>>),
+    /// Each lane is read from its position on. In the order of the Offer; 0 for those that are not read.
+    Attached(Vec<u64>),
+    /// The seat on that lane is gone.
+    Evicted { lane: usize },
+    /// The other end has ended the session.
     Bye(ByeReason),
 }
 
 #[derive(Debug)]
-enum ProducerState {
+enum State {
     AwaitHello,
-    AwaitAttach { lanes: Vec<usize>, version: u16 },
-    Joining { lanes: usize },
-    Established,
+    Open(Directions),
     Over,
 }
 
-impl ProducerHandshake {
-    /// `lanes` are all that this producer has, with names and ids that are all different.
-    pub(crate) fn new(lanes: Vec<LaneTerms>, session_id: [u8; 16]) -> Self {
-        Self { lanes, session_id, state: ProducerState::AwaitHello }
+/// What has been agreed, and how far each direction has come.
+#[derive(Debug)]
+struct Directions {
+    version: u16,
+    /// The lanes that this end writes.
+    outgoing: Option<Outgoing>,
+    /// The lanes that this end reads.
+    incoming: Option<Incoming>,
+}
+
+impl Handshake {
+    /// The end of a producer. `lanes` are all that it has, with names and ids that are all different.
+    pub(crate) fn producer(lanes: Vec<LaneTerms>, session_id: [u8; 16]) -> Self {
+        Self { role: Role::Producer, lanes, session_id, wanted: Vec::new(), state: State::AwaitHello }
     }
 
-    /// Takes the next frame of the consumer's.
+    /// The end of a consumer. `wanted` are the lanes to ask for, none for all.
+    ///
+    /// # Errors
+    ///
+    /// More than 83 names, or one of them twice.
+    pub(crate) fn consumer(wanted: Vec<LaneName>) -> Result<Self, FrameError> {
+        if wanted.len() > LANES_PER_SESSION_MAX {
+            return Err(FrameError::LaneCount { field: "the session", count: wanted.len(), min: 0 });
+        }
+        check_distinct(&wanted)?;
+        Ok(Self { role: Role::Consumer, lanes: Vec::new(), session_id: [0; 16], wanted, state: State::AwaitHello })
+    }
+
+    /// The end of a process that produces lanes for the other end, and consumes those of the other end.
+    ///
+    /// # Errors
+    ///
+    /// As [`consumer`](Self::consumer).
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn both(lanes: Vec<LaneTerms>, session_id: [u8; 16], wanted: Vec<LaneName>) -> Result<Self, FrameError> {
+        Ok(Self { role: Role::Both, lanes, session_id, ..Self::consumer(wanted)? })
+    }
+
+    /// This end's first frame. Whoever has connected sends it at once, whoever listens at the first step at the latest.
+    pub(crate) fn hello(&self) -> Frame {
+        Frame::Hello(Hello::new(self.role, self.wanted.clone()))
+    }
+
+    /// Takes the next frame of the other end's.
     ///
     /// # Errors
     ///
     /// What was wrong with it; [`HandshakeError::refuse_frame`] says what to answer. The machine is dead afterwards.
-    pub(crate) fn on_frame(&mut self, frame: Frame) -> Result<ProducerStep, HandshakeError> {
-        match (mem::replace(&mut self.state, ProducerState::Over), frame) {
-            (ProducerState::Over, _) => Err(HandshakeError::Over),
+    pub(crate) fn on_frame(&mut self, frame: Frame) -> Result<Step, HandshakeError> {
+        match (mem::replace(&mut self.state, State::Over), frame) {
+            (State::Over, _) => Err(HandshakeError::Over),
             (_, Frame::Refuse(refuse)) => Err(HandshakeError::refused(&refuse)),
-            (ProducerState::AwaitHello, Frame::Hello(hello)) => self.on_hello(&hello),
-            (ProducerState::AwaitAttach { lanes, .. }, Frame::Attach(attach)) => self.on_attach(&lanes, attach),
-            (ProducerState::Established, Frame::Bye(reason)) => Ok(ProducerStep::Bye(reason)),
+            (State::AwaitHello, Frame::Hello(hello)) => self.on_hello(&hello),
+            (State::Open(directions), Frame::Bye(reason)) if directions.stand() => Ok(Step::Bye(reason)),
             (_, Frame::Bye(reason)) => Err(HandshakeError::Left(reason)),
-            (state, frame) => Err(HandshakeError::Unexpected { came: frame.name(), awaited: state.awaited() }),
+            (State::AwaitHello, frame) => Err(HandshakeError::Unexpected { came: frame.name(), awaited: "a Hello" }),
+            (State::Open(mut directions), frame) => {
+                let step = directions.on_frame(frame)?;
+                self.state = State::Open(directions);
+                Ok(step)
+            }
         }
     }
 
@@ -88,219 +148,80 @@ impl ProducerHandshake {
     ///
     /// # Panics
     ///
-    /// Unless the last step was [`ProducerStep::Offer`].
-    pub(crate) fn offer_frame(&self, bell: BellKind) -> Frame {
-        let ProducerState::AwaitAttach { lanes, version } = &self.state else {
+    /// Unless [`Step::Greeted`] has named lanes, and nothing has answered the Offer yet.
+    pub(crate) fn offer(&self, bell: BellKind) -> Frame {
+        let State::Open(Directions { version, outgoing: Some(outgoing), .. }) = &self.state else {
             panic!("an Offer is made after a Hello, not in {:?}", self.state)
         };
-        let offered = |index: &usize| OfferedLane { terms: self.lanes[*index].clone(), bell };
-        let lanes = lanes.iter().map(offered).collect();
-        Frame::Offer(Offer { version: *version, session_id: self.session_id, lanes })
+        Frame::Offer(Offer { version: *version, session_id: self.session_id, lanes: outgoing.offer(bell) })
     }
 
-    /// The answer to an Attach: the position at which each lane starts, in the order of the session.
+    /// The answer to an Attach: the position at which each lane starts, in the order of the Offer; 0 for those that
+    /// are not read.
     ///
     /// # Panics
     ///
-    /// Unless the last step was [`ProducerStep::Attach`], of as many lanes.
+    /// Unless [`Step::Attach`] has come, of as many lanes, and was not answered.
     pub(crate) fn attached(&mut self, starts: Vec<u64>) -> Frame {
-        let ProducerState::Joining { lanes } = self.state else {
+        let State::Open(Directions { outgoing: Some(outgoing), .. }) = &mut self.state else {
             panic!("an Attached answers an Attach, not in {:?}", self.state)
         };
-        assert_eq!(starts.len(), lanes, "an Attached has a start for each lane");
-        self.state = ProducerState::Established;
+        outgoing.attached(&starts);
         Frame::Attached(starts)
     }
 
-    fn on_hello(&mut self, hello: &Hello) -> Result<ProducerStep, HandshakeError> {
-        if hello.role != Role::Consumer {
-            return Err(HandshakeError::Role { came: hello.role });
-        }
-        let version = common_version(hello)?;
-        let lanes = self.resolve(&hello.wanted)?;
-        self.state = ProducerState::AwaitAttach { lanes: lanes.clone(), version };
-        Ok(ProducerStep::Offer { lanes, version })
-    }
-
-    /// The lanes of these names, in this order; all for no names.
-    fn resolve(&self, wanted: &[LaneName]) -> Result<Vec<usize>, HandshakeError> {
-        if self.lanes.is_empty() {
-            return Err(HandshakeError::NoLanes);
-        }
-        if !wanted.is_empty() {
-            return wanted.iter().map(|name| self.find(name)).collect();
-        }
-        if self.lanes.len() > LANES_PER_SESSION_MAX {
-            return Err(HandshakeError::TooManyLanes(self.lanes.len()));
-        }
-        Ok((0..self.lanes.len()).collect())
-    }
-
-    fn find(&self, name: &LaneName) -> Result<usize, HandshakeError> {
-        self.lanes.iter().position(|lane| lane.name == *name).ok_or_else(|| {
-            let offered: Vec<&str> = self.lanes.iter().map(|lane| lane.name.as_str()).collect();
-            HandshakeError::UnknownLane { name: name.to_string(), offered: offered.join(", ") }
-        })
-    }
-
-    fn on_attach(&mut self, lanes: &[usize], attach: Vec<LaneAttach>) -> Result<ProducerStep, HandshakeError> {
-        if attach.len() != lanes.len() {
-            return Err(HandshakeError::Count { frame: "Attach", came: attach.len(), expected: lanes.len() });
-        }
-        let offered = lanes.iter().map(|index| self.lanes[*index].barrier);
-        if attach
-            .iter()
-            .zip(offered)
-            .any(|(lane, offered)| lane.barrier == Barrier::Asymmetric && offered != lane.barrier)
-        {
-            return Err(HandshakeError::Unsupported("the asymmetric barrier on a lane that does not offer it"));
-        }
-        self.state = ProducerState::Joining { lanes: lanes.len() };
-        Ok(ProducerStep::Attach(attach))
-    }
-}
-
-impl ProducerState {
-    fn awaited(&self) -> &'static str {
-        match self {
-            Self::AwaitHello => "a Hello",
-            Self::AwaitAttach { .. } => "an Attach",
-            Self::Joining { .. } => "nothing before the Attached",
-            Self::Established => "a Bye",
-            Self::Over => "nothing",
-        }
-    }
-}
-
-/// The consumer's end of one session.
-#[derive(Debug)]
-pub(crate) struct ConsumerHandshake {
-    wanted: Vec<LaneName>,
-    state: ConsumerState,
-}
-
-/// What the consumer's end has to do after a frame.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum ConsumerStep {
-    /// Check and map the regions, seal the seat, and send [`ConsumerHandshake::attach`].
-    Offer(Offer),
-    /// The session stands; each lane is read from its position on. In the order of the Offer.
-    Attached(Vec<u64>),
-    /// The producer has ended the session.
-    Bye(ByeReason),
-}
-
-#[derive(Debug)]
-enum ConsumerState {
-    AwaitOffer,
-    /// The record alignment of each lane, in bytes.
-    Mapping(Vec<u64>),
-    AwaitAttached(Vec<u64>),
-    Established,
-    Over,
-}
-
-impl ConsumerHandshake {
-    /// The end of a consumer that has connected, and says [`hello`](Self::hello) first. `wanted` are the lanes to ask
-    /// for, none for all.
-    ///
-    /// # Errors
-    ///
-    /// More than 83 names, or one of them twice.
-    pub(crate) fn new(wanted: Vec<LaneName>) -> Result<Self, FrameError> {
-        if wanted.len() > LANES_PER_SESSION_MAX {
-            return Err(FrameError::LaneCount { field: "the session", count: wanted.len(), min: 0 });
-        }
-        check_distinct(&wanted)?;
-        Ok(Self { wanted, state: ConsumerState::AwaitOffer })
-    }
-
-    /// The consumer's first frame.
-    pub(crate) fn hello(&self) -> Frame {
-        Frame::Hello(Hello::new(Role::Consumer, self.wanted.clone()))
-    }
-
-    /// Takes the next frame of the producer's.
-    ///
-    /// # Errors
-    ///
-    /// What was wrong with it; [`HandshakeError::refuse_frame`] says what to answer. The machine is dead afterwards.
-    pub(crate) fn on_frame(&mut self, frame: Frame) -> Result<ConsumerStep, HandshakeError> {
-        match (mem::replace(&mut self.state, ConsumerState::Over), frame) {
-            (ConsumerState::Over, _) => Err(HandshakeError::Over),
-            (_, Frame::Refuse(refuse)) => Err(HandshakeError::refused(&refuse)),
-            (ConsumerState::AwaitOffer, Frame::Offer(offer)) => self.on_offer(offer),
-            (ConsumerState::AwaitAttached(aligns), Frame::Attached(starts)) => self.on_attached(&aligns, starts),
-            (ConsumerState::Established, Frame::Bye(reason)) => Ok(ConsumerStep::Bye(reason)),
-            (_, Frame::Bye(reason)) => Err(HandshakeError::Left(reason)),
-            (state, frame) => Err(HandshakeError::Unexpected { came: frame.name(), awaited: state.awaited() }),
-        }
-    }
-
-    /// How each lane will be read, in the order of the Offer.
+    /// How each lane will be read, in the order of the Offer; `None` for those that are not.
     ///
     /// # Panics
     ///
-    /// Unless the last step was [`ConsumerStep::Offer`], of as many lanes.
-    pub(crate) fn attach(&mut self, lanes: Vec<LaneAttach>) -> Frame {
-        let ConsumerState::Mapping(aligns) = mem::replace(&mut self.state, ConsumerState::Over) else {
-            panic!("an Attach answers an Offer")
+    /// Unless [`Step::Offer`] has come, of as many lanes, and was not answered.
+    pub(crate) fn attach(&mut self, lanes: Vec<Option<LaneAttach>>) -> Frame {
+        let State::Open(Directions { incoming: Some(incoming), .. }) = &mut self.state else {
+            panic!("an Attach answers an Offer, not in {:?}", self.state)
         };
-        assert_eq!(lanes.len(), aligns.len(), "an Attach is for every lane that was offered");
-        self.state = ConsumerState::AwaitAttached(aligns);
+        incoming.attach(&lanes);
         Frame::Attach(lanes)
     }
 
-    /// Checks that this Offer answers our Hello.
-    fn on_offer(&mut self, offer: Offer) -> Result<ConsumerStep, HandshakeError> {
-        if !(VERSION_MIN..=VERSION_MAX).contains(&offer.version) {
-            return Err(HandshakeError::Version { min: offer.version, max: offer.version });
+    fn on_hello(&mut self, hello: &Hello) -> Result<Step, HandshakeError> {
+        if hello.role != self.role.counterpart() {
+            return Err(HandshakeError::Roles { came: hello.role, here: self.role });
         }
-        if !self.wanted.is_empty() {
-            if offer.lanes.len() != self.wanted.len() {
-                let (came, expected) = (offer.lanes.len(), self.wanted.len());
-                return Err(HandshakeError::Count { frame: "Offer", came, expected });
-            }
-            for (lane, wanted) in offer.lanes.iter().zip(&self.wanted) {
-                if lane.terms.name != *wanted {
-                    let (came, wanted) = (lane.terms.name.to_string(), wanted.to_string());
-                    return Err(HandshakeError::OtherLane { came, wanted });
-                }
-            }
+        let version = common_version(hello)?;
+        let mut directions = Directions { version, outgoing: None, incoming: None };
+        let mut chosen = Vec::new();
+        if hello.role.consumes() {
+            chosen = outgoing::resolve(&self.lanes, &hello.wanted)?;
+            directions.outgoing = Some(Outgoing::new(chosen.iter().map(|index| self.lanes[*index].clone()).collect()));
         }
-        let aligns = offer.lanes.iter().map(|lane| lane.terms.geometry.record_align()).collect();
-        self.state = ConsumerState::Mapping(aligns);
-        Ok(ConsumerStep::Offer(offer))
-    }
-
-    /// Checks that reading can start where the producer says.
-    fn on_attached(&mut self, aligns: &[u64], starts: Vec<u64>) -> Result<ConsumerStep, HandshakeError> {
-        if starts.len() != aligns.len() {
-            return Err(HandshakeError::Count { frame: "Attached", came: starts.len(), expected: aligns.len() });
+        if self.role.consumes() {
+            directions.incoming = Some(Incoming::new(version, self.wanted.clone()));
         }
-        for (lane, (&start, &align)) in starts.iter().zip(aligns).enumerate() {
-            if start % align != 0 || start >= START_LIMIT {
-                return Err(HandshakeError::StartPosition { lane, start, align });
-            }
-        }
-        self.state = ConsumerState::Established;
-        Ok(ConsumerStep::Attached(starts))
+        self.state = State::Open(directions);
+        Ok(Step::Greeted { lanes: chosen })
     }
 }
 
-impl ConsumerState {
-    fn awaited(&self) -> &'static str {
-        match self {
-            Self::AwaitOffer => "an Offer",
-            Self::Mapping(_) => "nothing before the Attach",
-            Self::AwaitAttached(_) => "an Attached",
-            Self::Established => "a Bye",
-            Self::Over => "nothing",
+impl Directions {
+    /// Whether every direction has come to its Attached.
+    fn stand(&self) -> bool {
+        self.outgoing.as_ref().is_none_or(Outgoing::stands) && self.incoming.as_ref().is_none_or(Incoming::stands)
+    }
+
+    /// Gives a frame to the direction that it belongs to, by who sends such frames.
+    fn on_frame(&mut self, frame: Frame) -> Result<Step, HandshakeError> {
+        let comes_from_a_consumer = matches!(frame, Frame::Attach(_) | Frame::Query(_));
+        match (&mut self.outgoing, &mut self.incoming) {
+            (Some(outgoing), None) => outgoing.on_frame(frame),
+            (None, Some(incoming)) => incoming.on_frame(frame),
+            (Some(outgoing), Some(_)) if comes_from_a_consumer => outgoing.on_frame(frame),
+            (_, Some(incoming)) => incoming.on_frame(frame),
+            (None, None) => Err(HandshakeError::Over),
         }
     }
 }
 
-/// The newest version that both speak.
+/// The newest version that both speak: the same at both ends.
 fn common_version(hello: &Hello) -> Result<u16, HandshakeError> {
     let newest = hello.version_max.min(VERSION_MAX);
     if newest < hello.version_min.max(VERSION_MIN) {

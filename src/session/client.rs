@@ -13,7 +13,7 @@ use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds::{self, RecvFdsError};
-use crate::handshake::{ConsumerHandshake, ConsumerStep, HandshakeError};
+use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::LaneInfo;
 use crate::link::Link;
 use crate::os::barrier;
@@ -23,8 +23,8 @@ use crate::os::peer::Peer;
 use crate::os::thread::{self, STACK_BYTES};
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
-use crate::terms::{Barrier, Delivery};
-use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, Offer, Refuse, RefuseCode};
+use crate::terms::{Barrier, Delivery, Refusal};
+use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, Offer, Refuse};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -59,7 +59,7 @@ use std::time::Duration;
 pub struct Session {
     socket: Connection,
     peer: Peer,
-    handshake: ConsumerHandshake,
+    handshake: Handshake,
     lanes: Vec<OpenedLane>,
     infos: Vec<LaneInfo>,
     options: SessionOptions,
@@ -84,7 +84,7 @@ impl Session {
         let deadline = Deadline::after(options.deadline);
         let names: Result<Vec<LaneName>, _> = options.lanes.iter().map(|name| LaneName::new(name)).collect();
         let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
-        let mut handshake = ConsumerHandshake::new(names.map_err(invalid)?).map_err(invalid)?;
+        let mut handshake = Handshake::consumer(names.map_err(invalid)?).map_err(invalid)?;
         let socket = Connection::new(open_socket(address, deadline, options.deadline)?, guard);
         crash::point!("session-connected");
         let peer = Peer::of(&socket)?;
@@ -93,11 +93,16 @@ impl Session {
         }
         send(&socket, &handshake.hello(), "saying hello")?;
         crash::point!("session-hello-sent");
-        let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting for an Offer")?;
+        let heard = receive(&socket, deadline, options.deadline, "waiting for a Hello")?;
+        let (Step::Greeted { .. }, _) = step(&socket, &mut handshake, heard, "reading the Hello")? else {
+            return Err(Error::peer("reading the Hello", "it is none"));
+        };
+        crash::point!("session-hello-received");
+        let heard = receive(&socket, deadline, options.deadline, "waiting for an Offer")?;
         crash::point!("session-offer-received");
         // The Offer's descriptors are the last. From Linux 6.16 on, the kernel refuses any others.
         let _ = fds::refuse_fds(socket.as_fd());
-        let ConsumerStep::Offer(offer) = step(&socket, &mut handshake, frame, "reading the Offer")? else {
+        let (Step::Offer(offer), fds) = step(&socket, &mut handshake, heard, "reading the Offer")? else {
             return Err(Error::peer("reading the Offer", "it is none"));
         };
         let infos = offer.lanes.iter().map(|lane| LaneInfo::new(&lane.terms)).collect();
@@ -125,11 +130,11 @@ impl Session {
     pub fn attach(self, lanes: impl IntoIterator<Item = Attach>) -> Result<Vec<Consumer>> {
         let wanted: Vec<Attach> = lanes.into_iter().collect();
         let places = self.find_all(&wanted)?;
-        let mut how = vec![Attach::new(); self.infos.len()];
+        let mut how = vec![None; self.infos.len()];
         for (place, attach) in places.iter().zip(wanted) {
-            how[*place] = attach;
+            how[*place] = Some(attach);
         }
-        let mut consumers: Vec<_> = self.attach_each(&how)?.into_iter().map(Some).collect();
+        let mut consumers = self.attach_each(&how)?;
         Ok(places.into_iter().filter_map(|place| consumers[place].take()).collect())
     }
 
@@ -153,8 +158,8 @@ impl Session {
             let name = name.escape_debug();
             return Err(Error::Invalid(format!("this attaches to all lanes, not to {name} alone; use attach_one")));
         }
-        let how = vec![how; self.infos.len()];
-        self.attach_each(&how)
+        let how = vec![Some(how); self.infos.len()];
+        Ok(self.attach_each(&how)?.into_iter().flatten().collect())
     }
 
     /// Which of the lanes these are.
@@ -184,39 +189,40 @@ impl Session {
         }
     }
 
-    /// Attaches to all lanes, to each in its own way.
-    fn attach_each(self, how: &[Attach]) -> Result<Vec<Consumer>> {
+    /// Attaches to each lane in its own way, or not at all; takes no seat there.
+    fn attach_each(self, how: &[Option<Attach>]) -> Result<Vec<Option<Consumer>>> {
         let Self { socket, peer, mut handshake, lanes, options, deadline, guard, .. } = self;
         guard.check()?;
         // Read before the Attach: any later eviction may be that of this consumer.
         let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Relaxed)).collect();
         let can_call = barrier::can_call();
         let choose = |lane: &OpenedLane| if can_call { lane.terms.barrier } else { Barrier::Fence };
-        let attach = lanes.iter().zip(how).map(|(lane, how)| LaneAttach {
-            delivery: Delivery::Lossless,
-            start: how.starts_at(),
-            access: how.access(),
-            barrier: choose(lane),
+        let attach = lanes.iter().zip(how).map(|(lane, how)| {
+            how.as_ref().map(|how| LaneAttach {
+                delivery: Delivery::Lossless,
+                start: how.starts_at().into(),
+                access: how.access(),
+                barrier: choose(lane),
+                descriptors: false,
+            })
         });
         send(&socket, &handshake.attach(attach.collect()), "attaching")?;
         crash::point!("session-attach-sent");
-        let (frame, fds) = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
+        let heard = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
         crash::point!("session-attached-received");
-        if !fds.is_empty() {
-            unwelcome::close(fds);
-            return Err(Error::peer("waiting to be attached", "descriptors came where none are announced"));
-        }
-        let ConsumerStep::Attached(starts) = step(&socket, &mut handshake, frame, "waiting to be attached")? else {
+        let (Step::Attached(starts), _) = step(&socket, &mut handshake, heard, "waiting to be attached")? else {
             return Err(Error::peer("waiting to be attached", "the producer said something else"));
         };
-        let link = Arc::new(Link::new(socket, peer.pidfd, handshake));
-        let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how);
-        let consumers = lanes.map(|(((lane, start), evictions), how)| {
+        let are_read: Vec<bool> = how.iter().map(Option::is_some).collect();
+        let links = Link::of_lanes(socket, peer.pidfd, handshake, &are_read)?;
+        let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how).zip(links);
+        let consumers = lanes.map(|((((lane, start), evictions), how), link)| {
+            let (Some(how), Some(link)) = (how, link) else { return Ok(None) };
             let barrier = choose(&lane);
             let OpenedLane { map: lane, seat, bell, terms } = lane;
             let (in_place, spin) = (how.trust(), options.spin);
             let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
-            Consumer::new(attachment, Arc::clone(&link), guard)
+            Consumer::new(attachment, Arc::new(link), guard).map(Some)
         });
         consumers.collect()
     }
@@ -348,12 +354,22 @@ fn open_in_time(
     outcome.unwrap_or_else(|error| Err(late(error)))
 }
 
-/// Takes a frame through the handshake. If the handshake fails, the producer is told why.
-fn step(socket: &Connection, handshake: &mut ConsumerHandshake, frame: Frame, doing: &str) -> Result<ConsumerStep> {
-    handshake.on_frame(frame).map_err(|error| {
-        answer(socket, &error);
-        error.into_error(doing)
-    })
+/// Takes a frame through the handshake; what to do next, and the frame's descriptors. If the handshake fails, the
+/// producer is told why.
+fn step(
+    socket: &Connection,
+    handshake: &mut Handshake,
+    (frame, fds): (Frame, Vec<OwnedFd>),
+    doing: &str,
+) -> Result<(Step, Vec<OwnedFd>)> {
+    match handshake.on_frame(frame) {
+        Ok(step) => Ok((step, fds)),
+        Err(error) => {
+            unwelcome::close(fds);
+            answer(socket, &error);
+            Err(error.into_error(doing))
+        }
+    }
 }
 
 /// Tells the producer why this side gives up.
@@ -365,6 +381,6 @@ fn answer(socket: &Connection, error: &HandshakeError) {
 
 /// Tells the producer that what it offered cannot be used.
 fn refuse(socket: &Connection, error: &Error) {
-    let refusal = Frame::Refuse(Refuse::new(RefuseCode::Region, &error.to_string()));
+    let refusal = Frame::Refuse(Refuse::new(Refusal::Region, &error.to_string()));
     let _ = fds::send_frame(socket.as_fd(), &refusal.encode(), &[]);
 }

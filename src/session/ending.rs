@@ -3,13 +3,14 @@
 use crate::error::Error;
 use crate::handshake::HandshakeError;
 use crate::os::peer::is_out_of_descriptors;
-use crate::wire::{Frame, Refuse, RefuseCode};
+use crate::terms::Refusal;
+use crate::wire::{Frame, Refuse};
 
 /// Why a session ends.
 #[derive(Debug)]
 pub(super) enum Ending {
     /// The consumer is told why, and hung up on.
-    Refuse(RefuseCode, String),
+    Refuse(Refusal, String),
     /// The handshake failed, and says what the consumer is told.
     Handshake(HandshakeError),
     /// The consumer is gone, or breaks the protocol in a way that gets no answer.
@@ -20,7 +21,7 @@ impl Ending {
     /// A refusal because something failed on this side.
     pub(super) fn own(error: Error) -> Self {
         let is_shortage = matches!(&error, Error::Os { cause, .. } if is_out_of_descriptors(cause));
-        Self::Refuse(if is_shortage { RefuseCode::Descriptors } else { RefuseCode::Internal }, error.to_string())
+        Self::Refuse(if is_shortage { Refusal::Descriptors } else { Refusal::Internal }, error.to_string())
     }
 
     /// The frame for the consumer, if it gets one, and the sentence for this side.

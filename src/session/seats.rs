@@ -17,8 +17,8 @@ use crate::os::peer::Peer;
 use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals};
 use crate::ring::roster::Joiner;
 use crate::sync::Ordering;
-use crate::terms::{Access, BellKind};
-use crate::wire::{LaneAttach, Offer, RefuseCode};
+use crate::terms::{Access, Barrier, BellKind, Delivery, Refusal, Start};
+use crate::wire::{LaneAttach, Offer, StartAt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -62,34 +62,56 @@ impl Offered {
         fds
     }
 
-    /// Checks the seat and gives the consumer its place on every lane; the seats, and where it starts on each lane.
-    /// `notice` is raised if a lane evicts it.
-    pub(super) fn take(self, terms: &[LaneAttach], notice: &Arc<Notice>) -> Result<(Seats, Vec<u64>), Ending> {
+    /// Checks the seat and gives the consumer its place on every lane that it reads; the seats, and where it starts on
+    /// each lane, 0 where it does not read. `notice` is raised if a lane evicts it.
+    pub(super) fn take(self, terms: &[Option<LaneAttach>], notice: &Arc<Notice>) -> Result<(Seats, Vec<u64>), Ending> {
+        let starts: Result<Vec<Start>, Ending> = terms.iter().flatten().map(start_of).collect();
+        let mut wishes = starts?.into_iter();
         let Self { seat, lanes, bells, pid, uid } = self;
         let mapping = Arc::new(check_seat(&seat)?);
         crash::point!("steward-seat-checked");
-        let id = NEXT_SEAT_ID.fetch_add(1, Ordering::Relaxed);
-        let (evicted, since) = (Arc::new(AtomicBool::new(false)), Instant::now());
-        let places = lanes.iter().zip(bells).zip(terms).enumerate();
-        let starts = places.map(|(stripe, ((lane, bell), terms))| {
-            let words = SeatMap::new(Arc::clone(&mapping), stripe);
-            let LaneAttach { start, barrier, access, .. } = *terms;
-            let occupant = Occupant { pid, uid, since, reads_in_place: access == Access::InPlace };
+        let (id, since) = (NEXT_SEAT_ID.fetch_add(1, Ordering::Relaxed), Instant::now());
+        let (mut places, mut starts) = (Vec::new(), vec![0; lanes.len()]);
+        for (number, ((lane, bell), terms)) in lanes.into_iter().zip(bells).zip(terms).enumerate() {
+            let (Some(terms), Some(start)) = (terms, terms.and_then(|_| wishes.next())) else { continue };
+            let (barrier, in_place) = (terms.barrier, terms.access == Access::InPlace);
+            let (words, evicted) = (SeatMap::new(Arc::clone(&mapping), number), Arc::new(AtomicBool::new(false)));
+            let occupant = Occupant { pid, uid, since, reads_in_place: in_place };
             let port = SeatHandle::new(words, bell, occupant, Arc::clone(&evicted), Arc::clone(notice));
-            lane.roster.join(&*lane.map, Joiner { id, start, barrier }, port)
-        });
-        let starts = starts.collect();
-        let in_place = terms.iter().any(|lane| lane.access == Access::InPlace);
-        let seats = Seats { lanes, region: Arc::new(seat), id, in_place, evicted };
+            starts[number] = lane.roster.join(&*lane.map, Joiner { id, start, barrier }, port);
+            places.push(Place { lane, number, barrier, in_place, evicted, is_told: false });
+        }
+        let seats = Seats { places, region: Arc::new(seat), id };
         crash::point!("steward-joined");
-        seats.make_barrier(terms)?;
+        seats.make_barrier()?;
         Ok((seats, starts))
+    }
+}
+
+/// Where a consumer that is to read so starts, if that is implemented.
+fn start_of(terms: &LaneAttach) -> Result<Start, Ending> {
+    let refuse = |what: &str| {
+        let sentence = format!("{what} is not implemented here; attach lossless, from the latest or oldest record on");
+        Err(Ending::Refuse(Refusal::Unsupported, sentence))
+    };
+    if terms.delivery == Delivery::Lossy {
+        return refuse("lossy reading");
+    }
+    if terms.descriptors {
+        return refuse("taking descriptors with records");
+    }
+    match terms.start {
+        StartAt::Latest => Ok(Start::Latest),
+        StartAt::Oldest => Ok(Start::Oldest),
+        StartAt::Newest => refuse("a start at the newest record"),
+        StartAt::Resume => refuse("a start where the last consumer stopped"),
+        StartAt::Position(_) => refuse("a start at a position"),
     }
 }
 
 /// Makes sure that nobody but those who map it now can ever write the seat or take its memory away, and maps it.
 fn check_seat(seat: &Region) -> Result<Mapping, Ending> {
-    let refuse = |sentence: &str| Err(Ending::Refuse(RefuseCode::Region, sentence.to_owned()));
+    let refuse = |sentence: &str| Err(Ending::Refuse(Refusal::Region, sentence.to_owned()));
     let seals = seat.seals().map_err(Ending::own)?;
     if !seals.contains(Seals::FUTURE_WRITE) {
         return refuse("the seat is not sealed against further writers (F_SEAL_FUTURE_WRITE)");
@@ -108,24 +130,58 @@ fn check_seat(seat: &Region) -> Result<Mapping, Ending> {
 /// The seats of an attached consumer.
 #[derive(Debug)]
 pub(super) struct Seats {
-    lanes: Vec<Arc<Lane>>,
+    /// One for each lane that it reads.
+    places: Vec<Place>,
     region: Arc<Region>,
     /// The number of its seats, the same on each of its lanes.
     id: u64,
+}
+
+/// A consumer's place on one lane.
+#[derive(Debug)]
+struct Place {
+    lane: Arc<Lane>,
+    /// As the Offer numbers it.
+    number: usize,
+    barrier: Barrier,
     in_place: bool,
-    /// Set by a lane that has evicted the consumer.
+    /// Set by the lane once it has evicted the consumer.
     evicted: Arc<AtomicBool>,
+    /// Whether the consumer was told that.
+    is_told: bool,
+}
+
+impl Place {
+    fn is_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Acquire)
+    }
 }
 
 impl Seats {
-    /// Whether any lane is read in place.
+    /// Whether any lane is read in place that has not evicted the consumer.
     pub(super) fn in_place(&self) -> bool {
-        self.in_place
+        self.places.iter().any(|place| place.in_place && !place.is_evicted())
     }
 
-    /// Whether a lane has evicted the consumer.
+    /// Whether every lane has evicted the consumer.
     pub(super) fn are_evicted(&self) -> bool {
-        self.evicted.load(Ordering::Acquire)
+        self.places.iter().all(Place::is_evicted)
+    }
+
+    /// Whether a lane has evicted the consumer, which was not told that.
+    pub(super) fn owe_word(&self) -> bool {
+        self.places.iter().any(|place| place.is_evicted() && !place.is_told)
+    }
+
+    /// Has `tell` tell the consumer of each lane that has evicted it, by the number of the lane, as far as that can be
+    /// done now; how many it was told of.
+    pub(super) fn tell_evictions(&mut self, tell: impl Fn(usize) -> bool) -> u64 {
+        let mut told = 0;
+        for place in self.places.iter_mut().filter(|place| place.is_evicted() && !place.is_told) {
+            place.is_told = tell(place.number);
+            told += u64::from(place.is_told);
+        }
+        told
     }
 
     /// Begins to ask the kernel whether anyone still maps them. `notice` is raised when the answer is there.
@@ -135,24 +191,25 @@ impl Seats {
 
     /// Frees them: the consumer has gone.
     pub(super) fn leave(&self) {
-        self.lanes.iter().for_each(|lane| lane.roster.leave(self.id));
+        self.places.iter().for_each(|place| place.lane.roster.leave(self.id));
     }
 
-    /// Takes them away from a consumer that may still be reading.
-    pub(super) fn evict(&self) {
-        self.lanes.iter().for_each(|lane| lane.roster.evict(&*lane.map, self.id));
+    /// Takes them away from a consumer that may still be reading; how many it was not told to have lost already.
+    pub(super) fn evict(&self) -> u64 {
+        self.places.iter().for_each(|place| place.lane.roster.evict(&*place.lane.map, self.id));
+        self.places.iter().filter(|place| !place.is_told).count() as u64
     }
 
     /// Makes the barrier that comes between the joining and the first sleep of a consumer that fences, on a lane whose
     /// producer does not. Without it a publication could go unheard beside that sleep, so the seats are freed again:
     /// the consumer was not told where it starts, and reads nothing yet.
-    fn make_barrier(&self, terms: &[LaneAttach]) -> Result<(), Ending> {
-        let is_needed = self.lanes.iter().zip(terms).any(|(lane, terms)| lane.terms.barrier != terms.barrier);
+    fn make_barrier(&self) -> Result<(), Ending> {
+        let is_needed = self.places.iter().any(|place| place.lane.terms.barrier != place.barrier);
         if !is_needed || barrier::heavy_within() {
             return Ok(());
         }
         self.leave();
         let sentence = "the kernel refused the barrier that comes before a consumer's first sleep".to_owned();
-        Err(Ending::Refuse(RefuseCode::Internal, sentence))
+        Err(Ending::Refuse(Refusal::Internal, sentence))
     }
 }

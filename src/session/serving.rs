@@ -11,12 +11,12 @@ use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::{Error, InWords};
 use crate::fds::{self, RecvFdsError};
-use crate::handshake::{HandshakeError, ProducerHandshake, ProducerStep};
+use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::os::closing::Connection;
 use crate::os::peer::Peer;
 use crate::region::Freeze;
-use crate::terms::{Access, BellKind, Delivery};
-use crate::wire::{ByeReason, FRAME_MAX_BYTES, Frame, LaneAttach, RefuseCode};
+use crate::terms::{Access, BellKind, Refusal};
+use crate::wire::{ByeReason, FRAME_MAX_BYTES, Frame, LaneAttach};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::mem;
@@ -32,6 +32,8 @@ const DEPARTURE_RETRY_FACTOR: u32 = 8;
 const DEPARTURE_RETRY_LIMIT: Duration = Duration::from_secs(1);
 /// The number of retries that is assumed once the process has ended; 0 would mean that the session is attached.
 const AFRESH: u32 = 1;
+/// When a consumer is told again of an eviction that could not be sent.
+const EVICTED_RETRY: Duration = Duration::from_millis(10);
 /// How many frames of one consumer are taken in a row, so that a flood of them does not keep the steward from others.
 const FRAMES_PER_TURN: usize = 16;
 
@@ -40,7 +42,7 @@ const FRAMES_PER_TURN: usize = 16;
 pub(super) struct ConsumerSession {
     socket: Connection,
     peer: Peer,
-    handshake: ProducerHandshake,
+    handshake: Handshake,
     phase: Phase,
     /// The consumer's process has ended.
     is_dead: bool,
@@ -103,7 +105,7 @@ impl ConsumerSession {
     /// A session with the consumer at the other end of `socket`, to be attached before the deadline.
     pub(super) fn new(offering: &Offering, socket: Connection, peer: Peer, session_id: [u8; 16]) -> Self {
         let terms = offering.lanes.iter().map(|lane| lane.terms.clone()).collect();
-        let handshake = ProducerHandshake::new(terms, session_id);
+        let handshake = Handshake::producer(terms, session_id);
         let phase = Phase::Greeting { deadline: Deadline::after(offering.limits.deadline), offered: None };
         Self { socket, peer, handshake, phase, is_dead: false }
     }
@@ -122,6 +124,7 @@ impl ConsumerSession {
             Phase::Greeting { deadline: Deadline::At(instant), .. } => Some(*instant),
             Phase::Asking { seats, inquiry, .. } if !seats.in_place() => Some(inquiry.overdue_at()),
             Phase::Departing { retry_at, .. } => Some(*retry_at),
+            Phase::Attached(seats) if seats.owe_word() => Some(Instant::now() + EVICTED_RETRY),
             _ => None,
         }
     }
@@ -144,10 +147,11 @@ impl ConsumerSession {
             }
             Phase::Greeting { deadline, .. } if deadline.has_passed() => {
                 let sentence = format!("the handshake took longer than {}", InWords(offering.limits.deadline));
-                self.end(offering, Ending::Refuse(RefuseCode::TimedOut, sentence));
+                self.end(offering, Ending::Refuse(Refusal::TimedOut, sentence));
             }
             phase @ (Phase::Greeting { .. } | Phase::Attached(_)) => {
                 self.phase = phase;
+                self.tell_evictions(offering);
                 if let Err(ending) = self.receive(offering, readable) {
                     self.end(offering, ending);
                 }
@@ -172,6 +176,21 @@ impl ConsumerSession {
             phase @ Phase::Departing { .. } => self.phase = phase,
             Phase::Unanswered(_) | Phase::Over => {}
         }
+    }
+
+    /// Tells the consumer of the lanes that have evicted it, where it has others left.
+    fn tell_evictions(&mut self, offering: &Offering) {
+        let Phase::Attached(seats) = &mut self.phase else { return };
+        if !seats.owe_word() {
+            return;
+        }
+        let socket = &self.socket;
+        let told = seats.tell_evictions(|lane| {
+            // Only where the queue is full is it to be tried again. One that has hung up is about to be shown out.
+            let sent = fds::send_frame(socket.as_fd(), &Frame::Evicted(lane).encode(), &[]);
+            !sent.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        });
+        offering.state.count(|stats| stats.evicted += told);
     }
 
     /// Takes what the consumer has sent, and then the end of its process.
@@ -204,17 +223,17 @@ impl ConsumerSession {
     }
 
     /// Does what the handshake asks for.
-    fn take_step(&mut self, offering: &Offering, step: ProducerStep) -> Result<(), Ending> {
+    fn take_step(&mut self, offering: &Offering, step: Step) -> Result<(), Ending> {
         match (step, mem::replace(&mut self.phase, Phase::Over)) {
-            (ProducerStep::Offer { lanes, .. }, Phase::Greeting { deadline, .. }) => {
+            (Step::Greeted { lanes }, Phase::Greeting { deadline, .. }) => {
                 let offered = Some(self.offer(offering, &lanes)?);
                 self.phase = Phase::Greeting { deadline, offered };
                 Ok(())
             }
-            (ProducerStep::Attach(terms), Phase::Greeting { offered: Some(offered), .. }) => {
+            (Step::Attach(terms), Phase::Greeting { offered: Some(offered), .. }) => {
                 self.attach(offering, offered, &terms)
             }
-            (ProducerStep::Bye(reason), phase) => {
+            (Step::Bye(reason), phase) => {
                 self.phase = phase;
                 Err(Ending::HangUp(format!("the consumer said goodbye: {reason}")))
             }
@@ -234,7 +253,11 @@ impl ConsumerSession {
         let lanes = lanes.iter().map(|index| Arc::clone(&offering.lanes[*index])).collect();
         let (offered, bell_ends) = Offered::new(lanes, kind, &self.peer).map_err(Ending::own)?;
         crash::point!("steward-seat-made");
-        let frame = self.handshake.offer_frame(kind).encode();
+        // Back to back, so that the Hello costs no time of its own.
+        fds::send_frame(self.socket.as_fd(), &self.handshake.hello().encode(), &[])
+            .map_err(|error| Ending::own(Error::os("send a Hello")(error)))?;
+        crash::point!("steward-hello-sent");
+        let frame = self.handshake.offer(kind).encode();
         fds::send_frame(self.socket.as_fd(), &frame, &offered.descriptors(&bell_ends))
             .map_err(|error| Ending::own(Error::os("send an Offer")(error)))?;
         crash::point!("steward-offer-sent");
@@ -242,15 +265,12 @@ impl ConsumerSession {
     }
 
     /// Answers an Attach: gives the consumer its seats, and says where it starts.
-    fn attach(&mut self, offering: &Offering, offered: Offered, terms: &[LaneAttach]) -> Result<(), Ending> {
+    fn attach(&mut self, offering: &Offering, offered: Offered, terms: &[Option<LaneAttach>]) -> Result<(), Ending> {
         crash::point!("steward-attach-heard");
-        let in_place = terms.iter().any(|lane| lane.access == Access::InPlace);
+        let in_place = terms.iter().flatten().any(|lane| lane.access == Access::InPlace);
         if in_place && !offering.limits.in_place.admits(self.peer.uid) {
             let sentence = format!("user {} may not read in place here; attach as one that copies", self.peer.uid);
-            return Err(Ending::Refuse(RefuseCode::Forbidden, sentence));
-        }
-        if terms.iter().any(|lane| lane.delivery == Delivery::Lossy) {
-            return Err(Ending::Refuse(RefuseCode::Unsupported, "lossy consumers are not implemented here".into()));
+            return Err(Ending::Refuse(Refusal::Forbidden, sentence));
         }
         let (seats, starts) = offered.take(terms, &offering.state.notice)?;
         let frame = self.handshake.attached(starts).encode();
@@ -265,8 +285,10 @@ impl ConsumerSession {
     pub(super) fn end(&mut self, offering: &Offering, ending: Ending) {
         let (answer, sentence) = ending.into_answer();
         if let Phase::Attached(seats) = mem::replace(&mut self.phase, Phase::Over) {
-            if answer.is_some() {
-                send(&self.socket, &Frame::Bye(ByeReason::Protocol));
+            if let Some(answer) = answer {
+                // What is not implemented is no breach.
+                let is_breach = !matches!(&answer, Frame::Refuse(refuse) if refuse.refusal() == Refusal::Unsupported);
+                send(&self.socket, &if is_breach { Frame::Bye(ByeReason::Protocol) } else { answer });
                 // A Bye is the last frame: nothing follows it, not even that this consumer was evicted.
                 let _ = shutdown(&self.socket, Shutdown::Write);
             }
@@ -315,10 +337,10 @@ impl ConsumerSession {
     /// Takes the seats away although the consumer may still be reading, and tells it.
     fn evict(&self, offering: &Offering, seats: &Seats) {
         crash::point!("steward-evicting");
-        seats.evict();
+        let evicted = seats.evict();
         crash::point!("steward-evicted");
         send(&self.socket, &Frame::Bye(ByeReason::Evicted));
-        offering.state.count(|stats| stats.evicted += 1);
+        offering.state.count(|stats| stats.evicted += evicted);
     }
 
     pub(super) fn socket(&self) -> BorrowedFd<'_> {

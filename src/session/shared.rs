@@ -40,7 +40,7 @@ pub struct ServerStats {
     pub accepted: u64,
     /// Connections that ended before they were attached.
     pub refused: u64,
-    /// Consumers that lost their seat although they may still have been reading.
+    /// Seats that were taken away from consumers that may still have been reading; one for each lane.
     pub evicted: u64,
     /// How often the server stopped accepting for a moment because this process was out of descriptors or memory.
     pub accept_pauses: u64,

@@ -15,7 +15,7 @@ use crate::os::closing::{self, Connection};
 use crate::os::peer::Peer;
 use crate::os::poller::{Poller, Ready, Trigger};
 use crate::sync::Ordering;
-use crate::wire::RefuseCode;
+use crate::terms::Refusal;
 use rustix::event::poll;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -180,7 +180,7 @@ impl Steward {
         let mut session = ConsumerSession::new(&self.offering, socket, peer, id);
         match watch(&self.poller, self.next_session, &session) {
             Ok(()) => _ = self.sessions.insert(self.next_session, session),
-            Err(error) => session.end(&self.offering, Ending::Refuse(RefuseCode::Descriptors, error.to_string())),
+            Err(error) => session.end(&self.offering, Ending::Refuse(Refusal::Descriptors, error.to_string())),
         }
         self.next_session += 1;
     }
@@ -191,16 +191,16 @@ impl Steward {
         let refuse = |code, sentence| Err(Ending::Refuse(code, sentence));
         let peer = match Peer::of(socket) {
             Ok(peer) => peer,
-            Err(error) => return refuse(RefuseCode::Descriptors, error.to_string()),
+            Err(error) => return refuse(Refusal::Descriptors, error.to_string()),
         };
         if !limits.peers.admits(peer.uid) {
-            return refuse(RefuseCode::Forbidden, format!("processes of user {} are not admitted here", peer.uid));
+            return refuse(Refusal::Forbidden, format!("processes of user {} are not admitted here", peer.uid));
         }
         if self.sessions.len() >= limits.sessions_max {
             let sentence = format!("all {} sessions are taken; try again later", limits.sessions_max);
-            return refuse(RefuseCode::Busy, sentence);
+            return refuse(Refusal::Busy, sentence);
         }
-        let id = random_id().map_err(|error| Ending::Refuse(RefuseCode::Internal, error.to_string()))?;
+        let id = random_id().map_err(|error| Ending::Refuse(Refusal::Internal, error.to_string()))?;
         Ok((peer, id))
     }
 }

@@ -1,4 +1,4 @@
-//! The bodies of the frames: values, and how each is read and written.
+//! The bodies of Hello, Offer and Refuse: values, and how each is read and written.
 //!
 //! The invariant: for every body, `read` takes exactly what `write` writes. Limits are checked before anything is
 //! collected, and a count is believed only as far as there are bytes behind it.
@@ -6,10 +6,10 @@
 //! Integers are little-endian and packed without alignment; a name is one byte of length and its bytes.
 
 use super::text::{Fields, printable, text};
-use super::values::{RefuseCode, Role};
+use super::values::Role;
 use super::{FrameError, LANES_PER_SESSION_MAX, LaneName, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
 use crate::layout::{CONTROL_MAGIC, ControlHeader, FLAG_ASYMMETRIC, Geometry, LAYOUT_VERSION};
-use crate::terms::{Access, Barrier, BellKind, Delivery, Start};
+use crate::terms::{Barrier, BellKind, Refusal};
 
 /// The first frame of a session. Frozen for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) struct Hello {
     pub(crate) role: Role,
     pub(crate) version_min: u16,
     pub(crate) version_max: u16,
-    /// None means all.
+    /// None means all. A producer names none.
     pub(crate) wanted: Vec<LaneName>,
 }
 
@@ -45,11 +45,15 @@ impl Hello {
             wanted.push(LaneName::from_bytes(fields.bytes(len.into(), "a lane's name")?)?);
         }
         check_distinct(&wanted)?;
+        if !role.consumes() && count != 0 {
+            return Err(FrameError::NamesOfProducer(count));
+        }
         Ok(Self { header_version, role, version_min: min, version_max: max, wanted })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         assert!(self.wanted.len() <= LANES_PER_SESSION_MAX, "a Hello names at most 83 lanes");
+        assert!(self.role.consumes() || self.wanted.is_empty(), "a producer names no lanes");
         out.push(self.role.to_byte());
         out.extend(self.version_min.to_le_bytes());
         out.extend(self.version_max.to_le_bytes());
@@ -166,6 +170,29 @@ impl Offer {
     }
 }
 
+/// The flags of a lane that have a meaning and are not implemented.
+const FLAGS_TO_COME: [(u32, &str); 5] = [
+    (1 << 1, "a lane whose records are stamped with the time (flag bit 1)"),
+    (1 << 2, "a lane whose records carry descriptors (flag bit 2)"),
+    (1 << 3, "a lane with a space bell (flag bit 3)"),
+    (1 << 4, "a lane of one worker (flag bit 4)"),
+    (1 << 5, "a lane with slots of one length (flag bit 5)"),
+];
+/// Stands where an Offer names no descriptor: the first is the seat's.
+const NO_DESCRIPTOR: usize = 0;
+
+/// The barrier that the flags of a lane offer.
+fn read_flags(flags: u32) -> Result<Barrier, FrameError> {
+    let known = FLAGS_TO_COME.iter().fold(FLAG_ASYMMETRIC, |known, (bit, _)| known | bit);
+    if flags & !known != 0 {
+        return Err(FrameError::Reserved { field: "the flags of a lane", value: flags.into() });
+    }
+    if let Some((_, what)) = FLAGS_TO_COME.iter().find(|(bit, _)| flags & bit != 0) {
+        return Err(FrameError::Unsupported(what));
+    }
+    Ok(if flags & FLAG_ASYMMETRIC != 0 { Barrier::Asymmetric } else { Barrier::Fence })
+}
+
 impl OfferedLane {
     fn read(index: usize, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
         let id = fields.take("a lane's id")?;
@@ -175,15 +202,20 @@ impl OfferedLane {
         let record_align = fields.u32("a lane's record alignment")?;
         let payload_align = fields.u32("a lane's payload alignment")?;
         let flags = fields.u32("a lane's flags")?;
-        let barrier = match flags {
-            0 => Barrier::Fence,
-            FLAG_ASYMMETRIC => Barrier::Asymmetric,
-            value => return Err(FrameError::Reserved { field: "the flags of a lane", value }),
-        };
+        let barrier = read_flags(flags)?;
+        let (slot_len, fds_max) = (fields.u32("the length of a slot")?, fields.u8("the most descriptors of a record")?);
+        // Both belong to flags that are not implemented.
+        let belonging =
+            [("the length of a slot", slot_len.into()), ("the most descriptors of a record", fds_max.into())];
+        if let Some((field, value)) = belonging.into_iter().find(|(_, value)| *value != 0) {
+            return Err(FrameError::Reserved { field, value });
+        }
         let bell = BellKind::read(fields)?;
         read_index(fields, "a lane's bell", Offer::bell_fd(index))?;
         read_index(fields, "a lane's control region", Offer::control_fd(index))?;
         read_index(fields, "a lane's data region", Offer::data_fd(index))?;
+        read_index(fields, "a lane's descriptor socket", NO_DESCRIPTOR)?;
+        read_index(fields, "a lane's space bell", NO_DESCRIPTOR)?;
         let name_len = fields.u8("the length of a name")?;
         let name = LaneName::from_bytes(fields.bytes(name_len.into(), "a lane's name")?)?;
         let geometry = Geometry::new(capacity, record_align, payload_align)
@@ -200,67 +232,30 @@ impl OfferedLane {
         out.extend((geometry.record_align() as u32).to_le_bytes());
         out.extend((geometry.payload_align() as u32).to_le_bytes());
         out.extend(self.terms.flags().to_le_bytes());
+        out.extend([0; 5]); // No slots of one length, no descriptors with records.
         out.push(self.bell.to_byte());
         write_index(Offer::bell_fd(index), out);
         write_index(Offer::control_fd(index), out);
         write_index(Offer::data_fd(index), out);
+        write_index(NO_DESCRIPTOR, out);
+        write_index(NO_DESCRIPTOR, out);
         out.push(name.as_str().len() as u8);
         out.extend(name.as_str().as_bytes());
     }
-}
-
-/// How a consumer will read one lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LaneAttach {
-    pub(crate) delivery: Delivery,
-    pub(crate) start: Start,
-    pub(crate) access: Access,
-    pub(crate) barrier: Barrier,
-}
-
-pub(super) fn read_attach(fields: &mut Fields<'_>) -> Result<Vec<LaneAttach>, FrameError> {
-    let count = read_lane_count("the Attach", fields)?;
-    let mut lanes = Vec::new();
-    for _ in 0..count {
-        lanes.push(LaneAttach {
-            delivery: Delivery::read(fields)?,
-            start: Start::read(fields)?,
-            access: Access::read(fields)?,
-            barrier: Barrier::read(fields)?,
-        });
-    }
-    Ok(lanes)
-}
-
-pub(super) fn write_attach(lanes: &[LaneAttach], out: &mut Vec<u8>) {
-    write_lane_count(lanes.len(), out);
-    for lane in lanes {
-        out.extend([lane.delivery.to_byte(), lane.start.to_byte(), lane.access.to_byte(), lane.barrier.to_byte()]);
-    }
-}
-
-pub(super) fn read_attached(fields: &mut Fields<'_>) -> Result<Vec<u64>, FrameError> {
-    let count = read_lane_count("the Attached", fields)?;
-    (0..count).map(|_| fields.u64("a start position")).collect()
-}
-
-pub(super) fn write_attached(starts: &[u64], out: &mut Vec<u8>) {
-    write_lane_count(starts.len(), out);
-    out.extend(starts.iter().flat_map(|start| start.to_le_bytes()));
 }
 
 /// No, as a number for programs and a sentence for people. Frozen for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refuse {
     header_version: u16,
-    code: RefuseCode,
+    refusal: Refusal,
     sentence: String,
 }
 
 impl Refuse {
     /// `sentence` may be anything: it is shortened, and what cannot be printed is replaced.
-    pub(crate) fn new(code: RefuseCode, sentence: &str) -> Self {
-        Self { header_version: VERSION_MAX, code, sentence: printable(sentence, SENTENCE_MAX_BYTES) }
+    pub(crate) fn new(refusal: Refusal, sentence: &str) -> Self {
+        Self { header_version: VERSION_MAX, refusal, sentence: printable(sentence, SENTENCE_MAX_BYTES) }
     }
 
     /// The version in the frame's header: the sender's newest. Of no consequence.
@@ -268,8 +263,8 @@ impl Refuse {
         self.header_version
     }
 
-    pub(crate) fn code(&self) -> RefuseCode {
-        self.code
+    pub(crate) fn refusal(&self) -> Refusal {
+        self.refusal
     }
 
     /// At most 512 bytes without control characters; print it through [`printable`] all the same.
@@ -278,17 +273,17 @@ impl Refuse {
     }
 
     pub(super) fn read(header_version: u16, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
-        let code = RefuseCode::from_word(fields.u16("the code")?);
+        let refusal = Refusal::from_code(fields.u16("the code")?);
         let len = usize::from(fields.u16("the length of the sentence")?);
         if len > SENTENCE_MAX_BYTES {
             return Err(FrameError::SentenceLength(len));
         }
         let sentence = text(fields.bytes(len, "the sentence")?, "the sentence")?.to_owned();
-        Ok(Self { header_version, code, sentence })
+        Ok(Self { header_version, refusal, sentence })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.extend(self.code.to_word().to_le_bytes());
+        out.extend(self.refusal.code().to_le_bytes());
         out.extend((self.sentence.len() as u16).to_le_bytes());
         out.extend(self.sentence.as_bytes());
     }
@@ -304,13 +299,13 @@ pub(crate) fn check_distinct(names: &[LaneName]) -> Result<(), FrameError> {
     Ok(())
 }
 
-fn read_lane_count(field: &'static str, fields: &mut Fields<'_>) -> Result<usize, FrameError> {
+pub(super) fn read_lane_count(field: &'static str, fields: &mut Fields<'_>) -> Result<usize, FrameError> {
     let count = usize::from(fields.u8("the number of lanes")?);
     let is_possible = (1..=LANES_PER_SESSION_MAX).contains(&count);
     if is_possible { Ok(count) } else { Err(FrameError::LaneCount { field, count, min: 1 }) }
 }
 
-fn write_lane_count(count: usize, out: &mut Vec<u8>) {
+pub(super) fn write_lane_count(count: usize, out: &mut Vec<u8>) {
     assert!((1..=LANES_PER_SESSION_MAX).contains(&count), "a session has 1 to 83 lanes");
     out.push(count as u8);
 }

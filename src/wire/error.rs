@@ -3,8 +3,10 @@
 //! Every variant is something a peer wrote, or something the user wants to send that no peer would take. None of them
 //! is followed by more parsing: the first fault ends the session.
 
-use super::{FRAME_MAX_BYTES, LANES_PER_SESSION_MAX, RefuseCode, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
+use super::{FRAME_MAX_BYTES, LANES_PER_SESSION_MAX, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::layout::{GeometryError, LANE_NAME_MAX_BYTES};
+use crate::terms::Refusal;
 use std::fmt;
 
 /// Why bytes are not a frame.
@@ -17,13 +19,19 @@ pub(crate) enum FrameError {
     Magic(u32),
     Version(u16),
     UnknownType(u16),
-    ReservedType { word: u16, name: &'static str },
-    Reserved { field: &'static str, value: u32 },
+    Unsupported(&'static str),
+    Reserved { field: &'static str, value: u64 },
     BodyLength { announced: u32, came: usize },
     DescriptorsAnnounced { announced: u16, came: usize },
     Descriptors { frame: &'static str, came: usize, expected: usize },
-    UnknownValue { field: &'static str, value: u8, max: u8 },
+    UnknownValue { field: &'static str, value: u8, min: u8, max: u8 },
     LaneCount { field: &'static str, count: usize, min: usize },
+    NamesOfProducer(usize),
+    LaneIndex { frame: &'static str, lane: u8 },
+    Attach { lane: usize, how: &'static str },
+    NothingToRead,
+    AttachmentCount(u8),
+    SeatCount { listed: usize, seats: u32 },
     NameLength(usize),
     SentenceLength(usize),
     NotUtf8(&'static str),
@@ -55,9 +63,7 @@ impl fmt::Display for FrameError {
             Self::UnknownType(word) => {
                 write!(f, "frames of type {word} do not exist in versions {VERSION_MIN} to {VERSION_MAX}")
             }
-            Self::ReservedType { word, name } => {
-                write!(f, "frames of type {word} ({name}) are reserved and not implemented here")
-            }
+            Self::Unsupported(what) => write!(f, "{what}: not implemented here"),
             Self::Reserved { field, value } => write!(f, "{field} is {value:#x}, where it is reserved and must be 0"),
             Self::BodyLength { announced, came } => {
                 write!(f, "the header announces a body of {announced} bytes, and {came} came")
@@ -68,10 +74,24 @@ impl fmt::Display for FrameError {
             Self::Descriptors { frame, came, expected } => {
                 write!(f, "the peer sent {came} descriptors with {frame}, which takes {expected}")
             }
-            Self::UnknownValue { field, value, max } => write!(f, "{field} is {value}, where 1 to {max} are known"),
+            Self::UnknownValue { field, value, min, max } => {
+                write!(f, "{field} is {value}, where {min} to {max} are known")
+            }
             Self::LaneCount { field, count, min } => {
                 write!(f, "{field} names {count} lanes, where {min} to {LANES_PER_SESSION_MAX} are allowed")
             }
+            Self::NamesOfProducer(count) => {
+                write!(f, "a producer's Hello names {count} lanes, where only a consumer's names any")
+            }
+            Self::LaneIndex { frame, lane } => {
+                write!(f, "{frame} is about lane {lane}, where lanes 0 to {} are possible", LANES_PER_SESSION_MAX - 1)
+            }
+            Self::Attach { lane, how } => write!(f, "lane {lane} is to be read {how}, which is not allowed"),
+            Self::NothingToRead => f.write_str("no lane is to be read"),
+            Self::AttachmentCount(count) => {
+                write!(f, "{count} descriptors go with a record, where 1 to {FDS_PER_MESSAGE_MAX} are allowed")
+            }
+            Self::SeatCount { listed, seats } => write!(f, "the Report lists {listed} seats where there are {seats}"),
             Self::NameLength(len) => {
                 write!(f, "a lane's name has {len} bytes, where 1 to {LANE_NAME_MAX_BYTES} are allowed")
             }
@@ -98,11 +118,11 @@ impl std::error::Error for FrameError {}
 
 impl FrameError {
     /// What to refuse the peer with.
-    pub(crate) fn refuse_code(&self) -> RefuseCode {
+    pub(crate) fn refuse_code(&self) -> Refusal {
         match self {
-            Self::Version(_) => RefuseCode::Version,
-            Self::ReservedType { .. } => RefuseCode::Unsupported,
-            _ => RefuseCode::Protocol,
+            Self::Version(_) => Refusal::Version,
+            Self::Unsupported(_) => Refusal::Unsupported,
+            _ => Refusal::Protocol,
         }
     }
 }

@@ -20,18 +20,26 @@
 //! Hello and Refuse are frozen: their bodies never change, and they are understood whatever the version in their
 //! header, so that two ends of any versions can still find out that they disagree, and say so.
 
+mod attach;
 mod body;
 mod error;
+mod report;
 mod text;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use body::{Hello, LaneAttach, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
+pub(crate) use attach::{LaneAttach, StartAt};
+pub(crate) use body::{Hello, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
 pub(crate) use error::FrameError;
+pub(crate) use report::{Attachments, Report};
+#[cfg(any(test, fuzzing))]
+pub(crate) use report::{ReportedSeat, SEATS_PER_REPORT_MAX};
 pub(crate) use text::{LaneName, printable};
-pub(crate) use values::{ByeReason, RefuseCode, Role};
+#[cfg(any(test, fuzzing))]
+pub(crate) use values::SeatKind;
+pub(crate) use values::{ByeReason, Role};
 
 use text::Fields;
 
@@ -59,17 +67,25 @@ pub(crate) enum Frame {
     Hello(Hello),
     /// The lanes, with their descriptors.
     Offer(Offer),
-    /// How each offered lane will be read, in the order of the Offer.
-    Attach(Vec<LaneAttach>),
-    /// The position at which each lane's reading starts, in the order of the Offer.
+    /// How each offered lane will be read, in the order of the Offer; `None` where it is not.
+    Attach(Vec<Option<LaneAttach>>),
+    /// The position at which each lane's reading starts, in the order of the Offer; 0 where it is not read.
     Attached(Vec<u64>),
     /// No, and why. Frozen.
     Refuse(Refuse),
+    /// The descriptors of a record, on a socket of their own.
+    Attachments(Attachments),
+    /// How a lane is read by others: a question, with the lane's number.
+    Query(usize),
+    /// The answer.
+    Report(Report),
     /// The session ends, and why.
     Bye(ByeReason),
+    /// The seat on one lane was taken away; with the lane's number.
+    Evicted(usize),
 }
 
-/// The types that are implemented. 6 Attachments, 7 Query and 8 Report are reserved.
+/// The types of frames.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u16)]
 enum Kind {
@@ -78,7 +94,11 @@ enum Kind {
     Attach = 3,
     Attached = 4,
     Refuse = 5,
+    Attachments = 6,
+    Query = 7,
+    Report = 8,
     Bye = 9,
+    Evicted = 10,
 }
 
 /// What every frame begins with.
@@ -108,10 +128,14 @@ impl Frame {
         let frame = match kind {
             Kind::Hello => Self::Hello(Hello::read(header.version, &mut fields)?),
             Kind::Offer => Self::Offer(Offer::read(header.version, &mut fields)?),
-            Kind::Attach => Self::Attach(body::read_attach(&mut fields)?),
-            Kind::Attached => Self::Attached(body::read_attached(&mut fields)?),
+            Kind::Attach => Self::Attach(attach::read_attach(&mut fields)?),
+            Kind::Attached => Self::Attached(attach::read_attached(&mut fields)?),
             Kind::Refuse => Self::Refuse(Refuse::read(header.version, &mut fields)?),
+            Kind::Attachments => Self::Attachments(Attachments::read(&mut fields)?),
+            Kind::Query => Self::Query(attach::read_lane_index("the Query", &mut fields)?),
+            Kind::Report => Self::Report(Report::read(&mut fields)?),
             Kind::Bye => Self::Bye(ByeReason::from_word(fields.u16("the reason")?)),
+            Kind::Evicted => Self::Evicted(attach::read_lane_index("the Evicted", &mut fields)?),
         };
         fields.finish()?;
         if fd_count != frame.fd_count() {
@@ -126,10 +150,13 @@ impl Frame {
         match self {
             Self::Hello(hello) => hello.write(&mut out),
             Self::Offer(offer) => offer.write(&mut out),
-            Self::Attach(lanes) => body::write_attach(lanes, &mut out),
-            Self::Attached(starts) => body::write_attached(starts, &mut out),
+            Self::Attach(lanes) => attach::write_attach(lanes, &mut out),
+            Self::Attached(starts) => attach::write_attached(starts, &mut out),
             Self::Refuse(refuse) => refuse.write(&mut out),
+            Self::Attachments(attachments) => attachments.write(&mut out),
+            Self::Report(report) => report.write(&mut out),
             Self::Bye(reason) => out.extend(reason.to_word().to_le_bytes()),
+            Self::Query(lane) | Self::Evicted(lane) => attach::write_lane_index(*lane, &mut out),
         }
         let header = Header {
             magic: FRAME_MAGIC,
@@ -147,6 +174,7 @@ impl Frame {
     pub(crate) fn fd_count(&self) -> usize {
         match self {
             Self::Offer(offer) => offer_fds(offer.lanes.len()),
+            Self::Attachments(attachments) => attachments.count.into(),
             _ => 0,
         }
     }
@@ -159,7 +187,11 @@ impl Frame {
             Kind::Attach => "Attach",
             Kind::Attached => "Attached",
             Kind::Refuse => "Refuse",
+            Kind::Attachments => "Attachments",
+            Kind::Query => "Query",
+            Kind::Report => "Report",
             Kind::Bye => "Bye",
+            Kind::Evicted => "Evicted",
         }
     }
 
@@ -170,7 +202,11 @@ impl Frame {
             Self::Attach(_) => Kind::Attach,
             Self::Attached(_) => Kind::Attached,
             Self::Refuse(_) => Kind::Refuse,
+            Self::Attachments(_) => Kind::Attachments,
+            Self::Query(_) => Kind::Query,
+            Self::Report(_) => Kind::Report,
             Self::Bye(_) => Kind::Bye,
+            Self::Evicted(_) => Kind::Evicted,
         }
     }
 
@@ -180,7 +216,7 @@ impl Frame {
             Self::Refuse(refuse) => refuse.header_version(),
             Self::Offer(offer) => offer.version,
             // The only version there is. A second one will have to be remembered in these frames too.
-            Self::Attach(_) | Self::Attached(_) | Self::Bye(_) => VERSION_MAX,
+            _ => VERSION_MAX,
         }
     }
 }
@@ -242,10 +278,11 @@ impl Kind {
             3 => Ok(Self::Attach),
             4 => Ok(Self::Attached),
             5 => Ok(Self::Refuse),
+            6 => Ok(Self::Attachments),
+            7 => Ok(Self::Query),
+            8 => Ok(Self::Report),
             9 => Ok(Self::Bye),
-            6 => Err(FrameError::ReservedType { word, name: "Attachments" }),
-            7 => Err(FrameError::ReservedType { word, name: "Query" }),
-            8 => Err(FrameError::ReservedType { word, name: "Report" }),
+            10 => Ok(Self::Evicted),
             _ => Err(FrameError::UnknownType(word)),
         }
     }

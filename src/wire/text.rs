@@ -40,6 +40,15 @@ impl<'a> Fields<'a> {
         self.take(field).map(u8::from_le_bytes)
     }
 
+    /// A byte that says no or yes: 0 or 1.
+    pub(super) fn flag(&mut self, field: &'static str) -> Result<bool, FrameError> {
+        match self.u8(field)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            value => Err(FrameError::UnknownValue { field, value, min: 0, max: 1 }),
+        }
+    }
+
     pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, FrameError> {
         self.take(field).map(u16::from_le_bytes)
     }

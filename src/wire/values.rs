@@ -1,11 +1,13 @@
 //! The choices that frames make: enumerations as they are on the wire.
 //!
 //! Two sorts: a byte that is one of a few values, where any other is an error; and a 16-bit reason, where any other is
-//! kept as a number, for it may have a meaning to a newer peer and none is needed to end a session.
+//! kept as a number, for it may have a meaning to a newer peer and none is needed to end a session. The reasons of a
+//! Refuse are [`Refusal`](crate::terms::Refusal), which users see.
 
 use super::FrameError;
 use super::text::Fields;
-use crate::terms::{Access, Barrier, BellKind, Delivery, Start};
+use crate::layout::LaneState;
+use crate::terms::{Access, Barrier, BellKind};
 use std::fmt;
 
 /// What a process does in a session.
@@ -13,6 +15,44 @@ use std::fmt;
 pub(crate) enum Role {
     Producer,
     Consumer,
+    /// It produces lanes for the other end, and consumes those of the other end.
+    Both,
+}
+
+impl Role {
+    /// The role that the other end must have.
+    pub(crate) fn counterpart(self) -> Self {
+        match self {
+            Self::Producer => Self::Consumer,
+            Self::Consumer => Self::Producer,
+            Self::Both => Self::Both,
+        }
+    }
+
+    pub(crate) fn consumes(self) -> bool {
+        self != Self::Producer
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Producer => "a producer",
+            Self::Consumer => "a consumer",
+            Self::Both => "both a producer and a consumer",
+        })
+    }
+}
+
+/// What of a lane the seat in a Report is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SeatKind {
+    /// It gates the lane, and its consumer reads payloads in the ring.
+    InPlace,
+    /// It gates the lane, and its consumer copies payloads out.
+    Copies,
+    /// It gates nothing.
+    Lossy,
 }
 
 /// A byte that stands for one of a few values; all others are errors.
@@ -25,7 +65,7 @@ macro_rules! byte_values {
             pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, FrameError> {
                 match fields.u8($field)? {
                     $($byte => Ok(Self::$variant),)+
-                    value => Err(FrameError::UnknownValue { field: $field, value, max: Self::ALL.len() as u8 }),
+                    value => Err(FrameError::UnknownValue { field: $field, value, min: 1, max: Self::ALL.len() as u8 }),
                 }
             }
 
@@ -36,69 +76,55 @@ macro_rules! byte_values {
     };
 }
 
-byte_values! { Role, "the role" { Producer = 1, Consumer = 2, } }
+byte_values! { Role, "the role" { Producer = 1, Consumer = 2, Both = 3, } }
 byte_values! { BellKind, "the kind of bell" { Eventfd = 1, Socketpair = 2, } }
-byte_values! { Delivery, "the delivery" { Lossless = 1, Lossy = 2, } }
-byte_values! { Start, "the start" { Latest = 1, Oldest = 2, } }
 byte_values! { Access, "the way of reading" { InPlace = 1, Copies = 2, } }
 byte_values! { Barrier, "the barrier" { Fence = 1, Asymmetric = 2, } }
+byte_values! { LaneState, "the state of a lane" { Open = 1, Finished = 2, Abandoned = 3, } }
+byte_values! { SeatKind, "the kind of a seat" { InPlace = 1, Copies = 2, Lossy = 3, } }
 
-/// A number of which some values have a meaning here, and all others may have one for a newer peer.
-macro_rules! word_enum {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal: $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub(crate) enum $name {
-            $(#[doc = $text] $variant,)+
-            /// A number that this version gives no meaning.
-            Other(u16),
-        }
-
-        impl $name {
-            pub(crate) fn from_word(word: u16) -> Self {
-                match word { $($word => Self::$variant,)+ word => Self::Other(word) }
-            }
-
-            pub(crate) fn to_word(self) -> u16 {
-                match self { $(Self::$variant => $word,)+ Self::Other(word) => word }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self {
-                    $(Self::$variant => f.write_str($text),)+
-                    Self::Other(word) => write!(f, "an unknown reason ({word})"),
-                }
-            }
-        }
-    };
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ByeReason {
+    Finished,
+    /// All seats of the session were taken away.
+    Evicted,
+    Protocol,
+    Closing,
+    /// A number that this version gives no meaning.
+    Other(u16),
 }
 
-word_enum! {
-    /// Why a session is refused.
-    RefuseCode {
-        Version = 1: "no common version of the protocol",
-        UnknownLane = 2: "no lane of that name",
-        Busy = 3: "too many sessions",
-        Forbidden = 4: "the user is not admitted",
-        Protocol = 5: "the protocol was broken",
-        Unsupported = 6: "not implemented here",
-        Descriptors = 7: "out of descriptors",
-        TimedOut = 8: "the handshake took too long",
-        Closing = 9: "shutting down",
-        TooManyLanes = 10: "more lanes than one session can have",
-        Region = 11: "a region failed its checks",
-        Internal = 12: "something failed at the refusing end",
+impl ByeReason {
+    pub(crate) fn from_word(word: u16) -> Self {
+        match word {
+            1 => Self::Finished,
+            2 => Self::Evicted,
+            3 => Self::Protocol,
+            4 => Self::Closing,
+            word => Self::Other(word),
+        }
+    }
+
+    pub(crate) fn to_word(self) -> u16 {
+        match self {
+            Self::Finished => 1,
+            Self::Evicted => 2,
+            Self::Protocol => 3,
+            Self::Closing => 4,
+            Self::Other(word) => word,
+        }
     }
 }
-word_enum! {
-    /// Why a session ends.
-    ByeReason {
-        Finished = 1: "finished in order",
-        Evicted = 2: "evicted",
-        Protocol = 3: "the protocol was broken",
-        Closing = 4: "shutting down",
+
+impl fmt::Display for ByeReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "finished in order",
+            Self::Evicted => "evicted",
+            Self::Protocol => "the protocol was broken",
+            Self::Closing => "shutting down",
+            Self::Other(word) => return write!(f, "an unknown reason ({word})"),
+        })
     }
 }

@@ -31,10 +31,12 @@ pub(crate) struct Invited {
 }
 
 impl Invited {
-    /// Says Hello and reads the Offer.
+    /// Says Hello, and reads the producer's and the Offer.
     pub(crate) fn knock(address: &str) -> Self {
         let wire = Wire::connect(address);
         wire.send(&hello(&[])).unwrap();
+        let answer = wire.recv().expect("a Hello");
+        assert_eq!(answer.bytes, producer_hello(), "a producer names no lanes, and speaks as we do");
         let offer = wire.recv().expect("an Offer");
         assert_eq!(offer.kind(), OFFER);
         let (bytes, mut fds) = (offer.bytes, offer.fds.into_iter());
@@ -46,22 +48,24 @@ impl Invited {
         let mut at = 37;
         let mut lanes = Vec::new();
         for index in 0..u16::from(bytes[36]) {
-            let indices = [u16_at(at + 53), u16_at(at + 55), u16_at(at + 57)];
+            let indices = [u16_at(at + 58), u16_at(at + 60), u16_at(at + 62)];
             assert_eq!(indices, [1 + 3 * index, 2 + 3 * index, 3 + 3 * index]);
+            assert_eq!(bytes[at + 52..at + 57], [0; 5], "no slots, no descriptors with records");
+            assert_eq!(bytes[at + 64..at + 68], [0; 4], "no descriptor socket, no space bell");
             assert_eq!(u64_at(at + 24), 0, "generation");
             assert!(u32_at(at + 48) <= 1, "a flag other than that of the asymmetric barrier");
-            let name_len = usize::from(bytes[at + 59]);
+            let name_len = usize::from(bytes[at + 68]);
             lanes.push(OfferedLane {
-                name: String::from_utf8(bytes[at + 60..][..name_len].to_vec()).unwrap(),
+                name: String::from_utf8(bytes[at + 69..][..name_len].to_vec()).unwrap(),
                 capacity: u64_at(at + 16),
                 record_align: u32_at(at + 40).into(),
                 payload_align: u32_at(at + 44).into(),
-                bell_kind: bytes[at + 52],
+                bell_kind: bytes[at + 57],
                 bell: fds.next().unwrap(),
                 control: fds.next().unwrap(),
                 data: fds.next().unwrap(),
             });
-            at += 60 + name_len;
+            at += 69 + name_len;
         }
         assert_eq!(at, bytes.len(), "nothing follows the lanes");
         Self { wire, seat, lanes }
@@ -77,6 +81,12 @@ impl Invited {
 
     /// Checks, maps and seals everything, and attaches.
     pub(crate) fn attach(self, reading: u8) -> Guest {
+        let lanes = vec![attached_lane(reading); self.lanes.len()];
+        self.attach_as(&lanes)
+    }
+
+    /// As [`attach`](Self::attach), with each lane as it is told.
+    pub(crate) fn attach_as(self, wishes: &[AttachedLane]) -> Guest {
         let seat = self.map_seat();
         fcntl_add_seals(&self.seat, SealFlags::FUTURE_WRITE).unwrap();
         assert_eq!(fcntl_get_seals(&self.seat).unwrap().intersection(SEALED.union(SEAL_SEAL)), SEALED);
@@ -92,7 +102,7 @@ impl Invited {
             (control, Memory::map(&lane.data, lane.capacity as usize, false).unwrap())
         });
         let lanes: Vec<_> = lanes.collect();
-        self.wire.send(&attach(lanes.len(), reading)).unwrap();
+        self.wire.send(&attach_as(wishes)).unwrap();
         let answer = self.wire.recv().expect("an answer to Attach");
         assert_eq!(answer.kind(), ATTACHED, "{answer:?}");
         assert_eq!(usize::from(answer.bytes[16]), lanes.len());

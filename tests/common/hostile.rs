@@ -29,6 +29,7 @@ pub(crate) const ATTACH: u16 = 3;
 pub(crate) const ATTACHED: u16 = 4;
 pub(crate) const REFUSE: u16 = 5;
 pub(crate) const BYE: u16 = 9;
+pub(crate) const EVICTED: u16 = 10;
 
 /// What section 6 says: the control region, and a stripe of the seat.
 pub(crate) const PUBLISHED: usize = 512;
@@ -66,21 +67,52 @@ pub(crate) fn hello(names: &[&str]) -> Vec<u8> {
     frame(HELLO, 0, &body)
 }
 
+/// A producer's: it names no lanes.
+pub(crate) fn producer_hello() -> Vec<u8> {
+    frame(HELLO, 0, &[1, 1, 0, 1, 0, 0])
+}
+
 /// How a consumer reads: the third byte of each lane in an Attach.
 pub(crate) const IN_PLACE: u8 = 1;
 pub(crate) const COPIES: u8 = 2;
 
 /// Lossless, from the latest record on, with the fence.
 pub(crate) fn attach(lanes: usize, reading: u8) -> Vec<u8> {
-    let mut body = vec![lanes as u8];
-    body.extend((0..lanes).flat_map(|_| [1, 1, reading, 1]));
+    attach_as(&vec![attached_lane(reading); lanes])
+}
+
+/// A lane of an Attach: delivery, start, reading, barrier, descriptors, and the position of start 5.
+pub(crate) type AttachedLane = ([u8; 5], u64);
+
+pub(crate) fn attached_lane(reading: u8) -> AttachedLane {
+    ([1, 1, reading, 1, 0], 0)
+}
+
+/// A lane that is not read.
+pub(crate) const NOT_READ: AttachedLane = ([3, 1, 1, 1, 0], 0);
+
+pub(crate) fn attach_as(lanes: &[AttachedLane]) -> Vec<u8> {
+    let mut body = vec![lanes.len() as u8];
+    for (choices, position) in lanes {
+        body.extend(choices);
+        body.extend(position.to_le_bytes());
+    }
     frame(ATTACH, 0, &body)
+}
+
+pub(crate) fn evicted(lane: u8) -> Vec<u8> {
+    frame(EVICTED, 0, &[lane])
 }
 
 pub(crate) fn attached(starts: &[u64]) -> Vec<u8> {
     let mut body = vec![starts.len() as u8];
     body.extend(starts.iter().flat_map(|start| start.to_le_bytes()));
     frame(ATTACHED, 0, &body)
+}
+
+/// A Report about a lane that is open and has no seats.
+pub(crate) fn report(lane: u8) -> Vec<u8> {
+    frame(8, 0, &[&[lane][..], &[0; 8], &[1], &[0; 6]].concat())
 }
 
 pub(crate) fn refuse(code: u16, sentence: &str) -> Vec<u8> {
@@ -203,9 +235,23 @@ impl Wire {
         None
     }
 
-    /// All that still comes before the end: of each frame its type, and the first word of its body.
+    /// Waits for frames of these types, in this order, and returns the last.
+    pub(crate) fn expect(&self, kinds: &[u16]) -> Message {
+        let mut last = None;
+        for kind in kinds {
+            let message = self.recv().expect("another frame");
+            assert_eq!(message.kind(), *kind, "{message:?}");
+            last = Some(message);
+        }
+        last.expect("some are expected")
+    }
+
+    /// All that still comes before the end: of each frame its type, and the first word of its body; the byte that is
+    /// all of it.
     pub(crate) fn last_words(&self) -> Vec<(u16, u16)> {
-        std::iter::from_fn(|| self.recv()).map(|message| (message.kind(), message.u16(16))).collect()
+        let word =
+            |message: &Message| if message.body().len() == 1 { message.body()[0].into() } else { message.u16(16) };
+        std::iter::from_fn(|| self.recv()).map(|message| (message.kind(), word(&message))).collect()
     }
 
     pub(crate) fn shutdown(&self, how: Shutdown) {

@@ -32,7 +32,9 @@ pub(crate) fn offer(capacity: u64) -> Vec<u8> {
     body.extend(capacity.to_le_bytes());
     body.extend([0; 16]); // generation and schema
     body.extend([8, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]); // alignments and flags
+    body.extend([0; 5]); // no slots of one length, no descriptors with records
     body.extend([1, 1, 0, 2, 0, 3, 0]); // the bell, and where it and the regions are
+    body.extend([0; 4]); // no descriptor socket, no space bell
     body.push(NAME.len() as u8);
     body.extend(NAME.bytes());
     frame(OFFER, 4, &body)
@@ -134,8 +136,15 @@ impl Impostor {
         Self { listener: listen(&address), client: Client::start_on_old_kernel(test, &address) }
     }
 
-    /// Has the client connect, and hears its Hello.
+    /// Has the client connect, hears its Hello and says ours.
     pub(crate) fn lure(&mut self, deadline: Duration) -> Wire {
+        let wire = self.lure_in_silence(deadline);
+        wire.send(&producer_hello()).unwrap();
+        wire
+    }
+
+    /// Has the client connect, and hears its Hello.
+    pub(crate) fn lure_in_silence(&mut self, deadline: Duration) -> Wire {
         self.client.begin(deadline);
         let wire = accept(&self.listener);
         let hello_frame = wire.recv().unwrap();
@@ -143,7 +152,8 @@ impl Impostor {
         wire
     }
 
-    /// Answers the client's Hello with that, and nothing else; its outcome, and what it said before it hung up.
+    /// Answers the client's Hello with ours and that, and nothing else; its outcome, and what it said before it hung
+    /// up.
     pub(crate) fn answers(&mut self, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> (Outcome, Vec<(u16, u16)>) {
         let wire = self.lure(PATIENCE);
         wire.send_fds(bytes, fds).unwrap();
@@ -163,7 +173,7 @@ impl Impostor {
         let wire = self.lure(PATIENCE);
         let mut fds = goods.fds();
         fds[1] = bell;
-        wire.send_fds(&with(offer(goods.capacity), OFFER_LANE + 52, &[kind]), &fds).unwrap();
+        wire.send_fds(&with(offer(goods.capacity), OFFER_LANE + 57, &[kind]), &fds).unwrap();
         assert_eq!(wire.recv().unwrap().kind(), ATTACH);
         wire.send(&attached(&[0])).unwrap();
         assert_eq!(self.client.outcome().kind, "attached");

@@ -11,7 +11,7 @@ mod sleeping;
 mod waiting;
 
 use super::{Attachment, Consumer, Link};
-use crate::handshake::ConsumerHandshake;
+use crate::handshake::Handshake;
 use crate::lane::{LaneOptions, Occupant, SeatHandle};
 use crate::layout::LaneState;
 use crate::memory::{InPlace, LaneMap, SeatMap};
@@ -69,7 +69,7 @@ fn consumer_with(
 pub(super) fn link() -> (Link, rustix::fd::OwnedFd) {
     let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     let socket = Connection::new(socket, ForkGuard::get().unwrap());
-    (Link::new(socket, None, ConsumerHandshake::new(Vec::new()).unwrap()), other)
+    (Link::new(socket, None, Handshake::consumer(Vec::new()).unwrap()), other)
 }
 
 pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {

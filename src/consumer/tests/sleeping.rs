@@ -4,17 +4,20 @@ use super::{consumer_with, link, seat_words};
 use crate::consumer::Consumer;
 use crate::consumer::waiter::{Sources, Woken};
 use crate::lane::LaneOptions;
-use crate::link::Fate;
+use crate::link::tests::{links, say};
+use crate::link::{Fate, Link};
 use crate::os::bell::{Bell, BellEnd};
 use crate::producer::Producer;
-use crate::ring::sleep::SECOND_LOOK;
+use crate::ring::sleep::{SECOND_LOOK, Wakeups};
 use crate::terms::{Barrier, BellKind};
 use crate::test_support::{DEADLINE, sleeps_of, wait_until, wait_until_thread_has_slept_for};
+use crate::wire::Frame;
 use rustix::net::{SendFlags, send};
 use rustix::process::Pid;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread::ScopedJoinHandle;
+use std::time::Duration;
 
 type Receive = fn(&mut Consumer) -> Vec<u8>;
 
@@ -154,4 +157,24 @@ fn who_comes_to_sleep_when_another_has_heard_of_the_end_is_woken_too() {
         // The frame is gone, and the producer's end still open.
         assert_eq!(second.wait(Some(DEADLINE)).unwrap(), Woken::Otherwise);
     }
+}
+
+#[test]
+fn who_sleeps_for_a_lane_is_woken_when_another_has_heard_that_its_seat_is_gone() {
+    let (links, producer) = links(&[true, true, true]);
+    let links: Vec<Arc<Link>> = links.into_iter().flatten().map(Arc::new).collect();
+    let sources = |link: &Arc<Link>| {
+        let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
+        (bell, Sources::new(Arc::clone(link), BellEnd::receive(BellKind::Eventfd, end).unwrap()).unwrap())
+    };
+    let (_bell, mut sleeper) = sources(&links[1]);
+    for (round, lane) in [2, 1].into_iter().enumerate() {
+        say(&producer, &Frame::Evicted(lane));
+        links[0].receive_frames();
+        // The frame is gone, and the session goes on.
+        assert_eq!(sleeper.wait(Some(DEADLINE)).unwrap(), Woken::Otherwise, "round {round}");
+        assert_eq!(sleeper.wait(Some(Duration::ZERO)).unwrap(), Woken::ByTime, "it is no news the next time");
+        assert_eq!(sleeper.session_is_over(), lane == 1);
+    }
+    assert_eq!(links[0].fate(), Fate::Alive);
 }

@@ -1,7 +1,7 @@
 //! A hostile consumer, and beside it perhaps an honest one, of a server with two lanes.
 
 use super::super::Script;
-use super::super::frames::{alter, frame, lane_terms};
+use super::super::frames::{PLAIN, alter, frame, lane_terms};
 use super::oddities::{abuse, odd_fd, seal};
 use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, say, unique_address, with_room_for};
 use crate::layout::{Geometry, seat_len_bytes};
@@ -9,8 +9,8 @@ use crate::memory::SeatMap;
 use crate::region::{Mapping, Region, Seals};
 use crate::ring::SeatWords;
 use crate::sync::Ordering;
-use crate::terms::{Access, Barrier, Delivery, Start};
-use crate::wire::{Frame, Hello, LaneAttach, LaneTerms, Role};
+use crate::terms::Access;
+use crate::wire::{Frame, Hello, LaneAttach, LaneTerms, Role, StartAt};
 use crate::{
     Attach, Consumer, Producer, Server,
     errors::ReceiveError,
@@ -156,11 +156,7 @@ impl Hostile {
                 self.say(&bytes);
             }
             9 => self.say_with_fds(script),
-            10 | 11 => {
-                if let Some((_, fds)) = self.socket.as_ref().and_then(hear).filter(|(_, fds)| !fds.is_empty()) {
-                    self.fds = fds;
-                }
-            }
+            10 | 11 => self.hear(),
             12 => self.map_seat(),
             13 => self.attach(script),
             14 => {
@@ -187,6 +183,17 @@ impl Hostile {
                 5 => self.crowd.clear(),
                 _ => self.starve(script.below(12)),
             },
+        }
+    }
+
+    /// Hears frames until one has descriptors, as an Offer behind a Hello.
+    fn hear(&mut self) {
+        for _ in 0..2 {
+            let Some((_, fds)) = self.socket.as_ref().and_then(hear) else { return };
+            if !fds.is_empty() {
+                self.fds = fds;
+                return;
+            }
         }
     }
 
@@ -222,9 +229,11 @@ impl Hostile {
         const FUTURE_WRITE: u8 = 16;
         self.map_seat();
         self.fds.first().into_iter().for_each(|seat| seal(seat, FUTURE_WRITE));
-        let (start, access) = (script.choose(Start::ALL), script.choose(Access::ALL));
-        let terms = LaneAttach { delivery: Delivery::Lossless, start, access, barrier: Barrier::Fence };
-        self.say(&Frame::Attach(vec![terms; LANES.len()]).encode());
+        let start = script.choose(&[StartAt::Latest, StartAt::Oldest]);
+        let terms = LaneAttach { start, access: script.choose(Access::ALL), ..PLAIN };
+        // Now and then one of the lanes is not read.
+        let is_read = script.choose(&[[true, true], [true, true], [true, false], [false, true]]);
+        self.say(&Frame::Attach(is_read.map(|is_read| is_read.then_some(terms)).to_vec()).encode());
     }
 
     /// What is the producer's can be changed by nobody else (design invariant 17).

@@ -13,7 +13,7 @@ use crate::region::{HugePages, Region, RegionOptions, Seals};
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
 use crate::terms::BellKind;
-use crate::wire::{ByeReason, Frame, LaneTerms, Offer, OfferedLane};
+use crate::wire::{ByeReason, Frame, Hello, LaneTerms, Offer, OfferedLane, Role};
 use crate::{Attach, Consumer, errors::ReceiveError, options::SessionOptions};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{
@@ -34,6 +34,9 @@ pub(super) fn play(script: &mut Script<'_>) {
         if is_readable(&listener, PATIENCE) {
             let socket = accept_with(&listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).expect("one connects");
             let mut hostile = Hostile::new(socket, choice).expect("memory for small lanes");
+            if choice & 0x10 == 0 {
+                hostile.greet();
+            }
             for _ in 0..ACTIONS_MAX {
                 if script.is_empty() {
                     break;
@@ -131,6 +134,11 @@ impl Hostile {
         let seat = region(seat_len_bytes(count))?;
         seat.seal(Seals::SHRINK | Seals::GROW)?;
         Ok(Self { socket, lanes: lanes?, seat: descriptor(&seat), bell })
+    }
+
+    /// Says Hello, without waiting for the other's.
+    fn greet(&self) {
+        say(&self.socket, &Frame::Hello(Hello::new(Role::Producer, Vec::new())).encode(), &[]);
     }
 
     fn act(&mut self, script: &mut Script<'_>) {

@@ -1,0 +1,115 @@
+//! One direction of a session, at the end that writes its lanes: Offer, Attach, Attached.
+
+use super::error::HandshakeError;
+use super::{START_LIMIT, Step};
+use crate::terms::{Barrier, BellKind};
+use crate::wire::{Frame, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, OfferedLane, StartAt};
+use std::mem;
+
+/// The lanes that this end offers, and how far that has come.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    /// In the order of the session.
+    lanes: Vec<LaneTerms>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    AwaitAttach,
+    Joining,
+    Established,
+    Over,
+}
+
+impl Outgoing {
+    pub(super) fn new(lanes: Vec<LaneTerms>) -> Self {
+        Self { lanes, state: State::AwaitAttach }
+    }
+
+    /// Whether the Attached has been said.
+    pub(super) fn stands(&self) -> bool {
+        self.state == State::Established
+    }
+
+    pub(super) fn offer(&self, bell: BellKind) -> Vec<OfferedLane> {
+        assert_eq!(self.state, State::AwaitAttach, "an Offer is made after a Hello");
+        self.lanes.iter().map(|terms| OfferedLane { terms: terms.clone(), bell }).collect()
+    }
+
+    pub(super) fn attached(&mut self, starts: &[u64]) {
+        assert_eq!(self.state, State::Joining, "an Attached answers an Attach");
+        assert_eq!(starts.len(), self.lanes.len(), "an Attached has a start for each lane");
+        self.state = State::Established;
+    }
+
+    /// Takes a frame of the consumer's.
+    pub(super) fn on_frame(&mut self, frame: Frame) -> Result<Step, HandshakeError> {
+        match (mem::replace(&mut self.state, State::Over), frame) {
+            (State::AwaitAttach, Frame::Attach(attach)) => self.on_attach(attach),
+            (State::Established, Frame::Query(lane)) if lane < self.lanes.len() => {
+                Err(HandshakeError::Unsupported("a Query"))
+            }
+            (_, Frame::Attachments(_)) => Err(HandshakeError::Unsupported("a frame with descriptors of a record")),
+            (state, frame) => Err(HandshakeError::Unexpected { came: frame.name(), awaited: state.awaited() }),
+        }
+    }
+
+    fn on_attach(&mut self, attach: Vec<Option<LaneAttach>>) -> Result<Step, HandshakeError> {
+        if attach.len() != self.lanes.len() {
+            let (came, expected) = (attach.len(), self.lanes.len());
+            return Err(HandshakeError::Count { frame: "Attach", came, expected });
+        }
+        for (lane, (terms, read)) in self.lanes.iter().zip(&attach).enumerate() {
+            let Some(read) = read else { continue };
+            check_start(lane, read.start, terms.geometry.record_align())?;
+            if read.barrier == Barrier::Asymmetric && terms.barrier != Barrier::Asymmetric {
+                return Err(HandshakeError::Unsupported("the asymmetric barrier on a lane that does not offer it"));
+            }
+        }
+        self.state = State::Joining;
+        Ok(Step::Attach(attach))
+    }
+}
+
+impl State {
+    fn awaited(self) -> &'static str {
+        match self {
+            Self::AwaitAttach => "an Attach",
+            Self::Joining => "nothing before the Attached",
+            Self::Established => "a Bye",
+            Self::Over => "nothing",
+        }
+    }
+}
+
+/// Refuses a position to start at that no record can begin at.
+fn check_start(lane: usize, start: StartAt, align: u64) -> Result<(), HandshakeError> {
+    match start {
+        StartAt::Position(start) if start % align != 0 || start >= START_LIMIT => {
+            Err(HandshakeError::StartPosition { lane, start, align })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which of `lanes` have these names, in this order; all for no names.
+pub(super) fn resolve(lanes: &[LaneTerms], wanted: &[LaneName]) -> Result<Vec<usize>, HandshakeError> {
+    if lanes.is_empty() {
+        return Err(HandshakeError::NoLanes);
+    }
+    if !wanted.is_empty() {
+        return wanted.iter().map(|name| find(lanes, name)).collect();
+    }
+    if lanes.len() > LANES_PER_SESSION_MAX {
+        return Err(HandshakeError::TooManyLanes(lanes.len()));
+    }
+    Ok((0..lanes.len()).collect())
+}
+
+fn find(lanes: &[LaneTerms], name: &LaneName) -> Result<usize, HandshakeError> {
+    lanes.iter().position(|lane| lane.name == *name).ok_or_else(|| {
+        let offered: Vec<&str> = lanes.iter().map(|lane| lane.name.as_str()).collect();
+        HandshakeError::UnknownLane { name: name.to_string(), offered: offered.join(", ") }
+    })
+}

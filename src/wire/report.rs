@@ -1,0 +1,121 @@
+//! The bodies of Query, Report and Attachments: what a consumer may ask about a lane, and what goes with a record.
+//!
+//! Their bytes are settled, so that a peer that uses them is understood and told that they are not implemented here.
+//! The invariant: what is listed is bounded, and as much as the protocol says.
+
+use super::FrameError;
+use super::attach::{read_lane_index, write_lane_index};
+use super::text::Fields;
+use super::values::SeatKind;
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use crate::layout::LaneState;
+
+/// The most seats that a Report lists; of more, those that took their seats first.
+pub(crate) const SEATS_PER_REPORT_MAX: usize = 1024;
+
+/// What a producer knows of a lane and its seats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// As the Offer numbers them.
+    pub(crate) lane: usize,
+    pub(crate) published: u64,
+    pub(crate) state: LaneState,
+    /// How many seats the lane has, listed or not.
+    pub(crate) seats: u32,
+    pub(crate) listed: Vec<ReportedSeat>,
+}
+
+/// A seat in a Report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReportedSeat {
+    /// 0 where it is unknown.
+    pub(crate) pid: u32,
+    pub(crate) uid: u32,
+    pub(crate) kind: SeatKind,
+    pub(crate) is_asleep: bool,
+    pub(crate) consumed: u64,
+    pub(crate) read: u64,
+    /// How long it has had its seat.
+    pub(crate) since_ns: u64,
+    /// How long `consumed` has stood still, as far as the producer has seen.
+    pub(crate) still_ns: u64,
+}
+
+impl Report {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        let lane = read_lane_index("the Report", fields)?;
+        let published = fields.u64("the producer's position")?;
+        let state = LaneState::read(fields)?;
+        let seats = fields.u32("the number of seats")?;
+        let listed = usize::from(fields.u16("the number of seats that are listed")?);
+        if listed != listed_of(seats) {
+            return Err(FrameError::SeatCount { listed, seats });
+        }
+        let listed: Result<_, _> = (0..listed).map(|_| ReportedSeat::read(fields)).collect();
+        Ok(Self { lane, published, state, seats, listed: listed? })
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        assert_eq!(self.listed.len(), listed_of(self.seats), "a Report lists all seats, or the first 1024");
+        write_lane_index(self.lane, out);
+        out.extend(self.published.to_le_bytes());
+        out.push(self.state.to_byte());
+        out.extend(self.seats.to_le_bytes());
+        out.extend((self.listed.len() as u16).to_le_bytes());
+        self.listed.iter().for_each(|seat| seat.write(out));
+    }
+}
+
+/// How many of so many seats are listed.
+fn listed_of(seats: u32) -> usize {
+    (seats as usize).min(SEATS_PER_REPORT_MAX)
+}
+
+impl ReportedSeat {
+    fn read(fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        Ok(Self {
+            pid: fields.u32("the process id of a seat")?,
+            uid: fields.u32("the user id of a seat")?,
+            kind: SeatKind::read(fields)?,
+            is_asleep: fields.flag("whether a consumer sleeps")?,
+            consumed: fields.u64("what a consumer has released")?,
+            read: fields.u64("what a consumer has read")?,
+            since_ns: fields.u64("how long a consumer has had its seat")?,
+            still_ns: fields.u64("how long a consumer has released nothing")?,
+        })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.pid.to_le_bytes());
+        out.extend(self.uid.to_le_bytes());
+        out.extend([self.kind.to_byte(), self.is_asleep.into()]);
+        [self.consumed, self.read, self.since_ns, self.still_ns].iter().for_each(|word| out.extend(word.to_le_bytes()));
+    }
+}
+
+/// The descriptors that go with a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Attachments {
+    /// As the Offer numbers them.
+    pub(crate) lane: usize,
+    /// Where the record begins.
+    pub(crate) position: u64,
+    /// How many descriptors come with this frame, from 1 on.
+    pub(crate) count: u8,
+}
+
+impl Attachments {
+    pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        let lane = read_lane_index("the Attachments", fields)?;
+        let position = fields.u64("the position of a record")?;
+        let count = fields.u8("the number of a record's descriptors")?;
+        let is_possible = (1..=FDS_PER_MESSAGE_MAX).contains(&count.into());
+        if is_possible { Ok(Self { lane, position, count }) } else { Err(FrameError::AttachmentCount(count)) }
+    }
+
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        write_lane_index(self.lane, out);
+        out.extend(self.position.to_le_bytes());
+        out.push(self.count);
+    }
+}
