@@ -573,9 +573,9 @@ def check():
         if plant(file, replacements) is None:
             failures += 1
             print(f"NO LONGER FITS: {name}")
-    models = (ROOT / "tests/loom/main.rs").read_text()
+    models = (ROOT / "tests/loom/root.rs").read_text()
     modelled = set(re.findall(r'^#\[path = "../../(src/.*)"\]$', models, re.MULTILINE))
-    assert modelled, "tests/loom/main.rs names no file"
+    assert modelled, "tests/loom/root.rs names no file"
     for path in sorted((ROOT / "src").rglob("*.rs")):
         file = str(path.relative_to(ROOT))
         if path.name in ["tests.rs", "testing.rs"] or "/fuzzing/" in file or "/tests/" in file:

@@ -1,4 +1,4 @@
-//! The programs of `examples`, for tests that run them. Use it by `#[path = "common/example.rs"] mod example;`.
+//! The programs of `examples`, for tests that run them. Use it by `mod example;`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
         if profile_dir.ends_with("release") {
             cargo.arg("--release");
         }
-        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+        assert!(cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).status().unwrap().success());
     }
     path
 }
@@ -26,7 +26,7 @@ pub(crate) fn example(name: &str) -> PathBuf {
 /// Whether the program exists and is newer than its source and the library's.
 fn is_fresh(program: &Path, name: &str) -> bool {
     let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
     let mut sources = vec![root.join("examples").join(name).with_extension("rs")];
     let mut dirs = vec![root.join("src")];
     while let Some(dir) = dirs.pop() {

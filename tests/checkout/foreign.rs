@@ -1,8 +1,8 @@
 //! The examples `send_fds` and `recv_fds` against each other and against plain C and C++ programs, both ways.
 #![allow(unsafe_code, reason = "an ioctl that rustix does not know")]
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "common/example.rs"]
 mod example;
 
 use std::fs;
@@ -15,10 +15,10 @@ use std::process::{Child, Command, Output, Stdio};
 use common::{KillOnDrop, TempDir, wait_until};
 use example::example;
 
-/// Compiles tests/foreign/`source`; `None`, with a note, where there is no such compiler.
+/// Compiles foreign/`source`; `None`, with a note, where there is no such compiler.
 fn compile(compiler: &str, source: &str, dir: &TempDir) -> Option<PathBuf> {
     let program = dir.path().join(source.replace('.', "-"));
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign").join(source);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign").join(source);
     match Command::new(compiler).args(["-Wall", "-Wextra", "-O1", "-o"]).arg(&program).arg(path).status() {
         Ok(status) => assert!(status.success(), "{source} does not compile"),
         Err(error) => {

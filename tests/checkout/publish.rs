@@ -1,7 +1,7 @@
 //! The examples `publish` and `subscribe`, as two terminals would run them.
 
+#[path = "../common/mod.rs"]
 mod common;
-#[path = "common/example.rs"]
 mod example;
 
 use common::{KillOnDrop, TempDir, unique_name};

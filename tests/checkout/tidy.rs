@@ -12,7 +12,7 @@ const FILE_MAX_LINES: usize = 450;
 const FUNCTION_MAX_LINES: usize = 70;
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// A row of the code map: how high a file stands, and whether it may contain `unsafe`.
@@ -132,6 +132,46 @@ fn the_invariants_name_only_files_that_exist() {
     assert!(paths.len() > 40, "the table names {} files", paths.len());
     for path in paths {
         assert!(root().join(path).is_file(), "ARCHITECTURE.md names {path}, which does not exist");
+    }
+}
+
+#[test]
+fn the_front_pages_name_only_files_that_exist() {
+    let folders = ["tests/", "src/", "docs/", "scripts/", "fuzz/", "benches/", "examples/", "crates/"];
+    let mut checked = 0;
+    for page in ["README.md", "SECURITY.md", "CONTRIBUTING.md"] {
+        let text = fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"));
+        // Every second piece lies between backquotes.
+        for name in text.split('`').skip(1).step_by(2) {
+            let is_page = name.ends_with(".md") && !name.contains(' ');
+            if is_page || folders.iter().any(|folder| name.starts_with(folder)) {
+                let path = name.split(' ').next().unwrap_or_default().trim_end_matches("/*");
+                assert!(root().join(path).exists(), "{page} names {path}, which does not exist");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 25, "only {checked} names were seen: the check has gone blind");
+}
+
+/// crates.io and docs.rs show the README by itself, without the repository beside it.
+#[test]
+fn the_links_of_the_readme_work_without_the_repository() {
+    let text = fs::read_to_string(root().join("README.md")).expect("README.md can be read");
+    let links: Vec<&str> = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(links.len() > 5, "only {} links were seen: the check has gone blind", links.len());
+    for link in links {
+        assert!(link.starts_with("https://"), "the README links to {link}, which is not there on crates.io");
+    }
+}
+
+#[test]
+fn every_test_of_the_checkout_is_named_in_its_manifest() {
+    let folder = root().join("tests/checkout");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml")).expect("its Cargo.toml can be read");
+    for (name, text) in rust_files(&folder) {
+        let is_named = manifest.contains(&format!("path = \"{name}\""));
+        assert!(is_named || !text.contains("#[test]\n"), "tests/checkout/Cargo.toml does not name {name}");
     }
 }
 

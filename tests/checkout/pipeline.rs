@@ -1,6 +1,7 @@
 //! The example `pipeline`: what it counts, against a count of our own, and how it ends when something dies.
 #![allow(unsafe_code, reason = "sets a signal's action before an exec")]
 
+#[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ fn pipeline() -> PathBuf {
         if profile_dir.ends_with("release") {
             cargo.arg("--release");
         }
-        assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+        assert!(cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).status().unwrap().success());
     }
     path
 }
