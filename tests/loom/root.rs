@@ -33,6 +33,8 @@
 mod deadline;
 #[path = "../../src/error.rs"]
 mod error;
+#[path = "../../src/kind.rs"]
+mod kind;
 #[path = "../../src/layout.rs"]
 mod layout;
 #[path = "../../src/ring/mod.rs"]
