@@ -230,14 +230,17 @@ impl Lane {
         let name = LaneName::new(&options.name)
             .map_err(|error| Error::Invalid(format!("the name \"{}\": {error}", options.name.escape_debug())))?;
         let geometry = Geometry::new(options.capacity, options.record_align_raised(), options.payload_align)?;
+        let id = random_id()?;
         let region = |what, len_bytes, huge_pages| {
-            Region::create(&RegionOptions { name: &format!("fdring:{name}:{what}"), len_bytes, huge_pages })
+            // At most 112 bytes of the 249 that the kernel takes.
+            let name = format!("fdring:{name}:{what}:{:032x}", u128::from_be_bytes(id));
+            Region::create(&RegionOptions { name: &name, len_bytes, huge_pages })
         };
         let control = region("control", CONTROL_LEN_BYTES, HugePages::No)?;
         let data = region("data", options.capacity, options.huge_pages)?;
         let asymmetric = options.asymmetric_barrier && barrier::register();
         let barrier = if asymmetric { Barrier::Asymmetric } else { Barrier::Fence };
-        let terms = LaneTerms { name, id: random_id()?, geometry, schema: options.schema, generation: 0, barrier };
+        let terms = LaneTerms { name, id, geometry, schema: options.schema, generation: 0, barrier };
         let (writable, control, data) = WritableLane::create(control, data, geometry, &terms.header())?;
         let map = Arc::clone(writable.shared());
         if options.prefault {
@@ -327,6 +330,11 @@ impl SeatWords for SeatHandle {
     #[inline]
     fn space_seq(&self) -> &AtomicU32 {
         self.words.space_seq()
+    }
+
+    #[inline]
+    fn read(&self) -> &AtomicU64 {
+        self.words.read()
     }
 
     #[inline]

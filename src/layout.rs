@@ -11,25 +11,28 @@
 //!           │ magic  │ version  │ flags │ capacity │ record_align │ payload_align │ lane id │
 //!           │ u64    │ u32      │ u32   │ u64      │ u32          │ u32           │ [u8;16] │
 //!           ├────────┴──┬───────┴───────┼──────────┴──────────────┴───────────────┴─────────┘
-//! offset   48          56              64             128
-//!           │ generation│ schema        │ name [u8;64] │
-//!           │ u64       │ u64           │ zero-padded  │
-//!           └───────────┴───────────────┴──────────────┘
-//! offset  512  published  u64     all below it is complete; polled by consumers, alone on its line
+//! offset   48          56              64             128          136          140       144
+//!           │ generation│ schema        │ name [u8;64] │ data inode │ slot bytes │ fds max │
+//!           │ u64       │ u64           │ zero-padded  │ u64        │ u32, 0     │ u32, 0  │
+//!           └───────────┴───────────────┴──────────────┴────────────┴────────────┴─────────┘
+//! offset  512  published  u64     all below it is complete; polled by consumers
+//! offset  520  last       u64     where the last published record begins; `published` where there is none yet
 //! offset  640  intent     u64     how far bytes may be overwritten
 //! offset  768  space_wait u32     1 while the producer sleeps for space
 //! offset  896  state      u32     1 open, 2 finished, 3 abandoned
 //! offset 1024  evictions  u32     how often a consumer was evicted
-//! offset 1152  counters   u64 × 4 records and payload bytes (reserved, 0), bells rung, times blocked
+//! offset 1152  counters   u64 × 4 records, payload bytes, bells rung, times blocked
 //! ```
 //!
 //! # Seat region, a stripe of 512 bytes for each lane, written by the consumer
 //!
 //! ```text
-//! offset    0  consumed   u64     0 its start, u64::MAX it has left
+//! offset    0  consumed   u64     what it has released; 0 its start; with bit 63: it has left
 //! offset    8  space_seq  u32     a futex word, bumped after each store of `consumed`
+//! offset   16  read       u64     what it has read, as of the last store of `consumed`
 //! offset  128  wait_epoch u32     odd while the consumer sleeps
-//! offset  256  counters   u64 × 3 records, payload bytes, missed bytes (reserved, 0)
+//! offset  256  counters   u64 × 3 records, payload bytes, missed bytes
+//! offset  384  lane id    [u8;16] written by the producer, before the seat is offered
 //! ```
 //!
 //! # Record, in the data region
@@ -37,7 +40,7 @@
 //! ```text
 //!  63            48 47        40 39        32 31                             0
 //! ┌────────────────┬────────────┬────────────┬────────────────────────────────┐
-//! │ tag            │ fds 0..253 │ kind       │ payload length in bytes        │
+//! │ tag            │ fds, 0     │ kind       │ payload length in bytes        │
 //! └────────────────┴────────────┴────────────┴────────────────────────────────┘
 //! ```
 
@@ -69,32 +72,48 @@ pub(crate) const LAYOUT_VERSION: u32 = 1;
 pub(crate) const CONTROL_LEN_BYTES: u64 = 4096;
 
 pub(crate) const PUBLISHED_OFFSET: usize = 512;
+pub(crate) const LAST_OFFSET: usize = 520;
 pub(crate) const INTENT_OFFSET: usize = 640;
 pub(crate) const SPACE_WAIT_OFFSET: usize = 768;
 pub(crate) const STATE_OFFSET: usize = 896;
 pub(crate) const EVICTIONS_OFFSET: usize = 1024;
-/// Records and payload bytes, which this version does not keep; bells rung, times blocked: four `u64`.
+/// Records, payload bytes, bells rung, times blocked: four `u64`.
 pub(crate) const LANE_COUNTERS_OFFSET: usize = 1152;
 
 /// The distance between the stripes of two lanes in a seat region, in bytes.
 pub(crate) const SEAT_STRIPE_BYTES: usize = 512;
 pub(crate) const CONSUMED_OFFSET: usize = 0;
 pub(crate) const SPACE_SEQ_OFFSET: usize = 8;
+pub(crate) const READ_OFFSET: usize = 16;
 pub(crate) const WAIT_EPOCH_OFFSET: usize = 128;
-/// Records, payload bytes, missed bytes, which this version does not keep: three `u64`.
+/// Records, payload bytes, missed bytes: three `u64`.
 pub(crate) const SEAT_COUNTERS_OFFSET: usize = 256;
+/// The id of the stripe's lane: 16 bytes, the only ones of a seat that the producer writes, before anyone else has it.
+pub(crate) const SEAT_LANE_ID_OFFSET: usize = 384;
 
 /// The length of a record's header, in bytes.
 pub(crate) const HEADER_LEN_BYTES: u64 = 8;
 
-/// `consumed` of a consumer that has left its lane.
-pub(crate) const CONSUMED_LEFT: u64 = u64::MAX;
+/// Set in `consumed` by a consumer that has left its lane; the other bits say what it had released. Positions stay
+/// below it.
+pub(crate) const CONSUMED_LEFT_BIT: u64 = 1 << 63;
 
 /// The value of `space_wait` while the producer sleeps for space on `space_seq`.
 pub(crate) const SPACE_WAIT_FUTEX: u32 = 1;
 
-/// The flag of a lane whose producer's process is registered for the asymmetric barrier; there is no other.
+/// The flag of a lane whose producer's process is registered for the asymmetric barrier: the only one that this version
+/// implements.
 pub(crate) const FLAG_ASYMMETRIC: u32 = 1;
+/// Bytes 8 to 16 of a record hold the time of its commit.
+pub(crate) const FLAG_STAMPED: u32 = 1 << 1;
+/// Records can carry descriptors.
+pub(crate) const FLAG_DESCRIPTORS: u32 = 1 << 2;
+/// A producer that waits for space has a bell.
+pub(crate) const FLAG_SPACE_BELL: u32 = 1 << 3;
+/// The lane has one worker at a time.
+pub(crate) const FLAG_ONE_WORKER: u32 = 1 << 4;
+/// The ring consists of slots of one length.
+pub(crate) const FLAG_FIXED: u32 = 1 << 5;
 
 /// The length of the seat region of a session of `lanes` lanes, in bytes: whole pages.
 pub(crate) const fn seat_len_bytes(lanes: usize) -> u64 {
@@ -102,7 +121,7 @@ pub(crate) const fn seat_len_bytes(lanes: usize) -> u64 {
 }
 
 /// The length of a [`ControlHeader`], in words.
-pub(crate) const CONTROL_HEADER_WORDS: usize = 16;
+pub(crate) const CONTROL_HEADER_WORDS: usize = 18;
 
 /// The static part of a control region: written once, before anyone else sees it; read once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +136,12 @@ pub(crate) struct ControlHeader {
     pub(crate) generation: u64,
     pub(crate) schema: u64,
     pub(crate) name: [u8; LANE_NAME_MAX_BYTES],
+    /// The inode of the data region, by which tools pair the two.
+    pub(crate) data_inode: u64,
+    /// The length of the slots of a lane with [`FLAG_FIXED`], in bytes; 0 without.
+    pub(crate) slot_bytes: u32,
+    /// The most descriptors of one record of a lane with [`FLAG_DESCRIPTORS`]; 0 without.
+    pub(crate) record_fds_max: u32,
 }
 
 impl ControlHeader {
@@ -125,15 +150,23 @@ impl ControlHeader {
         let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         let [id_low, id_high]: [u64; 2] = bytemuck::cast(self.lane_id);
         let [n0, n1, n2, n3, n4, n5, n6, n7]: [u64; LANE_NAME_MAX_BYTES / 8] = bytemuck::cast(self.name);
+        let reserved = pair(self.slot_bytes, self.record_fds_max);
         let versions = pair(self.layout_version, self.flags);
         let aligns = pair(self.record_align, self.payload_align);
-        let Self { magic, capacity, generation, schema, .. } = self;
-        [magic, versions, capacity, aligns, id_low, id_high, generation, schema, n0, n1, n2, n3, n4, n5, n6, n7]
+        let Self { magic, capacity, generation, schema, data_inode: inode, .. } = self;
+        [
+            [magic, versions, capacity, aligns, id_low, id_high, generation, schema, n0],
+            [n1, n2, n3, n4, n5, n6, n7, inode, reserved],
+        ]
+        .as_flattened()
+        .try_into()
+        .expect("so many words")
     }
 
     /// The header that the words of a region stand for, none of them checked.
     pub(crate) fn from_words(words: [u64; CONTROL_HEADER_WORDS]) -> Self {
-        let [magic, versions, capacity, aligns, id_low, id_high, generation, schema, name @ ..] = words;
+        let [magic, versions, capacity, aligns, id_low, id_high, generation, schema, name @ .., inode, reserved] =
+            words;
         Self {
             magic,
             layout_version: versions as u32,
@@ -145,19 +178,25 @@ impl ControlHeader {
             generation,
             schema,
             name: bytemuck::cast(name),
+            data_inode: inode,
+            slot_bytes: reserved as u32,
+            record_fds_max: (reserved >> 32) as u32,
         }
     }
 }
 
 const _: () = {
-    assert!(CONTROL_HEADER_WORDS * 8 == 64 + LANE_NAME_MAX_BYTES && CONTROL_HEADER_WORDS * 8 <= PUBLISHED_OFFSET);
+    assert!(CONTROL_HEADER_WORDS * 8 == 80 + LANE_NAME_MAX_BYTES && CONTROL_HEADER_WORDS * 8 <= PUBLISHED_OFFSET);
+    // One line: a reader that has fetched `published` has `last` too.
+    assert!(LAST_OFFSET == PUBLISHED_OFFSET + 8 && PUBLISHED_OFFSET.is_multiple_of(64));
     // Words written by different sides, or at different rates, lie at least 128 bytes apart.
     assert!(INTENT_OFFSET - PUBLISHED_OFFSET >= 128 && SPACE_WAIT_OFFSET - INTENT_OFFSET >= 128);
     assert!(STATE_OFFSET - SPACE_WAIT_OFFSET >= 128 && EVICTIONS_OFFSET - STATE_OFFSET >= 128);
     assert!(LANE_COUNTERS_OFFSET - EVICTIONS_OFFSET >= 128);
     assert!(LANE_COUNTERS_OFFSET + 4 * 8 <= CONTROL_LEN_BYTES as usize);
-    assert!(WAIT_EPOCH_OFFSET - SPACE_SEQ_OFFSET >= 120 && SEAT_COUNTERS_OFFSET - WAIT_EPOCH_OFFSET >= 128);
-    assert!(SEAT_COUNTERS_OFFSET + 3 * 8 <= SEAT_STRIPE_BYTES);
+    assert!(WAIT_EPOCH_OFFSET - CONSUMED_OFFSET >= 128 && SEAT_COUNTERS_OFFSET - WAIT_EPOCH_OFFSET >= 128);
+    assert!(READ_OFFSET >= SPACE_SEQ_OFFSET + 4 && READ_OFFSET + 8 <= CONSUMED_OFFSET + 64);
+    assert!(SEAT_LANE_ID_OFFSET - SEAT_COUNTERS_OFFSET >= 128 && SEAT_LANE_ID_OFFSET + 16 <= SEAT_STRIPE_BYTES);
 };
 
 /// Whether a lane still takes records; the word `state` of the control region.
@@ -195,22 +234,22 @@ pub(crate) enum RecordKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
     pub(crate) kind: RecordKind,
-    pub(crate) fds: u8,
     pub(crate) tag: u16,
     pub(crate) len: u32,
 }
 
 impl RecordHeader {
-    /// The payload's length, where `word` is the header of a data record: all that nearly every look asks of it.
+    /// The payload's length, where `word` is the header of a data record without descriptors: all that nearly every
+    /// look asks of it.
     #[inline(always)]
     pub(crate) const fn data_len(word: u64) -> Option<u64> {
-        if (word >> 32) as u8 == RecordKind::Data as u8 { Some(word as u32 as u64) } else { None }
+        if (word >> 32) as u16 == RecordKind::Data as u16 { Some(word as u32 as u64) } else { None }
     }
 
-    /// Whether two header words say the same of kind and length.
+    /// Whether two header words say the same of all but the tag.
     #[inline(always)]
     pub(crate) const fn are_alike(word: u64, other: u64) -> bool {
-        (word ^ other) & 0xff_ffff_ffff == 0
+        (word ^ other) << 16 == 0
     }
 
     /// The tag in a header word.
@@ -219,27 +258,33 @@ impl RecordHeader {
         (word >> 48) as u16
     }
 
+    /// How many descriptors a header word announces.
+    pub(crate) const fn fds_of(word: u64) -> u8 {
+        (word >> 40) as u8
+    }
+
     pub(crate) const fn data(len: u32, tag: u16) -> Self {
-        Self { kind: RecordKind::Data, fds: 0, tag, len }
+        Self { kind: RecordKind::Data, tag, len }
     }
 
     /// Padding of `room_bytes`, header included: its length counts the bytes after its word.
     pub(crate) const fn padding(room_bytes: u64) -> Self {
-        Self { kind: RecordKind::Padding, fds: 0, tag: 0, len: (room_bytes - HEADER_LEN_BYTES) as u32 }
+        Self { kind: RecordKind::Padding, tag: 0, len: (room_bytes - HEADER_LEN_BYTES) as u32 }
     }
 
     pub(crate) const fn to_word(self) -> u64 {
-        (self.tag as u64) << 48 | (self.fds as u64) << 40 | (self.kind as u64) << 32 | self.len as u64
+        (self.tag as u64) << 48 | (self.kind as u64) << 32 | self.len as u64
     }
 
-    /// The header that `word` stands for; `None` where its kind is none that this version knows.
+    /// The header that `word` stands for; `None` where its kind is none that this version knows, or it announces
+    /// descriptors.
     pub(crate) const fn from_word(word: u64) -> Option<Self> {
-        let kind = match (word >> 32) as u8 {
+        let kind = match (word >> 32) as u16 {
             1 => RecordKind::Data,
             2 => RecordKind::Padding,
             _ => return None,
         };
-        Some(Self { kind, fds: (word >> 40) as u8, tag: (word >> 48) as u16, len: word as u32 })
+        Some(Self { kind, tag: Self::tag_of(word), len: word as u32 })
     }
 }
 
@@ -402,7 +447,7 @@ mod tests {
         for header in [
             RecordHeader::data(0, 0),
             RecordHeader::data(u32::MAX, u16::MAX),
-            RecordHeader { kind: RecordKind::Data, fds: 253, tag: 7, len: 1 },
+            RecordHeader { kind: RecordKind::Data, tag: 7, len: 1 },
             RecordHeader::padding(8),
             RecordHeader::padding(1 << 32),
         ] {
@@ -414,6 +459,27 @@ mod tests {
     fn rejects_header_words_of_unknown_kind() {
         for kind in (0..=255u64).filter(|kind| ![1, 2].contains(kind)) {
             assert_eq!(RecordHeader::from_word(kind << 32 | 64), None, "kind {kind}");
+        }
+    }
+
+    #[test]
+    fn rejects_header_words_that_announce_descriptors() {
+        for kind in [RecordKind::Data, RecordKind::Padding] {
+            for fds in [1, 128, 253, 255] {
+                let word = RecordHeader { kind, tag: 3, len: 64 }.to_word() | fds << 40;
+                assert_eq!(RecordHeader::from_word(word), None, "{fds} descriptors");
+                assert_eq!(RecordHeader::data_len(word), None, "{fds} descriptors");
+                assert_eq!(u64::from(RecordHeader::fds_of(word)), fds);
+            }
+        }
+    }
+
+    #[test]
+    fn headers_that_differ_only_in_their_tag_are_alike() {
+        let word = RecordHeader::data(64, 3).to_word();
+        assert!(RecordHeader::are_alike(word, RecordHeader::data(64, 0xffff).to_word()));
+        for bit in 0..48 {
+            assert!(!RecordHeader::are_alike(word, word ^ 1 << bit), "bit {bit}");
         }
     }
 

@@ -244,7 +244,7 @@ fn whoever_dawdles_is_refused_at_the_deadline() {
     let deaf = Wire::connect(&stage.address);
     deaf.send(&hello(&[])).unwrap();
     let attached = Guest::join(&stage.address, COPIES);
-    attached.seat.u64(CONSUMED).store(u64::MAX, std::sync::atomic::Ordering::Release);
+    attached.say_consumed(LEFT | attached.lanes[0].position);
     assert_eq!(silent.last_words(), [(REFUSE, 8)]);
     assert_eq!(undecided.wire.last_words(), [(REFUSE, 8)]);
     stage.wait_for_stat("refused", 3);

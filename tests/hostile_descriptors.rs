@@ -257,7 +257,11 @@ fn a_control_header_that_says_something_else_is_refused() {
         ("schema", 56),
         ("name", 64),
         ("what follows the name", 68),
-        ("the last byte of the header", 124),
+        ("the last byte of the name", 124),
+        ("the inode of the data region", 128),
+        ("the end of that inode", 132),
+        ("the length of slots", 136),
+        ("descriptors per record", 140),
     ] {
         let change = |control: &Memory| {
             control.u32(offset).fetch_xor(0x4000_0000, std::sync::atomic::Ordering::Relaxed);
@@ -267,8 +271,27 @@ fn a_control_header_that_says_something_else_is_refused() {
     }
     // What follows the header is not its business.
     let goods = Goods::with_header(CAPACITY, |control| {
-        control.u32(128).store(1, std::sync::atomic::Ordering::Relaxed);
+        control.u32(144).store(1, std::sync::atomic::Ordering::Relaxed);
     });
+    drop(impostor.attaches(&goods, 0));
+    impostor.client.leave();
+}
+
+#[test]
+fn a_seat_that_is_for_another_lane_is_refused() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_seat_that_is_for_another_lane_is_refused");
+    for at in [0, 7, 8, 15] {
+        let goods = Goods::new(CAPACITY);
+        rustix::io::pwrite(&goods.seat, &[0xee], (STRIPE_ID + at) as u64).unwrap();
+        impostor.is_caught(&format!("byte {at} of the id"), &offer(CAPACITY), &goods.fds(), 11);
+    }
+    // What else is in it is not its business.
+    let goods = Goods::new(CAPACITY);
+    rustix::io::pwrite(&goods.seat, &[0xee; STRIPE_ID], 0).unwrap();
+    rustix::io::pwrite(&goods.seat, &[0xee; STRIPE - STRIPE_ID - 16], (STRIPE_ID + 16) as u64).unwrap();
     drop(impostor.attaches(&goods, 0));
     impostor.client.leave();
 }

@@ -125,7 +125,10 @@ fn records_that_cannot_be_are_corrupt() {
             CAPACITY + 16,
             "8 bytes, tag 9, from 4096",
         ),
-        ("descriptors, reserved", 0, &[(0, data(8, 9) | 253 << 40)], 16, "8 bytes, tag 9, from 0"),
+        ("descriptors", 0, &[(0, data(8, 9) | 253 << 40)], 16, KIND),
+        ("one descriptor", 0, &[(0, data(8, 9) | 1 << 40)], 16, KIND),
+        ("padding with descriptors", end, &[(end, padding(8) | 1 << 40), (0, data(0, 0))], CAPACITY + 8, KIND),
+        ("descriptors after padding", end, &[(end, padding(8)), (0, data(0, 0) | 1 << 40)], CAPACITY + 8, PAD),
     ];
     for (what, start, words, published, expected) in cases {
         let lie = |goods: &Goods| {

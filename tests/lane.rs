@@ -14,7 +14,10 @@ use fdring::{
 };
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -655,4 +658,90 @@ fn a_producer_waits_for_consumers_of_its_lane() {
         drop(consumers);
     });
     assert!(other.wait_for_consumers(3, Duration::ZERO).is_err());
+}
+
+/// What is called so in this process's table of descriptors, opened anew, as a tool would; and the rest of its name.
+fn memfd(prefix: &str) -> (File, String) {
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let found = links.filter_map(|path| {
+        let name = std::fs::read_link(&path).ok()?;
+        let rest = name.to_str()?.strip_prefix("/memfd:")?.strip_prefix(prefix)?.to_owned();
+        Some((rest, path))
+    });
+    let (rest, path) = found.last().expect(prefix);
+    (File::open(path).unwrap(), rest.strip_suffix(" (deleted)").unwrap().to_owned())
+}
+
+fn word(file: &File, offset: u64) -> u64 {
+    let mut word = [0; 8];
+    file.read_exact_at(&mut word, offset).unwrap();
+    u64::from_le_bytes(word)
+}
+
+#[test]
+fn a_tool_can_pair_the_regions_of_a_lane_and_read_what_both_ends_counted() {
+    let name = unique_name();
+    let options = LaneOptions::new(&name).capacity(4096).asymmetric_barrier(false);
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane_with(options, SessionOptions::new());
+    let (control, id) = memfd(&format!("fdring:{name}:control:"));
+    let (data, other_id) = memfd(&format!("fdring:{name}:data:"));
+    assert_eq!((id.len(), &id), (32, &other_id));
+    let header_id = [32, 40].map(|offset| word(&control, offset).to_le_bytes()).concat();
+    assert_eq!(id, header_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    assert_eq!(word(&control, 128), data.metadata().unwrap().ino());
+    // Of all seats of this process, the one with that id in its first stripe.
+    let links = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+    let is_seat = |to: &Path| to.to_string_lossy().starts_with("/memfd:fdring:seat:");
+    let seats = links.filter(|path| std::fs::read_link(path).is_ok_and(|to| is_seat(&to)));
+    let mut seats = seats.filter_map(|path| File::open(path).ok());
+    let seat = seats.find(|seat| [384, 392].map(|offset| word(seat, offset).to_le_bytes()).concat() == header_id);
+    let seat = seat.expect("the seat of the lane");
+    // A record at a time, and in a batch, until the ring is full twice.
+    let mut records = 0;
+    for _ in 0..2 {
+        while producer.try_send(&[7; 56]).is_ok() {
+            records += 1;
+        }
+        assert_eq!(consumer.try_receive_many(|_| ()).unwrap(), 64);
+    }
+    let mut batch = producer.batch().unwrap();
+    batch.fill_many(Records { count: 10, len: 56 }, |_, payload| payload.fill(7)).unwrap();
+    batch.send(&[7; 56]).unwrap();
+    batch.commit();
+    records += 11;
+    assert_eq!(word(&control, 520), (records - 1) * 64, "where the last record begins");
+    assert_eq!(consumer.try_receive_many(|_| ()).unwrap(), 11);
+    producer.finish();
+    assert!(consumer.receive().unwrap().is_none());
+    assert_eq!([1152, 1160, 1176].map(|offset| word(&control, offset)), [records, records * 64, 0]);
+    assert_eq!([256, 264, 272].map(|offset| word(&seat, offset)), [records, records * 64, 0]);
+    drop(consumer);
+    assert_eq!([0, 16].map(|offset| word(&seat, offset)), [(records * 64) | (1 << 63), records * 64]);
+}
+
+#[test]
+fn a_producer_counts_the_bells_that_it_rang_and_how_often_it_was_blocked() {
+    let name = unique_name();
+    let options = LaneOptions::new(&name).capacity(4096).spin(Duration::ZERO);
+    let sessions = SessionOptions::new().spin(Duration::ZERO);
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane_with(options, sessions);
+    let (control, _) = memfd(&format!("fdring:{name}:control:"));
+    let (tell, told) = channel();
+    let thread = std::thread::spawn(move || {
+        tell.send(gettid()).unwrap();
+        consumer.receive().unwrap().unwrap();
+        consumer
+    });
+    wait_until_thread_sleeps(told.recv().unwrap());
+    producer.send(&[1; 8]).unwrap();
+    let consumer = thread.join().unwrap();
+    fill(&mut producer);
+    for _ in 0..3 {
+        let outcome = producer.send_timeout(&[1; 56], Duration::from_millis(1));
+        assert!(matches!(outcome, Err(SendError::TimedOut { .. })), "{outcome:?}");
+    }
+    assert_eq!(word(&control, 1176), 3, "stored before it sleeps");
+    producer.finish();
+    assert_eq!([1168, 1176].map(|offset| word(&control, offset)), [1, 3]);
+    drop(consumer);
 }

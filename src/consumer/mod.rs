@@ -269,7 +269,7 @@ impl Consumer {
             Payloads::InPlace(trust) => self.reader.lane().ring().in_place(trust, found.payload, found.len),
             Payloads::Copied(copies) => match copies.copy(&self.reader, self.reader.lane().ring(), found) {
                 Some(copy) => copy,
-                None => return Err(self.reader.evicted_at(found.from).into()),
+                None => return Err(self.reader.evicted_in_copy(found.from).into()),
             },
         };
         crash::point!("consumer-record-found");
@@ -336,7 +336,9 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         if !self.guard.is_child() {
             crash::point!("consumer-leaving");
-            self.reader.leave();
+            // What it was at when its thread panicked is not done with.
+            let is_done = !std::thread::panicking();
+            self.reader.leave(if is_done { self.reader.position() } else { self.reader.released() });
             crash::point!("consumer-left");
         }
     }

@@ -236,7 +236,7 @@ impl Consumer {
                 });
                 drop(run);
                 *records += read;
-                outcome.map_err(|lost| ReceiveError::from(reader.evicted_at(lost.from)).into())
+                outcome.map_err(|lost| ReceiveError::from(reader.evicted_in_copy(lost.from)).into())
             }
         }
     }
@@ -321,8 +321,7 @@ impl<'a> Run<'a> {
         mut hand: impl FnMut(Found, &[u8]) -> ControlFlow<B>,
     ) -> (usize, ControlFlow<B>) {
         let Self { cursor, reader } = self;
-        let ring = reader.lane().ring();
-        let mut records = 0;
+        let (ring, before) = (reader.lane().ring(), cursor.records());
         loop {
             let mut equal = EqualRun::find(cursor, ring);
             while let Some(run) = equal {
@@ -330,18 +329,21 @@ impl<'a> Run<'a> {
                 for (index, (word, payload)) in run.words.into_iter().zip(payloads).enumerate() {
                     let flow = hand(run.take(cursor, word), payload);
                     if flow.is_break() {
-                        return (records + index + 1, flow);
+                        cursor.count(index as u64 + 1);
+                        return ((cursor.records() - before) as usize, flow);
                     }
                 }
-                records += EQUAL;
+                // Once for all: if `hand` panics, up to eight that it was given are not counted.
+                cursor.count(EQUAL as u64);
                 equal = run.next(cursor, ring);
             }
             for _ in 0..SINGLES {
-                let Some(found) = cursor.next_in_view(&ring) else { return (records, ControlFlow::Continue(())) };
+                let Some(found) = cursor.next_in_view(&ring) else {
+                    return ((cursor.records() - before) as usize, ControlFlow::Continue(()));
+                };
                 let flow = hand(found, ring.in_place(trust, found.payload, found.len));
-                records += 1;
                 if flow.is_break() {
-                    return (records, flow);
+                    return ((cursor.records() - before) as usize, flow);
                 }
             }
         }
@@ -354,16 +356,16 @@ impl<'a> Run<'a> {
         mut hand: impl FnMut(&Reader<LaneMap, SeatMap>, RingBytes<'_>, Found) -> Option<ControlFlow<B>>,
     ) -> (usize, Result<ControlFlow<B>, Found>) {
         let Self { cursor, reader } = self;
-        let ring = reader.lane().ring();
-        let mut records = 0;
+        let (ring, before) = (reader.lane().ring(), cursor.records());
         while let Some(found) = cursor.next_in_view(&ring) {
-            let Some(flow) = hand(reader, ring, found) else { return (records, Err(found)) };
-            records += 1;
+            let Some(flow) = hand(reader, ring, found) else {
+                return ((cursor.records() - before) as usize - 1, Err(found));
+            };
             if flow.is_break() {
-                return (records, Ok(flow));
+                return ((cursor.records() - before) as usize, Ok(flow));
             }
         }
-        (records, Ok(ControlFlow::Continue(())))
+        ((cursor.records() - before) as usize, Ok(ControlFlow::Continue(())))
     }
 }
 

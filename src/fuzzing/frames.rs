@@ -42,6 +42,9 @@ pub(super) fn control_header(terms: &LaneTerms) -> ControlHeader {
         generation: terms.generation,
         schema: terms.schema,
         name: terms.name.padded(),
+        data_inode: 0,
+        slot_bytes: 0,
+        record_fds_max: 0,
     }
 }
 

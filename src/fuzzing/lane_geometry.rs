@@ -107,7 +107,9 @@ fn check_mapped(script: &mut Script<'_>, geometry: Geometry, looks: &[(u64, u64)
     })?;
     let control = ControlMap::new(control);
     let is_accepted = check_header(&control.header(), &terms).is_ok();
-    assert_eq!(is_accepted, bytes == right, "a header was judged wrongly: {bytes:x?}");
+    // Which data region it names is not judged here.
+    let is_right = bytes[..128] == right[..128] && bytes[136..] == right[136..];
+    assert_eq!(is_accepted, is_right, "a header was judged wrongly: {bytes:x?}");
     let index = (geometry.capacity() / 4096).trailing_zeros() as usize;
     let data = DATA.with(|data| data[index].get_or_init(|| region(geometry.capacity())).map_read_only())?;
     let lane = LaneMap::new(control, data, geometry);

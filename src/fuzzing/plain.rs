@@ -2,8 +2,8 @@
 //! within reach.
 
 use crate::layout::{Geometry, LaneState};
-use crate::ring::{LaneCounter, LaneWords, LaneWriter, RingWords, SeatWords};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::ring::{LaneCounters, LaneWords, LaneWriter, RingWords, SeatCounters, SeatWords, SeatWriter};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use std::sync::Arc;
 
 /// The words of a lane.
@@ -11,10 +11,12 @@ use std::sync::Arc;
 pub(crate) struct PlainLane {
     geometry: Geometry,
     published: AtomicU64,
+    last: AtomicU64,
     intent: AtomicU64,
     space_wait: AtomicU32,
     state: AtomicU32,
     evictions: AtomicU32,
+    counters: Mutex<LaneCounters>,
     data: Box<[AtomicU64]>,
 }
 
@@ -23,12 +25,20 @@ impl PlainLane {
         Arc::new(Self {
             geometry,
             published: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             intent: AtomicU64::new(0),
             space_wait: AtomicU32::new(0),
             state: AtomicU32::new(LaneState::Open as u32),
             evictions: AtomicU32::new(0),
+            counters: Mutex::default(),
             data: (0..geometry.capacity() / 8).map(|_| AtomicU64::new(0)).collect(),
         })
+    }
+
+    /// The counters that were stored last.
+    #[cfg(test)]
+    pub(crate) fn counters(&self) -> LaneCounters {
+        *self.counters.lock()
     }
 
     /// Puts a word where a header is looked for.
@@ -44,6 +54,10 @@ impl LaneWords for PlainLane {
 
     fn published(&self) -> &AtomicU64 {
         &self.published
+    }
+
+    fn last(&self) -> &AtomicU64 {
+        &self.last
     }
 
     fn intent(&self) -> &AtomicU64 {
@@ -88,23 +102,52 @@ impl LaneWriter for PlainWriter {
         self.0.put(position, word);
     }
 
-    fn count(&mut self, _counter: LaneCounter, _more: u64) {}
+    fn store_counters(&mut self, counters: LaneCounters) {
+        *self.0.counters.lock() = counters;
+    }
 }
 
 /// The words of a seat, shared by both sides of a test.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PlainSeat(Arc<(AtomicU64, AtomicU32, AtomicU32)>);
+pub(crate) struct PlainSeat(Arc<PlainStripe>);
+
+#[derive(Debug, Default)]
+struct PlainStripe {
+    consumed: AtomicU64,
+    space_seq: AtomicU32,
+    read: AtomicU64,
+    wait_epoch: AtomicU32,
+    counters: Mutex<SeatCounters>,
+}
+
+impl PlainSeat {
+    /// The counters that were stored last.
+    #[cfg(test)]
+    pub(crate) fn counters(&self) -> SeatCounters {
+        *self.0.counters.lock()
+    }
+}
+
+impl SeatWriter for PlainSeat {
+    fn store_counters(&self, counters: SeatCounters) {
+        *self.0.counters.lock() = counters;
+    }
+}
 
 impl SeatWords for PlainSeat {
     fn consumed(&self) -> &AtomicU64 {
-        &self.0.0
+        &self.0.consumed
     }
 
     fn space_seq(&self) -> &AtomicU32 {
-        &self.0.1
+        &self.0.space_seq
+    }
+
+    fn read(&self) -> &AtomicU64 {
+        &self.0.read
     }
 
     fn wait_epoch(&self) -> &AtomicU32 {
-        &self.0.2
+        &self.0.wait_epoch
     }
 }

@@ -5,7 +5,9 @@ use super::frames::lane_terms;
 use crate::consumer::{Attachment, Consumer, ReceiveError};
 use crate::error::Result;
 use crate::handshake::{Handshake, START_LIMIT};
-use crate::layout::{CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader};
+use crate::layout::{
+    CONSUMED_LEFT_BIT, CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader,
+};
 use crate::link::Link;
 use crate::memory::{ControlMap, LaneMap, SeatMap, WritableLane};
 use crate::os::bell::{Bell, BellEnd};
@@ -129,12 +131,14 @@ impl Rig {
         }
         let lane = self.hostile.lane();
         lane.published().store(start, Ordering::Relaxed);
+        lane.last().store(start, Ordering::Relaxed);
         lane.intent().store(start, Ordering::Relaxed);
         lane.space_wait().store(0, Ordering::Relaxed);
         lane.state().store(1, Ordering::Relaxed);
         lane.evictions().store(0, Ordering::Relaxed);
         let seat = SeatMap::new(Arc::clone(&self.seat), 0);
         seat.consumed().store(0, Ordering::Relaxed);
+        seat.read().store(0, Ordering::Relaxed);
         seat.wait_epoch().store(0, Ordering::Relaxed);
     }
 }
@@ -243,8 +247,8 @@ impl Reading {
                     assert!(record.position() + size <= self.published, "beyond all that was published");
                     assert!(size <= map.geometry().room_to_end(record.position()), "across the end of the ring");
                     let padding = record.position() - before;
-                    // Tag and descriptors of padding are nobody's business.
-                    let word = map.header_word(before) & 0xff_ffff_ffff;
+                    // The tag of padding is nobody's business.
+                    let word = map.header_word(before) & 0xffff_ffff_ffff;
                     let is_skipped = word == RecordHeader::padding(padding.max(8)).to_word();
                     assert!(padding == 0 || (is_skipped && padding == map.geometry().room_to_end(before)));
                 }
@@ -272,17 +276,21 @@ impl Reading {
 
     /// What the producer is told never falls, and is never more than what was read (design invariants 1 and 4).
     fn check_seat(&mut self) {
-        let consumed = match self.seat.consumed().load(Ordering::Relaxed) {
-            0 => self.start,
-            consumed => consumed,
-        };
+        let [consumed, read] =
+            [self.seat.consumed(), self.seat.read()].map(|word| match word.load(Ordering::Relaxed) {
+                0 => self.start,
+                word => word,
+            });
         assert!(self.consumed <= consumed && consumed <= self.consumer.position(), "a wrong word about itself");
+        assert_eq!(read, consumed, "all that it had read was released");
         self.consumed = consumed;
     }
 
     fn leave(self, seat: &Arc<Mapping>) {
+        let position = self.consumer.position();
         drop(self.consumer);
         let seat = SeatMap::new(Arc::clone(seat), 0);
-        assert_eq!(seat.consumed().load(Ordering::Relaxed), u64::MAX, "left without a word");
+        let words = [seat.consumed(), seat.read()].map(|word| word.load(Ordering::Relaxed));
+        assert_eq!(words, [position | CONSUMED_LEFT_BIT, position], "left without a word");
     }
 }

@@ -2,11 +2,11 @@
 
 use super::Script;
 use super::plain::PlainLane;
-use crate::layout::Geometry;
+use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
 use crate::ring::publisher::wake_sleepers;
 use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
 use crate::ring::writer::{Claim, Writer};
-use crate::ring::{LaneCounter, LaneWords, LaneWriter, SeatWords};
+use crate::ring::{LaneCounters, LaneWords, LaneWriter, SeatWords};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::terms::{Barrier, Start};
 use std::collections::BTreeSet;
@@ -50,7 +50,7 @@ impl LaneWriter for PlainWriter {
         let [published, intent] = [self.0.published(), self.0.intent()].map(|word| word.load(Ordering::Relaxed));
         assert!(published <= position && position < intent, "a header at {position}, where nothing may be written");
     }
-    fn count(&mut self, _counter: LaneCounter, _more: u64) {}
+    fn store_counters(&mut self, _counters: LaneCounters) {}
 }
 
 /// What a hostile consumer writes, and what the producer does to it.
@@ -58,6 +58,7 @@ impl LaneWriter for PlainWriter {
 struct PlainSeat {
     consumed: AtomicU64,
     space_seq: AtomicU32,
+    read: AtomicU64,
     wait_epoch: AtomicU32,
     rings: AtomicU32,
     evictions: AtomicU32,
@@ -72,6 +73,9 @@ impl SeatWords for Port {
     }
     fn space_seq(&self) -> &AtomicU32 {
         &self.0.space_seq
+    }
+    fn read(&self) -> &AtomicU64 {
+        &self.0.read
     }
     fn wait_epoch(&self) -> &AtomicU32 {
         &self.0.wait_epoch
@@ -179,13 +183,22 @@ impl Gating {
     fn write_consumed(&mut self, script: &mut Script<'_>) {
         let published = self.writer.published();
         let Some(seated) = self.pick(script) else { return };
-        let consumed = match script.below(8) {
-            0 => 0,
-            1 => u64::MAX,
-            2 | 3 => published,
-            _ => script.word_near(&[seated.last, published, seated.start, published.wrapping_add(CAPACITY_BYTES)]),
+        // With 8 more it says that it has left, and with 16 more `read` is something of its own.
+        let choice = script.u8();
+        let left = if choice & 8 != 0 { CONSUMED_LEFT_BIT } else { 0 };
+        let landmarks = [seated.last, published, seated.start, published.wrapping_add(CAPACITY_BYTES)];
+        let (consumed, read) = match choice % 8 {
+            0 => (0, 0),
+            1 => (published | CONSUMED_LEFT_BIT, published),
+            2 | 3 => (published | left, published),
+            _ => {
+                let position = script.word_near(&landmarks);
+                (position | left, position)
+            }
         };
+        let read = if choice & 16 != 0 { script.word_near(&landmarks) } else { read };
         seated.seat.consumed.store(consumed, Ordering::Relaxed);
+        seated.seat.read.store(read, Ordering::Relaxed);
     }
 
     fn evicted(&mut self, id: u64) {
@@ -199,17 +212,17 @@ impl Gating {
     fn refresh(&mut self, end: u64) -> u64 {
         let published = self.writer.published();
         let mut out = Vec::new();
-        self.seated.retain_mut(|seated| match seated.seat.consumed.load(Ordering::Relaxed) {
-            u64::MAX => false,
-            0 if seated.last == seated.start => true,
-            consumed if (seated.last..=published).contains(&consumed) => {
-                seated.last = consumed;
-                true
-            }
-            _ => {
+        self.seated.retain_mut(|seated| {
+            let [consumed, read] = [&seated.seat.consumed, &seated.seat.read].map(|word| word.load(Ordering::Relaxed));
+            let is_at_start = seated.last == seated.start;
+            let position = |word| if is_at_start && word == 0 { seated.start } else { word };
+            let (released, read) = (position(consumed % (1 << 63)), position(read));
+            if !(seated.last..=read).contains(&released) || read > published {
                 out.push(seated.id);
-                true
+                return true;
             }
+            seated.last = released;
+            consumed < 1 << 63
         });
         let (limit, gate) = self.roster.refresh(&*self.lane, published, end);
         out.into_iter().for_each(|id| self.evicted(id));
@@ -244,7 +257,7 @@ impl Gating {
         self.writer.room().truncate(&mut claim, u64::from(script.u8()));
         self.writer.commit(claim, 0);
         if publishes {
-            self.publish();
+            self.publish(claim.begin());
         }
     }
 
@@ -263,8 +276,8 @@ impl Gating {
         Some(self.writer.claim(len).expect("the intent was raised for it"))
     }
 
-    fn publish(&mut self) {
-        self.writer.publish();
+    fn publish(&mut self, last: u64) {
+        self.writer.publish(last);
         self.boundaries.insert(self.writer.published());
         let rung = wake_sleepers(&self.roster, &mut self.snapshot);
         let asleep = self.seated.iter().filter(|seated| seated.seat.wait_epoch.load(Ordering::Relaxed) % 2 == 1);
@@ -275,6 +288,8 @@ impl Gating {
     fn check(&self) {
         let [published, intent] = [self.lane.published(), self.lane.intent()].map(|word| word.load(Ordering::Relaxed));
         assert_eq!(published, self.writer.published());
+        let last = self.lane.last().load(Ordering::Relaxed);
+        assert!(last < published || self.boundaries.len() == 1, "no record begins at {last}");
         assert!(published <= intent && intent <= self.writer.limit() && self.writer.limit() <= self.limit);
         for seated in &self.seated {
             assert!(seated.last <= published && intent <= seated.last + CAPACITY_BYTES, "the gate was passed");

@@ -272,6 +272,13 @@ fn rings() {
             write("ring_reader", &name, &[&at_zero(0), &header(kind, landmark), &LOOKS, &LOOKS]);
         }
     }
+    for (kind, fds) in [(1, 1), (1, 255), (2, 1)] {
+        let words = [0x30, 0, 0, 0, kind, fds, 0x48, 0, 1];
+        write("ring_reader", &format!("header-kind-{kind}-descriptors-{fds}"), &[&at_zero(0), &words, &LOOKS, &LOOKS]);
+    }
+    // A sound record first: the next header is looked at in the quick way.
+    let second = [0x30, 0, 0, 0, 1, 0, 0x30, 1, 0, 0, 1, 1, 0x48, 2, 0];
+    write("ring_reader", "second-record-with-descriptors", &[&at_zero(0), &second, &LOOKS]);
     write("ring_reader", "published-falls", &[&at_zero(0), &RECORD, &LOOKS, &[0x48, 0, 3], &LOOKS]);
     write("ring_reader", "published-unaligned", &[&at_zero(1), &[0x48, 1, 0], &LOOKS]);
     write("ring_reader", "published-too-far", &[&at_zero(0), &[0x48, 1, 1], &LOOKS]);
@@ -294,7 +301,8 @@ fn rings() {
     }
 }
 
-/// The actions of `seat_values.rs`: 0 join, 2 a seat's word, 7 leave, 8 evict, 9 look, 11 keep a record, 13 send one.
+/// The actions of `seat_values.rs`: 0 join, 2 a seat's words, 7 leave, 8 evict, 9 look, 11 keep a record, 13 send one.
+/// Of the words the first byte says which; 8 more that the consumer has left, 16 more that `read` is another.
 fn seats() {
     const SEND: [u8; 4] = [13, 8, 1, 100];
     let begin = [0, 0, 0];
@@ -313,6 +321,13 @@ fn seats() {
         ("above-published", &[4, 1, 1]),
         ("a-capacity-above", &[4, 0, 3]),
         ("two-to-the-63", &[4, 0, 0xbf]),
+        ("left-a-record-back", &[12, 0xff, 0]),
+        ("left-above-published", &[12, 1, 1]),
+        ("left-at-zero", &[12, 0, 0xff]),
+        ("read-less-than-released", &[18, 0xff, 1]),
+        ("read-above-published", &[18, 1, 1]),
+        ("reads-and-holds", &[20, 0, 0, 0, 1]),
+        ("left-and-held", &[28, 0, 0, 0, 1]),
     ] {
         let nonsense = [&[2, 0][..], word].concat();
         write("seat_values", name, &[&begin, &[0, 0, 0, 0], &SEND, &SEND, &[2, 0, 2, 9], &nonsense, &[9], &fill]);

@@ -10,7 +10,7 @@ use super::words::ControlMap;
 use crate::error::Result;
 use crate::layout::{ControlHeader, Geometry};
 use crate::region::{Mapping, Region, Seals};
-use crate::ring::{LaneCounter, LaneWords, LaneWriter, RingWords};
+use crate::ring::{LaneCounters, LaneWords, LaneWriter, RingWords};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -46,6 +46,12 @@ impl LaneMap {
         unsafe { self.ring.lend() }
     }
 
+    /// The counters that its producer stored last.
+    #[cfg(test)]
+    pub(crate) fn counters(&self) -> LaneCounters {
+        self.control.counters()
+    }
+
     /// Touches every page of the ring, so that the first lap is as quick as the next.
     pub(crate) fn prefault(&self) -> Result<()> {
         self.data.prefault()
@@ -60,7 +66,12 @@ impl LaneWords for LaneMap {
 
     #[inline(always)]
     fn published(&self) -> &AtomicU64 {
-        &self.control.words().published.0
+        &self.control.words().publication.0.published
+    }
+
+    #[inline(always)]
+    fn last(&self) -> &AtomicU64 {
+        &self.control.words().publication.0.last
     }
 
     #[inline(always)]
@@ -105,8 +116,8 @@ pub(crate) struct WritableLane {
 }
 
 impl WritableLane {
-    /// Maps two regions that this process has just made, writes the static header, and then seals both against
-    /// every other writer; the regions come back with what is left open of their seals.
+    /// Maps two regions that this process has just made, writes the static header, with the data region's inode, and
+    /// then seals both against every other writer; the regions come back with what is left open of their seals.
     ///
     /// # Errors
     ///
@@ -118,6 +129,7 @@ impl WritableLane {
         header: &ControlHeader,
     ) -> Result<(Self, Region, Region)> {
         let lane = LaneMap::new(ControlMap::new(control.map_read_write()?), data.map_read_write()?, geometry);
+        let header = ControlHeader { data_inode: data.inode()?, ..*header };
         for (word, value) in lane.control.words().header.iter().zip(header.to_words()) {
             word.store(value, Ordering::Relaxed);
         }
@@ -195,9 +207,8 @@ impl LaneWriter for WritableLane {
     }
 
     #[cold]
-    fn count(&mut self, counter: LaneCounter, more: u64) {
-        let counter = &self.lane.control.words().counters.0[counter as usize];
-        counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
+    fn store_counters(&mut self, counters: LaneCounters) {
+        self.lane.control.store_counters(counters);
     }
 }
 

@@ -6,11 +6,11 @@
 
 use crate::layout::{
     CONSUMED_OFFSET, CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, INTENT_OFFSET,
-    LANE_COUNTERS_OFFSET, PUBLISHED_OFFSET, SEAT_COUNTERS_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET,
-    SPACE_WAIT_OFFSET, STATE_OFFSET, WAIT_EPOCH_OFFSET,
+    LANE_COUNTERS_OFFSET, LAST_OFFSET, PUBLISHED_OFFSET, READ_OFFSET, SEAT_COUNTERS_OFFSET, SEAT_LANE_ID_OFFSET,
+    SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET, SPACE_WAIT_OFFSET, STATE_OFFSET, WAIT_EPOCH_OFFSET,
 };
 use crate::region::Mapping;
-use crate::ring::SeatWords;
+use crate::ring::{LaneCounters, SeatCounters, SeatWords, SeatWriter};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::mem::{offset_of, size_of};
 use std::ptr::NonNull;
@@ -28,19 +28,36 @@ pub(super) struct Line<T>(pub(super) T);
 pub(super) struct ControlWords {
     pub(super) header: [AtomicU64; CONTROL_HEADER_WORDS],
     reserved: [AtomicU64; PUBLISHED_OFFSET / 8 - CONTROL_HEADER_WORDS],
-    pub(super) published: Line<AtomicU64>,
+    pub(super) publication: Line<PublicationWords>,
     pub(super) intent: Line<AtomicU64>,
     pub(super) space_wait: Line<AtomicU32>,
     pub(super) state: Line<AtomicU32>,
     pub(super) evictions: Line<AtomicU32>,
-    pub(super) counters: Line<[AtomicU64; 4]>,
+    counters: Line<LaneCounterWords>,
+}
+
+/// What a producer stores when it publishes.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct PublicationWords {
+    pub(super) published: AtomicU64,
+    pub(super) last: AtomicU64,
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct LaneCounterWords {
+    records: AtomicU64,
+    record_bytes: AtomicU64,
+    bells_rung: AtomicU64,
+    times_blocked: AtomicU64,
 }
 
 const _: () = {
     assert!(size_of::<ControlWords>() as u64 <= CONTROL_LEN_BYTES);
-    assert!(
-        offset_of!(ControlWords, published) == PUBLISHED_OFFSET && offset_of!(ControlWords, intent) == INTENT_OFFSET
-    );
+    assert!(offset_of!(ControlWords, publication) + offset_of!(PublicationWords, published) == PUBLISHED_OFFSET);
+    assert!(offset_of!(ControlWords, publication) + offset_of!(PublicationWords, last) == LAST_OFFSET);
+    assert!(offset_of!(ControlWords, intent) == INTENT_OFFSET);
     assert!(
         offset_of!(ControlWords, space_wait) == SPACE_WAIT_OFFSET && offset_of!(ControlWords, state) == STATE_OFFSET
     );
@@ -69,6 +86,23 @@ impl ControlMap {
         unsafe { self.0.ptr().cast().as_ref() }
     }
 
+    /// Stores the counters. The mapping is the producer's.
+    pub(super) fn store_counters(&self, counters: LaneCounters) {
+        let LaneCounterWords { records, record_bytes, bells_rung, times_blocked } = &self.words().counters.0;
+        records.store(counters.records, Ordering::Relaxed);
+        record_bytes.store(counters.record_bytes, Ordering::Relaxed);
+        bells_rung.store(counters.bells_rung, Ordering::Relaxed);
+        times_blocked.store(counters.times_blocked, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn counters(&self) -> LaneCounters {
+        let LaneCounterWords { records, record_bytes, bells_rung, times_blocked } = &self.words().counters.0;
+        let [records, record_bytes, bells_rung, times_blocked] =
+            [records, record_bytes, bells_rung, times_blocked].map(|word| word.load(Ordering::Relaxed));
+        LaneCounters { records, record_bytes, bells_rung, times_blocked }
+    }
+
     /// The static header, copied word by word: a hostile producer may be changing it.
     pub(crate) fn header(&self) -> ControlHeader {
         let words = &self.words().header;
@@ -82,8 +116,16 @@ impl ControlMap {
 struct Stripe {
     release: Line<ReleaseWords>,
     wait_epoch: Line<AtomicU32>,
-    counters: Line<[AtomicU64; 3]>,
-    reserved: Line<[AtomicU64; 16]>,
+    counters: Line<SeatCounterWords>,
+    lane_id: Line<[AtomicU64; 2]>,
+}
+
+#[derive(Debug)]
+#[repr(C)]
+struct SeatCounterWords {
+    records: AtomicU64,
+    record_bytes: AtomicU64,
+    missed_bytes: AtomicU64,
 }
 
 /// What a consumer stores when it releases bytes.
@@ -92,12 +134,16 @@ struct Stripe {
 struct ReleaseWords {
     consumed: AtomicU64,
     space_seq: AtomicU32,
+    reserved: AtomicU32,
+    read: AtomicU64,
 }
 
 const _: () = {
     assert!(size_of::<Stripe>() == SEAT_STRIPE_BYTES);
     assert!(offset_of!(Stripe, release) + offset_of!(ReleaseWords, consumed) == CONSUMED_OFFSET);
     assert!(offset_of!(Stripe, release) + offset_of!(ReleaseWords, space_seq) == SPACE_SEQ_OFFSET);
+    assert!(offset_of!(Stripe, release) + offset_of!(ReleaseWords, read) == READ_OFFSET);
+    assert!(offset_of!(Stripe, lane_id) == SEAT_LANE_ID_OFFSET);
     assert!(offset_of!(Stripe, wait_epoch) == WAIT_EPOCH_OFFSET);
     assert!(offset_of!(Stripe, counters) == SEAT_COUNTERS_OFFSET);
 };
@@ -129,6 +175,20 @@ impl SeatMap {
         Self { _mapping: mapping, stripe }
     }
 
+    /// The id of the lane that the stripe is for, as the producer has written it.
+    pub(crate) fn lane_id(&self) -> [u8; 16] {
+        bytemuck::cast([0, 1].map(|index| self.stripe().lane_id.0[index].load(Ordering::Relaxed)))
+    }
+
+    /// The counters that its consumer stored last.
+    #[cfg(test)]
+    pub(crate) fn counters(&self) -> SeatCounters {
+        let SeatCounterWords { records, record_bytes, missed_bytes } = &self.stripe().counters.0;
+        let [records, record_bytes, missed_bytes] =
+            [records, record_bytes, missed_bytes].map(|word| word.load(Ordering::Relaxed));
+        SeatCounters { records, record_bytes, missed_bytes }
+    }
+
     #[inline]
     fn stripe(&self) -> &Stripe {
         // SAFETY: within the mapping, as `new` has checked, and aligned, since mappings begin on a page; mapped for as
@@ -150,7 +210,21 @@ impl SeatWords for SeatMap {
     }
 
     #[inline]
+    fn read(&self) -> &AtomicU64 {
+        &self.stripe().release.0.read
+    }
+
+    #[inline]
     fn wait_epoch(&self) -> &AtomicU32 {
         &self.stripe().wait_epoch.0
+    }
+}
+
+impl SeatWriter for SeatMap {
+    fn store_counters(&self, counters: SeatCounters) {
+        let SeatCounterWords { records, record_bytes, missed_bytes } = &self.stripe().counters.0;
+        records.store(counters.records, Ordering::Relaxed);
+        record_bytes.store(counters.record_bytes, Ordering::Relaxed);
+        missed_bytes.store(counters.missed_bytes, Ordering::Relaxed);
     }
 }

@@ -171,7 +171,7 @@ impl Batch<'_> {
     pub fn commit(self) -> u64 {
         self.producer.publisher.writer.resume(self.room);
         if self.producer.publisher.writer.has_unpublished() && !self.producer.guard.is_child() {
-            self.producer.publish();
+            self.producer.publish(self.room.last());
         }
         self.producer.published()
     }

@@ -373,11 +373,11 @@ impl Producer {
         &self.lane
     }
 
-    /// Publishes what is committed, and wakes those who sleep.
+    /// Publishes what is committed, of which the last record begins at `last`, and wakes those who sleep.
     #[inline]
-    fn publish(&mut self) {
+    fn publish(&mut self, last: u64) {
         crash::point!("producer-before-publication");
-        self.publisher.publish(&self.lane.roster);
+        self.publisher.publish(&self.lane.roster, last);
         crash::point!("producer-after-publication");
     }
 }

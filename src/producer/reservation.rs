@@ -87,7 +87,7 @@ impl<'a> Reservation<'a> {
             None => {
                 writer.commit(self.claim, self.tag);
                 crash::point!("producer-after-header");
-                self.producer.publish();
+                self.producer.publish(self.claim.begin());
             }
         }
         end

@@ -121,9 +121,10 @@ impl Batch<'_> {
             let row = Row::new(&room, len as u64);
             let lane = self.producer.publisher.writer.memory_mut();
             let bytes = row.write(lane, count - filled, |index, payload| fill(filled + index, payload));
-            room.advance(bytes);
+            let records = bytes / row.size;
+            room.advance(records, len as u64);
             self.room = room;
-            filled += (bytes / row.size) as usize;
+            filled += records as usize;
             if filled == count {
                 return Ok(());
             }

@@ -10,7 +10,6 @@ use crate::os::futex;
 use crate::os::spin::spin_until;
 use crate::ring::roster::Gate;
 use crate::ring::writer::{Claim, Room};
-use crate::ring::{LaneCounter, LaneWriter};
 use std::time::Duration;
 
 impl Producer {
@@ -66,7 +65,7 @@ impl Producer {
             Err(gate) => gate,
         };
         // Really full.
-        publisher.writer.memory_mut().count(LaneCounter::TimesBlocked, 1);
+        publisher.writer.count_block();
         if let Some(claim) = spin_until(self.spin, deadline, |_| publisher.find_room(roster, len).ok()) {
             return Ok(claim);
         }

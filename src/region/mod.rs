@@ -298,6 +298,23 @@ impl Region {
         Ok((stat.st_blocks as u64).saturating_mul(512) >= self.len as u64)
     }
 
+    /// The number by which `/proc/…/maps` and fstat(2) name the file.
+    pub(crate) fn inode(&self) -> Result<u64> {
+        let stat = rustix::fs::fstat(self.memfd.as_file());
+        stat.map(|stat| stat.st_ino).map_err(Error::os(format!("ask for the inode of {}", self.name)))
+    }
+
+    /// Writes `bytes` at `offset`, as long as it is not sealed against writing; for a region that this process made.
+    pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
+        debug_assert!(offset + bytes.len() as u64 <= self.len as u64);
+        match rustix::io::retry_on_intr(|| rustix::io::pwrite(self.memfd.as_file(), bytes, offset)) {
+            Ok(written) if written == bytes.len() => Ok(()),
+            // A file in memory is written whole, or up to its end.
+            Ok(_) => Err(Error::os(format!("write {} bytes to {}", bytes.len(), self.name))(Errno::IO)),
+            Err(errno) => Err(Error::os(format!("write {} bytes to {}", bytes.len(), self.name))(errno)),
+        }
+    }
+
     /// Gives up everything but the descriptor.
     fn into_fd(self) -> OwnedFd {
         self.memfd.into_file().into()

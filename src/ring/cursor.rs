@@ -46,12 +46,14 @@ pub(crate) struct Cursor {
     clear: u64,
     /// The last `published` seen.
     seen: u64,
+    /// How many records were read.
+    records: u64,
 }
 
 impl Cursor {
     /// A cursor at `start` that sees nothing yet.
     pub(super) fn new(geometry: Geometry, start: u64) -> Self {
-        Self { geometry, position: start, clear: start, seen: start }
+        Self { geometry, position: start, clear: start, seen: start, records: 0 }
     }
 
     pub(crate) fn geometry(&self) -> Geometry {
@@ -103,10 +105,29 @@ impl Cursor {
     pub(crate) fn next_in_view(&mut self, ring: &impl RingWords) -> Option<Found> {
         let InView { word, len, end } = self.header_in_view(ring)?;
         let position = std::mem::replace(&mut self.position, end);
+        self.count(1);
         Some(self.found(position, len, RecordHeader::tag_of(word)))
     }
 
-    /// Moves on by `size` bytes, past a record that was found in view in another way.
+    /// How many records were read.
+    #[inline(always)]
+    pub(crate) fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Counts so many records as read.
+    #[inline(always)]
+    pub(crate) fn count(&mut self, records: u64) {
+        self.records += records;
+    }
+
+    /// Takes back the count of the record that was found last: it could not be read.
+    pub(super) fn uncount(&mut self) {
+        self.records -= 1;
+    }
+
+    /// Moves on by `size` bytes, past a record that was found in view in another way. It is yet to be
+    /// [counted](Self::count).
     #[inline(always)]
     pub(crate) fn advance(&mut self, size: u64) {
         self.position += size;
@@ -116,6 +137,12 @@ impl Cursor {
     #[inline(always)]
     pub(crate) fn found(&self, position: u64, len: u64, tag: u16) -> Found {
         Found { position, from: position, payload: position + self.geometry.payload_offset(), len, tag }
+    }
+
+    /// Goes on where `ahead` stands, a copy of this cursor that has run ahead.
+    #[inline(always)]
+    pub(super) fn catch_up(&mut self, ahead: &Self) {
+        (self.position, self.records) = (ahead.position, ahead.records);
     }
 
     /// The same cursor, seeing no further than `end`, nor less far than where it stands.

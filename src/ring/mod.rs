@@ -44,6 +44,7 @@ pub(crate) trait RingWords {
 pub(crate) trait LaneWords: RingWords {
     fn geometry(&self) -> Geometry;
     fn published(&self) -> &AtomicU64;
+    fn last(&self) -> &AtomicU64;
     fn intent(&self) -> &AtomicU64;
     fn space_wait(&self) -> &AtomicU32;
     fn state(&self) -> &AtomicU32;
@@ -55,21 +56,41 @@ pub(crate) trait LaneWriter {
     type Lane: LaneWords;
     fn lane(&self) -> &Self::Lane;
     fn set_header_word(&mut self, position: u64, word: u64);
-    /// Adds to a counter of the control region.
-    fn count(&mut self, counter: LaneCounter, more: u64);
+    fn store_counters(&mut self, counters: LaneCounters);
 }
 
-/// The counters of the control region that this version keeps, by their places there.
-#[derive(Clone, Copy, Debug)]
-#[repr(usize)]
-pub(crate) enum LaneCounter {
-    BellsRung = 2,
-    TimesBlocked = 3,
+/// What a producer counts, for tools: privately, and stored now and then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LaneCounters {
+    /// Records that were committed.
+    pub(crate) records: u64,
+    /// What they take in the ring, headers and what aligns them included.
+    pub(crate) record_bytes: u64,
+    pub(crate) bells_rung: u64,
+    /// How often the ring was full for one who waits.
+    pub(crate) times_blocked: u64,
 }
 
 /// The words of one lane in a consumer's seat.
 pub(crate) trait SeatWords {
     fn consumed(&self) -> &AtomicU64;
     fn space_seq(&self) -> &AtomicU32;
+    fn read(&self) -> &AtomicU64;
     fn wait_epoch(&self) -> &AtomicU32;
+}
+
+/// The consumer's end of its seat.
+pub(crate) trait SeatWriter: SeatWords {
+    fn store_counters(&self, counters: SeatCounters);
+}
+
+/// What a consumer counts, for tools: privately, and stored with each release.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SeatCounters {
+    /// Records that were read.
+    pub(crate) records: u64,
+    /// What they take in the ring, headers and what aligns them included.
+    pub(crate) record_bytes: u64,
+    /// What was published, headers and padding included, and is lost to a consumer that was evicted.
+    pub(crate) missed_bytes: u64,
 }

@@ -7,7 +7,7 @@
 
 use super::roster::{Gate, Roster, SeatPort, Snapshot};
 use super::writer::{Claim, Writer};
-use super::{LaneCounter, LaneWords, LaneWriter};
+use super::{LaneWords, LaneWriter};
 use crate::deadline::Deadline;
 use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
 use crate::os::{barrier, futex};
@@ -27,10 +27,10 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         Self { writer, snapshot: Snapshot::new(barrier) }
     }
 
-    /// Publishes what is committed, and wakes those who sleep.
+    /// Publishes what is committed, of which the last record begins at `last`, and wakes those who sleep.
     #[inline]
-    pub(crate) fn publish(&mut self, roster: &Roster<P>) {
-        self.writer.publish();
+    pub(crate) fn publish(&mut self, roster: &Roster<P>, last: u64) {
+        self.writer.publish(last);
         self.wake_sleepers(roster);
     }
 
@@ -44,7 +44,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     fn wake_sleepers(&mut self, roster: &Roster<P>) {
         let rung = wake_sleepers(roster, &mut self.snapshot);
         if rung != 0 {
-            self.writer.memory_mut().count(LaneCounter::BellsRung, rung);
+            self.writer.count_rings(rung);
         }
     }
 
@@ -54,7 +54,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     pub(crate) fn find_room(&mut self, roster: &Roster<P>, len: u64) -> Result<Claim, Option<Gate>> {
         match self.look_for_room(roster, len) {
             Err(_) if self.writer.has_unpublished() => {
-                self.publish(roster);
+                self.publish(roster, self.writer.room().last());
                 self.look_for_room(roster, len)
             }
             outcome => outcome,
@@ -84,6 +84,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         len: u64,
         deadline: Deadline,
     ) -> Result<Claim, Option<Gate>> {
+        self.writer.store_counters();
         self.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
         // Pairs with the fence in `Release::store`: it sees the 1, or we see what it released.
         fence(Ordering::SeqCst);

@@ -13,7 +13,7 @@
 use super::cursor::{Cursor, Found};
 use super::release::Release;
 use super::stop::{Corruption, Stop};
-use super::{LaneWords, RingWords, SeatWords};
+use super::{LaneWords, RingWords, SeatCounters, SeatWriter};
 use crate::layout::{HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind};
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
@@ -38,16 +38,21 @@ pub(crate) struct Reader<L, S> {
     release: Release<S>,
     /// For a reader that copies, and can be evicted: the lane's count of evictions from before it attached.
     evictions: Option<u32>,
+    /// Where reading began, and how many of the bytes from there to `position` are padding.
+    start: u64,
+    padding_bytes: u64,
+    /// What is lost to a reader that was evicted.
+    missed_bytes: u64,
     /// Why nothing is read any more.
     stop: Option<Stop>,
 }
 
-impl<L: LaneWords, S: SeatWords> Reader<L, S> {
+impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     /// A reader that begins at `start`, the position that the producer has named.
     pub(crate) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
         let geometry = lane.geometry();
         let (cursor, release) = (Cursor::new(geometry, start), Release::new(seat, start, geometry.capacity()));
-        Self { lane, cursor, release, evictions: None, stop: None }
+        Self { lane, cursor, release, evictions: None, start, padding_bytes: 0, missed_bytes: 0, stop: None }
     }
 
     /// The same reader, as one that copies: it can be evicted, and `evictions` is the lane's count of evictions from
@@ -100,7 +105,10 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         let position = self.position();
         let word = self.lane.header_word(position);
         let Some(header) = RecordHeader::from_word(word) else {
-            return Err(self.stop_for(Corruption::UnknownKind { word, position }));
+            return Err(self.stop_for(match RecordHeader::fds_of(word) {
+                0 => Corruption::UnknownKind { word, position },
+                _ => Corruption::Descriptors { word, position },
+            }));
         };
         match header.kind {
             RecordKind::Data => self.take(position, header).map(Some),
@@ -117,6 +125,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
             return Err(self.stop_for(Corruption::RecordTooLong { len, position }));
         }
         self.cursor.move_to(position + size);
+        self.cursor.count(1);
         Ok(self.cursor.found(position, len, header.tag))
     }
 
@@ -131,6 +140,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
         match RecordHeader::from_word(self.lane.header_word(position + room)) {
             Some(header) if header.kind == RecordKind::Data => {
                 let found = self.take(position + room, header)?;
+                self.padding_bytes += room;
                 Ok(Found { from: position, ..found })
             }
             _ => Err(self.stop_for(Corruption::Padding { len, position })),
@@ -224,7 +234,28 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     #[cold]
     pub(crate) fn evicted_at(&mut self, position: u64) -> Stop {
         let published = self.lane.published().load(Ordering::Relaxed);
-        self.stop_at(position, Stop::Evicted { missed_bytes: published.saturating_sub(position) })
+        self.missed_bytes = published.saturating_sub(position);
+        let stop = self.stop_at(position, Stop::Evicted { missed_bytes: self.missed_bytes });
+        self.release.seat().store_counters(self.counters());
+        stop
+    }
+
+    /// As [`evicted_at`](Self::evicted_at), where the record that was found last, from `position` on, could not be
+    /// copied in time.
+    #[cold]
+    pub(crate) fn evicted_in_copy(&mut self, position: u64) -> Stop {
+        self.cursor.uncount();
+        let room = self.cursor.geometry().room_to_end(position);
+        // It was padding that came first if the record ends in the next round of the ring.
+        if self.position() - position > room {
+            self.padding_bytes -= room;
+        }
+        self.evicted_at(position)
+    }
+
+    fn counters(&self) -> SeatCounters {
+        let record_bytes = self.position() - self.start - self.padding_bytes;
+        SeatCounters { records: self.cursor.records(), record_bytes, missed_bytes: self.missed_bytes }
     }
 
     /// Stands at `position` for good: what lies from there on was not read.
@@ -245,7 +276,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     #[inline]
     pub(crate) fn resume(&mut self, cursor: Cursor) {
         debug_assert!(self.position() <= cursor.position());
-        self.cursor.advance(cursor.position() - self.position());
+        self.cursor.catch_up(&cursor);
     }
 
     /// Releases what was read, if that is so much that the producer should know. The record that was found last must be
@@ -253,7 +284,7 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     #[inline(always)]
     pub(crate) fn release_if_due(&mut self) {
         if self.position() >= self.release.due_at() {
-            self.release.release(&*self.lane, self.position());
+            self.release_read();
         }
     }
 
@@ -267,13 +298,25 @@ impl<L: LaneWords, S: SeatWords> Reader<L, S> {
     #[inline]
     pub(crate) fn release_all(&mut self) {
         if self.has_unreleased() {
-            self.release.release(&*self.lane, self.position());
+            self.release_read();
         }
     }
 
-    /// Tells the producer that this consumer reads no more, and wakes it if it sleeps.
-    pub(crate) fn leave(&mut self) {
-        self.release.leave(&*self.lane);
+    #[cold]
+    fn release_read(&mut self) {
+        self.release.release(&*self.lane, self.position(), self.counters());
+    }
+
+    /// Up to where everything was released.
+    pub(crate) fn released(&self) -> u64 {
+        self.release.released()
+    }
+
+    /// Tells the producer that this consumer reads no more and has released everything below `released`, which it may
+    /// not have been told yet; and wakes it if it sleeps.
+    pub(crate) fn leave(&mut self, released: u64) {
+        debug_assert!(self.released() <= released && released <= self.position());
+        self.release.leave(&*self.lane, released, self.position(), self.counters());
     }
 
     /// Copies the payload of a record that was [`Found`] from `ring` to `copy`, in whole words; whether it stayed

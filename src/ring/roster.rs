@@ -8,7 +8,7 @@
 
 use super::writer::INTENT_STEPS;
 use super::{LaneWords, SeatWords};
-use crate::layout::CONSUMED_LEFT;
+use crate::layout::CONSUMED_LEFT_BIT;
 use crate::os::futex;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use crate::terms::{Barrier, Start};
@@ -51,7 +51,7 @@ pub(crate) struct Seat<P> {
     pub(super) last_rung: AtomicU32,
 }
 
-/// What a seat's `consumed` says.
+/// What a seat says.
 enum Consumed {
     At(u64),
     Left,
@@ -67,29 +67,38 @@ impl<P: SeatPort> Seat<P> {
     /// nothing. Where `consumed` makes no sense, as of the last time that it did.
     pub(crate) fn behind_bytes(&self, published: u64) -> u64 {
         let last = self.last.load(Ordering::Relaxed);
-        match self.look_at_consumed(last, published) {
+        match self.look_after(last, published) {
             Consumed::At(position) => published - position,
             Consumed::Left => 0,
             Consumed::Nonsense => published.saturating_sub(last),
         }
     }
 
-    /// Reads `consumed`, under the roster's lock. The caller fences with `Acquire` before it acts on a position.
-    fn read_consumed(&self, published: u64) -> Consumed {
-        let consumed = self.look_at_consumed(self.last.load(Ordering::Relaxed), published);
+    /// Looks at what its consumer has released and read, under the roster's lock.
+    fn look(&self, published: u64) -> Consumed {
+        let consumed = self.look_after(self.last.load(Ordering::Relaxed), published);
         if let Consumed::At(position) = consumed {
             self.last.store(position, Ordering::Relaxed);
         }
         consumed
     }
 
-    /// What `consumed` says, after `last` made sense.
-    fn look_at_consumed(&self, last: u64, published: u64) -> Consumed {
-        match self.port.consumed().load(Ordering::Relaxed) {
-            CONSUMED_LEFT => Consumed::Left,
-            0 if last == self.start => Consumed::At(self.start),
-            consumed if consumed < last || consumed > published => Consumed::Nonsense,
-            consumed => Consumed::At(consumed),
+    /// What its consumer has released, after `last` made sense.
+    fn look_after(&self, last: u64, published: u64) -> Consumed {
+        let consumed = self.port.consumed().load(Ordering::Relaxed);
+        // Pairs with the release store of `consumed` in `Release::store`: the consumer's loads come before our
+        // overwriting, and the `read` that is loaded next is no older.
+        fence(Ordering::Acquire);
+        let read = self.port.read().load(Ordering::Relaxed);
+        // Until anything is released, 0 stands for the start.
+        let position = |word| if word == 0 && last == self.start { self.start } else { word };
+        let (released, read) = (position(consumed & !CONSUMED_LEFT_BIT), position(read));
+        if released < last || released > read || read > published {
+            Consumed::Nonsense
+        } else if consumed & CONSUMED_LEFT_BIT != 0 {
+            Consumed::Left
+        } else {
+            Consumed::At(released)
         }
     }
 }
@@ -228,12 +237,12 @@ impl<P: SeatPort> Roster<P> {
     /// Looks at all seats again; how far the ring may be overwritten, and who holds it back.
     ///
     /// `published` is the producer's, `end` is where the record ends that it wants to write. A consumer whose
-    /// `consumed` is nonsense is evicted.
+    /// `consumed` or `read` is nonsense is evicted.
     pub(crate) fn refresh(&self, lane: &impl LaneWords, published: u64, end: u64) -> (u64, Option<Gate>) {
         let mut seats = self.seats.lock();
         let (mut slowest, mut left, mut broken) = (None, Vec::new(), Vec::new());
         for seat in seats.iter() {
-            match seat.read_consumed(published) {
+            match seat.look(published) {
                 Consumed::At(consumed) if slowest.is_none_or(|(least, _)| consumed < least) => {
                     slowest = Some((consumed, seat.id));
                 }
@@ -242,8 +251,6 @@ impl<P: SeatPort> Roster<P> {
                 Consumed::Nonsense => broken.push(seat.id),
             }
         }
-        // Pairs with the release store in `Release::store`: the consumer's loads come before our overwriting.
-        fence(Ordering::Acquire);
         if !left.is_empty() {
             seats.retain(|seat| !left.contains(&seat.id));
             self.note_change();

@@ -16,7 +16,7 @@
 //! [`Wakeups`] stands for the descriptors that a consumer waits on.
 
 use super::reader::Reader;
-use super::{LaneWords, SeatWords};
+use super::{LaneWords, SeatWords, SeatWriter};
 use crate::os::barrier;
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::terms::Barrier;
@@ -72,7 +72,7 @@ pub(crate) enum Announcement {
 impl Announcement {
     /// Announces a sleep and looks again; under an announcement that stands, looks only. With any answer but
     /// [`Armed::No`], whatever happens from now on is an event.
-    pub(crate) fn arm<L: LaneWords, S: SeatWords>(
+    pub(crate) fn arm<L: LaneWords, S: SeatWriter>(
         &mut self,
         reader: &mut Reader<L, S>,
         barrier: Barrier,

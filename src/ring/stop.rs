@@ -44,6 +44,13 @@ pub enum Corruption {
         /// Where it lies.
         position: u64,
     },
+    /// A header word announces descriptors, on a lane whose records carry none.
+    Descriptors {
+        /// The header word.
+        word: u64,
+        /// Where it lies.
+        position: u64,
+    },
     /// A record reaches beyond what is published, or across the end of the ring.
     RecordTooLong {
         /// The length its header claims, in bytes.
@@ -74,6 +81,10 @@ impl fmt::Display for Corruption {
             }
             Self::UnknownKind { word, position } => {
                 write!(f, "the header {word:#018x} at {position} is of no known kind")
+            }
+            Self::Descriptors { word, position } => {
+                let what = "which records of this lane do not carry";
+                write!(f, "the header {word:#018x} at {position} announces descriptors, {what}")
             }
             Self::RecordTooLong { len, position } => write!(
                 f,

@@ -35,6 +35,7 @@ pub(super) fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Re
         let bell = BellEnd::receive(lane.bell, next("bell")?)?;
         let map = open_lane(lane, next("control region")?, next("data region")?, prefault)?;
         let seat = SeatMap::new(Arc::clone(&seat), index);
+        check_stripe(&seat, &lane.terms)?;
         lanes.push(OpenedLane { map: Arc::new(map), seat, bell, terms: lane.terms.clone() });
     }
     Ok(lanes)
@@ -62,8 +63,15 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
     let shape = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE;
     let control = Region::receive(control, "the control region", CONTROL_LEN_BYTES, shape | Seals::SEAL)?;
     let control = ControlMap::new(control.map_read_only().map_err(unwelcome::blame_for_permission)?);
-    check_header(&control.header(), terms)?;
+    let header = control.header();
+    check_header(&header, terms)?;
     let data = Region::receive(data, "the data region", terms.geometry.capacity(), shape)?;
+    let inode = data.inode()?;
+    if header.data_inode != inode {
+        let fault =
+            format!("it names the data region with the inode {}, and that came with {inode}", header.data_inode);
+        return Err(Error::peer(format!("reading the control region of lane {}", terms.name), fault));
+    }
     let data = data.map_read_only().map_err(unwelcome::blame_for_permission)?;
     if prefault {
         data.prefault()?;
@@ -71,9 +79,20 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
     Ok(LaneMap::new(control, data, terms.geometry))
 }
 
-/// Checks that the control region describes the lane that was offered.
+/// Checks that a stripe of the seat is for the lane that was offered.
+fn check_stripe(seat: &SeatMap, terms: &LaneTerms) -> Result<()> {
+    match seat.lane_id() == terms.id {
+        true => Ok(()),
+        false => {
+            let fault = format!("the stripe of lane {} has the id of another lane", terms.name);
+            Err(Error::peer("handing over the seat", fault))
+        }
+    }
+}
+
+/// Checks that the control region describes the lane that was offered; which data region it names is another question.
 pub(crate) fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<()> {
-    let expected = terms.header();
+    let expected = ControlHeader { data_inode: header.data_inode, ..terms.header() };
     let fault = if *header == expected {
         return Ok(());
     } else if header.magic != expected.magic {

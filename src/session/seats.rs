@@ -8,7 +8,7 @@ use super::inquiry::Inquiry;
 use crate::crash;
 use crate::error::Result;
 use crate::lane::{Lane, Occupant, SeatHandle};
-use crate::layout::seat_len_bytes;
+use crate::layout::{SEAT_LANE_ID_OFFSET, SEAT_STRIPE_BYTES, seat_len_bytes};
 use crate::memory::SeatMap;
 use crate::os::barrier;
 use crate::os::bell::Bell;
@@ -45,6 +45,9 @@ impl Offered {
         let name = format!("fdring:seat:{}", pid.unwrap_or_default());
         let len_bytes = seat_len_bytes(lanes.len());
         let seat = Region::create(&RegionOptions { name: &name, len_bytes, huge_pages: HugePages::No })?;
+        for (index, lane) in lanes.iter().enumerate() {
+            seat.write_at(&lane.terms.id, (index * SEAT_STRIPE_BYTES + SEAT_LANE_ID_OFFSET) as u64)?;
+        }
         seat.seal(Seals::SHRINK | Seals::GROW)?;
         let bells: Result<Vec<(Bell, OwnedFd)>> = lanes.iter().map(|_| Bell::create(kind)).collect();
         let (bells, ends) = bells?.into_iter().unzip();

@@ -8,7 +8,10 @@
 use super::text::{Fields, printable, text};
 use super::values::Role;
 use super::{FrameError, LANES_PER_SESSION_MAX, LaneName, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
-use crate::layout::{CONTROL_MAGIC, ControlHeader, FLAG_ASYMMETRIC, Geometry, LAYOUT_VERSION};
+use crate::layout::{
+    CONTROL_MAGIC, ControlHeader, FLAG_ASYMMETRIC, FLAG_DESCRIPTORS, FLAG_FIXED, FLAG_ONE_WORKER, FLAG_SPACE_BELL,
+    FLAG_STAMPED, Geometry, LAYOUT_VERSION,
+};
 use crate::terms::{Barrier, BellKind, Refusal};
 
 /// The first frame of a session. Frozen for ever.
@@ -78,7 +81,7 @@ pub(crate) struct LaneTerms {
 }
 
 impl LaneTerms {
-    /// The header of its control region.
+    /// The header of its control region, but for the inode of the data region.
     pub(crate) fn header(&self) -> ControlHeader {
         ControlHeader {
             magic: CONTROL_MAGIC,
@@ -91,6 +94,9 @@ impl LaneTerms {
             generation: self.generation,
             schema: self.schema,
             name: self.name.padded(),
+            data_inode: 0,
+            slot_bytes: 0,
+            record_fds_max: 0,
         }
     }
 
@@ -172,11 +178,11 @@ impl Offer {
 
 /// The flags of a lane that have a meaning and are not implemented.
 const FLAGS_TO_COME: [(u32, &str); 5] = [
-    (1 << 1, "a lane whose records are stamped with the time (flag bit 1)"),
-    (1 << 2, "a lane whose records carry descriptors (flag bit 2)"),
-    (1 << 3, "a lane with a space bell (flag bit 3)"),
-    (1 << 4, "a lane of one worker (flag bit 4)"),
-    (1 << 5, "a lane with slots of one length (flag bit 5)"),
+    (FLAG_STAMPED, "a lane whose records are stamped with the time (flag bit 1)"),
+    (FLAG_DESCRIPTORS, "a lane whose records carry descriptors (flag bit 2)"),
+    (FLAG_SPACE_BELL, "a lane with a space bell (flag bit 3)"),
+    (FLAG_ONE_WORKER, "a lane of one worker (flag bit 4)"),
+    (FLAG_FIXED, "a lane with fixed slots, all of one length (flag bit 5)"),
 ];
 /// Stands where an Offer names no descriptor: the first is the seat's.
 const NO_DESCRIPTOR: usize = 0;

@@ -12,6 +12,7 @@ use std::sync::atomic::fence;
 /// A lane of an Offer.
 #[derive(Debug)]
 pub(crate) struct OfferedLane {
+    pub(crate) id: [u8; 16],
     pub(crate) name: String,
     pub(crate) capacity: u64,
     pub(crate) record_align: u64,
@@ -20,6 +21,11 @@ pub(crate) struct OfferedLane {
     pub(crate) bell: OwnedFd,
     pub(crate) control: OwnedFd,
     pub(crate) data: OwnedFd,
+}
+
+/// The lane id in a control region.
+fn lane_id(control: &Memory) -> Vec<u8> {
+    [32, 40].map(|at| control.u64(at).load(Relaxed).to_le_bytes()).concat()
 }
 
 /// A consumer that has an Offer, and has mapped nothing yet.
@@ -56,6 +62,7 @@ impl Invited {
             assert!(u32_at(at + 48) <= 1, "a flag other than that of the asymmetric barrier");
             let name_len = usize::from(bytes[at + 68]);
             lanes.push(OfferedLane {
+                id: bytes[at..at + 16].try_into().unwrap(),
                 name: String::from_utf8(bytes[at + 69..][..name_len].to_vec()).unwrap(),
                 capacity: u64_at(at + 16),
                 record_align: u32_at(at + 40).into(),
@@ -90,7 +97,7 @@ impl Invited {
         let seat = self.map_seat();
         fcntl_add_seals(&self.seat, SealFlags::FUTURE_WRITE).unwrap();
         assert_eq!(fcntl_get_seals(&self.seat).unwrap().intersection(SEALED.union(SEAL_SEAL)), SEALED);
-        let lanes = self.lanes.iter().map(|lane| {
+        let lanes = self.lanes.iter().enumerate().map(|(index, lane)| {
             let [control_seals, data_seals] = [&lane.control, &lane.data].map(|fd| fcntl_get_seals(fd).unwrap());
             assert!(control_seals.contains(SEALED.union(SEAL_SEAL)) && data_seals.contains(SEALED));
             assert!(!data_seals.contains(SEAL_SEAL), "whoever is left may freeze the backlog of a dead producer");
@@ -99,6 +106,9 @@ impl Invited {
             let control = Memory::map(&lane.control, CONTROL_LEN, false).unwrap();
             assert_eq!(control.u64(0).load(Relaxed).to_le_bytes(), *b"fdring\0\x01");
             assert_eq!(control.u64(16).load(Relaxed), lane.capacity);
+            assert_eq!(control.u64(DATA_INODE).load(Relaxed), fstat(&lane.data).unwrap().st_ino);
+            let id = [0, 8].map(|at| seat.u64(STRIPE * index + STRIPE_ID + at).load(Relaxed).to_le_bytes()).concat();
+            assert_eq!((&id[..], &id), (&lane.id[..], &lane_id(&control)));
             (control, Memory::map(&lane.data, lane.capacity as usize, false).unwrap())
         });
         let lanes: Vec<_> = lanes.collect();
@@ -156,13 +166,13 @@ impl Guest {
         }
         let header = |position: u64| lane.data.u64((position % capacity) as usize).load(Relaxed);
         let word = header(lane.position);
-        let (kind, len) = (word >> 32 & 0xff, word & 0xffff_ffff);
+        let (kind, len) = (word >> 32 & 0xffff, word & 0xffff_ffff);
         if kind == 2 {
             assert_eq!(8 + len, capacity - lane.position % capacity, "padding reaches the end");
             lane.position += 8 + len;
         }
         let word = header(lane.position);
-        assert_eq!(word >> 32 & 0xff, 1, "a data record");
+        assert_eq!(word >> 32 & 0xffff, 1, "a data record");
         let (len, tag) = (word & 0xffff_ffff, (word >> 48) as u16);
         let begin = (lane.position % capacity + payload_align) as usize;
         let bytes = (0..len as usize).map(|at| {
@@ -179,9 +189,16 @@ impl Guest {
         self.say_consumed(self.lanes[0].position);
     }
 
-    /// Says in the first lane's stripe that `position` is what is needed still, true or not.
-    pub(crate) fn say_consumed(&self, position: u64) {
-        self.seat.u64(CONSUMED).store(position, Release);
+    /// Says in the first lane's stripe that it has released everything below `consumed`, and read no more; true or not.
+    pub(crate) fn say_consumed(&self, consumed: u64) {
+        self.say(consumed, consumed & !LEFT);
+    }
+
+    /// Says in the first lane's stripe that it has released everything below `consumed`, and read everything below
+    /// `read`; true or not.
+    pub(crate) fn say(&self, consumed: u64, read: u64) {
+        self.seat.u64(READ).store(read, Relaxed);
+        self.seat.u64(CONSUMED).store(consumed, Release);
         self.seat.u32(SPACE_SEQ).fetch_add(1, Release);
         fence(SeqCst);
         if self.lanes[0].control.u32(SPACE_WAIT).load(Relaxed) == 1 {

@@ -32,16 +32,22 @@ pub(crate) const BYE: u16 = 9;
 pub(crate) const EVICTED: u16 = 10;
 
 /// What section 6 says: the control region, and a stripe of the seat.
+pub(crate) const DATA_INODE: usize = 128;
 pub(crate) const PUBLISHED: usize = 512;
+pub(crate) const LAST: usize = 520;
 pub(crate) const INTENT: usize = 640;
 pub(crate) const SPACE_WAIT: usize = 768;
 pub(crate) const STATE: usize = 896;
 pub(crate) const EVICTIONS: usize = 1024;
 pub(crate) const CONSUMED: usize = 0;
 pub(crate) const SPACE_SEQ: usize = 8;
+pub(crate) const READ: usize = 16;
 pub(crate) const WAIT_EPOCH: usize = 128;
+pub(crate) const STRIPE_ID: usize = 384;
 pub(crate) const STRIPE: usize = 512;
 pub(crate) const CONTROL_LEN: usize = 4096;
+/// Set in `consumed` by one who has left.
+pub(crate) const LEFT: u64 = 1 << 63;
 
 pub(crate) const SEAL_SEAL: SealFlags = SealFlags::SEAL;
 pub(crate) const SHAPE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);

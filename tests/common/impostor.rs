@@ -68,16 +68,20 @@ impl Goods {
         header.extend(ID);
         header.extend([0; 16]);
         header.extend(NAME.bytes());
+        header.resize(DATA_INODE, 0);
+        header.extend(rustix::fs::fstat(&data).unwrap().st_ino.to_le_bytes());
         for (index, word) in header.chunks(8).enumerate() {
             let mut bytes = [0; 8];
             bytes[..word.len()].copy_from_slice(word);
             control_map.u64(8 * index).store(u64::from_le_bytes(bytes), Relaxed);
         }
         control_map.u32(STATE).store(1, Relaxed);
+        let seat = memfd(4096);
+        rustix::io::pwrite(&seat, &ID, STRIPE_ID as u64).unwrap();
         change(&control_map);
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
         Self {
-            seat: sealed(memfd(4096), SHAPE),
+            seat: sealed(seat, SHAPE),
             bell,
             control: sealed(control, SEALED | SEAL_SEAL),
             data: sealed(data, SEALED),

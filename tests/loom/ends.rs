@@ -13,7 +13,7 @@ use crate::ring::roster::{Joiner, Roster};
 use crate::ring::sleep::{Announcement, Armed, Waits, Wakeups};
 use crate::ring::stop::Stop;
 use crate::ring::writer::{Claim, Writer};
-use crate::sync::Ordering;
+use crate::sync::{Ordering, fence};
 use crate::terms::Start;
 use std::sync::Arc;
 
@@ -40,6 +40,16 @@ pub(crate) fn lane(watch: Watch, position: u64) -> (Shared, Producer) {
 }
 
 impl Shared {
+    /// Where the last published record begins, and what was published then, by one look as docs/protocol.md has it.
+    /// `None` if there is no record yet, or another was published meanwhile.
+    pub(crate) fn newest(&self) -> Option<(u64, u64)> {
+        let published = self.lane.published().load(Ordering::Relaxed);
+        // Pairs with the release store in `Writer::publish`.
+        fence(Ordering::Acquire);
+        let last = self.lane.last().load(Ordering::Relaxed);
+        if last < published { Some((last, published)) } else { None }
+    }
+
     /// A consumer that joins here and now, under a number of its own.
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
         let seat = Seat::new();
@@ -80,8 +90,8 @@ impl Producer {
     pub(crate) fn send(&mut self, len: u64) {
         self.publisher.writer.rewind();
         let claim = self.claim(len);
-        self.fill(claim, len);
-        self.publish();
+        let last = self.fill(claim, len);
+        self.publish_record(last);
     }
 
     /// Sends a record if there is room; whether there was.
@@ -91,19 +101,29 @@ impl Producer {
         let Some(claim) = claim.or_else(|| self.publisher.find_room(&self.shared.roster, len).ok()) else {
             return false;
         };
-        self.fill(claim, len);
-        self.publish();
+        let last = self.fill(claim, len);
+        self.publish_record(last);
         true
     }
 
     /// Writes a record of a batch, and publishes nothing unless the ring is full.
     pub(crate) fn write(&mut self, len: u64) {
         let claim = self.claim(len);
-        self.fill(claim, len);
+        let tag = self.fill_payload(claim, len);
+        let writer = &mut self.publisher.writer;
+        let mut room = writer.room();
+        writer.commit_in(&mut room, claim, tag);
+        writer.resume(room);
     }
 
+    /// Publishes a batch.
     pub(crate) fn publish(&mut self) {
-        self.publisher.publish(&self.shared.roster);
+        self.publish_record(self.publisher.writer.room().last());
+    }
+
+    /// Publishes all that was filled, of which the last record begins at `last`.
+    pub(crate) fn publish_record(&mut self, last: u64) {
+        self.publisher.publish(&self.shared.roster, last);
         self.check();
     }
 
@@ -113,7 +133,7 @@ impl Producer {
 
     /// Publishes without a look at the seats, and so without its fence: the writer's half alone.
     pub(crate) fn publish_unheard(&mut self) {
-        self.publisher.writer.publish();
+        self.publisher.writer.publish(self.publisher.writer.room().last());
         self.check();
     }
 
@@ -142,12 +162,19 @@ impl Producer {
         }
     }
 
-    /// Writes a record of `len` bytes, which may be fewer than were claimed.
-    pub(crate) fn fill(&mut self, mut claim: Claim, len: u64) {
-        self.sent += 1;
+    /// Writes a record of `len` bytes, which may be fewer than were claimed; where it begins.
+    pub(crate) fn fill(&mut self, mut claim: Claim, len: u64) -> u64 {
         self.publisher.writer.room().truncate(&mut claim, len);
+        let tag = self.fill_payload(claim, len);
+        self.publisher.writer.commit(claim, tag);
+        claim.begin()
+    }
+
+    /// Writes the payload of the next record; its tag.
+    fn fill_payload(&mut self, claim: Claim, len: u64) -> u16 {
+        self.sent += 1;
         self.shared.lane.fill(claim.payload(), len, self.sent);
-        self.publisher.writer.commit(claim, self.sent as u16);
+        self.sent as u16
     }
 
     /// Design invariants 1 and 2: neither `intent` nor `limit` falls, and `published` ≤ `intent` ≤ `limit`.
@@ -286,7 +313,12 @@ impl Consumer {
 
     /// Stops reading, as the drop of a consumer does.
     pub(crate) fn leave(mut self) {
-        self.reader.leave();
+        self.reader.leave(self.reader.position());
+    }
+
+    /// Stops reading, as the drop of a consumer does by a panic: what was not released yet stays so.
+    pub(crate) fn leave_in_panic(mut self) {
+        self.reader.leave(self.reader.released());
     }
 
     /// The number of the record that was read last; 0 before the first.

@@ -4,7 +4,7 @@ use crate::layout::Geometry;
 use crate::os::events::Events;
 use crate::ring::cursor::Found;
 use crate::ring::roster::SeatPort;
-use crate::ring::{LaneCounter, LaneWords, LaneWriter, RingWords, SeatWords};
+use crate::ring::{LaneCounters, LaneWords, LaneWriter, RingWords, SeatCounters, SeatWords, SeatWriter};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use loom::cell::UnsafeCell;
 use std::sync::Arc;
@@ -63,6 +63,7 @@ impl Granule {
 pub(crate) struct Lane {
     geometry: Geometry,
     published: AtomicU64,
+    last: AtomicU64,
     intent: AtomicU64,
     space_wait: AtomicU32,
     state: AtomicU32,
@@ -76,6 +77,7 @@ impl Lane {
         Arc::new(Self {
             geometry: Geometry::new(CAPACITY, GRANULE as u32, 8).unwrap(),
             published: AtomicU64::new(0),
+            last: AtomicU64::new(0),
             intent: AtomicU64::new(0),
             space_wait: AtomicU32::new(0),
             state: AtomicU32::new(0),
@@ -124,6 +126,10 @@ impl LaneWords for Lane {
         &self.published
     }
 
+    fn last(&self) -> &AtomicU64 {
+        &self.last
+    }
+
     fn intent(&self) -> &AtomicU64 {
         &self.intent
     }
@@ -170,7 +176,8 @@ impl LaneWriter for WritableLane {
         self.0.granule(position).store(0, word);
     }
 
-    fn count(&mut self, _counter: LaneCounter, _more: u64) {}
+    /// Nobody loads them.
+    fn store_counters(&mut self, _counters: LaneCounters) {}
 }
 
 /// The words of a seat, and the events of its consumer.
@@ -178,6 +185,7 @@ impl LaneWriter for WritableLane {
 struct SeatMemory {
     consumed: AtomicU64,
     space_seq: AtomicU32,
+    read: AtomicU64,
     wait_epoch: AtomicU32,
     events: Arc<Events>,
 }
@@ -191,6 +199,7 @@ impl Seat {
         Self(Arc::new(SeatMemory {
             consumed: AtomicU64::new(0),
             space_seq: AtomicU32::new(0),
+            read: AtomicU64::new(0),
             wait_epoch: AtomicU32::new(0),
             events: Arc::new(Events::new()),
         }))
@@ -210,9 +219,18 @@ impl SeatWords for Seat {
         &self.0.space_seq
     }
 
+    fn read(&self) -> &AtomicU64 {
+        &self.0.read
+    }
+
     fn wait_epoch(&self) -> &AtomicU32 {
         &self.0.wait_epoch
     }
+}
+
+impl SeatWriter for Seat {
+    /// Nobody loads them.
+    fn store_counters(&self, _counters: SeatCounters) {}
 }
 
 impl SeatPort for Seat {

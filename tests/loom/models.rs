@@ -6,6 +6,7 @@ mod eviction;
 mod gating;
 mod hostile;
 mod joining;
+mod last;
 mod publication;
 mod space;
 

@@ -13,7 +13,7 @@ mod waiting;
 use super::{Attachment, Consumer, Link};
 use crate::handshake::Handshake;
 use crate::lane::{LaneOptions, Occupant, SeatHandle};
-use crate::layout::LaneState;
+use crate::layout::{CONSUMED_LEFT_BIT, LaneState};
 use crate::memory::{InPlace, LaneMap, SeatMap};
 use crate::os::bell::{Bell, BellEnd};
 use crate::os::closing::Connection;
@@ -21,9 +21,9 @@ use crate::os::fork::ForkGuard;
 use crate::os::notice::Notice;
 use crate::producer::Producer;
 use crate::region::{HugePages, Region, RegionOptions};
-use crate::ring::LaneWords;
 use crate::ring::reader::Look;
 use crate::ring::roster::Joiner;
+use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::terms::{Barrier, BellKind, Start};
 use crate::wire::{LaneName, LaneTerms};
@@ -87,13 +87,15 @@ pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attache
     #[allow(unsafe_code, reason = "readers in place are tested too")]
     let in_place = in_place.then(|| unsafe { InPlace::vouch() });
     let (consumer, session) = consumer(Arc::clone(&lane.map), words, end, position, in_place);
-    Attached { consumer, _session: session, seat, next: 0, consumed: position }
+    Attached { consumer, _session: session, seat, first: 0, next: 0, consumed: position }
 }
 
 pub(super) struct Attached {
     pub(super) consumer: Consumer,
     _session: rustix::fd::OwnedFd,
     pub(super) seat: SeatMap,
+    /// Which record of the model it got first.
+    first: usize,
     /// Which record of the model it gets next.
     next: usize,
     /// What its seat said last.
@@ -111,4 +113,23 @@ fn what_was_published_before_the_end_comes_before_the_end() {
     let Ok(Look::Found(found)) = consumer.reader.look_for_end(|| false) else { panic!("the record comes first") };
     assert_eq!(consumer.record(found).unwrap()[..], *b"last");
     assert!(matches!(consumer.reader.look_for_end(|| false), Ok(Look::Ended(LaneState::Finished))));
+}
+
+#[test]
+fn a_consumer_that_a_panic_drops_has_not_released_the_record_it_was_at() {
+    for panics in [false, true] {
+        let mut producer = Producer::create_at(&LaneOptions::new("panic").capacity(4096), 0).unwrap();
+        let Attached { mut consumer, seat, .. } = join(&producer, Start::Latest, false);
+        (0..3).for_each(|_| producer.send(&[7; 8]).unwrap());
+        consumer.receive().unwrap().unwrap();
+        consumer.release();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let record = consumer.receive().unwrap().unwrap();
+            assert!(!panics, "as the test asks for, with {} bytes in hand", record.len());
+        }));
+        assert_eq!(outcome.is_err(), panics);
+        let released = if panics { 16 } else { 32 };
+        let words = [seat.consumed(), seat.read()].map(|word| word.load(Acquire));
+        assert_eq!(words, [released | CONSUMED_LEFT_BIT, 32]);
+    }
 }

@@ -4,13 +4,14 @@
 use super::{Attached, join};
 use crate::consumer::{ReceiveError, Record};
 use crate::lane::LaneOptions;
-use crate::layout::Geometry;
+use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
 use crate::options::Records;
 use crate::producer::{Batch, Producer, Reservation, SendError};
-use crate::ring::{LaneWords, SeatWords};
+use crate::ring::{LaneCounters, LaneWords, SeatCounters, SeatWords};
 use crate::sync::Ordering::Relaxed;
 use crate::terms::Start;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
+use std::sync::Arc;
 
 /// What becomes of a reservation or a batch.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +87,7 @@ fn brief_step(max: usize) -> impl Strategy<Value = Step> {
 }
 
 fn geometry() -> impl Strategy<Value = (u64, u32, u32, u64)> {
-    let start = prop_oneof![Just(0u64), Just(1 << 32), Just(1 << 63)];
+    let start = prop_oneof![Just(0u64), Just(1 << 32), Just((1 << 63) - (1 << 32))];
     (0..5u32, 3..13u32, 3..13u32, start, 1..64u64).prop_map(|(capacity, one, other, start, before)| {
         let (record_align, payload_align) = (1u64 << one.max(other), 1u64 << one.min(other));
         let capacity = (4096 << capacity).max(4 * record_align);
@@ -118,13 +119,25 @@ struct Model {
     /// What the words of the lane said last.
     published: u64,
     intent: u64,
+    /// Where the ring began.
+    begin: u64,
 }
 
 impl Model {
     fn new(producer: Producer, geometry: Geometry) -> Self {
         let published = producer.published();
         let (consumers, log) = (Vec::new(), Vec::new());
-        Self { producer, geometry, consumers, log, seeds: 0, holding: 0, published, intent: published }
+        Self {
+            producer,
+            geometry,
+            consumers,
+            log,
+            seeds: 0,
+            holding: 0,
+            published,
+            intent: published,
+            begin: published,
+        }
     }
 
     fn take(&mut self, step: &Step) {
@@ -147,11 +160,14 @@ impl Model {
         let (published, intent) = (map.published().load(Relaxed), map.intent().load(Relaxed));
         assert!(published >= self.published && intent >= self.intent && intent >= published);
         (self.published, self.intent) = (published, intent);
+        let last = self.log.last().map_or(self.begin, |sent| sent.position);
+        assert_eq!(map.last().load(Relaxed), last, "where the last record begins");
         for Attached { consumer, seat, consumed: last, .. } in &mut self.consumers {
-            let consumed = match seat.consumed().load(Relaxed) {
+            let [consumed, read] = [seat.consumed(), seat.read()].map(|word| match word.load(Relaxed) {
                 0 => *last, // It stands for the start until something was consumed.
-                consumed => consumed,
-            };
+                word => word,
+            });
+            assert!(consumed <= read && read <= consumer.position(), "what was read");
             assert!(consumed >= *last && consumed <= consumer.position() && consumed <= published);
             assert!(intent - consumed <= self.geometry.capacity(), "nothing that is not released may be overwritten");
             *last = consumed;
@@ -250,7 +266,8 @@ impl Model {
         let (position, published) = (attached.consumer.position(), self.producer.published());
         assert!(position <= published && published - position <= self.geometry.capacity());
         assert!(start == Start::Oldest || position == published);
-        attached.next = self.log.partition_point(|sent| sent.position < position);
+        attached.first = self.log.partition_point(|sent| sent.position < position);
+        attached.next = attached.first;
         self.consumers.push(attached);
     }
 
@@ -348,12 +365,26 @@ proptest! {
         model.join(Start::Latest, true);
         steps.iter().for_each(|step| model.take(step));
         let Model { producer, mut consumers, log, .. } = model;
+        let map = Arc::clone(&producer.owned_lane().map);
         drop(producer);
+        let of_log = |log: &[Sent]| {
+            let sizes = log.iter().map(|sent| geometry.record_size(sent.len as u64));
+            (log.len() as u64, sizes.sum::<u64>())
+        };
+        let LaneCounters { records, record_bytes, .. } = map.counters();
+        assert_eq!((records, record_bytes), of_log(&log), "what was counted, and what was published");
         for Attached { consumer, next, .. } in &mut consumers {
             for sent in &log[*next..] {
                 sent.is(&consumer.receive().unwrap().expect("all that was published comes before the end"));
             }
             assert!(consumer.receive().unwrap().is_none() && consumer.try_receive().unwrap().is_none());
+        }
+        for Attached { consumer, seat, first, .. } in consumers {
+            let position = consumer.position();
+            drop(consumer);
+            assert_eq!(seat.consumed().load(Relaxed), position | CONSUMED_LEFT_BIT, "where it left");
+            let (records, record_bytes) = of_log(&log[first..]);
+            assert_eq!(seat.counters(), SeatCounters { records, record_bytes, missed_bytes: 0 });
         }
     }
 }

@@ -135,6 +135,7 @@ fn records_read_in_runs_are_those_that_were_sent() {
         producer.finish();
         while attached.consumer.receive_many(|record| received = record.tag() + 1).unwrap() != 0 {}
         assert_eq!(received, sent, "all of them");
+        assert_eq!(attached.seat.counters().records, sent.into());
     }
 }
 
@@ -159,7 +160,8 @@ fn mostly_empty() -> impl Strategy<Value = u64> {
     let tag = any::<u16>().prop_map(|tag| RecordHeader::data(0, tag).to_word());
     let other =
         (0..30u64, 0..4u64, any::<u32>()).prop_map(|(len, kind, high)| u64::from(high) << 40 | kind << 32 | len);
-    prop_oneof![24 => tag, 1 => other, 1 => Just(RecordHeader::data(8, 0).to_word())]
+    let with_descriptors = (1..=255u64).prop_map(|fds| RecordHeader::data(0, 0).to_word() | fds << 40);
+    prop_oneof![24 => tag, 1 => other, 1 => with_descriptors, 1 => Just(RecordHeader::data(8, 0).to_word())]
 }
 
 proptest! {

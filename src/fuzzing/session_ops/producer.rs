@@ -6,7 +6,7 @@ use super::super::ring_reader::act as write_ring;
 use super::oddities::{abuse, odd_fd, odd_memfd, seal};
 use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, is_readable, say, unique_address, with_room_for};
 use crate::error::Result;
-use crate::layout::{CONTROL_LEN_BYTES, Geometry, LaneState, seat_len_bytes};
+use crate::layout::{CONTROL_LEN_BYTES, Geometry, LaneState, SEAT_LANE_ID_OFFSET, SEAT_STRIPE_BYTES, seat_len_bytes};
 use crate::memory::WritableLane;
 use crate::os::bell::Bell;
 use crate::region::{HugePages, Region, RegionOptions, Seals};
@@ -132,8 +132,12 @@ impl Hostile {
         let count = 1 + usize::from(choice & 1 == 0 && choice & 8 != 0);
         let lanes: Result<Vec<Lane>> = lane_terms(count, geometry).into_iter().map(|t| Lane::new(t, bell)).collect();
         let seat = region(seat_len_bytes(count))?;
+        let lanes = lanes?;
+        for (index, lane) in lanes.iter().enumerate() {
+            seat.write_at(&lane.terms.id, (index * SEAT_STRIPE_BYTES + SEAT_LANE_ID_OFFSET) as u64)?;
+        }
         seat.seal(Seals::SHRINK | Seals::GROW)?;
-        Ok(Self { socket, lanes: lanes?, seat: descriptor(&seat), bell })
+        Ok(Self { socket, lanes, seat: descriptor(&seat), bell })
     }
 
     /// Says Hello, without waiting for the other's.

@@ -4,12 +4,12 @@ mod roster;
 mod sleep;
 
 use crate::fuzzing::plain::{PlainLane, PlainSeat, PlainWriter};
-use crate::layout::{CONSUMED_LEFT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
+use crate::layout::{CONSUMED_LEFT_BIT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
 use crate::ring::cursor::Found;
 use crate::ring::reader::{Look, Reader};
 use crate::ring::stop::{Corruption, Stop};
 use crate::ring::writer::Writer;
-use crate::ring::{LaneWords, RingWords, SeatWords};
+use crate::ring::{LaneCounters, LaneWords, RingWords, SeatCounters, SeatWords};
 use crate::sync::Ordering::Relaxed;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::sync::Arc;
@@ -33,11 +33,13 @@ fn reader_at(position: u64, published: u64) -> (Arc<PlainLane>, PlainReader) {
     (lane, reader)
 }
 
-fn send(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) {
+/// Commits a record; where it begins.
+fn send(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) -> u64 {
     let end = writer.end_of(len);
     assert!(writer.raise_intent(end, writer.limit().max(end)));
     let claim = writer.claim(len).unwrap();
     writer.commit(claim, tag);
+    claim.begin()
 }
 
 #[test]
@@ -65,7 +67,7 @@ fn claims_that_are_dropped_leave_nothing_and_commits_move_on() {
     writer.commit(claim, 9);
     assert_eq!(lane.published().load(Relaxed), 0, "a commit alone publishes nothing");
     assert_eq!(reader.poll(), Ok(None));
-    writer.publish();
+    writer.publish(claim.begin());
     assert_eq!(reader.poll(), Ok(Some(Found { position: 0, from: 0, payload: 8, len: 5, tag: 9 })));
     assert_eq!(reader.poll(), Ok(None));
     let claim = writer.claim(8).unwrap();
@@ -73,16 +75,18 @@ fn claims_that_are_dropped_leave_nothing_and_commits_move_on() {
     assert!(writer.has_unpublished());
     writer.rewind();
     assert!(!writer.has_unpublished());
-    writer.publish();
-    assert_eq!(reader.poll(), Ok(None), "what was rewound is never seen");
+    let last = send(&mut writer, 3, 2);
+    writer.publish(last);
+    assert_eq!(reader.poll().unwrap().unwrap().tag, 2, "what was rewound is never seen");
 }
 
 #[test]
 fn padding_reaches_the_end_exactly_and_goes_with_its_record() {
     let (lane, mut writer, mut reader, _) = lane_at(4096 - 64, 8);
     send(&mut writer, 24, 1);
-    send(&mut writer, 32, 2);
-    writer.publish();
+    let last = send(&mut writer, 32, 2);
+    writer.publish(last);
+    assert_eq!(lane.last().load(Relaxed), 4096, "where the record begins, and not its padding");
     let padding = RecordHeader::from_word(lane.header_word(4096 - 32)).unwrap();
     assert_eq!((padding.kind, padding.len), (RecordKind::Padding, 24));
     assert_eq!(reader.poll().unwrap().unwrap().tag, 1);
@@ -93,8 +97,8 @@ fn padding_reaches_the_end_exactly_and_goes_with_its_record() {
 fn a_record_that_ends_with_the_ring_needs_no_padding() {
     let (_, mut writer, mut reader, _) = lane_at(4096 - 32, 8);
     send(&mut writer, 24, 1);
-    send(&mut writer, 0, 2);
-    writer.publish();
+    let last = send(&mut writer, 0, 2);
+    writer.publish(last);
     assert_eq!(reader.poll().unwrap().unwrap().position, 4096 - 32);
     assert_eq!(reader.poll().unwrap().unwrap().position, 4096);
 }
@@ -113,10 +117,8 @@ fn closing_forgets_what_was_not_published() {
 #[test]
 fn releases_are_due_after_an_eighth_and_told_with_a_new_sequence_number() {
     let (lane, mut writer, mut reader, seat) = lane_at(0, 8);
-    for tag in 0..9 {
-        send(&mut writer, 56, tag);
-    }
-    writer.publish();
+    let last = (0..9).map(|tag| send(&mut writer, 56, tag)).max().unwrap();
+    writer.publish(last);
     for _ in 0..8 {
         reader.release_if_due();
         assert_eq!(seat.consumed().load(Relaxed), 0, "not yet due");
@@ -132,8 +134,129 @@ fn releases_are_due_after_an_eighth_and_told_with_a_new_sequence_number() {
     assert_eq!(seat.space_seq().load(Relaxed), 1, "not yet due");
     reader.release_all();
     assert_eq!((seat.consumed().load(Relaxed), seat.space_seq().load(Relaxed)), (576, 2));
-    reader.leave();
-    assert_eq!((seat.consumed().load(Relaxed), seat.space_seq().load(Relaxed)), (CONSUMED_LEFT, 3));
+}
+
+#[test]
+fn a_reader_says_how_far_it_has_read_and_what_it_had_released_when_it_left() {
+    for releases_all in [true, false] {
+        let (_lane, mut writer, mut reader, seat) = lane_at(1 << 32, 8);
+        let last = (0..9).map(|tag| send(&mut writer, 56, tag)).max().unwrap();
+        writer.publish(last);
+        (0..8).for_each(|_| _ = reader.poll().unwrap().unwrap());
+        reader.release_if_due();
+        let words = |seat: &PlainSeat| [seat.consumed().load(Relaxed), seat.read().load(Relaxed)];
+        assert_eq!(words(&seat), [(1 << 32) + 512; 2]);
+        reader.poll().unwrap().unwrap();
+        assert_eq!(words(&seat), [(1 << 32) + 512; 2], "stored with a release only");
+        reader.leave(if releases_all { reader.position() } else { reader.released() });
+        let released = (1 << 32) + if releases_all { 576 } else { 512 };
+        assert_eq!(words(&seat), [released | CONSUMED_LEFT_BIT, (1 << 32) + 576]);
+        assert_eq!(seat.space_seq().load(Relaxed), 2, "a sleeping producer is told");
+    }
+}
+
+#[test]
+fn a_reader_that_released_nothing_leaves_at_its_start() {
+    let (.., mut reader, seat) = lane_at(4096, 8);
+    reader.leave(reader.released());
+    assert_eq!([seat.consumed(), seat.read()].map(|word| word.load(Relaxed)), [4096 | CONSUMED_LEFT_BIT, 4096]);
+}
+
+#[test]
+fn the_last_record_of_a_publication_is_named_and_no_record_of_none() {
+    let (lane, mut writer, ..) = lane_at(4096 - 64, 8);
+    let words = || [&lane.last(), &lane.published()].map(|word| word.load(Relaxed));
+    assert_eq!(words(), [4096 - 64; 2], "not below `published`: there is none");
+    let single = send(&mut writer, 8, 1);
+    writer.publish(single);
+    assert_eq!(words(), [4096 - 64, 4096 - 48]);
+    // A batch: one record by itself, three in a row, and none in a row.
+    assert!(writer.raise_intent(2 * 4096, 2 * 4096));
+    let mut room = writer.room();
+    let claim = room.claim(8).unwrap();
+    writer.commit_in(&mut room, claim, 2);
+    assert_eq!(room.last(), claim.begin());
+    room.advance(2, 8);
+    assert_eq!(room.last(), 4096 - 16);
+    room.advance(0, 8);
+    assert_eq!(room.last(), 4096 - 16, "an empty row has no record");
+    writer.resume(room);
+    writer.publish(room.last());
+    assert_eq!(words(), [4096 - 16, 4096]);
+}
+
+#[test]
+fn counters_are_stored_where_intent_rises_and_at_the_end() {
+    let (lane, mut writer, ..) = lane_at(4096 - 64, 8);
+    let stored = |lane: &PlainLane| [lane.counters().records, lane.counters().record_bytes];
+    let single = send(&mut writer, 8, 1);
+    writer.publish(single);
+    assert_eq!(stored(&lane), [0, 0], "no store for each record");
+    // One that is padded, and counts without its padding.
+    let last = send(&mut writer, 100, 2);
+    assert_eq!(stored(&lane), [1, 16], "what was committed before the intent rose");
+    writer.publish(last);
+    writer.store_counters();
+    assert_eq!(stored(&lane), [2, 16 + 112]);
+    // What is taken back does not count, padding included.
+    let end = 2 * 4096 - 16;
+    while writer.published() < end {
+        let size = (end - writer.published()).min(2048);
+        let last = send(&mut writer, size - 8, 3);
+        writer.publish(last);
+    }
+    writer.store_counters();
+    let before = lane.counters();
+    send(&mut writer, 8, 4);
+    send(&mut writer, 40, 5);
+    writer.store_counters();
+    assert_eq!(stored(&lane), [before.records + 2, before.record_bytes + 64]);
+    writer.rewind();
+    send(&mut writer, 40, 6);
+    writer.store_counters();
+    assert_eq!(stored(&lane), [before.records + 1, before.record_bytes + 48], "after padding that is forgotten");
+    writer.count_rings(3);
+    writer.count_block();
+    writer.close(LaneState::Finished);
+    let LaneCounters { bells_rung, times_blocked, .. } = lane.counters();
+    assert_eq!(lane.counters(), LaneCounters { bells_rung: 3, times_blocked: 1, ..before }, "at the end");
+    assert_eq!((bells_rung, times_blocked), (3, 1));
+}
+
+#[test]
+fn a_reader_counts_what_it_has_read_and_stores_it_with_each_release() {
+    let (_lane, mut writer, mut reader, seat) = lane_at(4096 - 64, 8);
+    send(&mut writer, 8, 1);
+    let last = send(&mut writer, 100, 2);
+    writer.publish(last);
+    for _ in 0..2 {
+        assert_eq!(seat.counters(), SeatCounters::default(), "no store for each record");
+        reader.poll().unwrap().unwrap();
+    }
+    reader.release_all();
+    let counters = SeatCounters { records: 2, record_bytes: 16 + 112, missed_bytes: 0 };
+    assert_eq!(seat.counters(), counters, "without the padding between them");
+}
+
+#[test]
+fn a_record_that_was_lost_in_the_copy_is_not_counted_and_what_is_missed_is() {
+    for padded in [false, true] {
+        let (lane, mut writer, reader, seat) = lane_at(4096 - 64, 8);
+        let mut reader = reader.copying(0);
+        send(&mut writer, 8, 1);
+        let last = send(&mut writer, if padded { 100 } else { 16 }, 2);
+        writer.publish(last);
+        reader.poll().unwrap().unwrap();
+        let lost = reader.poll().unwrap().unwrap();
+        assert_eq!(lost.from == lost.position, !padded);
+        lane.evictions().store(1, Relaxed);
+        lane.intent().store(lost.from + CAPACITY + 8, Relaxed);
+        assert!(!reader.copy_intact(&*lane, lost, &mut [0]));
+        let missed_bytes = writer.published() - lost.from;
+        assert_eq!(reader.evicted_in_copy(lost.from), Stop::Evicted { missed_bytes });
+        assert_eq!(seat.counters(), SeatCounters { records: 1, record_bytes: 16, missed_bytes }, "padded: {padded}");
+        assert_eq!(reader.position(), lost.from);
+    }
 }
 
 #[test]
@@ -152,6 +275,19 @@ fn published_positions_that_make_no_sense_are_corruption() {
 fn headers_that_make_no_sense_are_corruption() {
     let (_, mut reader) = reader_at(0, 8);
     assert_eq!(reader.poll(), Err(Stop::Corrupt(Corruption::UnknownKind { word: 0, position: 0 })));
+    for header in [RecordHeader::data(0, 7), RecordHeader::padding(4096)] {
+        let (lane, mut reader) = reader_at(0, 8);
+        let word = header.to_word() | 1 << 40;
+        lane.put(0, word);
+        assert_eq!(reader.poll(), Err(Stop::Corrupt(Corruption::Descriptors { word, position: 0 })));
+    }
+    let (lane, mut reader) = reader_at(0, 16);
+    lane.put(0, RecordHeader::data(0, 0).to_word());
+    lane.put(8, RecordHeader::data(0, 0).to_word() | 255 << 40);
+    assert!(matches!(reader.poll(), Ok(Some(_))));
+    let position = 8;
+    let in_view = Stop::Corrupt(Corruption::Descriptors { word: 0xff01_0000_0000, position });
+    assert_eq!(reader.poll(), Err(in_view), "also where it is looked for in the quick way");
     let (lane, mut reader) = reader_at(0, 16);
     lane.put(0, RecordHeader::data(9, 0).to_word());
     assert_eq!(

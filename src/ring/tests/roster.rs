@@ -1,7 +1,7 @@
 //! The roster over plain words: gating, joining, evicting, waking.
 
 use crate::fuzzing::plain::{PlainLane, PlainSeat};
-use crate::layout::{CONSUMED_LEFT, Geometry};
+use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
 use crate::ring::publisher::wake_sleepers;
 use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
 use crate::ring::sleep::{announce, take_back};
@@ -33,6 +33,10 @@ impl SeatWords for CountingPort {
         self.words.space_seq()
     }
 
+    fn read(&self) -> &AtomicU64 {
+        self.words.read()
+    }
+
     fn wait_epoch(&self) -> &AtomicU32 {
         self.words.wait_epoch()
     }
@@ -46,6 +50,14 @@ impl SeatPort for CountingPort {
 
     fn note_evicted(&self) {
         self.outs.fetch_add(1, Relaxed);
+    }
+}
+
+impl CountingPort {
+    /// Stores `consumed`, and a `read` that goes with it.
+    fn say(&self, consumed: u64) {
+        self.words.read().store(consumed & !CONSUMED_LEFT_BIT, Relaxed);
+        self.words.consumed().store(consumed, Relaxed);
     }
 }
 
@@ -67,10 +79,10 @@ fn the_slowest_consumer_gates() {
     let (lane, roster) = roster_at(1000 * 8);
     let (first, _) = join(&roster, &lane, 1, Start::Latest);
     let (second, _) = join(&roster, &lane, 2, Start::Latest);
-    first.consumed().store(8400, Relaxed);
+    first.say(8400);
     let (limit, gate) = roster.refresh(&*lane, 9000, 9008);
     assert_eq!((limit, gate), (8000 + CAPACITY, Some(Gate { seat_id: 2, behind_bytes: 1000 })));
-    second.consumed().store(9000, Relaxed);
+    second.say(9000);
     let (limit, gate) = roster.refresh(&*lane, 9000, 9008);
     assert_eq!((limit, gate), (8400 + CAPACITY, Some(Gate { seat_id: 1, behind_bytes: 600 })));
 }
@@ -80,9 +92,9 @@ fn consumed_of_zero_stands_for_the_start_until_something_was_consumed() {
     let (lane, roster) = roster_at(8000);
     let (port, _) = join(&roster, &lane, 1, Start::Latest);
     assert_eq!(roster.refresh(&*lane, 8000, 8008).0, 8000 + CAPACITY);
-    port.consumed().store(8000 + 64, Relaxed);
+    port.say(8000 + 64);
     assert_eq!(roster.refresh(&*lane, 8064, 8072).0, 8064 + CAPACITY);
-    port.consumed().store(0, Relaxed);
+    port.say(0);
     roster.refresh(&*lane, 8064, 8072);
     assert_eq!((roster.len(), port.outs.load(Relaxed)), (0, 1), "it fell");
 }
@@ -90,21 +102,60 @@ fn consumed_of_zero_stands_for_the_start_until_something_was_consumed() {
 #[test]
 fn one_who_left_goes_without_an_eviction() {
     let (lane, roster) = roster_at(0);
-    let (port, _) = join(&roster, &lane, 1, Start::Latest);
-    port.consumed().store(CONSUMED_LEFT, Relaxed);
-    let (_, changed_before) = roster.capture_changed();
-    assert_eq!(roster.refresh(&*lane, 512, 520).1, None);
-    assert_eq!((roster.len(), port.outs.load(Relaxed), lane.evictions().load(Relaxed)), (0, 0, 0));
-    assert_ne!(roster.capture_changed().1, changed_before, "a sleeping producer is told");
+    for released in [0, 8, 512] {
+        let (port, _) = join(&roster, &lane, 1, Start::Latest);
+        port.say(released | CONSUMED_LEFT_BIT);
+        let (_, changed_before) = roster.capture_changed();
+        assert_eq!(roster.refresh(&*lane, 512, 520).1, None);
+        assert_eq!((roster.len(), port.outs.load(Relaxed), lane.evictions().load(Relaxed)), (0, 0, 0));
+        assert_ne!(roster.capture_changed().1, changed_before, "a sleeping producer is told");
+    }
+}
+
+#[test]
+fn one_who_left_from_a_position_that_cannot_be_is_evicted() {
+    for (released, read) in [(4000, 8512), (8520, 8520), (8520, 8512), (8008, 8000), (0, 8512), (u64::MAX >> 1, 8512)] {
+        let (lane, roster) = roster_at(8000);
+        let (port, _) = join(&roster, &lane, 1, Start::Latest);
+        port.say(8000 + 8);
+        roster.refresh(&*lane, 8512, 8520);
+        port.words.read().store(read, Relaxed);
+        port.consumed().store(released | CONSUMED_LEFT_BIT, Relaxed);
+        roster.refresh(&*lane, 8512, 8520);
+        assert_eq!((roster.len(), port.outs.load(Relaxed)), (0, 1), "{released}, {read}");
+    }
+}
+
+#[test]
+fn what_was_read_is_no_less_than_what_was_released_and_no_more_than_what_is_published() {
+    for (consumed, read, is_sound) in [
+        (0, 0, true),
+        (0, 8000, true),
+        (0, 8512, true),
+        (8064, 8064, true),
+        (8064, 8512, true),
+        (8064, 8056, false),
+        (8064, 0, false),
+        (8064, 8520, false),
+        (8064, u64::MAX, false),
+        (0, 7992, false),
+    ] {
+        let (lane, roster) = roster_at(8000);
+        let (port, _) = join(&roster, &lane, 1, Start::Latest);
+        port.words.read().store(read, Relaxed);
+        port.consumed().store(consumed, Relaxed);
+        roster.refresh(&*lane, 8512, 8520);
+        assert_eq!((roster.len() == 1, port.outs.load(Relaxed) == 0), (is_sound, is_sound), "{consumed}, {read}");
+    }
 }
 
 #[test]
 fn nonsense_in_a_seat_puts_it_out_and_counts_as_an_eviction() {
-    for nonsense in [520, 1 << 63, u64::MAX - 1] {
+    for nonsense in [520, 1 << 62, u64::MAX - 1, u64::MAX] {
         let (lane, roster) = roster_at(0);
         let (port, _) = join(&roster, &lane, 1, Start::Latest);
         let (honest, _) = join(&roster, &lane, 2, Start::Latest);
-        port.consumed().store(nonsense, Relaxed);
+        port.say(nonsense);
         let (limit, gate) = roster.refresh(&*lane, 512, 520);
         assert_eq!((limit, gate.unwrap().seat_id), (CAPACITY, 2), "the others' bytes are safe");
         assert_eq!((port.outs.load(Relaxed), honest.outs.load(Relaxed)), (1, 0));
@@ -202,10 +253,12 @@ fn one_who_joins_is_rung_for_and_one_who_left_is_not() {
     assert_eq!(Arc::strong_count(&port.rings), 1, "the next publication lets go of the seat");
 }
 
-/// Values of `consumed`, most of them near what is published.
-fn consumed() -> impl Strategy<Value = (usize, u64, bool)> {
-    let value = prop_oneof![8 => 0..600u64, 1 => any::<u64>(), 1 => Just(CONSUMED_LEFT)];
-    (0..3usize, value, any::<bool>())
+/// Values of `consumed`, most of them near what is published; whether they count from what was said last; how much more
+/// was read; and whether the seat is left.
+fn consumed() -> impl Strategy<Value = (usize, u64, bool, u64, bool)> {
+    let value = prop_oneof![8 => 0..600u64, 1 => any::<u64>(), 1 => Just(CONSUMED_LEFT_BIT)];
+    let ahead = prop_oneof![8 => Just(0u64), 2 => 0..600u64, 1 => any::<u64>()];
+    (0..3usize, value, any::<bool>(), ahead, proptest::bool::weighted(0.05))
 }
 
 proptest! {
@@ -220,23 +273,22 @@ proptest! {
         // What each seat last said that made sense; none once it is out.
         let mut model = [Some(base); 3];
         let (mut published, mut last_limit, mut evictions) = (base, base, 0);
-        for ((seat, value, relative), step) in steps {
+        for ((seat, value, relative, ahead, leaves), step) in steps {
             published += step * 8;
             lane.published().store(published, Relaxed);
             let at = model[seat].unwrap_or(base);
             let value = if relative && value < 600 { at + value } else { value };
+            let value = if leaves { value | CONSUMED_LEFT_BIT } else { value };
+            let read = (value & !CONSUMED_LEFT_BIT).wrapping_add(ahead);
+            ports[seat].words.read().store(read, Relaxed);
             ports[seat].consumed().store(value, Relaxed);
             let (limit, gate) = roster.refresh(&*lane, published, published + 8);
             if let Some(at) = model[seat] {
-                model[seat] = match value {
-                    CONSUMED_LEFT => None,
-                    0 if at == base => Some(base),
-                    value if value < at || value > published => {
-                        evictions += 1;
-                        None
-                    }
-                    value => Some(value),
-                };
+                let position = |word| if word == 0 && at == base { base } else { word };
+                let (released, read) = (position(value & !CONSUMED_LEFT_BIT), position(read));
+                let is_sound = at <= released && released <= read && read <= published;
+                evictions += u32::from(!is_sound);
+                model[seat] = (is_sound && value & CONSUMED_LEFT_BIT == 0).then_some(released);
             }
             let least = model.iter().flatten().min();
             assert!(limit >= last_limit, "a limit that fell from {last_limit} to {limit}");
@@ -255,14 +307,14 @@ fn how_far_behind_a_consumer_is_makes_sense_whatever_its_seat_says() {
     let (lane, roster) = roster_at(8000);
     let (port, _) = join(&roster, &lane, 1, Start::Latest);
     let behind = |consumed: u64| {
-        port.consumed().store(consumed, Relaxed);
+        port.say(consumed);
         roster.seats()[0].behind_bytes(9000)
     };
     assert_eq!(behind(0), 1000, "at its start");
     assert_eq!(behind(8400), 600);
     roster.refresh(&*lane, 9000, 9008);
-    for nonsense in [8392, 9008, 1, u64::MAX - 1] {
+    for nonsense in [8392, 9008, 1, u64::MAX - 1, u64::MAX, CONSUMED_LEFT_BIT | 8392] {
         assert_eq!(behind(nonsense), 600, "as of the last time that it made sense, not {nonsense}");
     }
-    assert_eq!(behind(u64::MAX), 0, "it has left");
+    assert_eq!(behind(CONSUMED_LEFT_BIT | 8400), 0, "it has left");
 }

@@ -4,6 +4,8 @@
 use super::{UNLIMITED, explore};
 use crate::ends::{Consumer, Got, lane};
 use crate::memory::{LONG, SHORT, Watch};
+use crate::ring::LaneWords;
+use crate::sync::Ordering;
 use crate::terms::Start;
 use loom::thread;
 
@@ -31,12 +33,13 @@ fn one_consumer_holds_the_lane_back() {
         let sent = 3 + thread.join().unwrap();
         consumer.read_rest();
         assert_eq!(consumer.last(), sent);
+        assert_eq!(shared.roster.len(), 1, "it told the truth, and was evicted");
     });
 }
 
 #[test]
 fn the_slower_of_two_consumers_holds_the_lane_back() {
-    explore(5, || {
+    explore(4, || {
         let (shared, mut producer) = lane(Watch::Races, 0);
         let mut consumers = [shared.join(1, Start::Latest), shared.join(2, Start::Latest)];
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
@@ -60,4 +63,33 @@ fn the_slower_of_two_consumers_holds_the_lane_back() {
             assert_eq!(consumer.last(), sent);
         }
     });
+}
+
+#[test]
+fn one_who_leaves_says_so_and_is_believed() {
+    for panics in [false, true] {
+        explore(UNLIMITED, move || {
+            let (shared, mut producer) = lane(Watch::Races, 0);
+            let mut consumer = shared.join(1, Start::Latest);
+            assert!(producer.try_send(LONG) && producer.try_send(LONG));
+            let thread = thread::spawn(move || {
+                let sent = producer.try_send(LONG);
+                (sent, producer)
+            });
+            assert_eq!(consumer.look(), Got::Record);
+            consumer.release();
+            assert_eq!(consumer.look(), Got::Record);
+            if panics {
+                consumer.leave_in_panic()
+            } else {
+                consumer.leave()
+            }
+            let (_, mut producer) = thread.join().unwrap();
+            producer.try_send(LONG);
+            assert!(producer.try_send(LONG), "nobody holds the lane back");
+            producer.check();
+            let evictions = shared.lane.evictions().load(Ordering::Relaxed);
+            assert_eq!((shared.roster.len(), evictions), (0, 0), "it told the truth, and was evicted");
+        });
+    }
 }
