@@ -49,6 +49,8 @@ pub enum ErrorKind {
     DescriptorsLost = 17,
     /// Too many descriptors of this user are in flight.
     TooManyInFlight = 18,
+    /// A consumer went before it had released what it was to read.
+    NotReleased = 19,
 }
 
 impl ErrorKind {
@@ -84,7 +86,8 @@ mod tests {
             Corrupt,
             DescriptorsLost,
             TooManyInFlight,
+            NotReleased,
         ];
-        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=18));
+        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=19));
     }
 }

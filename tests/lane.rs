@@ -745,3 +745,59 @@ fn a_producer_counts_the_bells_that_it_rang_and_how_often_it_was_blocked() {
     assert_eq!([1168, 1176].map(|offset| word(&control, offset)), [1, 3]);
     drop(consumer);
 }
+
+#[test]
+fn what_was_released_is_told_and_waited_for() {
+    let Lane { mut producer, mut consumer, address, server: _server, .. } = lane();
+    assert_eq!((producer.published(), producer.released()), (0, 0));
+    let ends: Vec<u64> = (0..10)
+        .map(|n| {
+            let mut slot = producer.reserve(56).unwrap();
+            slot.fill(n);
+            slot.commit()
+        })
+        .collect();
+    assert_eq!(ends, (1..=10).map(|n| n * 64).collect::<Vec<_>>());
+    let late = producer.wait_released(ends[0], Duration::from_millis(5)).unwrap_err();
+    assert!(matches!(&late, SendError::TimedOut { consumer: Some(slow) } if slow.behind_bytes == 640), "{late}");
+    (0..5).for_each(|_| _ = consumer.receive().unwrap().unwrap());
+    consumer.release();
+    assert_eq!(producer.released(), ends[4]);
+    producer.wait_released(ends[4], Duration::ZERO).unwrap();
+    // Nobody who comes later begins below that.
+    let oldest = Session::connect(&*address).unwrap().attach_one(Attach::new().start(Start::Oldest)).unwrap();
+    assert!(oldest.position() >= ends[4], "{}", oldest.position());
+    drop(oldest);
+    // One that sleeps in the kernel is woken by the release.
+    let reader = std::thread::spawn(move || while consumer.receive().unwrap().is_some() {});
+    wait_until("the reader is all that is left", || producer.consumer_count() == 1);
+    for round in 0..200u64 {
+        producer.send(&round.to_le_bytes()).unwrap();
+        producer.wait_released(producer.published(), DEADLINE).unwrap();
+        assert_eq!(producer.released(), producer.published());
+    }
+    producer.finish();
+    reader.join().unwrap();
+}
+
+#[test]
+fn a_consumer_that_goes_without_reading_is_told_of() {
+    let Lane { mut producer, mut consumer, server: _server, .. } = lane();
+    producer.send(&[1; 56]).unwrap();
+    producer.send(&[2; 56]).unwrap();
+    consumer.receive().unwrap().unwrap();
+    consumer.release();
+    drop(consumer);
+    wait_until("it has gone", || producer.consumer_count() == 0);
+    producer.wait_released(64, Duration::ZERO).unwrap();
+    let error = producer.wait_released(128, DEADLINE).unwrap_err();
+    assert_eq!(error, SendError::NotReleased { position: 128 });
+    assert!(error.to_string().contains("position 128"), "{error}");
+    // What is published afterwards was for nobody.
+    let end = {
+        let slot = producer.reserve(8).unwrap();
+        slot.commit()
+    };
+    producer.wait_released(end, Duration::ZERO).unwrap();
+    assert_eq!(producer.released(), end);
+}

@@ -142,7 +142,7 @@ impl Gating {
             }
             7 => {
                 let Some(id) = self.pick(script).map(|seated| seated.id) else { return };
-                self.roster.leave(id);
+                self.roster.leave(&*self.lane, id);
                 self.seated.retain(|seated| seated.id != id);
             }
             8 => {

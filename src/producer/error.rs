@@ -15,6 +15,7 @@ use std::io;
 /// | `TooLong` | `InvalidInput` |
 /// | `Full` | `WouldBlock` |
 /// | `TimedOut` | `TimedOut` |
+/// | `NotReleased` | `ConnectionAborted` |
 /// | `Forked` | `Unsupported` |
 ///
 /// ```
@@ -49,6 +50,12 @@ pub enum SendError {
         /// Which consumer holds the lane back, if that is known.
         consumer: Option<Box<ConsumerInfo>>,
     },
+    /// A consumer left, died or was evicted before it had released a record; only from
+    /// [`Producer::wait_released`](crate::Producer::wait_released).
+    NotReleased {
+        /// The position up to which records were to be released.
+        position: u64,
+    },
     /// The producer was made before a fork, and this is the child.
     Forked,
 }
@@ -63,6 +70,11 @@ impl fmt::Display for SendError {
             Self::TimedOut { consumer } => {
                 write!(f, "the lane stayed full until the deadline{}", Blame(consumer))
             }
+            Self::NotReleased { position } => write!(
+                f,
+                "a consumer left, died or was evicted before it had released everything up to position {position}; \
+                 send again what it may have missed"
+            ),
             Self::Forked => {
                 f.write_str("this process is a forked child, and a producer belongs to the process that created it")
             }
@@ -79,6 +91,7 @@ impl fmt::Debug for SendError {
             Self::TooLong { .. } => "TooLong",
             Self::Full { .. } => "Full",
             Self::TimedOut { .. } => "TimedOut",
+            Self::NotReleased { .. } => "NotReleased",
             Self::Forked => "Forked",
         };
         write!(f, "{self} ({variant})")
@@ -92,6 +105,7 @@ impl SendError {
             Self::TooLong { .. } => ErrorKind::TooLong,
             Self::Full { .. } => ErrorKind::Full,
             Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::NotReleased { .. } => ErrorKind::NotReleased,
             Self::Forked => ErrorKind::Forked,
         }
     }
@@ -104,6 +118,7 @@ impl From<SendError> for io::Error {
             SendError::TooLong { .. } => io::ErrorKind::InvalidInput,
             SendError::Full { .. } => io::ErrorKind::WouldBlock,
             SendError::TimedOut { .. } => io::ErrorKind::TimedOut,
+            SendError::NotReleased { .. } => io::ErrorKind::ConnectionAborted,
             SendError::Forked => io::ErrorKind::Unsupported,
         };
         Self::new(kind, error)

@@ -51,6 +51,82 @@ impl Producer {
         }
     }
 
+    /// Up to which position every consumer that is attached now has released everything. Without consumers, that is
+    /// [`published`](Self::published). No consumer that attaches later begins below a position that was returned. A
+    /// consumer that has gone does not count: [`wait_released`](Self::wait_released) tells whether it had released
+    /// what it was to read. 0 in a forked child.
+    ///
+    /// Consumers release in steps of an eighth of the ring, and completely when they have read everything.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-released", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-released")?;
+    /// ticks.send(b"hello")?;
+    /// assert_eq!((ticks.published(), ticks.released()), (16, 0));
+    /// consumer.receive()?;
+    /// consumer.release();
+    /// assert_eq!(ticks.released(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn released(&self) -> u64 {
+        if self.guard.is_child() {
+            return 0;
+        }
+        self.lane.roster.find_released(&*self.lane.map, self.published()).0
+    }
+
+    /// Waits until every consumer that was to read the records up to `position` has released them. `position` is what
+    /// [`Reservation::commit`](crate::Reservation::commit) or [`Batch::commit`](crate::Batch::commit) returned.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut log = Producer::create("log")?;
+    /// # let server = Server::listen("@doc-wait-released", [&log])?;
+    /// # let mut consumer = Consumer::connect("@doc-wait-released")?;
+    /// # let reader = std::thread::spawn(move || while let Ok(Some(_)) = consumer.receive() {});
+    ///
+    /// let mut batch = log.batch()?;
+    /// batch.send(b"one")?;
+    /// batch.send(b"two")?;
+    /// let end = batch.commit();
+    /// log.wait_released(end, Duration::from_secs(1))?; // all consumers have read both
+    /// # log.finish();
+    /// # reader.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::NotReleased`] if a consumer went first: it left, died or was evicted; [`SendError::TimedOut`] after
+    /// `timeout`, which names the consumer that has not released them, and always if `position` is not published yet;
+    /// [`SendError::Forked`] in a forked child.
+    pub fn wait_released(&mut self, position: u64, timeout: Duration) -> Result<(), SendError> {
+        if self.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        let deadline = Deadline::after(timeout);
+        let Self { publisher, lane, .. } = self;
+        let roster = &lane.roster;
+        loop {
+            let gate =
+                match publisher.sleep_until(roster, deadline, |publisher| publisher.is_released(roster, position)) {
+                    Ok(true) => return Ok(()),
+                    Ok(false) => return Err(SendError::NotReleased { position }),
+                    Err(gate) => gate,
+                };
+            if deadline.has_passed() {
+                return Err(SendError::TimedOut { consumer: self.slow_consumer(gate) });
+            }
+        }
+    }
+
     /// Room for a record that does not fit below `intent`: looks at the seats, then spins, then sleeps.
     #[cold]
     pub(super) fn wait_for_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {

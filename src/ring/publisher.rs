@@ -76,6 +76,16 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         self.writer.claim(len).ok_or(gate)
     }
 
+    /// Whether everything below `position` is released by all who gated it. `Err` if somebody who is here has not
+    /// released it yet.
+    pub(crate) fn is_released(&self, roster: &Roster<P>, position: u64) -> Result<bool, Option<Gate>> {
+        let (released, gate) = roster.find_released(self.writer.memory().lane(), self.writer.published());
+        if roster.was_left_unreleased(position) {
+            return Ok(false);
+        }
+        if released < position { Err(gate) } else { Ok(true) }
+    }
+
     /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the deadline passes; the
     /// claim, if there is room then.
     pub(crate) fn sleep_for_space(
@@ -84,11 +94,22 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         len: u64,
         deadline: Deadline,
     ) -> Result<Claim, Option<Gate>> {
+        self.sleep_until(roster, deadline, |publisher| publisher.find_room(roster, len))
+    }
+
+    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the deadline passes; what
+    /// `look` finds then. `look` says who holds the lane back if it finds nothing.
+    pub(crate) fn sleep_until<T>(
+        &mut self,
+        roster: &Roster<P>,
+        deadline: Deadline,
+        look: impl FnMut(&mut Self) -> Result<T, Option<Gate>>,
+    ) -> Result<T, Option<Gate>> {
         self.writer.store_counters();
         self.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
         // Pairs with the fence in `Release::store`: it sees the 1, or we see what it released.
         fence(Ordering::SeqCst);
-        let outcome = self.sleep_while_held(roster, len, deadline);
+        let outcome = self.sleep_while_held(roster, deadline, look);
         self.space_wait().store(0, Ordering::Relaxed);
         outcome
     }
@@ -97,9 +118,14 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         self.writer.memory().lane().space_wait()
     }
 
-    fn sleep_while_held(&mut self, roster: &Roster<P>, len: u64, deadline: Deadline) -> Result<Claim, Option<Gate>> {
-        let gate = match self.find_room(roster, len) {
-            Ok(claim) => return Ok(claim),
+    fn sleep_while_held<T>(
+        &mut self,
+        roster: &Roster<P>,
+        deadline: Deadline,
+        mut look: impl FnMut(&mut Self) -> Result<T, Option<Gate>>,
+    ) -> Result<T, Option<Gate>> {
+        let gate = match look(self) {
+            Ok(found) => return Ok(found),
             Err(gate) => gate,
         };
         let changed = roster.capture_changed();
@@ -108,14 +134,14 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         // Pairs with the release stores in `Release::store`: with this `space_seq` comes the `consumed` before
         // it.
         fence(Ordering::Acquire);
-        match self.find_room(roster, len) {
-            Ok(claim) => return Ok(claim),
+        match look(self) {
+            Ok(found) => return Ok(found),
             Err(now) if now.map(|gate| gate.seat_id) != gate.map(|gate| gate.seat_id) => return Err(now),
             Err(_) => {
                 futex::wait(changed, seq, deadline);
             }
         }
-        self.find_room(roster, len)
+        look(self)
     }
 }
 

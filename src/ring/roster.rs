@@ -12,10 +12,13 @@ use crate::layout::CONSUMED_LEFT_BIT;
 use crate::os::futex;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use crate::terms::{Barrier, Start};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Stands where no boundary is remembered yet.
 const NO_BOUNDARY: u64 = u64::MAX;
+/// How many ranges of positions are told apart that somebody went without releasing.
+const UNRELEASED_MAX: usize = 64;
 
 /// One consumer's seat as the producer's process holds it: its words, its bell, and a way to say that it was evicted.
 pub(crate) trait SeatPort: SeatWords {
@@ -54,7 +57,8 @@ pub(crate) struct Seat<P> {
 /// What a seat says.
 enum Consumed {
     At(u64),
-    Left,
+    /// It has left, having released that much.
+    Left(u64),
     Nonsense,
 }
 
@@ -69,8 +73,17 @@ impl<P: SeatPort> Seat<P> {
         let last = self.last.load(Ordering::Relaxed);
         match self.look_after(last, published) {
             Consumed::At(position) => published - position,
-            Consumed::Left => 0,
+            Consumed::Left(_) => 0,
             Consumed::Nonsense => published.saturating_sub(last),
+        }
+    }
+
+    /// How far the consumer has released: as of the last time that its seat made sense, where it makes none now.
+    fn released(&self, published: u64) -> u64 {
+        let last = self.last.load(Ordering::Relaxed);
+        match self.look_after(last, published) {
+            Consumed::At(position) | Consumed::Left(position) => position,
+            Consumed::Nonsense => last,
         }
     }
 
@@ -96,7 +109,7 @@ impl<P: SeatPort> Seat<P> {
         if released < last || released > read || read > published {
             Consumed::Nonsense
         } else if consumed & CONSUMED_LEFT_BIT != 0 {
-            Consumed::Left
+            Consumed::Left(released)
         } else {
             Consumed::At(released)
         }
@@ -141,6 +154,11 @@ pub(crate) struct Roster<P> {
     limit: AtomicU64,
     /// Record boundaries that the lane remembers, one for each step of `intent`.
     boundaries: [AtomicU64; INTENT_STEPS as usize],
+    /// The producer was told that everything below is released, so nobody who joins begins below; touched under the
+    /// lock of `seats`.
+    promised: AtomicU64,
+    /// What consumers had not released when they went, as ranges of positions; locked under the lock of `seats`.
+    unreleased: Mutex<Vec<Range<u64>>>,
 }
 
 impl<P: SeatPort> Roster<P> {
@@ -153,6 +171,8 @@ impl<P: SeatPort> Roster<P> {
             changed: AtomicU32::new(0),
             limit: AtomicU64::new(position),
             boundaries,
+            promised: AtomicU64::new(position),
+            unreleased: Mutex::new(Vec::new()),
         }
     }
 
@@ -175,6 +195,7 @@ impl<P: SeatPort> Roster<P> {
     /// The first remembered boundary that nothing can overwrite before the next refresh.
     fn oldest(&self, capacity: u64) -> Option<u64> {
         let kept = self.limit.load(Ordering::Relaxed).saturating_sub(capacity);
+        let kept = kept.max(self.promised.load(Ordering::Relaxed));
         // Pairs with the release store in `remember_boundary`: what is published covers the boundary.
         let boundaries = self.boundaries.iter().map(|boundary| boundary.load(Ordering::Acquire));
         boundaries.filter(|boundary| *boundary != NO_BOUNDARY && *boundary >= kept).min()
@@ -187,13 +208,47 @@ impl<P: SeatPort> Roster<P> {
         self.boundaries[index as usize].store(published, Ordering::Release);
     }
 
-    /// Takes a consumer off the lane that reads no more. Nothing happens where it has gone already.
-    pub(crate) fn leave(&self, seat_id: u64) {
-        let mut seats = self.seats.lock();
+    /// Takes a consumer off the lane that reads no more. Nothing happens if it has gone already.
+    pub(crate) fn leave(&self, lane: &impl LaneWords, seat_id: u64) {
+        self.remove_those(lane, &mut self.seats.lock(), |seat| seat.id == seat_id);
+    }
+
+    /// Takes some of them off the lane, under the lock, and notes what they have not released; how many.
+    fn remove_those(
+        &self,
+        lane: &impl LaneWords,
+        seats: &mut Vec<Arc<Seat<P>>>,
+        goes: impl Fn(&Seat<P>) -> bool,
+    ) -> usize {
         let before = seats.len();
-        seats.retain(|seat| seat.id != seat_id);
-        if seats.len() != before {
+        let published = lane.published().load(Ordering::Relaxed);
+        seats.retain(|seat| {
+            let goes = goes(seat);
+            if goes {
+                self.note_unreleased(seat.released(published)..published);
+            }
+            !goes
+        });
+        let gone = before - seats.len();
+        if gone != 0 {
             self.note_change();
+        }
+        gone
+    }
+
+    /// Notes that somebody has gone without releasing these positions.
+    fn note_unreleased(&self, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let mut ranges = self.unreleased.lock();
+        let is_full = ranges.len() == UNRELEASED_MAX;
+        match ranges.last_mut() {
+            // Once there are too many to be told apart, what lies between counts as unreleased, too.
+            Some(last) if is_full || range.start <= last.end => {
+                *last = last.start.min(range.start)..last.end.max(range.end);
+            }
+            _ => ranges.push(range),
         }
     }
 
@@ -204,21 +259,19 @@ impl<P: SeatPort> Roster<P> {
 
     /// Evicts some of them, under the lock, so that the next `limit` comes after the eviction.
     fn evict_those(&self, lane: &impl LaneWords, seats: &mut Vec<Arc<Seat<P>>>, goes: impl Fn(&Seat<P>) -> bool) {
-        let before = seats.len();
-        seats.retain(|seat| {
+        let goes = |seat: &Seat<P>| {
             let goes = goes(seat);
             if goes {
                 seat.port.note_evicted();
             }
-            !goes
-        });
-        let evicted = before - seats.len();
+            goes
+        };
+        let evicted = self.remove_those(lane, seats, goes);
         if evicted != 0 {
             let evictions = lane.evictions().load(Ordering::Relaxed).wrapping_add(evicted as u32);
             // Relaxed: the `limit` that lets the consumer's bytes be overwritten is found after this, under the same
             // lock, and `Writer::raise_intent` fences before it lets them be.
             lane.evictions().store(evictions, Ordering::Relaxed);
-            self.note_change();
         }
     }
 
@@ -240,24 +293,7 @@ impl<P: SeatPort> Roster<P> {
     /// `consumed` or `read` is nonsense is evicted.
     pub(crate) fn refresh(&self, lane: &impl LaneWords, published: u64, end: u64) -> (u64, Option<Gate>) {
         let mut seats = self.seats.lock();
-        let (mut slowest, mut left, mut broken) = (None, Vec::new(), Vec::new());
-        for seat in seats.iter() {
-            match seat.look(published) {
-                Consumed::At(consumed) if slowest.is_none_or(|(least, _)| consumed < least) => {
-                    slowest = Some((consumed, seat.id));
-                }
-                Consumed::At(_) => {}
-                Consumed::Left => left.push(seat.id),
-                Consumed::Nonsense => broken.push(seat.id),
-            }
-        }
-        if !left.is_empty() {
-            seats.retain(|seat| !left.contains(&seat.id));
-            self.note_change();
-        }
-        if !broken.is_empty() {
-            self.evict_those(lane, &mut seats, |seat| broken.contains(&seat.id));
-        }
+        let slowest = self.find_slowest(lane, &mut seats, published);
         let capacity = lane.geometry().capacity();
         let limit = match slowest {
             Some((consumed, _)) => consumed + capacity,
@@ -266,6 +302,45 @@ impl<P: SeatPort> Roster<P> {
         };
         self.limit.store(limit, Ordering::Relaxed);
         (limit, slowest.map(|(consumed, seat_id)| Gate { seat_id, behind_bytes: published - consumed }))
+    }
+
+    /// Looks at all seats again; how far everybody who is here has released, and who has not released more. From now on
+    /// nobody joins below that position.
+    pub(crate) fn find_released(&self, lane: &impl LaneWords, published: u64) -> (u64, Option<Gate>) {
+        let mut seats = self.seats.lock();
+        let slowest = self.find_slowest(lane, &mut seats, published);
+        let released = slowest.map_or(published, |(consumed, _)| consumed);
+        self.promised.store(released.max(self.promised.load(Ordering::Relaxed)), Ordering::Relaxed);
+        (released, slowest.map(|(consumed, seat_id)| Gate { seat_id, behind_bytes: published - consumed }))
+    }
+
+    /// Whether somebody who gated the record that ends at `position` has gone without releasing it.
+    pub(crate) fn was_left_unreleased(&self, position: u64) -> bool {
+        let _seats = self.seats.lock();
+        self.unreleased.lock().iter().any(|range| range.start < position && position <= range.end)
+    }
+
+    /// The lowest position that a consumer still needs, and whose it is. Those who have left are removed, and those
+    /// whose seat is nonsense evicted.
+    fn find_slowest(&self, lane: &impl LaneWords, seats: &mut Vec<Arc<Seat<P>>>, published: u64) -> Option<(u64, u64)> {
+        let (mut slowest, mut left, mut broken) = (None, Vec::new(), Vec::new());
+        for seat in seats.iter() {
+            match seat.look(published) {
+                Consumed::At(consumed) if slowest.is_none_or(|(least, _)| consumed < least) => {
+                    slowest = Some((consumed, seat.id));
+                }
+                Consumed::At(_) => {}
+                Consumed::Left(_) => left.push(seat.id),
+                Consumed::Nonsense => broken.push(seat.id),
+            }
+        }
+        if !left.is_empty() {
+            self.remove_those(lane, seats, |seat| left.contains(&seat.id));
+        }
+        if !broken.is_empty() {
+            self.evict_those(lane, seats, |seat| broken.contains(&seat.id));
+        }
+        slowest
     }
 
     /// The word that changes with the roster, and its value now: captured before the refresh that a sleep relies on.

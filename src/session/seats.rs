@@ -194,7 +194,7 @@ impl Seats {
 
     /// Frees them: the consumer has gone.
     pub(super) fn leave(&self) {
-        self.places.iter().for_each(|place| place.lane.roster.leave(self.id));
+        self.places.iter().for_each(|place| place.lane.roster.leave(&*place.lane.map, self.id));
     }
 
     /// Takes them away from a consumer that may still be reading; how many it was not told to have lost already.

@@ -170,8 +170,8 @@ fn an_eviction_is_counted_once_and_a_leave_not_at_all() {
     join(&roster, &lane, 2, Start::Latest);
     roster.evict(&*lane, 1);
     roster.evict(&*lane, 1);
-    roster.leave(1);
-    roster.leave(2);
+    roster.leave(&*lane, 1);
+    roster.leave(&*lane, 2);
     assert_eq!((roster.len(), lane.evictions().load(Relaxed), port.outs.load(Relaxed)), (0, 1, 1));
 }
 
@@ -187,7 +187,7 @@ fn without_a_consumer_an_eighth_is_opened_at_a_time() {
 fn the_oldest_start_is_the_first_boundary_that_nothing_can_overwrite() {
     let (lane, roster) = roster_at(0);
     assert_eq!(join(&roster, &lane, 1, Start::Oldest).1, 0, "the ring's beginning is remembered");
-    roster.leave(1);
+    roster.leave(&*lane, 1);
     for published in (0..=3 * CAPACITY).step_by(48) {
         lane.published().store(published, Relaxed);
         let (limit, _) = roster.refresh(&*lane, published, published + 48);
@@ -197,7 +197,7 @@ fn the_oldest_start_is_the_first_boundary_that_nothing_can_overwrite() {
         assert!(start + CAPACITY >= limit, "{start} can be overwritten up to {limit}");
         assert!(published < CAPACITY || published - start >= CAPACITY / 2, "most of the ring can be joined");
         assert_eq!(roster.refresh(&*lane, published, published + 48).0, limit.max(start + CAPACITY));
-        roster.leave(1);
+        roster.leave(&*lane, 1);
     }
 }
 
@@ -248,7 +248,7 @@ fn one_who_joins_is_rung_for_and_one_who_left_is_not() {
     announce(port.wait_epoch(), Barrier::Fence);
     assert_eq!(wake_sleepers(&roster, &mut snapshot), 1);
     announce(port.wait_epoch(), Barrier::Fence);
-    roster.leave(1);
+    roster.leave(&*lane, 1);
     assert_eq!(wake_sleepers(&roster, &mut snapshot), 0);
     assert_eq!(Arc::strong_count(&port.rings), 1, "the next publication lets go of the seat");
 }
@@ -317,4 +317,54 @@ fn how_far_behind_a_consumer_is_makes_sense_whatever_its_seat_says() {
         assert_eq!(behind(nonsense), 600, "as of the last time that it made sense, not {nonsense}");
     }
     assert_eq!(behind(CONSUMED_LEFT_BIT | 8400), 0, "it has left");
+}
+
+#[test]
+fn what_those_who_go_have_not_released_is_remembered() {
+    let (lane, roster) = roster_at(8000);
+    let unreleased = |position| roster.was_left_unreleased(position);
+    let (first, _) = join(&roster, &lane, 1, Start::Latest);
+    let (second, _) = join(&roster, &lane, 2, Start::Latest);
+    let (third, _) = join(&roster, &lane, 3, Start::Latest);
+    lane.published().store(9000, Relaxed);
+    first.say(8400);
+    second.say(9000);
+    third.say(8800);
+    assert_eq!(roster.find_released(&*lane, 9000), (8400, Some(Gate { seat_id: 1, behind_bytes: 600 })));
+    roster.leave(&*lane, 2);
+    assert!(!unreleased(9000), "it had read all");
+    roster.evict(&*lane, 1);
+    assert_eq!([8400, 8408, 9000, 9008].map(unreleased), [false, true, true, false]);
+    assert_eq!(roster.find_released(&*lane, 9000).0, 8800);
+    // One that has said how far it had released when it left.
+    lane.published().store(9400, Relaxed);
+    third.read().store(9200, Relaxed);
+    third.consumed().store(9200 | CONSUMED_LEFT_BIT, Relaxed);
+    assert_eq!(roster.find_released(&*lane, 9400), (9400, None));
+    assert_eq!([9200, 9208, 9400].map(unreleased), [false, true, true]);
+}
+
+#[test]
+fn nobody_joins_below_what_was_promised_to_be_released() {
+    let (lane, roster) = roster_at(0);
+    roster.remember_boundary(&*lane, 0);
+    lane.published().store(CAPACITY / 2, Relaxed);
+    assert_eq!(join(&roster, &lane, 1, Start::Oldest).1, 0);
+    roster.leave(&*lane, 1);
+    assert_eq!(roster.find_released(&*lane, CAPACITY / 2).0, CAPACITY / 2);
+    assert_eq!(join(&roster, &lane, 2, Start::Oldest).1, CAPACITY / 2);
+}
+
+#[test]
+fn many_who_go_without_releasing_are_remembered_together() {
+    let (lane, roster) = roster_at(0);
+    for n in 0..200u64 {
+        let (port, start) = join(&roster, &lane, n, Start::Latest);
+        lane.published().store(start + 16, Relaxed);
+        port.say(start + 8);
+        roster.leave(&*lane, n);
+        lane.published().store(start + 24, Relaxed);
+    }
+    assert!((0..200).all(|n| roster.was_left_unreleased(n * 24 + 16)), "none is forgotten");
+    assert!(!roster.was_left_unreleased(24) && !roster.was_left_unreleased(8), "the first are told apart");
 }

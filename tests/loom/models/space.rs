@@ -64,7 +64,7 @@ fn a_producer_is_woken_when_a_dead_consumer_is_taken_off() {
         shared.join(1, Start::Latest);
         assert!(producer.try_send(LONG) && producer.try_send(LONG));
         let thread = thread::spawn(move || producer.send(LONG));
-        shared.roster.leave(1);
+        shared.roster.leave(&*shared.lane, 1);
         thread.join().unwrap();
     });
 }
