@@ -94,15 +94,13 @@ pub(crate) const SEAT_LANE_ID_OFFSET: usize = 384;
 /// The length of a record's header, in bytes.
 pub(crate) const HEADER_LEN_BYTES: u64 = 8;
 
-/// Set in `consumed` by a consumer that has left its lane; the other bits say what it had released. Positions stay
-/// below it.
+/// Set in `consumed` by a consumer that has left; the other bits say what it had released. Positions stay below it.
 pub(crate) const CONSUMED_LEFT_BIT: u64 = 1 << 63;
 
 /// The value of `space_wait` while the producer sleeps for space on `space_seq`.
 pub(crate) const SPACE_WAIT_FUTEX: u32 = 1;
 
-/// The flag of a lane whose producer's process is registered for the asymmetric barrier: the only one that this version
-/// implements.
+/// The producer's process is registered for the asymmetric barrier: the only flag of a lane that is implemented.
 pub(crate) const FLAG_ASYMMETRIC: u32 = 1;
 /// Bytes 8 to 16 of a record hold the time of its commit.
 pub(crate) const FLAG_STAMPED: u32 = 1 << 1;
@@ -155,12 +153,9 @@ impl ControlHeader {
         let aligns = pair(self.record_align, self.payload_align);
         let Self { magic, capacity, generation, schema, data_inode: inode, .. } = self;
         [
-            [magic, versions, capacity, aligns, id_low, id_high, generation, schema, n0],
-            [n1, n2, n3, n4, n5, n6, n7, inode, reserved],
+            magic, versions, capacity, aligns, id_low, id_high, generation, schema, n0, n1, n2, n3, n4, n5, n6, n7,
+            inode, reserved,
         ]
-        .as_flattened()
-        .try_into()
-        .expect("so many words")
     }
 
     /// The header that the words of a region stand for, none of them checked.

@@ -3,8 +3,8 @@
 //! The invariant: `consumed` never falls, and is never more than what was read (design invariants 1 and 4).
 //! `read`, which goes with it, is never less.
 //!
-//! Reading and releasing are two things: a cursor passes a record when it is handed out, and its bytes are released once
-//! the caller is done with it, by the next call on its consumer at the earliest.
+//! Reading and releasing are two things: a cursor passes a record when it is handed out, and its bytes are released
+//! once the caller is done with it, by the next call on its consumer at the earliest.
 
 use super::{LaneWords, SeatCounters, SeatWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, SPACE_WAIT_FUTEX};
