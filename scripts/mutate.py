@@ -456,7 +456,7 @@ FAULTS = [
      "lib replay::frame_parse"),
     ("read_lane: read in no way, but somehow", ATTACH,
      [('fields.take("a lane that is not read")? == NOTHING', 'fields.take("a lane that is not read")? != [9; 12]')],
-     "lib replay::frame_parse"),
+     "lib wire::"),
     ("read_attach: nothing to read", ATTACH, [("if lanes.iter().all(Option::is_none) {", "if false {")],
      "lib replay::frame_parse"),
     ("fault: lossy in place", ATTACH,
@@ -482,7 +482,7 @@ FAULTS = [
      [("let step = directions.on_frame(frame)?;\n                self.state = State::Open(directions);\n"
        "                Ok(step)",
        "let step = directions.on_frame(frame);\n                self.state = State::Open(directions);\n"
-       "                step")], "lib replay::handshake"),
+       "                step")], "lib handshake::tests"),
     ("on_hello: any pair of roles", HANDSHAKE, [("if hello.role != self.role.counterpart() {", "if false {")],
      "lib replay::handshake"),
     ("stand: a Bye before all directions stand", HANDSHAKE,
