@@ -47,6 +47,13 @@ WAITER = "src/consumer/waiter.rs"
 PACE = "src/consumer/pace.rs"
 RUNS = "src/consumer/runs.rs"
 POLLER = "src/os/poller.rs"
+BELL = "src/os/bell.rs"
+PEER = "src/os/peer.rs"
+FORK = "src/os/fork.rs"
+CLIENT = "src/session/client.rs"
+LISTENER = "src/session/listener.rs"
+STEWARD = "src/session/steward.rs"
+REGION = "src/region/mod.rs"
 CMSG = "src/cmsg.rs"
 FRAME = "src/wire/mod.rs"
 BODY = "src/wire/body.rs"
@@ -338,6 +345,31 @@ FAULTS = [
     ("sleep_while_held: space_seq captured after the last look", PUBLISHER,
      [("futex::wait(changed, seq, deadline)",
        "futex::wait(changed, seq.map(|(word, _)| (word, word.load(Ordering::Relaxed))), deadline)")], "space"),
+    # Bells, and what the kernel says of others.
+    ("ring: waits where the bell is full", BELL,
+     [("SendFlags::DONTWAIT | SendFlags::NOSIGNAL);\n        crash", "SendFlags::NOSIGNAL);\n        crash")],
+     "lib os::tests::bells_ring"),
+    ("drop: the bell closed by whoever drops it", BELL, [("close_later(self.fd.take());", "drop(self.fd.take());")],
+     "lib os::tests::a_bell_is_let_go"),
+    ("known_user: the overflow uid is a user's", PEER,
+     [("(uid != overflow || are_all_users_mapped())", "(uid != overflow || overflow != 0)")],
+     "test strangers a_user_that_the_namespace"),
+    ("is_dead: nobody is", PEER, [("(Some(pidfd), _) => poll(", "(Some(pidfd), _) => Ok(0) == poll(")],
+     "test leftovers a_socket_whose_listener"),
+    ("in_child: nothing is closed", FORK, [("unsafe { libc::close(number) };", "")], "test leftovers a_child_of_a_server"),
+    ("wait_readable: the process not watched", CLIENT,
+     [("    waits.extend(peer.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));\n", "")],
+     "test leftovers whoever_connects"),
+    ("check_lock: anything is a lock", LISTENER, [("if is_file && there.st_size == 0 && is_trusted(there) {", "if true {")],
+     "test leftovers a_lock"),
+    ("welcome: nobody is waited for", STEWARD,
+     [("if self.is_full() && self.sessions", "if false && self.sessions")], "test session a_place_that_was_left"),
+    ("len: whoever has left counts", ROSTER, [(".filter(|seat| !seat.has_left()).count()", ".count()")],
+     "test session a_consumer_that_has_left"),
+    ("create_empty: the limit of files not asked", REGION, [("        check_file_size(&name, len_bytes)?;\n", "")],
+     "test limits a_limit_of_the_length"),
+    ("create: the control groups not asked", REGION, [("        check_control_groups(name, len_bytes)?;\n", "")],
+     "test limits a_limit_of_a_control_group"),
     # What a consumer waits on.
     ("new: the bell watched for its level", WAITER,
      [("            poller.add(&bell, BELL, Trigger::Edge)?", "            poller.add(&bell, BELL, Trigger::Level)?")],

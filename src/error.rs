@@ -52,6 +52,8 @@ pub enum Error {
         doing: String,
         /// What the kernel said.
         cause: io::Error,
+        /// What to do about it, as the end of the sentence; empty if nothing usual helps.
+        remedy: &'static str,
     },
     /// An option is out of its range.
     Invalid(String),
@@ -61,6 +63,8 @@ pub enum Error {
     AddressInUse {
         /// The address, as it is written on a command line.
         address: String,
+        /// The process that serves it, if the kernel names it.
+        pid: Option<u32>,
     },
     /// The peer broke the session's protocol, or sent something that must not be mapped.
     Peer {
@@ -78,8 +82,8 @@ pub enum Error {
     },
     /// The peer policy does not admit the peer's user.
     Forbidden {
-        /// The numeric user id of the peer.
-        uid: u32,
+        /// The numeric user id of the peer; `None` if this process's user namespace has no number for the user.
+        uid: Option<u32>,
     },
     /// The peer closed the connection or died.
     Closed {
@@ -100,16 +104,22 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Os { doing, cause } => write!(f, "could not {doing}: {cause}{}", advice(cause)),
+            Self::Os { doing, cause, remedy } => write!(f, "could not {doing}: {cause}{remedy}"),
             Self::Invalid(sentence) => f.write_str(sentence),
             Self::Geometry(geometry) => write!(f, "{geometry}"),
-            Self::AddressInUse { address } => {
-                write!(f, "{address} is in use by another process; stop that process or choose another address")
-            }
+            Self::AddressInUse { address, pid } => match pid {
+                Some(pid) if *pid == std::process::id() => {
+                    write!(f, "{address} is in use by this very process; drop that server or choose another address")
+                }
+                Some(pid) => write!(f, "{address} is in use by process {pid}; stop it or choose another address"),
+                None => {
+                    write!(f, "{address} is in use by another process; stop that process or choose another address")
+                }
+            },
             Self::Peer { doing, fault } => write!(f, "the peer broke the protocol while {doing}: {fault}"),
             Self::Refused { refusal, reason } => write!(f, "the peer refused: {reason} (code {})", refusal.code()),
             Self::Forbidden { uid } => {
-                write!(f, "a process of user {uid} is at the other end, which the peer policy does not admit")
+                write!(f, "a process of {} is at the other end, which the peer policy does not admit", OfUser(*uid))
             }
             Self::Closed { doing } => {
                 write!(f, "the peer closed the connection while {doing}; see whether it still runs")
@@ -215,11 +225,32 @@ impl Error {
 
     /// Says what was being done when a system call failed: `.map_err(Error::os("map the seat"))`.
     pub(crate) fn os<E: Into<io::Error>>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
-        move |cause| Self::Os { doing: doing.into(), cause: cause.into() }
+        Self::os_in(Operation::Other, doing)
+    }
+
+    /// As [`os`](Self::os), for an operation that has remedies of its own.
+    pub(crate) fn os_in<E: Into<io::Error>>(operation: Operation, doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |cause| {
+            let cause = cause.into();
+            let remedy = operation.remedy(&cause);
+            Self::Os { doing: doing.into(), cause, remedy }
+        }
     }
 
     pub(crate) fn peer(doing: impl Into<String>, fault: impl fmt::Display) -> Self {
         Self::Peer { doing: doing.into(), fault: fault.to_string() }
+    }
+}
+
+/// A user as it reads in a sentence: "user 1000", "a user of another user namespace".
+pub(crate) struct OfUser(pub(crate) Option<u32>);
+
+impl fmt::Display for OfUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(uid) => write!(f, "user {uid}"),
+            None => f.write_str("a user of another user namespace"),
+        }
     }
 }
 
@@ -238,16 +269,59 @@ impl fmt::Display for InWords {
     }
 }
 
-/// What to do about the errors that have a usual remedy.
-fn advice(error: &io::Error) -> &'static str {
-    match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE) => "; close some descriptors or raise the limit (ulimit -n)",
-        Some(Errno::NFILE) => "; the whole system is out of descriptors (fs.file-max)",
-        Some(Errno::NOMEM | Errno::NOSPC) => "; free some memory, or ask for a smaller region",
-        Some(Errno::NOENT) => "; check the path, and that the other process has started",
-        Some(Errno::CONNREFUSED) => "; nobody listens there any more: start the other process",
-        Some(Errno::ACCESS | Errno::PERM) => "; check who owns it, and which user this process runs as",
-        _ => "",
+/// What was being done when a system call failed: the same errno has another cause, and another remedy, in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Connecting to a path.
+    ConnectToPath,
+    /// Connecting to an abstract name.
+    ConnectToName,
+    /// Making the files of a server.
+    Listen,
+    /// Making or mapping memory.
+    Memory,
+    /// Starting a thread.
+    Thread,
+    Other,
+}
+
+impl Operation {
+    /// What to do about an error that has a usual remedy.
+    fn remedy(self, error: &io::Error) -> &'static str {
+        let Some(errno) = error.raw_os_error().map(Errno::from_raw_os_error) else { return "" };
+        match (self, errno) {
+            (_, Errno::MFILE) => "; close some descriptors or raise the limit (ulimit -n)",
+            (_, Errno::NFILE) => "; the whole system is out of descriptors (fs.file-max)",
+            (_, Errno::TOOMANYREFS) => {
+                "; too many descriptors of this user were sent and not received yet: let the receivers catch up, or \
+                 raise the limit (ulimit -n)"
+            }
+            (Self::Memory, Errno::NOMEM | Errno::NOSPC) => "; free some memory, or ask for a smaller region",
+            (Self::Memory, Errno::AGAIN) => "; raise the limit of locked memory (ulimit -l)",
+            (Self::Thread, Errno::AGAIN) => {
+                "; raise the limit of processes and threads (ulimit -u, or pids.max of the control group)"
+            }
+            (_, Errno::NOMEM | Errno::NOBUFS) => "; free some memory",
+            (Self::ConnectToPath, Errno::NOENT | Errno::NOTDIR) => {
+                "; check the path, and that the other process has started"
+            }
+            (Self::ConnectToPath, Errno::CONNREFUSED) => "; nobody listens there any more: start the other process",
+            (Self::ConnectToName, Errno::CONNREFUSED) => {
+                "; no process of this network namespace listens there: start the other process, in the same namespace"
+            }
+            (Self::ConnectToPath, Errno::ACCESS | Errno::PERM) => {
+                "; check the modes of the socket and its directories, and which user this process runs as"
+            }
+            (Self::Listen, Errno::NOENT | Errno::NOTDIR) => "; make the directory first",
+            (Self::Listen, Errno::ROFS) => "; choose a directory that can be written to",
+            (Self::Listen, Errno::ACCESS | Errno::PERM) => {
+                "; check who may write to the directory, and which user this process runs as"
+            }
+            (_, Errno::ACCESS | Errno::PERM | Errno::NOSYS) => {
+                "; see whether a filter (seccomp) or a security module denies the call"
+            }
+            _ => "",
+        }
     }
 }
 
@@ -265,21 +339,43 @@ mod tests {
         assert!(std::error::Error::source(&error).is_none(), "a chain would say the cause twice");
     }
 
+    #[test]
+    fn the_same_errno_has_another_remedy_in_another_operation() {
+        let said = |operation, errno: Errno| Error::os_in(operation, "do it")(errno).to_string();
+        for (operation, errno, remedy) in [
+            (Operation::ConnectToPath, Errno::NOENT, "the other process has started"),
+            (Operation::Listen, Errno::NOENT, "make the directory first"),
+            (Operation::ConnectToPath, Errno::ACCESS, "modes of the socket"),
+            (Operation::Listen, Errno::ACCESS, "who may write to the directory"),
+            (Operation::Other, Errno::PERM, "seccomp"),
+            (Operation::ConnectToPath, Errno::CONNREFUSED, "any more"),
+            (Operation::ConnectToName, Errno::CONNREFUSED, "network namespace"),
+            (Operation::Memory, Errno::NOMEM, "smaller region"),
+            (Operation::Memory, Errno::AGAIN, "ulimit -l"),
+            (Operation::Thread, Errno::AGAIN, "ulimit -u"),
+            (Operation::Other, Errno::TOOMANYREFS, "let the receivers catch up"),
+        ] {
+            assert!(said(operation, errno).contains(remedy), "{operation:?}: {}", said(operation, errno));
+        }
+        assert!(said(Operation::Other, Errno::NOMEM).ends_with("; free some memory"), "it may be a socket");
+        assert!(said(Operation::Other, Errno::AGAIN).ends_with(")"), "nothing is advised where nothing usual helps");
+    }
+
     fn one_of_each() -> [(Error, &'static str, io::ErrorKind); 10] {
         let doing = || "testing".to_owned();
         let cause = || io::Error::from_raw_os_error(Errno::NOENT.raw_os_error());
         [
-            (Error::Os { doing: doing(), cause: cause() }, "(Os: NotFound)", io::ErrorKind::NotFound),
+            (Error::Os { doing: doing(), cause: cause(), remedy: "" }, "(Os: NotFound)", io::ErrorKind::NotFound),
             (Error::Invalid("no good".to_owned()), "(Invalid)", io::ErrorKind::InvalidInput),
             (GeometryError::Capacity(3).into(), "(Geometry: Capacity(3))", io::ErrorKind::InvalidInput),
-            (Error::AddressInUse { address: "@x".to_owned() }, "(AddressInUse)", io::ErrorKind::AddrInUse),
+            (Error::AddressInUse { address: "@x".to_owned(), pid: None }, "(AddressInUse)", io::ErrorKind::AddrInUse),
             (Error::Peer { doing: doing(), fault: "odd".to_owned() }, "(Peer)", io::ErrorKind::InvalidData),
             (
                 Error::Refused { refusal: Refusal::UnknownLane, reason: doing() },
                 "(Refused)",
                 io::ErrorKind::ConnectionRefused,
             ),
-            (Error::Forbidden { uid: 7 }, "(Forbidden)", io::ErrorKind::PermissionDenied),
+            (Error::Forbidden { uid: Some(7) }, "(Forbidden)", io::ErrorKind::PermissionDenied),
             (Error::Closed { doing: doing() }, "(Closed)", io::ErrorKind::ConnectionAborted),
             (Error::TimedOut { doing: doing(), limit: Duration::ZERO }, "(TimedOut)", io::ErrorKind::TimedOut),
             (Error::Forked, "(Forked)", io::ErrorKind::Unsupported),

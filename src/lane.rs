@@ -44,6 +44,7 @@ pub struct LaneOptions {
     schema: u64,
     spin: Duration,
     prefault: bool,
+    core_dumps: bool,
     huge_pages: HugePages,
     asymmetric_barrier: bool,
 }
@@ -60,6 +61,7 @@ impl LaneOptions {
             schema: 0,
             spin: SPIN_DEFAULT,
             prefault: true,
+            core_dumps: false,
             huge_pages: HugePages::No,
             asymmetric_barrier: true,
         }
@@ -104,6 +106,13 @@ impl LaneOptions {
     /// true. The memory is allocated in either case.
     pub fn prefault(mut self, prefault: bool) -> Self {
         self.prefault = prefault;
+        self
+    }
+
+    /// Whether core dumps of this process contain the ring. Default: false. Such a dump is as long as the ring, may
+    /// hold secrets, and takes long to write.
+    pub fn core_dumps(mut self, core_dumps: bool) -> Self {
+        self.core_dumps = core_dumps;
         self
     }
 
@@ -176,8 +185,8 @@ impl LaneInfo {
 pub struct ConsumerInfo {
     /// Its process id; `None` for a process of another pid namespace.
     pub pid: Option<u32>,
-    /// The numeric id of its user.
-    pub uid: u32,
+    /// The numeric id of its user; `None` for one that this user namespace has no number for.
+    pub uid: Option<u32>,
     /// When it attached.
     pub since: Instant,
     /// How much of what is published it has not released, in bytes.
@@ -202,7 +211,7 @@ impl ConsumerInfo {
 pub(crate) struct Occupant {
     /// `None` for a process of another pid namespace.
     pub(crate) pid: Option<u32>,
-    pub(crate) uid: u32,
+    pub(crate) uid: Option<u32>,
     /// When it took the seat.
     pub(crate) since: Instant,
     pub(crate) reads_in_place: bool,
@@ -243,6 +252,9 @@ impl Lane {
         let terms = LaneTerms { name, id, geometry, schema: options.schema, generation: 0, barrier };
         let (writable, control, data) = WritableLane::create(control, data, geometry, &terms.header())?;
         let map = Arc::clone(writable.shared());
+        if options.core_dumps {
+            map.include_in_dumps();
+        }
         if options.prefault {
             map.prefault()?;
         }

@@ -157,9 +157,9 @@ pub(crate) enum Barrier {
 /// What a consumer of a lane sleeps on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BellKind {
-    /// Between processes of one user: the quickest.
+    /// Of producers that trust their consumers: a consumer can make a ring of it wait for ever.
     Eventfd,
-    /// Between users: neither side can make the other wait.
+    /// Of all others, and of every producer of this crate: no ring waits.
     Socketpair,
 }
 

@@ -74,7 +74,11 @@ fn a_path_that_is_served_is_in_use() {
     let path = dir.path().join("socket");
     let _server = Server::listen(&path, &[&producer]).unwrap();
     let error = Server::listen(&path, &[&producer]).unwrap_err();
-    assert!(matches!(&error, Error::AddressInUse { address } if *address == path.display().to_string()), "{error}");
+    assert!(
+        matches!(&error, Error::AddressInUse { address, pid: Some(pid) }
+        if *address == path.display().to_string() && *pid == std::process::id()),
+        "{error}"
+    );
     assert!(can_connect(&path));
 }
 
@@ -201,7 +205,7 @@ fn links_that_lead_nowhere_are_errors() {
 fn a_strangers_link_in_a_shared_directory_is_not_followed() {
     let (dir, producer) = (TempDir::new(), lane());
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: needs root, to make a link that is somebody else's");
+        common::skipped("needs root, to make a link that is somebody else's");
         return;
     }
     fs::create_dir(dir.path().join("run")).unwrap();

@@ -4,8 +4,11 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{role, unique_name};
-use fdring::{Consumer, SealedBuilder, Server, options::LaneOptions};
+use common::{isolated, role, unique_name};
+use fdring::{
+    Attach, Consumer, SealedBuilder, Server,
+    options::{LaneOptions, SessionOptions},
+};
 use peer::{Peer, argument, say, told};
 use std::fs;
 
@@ -54,4 +57,23 @@ fn no_process_dumps_a_ring() {
     check(std::process::id(), &["fdring:lane:control", "fdring:lane:data", "fdring:seat", "secret"]);
     check(consumer.pid(), &["fdring:lane:control", "fdring:lane:data", "fdring:seat"]);
     consumer.finish();
+}
+
+#[test]
+fn a_ring_is_dumped_where_that_was_asked_for() {
+    isolated("a_ring_is_dumped_where_that_was_asked_for", || {
+        let address = format!("@{}", unique_name());
+        for (of_producer, of_consumer) in [(true, false), (false, true)] {
+            let producer = LaneOptions::new("lane").capacity(1 << 20).core_dumps(of_producer).create().unwrap();
+            let _server = Server::listen(&*address, &[&producer]).unwrap();
+            let session = SessionOptions::new().core_dumps(of_consumer).connect(&*address).unwrap();
+            let _consumer = session.attach_one(Attach::new()).unwrap();
+            let mappings = mappings(std::process::id());
+            let is_ring = |name: &str| name.starts_with("fdring:lane:data");
+            let rings: Vec<bool> = mappings.iter().filter(|(name, _)| is_ring(name)).map(|mapping| mapping.1).collect();
+            assert_eq!(rings.iter().filter(|is_left_out| **is_left_out).count(), 1, "of two mappings one: {rings:?}");
+            assert_eq!(rings.len(), 2);
+            assert!(mappings.iter().all(|(name, is_left_out)| is_ring(name) || *is_left_out), "{mappings:?}");
+        }
+    });
 }

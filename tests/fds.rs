@@ -267,7 +267,7 @@ fn credentials_and_pidfds_are_given_room_and_dropped_at_every_alignment() {
                 let (here, there) = pair(kind);
                 assert!(set_option(&there, libc::SO_PASSCRED, credentials.into()));
                 if pidfd && !set_option(&there, SO_PASSPIDFD, 1) {
-                    println!("skipped: this kernel has no SO_PASSPIDFD");
+                    common::skipped("this kernel has no SO_PASSPIDFD");
                     continue;
                 }
                 for count in (0..=9).chain([252, 253]) {
@@ -298,7 +298,7 @@ fn a_pidfd_without_a_place_in_the_table_is_not_mistaken_for_a_descriptor() {
     isolated("a_pidfd_without_a_place_in_the_table_is_not_mistaken_for_a_descriptor", || {
         let (here, there) = pair(SocketType::SEQPACKET);
         if !set_option(&there, SO_PASSPIDFD, 1) {
-            println!("skipped: this kernel has no SO_PASSPIDFD");
+            common::skipped("this kernel has no SO_PASSPIDFD");
             return;
         }
         let files = memfds(2);
@@ -454,7 +454,7 @@ fn descriptors_beyond_the_limit_in_flight_are_a_typed_error() {
             // A user that nobody else is: the kernel counts by user, and privileged ones are exempt.
             let uid = Uid::from_raw(1_000_000 + std::process::id());
             if let Err(error) = set_thread_res_uid(uid, uid, uid) {
-                println!("skipped: cannot become another user here ({error})");
+                common::skipped(&format!("cannot become another user here ({error})"));
                 return;
             }
         }
@@ -503,7 +503,7 @@ fn a_peer_that_takes_no_descriptors_refuses_them() {
     let files = memfds(1);
     let (here, there) = pair(SocketType::SEQPACKET);
     if !set_option(&there, SO_PASSRIGHTS, 0) {
-        println!("skipped: this kernel has no SO_PASSRIGHTS");
+        common::skipped("this kernel has no SO_PASSRIGHTS");
         return;
     }
     let error = send_fds(&here, b"x", &borrow(&files)).unwrap_err();

@@ -1,7 +1,9 @@
 //! Producers whose bells ring for ever, or hang up: a consumer sleeps all the same, is as good as its deadlines, and
-//! gets what is published.
+//! gets what is published. And consumers that do to a bell what they can: no ring waits.
 
 mod common;
+#[path = "common/guest.rs"]
+mod guest;
 #[path = "common/hostile.rs"]
 mod hostile;
 #[path = "common/impostor.rs"]
@@ -11,11 +13,15 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
+use common::{isolated, unique_name};
+use fdring::{Server, options::LaneOptions};
+use guest::Guest;
 use hostile::*;
 use impostor::{CAPACITY, Goods, Impostor};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use stage::plays_a_role;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 /// How much processor time a process has used so far, in ticks of 10 ms; see proc_pid_stat(5).
@@ -92,4 +98,27 @@ fn a_bell_that_rings_for_ever_or_hangs_up_keeps_nobody_awake() {
     let (ring, bell) = socketpair();
     ring.shutdown(rustix::net::Shutdown::Write);
     sleeps_well(&mut impostor, "a socketpair that is half closed", 2, bell);
+}
+
+/// What a consumer can do to a bell: make both ends wait where they share their flags, fill it, and take nothing.
+fn jam(bell: &OwnedFd) {
+    rustix::fs::fcntl_setfl(bell, rustix::fs::OFlags::empty()).unwrap();
+    // An eventfd is full with this count; a pair of sockets takes nothing from this end.
+    let _ = rustix::io::write(bell, &(u64::MAX - 1).to_ne_bytes());
+}
+
+#[test]
+fn no_ring_waits_whatever_a_consumer_of_this_user_does_to_its_bell() {
+    isolated("no_ring_waits_whatever_a_consumer_of_this_user_does_to_its_bell", || {
+        let address = format!("@{}", unique_name());
+        let mut producer = LaneOptions::new("lane").capacity(1 << 20).create().unwrap();
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        let guest = Guest::join(&address, COPIES);
+        jam(&guest.offer.lanes[0].bell);
+        // More sleeps than its bell takes rings, and each is rung for.
+        for n in 0..2000 {
+            guest.seat.u32(WAIT_EPOCH).store(2 * n + 1, SeqCst);
+            producer.send(b"x").unwrap();
+        }
+    });
 }

@@ -86,7 +86,8 @@ fn a_first_frame_that_is_no_hello_is_refused() {
     for (what, bytes) in [("a Refuse", refuse(5, "no")), ("a Bye", bye(1)), ("an empty message", vec![])] {
         assert_eq!(answer_to(&stage, &bytes), [], "{what}");
     }
-    assert_eq!(answer_to(&stage, &vec![0; 65537]), [], "a frame that is too long");
+    assert_eq!(answer_to(&stage, &vec![0; 65537]), [(REFUSE, 5)], "a frame that is too long");
+    assert!(stage.last_refusal().contains("longer than 65536 bytes"), "{}", stage.last_refusal());
     // Of no consequence: the version in a Hello's header.
     let wire = Wire::connect(&stage.address);
     wire.send(&with(hello(&[]), 4, &[9, 9])).unwrap();

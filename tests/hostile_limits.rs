@@ -131,7 +131,7 @@ fn a_hostile_consumer_of_another_user_harms_itself_only() {
         return;
     }
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: only root can run a process of another user");
+        common::skipped("only root can run a process of another user");
         return;
     }
     let mut stage = Stage::new(TEST, Hosting { anyone: true, ..Hosting::default() });

@@ -1,5 +1,7 @@
 //! Sealed regions, as users see them: bytes that nobody can change, within a process and across several.
 
+mod common;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -45,7 +47,7 @@ fn holds_what_it_was_filled_with_to_the_last_byte() {
 fn huge_pages_opened_read_only_are_refused_for_nothing_tells_their_holes() {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | MemfdFlags::HUGETLB;
     let Ok(huge) = rustix::fs::memfd_create("huge", flags) else {
-        println!("skipped: this kernel has no huge pages");
+        common::skipped("this kernel has no huge pages");
         return;
     };
     // Of no length, so that the pool may be empty: what it is, is asked before how long it is.

@@ -382,7 +382,7 @@ fn a_producer_sees_who_reads_how_far_behind_and_who_sleeps() {
     assert_eq!((first.reads_in_place, second.reads_in_place), (true, false));
     for consumer in [first, second] {
         assert_eq!(consumer.pid, Some(std::process::id()));
-        assert_eq!(consumer.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(consumer.uid, Some(rustix::process::geteuid().as_raw()));
         assert!(before <= consumer.since && consumer.since <= Instant::now() && !consumer.is_asleep);
     }
     let asleep = std::thread::spawn(move || {
@@ -397,4 +397,37 @@ fn a_producer_sees_who_reads_how_far_behind_and_who_sleeps() {
     wait_until("the second has left", || producer.consumer_count() == 1);
     producer.finish();
     assert!(asleep.join().unwrap());
+}
+
+#[test]
+fn a_place_that_was_left_is_free_for_whoever_comes_next() {
+    let (address, mut producer) = (address(), lane("lane"));
+    let server = ServerOptions::new().sessions_max(1).listen(&*address, &[&producer]).unwrap();
+    for n in 0..200 {
+        let mut consumer = one(&address);
+        producer.send(b"x").unwrap();
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
+        // Also one that goes before it has attached.
+        if n % 2 == 0 {
+            drop(consumer);
+            drop(Session::connect(&*address).unwrap());
+        }
+    }
+    let _consumer = one(&address);
+    let (code, _) = refusal(&address, SessionOptions::new());
+    assert_eq!(code, 3, "it is taken");
+    wait_until("the sessions that were never attached to, and the last, are counted", || server.stats().refused == 101);
+}
+
+#[test]
+fn a_consumer_that_has_left_does_not_count_from_then_on() {
+    let (address, producers) = (address(), ["one", "two"].map(lane));
+    let _server = Server::listen(&*address, &producers).unwrap();
+    let mut consumers = Session::connect(&*address).unwrap().attach_all(Attach::new()).unwrap();
+    let counts = || producers.each_ref().map(Producer::consumer_count);
+    assert_eq!(counts(), [1, 1]);
+    consumers.truncate(1);
+    assert_eq!(counts(), [1, 0]);
+    consumers.clear();
+    assert_eq!(counts(), [0, 0]);
 }

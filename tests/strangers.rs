@@ -27,17 +27,14 @@ fn lane() -> Producer {
 fn is_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        println!("skipped: only root can become another user");
+        common::skipped("only root can become another user");
     }
     root
 }
 
 /// Connects as nobody. The argument is an address and whom the stranger admits.
 fn stranger() {
-    // SAFETY: setgid and setuid take any number.
-    assert_eq!(unsafe { libc::setgid(NOBODY) }, 0);
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::setuid(NOBODY) }, 0);
+    become_user(NOBODY);
     let argument = argument();
     let [address, admits, kind] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
     let mut options = SessionOptions::new();
@@ -66,7 +63,10 @@ fn stranger() {
 
 fn name_of(error: &Error) -> String {
     match error {
-        Error::Forbidden { uid } => format!("forbidden {uid}"),
+        Error::Forbidden { uid: Some(uid) } => format!("forbidden {uid}"),
+        Error::Forbidden { uid: None } => {
+            format!("forbidden: {}", error.to_string().split(" is at").next().unwrap())
+        }
         Error::Refused { refusal, .. } => format!("refused {}", refusal.code()),
         error => error.to_string(),
     }
@@ -98,6 +98,98 @@ fn processes_of_another_user_are_not_admitted_unless_both_sides_say_so() {
     assert_eq!(ask(open().in_place(PeerPolicy::Anyone), "anyone in-place"), "attached");
 }
 
+/// As a user of no number in the server's or consumer's namespace.
+fn become_user(uid: u32) {
+    // SAFETY: setgid and setuid take any number.
+    assert_eq!(unsafe { libc::setgid(uid) }, 0);
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setuid(uid) }, 0);
+}
+
+/// In a forked child, before exec: enters a user namespace that knows this user alone, as 65534. The kernel says that
+/// number of everybody else, too.
+fn enter_namespace_as_the_overflow_user() -> std::io::Result<()> {
+    // SAFETY: this process has one thread and shares nothing.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    let map = rustix::fs::open("/proc/self/uid_map", rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty())?;
+    rustix::io::write(&map, b"65534 0 1\n")?;
+    Ok(())
+}
+
+/// A process of this test in that namespace, in a role; `None` where user namespaces are not to be had.
+fn start_in_namespace(test: &str, role: &str, argument: &str) -> Option<Peer> {
+    use std::os::unix::process::CommandExt;
+    let mut command = common::command(test, role);
+    // SAFETY: what is called between fork and exec neither allocates nor locks.
+    unsafe { command.pre_exec(enter_namespace_as_the_overflow_user) };
+    let peer = Peer::start_command(command, argument);
+    if let Err(error) = &peer {
+        common::skipped(&format!("there are no user namespaces here ({error})"));
+    }
+    peer.ok()
+}
+
+/// Another user's process, and one's own user's in a namespace where both have the same number: the number of nobody.
+#[test]
+fn a_user_that_the_namespace_has_no_number_for_is_not_taken_for_its_own() {
+    let test = "a_user_that_the_namespace_has_no_number_for_is_not_taken_for_its_own";
+    const STRANGER: u32 = 5000;
+    let says = |outcome: Result<Session, Error>| match outcome {
+        Ok(_) => say("admitted"),
+        Err(error) => say(&name_of(&error)),
+    };
+    let connect = |peers| says(SessionOptions::new().peers(peers).connect(argument()));
+    match role().as_deref() {
+        Some("server") => {
+            assert_eq!(rustix::process::geteuid().as_raw(), 65534);
+            let (producer, arguments) = (lane(), argument());
+            let (address, peers) = arguments.split_once(' ').unwrap();
+            let peers = if peers == "anyone" { PeerPolicy::Anyone } else { PeerPolicy::Users(vec![65534]) };
+            let _server = ServerOptions::new().peers(peers).listen(address, &[&producer]).unwrap();
+            say("ready");
+            return assert_eq!(told(), "end");
+        }
+        Some("stranger") => {
+            become_user(STRANGER);
+            return connect(PeerPolicy::Anyone);
+        }
+        Some("server of a stranger") => {
+            become_user(STRANGER);
+            let producer = lane();
+            let _server = ServerOptions::new().peers(PeerPolicy::Anyone).listen(argument(), &[&producer]).unwrap();
+            say("ready");
+            return assert_eq!(told(), "end");
+        }
+        Some("consumer") => return connect(PeerPolicy::SameUser),
+        Some("consumer of 65534") => return connect(PeerPolicy::Users(vec![65534])),
+        _ => {}
+    }
+    if !is_root() {
+        return;
+    }
+    let address = format!("@{}", unique_name());
+    for (peers, outcome) in [("same", "refused 4"), ("anyone", "admitted")] {
+        let Some(mut server) = start_in_namespace(test, "server", &format!("{address} {peers}")) else { return };
+        server.expect("ready");
+        let mut stranger = Peer::start(test, "stranger", &address);
+        stranger.expect(outcome);
+        stranger.finish();
+        server.tell("end");
+        server.finish();
+    }
+    let mut server = Peer::start(test, "server of a stranger", &address);
+    server.expect("ready");
+    for role in ["consumer", "consumer of 65534"] {
+        let Some(mut consumer) = start_in_namespace(test, role, &address) else { return };
+        consumer.expect("forbidden: a process of a user of another user namespace");
+        consumer.finish();
+    }
+    server.tell("end");
+    server.finish();
+}
+
 #[test]
 fn a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back() {
     let test = "a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back";
@@ -115,7 +207,7 @@ fn a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back() {
         let mut peer = Peer::start(test, "stranger", &format!("{address} anyone copying"));
         peer.expect("attached");
         server.wait_for_sessions(1, DEADLINE).unwrap();
-        assert_eq!(eventfds(), eventfds_before, "a stranger's bell is none");
+        assert_eq!(eventfds(), eventfds_before, "no bell is one");
         for n in 0..5 {
             wait_until_process_sleeps(peer.pid());
             producer.send(format!("record {n}").as_bytes()).unwrap();

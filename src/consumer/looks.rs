@@ -20,9 +20,10 @@ use crate::deadline::Deadline;
 use crate::layout::LaneState;
 use crate::link::Fate;
 use crate::os::clock::coarse_now;
-use crate::os::spin::{has_one_processor, spin_until};
+use crate::os::spin::has_one_processor;
 use crate::ring::cursor::Found;
 use crate::ring::reader::Look;
+use std::mem;
 
 /// How often one that waits peeks at `published` alone, before all else: longer than a near producer takes to answer.
 const PEEKS_MAX: u32 = 32;
@@ -85,7 +86,7 @@ impl Consumer {
         }
         match self.look()? {
             Look::Found(found) => {
-                let peeks = std::mem::take(&mut self.vain_tries) / TRIES_PER_PEEK;
+                let peeks = mem::take(&mut self.vain_tries) / TRIES_PER_PEEK;
                 if peeks < PEEKS_MAX {
                     self.pace.note_found(peeks, self.reader.unread());
                 }
@@ -119,7 +120,10 @@ impl Consumer {
     #[inline(never)]
     pub(super) fn wait(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
         loop {
-            match spin_until(self.spin, deadline, |looks| self.look_in_spin(looks)) {
+            let mut spins = mem::take(&mut self.spins);
+            let found = spins.spin_until(self.spin, deadline, |looks| self.look_in_spin(looks));
+            self.spins = spins;
+            match found {
                 Some(Ok(Look::Found(found))) => return Ok(Some(found)),
                 Some(Ok(_)) => return Ok(None),
                 Some(Err(error)) => return Err(error),

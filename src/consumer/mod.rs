@@ -34,6 +34,7 @@ use crate::memory::{InPlace, LaneMap, SeatMap};
 use crate::os::bell::BellEnd;
 use crate::os::clock::coarse_now;
 use crate::os::fork::ForkGuard;
+use crate::os::spin::Spins;
 use crate::ring::cursor::Found;
 use crate::ring::reader::Reader;
 use crate::terms::Barrier;
@@ -90,6 +91,7 @@ pub struct Consumer {
     payloads: Payloads,
     pace: Pace,
     spin: Duration,
+    spins: Spins,
     /// Tries in vain since the last record.
     vain_tries: u32,
     /// When a caller that never sleeps looks at the session again, by the coarse clock.
@@ -135,6 +137,7 @@ impl Consumer {
             payloads,
             pace,
             spin,
+            spins: Spins::default(),
             vain_tries: 0,
             session_due,
             info: LaneInfo::new(&terms),

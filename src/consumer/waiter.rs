@@ -4,8 +4,8 @@
 //! [`disarm`](Waiter::disarm) takes the announcement back. Callers with a loop of their own arm by
 //! [`arm_elsewhere`](Waiter::arm_elsewhere), and wait until the descriptor is readable.
 //!
-//! The bell is watched for its edges: each ring of an eventfd is one, whether or not the one before was read
-//! (epoll(7)). So a wait takes one system call, and every event that was taken leaves the descriptor unreadable.
+//! The bell is watched for its edges: each ring is one, whether or not the one before was taken (epoll(7)). So every
+//! event that was harvested leaves the descriptor unreadable.
 //!
 //! The invariant: once armed, the descriptor becomes readable if anything happens that a blocking call would have
 //! returned for. What was announced, and what must be announced anew, is the business of
@@ -298,7 +298,7 @@ impl Sources {
             self.vain_rings.note();
         }
         if ready.has(BELL) {
-            // Watched for its edges, an eventfd need not be emptied.
+            // Watched for its edges, an eventfd need not be emptied; a full pair of sockets would ring no more.
             if self.is_one_by_one || self.bell.fills_up() {
                 self.bell.take_rings();
             }

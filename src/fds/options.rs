@@ -13,20 +13,17 @@ const SO_PASSRIGHTS: libc::c_int = 83;
 
 /// Makes the kernel refuse whoever sends descriptors to `socket` (`EPERM` there), from Linux 6.16.
 ///
-/// Returns whether the kernel can do it. Accepted sockets inherit it from their listener. What is queued already still
-/// arrives.
-pub(crate) fn refuse_fds(socket: BorrowedFd<'_>) -> io::Result<bool> {
-    match set_socket_option(socket, SO_PASSRIGHTS, 0) {
-        Ok(()) => Ok(true),
-        Err(Errno::NOPROTOOPT) => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+/// Returns whether it does: older kernels do not know the option, and a filter may deny it. Accepted sockets inherit it
+/// from their listener. What is queued already still arrives.
+pub(crate) fn refuse_fds(socket: BorrowedFd<'_>) -> bool {
+    set_socket_option(socket, SO_PASSRIGHTS, 0).is_ok()
 }
 
 /// Whether descriptors wait in `socket`, connected or listening: whoever reads them, or closes the socket, may have to
 /// wait for whoever sent them. It is so where the kernel will not say, for want of /proc or of a descriptor.
 ///
-/// The kernel tells from Linux 5.8 on, as `scm_fds` in /proc/self/fdinfo.
+/// The kernel tells from Linux 5.8 on, as `scm_fds` in /proc/self/fdinfo; of those in a listening socket from about 6.1
+/// on. Before that, a listener says that it holds none.
 pub(crate) fn holds_descriptors(socket: BorrowedFd<'_>) -> bool {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", socket.as_raw_fd()));
     let count = info.as_deref().ok().and_then(|info| info.lines().find_map(|line| line.strip_prefix("scm_fds:")));

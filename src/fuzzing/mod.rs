@@ -39,7 +39,7 @@ mod replay {
     fn replay(name: &str, target: fn(&[u8])) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         if root.join(".cargo_vcs_info.json").exists() {
-            println!("skipped: a package does not contain the corpora");
+            crate::test_support::skipped("a package does not contain the corpora");
             return;
         }
         let dir = root.join("fuzz/corpus").join(name);

@@ -16,7 +16,7 @@ use crate::os::fork::ForkGuard;
 use crate::region::{HugePages, Mapping, Region, RegionOptions};
 use crate::ring::{LaneWords, LaneWriter, RingWords, SeatWords};
 use crate::sync::Ordering;
-use crate::terms::{Barrier, BellKind};
+use crate::terms::Barrier;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -207,14 +207,14 @@ struct Reading {
 
 impl Reading {
     fn new(rig: &Rig, start: u64) -> Result<Self> {
-        let (_, end) = Bell::create(BellKind::Eventfd)?;
+        let (_, end) = Bell::create()?;
         let seat = SeatMap::new(Arc::clone(&rig.seat), 0);
         let terms = lane_terms(1, rig.geometry()).remove(0);
         let attachment = Attachment {
             terms,
             lane: Arc::clone(&rig.map),
             seat: seat.clone(),
-            bell: BellEnd::receive(BellKind::Eventfd, end)?,
+            bell: BellEnd::receive(Bell::KIND, end)?,
             barrier: Barrier::Fence,
             start,
             evictions: 0,

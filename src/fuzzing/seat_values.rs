@@ -294,7 +294,8 @@ impl Gating {
         for seated in &self.seated {
             assert!(seated.last <= published && intent <= seated.last + CAPACITY_BYTES, "the gate was passed");
         }
-        assert_eq!(self.roster.len(), self.seated.len());
+        let has_left = |seated: &&Seated| seated.seat.consumed.load(Ordering::Relaxed) & CONSUMED_LEFT_BIT != 0;
+        assert_eq!(self.roster.len(), self.seated.iter().filter(|seated| !has_left(seated)).count());
         assert_eq!(self.lane.evictions().load(Ordering::Relaxed), self.evictions);
     }
 }

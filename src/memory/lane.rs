@@ -46,6 +46,11 @@ impl LaneMap {
         unsafe { self.ring.lend() }
     }
 
+    /// Has core dumps of this process contain the ring.
+    pub(crate) fn include_in_dumps(&self) {
+        self.data.include_in_dumps();
+    }
+
     /// The counters that its producer stored last.
     #[cfg(test)]
     pub(crate) fn counters(&self) -> LaneCounters {

@@ -1,15 +1,22 @@
-//! Telling a forked child from the process that made an object.
+//! Telling a forked child from the process that made an object, and closing in a child what must not outlive the
+//! parent.
 //!
 //! The invariant: the word behind a [`ForkGuard`] is 1 in the process that made it and 0 in every process forked from
 //! it, for ever. The kernel does that (`MADV_WIPEONFORK`, madvise(2), since Linux 4.14), so asking costs one load and
 //! no system call, and works wherever a fork may happen. A child that makes objects of its own gets a fresh word;
-//! nothing ever writes to a wiped one.
+//! nothing ever makes a wiped one 1 again. Where the kernel refuses it, the handler below wipes the word.
+//!
+//! A child that lives on keeps the sockets and locks of a parent that was killed: the address stays taken, and whoever
+//! connects waits for an answer. So a handler ([`pthread_atfork(3)`](libc::pthread_atfork)) closes them in the child,
+//! see [`NotForChildren`]. It does not run where a program forks by a system call of its own (clone(2)).
 //!
 //! Not covered: `vfork` and `clone(CLONE_VM)`, whose children share all memory with the parent.
-#![allow(unsafe_code, reason = "the word lies in a page that is mapped for it")]
+#![allow(unsafe_code, reason = "the word lies in a page that is mapped for it; a handler that runs in forked children")]
 
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Once;
 
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
@@ -30,6 +37,7 @@ pub(crate) struct ForkGuard(&'static AtomicU32);
 impl ForkGuard {
     /// The guard of this process. A forked child gets one of its own, while guards from before the fork stay dead.
     pub(crate) fn get() -> Result<Self> {
+        handle_forks();
         loop {
             // Acquire pairs with the release half of the exchange below: the word's 1 is seen.
             let current = CURRENT.load(Ordering::Acquire);
@@ -73,16 +81,83 @@ fn map_word() -> Result<NonNull<AtomicU32>> {
     }
     .map_err(Error::os("map the page that tells a forked child"))?;
     // SAFETY: the page was mapped just now, private and anonymous, and nothing lies in it yet.
-    let wiped = unsafe { rustix::mm::madvise(page, PAGE_BYTES, Advice::LinuxWipeOnFork) };
-    if let Err(error) = wiped {
-        // SAFETY: the page was mapped above and nothing refers to it.
-        let _ = unsafe { rustix::mm::munmap(page, PAGE_BYTES) };
-        return Err(Error::os("have the kernel wipe a page in forked children (MADV_WIPEONFORK)")(error));
-    }
+    let _ = unsafe { rustix::mm::madvise(page, PAGE_BYTES, Advice::LinuxWipeOnFork) };
     let word = NonNull::new(page.cast::<AtomicU32>()).expect("the kernel maps nothing at address 0 unless told to");
     // SAFETY: the page is mapped read-write, zeroed, and aligned far beyond 4 bytes; any bytes are an AtomicU32.
     unsafe { word.as_ref() }.store(OWNER, Ordering::Relaxed);
     Ok(word)
+}
+
+/// The word of a child whose kernel has not wiped it.
+const CHILD: u32 = 0;
+/// How many descriptors can be closed in children. One that finds no place stays open there.
+const PLACES: usize = 64;
+/// What stands in a place that is free.
+const NONE: i32 = -1;
+
+/// The descriptors that a forked child closes.
+static NOT_FOR_CHILDREN: [AtomicI32; PLACES] = [const { AtomicI32::new(NONE) }; PLACES];
+
+/// A descriptor that a forked child closes before it runs anything of the program's.
+#[derive(Debug)]
+pub(crate) struct NotForChildren {
+    /// `None` only while it is dropped.
+    fd: Option<OwnedFd>,
+    place: Option<&'static AtomicI32>,
+    guard: ForkGuard,
+}
+
+impl NotForChildren {
+    pub(crate) fn new(fd: OwnedFd, guard: ForkGuard) -> Self {
+        let number = fd.as_raw_fd();
+        // Relaxed: the handler runs in a copy of this memory, by the thread that forks.
+        let take =
+            |place: &&AtomicI32| place.compare_exchange(NONE, number, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        Self { fd: Some(fd), place: NOT_FOR_CHILDREN.iter().find(take), guard }
+    }
+}
+
+impl AsFd for NotForChildren {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("there until it is dropped").as_fd()
+    }
+}
+
+impl Drop for NotForChildren {
+    fn drop(&mut self) {
+        if self.guard.is_child() {
+            // Closed already, and the number may be another file's.
+            std::mem::forget(self.fd.take());
+        } else if let Some(place) = self.place {
+            // Before it is closed: a child must close nothing else under this number.
+            place.store(NONE, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Has libc call [`in_child`] in every child, from now on.
+fn handle_forks() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: the handler is there for good. Without memory for it, children keep what they should not.
+        let _ = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    });
+}
+
+/// In a forked child, which has this one thread: everything here may be called after a fork (signal-safety(7)).
+extern "C" fn in_child() {
+    for place in &NOT_FOR_CHILDREN {
+        // A child of the child's finds nothing here.
+        let number = place.swap(NONE, Ordering::Relaxed);
+        if number != NONE {
+            // SAFETY: the parent's object owns this number, and closes it in the parent alone.
+            unsafe { libc::close(number) };
+        }
+    }
+    // SAFETY: `CURRENT` is null or points to the word of a page that was published and is never unmapped.
+    if let Some(word) = unsafe { CURRENT.load(Ordering::Acquire).as_ref() } {
+        word.store(CHILD, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub(crate) mod barrier;
 pub(crate) mod bell;
+pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod closing;
 pub(crate) mod fork;

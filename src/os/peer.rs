@@ -1,4 +1,7 @@
-//! The process at the other end of a socket, as the kernel names it.
+//! The process at the other end of a socket, as the kernel names it; and which user ids name a user.
+//!
+//! The invariant: a number that stands for "unknown" is nobody's. The kernel says pid 0 of a process in another pid
+//! namespace, and the overflow uid of a user that this user namespace has no number for.
 
 use crate::error::{Error, Result};
 use crate::fds;
@@ -10,7 +13,8 @@ use rustix::io::Errno;
 pub(crate) struct Peer {
     /// `None` if the process is in another pid namespace: the kernel says 0 then.
     pub(crate) pid: Option<u32>,
-    pub(crate) uid: u32,
+    /// `None` if this user namespace has no number for the user.
+    pub(crate) uid: Option<u32>,
     /// Becomes readable when the process ends; `None` if the kernel does not give one.
     pub(crate) pidfd: Option<OwnedFd>,
 }
@@ -26,12 +30,74 @@ impl Peer {
             Err(error) if is_out_of_descriptors(&error) => return Err(Error::os(doing)(error)),
             Err(_) => None,
         };
-        Ok(Self { pid: u32::try_from(credentials.pid).ok().filter(|pid| *pid != 0), uid: credentials.uid, pidfd })
+        Ok(Self {
+            pid: u32::try_from(credentials.pid).ok().filter(|pid| *pid != 0),
+            uid: known_user(credentials.uid),
+            pidfd,
+        })
     }
+}
+
+impl Peer {
+    /// Whether the process has ended. One that the kernel names by nothing but a number counts as alive for as long as
+    /// any process has it, and one without a number always.
+    pub(crate) fn is_dead(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use rustix::process::{Pid, test_kill_process};
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match (&self.pidfd, self.pid.and_then(|pid| Pid::from_raw(pid.cast_signed()))) {
+            (Some(pidfd), _) => poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)) == Ok(1),
+            (None, Some(pid)) => test_kill_process(pid) == Err(Errno::SRCH) || is_zombie(pid),
+            (None, None) => false,
+        }
+    }
+}
+
+/// The user of this number, or `None` if the number can stand for a user of another user namespace.
+///
+/// That number is a real user's too where every number is mapped, as it is outside of containers. Where /proc is
+/// missing, nobody knows.
+pub(crate) fn known_user(uid: u32) -> Option<u32> {
+    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+    let overflow = overflow.and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW_UID_DEFAULT);
+    (uid != overflow || are_all_users_mapped()).then_some(uid)
+}
+
+/// Whether a process has ended and waits for its parent to ask; see proc_pid_stat(5).
+fn is_zombie(pid: rustix::process::Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The name before the state may hold anything.
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['Z', 'X']))
+}
+
+/// What the overflow uid is unless the administrator has changed it, see proc_sys_kernel(5).
+const OVERFLOW_UID_DEFAULT: u32 = 65534;
+
+/// Whether this process's user namespace has a number for every user, see user_namespaces(7).
+fn are_all_users_mapped() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| maps_all(&map))
+}
+
+/// Whether a map of user ids as the kernel writes it, lines of "inside outside count", is that of the first namespace.
+fn maps_all(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
 /// Whether a system call failed for want of descriptors or memory.
 pub(crate) fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS))
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS | Errno::TOOMANYREFS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_map_of_the_first_namespace_has_every_user() {
+        assert!(maps_all("         0          0 4294967295\n"));
+        for map in ["", "0 1000 1\n", "0 100000 65536\n", "0 0 1\n1 1 4294967294\n", "0 1 4294967295\n"] {
+            assert!(!maps_all(map), "{map:?}");
+        }
+    }
 }

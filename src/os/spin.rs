@@ -1,45 +1,116 @@
 //! Spinning: looking again and again before it is worth going to sleep.
 
+use super::cgroup;
 use crate::deadline::Deadline;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often a spinning loop looks before it asks what time it is.
 const LOOKS_PER_CLOCK: u32 = 64;
 
+/// So many spins in a row that find nothing, and one stops spinning for a while.
+const VAIN_SPINS_MAX: u32 = 4;
+/// The longest such while doubles so often from 2 waits on: up to 128 waits.
+const REST_DOUBLINGS_MAX: u32 = 6;
+
+/// Looks take so long together only if this thread lost its processor meanwhile, perhaps to whom it waits for.
+const LOOKS_TOGETHER_MAX: Duration = Duration::from_micros(25);
+
+/// Spins for as long as it pays.
+///
+/// Whoever is waited for may have to wait for this very processor, or may take longer than any spin. So after several
+/// spins in vain some waits go without one; then it is tried again, at growing intervals. In vain is a spin that found
+/// nothing, or found it when this thread had its processor back.
+#[derive(Debug, Default)]
+pub(crate) struct Spins {
+    /// Spins in vain since the last that was not.
+    vain: u32,
+    /// How many waits still go without a spin.
+    rest: u32,
+}
+
+impl Spins {
+    /// As [`spin_until`], or one look where spinning does not pay.
+    pub(crate) fn spin_until<T>(
+        &mut self,
+        spin: Duration,
+        deadline: Deadline,
+        look: impl FnMut(u32) -> Option<T>,
+    ) -> Option<T> {
+        if self.rest > 0 {
+            self.rest -= 1;
+            return spin_until(Duration::ZERO, deadline, look);
+        }
+        let (found, outcome) = spin_and_judge(spin, deadline, look);
+        if outcome == Outcome::Paid {
+            self.vain = 0;
+        } else if outcome == Outcome::InVain && !deadline.has_passed() {
+            self.vain = self.vain.saturating_add(1);
+            if let Some(doublings) = self.vain.checked_sub(VAIN_SPINS_MAX) {
+                self.rest = 2 << doublings.min(REST_DOUBLINGS_MAX);
+            }
+        }
+        found
+    }
+}
+
 /// Calls `look` until it finds something, `spin` has passed, or the deadline has.
 ///
-/// `look` is told how often it has been called, from 0. Where the machine has one processor only, it is called once:
-/// whoever is waited for cannot run meanwhile.
-pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, mut look: impl FnMut(u32) -> Option<T>) -> Option<T> {
+/// `look` is told how often it has been called, from 0. Where there is one processor only, it is called once: whoever
+/// is waited for cannot run meanwhile.
+pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, look: impl FnMut(u32) -> Option<T>) -> Option<T> {
+    spin_and_judge(spin, deadline, look).0
+}
+
+/// Whether a spin was worth it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Paid,
+    InVain,
+    /// There was none.
+    NotSpun,
+}
+
+/// As [`spin_until`], and whether it was worth it.
+fn spin_and_judge<T>(
+    spin: Duration,
+    deadline: Deadline,
+    mut look: impl FnMut(u32) -> Option<T>,
+) -> (Option<T>, Outcome) {
     if let Some(found) = look(0) {
-        return Some(found);
+        return (Some(found), Outcome::NotSpun);
     }
     if spin.is_zero() || deadline == Deadline::Now || has_one_processor() {
-        return None;
+        return (None, Outcome::NotSpun);
     }
-    let end = Deadline::after(spin.min(deadline.remaining().unwrap_or(spin)));
+    let mut looked = Instant::now();
+    // None if the clock cannot count that far.
+    let end = looked.checked_add(spin.min(deadline.remaining().unwrap_or(spin)));
     let mut looks = 1;
     loop {
         for _ in 0..LOOKS_PER_CLOCK {
             if let Some(found) = look(looks) {
-                return Some(found);
+                let has_lost_processor = looked.elapsed() > LOOKS_TOGETHER_MAX;
+                return (Some(found), if has_lost_processor { Outcome::InVain } else { Outcome::Paid });
             }
             looks = looks.wrapping_add(1);
             std::hint::spin_loop();
         }
-        if end.has_passed() {
-            return None;
+        looked = Instant::now();
+        if end.is_some_and(|end| looked >= end) {
+            return (None, Outcome::InVain);
         }
     }
 }
 
-/// Whether the machine has one processor only. What this thread may use says nothing: it may be pinned to a processor,
-/// and whoever it waits for to another.
+/// Whether there is one processor only: the machine has no more, or the control groups of this process have less than
+/// the time of two ([`cgroup`]), so that who spins takes it from whom it waits for. Which processors this thread may
+/// use says nothing: it may be pinned to one, and whoever it waits for to another.
 pub(crate) fn has_one_processor() -> bool {
     static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ONE.get_or_init(|| {
         let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
         online.is_ok_and(|list| names_one_processor(&list))
+            || cgroup::processor_quota_thousandths().is_some_and(|quota| quota < 2000)
     })
 }
 

@@ -6,8 +6,9 @@ use super::spin::{names_one_processor, spin_until};
 use crate::deadline::Deadline;
 use crate::sync::AtomicU32;
 use crate::terms::BellKind;
-use crate::test_support::{isolated, kernel::deny};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use crate::test_support::kernel::{deny, watch_and_keep_the_lock};
+use crate::test_support::{isolated, skipped};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use std::time::{Duration, Instant};
 
@@ -116,39 +117,39 @@ fn a_nap_ends_when_the_shared_word_is_woken() {
 
 #[test]
 fn bells_ring_drain_and_never_block() {
-    for kind in [BellKind::Eventfd, BellKind::Socketpair] {
-        let (bell, end) = Bell::create(kind).unwrap();
-        let end = BellEnd::receive(kind, end).unwrap();
-        end.take_rings();
-        assert!(!has_rung(&end));
-        // More than a socket's queue holds: a full bell is a rung bell.
-        for _ in 0..5000 {
-            bell.ring();
-        }
-        assert!(has_rung(&end));
-        end.take_rings();
-        assert!(!has_rung(&end), "{kind:?}");
-        drop(end);
+    let (bell, end) = Bell::create().unwrap();
+    // Each end has status flags of its own.
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
+    rustix::fs::fcntl_setfl(&end, rustix::fs::OFlags::empty()).unwrap();
+    end.take_rings();
+    assert!(!has_rung(&end));
+    // More than a socket's queue holds: a full bell is a rung bell.
+    for _ in 0..5000 {
         bell.ring();
     }
+    assert!(has_rung(&end));
+    end.take_rings();
+    assert!(!has_rung(&end));
+    drop(end);
+    bell.ring();
 }
 
 #[test]
 fn a_drain_does_not_block_on_an_eventfd_that_may() {
-    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
-    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
-    rustix::fs::fcntl_setfl(&end, rustix::fs::OFlags::empty()).unwrap();
+    let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    let end = BellEnd::receive(BellKind::Eventfd, bell.try_clone().unwrap()).unwrap();
     end.take_rings();
-    bell.ring();
+    rustix::io::write(&bell, &1u64.to_ne_bytes()).unwrap();
+    assert!(has_rung(&end));
     end.take_rings();
     assert!(!has_rung(&end));
 }
 
 #[test]
 fn nothing_else_passes_for_a_bell() {
-    let (_, eventfd) = Bell::create(BellKind::Eventfd).unwrap();
+    let eventfd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
     assert!(BellEnd::receive(BellKind::Socketpair, eventfd).is_err());
-    let (_, socket) = Bell::create(BellKind::Socketpair).unwrap();
+    let (_, socket) = Bell::create().unwrap();
     assert!(BellEnd::receive(BellKind::Eventfd, socket).is_err());
     let null = std::fs::File::open("/dev/null").unwrap();
     assert!(BellEnd::receive(BellKind::Eventfd, null.into()).is_err());
@@ -156,9 +157,27 @@ fn nothing_else_passes_for_a_bell() {
 
 #[test]
 fn a_socketpair_bell_cannot_be_rung_backwards() {
-    let (_bell, end) = Bell::create(BellKind::Socketpair).unwrap();
+    let (_bell, end) = Bell::create().unwrap();
     let sent = rustix::net::send(&end, &[1], rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
     assert_eq!(sent, Err(Errno::PIPE));
+}
+
+#[test]
+fn a_bell_is_let_go_of_though_its_sender_keeps_the_lock_of_what_watches_it() {
+    let test = "os::tests::a_bell_is_let_go_of_though_its_sender_keeps_the_lock_of_what_watches_it";
+    isolated(test, || {
+        let (bell, end) = Bell::create().unwrap();
+        assert!(bell.ring());
+        // The sender's own descriptor of the end that it sends is closed; its epoll descriptor watches it still.
+        if !watch_and_keep_the_lock(end.try_clone().unwrap()) {
+            return skipped("this process may not use userfaultfd(2)");
+        }
+        drop(BellEnd::receive(Bell::KIND, end).unwrap());
+        // The other side of the bell hears of it at once.
+        let hung_up =
+            rustix::net::send(&bell, &[1], rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
+        assert_eq!(hung_up, Err(Errno::PIPE));
+    });
 }
 
 #[test]

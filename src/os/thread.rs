@@ -8,7 +8,7 @@
 #![allow(unsafe_code, reason = "the signals of a thread")]
 
 use super::fork::ForkGuard;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::thread::{Builder, JoinHandle};
@@ -32,7 +32,7 @@ pub(crate) fn start(name: &str, stack_bytes: usize, work: impl FnOnce() + Send +
     let blocked = Blocked::all();
     let handle = builder.spawn(work);
     drop(blocked);
-    let handle = handle.map_err(Error::os(format!("start a thread ({name})")))?;
+    let handle = handle.map_err(Error::os_in(Operation::Thread, format!("start a thread ({name})")))?;
     Ok(Thread { handle: Some(handle), guard })
 }
 

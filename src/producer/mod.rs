@@ -24,6 +24,7 @@ use crate::lane::{ConsumerInfo, Lane, LaneInfo, LaneOptions, SeatHandle};
 use crate::layout::LaneState;
 use crate::memory::WritableLane;
 use crate::os::fork::ForkGuard;
+use crate::os::spin::Spins;
 use crate::region::HugePagesOutcome;
 use crate::ring::publisher::Publisher;
 use crate::ring::writer::{Room, Writer};
@@ -70,6 +71,7 @@ pub struct Producer {
     publisher: Publisher<WritableLane, SeatHandle>,
     lane: Arc<Lane>,
     spin: Duration,
+    spins: Spins,
     guard: ForkGuard,
     /// Whether the lane ends before its time.
     abandons: bool,
@@ -99,7 +101,7 @@ impl Producer {
         let (lane, writable) = Lane::create(options, position)?;
         let spin = options.spin_duration();
         let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
-        Ok(Self { publisher, lane, spin, guard, abandons: false })
+        Ok(Self { publisher, lane, spin, spins: Spins::default(), guard, abandons: false })
     }
 
     /// Reserves a record of `len` payload bytes in the ring itself, has `fill` write it, and publishes it; waits while
@@ -349,7 +351,8 @@ impl Producer {
         self.lane.roster.seats().iter().map(|seat| ConsumerInfo::new(seat, seat.behind_bytes(published))).collect()
     }
 
-    /// How many consumers have a seat on this lane now; none in a forked child.
+    /// How many consumers this lane has now; none in a forked child. One that was dropped does not count, even if the
+    /// server has not heard of it yet.
     pub fn consumer_count(&self) -> usize {
         if self.guard.is_child() {
             // The lock may have been held when the process forked.

@@ -13,8 +13,10 @@ const WORDS_BYTES_MAX: usize = 128;
 
 /// Room in the ring for one record: a `&mut [u8]` to fill, then [`commit`](Self::commit). Dropping it discards it.
 ///
-/// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. A forked child
-/// must not touch them: the ring is not mapped there, and something else may be.
+/// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. What is
+/// written and then discarded or truncated stays there until it is overwritten: a consumer maps the whole ring, and
+/// sees up to a capacity of history, also one that attaches later as another user. A forked child must not touch the
+/// bytes: the ring is not mapped there, and something else may be.
 #[derive(Debug)]
 #[must_use = "a reservation that is not committed is discarded"]
 pub struct Reservation<'a> {

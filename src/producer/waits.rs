@@ -7,7 +7,6 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::ConsumerInfo;
 use crate::os::futex;
-use crate::os::spin::spin_until;
 use crate::ring::roster::Gate;
 use crate::ring::writer::{Claim, Room};
 use std::time::Duration;
@@ -130,7 +129,7 @@ impl Producer {
     /// Room for a record that does not fit below `intent`: looks at the seats, then spins, then sleeps.
     #[cold]
     pub(super) fn wait_for_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
-        let Self { publisher, lane, .. } = self;
+        let Self { publisher, lane, spins, .. } = self;
         let roster = &lane.roster;
         // Possibly full: consumers may have released more since the last look.
         let mut gate = match publisher.find_room(roster, len) {
@@ -142,7 +141,7 @@ impl Producer {
         };
         // Really full.
         publisher.writer.count_block();
-        if let Some(claim) = spin_until(self.spin, deadline, |_| publisher.find_room(roster, len).ok()) {
+        if let Some(claim) = spins.spin_until(self.spin, deadline, |_| publisher.find_room(roster, len).ok()) {
             return Ok(claim);
         }
         while !deadline.has_passed() {

@@ -15,7 +15,7 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::os::fork::ForkGuard;
 
 /// The distance at which pages are touched, in bytes: the smallest page there is on 64-bit Linux.
@@ -55,12 +55,13 @@ impl Access {
 
 /// A mapping of a whole memfd, unmapped on drop.
 ///
-/// Left out of core dumps (`MADV_DONTDUMP`): otherwise the dump of each consumer would contain its rings, and the
-/// consumer would hold its lanes until the dump is written. A refusal of the kernel is ignored.
+/// Left out of core dumps (`MADV_DONTDUMP`) unless [asked for](Self::include_in_dumps): otherwise the dump of each
+/// consumer would contain its rings, and the consumer would hold its lanes until the dump is written. A refusal of the
+/// kernel is ignored.
 ///
 /// Not inherited by forked children (`MADV_DONTFORK`), and dropped there it leaves the address range alone, which may
-/// be in use for something else by then. Between mmap and madvise another thread may fork all the same; such a child
-/// holds a mapping that it never uses until it ends or execs.
+/// be in use for something else by then. Between mmap and madvise another thread may fork all the same, and a filter
+/// may deny madvise; such a child holds a mapping that it never uses until it ends or execs.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     base: NonNull<u8>,
@@ -79,14 +80,14 @@ impl Mapping {
     /// Maps the first `len` bytes of `fd`, which are not 0; `what` is for the error.
     pub(super) fn new(fd: BorrowedFd<'_>, len: usize, access: Access, what: &str) -> Result<Self> {
         let guard = if access == Access::Immutable { None } else { Some(ForkGuard::get()?) };
-        let base = map(fd, len, access).map_err(Error::os(format!("map {what}, of {len} bytes")))?;
+        let base =
+            map(fd, len, access).map_err(Error::os_in(Operation::Memory, format!("map {what}, of {len} bytes")))?;
         let mapping = Self { base, len, access, guard };
         // SAFETY: the range was mapped just now, and what a core dump holds changes nothing in this process.
         let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontDump) };
         if guard.is_some() {
             // SAFETY: the range was mapped just now, and keeping it from children changes nothing in this process.
-            unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) }
-                .map_err(Error::os(format!("keep {what} out of forked children")))?;
+            let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontFork) };
         }
         Ok(mapping)
     }
@@ -109,6 +110,15 @@ impl Mapping {
         self.guard.is_some_and(ForkGuard::is_child)
     }
 
+    /// Has core dumps of this process contain it. A refusal of the kernel is ignored.
+    pub(crate) fn include_in_dumps(&self) {
+        if self.is_forked() {
+            return;
+        }
+        // SAFETY: the range is this mapping's, and what a core dump holds changes nothing in this process.
+        let _ = unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), self.len, Advice::LinuxDoDump) };
+    }
+
     /// Has the kernel map every page now (`MADV_POPULATE_*`, Linux 5.14; touched one by one before that), which takes
     /// tens of milliseconds for each GiB. From 5.14 a page that cannot be had is an error here instead of SIGBUS.
     pub(crate) fn prefault(&self) -> Result<()> {
@@ -123,11 +133,16 @@ impl Mapping {
         let populated =
             rustix::io::retry_on_intr(|| unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), self.len, advice) });
         match populated {
-            Err(Errno::INVAL) => {
+            // There is no such page to be touched.
+            Err(errno @ (Errno::NOMEM | Errno::FAULT | Errno::HWPOISON)) => {
+                Err(Error::os_in(Operation::Memory, format!("prefault a mapping of {} bytes", self.len))(errno))
+            }
+            Ok(()) => Ok(()),
+            // Before Linux 5.14 there is no such advice, and a filter may deny it.
+            Err(_) => {
                 self.touch();
                 Ok(())
             }
-            other => other.map_err(Error::os(format!("prefault a mapping of {} bytes", self.len))),
         }
     }
 

@@ -21,9 +21,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use memfd::Memfd;
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 
 use self::mapping::Access;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
+use crate::os::cgroup::{self, MemoryRoom};
 
 pub(crate) use self::mapping::Mapping;
 pub use self::sealed::{Sealed, SealedBuilder};
@@ -39,6 +41,10 @@ const NAME_MAX_BYTES: usize = 249;
 /// How much is allocated in one system call, in bytes: less than a millisecond's worth. Older kernels have any signal
 /// undo the call it interrupts, so that one call for everything might never end under a profiler's timer.
 const ALLOCATE_STEP_BYTES: u64 = 1 << 20;
+
+/// From which length on the control groups are asked, in bytes: what is shorter than this comes with many allocations
+/// of the same length, any of which can be the one that is too much.
+const CONTROL_GROUPS_ASKED_FROM_BYTES: u64 = 1 << 20;
 
 /// Whether the memory of a ring shall lie in huge pages, of 2 MiB.
 ///
@@ -115,8 +121,9 @@ impl Region {
     /// Makes a region of zeroes, with all its memory allocated, not executable where the kernel can say so
     /// (`MFD_NOEXEC_SEAL`, Linux 6.3), and closed on exec.
     ///
-    /// A length above what the machine has is an error here. One between what is free and what the machine has, or one
-    /// above the limit of a control group, can still bring the kernel to kill a process.
+    /// A length above what the machine has, what a control group of this process has left, or what its files may have
+    /// (`RLIMIT_FSIZE`) is an error here. One between what is free and what the machine has can still bring the kernel
+    /// to kill a process.
     pub(crate) fn create(options: &RegionOptions<'_>) -> Result<Self> {
         let RegionOptions { name, len_bytes, huge_pages } = *options;
         if len_bytes == 0 || len_bytes > REGION_LEN_MAX_BYTES {
@@ -133,6 +140,7 @@ impl Region {
             HugePages::Require => return Self::create_huge(name, len_bytes),
         };
         check_memory(name, len_bytes)?;
+        check_control_groups(name, len_bytes)?;
         let region = Self::create_empty(name, len_bytes, MemfdFlags::empty(), outcome)?;
         region.reallocate()?;
         Ok(region)
@@ -149,14 +157,15 @@ impl Region {
         let flags = MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
         let region = Self::create_empty(name, len_bytes, flags, HugePagesOutcome::Used)?;
         allocate(&region.memfd, len_bytes).map_err(|errno| {
-            let remedy = match errno {
-                Errno::NOSPC | Errno::NOMEM => "the pool of huge pages is too small; raise vm.nr_hugepages",
+            let reason = match errno {
+                Errno::NOSPC | Errno::NOMEM => "the pool of huge pages is too small",
                 _ => "the kernel refused",
             };
             let cause = io::Error::from(errno);
             Error::Os {
                 doing: format!("allocate {len_bytes} bytes of huge pages for {name}"),
-                cause: io::Error::new(cause.kind(), format!("{remedy} ({cause})")),
+                cause: io::Error::new(cause.kind(), format!("{reason} ({cause})")),
+                remedy: "; raise vm.nr_hugepages",
             }
         })?;
         // The pool may still refuse to be mapped, by a limit of a control group.
@@ -167,9 +176,11 @@ impl Region {
     /// A memfd of the right length, with nothing allocated.
     fn create_empty(name: &str, len_bytes: u64, flags: MemfdFlags, huge_pages: HugePagesOutcome) -> Result<Self> {
         let name = kernel_name(name).to_owned();
-        let memfd = create_memfd(&name, flags).map_err(Error::os(format!("create the memfd for {name}")))?;
+        let memfd = create_memfd(&name, flags)
+            .map_err(Error::os_in(Operation::Memory, format!("create the memfd for {name}")))?;
+        check_file_size(&name, len_bytes)?;
         rustix::fs::ftruncate(memfd.as_file(), len_bytes)
-            .map_err(Error::os(format!("make {name} {len_bytes} bytes long")))?;
+            .map_err(Error::os_in(Operation::Memory, format!("make {name} {len_bytes} bytes long")))?;
         Ok(Self { memfd, len: len_bytes as usize, name, huge_pages })
     }
 
@@ -259,6 +270,7 @@ impl Region {
                     io::ErrorKind::Unsupported,
                     format!("a new writable mapping was allowed on {}", self.huge_pages),
                 ),
+                remedy: "",
             }),
         }
     }
@@ -286,7 +298,7 @@ impl Region {
     /// FUTURE_WRITE no hole can be punched any more. It takes about 40 ms for each GiB that is there already.
     pub(crate) fn reallocate(&self) -> Result<()> {
         allocate(&self.memfd, self.len as u64)
-            .map_err(Error::os(format!("allocate {} bytes for {}", self.len, self.name)))
+            .map_err(Error::os_in(Operation::Memory, format!("allocate {} bytes for {}", self.len, self.name)))
     }
 
     /// Whether every page is there; for a region that this process made and sealed with GROW before anyone else had it,
@@ -331,8 +343,9 @@ impl AsFd for Region {
 fn create_memfd(name: &str, flags: MemfdFlags) -> Result<Memfd, Errno> {
     let flags = flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
-        // Before Linux 6.3 the flag is unknown.
-        Err(Errno::INVAL) => rustix::fs::memfd_create(name, flags),
+        Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(errno),
+        // Before Linux 6.3 the flag is unknown, and a filter may deny what it does not know.
+        Err(_) => rustix::fs::memfd_create(name, flags),
         other => other,
     }?;
     // It refuses what has no seals to be read, which a memfd of this function's always has.
@@ -356,9 +369,45 @@ fn check_memory(name: &str, len_bytes: u64) -> Result<()> {
     let total_bytes = (info.totalram as u64).saturating_add(info.totalswap as u64).saturating_mul(info.mem_unit.into());
     if len_bytes > total_bytes {
         let doing = format!("allocate {len_bytes} bytes for {name}, on a machine with {total_bytes}");
-        return Err(Error::os(doing)(Errno::NOMEM));
+        return Err(Error::os_in(Operation::Memory, doing)(Errno::NOMEM));
     }
     Ok(())
+}
+
+/// Refuses a length above what a control group of this process has left: the kernel would kill a process of the group.
+fn check_control_groups(name: &str, len_bytes: u64) -> Result<()> {
+    if len_bytes < CONTROL_GROUPS_ASKED_FROM_BYTES {
+        return Ok(());
+    }
+    match cgroup::memory_room() {
+        Some(MemoryRoom { room_bytes, limit_bytes, limit_file }) if len_bytes > room_bytes => Err(Error::Os {
+            doing: format!("allocate {len_bytes} bytes for {name}"),
+            cause: io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                format!(
+                    "the control group of this process may have {limit_bytes} bytes and has {room_bytes} left ({})",
+                    limit_file.display()
+                ),
+            ),
+            remedy: "; ask for a smaller region, or raise the limit of the group",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a length above `RLIMIT_FSIZE`: the kernel would kill this process (`SIGXFSZ`, setrlimit(2)).
+fn check_file_size(name: &str, len_bytes: u64) -> Result<()> {
+    match getrlimit(Resource::Fsize).current {
+        Some(limit_bytes) if len_bytes > limit_bytes => Err(Error::Os {
+            doing: format!("make {name} {len_bytes} bytes long"),
+            cause: io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("files of this process may have {limit_bytes} bytes"),
+            ),
+            remedy: "; raise the limit (ulimit -f)",
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// The part of `name` that the kernel takes.

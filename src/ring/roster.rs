@@ -87,6 +87,11 @@ impl<P: SeatPort> Seat<P> {
         }
     }
 
+    /// Whether the consumer says that it has left this lane.
+    fn has_left(&self) -> bool {
+        self.port.consumed().load(Ordering::Relaxed) & CONSUMED_LEFT_BIT != 0
+    }
+
     /// Looks at what its consumer has released and read, under the roster's lock.
     fn look(&self, published: u64) -> Consumed {
         let consumed = self.look_after(self.last.load(Ordering::Relaxed), published);
@@ -275,9 +280,9 @@ impl<P: SeatPort> Roster<P> {
         }
     }
 
-    /// How many consumers have a seat.
+    /// How many consumers have a seat and have not said that they left.
     pub(crate) fn len(&self) -> usize {
-        self.seats.lock().len()
+        self.seats.lock().iter().filter(|seat| !seat.has_left()).count()
     }
 
     fn note_change(&self) {
@@ -348,9 +353,9 @@ impl<P: SeatPort> Roster<P> {
         (&self.changed, self.changed.load(Ordering::Relaxed))
     }
 
-    /// All seats.
+    /// The seats of those who have not said that they left.
     pub(crate) fn seats(&self) -> Vec<Arc<Seat<P>>> {
-        self.seats.lock().clone()
+        self.seats.lock().iter().filter(|seat| !seat.has_left()).cloned().collect()
     }
 
     /// The seat of that number.

@@ -11,7 +11,7 @@ use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::fds::{self, RecvFdsError};
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::LaneInfo;
@@ -93,15 +93,15 @@ impl Session {
         }
         send(&socket, &handshake.hello(), "saying hello")?;
         crash::point!("session-hello-sent");
-        let heard = receive(&socket, deadline, options.deadline, "waiting for a Hello")?;
+        let heard = receive(&socket, &peer, deadline, options.deadline, "waiting for a Hello")?;
         let (Step::Greeted { .. }, _) = step(&socket, &mut handshake, heard, "reading the Hello")? else {
             return Err(Error::peer("reading the Hello", "it is none"));
         };
         crash::point!("session-hello-received");
-        let heard = receive(&socket, deadline, options.deadline, "waiting for an Offer")?;
+        let heard = receive(&socket, &peer, deadline, options.deadline, "waiting for an Offer")?;
         crash::point!("session-offer-received");
         // The Offer's descriptors are the last. From Linux 6.16 on, the kernel refuses any others.
-        let _ = fds::refuse_fds(socket.as_fd());
+        fds::refuse_fds(socket.as_fd());
         let (Step::Offer(offer), fds) = step(&socket, &mut handshake, heard, "reading the Offer")? else {
             return Err(Error::peer("reading the Offer", "it is none"));
         };
@@ -208,7 +208,7 @@ impl Session {
         });
         send(&socket, &handshake.attach(attach.collect()), "attaching")?;
         crash::point!("session-attach-sent");
-        let heard = receive(&socket, deadline, options.deadline, "waiting to be attached")?;
+        let heard = receive(&socket, &peer, deadline, options.deadline, "waiting to be attached")?;
         crash::point!("session-attached-received");
         let (Step::Attached(starts), _) = step(&socket, &mut handshake, heard, "waiting to be attached")? else {
             return Err(Error::peer("waiting to be attached", "the producer said something else"));
@@ -280,7 +280,10 @@ fn open_socket(address: &Address, deadline: Deadline, limit: Duration) -> Result
                 let fault = format!("{address} is a socket of another type, so no fdring server listens there");
                 return Err(Error::peer("connecting", fault));
             }
-            Err(error) => return Err(Error::os(doing())(error)),
+            Err(error) => {
+                let path = address.as_path().map(|_| Operation::ConnectToPath);
+                return Err(Error::os_in(path.unwrap_or(Operation::ConnectToName), doing())(error));
+            }
         }
     }
 }
@@ -297,7 +300,13 @@ fn send(socket: &Connection, frame: &Frame, doing: &str) -> Result<()> {
 }
 
 /// The producer's next frame, and its descriptors.
-fn receive(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str) -> Result<(Frame, Vec<OwnedFd>)> {
+fn receive(
+    socket: &Connection,
+    peer: &Peer,
+    deadline: Deadline,
+    limit: Duration,
+    doing: &str,
+) -> Result<(Frame, Vec<OwnedFd>)> {
     let mut bytes = vec![0; FRAME_MAX_BYTES];
     let mut may_reset = true;
     loop {
@@ -313,7 +322,7 @@ fn receive(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str
                     }
                 };
             }
-            Err(error) if error.is_would_block() => wait_readable(socket, deadline, limit, doing)?,
+            Err(error) if error.is_would_block() => wait_readable(socket, peer, deadline, limit, doing)?,
             // Reported once, before what the producer had sent.
             Err(RecvFdsError::Reset) if may_reset => may_reset = false,
             Err(RecvFdsError::Closed | RecvFdsError::Reset) => return Err(Error::Closed { doing: doing.to_owned() }),
@@ -322,10 +331,13 @@ fn receive(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str
     }
 }
 
-fn wait_readable(socket: &Connection, deadline: Deadline, limit: Duration, doing: &str) -> Result<()> {
-    let mut waits = [PollFd::new(socket, PollFlags::IN)];
+/// Waits until something came or the producer is dead: a child that it has forked may keep the socket open.
+fn wait_readable(socket: &Connection, peer: &Peer, deadline: Deadline, limit: Duration, doing: &str) -> Result<()> {
+    let mut waits = vec![PollFd::new(socket, PollFlags::IN)];
+    waits.extend(peer.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
     match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
         Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit }),
+        Ok(_) if waits[0].revents().is_empty() => Err(Error::Closed { doing: doing.to_owned() }),
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(Error::os(format!("wait for the producer while {doing}"))(error)),
     }
@@ -339,11 +351,14 @@ fn open_in_time(
     deadline: Deadline,
     options: &SessionOptions,
 ) -> Result<Vec<OpenedLane>> {
-    let (prefault, limit) = (options.prefault, options.deadline);
+    let (prefault, core_dumps, limit) = (options.prefault, options.core_dumps, options.deadline);
     let (says, opened) = sync_channel(1);
     let open = move || {
+        let lanes = open_lanes(&offer, fds, prefault).inspect(|lanes| {
+            lanes.iter().filter(|_| core_dumps).for_each(|lane| lane.map.include_in_dumps());
+        });
         // The deadline may have passed.
-        let _ = says.send(open_lanes(&offer, fds, prefault));
+        let _ = says.send(lanes);
     };
     thread::start("fdring-opener", STACK_BYTES, open)?;
     let outcome = match deadline.remaining() {

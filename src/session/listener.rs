@@ -1,22 +1,24 @@
 //! A listening socket, and the file it may have.
 //!
-//! The invariant: only a socket file that nobody serves is replaced, and only our own is ever removed. Two that start
-//! at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases however we end. Where
-//! those files are is found out once, see [`Spot`].
+//! The invariant: only a socket file of this user or of root that nobody serves is replaced, and only our own is ever
+//! removed. Two that start at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases
+//! however we end: forked children close it, and the socket. Where those files are is found out once, see [`Spot`].
 
 use super::Address;
 use super::spot::Spot;
 use crate::crash;
-use crate::error::{Error, Result};
+use crate::error::{Error, OfUser, Operation, Result};
 use crate::fds;
 use crate::os::closing::Connection;
-use crate::os::fork::ForkGuard;
+use crate::os::fork::{ForkGuard, NotForChildren};
+use crate::os::peer::{Peer, known_user};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, connect, listen, shutdown, socket_with,
 };
+use rustix::process::geteuid;
 
 /// How many consumers can wait to be accepted.
 const BACKLOG: i32 = 128;
@@ -26,7 +28,7 @@ const LOCK_TRIES: usize = 100;
 /// A seqpacket socket that listens.
 #[derive(Debug)]
 pub(super) struct Listener {
-    socket: OwnedFd,
+    socket: NotForChildren,
     guard: ForkGuard,
     _file: Option<SocketFile>,
 }
@@ -44,15 +46,19 @@ impl Listener {
         }
         crash::point!("server-before-bind");
         let doing = || format!("listen on {address}");
-        let socket = new_socket().map_err(Error::os(doing()))?;
+        let socket = NotForChildren::new(new_socket().map_err(Error::os(doing()))?, guard);
         // From Linux 6.16 on, the kernel refuses messages with descriptors.
-        fds::refuse_fds(socket.as_fd()).map_err(Error::os(doing()))?;
-        // On the socket, before it has a file, so that nobody can connect in between: bind(2) applies it, and the umask
-        // (unix(7)).
-        rustix::fs::fchmod(&socket, Mode::from_raw_mode(mode)).map_err(Error::os(doing()))?;
+        fds::refuse_fds(socket.as_fd());
+        // On the socket, before it has a file, so that nobody can connect in between: bind(2) applies it, less the
+        // umask (unix(7)).
+        let mode = Mode::from_raw_mode(mode);
+        rustix::fs::fchmod(&socket, mode).map_err(Error::os(doing()))?;
         bind(&socket, &addr).map_err(|error| in_use_or(error, address))?;
         crash::point!("server-bound");
         let file = spot.zip(lock).map(|(spot, lock)| SocketFile::adopt(spot, lock)).transpose()?;
+        if let Some(file) = &file {
+            file.spot.set_mode(file.identity, mode).map_err(Error::os(doing()))?;
+        }
         listen(&socket, BACKLOG).map_err(Error::os(doing()))?;
         crash::point!("server-listening");
         Ok(Self { socket, guard, _file: file })
@@ -64,7 +70,7 @@ impl Listener {
         Ok(Connection::new(socket, self.guard))
     }
 
-    pub(super) fn socket(&self) -> &OwnedFd {
+    pub(super) fn socket(&self) -> &NotForChildren {
         &self.socket
     }
 }
@@ -93,24 +99,36 @@ fn new_socket() -> rustix::io::Result<OwnedFd> {
 
 fn in_use_or(error: Errno, address: &Address) -> Error {
     match error {
-        Errno::ADDRINUSE => Error::AddressInUse { address: address.to_string() },
-        error => Error::os(format!("bind to {address}"))(error),
+        Errno::ADDRINUSE => in_use(address),
+        error => Error::os_in(Operation::Listen, format!("bind to {address}"))(error),
     }
 }
 
-/// A locked file beside the socket's. Dropping it removes the file.
+/// The error for an address that is served, with the process that serves it as far as that can be found out.
+fn in_use(address: &Address) -> Error {
+    let holder = || {
+        let probe = new_socket().ok()?;
+        connect(&probe, &address.to_socket_addr().ok()?).ok()?;
+        Peer::of(&probe).ok()?.pid
+    };
+    Error::AddressInUse { address: address.to_string(), pid: holder() }
+}
+
+/// A locked file beside the socket's. Dropping it removes the file, if it is one of ours.
 #[derive(Debug)]
 struct Lock {
     spot: Spot,
-    file: OwnedFd,
+    file: NotForChildren,
     guard: ForkGuard,
+    /// Whether a server of this user has made the file, this one or one that was killed.
+    is_ours: bool,
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // Still locked: a process that waits for it finds it gone and takes a new one.
         let held = fstat(&self.file).map(identity);
-        if !self.guard.is_child() && held.is_ok() && self.spot.look().map(identity) == held {
+        if self.is_ours && !self.guard.is_child() && held.is_ok() && self.spot.look().map(identity) == held {
             let _ = self.spot.remove();
         }
     }
@@ -127,40 +145,104 @@ fn lock(socket: &Spot, address: &Address) -> Result<Lock> {
     let doing = || format!("lock {spot}");
     let guard = ForkGuard::get()?;
     for _ in 0..LOCK_TRIES {
-        let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = spot.open(flags, Mode::RUSR | Mode::WUSR).map_err(Error::os(doing()))?;
+        let Some(file) = open_lock(&spot)? else { continue };
+        let file = NotForChildren::new(file, guard);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(Error::AddressInUse { address: address.to_string() }),
-            Err(error) => return Err(Error::os(doing())(error)),
+            Err(Errno::WOULDBLOCK) => return Err(in_use(address)),
+            Err(Errno::INTR) => continue,
+            // Some file systems have no such locks. Without one, of two servers that start at once the second may find
+            // a socket that the first has not begun to listen on, and take it for a stale one.
+            Ok(()) | Err(_) => {}
         }
         // The last holder may have removed the file between the open and the lock.
-        let held = fstat(&file).map(identity).map_err(Error::os(doing()))?;
-        if spot.look().map(identity) == Ok(held) {
-            return Ok(Lock { spot, file, guard });
+        let held = fstat(&file).map_err(Error::os(doing()))?;
+        check_lock(&spot, &held)?;
+        if spot.look().map(identity) == Ok(identity(held)) {
+            let is_ours = held.st_uid == geteuid().as_raw() && Mode::from_raw_mode(held.st_mode) == LOCK_MODE;
+            return Ok(Lock { spot, file, guard, is_ours });
         }
     }
-    Err(Error::AddressInUse { address: address.to_string() })
+    Err(in_use(address))
+}
+
+/// The mode with which locks are made.
+const LOCK_MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// Opens the lock that is there, or makes one; `None` if there was one a moment ago, or is now.
+///
+/// In two steps: in a directory that everyone may write to the kernel denies `O_CREAT` for a file of another user
+/// (`fs.protected_regular`, proc_sys_fs(5)), even to root.
+fn open_lock(spot: &Spot) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = match spot.look() {
+        Ok(there) => {
+            check_lock(spot, &there)?;
+            spot.open(flags, Mode::empty())
+        }
+        Err(Errno::NOENT) => spot.open(flags | OFlags::CREATE | OFlags::EXCL, LOCK_MODE),
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::NOENT | Errno::EXIST | Errno::LOOP) => Ok(None),
+        Err(error) => Err(Error::os_in(Operation::Listen, format!("open the lock {spot}"))(error)),
+    }
+}
+
+/// Refuses what is no lock: anything but an empty regular file of this user or of root. Root takes anybody's.
+fn check_lock(spot: &Spot, there: &Stat) -> Result<()> {
+    let is_file = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile;
+    if is_file && there.st_size == 0 && is_trusted(there) {
+        return Ok(());
+    }
+    let what = match (is_file, is_trusted(there)) {
+        (false, _) => "no file".to_owned(),
+        (true, true) => "not empty".to_owned(),
+        (true, false) => format!("a file of {}", OfUser(known_user(there.st_uid))),
+    };
+    Err(Error::Invalid(format!(
+        "{spot} is there already, and is no lock of a server: it is {what}; remove it or choose another address"
+    )))
+}
+
+/// Whether a file is of this user or of root. Root trusts every user that has a number here.
+fn is_trusted(file: &Stat) -> bool {
+    let own = geteuid().as_raw();
+    known_user(file.st_uid).is_some_and(|owner| owner == own || owner == 0 || own == 0)
 }
 
 /// Removes a socket file at `spot` that no process serves any more. Called under the lock.
 fn remove_if_stale(spot: &Spot, address: &Address) -> Result<()> {
-    match spot.look() {
+    let there = match spot.look() {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(Error::os(format!("look for a socket at {address}"))(error)),
         Ok(there) if FileType::from_raw_mode(there.st_mode) != FileType::Socket => {
             return Err(Error::Invalid(format!("{address} is there already and is no socket; choose another path")));
         }
-        Ok(_) => {}
-    }
+        Ok(there) => there,
+    };
+    let remove = || {
+        if !is_trusted(&there) {
+            let owner = OfUser(known_user(there.st_uid));
+            let sentence =
+                format!("{address} is a socket of {owner} that nobody serves; remove it or choose another path");
+            return Err(Error::Invalid(sentence));
+        }
+        match spot.remove() {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(Error::os_in(Operation::Listen, format!("remove the stale socket {address}"))(error)),
+        }
+    };
     let probe = new_socket().map_err(Error::os("create a socket"))?;
     match connect(&probe, &spot.address().to_socket_addr()?) {
-        Err(Errno::CONNREFUSED) => match spot.remove() {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::os(format!("remove the stale socket {address}"))(error)),
+        Err(Errno::CONNREFUSED) => remove(),
+        // A process listens, perhaps with another type of socket (EPROTOTYPE) or with a full backlog (EAGAIN). One that
+        // has ended does not serve: a child that it has forked keeps its socket.
+        Ok(()) => match Peer::of(&probe)? {
+            listener if listener.is_dead() => remove(),
+            listener => Err(Error::AddressInUse { address: address.to_string(), pid: listener.pid }),
         },
-        // Somebody listens, perhaps with another type of socket (EPROTOTYPE) or with a full backlog (EAGAIN).
-        Ok(()) | Err(Errno::PROTOTYPE | Errno::AGAIN) => Err(Error::AddressInUse { address: address.to_string() }),
+        Err(Errno::PROTOTYPE | Errno::AGAIN) => Err(Error::AddressInUse { address: address.to_string(), pid: None }),
         Err(error) => Err(Error::os(format!("see whether anyone serves {address}"))(error)),
     }
 }

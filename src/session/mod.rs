@@ -19,6 +19,7 @@ mod steward;
 mod unwelcome;
 
 use crate::error::{Error, Result};
+use crate::os::peer::known_user;
 use rustix::io::Errno;
 use rustix::net::SocketAddrUnix;
 use std::ffi::{OsStr, OsString};
@@ -177,6 +178,10 @@ impl From<&Address> for Address {
 ///
 /// The kernel says which user a process belongs to (`SO_PEERCRED`). Processes of one user are not protected from each
 /// other: each can trace the others.
+///
+/// In a user namespace, such as that of a container, the kernel says 65534 (the overflow uid) of every user that the
+/// namespace has no number for. There this number is nobody's: only `Anyone` admits it, even in a process that runs
+/// under it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerPolicy {
@@ -190,12 +195,14 @@ pub enum PeerPolicy {
 }
 
 impl PeerPolicy {
-    fn admits(&self, uid: u32) -> bool {
-        let own = uid == rustix::process::geteuid().as_raw();
+    /// Whether it admits a user; `None` is one that this user namespace has no number for.
+    fn admits(&self, uid: Option<u32>) -> bool {
+        let is_own = || uid == known_user(rustix::process::geteuid().as_raw());
         match self {
-            Self::SameUser => own,
-            Self::Users(users) => own || users.contains(&uid),
             Self::Anyone => true,
+            _ if uid.is_none() => false,
+            Self::SameUser => is_own(),
+            Self::Users(users) => is_own() || uid.is_some_and(|uid| users.contains(&uid)),
         }
     }
 }

@@ -38,6 +38,7 @@ pub struct SessionOptions {
     pub(super) peers: PeerPolicy,
     pub(super) spin: Duration,
     pub(super) prefault: bool,
+    pub(super) core_dumps: bool,
 }
 
 impl SessionOptions {
@@ -50,6 +51,7 @@ impl SessionOptions {
             peers: PeerPolicy::SameUser,
             spin: SPIN_DEFAULT,
             prefault: true,
+            core_dumps: false,
         }
     }
 
@@ -90,6 +92,14 @@ impl SessionOptions {
     /// 256 MiB that takes about 38 ms.
     pub fn prefault(mut self, prefault: bool) -> Self {
         self.prefault = prefault;
+        self
+    }
+
+    /// Whether core dumps of this process contain the rings. Default: false. Such a dump is as long as the rings, may
+    /// hold secrets, and takes long to write, during which a
+    /// consumer holds its lanes back.
+    pub fn core_dumps(mut self, core_dumps: bool) -> Self {
+        self.core_dumps = core_dumps;
         self
     }
 

@@ -17,7 +17,7 @@ use crate::os::peer::Peer;
 use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals};
 use crate::ring::roster::Joiner;
 use crate::sync::Ordering;
-use crate::terms::{Access, Barrier, BellKind, Delivery, Refusal, Start};
+use crate::terms::{Access, Barrier, Delivery, Refusal, Start};
 use crate::wire::{LaneAttach, Offer, StartAt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -35,21 +35,21 @@ pub(super) struct Offered {
     bells: Vec<Bell>,
     /// The process id of the consumer, if it is known.
     pid: Option<u32>,
-    uid: u32,
+    uid: Option<u32>,
 }
 
 impl Offered {
     /// Makes the seat, and a bell for each lane; the consumer's ends of the bells, in the order of the lanes.
-    pub(super) fn new(lanes: Vec<Arc<Lane>>, kind: BellKind, peer: &Peer) -> Result<(Self, Vec<OwnedFd>)> {
+    pub(super) fn new(lanes: Vec<Arc<Lane>>, peer: &Peer) -> Result<(Self, Vec<OwnedFd>)> {
         let Peer { pid, uid, .. } = *peer;
-        let name = format!("fdring:seat:{}", pid.unwrap_or_default());
+        let name = pid.map_or_else(|| "fdring:seat".to_owned(), |pid| format!("fdring:seat:{pid}"));
         let len_bytes = seat_len_bytes(lanes.len());
         let seat = Region::create(&RegionOptions { name: &name, len_bytes, huge_pages: HugePages::No })?;
         for (index, lane) in lanes.iter().enumerate() {
             seat.write_at(&lane.terms.id, (index * SEAT_STRIPE_BYTES + SEAT_LANE_ID_OFFSET) as u64)?;
         }
         seat.seal(Seals::SHRINK | Seals::GROW)?;
-        let bells: Result<Vec<(Bell, OwnedFd)>> = lanes.iter().map(|_| Bell::create(kind)).collect();
+        let bells: Result<Vec<(Bell, OwnedFd)>> = lanes.iter().map(|_| Bell::create()).collect();
         let (bells, ends) = bells?.into_iter().unzip();
         Ok((Self { seat, lanes, bells, pid, uid }, ends))
     }

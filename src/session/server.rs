@@ -63,8 +63,8 @@ impl ServerOptions {
         self
     }
 
-    /// Whose processes may attach. Default: those of this user. A consumer of another user gets a bell that it cannot
-    /// make the producer wait with.
+    /// Whose processes may attach. Default: those of this user. At a path, other users also need the permission to
+    /// connect: see [`mode`](Self::mode).
     ///
     /// Nothing here prevents two things that such a consumer can do. It can keep the space of records that it has read,
     /// or write nonsense into its seat and wake nobody, which has the same effect: the lane waits, as long as the
@@ -83,7 +83,7 @@ impl ServerOptions {
         self
     }
 
-    /// The permission bits of the socket file. Default: 0600. The umask still applies.
+    /// The permission bits of the socket file, whatever the umask. Default: 0600.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self

@@ -7,16 +7,19 @@ use super::ending::Ending;
 use super::inquiry::{Answer, Inquiry};
 use super::seats::{Offered, Seats};
 use super::shared::Offering;
+use super::unwelcome::fault_of;
 use crate::crash;
-use crate::deadline::Deadline;
-use crate::error::{Error, InWords};
+use crate::deadline::{Deadline, timespec};
+use crate::error::{Error, InWords, OfUser};
 use crate::fds::{self, RecvFdsError};
 use crate::handshake::{Handshake, HandshakeError, Step};
+use crate::os::bell::Bell;
 use crate::os::closing::Connection;
 use crate::os::peer::Peer;
 use crate::region::Freeze;
-use crate::terms::{Access, BellKind, Refusal};
+use crate::terms::{Access, Refusal};
 use crate::wire::{ByeReason, FRAME_MAX_BYTES, Frame, LaneAttach};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::mem;
@@ -34,6 +37,8 @@ const DEPARTURE_RETRY_LIMIT: Duration = Duration::from_secs(1);
 const AFRESH: u32 = 1;
 /// When a consumer is told again of an eviction that could not be sent.
 const EVICTED_RETRY: Duration = Duration::from_millis(10);
+/// How often a process is looked at that the kernel gives no pidfd for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How many frames of one consumer are taken in a row, so that a flood of them does not keep the steward from others.
 const FRAMES_PER_TURN: usize = 16;
 
@@ -46,6 +51,8 @@ pub(super) struct ConsumerSession {
     phase: Phase,
     /// The consumer's process has ended.
     is_dead: bool,
+    /// When to look whether the process lives; `None` if its pidfd tells.
+    look_at: Option<Instant>,
 }
 
 /// How far a session has come.
@@ -107,7 +114,8 @@ impl ConsumerSession {
         let terms = offering.lanes.iter().map(|lane| lane.terms.clone()).collect();
         let handshake = Handshake::producer(terms, session_id);
         let phase = Phase::Greeting { deadline: Deadline::after(offering.limits.deadline), offered: None };
-        Self { socket, peer, handshake, phase, is_dead: false }
+        let look_at = peer.pidfd.is_none().then(|| Instant::now() + LOOK_INTERVAL);
+        Self { socket, peer, handshake, phase, is_dead: false, look_at }
     }
 
     /// Which of its descriptors are to be watched: each at first, and once no longer, never again. A session that waits
@@ -120,18 +128,46 @@ impl ConsumerSession {
 
     /// When to serve it even if nothing is readable.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match &self.phase {
+        let next = match &self.phase {
             Phase::Greeting { deadline: Deadline::At(instant), .. } => Some(*instant),
             Phase::Asking { seats, inquiry, .. } if !seats.in_place() => Some(inquiry.overdue_at()),
             Phase::Departing { retry_at, .. } => Some(*retry_at),
             Phase::Attached(seats) if seats.owe_word() => Some(Instant::now() + EVICTED_RETRY),
             _ => None,
+        };
+        next.into_iter().chain(self.look_at).min()
+    }
+
+    /// Whether it is time to look at the process, and it has ended. A child of it may keep the socket open.
+    fn is_seen_dead(&mut self, now: Instant) -> bool {
+        if self.look_at.is_none_or(|at| now < at) {
+            return false;
         }
+        let is_dead = self.peer.is_dead();
+        self.look_at = (!is_dead).then(|| now + LOOK_INTERVAL);
+        is_dead
     }
 
     /// Whether it counts as attached, which it does until the kernel has answered for the first time.
     pub(super) fn is_attached(&self) -> bool {
         matches!(self.phase, Phase::Attached(_) | Phase::Asking { retries: 0, .. })
+    }
+
+    /// Whether its consumer has hung up, and the session will be over in a moment: the kernel is being asked whether
+    /// anyone still maps the seats, and answers at once unless the consumer prevents that.
+    pub(super) fn is_leaving(&self, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Greeting { .. } | Phase::Attached(_) => has_hung_up(&self.socket),
+            _ => self.gone_at().is_some_and(|at| now < at),
+        }
+    }
+
+    /// Until when a consumer that has hung up counts as [leaving](Self::is_leaving).
+    pub(super) fn gone_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Asking { inquiry, retries: 0, .. } => Some(inquiry.overdue_at()),
+            _ => None,
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -140,6 +176,7 @@ impl ConsumerSession {
 
     /// Does what is due: takes what the consumer has sent, evicts it, asks the kernel, or acts on its answer.
     pub(super) fn serve(&mut self, offering: &Offering, now: Instant, readable: Readable) {
+        let readable = Readable { process: readable.process || self.is_seen_dead(now), ..readable };
         let has_died = readable.process && !mem::replace(&mut self.is_dead, true);
         match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Attached(seats) | Phase::Departing { seats, .. } if seats.are_evicted() => {
@@ -214,7 +251,8 @@ impl ConsumerSession {
                 Err(RecvFdsError::Closed | RecvFdsError::Reset) => {
                     return Err(Ending::HangUp("the consumer hung up".to_owned()));
                 }
-                Err(error) => return Err(Ending::HangUp(error.to_string())),
+                // Answered with a Refuse, or with Bye(3) once it is attached.
+                Err(error) => return Err(Ending::Refuse(Refusal::Protocol, fault_of(&error))),
             };
             let step = self.handshake.on_frame(frame)?;
             self.take_step(offering, step)?;
@@ -248,16 +286,14 @@ impl ConsumerSession {
     /// Answers a Hello: makes the seat and the bells, and sends them with the lanes' regions.
     fn offer(&self, offering: &Offering, lanes: &[usize]) -> Result<Offered, Ending> {
         crash::point!("steward-hello-heard");
-        let same_user = self.peer.uid == rustix::process::geteuid().as_raw();
-        let kind = if same_user { BellKind::Eventfd } else { BellKind::Socketpair };
         let lanes = lanes.iter().map(|index| Arc::clone(&offering.lanes[*index])).collect();
-        let (offered, bell_ends) = Offered::new(lanes, kind, &self.peer).map_err(Ending::own)?;
+        let (offered, bell_ends) = Offered::new(lanes, &self.peer).map_err(Ending::own)?;
         crash::point!("steward-seat-made");
         // Back to back, so that the Hello costs no time of its own.
         fds::send_frame(self.socket.as_fd(), &self.handshake.hello().encode(), &[])
             .map_err(|error| Ending::own(Error::os("send a Hello")(error)))?;
         crash::point!("steward-hello-sent");
-        let frame = self.handshake.offer(kind).encode();
+        let frame = self.handshake.offer(Bell::KIND).encode();
         fds::send_frame(self.socket.as_fd(), &frame, &offered.descriptors(&bell_ends))
             .map_err(|error| Ending::own(Error::os("send an Offer")(error)))?;
         crash::point!("steward-offer-sent");
@@ -269,7 +305,8 @@ impl ConsumerSession {
         crash::point!("steward-attach-heard");
         let in_place = terms.iter().flatten().any(|lane| lane.access == Access::InPlace);
         if in_place && !offering.limits.in_place.admits(self.peer.uid) {
-            let sentence = format!("user {} may not read in place here; attach as one that copies", self.peer.uid);
+            let user = OfUser(self.peer.uid);
+            let sentence = format!("{user} may not read in place here; attach as one that copies");
             return Err(Ending::Refuse(Refusal::Forbidden, sentence));
         }
         let (seats, starts) = offered.take(terms, &offering.state.notice)?;
@@ -368,6 +405,12 @@ fn departure_pause(retries: u32, took: Duration, may_live: bool) -> Duration {
     let doubled = DEPARTURE_RETRY_MIN.saturating_mul(2_u32.saturating_pow(retries)).min(DEPARTURE_RETRY_MAX);
     let slowed = if may_live { took.saturating_mul(DEPARTURE_RETRY_FACTOR) } else { Duration::ZERO };
     doubled.max(slowed.min(DEPARTURE_RETRY_LIMIT))
+}
+
+/// Whether the other side has hung up, whatever it had sent before.
+fn has_hung_up(socket: &Connection) -> bool {
+    let mut waits = [PollFd::new(socket, PollFlags::RDHUP)];
+    poll(&mut waits, Some(&timespec(Duration::ZERO))).is_ok() && !waits[0].revents().is_empty()
 }
 
 /// Sends a frame to a consumer that may be gone, or may not be reading.

@@ -5,10 +5,12 @@
 //! link is followed, as connect(2) follows it: both sides of a session mean the same socket.
 
 use super::{Address, PATH_MAX_BYTES};
-use crate::error::{Error, Result};
+use crate::error::{Error, OfUser, Operation, Result};
+use crate::os::peer::known_user;
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat, statat, unlinkat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmod, fstat, open, openat, readlinkat, statat, unlinkat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStringExt;
@@ -39,19 +41,19 @@ impl Spot {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let doing = || format!("find the place of {}", path.display());
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let dir = open(parent, flags, Mode::empty()).map_err(Error::os(doing()))?;
+            let dir = open(parent, flags, Mode::empty()).map_err(Error::os_in(Operation::Listen, doing()))?;
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = match openat(&dir, &name, flags, Mode::empty()) {
                 Err(Errno::NOENT) => return Ok(Self { dir: Arc::new(dir), name, path }),
-                file => file.map_err(Error::os(doing()))?,
+                file => file.map_err(Error::os_in(Operation::Listen, doing()))?,
             };
             // The owner and the target are those of one file, whatever the name stands for meanwhile.
-            let there = fstat(&file).map_err(Error::os(doing()))?;
+            let there = fstat(&file).map_err(Error::os_in(Operation::Listen, doing()))?;
             if FileType::from_raw_mode(there.st_mode) != FileType::Symlink {
                 return Ok(Self { dir: Arc::new(dir), name, path });
             }
             check_link(&there, &dir, &path)?;
-            let target = readlinkat(&file, "", Vec::new()).map_err(Error::os(doing()))?;
+            let target = readlinkat(&file, "", Vec::new()).map_err(Error::os_in(Operation::Listen, doing()))?;
             path = parent.join(OsString::from_vec(target.into_bytes()));
         }
         Err(Error::os(format!("follow the links at {}", path.display()))(Errno::LOOP))
@@ -82,6 +84,16 @@ impl Spot {
         openat(&self.dir, &self.name, flags, mode)
     }
 
+    /// Gives the file that mode, if it is still the one of that identity, and not what has taken its place.
+    pub(super) fn set_mode(&self, identity: (u64, u64), mode: Mode) -> rustix::io::Result<()> {
+        let file = self.open(OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let there = fstat(&file)?;
+        if (there.st_dev, there.st_ino) != identity || Mode::from_raw_mode(there.st_mode) == mode {
+            return Ok(());
+        }
+        chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)
+    }
+
     pub(super) fn remove(&self) -> rustix::io::Result<()> {
         unlinkat(&self.dir, &self.name, AtFlags::empty())
     }
@@ -99,12 +111,13 @@ fn check_link(link: &Stat, dir: &OwnedFd, path: &Path) -> Result<()> {
     let dir = fstat(dir).map_err(Error::os(format!("look at the directory of the link {}", path.display())))?;
     let shared = Mode::SVTX | Mode::WOTH;
     let is_shared = Mode::from_raw_mode(dir.st_mode).contains(shared);
-    let is_trusted = link.st_uid == rustix::process::geteuid().as_raw() || link.st_uid == dir.st_uid;
+    let owner = known_user(link.st_uid);
+    let is_trusted = owner.is_some() && (link.st_uid == geteuid().as_raw() || link.st_uid == dir.st_uid);
     if is_shared && !is_trusted {
         return Err(Error::Invalid(format!(
-            "{} is a link of user {}, in a directory that everyone may write to; choose another path",
+            "{} is a link of {}, in a directory that everyone may write to; choose another path",
             path.display(),
-            link.st_uid
+            OfUser(owner)
         )));
     }
     Ok(())

@@ -9,7 +9,7 @@ use super::serving::{ConsumerSession, Readable, Watched, turn_away};
 use super::shared::Offering;
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
-use crate::error::{Error, Result};
+use crate::error::{Error, OfUser, Result};
 use crate::lane::random_id;
 use crate::os::closing::{self, Connection};
 use crate::os::peer::Peer;
@@ -58,6 +58,8 @@ pub(super) struct Steward {
     next_session: u64,
     /// No connection is accepted before then.
     paused_until: Option<Instant>,
+    /// A connection that there is no room for yet: a consumer is about to leave. No other is accepted meanwhile.
+    held: Option<Connection>,
 }
 
 impl Steward {
@@ -67,7 +69,7 @@ impl Steward {
         poller.add(&*offering.state.notice, NOTICE, Trigger::Level).map_err(Error::os(doing))?;
         poller.add(listener.socket(), LISTENER, Trigger::Level).map_err(Error::os(doing))?;
         let (listener, sessions, next_session) = (Some(listener), BTreeMap::new(), FIRST_SESSION);
-        Ok(Self { offering, poller, listener, sessions, next_session, paused_until: None })
+        Ok(Self { offering, poller, listener, sessions, next_session, paused_until: None, held: None })
     }
 
     /// Serves until the handle is gone and no consumer is left to serve.
@@ -79,6 +81,10 @@ impl Steward {
                 self.stop_listening();
             }
             self.serve(&ready);
+            if let Some(socket) = self.held.take() {
+                self.welcome(socket);
+                self.listen_again();
+            }
             if ready.has(LISTENER) {
                 self.accept();
             }
@@ -94,7 +100,8 @@ impl Steward {
     fn wait(&mut self) -> Ready<READABLE_PER_TURN> {
         self.end_pause();
         let deadlines = self.sessions.values().filter_map(ConsumerSession::next_deadline);
-        let next = deadlines.chain(self.paused_until).min();
+        let leaving = self.held.iter().flat_map(|_| self.sessions.values().filter_map(ConsumerSession::gone_at));
+        let next = deadlines.chain(leaving).chain(self.paused_until).min();
         match self.poller.wait(next.and_then(|at| Deadline::At(at).remaining())) {
             Ok(ready) => return ready,
             Err(Errno::INTR) => {}
@@ -121,7 +128,7 @@ impl Steward {
     /// Accepts the connections that wait, as far as there is room.
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else { return };
+            let Some(listener) = self.listener.as_ref().filter(|_| self.held.is_none()) else { return };
             if closing::waiting() >= CLOSING_MAX {
                 let doing = format!("accept a consumer while {CLOSING_MAX} descriptors of others wait to be closed");
                 return self.pause(&Error::os(doing)(Errno::MFILE));
@@ -153,7 +160,15 @@ impl Steward {
             return;
         }
         self.paused_until = None;
+        self.listen_again();
+    }
+
+    /// Watches the listener again, unless accepting is paused for another reason.
+    fn listen_again(&mut self) {
         let Some(listener) = &self.listener else { return };
+        if self.held.is_some() || self.paused_until.is_some() {
+            return;
+        }
         if let Err(error) = self.poller.add(listener.socket(), LISTENER, Trigger::Level) {
             self.pause(&Error::os("watch for consumers that connect (fs.epoll.max_user_watches)")(error));
         }
@@ -164,6 +179,7 @@ impl Steward {
         let Some(listener) = self.listener.take() else { return };
         self.poller.remove(listener.socket());
         drop(listener);
+        self.held = None;
         if !self.is_done() {
             self.offering.state.update(|progress| progress.stopped_listening = true);
         }
@@ -172,6 +188,15 @@ impl Steward {
     /// Begins a session with the consumer that has connected, or tells it why not.
     fn welcome(&mut self, socket: Connection) {
         crash::point!("steward-accepted");
+        // Whoever has left before this one connected, in the same process even, is not in its way.
+        let now = Instant::now();
+        if self.is_full() && self.sessions.values().any(|session| session.is_leaving(now)) {
+            if let Some(listener) = &self.listener {
+                self.poller.remove(listener.socket());
+            }
+            self.held = Some(socket);
+            return;
+        }
         self.offering.state.count(|stats| stats.accepted += 1);
         let (peer, id) = match self.admit(&socket) {
             Ok(admitted) => admitted,
@@ -185,6 +210,11 @@ impl Steward {
         self.next_session += 1;
     }
 
+    /// Whether all sessions are taken.
+    fn is_full(&self) -> bool {
+        self.sessions.len() >= self.offering.limits.sessions_max
+    }
+
     /// The process that has connected, if it is admitted and there is room, and an id for its session.
     fn admit(&self, socket: &Connection) -> Result<(Peer, [u8; 16]), Ending> {
         let limits = &self.offering.limits;
@@ -194,9 +224,9 @@ impl Steward {
             Err(error) => return refuse(Refusal::Descriptors, error.to_string()),
         };
         if !limits.peers.admits(peer.uid) {
-            return refuse(Refusal::Forbidden, format!("processes of user {} are not admitted here", peer.uid));
+            return refuse(Refusal::Forbidden, format!("processes of {} are not admitted here", OfUser(peer.uid)));
         }
-        if self.sessions.len() >= limits.sessions_max {
+        if self.is_full() {
             let sentence = format!("all {} sessions are taken; try again later", limits.sessions_max);
             return refuse(Refusal::Busy, sentence);
         }

@@ -1,7 +1,6 @@
 //! Descriptors that a producer should not have sent: found among those it should, and closed without waiting.
 //!
-//! The invariant: what is neither memory nor an eventfd is closed by a thread that may wait, so that a consumer's
-//! deadlines hold.
+//! The invariant: what is not memory is closed by a thread that may wait, so that a consumer's deadlines hold.
 
 use crate::error::{Error, Result};
 use crate::fds::RecvFdsError;
@@ -9,7 +8,7 @@ use crate::os::bell::BellEnd;
 use crate::os::closing::close_later;
 use crate::region::Region;
 use crate::terms::BellKind;
-use crate::wire::{Offer, OfferedLane};
+use crate::wire::{FRAME_MAX_BYTES, Offer, OfferedLane};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
@@ -46,10 +45,18 @@ pub(super) fn reject(error: RecvFdsError, doing: &str) -> Error {
         RecvFdsError::TableFull { .. } => {
             Error::os(format!("take the producer's descriptors while {doing}"))(Errno::MFILE)
         }
-        error => Error::peer(doing, error),
+        error => Error::peer(doing, fault_of(error)),
     };
     close(error.into_received().map(|received| received.fds).unwrap_or_default());
     fault
+}
+
+/// What is wrong with a message that could not be received as a frame, for its sender: it has no buffer to make longer.
+pub(super) fn fault_of(error: &RecvFdsError) -> String {
+    match error {
+        RecvFdsError::PayloadTruncated { .. } => format!("a frame is longer than {FRAME_MAX_BYTES} bytes"),
+        error => error.to_string(),
+    }
 }
 
 /// Makes a denied permission the producer's fault: the sender of a descriptor chose how to open it.
@@ -64,7 +71,9 @@ pub(super) fn blame_for_permission(error: Error) -> Error {
 
 /// Closes descriptors without waiting: those whose closing may take long, on a thread of its own.
 pub(super) fn close(mut fds: Vec<OwnedFd>) {
-    // Memory and eventfds are closed at once, and here.
-    fds.retain(|fd| !Region::is_memory(fd) && !BellEnd::is_bell(BellKind::Eventfd, fd));
+    // Memory is closed at once, and here.
+    fds.retain(|fd| !Region::is_memory(fd));
+    // Those that rarely take long come first.
+    fds.sort_by_key(|fd| !BellEnd::is_bell(BellKind::Eventfd, fd));
     close_later(fds);
 }

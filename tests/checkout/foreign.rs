@@ -22,7 +22,7 @@ fn compile(compiler: &str, source: &str, dir: &TempDir) -> Option<PathBuf> {
     match Command::new(compiler).args(["-Wall", "-Wextra", "-O1", "-o"]).arg(&program).arg(path).status() {
         Ok(status) => assert!(status.success(), "{source} does not compile"),
         Err(error) => {
-            println!("skipped: there is no compiler {compiler} ({error})");
+            common::skipped(&format!("there is no compiler {compiler} ({error})"));
             return None;
         }
     }

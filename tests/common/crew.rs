@@ -320,7 +320,7 @@ fn consume() {
         told();
     }
     drop(consumer);
-    assert_eq!(belongings(), before, "nothing is left of a session");
+    wait_until("nothing is left of a session", || belongings() == before);
     say(&format!("ended {how:?}"));
 }
 

@@ -48,3 +48,41 @@ pub(crate) fn cannot_refuse_descriptors() {
     const SO_PASSRIGHTS: u32 = 83;
     deny(libc::SYS_setsockopt, &[(1, libc::SOL_SOCKET as u32), (2, SO_PASSRIGHTS)], Errno::NOPROTOOPT);
 }
+
+/// Has an epoll descriptor watch `fd`, and a thread of this process wait there with its lock, for ever: its events are
+/// to be copied to a page that never comes (userfaultfd(2)). `false` where this process may not do that.
+pub(crate) fn watch_and_keep_the_lock(fd: impl rustix::fd::AsFd) -> bool {
+    use rustix::event::epoll;
+    const USER_MODE_AND_KERNEL: libc::c_int = libc::O_CLOEXEC;
+    const UFFD_API: u64 = 0xaa;
+    const UFFDIO_API: libc::Ioctl = 0xc018_aa3f_u32 as libc::Ioctl;
+    const UFFDIO_REGISTER: libc::Ioctl = 0xc020_aa00_u32 as libc::Ioctl;
+    const MODE_MISSING: u64 = 1;
+    // SAFETY: the call takes flags and gives a descriptor.
+    let uffd = unsafe { libc::syscall(libc::SYS_userfaultfd, USER_MODE_AND_KERNEL) } as libc::c_int;
+    if uffd < 0 {
+        return false;
+    }
+    let mut api = [UFFD_API, 0, 0];
+    // SAFETY: `api` has the layout of struct uffdio_api, and is there.
+    assert_eq!(unsafe { libc::ioctl(uffd, UFFDIO_API, api.as_mut_ptr()) }, 0);
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: the kernel chooses an address where nothing is mapped yet.
+    let page = unsafe { libc::mmap(std::ptr::null_mut(), 4096, protection, flags, -1, 0) };
+    assert_ne!(page, libc::MAP_FAILED);
+    let mut register = [page as u64, 4096, MODE_MISSING, 0];
+    // SAFETY: `register` has the layout of struct uffdio_register, and is there.
+    assert_eq!(unsafe { libc::ioctl(uffd, UFFDIO_REGISTER, register.as_mut_ptr()) }, 0);
+    let watcher = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&watcher, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN).unwrap();
+    let (says, tid) = std::sync::mpsc::channel();
+    let address = page as usize;
+    std::thread::spawn(move || {
+        says.send(rustix::thread::gettid()).unwrap();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&watcher);
+        // SAFETY: the page is mapped for good, for this one event.
+        unsafe { libc::epoll_wait(number, address as *mut libc::epoll_event, 1, -1) };
+    });
+    super::wait_until_thread_sleeps(tid.recv().unwrap());
+    true
+}

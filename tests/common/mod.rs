@@ -9,6 +9,7 @@ pub(crate) mod kernel;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,6 +24,7 @@ const SLEEP: Duration = Duration::from_millis(3);
 
 const ROLE: &str = "FDRING_TEST_ROLE";
 const ISOLATED: &str = "isolated";
+const SKIPPED: &str = ": skipped, ";
 const AT_ITS_END: &str = "the isolated body came to its end";
 
 /// Runs the body of the test named `test` in a process of its own, where it is the only test.
@@ -54,9 +56,22 @@ pub(crate) fn isolated(test: &str, body: impl FnOnce()) {
     let status = KillOnDrop(child).wait_for(2 * DEADLINE);
     let output = String::from_utf8_lossy(&fs::read(&log_path).unwrap()).into_owned();
     println!("{output}");
+    output.lines().filter(|line| line.contains(SKIPPED)).for_each(say_past_the_harness);
     let status = status.unwrap_or_else(|| panic!("{test} did not end in its own process:\n{output}"));
     assert!(status.success(), "{test} failed in its own process ({status}):\n{output}");
     assert!(output.contains(AT_ITS_END), "no test is named {test}, or it left early:\n{output}");
+}
+
+/// Says that a test was skipped, and why, in a line that `cargo test` shows.
+pub(crate) fn skipped(why: &str) {
+    let line = format!("{}{SKIPPED}{why}", std::thread::current().name().unwrap_or("a test"));
+    say_past_the_harness(&line);
+}
+
+/// Writes a line to the standard error of this process: the harness captures what the macros print, and not this.
+fn say_past_the_harness(line: &str) {
+    // It may be closed.
+    let _ = writeln!(std::io::stderr(), "\n{line}");
 }
 
 /// A command that runs this test binary again, for the test named `test` alone, with [`role`] as given there.

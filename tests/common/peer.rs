@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 const ARGUMENT: &str = "FDRING_TEST_ARGUMENT";
@@ -33,10 +33,15 @@ impl Peer {
     pub(crate) fn start_with(test: &str, role: &str, argument: &str, crash_at: Option<&str>) -> Self {
         let mut command = command(test, role);
         command.envs(crash_at.map(|point| ("FDRING_CRASH_AT", point)));
+        Self::start_command(command, argument).unwrap()
+    }
+
+    /// Starts what [`command`] has made, with [`argument`] as given.
+    pub(crate) fn start_command(mut command: Command, argument: &str) -> std::io::Result<Self> {
         command.env(ARGUMENT, argument).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = KillOnDrop(command.spawn().unwrap());
+        let mut child = KillOnDrop(command.spawn()?);
         let (stdin, stdout) = (child.0.stdin.take().unwrap(), child.0.stdout.take().unwrap());
-        Self { child, stdin, stdout: BufReader::new(stdout) }
+        Ok(Self { child, stdin, stdout: BufReader::new(stdout) })
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -8,7 +8,6 @@ use crate::os::bell::{Bell, BellEnd};
 use crate::region::{HugePages, Region, RegionOptions};
 use crate::ring::{LaneWords, LaneWriter, RingWords};
 use crate::sync::Ordering::Relaxed;
-use crate::terms::BellKind;
 use proptest::prelude::{Just, any, prop_oneof, proptest};
 use std::sync::Arc;
 
@@ -36,8 +35,8 @@ proptest! {
         for (position, (tag, kind, len)) in (0..4096).step_by(8).zip(words) {
             lane.set_header_word(position, u64::from(tag) << 48 | kind << 32 | len);
         }
-        let (_bell, end) = Bell::create(BellKind::Eventfd).unwrap();
-        let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+        let (_bell, end) = Bell::create().unwrap();
+        let end = BellEnd::receive(Bell::KIND, end).unwrap();
         let (mut consumer, _session) = consumer(Arc::clone(lane.shared()), seat_words(), end, 0, None);
         let mut published = 0u64;
         for (step, wild, value, state, evicts) in looks {
@@ -61,8 +60,8 @@ proptest! {
 #[test]
 fn a_drain_at_the_end_of_all_positions_ends() {
     let mut lane = hostile_lane();
-    let (_bell, end) = Bell::create(BellKind::Eventfd).unwrap();
-    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let (_bell, end) = Bell::create().unwrap();
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
     let start = u64::MAX - 2047;
     lane.lane().state().store(LaneState::Open as u32, Relaxed);
     lane.lane().published().store(start, Relaxed);

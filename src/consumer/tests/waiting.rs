@@ -14,19 +14,34 @@ use crate::sync::Ordering::Relaxed;
 use crate::terms::{Barrier, BellKind, Start};
 use crate::test_support::kernel::deny;
 use crate::test_support::{DEADLINE, isolated, wait_until};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What has not waited yet, and the other end of each of its descriptors.
-fn sources(kind: BellKind) -> (Sources, Arc<Link>, OwnedFd, Bell) {
+fn sources() -> (Sources, Arc<Link>, OwnedFd, Bell) {
+    let (bell, end) = Bell::create().unwrap();
+    let (sources, link, other) = sources_with(Bell::KIND, end);
+    (sources, link, other, bell)
+}
+
+fn sources_with(kind: BellKind, end: OwnedFd) -> (Sources, Arc<Link>, OwnedFd) {
     let (link, other) = link();
     let link = Arc::new(link);
-    let (bell, end) = Bell::create(kind).unwrap();
     let end = BellEnd::receive(kind, end).unwrap();
-    (Sources::new(Arc::clone(&link), end).unwrap(), link, other, bell)
+    (Sources::new(Arc::clone(&link), end).unwrap(), link, other)
+}
+
+/// A bell of a producer that trusts its consumers, twice: it is one file for both sides.
+fn eventfd_bell() -> (OwnedFd, OwnedFd) {
+    let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
+    (bell.try_clone().unwrap(), bell)
+}
+
+fn ring_eventfd(bell: &OwnedFd) {
+    rustix::io::write(bell, &1u64.to_ne_bytes()).unwrap();
 }
 
 fn is_readable(fd: impl AsFd) -> bool {
@@ -39,9 +54,10 @@ fn is_readable_within(time: Duration, fd: impl AsFd) -> bool {
 
 #[test]
 fn every_ring_ends_one_wait_though_the_bell_is_never_emptied() {
-    let (mut sources, _link, other, bell) = sources(BellKind::Eventfd);
+    let (bell, end) = eventfd_bell();
+    let (mut sources, _link, other) = sources_with(BellKind::Eventfd, end);
     for _ in 0..3 {
-        bell.ring();
+        ring_eventfd(&bell);
         assert_eq!(sources.wait(None).unwrap(), Woken::ByBell);
     }
     drop(other);
@@ -50,7 +66,7 @@ fn every_ring_ends_one_wait_though_the_bell_is_never_emptied() {
 
 #[test]
 fn a_bell_that_can_be_full_is_emptied_and_rings_again() {
-    let (mut sources, _link, _other, bell) = sources(BellKind::Socketpair);
+    let (mut sources, _link, _other, bell) = sources();
     for _ in 0..3 {
         // More than a socket's queue holds.
         (0..5000).for_each(|_| _ = bell.ring());
@@ -63,20 +79,24 @@ fn a_bell_that_can_be_full_is_emptied_and_rings_again() {
 fn a_bell_that_must_be_polled_is_emptied() {
     isolated("consumer::tests::waiting::a_bell_that_must_be_polled_is_emptied", || {
         deny(libc::SYS_epoll_create1, &[], Errno::PERM);
-        for kind in [BellKind::Eventfd, BellKind::Socketpair] {
-            let (mut sources, _link, _other, bell) = sources(kind);
+        let is_emptied = |sources: &mut Sources, ring: &dyn Fn()| {
             for _ in 0..3 {
-                bell.ring();
+                ring();
                 assert_eq!(sources.wait(Some(DEADLINE)).unwrap(), Woken::ByBell);
                 assert_eq!(sources.wait(Some(Duration::ZERO)).unwrap(), Woken::ByTime, "it was emptied");
             }
-        }
+        };
+        let (mut sources, _link, _other, bell) = sources();
+        is_emptied(&mut sources, &|| _ = bell.ring());
+        let (bell, end) = eventfd_bell();
+        let (mut sources, _link, _other) = sources_with(BellKind::Eventfd, end);
+        is_emptied(&mut sources, &|| ring_eventfd(&bell));
     });
 }
 
 #[test]
 fn waits_end_with_their_time_also_when_that_is_no_whole_millisecond() {
-    let (mut sources, _link, _other, _bell) = sources(BellKind::Eventfd);
+    let (mut sources, _link, _other, _bell) = sources();
     for micros in [0, 1, 300, 2000, 2500] {
         let (begin, timeout) = (Instant::now(), Duration::from_micros(micros));
         assert_eq!(sources.wait(Some(timeout)).unwrap(), Woken::ByTime);
@@ -181,8 +201,8 @@ fn the_end_of_the_session_is_found_by_one_who_only_tries() {
 #[test]
 fn one_who_waits_elsewhere_is_woken_for_one_second_look() {
     let producer = Producer::create_at(&LaneOptions::new("second").capacity(4096), 0).unwrap();
-    let (_bell, end) = Bell::create(BellKind::Eventfd).unwrap();
-    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let (_bell, end) = Bell::create().unwrap();
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
     let lane = Arc::clone(&producer.owned_lane().map);
     let (mut consumer, _session) = consumer_with(Barrier::Asymmetric, lane, seat_words(), end, 0, None);
     assert!(consumer.arm().unwrap());
@@ -194,8 +214,8 @@ fn one_who_waits_elsewhere_is_woken_for_one_second_look() {
 #[test]
 fn a_ring_that_a_look_at_the_session_takes_calls_for_another_announcement() {
     let (link, _other) = link();
-    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
-    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let (bell, end) = Bell::create().unwrap();
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
     let producer = Producer::create_at(&LaneOptions::new("taken").capacity(4096), 0).unwrap();
     let Attached { mut consumer, seat, .. } = join(&producer, Start::Latest, false);
     let mut waiter = Waiter::new(Arc::new(link), end, Barrier::Fence).unwrap();
@@ -261,8 +281,8 @@ fn a_record_is_not_released_before_the_next_call() {
 #[test]
 fn waiters_of_bells_that_ring_in_vain_nap() {
     let (link, _other) = link();
-    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
-    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let (bell, end) = Bell::create().unwrap();
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
     let mut producer = Producer::create_at(&LaneOptions::new("vain").capacity(4096), 0).unwrap();
     let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
     let mut waiter = Waiter::new(Arc::new(link), end, Barrier::Fence).unwrap();
@@ -296,8 +316,8 @@ fn a_wait_that_is_cut_short_leaves_the_second_look_due() {
     let mut producer = Producer::create_at(&LaneOptions::new("short").capacity(4096), 0).unwrap();
     let Attached { mut consumer, _session, .. } = join(&producer, Start::Latest, false);
     let (link, _other) = link();
-    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
-    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let (bell, end) = Bell::create().unwrap();
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
     let mut waiter = Waiter::new(Arc::new(link), end, Barrier::Asymmetric).unwrap();
     assert!(waiter.arm(&mut consumer.reader));
     // Something else than the time, as a signal does.
@@ -337,8 +357,8 @@ fn naps_grow_longer_also_for_one_that_waits_elsewhere() {
     let producer = Producer::create_at(&LaneOptions::new("naps").capacity(4096), 0).unwrap();
     let Attached { mut consumer, _session, .. } = join(&producer, Start::Latest, false);
     let (link, _other) = link();
-    let (bell, end) = Bell::create(BellKind::Eventfd).unwrap();
-    let end = BellEnd::receive(BellKind::Eventfd, end).unwrap();
+    let (bell, end) = Bell::create().unwrap();
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
     let mut waiter = Waiter::new(Arc::new(link), end, Barrier::Fence).unwrap();
     for _ in 0..16 {
         bell.ring();

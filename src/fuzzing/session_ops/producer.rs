@@ -5,19 +5,20 @@ use super::super::frames::{alter, control_header, frame, lane_terms};
 use super::super::ring_reader::act as write_ring;
 use super::oddities::{abuse, odd_fd, odd_memfd, seal};
 use super::{ACTIONS_MAX, DEADLINE, PATIENCE, hear, is_readable, say, unique_address, with_room_for};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::{CONTROL_LEN_BYTES, Geometry, LaneState, SEAT_LANE_ID_OFFSET, SEAT_STRIPE_BYTES, seat_len_bytes};
 use crate::memory::WritableLane;
-use crate::os::bell::Bell;
 use crate::region::{HugePages, Region, RegionOptions, Seals};
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
 use crate::terms::BellKind;
 use crate::wire::{ByeReason, Frame, Hello, LaneTerms, Offer, OfferedLane, Role};
 use crate::{Attach, Consumer, errors::ReceiveError, options::SessionOptions};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{
-    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, shutdown, socket_with,
+    AddressFamily, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, shutdown,
+    socket_with, socketpair,
 };
 use std::time::Duration;
 
@@ -100,7 +101,7 @@ struct Lane {
     terms: LaneTerms,
     ring: WritableLane,
     /// The producer's end, for as long as it is kept.
-    bell: Option<Bell>,
+    bell: Option<OwnedFd>,
     /// Bell, control region and data region.
     fds: [OwnedFd; 3],
     /// Where its next record in order would begin.
@@ -115,11 +116,29 @@ fn descriptor(region: &Region) -> OwnedFd {
     region.as_fd().try_clone_to_owned().expect("room in the table of descriptors")
 }
 
+/// A bell, and the end of it that goes to the consumer.
+fn new_bell(kind: BellKind) -> Result<(OwnedFd, OwnedFd)> {
+    let pair = match kind {
+        BellKind::Eventfd => eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .and_then(|bell| Ok((rustix::io::fcntl_dupfd_cloexec(&bell, 0)?, bell))),
+        BellKind::Socketpair => {
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, None)
+        }
+    };
+    pair.map_err(Error::os("create a bell"))
+}
+
+/// Rings: eight bytes are a ring to both kinds. One that is full, or hung up, is left alone.
+fn ring(bell: &OwnedFd) {
+    let _ = rustix::net::send(bell, &1u64.to_ne_bytes(), SendFlags::NOSIGNAL)
+        .or_else(|_| rustix::io::write(bell, &1u64.to_ne_bytes()));
+}
+
 impl Lane {
     fn new(terms: LaneTerms, kind: BellKind) -> Result<Self> {
         let (control, data) = (region(CONTROL_LEN_BYTES)?, region(terms.geometry.capacity())?);
         let (ring, control, data) = WritableLane::create(control, data, terms.geometry, &control_header(&terms))?;
-        let (bell, end) = Bell::create(kind)?;
+        let (bell, end) = new_bell(kind)?;
         ring.shared().state().store(LaneState::Open as u32, Ordering::Relaxed);
         Ok(Self { terms, ring, bell: Some(bell), fds: [end, descriptor(&control), descriptor(&data)], honest: 0 })
     }
@@ -177,7 +196,7 @@ impl Hostile {
                 let how = script.choose(&[Shutdown::Read, Shutdown::Write, Shutdown::Both]);
                 let _ = shutdown(&self.socket, how);
             }
-            15 => self.lanes.iter().flat_map(|lane| &lane.bell).for_each(|bell| _ = bell.ring()),
+            15 => self.lanes.iter().flat_map(|lane| &lane.bell).for_each(ring),
             16 => {
                 let index = script.below(self.lanes.len());
                 self.lanes[index].bell = None;

@@ -1,0 +1,136 @@
+//! Spinning where it cannot pay: two processes that share one processor, and one whose sleep signals interrupt.
+#![allow(unsafe_code, reason = "a timer that raises signals")]
+
+mod common;
+#[path = "common/peer.rs"]
+mod peer;
+
+use common::{isolated, role, unique_name};
+use fdring::{
+    Attach, Consumer, Producer, Server,
+    errors::{ReceiveError, SendError},
+    options::{LaneOptions, SessionOptions},
+};
+use peer::{Peer, argument, say, told};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant};
+
+const ROUNDS: u32 = 2000;
+
+/// The processor time that this process has used.
+fn used() -> Duration {
+    let used = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
+}
+
+/// Runs on the first of its processors alone from now on, with all threads that are started later.
+fn share_one_processor() {
+    let all = sched_getaffinity(None).unwrap();
+    let first = (0..CpuSet::MAX_CPU).find(|processor| all.is_set(*processor)).unwrap();
+    let mut one = CpuSet::new();
+    one.set(first);
+    sched_setaffinity(None, &one).unwrap();
+}
+
+fn lane(name: &str, spin: Option<Duration>) -> Producer {
+    let options = LaneOptions::new(name).capacity(4096);
+    spin.map_or(options.clone(), |spin| options.spin(spin)).create().unwrap()
+}
+
+fn attach(address: &str, spin: Option<Duration>) -> Consumer {
+    let options = SessionOptions::new();
+    let options = spin.map_or(options.clone(), |spin| options.spin(spin));
+    options.connect(address).unwrap().attach_one(Attach::new()).unwrap()
+}
+
+/// The spin that is not the default.
+fn spin_of(argument: &str) -> Option<Duration> {
+    (argument == "none").then_some(Duration::ZERO)
+}
+
+/// Answers each record, on a lane of its own.
+fn echo() {
+    share_one_processor();
+    let argument = argument();
+    let [there, back, spin] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
+    let mut answers = lane("back", spin_of(spin));
+    let _server = Server::listen(back, &[&answers]).unwrap();
+    let mut questions = attach(there, spin_of(spin));
+    say("ready");
+    while let Some(record) = questions.receive().unwrap() {
+        answers.send(&record).unwrap();
+    }
+    told();
+}
+
+/// The processor time of one side of some round trips.
+fn round_trips(test: &str, spin: &str) -> Duration {
+    let [there, back] = [(); 2].map(|()| format!("@{}", unique_name()));
+    let mut questions = lane("there", spin_of(spin));
+    let _server = Server::listen(&*there, &[&questions]).unwrap();
+    let mut echo = Peer::start(test, "echo", &format!("{there} {back} {spin}"));
+    echo.expect("ready");
+    let mut answers = attach(&back, spin_of(spin));
+    let before = used();
+    for n in 0..ROUNDS {
+        questions.send(&n.to_le_bytes()).unwrap();
+        assert_eq!(answers.receive().unwrap().unwrap()[..], n.to_le_bytes());
+    }
+    let took = used() - before;
+    questions.finish();
+    echo.finish();
+    took
+}
+
+#[test]
+fn processes_that_share_one_processor_soon_stop_spinning() {
+    let test = "processes_that_share_one_processor_soon_stop_spinning";
+    if role().as_deref() == Some("echo") {
+        return echo();
+    }
+    isolated(test, || {
+        share_one_processor();
+        let [without, by_default] = ["none", "default"].map(|spin| round_trips(test, spin));
+        let limit = 2 * without + Duration::from_millis(10);
+        assert!(by_default < limit, "{ROUNDS} round trips: {by_default:?}, and {without:?} without spinning");
+    });
+}
+
+/// Raises SIGALRM every millisecond, and does nothing at it.
+fn interrupt_every_millisecond() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    // SAFETY: integers and an optional function, of which all zeros are a value, without SA_RESTART.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    // SAFETY: the handler touches nothing.
+    assert_eq!(unsafe { libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()) }, 0);
+    let period = libc::timeval { tv_sec: 0, tv_usec: 1000 };
+    let timer = libc::itimerval { it_interval: period, it_value: period };
+    // SAFETY: the timer is there.
+    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) }, 0);
+}
+
+#[test]
+fn a_signal_while_one_waits_does_not_make_it_spin_again() {
+    isolated("a_signal_while_one_waits_does_not_make_it_spin_again", || {
+        const WAIT: Duration = Duration::from_secs(1);
+        let address = format!("@{}", unique_name());
+        // Long enough to be seen: a thousand of them are five seconds.
+        let spin = Some(Duration::from_millis(5));
+        let mut producer = lane("lane", spin);
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        let mut consumer = attach(&address, spin);
+        interrupt_every_millisecond();
+        let (before, start) = (used(), Instant::now());
+        assert_eq!(consumer.receive_timeout(WAIT).err(), Some(ReceiveError::TimedOut));
+        let (read, took) = (used() - before, start.elapsed());
+        assert!(read < WAIT / 4 && took >= WAIT, "a consumer used {read:?} of {took:?}");
+        while producer.try_send(&[0; 56]).is_ok() {}
+        let before = used();
+        assert!(matches!(producer.send_timeout(b"x", WAIT), Err(SendError::TimedOut { .. })));
+        let sent = used() - before;
+        assert!(sent < WAIT / 4, "a producer used {sent:?} of {WAIT:?}");
+    });
+}
