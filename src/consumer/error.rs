@@ -5,10 +5,10 @@ use crate::ring::stop::{Corruption, Stop};
 use std::fmt;
 use std::io;
 
-/// Why a consumer has no record to give. The end of the stream is no error.
+/// The reason why a consumer has no record to give. The end of the stream is not an error.
 ///
-/// `Debug` prints the sentence of `Display`, then the variant in parentheses. As an [`io::Error`] it keeps its
-/// sentence, and gets a kind:
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. Converted to [`io::Error`], it keeps its
+/// sentence and gets this kind:
 ///
 /// | variant | [`io::ErrorKind`] |
 /// | --- | --- |
@@ -25,7 +25,7 @@ use std::io;
 /// use fdring::{Consumer, errors::ReceiveError};
 /// use std::time::Duration;
 ///
-/// /// The next record; an empty one where the stream ends, or where none comes for a second.
+/// /// The next record; empty at the end of the stream, or if none comes for a second.
 /// fn next(consumer: &mut Consumer) -> std::io::Result<Vec<u8>> {
 ///     match consumer.receive_timeout(Duration::from_secs(1)) {
 ///         Ok(Some(record)) => Ok(record.to_vec()),
@@ -44,24 +44,25 @@ use std::io;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReceiveError {
-    /// Nothing is published now; only from the `try_` form.
+    /// No record is published now. Only `try_receive` and `try_receive_many` return this.
     Empty,
-    /// Nothing was published until the deadline.
+    /// No record was published before the deadline.
     TimedOut,
-    /// The producer's thread panicked, or it gave the lane up. All that was published has been read.
+    /// The producer gave the lane up, or its thread panicked. Everything that was published has been read.
     Abandoned,
-    /// The producer died, or closed the session, without ending the lane. All that was published has been read.
+    /// The producer died, or its connection was lost, before the lane ended. Everything that was published has been
+    /// read.
     PeerDead,
-    /// The producer's process ended the session, and the lane goes on without this consumer.
+    /// The producer's process closed the session. The lane goes on without this consumer: connect again to read on.
     Closed,
-    /// The lane went on without this consumer.
+    /// The producer took this consumer's seat away. The lane goes on without this consumer.
     Evicted {
         /// What was published and not read, in bytes, headers and padding included.
         missed_bytes: u64,
     },
     /// The producer broke the protocol. Nothing more is read of its lane.
     Corrupt(Corruption),
-    /// The kernel would not let this thread wait. The number is that of its error, as in errno(3).
+    /// The kernel did not let this thread wait. The number is the error's, as in errno(3).
     Wait(i32),
     /// The consumer was made before a fork, and this is the child.
     Forked,
@@ -127,7 +128,22 @@ impl From<ReceiveError> for io::Error {
 }
 
 impl ReceiveError {
-    /// Its kind, which has a number.
+    /// The kind of this error, which has a stable number.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-receive-error-kind", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-receive-error-kind")?;
+    /// use fdring::errors::ErrorKind;
+    ///
+    /// let error = consumer.try_receive().unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Empty);
+    /// assert_eq!(error.kind().number(), 12);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Empty => ErrorKind::Empty,

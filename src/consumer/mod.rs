@@ -48,16 +48,16 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The reading end of a lane.
 ///
-/// Every record that is published after it joined comes in order, once and whole, until the end of the stream: `None`.
-/// A producer that dies without ending its lane is told apart from that, as [`ReceiveError::PeerDead`], after all that
-/// it had published.
+/// A consumer receives every record published after it joined: in order, once, and whole, up to the end of the stream,
+/// which is `None`. If the producer dies without ending its lane, the consumer receives everything that was published
+/// and then gets [`ReceiveError::PeerDead`].
 ///
-/// The bytes of a record are released to the lane by a later call: in steps of an eighth of the ring, and completely
-/// whenever a call finds nothing or waits for more than a microsecond. A consumer that is neither used
-/// nor dropped blocks the producer once the ring is full.
+/// The bytes of a record are released to the producer by a later call: in steps of an eighth of the ring, and
+/// completely whenever a call finds nothing or waits for more than a microsecond. A consumer that is neither used nor
+/// dropped blocks the producer once the ring is full.
 ///
-/// By default it copies each payload out and checks everything, so that a hostile producer can send nonsense and
-/// nothing worse. Attached with [`Attach::in_place`](crate::Attach::in_place) it reads payloads in the ring itself.
+/// By default a consumer copies each payload out and checks everything, so that a hostile producer can do no worse than
+/// send nonsense. Attached with [`Attach::in_place`](crate::Attach::in_place), it reads payloads in the ring itself.
 ///
 /// ```
 /// use fdring::{Consumer, Producer, Server};
@@ -68,19 +68,21 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// let mut ticks = Consumer::connect("@doc-consumer")?;
 /// # producer.send(b"hello")?;
 /// # producer.finish();
+/// let mut bytes = 0;
 /// while let Some(record) = ticks.receive()? {
-///     println!("{} bytes with tag {}", record.len(), record.tag());
-///     println!("{} read up to {}", ticks.lane().name, ticks.position()); // from here on, `record` is not used
+///     bytes += record.len();
+///     println!("{} read up to {}", ticks.lane().name, ticks.position()); // `record` is no longer used here
 /// }
+/// assert_eq!(bytes, 5);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A [`Record`] borrows its consumer, so that its bytes cannot change while it is used. That is why a consumer is not
-/// an `Iterator`: the items of an iterator can be kept. To keep a record, copy it (`to_vec`). In the loop, the
-/// consumer's other methods can be called after the last use of the record, as above.
+/// A [`Record`] borrows its consumer, so that its bytes cannot change while it is used. A consumer is therefore not an
+/// `Iterator`, whose items could be kept. To keep a record, copy it with `to_vec`. After the last use of the record,
+/// the consumer's other methods can be called in the same loop, as above.
 ///
-/// A consumer is `Send` and `Sync`: it can be moved to another thread.
+/// A consumer is `Send` and `Sync`. It can be moved to another thread.
 #[derive(Debug)]
 #[must_use = "dropping a consumer leaves its lane; keep it in a variable"]
 pub struct Consumer {
@@ -145,26 +147,68 @@ impl Consumer {
         })
     }
 
-    /// The next record; waits for it. `None` is the end of the stream: the producer ended the lane in order, and all
-    /// that it published has been read.
+    /// The next record. Waits until there is one. `None` is the end of the stream: the producer finished the lane, and
+    /// everything that was published has been read.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-receive", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-receive")?;
+    /// ticks.send(b"hello")?;
+    /// ticks.finish();
+    ///
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"hello");
+    /// assert!(consumer.receive()?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// Any [`ReceiveError`] but `Empty` and `TimedOut`.
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
     pub fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::Never)
     }
 
-    /// The next record, if it is there already. Never sleeps. In a busy stream it may spin for up to 1.8 µs, to leave
-    /// the producer's cache line alone, and after a record that is an answer for about a microsecond.
+    /// The next record, if it is already published. Never sleeps. `None` is the end of the stream.
     ///
-    /// A call that finds nothing looks whether the producer lives, unless one did in the last 5 to 10 ms.
+    /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone, and for about a
+    /// microsecond where records come as answers. A call that finds nothing checks whether the producer is alive, at
+    /// most every 5 to 10 ms.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-try-receive", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-try-receive")?;
+    /// use fdring::errors::ReceiveError;
+    ///
+    /// assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(&consumer.try_receive()?.unwrap()[..], b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Empty`] if nothing is there: everything that was read has been released then. Any other
-    /// [`ReceiveError`] but `TimedOut`.
+    /// - [`ReceiveError::Empty`] if no record is published now; everything that was read is released then
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         let found = match self.next_in_view().or_else(|| self.answer_in_a_moment()) {
@@ -177,25 +221,52 @@ impl Consumer {
         Ok(Some(self.record(found)?))
     }
 
-    /// As [`receive`](Self::receive), but waits no longer than `timeout`.
+    /// Like [`receive`](Self::receive), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-receive-timeout", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-receive-timeout")?;
+    /// use fdring::errors::ReceiveError;
+    /// use std::time::Duration;
+    ///
+    /// let patience = Duration::from_millis(10);
+    /// assert_eq!(consumer.receive_timeout(patience).unwrap_err(), ReceiveError::TimedOut);
+    /// ticks.send(b"hello")?;
+    /// assert!(consumer.receive_timeout(patience)?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] as well.
+    /// - [`ReceiveError::TimedOut`] if no record came within `timeout`
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::after(timeout))
     }
 
-    /// As [`receive`](Self::receive), but waits no longer than until `deadline`: for loops that have a common one.
+    /// Like [`receive`](Self::receive), but waits until `deadline` at most: for several calls that share one deadline.
     ///
     /// ```
-    /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
-    /// # use std::time::{Duration, Instant};
+    /// # use fdring::{Consumer, Producer, Server};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut ticks = Producer::create("ticks")?;
     /// # let server = Server::listen("@doc-receive-deadline", [&ticks])?;
     /// # let mut consumer = Consumer::connect("@doc-receive-deadline")?;
-    /// # ticks.send(b"hello")?;
+    /// use fdring::errors::ReceiveError;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// ticks.send(b"hello")?;
+    ///
     /// let deadline = Instant::now() + Duration::from_millis(20);
     /// let mut records = 0;
     /// let why = loop {
@@ -212,30 +283,91 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] as well.
+    /// - [`ReceiveError::TimedOut`] if no record came before `deadline`
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::At(deadline))
     }
 
-    /// Releases everything that was read. Every call that receives does so sooner or later; this is for a consumer that
-    /// will not be called for a while.
+    /// Releases everything that was read, so that the producer may overwrite it. Every call that receives does so
+    /// sooner or later. Call this before you leave the consumer alone for a while. No effect in a forked child.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-release", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-release")?;
+    /// ticks.send(b"hello")?;
+    /// consumer.receive()?;
+    /// assert_eq!(ticks.consumers()[0].behind_bytes, 16); // read, not yet released
+    ///
+    /// consumer.release();
+    /// assert_eq!(ticks.consumers()[0].behind_bytes, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn release(&mut self) {
         if !self.guard.is_child() {
             self.reader.release_all();
         }
     }
 
-    /// What is known of the lane: name, capacity, alignments, schema.
+    /// The facts of the lane: name, capacity, alignments, schema.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-consumer-lane", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-consumer-lane")?;
+    /// assert_eq!(consumer.lane().name, "ticks");
+    /// let buffer = Vec::<u8>::with_capacity(consumer.lane().payload_max); // the longest record fits
+    /// # assert_eq!(consumer.lane(), ticks.lane());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lane(&self) -> &LaneInfo {
         &self.info
     }
 
-    /// Where the next record begins, in bytes since the ring was made, headers and padding included.
+    /// The position of the next record, in bytes since the lane was created, headers and padding included.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-position", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-position")?;
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(consumer.position(), 0);
+    /// consumer.receive()?;
+    /// assert_eq!(consumer.position(), ticks.published());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn position(&self) -> u64 {
         self.reader.position()
     }
 
-    /// Whether payloads are read in the ring itself.
+    /// Whether payloads are read in the ring itself, as asked for with [`Attach::in_place`](crate::Attach::in_place).
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-reads-in-place", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-reads-in-place")?;
+    /// assert!(!consumer.reads_in_place()); // by default, payloads are copied out
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reads_in_place(&self) -> bool {
         matches!(self.payloads, Payloads::InPlace(_))
     }
@@ -252,9 +384,8 @@ impl Consumer {
         Ok(Some(self.record(found)?))
     }
 
-    /// The next record, if no more than its header needs to be looked at: the short way, inlined into the caller's
-    /// loop. `None` says only that one must look closer. Here the bytes of the record before it are released, if that
-    /// is due.
+    /// The next record, if only its header needs a look: the short way, inlined into the caller's loop. `None` says
+    /// only that a closer look is needed. Here the bytes of the record before it are released, if that is due.
     #[inline(always)]
     fn next_in_view(&mut self) -> Option<Found> {
         // In a forked child there is no ring to look at.
@@ -279,16 +410,17 @@ impl Consumer {
         Ok(Record::new(found, payload))
     }
 
-    /// Prepares a wait in a loop of the caller's: poll(2), epoll(7), or anything that watches descriptors.
+    /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
     ///
-    /// 1. Call [`try_receive`](Self::try_receive) until it says [`ReceiveError::Empty`], or
-    ///    [`try_receive_many`](Self::try_receive_many).
+    /// 1. Call [`try_receive`](Self::try_receive) or [`try_receive_many`](Self::try_receive_many) until it returns
+    ///    [`ReceiveError::Empty`].
     /// 2. Call `arm`. `false` means that there is news: go to 1.
-    /// 3. Wait until the descriptor of [`as_fd`](Self::as_fd) is readable; it may be watched for levels or for edges.
+    /// 3. Wait until the descriptor of [`as_fd`](Self::as_fd) is readable. Watch it level-triggered or edge-triggered.
     /// 4. Go to 1.
     ///
-    /// The descriptor may become readable for no reason, but never stays unreadable when there is something to receive.
-    /// The loop may stop at any step. The descriptor is the same for the life of the consumer; only watch it.
+    /// The descriptor may become readable for no reason, but it is never left unreadable while there is something to
+    /// receive. The loop may stop at any step. The descriptor stays the same for the life of the consumer. Only watch
+    /// it; do not read it.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
@@ -317,8 +449,8 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Wait`] if the kernel gives no descriptor or timer for it, [`ReceiveError::Forked`] in a forked
-    /// child.
+    /// - [`ReceiveError::Wait`] if the kernel gives no descriptor or timer for it
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, ReceiveError> {
         if self.guard.is_child() {
             return Err(ReceiveError::Forked);

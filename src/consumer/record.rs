@@ -6,10 +6,26 @@
 use crate::ring::cursor::Found;
 use std::ops::Deref;
 
-/// One record: a `&[u8]`, and its tag.
+/// A received record: it dereferences to `[u8]`, its payload, and has a tag.
 ///
-/// Its bytes stay as they are until the next call on its consumer: from then on they may be released to the lane. Read
-/// in place, they must not be touched in a forked child: the ring is not mapped there, and something else may be.
+/// The bytes stay as they are until the next call on the consumer, which may release them to the lane. The borrow makes
+/// such a call impossible while the record is in use. If the record is read in place, a forked child must not touch its
+/// bytes: the ring is not mapped there, and other memory may be.
+///
+/// ```
+/// # use fdring::{Consumer, Producer, Server};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut ticks = Producer::create("ticks")?;
+/// # let server = Server::listen("@doc-record", [&ticks])?;
+/// # let mut consumer = Consumer::connect("@doc-record")?;
+/// ticks.send_tagged(b"hello", 7)?;
+///
+/// let record = consumer.receive()?.unwrap();
+/// assert_eq!(record.tag(), 7);
+/// assert_eq!(record.to_vec(), b"hello"); // a copy, to keep
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Record<'a> {
     payload: &'a [u8],
@@ -25,13 +41,44 @@ impl<'a> Record<'a> {
 }
 
 impl Record<'_> {
-    /// The number that the producer gave this record.
+    /// The tag that the producer gave this record, a 16-bit number of the application's choice. Default: 0.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-record-tag", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-record-tag")?;
+    /// ticks.send_tagged(b"order 17", 2)?;
+    /// ticks.send(b"order 18")?;
+    ///
+    /// assert_eq!(consumer.receive()?.unwrap().tag(), 2);
+    /// assert_eq!(consumer.receive()?.unwrap().tag(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn tag(&self) -> u16 {
         self.tag
     }
 
-    /// Where the record begins, in bytes since the ring was made, headers and padding included.
+    /// The position of this record, in bytes since the lane was created, headers and padding included. It identifies
+    /// the record within its lane.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-record-position", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-record-position")?;
+    /// ticks.send(b"first")?;
+    /// ticks.send(b"second")?;
+    ///
+    /// assert_eq!(consumer.receive()?.unwrap().position(), 0);
+    /// assert_eq!(consumer.receive()?.unwrap().position(), 16); // 8 bytes of header, 5 of payload, 3 of padding
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn position(&self) -> u64 {
         self.position

@@ -18,20 +18,40 @@ use crate::sync::Ordering;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// What a closure says that is handed records: whether to go on.
+/// What a closure that is called with records returns: whether to go on.
 ///
 /// | it returns | which means |
 /// | --- | --- |
 /// | `()` | go on |
 /// | [`ControlFlow<()>`](ControlFlow) | go on, or stop after this record |
-/// | `Result<(), E>` | go on, or stop after this record and have the call return the error |
+/// | `Result<(), E>` | go on, or stop after this record and make the call return the error |
 ///
-/// The error is any type that a [`ReceiveError`] converts into, such as [`std::io::Error`] or a boxed error.
+/// `E` is any type that a [`ReceiveError`] converts into, such as [`std::io::Error`] or a boxed error.
+///
+/// ```
+/// # use fdring::{Consumer, Producer, Server};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut ticks = Producer::create("ticks")?;
+/// # let server = Server::listen("@doc-verdict", [&ticks])?;
+/// # let mut consumer = Consumer::connect("@doc-verdict")?;
+/// use std::ops::ControlFlow;
+///
+/// for text in ["1", "2", "stop", "3"] {
+///     ticks.send(text.as_bytes())?;
+/// }
+/// let until_stop = |record: &fdring::Record<'_>| match &record[..] {
+///     b"stop" => ControlFlow::Break(()),
+///     _ => ControlFlow::Continue(()),
+/// };
+/// assert_eq!(consumer.receive_many(until_stop)?, 3);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Verdict {
-    /// The error of a call whose closure returns this.
+    /// The error of a call whose closure returns this type.
     type Error: From<ReceiveError>;
 
-    /// Whether to go on, stop, or fail.
+    /// Converts to: go on, stop, or stop with an error.
     fn into_flow(self) -> ControlFlow<Result<(), Self::Error>>;
 }
 
@@ -65,15 +85,15 @@ impl<E: From<ReceiveError>> Verdict for Result<(), E> {
     }
 }
 
-/// How a run ended: it may go on, or the closure stopped it.
+/// The end of a run: it may go on, or the closure stopped it.
 type Flow<V> = ControlFlow<Result<(), <V as Verdict>::Error>>;
 
 impl Consumer {
-    /// Waits for a record, and hands it and all that are visible after it to `each`; returns how many there were, 0 at
-    /// the end of the stream. The quickest way to read a busy lane.
+    /// Waits for a record, then calls `each` with it and with all records that are already visible after it. Returns
+    /// the number of records, 0 at the end of the stream. This is the fastest way to read a busy lane.
     ///
     /// The closure may return nothing, or say whether to go on, see [`Verdict`]. The record for which it stops or fails
-    /// counts as read. If it forks, it must not return in the child.
+    /// counts as read. If the closure forks, it must not return in the child.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -87,12 +107,11 @@ impl Consumer {
     /// ticks.finish();
     ///
     /// let mut sum = 0;
-    /// let parse = |record: &fdring::Record<'_>| -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut add = |record: &fdring::Record<'_>| -> Result<(), Box<dyn std::error::Error>> {
     ///     sum += std::str::from_utf8(record)?.parse::<u64>()?;
     ///     Ok(())
     /// };
-    /// let mut parse = parse;
-    /// while consumer.receive_many(&mut parse)? != 0 {}
+    /// while consumer.receive_many(&mut add)? != 0 {}
     /// assert_eq!(sum, 306);
     /// # Ok(())
     /// # }
@@ -100,17 +119,53 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive), or the closure's. The records before the error have been handed over.
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// Records handed over before the error count as read.
     #[inline]
     pub fn receive_many<V: Verdict>(&mut self, each: impl FnMut(&Record<'_>) -> V) -> Result<usize, V::Error> {
         self.receive_many_until(Deadline::Never, each)
     }
 
-    /// As [`receive_many`](Self::receive_many), but waits no longer than `timeout` for the first record.
+    /// Like [`receive_many`](Self::receive_many), but waits at most `timeout` for the first record.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-receive-many-timeout", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-receive-many-timeout")?;
+    /// use std::time::Duration;
+    ///
+    /// ticks.send(b"one")?;
+    /// ticks.send(b"two")?;
+    /// let mut bytes = 0;
+    /// assert_eq!(consumer.receive_many_timeout(Duration::from_secs(1), |record| bytes += record.len())?, 2);
+    /// assert_eq!(bytes, 6);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`receive_timeout`](Self::receive_timeout), or the closure's.
+    /// - [`ReceiveError::TimedOut`] if no record came within `timeout`
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// Records handed over before the error count as read.
     pub fn receive_many_timeout<V: Verdict>(
         &mut self,
         timeout: Duration,
@@ -119,11 +174,39 @@ impl Consumer {
         self.receive_many_until(Deadline::after(timeout), each)
     }
 
-    /// As [`receive_many`](Self::receive_many), but waits no longer than until `deadline` for the first record.
+    /// Like [`receive_many`](Self::receive_many), but waits for the first record until `deadline` at most: for several
+    /// calls that share one deadline.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-receive-many-deadline", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-receive-many-deadline")?;
+    /// use fdring::errors::ReceiveError;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// ticks.send(b"one")?;
+    /// let deadline = Instant::now() + Duration::from_millis(20);
+    /// assert_eq!(consumer.receive_many_deadline(deadline, |_| ())?, 1);
+    /// assert_eq!(consumer.receive_many_deadline(deadline, |_| ()), Err(ReceiveError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`receive_deadline`](Self::receive_deadline), or the closure's.
+    /// - [`ReceiveError::TimedOut`] if no record came before `deadline`
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// Records handed over before the error count as read.
     pub fn receive_many_deadline<V: Verdict>(
         &mut self,
         deadline: Instant,
@@ -161,15 +244,20 @@ impl Consumer {
         }
     }
 
-    /// Hands every record that is published now to `each`, without waiting for more; returns how many there were, 0 at
-    /// the end of the stream. The closure is as in [`receive_many`](Self::receive_many).
+    /// Calls `each` with every record that is published now, without waiting for more. Returns the number of records, 0
+    /// at the end of the stream.
+    ///
+    /// The closure may return nothing, or say whether to go on, see [`Verdict`]. The record for which it stops or fails
+    /// counts as read. If the closure forks, it must not return in the child.
     ///
     /// ```
-    /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
+    /// # use fdring::{Consumer, Producer, Server};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut ticks = Producer::create("ticks")?;
     /// # let server = Server::listen("@doc-try-receive-many", [&ticks])?;
     /// # let mut consumer = Consumer::connect("@doc-try-receive-many")?;
+    /// use fdring::errors::ReceiveError;
+    ///
     /// ticks.send(b"one")?;
     /// ticks.send(b"two")?;
     ///
@@ -183,7 +271,16 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`try_receive`](Self::try_receive), or the closure's. The records before the error have been handed over.
+    /// - [`ReceiveError::Empty`] if no record is published now; everything that was read is released then
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// Records handed over before the error count as read.
     pub fn try_receive_many<V: Verdict>(&mut self, mut each: impl FnMut(&Record<'_>) -> V) -> Result<usize, V::Error> {
         // A bound only, and no further than an honest producer can be: what lies below it is checked record by record.
         let published = match self.guard.is_child() {

@@ -9,10 +9,28 @@ use crate::deadline::Deadline;
 use crate::ring::writer::Room;
 use std::time::{Duration, Instant};
 
-/// Records that are published together, by [`commit`](Self::commit). Dropping it discards them.
+/// Records that are published together. [`commit`](Self::commit) publishes them; dropping the batch discards them.
 ///
 /// A batch that is longer than the ring is published in parts whenever the ring fills. Published parts stay, even if
 /// the batch is then dropped.
+///
+/// A batch is the cheapest way to publish many records: consumers are notified once.
+///
+/// ```
+/// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut lane = Producer::create("words")?;
+/// # let server = Server::listen("@doc-batch", [&lane])?;
+/// # let mut consumer = Consumer::connect("@doc-batch")?;
+/// let mut batch = lane.batch()?;
+/// batch.send(b"one")?;
+/// batch.send(b"two")?;
+/// assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty); // not published yet
+/// batch.commit();
+/// assert_eq!(consumer.try_receive_many(|_| ())?, 2);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a batch that is not committed is discarded"]
 pub struct Batch<'a> {
@@ -22,40 +40,110 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Room for the batch's next record; waits while the ring is full.
+    /// Reserves the batch's next record, of `len` payload bytes, in the ring itself. Waits while the ring is full.
+    ///
+    /// [`Reservation::commit`] adds the record to the batch. Dropping the reservation discards that record alone.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("squares")?;
+    /// let mut batch = lane.batch()?;
+    /// for n in 1..=3_u64 {
+    ///     let mut slot = batch.reserve(8)?;
+    ///     slot.copy_from_slice(&(n * n).to_le_bytes());
+    ///     slot.commit();
+    /// }
+    /// assert_eq!(batch.commit(), 3 * 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Producer::reserve`].
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::Never)
     }
 
-    /// As [`reserve`](Self::reserve), but never waits. If the ring is full, what the batch holds has been published.
+    /// Like [`reserve`](Self::reserve), but never waits. If it finds the ring full, it publishes the records of the
+    /// batch so far.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("samples")?;
+    /// # let samples = [1.5_f64, 2.5, 3.5];
+    /// let mut batch = lane.batch()?;
+    /// for sample in samples {
+    ///     let Ok(mut slot) = batch.try_reserve(8) else { break }; // the rest is dropped
+    ///     slot.copy_from_slice(&sample.to_le_bytes());
+    ///     slot.commit();
+    /// }
+    /// assert_eq!(batch.commit(), 3 * 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Producer::try_reserve`].
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::Now)
     }
 
-    /// As [`reserve`](Self::reserve), but waits no longer than `timeout`.
+    /// Like [`reserve`](Self::reserve), but waits at most `timeout` for room.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("blocks")?;
+    /// use std::time::Duration;
+    ///
+    /// let mut batch = lane.batch()?;
+    /// let mut block = batch.reserve_timeout(4096, Duration::from_secs(1))?;
+    /// block.fill(0xff);
+    /// block.commit();
+    /// assert_eq!(batch.commit(), 8 + 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Producer::reserve_timeout`].
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::after(timeout))
     }
 
-    /// As [`reserve`](Self::reserve), but waits no longer than until `deadline`.
+    /// Like [`reserve`](Self::reserve), but waits for room until `deadline` at most: for a batch with one deadline.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("blocks")?;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// let mut batch = lane.batch()?;
+    /// for byte in [1, 2, 3] {
+    ///     let mut block = batch.reserve_deadline(512, deadline)?;
+    ///     block.fill(byte);
+    ///     block.commit();
+    /// }
+    /// assert_eq!(batch.commit(), 3 * (8 + 512));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Producer::reserve_timeout`].
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     pub fn reserve_deadline(&mut self, len: usize, deadline: Instant) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::At(deadline))
     }
@@ -83,34 +171,57 @@ impl Batch<'_> {
         })
     }
 
-    /// Copies `payload` into the batch's next record; waits while the ring is full.
-    ///
-    /// # Errors
-    ///
-    /// As [`Producer::reserve`].
-    #[inline(always)]
-    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.reserve(payload.len())?.copy_and_commit(payload);
-        Ok(())
-    }
-
-    /// As [`send`](Self::send), with a tag: an application-defined number that goes with the record.
+    /// Copies `payload` into the batch's next record. Waits while the ring is full.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut lane = fdring::Producer::create("words")?;
     /// let mut batch = lane.batch()?;
-    /// for (word, line) in [("one", 1), ("two", 1), ("three", 2)] {
-    ///     batch.send_tagged(word.as_bytes(), line)?;
+    /// for word in "one two six".split(' ') {
+    ///     batch.send(word.as_bytes())?;
     /// }
-    /// batch.commit();
+    /// assert_eq!(batch.commit(), 3 * 16);
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`Producer::reserve`].
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::Forked`] in a forked child
+    #[inline(always)]
+    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.reserve(payload.len())?.copy_and_commit(payload);
+        Ok(())
+    }
+
+    /// Like [`send`](Self::send), with a tag: a 16-bit number of the application's choice, which consumers see as
+    /// [`Record::tag`](crate::Record::tag).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("words")?;
+    /// # let server = fdring::Server::listen("@doc-batch-send-tagged", [&lane])?;
+    /// # let mut consumer = fdring::Consumer::connect("@doc-batch-send-tagged")?;
+    /// let mut batch = lane.batch()?;
+    /// for (word, line) in [("one", 1), ("two", 1), ("three", 2)] {
+    ///     batch.send_tagged(word.as_bytes(), line)?;
+    /// }
+    /// batch.commit();
+    ///
+    /// let mut lines = Vec::new();
+    /// consumer.receive_many(|record| lines.push(record.tag()))?;
+    /// assert_eq!(lines, [1, 1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
         let mut slot = self.reserve(payload.len())?;
@@ -119,54 +230,106 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// As [`send`](Self::send), but never waits.
-    ///
-    /// # Errors
-    ///
-    /// As [`Producer::try_reserve`].
-    #[inline]
-    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.try_reserve(payload.len())?.copy_and_commit(payload);
-        Ok(())
-    }
-
-    /// As [`send`](Self::send), but waits no longer than `timeout`. If the ring is full, what the batch
-    /// holds has been published.
+    /// Like [`send`](Self::send), but never waits. If it finds the ring full, it publishes the records of the batch so
+    /// far.
     ///
     /// ```
-    /// use std::time::{Duration, Instant};
-    ///
+    /// # use fdring::{Consumer, Server, errors::SendError, options::LaneOptions};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create("words")?;
+    /// # let mut lane = LaneOptions::new("words").capacity(4096).create()?;
+    /// # let server = Server::listen("@doc-batch-try-send", [&lane])?;
+    /// # let mut consumer = Consumer::connect("@doc-batch-try-send")?;
     /// let mut batch = lane.batch()?;
-    /// for word in ["one", "two", "three"] {
-    ///     batch.send_timeout(word.as_bytes(), Duration::from_secs(1))?;
-    /// }
-    /// batch.commit();
+    /// batch.try_send(&[0; 2040])?; // half of a ring of 4 KiB
+    /// batch.try_send(&[0; 2040])?;
+    /// assert!(matches!(batch.try_send(b"one more"), Err(SendError::Full { .. })));
+    /// drop(batch);
+    /// assert_eq!(lane.published(), 4096); // the full ring was published
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`Producer::reserve_timeout`].
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
+    #[inline]
+    pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.try_reserve(payload.len())?.copy_and_commit(payload);
+        Ok(())
+    }
+
+    /// Like [`send`](Self::send), but waits at most `timeout` for room. If it finds the ring full, it publishes the
+    /// records of the batch so far.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("words")?;
+    /// use std::time::Duration;
+    ///
+    /// let mut batch = lane.batch()?;
+    /// for word in ["one", "two", "six"] {
+    ///     batch.send_timeout(word.as_bytes(), Duration::from_secs(1))?; // a second for each
+    /// }
+    /// assert_eq!(batch.commit(), 3 * 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
         self.reserve_timeout(payload.len(), timeout)?.copy_and_commit(payload);
         Ok(())
     }
 
-    /// As [`send`](Self::send), but waits no longer than until `deadline`.
+    /// Like [`send`](Self::send), but waits for room until `deadline` at most: for a batch with one deadline.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("words")?;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(1); // a second for all
+    /// let mut batch = lane.batch()?;
+    /// for word in ["one", "two", "six"] {
+    ///     batch.send_deadline(word.as_bytes(), deadline)?;
+    /// }
+    /// assert_eq!(batch.commit(), 3 * 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Producer::reserve_timeout`].
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.reserve_deadline(payload.len(), deadline)?.copy_and_commit(payload);
         Ok(())
     }
 
-    /// Publishes the records of the batch; returns the position after the last of them, which is then
-    /// [`Producer::published`].
+    /// Publishes the records of the batch. Returns the position after the last of them, in bytes since the lane was
+    /// created; [`Producer::published`] is then the same. In a forked child nothing is published.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("words")?;
+    /// let mut batch = lane.batch()?;
+    /// batch.send(b"hello")?;
+    /// let end = batch.commit();
+    /// assert_eq!((end, lane.published()), (16, 16));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn commit(self) -> u64 {
         self.producer.publisher.writer.resume(self.room);

@@ -5,10 +5,10 @@ use crate::lane::ConsumerInfo;
 use std::fmt;
 use std::io;
 
-/// Why a record could not be sent.
+/// The reason why a record could not be sent.
 ///
-/// `Debug` prints the sentence of `Display`, then the variant in parentheses. As an [`io::Error`] it keeps its
-/// sentence, and gets a kind:
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. Converted to [`io::Error`], it keeps its
+/// sentence and gets this kind:
 ///
 /// | variant | [`io::ErrorKind`] |
 /// | --- | --- |
@@ -99,7 +99,16 @@ impl fmt::Debug for SendError {
 }
 
 impl SendError {
-    /// Its kind, which has a number.
+    /// The kind of this error, which has a stable number.
+    ///
+    /// ```
+    /// use fdring::errors::ErrorKind;
+    ///
+    /// # let mut lane = fdring::Producer::create("log").unwrap();
+    /// let error = lane.send(&vec![0; 4 << 20]).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::TooLong);
+    /// assert_eq!(error.kind().number(), 10);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::TooLong { .. } => ErrorKind::TooLong,
@@ -125,7 +134,7 @@ impl From<SendError> for io::Error {
     }
 }
 
-/// What an error says of the consumer that holds the lane back.
+/// The part of an error's sentence that names the consumer that holds the lane back.
 struct Blame<'a>(&'a Option<Box<ConsumerInfo>>);
 
 impl fmt::Display for Blame<'_> {

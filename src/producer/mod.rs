@@ -31,19 +31,20 @@ use crate::ring::writer::{Room, Writer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The writing end of a lane; there is one.
+/// The writing end of a lane. A lane has exactly one producer.
 ///
-/// Records go to every consumer that has joined. The lane waits for the slowest of them, so that nothing is lost; with
-/// no consumer it never waits. Dropping the producer ends the lane in order: consumers read what was published and then
-/// see the end. Dropped by a panic, or [abandoned](Self::abandon), it ends as such, and they are told so.
+/// Every record goes to every consumer that has joined. The lane waits for the slowest of them, so that no record is
+/// lost. Without consumers it never waits: `send` returns `Ok`, and nobody receives the record. If the first records
+/// matter, call [`wait_for_consumers`](Self::wait_for_consumers) first.
 ///
-/// A record that is sent while there is no consumer goes nowhere, and `send` returns `Ok`. If the first records matter,
-/// wait for the consumers first: [`wait_for_consumers`](Self::wait_for_consumers).
+/// Dropping the producer finishes the lane: consumers read what was published and then get the end of the stream,
+/// `None`. If the drop happens in a panic, or the lane is [abandoned](Self::abandon), consumers get
+/// [`ReceiveError::Abandoned`](crate::errors::ReceiveError::Abandoned) instead.
 ///
-/// A producer is `Send` and `Sync`: it can be moved to another thread.
+/// A producer is `Send` and `Sync`. It can be moved to another thread.
 ///
 /// ```
-/// use fdring::{Producer, options::LaneOptions};
+/// use fdring::Producer;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut lane = Producer::create("ticks")?;
@@ -61,7 +62,8 @@ use std::time::{Duration, Instant};
 /// for word in ["one", "two", "three"] {
 ///     batch.send(word.as_bytes())?;
 /// }
-/// batch.commit();
+/// let end = batch.commit();
+/// assert_eq!(end, lane.published());
 /// # Ok(())
 /// # }
 /// ```
@@ -78,7 +80,7 @@ pub struct Producer {
 }
 
 impl Producer {
-    /// Makes a lane of that name with the default [`LaneOptions`].
+    /// Creates a lane called `name` with the default [`LaneOptions`].
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {
@@ -90,12 +92,14 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// As [`LaneOptions::create`].
+    /// - [`Error::Invalid`](crate::Error::Invalid) if `name` is not 1 to 64 bytes long or contains a control character
+    /// - [`Error::Os`](crate::Error::Os) if the system is short of memory or descriptors
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn create(name: impl Into<String>) -> Result<Self> {
         LaneOptions::new(name).create()
     }
 
-    /// A lane whose ring begins at `position`: 0, but for tests that begin near an edge of the number space.
+    /// Creates a lane whose ring begins at `position`: 0, except in tests that begin near an edge of the number space.
     pub(crate) fn create_at(options: &LaneOptions, position: u64) -> Result<Self> {
         let guard = ForkGuard::get()?;
         let (lane, writable) = Lane::create(options, position)?;
@@ -104,10 +108,11 @@ impl Producer {
         Ok(Self { publisher, lane, spin, spins: Spins::default(), guard, abandons: false })
     }
 
-    /// Reserves a record of `len` payload bytes in the ring itself, has `fill` write it, and publishes it; waits while
-    /// the ring is full. There is no commit to forget.
+    /// Reserves a record of `len` payload bytes in the ring itself, calls `fill` to write it, and publishes it. Waits
+    /// while the ring is full.
     ///
-    /// Before they are filled, the bytes are as in a [`Reservation`]. If `fill` panics, the record is discarded.
+    /// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. If `fill`
+    /// panics, the record is discarded.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -118,13 +123,15 @@ impl Producer {
     ///     bytes[..8].copy_from_slice(&x.to_le_bytes());
     ///     bytes[8..].copy_from_slice(&y.to_le_bytes());
     /// })?;
+    /// assert_eq!(lane.published(), 24); // 8 bytes of header, 16 of payload
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
     ///
@@ -135,11 +142,32 @@ impl Producer {
         Ok(())
     }
 
-    /// As [`fill`](Self::fill), but never waits; `fill` is called only if there is room.
+    /// Like [`fill`](Self::fill), but never waits. `fill` is called only if there is room.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server, errors::SendError, options::LaneOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut frames = LaneOptions::new("frames").capacity(4096).create()?;
+    /// # let server = Server::listen("@doc-try-fill", [&frames])?;
+    /// # let consumer = Consumer::connect("@doc-try-fill")?;
+    /// let (mut sent, mut dropped) = (0, 0);
+    /// for frame in 0..10_u8 {
+    ///     match frames.try_fill(1000, |pixels| pixels.fill(frame)) {
+    ///         Ok(()) => sent += 1,
+    ///         Err(SendError::Full { .. }) => dropped += 1, // a consumer is slow
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// assert_eq!((sent, dropped), (4, 6));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`try_reserve`](Self::try_reserve).
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
     ///
@@ -150,11 +178,24 @@ impl Producer {
         Ok(())
     }
 
-    /// As [`fill`](Self::fill), but waits no longer than `timeout`.
+    /// Like [`fill`](Self::fill), but waits at most `timeout` for room.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("counters")?;
+    /// use std::time::Duration;
+    ///
+    /// lane.fill_timeout(8, Duration::from_millis(100), |bytes| bytes.copy_from_slice(&17_u64.to_le_bytes()))?;
+    /// assert_eq!(lane.published(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`reserve_timeout`](Self::reserve_timeout).
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
     ///
@@ -169,41 +210,113 @@ impl Producer {
         Ok(())
     }
 
-    /// Room for a record of `len` payload bytes in the ring itself; waits while the ring is full. Dropping the
-    /// reservation discards it.
+    /// Reserves a record of `len` payload bytes in the ring itself. Waits while the ring is full.
+    ///
+    /// The record is published by [`Reservation::commit`]. Dropping the reservation discards it.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = Producer::create("words")?;
+    /// # let server = Server::listen("@doc-reserve", [&lane])?;
+    /// # let mut consumer = Consumer::connect("@doc-reserve")?;
+    /// let mut slot = lane.reserve(5)?;
+    /// slot.copy_from_slice(b"hello");
+    /// slot[0] = b'j';
+    /// slot.commit();
+    ///
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"jello");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`SendError::TooLong`], or [`SendError::Forked`].
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::Never)
     }
 
-    /// As [`reserve`](Self::reserve), but never waits.
+    /// Like [`reserve`](Self::reserve), but never waits.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("log")?;
+    /// use fdring::errors::SendError;
+    ///
+    /// match lane.try_reserve(4) {
+    ///     Ok(mut slot) => {
+    ///         slot.copy_from_slice(b"line");
+    ///         slot.commit();
+    ///     }
+    ///     Err(SendError::Full { consumer }) => println!("not logged, because of {consumer:?}"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// assert_eq!(lane.published(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`SendError::Full`] as well.
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::Now)
     }
 
-    /// As [`reserve`](Self::reserve), but waits no longer than `timeout`.
+    /// Like [`reserve`](Self::reserve), but waits at most `timeout` for room.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("blocks")?;
+    /// use std::time::Duration;
+    ///
+    /// let mut block = lane.reserve_timeout(4096, Duration::from_secs(1))?;
+    /// block.fill(0xff);
+    /// block.commit();
+    /// assert_eq!(lane.published(), 8 + 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`SendError::TimedOut`] as well, which names the consumer that holds the lane back.
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::after(timeout))
     }
 
-    /// As [`reserve`](Self::reserve), but waits no longer than until `deadline`: for loops that have a common one.
+    /// Like [`reserve`](Self::reserve), but waits for room until `deadline` at most: for several calls that share one
+    /// deadline.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("pair")?;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// for half in [b"left.", b"right"] {
+    ///     let mut slot = lane.reserve_deadline(5, deadline)?;
+    ///     slot.copy_from_slice(half);
+    ///     slot.commit();
+    /// }
+    /// assert_eq!(lane.published(), 32);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`reserve_timeout`](Self::reserve_timeout).
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     pub fn reserve_deadline(&mut self, len: usize, deadline: Instant) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::At(deadline))
     }
@@ -224,33 +337,52 @@ impl Producer {
         Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
     }
 
-    /// Copies `payload` into a record of its own; waits while the ring is full. With no consumer the record goes
-    /// nowhere, and the call returns `Ok`.
-    ///
-    /// # Errors
-    ///
-    /// As [`reserve`](Self::reserve).
-    #[inline(always)]
-    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.reserve(payload.len())?.copy_and_commit(payload);
-        Ok(())
-    }
-
-    /// As [`send`](Self::send), with a tag: an application-defined number that goes with the record.
+    /// Copies `payload` into a record and publishes it. Waits while the ring is full. Without consumers, nobody
+    /// receives the record, and the call returns `Ok`.
     ///
     /// ```
+    /// # use fdring::{Consumer, Producer, Server};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut lane = fdring::Producer::create("orders")?;
-    /// const CANCEL: u16 = 2;
-    ///
-    /// lane.send_tagged(b"order 17", CANCEL)?;
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-send", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-send")?;
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"hello");
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`reserve`](Self::reserve).
+    /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
+    /// - [`SendError::Forked`] in a forked child
+    #[inline(always)]
+    pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
+        self.reserve(payload.len())?.copy_and_commit(payload);
+        Ok(())
+    }
+
+    /// Like [`send`](Self::send), with a tag: a 16-bit number of the application's choice, which consumers see as
+    /// [`Record::tag`](crate::Record::tag).
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut orders = Producer::create("orders")?;
+    /// # let server = Server::listen("@doc-send-tagged", [&orders])?;
+    /// # let mut consumer = Consumer::connect("@doc-send-tagged")?;
+    /// const CANCEL: u16 = 2;
+    ///
+    /// orders.send_tagged(b"order 17", CANCEL)?;
+    /// assert_eq!(consumer.receive()?.unwrap().tag(), CANCEL);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
         let mut slot = self.reserve(payload.len())?;
@@ -259,42 +391,108 @@ impl Producer {
         Ok(())
     }
 
-    /// As [`send`](Self::send), but never waits.
+    /// Like [`send`](Self::send), but never waits.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server, errors::SendError, options::LaneOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut log = LaneOptions::new("log").capacity(4096).create()?;
+    /// # let server = Server::listen("@doc-try-send", [&log])?;
+    /// # let consumer = Consumer::connect("@doc-try-send")?;
+    /// while log.try_send(b"a line").is_ok() {}
+    ///
+    /// let Err(SendError::Full { consumer: Some(slow) }) = log.try_send(b"one more") else { panic!("there is room") };
+    /// assert_eq!((slow.pid, slow.behind_bytes), (Some(std::process::id()), 4096));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`try_reserve`](Self::try_reserve).
+    /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.try_reserve(payload.len())?.copy_and_commit(payload);
         Ok(())
     }
 
-    /// As [`send`](Self::send), but waits no longer than `timeout`.
+    /// Like [`send`](Self::send), but waits at most `timeout` for room.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server, errors::SendError, options::LaneOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut log = LaneOptions::new("log").capacity(4096).create()?;
+    /// # let server = Server::listen("@doc-send-timeout", [&log])?;
+    /// # let consumer = Consumer::connect("@doc-send-timeout")?;
+    /// use std::time::Duration;
+    ///
+    /// log.send_timeout(&[0; 2040], Duration::from_millis(10))?; // half of a ring of 4 KiB
+    /// log.send_timeout(&[0; 2040], Duration::from_millis(10))?;
+    /// let error = log.send_timeout(b"one more", Duration::from_millis(10)).unwrap_err();
+    /// assert!(matches!(error, SendError::TimedOut { consumer: Some(_) }));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`reserve_timeout`](Self::reserve_timeout).
+    /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
         self.reserve_timeout(payload.len(), timeout)?.copy_and_commit(payload);
         Ok(())
     }
 
-    /// As [`send`](Self::send), but waits no longer than until `deadline`: for loops that have a common one.
+    /// Like [`send`](Self::send), but waits for room until `deadline` at most: for several calls that share one
+    /// deadline.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("words")?;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// for word in ["one", "two", "six"] {
+    ///     lane.send_deadline(word.as_bytes(), deadline)?;
+    /// }
+    /// assert_eq!(lane.published(), 3 * 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`reserve_timeout`](Self::reserve_timeout).
+    /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.reserve_deadline(payload.len(), deadline)?.copy_and_commit(payload);
         Ok(())
     }
 
-    /// Begins a batch: records that are published together. Dropping it discards them.
+    /// Begins a batch: records that are published together by [`Batch::commit`]. Dropping the batch discards them.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("words")?;
+    /// let mut batch = lane.batch()?;
+    /// batch.send(b"published")?;
+    /// batch.send(b"together")?;
+    /// let end = batch.commit();
+    /// assert_eq!(end, lane.published());
+    ///
+    /// lane.batch()?.send(b"discarded")?;
+    /// assert_eq!(lane.published(), end);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`SendError::Forked`].
+    /// [`SendError::Forked`] in a forked child.
     #[inline]
     pub fn batch(&mut self) -> Result<Batch<'_>, SendError> {
         if self.guard.is_child() {
@@ -304,28 +502,78 @@ impl Producer {
         Ok(Batch { room: self.publisher.writer.room(), producer: self })
     }
 
-    /// Ends the lane in order, as dropping the producer does.
+    /// Finishes the lane: consumers read what was published and then get the end of the stream, `None`. Dropping the
+    /// producer does the same, except in a panic.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-finish", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-finish")?;
+    /// ticks.send(b"the last one")?;
+    /// ticks.finish();
+    ///
+    /// assert!(consumer.receive()?.is_some());
+    /// assert!(consumer.receive()?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn finish(self) {
         // The drop does it.
     }
 
     /// Ends the lane as incomplete, as a panic would: consumers read what was published and then get
     /// [`ReceiveError::Abandoned`](crate::errors::ReceiveError::Abandoned). For producers that fail without a panic.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut rows = Producer::create("rows")?;
+    /// # let server = Server::listen("@doc-abandon", [&rows])?;
+    /// # let mut consumer = Consumer::connect("@doc-abandon")?;
+    /// rows.send(b"row 1 of 1000")?;
+    /// rows.abandon(); // the database is gone
+    ///
+    /// assert!(consumer.receive()?.is_some());
+    /// assert_eq!(consumer.receive().unwrap_err(), ReceiveError::Abandoned);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn abandon(mut self) {
         self.abandons = true;
     }
 
-    /// What is known of the lane: name, capacity, alignments, the longest payload.
+    /// The facts of the lane: name, capacity, alignments, the longest payload.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let ticks = fdring::Producer::create("ticks")?;
+    /// assert_eq!(ticks.lane().name, "ticks");
+    /// assert_eq!(ticks.lane().payload_max, (2 << 20) - 8); // half of the ring, less a header
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lane(&self) -> &LaneInfo {
         &self.lane.info
     }
 
-    /// The position up to which everything is published: bytes since the lane was made, headers and padding included.
+    /// The position after the last published record, in bytes since the lane was created, headers and padding included.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = fdring::Producer::create("ticks")?;
+    /// assert_eq!(ticks.published(), 0);
+    /// ticks.send(b"hello")?; // 8 bytes of header, 5 of payload, 3 up to the next multiple of 8
+    /// assert_eq!(ticks.published(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn published(&self) -> u64 {
         self.publisher.writer.published()
     }
 
-    /// The consumers that have a seat on this lane now: who they are, how far behind, whether they sleep. None in a
+    /// The consumers that have a seat on this lane now: who they are, how far behind, whether they sleep. Empty in a
     /// forked child.
     ///
     /// ```
@@ -338,7 +586,7 @@ impl Producer {
     /// for consumer in ticks.consumers() {
     ///     println!("process {:?} has {} bytes to read", consumer.pid, consumer.behind_bytes);
     /// }
-    /// # assert_eq!(ticks.consumers()[0].behind_bytes, 16);
+    /// assert_eq!(ticks.consumers()[0].behind_bytes, 16);
     /// # Ok(())
     /// # }
     /// ```
@@ -351,8 +599,21 @@ impl Producer {
         self.lane.roster.seats().iter().map(|seat| ConsumerInfo::new(seat, seat.behind_bytes(published))).collect()
     }
 
-    /// How many consumers this lane has now; none in a forked child. One that was dropped does not count, even if the
-    /// server has not heard of it yet.
+    /// The number of consumers that this lane has now; 0 in a forked child. One that was dropped does not count, even if
+    /// the server has not heard of it yet.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ticks = Producer::create("ticks")?;
+    /// let server = Server::listen("@doc-consumer-count", [&ticks])?;
+    /// assert_eq!(ticks.consumer_count(), 0);
+    ///
+    /// let consumer = Consumer::connect("@doc-consumer-count")?;
+    /// assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn consumer_count(&self) -> usize {
         if self.guard.is_child() {
             // The lock may have been held when the process forked.
@@ -362,6 +623,16 @@ impl Producer {
     }
 
     /// Whether the ring is in huge pages, and if not, why.
+    ///
+    /// ```
+    /// use fdring::info::HugePagesOutcome;
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let ticks = fdring::Producer::create("ticks")?;
+    /// assert_eq!(*ticks.huge_pages(), HugePagesOutcome::NotAsked);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn huge_pages(&self) -> &HugePagesOutcome {
         self.lane.huge_pages()
     }
@@ -386,16 +657,31 @@ impl Producer {
 }
 
 impl LaneOptions {
-    /// Makes the lane: two regions in memory, sealed so that nobody else can ever write to them.
+    /// Creates the lane: two memory regions, sealed so that no other process can ever write to them.
     ///
-    /// Memory for the whole ring is allocated here. With [`prefault`](Self::prefault) 256 MiB take about 190 ms.
+    /// Memory for the whole ring is allocated here. With [`prefault`](Self::prefault), 256 MiB take about 190 ms.
+    ///
+    /// ```
+    /// use fdring::options::LaneOptions;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = LaneOptions::new("ticks").capacity(64 << 10).create()?;
+    /// ticks.send(b"hello")?;
+    ///
+    /// let error = LaneOptions::new("ticks").capacity(100_000).create().unwrap_err();
+    /// assert!(error.to_string().contains("not a power of two"));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) for a name and [`Error::Geometry`](crate::Error::Geometry) for a
-    /// capacity or an alignment out of range; [`Error::Os`](crate::Error::Os) if memory or descriptors (two, and one
-    /// more for a moment) are lacking; [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has
-    /// used this library.
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the name is not 1 to 64 bytes long or contains a control
+    ///   character
+    /// - [`Error::Geometry`](crate::Error::Geometry) if the capacity or an alignment is out of range
+    /// - [`Error::Os`](crate::Error::Os) if the system is short of memory or descriptors: a lane holds two, and needs a
+    ///   third for a moment
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn create(self) -> Result<Producer> {
         Producer::create_at(&self, 0)
     }
@@ -415,7 +701,7 @@ impl Drop for Producer {
     }
 }
 
-/// [`SendError::TooLong`] for a payload that takes more than half of the ring.
+/// Returns [`SendError::TooLong`] for a payload whose record would take more than half of the ring.
 #[inline(always)]
 fn check_len(room: &Room, len: usize) -> Result<(), SendError> {
     let max = room.payload_max() as usize;

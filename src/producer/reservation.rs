@@ -11,12 +11,25 @@ use std::ops::{Deref, DerefMut};
 /// Payloads up to this length, in bytes, are copied word by word. They are often values that the caller has just made.
 const WORDS_BYTES_MAX: usize = 128;
 
-/// Room in the ring for one record: a `&mut [u8]` to fill, then [`commit`](Self::commit). Dropping it discards it.
+/// Room in the ring for one record. It dereferences to `[u8]`, mutably: fill it, then [`commit`](Self::commit).
+/// Dropping it discards the record.
 ///
 /// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. What is
 /// written and then discarded or truncated stays there until it is overwritten: a consumer maps the whole ring, and
 /// sees up to a capacity of history, also one that attaches later as another user. A forked child must not touch the
 /// bytes: the ring is not mapped there, and something else may be.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut lane = fdring::Producer::create("points")?;
+/// let mut slot = lane.reserve(16)?;
+/// slot[..8].copy_from_slice(&1.5_f64.to_le_bytes());
+/// slot[8..].copy_from_slice(&(-2.0_f64).to_le_bytes());
+/// slot.commit();
+/// assert_eq!(lane.published(), 24);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a reservation that is not committed is discarded"]
 pub struct Reservation<'a> {
@@ -28,7 +41,23 @@ pub struct Reservation<'a> {
 }
 
 impl<'a> Reservation<'a> {
-    /// Sets the tag, an application-defined number that goes with the record. Default: 0.
+    /// Sets the tag, a 16-bit number of the application's choice, which consumers see as
+    /// [`Record::tag`](crate::Record::tag). Default: 0.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = Producer::create("events")?;
+    /// # let server = Server::listen("@doc-set-tag", [&lane])?;
+    /// # let mut consumer = Consumer::connect("@doc-set-tag")?;
+    /// let mut slot = lane.reserve(4)?;
+    /// slot.copy_from_slice(b"stop");
+    /// slot.set_tag(7);
+    /// slot.commit();
+    /// assert_eq!(consumer.receive()?.unwrap().tag(), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn set_tag(&mut self, tag: u16) {
         self.tag = tag;
@@ -36,12 +65,30 @@ impl<'a> Reservation<'a> {
 
     /// Shortens the payload to its first `len` bytes, for a reservation made before its length was known. No effect if
     /// it is already that short.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = Producer::create("log")?;
+    /// # let server = Server::listen("@doc-truncate", [&lane])?;
+    /// # let mut consumer = Consumer::connect("@doc-truncate")?;
+    /// let mut input = std::io::Cursor::new(b"a short line\n");
+    ///
+    /// let mut slot = lane.reserve(4096)?;
+    /// let len = std::io::Read::read(&mut input, &mut slot)?; // straight into the ring
+    /// slot.truncate(len);
+    /// slot.commit();
+    /// assert_eq!(consumer.receive()?.unwrap().len(), 13);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.producer.publisher.writer.room().truncate(&mut self.claim, len as u64);
     }
 
-    /// A [`Write`](std::io::Write) into this reservation, for a payload whose length is known once it is written.
+    /// Turns the reservation into a [`Write`](std::io::Write), for a payload whose length is known only once it is
+    /// written.
     ///
     /// ```
     /// use std::io::Write;
@@ -50,7 +97,8 @@ impl<'a> Reservation<'a> {
     /// # let mut lane = fdring::Producer::create("log")?;
     /// let mut line = lane.reserve(80)?.writer();
     /// write!(line, "{} of {} done", 3, 7)?;
-    /// line.commit(); // 11 bytes
+    /// assert_eq!(line.written(), 11);
+    /// line.commit();
     /// # Ok(())
     /// # }
     /// ```
@@ -59,9 +107,11 @@ impl<'a> Reservation<'a> {
         ReservationWriter::new(self)
     }
 
-    /// Completes the record, and returns the position after it: bytes since the lane was made, headers and padding
-    /// included. Made by a producer the record is published at once; made by a batch, with the batch. In a forked child
-    /// nothing is published.
+    /// Completes the record. Returns the position after it, in bytes since the lane was created, headers and padding
+    /// included.
+    ///
+    /// A record reserved from a producer is published at once. A record reserved from a batch is published with the
+    /// batch. In a forked child nothing is published.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

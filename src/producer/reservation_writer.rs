@@ -5,10 +5,10 @@
 use super::{Reservation, SendError};
 use std::io::{Error, ErrorKind, Result, Write};
 
-/// Writes into a reservation from its beginning; [`commit`](Self::commit) shortens the record to what was written.
-/// Dropping it discards the record.
+/// A [`Write`] into a reservation, from its beginning. [`commit`](Self::commit) shortens the record to what was
+/// written. Dropping the writer discards the record.
 ///
-/// `flush` does nothing. The writer itself never waits.
+/// `flush` does nothing. Writing never waits.
 ///
 /// ```
 /// use std::io::Write;
@@ -17,7 +17,7 @@ use std::io::{Error, ErrorKind, Result, Write};
 /// # let mut lane = fdring::Producer::create("quotes")?;
 /// # let server = fdring::Server::listen("@doc-reservation-writer", [&lane])?;
 /// # let mut consumer = fdring::Consumer::connect("@doc-reservation-writer")?;
-/// let mut quote = lane.reserve(256)?.writer(); // as long as it may become
+/// let mut quote = lane.reserve(256)?.writer(); // the longest it may become
 /// write!(quote, "{{\"symbol\":\"{}\",\"price\":{}}}", "ABC", 101.5)?; // or serde_json::to_writer(&mut quote, …)?
 /// assert_eq!(quote.written(), 30);
 /// quote.commit(); // a record of 30 bytes
@@ -28,8 +28,8 @@ use std::io::{Error, ErrorKind, Result, Write};
 ///
 /// # Errors
 ///
-/// Once the reservation is full, `write` gives an error of the kind [`WriteZero`](ErrorKind::WriteZero), as `write_all`
-/// and `write!` do for what does not fit; what did fit stays written. In a forked child the kind is
+/// `write` writes what fits. If the reservation is full, it fails with the kind [`WriteZero`](ErrorKind::WriteZero),
+/// and so do `write_all` and `write!`; the bytes that did fit stay written. In a forked child the kind is
 /// [`Unsupported`](ErrorKind::Unsupported).
 #[derive(Debug)]
 #[must_use = "a record that is not committed is discarded"]
@@ -43,13 +43,43 @@ impl<'a> ReservationWriter<'a> {
         Self { reservation, written: 0 }
     }
 
-    /// How many bytes were written so far.
+    /// The number of bytes written so far.
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("log")?;
+    /// let mut line = lane.reserve(80)?.writer();
+    /// assert_eq!(line.written(), 0);
+    /// write!(line, "pi is {:.2}", 3.14159)?;
+    /// assert_eq!(line.written(), 10);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn written(&self) -> usize {
         self.written
     }
 
-    /// Shortens the record to what was written, and completes it as [`Reservation::commit`] does.
+    /// Shortens the record to what was written, and completes it: a record reserved from a producer is published at
+    /// once, a record reserved from a batch with the batch.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// use std::io::Write;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = Producer::create("log")?;
+    /// # let server = Server::listen("@doc-writer-commit", [&lane])?;
+    /// # let mut consumer = Consumer::connect("@doc-writer-commit")?;
+    /// let mut line = lane.reserve(80)?.writer();
+    /// line.write_all(b"started")?;
+    /// line.commit();
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"started");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn commit(mut self) {
         self.reservation.truncate(self.written);
         self.reservation.commit();

@@ -46,8 +46,8 @@ impl Row {
         }
     }
 
-    /// Writes records side by side, up to `count` and as many as there is room for; how many bytes they take. `fill` is
-    /// called with the number of each, from 0, and its payload.
+    /// Writes records side by side, at most `count` and only while there is room. Returns the number of bytes they
+    /// take. `fill` is called with the index of each, from 0, and its payload.
     ///
     /// # Panics
     ///
@@ -70,19 +70,34 @@ impl Row {
     }
 }
 
-/// How many records to write, and how long each is.
+/// The number and the length of the records that [`Batch::fill_many`] writes.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut lane = fdring::Producer::create("samples")?;
+/// use fdring::options::Records;
+///
+/// let mut batch = lane.batch()?;
+/// batch.fill_many(Records { count: 100, len: 8 }, |index, bytes| bytes.copy_from_slice(&index.to_le_bytes()))?;
+/// assert_eq!(batch.commit(), 100 * 16);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Records {
-    /// How many.
+    /// The number of records.
     pub count: usize,
-    /// The payload of each, in bytes.
+    /// The length of each payload, in bytes.
     pub len: usize,
 }
 
 impl Batch<'_> {
-    /// Adds many records of one length. `fill` is called with the number of each record, from 0, and its bytes in the
-    /// ring itself. Waits while the ring is full. The quickest way to write many short records; their tag is 0. If
-    /// `fill` forks, it must not return in the child.
+    /// Adds `records.count` records of `records.len` payload bytes each. Waits while the ring is full. This is the
+    /// fastest way to write many short records; their tag is 0.
+    ///
+    /// `fill` is called with the index of each record, from 0, and its bytes in the ring itself. Before they are
+    /// filled, the bytes are what the ring held there: older records of this lane, or zeros. If `fill` forks, it must
+    /// not return in the child.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -94,16 +109,16 @@ impl Batch<'_> {
     /// let mut batch = lane.batch()?;
     /// let records = Records { count: prices.len(), len: 8 };
     /// batch.fill_many(records, |index, price| price.copy_from_slice(&prices[index].to_le_bytes()))?;
-    /// batch.commit();
+    /// assert_eq!(batch.commit(), 3 * 16);
     /// # Ok(())
     /// # }
     /// ```
     ///
-    /// Before they are filled, the bytes are as in a [`Reservation`](super::Reservation).
-    ///
     /// # Errors
     ///
-    /// As [`Producer::reserve`](super::Producer::reserve).
+    /// - [`SendError::TooLong`] if `records.len` is more than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
     ///

@@ -12,7 +12,7 @@ use crate::ring::writer::{Claim, Room};
 use std::time::Duration;
 
 impl Producer {
-    /// Waits until at least `count` consumers have a seat on this lane: what is sent from then on reaches them.
+    /// Waits until at least `count` consumers have a seat on this lane. They receive every record sent from then on.
     ///
     /// ```
     /// use fdring::{Consumer, Producer, Server};
@@ -21,18 +21,19 @@ impl Producer {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let mut ticks = Producer::create("ticks")?;
     /// let server = Server::listen("@doc-wait-for-consumers", [&ticks])?;
-    /// # let consumer = Consumer::connect("@doc-wait-for-consumers")?;
+    /// # let mut consumer = Consumer::connect("@doc-wait-for-consumers")?;
     ///
     /// ticks.wait_for_consumers(1, Duration::from_secs(60))?;
-    /// ticks.send(b"not in vain")?;
+    /// ticks.send(b"somebody reads this")?;
+    /// # assert_eq!(&consumer.receive()?.unwrap()[..], b"somebody reads this");
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] if they are fewer after `timeout`,
-    /// [`Error::Forked`] in a forked child.
+    /// - [`Error::TimedOut`] if fewer than `count` consumers have a seat after `timeout`
+    /// - [`Error::Forked`] in a forked child
     pub fn wait_for_consumers(&self, count: usize, timeout: Duration) -> Result<()> {
         self.guard.check()?;
         let (roster, deadline) = (&self.lane.roster, Deadline::after(timeout));

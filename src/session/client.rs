@@ -229,8 +229,8 @@ impl Session {
 }
 
 impl Consumer {
-    /// Connects to the server at `address`, which offers one lane, and attaches to it: copies payloads out, from the
-    /// latest record on.
+    /// Connects to the server at `address`, which offers one lane, and attaches to that lane. Copies payloads out,
+    /// starting with the next record that is published.
     ///
     /// ```
     /// use fdring::{Consumer, Producer, Server};
@@ -250,8 +250,15 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`SessionOptions::connect`], and [`Error::Invalid`] if the server offers several lanes: then open a
-    /// [`Session`], and [attach](Session::attach_one) to the one that is wanted.
+    /// - [`Error::Os`] if no server listens there, or the system is short of memory or descriptors
+    /// - [`Error::Invalid`] if the address is out of range, or the server offers several lanes: then open a [`Session`]
+    ///   and [attach](Session::attach_one) to one of them
+    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Forbidden`] if the server runs as another user
+    /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn connect(address: impl Into<Address>) -> Result<Self> {
         Session::connect(address)?.attach_one(Attach::new())
     }
