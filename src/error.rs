@@ -12,16 +12,16 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// A result whose error is [`Error`].
+/// A `Result` whose error is [`Error`] by default.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why something could not be set up.
+/// The reason why something could not be set up.
 ///
-/// Every message says what was being done and to what, and what to do about it if there is something to do. The cause
-/// is part of the message, so `source()` is `None`.
+/// The message says what was being done, to what, and, if there is a remedy, what to do. It includes the cause, so
+/// `source()` is `None`.
 ///
-/// `Debug` prints the sentence of `Display`, then the variant in parentheses. As an [`io::Error`] it keeps its
-/// sentence, and gets a kind:
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. Converted to [`io::Error`], it keeps its
+/// sentence and gets this kind:
 ///
 /// | variant | [`io::ErrorKind`] |
 /// | --- | --- |
@@ -183,7 +183,15 @@ impl From<Error> for io::Error {
 }
 
 impl Error {
-    /// Its kind, which has a number.
+    /// The kind of this error, which has a stable number.
+    ///
+    /// ```
+    /// use fdring::{Session, errors::ErrorKind};
+    ///
+    /// let error = Session::connect("@doc-error-kind-of-error").unwrap_err(); // nobody listens there
+    /// assert_eq!(error.kind(), ErrorKind::Os);
+    /// assert_eq!(error.kind().number(), 1);
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Os { .. } => ErrorKind::Os,
@@ -198,14 +206,17 @@ impl Error {
         }
     }
 
-    /// Whether the same call may succeed later though nothing changes in this program: nobody listens yet, the server
-    /// is busy, restarting or slow, or descriptors are lacking for a moment.
+    /// Whether the same call may succeed later without a change in this program: no server listens yet, the server is
+    /// busy, restarting or slow, or the system is briefly out of descriptors.
     ///
     /// ```
     /// use fdring::Session;
     ///
     /// let error = Session::connect("@doc-nobody-listens-here").unwrap_err();
     /// assert!(error.is_worth_retrying());
+    ///
+    /// let error = Session::connect("").unwrap_err(); // no address
+    /// assert!(!error.is_worth_retrying());
     /// ```
     pub fn is_worth_retrying(&self) -> bool {
         use io::ErrorKind::{ConnectionRefused, NotFound, WouldBlock};

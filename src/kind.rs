@@ -1,7 +1,7 @@
 //! The kinds of errors, each with a number that never changes.
 
-/// What kind of error it is: the same for every error of this library, with a number that never changes. For other
-/// languages, and for logs.
+/// The kind of an error: one list for all errors of this library, with numbers that never change. For logs, and for
+/// other languages.
 ///
 /// ```
 /// use fdring::errors::ErrorKind;
@@ -33,17 +33,17 @@ pub enum ErrorKind {
     Forked = 9,
     /// The payload is too long.
     TooLong = 10,
-    /// There is no room now.
+    /// The ring is full now.
     Full = 11,
-    /// Nothing is there now.
+    /// No record is published now.
     Empty = 12,
-    /// The producer gave its lane up before its time.
+    /// The producer ended its lane as incomplete.
     Abandoned = 13,
     /// The producer died.
     PeerDead = 14,
-    /// The lane has gone on without this consumer.
+    /// The producer took the consumer's seat away.
     Evicted = 15,
-    /// The lane's memory makes no sense.
+    /// The lane's memory breaks the protocol.
     Corrupt = 16,
     /// Descriptors were sent and did not arrive.
     DescriptorsLost = 17,
@@ -54,7 +54,14 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Its number.
+    /// The stable number of this kind: 1 to 18 in this version.
+    ///
+    /// ```
+    /// use fdring::errors::ErrorKind;
+    ///
+    /// assert_eq!(ErrorKind::Os.number(), 1);
+    /// assert_eq!(ErrorKind::TooManyInFlight.number(), 18);
+    /// ```
     pub const fn number(self) -> u16 {
         self as u16
     }

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 /// How long both ends spin before they sleep, by default: about as long as a sleep and a wake take.
 pub(crate) const SPIN_DEFAULT: Duration = Duration::from_micros(50);
 
-/// Options for a new lane; [`create`](Self::create) makes it.
+/// Options for creating a lane. [`create`](Self::create) creates it.
 ///
 /// ```
 /// use fdring::options::LaneOptions;
@@ -50,8 +50,20 @@ pub struct LaneOptions {
 }
 
 impl LaneOptions {
-    /// The defaults, under a name of 1 to 64 bytes without control characters: a ring of 4 MiB, records aligned to
-    /// 8 bytes.
+    /// The defaults for a lane called `name`: a ring of 4 MiB, records and payloads aligned to 8 bytes.
+    ///
+    /// The name has 1 to 64 bytes of UTF-8, none of them a control character. [`create`](Self::create) checks it.
+    ///
+    /// ```
+    /// use fdring::{Error, options::LaneOptions};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let ticks = LaneOptions::new("ticks").create()?;
+    /// assert_eq!((ticks.lane().capacity, ticks.lane().record_align), (4 << 20, 8));
+    /// assert!(matches!(LaneOptions::new("").create(), Err(Error::Invalid(_))));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -67,43 +79,107 @@ impl LaneOptions {
         }
     }
 
-    /// The length of the ring in bytes: a power of two from 4 KiB to 1 TiB. A record takes at most half of it.
+    /// The length of the ring in bytes: a power of two from 4 KiB to 1 TiB. Default: 4 MiB. A record takes at most half
+    /// of it.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// let frames = LaneOptions::new("frames").capacity(64 << 10).create()?;
+    /// assert_eq!(frames.lane().payload_max, (32 << 10) - 8);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn capacity(mut self, bytes: u64) -> Self {
         self.capacity = bytes;
         self
     }
 
-    /// Where records begin: at multiples of this many bytes, a power of two from 8 to 4096. 64 gives each record cache
+    /// The alignment of records in bytes: a power of two from 8 to 4096. Default: 8. With 64, each record has cache
     /// lines of its own.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = LaneOptions::new("ticks").record_align(64).create()?;
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(ticks.published(), 64);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn record_align(mut self, bytes: u32) -> Self {
         self.record_align = bytes;
         self
     }
 
-    /// Where payloads begin: at multiples of this many bytes, a power of two from 8 to 4096. Records are aligned to at
-    /// least as much, whatever [`record_align`](Self::record_align) says. A consumer sees them at such addresses too,
-    /// in place or copied.
+    /// The alignment of payloads in bytes: a power of two from 8 to 4096. Default: 8. It raises
+    /// [`record_align`](Self::record_align) to at least the same. Consumers get payloads at addresses aligned like
+    /// this, in place or copied.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server, options::LaneOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut vectors = LaneOptions::new("vectors").payload_align(64).create()?;
+    /// # let server = Server::listen("@doc-payload-align", [&vectors])?;
+    /// # let mut consumer = Consumer::connect("@doc-payload-align")?;
+    /// vectors.send(&[0; 64])?;
+    /// assert!(consumer.receive()?.unwrap().as_ptr().addr().is_multiple_of(64));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn payload_align(mut self, bytes: u32) -> Self {
         self.payload_align = bytes;
         self
     }
 
-    /// An application-defined number that identifies the payload format. fdring does not check it: consumers see it as
-    /// [`LaneInfo::schema`]. Default: 0.
+    /// An application-defined number that identifies the payload format. Default: 0. fdring does not check it.
+    /// Consumers see it as [`LaneInfo::schema`].
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// const TICKS_V2: u64 = 0x7469_636b_0002;
+    ///
+    /// let ticks = LaneOptions::new("ticks").schema(TICKS_V2).create()?;
+    /// assert_eq!(ticks.lane().schema, TICKS_V2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn schema(mut self, schema: u64) -> Self {
         self.schema = schema;
         self
     }
 
-    /// How long the producer spins for space before it sleeps. Default: 50 µs. Use 0 if producer and consumers share
-    /// one processor.
+    /// The time for which the producer spins for room before it sleeps. Default: 50 µs. Use 0 if producer and consumers
+    /// share one core.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = LaneOptions::new("ticks").spin(Duration::ZERO).create()?; // sleeps at once if the ring is full
+    /// # ticks.send(b"hello")?;
+    /// # assert_eq!(ticks.published(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
         self
     }
 
-    /// Whether every page of the ring is touched when the lane is made, so that the first lap is not slower. Default:
-    /// true. The memory is allocated in either case.
+    /// Whether [`create`](Self::create) touches every page of the ring, so that the first lap is as fast as later ones.
+    /// Default: true. The memory is allocated in either case.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut archive = LaneOptions::new("archive").prefault(false).create()?; // created sooner
+    /// # archive.send(b"hello")?;
+    /// # assert_eq!(archive.published(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn prefault(mut self, prefault: bool) -> Self {
         self.prefault = prefault;
         self
@@ -111,30 +187,63 @@ impl LaneOptions {
 
     /// Whether core dumps of this process contain the ring. Default: false. Such a dump is as long as the ring, may
     /// hold secrets, and takes long to write.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let debugged = fdring::options::LaneOptions::new("debugged").core_dumps(true).create()?;
+    /// # assert_eq!(debugged.lane().name, "debugged");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn core_dumps(mut self, core_dumps: bool) -> Self {
         self.core_dumps = core_dumps;
         self
     }
 
-    /// Whether the ring lies in huge pages. Default: no. [`Producer::huge_pages`](crate::Producer::huge_pages) says
-    /// whether it does.
+    /// Whether the ring lies in huge pages. Default: [`HugePages::No`].
+    /// [`Producer::huge_pages`](crate::Producer::huge_pages) returns whether it does.
+    ///
+    /// ```
+    /// use fdring::info::HugePagesOutcome;
+    /// use fdring::options::{HugePages, LaneOptions};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let frames = LaneOptions::new("frames").huge_pages(HugePages::Try).create()?;
+    /// if let HugePagesOutcome::Unavailable { reason } = frames.huge_pages() {
+    ///     println!("ordinary pages: {reason}");
+    /// }
+    /// # assert_ne!(*frames.huge_pages(), HugePagesOutcome::NotAsked);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn huge_pages(mut self, huge_pages: HugePages) -> Self {
         self.huge_pages = huge_pages;
         self
     }
 
     /// Whether consumers pay for the memory barrier when they go to sleep (membarrier(2)), so that the producer needs
-    /// no fence. Default: true, if the kernel has it. It halves the cost of a publication, and costs each falling
-    /// asleep some microseconds. Turn it off if the processors of this process must not be interrupted by other
-    /// processes of the machine, or if a wake-up must never be 10 ms late: that can happen, in about one of a million
-    /// sleeps, after a thread of this process has ended or slept.
+    /// no fence. Default: true, if the kernel supports it.
+    ///
+    /// It halves the cost of a publication, and makes falling asleep some microseconds slower. Turn it off if other
+    /// processes must not interrupt the cores of this process, or if a wake-up must never be 10 ms late: that happens
+    /// in about one of a million sleeps, after a thread of this process has ended or slept.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut alarms = LaneOptions::new("alarms").asymmetric_barrier(false).create()?; // no wake-up is late
+    /// # alarms.send(b"hello")?;
+    /// # assert_eq!(alarms.published(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn asymmetric_barrier(mut self, asymmetric: bool) -> Self {
         self.asymmetric_barrier = asymmetric;
         self
     }
 }
 
-/// What both ends know of a lane.
+/// The facts of a lane, the same at both ends.
 ///
 /// ```
 /// use fdring::{Consumer, Producer, Server};
@@ -151,17 +260,17 @@ impl LaneOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LaneInfo {
-    /// Its name.
+    /// The name: 1 to 64 bytes, without control characters.
     pub name: String,
-    /// The length of the ring, in bytes.
+    /// The length of the ring, in bytes: a power of two from 4 KiB to 1 TiB.
     pub capacity: u64,
-    /// Where records begin: at multiples of this many bytes.
+    /// The alignment of records, in bytes: a power of two from 8 to 4096.
     pub record_align: u32,
-    /// Where payloads begin: at multiples of this many bytes.
+    /// The alignment of payloads, in bytes: a power of two from 8 to 4096.
     pub payload_align: u32,
-    /// The longest payload, in bytes.
+    /// The length of the longest payload, in bytes: a record takes at most half of the ring.
     pub payload_max: usize,
-    /// The producer's schema number. Nothing has checked it.
+    /// The producer's schema number. fdring does not check it.
     pub schema: u64,
 }
 
@@ -179,19 +288,36 @@ impl LaneInfo {
     }
 }
 
-/// A consumer of a lane, as its producer sees it.
+/// A consumer of a lane, as its producer sees it. [`Producer::consumers`](crate::Producer::consumers) lists them.
+///
+/// ```
+/// # use fdring::{Consumer, Producer, Server};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut ticks = Producer::create("ticks")?;
+/// # let server = Server::listen("@doc-consumer-info", [&ticks])?;
+/// # let consumer = Consumer::connect("@doc-consumer-info")?;
+/// ticks.send(&[0; 1000])?;
+/// for consumer in ticks.consumers() {
+///     if consumer.behind_bytes > 500 && !consumer.is_asleep {
+///         println!("process {:?} of user {} is slow", consumer.pid, consumer.uid);
+///     }
+///     assert_eq!((consumer.pid, consumer.behind_bytes), (Some(std::process::id()), 1008));
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerInfo {
-    /// Its process id; `None` for a process of another pid namespace.
+    /// The process id. `None` if the process is in another pid namespace.
     pub pid: Option<u32>,
-    /// The numeric id of its user; `None` for one that this user namespace has no number for.
+    /// The numeric id of the process's user; `None` for one that this user namespace has no number for.
     pub uid: Option<u32>,
-    /// When it attached.
+    /// The time at which it attached.
     pub since: Instant,
-    /// How much of what is published it has not released, in bytes.
+    /// The published bytes that it has not released, headers and padding included.
     pub behind_bytes: u64,
-    /// Whether it sleeps until more is published.
+    /// Whether it sleeps until more is published. It may wake at any moment.
     pub is_asleep: bool,
     /// Whether it reads in place. Such a consumer is never evicted while it lives.
     pub reads_in_place: bool,

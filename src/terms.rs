@@ -4,6 +4,22 @@
 use std::fmt;
 
 /// Where in the stream a consumer begins.
+///
+/// ```
+/// use fdring::{Attach, options::Start};
+/// # use fdring::{Producer, Server, Session};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut ticks = Producer::create("ticks")?;
+/// # let server = Server::listen("@doc-start", [&ticks])?;
+/// ticks.send(b"published before")?;
+///
+/// let replay = Attach::new().start(Start::Oldest);
+/// let mut consumer = Session::connect("@doc-start")?.attach_one(replay)?;
+/// assert_eq!(&consumer.receive()?.unwrap()[..], b"published before");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
@@ -136,7 +152,7 @@ pub(crate) enum Delivery {
     Lossy,
 }
 
-/// How a consumer gets at payloads.
+/// How payloads reach the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
     /// It reads them in the ring, and is never evicted while it lives.

@@ -6,7 +6,7 @@
 use crate::memory::InPlace;
 use crate::terms::{Access, Start};
 
-/// How to attach to a lane: which one, where to begin, copying or in place.
+/// How to attach to one lane: which lane, where to begin, copying or in place.
 ///
 /// ```
 /// use fdring::options::Start;
@@ -34,18 +34,56 @@ pub struct Attach {
 }
 
 impl Attach {
-    /// Copies payloads out, from the latest record on. Names no lane: [`attach_one`](crate::Session::attach_one) takes
-    /// it for the session's only lane, [`attach_all`](crate::Session::attach_all) for each.
+    /// The defaults: payloads are copied out, starting with the next record that is published.
+    ///
+    /// It names no lane. [`attach_one`](crate::Session::attach_one) uses it for the session's only lane,
+    /// [`attach_all`](crate::Session::attach_all) for each lane.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-attach-new", [&ticks])?;
+    /// let mut consumer = Session::connect("@doc-attach-new")?.attach_one(Attach::new())?;
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new() -> Self {
         Self { lane: None, start: Start::Latest, in_place: None }
     }
 
-    /// The same for the lane of this name.
+    /// The defaults for the lane called `name`.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// # let server = Server::listen("@doc-attach-lane", [&ticks, &trades])?;
+    /// let consumer = Session::connect("@doc-attach-lane")?.attach_one(Attach::lane("trades"))?;
+    /// assert_eq!(consumer.lane().name, "trades");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lane(name: impl Into<String>) -> Self {
         Self { lane: Some(name.into()), ..Self::new() }
     }
 
-    /// Where to begin. Default: at the latest record.
+    /// Where to begin. Default: [`Start::Latest`].
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session, options::Start};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-attach-start", [&ticks])?;
+    /// ticks.send(b"before")?;
+    /// let session = Session::connect("@doc-attach-start")?;
+    /// let mut consumer = session.attach_one(Attach::new().start(Start::Oldest))?;
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"before");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
         self
@@ -53,8 +91,8 @@ impl Attach {
 
     /// Reads payloads in the ring itself. Default: each payload is copied out, and everything is checked.
     ///
-    /// The server has a policy of its own for readers in place
-    /// ([`ServerOptions::in_place`](crate::options::ServerOptions::in_place)).
+    /// The server decides which users may read in place, see
+    /// [`ServerOptions::in_place`](crate::options::ServerOptions::in_place).
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, Session};
@@ -65,6 +103,7 @@ impl Attach {
     /// let trusted = unsafe { Attach::new().in_place() };
     /// let mut consumer = Session::connect("@doc-attach-in-place")?.attach_one(trusted)?;
     /// # ticks.send(b"hello")?;
+    /// assert!(consumer.reads_in_place());
     /// assert_eq!(&consumer.receive()?.unwrap()[..], b"hello");
     /// # Ok(())
     /// # }
@@ -72,12 +111,14 @@ impl Attach {
     ///
     /// # Safety
     ///
-    /// Rust gives `&[u8]` no meaning over bytes that another process changes, so the caller vouches for the producer of
-    /// every lane that this, or a clone of it, is used for. As long as the consumers live, every process that can write
-    /// to the lanes' data regions follows the protocol (the seals leave only the producer's process): it changes no
-    /// byte between what a consumer has released and what is published, and it waits for a consumer until the
-    /// consumer's seat is unmapped. A producer made with this crate does that, unless a debugger or unsafe code of its
-    /// program writes to its memory. And no forked child touches a record that was received before the fork.
+    /// Rust gives `&[u8]` no meaning over bytes that another process changes. The caller promises, for every lane that
+    /// this `Attach` or a clone of it is used for, and for as long as the consumers live:
+    ///
+    /// - Every process that can write to the lane's data region follows the protocol. The seals leave only the
+    ///   producer's process. It changes no byte between what a consumer has released and what is published, and it
+    ///   waits for a consumer until the consumer's seat is unmapped. A producer made with this crate does that, as long
+    ///   as no debugger and no unsafe code of its program writes to its memory.
+    /// - No forked child touches a record that was received before the fork.
     pub unsafe fn in_place(mut self) -> Self {
         // SAFETY: the caller vouches for what `InPlace::vouch` asks.
         self.in_place = Some(unsafe { InPlace::vouch() });

@@ -33,9 +33,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-/// A connection to a producer's server. Its lanes are mapped and checked, and not yet attached to.
+/// A connection to a producer's server, whose lanes are mapped and checked and not yet attached to.
 ///
-/// [`Consumer::connect`] is the short way to a server with one lane.
+/// [`Consumer::connect`] is the short way to a server with one lane. A session is `Send` and `Sync`.
 ///
 /// ```
 /// use fdring::{Attach, Producer, Server, Session};
@@ -71,9 +71,27 @@ impl Session {
     /// Connects to the server at `address` with the default [`SessionOptions`], and maps and checks the lanes it
     /// offers.
     ///
+    /// ```
+    /// # use fdring::{Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-session-connect", [&ticks])?;
+    /// let session = Session::connect("@doc-session-connect")?;
+    /// assert_eq!(session.lanes()[0].name, "ticks");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// As [`SessionOptions::connect`].
+    /// - [`Error::Os`] if no server listens there, or the system is short of memory or descriptors
+    /// - [`Error::Invalid`] if the address is out of range
+    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Forbidden`] if the server runs as another user
+    /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn connect(address: impl Into<Address>) -> Result<Self> {
         SessionOptions::new().connect(address)
     }
@@ -111,22 +129,62 @@ impl Session {
         Ok(Self { socket, peer, handshake, lanes, infos, options: options.clone(), deadline, guard })
     }
 
-    /// The lanes that are offered, in the order in which they were asked for, or else in the server's.
+    /// The lanes of this session, in the order in which they were asked for, by default the server's.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// # let server = Server::listen("@doc-session-lanes", [&ticks, &trades])?;
+    /// let session = Session::connect("@doc-session-lanes")?;
+    /// let names: Vec<_> = session.lanes().iter().map(|lane| lane.name.as_str()).collect();
+    /// assert_eq!(names, ["ticks", "trades"]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lanes(&self) -> &[LaneInfo] {
         &self.infos
     }
 
-    /// The process id of the producer; `None` if it is in another pid namespace.
+    /// The process id of the producer. `None` if the process is in another pid namespace.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-producer-pid", [&ticks])?;
+    /// let session = Session::connect("@doc-producer-pid")?;
+    /// assert_eq!(session.producer_pid(), Some(std::process::id())); // it is this process
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn producer_pid(&self) -> Option<u32> {
         self.peer.pid
     }
 
-    /// Attaches to some of the lanes, once for each of `lanes`, and gives their consumers in that order.
+    /// Attaches to some of the lanes, each named by one [`Attach`]. Returns their consumers in that order.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// # let server = Server::listen("@doc-session-attach", [&ticks, &trades])?;
+    /// let session = Session::connect("@doc-session-attach")?;
+    /// let consumers = session.attach([Attach::lane("trades"), Attach::lane("ticks")])?;
+    /// assert_eq!((&*consumers[0].lane().name, &*consumers[1].lane().name), ("trades", "ticks"));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if a lane is not among those offered or is named twice, or none is named; [`Error::Refused`]
-    /// if the server does not admit readers in place; else as [`SessionOptions::connect`].
+    /// - [`Error::Invalid`] if a lane is not in this session, is named twice, or none is named
+    /// - [`Error::Refused`] if the server refuses, for example because it does not admit this user to read in place
+    /// - [`Error::Peer`] if the server breaks the protocol
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than the [`deadline`](SessionOptions::deadline)
+    /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
+    /// - [`Error::Forked`] in a forked child
     pub fn attach(self, lanes: impl IntoIterator<Item = Attach>) -> Result<Vec<Consumer>> {
         let wanted: Vec<Attach> = lanes.into_iter().collect();
         let places = self.find_all(&wanted)?;
@@ -138,21 +196,57 @@ impl Session {
         Ok(places.into_iter().filter_map(|place| consumers[place].take()).collect())
     }
 
-    /// Attaches to one lane: the one that `how` names, or else the only one there is.
+    /// Attaches to one lane: the lane that `how` names, by default the only one there is.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-attach-one", [&ticks])?;
+    /// let mut consumer = Session::connect("@doc-attach-one")?.attach_one(Attach::lane("ticks"))?;
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`attach`](Self::attach).
+    /// - [`Error::Invalid`] if the lane is not in this session, or if none is named and the session has several
+    /// - [`Error::Refused`] if the server refuses, for example because it does not admit this user to read in place
+    /// - [`Error::Peer`] if the server breaks the protocol
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than the [`deadline`](SessionOptions::deadline)
+    /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
+    /// - [`Error::Forked`] in a forked child
     pub fn attach_one(self, how: Attach) -> Result<Consumer> {
         Ok(self.attach([how])?.remove(0))
     }
 
-    /// Attaches to all lanes that are offered, to each as `how` says, and gives their consumers in the order of
+    /// Attaches to all lanes of this session, to each as `how` says. Returns their consumers in the order of
     /// [`lanes`](Self::lanes).
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session, options::Start};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// # let server = Server::listen("@doc-attach-all", [&ticks, &trades])?;
+    /// let session = Session::connect("@doc-attach-all")?;
+    /// let consumers = session.attach_all(Attach::new().start(Start::Oldest))?;
+    /// assert_eq!(consumers.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if `how` names a lane; else as [`attach`](Self::attach).
+    /// - [`Error::Invalid`] if `how` names a lane
+    /// - [`Error::Refused`] if the server refuses, for example because it does not admit this user to read in place
+    /// - [`Error::Peer`] if the server breaks the protocol
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than the [`deadline`](SessionOptions::deadline)
+    /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
+    /// - [`Error::Forked`] in a forked child
     pub fn attach_all(self, how: Attach) -> Result<Vec<Consumer>> {
         if let Some(name) = how.name() {
             let name = name.escape_debug();

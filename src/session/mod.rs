@@ -33,10 +33,10 @@ const PATH_MAX_BYTES: usize = 107;
 /// How long a handshake may take, by default.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Where a server listens: a path in a file system, or a name that lives only in the kernel.
+/// The place where a server listens: a path in a file system, or a name that exists only in the kernel.
 ///
-/// Text that begins with `@` is an abstract name (see unix(7)), which leaves no file behind; anything else is a path.
-/// An `OsString`, such as an argument of the program, is read in the same way; a `Path` is always a path.
+/// Text that begins with `@` is an abstract name (unix(7)), which leaves no file behind. Any other text is a path. An
+/// `OsString`, such as an argument of the program, is read in the same way. A `Path` is always a path.
 ///
 /// ```
 /// use fdring::Address;
@@ -57,17 +57,54 @@ enum Place {
 }
 
 impl Address {
-    /// A path of at most 107 bytes. The socket file gets the mode 0600 before anyone can connect. It is removed with
-    /// the server, and so is the lock beside it, `PATH.lock`.
+    /// A path of at most 107 bytes.
+    ///
+    /// The socket file gets the mode 0600 before anyone can connect. Dropping the server removes it, and the lock file
+    /// beside it, `PATH.lock`.
     ///
     /// A server resolves the path once, when it begins to listen, and removes its files even if the process has changed
-    /// its working directory. If the path ends in a symbolic link, both servers and consumers follow it.
+    /// its working directory since. If the path ends in a symbolic link, servers and consumers follow it.
+    ///
+    /// ```
+    /// # use fdring::{Address, Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = std::env::temp_dir().join(format!("fdring-doc-path-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder)?;
+    /// let address = Address::path(folder.join("ticks.sock"));
+    /// let ticks = Producer::create("ticks")?;
+    /// let server = Server::listen(&address, [&ticks])?;
+    /// let consumer = Consumer::connect(&address)?;
+    /// assert!(folder.join("ticks.sock").exists());
+    ///
+    /// drop(server);
+    /// assert!(!folder.join("ticks.sock").exists());
+    /// # std::fs::remove_dir(&folder)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn path(path: impl Into<PathBuf>) -> Self {
         Self(Place::Path(path.into()))
     }
 
-    /// A name of at most 107 bytes in the abstract namespace. Any process of the same network namespace can connect
-    /// there; the server's [`PeerPolicy`] says whom it admits.
+    /// A name of at most 107 bytes in the abstract namespace (unix(7)), which leaves no file behind.
+    ///
+    /// Any process in the same network namespace can connect there. The server's [`PeerPolicy`] decides which users it
+    /// admits.
+    ///
+    /// ```
+    /// use fdring::{Address, Consumer, Producer, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let address = Address::abstract_name("doc-abstract-name");
+    /// assert_eq!(address.to_string(), "@doc-abstract-name");
+    ///
+    /// let ticks = Producer::create("ticks")?;
+    /// let server = Server::listen(&address, [&ticks])?;
+    /// let consumer = Consumer::connect("@doc-abstract-name")?;
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn abstract_name(name: impl Into<Vec<u8>>) -> Self {
         Self(Place::Abstract(name.into()))
     }
@@ -174,23 +211,40 @@ impl From<&Address> for Address {
     }
 }
 
-/// Which users' processes are admitted at the other end of a session.
+/// The users whose processes are admitted at the other end of a session.
 ///
-/// The kernel says which user a process belongs to (`SO_PEERCRED`). Processes of one user are not protected from each
+/// The kernel tells which user a process runs as (`SO_PEERCRED`). Processes of one user are not protected from each
 /// other: each can trace the others.
 ///
 /// In a user namespace, such as that of a container, the kernel says 65534 (the overflow uid) of every user that the
 /// namespace has no number for. There this number is nobody's: only `Anyone` admits it, even in a process that runs
 /// under it.
+///
+/// ```
+/// use fdring::options::{PeerPolicy, ServerOptions};
+/// # use fdring::{Consumer, Producer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let ticks = Producer::create("ticks")?;
+/// let policy = match std::env::var("TICKS_FOR") {
+///     Ok(uid) => PeerPolicy::Users(vec![uid.parse()?]), // that user, and this one
+///     Err(_) => PeerPolicy::SameUser,
+/// };
+/// let server = ServerOptions::new().peers(policy).listen("@doc-peer-policy", [&ticks])?;
+/// # let consumer = Consumer::connect("@doc-peer-policy")?;
+/// # assert_eq!(ticks.consumer_count(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PeerPolicy {
-    /// Processes of this process's effective user.
+    /// Processes that run as this process's effective user. The default.
     #[default]
     SameUser,
-    /// Processes of this process's effective user, and of the users with these numbers.
+    /// Processes that run as this process's effective user, or as one of the users with these numeric ids.
     Users(Vec<u32>),
-    /// Processes of any user that can reach the socket.
+    /// Processes of every user that can reach the socket.
     Anyone,
 }
 

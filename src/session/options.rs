@@ -14,7 +14,7 @@ use std::time::Duration;
 const PATIENCE_PAUSE_MIN: Duration = Duration::from_millis(1);
 const PATIENCE_PAUSE_MAX: Duration = Duration::from_millis(100);
 
-/// Options for opening a session; [`connect`](Self::connect) opens it.
+/// Options for opening a session. [`connect`](Self::connect) opens it.
 ///
 /// ```
 /// use fdring::options::SessionOptions;
@@ -26,6 +26,7 @@ const PATIENCE_PAUSE_MAX: Duration = Duration::from_millis(100);
 /// # let server = Server::listen("@doc-session-options", [&ticks])?;
 /// let options = SessionOptions::new().lanes(["ticks"]).patience(Duration::from_secs(10));
 /// let consumer = options.connect("@doc-session-options")?.attach_one(Attach::new())?;
+/// assert_eq!(consumer.lane().name, "ticks");
 /// # Ok(())
 /// # }
 /// ```
@@ -42,7 +43,18 @@ pub struct SessionOptions {
 }
 
 impl SessionOptions {
-    /// The defaults: all lanes that are offered, by a process of this user that listens already.
+    /// The defaults: all lanes on offer, from a server that runs as this user and already listens.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, options::SessionOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// # let server = Server::listen("@doc-session-options-new", [&ticks, &trades])?;
+    /// let session = SessionOptions::new().connect("@doc-session-options-new")?; // as Session::connect
+    /// assert_eq!(session.lanes().len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new() -> Self {
         Self {
             lanes: Vec::new(),
@@ -55,41 +67,120 @@ impl SessionOptions {
         }
     }
 
-    /// The lanes to ask for, by name, in this order; at most 83. Default: all that are offered. Only these are mapped.
+    /// The names of the lanes to ask for, at most 83, in this order. Default: all lanes on offer. Only these are
+    /// mapped.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, options::SessionOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// # let server = Server::listen("@doc-session-options-lanes", [&ticks, &trades])?;
+    /// let session = SessionOptions::new().lanes(["trades"]).connect("@doc-session-options-lanes")?;
+    /// assert_eq!(session.lanes().len(), 1);
+    /// assert_eq!(session.lanes()[0].name, "trades");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn lanes(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.lanes = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// How long the handshake may take, from the moment of connecting until the lanes are attached to. Default: 5 s.
+    /// The time allowed for the handshake, from connecting until the lanes are attached to. Default: 5 s.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, options::SessionOptions};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-session-options-deadline", [&ticks])?;
+    /// let options = SessionOptions::new().deadline(Duration::from_secs(30)); // for a large ring on a slow machine
+    /// let consumer = options.connect("@doc-session-options-deadline")?.attach_one(Attach::new())?;
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self
     }
 
-    /// How long [`connect`](Self::connect) tries again while the server has not started, is restarting, or is busy:
-    /// after any error that [is worth it](crate::Error::is_worth_retrying). It pauses for 1 ms at first and for 100 ms
-    /// in the end. Default: no time, one try.
+    /// The time for which [`connect`](Self::connect) tries again while no server listens, or the server is restarting
+    /// or busy: after each error that [is worth retrying](crate::Error::is_worth_retrying). The pauses between two
+    /// tries grow from 1 ms to 100 ms. Default: zero, a single try.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, options::SessionOptions};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = std::thread::spawn(|| {
+    ///     SessionOptions::new().patience(Duration::from_secs(60)).connect("@doc-patience")
+    /// });
+    /// let ticks = Producer::create("ticks")?;
+    /// let server = Server::listen("@doc-patience", [&ticks])?; // may begin later than the client
+    /// assert_eq!(client.join().unwrap()?.lanes()[0].name, "ticks");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Which users' processes may be at the other end. Default: those of this user.
+    /// The users whose server is trusted to be at the other end. Default: [`PeerPolicy::SameUser`], this user.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, options::{PeerPolicy, SessionOptions}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-session-options-peers", [&ticks])?;
+    /// let root_too = PeerPolicy::Users(vec![0]);
+    /// let session = SessionOptions::new().peers(root_too).connect("@doc-session-options-peers")?;
+    /// # assert_eq!(session.lanes().len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn peers(mut self, peers: PeerPolicy) -> Self {
         self.peers = peers;
         self
     }
 
-    /// How long a consumer spins for a record before it sleeps. Default: 50 µs. Use 0 if producer and consumers share
-    /// one processor.
+    /// The time for which a consumer spins for a record before it sleeps. Default: 50 µs. Use 0 if producer and
+    /// consumers share one core.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, options::SessionOptions};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-session-options-spin", [&ticks])?;
+    /// let options = SessionOptions::new().spin(Duration::ZERO); // sleeps at once if there is no record
+    /// let mut consumer = options.connect("@doc-session-options-spin")?.attach_one(Attach::new())?;
+    /// # ticks.send(b"hello")?;
+    /// # assert!(consumer.receive()?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn spin(mut self, spin: Duration) -> Self {
         self.spin = spin;
         self
     }
 
-    /// Whether every page of the rings is mapped at once, so that the first lap is not slower. Default: true. For
-    /// 256 MiB that takes about 38 ms.
+    /// Whether every page of the rings is mapped at once, so that the first lap is as fast as later ones. Default:
+    /// true. For 256 MiB this takes about 38 ms.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, options::SessionOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-session-options-prefault", [&ticks])?;
+    /// let options = SessionOptions::new().prefault(false); // connected sooner
+    /// let mut consumer = options.connect("@doc-session-options-prefault")?.attach_one(Attach::new())?;
+    /// # ticks.send(b"hello")?;
+    /// # assert!(consumer.receive()?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn prefault(mut self, prefault: bool) -> Self {
         self.prefault = prefault;
         self
@@ -105,16 +196,36 @@ impl SessionOptions {
 
     /// Connects to the server at `address`, and maps and checks the lanes it offers.
     ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, options::SessionOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-session-options-connect", [&ticks])?;
+    /// let session = SessionOptions::new().lanes(["ticks"]).connect("@doc-session-options-connect")?;
+    /// let consumer = session.attach_one(Attach::new())?;
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    ///
+    /// let error = SessionOptions::new().lanes(["trades"]).connect("@doc-session-options-connect").unwrap_err();
+    /// assert!(matches!(error, fdring::Error::Refused { .. })); // it has no such lane
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Error::Os`](crate::Error::Os) if no server listens there, or memory or descriptors are lacking;
-    /// [`Error::Refused`](crate::Error::Refused) if the server refuses, for example because it has no lane of that
-    /// name; [`Error::Forbidden`](crate::Error::Forbidden) if the server runs as a user that is not admitted;
-    /// [`Error::Peer`](crate::Error::Peer) if what it sends must not be mapped; [`Error::Closed`](crate::Error::Closed)
-    /// if it ends the connection; [`Error::Invalid`](crate::Error::Invalid) for an address or a lane's name that is out
-    /// of range; [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes too long;
-    /// [`Error::Forked`](crate::Error::Forked) in a forked child. After [`patience`](Self::patience), the error of the
-    /// last try.
+    /// With [`patience`](Self::patience), the error of the last try:
+    ///
+    /// - [`Error::Os`](crate::Error::Os) if no server listens there, or the system is short of memory or descriptors
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address or the name of a lane is out of range
+    /// - [`Error::Refused`](crate::Error::Refused) if the server refuses, for example because it has no lane of that
+    ///   name
+    /// - [`Error::Forbidden`](crate::Error::Forbidden) if the server runs as a user that is not admitted
+    /// - [`Error::Peer`](crate::Error::Peer) if the server breaks the protocol, or offers memory that must not be
+    ///   mapped
+    /// - [`Error::Closed`](crate::Error::Closed) if the server closes the connection
+    /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than the
+    ///   [`deadline`](Self::deadline)
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn connect(self, address: impl Into<Address>) -> Result<Session> {
         let address = address.into();
         let patience = Deadline::after(self.patience);

@@ -21,14 +21,15 @@ use std::time::Duration;
 /// How many sessions a server has at once, by default.
 const SESSIONS_MAX: usize = 64;
 
-/// Options for a server: how it listens, and whom it admits.
+/// Options for a server. [`listen`](Self::listen) starts it.
 ///
 /// ```
 /// use fdring::{Producer, options::ServerOptions};
 ///
 /// # fn main() -> fdring::Result<()> {
 /// let ticks = Producer::create("ticks")?;
-/// let server = ServerOptions::new().sessions_max(8).listen("@doc-server-options", &[&ticks])?;
+/// let server = ServerOptions::new().sessions_max(8).listen("@doc-server-options", [&ticks])?;
+/// assert_eq!(server.stats().sessions, 0);
 /// # Ok(())
 /// # }
 /// ```
@@ -41,6 +42,17 @@ pub struct ServerOptions {
 
 impl ServerOptions {
     /// The defaults: at most 64 sessions, with processes of this user, on a socket of the mode 0600.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, options::ServerOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let server = ServerOptions::new().listen("@doc-server-options-new", [&ticks])?; // as Server::listen
+    /// let consumer = Consumer::connect("@doc-server-options-new")?;
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new() -> Self {
         let limits = Limits {
             sessions_max: SESSIONS_MAX,
@@ -51,53 +63,133 @@ impl ServerOptions {
         Self { limits, mode: 0o600 }
     }
 
-    /// How many consumers may be connected at once, handshakes included. Default: 64. Others are refused.
+    /// The most sessions at once, handshakes included. Default: 64. Further consumers are refused.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Error, Producer, options::ServerOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let server = ServerOptions::new().sessions_max(1).listen("@doc-sessions-max", [&ticks])?;
+    /// let first = Consumer::connect("@doc-sessions-max")?;
+    /// let second = Consumer::connect("@doc-sessions-max");
+    /// assert!(matches!(second, Err(Error::Refused { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn sessions_max(mut self, sessions: usize) -> Self {
         self.limits.sessions_max = sessions;
         self
     }
 
-    /// How long a consumer may take for its handshake. Default: 5 s.
+    /// The time allowed for a consumer's handshake. Default: 5 s. Consumers that take longer are refused.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, options::ServerOptions};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let options = ServerOptions::new().deadline(Duration::from_secs(30)); // for slow machines
+    /// let server = options.listen("@doc-server-options-deadline", [&ticks])?;
+    /// # let consumer = Consumer::connect("@doc-server-options-deadline")?;
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.limits.deadline = deadline;
         self
     }
 
-    /// Whose processes may attach. Default: those of this user. At a path, other users also need the permission to
-    /// connect: see [`mode`](Self::mode).
+    /// The users whose processes may attach. Default: [`PeerPolicy::SameUser`], this user. At a path, other users also
+    /// need the permission to connect: see [`mode`](Self::mode).
     ///
-    /// Nothing here prevents two things that such a consumer can do. It can keep the space of records that it has read,
-    /// or write nonsense into its seat and wake nobody, which has the same effect: the lane waits, as long as the
-    /// producer's deadlines allow. And it can leave an Offer unread. Its descriptors, 1 + 3 for each lane, then count
-    /// as in flight for this process's user until the other socket is closed; beyond `RLIMIT_NOFILE` of them, no
-    /// process of this user can send any more (`ETOOMANYREFS`, unix(7)).
+    /// A consumer of another user can still do two things:
+    ///
+    /// - It can stop releasing what it has read, or write garbage into its seat and wake nobody. Either way the lane
+    ///   waits, for as long as the producer's deadlines allow.
+    /// - It can leave an Offer unread. The Offer's descriptors, 1 + 3 for each lane, then count as in flight for this
+    ///   process's user until the consumer's socket is closed. With more than `RLIMIT_NOFILE` in flight, no process of
+    ///   this user can send descriptors (`ETOOMANYREFS`, unix(7)).
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, options::{PeerPolicy, ServerOptions}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let options = ServerOptions::new().peers(PeerPolicy::Users(vec![1000, 1001]));
+    /// let server = options.listen("@doc-server-options-peers", [&ticks])?;
+    /// # let consumer = Consumer::connect("@doc-server-options-peers")?; // this user is always admitted
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn peers(mut self, peers: PeerPolicy) -> Self {
         self.limits.peers = peers;
         self
     }
 
-    /// Whose processes may read in place. Default: those of this user. Such a consumer holds the lane back for as long
-    /// as it lives and does not read.
+    /// The users whose processes may read in place. Default: [`PeerPolicy::SameUser`], this user. Such a consumer is
+    /// never evicted: it can block the lane for as long as it lives.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, options::{PeerPolicy, ServerOptions}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// // Every user may read copies; this user and user 1000 may read in place.
+    /// let options = ServerOptions::new().peers(PeerPolicy::Anyone).in_place(PeerPolicy::Users(vec![1000]));
+    /// let server = options.listen("@doc-server-options-in-place", [&ticks])?;
+    /// # let consumer = Consumer::connect("@doc-server-options-in-place")?;
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn in_place(mut self, peers: PeerPolicy) -> Self {
         self.limits.in_place = peers;
         self
     }
 
-    /// The permission bits of the socket file, whatever the umask. Default: 0600.
+    /// The permission bits of the socket file, such as `0o660`. whatever the umask. Default: `0o600`. No
+    /// effect at an abstract address.
+    ///
+    /// ```
+    /// # use fdring::{Producer, options::ServerOptions};
+    /// # use std::os::unix::fs::PermissionsExt;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let path = std::env::temp_dir().join(format!("fdring-doc-mode-{}.sock", std::process::id()));
+    /// let server = ServerOptions::new().mode(0o400).listen(&path, [&ticks])?;
+    /// assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o400);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Listens at `address` and offers the lanes of `producers`: anything that yields them by reference, such as
-    /// `[&ticks, &trades]` or `&vec_of_producers`. The producers stay with the caller.
+    /// Listens at `address` and offers the lanes of `producers`: anything that yields producers by reference, such as
+    /// `[&ticks, &trades]` or `&vec_of_producers`. The caller keeps the producers.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Session, options::ServerOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// let server = ServerOptions::new().listen("@doc-server-options-listen", [&ticks, &trades])?;
+    ///
+    /// let session = Session::connect("@doc-server-options-listen")?;
+    /// assert_eq!(session.lanes().len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::AddressInUse`] if a living process serves that address; [`Error::Invalid`] if there is no lane, if two
-    /// lanes have the same name, or if the path belongs to something other than a socket; [`Error::Forked`] if a
-    /// producer belongs to another process; [`Error::Os`] if a system call fails, or memory or descriptors are lacking
-    /// (a server holds 4, and 2 more if it listens at a path).
+    /// - [`Error::AddressInUse`] if a living process serves this address
+    /// - [`Error::Invalid`] if the address is out of range, if there is no producer, if two lanes have the same name,
+    ///   or if the path belongs to something other than a socket
+    /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a server holds 4, and 2
+    ///   more if it listens at a path
+    /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
+    ///   a fork
     pub fn listen<'a, P>(
         self,
         address: impl Into<Address>,
@@ -154,17 +246,21 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
 
 /// A server that offers lanes to consumers, on a thread of its own.
 ///
-/// Dropping it stops listening and removes the socket file, and the lock beside it (`PATH.lock`). A server that was
+/// Dropping it stops listening, and removes the socket file and the lock file beside it, `PATH.lock`. A server that is
 /// killed leaves both. The next server at that path recognises them as stale and takes them over, unless a forked child
-/// of the dead one still keeps them alive. Sessions that are attached go on until the consumer leaves or the lanes end.
-/// Without any, all that the server had is freed when the drop returns.
+/// of the killed server keeps them alive.
+///
+/// Attached sessions outlive the server: they end when the consumer leaves or the lanes end. If there are none, the
+/// drop frees everything before it returns.
+///
+/// A server is `Send` and `Sync`.
 ///
 /// ```
 /// use fdring::{Consumer, Producer, Server};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut ticks = Producer::create("ticks")?;
-/// let server = Server::listen("@doc-server", &[&ticks])?;
+/// let server = Server::listen("@doc-server", [&ticks])?;
 ///
 /// // Usually in another process:
 /// let mut consumer = Consumer::connect("@doc-server")?;
@@ -194,7 +290,7 @@ impl Drop for EndOfThread {
 
 impl Server {
     /// Listens at `address` with the default [`ServerOptions`], and offers the lanes of `producers`: anything that
-    /// yields them by reference.
+    /// yields producers by reference.
     ///
     /// ```
     /// use fdring::{Producer, Server};
@@ -205,13 +301,20 @@ impl Server {
     ///     producers.push(Producer::create(name)?);
     /// }
     /// let server = Server::listen("@doc-server-listen", &producers)?;
+    /// assert_eq!(server.address().to_string(), "@doc-server-listen");
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// As [`ServerOptions::listen`].
+    /// - [`Error::AddressInUse`] if a living process serves this address
+    /// - [`Error::Invalid`] if the address is out of range, if there is no producer, if two lanes have the same name,
+    ///   or if the path belongs to something other than a socket
+    /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a server holds 4, and 2
+    ///   more if it listens at a path
+    /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
+    ///   a fork
     pub fn listen<'a, P>(address: impl Into<Address>, producers: impl IntoIterator<Item = &'a P>) -> Result<Self>
     where
         P: Borrow<Producer> + 'a,
@@ -219,12 +322,34 @@ impl Server {
         ServerOptions::new().listen(address, producers)
     }
 
-    /// The address at which it listens; a relative path is made absolute, unless it is longer than 107 bytes then.
+    /// The address at which the server listens. A relative path is made absolute if it then has at most 107 bytes.
+    ///
+    /// ```
+    /// # use fdring::{Address, Producer, Server};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let server = Server::listen("@doc-server-address", [&ticks])?;
+    /// assert_eq!(*server.address(), Address::abstract_name("doc-server-address"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Its statistics so far; all zero in a forked child.
+    /// The statistics so far; all zero in a forked child.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-server-stats", [&ticks])?;
+    /// assert_eq!(server.stats().accepted, 0);
+    /// let consumer = Consumer::connect("@doc-server-stats")?;
+    /// assert_eq!(server.stats().accepted, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn stats(&self) -> ServerStats {
         if self.guard.is_child() {
             // The lock may have been held when the process forked.
@@ -233,15 +358,16 @@ impl Server {
         self.state.progress.lock().stats.clone()
     }
 
-    /// Prepares a wait for consumers that come and go, in a loop of the caller's: poll(2), epoll(7), or anything that
-    /// watches descriptors.
+    /// Prepares a wait, in an event loop of the caller, for consumers that come and go: poll(2), epoll(7), or anything
+    /// that watches descriptors.
     ///
     /// 1. Look at [`stats`](Self::stats).
-    /// 2. Call `arm`. `false` means that they have changed since the last call: go to 1.
-    /// 3. Wait until the descriptor of the server ([`AsFd`]) is readable; it may be watched for levels or for edges.
+    /// 2. Call `arm`. `false` means that the statistics have changed since the last call: go to 1.
+    /// 3. Wait until the server's descriptor ([`AsFd`]) is readable. Watch it level-triggered or edge-triggered.
     /// 4. Go to 1.
     ///
-    /// The descriptor may become readable for no reason, but never stays unreadable when the statistics have changed.
+    /// The descriptor may become readable for no reason, but it is never left unreadable after the statistics have
+    /// changed. Only watch it; do not read it.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -280,13 +406,15 @@ impl Server {
     /// # let consumer = Consumer::connect("@doc-wait-for-sessions")?;
     ///
     /// server.wait_for_sessions(1, Duration::from_secs(60))?;
+    /// assert_eq!(server.stats().sessions, 1);
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] if they are fewer after `timeout`, [`Error::Forked`] in a forked child.
+    /// - [`Error::TimedOut`] if fewer than `sessions` consumers are attached after `timeout`
+    /// - [`Error::Forked`] in a forked child
     pub fn wait_for_sessions(&self, sessions: usize, timeout: Duration) -> Result<()> {
         self.guard.check()?;
         let mut progress = self.state.progress.lock();

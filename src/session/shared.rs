@@ -30,21 +30,37 @@ pub(super) struct Limits {
     pub(super) in_place: PeerPolicy,
 }
 
-/// What a server has seen so far.
+/// The statistics of a server since it began to listen.
+///
+/// ```
+/// # use fdring::{Consumer, Producer, Server};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let ticks = Producer::create("ticks")?;
+/// # let server = Server::listen("@doc-server-stats-struct", [&ticks])?;
+/// # let consumer = Consumer::connect("@doc-server-stats-struct")?;
+/// let stats = server.stats();
+/// println!("{} of {} connections were refused", stats.refused, stats.accepted);
+/// if let Some(why) = &stats.last_refusal {
+///     println!("the last one: {why}");
+/// }
+/// # assert_eq!((stats.accepted, stats.refused, stats.last_refusal), (1, 0, None));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
-    /// Sessions that are attached now.
+    /// The sessions attached now.
     pub sessions: usize,
-    /// Connections accepted so far.
+    /// The connections accepted so far.
     pub accepted: u64,
-    /// Connections that ended before they were attached.
+    /// The connections that ended before they were attached.
     pub refused: u64,
-    /// Seats that were taken away from consumers that may still have been reading; one for each lane.
+    /// The seats taken away from consumers that may still have been reading, one for each lane.
     pub evicted: u64,
     /// How often the server stopped accepting for a moment because this process was out of descriptors or memory.
     pub accept_pauses: u64,
-    /// Why the last connection was refused or dropped, as a sentence.
+    /// The reason why the last connection was refused or dropped, as a sentence.
     pub last_refusal: Option<String>,
 }
 
