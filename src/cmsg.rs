@@ -70,16 +70,29 @@ pub(crate) const fn control_space_bytes(body_bytes: usize) -> usize {
     unpadded.saturating_add(CONTROL_ALIGN_BYTES - 1) & !(CONTROL_ALIGN_BYTES - 1)
 }
 
-/// Writes one `SCM_RIGHTS` message of `numbers` to the beginning of `control`, and returns its length in bytes.
+/// Writes one `SCM_RIGHTS` message of `numbers`, 1 to 253 of them, to the beginning of `control`. Returns its length in
+/// bytes.
 ///
-/// That length is [`rights_space_bytes`] of as many descriptors: what `msg_controllen` must say. The padding is
-/// zeroed; nothing behind it is touched. What is handed to the kernel must be aligned to 8 bytes; this function does
-/// not care.
+/// The length is [`rights_space_bytes`] of the count: the value for `msg_controllen`. The padding is zeroed. Bytes
+/// after it are not touched. The kernel wants a control buffer aligned to 8 bytes; this function accepts any.
+///
+/// ```
+/// use fdring::cmsg::{encode_rights, rights_space_bytes};
+///
+/// let mut control = [0xff; 40];
+/// assert_eq!(encode_rights([3, 4], &mut control)?, rights_space_bytes(2));
+/// assert_eq!(control[0], 24); // cmsg_len: a header of 16 bytes and two numbers of 4
+/// assert_eq!(control[24..], [0xff; 16]);
+/// # Ok::<(), fdring::cmsg::EncodeError>(())
+/// ```
 ///
 /// # Errors
 ///
-/// An [`EncodeError`] if there are no numbers, more than [`FDS_PER_MESSAGE_MAX`], or more than `control` has room for;
-/// the beginning of `control` may then have been overwritten.
+/// The beginning of `control` may have been overwritten, and the error is
+///
+/// - [`EncodeError::Empty`] if there are no numbers
+/// - [`EncodeError::TooMany`] if there are more than [`FDS_PER_MESSAGE_MAX`]
+/// - [`EncodeError::NoRoom`] if `control` is too short
 pub fn encode_rights<I>(numbers: I, control: &mut [u8]) -> Result<usize, EncodeError>
 where
     I: IntoIterator<Item = i32>,
@@ -107,13 +120,24 @@ where
     Ok(used)
 }
 
-/// Why descriptors' numbers cannot be written as one control message.
+/// The reason why descriptor numbers cannot be written as one control message.
+///
+/// ```
+/// use fdring::cmsg::{EncodeError, encode_rights, rights_space_bytes};
+///
+/// let numbers = [3, 4, 5];
+/// let mut control = vec![0; 16];
+/// while let Err(EncodeError::NoRoom { .. }) = encode_rights(numbers, &mut control) {
+///     control.resize(rights_space_bytes(numbers.len()), 0);
+/// }
+/// assert_eq!(control.len(), 32);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// There are no numbers.
     Empty,
-    /// There are more numbers than the kernel takes in one message.
+    /// There are more than 253 numbers, which is the most that the kernel takes in one message.
     TooMany,
     /// The buffer is too short.
     NoRoom {
@@ -142,19 +166,37 @@ impl fmt::Display for EncodeError {
 
 impl std::error::Error for EncodeError {}
 
-/// Walks over the control messages in `control`: what recvmsg(2) left in a control buffer, up to `msg_controllen`.
+/// Returns an iterator over the control messages in `control`: what recvmsg(2) left in a control buffer, up to
+/// `msg_controllen`. `control` need not be aligned.
 ///
-/// `control` need not be aligned. The numbers of descriptors that come out are *not* owned by anyone yet: after a
-/// recvmsg(2), whoever walks has to take ownership of each of them exactly once.
+/// The numbers of descriptors that come out are *not* owned yet. After a recvmsg(2), the caller has to take ownership
+/// of each of them exactly once.
+///
+/// ```
+/// use fdring::cmsg::{ControlMessage, encode_rights, walk};
+///
+/// let mut control = [0; 24];
+/// encode_rights([7], &mut control)?;
+/// let messages: Vec<_> = walk(&control).collect::<Result<_, _>>()?;
+/// assert!(matches!(&messages[..], [ControlMessage::Rights(numbers)] if numbers.len() == 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use]
 pub const fn walk(control: &[u8]) -> Walk<'_> {
     Walk { control, offset: 0 }
 }
 
-/// The iterator of [`walk`].
+/// An iterator over control messages: [`walk`] returns it.
 ///
-/// Yields an error for every message that makes no sense, and goes on behind it wherever its length can be trusted;
-/// otherwise the walk ends there.
+/// It yields an error for each message that makes no sense. It goes on after that message if its length can be trusted,
+/// and ends otherwise.
+///
+/// ```
+/// let garbage = [0xff; 20];
+/// let mut walk = fdring::cmsg::walk(&garbage);
+/// assert!(walk.next().unwrap().is_err()); // claims 2⁶⁴ − 1 bytes
+/// assert_eq!(walk.next(), None);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Walk<'a> {
     control: &'a [u8],
@@ -162,7 +204,20 @@ pub struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Where the next message begins, in bytes from the beginning of the buffer; its length, when there is none.
+    /// The offset of the next message in the buffer, in bytes; the length of the buffer if there is none.
+    ///
+    /// ```
+    /// use fdring::cmsg::{encode_rights, walk};
+    ///
+    /// let mut control = [0; 48];
+    /// encode_rights([7], &mut control)?;
+    /// encode_rights([8], &mut control[24..])?;
+    /// let mut walk = walk(&control);
+    /// assert_eq!(walk.offset(), 0);
+    /// walk.next();
+    /// assert_eq!(walk.offset(), 24);
+    /// # Ok::<(), fdring::cmsg::EncodeError>(())
+    /// ```
     #[must_use]
     pub const fn offset(&self) -> usize {
         self.offset
@@ -205,6 +260,21 @@ impl<'a> Iterator for Walk<'a> {
 impl FusedIterator for Walk<'_> {}
 
 /// One control message.
+///
+/// ```
+/// use fdring::cmsg::{ControlMessage, encode_rights, walk};
+///
+/// let mut control = [0; 24];
+/// encode_rights([7], &mut control)?;
+/// for message in walk(&control) {
+///     match message? {
+///         ControlMessage::Rights(numbers) => assert_eq!(numbers.len(), 1),
+///         ControlMessage::Credentials(sender) => println!("from user {}", sender.uid),
+///         other => println!("not looked at: {other:?}"),
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlMessage<'a> {
@@ -212,10 +282,10 @@ pub enum ControlMessage<'a> {
     Rights(Rights<'a>),
     /// `SCM_CREDENTIALS`: who sent the message.
     Credentials(Credentials),
-    /// `SCM_PIDFD`, from Linux 6.5: a descriptor of the sending process. It is the kernel's errno, negated, where there
-    /// was none to be had.
+    /// `SCM_PIDFD`, from Linux 6.5: a descriptor of the sending process. A negative number is the kernel's errno: it
+    /// could not make the descriptor.
     Pidfd(i32),
-    /// Anything else, uninterpreted.
+    /// Any other message, uninterpreted.
     Other {
         /// The protocol level, such as `SOL_SOCKET`.
         level: i32,
@@ -227,7 +297,7 @@ pub enum ControlMessage<'a> {
 }
 
 impl<'a> ControlMessage<'a> {
-    /// `None` if the body has not the length that the type prescribes.
+    /// `None` if the body does not have the length that the type prescribes.
     fn new(level: i32, kind: i32, data: &'a [u8]) -> Option<Self> {
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
@@ -249,6 +319,17 @@ impl<'a> ControlMessage<'a> {
 }
 
 /// The numbers in an `SCM_RIGHTS` message: an iterator over `i32`, of known length.
+///
+/// ```
+/// use fdring::cmsg::{ControlMessage, encode_rights, walk};
+///
+/// let mut control = [0; 32];
+/// encode_rights([3, 4, 5], &mut control)?;
+/// let Some(Ok(ControlMessage::Rights(mut numbers))) = walk(&control).next() else { panic!("no rights") };
+/// assert_eq!(numbers.len(), 3);
+/// assert_eq!(numbers.next(), Some(3));
+/// # Ok::<(), fdring::cmsg::EncodeError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rights<'a> {
     numbers: &'a [[u8; FD_LEN_BYTES]],
@@ -271,35 +352,57 @@ impl Iterator for Rights<'_> {
 impl ExactSizeIterator for Rights<'_> {}
 impl FusedIterator for Rights<'_> {}
 
-/// Who sent a message: `struct ucred`, see unix(7).
+/// The sender of a message: `struct ucred`, see unix(7).
 ///
-/// At the end of a stream the kernel attaches pid 0, uid 0: never admit anyone on that.
+/// At the end of a stream the kernel attaches pid 0, uid 0. Never admit a sender because of these.
+///
+/// ```
+/// use fdring::cmsg::{ControlMessage, Credentials, walk};
+///
+/// let mut control = 28_u64.to_ne_bytes().to_vec(); // cmsg_len: a header of 16 bytes and a body of 12
+/// for number in [1, 2, 4242, 1000, 100_u32] {
+///     control.extend(number.to_ne_bytes()); // SOL_SOCKET, SCM_CREDENTIALS, pid, uid, gid
+/// }
+/// let sender = Credentials { pid: 4242, uid: 1000, gid: 100 };
+/// assert_eq!(walk(&control).next(), Some(Ok(ControlMessage::Credentials(sender))));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Credentials {
-    /// The process, as numbered in the receiver's namespace; 0 where it has no number there.
+    /// The process id in the receiver's pid namespace; 0 if the process has no id there.
     pub pid: i32,
-    /// The user.
+    /// The numeric user id.
     pub uid: u32,
-    /// The group.
+    /// The numeric group id.
     pub gid: u32,
 }
 
-/// What is wrong with control data. Offsets and lengths are in bytes.
+/// A fault in control data. Offsets and lengths are in bytes.
+///
+/// ```
+/// use fdring::cmsg::{ControlError, walk};
+///
+/// let mut control = [0; 24];
+/// control[0] = 100; // cmsg_len
+/// match walk(&control).next() {
+///     Some(Err(ControlError::PastEnd { len, rest, .. })) => assert_eq!((len, rest), (100, 24)),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// Bytes are left, but fewer than a header has.
+    /// The bytes that are left are fewer than a header has.
     HeaderPastEnd {
-        /// Where the header should begin.
+        /// The offset of the message.
         offset: usize,
-        /// What is left.
+        /// The number of bytes that are left.
         rest: usize,
     },
-    /// A message says that it is shorter than its own header.
+    /// The length of a message is less than that of its header.
     BelowHeader {
         /// Where the message begins.
         offset: usize,
-        /// What it claims.
+        /// The length in its header.
         len: u64,
     },
     /// A message says that it is longer than what is left.
@@ -311,7 +414,7 @@ pub enum ControlError {
         /// What is left.
         rest: usize,
     },
-    /// The body of a message of `SOL_SOCKET` has not the length that its type prescribes.
+    /// The body of a message of `SOL_SOCKET` does not have the length that its type prescribes.
     Body {
         /// Where the message begins.
         offset: usize,

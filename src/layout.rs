@@ -53,7 +53,7 @@ compile_error!("fdring's layouts are those of little-endian 64-bit Linux");
 pub const CAPACITY_MIN_BYTES: u64 = 4 << 10;
 /// The largest ring, in bytes: 1 TiB.
 pub const CAPACITY_MAX_BYTES: u64 = 1 << 40;
-/// The ring a lane gets unless it asks for another, in bytes: 4 MiB, measured best for large payloads.
+/// The default length of a ring, in bytes: 4 MiB, measured best for large payloads.
 pub const CAPACITY_DEFAULT_BYTES: u64 = 4 << 20;
 /// The smallest alignment of records and of payloads, in bytes.
 pub const ALIGN_MIN_BYTES: u32 = 8;
@@ -61,7 +61,8 @@ pub const ALIGN_MIN_BYTES: u32 = 8;
 pub const ALIGN_MAX_BYTES: u32 = 4096;
 /// The longest name of a lane, in bytes of UTF-8.
 pub const LANE_NAME_MAX_BYTES: usize = 64;
-/// The longest payload that a record header can count, in bytes; a ring holds at most half its capacity in one record.
+/// The longest payload of any lane, in bytes: what a record header can count. A record also takes at most half of its
+/// ring.
 pub const PAYLOAD_MAX_BYTES: u64 = u32::MAX as u64;
 
 /// `fdring\0\1`, read as a little-endian word.
@@ -283,17 +284,26 @@ impl RecordHeader {
     }
 }
 
-/// Why a lane cannot have a capacity or an alignment.
+/// The reason why a capacity or an alignment is invalid.
+///
+/// ```
+/// use fdring::{Error, errors::GeometryError, options::LaneOptions};
+///
+/// match LaneOptions::new("ticks").capacity(100_000).create() {
+///     Err(Error::Geometry(GeometryError::Capacity(bytes))) => assert_eq!(bytes.next_power_of_two(), 128 << 10),
+///     other => panic!("{other:?}"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GeometryError {
-    /// The capacity is not a power of two, or out of range.
+    /// The capacity is not a power of two from 4 KiB to 1 TiB.
     Capacity(u64),
-    /// The alignment of records is not a power of two, or out of range.
+    /// The alignment of records is not a power of two from 8 to 4096.
     RecordAlign(u32),
-    /// The alignment of payloads is not a power of two, or out of range.
+    /// The alignment of payloads is not a power of two from 8 to 4096.
     PayloadAlign(u32),
-    /// Payloads cannot be aligned more strictly than the records around them.
+    /// The alignment of payloads is larger than that of records.
     PayloadAboveRecord {
         /// The alignment of records, in bytes.
         record_align: u32,

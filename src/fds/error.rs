@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use std::fmt;
 use std::io;
 
-/// Why an array of descriptors was not sent. A cause is part of the message, and `source()` is `None`.
+/// The reason why descriptors were not sent. The message includes the cause, and `source()` is `None`.
 ///
-/// `Debug` prints the sentence of `Display`, then the variant in parentheses. As an [`io::Error`] it keeps its
-/// sentence, and gets a kind:
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. Converted to [`io::Error`], it keeps its
+/// sentence and gets this kind:
 ///
 /// | variant | [`io::ErrorKind`] |
 /// | --- | --- |
@@ -38,11 +38,11 @@ use std::io;
 /// ```
 #[non_exhaustive]
 pub enum SendFdsError {
-    /// The array is empty.
+    /// There is no descriptor.
     NoDescriptors,
-    /// The array is longer than one message can carry.
+    /// There are more than 253 descriptors, which is the most that one message can carry.
     TooManyDescriptors {
-        /// The length of the array.
+        /// The number of descriptors.
         count: usize,
     },
     /// The payload is empty.
@@ -60,7 +60,7 @@ pub enum SendFdsError {
     },
     /// The peer closed its end (`EPIPE`, `ECONNRESET`).
     Closed,
-    /// The system call failed in another way. `WouldBlock`: a non-blocking socket has no room.
+    /// The system call failed in another way. `WouldBlock` means that a non-blocking socket has no room.
     Os(io::Error),
 }
 
@@ -133,7 +133,16 @@ impl From<SendFdsError> for io::Error {
 }
 
 impl SendFdsError {
-    /// Its kind, which has a number.
+    /// The kind of this error, which has a stable number.
+    ///
+    /// ```
+    /// use fdring::errors::ErrorKind;
+    /// # let (here, there) = std::os::unix::net::UnixStream::pair()?;
+    ///
+    /// let error = fdring::send_fds(&here, b"x", &[]).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Invalid);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoDescriptors | Self::TooManyDescriptors { .. } | Self::EmptyPayload => ErrorKind::Invalid,
@@ -145,7 +154,21 @@ impl SendFdsError {
         }
     }
 
-    /// Whether a non-blocking socket had no room; nothing was sent, and nothing is wrong.
+    /// Whether a non-blocking socket had no room. Nothing was sent: wait until the socket is writable, and try again.
+    ///
+    /// ```
+    /// # use std::{fs::File, os::fd::AsFd, os::unix::net::UnixStream};
+    /// let (here, there) = UnixStream::pair()?;
+    /// here.set_nonblocking(true)?;
+    /// let null = File::open("/dev/null")?;
+    /// let error = loop {
+    ///     if let Err(error) = fdring::send_fds(&here, &[0; 4096], &[null.as_fd()]) {
+    ///         break error;
+    ///     }
+    /// };
+    /// assert!(error.is_would_block());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn is_would_block(&self) -> bool {
         matches!(self, Self::Os(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -162,13 +185,13 @@ impl SendFdsError {
     }
 }
 
-/// Why an array of descriptors was not received. A cause is part of the message, and `source()` is `None`.
+/// The reason why descriptors were not received. The message includes the cause, and `source()` is `None`.
 ///
-/// Some variants carry what did arrive, so that nothing is lost that need not be: the bytes in the payload buffer, up
-/// to `received.len`, and the descriptors. Dropping the error closes the descriptors.
+/// Some variants carry what did arrive: the bytes in the payload buffer, up to `received.len`, and the descriptors.
+/// Dropping the error closes the descriptors.
 ///
-/// `Debug` prints the sentence of `Display`, then the variant in parentheses, with what arrived. As an [`io::Error`] it
-/// keeps its sentence and what arrived, and gets a kind:
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses, with what arrived. Converted to
+/// [`io::Error`], it keeps its sentence and what arrived, and gets this kind:
 ///
 /// | variant | [`io::ErrorKind`] |
 /// | --- | --- |
@@ -194,28 +217,28 @@ impl SendFdsError {
 /// ```
 #[non_exhaustive]
 pub enum RecvFdsError {
-    /// `fds_max` is out of range.
+    /// `fds_max` is not 1 to 253.
     FdsMax {
-        /// What was asked for.
+        /// The value of `fds_max`.
         fds_max: usize,
     },
     /// The payload buffer is empty.
     EmptyPayload,
-    /// The peer closed its end. (On message sockets, an empty message without descriptors looks the same.)
+    /// The peer closed its end. On seqpacket and datagram sockets, an empty message without descriptors looks the same.
     Closed,
-    /// The peer closed its end without having read everything that had been sent to it (`ECONNRESET`). A seqpacket
-    /// socket reports this once, *before* what the peer had sent: receive again to get that.
+    /// The peer closed its end before it had read everything sent to it (`ECONNRESET`). A seqpacket socket reports this
+    /// once, *before* what the peer had sent: receive again to get that.
     Reset,
-    /// The peer sent more descriptors than `fds_max`. Those that did not fit the control buffer were closed by the
-    /// kernel. (If exactly `fds_max` arrived, something else may not have fitted: see [`Self::NoRoom`].)
+    /// The peer sent more descriptors than `fds_max`. The kernel closed those that did not fit the control buffer. If
+    /// exactly `fds_max` arrived, another control message may be what did not fit: see [`Self::NoRoom`].
     TooManyDescriptors {
         /// What was asked for.
         fds_max: usize,
         /// What arrived: the first of the descriptors sent, at least `fds_max`.
         received: Received,
     },
-    /// This process's descriptor table was full, so the kernel closed the descriptors that had no place. They are lost;
-    /// the peer must send them again.
+    /// The descriptor table of this process was full, and the kernel closed the descriptors that had no place. They are
+    /// lost: the peer must send them again.
     TableFull {
         /// What arrived: the first of those sent, or none.
         received: Received,
@@ -226,12 +249,12 @@ pub enum RecvFdsError {
         /// What arrived: the first of those sent, or none.
         received: Received,
     },
-    /// Other control messages took the room of descriptors, or of one another: security labels, timestamps.
+    /// Other control messages, such as security labels or timestamps, took the room of descriptors or of each other.
     NoRoom {
         /// What arrived.
         received: Received,
     },
-    /// The message is longer than the payload buffer, and its tail is lost (message sockets only).
+    /// The message is longer than the payload buffer, and its tail is lost. Only on seqpacket and datagram sockets.
     PayloadTruncated {
         /// What arrived: all the descriptors, and as many bytes as the buffer holds.
         received: Received,
@@ -243,9 +266,9 @@ pub enum RecvFdsError {
         /// What could be understood.
         received: Received,
     },
-    /// Descriptors wait at a socket that takes none. Only the session layer meets this.
+    /// A message with descriptors came at a socket that takes none. Only the session layer meets this.
     UnwantedDescriptors,
-    /// The system call failed in another way. `WouldBlock`: nothing waits at a non-blocking socket.
+    /// The system call failed in another way. `WouldBlock` means that no message waits at a non-blocking socket.
     Os(io::Error),
 }
 
@@ -351,7 +374,18 @@ impl From<RecvFdsError> for io::Error {
 }
 
 impl RecvFdsError {
-    /// Its kind, which has a number.
+    /// The kind of this error, which has a stable number.
+    ///
+    /// ```
+    /// use fdring::errors::ErrorKind;
+    /// # use std::os::unix::net::UnixStream;
+    ///
+    /// let (here, there) = UnixStream::pair()?;
+    /// drop(there);
+    /// let error = fdring::recv_fds(&here, &mut [0; 1], 1).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::Closed);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::FdsMax { .. } | Self::EmptyPayload => ErrorKind::Invalid,
@@ -365,13 +399,35 @@ impl RecvFdsError {
         }
     }
 
-    /// Whether nothing waited at a non-blocking socket; nothing is wrong then.
+    /// Whether no message waited at a non-blocking socket. Wait until the socket is readable, and try again.
+    ///
+    /// ```
+    /// # use std::os::unix::net::UnixStream;
+    /// let (here, there) = UnixStream::pair()?;
+    /// here.set_nonblocking(true)?;
+    /// let error = fdring::recv_fds(&here, &mut [0; 1], 1).unwrap_err();
+    /// assert!(error.is_would_block());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     #[must_use]
     pub fn is_would_block(&self) -> bool {
         matches!(self, Self::Os(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// What arrived in spite of the error, if anything did.
+    /// What arrived despite the error; `None` if nothing did.
+    ///
+    /// ```
+    /// # use std::{fs::File, os::fd::AsFd, os::unix::net::UnixStream};
+    /// # let (here, there) = UnixStream::pair()?;
+    /// # let null = File::open("/dev/null")?;
+    /// fdring::send_fds(&here, b"x", &[null.as_fd(), null.as_fd()])?; // two
+    ///
+    /// let error = fdring::recv_fds(&there, &mut [0; 1], 1).unwrap_err(); // room for one
+    /// let received = error.into_received().expect("something arrived");
+    /// assert_eq!(received.len, 1);
+    /// assert!(!received.fds.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn into_received(self) -> Option<Received> {
         match self {

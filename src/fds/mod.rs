@@ -23,20 +23,19 @@ use message::{receive_message, rights_room_bytes};
 pub(crate) use options::{holds_descriptors, peer_credentials, peer_pidfd, refuse_fds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Sends `payload` and the array `fds` as one message, and returns how many bytes of the payload went.
+/// Sends `payload` and the descriptors `fds` as one message. Returns the number of payload bytes that were sent.
 ///
-/// The socket is any connected Unix socket: stream, seqpacket or datagram. The receiver gets descriptors of its own, in
-/// this order, which stay open whatever happens to these; it shares file offsets and status flags with the sender. On
-/// message sockets the whole payload goes. On a stream fewer bytes may go, as with write(2): the descriptors went with
-/// the first byte, so send only the rest of the payload, without them.
+/// The socket is any connected Unix socket: stream, seqpacket or datagram. `fds` has 1 to [`FDS_PER_MESSAGE_MAX`]
+/// entries, and `payload` at least one byte, because a stream drops descriptors that come without bytes.
 ///
-/// The payload needs at least one byte, since a stream drops descriptors that come with none. A signal's interruption
-/// is retried, and `SIGPIPE` is never raised. Whether it waits for room is up to the socket's own mode and its time
-/// limit, which signals do not prolong.
+/// The receiver gets descriptors of its own, in this order. They stay open if the sender closes its own. They share
+/// file offsets and status flags with the sender's.
 ///
-/// # Errors
+/// A seqpacket or datagram socket sends the whole payload. A stream may send fewer bytes, as with write(2). The
+/// descriptors travel with the first byte: send the rest of the payload without them.
 ///
-/// A [`SendFdsError`]; nothing was sent then.
+/// Blocks while the socket has no room, if the socket is blocking, up to its `SO_SNDTIMEO`. A call that is interrupted
+/// by a signal is repeated, within that time. `SIGPIPE` is never raised.
 ///
 /// # Examples
 ///
@@ -53,6 +52,18 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// assert_eq!((received.len, received.fds.len()), (1, 2));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Errors
+///
+/// Nothing was sent, and the error is
+///
+/// - [`SendFdsError::NoDescriptors`], [`TooManyDescriptors`](SendFdsError::TooManyDescriptors) or
+///   [`EmptyPayload`](SendFdsError::EmptyPayload) if an argument is out of range
+/// - [`SendFdsError::TooLong`] if the payload is too long for one message of this socket
+/// - [`SendFdsError::TooManyInFlight`] if too many descriptors of this user are in flight
+/// - [`SendFdsError::Refused`] if the peer takes no descriptors
+/// - [`SendFdsError::Closed`] if the peer closed its end
+/// - [`SendFdsError::Os`] if the system call fails in another way
 pub fn send_fds(socket: impl AsFd, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usize, SendFdsError> {
     if fds.is_empty() {
         return Err(SendFdsError::NoDescriptors);
@@ -66,37 +77,47 @@ pub fn send_fds(socket: impl AsFd, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Re
     send_message(socket.as_fd(), payload, fds, 0).map_err(|error| SendFdsError::from_os(error, payload.len()))
 }
 
-/// What [`recv_fds`] received.
+/// A received message: [`recv_fds`] returns it.
+///
+/// ```
+/// use std::os::fd::OwnedFd;
+/// # use std::{fs::File, os::fd::AsFd, os::unix::net::UnixStream};
+/// # let (here, there) = UnixStream::pair()?;
+/// # fdring::send_fds(&here, b"one", &[File::open("/dev/null")?.as_fd()])?;
+///
+/// let mut payload = [0; 16];
+/// let received = fdring::recv_fds(&there, &mut payload, 1)?;
+/// assert_eq!(&payload[..received.len], b"one");
+/// let [null] = <[OwnedFd; 1]>::try_from(received.fds).expect("one descriptor was sent");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Received {
-    /// How many bytes of the payload buffer were filled, from its beginning.
+    /// The number of payload bytes, from the beginning of the buffer.
     pub len: usize,
-    /// The descriptors, in the order in which they were sent, all close-on-exec. May be empty: not every message brings
-    /// some. To have exactly `N`, try to convert it: `<[OwnedFd; N]>::try_from(received.fds)`.
+    /// The descriptors, in the order in which they were sent, all close-on-exec. Empty if the message brought none. For
+    /// exactly `N` of them, use `<[OwnedFd; N]>::try_from(received.fds)`.
     pub fds: Vec<OwnedFd>,
 }
 
-/// Receives one message: bytes into `payload`, and an array of at most `fds_max` descriptors.
+/// Receives one message: bytes into `payload`, and at most `fds_max` descriptors.
 ///
-/// The socket is any Unix socket: stream, seqpacket or datagram. `fds_max` is from 1 to [`FDS_PER_MESSAGE_MAX`]. A
-/// message without descriptors is received too. On a stream, plain bytes that were sent before an array may come
-/// together with it, up to the length of `payload`; bytes sent after it do not.
+/// The socket is any Unix socket: stream, seqpacket or datagram. `fds_max` is 1 to [`FDS_PER_MESSAGE_MAX`], and
+/// `payload` has room for at least one byte. A message without descriptors is received too. On a stream, bytes sent
+/// before the descriptors may come together with them, up to the length of `payload`. Bytes sent after them do not.
 ///
-/// Credentials or the sender's pidfd, which the kernel attaches where the socket asks for them (`SO_PASSCRED`,
-/// `SO_PASSPIDFD`), are given room, and dropped. Where they do not come, up to 15 descriptors more than `fds_max` may,
-/// from a peer that sends too many: all are in the error then. A signal's interruption is retried. Whether it waits is
-/// up to the socket's own mode and its time limit, which signals do not prolong.
+/// The sender's credentials and pidfd, which the kernel attaches if the socket asks for them (`SO_PASSCRED`,
+/// `SO_PASSPIDFD`), are received and dropped. A peer that sends too many descriptors may get up to 15 more than
+/// `fds_max` of them through; they are all in the error.
 ///
-/// # Errors
-///
-/// A [`RecvFdsError`]. Where something arrived all the same, the error carries it; dropping the error closes the
-/// descriptors in it.
+/// Blocks until a message comes, if the socket is blocking, up to its `SO_RCVTIMEO`. A call that is interrupted by a
+/// signal is repeated, within that time.
 ///
 /// # Examples
 ///
 /// ```
 /// use std::os::fd::OwnedFd;
-/// # use std::{fs::File, io::Write, os::fd::AsFd, os::unix::net::UnixDatagram};
+/// # use std::{fs::File, os::fd::AsFd, os::unix::net::UnixDatagram};
 /// # let (here, there) = UnixDatagram::pair()?;
 /// # let null = File::open("/dev/null")?;
 /// # fdring::send_fds(&here, b"logs", &[null.as_fd(), null.as_fd()])?;
@@ -106,10 +127,24 @@ pub struct Received {
 /// assert_eq!(&payload[..received.len], b"logs");
 /// match <[OwnedFd; 2]>::try_from(received.fds) {
 ///     Ok([out, err]) => println!("{out:?} and {err:?} are ours now"),
-///     Err(fds) => println!("the peer sent {} descriptors instead of two", fds.len()),
+///     Err(fds) => panic!("the peer sent {} descriptors instead of two", fds.len()),
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # Errors
+///
+/// - [`RecvFdsError::FdsMax`] or [`EmptyPayload`](RecvFdsError::EmptyPayload) if an argument is out of range
+/// - [`RecvFdsError::Closed`] or [`Reset`](RecvFdsError::Reset) if the peer closed its end
+/// - [`RecvFdsError::TooManyDescriptors`] if the peer sent more than `fds_max` descriptors
+/// - [`RecvFdsError::PayloadTruncated`] if the message is longer than `payload`
+/// - [`RecvFdsError::TableFull`], [`Withheld`](RecvFdsError::Withheld) or [`NoRoom`](RecvFdsError::NoRoom) if
+///   descriptors were lost
+/// - [`RecvFdsError::Malformed`] if the control data makes no sense
+/// - [`RecvFdsError::Os`] if the system call fails in another way
+///
+/// An error after which something arrived carries it, see [`RecvFdsError::into_received`]. Dropping the error closes
+/// the descriptors in it.
 pub fn recv_fds(socket: impl AsFd, payload: &mut [u8], fds_max: usize) -> Result<Received, RecvFdsError> {
     let socket = socket.as_fd();
     if fds_max == 0 || fds_max > FDS_PER_MESSAGE_MAX {

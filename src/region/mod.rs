@@ -46,32 +46,58 @@ const ALLOCATE_STEP_BYTES: u64 = 1 << 20;
 /// of the same length, any of which can be the one that is too much.
 const CONTROL_GROUPS_ASKED_FROM_BYTES: u64 = 1 << 20;
 
-/// Whether the memory of a ring shall lie in huge pages, of 2 MiB.
+/// Whether the memory of a ring lies in huge pages of 2 MiB.
 ///
-/// They come from a pool that the system's administrator fills (`sysctl vm.nr_hugepages`), which is empty on most
-/// machines. What became of the wish is told by a [`HugePagesOutcome`].
+/// Huge pages come from a pool that the administrator fills (`sysctl vm.nr_hugepages`). On most machines it is empty.
+/// [`Producer::huge_pages`](crate::Producer::huge_pages) returns whether they were used.
+///
+/// ```
+/// use fdring::options::{HugePages, LaneOptions};
+///
+/// # fn main() -> fdring::Result<()> {
+/// let huge_pages = if cfg!(debug_assertions) { HugePages::No } else { HugePages::Try };
+/// let frames = LaneOptions::new("frames").capacity(8 << 20).huge_pages(huge_pages).create()?;
+/// assert_eq!(frames.lane().capacity, 8 << 20);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HugePages {
-    /// Ordinary pages.
+    /// Ordinary pages. The default.
     #[default]
     No,
-    /// Huge pages where they can be had, ordinary ones otherwise.
+    /// Huge pages if the pool has enough of them, otherwise ordinary pages.
     Try,
-    /// Huge pages, or an error.
+    /// Huge pages. If the pool has too few, creating the lane fails.
     Require,
 }
 
-/// What became of a wish for [`HugePages`].
+/// Whether huge pages were used, and if not, why.
+///
+/// ```
+/// use fdring::info::HugePagesOutcome;
+/// use fdring::options::{HugePages, LaneOptions};
+///
+/// # fn main() -> fdring::Result<()> {
+/// let frames = LaneOptions::new("frames").huge_pages(HugePages::Try).create()?;
+/// match frames.huge_pages() {
+///     HugePagesOutcome::Used => println!("huge pages"),
+///     HugePagesOutcome::Unavailable { reason } => println!("ordinary pages: {reason}"),
+///     other => panic!("{other} though huge ones were asked for"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HugePagesOutcome {
-    /// Nobody asked for huge pages.
+    /// Ordinary pages, as asked for.
     NotAsked,
     /// The memory lies in huge pages.
     Used,
-    /// Huge pages could not be had; the memory lies in ordinary ones.
+    /// Ordinary pages, because there were too few huge ones.
     Unavailable {
-        /// Why not: a sentence for people.
+        /// The reason, as a sentence.
         reason: String,
     },
 }

@@ -26,12 +26,13 @@ const SEAL_PATIENCE: Duration = Duration::from_millis(200);
 /// A descriptor with these bits could be run as a program.
 const EXECUTE_BITS: u32 = 0o111;
 
-/// Bytes that nobody can change, in a memfd that can be sent to other processes.
+/// Immutable bytes in a memfd that can be sent to other processes.
 ///
-/// It is made with [`build`](Self::build) or a [`SealedBuilder`], sent as a descriptor ([`AsFd`]), and taken from a
-/// descriptor with [`from_fd`](Self::from_fd), whoever sent it. It dereferences to `[u8]`, without a copy.
+/// It is made with [`build`](Self::build) or a [`SealedBuilder`], sent as a descriptor ([`AsFd`]), and made from a
+/// received descriptor with [`from_fd`](Self::from_fd). The sender need not be trusted. It dereferences to `[u8]`,
+/// without a copy.
 ///
-/// A forked child keeps it: the bytes are immutable, so there is nothing that parent and child could do to each other.
+/// It is `Send` and `Sync`, and stays usable in a forked child.
 ///
 /// # Examples
 ///
@@ -53,31 +54,66 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Makes a region of `len_bytes`, has `fill` write to it, and seals it. Its bytes are zero before.
+    /// Makes a region of `len_bytes` zero bytes, from 0 to 1 TiB, calls `fill` to write to it, and seals it.
     ///
-    /// The `name` is for people: it stands in `/proc/…/maps`. It is cut at 249 bytes.
+    /// The `name` is for people: it appears in `/proc/PID/maps`. It is cut at 249 bytes and at a zero byte.
+    ///
+    /// ```
+    /// let squares = fdring::Sealed::build("squares", 10, |bytes| {
+    ///     for (n, byte) in bytes.iter_mut().enumerate() {
+    ///         *byte = (n * n) as u8;
+    ///     }
+    /// })?;
+    /// assert_eq!(squares[9], 81);
+    /// # Ok::<(), fdring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`SealedBuilder::new`] and [`SealedBuilder::seal`].
+    /// - [`Error::Invalid`] if the length is out of range
+    /// - [`Error::Os`] if the system is short of memory or descriptors, or the kernel refuses to seal the region: a
+    ///   process that was being forked while the region was made maps it, and neither ended nor called exec for 200 ms
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
+    ///
+    /// # Panics
+    ///
+    /// If `fill` panics.
     pub fn build(name: &str, len_bytes: u64, fill: impl FnOnce(&mut [u8])) -> Result<Self> {
         let mut builder = SealedBuilder::new(name, len_bytes)?;
         fill(&mut builder);
         builder.seal()
     }
 
-    /// Takes a descriptor that somebody sent, after the kernel has confirmed that nobody can change its bytes: a memfd
-    /// with the seals `F_SEAL_WRITE`, `F_SEAL_SHRINK` and `F_SEAL_GROW`; where it has `F_SEAL_EXEC` too (Linux 6.3),
-    /// without execute bits.
+    /// Takes a received descriptor, after the kernel has confirmed that nobody can change its bytes.
     ///
-    /// Its length is whatever it is, from 0 bytes to 1 TiB; all of it is in memory, so ask [`len`](slice::len) before
-    /// copying it. A descriptor that was opened read-only serves too, if every page was written to.
+    /// It must be a memfd of 0 bytes to 1 TiB with the seals `F_SEAL_WRITE`, `F_SEAL_SHRINK` and `F_SEAL_GROW`. If it
+    /// also has `F_SEAL_EXEC` (Linux 6.3), it must have no execute bits. It must have no holes: a file with holes costs
+    /// its sender nothing, and reading it would allocate memory on this process's account. It may have been opened
+    /// read-only.
+    ///
+    /// All of it is in memory. Check [`len`](slice::len) before you copy it.
+    ///
+    /// ```
+    /// use fdring::{Error, Sealed};
+    /// # use std::fs::File;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sent = Sealed::build("numbers", 3, |bytes| bytes.copy_from_slice(&[1, 2, 3]))?;
+    /// let received = Sealed::from_fd(sent.into())?; // usually in another process
+    /// assert_eq!(received[..], [1, 2, 3]);
+    ///
+    /// let a_file = File::open("/proc/self/exe")?;
+    /// assert!(matches!(Sealed::from_fd(a_file.into()), Err(Error::Peer { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Peer`] if it is anything else, is longer, or has holes, and the descriptor is closed. Reading a hole
-    /// would be sound, as it reads zero for ever, but would allocate memory on this process's account: a file of 1 TiB
-    /// costs its sender nothing, and the one who reads it everything. [`Error::Os`] if it cannot be mapped.
+    /// The descriptor is closed, and the error is
+    ///
+    /// - [`Error::Peer`] if it lacks any of these properties
+    /// - [`Error::Os`] if it cannot be mapped
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
         let refused = |fault: String| Error::peer("handing over a sealed region", fault);
         let received = received::check(fd, None, SEALED).map_err(refused)?;
@@ -135,9 +171,9 @@ impl fmt::Debug for Sealed {
     }
 }
 
-/// A region that is still being written, by its one owner; [`seal`](Self::seal) makes it a [`Sealed`].
+/// A region that is still being written. [`seal`](Self::seal) turns it into a [`Sealed`].
 ///
-/// It dereferences to `[u8]`, mutably, and is zero at first. Dropping it discards it.
+/// It dereferences to `[u8]`, mutably. Its bytes are zero at first. Dropping it discards it. It is `Send` and `Sync`.
 ///
 /// # Panics
 ///
@@ -166,13 +202,22 @@ enum State {
 }
 
 impl SealedBuilder {
-    /// Makes a region of `len_bytes` zeroes, from 0 to 1 TiB, with all its memory allocated.
+    /// Makes a region of `len_bytes` zero bytes, from 0 to 1 TiB, with all its memory allocated.
     ///
-    /// The `name` is for people: it stands in `/proc/…/maps`. It is cut at 249 bytes.
+    /// The `name` is for people: it appears in `/proc/PID/maps`. It is cut at 249 bytes and at a zero byte.
+    ///
+    /// ```
+    /// let builder = fdring::SealedBuilder::new("page", 4096)?;
+    /// assert!(builder.iter().all(|byte| *byte == 0));
+    /// assert_eq!(builder.len(), 4096);
+    /// # Ok::<(), fdring::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a length out of range, [`Error::Os`] where memory or descriptors are lacking.
+    /// - [`Error::Invalid`] if the length is out of range
+    /// - [`Error::Os`] if the system is short of memory or descriptors
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn new(name: &str, len_bytes: u64) -> Result<Self> {
         let guard = ForkGuard::get()?;
         if len_bytes == 0 {
@@ -188,11 +233,19 @@ impl SealedBuilder {
 
     /// Seals the bytes against every change, for ever.
     ///
+    /// ```
+    /// let mut builder = fdring::SealedBuilder::new("greeting", 5)?;
+    /// builder.copy_from_slice(b"hello");
+    /// let sealed = builder.seal()?;
+    /// assert_eq!(&sealed[..], b"hello");
+    /// # Ok::<(), fdring::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Error::Os`] if the kernel refuses, which it does while another process maps the region writable: one that
-    /// was being forked while the builder was made, and neither ended nor called exec for 200 ms. [`Error::Forked`] in
-    /// a forked child.
+    /// - [`Error::Os`] if the kernel refuses, as it does while another process maps the region writable: a process that
+    ///   was being forked while the region was made, and neither ended nor called exec for 200 ms
+    /// - [`Error::Forked`] in a forked child
     pub fn seal(self) -> Result<Sealed> {
         self.guard.check()?;
         match self.state {

@@ -17,31 +17,45 @@ impl From<Corruption> for Stop {
     }
 }
 
-/// How a producer broke the protocol.
+/// How a producer broke the protocol. Positions are bytes since the lane was created.
+///
+/// ```
+/// use fdring::errors::{Corruption, ReceiveError};
+///
+/// fn explain(error: &ReceiveError) -> &'static str {
+///     match error {
+///         ReceiveError::Corrupt(Corruption::UnknownState(_)) => "written by another version?",
+///         ReceiveError::Corrupt(_) => "overwritten by a stray pointer?",
+///         _ => "not the memory's fault",
+///     }
+/// }
+///
+/// assert_eq!(explain(&ReceiveError::Corrupt(Corruption::UnknownState(9))), "written by another version?");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Corruption {
-    /// `published` fell.
+    /// The published position fell.
     PublishedFell {
         /// The position seen before.
         from: u64,
         /// The position seen now.
         to: u64,
     },
-    /// `published` is further ahead than the ring is long.
+    /// The published position is more than a ring ahead of this consumer.
     PublishedTooFar {
-        /// The position seen.
+        /// The published position.
         published: u64,
-        /// Where this consumer reads.
+        /// The position at which this consumer reads.
         position: u64,
     },
-    /// `published` is no place where a record can end.
+    /// No record can end at this published position.
     PublishedUnaligned(u64),
-    /// A header word is of no known kind.
+    /// A header word has an unknown kind.
     UnknownKind {
         /// The header word.
         word: u64,
-        /// Where it lies.
+        /// The position of the header word.
         position: u64,
     },
     /// A header word announces descriptors, on a lane whose records carry none.
@@ -53,19 +67,19 @@ pub enum Corruption {
     },
     /// A record reaches beyond what is published, or across the end of the ring.
     RecordTooLong {
-        /// The length its header claims, in bytes.
+        /// The payload length in its header, in bytes.
         len: u64,
-        /// Where the record begins.
+        /// The position of the record.
         position: u64,
     },
-    /// Padding that does not reach the end of the ring, or is not followed by a record.
+    /// Padding does not reach the end of the ring, or no record follows it.
     Padding {
-        /// The length its header claims, in bytes.
+        /// The length in its header, in bytes.
         len: u64,
-        /// Where it begins.
+        /// The position of the padding.
         position: u64,
     },
-    /// The word that tells whether the lane is open has no known value.
+    /// The word for the lane's state has an unknown value.
     UnknownState(u32),
 }
 
