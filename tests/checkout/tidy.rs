@@ -1,4 +1,4 @@
-//! The house rules that a machine can check: floors, where `unsafe` may be, lengths, openings.
+//! The house rules that a machine can check: floors, where `unsafe` may be, lengths, openings, examples.
 //!
 //! The floors are those of the code map in ARCHITECTURE.md, which is therefore never out of date.
 
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 const LINE_MAX_CHARS: usize = 120;
-/// Without tests. Around 400 is a lot.
+/// Without tests and doc comments. Around 400 is a lot.
 const FILE_MAX_LINES: usize = 450;
 const FUNCTION_MAX_LINES: usize = 70;
 
@@ -218,6 +218,8 @@ fn files_open_with_what_they_are_and_stay_short() {
             let place = format!("{folder}/{name}");
             assert!(text.starts_with("//!"), "{place} does not open with what it is");
             let lines = code_of(&text).len();
+            let doc_lines = text.lines().take(lines).filter(|line| line.trim_start().starts_with("///")).count();
+            let lines = lines - doc_lines;
             let is_short = folder != "src" || is_test_file(&name) || lines <= FILE_MAX_LINES;
             assert!(is_short, "{place} has {lines} lines without its tests: more than {FILE_MAX_LINES}");
             for (number, line) in text.lines().enumerate() {
@@ -226,6 +228,44 @@ fn files_open_with_what_they_are_and_stay_short() {
             }
         }
     }
+}
+
+/// What `line` declares, if users see it: the lint `unreachable_pub` lets only such items be `pub`.
+fn public_item(line: &str) -> Option<&str> {
+    let mut words = line.trim_start().strip_prefix("pub ")?.split(' ');
+    let kind = words.find(|word| !["const", "unsafe", "async"].contains(word))?;
+    let is_item = ["fn", "struct", "enum", "trait", "union"].contains(&kind);
+    words.next().filter(|_| is_item)?.split(['(', '<', ';', ':']).next()
+}
+
+#[test]
+fn every_public_item_has_an_example_that_runs() {
+    let mut items = 0;
+    for (name, text) in rust_files(&root().join("src")) {
+        // The crash points are hidden from the documentation.
+        if is_test_file(&name) || name == "crash.rs" {
+            continue;
+        }
+        let (mut fences, mut docs) = (Vec::new(), 0);
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim_start();
+            if let Some(doc) = line.strip_prefix("///") {
+                docs += 1;
+                fences.extend(doc.trim_start().strip_prefix("```"));
+            } else if let Some(item) = public_item(line) {
+                items += 1;
+                let place = format!("src/{name}:{}", number + 1);
+                assert!(docs > 0, "{place}: {item} has no documentation");
+                let runs = fences.first() == Some(&"") && fences.iter().all(|fence| fence.is_empty());
+                assert!(runs, "{place}: {item} has no example, or one that does not run: {fences:?}");
+            }
+            // Attributes stand between the documentation and the item.
+            if !line.starts_with("///") && !line.starts_with("#[") {
+                (fences, docs) = (Vec::new(), 0);
+            }
+        }
+    }
+    assert!(items > 140, "only {items} items were seen: the check has gone blind");
 }
 
 #[test]
