@@ -1,8 +1,8 @@
 //! Control messages of Unix sockets as bytes: an encoder for descriptor arrays, and a walker over anything.
 //!
-//! Pure functions over byte slices, without I/O and without `unsafe`: the numbers that the walker yields are only
-//! numbers, and who may own them as descriptors is for the caller to know. The walker accepts any bytes: it never
-//! panics, allocates nothing, and every step either takes at least one whole header off the input or is the last.
+//! Pure functions over byte slices, without I/O and without `unsafe`. The descriptors that the walker yields are plain
+//! numbers; the caller takes ownership of them. The walker accepts any bytes: it never panics and allocates nothing,
+//! and every step takes at least one whole header off the input or is the last.
 //!
 //! ```text
 //! offset  0            8           12          16             cmsg_len      next multiple of 8
@@ -12,8 +12,8 @@
 //!         └────────────┴───────────┴───────────┴──────────────┴─────────────┘
 //! ```
 //!
-//! `cmsg_len` counts header and body; the padding before the next message is not counted, and the last message may
-//! lack it. This is `struct cmsghdr` of 64-bit Linux, see cmsg(3); numbers are in the machine's byte order.
+//! `cmsg_len` counts header and body, without the padding before the next message. The last message may lack padding.
+//! This is `struct cmsghdr` of 64-bit Linux, see cmsg(3). Numbers are in the machine's byte order.
 //!
 //! # Examples
 //!
@@ -280,7 +280,7 @@ impl FusedIterator for Walk<'_> {}
 pub enum ControlMessage<'a> {
     /// `SCM_RIGHTS`: descriptors.
     Rights(Rights<'a>),
-    /// `SCM_CREDENTIALS`: who sent the message.
+    /// `SCM_CREDENTIALS`: the sender of the message.
     Credentials(Credentials),
     /// `SCM_PIDFD`, from Linux 6.5: a descriptor of the sending process. A negative number is the kernel's errno: it
     /// could not make the descriptor.
@@ -400,27 +400,27 @@ pub enum ControlError {
     },
     /// The length of a message is less than that of its header.
     BelowHeader {
-        /// Where the message begins.
+        /// The offset of the message.
         offset: usize,
         /// The length in its header.
         len: u64,
     },
-    /// A message says that it is longer than what is left.
+    /// The length of a message is more than what is left.
     PastEnd {
-        /// Where the message begins.
+        /// The offset of the message.
         offset: usize,
-        /// What it claims.
+        /// The length in its header.
         len: u64,
-        /// What is left.
+        /// The number of bytes that are left.
         rest: usize,
     },
     /// The body of a message of `SOL_SOCKET` does not have the length that its type prescribes.
     Body {
-        /// Where the message begins.
+        /// The offset of the message.
         offset: usize,
-        /// Its type.
+        /// The type of the message.
         kind: i32,
-        /// The length of its body.
+        /// The length of the body.
         len: usize,
     },
 }

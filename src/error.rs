@@ -1,8 +1,8 @@
-//! The error of everything that sets up or takes down: regions, sessions, descriptor arrays inside a handshake.
+//! The error of setting up: lanes, servers, sessions, regions, descriptors inside a handshake.
 //!
 //! The hot path has small enums of its own, beside the operations: [`SendError`](crate::errors::SendError) and
-//! [`ReceiveError`](crate::errors::ReceiveError). One rule for all errors: a cause is part of the sentence, and
-//! `source()` is `None`, so that a printed chain says nothing twice.
+//! [`ReceiveError`](crate::errors::ReceiveError). One rule for all errors: the cause is part of the sentence, and
+//! `source()` is `None`, so that a printed chain does not repeat it.
 
 use crate::kind::ErrorKind;
 use crate::layout::GeometryError;
@@ -50,18 +50,18 @@ pub enum Error {
     Os {
         /// What was being done: a verb and its object.
         doing: String,
-        /// What the kernel said.
+        /// The error of the system call.
         cause: io::Error,
         /// What to do about it, as the end of the sentence; empty if nothing usual helps.
         remedy: &'static str,
     },
-    /// An option is out of its range.
+    /// An argument or an option is out of its range. The sentence says which, and what is allowed.
     Invalid(String),
     /// The capacity or an alignment of a lane is out of its range.
     Geometry(GeometryError),
-    /// The address is served by a living process.
+    /// A living process serves this address.
     AddressInUse {
-        /// The address, as it is written on a command line.
+        /// The address, as written on a command line.
         address: String,
         /// The process that serves it, if the kernel names it.
         pid: Option<u32>,
@@ -70,17 +70,17 @@ pub enum Error {
     Peer {
         /// What was being done.
         doing: String,
-        /// What was wrong with what came.
+        /// What was wrong with what the peer sent.
         fault: String,
     },
     /// The peer refused.
     Refused {
-        /// Why, as programs tell it.
+        /// The reason, for programs.
         refusal: Refusal,
-        /// The peer's sentence, shortened and with control characters replaced.
+        /// The reason, in the peer's words: shortened, and with control characters replaced.
         reason: String,
     },
-    /// The peer policy does not admit the peer's user.
+    /// The peer runs as a user that this side does not admit.
     Forbidden {
         /// The numeric user id of the peer; `None` if this process's user namespace has no number for the user.
         uid: Option<u32>,
@@ -90,14 +90,14 @@ pub enum Error {
         /// What was being done.
         doing: String,
     },
-    /// A deadline passed.
+    /// The deadline passed.
     TimedOut {
         /// What was being done.
         doing: String,
         /// The time that was allowed.
         limit: Duration,
     },
-    /// The object was made before a fork, and this is the child.
+    /// This process is a forked child, and the object belongs to the parent.
     Forked,
 }
 

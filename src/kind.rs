@@ -17,7 +17,7 @@ pub enum ErrorKind {
     Os = 1,
     /// An argument or an option is out of its range.
     Invalid = 2,
-    /// The address is served by a living process.
+    /// A living process serves the address.
     AddressInUse = 3,
     /// The peer broke the protocol, or sent something that must not be used.
     Peer = 4,
@@ -29,7 +29,7 @@ pub enum ErrorKind {
     Closed = 7,
     /// A deadline passed.
     TimedOut = 8,
-    /// The object was made before a fork, and this is the child.
+    /// This process is a forked child, and the object belongs to the parent.
     Forked = 9,
     /// The payload is too long.
     TooLong = 10,

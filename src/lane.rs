@@ -1,8 +1,8 @@
-//! A lane as its owner's process holds it: two sealed regions, the roster of its seats, and the options it was made of.
-//! Beside it [`LaneInfo`], which both ends have.
+//! A lane as its owner's process holds it: two sealed regions, the roster of its seats, and the options it was created
+//! with. Also [`LaneInfo`], which both ends have.
 //!
-//! The producer writes through it, the session layer offers it to consumers. The invariant: both regions were sealed
-//! against new writers before anyone else could hear of them (design invariant 17).
+//! The producer writes through it, and the session layer offers it to consumers. The invariant: both regions are sealed
+//! against new writers before any other process can get them (design invariant 17).
 
 use crate::error::{Error, Result};
 use crate::layout::{ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, Geometry, is_alignment};
@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// How long both ends spin before they sleep, by default: about as long as a sleep and a wake take.
+/// The default time for which both ends spin before they sleep: about as long as a sleep and a wake take.
 pub(crate) const SPIN_DEFAULT: Duration = Duration::from_micros(50);
 
 /// Options for creating a lane. [`create`](Self::create) creates it.
@@ -352,15 +352,15 @@ pub(crate) struct Lane {
     pub(crate) control: Region,
     pub(crate) data: Region,
     pub(crate) roster: Roster<SeatHandle>,
-    /// Set once the producer has gone; the session layer looks when it is woken.
+    /// Set once the producer is gone. The session layer looks when it is woken.
     ended: AtomicBool,
-    /// The session layers that wait to hear of the end.
+    /// The notices of the session layers that wait for the end.
     listeners: Mutex<Vec<Weak<Notice>>>,
 }
 
 impl Lane {
-    /// Makes the regions of a lane whose ring begins at `position`, seals them, and hands out the one right to write to
-    /// it.
+    /// Creates the regions of a lane whose ring begins at `position`, seals them, and hands out the only right to write
+    /// to them.
     pub(crate) fn create(options: &LaneOptions, position: u64) -> Result<(Arc<Self>, WritableLane)> {
         let name = LaneName::new(&options.name)
             .map_err(|error| Error::Invalid(format!("the name \"{}\": {error}", options.name.escape_debug())))?;
@@ -389,7 +389,7 @@ impl Lane {
         Ok((Arc::new(Self { terms, info, map, control, data, roster, ended, listeners }), writable))
     }
 
-    /// Asks to be told when the lane ends, for as long as the notice lives.
+    /// Raises `notice` when the lane ends, if the notice still exists then.
     pub(crate) fn notify_end(&self, notice: &Arc<Notice>) {
         let mut listeners = self.listeners.lock();
         listeners.retain(|listener| listener.strong_count() != 0);
@@ -418,7 +418,7 @@ impl LaneOptions {
         self.spin
     }
 
-    /// The alignment of records, at least that of payloads. What is no alignment stays as it is, to be refused.
+    /// The alignment of records, at least that of payloads. An invalid alignment stays as it is, and is refused later.
     fn record_align_raised(&self) -> u32 {
         let Self { record_align, payload_align, .. } = *self;
         if is_alignment(record_align) && is_alignment(payload_align) {
@@ -442,7 +442,7 @@ pub(crate) struct SeatHandle {
     words: SeatMap,
     bell: Bell,
     occupant: Occupant,
-    /// Set for good once the lane has evicted the consumer.
+    /// Set once the lane has evicted the consumer, and never reset.
     evicted: Arc<AtomicBool>,
     steward: Arc<Notice>,
 }

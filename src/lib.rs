@@ -1,10 +1,10 @@
-//! Zero-copy shared-memory IPC for Linux: one process writes records into a ring that it owns, any number of others
-//! read them in place. Publish and subscribe, broadcast, fan-out, one producer and many consumers (SPMC): at memory
+//! Zero-copy shared-memory IPC for Linux. One process writes records into a ring that it owns; any number of others
+//! read them in place. Publish and subscribe, broadcast, fan-out, one producer and many consumers (SPMC), at memory
 //! speed, between processes that need not trust each other.
 //!
-//! A [`Producer`] makes a *lane*: a ring in sealed memory that nobody else can ever write. A [`Server`] offers it at an
-//! [`Address`]. A process that connects there receives the descriptors, several in one message, and gets a
-//! [`Consumer`].
+//! A [`Producer`] creates a *lane*: a ring in sealed memory that no other process can ever write to. A [`Server`]
+//! offers it at an [`Address`]. A process that connects there receives the lane's descriptors, all in one message, and
+//! gets a [`Consumer`].
 //!
 //! ```
 //! use fdring::{Consumer, Producer, Server};
@@ -31,44 +31,47 @@
 //! | to | use |
 //! | --- | --- |
 //! | write records | [`Producer`], made by [`Producer::create`] or [`LaneOptions`](options::LaneOptions) |
-//! | write one in place, of a known length | [`Producer::fill`] |
-//! | write one in place, in steps or through [`std::io::Write`] | [`Producer::reserve`], [`Reservation::writer`] |
-//! | publish many at once | [`Producer::batch`] |
+//! | write a record of known length in place | [`Producer::fill`] |
+//! | write a record in place, in steps or through [`std::io::Write`] | [`Producer::reserve`], [`Reservation::writer`] |
+//! | publish many records at once | [`Producer::batch`] |
 //! | let others read | [`Server::listen`], or [`ServerOptions`](options::ServerOptions) for other users and limits |
 //! | read the one lane of a server | [`Consumer::connect`] |
-//! | read several, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
+//! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
 //! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
-//! | read a busy lane as fast as it goes | [`Consumer::receive_many`] |
+//! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
 //! | pass descriptors without a ring | [`send_fds`], [`recv_fds`] |
 //! | pass immutable bytes without a ring | [`Sealed`] |
 //!
 //! # What it does
 //!
-//! - Records of any length, with a 16-bit tag, aligned as asked, in order, to every consumer that has joined. The lane
-//!   waits for the slowest; without consumers it never waits.
-//! - Three forms of everything that waits: `try_…` never waits, the plain form waits until it is done, `…_timeout`
-//!   gives up (and `…_deadline`, where loops have a common one). Waiting spins first, then sleeps in the kernel.
-//! - Distinct endings: finished, abandoned, dead, closed. A crash loses nothing that was published and leaves nothing
-//!   to clean up: at most two file names, which the next [`Server`] at that path reuses.
-//! - Hostile peers are survived: what a peer writes or sends can end its session, and nothing else.
+//! - Records of any length up to half of the ring, with a 16-bit tag and the alignment of your choice, go in order to
+//!   every consumer that has joined. The lane waits for the slowest consumer; without consumers it never waits.
+//! - Every operation that waits has three forms: `try_…` never waits, the plain form waits until it is done,
+//!   `…_timeout` gives up. `…_deadline` is for several calls that share one deadline. Waiting spins first, then sleeps
+//!   in the kernel.
+//! - A consumer learns how its lane ended: finished, abandoned, producer dead, session closed, or seat taken away. A
+//!   crash loses nothing that was published. It leaves at most two file names, which the next [`Server`] at that path
+//!   reuses.
+//! - A hostile peer can end its own session. A hostile consumer can also stall its lane: the `…_timeout` calls then
+//!   name its process.
 //!
 //! # What it does not do
 //!
-//! It is no network transport and no store: a lane ends with its producer. It does not protect a process from others
-//! of the same user, which can trace it anyway.
+//! It is not a network transport and not a store: a lane ends with its producer. It does not protect a process from
+//! other processes of the same user, which can trace it anyway.
 //!
-//! A producer, a consumer or a server belongs to the process that made it: in a forked child every operation is an
-//! error, and every drop harmless. Only the bytes of a [`Reservation`], or of a [`Record`] read in place, must not be
-//! touched there, and nothing checks that: the ring is not mapped in the child, and something else may be. That is the
-//! responsibility of the code that calls `fork`, which is unsafe. A closure that is called for records in the ring must
-//! not return in a child.
+//! Producers, consumers and servers belong to the process that created them. In a forked child every operation returns
+//! an error, and every drop is harmless. The child must not touch the bytes of a [`Reservation`], or of a [`Record`]
+//! read in place: the ring is not mapped there, and other memory may be. Nothing checks this; it is the responsibility
+//! of the code that calls `fork`, which is unsafe. A closure that is called with records in the ring must not return in
+//! a child.
 //!
 //! # In place or copied
 //!
-//! Rust gives `&[u8]` no meaning over bytes that another process may change. So consumers copy each payload out and
-//! check everything, by default. [`Attach::in_place`] reads in the ring itself, and is `unsafe`: the caller promises,
-//! once for each lane, that the producer follows the protocol.
+//! Rust gives `&[u8]` no meaning over bytes that another process may change. By default, consumers therefore copy each
+//! payload out and check everything. [`Attach::in_place`] reads in the ring itself, and is `unsafe`: the caller
+//! promises, once for each lane, that the producer follows the protocol.
 //!
 //! # Glossary
 //!
@@ -76,13 +79,13 @@
 //! | --- | --- |
 //! | lane | a ring with one producer and any number of consumers |
 //! | record | a payload of bytes with a 16-bit tag: what is published and received |
-//! | position | bytes since the lane was made, headers and padding included |
+//! | position | a place in the stream: bytes since the lane was created, headers and padding included |
 //! | published | visible to consumers, up to a position |
 //! | read, released | *read*: a consumer has passed a record. *Released*: the producer may overwrite it |
 //! | seat | the small region in which one consumer says what it has released and whether it sleeps |
 //! | session | one connection between a consumer and a server, for one or several lanes |
 //! | bell | what a producer rings to wake a consumer |
-//! | lossless | held to every record: the producer waits. All consumers are |
+//! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
 
 pub mod cmsg;
@@ -116,7 +119,7 @@ mod terms;
 mod test_support;
 mod wire;
 
-/// The limits of the library, in bytes or in pieces as their names say.
+/// The limits of the library. Names that end in `_BYTES` are in bytes, others count.
 pub mod limits {
     pub use crate::cmsg::FDS_PER_MESSAGE_MAX;
     pub use crate::layout::{
@@ -126,7 +129,7 @@ pub mod limits {
     pub use crate::wire::LANES_PER_SESSION_MAX;
 }
 
-/// Options of everything that is made or opened.
+/// Options for lanes, servers and sessions, and the choices in them.
 pub mod options {
     pub use crate::lane::LaneOptions;
     pub use crate::producer::Records;
@@ -137,7 +140,7 @@ pub mod options {
     pub use crate::terms::Start;
 }
 
-/// Errors, one for each kind of operation; [`Error`] is that of everything that sets up or takes down.
+/// The errors of sending and receiving, and the parts of [`Error`], which is the error of setting up.
 pub mod errors {
     pub use crate::consumer::{ReceiveError, Verdict};
     pub use crate::kind::ErrorKind;
@@ -147,7 +150,7 @@ pub mod errors {
     pub use crate::terms::Refusal;
 }
 
-/// What can be known of lanes, consumers, regions and servers.
+/// Facts about lanes, consumers, huge pages and servers.
 pub mod info {
     pub use crate::lane::{ConsumerInfo, LaneInfo};
     pub use crate::region::HugePagesOutcome;

@@ -1,5 +1,5 @@
-//! The choices that the two ends of a session agree on for each lane. Rings, sessions and frames all speak of them;
-//! their bytes on the wire are in [`wire`](crate::wire). And why one end refuses the other.
+//! The choices that the two ends of a session agree on for each lane, and the reasons why one end refuses the other.
+//! Rings, sessions and frames all use them. Their bytes on the wire are in [`wire`](crate::wire).
 
 use std::fmt;
 
@@ -31,10 +31,10 @@ pub enum Start {
     Oldest,
 }
 
-/// Why a peer refuses a session: the numbers of `docs/protocol.md`.
+/// The reason why a peer refuses a session: the numbers of `docs/protocol.md`.
 ///
-/// A caller can tell by it whether to try again: [`Busy`](Self::Busy), [`Descriptors`](Self::Descriptors) and
-/// [`Closing`](Self::Closing) may be over in a moment.
+/// [`Busy`](Self::Busy), [`Descriptors`](Self::Descriptors), [`TimedOut`](Self::TimedOut) and
+/// [`Closing`](Self::Closing) may pass: a caller may try again.
 ///
 /// ```
 /// use fdring::{Error, errors::Refusal};
@@ -50,36 +50,36 @@ pub enum Start {
 pub enum Refusal {
     /// The two ends have no version of the protocol in common.
     Version,
-    /// The producer has no lane of a name that was asked for.
+    /// The producer has no lane of a requested name.
     UnknownLane,
     /// The server has as many sessions as it admits.
     Busy,
     /// The peer does not admit this user, or does not let it read in place.
     Forbidden,
-    /// The peer has found a fault in what it was sent.
+    /// The peer found a fault in what this side sent.
     Protocol,
     /// The peer does not implement what was asked for.
     Unsupported,
     /// The peer is out of descriptors.
     Descriptors,
-    /// The handshake was not through at the peer's deadline.
+    /// The handshake did not finish before the peer's deadline.
     TimedOut,
     /// The peer is shutting down.
     Closing,
-    /// The producer has more lanes than one session can have; name those that are wanted.
+    /// The producer has more than 83 lanes, the most that one session can have: ask for some of them by name.
     TooManyLanes,
-    /// A memory region that this side has sent, or its seat, has failed the peer's checks.
+    /// A memory region that this side sent, or its seat, failed the peer's checks.
     Region,
     /// Something failed at the peer's end.
     Internal,
-    /// The roles of the two ends do not fit: both produce, say.
+    /// The roles of the two ends do not fit: for example, both produce.
     Roles,
-    /// A number that this version gives no meaning.
+    /// A number that has no meaning in this version.
     Other(u16),
 }
 
 impl Refusal {
-    /// The reason of that number.
+    /// The refusal of this number.
     pub(crate) fn from_code(code: u16) -> Self {
         match code {
             1 => Self::Version,
@@ -99,7 +99,7 @@ impl Refusal {
         }
     }
 
-    /// The number of the protocol.
+    /// The number of this refusal in the protocol.
     ///
     /// ```
     /// assert_eq!(fdring::errors::Refusal::Busy.code(), 3);

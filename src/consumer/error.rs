@@ -1,4 +1,4 @@
-//! Why a consumer has no record to give.
+//! The reasons why a consumer has no record to give.
 
 use crate::kind::ErrorKind;
 use crate::ring::stop::{Corruption, Stop};
@@ -64,7 +64,7 @@ pub enum ReceiveError {
     Corrupt(Corruption),
     /// The kernel did not let this thread wait. The number is the error's, as in errno(3).
     Wait(i32),
-    /// The consumer was made before a fork, and this is the child.
+    /// This process is a forked child, and the consumer belongs to the parent.
     Forked,
 }
 

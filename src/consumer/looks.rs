@@ -1,4 +1,4 @@
-//! The looks of a consumer for which nothing is in view: each a little closer than the one before.
+//! The looks of a consumer that has nothing in view: each a little closer than the one before.
 //!
 //! ```text
 //!   wait a moment  `published` alone, for about a microsecond             Consumer::wait_a_moment
@@ -10,8 +10,7 @@
 //! The invariant: a call that found nothing has released everything that was read (design invariant 29), and one that
 //! found the session over has looked once more for what was published before.
 //!
-//! What this file does not do: [`waiter`](super::waiter) sleeps, and [`pace`](super::pace) says when a look is worth
-//! it.
+//! [`waiter`](super::waiter) sleeps, and [`pace`](super::pace) says when a look is worthwhile.
 
 use super::waiter::Woken;
 use super::{Consumer, ReceiveError, SESSION_INTERVAL};
@@ -25,17 +24,17 @@ use crate::ring::cursor::Found;
 use crate::ring::reader::Look;
 use std::mem;
 
-/// How often one that waits peeks at `published` alone, before all else: longer than a near producer takes to answer.
+/// The number of peeks at `published` alone with which a wait begins: longer than a near producer takes to answer.
 const PEEKS_MAX: u32 = 32;
 /// A peek takes about as long as this many tries in a row.
 const TRIES_PER_PEEK: u32 = 4;
 /// Looks in a row of a spinning wait, of which only the first loads more than `published`.
 const LOOKS_PER_STATE: u32 = 8;
-/// Looks in a row after which a spinning wait looks at the session, too: more than a spin of the usual length has,
-/// since a sleep looks at the session anyway.
+/// The looks in a row after which a spinning wait also looks at the session. A spin of the usual length has fewer,
+/// because a sleep looks at the session anyway.
 const LOOKS_PER_SESSION: u32 = 4096;
 impl Consumer {
-    /// The next record, if it comes in the next moment; `None` says only that one must look closer.
+    /// The next record, if it comes within a moment. `None` says only that a closer look is needed.
     #[inline(always)]
     pub(super) fn wait_a_moment(&mut self) -> Option<Found> {
         let peeks = self.peek_for_news()?;
@@ -46,15 +45,15 @@ impl Consumer {
         Some(found)
     }
 
-    /// The same for one that does not wait, if an answer is expected: to release first what was read would delay it.
-    /// Once a burst: then everything is released, and the next try looks at once.
+    /// The same for a call that does not wait, if an answer is expected: releasing first what was read would delay the
+    /// answer. Once a burst: after that everything is released, and the next try looks at once.
     #[inline(always)]
     pub(super) fn answer_in_a_moment(&mut self) -> Option<Found> {
         if self.pace.expects_answer() && self.reader.has_unreleased() { self.wait_a_moment() } else { None }
     }
 
-    /// Whether something is published in the next moment, and after how many peeks in vain, at one word only: this is
-    /// where the consumer is that an answer comes to at once.
+    /// Peeks at `published` alone for about a microsecond. Returns the number of peeks in vain before something was
+    /// published. An answer that comes at once finds the consumer here.
     #[inline(never)]
     fn peek_for_news(&mut self) -> Option<u32> {
         if !self.may_spin_for_news() {
@@ -71,14 +70,14 @@ impl Consumer {
         None
     }
 
-    /// Whether it makes sense to wait for `published` to change. What is there already, padding or another round of the
-    /// ring, is not waited for.
+    /// Whether it makes sense to wait for `published` to change: not for what is there already, such as padding or the
+    /// next lap of the ring.
     #[inline]
     fn may_spin_for_news(&self) -> bool {
         !self.guard.is_child() && self.reader.unread() == 0 && !self.spin.is_zero() && !has_one_processor()
     }
 
-    /// The next record, by looking closely, without waiting for more than a moment; `None` at the end.
+    /// The next record, by a closer look that waits for a moment at most. `None` at the end.
     #[inline(never)]
     pub(super) fn try_closely(&mut self) -> Result<Option<Found>, ReceiveError> {
         if self.may_spin_for_news() {
@@ -104,7 +103,7 @@ impl Consumer {
         }
     }
 
-    /// After a look at the session: what that has brought, or else `nothing`.
+    /// One more look if the session is over. Returns what it found, otherwise the error `nothing`.
     fn last_look(&mut self, nothing: ReceiveError) -> Result<Option<Found>, ReceiveError> {
         if self.waiter.fate() == Fate::Alive {
             return Err(nothing);
@@ -187,7 +186,7 @@ impl Consumer {
         }
     }
 
-    /// All has been read, and nothing comes any more: which end that is.
+    /// Everything has been read and no more will come. Returns which end this is.
     #[cold]
     fn end(&mut self, state: LaneState) -> Result<Look, ReceiveError> {
         crash::point!("consumer-end-seen");
@@ -200,7 +199,7 @@ impl Consumer {
         }
     }
 
-    /// Looks whether the producer lives, for those who do not sleep, unless that was seen a moment ago.
+    /// Checks that the producer is alive, at most once per [`SESSION_INTERVAL`]: for callers that never sleep.
     fn look_at_session_if_due(&mut self) {
         let now = coarse_now();
         if now >= self.session_due {

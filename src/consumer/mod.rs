@@ -43,7 +43,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How rarely a caller that never sleeps looks at the session.
+/// The interval at which a caller that never sleeps looks at the session.
 const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The reading end of a lane.
@@ -96,7 +96,7 @@ pub struct Consumer {
     spins: Spins,
     /// Tries in vain since the last record.
     vain_tries: u32,
-    /// When a caller that never sleeps looks at the session again, by the coarse clock.
+    /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
     session_due: Duration,
     terms: LaneTerms,
     info: LaneInfo,
@@ -109,7 +109,7 @@ pub(crate) struct Attachment {
     pub(crate) lane: Arc<LaneMap>,
     pub(crate) seat: SeatMap,
     pub(crate) bell: BellEnd,
-    /// The kind that it was attached with.
+    /// The kind of barrier that was agreed on.
     pub(crate) barrier: Barrier,
     pub(crate) start: u64,
     /// The lane's count of evictions from before this consumer attached.
@@ -119,9 +119,11 @@ pub(crate) struct Attachment {
 }
 
 impl Consumer {
+    /// A consumer of the attached lane.
+    ///
     /// # Errors
     ///
-    /// If there is no descriptor to spare for waiting.
+    /// If the process is out of descriptors.
     pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
         let Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin } = attachment;
         let reader = Reader::new(lane, seat, start);

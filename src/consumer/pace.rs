@@ -1,9 +1,9 @@
 //! How often a consumer looks at a stream that comes record by record.
 //!
-//! A consumer that looks at every publication takes the cache line of `published` away from its producer each time, and
-//! reads lines next to those that are being written: both then go at the pace of single lines, up to ten times slower
-//! than if the consumer stays a little behind. So if looks keep succeeding, the next one is put off for a while; if
-//! that never pays, it is tried ever more rarely, so that round trips and slow streams wait no longer.
+//! A consumer that looks at every publication steals the cache line of `published` from its producer each time, and
+//! reads lines next to those that are being written. Both then run at the speed of single cache lines, up to ten times
+//! slower than with the consumer a little behind. If looks keep succeeding, the consumer waits before the next one. If
+//! that never pays, it tries ever more rarely, so that round trips and slow streams are not delayed.
 //!
 //! ```text
 //!   Watch ── looks succeed at once, or bring much ──────────────► Follow ─┐ longer, shorter
@@ -14,9 +14,9 @@
 //!                                   └─ Watch ◄┘ it is not: after 4 × as many looks
 //! ```
 //!
-//! Answers of several records, a kilobyte and more, of which each is of another length, may be taken for a stream.
+//! Answers of several records may be mistaken for a stream if they have a kilobyte or more, each of another length.
 //!
-//! What this file does not do: it looks at nothing.
+//! This file only decides: the looks themselves are in [`looks`](super::looks).
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
@@ -28,23 +28,23 @@ const PROMPT_LOOKS: RangeInclusive<u32> = 4..=4096;
 const SINGLE_LOOKS: RangeInclusive<u32> = 16..=16_384;
 /// A look that finds something after at most this many peeks in vain has not waited: a round trip takes longer.
 const PROMPT_PEEKS_MAX: u32 = 1;
-/// How far apart looks are, at first and at most, in nanoseconds. Longer ones gain nothing from 4 KiB on, and cost a
+/// The first and the longest time between looks, in nanoseconds. Longer ones gain nothing from 4 KiB on, and cost a
 /// reader of several lanes a tenth.
 const HOLD_NS: RangeInclusive<u64> = 450..=1800;
 /// A stream that brings less than a cache line in this time gains nothing by waiting.
 const HOLD_PER_LINE_NS: u64 = 150;
 /// A look that brings this many cache lines needs no wait before the next one.
 const LINES_ENOUGH: u64 = 256;
-/// A wait that is shorter than this is none.
+/// A shorter wait is none.
 const HOLD_LEAST_NS: u64 = 25;
-/// This many looks in a row that were put off and brought the same number of bytes are those of round trips: what a
-/// stream brings varies.
+/// After this many looks in a row that were put off and brought the same number of bytes, they are taken for round
+/// trips: what a stream brings varies.
 const EQUAL_LOOKS_MAX: u32 = 8;
 /// After this many looks in a row that brought one record each, the next record is expected within a moment.
 const ANSWERS_NEEDED: u32 = 4;
 const LINE_BYTES: u64 = 64;
 
-/// How many looks it takes before something is tried.
+/// The number of looks before something is tried.
 #[derive(Debug)]
 struct Patience {
     needed: u32,
@@ -77,9 +77,9 @@ enum Mode {
     },
     /// Puts looks off to see whether there is a stream.
     Probe {
-        /// How many bytes beyond its first record the last look brought.
+        /// The bytes beyond its first record that the last look brought.
         last: u64,
-        /// How many looks before it brought the same.
+        /// The number of looks before it that brought the same.
         equal: u32,
     },
     /// Puts looks off, since there is a stream.
@@ -98,7 +98,7 @@ pub(super) struct Pace {
     single: Patience,
     /// Looks in a row that brought one record each, soon after the one before.
     answers: u32,
-    /// When the last look was that was put off.
+    /// The time of the last look that was put off.
     last_look: Option<Instant>,
 }
 
@@ -119,7 +119,7 @@ impl Pace {
         }
     }
 
-    /// Spins until that time has passed since the last look; what time it is then. A consumer that was busy elsewhere
+    /// Spins until `hold` has passed since the last look. Returns the time then. A consumer that was busy elsewhere
     /// need not wait.
     #[inline(never)]
     fn spin_until_due(&self, hold: Duration) -> Instant {
@@ -140,8 +140,8 @@ impl Pace {
         }
     }
 
-    /// Whether the next record is likely to come within a moment, as an answer does: worth peeking for, before anything
-    /// else is done.
+    /// Whether the next record is likely to come within a moment, as an answer does: then a peek comes before anything
+    /// else.
     #[inline]
     pub(super) fn expects_answer(&self) -> bool {
         self.answers >= ANSWERS_NEEDED
@@ -200,7 +200,7 @@ impl Pace {
         }
     }
 
-    /// There is a stream: waits longer for the next look, or shorter, after one that was put off by `hold_ns` and
+    /// There is a stream. Waits longer or shorter for the next look, after one that was put off by `hold_ns` and
     /// brought `lines` beyond its first record.
     fn follow(&mut self, hold_ns: u64, lines: u64) {
         let (first, longest) = HOLD_NS.into_inner();
@@ -232,7 +232,7 @@ mod tests {
 
     const WAITED: u32 = PROMPT_PEEKS_MAX + 1;
 
-    /// So many looks, each after so many peeks in vain and with so many bytes beyond its first record.
+    /// `looks` looks, each after `peeks` peeks in vain and with `more` bytes beyond its first record.
     fn look(pace: &mut Pace, looks: u32, peeks: u32, more: u64) {
         (0..looks).for_each(|_| pace.note_found(peeks, more));
     }
@@ -243,7 +243,7 @@ mod tests {
         pace
     }
 
-    /// How many of the last 100 000 looks of 200 000 were held, where each brings what it is said to, held or not.
+    /// The number of held looks among the last 100 000 of 200 000. `answer` says what each brings, held or not.
     fn held(answer: impl Fn(bool) -> (u32, u64)) -> usize {
         let (mut pace, mut held) = (Pace::default(), 0);
         for look in 0..200_000 {
@@ -326,7 +326,7 @@ mod tests {
         pace.hold();
         pace.hold();
         assert!(begin.elapsed() >= 2 * Duration::from_nanos(1800), "two looks took {:?}", begin.elapsed());
-        // One that was busy elsewhere for so long need not wait.
+        // A consumer that was busy elsewhere for that long need not wait.
         let before = pace.last_look.unwrap() - Duration::from_secs(1);
         pace.last_look = Some(before);
         pace.hold();

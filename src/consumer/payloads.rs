@@ -21,7 +21,7 @@ const BLOCK_WORDS: usize = size_of::<CopyBlock>() / 8;
 pub(super) struct Copies {
     /// Holds the payload of the last record, if it was short.
     short: Box<CopyBlock>,
-    /// Holds that of the last record that was longer; grows to the longest seen.
+    /// Holds the payload of the last longer record. Grows to the longest seen.
     long: Vec<CopyBlock>,
 }
 
@@ -48,7 +48,7 @@ impl Copies {
         is_intact.then(|| &bytemuck::cast_slice(copy)[..found.len as usize])
     }
 
-    // Cold, so that the loops of those who read short records keep their registers.
+    // Cold, so that loops over short records keep their registers.
     #[cold]
     #[inline(never)]
     fn copy_long(

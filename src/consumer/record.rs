@@ -1,4 +1,4 @@
-//! A record as its consumer hands it out.
+//! A record as its consumer returns it.
 //!
 //! The invariant: its bytes stay as they are until the next call on its consumer, which the borrow makes impossible
 //! while the record is in use.

@@ -1,8 +1,8 @@
-//! Many records read in one loop: the door behind which the reading side keeps its speed.
+//! Many records read in one loop: the fast path of the reading side.
 //!
 //! [`Consumer::receive_many`] and [`Consumer::try_receive_many`] read runs of records with a cursor that the compiler
-//! keeps in registers. In place, short records of one length are found eight at a time, with two loads in a row instead
-//! of eight: 8 B take 0.7 ns each, where one by one they take 1.3. docs/performance.md has the figures.
+//! keeps in registers. In place, short records of one length are found eight at a time, with two dependent loads
+//! instead of eight: 8 B take 0.7 ns each instead of 1.3. docs/performance.md has the figures.
 //!
 //! The invariant: a record counts as read once it is handed over, and its bytes are released after the run.
 
@@ -282,7 +282,7 @@ impl Consumer {
     ///
     /// Records handed over before the error count as read.
     pub fn try_receive_many<V: Verdict>(&mut self, mut each: impl FnMut(&Record<'_>) -> V) -> Result<usize, V::Error> {
-        // A bound only, and no further than an honest producer can be: what lies below it is checked record by record.
+        // Only a bound, no further than an honest producer can be: everything below it is checked record by record.
         let published = match self.guard.is_child() {
             true => return Err(ReceiveError::Forked.into()),
             false => self.reader.lane().published().load(Ordering::Relaxed),
@@ -310,7 +310,7 @@ impl Consumer {
         }
     }
 
-    /// Hands over the records in view, up to where the next release is due, and counts them.
+    /// Hands over the records in view until the next release is due, and counts them.
     #[inline]
     fn run_ahead<V: Verdict>(
         &mut self,
@@ -318,7 +318,7 @@ impl Consumer {
         records: &mut usize,
     ) -> Result<Flow<V>, V::Error> {
         let Self { reader, payloads, .. } = self;
-        // One loop for each way of reading: a common one would have more to keep than there are registers.
+        // One loop for each way of reading: a common loop would need more registers than there are.
         match payloads {
             Payloads::InPlace(trust) => {
                 let mut run = Run::new(reader);
@@ -339,18 +339,18 @@ impl Consumer {
     }
 }
 
-/// A cursor that runs ahead; its reader goes on from there, also if the run ends by a panic.
+/// A cursor that runs ahead. Its reader goes on from there, also if the run ends in a panic.
 struct Run<'a> {
     cursor: Cursor,
     reader: &'a mut Reader<LaneMap, SeatMap>,
 }
 
-/// How many records are looked at together.
+/// The number of records that are looked at together.
 pub(super) const EQUAL: usize = 8;
-/// Longer ones are not, in bytes with their headers: lines that are fetched out of their order come later than the
-/// processor would bring them by itself (256 B each: 30 ns instead of 7).
+/// The longest of them, in bytes with their headers. Lines of longer ones are fetched out of order, and come later than
+/// the processor would bring them by itself (256 B each: 30 ns instead of 7).
 const EQUAL_SIZE_MAX_BYTES: u64 = 128;
-/// After records of different lengths, this many are read one by one, so that the look costs those next to nothing.
+/// After records of different lengths, this many are read one by one, so that the look costs them next to nothing.
 const SINGLES: usize = 8;
 
 /// [`EQUAL`] records of one length, side by side and in view.
@@ -446,7 +446,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Hands records to `hand`, until it breaks off or fails to read one; how many, and the one that it failed to read.
+    /// Hands records to `hand` until it breaks off or fails to read one. Returns the number of records, and the one
+    /// that it failed to read.
     #[inline(always)]
     fn one_by_one<B>(
         &mut self,

@@ -8,8 +8,8 @@
 //! event that was harvested leaves the descriptor unreadable.
 //!
 //! The invariant: once armed, the descriptor becomes readable if anything happens that a blocking call would have
-//! returned for. What was announced, and what must be announced anew, is the business of
-//! [`ring::sleep`](crate::ring::sleep), which the models run.
+//! returned for. [`ring::sleep`](crate::ring::sleep), which the models run, keeps what was announced and what must be
+//! announced anew.
 //!
 //! What this file does not do: it reads no record.
 
@@ -30,7 +30,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What an event is about.
+/// The source of an event.
 const SOCKET: u64 = 0;
 const PROCESS: u64 = 1;
 const BELL: u64 = 2;
@@ -38,9 +38,10 @@ const TIMER: u64 = 3;
 const STIR: u64 = 4;
 const EVENTS_MAX: usize = 5;
 
-/// How often a bell may ring in vain. A ring can come late, but more come of a producer that breaks the protocol.
+/// How often a bell may ring in vain. A ring can come late, but more than this many come only from a producer that
+/// breaks the protocol.
 const VAIN_RINGS_MAX: u32 = 16;
-/// How long a consumer naps at first whose bell is of no use, and how often that doubles: up to 64 ms.
+/// The first nap of a consumer whose bell is of no use, and how often it doubles: up to 64 ms.
 const NAP_MIN: Duration = Duration::from_millis(1);
 const NAP_DOUBLINGS_MAX: u32 = 6;
 /// How often one that polls its descriptors one by one looks whether another lane's consumer has heard news for it.
@@ -56,11 +57,11 @@ pub(super) enum Woken {
     Otherwise,
 }
 
-/// What came of announcing a wait.
+/// The outcome of announcing a wait.
 enum Arm {
     /// There is something to see.
     News,
-    /// There is not: the wait may begin, and takes no longer than that.
+    /// There is nothing to see: the wait may begin, and lasts this long at most.
     Sleep { at_most: Option<Duration> },
 }
 
@@ -96,12 +97,12 @@ impl Waiter {
         matches!(self.announce(reader, Waits::Here), Arm::Sleep { .. })
     }
 
-    /// As [`arm`](Self::arm), for a caller that waits elsewhere until [`as_fd`](Self::as_fd) is readable. Where a
-    /// second look is due, or the bell is of no use, a timer makes it so.
+    /// Like [`arm`](Self::arm), for a caller that waits elsewhere until [`as_fd`](Self::as_fd) is readable. If a second
+    /// look is due, or the bell is of no use, a timer makes it readable.
     pub(super) fn arm_elsewhere(&mut self, reader: &mut Reader<LaneMap, SeatMap>) -> Result<bool, ReceiveError> {
         let Arm::Sleep { at_most } = self.announce(reader, Waits::Elsewhere) else { return Ok(false) };
         self.sources.set_timer(at_most).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
-        // The timer is set for it, and goes off whatever else happens.
+        // The timer is set for it and goes off in any case.
         self.needs_second_look = false;
         Ok(true)
     }
@@ -131,7 +132,7 @@ impl Waiter {
         if nap.is_some() {
             self.sources.vain_rings.note();
         } else if matches!(woken, Ok(Woken::ByTime)) {
-            // Only then has it waited for so long: a signal may have come at once.
+            // Only then has it waited that long: a signal may have come at once.
             self.needs_second_look = false;
         }
         woken
@@ -148,7 +149,7 @@ impl Waiter {
         self.announcement.disarm(reader.seat());
     }
 
-    /// Takes the events that have come, without waiting: whether the session still lives, above all.
+    /// Takes the events that have come, without waiting: above all, the end of the session.
     pub(super) fn harvest(&mut self, reader: &Reader<LaneMap, SeatMap>) {
         if self.sources.harvest() {
             self.note_ring(reader);
@@ -173,7 +174,7 @@ struct VainRings {
 }
 
 impl VainRings {
-    /// For a consumer at `position`: how long to nap without the bell, if that cannot be relied on.
+    /// How long to nap without the bell, if it cannot be relied on, for a consumer at `position`.
     fn nap(&mut self, position: u64) -> Option<Duration> {
         if position != self.position {
             *self = Self { position, count: 0 };
@@ -186,7 +187,7 @@ impl VainRings {
         Some(NAP_MIN * 2u32.pow(naps.min(NAP_DOUBLINGS_MAX)))
     }
 
-    /// The bell rang, or a nap is over: in vain, unless the consumer moves on.
+    /// The bell rang, or a nap is over. This was in vain if the consumer does not move on.
     fn note(&mut self) {
         self.count = self.count.saturating_add(1);
     }
@@ -197,8 +198,8 @@ impl VainRings {
 pub(super) struct Sources {
     /// Watches the others; `None` if that is forbidden (seccomp(2)).
     poller: Option<Poller>,
-    /// Whether they are polled one by one: without a poller, or with one that cannot be waited for any more. It is kept
-    /// all the same, since the caller may be watching its descriptor.
+    /// Whether the descriptors are polled one by one: without a poller, or with one that can no longer be waited for.
+    /// Such a poller is kept, because the caller may be watching its descriptor.
     is_one_by_one: bool,
     bell: BellEnd,
     is_bell_watched: bool,
@@ -246,7 +247,7 @@ impl Sources {
         self.is_bell_watched = watch;
     }
 
-    /// Has the descriptor become readable after that time.
+    /// Makes the descriptor readable after `limit`.
     fn set_timer(&mut self, limit: Option<Duration>) -> rustix::io::Result<()> {
         let Some(poller) = self.poller.as_ref().filter(|_| !self.is_one_by_one) else { return Err(Errno::PERM) };
         let timer = match &self.timer {
@@ -285,7 +286,7 @@ impl Sources {
         }
     }
 
-    /// What has happened, as it concerns the session and the bell.
+    /// Handles what has happened in the session and to the bell.
     fn take(&mut self, ready: &Ready<EVENTS_MAX>) -> Woken {
         if ready.has(SOCKET) {
             self.link.receive_frames();

@@ -1,7 +1,7 @@
 //! Records that are published together.
 //!
-//! The invariant: until it is committed, nobody hears of it, but for the parts that had to go out because the ring was
-//! full. What this file does not do: it finds no room beyond what the producer last found.
+//! The invariant: nothing of a batch is published before its commit, except the parts that had to be because the ring
+//! was full. The producer finds the room.
 
 use super::{Producer, Reservation, SendError, check_len};
 use crate::crash;
@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 #[must_use = "a batch that is not committed is discarded"]
 pub struct Batch<'a> {
     pub(super) producer: &'a mut Producer,
-    /// Runs ahead of the producer's own until the batch is committed, or the ring is full.
+    /// Runs ahead of the producer's own room until the batch is committed, or the ring is full.
     pub(super) room: Room,
 }
 

@@ -1,4 +1,4 @@
-//! Why a record could not be sent, and who is to blame.
+//! The reasons why a record could not be sent, and the consumer that holds the lane back.
 
 use crate::kind::ErrorKind;
 use crate::lane::ConsumerInfo;
@@ -33,21 +33,21 @@ use std::io;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
-    /// A record takes at most half of the ring.
+    /// The payload is too long: a record takes at most half of the ring.
     TooLong {
-        /// The length asked for, in bytes.
+        /// The requested length, in bytes.
         len: usize,
         /// The longest payload of this lane, in bytes.
         max: usize,
     },
-    /// There is no room now; only from the `try_` forms.
+    /// The ring is full. Only the `try_` forms return this.
     Full {
-        /// Which consumer holds the lane back, if that is known.
+        /// The consumer that holds the lane back, if it is known.
         consumer: Option<Box<ConsumerInfo>>,
     },
-    /// There was no room until the deadline.
+    /// The ring stayed full until the deadline.
     TimedOut {
-        /// Which consumer holds the lane back, if that is known.
+        /// The consumer that holds the lane back, if it is known.
         consumer: Option<Box<ConsumerInfo>>,
     },
     /// A consumer left, died or was evicted before it had released a record; only from
@@ -56,7 +56,7 @@ pub enum SendError {
         /// The position up to which records were to be released.
         position: u64,
     },
-    /// The producer was made before a fork, and this is the child.
+    /// This process is a forked child, and the producer belongs to the parent.
     Forked,
 }
 

@@ -1,8 +1,7 @@
 //! The writing end of a lane: reserve, fill, commit.
 //!
 //! [`Producer`] puts together the publication protocol, the roster that says how far the ring may be overwritten, the
-//! waking of consumers, and deadlines. What it does not do: it opens no socket. A [`Server`](crate::Server) offers its
-//! lane.
+//! waking of consumers, and deadlines. It opens no socket: a [`Server`](crate::Server) offers its lane.
 
 mod batch;
 mod error;
@@ -75,7 +74,7 @@ pub struct Producer {
     spin: Duration,
     spins: Spins,
     guard: ForkGuard,
-    /// Whether the lane ends before its time.
+    /// Whether the lane ends as incomplete.
     abandons: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Room in the ring for one record, as a slice to fill.
 //!
-//! The invariant: only [`Reservation::commit`] leaves anything behind.
+//! The invariant: without [`Reservation::commit`], a reservation has no effect.
 
 use super::{Producer, ReservationWriter};
 use crate::crash;
@@ -34,7 +34,7 @@ const WORDS_BYTES_MAX: usize = 128;
 #[must_use = "a reservation that is not committed is discarded"]
 pub struct Reservation<'a> {
     pub(super) producer: &'a mut Producer,
-    /// The room of the batch that it is part of, if it is.
+    /// The room of the batch that the record belongs to, if any.
     pub(super) batch: Option<&'a mut Room>,
     pub(super) claim: Claim,
     pub(super) tag: u16,

@@ -1,4 +1,4 @@
-//! A reservation as a [`Write`]: for payloads that are formatted or serialised, whose length is known at the end only.
+//! A reservation as a [`Write`]: for payloads that are formatted or serialised, whose length is known only at the end.
 //!
 //! The invariant: the record that is committed is what was written, and nothing else.
 

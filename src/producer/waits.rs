@@ -1,6 +1,6 @@
-//! What a producer waits for: room in its ring, and consumers.
+//! The waits of a producer: for room in its ring, and for consumers.
 //!
-//! The invariant: a wait ends with what it was for, or at its deadline, and says then what was missing.
+//! The invariant: a wait ends with success, or at its deadline with an error that says what was missing.
 
 use super::{Producer, SendError};
 use crate::deadline::Deadline;
@@ -154,7 +154,7 @@ impl Producer {
         Err(SendError::TimedOut { consumer: self.slow_consumer(gate) })
     }
 
-    /// As `wait_for_room`, for a batch that has come as far as `room`; what its room is then.
+    /// Like `wait_for_room`, for a batch that has filled `room` so far. Also returns the room that is left.
     #[cold]
     pub(super) fn claim_beyond(
         &mut self,

@@ -1,4 +1,4 @@
-//! What a consumer asks of one lane: where to begin, and how payloads reach the caller.
+//! The options for reading one lane: where to begin, and how payloads reach the caller.
 //!
 //! The invariant: only the caller's unsafe promise makes the token with which payloads are read in place.
 #![allow(unsafe_code, reason = "the promise is the caller's; the token carries it to where payloads are read")]

@@ -1,6 +1,6 @@
 //! How a session is opened: for which lanes, with whom, and how patiently.
 //!
-//! What this file does not do: one try to connect is [`Session::open`](super::client::Session::open).
+//! [`Session::open`](super::client::Session::open) is one try to connect.
 
 use super::client::Session;
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy};
@@ -10,7 +10,7 @@ use crate::lane::SPIN_DEFAULT;
 use rustix::event::poll;
 use std::time::Duration;
 
-/// The first and the longest pause between two tries of a patient client.
+/// The shortest and the longest pause between two tries.
 const PATIENCE_PAUSE_MIN: Duration = Duration::from_millis(1);
 const PATIENCE_PAUSE_MAX: Duration = Duration::from_millis(100);
 

@@ -1,4 +1,4 @@
-//! Consumers that are evicted while they read: what they missed they are told, and nothing that was overwritten.
+//! Consumers that are evicted while they read: they learn how much they missed, and get nothing that was overwritten.
 
 use super::{Attached, join};
 use crate::Consumer;
@@ -66,7 +66,7 @@ fn padding_that_an_evicted_copier_finds_in_a_later_payload_skips_nothing_unseen(
     assert_eq!(consumer.receive().unwrap().unwrap()[..], [1; 56]);
     let (lane, seat_id) = (Arc::clone(producer.owned_lane()), gate_of(&mut producer));
     lane.roster.evict(&*lane.map, seat_id);
-    // Where the third began there is now padding to the end of the ring, where an old record is still whole.
+    // The header of the third is now padding up to the end of the ring; the old record behind it is still intact.
     let mut slot = producer.reserve(1000).unwrap();
     slot[120..128].copy_from_slice(&RecordHeader::padding(4096 - 1408).to_word().to_le_bytes());
     slot.commit();
@@ -99,7 +99,7 @@ fn one_evicted_in_a_run_stands_where_it_stopped_reading() {
         seen += 1;
         if seen == 4 {
             lane.roster.evict(&*lane.map, seat_id);
-            // Where the fifth began there is now something that looks like a record.
+            // At the beginning of the fifth there is now something that looks like a record.
             let mut slot = producer.reserve(400).unwrap();
             slot[248..256].copy_from_slice(&RecordHeader::data(56, 0).to_word().to_le_bytes());
             slot.commit();

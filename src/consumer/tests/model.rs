@@ -34,7 +34,7 @@ struct Draft {
 #[derive(Clone, Copy, Debug)]
 enum Entry {
     One(Draft),
-    /// So many records of so many bytes, filled by one call.
+    /// This many records of this many bytes, filled by one call.
     Filled(usize, usize),
 }
 
@@ -317,7 +317,7 @@ impl Sent {
     }
 }
 
-/// Where a record goes for which `len` bytes are reserved after `committed`.
+/// The position of a record of `len` bytes that is reserved after `committed`.
 fn place(geometry: Geometry, committed: u64, len: usize) -> u64 {
     let (size, room) = (geometry.record_size(len as u64), geometry.room_to_end(committed));
     if size > room { committed + room } else { committed }

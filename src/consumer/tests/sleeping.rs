@@ -1,4 +1,4 @@
-//! Consumers that sleep where nobody rings for what is published, or another has heard of the session's end.
+//! Consumers that sleep while nobody rings for what is published, or another one learns of the session's end.
 
 use super::{consumer_with, link, seat_words};
 use crate::consumer::Consumer;
@@ -55,7 +55,7 @@ fn while_it_waits<T>(receive: Receive, test: impl FnOnce(&mut Producer, &Bell, &
     let (mut consumer, session) = consumer_with(Barrier::Asymmetric, lane, seat_words(), end, 0, None);
     let (tell, told) = channel();
     std::thread::scope(|scope| {
-        // Where the test fails its end wakes the consumer.
+        // If the test fails, its end wakes the consumer.
         let _session = session;
         let thread = scope.spawn(move || {
             let tid = rustix::thread::gettid();
@@ -74,7 +74,8 @@ fn while_it_waits<T>(receive: Receive, test: impl FnOnce(&mut Producer, &Bell, &
 #[test]
 fn one_whose_ring_stays_out_finds_at_its_second_look_what_was_published() {
     for receive in RECEIVES {
-        // Where this thread is late the record comes after the second look: then it sleeps on, and is tried again.
+        // If this thread is late, the record comes after the second look: the consumer sleeps on, and the test tries
+        // again.
         let finds_it = || {
             while_it_waits(receive, |producer, bell, waiting| {
                 producer.send(b"").unwrap();

@@ -249,7 +249,7 @@ fn what_is_answered_with_empty_has_released_everything() {
             |attached| matches!(attached.consumer.try_receive_many(|_| ()), Err(ReceiveError::Empty)),
         ];
         for is_empty in receives {
-            // Also in the midst of a stream, where looks are put off.
+            // Also in the middle of a stream, when looks are put off.
             for _ in 0..50 {
                 (0..20).for_each(|n| producer.send(&[n; 16]).unwrap());
                 wait_until("all is read", || is_empty(&mut attached) || attached.consumer.try_receive().is_err());
