@@ -95,7 +95,8 @@ impl Batch<'_> {
         self.reserve_until(len, Deadline::Now)
     }
 
-    /// Like [`reserve`](Self::reserve), but waits at most `timeout` for room.
+    /// Like [`reserve`](Self::reserve), but waits at most `timeout` for room. If it finds the ring full, it publishes the
+    /// records of the batch so far.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -120,7 +121,8 @@ impl Batch<'_> {
         self.reserve_until(len, Deadline::after(timeout))
     }
 
-    /// Like [`reserve`](Self::reserve), but waits for room until `deadline` at most: for a batch with one deadline.
+    /// Like [`reserve`](Self::reserve), but waits for room until `deadline` at most: for a batch with one deadline. If it
+    /// finds the ring full, it publishes the records of the batch so far.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -289,7 +291,8 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Like [`send`](Self::send), but waits for room until `deadline` at most: for a batch with one deadline.
+    /// Like [`send`](Self::send), but waits for room until `deadline` at most: for a batch with one deadline. If it
+    /// finds the ring full, it publishes the records of the batch so far.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
