@@ -1,12 +1,12 @@
-//! Named points at which a test lets a process die, as if it were killed in the middle of that step.
+//! Named points at which a test makes a process die, as if it were killed in the middle of that step.
 //!
-//! Without the feature `crash-points` a point is no code at all, and this file nothing but its two macros. With it,
+//! Without the feature `crash-points` a point is no code, and this file has only its two macros. With it,
 //! `FDRING_CRASH_AT=producer-before-bell:3` in the environment lets the point of that name pass three times; at the
-//! fourth the process sends itself SIGKILL, and does nothing more. `tests/crash_points.rs` has the list of all points,
-//! and sees each of them kill.
+//! fourth the process sends itself SIGKILL. `tests/crash_points.rs` has the list of all points, and sees each of them
+//! kill.
 
-/// Dies here, where the environment says so: `point!("producer-reserved")`. With a second argument, an expression that
-/// is evaluated first: for a step that is otherwise never half done.
+/// Dies here if the environment says so: `point!("producer-reserved")`. A second argument is an expression that is
+/// evaluated first: for a step that is otherwise never half done.
 macro_rules! point {
     ($name:literal $(, $first:expr)?) => {
         #[cfg(feature = "crash-points")]
@@ -17,7 +17,7 @@ macro_rules! point {
     };
 }
 
-/// Dies as soon as this thread sleeps in the kernel, where the environment says so. It stands just before the sleep.
+/// Dies as soon as this thread sleeps in the kernel, if the environment says so. Its place is just before the sleep.
 macro_rules! asleep {
     ($name:literal) => {
         #[cfg(feature = "crash-points")]
@@ -41,7 +41,7 @@ mod armed {
     /// The point at which this process dies.
     struct Armed {
         name: String,
-        /// How often it is still passed before that.
+        /// The number of passes that are left before that.
         passes: AtomicU64,
     }
 

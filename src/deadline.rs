@@ -1,11 +1,11 @@
-//! Until when to wait, and how long that still is.
+//! Deadlines: when a wait ends, and how much time is left.
 
 use std::time::{Duration, Instant};
 
-/// Until when to wait.
+/// The end of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deadline {
-    /// Not at all.
+    /// At once: the call does not wait.
     Now,
     At(Instant),
     Never,
@@ -31,7 +31,7 @@ impl Deadline {
     }
 }
 
-/// `duration` as system calls take it.
+/// `duration` in the form that system calls take.
 pub(crate) fn timespec(duration: Duration) -> rustix::time::Timespec {
     rustix::time::Timespec::try_from(duration).unwrap_or(rustix::time::Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
 }

@@ -11,7 +11,7 @@ pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(feature = "crash-points")]
 pub(crate) use counted::{AtomicU32, AtomicU64};
 
-/// Atomics before each store of which a test may let the process die.
+/// Atomics with a crash point before each store.
 #[cfg(feature = "crash-points")]
 mod counted {
     use core::ops::Deref;

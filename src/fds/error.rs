@@ -232,7 +232,7 @@ pub enum RecvFdsError {
     /// The peer sent more descriptors than `fds_max`. The kernel closed those that did not fit the control buffer. If
     /// exactly `fds_max` arrived, another control message may be what did not fit: see [`Self::NoRoom`].
     TooManyDescriptors {
-        /// What was asked for.
+        /// The value of `fds_max`.
         fds_max: usize,
         /// What arrived: the first of the descriptors sent, at least `fds_max`.
         received: Received,

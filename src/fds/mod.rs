@@ -1,9 +1,9 @@
-//! Arrays of descriptors over Unix sockets: [`send_fds`], [`recv_fds`], and what the session layer needs beside them.
+//! Arrays of descriptors over Unix sockets: [`send_fds`] and [`recv_fds`].
 //!
-//! The invariant: every descriptor that arrives is owned before anything else is looked at; see `message.rs`.
+//! One call is one sendmsg(2) or recvmsg(2). Connecting, listening, buffering and framing are left to the caller.
 //!
-//! There is no connecting, no listening, no buffering and no framing here: one call is one sendmsg(2) or recvmsg(2).
-//! Facts without a source are from unix(7), recvmsg(2), or were probed on Linux 6.18 and have a test.
+//! The invariant: every descriptor that arrives is owned before anything else is looked at, so none leaks. Facts
+//! without a source are from unix(7) or recvmsg(2), or were probed on Linux 6.18 and have a test.
 
 mod calls;
 mod error;

@@ -95,8 +95,8 @@ impl Batch<'_> {
         self.reserve_until(len, Deadline::Now)
     }
 
-    /// Like [`reserve`](Self::reserve), but waits at most `timeout` for room. If it finds the ring full, it publishes the
-    /// records of the batch so far.
+    /// Like [`reserve`](Self::reserve), but waits at most `timeout` for room. If it finds the ring full, it publishes
+    /// the records of the batch so far.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -121,8 +121,8 @@ impl Batch<'_> {
         self.reserve_until(len, Deadline::after(timeout))
     }
 
-    /// Like [`reserve`](Self::reserve), but waits for room until `deadline` at most: for a batch with one deadline. If it
-    /// finds the ring full, it publishes the records of the batch so far.
+    /// Like [`reserve`](Self::reserve), but waits for room until `deadline` at most: for a batch with one deadline. If
+    /// it finds the ring full, it publishes the records of the batch so far.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

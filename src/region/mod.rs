@@ -95,7 +95,7 @@ pub enum HugePagesOutcome {
     NotAsked,
     /// The memory lies in huge pages.
     Used,
-    /// Ordinary pages, because there were too few huge ones.
+    /// Ordinary pages, because huge ones were unavailable.
     Unavailable {
         /// The reason, as a sentence.
         reason: String,

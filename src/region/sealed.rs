@@ -88,8 +88,8 @@ impl Sealed {
     ///
     /// It must be a memfd of 0 bytes to 1 TiB with the seals `F_SEAL_WRITE`, `F_SEAL_SHRINK` and `F_SEAL_GROW`. If it
     /// also has `F_SEAL_EXEC` (Linux 6.3), it must have no execute bits. It must have no holes: a file with holes costs
-    /// its sender nothing, and reading it would allocate memory on this process's account. It may have been opened
-    /// read-only.
+    /// its sender nothing, and reading it would allocate memory on this process's account. A descriptor that was opened
+    /// read-only works if every page was written to.
     ///
     /// All of it is in memory. Check [`len`](slice::len) before you copy it.
     ///
