@@ -49,12 +49,12 @@ pub enum ErrorKind {
     DescriptorsLost = 17,
     /// Too many descriptors of this user are in flight.
     TooManyInFlight = 18,
-    /// A consumer went before it had released what it was to read.
+    /// A consumer left, died or was evicted before it had released its records.
     NotReleased = 19,
 }
 
 impl ErrorKind {
-    /// The stable number of this kind: 1 to 18 in this version.
+    /// The stable number of this kind, from 1. New kinds get new numbers.
     ///
     /// ```
     /// use fdring::errors::ErrorKind;

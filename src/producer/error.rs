@@ -50,10 +50,10 @@ pub enum SendError {
         /// The consumer that holds the lane back, if it is known.
         consumer: Option<Box<ConsumerInfo>>,
     },
-    /// A consumer left, died or was evicted before it had released a record; only from
-    /// [`Producer::wait_released`](crate::Producer::wait_released).
+    /// A consumer left, died or was evicted before it had released a record. Only
+    /// [`Producer::wait_released`](crate::Producer::wait_released) returns this.
     NotReleased {
-        /// The position up to which records were to be released.
+        /// The position that was to be released.
         position: u64,
     },
     /// This process is a forked child, and the producer belongs to the parent.

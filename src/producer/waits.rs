@@ -51,12 +51,12 @@ impl Producer {
         }
     }
 
-    /// Up to which position every consumer that is attached now has released everything. Without consumers, that is
-    /// [`published`](Self::published). No consumer that attaches later begins below a position that was returned. A
-    /// consumer that has gone does not count: [`wait_released`](Self::wait_released) tells whether it had released
-    /// what it was to read. 0 in a forked child.
+    /// The position up to which every consumer that is attached now has released everything, in bytes since the lane
+    /// was created. Without consumers it is [`published`](Self::published). 0 in a forked child.
     ///
-    /// Consumers release in steps of an eighth of the ring, and completely when they have read everything.
+    /// A consumer that attaches later never begins below a position that was returned here. A consumer that is gone
+    /// does not count: [`wait_released`](Self::wait_released) reports whether it had released its records. Consumers
+    /// release in steps of an eighth of the ring, and completely when they have read everything.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError};
@@ -95,7 +95,8 @@ impl Producer {
     /// batch.send(b"one")?;
     /// batch.send(b"two")?;
     /// let end = batch.commit();
-    /// log.wait_released(end, Duration::from_secs(1))?; // all consumers have read both
+    /// log.wait_released(end, Duration::from_secs(60))?; // all consumers have read both
+    /// assert_eq!(log.released(), end);
     /// # log.finish();
     /// # reader.join().unwrap();
     /// # Ok(())
@@ -104,9 +105,10 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// [`SendError::NotReleased`] if a consumer went first: it left, died or was evicted; [`SendError::TimedOut`] after
-    /// `timeout`, which names the consumer that has not released them, and always if `position` is not published yet;
-    /// [`SendError::Forked`] in a forked child.
+    /// - [`SendError::NotReleased`] if a consumer left, died or was evicted before it had released them
+    /// - [`SendError::TimedOut`] after `timeout`: it names the consumer that has not released them; always if
+    ///   `position` is not published yet
+    /// - [`SendError::Forked`] in a forked child
     pub fn wait_released(&mut self, position: u64, timeout: Duration) -> Result<(), SendError> {
         if self.guard.is_child() {
             return Err(SendError::Forked);
