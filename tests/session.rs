@@ -431,3 +431,58 @@ fn a_consumer_that_has_left_does_not_count_from_then_on() {
     consumers.clear();
     assert_eq!(counts(), [0, 0]);
 }
+
+#[test]
+fn lanes_are_offered_and_withdrawn_while_a_server_listens() {
+    let address = address();
+    let mut lanes = ["a", "b", "c"].map(lane);
+    let server = Server::listen(&*address, [&lanes[0]]).unwrap();
+    let names = || -> Vec<String> {
+        Session::connect(&*address).unwrap().lanes().iter().map(|lane| lane.name.clone()).collect()
+    };
+    let before = Session::connect(&*address).unwrap();
+    server.offer(&lanes[1]).unwrap();
+    server.offer(&lanes[2]).unwrap();
+    assert_eq!((names(), before.lanes().len()), (["a", "b", "c"].map(str::to_owned).to_vec(), 1));
+    let mut old = before.attach_one(Attach::new()).unwrap();
+    let mut b = Session::connect(&*address).unwrap().attach_one(Attach::lane("b")).unwrap();
+
+    let error = server.offer(&lane("b")).unwrap_err();
+    assert_eq!(error.to_string(), "two lanes are called b; names tell lanes apart");
+    server.withdraw("b").unwrap();
+    assert_eq!(names(), ["a", "c"]);
+    assert_eq!(server.withdraw("b").unwrap_err().to_string(), "no lane called b is offered");
+    let again = lane("b");
+    server.offer(&again).unwrap();
+    assert_eq!(names(), ["a", "c", "b"], "another one, of the same name");
+    for name in ["a", "b", "c"] {
+        server.withdraw(name).unwrap();
+    }
+    let (code, reason) = refusal(&address, SessionOptions::new());
+    assert_eq!((code, reason.as_str()), (2, "this producer has no lanes yet"));
+    // Who reads goes on reading.
+    for (consumer, lane) in [(&mut old, 0), (&mut b, 1)] {
+        lanes[lane].send(&[lane as u8]).unwrap();
+        assert_eq!(consumer.receive_timeout(DEADLINE / 6).unwrap().unwrap()[..], [lane as u8]);
+    }
+}
+
+#[test]
+fn a_server_whose_lanes_are_withdrawn_serves_its_sessions_to_their_end() {
+    isolated("a_server_whose_lanes_are_withdrawn_serves_its_sessions_to_their_end", || {
+        let address = address();
+        drop(Server::listen(&*address, [&lane("warm up")]).unwrap());
+        let before = census();
+        let mut producer = lane("lane");
+        let server = Server::listen(&*address, [&producer]).unwrap();
+        let mut consumer = one(&address);
+        server.withdraw("lane").unwrap();
+        drop(server);
+        producer.send(b"still served").unwrap();
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"still served");
+        producer.finish();
+        assert!(consumer.receive().unwrap().is_none());
+        drop(consumer);
+        wait_until_census_is(&before, "the server has ended");
+    });
+}

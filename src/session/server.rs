@@ -210,11 +210,11 @@ impl ServerOptions {
         let guard = ForkGuard::get()?;
         check_lanes(&lanes)?;
         let listener = Listener::bind(&address, self.mode)?;
-        let state = Arc::new(ServerState::new()?);
-        for lane in &lanes {
+        let state = Arc::new(ServerState::new(lanes)?);
+        for lane in state.lanes.lock().iter() {
             lane.notify_end(&state.notice);
         }
-        let steward = Steward::new(listener, Offering { lanes, limits: self.limits, state: Arc::clone(&state) })?;
+        let steward = Steward::new(listener, Offering { limits: self.limits, state: Arc::clone(&state) })?;
         let thread = thread::start("fdring-steward", STACK_BYTES, {
             let end = EndOfThread(Arc::clone(&state));
             move || {
@@ -236,10 +236,13 @@ fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
     if lanes.is_empty() {
         return Err(Error::Invalid("a server without lanes has nothing to offer; give it a producer".to_owned()));
     }
-    for (index, lane) in lanes.iter().enumerate() {
-        if lanes[..index].iter().any(|earlier| earlier.terms.name == lane.terms.name) {
-            return Err(Error::Invalid(format!("two lanes are called {}; names tell lanes apart", lane.terms.name)));
-        }
+    lanes.iter().enumerate().try_for_each(|(index, lane)| check_name(&lanes[..index], lane))
+}
+
+/// Names tell lanes apart.
+fn check_name(others: &[Arc<Lane>], lane: &Lane) -> Result<()> {
+    if others.iter().any(|other| other.terms.name == lane.terms.name) {
+        return Err(Error::Invalid(format!("two lanes are called {}; names tell lanes apart", lane.terms.name)));
     }
     Ok(())
 }
@@ -356,6 +359,65 @@ impl Server {
             return ServerStats::default();
         }
         self.state.progress.lock().stats.clone()
+    }
+
+    /// Offers the lane of one more producer: sessions that begin from now on have it. Those that have begun are as they
+    /// were. The producer stays with the caller.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ticks = Producer::create("ticks")?;
+    /// let server = Server::listen("@doc-server-offer", [&ticks])?;
+    ///
+    /// let trades = Producer::create("trades")?;
+    /// server.offer(&trades)?;
+    /// assert_eq!(Session::connect("@doc-server-offer")?.lanes()[1].name, "trades");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if a lane of that name is offered already; [`Error::Forked`] in a forked child, or if the
+    /// producer belongs to another process.
+    pub fn offer(&self, producer: &Producer) -> Result<()> {
+        self.guard.check()?;
+        producer.check_owner()?;
+        let lane = producer.owned_lane();
+        let mut lanes = self.state.lanes.lock();
+        check_name(&lanes, lane)?;
+        lane.notify_end(&self.state.notice);
+        lanes.push(Arc::clone(lane));
+        Ok(())
+    }
+
+    /// Offers the lane of this name no more: sessions that begin from now on do not have it. Those that have begun go
+    /// on. Without any lane, a server refuses everybody.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// let server = Server::listen("@doc-server-withdraw", [&ticks, &trades])?;
+    /// trades.finish();
+    /// server.withdraw("trades")?;
+    /// assert_eq!(Session::connect("@doc-server-withdraw")?.lanes().len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if no lane of that name is offered; [`Error::Forked`] in a forked child.
+    pub fn withdraw(&self, name: &str) -> Result<()> {
+        self.guard.check()?;
+        let mut lanes = self.state.lanes.lock();
+        match lanes.iter().position(|lane| lane.terms.name.as_str() == name) {
+            Some(index) => drop(lanes.remove(index)),
+            None => return Err(Error::Invalid(format!("no lane called {} is offered", name.escape_debug()))),
+        }
+        Ok(())
     }
 
     /// Prepares a wait, in an event loop of the caller, for consumers that come and go: poll(2), epoll(7), or anything

@@ -13,6 +13,7 @@ use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, InWords, OfUser};
 use crate::fds::{self, RecvFdsError};
 use crate::handshake::{Handshake, HandshakeError, Step};
+use crate::lane::Lane;
 use crate::os::bell::Bell;
 use crate::os::closing::Connection;
 use crate::os::peer::Peer;
@@ -48,6 +49,8 @@ pub(super) struct ConsumerSession {
     socket: Connection,
     peer: Peer,
     handshake: Handshake,
+    /// The lanes that can be chosen, and from the Offer on those that were.
+    lanes: Vec<Arc<Lane>>,
     phase: Phase,
     /// The consumer's process has ended.
     is_dead: bool,
@@ -111,11 +114,12 @@ pub(super) struct Readable {
 impl ConsumerSession {
     /// A session with the consumer at the other end of `socket`, to be attached before the deadline.
     pub(super) fn new(offering: &Offering, socket: Connection, peer: Peer, session_id: [u8; 16]) -> Self {
-        let terms = offering.lanes.iter().map(|lane| lane.terms.clone()).collect();
+        let lanes = offering.state.lanes.lock().clone();
+        let terms = lanes.iter().map(|lane| lane.terms.clone()).collect();
         let handshake = Handshake::producer(terms, session_id);
         let phase = Phase::Greeting { deadline: Deadline::after(offering.limits.deadline), offered: None };
         let look_at = peer.pidfd.is_none().then(|| Instant::now() + LOOK_INTERVAL);
-        Self { socket, peer, handshake, phase, is_dead: false, look_at }
+        Self { socket, peer, handshake, lanes, phase, is_dead: false, look_at }
     }
 
     /// Which of its descriptors are to be watched: each at first, and once no longer, never again. A session that waits
@@ -168,6 +172,11 @@ impl ConsumerSession {
             Phase::Asking { inquiry, retries: 0, .. } => Some(inquiry.overdue_at()),
             _ => None,
         }
+    }
+
+    /// Whether no lane that it has, or can still choose, will ever bring anything more.
+    pub(super) fn lanes_have_ended(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.has_ended())
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -264,7 +273,7 @@ impl ConsumerSession {
     fn take_step(&mut self, offering: &Offering, step: Step) -> Result<(), Ending> {
         match (step, mem::replace(&mut self.phase, Phase::Over)) {
             (Step::Greeted { lanes }, Phase::Greeting { deadline, .. }) => {
-                let offered = Some(self.offer(offering, &lanes)?);
+                let offered = Some(self.offer(&lanes)?);
                 self.phase = Phase::Greeting { deadline, offered };
                 Ok(())
             }
@@ -284,10 +293,10 @@ impl ConsumerSession {
     }
 
     /// Answers a Hello: makes the seat and the bells, and sends them with the lanes' regions.
-    fn offer(&self, offering: &Offering, lanes: &[usize]) -> Result<Offered, Ending> {
+    fn offer(&mut self, chosen: &[usize]) -> Result<Offered, Ending> {
         crash::point!("steward-hello-heard");
-        let lanes = lanes.iter().map(|index| Arc::clone(&offering.lanes[*index])).collect();
-        let (offered, bell_ends) = Offered::new(lanes, &self.peer).map_err(Ending::own)?;
+        self.lanes = chosen.iter().map(|index| Arc::clone(&self.lanes[*index])).collect();
+        let (offered, bell_ends) = Offered::new(self.lanes.clone(), &self.peer).map_err(Ending::own)?;
         crash::point!("steward-seat-made");
         // Back to back, so that the Hello costs no time of its own.
         fds::send_frame(self.socket.as_fd(), &self.handshake.hello().encode(), &[])

@@ -13,7 +13,6 @@ use std::time::Duration;
 /// What a server offers, and to whom.
 #[derive(Debug)]
 pub(super) struct Offering {
-    pub(super) lanes: Vec<Arc<Lane>>,
     pub(super) limits: Limits,
     pub(super) state: Arc<ServerState>,
 }
@@ -71,6 +70,8 @@ pub(super) struct ServerState {
     pub(super) notice: Arc<Notice>,
     /// Set once the handle is dropped.
     pub(super) closing: AtomicBool,
+    /// The lanes that are offered to those who say Hello from now on. Their names are all different.
+    pub(super) lanes: Mutex<Vec<Arc<Lane>>>,
     pub(super) progress: Mutex<Progress>,
     /// Signalled when `progress` changes.
     pub(super) changed: Condvar,
@@ -90,10 +91,11 @@ pub(super) struct Progress {
 }
 
 impl ServerState {
-    pub(super) fn new() -> Result<Self> {
+    pub(super) fn new(lanes: Vec<Arc<Lane>>) -> Result<Self> {
         Ok(Self {
             notice: Arc::new(Notice::new()?),
             closing: AtomicBool::new(false),
+            lanes: Mutex::new(lanes),
             progress: Mutex::new(Progress::default()),
             changed: Condvar::new(),
             news: Notice::new()?,

@@ -93,7 +93,7 @@ impl Steward {
 
     /// Whether nobody can need this thread any more.
     fn is_done(&self) -> bool {
-        self.listener.is_none() && (self.sessions.is_empty() || self.offering.lanes.iter().all(|lane| lane.has_ended()))
+        self.listener.is_none() && self.sessions.values().all(ConsumerSession::lanes_have_ended)
     }
 
     /// Sleeps until there is something to do; what is readable then.
