@@ -52,7 +52,7 @@ pub enum Error {
         doing: String,
         /// The error of the system call.
         cause: io::Error,
-        /// What to do about it, as the end of the sentence; empty if nothing usual helps.
+        /// The advice: the end of the sentence. Empty if there is no usual remedy.
         remedy: &'static str,
     },
     /// An argument or an option is out of its range. The sentence says which, and what is allowed.
@@ -82,7 +82,7 @@ pub enum Error {
     },
     /// The peer runs as a user that this side does not admit.
     Forbidden {
-        /// The numeric user id of the peer; `None` if this process's user namespace has no number for the user.
+        /// The numeric user id of the peer. `None` if this user namespace has no number for the user.
         uid: Option<u32>,
     },
     /// The peer closed the connection or died.
@@ -265,7 +265,7 @@ impl fmt::Display for OfUser {
     }
 }
 
-/// A duration as it reads in a sentence: "5 s", "200 ms", "1.5 s".
+/// Prints a duration as it reads in a sentence: "5 s", "200 ms", "1.5 s".
 pub(crate) struct InWords(pub(crate) Duration);
 
 impl fmt::Display for InWords {

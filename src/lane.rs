@@ -189,9 +189,11 @@ impl LaneOptions {
     /// hold secrets, and takes long to write.
     ///
     /// ```
-    /// # fn main() -> fdring::Result<()> {
-    /// let debugged = fdring::options::LaneOptions::new("debugged").core_dumps(true).create()?;
-    /// # assert_eq!(debugged.lane().name, "debugged");
+    /// # use fdring::options::LaneOptions;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = LaneOptions::new("ticks").core_dumps(true).create()?; // nothing secret, and good for debugging
+    /// # ticks.send(b"hello")?;
+    /// # assert_eq!(ticks.published(), 16);
     /// # Ok(())
     /// # }
     /// ```
@@ -299,7 +301,7 @@ impl LaneInfo {
 /// ticks.send(&[0; 1000])?;
 /// for consumer in ticks.consumers() {
 ///     if consumer.behind_bytes > 500 && !consumer.is_asleep {
-///         println!("process {:?} of user {} is slow", consumer.pid, consumer.uid);
+///         println!("process {:?} of user {:?} is slow", consumer.pid, consumer.uid);
 ///     }
 ///     assert_eq!((consumer.pid, consumer.behind_bytes), (Some(std::process::id()), 1008));
 /// }
@@ -311,7 +313,7 @@ impl LaneInfo {
 pub struct ConsumerInfo {
     /// The process id. `None` if the process is in another pid namespace.
     pub pid: Option<u32>,
-    /// The numeric id of the process's user; `None` for one that this user namespace has no number for.
+    /// The numeric id of the process's user. `None` if this user namespace has no number for the user.
     pub uid: Option<u32>,
     /// The time at which it attached.
     pub since: Instant,

@@ -598,8 +598,8 @@ impl Producer {
         self.lane.roster.seats().iter().map(|seat| ConsumerInfo::new(seat, seat.behind_bytes(published))).collect()
     }
 
-    /// The number of consumers that this lane has now; 0 in a forked child. One that was dropped does not count, even if
-    /// the server has not heard of it yet.
+    /// The number of consumers that this lane has now; 0 in a forked child. A consumer that was dropped does not count,
+    /// even if the server has not noticed yet.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -610,6 +610,8 @@ impl Producer {
     ///
     /// let consumer = Consumer::connect("@doc-consumer-count")?;
     /// assert_eq!(ticks.consumer_count(), 1);
+    /// drop(consumer);
+    /// assert_eq!(ticks.consumer_count(), 0);
     /// # Ok(())
     /// # }
     /// ```

@@ -14,10 +14,11 @@ const WORDS_BYTES_MAX: usize = 128;
 /// Room in the ring for one record. It dereferences to `[u8]`, mutably: fill it, then [`commit`](Self::commit).
 /// Dropping it discards the record.
 ///
-/// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. What is
-/// written and then discarded or truncated stays there until it is overwritten: a consumer maps the whole ring, and
-/// sees up to a capacity of history, also one that attaches later as another user. A forked child must not touch the
-/// bytes: the ring is not mapped there, and something else may be.
+/// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. Bytes that are
+/// written and then discarded or truncated stay in the ring until they are overwritten. A consumer maps the whole ring:
+/// it can see up to a capacity of history, even if it attaches later or belongs to another user.
+///
+/// A forked child must not touch the bytes: the ring is not mapped there, and other memory may be.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -216,9 +216,9 @@ impl From<&Address> for Address {
 /// The kernel tells which user a process runs as (`SO_PEERCRED`). Processes of one user are not protected from each
 /// other: each can trace the others.
 ///
-/// In a user namespace, such as that of a container, the kernel says 65534 (the overflow uid) of every user that the
-/// namespace has no number for. There this number is nobody's: only `Anyone` admits it, even in a process that runs
-/// under it.
+/// In a user namespace, such as that of a container, the kernel reports 65534 (the overflow uid) for every user that
+/// the namespace has no number for. There this number stands for no particular user: only [`Anyone`](Self::Anyone)
+/// admits it, even in a process that runs as 65534 itself.
 ///
 /// ```
 /// use fdring::options::{PeerPolicy, ServerOptions};

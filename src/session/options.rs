@@ -187,8 +187,20 @@ impl SessionOptions {
     }
 
     /// Whether core dumps of this process contain the rings. Default: false. Such a dump is as long as the rings, may
-    /// hold secrets, and takes long to write, during which a
-    /// consumer holds its lanes back.
+    /// hold secrets, and takes long to write. Until it is written, the consumers hold their lanes back.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, options::SessionOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-session-options-core-dumps", [&ticks])?;
+    /// let options = SessionOptions::new().core_dumps(true); // nothing secret, and good for debugging
+    /// let mut consumer = options.connect("@doc-session-options-core-dumps")?.attach_one(Attach::new())?;
+    /// # ticks.send(b"hello")?;
+    /// # assert!(consumer.receive()?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn core_dumps(mut self, core_dumps: bool) -> Self {
         self.core_dumps = core_dumps;
         self

@@ -147,8 +147,8 @@ impl ServerOptions {
         self
     }
 
-    /// The permission bits of the socket file, such as `0o660`. whatever the umask. Default: `0o600`. No
-    /// effect at an abstract address.
+    /// The permission bits of the socket file, such as `0o660`, independent of the umask. Default: `0o600`. No effect
+    /// at an abstract address.
     ///
     /// ```
     /// # use fdring::{Producer, options::ServerOptions};
