@@ -8,7 +8,8 @@
 //! How fast records move between processes is not to be seen here: everything stays in one processor's caches.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use fdring::{options::Records, Consumer, Producer, Server, Session, cmsg, options::{LaneOptions, SessionOptions}};
+use fdring::options::{LaneOptions, Records};
+use fdring::{Attach, Consumer, Producer, Server, Session, cmsg};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
