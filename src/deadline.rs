@@ -26,6 +26,11 @@ impl Deadline {
         }
     }
 
+    /// The same, or one that passes after `timeout` if that is sooner.
+    pub(crate) fn or_after(self, timeout: Duration) -> Self {
+        Self::after(self.remaining().map_or(timeout, |remaining| remaining.min(timeout)))
+    }
+
     pub(crate) fn has_passed(self) -> bool {
         self.remaining() == Some(Duration::ZERO)
     }

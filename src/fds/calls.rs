@@ -6,10 +6,11 @@
 //! their first instant (`MSG_CMSG_CLOEXEC`).
 #![allow(unsafe_code, reason = "system calls by libc, and taking ownership of what arrives")]
 
+use super::options::{PeerCredentials, Sender};
 use super::patience::Patience;
 use crate::cmsg::{
-    CREDENTIALS_LEN_BYTES, ControlError, ControlMessage, FD_LEN_BYTES, FDS_PER_MESSAGE_MAX, HEADER_LEN_BYTES,
-    control_space_bytes, encode_rights, rights_space_bytes, walk,
+    CREDENTIALS_LEN_BYTES, ControlError, ControlMessage, Credentials, FD_LEN_BYTES, FDS_PER_MESSAGE_MAX,
+    HEADER_LEN_BYTES, control_space_bytes, encode_rights, rights_space_bytes, walk,
 };
 use rustix::io::Errno;
 use rustix::net::sockopt::Timeout;
@@ -20,8 +21,9 @@ use std::{io, ptr};
 /// Room in bytes for the sender's credentials and pidfd, which come where the socket asks for them. It is given
 /// unasked: to ask the socket takes two system calls, half as long as the receiving itself (1.0 and 2.2 µs). Where they
 /// do not come, so many more descriptors may.
-pub(super) const OTHER_ROOM_BYTES: usize =
-    control_space_bytes(CREDENTIALS_LEN_BYTES) + control_space_bytes(FD_LEN_BYTES);
+pub(super) const OTHER_ROOM_BYTES: usize = CREDENTIALS_ROOM_BYTES + control_space_bytes(FD_LEN_BYTES);
+/// Room in bytes for the sender's credentials alone.
+pub(super) const CREDENTIALS_ROOM_BYTES: usize = control_space_bytes(CREDENTIALS_LEN_BYTES);
 /// The length of a control buffer in bytes: room for 254 descriptors and what else may come.
 const CONTROL_MAX_BYTES: usize = rights_space_bytes(FDS_PER_MESSAGE_MAX.next_multiple_of(2)) + OTHER_ROOM_BYTES;
 
@@ -115,10 +117,10 @@ pub(super) struct Owned {
     /// How many more descriptors there was room for when the kernel had written these.
     pub(super) room_left: usize,
     pub(super) fault: Option<ControlError>,
+    pub(super) sender: Sender,
 }
 
-/// Takes ownership of every descriptor in `control`, the used part of a control buffer of `control_len` bytes, and
-/// closes those that nobody asked for: the sender's pidfd.
+/// Takes ownership of every descriptor in `control`, the used part of a control buffer of `control_len` bytes.
 ///
 /// # Safety
 ///
@@ -133,7 +135,8 @@ unsafe fn own_descriptors(control: &[u8], control_len: usize) -> Owned {
             unsafe { OwnedFd::from_raw_fd(number) }
         })
     };
-    let mut owned = Owned { fds: Vec::new(), room_left: room_behind(0, control_len), fault: None };
+    let mut owned =
+        Owned { fds: Vec::new(), room_left: room_behind(0, control_len), fault: None, sender: Sender::default() };
     let mut rights_seen = false;
     let mut messages = walk(control);
     loop {
@@ -150,10 +153,13 @@ unsafe fn own_descriptors(control: &[u8], control_len: usize) -> Owned {
             }
             // Written after the descriptors, so it took no room from them.
             Ok(ControlMessage::Pidfd(number)) => {
-                drop(own(number));
+                owned.sender.pidfd = own(number);
                 continue;
             }
-            Ok(ControlMessage::Credentials(_) | ControlMessage::Other { .. }) => {}
+            Ok(ControlMessage::Credentials(Credentials { pid, uid, .. })) => {
+                owned.sender.credentials = Some(PeerCredentials { pid, uid });
+            }
+            Ok(ControlMessage::Other { .. }) => {}
             Err(error) => owned.fault = owned.fault.or(Some(error)),
         }
         if !rights_seen {

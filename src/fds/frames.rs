@@ -2,8 +2,9 @@
 //!
 //! Nothing here waits. What the frames say is the business of [`wire`](crate::wire).
 
-use super::calls::send_message;
+use super::calls::{CREDENTIALS_ROOM_BYTES, OTHER_ROOM_BYTES, send_message};
 use super::message::{receive_message, rights_room_bytes};
+use super::options::{Sender, add_pidfds};
 use super::{Received, RecvFdsError};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use std::io;
@@ -47,9 +48,34 @@ pub(crate) fn recv_frame(
         return Err(RecvFdsError::EmptyPayload);
     }
     let control_len = if fds_max == 0 { 0 } else { rights_room_bytes(fds_max) };
-    let message = receive_message(socket, buf, control_len, libc::MSG_DONTWAIT).map_err(RecvFdsError::from_os)?;
+    receive(socket, buf, fds_max, control_len).map(|(frame, _)| frame)
+}
+
+/// As [`recv_frame`], with up to [`FDS_PER_MESSAGE_MAX`] descriptors, from a socket that asks who sends
+/// ([`name_senders`](super::name_senders), [`add_pidfds`]); the frame, and who sent it.
+pub(crate) fn recv_first_frame(
+    socket: BorrowedFd<'_>,
+    buf: &mut [u8],
+) -> Result<(ReceivedFrame, Sender), RecvFdsError> {
+    if buf.is_empty() {
+        return Err(RecvFdsError::EmptyPayload);
+    }
+    let control_len = rights_room_bytes(FDS_PER_MESSAGE_MAX) + OTHER_ROOM_BYTES;
+    receive(socket, buf, FDS_PER_MESSAGE_MAX, control_len)
+}
+
+/// One frame, without waiting, and its sender. The end of a stream has neither bytes nor a sender, whatever the
+/// credentials that come with it.
+fn receive(
+    socket: BorrowedFd<'_>,
+    buf: &mut [u8],
+    fds_max: usize,
+    control_len: usize,
+) -> Result<(ReceivedFrame, Sender), RecvFdsError> {
+    let mut message = receive_message(socket, buf, control_len, libc::MSG_DONTWAIT).map_err(RecvFdsError::from_os)?;
+    let sender = message.take_sender();
     let Received { len, fds } = message.check(socket, fds_max)?;
-    if len == 0 { Err(RecvFdsError::Closed) } else { Ok(ReceivedFrame { len, fds }) }
+    if len == 0 { Err(RecvFdsError::Closed) } else { Ok((ReceivedFrame { len, fds }, sender)) }
 }
 
 /// Receives one frame from a seqpacket socket from which no descriptors are taken, and returns its length in bytes.
@@ -60,15 +86,38 @@ pub(crate) fn recv_frame(
 /// somebody else reads from the same socket, another message may come than was seen: then its descriptors are in the
 /// error, to be closed as carefully.
 pub(crate) fn recv_frame_without_fds(socket: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, RecvFdsError> {
+    peek_for_fds(socket, buf, 0)?;
+    without_fds(recv_frame(socket, buf, FDS_PER_MESSAGE_MAX)?)
+}
+
+/// As [`recv_frame_without_fds`], from a socket that asks who sends ([`name_senders`](super::name_senders)) and was not
+/// asked for pidfds yet; the length of the frame, and who sent it. Whether pidfds come is the last.
+pub(crate) fn recv_first_frame_without_fds(
+    socket: BorrowedFd<'_>,
+    buf: &mut [u8],
+) -> Result<(usize, Sender, bool), RecvFdsError> {
+    // The credentials come first, so that there is no room for anything else.
+    peek_for_fds(socket, buf, CREDENTIALS_ROOM_BYTES)?;
+    let has_pidfds = add_pidfds(socket, true);
+    let received = recv_first_frame(socket, buf);
+    add_pidfds(socket, false);
+    let (frame, sender) = received?;
+    Ok((without_fds(frame)?, sender, has_pidfds))
+}
+
+/// Fails if descriptors wait with the next frame, and leaves them where they are. `control_len` is room in bytes for
+/// what comes with every frame.
+fn peek_for_fds(socket: BorrowedFd<'_>, buf: &mut [u8], control_len: usize) -> Result<(), RecvFdsError> {
     if buf.is_empty() {
         return Err(RecvFdsError::EmptyPayload);
     }
     let peek = libc::MSG_DONTWAIT | libc::MSG_PEEK;
-    let peeked = receive_message(socket, &mut buf[..1], 0, peek).map_err(RecvFdsError::from_os)?;
-    if peeked.has(libc::MSG_CTRUNC) {
-        return Err(RecvFdsError::UnwantedDescriptors);
-    }
-    let ReceivedFrame { len, fds } = recv_frame(socket, buf, FDS_PER_MESSAGE_MAX)?;
+    let peeked = receive_message(socket, &mut buf[..1], control_len, peek).map_err(RecvFdsError::from_os)?;
+    if peeked.has(libc::MSG_CTRUNC) { Err(RecvFdsError::UnwantedDescriptors) } else { Ok(()) }
+}
+
+/// The length of a frame, if no descriptors came with it.
+fn without_fds(ReceivedFrame { len, fds }: ReceivedFrame) -> Result<usize, RecvFdsError> {
     if fds.is_empty() {
         return Ok(len);
     }

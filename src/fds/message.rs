@@ -3,6 +3,7 @@
 //! The invariant: everything that came with a message stays in it, or in the error that is made of it.
 
 use super::calls::{Arrived, receive};
+use super::options::Sender;
 use super::{Received, RecvFdsError};
 use crate::cmsg::{ControlError, rights_space_bytes};
 use rustix::io::Errno;
@@ -16,7 +17,8 @@ pub(super) fn receive_message(
     flags: libc::c_int,
 ) -> Result<Message, Errno> {
     let Arrived { len, flags, owned } = receive(socket, payload, control_len, flags)?;
-    Ok(Message { received: Received { len, fds: owned.fds }, flags, room_left: owned.room_left, fault: owned.fault })
+    let received = Received { len, fds: owned.fds };
+    Ok(Message { received, flags, room_left: owned.room_left, fault: owned.fault, sender: owned.sender })
 }
 
 /// A message as it came, with everything in it owned.
@@ -26,12 +28,18 @@ pub(super) struct Message {
     /// As in [`Owned`](super::calls::Owned).
     room_left: usize,
     fault: Option<ControlError>,
+    sender: Sender,
 }
 
 impl Message {
     /// The kernel puts flags of its own among these (`MSG_CMSG_CLOEXEC`), so only bits are ever looked at.
     pub(super) fn has(&self, flag: libc::c_int) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Who sent it, as far as the socket asks for that. Taken out: a second call says nobody.
+    pub(super) fn take_sender(&mut self) -> Sender {
+        std::mem::take(&mut self.sender)
     }
 
     /// Decides what the message means to a caller who asked for at most `fds_max` descriptors.

@@ -18,9 +18,14 @@ mod tests;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use calls::{OTHER_ROOM_BYTES, send_message};
 pub use error::{RecvFdsError, SendFdsError};
-pub(crate) use frames::{recv_frame, recv_frame_without_fds, send_frame};
+pub(crate) use frames::{
+    ReceivedFrame, recv_first_frame, recv_first_frame_without_fds, recv_frame, recv_frame_without_fds, send_frame,
+};
 use message::{receive_message, rights_room_bytes};
-pub(crate) use options::{holds_descriptors, peer_credentials, peer_pidfd, refuse_fds};
+pub(crate) use options::{
+    PeerCredentials, Sender, add_nothing, add_pidfds, holds_descriptors, name_senders, peer_credentials, peer_pidfd,
+    pidfd_of, refuse_fds,
+};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Sends `payload` and the descriptors `fds` as one message. Returns the number of payload bytes that were sent.

@@ -8,6 +8,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `SO_PEERPIDFD`, from Linux 6.5; not in libc yet.
 const SO_PEERPIDFD: libc::c_int = 77;
+/// `SO_PASSPIDFD`, from Linux 6.5; not in libc yet.
+const SO_PASSPIDFD: libc::c_int = 76;
 /// `SO_PASSRIGHTS`, from Linux 6.16; not in libc yet.
 const SO_PASSRIGHTS: libc::c_int = 83;
 
@@ -51,14 +53,50 @@ pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredent
 
 pub(super) fn peer_pidfd_by_number(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // libc's struct, not rustix's: its process number cannot be 0, but the kernel's can.
-    let credentials = peer_credentials(socket)?;
+    pidfd_of(peer_credentials(socket)?.pid)
+}
+
+/// Makes the kernel name the sender of each message that is received from `socket`, or sent by it (`SO_PASSCRED`).
+///
+/// The kernel names the sender when a message is sent, if either end asks for it then. With this set at both ends
+/// before they send anything, each message has a sender.
+pub(crate) fn name_senders(socket: BorrowedFd<'_>, whether: bool) -> io::Result<()> {
+    Ok(set_socket_option(socket, libc::SO_PASSCRED, whether.into())?)
+}
+
+/// Makes the kernel add a descriptor of the sending process to each message that is received from `socket`
+/// (`SO_PASSPIDFD`); whether it does. Not before Linux 6.5.
+pub(crate) fn add_pidfds(socket: BorrowedFd<'_>, whether: bool) -> bool {
+    set_socket_option(socket, SO_PASSPIDFD, whether.into()).is_ok()
+}
+
+/// Makes the kernel add nothing to the messages that are received from `socket`, or from the connections that it
+/// accepts: no credentials, pidfds or security labels, which whoever made it may have asked for.
+pub(crate) fn add_nothing(socket: BorrowedFd<'_>) {
+    for option in [libc::SO_PASSCRED, SO_PASSPIDFD, libc::SO_PASSSEC] {
+        // Fails only for an option that this kernel does not have.
+        let _ = set_socket_option(socket, option, 0);
+    }
+}
+
+/// A descriptor of the process of this number. It names another process if that one died and its number was used again.
+pub(crate) fn pidfd_of(pid: i32) -> io::Result<OwnedFd> {
+    let pid = Pid::from_raw(pid).filter(|pid| pid.as_raw_nonzero().get() > 0);
     let no_number = || io::Error::new(io::ErrorKind::NotFound, "the peer has no number in this pid namespace");
-    let pid = Pid::from_raw(credentials.pid).filter(|pid| pid.as_raw_nonzero().get() > 0).ok_or_else(no_number)?;
-    Ok(pidfd_open(pid, PidfdFlags::empty())?)
+    Ok(pidfd_open(pid.ok_or_else(no_number)?, PidfdFlags::empty())?)
+}
+
+/// Who sent a message, as the kernel names it.
+#[derive(Debug, Default)]
+pub(crate) struct Sender {
+    /// `None` if the socket does not ask for them.
+    pub(crate) credentials: Option<PeerCredentials>,
+    /// `None` if the socket does not ask for it, the kernel knows no sender, or could not make a descriptor.
+    pub(crate) pidfd: Option<OwnedFd>,
 }
 
 /// What is kept of `struct ucred`, see unix(7).
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerCredentials {
     /// 0 where the process has no number in this pid namespace.
     pub(crate) pid: i32,

@@ -115,6 +115,14 @@ impl NotForChildren {
             |place: &&AtomicI32| place.compare_exchange(NONE, number, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         Self { fd: Some(fd), place: NOT_FOR_CHILDREN.iter().find(take), guard }
     }
+
+    /// The descriptor, which children keep from now on. This object may only be dropped then.
+    pub(crate) fn take(&mut self) -> Option<OwnedFd> {
+        if let Some(place) = self.place.take() {
+            place.store(NONE, Ordering::Relaxed);
+        }
+        self.fd.take()
+    }
 }
 
 impl AsFd for NotForChildren {

@@ -4,11 +4,11 @@
 //! namespace, and the overflow uid of a user that this user namespace has no number for.
 
 use crate::error::{Error, Result};
-use crate::fds;
+use crate::fds::{self, PeerCredentials, Sender};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
-/// The process at the other end, as it was when it connected or began to listen.
+/// The process at the other end, as it was when it connected, began to listen, or sent its first frame.
 #[derive(Debug)]
 pub(crate) struct Peer {
     /// `None` if the process is in another pid namespace: the kernel says 0 then.
@@ -36,9 +36,36 @@ impl Peer {
             pidfd,
         })
     }
-}
 
-impl Peer {
+    /// A process of which nothing is known yet.
+    pub(crate) const UNKNOWN: Self = Self { pid: None, uid: None, pidfd: None };
+
+    /// The process that sent a message. `has_pidfds` says whether the socket asks for the senders' pidfds: where it
+    /// does not (before Linux 6.5), one is opened by number, and names another process if the sender has died since and
+    /// its number was used again.
+    ///
+    /// A message that the kernel names no sender of comes from pid 0, like one from another pid namespace. Its user is
+    /// the overflow uid, or 0 at the end of a stream: neither is anybody. Only a pidfd tells the two cases apart.
+    pub(crate) fn of_sender(sender: Sender, has_pidfds: bool) -> Self {
+        let Sender { credentials: Some(PeerCredentials { pid, uid }), pidfd } = sender else { return Self::UNKNOWN };
+        let is_named = pid > 0 || pidfd.is_some();
+        Self {
+            pid: u32::try_from(pid).ok().filter(|pid| *pid != 0),
+            uid: known_user(uid).filter(|_| is_named),
+            pidfd: if has_pidfds { pidfd } else { fds::pidfd_of(pid).ok() },
+        }
+    }
+
+    /// Whether the kernel has not named it at all.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.pid.is_none() && self.uid.is_none() && self.pidfd.is_none()
+    }
+
+    /// Whether the two are known to be one process, or cannot be told apart.
+    pub(crate) fn may_be(&self, other: &Self) -> bool {
+        self.pid == other.pid && (self.pid.is_some() || self.uid == other.uid)
+    }
+
     /// Whether the process has ended. One that the kernel names by nothing but a number counts as alive for as long as
     /// any process has it, and one without a number always.
     pub(crate) fn is_dead(&self) -> bool {

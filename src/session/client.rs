@@ -6,13 +6,13 @@
 use super::attach::Attach;
 use super::opened::{OpenedLane, open_lanes};
 use super::options::SessionOptions;
-use super::{Address, unwelcome};
+use super::{Address, adopted, unwelcome};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Operation, Result};
-use crate::fds::{self, RecvFdsError};
+use crate::fds::{self, ReceivedFrame, RecvFdsError, Sender};
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::LaneInfo;
 use crate::link::Link;
@@ -96,22 +96,75 @@ impl Session {
         SessionOptions::new().connect(address)
     }
 
+    /// Opens a session over `socket` with the default [`SessionOptions`], and maps and checks the lanes on offer.
+    /// [`SessionOptions::over`] says what kind of socket this is, and who the peer is.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Session, options::ServerOptions};
+    /// # use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let server = ServerOptions::new().listen_nowhere([&ticks])?;
+    /// let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    /// server.serve(ours)?;
+    ///
+    /// let session = Session::from_socket(theirs)?; // usually in another process
+    /// assert_eq!(session.lanes()[0].name, "ticks");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if the descriptor is no Unix socket of the type `SOCK_SEQPACKET`, or is not connected
+    /// - [`Error::Os`] if the system is short of memory or descriptors, or a system call fails
+    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Forbidden`] if the producer runs as another user, or as one that the kernel does not name
+    /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
+    pub fn from_socket(socket: impl Into<OwnedFd>) -> Result<Self> {
+        SessionOptions::new().over(socket)
+    }
+
     /// One try to connect.
     pub(super) fn open(address: &Address, options: &SessionOptions) -> Result<Self> {
         let guard = ForkGuard::get()?;
         let deadline = Deadline::after(options.deadline);
-        let names: Result<Vec<LaneName>, _> = options.lanes.iter().map(|name| LaneName::new(name)).collect();
-        let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
-        let mut handshake = Handshake::consumer(names.map_err(invalid)?).map_err(invalid)?;
+        let handshake = begin(options)?;
         let socket = Connection::new(open_socket(address, deadline, options.deadline)?, guard);
         crash::point!("session-connected");
-        let peer = Peer::of(&socket)?;
-        if !options.peers.admits(peer.uid) {
-            return Err(Error::Forbidden { uid: peer.uid });
+        let listener = Peer::of(&socket)?;
+        // Root may have listened for another user, as systemd does: the first frame will say.
+        if listener.uid != Some(ROOT) && !options.peers.admits(listener.uid) {
+            return Err(Error::Forbidden { uid: listener.uid });
         }
+        Self::greet(socket, Some(listener), handshake, deadline, options, guard)
+    }
+
+    /// A session over a socket that is connected already.
+    pub(super) fn open_over(socket: OwnedFd, options: &SessionOptions) -> Result<Self> {
+        let guard = ForkGuard::get()?;
+        let deadline = Deadline::after(options.deadline);
+        let handshake = begin(options)?;
+        let socket = Connection::new(adopted::connected(socket)?, guard);
+        Self::greet(socket, None, handshake, deadline, options, guard)
+    }
+
+    /// Says Hello, learns who answers, and has what is offered opened. `listener` is the process that listened, where
+    /// the kernel knows it.
+    fn greet(
+        socket: Connection,
+        listener: Option<Peer>,
+        mut handshake: Handshake,
+        deadline: Deadline,
+        options: &SessionOptions,
+        guard: ForkGuard,
+    ) -> Result<Self> {
         send(&socket, &handshake.hello(), "saying hello")?;
         crash::point!("session-hello-sent");
-        let heard = receive(&socket, &peer, deadline, options.deadline, "waiting for a Hello")?;
+        let (heard, peer) = meet(&socket, listener, deadline, options)?;
         let (Step::Greeted { .. }, _) = step(&socket, &mut handshake, heard, "reading the Hello")? else {
             return Err(Error::peer("reading the Hello", "it is none"));
         };
@@ -358,6 +411,56 @@ impl Consumer {
     }
 }
 
+/// How long a process may take to begin that a service manager starts for a connection, where the one before is dead.
+/// If nobody comes by then, the socket was left over.
+const HEIR_GRACE: Duration = Duration::from_secs(2);
+/// The user that may listen for others.
+const ROOT: u32 = 0;
+
+/// A handshake that asks for the lanes of `options`.
+fn begin(options: &SessionOptions) -> Result<Handshake> {
+    let names: Result<Vec<LaneName>, _> = options.lanes.iter().map(|name| LaneName::new(name)).collect();
+    let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
+    Handshake::consumer(names.map_err(invalid)?).map_err(invalid)
+}
+
+/// The first frame, and the process that sent it, which is admitted. `listener` counts where the kernel names no
+/// sender.
+fn meet(
+    socket: &Connection,
+    listener: Option<Peer>,
+    deadline: Deadline,
+    options: &SessionOptions,
+) -> Result<((Frame, Vec<OwnedFd>), Peer)> {
+    let has_pidfds = fds::add_pidfds(socket.as_fd(), true);
+    let (mut sender, doing) = (Sender::default(), "waiting for a Hello");
+    let take = |bytes: &mut [u8]| {
+        let (frame, who) = fds::recv_first_frame(socket.as_fd(), bytes)?;
+        sender = who;
+        Ok(frame)
+    };
+    let heard = if listener.as_ref().is_some_and(Peer::is_dead) {
+        let heard = receive_by(socket, &Peer::UNKNOWN, deadline.or_after(HEIR_GRACE), options.deadline, doing, take);
+        heard.map_err(|error| match error {
+            Error::TimedOut { doing, .. } if !deadline.has_passed() => Error::Closed { doing },
+            error => error,
+        })?
+    } else {
+        receive_by(socket, listener.as_ref().unwrap_or(&Peer::UNKNOWN), deadline, options.deadline, doing, take)?
+    };
+    fds::add_nothing(socket.as_fd());
+    let sender = Peer::of_sender(sender, has_pidfds);
+    let peer = match listener {
+        Some(listener) if sender.is_unknown() || listener.may_be(&sender) => listener,
+        _ => sender,
+    };
+    if options.peers.admits(peer.uid) {
+        return Ok((heard, peer));
+    }
+    unwelcome::close(heard.1);
+    Err(Error::Forbidden { uid: peer.uid })
+}
+
 /// Connects a seqpacket socket. Waits for a place in a full backlog, up to the deadline, which is `limit` after the
 /// beginning.
 fn open_socket(address: &Address, deadline: Deadline, limit: Duration) -> Result<OwnedFd> {
@@ -365,6 +468,9 @@ fn open_socket(address: &Address, deadline: Deadline, limit: Duration) -> Result
     let doing = || format!("connect to {address}");
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(Error::os(doing()))?;
+    // Before anybody can answer: one who is full refuses at once. Where a filter denies it, the process that listened
+    // counts.
+    let _ = fds::name_senders(socket.as_fd(), true);
     loop {
         // It bounds connect(2) too, see unix(7) on a full backlog; 0 would stand for no limit. The kernel counts anew
         // after each signal.
@@ -408,10 +514,23 @@ fn receive(
     limit: Duration,
     doing: &str,
 ) -> Result<(Frame, Vec<OwnedFd>)> {
+    let receive = |bytes: &mut [u8]| fds::recv_frame(socket.as_fd(), bytes, FDS_PER_MESSAGE_MAX);
+    receive_by(socket, peer, deadline, limit, doing, receive)
+}
+
+/// As [`receive`], by a function that takes one frame without waiting.
+fn receive_by(
+    socket: &Connection,
+    peer: &Peer,
+    deadline: Deadline,
+    limit: Duration,
+    doing: &str,
+    mut receive: impl FnMut(&mut [u8]) -> Result<ReceivedFrame, RecvFdsError>,
+) -> Result<(Frame, Vec<OwnedFd>)> {
     let mut bytes = vec![0; FRAME_MAX_BYTES];
     let mut may_reset = true;
     loop {
-        match fds::recv_frame(socket.as_fd(), &mut bytes, FDS_PER_MESSAGE_MAX) {
+        match receive(&mut bytes) {
             Ok(received) => {
                 let frame = Frame::parse(&bytes[..received.len], received.fds.len());
                 return match frame {

@@ -1,15 +1,16 @@
 //! A listening socket, and the file it may have.
 //!
 //! The invariant: only a socket file of this user or of root that nobody serves is replaced, and only our own is ever
-//! removed. Two that start at once are kept apart by a lock on a sibling file, `PATH.lock`, which the kernel releases
-//! however we end: forked children close it, and the socket. Where those files are is found out once, see [`Spot`].
+//! removed. A socket that was adopted is neither shut down nor removed. Two that start at once are kept apart by a lock
+//! on a sibling file, `PATH.lock`, which the kernel releases however we end: forked children close it, and the socket.
+//! Where those files are is found out once, see [`Spot`].
 
-use super::Address;
 use super::spot::Spot;
+use super::{Address, adopted};
 use crate::crash;
 use crate::error::{Error, OfUser, Operation, Result};
 use crate::fds;
-use crate::os::closing::Connection;
+use crate::os::closing::{Connection, close_later};
 use crate::os::fork::{ForkGuard, NotForChildren};
 use crate::os::peer::{Peer, known_user};
 use rustix::fd::{AsFd, OwnedFd};
@@ -30,6 +31,8 @@ const LOCK_TRIES: usize = 100;
 pub(super) struct Listener {
     socket: NotForChildren,
     guard: ForkGuard,
+    /// Somebody else has bound it, and may go on with it.
+    is_adopted: bool,
     _file: Option<SocketFile>,
 }
 
@@ -61,7 +64,19 @@ impl Listener {
         }
         listen(&socket, BACKLOG).map_err(Error::os(doing()))?;
         crash::point!("server-listening");
-        Ok(Self { socket, guard, _file: file })
+        Ok(Self { socket, guard, is_adopted: false, _file: file })
+    }
+
+    /// A socket that listens already, and where it is bound.
+    pub(super) fn adopt(socket: OwnedFd) -> Result<(Self, Address)> {
+        let guard = ForkGuard::get()?;
+        let (socket, address) = adopted::listening(socket)?;
+        let socket = NotForChildren::new(socket, guard);
+        fds::refuse_fds(socket.as_fd());
+        // Anew: whoever connects from here on finds this process at the other end (`SO_PEERCRED`), and not the one that
+        // made the socket.
+        listen(&socket, BACKLOG).map_err(Error::os(format!("listen on {address}")))?;
+        Ok((Self { socket, guard, is_adopted: true, _file: None }, address))
     }
 
     /// The connection of the next consumer that waits. `WouldBlock` if there is none.
@@ -78,6 +93,13 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if self.guard.is_child() {
+            return;
+        }
+        if self.is_adopted {
+            // Those who still wait are for whoever has the socket too, or has it next.
+            if fds::holds_descriptors(self.socket.as_fd()) {
+                close_later(self.socket.take());
+            }
             return;
         }
         // Consumers that still wait may have sent descriptors already, and the kernel would close those with the

@@ -3,6 +3,7 @@
 //! [`server`] is the producer's side: it listens, and a thread of its own, the [`steward`], serves the consumers that
 //! connect. [`client`] is the consumer's side. This file has what both share: addresses, and who is admitted.
 
+mod adopted;
 pub(crate) mod attach;
 pub(crate) mod client;
 mod ending;
@@ -54,9 +55,14 @@ pub struct Address(Place);
 enum Place {
     Path(PathBuf),
     Abstract(Vec<u8>),
+    /// That of a server that listens nowhere.
+    Nowhere,
 }
 
 impl Address {
+    /// That of a server that listens nowhere.
+    const NOWHERE: Self = Self(Place::Nowhere);
+
     /// A path of at most 107 bytes.
     ///
     /// The socket file gets the mode 0600 before anyone can connect. Dropping the server removes it, and the lock file
@@ -112,7 +118,7 @@ impl Address {
     fn as_path(&self) -> Option<&Path> {
         match &self.0 {
             Place::Path(path) => Some(path),
-            Place::Abstract(_) => None,
+            Place::Abstract(_) | Place::Nowhere => None,
         }
     }
 
@@ -133,6 +139,7 @@ impl Address {
             Place::Path(path) if !(1..=PATH_MAX_BYTES).contains(&path.as_os_str().len()) => Err(Errno::INVAL),
             Place::Path(path) => SocketAddrUnix::new(path.as_path()),
             Place::Abstract(name) => SocketAddrUnix::new_abstract_name(name),
+            Place::Nowhere => Err(Errno::INVAL),
         }
         .map_err(|_| {
             Error::Invalid(format!(
@@ -147,6 +154,7 @@ impl fmt::Display for Address {
         match &self.0 {
             Place::Path(path) => write!(f, "{}", path.display()),
             Place::Abstract(name) => write!(f, "@{}", name.escape_ascii()),
+            Place::Nowhere => f.write_str("(nowhere)"),
         }
     }
 }
@@ -213,8 +221,8 @@ impl From<&Address> for Address {
 
 /// The users whose processes are admitted at the other end of a session.
 ///
-/// The kernel tells which user a process runs as (`SO_PEERCRED`). Processes of one user are not protected from each
-/// other: each can trace the others.
+/// The kernel tells which user a process runs as (`SO_PEERCRED`; over sockets that exist already, `SCM_CREDENTIALS`).
+/// Processes of one user are not protected from each other: each can trace the others.
 ///
 /// In a user namespace, such as that of a container, the kernel reports 65534 (the overflow uid) for every user that
 /// the namespace has no number for. There this number stands for no particular user: only [`Anyone`](Self::Anyone)

@@ -8,6 +8,7 @@ use crate::deadline::{Deadline, timespec};
 use crate::error::Result;
 use crate::lane::SPIN_DEFAULT;
 use rustix::event::poll;
+use rustix::fd::OwnedFd;
 use std::time::Duration;
 
 /// The shortest and the longest pause between two tries.
@@ -128,6 +129,9 @@ impl SessionOptions {
     }
 
     /// The users whose server is trusted to be at the other end. Default: [`PeerPolicy::SameUser`], this user.
+    ///
+    /// Where one process listens and another serves, as under systemd, the one that serves counts: the process that
+    /// sends the first frame. The one that listens must be admitted too, or be root's.
     ///
     /// ```
     /// # use fdring::{Producer, Server, options::{PeerPolicy, SessionOptions}};
@@ -253,6 +257,53 @@ impl SessionOptions {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Opens a session over a Unix socket of the type `SOCK_SEQPACKET` that is connected already, such as one end of a
+    /// socketpair(2) or an inherited connection, and maps and checks the lanes on offer. The process at the other end
+    /// is a server: see [`Server::serve`](crate::Server::serve).
+    ///
+    /// The producer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`): that of the
+    /// socket itself is whoever made the pair. Its user is its real user, or one of its effective and saved users that
+    /// it names itself. [`peers`](Self::peers) is asked before anything is mapped. Before Linux 6.5 its process is
+    /// watched by number: if it ends right after its first frame, and another process gets its number, then its death
+    /// is noticed by the end of the connection alone, and a sender in another pid namespace is a user that is unknown.
+    ///
+    /// The socket becomes close-on-exec. [`patience`](Self::patience) has no effect: there is a single try, and the
+    /// socket is closed if that fails.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, options::{ServerOptions, SessionOptions}};
+    /// # use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = ServerOptions::new().listen_nowhere([&ticks])?;
+    /// let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    /// server.serve(ours)?; // usually in another process
+    ///
+    /// let session = SessionOptions::new().lanes(["ticks"]).over(theirs)?;
+    /// let consumer = session.attach_one(Attach::new())?;
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the descriptor is no such socket, or the name of a lane is out of
+    ///   range
+    /// - [`Error::Os`](crate::Error::Os) if the system is short of memory or descriptors, or a system call fails
+    /// - [`Error::Refused`](crate::Error::Refused) if the server refuses, for example because it has no lane of that
+    ///   name
+    /// - [`Error::Forbidden`](crate::Error::Forbidden) if the producer runs as a user that is not admitted
+    /// - [`Error::Peer`](crate::Error::Peer) if the server breaks the protocol, or offers memory that must not be
+    ///   mapped
+    /// - [`Error::Closed`](crate::Error::Closed) if the server closes the connection
+    /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than the
+    ///   [`deadline`](Self::deadline)
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
+    pub fn over(self, socket: impl Into<OwnedFd>) -> Result<Session> {
+        Session::open_over(socket.into(), &self)
     }
 }
 

@@ -6,14 +6,16 @@
 use super::listener::Listener;
 use super::shared::{Limits, Offering, Progress, ServerState, ServerStats};
 use super::steward::Steward;
-use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy};
+use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, adopted};
 use crate::error::{Error, Result};
+use crate::fds;
 use crate::lane::Lane;
+use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
 use crate::os::thread::{self, STACK_BYTES, Thread};
 use crate::producer::Producer;
 use crate::sync::Ordering;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,18 +200,98 @@ impl ServerOptions {
     where
         P: Borrow<Producer> + 'a,
     {
-        let lane_of = |producer: &P| {
-            let producer = producer.borrow();
-            producer.check_owner().map(|()| Arc::clone(producer.owned_lane()))
-        };
-        let lanes: Result<_> = producers.into_iter().map(lane_of).collect();
-        self.listen_with(address.into(), lanes?)
+        let address = address.into();
+        let mode = self.mode;
+        let bind = || Ok((Some(Listener::bind(&address, mode)?), address.clone().into_absolute()));
+        self.start(lanes_of(producers)?, bind)
     }
 
-    fn listen_with(self, address: Address, lanes: Vec<Arc<Lane>>) -> Result<Server> {
+    /// Offers the lanes of `producers` on a Unix socket of the type `SOCK_SEQPACKET` that is bound already and listens,
+    /// such as one that systemd has passed (`ListenSequentialPacket=`, sd_listen_fds(3)).
+    ///
+    /// The server makes the socket non-blocking and close-on-exec, and calls listen(2) again: whoever connects from
+    /// then on finds this process at the other end. Consumers that had connected before learn from the first frame
+    /// which process serves them. [`Server::address`] is the address that getsockname(2) returns. The server never
+    /// removes the socket's file, and dropping the server does not shut the socket down: consumers that still wait are
+    /// left to whichever process has the socket, or gets it next. [`mode`](Self::mode) has no effect.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, options::ServerOptions};
+    /// # use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// // Usually in the process that starts this one:
+    /// let listener = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None)?;
+    /// bind(&listener, &SocketAddrUnix::new_abstract_name(b"doc-listen-on")?)?;
+    /// listen(&listener, 16)?;
+    ///
+    /// let ticks = Producer::create("ticks")?;
+    /// let server = ServerOptions::new().sessions_max(8).listen_on(listener, [&ticks])?;
+    /// assert_eq!(server.address().to_string(), "@doc-listen-on");
+    /// let consumer = Consumer::connect("@doc-listen-on")?;
+    /// # assert_eq!(ticks.consumer_count(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if the descriptor is no such socket, if there is no producer, or if two lanes have the same
+    ///   name
+    /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a server holds 4
+    /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
+    ///   a fork
+    pub fn listen_on<'a, P>(
+        self,
+        listener: impl Into<OwnedFd>,
+        producers: impl IntoIterator<Item = &'a P>,
+    ) -> Result<Server>
+    where
+        P: Borrow<Producer> + 'a,
+    {
+        let adopt = || {
+            let (listener, address) = Listener::adopt(listener.into())?;
+            Ok((Some(listener), address))
+        };
+        self.start(lanes_of(producers)?, adopt)
+    }
+
+    /// Offers the lanes of `producers` to the processes at the other end of the sockets that are given to
+    /// [`Server::serve`], and listens nowhere.
+    ///
+    /// No process can connect to [`Server::address`], which is displayed as `(nowhere)`. [`mode`](Self::mode) has no
+    /// effect.
+    ///
+    /// ```
+    /// # use fdring::{Producer, options::ServerOptions};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let server = ServerOptions::new().listen_nowhere([&ticks])?;
+    /// assert_eq!(server.address().to_string(), "(nowhere)");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if there is no producer, or if two lanes have the same name
+    /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a server holds 3
+    /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
+    ///   a fork
+    pub fn listen_nowhere<'a, P>(self, producers: impl IntoIterator<Item = &'a P>) -> Result<Server>
+    where
+        P: Borrow<Producer> + 'a,
+    {
+        self.start(lanes_of(producers)?, || Ok((None, Address::NOWHERE)))
+    }
+
+    fn start(
+        self,
+        lanes: Vec<Arc<Lane>>,
+        listen: impl FnOnce() -> Result<(Option<Listener>, Address)>,
+    ) -> Result<Server> {
         let guard = ForkGuard::get()?;
         check_lanes(&lanes)?;
-        let listener = Listener::bind(&address, self.mode)?;
+        let (listener, address) = listen()?;
         let state = Arc::new(ServerState::new(lanes)?);
         for lane in state.lanes.lock().iter() {
             lane.notify_end(&state.notice);
@@ -222,7 +304,7 @@ impl ServerOptions {
                 steward.run();
             }
         })?;
-        Ok(Server { state, thread: Some(thread), address: address.into_absolute(), guard })
+        Ok(Server { state, thread: Some(thread), address, guard })
     }
 }
 
@@ -230,6 +312,17 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn lanes_of<'a, P>(producers: impl IntoIterator<Item = &'a P>) -> Result<Vec<Arc<Lane>>>
+where
+    P: Borrow<Producer> + 'a,
+{
+    let lane_of = |producer: &P| {
+        let producer = producer.borrow();
+        producer.check_owner().map(|()| Arc::clone(producer.owned_lane()))
+    };
+    producers.into_iter().map(lane_of).collect()
 }
 
 fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
@@ -325,7 +418,97 @@ impl Server {
         ServerOptions::new().listen(address, producers)
     }
 
-    /// The address at which the server listens. A relative path is made absolute if it then has at most 107 bytes.
+    /// Offers the lanes of `producers` on a socket that is bound already and listens, with the default
+    /// [`ServerOptions`]. [`ServerOptions::listen_on`] says how such a socket is treated.
+    ///
+    /// Under systemd the socket is descriptor 3 if `LISTEN_FDS` is 1 and `LISTEN_PID` is this process:
+    ///
+    /// ```
+    /// use fdring::{Producer, Server};
+    /// use std::os::fd::{FromRawFd, OwnedFd};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let ticks = Producer::create("ticks")?;
+    /// let is_activated = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    /// let server = if is_activated {
+    ///     // SAFETY: systemd has passed this descriptor to this process, and nothing else here owns it.
+    ///     Server::from_listener(unsafe { OwnedFd::from_raw_fd(3) }, [&ticks])?
+    /// } else {
+    ///     Server::listen("@doc-from-listener", [&ticks])?
+    /// };
+    /// # assert!(!is_activated && server.stats().accepted == 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if the descriptor is no Unix socket of the type `SOCK_SEQPACKET` that listens, if there is
+    ///   no producer, or if two lanes have the same name
+    /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a server holds 4
+    /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
+    ///   a fork
+    pub fn from_listener<'a, P>(
+        listener: impl Into<OwnedFd>,
+        producers: impl IntoIterator<Item = &'a P>,
+    ) -> Result<Self>
+    where
+        P: Borrow<Producer> + 'a,
+    {
+        ServerOptions::new().listen_on(listener, producers)
+    }
+
+    /// Serves the process at the other end of `socket`, a connected Unix socket of the type `SOCK_SEQPACKET`: one end
+    /// of a socketpair(2) whose other end a child inherits, for instance. The other end opens its session by
+    /// [`Session::from_socket`](crate::Session::from_socket).
+    ///
+    /// Returns at once. The server's thread goes on as with a connection that it has accepted: the deadline of the
+    /// handshake begins now, and a consumer that is refused counts in [`stats`](Self::stats).
+    ///
+    /// The peer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`): that of `socket`
+    /// itself is whoever made the pair. Its user is its real user, or one of its effective and saved users that it
+    /// names itself. The server's [`PeerPolicy`] is asked before anything is offered. Before Linux 6.5 its process is
+    /// watched by number: if it ends right after its first frame, and another process gets its number, then its death
+    /// is noticed by the end of the connection alone, and a sender in another pid namespace is a user that is unknown.
+    ///
+    /// Keep no copy of either end: the connection ends for both sides when its last copy is closed.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Session, options::ServerOptions};
+    /// # use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = Producer::create("ticks")?;
+    /// let server = ServerOptions::new().listen_nowhere([&ticks])?;
+    ///
+    /// let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    /// server.serve(ours)?;
+    ///
+    /// // Usually in a child that has inherited `theirs`:
+    /// let mut consumer = Session::from_socket(theirs)?.attach_one(Attach::new())?;
+    ///
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if the descriptor is no such socket
+    /// - [`Error::Os`] if a system call fails
+    /// - [`Error::Forked`] in a forked child
+    pub fn serve(&self, socket: impl Into<OwnedFd>) -> Result<()> {
+        self.guard.check()?;
+        let socket = adopted::connected(socket.into())?;
+        // From Linux 6.16 on, the kernel refuses messages with descriptors.
+        fds::refuse_fds(socket.as_fd());
+        self.state.handed.lock().push_back(Connection::new(socket, self.guard));
+        self.state.notice.raise();
+        Ok(())
+    }
+
+    /// The address at which the server listens. A relative path is made absolute if it then has at most 107 bytes, but
+    /// for an adopted socket.
     ///
     /// ```
     /// # use fdring::{Address, Producer, Server};

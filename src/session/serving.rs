@@ -48,6 +48,8 @@ const FRAMES_PER_TURN: usize = 16;
 pub(super) struct ConsumerSession {
     socket: Connection,
     peer: Peer,
+    /// Its first frame is still to say who it is.
+    is_stranger: bool,
     handshake: Handshake,
     /// The lanes that can be chosen, and from the Offer on those that were.
     lanes: Vec<Arc<Lane>>,
@@ -112,14 +114,16 @@ pub(super) struct Readable {
 }
 
 impl ConsumerSession {
-    /// A session with the consumer at the other end of `socket`, to be attached before the deadline.
-    pub(super) fn new(offering: &Offering, socket: Connection, peer: Peer, session_id: [u8; 16]) -> Self {
+    /// A session with the consumer at the other end of `socket`, to be attached before the deadline. Where the peer is
+    /// not known, `socket` asks who sends.
+    pub(super) fn new(offering: &Offering, socket: Connection, peer: Option<Peer>, session_id: [u8; 16]) -> Self {
         let lanes = offering.state.lanes.lock().clone();
         let terms = lanes.iter().map(|lane| lane.terms.clone()).collect();
         let handshake = Handshake::producer(terms, session_id);
         let phase = Phase::Greeting { deadline: Deadline::after(offering.limits.deadline), offered: None };
-        let look_at = peer.pidfd.is_none().then(|| Instant::now() + LOOK_INTERVAL);
-        Self { socket, peer, handshake, lanes, phase, is_dead: false, look_at }
+        let is_stranger = peer.is_none();
+        let peer = peer.unwrap_or(Peer::UNKNOWN);
+        Self { socket, look_at: look_at(&peer), peer, is_stranger, handshake, lanes, phase, is_dead: false }
     }
 
     /// Which of its descriptors are to be watched: each at first, and once no longer, never again. A session that waits
@@ -253,8 +257,8 @@ impl ConsumerSession {
     fn receive_frames(&mut self, offering: &Offering) -> Result<(), Ending> {
         let mut bytes = [0; FRAME_MAX_BYTES];
         for _ in 0..FRAMES_PER_TURN {
-            let frame = match fds::recv_frame_without_fds(self.socket.as_fd(), &mut bytes) {
-                Ok(len) => Frame::parse(&bytes[..len], 0).map_err(HandshakeError::from)?,
+            let (len, sender) = match self.receive_frame(&mut bytes) {
+                Ok(received) => received,
                 Err(error) if error.is_would_block() => return Ok(()),
                 // After a reset there may be more that it had sent; it no longer matters.
                 Err(RecvFdsError::Closed | RecvFdsError::Reset) => {
@@ -263,10 +267,32 @@ impl ConsumerSession {
                 // Answered with a Refuse, or with Bye(3) once it is attached.
                 Err(error) => return Err(Ending::Refuse(Refusal::Protocol, fault_of(&error))),
             };
+            if let Some(sender) = sender {
+                self.meet(offering, sender)?;
+            }
+            let frame = Frame::parse(&bytes[..len], 0).map_err(HandshakeError::from)?;
             let step = self.handshake.on_frame(frame)?;
             self.take_step(offering, step)?;
         }
         Ok(())
+    }
+
+    /// The length of the next frame, and who sent it if that was not known.
+    fn receive_frame(&self, bytes: &mut [u8]) -> Result<(usize, Option<Peer>), RecvFdsError> {
+        if !self.is_stranger {
+            return Ok((fds::recv_frame_without_fds(self.socket.as_fd(), bytes)?, None));
+        }
+        let (len, sender, has_pidfds) = fds::recv_first_frame_without_fds(self.socket.as_fd(), bytes)?;
+        Ok((len, Some(Peer::of_sender(sender, has_pidfds))))
+    }
+
+    /// Learns who the consumer is, before it is told anything.
+    fn meet(&mut self, offering: &Offering, peer: Peer) -> Result<(), Ending> {
+        fds::name_senders(self.socket.as_fd(), false)
+            .map_err(|error| Ending::own(Error::os("have no more senders named (SO_PASSCRED)")(error)))?;
+        (self.is_stranger, self.look_at) = (false, look_at(&peer));
+        self.peer = peer;
+        check_user(offering, &self.peer)
     }
 
     /// Does what the handshake asks for.
@@ -397,6 +423,24 @@ impl ConsumerSession {
     pub(super) fn process(&self) -> Option<BorrowedFd<'_>> {
         self.peer.pidfd.as_ref().map(AsFd::as_fd)
     }
+}
+
+/// When to look first whether a process lives.
+fn look_at(peer: &Peer) -> Option<Instant> {
+    (peer.pidfd.is_none() && peer.pid.is_some()).then(|| Instant::now() + LOOK_INTERVAL)
+}
+
+/// Refuses a process whose user is not admitted.
+pub(super) fn check_user(offering: &Offering, peer: &Peer) -> Result<(), Ending> {
+    if offering.limits.peers.admits(peer.uid) {
+        return Ok(());
+    }
+    let sentence = if peer.is_unknown() {
+        "the kernel does not say who sent the first frame; set SO_PASSCRED before sending it".to_owned()
+    } else {
+        format!("processes of {} are not admitted here", OfUser(peer.uid))
+    };
+    Err(Ending::Refuse(Refusal::Forbidden, sentence))
 }
 
 /// Refuses a connection that never becomes a session.

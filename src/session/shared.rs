@@ -3,9 +3,11 @@
 use super::PeerPolicy;
 use crate::error::Result;
 use crate::lane::Lane;
+use crate::os::closing::Connection;
 use crate::os::notice::Notice;
 use crate::sync::Mutex;
 use parking_lot::Condvar;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -72,6 +74,8 @@ pub(super) struct ServerState {
     pub(super) closing: AtomicBool,
     /// The lanes that are offered to those who say Hello from now on. Their names are all different.
     pub(super) lanes: Mutex<Vec<Arc<Lane>>>,
+    /// Connections that the program has handed over, and the steward has not taken yet.
+    pub(super) handed: Mutex<VecDeque<Connection>>,
     pub(super) progress: Mutex<Progress>,
     /// Signalled when `progress` changes.
     pub(super) changed: Condvar,
@@ -96,6 +100,7 @@ impl ServerState {
             notice: Arc::new(Notice::new()?),
             closing: AtomicBool::new(false),
             lanes: Mutex::new(lanes),
+            handed: Mutex::default(),
             progress: Mutex::new(Progress::default()),
             changed: Condvar::new(),
             news: Notice::new()?,

@@ -5,11 +5,11 @@
 
 use super::ending::Ending;
 use super::listener::Listener;
-use super::serving::{ConsumerSession, Readable, Watched, turn_away};
+use super::serving::{ConsumerSession, Readable, Watched, check_user, turn_away};
 use super::shared::Offering;
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
-use crate::error::{Error, OfUser, Result};
+use crate::error::{Error, Result};
 use crate::lane::random_id;
 use crate::os::closing::{self, Connection};
 use crate::os::peer::Peer;
@@ -53,23 +53,36 @@ pub(super) struct Steward {
     /// Watches the notice, the listener unless accepting is paused, and the sessions that are to be watched.
     poller: Poller,
     listener: Option<Listener>,
+    /// Whether more consumers may come.
+    is_open: bool,
     /// The sessions by their numbers.
     sessions: BTreeMap<u64, ConsumerSession>,
     next_session: u64,
     /// No connection is accepted before then.
     paused_until: Option<Instant>,
     /// A connection that there is no room for yet: a consumer is about to leave. No other is accepted meanwhile.
-    held: Option<Connection>,
+    held: Option<Arrival>,
+}
+
+/// A connection that is no session yet.
+#[derive(Debug)]
+struct Arrival {
+    socket: Connection,
+    /// The program has handed it over, so that the kernel does not say who has connected.
+    is_handed: bool,
 }
 
 impl Steward {
-    pub(super) fn new(listener: Listener, offering: Offering) -> Result<Self> {
+    /// Without a listener it serves those that the program hands over.
+    pub(super) fn new(listener: Option<Listener>, offering: Offering) -> Result<Self> {
         let doing = "watch the sockets of a server (epoll)";
         let poller = Poller::new().map_err(Error::os(doing))?;
         poller.add(&*offering.state.notice, NOTICE, Trigger::Level).map_err(Error::os(doing))?;
-        poller.add(listener.socket(), LISTENER, Trigger::Level).map_err(Error::os(doing))?;
-        let (listener, sessions, next_session) = (Some(listener), BTreeMap::new(), FIRST_SESSION);
-        Ok(Self { offering, poller, listener, sessions, next_session, paused_until: None, held: None })
+        if let Some(listener) = &listener {
+            poller.add(listener.socket(), LISTENER, Trigger::Level).map_err(Error::os(doing))?;
+        }
+        let (sessions, next_session) = (BTreeMap::new(), FIRST_SESSION);
+        Ok(Self { offering, poller, listener, is_open: true, sessions, next_session, paused_until: None, held: None })
     }
 
     /// Serves until the handle is gone and no consumer is left to serve.
@@ -81,10 +94,11 @@ impl Steward {
                 self.stop_listening();
             }
             self.serve(&ready);
-            if let Some(socket) = self.held.take() {
-                self.welcome(socket);
+            if let Some(arrival) = self.held.take() {
+                self.welcome(arrival);
                 self.listen_again();
             }
+            self.take_handed();
             if ready.has(LISTENER) {
                 self.accept();
             }
@@ -93,7 +107,7 @@ impl Steward {
 
     /// Whether nobody can need this thread any more.
     fn is_done(&self) -> bool {
-        self.listener.is_none() && self.sessions.values().all(ConsumerSession::lanes_have_ended)
+        !self.is_open && self.sessions.values().all(ConsumerSession::lanes_have_ended)
     }
 
     /// Sleeps until there is something to do; what is readable then.
@@ -117,7 +131,11 @@ impl Steward {
         for (number, session) in &mut self.sessions {
             let [socket, process] = tokens(*number).map(|token| ready.has(token));
             let before = session.watched();
+            let was_known = session.process().is_some();
             session.serve(&self.offering, now, Readable { socket, process });
+            if !was_known {
+                watch_process(&self.poller, *number, session, &self.offering);
+            }
             unwatch(&self.poller, session, before.without(session.watched()));
         }
         self.sessions.retain(|_, session| !session.is_over());
@@ -134,11 +152,19 @@ impl Steward {
                 return self.pause(&Error::os(doing)(Errno::MFILE));
             }
             match listener.accept() {
-                Ok(socket) => self.welcome(socket),
+                Ok(socket) => self.welcome(Arrival { socket, is_handed: false }),
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
                 Err(Errno::WOULDBLOCK) => return,
                 Err(error) => return self.pause(&Error::os("accept a consumer")(error)),
             }
+        }
+    }
+
+    /// Takes what the program has handed over, as far as there is room.
+    fn take_handed(&mut self) {
+        while self.held.is_none() {
+            let Some(socket) = self.offering.state.handed.lock().pop_front() else { return };
+            self.welcome(Arrival { socket, is_handed: true });
         }
     }
 
@@ -176,17 +202,21 @@ impl Steward {
 
     /// Closes the listener, and says so unless the thread is about to end.
     fn stop_listening(&mut self) {
-        let Some(listener) = self.listener.take() else { return };
-        self.poller.remove(listener.socket());
-        drop(listener);
+        if !std::mem::replace(&mut self.is_open, false) {
+            return;
+        }
+        if let Some(listener) = self.listener.take() {
+            self.poller.remove(listener.socket());
+        }
         self.held = None;
+        self.offering.state.handed.lock().clear();
         if !self.is_done() {
             self.offering.state.update(|progress| progress.stopped_listening = true);
         }
     }
 
     /// Begins a session with the consumer that has connected, or tells it why not.
-    fn welcome(&mut self, socket: Connection) {
+    fn welcome(&mut self, arrival: Arrival) {
         crash::point!("steward-accepted");
         // Whoever has left before this one connected, in the same process even, is not in its way.
         let now = Instant::now();
@@ -194,15 +224,15 @@ impl Steward {
             if let Some(listener) = &self.listener {
                 self.poller.remove(listener.socket());
             }
-            self.held = Some(socket);
+            self.held = Some(arrival);
             return;
         }
         self.offering.state.count(|stats| stats.accepted += 1);
-        let (peer, id) = match self.admit(&socket) {
+        let (peer, id) = match self.admit(&arrival) {
             Ok(admitted) => admitted,
-            Err(ending) => return turn_away(&self.offering, &socket, ending),
+            Err(ending) => return turn_away(&self.offering, &arrival.socket, ending),
         };
-        let mut session = ConsumerSession::new(&self.offering, socket, peer, id);
+        let mut session = ConsumerSession::new(&self.offering, arrival.socket, peer, id);
         match watch(&self.poller, self.next_session, &session) {
             Ok(()) => _ = self.sessions.insert(self.next_session, session),
             Err(error) => session.end(&self.offering, Ending::Refuse(Refusal::Descriptors, error.to_string())),
@@ -215,17 +245,18 @@ impl Steward {
         self.sessions.len() >= self.offering.limits.sessions_max
     }
 
-    /// The process that has connected, if it is admitted and there is room, and an id for its session.
-    fn admit(&self, socket: &Connection) -> Result<(Peer, [u8; 16]), Ending> {
+    /// The process that has connected, if it is known already, is admitted and there is room; and an id for its
+    /// session.
+    fn admit(&self, arrival: &Arrival) -> Result<(Option<Peer>, [u8; 16]), Ending> {
         let limits = &self.offering.limits;
         let refuse = |code, sentence| Err(Ending::Refuse(code, sentence));
-        let peer = match Peer::of(socket) {
-            Ok(peer) => peer,
+        let peer = match Peer::of(&arrival.socket) {
+            // That is whoever made the socket: its first frame will say who has it.
+            _ if arrival.is_handed => None,
+            Ok(peer) => Some(peer),
             Err(error) => return refuse(Refusal::Descriptors, error.to_string()),
         };
-        if !limits.peers.admits(peer.uid) {
-            return refuse(Refusal::Forbidden, format!("processes of {} are not admitted here", OfUser(peer.uid)));
-        }
+        peer.iter().try_for_each(|peer| check_user(&self.offering, peer))?;
         if self.is_full() {
             let sentence = format!("all {} sessions are taken; try again later", limits.sessions_max);
             return refuse(Refusal::Busy, sentence);
@@ -245,6 +276,15 @@ fn watch(poller: &Poller, number: u64, session: &ConsumerSession) -> Result<()> 
         unwatch(poller, session, Watched::BOTH);
         Error::os("watch the connection of a consumer (fs.epoll.max_user_watches)")(error)
     })
+}
+
+/// Watches the process of a session whose first frame has just said which it is.
+fn watch_process(poller: &Poller, number: u64, session: &mut ConsumerSession, offering: &Offering) {
+    let Some(process) = session.process().filter(|_| session.watched().process) else { return };
+    if let Err(error) = poller.add(process, tokens(number)[1], Trigger::Level) {
+        let error = Error::os("watch the process of a consumer (fs.epoll.max_user_watches)")(error);
+        session.end(offering, Ending::Refuse(Refusal::Descriptors, error.to_string()));
+    }
 }
 
 /// Watches these descriptors of a session no longer. To close them is not enough: the kernel goes on watching them for

@@ -41,6 +41,11 @@ impl Invited {
     pub(crate) fn knock(address: &str) -> Self {
         let wire = Wire::connect(address);
         wire.send(&hello(&[])).unwrap();
+        Self::hear(wire)
+    }
+
+    /// Has said Hello already, and reads the producer's and the Offer.
+    pub(crate) fn hear(wire: Wire) -> Self {
         let answer = wire.recv().expect("a Hello");
         assert_eq!(answer.bytes, producer_hello(), "a producer names no lanes, and speaks as we do");
         let offer = wire.recv().expect("an Offer");
