@@ -11,6 +11,7 @@ use fdring::{
     options::{LaneOptions, SessionOptions},
 };
 use peer::{Peer, argument, say, told, wait_for_the_end};
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use std::fs;
@@ -31,9 +32,12 @@ fn entries(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Forks a child that does nothing until its standard input ends: when the test does.
+/// Forks a child that does nothing until its standard input ends: when the test does. Waits until the child runs, and
+/// so has been through the handlers of the fork.
 fn fork_one_that_stays(fork: impl FnOnce() -> libc::pid_t) {
+    let runs = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
     if fork() == 0 {
+        let _ = rustix::io::write(&runs, &1u64.to_ne_bytes());
         // What is written there is for the parent.
         let mut hangs_up = libc::pollfd { fd: 0, events: 0, revents: 0 };
         // SAFETY: one descriptor; the child then ends without unwinding.
@@ -41,6 +45,7 @@ fn fork_one_that_stays(fork: impl FnOnce() -> libc::pid_t) {
         // SAFETY: takes any number.
         unsafe { libc::_exit(0) }
     }
+    rustix::io::read(&runs, &mut [0u8; 8]).unwrap();
 }
 
 /// As programs fork.
