@@ -46,9 +46,10 @@ impl LaneWriter for PlainWriter {
     fn lane(&self) -> &PlainLane {
         &self.0
     }
-    fn set_header_word(&mut self, position: u64, _word: u64) {
+    fn set_header_word(&mut self, position: u64, word: u64) {
         let [published, intent] = [self.0.published(), self.0.intent()].map(|word| word.load(Ordering::Relaxed));
         assert!(published <= position && position < intent, "a header at {position}, where nothing may be written");
+        self.0.put(position, word);
     }
     fn store_counters(&mut self, _counters: LaneCounters) {}
 }
