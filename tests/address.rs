@@ -4,7 +4,7 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{TempDir, isolated, role, unique_name};
+use common::{TempDir, entries, isolated, role, unique_name};
 use fdring::{
     Address, Error, Producer, Server, Session,
     options::{LaneOptions, ServerOptions},
@@ -19,13 +19,6 @@ use std::sync::Barrier;
 
 fn lane() -> Producer {
     LaneOptions::new("lane").capacity(4096).create().unwrap()
-}
-
-fn entries(dir: &Path) -> Vec<String> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 fn can_connect(address: impl Into<Address>) -> bool {

@@ -8,6 +8,8 @@ mod guest;
 mod hostile;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/users.rs"]
+mod users;
 
 use common::{DEADLINE, TempDir, belongings, isolated, kernel, role, unique_name, wait_until};
 use fdring::{
@@ -23,8 +25,7 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-
-const NOBODY: u32 = 65534;
+use users::{NOBODY, become_user, enter_namespace_as_the_overflow_user, is_root};
 
 fn lane() -> Producer {
     LaneOptions::new("lane").capacity(4096).create().unwrap()
@@ -324,21 +325,6 @@ fn a_server_that_is_dropped_keeps_sessions_over_pairs_and_hangs_up_on_strangers(
     assert!(matches!(Session::connect("(nowhere)"), Err(Error::Os { .. })), "it is no address of any server");
 }
 
-fn become_user(uid: u32) {
-    // SAFETY: setgid and setuid take any number.
-    assert_eq!(unsafe { libc::setgid(uid) }, 0);
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::setuid(uid) }, 0);
-}
-
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        common::skipped("only root can become another user");
-    }
-    root
-}
-
 #[test]
 fn a_child_of_another_user_is_not_taken_for_the_one_who_made_the_pair() {
     let test = "a_child_of_another_user_is_not_taken_for_the_one_who_made_the_pair";
@@ -424,18 +410,6 @@ fn a_service_of_another_user_is_known_by_itself_and_not_by_root_who_listened() {
     let error = Session::connect(&*address).unwrap_err();
     assert!(matches!(error, Error::Forbidden { uid: Some(NOBODY) }), "{error}");
     service.kill();
-}
-
-/// In a forked child, before exec: enters a user namespace that knows this user alone, as 65534. The kernel says that
-/// number of everybody else, too.
-fn enter_namespace_as_the_overflow_user() -> std::io::Result<()> {
-    // SAFETY: this process has one thread and shares nothing.
-    if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    let map = rustix::fs::open("/proc/self/uid_map", rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty())?;
-    rustix::io::write(&map, b"65534 0 1\n")?;
-    Ok(())
 }
 
 #[test]

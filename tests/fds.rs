@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use common::{census, isolated, wait_until};
+use common::{census, isolated, shows, wait_until};
 use fdring::cmsg::ControlError;
 use fdring::fds::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
@@ -552,14 +552,6 @@ fn a_signal_does_not_disturb_a_waiting_receiver() {
         send_fds(&here, b"x", &borrow(&files)).unwrap();
         assert_eq!(receiver.join().unwrap().unwrap().fds.len(), 1);
     });
-}
-
-/// What is printed of an error by `Debug`, and what becomes of it as an [`io::Error`].
-fn shows(error: impl std::error::Error + Into<io::Error>, variant: &str, kind: io::ErrorKind) {
-    let sentence = error.to_string();
-    assert_eq!(format!("{error:?}"), format!("{sentence} ({variant})"));
-    let error: io::Error = error.into();
-    assert_eq!((error.kind(), error.to_string()), (kind, sentence), "{variant}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{DEADLINE, unique_name, wait_until, wait_until_thread_sleeps};
+use common::{DEADLINE, shows, unique_name, wait_until, wait_until_thread_sleeps};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session,
     errors::{Corruption, GeometryError, ReceiveError, SendError},
@@ -398,14 +398,6 @@ fn handles_can_be_moved_to_other_threads_and_shared_between_them() {
     is_send_and_sync::<Error>();
     is_send_and_sync::<SendError>();
     is_send_and_sync::<ReceiveError>();
-}
-
-/// What is printed of an error by `Debug`, and what becomes of it as an [`io::Error`].
-fn shows(error: impl std::error::Error + Into<io::Error>, variant: &str, kind: ErrorKind) {
-    let sentence = error.to_string();
-    assert_eq!(format!("{error:?}"), format!("{sentence} ({variant})"));
-    let error: io::Error = error.into();
-    assert_eq!((error.kind(), error.to_string()), (kind, sentence), "{variant}");
 }
 
 #[test]

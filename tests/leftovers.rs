@@ -5,7 +5,7 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{TempDir, isolated, kernel, role, unique_name, wait_until};
+use common::{TempDir, entries, isolated, kernel, role, unique_name, wait_until};
 use fdring::{
     Error, Producer, Server, Session,
     options::{LaneOptions, SessionOptions},
@@ -16,20 +16,12 @@ use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 const STRANGER: u32 = 5000;
 
 fn lane() -> Producer {
     LaneOptions::new("lane").capacity(4096).create().unwrap()
-}
-
-fn entries(dir: &Path) -> Vec<String> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 /// Forks a child that does nothing until its standard input ends: when the test does. Waits until the child runs, and

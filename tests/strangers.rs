@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/users.rs"]
+mod users;
 
 use common::{DEADLINE, TempDir, census, isolated, kernel, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::{
@@ -16,20 +18,10 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
-
-const NOBODY: u32 = 65534;
+use users::{NOBODY, become_user, enter_namespace_as_the_overflow_user, is_root};
 
 fn lane() -> Producer {
     LaneOptions::new("lane").capacity(4096).create().unwrap()
-}
-
-/// Whether this test can change users; it says so where not.
-fn is_root() -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        common::skipped("only root can become another user");
-    }
-    root
 }
 
 /// Connects as nobody. The argument is an address and whom the stranger admits.
@@ -96,26 +88,6 @@ fn processes_of_another_user_are_not_admitted_unless_both_sides_say_so() {
     assert_eq!(ask(ServerOptions::new().peers(PeerPolicy::Users(vec![NOBODY - 1])), "anyone copying"), "refused 4");
     assert_eq!(ask(open(), "anyone in-place"), "refused 4", "in place only by a policy of its own");
     assert_eq!(ask(open().in_place(PeerPolicy::Anyone), "anyone in-place"), "attached");
-}
-
-/// As a user of no number in the server's or consumer's namespace.
-fn become_user(uid: u32) {
-    // SAFETY: setgid and setuid take any number.
-    assert_eq!(unsafe { libc::setgid(uid) }, 0);
-    // SAFETY: as above.
-    assert_eq!(unsafe { libc::setuid(uid) }, 0);
-}
-
-/// In a forked child, before exec: enters a user namespace that knows this user alone, as 65534. The kernel says that
-/// number of everybody else, too.
-fn enter_namespace_as_the_overflow_user() -> std::io::Result<()> {
-    // SAFETY: this process has one thread and shares nothing.
-    if unsafe { libc::unshare(libc::CLONE_NEWUSER) } != 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    let map = rustix::fs::open("/proc/self/uid_map", rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty())?;
-    rustix::io::write(&map, b"65534 0 1\n")?;
-    Ok(())
 }
 
 /// A process of this test in that namespace, in a role; `None` where user namespaces are not to be had.

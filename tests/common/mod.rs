@@ -233,3 +233,19 @@ pub(crate) fn unique_name() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     format!("fdring-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
+
+/// The names of the files in a directory, sorted.
+pub(crate) fn entries(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+/// Compares what is printed of an error by `Debug`, and what becomes of it as an [`io::Error`](std::io::Error).
+pub(crate) fn shows(error: impl std::error::Error + Into<std::io::Error>, variant: &str, kind: std::io::ErrorKind) {
+    let sentence = error.to_string();
+    assert_eq!(format!("{error:?}"), format!("{sentence} ({variant})"));
+    let error: std::io::Error = error.into();
+    assert_eq!((error.kind(), error.to_string()), (kind, sentence), "{variant}");
+}
