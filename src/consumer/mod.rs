@@ -98,7 +98,6 @@ pub struct Consumer {
     vain_tries: u32,
     /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
     session_due: Duration,
-    terms: LaneTerms,
     info: LaneInfo,
 }
 
@@ -145,7 +144,6 @@ impl Consumer {
             vain_tries: 0,
             session_due,
             info: LaneInfo::new(&terms),
-            terms,
         })
     }
 

@@ -287,7 +287,7 @@ impl Consumer {
             true => return Err(ReceiveError::Forked.into()),
             false => self.reader.lane().published().load(Ordering::Relaxed),
         };
-        let end = published.min(self.position().saturating_add(self.terms.geometry.capacity()));
+        let end = published.min(self.position().saturating_add(self.info.capacity));
         let mut records = 0;
         loop {
             let mut flow = match self.try_receive() {
