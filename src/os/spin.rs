@@ -29,16 +29,19 @@ pub(crate) struct Spins {
 }
 
 impl Spins {
-    /// As [`spin_until`], or one look where spinning does not pay.
+    /// Calls `look` until it finds something, `spin` has passed, or the deadline has.
+    ///
+    /// `look` is told how often it has been called, from 0. Where there is one processor only, it is called once:
+    /// whoever is waited for cannot run meanwhile. It is called once, too, where spinning has not paid lately.
     pub(crate) fn spin_until<T>(
         &mut self,
         spin: Duration,
         deadline: Deadline,
-        look: impl FnMut(u32) -> Option<T>,
+        mut look: impl FnMut(u32) -> Option<T>,
     ) -> Option<T> {
         if self.rest > 0 {
             self.rest -= 1;
-            return spin_until(Duration::ZERO, deadline, look);
+            return look(0);
         }
         let (found, outcome) = spin_and_judge(spin, deadline, look);
         if outcome == Outcome::Paid {
@@ -53,14 +56,6 @@ impl Spins {
     }
 }
 
-/// Calls `look` until it finds something, `spin` has passed, or the deadline has.
-///
-/// `look` is told how often it has been called, from 0. Where there is one processor only, it is called once: whoever
-/// is waited for cannot run meanwhile.
-pub(crate) fn spin_until<T>(spin: Duration, deadline: Deadline, look: impl FnMut(u32) -> Option<T>) -> Option<T> {
-    spin_and_judge(spin, deadline, look).0
-}
-
 /// Whether a spin was worth it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -70,7 +65,7 @@ enum Outcome {
     NotSpun,
 }
 
-/// As [`spin_until`], and whether it was worth it.
+/// Spins as [`Spins::spin_until`] says, and tells whether it was worth it.
 fn spin_and_judge<T>(
     spin: Duration,
     deadline: Deadline,

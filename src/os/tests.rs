@@ -2,7 +2,7 @@
 
 use super::bell::{Bell, BellEnd};
 use super::futex::{wait, wake_private, wake_shared};
-use super::spin::{names_one_processor, spin_until};
+use super::spin::{Spins, names_one_processor};
 use crate::deadline::Deadline;
 use crate::sync::AtomicU32;
 use crate::terms::BellKind;
@@ -20,9 +20,12 @@ fn has_rung(end: &BellEnd) -> bool {
 
 #[test]
 fn spinning_looks_at_once_and_counts_its_looks() {
-    assert_eq!(spin_until(Duration::ZERO, Deadline::Never, |looks| (looks == 0).then_some(7)), Some(7));
+    assert_eq!(
+        Spins::default().spin_until(Duration::ZERO, Deadline::Never, |looks| (looks == 0).then_some(7)),
+        Some(7)
+    );
     let mut seen = Vec::new();
-    let found = spin_until(LONG, Deadline::Never, |looks| {
+    let found = Spins::default().spin_until(LONG, Deadline::Never, |looks| {
         seen.push(looks);
         (looks == 200).then_some(())
     });
@@ -32,14 +35,14 @@ fn spinning_looks_at_once_and_counts_its_looks() {
 #[test]
 fn spinning_ends_with_the_deadline() {
     let start = Instant::now();
-    assert_eq!(spin_until(LONG, Deadline::after(Duration::from_millis(5)), |_| None::<()>), None);
-    assert_eq!(spin_until(LONG, Deadline::Now, |_| None::<()>), None);
+    assert_eq!(Spins::default().spin_until(LONG, Deadline::after(Duration::from_millis(5)), |_| None::<()>), None);
+    assert_eq!(Spins::default().spin_until(LONG, Deadline::Now, |_| None::<()>), None);
     assert!(start.elapsed() < LONG / 2);
 }
 
 #[test]
 fn spins_longer_than_the_clock_are_endless() {
-    spin_until(Duration::MAX, Deadline::Never, |looks| (looks == 1).then_some(()));
+    Spins::default().spin_until(Duration::MAX, Deadline::Never, |looks| (looks == 1).then_some(()));
 }
 
 #[test]
@@ -198,7 +201,7 @@ fn a_pinned_thread_spins() {
         let mut one = rustix::thread::CpuSet::new();
         one.set(rustix::thread::sched_getcpu());
         rustix::thread::sched_setaffinity(None, &one).unwrap();
-        spin_until(LONG, Deadline::Never, |looks| (looks == 1000).then_some(()))
+        Spins::default().spin_until(LONG, Deadline::Never, |looks| (looks == 1000).then_some(()))
     });
     assert!(thread.join().unwrap().is_some());
 }
