@@ -4,7 +4,7 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{isolated, role, unique_name};
+use common::{isolated, role, unique_name, wait_until};
 use fdring::{
     Attach, Consumer, SealedBuilder, Server,
     options::{LaneOptions, SessionOptions},
@@ -63,13 +63,15 @@ fn no_process_dumps_a_ring() {
 fn a_ring_is_dumped_where_that_was_asked_for() {
     isolated("a_ring_is_dumped_where_that_was_asked_for", || {
         let address = format!("@{}", unique_name());
+        let is_ring = |name: &str| name.starts_with("fdring:lane:data");
         for (of_producer, of_consumer) in [(true, false), (false, true)] {
+            // The server's thread lets go of the lane once it has heard that its consumer left.
+            wait_until("no ring is left", || !mappings(std::process::id()).iter().any(|(name, _)| is_ring(name)));
             let producer = LaneOptions::new("lane").capacity(1 << 20).core_dumps(of_producer).create().unwrap();
             let _server = Server::listen(&*address, &[&producer]).unwrap();
             let session = SessionOptions::new().core_dumps(of_consumer).connect(&*address).unwrap();
             let _consumer = session.attach_one(Attach::new()).unwrap();
             let mappings = mappings(std::process::id());
-            let is_ring = |name: &str| name.starts_with("fdring:lane:data");
             let rings: Vec<bool> = mappings.iter().filter(|(name, _)| is_ring(name)).map(|mapping| mapping.1).collect();
             assert_eq!(rings.iter().filter(|is_left_out| **is_left_out).count(), 1, "of two mappings one: {rings:?}");
             assert_eq!(rings.len(), 2);
