@@ -256,9 +256,18 @@ impl Gating {
         }
         assert!(end <= self.lane.intent().load(Ordering::Relaxed), "a claim above the intent");
         self.writer.room().truncate(&mut claim, u64::from(script.u8()));
-        self.writer.commit(claim, 0);
+        if publishes && !self.writer.has_unpublished() {
+            self.writer.commit(claim, 0);
+            self.writer.publish(claim.begin());
+            self.published();
+            return;
+        }
+        let mut room = self.writer.room();
+        self.writer.commit_in(&mut room, claim, 0);
+        self.writer.resume(room);
         if publishes {
-            self.publish(claim.begin());
+            self.writer.publish_batch(self.writer.room());
+            self.published();
         }
     }
 
@@ -277,8 +286,7 @@ impl Gating {
         Some(self.writer.claim(len).expect("the intent was raised for it"))
     }
 
-    fn publish(&mut self, last: u64) {
-        self.writer.publish(last);
+    fn published(&mut self) {
         self.boundaries.insert(self.writer.published());
         let rung = wake_sleepers(&self.roster, &mut self.snapshot);
         let asleep = self.seated.iter().filter(|seated| seated.seat.wait_epoch.load(Ordering::Relaxed) % 2 == 1);

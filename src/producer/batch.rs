@@ -335,9 +335,8 @@ impl Batch<'_> {
     /// ```
     #[inline]
     pub fn commit(self) -> u64 {
-        self.producer.publisher.writer.resume(self.room);
-        if self.producer.publisher.writer.has_unpublished() && !self.producer.guard.is_child() {
-            self.producer.publish(self.room.last());
+        if self.room.committed() != self.producer.published() && !self.producer.guard.is_child() {
+            self.producer.publish_batch(self.room);
         }
         self.producer.published()
     }

@@ -648,11 +648,19 @@ impl Producer {
         &self.lane
     }
 
-    /// Publishes what is committed, of which the last record begins at `last`, and wakes those who sleep.
+    /// Publishes the record that was just committed, which begins at `last`, and wakes those who sleep.
     #[inline]
     fn publish(&mut self, last: u64) {
         crash::point!("producer-before-publication");
         self.publisher.publish(&self.lane.roster, last);
+        crash::point!("producer-after-publication");
+    }
+
+    /// Takes back the room of a batch, publishes what it has committed, and wakes those who sleep.
+    #[inline]
+    fn publish_batch(&mut self, room: Room) {
+        crash::point!("producer-before-publication");
+        self.publisher.publish_batch(&self.lane.roster, room);
         crash::point!("producer-after-publication");
     }
 }

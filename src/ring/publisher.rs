@@ -6,7 +6,7 @@
 //! What this file does not do: it knows no deadline but to pass it on, never spins, and hands out no bytes.
 
 use super::roster::{Gate, Roster, SeatPort, Snapshot};
-use super::writer::{Claim, Writer};
+use super::writer::{Claim, Room, Writer};
 use super::{LaneWords, LaneWriter};
 use crate::deadline::Deadline;
 use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
@@ -27,10 +27,17 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         Self { writer, snapshot: Snapshot::new(barrier) }
     }
 
-    /// Publishes what is committed, of which the last record begins at `last`, and wakes those who sleep.
+    /// Publishes the record that was just committed, which begins at `last`, and wakes those who sleep.
     #[inline]
     pub(crate) fn publish(&mut self, roster: &Roster<P>, last: u64) {
         self.writer.publish(last);
+        self.wake_sleepers(roster);
+    }
+
+    /// Takes back the room of a batch, publishes what it has committed, and wakes those who sleep.
+    #[inline]
+    pub(crate) fn publish_batch(&mut self, roster: &Roster<P>, room: Room) {
+        self.writer.publish_batch(room);
         self.wake_sleepers(roster);
     }
 
@@ -54,7 +61,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     pub(crate) fn find_room(&mut self, roster: &Roster<P>, len: u64) -> Result<Claim, Option<Gate>> {
         match self.look_for_room(roster, len) {
             Err(_) if self.writer.has_unpublished() => {
-                self.publish(roster, self.writer.room().last());
+                self.publish_batch(roster, self.writer.room());
                 self.look_for_room(roster, len)
             }
             outcome => outcome,

@@ -105,12 +105,6 @@ impl Room {
         self.committed
     }
 
-    /// Where the last record of a batch begins.
-    #[inline(always)]
-    pub(crate) fn last(&self) -> u64 {
-        self.last
-    }
-
     /// How many bytes there are from here on that need neither padding nor more `intent`.
     #[inline(always)]
     pub(crate) fn clear_bytes(&self) -> u64 {
@@ -170,8 +164,9 @@ impl Room {
 pub(crate) struct Writer<W> {
     memory: W,
     room: Room,
-    /// What consumers have been told; the word `published`.
-    published: u64,
+    /// Where the records begin that a batch has committed and not published. `None` where everything is published:
+    /// a record that is published alone never touches it.
+    unpublished_from: Option<u64>,
     /// No byte at or above it is written; the word `intent`.
     intent: u64,
     /// No consumer needs the bytes below here minus a capacity.
@@ -193,11 +188,11 @@ impl<W: LaneWriter> Writer<W> {
         memory.lane().last().store(position, Ordering::Relaxed);
         memory.lane().published().store(position, Ordering::Relaxed);
         memory.lane().state().store(LaneState::Open as u32, Ordering::Relaxed);
-        let [published, committed, intent, limit, clear, last] = [position; 6];
+        let [committed, intent, limit, clear, last] = [position; 5];
         let payload_max = geometry.payload_max();
         let room = Room { geometry, payload_max, committed, clear, last, records: 0 };
         let (begin, padding_bytes, bells_rung, times_blocked) = (position, 0, 0, 0);
-        Self { memory, room, published, intent, limit, begin, padding_bytes, bells_rung, times_blocked }
+        Self { memory, room, unpublished_from: None, intent, limit, begin, padding_bytes, bells_rung, times_blocked }
     }
 
     #[inline(always)]
@@ -212,12 +207,12 @@ impl<W: LaneWriter> Writer<W> {
 
     /// The position below which everything is published.
     pub(crate) fn published(&self) -> u64 {
-        self.published
+        self.unpublished_from.unwrap_or(self.room.committed)
     }
 
     /// Whether records are committed that nobody has been told of.
     pub(crate) fn has_unpublished(&self) -> bool {
-        self.room.committed != self.published
+        self.unpublished_from.is_some()
     }
 
     /// How far the ring may be overwritten, as of the last look.
@@ -266,9 +261,10 @@ impl<W: LaneWriter> Writer<W> {
         true
     }
 
-    /// Completes the record of `claim`, which is published alone: [`Writer::publish`] comes next.
+    /// Completes the record of `claim`, which is published alone: [`Writer::publish`] comes next, with nothing between.
     #[inline(always)]
     pub(crate) fn commit(&mut self, claim: Claim, tag: u16) {
+        debug_assert!(!self.has_unpublished(), "a record of a batch");
         if claim.begin != self.room.committed {
             self.pad(claim.begin);
         }
@@ -281,6 +277,7 @@ impl<W: LaneWriter> Writer<W> {
         if claim.begin != room.committed {
             // Only a close look gives such a claim, and before it the room was taken back.
             debug_assert!(room.committed == self.room.committed);
+            self.unpublished_from.get_or_insert(self.room.committed);
             self.pad(claim.begin);
             *room = self.room;
         }
@@ -314,22 +311,25 @@ impl<W: LaneWriter> Writer<W> {
     /// Takes back the copy that has run ahead: what it has gone past is committed.
     #[inline(always)]
     pub(crate) fn resume(&mut self, room: Room) {
-        debug_assert!(self.published <= room.committed && room.committed <= room.clear.max(self.room.committed));
+        debug_assert!(self.room.committed <= room.committed && room.committed <= room.clear.max(self.room.committed));
+        if room.committed != self.room.committed {
+            self.unpublished_from.get_or_insert(self.room.committed);
+        }
         self.room = room;
     }
 
     /// Forgets the records that were committed and not published.
     #[inline]
     pub(crate) fn rewind(&mut self) {
-        if self.room.committed != self.published {
-            self.forget_unpublished();
+        if let Some(from) = self.unpublished_from {
+            self.forget_from(from);
         }
     }
 
     /// Takes back what was counted when the records were committed, which only their headers tell.
     #[cold]
-    fn forget_unpublished(&mut self) {
-        let (mut position, mut room) = (self.published, self.room);
+    fn forget_from(&mut self, from: u64) {
+        let (mut position, mut room) = (from, self.room);
         while position < room.committed {
             match RecordHeader::from_word(self.memory.lane().header_word(position)) {
                 Some(RecordHeader { kind: RecordKind::Data, len, .. }) => {
@@ -345,15 +345,16 @@ impl<W: LaneWriter> Writer<W> {
             }
         }
         self.room = room;
-        self.move_to(self.published);
+        self.unpublished_from = None;
+        self.move_to(from);
     }
 
-    /// Tells consumers of all that is committed, of which the last record begins at `last`.
-    #[inline]
+    /// Tells consumers of the record that was just [committed](Self::commit), which begins at `last`.
+    #[inline(always)]
     pub(crate) fn publish(&mut self, last: u64) {
-        debug_assert!(self.room.committed <= self.intent && self.intent <= self.limit);
-        debug_assert!(self.published <= last && last < self.room.committed, "no record begins at {last}");
-        self.published = self.room.committed;
+        let published = self.room.committed;
+        debug_assert!(published <= self.intent && self.intent <= self.limit);
+        debug_assert!(last < published, "no record begins at {last}");
         // Found once for both stores.
         let (last_word, published_word) = (self.memory.lane().last(), self.memory.lane().published());
         // Below the `published` that comes next, and no lower than the one before: so whoever loads `published` first
@@ -361,7 +362,16 @@ impl<W: LaneWriter> Writer<W> {
         last_word.store(last, Ordering::Relaxed);
         // Pairs with the acquire fence in `Reader::refresh`: whoever sees this position sees the records below it, and
         // this `last` or a later one.
-        published_word.store(self.published, Ordering::Release);
+        published_word.store(published, Ordering::Release);
+    }
+
+    /// Takes back the room of a batch, and tells consumers of all that it has committed.
+    #[inline]
+    pub(crate) fn publish_batch(&mut self, room: Room) {
+        debug_assert!(self.published() <= room.last, "no record begins at {}", room.last);
+        self.room = room;
+        self.unpublished_from = None;
+        self.publish(room.last);
     }
 
     /// Ends the lane: nothing is published after this. What is committed and not published is forgotten.

@@ -90,8 +90,7 @@ impl Producer {
     pub(crate) fn send(&mut self, len: u64) {
         self.publisher.writer.rewind();
         let claim = self.claim(len);
-        let last = self.fill(claim, len);
-        self.publish_record(last);
+        self.send_in(claim, len);
     }
 
     /// Sends a record if there is room; whether there was.
@@ -101,8 +100,7 @@ impl Producer {
         let Some(claim) = claim.or_else(|| self.publisher.find_room(&self.shared.roster, len).ok()) else {
             return false;
         };
-        let last = self.fill(claim, len);
-        self.publish_record(last);
+        self.send_in(claim, len);
         true
     }
 
@@ -118,12 +116,7 @@ impl Producer {
 
     /// Publishes a batch.
     pub(crate) fn publish(&mut self) {
-        self.publish_record(self.publisher.writer.room().last());
-    }
-
-    /// Publishes all that was filled, of which the last record begins at `last`.
-    pub(crate) fn publish_record(&mut self, last: u64) {
-        self.publisher.publish(&self.shared.roster, last);
+        self.publisher.publish_batch(&self.shared.roster, self.publisher.writer.room());
         self.check();
     }
 
@@ -133,7 +126,7 @@ impl Producer {
 
     /// Publishes without a look at the seats, and so without its fence: the writer's half alone.
     pub(crate) fn publish_unheard(&mut self) {
-        self.publisher.writer.publish(self.publisher.writer.room().last());
+        self.publisher.writer.publish_batch(self.publisher.writer.room());
         self.check();
     }
 
@@ -162,12 +155,13 @@ impl Producer {
         }
     }
 
-    /// Writes a record of `len` bytes, which may be fewer than were claimed; where it begins.
-    pub(crate) fn fill(&mut self, mut claim: Claim, len: u64) -> u64 {
+    /// Publishes a record of `len` bytes, which may be fewer than were claimed.
+    pub(crate) fn send_in(&mut self, mut claim: Claim, len: u64) {
         self.publisher.writer.room().truncate(&mut claim, len);
         let tag = self.fill_payload(claim, len);
         self.publisher.writer.commit(claim, tag);
-        claim.begin()
+        self.publisher.publish(&self.shared.roster, claim.begin());
+        self.check();
     }
 
     /// Writes the payload of the next record; its tag.

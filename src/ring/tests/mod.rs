@@ -8,7 +8,7 @@ use crate::layout::{CONSUMED_LEFT_BIT, Geometry, LaneState, RecordHeader, Record
 use crate::ring::cursor::Found;
 use crate::ring::reader::{Look, Reader};
 use crate::ring::stop::{Corruption, Stop};
-use crate::ring::writer::Writer;
+use crate::ring::writer::{Claim, Writer};
 use crate::ring::{LaneCounters, LaneWords, RingWords, SeatCounters, SeatWords};
 use crate::sync::Ordering::Relaxed;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -33,13 +33,24 @@ fn reader_at(position: u64, published: u64) -> (Arc<PlainLane>, PlainReader) {
     (lane, reader)
 }
 
-/// Commits a record; where it begins.
-fn send(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) -> u64 {
+fn claim(writer: &mut Writer<PlainWriter>, len: u64) -> Claim {
     let end = writer.end_of(len);
     assert!(writer.raise_intent(end, writer.limit().max(end)));
-    let claim = writer.claim(len).unwrap();
+    writer.claim(len).unwrap()
+}
+
+/// Publishes a record alone.
+fn send(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) {
+    let claim = claim(writer, len);
     writer.commit(claim, tag);
-    claim.begin()
+    writer.publish(claim.begin());
+}
+
+/// Commits a record of a batch.
+fn write(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) {
+    let (claim, mut room) = (claim(writer, len), writer.room());
+    writer.commit_in(&mut room, claim, tag);
+    writer.resume(room);
 }
 
 #[test]
@@ -70,22 +81,21 @@ fn claims_that_are_dropped_leave_nothing_and_commits_move_on() {
     writer.publish(claim.begin());
     assert_eq!(reader.poll(), Ok(Some(Found { position: 0, from: 0, payload: 8, len: 5, tag: 9 })));
     assert_eq!(reader.poll(), Ok(None));
-    let claim = writer.claim(8).unwrap();
-    writer.commit(claim, 1);
-    assert!(writer.has_unpublished());
+    let published = writer.published();
+    write(&mut writer, 8, 1);
+    assert_eq!((writer.has_unpublished(), writer.published()), (true, published));
     writer.rewind();
-    assert!(!writer.has_unpublished());
-    let last = send(&mut writer, 3, 2);
-    writer.publish(last);
+    assert_eq!((writer.has_unpublished(), writer.published()), (false, published));
+    send(&mut writer, 3, 2);
     assert_eq!(reader.poll().unwrap().unwrap().tag, 2, "what was rewound is never seen");
 }
 
 #[test]
 fn padding_reaches_the_end_exactly_and_goes_with_its_record() {
     let (lane, mut writer, mut reader, _) = lane_at(4096 - 64, 8);
-    send(&mut writer, 24, 1);
-    let last = send(&mut writer, 32, 2);
-    writer.publish(last);
+    write(&mut writer, 24, 1);
+    write(&mut writer, 32, 2);
+    writer.publish_batch(writer.room());
     assert_eq!(lane.last().load(Relaxed), 4096, "where the record begins, and not its padding");
     let padding = RecordHeader::from_word(lane.header_word(4096 - 32)).unwrap();
     assert_eq!((padding.kind, padding.len), (RecordKind::Padding, 24));
@@ -97,8 +107,7 @@ fn padding_reaches_the_end_exactly_and_goes_with_its_record() {
 fn a_record_that_ends_with_the_ring_needs_no_padding() {
     let (_, mut writer, mut reader, _) = lane_at(4096 - 32, 8);
     send(&mut writer, 24, 1);
-    let last = send(&mut writer, 0, 2);
-    writer.publish(last);
+    send(&mut writer, 0, 2);
     assert_eq!(reader.poll().unwrap().unwrap().position, 4096 - 32);
     assert_eq!(reader.poll().unwrap().unwrap().position, 4096);
 }
@@ -106,7 +115,7 @@ fn a_record_that_ends_with_the_ring_needs_no_padding() {
 #[test]
 fn closing_forgets_what_was_not_published() {
     let (lane, mut writer, mut reader, _) = lane_at(0, 8);
-    send(&mut writer, 8, 1);
+    write(&mut writer, 8, 1);
     writer.close(LaneState::Abandoned);
     assert_eq!(reader.state(), Ok(LaneState::Abandoned));
     assert_eq!(reader.poll(), Ok(None));
@@ -117,8 +126,8 @@ fn closing_forgets_what_was_not_published() {
 #[test]
 fn releases_are_due_after_an_eighth_and_told_with_a_new_sequence_number() {
     let (lane, mut writer, mut reader, seat) = lane_at(0, 8);
-    let last = (0..9).map(|tag| send(&mut writer, 56, tag)).max().unwrap();
-    writer.publish(last);
+    (0..9).for_each(|tag| write(&mut writer, 56, tag));
+    writer.publish_batch(writer.room());
     for _ in 0..8 {
         reader.release_if_due();
         assert_eq!(seat.consumed().load(Relaxed), 0, "not yet due");
@@ -140,8 +149,8 @@ fn releases_are_due_after_an_eighth_and_told_with_a_new_sequence_number() {
 fn a_reader_says_how_far_it_has_read_and_what_it_had_released_when_it_left() {
     for releases_all in [true, false] {
         let (_lane, mut writer, mut reader, seat) = lane_at(1 << 32, 8);
-        let last = (0..9).map(|tag| send(&mut writer, 56, tag)).max().unwrap();
-        writer.publish(last);
+        (0..9).for_each(|tag| write(&mut writer, 56, tag));
+        writer.publish_batch(writer.room());
         (0..8).for_each(|_| _ = reader.poll().unwrap().unwrap());
         reader.release_if_due();
         let words = |seat: &PlainSeat| [seat.consumed().load(Relaxed), seat.read().load(Relaxed)];
@@ -167,52 +176,50 @@ fn the_last_record_of_a_publication_is_named_and_no_record_of_none() {
     let (lane, mut writer, ..) = lane_at(4096 - 64, 8);
     let words = || [&lane.last(), &lane.published()].map(|word| word.load(Relaxed));
     assert_eq!(words(), [4096 - 64; 2], "not below `published`: there is none");
-    let single = send(&mut writer, 8, 1);
-    writer.publish(single);
+    send(&mut writer, 8, 1);
     assert_eq!(words(), [4096 - 64, 4096 - 48]);
-    // A batch: one record by itself, three in a row, and none in a row.
+    // Batches: one record by itself, two in a row, and one before a row of none.
     assert!(writer.raise_intent(2 * 4096, 2 * 4096));
+    write(&mut writer, 8, 2);
+    writer.publish_batch(writer.room());
+    assert_eq!(words(), [4096 - 48, 4096 - 32]);
     let mut room = writer.room();
-    let claim = room.claim(8).unwrap();
-    writer.commit_in(&mut room, claim, 2);
-    assert_eq!(room.last(), claim.begin());
     room.advance(2, 8);
-    assert_eq!(room.last(), 4096 - 16);
-    room.advance(0, 8);
-    assert_eq!(room.last(), 4096 - 16, "an empty row has no record");
-    writer.resume(room);
-    writer.publish(room.last());
+    writer.publish_batch(room);
     assert_eq!(words(), [4096 - 16, 4096]);
+    write(&mut writer, 8, 3);
+    let mut room = writer.room();
+    room.advance(0, 8);
+    writer.publish_batch(room);
+    assert_eq!(words(), [4096, 4096 + 16], "an empty row has no record");
 }
 
 #[test]
 fn counters_are_stored_where_intent_rises_and_at_the_end() {
     let (lane, mut writer, ..) = lane_at(4096 - 64, 8);
     let stored = |lane: &PlainLane| [lane.counters().records, lane.counters().record_bytes];
-    let single = send(&mut writer, 8, 1);
-    writer.publish(single);
+    send(&mut writer, 8, 1);
     assert_eq!(stored(&lane), [0, 0], "no store for each record");
     // One that is padded, and counts without its padding.
-    let last = send(&mut writer, 100, 2);
+    write(&mut writer, 100, 2);
     assert_eq!(stored(&lane), [1, 16], "what was committed before the intent rose");
-    writer.publish(last);
+    writer.publish_batch(writer.room());
     writer.store_counters();
     assert_eq!(stored(&lane), [2, 16 + 112]);
     // What is taken back does not count, padding included.
     let end = 2 * 4096 - 16;
     while writer.published() < end {
         let size = (end - writer.published()).min(2048);
-        let last = send(&mut writer, size - 8, 3);
-        writer.publish(last);
+        send(&mut writer, size - 8, 3);
     }
     writer.store_counters();
     let before = lane.counters();
-    send(&mut writer, 8, 4);
-    send(&mut writer, 40, 5);
+    write(&mut writer, 8, 4);
+    write(&mut writer, 40, 5);
     writer.store_counters();
     assert_eq!(stored(&lane), [before.records + 2, before.record_bytes + 64]);
     writer.rewind();
-    send(&mut writer, 40, 6);
+    write(&mut writer, 40, 6);
     writer.store_counters();
     assert_eq!(stored(&lane), [before.records + 1, before.record_bytes + 48], "after padding that is forgotten");
     writer.count_rings(3);
@@ -227,8 +234,7 @@ fn counters_are_stored_where_intent_rises_and_at_the_end() {
 fn a_reader_counts_what_it_has_read_and_stores_it_with_each_release() {
     let (_lane, mut writer, mut reader, seat) = lane_at(4096 - 64, 8);
     send(&mut writer, 8, 1);
-    let last = send(&mut writer, 100, 2);
-    writer.publish(last);
+    send(&mut writer, 100, 2);
     for _ in 0..2 {
         assert_eq!(seat.counters(), SeatCounters::default(), "no store for each record");
         reader.poll().unwrap().unwrap();
@@ -244,8 +250,7 @@ fn a_record_that_was_lost_in_the_copy_is_not_counted_and_what_is_missed_is() {
         let (lane, mut writer, reader, seat) = lane_at(4096 - 64, 8);
         let mut reader = reader.copying(0);
         send(&mut writer, 8, 1);
-        let last = send(&mut writer, if padded { 100 } else { 16 }, 2);
-        writer.publish(last);
+        send(&mut writer, if padded { 100 } else { 16 }, 2);
         reader.poll().unwrap().unwrap();
         let lost = reader.poll().unwrap().unwrap();
         assert_eq!(lost.from == lost.position, !padded);

@@ -1,6 +1,6 @@
 //! Announcements of sleeps, over plain words.
 
-use super::{PlainReader, PlainSeat, Relaxed, SeatWords, lane_at, send};
+use super::{PlainReader, PlainSeat, Relaxed, SeatWords, lane_at, send, write};
 use crate::ring::publisher::claim_ring;
 use crate::ring::sleep::{Announcement, Armed, Waits, Wakeups, announce, take_back};
 use crate::sync::AtomicU32;
@@ -103,8 +103,8 @@ fn one_that_waits_itself_asks_for_events_only_if_a_ring_may_be_left_over() {
 #[test]
 fn records_that_were_seen_and_not_read_are_news() {
     let (_lane, mut writer, mut reader, seat) = lane_at(0, 8);
-    let last = (0..2).map(|tag| send(&mut writer, 8, tag)).max().unwrap();
-    writer.publish(last);
+    (0..2).for_each(|tag| write(&mut writer, 8, tag));
+    writer.publish_batch(writer.room());
     assert!(reader.poll().unwrap().is_some(), "it has seen both");
     let mut sleeper = Sleeper::new(reader, seat);
     for waits in [Waits::Here, Waits::Elsewhere] {
@@ -117,8 +117,7 @@ fn news_and_the_end_of_the_session_keep_everyone_awake() {
     for waits in [Waits::Here, Waits::Elsewhere] {
         let (_lane, mut writer, reader, seat) = lane_at(0, 8);
         let mut sleeper = Sleeper::new(reader, seat);
-        let last = send(&mut writer, 8, 1);
-        writer.publish(last);
+        send(&mut writer, 8, 1);
         assert_eq!((sleeper.arm(waits), sleeper.epoch()), (Armed::No, 2), "a record: awake");
         assert!(sleeper.reader.poll().unwrap().is_some());
         sleeper.events.over = true;

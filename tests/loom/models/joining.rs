@@ -84,8 +84,7 @@ fn who_joins_while_a_record_is_written_begins_below_it() {
         assert!(producer.try_send(SHORT) && producer.try_send(SHORT));
         // Shortened after it was claimed, so that it ends before where it would have ended.
         let claim = producer.claim(LONG);
-        let last = producer.fill(claim, SHORT);
-        producer.publish_record(last);
+        producer.send_in(claim, SHORT);
         assert_eq!(other.read_rest(), 3);
         other.release();
         let thread = thread::spawn(move || {
