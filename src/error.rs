@@ -28,7 +28,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `Os` | that of its cause |
 /// | `Invalid`, `Geometry` | `InvalidInput` |
 /// | `AddressInUse` | `AddrInUse` |
-/// | `Peer` | `InvalidData` |
+/// | `Peer`, `Layout` | `InvalidData` |
 /// | `Refused` | `ConnectionRefused` |
 /// | `Forbidden` | `PermissionDenied` |
 /// | `Closed` | `ConnectionAborted` |
@@ -72,6 +72,15 @@ pub enum Error {
         doing: String,
         /// What was wrong with what the peer sent.
         fault: String,
+    },
+    /// A lane has other values than this program expects, see [`typed`](crate::typed).
+    Layout {
+        /// The name of the lane.
+        lane: String,
+        /// What the lane says of its values.
+        offered: String,
+        /// What this program expects.
+        expected: String,
     },
     /// The peer refused.
     Refused {
@@ -117,6 +126,9 @@ impl fmt::Display for Error {
                 }
             },
             Self::Peer { doing, fault } => write!(f, "the peer broke the protocol while {doing}: {fault}"),
+            Self::Layout { lane, offered, expected } => {
+                write!(f, "lane {lane} offers {offered}, and this program expected {expected}; build both alike")
+            }
             Self::Refused { refusal, reason } => write!(f, "the peer refused: {reason} (code {})", refusal.code()),
             Self::Forbidden { uid } => {
                 write!(f, "a process of {} is at the other end, which the peer policy does not admit", OfUser(*uid))
@@ -154,6 +166,7 @@ impl fmt::Debug for Error {
             Self::Geometry(geometry) => return write!(f, "{self} (Geometry: {geometry:?})"),
             Self::AddressInUse { .. } => "AddressInUse",
             Self::Peer { .. } => "Peer",
+            Self::Layout { .. } => "Layout",
             Self::Refused { .. } => "Refused",
             Self::Forbidden { .. } => "Forbidden",
             Self::Closed { .. } => "Closed",
@@ -172,6 +185,7 @@ impl From<Error> for io::Error {
             Error::Invalid(_) | Error::Geometry(_) => io::ErrorKind::InvalidInput,
             Error::AddressInUse { .. } => io::ErrorKind::AddrInUse,
             Error::Peer { .. } => io::ErrorKind::InvalidData,
+            Error::Layout { .. } => io::ErrorKind::InvalidData,
             Error::Refused { .. } => io::ErrorKind::ConnectionRefused,
             Error::Forbidden { .. } => io::ErrorKind::PermissionDenied,
             Error::Closed { .. } => io::ErrorKind::ConnectionAborted,
@@ -198,6 +212,7 @@ impl Error {
             Self::Invalid(_) | Self::Geometry(_) => ErrorKind::Invalid,
             Self::AddressInUse { .. } => ErrorKind::AddressInUse,
             Self::Peer { .. } => ErrorKind::Peer,
+            Self::Layout { .. } => ErrorKind::Layout,
             Self::Refused { .. } => ErrorKind::Refused,
             Self::Forbidden { .. } => ErrorKind::Forbidden,
             Self::Closed { .. } => ErrorKind::Closed,
@@ -372,7 +387,7 @@ mod tests {
         assert!(said(Operation::Other, Errno::AGAIN).ends_with(")"), "nothing is advised where nothing usual helps");
     }
 
-    fn one_of_each() -> [(Error, &'static str, io::ErrorKind); 10] {
+    fn one_of_each() -> [(Error, &'static str, io::ErrorKind); 11] {
         let doing = || "testing".to_owned();
         let cause = || io::Error::from_raw_os_error(Errno::NOENT.raw_os_error());
         [
@@ -381,6 +396,11 @@ mod tests {
             (GeometryError::Capacity(3).into(), "(Geometry: Capacity(3))", io::ErrorKind::InvalidInput),
             (Error::AddressInUse { address: "@x".to_owned(), pid: None }, "(AddressInUse)", io::ErrorKind::AddrInUse),
             (Error::Peer { doing: doing(), fault: "odd".to_owned() }, "(Peer)", io::ErrorKind::InvalidData),
+            (
+                Error::Layout { lane: doing(), offered: doing(), expected: doing() },
+                "(Layout)",
+                io::ErrorKind::InvalidData,
+            ),
             (
                 Error::Refused { refusal: Refusal::UnknownLane, reason: doing() },
                 "(Refused)",

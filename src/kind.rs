@@ -51,6 +51,8 @@ pub enum ErrorKind {
     TooManyInFlight = 18,
     /// A consumer left, died or was evicted before it had released its records.
     NotReleased = 19,
+    /// A record, or a lane, has other values than expected.
+    Layout = 20,
 }
 
 impl ErrorKind {
@@ -94,7 +96,8 @@ mod tests {
             DescriptorsLost,
             TooManyInFlight,
             NotReleased,
+            Layout,
         ];
-        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=19));
+        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=20));
     }
 }

@@ -421,6 +421,12 @@ impl LaneOptions {
     }
 
     /// The alignment of records, at least that of payloads. An invalid alignment stays as it is, and is refused later.
+    /// The same options, with payloads aligned to at least `bytes`.
+    pub(crate) fn payload_align_at_least(self, bytes: u32) -> Self {
+        let payload_align = self.payload_align.max(bytes);
+        self.payload_align(payload_align)
+    }
+
     fn record_align_raised(&self) -> u32 {
         let Self { record_align, payload_align, .. } = *self;
         if is_alignment(record_align) && is_alignment(payload_align) {

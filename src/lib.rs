@@ -117,6 +117,7 @@ mod terms;
 #[cfg(test)]
 #[path = "../tests/common/mod.rs"]
 mod test_support;
+pub mod typed;
 mod wire;
 
 /// The limits of the library. Names that end in `_BYTES` are in bytes, others count.

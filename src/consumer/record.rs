@@ -38,6 +38,12 @@ impl<'a> Record<'a> {
     pub(super) fn new(found: Found, payload: &'a [u8]) -> Self {
         Self { payload, tag: found.tag, position: found.position }
     }
+
+    /// The payload, for as long as the consumer is left alone.
+    #[inline]
+    pub(crate) fn into_payload(self) -> &'a [u8] {
+        self.payload
+    }
 }
 
 impl Record<'_> {

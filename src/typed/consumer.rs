@@ -1,0 +1,428 @@
+//! The reading end of a lane of values.
+
+use super::{Layout, TypedError, check};
+use crate::consumer::{Consumer, ReceiveError, Record};
+use crate::error::Result;
+use crate::session::Address;
+use bytemuck::{AnyBitPattern, CheckedBitPattern};
+use rustix::fd::{AsFd, BorrowedFd};
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+/// The reading end of a lane of values: a [`Consumer`] that receives `T`s.
+///
+/// [`receive`](Self::receive) and its other forms give the values of a record as a slice, without a copy of their own:
+/// for types of which all bits are values. [`receive_value`](Self::receive_value) and its other forms check the bits of
+/// one value, and give a copy: for an `enum` or a `bool` too.
+///
+/// ```
+/// use fdring::Server;
+/// use fdring::typed::{TypedConsumer, TypedProducer};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut prices = TypedProducer::<f64>::create("prices")?;
+/// let server = Server::listen("@doc-typed-consumer", [prices.untyped()])?;
+/// let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-consumer")?;
+/// prices.send_slice(&[1.5, 2.5])?;
+/// let sum: f64 = consumer.receive()?.unwrap().iter().sum();
+/// assert_eq!(sum, 4.0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a consumer leaves its lane; keep it in a variable"]
+pub struct TypedConsumer<T> {
+    consumer: Consumer,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: CheckedBitPattern> TypedConsumer<T> {
+    /// Connects to the only lane at `address`, whose values are `T`s in version 0 of their layout. Reads copies.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, typed::TypedConsumer};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let bytes = Producer::create("bytes")?;
+    /// # let server = Server::listen("@doc-typed-connect", [&bytes])?;
+    /// let error = TypedConsumer::<f64>::connect("@doc-typed-connect").unwrap_err(); // a lane of bytes
+    /// assert!(matches!(error, fdring::Error::Layout { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::connect`], and [`Error::Layout`](crate::Error::Layout) if the lane has other values.
+    pub fn connect(address: impl Into<Address>) -> Result<Self> {
+        Self::new(Consumer::connect(address)?, Layout::of::<T>())
+    }
+
+    /// The consumer of a lane of values that a session has attached to, in place for example.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Server, Session};
+    /// # use fdring::typed::{Layout, TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-new", [prices.untyped()])?;
+    /// // SAFETY: the producer is this very program, and follows the protocol.
+    /// let trusted = unsafe { Attach::lane("prices").in_place() };
+    /// let consumer = Session::connect("@doc-typed-new")?.attach_one(trusted)?;
+    /// let mut consumer = TypedConsumer::<f64>::new(consumer, Layout::of::<f64>())?;
+    /// # prices.send(&1.5)?;
+    /// assert_eq!(consumer.receive()?.unwrap()[..], [1.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not that of a `T`
+    /// - [`Error::Layout`](crate::Error::Layout) if the lane's values are of another layout
+    pub fn new(consumer: Consumer, layout: Layout) -> Result<Self> {
+        check::<T>(consumer.lane(), layout)?;
+        Ok(Self { consumer, values: PhantomData })
+    }
+
+    /// The value of the next record, whose bits were checked. Waits until there is one. `None` is the end of the
+    /// stream.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedError, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-receive-value", [switches.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<bool>::connect("@doc-receive-value")?;
+    /// switches.send(&true)?;
+    /// assert_eq!(consumer.receive_value()?, Some(true));
+    ///
+    /// switches.untyped_mut().send(&[7])?;
+    /// assert_eq!(consumer.receive_value(), Err(TypedError::Bits));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TypedError::Receive`] for each error of [`Consumer::receive`]
+    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
+    pub fn receive_value(&mut self) -> Result<Option<T>, TypedError> {
+        value_of(self.consumer.receive())
+    }
+
+    /// Like [`receive_value`](Self::receive_value), but never waits: [`ReceiveError::Empty`] if no record is there.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-try-receive-value", [switches.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<bool>::connect("@doc-try-receive-value")?;
+    /// assert!(consumer.try_receive_value().is_err());
+    /// switches.send(&true)?;
+    /// assert_eq!(consumer.try_receive_value()?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_value`](Self::receive_value), and `Empty`.
+    pub fn try_receive_value(&mut self) -> Result<Option<T>, TypedError> {
+        value_of(self.consumer.try_receive())
+    }
+
+    /// Like [`receive_value`](Self::receive_value), but waits at most `timeout`: [`ReceiveError::TimedOut`] after that.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-receive-value-timeout", [switches.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<bool>::connect("@doc-receive-value-timeout")?;
+    /// switches.send(&true)?;
+    /// assert_eq!(consumer.receive_value_timeout(Duration::from_secs(1))?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_value`](Self::receive_value), and `TimedOut`.
+    pub fn receive_value_timeout(&mut self, timeout: Duration) -> Result<Option<T>, TypedError> {
+        value_of(self.consumer.receive_timeout(timeout))
+    }
+
+    /// Like [`receive_value`](Self::receive_value), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-receive-value-deadline", [switches.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<bool>::connect("@doc-receive-value-deadline")?;
+    /// switches.send(&true)?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// assert_eq!(consumer.receive_value_deadline(deadline)?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_value`](Self::receive_value), and `TimedOut`.
+    pub fn receive_value_deadline(&mut self, deadline: Instant) -> Result<Option<T>, TypedError> {
+        value_of(self.consumer.receive_deadline(deadline))
+    }
+
+    /// The consumer of the bytes, for all that does not receive.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-consumer-untyped", [prices.untyped()])?;
+    /// # let consumer = TypedConsumer::<f64>::connect("@doc-consumer-untyped")?;
+    /// assert_eq!(consumer.untyped().lane().name, "prices");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn untyped(&self) -> &Consumer {
+        &self.consumer
+    }
+
+    /// The same, for what needs it exclusively: to arm, to release, or to receive records as bytes.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-consumer-untyped-mut", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-consumer-untyped-mut")?;
+    /// assert!(consumer.untyped_mut().arm()?, "nothing is there: wait until it becomes readable");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn untyped_mut(&mut self) -> &mut Consumer {
+        &mut self.consumer
+    }
+}
+
+impl<T: AnyBitPattern> TypedConsumer<T> {
+    /// The values of the next record. Waits until there is one. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedError, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-receive", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-receive")?;
+    /// prices.send_slice(&[1.5, 2.5])?;
+    /// assert_eq!(consumer.receive()?.unwrap()[..], [1.5, 2.5]);
+    ///
+    /// prices.untyped_mut().send(b"half")?;
+    /// assert_eq!(consumer.receive().unwrap_err(), TypedError::Length { len: 4, size: 8 });
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TypedError::Receive`] for each error of [`Consumer::receive`]
+    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    #[inline]
+    pub fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
+        values_of(self.consumer.receive())
+    }
+
+    /// Like [`receive`](Self::receive), but never waits: [`ReceiveError::Empty`] if no record is there.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-try-receive", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-try-receive")?;
+    /// assert!(consumer.try_receive().is_err());
+    /// prices.send(&1.5)?;
+    /// assert_eq!(consumer.try_receive()?.unwrap()[..], [1.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Self::receive), and `Empty`.
+    #[inline]
+    pub fn try_receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
+        values_of(self.consumer.try_receive())
+    }
+
+    /// Like [`receive`](Self::receive), but waits at most `timeout`: [`ReceiveError::TimedOut`] after that.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-receive-timeout", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-receive-timeout")?;
+    /// prices.send(&1.5)?;
+    /// assert_eq!(consumer.receive_timeout(Duration::from_secs(1))?.unwrap()[..], [1.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Self::receive), and `TimedOut`.
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
+        values_of(self.consumer.receive_timeout(timeout))
+    }
+
+    /// Like [`receive`](Self::receive), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-receive-deadline", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-receive-deadline")?;
+    /// prices.send(&1.5)?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// assert_eq!(consumer.receive_deadline(deadline)?.unwrap()[..], [1.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Self::receive), and `TimedOut`.
+    pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
+        values_of(self.consumer.receive_deadline(deadline))
+    }
+}
+
+impl<T> AsFd for TypedConsumer<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.consumer.as_fd()
+    }
+}
+
+/// A received record of values: it dereferences to `[T]`.
+///
+/// The values stay as they are until the next call on the consumer. In a forked child they must not be touched, as with
+/// [`Record`].
+///
+/// ```
+/// # use fdring::Server;
+/// # use fdring::typed::{TypedConsumer, TypedProducer};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut prices = TypedProducer::<f64>::create("prices")?;
+/// # let server = Server::listen("@doc-typed-record", [prices.untyped()])?;
+/// # let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-record")?;
+/// prices.send_slice(&[1.5, 2.5])?;
+/// let record = consumer.receive()?.unwrap();
+/// assert_eq!((record.len(), record[1], record.tag(), record.position()), (2, 2.5, 0, 0));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct TypedRecord<'a, T> {
+    values: &'a [T],
+    tag: u16,
+    position: u64,
+}
+
+impl<T> TypedRecord<'_, T> {
+    /// The tag that the producer gave this record. Default: 0.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<u64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-record-tag", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<u64>::connect("@doc-typed-record-tag")?;
+    /// prices.untyped_mut().send_tagged(&17_u64.to_ne_bytes(), 2)?;
+    /// let record = consumer.receive()?.unwrap();
+    /// assert_eq!((record.tag(), record[0]), (2, 17));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// The position of this record, in bytes since the lane was created.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<u64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-record-position", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<u64>::connect("@doc-typed-record-position")?;
+    /// prices.send(&17)?;
+    /// prices.send(&18)?;
+    /// consumer.receive()?;
+    /// assert_eq!(consumer.receive()?.unwrap().position(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+impl<T> Deref for TypedRecord<'_, T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        self.values
+    }
+}
+
+type Received<'a> = Result<Option<Record<'a>>, ReceiveError>;
+
+/// The values of a record that was received.
+#[inline]
+fn values_of<T: AnyBitPattern>(received: Received<'_>) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
+    let Some(record) = received? else { return Ok(None) };
+    let (tag, position, bytes) = (record.tag(), record.position(), record.into_payload());
+    // Payloads are aligned as the lane says, and that was checked to do: what does not fit is the length.
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(values) => Ok(Some(TypedRecord { values, tag, position })),
+        Err(_) => Err(TypedError::Length { len: bytes.len(), size: size_of::<T>() }),
+    }
+}
+
+/// The one value of a record that was received, copied and then checked.
+fn value_of<T: CheckedBitPattern>(received: Received<'_>) -> Result<Option<T>, TypedError> {
+    let Some(record) = received? else { return Ok(None) };
+    let (len, size) = (record.len(), size_of::<T>());
+    if !len.is_multiple_of(size) {
+        return Err(TypedError::Length { len, size });
+    }
+    if len != size {
+        return Err(TypedError::Count { count: len / size });
+    }
+    bytemuck::checked::try_pod_read_unaligned(&record).map(Some).map_err(|_| TypedError::Bits)
+}

@@ -1,0 +1,101 @@
+//! The reasons why a typed consumer has no value to give.
+
+use crate::consumer::ReceiveError;
+use crate::kind::ErrorKind;
+use std::fmt;
+use std::io;
+
+/// The reason why a typed consumer has no value to give.
+///
+/// ```
+/// use fdring::errors::ReceiveError;
+/// use fdring::typed::TypedError;
+///
+/// assert_eq!(
+///     TypedError::Length { len: 12, size: 8 }.to_string(),
+///     "a record of 12 bytes came, which is no whole number of values of 8 bytes; it was skipped"
+/// );
+/// assert!(matches!(TypedError::from(ReceiveError::Empty), TypedError::Receive(ReceiveError::Empty)));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TypedError {
+    /// The consumer has no record, for this reason.
+    Receive(ReceiveError),
+    /// A record is no whole number of values. It was skipped; the next call goes on behind it.
+    Length {
+        /// The length of the record, in bytes.
+        len: usize,
+        /// The size of a value, in bytes.
+        size: usize,
+    },
+    /// One value was asked for, and a record holds another number. It was skipped.
+    Count {
+        /// The number of values in the record.
+        count: usize,
+    },
+    /// A record holds bits that are no value of the type. It was skipped.
+    Bits,
+}
+
+impl fmt::Display for TypedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receive(error) => write!(f, "{error}"),
+            Self::Length { len, size } => write!(
+                f,
+                "a record of {len} bytes came, which is no whole number of values of {size} bytes; it was skipped"
+            ),
+            Self::Count { count } => {
+                write!(f, "a record of {count} values came where one was expected; it was skipped; receive slices")
+            }
+            Self::Bits => f.write_str("a record came whose bits are no value of the expected type; it was skipped"),
+        }
+    }
+}
+
+impl std::error::Error for TypedError {}
+
+/// As for `ReceiveError`: the sentence, then the variant.
+impl fmt::Debug for TypedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Receive(error) => write!(f, "{error:?}"),
+            Self::Length { .. } => write!(f, "{self} (Length)"),
+            Self::Count { .. } => write!(f, "{self} (Count)"),
+            Self::Bits => write!(f, "{self} (Bits)"),
+        }
+    }
+}
+
+impl From<ReceiveError> for TypedError {
+    fn from(error: ReceiveError) -> Self {
+        Self::Receive(error)
+    }
+}
+
+impl From<TypedError> for io::Error {
+    fn from(error: TypedError) -> Self {
+        match error {
+            TypedError::Receive(error) => error.into(),
+            error => Self::new(io::ErrorKind::InvalidData, error),
+        }
+    }
+}
+
+impl TypedError {
+    /// The kind of this error, with a number that never changes.
+    ///
+    /// ```
+    /// use fdring::errors::ErrorKind;
+    /// use fdring::typed::TypedError;
+    ///
+    /// assert_eq!(TypedError::Bits.kind(), ErrorKind::Layout);
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Receive(error) => error.kind(),
+            Self::Length { .. } | Self::Count { .. } | Self::Bits => ErrorKind::Layout,
+        }
+    }
+}

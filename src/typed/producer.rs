@@ -1,0 +1,378 @@
+//! The writing end of a lane of values.
+
+use super::{Layout, check};
+use crate::error::Result;
+use crate::lane::LaneOptions;
+use crate::producer::{Batch, Producer, SendError};
+use bytemuck::{AnyBitPattern, NoUninit};
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+/// The writing end of a lane of values: a [`Producer`] that sends `T`s.
+///
+/// ```
+/// use fdring::typed::TypedProducer;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut prices = TypedProducer::<f64>::create("prices")?;
+/// prices.send(&1.5)?;
+/// assert_eq!(prices.untyped().published(), 16);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a producer ends its lane; keep it in a variable"]
+pub struct TypedProducer<T> {
+    producer: Producer,
+    values: PhantomData<fn(T)>,
+}
+
+impl LaneOptions {
+    /// Makes this a lane of values of `layout`: its [schema](Self::schema) says so, and payloads are aligned to at
+    /// least as much.
+    ///
+    /// ```
+    /// use fdring::options::LaneOptions;
+    /// use fdring::typed::{Layout, TypedProducer};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let layout = Layout::of::<[f64; 4]>().version(3);
+    /// let options = LaneOptions::new("quaternions").capacity(1 << 20).values(layout);
+    /// let quaternions = TypedProducer::<[f64; 4]>::new(options.create()?, layout)?;
+    /// assert_eq!(quaternions.untyped().lane().schema, layout.schema());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn values(self, layout: Layout) -> Self {
+        let payload_align = self.payload_align_at_least(layout.align());
+        payload_align.schema(layout.schema())
+    }
+}
+
+impl<T: NoUninit> TypedProducer<T> {
+    /// Creates a lane of `T`s, in version 0 of their layout and with the other options of a lane by default.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> fdring::Result<()> {
+    /// let prices = TypedProducer::<f64>::create("prices")?;
+    /// assert_eq!(prices.untyped().lane().name, "prices");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`LaneOptions::create`].
+    pub fn create(name: impl Into<String>) -> Result<Self> {
+        let layout = Layout::of::<T>();
+        Self::new(LaneOptions::new(name).values(layout).create()?, layout)
+    }
+
+    /// The producer of a lane that was created with [`LaneOptions::values`].
+    ///
+    /// ```
+    /// use fdring::Producer;
+    /// use fdring::typed::{Layout, TypedProducer};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let bytes = Producer::create("bytes")?;
+    /// let error = TypedProducer::<f64>::new(bytes, Layout::of::<f64>()).unwrap_err();
+    /// assert!(error.to_string().contains("untyped records"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not that of a `T`
+    /// - [`Error::Layout`](crate::Error::Layout) if the lane's values are of another layout
+    pub fn new(producer: Producer, layout: Layout) -> Result<Self> {
+        check::<T>(producer.lane(), layout)?;
+        Ok(Self { producer, values: PhantomData })
+    }
+
+    /// Sends one value as a record. Waits for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.send(&1.5)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::send`].
+    #[inline(always)]
+    pub fn send(&mut self, value: &T) -> Result<(), SendError> {
+        self.producer.send(bytemuck::bytes_of(value))
+    }
+
+    /// Sends one value if there is room now.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.try_send(&1.5)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_send`].
+    #[inline]
+    pub fn try_send(&mut self, value: &T) -> Result<(), SendError> {
+        self.producer.try_send(bytemuck::bytes_of(value))
+    }
+
+    /// Like [`send`](Self::send), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.send_timeout(&1.5, Duration::from_millis(10))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::send_timeout`].
+    pub fn send_timeout(&mut self, value: &T, timeout: Duration) -> Result<(), SendError> {
+        self.producer.send_timeout(bytemuck::bytes_of(value), timeout)
+    }
+
+    /// Like [`send`](Self::send), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.send_deadline(&1.5, Instant::now() + Duration::from_millis(10))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::send_deadline`].
+    pub fn send_deadline(&mut self, value: &T, deadline: Instant) -> Result<(), SendError> {
+        self.producer.send_deadline(bytemuck::bytes_of(value), deadline)
+    }
+
+    /// Sends several values, or none, as one record. Waits for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.send_slice(&[1.5, 2.5, 3.5])?;
+    /// assert_eq!(prices.untyped().published(), 32);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::send`].
+    #[inline]
+    pub fn send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
+        self.producer.send(bytemuck::cast_slice(values))
+    }
+
+    /// Like [`send_slice`](Self::send_slice), if there is room now.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.try_send_slice(&[1.5, 2.5])?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::try_send`].
+    pub fn try_send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
+        self.producer.try_send(bytemuck::cast_slice(values))
+    }
+
+    /// Sends `count` values as one record, which `fill` writes in the ring itself. It finds there what the ring held
+    /// before. Waits for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut samples = TypedProducer::<f32>::create("samples")?;
+    /// samples.fill(480, |samples| samples.fill(0.25))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::fill`].
+    #[inline]
+    pub fn fill(&mut self, count: usize, fill: impl FnOnce(&mut [T])) -> Result<(), SendError>
+    where
+        T: AnyBitPattern,
+    {
+        let len = count.saturating_mul(size_of::<T>());
+        self.producer.fill(len, |bytes| fill(bytemuck::cast_slice_mut(bytes)))
+    }
+
+    /// Begins a batch: values that are published together.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.send(&1.5)?;
+    /// batch.send_slice(&[2.5, 3.5])?;
+    /// assert_eq!(batch.commit(), 40);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::batch`].
+    #[inline]
+    pub fn batch(&mut self) -> Result<TypedBatch<'_, T>, SendError> {
+        Ok(TypedBatch { batch: self.producer.batch()?, values: PhantomData })
+    }
+
+    /// The producer of the bytes, to offer it, and for all that does not send.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> fdring::Result<()> {
+    /// # let prices = TypedProducer::<f64>::create("prices")?;
+    /// assert_eq!(prices.untyped().consumer_count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn untyped(&self) -> &Producer {
+        &self.producer
+    }
+
+    /// The same, for what needs it exclusively: to wait, or to send records with tags. Each should hold whole `T`s,
+    /// since consumers refuse others.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.untyped_mut().send_tagged(&1.5_f64.to_ne_bytes(), 7)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn untyped_mut(&mut self) -> &mut Producer {
+        &mut self.producer
+    }
+
+    /// The producer of the bytes, for instance to [abandon](Producer::abandon) the lane.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> fdring::Result<()> {
+    /// # let prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.into_untyped().abandon();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_untyped(self) -> Producer {
+        self.producer
+    }
+}
+
+/// Values that are published together, see [`TypedProducer::batch`].
+///
+/// ```
+/// # use fdring::typed::TypedProducer;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut prices = TypedProducer::<f64>::create("prices")?;
+/// let mut batch = prices.batch()?;
+/// batch.send(&1.5)?;
+/// drop(batch); // nothing of it is published
+/// assert_eq!(prices.untyped().published(), 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a batch that is not committed is discarded"]
+pub struct TypedBatch<'a, T> {
+    batch: Batch<'a>,
+    values: PhantomData<fn(T)>,
+}
+
+impl<T: NoUninit> TypedBatch<'_, T> {
+    /// Adds one value, as a record of its own. Waits for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.send(&1.5)?;
+    /// batch.commit();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Batch::send`].
+    #[inline(always)]
+    pub fn send(&mut self, value: &T) -> Result<(), SendError> {
+        self.batch.send(bytemuck::bytes_of(value))
+    }
+
+    /// Adds several values, or none, as one record. Waits for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.send_slice(&[1.5, 2.5])?;
+    /// batch.commit();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Batch::send`].
+    #[inline]
+    pub fn send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
+        self.batch.send(bytemuck::cast_slice(values))
+    }
+
+    /// Publishes the batch. Returns the position after its last record.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.send(&1.5)?;
+    /// assert_eq!(batch.commit(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn commit(self) -> u64 {
+        self.batch.commit()
+    }
+}

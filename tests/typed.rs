@@ -1,0 +1,130 @@
+//! Lanes of values: what fits, what is refused when a consumer attaches, and what a producer without manners can send.
+#![allow(unsafe_code, reason = "values that are plain bytes, and a promise about this program's own producer")]
+
+#[allow(dead_code, reason = "other tests use the rest")]
+mod common;
+
+use common::unique_name;
+use fdring::errors::{ErrorKind, ReceiveError};
+use fdring::options::LaneOptions;
+use fdring::typed::{Layout, TypedConsumer, TypedError, TypedProducer};
+use fdring::{Attach, Consumer, Error, Producer, Server, Session};
+use std::time::Duration;
+
+/// A vector of one cache line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C, align(64))]
+struct Line([u64; 8]);
+
+// SAFETY: 64 bytes of numbers, aligned to 64, without padding.
+unsafe impl bytemuck::Zeroable for Line {}
+// SAFETY: as above.
+unsafe impl bytemuck::Pod for Line {}
+
+fn listen(producer: &Producer) -> (Server, String) {
+    let address = format!("@{}", unique_name());
+    (Server::listen(&*address, [producer]).unwrap(), address)
+}
+
+/// A consumer in place if `trusts`, of what this very program sends.
+fn attach(address: &str, trusts: bool) -> Consumer {
+    // SAFETY: the producer is this very program, and it follows the protocol.
+    let how = if trusts { unsafe { Attach::new().in_place() } } else { Attach::new() };
+    Session::connect(address).unwrap().attach_one(how).unwrap()
+}
+
+#[test]
+fn aligned_values_and_slices_arrive_in_place_and_copied_around_the_ring() {
+    for trusts in [false, true] {
+        let layout = Layout::of::<Line>();
+        let options = LaneOptions::new("lines").capacity(8192).values(layout);
+        let mut lines = TypedProducer::<Line>::new(options.create().unwrap(), layout).unwrap();
+        assert_eq!(lines.untyped().lane().payload_align, 64);
+        let (_server, address) = listen(lines.untyped());
+        let mut consumer = TypedConsumer::<Line>::new(attach(&address, trusts), layout).unwrap();
+        for round in 0..200_u64 {
+            let values: Vec<Line> = (0..round % 7).map(|index| Line([round + index; 8])).collect();
+            match round % 3 {
+                0 => lines.send_slice(&values).unwrap(),
+                1 => lines.fill(values.len(), |slots| slots.copy_from_slice(&values)).unwrap(),
+                _ => {
+                    let mut batch = lines.batch().unwrap();
+                    batch.send_slice(&values).unwrap();
+                    batch.send(&Line([round; 8])).unwrap();
+                    batch.commit();
+                }
+            }
+            assert_eq!(consumer.receive().unwrap().unwrap()[..], values);
+            if round % 3 == 2 {
+                assert_eq!(consumer.receive_value().unwrap(), Some(Line([round; 8])));
+            }
+        }
+        drop(lines);
+        assert!(consumer.receive().unwrap().is_none());
+        assert_eq!(consumer.receive_value(), Ok(None));
+    }
+}
+
+#[test]
+fn other_values_are_refused_with_both_layouts_in_words() {
+    let layout = Layout::of::<Line>().version(2);
+    let lines = LaneOptions::new("lines").values(layout).create().unwrap();
+    let (_server, address) = listen(&lines);
+    let refused = |error: Error| {
+        assert_eq!(error.kind(), ErrorKind::Layout);
+        let Error::Layout { lane, offered, expected } = error else { panic!("{error}") };
+        assert!(lane == "lines" && offered.ends_with("64 bytes, aligned to 64, version 2"), "{offered}");
+        expected
+    };
+    let of = |layout| refused(TypedConsumer::<Line>::new(attach(&address, false), layout).unwrap_err());
+    assert_eq!(of(Layout::of::<Line>()), "Line, 64 bytes, aligned to 64, version 0");
+    let numbers = TypedConsumer::<[u64; 8]>::connect(&*address).unwrap_err();
+    assert_eq!(refused(numbers), "[u64; 8], 64 bytes, aligned to 8, version 0");
+    let error = TypedConsumer::<u64>::new(attach(&address, false), layout).unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains("not that of the values, u64"), "{error}");
+    assert!(TypedConsumer::<Line>::new(attach(&address, false), layout).is_ok());
+}
+
+/// A lane may say that it has aligned values and not be aligned so: its producer chose the number itself.
+#[test]
+fn a_lane_that_is_not_aligned_as_its_values_is_refused() {
+    let lines = LaneOptions::new("lines").schema(Layout::of::<Line>().schema()).create().unwrap();
+    let (_server, address) = listen(&lines);
+    let error = TypedConsumer::<Line>::connect(&*address).unwrap_err();
+    assert!(error.to_string().contains("aligned to 64 in a lane aligned to 8"), "{error}");
+    assert!(matches!(TypedProducer::<Line>::new(lines, Layout::of::<Line>()), Err(Error::Layout { .. })));
+}
+
+#[test]
+fn records_that_are_no_values_are_skipped_and_the_next_one_is_received() {
+    let mut switches = TypedProducer::<bool>::create("switches").unwrap();
+    let mut numbers = TypedProducer::<u32>::create("numbers").unwrap();
+    let address = format!("@{}", unique_name());
+    let _server = Server::listen(&*address, [switches.untyped(), numbers.untyped()]).unwrap();
+    let session = Session::connect(&*address).unwrap();
+    let mut consumers = session.attach([Attach::lane("switches"), Attach::lane("numbers")]).unwrap().into_iter();
+    let mut on = TypedConsumer::<bool>::new(consumers.next().unwrap(), Layout::of::<bool>()).unwrap();
+    let mut sums = TypedConsumer::<u32>::new(consumers.next().unwrap(), Layout::of::<u32>()).unwrap();
+
+    let nothing = Err(TypedError::Receive(ReceiveError::Empty));
+    assert_eq!(on.try_receive_value(), nothing);
+    for payload in [&[2][..], &[], &[1, 0], &[1]] {
+        switches.untyped_mut().send(payload).unwrap();
+    }
+    assert_eq!(on.receive_value(), Err(TypedError::Bits));
+    assert_eq!(on.receive_value(), Err(TypedError::Count { count: 0 }));
+    assert_eq!(on.receive_value(), Err(TypedError::Count { count: 2 }));
+    assert_eq!(on.receive_value(), Ok(Some(true)));
+    assert_eq!(on.try_receive_value(), nothing);
+
+    for len in [7, 3, 8] {
+        numbers.untyped_mut().send(&[1; 8][..len]).unwrap();
+    }
+    assert_eq!(sums.receive().unwrap_err(), TypedError::Length { len: 7, size: 4 });
+    assert_eq!(sums.receive_value().unwrap_err(), TypedError::Length { len: 3, size: 4 });
+    assert_eq!(sums.receive().unwrap().unwrap()[..], [0x0101_0101; 2]);
+    let late = sums.receive_timeout(Duration::ZERO).unwrap_err();
+    assert_eq!((late.clone(), late.kind()), (TypedError::Receive(ReceiveError::TimedOut), ErrorKind::TimedOut));
+    drop((switches, numbers));
+    assert!(on.receive_value().unwrap().is_none() && sums.receive().unwrap().is_none());
+}
