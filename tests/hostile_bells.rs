@@ -100,6 +100,25 @@ fn a_bell_that_rings_for_ever_or_hangs_up_keeps_nobody_awake() {
     sleeps_well(&mut impostor, "a socketpair that is half closed", 2, bell);
 }
 
+/// The lock is the one for which every call waits that reads from the socket, `MSG_DONTWAIT` or not.
+#[test]
+fn a_producer_that_keeps_the_lock_of_its_bell_delays_nobody() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_producer_that_keeps_the_lock_of_its_bell_delays_nobody");
+    let (ring, bell) = socketpair();
+    ring.send(&[1]).unwrap();
+    if !common::kernel::read_and_keep_the_lock(bell.try_clone().unwrap()) {
+        common::skipped("this process may not use userfaultfd(2)");
+        return;
+    }
+    for _ in 0..3 {
+        ring.send(&[1]).unwrap();
+    }
+    sleeps_well(&mut impostor, "a socketpair whose lock is kept", 2, bell);
+}
+
 /// What a consumer can do to a bell: make both ends wait where they share their flags, fill it, and take nothing.
 fn jam(bell: &OwnedFd) {
     rustix::fs::fcntl_setfl(bell, rustix::fs::OFlags::empty()).unwrap();

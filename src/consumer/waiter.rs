@@ -5,7 +5,7 @@
 //! [`arm_elsewhere`](Waiter::arm_elsewhere), and wait until the descriptor is readable.
 //!
 //! The bell is watched for its edges: each ring is one, whether or not the one before was taken (epoll(7)). So every
-//! event that was harvested leaves the descriptor unreadable.
+//! event that was harvested leaves the descriptor unreadable, and nothing need be taken from the bell.
 //!
 //! The invariant: once armed, the descriptor becomes readable if anything happens that a blocking call would have
 //! returned for. [`ring::sleep`](crate::ring::sleep), which the models run, keeps what was announced and what must be
@@ -109,7 +109,7 @@ impl Waiter {
 
     /// Announces a wait and looks again.
     fn announce(&mut self, reader: &mut Reader<LaneMap, SeatMap>, waits: Waits) -> Arm {
-        let nap = self.sources.vain_rings.nap(reader.position());
+        let nap = self.sources.nap(reader.position());
         self.sources.watch_bell(nap.is_none());
         let armed = self.announcement.arm(reader, self.barrier, &mut self.sources, waits);
         crash::point!("consumer-sleep-announced");
@@ -174,12 +174,17 @@ struct VainRings {
 }
 
 impl VainRings {
-    /// How long to nap without the bell, if it cannot be relied on, for a consumer at `position`.
+    /// How long to nap without the bell, if it rang in vain too often, for a consumer at `position`.
     fn nap(&mut self, position: u64) -> Option<Duration> {
         if position != self.position {
             *self = Self { position, count: 0 };
         }
         self.length()
+    }
+
+    /// From here on the bell is not relied on, until the consumer moves on.
+    fn give_up(&mut self) {
+        self.count = self.count.max(VAIN_RINGS_MAX);
     }
 
     fn length(&self) -> Option<Duration> {
@@ -229,8 +234,20 @@ impl Sources {
             Err(_) => None,
         };
         let is_one_by_one = poller.is_none();
+        let is_bell_watched = !is_one_by_one || !bell.stays_readable();
         let vain_rings = VainRings::default();
-        Ok(Self { poller, is_one_by_one, bell, is_bell_watched: true, vain_rings, link, timer: None })
+        Ok(Self { poller, is_one_by_one, bell, is_bell_watched, vain_rings, link, timer: None })
+    }
+
+    /// How long to nap without the bell, if it is of no use, for a consumer at `position`.
+    fn nap(&mut self, position: u64) -> Option<Duration> {
+        let nap = self.vain_rings.nap(position);
+        if !self.is_one_by_one || !self.bell.stays_readable() {
+            return nap;
+        }
+        // Polled for what is in it, it would end every wait.
+        self.vain_rings.give_up();
+        self.vain_rings.length()
     }
 
     /// Watches the bell, or leaves it out.
@@ -299,8 +316,8 @@ impl Sources {
             self.vain_rings.note();
         }
         if ready.has(BELL) {
-            // Watched for its edges, an eventfd need not be emptied; a full pair of sockets would ring no more.
-            if self.is_one_by_one || self.bell.fills_up() {
+            // Watched for its edges, it need not be emptied.
+            if self.is_one_by_one {
                 self.bell.take_rings();
             }
             self.vain_rings.note();

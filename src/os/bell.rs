@@ -1,15 +1,20 @@
 //! The bell: what a producer rings to wake a consumer that sleeps for data.
 //!
-//! The invariant: ringing, emptying and closing never wait, whoever holds the other end. So a bell is a pair of
-//! sockets: `MSG_DONTWAIT` belongs to the call, and each end has status flags of its own. An eventfd is one file for
-//! both sides, and its flags too: the other side clears `O_NONBLOCK`, fills the count, and the next ring waits for ever
+//! The invariant: ringing, hearing and closing never wait, whoever holds the other end. So a bell is a pair of sockets:
+//! `MSG_DONTWAIT` belongs to the call, and each end has status flags of its own. An eventfd is one file for both sides,
+//! and its flags too: the other side clears `O_NONBLOCK`, fills the count, and the next ring waits for ever
 //! (`RWF_NOWAIT` is refused where an eventfd is written). Of producers that use one all the same, it is taken.
+//!
+//! A pair of sockets is never read. The producer may have kept a copy of the consumer's end, and a thread of it that
+//! reads there into a page that never comes keeps the socket's lock, for which `MSG_DONTWAIT` waits too. Each ring is
+//! an edge for epoll(7), whatever is in the queue. Once the queue is full, the producer rings by shutting its end down
+//! for writing, again and again: each shutdown(2) is an edge too, and takes neither room nor that lock.
 
 use super::closing::close_later;
 use super::fork::ForkGuard;
 use crate::crash;
 use crate::error::{Error, Result};
-use crate::fds::{self, RecvFdsError};
+use crate::fds;
 use crate::terms::BellKind;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
@@ -31,13 +36,19 @@ impl Bell {
             .map_err(Error::os(doing))?;
         // Nothing can be sent back to us, descriptors with SO_LINGER least of all.
         shutdown(&fd, Shutdown::Read).map_err(Error::os(doing))?;
+        // Rings that nobody reads stay in the kernel's memory: the smallest buffer holds about six.
+        sockopt::set_socket_send_buffer_size(&fd, 0).map_err(Error::os(doing))?;
         Ok((Self(fd), end))
     }
 
-    /// Rings; whether it could. A bell that is full is a rung bell, and one whose other end is gone need not be heard.
+    /// Rings; whether it could. One whose other end is gone need not be heard.
     pub(crate) fn ring(&self) -> bool {
         crash::point!("producer-before-bell");
-        let rung = send(&self.0, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        let rung = match send(&self.0, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            // Full, or shut down when it was full.
+            Err(Errno::AGAIN | Errno::PIPE) => shutdown(&self.0, Shutdown::Write),
+            sent => sent.map(drop),
+        };
         crash::point!("producer-after-bell");
         !matches!(rung, Err(Errno::NOBUFS | Errno::NOMEM))
     }
@@ -57,9 +68,6 @@ pub(crate) struct BellEnd {
     fd: Option<OwnedFd>,
     guard: ForkGuard,
 }
-
-/// A socketpair's queue holds a few hundred rings; more than that is a producer that floods.
-const RINGS_TAKEN_MAX: usize = 1024;
 
 impl BellEnd {
     /// Takes the bell that a producer has sent, once it is seen to be one.
@@ -94,34 +102,20 @@ impl BellEnd {
         }
     }
 
-    /// Whether rings must be taken for the next one to be heard. An eventfd that is watched for its edges tells of each
-    /// ring; a socketpair does not once it is full.
-    pub(crate) fn fills_up(&self) -> bool {
+    /// Whether what has rung stays readable: such a bell is of use only to one that watches for its edges.
+    pub(crate) fn stays_readable(&self) -> bool {
         self.kind == BellKind::Socketpair
     }
 
-    /// Empties the bell. Never blocks, whoever owns the other end.
+    /// Empties the bell, if it can be emptied. Never blocks, whoever owns the other end.
     pub(crate) fn take_rings(&self) {
-        match self.kind {
-            BellKind::Eventfd => {
-                // Whatever the file's status flags, which the producer shares: never block. The offset −1 stands for
-                // "where the file is" (preadv2(2)); an eventfd is nowhere else.
-                let mut count = [0u8; 8];
-                let _ = preadv2(self, &mut [IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT);
-            }
-            BellKind::Socketpair => {
-                for _ in 0..RINGS_TAKEN_MAX {
-                    match fds::recv_frame_without_fds(self.as_fd(), &mut [0; 8]) {
-                        Ok(_) => {}
-                        Err(RecvFdsError::PayloadTruncated { received }) if received.fds.is_empty() => {}
-                        // Empty, or at its end, or what follows is not to be touched.
-                        Err(error) => {
-                            return error.into_received().map_or((), |received| close_later(received.fds));
-                        }
-                    }
-                }
-            }
+        if self.stays_readable() {
+            return;
         }
+        // Whatever the file's status flags, which the producer shares: never block. The offset −1 stands for "where the
+        // file is" (preadv2(2)); an eventfd is nowhere else.
+        let mut count = [0u8; 8];
+        let _ = preadv2(self, &mut [IoSliceMut::new(&mut count)], u64::MAX, ReadWriteFlags::NOWAIT);
     }
 }
 

@@ -269,6 +269,9 @@ impl SessionOptions {
     /// watched by number: if it ends right after its first frame, and another process gets its number, then its death
     /// is noticed by the end of the connection alone, and a sender in another pid namespace is a user that is unknown.
     ///
+    /// The socket is to be this process's alone: a producer that has a copy of this end can keep the socket's lock, for
+    /// which receiving would wait beyond its deadlines.
+    ///
     /// The socket becomes close-on-exec. [`patience`](Self::patience) has no effect: there is a single try, and the
     /// socket is closed if that fails.
     ///

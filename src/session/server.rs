@@ -471,7 +471,9 @@ impl Server {
     /// watched by number: if it ends right after its first frame, and another process gets its number, then its death
     /// is noticed by the end of the connection alone, and a sender in another pid namespace is a user that is unknown.
     ///
-    /// Keep no copy of either end: the connection ends for both sides when its last copy is closed.
+    /// Keep no copy of either end: the connection ends for both sides when its last copy is closed. Serve no end that
+    /// the peer had before: with a copy of it, the peer can keep the socket's lock, for which this server's thread, and
+    /// with it every other consumer's session, would wait.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Session, options::ServerOptions};

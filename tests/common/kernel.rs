@@ -1,6 +1,7 @@
 //! Kernels that lack something: system calls that fail in this process as they do there, by a seccomp(2) filter.
 //!
 //! A filter is for good, and for this thread and whatever it starts: use it in a process of its own.
+#![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(unsafe_code, reason = "installing a filter")]
 
 use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO};
@@ -49,10 +50,8 @@ pub(crate) fn cannot_refuse_descriptors() {
     deny(libc::SYS_setsockopt, &[(1, libc::SOL_SOCKET as u32), (2, SO_PASSRIGHTS)], Errno::NOPROTOOPT);
 }
 
-/// Has an epoll descriptor watch `fd`, and a thread of this process wait there with its lock, for ever: its events are
-/// to be copied to a page that never comes (userfaultfd(2)). `false` where this process may not do that.
-pub(crate) fn watch_and_keep_the_lock(fd: impl rustix::fd::AsFd) -> bool {
-    use rustix::event::epoll;
+/// A page at which whatever touches it waits for ever (userfaultfd(2)). `None` where this process may not make one.
+fn page_that_never_comes() -> Option<usize> {
     const USER_MODE_AND_KERNEL: libc::c_int = libc::O_CLOEXEC;
     const UFFD_API: u64 = 0xaa;
     const UFFDIO_API: libc::Ioctl = 0xc018_aa3f_u32 as libc::Ioctl;
@@ -61,7 +60,7 @@ pub(crate) fn watch_and_keep_the_lock(fd: impl rustix::fd::AsFd) -> bool {
     // SAFETY: the call takes flags and gives a descriptor.
     let uffd = unsafe { libc::syscall(libc::SYS_userfaultfd, USER_MODE_AND_KERNEL) } as libc::c_int;
     if uffd < 0 {
-        return false;
+        return None;
     }
     let mut api = [UFFD_API, 0, 0];
     // SAFETY: `api` has the layout of struct uffdio_api, and is there.
@@ -73,16 +72,40 @@ pub(crate) fn watch_and_keep_the_lock(fd: impl rustix::fd::AsFd) -> bool {
     let mut register = [page as u64, 4096, MODE_MISSING, 0];
     // SAFETY: `register` has the layout of struct uffdio_register, and is there.
     assert_eq!(unsafe { libc::ioctl(uffd, UFFDIO_REGISTER, register.as_mut_ptr()) }, 0);
-    let watcher = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
-    epoll::add(&watcher, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN).unwrap();
+    Some(page as usize)
+}
+
+/// Has a thread of this process touch a page that never comes, in a system call that it makes with the page's address.
+fn wait_for_ever(call: impl FnOnce(usize) + Send + 'static) -> bool {
+    let Some(page) = page_that_never_comes() else { return false };
     let (says, tid) = std::sync::mpsc::channel();
-    let address = page as usize;
     std::thread::spawn(move || {
         says.send(rustix::thread::gettid()).unwrap();
-        let number = std::os::fd::AsRawFd::as_raw_fd(&watcher);
-        // SAFETY: the page is mapped for good, for this one event.
-        unsafe { libc::epoll_wait(number, address as *mut libc::epoll_event, 1, -1) };
+        call(page);
     });
     super::wait_until_thread_sleeps(tid.recv().unwrap());
     true
+}
+
+/// Has an epoll descriptor watch `fd`, and a thread of this process wait there with its lock, for ever: its events are
+/// to be copied to a page that never comes. `false` where this process may not do that.
+pub(crate) fn watch_and_keep_the_lock(fd: impl rustix::fd::AsFd) -> bool {
+    use rustix::event::epoll;
+    let watcher = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+    epoll::add(&watcher, fd, epoll::EventData::new_u64(0), epoll::EventFlags::IN).unwrap();
+    wait_for_ever(move |page| {
+        let number = std::os::fd::AsRawFd::as_raw_fd(&watcher);
+        // SAFETY: the page is mapped for good, for this one event.
+        unsafe { libc::epoll_wait(number, page as *mut libc::epoll_event, 1, -1) };
+    })
+}
+
+/// Has a thread of this process take the message that waits in a socket, and keep the socket's lock, for ever: the
+/// message is to be copied to a page that never comes. `false` where this process may not do that.
+pub(crate) fn read_and_keep_the_lock(socket: rustix::fd::OwnedFd) -> bool {
+    wait_for_ever(move |page| {
+        let number = std::os::fd::AsRawFd::as_raw_fd(&socket);
+        // SAFETY: the page is mapped for good, for this one byte.
+        unsafe { libc::recv(number, page as *mut libc::c_void, 1, 0) };
+    })
 }

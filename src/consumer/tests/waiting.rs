@@ -65,32 +65,54 @@ fn every_ring_ends_one_wait_though_the_bell_is_never_emptied() {
 }
 
 #[test]
-fn a_bell_that_can_be_full_is_emptied_and_rings_again() {
+fn a_bell_that_is_full_rings_again_and_leaves_nothing_to_read() {
     let (mut sources, _link, _other, bell) = sources();
     for _ in 0..3 {
         // More than a socket's queue holds.
         (0..5000).for_each(|_| _ = bell.ring());
         assert_eq!(sources.wait(Some(DEADLINE)).unwrap(), Woken::ByBell);
-        assert_eq!(sources.wait(Some(Duration::ZERO)).unwrap(), Woken::ByTime, "it was emptied");
+        assert_eq!(sources.wait(Some(Duration::ZERO)).unwrap(), Woken::ByTime, "one edge for all of them");
     }
 }
 
 #[test]
-fn a_bell_that_must_be_polled_is_emptied() {
-    isolated("consumer::tests::waiting::a_bell_that_must_be_polled_is_emptied", || {
+fn an_eventfd_that_must_be_polled_is_emptied() {
+    isolated("consumer::tests::waiting::an_eventfd_that_must_be_polled_is_emptied", || {
         deny(libc::SYS_epoll_create1, &[], Errno::PERM);
-        let is_emptied = |sources: &mut Sources, ring: &dyn Fn()| {
-            for _ in 0..3 {
-                ring();
-                assert_eq!(sources.wait(Some(DEADLINE)).unwrap(), Woken::ByBell);
-                assert_eq!(sources.wait(Some(Duration::ZERO)).unwrap(), Woken::ByTime, "it was emptied");
-            }
-        };
-        let (mut sources, _link, _other, bell) = sources();
-        is_emptied(&mut sources, &|| _ = bell.ring());
         let (bell, end) = eventfd_bell();
         let (mut sources, _link, _other) = sources_with(BellKind::Eventfd, end);
-        is_emptied(&mut sources, &|| ring_eventfd(&bell));
+        for _ in 0..3 {
+            ring_eventfd(&bell);
+            assert_eq!(sources.wait(Some(DEADLINE)).unwrap(), Woken::ByBell);
+            assert_eq!(sources.wait(Some(Duration::ZERO)).unwrap(), Woken::ByTime, "it was emptied");
+        }
+    });
+}
+
+/// It stays readable, so that whoever polls it would never sleep.
+#[test]
+fn a_pair_of_sockets_that_must_be_polled_is_left_out_and_napped_for() {
+    isolated("consumer::tests::waiting::a_pair_of_sockets_that_must_be_polled_is_left_out_and_napped_for", || {
+        deny(libc::SYS_epoll_create1, &[], Errno::PERM);
+        let (link, _other) = link();
+        let (bell, end) = Bell::create().unwrap();
+        let end = BellEnd::receive(Bell::KIND, end).unwrap();
+        let mut producer = Producer::create_at(&LaneOptions::new("polled").capacity(4096), 0).unwrap();
+        let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
+        let mut waiter = Waiter::new(Arc::new(link), end, Barrier::Fence).unwrap();
+        for round in 0..2 {
+            bell.ring();
+            let begin = Instant::now();
+            for nap in 0..5 {
+                assert!(waiter.arm(&mut consumer.reader));
+                assert_eq!(waiter.park(Deadline::Never).unwrap(), Woken::ByTime, "round {round}, nap {nap}");
+            }
+            assert!(begin.elapsed() >= Duration::from_millis(1 + 2 + 4 + 8 + 16), "each is twice as long as the last");
+            // One that moves on naps briefly again.
+            producer.send(b"x").unwrap();
+            assert!(!waiter.arm(&mut consumer.reader));
+            assert!(consumer.try_receive().unwrap().is_some());
+        }
     });
 }
 
