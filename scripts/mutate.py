@@ -428,6 +428,10 @@ FAULTS = [
      "test limits a_limit_of_the_length"),
     ("create: the control groups not asked", REGION, [("        check_control_groups(name, len_bytes)?;\n", "")],
      "test limits a_limit_of_a_control_group"),
+    ("is_lost: another's file taken for ours", "src/session/listener.rs",
+     [("identity(there) != self.identity,", "false,")], "test address a_server_whose_file"),
+    ("is_lost: a file that is gone not missed", "src/session/listener.rs",
+     [("matches!(error, Errno::NOENT | Errno::NOTDIR)", "{ let _ = error; false }")], "test address a_server_whose_file"),
     # What a consumer waits on.
     ("new: the bell watched for its level", WAITER,
      [("            poller.add(&bell, BELL, Trigger::Edge)?", "            poller.add(&bell, BELL, Trigger::Level)?")],

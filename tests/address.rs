@@ -6,7 +6,7 @@ mod peer;
 
 use common::{TempDir, entries, isolated, role, unique_name};
 use fdring::{
-    Address, Error, Producer, Server, Session,
+    Address, Attach, Error, Producer, Server, Session,
     options::{LaneOptions, ServerOptions},
 };
 use peer::{Peer, argument, say, wait_for_the_end};
@@ -36,6 +36,41 @@ fn a_server_takes_its_files_away() {
         assert!(can_connect(&path));
         drop(server);
         assert_eq!(entries(dir.path()), [""; 0]);
+    }
+}
+
+#[test]
+fn a_server_whose_file_is_gone_or_replaced_says_so() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let path = dir.path().join("socket");
+    let server = Server::listen(&path, &[&producer]).unwrap();
+    let _consumer = Session::connect(&path).unwrap().attach_one(Attach::new()).unwrap();
+    assert!(!server.stats().address_is_lost);
+    let aside = dir.path().join("aside");
+    fs::rename(&path, &aside).unwrap();
+    assert!(server.stats().address_is_lost && !can_connect(&path));
+    let other = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    assert!(server.stats().address_is_lost, "it is another's");
+    drop(other);
+    fs::rename(&aside, &path).unwrap();
+    assert!(!server.stats().address_is_lost && can_connect(&path));
+}
+
+#[test]
+fn an_address_without_a_file_of_the_servers_is_never_lost() {
+    let producer = lane();
+    let named = Server::listen(format!("@{}", unique_name()), &[&producer]).unwrap();
+    let nowhere = ServerOptions::new().listen_nowhere([&producer]).unwrap();
+    let (dir, path) = (TempDir::new(), "socket");
+    let listener =
+        rustix::net::socket(rustix::net::AddressFamily::UNIX, rustix::net::SocketType::SEQPACKET, None).unwrap();
+    let path = dir.path().join(path);
+    rustix::net::bind(&listener, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+    rustix::net::listen(&listener, 1).unwrap();
+    let adopted = Server::from_listener(listener, &[&producer]).unwrap();
+    fs::remove_file(&path).unwrap();
+    for server in [named, nowhere, adopted] {
+        assert!(!server.stats().address_is_lost);
     }
 }
 

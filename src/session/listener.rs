@@ -33,7 +33,7 @@ pub(super) struct Listener {
     guard: ForkGuard,
     /// Somebody else has bound it, and may go on with it.
     is_adopted: bool,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -60,11 +60,11 @@ impl Listener {
         crash::point!("server-bound");
         let file = spot.zip(lock).map(|(spot, lock)| SocketFile::adopt(spot, lock)).transpose()?;
         if let Some(file) = &file {
-            file.spot.set_mode(file.identity, mode).map_err(Error::os(doing()))?;
+            file.placed.spot.set_mode(file.placed.identity, mode).map_err(Error::os(doing()))?;
         }
         listen(&socket, BACKLOG).map_err(Error::os(doing()))?;
         crash::point!("server-listening");
-        Ok(Self { socket, guard, is_adopted: false, _file: file })
+        Ok(Self { socket, guard, is_adopted: false, file })
     }
 
     /// A socket that listens already, and where it is bound.
@@ -76,13 +76,18 @@ impl Listener {
         // Anew: whoever connects from here on finds this process at the other end (`SO_PEERCRED`), and not the one that
         // made the socket.
         listen(&socket, BACKLOG).map_err(Error::os(format!("listen on {address}")))?;
-        Ok((Self { socket, guard, is_adopted: true, _file: None }, address))
+        Ok((Self { socket, guard, is_adopted: true, file: None }, address))
     }
 
     /// The connection of the next consumer that waits. `WouldBlock` if there is none.
     pub(super) fn accept(&self) -> rustix::io::Result<Connection> {
         let socket = accept_with(&self.socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         Ok(Connection::new(socket, self.guard))
+    }
+
+    /// The file of the socket, if it is ours.
+    pub(super) fn placed(&self) -> Option<Placed> {
+        self.file.as_ref().map(|file| file.placed.clone())
     }
 
     pub(super) fn socket(&self) -> &NotForChildren {
@@ -269,11 +274,28 @@ fn remove_if_stale(spot: &Spot, address: &Address) -> Result<()> {
     }
 }
 
+/// A file, and where it was put.
+#[derive(Clone, Debug)]
+pub(super) struct Placed {
+    spot: Spot,
+    /// No other file gets it for as long as the socket is open: the socket keeps its inode.
+    identity: (u64, u64),
+}
+
+impl Placed {
+    /// Whether the file is no longer there, or another is in its place.
+    pub(super) fn is_lost(&self) -> bool {
+        match self.spot.look() {
+            Ok(there) => identity(there) != self.identity,
+            Err(error) => matches!(error, Errno::NOENT | Errno::NOTDIR),
+        }
+    }
+}
+
 /// The file of a bound socket. Dropping it removes the file, if it is still the same.
 #[derive(Debug)]
 struct SocketFile {
-    spot: Spot,
-    identity: (u64, u64),
+    placed: Placed,
     /// Held until the file is gone.
     lock: Lock,
 }
@@ -281,14 +303,15 @@ struct SocketFile {
 impl SocketFile {
     fn adopt(spot: Spot, lock: Lock) -> Result<Self> {
         let there = spot.look().map_err(Error::os(format!("look at the new socket {spot}")))?;
-        Ok(Self { spot, identity: identity(there), lock })
+        Ok(Self { placed: Placed { spot, identity: identity(there) }, lock })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.lock.guard.is_child() && self.spot.look().map(identity) == Ok(self.identity) {
-            let _ = self.spot.remove();
+        let Placed { spot, identity: ours } = &self.placed;
+        if !self.lock.guard.is_child() && spot.look().map(identity) == Ok(*ours) {
+            let _ = spot.remove();
         }
     }
 }

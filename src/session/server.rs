@@ -3,7 +3,7 @@
 //! The work is done by the [`steward`](super::steward), a thread. What this file does not do: it touches neither a
 //! socket nor a seat.
 
-use super::listener::Listener;
+use super::listener::{Listener, Placed};
 use super::shared::{Limits, Offering, Progress, ServerState, ServerStats};
 use super::steward::Steward;
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, adopted};
@@ -292,6 +292,7 @@ impl ServerOptions {
         let guard = ForkGuard::get()?;
         check_lanes(&lanes)?;
         let (listener, address) = listen()?;
+        let placed = listener.as_ref().and_then(Listener::placed);
         let state = Arc::new(ServerState::new(lanes)?);
         for lane in state.lanes.lock().iter() {
             lane.notify_end(&state.notice);
@@ -304,7 +305,7 @@ impl ServerOptions {
                 steward.run();
             }
         })?;
-        Ok(Server { state, thread: Some(thread), address, guard })
+        Ok(Server { state, thread: Some(thread), address, placed, guard })
     }
 }
 
@@ -372,6 +373,8 @@ pub struct Server {
     state: Arc<ServerState>,
     thread: Option<Thread>,
     address: Address,
+    /// The socket's file, if it is ours.
+    placed: Option<Placed>,
     guard: ForkGuard,
 }
 
@@ -543,7 +546,9 @@ impl Server {
             // The lock may have been held when the process forked.
             return ServerStats::default();
         }
-        self.state.progress.lock().stats.clone()
+        let mut stats = self.state.progress.lock().stats.clone();
+        stats.address_is_lost = self.placed.as_ref().is_some_and(Placed::is_lost);
+        stats
     }
 
     /// Offers the lane of one more producer: sessions that begin from now on have it. Those that have begun are as they
