@@ -319,6 +319,9 @@ pub struct ConsumerInfo {
     pub since: Instant,
     /// The published bytes that it has not released, headers and padding included.
     pub behind_bytes: u64,
+    /// Those of them that it has read, headers and padding included: it holds records among them, see
+    /// [`Record::into_owned`](crate::Record::into_owned). 0 if it holds nothing, however slow it is.
+    pub held_bytes: u64,
     /// Whether it sleeps until more is published. It may wake at any moment.
     pub is_asleep: bool,
     /// Whether it reads in place. Such a consumer is never evicted while it lives.
@@ -330,7 +333,8 @@ impl ConsumerInfo {
         let Occupant { pid, uid, since, reads_in_place } = seat.port().occupant;
         // Relaxed: a hint, that may be out of date as soon as it is read.
         let is_asleep = !seat.port().wait_epoch().load(Ordering::Relaxed).is_multiple_of(2);
-        Self { pid, uid, since, behind_bytes, is_asleep, reads_in_place }
+        let held_bytes = seat.held_bytes(behind_bytes);
+        Self { pid, uid, since, behind_bytes, held_bytes, is_asleep, reads_in_place }
     }
 }
 

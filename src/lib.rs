@@ -63,9 +63,9 @@
 //!
 //! Producers, consumers and servers belong to the process that created them. In a forked child every operation returns
 //! an error, and every drop is harmless. The child must not touch the bytes of a [`Reservation`], or of a [`Record`]
-//! read in place: the ring is not mapped there, and other memory may be. Nothing checks this; it is the responsibility
-//! of the code that calls `fork`, which is unsafe. A closure that is called with records in the ring must not return in
-//! a child.
+//! read in place: the ring is not mapped there, and other memory may be. Nothing checks this, but for an
+//! [`OwnedRecord`], which refuses; it is the responsibility of the code that calls `fork`, which is unsafe. A closure
+//! that is called with records in the ring must not return in a child.
 //!
 //! # In place or copied
 //!
@@ -82,6 +82,7 @@
 //! | position | a place in the stream: bytes since the lane was created, headers and padding included |
 //! | published | visible to consumers, up to a position |
 //! | read, released | *read*: a consumer has passed a record. *Released*: the producer may overwrite it |
+//! | hold | a record that is kept in the ring after later ones were read: it is not released, nor what follows it |
 //! | seat | the small region in which one consumer says what it has released and whether it sleeps |
 //! | session | one connection between a consumer and a server, for one or several lanes |
 //! | bell | what a producer rings to wake a consumer |
@@ -158,7 +159,7 @@ pub mod info {
     pub use crate::session::shared::ServerStats;
 }
 
-pub use consumer::{Consumer, Record};
+pub use consumer::{Consumer, OwnedRecord, Record};
 #[cfg(feature = "crash-points")]
 #[doc(hidden)]
 pub use crash::reach as reach_crash_point;

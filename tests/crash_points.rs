@@ -92,7 +92,7 @@ const PRODUCER_POINTS: [(&str, When, Last); 34] = [
 ];
 
 /// The points in a consumer's process.
-const CONSUMER_POINTS: [(&str, When); 21] = [
+const CONSUMER_POINTS: [(&str, When); 24] = [
     ("store", Flow),
     ("session-connected", Handshake),
     ("session-hello-sent", Handshake),
@@ -105,6 +105,9 @@ const CONSUMER_POINTS: [(&str, When); 21] = [
     ("session-attached-received", Handshake),
     ("consumer-record-found", Flow),
     ("test-holding", Flow),
+    ("consumer-holds", Flow),
+    ("consumer-hold-ending", Flow),
+    ("consumer-hold-ended", Flow),
     ("consumer-before-space-wake", Flow),
     ("consumer-after-space-wake", Flow),
     ("consumer-sleep-announced", Flow),
@@ -162,6 +165,8 @@ impl Run {
                     Setup => consumers == 1 && !in_place,
                     // One that reads in place is not evicted for hanging up.
                     HangUp => !in_place,
+                    // A copy holds nothing.
+                    Flow if point.starts_with("consumer-hold") => in_place,
                     _ => true,
                 };
                 runs.extend((0..rounds).map(run).filter(|_| happens));

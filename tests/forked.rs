@@ -83,6 +83,27 @@ fn every_operation_in_a_forked_child_is_an_error() {
 }
 
 #[test]
+fn a_record_that_is_held_is_refused_in_a_forked_child() {
+    isolated("a_record_that_is_held_is_refused_in_a_forked_child", || {
+        let address = format!("@{}", unique_name());
+        let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        // SAFETY: the producer is this process, and nothing else writes its memory.
+        let in_place = unsafe { Attach::new().in_place() };
+        let mut consumer = Session::connect(&*address).unwrap().attach_one(in_place).unwrap();
+        (0..2).for_each(|_| producer.send(b"held").unwrap());
+        let held = consumer.receive().unwrap().unwrap().into_owned();
+        let record = consumer.receive().unwrap().unwrap();
+        assert!(held.is_held() && held[..] == *b"held");
+        assert!(!in_child(|| held[0] == b'h'), "the ring is not mapped there");
+        assert!(!in_child(|| record.hold().is_held()), "nor can anything be held");
+        assert!(in_child(|| format!("{held:?}").contains("not in a forked child")));
+        assert!(in_child(|| consumer.held_bytes() == 0));
+        assert_eq!((&held[..], consumer.held_bytes()), (&b"held"[..], 32));
+    });
+}
+
+#[test]
 fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
     isolated("what_was_begun_before_a_fork_does_nothing_in_the_child", || {
         let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();

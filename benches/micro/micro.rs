@@ -86,6 +86,12 @@ fn reading(criterion: &mut Criterion) {
         group.bench_function(format!("receive 56 B in runs, {name}"), |bencher| {
             bencher.iter_custom(|records| receive(&mut producer, &mut consumer, records, in_runs));
         });
+        group.bench_function(format!("receive 56 B, keep and drop, {name}"), |bencher| {
+            bencher.iter_custom(|records| receive(&mut producer, &mut consumer, records, kept));
+        });
+        group.bench_function(format!("receive 56 B into a window of 16, {name}"), |bencher| {
+            bencher.iter_custom(|records| receive(&mut producer, &mut consumer, records, in_a_window));
+        });
     }
     group.finish();
 }
@@ -112,6 +118,22 @@ fn receive(
 fn one_by_one(consumer: &mut Consumer, records: u64) {
     for _ in 0..records {
         black_box(consumer.try_receive().expect("published").expect("a record")[0]);
+    }
+}
+
+fn kept(consumer: &mut Consumer, records: u64) {
+    for _ in 0..records {
+        drop(black_box(consumer.try_receive().expect("published").expect("a record").into_owned()));
+    }
+}
+
+fn in_a_window(consumer: &mut Consumer, records: u64) {
+    let mut window = std::collections::VecDeque::with_capacity(16);
+    for _ in 0..records {
+        if window.len() == 16 {
+            window.pop_front();
+        }
+        window.push_back(black_box(consumer.try_receive().expect("published").expect("a record").into_owned()));
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod error;
 mod looks;
+mod owned;
 mod pace;
 mod payloads;
 mod record;
@@ -17,11 +18,13 @@ mod waiter;
 #[cfg(test)]
 mod tests;
 
+use owned::{LaneReader, OwnSeat};
 use pace::Pace;
 use payloads::{Copies, Payloads};
 use waiter::Waiter;
 
 pub use error::ReceiveError;
+pub use owned::OwnedRecord;
 pub use record::Record;
 pub use runs::Verdict;
 
@@ -79,15 +82,15 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// ```
 ///
 /// A [`Record`] borrows its consumer, so that its bytes cannot change while it is used. A consumer is therefore not an
-/// `Iterator`, whose items could be kept. To keep a record, copy it with `to_vec`. After the last use of the record,
-/// the consumer's other methods can be called in the same loop, as above.
+/// `Iterator`, whose items could be kept. To keep a record, call [`Record::into_owned`], or copy it with `to_vec`.
+/// After the last use of the record, the consumer's other methods can be called in the same loop, as above.
 ///
 /// A consumer is `Send` and `Sync`. It can be moved to another thread.
 #[derive(Debug)]
 #[must_use = "dropping a consumer leaves its lane; keep it in a variable"]
 pub struct Consumer {
     // Dropped in this order: the ring, then the seat, then the session.
-    reader: Reader<LaneMap, SeatMap>,
+    reader: LaneReader,
     waiter: Waiter,
     guard: ForkGuard,
     payloads: Payloads,
@@ -125,6 +128,7 @@ impl Consumer {
     /// If the process is out of descriptors.
     pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
         let Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin } = attachment;
+        let seat = OwnSeat::new(seat, in_place.clone(), guard, Arc::clone(&link));
         let reader = Reader::new(lane, seat, start);
         let (reader, payloads) = match in_place {
             Some(trust) => (reader, Payloads::InPlace(trust)),
@@ -295,8 +299,8 @@ impl Consumer {
         self.receive_until(Deadline::At(deadline))
     }
 
-    /// Releases everything that was read, so that the producer may overwrite it. Every call that receives does so
-    /// sooner or later. Call this before you leave the consumer alone for a while. No effect in a forked child.
+    /// Releases everything that was read and is not held: the producer may overwrite it. Every call that receives does
+    /// so sooner or later. Call this before you leave the consumer alone for a while. No effect in a forked child.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -317,6 +321,36 @@ impl Consumer {
         if !self.guard.is_child() {
             self.reader.release_all();
         }
+    }
+
+    /// How much of the ring the records that are held keep from the producer, in bytes: from the oldest record that is
+    /// held up to [`position`](Self::position), headers and padding included. 0 if nothing is held, if payloads are
+    /// copied out, and in a forked child. Once it is near the lane's capacity, the producer waits.
+    ///
+    /// ```
+    /// use fdring::{Attach, Producer, Server, Session};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-held-bytes", [&ticks])?;
+    /// // SAFETY: the producer is a process of ours, which uses this library.
+    /// let in_place = unsafe { Attach::new().in_place() };
+    /// let mut consumer = Session::connect("@doc-held-bytes")?.attach_one(in_place)?;
+    /// for _ in 0..3 {
+    ///     ticks.send(b"hello")?;
+    /// }
+    /// let first = consumer.receive()?.unwrap().into_owned();
+    /// consumer.receive()?;
+    /// assert_eq!(consumer.held_bytes(), 2 * 16);
+    ///
+    /// drop(first);
+    /// assert_eq!(consumer.held_bytes(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn held_bytes(&self) -> u64 {
+        // The lock may have been held when the process forked.
+        if self.guard.is_child() { 0 } else { self.reader.held_bytes() }
     }
 
     /// The facts of the lane: name, capacity, alignments, schema.
@@ -407,7 +441,7 @@ impl Consumer {
             },
         };
         crash::point!("consumer-record-found");
-        Ok(Record::new(found, payload))
+        Ok(Record::new(found, payload, self.reader.release()))
     }
 
     /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.

@@ -2,9 +2,9 @@
 //!
 //! The invariant: a copy that may have been overwritten while it was made is not handed out.
 
-use crate::memory::{CopyBlock, InPlace, LaneMap, RingBytes, SHORT_WORDS, SeatMap};
+use super::owned::LaneReader;
+use crate::memory::{CopyBlock, InPlace, RingBytes, SHORT_WORDS};
 use crate::ring::cursor::Found;
-use crate::ring::reader::Reader;
 use bytemuck::Zeroable;
 
 /// How payloads reach the caller.
@@ -32,12 +32,7 @@ impl Copies {
 
     /// The payload of a record, copied out; `None` if it may have been overwritten meanwhile.
     #[inline(always)]
-    pub(super) fn copy(
-        &mut self,
-        reader: &Reader<LaneMap, SeatMap>,
-        ring: RingBytes<'_>,
-        found: Found,
-    ) -> Option<&[u8]> {
+    pub(super) fn copy(&mut self, reader: &LaneReader, ring: RingBytes<'_>, found: Found) -> Option<&[u8]> {
         let words = found.len.div_ceil(8) as usize;
         if words > SHORT_WORDS {
             return self.copy_long(reader, ring, found, words);
@@ -51,13 +46,7 @@ impl Copies {
     // Cold, so that loops over short records keep their registers.
     #[cold]
     #[inline(never)]
-    fn copy_long(
-        &mut self,
-        reader: &Reader<LaneMap, SeatMap>,
-        ring: RingBytes<'_>,
-        found: Found,
-        words: usize,
-    ) -> Option<&[u8]> {
+    fn copy_long(&mut self, reader: &LaneReader, ring: RingBytes<'_>, found: Found, words: usize) -> Option<&[u8]> {
         if self.long.len() * BLOCK_WORDS < words {
             self.long.resize(words.div_ceil(BLOCK_WORDS), CopyBlock::zeroed());
         }

@@ -3,7 +3,9 @@
 //! The invariant: its bytes stay as they are until the next call on its consumer, which the borrow makes impossible
 //! while the record is in use.
 
+use super::owned::{LaneRelease, OwnedRecord};
 use crate::ring::cursor::Found;
+use std::fmt;
 use std::ops::Deref;
 
 /// A received record: it dereferences to `[u8]`, its payload, and has a tag.
@@ -26,17 +28,20 @@ use std::ops::Deref;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+///
+/// To keep a record without a copy, see [`into_owned`](Self::into_owned).
 pub struct Record<'a> {
     payload: &'a [u8],
     tag: u16,
     position: u64,
+    /// What holds it, if it is to be kept.
+    release: &'a LaneRelease,
 }
 
 impl<'a> Record<'a> {
     #[inline(always)]
-    pub(super) fn new(found: Found, payload: &'a [u8]) -> Self {
-        Self { payload, tag: found.tag, position: found.position }
+    pub(super) fn new(found: Found, payload: &'a [u8], release: &'a LaneRelease) -> Self {
+        Self { payload, tag: found.tag, position: found.position, release }
     }
 
     /// The payload, for as long as the consumer is left alone.
@@ -88,6 +93,76 @@ impl Record<'_> {
     #[inline]
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// Turns it into a record that can be kept: while later ones are received, in other threads, after the consumer.
+    ///
+    /// If payloads are read [in place](crate::Attach::in_place), the bytes stay where they are, and the producer cannot
+    /// overwrite them before the [`OwnedRecord`] is dropped. Else they are copied.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-into-owned", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-into-owned")?;
+    /// ticks.send(b"hello")?;
+    /// ticks.send(b"world")?;
+    ///
+    /// let first = consumer.receive()?.unwrap().into_owned();
+    /// let second = consumer.receive()?.unwrap();
+    /// assert_eq!([&first[..], &second[..]], [b"hello", b"world"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// In a forked child, if the record is read in place.
+    #[inline]
+    pub fn into_owned(self) -> OwnedRecord {
+        self.hold()
+    }
+
+    /// Like [`into_owned`](Self::into_owned), for a record by reference, as closures get it.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut orders = Producer::create("orders")?;
+    /// # let server = Server::listen("@doc-hold", [&orders])?;
+    /// # let mut consumer = Consumer::connect("@doc-hold")?;
+    /// const URGENT: u16 = 1;
+    ///
+    /// orders.send(b"order 17")?;
+    /// orders.send_tagged(b"order 18", URGENT)?;
+    /// orders.send(b"order 19")?;
+    ///
+    /// let mut urgent = Vec::new();
+    /// consumer.receive_many(|record| {
+    ///     if record.tag() == URGENT {
+    ///         urgent.push(record.hold());
+    ///     }
+    /// })?;
+    /// assert_eq!(urgent.len(), 1);
+    /// assert_eq!(urgent[0][..], *b"order 18");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// In a forked child, if the record is read in place.
+    #[inline]
+    pub fn hold(&self) -> OwnedRecord {
+        OwnedRecord::new(self, self.release)
+    }
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { payload, tag, position, .. } = self;
+        f.debug_struct("Record").field("payload", payload).field("tag", tag).field("position", position).finish()
     }
 }
 

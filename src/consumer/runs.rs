@@ -6,14 +6,14 @@
 //!
 //! The invariant: a record counts as read once it is handed over, and its bytes are released after the run.
 
+use super::owned::{LaneReader, LaneRelease};
 use super::payloads::Payloads;
 use super::{Consumer, ReceiveError, Record};
 use crate::deadline::Deadline;
 use crate::layout::RecordHeader;
-use crate::memory::{InPlace, LaneMap, RingBytes, SeatMap};
+use crate::memory::{InPlace, RingBytes};
 use crate::ring::LaneWords;
 use crate::ring::cursor::{Cursor, Found, InView};
-use crate::ring::reader::Reader;
 use crate::sync::Ordering;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -322,14 +322,16 @@ impl Consumer {
         match payloads {
             Payloads::InPlace(trust) => {
                 let mut run = Run::new(reader);
-                let (read, flow) = run.in_place(trust, |found, payload| each(&Record::new(found, payload)).into_flow());
+                let (read, flow) = run
+                    .in_place(trust, |release, found, payload| each(&Record::new(found, payload, release)).into_flow());
                 *records += read;
                 Ok(flow)
             }
             Payloads::Copied(copies) => {
                 let mut run = Run::new(reader);
                 let (read, outcome) = run.one_by_one(|reader, ring, found| {
-                    copies.copy(reader, ring, found).map(|copy| each(&Record::new(found, copy)).into_flow())
+                    let copy = copies.copy(reader, ring, found)?;
+                    Some(each(&Record::new(found, copy, reader.release())).into_flow())
                 });
                 drop(run);
                 *records += read;
@@ -342,7 +344,7 @@ impl Consumer {
 /// A cursor that runs ahead. Its reader goes on from there, also if the run ends in a panic.
 struct Run<'a> {
     cursor: Cursor,
-    reader: &'a mut Reader<LaneMap, SeatMap>,
+    reader: &'a mut LaneReader,
 }
 
 /// The number of records that are looked at together.
@@ -406,7 +408,7 @@ impl EqualRun {
 }
 
 impl<'a> Run<'a> {
-    fn new(reader: &'a mut Reader<LaneMap, SeatMap>) -> Self {
+    fn new(reader: &'a mut LaneReader) -> Self {
         Self { cursor: reader.cursor(), reader }
     }
 
@@ -415,16 +417,16 @@ impl<'a> Run<'a> {
     fn in_place<B>(
         &mut self,
         trust: &InPlace,
-        mut hand: impl FnMut(Found, &[u8]) -> ControlFlow<B>,
+        mut hand: impl FnMut(&LaneRelease, Found, &[u8]) -> ControlFlow<B>,
     ) -> (usize, ControlFlow<B>) {
         let Self { cursor, reader } = self;
-        let (ring, before) = (reader.lane().ring(), cursor.records());
+        let (ring, release, before) = (reader.lane().ring(), reader.release(), cursor.records());
         loop {
             let mut equal = EqualRun::find(cursor, ring);
             while let Some(run) = equal {
                 let payloads = ring.in_place_each::<EQUAL>(trust, run.payload, run.size, run.len);
                 for (index, (word, payload)) in run.words.into_iter().zip(payloads).enumerate() {
-                    let flow = hand(run.take(cursor, word), payload);
+                    let flow = hand(release, run.take(cursor, word), payload);
                     if flow.is_break() {
                         cursor.count(index as u64 + 1);
                         return ((cursor.records() - before) as usize, flow);
@@ -438,7 +440,7 @@ impl<'a> Run<'a> {
                 let Some(found) = cursor.next_in_view(&ring) else {
                     return ((cursor.records() - before) as usize, ControlFlow::Continue(()));
                 };
-                let flow = hand(found, ring.in_place(trust, found.payload, found.len));
+                let flow = hand(release, found, ring.in_place(trust, found.payload, found.len));
                 if flow.is_break() {
                     return ((cursor.records() - before) as usize, flow);
                 }
@@ -451,7 +453,7 @@ impl<'a> Run<'a> {
     #[inline(always)]
     fn one_by_one<B>(
         &mut self,
-        mut hand: impl FnMut(&Reader<LaneMap, SeatMap>, RingBytes<'_>, Found) -> Option<ControlFlow<B>>,
+        mut hand: impl FnMut(&LaneReader, RingBytes<'_>, Found) -> Option<ControlFlow<B>>,
     ) -> (usize, Result<ControlFlow<B>, Found>) {
         let Self { cursor, reader } = self;
         let (ring, before) = (reader.lane().ring(), cursor.records());

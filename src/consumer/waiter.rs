@@ -14,13 +14,12 @@
 //! What this file does not do: it reads no record.
 
 use super::error::ReceiveError;
+use super::owned::LaneReader;
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::link::{Fate, Link};
-use crate::memory::{LaneMap, SeatMap};
 use crate::os::bell::BellEnd;
 use crate::os::poller::{Poller, Ready, Trigger};
-use crate::ring::reader::Reader;
 use crate::ring::sleep::{Announcement, Armed, SECOND_LOOK, Waits, Wakeups};
 use crate::terms::Barrier;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -93,13 +92,13 @@ impl Waiter {
     }
 
     /// Announces a wait and looks again; whether to [`park`](Self::park).
-    pub(super) fn arm(&mut self, reader: &mut Reader<LaneMap, SeatMap>) -> bool {
+    pub(super) fn arm(&mut self, reader: &mut LaneReader) -> bool {
         matches!(self.announce(reader, Waits::Here), Arm::Sleep { .. })
     }
 
     /// Like [`arm`](Self::arm), for a caller that waits elsewhere until [`as_fd`](Self::as_fd) is readable. If a second
     /// look is due, or the bell is of no use, a timer makes it readable.
-    pub(super) fn arm_elsewhere(&mut self, reader: &mut Reader<LaneMap, SeatMap>) -> Result<bool, ReceiveError> {
+    pub(super) fn arm_elsewhere(&mut self, reader: &mut LaneReader) -> Result<bool, ReceiveError> {
         let Arm::Sleep { at_most } = self.announce(reader, Waits::Elsewhere) else { return Ok(false) };
         self.sources.set_timer(at_most).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
         // The timer is set for it and goes off in any case.
@@ -108,7 +107,7 @@ impl Waiter {
     }
 
     /// Announces a wait and looks again.
-    fn announce(&mut self, reader: &mut Reader<LaneMap, SeatMap>, waits: Waits) -> Arm {
+    fn announce(&mut self, reader: &mut LaneReader, waits: Waits) -> Arm {
         let nap = self.sources.nap(reader.position());
         self.sources.watch_bell(nap.is_none());
         let armed = self.announcement.arm(reader, self.barrier, &mut self.sources, waits);
@@ -139,18 +138,18 @@ impl Waiter {
     }
 
     /// The bell rang: it does not ring again for the announcement that it rang for.
-    pub(super) fn note_ring(&mut self, reader: &Reader<LaneMap, SeatMap>) {
+    pub(super) fn note_ring(&mut self, reader: &LaneReader) {
         self.announcement.note_ring(reader.seat());
     }
 
     /// Takes the announcement back, if one stands: the consumer is awake.
     #[inline]
-    pub(super) fn disarm(&mut self, reader: &Reader<LaneMap, SeatMap>) {
+    pub(super) fn disarm(&mut self, reader: &LaneReader) {
         self.announcement.disarm(reader.seat());
     }
 
     /// Takes the events that have come, without waiting: above all, the end of the session.
-    pub(super) fn harvest(&mut self, reader: &Reader<LaneMap, SeatMap>) {
+    pub(super) fn harvest(&mut self, reader: &LaneReader) {
         if self.sources.harvest() {
             self.note_ring(reader);
         }

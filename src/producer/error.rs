@@ -140,10 +140,21 @@ struct Blame<'a>(&'a Option<Box<ConsumerInfo>>);
 impl fmt::Display for Blame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(consumer) = self.0 else { return Ok(()) };
-        let behind_bytes = consumer.behind_bytes;
-        match consumer.pid {
-            Some(pid) => write!(f, ": process {pid} has not released {behind_bytes} bytes yet"),
-            None => write!(f, ": a process of another pid namespace has not released {behind_bytes} bytes yet"),
+        let ConsumerInfo { pid, behind_bytes, held_bytes, .. } = **consumer;
+        match pid {
+            Some(pid) => write!(f, ": process {pid} ")?,
+            None => f.write_str(": a process of another pid namespace ")?,
+        }
+        match held_bytes {
+            0 => write!(f, "has not released {behind_bytes} bytes yet"),
+            _ if held_bytes == behind_bytes => write!(
+                f,
+                "has read everything and holds {held_bytes} bytes; it must drop the oldest record that it keeps"
+            ),
+            _ => write!(
+                f,
+                "has not released {behind_bytes} bytes yet, and holds {held_bytes} of them in records that it has read"
+            ),
         }
     }
 }

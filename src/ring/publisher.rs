@@ -114,7 +114,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     ) -> Result<T, Option<Gate>> {
         self.writer.store_counters();
         self.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
-        // Pairs with the fence in `Release::store`: it sees the 1, or we see what it released.
+        // Pairs with the fence in `Holds::wake_producer`: it sees the 1, or we see what it released.
         fence(Ordering::SeqCst);
         let outcome = self.sleep_while_held(roster, deadline, look);
         self.space_wait().store(0, Ordering::Relaxed);
@@ -138,8 +138,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         let changed = roster.capture_changed();
         let seat = gate.and_then(|gate| roster.seat(gate.seat_id));
         let seq = seat.as_ref().map(|seat| (seat.port().space_seq(), seat.port().space_seq().load(Ordering::Relaxed)));
-        // Pairs with the release stores in `Release::store`: with this `space_seq` comes the `consumed` before
-        // it.
+        // Pairs with the release stores in `Holds::store`: with this `space_seq` comes the `consumed` before it.
         fence(Ordering::Acquire);
         match look(self) {
             Ok(found) => return Ok(found),

@@ -35,7 +35,7 @@ pub(crate) struct Reader<L, S> {
     // The lane goes before the seat, which `release` holds.
     lane: Arc<L>,
     cursor: Cursor,
-    release: Release<S>,
+    release: Release<L, S>,
     /// For a reader that copies, and can be evicted: the lane's count of evictions from before it attached.
     evictions: Option<u32>,
     /// Where reading began, and how many of the bytes from there to `position` are padding.
@@ -51,7 +51,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     /// A reader that begins at `start`, the position that the producer has named.
     pub(crate) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
         let geometry = lane.geometry();
-        let (cursor, release) = (Cursor::new(geometry, start), Release::new(seat, start, geometry.capacity()));
+        let (cursor, release) = (Cursor::new(geometry, start), Release::new(Arc::clone(&lane), seat, start));
         Self { lane, cursor, release, evictions: None, start, padding_bytes: 0, missed_bytes: 0, stop: None }
     }
 
@@ -288,13 +288,14 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         }
     }
 
-    /// Whether anything was read that the producer does not know of.
+    /// Whether anything was read that the producer does not know of; what is held does not count.
     #[inline(always)]
     pub(crate) fn has_unreleased(&self) -> bool {
         self.position() != self.release.released()
     }
 
-    /// Releases everything that was read, if anything is unreleased. The record that was found last must be done with.
+    /// Releases everything that was read and is not held, if anything is unreleased. The record that was found last
+    /// must be done with.
     #[inline]
     pub(crate) fn release_all(&mut self) {
         if self.has_unreleased() {
@@ -304,19 +305,31 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
 
     #[cold]
     fn release_read(&mut self) {
-        self.release.release(&*self.lane, self.position(), self.counters());
+        self.release.release(self.position(), self.counters());
     }
 
-    /// Up to where everything was released.
+    /// Up to where everything was released that is not held.
     pub(crate) fn released(&self) -> u64 {
         self.release.released()
     }
 
-    /// Tells the producer that this consumer reads no more and has released everything below `released`, which it may
-    /// not have been told yet; and wakes it if it sleeps.
+    /// Tells the producer that this consumer reads no more and has released everything below `released` that is not
+    /// held, which it may not have been told yet; and wakes it if it sleeps. What is held goes on gating.
     pub(crate) fn leave(&mut self, released: u64) {
         debug_assert!(self.released() <= released && released <= self.position());
-        self.release.leave(&*self.lane, released, self.position(), self.counters());
+        self.release.leave(released, self.position(), self.counters());
+    }
+
+    /// What holds the records that are found.
+    #[inline(always)]
+    pub(crate) fn release(&self) -> &Release<L, S> {
+        &self.release
+    }
+
+    /// How many bytes were read that cannot be released, because a record among them is held: from the oldest such
+    /// record on.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.release.oldest_hold().map_or(0, |oldest| self.position() - oldest)
     }
 
     /// Copies the payload of a record that was [`Found`] from `ring` to `copy`, in whole words; whether it stayed

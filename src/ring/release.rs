@@ -1,39 +1,89 @@
-//! Telling the producer which bytes may be overwritten.
+//! Telling the producer which bytes may be overwritten, and which may not because a record is held.
 //!
-//! The invariant: `consumed` never falls, and is never more than what was read (design invariants 1 and 4).
-//! `read`, which goes with it, is never less.
+//! The invariant: `consumed` never falls, and is never more than what was read, nor than where the oldest record that
+//! is held begins (design invariants 1, 4 and 22). `read`, which goes with it, is never less.
 //!
 //! Reading and releasing are two things: a cursor passes a record when it is handed out, and its bytes are released
-//! once the caller is done with it, by the next call on its consumer at the earliest.
+//! once the caller is done with it, by the next call on its consumer at the earliest. A record that is held is done
+//! with when its [`Hold`] ends, on any thread, also after the reader has gone.
+//!
+//! ```text
+//!   nothing is held     the reader stores, and takes no lock
+//!   something is held   whoever stores has the lock of the books: the reader, or the thread that ends a hold
+//! ```
+//!
+//! The first hold begins the second way. The reader goes back to the first way under the lock only, when it finds that
+//! nothing is held: then nobody else can store, and its next store comes after all others.
 
 use super::{LaneWords, SeatCounters, SeatWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, SPACE_WAIT_FUTEX};
 use crate::os::futex;
-use crate::sync::{Ordering, fence};
+use crate::sync::{Mutex, Ordering, fence};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// A reader releases in steps of this part of the ring, and all at once when it finds nothing more.
 const RELEASES_PER_RING: u64 = 8;
 
 /// What a consumer tells its producer through its seat.
 #[derive(Debug)]
-pub(crate) struct Release<S> {
-    seat: S,
-    /// The last position stored in `consumed`.
+pub(crate) struct Release<L, S> {
+    holds: Arc<Holds<L, S>>,
+    /// Whether stores are made under the lock of the books. Set under it, by whoever has a record of the reader's in
+    /// hand, and reset under it by the reader, which has none then: so it needs no ordering, and no model.
+    is_locked: AtomicBool,
+    /// Everything below is done with, unless it is held: what the last release said.
     released: u64,
-    /// How far the cursor may run before it is stored again.
+    /// How far the cursor may run before the next.
     due_at: u64,
     step: u64,
 }
 
-impl<S: SeatWriter> Release<S> {
-    /// For a reader that begins at `start`, of a ring of `capacity` bytes.
-    pub(super) fn new(seat: S, start: u64, capacity: u64) -> Self {
-        let step = capacity / RELEASES_PER_RING;
-        Self { seat, released: start, due_at: start.saturating_add(step), step }
+/// What a reader shares with the records of it that are held.
+#[derive(Debug)]
+pub(crate) struct Holds<L, S> {
+    // The lane goes before the seat.
+    lane: Arc<L>,
+    seat: S,
+    books: Mutex<Books>,
+}
+
+/// What is held, and what was stored last; out of date while nothing is held.
+#[derive(Debug, Default)]
+struct Books {
+    /// Where the records begin that are held, in order, and how many holds there are of each: at the ends at least one.
+    held: VecDeque<(u64, u32)>,
+    /// Everything below is done with, unless it is held.
+    done: u64,
+    /// The words `consumed` and `read`.
+    consumed: u64,
+    read: u64,
+    /// Whether the reader has gone: then the last hold leaves the lane.
+    has_left: bool,
+}
+
+/// A record that is held: its bytes stay as they are until [`Hold::end`].
+#[derive(Debug)]
+pub(crate) struct Hold<L, S> {
+    holds: Arc<Holds<L, S>>,
+    begin: u64,
+}
+
+impl<L: LaneWords, S: SeatWriter> Release<L, S> {
+    /// For a reader of `lane` that begins at `start`.
+    pub(super) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
+        let step = lane.geometry().capacity() / RELEASES_PER_RING;
+        let holds = Arc::new(Holds { lane, seat, books: Mutex::new(Books::default()) });
+        Self { holds, is_locked: AtomicBool::new(false), released: start, due_at: start.saturating_add(step), step }
     }
 
-    pub(super) fn seat(&self) -> &S {
-        &self.seat
+    pub(crate) fn lane(&self) -> &L {
+        &self.holds.lane
+    }
+
+    pub(crate) fn seat(&self) -> &S {
+        &self.holds.seat
     }
 
     /// How far a reader may run before the producer should know of it.
@@ -42,37 +92,158 @@ impl<S: SeatWriter> Release<S> {
         self.due_at
     }
 
+    /// Everything below was done with at the last release, unless it is held.
     pub(super) fn released(&self) -> u64 {
         self.released
     }
 
-    /// Releases everything below `position`, all that was read, and wakes the producer if it sleeps for space.
-    pub(super) fn release(&mut self, lane: &impl LaneWords, position: u64, counters: SeatCounters) {
+    /// Releases everything below `position`, all that was read, unless it is held; and wakes the producer if it sleeps
+    /// for space.
+    pub(super) fn release(&mut self, position: u64, counters: SeatCounters) {
         debug_assert!(self.released <= position);
         self.released = position;
         self.due_at = position.saturating_add(self.step);
-        self.store(lane, position, position, counters);
+        self.tell(position, position, false, counters);
     }
 
-    /// Tells the producer that this consumer reads no more, has released everything below `released`, and has read
-    /// everything below `read`.
-    pub(super) fn leave(&mut self, lane: &impl LaneWords, released: u64, read: u64, counters: SeatCounters) {
-        self.store(lane, released | CONSUMED_LEFT_BIT, read, counters);
+    /// Tells the producer that this consumer reads no more, is done with everything below `done` that is not held, and
+    /// has read everything below `read`. It leaves when the last hold ends.
+    pub(super) fn leave(&mut self, done: u64, read: u64, counters: SeatCounters) {
+        self.tell(done, read, true, counters);
     }
 
-    fn store(&self, lane: &impl LaneWords, consumed: u64, read: u64, counters: SeatCounters) {
-        self.seat.store_counters(counters);
+    fn tell(&mut self, done: u64, read: u64, leaves: bool, counters: SeatCounters) {
+        self.holds.seat.store_counters(counters);
+        if *self.is_locked.get_mut() {
+            return self.tell_under_lock(done, read, leaves);
+        }
+        self.holds.store(if leaves { done | CONSUMED_LEFT_BIT } else { done }, read);
+        self.holds.wake_producer();
+    }
+
+    #[cold]
+    fn tell_under_lock(&mut self, done: u64, read: u64, leaves: bool) {
+        let Self { holds, is_locked, .. } = self;
+        let mut books = holds.books.lock();
+        (books.done, books.has_left) = (done, leaves);
+        holds.note_read(&mut books, read);
+        *is_locked.get_mut() = !books.held.is_empty();
+        let has_stored = holds.settle(&mut books);
+        drop(books);
+        if has_stored {
+            holds.wake_producer();
+        }
+    }
+
+    /// Holds the record from `begin` to `end`, which its reader has just found: nothing from `begin` on is released
+    /// before the hold ends. Several holds of one record may end in any order, as those of several records.
+    pub(crate) fn hold(&self, begin: u64, end: u64) -> Hold<L, S> {
+        debug_assert!(self.released <= begin && begin < end);
+        let holds = Arc::clone(&self.holds);
+        let mut books = holds.books.lock();
+        if !self.is_locked.load(Ordering::Relaxed) {
+            // From now on stores are made under the lock, starting from what was stored last.
+            (books.done, books.consumed, books.read) = (self.released, self.released, self.released);
+            self.is_locked.store(true, Ordering::Relaxed);
+        }
+        // Early, so that the producer sees a hold also if this consumer does nothing more.
+        holds.note_read(&mut books, end);
+        match books.held.back_mut() {
+            Some((last, count)) if *last == begin => *count += 1,
+            _ => books.held.push_back((begin, 1)),
+        }
+        drop(books);
+        Hold { holds, begin }
+    }
+
+    /// Where the oldest record begins that is held, if any is.
+    pub(super) fn oldest_hold(&self) -> Option<u64> {
+        if self.is_locked.load(Ordering::Relaxed) { self.holds.books.lock().oldest() } else { None }
+    }
+}
+
+impl<L: LaneWords, S: SeatWriter> Hold<L, S> {
+    pub(crate) fn lane(&self) -> &L {
+        &self.holds.lane
+    }
+
+    pub(crate) fn seat(&self) -> &S {
+        &self.holds.seat
+    }
+
+    /// Ends the hold: releases what it alone has held back, and wakes the producer if it sleeps for space. Once for each
+    /// hold; its bytes are no longer touched.
+    pub(crate) fn end(&self) {
+        let mut books = self.holds.books.lock();
+        books.end(self.begin);
+        let has_stored = self.holds.settle(&mut books);
+        drop(books);
+        if has_stored {
+            self.holds.wake_producer();
+        }
+    }
+}
+
+impl Books {
+    /// Where the oldest record begins that is held.
+    fn oldest(&self) -> Option<u64> {
+        self.held.front().map(|(begin, _)| *begin)
+    }
+
+    /// Ends one hold of the record at `begin`.
+    fn end(&mut self, begin: u64) {
+        let index = match self.held.front() {
+            Some((oldest, _)) if *oldest == begin => 0,
+            _ => self.held.binary_search_by_key(&begin, |(begin, _)| *begin).expect("it is held"),
+        };
+        self.held[index].1 -= 1;
+        while self.held.front().is_some_and(|(_, count)| *count == 0) {
+            self.held.pop_front();
+        }
+        while self.held.back().is_some_and(|(_, count)| *count == 0) {
+            self.held.pop_back();
+        }
+    }
+}
+
+impl<L: LaneWords, S: SeatWriter> Holds<L, S> {
+    /// Stores `read`, under the lock.
+    fn note_read(&self, books: &mut Books, read: u64) {
+        books.read = books.read.max(read);
+        // Relaxed: more than any `consumed` that was stored before, and no less than any that comes after.
+        self.seat.read().store(books.read, Ordering::Relaxed);
+    }
+
+    /// Stores what is released now, under the lock, if it is more than before; whether it was.
+    fn settle(&self, books: &mut Books) -> bool {
+        let consumed = books.oldest().map_or(books.done, |oldest| oldest.min(books.done));
+        let leaves = books.has_left && books.held.is_empty();
+        if consumed == books.consumed && !leaves {
+            return false;
+        }
+        debug_assert!(books.consumed <= consumed && consumed <= books.read);
+        books.consumed = consumed;
+        self.store(if leaves { consumed | CONSUMED_LEFT_BIT } else { consumed }, books.read);
+        true
+    }
+
+    fn store(&self, consumed: u64, read: u64) {
         // First: who sees the `consumed` that comes next sees this `read`, which is no less, or a later one.
         self.seat.read().store(read, Ordering::Relaxed);
-        // Pairs with the acquire fence in `Seat::look`: the producer overwrites these bytes after our loads from them.
+        // Pairs with the acquire fence in `Seat::look`: the producer overwrites these bytes after our loads from them,
+        // and after those of other threads, whose holds have ended under the lock before.
         self.seat.consumed().store(consumed, Ordering::Release);
         // Pairs with the acquire fence in `Publisher::sleep_while_held`, between its load of this word and its look at
         // `consumed`.
         let seq = self.seat.space_seq().load(Ordering::Relaxed);
         self.seat.space_seq().store(seq.wrapping_add(1), Ordering::Release);
+    }
+
+    /// Wakes the producer, if it sleeps for space; after `store`.
+    fn wake_producer(&self) {
         // Pairs with the fence in `Publisher::sleep_for_space`: the producer sees this `space_seq`, or we see its 1.
         fence(Ordering::SeqCst);
-        if lane.space_wait().load(Ordering::Relaxed) == SPACE_WAIT_FUTEX {
+        if self.lane.space_wait().load(Ordering::Relaxed) == SPACE_WAIT_FUTEX {
             futex::wake_shared(self.seat.space_seq());
         }
     }

@@ -78,6 +78,13 @@ impl<P: SeatPort> Seat<P> {
         }
     }
 
+    /// How much of its `behind_bytes` the consumer has read and not released, in bytes: since it holds records among
+    /// them. A look from anywhere, which decides nothing.
+    pub(crate) fn held_bytes(&self, behind_bytes: u64) -> u64 {
+        let (_, released, read) = self.words_after(self.last.load(Ordering::Relaxed));
+        read.saturating_sub(released).min(behind_bytes)
+    }
+
     /// How far the consumer has released: as of the last time that its seat made sense, where it makes none now.
     fn released(&self, published: u64) -> u64 {
         let last = self.last.load(Ordering::Relaxed);
@@ -103,14 +110,7 @@ impl<P: SeatPort> Seat<P> {
 
     /// What its consumer has released, after `last` made sense.
     fn look_after(&self, last: u64, published: u64) -> Consumed {
-        let consumed = self.port.consumed().load(Ordering::Relaxed);
-        // Pairs with the release store of `consumed` in `Release::store`: the consumer's loads come before our
-        // overwriting, and the `read` that is loaded next is no older.
-        fence(Ordering::Acquire);
-        let read = self.port.read().load(Ordering::Relaxed);
-        // Until anything is released, 0 stands for the start.
-        let position = |word| if word == 0 && last == self.start { self.start } else { word };
-        let (released, read) = (position(consumed & !CONSUMED_LEFT_BIT), position(read));
+        let (consumed, released, read) = self.words_after(last);
         if released < last || released > read || read > published {
             Consumed::Nonsense
         } else if consumed & CONSUMED_LEFT_BIT != 0 {
@@ -118,6 +118,18 @@ impl<P: SeatPort> Seat<P> {
         } else {
             Consumed::At(released)
         }
+    }
+
+    /// The word `consumed`, the position in it, and that in `read`, after `last` made sense.
+    fn words_after(&self, last: u64) -> (u64, u64, u64) {
+        let consumed = self.port.consumed().load(Ordering::Relaxed);
+        // Pairs with the release store of `consumed` in `Holds::store`: the consumer's loads come before our
+        // overwriting, and the `read` that is loaded next is no older.
+        fence(Ordering::Acquire);
+        let read = self.port.read().load(Ordering::Relaxed);
+        // Until anything is released, 0 stands for the start.
+        let position = |word| if word == 0 && last == self.start { self.start } else { word };
+        (consumed, position(consumed & !CONSUMED_LEFT_BIT), position(read))
     }
 }
 

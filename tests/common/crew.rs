@@ -5,10 +5,10 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 use crate::common::{DEADLINE, TempDir, belongings, census, role, wait_until};
-use crate::ledger::{CAPACITY, Ending, Entry, Ledger, Log, Reading, payload_of, read_log};
+use crate::ledger::{CAPACITY, Ending, Entry, Ledger, Log, Reading, mix, payload_of, read_log};
 use crate::peer::{Peer, argument, is_told_within, say, told};
 use fdring::{
-    Attach, Consumer, Error, Producer, Server, Session,
+    Attach, Consumer, Error, OwnedRecord, Producer, Server, Session,
     errors::ReceiveError,
     options::Records,
     options::{LaneOptions, SessionOptions, Start},
@@ -26,6 +26,11 @@ const LAST: u16 = u16::MAX;
 /// How many records a consumer reads between two rests.
 const RECORDS_PER_REST: u64 = 16;
 const REST: Duration = Duration::from_millis(1);
+/// A consumer keeps records at every second so many that it reads, and up to so many of them.
+const RECORDS_PER_SEASON: u64 = 64;
+const KEPT_MAX: usize = 4;
+/// How long one that keeps records waits for the next: the producer may need what is held.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// In a process that was started to play a role: plays it, and says so.
 pub(crate) fn plays_a_role() -> bool {
@@ -312,7 +317,8 @@ fn consume() {
     log.note(Entry::Attached { lane: consumer.lane().schema, start: consumer.position() });
     say("attached");
     let records_max = if leaving == "Never" { u64::MAX } else { 100 };
-    let how = read(&mut consumer, &mut log, records_max);
+    let mut kept = Kept::default();
+    let how = read(&mut consumer, &mut kept, &mut log, records_max);
     log.note(Entry::Ended { how, position: consumer.position(), published: published_word() });
     if leaving == "HangUp" {
         hang_up();
@@ -320,18 +326,63 @@ fn consume() {
         told();
     }
     drop(consumer);
+    // What is held outlives its consumer, and the producer.
+    kept.drop_all();
     wait_until("nothing is left of a session", || belongings() == before);
     say(&format!("ended {how:?}"));
 }
 
+/// Records that a consumer keeps, each with what was read of it at first.
+#[derive(Default)]
+struct Kept {
+    records: Vec<(OwnedRecord, Entry)>,
+    /// How many there were, for what happens by turns.
+    count: u64,
+}
+
+impl Kept {
+    fn keep(&mut self, record: OwnedRecord) {
+        let entry = Entry::read(&record, record.position());
+        self.records.push((record, entry));
+        self.count += 1;
+    }
+
+    /// Drops one of them, here or on another thread, if it is still what it was.
+    fn drop_one(&mut self) {
+        self.count += 1;
+        let turn = mix(self.count);
+        let (record, entry) = self.records.swap_remove(turn as usize % self.records.len());
+        assert_eq!(Entry::read(&record, record.position()), entry, "a record changed while it was kept");
+        match turn >> 32 & 1 {
+            0 => drop(record),
+            _ => std::thread::spawn(move || drop(record)).join().unwrap(),
+        }
+    }
+
+    fn drop_all(&mut self) {
+        while !self.records.is_empty() {
+            self.drop_one();
+        }
+    }
+}
+
 /// Reads to the end, to the last record, or as many records as that.
-fn read(consumer: &mut Consumer, log: &mut Log, records_max: u64) -> Ending {
+fn read(consumer: &mut Consumer, kept: &mut Kept, log: &mut Log, records_max: u64) -> Ending {
     let mut records = 0u64;
     loop {
-        let record = match consumer.receive() {
+        let received = match kept.records.is_empty() {
+            true => consumer.receive(),
+            false => consumer.receive_timeout(PATIENCE),
+        };
+        let record = match received {
             Ok(Some(record)) => record,
             Ok(None) => return Ending::Finished,
             Err(ReceiveError::PeerDead) => return Ending::PeerDead,
+            Err(ReceiveError::TimedOut) => {
+                // Perhaps the producer waits for what is held.
+                kept.drop_all();
+                continue;
+            }
             Err(error) => panic!("after {records} records: {error}"),
         };
         records += 1;
@@ -343,6 +394,12 @@ fn read(consumer: &mut Consumer, log: &mut Log, records_max: u64) -> Ending {
         reach("test-holding");
         if record.tag() == LAST || records == records_max {
             return if record.tag() == LAST { Ending::Last } else { Ending::Left };
+        }
+        if (records / RECORDS_PER_SEASON).is_multiple_of(2) && mix(records).is_multiple_of(3) {
+            kept.keep(record.into_owned());
+        }
+        if kept.records.len() > KEPT_MAX {
+            kept.drop_one();
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::ring::LaneWords;
 use crate::ring::cursor::Found;
 use crate::ring::publisher::Publisher;
 use crate::ring::reader::{Look, Reader};
+use crate::ring::release::Hold;
 use crate::ring::roster::{Joiner, Roster};
 use crate::ring::sleep::{Announcement, Armed, Waits, Wakeups};
 use crate::ring::stop::Stop;
@@ -191,6 +192,22 @@ pub(crate) enum Got {
     End,
 }
 
+/// A record that is held.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    hold: Hold<Lane, Seat>,
+    found: Found,
+}
+
+impl Kept {
+    /// Reads it once more, and ends the hold.
+    pub(crate) fn end(self) {
+        let value = self.hold.lane().read(&self.found);
+        assert_eq!(value, Some(self.found.tag.into()), "it has changed while it was held");
+        self.hold.end();
+    }
+}
+
 /// The reading end of a consumer that reads in place, or copies.
 #[derive(Debug)]
 pub(crate) struct Consumer {
@@ -223,6 +240,15 @@ impl Consumer {
                 Got::End
             }
         }
+    }
+
+    /// Reads the next record in place, as `look` does, and holds it.
+    pub(crate) fn keep(&mut self) -> Kept {
+        let Ok(Look::Found(found)) = self.reader.poll_to_end(|| false) else { panic!("there is one") };
+        let value = self.lane.read(&found);
+        self.check(found, value);
+        let end = self.lane.geometry().record_end(found.position, found.len);
+        Kept { hold: self.reader.release().hold(found.position, end), found }
     }
 
     /// Copies the next record, as a consumer may that can be evicted.

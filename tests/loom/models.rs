@@ -4,6 +4,7 @@ mod data;
 mod end;
 mod eviction;
 mod gating;
+mod holds;
 mod hostile;
 mod joining;
 mod last;

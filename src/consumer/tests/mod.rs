@@ -4,13 +4,14 @@
 //! the region is mapped once, as it must be within a process.
 
 mod eviction;
+mod holds;
 mod hostile;
 mod model;
 mod runs;
 mod sleeping;
 mod waiting;
 
-use super::{Attachment, Consumer, Link};
+use super::{Attachment, Consumer, Link, OwnedRecord};
 use crate::handshake::Handshake;
 use crate::lane::{LaneOptions, Occupant, SeatHandle};
 use crate::layout::{CONSUMED_LEFT_BIT, LaneState};
@@ -87,7 +88,7 @@ pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attache
     #[allow(unsafe_code, reason = "readers in place are tested too")]
     let in_place = in_place.then(|| unsafe { InPlace::vouch() });
     let (consumer, session) = consumer(Arc::clone(&lane.map), words, end, position, in_place);
-    Attached { consumer, _session: session, seat, first: 0, next: 0, consumed: position }
+    Attached { consumer, _session: session, seat, first: 0, next: 0, consumed: position, kept: Vec::new() }
 }
 
 pub(super) struct Attached {
@@ -100,6 +101,8 @@ pub(super) struct Attached {
     next: usize,
     /// What its seat said last.
     consumed: u64,
+    /// Records of it that are kept.
+    kept: Vec<OwnedRecord>,
 }
 
 #[test]

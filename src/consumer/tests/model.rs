@@ -2,9 +2,10 @@
 #![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
 use super::{Attached, join};
-use crate::consumer::{ReceiveError, Record};
+use crate::consumer::{OwnedRecord, ReceiveError};
 use crate::lane::LaneOptions;
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
+use crate::memory::SeatMap;
 use crate::options::Records;
 use crate::producer::{Batch, Producer, Reservation, SendError};
 use crate::ring::{LaneCounters, LaneWords, SeatCounters, SeatWords};
@@ -46,6 +47,10 @@ enum Step {
     Drain(usize),
     /// Holds a record while other things happen, to others.
     Hold(usize, Vec<Step>),
+    /// Keeps the next record.
+    Keep(usize),
+    /// Drops one of the records that were kept of a consumer, also of one that has left; perhaps on another thread.
+    Unkeep(usize, usize),
     Join(Start, bool),
     Leave(usize),
 }
@@ -81,6 +86,8 @@ fn brief_step(max: usize) -> impl Strategy<Value = Step> {
         3 => (proptest::collection::vec(entry(max), 0..8), fate).prop_map(|(entries, fate)| Step::Batch(entries, fate)),
         8 => (0..3usize).prop_map(Step::Receive),
         1 => (0..3usize).prop_map(Step::Drain),
+        3 => (0..3usize).prop_map(Step::Keep),
+        5 => (0..6usize, any::<usize>()).prop_map(|(who, which)| Step::Unkeep(who, which)),
         1 => (start, any::<bool>()).prop_map(|(start, in_place)| Step::Join(start, in_place)),
         1 => (0..3usize).prop_map(Step::Leave),
     ]
@@ -108,10 +115,23 @@ struct Sent {
     tag: u16,
 }
 
+/// The seat of a consumer that has left, and what is kept of its records.
+struct Gone {
+    seat: SeatMap,
+    kept: Vec<OwnedRecord>,
+    in_place: bool,
+    /// Where it had read to.
+    end: u64,
+    /// What its seat said last while it was there.
+    consumed: u64,
+}
+
 struct Model {
     producer: Producer,
     geometry: Geometry,
     consumers: Vec<Attached>,
+    /// Those that have left, while records of theirs are kept.
+    gone: Vec<Gone>,
     log: Vec<Sent>,
     seeds: u64,
     /// Consumers that hold a record, and are not among `consumers` meanwhile.
@@ -126,11 +146,12 @@ struct Model {
 impl Model {
     fn new(producer: Producer, geometry: Geometry) -> Self {
         let published = producer.published();
-        let (consumers, log) = (Vec::new(), Vec::new());
+        let (consumers, gone, log) = (Vec::new(), Vec::new(), Vec::new());
         Self {
             producer,
             geometry,
             consumers,
+            gone,
             log,
             seeds: 0,
             holding: 0,
@@ -148,13 +169,18 @@ impl Model {
             Step::Drain(who) => self.drain(*who),
             Step::Hold(who, meanwhile) => self.receive(*who, meanwhile),
             Step::Join(start, in_place) => self.join(*start, *in_place),
-            Step::Leave(who) if *who < self.consumers.len() => drop(self.consumers.swap_remove(*who)),
+            Step::Keep(who) => self.keep(*who),
+            Step::Unkeep(who, which) => self.unkeep(*who, *which),
+            Step::Leave(who) if *who < self.consumers.len() => {
+                let attached = self.consumers.swap_remove(*who);
+                self.gone.push(attached.leave());
+            }
             Step::Leave(_) => {}
         }
         self.check();
     }
 
-    /// Design invariants 1 to 4, by what lies in the words that the two sides share.
+    /// Design invariants 1 to 4, 22, by what lies in the words that the two sides share.
     fn check(&mut self) {
         let map = &self.producer.owned_lane().map;
         let (published, intent) = (map.published().load(Relaxed), map.intent().load(Relaxed));
@@ -162,7 +188,7 @@ impl Model {
         (self.published, self.intent) = (published, intent);
         let last = self.log.last().map_or(self.begin, |sent| sent.position);
         assert_eq!(map.last().load(Relaxed), last, "where the last record begins");
-        for Attached { consumer, seat, consumed: last, .. } in &mut self.consumers {
+        for Attached { consumer, seat, consumed: last, kept, .. } in &mut self.consumers {
             let [consumed, read] = [seat.consumed(), seat.read()].map(|word| match word.load(Relaxed) {
                 0 => *last, // It stands for the start until something was consumed.
                 word => word,
@@ -171,7 +197,17 @@ impl Model {
             assert!(consumed >= *last && consumed <= consumer.position() && consumed <= published);
             assert!(intent - consumed <= self.geometry.capacity(), "nothing that is not released may be overwritten");
             *last = consumed;
+            let oldest = oldest(kept, consumer.reads_in_place());
+            assert!(oldest.is_none_or(|oldest| consumed <= oldest), "what is held was released");
+            assert_eq!(consumer.held_bytes(), oldest.map_or(0, |oldest| consumer.position() - oldest));
         }
+        self.gone.iter().for_each(Gone::check);
+        self.gone.retain(|gone| !gone.kept.is_empty());
+    }
+
+    /// Who may hold the lane back.
+    fn gates(&self) -> usize {
+        self.consumers.len() + self.holding + self.gone.iter().filter(|gone| gone.in_place).count()
     }
 
     fn send(&mut self, draft: Draft) {
@@ -189,7 +225,7 @@ impl Model {
             }
             Err(SendError::TooLong { len, max: at_most }) => assert!(len == draft.len && len > max && at_most == max),
             Err(SendError::Full { consumer }) => {
-                let consumers = self.consumers.len() + self.holding;
+                let consumers = self.gates();
                 let holder = consumer.expect("somebody holds it back");
                 assert!(consumers > 0 && holder.behind_bytes > 0, "{holder:?} with {consumers} consumers");
                 // Even a record of half the ring, behind as much padding, fits beside an eighth not released.
@@ -203,7 +239,7 @@ impl Model {
         let (mut committed, mut pending) = (self.producer.published(), Vec::new());
         let (geometry, max) = (self.geometry, self.producer.lane().payload_max);
         let mut seeds = self.seeds;
-        let consumers = self.consumers.len() + self.holding;
+        let consumers = self.gates();
         let mut batch: Batch<'_> = self.producer.batch().unwrap();
         for entry in entries {
             let draft = match entry {
@@ -285,7 +321,7 @@ impl Model {
                 self.holding += 1;
                 meanwhile.iter().for_each(|step| self.take(step));
                 self.holding -= 1;
-                sent.is(&record);
+                sent.is(&record, record.position(), record.tag());
                 assert!(!in_place || record.as_ptr().addr().is_multiple_of(payload_align), "not aligned");
                 *next += 1;
             }
@@ -295,10 +331,43 @@ impl Model {
         self.consumers.insert(who.min(self.consumers.len()), attached);
     }
 
+    fn keep(&mut self, who: usize) {
+        let Some(Attached { consumer, next, kept, .. }) = self.consumers.get_mut(who) else { return };
+        let Some(sent) = self.log.get(*next) else { return };
+        let record = consumer.try_receive().unwrap().unwrap();
+        kept.push(if sent.seed.is_multiple_of(2) { record.into_owned() } else { record.hold() });
+        *next += 1;
+    }
+
+    fn unkeep(&mut self, who: usize, which: usize) {
+        let kept = match who.checked_sub(self.consumers.len()) {
+            None => &mut self.consumers[who].kept,
+            Some(who) if who < self.gone.len() => &mut self.gone[who].kept,
+            Some(_) => return,
+        };
+        if kept.is_empty() {
+            return;
+        }
+        let record = kept.swap_remove(which % kept.len());
+        self.compare(&record);
+        match which.is_multiple_of(4) {
+            true => std::thread::spawn(move || drop(record)).join().unwrap(),
+            false => drop(record),
+        }
+    }
+
+    /// Compares what was kept with what was sent.
+    fn compare(&self, record: &OwnedRecord) {
+        let index = self.log.binary_search_by_key(&record.position(), |sent| sent.position).unwrap();
+        self.log[index].is(record, record.position(), record.tag());
+    }
+
     fn drain(&mut self, who: usize) {
         let Some(Attached { consumer, next, .. }) = self.consumers.get_mut(who) else { return };
         let mut rest = self.log[*next..].iter();
-        let drained = consumer.try_receive_many(|record| rest.next().expect("no more than was published").is(record));
+        let drained = consumer.try_receive_many(|record| {
+            rest.next().expect("no more than was published").is(record, record.position(), record.tag())
+        });
         let expected = match self.log.len() - *next {
             0 => Err(ReceiveError::Empty),
             records => Ok(records),
@@ -311,9 +380,35 @@ impl Model {
 
 impl Sent {
     /// Compares what came with what was sent.
-    fn is(&self, record: &Record<'_>) {
-        assert_eq!((record.position(), record.tag(), record.len()), (self.position, self.tag, self.len));
-        assert!(record.iter().copied().eq(bytes(self.seed, self.len)), "{self:?} came as other bytes");
+    fn is(&self, payload: &[u8], position: u64, tag: u16) {
+        assert_eq!((position, tag, payload.len()), (self.position, self.tag, self.len));
+        assert!(payload.iter().copied().eq(bytes(self.seed, self.len)), "{self:?} came as other bytes");
+    }
+}
+
+/// Where the oldest record begins that is held among those kept: copies are not.
+fn oldest(kept: &[OwnedRecord], in_place: bool) -> Option<u64> {
+    assert!(kept.iter().all(|record| record.is_held() == in_place));
+    kept.iter().filter(|record| record.is_held()).map(OwnedRecord::position).min()
+}
+
+impl Attached {
+    fn leave(self) -> Gone {
+        let Self { consumer, seat, kept, consumed, .. } = self;
+        let (in_place, end) = (consumer.reads_in_place(), consumer.position());
+        drop(consumer);
+        Gone { seat, kept, in_place, end, consumed }
+    }
+}
+
+impl Gone {
+    /// It has left once nothing is held any more.
+    fn check(&self) {
+        let expected = oldest(&self.kept, self.in_place).unwrap_or(self.end | CONSUMED_LEFT_BIT);
+        let [consumed, read] = [self.seat.consumed(), self.seat.read()].map(|word| word.load(Relaxed));
+        // Until something was consumed, 0 stands for the start.
+        let consumed = if consumed == 0 { self.consumed } else { consumed };
+        assert_eq!((consumed, read), (expected, self.end));
     }
 }
 
@@ -364,6 +459,8 @@ proptest! {
         let mut model = Model::new(producer, geometry);
         model.join(Start::Latest, true);
         steps.iter().for_each(|step| model.take(step));
+        let keeps = model.gone.iter().map(|gone| &gone.kept).chain(model.consumers.iter().map(|one| &one.kept));
+        keeps.flatten().for_each(|record| model.compare(record));
         let Model { producer, mut consumers, log, .. } = model;
         let map = Arc::clone(&producer.owned_lane().map);
         drop(producer);
@@ -375,14 +472,18 @@ proptest! {
         assert_eq!((records, record_bytes), of_log(&log), "what was counted, and what was published");
         for Attached { consumer, next, .. } in &mut consumers {
             for sent in &log[*next..] {
-                sent.is(&consumer.receive().unwrap().expect("all that was published comes before the end"));
+                let record = consumer.receive().unwrap().expect("all that was published comes before the end");
+                sent.is(&record, record.position(), record.tag());
             }
             assert!(consumer.receive().unwrap().is_none() && consumer.try_receive().unwrap().is_none());
         }
-        for Attached { consumer, seat, first, .. } in consumers {
-            let position = consumer.position();
-            drop(consumer);
-            assert_eq!(seat.consumed().load(Relaxed), position | CONSUMED_LEFT_BIT, "where it left");
+        for attached in consumers {
+            let first = attached.first;
+            let mut gone = attached.leave();
+            gone.check();
+            gone.kept.clear();
+            gone.check();
+            let Gone { seat, .. } = gone;
             let (records, record_bytes) = of_log(&log[first..]);
             assert_eq!(seat.counters(), SeatCounters { records, record_bytes, missed_bytes: 0 });
         }

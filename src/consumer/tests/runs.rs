@@ -1,8 +1,9 @@
 //! Records that are read in one loop: `try_receive_many` and `receive_many`.
 
-use super::{Attached, join, seat_words};
+use super::{Attached, join};
 use crate::consumer::runs::{EQUAL, EqualRun};
 use crate::consumer::{ReceiveError, Record};
+use crate::fuzzing::plain::PlainSeat;
 use crate::lane::LaneOptions;
 use crate::layout::RecordHeader;
 use crate::memory::tests::mapped_lane;
@@ -175,7 +176,7 @@ proptest! {
         let mut lane = mapped_lane();
         words.iter().zip((0u64..).step_by(8)).for_each(|(word, position)| lane.set_header_word(position, *word));
         lane.lane().published().store(4096 + published, Relaxed);
-        let mut reader = Reader::new(Arc::clone(lane.shared()), seat_words(), 4096);
+        let mut reader = Reader::new(Arc::clone(lane.shared()), PlainSeat::default(), 4096);
         reader.refresh().unwrap();
         let (ring, mut cursor) = (lane.lane().ring(), reader.cursor());
         while cursor.next_in_view(&ring).is_some() {

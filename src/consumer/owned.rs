@@ -1,0 +1,269 @@
+//! A record that outlives its consumer's next call, and the consumer.
+//!
+//! The invariant: the bytes of an [`OwnedRecord`] stay as they are until it is dropped. In place it holds them: the
+//! ring stays mapped, and the seat does not release them. Copied out, it owns them.
+//!
+//! In a forked child the bytes are refused, and a drop takes no lock: the parent may have held it when it forked.
+
+use super::Record;
+use crate::crash;
+use crate::link::Link;
+use crate::memory::{InPlace, LaneMap, SeatMap};
+use crate::os::fork::ForkGuard;
+use crate::ring::reader::Reader;
+use crate::ring::release::{Hold, Release};
+use crate::ring::{LaneWords, SeatCounters, SeatWords, SeatWriter};
+use crate::sync::{AtomicU32, AtomicU64};
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The reader of a consumer.
+pub(super) type LaneReader = Reader<LaneMap, OwnSeat>;
+/// What holds its records.
+pub(super) type LaneRelease = Release<LaneMap, OwnSeat>;
+
+/// A consumer's own seat, with what lasts as long: a consumer that was dropped keeps its seat while a record is held.
+#[derive(Debug)]
+pub(super) struct OwnSeat {
+    words: SeatMap,
+    /// For a consumer that reads in place.
+    trust: Option<InPlace>,
+    guard: ForkGuard,
+    /// The session ends with the seat, and after it.
+    _link: Arc<Link>,
+}
+
+impl OwnSeat {
+    pub(super) fn new(words: SeatMap, trust: Option<InPlace>, guard: ForkGuard, link: Arc<Link>) -> Self {
+        Self { words, trust, guard, _link: link }
+    }
+}
+
+impl SeatWords for OwnSeat {
+    #[inline]
+    fn consumed(&self) -> &AtomicU64 {
+        self.words.consumed()
+    }
+
+    #[inline]
+    fn space_seq(&self) -> &AtomicU32 {
+        self.words.space_seq()
+    }
+
+    #[inline]
+    fn read(&self) -> &AtomicU64 {
+        self.words.read()
+    }
+
+    #[inline]
+    fn wait_epoch(&self) -> &AtomicU32 {
+        self.words.wait_epoch()
+    }
+}
+
+impl SeatWriter for OwnSeat {
+    fn store_counters(&self, counters: SeatCounters) {
+        self.words.store_counters(counters);
+    }
+}
+
+/// A record to keep: after later ones were received, in another thread, after its consumer was dropped. It dereferences
+/// to `[u8]`, its payload, and has a tag.
+///
+/// [`Record::into_owned`] and [`Record::hold`] make one. From a consumer that [reads in
+/// place](crate::Attach::in_place) it *holds* the bytes: nothing is copied, and the producer cannot overwrite them, nor
+/// anything after them, before it is dropped. From a consumer that copies it owns a copy, and holds nothing.
+///
+/// Holds may end in any order, on any thread, also after the consumer was dropped, and when the producer is dead. A
+/// dropped consumer leaves its lane when its last hold ends. Dropping it in a panic ends the hold as well.
+///
+/// What is held takes room in the ring. Once the oldest record that is held is a capacity behind, the producer waits;
+/// [`Consumer::held_bytes`](crate::Consumer::held_bytes) says how much that is. A process that waits for the next
+/// record while it holds so much waits for itself: the producer's errors say that it holds.
+///
+/// ```
+/// use fdring::{Attach, OwnedRecord, Producer, Server, Session};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut frames = Producer::create("frames")?;
+/// # let server = Server::listen("@doc-owned-record", [&frames])?;
+/// // SAFETY: the producer is a process of ours, which uses this library.
+/// let in_place = unsafe { Attach::new().in_place() };
+/// let mut consumer = Session::connect("@doc-owned-record")?.attach_one(in_place)?;
+/// # for n in 0..6_u8 {
+/// #     frames.send(&[n; 100])?;
+/// # }
+/// # frames.finish();
+///
+/// // A window of the last three frames, in the ring itself.
+/// let mut window = std::collections::VecDeque::new();
+/// let mut sums = Vec::new();
+/// while let Some(frame) = consumer.receive()? {
+///     window.push_back(frame.into_owned());
+///     if window.len() > 3 {
+///         window.pop_front();
+///     }
+///     sums.push(window.iter().map(|frame: &OwnedRecord| u32::from(frame[0])).sum::<u32>());
+/// }
+/// assert_eq!(sums, [0, 1, 3, 6, 9, 12]);
+/// assert_eq!(consumer.held_bytes(), 3 * 112);
+///
+/// drop(consumer);
+/// let last = window.pop_back().unwrap();
+/// std::thread::spawn(move || assert_eq!(last[..], [5; 100])).join().unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a record that is dropped at once need not be kept"]
+pub struct OwnedRecord {
+    bytes: Bytes,
+    tag: u16,
+    position: u64,
+}
+
+enum Bytes {
+    Copied(Box<[u8]>),
+    Held(Held),
+}
+
+/// A payload in the ring.
+struct Held {
+    hold: Hold<LaneMap, OwnSeat>,
+    trust: InPlace,
+    /// The position of its first byte.
+    payload: u64,
+    len: u64,
+}
+
+impl Held {
+    fn is_forked(&self) -> bool {
+        self.hold.seat().guard.is_child()
+    }
+}
+
+impl OwnedRecord {
+    #[inline]
+    pub(super) fn new(record: &Record<'_>, release: &LaneRelease) -> Self {
+        let (tag, position, payload) = (record.tag(), record.position(), &record[..]);
+        let Some(trust) = &release.seat().trust else {
+            return Self { bytes: Bytes::Copied(payload.into()), tag, position };
+        };
+        assert!(
+            !release.seat().guard.is_child(),
+            "a record belongs to the process that received it, and not to a fork"
+        );
+        let (geometry, len) = (release.lane().geometry(), payload.len() as u64);
+        let hold = release.hold(position, geometry.record_end(position, len));
+        crash::point!("consumer-holds");
+        let held = Held { hold, trust: trust.clone(), payload: position + geometry.payload_offset(), len };
+        Self { bytes: Bytes::Held(held), tag, position }
+    }
+
+    /// The tag that the producer gave this record, as [`Record::tag`].
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-owned-tag", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-owned-tag")?;
+    /// ticks.send_tagged(b"order 17", 2)?;
+    /// let order = consumer.receive()?.unwrap().into_owned();
+    /// assert_eq!(order.tag(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn tag(&self) -> u16 {
+        self.tag
+    }
+
+    /// The position of this record, as [`Record::position`].
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-owned-position", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-owned-position")?;
+    /// ticks.send(b"first")?;
+    /// ticks.send(b"second")?;
+    /// let first = consumer.receive()?.unwrap().into_owned();
+    /// let second = consumer.receive()?.unwrap().into_owned();
+    /// assert_eq!((first.position(), second.position()), (0, 16));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Whether the bytes lie in the ring, and are held there; else this is a copy.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-owned-is-held", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-owned-is-held")?;
+    /// ticks.send(b"hello")?;
+    /// let record = consumer.receive()?.unwrap().into_owned();
+    /// assert!(!record.is_held()); // by default, payloads are copied out
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn is_held(&self) -> bool {
+        matches!(self.bytes, Bytes::Held(_))
+    }
+}
+
+impl Deref for OwnedRecord {
+    type Target = [u8];
+
+    /// # Panics
+    ///
+    /// In a forked child, if the record is held: the ring is not mapped there.
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Copied(copy) => copy,
+            Bytes::Held(held) => {
+                assert!(!held.is_forked(), "a record that is held in the ring is not there in a forked child");
+                held.hold.lane().ring().in_place(&held.trust, held.payload, held.len)
+            }
+        }
+    }
+}
+
+impl AsRef<[u8]> for OwnedRecord {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for OwnedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("OwnedRecord");
+        match &self.bytes {
+            Bytes::Held(held) if held.is_forked() => debug.field("payload", &"not in a forked child"),
+            _ => debug.field("payload", &&self[..]),
+        };
+        debug.field("tag", &self.tag).field("position", &self.position).finish()
+    }
+}
+
+impl Drop for OwnedRecord {
+    #[inline]
+    fn drop(&mut self) {
+        if let Bytes::Held(held) = &self.bytes
+            && !held.is_forked()
+        {
+            crash::point!("consumer-hold-ending");
+            held.hold.end();
+            crash::point!("consumer-hold-ended");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Records that are kept: what they hold, and when that ends.
+
+use super::{Attached, join};
+use crate::consumer::{OwnedRecord, ReceiveError};
+use crate::lane::LaneOptions;
+use crate::layout::CONSUMED_LEFT_BIT;
+use crate::memory::SeatMap;
+use crate::producer::{Producer, SendError};
+use crate::region::testing::in_forked_child;
+use crate::ring::{LaneWords, SeatWords};
+use crate::sync::Ordering::Relaxed;
+use crate::terms::Start;
+use crate::test_support::{DEADLINE, wait_until};
+use std::time::Duration;
+
+/// Records of this length take 64 bytes, of which the ring holds 64.
+const LEN: usize = 56;
+const SIZE: u64 = 64;
+
+fn lane() -> Producer {
+    Producer::create_at(&LaneOptions::new("holds").capacity(4096), 0).unwrap()
+}
+
+fn send(producer: &mut Producer, records: u8) {
+    (0..records).for_each(|n| producer.send(&[n; LEN]).unwrap());
+}
+
+/// Receives and keeps so many records.
+fn keep(attached: &mut Attached, records: usize) -> Vec<OwnedRecord> {
+    (0..records).map(|_| attached.consumer.receive().unwrap().unwrap().into_owned()).collect()
+}
+
+/// `consumed` and `read`, in records.
+fn words(seat: &SeatMap) -> [u64; 2] {
+    [seat.consumed(), seat.read()].map(|word| word.load(Relaxed) / SIZE)
+}
+
+#[test]
+fn owned_records_can_be_sent_and_shared() {
+    fn is_sendable<T: Send + Sync + 'static>() {}
+    is_sendable::<OwnedRecord>();
+}
+
+#[test]
+fn what_is_held_is_not_released_and_holds_end_in_any_order() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 6);
+    let mut kept: Vec<_> = keep(&mut attached, 4).into_iter().map(Some).collect();
+    assert_eq!(words(&attached.seat), [0, 4], "the producer sees that they are held");
+    assert_eq!(attached.consumer.try_receive_many(|_| ()), Ok(2));
+    assert_eq!(words(&attached.seat), [0, 6]);
+    // Of 0 to 3 in this order: nothing is released before the oldest.
+    for (ends, released) in [(2, 0), (0, 1), (3, 1), (1, 6)] {
+        let record = kept[ends].take().unwrap();
+        assert_eq!(record[..], [ends as u8; LEN]);
+        drop(record);
+        assert_eq!(words(&attached.seat), [released, 6], "after {ends}");
+    }
+    send(&mut producer, 9);
+    assert_eq!(attached.consumer.try_receive_many(|_| ()), Ok(9));
+    assert_eq!(words(&attached.seat), [15, 15], "as if nothing had been held");
+}
+
+#[test]
+fn a_hold_releases_no_more_than_was_released_but_for_it() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 3);
+    let kept = keep(&mut attached, 1);
+    let record = attached.consumer.receive().unwrap().unwrap();
+    drop(kept);
+    assert_eq!((words(&attached.seat), record[0]), ([0, 1], 1), "the record that is out");
+    attached.consumer.release();
+    assert_eq!(words(&attached.seat), [2, 2]);
+}
+
+#[test]
+fn two_holds_of_one_record_both_count() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 2);
+    let record = attached.consumer.receive().unwrap().unwrap();
+    let (first, second) = (record.hold(), record.into_owned());
+    attached.consumer.release();
+    drop(first);
+    assert_eq!((words(&attached.seat), attached.consumer.held_bytes()), ([0, 1], SIZE));
+    drop(second);
+    assert_eq!((words(&attached.seat), attached.consumer.held_bytes()), ([1, 1], 0));
+}
+
+#[test]
+fn a_copy_holds_nothing_and_stays_what_it_is() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, false);
+    send(&mut producer, 2);
+    let kept = keep(&mut attached, 2);
+    attached.consumer.release();
+    assert_eq!((words(&attached.seat), attached.consumer.held_bytes()), ([2, 2], 0));
+    (0..4).for_each(|_| {
+        send(&mut producer, 64);
+        assert_eq!(attached.consumer.try_receive_many(|_| ()), Ok(64));
+    });
+    assert!(kept.iter().enumerate().all(|(n, record)| record[..] == [n as u8; LEN] && !record.is_held()));
+    assert_eq!(format!("{:?}", kept[0]), format!("OwnedRecord {{ payload: {:?}, tag: 0, position: 0 }}", [0; LEN]));
+}
+
+#[test]
+fn a_consumer_that_was_dropped_leaves_when_its_last_hold_ends() {
+    for panics in [false, true] {
+        let mut producer = lane();
+        let mut attached = join(&producer, Start::Latest, true);
+        send(&mut producer, 4);
+        let mut kept = keep(&mut attached, 2);
+        attached.consumer.release();
+        let Attached { mut consumer, seat, .. } = attached;
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            consumer.receive().unwrap().unwrap();
+            assert!(!panics, "as the test asks for");
+        }));
+        assert_eq!(outcome.is_err(), panics);
+        assert_eq!((words(&seat), producer.consumer_count()), ([0, 3], 1));
+        assert!(matches!(producer.wait_released(SIZE, Duration::ZERO), Err(SendError::TimedOut { .. })));
+        drop(kept.remove(0));
+        assert_eq!((words(&seat), producer.consumer_count()), ([1, 3], 1));
+        assert_eq!(kept[0][..], [1; LEN]);
+        drop(kept);
+        let released = if panics { 2 } else { 3 };
+        let consumed = seat.consumed().load(Relaxed);
+        assert_eq!(consumed, (released * SIZE) | CONSUMED_LEFT_BIT, "what a panic interrupted is not done with");
+        assert_eq!(producer.consumer_count(), 0);
+    }
+}
+
+#[test]
+fn a_hold_outlives_its_producer_and_its_consumer_and_keeps_the_mapping() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 3);
+    let kept = keep(&mut attached, 3);
+    producer.finish();
+    assert_eq!(attached.consumer.receive().map(|record| record.is_none()), Ok(true));
+    drop(attached);
+    let threads: Vec<_> = kept
+        .into_iter()
+        .enumerate()
+        .map(|(n, record)| std::thread::spawn(move || assert_eq!(record[..], [n as u8; LEN])))
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_sleeping_producer_is_woken_by_the_end_of_a_hold() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 64);
+    let mut kept = keep(&mut attached, 2);
+    assert_eq!(attached.consumer.try_receive_many(|_| ()), Ok(62));
+    let map = std::sync::Arc::clone(&producer.owned_lane().map);
+    let sender = std::thread::spawn(move || {
+        producer.send_timeout(&[64; LEN], DEADLINE).unwrap();
+        producer
+    });
+    wait_until("the producer sleeps", || map.space_wait().load(Relaxed) != 0);
+    drop(kept.pop());
+    assert_eq!(attached.consumer.try_receive().unwrap_err(), ReceiveError::Empty, "the older one is held");
+    drop(kept);
+    let producer = sender.join().unwrap();
+    assert_eq!(attached.consumer.receive_timeout(DEADLINE).unwrap().unwrap()[..], [64; LEN]);
+    assert_eq!(producer.published(), 65 * SIZE);
+}
+
+#[test]
+fn a_producer_that_waits_for_what_is_held_says_so() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 64);
+    let kept = keep(&mut attached, 1);
+    let pid = producer.consumers()[0].pid.unwrap();
+    let error = producer.try_send(&[0; LEN]).unwrap_err();
+    let text = format!(
+        "the lane is full: process {pid} has not released 4096 bytes yet, and holds 64 of them in records \
+                        that it has read"
+    );
+    assert_eq!(error.to_string(), text);
+    assert_eq!(attached.consumer.try_receive_many(|_| ()), Ok(63));
+    let error = producer.send_timeout(&[0; LEN], Duration::ZERO).unwrap_err();
+    let text = format!(
+        "the lane stayed full until the deadline: process {pid} has read everything and holds 4096 bytes; \
+                        it must drop the oldest record that it keeps"
+    );
+    assert_eq!(error.to_string(), text);
+    let SendError::TimedOut { consumer: Some(consumer) } = error else { panic!("{error}") };
+    assert_eq!((consumer.behind_bytes, consumer.held_bytes), (4096, 4096));
+    drop(kept);
+    producer.try_send(&[0; LEN]).unwrap();
+    assert_eq!(producer.consumers()[0].held_bytes, 0);
+}
+
+#[test]
+fn a_hold_that_a_forked_child_drops_stands() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 2);
+    let mut kept = Some(keep(&mut attached, 1).remove(0));
+    let seat = attached.seat.clone();
+    assert!(in_forked_child(|| {
+        drop(kept.take());
+        attached.consumer.held_bytes() == 0
+    }));
+    attached.consumer.release();
+    assert_eq!(words(&seat), [0, 1], "the parent's hold stands");
+    assert_eq!(kept.take().unwrap()[..], [0; LEN]);
+    assert_eq!(words(&seat), [1, 1]);
+}
+
+#[test]
+fn records_in_a_run_can_be_held() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 64);
+    let mut kept = Vec::new();
+    let each = |record: &crate::Record<'_>| {
+        if record[0] % 3 == 2 {
+            kept.push(record.hold());
+        }
+    };
+    assert_eq!(attached.consumer.receive_many(each), Ok(64));
+    attached.consumer.release();
+    assert_eq!((words(&attached.seat), kept.len()), ([2, 64], 21));
+    while let Some(record) = kept.pop() {
+        assert_eq!(record[..], [3 * kept.len() as u8 + 2; LEN]);
+    }
+    assert_eq!(words(&attached.seat), [64, 64]);
+}

@@ -1,0 +1,134 @@
+//! Records that are held (design invariants 1, 6, 12 and 22): nothing of them is overwritten before the hold ends,
+//! `consumed` never falls, whichever thread stores it, and whoever makes the room wakes the producer. loom reports the
+//! race when a byte is overwritten that is still held; a `consumed` that fell would have its consumer evicted.
+
+use super::explore;
+use crate::ends::{Got, Shared, lane};
+use crate::memory::{LONG, SHORT, Watch};
+use crate::ring::{LaneWords, SeatWords};
+use crate::sync::Ordering;
+use crate::terms::Start;
+use loom::thread;
+
+/// Nobody was evicted, and so many are there.
+fn check_seats(shared: &Shared, seats: usize) {
+    let evictions = shared.lane.evictions().load(Ordering::Relaxed);
+    assert_eq!((shared.roster.len(), evictions), (seats, 0), "it told the truth, and was evicted");
+}
+
+#[test]
+fn what_is_held_is_not_overwritten_while_its_reader_reads_on() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(SHORT) && producer.try_send(SHORT) && producer.try_send(LONG));
+        let kept = consumer.keep();
+        let ends = thread::spawn(move || kept.end());
+        let sends = thread::spawn(move || {
+            let sent = [SHORT, LONG].into_iter().filter(|len| producer.try_send(*len)).count() as u64;
+            producer.check();
+            (sent, producer)
+        });
+        assert_eq!(consumer.look(), Got::Record);
+        consumer.release();
+        assert_eq!(consumer.look(), Got::Record);
+        consumer.release();
+        ends.join().unwrap();
+        let (sent, mut producer) = sends.join().unwrap();
+        consumer.read_rest();
+        assert_eq!(consumer.last(), 3 + sent);
+        assert!(producer.try_send(LONG), "nothing is held any more");
+        check_seats(&shared, 1);
+    });
+}
+
+#[test]
+fn holds_end_on_any_thread_and_the_oldest_counts() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(SHORT) && producer.try_send(SHORT) && producer.try_send(LONG));
+        let kept = [consumer.keep(), consumer.keep()];
+        consumer.look();
+        consumer.release();
+        let threads = kept.map(|kept| thread::spawn(move || kept.end()));
+        let sent = producer.try_send(LONG);
+        producer.check();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert!(sent || producer.try_send(LONG), "nothing is held any more");
+        assert!(producer.try_send(LONG), "nothing is held any more");
+        check_seats(&shared, 1);
+    });
+}
+
+#[test]
+fn a_producer_is_woken_by_whichever_thread_ends_the_hold() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let kept = consumer.keep();
+        let sends = thread::spawn(move || producer.send(LONG));
+        let ends = thread::spawn(move || kept.end());
+        assert_eq!(consumer.look(), Got::Record);
+        // Nothing but the hold is left; its end wakes the producer, or this release does.
+        consumer.release();
+        sends.join().unwrap();
+        ends.join().unwrap();
+        assert_eq!(consumer.read_rest(), 1);
+        check_seats(&shared, 1);
+    });
+}
+
+#[test]
+fn a_reader_that_stores_by_itself_again_goes_on_from_there() {
+    explore(4, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!((0..4).all(|_| producer.try_send(SHORT)));
+        let kept = consumer.keep();
+        let ends = thread::spawn(move || kept.end());
+        consumer.release();
+        assert_eq!(consumer.look(), Got::Record);
+        consumer.release();
+        let again = consumer.keep();
+        assert!(!producer.try_send(LONG) || consumer.seat().consumed().load(Ordering::Relaxed) >= 2048);
+        ends.join().unwrap();
+        let ends = thread::spawn(move || again.end());
+        assert_eq!(consumer.look(), Got::Record);
+        consumer.release();
+        producer.check();
+        ends.join().unwrap();
+        consumer.read_rest();
+        assert!(producer.try_send(LONG) && producer.try_send(LONG), "nothing is held any more");
+        check_seats(&shared, 1);
+    });
+}
+
+#[test]
+fn the_last_hold_of_a_consumer_that_was_dropped_leaves_the_lane() {
+    for panics in [false, true] {
+        explore(3, move || {
+            let (shared, mut producer) = lane(Watch::Races, 0);
+            let mut consumer = shared.join(1, Start::Latest);
+            assert!(producer.try_send(LONG) && producer.try_send(LONG));
+            let kept = consumer.keep();
+            let ends = thread::spawn(move || kept.end());
+            let sends = thread::spawn(move || {
+                producer.send(LONG);
+                producer
+            });
+            assert_eq!(consumer.look(), Got::Record);
+            if panics {
+                consumer.leave_in_panic()
+            } else {
+                consumer.leave()
+            }
+            ends.join().unwrap();
+            let mut producer = sends.join().unwrap();
+            producer.try_send(LONG);
+            assert!(producer.try_send(LONG), "nobody holds the lane back");
+            check_seats(&shared, 0);
+        });
+    }
+}
