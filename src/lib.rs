@@ -39,7 +39,9 @@
 //! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
 //! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
+//! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
+//! | send and receive values of a Rust type | [`typed`] |
 //! | pass descriptors without a ring | [`send_fds`], [`recv_fds`] |
 //! | pass immutable bytes without a ring | [`Sealed`] |
 //!
@@ -112,6 +114,7 @@ mod ring;
 #[cfg(test)]
 #[path = "ring/tests/mod.rs"]
 mod ring_tests;
+pub mod select;
 mod session;
 mod sync;
 mod terms;

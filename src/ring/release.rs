@@ -171,8 +171,8 @@ impl<L: LaneWords, S: SeatWriter> Hold<L, S> {
         &self.holds.seat
     }
 
-    /// Ends the hold: releases what it alone has held back, and wakes the producer if it sleeps for space. Once for each
-    /// hold; its bytes are no longer touched.
+    /// Ends the hold: releases what it alone has held back, and wakes the producer if it sleeps for space. Once for
+    /// each hold; its bytes are no longer touched.
     pub(crate) fn end(&self) {
         let mut books = self.holds.books.lock();
         books.end(self.begin);

@@ -62,8 +62,9 @@ pub struct ServerStats {
     /// How often the server stopped accepting for a moment because this process was out of descriptors or memory.
     pub accept_pauses: u64,
     /// Whether the socket's file at [`Server::address`](crate::Server::address) was deleted, or another file has its
-    /// place, so that consumers no longer find this server: start another one. Always false for an abstract name and for
-    /// an adopted socket. It is looked for when it is asked for: no change of it makes the server's descriptor readable.
+    /// place, so that consumers no longer find this server: start another one. Always false for an abstract name and
+    /// for an adopted socket. It is looked for when it is asked for: no change of it makes the server's descriptor
+    /// readable.
     pub address_is_lost: bool,
     /// The reason why the last connection was refused or dropped, as a sentence.
     pub last_refusal: Option<String>,

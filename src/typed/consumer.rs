@@ -183,7 +183,9 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     pub fn receive_value_deadline(&mut self, deadline: Instant) -> Result<Option<T>, TypedError> {
         value_of(self.consumer.receive_deadline(deadline))
     }
+}
 
+impl<T> TypedConsumer<T> {
     /// The consumer of the bytes, for all that does not receive.
     ///
     /// ```
