@@ -1,4 +1,5 @@
-//! Control messages of Unix sockets as bytes: an encoder for descriptor arrays, and a walker over anything.
+//! Control messages of Unix sockets as bytes: an encoder for descriptor arrays and for any message, and a walker over
+//! anything.
 //!
 //! Pure functions over byte slices, without I/O and without `unsafe`. The descriptors that the walker yields are plain
 //! numbers; the caller takes ownership of them. The walker accepts any bytes: it never panics and allocates nothing,
@@ -14,6 +15,34 @@
 //!
 //! `cmsg_len` counts header and body, without the padding before the next message. The last message may lack padding.
 //! This is `struct cmsghdr` of 64-bit Linux, see cmsg(3). Numbers are in the machine's byte order.
+//!
+//! # Differences from the macros of cmsg(3)
+//!
+//! Over what a kernel left in a buffer, [`walk`] and `CMSG_FIRSTHDR`, `CMSG_NXTHDR` find the same messages. They differ
+//! over other bytes, where the macros are silent and the walker yields an error:
+//!
+//! | in the buffer | the macros of glibc 2.36 | [`walk`] |
+//! | --- | --- | --- |
+//! | a tail of 1 to 15 bytes after the last message | pass over it | [`ControlError::HeaderPastEnd`] |
+//! | a header whose length is below 16 | hand it out, then end | [`ControlError::BelowHeader`], then ends |
+//! | a header whose length is beyond the buffer | hand it out, then end | [`ControlError::PastEnd`], then ends |
+//! | a body of the wrong length for its type | leave that to the caller | [`ControlError::Body`], goes on |
+//!
+//! A caller of the macros must compare `cmsg_len` with 16 and with the end of the buffer before it touches `CMSG_DATA`.
+//!
+//! # What kernels accept and deliver
+//!
+//! - Linux does not deliver malformed messages, with one exception: where the room in the control buffer ends inside of
+//!   a message other than `SCM_RIGHTS`, that message is cut. Credentials that get a room of 16 to 27 bytes arrive with a
+//!   body of 0 to 11, which is [`ControlError::Body`]. `MSG_CTRUNC` is then set in `msg_flags`: **look at that flag
+//!   before the messages**. With less room than a header nothing arrives, and the flag is set too.
+//! - An array of descriptors is cut between two of them, with `MSG_CTRUNC`. The kernel closes the rest.
+//! - Linux accepts an `SCM_RIGHTS` message whose body ends in a fraction of a descriptor, and sends those before it. The
+//!   walker calls such a message [`ControlError::Body`]; no receiver ever gets one.
+//! - Linux joins several `SCM_RIGHTS` messages of one sendmsg(2) into one, and drops one without descriptors. It skips
+//!   messages of other levels than `SOL_SOCKET`, and a tail that is shorter than a header. It refuses (`EINVAL`) lengths
+//!   below 16 and beyond the buffer at any level, types of `SOL_SOCKET` other than rights and credentials, and more than
+//!   [`FDS_PER_MESSAGE_MAX`] descriptors.
 //!
 //! # Examples
 //!
@@ -120,6 +149,88 @@ where
     Ok(used)
 }
 
+/// A control message as bytes, well-formed or not: whatever the header says is what gets written.
+///
+/// [`new`](Self::new) makes a well-formed one. For fuzzers and tests, every field can be set by itself.
+///
+/// ```
+/// use fdring::cmsg::{ControlError, ControlMessage, Credentials, RawMessage, walk};
+///
+/// let sender = Credentials { pid: 1, uid: 1000, gid: 100 };
+/// let body = sender.to_bytes();
+/// let message = RawMessage::new(libc::SOL_SOCKET, libc::SCM_CREDENTIALS, &body);
+/// let mut control = [0; 64];
+/// let used = message.encode(&mut control)?;
+/// assert_eq!(walk(&control[..used]).next(), Some(Ok(ControlMessage::Credentials(sender))));
+///
+/// let used = RawMessage { len: 1 << 32, ..message }.encode(&mut control)?;
+/// assert!(matches!(walk(&control[..used]).next(), Some(Err(ControlError::PastEnd { .. }))));
+/// # Ok::<(), fdring::cmsg::EncodeError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawMessage<'a> {
+    /// The length in the header: of header and body together, in bytes. Well-formed: 16 more than the length of `data`.
+    pub len: u64,
+    /// The protocol level, such as `SOL_SOCKET`.
+    pub level: i32,
+    /// The message's type within its level.
+    pub kind: i32,
+    /// What lies behind the header, without padding.
+    pub data: &'a [u8],
+}
+
+impl<'a> RawMessage<'a> {
+    /// The well-formed message of this level, type and body.
+    ///
+    /// ```
+    /// let message = fdring::cmsg::RawMessage::new(41, 50, b"abc");
+    /// assert_eq!(message.len, 19);
+    /// ```
+    #[must_use]
+    pub const fn new(level: i32, kind: i32, data: &'a [u8]) -> Self {
+        Self { len: (HEADER_LEN_BYTES + data.len()) as u64, level, kind, data }
+    }
+
+    /// How many bytes [`encode`](Self::encode) writes: header, data and padding, `CMSG_SPACE` of the length of `data`.
+    ///
+    /// ```
+    /// assert_eq!(fdring::cmsg::RawMessage::new(1, 1, &[0; 5]).space_bytes(), 24);
+    /// ```
+    #[must_use]
+    pub const fn space_bytes(&self) -> usize {
+        control_space_bytes(self.data.len())
+    }
+
+    /// Writes the message to the beginning of `control`: header, data, and zeros up to the next multiple of 8. Returns
+    /// the number of bytes written, [`space_bytes`](Self::space_bytes). Bytes after these are not touched.
+    ///
+    /// The kernel wants a control buffer aligned to 8 bytes; this function accepts any.
+    ///
+    /// ```
+    /// use fdring::cmsg::RawMessage;
+    ///
+    /// let mut control = [0xff; 32];
+    /// assert_eq!(RawMessage::new(1, 1, &[7, 0, 0, 0]).encode(&mut control), Ok(24));
+    /// assert_eq!(control[16..24], [7, 0, 0, 0, 0, 0, 0, 0]);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::NoRoom`] if `control` is too short. Nothing has been written then.
+    pub fn encode(&self, control: &mut [u8]) -> Result<usize, EncodeError> {
+        let (room, used) = (control.len(), self.space_bytes());
+        let place = control.get_mut(..used).ok_or(EncodeError::NoRoom { room })?;
+        let (header, body) = place.split_at_mut(HEADER_LEN_BYTES);
+        header[0..8].copy_from_slice(&self.len.to_ne_bytes());
+        header[8..12].copy_from_slice(&self.level.to_ne_bytes());
+        header[12..16].copy_from_slice(&self.kind.to_ne_bytes());
+        let (data, padding) = body.split_at_mut(self.data.len());
+        data.copy_from_slice(self.data);
+        padding.fill(0);
+        Ok(used)
+    }
+}
+
 /// The reason why descriptor numbers cannot be written as one control message.
 ///
 /// ```
@@ -158,7 +269,8 @@ impl fmt::Display for EncodeError {
             ),
             Self::NoRoom { room } => write!(
                 f,
-                "the control buffer of {room} bytes is too short; see rights_space_bytes for the length it needs"
+                "the control buffer of {room} bytes is too short; see rights_space_bytes, or \
+                 RawMessage::space_bytes, for the length it needs"
             ),
         }
     }
@@ -240,19 +352,19 @@ impl<'a> Iterator for Walk<'a> {
         };
         let [a, b, c, d, e, f, g, h, l0, l1, l2, l3, t0, t1, t2, t3] = *header;
         let len = u64::from_ne_bytes([a, b, c, d, e, f, g, h]);
+        let level = i32::from_ne_bytes([l0, l1, l2, l3]);
+        let kind = i32::from_ne_bytes([t0, t1, t2, t3]);
         if len < HEADER_LEN_BYTES as u64 {
-            return Some(Err(ControlError::BelowHeader { offset, len }));
+            return Some(Err(ControlError::BelowHeader { offset, len, level, kind }));
         }
         if len > rest.len() as u64 {
-            return Some(Err(ControlError::PastEnd { offset, len, rest: rest.len() }));
+            return Some(Err(ControlError::PastEnd { offset, len, level, kind, rest: rest.len() }));
         }
         let len = len as usize; // At most the length of a slice.
         // The padding behind the last message may be missing.
         self.offset = offset + len.next_multiple_of(CONTROL_ALIGN_BYTES).min(rest.len());
-        let level = i32::from_ne_bytes([l0, l1, l2, l3]);
-        let kind = i32::from_ne_bytes([t0, t1, t2, t3]);
         let data = &rest[HEADER_LEN_BYTES..len];
-        let body = ControlError::Body { offset, kind, len: data.len() };
+        let body = ControlError::Body { offset, level, kind, len: data.len() };
         Some(ControlMessage::new(level, kind, data).ok_or(body))
     }
 }
@@ -376,7 +488,25 @@ pub struct Credentials {
     pub gid: u32,
 }
 
-/// A fault in control data. Offsets and lengths are in bytes.
+impl Credentials {
+    /// The body of the message, as [`RawMessage`] takes it.
+    ///
+    /// ```
+    /// use fdring::cmsg::Credentials;
+    ///
+    /// let sender = Credentials { pid: 0x0102, uid: 0, gid: 0xff };
+    /// assert_eq!(sender.to_bytes(), [2, 1, 0, 0, 0, 0, 0, 0, 0xff, 0, 0, 0]);
+    /// ```
+    #[must_use]
+    pub const fn to_bytes(&self) -> [u8; CREDENTIALS_LEN_BYTES] {
+        let [p0, p1, p2, p3] = self.pid.to_ne_bytes();
+        let [u0, u1, u2, u3] = self.uid.to_ne_bytes();
+        let [g0, g1, g2, g3] = self.gid.to_ne_bytes();
+        [p0, p1, p2, p3, u0, u1, u2, u3, g0, g1, g2, g3]
+    }
+}
+
+/// A fault in control data. Offsets and lengths are in bytes. Level and type are those of the header, uninterpreted.
 ///
 /// ```
 /// use fdring::cmsg::{ControlError, walk};
@@ -404,6 +534,10 @@ pub enum ControlError {
         offset: usize,
         /// The length in its header.
         len: u64,
+        /// The protocol level in its header.
+        level: i32,
+        /// The type in its header.
+        kind: i32,
     },
     /// The length of a message is more than what is left.
     PastEnd {
@@ -411,6 +545,10 @@ pub enum ControlError {
         offset: usize,
         /// The length in its header.
         len: u64,
+        /// The protocol level in its header.
+        level: i32,
+        /// The type in its header.
+        kind: i32,
         /// The number of bytes that are left.
         rest: usize,
     },
@@ -418,9 +556,11 @@ pub enum ControlError {
     Body {
         /// The offset of the message.
         offset: usize,
-        /// The type of the message.
+        /// The protocol level in its header.
+        level: i32,
+        /// The type in its header.
         kind: i32,
-        /// The length of the body.
+        /// The length of the body: 16 less than the length in its header.
         len: usize,
     },
 }
@@ -431,15 +571,20 @@ impl fmt::Display for ControlError {
             Self::HeaderPastEnd { offset, rest } => {
                 write!(f, "{rest} bytes are left at offset {offset} of the control data, fewer than the 16 of a header")
             }
-            Self::BelowHeader { offset, len } => {
-                write!(f, "the control message at offset {offset} claims {len} bytes, fewer than the 16 of its header")
-            }
-            Self::PastEnd { offset, len, rest } => {
-                write!(f, "the control message at offset {offset} claims {len} bytes where {rest} are left")
-            }
-            Self::Body { offset, kind, len } => write!(
+            Self::BelowHeader { offset, len, level, kind } => write!(
                 f,
-                "the control message of type {kind} at offset {offset} has a body of {len} bytes, a wrong length for it"
+                "the control message of level {level}, type {kind} at offset {offset} claims {len} bytes, fewer than \
+                 the 16 of its header"
+            ),
+            Self::PastEnd { offset, len, level, kind, rest } => write!(
+                f,
+                "the control message of level {level}, type {kind} at offset {offset} claims {len} bytes where {rest} \
+                 are left"
+            ),
+            Self::Body { offset, level, kind, len } => write!(
+                f,
+                "the control message of level {level}, type {kind} at offset {offset} has a body of {len} bytes, a \
+                 wrong length for it"
             ),
         }
     }
@@ -452,6 +597,26 @@ mod tests {
     use super::*;
     use proptest::collection::vec;
     use proptest::prelude::*;
+
+    #[test]
+    fn any_message_is_written_as_its_header_says() {
+        for len in 0..40 {
+            let data: Vec<u8> = (1..=len).collect();
+            let well_formed = RawMessage::new(-41, 1 << 30, &data);
+            for message in [well_formed, RawMessage { len: u64::MAX - 3, ..well_formed }] {
+                let mut control = [0xa5; 80];
+                let used = message.encode(&mut control).unwrap();
+                assert_eq!((used, used % 8), (message.space_bytes(), 0));
+                assert_eq!(control[0..8], message.len.to_ne_bytes());
+                assert_eq!((&control[8..12], &control[12..16]), (&(-41i32).to_ne_bytes()[..], &[0, 0, 0, 0x40][..]));
+                let (body, rest) = control[16..].split_at(data.len());
+                assert_eq!(body, data);
+                assert!(rest[..used - 16 - data.len()].iter().all(|byte| *byte == 0), "the padding is not zeroed");
+                assert!(control[used..].iter().all(|byte| *byte == 0xa5), "wrote behind the message");
+                assert_eq!(message.encode(&mut control[..used - 1]), Err(EncodeError::NoRoom { room: used - 1 }));
+            }
+        }
+    }
 
     fn message(level: i32, kind: i32, data: &[u8]) -> Vec<u8> {
         let mut bytes = ((HEADER_LEN_BYTES + data.len()) as u64).to_ne_bytes().to_vec();
@@ -543,12 +708,12 @@ mod tests {
         control.extend(pad(rights(&[3, 4])));
         for len in [0, 1, 15] {
             control[0..8].copy_from_slice(&u64::to_ne_bytes(len));
-            assert_eq!(only(&control), Err(ControlError::BelowHeader { offset: 0, len }));
+            assert_eq!(only(&control), Err(ControlError::BelowHeader { offset: 0, len, level: 1, kind: 1 }));
         }
         // The lower halves of two of these are lengths that would fit.
         for len in [49, u64::MAX, u64::MAX - 7, 1 << 32 | 24, 1 << 63 | 16] {
             control[0..8].copy_from_slice(&u64::to_ne_bytes(len));
-            assert_eq!(only(&control), Err(ControlError::PastEnd { offset: 0, len, rest: 48 }));
+            assert_eq!(only(&control), Err(ControlError::PastEnd { offset: 0, len, level: 1, kind: 1, rest: 48 }));
         }
     }
 
@@ -574,7 +739,7 @@ mod tests {
                 let mut control = pad(message(1, kind, &vec![0; len]));
                 control.extend(rights(&[5]));
                 let mut walk = walk(&control);
-                assert_eq!(walk.next(), Some(Err(ControlError::Body { offset: 0, kind, len })));
+                assert_eq!(walk.next(), Some(Err(ControlError::Body { offset: 0, level: 1, kind, len })));
                 assert!(matches!(walk.next(), Some(Ok(ControlMessage::Rights(numbers))) if numbers.len() == 1));
                 assert_eq!(walk.next(), None);
             }

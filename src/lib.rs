@@ -75,6 +75,19 @@
 //! payload out and check everything. [`Attach::in_place`] reads in the ring itself, and is `unsafe`: the caller
 //! promises, once for each lane, that the producer follows the protocol.
 //!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | feature | adds |
+//! | --- | --- |
+//! | `arbitrary` | `Arbitrary` of the crate of that name for [`cmsg::RawMessage`] and [`cmsg::Credentials`] |
+//! | `fuzzing` | the module `fdring::fuzzing`: the fuzz targets as functions of bytes, the parser of frames among them |
+//! | `crash-points` | points at which this project's own tests let a process die |
+//!
+//! Semantic versioning does not cover what the last two add. `docs/fuzzing.md` describes the targets, and a kit to fuzz
+//! other parsers of control messages with.
+//!
 //! # Glossary
 //!
 //! | word | meaning |
@@ -91,13 +104,15 @@
 //! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
 
+#[cfg(feature = "arbitrary")]
+mod arbitrary;
 pub mod cmsg;
 mod consumer;
 mod crash;
 mod deadline;
 mod error;
 pub mod fds;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;

@@ -53,7 +53,7 @@ struct Session {
 
 impl Link {
     /// The link of the consumer of a session's only lane.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn new(socket: Connection, pidfd: Option<OwnedFd>, handshake: Handshake) -> Self {
         let links = Self::of_lanes(socket, pidfd, handshake, &[true]).expect("no descriptor is needed");
         links.into_iter().flatten().next().expect("one lane is read")

@@ -1,10 +1,10 @@
 //! One step at a time, in one process: what an instruction more or less on a hot path costs.
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg fuzzing" cargo bench --manifest-path benches/micro/Cargo.toml
+//! cargo bench --manifest-path benches/micro/Cargo.toml
 //! ```
 //!
-//! Frames are private; `cfg(fuzzing)` shows their parser to the fuzzers, and to this. Without it that part is left out.
+//! Frames are private; the feature `fuzzing` shows their parser to the fuzzers, and to this.
 //! How fast records move between processes is not to be seen here: everything stays in one processor's caches.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -192,7 +192,6 @@ fn walking(criterion: &mut Criterion) {
 }
 
 /// Frames of the fuzzers' corpus that parse.
-#[cfg(fuzzing)]
 fn parsing(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("frame");
     let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/frame_parse");
@@ -208,11 +207,6 @@ fn parsing(criterion: &mut Criterion) {
         });
     }
     group.finish();
-}
-
-#[cfg(not(fuzzing))]
-fn parsing(_: &mut Criterion) {
-    eprintln!("frames are not parsed: that needs RUSTFLAGS=\"--cfg fuzzing\"");
 }
 
 criterion_group!(steps, writing, reading, copying, walking, parsing);

@@ -200,11 +200,12 @@ fn the_pidfd_of_a_peer_tells_of_its_death_by_either_way() {
 fn errors_say_their_cause_once() {
     let os = || io::Error::from(Errno::IO);
     let received = Received { len: 0, fds: Vec::new() };
-    let malformed = RecvFdsError::Malformed { cause: ControlError::BelowHeader { offset: 0, len: 3 }, received };
+    let malformed =
+        RecvFdsError::Malformed { cause: ControlError::BelowHeader { offset: 0, len: 3, level: 1, kind: 1 }, received };
     let errors: [(Box<dyn std::error::Error>, String); 3] = [
         (Box::new(SendFdsError::Os(os())), os().to_string()),
         (Box::new(RecvFdsError::Os(os())), os().to_string()),
-        (Box::new(malformed), ControlError::BelowHeader { offset: 0, len: 3 }.to_string()),
+        (Box::new(malformed), ControlError::BelowHeader { offset: 0, len: 3, level: 1, kind: 1 }.to_string()),
     ];
     for (error, cause) in errors {
         assert!(error.to_string().contains(&cause), "{error}");

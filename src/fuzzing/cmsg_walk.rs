@@ -57,6 +57,34 @@ impl From<Result<ControlMessage<'_>, ControlError>> for Plain {
     }
 }
 
+/// What was found, in a line: as `fuzz/corpus/cmsg_walk.verdicts` has it.
+#[cfg(test)]
+fn summary(messages: impl Iterator<Item = Plain>) -> String {
+    let words: Vec<String> = messages
+        .map(|message| match message {
+            Plain::Rights(numbers) => format!("rights {}", numbers.len()),
+            Plain::Credentials(..) => "credentials".to_owned(),
+            Plain::Pidfd(_) => "pidfd".to_owned(),
+            Plain::Other(_, _, data) => format!("other {}", data.len()),
+            Plain::Fault(ControlError::HeaderPastEnd { .. }) => "cut header".to_owned(),
+            Plain::Fault(ControlError::BelowHeader { .. }) => "below header".to_owned(),
+            Plain::Fault(ControlError::PastEnd { .. }) => "past end".to_owned(),
+            Plain::Fault(ControlError::Body { .. }) => "body".to_owned(),
+        })
+        .collect();
+    if words.is_empty() { "nothing".to_owned() } else { words.join(", ") }
+}
+
+#[cfg(test)]
+pub(super) fn found_by_walk(control: &[u8]) -> String {
+    summary(walk(control).map(Plain::from))
+}
+
+#[cfg(test)]
+pub(super) fn found_by_reference(control: &[u8]) -> String {
+    summary(reference(control).into_iter().map(|(message, _)| message))
+}
+
 /// Little-endian bytes as a number, digit by digit.
 fn number(bytes: &[u8]) -> u128 {
     bytes.iter().rev().fold(0, |number, byte| number * 256 + u128::from(*byte))
@@ -79,19 +107,23 @@ fn reference(control: &[u8]) -> Vec<(Plain, usize)> {
             return found;
         }
         let len = number(&control[offset..offset + 8]);
+        let level = signed(&control[offset + 8..offset + 12]);
+        let kind = signed(&control[offset + 12..offset + 16]);
         if len <= 15 {
-            found.extend(stop(ControlError::BelowHeader { offset, len: len as u64 }));
+            found.extend(stop(ControlError::BelowHeader { offset, len: len as u64, level, kind }));
             return found;
         }
         if offset as u128 + len > end as u128 {
-            found.extend(stop(ControlError::PastEnd { offset, len: len as u64, rest }));
+            found.extend(stop(ControlError::PastEnd { offset, len: len as u64, level, kind, rest }));
             return found;
         }
-        let level = signed(&control[offset + 8..offset + 12]);
-        let kind = signed(&control[offset + 12..offset + 16]);
         let body = &control[offset + 16..offset + len as usize];
-        let message =
-            interpret(level, kind, body).unwrap_or(Plain::Fault(ControlError::Body { offset, kind, len: body.len() }));
+        let message = interpret(level, kind, body).unwrap_or(Plain::Fault(ControlError::Body {
+            offset,
+            level,
+            kind,
+            len: body.len(),
+        }));
         offset += len as usize;
         while offset % 8 != 0 && offset != end {
             offset += 1; // Offsets count from the beginning of the buffer, so this is the padding.
@@ -124,6 +156,15 @@ fn round_trip(data: &[u8]) {
         numbers.extend_from_within(..);
     }
     numbers.truncate(FDS_PER_MESSAGE_MAX + 1);
+    encode(&numbers, room);
+    // Two numbers of descriptors, one of which is odd: then there is padding.
+    encode(&numbers, rights_space_bytes(numbers.len()));
+    numbers.pop();
+    encode(&numbers, rights_space_bytes(numbers.len()) + 1);
+}
+
+/// Encodes these numbers into so much room, and walks over what was written.
+fn encode(numbers: &[i32], room: usize) {
     let mut control = vec![0xa5; room];
     let encoded = encode_rights(numbers.iter().copied(), &mut control);
     let space = rights_space_bytes(numbers.len());
@@ -131,9 +172,11 @@ fn round_trip(data: &[u8]) {
         Ok(used) => {
             assert!((1..=FDS_PER_MESSAGE_MAX).contains(&numbers.len()) && used == space && used <= room);
             assert!(control[used..].iter().all(|byte| *byte == 0xa5), "wrote behind the message");
+            let body_end = 16 + 4 * numbers.len();
+            assert!(control[body_end..used].iter().all(|byte| *byte == 0), "the padding is not zeroed");
             compare_with_reference(&control[..used]);
             let walked: Vec<Plain> = walk(&control[..used]).map(Plain::from).collect();
-            assert_eq!(walked, [Plain::Rights(numbers)]);
+            assert_eq!(walked, [Plain::Rights(numbers.to_vec())]);
         }
         Err(EncodeError::Empty) => assert!(numbers.is_empty()),
         Err(EncodeError::TooMany) => assert!(numbers.len() > FDS_PER_MESSAGE_MAX),

@@ -1,113 +1,300 @@
-//! Frames: any bytes and any number of descriptors through the parser.
+//! Frames: any bytes and any number of descriptors through the parser, against a second reader.
 
 use super::Script;
+use super::frame_reader::{Fault, PlainFrame, Value, Verdict, fault, read};
 use crate::handshake::HandshakeError;
-use crate::layout::{Geometry, LANE_NAME_MAX_BYTES};
-use crate::terms::{Access, Delivery};
-use crate::wire::{FRAME_MAX_BYTES, Frame, LANES_PER_SESSION_MAX, LaneAttach, Offer, SEATS_PER_REPORT_MAX, StartAt};
+use crate::layout::{GeometryError, LaneState};
+use crate::terms::{Access, Barrier, BellKind, Delivery, Refusal};
+use crate::wire::{
+    FRAME_MAX_BYTES, Frame, FrameError, LaneAttach, Offer, OfferedLane, Refuse, ReportedSeat, Role, SENTENCE_MAX_BYTES,
+    SeatKind, StartAt, printable,
+};
 
 /// What parsing may allocate for each byte that came, and beside that, in bytes: a list of names costs most, for a name
 /// of one letter has two bytes on the wire, and 16 and an allocation in memory, and the list grows by doubling.
 const ALLOCATED_PER_BYTE_MAX: u64 = 32;
 const ALLOCATED_BESIDE_MAX: u64 = 512;
+/// So many bytes of an input are taken for text to be printed.
+const PRINTED_MAX_BYTES: usize = 2048;
 
 /// [`frame_parse_counting`] without a counting allocator.
+///
+/// # Panics
+///
+/// Where the parser's verdict is not that of the second reader.
 pub fn frame_parse(data: &[u8]) {
     frame_parse_counting(data, || 0);
 }
 
-/// Parses `data` as a frame: its first byte says whether the header is made to fit the rest, the second how many
-/// descriptors came. Whatever parses comes back byte for byte, and speaks of nothing that did not come.
+/// Parses `data` as a frame, and compares the verdict and every field with what a plainer reading of the protocol finds.
+///
+/// Bit 0 of the first byte says whether the header is made to fit the rest, bit 1 that 65536 descriptors more came than
+/// the second byte says. Whatever parses comes back byte for byte.
 ///
 /// `allocated_bytes` says how much this thread has ever allocated; it does not grow out of proportion.
+///
+/// # Panics
+///
+/// Where the parser's verdict is not that of the second reader, or it allocates too much.
 pub fn frame_parse_counting(data: &[u8], allocated_bytes: impl Fn() -> u64) {
-    let mut script = Script::new(data);
-    let (fits, fd_count) = (script.u8() % 2 == 1, usize::from(script.u8()));
-    let mut bytes = script.rest().to_vec();
-    if fits && bytes.len() >= 16 {
-        let body_len = (bytes.len() - 16) as u32;
-        bytes[8..12].copy_from_slice(&body_len.to_le_bytes());
-        bytes[12..14].copy_from_slice(&(fd_count as u16).to_le_bytes());
-    }
+    let (bytes, fd_count) = input(data);
     let before = allocated_bytes();
     let parsed = Frame::parse(&bytes, fd_count);
     let allocated = allocated_bytes() - before;
     let bound = ALLOCATED_BESIDE_MAX + ALLOCATED_PER_BYTE_MAX * bytes.len().min(FRAME_MAX_BYTES) as u64;
     assert!(allocated <= bound, "{allocated} bytes were allocated for a frame of {}: {parsed:?}", bytes.len());
+    let verdict = plain(&parsed);
+    let expected = read(&bytes, fd_count);
+    assert!(verdict == expected, "parsed as {verdict:x?}, to be read as {expected:x?}: {bytes:02x?}");
     match parsed {
-        Ok(frame) => check_frame(&frame, &bytes, fd_count),
+        Ok(frame) => {
+            assert_eq!(frame.encode(), bytes, "{frame:?} has a second spelling");
+            check_descriptors(&frame, fd_count);
+        }
         Err(error) => {
+            assert!(!error.to_string().contains(char::is_control), "{error:?} does not print");
             // What the peer is told is a frame itself.
             let refusal = HandshakeError::from(error).refuse_frame().expect("an answer to bytes that are no frame");
             assert_eq!(Frame::parse(&refusal.encode(), 0), Ok(refusal));
         }
     }
+    let text = bytes.get(16..).unwrap_or(&bytes);
+    check_printed(&String::from_utf8_lossy(&text[..text.len().min(PRINTED_MAX_BYTES)]), fd_count % 256);
 }
 
-/// Whether `bytes` with so many descriptors are a frame: the parser alone, for the micro-benchmarks.
+/// The frame that `data` stands for, and its number of descriptors.
+pub(super) fn input(data: &[u8]) -> (Vec<u8>, usize) {
+    let mut script = Script::new(data);
+    let (choices, low_count) = (script.u8(), usize::from(script.u8()));
+    let fd_count = low_count | usize::from(choices & 2) << 15;
+    let mut bytes = script.rest().to_vec();
+    if choices & 1 != 0 && bytes.len() >= 16 {
+        let body_len = (bytes.len() - 16) as u32;
+        bytes[8..12].copy_from_slice(&body_len.to_le_bytes());
+        bytes[12..14].copy_from_slice(&(low_count as u16).to_le_bytes());
+    }
+    (bytes, fd_count)
+}
+
+/// What the parser says of a frame, as a line of `fuzz/corpus/frame_parse.verdicts` has it.
+#[cfg(test)]
+pub(super) fn verdict_of_parser(data: &[u8]) -> String {
+    let (bytes, fd_count) = input(data);
+    super::frame_reader::summary(&plain(&Frame::parse(&bytes, fd_count)))
+}
+
+/// Whether `bytes` with so many descriptors are a frame: the parser alone, for benchmarks.
 pub fn is_frame(bytes: &[u8], fd_count: usize) -> bool {
     Frame::parse(bytes, fd_count).is_ok()
 }
 
-fn check_frame(frame: &Frame, bytes: &[u8], fd_count: usize) {
-    assert!(bytes.len() <= FRAME_MAX_BYTES);
-    assert_eq!(frame.encode(), bytes, "{frame:?} has a second spelling");
-    assert_eq!(frame.fd_count(), fd_count, "{frame:?} came with the wrong number of descriptors");
-    match frame {
-        Frame::Hello(hello) => {
-            assert!(hello.wanted.len() <= LANES_PER_SESSION_MAX && hello.version_min <= hello.version_max);
-            assert!(hello.role.consumes() || hello.wanted.is_empty());
-            for (index, name) in hello.wanted.iter().enumerate() {
-                check_name(name.as_str());
-                assert!(!hello.wanted[..index].contains(name));
-            }
-        }
-        Frame::Offer(offer) => check_offer(offer, fd_count),
-        Frame::Attach(lanes) => {
-            assert!((1..=LANES_PER_SESSION_MAX).contains(&lanes.len()) && lanes.iter().any(Option::is_some));
-            lanes.iter().flatten().for_each(check_attach);
-        }
-        Frame::Query(lane) | Frame::Evicted(lane) => assert!(*lane < LANES_PER_SESSION_MAX),
-        Frame::Report(report) => {
-            assert!(report.lane < LANES_PER_SESSION_MAX);
-            assert_eq!(report.listed.len(), (report.seats as usize).min(SEATS_PER_REPORT_MAX));
-        }
-        Frame::Attachments(attachments) => {
-            assert!(attachments.lane < LANES_PER_SESSION_MAX && (1..=253).contains(&fd_count));
-        }
-        Frame::Attached(starts) => assert!((1..=LANES_PER_SESSION_MAX).contains(&starts.len())),
-        Frame::Refuse(refuse) => assert!(refuse.sentence().len() <= 512 && !refuse.sentence().contains('\0')),
-        Frame::Bye(_) => {}
+/// A frame, or a fault in it, as the second reader puts it.
+fn plain(parsed: &Result<Frame, FrameError>) -> Verdict {
+    match parsed {
+        Ok(frame) => Ok(plain_frame(frame)),
+        Err(error) => Err(plain_fault(error)),
     }
 }
 
-/// A lossy reader copies, takes no descriptors, and is alone in beginning at the newest.
-fn check_attach(lane: &LaneAttach) {
-    let is_lossy = lane.delivery == Delivery::Lossy;
-    assert!(!is_lossy || lane.access == Access::Copies && !lane.descriptors);
-    assert!(is_lossy || lane.start != StartAt::Newest);
+fn plain_frame(frame: &Frame) -> PlainFrame {
+    let mut fields = Fields(Vec::new());
+    match frame {
+        Frame::Hello(hello) => {
+            let role = match hello.role {
+                Role::Producer => 1,
+                Role::Consumer => 2,
+                Role::Both => 3,
+            };
+            fields.number("version in the header", hello.header_version);
+            fields.number("role", role as u8);
+            fields.number("lowest version", hello.version_min);
+            fields.number("highest version", hello.version_max);
+            hello.wanted.iter().for_each(|name| fields.bytes("name", name.as_str().as_bytes()));
+        }
+        Frame::Offer(offer) => {
+            fields.number("chosen version", offer.version);
+            fields.bytes("session id", &offer.session_id);
+            offer.lanes.iter().for_each(|lane| fields.offered_lane(lane));
+        }
+        Frame::Attach(lanes) => lanes.iter().for_each(|lane| fields.lane_attach(lane.as_ref())),
+        Frame::Attached(starts) => starts.iter().for_each(|start| fields.number("start position", *start)),
+        Frame::Refuse(refuse) => {
+            fields.number("version in the header", refuse.header_version());
+            fields.number("code", refuse.refusal().code());
+            fields.bytes("sentence", refuse.sentence().as_bytes());
+        }
+        Frame::Attachments(attachments) => {
+            fields.number("lane", attachments.lane as u64);
+            fields.number("position", attachments.position);
+            fields.number("number of descriptors", attachments.count);
+        }
+        Frame::Query(lane) | Frame::Evicted(lane) => fields.number("lane", *lane as u64),
+        Frame::Report(report) => {
+            let state = match report.state {
+                LaneState::Open => 1,
+                LaneState::Finished => 2,
+                LaneState::Abandoned => 3,
+            };
+            fields.number("lane", report.lane as u64);
+            fields.number("published", report.published);
+            fields.number("state", state as u8);
+            fields.number("number of seats", report.seats);
+            report.listed.iter().for_each(|seat| fields.seat(seat));
+        }
+        Frame::Bye(reason) => fields.number("reason", reason.to_word()),
+    }
+    PlainFrame { name: frame.name(), fields: fields.0, descriptors: frame.fd_count() as u64 }
 }
 
-/// Each index names a descriptor that came, and none is named twice.
-fn check_offer(offer: &Offer, fd_count: usize) {
-    assert!((1..=LANES_PER_SESSION_MAX).contains(&offer.lanes.len()));
+/// The fields of a frame, in the order of its bytes.
+struct Fields(Vec<(&'static str, Value)>);
+
+impl Fields {
+    fn number(&mut self, name: &'static str, value: impl Into<u64>) {
+        self.0.push((name, Value::Number(value.into())));
+    }
+
+    fn bytes(&mut self, name: &'static str, bytes: &[u8]) {
+        self.0.push((name, Value::Bytes(bytes.to_vec())));
+    }
+
+    fn offered_lane(&mut self, lane: &OfferedLane) {
+        let terms = &lane.terms;
+        self.bytes("lane id", &terms.id);
+        self.number("capacity", terms.geometry.capacity());
+        self.number("generation", terms.generation);
+        self.number("schema", terms.schema);
+        self.number("record_align", terms.geometry.record_align());
+        self.number("payload_align", terms.geometry.payload_align());
+        self.number("flags", u32::from(terms.barrier == Barrier::Asymmetric));
+        self.number("kind of bell", if lane.bell == BellKind::Eventfd { 1u8 } else { 2 });
+        self.bytes("name", terms.name.as_str().as_bytes());
+    }
+
+    fn lane_attach(&mut self, lane: Option<&LaneAttach>) {
+        let Some(lane) = lane else { return self.number("delivery", 3u8) };
+        let (start, position) = match lane.start {
+            StartAt::Latest => (1, 0),
+            StartAt::Oldest => (2, 0),
+            StartAt::Newest => (3, 0),
+            StartAt::Resume => (4, 0),
+            StartAt::Position(position) => (5, position),
+        };
+        self.number("delivery", if lane.delivery == Delivery::Lossless { 1u8 } else { 2 });
+        self.number("start", start as u8);
+        self.number("reading", if lane.access == Access::InPlace { 1u8 } else { 2 });
+        self.number("barrier", if lane.barrier == Barrier::Fence { 1u8 } else { 2 });
+        self.number("descriptors", lane.descriptors);
+        self.number("position", position);
+    }
+
+    fn seat(&mut self, seat: &ReportedSeat) {
+        let kind = match seat.kind {
+            SeatKind::InPlace => 1,
+            SeatKind::Copies => 2,
+            SeatKind::Lossy => 3,
+        };
+        self.number("process id", seat.pid);
+        self.number("user id", seat.uid);
+        self.number("kind", kind as u8);
+        self.number("asleep", seat.is_asleep);
+        self.number("consumed", seat.consumed);
+        self.number("read", seat.read);
+        self.number("since", seat.since_ns);
+        self.number("still", seat.still_ns);
+    }
+}
+
+fn plain_fault(error: &FrameError) -> Fault {
+    let plain = match error {
+        FrameError::TooLong(len) => fault("too long", &[*len as u64]),
+        FrameError::Truncated { missing_bytes, .. } => fault("truncated", &[*missing_bytes as u64]),
+        FrameError::Trailing(len) => fault("trailing", &[*len as u64]),
+        FrameError::Magic(word) => fault("magic", &[u64::from(*word)]),
+        FrameError::Version(version) => fault("version", &[u64::from(*version)]),
+        FrameError::UnknownType(word) => fault("unknown type", &[u64::from(*word)]),
+        FrameError::Unsupported(_) => fault("unsupported", &[]),
+        FrameError::Reserved { value, .. } => fault("reserved", &[*value]),
+        FrameError::BodyLength { announced, came } => fault("body length", &[u64::from(*announced), *came as u64]),
+        FrameError::DescriptorsAnnounced { announced, came } => {
+            fault("descriptors announced", &[u64::from(*announced), *came as u64])
+        }
+        FrameError::Descriptors { came, expected, .. } => fault("descriptors", &[*came as u64, *expected as u64]),
+        FrameError::UnknownValue { value, min, max, .. } => {
+            fault("unknown value", &[u64::from(*value), u64::from(*min), u64::from(*max)])
+        }
+        FrameError::LaneCount { count, min, .. } => fault("lane count", &[*count as u64, *min as u64]),
+        FrameError::NamesOfProducer(count) => fault("names of a producer", &[*count as u64]),
+        FrameError::LaneIndex { lane, .. } => fault("lane index", &[u64::from(*lane)]),
+        FrameError::Attach { lane, .. } => fault("attach", &[*lane as u64]),
+        FrameError::NothingToRead => fault("nothing to read", &[]),
+        FrameError::AttachmentCount(count) => fault("attachment count", &[u64::from(*count)]),
+        FrameError::SeatCount { listed, seats } => fault("seat count", &[*listed as u64, u64::from(*seats)]),
+        FrameError::NameLength(len) => fault("name length", &[*len as u64]),
+        FrameError::SentenceLength(len) => fault("sentence length", &[*len as u64]),
+        FrameError::NotUtf8(_) => fault("not UTF-8", &[]),
+        FrameError::ControlCharacter { code, .. } => fault("control character", &[u64::from(*code)]),
+        FrameError::DuplicateName(name) => Fault { text: name.as_bytes().to_vec(), ..fault("duplicate name", &[]) },
+        FrameError::DuplicateId { index } => fault("duplicate id", &[*index as u64]),
+        FrameError::VersionRange { min, max } => fault("version range", &[u64::from(*min), u64::from(*max)]),
+        FrameError::ChosenVersion { chosen, header } => {
+            fault("chosen version", &[u64::from(*chosen), u64::from(*header)])
+        }
+        FrameError::DescriptorIndex { came, expected, .. } => {
+            fault("descriptor index", &[u64::from(*came), u64::from(*expected)])
+        }
+        FrameError::Geometry { name, cause } => {
+            Fault { text: name.as_bytes().to_vec(), ..fault("geometry", &geometry_fault(cause)) }
+        }
+    };
+    Fault { code: error.refuse_code().code().into(), ..plain }
+}
+
+/// Which rule is broken, and by what.
+fn geometry_fault(cause: &GeometryError) -> Vec<u64> {
+    match *cause {
+        GeometryError::Capacity(capacity) => vec![1, capacity],
+        GeometryError::RecordAlign(align) => vec![2, align.into()],
+        GeometryError::PayloadAlign(align) => vec![3, align.into()],
+        GeometryError::PayloadAboveRecord { record_align, payload_align } => {
+            vec![4, record_align.into(), payload_align.into()]
+        }
+        GeometryError::TooFewRecords { capacity, record_align } => vec![5, capacity, record_align.into()],
+    }
+}
+
+/// The functions that find a lane's descriptors name each that came, and none twice.
+fn check_descriptors(frame: &Frame, fd_count: usize) {
+    let Frame::Offer(offer) = frame else { return };
     let mut is_named = vec![false; fd_count];
     is_named[Offer::SEAT_FD] = true;
-    for (index, lane) in offer.lanes.iter().enumerate() {
-        for fd in [Offer::bell_fd(index), Offer::control_fd(index), Offer::data_fd(index)] {
+    for lane in 0..offer.lanes.len() {
+        for fd in [Offer::bell_fd(lane), Offer::control_fd(lane), Offer::data_fd(lane)] {
             assert!(!std::mem::replace(&mut is_named[fd], true), "descriptor {fd} serves twice");
-        }
-        let geometry = lane.terms.geometry;
-        let (record, payload) = (geometry.record_align() as u32, geometry.payload_align() as u32);
-        assert_eq!(Geometry::new(geometry.capacity(), record, payload), Ok(geometry));
-        check_name(lane.terms.name.as_str());
-        for other in &offer.lanes[..index] {
-            assert!(other.terms.id != lane.terms.id && other.terms.name != lane.terms.name);
         }
     }
     assert!(!is_named.contains(&false), "a descriptor came that nobody names");
 }
 
-fn check_name(name: &str) {
-    assert!((1..=LANE_NAME_MAX_BYTES).contains(&name.len()) && !name.chars().any(char::is_control));
+/// What is printed of a peer's text: as much of it as fits, with a sign for what must not be printed.
+fn check_printed(text: &str, max_bytes: usize) {
+    let must_not = |c: char| {
+        let code = u32::from(c);
+        code <= 0x1f
+            || (0x7f..=0x9f).contains(&code)
+            || (0x200b..=0x200f).contains(&code)
+            || (0x2028..=0x202e).contains(&code)
+            || (0x2060..=0x206f).contains(&code)
+            || [0x61c, 0xfeff].contains(&code)
+    };
+    let whole: String = text.chars().map(|c| if must_not(c) { '\u{fffd}' } else { c }).collect();
+    for (printed, max_bytes) in [
+        (printable(text, max_bytes), max_bytes),
+        (Refuse::new(Refusal::Protocol, text).sentence().to_owned(), SENTENCE_MAX_BYTES),
+    ] {
+        let rest = whole.strip_prefix(&printed).unwrap_or_else(|| panic!("{text:?} is printed as {printed:?}"));
+        let next = rest.chars().next().map_or(usize::MAX, char::len_utf8);
+        let fits = printed.len() <= max_bytes && printed.len().saturating_add(next) > max_bytes;
+        assert!(fits, "of {text:?}, {printed:?} is printed where {max_bytes} bytes are allowed");
+    }
 }

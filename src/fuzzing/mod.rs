@@ -1,17 +1,18 @@
 //! Fuzz targets: everything that reads a peer's bytes, run on bytes of a fuzzer's.
 //!
 //! Each target is a function from bytes to nothing that panics where a promise of the library's is broken. The binaries
-//! in `fuzz/` call them, and so do the tests below, with every file of the committed corpora. The module exists under
-//! `cfg(test)` and `cfg(fuzzing)` only, and is no part of the interface.
+//! in `fuzz/` call them, and so do the tests below, with every file of the committed corpora. The module exists in tests
+//! and with the feature `fuzzing`, and is no part of the interface.
 //!
-//! What is not here: the seeds' generator is `seeds.rs`, and how to run the fuzzers is in `fuzz/README.md`.
+//! What is not here: the seeds' generator is `seeds.rs`, and how to run the fuzzers is in `docs/fuzzing.md`.
 
 mod cmsg_walk;
 mod frame_parse;
+mod frame_reader;
 mod frames;
 mod handshake;
 mod lane_geometry;
-#[cfg_attr(fuzzing, allow(dead_code, reason = "fuzzers use a part of it"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "fuzzers use a part of it"))]
 pub(crate) mod plain;
 mod ring_reader;
 mod script;
@@ -35,14 +36,21 @@ mod replay {
     use std::fs;
     use std::path::Path;
 
+    /// Whether this is a package, which does not contain the corpora.
+    pub(super) fn is_package() -> bool {
+        let is_package = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cargo_vcs_info.json").exists();
+        if is_package {
+            crate::test_support::skipped("a package does not contain the corpora");
+        }
+        is_package
+    }
+
     /// Runs a target on every file of its committed corpus.
     fn replay(name: &str, target: fn(&[u8])) {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        if root.join(".cargo_vcs_info.json").exists() {
-            crate::test_support::skipped("a package does not contain the corpora");
+        if is_package() {
             return;
         }
-        let dir = root.join("fuzz/corpus").join(name);
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
         let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
         let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
         assert!(!paths.is_empty(), "{} is empty", dir.display());

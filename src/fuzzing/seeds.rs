@@ -3,186 +3,63 @@
 //! `cargo test --lib fuzzing::seeds -- --ignored` writes them to `fuzz/corpus` anew. Files that fuzzing has found lie
 //! beside them under other names, and stay.
 
-use super::frames::{NAMES, PLAIN, control_header, lane_name, lane_terms};
-use crate::cmsg::encode_rights;
-use crate::layout::{Geometry, LaneState};
-use crate::terms::{Access, BellKind, Delivery, Refusal};
-use crate::wire::{
-    Attachments, ByeReason, Frame, Hello, LaneAttach, Offer, OfferedLane, Refuse, Report, ReportedSeat, Role, SeatKind,
-    StartAt,
-};
+mod frames;
+mod messages;
+
+use super::frames::{NAMES, control_header, lane_terms};
+use crate::layout::Geometry;
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+fn corpora() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus")
+}
 
 fn write(target: &str, name: &str, parts: &[&[u8]]) {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let dir = corpora().join(target);
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join(name), parts.concat()).unwrap();
+}
+
+/// Writes what is to be said of each seed of a target to the table beside its corpus. What it says of other files stays.
+fn write_verdicts(target: &str, verdicts: &[(&str, &str)]) {
+    let path = corpora().join(format!("{target}.verdicts"));
+    let table = fs::read_to_string(&path).unwrap_or_default();
+    let of_others = table.lines().filter_map(|line| line.split_once('\t'));
+    let rows: BTreeMap<&str, &str> = of_others.chain(verdicts.iter().copied()).collect();
+    let lines: String = rows.iter().map(|(name, verdict)| format!("{name}\t{verdict}\n")).collect();
+    fs::write(path, lines).unwrap();
+}
+
+/// The files of a corpus, with what the table beside it says of each; `None` in a package, which has no corpora.
+fn verdicts(target: &str) -> Option<Vec<(PathBuf, String)>> {
+    if super::replay::is_package() {
+        return None;
+    }
+    let path = corpora().join(format!("{target}.verdicts"));
+    let table = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let row = |line: &str| {
+        let (name, verdict) = line.split_once('\t').unwrap_or_else(|| panic!("{line:?} has no tab"));
+        (corpora().join(target).join(name), verdict.to_owned())
+    };
+    let rows: Vec<_> = table.lines().map(row).collect();
+    let files = fs::read_dir(corpora().join(target)).unwrap().map(|entry| entry.unwrap().path());
+    let missing: Vec<_> = files.filter(|file| rows.iter().all(|(path, _)| path != file)).collect();
+    assert!(missing.is_empty(), "{} says nothing of {missing:?}", path.display());
+    Some(rows)
 }
 
 #[test]
 #[ignore = "writes the seeds of the corpora"]
 fn write_seeds() {
-    control_messages();
-    frames();
+    messages::write_all();
+    frames::write_all();
     handshakes();
     geometries();
     rings();
     seats();
     sessions();
-}
-
-fn message(len: u64, level: i32, kind: i32, body: &[u8]) -> Vec<u8> {
-    [&len.to_le_bytes()[..], &level.to_le_bytes(), &kind.to_le_bytes(), body].concat()
-}
-
-fn control_messages() {
-    for count in [1, 2, 3, 253] {
-        let mut control = [0; 1040];
-        let used = encode_rights(10..10 + count, &mut control).unwrap();
-        write("cmsg_walk", &format!("rights-{count}"), &[&control[..used]]);
-    }
-    let credentials = message(28, 1, 2, &[1; 12]);
-    let rights = message(24, 1, 1, &[5, 0, 0, 0, 6, 0, 0, 0]);
-    let pidfd = message(20, 1, 4, &[7, 0, 0, 0]);
-    write("cmsg_walk", "credentials-rights-pidfd", &[&credentials, &[0; 4], &rights, &pidfd, &[0; 4]]);
-    write("cmsg_walk", "last-without-padding", &[&rights, &pidfd]);
-    write("cmsg_walk", "pidfd-is-an-errno", &[&message(20, 1, 4, &(-3i32).to_le_bytes())]);
-    write("cmsg_walk", "two-rights", &[&rights, &rights]);
-    write("cmsg_walk", "rights-of-half-a-number", &[&message(22, 1, 1, &[5, 0, 0, 0, 6, 0]), &[0; 2], &rights]);
-    write("cmsg_walk", "length-below-header", &[&message(15, 1, 1, &[])]);
-    write("cmsg_walk", "length-zero", &[&message(0, 1, 1, &[0; 16])]);
-    write("cmsg_walk", "length-past-end", &[&message(25, 1, 1, &[0; 8])]);
-    // Longer than 32 bits, which some walkers cut off; and one that overflows when it is aligned.
-    write("cmsg_walk", "length-above-32-bits", &[&message((1 << 32) + 24, 1, 1, &[0; 8])]);
-    write("cmsg_walk", "length-of-all-ones", &[&message(u64::MAX, 1, 1, &[0; 8])]);
-    write("cmsg_walk", "other-level", &[&message(20, 41, 50, &[9; 4]), &[0; 4], &rights]);
-    write("cmsg_walk", "cut-header", &[&rights, &[24, 0, 0, 0, 0, 0, 0]]);
-}
-
-/// One of each frame, with its number of descriptors.
-fn examples() -> Vec<(&'static str, Frame)> {
-    let lanes = |count, geometry, bell| {
-        let lanes = lane_terms(count, geometry).into_iter().map(|terms| OfferedLane { terms, bell }).collect();
-        Frame::Offer(Offer { version: 1, session_id: [0xa5; 16], lanes })
-    };
-    let small = Geometry::new(4096, 64, 8).unwrap();
-    let attach = |start, access| Some(LaneAttach { start, access, ..PLAIN });
-    let newest = Some(LaneAttach { delivery: Delivery::Lossy, start: StartAt::Newest, ..PLAIN });
-    let resume = Some(LaneAttach { start: StartAt::Resume, descriptors: true, ..PLAIN });
-    let seat = |pid, kind, is_asleep| ReportedSeat {
-        pid,
-        uid: 1000,
-        kind,
-        is_asleep,
-        consumed: 64,
-        read: 128,
-        since_ns: 1 << 40,
-        still_ns: 9_000_000,
-    };
-    let report = |listed: Vec<ReportedSeat>| {
-        let (state, seats) = (LaneState::Open, listed.len() as u32);
-        Frame::Report(Report { lane: 1, published: 4096, state, seats, listed })
-    };
-    vec![
-        ("hello-all", Frame::Hello(Hello::new(Role::Consumer, Vec::new()))),
-        ("hello-names", Frame::Hello(Hello::new(Role::Consumer, (0..4).map(lane_name).collect()))),
-        ("hello-producer", Frame::Hello(Hello::new(Role::Producer, Vec::new()))),
-        ("offer-one", lanes(1, small, BellKind::Eventfd)),
-        ("offer-four", lanes(4, Geometry::new(1 << 40, 4096, 4096).unwrap(), BellKind::Socketpair)),
-        ("hello-both", Frame::Hello(Hello::new(Role::Both, vec![lane_name(2)]))),
-        ("attach-one", Frame::Attach(vec![attach(StartAt::Latest, Access::InPlace)])),
-        ("attach-two", Frame::Attach(vec![attach(StartAt::Oldest, Access::Copies); 2])),
-        ("attach-a-part", Frame::Attach(vec![None, attach(StartAt::Position(4096), Access::Copies), None])),
-        ("attach-what-is-to-come", Frame::Attach(vec![newest, resume])),
-        ("attached", Frame::Attached(vec![4096, 64])),
-        ("refuse", Frame::Refuse(Refuse::new(Refusal::UnknownLane, "no lane is called Bücher"))),
-        ("bye", Frame::Bye(ByeReason::Evicted)),
-        ("evicted", Frame::Evicted(82)),
-        ("query", Frame::Query(1)),
-        ("report-empty", report(Vec::new())),
-        ("report", report(vec![seat(0, SeatKind::Copies, false), seat(77, SeatKind::InPlace, true)])),
-        ("attachments", Frame::Attachments(Attachments { lane: 1, position: 4096, count: 3 })),
-    ]
-}
-
-fn frames() {
-    for (name, frame) in examples() {
-        write("frame_parse", name, &[&[0, frame.fd_count() as u8], &frame.encode()]);
-        write("frame_parse", &format!("{name}-fitted"), &[&[1, frame.fd_count() as u8], &frame.encode()]);
-    }
-    let hello = Frame::Hello(Hello::new(Role::Consumer, Vec::new())).encode();
-    write("frame_parse", "descriptors-where-none-belong", &[&[1, 3], &hello]);
-    write("frame_parse", "trailing", &[&[1, 0], &hello, &[0]]);
-    for (name, at) in [("reserved-bits", 15), ("body-longer-than-announced", 8)] {
-        let mut altered = hello.clone();
-        altered[at] ^= 1;
-        write("frame_parse", name, &[&[0, 0], &altered]);
-    }
-    // 83 lanes are announced and none comes.
-    write("frame_parse", "count-without-lanes", &[&[1, 250], &examples()[3].1.encode()[..16 + 20], &[83]]);
-    // What a lane's flags announce, one by one, and what belongs to them.
-    for (name, at, value) in [
-        ("flag-stamped", 48, 2),
-        ("flag-descriptors", 48, 4),
-        ("flag-space-bell", 48, 8),
-        ("flag-one-worker", 48, 16),
-        ("flag-fixed", 48, 32),
-        ("flag-unknown", 48, 64),
-        ("slots-without-flag", 52, 64),
-        ("descriptors-without-flag", 56, 253),
-        ("descriptor-socket-without-flag", 64, 4),
-        ("space-bell-without-flag", 66, 4),
-    ] {
-        let mut offer = examples()[3].1.encode();
-        offer[16 + 21 + at] = value;
-        write("frame_parse", name, &[&[0, 4], &offer]);
-    }
-    frames_at_their_limits();
-}
-
-/// Lists and sentences as long as they may be, and one longer.
-fn frames_at_their_limits() {
-    let fitted = |name: &str, fds: usize, kind: u16, body: &[u8]| {
-        let header = [&b"fdrf\x01\0"[..], &kind.to_le_bytes(), &[0; 8]].concat();
-        write("frame_parse", name, &[&[1, fds as u8], &header, body]);
-    };
-    let lane = [1, 1, 2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    for count in [83, 84] {
-        let names: Vec<u8> = (0..count).flat_map(|index| [1, b'!' + index]).collect();
-        fitted(&format!("hello-of-{count}"), 0, 1, &[&[2, 1, 0, 1, 0, count][..], &names].concat());
-        fitted(&format!("attach-of-{count}"), 0, 3, &[&[count][..], &lane.repeat(count.into())].concat());
-        fitted(&format!("attached-of-{count}"), 0, 4, &[&[count][..], &[0].repeat(8 * usize::from(count))].concat());
-    }
-    for listed in [1024u16, 1025] {
-        let seat = [&[7; 8][..], &[2, 1], &[9; 32]].concat().repeat(listed.into());
-        let counts = [&u32::from(listed).to_le_bytes()[..], &listed.to_le_bytes()].concat();
-        fitted(&format!("report-of-{listed}"), 0, 8, &[&[0][..], &[0; 8], &[1], &counts, &seat].concat());
-    }
-    for (name, lane) in [
-        ("attach-lossy-in-place", [2, 1, 1, 1, 0, 0]),
-        ("attach-lossy-with-descriptors", [2, 1, 2, 1, 1, 0]),
-        ("attach-lossless-newest", [1, 3, 2, 1, 0, 0]),
-        ("attach-nothing", [3, 1, 1, 1, 0, 0]),
-        ("attach-nothing-somehow", [3, 1, 2, 1, 0, 0]),
-        ("attach-latest-at-a-position", [1, 1, 2, 1, 0, 8]),
-    ] {
-        fitted(name, 0, 3, &[&[1][..], &lane, &[0; 7]].concat());
-    }
-    for (name, kind) in [("attachments", 6), ("query", 7), ("evicted", 10)] {
-        fitted(&format!("{name}-of-lane-83"), 0, kind, &[83]);
-    }
-    for count in [0, 253, 254] {
-        fitted(&format!("attachments-of-{count}"), count.into(), 6, &[&[0][..], &[0; 8], &[count]].concat());
-    }
-    fitted("hello-producer-with-names", 0, 1, &[1, 1, 0, 1, 0, 1, 1, b'a']);
-    for len in [64, 65] {
-        fitted(&format!("name-of-{len}"), 0, 1, &[&[2, 1, 0, 1, 0, 1, len][..], &vec![b'x'; len.into()]].concat());
-    }
-    for len in [512u16, 513] {
-        let body = [&5u16.to_le_bytes()[..], &len.to_le_bytes(), &vec![b'x'; len.into()]].concat();
-        fitted(&format!("sentence-of-{len}"), 0, 5, &body);
-    }
 }
 
 /// Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer, to both ends' Bye.

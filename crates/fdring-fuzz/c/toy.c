@@ -1,0 +1,43 @@
+/* A parser of one's own, fuzzed with the generator and the oracle: put yours in the place of count_descriptors.
+ *
+ * It counts the descriptors in a control buffer, by the macros of cmsg(3). PLANTED makes it wrong, to see that it is
+ * found: then it takes cmsg_len for what the kernel would have written.
+ */
+#define _GNU_SOURCE
+#include "fdring_fuzz.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static size_t count_descriptors(unsigned char *control, size_t size) {
+    struct msghdr message = {.msg_control = control, .msg_controllen = size};
+    size_t count = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c)) {
+#ifndef PLANTED
+        size_t rest = size - (size_t)((unsigned char *)c - control);
+        if (c->cmsg_len < sizeof *c || c->cmsg_len > rest)
+            break;
+#endif
+        size_t body = c->cmsg_len - sizeof *c;
+        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && body % sizeof(int) == 0)
+            count += body / sizeof(int);
+    }
+    return count;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static _Alignas(struct cmsghdr) unsigned char control[32768];
+    static struct fdring_cmsg found[64];
+    size_t used = fdring_cmsg_generate(data, size, control, sizeof control);
+    size_t messages = fdring_cmsg_expect(control, used, found, 64), expected = 0;
+    for (size_t i = 0; i < messages && i < 64; i++)
+        if (found[i].outcome == FDRING_MESSAGE && found[i].level == SOL_SOCKET && found[i].type == SCM_RIGHTS)
+            expected += found[i].body_len / sizeof(int);
+    size_t count = count_descriptors(control, used);
+    if (count != expected) {
+        fprintf(stderr, "%zu descriptors are counted where there are %zu\n", count, expected);
+        abort();
+    }
+    return 0;
+}
