@@ -9,24 +9,45 @@ use crate::fds::{self, RecvFdsError};
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::os::closing::{Connection, close_later};
 use crate::os::notice::Notice;
+use crate::os::peer::Peer;
 use crate::sync::{AtomicU32, Mutex, Ordering};
+use crate::terms::Refusal;
 use crate::wire::{ByeReason, Frame};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// Room for the frames that a producer sends to an attached consumer: an Evicted or a Bye. A longer one ends the
 /// session too.
 const FRAME_ROOM_BYTES: usize = 64;
+
+/// How long a process may take from the hang-up of its socket to its end: a little more than it does under load.
+const DYING_MAX: Duration = Duration::from_millis(100);
 
 /// How a lane ended, as its consumer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Fate {
     Alive = 0,
+    /// The producer's process has ended.
     Dead = 1,
+    /// The producer said goodbye.
     Closed = 2,
     Evicted = 3,
+    /// The producer hung up without a word, dead or alive.
+    HungUp = 4,
+    /// The producer refused, or broke the protocol: [`Link::last_words`].
+    Broken = 5,
+}
+
+/// What ended a session that should have gone on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LastWords {
+    /// The producer refused, and why.
+    Refused(Refusal, Box<str>),
+    /// What came was no frame, or none that may come.
+    Nonsense(Box<str>),
 }
 
 /// The session that the consumer of a lane belongs to.
@@ -40,8 +61,12 @@ pub(crate) struct Link {
 #[derive(Debug)]
 struct Session {
     socket: Connection,
-    /// Becomes readable when the producer's process ends; `None` if the kernel did not give one.
-    pidfd: Option<OwnedFd>,
+    /// The producer's process.
+    peer: Peer,
+    /// Noted before the fate [`Broken`](Fate::Broken).
+    last_words: OnceLock<LastWords>,
+    /// Whether the process ended after it had hung up, once that was asked.
+    died: OnceLock<bool>,
     /// Whether, and how, the whole session has ended.
     fate: AtomicU32,
     /// Of each lane of the Offer; `None` where it is not read.
@@ -54,8 +79,8 @@ struct Session {
 impl Link {
     /// The link of the consumer of a session's only lane.
     #[cfg(any(test, feature = "fuzzing"))]
-    pub(crate) fn new(socket: Connection, pidfd: Option<OwnedFd>, handshake: Handshake) -> Self {
-        let links = Self::of_lanes(socket, pidfd, handshake, &[true]).expect("no descriptor is needed");
+    pub(crate) fn new(socket: Connection, peer: Peer, handshake: Handshake) -> Self {
+        let links = Self::of_lanes(socket, peer, handshake, &[true]).expect("no descriptor is needed");
         links.into_iter().flatten().next().expect("one lane is read")
     }
 
@@ -66,7 +91,7 @@ impl Link {
     /// If there is no descriptor to spare, which a session of several consumers needs.
     pub(crate) fn of_lanes(
         socket: Connection,
-        pidfd: Option<OwnedFd>,
+        peer: Peer,
         handshake: Handshake,
         are_read: &[bool],
     ) -> Result<Vec<Option<Self>>> {
@@ -74,7 +99,8 @@ impl Link {
         let has_siblings = lanes.iter().flatten().count() > 1;
         let stir = if has_siblings { Some(Notice::new()?) } else { None };
         let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
-        let session = Arc::new(Session { socket, pidfd, fate, lanes, stir, handshake });
+        let (last_words, died) = (OnceLock::new(), OnceLock::new());
+        let session = Arc::new(Session { socket, peer, last_words, died, fate, lanes, stir, handshake });
         let link = |fate: &Arc<AtomicU32>| Self { fate: Arc::clone(fate), session: Arc::clone(&session) };
         Ok(session.lanes.iter().map(|fate| fate.as_ref().map(link)).collect())
     }
@@ -91,7 +117,30 @@ impl Link {
 
     /// The producer's process, if the kernel has given it.
     pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.session.pidfd.as_ref().map(AsFd::as_fd)
+        self.session.peer.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether the end of the process must be looked for: the kernel gave no pidfd.
+    pub(crate) fn must_look(&self) -> bool {
+        self.session.peer.pidfd.is_none() && self.session.peer.pid.is_some()
+    }
+
+    /// Looks whether the producer's process has ended: a child of it may keep the socket open.
+    pub(crate) fn look_at_process(&self) {
+        if self.session.peer.is_dead() {
+            self.note_death();
+        }
+    }
+
+    /// Whether the producer, which has hung up, is dead. Waits up to [`DYING_MAX`], once a session: a process that is
+    /// killed hangs up a moment before it has ended.
+    pub(crate) fn has_died(&self) -> bool {
+        *self.session.died.get_or_init(|| self.session.peer.ends_within(DYING_MAX))
+    }
+
+    /// What ended the session, for the fate [`Broken`](Fate::Broken).
+    pub(crate) fn last_words(&self) -> Option<&LastWords> {
+        self.session.last_words.get()
     }
 
     /// Has an edge when the consumer of another lane has heard that a lane lost its seat, maybe this one.
@@ -125,22 +174,40 @@ impl Session {
                     may_reset = false;
                     continue;
                 }
-                // The end, or nonsense: in either case this session is over.
+                Err(RecvFdsError::Closed | RecvFdsError::Reset) => {
+                    self.note(Fate::HungUp);
+                    break;
+                }
                 Err(error) => {
+                    let fault = match &error {
+                        RecvFdsError::PayloadTruncated { .. } => "a frame came that is too long here".to_owned(),
+                        error => error.to_string(),
+                    };
                     close_later(error.into_received().map(|received| received.fds).unwrap_or_default());
-                    Err(HandshakeError::Over)
+                    self.note_last_words(LastWords::Nonsense(fault.into()));
+                    break;
                 }
             };
             match frame.and_then(|frame| handshake.on_frame(frame)) {
                 Ok(Step::Evicted { lane }) => self.note_evicted(lane),
                 Ok(Step::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
                 Ok(Step::Bye(_)) => self.note(Fate::Closed),
-                _ => self.note(Fate::Dead),
+                Ok(_) => self.note_last_words(LastWords::Nonsense("a frame came at the wrong time".into())),
+                Err(HandshakeError::Refused { refusal, sentence }) => {
+                    self.note_last_words(LastWords::Refused(refusal, sentence.into()));
+                }
+                Err(error) => self.note_last_words(LastWords::Nonsense(error.to_string().into())),
             }
         }
         // Whoever else sleeps on this session finds nothing to read any more: the end wakes them, even of a producer
         // that keeps its end open.
         let _ = shutdown(&self.socket, Shutdown::Read);
+    }
+
+    /// Notes what ended the session, for all its lanes.
+    fn note_last_words(&self, words: LastWords) {
+        let _ = self.last_words.set(words); // the first stand
+        self.note(Fate::Broken);
     }
 
     /// Notes how the session ended, for all its lanes.
@@ -165,6 +232,8 @@ fn fate_in(word: &AtomicU32) -> Fate {
         0 => Fate::Alive,
         2 => Fate::Closed,
         3 => Fate::Evicted,
+        4 => Fate::HungUp,
+        5 => Fate::Broken,
         _ => Fate::Dead,
     }
 }
@@ -182,6 +251,7 @@ pub(crate) mod tests {
     use crate::os::fork::ForkGuard;
     use crate::terms::{Access, Barrier, BellKind, Delivery};
     use crate::wire::{LaneAttach, LaneName, LaneTerms, StartAt};
+    use rustix::fd::OwnedFd;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     fn terms(index: usize) -> LaneTerms {
@@ -214,7 +284,7 @@ pub(crate) mod tests {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
         let socket = Connection::new(ours, ForkGuard::get().unwrap());
-        (Link::of_lanes(socket, None, attached(are_read), are_read).unwrap(), theirs)
+        (Link::of_lanes(socket, Peer::UNKNOWN, attached(are_read), are_read).unwrap(), theirs)
     }
 
     pub(crate) fn say(socket: &OwnedFd, frame: &Frame) {
@@ -250,7 +320,7 @@ pub(crate) mod tests {
             say(&producer, &Frame::Evicted(2));
             say(&producer, &last);
             links[0].as_ref().unwrap().receive_frames();
-            assert_eq!(fates(&links), [Some(Fate::Dead), None, Some(Fate::Evicted)], "{last:?}");
+            assert_eq!(fates(&links), [Some(Fate::Broken), None, Some(Fate::Evicted)], "{last:?}");
         }
     }
 

@@ -360,7 +360,10 @@ fn a_child_of_another_user_is_not_taken_for_the_one_who_made_the_pair() {
         let (ours, theirs) = pair();
         server.serve(ours).unwrap();
         let mut child = start_with_fd(test, "consumer", &theirs, admits);
-        (child.heard(), server.stats().last_refusal)
+        let said = child.heard();
+        // The consumer may hear of it first.
+        wait_until("it has counted", || !said.starts_with("the peer") || server.stats().refused > 0);
+        (said, server.stats().last_refusal)
     };
     let (said, refusal) = ask(PeerPolicy::SameUser, "anyone");
     assert_eq!(said, "the peer refused: processes of user 65534 are not admitted here (code 4)");

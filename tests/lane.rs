@@ -410,6 +410,10 @@ fn what_unwrap_prints_is_the_sentence_and_an_io_error_keeps_it() {
     shows(ReceiveError::TimedOut, "TimedOut", ErrorKind::TimedOut);
     shows(ReceiveError::Abandoned, "Abandoned", ErrorKind::ConnectionAborted);
     shows(ReceiveError::PeerDead, "PeerDead", ErrorKind::BrokenPipe);
+    shows(ReceiveError::HungUp, "HungUp", ErrorKind::ConnectionReset);
+    let refused = ReceiveError::Refused { refusal: fdring::errors::Refusal::Closing, reason: "enough".into() };
+    shows(refused, "Refused", ErrorKind::ConnectionRefused);
+    shows(ReceiveError::Peer("nonsense".into()), "Peer", ErrorKind::InvalidData);
     shows(ReceiveError::Closed, "Closed", ErrorKind::ConnectionReset);
     shows(ReceiveError::Evicted { missed_bytes: 8 }, "Evicted", ErrorKind::ConnectionReset);
     let corrupt = ReceiveError::Corrupt(Corruption::PublishedUnaligned(3));

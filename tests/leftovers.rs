@@ -5,13 +5,14 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{TempDir, entries, isolated, kernel, role, unique_name, wait_until};
+use common::{DEADLINE, TempDir, entries, isolated, kernel, role, unique_name, wait_until};
 use fdring::{
-    Error, Producer, Server, Session,
+    Consumer, Error, Producer, Server, Session,
+    errors::ReceiveError,
     options::{LaneOptions, SessionOptions},
 };
 use peer::{Peer, argument, say, told, wait_for_the_end};
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{FileType, Mode};
 use rustix::io::Errno;
 use std::fs;
@@ -240,7 +241,7 @@ fn what_is_optional_may_be_missing_or_denied() {
         let (dir, mut producer) = (TempDir::new(), lane());
         let path = dir.path().join("socket");
         let server = Server::listen(&path, &[&producer]).unwrap();
-        let mut consumer = fdring::Consumer::connect(&path).unwrap();
+        let mut consumer = Consumer::connect(&path).unwrap();
         producer.send(b"x").unwrap();
         assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
         drop((server, consumer));
@@ -289,5 +290,56 @@ fn a_dead_consumer_is_noticed_though_its_child_lives_and_the_kernel_gives_no_pid
         peer.signal(rustix::process::Signal::KILL);
         peer.dies();
         wait_until("its seat is free", || producer.consumer_count() == 0);
+    });
+}
+
+/// A producer with a child that keeps the socket of its consumer open.
+fn producer_with_a_child() {
+    let producer = lane();
+    let server = Server::listen(argument(), &[&producer]).unwrap();
+    server.wait_for_sessions(1, DEADLINE).unwrap();
+    fork_one_that_stays(raw_fork);
+    say("forked");
+    wait_for_the_end();
+}
+
+#[test]
+fn a_dead_producer_is_noticed_though_its_child_lives_and_the_kernel_gives_no_pidfd() {
+    let test = "a_dead_producer_is_noticed_though_its_child_lives_and_the_kernel_gives_no_pidfd";
+    if role().as_deref() == Some("producer") {
+        return producer_with_a_child();
+    }
+    isolated(test, || {
+        const SO_PEERPIDFD: u32 = 77;
+        let waits: [fn(&mut Consumer) -> ReceiveError; 3] = [
+            |consumer| consumer.receive().unwrap_err(),
+            |consumer| {
+                wait_until("it is told", || !matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
+                consumer.try_receive().unwrap_err()
+            },
+            |consumer| {
+                while let Err(ReceiveError::Empty) = consumer.try_receive() {
+                    if consumer.arm().unwrap() {
+                        let limit = Timespec::try_from(DEADLINE).unwrap();
+                        assert_eq!(poll(&mut [PollFd::new(&*consumer, PollFlags::IN)], Some(&limit)), Ok(1));
+                    }
+                }
+                consumer.try_receive().unwrap_err()
+            },
+        ];
+        let addresses = waits.map(|_| format!("@{}", unique_name()));
+        let peers: Vec<Peer> = addresses.iter().map(|address| Peer::start(test, "producer", address)).collect();
+        kernel::deny(libc::SYS_getsockopt, &[(1, libc::SOL_SOCKET as u32), (2, SO_PEERPIDFD)], Errno::PERM);
+        kernel::deny(libc::SYS_pidfd_open, &[], Errno::PERM);
+        for ((wait, address), mut peer) in waits.into_iter().zip(&addresses).zip(peers) {
+            let session = SessionOptions::new().patience(DEADLINE).connect(&**address).unwrap();
+            let mut consumer = session.attach_one(fdring::Attach::new()).unwrap();
+            peer.expect("forked");
+            assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)), "it lives");
+            peer.signal(rustix::process::Signal::KILL);
+            peer.dies();
+            let error = wait(&mut consumer);
+            assert!(matches!(error, ReceiveError::PeerDead), "{error}");
+        }
     });
 }

@@ -1,7 +1,9 @@
 //! The reasons why a consumer has no record to give.
 
 use crate::kind::ErrorKind;
+use crate::link::LastWords;
 use crate::ring::stop::{Corruption, Stop};
+use crate::terms::Refusal;
 use std::fmt;
 use std::io;
 
@@ -16,8 +18,9 @@ use std::io;
 /// | `TimedOut` | `TimedOut` |
 /// | `Abandoned` | `ConnectionAborted` |
 /// | `PeerDead` | `BrokenPipe` |
-/// | `Closed`, `Evicted` | `ConnectionReset` |
-/// | `Corrupt` | `InvalidData` |
+/// | `HungUp`, `Closed`, `Evicted` | `ConnectionReset` |
+/// | `Refused` | `ConnectionRefused` |
+/// | `Peer`, `Corrupt` | `InvalidData` |
 /// | `Wait` | that of the system call's error |
 /// | `Forked` | `Unsupported` |
 ///
@@ -50,9 +53,21 @@ pub enum ReceiveError {
     TimedOut,
     /// The producer gave the lane up, or its thread panicked. Everything that was published has been read.
     Abandoned,
-    /// The producer died, or its connection was lost, before the lane ended. Everything that was published has been
-    /// read.
+    /// The producer's process ended before the lane did. Everything that was published has been read.
     PeerDead,
+    /// The producer hung up without a word, and lives, or the kernel does not say whether it does. Everything that was
+    /// published has been read. The call that finds this out first may take a tenth of a second longer: a process that
+    /// is killed hangs up a moment before it has ended.
+    HungUp,
+    /// The producer refused to go on. Everything that was published has been read.
+    Refused {
+        /// The kind of the refusal.
+        refusal: Refusal,
+        /// The producer's own sentence, shortened and safe to print.
+        reason: Box<str>,
+    },
+    /// The producer sent what may not come in a session: this says what. Everything that was published has been read.
+    Peer(Box<str>),
     /// The producer's process closed the session. The lane goes on without this consumer: connect again to read on.
     Closed,
     /// The producer took this consumer's seat away. The lane goes on without this consumer.
@@ -75,6 +90,18 @@ impl fmt::Display for ReceiveError {
             Self::TimedOut => f.write_str("no record came until the deadline"),
             Self::Abandoned => f.write_str("the producer gave up before its time; all that it published has been read"),
             Self::PeerDead => f.write_str("the producer died; all that it published has been read"),
+            Self::HungUp => f.write_str(
+                "the producer hung up without a goodbye; all that it published has been read; connect again to read on",
+            ),
+            Self::Refused { refusal, reason } => {
+                write!(f, "the producer refused to go on: {reason} (code {})", refusal.code())
+            }
+            Self::Peer(fault) => {
+                write!(
+                    f,
+                    "the producer broke the protocol of its session: {fault}; all that it published has been read"
+                )
+            }
             Self::Closed => f.write_str("the producer closed this session; connect again to read on"),
             Self::Evicted { missed_bytes } => write!(
                 f,
@@ -100,6 +127,9 @@ impl fmt::Debug for ReceiveError {
             Self::TimedOut => "TimedOut",
             Self::Abandoned => "Abandoned",
             Self::PeerDead => "PeerDead",
+            Self::HungUp => "HungUp",
+            Self::Refused { .. } => "Refused",
+            Self::Peer(_) => "Peer",
             Self::Closed => "Closed",
             Self::Evicted { .. } => "Evicted",
             Self::Corrupt(corruption) => return write!(f, "{self} (Corrupt: {corruption:?})"),
@@ -118,8 +148,11 @@ impl From<ReceiveError> for io::Error {
             ReceiveError::TimedOut => io::ErrorKind::TimedOut,
             ReceiveError::Abandoned => io::ErrorKind::ConnectionAborted,
             ReceiveError::PeerDead => io::ErrorKind::BrokenPipe,
-            ReceiveError::Closed | ReceiveError::Evicted { .. } => io::ErrorKind::ConnectionReset,
-            ReceiveError::Corrupt(_) => io::ErrorKind::InvalidData,
+            ReceiveError::HungUp | ReceiveError::Closed | ReceiveError::Evicted { .. } => {
+                io::ErrorKind::ConnectionReset
+            }
+            ReceiveError::Refused { .. } => io::ErrorKind::ConnectionRefused,
+            ReceiveError::Peer(_) | ReceiveError::Corrupt(_) => io::ErrorKind::InvalidData,
             ReceiveError::Wait(errno) => Self::from_raw_os_error(*errno).kind(),
             ReceiveError::Forked => io::ErrorKind::Unsupported,
         };
@@ -150,11 +183,23 @@ impl ReceiveError {
             Self::TimedOut => ErrorKind::TimedOut,
             Self::Abandoned => ErrorKind::Abandoned,
             Self::PeerDead => ErrorKind::PeerDead,
-            Self::Closed => ErrorKind::Closed,
+            Self::HungUp | Self::Closed => ErrorKind::Closed,
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Peer(_) => ErrorKind::Peer,
             Self::Evicted { .. } => ErrorKind::Evicted,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Wait(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
+        }
+    }
+}
+
+impl From<Option<LastWords>> for ReceiveError {
+    fn from(words: Option<LastWords>) -> Self {
+        match words {
+            Some(LastWords::Refused(refusal, reason)) => Self::Refused { refusal, reason },
+            Some(LastWords::Nonsense(fault)) => Self::Peer(fault),
+            None => Self::HungUp,
         }
     }
 }

@@ -195,6 +195,8 @@ impl Consumer {
             (LaneState::Abandoned, _) => Err(ReceiveError::Abandoned),
             (LaneState::Open, Fate::Closed) => Err(ReceiveError::Closed),
             (LaneState::Open, Fate::Evicted) => Err(self.reader.evicted_at(self.position()).into()),
+            (LaneState::Open, Fate::HungUp) if !self.waiter.link().has_died() => Err(ReceiveError::HungUp),
+            (LaneState::Open, Fate::Broken) => Err(self.waiter.link().last_words().cloned().into()),
             (LaneState::Open, _) => Err(ReceiveError::PeerDead),
         }
     }

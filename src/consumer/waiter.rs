@@ -27,7 +27,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The source of an event.
 const SOCKET: u64 = 0;
@@ -45,6 +45,8 @@ const NAP_MIN: Duration = Duration::from_millis(1);
 const NAP_DOUBLINGS_MAX: u32 = 6;
 /// How often one that polls its descriptors one by one looks whether another lane's consumer has heard news for it.
 const STIR_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the producer's process is looked at if the kernel gives no pidfd for it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,6 +93,11 @@ impl Waiter {
         self.sources.link.fate()
     }
 
+    /// The session.
+    pub(super) fn link(&self) -> &Link {
+        &self.sources.link
+    }
+
     /// Announces a wait and looks again; whether to [`park`](Self::park).
     pub(super) fn arm(&mut self, reader: &mut LaneReader) -> bool {
         matches!(self.announce(reader, Waits::Here), Arm::Sleep { .. })
@@ -100,6 +107,8 @@ impl Waiter {
     /// look is due, or the bell is of no use, a timer makes it readable.
     pub(super) fn arm_elsewhere(&mut self, reader: &mut LaneReader) -> Result<bool, ReceiveError> {
         let Arm::Sleep { at_most } = self.announce(reader, Waits::Elsewhere) else { return Ok(false) };
+        let look_in = self.sources.look_at.map(|_| LOOK_INTERVAL);
+        let at_most = at_most.into_iter().chain(look_in).min();
         self.sources.set_timer(at_most).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
         // The timer is set for it and goes off in any case.
         self.needs_second_look = false;
@@ -211,6 +220,8 @@ pub(super) struct Sources {
     link: Arc<Link>,
     /// Made when first needed.
     timer: Option<OwnedFd>,
+    /// When to look whether the producer's process lives; `None` if its pidfd tells.
+    look_at: Option<Instant>,
 }
 
 impl Sources {
@@ -235,7 +246,8 @@ impl Sources {
         let is_one_by_one = poller.is_none();
         let is_bell_watched = !is_one_by_one || !bell.stays_readable();
         let vain_rings = VainRings::default();
-        Ok(Self { poller, is_one_by_one, bell, is_bell_watched, vain_rings, link, timer: None })
+        let look_at = link.must_look().then(|| Instant::now() + LOOK_INTERVAL);
+        Ok(Self { poller, is_one_by_one, bell, is_bell_watched, vain_rings, link, timer: None, look_at })
     }
 
     /// How long to nap without the bell, if it is of no use, for a consumer at `position`.
@@ -286,10 +298,15 @@ impl Sources {
 
     /// Waits for an event, and takes those that have come.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> rustix::io::Result<Woken> {
+        let timeout = timeout.into_iter().chain(self.look_at.map(|_| LOOK_INTERVAL)).min();
         let outcome = match &self.poller {
             Some(poller) if !self.is_one_by_one => poller.wait(timeout),
             _ => self.wait_singly(timeout),
         };
+        if self.look_at.is_some_and(|at| Instant::now() >= at) {
+            self.link.look_at_process();
+            self.look_at = Some(Instant::now() + LOOK_INTERVAL);
+        }
         match outcome {
             Ok(ready) => Ok(self.take(&ready)),
             Err(Errno::INTR) => Ok(Woken::Otherwise),

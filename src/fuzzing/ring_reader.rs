@@ -13,6 +13,7 @@ use crate::memory::{ControlMap, LaneMap, SeatMap, WritableLane};
 use crate::os::bell::{Bell, BellEnd};
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
+use crate::os::peer::Peer;
 use crate::region::{HugePages, Mapping, Region, RegionOptions};
 use crate::ring::{LaneWords, LaneWriter, RingWords, SeatWords};
 use crate::sync::Ordering;
@@ -115,7 +116,7 @@ impl Rig {
             hostile,
             map,
             seat,
-            link: Arc::new(Link::new(Connection::new(socket, ForkGuard::get()?), None, handshake)),
+            link: Arc::new(Link::new(Connection::new(socket, ForkGuard::get()?), Peer::UNKNOWN, handshake)),
             _peer: peer,
         })
     }

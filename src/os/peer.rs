@@ -3,10 +3,12 @@
 //! The invariant: a number that stands for "unknown" is nobody's. The kernel says pid 0 of a process in another pid
 //! namespace, and the overflow uid of a user that this user namespace has no number for.
 
+use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds::{self, PeerCredentials, Sender};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use std::time::Duration;
 
 /// The process at the other end, as it was when it connected, began to listen, or sent its first frame.
 #[derive(Debug)]
@@ -64,6 +66,22 @@ impl Peer {
     /// Whether the two are known to be one process, or cannot be told apart.
     pub(crate) fn may_be(&self, other: &Self) -> bool {
         self.pid == other.pid && (self.pid.is_some() || self.uid == other.uid)
+    }
+
+    /// Whether the process ends within that time. One of which nothing is known does not.
+    pub(crate) fn ends_within(&self, limit: Duration) -> bool {
+        use rustix::event::{PollFd, PollFlags, poll};
+        let deadline = Deadline::after(limit);
+        while !self.is_dead() {
+            if deadline.has_passed() || self.pidfd.is_none() && self.pid.is_none() {
+                return false;
+            }
+            let mut waits: Vec<_> = self.pidfd.iter().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();
+            // Without a pidfd it is looked at once in a while.
+            let pause = if waits.is_empty() { Some(Duration::from_millis(1)) } else { deadline.remaining() };
+            let _ = poll(&mut waits, pause.map(timespec).as_ref());
+        }
+        true
     }
 
     /// Whether the process has ended. One that the kernel names by nothing but a number counts as alive for as long as

@@ -361,7 +361,7 @@ impl Session {
             return Err(Error::peer("waiting to be attached", "the producer said something else"));
         };
         let are_read: Vec<bool> = how.iter().map(Option::is_some).collect();
-        let links = Link::of_lanes(socket, peer.pidfd, handshake, &are_read)?;
+        let links = Link::of_lanes(socket, peer, handshake, &are_read)?;
         let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how).zip(links);
         let consumers = lanes.map(|((((lane, start), evictions), how), link)| {
             let (Some(how), Some(link)) = (how, link) else { return Ok(None) };

@@ -20,6 +20,7 @@ use crate::os::bell::{Bell, BellEnd};
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
 use crate::os::notice::Notice;
+use crate::os::peer::Peer;
 use crate::producer::Producer;
 use crate::region::{HugePages, Region, RegionOptions};
 use crate::ring::reader::Look;
@@ -70,7 +71,7 @@ fn consumer_with(
 pub(super) fn link() -> (Link, rustix::fd::OwnedFd) {
     let (socket, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     let socket = Connection::new(socket, ForkGuard::get().unwrap());
-    (Link::new(socket, None, Handshake::consumer(Vec::new()).unwrap()), other)
+    (Link::new(socket, Peer::UNKNOWN, Handshake::consumer(Vec::new()).unwrap()), other)
 }
 
 pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attached {

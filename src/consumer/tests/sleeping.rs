@@ -158,7 +158,7 @@ fn who_comes_to_sleep_when_another_has_heard_of_the_end_is_woken_too() {
         let ((_first_bell, mut first), (_second_bell, mut second)) = (sources(), sources());
         send(&other, bytes, SendFlags::empty()).unwrap();
         assert_eq!(first.wait(Some(DEADLINE)).unwrap(), Woken::Otherwise);
-        assert_eq!(link.fate(), Fate::Dead);
+        assert_eq!(link.fate(), Fate::Broken);
         // The frame is gone, and the producer's end still open.
         assert_eq!(second.wait(Some(DEADLINE)).unwrap(), Woken::Otherwise);
     }

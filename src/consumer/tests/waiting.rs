@@ -147,7 +147,7 @@ fn a_ring_for_another_wait_ends_none() {
         drop(_session);
         let woken = consumer.waiter.park(Deadline::Never).unwrap();
         assert_eq!(woken, Woken::Otherwise, "the session has ended, after {waits_before} waits");
-        assert_eq!(consumer.waiter.fate(), Fate::Dead);
+        assert_eq!(consumer.waiter.fate(), Fate::HungUp);
     }
 }
 
@@ -208,7 +208,7 @@ fn the_end_of_the_session_is_news_for_one_who_arms() {
     drop(_session);
     assert!(is_readable(&consumer));
     assert!(!consumer.arm().unwrap(), "it is news");
-    assert!(matches!(consumer.try_receive(), Err(ReceiveError::PeerDead)));
+    assert!(matches!(consumer.try_receive(), Err(ReceiveError::HungUp)));
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn the_end_of_the_session_is_found_by_one_who_only_tries() {
     let Attached { mut consumer, _session, .. } = join(&producer, Start::Latest, false);
     assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)));
     drop(_session);
-    wait_until("it is told", || matches!(consumer.try_receive(), Err(ReceiveError::PeerDead)));
+    wait_until("it is told", || matches!(consumer.try_receive(), Err(ReceiveError::HungUp)));
 }
 
 #[test]
