@@ -314,10 +314,12 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     }
 
     /// Tells the producer that this consumer reads no more and has released everything below `released` that is not
-    /// held, which it may not have been told yet; and wakes it if it sleeps. What is held goes on gating.
+    /// held, which it may not have been told yet; and wakes it if it sleeps. What is held goes on gating, and what is
+    /// published from now on was never for this consumer.
     pub(crate) fn leave(&mut self, released: u64) {
         debug_assert!(self.released() <= released && released <= self.position());
-        self.release.leave(released, self.position(), self.counters());
+        let due = self.lane.published().load(Ordering::Relaxed).max(self.position());
+        self.release.leave(released, due, self.counters());
     }
 
     /// What holds the records that are found.

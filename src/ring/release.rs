@@ -107,9 +107,9 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     }
 
     /// Tells the producer that this consumer reads no more, is done with everything below `done` that is not held, and
-    /// has read everything below `read`. It leaves when the last hold ends.
-    pub(super) fn leave(&mut self, done: u64, read: u64, counters: SeatCounters) {
-        self.tell(done, read, true, counters);
+    /// saw what was published below `due`. It leaves when the last hold ends.
+    pub(super) fn leave(&mut self, done: u64, due: u64, counters: SeatCounters) {
+        self.tell(done, due, true, counters);
     }
 
     fn tell(&mut self, done: u64, read: u64, leaves: bool, counters: SeatCounters) {

@@ -57,8 +57,8 @@ pub(crate) struct Seat<P> {
 /// What a seat says.
 enum Consumed {
     At(u64),
-    /// It has left, having released that much.
-    Left(u64),
+    /// It has left without releasing these positions: what is published later was not for it.
+    Left(Range<u64>),
     Nonsense,
 }
 
@@ -85,12 +85,14 @@ impl<P: SeatPort> Seat<P> {
         read.saturating_sub(released).min(behind_bytes)
     }
 
-    /// How far the consumer has released: as of the last time that its seat made sense, where it makes none now.
-    fn released(&self, published: u64) -> u64 {
+    /// What the consumer was to read and has not released: as of the last time that its seat made sense, where it makes
+    /// none now.
+    fn unreleased(&self, published: u64) -> Range<u64> {
         let last = self.last.load(Ordering::Relaxed);
         match self.look_after(last, published) {
-            Consumed::At(position) | Consumed::Left(position) => position,
-            Consumed::Nonsense => last,
+            Consumed::At(position) => position..published,
+            Consumed::Left(range) => range,
+            Consumed::Nonsense => last..published,
         }
     }
 
@@ -114,7 +116,7 @@ impl<P: SeatPort> Seat<P> {
         if released < last || released > read || read > published {
             Consumed::Nonsense
         } else if consumed & CONSUMED_LEFT_BIT != 0 {
-            Consumed::Left(released)
+            Consumed::Left(released..read)
         } else {
             Consumed::At(released)
         }
@@ -242,7 +244,7 @@ impl<P: SeatPort> Roster<P> {
         seats.retain(|seat| {
             let goes = goes(seat);
             if goes {
-                self.note_unreleased(seat.released(published)..published);
+                self.note_unreleased(seat.unreleased(published));
             }
             !goes
         });

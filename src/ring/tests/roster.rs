@@ -340,10 +340,19 @@ fn what_those_who_go_have_not_released_is_remembered() {
     assert_eq!(roster.find_released(&*lane, 9000).0, 8800);
     // One that has said how far it had released when it left.
     lane.published().store(9400, Relaxed);
-    third.read().store(9200, Relaxed);
+    third.read().store(9400, Relaxed);
     third.consumed().store(9200 | CONSUMED_LEFT_BIT, Relaxed);
     assert_eq!(roster.find_released(&*lane, 9400), (9400, None));
     assert_eq!([9200, 9208, 9400].map(unreleased), [false, true, true]);
+    // One that had left, with nothing unread, before more was published.
+    let (fourth, start) = join(&roster, &lane, 4, Start::Latest);
+    assert_eq!(start, 9400);
+    lane.published().store(9500, Relaxed);
+    fourth.read().store(9500, Relaxed);
+    fourth.consumed().store(9500 | CONSUMED_LEFT_BIT, Relaxed);
+    lane.published().store(9600, Relaxed);
+    assert_eq!(roster.find_released(&*lane, 9600), (9600, None));
+    assert!(!unreleased(9500) && !unreleased(9600), "that was not for it");
 }
 
 #[test]
