@@ -3,7 +3,9 @@
 mod common;
 
 use common::{DEADLINE, KillOnDrop, role, skipped, unique_name};
-use fdring::{Consumer, Server, errors::SendError, options::LaneOptions};
+use fdring::errors::SendError;
+use fdring::options::{LaneOptions, SessionOptions};
+use fdring::{Attach, Server};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -12,7 +14,9 @@ fn waits() {
     let address = format!("@{}", unique_name());
     let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
     let _server = Server::listen(&*address, &[&producer]).unwrap();
-    let mut consumer = Consumer::connect(&*address).unwrap();
+    // All is slower by a factor of tens.
+    let session = SessionOptions::new().deadline(2 * DEADLINE).connect(&*address).unwrap();
+    let mut consumer = session.attach_one(Attach::new()).unwrap();
     while producer.try_send(&[7; 56]).is_ok() {}
     for _ in 0..2 {
         let error = producer.send_timeout(&[7; 56], Duration::from_millis(30)).unwrap_err();

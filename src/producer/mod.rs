@@ -26,6 +26,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::spin::Spins;
 use crate::region::HugePagesOutcome;
 use crate::ring::publisher::Publisher;
+use crate::ring::roster::Roster;
 use crate::ring::writer::{Room, Writer};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -651,16 +652,19 @@ impl Producer {
     /// Publishes the record that was just committed, which begins at `last`, and wakes those who sleep.
     #[inline]
     fn publish(&mut self, last: u64) {
-        crash::point!("producer-before-publication");
-        self.publisher.publish(&self.lane.roster, last);
-        crash::point!("producer-after-publication");
+        self.publish_by(|publisher, roster| publisher.publish(roster, last));
     }
 
     /// Takes back the room of a batch, publishes what it has committed, and wakes those who sleep.
     #[inline]
     fn publish_batch(&mut self, room: Room) {
+        self.publish_by(|publisher, roster| publisher.publish_batch(roster, room));
+    }
+
+    #[inline(always)]
+    fn publish_by(&mut self, publish: impl FnOnce(&mut Publisher<WritableLane, SeatHandle>, &Roster<SeatHandle>)) {
         crash::point!("producer-before-publication");
-        self.publisher.publish_batch(&self.lane.roster, room);
+        publish(&mut self.publisher, &self.lane.roster);
         crash::point!("producer-after-publication");
     }
 }

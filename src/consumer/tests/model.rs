@@ -122,6 +122,8 @@ struct Gone {
     in_place: bool,
     /// Where it had read to.
     end: u64,
+    /// What was published when it left.
+    due: u64,
     /// What its seat said last while it was there.
     consumed: u64,
 }
@@ -396,8 +398,9 @@ impl Attached {
     fn leave(self) -> Gone {
         let Self { consumer, seat, kept, consumed, .. } = self;
         let (in_place, end) = (consumer.reads_in_place(), consumer.position());
+        let due = consumer.reader.lane().published().load(Relaxed);
         drop(consumer);
-        Gone { seat, kept, in_place, end, consumed }
+        Gone { seat, kept, in_place, end, due, consumed }
     }
 }
 
@@ -408,7 +411,7 @@ impl Gone {
         let [consumed, read] = [self.seat.consumed(), self.seat.read()].map(|word| word.load(Relaxed));
         // Until something was consumed, 0 stands for the start.
         let consumed = if consumed == 0 { self.consumed } else { consumed };
-        assert_eq!((consumed, read), (expected, self.end));
+        assert_eq!((consumed, read), (expected, self.due));
     }
 }
 
