@@ -4,7 +4,7 @@
 
 use fdring::{Address, Producer, Server};
 use std::error::Error;
-use std::io::BufRead;
+use std::io::{BufRead, ErrorKind, Write, stdout};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -14,14 +14,22 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut lines = Producer::create("lines")?;
     let server = Server::listen(address, [&lines])?;
-    println!("waiting for a subscriber at {}", server.address());
+    say(&format!("waiting for a subscriber at {}", server.address()))?;
     // What is sent before anyone listens goes nowhere.
     server.wait_for_sessions(1, PATIENCE)?;
 
-    println!("type some lines; Ctrl-D ends them");
+    say("type some lines; Ctrl-D ends them")?;
     for line in std::io::stdin().lock().split(b'\n') {
         lines.send(&line?)?;
     }
     lines.finish(); // dropping it would do the same
     Ok(())
+}
+
+/// Prints a line; that nobody reads it is no error.
+fn say(line: &str) -> std::io::Result<()> {
+    match writeln!(stdout(), "{line}") {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
@@ -30,22 +30,37 @@ Examples:
 fn main() -> ExitCode {
     let socket = match parse(std::env::args_os().skip(1)) {
         Ok(Some(socket)) => socket,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
+        Ok(None) => return end(print(HELP.as_bytes()).map_err(Box::from)),
         Err(fault) => {
-            eprintln!("recv_fds: {fault}; see recv_fds --help");
+            complain(&format!("{fault}; see recv_fds --help"));
             return ExitCode::from(2);
         }
     };
-    match print_files(&socket) {
+    end(print_files(&socket))
+}
+
+fn end(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("recv_fds: {error}");
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes to stdout; ends the program well where a reader such as head(1) has had enough.
+fn print(bytes: &[u8]) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        outcome => outcome.map_err(|error| format!("could not write to stdout: {error}")),
+    }
+}
+
+/// Writes a line to stderr, and does without where nobody reads it.
+fn complain(sentence: &str) {
+    let _ = io::stderr().write_all(format!("recv_fds: {sentence}\n").as_bytes());
 }
 
 fn print_files(path: &Path) -> Result<(), Box<dyn Error>> {
@@ -57,14 +72,14 @@ fn print_files(path: &Path) -> Result<(), Box<dyn Error>> {
 
     let fds = receive_array(&peer)?;
     let numbers: Vec<_> = fds.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-    println!("received {}: {}", count_descriptors(numbers.len()), numbers.join(" "));
+    print(format!("received {}: {}\n", count_descriptors(numbers.len()), numbers.join(" ")).as_bytes())?;
 
     let mut unreadable = 0;
     for fd in fds {
         let file = File::from(fd);
-        println!("--- descriptor {}", file.as_raw_fd());
-        if let Err(error) = print_contents(&file) {
-            eprintln!("recv_fds: could not read descriptor {}: {error}", file.as_raw_fd());
+        print(format!("--- descriptor {}\n", file.as_raw_fd()).as_bytes())?;
+        if let Err(error) = print_contents(&file)? {
+            complain(&format!("could not read descriptor {}: {error}", file.as_raw_fd()));
             unreadable += 1;
         }
     }
@@ -84,22 +99,24 @@ fn receive_array(peer: &UnixStream) -> Result<Vec<OwnedFd>, fdring::fds::RecvFds
     }
 }
 
-/// Copies the file to standard output, whatever its bytes are.
+/// Copies the file to standard output, whatever its bytes are; the inner error is why it could not be read.
 ///
-/// The offset of the file is shared with the sender, who may stand anywhere, so each read names its own.
-fn print_contents(file: &File) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
+/// The offset of a file is shared with the sender, who may stand anywhere, so each read names its own. What has no
+/// offset, such as a pipe, is read from where it is.
+fn print_contents(mut file: &File) -> Result<io::Result<()>, String> {
     let mut buffer = [0; 64 << 10];
-    let mut offset_bytes = 0;
+    let (mut offset_bytes, mut has_offset) = (0, true);
     loop {
-        match file.read_at(&mut buffer, offset_bytes) {
-            Ok(0) => return stdout.flush(),
+        let read = if has_offset { file.read_at(&mut buffer, offset_bytes) } else { file.read(&mut buffer) };
+        match read {
+            Ok(0) => return Ok(Ok(())),
             Ok(len) => {
-                stdout.write_all(&buffer[..len])?;
+                print(&buffer[..len])?;
                 offset_bytes += len as u64;
             }
+            Err(error) if error.kind() == ErrorKind::NotSeekable && has_offset => has_offset = false,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => return Ok(Err(error)),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -32,27 +32,42 @@ Examples:
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args_os().skip(1)) {
         Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
+        Ok(None) => return end(print(HELP.as_bytes()).map_err(Box::from)),
         Err(fault) => {
-            eprintln!("send_fds: {fault}; see send_fds --help");
+            complain(&format!("{fault}; see send_fds --help"));
             return ExitCode::from(2);
         }
     };
-    match send_files(&options) {
+    end(send_files(&options))
+}
+
+fn end(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("send_fds: {error}");
+            complain(&error.to_string());
             ExitCode::FAILURE
         }
     }
 }
 
+/// Writes to stdout; that a reader such as head(1) has had enough is no error.
+fn print(bytes: &[u8]) -> Result<(), String> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("could not write to stdout: {error}")),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to stderr, and does without where nobody reads it.
+fn complain(sentence: &str) {
+    let _ = io::stderr().write_all(format!("send_fds: {sentence}\n").as_bytes());
+}
+
 fn send_files(options: &Options) -> Result<(), Box<dyn Error>> {
     let listener = Listener::bind(&options.socket)?;
-    println!("waiting for a peer at {}", options.socket.display());
+    print(format!("waiting for a peer at {}\n", options.socket.display()).as_bytes())?;
     let peer = listener.accept()?;
 
     let mut files = Vec::new();
@@ -65,7 +80,7 @@ fn send_files(options: &Options) -> Result<(), Box<dyn Error>> {
     let fds: Vec<_> = files.iter().map(File::as_fd).collect();
     fdring::send_fds(&peer, b"x", &fds)?;
     let numbers: Vec<_> = fds.iter().map(|fd| fd.as_raw_fd().to_string()).collect();
-    println!("sent {}: {}", count_descriptors(numbers.len()), numbers.join(" "));
+    print(format!("sent {}: {}\n", count_descriptors(numbers.len()), numbers.join(" ")).as_bytes())?;
 
     // The files are closed here. The peer's descriptors stay open.
     Ok(())
@@ -118,7 +133,7 @@ impl Drop for Listener {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.file);
         if ours && let Err(error) = fs::remove_file(&self.path) {
-            eprintln!("send_fds: could not remove {}: {error}", self.path.display());
+            complain(&format!("could not remove {}: {error}", self.path.display()));
         }
     }
 }

@@ -218,15 +218,71 @@ fn a_descriptor_that_cannot_be_read_does_not_hide_the_others() {
         .spawn()
         .unwrap();
     let (peer, _) = listener.accept().unwrap();
-    let (pipe, _writer) = std::io::pipe().unwrap();
+    let directory = fs::File::open(dir.path()).unwrap();
     let (paths, joined) = files(&dir, 1);
     let file = fs::File::open(&paths[0]).unwrap();
     // Plain bytes first, and alone: they are no array.
     std::io::Write::write_all(&mut &peer, b"plain").unwrap();
     wait_until("the receiver has taken the plain bytes", || unread_bytes(&peer) == 0);
-    fdring::send_fds(&peer, b"x", &[std::os::fd::AsFd::as_fd(&pipe), std::os::fd::AsFd::as_fd(&file)]).unwrap();
+    fdring::send_fds(&peer, b"x", &[std::os::fd::AsFd::as_fd(&directory), std::os::fd::AsFd::as_fd(&file)]).unwrap();
     let output = receiver.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.windows(joined.len()).any(|window| window == joined));
     assert!(String::from_utf8_lossy(&output.stderr).contains("could not read descriptor"), "{output:?}");
+}
+
+/// A file that is always full, and a pipe that nobody reads.
+fn outputs() -> [(Stdio, bool); 2] {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    [(full.into(), false), (closed.into(), true)]
+}
+
+#[test]
+fn nobody_panics_where_nothing_can_be_printed() {
+    for name in ["send_fds", "recv_fds"] {
+        for (stdout, ends_well) in outputs() {
+            let output = Command::new(example(name)).arg("--help").stdout(stdout).output().unwrap();
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(if ends_well { 0 } else { 1 }), "{name}: {complaint}");
+            assert_eq!(complaint.contains("could not write to stdout"), !ends_well, "{name}: {complaint}");
+        }
+    }
+    for (stdout, ends_well) in outputs() {
+        let dir = TempDir::new();
+        let (socket, file) = (dir.path().join("socket"), fs::File::open("/etc/passwd").unwrap());
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut receiver = Command::new(example("recv_fds"));
+        let receiver = receiver.arg("--socket").arg(&socket).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        fdring::send_fds(&listener.accept().unwrap().0, b"x", &[std::os::fd::AsFd::as_fd(&file)]).unwrap();
+        let output = receiver.wait_with_output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(if ends_well { 0 } else { 1 }), "{complaint}");
+        assert!(!complaint.contains("panicked"), "{complaint}");
+    }
+    // It waits for nobody where it cannot say that it waits.
+    for name in ["publish", "subscribe"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let address = format!("@{}", common::unique_name());
+        let output = Command::new(example(name)).arg(address).stdout(full).output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {complaint}");
+        assert!(!complaint.contains("panicked") && complaint.contains("No space left"), "{name}: {complaint}");
+    }
+}
+
+#[test]
+fn a_pipe_is_printed_from_where_it_is() {
+    let dir = TempDir::new();
+    let socket = dir.path().join("socket");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut writer, b"out of a pipe\n").unwrap();
+    drop(writer);
+    let sender = std::thread::spawn(move || {
+        fdring::send_fds(&listener.accept().unwrap().0, b"x", &[std::os::fd::AsFd::as_fd(&reader)]).unwrap();
+    });
+    assert_eq!(contents(&recv_fds(&socket)), b"out of a pipe\n");
+    sender.join().unwrap();
 }
