@@ -8,7 +8,7 @@ use fdring::select::{Key, Selector};
 use fdring::{Attach, Consumer, Producer, Server};
 use std::collections::HashMap;
 use std::error::Error;
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write, stdout};
 use std::os::fd::AsFd;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -42,14 +42,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             let mut line = [0; 256];
             match logs.get_mut(&key).ok_or("a key of nothing")?.read(&mut line)? {
                 0 => _ = selector.remove(key),
-                len => print!("{}", String::from_utf8_lossy(&line[..len])),
+                len => say(&String::from_utf8_lossy(&line[..len]))?,
             }
             continue;
         };
         match consumer.try_receive() {
             Ok(Some(record)) => *sums.entry(key).or_default() += u64::from(u32::from_ne_bytes(record[..].try_into()?)),
             Ok(None) => {
-                println!("{} has ended: its numbers sum up to {}", consumer.lane().name, sums[&key]);
+                say(&format!("{} has ended: its numbers sum up to {}\n", consumer.lane().name, sums[&key]))?;
                 selector.remove(key);
             }
             Err(ReceiveError::Empty) => {} // what was there is gone
@@ -65,9 +65,17 @@ fn produce(name: &str, address: &str) -> Result<(), Box<dyn Error>> {
     let mut lane = Producer::create(name)?;
     let server = Server::listen(address, [&lane])?;
     server.wait_for_sessions(1, PATIENCE)?;
-    println!("{name}: sending");
+    say(&format!("{name}: sending\n"))?;
     for number in 1..=RECORDS {
         lane.send(&number.to_ne_bytes())?;
     }
     Ok(())
+}
+
+/// Prints a text; that nobody reads it is no error.
+fn say(text: &str) -> std::io::Result<()> {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }

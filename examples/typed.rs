@@ -7,6 +7,7 @@ use bytemuck::{CheckedBitPattern, NoUninit};
 use fdring::options::LaneOptions;
 use fdring::typed::{Layout, TypedConsumer, TypedProducer};
 use fdring::{Error, Server};
+use std::io::{ErrorKind, Write, stdout};
 use std::process::Command;
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Another version of the same type: the sentence says what each side has.
     let other = fdring::Consumer::connect(&*address)?;
     match TypedConsumer::<Trade>::new(other, Layout::of::<Trade>().version(2)) {
-        Err(error @ Error::Layout { .. }) => println!("refused: {error}"),
+        Err(error @ Error::Layout { .. }) => say(&format!("refused: {error}\n"))?,
         _ => return Err("a reader of another version was let in".into()),
     }
 
@@ -86,7 +87,15 @@ fn read(address: &str, layout: Layout) -> Result<(), Box<dyn std::error::Error>>
     let mut position = 0;
     while let Some(Trade { price, lots, side }) = trades.receive_value()? {
         position += if side == Side::Buy { i64::from(lots) } else { -i64::from(lots) };
-        println!("{side:?} {lots} at {price}: position {position}");
+        say(&format!("{side:?} {lots} at {price}: position {position}\n"))?;
     }
     Ok(())
+}
+
+/// Prints a text; that nobody reads it is no error.
+fn say(text: &str) -> std::io::Result<()> {
+    match stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
+    }
 }

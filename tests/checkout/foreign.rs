@@ -261,6 +261,12 @@ fn nobody_panics_where_nothing_can_be_printed() {
         assert_eq!(output.status.code(), Some(if ends_well { 0 } else { 1 }), "{complaint}");
         assert!(!complaint.contains("panicked"), "{complaint}");
     }
+    for (name, (stdout, ends_well)) in ["select", "typed"].into_iter().flat_map(|name| outputs().map(|to| (name, to))) {
+        let output = Command::new(example(name)).stdout(stdout).output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), ends_well, "{name}: {complaint}");
+        assert!(!complaint.contains("panicked"), "{name}: {complaint}");
+    }
     // It waits for nobody where it cannot say that it waits.
     for name in ["publish", "subscribe"] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
