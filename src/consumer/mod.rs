@@ -56,7 +56,7 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// and then gets [`ReceiveError::PeerDead`].
 ///
 /// A consumer whose stream has ended, with `None` or an error, keeps what it had until it is dropped: its mapping of the
-/// ring, whose memory the kernel frees when nobody maps it any more, its seat, and four descriptors. Drop it to give the
+/// ring, whose memory the kernel frees when nobody maps it any more, its seat, and its descriptors. Drop it to give the
 /// ring back. No method does that earlier: records that were read in place lie in that memory, and those that are kept
 /// (`OwnedRecord`) keep it for as long as they live.
 ///
