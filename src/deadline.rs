@@ -31,6 +31,15 @@ impl Deadline {
         Self::after(self.remaining().map_or(timeout, |remaining| remaining.min(timeout)))
     }
 
+    /// The sooner of the two.
+    pub(crate) fn min(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Now, _) | (_, Self::Now) => Self::Now,
+            (Self::Never, deadline) | (deadline, Self::Never) => deadline,
+            (Self::At(one), Self::At(two)) => Self::At(one.min(two)),
+        }
+    }
+
     pub(crate) fn has_passed(self) -> bool {
         self.remaining() == Some(Duration::ZERO)
     }
@@ -49,5 +58,16 @@ mod tests {
     fn timeouts_longer_than_the_clock_never_pass() {
         assert_eq!(Deadline::after(Duration::MAX), Deadline::Never);
         assert!(!Deadline::Never.has_passed() && Deadline::Now.has_passed());
+    }
+
+    #[test]
+    fn the_sooner_of_two_deadlines_is_the_one_that_passes_first() {
+        let [soon, later] = [1, 2].map(|seconds| Deadline::At(Instant::now() + Duration::from_secs(seconds)));
+        let in_order = [Deadline::Now, soon, later, Deadline::Never];
+        for (index, one) in in_order.into_iter().enumerate() {
+            for (other_index, other) in in_order.into_iter().enumerate() {
+                assert_eq!(one.min(other), in_order[index.min(other_index)]);
+            }
+        }
     }
 }

@@ -53,6 +53,12 @@ pub enum ErrorKind {
     NotReleased = 19,
     /// A record, or a lane, has other values than expected.
     Layout = 20,
+    /// A consumer has held the full ring back for too long.
+    TooSlow = 21,
+    /// A lane has fewer consumers than it wants.
+    TooFewConsumers = 22,
+    /// A lane has ended, and consumers had not released everything.
+    Unread = 23,
 }
 
 impl ErrorKind {
@@ -97,7 +103,10 @@ mod tests {
             TooManyInFlight,
             NotReleased,
             Layout,
+            TooSlow,
+            TooFewConsumers,
+            Unread,
         ];
-        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=20));
+        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=23));
     }
 }

@@ -9,14 +9,17 @@ use crate::layout::{ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, 
 use crate::memory::{LaneMap, SeatMap, WritableLane};
 use crate::os::barrier;
 use crate::os::bell::Bell;
+use crate::os::clock::coarse_now;
 use crate::os::notice::Notice;
+use crate::policies::{NoConsumer, SlowConsumer};
 use crate::region::{HugePages, HugePagesOutcome, Region, RegionOptions};
 use crate::ring::SeatWords;
+use crate::ring::places::Vacancy;
 use crate::ring::roster::{Roster, Seat, SeatPort};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use crate::terms::Barrier;
 use crate::wire::{LaneName, LaneTerms};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64 as Hint};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -47,6 +50,8 @@ pub struct LaneOptions {
     core_dumps: bool,
     huge_pages: HugePages,
     asymmetric_barrier: bool,
+    no_consumer: NoConsumer,
+    slow_consumer: SlowConsumer,
 }
 
 impl LaneOptions {
@@ -76,6 +81,8 @@ impl LaneOptions {
             core_dumps: false,
             huge_pages: HugePages::No,
             asymmetric_barrier: true,
+            no_consumer: NoConsumer::RunOn,
+            slow_consumer: SlowConsumer::Wait,
         }
     }
 
@@ -243,6 +250,53 @@ impl LaneOptions {
         self.asymmetric_barrier = asymmetric;
         self
     }
+
+    /// What the producer does while too few consumers are there: runs on, waits for a number of them, or fails.
+    /// Default: [`NoConsumer::RunOn`].
+    ///
+    /// ```
+    /// use fdring::errors::SendError;
+    /// use fdring::options::{LaneOptions, NoConsumer};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut orders = LaneOptions::new("orders").no_consumer(NoConsumer::WaitFor(2)).create()?;
+    /// let error = orders.try_send(b"order 1").unwrap_err(); // `send` would wait
+    /// assert!(matches!(error, SendError::TooFewConsumers { there: 0, wanted: 2, .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn no_consumer(mut self, no_consumer: NoConsumer) -> Self {
+        self.no_consumer = no_consumer;
+        self
+    }
+
+    /// What the producer does about a consumer that holds a full ring back for too long: waits, fails, or evicts it.
+    /// Default: [`SlowConsumer::Wait`].
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server};
+    /// use fdring::errors::SendError;
+    /// use fdring::options::{LaneOptions, SlowConsumer};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let fail = SlowConsumer::Fail { after: Duration::from_millis(10) };
+    /// let mut ticks = LaneOptions::new("ticks").capacity(4096).slow_consumer(fail).create()?;
+    /// # let server = Server::listen("@doc-lane-slow-consumer", [&ticks])?;
+    /// # let stuck = Consumer::connect("@doc-lane-slow-consumer")?;
+    /// let error = loop {
+    ///     if let Err(error) = ticks.send(&[0; 1000]) {
+    ///         break error;
+    ///     }
+    /// };
+    /// assert!(matches!(error, SendError::TooSlow { consumer } if consumer.behind_bytes > 3000));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn slow_consumer(mut self, slow_consumer: SlowConsumer) -> Self {
+        self.slow_consumer = slow_consumer;
+        self
+    }
 }
 
 /// The facts of a lane, the same at both ends.
@@ -322,19 +376,34 @@ pub struct ConsumerInfo {
     /// Those of them that it has read, headers and padding included: it holds records among them, see
     /// [`Record::into_owned`](crate::Record::into_owned). 0 if it holds nothing, however slow it is.
     pub held_bytes: u64,
+    /// When it released something last, as far as the producer has seen; at first, when it attached.
+    pub still_since: Instant,
     /// Whether it sleeps until more is published. It may wake at any moment.
     pub is_asleep: bool,
     /// Whether it reads in place. Such a consumer is never evicted while it lives.
     pub reads_in_place: bool,
+    /// Whether it has left, died or been evicted, and its place is kept for a successor: see
+    /// [`NoConsumer`](crate::options::NoConsumer).
+    pub is_gone: bool,
+    /// The number of its seat.
+    pub(crate) seat_id: u64,
 }
 
 impl ConsumerInfo {
+    /// The consumer in this seat.
     pub(crate) fn new(seat: &Seat<SeatHandle>, behind_bytes: u64) -> Self {
         let Occupant { pid, uid, since, reads_in_place } = seat.port().occupant;
-        // Relaxed: a hint, that may be out of date as soon as it is read.
+        // Relaxed: hints, that may be out of date as soon as they are read.
         let is_asleep = !seat.port().wait_epoch().load(Ordering::Relaxed).is_multiple_of(2);
-        let held_bytes = seat.held_bytes(behind_bytes);
-        Self { pid, uid, since, behind_bytes, held_bytes, is_asleep, reads_in_place }
+        let (held_bytes, still_since) = (seat.held_bytes(behind_bytes), seat.port().still_since());
+        let (is_gone, seat_id) = (false, seat.id());
+        Self { pid, uid, since, behind_bytes, held_bytes, still_since, is_asleep, reads_in_place, is_gone, seat_id }
+    }
+
+    /// The consumer that had this place.
+    pub(crate) fn gone(vacancy: &Vacancy<SeatHandle>, published: u64) -> Self {
+        let behind_bytes = published.saturating_sub(vacancy.position);
+        Self { is_gone: true, is_asleep: false, held_bytes: 0, ..Self::new(&vacancy.seat, behind_bytes) }
     }
 }
 
@@ -347,6 +416,13 @@ pub(crate) struct Occupant {
     /// When it took the seat.
     pub(crate) since: Instant,
     pub(crate) reads_in_place: bool,
+}
+
+impl Occupant {
+    /// Whether it is of this user. Of one without a number nobody can say that.
+    fn is_of_user(&self, uid: Option<u32>) -> bool {
+        self.uid.is_some() && self.uid == uid
+    }
 }
 
 /// A lane as its owner's process holds it.
@@ -371,6 +447,9 @@ impl Lane {
         let name = LaneName::new(&options.name)
             .map_err(|error| Error::Invalid(format!("the name \"{}\": {error}", options.name.escape_debug())))?;
         let geometry = Geometry::new(options.capacity, options.record_align_raised(), options.payload_align)?;
+        if let NoConsumer::WaitFor(0) | NoConsumer::FailBelow(0) = options.no_consumer {
+            return Err(Error::Invalid("a lane that wants 0 consumers; NoConsumer::RunOn wants none".to_owned()));
+        }
         let id = random_id()?;
         let region = |what, len_bytes, huge_pages| {
             // At most 112 bytes of the 249 that the kernel takes.
@@ -390,7 +469,8 @@ impl Lane {
         if options.prefault {
             map.prefault()?;
         }
-        let (roster, ended, listeners) = (Roster::new(position), AtomicBool::new(false), Mutex::new(Vec::new()));
+        let roster = Roster::new(position).with_places(options.no_consumer.places());
+        let (ended, listeners) = (AtomicBool::new(false), Mutex::new(Vec::new()));
         let info = LaneInfo::new(&terms);
         Ok((Arc::new(Self { terms, info, map, control, data, roster, ended, listeners }), writable))
     }
@@ -424,13 +504,17 @@ impl LaneOptions {
         self.spin
     }
 
-    /// The alignment of records, at least that of payloads. An invalid alignment stays as it is, and is refused later.
+    pub(crate) fn policies(&self) -> (NoConsumer, SlowConsumer) {
+        (self.no_consumer, self.slow_consumer)
+    }
+
     /// The same options, with payloads aligned to at least `bytes`.
     pub(crate) fn payload_align_at_least(self, bytes: u32) -> Self {
         let payload_align = self.payload_align.max(bytes);
         self.payload_align(payload_align)
     }
 
+    /// The alignment of records, at least that of payloads. An invalid alignment stays as it is, and is refused later.
     fn record_align_raised(&self) -> u32 {
         let Self { record_align, payload_align, .. } = *self;
         if is_alignment(record_align) && is_alignment(payload_align) {
@@ -454,6 +538,11 @@ pub(crate) struct SeatHandle {
     words: SeatMap,
     bell: Bell,
     occupant: Occupant,
+    /// When `occupant.since` was, on the coarse clock.
+    since: Duration,
+    /// The `consumed` that was seen last, and when it was seen first, in ns since `since`.
+    seen: Hint,
+    seen_at: Hint,
     /// Set once the lane has evicted the consumer, and never reset.
     evicted: Arc<AtomicBool>,
     steward: Arc<Notice>,
@@ -467,7 +556,21 @@ impl SeatHandle {
         evicted: Arc<AtomicBool>,
         steward: Arc<Notice>,
     ) -> Self {
-        Self { words, bell, occupant, evicted, steward }
+        let (since, seen, seen_at) = (coarse_now(), Hint::new(0), Hint::new(0));
+        Self { words, bell, occupant, since, seen, seen_at, evicted, steward }
+    }
+
+    /// When the consumer was first seen to have released as much as it has now.
+    fn still_since(&self) -> Instant {
+        // Relaxed, and not together: hints, for people.
+        let consumed = self.consumed().load(Ordering::Relaxed);
+        if self.seen.load(Ordering::Relaxed) != consumed {
+            self.seen.store(consumed, Ordering::Relaxed);
+            let at = coarse_now().saturating_sub(self.since);
+            self.seen_at.store(u64::try_from(at.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        }
+        let at = Duration::from_nanos(self.seen_at.load(Ordering::Relaxed));
+        self.occupant.since.checked_add(at).unwrap_or(self.occupant.since)
     }
 }
 
@@ -501,5 +604,27 @@ impl SeatPort for SeatHandle {
     fn note_evicted(&self) {
         self.evicted.store(true, Ordering::Release);
         self.steward.raise();
+    }
+
+    fn note_progress(&self) {
+        self.still_since();
+    }
+
+    fn may_succeed(&self, gone: &Self) -> bool {
+        self.occupant.is_of_user(gone.occupant.uid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_without_a_number_is_nobody_s() {
+        let occupant = |uid| Occupant { pid: None, uid, since: Instant::now(), reads_in_place: false };
+        assert!(occupant(Some(1000)).is_of_user(Some(1000)) && occupant(Some(0)).is_of_user(Some(0)));
+        for (uid, other) in [(Some(1000), Some(0)), (Some(1000), None), (None, Some(0)), (None, None)] {
+            assert!(!occupant(uid).is_of_user(other), "{uid:?} {other:?}");
+        }
     }
 }

@@ -38,6 +38,8 @@
 //! | read the one lane of a server | [`Consumer::connect`] |
 //! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
 //! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
+//! | evict slow consumers, or fail because of them | [`options::SlowConsumer`], [`Producer::evict`] |
+//! | wait for consumers, and let a successor resume | [`options::NoConsumer`] |
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
@@ -48,7 +50,8 @@
 //! # What it does
 //!
 //! - Records of any length up to half of the ring, with a 16-bit tag and the alignment of your choice, go in order to
-//!   every consumer that has joined. The lane waits for the slowest consumer; without consumers it never waits.
+//!   every consumer that has joined. The lane waits for the slowest consumer; without consumers it never waits. Its
+//!   options say otherwise: [`SlowConsumer`](options::SlowConsumer), [`NoConsumer`](options::NoConsumer).
 //! - Every operation that waits has three forms: `try_…` never waits, the plain form waits until it is done,
 //!   `…_timeout` gives up. `…_deadline` is for several calls that share one deadline. Waiting spins first, then sleeps
 //!   in the kernel.
@@ -103,6 +106,7 @@
 //! | bell | what a producer rings to wake a consumer |
 //! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
+//! | place | what a lane keeps for a consumer that has gone, until another one resumes there |
 
 #[cfg(feature = "arbitrary")]
 mod arbitrary;
@@ -122,6 +126,7 @@ mod layout;
 mod link;
 mod memory;
 mod os;
+mod policies;
 mod producer;
 mod region;
 mod ring;
@@ -152,6 +157,7 @@ pub mod limits {
 /// Options for lanes, servers and sessions, and the choices in them.
 pub mod options {
     pub use crate::lane::LaneOptions;
+    pub use crate::policies::{NoConsumer, SlowConsumer};
     pub use crate::producer::Records;
     pub use crate::region::HugePages;
     pub use crate::session::PeerPolicy;

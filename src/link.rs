@@ -143,6 +143,11 @@ impl Link {
         self.session.last_words.get()
     }
 
+    /// Whether the producer's process lives, as far as the kernel can be asked.
+    pub(crate) fn producer_is_alive(&self) -> bool {
+        self.fate() != Fate::Dead && !self.session.peer.is_dead()
+    }
+
     /// Has an edge when the consumer of another lane has heard that a lane lost its seat, maybe this one.
     pub(crate) fn stir(&self) -> Option<BorrowedFd<'_>> {
         self.session.stir.as_ref().map(AsFd::as_fd)

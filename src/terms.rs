@@ -29,6 +29,14 @@ pub enum Start {
     /// At the oldest record that is certain to be intact. Up to a sixteenth of the ring may be skipped, or a batch if
     /// that is longer.
     Oldest,
+    /// Where a consumer of the same user stopped that has left, died or been evicted: at the first record that it had
+    /// not released. For lanes that [want a number of consumers](crate::options::NoConsumer).
+    ///
+    /// Of several vacant places the one that keeps most is taken. If none is vacant and a new one is free, it is taken
+    /// and reading begins as with [`Latest`](Self::Latest). Otherwise the producer refuses with [`Refusal::Busy`]: it
+    /// may not know yet that a consumer has died, so try again. A lane without places refuses with
+    /// [`Refusal::Unsupported`].
+    Resume,
 }
 
 /// The reason why a peer refuses a session: the numbers of `docs/protocol.md`.
@@ -52,7 +60,7 @@ pub enum Refusal {
     Version,
     /// The producer has no lane of a requested name.
     UnknownLane,
-    /// The server has as many sessions as it admits.
+    /// The server has as many sessions as it admits, or no place is vacant at which to resume.
     Busy,
     /// The peer does not admit this user, or does not let it read in place.
     Forbidden,

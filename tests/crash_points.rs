@@ -15,6 +15,8 @@ mod crew;
 mod ledger;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/successors.rs"]
+mod successors;
 
 use common::{TempDir, unique_name};
 use crew::{Crew, Leaving, Manner, SOON, ends_in_order, goes_on, plays_a_role};
@@ -24,6 +26,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
+use successors::{Succession, is_successor};
 
 /// When a process comes past a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +121,9 @@ const CONSUMER_POINTS: [(&str, When); 24] = [
     ("consumer-left", Departure),
     ("consumer-end-seen", End),
 ];
+
+/// The points in a producer's process that evicts a consumer: whether the consumer can know.
+const EVICTING_POINTS: [&str; 2] = ["producer-evicting", "producer-evicted"];
 
 /// In how many rounds each point in the flow kills, each time after another number of passes.
 const FLOW_ROUNDS: u64 = 3;
@@ -361,6 +367,64 @@ fn a_kill_at_every_step_loses_nothing_and_leaves_nothing() {
     println!("proof: crash points | points {points} | runs {runs} | kills {runs} | records {records}");
 }
 
+/// Wherever a consumer with a place dies, the next one misses nothing.
+#[test]
+fn a_successor_of_one_that_dies_at_any_step_misses_nothing() {
+    if is_successor() {
+        return;
+    }
+    let test = "a_successor_of_one_that_dies_at_any_step_misses_nothing";
+    let points = CONSUMER_POINTS.iter().filter(|(point, when)| *when != Departure && !point.starts_with("test-"));
+    let points: Vec<_> = points.filter(|(_, when)| *when != End).collect();
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while let Some((point, when)) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut succession = Succession::new(test);
+                    for (round, in_place) in [(0, false), (1, true), (2, false)] {
+                        let passes = if *when == Flow { round * 17 } else { 0 };
+                        succession.successor(in_place, Some(&format!("{point}:{passes}"))).dies();
+                    }
+                    let last = succession.successor(false, None);
+                    succession.finish(last);
+                }
+            });
+        }
+    });
+}
+
+/// A producer that dies while it evicts one consumer of two: the other reads what was published, and learns that it is
+/// dead. The one that was to go learns the one or the other.
+#[test]
+fn a_producer_that_dies_while_it_evicts_is_dead_for_all() {
+    use fdring::errors::ReceiveError;
+    use fdring::{Consumer, Producer, Server};
+    if common::role().is_some() {
+        let mut producer = Producer::create("lane").unwrap();
+        let _server = Server::listen(&*peer::argument(), [&producer]).unwrap();
+        peer::say("listening");
+        producer.wait_for_consumers(2, common::DEADLINE).unwrap();
+        producer.send(b"the only one").unwrap();
+        producer.evict(&producer.consumers()[0]).unwrap();
+        peer::wait_for_the_end();
+    }
+    let test = "a_producer_that_dies_while_it_evicts_is_dead_for_all";
+    for point in EVICTING_POINTS {
+        let address = format!("@{}", unique_name());
+        let mut producer = Peer::start_with(test, "evictor", &address, Some(point));
+        producer.expect("listening");
+        let mut consumers = [(); 2].map(|()| Consumer::connect(&*address).unwrap());
+        producer.dies();
+        for (index, consumer) in consumers.iter_mut().enumerate() {
+            assert_eq!(consumer.receive().unwrap().as_deref(), Some(&b"the only one"[..]));
+            let end = consumer.receive().map(|_| ()).unwrap_err();
+            let may_be_evicted = index == 0 && matches!(end, ReceiveError::Evicted { .. });
+            assert!(may_be_evicted || end == ReceiveError::PeerDead, "{point}: {end}");
+        }
+    }
+}
+
 /// The names in the calls of `call` in a text.
 fn names_in<'a>(text: &'a str, call: &str) -> Vec<&'a str> {
     text.split(call).skip(1).filter_map(|rest| rest.strip_prefix('"')?.split('"').next()).collect()
@@ -388,6 +452,7 @@ fn the_list_has_every_point_of_the_source_and_no_other() {
         texts.iter().flat_map(|text| calls.iter().flat_map(|call| names_in(text, call))).collect();
     let mut list: Vec<&str> = PRODUCER_POINTS.iter().map(|(name, ..)| *name).collect();
     list.extend(CONSUMER_POINTS.iter().map(|(name, _)| *name));
+    list.extend(EVICTING_POINTS);
     source.sort_unstable();
     list.sort_unstable();
     // Both sides store.

@@ -10,9 +10,9 @@ mod hostile;
 mod peer;
 
 use common::{role, unique_name, wait_until};
-use fdring::Producer;
-use fdring::errors::SendError;
+use fdring::errors::{ReceiveError, SendError};
 use fdring::options::{LaneOptions, ServerOptions};
+use fdring::{Attach, Producer, Server, Session};
 use guest::{Guest, Invited};
 use hostile::*;
 use peer::{Peer, argument, say, told};
@@ -92,6 +92,81 @@ fn evictions(guest: &Guest, lane: usize) -> u32 {
 /// Says in the stripe of a lane that `position` is what is needed still, true or not.
 fn say_consumed(guest: &Guest, lane: usize, position: u64) {
     guest.seat.u64(lane * STRIPE + CONSUMED).store(position, Release);
+}
+
+/// In the other process: a session of two lanes. Reads the first on a thread of its own, and says how that ends; reads
+/// as many records of the second as it is told.
+#[allow(unsafe_code, reason = "vouches for the producer of this test")]
+fn reader_of_two() {
+    let argument = argument();
+    let (address, reading) = argument.split_once(' ').unwrap();
+    let second = Attach::lane("second");
+    // SAFETY: the producer is this crate's, in the process that started this one.
+    let second = if reading == "in place" { unsafe { second.in_place() } } else { second };
+    let session = Session::connect(address).unwrap();
+    let mut consumers = session.attach([Attach::lane("first"), second]).unwrap().into_iter();
+    let (mut first, mut second) = (consumers.next().unwrap(), consumers.next().unwrap());
+    say("ready");
+    let reads_first = std::thread::spawn(move || {
+        loop {
+            match first.receive() {
+                Ok(Some(record)) => say(&format!("first {}", record[0])),
+                outcome => return outcome.map(|_| ()),
+            }
+        }
+    });
+    let mut reads_first = Some(reads_first);
+    loop {
+        match told().split_once(' ') {
+            Some(("second", count)) => {
+                for _ in 0..count.parse::<u8>().unwrap() {
+                    say(&format!("second {}", second.receive().unwrap().unwrap()[0]));
+                }
+            }
+            Some(("end", _)) => {
+                let end = reads_first.take().unwrap().join().unwrap();
+                assert!(matches!(end, Err(ReceiveError::Evicted { missed_bytes: 0 })), "{end:?}");
+                say("evicted");
+            }
+            _ => return,
+        }
+    }
+}
+
+#[test]
+fn a_consumer_whose_other_lane_is_evicted_reads_on() {
+    if role().is_some() {
+        return reader_of_two();
+    }
+    let test = "a_consumer_whose_other_lane_is_evicted_reads_on";
+    for reading in ["copies", "in place"] {
+        let [mut first, mut second] =
+            ["first", "second"].map(|name| LaneOptions::new(name).capacity(CAPACITY).create().unwrap());
+        let address = format!("@{}", unique_name());
+        let server = Server::listen(&*address, [&first, &second]).unwrap();
+        let mut peer = Peer::start(test, "reader", &format!("{address} {reading}"));
+        peer.expect("ready");
+        first.send(&[1; 8]).unwrap();
+        peer.expect("first 1");
+        // It sleeps, or is about to, on the very lane.
+        let who = first.consumers().remove(0);
+        assert!(first.evict(&who).unwrap());
+        peer.tell("end it");
+        peer.expect("evicted");
+        assert_eq!((first.consumer_count(), second.consumer_count()), (0, 1));
+        // The other lane is read and gated as before.
+        let sent = sent(&mut second);
+        assert_eq!(sent, CAPACITY / 16, "it holds the lane back");
+        peer.tell(&format!("second {}", sent / 2));
+        (0..sent / 2).for_each(|_| peer.expect("second 7"));
+        second.send(&[9; 8]).unwrap();
+        peer.tell(&format!("second {}", sent / 2 + 1));
+        (0..sent - sent / 2).for_each(|_| peer.expect("second 7"));
+        peer.expect("second 9");
+        assert_eq!((server.stats().evicted, second.consumer_count()), (1, 1));
+        peer.finish();
+        wait_until("it has gone", || second.consumer_count() == 0);
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod crew;
 mod ledger;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/successors.rs"]
+mod successors;
 
 use common::TempDir;
 use crew::{Crew, Leaving, Manner, SOON, ends_in_order, goes_on, plays_a_role, rest};
@@ -18,6 +20,7 @@ use ledger::{Ending, mix};
 use peer::Peer;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use successors::{Succession, is_successor};
 
 const SECONDS_DEFAULT: u64 = 5;
 const CONSUMERS: usize = 3;
@@ -115,4 +118,33 @@ fn kills_at_random_times_lose_nothing_and_leave_nothing() {
     let (lives, kills, records) = (lives.into_inner(), kills.into_inner(), records.into_inner());
     let seconds = begin.elapsed().as_secs();
     println!("proof: soak | lives {lives} | kills {kills} | records {records} | seconds {seconds} | seed {seed}");
+}
+
+/// As long as the other, one after another at the one place of a lane.
+#[test]
+fn successors_of_consumers_that_are_killed_at_random_times_miss_nothing() {
+    if is_successor() {
+        return;
+    }
+    let test = "successors_of_consumers_that_are_killed_at_random_times_miss_nothing";
+    let seconds = number_from_environment("FDRING_SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
+    let seed = number_from_environment("FDRING_SOAK_SEED").unwrap_or_else(|| mix(u64::from(std::process::id())));
+    println!("the seed is {seed}: FDRING_SOAK_SEED={seed} plays the same again");
+    let (mut random, begin, mut kills, mut records) = (Random(seed), Instant::now(), 0, 0);
+    while begin.elapsed() < Duration::from_secs(seconds) {
+        let mut succession = Succession::new(test);
+        for _ in 0..random.below(KILLS_PER_LIFE_MAX + 1) {
+            let mut successor = succession.successor(random.below(2) == 1, None);
+            // Perhaps before it has resumed.
+            if random.below(4) != 0 {
+                successor.expect("resumed");
+            }
+            random.pause();
+            successor.kill();
+            kills += 1;
+        }
+        let last = succession.successor(random.below(2) == 1, None);
+        records += succession.finish(last);
+    }
+    println!("proof: succession | kills {kills} | records {records} | seed {seed}");
 }

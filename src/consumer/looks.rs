@@ -97,6 +97,7 @@ impl Consumer {
                 if self.vain_tries == PEEKS_MAX * TRIES_PER_PEEK {
                     self.pace.note_lull();
                 }
+                self.note_idle();
                 self.look_at_session_if_due();
                 self.last_look(ReceiveError::Empty)
             }
@@ -128,6 +129,7 @@ impl Consumer {
                 Some(Err(error)) => return Err(error),
                 None => {}
             }
+            self.note_idle();
             if deadline.has_passed() {
                 self.waiter.harvest(&self.reader);
                 return self.last_look(ReceiveError::TimedOut);

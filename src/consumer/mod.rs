@@ -13,6 +13,7 @@ mod pace;
 mod payloads;
 mod record;
 mod runs;
+mod standing;
 mod waiter;
 
 #[cfg(test)]
@@ -106,6 +107,8 @@ pub struct Consumer {
     vain_tries: u32,
     /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
     session_due: Duration,
+    /// Where it stood when a call first found nothing there, and when that was.
+    idle: Option<(u64, Instant)>,
     info: LaneInfo,
 }
 
@@ -152,6 +155,7 @@ impl Consumer {
             spins: Spins::default(),
             vain_tries: 0,
             session_due,
+            idle: None,
             info: LaneInfo::new(&terms),
         })
     }

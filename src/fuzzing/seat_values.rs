@@ -3,6 +3,7 @@
 use super::Script;
 use super::plain::PlainLane;
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
+use crate::ring::places::NoPlace;
 use crate::ring::publisher::wake_sleepers;
 use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
 use crate::ring::writer::{Claim, Writer};
@@ -20,14 +21,14 @@ const ACTIONS_MAX: usize = 400;
 /// the producer sends.
 ///
 /// After each step the limit is what a plain reading of the protocol makes it, it never falls, no byte is claimed that
-/// a seated consumer needs, and exactly those are out who wrote nonsense.
+/// a seated consumer needs, or that a vacant place keeps, and exactly those are out who wrote nonsense.
 pub fn seat_values(data: &[u8]) {
     let mut script = Script::new(data);
-    let align = script.choose(&[8, 64, 1024]);
+    let (align, places) = script.choose(&[(8, 0), (64, 0), (1024, 0), (8, 1), (64, 2), (1024, 3)]);
     let geometry = Geometry::new(CAPACITY_BYTES, align, 8).expect("a possible geometry");
     let begin = script.word_near(&[0, CAPACITY_BYTES, 1 << 40, 1 << 62]) % (1 << 63);
     let begin = begin & !(u64::from(align) - 1);
-    let mut gating = Gating::new(geometry, begin);
+    let mut gating = Gating::new(geometry, begin, places);
     for _ in 0..ACTIONS_MAX {
         if script.is_empty() {
             break;
@@ -93,6 +94,20 @@ impl SeatPort for Port {
     }
 }
 
+impl Seated {
+    /// What it says in `consumed`.
+    fn says(&self) -> u64 {
+        self.seat.consumed.load(Ordering::Relaxed)
+    }
+
+    /// How far it says that it has released, if that makes sense.
+    fn released(&self, published: u64) -> Option<u64> {
+        let position = |word| if self.last == self.start && word == 0 { self.start } else { word };
+        let (released, read) = (position(self.says() % (1 << 63)), position(self.seat.read.load(Ordering::Relaxed)));
+        ((self.last..=read).contains(&released) && read <= published).then_some(released)
+    }
+}
+
 /// A consumer as the protocol sees it.
 #[derive(Debug)]
 struct Seated {
@@ -114,29 +129,42 @@ struct Gating {
     evictions: u32,
     /// Every position that was ever published.
     boundaries: BTreeSet<u64>,
+    /// Where records begin that were published, and those that are not yet.
+    records: BTreeSet<u64>,
+    committed: Vec<u64>,
+    /// How many places the lane has, whose they are, and who has left one, with what it keeps.
+    places: usize,
+    placed: Vec<u64>,
+    vacant: Vec<(u64, u64)>,
 }
 
 impl Gating {
-    fn new(geometry: Geometry, begin: u64) -> Self {
+    fn new(geometry: Geometry, begin: u64, places: usize) -> Self {
         let lane = PlainLane::new(geometry);
         let writer = Writer::new(PlainWriter(Arc::clone(&lane)), begin);
         Self {
             lane,
             writer,
-            roster: Roster::new(begin),
+            roster: Roster::new(begin).with_places(places),
             snapshot: Snapshot::new(Barrier::Fence),
             seated: Vec::new(),
             next_id: 0,
             limit: begin,
             evictions: 0,
             boundaries: BTreeSet::from([begin]),
+            records: BTreeSet::new(),
+            committed: Vec::new(),
+            places,
+            placed: Vec::new(),
+            vacant: Vec::new(),
         }
     }
 
     fn act(&mut self, script: &mut Script<'_>) {
         match script.below(16) {
-            0 | 1 => self.join(script.choose(&[Start::Latest, Start::Oldest])),
-            2..6 => self.write_consumed(script),
+            0 | 1 => self.join(script.choose(&[Start::Latest, Start::Oldest, Start::Resume])),
+            2 => self.give_up(script),
+            3..6 => self.write_consumed(script),
             6 => {
                 let Some(seated) = self.pick(script) else { return };
                 seated.seat.wait_epoch.store(u32::from(script.u8()), Ordering::Relaxed);
@@ -144,7 +172,7 @@ impl Gating {
             7 => {
                 let Some(id) = self.pick(script).map(|seated| seated.id) else { return };
                 self.roster.leave(&*self.lane, id);
-                self.seated.retain(|seated| seated.id != id);
+                self.gone(id);
             }
             8 => {
                 let Some(id) = self.pick(script).map(|seated| seated.id) else { return };
@@ -152,7 +180,10 @@ impl Gating {
                 self.evicted(id);
             }
             9 => drop(self.refresh(self.writer.published())),
-            10 => self.writer.rewind(),
+            10 => {
+                self.writer.rewind();
+                self.committed.clear();
+            }
             choice => self.send(script, choice > 12),
         }
     }
@@ -168,13 +199,43 @@ impl Gating {
         }
         let (id, seat) = (self.next_id, Arc::new(PlainSeat::default()));
         self.next_id += 1;
-        let joined =
-            self.roster.join(&*self.lane, Joiner { id, start, barrier: Barrier::Fence }, Port(Arc::clone(&seat)));
+        let joiner = Joiner { id, start, barrier: Barrier::Fence };
+        let joined = self.roster.join(&*self.lane, joiner, Port(Arc::clone(&seat)));
+        if start == Start::Resume && self.places != 0 {
+            // Those who have said that they left make room.
+            let left = self.seated.iter().filter(|seated| seated.says() & CONSUMED_LEFT_BIT != 0);
+            left.map(|seated| seated.id).collect::<Vec<_>>().into_iter().for_each(|id| self.gone(id));
+        }
         let published = self.writer.published();
-        match start {
-            Start::Latest => assert_eq!(joined, published),
+        let kept = self.vacant.iter().copied().min_by_key(|(_, position)| *position);
+        let is_new = self.placed.len() + self.vacant.len() < self.places;
+        let joined = match start {
+            Start::Latest => {
+                assert_eq!(joined, Ok(published));
+                published
+            }
             // A record begins there, and neither it nor what follows may be overwritten already.
-            Start::Oldest => assert!(joined <= published && self.boundaries.contains(&joined)),
+            Start::Oldest => {
+                let joined = joined.expect("it resumes nothing");
+                assert!(joined <= published && self.boundaries.contains(&joined));
+                joined
+            }
+            Start::Resume if self.places == 0 => return assert_eq!(joined, Err(NoPlace::NotKept)),
+            Start::Resume => match kept {
+                Some((gone, position)) => {
+                    self.vacant.retain(|(id, _)| *id != gone);
+                    assert_eq!(joined, Ok(position), "not where it was kept");
+                    position
+                }
+                None if is_new => {
+                    assert_eq!(joined, Ok(published));
+                    published
+                }
+                None => return assert_eq!(joined, Err(NoPlace::AllTaken)),
+            },
+        };
+        if is_new || start == Start::Resume {
+            self.placed.push(id);
         }
         let intent = self.lane.intent().load(Ordering::Relaxed);
         assert!(intent.saturating_sub(CAPACITY_BYTES) <= joined, "joined where bytes may be overwritten");
@@ -202,37 +263,61 @@ impl Gating {
         seated.seat.read.store(read, Ordering::Relaxed);
     }
 
+    /// One that gives up what somebody has left, or would like to.
+    fn give_up(&mut self, script: &mut Script<'_>) {
+        let index = script.below(SEATS_MAX);
+        let Some((id, _)) = self.vacant.get(index % self.vacant.len().max(1)).copied() else { return };
+        assert!(self.roster.give_up(&*self.lane, id) && !self.roster.give_up(&*self.lane, id));
+        self.vacant.retain(|(gone, _)| *gone != id);
+        let mut there = self.seated.iter().filter(|seated| seated.says() & CONSUMED_LEFT_BIT == 0);
+        self.placed.extend(there.find(|seated| !self.placed.contains(&seated.id)).map(|seated| seated.id));
+    }
+
+    /// One that is off the lane; its place, if it had one, is kept.
+    fn gone(&mut self, id: u64) {
+        let index = self.seated.iter().position(|seated| seated.id == id).expect("it was seated");
+        let (seated, published) = (self.seated.remove(index), self.writer.published());
+        if !self.placed.contains(&id) {
+            return;
+        }
+        self.placed.retain(|placed| *placed != id);
+        let released = seated.released(published).unwrap_or(seated.last);
+        let vacancies = self.roster.vacancies();
+        let kept = vacancies.iter().find(|vacancy| vacancy.seat.id() == id).expect("its place is kept").position;
+        assert!((released..=published).contains(&kept));
+        let begins = self.boundaries.contains(&released) || self.records.contains(&released);
+        assert!(kept == released || !begins, "a record begins at {released}");
+        self.vacant.push((id, kept));
+    }
+
     fn evicted(&mut self, id: u64) {
         let index = self.seated.iter().position(|seated| seated.id == id).expect("it was seated");
-        let seated = self.seated.remove(index);
         self.evictions += 1;
-        assert_eq!(seated.seat.evictions.load(Ordering::Relaxed), 1, "it was not told, or told twice");
+        let told = self.seated[index].seat.evictions.load(Ordering::Relaxed);
+        assert_eq!(told, 1, "it was not told, or told twice");
+        self.gone(id);
     }
 
     /// The producer's look at the seats, and what the protocol says it should find.
     fn refresh(&mut self, end: u64) -> u64 {
         let published = self.writer.published();
-        let mut out = Vec::new();
-        self.seated.retain_mut(|seated| {
-            let [consumed, read] = [&seated.seat.consumed, &seated.seat.read].map(|word| word.load(Ordering::Relaxed));
-            let is_at_start = seated.last == seated.start;
-            let position = |word| if is_at_start && word == 0 { seated.start } else { word };
-            let (released, read) = (position(consumed % (1 << 63)), position(read));
-            if !(seated.last..=read).contains(&released) || read > published {
-                out.push(seated.id);
-                return true;
+        let (mut out, mut left) = (Vec::new(), Vec::new());
+        for seated in &mut self.seated {
+            match seated.released(published) {
+                None => out.push(seated.id),
+                Some(_) if seated.says() & CONSUMED_LEFT_BIT != 0 => left.push(seated.id),
+                Some(released) => seated.last = released,
             }
-            seated.last = released;
-            consumed < 1 << 63
-        });
+        }
         let (limit, gate) = self.roster.refresh(&*self.lane, published, end);
+        left.into_iter().for_each(|id| self.gone(id));
         out.into_iter().for_each(|id| self.evicted(id));
-        let slowest = self.seated.iter().min_by_key(|seated| seated.last);
-        match slowest {
-            Some(seated) => {
-                let behind_bytes = published - seated.last;
-                assert_eq!(limit, seated.last + CAPACITY_BYTES, "not what the slowest allows");
-                assert_eq!(gate, Some(Gate { seat_id: seated.id, behind_bytes }));
+        let there = self.seated.iter().map(|seated| (seated.id, seated.last));
+        match there.chain(self.vacant.iter().copied()).min_by_key(|(_, position)| *position) {
+            Some((seat_id, position)) => {
+                let behind_bytes = published - position;
+                assert_eq!(limit, position + CAPACITY_BYTES, "not what the slowest allows");
+                assert_eq!(gate, Some(Gate { seat_id, behind_bytes }));
             }
             None => {
                 assert_eq!(gate, None);
@@ -254,8 +339,12 @@ impl Gating {
         for seated in &self.seated {
             assert!(end - CAPACITY_BYTES.min(end) <= seated.last, "a claim of bytes that a consumer needs");
         }
+        for (_, position) in &self.vacant {
+            assert!(end - CAPACITY_BYTES.min(end) <= *position, "a claim of bytes that a vacant place keeps");
+        }
         assert!(end <= self.lane.intent().load(Ordering::Relaxed), "a claim above the intent");
         self.writer.room().truncate(&mut claim, u64::from(script.u8()));
+        self.committed.push(claim.begin());
         if publishes && !self.writer.has_unpublished() {
             self.writer.commit(claim, 0);
             self.writer.publish(claim.begin());
@@ -288,6 +377,7 @@ impl Gating {
 
     fn published(&mut self) {
         self.boundaries.insert(self.writer.published());
+        self.records.extend(self.committed.drain(..));
         let rung = wake_sleepers(&self.roster, &mut self.snapshot);
         let asleep = self.seated.iter().filter(|seated| seated.seat.wait_epoch.load(Ordering::Relaxed) % 2 == 1);
         assert!(rung <= asleep.count() as u64, "rang for someone who does not sleep");
@@ -303,8 +393,15 @@ impl Gating {
         for seated in &self.seated {
             assert!(seated.last <= published && intent <= seated.last + CAPACITY_BYTES, "the gate was passed");
         }
-        let has_left = |seated: &&Seated| seated.seat.consumed.load(Ordering::Relaxed) & CONSUMED_LEFT_BIT != 0;
-        assert_eq!(self.roster.len(), self.seated.iter().filter(|seated| !has_left(seated)).count());
+        let has_left = |seated: &&Seated| seated.says() & CONSUMED_LEFT_BIT != 0;
+        let there = || self.seated.iter().filter(|seated| !has_left(seated));
+        assert_eq!(self.roster.len(), there().count());
+        let placed = there().filter(|seated| self.placed.contains(&seated.id)).count();
+        assert_eq!(self.roster.missing(), self.places - placed);
+        for (_, position) in &self.vacant {
+            assert!(*position <= published && intent <= position + CAPACITY_BYTES, "what is kept may be overwritten");
+        }
+        assert!(self.placed.len() + self.vacant.len() <= self.places, "more places than the lane has");
         assert_eq!(self.lane.evictions().load(Ordering::Relaxed), self.evictions);
     }
 }

@@ -1,9 +1,11 @@
 //! The reasons why a record could not be sent, and the consumer that holds the lane back.
 
+use crate::error::{InWords, OfUser};
 use crate::kind::ErrorKind;
 use crate::lane::ConsumerInfo;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 /// The reason why a record could not be sent.
 ///
@@ -14,8 +16,9 @@ use std::io;
 /// | --- | --- |
 /// | `TooLong` | `InvalidInput` |
 /// | `Full` | `WouldBlock` |
-/// | `TimedOut` | `TimedOut` |
-/// | `NotReleased` | `ConnectionAborted` |
+/// | `TimedOut`, `TooSlow` | `TimedOut` |
+/// | `TooFewConsumers` | `NotConnected` |
+/// | `NotReleased`, `Unread` | `ConnectionAborted` |
 /// | `Forked` | `Unsupported` |
 ///
 /// ```
@@ -56,6 +59,27 @@ pub enum SendError {
         /// The position that was to be released.
         position: u64,
     },
+    /// A consumer has held the full ring back for longer than the lane's
+    /// [`SlowConsumer`](crate::options::SlowConsumer) allows.
+    TooSlow {
+        /// The consumer.
+        consumer: Box<ConsumerInfo>,
+    },
+    /// Fewer consumers are there than the lane's [`NoConsumer`](crate::options::NoConsumer) wants.
+    TooFewConsumers {
+        /// How many are there.
+        there: usize,
+        /// How many the lane wants.
+        wanted: usize,
+        /// Of those who have gone, the one whose place keeps most.
+        gone: Option<Box<ConsumerInfo>>,
+    },
+    /// Consumers had not released everything when the time was up, or when they went. Only
+    /// [`Producer::finish_and_wait`](crate::Producer::finish_and_wait) returns this.
+    Unread {
+        /// Those consumers, each with the bytes that it has not released.
+        consumers: Vec<ConsumerInfo>,
+    },
     /// This process is a forked child, and the producer belongs to the parent.
     Forked,
 }
@@ -75,6 +99,28 @@ impl fmt::Display for SendError {
                 "a consumer left, died or was evicted before it had released everything up to position {position}; \
                  send again what it may have missed"
             ),
+            Self::TooSlow { consumer } => {
+                let advice = "make it quicker, or choose a larger ring or another SlowConsumer";
+                write!(f, "a consumer is too slow: {}; {advice}", Standing(consumer))
+            }
+            Self::TooFewConsumers { there, wanted, gone } => {
+                match wanted {
+                    1 => f.write_str("the lane wants a consumer, and none is there")?,
+                    _ => write!(f, "the lane wants {wanted} consumers, and {there} are there")?,
+                }
+                match gone {
+                    Some(gone) => write!(f, ": {}; start it again, or give its place up", Standing(gone)),
+                    None => f.write_str("; start what is missing first"),
+                }
+            }
+            Self::Unread { consumers } => {
+                f.write_str("the lane has ended, and not everything was read")?;
+                let lead = |index| if index == 0 { ": " } else { "; " };
+                consumers
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(index, consumer)| write!(f, "{}{}", lead(index), Standing(consumer)))
+            }
             Self::Forked => {
                 f.write_str("this process is a forked child, and a producer belongs to the process that created it")
             }
@@ -92,6 +138,9 @@ impl fmt::Debug for SendError {
             Self::Full { .. } => "Full",
             Self::TimedOut { .. } => "TimedOut",
             Self::NotReleased { .. } => "NotReleased",
+            Self::TooSlow { .. } => "TooSlow",
+            Self::TooFewConsumers { .. } => "TooFewConsumers",
+            Self::Unread { .. } => "Unread",
             Self::Forked => "Forked",
         };
         write!(f, "{self} ({variant})")
@@ -115,6 +164,9 @@ impl SendError {
             Self::Full { .. } => ErrorKind::Full,
             Self::TimedOut { .. } => ErrorKind::TimedOut,
             Self::NotReleased { .. } => ErrorKind::NotReleased,
+            Self::TooSlow { .. } => ErrorKind::TooSlow,
+            Self::TooFewConsumers { .. } => ErrorKind::TooFewConsumers,
+            Self::Unread { .. } => ErrorKind::Unread,
             Self::Forked => ErrorKind::Forked,
         }
     }
@@ -126,8 +178,9 @@ impl From<SendError> for io::Error {
         let kind = match error {
             SendError::TooLong { .. } => io::ErrorKind::InvalidInput,
             SendError::Full { .. } => io::ErrorKind::WouldBlock,
-            SendError::TimedOut { .. } => io::ErrorKind::TimedOut,
-            SendError::NotReleased { .. } => io::ErrorKind::ConnectionAborted,
+            SendError::TimedOut { .. } | SendError::TooSlow { .. } => io::ErrorKind::TimedOut,
+            SendError::TooFewConsumers { .. } => io::ErrorKind::NotConnected,
+            SendError::NotReleased { .. } | SendError::Unread { .. } => io::ErrorKind::ConnectionAborted,
             SendError::Forked => io::ErrorKind::Unsupported,
         };
         Self::new(kind, error)
@@ -139,22 +192,45 @@ struct Blame<'a>(&'a Option<Box<ConsumerInfo>>);
 
 impl fmt::Display for Blame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(consumer) = self.0 else { return Ok(()) };
-        let ConsumerInfo { pid, behind_bytes, held_bytes, .. } = **consumer;
+        self.0.iter().try_for_each(|consumer| write!(f, ": {}", Standing(consumer)))
+    }
+}
+
+/// Who a consumer is, how far behind, since when, and whether it sleeps, holds records or stands still.
+struct Standing<'a>(&'a ConsumerInfo);
+
+impl fmt::Display for Standing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConsumerInfo { pid, uid, since, behind_bytes, held_bytes, still_since, .. } = *self.0;
         match pid {
-            Some(pid) => write!(f, ": process {pid} ")?,
-            None => f.write_str(": a process of another pid namespace ")?,
+            Some(pid) => write!(f, "process {pid}")?,
+            None => f.write_str("a process of another pid namespace")?,
+        }
+        let (attached, still) = (InWords(rounded(since.elapsed())), InWords(rounded(still_since.elapsed())));
+        write!(f, " of {}, attached {attached} ago, ", OfUser(uid))?;
+        if self.0.is_gone {
+            return write!(f, "has gone and left {behind_bytes} bytes that it had not released");
         }
         match held_bytes {
-            0 => write!(f, "has not released {behind_bytes} bytes yet"),
+            0 => write!(f, "has not released {behind_bytes} bytes yet")?,
             _ if held_bytes == behind_bytes => write!(
                 f,
                 "has read everything and holds {held_bytes} bytes; it must drop the oldest record that it keeps"
-            ),
+            )?,
             _ => write!(
                 f,
                 "has not released {behind_bytes} bytes yet, and holds {held_bytes} of them in records that it has read"
-            ),
+            )?,
+        }
+        match (held_bytes, self.0.is_asleep) {
+            (0, false) => write!(f, ", and has stood still for {still}"),
+            (0, true) => write!(f, ", and sleeps; it has released nothing for {still}"),
+            _ => write!(f, "; it has released nothing for {still}"),
         }
     }
+}
+
+/// To the millisecond.
+fn rounded(duration: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -3,11 +3,13 @@
 //! [`Producer`] puts together the publication protocol, the roster that says how far the ring may be overwritten, the
 //! waking of consumers, and deadlines. It opens no socket: a [`Server`](crate::Server) offers its lane.
 
+mod audience;
 mod batch;
 mod error;
 mod reservation;
 mod reservation_writer;
 pub(crate) mod runs;
+mod slow;
 mod waits;
 
 pub use batch::Batch;
@@ -24,10 +26,12 @@ use crate::layout::LaneState;
 use crate::memory::WritableLane;
 use crate::os::fork::ForkGuard;
 use crate::os::spin::Spins;
+use crate::policies::NoConsumer;
 use crate::region::HugePagesOutcome;
 use crate::ring::publisher::Publisher;
 use crate::ring::roster::Roster;
 use crate::ring::writer::{Room, Writer};
+use slow::Watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,8 +79,11 @@ pub struct Producer {
     spin: Duration,
     spins: Spins,
     guard: ForkGuard,
+    no_consumer: NoConsumer,
+    watch: Watch,
     /// Whether the lane ends as incomplete.
     abandons: bool,
+    has_ended: bool,
 }
 
 impl Producer {
@@ -105,7 +112,9 @@ impl Producer {
         let (lane, writable) = Lane::create(options, position)?;
         let spin = options.spin_duration();
         let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
-        Ok(Self { publisher, lane, spin, spins: Spins::default(), guard, abandons: false })
+        let (no_consumer, slow_consumer) = options.policies();
+        let (spins, watch) = (Spins::default(), Watch::new(slow_consumer, lane.info.capacity));
+        Ok(Self { publisher, lane, spin, spins, guard, no_consumer, watch, abandons: false, has_ended: false })
     }
 
     /// Reserves a record of `len` payload bytes in the ring itself, calls `fill` to write it, and publishes it. Waits
@@ -649,6 +658,19 @@ impl Producer {
         &self.lane
     }
 
+    /// Ends the lane, once.
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        let abandons = self.abandons || std::thread::panicking();
+        let state = if abandons { LaneState::Abandoned } else { LaneState::Finished };
+        crash::point!("producer-before-end");
+        self.publisher.close(&self.lane.roster, state);
+        crash::point!("producer-after-end");
+        self.lane.end();
+    }
+
     /// Publishes the record that was just committed, which begins at `last`, and wakes those who sleep.
     #[inline]
     fn publish(&mut self, last: u64) {
@@ -705,12 +727,7 @@ impl Drop for Producer {
         if self.guard.is_child() {
             return;
         }
-        let abandons = self.abandons || std::thread::panicking();
-        let state = if abandons { LaneState::Abandoned } else { LaneState::Finished };
-        crash::point!("producer-before-end");
-        self.publisher.close(&self.lane.roster, state);
-        crash::point!("producer-after-end");
-        self.lane.end();
+        self.end();
     }
 }
 

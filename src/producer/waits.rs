@@ -2,14 +2,16 @@
 //!
 //! The invariant: a wait ends with success, or at its deadline with an error that says what was missing.
 
+use super::slow::Standing;
 use super::{Producer, SendError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::ConsumerInfo;
 use crate::os::futex;
+use crate::policies::NoConsumer;
 use crate::ring::roster::Gate;
 use crate::ring::writer::{Claim, Room};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Producer {
     /// Waits until at least `count` consumers have a seat on this lane. They receive every record sent from then on.
@@ -132,28 +134,81 @@ impl Producer {
     /// Room for a record that does not fit below `intent`: looks at the seats, then spins, then sleeps.
     #[cold]
     pub(super) fn wait_for_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
+        self.require_consumers(deadline)?;
         let Self { publisher, lane, spins, .. } = self;
         let roster = &lane.roster;
         // Possibly full: consumers may have released more since the last look.
         let mut gate = match publisher.find_room(roster, len) {
             Ok(claim) => return Ok(claim),
-            Err(gate) if deadline == Deadline::Now => {
-                return Err(SendError::Full { consumer: self.slow_consumer(gate) });
-            }
             Err(gate) => gate,
         };
         // Really full.
+        if deadline == Deadline::Now {
+            return match self.judge(len)? {
+                Judged { has_evicted: true, .. } => self.publisher.find_room(&self.lane.roster, len),
+                _ => Err(gate),
+            }
+            .map_err(|gate| SendError::Full { consumer: self.slow_consumer(gate) });
+        }
         publisher.writer.count_block();
         if let Some(claim) = spins.spin_until(self.spin, deadline, |_| publisher.find_room(roster, len).ok()) {
             return Ok(claim);
         }
         while !deadline.has_passed() {
-            match publisher.sleep_for_space(roster, len, deadline) {
+            let Judged { until, .. } = self.judge(len)?;
+            match self.publisher.sleep_for_space(&self.lane.roster, len, deadline.min(until)) {
                 Ok(claim) => return Ok(claim),
                 Err(now) => gate = now,
             }
+            self.require_consumers(deadline)?;
         }
         Err(SendError::TimedOut { consumer: self.slow_consumer(gate) })
+    }
+
+    /// Makes sure that as many consumers are there as the lane wants, or waits for them.
+    fn require_consumers(&mut self, deadline: Deadline) -> Result<(), SendError> {
+        if self.no_consumer == NoConsumer::RunOn {
+            return Ok(());
+        }
+        let roster = &self.lane.roster;
+        loop {
+            let changed = roster.capture_changed();
+            let missing = roster.missing();
+            if missing == 0 {
+                return Ok(());
+            }
+            if matches!(self.no_consumer, NoConsumer::FailBelow(_)) || deadline.has_passed() {
+                let wanted = self.no_consumer.places();
+                let gone = self.vacant_places().into_iter().max_by_key(|gone| gone.behind_bytes).map(Box::new);
+                return Err(SendError::TooFewConsumers { there: wanted - missing, wanted, gone });
+            }
+            futex::wait(changed, None, deadline);
+        }
+    }
+
+    /// The ring is full: evicts those who have held it back for too long, or fails because of them.
+    fn judge(&mut self, len: u64) -> Result<Judged, SendError> {
+        let mut judged = Judged { has_evicted: false, until: Deadline::Never };
+        if self.watch.after().is_none() {
+            return Ok(judged);
+        }
+        let (roster, published, now) = (&self.lane.roster, self.published(), Instant::now());
+        let seats = roster.seats();
+        let stands = seats
+            .iter()
+            .map(|seat| Standing { seat_id: seat.id(), position: published - seat.behind_bytes(published) });
+        self.watch.note(&stands.collect::<Vec<_>>(), self.publisher.writer.end_of(len), now);
+        for seat_id in self.watch.overdue(now) {
+            let Some(seat) = seats.iter().find(|seat| seat.id() == seat_id) else { continue };
+            let consumer = ConsumerInfo::new(seat, seat.behind_bytes(published));
+            if !self.watch.evicts() || consumer.reads_in_place {
+                return Err(SendError::TooSlow { consumer: Box::new(consumer) });
+            }
+            self.take_seat(seat_id);
+            judged.has_evicted = true;
+        }
+        judged.until = self.watch.next_overdue(now).map_or(Deadline::Never, Deadline::At);
+        Ok(judged)
     }
 
     /// Like `wait_for_room`, for a batch that has filled `room` so far. Also returns the room that is left.
@@ -174,7 +229,18 @@ impl Producer {
 
     fn slow_consumer(&self, gate: Option<Gate>) -> Option<Box<ConsumerInfo>> {
         let gate = gate?;
-        let seat = self.lane.roster.seat(gate.seat_id)?;
-        Some(Box::new(ConsumerInfo::new(&seat, gate.behind_bytes)))
+        let info = match self.lane.roster.seat(gate.seat_id) {
+            Some(seat) => ConsumerInfo::new(&seat, gate.behind_bytes),
+            None => self.vacant_places().into_iter().find(|gone| gone.seat_id == gate.seat_id)?,
+        };
+        Some(Box::new(info))
     }
+}
+
+/// What is done about slow consumers.
+#[derive(Clone, Copy, Debug)]
+struct Judged {
+    has_evicted: bool,
+    /// When the next consumer will have been too slow.
+    until: Deadline,
 }

@@ -13,9 +13,11 @@
 //! | [`stop`] | why a reader stops for good |
 //! | [`sleep`] | sleeping for data: the consumer's half |
 //! | [`roster`] | the seats of a lane: who gates it, who sleeps |
+//! | [`places`] | the places of those who have gone, kept for who resumes |
 //! | [`publisher`] | a producer's steps between its writer and its roster; whom it wakes, what it sleeps for |
 
 pub(crate) mod cursor;
+pub(crate) mod places;
 pub(crate) mod publisher;
 pub(crate) mod reader;
 pub(crate) mod release;

@@ -6,6 +6,7 @@
 //!
 //! What this file does not do: it never asks whether a consumer lives. The session layer finds out and says so here.
 
+use super::places::{NoPlace, Places, Vacancy, begins_record};
 use super::writer::INTENT_STEPS;
 use super::{LaneWords, SeatWords};
 use crate::layout::CONSUMED_LEFT_BIT;
@@ -27,6 +28,12 @@ pub(crate) trait SeatPort: SeatWords {
     fn wake(&self) -> bool;
     /// Tells the session layer that the consumer was evicted.
     fn note_evicted(&self);
+    /// The consumer was seen to have released more.
+    fn note_progress(&self) {}
+    /// Whether the consumer may take the place that another one has left.
+    fn may_succeed(&self, _gone: &Self) -> bool {
+        true
+    }
 }
 
 /// What the session layer knows of a consumer that joins a lane.
@@ -67,11 +74,15 @@ impl<P: SeatPort> Seat<P> {
         &self.port
     }
 
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// How much of what is published the consumer has not released, in bytes: a look from anywhere, which decides
     /// nothing. Where `consumed` makes no sense, as of the last time that it did.
     pub(crate) fn behind_bytes(&self, published: u64) -> u64 {
         let last = self.last.load(Ordering::Relaxed);
-        match self.look_after(last, published) {
+        match self.look_after(last, || published) {
             Consumed::At(position) => published - position,
             Consumed::Left(_) => 0,
             Consumed::Nonsense => published.saturating_sub(last),
@@ -85,14 +96,25 @@ impl<P: SeatPort> Seat<P> {
         read.saturating_sub(released).min(behind_bytes)
     }
 
+    /// How much of what the consumer was to read it has not released, in bytes, also where it has left.
+    pub(crate) fn unreleased_bytes(&self, published: u64) -> u64 {
+        let last = self.last.load(Ordering::Relaxed);
+        match self.look_after(last, || published) {
+            Consumed::At(position) => published - position,
+            Consumed::Left(range) => range.end - range.start,
+            Consumed::Nonsense => published.saturating_sub(last),
+        }
+    }
+
     /// What the consumer was to read and has not released: as of the last time that its seat made sense, where it makes
     /// none now.
-    fn unreleased(&self, published: u64) -> Range<u64> {
+    fn unreleased(&self, lane: &impl LaneWords) -> Range<u64> {
         let last = self.last.load(Ordering::Relaxed);
-        match self.look_after(last, published) {
-            Consumed::At(position) => position..published,
+        // Loaded after the seat's words, so that it is no less than what the consumer has seen.
+        match self.look_after(last, || lane.published().load(Ordering::Relaxed)) {
+            Consumed::At(position) => position..lane.published().load(Ordering::Relaxed),
             Consumed::Left(range) => range,
-            Consumed::Nonsense => last..published,
+            Consumed::Nonsense => last..lane.published().load(Ordering::Relaxed),
         }
     }
 
@@ -103,17 +125,21 @@ impl<P: SeatPort> Seat<P> {
 
     /// Looks at what its consumer has released and read, under the roster's lock.
     fn look(&self, published: u64) -> Consumed {
-        let consumed = self.look_after(self.last.load(Ordering::Relaxed), published);
-        if let Consumed::At(position) = consumed {
+        let last = self.last.load(Ordering::Relaxed);
+        let consumed = self.look_after(last, || published);
+        if let Consumed::At(position) = consumed
+            && position != last
+        {
             self.last.store(position, Ordering::Relaxed);
+            self.port.note_progress();
         }
         consumed
     }
 
     /// What its consumer has released, after `last` made sense.
-    fn look_after(&self, last: u64, published: u64) -> Consumed {
+    fn look_after(&self, last: u64, published: impl FnOnce() -> u64) -> Consumed {
         let (consumed, released, read) = self.words_after(last);
-        if released < last || released > read || read > published {
+        if released < last || released > read || read > published() {
             Consumed::Nonsense
         } else if consumed & CONSUMED_LEFT_BIT != 0 {
             Consumed::Left(released..read)
@@ -178,6 +204,8 @@ pub(crate) struct Roster<P> {
     promised: AtomicU64,
     /// What consumers had not released when they went, as ranges of positions; locked under the lock of `seats`.
     unreleased: Mutex<Vec<Range<u64>>>,
+    /// Of a lane that wants a number of consumers; locked under the lock of `seats`.
+    places: Option<Mutex<Places<P>>>,
 }
 
 impl<P: SeatPort> Roster<P> {
@@ -192,23 +220,54 @@ impl<P: SeatPort> Roster<P> {
             boundaries,
             promised: AtomicU64::new(position),
             unreleased: Mutex::new(Vec::new()),
+            places: None,
         }
     }
 
+    /// The same with a number of places for consumers, that are kept when they go.
+    pub(crate) fn with_places(self, wanted: usize) -> Self {
+        Self { places: (wanted != 0).then(|| Mutex::new(Places::new(wanted))), ..self }
+    }
+
     /// Adds a consumer and says where it begins: no byte from there on is overwritten before it is read.
-    pub(crate) fn join(&self, lane: &impl LaneWords, joiner: Joiner, port: P) -> u64 {
+    ///
+    /// # Errors
+    ///
+    /// If it is to resume, and there is no place.
+    pub(crate) fn join(&self, lane: &impl LaneWords, joiner: Joiner, port: P) -> Result<u64, NoPlace> {
         let mut seats = self.seats.lock();
+        let Joiner { id, barrier, start } = joiner;
+        let resumed = match start {
+            Start::Resume => self.resume(lane, &mut seats, id, &port)?,
+            _ => {
+                self.places.as_ref().map(|places| places.lock().take_new(id));
+                None
+            }
+        };
         // Relaxed: who is told this position has not read the records below it, and acquires those above it.
         let published = lane.published().load(Ordering::Relaxed);
-        let start = match joiner.start {
+        let start = match start {
             Start::Latest => published,
             Start::Oldest => self.oldest(lane.geometry().capacity()).unwrap_or(published),
+            Start::Resume => resumed.unwrap_or(published),
         };
-        let Joiner { id, barrier, .. } = joiner;
         let (last, last_rung) = (AtomicU64::new(start), AtomicU32::new(0));
         seats.push(Arc::new(Seat { id, start, barrier, port, last, last_rung }));
         self.note_change();
-        start
+        Ok(start)
+    }
+
+    /// Gives a joiner a place, under the lock; what the place has kept, if somebody has had it.
+    fn resume(
+        &self,
+        lane: &impl LaneWords,
+        seats: &mut Vec<Arc<Seat<P>>>,
+        id: u64,
+        port: &P,
+    ) -> Result<Option<u64>, NoPlace> {
+        let places = self.places.as_ref().ok_or(NoPlace::NotKept)?;
+        self.remove_those(lane, seats, Seat::has_left);
+        places.lock().resume(id, |vacancy| port.may_succeed(&vacancy.seat.port))
     }
 
     /// The first remembered boundary that nothing can overwrite before the next refresh.
@@ -240,11 +299,14 @@ impl<P: SeatPort> Roster<P> {
         goes: impl Fn(&Seat<P>) -> bool,
     ) -> usize {
         let before = seats.len();
-        let published = lane.published().load(Ordering::Relaxed);
         seats.retain(|seat| {
             let goes = goes(seat);
             if goes {
-                self.note_unreleased(seat.unreleased(published));
+                let unreleased = seat.unreleased(lane);
+                match self.vacate(lane, seat, unreleased.start) {
+                    Some(kept) => self.note_unreleased(unreleased.start..kept),
+                    None => self.note_unreleased(unreleased),
+                }
             }
             !goes
         });
@@ -253,6 +315,28 @@ impl<P: SeatPort> Roster<P> {
             self.note_change();
         }
         gone
+    }
+
+    /// Keeps the place of a consumer that goes, having released that much, if it has one. Everything is kept from the
+    /// returned position on.
+    fn vacate(&self, lane: &impl LaneWords, seat: &Arc<Seat<P>>, released: u64) -> Option<u64> {
+        let mut places = self.places.as_ref()?.lock();
+        if !places.has(seat.id) {
+            return None;
+        }
+        let published = lane.published().load(Ordering::Relaxed);
+        // Pairs with the release store in `Writer::publish`: the headers below are those that were published.
+        fence(Ordering::Acquire);
+        let boundaries = || self.boundaries.iter().map(|boundary| boundary.load(Ordering::Relaxed));
+        let is_boundary = |position| position == seat.start || boundaries().any(|boundary| boundary == position);
+        let kept = if begins_record(lane, released..published, is_boundary) {
+            released
+        } else {
+            // Only a consumer that breaks the protocol stops inside a record.
+            boundaries().filter(|boundary| (released..published).contains(boundary)).min().unwrap_or(published)
+        };
+        places.vacate(Arc::clone(seat), kept);
+        Some(kept)
     }
 
     /// Notes that somebody has gone without releasing these positions.
@@ -297,6 +381,40 @@ impl<P: SeatPort> Roster<P> {
     /// How many consumers have a seat and have not said that they left.
     pub(crate) fn len(&self) -> usize {
         self.seats.lock().iter().filter(|seat| !seat.has_left()).count()
+    }
+
+    /// Whether the places of those who go are kept.
+    pub(crate) fn keeps_places(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// How many of the wanted consumers are not there.
+    pub(crate) fn missing(&self) -> usize {
+        let Some(places) = &self.places else { return 0 };
+        let seats = self.seats.lock();
+        let places = places.lock();
+        places.wanted() - seats.iter().filter(|seat| places.has(seat.id) && !seat.has_left()).count()
+    }
+
+    /// The places that those have left who are gone.
+    pub(crate) fn vacancies(&self) -> Vec<Vacancy<P>> {
+        let Some(places) = &self.places else { return Vec::new() };
+        let _seats = self.seats.lock();
+        places.lock().vacant().to_vec()
+    }
+
+    /// Keeps the place no longer that somebody has left; whether it was kept.
+    pub(crate) fn give_up(&self, lane: &impl LaneWords, seat_id: u64) -> bool {
+        let Some(places) = &self.places else { return false };
+        let seats = self.seats.lock();
+        let mut places = places.lock();
+        let Some(position) = places.give_up(seat_id) else { return false };
+        self.note_unreleased(position..lane.published().load(Ordering::Relaxed));
+        // It goes to who has been there for longest without one.
+        let next = seats.iter().find(|seat| !places.has(seat.id) && !seat.has_left());
+        next.map(|seat| places.take_new(seat.id));
+        self.note_change();
+        true
     }
 
     fn note_change(&self) {
@@ -359,7 +477,9 @@ impl<P: SeatPort> Roster<P> {
         if !broken.is_empty() {
             self.evict_those(lane, seats, |seat| broken.contains(&seat.id));
         }
-        slowest
+        // Last: those who have just gone have left places, too.
+        let kept = self.places.as_ref().and_then(|places| places.lock().slowest());
+        slowest.into_iter().chain(kept).min_by_key(|(position, _)| *position)
     }
 
     /// The word that changes with the roster, and its value now: captured before the refresh that a sleep relies on.

@@ -15,6 +15,7 @@ use crate::os::bell::Bell;
 use crate::os::notice::Notice;
 use crate::os::peer::Peer;
 use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals};
+use crate::ring::places::NoPlace;
 use crate::ring::roster::Joiner;
 use crate::sync::Ordering;
 use crate::terms::{Access, Barrier, Delivery, Refusal, Start};
@@ -68,7 +69,8 @@ impl Offered {
     /// Checks the seat and gives the consumer its place on every lane that it reads; the seats, and where it starts on
     /// each lane, 0 where it does not read. `notice` is raised if a lane evicts it.
     pub(super) fn take(self, terms: &[Option<LaneAttach>], notice: &Arc<Notice>) -> Result<(Seats, Vec<u64>), Ending> {
-        let starts: Result<Vec<Start>, Ending> = terms.iter().flatten().map(start_of).collect();
+        let wishes = self.lanes.iter().zip(terms).filter_map(|(lane, terms)| terms.as_ref().map(|terms| (lane, terms)));
+        let starts: Result<Vec<Start>, Ending> = wishes.map(|(lane, terms)| start_of(lane, terms)).collect();
         let mut wishes = starts?.into_iter();
         let Self { seat, lanes, bells, pid, uid } = self;
         let mapping = Arc::new(check_seat(&seat)?);
@@ -81,7 +83,13 @@ impl Offered {
             let (words, evicted) = (SeatMap::new(Arc::clone(&mapping), number), Arc::new(AtomicBool::new(false)));
             let occupant = Occupant { pid, uid, since, reads_in_place: in_place };
             let port = SeatHandle::new(words, bell, occupant, Arc::clone(&evicted), Arc::clone(notice));
-            starts[number] = lane.roster.join(&*lane.map, Joiner { id, start, barrier }, port);
+            match lane.roster.join(&*lane.map, Joiner { id, start, barrier }, port) {
+                Ok(start) => starts[number] = start,
+                Err(error) => {
+                    Seats { places, region: Arc::new(seat), id }.leave();
+                    return Err(refusal_of(error, &lane));
+                }
+            }
             places.push(Place { lane, number, barrier, in_place, evicted, is_told: false });
         }
         let seats = Seats { places, region: Arc::new(seat), id };
@@ -92,7 +100,7 @@ impl Offered {
 }
 
 /// Where a consumer that is to read so starts, if that is implemented.
-fn start_of(terms: &LaneAttach) -> Result<Start, Ending> {
+fn start_of(lane: &Lane, terms: &LaneAttach) -> Result<Start, Ending> {
     let refuse = |what: &str| {
         let sentence = format!("{what} is not implemented here; attach lossless, from the latest or oldest record on");
         Err(Ending::Refuse(Refusal::Unsupported, sentence))
@@ -107,8 +115,25 @@ fn start_of(terms: &LaneAttach) -> Result<Start, Ending> {
         StartAt::Latest => Ok(Start::Latest),
         StartAt::Oldest => Ok(Start::Oldest),
         StartAt::Newest => refuse("a start at the newest record"),
-        StartAt::Resume => refuse("a start where the last consumer stopped"),
+        StartAt::Resume if lane.roster.keeps_places() => Ok(Start::Resume),
+        StartAt::Resume => Err(refusal_of(NoPlace::NotKept, lane)),
         StartAt::Position(_) => refuse("a start at a position"),
+    }
+}
+
+/// Tells a consumer why it cannot resume.
+fn refusal_of(error: NoPlace, lane: &Lane) -> Ending {
+    let name = &lane.terms.name;
+    match error {
+        NoPlace::NotKept => {
+            let sentence =
+                format!("lane {name} keeps no places to resume at; attach from the latest or oldest record on");
+            Ending::Refuse(Refusal::Unsupported, sentence)
+        }
+        NoPlace::AllTaken => {
+            let sentence = format!("no place of lane {name} is vacant for this user; try again later");
+            Ending::Refuse(Refusal::Busy, sentence)
+        }
     }
 }
 

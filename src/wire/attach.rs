@@ -35,6 +35,7 @@ impl From<Start> for StartAt {
         match start {
             Start::Latest => Self::Latest,
             Start::Oldest => Self::Oldest,
+            Start::Resume => Self::Resume,
         }
     }
 }

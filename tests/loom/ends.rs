@@ -27,9 +27,14 @@ pub(crate) struct Shared {
 
 /// A lane that begins at `position`, and its producer.
 pub(crate) fn lane(watch: Watch, position: u64) -> (Shared, Producer) {
+    lane_with(0, watch, position)
+}
+
+/// As [`lane`], with places for so many consumers.
+pub(crate) fn lane_with(places: usize, watch: Watch, position: u64) -> (Shared, Producer) {
     let lane = Lane::new(watch);
     let writer = Writer::new(WritableLane(Arc::clone(&lane)), position);
-    let shared = Shared { lane, roster: Arc::new(Roster::new(position)) };
+    let shared = Shared { lane, roster: Arc::new(Roster::new(position).with_places(places)) };
     let producer = Producer {
         publisher: Publisher::new(writer, barrier::kind()),
         shared: shared.clone(),
@@ -56,7 +61,7 @@ impl Shared {
         let seat = Seat::new();
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
         let joiner = Joiner { id, start, barrier: barrier::kind() };
-        let start = self.roster.join(&*self.lane, joiner, seat.clone());
+        let start = self.roster.join(&*self.lane, joiner, seat.clone()).expect("there is a place");
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start).copying(evictions);
         let (lane, harvest) = (Arc::clone(&self.lane), Harvest::new(Arc::clone(seat.events())));
         let announcement = Announcement::default();
@@ -339,6 +344,11 @@ impl Consumer {
     /// Stops reading, as the drop of a consumer does by a panic: what was not released yet stays so.
     pub(crate) fn leave_in_panic(mut self) {
         self.reader.leave(self.reader.released());
+    }
+
+    /// Where it reads next.
+    pub(crate) fn position(&self) -> u64 {
+        self.reader.position()
     }
 
     /// The number of the record that was read last; 0 before the first.

@@ -8,6 +8,7 @@ mod holds;
 mod hostile;
 mod joining;
 mod last;
+mod places;
 mod publication;
 mod space;
 

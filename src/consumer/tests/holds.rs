@@ -178,18 +178,17 @@ fn a_producer_that_waits_for_what_is_held_says_so() {
     let kept = keep(&mut attached, 1);
     let pid = producer.consumers()[0].pid.unwrap();
     let error = producer.try_send(&[0; LEN]).unwrap_err();
-    let text = format!(
-        "the lane is full: process {pid} has not released 4096 bytes yet, and holds 64 of them in records \
-                        that it has read"
-    );
-    assert_eq!(error.to_string(), text);
+    let parts = |error: &SendError, begins: &str, holds: &str| {
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("{begins}: process {pid} of user 0, attached ")), "{text}");
+        assert!(text.contains(&format!(" ago, {holds}; it has released nothing for ")), "{text}");
+    };
+    let holds = "has not released 4096 bytes yet, and holds 64 of them in records that it has read";
+    parts(&error, "the lane is full", holds);
     assert_eq!(attached.consumer.try_receive_many(|_| ()), Ok(63));
     let error = producer.send_timeout(&[0; LEN], Duration::ZERO).unwrap_err();
-    let text = format!(
-        "the lane stayed full until the deadline: process {pid} has read everything and holds 4096 bytes; \
-                        it must drop the oldest record that it keeps"
-    );
-    assert_eq!(error.to_string(), text);
+    let holds = "has read everything and holds 4096 bytes; it must drop the oldest record that it keeps";
+    parts(&error, "the lane stayed full until the deadline", holds);
     let SendError::TimedOut { consumer: Some(consumer) } = error else { panic!("{error}") };
     assert_eq!((consumer.behind_bytes, consumer.held_bytes), (4096, 4096));
     drop(kept);

@@ -84,7 +84,7 @@ pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attache
     let occupant = Occupant { pid: Some(id as u32), uid: Some(0), since: Instant::now(), reads_in_place: in_place };
     let notice = Arc::new(Notice::new().unwrap());
     let (port, seat) = (SeatHandle::new(words.clone(), bell, occupant, out, notice), words.clone());
-    let position = lane.roster.join(&*lane.map, Joiner { id, start, barrier: Barrier::Fence }, port);
+    let position = lane.roster.join(&*lane.map, Joiner { id, start, barrier: Barrier::Fence }, port).unwrap();
     // SAFETY: the producer of these tests is the crate's own.
     #[allow(unsafe_code, reason = "readers in place are tested too")]
     let in_place = in_place.then(|| unsafe { InPlace::vouch() });

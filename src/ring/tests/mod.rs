@@ -1,5 +1,6 @@
 //! The two protocols rule by rule, over plain words: what a writer leaves behind, and what a reader makes of anything.
 
+mod places;
 mod roster;
 mod sleep;
 

@@ -17,11 +17,13 @@ const CAPACITY: u64 = 4096;
 
 /// A seat whose bell and fate are counted.
 #[derive(Clone, Debug, Default)]
-struct CountingPort {
+pub(super) struct CountingPort {
     words: PlainSeat,
     rings: Arc<AtomicU32>,
-    outs: Arc<AtomicU32>,
+    pub(super) outs: Arc<AtomicU32>,
     is_broken: Arc<AtomicBool>,
+    /// Whether it may succeed nobody.
+    pub(super) is_stranger: bool,
 }
 
 impl SeatWords for CountingPort {
@@ -51,27 +53,31 @@ impl SeatPort for CountingPort {
     fn note_evicted(&self) {
         self.outs.fetch_add(1, Relaxed);
     }
+
+    fn may_succeed(&self, _gone: &Self) -> bool {
+        !self.is_stranger
+    }
 }
 
 impl CountingPort {
     /// Stores `consumed`, and a `read` that goes with it.
-    fn say(&self, consumed: u64) {
+    pub(super) fn say(&self, consumed: u64) {
         self.words.read().store(consumed & !CONSUMED_LEFT_BIT, Relaxed);
         self.words.consumed().store(consumed, Relaxed);
     }
 }
 
 /// A lane that has published `published`, and its roster.
-fn roster_at(published: u64) -> (Arc<PlainLane>, Roster<CountingPort>) {
+pub(super) fn roster_at(published: u64) -> (Arc<PlainLane>, Roster<CountingPort>) {
     let lane = PlainLane::new(Geometry::new(CAPACITY, 8, 8).unwrap());
     lane.published().store(published, Relaxed);
     (lane, Roster::new(published))
 }
 
-fn join(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64, start: Start) -> (CountingPort, u64) {
+pub(super) fn join(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64, start: Start) -> (CountingPort, u64) {
     let port = CountingPort::default();
     let start = roster.join(lane, Joiner { id, start, barrier: Barrier::Fence }, port.clone());
-    (port, start)
+    (port, start.unwrap())
 }
 
 #[test]
