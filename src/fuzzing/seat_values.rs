@@ -200,12 +200,15 @@ impl Gating {
         let (id, seat) = (self.next_id, Arc::new(PlainSeat::default()));
         self.next_id += 1;
         let joiner = Joiner { id, start, barrier: Barrier::Fence };
-        let joined = self.roster.join(&*self.lane, joiner, Port(Arc::clone(&seat)));
         if start == Start::Resume && self.places != 0 {
-            // Those who have said that they left make room.
+            // Those who have said that they left make room; here before, so that it is seen what is kept of them.
             let left = self.seated.iter().filter(|seated| seated.says() & CONSUMED_LEFT_BIT != 0);
-            left.map(|seated| seated.id).collect::<Vec<_>>().into_iter().for_each(|id| self.gone(id));
+            for id in left.map(|seated| seated.id).collect::<Vec<_>>() {
+                self.roster.leave(&*self.lane, id);
+                self.gone(id);
+            }
         }
+        let joined = self.roster.join(&*self.lane, joiner, Port(Arc::clone(&seat)));
         let published = self.writer.published();
         let kept = self.vacant.iter().copied().min_by_key(|(_, position)| *position);
         let is_new = self.placed.len() + self.vacant.len() < self.places;
@@ -313,7 +316,8 @@ impl Gating {
         left.into_iter().for_each(|id| self.gone(id));
         out.into_iter().for_each(|id| self.evicted(id));
         let there = self.seated.iter().map(|seated| (seated.id, seated.last));
-        match there.chain(self.vacant.iter().copied()).min_by_key(|(_, position)| *position) {
+        let vacant = self.vacant.iter().copied().min_by_key(|(id, position)| (*position, *id));
+        match there.chain(vacant).min_by_key(|(_, position)| *position) {
             Some((seat_id, position)) => {
                 let behind_bytes = published - position;
                 assert_eq!(limit, position + CAPACITY_BYTES, "not what the slowest allows");

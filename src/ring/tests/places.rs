@@ -2,6 +2,7 @@
 
 use super::roster::{CountingPort, join, roster_at};
 use crate::fuzzing::plain::{PlainLane, PlainWriter};
+use crate::fuzzing::seat_values;
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry, RecordHeader};
 use crate::ring::LaneWords;
 use crate::ring::places::NoPlace;
@@ -9,7 +10,7 @@ use crate::ring::roster::{Gate, Joiner, Roster};
 use crate::ring::writer::Writer;
 use crate::sync::Ordering::Relaxed;
 use crate::terms::{Barrier, Start};
-use proptest::prelude::{Just, Strategy, prop_oneof, proptest};
+use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::sync::Arc;
 
 const CAPACITY: u64 = 4096;
@@ -319,6 +320,15 @@ impl Model {
 }
 
 proptest! {
+    /// The target of the fuzzer that has seats of any content, on lanes with places.
+    #[test]
+    fn seats_that_say_anything_leave_their_places_as_a_plain_reading_has_it(
+        places in 3..6u8,
+        script in proptest::collection::vec(any::<u8>(), 0..600),
+    ) {
+        seat_values(&[&[places][..], &script].concat());
+    }
+
     #[test]
     fn no_sequence_of_joining_and_going_overwrites_or_forgets_what_a_place_keeps(
         wanted in 1..4usize,
