@@ -421,13 +421,6 @@ FAULTS = [
     ("resume: any place, not the one that keeps most", PLACES,
      [("open.min_by_key(|(_, vacancy)| vacancy.position)", "open.max_by_key(|(_, vacancy)| vacancy.position)")],
      "lib ring_tests::places"),
-    ("begins_record: the alignment not asked for", PLACES,
-     [("if !position.is_multiple_of(geometry.record_align()) {", "if false {")], "lib ring_tests::places"),
-    ("begins_record: a chain that ends elsewhere", PLACES, [("if size > room || size > end - position {",
-                                                             "if size > room || size > end - position && true {"),
-                                                            ("            return false;\n        }\n        position += size;",
-                                                             "            return true;\n        }\n        position += size;")],
-     "lib ring_tests::places"),
     # Who is too slow.
     ("note: the time begins anew with each byte", SLOW,
      [("stands.position < suspect.stood.position.saturating_add(step)", "stands.position == suspect.stood.position")],
