@@ -45,6 +45,7 @@ ROW = "src/producer/runs.rs"
 WAITS = "src/producer/waits.rs"
 AUDIENCE = "src/producer/audience.rs"
 SLOW = "src/producer/slow.rs"
+WINDOW = "src/producer/window.rs"
 CONSUMER = "src/consumer/mod.rs"
 OWNED = "src/consumer/owned.rs"
 LOOKS = "src/consumer/looks.rs"
@@ -244,6 +245,24 @@ FAULTS = [
     ("release: more than was read", RELEASE,
      [("self.tell(position, position, false, counters);", "self.tell(position + 8, position + 8, false, counters);")],
      "lib what_is_sent_is_received"),
+    # Records that are reserved together.
+    ("Window::commit: the rest not moved down", WINDOW,
+     [("                writer.memory_mut().move_bytes(reserved.payload(), claim.payload(), len);\n", "")], "test window"),
+    ("Window::commit: a gap where a slot was discarded", WINDOW,
+     [("                is_apart = true;\n                continue;\n", "                continue;\n")], "test window"),
+    ("Window::commit: a gap where a slot was shortened", WINDOW,
+     [("            is_apart |= claim.end() != reserved.end();\n", "")], "test window"),
+    ("reserve_window: room for the first record only", WINDOW,
+     [("let need = Need { len: first.len, end: Some(last.claim.end()) };", "let need = Need { len: first.len, end: None };")],
+     "test window"),
+    ("reserve_window: as long as the ring", WINDOW,
+     [("room.geometry().capacity() / 2);", "room.geometry().capacity());")], "test window"),
+    ("commit_placed: the room left where it was", WRITER, [("        self.move_to(claim.end);\n", "")], "test window"),
+    ("bytes_mut_each: places that overlap", LANE,
+     [("        assert!(places.windows(2).all(follows), \"places that overlap\");\n", "        let _ = follows;\n")],
+     "lib memory"),
+    ("bytes_mut_each: places that overlap, a round apart", LANE,
+     [("assert!(last + len - first <= self.lane.geometry.capacity(), ", "assert!(last + len >= *first, ")], "lib memory"),
     # Records that are held.
     ("hold: stores still made without the lock", RELEASE,
      [("self.is_locked.store(true, Ordering::Relaxed);", "")], "holds"),

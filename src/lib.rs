@@ -189,7 +189,7 @@ pub use consumer::{Consumer, OwnedRecord, Record};
 pub use crash::reach as reach_crash_point;
 pub use error::{Error, Result};
 pub use fds::{recv_fds, send_fds};
-pub use producer::{Batch, Producer, Reservation, ReservationWriter};
+pub use producer::{Batch, Producer, Reservation, ReservationWriter, Slot, Window};
 pub use region::{Sealed, SealedBuilder};
 pub use session::Address;
 pub use session::attach::Attach;

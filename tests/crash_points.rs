@@ -57,7 +57,7 @@ use Last::{Either, Published, Unpublished};
 use When::{Departure, End, Flow, Handshake, HangUp, Setup};
 
 /// The points in a producer's process: on its own thread, on the steward's, and in this test.
-const PRODUCER_POINTS: [(&str, When, Last); 34] = [
+const PRODUCER_POINTS: [(&str, When, Last); 36] = [
     ("store", Flow, Either),
     ("producer-reserved", Flow, Either),
     ("producer-reserved-in-batch", Flow, Either),
@@ -67,6 +67,8 @@ const PRODUCER_POINTS: [(&str, When, Last); 34] = [
     ("producer-after-header", Flow, Unpublished),
     ("producer-between-batch-records", Flow, Unpublished),
     ("producer-in-row", Flow, Unpublished),
+    ("producer-reserved-window", Flow, Unpublished),
+    ("producer-in-window", Flow, Unpublished),
     ("producer-before-publication", Flow, Unpublished),
     ("producer-after-publication", Flow, Published),
     ("producer-before-bell", Flow, Published),

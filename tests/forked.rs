@@ -64,6 +64,7 @@ fn every_operation_in_a_forked_child_is_an_error() {
                 && producer.fill(1, |_| panic!("there is no ring")) == Err(SendError::Forked)
                 && matches!(producer.reserve(1), Err(SendError::Forked))
                 && matches!(producer.batch(), Err(SendError::Forked))
+                && matches!(producer.reserve_window(&[1, 2]), Err(SendError::Forked))
         }));
         assert!(in_child(|| {
             matches!(consumer.receive(), Err(ReceiveError::Forked))
@@ -123,6 +124,12 @@ fn what_was_begun_before_a_fork_does_nothing_in_the_child() {
             refused && written == 0
         }));
         assert!(writer.is_some(), "the parent's is another");
+        let mut window = Some(producer.reserve_window(&[8, 8]).unwrap());
+        assert!(in_child(|| {
+            let mut window = window.take().unwrap();
+            window.slots().is_empty() && window.commit() == 0
+        }));
+        assert_eq!(window.take().unwrap().slots().len(), 2);
         let mut batch = producer.batch().unwrap();
         batch.send(b"one").unwrap();
         let mut batch = Some(batch);

@@ -172,6 +172,37 @@ impl WritableLane {
         unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr(), len as usize) }
     }
 
+    /// As [`bytes_mut`](Self::bytes_mut), for several places at once: of each the position, and how many bytes.
+    ///
+    /// # Panics
+    ///
+    /// If one of them would cross the end of the ring, or if they do not follow one another within one round of it.
+    pub(crate) fn bytes_mut_each(&mut self, places: &[(u64, u64)]) -> Vec<&mut [u8]> {
+        let follows = |pair: &[(u64, u64)]| pair[0].0 + pair[0].1 <= pair[1].0;
+        assert!(places.windows(2).all(follows), "places that overlap");
+        if let (Some((first, _)), Some((last, len))) = (places.first(), places.last()) {
+            assert!(last + len - first <= self.lane.geometry.capacity(), "places that overlap, a round apart");
+        }
+        let slices = places.iter().map(|(position, len)| {
+            let pointer = self.ring().at(*position, *len);
+            // SAFETY: as for `bytes_mut`; and no two of the places overlap, as has just been checked.
+            unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr(), *len as usize) }
+        });
+        slices.collect()
+    }
+
+    /// Moves `len` bytes that this writer has filled in from `from` down to `to`, both claimed and not published.
+    ///
+    /// # Panics
+    ///
+    /// If the bytes would cross the end of the ring, there or here.
+    pub(crate) fn move_bytes(&mut self, from: u64, to: u64, len: u64) {
+        let (from, to) = (self.ring().at(from, len), self.ring().at(to, len));
+        // SAFETY: as many bytes lie in the ring at either place, which may overlap, and `&mut self` keeps every slice
+        // of them away; else as for `bytes_mut`.
+        unsafe { std::ptr::copy(from.as_ptr(), to.as_ptr(), len as usize) }
+    }
+
     /// Copies a short `payload` to `position`, word by word, see [`store_words`].
     ///
     /// # Panics

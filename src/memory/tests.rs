@@ -85,3 +85,30 @@ fn nothing_is_written_or_read_beyond_the_end_of_the_ring() {
     assert!(panics(|| _ = lane.bytes_mut(4096 - 56, 57)) && panics(|| _ = lane.bytes(1, 4096)));
     assert!(panics(|| lane.copy_in(4096 - 8, &[0; 9])) && panics(|| lane.copy_in(4, &[0; 1])));
 }
+
+#[test]
+fn several_places_are_filled_at_once_if_they_lie_apart() {
+    let mut lane = mapped_lane();
+    let slices = lane.bytes_mut_each(&[(4096 - 64, 16), (4096 - 48, 48), (4096, 0), (4096, 100), (8192 - 164, 100)]);
+    assert_eq!(slices.iter().map(|slice| slice.len()).collect::<Vec<_>>(), [16, 48, 0, 100, 100]);
+    slices.into_iter().zip(1..).for_each(|(slice, value)| slice.fill(value));
+    let begins = [4096 - 64, 4096 - 48, 0, 3932].map(|position| lane.bytes(position, 1)[0]);
+    assert_eq!(begins, [1, 2, 4, 5]);
+    assert!(lane.bytes_mut_each(&[]).is_empty());
+    for overlapping in [[(0, 16), (8, 8)], [(8, 8), (0, 8)], [(0, 16), (4096, 1)], [(64, 64), (4096, 65)]] {
+        assert!(panics(|| drop(lane.bytes_mut_each(&overlapping))), "{overlapping:?}");
+    }
+    assert!(panics(|| drop(lane.bytes_mut_each(&[(4096 - 8, 16)]))), "across the end of the ring");
+}
+
+#[test]
+fn bytes_are_moved_within_the_ring_also_where_they_overlap() {
+    let mut lane = mapped_lane();
+    lane.bytes_mut(4096, 64).iter_mut().zip(0..).for_each(|(byte, value)| *byte = value);
+    lane.move_bytes(4096 + 8, 4096, 56);
+    assert!(lane.bytes(4096, 56).iter().copied().eq(8..64));
+    lane.move_bytes(4096, 4096 - 56, 56);
+    assert!(lane.bytes(4096 - 56, 56).iter().copied().eq(8..64));
+    assert!(panics(|| lane.move_bytes(4096, 4096 - 55, 56)));
+    assert!(panics(|| lane.move_bytes(4096 - 55, 0, 56)));
+}

@@ -14,7 +14,7 @@ use std::time::Duration;
 ///
 /// | variant | [`io::ErrorKind`] |
 /// | --- | --- |
-/// | `TooLong` | `InvalidInput` |
+/// | `TooLong`, `WindowTooLong` | `InvalidInput` |
 /// | `Full` | `WouldBlock` |
 /// | `TimedOut`, `TooSlow` | `TimedOut` |
 /// | `TooFewConsumers` | `NotConnected` |
@@ -42,6 +42,13 @@ pub enum SendError {
         len: usize,
         /// The longest payload of this lane, in bytes.
         max: usize,
+    },
+    /// The records of a window take more than half of the ring together.
+    WindowTooLong {
+        /// What they would take, headers and alignment included, in bytes.
+        bytes: u64,
+        /// The most that a window of this lane takes, in bytes.
+        max_bytes: u64,
     },
     /// The ring is full. Only the `try_` forms return this.
     Full {
@@ -90,6 +97,11 @@ impl fmt::Display for SendError {
             Self::TooLong { len, max } => {
                 write!(f, "a payload of {len} bytes is more than the {max} that this lane takes; raise its capacity")
             }
+            Self::WindowTooLong { bytes, max_bytes } => write!(
+                f,
+                "a window of {bytes} bytes, headers included, is more than the {max_bytes} that this lane takes; \
+                 reserve fewer records at a time, or raise its capacity"
+            ),
             Self::Full { consumer } => write!(f, "the lane is full{}", Blame(consumer)),
             Self::TimedOut { consumer } => {
                 write!(f, "the lane stayed full until the deadline{}", Blame(consumer))
@@ -135,6 +147,7 @@ impl fmt::Debug for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let variant = match self {
             Self::TooLong { .. } => "TooLong",
+            Self::WindowTooLong { .. } => "WindowTooLong",
             Self::Full { .. } => "Full",
             Self::TimedOut { .. } => "TimedOut",
             Self::NotReleased { .. } => "NotReleased",
@@ -160,7 +173,7 @@ impl SendError {
     /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::TooLong { .. } => ErrorKind::TooLong,
+            Self::TooLong { .. } | Self::WindowTooLong { .. } => ErrorKind::TooLong,
             Self::Full { .. } => ErrorKind::Full,
             Self::TimedOut { .. } => ErrorKind::TimedOut,
             Self::NotReleased { .. } => ErrorKind::NotReleased,
@@ -176,7 +189,7 @@ impl From<SendError> for io::Error {
     /// The kind is in the table at [`SendError`].
     fn from(error: SendError) -> Self {
         let kind = match error {
-            SendError::TooLong { .. } => io::ErrorKind::InvalidInput,
+            SendError::TooLong { .. } | SendError::WindowTooLong { .. } => io::ErrorKind::InvalidInput,
             SendError::Full { .. } => io::ErrorKind::WouldBlock,
             SendError::TimedOut { .. } | SendError::TooSlow { .. } => io::ErrorKind::TimedOut,
             SendError::TooFewConsumers { .. } => io::ErrorKind::NotConnected,

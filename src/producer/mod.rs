@@ -11,12 +11,14 @@ mod reservation_writer;
 pub(crate) mod runs;
 mod slow;
 mod waits;
+mod window;
 
 pub use batch::Batch;
 pub use error::SendError;
 pub use reservation::Reservation;
 pub use reservation_writer::ReservationWriter;
 pub use runs::Records;
+pub use window::{Slot, Window};
 
 use crate::crash;
 use crate::deadline::Deadline;

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::lane::ConsumerInfo;
 use crate::os::futex;
 use crate::policies::NoConsumer;
+use crate::ring::publisher::Need;
 use crate::ring::roster::Gate;
 use crate::ring::writer::{Claim, Room};
 use std::time::{Duration, Instant};
@@ -131,32 +132,33 @@ impl Producer {
         }
     }
 
-    /// Room for a record that does not fit below `intent`: looks at the seats, then spins, then sleeps.
+    /// Room for what does not fit below `intent`: looks at the seats, then spins, then sleeps.
     #[cold]
-    pub(super) fn wait_for_room(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
+    pub(super) fn wait_for_room(&mut self, need: impl Into<Need>, deadline: Deadline) -> Result<Claim, SendError> {
+        let need = need.into();
         self.require_consumers(deadline)?;
         let Self { publisher, lane, spins, .. } = self;
         let roster = &lane.roster;
         // Possibly full: consumers may have released more since the last look.
-        let mut gate = match publisher.find_room(roster, len) {
+        let mut gate = match publisher.find_room(roster, need) {
             Ok(claim) => return Ok(claim),
             Err(gate) => gate,
         };
         // Really full.
         if deadline == Deadline::Now {
-            return match self.judge(len)? {
-                Judged { has_evicted: true, .. } => self.publisher.find_room(&self.lane.roster, len),
+            return match self.judge(need)? {
+                Judged { has_evicted: true, .. } => self.publisher.find_room(&self.lane.roster, need),
                 _ => Err(gate),
             }
             .map_err(|gate| SendError::Full { consumer: self.slow_consumer(gate) });
         }
         publisher.writer.count_block();
-        if let Some(claim) = spins.spin_until(self.spin, deadline, |_| publisher.find_room(roster, len).ok()) {
+        if let Some(claim) = spins.spin_until(self.spin, deadline, |_| publisher.find_room(roster, need).ok()) {
             return Ok(claim);
         }
         while !deadline.has_passed() {
-            let Judged { until, .. } = self.judge(len)?;
-            match self.publisher.sleep_for_space(&self.lane.roster, len, deadline.min(until)) {
+            let Judged { until, .. } = self.judge(need)?;
+            match self.publisher.sleep_for_space(&self.lane.roster, need, deadline.min(until)) {
                 Ok(claim) => return Ok(claim),
                 Err(now) => gate = now,
             }
@@ -187,7 +189,7 @@ impl Producer {
     }
 
     /// The ring is full: evicts those who have held it back for too long, or fails because of them.
-    fn judge(&mut self, len: u64) -> Result<Judged, SendError> {
+    fn judge(&mut self, need: Need) -> Result<Judged, SendError> {
         let mut judged = Judged { has_evicted: false, until: Deadline::Never };
         if self.watch.after().is_none() {
             return Ok(judged);
@@ -197,7 +199,8 @@ impl Producer {
         let stands = seats
             .iter()
             .map(|seat| Standing { seat_id: seat.id(), position: published - seat.behind_bytes(published) });
-        self.watch.note(&stands.collect::<Vec<_>>(), self.publisher.writer.end_of(len), now);
+        let end = need.end.unwrap_or_else(|| self.publisher.writer.end_of(need.len));
+        self.watch.note(&stands.collect::<Vec<_>>(), end, now);
         for seat_id in self.watch.overdue(now) {
             let Some(seat) = seats.iter().find(|seat| seat.id() == seat_id) else { continue };
             let consumer = ConsumerInfo::new(seat, seat.behind_bytes(published));

@@ -14,6 +14,20 @@ use crate::os::{barrier, futex};
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::terms::Barrier;
 
+/// What a producer needs room for: a record of that many payload bytes, and perhaps others after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    pub(crate) len: u64,
+    /// Where the last of them ends; `None` for one record alone.
+    pub(crate) end: Option<u64>,
+}
+
+impl From<u64> for Need {
+    fn from(len: u64) -> Self {
+        Self { len, end: None }
+    }
+}
+
 /// The writing end of a ring, and the seats it rings for.
 #[derive(Debug)]
 pub(crate) struct Publisher<W, P> {
@@ -55,21 +69,24 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         }
     }
 
-    /// Room for a record of `len` payload bytes, after [`Writer::claim`] has found that the ring is possibly full; or
-    /// who holds the lane back. A batch that is longer than the ring is published in parts, whenever the ring is full.
+    /// Room for what is needed, of which the claim is the first record's, after [`Writer::claim`] has found that the
+    /// ring is possibly full; or who holds the lane back. A batch that is longer than the ring is published in parts,
+    /// whenever the ring is full.
     #[cold]
-    pub(crate) fn find_room(&mut self, roster: &Roster<P>, len: u64) -> Result<Claim, Option<Gate>> {
-        match self.look_for_room(roster, len) {
+    pub(crate) fn find_room(&mut self, roster: &Roster<P>, need: impl Into<Need>) -> Result<Claim, Option<Gate>> {
+        let need = need.into();
+        match self.look_for_room(roster, need) {
             Err(_) if self.writer.has_unpublished() => {
                 self.publish_batch(roster, self.writer.room());
-                self.look_for_room(roster, len)
+                self.look_for_room(roster, need)
             }
             outcome => outcome,
         }
     }
 
-    fn look_for_room(&mut self, roster: &Roster<P>, len: u64) -> Result<Claim, Option<Gate>> {
-        let (end, published) = (self.writer.end_of(len), self.writer.published());
+    fn look_for_room(&mut self, roster: &Roster<P>, need: Need) -> Result<Claim, Option<Gate>> {
+        let Need { len, end } = need;
+        let (end, published) = (end.unwrap_or_else(|| self.writer.end_of(len)), self.writer.published());
         let (mut limit, mut gate) = (self.writer.limit(), None);
         if end > limit {
             // Refresh: consumers may have released more since the last look.
@@ -98,10 +115,11 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     pub(crate) fn sleep_for_space(
         &mut self,
         roster: &Roster<P>,
-        len: u64,
+        need: impl Into<Need>,
         deadline: Deadline,
     ) -> Result<Claim, Option<Gate>> {
-        self.sleep_until(roster, deadline, |publisher| publisher.find_room(roster, len))
+        let need = need.into();
+        self.sleep_until(roster, deadline, |publisher| publisher.find_room(roster, need))
     }
 
     /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the deadline passes; what

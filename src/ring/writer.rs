@@ -124,10 +124,19 @@ impl Room {
     }
 
     /// Where a record of `len` payload bytes goes from here: to the next round of the ring, if it would cross the end.
-    fn place(&self, len: u64) -> Claim {
+    pub(crate) fn place(&self, len: u64) -> Claim {
         let room = self.geometry.room_to_end(self.committed);
         let padding = if self.geometry.record_size(len) > room { room } else { 0 };
         self.claim_at(self.committed + padding, len)
+    }
+
+    /// Where records of these lengths go from here, one after the other.
+    pub(crate) fn place_each(mut self, lens: impl Iterator<Item = u64>) -> impl Iterator<Item = Claim> {
+        lens.map(move |len| {
+            let claim = self.place(len);
+            self.committed = claim.end;
+            claim
+        })
     }
 
     /// Leaves no more than `len` payload bytes of `claim`.
@@ -236,6 +245,11 @@ impl<W: LaneWriter> Writer<W> {
         (claim.end <= self.intent).then_some(claim)
     }
 
+    /// Whether everything up to `end` may be written without more `intent`.
+    pub(crate) fn covers(&self, end: u64) -> bool {
+        end <= self.intent
+    }
+
     /// Where a record of `len` payload bytes would end.
     pub(crate) fn end_of(&self, len: u64) -> u64 {
         self.room.place(len).end
@@ -283,6 +297,16 @@ impl<W: LaneWriter> Writer<W> {
         }
         room.commit(&mut self.memory, claim, tag);
         room.last = claim.begin;
+    }
+
+    /// As `commit_in`, in this writer's own room, for one of several records that were placed at once: perhaps in another
+    /// round of the ring.
+    pub(crate) fn commit_placed(&mut self, claim: Claim, tag: u16) {
+        let mut room = self.room;
+        self.unpublished_from.get_or_insert(room.committed);
+        self.commit_in(&mut room, claim, tag);
+        self.room = room;
+        self.move_to(claim.end);
     }
 
     /// Writes the padding before a record that begins another round of the ring, at `begin`, and goes on there.

@@ -216,6 +216,7 @@ impl Writing {
         self.turns += 1;
         (0..6).for_each(|_| self.send());
         (0..4).for_each(|_| self.reserve(0));
+        self.window();
         self.discard();
         // Every now and then more than the ring holds.
         self.batch(if self.turns.is_multiple_of(4) { 60 } else { 5 });
@@ -259,6 +260,36 @@ impl Writing {
         second.copy_from_slice(&payload[first.len()..]);
         slot.set_tag(tag);
         slot.commit();
+        self.note_published();
+    }
+
+    /// Several records at once, filled from the last to the first, around one that is discarded.
+    fn window(&mut self) {
+        const DISCARDED_BYTES: usize = 50;
+        let (mut payloads, mut bytes) = (Vec::new(), DISCARDED_BYTES as u64);
+        for sequence in self.next..self.next + 4 {
+            let payload = payload_of(self.lane, sequence);
+            // Each is reserved for a little more than it takes.
+            bytes += payload.len() as u64 + 32;
+            if bytes > CAPACITY / 2 {
+                break;
+            }
+            payloads.push(payload);
+        }
+        let mut lens: Vec<usize> = payloads.iter().map(|payload| payload.len() + 9).collect();
+        let discarded = lens.len() / 2;
+        lens.insert(discarded, DISCARDED_BYTES);
+        self.next += payloads.len() as u64;
+        self.log.note(Entry::Intends { end: self.next });
+        let mut window = self.producer.reserve_window(&lens).unwrap();
+        let mut slots = window.slots();
+        slots.remove(discarded).discard();
+        for (slot, payload) in slots.iter_mut().zip(&payloads).rev() {
+            slot[..payload.len()].copy_from_slice(payload);
+            slot.truncate(payload.len());
+        }
+        drop(slots);
+        window.commit();
         self.note_published();
     }
 

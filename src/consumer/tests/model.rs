@@ -43,6 +43,8 @@ enum Entry {
 enum Step {
     Send(Draft),
     Batch(Vec<Entry>, Fate),
+    /// Several at once, filled in another order; whether it is committed.
+    Window(Vec<Draft>, bool),
     Receive(usize),
     Drain(usize),
     /// Holds a record while other things happen, to others.
@@ -69,6 +71,18 @@ fn entry(max: usize) -> impl Strategy<Value = Entry> {
     prop_oneof![4 => draft(max).prop_map(Entry::One), 1 => filled]
 }
 
+/// Mostly as many as go into half of the ring.
+fn window(max: usize) -> impl Strategy<Value = Vec<Draft>> {
+    proptest::collection::vec(draft(max), 0..6).prop_map(move |mut drafts| {
+        let share = if drafts.iter().all(|draft| draft.len <= 100) { max } else { max / drafts.len().max(1) };
+        for draft in &mut drafts {
+            draft.len = draft.len.min(share + usize::from(draft.tag % 64 == 0));
+            draft.kept = draft.kept.min(draft.len);
+        }
+        drafts
+    })
+}
+
 fn step(max: usize) -> impl Strategy<Value = Step> {
     let hold =
         |inner| (0..3usize, proptest::collection::vec(inner, 0..6)).prop_map(|(who, steps)| Step::Hold(who, steps));
@@ -84,6 +98,7 @@ fn brief_step(max: usize) -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => draft(max).prop_map(Step::Send),
         3 => (proptest::collection::vec(entry(max), 0..8), fate).prop_map(|(entries, fate)| Step::Batch(entries, fate)),
+        3 => (window(max), (0..5u32).prop_map(|n| n != 0)).prop_map(|(drafts, commits)| Step::Window(drafts, commits)),
         8 => (0..3usize).prop_map(Step::Receive),
         1 => (0..3usize).prop_map(Step::Drain),
         3 => (0..3usize).prop_map(Step::Keep),
@@ -102,7 +117,7 @@ fn geometry() -> impl Strategy<Value = (u64, u32, u32, u64)> {
     })
 }
 
-fn bytes(seed: u64, len: usize) -> impl Iterator<Item = u8> {
+fn bytes_of(seed: u64, len: usize) -> impl Iterator<Item = u8> {
     (0..len as u64).map(move |n| (seed.wrapping_mul(31).wrapping_add(n) ^ n >> 8) as u8)
 }
 
@@ -167,6 +182,7 @@ impl Model {
         match step {
             Step::Send(draft) => self.send(*draft),
             Step::Batch(entries, fate) => self.batch(entries, *fate),
+            Step::Window(drafts, commits) => self.window(drafts, *commits),
             Step::Receive(who) => self.receive(*who, &[]),
             Step::Drain(who) => self.drain(*who),
             Step::Hold(who, meanwhile) => self.receive(*who, meanwhile),
@@ -296,6 +312,59 @@ impl Model {
         assert!(pending.is_empty() || self.log.last().is_none_or(|last| last.position < published));
     }
 
+    fn window(&mut self, drafts: &[Draft], commits: bool) {
+        let (before, geometry, max) = (self.producer.published(), self.geometry, self.producer.lane().payload_max);
+        let size = |len: usize| geometry.record_size(len as u64);
+        let bytes: u64 = drafts.iter().map(|draft| size(draft.len)).sum();
+        let lens: Vec<usize> = drafts.iter().map(|draft| draft.len).collect();
+        let gates = self.gates();
+        let mut window = match self.producer.try_reserve_window(&lens) {
+            Ok(window) => window,
+            Err(SendError::TooLong { len, .. }) => return assert!(len > max && lens.contains(&len)),
+            Err(SendError::WindowTooLong { bytes: what, max_bytes }) => {
+                return assert!(what == bytes && bytes > max_bytes && max_bytes == geometry.capacity() / 2);
+            }
+            Err(SendError::Full { consumer }) => return assert!(gates > 0 && consumer.unwrap().behind_bytes > 0),
+            Err(error) => panic!("{error}"),
+        };
+        assert!(bytes <= geometry.capacity() / 2 && window.len() == drafts.len());
+        let mut slots = window.slots();
+        // From the last to the first.
+        for (index, (slot, draft)) in slots.iter_mut().zip(drafts).enumerate().rev() {
+            let seed = self.seeds + 1 + index as u64;
+            assert!(slot.len() == draft.len);
+            assert!(slot.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
+            slot.fill(0xee);
+            slot.truncate(draft.kept);
+            slot.iter_mut().zip(bytes_of(seed, draft.kept)).for_each(|(byte, value)| *byte = value);
+            slot.set_tag(draft.tag);
+        }
+        let drops = |draft: &Draft| !matches!(draft.fate, Fate::Commit);
+        slots.into_iter().zip(drafts).filter(|(_, draft)| drops(draft)).for_each(|(slot, _)| slot.discard());
+        let end = if commits {
+            window.commit()
+        } else {
+            drop(window);
+            before
+        };
+        // A record stays where it was reserved unless one before it became shorter: then it is placed anew.
+        let (mut reserved, mut at, mut is_apart) = (before, before, false);
+        for (draft, seed) in drafts.iter().zip(self.seeds + 1..) {
+            let begin = place(geometry, reserved, draft.len);
+            reserved = begin + size(draft.len);
+            if drops(draft) || !commits {
+                is_apart = true;
+                continue;
+            }
+            let position = if is_apart { place(geometry, at, draft.kept) } else { begin };
+            at = position + size(draft.kept);
+            is_apart |= at != reserved;
+            self.log.push(Sent { position, seed, len: draft.kept, tag: draft.tag });
+        }
+        self.seeds += drafts.len() as u64;
+        assert_eq!((end, self.producer.published()), (at, at));
+    }
+
     fn join(&mut self, start: Start, in_place: bool) {
         if self.consumers.len() == 3 {
             return;
@@ -384,7 +453,7 @@ impl Sent {
     /// Compares what came with what was sent.
     fn is(&self, payload: &[u8], position: u64, tag: u16) {
         assert_eq!((position, tag, payload.len()), (self.position, self.tag, self.len));
-        assert!(payload.iter().copied().eq(bytes(self.seed, self.len)), "{self:?} came as other bytes");
+        assert!(payload.iter().copied().eq(bytes_of(self.seed, self.len)), "{self:?} came as other bytes");
     }
 }
 
@@ -426,7 +495,7 @@ fn fill_many(batch: &mut Batch<'_>, count: usize, len: usize, first_seed: u64, g
     let fill = |index: usize, payload: &mut [u8]| {
         assert_eq!(payload.len(), len);
         assert!(payload.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
-        payload.iter_mut().zip(bytes(first_seed + index as u64, len)).for_each(|(byte, value)| *byte = value);
+        payload.iter_mut().zip(bytes_of(first_seed + index as u64, len)).for_each(|(byte, value)| *byte = value);
     };
     batch.fill_many(Records { count, len }, fill).unwrap();
 }
@@ -437,7 +506,7 @@ fn fill(mut slot: Reservation<'_>, draft: Draft, seed: u64, geometry: Geometry) 
     assert!(slot.as_ptr().addr().is_multiple_of(geometry.payload_align() as usize), "not aligned");
     slot.fill(0xee);
     slot.truncate(draft.kept);
-    slot.iter_mut().zip(bytes(seed, draft.kept)).for_each(|(byte, value)| *byte = value);
+    slot.iter_mut().zip(bytes_of(seed, draft.kept)).for_each(|(byte, value)| *byte = value);
     slot.set_tag(draft.tag);
     match draft.fate {
         Fate::Commit => _ = slot.commit(),
