@@ -299,8 +299,8 @@ impl<W: LaneWriter> Writer<W> {
         room.last = claim.begin;
     }
 
-    /// As `commit_in`, in this writer's own room, for one of several records that were placed at once: perhaps in another
-    /// round of the ring.
+    /// As `commit_in`, in this writer's own room, for one of several records that were placed at once: perhaps in
+    /// another round of the ring.
     pub(crate) fn commit_placed(&mut self, claim: Claim, tag: u16) {
         let mut room = self.room;
         self.unpublished_from.get_or_insert(room.committed);

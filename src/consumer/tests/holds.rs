@@ -76,6 +76,22 @@ fn a_hold_releases_no_more_than_was_released_but_for_it() {
 }
 
 #[test]
+fn a_release_that_a_hold_keeps_back_wakes_nobody() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 3);
+    attached.consumer.receive().unwrap().unwrap();
+    attached.consumer.release();
+    let seq = |attached: &Attached| attached.seat.space_seq().load(Relaxed);
+    assert_eq!((words(&attached.seat), seq(&attached)), ([1, 1], 1));
+    let kept = keep(&mut attached, 2);
+    attached.consumer.release();
+    assert_eq!((words(&attached.seat), seq(&attached)), ([1, 3], 1));
+    drop(kept);
+    assert_eq!((words(&attached.seat), seq(&attached)), ([3, 3], 3), "once for each of the two");
+}
+
+#[test]
 fn two_holds_of_one_record_both_count() {
     let mut producer = lane();
     let mut attached = join(&producer, Start::Latest, true);
