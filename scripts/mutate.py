@@ -57,6 +57,9 @@ BELL = "src/os/bell.rs"
 PEER = "src/os/peer.rs"
 FORK = "src/os/fork.rs"
 CLIENT = "src/session/client.rs"
+CONNECTING = "src/session/connecting.rs"
+ARRIVING = "src/session/arriving.rs"
+FRAME_SOCKET = "src/session/frame_socket.rs"
 LISTENER = "src/session/listener.rs"
 ADOPTED = "src/session/adopted.rs"
 FRAMES = "src/fds/frames.rs"
@@ -512,15 +515,14 @@ FAULTS = [
      [("else { fds::pidfd_of(pid).ok() }", "else { None }")], "test adopted a_kernel_without_pidfds"),
     ("may_be: every process is the one that listened", PEER,
      [("self.pid == other.pid && (self", "self.pid == other.pid || (self")], "test adopted an_activated_server_is_known"),
-    ("meet: the consumer's user not asked for", SERVING, [("        check_user(offering, &self.peer)\n", "        Ok(())\n")],
+    ("receive: the consumer's user not asked for", SERVING, [("if !is_admitted {", "if false {")],
      "test adopted a_child_of_another_user"),
-    ("meet: senders named for ever", SERVING,
-     [("fds::name_senders(self.socket.as_fd(), false)", "fds::name_senders(self.socket.as_fd(), true)")],
+    ("receive_first: senders named for ever", FRAME_SOCKET, [("            fds::add_nothing(self.as_fd());\n", "")],
      "test adopted only_the_first_frame"),
     ("meet: the producer's user not asked for", CLIENT,
      [("if options.peers.admits(peer.uid) {", "if options.peers.admits(peer.uid) || true {")],
      "test adopted a_child_of_another_user"),
-    ("open_socket: senders not named", CLIENT, [("    let _ = fds::name_senders(socket.as_fd(), true);\n", "")],
+    ("open_socket: senders not named", CONNECTING, [("    let _ = fds::name_senders(socket.as_fd(), true);\n", "")],
      "test adopted an_activated_server_is_known"),
     ("meet: who follows a dead listener is not waited for", CLIENT,
      [("is_some_and(Peer::is_dead)", "is_some_and(|_| false)")], "test adopted an_activated_server_is_known"),
@@ -528,8 +530,43 @@ FAULTS = [
      [("deadline.or_after(HEIR_GRACE)", "deadline")], "test leftovers whoever_connects"),
     ("open: root not believed to listen for others", CLIENT, [("if listener.uid != Some(ROOT) && ", "if ")],
      "test adopted a_service_of_another_user"),
-    ("watch_process: the process of a stranger not watched", STEWARD,
-     [("            if !was_known {", "            if !was_known && false {")], "test adopted a_child_reads"),
+    ("serve: the process of a stranger not watched", STEWARD,
+     [("after.without(before)", "before.without(before)")], "test adopted a_child_reads"),
+    # A consumer that listens.
+    ("admit: any user", ARRIVING, [("if !options.peers.admits(peer.uid) {", "if false {")],
+     "test hostile_arrivals producers_of_other_users"),
+    ("welcome: descriptors of nobody", ARRIVING, [("                fds::accept_fds(socket.as_fd());\n", "")],
+     "test session_listener several_lanes"),
+    ("greet: a death counts before what was said", ARRIVING,
+     [("        // An Offer that was sent before a death is read before the death counts.\n",
+       "        if readable.process {\n            return Err(Ending::HangUp(String::new()));\n        }\n")],
+     "test hostile_arrivals what_a_producer_published"),
+    ("check: rings of any length", ARRIVING, [(".find(|capacity| *capacity > capacity_max)", ".find(|_| false)")],
+     "test session_listener a_listener_keeps_its_limits"),
+    ("map: any number of bytes", ARRIVING, [(".filter(|sum| *sum <= most)", "")],
+     "test session_listener a_listener_keeps_its_limits"),
+    ("drop: the bytes of a session count for ever", ARRIVING,
+     [("        taken.mapped_bytes -= self.mapped_bytes;\n", "")], "test session_listener a_listener_keeps_its_limits"),
+    ("take: any number of sessions", ARRIVING, [("if taken.sessions >= most {", "if false {")],
+     "test hostile_arrivals nobody_can_send"),
+    ("greet: descriptors for lanes that are not taken", ARRIVING,
+     [("Offer::fd_count(self.arrivals.bounds.lanes_max)", "253")],
+     "test hostile_arrivals a_producer_that_breaks"),
+    ("check_remains: of a producer that lives", CLIENT, [("    if !has_ended {", "    if false {")],
+     "test hostile_arrivals what_a_producer_published"),
+    ("check_remains: overwritten", CLIENT, [(".find(|lane| !is_whole(lane))", ".find(|_| false)")],
+     "test hostile_arrivals what_a_producer_published"),
+    ("receive: a producer that is dead has nothing more to say", CLIENT,
+     [("Ok(None) => is_dead = wait_readable(socket, peer, deadline, limit, doing)?,",
+       "Ok(None) => {\n                wait_readable(socket, peer, deadline, limit, doing)?;\n"
+       "                if peer.is_dead() {\n                    return Err(Error::Closed { doing: doing.to_owned() });\n"
+       "                }\n            }")],
+     "test hostile_arrivals what_a_producer_says"),
+    ("take: connected before the consumer is attached", SERVING,
+     [("        let says_hello = outcome.is_none();\n",
+       "        let says_hello = outcome.is_none();\n        let outcome = outcome.and_then(|outcome| {\n"
+       "            outcome.say(Ok(()));\n            None\n        });\n")],
+     "test session_listener a_session_is_accepted"),
     ("take_handed: nobody is", STEWARD, [("            self.take_handed();\n", "")], "test adopted a_child_reads"),
     ("adopt: listen not called anew", LISTENER,
      [("        listen(&socket, BACKLOG).map_err(Error::os(format!(\"listen on {address}\")))?;\n        Ok((Self",
@@ -553,7 +590,7 @@ FAULTS = [
     ("check_lock: anything is a lock", LISTENER, [("if is_file && there.st_size == 0 && is_trusted(there) {", "if true {")],
      "test leftovers a_lock"),
     ("welcome: nobody is waited for", STEWARD,
-     [("if self.is_full() && self.sessions", "if false && self.sessions")], "test session a_place_that_was_left"),
+     [("if is_full && self.sessions", "if false && self.sessions")], "test session a_place_that_was_left"),
     ("len: whoever has left counts", ROSTER, [(".filter(|seat| !seat.has_left()).count()", ".count()")],
      "test session a_consumer_that_has_left"),
     ("create_empty: the limit of files not asked", REGION, [("        check_file_size(&name, len_bytes)?;\n", "")],
@@ -810,7 +847,7 @@ FAULTS = [
      "test evicted"),
     ("tell_evictions: told again and again", SEATS, [("place.is_told = tell(place.number);", "tell(place.number);")],
      "test evicted"),
-    ("tell_evictions: nobody told", SERVING, [("                self.tell_evictions(offering);\n", "")],
+    ("tell_evictions: nobody told", SERVING, [("        self.tell_evictions(&mut seats);\n", "")],
      "test evicted"),
     ("take: beyond what is published", READER,
      [("if size > self.cursor.seen() - position || size >", "if size >")], "lib replay::ring_reader"),
@@ -901,9 +938,9 @@ NOT_MODELLED = {
     "src/link.rs": "what became of a session, between the threads that read its lanes",
     "src/os/barrier.rs": "system calls, and the compiler's half of one; src/os/barrier/tests.rs sees them work",
     "src/os/fork.rs": "one word, of this process alone",
-    "src/session/server.rs": "a flag from a server's handle to its steward",
+    "src/session/shared.rs": "a flag from a handle to its steward",
     "src/session/seats.rs": "a flag from a producer's thread to its steward",
-    "src/session/steward.rs": "a flag from a server's handle to its steward",
+    "src/session/steward.rs": "a flag from a handle to its steward",
 }
 # An ordering that is not relaxed, or a call of a fence or barrier, whatever it may be called.
 # `Release` is a type, too.

@@ -82,11 +82,11 @@ pub enum Error {
         /// What this program expects.
         expected: String,
     },
-    /// The peer refused.
+    /// The peer refused, or this side did where the two do not fit: both find that out, and either may say it first.
     Refused {
         /// The reason, for programs.
         refusal: Refusal,
-        /// The reason, in the peer's words: shortened, and with control characters replaced.
+        /// The reason, in the words of whoever said it: shortened, and with control characters replaced.
         reason: String,
     },
     /// The peer runs as a user that this side does not admit.

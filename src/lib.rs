@@ -35,6 +35,8 @@
 //! | write a record in place, in steps or through [`std::io::Write`] | [`Producer::reserve`], [`Reservation::writer`] |
 //! | publish many records at once | [`Producer::batch`] |
 //! | let others read | [`Server::listen`], or [`ServerOptions`](options::ServerOptions) for other users and limits |
+//! | send to a consumer that listens | [`Producer::connect`] |
+//! | listen, as a consumer, for producers that connect | [`SessionListener`] |
 //! | read the one lane of a server | [`Consumer::connect`] |
 //! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
 //! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
@@ -102,7 +104,7 @@
 //! | read, released | *read*: a consumer has passed a record. *Released*: the producer may overwrite it |
 //! | hold | a record that is kept in the ring after later ones were read: it is not released, nor what follows it |
 //! | seat | the small region in which one consumer says what it has released and whether it sleeps |
-//! | session | one connection between a consumer and a server, for one or several lanes |
+//! | session | one connection between a consumer and a producer's process, for one or several lanes. Either may listen |
 //! | bell | what a producer rings to wake a consumer |
 //! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
@@ -163,6 +165,7 @@ pub mod options {
     pub use crate::session::PeerPolicy;
     pub use crate::session::options::SessionOptions;
     pub use crate::session::server::ServerOptions;
+    pub use crate::session::session_listener::SessionListenerOptions;
     pub use crate::terms::Start;
 }
 
@@ -195,6 +198,7 @@ pub use session::Address;
 pub use session::attach::Attach;
 pub use session::client::Session;
 pub use session::server::Server;
+pub use session::session_listener::SessionListener;
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

@@ -15,6 +15,7 @@ use crate::terms::Refusal;
 use crate::wire::{ByeReason, Frame};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
+use std::any::Any;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -74,13 +75,17 @@ struct Session {
     /// Raised once a lane has lost its seat, and never lowered; watch it for its edges. `None` for a single lane.
     stir: Option<Notice>,
     handshake: Mutex<Handshake>,
+    _keepsake: Option<Keepsake>,
 }
+
+/// What is kept for as long as a session has any consumer: whoever has made it is counting.
+pub(crate) type Keepsake = Arc<dyn Any + Send + Sync>;
 
 impl Link {
     /// The link of the consumer of a session's only lane.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn new(socket: Connection, peer: Peer, handshake: Handshake) -> Self {
-        let links = Self::of_lanes(socket, peer, handshake, &[true]).expect("no descriptor is needed");
+        let links = Self::of_lanes(socket, peer, handshake, &[true], None).expect("no descriptor is needed");
         links.into_iter().flatten().next().expect("one lane is read")
     }
 
@@ -94,13 +99,15 @@ impl Link {
         peer: Peer,
         handshake: Handshake,
         are_read: &[bool],
+        keepsake: Option<Keepsake>,
     ) -> Result<Vec<Option<Self>>> {
         let lanes: Vec<_> = are_read.iter().map(|is_read| is_read.then(Arc::default)).collect();
         let has_siblings = lanes.iter().flatten().count() > 1;
         let stir = if has_siblings { Some(Notice::new()?) } else { None };
         let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
         let (last_words, died) = (OnceLock::new(), OnceLock::new());
-        let session = Arc::new(Session { socket, peer, last_words, died, fate, lanes, stir, handshake });
+        let session =
+            Arc::new(Session { socket, peer, last_words, died, fate, lanes, stir, handshake, _keepsake: keepsake });
         let link = |fate: &Arc<AtomicU32>| Self { fate: Arc::clone(fate), session: Arc::clone(&session) };
         Ok(session.lanes.iter().map(|fate| fate.as_ref().map(link)).collect())
     }
@@ -289,7 +296,7 @@ pub(crate) mod tests {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
         let socket = Connection::new(ours, ForkGuard::get().unwrap());
-        (Link::of_lanes(socket, Peer::UNKNOWN, attached(are_read), are_read).unwrap(), theirs)
+        (Link::of_lanes(socket, Peer::UNKNOWN, attached(are_read), are_read, None).unwrap(), theirs)
     }
 
     pub(crate) fn say(socket: &OwnedFd, frame: &Frame) {

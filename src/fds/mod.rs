@@ -23,8 +23,8 @@ pub(crate) use frames::{
 };
 use message::{receive_message, rights_room_bytes};
 pub(crate) use options::{
-    PeerCredentials, Sender, add_nothing, add_pidfds, holds_descriptors, name_senders, peer_credentials, peer_pidfd,
-    pidfd_of, refuse_fds,
+    PeerCredentials, Sender, accept_fds, add_nothing, add_pidfds, holds_descriptors, name_senders, peer_credentials,
+    peer_pidfd, pidfd_of, refuse_fds,
 };
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 

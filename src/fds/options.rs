@@ -21,6 +21,12 @@ pub(crate) fn refuse_fds(socket: BorrowedFd<'_>) -> bool {
     set_socket_option(socket, SO_PASSRIGHTS, 0).is_ok()
 }
 
+/// Undoes [`refuse_fds`], for a peer that is admitted.
+pub(crate) fn accept_fds(socket: BorrowedFd<'_>) {
+    // Fails only where descriptors were not refused either.
+    let _ = set_socket_option(socket, SO_PASSRIGHTS, 1);
+}
+
 /// Whether descriptors wait in `socket`, connected or listening: whoever reads them, or closes the socket, may have to
 /// wait for whoever sent them. It is so where the kernel will not say, for want of /proc or of a descriptor.
 ///

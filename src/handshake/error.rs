@@ -119,12 +119,17 @@ impl HandshakeError {
         Some(Frame::Refuse(Refuse::new(refusal, &self.to_string())))
     }
 
-    /// The public error for this one. `doing` continues "while": "waiting for the Offer".
+    /// The public error for this one. `doing` continues "while": "waiting for the Offer". What either end may find
+    /// first, that the two do not fit, is the same error at both.
     pub(crate) fn into_error(self, doing: &str) -> Error {
-        match self {
-            Self::Refused { refusal, sentence } => Error::Refused { refusal, reason: sentence },
-            Self::Left(_) => Error::Closed { doing: doing.to_owned() },
-            error => Error::peer(doing, error),
-        }
+        let refusal = match self {
+            Self::Refused { refusal, sentence } => return Error::Refused { refusal, reason: sentence },
+            Self::Left(_) => return Error::Closed { doing: doing.to_owned() },
+            Self::Roles { .. } => Refusal::Roles,
+            Self::UnknownLane { .. } | Self::NoLanes => Refusal::UnknownLane,
+            Self::TooManyLanes(_) => Refusal::TooManyLanes,
+            error => return Error::peer(doing, error),
+        };
+        Error::Refused { refusal, reason: self.to_string() }
     }
 }

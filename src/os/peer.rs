@@ -58,6 +58,15 @@ impl Peer {
         }
     }
 
+    /// The process at the other end of a connection over which a frame has come: its sender, or whoever listened where
+    /// the kernel names no other.
+    pub(crate) fn met(listener: Option<Self>, sender: Self) -> Self {
+        match listener {
+            Some(listener) if sender.is_unknown() || listener.may_be(&sender) => listener,
+            _ => sender,
+        }
+    }
+
     /// Whether the kernel has not named it at all.
     pub(crate) fn is_unknown(&self) -> bool {
         self.pid.is_none() && self.uid.is_none() && self.pidfd.is_none()

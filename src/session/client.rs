@@ -3,34 +3,35 @@
 //! What this file does not do: [`opened`](super::opened) checks and maps what comes with an Offer; [`Attach`] carries
 //! the caller's promise.
 
+use super::arriving::Place;
 use super::attach::Attach;
-use super::opened::{OpenedLane, open_lanes};
+use super::connecting::open_socket;
+use super::frame_socket::{Fault, FrameSocket, Heard};
+use super::opened::{OpenedLane, begin_opening};
 use super::options::SessionOptions;
-use super::{Address, adopted, unwelcome};
+use super::{Address, PeerPolicy, ROOT, adopted, unwelcome};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
-use crate::error::{Error, Operation, Result};
-use crate::fds::{self, ReceivedFrame, RecvFdsError, Sender};
-use crate::handshake::{Handshake, HandshakeError, Step};
+use crate::error::{Error, Result};
+use crate::fds;
+use crate::handshake::{Handshake, Step};
 use crate::lane::LaneInfo;
-use crate::link::Link;
+use crate::link::{Keepsake, Link};
 use crate::os::barrier;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
 use crate::os::peer::Peer;
-use crate::os::thread::{self, STACK_BYTES};
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
 use crate::terms::{Barrier, Delivery, Refusal};
-use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneName, Offer, Refuse};
+use crate::wire::{Frame, LaneAttach, LaneName, Offer, Refuse};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 /// A connection to a producer's server, whose lanes are mapped and checked and not yet attached to.
@@ -57,7 +58,7 @@ use std::time::Duration;
 #[derive(Debug)]
 #[must_use = "dropping a session closes the connection; attach to its lanes"]
 pub struct Session {
-    socket: Connection,
+    socket: FrameSocket,
     peer: Peer,
     handshake: Handshake,
     lanes: Vec<OpenedLane>,
@@ -65,6 +66,8 @@ pub struct Session {
     options: SessionOptions,
     deadline: Deadline,
     guard: ForkGuard,
+    /// Its place among the sessions of a consumer that listens, if the producer has connected.
+    place: Option<Arc<Place>>,
 }
 
 impl Session {
@@ -136,11 +139,8 @@ impl Session {
         let socket = Connection::new(open_socket(address, deadline, options.deadline)?, guard);
         crash::point!("session-connected");
         let listener = Peer::of(&socket)?;
-        // Root may have listened for another user, as systemd does: the first frame will say.
-        if listener.uid != Some(ROOT) && !options.peers.admits(listener.uid) {
-            return Err(Error::Forbidden { uid: listener.uid });
-        }
-        Self::greet(socket, Some(listener), handshake, deadline, options, guard)
+        admits_listener(&options.peers, &listener)?;
+        Self::greet(FrameSocket::new(socket), Some(listener), handshake, deadline, options, guard)
     }
 
     /// A session over a socket that is connected already.
@@ -148,14 +148,14 @@ impl Session {
         let guard = ForkGuard::get()?;
         let deadline = Deadline::after(options.deadline);
         let handshake = begin(options)?;
-        let socket = Connection::new(adopted::connected(socket)?, guard);
+        let socket = FrameSocket::new(Connection::new(adopted::connected(socket)?, guard));
         Self::greet(socket, None, handshake, deadline, options, guard)
     }
 
     /// Says Hello, learns who answers, and has what is offered opened. `listener` is the process that listened, where
     /// the kernel knows it.
     fn greet(
-        socket: Connection,
+        mut socket: FrameSocket,
         listener: Option<Peer>,
         mut handshake: Handshake,
         deadline: Deadline,
@@ -164,22 +164,46 @@ impl Session {
     ) -> Result<Self> {
         send(&socket, &handshake.hello(), "saying hello")?;
         crash::point!("session-hello-sent");
-        let (heard, peer) = meet(&socket, listener, deadline, options)?;
+        let (heard, peer) = meet(&mut socket, listener, deadline, options)?;
         let (Step::Greeted { .. }, _) = step(&socket, &mut handshake, heard, "reading the Hello")? else {
             return Err(Error::peer("reading the Hello", "it is none"));
         };
         crash::point!("session-hello-received");
-        let heard = receive(&socket, &peer, deadline, options.deadline, "waiting for an Offer")?;
+        let heard = receive(&mut socket, &peer, deadline, options.deadline, "waiting for an Offer")?;
         crash::point!("session-offer-received");
         // The Offer's descriptors are the last. From Linux 6.16 on, the kernel refuses any others.
         fds::refuse_fds(socket.as_fd());
         let (Step::Offer(offer), fds) = step(&socket, &mut handshake, heard, "reading the Offer")? else {
             return Err(Error::peer("reading the Offer", "it is none"));
         };
-        let infos = offer.lanes.iter().map(|lane| LaneInfo::new(&lane.terms)).collect();
+        let infos = infos_of(&offer);
         let lanes = open_in_time(offer, fds, deadline, options).inspect_err(|error| refuse(&socket, error))?;
         crash::point!("session-lanes-mapped");
-        Ok(Self { socket, peer, handshake, lanes, infos, options: options.clone(), deadline, guard })
+        Ok(Self { socket, peer, handshake, lanes, infos, options: options.clone(), deadline, guard, place: None })
+    }
+
+    /// A session with a producer that has connected, whose lanes are open.
+    pub(super) fn arrived(
+        socket: FrameSocket,
+        peer: Peer,
+        handshake: Handshake,
+        (lanes, infos): (Vec<OpenedLane>, Vec<LaneInfo>),
+        options: SessionOptions,
+        guard: ForkGuard,
+        place: Arc<Place>,
+    ) -> Self {
+        let deadline = Deadline::after(options.deadline);
+        Self { socket, peer, handshake, lanes, infos, options, deadline, guard, place: Some(place) }
+    }
+
+    /// The same, to be attached to from now on.
+    pub(super) fn begin_to_attach(self) -> Self {
+        Self { deadline: Deadline::after(self.options.deadline), ..self }
+    }
+
+    /// Sends the producer a frame, if it is there.
+    pub(super) fn tell(&self, frame: &Frame) {
+        self.socket.tell(frame);
     }
 
     /// The lanes of this session, in the order in which they were asked for, by default the server's.
@@ -213,6 +237,23 @@ impl Session {
     /// ```
     pub fn producer_pid(&self) -> Option<u32> {
         self.peer.pid
+    }
+
+    /// The numeric id of the producer's user, as the kernel names it. `None` if this user namespace has no number for
+    /// the user.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-producer-uid", [&ticks])?;
+    /// let session = Session::connect("@doc-producer-uid")?;
+    /// println!("process {:?} of user {:?}", session.producer_pid(), session.producer_uid());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn producer_uid(&self) -> Option<u32> {
+        self.peer.uid
     }
 
     /// Attaches to some of the lanes, each named by one [`Attach`]. Returns their consumers in that order.
@@ -338,7 +379,7 @@ impl Session {
 
     /// Attaches to each lane in its own way, or not at all; takes no seat there.
     fn attach_each(self, how: &[Option<Attach>]) -> Result<Vec<Option<Consumer>>> {
-        let Self { socket, peer, mut handshake, lanes, options, deadline, guard, .. } = self;
+        let Self { mut socket, peer, mut handshake, lanes, options, deadline, guard, place, .. } = self;
         guard.check()?;
         // Read before the Attach: any later eviction may be that of this consumer.
         let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Relaxed)).collect();
@@ -355,13 +396,21 @@ impl Session {
         });
         send(&socket, &handshake.attach(attach.collect()), "attaching")?;
         crash::point!("session-attach-sent");
-        let heard = receive(&socket, &peer, deadline, options.deadline, "waiting to be attached")?;
-        crash::point!("session-attached-received");
-        let (Step::Attached(starts), _) = step(&socket, &mut handshake, heard, "waiting to be attached")? else {
-            return Err(Error::peer("waiting to be attached", "the producer said something else"));
+        let starts = match receive(&mut socket, &peer, deadline, options.deadline, ATTACHING) {
+            Err(Error::Closed { .. }) if place.is_some() => {
+                // It says no more, and what it has published is there all the same.
+                check_remains(&peer, deadline, &lanes)?;
+                vec![0; lanes.len()]
+            }
+            heard => match step(&socket, &mut handshake, heard?, ATTACHING)? {
+                (Step::Attached(starts), _) => starts,
+                _ => return Err(Error::peer(ATTACHING, "the producer said something else")),
+            },
         };
+        crash::point!("session-attached-received");
         let are_read: Vec<bool> = how.iter().map(Option::is_some).collect();
-        let links = Link::of_lanes(socket, peer, handshake, &are_read)?;
+        let keepsake = place.map(|place| place as Keepsake);
+        let links = Link::of_lanes(socket.into_connection(), peer, handshake, &are_read, keepsake)?;
         let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how).zip(links);
         let consumers = lanes.map(|((((lane, start), evictions), how), link)| {
             let (Some(how), Some(link)) = (how, link) else { return Ok(None) };
@@ -411,35 +460,68 @@ impl Consumer {
     }
 }
 
+/// What a session waits for once it has said how each lane is to be read, in words that follow "while".
+const ATTACHING: &str = "waiting to be attached";
+/// How long a process that has hung up may take to end.
+const DEATH_GRACE: Duration = Duration::from_secs(1);
 /// How long a process may take to begin that a service manager starts for a connection, where the one before is dead.
 /// If nobody comes by then, the socket was left over.
 const HEIR_GRACE: Duration = Duration::from_secs(2);
-/// The user that may listen for others.
-const ROOT: u32 = 0;
+
+/// Checks that a producer which says no more has ended, and has overwritten nothing: then its lanes can be read from
+/// their first byte, although it never took account of this consumer.
+fn check_remains(peer: &Peer, deadline: Deadline, lanes: &[OpenedLane]) -> Result<()> {
+    let grace = deadline.or_after(DEATH_GRACE).remaining().map(timespec);
+    let has_ended = match &peer.pidfd {
+        Some(pidfd) => poll(&mut [PollFd::new(pidfd, PollFlags::IN)], grace.as_ref()).is_ok_and(|ready| ready != 0),
+        None => peer.is_dead(),
+    };
+    if !has_ended {
+        return Err(Error::Closed { doing: ATTACHING.to_owned() });
+    }
+    // Relaxed: the kernel has said that the process which stored them is no more.
+    let is_whole = |lane: &&OpenedLane| lane.map.intent().load(Ordering::Relaxed) <= lane.map.geometry().capacity();
+    match lanes.iter().find(|lane| !is_whole(lane)) {
+        None => Ok(()),
+        Some(lane) => {
+            let name = &lane.terms.name;
+            Err(Error::Closed { doing: format!("{ATTACHING} to lane {name}, which it had begun to overwrite") })
+        }
+    }
+}
+
+/// Whether a process that listened may be followed: it is admitted, or root's. Root may have listened for another
+/// user, as systemd does: the first frame will say.
+pub(super) fn admits_listener(peers: &PeerPolicy, listener: &Peer) -> Result<()> {
+    if listener.uid != Some(ROOT) && !peers.admits(listener.uid) {
+        return Err(Error::Forbidden { uid: listener.uid });
+    }
+    Ok(())
+}
 
 /// A handshake that asks for the lanes of `options`.
-fn begin(options: &SessionOptions) -> Result<Handshake> {
+pub(super) fn begin(options: &SessionOptions) -> Result<Handshake> {
     let names: Result<Vec<LaneName>, _> = options.lanes.iter().map(|name| LaneName::new(name)).collect();
     let invalid = |error| Error::Invalid(format!("these lanes cannot be asked for: {error}"));
     Handshake::consumer(names.map_err(invalid)?).map_err(invalid)
 }
 
+/// The facts of the lanes of an Offer.
+pub(super) fn infos_of(offer: &Offer) -> Vec<LaneInfo> {
+    offer.lanes.iter().map(|lane| LaneInfo::new(&lane.terms)).collect()
+}
+
 /// The first frame, and the process that sent it, which is admitted. `listener` counts where the kernel names no
 /// sender.
 fn meet(
-    socket: &Connection,
+    socket: &mut FrameSocket,
     listener: Option<Peer>,
     deadline: Deadline,
     options: &SessionOptions,
-) -> Result<((Frame, Vec<OwnedFd>), Peer)> {
-    let has_pidfds = fds::add_pidfds(socket.as_fd(), true);
-    let (mut sender, doing) = (Sender::default(), "waiting for a Hello");
-    let take = |bytes: &mut [u8]| {
-        let (frame, who) = fds::recv_first_frame(socket.as_fd(), bytes)?;
-        sender = who;
-        Ok(frame)
-    };
-    let heard = if listener.as_ref().is_some_and(Peer::is_dead) {
+) -> Result<(Heard, Peer)> {
+    let doing = "waiting for a Hello";
+    let take = |socket: &mut FrameSocket| socket.receive_first(true);
+    let (heard, sender) = if listener.as_ref().is_some_and(Peer::is_dead) {
         let heard = receive_by(socket, &Peer::UNKNOWN, deadline.or_after(HEIR_GRACE), options.deadline, doing, take);
         heard.map_err(|error| match error {
             Error::TimedOut { doing, .. } if !deadline.has_passed() => Error::Closed { doing },
@@ -448,12 +530,7 @@ fn meet(
     } else {
         receive_by(socket, listener.as_ref().unwrap_or(&Peer::UNKNOWN), deadline, options.deadline, doing, take)?
     };
-    fds::add_nothing(socket.as_fd());
-    let sender = Peer::of_sender(sender, has_pidfds);
-    let peer = match listener {
-        Some(listener) if sender.is_unknown() || listener.may_be(&sender) => listener,
-        _ => sender,
-    };
+    let peer = Peer::met(listener, sender);
     if options.peers.admits(peer.uid) {
         return Ok((heard, peer));
     }
@@ -461,42 +538,8 @@ fn meet(
     Err(Error::Forbidden { uid: peer.uid })
 }
 
-/// Connects a seqpacket socket. Waits for a place in a full backlog, up to the deadline, which is `limit` after the
-/// beginning.
-fn open_socket(address: &Address, deadline: Deadline, limit: Duration) -> Result<OwnedFd> {
-    let addr = address.to_socket_addr()?;
-    let doing = || format!("connect to {address}");
-    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-        .map_err(Error::os(doing()))?;
-    // Before anybody can answer: one who is full refuses at once. Where a filter denies it, the process that listened
-    // counts.
-    let _ = fds::name_senders(socket.as_fd(), true);
-    loop {
-        // It bounds connect(2) too, see unix(7) on a full backlog; 0 would stand for no limit. The kernel counts anew
-        // after each signal.
-        let timeout = deadline.remaining().map(|remaining| remaining.max(Duration::from_millis(1)));
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, timeout).map_err(Error::os(doing()))?;
-        match connect(&socket, &addr) {
-            Ok(()) => return Ok(socket),
-            Err(Errno::INTR) if !deadline.has_passed() => {}
-            Err(Errno::INTR | Errno::AGAIN) => {
-                let doing = format!("waiting for a place in the backlog of {address}");
-                return Err(Error::TimedOut { doing, limit });
-            }
-            Err(Errno::PROTOTYPE) => {
-                let fault = format!("{address} is a socket of another type, so no fdring server listens there");
-                return Err(Error::peer("connecting", fault));
-            }
-            Err(error) => {
-                let path = address.as_path().map(|_| Operation::ConnectToPath);
-                return Err(Error::os_in(path.unwrap_or(Operation::ConnectToName), doing())(error));
-            }
-        }
-    }
-}
-
-fn send(socket: &Connection, frame: &Frame, doing: &str) -> Result<()> {
-    match fds::send_frame(socket.as_fd(), &frame.encode(), &[]) {
+fn send(socket: &FrameSocket, frame: &Frame, doing: &str) -> Result<()> {
+    match socket.send(frame, &[]) {
         Ok(()) => Ok(()),
         Err(error) => match error.kind() {
             // The producer hung up first. What it sent before that is still to be read, and says why.
@@ -507,58 +550,43 @@ fn send(socket: &Connection, frame: &Frame, doing: &str) -> Result<()> {
 }
 
 /// The producer's next frame, and its descriptors.
-fn receive(
-    socket: &Connection,
-    peer: &Peer,
-    deadline: Deadline,
-    limit: Duration,
-    doing: &str,
-) -> Result<(Frame, Vec<OwnedFd>)> {
-    let receive = |bytes: &mut [u8]| fds::recv_frame(socket.as_fd(), bytes, FDS_PER_MESSAGE_MAX);
-    receive_by(socket, peer, deadline, limit, doing, receive)
+fn receive(socket: &mut FrameSocket, peer: &Peer, deadline: Deadline, limit: Duration, doing: &str) -> Result<Heard> {
+    receive_by(socket, peer, deadline, limit, doing, |socket| socket.receive(FDS_PER_MESSAGE_MAX))
 }
 
 /// As [`receive`], by a function that takes one frame without waiting.
-fn receive_by(
-    socket: &Connection,
+fn receive_by<T>(
+    socket: &mut FrameSocket,
     peer: &Peer,
     deadline: Deadline,
     limit: Duration,
     doing: &str,
-    mut receive: impl FnMut(&mut [u8]) -> Result<ReceivedFrame, RecvFdsError>,
-) -> Result<(Frame, Vec<OwnedFd>)> {
-    let mut bytes = vec![0; FRAME_MAX_BYTES];
-    let mut may_reset = true;
+    mut receive: impl FnMut(&mut FrameSocket) -> Result<Option<T>, Fault>,
+) -> Result<T> {
+    let mut is_dead = false;
     loop {
-        match receive(&mut bytes) {
-            Ok(received) => {
-                let frame = Frame::parse(&bytes[..received.len], received.fds.len());
-                return match frame {
-                    Ok(frame) => Ok((frame, received.fds)),
-                    Err(error) => {
-                        unwelcome::close(received.fds);
-                        answer(socket, &HandshakeError::from(error.clone()));
-                        Err(Error::peer(doing, error))
-                    }
-                };
+        match receive(socket) {
+            Ok(Some(heard)) => return Ok(heard),
+            // The socket was looked at after the death, so nothing more comes.
+            Ok(None) if is_dead => return Err(Error::Closed { doing: doing.to_owned() }),
+            Ok(None) => is_dead = wait_readable(socket, peer, deadline, limit, doing)?,
+            Err(fault) => {
+                fault.answer().iter().for_each(|answer| socket.tell(answer));
+                return Err(fault.into_error(doing));
             }
-            Err(error) if error.is_would_block() => wait_readable(socket, peer, deadline, limit, doing)?,
-            // Reported once, before what the producer had sent.
-            Err(RecvFdsError::Reset) if may_reset => may_reset = false,
-            Err(RecvFdsError::Closed | RecvFdsError::Reset) => return Err(Error::Closed { doing: doing.to_owned() }),
-            Err(error) => return Err(unwelcome::reject(error, doing)),
         }
     }
 }
 
-/// Waits until something came or the producer is dead: a child that it has forked may keep the socket open.
-fn wait_readable(socket: &Connection, peer: &Peer, deadline: Deadline, limit: Duration, doing: &str) -> Result<()> {
+/// Waits until something came or the producer is dead, and says whether it is: a child that it has forked may keep the
+/// socket open. What it sent before it died is still to be read.
+fn wait_readable(socket: &FrameSocket, peer: &Peer, deadline: Deadline, limit: Duration, doing: &str) -> Result<bool> {
     let mut waits = vec![PollFd::new(socket, PollFlags::IN)];
     waits.extend(peer.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
     match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
         Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit }),
-        Ok(_) if waits[0].revents().is_empty() => Err(Error::Closed { doing: doing.to_owned() }),
-        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Ok(_) => Ok(waits[0].revents().is_empty()),
+        Err(Errno::INTR) => Ok(false),
         Err(error) => Err(Error::os(format!("wait for the producer while {doing}"))(error)),
     }
 }
@@ -571,51 +599,34 @@ fn open_in_time(
     deadline: Deadline,
     options: &SessionOptions,
 ) -> Result<Vec<OpenedLane>> {
-    let (prefault, core_dumps, limit) = (options.prefault, options.core_dumps, options.deadline);
-    let (says, opened) = sync_channel(1);
-    let open = move || {
-        let lanes = open_lanes(&offer, fds, prefault).inspect(|lanes| {
-            lanes.iter().filter(|_| core_dumps).for_each(|lane| lane.map.include_in_dumps());
-        });
-        // The deadline may have passed.
-        let _ = says.send(lanes);
-    };
-    thread::start("fdring-opener", STACK_BYTES, open)?;
+    let opened = begin_opening(offer, fds, options, || ())?;
     let outcome = match deadline.remaining() {
         Some(remaining) => opened.recv_timeout(remaining),
         None => opened.recv().map_err(RecvTimeoutError::from),
     };
-    let late = |_| Error::TimedOut { doing: "opening what is offered".to_owned(), limit };
+    let late = |_| Error::TimedOut { doing: "opening what is offered".to_owned(), limit: options.deadline };
     outcome.unwrap_or_else(|error| Err(late(error)))
 }
 
 /// Takes a frame through the handshake; what to do next, and the frame's descriptors. If the handshake fails, the
 /// producer is told why.
 fn step(
-    socket: &Connection,
+    socket: &FrameSocket,
     handshake: &mut Handshake,
-    (frame, fds): (Frame, Vec<OwnedFd>),
+    (frame, fds): Heard,
     doing: &str,
 ) -> Result<(Step, Vec<OwnedFd>)> {
     match handshake.on_frame(frame) {
         Ok(step) => Ok((step, fds)),
         Err(error) => {
             unwelcome::close(fds);
-            answer(socket, &error);
+            error.refuse_frame().iter().for_each(|answer| socket.tell(answer));
             Err(error.into_error(doing))
         }
     }
 }
 
-/// Tells the producer why this side gives up.
-fn answer(socket: &Connection, error: &HandshakeError) {
-    if let Some(refusal) = error.refuse_frame() {
-        let _ = fds::send_frame(socket.as_fd(), &refusal.encode(), &[]);
-    }
-}
-
 /// Tells the producer that what it offered cannot be used.
-fn refuse(socket: &Connection, error: &Error) {
-    let refusal = Frame::Refuse(Refuse::new(Refusal::Region, &error.to_string()));
-    let _ = fds::send_frame(socket.as_fd(), &refusal.encode(), &[]);
+pub(super) fn refuse(socket: &FrameSocket, error: &Error) {
+    socket.tell(&Frame::Refuse(Refuse::new(Refusal::Region, &error.to_string())));
 }

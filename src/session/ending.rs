@@ -1,19 +1,24 @@
-//! Why a session ends before its consumer has left, and what the consumer is told.
+//! Why a session ends before its peer has left: what the peer is told, and what this side is.
 
-use crate::error::Error;
+use super::frame_socket::Fault;
+use crate::error::{Error, InWords, OfUser};
 use crate::handshake::HandshakeError;
-use crate::os::peer::is_out_of_descriptors;
+use crate::os::peer::{Peer, is_out_of_descriptors};
 use crate::terms::Refusal;
 use crate::wire::{Frame, Refuse};
+use rustix::io::Errno;
+use std::time::Duration;
 
 /// Why a session ends.
 #[derive(Debug)]
 pub(super) enum Ending {
-    /// The consumer is told why, and hung up on.
+    /// The peer is told why, and hung up on.
     Refuse(Refusal, String),
-    /// The handshake failed, and says what the consumer is told.
+    /// So too, and something failed on this side, or took too long.
+    Own(Refusal, Error),
+    /// The handshake failed, and says what the peer is told.
     Handshake(HandshakeError),
-    /// The consumer is gone, or breaks the protocol in a way that gets no answer.
+    /// The peer is gone, or breaks the protocol in a way that gets no answer.
     HangUp(String),
 }
 
@@ -21,15 +26,48 @@ impl Ending {
     /// A refusal because something failed on this side.
     pub(super) fn own(error: Error) -> Self {
         let is_shortage = matches!(&error, Error::Os { cause, .. } if is_out_of_descriptors(cause));
-        Self::Refuse(if is_shortage { Refusal::Descriptors } else { Refusal::Internal }, error.to_string())
+        Self::Own(if is_shortage { Refusal::Descriptors } else { Refusal::Internal }, error)
     }
 
-    /// The frame for the consumer, if it gets one, and the sentence for this side.
-    pub(super) fn into_answer(self) -> (Option<Frame>, String) {
+    /// The handshake has not come to its end in that time.
+    pub(super) fn timed_out(limit: Duration) -> Self {
+        let doing = "waiting for the end of a handshake".to_owned();
+        Self::Own(Refusal::TimedOut, Error::TimedOut { doing, limit })
+    }
+
+    /// Processes of this user are not admitted, or the kernel does not say whose the process is.
+    pub(super) fn forbidden(peer: &Peer) -> Self {
+        if peer.is_unknown() {
+            let sentence = "the kernel does not say who sent the first frame; set SO_PASSCRED before sending it";
+            return Self::Refuse(Refusal::Forbidden, sentence.to_owned());
+        }
+        Self::Own(Refusal::Forbidden, Error::Forbidden { uid: peer.uid })
+    }
+
+    /// The frame for the peer, if it gets one, and the sentence for this side's statistics.
+    pub(super) fn to_answer(&self) -> (Option<Frame>, String) {
+        let refuse = |code: Refusal, sentence: String| (Some(Frame::Refuse(Refuse::new(code, &sentence))), sentence);
         match self {
-            Self::Refuse(code, sentence) => (Some(Frame::Refuse(Refuse::new(code, &sentence))), sentence),
+            Self::Refuse(code, sentence) => refuse(*code, sentence.clone()),
+            Self::Own(code, Error::Forbidden { uid }) => {
+                refuse(*code, format!("processes of {} are not admitted here", OfUser(*uid)))
+            }
+            Self::Own(code, Error::TimedOut { limit, .. }) => {
+                refuse(*code, format!("the handshake took longer than {}", InWords(*limit)))
+            }
+            Self::Own(code, error) => refuse(*code, error.to_string()),
             Self::Handshake(error) => (error.refuse_frame(), error.to_string()),
-            Self::HangUp(sentence) => (None, sentence),
+            Self::HangUp(sentence) => (None, sentence.clone()),
+        }
+    }
+
+    /// The public error for a program that waits for this session. `doing` continues "while": "connecting".
+    pub(super) fn into_error(self, doing: &str) -> Error {
+        match self {
+            Self::Refuse(_, sentence) => Error::peer(doing, sentence),
+            Self::Own(_, error) => error,
+            Self::Handshake(error) => error.into_error(doing),
+            Self::HangUp(_) => Error::Closed { doing: doing.to_owned() },
         }
     }
 }
@@ -37,5 +75,20 @@ impl Ending {
 impl From<HandshakeError> for Ending {
     fn from(error: HandshakeError) -> Self {
         Self::Handshake(error)
+    }
+}
+
+impl Ending {
+    /// Of a socket that brings no more frames. `who` names the peer: "the consumer".
+    pub(super) fn of_fault(fault: Fault, who: &str) -> Self {
+        match fault {
+            Fault::HungUp => Self::HangUp(format!("{who} hung up")),
+            Fault::Shortage => Self::own(Error::os(format!("take the descriptors of {who}"))(Errno::MFILE)),
+            Fault::TooManyDescriptors(most) => {
+                Self::Refuse(Refusal::TooManyLanes, format!("more than {most} descriptors came; offer fewer lanes"))
+            }
+            Fault::Message(fault) => Self::Refuse(Refusal::Protocol, fault),
+            Fault::Frame(error) => Self::Handshake(error.into()),
+        }
     }
 }

@@ -4,16 +4,22 @@
 //! connect. [`client`] is the consumer's side. This file has what both share: addresses, and who is admitted.
 
 mod adopted;
+mod arriving;
 pub(crate) mod attach;
 pub(crate) mod client;
+mod connect_producer;
+mod connecting;
 mod ending;
+mod frame_socket;
 mod inquiry;
 mod listener;
 pub(crate) mod opened;
 pub(crate) mod options;
 mod seats;
+mod served;
 pub(crate) mod server;
 mod serving;
+pub(crate) mod session_listener;
 pub(crate) mod shared;
 mod spot;
 mod steward;
@@ -33,6 +39,8 @@ use std::time::Duration;
 const PATH_MAX_BYTES: usize = 107;
 /// How long a handshake may take, by default.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// The user that may listen for others.
+const ROOT: u32 = 0;
 
 /// The place where a server listens: a path in a file system, or a name that exists only in the kernel.
 ///

@@ -3,16 +3,19 @@
 //! The invariant: nothing is mapped before its seals, its size and its geometry have been checked, and every descriptor
 //! is owned from the moment it came.
 
+use super::options::SessionOptions;
 use super::unwelcome;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, seat_len_bytes};
 use crate::memory::{ControlMap, LaneMap, SeatMap};
 use crate::os::bell::BellEnd;
+use crate::os::thread::{self, STACK_BYTES};
 use crate::region::{Mapping, Region, Seals};
 use crate::wire::{LaneTerms, Offer, OfferedLane};
 use rustix::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 
 /// One lane of an Offer, mapped.
 #[derive(Debug)]
@@ -24,8 +27,31 @@ pub(super) struct OpenedLane {
     pub(super) terms: LaneTerms,
 }
 
+/// Begins to open what came with an Offer, on a thread of its own: the process that made the files can keep their locks
+/// for as long as it likes. Calls `then` when the outcome can be received. Whoever does not wait for it leaves the
+/// thread behind, which closes what it has when it ends.
+pub(super) fn begin_opening(
+    offer: Offer,
+    fds: Vec<OwnedFd>,
+    options: &SessionOptions,
+    then: impl FnOnce() + Send + 'static,
+) -> Result<Receiver<Result<Vec<OpenedLane>>>> {
+    let (prefault, core_dumps) = (options.prefault, options.core_dumps);
+    let (says, opened) = sync_channel(1);
+    let open = move || {
+        let lanes = open_lanes(&offer, fds, prefault).inspect(|lanes| {
+            lanes.iter().filter(|_| core_dumps).for_each(|lane| lane.map.include_in_dumps());
+        });
+        // Nobody may be waiting any more.
+        let _ = says.send(lanes);
+        then();
+    };
+    thread::start("fdring-opener", STACK_BYTES, open)?;
+    Ok(opened)
+}
+
 /// Checks, maps and seals all that came with an Offer.
-pub(super) fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<OpenedLane>> {
+fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<OpenedLane>> {
     // The frame's parser has compared the count. The loop below takes them in the order of the protocol.
     let mut fds = unwelcome::check_kinds(offer, fds)?.into_iter();
     let mut next = |what: &str| fds.next().ok_or_else(|| Error::peer("reading the Offer", format!("no {what} came")));

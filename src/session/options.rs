@@ -3,17 +3,12 @@
 //! [`Session::open`](super::client::Session::open) is one try to connect.
 
 use super::client::Session;
+use super::connecting::try_for;
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy};
-use crate::deadline::{Deadline, timespec};
 use crate::error::Result;
 use crate::lane::SPIN_DEFAULT;
-use rustix::event::poll;
 use rustix::fd::OwnedFd;
 use std::time::Duration;
-
-/// The shortest and the longest pause between two tries.
-const PATIENCE_PAUSE_MIN: Duration = Duration::from_millis(1);
-const PATIENCE_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 /// Options for opening a session. [`connect`](Self::connect) opens it.
 ///
@@ -244,19 +239,7 @@ impl SessionOptions {
     /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn connect(self, address: impl Into<Address>) -> Result<Session> {
         let address = address.into();
-        let patience = Deadline::after(self.patience);
-        let mut pause = PATIENCE_PAUSE_MIN;
-        loop {
-            match Session::open(&address, &self) {
-                Err(error) if error.is_worth_retrying() && !patience.has_passed() => {
-                    let pause_now = patience.remaining().map_or(pause, |remaining| pause.min(remaining));
-                    // A signal may end it early.
-                    let _ = poll(&mut [], Some(&timespec(pause_now)));
-                    pause = (2 * pause).min(PATIENCE_PAUSE_MAX);
-                }
-                outcome => return outcome,
-            }
-        }
+        try_for(self.patience, || Session::open(&address, &self))
     }
 
     /// Opens a session over a Unix socket of the type `SOCK_SEQPACKET` that is connected already, such as one end of a

@@ -66,6 +66,10 @@ impl Offered {
         fds
     }
 
+    pub(super) fn lanes_have_ended(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.has_ended())
+    }
+
     /// Checks the seat and gives the consumer its place on every lane that it reads; the seats, and where it starts on
     /// each lane, 0 where it does not read. `notice` is raised if a lane evicts it.
     pub(super) fn take(self, terms: &[Option<LaneAttach>], notice: &Arc<Notice>) -> Result<(Seats, Vec<u64>), Ending> {
@@ -194,6 +198,11 @@ impl Seats {
     /// Whether every lane has evicted the consumer.
     pub(super) fn are_evicted(&self) -> bool {
         self.places.iter().all(Place::is_evicted)
+    }
+
+    /// Whether none of the lanes that it reads will ever bring anything more.
+    pub(super) fn lanes_have_ended(&self) -> bool {
+        self.places.iter().all(|place| place.lane.has_ended())
     }
 
     /// Whether a lane has evicted the consumer, which was not told that.

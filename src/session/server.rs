@@ -3,18 +3,18 @@
 //! The work is done by the [`steward`](super::steward), a thread. What this file does not do: it touches neither a
 //! socket nor a seat.
 
-use super::listener::{Listener, Placed};
-use super::shared::{Limits, Offering, Progress, ServerState, ServerStats};
-use super::steward::Steward;
+use super::listener::Listener;
+use super::served::{Arrival, Origin};
+use super::serving::Admission;
+use super::shared::{Limits, News, Offering, Progress, ServerStats, StewardHandle, StewardState};
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, adopted};
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::lane::Lane;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
-use crate::os::thread::{self, STACK_BYTES, Thread};
 use crate::producer::Producer;
-use crate::sync::Ordering;
+use crate::sync::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -38,8 +38,9 @@ const SESSIONS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a server listens with them"]
 pub struct ServerOptions {
-    limits: Limits,
+    pub(super) limits: Limits,
     mode: u32,
+    pub(super) patience: Duration,
 }
 
 impl ServerOptions {
@@ -62,7 +63,7 @@ impl ServerOptions {
             peers: PeerPolicy::SameUser,
             in_place: PeerPolicy::SameUser,
         };
-        Self { limits, mode: 0o600 }
+        Self { limits, mode: 0o600, patience: Duration::ZERO }
     }
 
     /// The most sessions at once, handshakes included. Default: 64. Further consumers are refused.
@@ -284,7 +285,7 @@ impl ServerOptions {
         self.start(lanes_of(producers)?, || Ok((None, Address::NOWHERE)))
     }
 
-    fn start(
+    pub(super) fn start(
         self,
         lanes: Vec<Arc<Lane>>,
         listen: impl FnOnce() -> Result<(Option<Listener>, Address)>,
@@ -292,20 +293,12 @@ impl ServerOptions {
         let guard = ForkGuard::get()?;
         check_lanes(&lanes)?;
         let (listener, address) = listen()?;
-        let placed = listener.as_ref().and_then(Listener::placed);
-        let state = Arc::new(ServerState::new(lanes)?);
-        for lane in state.lanes.lock().iter() {
-            lane.notify_end(&state.notice);
-        }
-        let steward = Steward::new(listener, Offering { limits: self.limits, state: Arc::clone(&state) })?;
-        let thread = thread::start("fdring-steward", STACK_BYTES, {
-            let end = EndOfThread(Arc::clone(&state));
-            move || {
-                let _end = end;
-                steward.run();
-            }
-        })?;
-        Ok(Server { state, thread: Some(thread), address, placed, guard })
+        let state = Arc::new(StewardState::new(News::Statistics)?);
+        lanes.iter().for_each(|lane| lane.notify_end(&state.notice));
+        let offering = Offering { limits: self.limits, lanes: Mutex::new(lanes), state: Arc::clone(&state) };
+        let offering = Arc::new(offering);
+        let steward = StewardHandle::start(listener, Admission(Arc::clone(&offering)), state, guard)?;
+        Ok(Server { steward, offering, address })
     }
 }
 
@@ -315,7 +308,7 @@ impl Default for ServerOptions {
     }
 }
 
-fn lanes_of<'a, P>(producers: impl IntoIterator<Item = &'a P>) -> Result<Vec<Arc<Lane>>>
+pub(super) fn lanes_of<'a, P>(producers: impl IntoIterator<Item = &'a P>) -> Result<Vec<Arc<Lane>>>
 where
     P: Borrow<Producer> + 'a,
 {
@@ -326,7 +319,7 @@ where
     producers.into_iter().map(lane_of).collect()
 }
 
-fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
+pub(super) fn check_lanes(lanes: &[Arc<Lane>]) -> Result<()> {
     if lanes.is_empty() {
         return Err(Error::Invalid("a server without lanes has nothing to offer; give it a producer".to_owned()));
     }
@@ -370,21 +363,9 @@ fn check_name(others: &[Arc<Lane>], lane: &Lane) -> Result<()> {
 #[derive(Debug)]
 #[must_use = "dropping a server stops it; keep it in a variable"]
 pub struct Server {
-    state: Arc<ServerState>,
-    thread: Option<Thread>,
+    steward: StewardHandle,
+    offering: Arc<Offering>,
     address: Address,
-    /// The socket's file, if it is ours.
-    placed: Option<Placed>,
-    guard: ForkGuard,
-}
-
-/// Says on drop that the server's thread has ended, even by a panic, and that all it owned is gone.
-struct EndOfThread(Arc<ServerState>);
-
-impl Drop for EndOfThread {
-    fn drop(&mut self) {
-        self.0.update(|progress| progress.done = true);
-    }
 }
 
 impl Server {
@@ -503,13 +484,18 @@ impl Server {
     /// - [`Error::Os`] if a system call fails
     /// - [`Error::Forked`] in a forked child
     pub fn serve(&self, socket: impl Into<OwnedFd>) -> Result<()> {
-        self.guard.check()?;
+        self.steward.guard.check()?;
         let socket = adopted::connected(socket.into())?;
         // From Linux 6.16 on, the kernel refuses messages with descriptors.
         fds::refuse_fds(socket.as_fd());
-        self.state.handed.lock().push_back(Connection::new(socket, self.guard));
-        self.state.notice.raise();
+        let socket = Connection::new(socket, self.steward.guard);
+        self.hand_over(Arrival { socket, origin: Origin::Handed });
         Ok(())
+    }
+
+    /// Has the steward serve a connection.
+    pub(super) fn hand_over(&self, arrival: Arrival) {
+        self.steward.state.hand_over(arrival);
     }
 
     /// The address at which the server listens. A relative path is made absolute if it then has at most 107 bytes, but
@@ -542,13 +528,7 @@ impl Server {
     /// # }
     /// ```
     pub fn stats(&self) -> ServerStats {
-        if self.guard.is_child() {
-            // The lock may have been held when the process forked.
-            return ServerStats::default();
-        }
-        let mut stats = self.state.progress.lock().stats.clone();
-        stats.address_is_lost = self.placed.as_ref().is_some_and(Placed::is_lost);
-        stats
+        self.steward.stats()
     }
 
     /// Offers the lane of one more producer: sessions that begin from now on have it. Those that have begun are as they
@@ -572,12 +552,12 @@ impl Server {
     /// [`Error::Invalid`] if a lane of that name is offered already; [`Error::Forked`] in a forked child, or if the
     /// producer belongs to another process.
     pub fn offer(&self, producer: &Producer) -> Result<()> {
-        self.guard.check()?;
+        self.steward.guard.check()?;
         producer.check_owner()?;
         let lane = producer.owned_lane();
-        let mut lanes = self.state.lanes.lock();
+        let mut lanes = self.offering.lanes.lock();
         check_name(&lanes, lane)?;
-        lane.notify_end(&self.state.notice);
+        lane.notify_end(&self.steward.state.notice);
         lanes.push(Arc::clone(lane));
         Ok(())
     }
@@ -601,8 +581,8 @@ impl Server {
     ///
     /// [`Error::Invalid`] if no lane of that name is offered; [`Error::Forked`] in a forked child.
     pub fn withdraw(&self, name: &str) -> Result<()> {
-        self.guard.check()?;
-        let mut lanes = self.state.lanes.lock();
+        self.steward.guard.check()?;
+        let mut lanes = self.offering.lanes.lock();
         match lanes.iter().position(|lane| lane.terms.name.as_str() == name) {
             Some(index) => drop(lanes.remove(index)),
             None => return Err(Error::Invalid(format!("no lane called {} is offered", name.escape_debug()))),
@@ -642,8 +622,8 @@ impl Server {
     ///
     /// [`Error::Forked`] in a forked child.
     pub fn arm(&self) -> Result<bool> {
-        self.guard.check()?;
-        Ok(!self.state.take_news())
+        self.steward.guard.check()?;
+        Ok(!self.steward.state.take_news())
     }
 
     /// Waits until at least `sessions` consumers are attached. [`Producer::wait_for_consumers`] waits for those of one
@@ -668,10 +648,10 @@ impl Server {
     /// - [`Error::TimedOut`] if fewer than `sessions` consumers are attached after `timeout`
     /// - [`Error::Forked`] in a forked child
     pub fn wait_for_sessions(&self, sessions: usize, timeout: Duration) -> Result<()> {
-        self.guard.check()?;
-        let mut progress = self.state.progress.lock();
+        self.steward.guard.check()?;
+        let mut progress = self.steward.state.progress.lock();
         let missing = |progress: &mut Progress| progress.stats.sessions < sessions;
-        if self.state.changed.wait_while_for(&mut progress, missing, timeout).timed_out() {
+        if self.steward.state.changed.wait_while_for(&mut progress, missing, timeout).timed_out() {
             let there = progress.stats.sessions;
             let doing = format!("waiting for {sessions} consumers at {}, {there} are there", self.address);
             return Err(Error::TimedOut { doing, limit: timeout });
@@ -683,23 +663,6 @@ impl Server {
 impl AsFd for Server {
     /// The descriptor that [`arm`](Server::arm) prepares.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.state.news.as_fd()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if self.guard.is_child() {
-            return;
-        }
-        self.state.closing.store(true, Ordering::Release);
-        self.state.notice.raise();
-        let mut progress = self.state.progress.lock();
-        self.state.changed.wait_while(&mut progress, |progress| !progress.stopped_listening && !progress.done);
-        let done = progress.done;
-        drop(progress);
-        if let Some(thread) = self.thread.take().filter(|_| done) {
-            thread.join();
-        }
+        self.steward.state.news.as_fd()
     }
 }

@@ -4,25 +4,25 @@
 //! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
 
 use super::ending::Ending;
+use super::frame_socket::FrameSocket;
 use super::inquiry::{Answer, Inquiry};
 use super::seats::{Offered, Seats};
-use super::shared::Offering;
-use super::unwelcome::fault_of;
+use super::served::{Arrival, Fds, Origin, Outcome, Process, Readable, Reception, Served, Watched};
+use super::shared::{Offering, StewardState};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
-use crate::error::{Error, InWords, OfUser};
-use crate::fds::{self, RecvFdsError};
+use crate::error::{Error, OfUser};
 use crate::handshake::{Handshake, HandshakeError, Step};
-use crate::lane::Lane;
+use crate::lane::{Lane, random_id};
 use crate::os::bell::Bell;
-use crate::os::closing::Connection;
 use crate::os::peer::Peer;
 use crate::region::Freeze;
 use crate::terms::{Access, Refusal};
-use crate::wire::{ByeReason, FRAME_MAX_BYTES, Frame, LaneAttach};
+use crate::wire::{ByeReason, Frame, LaneAttach};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
+use std::io::ErrorKind;
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,38 +38,90 @@ const DEPARTURE_RETRY_LIMIT: Duration = Duration::from_secs(1);
 const AFRESH: u32 = 1;
 /// When a consumer is told again of an eviction that could not be sent.
 const EVICTED_RETRY: Duration = Duration::from_millis(10);
-/// How often a process is looked at that the kernel gives no pidfd for.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-/// How many frames of one consumer are taken in a row, so that a flood of them does not keep the steward from others.
-const FRAMES_PER_TURN: usize = 16;
+/// What a program waits for that has connected to a consumer, in words that follow "while".
+pub(super) const CONNECTING: &str = "connecting to a consumer that listens";
+
+/// Lets consumers in, to what is offered.
+#[derive(Debug)]
+pub(super) struct Admission(pub(super) Arc<Offering>);
+
+impl Reception for Admission {
+    fn state(&self) -> &StewardState {
+        &self.0.state
+    }
+
+    fn is_full(&self, served: usize) -> bool {
+        served >= self.0.limits.sessions_max
+    }
+
+    fn welcome(&self, Arrival { socket, origin }: Arrival, is_full: bool) -> Option<Box<dyn Served>> {
+        let socket = FrameSocket::new(socket);
+        let refused = match self.admit(&socket, &origin, is_full) {
+            Ok((process, id)) => {
+                return Some(Box::new(ConsumerSession::new(&self.0, socket, process, origin, id)));
+            }
+            Err(ending) => ending,
+        };
+        turn_away(&self.0.state, &socket, &refused);
+        if let Origin::Connected { outcome, .. } = origin {
+            outcome.say(Err(refused.into_error(CONNECTING)));
+        }
+        None
+    }
+
+    fn note_attached(&self, attached: usize) {
+        self.0.state.note_sessions(attached);
+    }
+}
+
+impl Admission {
+    /// The process that has connected, as far as it is known already, if it is admitted and there is room; and an id
+    /// for its session.
+    fn admit(&self, socket: &FrameSocket, origin: &Origin, is_full: bool) -> Result<(Process, [u8; 16]), Ending> {
+        let limits = &self.0.limits;
+        let peer = match origin {
+            Origin::Accepted => {
+                Peer::of(socket).map_err(|error| Ending::Own(Refusal::Descriptors, error)).and_then(|peer| {
+                    if limits.peers.admits(peer.uid) { Ok(peer) } else { Err(Ending::forbidden(&peer)) }
+                })?
+            }
+            // That is whoever made the socket, or listened: its first frame will say who has it.
+            Origin::Handed | Origin::Connected { .. } => Peer::UNKNOWN,
+        };
+        if is_full {
+            let sentence = format!("all {} sessions are taken; try again later", limits.sessions_max);
+            return Err(Ending::Refuse(Refusal::Busy, sentence));
+        }
+        let id = random_id().map_err(|error| Ending::Own(Refusal::Internal, error))?;
+        Ok((Process::new(peer), id))
+    }
+}
+
+/// Refuses a connection that never becomes a session.
+pub(super) fn turn_away(state: &StewardState, socket: &FrameSocket, ending: &Ending) {
+    let (answer, sentence) = ending.to_answer();
+    answer.iter().for_each(|frame| socket.tell(frame));
+    state.note_refusal(&sentence);
+}
 
 /// The session of one consumer.
 #[derive(Debug)]
 pub(super) struct ConsumerSession {
-    socket: Connection,
-    peer: Peer,
-    /// Its first frame is still to say who it is.
-    is_stranger: bool,
-    handshake: Handshake,
-    /// The lanes that can be chosen, and from the Offer on those that were.
-    lanes: Vec<Arc<Lane>>,
+    offering: Arc<Offering>,
+    socket: FrameSocket,
+    consumer: Process,
     phase: Phase,
-    /// The consumer's process has ended.
-    is_dead: bool,
-    /// When to look whether the process lives; `None` if its pidfd tells.
-    look_at: Option<Instant>,
 }
 
-/// How far a session has come.
+/// How far a session has come. Each phase owns what it needs.
 #[derive(Debug)]
 enum Phase {
-    /// The handshake is under way.
-    Greeting {
-        deadline: Deadline,
-        offered: Option<Offered>,
-    },
+    Greeting(Greeting),
     /// The consumer reads.
-    Attached(Seats),
+    Attached {
+        handshake: Handshake,
+        seats: Seats,
+    },
     /// The consumer has hung up, and the kernel is asked whether anyone still maps its seats. `retries` counts how
     /// often that was asked before.
     Asking {
@@ -89,164 +141,211 @@ enum Phase {
     Over,
 }
 
-/// Which of a session's descriptors are watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Watched {
-    pub(super) socket: bool,
-    pub(super) process: bool,
+/// A handshake under way.
+#[derive(Debug)]
+struct Greeting {
+    handshake: Handshake,
+    deadline: Deadline,
+    stage: Stage,
+    /// The program waits for it to end: it has connected to the consumer. The Hello was said at once.
+    outcome: Option<Outcome>,
 }
 
-impl Watched {
-    pub(super) const BOTH: Self = Self { socket: true, process: true };
-
-    /// Those that are watched no longer.
-    pub(super) fn without(self, still: Self) -> Self {
-        Self { socket: self.socket && !still.socket, process: self.process && !still.process }
-    }
-}
-
-/// Which of a session's descriptors are readable.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Readable {
-    pub(super) socket: bool,
-    /// The consumer's process has ended.
-    pub(super) process: bool,
+/// What is awaited of the consumer.
+#[derive(Debug)]
+enum Stage {
+    /// A Hello, which will say who it is, unless that is whoever listened. `lanes` are those that can be chosen.
+    Stranger { lanes: Vec<Arc<Lane>>, listener: Option<Peer> },
+    /// A Hello.
+    Known { lanes: Vec<Arc<Lane>> },
+    /// An Attach.
+    Offered(Offered),
 }
 
 impl ConsumerSession {
-    /// A session with the consumer at the other end of `socket`, to be attached before the deadline. Where the peer is
-    /// not known, `socket` asks who sends.
-    pub(super) fn new(offering: &Offering, socket: Connection, peer: Option<Peer>, session_id: [u8; 16]) -> Self {
-        let lanes = offering.state.lanes.lock().clone();
-        let terms = lanes.iter().map(|lane| lane.terms.clone()).collect();
-        let handshake = Handshake::producer(terms, session_id);
-        let phase = Phase::Greeting { deadline: Deadline::after(offering.limits.deadline), offered: None };
-        let is_stranger = peer.is_none();
-        let peer = peer.unwrap_or(Peer::UNKNOWN);
-        Self { socket, look_at: look_at(&peer), peer, is_stranger, handshake, lanes, phase, is_dead: false }
-    }
-
-    /// Which of its descriptors are to be watched: each at first, and once no longer, never again. A session that waits
-    /// only for its time, or for an answer, hears of nothing but the end of the process.
-    pub(super) fn watched(&self) -> Watched {
-        let socket = matches!(self.phase, Phase::Greeting { .. } | Phase::Attached(_));
-        let process = socket || matches!(self.phase, Phase::Asking { .. } | Phase::Departing { .. });
-        Watched { socket, process: process && !self.is_dead }
-    }
-
-    /// When to serve it even if nothing is readable.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let next = match &self.phase {
-            Phase::Greeting { deadline: Deadline::At(instant), .. } => Some(*instant),
-            Phase::Asking { seats, inquiry, .. } if !seats.in_place() => Some(inquiry.overdue_at()),
-            Phase::Departing { retry_at, .. } => Some(*retry_at),
-            Phase::Attached(seats) if seats.owe_word() => Some(Instant::now() + EVICTED_RETRY),
-            _ => None,
+    /// A session with the consumer at the other end of `socket`, to be attached before the deadline. Where the process
+    /// is not known, `socket` asks who sends.
+    fn new(
+        offering: &Arc<Offering>,
+        socket: FrameSocket,
+        consumer: Process,
+        origin: Origin,
+        session_id: [u8; 16],
+    ) -> Self {
+        let lanes = offering.lanes.lock().clone();
+        let handshake = Handshake::producer(lanes.iter().map(|lane| lane.terms.clone()).collect(), session_id);
+        let (stage, outcome) = match origin {
+            Origin::Accepted => (Stage::Known { lanes }, None),
+            Origin::Handed => (Stage::Stranger { lanes, listener: None }, None),
+            Origin::Connected { listener, outcome } => {
+                // Whoever connects speaks first. If this fails, the consumer has hung up, and that is seen.
+                socket.tell(&handshake.hello());
+                crash::point!("steward-hello-sent");
+                (Stage::Stranger { lanes, listener: Some(listener) }, Some(outcome))
+            }
         };
-        next.into_iter().chain(self.look_at).min()
-    }
-
-    /// Whether it is time to look at the process, and it has ended. A child of it may keep the socket open.
-    fn is_seen_dead(&mut self, now: Instant) -> bool {
-        if self.look_at.is_none_or(|at| now < at) {
-            return false;
-        }
-        let is_dead = self.peer.is_dead();
-        self.look_at = (!is_dead).then(|| now + LOOK_INTERVAL);
-        is_dead
-    }
-
-    /// Whether it counts as attached, which it does until the kernel has answered for the first time.
-    pub(super) fn is_attached(&self) -> bool {
-        matches!(self.phase, Phase::Attached(_) | Phase::Asking { retries: 0, .. })
-    }
-
-    /// Whether its consumer has hung up, and the session will be over in a moment: the kernel is being asked whether
-    /// anyone still maps the seats, and answers at once unless the consumer prevents that.
-    pub(super) fn is_leaving(&self, now: Instant) -> bool {
-        match &self.phase {
-            Phase::Greeting { .. } | Phase::Attached(_) => has_hung_up(&self.socket),
-            _ => self.gone_at().is_some_and(|at| now < at),
-        }
-    }
-
-    /// Until when a consumer that has hung up counts as [leaving](Self::is_leaving).
-    pub(super) fn gone_at(&self) -> Option<Instant> {
-        match &self.phase {
-            Phase::Asking { inquiry, retries: 0, .. } => Some(inquiry.overdue_at()),
-            _ => None,
-        }
-    }
-
-    /// Whether no lane that it has, or can still choose, will ever bring anything more.
-    pub(super) fn lanes_have_ended(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.has_ended())
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
-    }
-
-    /// Does what is due: takes what the consumer has sent, evicts it, asks the kernel, or acts on its answer.
-    pub(super) fn serve(&mut self, offering: &Offering, now: Instant, readable: Readable) {
-        let readable = Readable { process: readable.process || self.is_seen_dead(now), ..readable };
-        let has_died = readable.process && !mem::replace(&mut self.is_dead, true);
-        match mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Attached(seats) | Phase::Departing { seats, .. } if seats.are_evicted() => {
-                self.evict(offering, &seats);
-            }
-            Phase::Greeting { deadline, .. } if deadline.has_passed() => {
-                let sentence = format!("the handshake took longer than {}", InWords(offering.limits.deadline));
-                self.end(offering, Ending::Refuse(Refusal::TimedOut, sentence));
-            }
-            phase @ (Phase::Greeting { .. } | Phase::Attached(_)) => {
-                self.phase = phase;
-                self.tell_evictions(offering);
-                if let Err(ending) = self.receive(offering, readable) {
-                    self.end(offering, ending);
-                }
-            }
-            Phase::Asking { seats, inquiry, retries } => {
-                let retries = if has_died { retries.min(AFRESH) } else { retries };
-                match inquiry.answer() {
-                    Some(answer) => self.on_answer(offering, seats, &answer, retries),
-                    // A consumer that copies need not be waited for. The thread is, so that there are no more threads
-                    // than sessions.
-                    None if !seats.in_place() && now >= inquiry.overdue_at() => {
-                        self.evict(offering, &seats);
-                        self.phase = Phase::Unanswered(inquiry);
-                    }
-                    None => self.phase = Phase::Asking { seats, inquiry, retries },
-                }
-            }
-            Phase::Unanswered(inquiry) if inquiry.answer().is_none() => self.phase = Phase::Unanswered(inquiry),
-            // The pauses for a living consumer are too long for a dead one: begins afresh.
-            Phase::Departing { seats, .. } if has_died => self.ask(offering, seats, AFRESH),
-            Phase::Departing { seats, retry_at, retries } if now >= retry_at => self.ask(offering, seats, retries + 1),
-            phase @ Phase::Departing { .. } => self.phase = phase,
-            Phase::Unanswered(_) | Phase::Over => {}
-        }
+        let deadline = Deadline::after(offering.limits.deadline);
+        let phase = Phase::Greeting(Greeting { handshake, deadline, stage, outcome });
+        Self { offering: Arc::clone(offering), socket, consumer, phase }
     }
 
     /// Tells the consumer of the lanes that have evicted it, where it has others left.
-    fn tell_evictions(&mut self, offering: &Offering) {
-        let Phase::Attached(seats) = &mut self.phase else { return };
+    fn tell_evictions(&self, seats: &mut Seats) {
         if !seats.owe_word() {
             return;
         }
-        let socket = &self.socket;
         let told = seats.tell_evictions(|lane| {
             // Only where the queue is full is it to be tried again. One that has hung up is about to be shown out.
-            let sent = fds::send_frame(socket.as_fd(), &Frame::Evicted(lane).encode(), &[]);
-            !sent.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+            let sent = self.socket.send(&Frame::Evicted(lane), &[]);
+            !sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
         });
-        offering.state.count(|stats| stats.evicted += told);
+        self.offering.state.count(|stats| stats.evicted += told);
     }
 
-    /// Takes what the consumer has sent, and then the end of its process.
-    fn receive(&mut self, offering: &Offering, readable: Readable) -> Result<(), Ending> {
-        if readable.socket {
-            self.receive_frames(offering)?;
+    /// Goes on with a handshake as far as frames have come.
+    fn greet(&mut self, mut greeting: Greeting, readable: Readable) -> Result<Phase, (Option<Outcome>, Ending)> {
+        if !readable.socket && !readable.process {
+            return Ok(Phase::Greeting(greeting));
+        }
+        // What was sent before a death is read before the death counts.
+        loop {
+            let came = match self.receive(&mut greeting) {
+                Ok(came) => came,
+                Err(ending) => return Err((greeting.outcome, ending)),
+            };
+            let Some(frame) = came else { break };
+            greeting = match self.take(greeting, frame)? {
+                Phase::Greeting(greeting) => greeting,
+                phase => return Ok(phase),
+            };
+        }
+        if readable.process {
+            return Err((greeting.outcome, Ending::HangUp("the consumer's process ended".to_owned())));
+        }
+        Ok(Phase::Greeting(greeting))
+    }
+
+    /// The consumer's next frame, if one has come. The first may say who it is.
+    fn receive(&mut self, greeting: &mut Greeting) -> Result<Option<Frame>, Ending> {
+        let of_fault = |fault| Ending::of_fault(fault, "the consumer");
+        let Stage::Stranger { lanes, listener } = &mut greeting.stage else {
+            return Ok(self.socket.receive(0).map_err(of_fault)?.map(|(frame, _)| frame));
+        };
+        let Some(((frame, _), sender)) = self.socket.receive_first(false).map_err(of_fault)? else { return Ok(None) };
+        // Learns who the consumer is, before it is told anything of the lanes.
+        let peer = Peer::met(listener.take(), sender);
+        greeting.stage = Stage::Known { lanes: mem::take(lanes) };
+        let is_admitted = self.offering.limits.peers.admits(peer.uid);
+        self.consumer = Process::new(peer);
+        if !is_admitted {
+            return Err(Ending::forbidden(&self.consumer.peer));
+        }
+        Ok(Some(frame))
+    }
+
+    /// Takes a frame through the handshake, and does what it asks for.
+    fn take(&mut self, greeting: Greeting, frame: Frame) -> Result<Phase, (Option<Outcome>, Ending)> {
+        let Greeting { mut handshake, deadline, stage, outcome } = greeting;
+        let says_hello = outcome.is_none();
+        let step = match handshake.on_frame(frame) {
+            Ok(step) => step,
+            Err(error) => return Err((outcome, error.into())),
+        };
+        match (step, stage) {
+            (Step::Greeted { lanes: chosen }, Stage::Known { lanes }) => {
+                let lanes = chosen.iter().map(|index| Arc::clone(&lanes[*index])).collect();
+                match self.offer(&handshake, lanes, says_hello) {
+                    Ok(offered) => {
+                        let stage = Stage::Offered(offered);
+                        Ok(Phase::Greeting(Greeting { handshake, deadline, stage, outcome }))
+                    }
+                    Err(ending) => Err((outcome, ending)),
+                }
+            }
+            (Step::Attach(terms), Stage::Offered(offered)) => match self.attach(&mut handshake, offered, &terms) {
+                Ok(seats) => {
+                    if let Some(outcome) = outcome {
+                        // Counted before the program goes on.
+                        self.offering.state.count(|stats| stats.sessions += 1);
+                        outcome.say(Ok(()));
+                    }
+                    Ok(Phase::Attached { handshake, seats })
+                }
+                Err(ending) => Err((outcome, ending)),
+            },
+            // The handshake asks for no other step at any stage.
+            _ => Err((outcome, HandshakeError::Over.into())),
+        }
+    }
+
+    /// Answers a Hello: makes the seat and the bells, and sends them with the lanes' regions.
+    fn offer(&self, handshake: &Handshake, lanes: Vec<Arc<Lane>>, says_hello: bool) -> Result<Offered, Ending> {
+        crash::point!("steward-hello-heard");
+        let (offered, bell_ends) = Offered::new(lanes, &self.consumer.peer).map_err(Ending::own)?;
+        crash::point!("steward-seat-made");
+        if says_hello {
+            // Back to back, so that the Hello costs no time of its own.
+            self.say(&handshake.hello(), &[], "send a Hello")?;
+            crash::point!("steward-hello-sent");
+        }
+        self.say(&handshake.offer(Bell::KIND), &offered.descriptors(&bell_ends), "send an Offer")?;
+        crash::point!("steward-offer-sent");
+        Ok(offered)
+    }
+
+    /// Sends a frame. A consumer that has hung up first may have said why, which is still to be read.
+    fn say(&self, frame: &Frame, fds: &[BorrowedFd<'_>], doing: &str) -> Result<(), Ending> {
+        match self.socket.send(frame, fds) {
+            Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
+                Err(Ending::own(Error::os(doing)(error)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Answers an Attach: gives the consumer its seats, and says where it starts.
+    fn attach(
+        &self,
+        handshake: &mut Handshake,
+        offered: Offered,
+        terms: &[Option<LaneAttach>],
+    ) -> Result<Seats, Ending> {
+        crash::point!("steward-attach-heard");
+        let in_place = terms.iter().flatten().any(|lane| lane.access == Access::InPlace);
+        let uid = self.consumer.peer.uid;
+        if in_place && !self.offering.limits.in_place.admits(uid) {
+            let sentence = format!("{} may not read in place here; attach as one that copies", OfUser(uid));
+            return Err(Ending::Refuse(Refusal::Forbidden, sentence));
+        }
+        let (seats, starts) = offered.take(terms, &self.offering.state.notice)?;
+        if let Err(error) = self.socket.send(&handshake.attached(starts), &[]) {
+            seats.leave();
+            return Err(Ending::HangUp(format!("could not send an Attached: {error}")));
+        }
+        crash::point!("steward-attached-sent");
+        Ok(seats)
+    }
+
+    /// Goes on with a consumer that is attached.
+    fn attend(&mut self, mut handshake: Handshake, mut seats: Seats, readable: Readable) -> Phase {
+        self.tell_evictions(&mut seats);
+        match self.listen(&mut handshake, readable) {
+            Ok(()) => Phase::Attached { handshake, seats },
+            Err(ending) => self.show_out(seats, &ending),
+        }
+    }
+
+    /// Takes what an attached consumer has sent, and then the end of its process.
+    fn listen(&mut self, handshake: &mut Handshake, readable: Readable) -> Result<(), Ending> {
+        if readable.socket || readable.process {
+            let heard = self.socket.receive(0).map_err(|fault| Ending::of_fault(fault, "the consumer"))?;
+            if let Some((frame, _)) = heard {
+                return Err(match handshake.on_frame(frame)? {
+                    Step::Bye(reason) => Ending::HangUp(format!("the consumer said goodbye: {reason}")),
+                    // The handshake asks for no other step once it is attached.
+                    _ => HandshakeError::Over.into(),
+                });
+            }
         }
         if readable.process {
             return Err(Ending::HangUp("the consumer's process ended".to_owned()));
@@ -254,134 +353,36 @@ impl ConsumerSession {
         Ok(())
     }
 
-    fn receive_frames(&mut self, offering: &Offering) -> Result<(), Ending> {
-        let mut bytes = [0; FRAME_MAX_BYTES];
-        for _ in 0..FRAMES_PER_TURN {
-            let (len, sender) = match self.receive_frame(&mut bytes) {
-                Ok(received) => received,
-                Err(error) if error.is_would_block() => return Ok(()),
-                // After a reset there may be more that it had sent; it no longer matters.
-                Err(RecvFdsError::Closed | RecvFdsError::Reset) => {
-                    return Err(Ending::HangUp("the consumer hung up".to_owned()));
-                }
-                // Answered with a Refuse, or with Bye(3) once it is attached.
-                Err(error) => return Err(Ending::Refuse(Refusal::Protocol, fault_of(&error))),
-            };
-            if let Some(sender) = sender {
-                self.meet(offering, sender)?;
-            }
-            let frame = Frame::parse(&bytes[..len], 0).map_err(HandshakeError::from)?;
-            let step = self.handshake.on_frame(frame)?;
-            self.take_step(offering, step)?;
-        }
-        Ok(())
-    }
-
-    /// The length of the next frame, and who sent it if that was not known.
-    fn receive_frame(&self, bytes: &mut [u8]) -> Result<(usize, Option<Peer>), RecvFdsError> {
-        if !self.is_stranger {
-            return Ok((fds::recv_frame_without_fds(self.socket.as_fd(), bytes)?, None));
-        }
-        let (len, sender, has_pidfds) = fds::recv_first_frame_without_fds(self.socket.as_fd(), bytes)?;
-        Ok((len, Some(Peer::of_sender(sender, has_pidfds))))
-    }
-
-    /// Learns who the consumer is, before it is told anything.
-    fn meet(&mut self, offering: &Offering, peer: Peer) -> Result<(), Ending> {
-        fds::name_senders(self.socket.as_fd(), false)
-            .map_err(|error| Ending::own(Error::os("have no more senders named (SO_PASSCRED)")(error)))?;
-        (self.is_stranger, self.look_at) = (false, look_at(&peer));
-        self.peer = peer;
-        check_user(offering, &self.peer)
-    }
-
-    /// Does what the handshake asks for.
-    fn take_step(&mut self, offering: &Offering, step: Step) -> Result<(), Ending> {
-        match (step, mem::replace(&mut self.phase, Phase::Over)) {
-            (Step::Greeted { lanes }, Phase::Greeting { deadline, .. }) => {
-                let offered = Some(self.offer(&lanes)?);
-                self.phase = Phase::Greeting { deadline, offered };
-                Ok(())
-            }
-            (Step::Attach(terms), Phase::Greeting { offered: Some(offered), .. }) => {
-                self.attach(offering, offered, &terms)
-            }
-            (Step::Bye(reason), phase) => {
-                self.phase = phase;
-                Err(Ending::HangUp(format!("the consumer said goodbye: {reason}")))
-            }
-            // The handshake asks for no other step in any phase.
-            (_, phase) => {
-                self.phase = phase;
-                Err(HandshakeError::Over.into())
-            }
+    /// Ends a handshake that came to nothing.
+    fn fail(&mut self, outcome: Option<Outcome>, ending: Ending) {
+        turn_away(&self.offering.state, &self.socket, &ending);
+        if let Some(outcome) = outcome {
+            outcome.say(Err(ending.into_error(CONNECTING)));
         }
     }
 
-    /// Answers a Hello: makes the seat and the bells, and sends them with the lanes' regions.
-    fn offer(&mut self, chosen: &[usize]) -> Result<Offered, Ending> {
-        crash::point!("steward-hello-heard");
-        self.lanes = chosen.iter().map(|index| Arc::clone(&self.lanes[*index])).collect();
-        let (offered, bell_ends) = Offered::new(self.lanes.clone(), &self.peer).map_err(Ending::own)?;
-        crash::point!("steward-seat-made");
-        // Back to back, so that the Hello costs no time of its own.
-        fds::send_frame(self.socket.as_fd(), &self.handshake.hello().encode(), &[])
-            .map_err(|error| Ending::own(Error::os("send a Hello")(error)))?;
-        crash::point!("steward-hello-sent");
-        let frame = self.handshake.offer(Bell::KIND).encode();
-        fds::send_frame(self.socket.as_fd(), &frame, &offered.descriptors(&bell_ends))
-            .map_err(|error| Ending::own(Error::os("send an Offer")(error)))?;
-        crash::point!("steward-offer-sent");
-        Ok(offered)
-    }
-
-    /// Answers an Attach: gives the consumer its seats, and says where it starts.
-    fn attach(&mut self, offering: &Offering, offered: Offered, terms: &[Option<LaneAttach>]) -> Result<(), Ending> {
-        crash::point!("steward-attach-heard");
-        let in_place = terms.iter().flatten().any(|lane| lane.access == Access::InPlace);
-        if in_place && !offering.limits.in_place.admits(self.peer.uid) {
-            let user = OfUser(self.peer.uid);
-            let sentence = format!("{user} may not read in place here; attach as one that copies");
-            return Err(Ending::Refuse(Refusal::Forbidden, sentence));
+    /// Ends the session of an attached consumer, which keeps its seats for as long as it may be reading.
+    fn show_out(&mut self, seats: Seats, ending: &Ending) -> Phase {
+        if let (Some(answer), _) = ending.to_answer() {
+            // What is not implemented is no breach.
+            let is_breach = !matches!(&answer, Frame::Refuse(refuse) if refuse.refusal() == Refusal::Unsupported);
+            self.socket.tell(&if is_breach { Frame::Bye(ByeReason::Protocol) } else { answer });
+            // A Bye is the last frame: nothing follows it, not even that this consumer was evicted.
+            let _ = shutdown(&self.socket, Shutdown::Write);
         }
-        let (seats, starts) = offered.take(terms, &offering.state.notice)?;
-        let frame = self.handshake.attached(starts).encode();
-        self.phase = Phase::Attached(seats);
-        fds::send_frame(self.socket.as_fd(), &frame, &[])
-            .map_err(|error| Ending::HangUp(format!("could not send an Attached: {error}")))?;
-        crash::point!("steward-attached-sent");
-        Ok(())
-    }
-
-    /// Ends the session. An attached consumer keeps its seats for as long as it may be reading.
-    pub(super) fn end(&mut self, offering: &Offering, ending: Ending) {
-        let (answer, sentence) = ending.into_answer();
-        if let Phase::Attached(seats) = mem::replace(&mut self.phase, Phase::Over) {
-            if let Some(answer) = answer {
-                // What is not implemented is no breach.
-                let is_breach = !matches!(&answer, Frame::Refuse(refuse) if refuse.refusal() == Refusal::Unsupported);
-                send(&self.socket, &if is_breach { Frame::Bye(ByeReason::Protocol) } else { answer });
-                // A Bye is the last frame: nothing follows it, not even that this consumer was evicted.
-                let _ = shutdown(&self.socket, Shutdown::Write);
-            }
-            return self.ask(offering, seats, 0);
-        }
-        if let Some(frame) = answer {
-            send(&self.socket, &frame);
-        }
-        offering.state.note_refusal(&sentence);
+        self.ask(seats, 0)
     }
 
     /// Begins to ask the kernel whether anyone still maps the seats.
-    fn ask(&mut self, offering: &Offering, seats: Seats, retries: u32) {
-        let inquiry = seats.inquire(&offering.state.notice);
-        self.phase = Phase::Asking { seats, inquiry, retries };
+    fn ask(&self, seats: Seats, retries: u32) -> Phase {
+        let inquiry = seats.inquire(&self.offering.state.notice);
+        Phase::Asking { seats, inquiry, retries }
     }
 
     /// Frees the seats, waits longer, or evicts the consumer, as the kernel has answered.
-    fn on_answer(&mut self, offering: &Offering, seats: Seats, answer: &Answer, retries: u32) {
+    fn on_answer(&self, seats: Seats, answer: &Answer, retries: u32) -> Phase {
         if seats.are_evicted() {
-            return self.evict(offering, &seats);
+            return self.evict(&seats);
         }
         crash::point!("steward-consumer-gone");
         match answer.freeze {
@@ -389,67 +390,148 @@ impl ConsumerSession {
                 crash::point!("steward-seat-frozen");
                 seats.leave();
                 crash::point!("steward-left");
+                Phase::Over
             }
             // Still mapped, by its process or a child of it; or a page of it is pinned; or the question failed, and the
             // consumer may still be reading.
             Ok(Freeze::StillMapped) | Err(_) if seats.in_place() => {
                 // Without a descriptor of its process, the hang-up counts as its death.
-                let may_live = !self.is_dead && self.peer.pidfd.is_some();
+                let may_live = !self.consumer.is_dead() && self.consumer.pidfd().is_some();
                 let pause = departure_pause(retries, answer.took, may_live);
                 // Tells the consumer that this is the end, and that nothing it sends will be read.
                 let _ = shutdown(&self.socket, Shutdown::Both);
-                self.phase = Phase::Departing { seats, retry_at: Instant::now() + pause, retries };
+                Phase::Departing { seats, retry_at: Instant::now() + pause, retries }
             }
             // One that copies finds out by itself. One that has sealed the seals, so that the kernel cannot be asked,
             // has broken the protocol.
-            _ => self.evict(offering, &seats),
+            _ => self.evict(&seats),
         }
     }
 
     /// Takes the seats away although the consumer may still be reading, and tells it.
-    fn evict(&self, offering: &Offering, seats: &Seats) {
+    fn evict(&self, seats: &Seats) -> Phase {
         crash::point!("steward-evicting");
         let evicted = seats.evict();
         crash::point!("steward-evicted");
-        send(&self.socket, &Frame::Bye(ByeReason::Evicted));
-        offering.state.count(|stats| stats.evicted += evicted);
-    }
-
-    pub(super) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-
-    /// The pidfd of the consumer's process, if the kernel has given one.
-    pub(super) fn process(&self) -> Option<BorrowedFd<'_>> {
-        self.peer.pidfd.as_ref().map(AsFd::as_fd)
+        self.socket.tell(&Frame::Bye(ByeReason::Evicted));
+        self.offering.state.count(|stats| stats.evicted += evicted);
+        Phase::Over
     }
 }
 
-/// When to look first whether a process lives.
-fn look_at(peer: &Peer) -> Option<Instant> {
-    (peer.pidfd.is_none() && peer.pid.is_some()).then(|| Instant::now() + LOOK_INTERVAL)
-}
-
-/// Refuses a process whose user is not admitted.
-pub(super) fn check_user(offering: &Offering, peer: &Peer) -> Result<(), Ending> {
-    if offering.limits.peers.admits(peer.uid) {
-        return Ok(());
+impl Served for ConsumerSession {
+    fn fds(&self) -> Fds<'_> {
+        Fds { socket: self.socket.as_fd(), process: self.consumer.pidfd() }
     }
-    let sentence = if peer.is_unknown() {
-        "the kernel does not say who sent the first frame; set SO_PASSCRED before sending it".to_owned()
-    } else {
-        format!("processes of {} are not admitted here", OfUser(peer.uid))
-    };
-    Err(Ending::Refuse(Refusal::Forbidden, sentence))
-}
 
-/// Refuses a connection that never becomes a session.
-pub(super) fn turn_away(offering: &Offering, socket: &Connection, ending: Ending) {
-    let (answer, sentence) = ending.into_answer();
-    if let Some(frame) = answer {
-        send(socket, &frame);
+    /// A session that waits only for its time, or for an answer, hears of nothing but the end of the process.
+    fn watched(&self) -> Watched {
+        let socket = matches!(self.phase, Phase::Greeting(_) | Phase::Attached { .. });
+        let process = socket || matches!(self.phase, Phase::Asking { .. } | Phase::Departing { .. });
+        Watched { socket, process: process && !self.consumer.is_dead() }
     }
-    offering.state.note_refusal(&sentence);
+
+    fn deadline(&self) -> Option<Instant> {
+        let next = match &self.phase {
+            Phase::Greeting(Greeting { deadline: Deadline::At(instant), .. }) => Some(*instant),
+            Phase::Asking { seats, inquiry, .. } if !seats.in_place() => Some(inquiry.overdue_at()),
+            Phase::Departing { retry_at, .. } => Some(*retry_at),
+            Phase::Attached { seats, .. } if seats.owe_word() => Some(Instant::now() + EVICTED_RETRY),
+            _ => None,
+        };
+        next.into_iter().chain(self.consumer.look_at()).min()
+    }
+
+    /// Takes what the consumer has sent, evicts it, asks the kernel, or acts on its answer.
+    fn on_ready(&mut self, now: Instant, readable: Readable) {
+        let death = self.consumer.note(now, readable.process);
+        let readable = Readable { process: death.is_seen, ..readable };
+        self.phase = match mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Attached { seats, .. } | Phase::Departing { seats, .. } if seats.are_evicted() => self.evict(&seats),
+            Phase::Greeting(Greeting { deadline, outcome, .. }) if deadline.has_passed() => {
+                self.fail(outcome, Ending::timed_out(self.offering.limits.deadline));
+                Phase::Over
+            }
+            Phase::Greeting(greeting) => match self.greet(greeting, readable) {
+                Ok(Phase::Attached { handshake, seats }) => self.attend(handshake, seats, readable),
+                Ok(phase) => phase,
+                Err((outcome, ending)) => {
+                    self.fail(outcome, ending);
+                    Phase::Over
+                }
+            },
+            Phase::Attached { handshake, seats } => self.attend(handshake, seats, readable),
+            Phase::Asking { seats, inquiry, retries } => {
+                let retries = if death.is_news { retries.min(AFRESH) } else { retries };
+                match inquiry.answer() {
+                    Some(answer) => self.on_answer(seats, &answer, retries),
+                    // A consumer that copies need not be waited for. The thread is, so that there are no more threads
+                    // than sessions.
+                    None if !seats.in_place() && now >= inquiry.overdue_at() => {
+                        self.evict(&seats);
+                        Phase::Unanswered(inquiry)
+                    }
+                    None => Phase::Asking { seats, inquiry, retries },
+                }
+            }
+            Phase::Unanswered(inquiry) if inquiry.answer().is_none() => Phase::Unanswered(inquiry),
+            // The pauses for a living consumer are too long for a dead one: begins afresh.
+            Phase::Departing { seats, .. } if death.is_news => self.ask(seats, AFRESH),
+            Phase::Departing { seats, retry_at, retries } if now >= retry_at => self.ask(seats, retries + 1),
+            phase @ Phase::Departing { .. } => phase,
+            Phase::Unanswered(_) | Phase::Over => Phase::Over,
+        };
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.phase = match mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Greeting(Greeting { outcome, .. }) => {
+                self.fail(outcome, ending);
+                Phase::Over
+            }
+            Phase::Attached { seats, .. } => self.show_out(seats, &ending),
+            phase => phase,
+        };
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// It is attached until the kernel has answered for the first time.
+    fn is_attached(&self) -> bool {
+        matches!(self.phase, Phase::Attached { .. } | Phase::Asking { retries: 0, .. })
+    }
+
+    /// The kernel is being asked whether anyone still maps the seats, and answers at once unless the consumer prevents
+    /// that.
+    fn is_leaving(&self, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Greeting(_) | Phase::Attached { .. } => has_hung_up(&self.socket),
+            _ => self.gone_at().is_some_and(|at| now < at),
+        }
+    }
+
+    fn gone_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Asking { inquiry, retries: 0, .. } => Some(inquiry.overdue_at()),
+            _ => None,
+        }
+    }
+
+    /// No lane that it has, or can still choose, will ever bring anything more.
+    fn is_idle(&self) -> bool {
+        match &self.phase {
+            Phase::Greeting(Greeting { stage: Stage::Stranger { lanes, .. } | Stage::Known { lanes }, .. }) => {
+                lanes.iter().all(|lane| lane.has_ended())
+            }
+            Phase::Greeting(Greeting { stage: Stage::Offered(offered), .. }) => offered.lanes_have_ended(),
+            Phase::Attached { seats, .. } | Phase::Asking { seats, .. } | Phase::Departing { seats, .. } => {
+                seats.lanes_have_ended()
+            }
+            Phase::Unanswered(_) | Phase::Over => true,
+        }
+    }
 }
 
 /// How long to wait before the kernel is asked again: twice as long each time, up to the longest, and longer while the
@@ -461,14 +543,9 @@ fn departure_pause(retries: u32, took: Duration, may_live: bool) -> Duration {
 }
 
 /// Whether the other side has hung up, whatever it had sent before.
-fn has_hung_up(socket: &Connection) -> bool {
+fn has_hung_up(socket: &FrameSocket) -> bool {
     let mut waits = [PollFd::new(socket, PollFlags::RDHUP)];
     poll(&mut waits, Some(&timespec(Duration::ZERO))).is_ok() && !waits[0].revents().is_empty()
-}
-
-/// Sends a frame to a consumer that may be gone, or may not be reading.
-fn send(socket: &Connection, frame: &Frame) {
-    let _ = fds::send_frame(socket.as_fd(), &frame.encode(), &[]);
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
-//! What a server's handle, its steward and its sessions share: the offering, and what has happened so far.
+//! What a handle, its steward and its sessions share: what has happened so far, and a server's offering.
 
 use super::PeerPolicy;
+use super::listener::{Listener, Placed};
+use super::served::{Arrival, Reception};
+use super::steward::Steward;
 use crate::error::Result;
 use crate::lane::Lane;
-use crate::os::closing::Connection;
+use crate::os::fork::ForkGuard;
 use crate::os::notice::Notice;
-use crate::sync::Mutex;
+use crate::os::thread::{self, STACK_BYTES, Thread};
+use crate::sync::{Mutex, Ordering};
 use parking_lot::Condvar;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +20,9 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Offering {
     pub(super) limits: Limits,
-    pub(super) state: Arc<ServerState>,
+    /// The lanes that are offered to those who say Hello from now on. Their names are all different.
+    pub(super) lanes: Mutex<Vec<Arc<Lane>>>,
+    pub(super) state: Arc<StewardState>,
 }
 
 /// Whom a server admits, how many at once, and how long it waits for them.
@@ -70,22 +76,30 @@ pub struct ServerStats {
     pub last_refusal: Option<String>,
 }
 
-/// The state of a server, between its handle and its thread.
+/// What passes between a handle and its steward.
 #[derive(Debug)]
-pub(super) struct ServerState {
+pub(super) struct StewardState {
     /// Wakes the steward.
     pub(super) notice: Arc<Notice>,
     /// Set once the handle is dropped.
     pub(super) closing: AtomicBool,
-    /// The lanes that are offered to those who say Hello from now on. Their names are all different.
-    pub(super) lanes: Mutex<Vec<Arc<Lane>>>,
     /// Connections that the program has handed over, and the steward has not taken yet.
-    pub(super) handed: Mutex<VecDeque<Connection>>,
+    pub(super) handed: Mutex<VecDeque<Arrival>>,
     pub(super) progress: Mutex<Progress>,
     /// Signalled when `progress` changes.
     pub(super) changed: Condvar,
-    /// Raised when `progress.stats` changes.
+    /// Raised when there is something new for the program.
     pub(super) news: Notice,
+    kind: News,
+}
+
+/// What is new for the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// The statistics have changed.
+    Statistics,
+    /// A session is there to be taken.
+    Sessions,
 }
 
 /// What the steward has done so far.
@@ -99,16 +113,16 @@ pub(super) struct Progress {
     pub(super) done: bool,
 }
 
-impl ServerState {
-    pub(super) fn new(lanes: Vec<Arc<Lane>>) -> Result<Self> {
+impl StewardState {
+    pub(super) fn new(kind: News) -> Result<Self> {
         Ok(Self {
             notice: Arc::new(Notice::new()?),
             closing: AtomicBool::new(false),
-            lanes: Mutex::new(lanes),
             handed: Mutex::default(),
             progress: Mutex::new(Progress::default()),
             changed: Condvar::new(),
             news: Notice::new()?,
+            kind,
         })
     }
 
@@ -123,7 +137,15 @@ impl ServerState {
             change(&mut progress.stats);
             progress.has_news = true;
         });
-        self.news.raise();
+        if self.kind == News::Statistics {
+            self.news.raise();
+        }
+    }
+
+    /// Hands a connection to the steward.
+    pub(super) fn hand_over(&self, arrival: Arrival) {
+        self.handed.lock().push_back(arrival);
+        self.notice.raise();
     }
 
     /// Says how many sessions are attached now.
@@ -147,5 +169,74 @@ impl ServerState {
             stats.refused += 1;
             stats.last_refusal = Some(sentence.to_owned());
         });
+    }
+}
+
+/// A steward's thread, as a handle of the program's holds it. Dropping it stops the listening, and waits for that; if
+/// nobody is left to serve, for the thread too.
+#[derive(Debug)]
+pub(super) struct StewardHandle {
+    pub(super) state: Arc<StewardState>,
+    thread: Option<Thread>,
+    /// The socket's file, if it is ours.
+    placed: Option<Placed>,
+    pub(super) guard: ForkGuard,
+}
+
+/// Says on drop that a steward's thread has ended, even by a panic, and that all it owned is gone.
+struct EndOfThread(Arc<StewardState>);
+
+impl Drop for EndOfThread {
+    fn drop(&mut self) {
+        self.0.update(|progress| progress.done = true);
+    }
+}
+
+impl StewardHandle {
+    /// Starts a steward.
+    pub(super) fn start(
+        listener: Option<Listener>,
+        reception: impl Reception + 'static,
+        state: Arc<StewardState>,
+        guard: ForkGuard,
+    ) -> Result<Self> {
+        let placed = listener.as_ref().and_then(Listener::placed);
+        let steward = Steward::new(listener, reception)?;
+        let thread = thread::start("fdring-steward", STACK_BYTES, {
+            let end = EndOfThread(Arc::clone(&state));
+            move || {
+                let _end = end;
+                steward.run();
+            }
+        })?;
+        Ok(Self { state, thread: Some(thread), placed, guard })
+    }
+
+    /// The statistics so far; all zero in a forked child.
+    pub(super) fn stats(&self) -> ServerStats {
+        if self.guard.is_child() {
+            // The lock may have been held when the process forked.
+            return ServerStats::default();
+        }
+        let mut stats = self.state.progress.lock().stats.clone();
+        stats.address_is_lost = self.placed.as_ref().is_some_and(Placed::is_lost);
+        stats
+    }
+}
+
+impl Drop for StewardHandle {
+    fn drop(&mut self) {
+        if self.guard.is_child() {
+            return;
+        }
+        self.state.closing.store(true, Ordering::Release);
+        self.state.notice.raise();
+        let mut progress = self.state.progress.lock();
+        self.state.changed.wait_while(&mut progress, |progress| !progress.stopped_listening && !progress.done);
+        let done = progress.done;
+        drop(progress);
+        if let Some(thread) = self.thread.take().filter(|_| done) {
+            thread.join();
+        }
     }
 }

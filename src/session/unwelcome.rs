@@ -3,14 +3,12 @@
 //! The invariant: what is not memory is closed by a thread that may wait, so that a consumer's deadlines hold.
 
 use crate::error::{Error, Result};
-use crate::fds::RecvFdsError;
 use crate::os::bell::BellEnd;
 use crate::os::closing::close_later;
 use crate::region::Region;
 use crate::terms::BellKind;
-use crate::wire::{FRAME_MAX_BYTES, Offer, OfferedLane};
+use crate::wire::{Offer, OfferedLane};
 use rustix::fd::OwnedFd;
-use rustix::io::Errno;
 
 /// The descriptors that came with an Offer, if each is of the kind that its place asks for.
 pub(super) fn check_kinds(offer: &Offer, fds: Vec<OwnedFd>) -> Result<Vec<OwnedFd>> {
@@ -36,27 +34,6 @@ fn wrong_kind(offer: &Offer, fds: &[OwnedFd]) -> Option<Error> {
             .or_else(|| not_memory(Offer::data_fd(index), "the data region"))
     };
     not_memory(Offer::SEAT_FD, "the seat").or_else(|| offer.lanes.iter().enumerate().find_map(in_lane))
-}
-
-/// The error for a message that could not be received whole. Closes the descriptors that came with it.
-pub(super) fn reject(error: RecvFdsError, doing: &str) -> Error {
-    let fault = match &error {
-        // A shortage on this side, and no fault of the producer.
-        RecvFdsError::TableFull { .. } => {
-            Error::os(format!("take the producer's descriptors while {doing}"))(Errno::MFILE)
-        }
-        error => Error::peer(doing, fault_of(error)),
-    };
-    close(error.into_received().map(|received| received.fds).unwrap_or_default());
-    fault
-}
-
-/// What is wrong with a message that could not be received as a frame, for its sender: it has no buffer to make longer.
-pub(super) fn fault_of(error: &RecvFdsError) -> String {
-    match error {
-        RecvFdsError::PayloadTruncated { .. } => format!("a frame is longer than {FRAME_MAX_BYTES} bytes"),
-        error => error.to_string(),
-    }
 }
 
 /// Makes a denied permission the producer's fault: the sender of a descriptor chose how to open it.

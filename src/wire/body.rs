@@ -128,6 +128,11 @@ impl Offer {
     /// Which of the descriptors is the seat's.
     pub(crate) const SEAT_FD: usize = 0;
 
+    /// How many descriptors an Offer of so many lanes has.
+    pub(crate) const fn fd_count(lanes: usize) -> usize {
+        1 + 3 * lanes
+    }
+
     /// Which of the descriptors is the bell of the lane at `lane`.
     pub(crate) const fn bell_fd(lane: usize) -> usize {
         1 + 3 * lane

@@ -1,0 +1,183 @@
+//! What a steward asks of the connections that it serves, of whatever kind they are.
+//!
+//! The invariant: no call here waits for the peer. How a session of one kind goes is the business of its own file.
+
+use super::ending::Ending;
+use super::shared::StewardState;
+use crate::error::Result;
+use crate::os::closing::Connection;
+use crate::os::peer::Peer;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::fmt::Debug;
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+/// A connection as its steward serves it.
+pub(super) trait Served: Debug + Send {
+    /// The descriptors that can be watched.
+    fn fds(&self) -> Fds<'_>;
+
+    /// Which of them are to be watched now: each at first or once it is known, and once no longer, never again.
+    fn watched(&self) -> Watched;
+
+    /// When to serve it even if nothing is readable.
+    fn deadline(&self) -> Option<Instant>;
+
+    /// Does what is due: a descriptor is readable, its time may have come, or the steward's notice was for it.
+    fn on_ready(&mut self, now: Instant, readable: Readable);
+
+    /// Ends it, for a reason that its steward has.
+    fn end(&mut self, ending: Ending);
+
+    /// Whether there is nothing more to do. Its steward watches it no longer, and [concludes](Self::conclude) it.
+    fn is_over(&self) -> bool;
+
+    /// Hands over what it has become, if anything.
+    fn conclude(self: Box<Self>) {}
+
+    /// Its steward ends although it is not over.
+    fn abandon(&self) {}
+
+    /// Whether it counts as attached.
+    fn is_attached(&self) -> bool {
+        false
+    }
+
+    /// Whether its peer has hung up, and it will be over in a moment.
+    fn is_leaving(&self, _now: Instant) -> bool {
+        false
+    }
+
+    /// Until when a peer that has hung up counts as [leaving](Self::is_leaving).
+    fn gone_at(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Whether nobody needs it any more once the steward's handle is gone.
+    fn is_idle(&self) -> bool;
+}
+
+/// Whom a steward lets in, and what becomes of them.
+pub(super) trait Reception: Debug + Send {
+    fn state(&self) -> &StewardState;
+
+    /// Whether all places are taken, where so many connections are served.
+    fn is_full(&self, served: usize) -> bool;
+
+    /// A session with the process that has connected, or `None` after it was told why not.
+    fn welcome(&self, arrival: Arrival, is_full: bool) -> Option<Box<dyn Served>>;
+
+    /// Notes that of those served so many are attached.
+    fn note_attached(&self, _attached: usize) {}
+}
+
+/// The descriptors of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fds<'a> {
+    pub(super) socket: BorrowedFd<'a>,
+    /// The pidfd of the peer's process, if the kernel has given one.
+    pub(super) process: Option<BorrowedFd<'a>>,
+}
+
+/// Which of a connection's descriptors are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    pub(super) socket: bool,
+    pub(super) process: bool,
+}
+
+impl Watched {
+    /// Those that `other` has not.
+    pub(super) fn without(self, other: Self) -> Self {
+        Self { socket: self.socket && !other.socket, process: self.process && !other.process }
+    }
+}
+
+/// Which of a connection's descriptors are readable.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Readable {
+    pub(super) socket: bool,
+    /// The peer's process has ended.
+    pub(super) process: bool,
+}
+
+/// A connection that is no session yet.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) socket: Connection,
+    pub(super) origin: Origin,
+}
+
+/// Where a connection comes from.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// The steward has accepted it.
+    Accepted,
+    /// The program has handed it over, so that the kernel does not say who has connected.
+    Handed,
+    /// The program has connected it to a process that listened, and waits until the session stands.
+    Connected { listener: Peer, outcome: Outcome },
+}
+
+/// Says how a handshake has ended to the program's thread that waits for that.
+#[derive(Debug)]
+pub(super) struct Outcome(pub(super) SyncSender<Result<()>>);
+
+impl Outcome {
+    pub(super) fn say(self, outcome: Result<()>) {
+        // Sent once, to where there is room for one.
+        let _ = self.0.send(outcome);
+    }
+}
+
+/// The process at the other end, as far as it is known, and whether it still runs.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) peer: Peer,
+    is_dead: bool,
+    /// When to look whether it lives; `None` if its pidfd tells.
+    look_at: Option<Instant>,
+}
+
+/// How often a process is looked at that the kernel gives no pidfd for.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Process {
+    pub(super) fn new(peer: Peer) -> Self {
+        let look_at = (peer.pidfd.is_none() && peer.pid.is_some()).then(|| Instant::now() + LOOK_INTERVAL);
+        Self { peer, is_dead: false, look_at }
+    }
+
+    pub(super) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.peer.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(super) fn look_at(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.is_dead
+    }
+
+    /// Notes whether it has ended: `is_readable` says whether its pidfd is. Looks by itself where there is none and it
+    /// is time: a child of it may keep the socket open.
+    pub(super) fn note(&mut self, now: Instant, is_readable: bool) -> Death {
+        let mut is_dead = is_readable;
+        if self.look_at.is_some_and(|at| now >= at) {
+            is_dead |= self.peer.is_dead();
+            self.look_at = (!is_dead).then(|| now + LOOK_INTERVAL);
+        }
+        let is_news = is_dead && !self.is_dead;
+        self.is_dead |= is_dead;
+        Death { is_seen: self.is_dead, is_news }
+    }
+}
+
+/// What is known of the end of a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Death {
+    pub(super) is_seen: bool,
+    /// It was not known before.
+    pub(super) is_news: bool,
+}
