@@ -104,7 +104,7 @@
 //! | read, released | *read*: a consumer has passed a record. *Released*: the producer may overwrite it |
 //! | hold | a record that is kept in the ring after later ones were read: it is not released, nor what follows it |
 //! | seat | the small region in which one consumer says what it has released and whether it sleeps |
-//! | session | one connection between a consumer and a producer's process, for one or several lanes. Either may listen |
+//! | session | one connection between a consumer and a producer, for one or several lanes; either may have listened |
 //! | bell | what a producer rings to wake a consumer |
 //! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |

@@ -294,7 +294,9 @@ fn descriptors_that_take_long_to_close_delay_nobody() {
         wire.send_fds(&offer(CAPACITY), &fds).unwrap();
         assert_eq!(wire.last_words(), [(REFUSE, 11)], "in place {place}");
     }
-    drop((socket, listener));
+    // Before the socket, whose last end would wait for it.
+    drop(listener);
+    drop(socket);
     host.is_undisturbed();
 }
 
