@@ -5,13 +5,13 @@
 //! place is taken until nothing of it is left here: neither a thread that opens its lanes, nor a consumer of one. What
 //! it has sent is read to the end before its death counts.
 
+use super::admission::turn_away;
 use super::client::{Session, begin, infos_of};
 use super::ending::Ending;
 use super::frame_socket::FrameSocket;
 use super::opened::{OpenedLane, begin_opening};
 use super::options::SessionOptions;
 use super::served::{Arrival, Fds, Origin, Process, Readable, Reception, Served, Watched};
-use super::serving::turn_away;
 use super::shared::StewardState;
 use super::unwelcome;
 use crate::crash;

@@ -3,11 +3,12 @@
 //! The session is served as any other of a server's ([`serving`](super::serving)), by a steward of its own. The
 //! invariant: once a call here has returned, the consumer has its seats, so that it gets every record from then on.
 
+use super::Address;
+use super::admission::CONNECTING;
 use super::client::admits_listener;
 use super::connecting::{open_socket, try_for};
 use super::served::{Arrival, Origin, Outcome};
 use super::server::{Server, ServerOptions, check_lanes, lanes_of};
-use super::{Address, serving};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::fds;
@@ -47,7 +48,7 @@ impl ServerOptions {
         self
     }
 
-    /// Connects to a consumer that listens at `address` ([`SessionListener`](crate::SessionListener)), and offers it the
+    /// Connects to a consumer that listens at `address` ([`SessionListener`](crate::SessionListener)) and offers it the
     /// lanes of `producers`. Waits until the consumer is attached: it gets every record that is sent after this call.
     ///
     /// The server that is returned has this one session, and listens nowhere. Its [`address`](Server::address) is that
@@ -117,7 +118,7 @@ impl ServerOptions {
         let origin = Origin::Connected { listener, outcome: Outcome(says) };
         server.hand_over(Arrival { socket, origin });
         // The steward keeps the deadline.
-        outcome.recv().unwrap_or_else(|_| Err(Error::Closed { doing: serving::CONNECTING.to_owned() }))?;
+        outcome.recv().unwrap_or_else(|_| Err(Error::Closed { doing: CONNECTING.to_owned() }))?;
         Ok(server)
     }
 }

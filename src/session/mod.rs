@@ -1,8 +1,10 @@
 //! Sessions: how a consumer gets at a lane, and what both sides know of each other.
 //!
 //! [`server`] is the producer's side: it listens, and a thread of its own, the [`steward`], serves the consumers that
-//! connect. [`client`] is the consumer's side. This file has what both share: addresses, and who is admitted.
+//! connect. [`client`] is the consumer's side. Where the consumer listens, that is [`session_listener`], and producers
+//! connect by [`connect_producer`]. This file has what all share: addresses, and who is admitted.
 
+mod admission;
 mod adopted;
 mod arriving;
 pub(crate) mod attach;

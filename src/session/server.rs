@@ -3,9 +3,9 @@
 //! The work is done by the [`steward`](super::steward), a thread. What this file does not do: it touches neither a
 //! socket nor a seat.
 
+use super::admission::Admission;
 use super::listener::Listener;
 use super::served::{Arrival, Origin};
-use super::serving::Admission;
 use super::shared::{Limits, News, Offering, Progress, ServerStats, StewardHandle, StewardState};
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, adopted};
 use crate::error::{Error, Result};

@@ -186,8 +186,8 @@ impl SessionListenerOptions {
     /// # Errors
     ///
     /// - [`Error::AddressInUse`] if a living process serves this address
-    /// - [`Error::Invalid`] if the address, the name of a lane or `lanes_max` is out of range, or if the path belongs to
-    ///   something other than a socket
+    /// - [`Error::Invalid`] if the address, the name of a lane or `lanes_max` is out of range, or if the path belongs
+    ///   to something other than a socket
     /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a listener holds 4, and
     ///   2 more if it listens at a path
     /// - [`Error::Forked`] in a forked child of a process that has used this library
