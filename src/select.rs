@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
 use crate::os::poller::{Poller, Trigger};
 use crate::session::server::Server;
+use crate::session::session_listener::SessionListener;
 use crate::typed::TypedConsumer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -99,6 +100,13 @@ impl<T> Selectable for TypedConsumer<T> {
 }
 
 impl Selectable for Server {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        // Its only error.
+        Self::arm(self).map_err(|_| ReceiveError::Forked)
+    }
+}
+
+impl Selectable for SessionListener {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
         // Its only error.
         Self::arm(self).map_err(|_| ReceiveError::Forked)
