@@ -176,7 +176,7 @@ fn message(
         header.msg_controllen = control.len() as _;
     }
     match call(socket.as_raw_fd(), &mut header) {
-        len @ 0.. => Ok((len as usize, header.msg_controllen as usize)),
+        len @ 0.. => Ok((len as usize, header.msg_controllen)),
         _ => Err(io::Error::last_os_error()),
     }
 }

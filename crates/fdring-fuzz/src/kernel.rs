@@ -63,8 +63,10 @@ fn open_number() -> i32 {
 }
 
 fn own_credentials() -> Credentials {
-    // SAFETY: these calls take nothing and cannot fail.
-    let (uid, gid) = unsafe { (libc::getuid(), libc::getgid()) };
+    // SAFETY: the call takes nothing and cannot fail.
+    let uid = unsafe { libc::getuid() };
+    // SAFETY: as above.
+    let gid = unsafe { libc::getgid() };
     Credentials { pid: std::process::id().cast_signed(), uid, gid }
 }
 
@@ -225,6 +227,6 @@ fn receive(socket: &OwnedFd, control: &mut [u8]) -> (usize, i32) {
         // SAFETY: what the header names lives until the call returns.
         let came = unsafe { libc::recvmsg(socket.as_raw_fd(), header, libc::MSG_CMSG_CLOEXEC) };
         assert_eq!(came, 1, "recvmsg: {}", io::Error::last_os_error());
-        (header.msg_controllen as usize, header.msg_flags)
+        (header.msg_controllen, header.msg_flags)
     })
 }

@@ -87,7 +87,7 @@ pub fn find(control: &[u8]) -> Vec<Found> {
         }
         found.body = rest[16..len as usize].to_vec();
         let is_possible = match (level, kind) {
-            (1, 1) => found.body.len() % 4 == 0,
+            (1, 1) => found.body.len().is_multiple_of(4),
             (1, 2) => found.body.len() == 12,
             (1, 4) => found.body.len() == 4,
             _ => true,

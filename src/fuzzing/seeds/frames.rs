@@ -195,7 +195,7 @@ fn offer_of(count: usize) -> (Vec<u8>, usize) {
         terms.id[15] = 0xee;
         terms.generation = 0x0101_0101_0101_0101 * (index as u64 + 1);
         terms.schema = u64::MAX - terms.generation;
-        terms.barrier = if index % 3 == 0 { crate::terms::Barrier::Fence } else { terms.barrier };
+        terms.barrier = if index.is_multiple_of(3) { crate::terms::Barrier::Fence } else { terms.barrier };
         OfferedLane { terms, bell: BellKind::ALL[index % 2] }
     };
     let offer = Frame::Offer(Offer { version: 1, session_id: [0x5a; 16], lanes: (0..count).map(lane).collect() });
@@ -312,14 +312,8 @@ fn attaches(seeds: &mut Seeds) {
 }
 
 fn texts(seeds: &mut Seeds) {
-    let hello = |names: &[&[u8]]| {
-        let names: Vec<u8> = names.iter().flat_map(|name| [&[name.len() as u8], *name].concat()).collect();
-        let count = names.iter().count();
-        (names, count)
-    };
     let mut name = |seed: &str, verdict: &str, role: u8, name: &[u8]| {
-        let (names, _) = hello(&[name]);
-        seeds.body(seed, verdict, 0, 1, &[&[role, 1, 0, 1, 0, 1][..], &names].concat());
+        seeds.body(seed, verdict, 0, 1, &[&[role, 1, 0, 1, 0, 1, name.len() as u8][..], name].concat());
     };
     name("hello-producer-with-names", "5 names of a producer", 1, b"a");
     name("name-of-64", "Hello", 2, &[b'x'; 64]);
