@@ -28,7 +28,8 @@
 //! | a header whose length is beyond the buffer | hand it out, then end | [`ControlError::PastEnd`], then ends |
 //! | a body of the wrong length for its type | leave that to the caller | [`ControlError::Body`], goes on |
 //!
-//! A caller of the macros must compare `cmsg_len` with 16 and with the end of the buffer before it touches `CMSG_DATA`.
+//! A caller of the macros must compare `cmsg_len` with 16 and with the end of the buffer before it touches
+//! `CMSG_DATA`.
 //!
 //! # What kernels accept and deliver
 //!
