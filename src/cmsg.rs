@@ -34,16 +34,16 @@
 //! # What kernels accept and deliver
 //!
 //! - Linux does not deliver malformed messages, with one exception: where the room in the control buffer ends inside of
-//!   a message other than `SCM_RIGHTS`, that message is cut. Credentials that get a room of 16 to 27 bytes arrive with a
-//!   body of 0 to 11, which is [`ControlError::Body`]. `MSG_CTRUNC` is then set in `msg_flags`: **look at that flag
+//!   a message other than `SCM_RIGHTS`, that message is cut. Credentials that get a room of 16 to 27 bytes arrive with
+//!   a body of 0 to 11, which is [`ControlError::Body`]. `MSG_CTRUNC` is then set in `msg_flags`: **look at that flag
 //!   before the messages**. With less room than a header nothing arrives, and the flag is set too.
 //! - An array of descriptors is cut between two of them, with `MSG_CTRUNC`. The kernel closes the rest.
-//! - Linux accepts an `SCM_RIGHTS` message whose body ends in a fraction of a descriptor, and sends those before it. The
-//!   walker calls such a message [`ControlError::Body`]; no receiver ever gets one.
+//! - Linux accepts an `SCM_RIGHTS` message whose body ends in a fraction of a descriptor, and sends those before it.
+//!   The walker calls such a message [`ControlError::Body`]; no receiver ever gets one.
 //! - Linux joins several `SCM_RIGHTS` messages of one sendmsg(2) into one, and drops one without descriptors. It skips
-//!   messages of other levels than `SOL_SOCKET`, and a tail that is shorter than a header. It refuses (`EINVAL`) lengths
-//!   below 16 and beyond the buffer at any level, types of `SOL_SOCKET` other than rights and credentials, and more than
-//!   [`FDS_PER_MESSAGE_MAX`] descriptors.
+//!   messages of other levels than `SOL_SOCKET`, and a tail that is shorter than a header. It refuses (`EINVAL`)
+//!   lengths below 16 and beyond the buffer at any level, types of `SOL_SOCKET` other than rights and credentials, and
+//!   more than [`FDS_PER_MESSAGE_MAX`] descriptors.
 //!
 //! # Examples
 //!

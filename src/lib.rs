@@ -87,7 +87,7 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `arbitrary` | `Arbitrary` of the crate of that name for [`cmsg::RawMessage`] and [`cmsg::Credentials`] |
-//! | `fuzzing` | the module `fdring::fuzzing`: the fuzz targets as functions of bytes, the parser of frames among them |
+//! | `fuzzing` | the module `fdring::fuzzing`: the fuzz targets as functions, and with them the parser of frames |
 //! | `crash-points` | points at which this project's own tests let a process die |
 //!
 //! Semantic versioning does not cover what the last two add. `docs/fuzzing.md` describes the targets, and a kit to fuzz

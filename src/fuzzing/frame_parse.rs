@@ -26,7 +26,8 @@ pub fn frame_parse(data: &[u8]) {
     frame_parse_counting(data, || 0);
 }
 
-/// Parses `data` as a frame, and compares the verdict and every field with what a plainer reading of the protocol finds.
+/// Parses `data` as a frame, and compares the verdict and every field with what a plainer reading of the protocol
+/// finds.
 ///
 /// Bit 0 of the first byte says whether the header is made to fit the rest, bit 1 that 65536 descriptors more came than
 /// the second byte says. Whatever parses comes back byte for byte.

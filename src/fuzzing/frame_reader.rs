@@ -1,8 +1,8 @@
 //! A second reader of frames, slow and obvious, written from `docs/protocol.md` alone: what the parser is held to.
 //!
-//! It shares nothing with `wire` but that page: numbers are read digit by digit, text is decoded by hand, and what comes
-//! out is a flat list of named fields. Faults are found in the order of the bytes, except that a list is judged as a
-//! whole once it was read, and the number of descriptors last.
+//! It shares nothing with `wire` but that page: numbers are read digit by digit, text is decoded by hand, and what
+//! comes out is a flat list of named fields. Faults are found in the order of the bytes, except that a list is judged
+//! as a whole once it was read, and the number of descriptors last.
 
 use std::collections::BTreeSet;
 

@@ -22,7 +22,8 @@ fn write(target: &str, name: &str, parts: &[&[u8]]) {
     fs::write(dir.join(name), parts.concat()).unwrap();
 }
 
-/// Writes what is to be said of each seed of a target to the table beside its corpus. What it says of other files stays.
+/// Writes what is to be said of each seed of a target to the table beside its corpus. What it says of other files
+/// stays.
 fn write_verdicts(target: &str, verdicts: &[(&str, &str)]) {
     let path = corpora().join(format!("{target}.verdicts"));
     let table = fs::read_to_string(&path).unwrap_or_default();

@@ -1,13 +1,14 @@
-//! Seeds from real sessions: a relay between a program that connects and one that listens, which writes down what passes.
+//! Seeds from real sessions: a relay between a program that connects and one that listens, which writes down what
+//! passes.
 //!
 //! ```sh
 //! fdring-capture LISTEN CONNECT DIRECTORY
 //! ```
 //!
 //! It listens at LISTEN, connects to CONNECT for each connection that comes (`@name` is an abstract address, anything
-//! else a path), and passes messages on with their descriptors. Each frame goes to `DIRECTORY/frame_parse`, each control
-//! buffer to `DIRECTORY/cmsg_walk`, as inputs of these targets, under the hash of what is in it. It works for any program
-//! that talks over `SOCK_SEQPACKET`. It ends when it has served as many connections as the environment's
+//! else a path), and passes messages on with their descriptors. Each frame goes to `DIRECTORY/frame_parse`, each
+//! control buffer to `DIRECTORY/cmsg_walk`, as inputs of these targets, under the hash of what is in it. It works for
+//! any program that talks over `SOCK_SEQPACKET`. It ends when it has served as many connections as the environment's
 //! `FDRING_CAPTURE_SESSIONS` says; without that, when it is killed.
 
 #![allow(unsafe_code, reason = "control buffers as the kernel writes them")]

@@ -18,8 +18,8 @@ const CONTROL_MAX_BYTES: usize = 8192;
 
 /// Sends the sequence that `data` stands for, and compares verdict and delivery with the rules.
 ///
-/// The descriptors in it become a descriptor that is open, and the credentials those of this process. The last byte says
-/// how long the receiver's control buffer is, and whether it asks for credentials.
+/// The descriptors in it become a descriptor that is open, and the credentials those of this process. The last byte
+/// says how long the receiver's control buffer is, and whether it asks for credentials.
 ///
 /// ```
 /// fdring_fuzz::kernel::compare(&[0, 0, 0, 2, 5, 255]);

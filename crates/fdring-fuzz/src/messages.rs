@@ -12,7 +12,8 @@ pub const MESSAGES_MAX: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Message {
-    /// `SCM_RIGHTS`, numbers of descriptors; the generator makes 0 to 271. They are only numbers; the kernel takes at most 253.
+    /// `SCM_RIGHTS`, numbers of descriptors; the generator makes 0 to 271. They are only numbers; the kernel takes at
+    /// most 253.
     Rights(Vec<i32>),
     /// `SCM_CREDENTIALS`.
     Credentials(Credentials),

@@ -1,7 +1,7 @@
 //! What a right walker finds in a control buffer: a plain reading of cmsg(3) for 64-bit little-endian Linux.
 //!
-//! One cursor over numbers that cannot overflow, and nothing shared with the walker of fdring, which is held to the same
-//! rules.
+//! One cursor over numbers that cannot overflow, and nothing shared with the walker of fdring, which is held to the
+//! same rules.
 
 /// One message, or the fault that ends the walk.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,8 +25,8 @@ pub(super) fn write_all() {
     to_the_kernel();
 }
 
-/// Scripts of `crates/fdring-fuzz/src/messages.rs`: cut, padding, messages; at the end how much room the receiver has, and
-/// 0x40 more where it asks for credentials.
+/// Scripts of `crates/fdring-fuzz/src/messages.rs`: cut, padding, messages; at the end how much room the receiver has,
+/// and 0x40 more where it asks for credentials.
 fn to_the_kernel() {
     let rights = [0, 2, 5, 5];
     write("cmsg_kernel", "rights", &[&[0, 0], &rights, &[0]]);
