@@ -46,7 +46,9 @@ pub fn frame_parse_counting(data: &[u8], allocated_bytes: impl Fn() -> u64) {
     assert!(allocated <= bound, "{allocated} bytes were allocated for a frame of {}: {parsed:?}", bytes.len());
     let verdict = plain(&parsed);
     let expected = read(&bytes, fd_count);
-    assert!(verdict == expected, "parsed as {verdict:x?}, to be read as {expected:x?}: {bytes:02x?}");
+    if verdict != expected {
+        panic!("{}, in {bytes:02x?}", difference(&verdict, &expected));
+    }
     match parsed {
         Ok(frame) => {
             assert_eq!(frame.encode(), bytes, "{frame:?} has a second spelling");
@@ -87,6 +89,30 @@ pub(super) fn verdict_of_parser(data: &[u8]) -> String {
 /// Whether `bytes` with so many descriptors are a frame: the parser alone, for benchmarks.
 pub fn is_frame(bytes: &[u8], fd_count: usize) -> bool {
     Frame::parse(bytes, fd_count).is_ok()
+}
+
+/// The first thing in which two verdicts differ.
+fn difference(verdict: &Verdict, expected: &Verdict) -> String {
+    let (Ok(parsed), Ok(read)) = (verdict, expected) else {
+        let short = |verdict: &Verdict| match verdict {
+            Ok(frame) => format!("a frame {}", frame.name),
+            Err(fault) => format!("{fault:?}"),
+        };
+        return format!("parsed as {}, to be read as {}", short(verdict), short(expected));
+    };
+    let differs = |(parsed, read): &(&_, &_)| parsed != read;
+    match parsed.fields.iter().zip(&read.fields).enumerate().find(|(_, pair)| differs(pair)) {
+        Some((index, (parsed, read))) => format!("field {index} is {parsed:x?}, to be {read:x?}"),
+        None => format!(
+            "parsed as {} of {} fields and {} descriptors, to be {} of {} and {}",
+            parsed.name,
+            parsed.fields.len(),
+            parsed.descriptors,
+            read.name,
+            read.fields.len(),
+            read.descriptors
+        ),
+    }
 }
 
 /// A frame, or a fault in it, as the second reader puts it.
