@@ -2,7 +2,7 @@
 
 use super::Script;
 use crate::cmsg::{
-    ControlError, ControlMessage, EncodeError, FDS_PER_MESSAGE_MAX, encode_rights, rights_space_bytes, walk,
+    ControlError, ControlMessage, EncodeError, FDS_PER_MESSAGE_MAX, RawMessage, encode_rights, rights_space_bytes, walk,
 };
 
 /// Walks over `data` as control messages and compares with what a plainer reading of cmsg(3) finds; then encodes `data`
@@ -23,11 +23,35 @@ fn compare_with_reference(control: &[u8]) {
         let offset = messages.offset();
         let walked = messages.next().expect("the walk ends too early");
         assert_eq!(&Plain::from(walked), message, "at offset {offset} of {control:x?}");
+        if let Plain::Fault(fault) = message {
+            assert!(!fault.to_string().contains(char::is_control), "{fault:?} does not print");
+        }
+        check_encoder(control, offset);
         assert_eq!(messages.offset(), *next, "after the message at offset {offset} of {control:x?}");
     }
     assert_eq!(messages.next(), None, "the walk goes on after {} messages", expected.len());
     assert_eq!(messages.next(), None, "the walk begins again");
     assert_eq!(messages.offset(), control.len());
+}
+
+/// A message that is all there is written again as it came, but for the padding, which is zeros.
+fn check_encoder(control: &[u8], offset: usize) {
+    let Some((header, rest)) = control[offset..].split_at_checked(16) else { return };
+    let len = number(&header[..8]);
+    if len < 16 || len - 16 > rest.len() as u128 {
+        return;
+    }
+    let data = &rest[..len as usize - 16];
+    let (level, kind) = (signed(&header[8..12]), signed(&header[12..]));
+    let message = RawMessage::new(level, kind, data);
+    assert_eq!(u128::from(message.len), len);
+    let mut encoded = vec![0xa5; message.space_bytes()];
+    assert_eq!(message.encode(&mut encoded), Ok(encoded.len()));
+    let (written, padding) = encoded.split_at(len as usize);
+    assert_eq!(written, &control[offset..offset + len as usize]);
+    assert!(padding.len() < 8 && padding.iter().all(|byte| *byte == 0), "the padding is not zeroed");
+    let room = encoded.len() - 1;
+    assert_eq!(message.encode(&mut encoded[..room]), Err(EncodeError::NoRoom { room }));
 }
 
 /// A message, with everything copied out of it.
