@@ -1,6 +1,5 @@
 //! Many endpoints in one selector: nothing is missed, nobody starves, and a wait in which nothing happens sleeps.
 
-#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use common::{DEADLINE, unique_name, wait_until_thread_has_slept_for};
