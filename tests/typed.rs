@@ -1,7 +1,6 @@
 //! Lanes of values: what fits, what is refused when a consumer attaches, and what a producer without manners can send.
 #![allow(unsafe_code, reason = "values that are plain bytes, and a promise about this program's own producer")]
 
-#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use common::unique_name;
