@@ -29,6 +29,7 @@ fn check(records: &[OwnedRecord]) {
 fn a_session_lasts_until_the_last_hold_of_its_consumer_ends() {
     let (mut producer, server, mut consumer) = lane();
     let mut kept = keep(&mut producer, &mut consumer, 3);
+    wait_until("the session is counted", || server.stats().sessions == 1);
     drop(consumer);
     // It has a seat still, holds the lane back, and is nobody who died.
     assert_eq!((producer.consumer_count(), server.stats().sessions), (1, 1));

@@ -339,7 +339,7 @@ fn mistakes_are_told_with_what_to_do() {
     told(&tickz, &["no lane is called tickz; this producer has: ticks"]);
     let _idle = Consumer::connect(&*address).unwrap();
     let full = (0..).find_map(|_| lane.try_send(&[0; 56]).err()).unwrap();
-    told(&full, &[&format!("process {} has not released 4096 bytes yet", std::process::id())]);
+    told(&full, &[&format!("process {} of user ", std::process::id()), "has not released 4096 bytes yet"]);
     let few = server.wait_for_sessions(9, std::time::Duration::ZERO).unwrap_err();
     told(&few, &["waiting for 9 consumers", "are there after 0 s"]);
     assert!(matches!(tickz, Error::Refused { .. }) && !tickz.is_worth_retrying());

@@ -56,10 +56,10 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// which is `None`. If the producer dies without ending its lane, the consumer receives everything that was published
 /// and then gets [`ReceiveError::PeerDead`].
 ///
-/// A consumer whose stream has ended, with `None` or an error, keeps what it had until it is dropped: its mapping of the
-/// ring, whose memory the kernel frees when nobody maps it any more, its seat, and its descriptors. Drop it to give the
-/// ring back. No method does that earlier: records that were read in place lie in that memory, and those that are kept
-/// (`OwnedRecord`) keep it for as long as they live.
+/// A consumer whose stream has ended, with `None` or an error, keeps what it had until it is dropped: its mapping of
+/// the ring, whose memory the kernel frees when nobody maps it any more, its seat, and its descriptors. Drop it to give
+/// the ring back. No method does that earlier: records that were read in place lie in that memory, and those that are
+/// kept (`OwnedRecord`) keep it for as long as they live.
 ///
 /// The bytes of a record are released to the producer by a later call: in steps of an eighth of the ring, and
 /// completely whenever a call finds nothing or waits for more than a microsecond. A consumer that is neither used nor

@@ -276,8 +276,12 @@ impl Writing {
             }
             payloads.push(payload);
         }
-        let mut lens: Vec<usize> = payloads.iter().map(|payload| payload.len() + 9).collect();
-        let discarded = lens.len() / 2;
+        // Those before the one that is discarded are reserved as they are: a longer one could begin another round of the
+        // ring, where what is left of it stays, and the ledger knows of no reservations.
+        let discarded = payloads.len() / 2;
+        let extra = |index| if index < discarded { 0 } else { 9 };
+        let mut lens: Vec<usize> =
+            payloads.iter().enumerate().map(|(index, payload)| payload.len() + extra(index)).collect();
         lens.insert(discarded, DISCARDED_BYTES);
         self.next += payloads.len() as u64;
         self.log.note(Entry::Intends { end: self.next });
