@@ -65,8 +65,8 @@ impl Consumer {
     /// Whether the producer's process lives. `false` once it has ended, also while records that it published are left
     /// to receive, and after its lane was finished.
     ///
-    /// Asks the kernel each time. Of a process in another pid namespace, for which the kernel gave no descriptor, only a
-    /// call that returned [`ReceiveError::PeerDead`](crate::errors::ReceiveError::PeerDead) knows.
+    /// Asks the kernel each time. Of a process in another pid namespace, for which the kernel gave no descriptor, only
+    /// a call that returned [`ReceiveError::PeerDead`](crate::errors::ReceiveError::PeerDead) knows.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};

@@ -276,8 +276,8 @@ impl Writing {
             }
             payloads.push(payload);
         }
-        // Those before the one that is discarded are reserved as they are: a longer one could begin another round of the
-        // ring, where what is left of it stays, and the ledger knows of no reservations.
+        // Those before the one that is discarded are reserved as they are: a longer one could begin another round of
+        // the ring, where what is left of it stays, and the ledger knows of no reservations.
         let discarded = payloads.len() / 2;
         let extra = |index| if index < discarded { 0 } else { 9 };
         let mut lens: Vec<usize> =
