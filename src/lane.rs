@@ -383,7 +383,7 @@ pub struct ConsumerInfo {
     /// Whether it reads in place. Such a consumer is never evicted while it lives.
     pub reads_in_place: bool,
     /// Whether it has left, died or been evicted, and its place is kept for a successor: see
-    /// [`NoConsumer`](crate::options::NoConsumer).
+    /// [`NoConsumer`].
     pub is_gone: bool,
     /// The number of its seat.
     pub(crate) seat_id: u64,
