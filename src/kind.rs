@@ -59,6 +59,8 @@ pub enum ErrorKind {
     TooFewConsumers = 22,
     /// A lane has ended, and consumers had not released everything.
     Unread = 23,
+    /// The lane was too quick for a tap, which goes on from the newest record.
+    Lagged = 24,
 }
 
 impl ErrorKind {
@@ -106,7 +108,8 @@ mod tests {
             TooSlow,
             TooFewConsumers,
             Unread,
+            Lagged,
         ];
-        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=23));
+        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=24));
     }
 }

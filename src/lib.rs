@@ -38,6 +38,7 @@
 //! | send to a consumer that listens | [`Producer::connect`] |
 //! | listen, as a consumer, for producers that connect | [`SessionListener`] |
 //! | read the one lane of a server | [`Consumer::connect`] |
+//! | look on without holding the lane back, or see the newest record only | [`Tap::connect`], [`Session::tap`] |
 //! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
 //! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
 //! | evict slow consumers, or fail because of them | [`options::SlowConsumer`], [`Producer::evict`] |
@@ -171,7 +172,7 @@ pub mod options {
 
 /// The errors of sending and receiving, and the parts of [`Error`], which is the error of setting up.
 pub mod errors {
-    pub use crate::consumer::{ReceiveError, Verdict};
+    pub use crate::consumer::{ReceiveError, TapError, Verdict};
     pub use crate::kind::ErrorKind;
     pub use crate::layout::GeometryError;
     pub use crate::producer::SendError;
@@ -186,7 +187,7 @@ pub mod info {
     pub use crate::session::shared::ServerStats;
 }
 
-pub use consumer::{Consumer, OwnedRecord, Record};
+pub use consumer::{Consumer, OwnedRecord, Record, Tap};
 #[cfg(feature = "crash-points")]
 #[doc(hidden)]
 pub use crash::reach as reach_crash_point;
@@ -204,3 +205,8 @@ pub use session::session_listener::SessionListener;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// And those of the page on pipelines.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/patterns.md")]
+struct Patterns;

@@ -6,7 +6,7 @@
 //! A call costs two system calls when nothing is there, however many endpoints there are, and looks only at those that
 //! something happened to or that the caller has used.
 
-use crate::consumer::{Consumer, ReceiveError};
+use crate::consumer::{Consumer, ReceiveError, Tap, TapError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
@@ -90,6 +90,16 @@ pub trait Selectable: AsFd {
 impl Selectable for Consumer {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
         Self::arm(self)
+    }
+}
+
+impl Selectable for Tap {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        // Its only errors.
+        Self::arm(self).map_err(|error| match error {
+            TapError::Wait(errno) => ReceiveError::Wait(errno),
+            _ => ReceiveError::Forked,
+        })
     }
 }
 

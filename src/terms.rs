@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// Where in the stream a consumer begins.
+/// Where in the stream a consumer or a tap begins.
 ///
 /// ```
 /// use fdring::{Attach, options::Start};
@@ -23,7 +23,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Start {
-    /// At the first record that is published after the consumer has joined. The default.
+    /// At the first record that is published after it has joined. The default.
     #[default]
     Latest,
     /// At the oldest record that is certain to be intact. Up to a sixteenth of the ring may be skipped, or a batch if
@@ -37,6 +37,8 @@ pub enum Start {
     /// may not know yet that a consumer has died, so try again. A lane without places refuses with
     /// [`Refusal::Unsupported`].
     Resume,
+    /// At the last record that is published, if there is one. Only taps begin there.
+    Newest,
 }
 
 /// The reason why a peer refuses a session: the numbers of `docs/protocol.md`.
@@ -153,7 +155,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whether a consumer holds the producer back.
+/// Whether a reader holds the producer back: a consumer does, a tap does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
     Lossless,

@@ -126,6 +126,21 @@ const CONSUMER_POINTS: [(&str, When); 24] = [
 
 /// The points in a producer's process that evicts a consumer: whether the consumer can know.
 const EVICTING_POINTS: [&str; 2] = ["producer-evicting", "producer-evicted"];
+/// The points in a tap's process that a consumer's has not, and when it passes them: in the flow, or when it leaves.
+const TAP_POINTS: [(&str, When); 2] = [("tap-record-found", Flow), ("tap-leaving", Departure)];
+/// Those that both have.
+const TAP_POINTS_SHARED: [(&str, When); 10] = [
+    ("store", Flow),
+    ("session-seat-mapped", Handshake),
+    ("session-seat-sealed", Handshake),
+    ("session-lanes-mapped", Handshake),
+    ("session-attach-sent", Handshake),
+    ("session-attached-received", Handshake),
+    ("consumer-sleep-announced", Flow),
+    ("consumer-asleep", Flow),
+    ("consumer-woken", Flow),
+    ("consumer-awake", Flow),
+];
 
 /// In how many rounds each point in the flow kills, each time after another number of passes.
 const FLOW_ROUNDS: u64 = 3;
@@ -429,6 +444,39 @@ fn a_producer_that_dies_while_it_evicts_is_dead_for_all() {
     }
 }
 
+/// A tap dies beside a consumer and another tap: nobody waits for it, and nothing of it is left.
+#[test]
+fn a_tap_that_is_killed_at_any_step_costs_nobody_anything() {
+    let test = "a_tap_that_is_killed_at_any_step_costs_nobody_anything";
+    if plays_a_role() {
+        return;
+    }
+    let only = std::env::var("FDRING_CRASH_POINT").unwrap_or_default();
+    let mut runs = 0;
+    for (point, when) in TAP_POINTS.into_iter().chain(TAP_POINTS_SHARED).filter(|(point, _)| point.contains(&only)) {
+        for round in 0..if when == Flow { FLOW_ROUNDS } else { 1 } {
+            let seed = point.bytes().fold(round, |seed, byte| mix(seed ^ u64::from(byte)));
+            let mut crew = Crew::new(test, &format!("@{}", unique_name()));
+            let mut producer = crew.producer(seed, None);
+            let mut consumer = crew.consumer(Manner::default(), None);
+            let mut tap = crew.tap(round == 1, false, None);
+            consumer.expect("attached");
+            tap.expect("attached");
+            producer.tell("go");
+            producer.expect("going");
+            let passes = if when == Flow { seed % 20 } else { 0 };
+            let mut victim = crew.tap(round == 1, when == Departure, Some(&format!("{point}:{passes}")));
+            victim.dies();
+            let took = goes_on(&mut producer);
+            assert!(took < SOON, "{point}: the producer went on after {took:?}");
+            ends_in_order(producer, vec![consumer, tap]);
+            crew.check().unwrap_or_else(|fault| panic!("{point}: {fault}"));
+            runs += 1;
+        }
+    }
+    println!("proof: crash points of taps | runs {runs} | kills {runs}");
+}
+
 /// The names in the calls of `call` in a text.
 fn names_in<'a>(text: &'a str, call: &str) -> Vec<&'a str> {
     text.split(call).skip(1).filter_map(|rest| rest.strip_prefix('"')?.split('"').next()).collect()
@@ -455,7 +503,7 @@ fn the_list_has_every_point_of_the_source_and_no_other() {
     let mut source: Vec<&str> =
         texts.iter().flat_map(|text| calls.iter().flat_map(|call| names_in(text, call))).collect();
     let mut list: Vec<&str> = PRODUCER_POINTS.iter().map(|(name, ..)| *name).collect();
-    list.extend(CONSUMER_POINTS.iter().map(|(name, _)| *name));
+    list.extend(CONSUMER_POINTS.iter().chain(&TAP_POINTS).map(|(name, _)| *name));
     list.extend(EVICTING_POINTS);
     source.sort_unstable();
     list.sort_unstable();

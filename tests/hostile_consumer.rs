@@ -18,6 +18,8 @@ use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::Shutdown;
 use stage::{Hosting, Stage, plays_a_role};
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Sends a first frame, and returns what is answered until the end.
@@ -129,12 +131,16 @@ fn frames_at_the_wrong_time_end_the_session() {
         ("latest, and a position", one([1, 1, 2, 1, 0], 8), 5),
         ("a position where no record begins", one([1, 5, 2, 1, 0], 4), 5),
         ("a position beyond all", one([1, 5, 2, 1, 0], 1 << 63), 5),
-        ("lossy", one([2, 1, 2, 1, 0], 0), 6),
-        ("lossy from the newest on", one([2, 3, 2, 1, 0], 0), 6),
+        ("lossy in place, from the newest on", one([2, 3, 1, 1, 0], 0), 5),
+        ("lossy from the newest on, and a position", one([2, 3, 2, 1, 0], 8), 5),
+        ("lossy, to resume", one([2, 4, 2, 1, 0], 0), 6),
+        ("lossy, at a position", one([2, 5, 2, 1, 0], 8), 6),
         ("to resume", one([1, 4, 2, 1, 0], 0), 6),
         ("at a position", one([1, 5, 2, 1, 0], 8), 6),
         ("with descriptors", one([1, 1, 2, 1, 1], 0), 6),
         ("an Attach without the seal", attach(1, COPIES), 11),
+        ("a lossy one without the seal", one([2, 1, 2, 1, 0], 0), 11),
+        ("a lossy one from the newest on without the seal", one([2, 3, 2, 1, 0], 0), 11),
     ];
     for (what, bytes, code) in cases {
         let invited = Invited::knock(&stage.address);
@@ -150,6 +156,36 @@ fn frames_at_the_wrong_time_end_the_session() {
         let invited = Invited::knock(&stage.address);
         invited.wire.send(&bytes).unwrap();
         assert_eq!(invited.wire.last_words(), [(REFUSE, 5)], "an Attach with {what}");
+    }
+    stage.ends_undisturbed();
+}
+
+/// Its words hold nobody back and evict nobody, and its epoch, turned as fast as can be, is rung for in limits.
+#[test]
+fn a_tap_that_writes_anything_into_its_seat_costs_nobody_anything() {
+    if plays_a_role() {
+        return;
+    }
+    let mut stage = Stage::new("a_tap_that_writes_anything_into_its_seat_costs_nobody_anything", Hosting::default());
+    for start in [1, 2, 3] {
+        let guest = Invited::knock(&stage.address).attach_as(&[([2, start, 2, 1, 0], 0)]);
+        for consumed in [1, 8, 1 << 40, u64::MAX >> 1] {
+            guest.say(consumed, consumed / 2);
+            stage.goes_on();
+        }
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut epoch = 0_u32;
+                while !is_over.load(Relaxed) {
+                    epoch = epoch.wrapping_add(1);
+                    guest.seat.u32(WAIT_EPOCH).store(epoch, Relaxed);
+                }
+            });
+            (0..5).for_each(|_| stage.goes_on());
+            is_over.store(true, Relaxed);
+        });
+        assert_eq!(stage.stat("evicted"), 0, "it goes when it goes");
     }
     stage.ends_undisturbed();
 }
@@ -351,7 +387,7 @@ fn half_a_hang_up_is_one() {
         stage.goes_on();
         let words = guest.wire().last_words();
         assert!(words.is_empty() == (how == Shutdown::Both), "{words:?}");
-        assert_ne!(guest.lanes[0].control.u32(EVICTIONS).load(std::sync::atomic::Ordering::Relaxed), 0);
+        assert_ne!(guest.lanes[0].control.u32(EVICTIONS).load(Relaxed), 0);
     }
     // The other half: it hears nothing, and what it says still counts.
     let mut guest = Guest::join(&stage.address, COPIES);

@@ -24,6 +24,7 @@ use successors::{Succession, is_successor};
 
 const SECONDS_DEFAULT: u64 = 5;
 const CONSUMERS: usize = 3;
+const TAPS: usize = 2;
 const KILLS_PER_LIFE_MAX: u64 = 8;
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 
@@ -51,9 +52,14 @@ fn live(mut crew: Crew, random: &mut Random) -> (u64, u64) {
     producer.tell("go");
     producer.expect("going");
     let mut consumers: Vec<Peer> = (0..CONSUMERS).map(|_| crew.consumer(random.manner(), None)).collect();
+    // Taps come and go beside them, and nobody waits for one.
+    let mut taps: Vec<Peer> = (0..TAPS).map(|_| crew.tap(random.below(2) == 1, false, None)).collect();
     let mut kills = 0;
     for _ in 0..random.below(KILLS_PER_LIFE_MAX + 1) {
         random.pause();
+        let newcomer = crew.tap(random.below(2) == 1, false, None);
+        std::mem::replace(&mut taps[random.below(TAPS as u64) as usize], newcomer).kill();
+        kills += 1;
         let newcomer = crew.consumer(random.manner(), None);
         // Perhaps before it has attached.
         std::mem::replace(&mut consumers[random.below(CONSUMERS as u64) as usize], newcomer).kill();
@@ -63,13 +69,14 @@ fn live(mut crew: Crew, random: &mut Random) -> (u64, u64) {
     }
     random.pause();
     if random.below(4) == 0 {
+        consumers.extend(taps);
         consumers.iter_mut().for_each(|consumer| consumer.expect("attached"));
         ends_in_order(producer, consumers);
     } else {
         producer.kill();
         kills += 1;
         let died = Instant::now();
-        for mut consumer in consumers {
+        for mut consumer in consumers.into_iter().chain(taps) {
             // Perhaps the producer died before it had attached.
             if consumer.heard() == "attached" {
                 consumer.expect("ended PeerDead");

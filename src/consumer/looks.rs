@@ -12,7 +12,6 @@
 //!
 //! [`waiter`](super::waiter) sleeps, and [`pace`](super::pace) says when a look is worthwhile.
 
-use super::waiter::Woken;
 use super::{Consumer, ReceiveError, SESSION_INTERVAL};
 use crate::crash;
 use crate::deadline::Deadline;
@@ -33,6 +32,7 @@ const LOOKS_PER_STATE: u32 = 8;
 /// The looks in a row after which a spinning wait also looks at the session. A spin of the usual length has fewer,
 /// because a sleep looks at the session anyway.
 const LOOKS_PER_SESSION: u32 = 4096;
+
 impl Consumer {
     /// The next record, if it comes within a moment. `None` says only that a closer look is needed.
     #[inline(always)]
@@ -134,7 +134,7 @@ impl Consumer {
                 self.waiter.harvest(&self.reader);
                 return self.last_look(ReceiveError::TimedOut);
             }
-            self.sleep(deadline).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
+            self.waiter.sleep(&mut self.reader, deadline).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
         }
     }
 
@@ -147,29 +147,6 @@ impl Consumer {
             return None;
         }
         Some(self.look()).filter(|look| !matches!(look, Ok(Look::Empty)))
-    }
-
-    /// Sleeps until there is something to see, the bell rings, or the deadline passes.
-    #[cold]
-    fn sleep(&mut self, deadline: Deadline) -> rustix::io::Result<()> {
-        let mut outcome = Ok(());
-        while self.waiter.arm(&mut self.reader) && !deadline.has_passed() {
-            match self.waiter.park(deadline) {
-                Ok(Woken::ByBell) => {
-                    self.waiter.note_ring(&self.reader);
-                    break;
-                }
-                // A signal, something in the session, or the time of the second look: arming looks again.
-                Ok(Woken::ByTime | Woken::Otherwise) => {}
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            }
-        }
-        self.waiter.disarm(&self.reader);
-        crash::point!("consumer-awake");
-        outcome
     }
 
     /// Whether there is a record, or the end: one load of `published`, and of the lane's state if nothing is there.

@@ -14,6 +14,7 @@ mod payloads;
 mod record;
 mod runs;
 mod standing;
+mod tap;
 mod waiter;
 
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use error::ReceiveError;
 pub use owned::OwnedRecord;
 pub use record::Record;
 pub use runs::Verdict;
+pub use tap::{Tap, TapError};
 
 use crate::crash;
 use crate::deadline::Deadline;
@@ -507,7 +509,7 @@ impl Consumer {
             return Err(ReceiveError::Forked);
         }
         self.reader.release_all();
-        self.waiter.arm_elsewhere(&mut self.reader)
+        self.waiter.arm_elsewhere(&mut self.reader).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))
     }
 }
 

@@ -144,9 +144,9 @@ impl Held {
 
 impl OwnedRecord {
     #[inline]
-    pub(super) fn new(record: &Record<'_>, release: &LaneRelease) -> Self {
+    pub(super) fn new(record: &Record<'_>, release: Option<&LaneRelease>) -> Self {
         let (tag, position, payload) = (record.tag(), record.position(), &record[..]);
-        let Some(trust) = &release.seat().trust else {
+        let Some((release, trust)) = release.and_then(|release| Some((release, release.seat().trust.as_ref()?))) else {
             return Self { bytes: Bytes::Copied(payload.into()), tag, position };
         };
         assert!(

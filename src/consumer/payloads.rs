@@ -2,8 +2,8 @@
 //!
 //! The invariant: a copy that may have been overwritten while it was made is not handed out.
 
-use super::owned::LaneReader;
 use crate::memory::{CopyBlock, InPlace, RingBytes, SHORT_WORDS};
+use crate::ring::Copying;
 use crate::ring::cursor::Found;
 use bytemuck::Zeroable;
 
@@ -32,7 +32,7 @@ impl Copies {
 
     /// The payload of a record, copied out; `None` if it may have been overwritten meanwhile.
     #[inline(always)]
-    pub(super) fn copy(&mut self, reader: &LaneReader, ring: RingBytes<'_>, found: Found) -> Option<&[u8]> {
+    pub(super) fn copy(&mut self, reader: &impl Copying, ring: RingBytes<'_>, found: Found) -> Option<&[u8]> {
         let words = found.len.div_ceil(8) as usize;
         if words > SHORT_WORDS {
             return self.copy_long(reader, ring, found, words);
@@ -43,10 +43,17 @@ impl Copies {
         is_intact.then(|| &bytemuck::cast_slice(copy)[..found.len as usize])
     }
 
+    /// The payload that was copied last, that of `found`.
+    pub(super) fn payload(&self, found: Found) -> &[u8] {
+        let long = found.len.div_ceil(8) as usize > SHORT_WORDS;
+        let blocks = if long { &self.long[..] } else { std::slice::from_ref(&*self.short) };
+        &bytemuck::cast_slice(blocks)[..found.len as usize]
+    }
+
     // Cold, so that loops over short records keep their registers.
     #[cold]
     #[inline(never)]
-    fn copy_long(&mut self, reader: &LaneReader, ring: RingBytes<'_>, found: Found, words: usize) -> Option<&[u8]> {
+    fn copy_long(&mut self, reader: &impl Copying, ring: RingBytes<'_>, found: Found, words: usize) -> Option<&[u8]> {
         if self.long.len() * BLOCK_WORDS < words {
             self.long.resize(words.div_ceil(BLOCK_WORDS), CopyBlock::zeroed());
         }

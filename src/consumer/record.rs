@@ -34,14 +34,19 @@ pub struct Record<'a> {
     payload: &'a [u8],
     tag: u16,
     position: u64,
-    /// What holds it, if it is to be kept.
-    release: &'a LaneRelease,
+    /// What holds it, if it is to be kept; `None` for a tap's, which is a copy.
+    release: Option<&'a LaneRelease>,
 }
 
 impl<'a> Record<'a> {
     #[inline(always)]
     pub(super) fn new(found: Found, payload: &'a [u8], release: &'a LaneRelease) -> Self {
-        Self { payload, tag: found.tag, position: found.position, release }
+        Self { payload, tag: found.tag, position: found.position, release: Some(release) }
+    }
+
+    /// A record that was copied out, and that nobody waits for.
+    pub(super) fn copied(found: Found, payload: &'a [u8]) -> Self {
+        Self { payload, tag: found.tag, position: found.position, release: None }
     }
 
     /// The payload, for as long as the consumer is left alone.

@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 /// | [`ControlFlow<()>`](ControlFlow) | go on, or stop after this record |
 /// | `Result<(), E>` | go on, or stop after this record and make the call return the error |
 ///
-/// `E` is any type that a [`ReceiveError`] converts into, such as [`std::io::Error`] or a boxed error.
+/// `E` is any type that the reader's own error converts into, such as [`std::io::Error`] or a boxed error: a consumer's
+/// [`ReceiveError`], or a tap's [`TapError`](crate::errors::TapError).
 ///
 /// ```
 /// # use fdring::{Consumer, Producer, Server};
@@ -47,37 +48,37 @@ use std::time::{Duration, Instant};
 /// # Ok(())
 /// # }
 /// ```
-pub trait Verdict {
+pub trait Verdict<E = ReceiveError> {
     /// The error of a call whose closure returns this type.
-    type Error: From<ReceiveError>;
+    type Error: From<E>;
 
     /// Converts to: go on, stop, or stop with an error.
     fn into_flow(self) -> ControlFlow<Result<(), Self::Error>>;
 }
 
-impl Verdict for () {
-    type Error = ReceiveError;
-
-    #[inline(always)]
-    fn into_flow(self) -> ControlFlow<Result<(), ReceiveError>> {
-        ControlFlow::Continue(())
-    }
-}
-
-impl Verdict for ControlFlow<()> {
-    type Error = ReceiveError;
-
-    #[inline(always)]
-    fn into_flow(self) -> ControlFlow<Result<(), ReceiveError>> {
-        self.map_break(Ok)
-    }
-}
-
-impl<E: From<ReceiveError>> Verdict for Result<(), E> {
+impl<E> Verdict<E> for () {
     type Error = E;
 
     #[inline(always)]
     fn into_flow(self) -> ControlFlow<Result<(), E>> {
+        ControlFlow::Continue(())
+    }
+}
+
+impl<E> Verdict<E> for ControlFlow<()> {
+    type Error = E;
+
+    #[inline(always)]
+    fn into_flow(self) -> ControlFlow<Result<(), E>> {
+        self.map_break(Ok)
+    }
+}
+
+impl<E, F: From<E>> Verdict<E> for Result<(), F> {
+    type Error = F;
+
+    #[inline(always)]
+    fn into_flow(self) -> ControlFlow<Result<(), F>> {
         match self {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(Err(error)),

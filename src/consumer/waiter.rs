@@ -13,14 +13,12 @@
 //!
 //! What this file does not do: it reads no record.
 
-use super::error::ReceiveError;
-use super::owned::LaneReader;
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::link::{Fate, Link};
 use crate::os::bell::BellEnd;
 use crate::os::poller::{Poller, Ready, Trigger};
-use crate::ring::sleep::{Announcement, Armed, SECOND_LOOK, Waits, Wakeups};
+use crate::ring::sleep::{Announcement, Armed, SECOND_LOOK, Sleeps, TAP_LOOKS, Waits, Wakeups};
 use crate::terms::Barrier;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -72,8 +70,10 @@ pub(super) struct Waiter {
     sources: Sources,
     barrier: Barrier,
     announcement: Announcement,
-    /// Whether the next wait ends after [`SECOND_LOOK`].
-    needs_second_look: bool,
+    /// The waits after an announcement that end with a look all the same.
+    short_waits: &'static [Duration],
+    /// How many of them are still to come.
+    looks_due: usize,
 }
 
 impl Waiter {
@@ -84,7 +84,13 @@ impl Waiter {
     /// If there is no descriptor to spare.
     pub(super) fn new(link: Arc<Link>, bell: BellEnd, barrier: Barrier) -> rustix::io::Result<Self> {
         let sources = Sources::new(link, bell)?;
-        Ok(Self { sources, barrier, announcement: Announcement::None, needs_second_look: false })
+        let short_waits: &[Duration] = if barrier == Barrier::Asymmetric { &[SECOND_LOOK] } else { &[] };
+        Ok(Self { sources, barrier, announcement: Announcement::None, short_waits, looks_due: 0 })
+    }
+
+    /// The same for a tap: its producer makes no fence for it, and may leave out rings.
+    pub(super) fn of_tap(self) -> Self {
+        Self { short_waits: &TAP_LOOKS, ..self }
     }
 
     /// How the session stands, as far as is known.
@@ -99,41 +105,69 @@ impl Waiter {
     }
 
     /// Announces a wait and looks again; whether to [`park`](Self::park).
-    pub(super) fn arm(&mut self, reader: &mut LaneReader) -> bool {
+    pub(super) fn arm(&mut self, reader: &mut impl Sleeps) -> bool {
         matches!(self.announce(reader, Waits::Here), Arm::Sleep { .. })
     }
 
     /// Like [`arm`](Self::arm), for a caller that waits elsewhere until [`as_fd`](Self::as_fd) is readable. If a second
     /// look is due, or the bell is of no use, a timer makes it readable.
-    pub(super) fn arm_elsewhere(&mut self, reader: &mut LaneReader) -> Result<bool, ReceiveError> {
+    pub(super) fn arm_elsewhere(&mut self, reader: &mut impl Sleeps) -> rustix::io::Result<bool> {
         let Arm::Sleep { at_most } = self.announce(reader, Waits::Elsewhere) else { return Ok(false) };
         let look_in = self.sources.look_at.map(|_| LOOK_INTERVAL);
         let at_most = at_most.into_iter().chain(look_in).min();
-        self.sources.set_timer(at_most).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
+        self.sources.set_timer(at_most)?;
         // The timer is set for it and goes off in any case.
-        self.needs_second_look = false;
+        self.looks_due = self.looks_due.saturating_sub(1);
         Ok(true)
     }
 
+    /// Sleeps until there is something to see, the bell rings, or the deadline passes.
+    #[cold]
+    pub(super) fn sleep(&mut self, reader: &mut impl Sleeps, deadline: Deadline) -> rustix::io::Result<()> {
+        let mut outcome = Ok(());
+        while self.arm(reader) && !deadline.has_passed() {
+            match self.park(deadline) {
+                Ok(Woken::ByBell) => {
+                    self.note_ring(reader);
+                    break;
+                }
+                // A signal, something in the session, or the time of the second look: arming looks again.
+                Ok(Woken::ByTime | Woken::Otherwise) => {}
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        self.disarm(reader);
+        crash::point!("consumer-awake");
+        outcome
+    }
+
     /// Announces a wait and looks again.
-    fn announce(&mut self, reader: &mut LaneReader, waits: Waits) -> Arm {
+    fn announce(&mut self, reader: &mut impl Sleeps, waits: Waits) -> Arm {
         let nap = self.sources.nap(reader.position());
         self.sources.watch_bell(nap.is_none());
         let armed = self.announcement.arm(reader, self.barrier, &mut self.sources, waits);
         crash::point!("consumer-sleep-announced");
         match armed {
             Armed::No => return Arm::News,
-            Armed::Newly => self.needs_second_look = self.barrier == Barrier::Asymmetric,
+            Armed::Newly => self.looks_due = self.short_waits.len(),
             Armed::Still => {}
         }
-        Arm::Sleep { at_most: nap.or(self.needs_second_look.then_some(SECOND_LOOK)) }
+        Arm::Sleep { at_most: nap.or(self.short_wait()) }
+    }
+
+    /// How long the next wait lasts at most, if a look is due after it.
+    fn short_wait(&self) -> Option<Duration> {
+        self.short_waits.len().checked_sub(self.looks_due).and_then(|made| self.short_waits.get(made)).copied()
     }
 
     /// Sleeps until something happens: the bell rings, the session changes, a signal comes, the deadline passes, or it
     /// is time to look again.
     pub(super) fn park(&mut self, deadline: Deadline) -> rustix::io::Result<Woken> {
         let nap = self.sources.vain_rings.length();
-        let second_look = self.needs_second_look.then_some(SECOND_LOOK);
+        let second_look = self.short_wait();
         crash::asleep!("consumer-asleep");
         let woken = self.sources.wait([nap, second_look, deadline.remaining()].into_iter().flatten().min());
         crash::point!("consumer-woken");
@@ -141,24 +175,24 @@ impl Waiter {
             self.sources.vain_rings.note();
         } else if matches!(woken, Ok(Woken::ByTime)) {
             // Only then has it waited that long: a signal may have come at once.
-            self.needs_second_look = false;
+            self.looks_due = self.looks_due.saturating_sub(1);
         }
         woken
     }
 
     /// The bell rang: it does not ring again for the announcement that it rang for.
-    pub(super) fn note_ring(&mut self, reader: &LaneReader) {
+    pub(super) fn note_ring(&mut self, reader: &impl Sleeps) {
         self.announcement.note_ring(reader.seat());
     }
 
     /// Takes the announcement back, if one stands: the consumer is awake.
     #[inline]
-    pub(super) fn disarm(&mut self, reader: &LaneReader) {
+    pub(super) fn disarm(&mut self, reader: &impl Sleeps) {
         self.announcement.disarm(reader.seat());
     }
 
     /// Takes the events that have come, without waiting: above all, the end of the session.
-    pub(super) fn harvest(&mut self, reader: &LaneReader) {
+    pub(super) fn harvest(&mut self, reader: &impl Sleeps) {
         if self.sources.harvest() {
             self.note_ring(reader);
         }

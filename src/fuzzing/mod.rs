@@ -20,6 +20,7 @@ mod seat_values;
 #[cfg(test)]
 mod seeds;
 mod session_ops;
+mod tap_reader;
 
 pub use cmsg_walk::cmsg_walk;
 pub use frame_parse::{frame_parse, frame_parse_counting, is_frame};
@@ -28,6 +29,7 @@ pub use lane_geometry::lane_geometry;
 pub use ring_reader::ring_reader;
 pub use seat_values::seat_values;
 pub use session_ops::session_ops;
+pub use tap_reader::tap_reader;
 
 use script::Script;
 
@@ -71,7 +73,7 @@ mod replay {
         };
     }
 
-    replays!(cmsg_walk frame_parse handshake lane_geometry ring_reader seat_values);
+    replays!(cmsg_walk frame_parse handshake lane_geometry ring_reader seat_values tap_reader);
 
     /// In a process of its own: it counts descriptors and mappings.
     #[test]

@@ -25,11 +25,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Capacity, alignment of records, alignment of payloads.
-const GEOMETRIES: [(u64, u32, u32); 6] =
+pub(super) const GEOMETRIES: [(u64, u32, u32); 6] =
     [(4096, 8, 8), (4096, 64, 8), (4096, 64, 64), (4096, 1024, 16), (16384, 4096, 4096), (65536, 8, 8)];
 /// How often a script acts at most, and how often a consumer looks while a second thread writes.
-const ACTIONS_MAX: usize = 400;
-const LOOKS_MAX: usize = 400;
+pub(super) const ACTIONS_MAX: usize = 400;
+pub(super) const LOOKS_MAX: usize = 400;
 
 thread_local! {
     static RIGS: RefCell<[Option<Rig>; GEOMETRIES.len()]> = const { RefCell::new([const { None }; GEOMETRIES.len()]) };
@@ -89,17 +89,17 @@ fn play(rig: &mut Rig, reading: &mut Reading, script: &mut Script<'_>, start: u6
 
 /// The hostile producer's end of a ring, and the consumer's mappings of it; they serve again and again.
 #[derive(Debug)]
-struct Rig {
-    hostile: WritableLane,
-    map: Arc<LaneMap>,
-    seat: Arc<Mapping>,
-    link: Arc<Link>,
+pub(super) struct Rig {
+    pub(super) hostile: WritableLane,
+    pub(super) map: Arc<LaneMap>,
+    pub(super) seat: Arc<Mapping>,
+    pub(super) link: Arc<Link>,
     /// The other end of the session's socket.
     _peer: OwnedFd,
 }
 
 impl Rig {
-    fn new((capacity, record_align, payload_align): (u64, u32, u32)) -> Result<Self> {
+    pub(super) fn new((capacity, record_align, payload_align): (u64, u32, u32)) -> Result<Self> {
         let geometry = Geometry::new(capacity, record_align, payload_align)?;
         let region =
             |len_bytes| Region::create(&RegionOptions { name: "fdring-fuzz", len_bytes, huge_pages: HugePages::No });
@@ -121,12 +121,12 @@ impl Rig {
         })
     }
 
-    fn geometry(&self) -> Geometry {
+    pub(super) fn geometry(&self) -> Geometry {
         self.map.geometry()
     }
 
     /// As a ring is when a consumer joins at `start`: nothing to read.
-    fn reset(&mut self, start: u64) {
+    pub(super) fn reset(&mut self, start: u64) {
         for offset in (0..self.geometry().capacity()).step_by(8) {
             self.hostile.set_header_word(offset, 0);
         }
@@ -191,7 +191,10 @@ fn append(hostile: &mut WritableLane, script: &mut Script<'_>, next: &mut u64) {
     }
     hostile.set_header_word(*next, RecordHeader::data(len as u32, script.u16()).to_word());
     hostile.set_header_word(next.wrapping_add(geometry.payload_offset()), script.u64());
+    hostile.lane().last().store(*next, Ordering::Relaxed);
     *next = next.wrapping_add(size);
+    let intent = hostile.lane().intent();
+    intent.store(intent.load(Ordering::Relaxed).max(*next), Ordering::Relaxed);
     hostile.lane().published().store(*next, Ordering::Release);
 }
 

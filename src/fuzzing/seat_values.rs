@@ -1,4 +1,5 @@
-//! Seats: a producer that gates on consumers who write anything there, join, leave and are evicted.
+//! Seats: a producer that gates on consumers who write anything there, join, leave and are evicted; and that does not
+//! gate on taps, whatever they write.
 
 use super::Script;
 use super::plain::PlainLane;
@@ -9,7 +10,7 @@ use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
 use crate::ring::writer::{Claim, Writer};
 use crate::ring::{LaneCounters, LaneWords, LaneWriter, SeatWords};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::terms::{Barrier, Start};
+use crate::terms::{Barrier, Delivery, Start};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ const ACTIONS_MAX: usize = 400;
 /// the producer sends.
 ///
 /// After each step the limit is what a plain reading of the protocol makes it, it never falls, no byte is claimed that
-/// a seated consumer needs, or that a vacant place keeps, and exactly those are out who wrote nonsense.
+/// a seated consumer needs, or that a vacant place keeps, and exactly those consumers are out who wrote nonsense.
 pub fn seat_values(data: &[u8]) {
     let mut script = Script::new(data);
     let (align, places) = script.choose(&[(8, 0), (64, 0), (1024, 0), (8, 1), (64, 2), (1024, 3)]);
@@ -112,6 +113,7 @@ impl Seated {
 #[derive(Debug)]
 struct Seated {
     id: u64,
+    delivery: Delivery,
     start: u64,
     /// The last word of its that made sense.
     last: u64,
@@ -162,7 +164,16 @@ impl Gating {
 
     fn act(&mut self, script: &mut Script<'_>) {
         match script.below(16) {
-            0 | 1 => self.join(script.choose(&[Start::Latest, Start::Oldest, Start::Resume])),
+            0 | 1 => {
+                let (delivery, start) = script.choose(&[
+                    (Delivery::Lossless, Start::Latest),
+                    (Delivery::Lossless, Start::Oldest),
+                    (Delivery::Lossless, Start::Resume),
+                    (Delivery::Lossy, Start::Oldest),
+                    (Delivery::Lossy, Start::Newest),
+                ]);
+                self.join(delivery, start);
+            }
             2 => self.give_up(script),
             3..6 => self.write_consumed(script),
             6 => {
@@ -188,18 +199,22 @@ impl Gating {
         }
     }
 
+    fn lossless(&self) -> impl Iterator<Item = &Seated> {
+        self.seated.iter().filter(|seated| seated.delivery == Delivery::Lossless)
+    }
+
     fn pick(&self, script: &mut Script<'_>) -> Option<&Seated> {
         let index = script.below(SEATS_MAX);
         self.seated.get(index % self.seated.len().max(1))
     }
 
-    fn join(&mut self, start: Start) {
+    fn join(&mut self, delivery: Delivery, start: Start) {
         if self.seated.len() == SEATS_MAX {
             return;
         }
         let (id, seat) = (self.next_id, Arc::new(PlainSeat::default()));
         self.next_id += 1;
-        let joiner = Joiner { id, start, barrier: Barrier::Fence };
+        let joiner = Joiner { id, start, delivery, barrier: Barrier::Fence };
         if start == Start::Resume && self.places != 0 {
             // Those who have said that they left make room; here before, so that it is seen what is kept of them.
             let left = self.seated.iter().filter(|seated| seated.says() & CONSUMED_LEFT_BIT != 0);
@@ -223,6 +238,10 @@ impl Gating {
                 assert!(joined <= published && self.boundaries.contains(&joined));
                 joined
             }
+            Start::Newest => {
+                assert_eq!(joined, Ok(self.lane.last().load(Ordering::Relaxed).min(published)));
+                joined.unwrap()
+            }
             Start::Resume if self.places == 0 => return assert_eq!(joined, Err(NoPlace::NotKept)),
             Start::Resume => match kept {
                 Some((gone, position)) => {
@@ -237,12 +256,13 @@ impl Gating {
                 None => return assert_eq!(joined, Err(NoPlace::AllTaken)),
             },
         };
-        if is_new || start == Start::Resume {
+        if delivery == Delivery::Lossless && (is_new || start == Start::Resume) {
             self.placed.push(id);
         }
         let intent = self.lane.intent().load(Ordering::Relaxed);
-        assert!(intent.saturating_sub(CAPACITY_BYTES) <= joined, "joined where bytes may be overwritten");
-        self.seated.push(Seated { id, start: joined, last: joined, seat });
+        let is_whole = intent.saturating_sub(CAPACITY_BYTES) <= joined;
+        assert!(is_whole || start == Start::Newest, "joined where bytes may be overwritten");
+        self.seated.push(Seated { id, delivery, start: joined, last: joined, seat });
     }
 
     fn write_consumed(&mut self, script: &mut Script<'_>) {
@@ -272,8 +292,10 @@ impl Gating {
         let Some((id, _)) = self.vacant.get(index % self.vacant.len().max(1)).copied() else { return };
         assert!(self.roster.give_up(&*self.lane, id) && !self.roster.give_up(&*self.lane, id));
         self.vacant.retain(|(gone, _)| *gone != id);
-        let mut there = self.seated.iter().filter(|seated| seated.says() & CONSUMED_LEFT_BIT == 0);
-        self.placed.extend(there.find(|seated| !self.placed.contains(&seated.id)).map(|seated| seated.id));
+        let mut there = self.lossless().filter(|seated| seated.says() & CONSUMED_LEFT_BIT == 0);
+        let next = there.find(|seated| !self.placed.contains(&seated.id)).map(|seated| seated.id);
+        drop(there);
+        self.placed.extend(next);
     }
 
     /// One that is off the lane; its place, if it had one, is kept.
@@ -295,7 +317,8 @@ impl Gating {
 
     fn evicted(&mut self, id: u64) {
         let index = self.seated.iter().position(|seated| seated.id == id).expect("it was seated");
-        self.evictions += 1;
+        // Nobody else need look closer for a tap's sake.
+        self.evictions += u32::from(self.seated[index].delivery == Delivery::Lossless);
         let told = self.seated[index].seat.evictions.load(Ordering::Relaxed);
         assert_eq!(told, 1, "it was not told, or told twice");
         self.gone(id);
@@ -306,16 +329,21 @@ impl Gating {
         let published = self.writer.published();
         let (mut out, mut left) = (Vec::new(), Vec::new());
         for seated in &mut self.seated {
+            let has_left = seated.says() & CONSUMED_LEFT_BIT != 0;
+            if seated.delivery == Delivery::Lossy {
+                left.extend(has_left.then_some(seated.id));
+                continue;
+            }
             match seated.released(published) {
                 None => out.push(seated.id),
-                Some(_) if seated.says() & CONSUMED_LEFT_BIT != 0 => left.push(seated.id),
+                Some(_) if has_left => left.push(seated.id),
                 Some(released) => seated.last = released,
             }
         }
         let (limit, gate) = self.roster.refresh(&*self.lane, published, end);
         left.into_iter().for_each(|id| self.gone(id));
         out.into_iter().for_each(|id| self.evicted(id));
-        let there = self.seated.iter().map(|seated| (seated.id, seated.last));
+        let there = self.lossless().map(|seated| (seated.id, seated.last));
         let vacant = self.vacant.iter().copied().min_by_key(|(id, position)| (*position, *id));
         match there.chain(vacant).min_by_key(|(_, position)| *position) {
             Some((seat_id, position)) => {
@@ -340,7 +368,7 @@ impl Gating {
         let len = script.word_near(&[0, 64, longest, longest / 2]) % (longest + 1);
         let Some(mut claim) = self.claim(len) else { return };
         let end = self.writer.end_of(len);
-        for seated in &self.seated {
+        for seated in self.lossless() {
             assert!(end - CAPACITY_BYTES.min(end) <= seated.last, "a claim of bytes that a consumer needs");
         }
         for (_, position) in &self.vacant {
@@ -394,12 +422,13 @@ impl Gating {
         let last = self.lane.last().load(Ordering::Relaxed);
         assert!(last < published || self.boundaries.len() == 1, "no record begins at {last}");
         assert!(published <= intent && intent <= self.writer.limit() && self.writer.limit() <= self.limit);
-        for seated in &self.seated {
+        for seated in self.lossless() {
             assert!(seated.last <= published && intent <= seated.last + CAPACITY_BYTES, "the gate was passed");
         }
         let has_left = |seated: &&Seated| seated.says() & CONSUMED_LEFT_BIT != 0;
-        let there = || self.seated.iter().filter(|seated| !has_left(seated));
+        let there = || self.lossless().filter(|seated| !has_left(seated));
         assert_eq!(self.roster.len(), there().count());
+        assert_eq!(self.roster.taps(), self.seated.iter().filter(|seated| !has_left(seated)).count() - there().count());
         let placed = there().filter(|seated| self.placed.contains(&seated.id)).count();
         assert_eq!(self.roster.missing(), self.places - placed);
         for (_, position) in &self.vacant {

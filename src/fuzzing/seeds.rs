@@ -20,6 +20,10 @@ fn write(target: &str, name: &str, parts: &[&[u8]]) {
     let dir = corpora().join(target);
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join(name), parts.concat()).unwrap();
+    if target == "ring_reader" {
+        // The same scripts, which a tap reads.
+        write("tap_reader", name, parts);
+    }
 }
 
 /// Writes what is to be said of each seed of a target to the table beside its corpus. What it says of other files
@@ -59,6 +63,7 @@ fn write_seeds() {
     handshakes();
     geometries();
     rings();
+    taps();
     seats();
     sessions();
 }
@@ -179,6 +184,38 @@ fn rings() {
     }
 }
 
+/// Those of `tap_reader.rs` that `ring_reader.rs` has not: 0x78 `last`; looks from 0xc0 on for the newest, from 0xe0 on
+/// for all.
+fn taps() {
+    const RECORD: [u8; 13] = [0, 5, 1, 0x34, 0x12, 1, 2, 3, 4, 5, 6, 7, 8];
+    let at_zero = |geometry: u8| [geometry, 0, 0];
+    for (name, looks) in [("next", 0x81), ("newest", 0xc1), ("many", 0xe1)] {
+        for records in [1, 3, 400] {
+            let script =
+                [&RECORD.repeat(records)[..], &[looks, looks]].concat().repeat(if records < 9 { 40 } else { 1 });
+            write("tap_reader", &format!("{name}-after-{records}"), &[&at_zero(0), &script]);
+        }
+        let half: Vec<u8> =
+            [[0, 0, 2, 1, 0].as_slice(), &[9; 8], &[0, 1, 3, 1, 0], &[9; 8], &[looks]].concat().repeat(6);
+        write("tap_reader", &format!("{name}-padding"), &[&at_zero(0), &half]);
+        for (what, word) in [("zero", [0, 3]), ("published", [0, 1]), ("odd", [0x80, 0x80]), ("a-ring-back", [0, 4])] {
+            write(
+                "tap_reader",
+                &format!("{name}-last-{what}"),
+                &[&at_zero(0), &RECORD, &RECORD, &[0x78, word[0], word[1], looks], &RECORD, &[looks]],
+            );
+        }
+        for (what, word) in [("falls", [0xff, 0]), ("a-ring", [0, 1]), ("beyond", [1, 1]), ("far", [0, 0xbf])] {
+            write(
+                "tap_reader",
+                &format!("{name}-intent-{what}"),
+                &[&at_zero(0), &RECORD, &[0x60, word[0], word[1], looks], &RECORD, &[looks]],
+            );
+        }
+        write("tap_reader", &format!("{name}-published-far"), &[&at_zero(0), &RECORD, &[0x48, 0, 0xbf, looks, looks]]);
+    }
+}
+
 /// The actions of `seat_values.rs`: 0 join, 2 a seat's words, 7 leave, 8 evict, 9 look, 11 keep a record, 13 send one.
 /// Of the words the first byte says which; 8 more that the consumer has left, 16 more that `read` is another.
 fn seats() {
@@ -209,6 +246,11 @@ fn seats() {
     ] {
         let nonsense = [&[2, 0][..], word].concat();
         write("seat_values", name, &[&begin, &[0, 0, 0, 0], &SEND, &SEND, &[2, 0, 2, 9], &nonsense, &[9], &fill]);
+    }
+    for (name, choice) in [("tap-from-the-oldest", 2), ("tap-from-the-newest", 3)] {
+        let beside = [0, choice, 0, 0, 2, 1, 2, 6, 0, 1];
+        write("seat_values", name, &[&begin, &SEND, &beside, &fill, &[2, 0, 4, 1, 1, 9], &fill, &[2, 0, 1, 9], &fill]);
+        write("seat_values", &format!("{name}-evicted"), &[&begin, &SEND, &beside, &[8, 0], &fill]);
     }
     write("seat_values", "leaves", &[&begin, &[0, 0, 0, 0], &fill, &[7, 0], &fill, &[8, 0], &fill]);
     write("seat_values", "batch", &[&begin, &[0, 0, 11, 8, 1, 10, 11, 8, 1, 10, 10, 11, 8, 1, 10], &SEND, &[9]]);

@@ -635,6 +635,27 @@ impl Producer {
         self.lane.roster.len()
     }
 
+    /// The number of taps that this lane has now; 0 in a forked child. Taps do not count as consumers: the lane never
+    /// waits for one.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ticks = Producer::create("ticks")?;
+    /// let server = Server::listen("@doc-tap-count", [&ticks])?;
+    /// let tap = Tap::connect("@doc-tap-count")?;
+    /// assert_eq!((ticks.tap_count(), ticks.consumer_count()), (1, 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tap_count(&self) -> usize {
+        if self.guard.is_child() {
+            // The lock may have been held when the process forked.
+            return 0;
+        }
+        self.lane.roster.taps()
+    }
+
     /// Whether the ring is in huge pages, and if not, why.
     ///
     /// ```

@@ -3,11 +3,12 @@
 //! The invariant: every header is loaded once, and nothing is derived from it but what was checked in that load
 //! (design invariant 9).
 //!
-//! What this file does not do: it loads no word but headers, and knows neither padding nor errors. Where anything else
-//! comes than a plain record, it finds nothing, and [`Reader::poll`](super::reader::Reader::poll) looks closely.
+//! What this file does not do: it loads no word but headers. Where anything else comes than a plain record, the quick
+//! way finds nothing, and [`Cursor::next_closely`] tells padding from nonsense.
 
 use super::RingWords;
-use crate::layout::{Geometry, RecordHeader};
+use super::stop::Corruption;
+use crate::layout::{Geometry, HEADER_LEN_BYTES, RecordHeader, RecordKind};
 
 /// A record that was found, and its header checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,13 @@ pub(crate) struct Found {
     /// The payload's length in bytes.
     pub(crate) len: u64,
     pub(crate) tag: u16,
+}
+
+impl Found {
+    /// How much padding lies before it.
+    pub(crate) fn padding_bytes(&self) -> u64 {
+        self.position - self.from
+    }
 }
 
 /// A header that is in view: a plain record, which ends in view too.
@@ -109,6 +117,52 @@ impl Cursor {
         Some(self.found(position, len, RecordHeader::tag_of(word)))
     }
 
+    /// The next record, where something is in view: a plain record, one after padding, or nonsense. It loads the
+    /// headers afresh and goes by them alone. The cursor stays where it is if it finds nonsense.
+    pub(super) fn next_closely(&mut self, ring: &impl RingWords) -> Result<Found, Corruption> {
+        let position = self.position;
+        let word = ring.header_word(position);
+        let Some(header) = RecordHeader::from_word(word) else {
+            return Err(match RecordHeader::fds_of(word) {
+                0 => Corruption::UnknownKind { word, position },
+                _ => Corruption::Descriptors { word, position },
+            });
+        };
+        match header.kind {
+            RecordKind::Data => self.take(position, header),
+            RecordKind::Padding => self.skip_padding(ring, header),
+        }
+    }
+
+    /// Takes the data record at `position`, and moves on past it, if it ends within what is published and within the
+    /// ring.
+    fn take(&mut self, position: u64, header: RecordHeader) -> Result<Found, Corruption> {
+        let (geometry, len) = (self.geometry, u64::from(header.len));
+        let size = geometry.record_size(len);
+        if size > self.seen - position || size > geometry.room_to_end(position) {
+            return Err(Corruption::RecordTooLong { len, position });
+        }
+        self.move_to(position + size);
+        self.count(1);
+        Ok(self.found(position, len, header.tag))
+    }
+
+    /// Takes the record after padding; padding comes once in a row and never last.
+    #[cold]
+    fn skip_padding(&mut self, ring: &impl RingWords, padding: RecordHeader) -> Result<Found, Corruption> {
+        let (position, len) = (self.position, u64::from(padding.len));
+        let room = self.geometry.room_to_end(position);
+        if len + HEADER_LEN_BYTES != room || room >= self.seen - position {
+            return Err(Corruption::Padding { len, position });
+        }
+        match RecordHeader::from_word(ring.header_word(position + room)) {
+            Some(header) if header.kind == RecordKind::Data => {
+                Ok(Found { from: position, ..self.take(position + room, header)? })
+            }
+            _ => Err(Corruption::Padding { len, position }),
+        }
+    }
+
     /// How many records were read.
     #[inline(always)]
     pub(crate) fn records(&self) -> u64 {
@@ -164,6 +218,12 @@ impl Cursor {
         self.position = position;
         let end = position.saturating_add(self.geometry.room_to_end(position));
         self.clear = self.seen.min(end);
+    }
+
+    /// Goes on at `position`, whatever lies before it, and sees everything below `published`.
+    pub(super) fn jump_to(&mut self, position: u64, published: u64) {
+        self.position = position;
+        self.see(published);
     }
 
     /// Stands at `position` and sees nothing.

@@ -9,25 +9,32 @@
 //! | [`writer`] | claim room, fill it, publish |
 //! | [`cursor`] | from record to record, as far as the view goes |
 //! | [`reader`] | the cursor's view: see what is published, check it, see the end |
+//! | [`tap`] | the same for a lossy reader, which never holds the producer back |
 //! | [`release`] | tell the producer which bytes may be overwritten |
 //! | [`stop`] | why a reader stops for good |
 //! | [`sleep`] | sleeping for data: the consumer's half |
+//! | [`budget`] | how often a lossy seat is rung |
+//! | [`seat`] | one consumer's seat, as its producer looks at it |
 //! | [`roster`] | the seats of a lane: who gates it, who sleeps |
 //! | [`places`] | the places of those who have gone, kept for who resumes |
 //! | [`publisher`] | a producer's steps between its writer and its roster; whom it wakes, what it sleeps for |
 
+pub(crate) mod budget;
 pub(crate) mod cursor;
 pub(crate) mod places;
 pub(crate) mod publisher;
 pub(crate) mod reader;
 pub(crate) mod release;
 pub(crate) mod roster;
+pub(crate) mod seat;
 pub(crate) mod sleep;
 pub(crate) mod stop;
+pub(crate) mod tap;
 pub(crate) mod writer;
 
 use crate::layout::Geometry;
 use crate::sync::{AtomicU32, AtomicU64};
+use cursor::Found;
 
 /// The words of a ring.
 pub(crate) trait RingWords {
@@ -40,6 +47,13 @@ pub(crate) trait RingWords {
     ///
     /// If the words would cross the end of the ring, or `position` is not a multiple of 8.
     fn copy_out(&self, position: u64, copy: &mut [u64]);
+}
+
+/// A reader that copies payloads out.
+pub(crate) trait Copying {
+    /// Copies the payload of a record that was [`Found`] from `ring` to `copy`, in whole words; whether it stayed
+    /// intact meanwhile.
+    fn copy_intact(&self, ring: &impl RingWords, found: Found, copy: &mut [u64]) -> bool;
 }
 
 /// The words of a control region, and those of the ring.

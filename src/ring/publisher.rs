@@ -183,8 +183,9 @@ pub(crate) fn wake_sleepers<P: SeatPort>(roster: &Roster<P>, snapshot: &mut Snap
     let mut rung = 0;
     for seat in snapshot.seats.iter() {
         if claim_ring(seat.port().wait_epoch(), &seat.last_rung) {
-            rung += 1;
-            if !seat.port().wake() {
+            let may_ring = seat.may_ring();
+            rung += u64::from(may_ring);
+            if !may_ring || !seat.port().wake() {
                 // No epoch of a sleeper is even: the next publication rings again.
                 seat.last_rung.store(0, Ordering::Relaxed);
             }

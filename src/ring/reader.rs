@@ -7,14 +7,15 @@
 //! nothing else, [`poll`](Reader::poll) loads `published`, and [`poll_to_end`](Reader::poll_to_end) looks for the end
 //! too.
 //!
-//! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may. A lossy
-//! reader would stand beside it: a cursor of its own, without a release.
+//! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may. The lossy
+//! reader beside it is [`tap`](super::tap).
 
 use super::cursor::{Cursor, Found};
 use super::release::Release;
+use super::sleep::Sleeps;
 use super::stop::{Corruption, Stop};
-use super::{LaneWords, RingWords, SeatCounters, SeatWriter};
-use crate::layout::{HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind};
+use super::{Copying, LaneWords, RingWords, SeatCounters, SeatWriter};
+use crate::layout::LaneState;
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
 
@@ -66,10 +67,6 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         &self.lane
     }
 
-    pub(crate) fn seat(&self) -> &S {
-        self.release.seat()
-    }
-
     /// Where the next record begins.
     pub(crate) fn position(&self) -> u64 {
         self.cursor.position()
@@ -102,48 +99,12 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         if self.unread() == 0 && !self.refresh()? {
             return Ok(None);
         }
-        let position = self.position();
-        let word = self.lane.header_word(position);
-        let Some(header) = RecordHeader::from_word(word) else {
-            return Err(self.stop_for(match RecordHeader::fds_of(word) {
-                0 => Corruption::UnknownKind { word, position },
-                _ => Corruption::Descriptors { word, position },
-            }));
-        };
-        match header.kind {
-            RecordKind::Data => self.take(position, header).map(Some),
-            RecordKind::Padding => self.skip_padding(header).map(Some),
-        }
-    }
-
-    /// Takes the data record at `position`, and moves on past it, if it ends within what is published and within the
-    /// ring.
-    fn take(&mut self, position: u64, header: RecordHeader) -> Result<Found, Stop> {
-        let (geometry, len) = (self.cursor.geometry(), u64::from(header.len));
-        let size = geometry.record_size(len);
-        if size > self.cursor.seen() - position || size > geometry.room_to_end(position) {
-            return Err(self.stop_for(Corruption::RecordTooLong { len, position }));
-        }
-        self.cursor.move_to(position + size);
-        self.cursor.count(1);
-        Ok(self.cursor.found(position, len, header.tag))
-    }
-
-    /// Takes the record after padding; padding comes once in a row and never last.
-    #[cold]
-    fn skip_padding(&mut self, padding: RecordHeader) -> Result<Found, Stop> {
-        let (position, len) = (self.position(), u64::from(padding.len));
-        let room = self.cursor.geometry().room_to_end(position);
-        if len + HEADER_LEN_BYTES != room || room >= self.cursor.seen() - position {
-            return Err(self.stop_for(Corruption::Padding { len, position }));
-        }
-        match RecordHeader::from_word(self.lane.header_word(position + room)) {
-            Some(header) if header.kind == RecordKind::Data => {
-                let found = self.take(position + room, header)?;
-                self.padding_bytes += room;
-                Ok(Found { from: position, ..found })
+        match self.cursor.next_closely(&*self.lane) {
+            Ok(found) => {
+                self.padding_bytes += found.padding_bytes();
+                Ok(Some(found))
             }
-            _ => Err(self.stop_for(Corruption::Padding { len, position })),
+            Err(corruption) => Err(self.stop_for(corruption)),
         }
     }
 
@@ -169,12 +130,6 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         }
         // The end was seen, and fenced: only now is it certain that nothing was published before it.
         Ok(self.poll()?.map_or(Look::Ended(state), Look::Found))
-    }
-
-    /// Whether there is nothing to see, so that a sleep that is announced may begin or go on.
-    pub(crate) fn may_sleep(&mut self, session_is_over: impl FnOnce() -> bool) -> bool {
-        let news = self.unread() != 0 || self.refresh().unwrap_or(true);
-        !news && self.state() == Ok(LaneState::Open) && !session_is_over()
     }
 
     /// Loads `published`; whether there is something new in view.
@@ -334,23 +289,6 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         self.release.oldest_hold().map_or(0, |oldest| self.position() - oldest)
     }
 
-    /// Copies the payload of a record that was [`Found`] from `ring` to `copy`, in whole words; whether it stayed
-    /// intact meanwhile. For a reader that copies.
-    ///
-    /// As long as nobody was evicted, the lane waits for this reader. After that it reads as a lossy one does: a copy
-    /// is good if no byte may have been overwritten of the record, or of the padding before it. What looked like
-    /// padding may have been part of a later payload.
-    #[inline(always)]
-    pub(crate) fn copy_intact(&self, ring: &impl RingWords, found: Found, copy: &mut [u64]) -> bool {
-        ring.copy_out(found.payload, copy);
-        // The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
-        let intact = || {
-            let intent = self.lane.intent().load(Ordering::Relaxed);
-            intent.wrapping_sub(found.from) <= self.lane.geometry().capacity()
-        };
-        !self.was_evicted() || intact()
-    }
-
     /// Whether this reader can be evicted and anyone was, since it attached; asked after what it read.
     #[inline(always)]
     pub(crate) fn was_evicted(&self) -> bool {
@@ -359,5 +297,38 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         // read after the count of evictions rose.
         fence(Ordering::Acquire);
         self.lane.evictions().load(Ordering::Relaxed) != evictions
+    }
+}
+
+impl<L: LaneWords, S: SeatWriter> Sleeps for Reader<L, S> {
+    type Seat = S;
+
+    fn seat(&self) -> &S {
+        self.release.seat()
+    }
+
+    fn position(&self) -> u64 {
+        self.cursor.position()
+    }
+
+    fn may_sleep(&mut self, session_is_over: impl FnOnce() -> bool) -> bool {
+        let news = self.unread() != 0 || self.refresh().unwrap_or(true);
+        !news && self.state() == Ok(LaneState::Open) && !session_is_over()
+    }
+}
+
+impl<L: LaneWords, S: SeatWriter> Copying for Reader<L, S> {
+    /// As long as nobody was evicted, the lane waits for this reader. After that it reads as a lossy one does: a copy
+    /// is good if no byte may have been overwritten of the record, or of the padding before it. What looked like
+    /// padding may have been part of a later payload.
+    #[inline(always)]
+    fn copy_intact(&self, ring: &impl RingWords, found: Found, copy: &mut [u64]) -> bool {
+        ring.copy_out(found.payload, copy);
+        // The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
+        let intact = || {
+            let intent = self.lane.intent().load(Ordering::Relaxed);
+            intent.wrapping_sub(found.from) <= self.lane.geometry().capacity()
+        };
+        !self.was_evicted() || intact()
     }
 }

@@ -1,18 +1,21 @@
 //! The seats of a lane: who gates it, who sleeps, who joins and who goes.
 //!
 //! The invariant: `limit` − the smallest position that a lossless consumer still needs ≤ capacity, whatever stands in
-//! the seats (design invariants 3 and 10). Seats change under one lock; the producer's thread works on a
-//! reference-counted snapshot and learns of a newer one by its version.
+//! the seats (design invariants 3 and 10). Lossy seats are there to be rung: they hold nobody back, cost no fence, and
+//! what they say is not looked at, but for whether they have left (21). Seats change under one lock; the producer's
+//! thread works on a reference-counted snapshot and learns of a newer one by its version.
 //!
 //! What this file does not do: it never asks whether a consumer lives. The session layer finds out and says so here.
 
+use super::LaneWords;
+use super::budget::RingBudget;
 use super::places::{NoPlace, Places, Vacancy, begins_record};
+use super::seat::Consumed;
+pub(crate) use super::seat::{Seat, SeatPort};
 use super::writer::INTENT_STEPS;
-use super::{LaneWords, SeatWords};
-use crate::layout::CONSUMED_LEFT_BIT;
 use crate::os::futex;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
-use crate::terms::{Barrier, Start};
+use crate::terms::{Barrier, Delivery, Start};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -21,144 +24,16 @@ const NO_BOUNDARY: u64 = u64::MAX;
 /// How many ranges of positions are told apart that somebody went without releasing.
 const UNRELEASED_MAX: usize = 64;
 
-/// One consumer's seat as the producer's process holds it: its words, its bell, and a way to say that it was evicted.
-pub(crate) trait SeatPort: SeatWords {
-    /// Wakes the consumer; whether that could be done.
-    #[must_use = "a consumer that was not woken must be woken later"]
-    fn wake(&self) -> bool;
-    /// Tells the session layer that the consumer was evicted.
-    fn note_evicted(&self);
-    /// The consumer was seen to have released more.
-    fn note_progress(&self) {}
-    /// Whether the consumer may take the place that another one has left.
-    fn may_succeed(&self, _gone: &Self) -> bool {
-        true
-    }
-}
-
 /// What the session layer knows of a consumer that joins a lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Joiner {
     /// A number that no other seat of this lane has.
     pub(crate) id: u64,
     pub(crate) start: Start,
+    pub(crate) delivery: Delivery,
     /// With [`Barrier::Fence`], on a lane whose producer does not fence, the caller must call
-    /// [`heavy_within`](crate::os::barrier::heavy_within) before the consumer can sleep.
+    /// [`heavy_within`](crate::os::barrier::heavy_within) before a lossless consumer can sleep.
     pub(crate) barrier: Barrier,
-}
-
-/// A consumer's seat.
-#[derive(Debug)]
-pub(crate) struct Seat<P> {
-    id: u64,
-    /// Where the consumer began; a `consumed` of 0 stands for it.
-    start: u64,
-    barrier: Barrier,
-    port: P,
-    /// The last `consumed` that made sense; written under the roster's lock only.
-    last: AtomicU64,
-    /// The last epoch rung for; touched by the producer's thread only.
-    pub(super) last_rung: AtomicU32,
-}
-
-/// What a seat says.
-enum Consumed {
-    At(u64),
-    /// It has left without releasing these positions: what is published later was not for it.
-    Left(Range<u64>),
-    Nonsense,
-}
-
-impl<P: SeatPort> Seat<P> {
-    pub(crate) fn port(&self) -> &P {
-        &self.port
-    }
-
-    pub(crate) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// How much of what is published the consumer has not released, in bytes: a look from anywhere, which decides
-    /// nothing. Where `consumed` makes no sense, as of the last time that it did.
-    pub(crate) fn behind_bytes(&self, published: u64) -> u64 {
-        let last = self.last.load(Ordering::Relaxed);
-        match self.look_after(last, || published) {
-            Consumed::At(position) => published - position,
-            Consumed::Left(_) => 0,
-            Consumed::Nonsense => published.saturating_sub(last),
-        }
-    }
-
-    /// How much of its `behind_bytes` the consumer has read and not released, in bytes: since it holds records among
-    /// them. A look from anywhere, which decides nothing.
-    pub(crate) fn held_bytes(&self, behind_bytes: u64) -> u64 {
-        let (_, released, read) = self.words_after(self.last.load(Ordering::Relaxed));
-        read.saturating_sub(released).min(behind_bytes)
-    }
-
-    /// How much of what the consumer was to read it has not released, in bytes, also where it has left.
-    pub(crate) fn unreleased_bytes(&self, published: u64) -> u64 {
-        let last = self.last.load(Ordering::Relaxed);
-        match self.look_after(last, || published) {
-            Consumed::At(position) => published - position,
-            Consumed::Left(range) => range.end - range.start,
-            Consumed::Nonsense => published.saturating_sub(last),
-        }
-    }
-
-    /// What the consumer was to read and has not released: as of the last time that its seat made sense, where it makes
-    /// none now.
-    fn unreleased(&self, lane: &impl LaneWords) -> Range<u64> {
-        let last = self.last.load(Ordering::Relaxed);
-        // Loaded after the seat's words, so that it is no less than what the consumer has seen.
-        match self.look_after(last, || lane.published().load(Ordering::Relaxed)) {
-            Consumed::At(position) => position..lane.published().load(Ordering::Relaxed),
-            Consumed::Left(range) => range,
-            Consumed::Nonsense => last..lane.published().load(Ordering::Relaxed),
-        }
-    }
-
-    /// Whether the consumer says that it has left this lane.
-    fn has_left(&self) -> bool {
-        self.port.consumed().load(Ordering::Relaxed) & CONSUMED_LEFT_BIT != 0
-    }
-
-    /// Looks at what its consumer has released and read, under the roster's lock.
-    fn look(&self, published: u64) -> Consumed {
-        let last = self.last.load(Ordering::Relaxed);
-        let consumed = self.look_after(last, || published);
-        if let Consumed::At(position) = consumed
-            && position != last
-        {
-            self.last.store(position, Ordering::Relaxed);
-            self.port.note_progress();
-        }
-        consumed
-    }
-
-    /// What its consumer has released, after `last` made sense.
-    fn look_after(&self, last: u64, published: impl FnOnce() -> u64) -> Consumed {
-        let (consumed, released, read) = self.words_after(last);
-        if released < last || released > read || read > published() {
-            Consumed::Nonsense
-        } else if consumed & CONSUMED_LEFT_BIT != 0 {
-            Consumed::Left(released..read)
-        } else {
-            Consumed::At(released)
-        }
-    }
-
-    /// The word `consumed`, the position in it, and that in `read`, after `last` made sense.
-    fn words_after(&self, last: u64) -> (u64, u64, u64) {
-        let consumed = self.port.consumed().load(Ordering::Relaxed);
-        // Pairs with the release store of `consumed` in `Holds::store`: the consumer's loads come before our
-        // overwriting, and the `read` that is loaded next is no older.
-        fence(Ordering::Acquire);
-        let read = self.port.read().load(Ordering::Relaxed);
-        // Until anything is released, 0 stands for the start.
-        let position = |word| if word == 0 && last == self.start { self.start } else { word };
-        (consumed, position(consumed & !CONSUMED_LEFT_BIT), position(read))
-    }
 }
 
 /// The seat that holds a lane back.
@@ -177,7 +52,7 @@ pub(crate) struct Snapshot<P> {
     /// The kind that the lane offers.
     offered: Barrier,
     /// Whether a full fence is needed between a publication and the look at who sleeps.
-    pub(super) fences: bool,
+    pub(crate) fences: bool,
 }
 
 impl<P> Snapshot<P> {
@@ -236,13 +111,15 @@ impl<P: SeatPort> Roster<P> {
     /// If it is to resume, and there is no place.
     pub(crate) fn join(&self, lane: &impl LaneWords, joiner: Joiner, port: P) -> Result<u64, NoPlace> {
         let mut seats = self.seats.lock();
-        let Joiner { id, barrier, start } = joiner;
-        let resumed = match start {
-            Start::Resume => self.resume(lane, &mut seats, id, &port)?,
-            _ => {
+        let Joiner { id, barrier, start, delivery } = joiner;
+        let resumed = match (start, delivery) {
+            (Start::Resume, Delivery::Lossless) => self.resume(lane, &mut seats, id, &port)?,
+            (_, Delivery::Lossless) => {
                 self.places.as_ref().map(|places| places.lock().take_new(id));
                 None
             }
+            // Nobody waits for a tap, whether it is there or not.
+            (_, Delivery::Lossy) => None,
         };
         // Relaxed: who is told this position has not read the records below it, and acquires those above it.
         let published = lane.published().load(Ordering::Relaxed);
@@ -250,9 +127,14 @@ impl<P: SeatPort> Roster<P> {
             Start::Latest => published,
             Start::Oldest => self.oldest(lane.geometry().capacity()).unwrap_or(published),
             Start::Resume => resumed.unwrap_or(published),
+            // Relaxed: an older one is a boundary too, and a tap that is too late for it goes on from the newest.
+            Start::Newest => {
+                Some(lane.last().load(Ordering::Relaxed)).filter(|last| *last < published).unwrap_or(published)
+            }
         };
         let (last, last_rung) = (AtomicU64::new(start), AtomicU32::new(0));
-        seats.push(Arc::new(Seat { id, start, barrier, port, last, last_rung }));
+        let budget = (delivery == Delivery::Lossy).then(RingBudget::new);
+        seats.push(Arc::new(Seat { id, start, barrier, port, last, last_rung, budget }));
         self.note_change();
         Ok(start)
     }
@@ -291,17 +173,19 @@ impl<P: SeatPort> Roster<P> {
         self.remove_those(lane, &mut self.seats.lock(), |seat| seat.id == seat_id);
     }
 
-    /// Takes some of them off the lane, under the lock, and notes what they have not released; how many.
+    /// Takes some of them off the lane, under the lock, and notes what they have not released; how many of them were
+    /// lossless.
     fn remove_those(
         &self,
         lane: &impl LaneWords,
         seats: &mut Vec<Arc<Seat<P>>>,
         goes: impl Fn(&Seat<P>) -> bool,
     ) -> usize {
-        let before = seats.len();
+        let (before, mut lossless) = (seats.len(), 0);
         seats.retain(|seat| {
             let goes = goes(seat);
-            if goes {
+            if goes && !seat.is_lossy() {
+                lossless += 1;
                 let unreleased = seat.unreleased(lane);
                 match self.vacate(lane, seat, unreleased.start) {
                     Some(kept) => self.note_unreleased(unreleased.start..kept),
@@ -310,11 +194,10 @@ impl<P: SeatPort> Roster<P> {
             }
             !goes
         });
-        let gone = before - seats.len();
-        if gone != 0 {
+        if seats.len() != before {
             self.note_change();
         }
-        gone
+        lossless
     }
 
     /// Keeps the place of a consumer that goes, having released that much, if it has one. Everything is kept from the
@@ -378,9 +261,14 @@ impl<P: SeatPort> Roster<P> {
         }
     }
 
-    /// How many consumers have a seat and have not said that they left.
+    /// How many lossless consumers have a seat and have not said that they left.
     pub(crate) fn len(&self) -> usize {
-        self.seats.lock().iter().filter(|seat| !seat.has_left()).count()
+        self.seats.lock().iter().filter(|seat| !seat.is_lossy()).filter(|seat| !seat.has_left()).count()
+    }
+
+    /// How many taps have a seat and have not said that they left.
+    pub(crate) fn taps(&self) -> usize {
+        self.seats.lock().iter().filter(|seat| seat.is_lossy() && !seat.has_left()).count()
     }
 
     /// Whether the places of those who go are kept.
@@ -411,7 +299,7 @@ impl<P: SeatPort> Roster<P> {
         let Some(position) = places.give_up(seat_id) else { return false };
         self.note_unreleased(position..lane.published().load(Ordering::Relaxed));
         // It goes to who has been there for longest without one.
-        let next = seats.iter().find(|seat| !places.has(seat.id) && !seat.has_left());
+        let next = seats.iter().find(|seat| !seat.is_lossy() && !places.has(seat.id) && !seat.has_left());
         next.map(|seat| places.take_new(seat.id));
         self.note_change();
         true
@@ -462,6 +350,10 @@ impl<P: SeatPort> Roster<P> {
     fn find_slowest(&self, lane: &impl LaneWords, seats: &mut Vec<Arc<Seat<P>>>, published: u64) -> Option<(u64, u64)> {
         let (mut slowest, mut left, mut broken) = (None, Vec::new(), Vec::new());
         for seat in seats.iter() {
+            if seat.is_lossy() {
+                left.extend(seat.has_left().then_some(seat.id));
+                continue;
+            }
             match seat.look(published) {
                 Consumed::At(consumed) if slowest.is_none_or(|(least, _)| consumed < least) => {
                     slowest = Some((consumed, seat.id));
@@ -487,9 +379,9 @@ impl<P: SeatPort> Roster<P> {
         (&self.changed, self.changed.load(Ordering::Relaxed))
     }
 
-    /// The seats of those who have not said that they left.
+    /// The seats of the lossless consumers that have not said that they left.
     pub(crate) fn seats(&self) -> Vec<Arc<Seat<P>>> {
-        self.seats.lock().iter().filter(|seat| !seat.has_left()).cloned().collect()
+        self.seats.lock().iter().filter(|seat| !seat.is_lossy() && !seat.has_left()).cloned().collect()
     }
 
     /// The seat of that number.
@@ -510,7 +402,8 @@ impl<P: SeatPort> Roster<P> {
         let seats = self.seats.lock();
         snapshot.version = self.version.load(Ordering::Relaxed);
         snapshot.seats = seats.iter().cloned().collect();
-        let is_fenced = snapshot.offered == Barrier::Fence || seats.iter().any(|seat| seat.barrier == Barrier::Fence);
+        let is_fenced = snapshot.offered == Barrier::Fence
+            || seats.iter().any(|seat| !seat.is_lossy() && seat.barrier == Barrier::Fence);
         if is_fenced && !snapshot.fences {
             // As in `publisher::wake_sleepers`, which had no cause for it before it looked here.
             fence(Ordering::SeqCst);

@@ -15,8 +15,7 @@
 //! What this file does not do: the producer's half is in [`publisher`](super::publisher), and it does not wait.
 //! [`Wakeups`] stands for the descriptors that a consumer waits on.
 
-use super::reader::Reader;
-use super::{LaneWords, SeatWords, SeatWriter};
+use super::SeatWords;
 use crate::os::barrier;
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::terms::Barrier;
@@ -28,12 +27,27 @@ use std::time::Duration;
 /// that sees the announcement.
 pub(crate) const SECOND_LOOK: Duration = Duration::from_millis(10);
 
+/// The same for a tap, which has more to make good: its producer makes no fence for it, whatever the barrier, and may
+/// leave out rings, for 10 ms on machines with the slowest clock (see `budget`). The second look covers both; the first
+/// is for one that is woken and sleeps again so often that it has no ring left.
+pub(crate) const TAP_LOOKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+
 /// The descriptors that wake a consumer: its bell and its session.
 pub(crate) trait Wakeups {
     /// Takes every event that has come so far, without waiting; whether a ring of the bell is among them.
     fn harvest(&mut self) -> bool;
     /// Whether the session has ended, as far as the events that were taken tell.
     fn session_is_over(&self) -> bool;
+}
+
+/// A reader that can sleep.
+pub(crate) trait Sleeps {
+    type Seat: SeatWords;
+    fn seat(&self) -> &Self::Seat;
+    /// Where the next record begins.
+    fn position(&self) -> u64;
+    /// Whether there is nothing to see, so that a sleep that is announced may begin or go on.
+    fn may_sleep(&mut self, session_is_over: impl FnOnce() -> bool) -> bool;
 }
 
 /// Who waits after an announcement.
@@ -72,9 +86,9 @@ pub(crate) enum Announcement {
 impl Announcement {
     /// Announces a sleep and looks again; under an announcement that stands, looks only. With any answer but
     /// [`Armed::No`], whatever happens from now on is an event.
-    pub(crate) fn arm<L: LaneWords, S: SeatWriter>(
+    pub(crate) fn arm(
         &mut self,
-        reader: &mut Reader<L, S>,
+        reader: &mut impl Sleeps,
         barrier: Barrier,
         wakeups: &mut impl Wakeups,
         waits: Waits,

@@ -42,7 +42,7 @@ pub enum Corruption {
         /// The position seen now.
         to: u64,
     },
-    /// The published position is more than a ring ahead of this consumer.
+    /// The published position is more than a ring ahead of this consumer, or further than any ring gets.
     PublishedTooFar {
         /// The published position.
         published: u64,
@@ -51,6 +51,20 @@ pub enum Corruption {
     },
     /// No record can end at this published position.
     PublishedUnaligned(u64),
+    /// The last record is said to begin where none can.
+    Last {
+        /// Where it is said to begin.
+        last: u64,
+        /// The published position.
+        published: u64,
+    },
+    /// More is said to be overwritten than the ring holds, or less than is published.
+    IntentTooFar {
+        /// How far the producer says that it may be writing.
+        intent: u64,
+        /// The published position.
+        published: u64,
+    },
     /// A header word has an unknown kind.
     UnknownKind {
         /// The header word.
@@ -92,6 +106,12 @@ impl fmt::Display for Corruption {
             }
             Self::PublishedUnaligned(published) => {
                 write!(f, "the published position {published} is not aligned as records are")
+            }
+            Self::Last { last, published } => {
+                write!(f, "no record that ends at or below {published} can begin at {last}, where the last is said to")
+            }
+            Self::IntentTooFar { intent, published } => {
+                write!(f, "the position {intent} up to which the ring may be written does not go with {published}")
             }
             Self::UnknownKind { word, position } => {
                 write!(f, "the header {word:#018x} at {position} is of no known kind")

@@ -267,10 +267,12 @@ impl<W: LaneWriter> Writer<W> {
         let ahead = end + self.room.geometry.capacity() / INTENT_STEPS;
         self.intent = self.intent.max(ahead.min(limit));
         self.move_to(self.room.committed);
-        self.memory.lane().intent().store(self.intent, Ordering::Relaxed);
+        // Pairs with the acquire fence in `TapReader::find_newest_whole`: whoever sees this `intent` sees the
+        // `published` for which it was raised.
+        self.memory.lane().intent().store(self.intent, Ordering::Release);
         self.store_counters();
-        // Pairs with the acquire fence in `Reader::was_evicted`, after a copy: whoever has read a byte written after
-        // this fence sees an `intent` that covers it.
+        // Pairs with the acquire fences in `Reader::was_evicted` and `TapReader::is_intact`, after a copy: whoever has
+        // read a byte written after this fence sees an `intent` that covers it.
         fence(Ordering::Release);
         true
     }

@@ -4,9 +4,9 @@
 #![allow(unsafe_code, reason = "the promise is the caller's; the token carries it to where payloads are read")]
 
 use crate::memory::InPlace;
-use crate::terms::{Access, Start};
+use crate::terms::{Access, Delivery, Start};
 
-/// How to attach to one lane: which lane, where to begin, copying or in place.
+/// How to attach to one lane, as a consumer or as a tap: which lane, where to begin, copying or in place.
 ///
 /// ```
 /// use fdring::options::Start;
@@ -123,6 +123,23 @@ impl Attach {
         // SAFETY: the caller vouches for what `InPlace::vouch` asks.
         self.in_place = Some(unsafe { InPlace::vouch() });
         self
+    }
+
+    /// The same, for the lane of that name.
+    pub(super) fn of_lane(self, name: &str) -> Self {
+        Self { lane: Some(name.to_owned()), ..self }
+    }
+
+    /// Finds what the protocol does not allow, before anything is sent.
+    pub(super) fn check(&self, delivery: Delivery) -> Result<(), &'static str> {
+        match (delivery, self.access(), self.starts_at()) {
+            (Delivery::Lossy, Access::InPlace, _) => Err("a tap reads copies only, for the lane does not wait for it"),
+            (Delivery::Lossless, _, Start::Newest) => {
+                Err("a consumer misses nothing, and so cannot begin at the newest record")
+            }
+            (Delivery::Lossy, _, Start::Resume) => Err("a tap has no place on its lane, and so resumes nobody's"),
+            _ => Ok(()),
+        }
     }
 
     /// The name of the lane, if one is named.

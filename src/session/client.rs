@@ -11,7 +11,7 @@ use super::opened::{OpenedLane, begin_opening};
 use super::options::SessionOptions;
 use super::{Address, PeerPolicy, ROOT, adopted, unwelcome};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
-use crate::consumer::{Attachment, Consumer};
+use crate::consumer::{Attachment, Consumer, Tap};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
@@ -280,14 +280,7 @@ impl Session {
     /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
     /// - [`Error::Forked`] in a forked child
     pub fn attach(self, lanes: impl IntoIterator<Item = Attach>) -> Result<Vec<Consumer>> {
-        let wanted: Vec<Attach> = lanes.into_iter().collect();
-        let places = self.find_all(&wanted)?;
-        let mut how = vec![None; self.infos.len()];
-        for (place, attach) in places.iter().zip(wanted) {
-            how[*place] = Some(attach);
-        }
-        let mut consumers = self.attach_each(&how)?;
-        Ok(places.into_iter().filter_map(|place| consumers[place].take()).collect())
+        Ok(self.attach_and_tap(lanes, [])?.0)
     }
 
     /// Attaches to one lane: the lane that `how` names, by default the only one there is.
@@ -346,15 +339,159 @@ impl Session {
             let name = name.escape_debug();
             return Err(Error::Invalid(format!("this attaches to all lanes, not to {name} alone; use attach_one")));
         }
-        let how = vec![Some(how); self.infos.len()];
-        Ok(self.attach_each(&how)?.into_iter().flatten().collect())
+        let lanes: Vec<Attach> = self.infos.iter().map(|info| how.clone().of_lane(&info.name)).collect();
+        self.attach(lanes)
+    }
+
+    /// Attaches to some of the lanes as taps, each named by one [`Attach`]. Returns the taps in that order.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session, options::Start};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (mut ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// # let server = Server::listen("@doc-session-tap", [&ticks, &trades])?;
+    /// ticks.send(b"first")?;
+    /// ticks.send(b"second")?;
+    /// let session = Session::connect("@doc-session-tap")?;
+    /// let mut taps = session.tap([Attach::lane("ticks").start(Start::Newest)])?;
+    /// assert_eq!(&taps[0].receive()?.unwrap()[..], b"second");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if a lane is not in this session, is named twice, is to be read in place, or none is named
+    /// - [`Error::Refused`] if the server refuses
+    /// - [`Error::Peer`] if the server breaks the protocol
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than the [`deadline`](SessionOptions::deadline)
+    /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
+    /// - [`Error::Forked`] in a forked child
+    pub fn tap(self, lanes: impl IntoIterator<Item = Attach>) -> Result<Vec<Tap>> {
+        Ok(self.attach_and_tap([], lanes)?.1)
+    }
+
+    /// Attaches to one lane as a tap: the lane that `how` names, by default the only one there is.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session, options::Start};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tap-one", [&ticks])?;
+    /// ticks.send(b"before")?;
+    /// let mut tap = Session::connect("@doc-tap-one")?.tap_one(Attach::new().start(Start::Oldest))?;
+    /// assert_eq!(&tap.receive()?.unwrap()[..], b"before");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if the lane is not in this session, or is to be read in place, or if none is named and the
+    ///   session has several
+    /// - [`Error::Refused`] if the server refuses
+    /// - [`Error::Peer`] if the server breaks the protocol
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than the [`deadline`](SessionOptions::deadline)
+    /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
+    /// - [`Error::Forked`] in a forked child
+    pub fn tap_one(self, how: Attach) -> Result<Tap> {
+        Ok(self.tap([how])?.remove(0))
+    }
+
+    /// Attaches to all lanes of this session as taps, to each as `how` says. Returns the taps in the order of
+    /// [`lanes`](Self::lanes).
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (ticks, trades) = (Producer::create("ticks")?, Producer::create("trades")?);
+    /// # let server = Server::listen("@doc-tap-all", [&ticks, &trades])?;
+    /// let taps = Session::connect("@doc-tap-all")?.tap_all(Attach::new())?;
+    /// assert_eq!(taps[1].lane().name, "trades");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if `how` names a lane, or reads in place
+    /// - [`Error::Refused`] if the server refuses
+    /// - [`Error::Peer`] if the server breaks the protocol
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than the [`deadline`](SessionOptions::deadline)
+    /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
+    /// - [`Error::Forked`] in a forked child
+    pub fn tap_all(self, how: Attach) -> Result<Vec<Tap>> {
+        if let Some(name) = how.name() {
+            let name = name.escape_debug();
+            return Err(Error::Invalid(format!("this attaches to all lanes, not to {name} alone; use tap_one")));
+        }
+        let lanes: Vec<Attach> = self.infos.iter().map(|info| how.clone().of_lane(&info.name)).collect();
+        self.tap(lanes)
+    }
+
+    /// Attaches to some of the lanes as consumers, and to others as taps: a session attaches once. Returns both in the
+    /// order in which they were named.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Producer, Server, Session};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let (orders, mut prices) = (Producer::create("orders")?, Producer::create("prices")?);
+    /// # let server = Server::listen("@doc-attach-and-tap", [&orders, &prices])?;
+    /// let session = Session::connect("@doc-attach-and-tap")?;
+    /// // Every order counts; of the prices, the newest do.
+    /// let (consumers, mut taps) = session.attach_and_tap([Attach::lane("orders")], [Attach::lane("prices")])?;
+    /// assert_eq!(consumers[0].lane().name, "orders");
+    /// prices.send(b"101")?;
+    /// prices.send(b"102")?;
+    /// assert_eq!(&taps[0].receive_newest()?.unwrap()[..], b"102");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if a lane is not in this session, is named twice, or none is named; if a tap is to read in
+    ///   place, or a consumer to begin at the newest record
+    /// - [`Error::Refused`] if the server refuses, for example because it does not admit this user to read in place
+    /// - [`Error::Peer`] if the server breaks the protocol
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than the [`deadline`](SessionOptions::deadline)
+    /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
+    /// - [`Error::Forked`] in a forked child
+    pub fn attach_and_tap(
+        self,
+        consumers: impl IntoIterator<Item = Attach>,
+        taps: impl IntoIterator<Item = Attach>,
+    ) -> Result<(Vec<Consumer>, Vec<Tap>)> {
+        let lossless = consumers.into_iter().map(|attach| (attach, Delivery::Lossless));
+        let wanted: Vec<_> = lossless.chain(taps.into_iter().map(|attach| (attach, Delivery::Lossy))).collect();
+        let places = self.find_all(&wanted)?;
+        let mut how = vec![None; self.infos.len()];
+        for (place, reading) in places.iter().zip(wanted) {
+            how[*place] = Some(reading);
+        }
+        let mut readers = self.attach_each(&how)?;
+        let (mut consumers, mut taps) = (Vec::new(), Vec::new());
+        for reader in places.into_iter().filter_map(|place| readers[place].take()) {
+            match reader {
+                Reader::Consumer(consumer) => consumers.push(consumer),
+                Reader::Tap(tap) => taps.push(tap),
+            }
+        }
+        Ok((consumers, taps))
     }
 
     /// Which of the lanes these are.
-    fn find_all(&self, wanted: &[Attach]) -> Result<Vec<usize>> {
+    fn find_all(&self, wanted: &[(Attach, Delivery)]) -> Result<Vec<usize>> {
         let mut places = Vec::with_capacity(wanted.len());
-        for attach in wanted {
+        for (attach, delivery) in wanted {
             let place = self.find(attach)?;
+            attach
+                .check(*delivery)
+                .map_err(|fault| Error::Invalid(format!("lane {}: {fault}", self.infos[place].name)))?;
             if places.contains(&place) {
                 return Err(Error::Invalid(format!("lane {} is to be attached to twice", self.infos[place].name)));
             }
@@ -378,7 +515,7 @@ impl Session {
     }
 
     /// Attaches to each lane in its own way, or not at all; takes no seat there.
-    fn attach_each(self, how: &[Option<Attach>]) -> Result<Vec<Option<Consumer>>> {
+    fn attach_each(self, how: &[Option<(Attach, Delivery)>]) -> Result<Vec<Option<Reader>>> {
         let Self { mut socket, peer, mut handshake, lanes, options, deadline, guard, place, .. } = self;
         guard.check()?;
         // Read before the Attach: any later eviction may be that of this consumer.
@@ -386,8 +523,8 @@ impl Session {
         let can_call = barrier::can_call();
         let choose = |lane: &OpenedLane| if can_call { lane.terms.barrier } else { Barrier::Fence };
         let attach = lanes.iter().zip(how).map(|(lane, how)| {
-            how.as_ref().map(|how| LaneAttach {
-                delivery: Delivery::Lossless,
+            how.as_ref().map(|(how, delivery)| LaneAttach {
+                delivery: *delivery,
                 start: how.starts_at().into(),
                 access: how.access(),
                 barrier: choose(lane),
@@ -412,15 +549,63 @@ impl Session {
         let keepsake = place.map(|place| place as Keepsake);
         let links = Link::of_lanes(socket.into_connection(), peer, handshake, &are_read, keepsake)?;
         let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how).zip(links);
-        let consumers = lanes.map(|((((lane, start), evictions), how), link)| {
-            let (Some(how), Some(link)) = (how, link) else { return Ok(None) };
+        let readers = lanes.map(|((((lane, start), evictions), how), link)| {
+            let (Some((how, delivery)), Some(link)) = (how, link) else { return Ok(None) };
             let barrier = choose(&lane);
             let OpenedLane { map: lane, seat, bell, terms } = lane;
             let (in_place, spin) = (how.trust(), options.spin);
             let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
-            Consumer::new(attachment, Arc::new(link), guard).map(Some)
+            let link = Arc::new(link);
+            let reader = match delivery {
+                Delivery::Lossless => Consumer::new(attachment, link, guard).map(Reader::Consumer),
+                Delivery::Lossy => Tap::new(attachment, link, guard).map(Reader::Tap),
+            };
+            reader.map(Some)
         });
-        consumers.collect()
+        readers.collect()
+    }
+}
+
+/// What a lane is attached to by.
+#[allow(clippy::large_enum_variant, reason = "a few, for a moment")]
+enum Reader {
+    Consumer(Consumer),
+    Tap(Tap),
+}
+
+impl Tap {
+    /// Connects to the server at `address`, which offers one lane, and taps that lane, starting with the next record
+    /// that is published.
+    ///
+    /// ```
+    /// use fdring::{Producer, Server, Tap};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = Producer::create("ticks")?;
+    /// let server = Server::listen("@doc-tap-connect", [&ticks])?;
+    ///
+    /// // Usually in another process:
+    /// let mut tap = Tap::connect("@doc-tap-connect")?;
+    ///
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(&tap.receive()?.unwrap()[..], b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Os`] if no server listens there, or the system is short of memory or descriptors
+    /// - [`Error::Invalid`] if the address is out of range, or the server offers several lanes: then open a [`Session`]
+    ///   and [tap](Session::tap_one) one of them
+    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Forbidden`] if the server runs as another user
+    /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
+    pub fn connect(address: impl Into<Address>) -> Result<Self> {
+        Session::connect(address)?.tap_one(Attach::new())
     }
 }
 

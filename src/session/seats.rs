@@ -18,7 +18,7 @@ use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals};
 use crate::ring::places::NoPlace;
 use crate::ring::roster::Joiner;
 use crate::sync::Ordering;
-use crate::terms::{Access, Barrier, Delivery, Refusal, Start};
+use crate::terms::{Access, Delivery, Refusal, Start};
 use crate::wire::{LaneAttach, Offer, StartAt};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -83,18 +83,20 @@ impl Offered {
         let (mut places, mut starts) = (Vec::new(), vec![0; lanes.len()]);
         for (number, ((lane, bell), terms)) in lanes.into_iter().zip(bells).zip(terms).enumerate() {
             let (Some(terms), Some(start)) = (terms, terms.and_then(|_| wishes.next())) else { continue };
-            let (barrier, in_place) = (terms.barrier, terms.access == Access::InPlace);
+            let (barrier, delivery, in_place) = (terms.barrier, terms.delivery, terms.access == Access::InPlace);
             let (words, evicted) = (SeatMap::new(Arc::clone(&mapping), number), Arc::new(AtomicBool::new(false)));
             let occupant = Occupant { pid, uid, since, reads_in_place: in_place };
             let port = SeatHandle::new(words, bell, occupant, Arc::clone(&evicted), Arc::clone(notice));
-            match lane.roster.join(&*lane.map, Joiner { id, start, barrier }, port) {
+            match lane.roster.join(&*lane.map, Joiner { id, start, delivery, barrier }, port) {
                 Ok(start) => starts[number] = start,
                 Err(error) => {
                     Seats { places, region: Arc::new(seat), id }.leave();
                     return Err(refusal_of(error, &lane));
                 }
             }
-            places.push(Place { lane, number, barrier, in_place, evicted, is_told: false });
+            // A tap looks twice instead: it makes its producer pay for nothing.
+            let needs_barrier = delivery == Delivery::Lossless && barrier != lane.terms.barrier;
+            places.push(Place { lane, number, needs_barrier, in_place, evicted, is_told: false });
         }
         let seats = Seats { places, region: Arc::new(seat), id };
         crash::point!("steward-joined");
@@ -106,19 +108,17 @@ impl Offered {
 /// Where a consumer that is to read so starts, if that is implemented.
 fn start_of(lane: &Lane, terms: &LaneAttach) -> Result<Start, Ending> {
     let refuse = |what: &str| {
-        let sentence = format!("{what} is not implemented here; attach lossless, from the latest or oldest record on");
+        let sentence = format!("{what} is not implemented here; attach from the latest or oldest record on");
         Err(Ending::Refuse(Refusal::Unsupported, sentence))
     };
-    if terms.delivery == Delivery::Lossy {
-        return refuse("lossy reading");
-    }
     if terms.descriptors {
         return refuse("taking descriptors with records");
     }
     match terms.start {
         StartAt::Latest => Ok(Start::Latest),
         StartAt::Oldest => Ok(Start::Oldest),
-        StartAt::Newest => refuse("a start at the newest record"),
+        StartAt::Newest => Ok(Start::Newest),
+        StartAt::Resume if terms.delivery == Delivery::Lossy => refuse("a tap that resumes"),
         StartAt::Resume if lane.roster.keeps_places() => Ok(Start::Resume),
         StartAt::Resume => Err(refusal_of(NoPlace::NotKept, lane)),
         StartAt::Position(_) => refuse("a start at a position"),
@@ -175,7 +175,8 @@ struct Place {
     lane: Arc<Lane>,
     /// As the Offer numbers it.
     number: usize,
-    barrier: Barrier,
+    /// Whether a barrier must come between its joining and its first sleep.
+    needs_barrier: bool,
     in_place: bool,
     /// Set by the lane once it has evicted the consumer.
     evicted: Arc<AtomicBool>,
@@ -241,7 +242,7 @@ impl Seats {
     /// producer does not. Without it a publication could go unheard beside that sleep, so the seats are freed again:
     /// the consumer was not told where it starts, and reads nothing yet.
     fn make_barrier(&self) -> Result<(), Ending> {
-        let is_needed = self.places.iter().any(|place| place.lane.terms.barrier != place.barrier);
+        let is_needed = self.places.iter().any(|place| place.needs_barrier);
         if !is_needed || barrier::heavy_within() {
             return Ok(());
         }

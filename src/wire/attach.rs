@@ -36,6 +36,7 @@ impl From<Start> for StartAt {
             Start::Latest => Self::Latest,
             Start::Oldest => Self::Oldest,
             Start::Resume => Self::Resume,
+            Start::Newest => Self::Newest,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::ledger::{CAPACITY, Ending, Entry, Ledger, Log, Reading, mix, payload_
 use crate::peer::{Peer, argument, is_told_within, say, told};
 use fdring::{
     Attach, Consumer, Error, OwnedRecord, Producer, Server, Session,
-    errors::ReceiveError,
+    errors::{ReceiveError, TapError},
     options::Records,
     options::{LaneOptions, SessionOptions, Start},
 };
@@ -37,6 +37,7 @@ pub(crate) fn plays_a_role() -> bool {
     match role().as_deref() {
         Some("producer") => produce(),
         Some("consumer") => consume(),
+        Some("tap") => tap(),
         _ => return false,
     }
     true
@@ -114,6 +115,11 @@ impl Crew {
         let argument = format!("{address} {path} {in_place} {from_oldest} {spins} {leaving:?}");
         self.logs.push(log);
         Peer::start_with(self.test, "consumer", &argument, crash_at)
+    }
+
+    /// Starts a tap, which says `attached`, or `failed` and why. It checks each record itself.
+    pub(crate) fn tap(&self, newest: bool, leaves: bool, crash_at: Option<&str>) -> Peer {
+        Peer::start_with(self.test, "tap", &format!("{} {newest} {leaves}", self.address), crash_at)
     }
 
     /// Compares all logs; what each consumer has read, and what the producer has noted.
@@ -343,8 +349,7 @@ fn consume() {
     let mut consumer = match session.and_then(|session| attach(session, in_place == "true", start)) {
         Ok(consumer) => consumer,
         Err(error) => {
-            let nobody_there = matches!(&error, Error::Os { cause, .. } if cause.kind() == ConnectionRefused);
-            assert!(nobody_there || matches!(error, Error::Closed { .. }), "{error}");
+            assert!(nobody_was_there(&error));
             wait_until("nothing is left of a session that failed", || belongings() == before);
             return say("failed");
         }
@@ -363,6 +368,52 @@ fn consume() {
     drop(consumer);
     // What is held outlives its consumer, and the producer.
     kept.drop_all();
+    wait_until("nothing is left of a session", || belongings() == before);
+    say(&format!("ended {how:?}"));
+}
+
+/// Whether there was nobody to connect to, or nobody any more; panics at any other error.
+fn nobody_was_there(error: &Error) -> bool {
+    let is_refused = matches!(error, Error::Os { cause, .. } if cause.kind() == ConnectionRefused);
+    assert!(is_refused || matches!(error, Error::Closed { .. }), "{error}");
+    true
+}
+
+/// A tap, which gets some of the records, each of them whole, and the last.
+fn tap() {
+    let argument = argument();
+    let [address, newest, leaves] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
+    let before = belongings();
+    let options = SessionOptions::new().deadline(DEADLINE / 4).spin(Duration::ZERO);
+    let mut tap = match options.connect(address).and_then(|session| session.tap_one(Attach::new())) {
+        Ok(tap) => tap,
+        Err(error) => {
+            assert!(nobody_was_there(&error));
+            wait_until("nothing is left of a session that failed", || belongings() == before);
+            return say("failed");
+        }
+    };
+    say("attached");
+    let lane = tap.lane().schema;
+    let (mut next, mut records) = (0, 0);
+    let how = loop {
+        let received = if newest == "true" { tap.receive_newest() } else { tap.receive() };
+        let record = match received {
+            Ok(Some(record)) => record,
+            Ok(None) => break Ending::Finished,
+            Err(TapError::Lagged { .. }) => continue,
+            Err(TapError::PeerDead) => break Ending::PeerDead,
+            Err(error) => panic!("after {records} records: {error}"),
+        };
+        let sequence = u64::from_le_bytes(record[8..16].try_into().unwrap());
+        assert!(sequence >= next, "record {sequence} after {next}");
+        assert_eq!(record[..], payload_of(lane, sequence), "record {sequence} is torn");
+        (next, records) = (sequence + 1, records + 1);
+        if record.tag() == LAST || (leaves == "true" && records == 20) {
+            break if record.tag() == LAST { Ending::Last } else { Ending::Left };
+        }
+    };
+    drop(tap);
     wait_until("nothing is left of a session", || belongings() == before);
     say(&format!("ended {how:?}"));
 }

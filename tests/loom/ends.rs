@@ -5,17 +5,18 @@ use crate::layout::LaneState;
 use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane, value_of};
 use crate::os::barrier;
 use crate::os::events::{Events, Harvest};
-use crate::ring::LaneWords;
 use crate::ring::cursor::Found;
 use crate::ring::publisher::Publisher;
 use crate::ring::reader::{Look, Reader};
 use crate::ring::release::Hold;
 use crate::ring::roster::{Joiner, Roster};
-use crate::ring::sleep::{Announcement, Armed, Waits, Wakeups};
+use crate::ring::sleep::{Announcement, Armed, Sleeps, Waits, Wakeups};
 use crate::ring::stop::Stop;
+use crate::ring::tap::{Miss, TapLook, TapReader, Wish};
 use crate::ring::writer::{Claim, Writer};
-use crate::sync::{Ordering, fence};
-use crate::terms::Start;
+use crate::ring::{Copying, LaneWords};
+use crate::sync::Ordering;
+use crate::terms::{Delivery, Start};
 use std::sync::Arc;
 
 /// A lane and its seats: what producer, consumers and the session layer share.
@@ -46,21 +47,11 @@ pub(crate) fn lane_with(places: usize, watch: Watch, position: u64) -> (Shared, 
 }
 
 impl Shared {
-    /// Where the last published record begins, and what was published then, by one look as docs/protocol.md has it.
-    /// `None` if there is no record yet, or another was published meanwhile.
-    pub(crate) fn newest(&self) -> Option<(u64, u64)> {
-        let published = self.lane.published().load(Ordering::Relaxed);
-        // Pairs with the release store in `Writer::publish`.
-        fence(Ordering::Acquire);
-        let last = self.lane.last().load(Ordering::Relaxed);
-        if last < published { Some((last, published)) } else { None }
-    }
-
     /// A consumer that joins here and now, under a number of its own.
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
         let seat = Seat::new();
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
-        let joiner = Joiner { id, start, barrier: barrier::kind() };
+        let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: barrier::kind() };
         let start = self.roster.join(&*self.lane, joiner, seat.clone()).expect("there is a place");
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start).copying(evictions);
         let (lane, harvest) = (Arc::clone(&self.lane), Harvest::new(Arc::clone(seat.events())));
@@ -69,7 +60,20 @@ impl Shared {
     }
 }
 
-/// How a consumer waits.
+impl Shared {
+    /// A tap that joins here and now, under a number of its own.
+    pub(crate) fn tap(&self, id: u64, start: Start) -> Tap {
+        let seat = Seat::new();
+        let joiner = Joiner { id, start, delivery: Delivery::Lossy, barrier: barrier::kind() };
+        let start = self.roster.join(&*self.lane, joiner, seat.clone()).expect("it takes no place");
+        let reader = TapReader::new(Arc::clone(&self.lane), seat.clone(), start);
+        let harvest = Harvest::new(Arc::clone(seat.events()));
+        let (lane, announcement) = (Arc::clone(&self.lane), Announcement::default());
+        Tap { lane, reader, sleeper: Sleeper::default(), harvest, announcement, last: 0 }
+    }
+}
+
+/// How a reader waits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sleeper {
     /// By itself, on its descriptor.
@@ -186,6 +190,113 @@ impl Producer {
         assert!(limit >= self.limit, "the limit fell from {} to {limit}", self.limit);
         assert!(limit <= published + CAPACITY, "the limit {limit} is more than a ring beyond {published}");
         (self.intent, self.limit) = (intent, limit);
+    }
+}
+
+/// What a tap got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TapGot {
+    /// The record of that number.
+    Record(u64),
+    /// It was too late for a record.
+    Missed,
+    Nothing,
+    End,
+}
+
+/// The reading end of a tap.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    lane: Arc<Lane>,
+    reader: TapReader<Lane, Seat>,
+    sleeper: Sleeper,
+    harvest: Harvest,
+    announcement: Announcement,
+    /// The number of the record that was read last; 0 before the first.
+    last: u64,
+}
+
+impl Tap {
+    /// Copies the record that is asked for, and checks it (design invariant 7): it is whole, and none before it comes
+    /// after it.
+    pub(crate) fn look(&mut self, wish: Wish) -> TapGot {
+        let Self { reader, harvest, .. } = self;
+        match reader.look(wish, || harvest.session_is_over()) {
+            Ok(TapLook::Found(found)) => {
+                self.announcement.disarm(self.reader.seat());
+                let mut copy = vec![0; found.len.div_ceil(8) as usize];
+                if !self.reader.copy_intact(&*self.lane, found, &mut copy) {
+                    return Self::missed(self.reader.lost(found));
+                }
+                let value = value_of(&copy).expect("a record's words are all of that record");
+                assert_eq!(u64::from(found.tag), value, "the header of one record and the payload of another");
+                assert!(value > self.last, "{value} after {}", self.last);
+                self.last = value;
+                TapGot::Record(value)
+            }
+            Ok(TapLook::Empty) => TapGot::Nothing,
+            Ok(TapLook::Ended(_)) => TapGot::End,
+            Err(miss) => Self::missed(miss),
+        }
+    }
+
+    fn missed(miss: Miss) -> TapGot {
+        match miss {
+            Miss::Lagged { .. } => TapGot::Missed,
+            Miss::Corrupt(corruption) => panic!("{corruption}, and the producer follows the protocol"),
+        }
+    }
+
+    /// Finds the record that is asked for, and reads no more than its header: where it begins, and its number.
+    pub(crate) fn find(&mut self, wish: Wish) -> Option<(u64, u64)> {
+        match self.reader.poll(wish) {
+            Ok(found) => found.map(|found| (found.position, found.tag.into())),
+            Err(miss) => {
+                Self::missed(miss);
+                None
+            }
+        }
+    }
+
+    /// Waits for a record, a miss, or the end: as `Tap::receive` does without spinning, or as a loop does that arms.
+    pub(crate) fn receive(&mut self, wish: Wish) -> TapGot {
+        loop {
+            match self.look(wish) {
+                TapGot::Nothing => {}
+                got => return got,
+            }
+            let sleeper = self.sleeper;
+            match sleeper {
+                Sleeper::Parks => {
+                    while self.arm(Waits::Here) {
+                        if self.harvest.park() {
+                            self.announcement.note_ring(self.reader.seat());
+                            break;
+                        }
+                    }
+                    self.announcement.disarm(self.reader.seat());
+                }
+                Sleeper::Polls | Sleeper::Watches => {
+                    if self.arm(Waits::Elsewhere) {
+                        self.harvest.events.wait(sleeper == Sleeper::Watches);
+                    }
+                }
+            }
+        }
+    }
+
+    fn arm(&mut self, waits: Waits) -> bool {
+        let Self { reader, harvest, announcement, .. } = self;
+        announcement.arm(reader, barrier::kind(), harvest, waits) != Armed::No
+    }
+
+    pub(crate) fn sleeping_by(self, sleeper: Sleeper) -> Self {
+        Self { sleeper, ..self }
+    }
+
+    /// What wakes it.
+    pub(crate) fn events(&self) -> Arc<Events> {
+        Arc::clone(&self.harvest.events)
     }
 }
 

@@ -11,6 +11,7 @@ mod last;
 mod places;
 mod publication;
 mod space;
+mod tap;
 
 use crate::ends::Sleeper;
 use crate::os::barrier;

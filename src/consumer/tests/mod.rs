@@ -27,14 +27,14 @@ use crate::ring::reader::Look;
 use crate::ring::roster::Joiner;
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::{Acquire, Relaxed};
-use crate::terms::{Barrier, Start};
+use crate::terms::{Barrier, Delivery, Start};
 use crate::wire::{LaneName, LaneTerms};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::{Duration, Instant};
 
-fn seat_words() -> SeatMap {
+pub(super) fn seat_words() -> SeatMap {
     let options = RegionOptions { name: "seat", len_bytes: 4096, huge_pages: HugePages::No };
     SeatMap::new(Arc::new(Region::create(&options).unwrap().map_read_write().unwrap()), 0)
 }
@@ -84,7 +84,8 @@ pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attache
     let occupant = Occupant { pid: Some(id as u32), uid: Some(0), since: Instant::now(), reads_in_place: in_place };
     let notice = Arc::new(Notice::new().unwrap());
     let (port, seat) = (SeatHandle::new(words.clone(), bell, occupant, out, notice), words.clone());
-    let position = lane.roster.join(&*lane.map, Joiner { id, start, barrier: Barrier::Fence }, port).unwrap();
+    let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence };
+    let position = lane.roster.join(&*lane.map, joiner, port).unwrap();
     // SAFETY: the producer of these tests is the crate's own.
     #[allow(unsafe_code, reason = "readers in place are tested too")]
     let in_place = in_place.then(|| unsafe { InPlace::vouch() });

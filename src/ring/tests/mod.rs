@@ -3,6 +3,7 @@
 mod places;
 mod roster;
 mod sleep;
+mod tap;
 
 use crate::fuzzing::plain::{PlainLane, PlainSeat, PlainWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
@@ -10,7 +11,7 @@ use crate::ring::cursor::Found;
 use crate::ring::reader::{Look, Reader};
 use crate::ring::stop::{Corruption, Stop};
 use crate::ring::writer::{Claim, Writer};
-use crate::ring::{LaneCounters, LaneWords, RingWords, SeatCounters, SeatWords};
+use crate::ring::{Copying, LaneCounters, LaneWords, RingWords, SeatCounters, SeatWords};
 use crate::sync::Ordering::Relaxed;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::sync::Arc;

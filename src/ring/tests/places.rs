@@ -9,7 +9,7 @@ use crate::ring::places::NoPlace;
 use crate::ring::roster::{Gate, Joiner, Roster};
 use crate::ring::writer::Writer;
 use crate::sync::Ordering::Relaxed;
-use crate::terms::{Barrier, Start};
+use crate::terms::{Barrier, Delivery, Start};
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn publish(lane: &PlainLane, records: u64) {
 
 fn try_resume(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64) -> Result<(CountingPort, u64), NoPlace> {
     let port = CountingPort::default();
-    let joiner = Joiner { id, start: Start::Resume, barrier: Barrier::Fence };
+    let joiner = Joiner { id, start: Start::Resume, delivery: Delivery::Lossless, barrier: Barrier::Fence };
     roster.join(lane, joiner, port.clone()).map(|start| (port, start))
 }
 
@@ -87,7 +87,7 @@ fn a_place_is_not_for_whom_its_port_does_not_admit() {
     roster.leave(&*lane, 1);
     let mut stranger = CountingPort::default();
     stranger.is_stranger = true;
-    let joiner = Joiner { id: 2, start: Start::Resume, barrier: Barrier::Fence };
+    let joiner = Joiner { id: 2, start: Start::Resume, delivery: Delivery::Lossless, barrier: Barrier::Fence };
     assert_eq!(roster.join(&*lane, joiner, stranger).unwrap_err(), NoPlace::AllTaken);
     assert_eq!((roster.len(), kept(&roster)), (0, vec![(1, start)]));
     assert_eq!(try_resume(&roster, &lane, 3).unwrap().1, start);

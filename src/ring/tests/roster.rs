@@ -2,23 +2,26 @@
 
 use crate::fuzzing::plain::{PlainLane, PlainSeat};
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
+use crate::ring::budget::{RENEWAL, RINGS_MAX};
 use crate::ring::publisher::wake_sleepers;
 use crate::ring::roster::{Gate, Joiner, Roster, SeatPort, Snapshot};
 use crate::ring::sleep::{announce, take_back};
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering::Relaxed;
 use crate::sync::{AtomicU32, AtomicU64};
-use crate::terms::{Barrier, Start};
+use crate::terms::{Barrier, Delivery, Start};
+use crate::test_support::DEADLINE;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 const CAPACITY: u64 = 4096;
 
 /// A seat whose bell and fate are counted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct CountingPort {
-    words: PlainSeat,
+    pub(super) words: PlainSeat,
     rings: Arc<AtomicU32>,
     pub(super) outs: Arc<AtomicU32>,
     is_broken: Arc<AtomicBool>,
@@ -76,7 +79,8 @@ pub(super) fn roster_at(published: u64) -> (Arc<PlainLane>, Roster<CountingPort>
 
 pub(super) fn join(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64, start: Start) -> (CountingPort, u64) {
     let port = CountingPort::default();
-    let start = roster.join(lane, Joiner { id, start, barrier: Barrier::Fence }, port.clone());
+    let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence };
+    let start = roster.join(lane, joiner, port.clone());
     (port, start.unwrap())
 }
 
@@ -384,4 +388,80 @@ fn many_who_go_without_releasing_are_remembered_together() {
     }
     assert!((0..200).all(|n| roster.was_left_unreleased(n * 24 + 16)), "none is forgotten");
     assert!(!roster.was_left_unreleased(24) && !roster.was_left_unreleased(8), "the first are told apart");
+}
+
+fn tap(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64) -> CountingPort {
+    let port = CountingPort::default();
+    let joiner = Joiner { id, start: Start::Latest, delivery: Delivery::Lossy, barrier: Barrier::Fence };
+    roster.join(lane, joiner, port.clone()).unwrap();
+    port
+}
+
+#[test]
+fn a_tap_gates_nothing_whatever_it_says() {
+    for said in [0, 8, 4000, 9000, 1 << 62] {
+        let (lane, roster) = roster_at(8000);
+        let port = tap(&roster, &lane, 1);
+        port.words.consumed().store(said, Relaxed);
+        assert_eq!(roster.refresh(&*lane, 9000, 9008), (9008 + CAPACITY / 8, None), "as if nobody were there");
+        assert_eq!(roster.find_released(&*lane, 9000), (9000, None));
+        let (consumer, _) = join(&roster, &lane, 2, Start::Latest);
+        consumer.say(8400);
+        assert_eq!(roster.refresh(&*lane, 9000, 9008).1, Some(Gate { seat_id: 2, behind_bytes: 600 }));
+        assert_eq!((roster.len(), roster.taps(), roster.seats().len()), (1, 1, 1));
+        assert_eq!((port.outs.load(Relaxed), lane.evictions().load(Relaxed)), (0, 0), "it is not evicted either");
+    }
+}
+
+#[test]
+fn a_tap_that_goes_leaves_nothing_behind() {
+    let (lane, roster) = roster_at(8000);
+    let ports = [1, 2, 3].map(|id| tap(&roster, &lane, id));
+    lane.published().store(9000, Relaxed);
+    ports[0].words.consumed().store(8000 | CONSUMED_LEFT_BIT, Relaxed);
+    assert_eq!(roster.taps(), 2, "it has said so");
+    roster.refresh(&*lane, 9000, 9008);
+    assert_eq!((roster.seat(1).is_none(), ports[0].outs.load(Relaxed)), (true, 0));
+    roster.leave(&*lane, 2);
+    roster.evict(&*lane, 3);
+    assert_eq!((roster.taps(), lane.evictions().load(Relaxed)), (0, 0), "nobody else need look closer");
+    assert!(!roster.was_left_unreleased(8500), "what it has not read is not unreleased");
+}
+
+#[test]
+fn a_tap_makes_no_producer_fence() {
+    let (lane, roster) = roster_at(0);
+    let mut snapshot = Snapshot::new(Barrier::Asymmetric);
+    tap(&roster, &lane, 1);
+    wake_sleepers(&roster, &mut snapshot);
+    assert!(!snapshot.fences);
+    join(&roster, &lane, 2, Start::Latest);
+    wake_sleepers(&roster, &mut snapshot);
+    assert!(snapshot.fences, "a consumer that fences does");
+}
+
+#[test]
+fn a_tap_is_rung_so_often_and_no_more_until_some_time_has_passed() {
+    let (lane, roster) = roster_at(0);
+    let mut snapshot = Snapshot::new(Barrier::Fence);
+    let (port, (consumer, _)) = (tap(&roster, &lane, 1), join(&roster, &lane, 2, Start::Latest));
+    let begin = Instant::now();
+    for _ in 0..10_000 {
+        for words in [&port.words, &consumer.words] {
+            take_back(words.wait_epoch());
+            announce(words.wait_epoch(), Barrier::Fence);
+        }
+        wake_sleepers(&roster, &mut snapshot);
+    }
+    let renewals = begin.elapsed().as_millis() as u32 / RENEWAL.as_millis() as u32 + 2;
+    let rings = port.rings.load(Relaxed);
+    assert!((RINGS_MAX..=RINGS_MAX * renewals).contains(&rings), "{rings} rings");
+    assert_eq!(consumer.rings.load(Relaxed), 10_000, "a consumer is always rung");
+    // The last announcement is rung for in the end, by a later publication.
+    while port.rings.load(Relaxed) == rings {
+        assert!(begin.elapsed() < DEADLINE);
+        assert!(wake_sleepers(&roster, &mut snapshot) <= 1);
+    }
+    let rings = port.rings.load(Relaxed);
+    assert_eq!((wake_sleepers(&roster, &mut snapshot), port.rings.load(Relaxed)), (0, rings), "and once");
 }

@@ -1,0 +1,197 @@
+//! The reasons why a tap has no record to give.
+
+use crate::kind::ErrorKind;
+use crate::link::LastWords;
+use crate::ring::stop::Corruption;
+use crate::ring::tap::Miss;
+use crate::terms::Refusal;
+use std::fmt;
+use std::io;
+
+/// The reason why a [`Tap`](crate::Tap) has no record to give. The end of the stream is not an error, and
+/// [`Lagged`](Self::Lagged) is not the end of it.
+///
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses. Converted to [`io::Error`], it keeps its
+/// sentence and gets this kind:
+///
+/// | variant | [`io::ErrorKind`] |
+/// | --- | --- |
+/// | `Empty` | `WouldBlock` |
+/// | `TimedOut` | `TimedOut` |
+/// | `Lagged` | `Other` |
+/// | `Abandoned` | `ConnectionAborted` |
+/// | `PeerDead` | `BrokenPipe` |
+/// | `HungUp`, `Closed` | `ConnectionReset` |
+/// | `Refused` | `ConnectionRefused` |
+/// | `Peer`, `Corrupt` | `InvalidData` |
+/// | `Wait` | that of the system call's error |
+/// | `Forked` | `Unsupported` |
+///
+/// ```
+/// use fdring::{Tap, errors::TapError};
+///
+/// /// The next record that this tap is in time for; `None` at the end of the stream.
+/// fn next(tap: &mut Tap) -> Result<Option<Vec<u8>>, TapError> {
+///     loop {
+///         match tap.receive() {
+///             Err(TapError::Lagged { missed_bytes }) => eprintln!("missed {missed_bytes} bytes"),
+///             outcome => return Ok(outcome?.map(|record| record.to_vec())),
+///         }
+///     }
+/// }
+/// # let mut lane = fdring::Producer::create("log").unwrap();
+/// # let server = fdring::Server::listen("@doc-tap-error", [&lane]).unwrap();
+/// # let mut tap = Tap::connect("@doc-tap-error").unwrap();
+/// # lane.send(b"hello").unwrap();
+/// # lane.abandon();
+/// # assert_eq!(next(&mut tap).unwrap().unwrap(), b"hello");
+/// # assert_eq!(next(&mut tap), Err(TapError::Abandoned));
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TapError {
+    /// No record is published now. Only the calls that do not wait return this.
+    Empty,
+    /// No record was published before the deadline.
+    TimedOut,
+    /// The producer has overwritten the next record. The tap goes on from the newest record: call again.
+    Lagged {
+        /// What was passed over, in bytes, headers and padding included.
+        missed_bytes: u64,
+    },
+    /// The producer gave the lane up, or its thread panicked.
+    Abandoned,
+    /// The producer's process ended before the lane did.
+    PeerDead,
+    /// The producer hung up without a word, and lives, or the kernel does not say whether it does.
+    HungUp,
+    /// The producer refused to go on.
+    Refused {
+        /// The kind of the refusal.
+        refusal: Refusal,
+        /// The producer's own sentence, shortened and safe to print.
+        reason: Box<str>,
+    },
+    /// The producer sent what may not come in a session: this says what.
+    Peer(Box<str>),
+    /// The producer's process closed the session. The lane goes on without this tap: connect again to read on.
+    Closed,
+    /// The producer broke the protocol. Nothing more is read of its lane.
+    Corrupt(Corruption),
+    /// The kernel did not let this thread wait. The number is the error's, as in errno(3).
+    Wait(i32),
+    /// This process is a forked child, and the tap belongs to the parent.
+    Forked,
+}
+
+impl fmt::Display for TapError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("no record is there yet"),
+            Self::TimedOut => f.write_str("no record came until the deadline"),
+            Self::Lagged { missed_bytes } => {
+                write!(f, "the lane was too quick for this tap, which passed over {missed_bytes} bytes; read on")
+            }
+            Self::Abandoned => f.write_str("the producer gave up before its time"),
+            Self::PeerDead => f.write_str("the producer died"),
+            Self::HungUp => f.write_str("the producer hung up without a goodbye; connect again to read on"),
+            Self::Refused { refusal, reason } => {
+                write!(f, "the producer refused to go on: {reason} (code {})", refusal.code())
+            }
+            Self::Peer(fault) => write!(f, "the producer broke the protocol of its session: {fault}"),
+            Self::Closed => f.write_str("the producer closed this session; connect again to read on"),
+            Self::Corrupt(corruption) => write!(f, "the producer broke the protocol of its lane: {corruption}"),
+            Self::Wait(errno) => write!(f, "could not wait for a record: {}", io::Error::from_raw_os_error(*errno)),
+            Self::Forked => {
+                f.write_str("this process is a forked child, and a tap belongs to the process that attached it")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TapError {}
+
+impl fmt::Debug for TapError {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Self::Empty => "Empty",
+            Self::TimedOut => "TimedOut",
+            Self::Lagged { .. } => "Lagged",
+            Self::Abandoned => "Abandoned",
+            Self::PeerDead => "PeerDead",
+            Self::HungUp => "HungUp",
+            Self::Refused { .. } => "Refused",
+            Self::Peer(_) => "Peer",
+            Self::Closed => "Closed",
+            Self::Corrupt(corruption) => return write!(f, "{self} (Corrupt: {corruption:?})"),
+            Self::Wait(_) => "Wait",
+            Self::Forked => "Forked",
+        };
+        write!(f, "{self} ({variant})")
+    }
+}
+
+impl From<TapError> for io::Error {
+    /// The kind is in the table at [`TapError`].
+    fn from(error: TapError) -> Self {
+        let kind = match &error {
+            TapError::Empty => io::ErrorKind::WouldBlock,
+            TapError::TimedOut => io::ErrorKind::TimedOut,
+            TapError::Lagged { .. } => io::ErrorKind::Other,
+            TapError::Abandoned => io::ErrorKind::ConnectionAborted,
+            TapError::PeerDead => io::ErrorKind::BrokenPipe,
+            TapError::HungUp | TapError::Closed => io::ErrorKind::ConnectionReset,
+            TapError::Refused { .. } => io::ErrorKind::ConnectionRefused,
+            TapError::Peer(_) | TapError::Corrupt(_) => io::ErrorKind::InvalidData,
+            TapError::Wait(errno) => Self::from_raw_os_error(*errno).kind(),
+            TapError::Forked => io::ErrorKind::Unsupported,
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl TapError {
+    /// The kind of this error, which has a stable number.
+    ///
+    /// ```
+    /// use fdring::errors::{ErrorKind, TapError};
+    ///
+    /// let error = TapError::Lagged { missed_bytes: 4096 };
+    /// assert_eq!((error.kind(), error.kind().number()), (ErrorKind::Lagged, 21));
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Empty => ErrorKind::Empty,
+            Self::TimedOut => ErrorKind::TimedOut,
+            Self::Lagged { .. } => ErrorKind::Lagged,
+            Self::Abandoned => ErrorKind::Abandoned,
+            Self::PeerDead => ErrorKind::PeerDead,
+            Self::HungUp | Self::Closed => ErrorKind::Closed,
+            Self::Refused { .. } => ErrorKind::Refused,
+            Self::Peer(_) => ErrorKind::Peer,
+            Self::Corrupt(_) => ErrorKind::Corrupt,
+            Self::Wait(_) => ErrorKind::Os,
+            Self::Forked => ErrorKind::Forked,
+        }
+    }
+}
+
+impl From<Option<LastWords>> for TapError {
+    fn from(words: Option<LastWords>) -> Self {
+        match words {
+            Some(LastWords::Refused(refusal, reason)) => Self::Refused { refusal, reason },
+            Some(LastWords::Nonsense(fault)) => Self::Peer(fault),
+            None => Self::HungUp,
+        }
+    }
+}
+
+impl From<Miss> for TapError {
+    fn from(miss: Miss) -> Self {
+        match miss {
+            Miss::Lagged { missed_bytes } => Self::Lagged { missed_bytes },
+            Miss::Corrupt(corruption) => Self::Corrupt(corruption),
+        }
+    }
+}

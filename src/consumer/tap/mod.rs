@@ -1,0 +1,790 @@
+//! The lossy reading end of a lane: it sees what it is in time for, and holds nobody back.
+//!
+//! [`Tap`] puts together the lossy protocol ([`ring::tap`](crate::ring::tap)) and what it shares with a consumer:
+//! copies ([`payloads`](super::payloads)), pace and sleep ([`waiter`](super::waiter)).
+//!
+//! The invariant: what reaches the caller was copied, and found whole after that.
+
+mod error;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::TapError;
+
+use super::pace::Pace;
+use super::payloads::Copies;
+use super::runs::Verdict;
+use super::waiter::Waiter;
+use super::{Attachment, Record, SESSION_INTERVAL};
+use crate::crash;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::lane::LaneInfo;
+use crate::layout::LaneState;
+use crate::link::{Fate, Link};
+use crate::memory::{LaneMap, SeatMap};
+use crate::os::clock::coarse_now;
+use crate::os::fork::ForkGuard;
+use crate::os::spin::{Spins, has_one_processor};
+use crate::ring::LaneWords;
+use crate::ring::cursor::Found;
+use crate::ring::sleep::Sleeps;
+use crate::ring::tap::{TapLook, TapReader, Wish};
+use crate::sync::Ordering;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::mem;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often one call copies the newest record before it gives up on a producer that overwrites each of them.
+const NEWEST_COPIES_MAX: u32 = 4;
+/// The peeks at `published` alone with which a wait begins.
+const PEEKS_MAX: u32 = 32;
+/// The looks in a row after which a spinning wait also looks at the session.
+const LOOKS_PER_SESSION: u32 = 4096;
+
+/// The lossy reading end of a lane: a reader that the lane never waits for.
+///
+/// A tap receives records in order, once, and whole, as long as it keeps up. When the producer has overwritten what the
+/// tap was to read next, a call returns [`TapError::Lagged`] with the number of bytes that were missed, and the next
+/// one goes on from the newest record. [`receive_newest`](Self::receive_newest) passes over everything but the newest
+/// record, for readers that want no more than that: displays, say, and control loops.
+///
+/// A tap costs its producer next to nothing, whether it reads, sleeps, or is stopped. Any number of taps read a lane
+/// beside its consumers, which lose nothing by them. A payload is copied out and handed out only if it was whole then.
+///
+/// A tap is in time for a record until the producer has gone on for about fifteen sixteenths of the ring, less the
+/// length of the record that it writes. Records longer than 15/32 of the ring may never be caught: make the ring
+/// longer.
+///
+/// ```
+/// use fdring::{Producer, Server, Tap, errors::TapError};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut camera = Producer::create("camera")?;
+/// let server = Server::listen("@doc-tap", [&camera])?;
+///
+/// // Usually in another process:
+/// let mut viewer = Tap::connect("@doc-tap")?;
+/// # (0..100_u8).try_for_each(|number| camera.send(&[number; 1000]))?;
+/// # camera.finish();
+/// loop {
+///     match viewer.receive_newest() {
+///         Ok(Some(frame)) => println!("{} bytes", frame.len()),
+///         Ok(None) => break,
+///         Err(TapError::Lagged { .. }) => {} // the camera was quicker
+///         Err(error) => return Err(error.into()),
+///     }
+/// }
+/// println!("{} bytes were not looked at", viewer.missed_bytes());
+/// # assert_eq!(viewer.missed_bytes(), 99 * 1008);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A session with consumers and taps is made by [`Session::tap`](crate::Session::tap) and
+/// [`Session::attach_and_tap`](crate::Session::attach_and_tap). A tap is `Send` and `Sync`. It can be moved to another
+/// thread.
+#[derive(Debug)]
+#[must_use = "dropping a tap leaves its lane; keep it in a variable"]
+pub struct Tap {
+    // Dropped in this order: the ring, then the seat, then the session.
+    reader: TapReader<LaneMap, SeatMap>,
+    waiter: Waiter,
+    guard: ForkGuard,
+    copies: Copies,
+    pace: Pace,
+    spin: Duration,
+    spins: Spins,
+    /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
+    session_due: Duration,
+    info: LaneInfo,
+}
+
+impl Tap {
+    /// A tap of the attached lane.
+    ///
+    /// # Errors
+    ///
+    /// If the process is out of descriptors.
+    pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
+        let Attachment { terms, lane, seat, bell, barrier, start, spin, .. } = attachment;
+        let waiter = Waiter::new(link, bell, barrier)
+            .map_err(|errno| Error::os(format!("watch the bell and the session of lane {}", terms.name))(errno))?;
+        Ok(Self {
+            reader: TapReader::new(lane, seat, start),
+            waiter: waiter.of_tap(),
+            guard,
+            copies: Copies::new(),
+            pace: Pace::default(),
+            spin,
+            spins: Spins::default(),
+            session_due: coarse_now() + SESSION_INTERVAL,
+            info: LaneInfo::new(&terms),
+        })
+    }
+
+    /// The next record. Waits until there is one. `None` is the end of the stream: the producer finished the lane.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-receive", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-receive")?;
+    /// camera.send(b"frame")?;
+    /// camera.finish();
+    ///
+    /// assert_eq!(&tap.receive()?.unwrap()[..], b"frame");
+    /// assert!(tap.receive()?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Wait`] if the kernel does not let this thread wait
+    /// - [`TapError::Forked`] in a forked child
+    #[inline]
+    pub fn receive(&mut self) -> Result<Option<Record<'_>>, TapError> {
+        self.receive_until(Deadline::Never)
+    }
+
+    /// The next record, if it is already published. Never sleeps. `None` is the end of the stream.
+    ///
+    /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone. A call that finds
+    /// nothing checks whether the producer is alive, at most every 5 to 10 ms.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-try", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-try")?;
+    /// use fdring::errors::TapError;
+    ///
+    /// assert_eq!(tap.try_receive().unwrap_err(), TapError::Empty);
+    /// camera.send(b"frame")?;
+    /// assert_eq!(&tap.try_receive()?.unwrap()[..], b"frame");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::Empty`] if no record is published now
+    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Forked`] in a forked child
+    #[inline]
+    pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, TapError> {
+        self.receive_until(Deadline::Now)
+    }
+
+    /// Like [`receive`](Self::receive), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-timeout", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-timeout")?;
+    /// use fdring::errors::TapError;
+    /// use std::time::Duration;
+    ///
+    /// let patience = Duration::from_millis(10);
+    /// assert_eq!(tap.receive_timeout(patience).unwrap_err(), TapError::TimedOut);
+    /// camera.send(b"frame")?;
+    /// assert!(tap.receive_timeout(patience)?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::TimedOut`] if no record came within `timeout`
+    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Wait`] if the kernel does not let this thread wait
+    /// - [`TapError::Forked`] in a forked child
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, TapError> {
+        self.receive_until(Deadline::after(timeout))
+    }
+
+    /// Like [`receive`](Self::receive), but waits until `deadline` at most: for several calls that share one deadline.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-deadline", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-deadline")?;
+    /// use fdring::errors::TapError;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// camera.send(b"frame")?;
+    /// let deadline = Instant::now() + Duration::from_millis(20);
+    /// assert!(tap.receive_deadline(deadline)?.is_some());
+    /// assert_eq!(tap.receive_deadline(deadline).unwrap_err(), TapError::TimedOut);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::TimedOut`] if no record came before `deadline`
+    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Wait`] if the kernel does not let this thread wait
+    /// - [`TapError::Forked`] in a forked child
+    pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, TapError> {
+        self.receive_until(Deadline::At(deadline))
+    }
+
+    /// The newest record, if this tap has not received it yet. Waits for one otherwise. `None` is the end of the
+    /// stream.
+    ///
+    /// Everything before it is passed over, and counts as [missed](Self::missed_bytes).
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-newest", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-newest")?;
+    /// camera.send(b"first")?;
+    /// camera.send(b"second")?;
+    /// camera.finish();
+    ///
+    /// assert_eq!(&tap.receive_newest()?.unwrap()[..], b"second");
+    /// assert!(tap.receive_newest()?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Wait`] if the kernel does not let this thread wait
+    /// - [`TapError::Forked`] in a forked child
+    pub fn receive_newest(&mut self) -> Result<Option<Record<'_>>, TapError> {
+        self.receive_newest_until(Deadline::Never)
+    }
+
+    /// The newest record, if this tap has not received it yet. Never sleeps. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-try-newest", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-try-newest")?;
+    /// use fdring::errors::TapError;
+    ///
+    /// camera.send(b"first")?;
+    /// camera.send(b"second")?;
+    /// assert_eq!(&tap.try_receive_newest()?.unwrap()[..], b"second");
+    /// assert_eq!(tap.try_receive_newest().unwrap_err(), TapError::Empty);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::Empty`] if no record is published now
+    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Forked`] in a forked child
+    pub fn try_receive_newest(&mut self) -> Result<Option<Record<'_>>, TapError> {
+        self.receive_newest_until(Deadline::Now)
+    }
+
+    /// Like [`receive_newest`](Self::receive_newest), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-newest-timeout", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-newest-timeout")?;
+    /// use std::time::Duration;
+    ///
+    /// camera.send(b"first")?;
+    /// camera.send(b"second")?;
+    /// let newest = tap.receive_newest_timeout(Duration::from_secs(1))?.unwrap();
+    /// assert_eq!(&newest[..], b"second");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::TimedOut`] if no record came within `timeout`
+    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Wait`] if the kernel does not let this thread wait
+    /// - [`TapError::Forked`] in a forked child
+    pub fn receive_newest_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, TapError> {
+        self.receive_newest_until(Deadline::after(timeout))
+    }
+
+    /// Like [`receive_newest`](Self::receive_newest), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-newest-deadline", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-newest-deadline")?;
+    /// use fdring::errors::TapError;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// // A control loop that runs every 5 ms, with the newest measurement if there is one:
+    /// let deadline = Instant::now() + Duration::from_millis(5);
+    /// match tap.receive_newest_deadline(deadline) {
+    ///     Ok(Some(record)) => println!("{} bytes", record.len()),
+    ///     Err(TapError::TimedOut) => println!("nothing new"),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::TimedOut`] if no record came before `deadline`
+    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Wait`] if the kernel does not let this thread wait
+    /// - [`TapError::Forked`] in a forked child
+    pub fn receive_newest_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, TapError> {
+        self.receive_newest_until(Deadline::At(deadline))
+    }
+
+    /// Waits for a record, then calls `each` with it and with all records that are already visible after it. Returns
+    /// the number of records, 0 at the end of the stream.
+    ///
+    /// Each record is copied and found whole before `each` is called with it. The closure may return nothing, or say
+    /// whether to go on, see [`Verdict`]. The record for which it stops or fails counts as read. If the closure forks,
+    /// it must not return in the child.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-many", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-many")?;
+    /// camera.send(b"first")?;
+    /// camera.send(b"second")?;
+    /// let mut bytes = 0;
+    /// assert_eq!(tap.receive_many(|record| bytes += record.len())?, 2);
+    /// assert_eq!(bytes, 11);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Wait`] if the kernel does not let this thread wait
+    /// - [`TapError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// Records handed over before the error count as read.
+    pub fn receive_many<V: Verdict<TapError>>(
+        &mut self,
+        each: impl FnMut(&Record<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.receive_many_until(Deadline::Never, each)
+    }
+
+    /// Calls `each` with every record that is published now, without waiting for more. Returns the number of records, 0
+    /// at the end of the stream. The closure is that of [`receive_many`](Self::receive_many).
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-try-many", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-try-many")?;
+    /// use fdring::errors::TapError;
+    ///
+    /// camera.send(b"first")?;
+    /// camera.send(b"second")?;
+    /// assert_eq!(tap.try_receive_many(|record| assert!(!record.is_empty()))?, 2);
+    /// assert_eq!(tap.try_receive_many(|_| ()), Err(TapError::Empty));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::Empty`] if no record is published now
+    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// Records handed over before the error count as read.
+    pub fn try_receive_many<V: Verdict<TapError>>(
+        &mut self,
+        each: impl FnMut(&Record<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.receive_many_until(Deadline::Now, each)
+    }
+
+    /// The facts of the lane: name, capacity, alignments, schema.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-lane", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-lane")?;
+    /// assert_eq!(tap.lane().name, "camera");
+    /// # assert_eq!(tap.lane(), camera.lane());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lane(&self) -> &LaneInfo {
+        &self.info
+    }
+
+    /// The position of the next record, in bytes since the lane was created, headers and padding included.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-position", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-position")?;
+    /// camera.send(b"frame")?;
+    /// assert_eq!(tap.position(), 0);
+    /// tap.receive()?;
+    /// assert_eq!(tap.position(), camera.published());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn position(&self) -> u64 {
+        self.reader.position()
+    }
+
+    /// What was published since this tap began and was passed over, in bytes, headers and padding included: what it was
+    /// too late for, and what [`receive_newest`](Self::receive_newest) skipped.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-missed", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-missed")?;
+    /// camera.send(b"first")?;
+    /// camera.send(b"second")?;
+    /// tap.receive_newest()?;
+    /// assert_eq!(tap.missed_bytes(), 16); // 8 bytes of header, 5 of payload, 3 of padding
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn missed_bytes(&self) -> u64 {
+        self.reader.missed_bytes()
+    }
+
+    /// Prepares a wait in an event loop of the caller, as [`Consumer::arm`](crate::Consumer::arm) does: try until
+    /// [`TapError::Empty`], call `arm`, and if it returns `true`, wait until the descriptor of [`as_fd`](Self::as_fd)
+    /// is readable.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-arm", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-arm")?;
+    /// # use rustix::event::{PollFd, PollFlags, poll};
+    /// # use fdring::errors::TapError;
+    /// # camera.send(b"frame")?;
+    /// # camera.finish();
+    /// loop {
+    ///     match tap.try_receive() {
+    ///         Ok(Some(record)) => assert_eq!(&record[..], b"frame"),
+    ///         Ok(None) => break,
+    ///         Err(TapError::Empty) => {
+    ///             if tap.arm()? {
+    ///                 poll(&mut [PollFd::new(&tap, PollFlags::IN)], None)?;
+    ///             }
+    ///         }
+    ///         Err(TapError::Lagged { .. }) => {}
+    ///         Err(error) => return Err(error.into()),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TapError::Wait`] if the kernel gives no descriptor or timer for it
+    /// - [`TapError::Forked`] in a forked child
+    pub fn arm(&mut self) -> Result<bool, TapError> {
+        self.check_fork()?;
+        self.waiter.arm_elsewhere(&mut self.reader).map_err(|errno| TapError::Wait(errno.raw_os_error()))
+    }
+
+    fn check_fork(&self) -> Result<(), TapError> {
+        if self.guard.is_child() { Err(TapError::Forked) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, TapError> {
+        let copied = self.copy_next(deadline)?;
+        Ok(copied.map(|found| Record::copied(found, self.copies.payload(found))))
+    }
+
+    fn receive_newest_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, TapError> {
+        let copied = self.copy_newest(deadline)?;
+        Ok(copied.map(|found| Record::copied(found, self.copies.payload(found))))
+    }
+
+    fn receive_many_until<V: Verdict<TapError>>(
+        &mut self,
+        deadline: Deadline,
+        mut each: impl FnMut(&Record<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.check_fork()?;
+        // Only a bound; everything below it is checked record by record.
+        let end = self.reader.lane().published().load(Ordering::Relaxed);
+        let Some(mut found) = self.copy_next(deadline)? else { return Ok(0) };
+        let mut records = 0;
+        loop {
+            records += 1;
+            if let ControlFlow::Break(outcome) = each(&Record::copied(found, self.copies.payload(found))).into_flow() {
+                return outcome.map(|()| records);
+            }
+            // As far as was published at the beginning, or as the first look saw.
+            if self.reader.unread() == 0 && self.position() >= end {
+                return Ok(records);
+            }
+            let next = self.reader.poll(Wish::Next).map_err(TapError::from)?;
+            found = match next {
+                Some(next) => self.copy(next)?,
+                None => return Ok(records),
+            };
+        }
+    }
+
+    /// The next record, copied out.
+    fn copy_next(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
+        match self.find(Wish::Next, deadline)? {
+            Some(found) => self.copy(found).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The newest record, copied out: another try if it was overwritten meanwhile, for then there is a newer one.
+    fn copy_newest(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
+        let mut passed_over = 0;
+        for _ in 0..NEWEST_COPIES_MAX {
+            let found = self.find(Wish::Newest, deadline);
+            match found.and_then(|found| found.map(|found| self.copy(found)).transpose()) {
+                Err(TapError::Lagged { missed_bytes }) => passed_over += missed_bytes,
+                outcome => return outcome,
+            }
+        }
+        Err(TapError::Lagged { missed_bytes: passed_over })
+    }
+
+    /// Copies out a record that was found, if it is whole then.
+    #[inline]
+    fn copy(&mut self, found: Found) -> Result<Found, TapError> {
+        crash::point!("tap-record-found");
+        match self.copies.copy(&self.reader, self.reader.lane().ring(), found) {
+            Some(_) => Ok(found),
+            None => Err(self.reader.lost(found).into()),
+        }
+    }
+
+    /// The record that is asked for, by looking and waiting until `deadline`. `None` at the end.
+    #[inline]
+    fn find(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
+        // In a forked child there is no ring to look at.
+        self.check_fork()?;
+        match wish {
+            Wish::Next => match self.reader.next_in_view() {
+                Some(found) => Ok(Some(found)),
+                None => self.find_closely(wish, deadline),
+            },
+            Wish::Newest => self.find_closely(wish, deadline),
+        }
+    }
+
+    #[inline(never)]
+    fn find_closely(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
+        let peeks = if wish == Wish::Next { self.peek_for_news(deadline) } else { None };
+        loop {
+            let mut spins = mem::take(&mut self.spins);
+            let seen = spins.spin_until(self.spin, deadline, |looks| self.look_in_spin(wish, looks));
+            self.spins = spins;
+            match seen {
+                Some(Ok(TapLook::Found(found))) => {
+                    if let Some(peeks) = peeks {
+                        self.pace.note_found(peeks, self.reader.unread());
+                    }
+                    return Ok(Some(found));
+                }
+                Some(Ok(_)) => return Ok(None),
+                Some(Err(error)) => return Err(error),
+                None => {}
+            }
+            if deadline == Deadline::Now {
+                self.look_at_session_if_due();
+                return self.last_look(wish, TapError::Empty);
+            }
+            if deadline.has_passed() {
+                self.waiter.harvest(&self.reader);
+                return self.last_look(wish, TapError::TimedOut);
+            }
+            let slept = self.waiter.sleep(&mut self.reader, deadline);
+            slept.map_err(|errno| TapError::Wait(errno.raw_os_error()))?;
+        }
+    }
+
+    /// Waits until a look is worthwhile in a busy stream; then, if the call waits, for about a microsecond for
+    /// something to be published. Returns the number of peeks in vain before that, if it was.
+    fn peek_for_news(&mut self, deadline: Deadline) -> Option<u32> {
+        if self.reader.unread() != 0 || self.spin.is_zero() || has_one_processor() {
+            return None;
+        }
+        self.pace.hold();
+        let peeks_max = if deadline == Deadline::Now { 1 } else { PEEKS_MAX };
+        for peeks in 0..peeks_max {
+            if self.reader.has_news() {
+                return Some(peeks);
+            }
+            std::hint::spin_loop();
+        }
+        if deadline != Deadline::Now {
+            self.pace.note_lull();
+        }
+        None
+    }
+
+    /// One look of a spinning wait; `None` if it found nothing.
+    fn look_in_spin(&mut self, wish: Wish, looks: u32) -> Option<Result<TapLook, TapError>> {
+        if looks % LOOKS_PER_SESSION == LOOKS_PER_SESSION - 1 {
+            self.look_at_session_if_due();
+        }
+        Some(self.look(wish)).filter(|look| !matches!(look, Ok(TapLook::Empty)))
+    }
+
+    /// One more look if the session is over. Returns what it found, otherwise the error `nothing`.
+    fn last_look(&mut self, wish: Wish, nothing: TapError) -> Result<Option<Found>, TapError> {
+        if self.waiter.fate() == Fate::Alive {
+            return Err(nothing);
+        }
+        match self.look(wish)? {
+            TapLook::Found(found) => Ok(Some(found)),
+            TapLook::Ended(_) => Ok(None),
+            TapLook::Empty => Err(nothing),
+        }
+    }
+
+    /// Whether there is a record, or the end.
+    fn look(&mut self, wish: Wish) -> Result<TapLook, TapError> {
+        match self.reader.look(wish, || self.waiter.fate() != Fate::Alive)? {
+            TapLook::Found(found) => {
+                self.waiter.disarm(&self.reader);
+                Ok(TapLook::Found(found))
+            }
+            TapLook::Ended(state) => match (state, self.waiter.fate()) {
+                (LaneState::Finished, _) => Ok(TapLook::Ended(state)),
+                (LaneState::Abandoned, _) => Err(TapError::Abandoned),
+                // A tap gates nothing, so that it makes no difference what became of its seat.
+                (LaneState::Open, Fate::Closed | Fate::Evicted) => Err(TapError::Closed),
+                (LaneState::Open, Fate::HungUp) if !self.waiter.link().has_died() => Err(TapError::HungUp),
+                (LaneState::Open, Fate::Broken) => Err(self.waiter.link().last_words().cloned().into()),
+                (LaneState::Open, _) => Err(TapError::PeerDead),
+            },
+            TapLook::Empty => Ok(TapLook::Empty),
+        }
+    }
+
+    /// Checks that the producer is alive, at most once per [`SESSION_INTERVAL`]: for callers that never sleep.
+    fn look_at_session_if_due(&mut self) {
+        let now = coarse_now();
+        if now >= self.session_due {
+            self.session_due = now + SESSION_INTERVAL;
+            self.waiter.harvest(&self.reader);
+        }
+    }
+}
+
+impl AsFd for Tap {
+    /// The descriptor that [`arm`](Self::arm) prepares.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.waiter.as_fd()
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        if !self.guard.is_child() {
+            crash::point!("tap-leaving");
+            self.reader.leave();
+        }
+    }
+}
