@@ -158,7 +158,7 @@ impl TapError {
     /// use fdring::errors::{ErrorKind, TapError};
     ///
     /// let error = TapError::Lagged { missed_bytes: 4096 };
-    /// assert_eq!((error.kind(), error.kind().number()), (ErrorKind::Lagged, 21));
+    /// assert_eq!((error.kind(), error.kind().number()), (ErrorKind::Lagged, 24));
     /// ```
     pub fn kind(&self) -> ErrorKind {
         match self {
