@@ -137,6 +137,9 @@ FAULTS = [
      [("        self.store_counters();\n        // Pairs with the acquire fences in `Reader::was_evicted`",
        "        // Pairs with the acquire fences in `Reader::was_evicted`")], "lib ring_tests"),
     # How the last record is found.
+    ("poll: what a refresh shows taken for the newest", TAP,
+     [("            if self.unread() == 0 {\n                return Ok(None);\n            }\n        }\n        if let", "        }\n        if let")],
+     "last"),
     ("newest: last loaded before published", TAP,
      [("            let last = self.lane.last().load(Ordering::Relaxed);\n", ""),
       ("            let published = self.lane.published().load(Ordering::Relaxed);\n            // Pairs",

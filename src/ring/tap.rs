@@ -128,6 +128,11 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
     pub(crate) fn poll(&mut self, wish: Wish) -> Result<Option<Found>, Miss> {
         if wish == Wish::Newest {
             self.skip_to_newest()?;
+            // What is published only now is for the next look: a record that a refresh would show here need not be the
+            // last of its publication.
+            if self.unread() == 0 {
+                return Ok(None);
+            }
         }
         if let Some(found) = self.next_in_view() {
             return Ok(Some(found));
