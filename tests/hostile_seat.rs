@@ -129,6 +129,15 @@ fn nonsense_that_wakes_nobody_is_found_when_the_deadline_passes() {
     stage.ends_undisturbed();
 }
 
+/// Raises a flag when it goes.
+struct RaiseOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for RaiseOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn scribbling_over_the_whole_seat_harms_its_writer_only() {
     if plays_a_role() {
@@ -153,9 +162,10 @@ fn scribbling_over_the_whole_seat_harms_its_writer_only() {
                     scribble();
                 }
             });
+            // Also where the checks below fail: the scope waits for its thread.
+            let _stop = RaiseOnDrop(&out);
             stage.goes_on();
             assert_eq!(guest.wire().last_words(), [(BYE, 2)]);
-            out.store(true, Relaxed);
         });
     }
     assert_eq!(stage.stat("evicted"), 2);

@@ -214,10 +214,17 @@ impl Seats {
     /// Has `tell` tell the consumer of each lane that has evicted it, by the number of the lane, as far as that can be
     /// done now; how many it was told of.
     pub(super) fn tell_evictions(&mut self, tell: impl Fn(usize) -> bool) -> u64 {
+        // Asked once: a lane may evict it at any moment, and where all have, the session ends without such a word.
+        let evicted: Vec<bool> = self.places.iter().map(Place::is_evicted).collect();
+        if evicted.iter().all(|is_evicted| *is_evicted) {
+            return 0;
+        }
         let mut told = 0;
-        for place in self.places.iter_mut().filter(|place| place.is_evicted() && !place.is_told) {
-            place.is_told = tell(place.number);
-            told += u64::from(place.is_told);
+        for (place, is_evicted) in self.places.iter_mut().zip(evicted) {
+            if is_evicted && !place.is_told {
+                place.is_told = tell(place.number);
+                told += u64::from(place.is_told);
+            }
         }
         told
     }
