@@ -50,7 +50,7 @@ fn film(address: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Whoever watches.
+/// The watching process.
 fn watch(address: &str) -> Result<(), Box<dyn Error>> {
     let mut camera = Command::new(std::env::current_exe()?).arg(address).spawn()?;
     let session = SessionOptions::new().patience(PATIENCE).connect(address)?;

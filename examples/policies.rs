@@ -153,7 +153,7 @@ impl Started {
         }
     }
 
-    /// Prints what it says, up to so many lines; how many there were.
+    /// Prints up to `most` lines of its output. Returns how many there were.
     fn copy_lines(&mut self, most: usize) -> Outcome<usize> {
         let mut count = 0;
         for line in self.lines.by_ref().take(most) {

@@ -1,5 +1,5 @@
-//! Opens files and sends them, as one array of descriptors, to whoever connects first: `recv_fds`, or any other
-//! program that receives descriptors with recvmsg(2).
+//! Opens files and sends them, as one array of descriptors, to the first process that connects: `recv_fds`, or any
+//! other program that receives descriptors with recvmsg(2).
 
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
@@ -107,7 +107,7 @@ impl Listener {
             if !found.file_type().is_socket() {
                 return Err(format!("{} exists and is no socket; choose another path", path.display()));
             }
-            // A datagram socket cannot connect to a listening one, so it finds out without disturbing whoever listens.
+            // A datagram socket cannot connect to a listening one, so it finds out without disturbing the listener.
             match UnixDatagram::unbound().and_then(|probe| probe.connect(path)) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(fault)?,
                 Err(error) if error.kind() == ErrorKind::NotFound => {} // It went in the meantime.

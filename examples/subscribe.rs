@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     match print_lines() {
-        // Whoever reads them, such as head(1), has had enough.
+        // The reader of the output, such as head(1), has had enough.
         Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => Ok(()),
         outcome => outcome,
     }

@@ -86,7 +86,7 @@ pub enum Error {
     Refused {
         /// The reason, for programs.
         refusal: Refusal,
-        /// The reason, in the words of whoever said it: shortened, and with control characters replaced.
+        /// The reason, in the peer's words: shortened, and with control characters replaced.
         reason: String,
     },
     /// The peer runs as a user that this side does not admit.

@@ -1,8 +1,8 @@
 //! A consumer's link to its session: the socket and the process at the other end, the sign of the producer's life.
 //!
 //! The consumers of one session share it, on any threads. The invariant: how a lane ended for its consumer, by the end
-//! of the session or by an eviction from that lane alone, is noted once, and the first word stands; whoever notes it
-//! wakes everyone who sleeps on the session.
+//! of the session or by an eviction from that lane alone, is noted once, and the first word stands; the thread that
+//! notes it wakes everyone who sleeps on the session.
 
 use crate::error::Result;
 use crate::fds::{self, RecvFdsError};
@@ -78,7 +78,7 @@ struct Session {
     _keepsake: Option<Keepsake>,
 }
 
-/// What is kept for as long as a session has any consumer: whoever has made it is counting.
+/// What is kept for as long as a session has any consumer: its maker counts sessions by it.
 pub(crate) type Keepsake = Arc<dyn Any + Send + Sync>;
 
 impl Link {
@@ -174,7 +174,7 @@ impl Link {
 
 impl Session {
     fn receive_frames(&self) {
-        // Held until all is noted: whoever finds the socket empty after somebody else has read it finds what was noted.
+        // Held until all is noted: a thread that finds the socket empty after another has read it finds what was noted.
         let mut handshake = self.handshake.lock();
         let (mut bytes, mut may_reset) = ([0; FRAME_ROOM_BYTES], true);
         while fate_in(&self.fate) == Fate::Alive {
@@ -211,8 +211,8 @@ impl Session {
                 Err(error) => self.note_last_words(LastWords::Nonsense(error.to_string().into())),
             }
         }
-        // Whoever else sleeps on this session finds nothing to read any more: the end wakes them, even of a producer
-        // that keeps its end open.
+        // Every other thread that sleeps on this session finds nothing to read any more: the end wakes them, even of a
+        // producer that keeps its end open.
         let _ = shutdown(&self.socket, Shutdown::Read);
     }
 
@@ -318,7 +318,7 @@ pub(crate) mod tests {
         say(&producer, &Frame::Evicted(2));
         anyone.receive_frames();
         assert_eq!(fates(&links), [alive, None, evicted, alive]);
-        // All that has come is taken, by whoever looks: two at a time here.
+        // Whichever thread looks takes all that has come: two at a time here.
         say(&producer, &Frame::Evicted(0));
         say(&producer, &Frame::Bye(ByeReason::Closing));
         links[2].as_ref().unwrap().receive_frames();

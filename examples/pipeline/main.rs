@@ -15,7 +15,7 @@
 //! is a producer too, for that. Reader and sink are one process, the one that was started, and the workers are its
 //! children: the same program with other arguments.
 //!
-//! Whoever dies is missed: a worker's end is seen by the reader and the sink, the parent's by every worker. So there is
+//! Every death is noticed: a worker's end is seen by the reader and the sink, the parent's by every worker. So there is
 //! nothing to clean up, whatever is killed.
 
 mod count;

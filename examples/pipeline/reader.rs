@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Sends a file in chunks that each begin and end between two words, so that any worker can count any of them.
-    /// Inside: what became of the file, `false` if it is none any more.
+    /// The inner result says whether the file was sent: `false` if it is no longer there.
     fn send_file(&mut self, path: &Path) -> Result<io::Result<bool>> {
         let (file, stamp) = match open(path) {
             Ok(Some(opened)) => opened,

@@ -20,7 +20,7 @@ use std::{io, ptr};
 
 /// Room in bytes for the sender's credentials and pidfd, which come where the socket asks for them. It is given
 /// unasked: to ask the socket takes two system calls, half as long as the receiving itself (1.0 and 2.2 µs). Where they
-/// do not come, so many more descriptors may.
+/// do not come, as many more descriptors may.
 pub(super) const OTHER_ROOM_BYTES: usize = CREDENTIALS_ROOM_BYTES + control_space_bytes(FD_LEN_BYTES);
 /// Room in bytes for the sender's credentials alone.
 pub(super) const CREDENTIALS_ROOM_BYTES: usize = control_space_bytes(CREDENTIALS_LEN_BYTES);

@@ -13,7 +13,7 @@ const SO_PASSPIDFD: libc::c_int = 76;
 /// `SO_PASSRIGHTS`, from Linux 6.16; not in libc yet.
 const SO_PASSRIGHTS: libc::c_int = 83;
 
-/// Makes the kernel refuse whoever sends descriptors to `socket` (`EPERM` there), from Linux 6.16.
+/// Makes the kernel refuse every message with descriptors to `socket` (`EPERM` for its sender), from Linux 6.16.
 ///
 /// Returns whether it does: older kernels do not know the option, and a filter may deny it. Accepted sockets inherit it
 /// from their listener. What is queued already still arrives.
@@ -27,8 +27,8 @@ pub(crate) fn accept_fds(socket: BorrowedFd<'_>) {
     let _ = set_socket_option(socket, SO_PASSRIGHTS, 1);
 }
 
-/// Whether descriptors wait in `socket`, connected or listening: whoever reads them, or closes the socket, may have to
-/// wait for whoever sent them. It is so where the kernel will not say, for want of /proc or of a descriptor.
+/// Whether descriptors wait in `socket`, connected or listening: a thread that reads them, or closes the socket, may
+/// have to wait for their sender. It is so where the kernel will not say, for want of /proc or of a descriptor.
 ///
 /// The kernel tells from Linux 5.8 on, as `scm_fds` in /proc/self/fdinfo; of those in a listening socket from about 6.1
 /// on. Before that, a listener says that it holds none.
@@ -77,7 +77,7 @@ pub(crate) fn add_pidfds(socket: BorrowedFd<'_>, whether: bool) -> bool {
 }
 
 /// Makes the kernel add nothing to the messages that are received from `socket`, or from the connections that it
-/// accepts: no credentials, pidfds or security labels, which whoever made it may have asked for.
+/// accepts: no credentials, pidfds or security labels, which the maker of the socket may have asked for.
 pub(crate) fn add_nothing(socket: BorrowedFd<'_>) {
     for option in [libc::SO_PASSCRED, SO_PASSPIDFD, libc::SO_PASSSEC] {
         // Fails only for an option that this kernel does not have.

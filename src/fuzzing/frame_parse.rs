@@ -14,7 +14,7 @@ use crate::wire::{
 /// of one letter has two bytes on the wire, and 16 and an allocation in memory, and the list grows by doubling.
 const ALLOCATED_PER_BYTE_MAX: u64 = 32;
 const ALLOCATED_BESIDE_MAX: u64 = 512;
-/// So many bytes of an input are taken for text to be printed.
+/// How many bytes of an input are taken for text to be printed.
 const PRINTED_MAX_BYTES: usize = 2048;
 
 /// [`frame_parse_counting`] without a counting allocator.
@@ -86,7 +86,7 @@ pub(super) fn verdict_of_parser(data: &[u8]) -> String {
     super::frame_reader::summary(&plain(&Frame::parse(&bytes, fd_count)))
 }
 
-/// Whether `bytes` with so many descriptors are a frame: the parser alone, for benchmarks.
+/// Whether `bytes` that came with `fd_count` descriptors are a frame: the parser alone, for benchmarks.
 pub fn is_frame(bytes: &[u8], fd_count: usize) -> bool {
     Frame::parse(bytes, fd_count).is_ok()
 }

@@ -48,7 +48,7 @@ pub(super) fn summary(verdict: &Verdict) -> String {
     }
 }
 
-/// Reads the one frame that `bytes` are, which came with so many descriptors.
+/// Reads the one frame that `bytes` are, which came with `descriptors` descriptors.
 pub(super) fn read(bytes: &[u8], descriptors: usize) -> Verdict {
     if bytes.len() > 65536 {
         return Err(fault("too long", &[bytes.len() as u64]));

@@ -103,7 +103,7 @@ fn offer(script: &mut Script<'_>, lanes: &[LaneTerms]) -> Offer {
     Offer { version: 1, session_id: [3; 16], lanes: lanes.collect() }
 }
 
-/// An Attach for so many lanes, one of which is read at least.
+/// An Attach for `count` lanes, one of which is read at least.
 pub(super) fn lane_attaches(script: &mut Script<'_>, count: usize) -> Vec<Option<LaneAttach>> {
     let mut lanes: Vec<_> = (0..count).map(|_| lane_attach(script)).collect();
     if lanes.iter().all(Option::is_none) {

@@ -100,7 +100,7 @@ impl End {
         match step {
             Step::Greeted { lanes } => {
                 assert!(!self.is_greeted && lanes.iter().all(|lane| *lane < self.has));
-                assert_eq!(lanes.is_empty(), self.role == Role::Consumer, "whoever produces has lanes to offer");
+                assert_eq!(lanes.is_empty(), self.role == Role::Consumer, "an end that produces has lanes to offer");
                 self.is_greeted = true;
                 let mut said = self.hello();
                 if !lanes.is_empty() {

@@ -133,7 +133,7 @@ fn geometries() {
 }
 
 /// The actions of `ring_reader.rs`: below 0x30 a record in order, 0x30 a header, 0x40 a word, 0x48 `published`, 0x60
-/// `intent`, 0x68 `evictions`, 0x6c `state`, 0x80 and more: so many looks.
+/// `intent`, 0x68 `evictions`, 0x6c `state`, 0x80 and more: looks, as many as the lower bits say.
 fn rings() {
     const RECORD: [u8; 13] = [0, 5, 1, 0x34, 0x12, 1, 2, 3, 4, 5, 6, 7, 8];
     const LOOKS: [u8; 1] = [0x83];

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Plays `data` as a script of what a hostile consumer does to a server, or a hostile producer to a session; the first
 /// byte says which.
 ///
-/// Nothing panics; whoever else is served is served in order; the server goes on when the hostile end is gone; every
+/// Nothing panics; everyone else is served in order; the server goes on when the hostile end is gone; every
 /// descriptor and every mapping of a region is gone afterwards.
 pub fn session_ops(data: &[u8]) {
     let mut script = Script::new(data);
@@ -67,7 +67,7 @@ fn unique_address() -> String {
     format!("@fdring-fuzz-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Runs `action` while this process, both ends of the session, has room for only so many descriptors more.
+/// Runs `action` while this process, both ends of the session, has room for only `more` more descriptors.
 fn with_room_for(more: usize, action: impl FnOnce()) {
     let before = getrlimit(Resource::Nofile);
     // New ones get the lowest numbers that are free.

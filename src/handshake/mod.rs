@@ -118,7 +118,8 @@ impl Handshake {
         Ok(Self { role: Role::Both, lanes, session_id, ..Self::consumer(wanted)? })
     }
 
-    /// This end's first frame. Whoever has connected sends it at once, whoever listens at the first step at the latest.
+    /// This end's first frame. The end that connected sends it at once, the end that listens at its first step at the
+    /// latest.
     pub(crate) fn hello(&self) -> Frame {
         Frame::Hello(Hello::new(self.role, self.wanted.clone()))
     }

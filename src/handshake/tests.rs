@@ -96,7 +96,7 @@ fn greeted(lanes: &[usize]) -> Step {
     Step::Greeted { lanes: lanes.to_vec() }
 }
 
-/// A producer's end after so many frames; after two it has answered the Attach.
+/// A producer's end after `frames` frames; after two it has answered the Attach.
 fn producer_after(frames: usize) -> Handshake {
     let mut producer = producer();
     if frames > 0 {
@@ -112,7 +112,7 @@ fn producer_after(frames: usize) -> Handshake {
     producer
 }
 
-/// A consumer's end after so many frames; after two it has answered the Offer.
+/// A consumer's end after `frames` frames; after two it has answered the Offer.
 fn consumer_after(frames: usize) -> Handshake {
     let mut consumer = consumer(&[]);
     if frames > 0 {

@@ -38,8 +38,8 @@ impl CopyBlock {
 ///
 /// # Safety
 ///
-/// So many words from `from` on are mapped and readable; `from` is a multiple of 8. They may change meanwhile, but not
-/// through a Rust reference that `from` was derived from.
+/// As many words as `to` has, from `from` on, are mapped and readable; `from` is a multiple of 8. They may change
+/// meanwhile, but not through a Rust reference that `from` was derived from.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(super) unsafe fn copy_words(from: NonNull<u8>, to: &mut [u64]) {
@@ -59,7 +59,7 @@ pub(super) unsafe fn copy_words(from: NonNull<u8>, to: &mut [u64]) {
         at += CHUNK_BYTES;
     }
     if at < len {
-        // A last chunk that overlapped the one before would make whoever loads from both wait for the cache.
+        // A last chunk that overlapped the one before would make a reader that loads from both wait for the cache.
         // SAFETY: one word is left.
         to[at..].copy_from_slice(&unsafe { load_word(from, at) }.to_ne_bytes());
     }
@@ -69,8 +69,8 @@ pub(super) unsafe fn copy_words(from: NonNull<u8>, to: &mut [u64]) {
 ///
 /// # Safety
 ///
-/// So many words from `from` on are mapped and readable; `from` is a multiple of 8. They may change meanwhile, but not
-/// through a Rust reference that `from` was derived from.
+/// As many words as `to` has, from `from` on, are mapped and readable; `from` is a multiple of 8. They may change
+/// meanwhile, but not through a Rust reference that `from` was derived from.
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
 pub(super) unsafe fn copy_words(from: NonNull<u8>, to: &mut [u64]) {
@@ -151,7 +151,7 @@ unsafe fn copy_lines(from: NonNull<u8>, to: &mut [[u64; LINE_BYTES / 8]]) {
     }
 }
 
-/// Copies of so many words, and of fewer, are made where they are asked for, by [`copy_words`]; longer ones by a call
+/// Copies of up to this number of words are made where they are asked for, by [`copy_words`]; longer ones by a call
 /// of [`copy_long`].
 pub(crate) const SHORT_WORDS: usize = 32;
 

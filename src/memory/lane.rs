@@ -391,7 +391,7 @@ impl<'a> RingBytes<'a> {
     #[inline(always)]
     pub(crate) fn in_place(&self, _trust: &InPlace, position: u64, len: u64) -> &'a [u8] {
         let bytes = self.at(position, len);
-        // SAFETY: in the ring, which stays mapped. Whoever made the token vouches that the producer leaves bytes alone
+        // SAFETY: in the ring, which stays mapped. The maker of the token vouches that the producer leaves bytes alone
         // that are published and not released; the consumer releases them after this borrow.
         unsafe { std::slice::from_raw_parts(bytes.as_ptr(), len as usize) }
     }

@@ -1,10 +1,10 @@
 //! A barrier of which one side pays for both: membarrier(2).
 //!
-//! Whoever sleeps and whoever wakes it each store one word and then load the other's, and neither load may overtake
-//! the store before it. A sequentially consistent fence on both sides sees to that, and costs a producer tens of
-//! nanoseconds at each publication. Sleeping is rare, so where the kernel can (Linux 4.16), the sleeper calls
-//! [`heavy`]: it returns once every running thread of every registered process has passed a full fence. The other
-//! side, whose process is registered, then needs nothing but program order: [`light`].
+//! The thread that sleeps and the one that wakes it each store one word and then load the other's, and neither load may
+//! overtake the store before it. A sequentially consistent fence on both sides sees to that, and costs a producer tens
+//! of nanoseconds at each publication. Sleeping is rare, so where the kernel can (Linux 4.16), the sleeper calls
+//! [`heavy`]: it returns once every running thread of every registered process has passed a full fence. The other side,
+//! whose process is registered, then needs nothing but program order: [`light`].
 //!
 //! It has a gap (Linux 6.18 still; docs/membarrier.md has the story). The kernel may skip a processor if the last
 //! thread there ended, or idled when the process registered, and only threads of the same process, or the kernel's, ran

@@ -1,6 +1,7 @@
 //! The bell: what a producer rings to wake a consumer that sleeps for data.
 //!
-//! The invariant: ringing, hearing and closing never wait, whoever holds the other end. So a bell is a pair of sockets:
+//! The invariant: ringing, hearing and closing never wait, whatever the holder of the other end does. So a bell is a
+//! pair of sockets:
 //! `MSG_DONTWAIT` belongs to the call, and each end has status flags of its own. An eventfd is one file for both sides,
 //! and its flags too: the other side clears `O_NONBLOCK`, fills the count, and the next ring waits for ever
 //! (`RWF_NOWAIT` is refused where an eventfd is written). Of producers that use one all the same, it is taken.
@@ -107,7 +108,7 @@ impl BellEnd {
         self.kind == BellKind::Socketpair
     }
 
-    /// Empties the bell, if it can be emptied. Never blocks, whoever owns the other end.
+    /// Empties the bell, if it can be emptied. Never blocks, whatever the owner of the other end does.
     pub(crate) fn take_rings(&self) {
         if self.stays_readable() {
             return;
@@ -127,7 +128,7 @@ impl AsFd for BellEnd {
 
 impl Drop for BellEnd {
     /// Hangs up, even where a forked child still has it. Its sender may have an epoll descriptor that watches it, and
-    /// whoever closes it last waits for that one's lock: so a thread that may wait closes it.
+    /// the last one to close it waits for the lock of that one: so a thread that may wait closes it.
     fn drop(&mut self) {
         if self.guard.is_child() {
             return;

@@ -1,6 +1,6 @@
 //! Closing what peers have sent, or may have: on a thread of its own, where it could take long.
 //!
-//! To close a descriptor for the last time can take as long as whoever sent it likes: a socket lingers (`SO_LINGER`,
+//! To close a descriptor for the last time can take as long as its sender likes: a socket lingers (`SO_LINGER`,
 //! socket(7)), a file lies in a file system of its sender's own (FUSE). The same goes for a socket in which such a
 //! descriptor waits. The invariant: none of this makes a caller of this file wait, and one thread does it all, one
 //! after another, so that peers can make neither threads nor delays.
@@ -53,7 +53,7 @@ impl Drop for Connection {
         if self.guard.is_child() {
             return;
         }
-        // From here on nothing more comes in, and whoever else holds this socket hears of it too.
+        // From here on nothing more comes in, and every other holder of this socket hears of it too.
         let _ = shutdown(&*self, Shutdown::Both);
         if fds::holds_descriptors(self.as_fd()) {
             close_later(self.socket.take());
@@ -61,7 +61,7 @@ impl Drop for Connection {
     }
 }
 
-/// Closes descriptors by and by, in the order in which they come.
+/// Closes descriptors on the closing thread, in the order in which they come.
 pub(crate) fn close_later(fds: impl IntoIterator<Item = OwnedFd>) {
     let fds: Vec<OwnedFd> = fds.into_iter().collect();
     let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else {
@@ -121,7 +121,7 @@ mod tests {
     use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
     use std::net::{TcpListener, TcpStream};
 
-    /// A socket that makes whoever closes it wait for a minute, or until its peer is gone.
+    /// A socket that makes the closing thread wait for a minute, or until its peer is gone.
     fn lingering() -> (OwnedFd, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

@@ -66,12 +66,12 @@ fn futex_wait((word, value): Captured<'_>, flags: rustix::thread::futex::WaitFla
     wait
 }
 
-/// Wakes whoever sleeps on a word of this process.
+/// Wakes every thread that sleeps on a word of this process.
 pub(crate) fn wake_private(word: &AtomicU32) {
     let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::PRIVATE, i32::MAX as u32);
 }
 
-/// Wakes whoever sleeps on a word in a shared mapping.
+/// Wakes every thread that sleeps on a word in a shared mapping.
 pub(crate) fn wake_shared(word: &AtomicU32) {
     crash::point!("consumer-before-space-wake");
     let _ = rustix::thread::futex::wake(word, rustix::thread::futex::Flags::empty(), i32::MAX as u32);

@@ -58,7 +58,7 @@ impl Peer {
         }
     }
 
-    /// The process at the other end of a connection over which a frame has come: its sender, or whoever listened where
+    /// The process at the other end of a connection over which a frame has come: its sender, or the listener where
     /// the kernel names no other.
     pub(crate) fn met(listener: Option<Self>, sender: Self) -> Self {
         match listener {

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 /// How often a spinning loop looks before it asks what time it is.
 const LOOKS_PER_CLOCK: u32 = 64;
 
-/// So many spins in a row that find nothing, and one stops spinning for a while.
+/// After this number of spins in a row that find nothing, one stops spinning for a while.
 const VAIN_SPINS_MAX: u32 = 4;
-/// The longest such while doubles so often from 2 waits on: up to 128 waits.
+/// How often that while doubles at most, from 2 waits on: up to 128 waits.
 const REST_DOUBLINGS_MAX: u32 = 6;
 
 /// Looks take so long together only if this thread lost its processor meanwhile, perhaps to whom it waits for.
@@ -17,9 +17,9 @@ const LOOKS_TOGETHER_MAX: Duration = Duration::from_micros(25);
 
 /// Spins for as long as it pays.
 ///
-/// Whoever is waited for may have to wait for this very processor, or may take longer than any spin. So after several
-/// spins in vain some waits go without one; then it is tried again, at growing intervals. In vain is a spin that found
-/// nothing, or found it when this thread had its processor back.
+/// The one that is waited for may have to wait for this very processor, or may take longer than any spin. So after
+/// several spins in vain some waits go without one; then it is tried again, at growing intervals. In vain is a spin
+/// that found nothing, or found it when this thread had its processor back.
 #[derive(Debug, Default)]
 pub(crate) struct Spins {
     /// Spins in vain since the last that was not.
@@ -32,7 +32,7 @@ impl Spins {
     /// Calls `look` until it finds something, `spin` has passed, or the deadline has.
     ///
     /// `look` is told how often it has been called, from 0. Where there is one processor only, it is called once:
-    /// whoever is waited for cannot run meanwhile. It is called once, too, where spinning has not paid lately.
+    /// the one that is waited for cannot run meanwhile. It is called once, too, where spinning has not paid lately.
     pub(crate) fn spin_until<T>(
         &mut self,
         spin: Duration,
@@ -99,7 +99,7 @@ fn spin_and_judge<T>(
 
 /// Whether there is one processor only: the machine has no more, or the control groups of this process have less than
 /// the time of two ([`cgroup`]), so that who spins takes it from whom it waits for. Which processors this thread may
-/// use says nothing: it may be pinned to one, and whoever it waits for to another.
+/// use says nothing: it may be pinned to one, and the one it waits for to another.
 pub(crate) fn has_one_processor() -> bool {
     static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *ONE.get_or_init(|| {

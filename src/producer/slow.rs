@@ -1,7 +1,7 @@
 //! Which consumers have held a full ring back for too long.
 //!
 //! The invariant: the time of a consumer begins anew only when it has released an eighth of the ring. Whatever else it
-//! does meanwhile, and whoever else holds the lane back, it runs on.
+//! does meanwhile, and whichever other consumer holds the lane back, it runs on.
 //!
 //! What this file does not do: it looks at no seat, and evicts nobody.
 
@@ -108,7 +108,7 @@ mod tests {
         Standing { seat_id, position }
     }
 
-    /// Where a record ends for which whoever stands below 1 KiB leaves no room.
+    /// Where a record ends for which a consumer that stands below 1 KiB leaves no room.
     const END: u64 = CAPACITY + 1024;
 
     #[test]

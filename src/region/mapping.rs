@@ -28,7 +28,7 @@ pub(super) enum Access {
     ReadWrite,
     /// Shared, for everyone else.
     ReadOnly,
-    /// `MAP_PRIVATE`, never written to, so that it shows the file's own pages: for whoever must not appear as a
+    /// `MAP_PRIVATE`, never written to, so that it shows the file's own pages: for one that must not appear as a
     /// possible writer, since even a read-only shared mapping of a writable descriptor makes `F_SEAL_WRITE` fail.
     PrivateReadOnly,
     /// As `PrivateReadOnly`, and kept by forked children: for memory that nobody can ever change, where a child does
@@ -166,7 +166,7 @@ impl Drop for Mapping {
             return;
         }
         // SAFETY: this process mapped the range in `new`, or inherited the whole of it where there is no guard, and
-        // nobody else unmaps it; whoever used the address borrowed `self`.
+        // nobody else unmaps it; every use of the address borrowed `self`.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok(), "munmap of a whole mapping fails only for a wrong address or length");
     }

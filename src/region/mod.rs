@@ -122,7 +122,7 @@ pub(crate) struct RegionOptions<'a> {
     pub(crate) huge_pages: HugePages,
 }
 
-/// What became of [`Region::try_freeze`].
+/// The outcome of [`Region::try_freeze`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Freeze {
     /// Nobody has a writable mapping, and nobody will ever write again.
@@ -232,7 +232,7 @@ impl Region {
         Seals::of(fd).is_ok()
     }
 
-    /// What became of the wish for huge pages; a received region says nothing of it.
+    /// Whether the wish for huge pages was granted; a received region says nothing of it.
     pub(crate) fn huge_pages(&self) -> &HugePagesOutcome {
         &self.huge_pages
     }
@@ -328,7 +328,7 @@ impl Region {
     }
 
     /// Whether every page is there; for a region that this process made and sealed with GROW before anyone else had it,
-    /// so that nothing beyond its end counts as well. Never waits, whoever holds the file's lock.
+    /// so that nothing beyond its end counts as well. Never waits, even while another process holds the file's lock.
     pub(crate) fn is_allocated(&self) -> Result<bool> {
         let stat = rustix::fs::fstat(self.memfd.as_file())
             .map_err(Error::os(format!("see how much of {} is allocated", self.name)))?;

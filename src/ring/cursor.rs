@@ -169,7 +169,7 @@ impl Cursor {
         self.records
     }
 
-    /// Counts so many records as read.
+    /// Counts `records` more records as read.
     #[inline(always)]
     pub(crate) fn count(&mut self, records: u64) {
         self.records += records;

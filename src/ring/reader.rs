@@ -121,8 +121,8 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     /// Nothing new is published: whether that is the end.
     pub(crate) fn look_for_end(&mut self, session_is_over: impl FnOnce() -> bool) -> Result<Look, Stop> {
         self.release_all();
-        // In this order: whoever noted the end of the session may be another thread, which reads another of its lanes,
-        // and the state that was stored before that end is the one that counts.
+        // In this order: the end of the session may have been noted by another thread, which reads another of its
+        // lanes, and the state that was stored before that end is the one that counts.
         let is_over = session_is_over();
         let state = self.state()?;
         if state == LaneState::Open && !is_over {

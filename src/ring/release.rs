@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!   nothing is held     the reader stores, and takes no lock
-//!   something is held   whoever stores has the lock of the books: the reader, or the thread that ends a hold
+//!   something is held   the one that stores has the lock of the books: the reader, or the thread that ends a hold
 //! ```
 //!
 //! The first hold begins the second way. The reader goes back to the first way under the lock only, when it finds that
@@ -30,8 +30,8 @@ const RELEASES_PER_RING: u64 = 8;
 #[derive(Debug)]
 pub(crate) struct Release<L, S> {
     holds: Arc<Holds<L, S>>,
-    /// Whether stores are made under the lock of the books. Set under it, by whoever has a record of the reader's in
-    /// hand, and reset under it by the reader, which has none then: so it needs no ordering, and no model.
+    /// Whether stores are made under the lock of the books. Set under it, by the thread that has a record of the
+    /// reader's in hand, and reset under it by the reader, which has none then: so it needs no ordering, and no model.
     is_locked: AtomicBool,
     /// Everything below is done with, unless it is held: what the last release said.
     released: u64,

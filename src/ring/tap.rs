@@ -29,7 +29,8 @@ const NEWEST_LOOKS_MAX: u32 = 4;
 /// Why a tap has no record to give, though there is or was one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Miss {
-    /// The producer has overwritten the next record. The tap has passed over so many bytes, and goes on after them.
+    /// The producer has overwritten the next record. The tap has passed over this number of bytes, and goes on after
+    /// them.
     Lagged { missed_bytes: u64 },
     /// The producer broke the protocol. Nothing more is read.
     Corrupt(Corruption),
@@ -112,8 +113,8 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
             return Ok(TapLook::Found(found));
         }
         self.tell();
-        // In this order: whoever noted the end of the session may be another thread, which reads another of its lanes,
-        // and the state that was stored before that end is the one that counts.
+        // In this order: the end of the session may have been noted by another thread, which reads another of its
+        // lanes, and the state that was stored before that end is the one that counts.
         let is_over = session_is_over();
         let state = self.state().map_err(Miss::Corrupt)?;
         if state == LaneState::Open && !is_over {
@@ -196,8 +197,8 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
     /// Whether no byte from `position` on, of those that were loaded before, may have been one of a later record.
     #[inline(always)]
     fn is_intact(&self, position: u64) -> bool {
-        // Pairs with the release fence in `Writer::raise_intent`: whoever has loaded a byte that was written after it
-        // sees an `intent` that covers it.
+        // Pairs with the release fence in `Writer::raise_intent`: a tap that has loaded a byte that was written after
+        // it sees an `intent` that covers it.
         fence(Ordering::Acquire);
         let intent = self.lane.intent().load(Ordering::Relaxed);
         intent.wrapping_sub(position) <= self.lane.geometry().capacity()

@@ -267,12 +267,12 @@ impl<W: LaneWriter> Writer<W> {
         let ahead = end + self.room.geometry.capacity() / INTENT_STEPS;
         self.intent = self.intent.max(ahead.min(limit));
         self.move_to(self.room.committed);
-        // Pairs with the acquire fence in `TapReader::find_newest_whole`: whoever sees this `intent` sees the
+        // Pairs with the acquire fence in `TapReader::find_newest_whole`: a tap that sees this `intent` sees the
         // `published` for which it was raised.
         self.memory.lane().intent().store(self.intent, Ordering::Release);
         self.store_counters();
-        // Pairs with the acquire fences in `Reader::was_evicted` and `TapReader::is_intact`, after a copy: whoever has
-        // read a byte written after this fence sees an `intent` that covers it.
+        // Pairs with the acquire fences in `Reader::was_evicted` and `TapReader::is_intact`, after a copy: a reader
+        // that has read a byte written after this fence sees an `intent` that covers it.
         fence(Ordering::Release);
         true
     }
@@ -383,11 +383,11 @@ impl<W: LaneWriter> Writer<W> {
         debug_assert!(last < published, "no record begins at {last}");
         // Found once for both stores.
         let (last_word, published_word) = (self.memory.lane().last(), self.memory.lane().published());
-        // Below the `published` that comes next, and no lower than the one before: so whoever loads `published` first
-        // can tell whether the two belong together.
+        // Below the `published` that comes next, and no lower than the one before: so a reader that loads `published`
+        // first can tell whether the two belong together.
         last_word.store(last, Ordering::Relaxed);
-        // Pairs with the acquire fence in `Reader::refresh`: whoever sees this position sees the records below it, and
-        // this `last` or a later one.
+        // Pairs with the acquire fence in `Reader::refresh`: a reader that sees this position sees the records below
+        // it, and this `last` or a later one.
         published_word.store(published, Ordering::Release);
     }
 
@@ -404,11 +404,11 @@ impl<W: LaneWriter> Writer<W> {
     pub(crate) fn close(&mut self, state: LaneState) {
         self.rewind();
         self.store_counters();
-        // Pairs with the acquire fence in `Reader::state`: whoever sees this state sees the last `published`.
+        // Pairs with the acquire fence in `Reader::state`: a reader that sees this state sees the last `published`.
         self.memory.lane().state().store(state as u32, Ordering::Release);
     }
 
-    /// So many bells were rung.
+    /// Counts `rings` more bells as rung.
     #[inline]
     pub(crate) fn count_rings(&mut self, rings: u64) {
         self.bells_rung += rings;

@@ -59,7 +59,7 @@ impl Admission {
                     if limits.peers.admits(peer.uid) { Ok(peer) } else { Err(Ending::forbidden(&peer)) }
                 })?
             }
-            // That is whoever made the socket, or listened: its first frame will say who has it.
+            // That is the maker of the socket, or the listener: its first frame will say who has it.
             Origin::Handed | Origin::Connected { .. } => Peer::UNKNOWN,
         };
         if is_full {

@@ -104,7 +104,7 @@ impl Reception for Entrance {
         let socket = FrameSocket::new(socket);
         match self.admit(&socket) {
             Ok((producer, phase)) => {
-                // Until here the kernel has refused whoever sent descriptors (Linux 6.16).
+                // Until here the kernel has refused every message with descriptors (Linux 6.16).
                 fds::accept_fds(socket.as_fd());
                 // If this fails, the producer has hung up. What it had sent is read all the same.
                 socket.tell(&phase.handshake.hello());
@@ -172,7 +172,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Counts so many bytes more, unless that is more than all sessions may map.
+    /// Counts `bytes` more bytes, unless that is more than all sessions may map.
     fn map(&mut self, bytes: u64, most: u64) -> bool {
         let mut taken = self.places.taken.lock();
         let Some(sum) = taken.mapped_bytes.checked_add(bytes).filter(|sum| *sum <= most) else { return false };

@@ -1,4 +1,4 @@
-//! Connecting: a socket to whoever listens at an address, and the patience to try again.
+//! Connecting: a socket to the listener at an address, and the patience to try again.
 //!
 //! The invariant: a connection is made before a deadline or not at all, and asks who sends before anybody can answer.
 

@@ -34,7 +34,7 @@ pub(super) enum Fault {
     HungUp,
     /// This process has no room for the descriptors that came.
     Shortage,
-    /// More descriptors came than so many.
+    /// More descriptors came than this number.
     TooManyDescriptors(usize),
     /// A message came that is no frame, for a reason that its sender understands.
     Message(String),
@@ -47,7 +47,7 @@ impl FrameSocket {
         Self { connection, has_reset: false }
     }
 
-    /// The socket alone, for whoever goes on with it.
+    /// The socket alone, for the code that goes on with it.
     pub(super) fn into_connection(self) -> Connection {
         self.connection
     }

@@ -73,8 +73,8 @@ impl Listener {
         let (socket, address) = adopted::listening(socket)?;
         let socket = NotForChildren::new(socket, guard);
         fds::refuse_fds(socket.as_fd());
-        // Anew: whoever connects from here on finds this process at the other end (`SO_PEERCRED`), and not the one that
-        // made the socket.
+        // Anew: a peer that connects from here on finds this process at the other end (`SO_PEERCRED`), and not the one
+        // that made the socket.
         listen(&socket, BACKLOG).map_err(Error::os(format!("listen on {address}")))?;
         Ok((Self { socket, guard, is_adopted: true, file: None }, address))
     }
@@ -101,7 +101,7 @@ impl Drop for Listener {
             return;
         }
         if self.is_adopted {
-            // Those who still wait are for whoever has the socket too, or has it next.
+            // Those who still wait are for the other owner of the socket, or the next one.
             if fds::holds_descriptors(self.socket.as_fd()) {
                 close_later(self.socket.take());
             }

@@ -28,8 +28,8 @@ pub(super) struct OpenedLane {
 }
 
 /// Begins to open what came with an Offer, on a thread of its own: the process that made the files can keep their locks
-/// for as long as it likes. Calls `then` when the outcome can be received. Whoever does not wait for it leaves the
-/// thread behind, which closes what it has when it ends.
+/// for as long as it likes. Calls `then` when the outcome can be received. A caller that does not wait for it leaves
+/// the thread behind, which closes what it has when it ends.
 pub(super) fn begin_opening(
     offer: Offer,
     fds: Vec<OwnedFd>,

@@ -247,7 +247,7 @@ impl SessionOptions {
     /// is a server: see [`Server::serve`](crate::Server::serve).
     ///
     /// The producer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`): that of the
-    /// socket itself is whoever made the pair. Its user is its real user, or one of its effective and saved users that
+    /// socket itself is the maker of the pair. Its user is its real user, or one of its effective and saved users that
     /// it names itself. [`peers`](Self::peers) is asked before anything is mapped. Before Linux 6.5 its process is
     /// watched by number: if it ends right after its first frame, and another process gets its number, then its death
     /// is noticed by the end of the connection alone, and a sender in another pid namespace is a user that is unknown.

@@ -57,17 +57,17 @@ pub(super) trait Served: Debug + Send {
     fn is_idle(&self) -> bool;
 }
 
-/// Whom a steward lets in, and what becomes of them.
+/// Whom a steward lets in, and who is in.
 pub(super) trait Reception: Debug + Send {
     fn state(&self) -> &StewardState;
 
-    /// Whether all places are taken, where so many connections are served.
+    /// Whether all places are taken, where this number of connections is served.
     fn is_full(&self, served: usize) -> bool;
 
     /// A session with the process that has connected, or `None` after it was told why not.
     fn welcome(&self, arrival: Arrival, is_full: bool) -> Option<Box<dyn Served>>;
 
-    /// Notes that of those served so many are attached.
+    /// Notes how many of those served are attached.
     fn note_attached(&self, _attached: usize) {}
 }
 

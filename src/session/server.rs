@@ -210,7 +210,7 @@ impl ServerOptions {
     /// Offers the lanes of `producers` on a Unix socket of the type `SOCK_SEQPACKET` that is bound already and listens,
     /// such as one that systemd has passed (`ListenSequentialPacket=`, sd_listen_fds(3)).
     ///
-    /// The server makes the socket non-blocking and close-on-exec, and calls listen(2) again: whoever connects from
+    /// The server makes the socket non-blocking and close-on-exec, and calls listen(2) again: a peer that connects from
     /// then on finds this process at the other end. Consumers that had connected before learn from the first frame
     /// which process serves them. [`Server::address`] is the address that getsockname(2) returns. The server never
     /// removes the socket's file, and dropping the server does not shut the socket down: consumers that still wait are
@@ -450,7 +450,7 @@ impl Server {
     /// handshake begins now, and a consumer that is refused counts in [`stats`](Self::stats).
     ///
     /// The peer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`): that of `socket`
-    /// itself is whoever made the pair. Its user is its real user, or one of its effective and saved users that it
+    /// itself is the maker of the pair. Its user is its real user, or one of its effective and saved users that it
     /// names itself. The server's [`PeerPolicy`] is asked before anything is offered. Before Linux 6.5 its process is
     /// watched by number: if it ends right after its first frame, and another process gets its number, then its death
     /// is noticed by the end of the connection alone, and a sender in another pid namespace is a user that is unknown.

@@ -89,7 +89,7 @@ struct Greeting {
 /// What is awaited of the consumer.
 #[derive(Debug)]
 enum Stage {
-    /// A Hello, which will say who it is, unless that is whoever listened. `lanes` are those that can be chosen.
+    /// A Hello, which will say who it is, unless the kernel has. `lanes` are those that can be chosen.
     Stranger { lanes: Vec<Arc<Lane>>, listener: Option<Peer> },
     /// A Hello.
     Known { lanes: Vec<Arc<Lane>> },
@@ -113,7 +113,7 @@ impl ConsumerSession {
             Origin::Accepted => (Stage::Known { lanes }, None),
             Origin::Handed => (Stage::Stranger { lanes, listener: None }, None),
             Origin::Connected { listener, outcome } => {
-                // Whoever connects speaks first. If this fails, the consumer has hung up, and that is seen.
+                // The end that connects speaks first. If this fails, the consumer has hung up, and that is seen.
                 socket.tell(&handshake.hello());
                 crash::point!("steward-hello-sent");
                 (Stage::Stranger { lanes, listener: Some(listener) }, Some(outcome))

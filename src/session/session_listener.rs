@@ -1,6 +1,6 @@
 //! A consumer that listens, as the program holds it: its options, its handle, the sessions that it takes.
 //!
-//! The work is done by a [`steward`](super::steward), a thread; what becomes of each connection is in
+//! The work is done by a [`steward`](super::steward), a thread; how it serves each connection is in
 //! [`arriving`](super::arriving). What this file does not do: it reads no lane, and merges none.
 
 use super::Address;

@@ -216,7 +216,7 @@ impl<R: Reception> Steward<R> {
     /// Begins a session with the process that has connected, or tells it why not.
     fn welcome(&mut self, arrival: Arrival) {
         crash::point!("steward-accepted");
-        // Whoever has left before this one connected, in the same process even, is not in its way.
+        // A peer that has left before this one connected, in the same process even, is not in its way.
         let now = Instant::now();
         let is_full = self.reception.is_full(self.sessions.len());
         if is_full && self.sessions.values().any(|session| session.is_leaving(now)) {

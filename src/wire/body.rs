@@ -128,7 +128,7 @@ impl Offer {
     /// Which of the descriptors is the seat's.
     pub(crate) const SEAT_FD: usize = 0;
 
-    /// How many descriptors an Offer of so many lanes has.
+    /// How many descriptors an Offer of that many lanes has.
     pub(crate) const fn fd_count(lanes: usize) -> usize {
         1 + 3 * lanes
     }

@@ -291,7 +291,7 @@ impl Kind {
     }
 }
 
-/// The descriptors of an Offer of so many lanes: the seat, then bell, control and data of each lane.
+/// How many descriptors an Offer of that many lanes has: the seat, then bell, control and data of each lane.
 pub(crate) const fn offer_fds(lanes: usize) -> usize {
     1 + 3 * lanes
 }

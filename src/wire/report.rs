@@ -66,7 +66,7 @@ impl Report {
     }
 }
 
-/// How many of so many seats are listed.
+/// How many of that many seats are listed.
 fn listed_of(seats: u32) -> usize {
     (seats as usize).min(SEATS_PER_REPORT_MAX)
 }

@@ -242,7 +242,7 @@ pub(crate) fn entries(dir: &Path) -> Vec<String> {
     names
 }
 
-/// Compares what is printed of an error by `Debug`, and what becomes of it as an [`io::Error`](std::io::Error).
+/// Compares what is printed of an error by `Debug`, and what it is as an [`io::Error`](std::io::Error).
 pub(crate) fn shows(error: impl std::error::Error + Into<std::io::Error>, variant: &str, kind: std::io::ErrorKind) {
     let sentence = error.to_string();
     assert_eq!(format!("{error:?}"), format!("{sentence} ({variant})"));

@@ -37,7 +37,7 @@ unsafe fn bytes<'a>(data: *const u8, len: usize) -> &'a [u8] {
     if len == 0 {
         return &[];
     }
-    // SAFETY: the caller promises so many bytes.
+    // SAFETY: the caller promises that many readable bytes.
     unsafe { slice::from_raw_parts(data, len) }
 }
 
@@ -49,7 +49,7 @@ unsafe fn bytes<'a>(data: *const u8, len: usize) -> &'a [u8] {
 // SAFETY: no other function has this name, which begins with the name of the package.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fdring_fuzz_cmsg_walk(data: *const u8, size: usize) {
-    // SAFETY: the caller promises so many bytes.
+    // SAFETY: the caller promises that many readable bytes.
     crate::targets::cmsg_walk(unsafe { bytes(data, size) });
 }
 
@@ -61,7 +61,7 @@ pub unsafe extern "C" fn fdring_fuzz_cmsg_walk(data: *const u8, size: usize) {
 // SAFETY: no other function has this name, which begins with the name of the package.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fdring_fuzz_frame_parse(data: *const u8, size: usize) {
-    // SAFETY: the caller promises so many bytes.
+    // SAFETY: the caller promises that many readable bytes.
     crate::targets::frame_parse(unsafe { bytes(data, size) });
 }
 
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn fdring_fuzz_frame_parse(data: *const u8, size: usize) {
 // SAFETY: no other function has this name, which begins with the name of the package.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fdring_cmsg_generate(data: *const u8, size: usize, control: *mut u8, room: usize) -> usize {
-    // SAFETY: the caller promises so many bytes.
+    // SAFETY: the caller promises that many readable bytes.
     let generated = Sequence::from_bytes(unsafe { bytes(data, size) }).to_bytes();
     let used = generated.len().min(room);
     if used > 0 {
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn fdring_cmsg_generate(data: *const u8, size: usize, cont
 // SAFETY: no other function has this name, which begins with the name of the package.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fdring_cmsg_expect(control: *const u8, size: usize, found: *mut CFound, room: usize) -> usize {
-    // SAFETY: the caller promises so many bytes.
+    // SAFETY: the caller promises that many readable bytes.
     let all = find(unsafe { bytes(control, size) });
     for (index, one) in all.iter().take(room).enumerate() {
         let plain = CFound {

@@ -156,7 +156,7 @@ fn pass_on(from: &OwnedFd, to: &OwnedFd, directory: &Path) -> io::Result<bool> {
         // SAFETY: what the header names lives until the call returns.
         unsafe { libc::sendmsg(socket, header, libc::MSG_NOSIGNAL) }
     });
-    // Whoever has gone misses what comes.
+    // A side that has gone misses what comes.
     Ok(sent.is_ok())
 }
 

@@ -91,7 +91,7 @@ fn make_real(message: &mut Message) {
 
 /// What sendmsg(2) makes of a control buffer.
 enum Sendable {
-    /// It sends so many descriptors.
+    /// It sends this number of descriptors.
     Descriptors(usize),
     /// `EINVAL`.
     Invalid,

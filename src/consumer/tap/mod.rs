@@ -753,7 +753,7 @@ impl Tap {
             TapLook::Ended(state) => match (state, self.waiter.fate()) {
                 (LaneState::Finished, _) => Ok(TapLook::Ended(state)),
                 (LaneState::Abandoned, _) => Err(TapError::Abandoned),
-                // A tap gates nothing, so that it makes no difference what became of its seat.
+                // A tap gates nothing, so the end of its seat makes no difference.
                 (LaneState::Open, Fate::Closed | Fate::Evicted) => Err(TapError::Closed),
                 (LaneState::Open, Fate::HungUp) if !self.waiter.link().has_died() => Err(TapError::HungUp),
                 (LaneState::Open, Fate::Broken) => Err(self.waiter.link().last_words().cloned().into()),

@@ -1,4 +1,4 @@
-//! A tap over one mapping, without a session: what becomes of its seat, and how long it waits.
+//! A tap over one mapping, without a session: what its seat says, and how long it waits.
 
 use super::{Attachment, Tap, TapError};
 use crate::consumer::tests::seat_words;

@@ -25,7 +25,7 @@ fn send(producer: &mut Producer, records: u8) {
     (0..records).for_each(|n| producer.send(&[n; LEN]).unwrap());
 }
 
-/// Receives and keeps so many records.
+/// Receives and keeps `records` records.
 fn keep(attached: &mut Attached, records: usize) -> Vec<OwnedRecord> {
     (0..records).map(|_| attached.consumer.receive().unwrap().unwrap().into_owned()).collect()
 }

@@ -89,7 +89,7 @@ fn an_eventfd_that_must_be_polled_is_emptied() {
     });
 }
 
-/// It stays readable, so that whoever polls it would never sleep.
+/// It stays readable, so a thread that polls it would never sleep.
 #[test]
 fn a_pair_of_sockets_that_must_be_polled_is_left_out_and_napped_for() {
     isolated("consumer::tests::waiting::a_pair_of_sockets_that_must_be_polled_is_left_out_and_napped_for", || {

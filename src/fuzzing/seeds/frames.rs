@@ -21,7 +21,7 @@ const LANE_BYTES: usize = 69;
 struct Seeds(Vec<(String, Vec<u8>, String)>);
 
 impl Seeds {
-    /// `bytes` as they are, with so many descriptors.
+    /// `bytes` as they are, with `fds` descriptors.
     fn raw(&mut self, name: &str, verdict: &str, fds: usize, bytes: &[u8]) {
         self.add(name, verdict, &[&[0, fds as u8], bytes].concat());
     }
@@ -184,7 +184,7 @@ fn flags(seeds: &mut Seeds) {
     }
 }
 
-/// An Offer of so many lanes, all of them different in every field that can be.
+/// An Offer of `count` lanes, all of them different in every field that can be.
 fn offer_of(count: usize) -> (Vec<u8>, usize) {
     let lane = |index: usize| {
         let exponents = (index as u32 % 8, index as u32 % 5);

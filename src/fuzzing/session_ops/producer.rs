@@ -222,7 +222,7 @@ impl Hostile {
         self.lanes.iter().map(|lane| lane.terms.clone()).collect()
     }
 
-    /// An Offer, with so many of its descriptors replaced, or with other bytes.
+    /// An Offer, with `odd_ones` of its descriptors replaced, or with other bytes.
     fn offer(&self, script: &mut Script<'_>, odd_ones: usize, is_altered: bool) {
         let lanes = self.terms().into_iter().map(|terms| OfferedLane { terms, bell: self.bell }).collect();
         let mut bytes = Frame::Offer(Offer { version: 1, session_id: [2; 16], lanes }).encode();

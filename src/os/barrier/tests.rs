@@ -16,7 +16,7 @@ const ROUNDS: u64 = 50_000;
 const ROUNDS_MAX: Duration = Duration::from_secs(5);
 /// What the waker writes before it publishes, in bytes: as many lines as a processor has stores on the way, about.
 const PAYLOAD_BYTES: usize = 4096;
-/// So many are written at once, by few instructions.
+/// How many are written at once, by few instructions.
 const FILL_BYTES: usize = 1024;
 const LINE_BYTES: usize = 64;
 

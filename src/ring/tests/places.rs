@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 const CAPACITY: u64 = 4096;
 
-/// A lane with places that has published so many records of 64 bytes, and its roster.
+/// A lane with places that has published a number of records of 64 bytes, and its roster.
 fn lane_with(places: usize, records: u64) -> (Arc<PlainLane>, Roster<CountingPort>) {
     let (lane, roster) = roster_at(0);
     publish(&lane, records);
@@ -191,8 +191,8 @@ fn a_place_may_be_before_the_padding_or_behind_it() {
     }
 }
 
-/// A step of the model below: joins at the latest, resumes, leaves having released so many records more, is evicted, is
-/// given up, or the producer publishes.
+/// A step of the model below: joins at the latest, resumes, leaves having released a number of records more, is
+/// evicted, is given up, or the producer publishes.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Join,

@@ -90,7 +90,7 @@ impl Rig {
         self.publish();
     }
 
-    /// So many bytes that were not overwritten before the record at the end of what is published.
+    /// A number of bytes that were not overwritten before the record at the end of what is published.
     fn is_boundary(&self, position: u64) -> bool {
         self.sent[..self.published].iter().any(|sent| sent.begin == position || sent.end == position)
     }
@@ -366,7 +366,7 @@ enum Step {
     Publish,
     /// Claims room, scribbles there, and goes away.
     Claim(u64),
-    /// Receives, while so many records of that length are sent.
+    /// Receives, while a number of records of that length are sent.
     Receive(bool, u8, u64),
 }
 
