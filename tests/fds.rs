@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{census, isolated, shows, wait_until};
 use fdring::cmsg::ControlError;
-use fdring::fds::{Received, RecvFdsError, SendFdsError, recv_fds, send_fds};
+use fdring::fds::{
+    NamesFault, Received, RecvFdsError, SendFdsError, peer_credentials, recv_fds, recv_named, send_fds, send_named,
+    seqpacket_pair,
+};
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_getfd};
 use rustix::net::{
@@ -552,6 +555,70 @@ fn a_signal_does_not_disturb_a_waiting_receiver() {
         send_fds(&here, b"x", &borrow(&files)).unwrap();
         assert_eq!(receiver.join().unwrap().unwrap().fds.len(), 1);
     });
+}
+
+#[test]
+fn descriptors_arrive_under_their_names() {
+    isolated("descriptors_arrive_under_their_names", || {
+        let before = census();
+        let files = memfds(253);
+        let names: Vec<String> = (0..253).map(|n| format!("{n:0>63}")).collect();
+        for kind in KINDS {
+            for count in [1, 2, 253] {
+                let (here, there) = pair(kind);
+                send_named(&here, names.iter().zip(&files).take(count).map(|(n, fd)| (n.as_str(), fd.as_fd())))
+                    .unwrap();
+                let (arrived, fds): (Vec<_>, Vec<_>) = recv_named(&there).unwrap().into_iter().unzip();
+                assert_eq!(arrived, names[..count]);
+                assert_eq!(inodes(&fds), inodes(&files[..count]));
+                assert!(fds.iter().all(|fd| fcntl_getfd(fd).unwrap().contains(FdFlags::CLOEXEC)));
+            }
+        }
+        drop(files);
+        assert_eq!(census(), before);
+    });
+}
+
+#[test]
+fn nothing_is_sent_under_names_that_cannot_be() {
+    let files = memfds(2);
+    for kind in KINDS {
+        let (here, there) = pair(kind);
+        let send = |names: [&str; 2]| send_named(&here, names.into_iter().zip(borrow(&files))).unwrap_err();
+        assert!(matches!(send(["a", "a"]), SendFdsError::Names(NamesFault::Twice { name: 1 })));
+        assert!(matches!(send(["a", "b:c"]), SendFdsError::Names(NamesFault::Character { name: 1, byte: b':' })));
+        assert!(matches!(send_named(&here, []), Err(SendFdsError::NoDescriptors)));
+        rustix::io::ioctl_fionbio(&there, true).unwrap();
+        assert!(recv_named(&there).unwrap_err().is_would_block());
+    }
+}
+
+#[test]
+fn a_send_buffer_too_small_for_the_names_is_an_error_that_says_so() {
+    let (here, there) = pair(SocketType::STREAM);
+    rustix::net::sockopt::set_socket_send_buffer_size(&here, 0).unwrap(); // the smallest that there is
+    rustix::io::ioctl_fionbio(&here, true).unwrap();
+    let (files, name) = (memfds(40), "x".repeat(200));
+    let names: Vec<String> = (0..40).map(|n| format!("{n}{name}")).collect();
+    let error = send_named(&here, names.iter().map(String::as_str).zip(borrow(&files))).unwrap_err();
+    let SendFdsError::NamesCut { sent, len } = error else { panic!("{error}") };
+    assert!(0 < sent && sent < len, "{sent} of {len}");
+    let error = recv_named(&there).unwrap_err();
+    assert!(matches!(error, RecvFdsError::Names { fault: NamesFault::NoEnd, .. }), "{error}");
+    assert_eq!(error.into_received().unwrap().fds.len(), 40);
+}
+
+#[test]
+fn the_peer_of_a_socket_is_who_made_the_pair_or_connected() {
+    let (here, there) = seqpacket_pair().unwrap();
+    for end in [&here, &there] {
+        let peer = peer_credentials(end).unwrap();
+        assert_eq!(peer.pid.cast_unsigned(), std::process::id());
+        assert_eq!((peer.uid, peer.gid), (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()));
+    }
+    let alone = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    assert_eq!(peer_credentials(alone).unwrap_err().kind(), io::ErrorKind::NotConnected);
+    assert!(peer_credentials(File::open("/dev/null").unwrap()).is_err());
 }
 
 #[test]

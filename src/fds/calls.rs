@@ -6,11 +6,11 @@
 //! their first instant (`MSG_CMSG_CLOEXEC`).
 #![allow(unsafe_code, reason = "system calls by libc, and taking ownership of what arrives")]
 
-use super::options::{PeerCredentials, Sender};
+use super::options::Sender;
 use super::patience::Patience;
 use crate::cmsg::{
-    CREDENTIALS_LEN_BYTES, ControlError, ControlMessage, Credentials, FD_LEN_BYTES, FDS_PER_MESSAGE_MAX,
-    HEADER_LEN_BYTES, control_space_bytes, encode_rights, rights_space_bytes, walk,
+    CREDENTIALS_LEN_BYTES, ControlError, ControlMessage, FD_LEN_BYTES, FDS_PER_MESSAGE_MAX, HEADER_LEN_BYTES,
+    control_space_bytes, encode_rights, rights_space_bytes, walk,
 };
 use rustix::io::Errno;
 use rustix::net::sockopt::Timeout;
@@ -156,9 +156,7 @@ unsafe fn own_descriptors(control: &[u8], control_len: usize) -> Owned {
                 owned.sender.pidfd = own(number);
                 continue;
             }
-            Ok(ControlMessage::Credentials(Credentials { pid, uid, .. })) => {
-                owned.sender.credentials = Some(PeerCredentials { pid, uid });
-            }
+            Ok(ControlMessage::Credentials(credentials)) => owned.sender.credentials = Some(credentials),
             Ok(ControlMessage::Other { .. }) => {}
             Err(error) => owned.fault = owned.fault.or(Some(error)),
         }

@@ -1,4 +1,5 @@
-//! Arrays of descriptors over Unix sockets: [`send_fds`] and [`recv_fds`].
+//! Arrays of descriptors over Unix sockets: [`send_fds`] and [`recv_fds`]; with names, [`send_named`] and
+//! [`recv_named`].
 //!
 //! One call is one sendmsg(2) or recvmsg(2). Connecting, listening, buffering and framing are left to the caller.
 //!
@@ -9,23 +10,30 @@ mod calls;
 mod error;
 mod frames;
 mod message;
+mod named;
+mod names;
 mod options;
 mod patience;
+mod recv_error;
 
 #[cfg(test)]
 mod tests;
 
-use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use crate::cmsg::{Credentials, FDS_PER_MESSAGE_MAX};
 use calls::{OTHER_ROOM_BYTES, send_message};
-pub use error::{RecvFdsError, SendFdsError};
+pub use error::SendFdsError;
 pub(crate) use frames::{
     ReceivedFrame, recv_first_frame, recv_first_frame_without_fds, recv_frame, recv_frame_without_fds, send_frame,
 };
 use message::{receive_message, rights_room_bytes};
+pub use named::{recv_named, send_named};
+pub use names::NamesFault;
 pub(crate) use options::{
-    PeerCredentials, Sender, accept_fds, add_nothing, add_pidfds, holds_descriptors, name_senders, peer_credentials,
-    peer_pidfd, pidfd_of, refuse_fds,
+    Sender, accept_fds, add_nothing, add_pidfds, holds_descriptors, name_senders, peer_pidfd, pidfd_of, refuse_fds,
 };
+pub use recv_error::RecvFdsError;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Sends `payload` and the descriptors `fds` as one message. Returns the number of payload bytes that were sent.
@@ -161,4 +169,48 @@ pub fn recv_fds(socket: impl AsFd, payload: &mut [u8], fds_max: usize) -> Result
     let control_len = rights_room_bytes(fds_max) + OTHER_ROOM_BYTES;
     let message = receive_message(socket, payload, control_len, 0).map_err(RecvFdsError::from_os)?;
     message.check(socket, fds_max)
+}
+
+/// Makes a connected pair of seqpacket sockets, close-on-exec and blocking: each message arrives whole, with exactly
+/// its descriptors. The standard library makes pairs of streams and of datagram sockets.
+///
+/// ```
+/// use std::{fs::File, os::fd::AsFd};
+///
+/// let (here, there) = fdring::fds::seqpacket_pair()?;
+/// fdring::send_fds(&here, b"null", &[File::open("/dev/null")?.as_fd()])?;
+/// fdring::send_fds(&here, b"zero", &[File::open("/dev/zero")?.as_fd()])?;
+///
+/// let mut payload = [0; 16];
+/// let received = fdring::recv_fds(&there, &mut payload, 1)?; // the first message alone
+/// assert_eq!(&payload[..received.len], b"null");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// If the kernel makes no sockets: no descriptors are left (`EMFILE`, `ENFILE`), or no memory.
+pub fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// The process at the other end of a connected Unix socket: who connected, or listened, or made the pair, as of then
+/// (`SO_PEERCRED`, unix(7)). A socket that was passed on since has another owner now.
+///
+/// The process number is 0 if that process is in another pid namespace, and the user and group are those of
+/// /proc/sys/kernel/overflowuid and overflowgid if this user namespace has no numbers for them. A process number may be
+/// another process's by now: do not decide by it.
+///
+/// ```
+/// let (here, _there) = fdring::fds::seqpacket_pair()?;
+/// let maker = fdring::fds::peer_credentials(&here)?;
+/// assert_eq!(maker.pid as u32, std::process::id());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// If the descriptor is no Unix socket, or not connected.
+pub fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
+    options::peer_credentials(socket.as_fd())
 }

@@ -1,6 +1,7 @@
 //! Socket options that neither the standard library nor rustix has: who is at the other end, and what is let in.
 
 use super::calls::{set_socket_option, socket_option, socket_option_fd};
+use crate::cmsg::Credentials;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
@@ -52,9 +53,13 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 }
 
 /// Who connected `socket`, or listened or made the pair, as of then (`SO_PEERCRED`, unix(7)).
-pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<PeerCredentials> {
-    let [pid, uid, _gid]: [u32; 3] = socket_option(socket, libc::SO_PEERCRED)?;
-    Ok(PeerCredentials { pid: pid.cast_signed(), uid })
+pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
+    let [pid, uid, gid]: [u32; 3] = socket_option(socket, libc::SO_PEERCRED)?;
+    // What the kernel says of a socket that has no such peer.
+    if uid == u32::MAX {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    Ok(Credentials { pid: pid.cast_signed(), uid, gid })
 }
 
 pub(super) fn peer_pidfd_by_number(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
@@ -96,17 +101,9 @@ pub(crate) fn pidfd_of(pid: i32) -> io::Result<OwnedFd> {
 #[derive(Debug, Default)]
 pub(crate) struct Sender {
     /// `None` if the socket does not ask for them.
-    pub(crate) credentials: Option<PeerCredentials>,
+    pub(crate) credentials: Option<Credentials>,
     /// `None` if the socket does not ask for it, the kernel knows no sender, or could not make a descriptor.
     pub(crate) pidfd: Option<OwnedFd>,
-}
-
-/// What is kept of `struct ucred`, see unix(7).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PeerCredentials {
-    /// 0 where the process has no number in this pid namespace.
-    pub(crate) pid: i32,
-    pub(crate) uid: u32,
 }
 
 const _: () = assert!(size_of::<[u32; 3]>() == size_of::<libc::ucred>());

@@ -3,9 +3,10 @@
 //! The invariant: a number that stands for "unknown" is nobody's. The kernel says pid 0 of a process in another pid
 //! namespace, and the overflow uid of a user that this user namespace has no number for.
 
+use crate::cmsg::Credentials;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
-use crate::fds::{self, PeerCredentials, Sender};
+use crate::fds::{self, Sender};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::time::Duration;
@@ -49,7 +50,7 @@ impl Peer {
     /// A message that the kernel names no sender of comes from pid 0, like one from another pid namespace. Its user is
     /// the overflow uid, or 0 at the end of a stream: neither is anybody. Only a pidfd tells the two cases apart.
     pub(crate) fn of_sender(sender: Sender, has_pidfds: bool) -> Self {
-        let Sender { credentials: Some(PeerCredentials { pid, uid }), pidfd } = sender else { return Self::UNKNOWN };
+        let Sender { credentials: Some(Credentials { pid, uid, .. }), pidfd } = sender else { return Self::UNKNOWN };
         let is_named = pid > 0 || pidfd.is_some();
         Self {
             pid: u32::try_from(pid).ok().filter(|pid| *pid != 0),

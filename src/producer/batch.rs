@@ -333,9 +333,9 @@ impl Batch<'_> {
     /// # Ok(())
     /// # }
     /// ```
-    // Always inlined, the room stays in registers: a record of a batch of 32 × 56 B takes 7.6 instead of 9.0 ns.
     #[inline(always)]
     pub fn commit(self) -> u64 {
+        // Always inlined, the room stays in registers: a record of a batch of 32 × 56 B takes 7.6 instead of 9.0 ns.
         if self.room.committed() != self.producer.published() && !self.producer.guard.is_child() {
             self.producer.publish_batch(self.room);
         }
