@@ -47,8 +47,8 @@
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
 //! | send and receive values of a Rust type | [`typed`] |
-//! | pass descriptors without a ring | [`send_fds`], [`recv_fds`] |
-//! | pass immutable bytes without a ring | [`Sealed`] |
+//! | pass descriptors without a ring | [`send_fds`], [`recv_fds`]; with names, [`fds::send_named`] |
+//! | pass immutable bytes without a ring | [`Sealed`]; several buffers at once, [`parcel`] |
 //!
 //! # What it does
 //!
@@ -129,6 +129,7 @@ mod layout;
 mod link;
 mod memory;
 mod os;
+pub mod parcel;
 mod policies;
 mod producer;
 mod region;
@@ -194,7 +195,7 @@ pub use crash::reach as reach_crash_point;
 pub use error::{Error, Result};
 pub use fds::{recv_fds, send_fds};
 pub use producer::{Batch, Producer, Reservation, ReservationWriter, Slot, Window};
-pub use region::{Sealed, SealedBuilder};
+pub use region::{Sealed, SealedBuilder, SealedBytes};
 pub use session::Address;
 pub use session::attach::Attach;
 pub use session::client::Session;

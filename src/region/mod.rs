@@ -28,7 +28,7 @@ use crate::error::{Error, Operation, Result};
 use crate::os::cgroup::{self, MemoryRoom};
 
 pub(crate) use self::mapping::Mapping;
-pub use self::sealed::{Sealed, SealedBuilder};
+pub use self::sealed::{Sealed, SealedBuilder, SealedBytes};
 pub(crate) use self::seals::Seals;
 
 /// The longest region, in bytes: a ring of 1 TiB, and a huge page more. A file's claimed length costs its owner

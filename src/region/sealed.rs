@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::mapping::Access;
-use super::{Freeze, HugePages, Mapping, Region, RegionOptions, Seals, create_memfd, received};
+use super::{Freeze, HugePages, Mapping, REGION_LEN_MAX_BYTES, Region, RegionOptions, Seals, create_memfd, received};
 use crate::error::{Error, Result};
+use crate::os::closing::close_later;
 use crate::os::fork::ForkGuard;
 
 /// What every sealed region carries, beside EXEC where the kernel has it.
@@ -49,7 +50,26 @@ const EXECUTE_BITS: u32 = 0o111;
 /// ```
 pub struct Sealed {
     memfd: OwnedFd,
-    /// `None` where there is not a byte to be mapped.
+    bytes: SealedBytes,
+}
+
+/// The bytes of a [`Sealed`] without its descriptor: [`Sealed::into_bytes`] makes it.
+///
+/// It cannot be sent. A process has as many of them as it may have mappings (`vm.max_map_count`, 65,530 by default),
+/// which is usually far more than it may have descriptors. It dereferences to `[u8]`, is `Send` and `Sync`, and stays
+/// usable in a forked child.
+///
+/// ```
+/// use fdring::Sealed;
+///
+/// let kept = (0..3_u8)
+///     .map(|n| Ok(Sealed::build("frame", 1, |bytes| bytes[0] = n)?.into_bytes()))
+///     .collect::<fdring::Result<Vec<_>>>()?; // no descriptor is left
+/// assert_eq!(kept[2][..], [2]);
+/// # Ok::<(), fdring::Error>(())
+/// ```
+pub struct SealedBytes {
+    /// `None` where there is not a byte to be mapped. The kernel has confirmed the seals [`SEALED`] on what is mapped.
     mapping: Option<Mapping>,
 }
 
@@ -115,8 +135,24 @@ impl Sealed {
     /// - [`Error::Peer`] if it lacks any of these properties
     /// - [`Error::Os`] if it cannot be mapped
     pub fn from_fd(fd: OwnedFd) -> Result<Self> {
+        Self::from_fd_up_to(fd, REGION_LEN_MAX_BYTES)
+    }
+
+    /// As [`from_fd`](Self::from_fd), of at most `bytes_max` bytes.
+    pub(crate) fn from_fd_up_to(fd: OwnedFd, bytes_max: u64) -> Result<Self> {
         let refused = |fault: String| Error::peer("handing over a sealed region", fault);
+        if !Region::is_memory(&fd) {
+            // To close it can take as long as its sender likes.
+            close_later([fd]);
+            return Err(refused("the descriptor is not a memfd".to_owned()));
+        }
         let received = received::check(fd, None, SEALED).map_err(refused)?;
+        if received.len as u64 > bytes_max {
+            return Err(refused(format!(
+                "its memfd is {} bytes long, where at most {bytes_max} are taken",
+                received.len
+            )));
+        }
         if received.seals.contains(Seals::EXEC) && received.mode & EXECUTE_BITS != 0 {
             return Err(refused(format!("its memfd can be executed for ever (mode {:o})", received.mode)));
         }
@@ -129,11 +165,32 @@ impl Sealed {
             0 => None,
             len => Some(Mapping::new(memfd.as_fd(), len, Access::Immutable, "a sealed region")?),
         };
-        Ok(Self { memfd, mapping })
+        Ok(Self { memfd, bytes: SealedBytes { mapping } })
+    }
+
+    /// Gives the descriptor back to the system and keeps the bytes.
+    ///
+    /// ```
+    /// let greeting = fdring::Sealed::build("greeting", 5, |bytes| bytes.copy_from_slice(b"hello"))?;
+    /// let bytes = greeting.into_bytes();
+    /// assert_eq!(bytes[..], *b"hello");
+    /// # Ok::<(), fdring::Error>(())
+    /// ```
+    #[must_use]
+    pub fn into_bytes(self) -> SealedBytes {
+        self.bytes
     }
 }
 
 impl Deref for Sealed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Deref for SealedBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -147,6 +204,12 @@ impl Deref for Sealed {
 }
 
 impl AsRef<[u8]> for Sealed {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsRef<[u8]> for SealedBytes {
     fn as_ref(&self) -> &[u8] {
         self
     }
@@ -168,6 +231,12 @@ impl From<Sealed> for OwnedFd {
 impl fmt::Debug for Sealed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sealed").field("memfd", &self.memfd).field("len_bytes", &self.len()).finish()
+    }
+}
+
+impl fmt::Debug for SealedBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealedBytes").field("len_bytes", &self.len()).finish()
     }
 }
 
