@@ -126,6 +126,35 @@ fn whoever_connects_to_a_child_of_a_dead_server_learns_of_it_at_once() {
 }
 
 #[test]
+fn a_child_that_was_cloned_without_handlers_keeps_no_address_of_a_killed_server() {
+    let test = "a_child_that_was_cloned_without_handlers_keeps_no_address_of_a_killed_server";
+    if role().is_some() {
+        return server_with_a_child();
+    }
+    let (dir, producer) = (TempDir::new(), lane());
+    let path = dir.path().join("socket");
+    let mut peer = start_server(test, &format!("raw {}", path.display()));
+    // The child has the lock too; the server counts for as long as it lives.
+    match Server::listen(&path, &[&producer]) {
+        Err(Error::AddressInUse { pid, .. }) => assert_eq!(pid, Some(peer.pid())),
+        other => panic!("{other:?}"),
+    }
+    peer.signal(rustix::process::Signal::KILL);
+    peer.dies();
+    // Of many that find what was left exactly one serves, and the others find it.
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| Server::listen(&path, &[&producer]))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_) | Err(Error::AddressInUse { .. }))), "{outcomes:?}");
+    let server = outcomes.into_iter().flatten().collect::<Vec<_>>();
+    assert_eq!(server.len(), 1);
+    assert!(Session::connect(&path).is_ok());
+    drop(server);
+    assert_eq!(entries(dir.path()), [""; 0]);
+}
+
+#[test]
 fn a_socket_whose_listener_is_dead_is_taken_over() {
     let test = "a_socket_whose_listener_is_dead_is_taken_over";
     if role().is_some() {

@@ -13,8 +13,9 @@ use crate::fds;
 use crate::os::closing::{Connection, close_later};
 use crate::os::fork::{ForkGuard, NotForChildren};
 use crate::os::peer::{Peer, known_user};
+use crate::sync::Mutex;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat};
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, fcntl_lock, flock, fstat};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, Shutdown, SocketFlags, SocketType, accept_with, bind, connect, listen, shutdown, socket_with,
@@ -43,9 +44,9 @@ impl Listener {
         let spot = address.as_path().map(Spot::find).transpose()?;
         let lock = spot.as_ref().map(|spot| lock(spot, address)).transpose()?;
         crash::point!("server-locked");
-        if let Some(spot) = &spot {
+        if let Some((spot, lock)) = spot.as_ref().zip(lock.as_ref()) {
             addr = spot.address().to_socket_addr()?;
-            remove_if_stale(spot, address)?;
+            remove_if_stale(spot, lock, address)?;
         }
         crash::point!("server-before-bind");
         let doing = || format!("listen on {address}");
@@ -175,6 +176,7 @@ fn lock(socket: &Spot, address: &Address) -> Result<Lock> {
         let Some(file) = open_lock(&spot)? else { continue };
         let file = NotForChildren::new(file, guard);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if take_over(socket, &spot, &file) => continue,
             Err(Errno::WOULDBLOCK) => return Err(in_use(address)),
             Err(Errno::INTR) => continue,
             // Some file systems have no such locks. Without one, of two servers that start at once the second may find
@@ -190,6 +192,28 @@ fn lock(socket: &Spot, address: &Address) -> Result<Lock> {
         }
     }
     Err(in_use(address))
+}
+
+/// Removes the files of a server that has ended, where a child keeps its socket and its lock: one that it has cloned
+/// without libc's handlers. `false` if it has not ended.
+fn take_over(socket: &Spot, lock: &Spot, file: &NotForChildren) -> bool {
+    // The lock last: whoever finds a new one must not find the old socket.
+    let clear = || is_orphan(socket) && socket.remove().is_ok() && lock.remove().is_ok();
+    alone(lock, file, clear) != Some(false)
+}
+
+/// Clears away what the child of a server keeps that has ended, while no other process and no other thread does.
+/// `None` if another does so now, or has done it: the lock's file is another then.
+///
+/// By a record lock, which no child inherits.
+fn alone<T>(lock: &Spot, file: &NotForChildren, clear: impl FnOnce() -> T) -> Option<T> {
+    static THREADS: Mutex<()> = Mutex::new(());
+    let _threads = THREADS.lock();
+    fcntl_lock(file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    let is_same = fstat(file).is_ok_and(|held| lock.look().map(identity) == Ok(identity(held)));
+    let cleared = is_same.then(clear);
+    let _ = fcntl_lock(file, FlockOperation::Unlock);
+    cleared
 }
 
 /// The mode with which locks are made.
@@ -238,8 +262,19 @@ fn is_trusted(file: &Stat) -> bool {
     known_user(file.st_uid).is_some_and(|owner| owner == own || owner == 0 || own == 0)
 }
 
+/// Whether a process listened at `spot` that has ended, while a child of it keeps the socket.
+fn is_orphan(spot: &Spot) -> bool {
+    let is_socket = |there: Stat| FileType::from_raw_mode(there.st_mode) == FileType::Socket && is_trusted(&there);
+    let listener = || {
+        let probe = new_socket().ok()?;
+        connect(&probe, &spot.address().to_socket_addr().ok()?).ok()?;
+        Peer::of(&probe).ok()
+    };
+    spot.look().is_ok_and(is_socket) && listener().is_some_and(|listener| listener.is_dead())
+}
+
 /// Removes a socket file at `spot` that no process serves any more. Called under the lock.
-fn remove_if_stale(spot: &Spot, address: &Address) -> Result<()> {
+fn remove_if_stale(spot: &Spot, lock: &Lock, address: &Address) -> Result<()> {
     let there = match spot.look() {
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(Error::os(format!("look for a socket at {address}"))(error)),
@@ -266,7 +301,9 @@ fn remove_if_stale(spot: &Spot, address: &Address) -> Result<()> {
         // A process listens, perhaps with another type of socket (EPROTOTYPE) or with a full backlog (EAGAIN). One that
         // has ended does not serve: a child that it has forked keeps its socket.
         Ok(()) => match Peer::of(&probe)? {
-            listener if listener.is_dead() => remove(),
+            listener if listener.is_dead() => {
+                alone(&lock.spot, &lock.file, remove).unwrap_or_else(|| Err(in_use(address)))
+            }
             listener => Err(Error::AddressInUse { address: address.to_string(), pid: listener.pid }),
         },
         Err(Errno::PROTOTYPE | Errno::AGAIN) => Err(Error::AddressInUse { address: address.to_string(), pid: None }),

@@ -337,8 +337,10 @@ fn check_name(others: &[Arc<Lane>], lane: &Lane) -> Result<()> {
 /// A server that offers lanes to consumers, on a thread of its own.
 ///
 /// Dropping it stops listening, and removes the socket file and the lock file beside it, `PATH.lock`. A server that is
-/// killed leaves both. The next server at that path recognises them as stale and takes them over, unless a forked child
-/// of the killed server keeps them alive.
+/// killed leaves both. The next server at that path recognises them as stale and takes them over.
+///
+/// Forked children close what is the server's. One that was made by clone(2) itself, without libc's handlers, keeps it
+/// open: a path is taken over all the same once the server has ended, an abstract name only once the child has.
 ///
 /// Attached sessions outlive the server: they end when the consumer leaves or the lanes end. If there are none, the
 /// drop frees everything before it returns.
