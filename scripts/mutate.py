@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Plants one fault after another and sees whether it is caught: in the ring protocols by the models of tests/loom, in
-what reads a peer's bytes by unit tests and the replayed corpora of the fuzz targets.
+what reads a peer's bytes by unit tests and the replayed corpora of the fuzz targets, and by fuzzing from these corpora.
 
     scripts/mutate.py            all faults
     scripts/mutate.py fence      those with "fence" in their name, in that of their file, or of what catches them
@@ -25,6 +25,8 @@ COPY = ROOT / "target" / "mutate"
 # What is not through by then hangs, and so is caught: models, all but the longest of which take seconds; and tests.
 MODELS_TIMEOUT_SECONDS = 300
 TESTS_TIMEOUT_SECONDS = 150
+# So long a fuzzer looks for a fault, from the seeds, unless FDRING_FUZZ_SECONDS says otherwise.
+FUZZ_SECONDS = os.environ.get("FDRING_FUZZ_SECONDS", "60")
 # Most faults show with few preemptions. Those that do not are looked for as far as the models go by themselves.
 PREEMPTIONS = "3"
 
@@ -95,7 +97,8 @@ ANNOUNCE = """        if is_new {
 
 # Name, file, [(exact text, replacement), ...], what is expected to fail, and why it does not where it does not.
 # Expected to fail are the models of that name; or, after "lib ", the library's tests with that in their name; or, after
-# "test ", those of that file in `tests`, or of these those with the second word in their name.
+# "test ", those of that file in `tests`, or of these those with the second word in their name; or, after "fuzz ", the
+# fuzz target of that name.
 FAULTS = [
     # The publication protocol.
     ("publish: Release weakened", WRITER,
@@ -992,6 +995,45 @@ FAULTS = [
      [("rustix::fs::ftruncate(memfd.as_file(), len)", "rustix::fs::fstat(memfd.as_file())")], "lib region::"),
     ("Geometry: a ring of one record", LAYOUT, [("capacity < 4 * record_align", "capacity < record_align")],
      "lib replay::lane_geometry"),
+    # Faults in the parser of frames of which no seed consists: what the fuzzer has to find by itself.
+    ("read_attached: starts of 56 bits", ATTACH,
+     [('fields.u64("a start position")).collect()', 'Ok(fields.u64("a start position")? & u64::MAX >> 8)).collect()')],
+     "fuzz frame_parse"),
+    ("read_lane: a lossy start without its position", ATTACH,
+     [("let start = StartAt::from_wire(start, position)?;",
+       "let start = match StartAt::from_wire(start, position)? {\n"
+       "        StartAt::Position(_) if delivery == Delivery::Lossy => StartAt::Position(0),\n"
+       "        start => start,\n    };")], "fuzz frame_parse"),
+    ("text: control characters from U+0090 to U+0097", TEXT,
+     [(".find(|c| c.is_control())", ".find(|c| c.is_control() && !('\\u{90}'..='\\u{97}').contains(c))")],
+     "fuzz frame_parse"),
+    ("check_distinct: names compared by length and sum", BODY,
+     [("if names[..index].contains(name) {",
+       "let sum = |name: &LaneName| (name.as_str().len(), name.as_str().bytes().map(u32::from).sum::<u32>());\n"
+       "        if names[..index].iter().any(|other| sum(other) == sum(name)) {")], "fuzz frame_parse"),
+    ("Refuse::read: a code of 15 bits", BODY,
+     [('Refusal::from_code(fields.u16("the code")?)', 'Refusal::from_code(fields.u16("the code")? & 0x7fff)')],
+     "fuzz frame_parse"),
+    ("check: the low byte of the version", FRAME,
+     [(".contains(&self.version) {", ".contains(&(self.version & 0xff)) {")], "fuzz frame_parse"),
+    ("check: descriptors announced, where none came", FRAME,
+     [("if usize::from(self.fd_count) != fd_count {", "if fd_count != 0 && usize::from(self.fd_count) != fd_count {")],
+     "fuzz frame_parse"),
+    ("Hello::read: the last version alone, refused", BODY,
+     [("if min > max {", "if min > max || min == u16::MAX {")], "fuzz frame_parse"),
+    ("Report::read: memory for as many seats as are announced", REPORT,
+     [("        let listed: Result<_, _> =",
+       "        std::hint::black_box(Vec::<ReportedSeat>::with_capacity(listed));\n"
+       "        let listed: Result<_, _> =")],
+     "fuzz frame_parse"),
+    ("Report::read: more seats than can be listed, refused", REPORT,
+     [("if listed != listed_of(seats) {", "if listed != listed_of(seats) || seats as usize > SEATS_PER_REPORT_MAX {")],
+     "fuzz frame_parse"),
+    ("Geometry: a ring of four records, refused", LAYOUT,
+     [("capacity < 4 * record_align", "capacity <= 4 * record_align")], "fuzz frame_parse"),
+    ("from_bytes: the length of a name in characters", TEXT,
+     [("bytes.len() > LANE_NAME_MAX_BYTES", "String::from_utf8_lossy(bytes).chars().count() > LANE_NAME_MAX_BYTES")],
+     "fuzz frame_parse"),
 ]
 
 # Files with orderings that no model compiles, for they order nothing that another process reads.
@@ -1115,10 +1157,37 @@ def cargo_test(arguments, directory, flags):
     return test
 
 
+def fuzz(target):
+    """As `run`, of a fuzz target: it starts from the seeds, and what it finds is found again by what it says then."""
+    out = COPY / "target"
+    environment = dict(os.environ, CARGO_TARGET_DIR=str(out))
+    shutil.rmtree(out / "fuzz" / "corpus", ignore_errors=True)
+    command = ["fuzz/run", target, "--seconds", FUZZ_SECONDS]
+    fuzzed = subprocess.run(command, cwd=COPY, env=environment, capture_output=True, text=True)
+    row = re.search(rf"^\| {target} *\| (\d+) *\| (\d+) ", fuzzed.stdout, re.MULTILINE)
+    if row is None:
+        print(fuzzed.stdout, fuzzed.stderr)
+        return "does not build"
+    print(f"    {row[2]} inputs in {row[1]} s")
+    if fuzzed.returncode == 0:
+        return "survives"
+    # The commands that it says: one to see the fault again, one to see it in a shorter input.
+    said = re.search(r"panicked at .*\n(?:.*\n)*? +replay: +(.*)\n +minimise: +(.*)", fuzzed.stdout)
+    assert said, f"fuzz/run does not show the panic, and how to see it again: {fuzzed.stdout}"
+    replay, minimise = (subprocess.run(line.split(), cwd=COPY, env=environment, capture_output=True, text=True)
+                        for line in [said[1], f"{said[2]} --seconds 5"])
+    assert replay.returncode != 0 and "panicked at" in replay.stderr, f"not seen again by {said[1]}: {replay.stderr}"
+    outcome = r"bytes are \d+ in|got no shorter"
+    assert minimise.returncode == 0 and re.search(outcome, minimise.stdout), f"{said[2]}: {minimise.stdout}"
+    return "caught"
+
+
 def run(checks):
     """What becomes of the checks of that name, see FAULTS: "caught", "hangs", "survives" or "does not build"."""
     limits, timeout = [{}], TESTS_TIMEOUT_SECONDS
     kind, _, names = checks.partition(" ")
+    if kind == "fuzz":
+        return fuzz(names)
     if kind == "lib":
         test = cargo_test(["--lib"], "lib", "")
     elif kind == "test":
@@ -1145,8 +1214,9 @@ def main():
     wanted = [fault for fault in FAULTS if all(word in f"{place(fault)} | {fault[3]}" for word in sys.argv[1:])]
     copy_tree()
     failures = check()
-    # All models, all tests of the library, and those of `tests` that are asked for.
-    for checks in sorted({{"lib": "lib ", "test": fault[3]}.get(fault[3].split()[0], "") for fault in wanted}):
+    # All models, all tests of the library, and those of `tests` and the fuzz targets that are asked for.
+    whole = lambda checks: {"lib": "lib ", "test": checks, "fuzz": checks}.get(checks.split()[0], "")
+    for checks in sorted({whole(fault[3]) for fault in wanted}):
         if run(checks) != "survives":
             sys.exit("tests fail without any fault")
     print(f"{'fault':<70} {'caught by':<32} {'outcome':<16} seconds")

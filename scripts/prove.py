@@ -155,7 +155,23 @@ def fuzz(long):
         outcome = "passed" if crashes == "0" else f"FAILED: {crashes}"
         name = f"fuzz target {target}, {coverage} edges"
         rows.append(run.row(name, executions=int(executions), seconds=seconds, outcome=outcome))
-    return rows or [run.row("fuzzers", outcome="FAILED: no table")]
+    return (rows or [run.row("fuzzers", outcome="FAILED: no table")]) + fuzz_commands(long)
+
+
+def fuzz_commands(long):
+    """What else fuzz/run does. What it says of a crash is seen where scripts/mutate.py plants one."""
+    commands = {
+        "a replay": (["frame_parse", "fuzz/corpus/frame_parse/bye"], "Executed .*bye"),
+        "merge": (["merge", "frame_parse"], r"^\d+ inputs reach more than the seeds"),
+    }
+    if long:
+        commands["coverage"] = (["coverage", "frame_parse"], r"^wire/mod\.rs .*100\.00%")
+    rows = []
+    for name, (arguments, said) in commands.items():
+        run = Run(f"fuzz-{name.split()[-1]}", ["fuzz/run", *arguments])
+        is_said = re.search(said, run.text, re.MULTILINE)
+        rows.append(run.row(f"fuzz/run: {name}", **({} if is_said else {"outcome": f"FAILED: it does not say {said}"})))
+    return rows
 
 
 def sanitizers(long):

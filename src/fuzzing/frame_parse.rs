@@ -1,13 +1,13 @@
 //! Frames: any bytes and any number of descriptors through the parser, against a second reader.
 
-use super::Script;
 use super::frame_reader::{Fault, PlainFrame, Value, Verdict, fault, read};
+use super::{Script, frames};
 use crate::handshake::HandshakeError;
-use crate::layout::{GeometryError, LaneState};
+use crate::layout::{Geometry, GeometryError, LaneState};
 use crate::terms::{Access, Barrier, BellKind, Delivery, Refusal};
 use crate::wire::{
-    FRAME_MAX_BYTES, Frame, FrameError, LaneAttach, Offer, OfferedLane, Refuse, ReportedSeat, Role, SENTENCE_MAX_BYTES,
-    SeatKind, StartAt, printable,
+    FRAME_MAX_BYTES, Frame, FrameError, LaneAttach, LaneTerms, Offer, OfferedLane, Refuse, ReportedSeat, Role,
+    SENTENCE_MAX_BYTES, SeatKind, StartAt, printable,
 };
 
 /// What parsing may allocate for each byte that came, and beside that, in bytes: a list of names costs most, for a name
@@ -30,7 +30,8 @@ pub fn frame_parse(data: &[u8]) {
 /// finds.
 ///
 /// Bit 0 of the first byte says whether the header is made to fit the rest, bit 1 that 65536 descriptors more came than
-/// the second byte says. Whatever parses comes back byte for byte.
+/// the second byte says, bit 2 that the rest is a script by which a frame is made ([`made_by`]). Whatever parses comes
+/// back byte for byte.
 ///
 /// `allocated_bytes` says how much this thread has ever allocated; it does not grow out of proportion.
 ///
@@ -69,14 +70,88 @@ pub fn frame_parse_counting(data: &[u8], allocated_bytes: impl Fn() -> u64) {
 pub(super) fn input(data: &[u8]) -> (Vec<u8>, usize) {
     let mut script = Script::new(data);
     let (choices, low_count) = (script.u8(), usize::from(script.u8()));
+    let (mut bytes, low_count) = if choices & 4 == 0 {
+        (script.rest().to_vec(), low_count)
+    } else {
+        let (bytes, belonging) = made_by(&mut script);
+        (bytes, belonging ^ low_count)
+    };
     let fd_count = low_count | usize::from(choices & 2) << 15;
-    let mut bytes = script.rest().to_vec();
     if choices & 1 != 0 && bytes.len() >= 16 {
         let body_len = (bytes.len() - 16) as u32;
         bytes[8..12].copy_from_slice(&body_len.to_le_bytes());
         bytes[12..14].copy_from_slice(&(low_count as u16).to_le_bytes());
     }
     (bytes, fd_count)
+}
+
+/// A frame as honest ends send them, with text of any characters, and then up to three places of it altered; and the
+/// number of descriptors that belong to it.
+fn made_by(script: &mut Script<'_>) -> (Vec<u8>, usize) {
+    let geometry = Geometry::new(4096, 64, 8).expect("these are possible");
+    let lanes = frames::lane_terms(4, geometry);
+    let (mut bytes, descriptors) = match script.below(5) {
+        0 => (hello_of_any_names(script), 0),
+        1 => (refuse_of_any_sentence(script), 0),
+        2 => offer_of_any_geometry(script, &lanes[0]),
+        _ => {
+            let frame = frames::frame(script, &lanes);
+            (frame.encode(), frame.fd_count())
+        }
+    };
+    frames::alter(script, &mut bytes);
+    (bytes, descriptors)
+}
+
+fn hello_of_any_names(script: &mut Script<'_>) -> Vec<u8> {
+    let count = script.below(6);
+    let mut body = vec![2 + script.u8() % 2, 1, 0, 1, 0, count as u8];
+    for _ in 0..count {
+        let name = text(script, 64);
+        body.push(name.len() as u8);
+        body.extend(name.bytes());
+    }
+    under_header(1, &body)
+}
+
+fn refuse_of_any_sentence(script: &mut Script<'_>) -> Vec<u8> {
+    let (code, sentence) = (script.u16().to_le_bytes(), text(script, SENTENCE_MAX_BYTES));
+    under_header(5, &[&code, &(sentence.len() as u16).to_le_bytes(), sentence.as_bytes()].concat())
+}
+
+/// Powers of two for capacity and alignments, which are possible or not.
+fn offer_of_any_geometry(script: &mut Script<'_>, terms: &LaneTerms) -> (Vec<u8>, usize) {
+    let lane = OfferedLane { terms: terms.clone(), bell: BellKind::Eventfd };
+    let frame = Frame::Offer(Offer { version: 1, session_id: [3; 16], lanes: vec![lane] });
+    let mut bytes = frame.encode();
+    // In a lane that begins behind 16 bytes of header and 21 of body.
+    bytes[53..61].copy_from_slice(&(1024u64 << script.below(34)).to_le_bytes());
+    for place in [77, 81] {
+        bytes[place..place + 4].copy_from_slice(&(1u32 << script.below(15)).to_le_bytes());
+    }
+    (bytes, frame.fd_count())
+}
+
+/// Few letters, so that two texts are often alike, with a character of any code here and there; of one to three
+/// characters, or so many that its length is near `limit_bytes`.
+fn text(script: &mut Script<'_>, limit_bytes: usize) -> String {
+    let before = match script.u8() {
+        0..0xc0 => 0,
+        byte => limit_bytes - usize::from(byte % 8),
+    };
+    let mut text = "x".repeat(before);
+    for _ in 0..1 + script.below(3) {
+        text.push(match script.u8() {
+            byte @ 0..0xc0 => char::from(b'a' + byte % 4),
+            0xc0..0xe0 => char::from(script.u8()),
+            _ => char::from_u32(script.u16().into()).unwrap_or('\u{1f980}'),
+        });
+    }
+    text
+}
+
+fn under_header(kind: u16, body: &[u8]) -> Vec<u8> {
+    [&b"fdrf\x01\0"[..], &kind.to_le_bytes(), &(body.len() as u32).to_le_bytes(), &[0; 4], body].concat()
 }
 
 /// What the parser says of a frame, as a line of `fuzz/corpus/frame_parse.verdicts` has it.

@@ -5,7 +5,7 @@ use crate::layout::{CONTROL_MAGIC, ControlHeader, Geometry, LAYOUT_VERSION, Lane
 use crate::terms::{Access, Barrier, BellKind, Delivery, Refusal};
 use crate::wire::{
     Attachments, ByeReason, Frame, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane,
-    Refuse, Report, ReportedSeat, Role, SeatKind, StartAt,
+    Refuse, Report, ReportedSeat, Role, SEATS_PER_REPORT_MAX, SeatKind, StartAt,
 };
 
 /// Names that lanes may have and be asked for by: two short ones, one of several scripts, the longest.
@@ -153,12 +153,15 @@ fn report(script: &mut Script<'_>) -> Report {
         since_ns: script.u64(),
         still_ns: script.u64(),
     };
-    let listed: Vec<_> = (0..script.below(3)).map(|_| seat(script)).collect();
+    let (listed, seats) = match script.u8() {
+        0xff => (vec![seat(script); SEATS_PER_REPORT_MAX], SEATS_PER_REPORT_MAX as u32 + u32::from(script.u8())),
+        byte => ((0..byte % 3).map(|_| seat(script)).collect(), u32::from(byte % 3)),
+    };
     Report {
         lane: script.below(LANES_PER_SESSION_MAX),
         published: script.word_near(&[0, 4096]),
         state: script.choose(LaneState::ALL),
-        seats: listed.len() as u32,
+        seats,
         listed,
     }
 }

@@ -33,11 +33,9 @@ mod tests;
 pub(crate) use attach::{LaneAttach, StartAt};
 pub(crate) use body::{Hello, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
 pub(crate) use error::FrameError;
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use report::ReportedSeat;
-#[cfg(test)]
-pub(crate) use report::SEATS_PER_REPORT_MAX;
 pub(crate) use report::{Attachments, Report};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use report::{ReportedSeat, SEATS_PER_REPORT_MAX};
 pub(crate) use text::{LaneName, printable};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use values::SeatKind;

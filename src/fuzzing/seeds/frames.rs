@@ -65,6 +65,7 @@ fn seeds() -> Seeds {
     lists(&mut seeds);
     attaches(&mut seeds);
     texts(&mut seeds);
+    scripts(&mut seeds);
     seeds
 }
 
@@ -347,6 +348,30 @@ fn texts(seeds: &mut Seeds) {
     seeds.body("versions-of-none", "5 version range", 0, 1, &[2, 2, 0, 1, 0, 0]);
     seeds.body("versions-of-many", "Hello", 0, 1, &[3, 0, 0, 0xff, 0xff, 0]);
     seeds.body("role-0", "5 unknown value", 0, 1, &[0, 1, 0, 1, 0, 0]);
+}
+
+/// Scripts by which frames are made: one of each, and some with places that are altered.
+fn scripts(seeds: &mut Seeds) {
+    let mut add = |name: &str, verdict: &str, script: &[u8]| {
+        seeds.add(&format!("made-{name}"), verdict, &[&[5, 0], script].concat());
+    };
+    // Two names of two letters, different and alike.
+    add("hello", "Hello", &[0, 2, 0, 0, 1, 1, 2, 0, 1, 1, 3]);
+    add("hello-alike", "5 duplicate name", &[0, 2, 0, 0, 1, 1, 2, 0, 1, 1, 2]);
+    add("hello-of-any-character", "Hello", &[0, 1, 0, 1, 0xc0, 0xe9, 0xff, 0x80, 0x20]);
+    add("hello-with-a-control-character", "5 control character", &[0, 1, 0, 1, 0, 0xc0, 0x85]);
+    add("hello-near-the-limit", "5 name length", &[0, 1, 0, 0xc0, 0, 1]);
+    add("refuse", "Refuse", &[1, 5, 0, 0, 1, 1, 0xff, 0x2e, 0x20]);
+    add("refuse-near-the-limit", "5 sentence length", &[1, 0, 0x80, 0xc0, 0, 1]);
+    add("offer", "Offer", &[2, 2, 9, 3]);
+    add("offer-of-too-few-records", "5 geometry", &[2, 2, 11, 3]);
+    // One of each choice of `frames::frame`.
+    let frames = ["Hello", "Hello", "Offer", "Attach", "Attach", "Attached", "Refuse", "Bye", "Hello"];
+    for (choice, frame) in frames.into_iter().chain(["Evicted", "Query", "Report", "Attachments"]).enumerate() {
+        add(&format!("frame-{choice}"), frame, &[3, choice as u8]);
+    }
+    // The eighth byte of a Query: its type.
+    add("altered", "5 unknown type", &[3, 10, 1, 1, 6, 0, 4, 77]);
 }
 
 /// Both readers say of every file of the corpus what is written beside it, and each fault that there is has a seed.
