@@ -4,8 +4,8 @@
 //! taps the lane. It shows the newest frame, however late it is, and costs the camera nothing.
 
 use fdring::errors::TapError;
-use fdring::options::SessionOptions;
-use fdring::{Attach, Consumer, Producer, Server, Tap};
+use fdring::options::{LaneOptions, SessionOptions};
+use fdring::{Attach, Consumer, Server, Tap};
 use std::error::Error;
 use std::process::Command;
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The camera. The viewer is started here, or waited for.
 fn film(address: &str, starts_viewer: bool) -> Result<(), Box<dyn Error>> {
-    let mut camera = Producer::create("camera")?;
+    let mut camera = LaneOptions::new("camera").stamped(true).create()?;
     let server = Server::listen(address, [&camera])?;
     let recorder = std::thread::spawn({
         let mut frames = Consumer::connect(address)?;
@@ -63,10 +63,13 @@ fn film(address: &str, starts_viewer: bool) -> Result<(), Box<dyn Error>> {
 fn view(address: &str) -> Result<(), Box<dyn Error>> {
     let session = SessionOptions::new().patience(PATIENCE).connect(address)?;
     let mut frames: Tap = session.tap_one(Attach::new())?;
-    let (mut shown, mut last) = (0, None);
+    let (mut shown, mut last, mut oldest) = (0, None, Duration::ZERO);
     loop {
         match frames.receive_newest() {
-            Ok(Some(frame)) => (shown, last) = (shown + 1, Some(frame[0])),
+            Ok(Some(frame)) => {
+                (shown, last) = (shown + 1, Some(frame[0]));
+                oldest = oldest.max(frame.published_at().map_or(Duration::ZERO, |time| time.age()));
+            }
             Ok(None) => break,
             Err(TapError::Lagged { .. }) => continue,
             Err(error) => return Err(error.into()),
@@ -74,6 +77,7 @@ fn view(address: &str) -> Result<(), Box<dyn Error>> {
         std::thread::park_timeout(SHOW_TIME);
     }
     let passed_over = frames.missed_bytes() / FRAME_BYTES as u64;
+    println!("no frame was older than {oldest:.1?} when it was shown");
     println!("{shown} frames shown, about {passed_over} passed over; the last was number {}", last.unwrap_or(0));
     Ok(())
 }

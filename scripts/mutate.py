@@ -34,6 +34,7 @@ WRITER = "src/ring/writer.rs"
 CURSOR = "src/ring/cursor.rs"
 READER = "src/ring/reader.rs"
 TAP = "src/ring/tap.rs"
+STAMP = "src/ring/stamp.rs"
 BUDGET = "src/ring/budget.rs"
 TAPPING = "src/consumer/tap/mod.rs"
 RELEASE = "src/ring/release.rs"
@@ -48,6 +49,8 @@ PUBLISHER = "src/ring/publisher.rs"
 LANE = "src/memory/lane.rs"
 COPYING = "src/memory/copy.rs"
 ROW = "src/producer/runs.rs"
+RESERVATION = "src/producer/reservation.rs"
+LANE_OPTIONS = "src/lane.rs"
 WAITS = "src/producer/waits.rs"
 AUDIENCE = "src/producer/audience.rs"
 SLOW = "src/producer/slow.rs"
@@ -97,8 +100,8 @@ ANNOUNCE = """        if is_new {
 
 # Name, file, [(exact text, replacement), ...], what is expected to fail, and why it does not where it does not.
 # Expected to fail are the models of that name; or, after "lib ", the library's tests with that in their name; or, after
-# "test ", those of that file in `tests`, or of these those with the second word in their name; or, after "fuzz ", the
-# fuzz target of that name.
+# "test ", those of that file in `tests`, or of these those with the second word in their name; with "crash-test ", the
+# same with the feature `crash-points`; or, after "fuzz ", the fuzz target of that name.
 FAULTS = [
     # The publication protocol.
     ("publish: Release weakened", WRITER,
@@ -160,14 +163,14 @@ FAULTS = [
     ("tap state: fence left out", TAP, [(ACQUIRE + "\n        LaneState::from_word", "LaneState::from_word")], "tap"),
     ("tap look: the end believed without a second look", TAP,
      [("Ok(self.poll(wish)?.map_or(TapLook::Ended(state), TapLook::Found))", "Ok(TapLook::Ended(state))")], "tap"),
-    ("is_intact: fence left out", TAP, [(ACQUIRE + "\n        let intent = self.lane.intent().load(Ordering::Relaxed);\n"
-     "        intent.wrapping_sub(position)", "let intent = self.lane.intent().load(Ordering::Relaxed);\n"
-     "        intent.wrapping_sub(position)")], "tap"),
+    ("is_intact: fence left out", TAP, [(ACQUIRE + "\n    let intent = lane.intent().load(Ordering::Relaxed);\n"
+     "    intent.wrapping_sub(position)", "let intent = lane.intent().load(Ordering::Relaxed);\n"
+     "    intent.wrapping_sub(position)")], "tap"),
     ("is_intact: never asked", TAP, [("        self.is_intact(found.from)\n", "        let _ = found.from;\n        true\n")],
      "tap"),
     ("is_intact: a record late", TAP,
-     [("intent.wrapping_sub(position) <= self.lane.geometry().capacity()",
-       "intent.wrapping_sub(position) <= self.lane.geometry().capacity() + self.lane.geometry().record_align()")],
+     [("intent.wrapping_sub(position) <= lane.geometry().capacity()",
+       "intent.wrapping_sub(position) <= lane.geometry().capacity() + lane.geometry().record_align()")],
      "lib ring_tests::tap"),
     ("copy_intact: the padding before it forgotten", TAP,
      [("self.is_intact(found.from)", "self.is_intact(found.position)")], "lib ring_tests::tap"),
@@ -965,7 +968,33 @@ FAULTS = [
        "            fill(index, &mut record[payload_offset..][..len]);")], "lib memory::tests"),
     ("fill_many: one record fewer", ROW,
      [("room.advance(records, len as u64);", "room.advance(records.saturating_sub(1), len as u64);")], "lib consumer"),
-    ("fill_many: in a forked child", ROW, [("if self.producer.guard.is_child() {", "if false {")], "test forked"),
+    ("Reservation::commit: the time written after the publication", RESERVATION,
+     [("!self.producer.stamp(self.batch.as_deref(), self.claim)", "self.producer.guard.is_child()"),
+      ("self.producer.publish(self.claim.begin());\n",
+       "self.producer.publish(self.claim.begin());\n                self.producer.stamp(None, self.claim);\n")],
+     "crash-test stamped what_a_producer_has_published"),
+    ("Writer::stamp: the clock read for each record", WRITER, [("if committed == self.published() {", "if true {")],
+     "lib ring_tests::stamp"),
+    ("Writer::stamp: the clock never read again", WRITER,
+     [("if committed == self.published() {", "if self.stamp == 0 {")], "lib ring_tests::stamp"),
+    ("Window::commit: no times", WINDOW, [("if !is_plain {", "if false {")], "test stamped records_that"),
+    ("fill_each: no times", ROW, [("if self.producer.shortcut.is_closed() {", "if self.producer.guard.is_child() {")],
+     "test stamped records_that"),
+    ("Stamped: the time loaded after the copy is judged", STAMP,
+     [("        self.stamp.set(load(ring, found.position));\n        self.reader.copy_intact(ring, found, copy)\n",
+       "        let intact = self.reader.copy_intact(ring, found, copy);\n"
+       "        self.stamp.set(load(ring, found.position));\n        intact\n")], "lib ring_tests::stamp"),
+    ("stamp_of: one that was overwritten", STAMP, [("is_intact(lane, position).then_some(stamp)", "Some(stamp)")],
+     "lib ring_tests::stamp"),
+    ("time_of: in a forked child", OWNED, [("!lane.is_stamped() || seat.guard.is_child()", "!lane.is_stamped()")],
+     "test forked a_record_in_a_forked_child"),
+    ("time_of: on a lane without times", OWNED,
+     [("if !lane.is_stamped() || seat.guard.is_child() {", "if seat.guard.is_child() {")], "test stamped lanes_without"),
+    ("OfferedLane::read: times without room for them", BODY,
+     [("if is_stamped { geometry.stamped() } else", "if false { geometry.stamped() } else")], "lib replay::frame_parse"),
+    ("aligns_raised: not for times", LANE_OPTIONS, [("payload_align.max(STAMPED_ALIGN_MIN_BYTES)", "payload_align")],
+     "test stamped lanes_without"),
+    ("fill_many: in a forked child", ROW, [("if self.producer.shortcut.is_closed() {", "if false {")], "test forked"),
     ("truncate: the record as long as before", WRITER,
      [("*claim = self.claim_at(claim.begin, len);", "claim.len = len;")], "lib ring_tests"),
     ("data_len: descriptors ignored", LAYOUT, [("if (word >> 32) as u16 ==", "if (word >> 32) as u8 as u16 ==")],
@@ -1190,9 +1219,10 @@ def run(checks):
         return fuzz(names)
     if kind == "lib":
         test = cargo_test(["--lib"], "lib", "")
-    elif kind == "test":
+    elif kind in ("test", "crash-test"):
         file, _, names = names.partition(" ")
-        test = cargo_test(["--test", file], "lib", "")
+        features = ["--features", "crash-points"] if kind == "crash-test" else []
+        test = cargo_test([*features, "--test", file], "lib", "")
     else:
         test, names = cargo_test(["--release", "--test", "loom"], "loom", "--cfg loom"), f"models::{checks}"
         limits, timeout = [{"LOOM_MAX_PREEMPTIONS": PREEMPTIONS}] + [{}] * bool(checks), MODELS_TIMEOUT_SECONDS

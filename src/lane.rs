@@ -5,7 +5,9 @@
 //! against new writers before any other process can get them (design invariant 17).
 
 use crate::error::{Error, Result};
-use crate::layout::{ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, Geometry, is_alignment};
+use crate::layout::{
+    ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, Geometry, STAMPED_ALIGN_MIN_BYTES, is_alignment,
+};
 use crate::memory::{LaneMap, SeatMap, WritableLane};
 use crate::os::barrier;
 use crate::os::bell::Bell;
@@ -52,6 +54,7 @@ pub struct LaneOptions {
     asymmetric_barrier: bool,
     no_consumer: NoConsumer,
     slow_consumer: SlowConsumer,
+    stamped: bool,
 }
 
 impl LaneOptions {
@@ -83,6 +86,7 @@ impl LaneOptions {
             asymmetric_barrier: true,
             no_consumer: NoConsumer::RunOn,
             slow_consumer: SlowConsumer::Wait,
+            stamped: false,
         }
     }
 
@@ -297,6 +301,32 @@ impl LaneOptions {
         self.slow_consumer = slow_consumer;
         self
     }
+
+    /// Whether each record holds the time of its commit, which consumers see as
+    /// [`Record::published_at`](crate::Record::published_at). Default: false.
+    ///
+    /// The clock is read once for all records that are published together, at the first of them. It raises
+    /// [`payload_align`](Self::payload_align), and with it [`record_align`](Self::record_align), to at least 16.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server, info::MonotonicTime, options::LaneOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = LaneOptions::new("ticks").stamped(true).create()?;
+    /// # let server = Server::listen("@doc-stamped", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-stamped")?;
+    /// assert_eq!(ticks.lane().payload_align, 16);
+    /// let begun = MonotonicTime::now();
+    /// ticks.send(b"hello")?;
+    ///
+    /// let sent = consumer.receive()?.unwrap().published_at().unwrap();
+    /// assert!(begun <= sent && sent <= MonotonicTime::now());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stamped(mut self, stamped: bool) -> Self {
+        self.stamped = stamped;
+        self
+    }
 }
 
 /// The facts of a lane, the same at both ends.
@@ -328,11 +358,13 @@ pub struct LaneInfo {
     pub payload_max: usize,
     /// The producer's schema number. fdring does not check it.
     pub schema: u64,
+    /// Whether each record holds the time of its commit, see [`LaneOptions::stamped`].
+    pub is_stamped: bool,
 }
 
 impl LaneInfo {
     pub(crate) fn new(terms: &LaneTerms) -> Self {
-        let LaneTerms { name, geometry, schema, .. } = terms;
+        let LaneTerms { name, geometry, schema, is_stamped, .. } = terms;
         Self {
             name: name.to_string(),
             capacity: geometry.capacity(),
@@ -340,6 +372,7 @@ impl LaneInfo {
             payload_align: geometry.payload_align() as u32,
             payload_max: geometry.payload_max() as usize,
             schema: *schema,
+            is_stamped: *is_stamped,
         }
     }
 }
@@ -446,7 +479,8 @@ impl Lane {
     pub(crate) fn create(options: &LaneOptions, position: u64) -> Result<(Arc<Self>, WritableLane)> {
         let name = LaneName::new(&options.name)
             .map_err(|error| Error::Invalid(format!("the name \"{}\": {error}", options.name.escape_debug())))?;
-        let geometry = Geometry::new(options.capacity, options.record_align_raised(), options.payload_align)?;
+        let (record_align, payload_align) = options.aligns_raised();
+        let geometry = Geometry::new(options.capacity, record_align, payload_align)?;
         if let NoConsumer::WaitFor(0) | NoConsumer::FailBelow(0) = options.no_consumer {
             return Err(Error::Invalid("a lane that wants 0 consumers; NoConsumer::RunOn wants none".to_owned()));
         }
@@ -460,7 +494,8 @@ impl Lane {
         let data = region("data", options.capacity, options.huge_pages)?;
         let asymmetric = options.asymmetric_barrier && barrier::register();
         let barrier = if asymmetric { Barrier::Asymmetric } else { Barrier::Fence };
-        let terms = LaneTerms { name, id, geometry, schema: options.schema, generation: 0, barrier };
+        let (schema, is_stamped) = (options.schema, options.stamped);
+        let terms = LaneTerms { name, id, geometry, schema, generation: 0, barrier, is_stamped };
         let (writable, control, data) = WritableLane::create(control, data, geometry, &terms.header())?;
         let map = Arc::clone(writable.shared());
         if options.core_dumps {
@@ -514,14 +549,20 @@ impl LaneOptions {
         self.payload_align(payload_align)
     }
 
-    /// The alignment of records, at least that of payloads. An invalid alignment stays as it is, and is refused later.
-    fn record_align_raised(&self) -> u32 {
-        let Self { record_align, payload_align, .. } = *self;
-        if is_alignment(record_align) && is_alignment(payload_align) {
-            record_align.max(payload_align)
-        } else {
-            record_align
+    /// Whether a record is its header and its payload, and nothing else.
+    pub(crate) fn are_records_plain(&self) -> bool {
+        !self.stamped
+    }
+
+    /// The alignments of records and of payloads: that of payloads leaves room for the time of a record, and that of
+    /// records is at least as much. Where one is invalid, both stay as they are, and it is refused later.
+    fn aligns_raised(&self) -> (u32, u32) {
+        let Self { record_align, payload_align, stamped, .. } = *self;
+        if !is_alignment(record_align) || !is_alignment(payload_align) {
+            return (record_align, payload_align);
         }
+        let payload_align = if stamped { payload_align.max(STAMPED_ALIGN_MIN_BYTES) } else { payload_align };
+        (record_align.max(payload_align), payload_align)
     }
 }
 

@@ -42,6 +42,8 @@
 //! ┌────────────────┬────────────┬────────────┬────────────────────────────────┐
 //! │ tag            │ fds, 0     │ kind       │ payload length in bytes        │
 //! └────────────────┴────────────┴────────────┴────────────────────────────────┘
+//! offset 8              stamp   u64   the time of its commit, on lanes with `FLAG_STAMPED`
+//! offset payload_align  payload
 //! ```
 
 use std::fmt;
@@ -94,6 +96,10 @@ pub(crate) const SEAT_LANE_ID_OFFSET: usize = 384;
 
 /// The length of a record's header, in bytes.
 pub(crate) const HEADER_LEN_BYTES: u64 = 8;
+/// Where in a record the time of its commit lies, on lanes with [`FLAG_STAMPED`]: CLOCK_MONOTONIC, in ns.
+pub(crate) const STAMP_OFFSET: u64 = 8;
+/// The least alignment of payloads on such lanes, in bytes: header and time come before the payload.
+pub(crate) const STAMPED_ALIGN_MIN_BYTES: u32 = 16;
 
 /// Set in `consumed` by a consumer that has left; the other bits say what it had released. Positions stay below it.
 pub(crate) const CONSUMED_LEFT_BIT: u64 = 1 << 63;
@@ -101,7 +107,7 @@ pub(crate) const CONSUMED_LEFT_BIT: u64 = 1 << 63;
 /// The value of `space_wait` while the producer sleeps for space on `space_seq`.
 pub(crate) const SPACE_WAIT_FUTEX: u32 = 1;
 
-/// The producer's process is registered for the asymmetric barrier: the only flag of a lane that is implemented.
+/// The producer's process is registered for the asymmetric barrier.
 pub(crate) const FLAG_ASYMMETRIC: u32 = 1;
 /// Bytes 8 to 16 of a record hold the time of its commit.
 pub(crate) const FLAG_STAMPED: u32 = 1 << 1;
@@ -317,6 +323,9 @@ pub enum GeometryError {
         /// The alignment of records, in bytes.
         record_align: u32,
     },
+    /// The records have times, and payloads are aligned to fewer than 16 bytes. A lane that is created with
+    /// [`LaneOptions::stamped`](crate::options::LaneOptions::stamped) raises the alignment itself; a peer may not.
+    StampedPayloadAlign(u32),
 }
 
 impl fmt::Display for GeometryError {
@@ -346,6 +355,11 @@ impl fmt::Display for GeometryError {
                 f,
                 "a ring of {capacity} bytes is shorter than four records aligned to {record_align} bytes; \
                  raise the capacity or lower the alignment"
+            ),
+            Self::StampedPayloadAlign(bytes) => write!(
+                f,
+                "payloads aligned to {bytes} bytes leave no room for the times of records; \
+                 align them to at least {STAMPED_ALIGN_MIN_BYTES}"
             ),
         }
     }
@@ -388,6 +402,14 @@ impl Geometry {
         let (record_align, payload_offset) = (record_align as u64, payload_align as u64);
         let (size_bias, size_mask) = (payload_offset + record_align - 1, !(record_align - 1));
         Ok(Self { capacity, record_align, payload_offset, size_bias, size_mask })
+    }
+
+    /// The same, if there is room before payloads for the time of a record.
+    pub(crate) const fn stamped(self) -> Result<Self, GeometryError> {
+        if self.payload_offset < STAMPED_ALIGN_MIN_BYTES as u64 {
+            return Err(GeometryError::StampedPayloadAlign(self.payload_offset as u32));
+        }
+        Ok(self)
     }
 
     pub(crate) const fn capacity(&self) -> u64 {

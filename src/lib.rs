@@ -46,6 +46,7 @@
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
+//! | know when a record was sent, and how long it took | [`LaneOptions::stamped`](options::LaneOptions::stamped) |
 //! | send and receive values of a Rust type | [`typed`] |
 //! | pass descriptors without a ring | [`send_fds`], [`recv_fds`]; with names, [`fds::send_named`] |
 //! | pass immutable bytes without a ring | [`Sealed`]; several buffers at once, [`parcel`] |
@@ -181,9 +182,10 @@ pub mod errors {
     pub use crate::terms::Refusal;
 }
 
-/// Facts about lanes, consumers, huge pages and servers.
+/// Facts about lanes, consumers, huge pages and servers, and the times of records.
 pub mod info {
     pub use crate::lane::{ConsumerInfo, LaneInfo};
+    pub use crate::os::clock::MonotonicTime;
     pub use crate::region::HugePagesOutcome;
     pub use crate::session::shared::ServerStats;
 }

@@ -366,3 +366,30 @@ fn a_forked_child_can_have_lanes_of_its_own() {
         }));
     });
 }
+
+#[test]
+fn a_record_in_a_forked_child_has_no_time() {
+    isolated("a_record_in_a_forked_child_has_no_time", || {
+        let address = format!("@{}", unique_name());
+        let mut producer = LaneOptions::new("lane").capacity(4096).stamped(true).create().unwrap();
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        let mut consumer = Consumer::connect(&*address).unwrap();
+        producer.send(b"before").unwrap();
+        let record = consumer.receive().unwrap().unwrap();
+        assert!(record.published_at().is_some());
+        // The copy is the child's, and the ring is not mapped there.
+        assert!(in_child(|| record[..] == *b"before" && record.published_at().is_none()));
+        assert!(in_child(|| {
+            producer.send(b"x") == Err(SendError::Forked)
+                && matches!(producer.reserve(1), Err(SendError::Forked))
+                && matches!(producer.reserve_window(&[1]), Err(SendError::Forked))
+                && matches!(producer.batch(), Err(SendError::Forked))
+        }));
+        let slot = producer.reserve(8).unwrap();
+        let reserved = std::cell::Cell::new(Some(slot));
+        assert!(in_child(|| reserved.take().is_some_and(|slot| slot.commit() == 64)));
+        assert_eq!(producer.published(), 32);
+        producer.send(b"after").unwrap();
+        assert!(consumer.receive().unwrap().unwrap().published_at().is_some());
+    });
+}

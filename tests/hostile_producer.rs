@@ -67,7 +67,12 @@ fn an_offer_that_is_none_is_refused() {
         ("a flag that is none", put(lane + 48, &[64]), 5),
         ("the last flag of all", put(lane + 51, &[0x80]), 5),
         ("a flag that the control region has not", put(lane + 48, &[1]), 11),
-        ("stamped records", put(lane + 48, &[2]), 6),
+        ("stamped records without room for the stamps", put(lane + 48, &[2]), 5),
+        (
+            "stamps that the control region has not",
+            with(with(put(lane + 48, &[2]), lane + 44, &[16]), lane + 40, &[16]),
+            11,
+        ),
         ("descriptors with records", with(put(lane + 48, &[4]), lane + 56, &[8]), 6),
         ("a space bell", put(lane + 48, &[8]), 6),
         ("one worker", put(lane + 48, &[16]), 6),

@@ -6,12 +6,15 @@
 //! In a forked child the bytes are refused, and a drop takes no lock: the parent may have held it when it forked.
 
 use super::Record;
+use super::record::Origin;
 use crate::crash;
+use crate::info::MonotonicTime;
 use crate::link::Link;
 use crate::memory::{InPlace, LaneMap, SeatMap};
 use crate::os::fork::ForkGuard;
 use crate::ring::reader::Reader;
 use crate::ring::release::{Hold, Release};
+use crate::ring::stamp::stamp_of;
 use crate::ring::{LaneWords, SeatCounters, SeatWords, SeatWriter};
 use crate::sync::{AtomicU32, AtomicU64};
 use std::fmt;
@@ -123,7 +126,7 @@ pub struct OwnedRecord {
 }
 
 enum Bytes {
-    Copied(Box<[u8]>),
+    Copied(Box<[u8]>, Option<MonotonicTime>),
     Held(Held),
 }
 
@@ -144,10 +147,14 @@ impl Held {
 
 impl OwnedRecord {
     #[inline]
-    pub(super) fn new(record: &Record<'_>, release: Option<&LaneRelease>) -> Self {
+    pub(super) fn new(record: &Record<'_>) -> Self {
         let (tag, position, payload) = (record.tag(), record.position(), &record[..]);
-        let Some((release, trust)) = release.and_then(|release| Some((release, release.seat().trust.as_ref()?))) else {
-            return Self { bytes: Bytes::Copied(payload.into()), tag, position };
+        let in_place = match record.origin() {
+            Origin::Consumer(release) => release.seat().trust.as_ref().map(|trust| (release, trust)),
+            Origin::Tap(_) => None,
+        };
+        let Some((release, trust)) = in_place else {
+            return Self { bytes: Bytes::Copied(payload.into(), record.published_at()), tag, position };
         };
         assert!(
             !release.seat().guard.is_child(),
@@ -200,6 +207,27 @@ impl OwnedRecord {
         self.position
     }
 
+    /// The time of its commit, as [`Record::published_at`].
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server, options::LaneOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = LaneOptions::new("ticks").stamped(true).create()?;
+    /// # let server = Server::listen("@doc-owned-published-at", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-owned-published-at")?;
+    /// ticks.send(b"order 17")?;
+    /// let order = consumer.receive()?.unwrap().into_owned();
+    /// println!("{:?} old", order.published_at().unwrap().age());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn published_at(&self) -> Option<MonotonicTime> {
+        match &self.bytes {
+            Bytes::Copied(_, time) => *time,
+            Bytes::Held(held) => time_of(held.hold.lane(), held.hold.seat(), self.position),
+        }
+    }
+
     /// Whether the bytes lie in the ring, and are held there; else this is a copy.
     ///
     /// ```
@@ -219,6 +247,15 @@ impl OwnedRecord {
     }
 }
 
+/// The time of the commit of the record at `position`, which this seat has not released.
+#[inline]
+pub(super) fn time_of(lane: &LaneMap, seat: &OwnSeat, position: u64) -> Option<MonotonicTime> {
+    if !lane.is_stamped() || seat.guard.is_child() {
+        return None;
+    }
+    stamp_of(lane, position).map(MonotonicTime::from_nanos)
+}
+
 impl Deref for OwnedRecord {
     type Target = [u8];
 
@@ -228,7 +265,7 @@ impl Deref for OwnedRecord {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Copied(copy) => copy,
+            Bytes::Copied(copy, _) => copy,
             Bytes::Held(held) => {
                 assert!(!held.is_forked(), "a record that is held in the ring is not there in a forked child");
                 held.hold.lane().ring().in_place(&held.trust, held.payload, held.len)

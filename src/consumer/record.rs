@@ -3,7 +3,8 @@
 //! The invariant: its bytes stay as they are until the next call on its consumer, which the borrow makes impossible
 //! while the record is in use.
 
-use super::owned::{LaneRelease, OwnedRecord};
+use super::owned::{self, LaneRelease, OwnedRecord};
+use crate::info::MonotonicTime;
 use crate::ring::cursor::Found;
 use std::fmt;
 use std::ops::Deref;
@@ -34,25 +35,39 @@ pub struct Record<'a> {
     payload: &'a [u8],
     tag: u16,
     position: u64,
-    /// What holds it, if it is to be kept; `None` for a tap's, which is a copy.
-    release: Option<&'a LaneRelease>,
+    origin: Origin<'a>,
+}
+
+/// Whose record it is.
+#[derive(Clone, Copy)]
+pub(super) enum Origin<'a> {
+    /// A consumer's, with what holds it if it is to be kept.
+    Consumer(&'a LaneRelease),
+    /// A tap's, which is a copy, with the time that was copied.
+    Tap(&'a Option<MonotonicTime>),
 }
 
 impl<'a> Record<'a> {
     #[inline(always)]
     pub(super) fn new(found: Found, payload: &'a [u8], release: &'a LaneRelease) -> Self {
-        Self { payload, tag: found.tag, position: found.position, release: Some(release) }
+        Self { payload, tag: found.tag, position: found.position, origin: Origin::Consumer(release) }
     }
 
-    /// A record that was copied out, and that nobody waits for.
-    pub(super) fn copied(found: Found, payload: &'a [u8]) -> Self {
-        Self { payload, tag: found.tag, position: found.position, release: None }
+    /// A record that was copied out with its time, and that nobody waits for.
+    #[inline]
+    pub(super) fn copied(found: Found, payload: &'a [u8], time: &'a Option<MonotonicTime>) -> Self {
+        Self { payload, tag: found.tag, position: found.position, origin: Origin::Tap(time) }
     }
 
     /// The payload, for as long as the consumer is left alone.
     #[inline]
-    pub(crate) fn into_payload(self) -> &'a [u8] {
+    pub(crate) fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+
+    #[inline]
+    pub(super) fn origin(&self) -> Origin<'a> {
+        self.origin
     }
 }
 
@@ -98,6 +113,34 @@ impl Record<'_> {
     #[inline]
     pub fn position(&self) -> u64 {
         self.position
+    }
+
+    /// The time of its commit, on a lane whose records hold it ([`LaneOptions::stamped`]); on others `None`. Records
+    /// that were published together have the time of the first of them.
+    ///
+    /// It is what the producer wrote: of a producer that is not trusted, any number. `None` also in a forked child, and
+    /// where the producer has evicted this consumer and overwritten the time since the record was received.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Server, options::LaneOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = LaneOptions::new("ticks").stamped(true).create()?;
+    /// # let server = Server::listen("@doc-published-at", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-published-at")?;
+    /// ticks.send(b"hello")?;
+    /// let record = consumer.receive()?.unwrap();
+    /// println!("it took {:?}", record.published_at().unwrap().age());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// [`LaneOptions::stamped`]: crate::options::LaneOptions::stamped
+    #[inline]
+    pub fn published_at(&self) -> Option<MonotonicTime> {
+        match self.origin {
+            Origin::Consumer(release) => owned::time_of(release.lane(), release.seat(), self.position),
+            Origin::Tap(time) => *time,
+        }
     }
 
     /// Turns it into a record that can be kept: while later ones are received, in other threads, after the consumer.
@@ -160,7 +203,7 @@ impl Record<'_> {
     /// In a forked child, if the record is read in place.
     #[inline]
     pub fn hold(&self) -> OwnedRecord {
-        OwnedRecord::new(self, self.release)
+        OwnedRecord::new(self)
     }
 }
 

@@ -268,7 +268,7 @@ impl Fields {
         self.number("schema", terms.schema);
         self.number("record_align", terms.geometry.record_align());
         self.number("payload_align", terms.geometry.payload_align());
-        self.number("flags", u32::from(terms.barrier == Barrier::Asymmetric));
+        self.number("flags", u32::from(terms.barrier == Barrier::Asymmetric) | u32::from(terms.is_stamped) << 1);
         self.number("kind of bell", if lane.bell == BellKind::Eventfd { 1u8 } else { 2 });
         self.bytes("name", terms.name.as_str().as_bytes());
     }
@@ -362,6 +362,7 @@ fn geometry_fault(cause: &GeometryError) -> Vec<u64> {
             vec![4, record_align.into(), payload_align.into()]
         }
         GeometryError::TooFewRecords { capacity, record_align } => vec![5, capacity, record_align.into()],
+        GeometryError::StampedPayloadAlign(align) => vec![6, align.into()],
     }
 }
 

@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
         if flags >= 64 {
             return Err(fault("reserved", &[flags]));
         }
-        if flags >= 2 {
+        if flags >= 4 {
             return Err(Fault { code: 6, ..fault("unsupported", &[]) });
         }
         let (slot, descriptors) = (self.number(4)?, self.number(1)?);
@@ -253,7 +253,7 @@ impl<'a> Reader<'a> {
             self.index(expected)?;
         }
         let name = self.name()?;
-        check_geometry(&name, capacity, record, payload)?;
+        check_geometry(&name, capacity, record, payload, flags & 2 != 0)?;
         Ok((id, name))
     }
 
@@ -327,7 +327,7 @@ fn check_new(seen: &mut BTreeSet<Vec<u8>>, name: Vec<u8>) -> Result<(), Fault> {
 }
 
 /// The rules of §6, in their order; the second number says which is broken.
-fn check_geometry(name: &[u8], capacity: u64, record: u64, payload: u64) -> Result<(), Fault> {
+fn check_geometry(name: &[u8], capacity: u64, record: u64, payload: u64, is_stamped: bool) -> Result<(), Fault> {
     let powers = |from: u32, to: u32| (from..=to).map(|power| 2u64.pow(power));
     let is_alignment = |align| powers(3, 12).any(|power| power == align);
     let broken: &[u64] = if !powers(12, 40).any(|power| power == capacity) {
@@ -340,6 +340,8 @@ fn check_geometry(name: &[u8], capacity: u64, record: u64, payload: u64) -> Resu
         &[4, record, payload]
     } else if capacity / record < 4 {
         &[5, capacity, record]
+    } else if is_stamped && payload == 8 {
+        &[6, payload]
     } else {
         return Ok(());
     };

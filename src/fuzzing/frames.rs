@@ -25,6 +25,7 @@ pub(super) fn lane_terms(count: usize, geometry: Geometry) -> Vec<LaneTerms> {
         schema: 7,
         generation: 0,
         barrier: Barrier::Asymmetric,
+        is_stamped: false,
     };
     (0..count.min(NAMES.len())).map(lane).collect()
 }

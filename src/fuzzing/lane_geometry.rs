@@ -87,13 +87,15 @@ fn check_record(geometry: &Geometry, position: u64, len: u64) {
 
 /// The same with a real ring, and with a header that may say something else.
 fn check_mapped(script: &mut Script<'_>, geometry: Geometry, looks: &[(u64, u64)]) -> Result<()> {
+    let (name, schema) = (lane_name(script.below(4)), script.u64());
     let terms = LaneTerms {
-        name: lane_name(script.below(4)),
+        name,
         id: [1; 16],
         geometry,
-        schema: script.u64(),
+        schema,
         generation: u64::from(script.u8()),
         barrier: script.choose(Barrier::ALL),
+        is_stamped: geometry.stamped().is_ok() && schema & 1 != 0,
     };
     let header = control_header(&terms);
     let right = bytemuck::bytes_of(&header.to_words()).to_vec();

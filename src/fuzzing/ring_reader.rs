@@ -6,7 +6,8 @@ use crate::consumer::{Attachment, Consumer, ReceiveError};
 use crate::error::Result;
 use crate::handshake::{Handshake, START_LIMIT};
 use crate::layout::{
-    CONSUMED_LEFT_BIT, CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, Geometry, RecordHeader,
+    CONSUMED_LEFT_BIT, CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, FLAG_STAMPED, Geometry, RecordHeader,
+    STAMP_OFFSET,
 };
 use crate::link::Link;
 use crate::memory::{ControlMap, LaneMap, SeatMap, WritableLane};
@@ -104,9 +105,13 @@ impl Rig {
         let region =
             |len_bytes| Region::create(&RegionOptions { name: "fdring-fuzz", len_bytes, huge_pages: HugePages::No });
         let header = ControlHeader::from_words([0; CONTROL_HEADER_WORDS]);
+        // Where there is room for stamps, records have them.
+        let is_stamped = geometry.stamped().is_ok();
+        let header = ControlHeader { flags: if is_stamped { FLAG_STAMPED } else { 0 }, ..header };
         let (hostile, control, data) =
             WritableLane::create(region(CONTROL_LEN_BYTES)?, region(capacity)?, geometry, &header)?;
-        let map = Arc::new(LaneMap::new(ControlMap::new(control.map_read_only()?), data.map_read_only()?, geometry));
+        let map = LaneMap::new(ControlMap::new(control.map_read_only()?), data.map_read_only()?, geometry);
+        let map = Arc::new(map.stamped(is_stamped));
         let seat = Arc::new(region(4096)?.map_read_write()?);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (socket, peer) =
@@ -190,6 +195,9 @@ fn append(hostile: &mut WritableLane, script: &mut Script<'_>, next: &mut u64) {
         *next = next.wrapping_add(room);
     }
     hostile.set_header_word(*next, RecordHeader::data(len as u32, script.u16()).to_word());
+    if hostile.shared().is_stamped() {
+        hostile.set_header_word(next.wrapping_add(STAMP_OFFSET), !*next);
+    }
     hostile.set_header_word(next.wrapping_add(geometry.payload_offset()), script.u64());
     hostile.lane().last().store(*next, Ordering::Relaxed);
     *next = next.wrapping_add(size);
@@ -250,6 +258,9 @@ impl Reading {
                     let size = map.geometry().record_size(record.len() as u64);
                     assert!(record.position() + size <= self.published, "beyond all that was published");
                     assert!(size <= map.geometry().room_to_end(record.position()), "across the end of the ring");
+                    let stamp = map.header_word(record.position().wrapping_add(STAMP_OFFSET));
+                    let time = record.published_at();
+                    assert!(time.is_none_or(|time| map.is_stamped() && time.as_nanos() == stamp), "another time");
                     let padding = record.position() - before;
                     // The tag of padding is nobody's business.
                     let word = map.header_word(before) & 0xffff_ffff_ffff;

@@ -3,16 +3,17 @@
 use super::Script;
 use super::frames::lane_terms;
 use super::ring_reader::{ACTIONS_MAX, GEOMETRIES, LOOKS_MAX, Rig, act};
-use crate::consumer::{Attachment, Tap, TapError};
+use crate::consumer::{Attachment, Record, Tap, TapError};
 use crate::error::Result;
 use crate::handshake::START_LIMIT;
-use crate::layout::{CONSUMED_LEFT_BIT, RecordHeader};
+use crate::layout::{CONSUMED_LEFT_BIT, RecordHeader, STAMP_OFFSET};
 use crate::memory::{LaneMap, SeatMap, WritableLane};
 use crate::os::bell::{Bell, BellEnd};
 use crate::os::fork::ForkGuard;
 use crate::ring::{LaneWords, LaneWriter, RingWords, SeatWords};
 use crate::sync::Ordering;
 use crate::terms::Barrier;
+use crate::wire::LaneTerms;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
@@ -93,8 +94,9 @@ impl Tapping {
     fn new(rig: &Rig, start: u64) -> Result<Self> {
         let (_, end) = Bell::create()?;
         let seat = SeatMap::new(Arc::clone(&rig.seat), 0);
+        let terms = lane_terms(1, rig.geometry()).remove(0);
         let attachment = Attachment {
-            terms: lane_terms(1, rig.geometry()).remove(0),
+            terms: LaneTerms { is_stamped: rig.map.is_stamped(), ..terms },
             lane: Arc::clone(&rig.map),
             seat: seat.clone(),
             bell: BellEnd::receive(Bell::KIND, end)?,
@@ -114,7 +116,9 @@ impl Tapping {
         let (before, missed_before) = (self.tap.position(), self.tap.missed_bytes());
         let mut read_bytes = 0;
         let mut next = before;
-        let mut check = |position: u64, payload: &[u8]| {
+        let mut check = |record: &Record<'_>| {
+            let (position, payload) = (record.position(), &record[..]);
+            assert_eq!(record.published_at().is_some(), map.is_stamped(), "a time where there is none, or none");
             let size = geometry.record_size(payload.len() as u64);
             assert!(size <= geometry.room_to_end(position), "across the end of the ring");
             assert!(position >= next, "backwards");
@@ -122,14 +126,16 @@ impl Tapping {
                 assert_eq!(*payload, *ring.bytes(position + geometry.payload_offset(), payload.len() as u64));
                 let word = map.header_word(position) & 0xffff_ffff_ffff;
                 assert_eq!(word, RecordHeader::data(payload.len() as u32, 0).to_word(), "no record is there");
+                let stamp = map.header_word(position.wrapping_add(STAMP_OFFSET));
+                assert!(record.published_at().is_none_or(|time| time.as_nanos() == stamp), "another time");
             }
             (next, read_bytes) = (position + size, read_bytes + size);
         };
         let outcome = match choice >> 4 & 7 {
-            0..4 => self.tap.try_receive().map(|record| record.map(|record| check(record.position(), &record))),
-            4..6 => self.tap.try_receive_newest().map(|record| record.map(|record| check(record.position(), &record))),
+            0..4 => self.tap.try_receive().map(|record| record.map(|record| check(&record))),
+            4..6 => self.tap.try_receive_newest().map(|record| record.map(|record| check(&record))),
             _ => {
-                let read = self.tap.try_receive_many(|record| check(record.position(), record));
+                let read = self.tap.try_receive_many(|record| check(record));
                 read.map(|records| (records != 0).then_some(()))
             }
         };

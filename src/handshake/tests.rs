@@ -17,7 +17,8 @@ fn terms(lane_name: &str, record_align: u32) -> LaneTerms {
     let mut id = [0; 16];
     id[..lane_name.len()].copy_from_slice(lane_name.as_bytes());
     let geometry = Geometry::new(1 << 20, record_align, 8).unwrap();
-    LaneTerms { name: name(lane_name), id, geometry, schema: 3, generation: 4, barrier: Barrier::Fence }
+    let (name, barrier, is_stamped) = (name(lane_name), Barrier::Fence, false);
+    LaneTerms { name, id, geometry, schema: 3, generation: 4, barrier, is_stamped }
 }
 
 fn producer() -> Handshake {

@@ -8,7 +8,7 @@
 use super::copy::{SHORT_WORDS, copy_long, copy_words, store_words};
 use super::words::ControlMap;
 use crate::error::Result;
-use crate::layout::{ControlHeader, Geometry};
+use crate::layout::{ControlHeader, FLAG_STAMPED, Geometry};
 use crate::region::{Mapping, Region, Seals};
 use crate::ring::{LaneCounters, LaneWords, LaneWriter, RingWords};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -23,6 +23,7 @@ pub(crate) struct LaneMap {
     data: Mapping,
     control: ControlMap,
     geometry: Geometry,
+    is_stamped: bool,
     /// Where `data` lies.
     ring: Place,
 }
@@ -36,7 +37,18 @@ impl LaneMap {
     pub(crate) fn new(control: ControlMap, data: Mapping, geometry: Geometry) -> Self {
         assert!(data.len() as u64 == geometry.capacity(), "a data region that is not the ring");
         let ring = Place::of(&data);
-        Self { data, control, geometry, ring }
+        Self { data, control, geometry, is_stamped: false, ring }
+    }
+
+    /// The same, of a lane whose records hold the time of their commit, or do not.
+    pub(crate) fn stamped(self, is_stamped: bool) -> Self {
+        Self { is_stamped, ..self }
+    }
+
+    /// Whether its records hold the time of their commit.
+    #[inline]
+    pub(crate) fn is_stamped(&self) -> bool {
+        self.is_stamped
     }
 
     /// The bytes of the ring.
@@ -134,6 +146,7 @@ impl WritableLane {
         header: &ControlHeader,
     ) -> Result<(Self, Region, Region)> {
         let lane = LaneMap::new(ControlMap::new(control.map_read_write()?), data.map_read_write()?, geometry);
+        let lane = lane.stamped(header.flags & FLAG_STAMPED != 0);
         let header = ControlHeader { data_inode: data.inode()?, ..*header };
         for (word, value) in lane.control.words().header.iter().zip(header.to_words()) {
             word.store(value, Ordering::Relaxed);

@@ -66,10 +66,30 @@ impl ForkGuard {
         self.0.load(Ordering::Relaxed) != OWNER
     }
 
+    /// What a quick way asks in place of this guard. `is_open` says whether there is a quick way at all.
+    pub(crate) fn shortcut(self, is_open: bool) -> Shortcut {
+        static CLOSED: AtomicU32 = AtomicU32::new(CHILD);
+        Shortcut(if is_open { self.0 } else { &CLOSED })
+    }
+
     /// [`Error::Forked`] in a forked child.
     #[inline]
     pub(crate) fn check(self) -> Result<()> {
         if self.is_child() { Err(Error::Forked) } else { Ok(()) }
+    }
+}
+
+/// Whether a quick way may be taken: one load answers that this is the process that made the object, and that the
+/// object asks for nothing that only the longer way does. So what is rare costs the quick way nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shortcut(&'static AtomicU32);
+
+impl Shortcut {
+    /// Whether the longer way is to be taken, which asks the [`ForkGuard`] first.
+    #[inline]
+    pub(crate) fn is_closed(self) -> bool {
+        // As in `ForkGuard::is_child`.
+        self.0.load(Ordering::Relaxed) != OWNER
     }
 }
 
@@ -190,6 +210,14 @@ mod tests {
             let Ok(again) = ForkGuard::get() else { return false };
             !own.is_child() && inherited.is_child() && ptr::eq(own.0, again.0) && !ptr::eq(own.0, inherited.0)
         }));
+    }
+
+    #[test]
+    fn a_shortcut_is_closed_in_children_and_where_there_is_none() {
+        let guard = ForkGuard::get().unwrap();
+        let (open, closed) = (guard.shortcut(true), guard.shortcut(false));
+        assert!(!open.is_closed() && closed.is_closed());
+        assert!(in_forked_child(|| open.is_closed() && closed.is_closed()));
     }
 
     #[test]

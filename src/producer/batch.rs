@@ -152,7 +152,7 @@ impl Batch<'_> {
 
     #[inline(always)]
     fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
-        if self.producer.guard.is_child() {
+        if self.producer.shortcut.is_closed() && self.producer.guard.is_child() {
             return Err(SendError::Forked);
         }
         check_len(&self.room, len)?;

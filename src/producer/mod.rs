@@ -26,13 +26,14 @@ use crate::error::Result;
 use crate::lane::{ConsumerInfo, Lane, LaneInfo, LaneOptions, SeatHandle};
 use crate::layout::LaneState;
 use crate::memory::WritableLane;
-use crate::os::fork::ForkGuard;
+use crate::os::clock::now_ns;
+use crate::os::fork::{ForkGuard, Shortcut};
 use crate::os::spin::Spins;
 use crate::policies::NoConsumer;
 use crate::region::HugePagesOutcome;
 use crate::ring::publisher::Publisher;
 use crate::ring::roster::Roster;
-use crate::ring::writer::{Room, Writer};
+use crate::ring::writer::{Claim, Room, Writer};
 use slow::Watch;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,6 +82,8 @@ pub struct Producer {
     spin: Duration,
     spins: Spins,
     guard: ForkGuard,
+    /// Closed where a record is more than header and payload, too.
+    shortcut: Shortcut,
     no_consumer: NoConsumer,
     watch: Watch,
     /// Whether the lane ends as incomplete.
@@ -116,7 +119,18 @@ impl Producer {
         let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
         let (no_consumer, slow_consumer) = options.policies();
         let (spins, watch) = (Spins::default(), Watch::new(slow_consumer, lane.info.capacity));
-        Ok(Self { publisher, lane, spin, spins, guard, no_consumer, watch, abandons: false, has_ended: false })
+        Ok(Self {
+            publisher,
+            lane,
+            spin,
+            spins,
+            guard,
+            shortcut: guard.shortcut(options.are_records_plain()),
+            no_consumer,
+            watch,
+            abandons: false,
+            has_ended: false,
+        })
     }
 
     /// Reserves a record of `len` payload bytes in the ring itself, calls `fill` to write it, and publishes it. Waits
@@ -334,7 +348,7 @@ impl Producer {
 
     #[inline(always)]
     fn reserve_until(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
-        if self.guard.is_child() {
+        if self.shortcut.is_closed() && self.guard.is_child() {
             return Err(SendError::Forked);
         }
         // What was committed in a batch and not published is forgotten.
@@ -692,6 +706,19 @@ impl Producer {
         self.publisher.close(&self.lane.roster, state);
         crash::point!("producer-after-end");
         self.lane.end();
+    }
+
+    /// What a commit begins with where it has no shortcut: writes the time into the record of `claim`, in the room of a
+    /// batch or alone. False in a forked child, where nothing is committed.
+    #[cold]
+    fn stamp(&mut self, batch: Option<&Room>, claim: Claim) -> bool {
+        if self.guard.is_child() {
+            return false;
+        }
+        let writer = &mut self.publisher.writer;
+        let committed = batch.map_or_else(|| writer.room().committed(), Room::committed);
+        writer.stamp(committed, claim, now_ns);
+        true
     }
 
     /// Publishes the record that was just committed, which begins at `last`, and wakes those who sleep.

@@ -127,7 +127,7 @@ impl<'a> Reservation<'a> {
     #[inline(always)]
     pub fn commit(self) -> u64 {
         let end = self.claim.end();
-        if self.producer.guard.is_child() {
+        if self.producer.shortcut.is_closed() && !self.producer.stamp(self.batch.as_deref(), self.claim) {
             return end;
         }
         crash::point!("producer-before-header");

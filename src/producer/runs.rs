@@ -126,8 +126,8 @@ impl Batch<'_> {
     #[inline]
     pub fn fill_many(&mut self, records: Records, mut fill: impl FnMut(usize, &mut [u8])) -> Result<(), SendError> {
         let Records { count, len } = records;
-        if self.producer.guard.is_child() {
-            return Err(SendError::Forked);
+        if self.producer.shortcut.is_closed() {
+            return self.fill_each(records, fill);
         }
         check_len(&self.room, len)?;
         // A local copy stays in registers, which the batch's own does not: 1.28 instead of 1.65 ns for 56 B.
@@ -152,5 +152,19 @@ impl Batch<'_> {
             self.room = room;
             filled += 1;
         }
+    }
+
+    /// As [`fill_many`](Self::fill_many), one by one, where there is no shortcut.
+    #[cold]
+    fn fill_each(&mut self, records: Records, mut fill: impl FnMut(usize, &mut [u8])) -> Result<(), SendError> {
+        let Records { count, len } = records;
+        if self.producer.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        check_len(&self.room, len)?;
+        for index in 0..count {
+            self.reserve(len)?.fill_and_commit(|payload| fill(index, payload));
+        }
+        Ok(())
     }
 }

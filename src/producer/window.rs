@@ -8,6 +8,7 @@
 use super::{Producer, SendError, check_len};
 use crate::crash;
 use crate::deadline::Deadline;
+use crate::os::clock::now_ns;
 use crate::ring::publisher::Need;
 use crate::ring::writer::Claim;
 use std::fmt;
@@ -295,6 +296,7 @@ impl Window<'_> {
         if producer.guard.is_child() {
             return producer.published();
         }
+        let is_plain = !producer.shortcut.is_closed();
         let writer = &mut producer.publisher.writer;
         // Whether a slot before is shorter than it was reserved: then those after it lie too far up.
         let (mut is_apart, mut is_empty) = (false, true);
@@ -314,6 +316,9 @@ impl Window<'_> {
                 // this nor the headers written so far reach what is yet to be moved.
                 debug_assert!(claim.payload() < reserved.payload());
                 writer.memory_mut().move_bytes(reserved.payload(), claim.payload(), len);
+            }
+            if !is_plain {
+                writer.stamp(writer.room().committed(), claim, now_ns);
             }
             writer.commit_placed(claim, tag);
             crash::point!("producer-in-window");

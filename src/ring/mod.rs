@@ -11,6 +11,7 @@
 //! | [`reader`] | the cursor's view: see what is published, check it, see the end |
 //! | [`tap`] | the same for a lossy reader, which never holds the producer back |
 //! | [`release`] | tell the producer which bytes may be overwritten |
+//! | [`stamp`] | the time of a record's commit, as readers get it |
 //! | [`stop`] | why a reader stops for good |
 //! | [`sleep`] | sleeping for data: the consumer's half |
 //! | [`budget`] | how often a lossy seat is rung |
@@ -28,6 +29,7 @@ pub(crate) mod release;
 pub(crate) mod roster;
 pub(crate) mod seat;
 pub(crate) mod sleep;
+pub(crate) mod stamp;
 pub(crate) mod stop;
 pub(crate) mod tap;
 pub(crate) mod writer;

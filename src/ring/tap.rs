@@ -194,14 +194,9 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
         self.lane.published().load(Ordering::Relaxed) != self.cursor.seen()
     }
 
-    /// Whether no byte from `position` on, of those that were loaded before, may have been one of a later record.
     #[inline(always)]
     fn is_intact(&self, position: u64) -> bool {
-        // Pairs with the release fence in `Writer::raise_intent`: a tap that has loaded a byte that was written after
-        // it sees an `intent` that covers it.
-        fence(Ordering::Acquire);
-        let intent = self.lane.intent().load(Ordering::Relaxed);
-        intent.wrapping_sub(position) <= self.lane.geometry().capacity()
+        is_intact(&*self.lane, position)
     }
 
     /// The record that was found last could not be copied in time: passes over it.
@@ -340,6 +335,16 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
         // Relaxed: nothing is overwritten on the strength of it.
         self.seat.consumed().store(consumed, Ordering::Relaxed);
     }
+}
+
+/// Whether no byte from `position` on, of those that were loaded before, may have been one of a later record.
+#[inline(always)]
+pub(super) fn is_intact(lane: &impl LaneWords, position: u64) -> bool {
+    // Pairs with the release fence in `Writer::raise_intent`: a reader that has loaded a byte that was written after
+    // it sees an `intent` that covers it.
+    fence(Ordering::Acquire);
+    let intent = lane.intent().load(Ordering::Relaxed);
+    intent.wrapping_sub(position) <= lane.geometry().capacity()
 }
 
 impl<L: LaneWords, S: SeatWriter> Sleeps for TapReader<L, S> {

@@ -15,7 +15,7 @@
 //! What this file does not do: it knows no consumer. How far the ring may be overwritten comes in as a `limit`.
 
 use super::{LaneCounters, LaneWords, LaneWriter, RingWords};
-use crate::layout::{Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind};
+use crate::layout::{Geometry, HEADER_LEN_BYTES, LaneState, RecordHeader, RecordKind, STAMP_OFFSET};
 use crate::sync::{Ordering, fence};
 
 /// `intent` rises by a sixteenth of the ring at a time. A longer record raises it every time. 64 steps would cost 4 %
@@ -196,6 +196,8 @@ pub(crate) struct Writer<W> {
     padding_bytes: u64,
     bells_rung: u64,
     times_blocked: u64,
+    /// The time that was read last for a record.
+    stamp: u64,
 }
 
 impl<W: LaneWriter> Writer<W> {
@@ -211,8 +213,18 @@ impl<W: LaneWriter> Writer<W> {
         let [committed, intent, limit, clear, last] = [position; 5];
         let payload_max = geometry.payload_max();
         let room = Room { geometry, payload_max, committed, clear, last, records: 0 };
-        let (begin, padding_bytes, bells_rung, times_blocked) = (position, 0, 0, 0);
-        Self { memory, room, unpublished_from: None, intent, limit, begin, padding_bytes, bells_rung, times_blocked }
+        Self {
+            memory,
+            room,
+            unpublished_from: None,
+            intent,
+            limit,
+            begin: position,
+            padding_bytes: 0,
+            bells_rung: 0,
+            times_blocked: 0,
+            stamp: 0,
+        }
     }
 
     #[inline(always)]
@@ -286,6 +298,16 @@ impl<W: LaneWriter> Writer<W> {
         // that has read a byte written after this fence sees an `intent` that covers it.
         fence(Ordering::Release);
         true
+    }
+
+    /// Writes the time into the record of `claim`, before its commit, on a lane whose records hold it. `committed` is
+    /// the end of the records that are committed, in a room that may have run ahead. `now` is asked for the first
+    /// record after a publication; those that follow it up to the next one have the same time.
+    pub(crate) fn stamp(&mut self, committed: u64, claim: Claim, now: impl FnOnce() -> u64) {
+        if committed == self.published() {
+            self.stamp = now();
+        }
+        self.memory.set_header_word(claim.begin + STAMP_OFFSET, self.stamp);
     }
 
     /// Completes the record of `claim`, which is published alone: [`Writer::publish`] comes next, with nothing between.

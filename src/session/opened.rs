@@ -102,7 +102,7 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
     if prefault {
         data.prefault()?;
     }
-    Ok(LaneMap::new(control, data, terms.geometry))
+    Ok(LaneMap::new(control, data, terms.geometry).stamped(terms.is_stamped))
 }
 
 /// Checks that a stripe of the seat is for the lane that was offered.

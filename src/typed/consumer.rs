@@ -3,6 +3,7 @@
 use super::{Layout, TypedError, check};
 use crate::consumer::{Consumer, ReceiveError, Record};
 use crate::error::Result;
+use crate::info::MonotonicTime;
 use crate::session::Address;
 use bytemuck::{AnyBitPattern, CheckedBitPattern};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -348,8 +349,7 @@ impl<T> AsFd for TypedConsumer<T> {
 #[derive(Debug)]
 pub struct TypedRecord<'a, T> {
     values: &'a [T],
-    tag: u16,
-    position: u64,
+    record: Record<'a>,
 }
 
 impl<T> TypedRecord<'_, T> {
@@ -369,7 +369,7 @@ impl<T> TypedRecord<'_, T> {
     /// # }
     /// ```
     pub fn tag(&self) -> u16 {
-        self.tag
+        self.record.tag()
     }
 
     /// The position of this record, in bytes since the lane was created.
@@ -389,7 +389,27 @@ impl<T> TypedRecord<'_, T> {
     /// # }
     /// ```
     pub fn position(&self) -> u64 {
-        self.position
+        self.record.position()
+    }
+
+    /// The time of its commit, as [`Record::published_at`].
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::options::LaneOptions;
+    /// # use fdring::typed::{Layout, TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = LaneOptions::new("prices").values(Layout::of::<f64>()).stamped(true);
+    /// let mut prices = TypedProducer::<f64>::new(options.create()?, Layout::of::<f64>())?;
+    /// # let server = Server::listen("@doc-typed-record-time", [prices.untyped()])?;
+    /// # let mut consumer = TypedConsumer::<f64>::connect("@doc-typed-record-time")?;
+    /// prices.send(&1.5)?;
+    /// assert!(consumer.receive()?.unwrap().published_at().is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn published_at(&self) -> Option<MonotonicTime> {
+        self.record.published_at()
     }
 }
 
@@ -408,11 +428,10 @@ type Received<'a> = Result<Option<Record<'a>>, ReceiveError>;
 #[inline]
 fn values_of<T: AnyBitPattern>(received: Received<'_>) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
     let Some(record) = received? else { return Ok(None) };
-    let (tag, position, bytes) = (record.tag(), record.position(), record.into_payload());
     // Payloads are aligned as the lane says, and that was checked to do: what does not fit is the length.
-    match bytemuck::try_cast_slice(bytes) {
-        Ok(values) => Ok(Some(TypedRecord { values, tag, position })),
-        Err(_) => Err(TypedError::Length { len: bytes.len(), size: size_of::<T>() }),
+    match bytemuck::try_cast_slice(record.payload()) {
+        Ok(values) => Ok(Some(TypedRecord { values, record })),
+        Err(_) => Err(TypedError::Length { len: record.len(), size: size_of::<T>() }),
     }
 }
 

@@ -78,6 +78,8 @@ pub(crate) struct LaneTerms {
     pub(crate) generation: u64,
     /// The kind of barrier that its consumers may choose; all may choose the fence.
     pub(crate) barrier: Barrier,
+    /// Whether each record holds the time of its commit.
+    pub(crate) is_stamped: bool,
 }
 
 impl LaneTerms {
@@ -102,10 +104,11 @@ impl LaneTerms {
 
     /// The flags of the lane, as they lie in the Offer and in the control region.
     pub(crate) fn flags(&self) -> u32 {
-        match self.barrier {
+        let barrier = match self.barrier {
             Barrier::Fence => 0,
             Barrier::Asymmetric => FLAG_ASYMMETRIC,
-        }
+        };
+        barrier | if self.is_stamped { FLAG_STAMPED } else { 0 }
     }
 }
 
@@ -182,8 +185,7 @@ impl Offer {
 }
 
 /// The flags of a lane that have a meaning and are not implemented.
-const FLAGS_TO_COME: [(u32, &str); 5] = [
-    (FLAG_STAMPED, "a lane whose records are stamped with the time (flag bit 1)"),
+const FLAGS_TO_COME: [(u32, &str); 4] = [
     (FLAG_DESCRIPTORS, "a lane whose records carry descriptors (flag bit 2)"),
     (FLAG_SPACE_BELL, "a lane with a space bell (flag bit 3)"),
     (FLAG_ONE_WORKER, "a lane of one worker (flag bit 4)"),
@@ -192,16 +194,20 @@ const FLAGS_TO_COME: [(u32, &str); 5] = [
 /// Stands where an Offer names no descriptor: the first is the seat's.
 const NO_DESCRIPTOR: usize = 0;
 
-/// The barrier that the flags of a lane offer.
-fn read_flags(flags: u32) -> Result<Barrier, FrameError> {
-    let known = FLAGS_TO_COME.iter().fold(FLAG_ASYMMETRIC, |known, (bit, _)| known | bit);
+/// The flags of a lane that are implemented.
+const FLAGS_KNOWN: u32 = FLAG_ASYMMETRIC | FLAG_STAMPED;
+
+/// The barrier that the flags of a lane offer, and whether its records are stamped.
+fn read_flags(flags: u32) -> Result<(Barrier, bool), FrameError> {
+    let known = FLAGS_TO_COME.iter().fold(FLAGS_KNOWN, |known, (bit, _)| known | bit);
     if flags & !known != 0 {
         return Err(FrameError::Reserved { field: "the flags of a lane", value: flags.into() });
     }
     if let Some((_, what)) = FLAGS_TO_COME.iter().find(|(bit, _)| flags & bit != 0) {
         return Err(FrameError::Unsupported(what));
     }
-    Ok(if flags & FLAG_ASYMMETRIC != 0 { Barrier::Asymmetric } else { Barrier::Fence })
+    let barrier = if flags & FLAG_ASYMMETRIC != 0 { Barrier::Asymmetric } else { Barrier::Fence };
+    Ok((barrier, flags & FLAG_STAMPED != 0))
 }
 
 impl OfferedLane {
@@ -213,7 +219,7 @@ impl OfferedLane {
         let record_align = fields.u32("a lane's record alignment")?;
         let payload_align = fields.u32("a lane's payload alignment")?;
         let flags = fields.u32("a lane's flags")?;
-        let barrier = read_flags(flags)?;
+        let (barrier, is_stamped) = read_flags(flags)?;
         let (slot_len, fds_max) = (fields.u32("the length of a slot")?, fields.u8("the most descriptors of a record")?);
         // Both belong to flags that are not implemented.
         let belonging =
@@ -230,8 +236,9 @@ impl OfferedLane {
         let name_len = fields.u8("the length of a name")?;
         let name = LaneName::from_bytes(fields.bytes(name_len.into(), "a lane's name")?)?;
         let geometry = Geometry::new(capacity, record_align, payload_align)
+            .and_then(|geometry| if is_stamped { geometry.stamped() } else { Ok(geometry) })
             .map_err(|cause| FrameError::Geometry { name: name.to_string(), cause })?;
-        Ok(Self { terms: LaneTerms { name, id, geometry, schema, generation, barrier }, bell })
+        Ok(Self { terms: LaneTerms { name, id, geometry, schema, generation, barrier, is_stamped }, bell })
     }
 
     fn write(&self, index: usize, out: &mut Vec<u8>) {

@@ -15,6 +15,7 @@ fn examples() -> Vec<(&'static str, Frame)> {
             schema: 0x5C,
             generation: 0,
             barrier: Barrier::Fence,
+            is_stamped: false,
         },
         bell,
     };
@@ -108,6 +109,7 @@ fn the_largest_frames_fit() {
             schema: u64::MAX,
             generation: u64::MAX,
             barrier: Barrier::Asymmetric,
+            is_stamped: true,
         },
         bell: BellKind::Eventfd,
     };
@@ -274,7 +276,7 @@ fn foreign_magic_and_reserved_fields_are_errors() {
 
 #[test]
 fn what_a_lane_may_be_one_day_is_refused_by_its_name() {
-    let named = [(1, "stamped"), (2, "descriptors"), (3, "space bell"), (4, "one worker"), (5, "fixed slots")];
+    let named = [(2, "descriptors"), (3, "space bell"), (4, "one worker"), (5, "fixed slots")];
     for (bit, name) in named {
         for with_the_barrier in [0, 1] {
             let error = altered("offer", OFFER_LANE + 48, &[1 << bit | with_the_barrier]).unwrap_err();
@@ -606,14 +608,15 @@ fn any_terms() -> impl Strategy<Value = LaneTerms> {
         .prop_filter_map("a ring that can be", |(capacity, record, payload)| {
             Geometry::new(4096 << capacity, 8 << record, 8 << payload).ok()
         });
-    (any_name(), any::<[u8; 16]>(), geometry, any::<u64>(), any::<u64>(), any_of(Barrier::ALL)).prop_map(
-        |(name, id, geometry, schema, generation, barrier)| LaneTerms {
+    (any_name(), any::<[u8; 16]>(), geometry, any::<u64>(), any::<u64>(), any_of(Barrier::ALL), any::<bool>()).prop_map(
+        |(name, id, geometry, schema, generation, barrier, stamps)| LaneTerms {
             name,
             id,
             geometry,
             schema,
             generation,
             barrier,
+            is_stamped: stamps && geometry.stamped().is_ok(),
         },
     )
 }
@@ -862,6 +865,7 @@ fn the_documented_flags_of_a_lane_are_those_of_the_code() {
         let outcome = altered("offer", OFFER_LANE + 48, &flag.to_le_bytes());
         match bit {
             0 => assert!(outcome.is_ok()),
+            1 => assert!(matches!(outcome, Err(FrameError::Geometry { .. })), "payloads there are aligned to 8 only"),
             _ => assert!(outcome.unwrap_err().to_string().contains(&format!("(flag bit {bit})")), "{name}"),
         }
     }

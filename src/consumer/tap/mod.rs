@@ -20,16 +20,18 @@ use super::{Attachment, Record, SESSION_INTERVAL};
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::info::MonotonicTime;
 use crate::lane::LaneInfo;
 use crate::layout::LaneState;
 use crate::link::{Fate, Link};
 use crate::memory::{LaneMap, SeatMap};
 use crate::os::clock::coarse_now;
-use crate::os::fork::ForkGuard;
+use crate::os::fork::{ForkGuard, Shortcut};
 use crate::os::spin::{Spins, has_one_processor};
 use crate::ring::LaneWords;
 use crate::ring::cursor::Found;
 use crate::ring::sleep::Sleeps;
+use crate::ring::stamp::Stamped;
 use crate::ring::tap::{TapLook, TapReader, Wish};
 use crate::sync::Ordering;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -94,7 +96,11 @@ pub struct Tap {
     reader: TapReader<LaneMap, SeatMap>,
     waiter: Waiter,
     guard: ForkGuard,
+    /// Closed where records have times, too.
+    shortcut: Shortcut,
     copies: Copies,
+    /// The time of the last record, on a lane whose records have times.
+    time: Option<MonotonicTime>,
     pace: Pace,
     spin: Duration,
     spins: Spins,
@@ -117,7 +123,9 @@ impl Tap {
             reader: TapReader::new(lane, seat, start),
             waiter: waiter.of_tap(),
             guard,
+            shortcut: guard.shortcut(!terms.is_stamped),
             copies: Copies::new(),
+            time: None,
             pace: Pace::default(),
             spin,
             spins: Spins::default(),
@@ -591,28 +599,45 @@ impl Tap {
 
     #[inline]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, TapError> {
-        let copied = self.copy_next(deadline)?;
-        Ok(copied.map(|found| Record::copied(found, self.copies.payload(found))))
+        let copied = match self.shortcut.is_closed() {
+            true => self.copy_stamped(Wish::Next, deadline)?,
+            false => self.copy_next::<false>(deadline)?,
+        };
+        Ok(copied.map(|found| self.record(found)))
     }
 
     fn receive_newest_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, TapError> {
-        let copied = self.copy_newest(deadline)?;
-        Ok(copied.map(|found| Record::copied(found, self.copies.payload(found))))
+        let copied = match self.shortcut.is_closed() {
+            true => self.copy_stamped(Wish::Newest, deadline)?,
+            false => self.copy_newest::<false>(deadline)?,
+        };
+        Ok(copied.map(|found| self.record(found)))
     }
 
     fn receive_many_until<V: Verdict<TapError>>(
         &mut self,
         deadline: Deadline,
+        each: impl FnMut(&Record<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        if self.shortcut.is_closed() {
+            self.check_fork()?;
+            return self.receive_run::<V, true>(deadline, each);
+        }
+        self.receive_run::<V, false>(deadline, each)
+    }
+
+    fn receive_run<V: Verdict<TapError>, const STAMPED: bool>(
+        &mut self,
+        deadline: Deadline,
         mut each: impl FnMut(&Record<'_>) -> V,
     ) -> Result<usize, V::Error> {
-        self.check_fork()?;
         // Only a bound; everything below it is checked record by record.
         let end = self.reader.lane().published().load(Ordering::Relaxed);
-        let Some(mut found) = self.copy_next(deadline)? else { return Ok(0) };
+        let Some(mut found) = self.copy_next::<STAMPED>(deadline)? else { return Ok(0) };
         let mut records = 0;
         loop {
             records += 1;
-            if let ControlFlow::Break(outcome) = each(&Record::copied(found, self.copies.payload(found))).into_flow() {
+            if let ControlFlow::Break(outcome) = each(&self.record(found)).into_flow() {
                 return outcome.map(|()| records);
             }
             // As far as was published at the beginning, or as the first look saw.
@@ -621,26 +646,44 @@ impl Tap {
             }
             let next = self.reader.poll(Wish::Next).map_err(TapError::from)?;
             found = match next {
-                Some(next) => self.copy(next)?,
+                Some(next) => self.copy::<STAMPED>(next)?,
                 None => return Ok(records),
             };
         }
     }
 
+    /// The record that was copied last.
+    #[inline]
+    fn record(&self, found: Found) -> Record<'_> {
+        Record::copied(found, self.copies.payload(found), &self.time)
+    }
+
+    /// The record that is asked for, copied out with its time, where there is no shortcut.
+    #[cold]
+    fn copy_stamped(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
+        // In a forked child there is no ring to look at.
+        self.check_fork()?;
+        match wish {
+            Wish::Next => self.copy_next::<true>(deadline),
+            Wish::Newest => self.copy_newest::<true>(deadline),
+        }
+    }
+
     /// The next record, copied out.
-    fn copy_next(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
+    #[inline]
+    fn copy_next<const STAMPED: bool>(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
         match self.find(Wish::Next, deadline)? {
-            Some(found) => self.copy(found).map(Some),
+            Some(found) => self.copy::<STAMPED>(found).map(Some),
             None => Ok(None),
         }
     }
 
     /// The newest record, copied out: another try if it was overwritten meanwhile, for then there is a newer one.
-    fn copy_newest(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
+    fn copy_newest<const STAMPED: bool>(&mut self, deadline: Deadline) -> Result<Option<Found>, TapError> {
         let mut passed_over = 0;
         for _ in 0..NEWEST_COPIES_MAX {
             let found = self.find(Wish::Newest, deadline);
-            match found.and_then(|found| found.map(|found| self.copy(found)).transpose()) {
+            match found.and_then(|found| found.map(|found| self.copy::<STAMPED>(found)).transpose()) {
                 Err(TapError::Lagged { missed_bytes }) => passed_over += missed_bytes,
                 outcome => return outcome,
             }
@@ -649,20 +692,24 @@ impl Tap {
     }
 
     /// Copies out a record that was found, if it is whole then.
-    #[inline]
-    fn copy(&mut self, found: Found) -> Result<Found, TapError> {
+    #[inline(always)]
+    fn copy<const STAMPED: bool>(&mut self, found: Found) -> Result<Found, TapError> {
         crash::point!("tap-record-found");
-        match self.copies.copy(&self.reader, self.reader.lane().ring(), found) {
-            Some(_) => Ok(found),
-            None => Err(self.reader.lost(found).into()),
-        }
+        let ring = self.reader.lane().ring();
+        let is_whole = if STAMPED {
+            let reader = Stamped::new(&self.reader);
+            let copy = self.copies.copy(&reader, ring, found);
+            self.time = Some(MonotonicTime::from_nanos(reader.stamp()));
+            copy.is_some()
+        } else {
+            self.copies.copy(&self.reader, ring, found).is_some()
+        };
+        if is_whole { Ok(found) } else { Err(self.reader.lost(found).into()) }
     }
 
     /// The record that is asked for, by looking and waiting until `deadline`. `None` at the end.
     #[inline]
     fn find(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
-        // In a forked child there is no ring to look at.
-        self.check_fork()?;
         match wish {
             Wish::Next => match self.reader.next_in_view() {
                 Some(found) => Ok(Some(found)),

@@ -25,7 +25,15 @@ fn tapped(barrier: Barrier) -> (Producer, Tap, SeatMap, OwnedFd) {
     let (_, end) = Bell::create().unwrap();
     let (name, geometry) = (LaneName::new("lane").unwrap(), crate::ring::LaneWords::geometry(&*map));
     let attachment = Attachment {
-        terms: LaneTerms { name, id: [1; 16], geometry, schema: 0, generation: 0, barrier },
+        terms: LaneTerms {
+            name,
+            id: [1; 16],
+            geometry,
+            schema: 0,
+            generation: 0,
+            barrier,
+            is_stamped: map.is_stamped(),
+        },
         lane: map,
         seat: seat.clone(),
         bell: BellEnd::receive(Bell::KIND, end).unwrap(),

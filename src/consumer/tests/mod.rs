@@ -62,7 +62,8 @@ fn consumer_with(
     let (link, other) = link();
     let (evictions, spin) = (lane.evictions().load(Acquire), Duration::ZERO);
     let (name, geometry) = (LaneName::new("lane").unwrap(), lane.geometry());
-    let terms = LaneTerms { name, id: [1; 16], geometry, schema: 0, generation: 0, barrier };
+    let terms =
+        LaneTerms { name, id: [1; 16], geometry, schema: 0, generation: 0, barrier, is_stamped: lane.is_stamped() };
     let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
     (Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap(), other)
 }

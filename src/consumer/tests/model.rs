@@ -3,12 +3,13 @@
 
 use super::{Attached, join};
 use crate::consumer::{OwnedRecord, ReceiveError};
+use crate::info::MonotonicTime;
 use crate::lane::LaneOptions;
-use crate::layout::{CONSUMED_LEFT_BIT, Geometry};
+use crate::layout::{CONSUMED_LEFT_BIT, Geometry, STAMP_OFFSET};
 use crate::memory::SeatMap;
 use crate::options::Records;
 use crate::producer::{Batch, Producer, Reservation, SendError};
-use crate::ring::{LaneCounters, LaneWords, SeatCounters, SeatWords};
+use crate::ring::{LaneCounters, LaneWords, RingWords, SeatCounters, SeatWords};
 use crate::sync::Ordering::Relaxed;
 use crate::terms::Start;
 use proptest::prelude::{Just, Strategy, any, prop_oneof, proptest};
@@ -128,6 +129,8 @@ struct Sent {
     seed: u64,
     len: usize,
     tag: u16,
+    /// The time that lies in it, on a lane with times.
+    time: Option<MonotonicTime>,
 }
 
 /// The seat of a consumer that has left, and what is kept of its records.
@@ -230,13 +233,15 @@ impl Model {
 
     fn send(&mut self, draft: Draft) {
         let (before, max, geometry) = (self.producer.published(), self.producer.lane().payload_max, self.geometry);
+        let begun = MonotonicTime::now();
         self.seeds += 1;
         match self.producer.try_reserve(draft.len) {
             Ok(slot) => {
                 if fill(slot, draft, self.seeds, geometry) {
                     let position = place(geometry, before, draft.len);
                     assert_eq!(self.producer.published(), position + geometry.record_size(draft.kept as u64));
-                    self.log.push(Sent { position, seed: self.seeds, len: draft.kept, tag: draft.tag });
+                    let time = self.time_of(position, begun);
+                    self.log.push(Sent { position, seed: self.seeds, len: draft.kept, tag: draft.tag, time });
                 } else {
                     assert_eq!(self.producer.published(), before);
                 }
@@ -258,6 +263,7 @@ impl Model {
         let (geometry, max) = (self.geometry, self.producer.lane().payload_max);
         let mut seeds = self.seeds;
         let consumers = self.gates();
+        let (begun, map, before) = (MonotonicTime::now(), Arc::clone(&self.producer.owned_lane().map), committed);
         let mut batch: Batch<'_> = self.producer.batch().unwrap();
         for entry in entries {
             let draft = match entry {
@@ -273,7 +279,7 @@ impl Model {
                         seeds += 1;
                         let position = place(geometry, committed, *len);
                         committed = position + size;
-                        pending.push((Sent { position, seed: seeds, len: *len, tag: 0 }, committed));
+                        pending.push((Sent { position, seed: seeds, len: *len, tag: 0, time: None }, committed));
                     }
                     continue;
                 }
@@ -294,10 +300,11 @@ impl Model {
             if fill(slot, *draft, seeds, geometry) {
                 let position = place(geometry, committed, draft.len);
                 committed = position + geometry.record_size(draft.kept as u64);
-                let sent = Sent { position, seed: seeds, len: draft.kept, tag: draft.tag };
+                let sent = Sent { position, seed: seeds, len: draft.kept, tag: draft.tag, time: None };
                 pending.push((sent, committed));
             }
         }
+        let is_whole = map.published().load(Relaxed) == before;
         match fate {
             Fate::Commit => _ = batch.commit(),
             Fate::Drop => drop(batch),
@@ -308,7 +315,11 @@ impl Model {
         let published = self.producer.published();
         assert!(!matches!(fate, Fate::Commit) || published == committed, "a committed batch is published whole");
         let out = pending.iter().take_while(|(_, end)| *end <= published);
-        self.log.extend(out.map(|(sent, _)| *sent));
+        let out = out.map(|(sent, _)| Sent { time: self.time_of(sent.position, begun), ..*sent });
+        let out = out.collect::<Vec<_>>();
+        let is_one_time = out.iter().all(|sent| sent.time == out[0].time);
+        assert!(out.is_sorted_by_key(|sent| sent.time) && (is_one_time || !is_whole), "one time for each publication");
+        self.log.extend(out);
         assert!(pending.is_empty() || self.log.last().is_none_or(|last| last.position < published));
     }
 
@@ -317,7 +328,7 @@ impl Model {
         let size = |len: usize| geometry.record_size(len as u64);
         let bytes: u64 = drafts.iter().map(|draft| size(draft.len)).sum();
         let lens: Vec<usize> = drafts.iter().map(|draft| draft.len).collect();
-        let gates = self.gates();
+        let (gates, begun) = (self.gates(), MonotonicTime::now());
         let mut window = match self.producer.try_reserve_window(&lens) {
             Ok(window) => window,
             Err(SendError::TooLong { len, .. }) => return assert!(len > max && lens.contains(&len)),
@@ -348,7 +359,7 @@ impl Model {
             before
         };
         // A record stays where it was reserved unless one before it became shorter: then it is placed anew.
-        let (mut reserved, mut at, mut is_apart) = (before, before, false);
+        let (mut reserved, mut at, mut is_apart, mut sent) = (before, before, false, 0);
         for (draft, seed) in drafts.iter().zip(self.seeds + 1..) {
             let begin = place(geometry, reserved, draft.len);
             reserved = begin + size(draft.len);
@@ -359,10 +370,26 @@ impl Model {
             let position = if is_apart { place(geometry, at, draft.kept) } else { begin };
             at = position + size(draft.kept);
             is_apart |= at != reserved;
-            self.log.push(Sent { position, seed, len: draft.kept, tag: draft.tag });
+            let time = self.time_of(position, begun);
+            self.log.push(Sent { position, seed, len: draft.kept, tag: draft.tag, time });
+            sent += 1;
         }
+        let sent = &self.log[self.log.len() - sent..];
+        assert!(sent.iter().all(|record| record.time == sent[0].time), "one time for all");
         self.seeds += drafts.len() as u64;
         assert_eq!((end, self.producer.published()), (at, at));
+    }
+
+    /// The time in the record at `position`, which a step has published that has `begun` then. `None` also where the
+    /// same step has overwritten it.
+    fn time_of(&self, position: u64, begun: MonotonicTime) -> Option<MonotonicTime> {
+        let map = &self.producer.owned_lane().map;
+        if map.intent().load(Relaxed) - position > self.geometry.capacity() {
+            return None;
+        }
+        let time = map.is_stamped().then(|| MonotonicTime::from_nanos(map.header_word(position + STAMP_OFFSET)));
+        assert!(time.is_none_or(|time| begun <= time && time <= MonotonicTime::now()), "another time");
+        time
     }
 
     fn join(&mut self, start: Start, in_place: bool) {
@@ -392,7 +419,7 @@ impl Model {
                 self.holding += 1;
                 meanwhile.iter().for_each(|step| self.take(step));
                 self.holding -= 1;
-                sent.is(&record, record.position(), record.tag());
+                sent.is(&record, record.position(), record.tag(), record.published_at());
                 assert!(!in_place || record.as_ptr().addr().is_multiple_of(payload_align), "not aligned");
                 *next += 1;
             }
@@ -430,14 +457,15 @@ impl Model {
     /// Compares what was kept with what was sent.
     fn compare(&self, record: &OwnedRecord) {
         let index = self.log.binary_search_by_key(&record.position(), |sent| sent.position).unwrap();
-        self.log[index].is(record, record.position(), record.tag());
+        self.log[index].is(record, record.position(), record.tag(), record.published_at());
     }
 
     fn drain(&mut self, who: usize) {
         let Some(Attached { consumer, next, .. }) = self.consumers.get_mut(who) else { return };
         let mut rest = self.log[*next..].iter();
         let drained = consumer.try_receive_many(|record| {
-            rest.next().expect("no more than was published").is(record, record.position(), record.tag())
+            let sent = rest.next().expect("no more than was published");
+            sent.is(record, record.position(), record.tag(), record.published_at());
         });
         let expected = match self.log.len() - *next {
             0 => Err(ReceiveError::Empty),
@@ -451,8 +479,8 @@ impl Model {
 
 impl Sent {
     /// Compares what came with what was sent.
-    fn is(&self, payload: &[u8], position: u64, tag: u16) {
-        assert_eq!((position, tag, payload.len()), (self.position, self.tag, self.len));
+    fn is(&self, payload: &[u8], position: u64, tag: u16, time: Option<MonotonicTime>) {
+        assert_eq!((position, tag, payload.len(), time), (self.position, self.tag, self.len, self.time));
         assert!(payload.iter().copied().eq(bytes_of(self.seed, self.len)), "{self:?} came as other bytes");
     }
 }
@@ -523,9 +551,11 @@ proptest! {
             let max = (geometry.0 / 2 - u64::from(geometry.2)) as usize;
             (Just(geometry), proptest::collection::vec(step(max), 1..150))
         }),
+        stamps in any::<bool>(),
     ) {
         let options = LaneOptions::new("model").capacity(capacity).record_align(record_align);
-        let options = options.payload_align(payload_align).prefault(false);
+        // Where there is no room for them, they would have other alignments.
+        let options = options.payload_align(payload_align).prefault(false).stamped(stamps && payload_align >= 16);
         let producer = Producer::create_at(&options, position).unwrap();
         let geometry = Geometry::new(capacity, record_align, payload_align).unwrap();
         let mut model = Model::new(producer, geometry);
@@ -545,7 +575,7 @@ proptest! {
         for Attached { consumer, next, .. } in &mut consumers {
             for sent in &log[*next..] {
                 let record = consumer.receive().unwrap().expect("all that was published comes before the end");
-                sent.is(&record, record.position(), record.tag());
+                sent.is(&record, record.position(), record.tag(), record.published_at());
             }
             assert!(consumer.receive().unwrap().is_none() && consumer.try_receive().unwrap().is_none());
         }

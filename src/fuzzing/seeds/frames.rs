@@ -153,7 +153,8 @@ fn flags(seeds: &mut Seeds) {
     seeds.fitted("count-without-lanes", "5 truncated", 250, &[&offer[..16 + 20], &[83]].concat());
     for (name, verdict, at, value) in [
         ("flag-none", "Offer", 48, 0),
-        ("flag-stamped", "6 unsupported", 48, 2),
+        ("flag-stamped-payload-of-8", "5 geometry", 48, 2),
+        ("flag-stamped", "Offer", 48, 3),
         ("flag-descriptors", "6 unsupported", 48, 4),
         ("flag-space-bell", "6 unsupported", 48, 8),
         ("flag-one-worker", "6 unsupported", 48, 16),
@@ -178,8 +179,10 @@ fn flags(seeds: &mut Seeds) {
     ] {
         let mut offer = offer.clone();
         offer[OFFER_LANE.checked_add_signed(at).unwrap()] = value;
-        if name == "too-few-records" {
-            offer[OFFER_LANE + 40] = 0; // 4096 instead of 64.
+        match name {
+            "too-few-records" => offer[OFFER_LANE + 40] = 0, // 4096 instead of 64.
+            "flag-stamped" => offer[OFFER_LANE + 44] = 16,
+            _ => {}
         }
         seeds.raw(name, verdict, 4, &offer);
     }

@@ -3,6 +3,7 @@
 mod places;
 mod roster;
 mod sleep;
+mod stamp;
 mod tap;
 
 use crate::fuzzing::plain::{PlainLane, PlainSeat, PlainWriter};
