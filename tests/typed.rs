@@ -4,10 +4,10 @@
 mod common;
 
 use common::unique_name;
-use fdring::errors::{ErrorKind, ReceiveError};
+use fdring::errors::{ErrorKind, ReceiveError, TapError};
 use fdring::options::LaneOptions;
-use fdring::typed::{Layout, TypedConsumer, TypedError, TypedProducer};
-use fdring::{Attach, Consumer, Error, Producer, Server, Session};
+use fdring::typed::{Layout, TypedConsumer, TypedError, TypedProducer, TypedTap};
+use fdring::{Attach, Consumer, Error, Producer, Server, Session, Tap};
 use std::time::Duration;
 
 /// A vector of one cache line.
@@ -82,6 +82,68 @@ fn other_values_are_refused_with_both_layouts_in_words() {
     let error = TypedConsumer::<u64>::new(attach(&address, false), layout).unwrap_err();
     assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains("not that of the values, u64"), "{error}");
     assert!(TypedConsumer::<Line>::new(attach(&address, false), layout).is_ok());
+
+    let tap = || Tap::connect(&*address).unwrap();
+    let expected = refused(TypedTap::<Line>::new(tap(), Layout::of::<Line>()).unwrap_err());
+    assert_eq!(expected, "Line, 64 bytes, aligned to 64, version 0");
+    assert_eq!(refused(TypedTap::<u64>::connect(&*address).unwrap_err()), "u64, 8 bytes, aligned to 8, version 0");
+    let error = TypedTap::<u64>::new(tap(), layout).unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)) && error.to_string().contains("not that of the values, u64"), "{error}");
+    assert!(TypedTap::<Line>::new(tap(), layout).is_ok());
+}
+
+#[test]
+fn a_tap_of_values_gets_those_that_it_is_in_time_for_or_the_newest() {
+    let layout = Layout::of::<Line>();
+    let options = LaneOptions::new("lines").capacity(8192).values(layout);
+    let mut lines = TypedProducer::<Line>::new(options.create().unwrap(), layout).unwrap();
+    let (_server, address) = listen(lines.untyped());
+    let [mut next, mut newest] = [(); 2].map(|()| TypedTap::<Line>::connect(&*address).unwrap());
+    for round in 0..200_u64 {
+        let values = [Line([round; 8]), Line([round + 1; 8])];
+        lines.send(&values[1]).unwrap();
+        lines.untyped_mut().send_tagged(bytemuck::bytes_of(&values), 7).unwrap();
+        assert_eq!(next.receive_value().unwrap(), Some(values[1]));
+        let record = next.try_receive().unwrap().unwrap();
+        assert_eq!((&record[..], record.tag()), (&values[..], 7));
+        assert_eq!(newest.receive_newest().unwrap().unwrap()[..], values);
+    }
+    assert!(newest.untyped().missed_bytes() >= 200 * 128, "with the padding there");
+    assert_eq!(next.try_receive_value(), Err(TypedError::Receive(TapError::Empty)));
+    assert_eq!(next.receive_newest_value_timeout(Duration::ZERO), Err(TypedError::Receive(TapError::TimedOut)));
+    // Lapped.
+    (0..200).for_each(|round| lines.send(&Line([round; 8])).unwrap());
+    let error = next.receive().unwrap_err();
+    assert!(matches!(error, TypedError::Receive(TapError::Lagged { .. })) && error.kind() == ErrorKind::Lagged);
+    assert_eq!(next.receive_newest_value(), Ok(Some(Line([199; 8]))));
+    drop(lines);
+    assert_eq!((next.receive_value(), newest.receive_newest_value()), (Ok(None), Ok(Some(Line([199; 8])))));
+}
+
+#[test]
+fn records_that_are_no_values_are_skipped_by_a_tap_too() {
+    let mut switches = TypedProducer::<bool>::create("switches").unwrap();
+    let (_server, address) = listen(switches.untyped());
+    let mut tap = TypedTap::<bool>::connect(&*address).unwrap();
+    for payload in [&[2][..], &[], &[1, 0], &[1], &[0, 7], &[1, 1, 1]] {
+        switches.untyped_mut().send(payload).unwrap();
+    }
+    assert_eq!(tap.receive_value(), Err(TypedError::Bits));
+    assert_eq!(tap.receive_value(), Err(TypedError::Count { count: 0 }));
+    assert_eq!(tap.try_receive_value(), Err(TypedError::Count { count: 2 }));
+    assert_eq!(tap.receive_value(), Ok(Some(true)));
+    assert_eq!(tap.receive_newest_value(), Err(TypedError::Count { count: 3 }));
+    assert_eq!(tap.try_receive_newest_value(), Err(TypedError::Receive(TapError::Empty)));
+    let mut bytes = TypedProducer::<u8>::create("bytes").unwrap();
+    let (_server, address) = listen(bytes.untyped());
+    bytes.send(&1).unwrap();
+    assert!(TypedTap::<u16>::connect(&*address).is_err());
+    let mut numbers = TypedProducer::<u16>::create("numbers").unwrap();
+    let (_server, address) = listen(numbers.untyped());
+    let mut tap = TypedTap::<u16>::connect(&*address).unwrap();
+    numbers.untyped_mut().send(&[1; 3]).unwrap();
+    let error = tap.receive_newest().unwrap_err();
+    assert_eq!((error.clone(), error.kind()), (TypedError::Length { len: 3, size: 2 }, ErrorKind::Layout));
 }
 
 /// A lane may say that it has aligned values and not be aligned so: its producer chose the number itself.

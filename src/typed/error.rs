@@ -1,27 +1,27 @@
-//! The reasons why a typed consumer has no value to give.
+//! The reasons why a typed consumer or tap has no value to give.
 
-use crate::consumer::ReceiveError;
+use crate::consumer::{ReceiveError, TapError};
 use crate::kind::ErrorKind;
 use std::fmt;
 use std::io;
 
-/// The reason why a typed consumer has no value to give.
+/// The reason why a typed consumer has no value to give; with a [`TapError`] in it, a typed tap.
 ///
 /// ```
 /// use fdring::errors::ReceiveError;
 /// use fdring::typed::TypedError;
 ///
 /// assert_eq!(
-///     TypedError::Length { len: 12, size: 8 }.to_string(),
+///     TypedError::<ReceiveError>::Length { len: 12, size: 8 }.to_string(),
 ///     "a record of 12 bytes came, which is no whole number of values of 8 bytes; it was skipped"
 /// );
 /// assert!(matches!(TypedError::from(ReceiveError::Empty), TypedError::Receive(ReceiveError::Empty)));
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TypedError {
-    /// The consumer has no record, for this reason.
-    Receive(ReceiveError),
+pub enum TypedError<E = ReceiveError> {
+    /// The consumer or tap has no record, for this reason.
+    Receive(E),
     /// A record is no whole number of values. It was skipped; the next call goes on behind it.
     Length {
         /// The length of the record, in bytes.
@@ -38,7 +38,7 @@ pub enum TypedError {
     Bits,
 }
 
-impl fmt::Display for TypedError {
+impl<E: fmt::Display> fmt::Display for TypedError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Receive(error) => write!(f, "{error}"),
@@ -54,10 +54,10 @@ impl fmt::Display for TypedError {
     }
 }
 
-impl std::error::Error for TypedError {}
+impl<E: std::error::Error> std::error::Error for TypedError<E> {}
 
 /// As for `ReceiveError`: the sentence, then the variant.
-impl fmt::Debug for TypedError {
+impl<E: fmt::Debug + fmt::Display> fmt::Debug for TypedError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Receive(error) => write!(f, "{error:?}"),
@@ -68,17 +68,29 @@ impl fmt::Debug for TypedError {
     }
 }
 
-impl From<ReceiveError> for TypedError {
-    fn from(error: ReceiveError) -> Self {
+impl<E> From<E> for TypedError<E> {
+    fn from(error: E) -> Self {
         Self::Receive(error)
     }
 }
 
-impl From<TypedError> for io::Error {
-    fn from(error: TypedError) -> Self {
+impl<E> From<TypedError<E>> for io::Error
+where
+    E: Into<Self> + std::error::Error + Send + Sync + 'static,
+{
+    fn from(error: TypedError<E>) -> Self {
         match error {
             TypedError::Receive(error) => error.into(),
             error => Self::new(io::ErrorKind::InvalidData, error),
+        }
+    }
+}
+
+impl<E> TypedError<E> {
+    fn kind_by(&self, kind: impl FnOnce(&E) -> ErrorKind) -> ErrorKind {
+        match self {
+            Self::Receive(error) => kind(error),
+            Self::Length { .. } | Self::Count { .. } | Self::Bits => ErrorKind::Layout,
         }
     }
 }
@@ -87,15 +99,27 @@ impl TypedError {
     /// The kind of this error, with a number that never changes.
     ///
     /// ```
-    /// use fdring::errors::ErrorKind;
+    /// use fdring::errors::{ErrorKind, ReceiveError};
     /// use fdring::typed::TypedError;
     ///
-    /// assert_eq!(TypedError::Bits.kind(), ErrorKind::Layout);
+    /// assert_eq!(TypedError::<ReceiveError>::Bits.kind(), ErrorKind::Layout);
     /// ```
     pub fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Receive(error) => error.kind(),
-            Self::Length { .. } | Self::Count { .. } | Self::Bits => ErrorKind::Layout,
-        }
+        self.kind_by(ReceiveError::kind)
+    }
+}
+
+impl TypedError<TapError> {
+    /// The kind of this error, with a number that never changes.
+    ///
+    /// ```
+    /// use fdring::errors::{ErrorKind, TapError};
+    /// use fdring::typed::TypedError;
+    ///
+    /// let error = TypedError::from(TapError::Lagged { missed_bytes: 4096 });
+    /// assert_eq!(error.kind(), ErrorKind::Lagged);
+    /// ```
+    pub fn kind(&self) -> ErrorKind {
+        self.kind_by(TapError::kind)
     }
 }

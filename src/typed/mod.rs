@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | [`TypedProducer`] | sends values and slices |
 //! | [`TypedConsumer`] | receives slices of values without a copy, or values whose bits are checked |
+//! | [`TypedTap`] | the same, without holding the lane back: every value that it is in time for, or the newest |
 //!
 //! A `T` is plain bytes: it holds no pointer and no padding. The traits of the `bytemuck` crate say so, and its derive
 //! macros implement them: `NoUninit` to send, `AnyBitPattern` to receive in place, `CheckedBitPattern` (an `enum`, a
@@ -36,11 +37,15 @@ mod consumer;
 mod error;
 mod layout;
 mod producer;
+mod record;
+mod tap;
 
-pub use consumer::{TypedConsumer, TypedRecord};
+pub use consumer::TypedConsumer;
 pub use error::TypedError;
 pub use layout::Layout;
 pub use producer::{TypedBatch, TypedProducer};
+pub use record::TypedRecord;
+pub use tap::TypedTap;
 
 use crate::error::{Error, Result};
 use crate::lane::LaneInfo;

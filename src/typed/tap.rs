@@ -1,0 +1,526 @@
+//! The lossy reading end of a lane of values.
+
+use super::record::{value_of, values_of};
+use super::{Layout, TypedError, TypedRecord, check};
+use crate::consumer::{Tap, TapError};
+use crate::error::Result;
+use crate::session::Address;
+use bytemuck::{AnyBitPattern, CheckedBitPattern};
+use rustix::fd::{AsFd, BorrowedFd};
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+/// The lossy reading end of a lane of values: a [`Tap`] that receives `T`s, and that the lane never waits for.
+///
+/// Its forms are those of [`TypedConsumer`](super::TypedConsumer), and each is there for the newest record, too. Values
+/// are copied out, and handed out only if they were whole then.
+///
+/// ```
+/// use fdring::Server;
+/// use fdring::typed::{TypedProducer, TypedTap};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut prices = TypedProducer::<f64>::create("prices")?;
+/// let server = Server::listen("@doc-typed-tap", [prices.untyped()])?;
+/// let mut ticker = TypedTap::<f64>::connect("@doc-typed-tap")?;
+/// prices.send(&1.5)?;
+/// prices.send(&2.5)?;
+/// assert_eq!(ticker.receive_newest_value()?, Some(2.5));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a tap leaves its lane; keep it in a variable"]
+pub struct TypedTap<T> {
+    tap: Tap,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T: CheckedBitPattern> TypedTap<T> {
+    /// Taps the only lane at `address`, whose values are `T`s in version 0 of their layout.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, typed::TypedTap};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let bytes = Producer::create("bytes")?;
+    /// # let server = Server::listen("@doc-typed-tap-connect", [&bytes])?;
+    /// let error = TypedTap::<f64>::connect("@doc-typed-tap-connect").unwrap_err(); // a lane of bytes
+    /// assert!(matches!(error, fdring::Error::Layout { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Tap::connect`], and [`Error::Layout`](crate::Error::Layout) if the lane has other values.
+    pub fn connect(address: impl Into<Address>) -> Result<Self> {
+        Self::new(Tap::connect(address)?, Layout::of::<T>())
+    }
+
+    /// The tap of a lane of values that a session has attached to, one of several lanes for example.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Server, Session};
+    /// # use fdring::typed::{Layout, TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-new", [prices.untyped()])?;
+    /// let tap = Session::connect("@doc-typed-tap-new")?.tap_one(Attach::lane("prices"))?;
+    /// let mut ticker = TypedTap::<f64>::new(tap, Layout::of::<f64>())?;
+    /// # prices.send(&1.5)?;
+    /// assert_eq!(ticker.receive()?.unwrap()[..], [1.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`](crate::Error::Invalid) if `layout` is not that of a `T`
+    /// - [`Error::Layout`](crate::Error::Layout) if the lane's values are of another layout
+    pub fn new(tap: Tap, layout: Layout) -> Result<Self> {
+        check::<T>(tap.lane(), layout)?;
+        Ok(Self { tap, values: PhantomData })
+    }
+
+    /// The value of the next record, whose bits were checked. Waits until there is one. `None` is the end of the
+    /// stream.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-value", [switches.untyped()])?;
+    /// # let mut tap = TypedTap::<bool>::connect("@doc-typed-tap-receive-value")?;
+    /// switches.send(&true)?;
+    /// assert_eq!(tap.receive_value()?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive`]
+    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
+    pub fn receive_value(&mut self) -> Result<Option<T>, TypedError<TapError>> {
+        value_of(self.tap.receive())
+    }
+
+    /// Like [`receive_value`](Self::receive_value), but never waits: [`TapError::Empty`] if no record is there.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-typed-tap-try-receive-value", [switches.untyped()])?;
+    /// # let mut tap = TypedTap::<bool>::connect("@doc-typed-tap-try-receive-value")?;
+    /// assert!(tap.try_receive_value().is_err());
+    /// switches.send(&true)?;
+    /// assert_eq!(tap.try_receive_value()?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_value`](Self::receive_value), and `Empty`.
+    pub fn try_receive_value(&mut self) -> Result<Option<T>, TypedError<TapError>> {
+        value_of(self.tap.try_receive())
+    }
+
+    /// Like [`receive_value`](Self::receive_value), but waits at most `timeout`: [`TapError::TimedOut`] after that.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-value-timeout", [switches.untyped()])?;
+    /// # let mut tap = TypedTap::<bool>::connect("@doc-typed-tap-receive-value-timeout")?;
+    /// switches.send(&true)?;
+    /// assert_eq!(tap.receive_value_timeout(Duration::from_secs(1))?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_value`](Self::receive_value), and `TimedOut`.
+    pub fn receive_value_timeout(&mut self, timeout: Duration) -> Result<Option<T>, TypedError<TapError>> {
+        value_of(self.tap.receive_timeout(timeout))
+    }
+
+    /// Like [`receive_value`](Self::receive_value), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-value-deadline", [switches.untyped()])?;
+    /// # let mut tap = TypedTap::<bool>::connect("@doc-typed-tap-receive-value-deadline")?;
+    /// switches.send(&true)?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// assert_eq!(tap.receive_value_deadline(deadline)?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_value`](Self::receive_value), and `TimedOut`.
+    pub fn receive_value_deadline(&mut self, deadline: Instant) -> Result<Option<T>, TypedError<TapError>> {
+        value_of(self.tap.receive_deadline(deadline))
+    }
+
+    /// The value of the newest record, whose bits were checked, if this tap has not received it yet. Waits for one
+    /// otherwise. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-newest-value", [switches.untyped()])?;
+    /// # let mut tap = TypedTap::<bool>::connect("@doc-typed-tap-receive-newest-value")?;
+    /// switches.send(&false)?;
+    /// switches.send(&true)?;
+    /// assert_eq!(tap.receive_newest_value()?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest`]
+    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
+    pub fn receive_newest_value(&mut self) -> Result<Option<T>, TypedError<TapError>> {
+        value_of(self.tap.receive_newest())
+    }
+
+    /// Like [`receive_newest_value`](Self::receive_newest_value), but never waits: [`TapError::Empty`] if no record is
+    /// there.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-typed-tap-try-receive-newest-value", [switches.untyped()])?;
+    /// # let mut tap = TypedTap::<bool>::connect("@doc-typed-tap-try-receive-newest-value")?;
+    /// assert!(tap.try_receive_newest_value().is_err());
+    /// switches.send(&false)?;
+    /// switches.send(&true)?;
+    /// assert_eq!(tap.try_receive_newest_value()?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_newest_value`](Self::receive_newest_value), and `Empty`.
+    pub fn try_receive_newest_value(&mut self) -> Result<Option<T>, TypedError<TapError>> {
+        value_of(self.tap.try_receive_newest())
+    }
+
+    /// Like [`receive_newest_value`](Self::receive_newest_value), but waits at most `timeout`: [`TapError::TimedOut`]
+    /// after that.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-newest-value-timeout", [switches.untyped()])?;
+    /// # let mut tap = TypedTap::<bool>::connect("@doc-typed-tap-receive-newest-value-timeout")?;
+    /// switches.send(&false)?;
+    /// switches.send(&true)?;
+    /// assert_eq!(tap.receive_newest_value_timeout(Duration::from_secs(1))?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_newest_value`](Self::receive_newest_value), and `TimedOut`.
+    pub fn receive_newest_value_timeout(&mut self, timeout: Duration) -> Result<Option<T>, TypedError<TapError>> {
+        value_of(self.tap.receive_newest_timeout(timeout))
+    }
+
+    /// Like [`receive_newest_value`](Self::receive_newest_value), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-newest-value-deadline", [switches.untyped()])?;
+    /// # let mut tap = TypedTap::<bool>::connect("@doc-typed-tap-receive-newest-value-deadline")?;
+    /// switches.send(&false)?;
+    /// switches.send(&true)?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// assert_eq!(tap.receive_newest_value_deadline(deadline)?, Some(true));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_newest_value`](Self::receive_newest_value), and `TimedOut`.
+    pub fn receive_newest_value_deadline(&mut self, deadline: Instant) -> Result<Option<T>, TypedError<TapError>> {
+        value_of(self.tap.receive_newest_deadline(deadline))
+    }
+}
+
+impl<T: AnyBitPattern> TypedTap<T> {
+    /// The values of the next record. Waits until there is one. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-receive")?;
+    /// prices.send_slice(&[1.5, 2.5])?;
+    /// assert_eq!(tap.receive()?.unwrap()[..], [1.5, 2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive`]
+    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    pub fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
+        values_of(self.tap.receive())
+    }
+
+    /// Like [`receive`](Self::receive), but never waits: [`TapError::Empty`] if no record is there.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-try-receive", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-try-receive")?;
+    /// assert!(tap.try_receive().is_err());
+    /// prices.send_slice(&[1.5, 2.5])?;
+    /// assert_eq!(tap.try_receive()?.unwrap()[..], [1.5, 2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Self::receive), and `Empty`.
+    pub fn try_receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
+        values_of(self.tap.try_receive())
+    }
+
+    /// Like [`receive`](Self::receive), but waits at most `timeout`: [`TapError::TimedOut`] after that.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-timeout", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-receive-timeout")?;
+    /// prices.send_slice(&[1.5, 2.5])?;
+    /// assert_eq!(tap.receive_timeout(Duration::from_secs(1))?.unwrap()[..], [1.5, 2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Self::receive), and `TimedOut`.
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
+        values_of(self.tap.receive_timeout(timeout))
+    }
+
+    /// Like [`receive`](Self::receive), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-deadline", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-receive-deadline")?;
+    /// prices.send_slice(&[1.5, 2.5])?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// assert_eq!(tap.receive_deadline(deadline)?.unwrap()[..], [1.5, 2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive`](Self::receive), and `TimedOut`.
+    pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
+        values_of(self.tap.receive_deadline(deadline))
+    }
+
+    /// The values of the newest record, if this tap has not received them yet. Waits for one otherwise. `None` is the
+    /// end of the stream.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-newest", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-receive-newest")?;
+    /// prices.send(&1.5)?;
+    /// prices.send(&2.5)?;
+    /// assert_eq!(tap.receive_newest()?.unwrap()[..], [2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest`]
+    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    pub fn receive_newest(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
+        values_of(self.tap.receive_newest())
+    }
+
+    /// Like [`receive_newest`](Self::receive_newest), but never waits: [`TapError::Empty`] if no record is there.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-try-receive-newest", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-try-receive-newest")?;
+    /// assert!(tap.try_receive_newest().is_err());
+    /// prices.send(&1.5)?;
+    /// prices.send(&2.5)?;
+    /// assert_eq!(tap.try_receive_newest()?.unwrap()[..], [2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_newest`](Self::receive_newest), and `Empty`.
+    pub fn try_receive_newest(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
+        values_of(self.tap.try_receive_newest())
+    }
+
+    /// Like [`receive_newest`](Self::receive_newest), but waits at most `timeout`: [`TapError::TimedOut`] after that.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-newest-timeout", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-receive-newest-timeout")?;
+    /// prices.send(&1.5)?;
+    /// prices.send(&2.5)?;
+    /// assert_eq!(tap.receive_newest_timeout(Duration::from_secs(1))?.unwrap()[..], [2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_newest`](Self::receive_newest), and `TimedOut`.
+    pub fn receive_newest_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
+        values_of(self.tap.receive_newest_timeout(timeout))
+    }
+
+    /// Like [`receive_newest`](Self::receive_newest), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-receive-newest-deadline", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-receive-newest-deadline")?;
+    /// prices.send(&1.5)?;
+    /// prices.send(&2.5)?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// assert_eq!(tap.receive_newest_deadline(deadline)?.unwrap()[..], [2.5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`receive_newest`](Self::receive_newest), and `TimedOut`.
+    pub fn receive_newest_deadline(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
+        values_of(self.tap.receive_newest_deadline(deadline))
+    }
+}
+
+impl<T> TypedTap<T> {
+    /// The tap of the bytes, for all that does not receive.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-untyped", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-untyped")?;
+    /// prices.send(&1.5)?;
+    /// prices.send(&2.5)?;
+    /// tap.receive_newest()?;
+    /// assert_eq!(tap.untyped().missed_bytes(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn untyped(&self) -> &Tap {
+        &self.tap
+    }
+
+    /// The same, for what needs it exclusively: to arm, or to receive records as bytes.
+    ///
+    /// ```
+    /// # use fdring::Server;
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-typed-tap-untyped-mut", [prices.untyped()])?;
+    /// # let mut tap = TypedTap::<f64>::connect("@doc-typed-tap-untyped-mut")?;
+    /// assert!(tap.untyped_mut().arm()?, "nothing is there: wait until it becomes readable");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn untyped_mut(&mut self) -> &mut Tap {
+        &mut self.tap
+    }
+}
+
+impl<T> AsFd for TypedTap<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.tap.as_fd()
+    }
+}
