@@ -62,10 +62,14 @@ WAITER = "src/consumer/waiter.rs"
 PACE = "src/consumer/pace.rs"
 RUNS = "src/consumer/runs.rs"
 POLLER = "src/os/poller.rs"
+FUTEX = "src/os/futex.rs"
+INTERRUPT = "src/os/interrupt.rs"
+SELECT = "src/select.rs"
 BELL = "src/os/bell.rs"
 PEER = "src/os/peer.rs"
 FORK = "src/os/fork.rs"
 CLIENT = "src/session/client.rs"
+HEARING = "src/session/hearing.rs"
 CONNECTING = "src/session/connecting.rs"
 ARRIVING = "src/session/arriving.rs"
 FRAME_SOCKET = "src/session/frame_socket.rs"
@@ -522,11 +526,11 @@ FAULTS = [
      "lib slow::tests"),
     ("judge: one in place is evicted", WAITS,
      [("if !self.watch.evicts() || consumer.reads_in_place {", "if !self.watch.evicts() {")], "test policies never_evicted"),
-    ("judge: the deadline of the caller alone", WAITS, [("deadline.min(until))", "{ let _ = until; deadline })")],
+    ("judge: the deadline of the caller alone", WAITS, [("deadline.min(until), self", "{ let _ = until; deadline }, self")],
      "test policies a_slow_consumer"),
     ("require_consumers: not asked for again", WAITS,
-     [("                Err(now) => gate = now,\n            }\n            self.require_consumers(deadline)?;\n",
-       "                Err(now) => gate = now,\n            }\n")], "test policies goes_while_the_producer_waits"),
+     [("                return Err(SendError::Interrupted);\n            }\n            self.require_consumers(deadline)?;\n",
+       "                return Err(SendError::Interrupted);\n            }\n")], "test policies goes_while_the_producer_waits"),
     ("evict: one in place is evicted", AUDIENCE, [("        if reads_in_place {", "        if reads_in_place && false {")],
      "test policies never_evicted"),
     ("finish_and_wait: one that has gone is forgotten", AUDIENCE,
@@ -552,10 +556,10 @@ FAULTS = [
      "space"),
     ("sleep_while_held: private word captured after the last look", PUBLISHER,
      [("let changed = roster.capture_changed();", ""),
-      ("futex::wait(changed, seq, deadline)", "futex::wait(roster.capture_changed(), seq, deadline)")], "space"),
+      ("futex::wait(changed, seq, limit)", "futex::wait(roster.capture_changed(), seq, limit)")], "space"),
     ("sleep_while_held: space_seq captured after the last look", PUBLISHER,
-     [("futex::wait(changed, seq, deadline)",
-       "futex::wait(changed, seq.map(|(word, _)| (word, word.load(Ordering::Relaxed))), deadline)")], "space"),
+     [("futex::wait(changed, seq, limit)",
+       "futex::wait(changed, seq.map(|(word, _)| (word, word.load(Ordering::Relaxed))), limit)")], "space"),
     # Bells, and what the kernel says of others.
     ("ring: waits where the bell is full", BELL,
      [("match send(&self.0, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {",
@@ -622,9 +626,9 @@ FAULTS = [
      "test hostile_arrivals what_a_producer_published"),
     ("check_remains: overwritten", CLIENT, [(".find(|lane| !is_whole(lane))", ".find(|_| false)")],
      "test hostile_arrivals what_a_producer_published"),
-    ("receive: a producer that is dead has nothing more to say", CLIENT,
-     [("Ok(None) => is_dead = wait_readable(socket, peer, deadline, limit, doing)?,",
-       "Ok(None) => {\n                wait_readable(socket, peer, deadline, limit, doing)?;\n"
+    ("receive: a producer that is dead has nothing more to say", HEARING,
+     [("Ok(None) => is_dead = wait_readable(socket, peer, deadline, options, doing)?,",
+       "Ok(None) => {\n                wait_readable(socket, peer, deadline, options, doing)?;\n"
        "                if peer.is_dead() {\n                    return Err(Error::Closed { doing: doing.to_owned() });\n"
        "                }\n            }")],
      "test hostile_arrivals what_a_producer_says"),
@@ -650,8 +654,8 @@ FAULTS = [
      [("peek_for_fds(socket, buf, CREDENTIALS_ROOM_BYTES)?;", "peek_for_fds(socket, buf, CREDENTIALS_ROOM_BYTES + 64)?;")],
      "test adopted descriptors_with_a_first_frame"),
     ("in_child: nothing is closed", FORK, [("unsafe { libc::close(number) };", "")], "test leftovers a_child_of_a_server"),
-    ("wait_readable: the process not watched", CLIENT,
-     [("    waits.extend(peer.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));\n", "")],
+    ("wait_readable: the process not watched", HEARING,
+     [("    let pidfd = peer.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN));\n", "    let pidfd: Option<PollFd<'_>> = None;\n")],
      "test adopted whoever_waits"),
     ("check_lock: anything is a lock", LISTENER, [("if is_file && there.st_size == 0 && is_trusted(there) {", "if true {")],
      "test leftovers a_lock"),
@@ -731,7 +735,7 @@ FAULTS = [
        "        let found = self.reader.next_in_view();\n        self.reader.release_if_due();\n        found")],
      "lib consumer::tests::waiting"),
     ("arm: what was read not released", CONSUMER,
-     [("self.reader.release_all();\n        self.waiter", "self.waiter")], "lib consumer::tests::waiting"),
+     [("self.reader.release_all();\n        let armed", "let armed")], "lib consumer::tests::waiting"),
     ("look: an announcement stands beside a record", LOOKS,
      [("                self.waiter.disarm(&self.reader);\n", "")], "lib consumer::tests::waiting"),
     ("poll: the session not looked at", LOOKS,
@@ -1063,6 +1067,39 @@ FAULTS = [
     ("from_bytes: the length of a name in characters", TEXT,
      [("bytes.len() > LANE_NAME_MAX_BYTES", "String::from_utf8_lossy(bytes).chars().count() > LANE_NAME_MAX_BYTES")],
      "fuzz frame_parse"),
+    # Waits that are interrupted.
+    ("interrupt: the sleepers on words not woken", INTERRUPT, [("        futex::wake_private(word);\n", "")],
+     "test interrupt ctrl_c"),
+    ("interrupt: the descriptor not raised", INTERRUPT,
+     [("        futex::wake_private(word);\n        self.0.settle();\n", "        futex::wake_private(word);\n")],
+     "test interrupt ctrl_c"),
+    ("interrupt: a forked child raises the parent's descriptor", INTERRUPT,
+     [("        if guard.is_child() {\n            // The eventfd is the parent's too.\n            return;\n        }\n", "")],
+     "test interrupt a_forked_child"),
+    ("settle: what comes in between forgotten", INTERRUPT,
+     [("            if self.word.load(Ordering::Relaxed) == value {\n                return;\n            }\n", "            return;\n")],
+     "lib word_and_descriptor_agree"),
+    ("clear: the descriptor left readable", INTERRUPT,
+     [("Ordering::Relaxed);\n        self.0.settle();\n", "Ordering::Relaxed);\n")], "lib it_stands_until"),
+    ("captured: what the word is now, and not what it was at the look", INTERRUPT,
+     [("(&self.0.word, LOWERED)", "(&self.0.word, self.0.word.load(Ordering::Relaxed))")], "lib a_sleep_that_begins_after"),
+    ("wait: the interrupter's word left out", FUTEX, [("[Some(private), interrupt].into_iter()", "[Some(private), None].into_iter()")],
+     "test interrupt ctrl_c"),
+    ("wait: slept on one word though there is an interrupter's", FUTEX,
+     [("if shared.is_none() && interrupt.is_none() {", "if shared.is_none() {")], "test interrupt ctrl_c"),
+    ("heed: the interrupter not watched", WAITER,
+     [("            poller.add(interrupter, INTERRUPT, Trigger::Level)?;\n", "            let _ = poller;\n")],
+     "test interrupt ctrl_c"),
+    ("sleep: an interrupt taken for a ring in vain", WAITER, [(" && !deadline.has_passed() && !self.is_interrupted() {", " && !deadline.has_passed() {")],
+     "test interrupt ctrl_c"),
+    ("arm: an interrupt left to be found by the loop", CONSUMER,
+     [("            true if self.waiter.is_interrupted() => Err(ReceiveError::Interrupted),\n", "")],
+     "test interrupt ctrl_c"),
+    ("wait_until: an interrupt found only after the wait", SELECT,
+     [("            if self.interrupter.as_ref().is_some_and(Interrupter::is_interrupted) {\n"
+       "                return Err(ReceiveError::Interrupted);\n            }\n", "")], "test interrupt ctrl_c"),
+    ("is_idle: a connection goes on that nobody waits for", SERVING,
+     [("            Phase::Greeting(Greeting { outcome: Some(_), .. }) => true,\n", "")], "test interrupt ctrl_c"),
 ]
 
 # Files with orderings that no model compiles, for they order nothing that another process reads.
@@ -1071,6 +1108,7 @@ NOT_MODELLED = {
     "src/link.rs": "what became of a session, between the threads that read its lanes",
     "src/os/barrier.rs": "system calls, and the compiler's half of one; src/os/barrier/tests.rs sees them work",
     "src/os/fork.rs": "one word, of this process alone",
+    "src/os/interrupt.rs": "a flag between threads of this process, and a handler; its unit tests see it work",
     "src/session/shared.rs": "a flag from a handle to its steward",
     "src/session/seats.rs": "a flag from a producer's thread to its steward",
     "src/session/steward.rs": "a flag from a handle to its steward",

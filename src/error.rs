@@ -33,6 +33,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `Forbidden` | `PermissionDenied` |
 /// | `Closed` | `ConnectionAborted` |
 /// | `TimedOut` | `TimedOut` |
+/// | `Interrupted` | `Other`, since the loops of [`std::io`] begin anew after `Interrupted` |
 /// | `Forked` | `Unsupported` |
 ///
 /// ```
@@ -106,6 +107,11 @@ pub enum Error {
         /// The time that was allowed.
         limit: Duration,
     },
+    /// An [`Interrupter`](crate::Interrupter) ended the wait.
+    Interrupted {
+        /// What was being done.
+        doing: String,
+    },
     /// This process is a forked child, and the object belongs to the parent.
     Forked,
 }
@@ -141,6 +147,7 @@ impl fmt::Display for Error {
                 "gave up {doing} after {}; see whether the peer is busy or stopped, or raise the deadline",
                 InWords(*limit)
             ),
+            Self::Interrupted { doing } => write!(f, "interrupted while {doing}"),
             Self::Forked => f.write_str(
                 "this process is a forked child, and rings belong to the process that made them; \
                  open a session of its own",
@@ -171,6 +178,7 @@ impl fmt::Debug for Error {
             Self::Forbidden { .. } => "Forbidden",
             Self::Closed { .. } => "Closed",
             Self::TimedOut { .. } => "TimedOut",
+            Self::Interrupted { .. } => "Interrupted",
             Self::Forked => "Forked",
         };
         write!(f, "{self} ({variant})")
@@ -190,6 +198,7 @@ impl From<Error> for io::Error {
             Error::Forbidden { .. } => io::ErrorKind::PermissionDenied,
             Error::Closed { .. } => io::ErrorKind::ConnectionAborted,
             Error::TimedOut { .. } => io::ErrorKind::TimedOut,
+            Error::Interrupted { .. } => io::ErrorKind::Other,
             Error::Forked => io::ErrorKind::Unsupported,
         };
         Self::new(kind, error)
@@ -217,6 +226,7 @@ impl Error {
             Self::Forbidden { .. } => ErrorKind::Forbidden,
             Self::Closed { .. } => ErrorKind::Closed,
             Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::Interrupted { .. } => ErrorKind::Interrupted,
             Self::Forked => ErrorKind::Forked,
         }
     }
@@ -387,7 +397,7 @@ mod tests {
         assert!(said(Operation::Other, Errno::AGAIN).ends_with(")"), "nothing is advised where nothing usual helps");
     }
 
-    fn one_of_each() -> [(Error, &'static str, io::ErrorKind); 11] {
+    fn one_of_each() -> [(Error, &'static str, io::ErrorKind); 12] {
         let doing = || "testing".to_owned();
         let cause = || io::Error::from_raw_os_error(Errno::NOENT.raw_os_error());
         [
@@ -409,6 +419,7 @@ mod tests {
             (Error::Forbidden { uid: Some(7) }, "(Forbidden)", io::ErrorKind::PermissionDenied),
             (Error::Closed { doing: doing() }, "(Closed)", io::ErrorKind::ConnectionAborted),
             (Error::TimedOut { doing: doing(), limit: Duration::ZERO }, "(TimedOut)", io::ErrorKind::TimedOut),
+            (Error::Interrupted { doing: doing() }, "(Interrupted)", io::ErrorKind::Other),
             (Error::Forked, "(Forked)", io::ErrorKind::Unsupported),
         ]
     }

@@ -61,6 +61,8 @@ pub enum ErrorKind {
     Unread = 23,
     /// The lane was too quick for a tap, which goes on from the newest record.
     Lagged = 24,
+    /// An interrupter ended the wait.
+    Interrupted = 25,
 }
 
 impl ErrorKind {
@@ -109,7 +111,8 @@ mod tests {
             TooFewConsumers,
             Unread,
             Lagged,
+            Interrupted,
         ];
-        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=24));
+        assert!(kinds.iter().map(|kind| kind.number()).eq(1..=25));
     }
 }

@@ -12,6 +12,7 @@ use crate::memory::{LaneMap, SeatMap, WritableLane};
 use crate::os::barrier;
 use crate::os::bell::Bell;
 use crate::os::clock::coarse_now;
+use crate::os::interrupt::Interrupter;
 use crate::os::notice::Notice;
 use crate::policies::{NoConsumer, SlowConsumer};
 use crate::region::{HugePages, HugePagesOutcome, Region, RegionOptions};
@@ -55,6 +56,7 @@ pub struct LaneOptions {
     no_consumer: NoConsumer,
     slow_consumer: SlowConsumer,
     stamped: bool,
+    interrupter: Option<Interrupter>,
 }
 
 impl LaneOptions {
@@ -87,6 +89,7 @@ impl LaneOptions {
             no_consumer: NoConsumer::RunOn,
             slow_consumer: SlowConsumer::Wait,
             stamped: false,
+            interrupter: None,
         }
     }
 
@@ -327,6 +330,28 @@ impl LaneOptions {
         self.stamped = stamped;
         self
     }
+
+    /// Has `interrupter` end every wait of the producer. Default: none does.
+    ///
+    /// ```
+    /// use fdring::Interrupter;
+    /// use fdring::options::LaneOptions;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let stop = Interrupter::new()?;
+    /// let ticks = LaneOptions::new("ticks").interrupter(&stop).create()?;
+    /// # stop.interrupt();
+    /// // Meanwhile, in another thread or a signal handler: stop.interrupt()
+    /// let error = ticks.wait_for_consumers(1, Duration::from_secs(60)).unwrap_err();
+    /// assert!(matches!(error, fdring::Error::Interrupted { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn interrupter(mut self, interrupter: &Interrupter) -> Self {
+        self.interrupter = Some(interrupter.clone());
+        self
+    }
 }
 
 /// The facts of a lane, the same at both ends.
@@ -537,6 +562,10 @@ impl Lane {
 impl LaneOptions {
     pub(crate) fn spin_duration(&self) -> Duration {
         self.spin
+    }
+
+    pub(crate) fn interrupter_given(&self) -> Option<Interrupter> {
+        self.interrupter.clone()
     }
 
     pub(crate) fn policies(&self) -> (NoConsumer, SlowConsumer) {

@@ -47,6 +47,7 @@
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
 //! | know when a record was sent, and how long it took | [`LaneOptions::stamped`](options::LaneOptions::stamped) |
+//! | end waits from a signal handler or another thread | [`Interrupter`] |
 //! | send and receive values of a Rust type | [`typed`] |
 //! | pass descriptors without a ring | [`send_fds`], [`recv_fds`]; with names, [`fds::send_named`] |
 //! | pass immutable bytes without a ring | [`Sealed`]; several buffers at once, [`parcel`] |
@@ -196,6 +197,7 @@ pub use consumer::{Consumer, OwnedRecord, Record, Tap};
 pub use crash::reach as reach_crash_point;
 pub use error::{Error, Result};
 pub use fds::{recv_fds, send_fds};
+pub use os::interrupt::Interrupter;
 pub use producer::{Batch, Producer, Reservation, ReservationWriter, Slot, Window};
 pub use region::{Sealed, SealedBuilder, SealedBytes};
 pub use session::Address;

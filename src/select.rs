@@ -10,6 +10,7 @@ use crate::consumer::{Consumer, ReceiveError, Tap, TapError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
+use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Trigger};
 use crate::session::server::Server;
 use crate::session::session_listener::SessionListener;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// The number of events that one look takes.
 const EVENTS_MAX: usize = 64;
+/// Stands for the interrupter: no endpoint has this index.
+const INTERRUPT: u64 = u64::MAX;
 
 /// An endpoint that can wait in an event loop: see [`Consumer::arm`] for the four steps of such a loop.
 ///
@@ -82,6 +85,7 @@ pub trait Selectable: AsFd {
     ///
     /// # Errors
     ///
+    /// - [`ReceiveError::Interrupted`] if there is no news, and an [`Interrupter`] has ended the endpoint's waits
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     fn arm(&mut self) -> Result<bool, ReceiveError>;
@@ -98,6 +102,7 @@ impl Selectable for Tap {
         // Its only errors.
         Self::arm(self).map_err(|error| match error {
             TapError::Wait(errno) => ReceiveError::Wait(errno),
+            TapError::Interrupted => ReceiveError::Interrupted,
             _ => ReceiveError::Forked,
         })
     }
@@ -192,6 +197,7 @@ pub struct Selector<E> {
     queue: VecDeque<usize>,
     /// The number of keys given out.
     keys: u64,
+    interrupter: Option<Interrupter>,
     guard: ForkGuard,
 }
 
@@ -250,7 +256,40 @@ impl<E: Selectable> Selector<E> {
     /// [`Error::Os`] if the process is out of descriptors.
     pub fn new() -> Result<Self> {
         let poller = Poller::new().map_err(Error::os("make a selector"))?;
-        Ok(Self { poller, slots: Vec::new(), queue: VecDeque::new(), keys: 0, guard: ForkGuard::get()? })
+        let (slots, queue, interrupter) = (Vec::new(), VecDeque::new(), None);
+        Ok(Self { poller, slots, queue, keys: 0, interrupter, guard: ForkGuard::get()? })
+    }
+
+    /// Has `interrupter` end the waits of this selector. It takes the place of the one before.
+    ///
+    /// ```
+    /// use fdring::errors::ReceiveError;
+    /// use fdring::select::Selector;
+    /// use fdring::{Consumer, Interrupter};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let stop = Interrupter::new()?;
+    /// let mut selector = Selector::<Consumer>::new()?;
+    /// selector.set_interrupter(&stop)?;
+    /// stop.interrupt();
+    /// assert_eq!(selector.wait(), Err(ReceiveError::Interrupted)); // there is nothing to look at
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Os`] if the kernel cannot watch it
+    /// - [`Error::Forked`] in a forked child
+    pub fn set_interrupter(&mut self, interrupter: &Interrupter) -> Result<()> {
+        self.guard.check()?;
+        if let Some(former) = self.interrupter.take() {
+            self.poller.remove(&former);
+        }
+        let watched = self.poller.add(interrupter, INTERRUPT, Trigger::Level);
+        watched.map_err(Error::os("watch the interrupter of a selector"))?;
+        self.interrupter = Some(interrupter.clone());
+        Ok(())
     }
 
     /// Takes an endpoint in. Returns its key.
@@ -449,6 +488,7 @@ impl<E: Selectable> Selector<E> {
     ///
     /// # Errors
     ///
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn wait(&mut self) -> Result<Key, ReceiveError> {
@@ -471,6 +511,7 @@ impl<E: Selectable> Selector<E> {
     /// # Errors
     ///
     /// - [`ReceiveError::Empty`] if there is none; all endpoints are armed then
+    /// - [`ReceiveError::Interrupted`] if there is none, and an [`Interrupter`] has ended all waits
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn try_wait(&mut self) -> Result<Key, ReceiveError> {
@@ -494,6 +535,7 @@ impl<E: Selectable> Selector<E> {
     /// # Errors
     ///
     /// - [`ReceiveError::TimedOut`] if there was none within `timeout`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Key, ReceiveError> {
@@ -517,6 +559,7 @@ impl<E: Selectable> Selector<E> {
     /// # Errors
     ///
     /// - [`ReceiveError::TimedOut`] if there was none before `deadline`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn wait_deadline(&mut self, deadline: Instant) -> Result<Key, ReceiveError> {
@@ -532,6 +575,9 @@ impl<E: Selectable> Selector<E> {
         loop {
             if let Some(key) = self.look_at_queue()? {
                 return Ok(key);
+            }
+            if self.interrupter.as_ref().is_some_and(Interrupter::is_interrupted) {
+                return Err(ReceiveError::Interrupted);
             }
             let remaining = deadline.remaining();
             if remaining == Some(Duration::ZERO) {

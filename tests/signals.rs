@@ -18,8 +18,7 @@ use guest::Guest;
 use hostile::IN_PLACE;
 use rustix::event::{Timespec, poll};
 use rustix::fd::AsFd;
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+use rustix::net::sockopt;
 use rustix::process::{Signal, getpid, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
@@ -88,23 +87,6 @@ fn lane() -> Producer {
     LaneOptions::new("lane").capacity(4096).create().unwrap()
 }
 
-/// Connections that fill the backlog of `address`.
-fn fill_backlog(address: &str) -> Vec<rustix::fd::OwnedFd> {
-    let addr = SocketAddrUnix::new_abstract_name(&address.as_bytes()[1..]).unwrap();
-    let mut filled = Vec::new();
-    loop {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        match connect(&socket, &addr) {
-            Ok(()) => filled.push(socket),
-            Err(error) => {
-                assert_eq!(error, Errno::AGAIN);
-                return filled;
-            }
-        }
-    }
-}
-
 #[test]
 fn a_connection_is_waited_for_no_longer_for_all_signals() {
     isolated("a_connection_is_waited_for_no_longer_for_all_signals", || {
@@ -116,7 +98,7 @@ fn a_connection_is_waited_for_no_longer_for_all_signals() {
             other => panic!("{other:?}"),
         };
         ends_in_time("an Offer that does not come", times_out);
-        let _others = fill_backlog(&address);
+        let _others = hostile::fill_backlog(&address);
         ends_in_time("a full backlog", times_out);
     });
 }

@@ -16,6 +16,7 @@ use std::io;
 /// | --- | --- |
 /// | `Empty` | `WouldBlock` |
 /// | `TimedOut` | `TimedOut` |
+/// | `Interrupted` | `Other`, since the loops of [`std::io`] begin anew after `Interrupted` |
 /// | `Abandoned` | `ConnectionAborted` |
 /// | `PeerDead` | `BrokenPipe` |
 /// | `HungUp`, `Closed`, `Evicted` | `ConnectionReset` |
@@ -51,6 +52,9 @@ pub enum ReceiveError {
     Empty,
     /// No record was published before the deadline.
     TimedOut,
+    /// An [`Interrupter`](crate::Interrupter) ended the wait for a record. Nothing is lost: call again once it is
+    /// [cleared](crate::Interrupter::clear).
+    Interrupted,
     /// The producer gave the lane up, or its thread panicked. Everything that was published has been read.
     Abandoned,
     /// The producer's process ended before the lane did. Everything that was published has been read.
@@ -88,6 +92,7 @@ impl fmt::Display for ReceiveError {
         match self {
             Self::Empty => f.write_str("no record is there yet"),
             Self::TimedOut => f.write_str("no record came until the deadline"),
+            Self::Interrupted => f.write_str("interrupted before a record came"),
             Self::Abandoned => f.write_str("the producer gave up before its time; all that it published has been read"),
             Self::PeerDead => f.write_str("the producer died; all that it published has been read"),
             Self::HungUp => f.write_str(
@@ -125,6 +130,7 @@ impl fmt::Debug for ReceiveError {
         let variant = match self {
             Self::Empty => "Empty",
             Self::TimedOut => "TimedOut",
+            Self::Interrupted => "Interrupted",
             Self::Abandoned => "Abandoned",
             Self::PeerDead => "PeerDead",
             Self::HungUp => "HungUp",
@@ -146,6 +152,7 @@ impl From<ReceiveError> for io::Error {
         let kind = match &error {
             ReceiveError::Empty => io::ErrorKind::WouldBlock,
             ReceiveError::TimedOut => io::ErrorKind::TimedOut,
+            ReceiveError::Interrupted => io::ErrorKind::Other,
             ReceiveError::Abandoned => io::ErrorKind::ConnectionAborted,
             ReceiveError::PeerDead => io::ErrorKind::BrokenPipe,
             ReceiveError::HungUp | ReceiveError::Closed | ReceiveError::Evicted { .. } => {
@@ -181,6 +188,7 @@ impl ReceiveError {
         match self {
             Self::Empty => ErrorKind::Empty,
             Self::TimedOut => ErrorKind::TimedOut,
+            Self::Interrupted => ErrorKind::Interrupted,
             Self::Abandoned => ErrorKind::Abandoned,
             Self::PeerDead => ErrorKind::PeerDead,
             Self::HungUp | Self::Closed => ErrorKind::Closed,

@@ -138,7 +138,7 @@ impl Consumer {
         }
     }
 
-    /// One look of a spinning wait; `None` if it found nothing.
+    /// One look of a spinning wait; `None` if it found nothing, and the wait goes on.
     fn look_in_spin(&mut self, looks: u32) -> Option<Result<Look, ReceiveError>> {
         if looks % LOOKS_PER_SESSION == LOOKS_PER_SESSION - 1 {
             self.look_at_session_if_due();
@@ -146,7 +146,10 @@ impl Consumer {
         if !looks.is_multiple_of(LOOKS_PER_STATE) && !self.reader.has_news() {
             return None;
         }
-        Some(self.look()).filter(|look| !matches!(look, Ok(Look::Empty)))
+        match self.look() {
+            Ok(Look::Empty) => self.waiter.is_interrupted().then_some(Err(ReceiveError::Interrupted)),
+            look => Some(look),
+        }
     }
 
     /// Whether there is a record, or the end: one load of `published`, and of the lane's state if nothing is there.

@@ -40,6 +40,7 @@ use crate::memory::{InPlace, LaneMap, SeatMap};
 use crate::os::bell::BellEnd;
 use crate::os::clock::coarse_now;
 use crate::os::fork::ForkGuard;
+use crate::os::interrupt::Interrupter;
 use crate::os::spin::Spins;
 use crate::ring::cursor::Found;
 use crate::ring::reader::Reader;
@@ -162,6 +163,15 @@ impl Consumer {
         })
     }
 
+    /// Has an interrupter end the waits of this consumer.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot watch it.
+    pub(crate) fn heed(&mut self, interrupter: &Interrupter) -> Result<()> {
+        self.waiter.heed(interrupter).map_err(Error::os(format!("watch the interrupter of lane {}", self.info.name)))
+    }
+
     /// The next record. Waits until there is one. `None` is the end of the stream: the producer finished the lane, and
     /// everything that was published has been read.
     ///
@@ -189,6 +199,7 @@ impl Consumer {
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
@@ -269,6 +280,7 @@ impl Consumer {
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, ReceiveError> {
@@ -312,6 +324,7 @@ impl Consumer {
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, ReceiveError> {
@@ -502,6 +515,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
+    /// - [`ReceiveError::Interrupted`] if there is no news, and an [`Interrupter`] has ended all waits
     /// - [`ReceiveError::Wait`] if the kernel gives no descriptor or timer for it
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, ReceiveError> {
@@ -509,7 +523,11 @@ impl Consumer {
             return Err(ReceiveError::Forked);
         }
         self.reader.release_all();
-        self.waiter.arm_elsewhere(&mut self.reader).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))
+        let armed = self.waiter.arm_elsewhere(&mut self.reader);
+        match armed.map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))? {
+            true if self.waiter.is_interrupted() => Err(ReceiveError::Interrupted),
+            armed => Ok(armed),
+        }
     }
 }
 

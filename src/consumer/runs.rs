@@ -127,6 +127,7 @@ impl Consumer {
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     /// - The closure's error, if it returned one
@@ -166,6 +167,7 @@ impl Consumer {
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     /// - The closure's error, if it returned one
@@ -209,6 +211,7 @@ impl Consumer {
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     /// - The closure's error, if it returned one

@@ -17,6 +17,7 @@ use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::link::{Fate, Link};
 use crate::os::bell::BellEnd;
+use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Ready, Trigger};
 use crate::ring::sleep::{Announcement, Armed, SECOND_LOOK, Sleeps, TAP_LOOKS, Waits, Wakeups};
 use crate::terms::Barrier;
@@ -33,7 +34,8 @@ const PROCESS: u64 = 1;
 const BELL: u64 = 2;
 const TIMER: u64 = 3;
 const STIR: u64 = 4;
-const EVENTS_MAX: usize = 5;
+const INTERRUPT: u64 = 5;
+const EVENTS_MAX: usize = 6;
 
 /// How often a bell may ring in vain. A ring can come late, but more than this many come only from a producer that
 /// breaks the protocol.
@@ -93,6 +95,16 @@ impl Waiter {
         Self { short_waits: &TAP_LOOKS, ..self }
     }
 
+    /// Has an interrupter end the waits.
+    pub(super) fn heed(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
+        self.sources.heed(interrupter)
+    }
+
+    /// Whether waits end now.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.sources.interrupter.as_ref().is_some_and(Interrupter::is_interrupted)
+    }
+
     /// How the session stands, as far as is known.
     #[inline]
     pub(super) fn fate(&self) -> Fate {
@@ -121,17 +133,17 @@ impl Waiter {
         Ok(true)
     }
 
-    /// Sleeps until there is something to see, the bell rings, or the deadline passes.
+    /// Sleeps until there is something to see, the bell rings, the deadline passes, or an interrupter ends the waits.
     #[cold]
     pub(super) fn sleep(&mut self, reader: &mut impl Sleeps, deadline: Deadline) -> rustix::io::Result<()> {
         let mut outcome = Ok(());
-        while self.arm(reader) && !deadline.has_passed() {
+        while self.arm(reader) && !deadline.has_passed() && !self.is_interrupted() {
             match self.park(deadline) {
                 Ok(Woken::ByBell) => {
                     self.note_ring(reader);
                     break;
                 }
-                // A signal, something in the session, or the time of the second look: arming looks again.
+                // A signal, an interrupt, something in the session, or the time of the second look: arming looks again.
                 Ok(Woken::ByTime | Woken::Otherwise) => {}
                 Err(error) => {
                     outcome = Err(error);
@@ -252,6 +264,7 @@ pub(super) struct Sources {
     is_bell_watched: bool,
     vain_rings: VainRings,
     link: Arc<Link>,
+    interrupter: Option<Interrupter>,
     /// Made when first needed.
     timer: Option<OwnedFd>,
     /// When to look whether the producer's process lives; `None` if its pidfd tells.
@@ -281,7 +294,16 @@ impl Sources {
         let is_bell_watched = !is_one_by_one || !bell.stays_readable();
         let vain_rings = VainRings::default();
         let look_at = link.must_look().then(|| Instant::now() + LOOK_INTERVAL);
-        Ok(Self { poller, is_one_by_one, bell, is_bell_watched, vain_rings, link, timer: None, look_at })
+        let (interrupter, timer) = (None, None);
+        Ok(Self { poller, is_one_by_one, bell, is_bell_watched, vain_rings, link, interrupter, timer, look_at })
+    }
+
+    fn heed(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
+        if let Some(poller) = &self.poller {
+            poller.add(interrupter, INTERRUPT, Trigger::Level)?;
+        }
+        self.interrupter = Some(interrupter.clone());
+        Ok(())
     }
 
     /// How long to nap without the bell, if it is of no use, for a consumer at `position`.
@@ -379,7 +401,9 @@ impl Sources {
     /// As [`Poller::wait`], without an epoll descriptor.
     fn wait_singly(&self, timeout: Option<Duration>) -> rustix::io::Result<Ready<EVENTS_MAX>> {
         let bell = self.is_bell_watched.then_some((BELL, self.bell.as_fd()));
-        let sources = [Some((SOCKET, self.link.socket())), self.link.pidfd().map(|pidfd| (PROCESS, pidfd)), bell];
+        let pidfd = self.link.pidfd().map(|pidfd| (PROCESS, pidfd));
+        let interrupt = self.interrupter.as_ref().map(|interrupter| (INTERRUPT, interrupter.as_fd()));
+        let sources = [Some((SOCKET, self.link.socket())), pidfd, bell, interrupt];
         let sources = sources.into_iter().flatten();
         let mut waits: Vec<_> = sources.clone().map(|(_, fd)| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let stir_due = self.link.stir().map(|_| STIR_INTERVAL);

@@ -1,5 +1,6 @@
 //! Sleeping on words of memory, and waking who sleeps there: futex(2).
 
+use super::interrupt::Interrupter;
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::sync::{AtomicU32, Ordering};
@@ -11,31 +12,52 @@ const NAP: Duration = Duration::from_millis(10);
 /// A futex word, and the value it had when the caller last looked.
 pub(crate) type Captured<'a> = (&'a AtomicU32, u32);
 
-/// Sleeps until a word is woken or differs from its captured value, or until the deadline. May return early.
+/// What ends a sleep at the latest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit<'a> {
+    pub(crate) deadline: Deadline,
+    /// A word of this process that changes when the sleep is to end.
+    pub(crate) interrupt: Option<Captured<'a>>,
+}
+
+impl<'a> Limit<'a> {
+    /// A limit that is a deadline, or an interrupt before it.
+    pub(crate) fn new(deadline: Deadline, interrupter: Option<&'a Interrupter>) -> Self {
+        Self { deadline, interrupt: interrupter.map(Interrupter::captured) }
+    }
+}
+
+impl From<Deadline> for Limit<'_> {
+    fn from(deadline: Deadline) -> Self {
+        Self { deadline, interrupt: None }
+    }
+}
+
+/// Sleeps until a word is woken or differs from its captured value, or until the limit. May return early.
 ///
 /// `private` is a word of this process, `shared` one in a shared mapping, read-only or not. Where there is no
-/// `futex_waitv`, before Linux 5.16 or where a filter forbids it, the shared word is waited for in naps of at most 10
-/// ms.
-pub(crate) fn wait(private: Captured<'_>, shared: Option<Captured<'_>>, deadline: Deadline) {
+/// `futex_waitv`, before Linux 5.16 or where a filter forbids it, several words are waited for in naps of at most 10
+/// ms on one of them.
+pub(crate) fn wait<'a>(private: Captured<'_>, shared: Option<Captured<'_>>, limit: impl Into<Limit<'a>>) {
     use rustix::io::Errno;
     use rustix::thread::futex::{self, Flags, WaitFlags, WaitvFlags};
     use std::sync::atomic::AtomicBool;
 
     static NO_WAITV: AtomicBool = AtomicBool::new(false);
 
+    let Limit { deadline, interrupt } = limit.into();
     let remaining = deadline.remaining();
     let ((word, value), flags) = shared.map_or((private, Flags::PRIVATE), |shared| (shared, Flags::empty()));
     crash::asleep!("producer-asleep");
     let wait = |limit: Option<Duration>| futex::wait(word, flags, value, limit.map(timespec).as_ref());
-    let outcome = if shared.is_none() {
+    let outcome = if shared.is_none() && interrupt.is_none() {
         wait(remaining)
     } else if NO_WAITV.load(Ordering::Relaxed) {
         Err(Errno::NOSYS)
     } else {
-        let waits = [
-            futex_wait(private, WaitFlags::SIZE_U32 | WaitFlags::PRIVATE),
-            futex_wait((word, value), WaitFlags::SIZE_U32),
-        ];
+        let privates = [Some(private), interrupt].into_iter().flatten();
+        let privates = privates.map(|captured| futex_wait(captured, WaitFlags::SIZE_U32 | WaitFlags::PRIVATE));
+        let waits: Vec<_> = privates.chain(shared.map(|captured| futex_wait(captured, WaitFlags::SIZE_U32))).collect();
         let end = remaining.map(monotonic_after);
         futex::waitv(&waits, WaitvFlags::empty(), end.as_ref(), futex::ClockId::Monotonic).map(drop)
     };

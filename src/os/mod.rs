@@ -9,6 +9,7 @@ pub(crate) mod clock;
 pub(crate) mod closing;
 pub(crate) mod fork;
 pub(crate) mod futex;
+pub(crate) mod interrupt;
 pub(crate) mod notice;
 pub(crate) mod peer;
 pub(crate) mod poller;

@@ -2,11 +2,13 @@
 //!
 //! The invariant: a consumer that reads in place is not evicted here.
 
+use super::waits::is_raised;
 use super::{Producer, SendError};
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::ConsumerInfo;
+use crate::os::futex::Limit;
 use std::time::Duration;
 
 impl Producer {
@@ -150,6 +152,8 @@ impl Producer {
     ///
     /// - [`SendError::Unread`] if a consumer has not released everything after `timeout`, or goes without having
     ///   released it: it names each one and its bytes
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait; the lane is finished all
+    ///   the same
     /// - [`SendError::Forked`] in a forked child
     pub fn finish_and_wait(mut self, timeout: Duration) -> Result<(), SendError> {
         if self.guard.is_child() {
@@ -159,9 +163,9 @@ impl Producer {
         // Those who were here, if they go meanwhile.
         let mut known = self.lane.roster.seats();
         self.end();
-        let Self { publisher, lane, .. } = &mut self;
+        let Self { publisher, lane, interrupter, .. } = &mut self;
         loop {
-            let is_read = publisher.sleep_until(&lane.roster, deadline, |_| {
+            let is_read = publisher.sleep_until(&lane.roster, Limit::new(deadline, interrupter.as_ref()), |_| {
                 let (released, gate) = lane.roster.find_released(&*lane.map, published);
                 if released == published { Ok(()) } else { Err(gate) }
             });
@@ -172,6 +176,9 @@ impl Producer {
             }
             if is_read.is_ok() || deadline.has_passed() {
                 break;
+            }
+            if is_raised(interrupter) {
+                return Err(SendError::Interrupted);
             }
         }
         let kept = self.vacant_places();

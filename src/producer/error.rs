@@ -17,6 +17,7 @@ use std::time::Duration;
 /// | `TooLong`, `WindowTooLong` | `InvalidInput` |
 /// | `Full` | `WouldBlock` |
 /// | `TimedOut`, `TooSlow` | `TimedOut` |
+/// | `Interrupted` | `Other`, since the loops of [`std::io`] begin anew after `Interrupted` |
 /// | `TooFewConsumers` | `NotConnected` |
 /// | `NotReleased`, `Unread` | `ConnectionAborted` |
 /// | `Forked` | `Unsupported` |
@@ -60,6 +61,9 @@ pub enum SendError {
         /// The consumer that holds the lane back, if it is known.
         consumer: Option<Box<ConsumerInfo>>,
     },
+    /// An [`Interrupter`](crate::Interrupter) ended the wait. Nothing is lost: call again once it is
+    /// [cleared](crate::Interrupter::clear).
+    Interrupted,
     /// A consumer left, died or was evicted before it had released a record. Only
     /// [`Producer::wait_released`](crate::Producer::wait_released) returns this.
     NotReleased {
@@ -106,6 +110,7 @@ impl fmt::Display for SendError {
             Self::TimedOut { consumer } => {
                 write!(f, "the lane stayed full until the deadline{}", Blame(consumer))
             }
+            Self::Interrupted => f.write_str("interrupted while waiting for consumers of the lane"),
             Self::NotReleased { position } => write!(
                 f,
                 "a consumer left, died or was evicted before it had released everything up to position {position}; \
@@ -150,6 +155,7 @@ impl fmt::Debug for SendError {
             Self::WindowTooLong { .. } => "WindowTooLong",
             Self::Full { .. } => "Full",
             Self::TimedOut { .. } => "TimedOut",
+            Self::Interrupted => "Interrupted",
             Self::NotReleased { .. } => "NotReleased",
             Self::TooSlow { .. } => "TooSlow",
             Self::TooFewConsumers { .. } => "TooFewConsumers",
@@ -176,6 +182,7 @@ impl SendError {
             Self::TooLong { .. } | Self::WindowTooLong { .. } => ErrorKind::TooLong,
             Self::Full { .. } => ErrorKind::Full,
             Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::Interrupted => ErrorKind::Interrupted,
             Self::NotReleased { .. } => ErrorKind::NotReleased,
             Self::TooSlow { .. } => ErrorKind::TooSlow,
             Self::TooFewConsumers { .. } => ErrorKind::TooFewConsumers,
@@ -192,6 +199,7 @@ impl From<SendError> for io::Error {
             SendError::TooLong { .. } | SendError::WindowTooLong { .. } => io::ErrorKind::InvalidInput,
             SendError::Full { .. } => io::ErrorKind::WouldBlock,
             SendError::TimedOut { .. } | SendError::TooSlow { .. } => io::ErrorKind::TimedOut,
+            SendError::Interrupted => io::ErrorKind::Other,
             SendError::TooFewConsumers { .. } => io::ErrorKind::NotConnected,
             SendError::NotReleased { .. } | SendError::Unread { .. } => io::ErrorKind::ConnectionAborted,
             SendError::Forked => io::ErrorKind::Unsupported,

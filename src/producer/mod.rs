@@ -28,6 +28,7 @@ use crate::layout::LaneState;
 use crate::memory::WritableLane;
 use crate::os::clock::now_ns;
 use crate::os::fork::{ForkGuard, Shortcut};
+use crate::os::interrupt::Interrupter;
 use crate::os::spin::Spins;
 use crate::policies::NoConsumer;
 use crate::region::HugePagesOutcome;
@@ -86,6 +87,7 @@ pub struct Producer {
     shortcut: Shortcut,
     no_consumer: NoConsumer,
     watch: Watch,
+    interrupter: Option<Interrupter>,
     /// Whether the lane ends as incomplete.
     abandons: bool,
     has_ended: bool,
@@ -128,6 +130,7 @@ impl Producer {
             shortcut: guard.shortcut(options.are_records_plain()),
             no_consumer,
             watch,
+            interrupter: options.interrupter_given(),
             abandons: false,
             has_ended: false,
         })

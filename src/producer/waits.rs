@@ -1,13 +1,15 @@
 //! The waits of a producer: for room in its ring, and for consumers.
 //!
-//! The invariant: a wait ends with success, or at its deadline with an error that says what was missing.
+//! The invariant: a wait ends with success, at its deadline with an error that says what was missing, or when it is
+//! interrupted.
 
 use super::slow::Standing;
 use super::{Producer, SendError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::ConsumerInfo;
-use crate::os::futex;
+use crate::os::futex::{self, Limit};
+use crate::os::interrupt::Interrupter;
 use crate::policies::NoConsumer;
 use crate::ring::publisher::Need;
 use crate::ring::roster::Gate;
@@ -36,6 +38,7 @@ impl Producer {
     /// # Errors
     ///
     /// - [`Error::TimedOut`] if fewer than `count` consumers have a seat after `timeout`
+    /// - [`Error::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`Error::Forked`] in a forked child
     pub fn wait_for_consumers(&self, count: usize, timeout: Duration) -> Result<()> {
         self.guard.check()?;
@@ -46,11 +49,14 @@ impl Producer {
             if there >= count {
                 return Ok(());
             }
-            if deadline.has_passed() {
-                let doing = format!("waiting for {count} consumers of lane {}, {there} are there", self.lane().name);
-                return Err(Error::TimedOut { doing, limit: timeout });
+            let doing = || format!("waiting for {count} consumers of lane {}, {there} are there", self.lane().name);
+            if self.is_interrupted() {
+                return Err(Error::Interrupted { doing: doing() });
             }
-            futex::wait(changed, None, deadline);
+            if deadline.has_passed() {
+                return Err(Error::TimedOut { doing: doing(), limit: timeout });
+            }
+            futex::wait(changed, None, Limit::new(deadline, self.interrupter.as_ref()));
         }
     }
 
@@ -111,21 +117,24 @@ impl Producer {
     /// - [`SendError::NotReleased`] if a consumer left, died or was evicted before it had released them
     /// - [`SendError::TimedOut`] after `timeout`: it names the consumer that has not released them; always if
     ///   `position` is not published yet
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn wait_released(&mut self, position: u64, timeout: Duration) -> Result<(), SendError> {
         if self.guard.is_child() {
             return Err(SendError::Forked);
         }
         let deadline = Deadline::after(timeout);
-        let Self { publisher, lane, .. } = self;
-        let roster = &lane.roster;
+        let Self { publisher, lane, interrupter, .. } = self;
+        let (roster, limit) = (&lane.roster, Limit::new(deadline, interrupter.as_ref()));
         loop {
-            let gate =
-                match publisher.sleep_until(roster, deadline, |publisher| publisher.is_released(roster, position)) {
-                    Ok(true) => return Ok(()),
-                    Ok(false) => return Err(SendError::NotReleased { position }),
-                    Err(gate) => gate,
-                };
+            let gate = match publisher.sleep_until(roster, limit, |publisher| publisher.is_released(roster, position)) {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(SendError::NotReleased { position }),
+                Err(gate) => gate,
+            };
+            if is_raised(interrupter) {
+                return Err(SendError::Interrupted);
+            }
             if deadline.has_passed() {
                 return Err(SendError::TimedOut { consumer: self.slow_consumer(gate) });
             }
@@ -137,7 +146,7 @@ impl Producer {
     pub(super) fn wait_for_room(&mut self, need: impl Into<Need>, deadline: Deadline) -> Result<Claim, SendError> {
         let need = need.into();
         self.require_consumers(deadline)?;
-        let Self { publisher, lane, spins, .. } = self;
+        let Self { publisher, lane, spins, interrupter, .. } = self;
         let roster = &lane.roster;
         // Possibly full: consumers may have released more since the last look.
         let mut gate = match publisher.find_room(roster, need) {
@@ -153,14 +162,22 @@ impl Producer {
             .map_err(|gate| SendError::Full { consumer: self.slow_consumer(gate) });
         }
         publisher.writer.count_block();
-        if let Some(claim) = spins.spin_until(self.spin, deadline, |_| publisher.find_room(roster, need).ok()) {
-            return Ok(claim);
+        let look = |_| match publisher.find_room(roster, need) {
+            Ok(claim) => Some(Ok(claim)),
+            Err(_) => is_raised(interrupter).then_some(Err(SendError::Interrupted)),
+        };
+        if let Some(outcome) = spins.spin_until(self.spin, deadline, look) {
+            return outcome;
         }
         while !deadline.has_passed() {
             let Judged { until, .. } = self.judge(need)?;
-            match self.publisher.sleep_for_space(&self.lane.roster, need, deadline.min(until)) {
+            let limit = Limit::new(deadline.min(until), self.interrupter.as_ref());
+            match self.publisher.sleep_for_space(&self.lane.roster, need, limit) {
                 Ok(claim) => return Ok(claim),
                 Err(now) => gate = now,
+            }
+            if self.is_interrupted() {
+                return Err(SendError::Interrupted);
             }
             self.require_consumers(deadline)?;
         }
@@ -184,7 +201,10 @@ impl Producer {
                 let gone = self.vacant_places().into_iter().max_by_key(|gone| gone.behind_bytes).map(Box::new);
                 return Err(SendError::TooFewConsumers { there: wanted - missing, wanted, gone });
             }
-            futex::wait(changed, None, deadline);
+            if self.is_interrupted() {
+                return Err(SendError::Interrupted);
+            }
+            futex::wait(changed, None, Limit::new(deadline, self.interrupter.as_ref()));
         }
     }
 
@@ -230,6 +250,11 @@ impl Producer {
         Ok((claim, self.publisher.writer.room()))
     }
 
+    /// Whether waits end now.
+    fn is_interrupted(&self) -> bool {
+        is_raised(&self.interrupter)
+    }
+
     fn slow_consumer(&self, gate: Option<Gate>) -> Option<Box<ConsumerInfo>> {
         let gate = gate?;
         let info = match self.lane.roster.seat(gate.seat_id) {
@@ -238,6 +263,11 @@ impl Producer {
         };
         Some(Box::new(info))
     }
+}
+
+/// Whether this interrupter ends waits now.
+pub(super) fn is_raised(interrupter: &Option<Interrupter>) -> bool {
+    interrupter.as_ref().is_some_and(Interrupter::is_interrupted)
 }
 
 /// What is done about slow consumers.

@@ -3,14 +3,14 @@
 //! The invariant: every consumer that could make room is waited for, and every one that waits is woken (design
 //! invariants 11 and 12).
 //!
-//! What this file does not do: it knows no deadline but to pass it on, never spins, and hands out no bytes.
+//! What this file does not do: it knows no limit of a sleep but to pass it on, never spins, and hands out no bytes.
 
 use super::roster::{Gate, Roster, SeatPort, Snapshot};
 use super::writer::{Claim, Room, Writer};
 use super::{LaneWords, LaneWriter};
-use crate::deadline::Deadline;
 use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
-use crate::os::{barrier, futex};
+use crate::os::barrier;
+use crate::os::futex::{self, Limit};
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::terms::Barrier;
 
@@ -110,31 +110,32 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         if released < position { Err(gate) } else { Ok(true) }
     }
 
-    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the deadline passes; the
+    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the limit is reached; the
     /// claim, if there is room then.
-    pub(crate) fn sleep_for_space(
+    pub(crate) fn sleep_for_space<'a>(
         &mut self,
         roster: &Roster<P>,
         need: impl Into<Need>,
-        deadline: Deadline,
+        limit: impl Into<Limit<'a>>,
     ) -> Result<Claim, Option<Gate>> {
         let need = need.into();
-        self.sleep_until(roster, deadline, |publisher| publisher.find_room(roster, need))
+        self.sleep_until(roster, limit, |publisher| publisher.find_room(roster, need))
     }
 
-    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the deadline passes; what
+    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the limit is reached;
+    /// what
     /// `look` finds then. `look` says who holds the lane back if it finds nothing.
-    pub(crate) fn sleep_until<T>(
+    pub(crate) fn sleep_until<'a, T>(
         &mut self,
         roster: &Roster<P>,
-        deadline: Deadline,
+        limit: impl Into<Limit<'a>>,
         look: impl FnMut(&mut Self) -> Result<T, Option<Gate>>,
     ) -> Result<T, Option<Gate>> {
         self.writer.store_counters();
         self.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
         // Pairs with the fence in `Holds::wake_producer`: it sees the 1, or we see what it released.
         fence(Ordering::SeqCst);
-        let outcome = self.sleep_while_held(roster, deadline, look);
+        let outcome = self.sleep_while_held(roster, limit.into(), look);
         self.space_wait().store(0, Ordering::Relaxed);
         outcome
     }
@@ -146,7 +147,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     fn sleep_while_held<T>(
         &mut self,
         roster: &Roster<P>,
-        deadline: Deadline,
+        limit: Limit<'_>,
         mut look: impl FnMut(&mut Self) -> Result<T, Option<Gate>>,
     ) -> Result<T, Option<Gate>> {
         let gate = match look(self) {
@@ -162,7 +163,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
             Ok(found) => return Ok(found),
             Err(now) if now.map(|gate| gate.seat_id) != gate.map(|gate| gate.seat_id) => return Err(now),
             Err(_) => {
-                futex::wait(changed, seq, deadline);
+                futex::wait(changed, seq, limit);
             }
         }
         look(self)

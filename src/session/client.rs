@@ -5,12 +5,12 @@
 
 use super::arriving::Place;
 use super::attach::Attach;
-use super::connecting::open_socket;
-use super::frame_socket::{Fault, FrameSocket, Heard};
+use super::connecting::{open_socket, wait_in_slices};
+use super::frame_socket::{FrameSocket, Heard};
+use super::hearing::{receive, receive_by};
 use super::opened::{OpenedLane, begin_opening};
 use super::options::SessionOptions;
 use super::{Address, PeerPolicy, ROOT, adopted, unwelcome};
-use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::consumer::{Attachment, Consumer, Tap};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
@@ -29,7 +29,6 @@ use crate::terms::{Barrier, Delivery, Refusal};
 use crate::wire::{Frame, LaneAttach, LaneName, Offer, Refuse};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::Errno;
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
@@ -136,7 +135,8 @@ impl Session {
         let guard = ForkGuard::get()?;
         let deadline = Deadline::after(options.deadline);
         let handshake = begin(options)?;
-        let socket = Connection::new(open_socket(address, deadline, options.deadline)?, guard);
+        let socket = open_socket(address, deadline, options.deadline, options.interrupter.as_ref())?;
+        let socket = Connection::new(socket, guard);
         crash::point!("session-connected");
         let listener = Peer::of(&socket)?;
         admits_listener(&options.peers, &listener)?;
@@ -169,7 +169,7 @@ impl Session {
             return Err(Error::peer("reading the Hello", "it is none"));
         };
         crash::point!("session-hello-received");
-        let heard = receive(&mut socket, &peer, deadline, options.deadline, "waiting for an Offer")?;
+        let heard = receive(&mut socket, &peer, deadline, options, "waiting for an Offer")?;
         crash::point!("session-offer-received");
         // The Offer's descriptors are the last. From Linux 6.16 on, the kernel refuses any others.
         fds::refuse_fds(socket.as_fd());
@@ -533,7 +533,7 @@ impl Session {
         });
         send(&socket, &handshake.attach(attach.collect()), "attaching")?;
         crash::point!("session-attach-sent");
-        let starts = match receive(&mut socket, &peer, deadline, options.deadline, ATTACHING) {
+        let starts = match receive(&mut socket, &peer, deadline, &options, ATTACHING) {
             Err(Error::Closed { .. }) if place.is_some() => {
                 // It says no more, and what it has published is there all the same.
                 check_remains(&peer, deadline, &lanes)?;
@@ -556,11 +556,16 @@ impl Session {
             let (in_place, spin) = (how.trust(), options.spin);
             let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
             let link = Arc::new(link);
-            let reader = match delivery {
-                Delivery::Lossless => Consumer::new(attachment, link, guard).map(Reader::Consumer),
-                Delivery::Lossy => Tap::new(attachment, link, guard).map(Reader::Tap),
+            let mut reader = match delivery {
+                Delivery::Lossless => Reader::Consumer(Consumer::new(attachment, link, guard)?),
+                Delivery::Lossy => Reader::Tap(Tap::new(attachment, link, guard)?),
             };
-            reader.map(Some)
+            match (&mut reader, &options.interrupter) {
+                (_, None) => {}
+                (Reader::Consumer(consumer), Some(interrupter)) => consumer.heed(interrupter)?,
+                (Reader::Tap(tap), Some(interrupter)) => tap.heed(interrupter)?,
+            }
+            Ok(Some(reader))
         });
         readers.collect()
     }
@@ -707,13 +712,13 @@ fn meet(
     let doing = "waiting for a Hello";
     let take = |socket: &mut FrameSocket| socket.receive_first(true);
     let (heard, sender) = if listener.as_ref().is_some_and(Peer::is_dead) {
-        let heard = receive_by(socket, &Peer::UNKNOWN, deadline.or_after(HEIR_GRACE), options.deadline, doing, take);
+        let heard = receive_by(socket, &Peer::UNKNOWN, deadline.or_after(HEIR_GRACE), options, doing, take);
         heard.map_err(|error| match error {
             Error::TimedOut { doing, .. } if !deadline.has_passed() => Error::Closed { doing },
             error => error,
         })?
     } else {
-        receive_by(socket, listener.as_ref().unwrap_or(&Peer::UNKNOWN), deadline, options.deadline, doing, take)?
+        receive_by(socket, listener.as_ref().unwrap_or(&Peer::UNKNOWN), deadline, options, doing, take)?
     };
     let peer = Peer::met(listener, sender);
     if options.peers.admits(peer.uid) {
@@ -734,48 +739,6 @@ fn send(socket: &FrameSocket, frame: &Frame, doing: &str) -> Result<()> {
     }
 }
 
-/// The producer's next frame, and its descriptors.
-fn receive(socket: &mut FrameSocket, peer: &Peer, deadline: Deadline, limit: Duration, doing: &str) -> Result<Heard> {
-    receive_by(socket, peer, deadline, limit, doing, |socket| socket.receive(FDS_PER_MESSAGE_MAX))
-}
-
-/// As [`receive`], by a function that takes one frame without waiting.
-fn receive_by<T>(
-    socket: &mut FrameSocket,
-    peer: &Peer,
-    deadline: Deadline,
-    limit: Duration,
-    doing: &str,
-    mut receive: impl FnMut(&mut FrameSocket) -> Result<Option<T>, Fault>,
-) -> Result<T> {
-    let mut is_dead = false;
-    loop {
-        match receive(socket) {
-            Ok(Some(heard)) => return Ok(heard),
-            // The socket was looked at after the death, so nothing more comes.
-            Ok(None) if is_dead => return Err(Error::Closed { doing: doing.to_owned() }),
-            Ok(None) => is_dead = wait_readable(socket, peer, deadline, limit, doing)?,
-            Err(fault) => {
-                fault.answer().iter().for_each(|answer| socket.tell(answer));
-                return Err(fault.into_error(doing));
-            }
-        }
-    }
-}
-
-/// Waits until something came or the producer is dead, and says whether it is: a child that it has forked may keep the
-/// socket open. What it sent before it died is still to be read.
-fn wait_readable(socket: &FrameSocket, peer: &Peer, deadline: Deadline, limit: Duration, doing: &str) -> Result<bool> {
-    let mut waits = vec![PollFd::new(socket, PollFlags::IN)];
-    waits.extend(peer.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN)));
-    match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
-        Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit }),
-        Ok(_) => Ok(waits[0].revents().is_empty()),
-        Err(Errno::INTR) => Ok(false),
-        Err(error) => Err(Error::os(format!("wait for the producer while {doing}"))(error)),
-    }
-}
-
 /// Opens what was offered, on a thread of its own: the process that made the files can keep their locks for as long as
 /// it likes. At the deadline the thread is left behind, and closes what it has when it ends.
 fn open_in_time(
@@ -785,12 +748,20 @@ fn open_in_time(
     options: &SessionOptions,
 ) -> Result<Vec<OpenedLane>> {
     let opened = begin_opening(offer, fds, options, || ())?;
-    let outcome = match deadline.remaining() {
-        Some(remaining) => opened.recv_timeout(remaining),
-        None => opened.recv().map_err(RecvTimeoutError::from),
-    };
-    let late = |_| Error::TimedOut { doing: "opening what is offered".to_owned(), limit: options.deadline };
-    outcome.unwrap_or_else(|error| Err(late(error)))
+    let doing = || "opening what is offered".to_owned();
+    wait_in_slices(deadline, options.deadline, options.interrupter.as_ref(), doing, |slice| {
+        let outcome = match slice {
+            Some(slice) => opened.recv_timeout(slice),
+            None => opened.recv().map_err(RecvTimeoutError::from),
+        };
+        match outcome {
+            Ok(opened) => Some(opened),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                Some(Err(Error::TimedOut { doing: doing(), limit: options.deadline }))
+            }
+        }
+    })
 }
 
 /// Takes a frame through the handshake; what to do next, and the frame's descriptors. If the handshake fails, the

@@ -6,7 +6,7 @@
 use super::Address;
 use super::admission::CONNECTING;
 use super::client::admits_listener;
-use super::connecting::{open_socket, try_for};
+use super::connecting::{open_socket, try_for, wait_in_slices};
 use super::served::{Arrival, Origin, Outcome};
 use super::server::{Server, ServerOptions, check_lanes, lanes_of};
 use crate::deadline::Deadline;
@@ -20,7 +20,7 @@ use crate::producer::Producer;
 use rustix::fd::AsFd;
 use std::borrow::Borrow;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 impl ServerOptions {
@@ -89,6 +89,7 @@ impl ServerOptions {
     /// - [`Error::Peer`] if the consumer breaks the protocol, or wants to read in place and may not
     /// - [`Error::Closed`] if the consumer closes the connection
     /// - [`Error::TimedOut`] if it is not attached within the [`deadline`](Self::deadline)
+    /// - [`Error::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
     ///   a fork
     pub fn connect<'a, P>(
@@ -101,14 +102,15 @@ impl ServerOptions {
     {
         let (address, lanes) = (address.into(), lanes_of(producers)?);
         check_lanes(&lanes)?;
-        try_for(self.patience, || self.connect_once(&address, &lanes))
+        try_for(self.patience, self.interrupter.as_ref(), || self.connect_once(&address, &lanes))
     }
 
     /// One try to connect.
     fn connect_once(&self, address: &Address, lanes: &[Arc<Lane>]) -> Result<Server> {
         let guard = ForkGuard::get()?;
         let limit = self.limits.deadline;
-        let socket = Connection::new(open_socket(address, Deadline::after(limit), limit)?, guard);
+        let (deadline, interrupter) = (Deadline::after(limit), self.interrupter.as_ref());
+        let socket = Connection::new(open_socket(address, deadline, limit, interrupter)?, guard);
         // From Linux 6.16 on, the kernel refuses messages with descriptors.
         fds::refuse_fds(socket.as_fd());
         let listener = Peer::of(&socket)?;
@@ -118,7 +120,18 @@ impl ServerOptions {
         let origin = Origin::Connected { listener, outcome: Outcome(says) };
         server.hand_over(Arrival { socket, origin });
         // The steward keeps the deadline.
-        outcome.recv().unwrap_or_else(|_| Err(Error::Closed { doing: CONNECTING.to_owned() }))?;
+        let doing = || CONNECTING.to_owned();
+        wait_in_slices(Deadline::Never, limit, interrupter, doing, |slice| {
+            let outcome = match slice {
+                Some(slice) => outcome.recv_timeout(slice),
+                None => outcome.recv().map_err(RecvTimeoutError::from),
+            };
+            match outcome {
+                Ok(outcome) => Some(outcome),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => Some(Err(Error::Closed { doing: doing() })),
+            }
+        })?;
         Ok(server)
     }
 }

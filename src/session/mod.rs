@@ -13,6 +13,7 @@ mod connect_producer;
 mod connecting;
 mod ending;
 mod frame_socket;
+mod hearing;
 mod inquiry;
 mod listener;
 pub(crate) mod opened;

@@ -7,6 +7,7 @@ use super::connecting::try_for;
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy};
 use crate::error::Result;
 use crate::lane::SPIN_DEFAULT;
+use crate::os::interrupt::Interrupter;
 use rustix::fd::OwnedFd;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub struct SessionOptions {
     pub(super) spin: Duration,
     pub(super) prefault: bool,
     pub(super) core_dumps: bool,
+    pub(super) interrupter: Option<Interrupter>,
 }
 
 impl SessionOptions {
@@ -60,6 +62,7 @@ impl SessionOptions {
             spin: SPIN_DEFAULT,
             prefault: true,
             core_dumps: false,
+            interrupter: None,
         }
     }
 
@@ -205,6 +208,29 @@ impl SessionOptions {
         self
     }
 
+    /// Has `interrupter` end every wait of the session: for a server, with all its [`patience`](Self::patience), for
+    /// the handshake, and for the records of the session's consumers and taps. Default: none does.
+    ///
+    /// ```
+    /// use fdring::options::SessionOptions;
+    /// use fdring::{Error, Interrupter};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let stop = Interrupter::new()?;
+    /// # stop.interrupt();
+    /// // Meanwhile, in another thread or a signal handler: stop.interrupt()
+    /// let patient = SessionOptions::new().patience(Duration::from_secs(60)).interrupter(&stop);
+    /// let error = patient.connect("@doc-session-options-interrupter").unwrap_err();
+    /// assert!(matches!(error, Error::Interrupted { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn interrupter(mut self, interrupter: &Interrupter) -> Self {
+        self.interrupter = Some(interrupter.clone());
+        self
+    }
+
     /// Connects to the server at `address`, and maps and checks the lanes it offers.
     ///
     /// ```
@@ -236,10 +262,11 @@ impl SessionOptions {
     /// - [`Error::Closed`](crate::Error::Closed) if the server closes the connection
     /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than the
     ///   [`deadline`](Self::deadline)
+    /// - [`Error::Interrupted`](crate::Error::Interrupted) if an [`Interrupter`] ended the wait
     /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn connect(self, address: impl Into<Address>) -> Result<Session> {
         let address = address.into();
-        try_for(self.patience, || Session::open(&address, &self))
+        try_for(self.patience, self.interrupter.as_ref(), || Session::open(&address, &self))
     }
 
     /// Opens a session over a Unix socket of the type `SOCK_SEQPACKET` that is connected already, such as one end of a

@@ -4,15 +4,19 @@
 //! socket nor a seat.
 
 use super::admission::Admission;
+use super::connecting::check_interrupt;
 use super::listener::Listener;
 use super::served::{Arrival, Origin};
-use super::shared::{Limits, News, Offering, Progress, ServerStats, StewardHandle, StewardState};
+use super::shared::{Limits, News, Offering, ServerStats, StewardHandle, StewardState};
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, adopted};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::lane::Lane;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
+use crate::os::futex::{self, Limit};
+use crate::os::interrupt::Interrupter;
 use crate::producer::Producer;
 use crate::sync::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -41,6 +45,7 @@ pub struct ServerOptions {
     pub(super) limits: Limits,
     mode: u32,
     pub(super) patience: Duration,
+    pub(super) interrupter: Option<Interrupter>,
 }
 
 impl ServerOptions {
@@ -63,7 +68,7 @@ impl ServerOptions {
             peers: PeerPolicy::SameUser,
             in_place: PeerPolicy::SameUser,
         };
-        Self { limits, mode: 0o600, patience: Duration::ZERO }
+        Self { limits, mode: 0o600, patience: Duration::ZERO, interrupter: None }
     }
 
     /// The most sessions at once, handshakes included. Default: 64. Further consumers are refused.
@@ -166,6 +171,28 @@ impl ServerOptions {
     /// ```
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// Has `interrupter` end every wait of the server: [`Server::wait_for_sessions`], and [`connect`](Self::connect)
+    /// with all its patience. Default: none does. It leaves the sessions and the server's descriptor alone.
+    ///
+    /// ```
+    /// # use fdring::{Error, Interrupter, Producer, options::ServerOptions};
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let stop = Interrupter::new()?;
+    /// let server = ServerOptions::new().interrupter(&stop).listen("@doc-server-interrupter", [&ticks])?;
+    /// # stop.interrupt();
+    /// // Meanwhile, in another thread or a signal handler: stop.interrupt()
+    /// let error = server.wait_for_sessions(1, Duration::from_secs(60)).unwrap_err();
+    /// assert!(matches!(error, Error::Interrupted { .. }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn interrupter(mut self, interrupter: &Interrupter) -> Self {
+        self.interrupter = Some(interrupter.clone());
         self
     }
 
@@ -298,7 +325,7 @@ impl ServerOptions {
         let offering = Offering { limits: self.limits, lanes: Mutex::new(lanes), state: Arc::clone(&state) };
         let offering = Arc::new(offering);
         let steward = StewardHandle::start(listener, Admission(Arc::clone(&offering)), state, guard)?;
-        Ok(Server { steward, offering, address })
+        Ok(Server { steward, offering, address, interrupter: self.interrupter })
     }
 }
 
@@ -368,6 +395,7 @@ pub struct Server {
     steward: StewardHandle,
     offering: Arc<Offering>,
     address: Address,
+    interrupter: Option<Interrupter>,
 }
 
 impl Server {
@@ -648,17 +676,24 @@ impl Server {
     /// # Errors
     ///
     /// - [`Error::TimedOut`] if fewer than `sessions` consumers are attached after `timeout`
+    /// - [`Error::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`Error::Forked`] in a forked child
     pub fn wait_for_sessions(&self, sessions: usize, timeout: Duration) -> Result<()> {
         self.steward.guard.check()?;
-        let mut progress = self.steward.state.progress.lock();
-        let missing = |progress: &mut Progress| progress.stats.sessions < sessions;
-        if self.steward.state.changed.wait_while_for(&mut progress, missing, timeout).timed_out() {
-            let there = progress.stats.sessions;
-            let doing = format!("waiting for {sessions} consumers at {}, {there} are there", self.address);
-            return Err(Error::TimedOut { doing, limit: timeout });
+        let (state, deadline) = (&self.steward.state, Deadline::after(timeout));
+        loop {
+            let changed = state.capture_changed();
+            let there = state.progress.lock().stats.sessions;
+            if there >= sessions {
+                return Ok(());
+            }
+            let doing = || format!("waiting for {sessions} consumers at {}, {there} are there", self.address);
+            check_interrupt(self.interrupter.as_ref(), doing)?;
+            if deadline.has_passed() {
+                return Err(Error::TimedOut { doing: doing(), limit: timeout });
+            }
+            futex::wait(changed, None, Limit::new(deadline, self.interrupter.as_ref()));
         }
-        Ok(())
     }
 }
 

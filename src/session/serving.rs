@@ -457,6 +457,8 @@ impl Served for ConsumerSession {
     /// No lane that it has, or can still choose, will ever bring anything more.
     fn is_idle(&self) -> bool {
         match &self.phase {
+            // The program gave up waiting for it.
+            Phase::Greeting(Greeting { outcome: Some(_), .. }) => true,
             Phase::Greeting(Greeting { stage: Stage::Stranger { lanes, .. } | Stage::Known { lanes }, .. }) => {
                 lanes.iter().all(|lane| lane.has_ended())
             }

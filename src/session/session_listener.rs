@@ -6,12 +6,15 @@
 use super::Address;
 use super::arriving::{Arrivals, Bounds, Entrance};
 use super::client::{Session, begin};
+use super::connecting::check_interrupt;
 use super::listener::Listener;
 use super::options::SessionOptions;
 use super::shared::{News, ServerStats, StewardHandle, StewardState};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
+use crate::os::futex::{self, Limit};
+use crate::os::interrupt::Interrupter;
 use crate::wire::LANES_PER_SESSION_MAX;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -44,6 +47,7 @@ pub struct SessionListenerOptions {
     each: SessionOptions,
     bounds: Bounds,
     mode: u32,
+    interrupter: Option<Interrupter>,
 }
 
 impl SessionListenerOptions {
@@ -66,7 +70,7 @@ impl SessionListenerOptions {
             capacity_max: CAPACITY_MAX_BYTES,
             mapped_max: MAPPED_MAX_BYTES,
         };
-        Self { each: SessionOptions::new(), bounds, mode: 0o600 }
+        Self { each: SessionOptions::new(), bounds, mode: 0o600, interrupter: None }
     }
 
     /// The options of each session: which users' producers are [admitted](SessionOptions::peers), how long a handshake
@@ -172,6 +176,26 @@ impl SessionListenerOptions {
         self
     }
 
+    /// Has `interrupter` end every wait for a session: [`SessionListener::accept`] in all its forms. Also every wait of
+    /// the sessions, unless their [options](Self::sessions) name another interrupter. Default: none does. It leaves the
+    /// listener's descriptor alone.
+    ///
+    /// ```
+    /// # use fdring::{Error, Interrupter, options::SessionListenerOptions};
+    /// # fn main() -> fdring::Result<()> {
+    /// let stop = Interrupter::new()?;
+    /// let listener = SessionListenerOptions::new().interrupter(&stop).listen("@doc-listener-interrupter")?;
+    /// # stop.interrupt();
+    /// // Meanwhile, in another thread or a signal handler: stop.interrupt()
+    /// assert!(matches!(listener.accept(), Err(Error::Interrupted { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn interrupter(mut self, interrupter: &Interrupter) -> Self {
+        self.interrupter = Some(interrupter.clone());
+        self
+    }
+
     /// Listens at `address` for producers that connect ([`Producer::connect`](crate::Producer::connect)).
     ///
     /// ```
@@ -192,18 +216,20 @@ impl SessionListenerOptions {
     ///   2 more if it listens at a path
     /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn listen(self, address: impl Into<Address>) -> Result<SessionListener> {
+        let Self { mut each, bounds, mode, interrupter } = self;
+        each.interrupter = each.interrupter.or_else(|| interrupter.clone());
         let (address, guard) = (address.into(), ForkGuard::get()?);
-        if !(1..=LANES_PER_SESSION_MAX).contains(&self.bounds.lanes_max) {
-            let most = self.bounds.lanes_max;
+        if !(1..=LANES_PER_SESSION_MAX).contains(&bounds.lanes_max) {
+            let most = bounds.lanes_max;
             return Err(Error::Invalid(format!("a session has 1 to {LANES_PER_SESSION_MAX} lanes, not {most}")));
         }
         // Checks the names, which each session asks for.
-        begin(&self.each)?;
-        let listener = Listener::bind(&address, self.mode)?;
+        begin(&each)?;
+        let listener = Listener::bind(&address, mode)?;
         let state = Arc::new(StewardState::new(News::Sessions)?);
-        let arrivals = Arc::new(Arrivals::new(self.each, self.bounds, Arc::clone(&state), guard));
+        let arrivals = Arc::new(Arrivals::new(each, bounds, Arc::clone(&state), guard));
         let steward = StewardHandle::start(Some(listener), Entrance(Arc::clone(&arrivals)), state, guard)?;
-        Ok(SessionListener { steward, arrivals, address: address.into_absolute() })
+        Ok(SessionListener { steward, arrivals, address: address.into_absolute(), interrupter })
     }
 }
 
@@ -259,6 +285,7 @@ pub struct SessionListener {
     steward: StewardHandle,
     arrivals: Arc<Arrivals>,
     address: Address,
+    interrupter: Option<Interrupter>,
 }
 
 impl SessionListener {
@@ -313,7 +340,9 @@ impl SessionListener {
     ///
     /// # Errors
     ///
-    /// [`Error::Closed`] if the listener's thread has ended by a panic; [`Error::Forked`] in a forked child.
+    /// - [`Error::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`Error::Closed`] if the listener's thread has ended by a panic
+    /// - [`Error::Forked`] in a forked child
     pub fn accept(&self) -> Result<Session> {
         self.accept_until(Deadline::Never, Duration::MAX)
     }
@@ -382,20 +411,20 @@ impl SessionListener {
     fn accept_until(&self, deadline: Deadline, limit: Duration) -> Result<Session> {
         self.steward.guard.check()?;
         let state = &self.steward.state;
-        let mut progress = state.progress.lock();
         loop {
+            let changed = state.capture_changed();
             if let Some(session) = self.arrivals.take() {
                 return Ok(session);
             }
             let doing = || format!("waiting for a producer at {}", self.address);
-            if progress.done {
+            if state.progress.lock().done {
                 return Err(Error::Closed { doing: doing() });
             }
-            match deadline.remaining() {
-                None => state.changed.wait(&mut progress),
-                Some(Duration::ZERO) => return Err(Error::TimedOut { doing: doing(), limit }),
-                Some(remaining) => _ = state.changed.wait_for(&mut progress, remaining),
+            check_interrupt(self.interrupter.as_ref(), doing)?;
+            if deadline.has_passed() {
+                return Err(Error::TimedOut { doing: doing(), limit });
             }
+            futex::wait(changed, None, Limit::new(deadline, self.interrupter.as_ref()));
         }
     }
 

@@ -4,13 +4,14 @@ use super::PeerPolicy;
 use super::listener::{Listener, Placed};
 use super::served::{Arrival, Reception};
 use super::steward::Steward;
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::lane::Lane;
 use crate::os::fork::ForkGuard;
+use crate::os::futex::{self, Captured};
 use crate::os::notice::Notice;
 use crate::os::thread::{self, STACK_BYTES, Thread};
-use crate::sync::{Mutex, Ordering};
-use parking_lot::Condvar;
+use crate::sync::{AtomicU32, Mutex, Ordering};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -86,8 +87,8 @@ pub(super) struct StewardState {
     /// Connections that the program has handed over, and the steward has not taken yet.
     pub(super) handed: Mutex<VecDeque<Arrival>>,
     pub(super) progress: Mutex<Progress>,
-    /// Signalled when `progress` changes.
-    pub(super) changed: Condvar,
+    /// Counts the changes of `progress`: a futex word.
+    changed: AtomicU32,
     /// Raised when there is something new for the program.
     pub(super) news: Notice,
     kind: News,
@@ -120,7 +121,7 @@ impl StewardState {
             closing: AtomicBool::new(false),
             handed: Mutex::default(),
             progress: Mutex::new(Progress::default()),
-            changed: Condvar::new(),
+            changed: AtomicU32::new(0),
             news: Notice::new()?,
             kind,
         })
@@ -128,7 +129,14 @@ impl StewardState {
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut self.progress.lock());
-        self.changed.notify_all();
+        // Relaxed: it says only that there is something to see under the lock.
+        self.changed.fetch_add(1, Ordering::Relaxed);
+        futex::wake_private(&self.changed);
+    }
+
+    /// The word that changes with `progress`, and its value now: captured before the look that a sleep relies on.
+    pub(super) fn capture_changed(&self) -> Captured<'_> {
+        (&self.changed, self.changed.load(Ordering::Relaxed))
     }
 
     /// Changes the statistics.
@@ -231,10 +239,15 @@ impl Drop for StewardHandle {
         }
         self.state.closing.store(true, Ordering::Release);
         self.state.notice.raise();
-        let mut progress = self.state.progress.lock();
-        self.state.changed.wait_while(&mut progress, |progress| !progress.stopped_listening && !progress.done);
-        let done = progress.done;
-        drop(progress);
+        let done = loop {
+            let changed = self.state.capture_changed();
+            let progress = self.state.progress.lock();
+            if progress.stopped_listening || progress.done {
+                break progress.done;
+            }
+            drop(progress);
+            futex::wait(changed, None, Deadline::Never);
+        };
         if let Some(thread) = self.thread.take().filter(|_| done) {
             thread.join();
         }

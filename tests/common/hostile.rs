@@ -265,6 +265,22 @@ impl Wire {
     }
 }
 
+/// Connections that fill the backlog of `address`.
+pub(crate) fn fill_backlog(address: &str) -> Vec<OwnedFd> {
+    let (addr, mut filled) = (abstract_addr(address), Vec::new());
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        match rustix::net::connect(&socket, &addr) {
+            Ok(()) => filled.push(socket),
+            Err(error) => {
+                assert_eq!(error, Errno::AGAIN);
+                return filled;
+            }
+        }
+    }
+}
+
 /// A socket that listens at an abstract name, written as `@name`.
 pub(crate) fn listen(address: &str) -> OwnedFd {
     let socket = seqpacket();

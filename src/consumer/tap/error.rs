@@ -19,6 +19,7 @@ use std::io;
 /// | `Empty` | `WouldBlock` |
 /// | `TimedOut` | `TimedOut` |
 /// | `Lagged` | `Other` |
+/// | `Interrupted` | `Other`, since the loops of [`std::io`] begin anew after `Interrupted` |
 /// | `Abandoned` | `ConnectionAborted` |
 /// | `PeerDead` | `BrokenPipe` |
 /// | `HungUp`, `Closed` | `ConnectionReset` |
@@ -54,6 +55,9 @@ pub enum TapError {
     Empty,
     /// No record was published before the deadline.
     TimedOut,
+    /// An [`Interrupter`](crate::Interrupter) ended the wait for a record. Nothing is lost: call again once it is
+    /// [cleared](crate::Interrupter::clear).
+    Interrupted,
     /// The producer has overwritten the next record. The tap goes on from the newest record: call again.
     Lagged {
         /// What was passed over, in bytes, headers and padding included.
@@ -89,6 +93,7 @@ impl fmt::Display for TapError {
         match self {
             Self::Empty => f.write_str("no record is there yet"),
             Self::TimedOut => f.write_str("no record came until the deadline"),
+            Self::Interrupted => f.write_str("interrupted before a record came"),
             Self::Lagged { missed_bytes } => {
                 write!(f, "the lane was too quick for this tap, which passed over {missed_bytes} bytes; read on")
             }
@@ -117,6 +122,7 @@ impl fmt::Debug for TapError {
         let variant = match self {
             Self::Empty => "Empty",
             Self::TimedOut => "TimedOut",
+            Self::Interrupted => "Interrupted",
             Self::Lagged { .. } => "Lagged",
             Self::Abandoned => "Abandoned",
             Self::PeerDead => "PeerDead",
@@ -138,6 +144,7 @@ impl From<TapError> for io::Error {
         let kind = match &error {
             TapError::Empty => io::ErrorKind::WouldBlock,
             TapError::TimedOut => io::ErrorKind::TimedOut,
+            TapError::Interrupted => io::ErrorKind::Other,
             TapError::Lagged { .. } => io::ErrorKind::Other,
             TapError::Abandoned => io::ErrorKind::ConnectionAborted,
             TapError::PeerDead => io::ErrorKind::BrokenPipe,
@@ -164,6 +171,7 @@ impl TapError {
         match self {
             Self::Empty => ErrorKind::Empty,
             Self::TimedOut => ErrorKind::TimedOut,
+            Self::Interrupted => ErrorKind::Interrupted,
             Self::Lagged { .. } => ErrorKind::Lagged,
             Self::Abandoned => ErrorKind::Abandoned,
             Self::PeerDead => ErrorKind::PeerDead,

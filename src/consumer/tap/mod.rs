@@ -27,6 +27,7 @@ use crate::link::{Fate, Link};
 use crate::memory::{LaneMap, SeatMap};
 use crate::os::clock::coarse_now;
 use crate::os::fork::{ForkGuard, Shortcut};
+use crate::os::interrupt::Interrupter;
 use crate::os::spin::{Spins, has_one_processor};
 use crate::ring::LaneWords;
 use crate::ring::cursor::Found;
@@ -134,6 +135,15 @@ impl Tap {
         })
     }
 
+    /// Has an interrupter end the waits of this tap.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel cannot watch it.
+    pub(crate) fn heed(&mut self, interrupter: &Interrupter) -> Result<()> {
+        self.waiter.heed(interrupter).map_err(Error::os(format!("watch the interrupter of lane {}", self.info.name)))
+    }
+
     /// The next record. Waits until there is one. `None` is the end of the stream: the producer finished the lane.
     ///
     /// ```
@@ -160,6 +170,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     #[inline]
@@ -232,6 +243,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, TapError> {
@@ -267,6 +279,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, TapError> {
@@ -303,6 +316,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_newest(&mut self) -> Result<Option<Record<'_>>, TapError> {
@@ -370,6 +384,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_newest_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, TapError> {
@@ -408,6 +423,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_newest_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, TapError> {
@@ -445,6 +461,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     /// - The closure's error, if it returned one
@@ -586,11 +603,16 @@ impl Tap {
     ///
     /// # Errors
     ///
+    /// - [`TapError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all waits
     /// - [`TapError::Wait`] if the kernel gives no descriptor or timer for it
     /// - [`TapError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, TapError> {
         self.check_fork()?;
-        self.waiter.arm_elsewhere(&mut self.reader).map_err(|errno| TapError::Wait(errno.raw_os_error()))
+        let armed = self.waiter.arm_elsewhere(&mut self.reader);
+        match armed.map_err(|errno| TapError::Wait(errno.raw_os_error()))? {
+            true if self.waiter.is_interrupted() => Err(TapError::Interrupted),
+            armed => Ok(armed),
+        }
     }
 
     fn check_fork(&self) -> Result<(), TapError> {
@@ -722,9 +744,10 @@ impl Tap {
     #[inline(never)]
     fn find_closely(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
         let peeks = if wish == Wish::Next { self.peek_for_news(deadline) } else { None };
+        let waits = deadline != Deadline::Now;
         loop {
             let mut spins = mem::take(&mut self.spins);
-            let seen = spins.spin_until(self.spin, deadline, |looks| self.look_in_spin(wish, looks));
+            let seen = spins.spin_until(self.spin, deadline, |looks| self.look_in_spin(wish, looks, waits));
             self.spins = spins;
             match seen {
                 Some(Ok(TapLook::Found(found))) => {
@@ -737,7 +760,7 @@ impl Tap {
                 Some(Err(error)) => return Err(error),
                 None => {}
             }
-            if deadline == Deadline::Now {
+            if !waits {
                 self.look_at_session_if_due();
                 return self.last_look(wish, TapError::Empty);
             }
@@ -770,12 +793,15 @@ impl Tap {
         None
     }
 
-    /// One look of a spinning wait; `None` if it found nothing.
-    fn look_in_spin(&mut self, wish: Wish, looks: u32) -> Option<Result<TapLook, TapError>> {
+    /// One look of a spinning wait, or of a call that does not wait; `None` if it found nothing, and the wait goes on.
+    fn look_in_spin(&mut self, wish: Wish, looks: u32, waits: bool) -> Option<Result<TapLook, TapError>> {
         if looks % LOOKS_PER_SESSION == LOOKS_PER_SESSION - 1 {
             self.look_at_session_if_due();
         }
-        Some(self.look(wish)).filter(|look| !matches!(look, Ok(TapLook::Empty)))
+        match self.look(wish) {
+            Ok(TapLook::Empty) => (waits && self.waiter.is_interrupted()).then_some(Err(TapError::Interrupted)),
+            look => Some(look),
+        }
     }
 
     /// One more look if the session is over. Returns what it found, otherwise the error `nothing`.

@@ -21,10 +21,23 @@ fn address(word: &AtomicU32) -> usize {
     std::ptr::from_ref(word) as usize
 }
 
+/// What ends a sleep at the latest. Deadlines never pass here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limit<'a> {
+    pub(crate) interrupt: Option<Captured<'a>>,
+}
+
+impl From<Deadline> for Limit<'_> {
+    fn from(_deadline: Deadline) -> Self {
+        Self { interrupt: None }
+    }
+}
+
 /// futex_waitv(2): compares under the lock of the queue, and sleeps until one of the words is woken.
-pub(crate) fn wait(private: Captured<'_>, shared: Option<Captured<'_>>, _deadline: Deadline) {
+pub(crate) fn wait<'a>(private: Captured<'_>, shared: Option<Captured<'_>>, limit: impl Into<Limit<'a>>) {
     let mut waiting = QUEUE.waiting.lock().unwrap();
-    let words = || [Some(private), shared].into_iter().flatten();
+    let Limit { interrupt } = limit.into();
+    let words = || [Some(private), interrupt, shared].into_iter().flatten();
     if words().any(|(word, value)| word.load(Ordering::Relaxed) != value) {
         return;
     }

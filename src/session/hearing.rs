@@ -1,0 +1,72 @@
+//! Waiting for what a producer says: until its deadline, its death, or an interrupt.
+//!
+//! The invariant: what the producer sent before it died is heard before its death counts.
+
+use super::connecting::check_interrupt;
+use super::frame_socket::{Fault, FrameSocket, Heard};
+use super::options::SessionOptions;
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use crate::deadline::{Deadline, timespec};
+use crate::error::{Error, Result};
+use crate::os::peer::Peer;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+/// The producer's next frame, and its descriptors.
+pub(super) fn receive(
+    socket: &mut FrameSocket,
+    peer: &Peer,
+    deadline: Deadline,
+    options: &SessionOptions,
+    doing: &str,
+) -> Result<Heard> {
+    receive_by(socket, peer, deadline, options, doing, |socket| socket.receive(FDS_PER_MESSAGE_MAX))
+}
+
+/// As [`receive`], by a function that takes one frame without waiting.
+pub(super) fn receive_by<T>(
+    socket: &mut FrameSocket,
+    peer: &Peer,
+    deadline: Deadline,
+    options: &SessionOptions,
+    doing: &str,
+    mut receive: impl FnMut(&mut FrameSocket) -> Result<Option<T>, Fault>,
+) -> Result<T> {
+    let mut is_dead = false;
+    loop {
+        match receive(socket) {
+            Ok(Some(heard)) => return Ok(heard),
+            // The socket was looked at after the death, so nothing more comes.
+            Ok(None) if is_dead => return Err(Error::Closed { doing: doing.to_owned() }),
+            Ok(None) => is_dead = wait_readable(socket, peer, deadline, options, doing)?,
+            Err(fault) => {
+                fault.answer().iter().for_each(|answer| socket.tell(answer));
+                return Err(fault.into_error(doing));
+            }
+        }
+    }
+}
+
+/// Waits until something came or the producer is dead, and says whether it is: a child that it has forked may keep the
+/// socket open. What it sent before it died is still to be read.
+fn wait_readable(
+    socket: &FrameSocket,
+    peer: &Peer,
+    deadline: Deadline,
+    options: &SessionOptions,
+    doing: &str,
+) -> Result<bool> {
+    check_interrupt(options.interrupter.as_ref(), || doing.to_owned())?;
+    // Those without a descriptor are left out.
+    let mut waits = vec![PollFd::new(socket, PollFlags::IN)];
+    let pidfd = peer.pidfd.as_ref().map(|pidfd| PollFd::new(pidfd, PollFlags::IN));
+    let interrupt = options.interrupter.as_ref().map(|interrupter| PollFd::new(interrupter, PollFlags::IN));
+    let has_pidfd = pidfd.is_some();
+    waits.extend(pidfd.into_iter().chain(interrupt));
+    match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
+        Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit: options.deadline }),
+        Ok(_) => Ok(has_pidfd && waits[0].revents().is_empty() && !waits[1].revents().is_empty()),
+        Err(Errno::INTR) => Ok(false),
+        Err(error) => Err(Error::os(format!("wait for the producer while {doing}"))(error)),
+    }
+}
