@@ -426,7 +426,7 @@ mod tests {
 
     #[test]
     fn a_refusal_says_its_number_known_or_not() {
-        for refusal in [Refusal::Busy, Refusal::Roles, Refusal::Other(777)] {
+        for refusal in [Refusal::Busy, Refusal::Position, Refusal::Other(777)] {
             let error = Error::Refused { refusal, reason: "full".to_owned() };
             assert_eq!(error.to_string(), format!("the peer refused: full (code {})", refusal.code()));
         }

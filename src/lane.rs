@@ -373,6 +373,8 @@ impl LaneOptions {
 pub struct LaneInfo {
     /// The name: 1 to 64 bytes, without control characters.
     pub name: String,
+    /// The id: 16 random bytes, others for each lane that is created. Positions belong to the lane of one id.
+    pub id: [u8; 16],
     /// The length of the ring, in bytes: a power of two from 4 KiB to 1 TiB.
     pub capacity: u64,
     /// The alignment of records, in bytes: a power of two from 8 to 4096.
@@ -389,9 +391,10 @@ pub struct LaneInfo {
 
 impl LaneInfo {
     pub(crate) fn new(terms: &LaneTerms) -> Self {
-        let LaneTerms { name, geometry, schema, is_stamped, .. } = terms;
+        let LaneTerms { name, id, geometry, schema, is_stamped, .. } = terms;
         Self {
             name: name.to_string(),
+            id: *id,
             capacity: geometry.capacity(),
             record_align: geometry.record_align() as u32,
             payload_align: geometry.payload_align() as u32,

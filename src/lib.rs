@@ -43,6 +43,7 @@
 //! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
 //! | evict slow consumers, or fail because of them | [`options::SlowConsumer`], [`Producer::evict`] |
 //! | wait for consumers, and let a successor resume | [`options::NoConsumer`] |
+//! | start again where a consumer has stopped | [`Start::At`](options::Start::At) |
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`] |

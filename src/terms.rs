@@ -26,8 +26,8 @@ pub enum Start {
     /// At the first record that is published after it has joined. The default.
     #[default]
     Latest,
-    /// At the oldest record that is certain to be intact. Up to a sixteenth of the ring may be skipped, or a batch if
-    /// that is longer.
+    /// At the oldest record that is certain to be intact: the first one as long as nothing was overwritten. After that,
+    /// up to a sixteenth of the ring may be skipped, or a batch if that is longer.
     Oldest,
     /// Where a consumer of the same user stopped that has left, died or been evicted: at the first record that it had
     /// not released. For lanes that [want a number of consumers](crate::options::NoConsumer).
@@ -39,6 +39,36 @@ pub enum Start {
     Resume,
     /// At the last record that is published, if there is one. Only taps begin there.
     Newest,
+    /// At this position: one that [`Consumer::position`](crate::Consumer::position) or
+    /// [`Record::position`](crate::Record::position) has returned, to go on where this or another consumer has stopped.
+    ///
+    /// A position means nothing on another lane, and a producer that was started again has another lane: compare
+    /// [`LaneInfo::id`](crate::info::LaneInfo::id) first. The producer refuses with [`Refusal::Position`], and says
+    /// what it has, if the ring no longer has the position, has not reached it, or if the headers from there on are not
+    /// those of records. Use no other positions than those: a payload may look like headers.
+    ///
+    /// ```
+    /// use fdring::{Attach, Session, options::Start};
+    /// # use fdring::{Producer, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-start-at", [&ticks])?;
+    /// # let mut consumer = Session::connect("@doc-start-at")?.attach_one(Attach::new())?;
+    /// ticks.send(b"first")?;
+    /// ticks.send(b"second")?;
+    /// consumer.receive()?;
+    /// let (lane, position) = (consumer.lane().id, consumer.position()); // kept in a file, for example
+    /// drop(consumer);
+    ///
+    /// let session = Session::connect("@doc-start-at")?;
+    /// let start = if session.lanes()[0].id == lane { Start::At(position) } else { Start::Oldest };
+    /// let mut consumer = session.attach_one(Attach::new().start(start))?;
+    /// assert_eq!(&consumer.receive()?.unwrap()[..], b"second");
+    /// # Ok(())
+    /// # }
+    /// ```
+    At(u64),
 }
 
 /// The reason why a peer refuses a session: the numbers of `docs/protocol.md`.
@@ -84,6 +114,9 @@ pub enum Refusal {
     Internal,
     /// The roles of the two ends do not fit: for example, both produce.
     Roles,
+    /// The ring no longer has, or does not yet have, the [position](Start::At) at which reading is to begin, or no
+    /// record begins there.
+    Position,
     /// A number that has no meaning in this version.
     Other(u16),
 }
@@ -105,6 +138,7 @@ impl Refusal {
             11 => Self::Region,
             12 => Self::Internal,
             13 => Self::Roles,
+            14 => Self::Position,
             code => Self::Other(code),
         }
     }
@@ -129,6 +163,7 @@ impl Refusal {
             Self::Region => 11,
             Self::Internal => 12,
             Self::Roles => 13,
+            Self::Position => 14,
             Self::Other(code) => code,
         }
     }
@@ -150,6 +185,7 @@ impl fmt::Display for Refusal {
             Self::Region => "a region failed its checks",
             Self::Internal => "something failed at the refusing end",
             Self::Roles => "the roles of the two ends do not fit",
+            Self::Position => "nothing is to be read from that position on",
             Self::Other(code) => return write!(f, "an unknown reason ({code})"),
         })
     }

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{DEADLINE, TempDir, unique_name, wait_until};
-use fdring::errors::ReceiveError;
+use fdring::errors::{ReceiveError, Refusal, TapError};
 use fdring::options::{LaneOptions, ServerOptions, SessionOptions, Start};
 use fdring::{Attach, Consumer, Error, Producer, Server, Session};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
@@ -145,4 +145,117 @@ fn the_patient_try_again_after_a_hang_up_before_the_offer() {
         server.is_some()
     });
     assert_eq!(client.join().unwrap().unwrap(), 1);
+}
+
+/// A lane of 4 KiB with its server.
+fn lane(address: &str) -> (Producer, Server) {
+    let lane = LaneOptions::new("lane").capacity(4096).create().unwrap();
+    let server = Server::listen(address, [&lane]).unwrap();
+    (lane, server)
+}
+
+fn attach_at(address: &str, position: u64) -> fdring::Result<Consumer> {
+    Session::connect(address)?.attach_one(Attach::new().start(Start::At(position)))
+}
+
+#[test]
+fn a_consumer_that_starts_again_at_its_position_misses_nothing_and_reads_nothing_twice() {
+    let address = format!("@{}", unique_name());
+    let (mut lane, _server) = lane(&address);
+    let mut consumer = Consumer::connect(&*address).unwrap();
+    let id = consumer.lane().id;
+    assert_eq!(id, lane.lane().id);
+    let mut next = 0u64;
+    const RECORDS: u64 = 300;
+    for number in 0..RECORDS {
+        let mut payload = number.to_le_bytes().to_vec();
+        payload.resize(8 + (number % 7) as usize * 40, 0);
+        lane.send_timeout(&payload, DEADLINE).unwrap();
+        if number % 3 == 2 {
+            let position = consumer.position();
+            drop(consumer);
+            consumer = attach_at(&address, position).unwrap();
+            assert_eq!((consumer.position(), consumer.lane().id), (position, id));
+            while let Ok(record) = consumer.try_receive() {
+                assert_eq!(record.unwrap()[..8], next.to_le_bytes());
+                next += 1;
+            }
+        }
+    }
+    assert_eq!(next, RECORDS);
+    assert_eq!(lane.consumers().last().unwrap().behind_bytes, 0, "what was passed is released");
+}
+
+#[test]
+fn the_position_of_a_record_is_where_it_is_read_again() {
+    let address = format!("@{}", unique_name());
+    let (mut lane, _server) = lane(&address);
+    (0..4u8).for_each(|number| lane.send(&[number; 500]).unwrap());
+    let mut consumer = Session::connect(&*address).unwrap().attach_one(Attach::new().start(Start::Oldest)).unwrap();
+    let mut positions = Vec::new();
+    while let Ok(Some(record)) = consumer.try_receive() {
+        positions.push((record.position(), record[0]));
+    }
+    drop(consumer);
+    assert_eq!(positions.len(), 4);
+    for (position, number) in positions {
+        assert_eq!(first_byte(&mut attach_at(&address, position).unwrap()), Ok(number));
+    }
+    let mut consumer = attach_at(&address, lane.published()).unwrap();
+    assert_eq!(first_byte(&mut consumer), Err(ReceiveError::Empty));
+}
+
+#[test]
+fn a_position_that_is_not_there_is_told_with_what_is() {
+    let address = format!("@{}", unique_name());
+    let (mut lane, server) = lane(&address);
+    for number in 0..1000u64 {
+        lane.send(&number.to_le_bytes()).unwrap();
+    }
+    let published = lane.published();
+    let mut refused = 0;
+    for (position, why) in [
+        (0, "it is no longer there"),
+        (published + 8, "it is not reached yet"),
+        ((1 << 63) - 8, "it is not reached yet"),
+        (published - 8, "no record begins there"),
+    ] {
+        for reads in [
+            |session: Session, how| session.attach_one(how).map(drop),
+            |session: Session, how| session.tap_one(how).map(drop),
+        ] {
+            let error =
+                reads(Session::connect(&*address).unwrap(), Attach::new().start(Start::At(position))).unwrap_err();
+            let Error::Refused { refusal: Refusal::Position, reason } = &error else { panic!("{error:?}") };
+            let words: Vec<_> = reason.split(' ').collect();
+            assert_eq!(words[..7].join(" "), "lane lane has what it published from", "{reason}");
+            let oldest: u64 = words[7].parse().unwrap();
+            assert!(oldest > 0 && published - oldest <= 4096);
+            let there = format!("lane lane has what it published from {oldest} to {published}");
+            assert_eq!(*reason, format!("{there}, and cannot be read from {position} on: {why}"));
+            assert!(!error.is_worth_retrying());
+            refused += 1;
+        }
+    }
+    assert!(matches!(
+        attach_at(&address, published + 1).unwrap_err(),
+        Error::Refused { refusal: Refusal::Protocol, .. }
+    ));
+    assert_eq!((lane.consumer_count(), lane.tap_count(), server.stats().refused), (0, 0, refused + 1));
+}
+
+#[test]
+fn a_tap_begins_at_a_position_and_is_not_waited_for() {
+    let address = format!("@{}", unique_name());
+    let (mut lane, _server) = lane(&address);
+    lane.send(&[1]).unwrap();
+    let position = lane.published();
+    lane.send(&[2]).unwrap();
+    let tap = || Session::connect(&*address).unwrap().tap_one(Attach::new().start(Start::At(position))).unwrap();
+    let (mut quick, mut late) = (tap(), tap());
+    assert_eq!(quick.receive().unwrap().unwrap()[..], [2]);
+    for _ in 0..10 {
+        lane.try_send(&[3; 1000]).unwrap();
+    }
+    assert!(matches!(late.receive(), Err(TapError::Lagged { .. })));
 }

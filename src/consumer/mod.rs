@@ -241,14 +241,10 @@ impl Consumer {
     /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
-        let found = match self.next_in_view().or_else(|| self.answer_in_a_moment()) {
-            Some(found) => found,
-            None => match self.try_closely()? {
-                Some(found) => found,
-                None => return Ok(None),
-            },
-        };
-        Ok(Some(self.record(found)?))
+        match self.try_find()? {
+            Some(found) => Ok(Some(self.record(found)?)),
+            None => Ok(None),
+        }
     }
 
     /// Like [`receive`](Self::receive), but waits at most `timeout`.
@@ -440,14 +436,28 @@ impl Consumer {
 
     #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
-        let found = match self.next_in_view().or_else(|| self.wait_a_moment()) {
-            Some(found) => found,
-            None => match self.wait(deadline)? {
-                Some(found) => found,
-                None => return Ok(None),
-            },
-        };
-        Ok(Some(self.record(found)?))
+        match self.find_until(deadline)? {
+            Some(found) => Ok(Some(self.record(found)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`receive`](Self::receive) up to `deadline`, for a caller that has [`record`](Self::record) hand it out.
+    #[inline(always)]
+    pub(crate) fn find_until(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
+        match self.next_in_view().or_else(|| self.wait_a_moment()) {
+            Some(found) => Ok(Some(found)),
+            None => self.wait(deadline),
+        }
+    }
+
+    /// As [`try_receive`](Self::try_receive), for such a caller.
+    #[inline(always)]
+    pub(crate) fn try_find(&mut self) -> Result<Option<Found>, ReceiveError> {
+        match self.next_in_view().or_else(|| self.answer_in_a_moment()) {
+            Some(found) => Ok(Some(found)),
+            None => self.try_closely(),
+        }
     }
 
     /// The next record, if only its header needs a look: the short way, inlined into the caller's loop. `None` says
@@ -464,7 +474,7 @@ impl Consumer {
 
     /// The record that was found, its payload in place or copied out.
     #[inline(always)]
-    fn record(&mut self, found: Found) -> Result<Record<'_>, ReceiveError> {
+    pub(crate) fn record(&mut self, found: Found) -> Result<Record<'_>, ReceiveError> {
         let payload = match &mut self.payloads {
             Payloads::InPlace(trust) => self.reader.lane().ring().in_place(trust, found.payload, found.len),
             Payloads::Copied(copies) => match copies.copy(&self.reader, self.reader.lane().ring(), found) {

@@ -165,7 +165,10 @@ impl Gating {
     fn act(&mut self, script: &mut Script<'_>) {
         match script.below(16) {
             0 | 1 => {
+                let at = Start::At(script.word_near(&[self.limit, self.writer.published()]));
                 let (delivery, start) = script.choose(&[
+                    (Delivery::Lossless, at),
+                    (Delivery::Lossy, at),
                     (Delivery::Lossless, Start::Latest),
                     (Delivery::Lossless, Start::Oldest),
                     (Delivery::Lossless, Start::Resume),
@@ -238,6 +241,17 @@ impl Gating {
                 assert!(joined <= published && self.boundaries.contains(&joined));
                 joined
             }
+            // Where headers lead from there to what is published; nothing else is known of it.
+            Start::At(position) => match joined {
+                Ok(joined) => {
+                    assert!(joined == position && joined <= published);
+                    joined
+                }
+                Err(NoPlace::NotThere { oldest, .. }) => {
+                    return assert!(position < oldest || !self.boundaries.contains(&position));
+                }
+                Err(error) => panic!("{error:?}"),
+            },
             Start::Newest => {
                 assert_eq!(joined, Ok(self.lane.last().load(Ordering::Relaxed).min(published)));
                 joined.unwrap()

@@ -14,13 +14,16 @@ use std::sync::Arc;
 /// How many headers are looked at to find out whether a position is where a record begins.
 const HEADERS_MAX: usize = 1 << 16;
 
-/// The reason why a consumer cannot resume.
+/// The reason why a reader cannot begin where it wants to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoPlace {
     /// The lane keeps no places.
     NotKept,
     /// Somebody has each of them, or had it as another user.
     AllTaken,
+    /// The position that it names does not lie between the other two, from which and up to which everything is there,
+    /// or no record begins at it.
+    NotThere { position: u64, oldest: u64, published: u64 },
 }
 
 /// The place of a consumer that has gone.

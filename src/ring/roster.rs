@@ -72,6 +72,8 @@ pub(crate) struct Roster<P> {
     changed: AtomicU32,
     /// How far the ring may be overwritten; stored under the lock of `seats`.
     limit: AtomicU64,
+    /// Where the ring begins: a record boundary that is not forgotten.
+    first: u64,
     /// Record boundaries that the lane remembers, one for each step of `intent`.
     boundaries: [AtomicU64; INTENT_STEPS as usize],
     /// The producer was told that everything below is released, so nobody who joins begins below; touched under the
@@ -86,12 +88,13 @@ pub(crate) struct Roster<P> {
 impl<P: SeatPort> Roster<P> {
     /// The roster of a lane whose ring begins at `position` with nothing published.
     pub(crate) fn new(position: u64) -> Self {
-        let boundaries = std::array::from_fn(|index| AtomicU64::new(if index == 0 { position } else { NO_BOUNDARY }));
+        let boundaries = std::array::from_fn(|_| AtomicU64::new(NO_BOUNDARY));
         Self {
             seats: Mutex::new(Vec::new()),
             version: AtomicU64::new(0),
             changed: AtomicU32::new(0),
             limit: AtomicU64::new(position),
+            first: position,
             boundaries,
             promised: AtomicU64::new(position),
             unreleased: Mutex::new(Vec::new()),
@@ -108,10 +111,13 @@ impl<P: SeatPort> Roster<P> {
     ///
     /// # Errors
     ///
-    /// If it is to resume, and there is no place.
+    /// If it is to resume, and there is no place, or to begin at a position that is not there.
     pub(crate) fn join(&self, lane: &impl LaneWords, joiner: Joiner, port: P) -> Result<u64, NoPlace> {
         let mut seats = self.seats.lock();
         let Joiner { id, barrier, start, delivery } = joiner;
+        if let Start::At(position) = start {
+            self.check_start(lane, position)?;
+        }
         let resumed = match (start, delivery) {
             (Start::Resume, Delivery::Lossless) => self.resume(lane, &mut seats, id, &port)?,
             (_, Delivery::Lossless) => {
@@ -126,6 +132,7 @@ impl<P: SeatPort> Roster<P> {
         let start = match start {
             Start::Latest => published,
             Start::Oldest => self.oldest(lane.geometry().capacity()).unwrap_or(published),
+            Start::At(position) => position,
             Start::Resume => resumed.unwrap_or(published),
             // Relaxed: an older one is a boundary too, and a tap that is too late for it goes on from the newest.
             Start::Newest => {
@@ -152,12 +159,35 @@ impl<P: SeatPort> Roster<P> {
         places.lock().resume(id, |vacancy| port.may_succeed(&vacancy.seat.port))
     }
 
+    /// Whether a reader may begin at `position`, under the lock.
+    fn check_start(&self, lane: &impl LaneWords, position: u64) -> Result<(), NoPlace> {
+        let published = lane.published().load(Ordering::Relaxed);
+        let oldest = self.kept_from(lane.geometry().capacity());
+        let is_there = position >= oldest && self.begins_record(lane, position, published);
+        if is_there { Ok(()) } else { Err(NoPlace::NotThere { position, oldest, published }) }
+    }
+
+    /// From where on nothing can be overwritten before the next refresh, nor was promised to be released.
+    fn kept_from(&self, capacity: u64) -> u64 {
+        let kept = self.limit.load(Ordering::Relaxed).saturating_sub(capacity);
+        kept.max(self.promised.load(Ordering::Relaxed))
+    }
+
+    /// Whether a record, or the padding before one, begins at `position`, or may yet, which nothing can overwrite
+    /// meanwhile.
+    fn begins_record(&self, lane: &impl LaneWords, position: u64, published: u64) -> bool {
+        // Pairs with the release store in `Writer::publish`: the headers below are those that were published.
+        fence(Ordering::Acquire);
+        let is_remembered =
+            |position| self.boundaries.iter().any(|boundary| boundary.load(Ordering::Relaxed) == position);
+        position <= published && begins_record(lane, position..published, |at| at == self.first || is_remembered(at))
+    }
+
     /// The first remembered boundary that nothing can overwrite before the next refresh.
     fn oldest(&self, capacity: u64) -> Option<u64> {
-        let kept = self.limit.load(Ordering::Relaxed).saturating_sub(capacity);
-        let kept = kept.max(self.promised.load(Ordering::Relaxed));
+        let kept = self.kept_from(capacity);
         // Pairs with the release store in `remember_boundary`: what is published covers the boundary.
-        let boundaries = self.boundaries.iter().map(|boundary| boundary.load(Ordering::Acquire));
+        let boundaries = self.boundaries.iter().map(|boundary| boundary.load(Ordering::Acquire)).chain([self.first]);
         boundaries.filter(|boundary| *boundary != NO_BOUNDARY && *boundary >= kept).min()
     }
 
@@ -208,15 +238,13 @@ impl<P: SeatPort> Roster<P> {
             return None;
         }
         let published = lane.published().load(Ordering::Relaxed);
-        // Pairs with the release store in `Writer::publish`: the headers below are those that were published.
-        fence(Ordering::Acquire);
-        let boundaries = || self.boundaries.iter().map(|boundary| boundary.load(Ordering::Relaxed));
-        let is_boundary = |position| position == seat.start || boundaries().any(|boundary| boundary == position);
-        let kept = if begins_record(lane, released..published, is_boundary) {
+        // Where it has begun is a boundary, too.
+        let kept = if released == seat.start || self.begins_record(lane, released, published) {
             released
         } else {
             // Only a consumer that breaks the protocol stops inside a record.
-            boundaries().filter(|boundary| (released..published).contains(boundary)).min().unwrap_or(published)
+            let boundaries = self.boundaries.iter().map(|boundary| boundary.load(Ordering::Relaxed));
+            boundaries.filter(|boundary| (released..published).contains(boundary)).min().unwrap_or(published)
         };
         places.vacate(Arc::clone(seat), kept);
         Some(kept)

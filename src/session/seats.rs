@@ -121,11 +121,11 @@ fn start_of(lane: &Lane, terms: &LaneAttach) -> Result<Start, Ending> {
         StartAt::Resume if terms.delivery == Delivery::Lossy => refuse("a tap that resumes"),
         StartAt::Resume if lane.roster.keeps_places() => Ok(Start::Resume),
         StartAt::Resume => Err(refusal_of(NoPlace::NotKept, lane)),
-        StartAt::Position(_) => refuse("a start at a position"),
+        StartAt::Position(position) => Ok(Start::At(position)),
     }
 }
 
-/// Tells a consumer why it cannot resume.
+/// Tells a reader why it cannot begin where it wants to.
 fn refusal_of(error: NoPlace, lane: &Lane) -> Ending {
     let name = &lane.terms.name;
     match error {
@@ -137,6 +137,18 @@ fn refusal_of(error: NoPlace, lane: &Lane) -> Ending {
         NoPlace::AllTaken => {
             let sentence = format!("no place of lane {name} is vacant for this user; try again later");
             Ending::Refuse(Refusal::Busy, sentence)
+        }
+        NoPlace::NotThere { position, oldest, published } => {
+            let why = match position {
+                _ if position < oldest => "it is no longer there",
+                _ if position > published => "it is not reached yet",
+                _ => "no record begins there",
+            };
+            let sentence = format!(
+                "lane {name} has what it published from {oldest} to {published}, and cannot be read \
+                 from {position} on: {why}"
+            );
+            Ending::Refuse(Refusal::Position, sentence)
         }
     }
 }

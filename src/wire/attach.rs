@@ -18,7 +18,7 @@ pub(crate) struct LaneAttach {
     pub(crate) descriptors: bool,
 }
 
-/// Where a consumer asks to begin: all that the protocol knows. Those that are implemented are [`Start`].
+/// Where a consumer asks to begin, see [`Start`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartAt {
     Latest,
@@ -37,6 +37,7 @@ impl From<Start> for StartAt {
             Start::Oldest => Self::Oldest,
             Start::Resume => Self::Resume,
             Start::Newest => Self::Newest,
+            Start::At(position) => Self::Position(position),
         }
     }
 }

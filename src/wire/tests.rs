@@ -582,7 +582,7 @@ fn a_refuse_can_be_made_of_any_text() {
 fn reasons_of_newer_peers_are_kept_as_numbers() {
     for word in 0..=u16::MAX {
         assert_eq!(Refusal::from_code(word).code(), word);
-        assert_eq!(matches!(Refusal::from_code(word), Refusal::Other(_)), !(1..=13).contains(&word));
+        assert_eq!(matches!(Refusal::from_code(word), Refusal::Other(_)), !(1..=14).contains(&word));
         assert_eq!(ByeReason::from_word(word).to_word(), word);
     }
     assert_eq!(altered("bye", 16, &[0, 1]), Ok(Frame::Bye(ByeReason::Other(256))));

@@ -191,6 +191,92 @@ fn a_place_may_be_before_the_padding_or_behind_it() {
     }
 }
 
+fn join_at(roster: &Roster<CountingPort>, lane: &PlainLane, position: u64, delivery: Delivery) -> Result<u64, NoPlace> {
+    static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1 << 32);
+    let id = IDS.fetch_add(1, Relaxed);
+    let joiner = Joiner { id, start: Start::At(position), delivery, barrier: Barrier::Fence };
+    let start = roster.join(lane, joiner, CountingPort::default());
+    if start.is_ok() {
+        roster.leave(lane, id);
+    }
+    start
+}
+
+#[test]
+fn a_reader_begins_at_each_record_or_the_padding_before_it_and_nowhere_else() {
+    for align in [8, 64] {
+        let lane = PlainLane::new(Geometry::new(CAPACITY, align, 8).unwrap());
+        let begin = CAPACITY - 1024;
+        let roster = Roster::<CountingPort>::new(begin);
+        let mut writer = Writer::new(PlainWriter(Arc::clone(&lane)), begin);
+        let mut boundaries = vec![begin];
+        for len in [0, 5, 56, 100, 7, 800, 16] {
+            assert!(writer.raise_intent(writer.end_of(len), begin + CAPACITY));
+            let claim = writer.claim(len).unwrap();
+            boundaries.push(claim.begin());
+            writer.commit(claim, 0);
+            writer.publish(claim.begin());
+            boundaries.push(writer.published());
+        }
+        let published = writer.published();
+        assert!(
+            boundaries.contains(&CAPACITY) && !boundaries.ends_with(&[CAPACITY]),
+            "there is padding: {boundaries:?}"
+        );
+        for position in (0..16).chain(begin - 16..published + 80).chain([u64::MAX, 1 << 62]) {
+            let not_there = NoPlace::NotThere { position, oldest: begin, published };
+            let expected = if boundaries.contains(&position) { Ok(position) } else { Err(not_there) };
+            for delivery in [Delivery::Lossless, Delivery::Lossy] {
+                assert_eq!(join_at(&roster, &lane, position, delivery), expected, "at {position}, aligned to {align}");
+            }
+        }
+    }
+}
+
+#[test]
+fn headers_are_followed_to_the_next_boundary_that_is_remembered_and_no_further() {
+    let (lane, roster) = lane_with(0, 16);
+    // No producer leaves such a header: a walk past it ends there.
+    lane.put(512, 7 << 32);
+    for (remembered, start) in [(None, None), (Some(448), Some(64)), (Some(512), Some(64)), (Some(520), None)] {
+        let roster = Roster::<CountingPort>::new(0);
+        remembered.inspect(|boundary| roster.remember_boundary(&*lane, *boundary));
+        assert_eq!(join_at(&roster, &lane, 64, Delivery::Lossless).ok(), start, "with {remembered:?}");
+    }
+    assert!(join_at(&roster, &lane, 576, Delivery::Lossless).is_ok(), "behind it, they lead to what is published");
+}
+
+#[test]
+fn a_reader_begins_at_nothing_that_may_be_overwritten_or_was_promised_to_be_released() {
+    let (lane, roster) = lane_with(1, 64);
+    let end = 64 * 64;
+    assert_eq!(join_at(&roster, &lane, 0, Delivery::Lossy), Ok(0));
+    let (limit, _) = roster.refresh(&*lane, end, end + 64);
+    let oldest = limit - CAPACITY;
+    assert!(oldest > 0 && oldest.is_multiple_of(64));
+    let not_there = |position, oldest| Err(NoPlace::NotThere { position, oldest, published: end });
+    assert_eq!(join_at(&roster, &lane, oldest, Delivery::Lossless), Ok(oldest));
+    assert!(roster.give_up(&*lane, roster.vacancies()[0].seat.id()), "the place of that one");
+    assert_eq!(join_at(&roster, &lane, oldest - 64, Delivery::Lossless), not_there(oldest - 64, oldest));
+    assert_eq!((roster.missing(), kept(&roster)), (1, vec![]), "it has taken no place");
+    assert_eq!(roster.find_released(&*lane, end).0, end);
+    assert_eq!(join_at(&roster, &lane, end - 64, Delivery::Lossless), not_there(end - 64, end));
+    assert_eq!(join_at(&roster, &lane, end, Delivery::Lossless), Ok(end));
+}
+
+#[test]
+fn the_oldest_is_the_first_as_long_as_nothing_was_overwritten() {
+    let (lane, roster) = lane_with(0, 8);
+    for boundary in [64, 128, 192, 320] {
+        roster.remember_boundary(&*lane, boundary);
+    }
+    assert_eq!(join(&roster, &lane, 1, Start::Oldest).1, 0);
+    roster.leave(&*lane, 1);
+    publish(&lane, 64);
+    roster.refresh(&*lane, 72 * 64, 73 * 64);
+    assert!(join(&roster, &lane, 2, Start::Oldest).1 > 0);
+}
+
 /// A step of the model below: joins at the latest, resumes, leaves having released a number of records more, is
 /// evicted, is given up, or the producer publishes.
 #[derive(Clone, Copy, Debug)]
