@@ -50,6 +50,7 @@
 //! | know when a record was sent, and how long it took | [`LaneOptions::stamped`](options::LaneOptions::stamped) |
 //! | end waits from a signal handler or another thread | [`Interrupter`] |
 //! | send and receive values of a Rust type | [`typed`] |
+//! | count records, waits for room, joins and deaths | [`Producer::stats`], [`Consumer::stats`], [`Server::stats`] |
 //! | pass descriptors without a ring | [`send_fds`], [`recv_fds`]; with names, [`fds::send_named`] |
 //! | pass immutable bytes without a ring | [`Sealed`]; several buffers at once, [`parcel`] |
 //!
@@ -184,12 +185,15 @@ pub mod errors {
     pub use crate::terms::Refusal;
 }
 
-/// Facts about lanes, consumers, huge pages and servers, and the times of records.
+/// Facts about lanes, consumers and huge pages, the times of records, and the statistics of both ends.
 pub mod info {
+    pub use crate::consumer::{ConsumerStats, TapStats};
     pub use crate::lane::{ConsumerInfo, LaneInfo};
     pub use crate::os::clock::MonotonicTime;
+    pub use crate::producer::ProducerStats;
     pub use crate::region::HugePagesOutcome;
     pub use crate::session::shared::ServerStats;
+    pub use crate::session::stats::SessionStats;
 }
 
 pub use consumer::{Consumer, OwnedRecord, Record, Tap};

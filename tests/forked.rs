@@ -80,6 +80,7 @@ fn every_operation_in_a_forked_child_is_an_error() {
         }));
         assert_eq!((producer.consumer_count(), server.stats().accepted), (1, 2));
         assert!(in_child(|| producer.consumer_count() == 0 && server.stats().accepted == 0));
+        assert!(in_child(|| producer.stats() == Default::default() && consumer.stats() == Default::default()));
     });
 }
 

@@ -14,6 +14,7 @@ mod payloads;
 mod record;
 mod runs;
 mod standing;
+mod stats;
 mod tap;
 mod waiter;
 
@@ -29,7 +30,8 @@ pub use error::ReceiveError;
 pub use owned::OwnedRecord;
 pub use record::Record;
 pub use runs::Verdict;
-pub use tap::{Tap, TapError};
+pub use stats::ConsumerStats;
+pub use tap::{Tap, TapError, TapStats};
 
 use crate::crash;
 use crate::deadline::Deadline;

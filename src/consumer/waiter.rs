@@ -76,6 +76,8 @@ pub(super) struct Waiter {
     short_waits: &'static [Duration],
     /// How many of them are still to come.
     looks_due: usize,
+    /// How often a wait was announced and nothing was there.
+    times_slept: u64,
 }
 
 impl Waiter {
@@ -87,7 +89,7 @@ impl Waiter {
     pub(super) fn new(link: Arc<Link>, bell: BellEnd, barrier: Barrier) -> rustix::io::Result<Self> {
         let sources = Sources::new(link, bell)?;
         let short_waits: &[Duration] = if barrier == Barrier::Asymmetric { &[SECOND_LOOK] } else { &[] };
-        Ok(Self { sources, barrier, announcement: Announcement::None, short_waits, looks_due: 0 })
+        Ok(Self { sources, barrier, announcement: Announcement::None, short_waits, looks_due: 0, times_slept: 0 })
     }
 
     /// The same for a tap: its producer makes no fence for it, and may leave out rings.
@@ -114,6 +116,11 @@ impl Waiter {
     /// The session.
     pub(super) fn link(&self) -> &Link {
         &self.sources.link
+    }
+
+    /// How often a wait was announced and nothing was there.
+    pub(super) fn times_slept(&self) -> u64 {
+        self.times_slept
     }
 
     /// Announces a wait and looks again; whether to [`park`](Self::park).
@@ -164,7 +171,10 @@ impl Waiter {
         crash::point!("consumer-sleep-announced");
         match armed {
             Armed::No => return Arm::News,
-            Armed::Newly => self.looks_due = self.short_waits.len(),
+            Armed::Newly => {
+                self.looks_due = self.short_waits.len();
+                self.times_slept += 1;
+            }
             Armed::Still => {}
         }
         Arm::Sleep { at_most: nap.or(self.short_wait()) }

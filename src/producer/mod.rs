@@ -10,6 +10,7 @@ mod reservation;
 mod reservation_writer;
 pub(crate) mod runs;
 mod slow;
+mod stats;
 mod waits;
 mod window;
 
@@ -18,6 +19,7 @@ pub use error::SendError;
 pub use reservation::Reservation;
 pub use reservation_writer::ReservationWriter;
 pub use runs::Records;
+pub use stats::ProducerStats;
 pub use window::{Slot, Window};
 
 use crate::crash;
@@ -36,6 +38,7 @@ use crate::ring::publisher::Publisher;
 use crate::ring::roster::Roster;
 use crate::ring::writer::{Claim, Room, Writer};
 use slow::Watch;
+use stats::Blocked;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,6 +91,7 @@ pub struct Producer {
     no_consumer: NoConsumer,
     watch: Watch,
     interrupter: Option<Interrupter>,
+    blocked: Blocked,
     /// Whether the lane ends as incomplete.
     abandons: bool,
     has_ended: bool,
@@ -131,6 +135,7 @@ impl Producer {
             no_consumer,
             watch,
             interrupter: options.interrupter_given(),
+            blocked: Blocked::default(),
             abandons: false,
             has_ended: false,
         })

@@ -149,7 +149,7 @@ impl Producer {
         let Self { publisher, lane, spins, interrupter, .. } = self;
         let roster = &lane.roster;
         // Possibly full: consumers may have released more since the last look.
-        let mut gate = match publisher.find_room(roster, need) {
+        let gate = match publisher.find_room(roster, need) {
             Ok(claim) => return Ok(claim),
             Err(gate) => gate,
         };
@@ -162,15 +162,24 @@ impl Producer {
             .map_err(|gate| SendError::Full { consumer: self.slow_consumer(gate) });
         }
         publisher.writer.count_block();
+        let begin = Instant::now();
         let look = |_| match publisher.find_room(roster, need) {
             Ok(claim) => Some(Ok(claim)),
             Err(_) => is_raised(interrupter).then_some(Err(SendError::Interrupted)),
         };
-        if let Some(outcome) = spins.spin_until(self.spin, deadline, look) {
-            return outcome;
-        }
+        let outcome = match spins.spin_until(self.spin, deadline, look) {
+            Some(outcome) => outcome,
+            None => self.sleep_for_room(need, gate, deadline),
+        };
+        self.blocked.time += begin.elapsed();
+        outcome
+    }
+
+    /// Sleeps until there is room, or the deadline passes. `gate` holds the lane back.
+    fn sleep_for_room(&mut self, need: Need, mut gate: Option<Gate>, deadline: Deadline) -> Result<Claim, SendError> {
         while !deadline.has_passed() {
             let Judged { until, .. } = self.judge(need)?;
+            self.blocked.times_slept += 1;
             let limit = Limit::new(deadline.min(until), self.interrupter.as_ref());
             match self.publisher.sleep_for_space(&self.lane.roster, need, limit) {
                 Ok(claim) => return Ok(claim),

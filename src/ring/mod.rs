@@ -17,6 +17,7 @@
 //! | [`budget`] | how often a lossy seat is rung |
 //! | [`seat`] | one consumer's seat, as its producer looks at it |
 //! | [`roster`] | the seats of a lane: who gates it, who sleeps |
+//! | [`turnover`] | how many of them have come, and how they went |
 //! | [`places`] | the places of those who have gone, kept for who resumes |
 //! | [`publisher`] | a producer's steps between its writer and its roster; whom it wakes, what it sleeps for |
 
@@ -32,6 +33,7 @@ pub(crate) mod sleep;
 pub(crate) mod stamp;
 pub(crate) mod stop;
 pub(crate) mod tap;
+pub(crate) mod turnover;
 pub(crate) mod writer;
 
 use crate::layout::Geometry;

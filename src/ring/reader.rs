@@ -208,7 +208,8 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         self.evicted_at(position)
     }
 
-    fn counters(&self) -> SeatCounters {
+    /// What was counted so far.
+    pub(crate) fn counters(&self) -> SeatCounters {
         let record_bytes = self.position() - self.start - self.padding_bytes;
         SeatCounters { records: self.cursor.records(), record_bytes, missed_bytes: self.missed_bytes }
     }

@@ -12,6 +12,7 @@ use super::budget::RingBudget;
 use super::places::{NoPlace, Places, Vacancy, begins_record};
 use super::seat::Consumed;
 pub(crate) use super::seat::{Seat, SeatPort};
+use super::turnover::{Tallies, Turnover};
 use super::writer::INTENT_STEPS;
 use crate::os::futex;
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
@@ -83,6 +84,7 @@ pub(crate) struct Roster<P> {
     unreleased: Mutex<Vec<Range<u64>>>,
     /// Of a lane that wants a number of consumers; locked under the lock of `seats`.
     places: Option<Mutex<Places<P>>>,
+    tallies: Tallies,
 }
 
 impl<P: SeatPort> Roster<P> {
@@ -99,6 +101,7 @@ impl<P: SeatPort> Roster<P> {
             promised: AtomicU64::new(position),
             unreleased: Mutex::new(Vec::new()),
             places: None,
+            tallies: Tallies::default(),
         }
     }
 
@@ -141,6 +144,7 @@ impl<P: SeatPort> Roster<P> {
         };
         let (last, last_rung) = (AtomicU64::new(start), AtomicU32::new(0));
         let budget = (delivery == Delivery::Lossy).then(RingBudget::new);
+        self.tallies.note_joined(delivery);
         seats.push(Arc::new(Seat { id, start, barrier, port, last, last_rung, budget }));
         self.note_change();
         Ok(start)
@@ -155,7 +159,8 @@ impl<P: SeatPort> Roster<P> {
         port: &P,
     ) -> Result<Option<u64>, NoPlace> {
         let places = self.places.as_ref().ok_or(NoPlace::NotKept)?;
-        self.remove_those(lane, seats, Seat::has_left);
+        let left = self.remove_those(lane, seats, Seat::has_left);
+        self.tallies.note_left(left);
         places.lock().resume(id, |vacancy| port.may_succeed(&vacancy.seat.port))
     }
 
@@ -200,7 +205,24 @@ impl<P: SeatPort> Roster<P> {
 
     /// Takes a consumer off the lane that reads no more. Nothing happens if it has gone already.
     pub(crate) fn leave(&self, lane: &impl LaneWords, seat_id: u64) {
-        self.remove_those(lane, &mut self.seats.lock(), |seat| seat.id == seat_id);
+        let mut seats = self.seats.lock();
+        let has_left = seats.iter().any(|seat| seat.id == seat_id && seat.has_left());
+        let gone = self.remove_those(lane, &mut seats, |seat| seat.id == seat_id);
+        if has_left { self.tallies.note_left(gone) } else { self.tallies.note_died(gone) }
+    }
+
+    /// Takes a consumer off the lane that was never told that it has joined.
+    pub(crate) fn take_back(&self, lane: &impl LaneWords, seat_id: u64) {
+        let mut seats = self.seats.lock();
+        let Some(delivery) = seats.iter().find(|seat| seat.id == seat_id).map(|seat| seat.delivery()) else { return };
+        self.remove_those(lane, &mut seats, |seat| seat.id == seat_id);
+        self.tallies.take_back_joined(delivery);
+    }
+
+    /// How many consumers have come, and how they went.
+    pub(crate) fn turnover(&self) -> Turnover {
+        let _seats = self.seats.lock();
+        self.tallies.turnover()
     }
 
     /// Takes some of them off the lane, under the lock, and notes what they have not released; how many of them were
@@ -286,6 +308,7 @@ impl<P: SeatPort> Roster<P> {
             // Relaxed: the `limit` that lets the consumer's bytes be overwritten is found after this, under the same
             // lock, and `Writer::raise_intent` fences before it lets them be.
             lane.evictions().store(evictions, Ordering::Relaxed);
+            self.tallies.note_evicted(evicted);
         }
     }
 
@@ -392,7 +415,8 @@ impl<P: SeatPort> Roster<P> {
             }
         }
         if !left.is_empty() {
-            self.remove_those(lane, seats, |seat| left.contains(&seat.id));
+            let left = self.remove_those(lane, seats, |seat| left.contains(&seat.id));
+            self.tallies.note_left(left);
         }
         if !broken.is_empty() {
             self.evict_those(lane, seats, |seat| broken.contains(&seat.id));

@@ -10,7 +10,7 @@ use super::{LaneWords, SeatWords};
 use crate::layout::CONSUMED_LEFT_BIT;
 use crate::os::clock;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
-use crate::terms::Barrier;
+use crate::terms::{Barrier, Delivery};
 use std::ops::Range;
 
 /// One consumer's seat as the producer's process holds it: its words, its bell, and a way to say that it was evicted.
@@ -66,6 +66,10 @@ impl<P: SeatPort> Seat<P> {
         self.budget.is_some()
     }
 
+    pub(crate) fn delivery(&self) -> Delivery {
+        if self.is_lossy() { Delivery::Lossy } else { Delivery::Lossless }
+    }
+
     /// Whether to ring for it now, which counts as a ring.
     pub(super) fn may_ring(&self) -> bool {
         self.budget.as_ref().is_none_or(|budget| budget.take(clock::coarse_now))
@@ -112,7 +116,7 @@ impl<P: SeatPort> Seat<P> {
     }
 
     /// Whether the consumer says that it has left this lane.
-    pub(super) fn has_left(&self) -> bool {
+    pub(crate) fn has_left(&self) -> bool {
         self.port.consumed().load(Ordering::Relaxed) & CONSUMED_LEFT_BIT != 0
     }
 

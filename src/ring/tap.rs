@@ -309,7 +309,8 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
         Miss::Corrupt(corruption)
     }
 
-    fn counters(&self) -> SeatCounters {
+    /// What was counted so far.
+    pub(crate) fn counters(&self) -> SeatCounters {
         let passed_bytes = self.cursor.position() - self.start;
         let record_bytes = passed_bytes - self.padding_bytes - self.missed_bytes;
         SeatCounters { records: self.cursor.records(), record_bytes, missed_bytes: self.missed_bytes }

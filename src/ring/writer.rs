@@ -454,9 +454,13 @@ impl<W: LaneWriter> Writer<W> {
 
     /// Stores what was counted so far: where `intent` rises, before a sleep, and at the end.
     pub(crate) fn store_counters(&mut self) {
+        self.memory.store_counters(self.counters());
+    }
+
+    /// What was counted so far.
+    pub(crate) fn counters(&self) -> LaneCounters {
         let Room { records, committed, .. } = self.room;
         let record_bytes = committed - self.begin - self.padding_bytes;
-        let (bells_rung, times_blocked) = (self.bells_rung, self.times_blocked);
-        self.memory.store_counters(LaneCounters { records, record_bytes, bells_rung, times_blocked });
+        LaneCounters { records, record_bytes, bells_rung: self.bells_rung, times_blocked: self.times_blocked }
     }
 }

@@ -13,6 +13,7 @@ use super::opened::{OpenedLane, begin_opening};
 use super::options::SessionOptions;
 use super::served::{Arrival, Fds, Origin, Process, Readable, Reception, Served, Watched};
 use super::shared::StewardState;
+use super::stats::mapped_bytes;
 use super::unwelcome;
 use crate::crash;
 use crate::deadline::Deadline;
@@ -20,7 +21,6 @@ use crate::error::Result;
 use crate::fds;
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::LaneInfo;
-use crate::layout::{CONTROL_LEN_BYTES, seat_len_bytes};
 use crate::os::fork::ForkGuard;
 use crate::os::peer::Peer;
 use crate::sync::Mutex;
@@ -82,7 +82,7 @@ impl Arrivals {
         opened.push_back(session);
         self.state.news.raise();
         drop(opened);
-        self.state.update(|_| ());
+        self.state.update(|progress| progress.stats.attached += 1);
     }
 }
 
@@ -300,9 +300,7 @@ impl ProducerSession {
             let sentence = format!("a ring of {capacity} bytes is offered, and at most {capacity_max} are mapped here");
             return Err(Ending::Refuse(Refusal::Region, sentence));
         }
-        // At most 83 times a TiB.
-        let bytes = capacities.sum::<u64>() + lanes as u64 * CONTROL_LEN_BYTES + seat_len_bytes(lanes);
-        if !place.map(bytes, mapped_max) {
+        if !place.map(mapped_bytes(capacities), mapped_max) {
             let sentence = format!("all sessions together map at most {mapped_max} bytes here; try again later");
             return Err(Ending::Refuse(Refusal::Busy, sentence));
         }

@@ -31,7 +31,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A connection to a producer's server, whose lanes are mapped and checked and not yet attached to.
 ///
@@ -65,6 +65,7 @@ pub struct Session {
     options: SessionOptions,
     deadline: Deadline,
     guard: ForkGuard,
+    opened_at: Instant,
     /// Its place among the sessions of a consumer that listens, if the producer has connected.
     place: Option<Arc<Place>>,
 }
@@ -179,7 +180,8 @@ impl Session {
         let infos = infos_of(&offer);
         let lanes = open_in_time(offer, fds, deadline, options).inspect_err(|error| refuse(&socket, error))?;
         crash::point!("session-lanes-mapped");
-        Ok(Self { socket, peer, handshake, lanes, infos, options: options.clone(), deadline, guard, place: None })
+        let (options, opened_at) = (options.clone(), Instant::now());
+        Ok(Self { socket, peer, handshake, lanes, infos, options, deadline, guard, opened_at, place: None })
     }
 
     /// A session with a producer that has connected, whose lanes are open.
@@ -192,13 +194,17 @@ impl Session {
         guard: ForkGuard,
         place: Arc<Place>,
     ) -> Self {
-        let deadline = Deadline::after(options.deadline);
-        Self { socket, peer, handshake, lanes, infos, options, deadline, guard, place: Some(place) }
+        let (deadline, opened_at) = (Deadline::after(options.deadline), Instant::now());
+        Self { socket, peer, handshake, lanes, infos, options, deadline, guard, opened_at, place: Some(place) }
     }
 
     /// The same, to be attached to from now on.
     pub(super) fn begin_to_attach(self) -> Self {
         Self { deadline: Deadline::after(self.options.deadline), ..self }
+    }
+
+    pub(super) fn opened_at(&self) -> Instant {
+        self.opened_at
     }
 
     /// Sends the producer a frame, if it is there.

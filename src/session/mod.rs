@@ -25,6 +25,7 @@ mod serving;
 pub(crate) mod session_listener;
 pub(crate) mod shared;
 mod spot;
+pub(crate) mod stats;
 mod steward;
 mod unwelcome;
 

@@ -90,7 +90,7 @@ impl Offered {
             match lane.roster.join(&*lane.map, Joiner { id, start, delivery, barrier }, port) {
                 Ok(start) => starts[number] = start,
                 Err(error) => {
-                    Seats { places, region: Arc::new(seat), id }.leave();
+                    Seats { places, region: Arc::new(seat), id }.take_back();
                     return Err(refusal_of(error, &lane));
                 }
             }
@@ -251,6 +251,17 @@ impl Seats {
         self.places.iter().for_each(|place| place.lane.roster.leave(&*place.lane.map, self.id));
     }
 
+    /// Frees them: the consumer was never told that it has them.
+    pub(super) fn take_back(&self) {
+        self.places.iter().for_each(|place| place.lane.roster.take_back(&*place.lane.map, self.id));
+    }
+
+    /// Whether the consumer has left every lane that has not evicted it: it said so.
+    pub(super) fn have_left(&self) -> bool {
+        let has_left = |place: &Place| place.lane.roster.seat(self.id).is_none_or(|seat| seat.has_left());
+        self.places.iter().filter(|place| !place.is_evicted()).all(has_left)
+    }
+
     /// Takes them away from a consumer that may still be reading; how many it was not told to have lost already.
     pub(super) fn evict(&self) -> u64 {
         self.places.iter().for_each(|place| place.lane.roster.evict(&*place.lane.map, self.id));
@@ -265,7 +276,7 @@ impl Seats {
         if !is_needed || barrier::heavy_within() {
             return Ok(());
         }
-        self.leave();
+        self.take_back();
         let sentence = "the kernel refused the barrier that comes before a consumer's first sleep".to_owned();
         Err(Ending::Refuse(Refusal::Internal, sentence))
     }

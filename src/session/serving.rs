@@ -199,9 +199,12 @@ impl ConsumerSession {
             }
             (Step::Attach(terms), Stage::Offered(offered)) => match self.attach(&mut handshake, offered, &terms) {
                 Ok(seats) => {
+                    // Counted before the program goes on that has connected.
+                    self.offering.state.count(|stats| {
+                        stats.attached += 1;
+                        stats.sessions += usize::from(outcome.is_some());
+                    });
                     if let Some(outcome) = outcome {
-                        // Counted before the program goes on.
-                        self.offering.state.count(|stats| stats.sessions += 1);
                         outcome.say(Ok(()));
                     }
                     Ok(Phase::Attached { handshake, seats })
@@ -254,7 +257,7 @@ impl ConsumerSession {
         }
         let (seats, starts) = offered.take(terms, &self.offering.state.notice)?;
         if let Err(error) = self.socket.send(&handshake.attached(starts), &[]) {
-            seats.leave();
+            seats.take_back();
             return Err(Ending::HangUp(format!("could not send an Attached: {error}")));
         }
         crash::point!("steward-attached-sent");
@@ -323,7 +326,12 @@ impl ConsumerSession {
         match answer.freeze {
             Ok(Freeze::Frozen) => {
                 crash::point!("steward-seat-frozen");
+                let has_left = seats.have_left();
                 seats.leave();
+                self.offering.state.count(|stats| match has_left {
+                    true => stats.left += 1,
+                    false => stats.died += 1,
+                });
                 crash::point!("steward-left");
                 Phase::Over
             }

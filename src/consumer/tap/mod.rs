@@ -6,11 +6,13 @@
 //! The invariant: what reaches the caller was copied, and found whole after that.
 
 mod error;
+mod stats;
 
 #[cfg(test)]
 mod tests;
 
 pub use error::TapError;
+pub use stats::TapStats;
 
 use super::pace::Pace;
 use super::payloads::Copies;
