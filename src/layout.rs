@@ -32,6 +32,8 @@
 //! offset   16  read       u64     what it has read, as of the last store of `consumed`
 //! offset  128  wait_epoch u32     odd while the consumer sleeps
 //! offset  256  counters   u64 × 3 records, payload bytes, missed bytes
+//! offset  280  start      u64     where its consumer began to read, for tools
+//! offset  288  kind       u32     how it reads, for tools: 1 in place, 2 copies, 3 lossy; 0 while nobody reads here
 //! offset  384  lane id    [u8;16] written by the producer, before the seat is offered
 //! ```
 //!
@@ -91,6 +93,10 @@ pub(crate) const READ_OFFSET: usize = 16;
 pub(crate) const WAIT_EPOCH_OFFSET: usize = 128;
 /// Records, payload bytes, missed bytes: three `u64`.
 pub(crate) const SEAT_COUNTERS_OFFSET: usize = 256;
+/// Where the consumer began to read, for tools.
+pub(crate) const SEAT_START_OFFSET: usize = 280;
+/// How it reads, for tools: the byte of a seat's kind in a Report, as a `u32`.
+pub(crate) const SEAT_KIND_OFFSET: usize = 288;
 /// The id of the stripe's lane: 16 bytes, the only ones of a seat that the producer writes, before anyone else has it.
 pub(crate) const SEAT_LANE_ID_OFFSET: usize = 384;
 

@@ -49,6 +49,7 @@
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
 //! | know when a record was sent, and how long it took | [`LaneOptions::stamped`](options::LaneOptions::stamped) |
 //! | end waits from a signal handler or another thread | [`Interrupter`] |
+//! | see every lane of this user's processes, and tap any | [`inspect`] |
 //! | send and receive values of a Rust type | [`typed`] |
 //! | count records, waits for room, joins and deaths | [`Producer::stats`], [`Consumer::stats`], [`Server::stats`] |
 //! | pass descriptors without a ring | [`send_fds`], [`recv_fds`]; with names, [`fds::send_named`] |
@@ -127,6 +128,7 @@ pub mod fds;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+pub mod inspect;
 mod kind;
 mod lane;
 mod layout;

@@ -47,7 +47,7 @@ use crate::os::spin::Spins;
 use crate::ring::cursor::Found;
 use crate::ring::reader::Reader;
 use crate::terms::Barrier;
-use crate::wire::LaneTerms;
+use crate::wire::{LaneTerms, SeatKind};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -141,6 +141,7 @@ impl Consumer {
     /// If the process is out of descriptors.
     pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
         let Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin } = attachment;
+        seat.introduce(if in_place.is_some() { SeatKind::InPlace } else { SeatKind::Copies }, start);
         let seat = OwnSeat::new(seat, in_place.clone(), guard, Arc::clone(&link));
         let reader = Reader::new(lane, seat, start);
         let (reader, payloads) = match in_place {

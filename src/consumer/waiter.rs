@@ -107,6 +107,11 @@ impl Waiter {
         self.sources.interrupter.as_ref().is_some_and(Interrupter::is_interrupted)
     }
 
+    /// From now on waits are naps: nobody knows of this reader, and nobody rings for it.
+    pub(super) fn expect_no_rings(&mut self) {
+        self.sources.is_rung = false;
+    }
+
     /// How the session stands, as far as is known.
     #[inline]
     pub(super) fn fate(&self) -> Fate {
@@ -272,6 +277,8 @@ pub(super) struct Sources {
     is_one_by_one: bool,
     bell: BellEnd,
     is_bell_watched: bool,
+    /// Whether anybody rings the bell.
+    is_rung: bool,
     vain_rings: VainRings,
     link: Arc<Link>,
     interrupter: Option<Interrupter>,
@@ -304,8 +311,19 @@ impl Sources {
         let is_bell_watched = !is_one_by_one || !bell.stays_readable();
         let vain_rings = VainRings::default();
         let look_at = link.must_look().then(|| Instant::now() + LOOK_INTERVAL);
-        let (interrupter, timer) = (None, None);
-        Ok(Self { poller, is_one_by_one, bell, is_bell_watched, vain_rings, link, interrupter, timer, look_at })
+        let (is_rung, interrupter, timer) = (true, None, None);
+        Ok(Self {
+            poller,
+            is_one_by_one,
+            bell,
+            is_bell_watched,
+            is_rung,
+            vain_rings,
+            link,
+            interrupter,
+            timer,
+            look_at,
+        })
     }
 
     fn heed(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
@@ -319,10 +337,10 @@ impl Sources {
     /// How long to nap without the bell, if it is of no use, for a consumer at `position`.
     fn nap(&mut self, position: u64) -> Option<Duration> {
         let nap = self.vain_rings.nap(position);
-        if !self.is_one_by_one || !self.bell.stays_readable() {
+        if self.is_rung && (!self.is_one_by_one || !self.bell.stays_readable()) {
             return nap;
         }
-        // Polled for what is in it, it would end every wait.
+        // Polled for what is in it, it would end every wait; and one that nobody rings ends none.
         self.vain_rings.give_up();
         self.vain_rings.length()
     }

@@ -6,12 +6,14 @@
 
 use crate::layout::{
     CONSUMED_OFFSET, CONTROL_HEADER_WORDS, CONTROL_LEN_BYTES, ControlHeader, EVICTIONS_OFFSET, INTENT_OFFSET,
-    LANE_COUNTERS_OFFSET, LAST_OFFSET, PUBLISHED_OFFSET, READ_OFFSET, SEAT_COUNTERS_OFFSET, SEAT_LANE_ID_OFFSET,
-    SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET, SPACE_WAIT_OFFSET, STATE_OFFSET, WAIT_EPOCH_OFFSET,
+    LANE_COUNTERS_OFFSET, LAST_OFFSET, PUBLISHED_OFFSET, READ_OFFSET, SEAT_COUNTERS_OFFSET, SEAT_KIND_OFFSET,
+    SEAT_LANE_ID_OFFSET, SEAT_START_OFFSET, SEAT_STRIPE_BYTES, SPACE_SEQ_OFFSET, SPACE_WAIT_OFFSET, STATE_OFFSET,
+    WAIT_EPOCH_OFFSET,
 };
 use crate::region::Mapping;
 use crate::ring::{LaneCounters, SeatCounters, SeatWords, SeatWriter};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::wire::SeatKind;
 use std::mem::{offset_of, size_of};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -126,6 +128,8 @@ struct SeatCounterWords {
     records: AtomicU64,
     record_bytes: AtomicU64,
     missed_bytes: AtomicU64,
+    start: AtomicU64,
+    kind: AtomicU32,
 }
 
 /// What a consumer stores when it releases bytes.
@@ -146,6 +150,8 @@ const _: () = {
     assert!(offset_of!(Stripe, lane_id) == SEAT_LANE_ID_OFFSET);
     assert!(offset_of!(Stripe, wait_epoch) == WAIT_EPOCH_OFFSET);
     assert!(offset_of!(Stripe, counters) == SEAT_COUNTERS_OFFSET);
+    assert!(offset_of!(Stripe, counters) + offset_of!(SeatCounterWords, start) == SEAT_START_OFFSET);
+    assert!(offset_of!(Stripe, counters) + offset_of!(SeatCounterWords, kind) == SEAT_KIND_OFFSET);
 };
 
 /// One lane's stripe of a seat region, as either side maps it.
@@ -180,10 +186,17 @@ impl SeatMap {
         bytemuck::cast([0, 1].map(|index| self.stripe().lane_id.0[index].load(Ordering::Relaxed)))
     }
 
+    /// Says to tools how the consumer reads, and from where. The mapping is the consumer's.
+    pub(crate) fn introduce(&self, kind: SeatKind, start: u64) {
+        let words = &self.stripe().counters.0;
+        words.start.store(start, Ordering::Relaxed);
+        words.kind.store(kind.to_byte().into(), Ordering::Relaxed);
+    }
+
     /// The counters that its consumer stored last.
     #[cfg(test)]
     pub(crate) fn counters(&self) -> SeatCounters {
-        let SeatCounterWords { records, record_bytes, missed_bytes } = &self.stripe().counters.0;
+        let SeatCounterWords { records, record_bytes, missed_bytes, .. } = &self.stripe().counters.0;
         let [records, record_bytes, missed_bytes] =
             [records, record_bytes, missed_bytes].map(|word| word.load(Ordering::Relaxed));
         SeatCounters { records, record_bytes, missed_bytes }
@@ -222,7 +235,7 @@ impl SeatWords for SeatMap {
 
 impl SeatWriter for SeatMap {
     fn store_counters(&self, counters: SeatCounters) {
-        let SeatCounterWords { records, record_bytes, missed_bytes } = &self.stripe().counters.0;
+        let SeatCounterWords { records, record_bytes, missed_bytes, .. } = &self.stripe().counters.0;
         records.store(counters.records, Ordering::Relaxed);
         record_bytes.store(counters.record_bytes, Ordering::Relaxed);
         missed_bytes.store(counters.missed_bytes, Ordering::Relaxed);

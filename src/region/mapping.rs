@@ -122,6 +122,18 @@ impl Mapping {
     /// Has the kernel map every page now (`MADV_POPULATE_*`, Linux 5.14; touched one by one before that), which takes
     /// tens of milliseconds for each GiB. From 5.14 a page that cannot be had is an error here instead of SIGBUS.
     pub(crate) fn prefault(&self) -> Result<()> {
+        match self.populate()? {
+            true => Ok(()),
+            false => {
+                self.touch();
+                Ok(())
+            }
+        }
+    }
+
+    /// Has the kernel map every page now, or say that one cannot be had: then a touch raises no SIGBUS, as long as no
+    /// page can be taken away. `false` if it does not know how (before Linux 5.14), or a filter denies it.
+    pub(super) fn populate(&self) -> Result<bool> {
         if self.is_forked() {
             return Err(Error::Forked);
         }
@@ -137,12 +149,8 @@ impl Mapping {
             Err(errno @ (Errno::NOMEM | Errno::FAULT | Errno::HWPOISON)) => {
                 Err(Error::os_in(Operation::Memory, format!("prefault a mapping of {} bytes", self.len))(errno))
             }
-            Ok(()) => Ok(()),
-            // Before Linux 5.14 there is no such advice, and a filter may deny it.
-            Err(_) => {
-                self.touch();
-                Ok(())
-            }
+            Ok(()) => Ok(true),
+            Err(_) => Ok(false),
         }
     }
 

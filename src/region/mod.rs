@@ -227,6 +227,26 @@ impl Region {
         Ok(Self { memfd: received.memfd, len: received.len, name: what.to_owned(), huge_pages })
     }
 
+    /// Takes a descriptor that was opened read-only on a region of another process, to look at: the same checks as in
+    /// [`receive`](Self::receive), none of which waits for the file's lock. That every page is there is seen when it is
+    /// mapped, by [`map_whole`](Self::map_whole).
+    pub(crate) fn look_at(fd: OwnedFd, what: &str, len_bytes: u64, required: Seals) -> Result<Self> {
+        let received = received::check_unlocked(fd, len_bytes, required)
+            .map_err(|fault| Error::peer(format!("keeping {what}"), fault))?;
+        let huge_pages = HugePagesOutcome::NotAsked;
+        Ok(Self { memfd: received.memfd, len: received.len, name: what.to_owned(), huge_pages })
+    }
+
+    /// Maps a region for reading that was sealed against punched holes, if every page of it can be had.
+    pub(crate) fn map_whole(&self) -> Result<Mapping> {
+        let mapping = self.map_read_only()?;
+        if !mapping.populate()? {
+            received::check_for_holes(&self.memfd, self.len as u64)
+                .map_err(|fault| Error::peer(format!("keeping {}", self.name), fault))?;
+        }
+        Ok(mapping)
+    }
+
     /// Whether a descriptor is a memfd's, or that of another file in memory: neither telling nor closing it waits.
     pub(crate) fn is_memory(fd: &OwnedFd) -> bool {
         Seals::of(fd).is_ok()
@@ -376,6 +396,18 @@ fn create_memfd(name: &str, flags: MemfdFlags) -> Result<Memfd, Errno> {
     }?;
     // It refuses what has no seals to be read, which a memfd of this function's always has.
     Memfd::try_from_fd(fd).map_err(|_not_a_memfd| Errno::INVAL)
+}
+
+/// The devices, major and minor, on which the kernel keeps the files of memfds: with ordinary pages, and with huge
+/// ones.
+pub(crate) fn devices_of_memory() -> Result<Vec<(u32, u32)>> {
+    let device = |flags| {
+        let stat = rustix::fs::fstat(create_memfd("fdring:device", flags)?.as_file())?;
+        Ok((rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev)))
+    };
+    let ordinary = device(MemfdFlags::empty()).map_err(Error::os_in(Operation::Memory, "create a memfd"))?;
+    let huge: Result<_, Errno> = device(MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB);
+    Ok([ordinary].into_iter().chain(huge.ok()).collect())
 }
 
 /// Allocates the first `len` bytes, step by step.

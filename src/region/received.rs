@@ -29,6 +29,21 @@ pub(super) struct Received {
 ///
 /// `claimed_len` is the length in bytes that its sender announced, if any. SHRINK and GROW are required always.
 pub(super) fn check(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> Result<Received, String> {
+    let (received, stat) = check_shape(fd, claimed_len, required)?;
+    check_allocated(&received.memfd, &stat)?;
+    Ok(received)
+}
+
+/// The same without a promise that every page is there: for a file of another process, whose lock that process can keep
+/// for as long as it likes. Nothing here waits for it.
+pub(super) fn check_unlocked(fd: OwnedFd, claimed_len: u64, required: Seals) -> Result<Received, String> {
+    let (received, stat) = check_shape(fd, Some(claimed_len), required)?;
+    check_blocks(&stat)?;
+    Ok(received)
+}
+
+/// The seals and the length.
+fn check_shape(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> Result<(Received, Stat), String> {
     let memfd = Memfd::try_from_fd(fd).map_err(|_| "the descriptor is not a memfd".to_owned())?;
     let seals = Seals::of(memfd.as_file()).map_err(|errno| format!("its seals cannot be read: {errno}"))?;
     let missing = required.union(Seals::SHRINK).union(Seals::GROW).without(seals);
@@ -43,8 +58,7 @@ pub(super) fn check(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> R
     if let Some(claimed) = claimed_len.filter(|claimed| *claimed != len) {
         return Err(format!("its memfd is {len} bytes long, where {claimed} were announced"));
     }
-    check_allocated(&memfd, &stat)?;
-    Ok(Received { memfd, len: len as usize, seals, mode: stat.st_mode & 0o7777 })
+    Ok((Received { memfd, len: len as usize, seals, mode: stat.st_mode & 0o7777 }, stat))
 }
 
 /// Makes sure that every page is there: touching a hole would take memory of ours, or raise SIGBUS for want of it.
@@ -57,20 +71,25 @@ fn check_allocated(memfd: &Memfd, stat: &Stat) -> Result<(), String> {
     check_blocks(stat)?;
     let access = rustix::fs::fcntl_getfl(memfd.as_file()).map_err(|errno| format!("it cannot be examined: {errno}"))?;
     if access & OFlags::ACCMODE == OFlags::RDONLY {
-        // This descriptor cannot truncate. Every page must have been written to, then no hole is found before the end.
-        // hugetlbfs does not report holes.
-        if is_in_huge_pages(memfd)? {
-            return Err("its memfd lies in huge pages and was opened read-only, so its holes cannot be seen".to_owned());
-        }
-        return match rustix::fs::seek(memfd.as_file(), SeekFrom::Hole(0)) {
-            Ok(hole) if hole == len => Ok(()),
-            Err(Errno::NXIO) if len == 0 => Ok(()),
-            Ok(hole) => Err(format!("its memfd, opened read-only, has a hole at {hole}")),
-            Err(errno) => Err(format!("it cannot be searched for holes: {errno}")),
-        };
+        return check_for_holes(memfd, len);
     }
     rustix::fs::ftruncate(memfd.as_file(), len).map_err(|errno| format!("its length cannot be confirmed: {errno}"))?;
     check_blocks(&self::stat(memfd)?)
+}
+
+/// Looks for a hole through a descriptor that was opened read-only and so cannot truncate. Every page must have been
+/// written to, then none is found before the end. Waits for the file's lock.
+pub(super) fn check_for_holes(memfd: &Memfd, len: u64) -> Result<(), String> {
+    // hugetlbfs does not report holes.
+    if is_in_huge_pages(memfd)? {
+        return Err("its memfd lies in huge pages and was opened read-only, so its holes cannot be seen".to_owned());
+    }
+    match rustix::fs::seek(memfd.as_file(), SeekFrom::Hole(0)) {
+        Ok(hole) if hole == len => Ok(()),
+        Err(Errno::NXIO) if len == 0 => Ok(()),
+        Ok(hole) => Err(format!("its memfd, opened read-only, has a hole at {hole}")),
+        Err(errno) => Err(format!("it cannot be searched for holes: {errno}")),
+    }
 }
 
 /// Compares the bytes that are allocated, in pages small or huge, with the length.

@@ -118,15 +118,6 @@ fn check_stripe(seat: &SeatMap, terms: &LaneTerms) -> Result<()> {
 
 /// Checks that the control region describes the lane that was offered; which data region it names is another question.
 pub(crate) fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<()> {
-    let expected = ControlHeader { data_inode: header.data_inode, ..terms.header() };
-    let fault = if *header == expected {
-        return Ok(());
-    } else if header.magic != expected.magic {
-        format!("its magic is {:#018x}", header.magic)
-    } else if header.layout_version != expected.layout_version {
-        format!("its layout has the version {}, not {}", header.layout_version, expected.layout_version)
-    } else {
-        "it describes another lane than the Offer".to_owned()
-    };
-    Err(Error::peer(format!("reading the control region of lane {}", terms.name), fault))
+    let checked = terms.check_header(header);
+    checked.map_err(|fault| Error::peer(format!("reading the control region of lane {}", terms.name), fault))
 }

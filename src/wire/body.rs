@@ -102,6 +102,36 @@ impl LaneTerms {
         }
     }
 
+    /// What the header of a control region says, for one who has no Offer to compare it with; the error is a clause
+    /// that says what was wrong with it.
+    pub(crate) fn from_header(header: &ControlHeader) -> Result<Self, String> {
+        let name = header.name.split(|byte| *byte == 0).next().unwrap_or_default();
+        let name = LaneName::from_bytes(name).map_err(|error| error.to_string())?;
+        let geometry = Geometry::new(header.capacity, header.record_align, header.payload_align);
+        let is_stamped = header.flags & FLAG_STAMPED != 0;
+        let geometry = geometry.and_then(|geometry| if is_stamped { geometry.stamped() } else { Ok(geometry) });
+        let geometry = geometry.map_err(|error| error.to_string())?;
+        let barrier = if header.flags & FLAG_ASYMMETRIC == 0 { Barrier::Fence } else { Barrier::Asymmetric };
+        let (id, schema, generation) = (header.lane_id, header.schema, header.generation);
+        let terms = Self { name, id, geometry, schema, generation, barrier, is_stamped };
+        terms.check_header(header).map(|()| terms)
+    }
+
+    /// Checks that a control region describes this lane; which data region it names is another question. The error is a
+    /// clause that says what was wrong with it.
+    pub(crate) fn check_header(&self, header: &ControlHeader) -> Result<(), String> {
+        let expected = ControlHeader { data_inode: header.data_inode, ..self.header() };
+        if *header == expected {
+            Ok(())
+        } else if header.magic != expected.magic {
+            Err(format!("its magic is {:#018x}", header.magic))
+        } else if header.layout_version != expected.layout_version {
+            Err(format!("its layout has the version {}, not {}", header.layout_version, expected.layout_version))
+        } else {
+            Err("it describes another lane".to_owned())
+        }
+    }
+
     /// The flags of the lane, as they lie in the Offer and in the control region.
     pub(crate) fn flags(&self) -> u32 {
         let barrier = match self.barrier {

@@ -37,9 +37,7 @@ pub(crate) use report::{Attachments, Report};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use report::{ReportedSeat, SEATS_PER_REPORT_MAX};
 pub(crate) use text::{LaneName, printable};
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use values::SeatKind;
-pub(crate) use values::{ByeReason, Role};
+pub(crate) use values::{ByeReason, Role, SeatKind};
 
 use text::Fields;
 

@@ -809,6 +809,8 @@ fn the_documented_offsets_are_those_of_the_layouts() {
         (layout::READ_OFFSET, 8, "`read`"),
         (layout::WAIT_EPOCH_OFFSET, 4, "`wait_epoch`"),
         (layout::SEAT_COUNTERS_OFFSET, 24, "counters"),
+        (layout::SEAT_START_OFFSET, 8, "start"),
+        (layout::SEAT_KIND_OFFSET, 4, "kind"),
         (layout::SEAT_LANE_ID_OFFSET, 16, "lane id"),
     ];
     let (_, layouts) = PROTOCOL_MD.split_once("\n## 6. Layouts\n").unwrap();

@@ -37,6 +37,7 @@ use crate::ring::sleep::Sleeps;
 use crate::ring::stamp::Stamped;
 use crate::ring::tap::{TapLook, TapReader, Wish};
 use crate::sync::Ordering;
+use crate::wire::SeatKind;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::mem;
 use std::ops::ControlFlow;
@@ -120,6 +121,7 @@ impl Tap {
     /// If the process is out of descriptors.
     pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
         let Attachment { terms, lane, seat, bell, barrier, start, spin, .. } = attachment;
+        seat.introduce(SeatKind::Lossy, start);
         let waiter = Waiter::new(link, bell, barrier)
             .map_err(|errno| Error::os(format!("watch the bell and the session of lane {}", terms.name))(errno))?;
         Ok(Self {
@@ -144,6 +146,17 @@ impl Tap {
     /// If the kernel cannot watch it.
     pub(crate) fn heed(&mut self, interrupter: &Interrupter) -> Result<()> {
         self.waiter.heed(interrupter).map_err(Error::os(format!("watch the interrupter of lane {}", self.info.name)))
+    }
+
+    /// A tap that its producer knows nothing of. Nobody rings its bell, so it naps.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new).
+    pub(crate) fn unrung(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
+        let mut tap = Self::new(attachment, link, guard)?;
+        tap.waiter.expect_no_rings();
+        Ok(tap)
     }
 
     /// The next record. Waits until there is one. `None` is the end of the stream: the producer finished the lane.

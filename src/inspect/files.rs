@@ -1,0 +1,212 @@
+//! The files of lanes in other processes: what their names say, and how they are opened without harm.
+//!
+//! The invariant: nothing is opened but a file in memory, which was pinned (`O_PATH`) and seen to be one first, and
+//! only to be read. So opening never waits, has no effect on a device, and gives no way to write. A name is a claim
+//! that decides where to look, and no more.
+
+use super::process::{Miss, Process};
+use super::{ProcessView, Reason};
+use crate::region::{Region, Seals};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags, open, openat, statx};
+use rustix::io::Errno;
+use std::time::{Duration, SystemTime};
+
+/// Which of a lane's regions a file is said to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Control,
+    Data,
+    Seat,
+}
+
+/// What the name of a memfd says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MemfdName {
+    pub(super) role: Role,
+    /// Of a seat: the process that it was made for.
+    pub(super) pid: Option<u32>,
+}
+
+impl MemfdName {
+    /// Of what /proc/PID/fd/N links to, or the path in /proc/PID/maps.
+    pub(super) fn of_link(link: &[u8]) -> Option<Self> {
+        const ID_DIGITS: usize = 32;
+        let name = link.strip_prefix(b"/memfd:fdring:")?.strip_suffix(b" (deleted)")?;
+        let seat = |pid| Some(Self { role: Role::Seat, pid });
+        match name.strip_prefix(b"seat") {
+            Some(b"") => return seat(None),
+            Some([b':', digits @ ..]) if digits.iter().all(u8::is_ascii_digit) => {
+                return seat(std::str::from_utf8(digits).ok()?.parse().ok());
+            }
+            _ => {}
+        }
+        let (name, id) = name.split_at_checked(name.len().checked_sub(ID_DIGITS)?)?;
+        let is_id = id.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let role = match name {
+            _ if !is_id => return None,
+            name if name.ends_with(b":control:") => Role::Control,
+            name if name.ends_with(b":data:") => Role::Data,
+            _ => return None,
+        };
+        Some(Self { role, pid: None })
+    }
+}
+
+/// A file, for as long as anyone keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct FileKey {
+    /// Major and minor.
+    pub(super) device: (u32, u32),
+    pub(super) inode: u64,
+}
+
+impl FileKey {
+    pub(super) fn of(stat: &Statx) -> Self {
+        Self { device: (stat.stx_dev_major, stat.stx_dev_minor), inode: stat.stx_ino }
+    }
+}
+
+/// How a process has a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// Open, as the descriptor of this number.
+    Fd(u32),
+    /// Mapped, at these addresses.
+    Map { start: u64, end: u64, is_writable: bool },
+}
+
+/// A file of a lane, as a process has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) key: FileKey,
+    pub(super) role: Role,
+    pub(super) pid: Option<u32>,
+    pub(super) via: Via,
+}
+
+/// Where a file can be opened.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) process: ProcessView,
+    pub(super) via: Via,
+}
+
+/// A file of another process's, opened to be read.
+#[derive(Debug)]
+pub(super) struct OpenedFile {
+    pub(super) fd: OwnedFd,
+    pub(super) len: u64,
+    /// The user who made it.
+    pub(super) uid: u32,
+    /// When it was made.
+    pub(super) since: Option<SystemTime>,
+}
+
+/// Opens a file at one of the places where it was found.
+pub(super) fn open_at(places: &[Place], key: FileKey, devices: &[(u32, u32)]) -> Result<OpenedFile, Miss> {
+    let mut miss = Miss::Nothing;
+    // What is mapped only needs rights of its own, see proc_pid_map_files(5).
+    let (open, mapped): (Vec<_>, Vec<_>) = places.iter().partition(|place| matches!(place.via, Via::Fd(_)));
+    for Place { process, via } in open.into_iter().chain(mapped) {
+        match Process::open_again(process).and_then(|process| open_of(&process, *via, key, devices)) {
+            Ok(file) => return Ok(file),
+            Err(Miss::Own(errno)) => return Err(Miss::Own(errno)),
+            Err(Miss::Nothing) => {}
+            Err(other) => miss = other,
+        }
+    }
+    Err(miss)
+}
+
+/// Opens what a process has, if it is that file.
+fn open_of(process: &Process, via: Via, key: FileKey, devices: &[(u32, u32)]) -> Result<OpenedFile, Miss> {
+    let path = match via {
+        Via::Fd(number) => format!("fd/{number}"),
+        Via::Map { start, end, .. } => format!("map_files/{start:x}-{end:x}"),
+    };
+    let pin = openat(&process.dir, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| match via {
+        Via::Map { .. } if errno == Errno::PERM => Miss::Reason(Reason::NeedsPrivilege),
+        _ => process.explain(errno.into()),
+    })?;
+    open_pinned(pin.as_fd(), key, devices)
+}
+
+/// Opens a pinned file to be read, if it is the one that was looked for, in memory.
+fn open_pinned(pin: BorrowedFd<'_>, key: FileKey, devices: &[(u32, u32)]) -> Result<OpenedFile, Miss> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(pin, "", flags, StatxFlags::BASIC_STATS | StatxFlags::BTIME)?;
+    // Another file has taken the number meanwhile: a fifo, say, or one of a file system that answers when it likes.
+    if FileKey::of(&stat) != key || !devices.contains(&key.device) {
+        return Err(Miss::Nothing);
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = open(format!("/proc/self/fd/{}", pin.as_raw_fd()), flags, Mode::empty())?;
+    let time = stat.stx_btime;
+    let since = Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), time.tv_nsec.min(999_999_999));
+    let has_since = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    let since = SystemTime::UNIX_EPOCH.checked_add(since).filter(|_| has_since);
+    Ok(OpenedFile { fd, len: stat.stx_size, uid: stat.stx_uid, since })
+}
+
+impl OpenedFile {
+    /// Checks the file as one that a peer has sent.
+    pub(super) fn into_region(self, what: &str, len_bytes: u64, seals: Seals) -> Result<Region, Miss> {
+        Region::look_at(self.fd, what, len_bytes, seals).map_err(|error| Miss::Reason(Reason::broken(&error)))
+    }
+}
+
+/// The words of a file from `offset` on, copied once. Reading a file never raises SIGBUS, whatever becomes of it.
+pub(super) fn read_words<const N: usize>(fd: impl AsFd, offset: u64) -> Result<[u64; N], Miss> {
+    let mut words = [0u64; N];
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::retry_on_intr(|| rustix::io::pread(&fd, &mut bytes[done..], offset + done as u64))? {
+            0 => return Err(Miss::Reason(Reason::Broken { fault: "a region became shorter".to_owned() })),
+            len => done += len,
+        }
+    }
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    fn name(name: &str) -> Option<(Role, Option<u32>)> {
+        let name = MemfdName::of_link(format!("/memfd:fdring:{name} (deleted)").as_bytes());
+        name.map(|MemfdName { role, pid }| (role, pid))
+    }
+
+    #[test]
+    fn a_memfd_is_known_by_the_end_of_its_name() {
+        assert_eq!(name(&format!("ticks:control:{ID}")), Some((Role::Control, None)));
+        assert_eq!(name(&format!("ticks:data:{ID}")), Some((Role::Data, None)));
+        assert_eq!(name(&format!("a:control:b:data:{ID}")), Some((Role::Data, None)), "a name with colons");
+        assert_eq!(name("seat"), Some((Role::Seat, None)));
+        assert_eq!(name("seat:4711"), Some((Role::Seat, Some(4711))));
+        assert_eq!(name("seat:99999999999"), Some((Role::Seat, None)), "no number of a process");
+        assert_eq!(name(&format!("seat:control:{ID}")), Some((Role::Control, None)), "a lane named seat");
+        for other in ["", "ticks", "seats", "seat:x", "ticks:control:", "ticks:control:xyz", "ticks:other:"] {
+            assert_eq!(name(other), None, "{other}");
+            assert_eq!(name(&format!("{other}{ID}")).filter(|_| other != "ticks:control:"), None, "{other}");
+        }
+        assert_eq!(name(&format!("ticks:control:{}", ID.to_uppercase())), None);
+    }
+
+    #[test]
+    fn other_links_are_of_no_lane() {
+        for link in [
+            format!("/memfd:other:ticks:control:{ID} (deleted)"),
+            format!("/memfd:fdring:ticks:control:{ID}"),
+            format!("/tmp/memfd:fdring:ticks:control:{ID} (deleted)"),
+            "socket:[12]".to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(MemfdName::of_link(link.as_bytes()), None, "{link}");
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Finding the lanes: all processes are looked through, and what they have of lanes is put together.
+//!
+//! The invariant: at most a few descriptors are open at a time, and none is left when a survey is done.
+
+use super::files::{FileKey, Found, Place, Role, Via, open_at, read_words};
+use super::process::{Miss, Process, is_hiding, is_in_namespace, numbers};
+use super::words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS, StripeLook};
+use super::{ConsumerView, LaneState, LaneView, ProcessView, Rates, Reason, Survey, Unseen};
+use crate::error::{Error, Result};
+use crate::lane::LaneInfo;
+use crate::layout::{self, CONTROL_LEN_BYTES, SEAT_STRIPE_BYTES, seat_len_bytes};
+use crate::region::{Seals, devices_of_memory};
+use crate::wire::LANES_PER_SESSION_MAX;
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
+
+/// Finds every lane of every process that this one may look into: those of its user, and for root all.
+///
+/// It takes about as long as listing the open files of these processes does: milliseconds for some hundreds.
+///
+/// ```
+/// # fn main() -> fdring::Result<()> {
+/// let ticks = fdring::Producer::create("doc-inspect-lanes")?;
+/// let survey = fdring::inspect::lanes()?;
+/// assert!(survey.lanes.iter().any(|lane| lane.info.name == "doc-inspect-lanes"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Os`] if /proc is missing, or this process is short of descriptors. What cannot be seen of other processes
+/// is no error: [`Survey::unseen`] lists it.
+pub fn lanes() -> Result<Survey> {
+    survey(None)
+}
+
+/// Finds the lanes that the process of this number writes or reads.
+///
+/// ```
+/// # fn main() -> fdring::Result<()> {
+/// let ticks = fdring::Producer::create("doc-inspect-of-process")?;
+/// let survey = fdring::inspect::process(std::process::id())?;
+/// assert_eq!(survey.lanes[0].producer.as_ref().unwrap().pid, std::process::id());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Os`] if there is no such process, /proc is missing, or this process is short of descriptors.
+pub fn process(pid: u32) -> Result<Survey> {
+    match Process::open(pid) {
+        Err(Miss::Nothing) => Err(Error::os(format!("look at process {pid}"))(Errno::SRCH)),
+        Err(Miss::Own(errno)) => Err(own(errno)),
+        _ => survey(Some(pid)),
+    }
+}
+
+impl Survey {
+    /// Looks again, at what is there now, and compares: [`LaneView::rates`], and since when nothing has changed.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = fdring::Producer::create("doc-inspect-again")?;
+    /// let mut survey = fdring::inspect::lanes()?;
+    /// ticks.send(b"hello")?;
+    /// survey.look_again()?;
+    /// # let lane = survey.lanes.iter().find(|lane| lane.info.name == "doc-inspect-again").unwrap();
+    /// assert!(lane.rates.unwrap().bytes_per_second > 0.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As for [`lanes`]. The survey stays as it was.
+    pub fn look_again(&mut self) -> Result<()> {
+        let mut now = survey(self.scope)?;
+        for lane in &mut now.lanes {
+            if let Some(before) =
+                self.lanes.iter().find(|before| before.control == lane.control && before.id == lane.id)
+            {
+                lane.compare(before);
+            }
+        }
+        *self = now;
+        Ok(())
+    }
+}
+
+impl LaneView {
+    /// Notes what has changed since an earlier look.
+    fn compare(&mut self, before: &Self) {
+        let over = self.looked_at.saturating_duration_since(before.looked_at);
+        let per_second = |now: u64, then: u64| now.saturating_sub(then) as f64 / over.as_secs_f64().max(1e-9);
+        self.rates = Some(Rates {
+            over,
+            bytes_per_second: per_second(self.published, before.published),
+            records_per_second: per_second(self.records, before.records),
+        });
+        for consumer in &mut self.consumers {
+            let Some(before) = before.consumers.iter().find(|before| before.seat == consumer.seat) else { continue };
+            if consumer.look.is_still(&before.look) {
+                consumer.still_for = before.still_for + over;
+            }
+            if consumer.look.sleeps_on(&before.look) {
+                consumer.asleep_for = before.asleep_for.map(|asleep| asleep + over);
+            }
+        }
+    }
+}
+
+/// A file of a lane, and who has it.
+#[derive(Debug)]
+struct Shared {
+    role: Role,
+    /// Of a seat: the process that it was made for.
+    pid: Option<u32>,
+    places: Vec<Place>,
+}
+
+impl Shared {
+    /// The process that can write it.
+    fn writer(&self) -> Option<&ProcessView> {
+        let writes = |place: &&Place| matches!(place.via, Via::Map { is_writable: true, .. });
+        self.places.iter().find(writes).map(|place| &place.process)
+    }
+
+    fn is_with(&self, other: &Self) -> bool {
+        let pids = || other.places.iter().map(|place| place.process.pid);
+        self.places.iter().any(|place| pids().any(|pid| pid == place.process.pid))
+    }
+}
+
+/// A survey on its way.
+#[derive(Debug, Default)]
+struct Search {
+    devices: Vec<(u32, u32)>,
+    files: BTreeMap<FileKey, Shared>,
+    /// The numbers of processes that could not be looked into, and the users to whom files belong that they make.
+    unseen_processes: Vec<(u32, u32)>,
+    unseen: Vec<Unseen>,
+    /// Whether /proc hides processes of others, or what they are (its option `hidepid`).
+    is_hidden_from: bool,
+}
+
+fn own(errno: Errno) -> Error {
+    Error::os("look at the lanes of other processes")(errno)
+}
+
+fn survey(scope: Option<u32>) -> Result<Survey> {
+    let mut search = Search { devices: devices_of_memory()?, is_hidden_from: is_hiding(), ..Search::default() };
+    for pid in numbers()? {
+        search.look_through(pid)?;
+    }
+    let mut lanes = search.lanes()?;
+    let (mut unseen, is_hidden_from) = (search.unseen, search.is_hidden_from);
+    if let Some(pid) = scope {
+        let is_of = |process: &Option<ProcessView>| process.as_ref().is_some_and(|process| process.pid == pid);
+        lanes.retain(|lane| is_of(&lane.producer) || lane.consumers.iter().any(|consumer| is_of(&consumer.process)));
+        unseen.retain(|unseen| unseen.process.is_none() || is_of(&unseen.process));
+    }
+    unseen.extend(
+        [(is_hidden_from, Reason::Hidden), (is_in_namespace(), Reason::Namespace)]
+            .into_iter()
+            .filter_map(|(is_so, reason)| is_so.then_some(Unseen { process: None, lane: None, reason })),
+    );
+    lanes.sort_by(|one, other| (&one.info.name, one.control).cmp(&(&other.info.name, other.control)));
+    Ok(Survey { lanes, unseen, scope })
+}
+
+impl Search {
+    /// Notes what a process has of lanes.
+    fn look_through(&mut self, pid: u32) -> Result<()> {
+        let process = match Process::open(pid) {
+            Ok(process) => process,
+            Err(Miss::Own(errno)) => return Err(own(errno)),
+            Err(Miss::Nothing) => return Ok(()),
+            // Not even who it is.
+            Err(Miss::Reason(_)) => {
+                self.is_hidden_from = true;
+                return Ok(());
+            }
+        };
+        match process.files(&self.devices) {
+            Ok(found) => {
+                for Found { key, role, pid, via } in found {
+                    let file = self.files.entry(key).or_insert_with(|| Shared { role, pid, places: Vec::new() });
+                    file.places.push(Place { process: process.view.clone(), via });
+                }
+            }
+            Err(Miss::Own(errno)) => return Err(own(errno)),
+            Err(Miss::Nothing) => {}
+            Err(Miss::Reason(reason)) => {
+                self.unseen_processes.push((pid, process.file_uid()));
+                self.unseen.push(Unseen { process: Some(process.view), lane: None, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts together what was found.
+    fn lanes(&mut self) -> Result<Vec<LaneView>> {
+        let files = std::mem::take(&mut self.files);
+        let of_role = |role| files.iter().filter(move |(_, file)| file.role == role);
+        let mut looks = Vec::new();
+        for (key, file) in of_role(Role::Control) {
+            let look = self.look_at_lane(*key, file);
+            if let Some((look, made)) = self.or_unseen(file, look)? {
+                looks.push((*key, file, look, made));
+            }
+        }
+        let mut all_readers = Vec::new();
+        for (key, file) in of_role(Role::Seat) {
+            let readers = self.readers_of(*key, file);
+            all_readers.extend(self.or_unseen(file, readers)?.into_iter().flatten());
+        }
+        let mut lanes = Vec::new();
+        for (key, file, before, (uid, since)) in looks {
+            let looked_at = Instant::now();
+            let after = match self.look_at_lane(key, file) {
+                Ok((after, _)) => after,
+                Err(Miss::Own(errno)) => return Err(own(errno)),
+                // It was closed meanwhile: as it was then.
+                Err(_) => before.clone(),
+            };
+            let readers = all_readers.iter().filter(|reader| reader.look.lane_id == before.terms.id);
+            let readers = readers.filter(|reader| reader.file.is_with(file));
+            let mut consumers: Vec<_> = readers.filter_map(|reader| reader.view(&before, &after)).collect();
+            consumers.sort_by_key(|consumer| consumer.process.as_ref().map(|process| process.pid));
+            let producer = file.writer().cloned();
+            let data = of_role(Role::Data).find(|(data, _)| data.inode == after.data_inode);
+            let data = data.map(|(key, file)| (*key, file.places.clone()));
+            let places = file.places.iter().chain(data.iter().flat_map(|(_, places)| places));
+            let keepers = keepers(places, producer.as_ref(), &consumers);
+            lanes.push(LaneView {
+                info: LaneInfo::new(&after.terms),
+                id: after.terms.id,
+                state: self.state_of(&after, file, uid),
+                producer,
+                since,
+                published: after.published,
+                is_blocked: after.is_blocked,
+                evictions: after.evictions,
+                records: after.counters.records,
+                record_bytes: after.counters.record_bytes,
+                bells_rung: after.counters.bells_rung,
+                times_blocked: after.counters.times_blocked,
+                consumers,
+                keepers,
+                rates: None,
+                looked_at,
+                control: key,
+                control_places: file.places.clone(),
+                data,
+            });
+        }
+        Ok(lanes)
+    }
+
+    /// What was found; otherwise it is noted why it was not.
+    fn or_unseen<T>(&mut self, file: &Shared, look: Result<T, Miss>) -> Result<Option<T>> {
+        let reason = match look {
+            Ok(found) => return Ok(Some(found)),
+            Err(Miss::Own(errno)) => return Err(own(errno)),
+            Err(Miss::Nothing) => Reason::Gone,
+            Err(Miss::Reason(reason)) => reason,
+        };
+        let process = file.writer().or(file.places.first().map(|place| &place.process)).cloned();
+        self.unseen.push(Unseen { process, lane: None, reason });
+        Ok(None)
+    }
+
+    /// What a control region says, and who made it, and when.
+    fn look_at_lane(&self, key: FileKey, file: &Shared) -> Result<(LaneLook, (u32, Option<SystemTime>)), Miss> {
+        let opened = open_at(&file.places, key, &self.devices)?;
+        let made = (opened.uid, opened.since);
+        let seals = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE | Seals::SEAL;
+        let region = opened.into_region("the control region", CONTROL_LEN_BYTES, seals)?;
+        let words: [u64; CONTROL_WORDS] = read_words(&region, 0)?;
+        let broken = |fault| Miss::Reason(Reason::Broken { fault: format!("the control region: {fault}") });
+        Ok((LaneLook::new(&words).map_err(broken)?, made))
+    }
+
+    /// Those who read by the stripes of a seat.
+    fn readers_of<'a>(&self, key: FileKey, file: &'a Shared) -> Result<Vec<Reader<'a>>, Miss> {
+        let opened = open_at(&file.places, key, &self.devices)?;
+        let (len_bytes, since) = (opened.len.min(seat_len_bytes(LANES_PER_SESSION_MAX)), opened.since);
+        let region = opened.into_region("the seat", len_bytes, Seals::SHRINK | Seals::GROW)?;
+        let mut readers = Vec::new();
+        for index in 0..len_bytes as usize / SEAT_STRIPE_BYTES {
+            let words: [u64; STRIPE_WORDS] = read_words(&region, (index * SEAT_STRIPE_BYTES) as u64)?;
+            readers.extend(StripeLook::new(&words).map(|look| Reader { seat: (key, index), file, look, since }));
+        }
+        Ok(readers)
+    }
+
+    /// Whether more can come on a lane, which was made by a process of the user `uid`.
+    fn state_of(&self, look: &LaneLook, file: &Shared, uid: u32) -> LaneState {
+        let may_be_unseen = || self.may_be_unseen(file, uid);
+        match (look.state, file.writer()) {
+            (layout::LaneState::Finished, _) => LaneState::Finished,
+            (layout::LaneState::Abandoned, _) => LaneState::Abandoned,
+            (layout::LaneState::Open, Some(_)) => LaneState::Live,
+            (layout::LaneState::Open, None) if may_be_unseen() => LaneState::ProducerUnseen,
+            (layout::LaneState::Open, None) => LaneState::ProducerDead,
+        }
+    }
+
+    /// Whether a process that cannot be seen may be the producer of a lane that was made by the user `uid`.
+    fn may_be_unseen(&self, file: &Shared, uid: u32) -> bool {
+        // Those who read it watch its process, and know whether that has ended.
+        let processes = file.places.iter().filter_map(|place| Process::open_again(&place.process).ok());
+        let watched: Vec<i32> = processes.filter_map(|process| process.watched().ok()).flatten().collect();
+        if !watched.is_empty() {
+            let is_unseen = |pid: i32| self.unseen_processes.iter().any(|(unseen, _)| unseen.cast_signed() == pid);
+            return watched.into_iter().any(|pid| pid == 0 || is_unseen(pid));
+        }
+        self.is_hidden_from || is_in_namespace() || self.unseen_processes.iter().any(|(_, unseen)| *unseen == uid)
+    }
+}
+
+/// One who reads by a stripe of a seat.
+#[derive(Debug)]
+struct Reader<'a> {
+    seat: (FileKey, usize),
+    file: &'a Shared,
+    look: StripeLook,
+    since: Option<SystemTime>,
+}
+
+impl Reader<'_> {
+    /// What is known of it; `None` if it has ended.
+    fn view(&self, before: &LaneLook, after: &LaneLook) -> Option<ConsumerView> {
+        let process = match (self.file.writer(), self.file.pid) {
+            (Some(process), _) => Some(process.clone()),
+            // What its producer calls it by: nobody who can be seen maps the seat.
+            (None, Some(pid)) => match Process::open(pid) {
+                Ok(process) if process.files(&[]).is_err() => Some(process.view),
+                Err(Miss::Reason(_) | Miss::Own(_)) => None,
+                // It has ended, or has no such seat.
+                Ok(_) | Err(Miss::Nothing) => return None,
+            },
+            (None, None) => None,
+        };
+        let view = self.look.view(self.seat, before, after);
+        let asleep_for = view.is_asleep.then_some(std::time::Duration::ZERO);
+        Some(ConsumerView { process, since: self.since, asleep_for, ..view })
+    }
+}
+
+/// Who keeps a lane's memory beside its producer and those who read it.
+fn keepers<'a>(
+    places: impl Iterator<Item = &'a Place>,
+    producer: Option<&ProcessView>,
+    consumers: &[ConsumerView],
+) -> Vec<ProcessView> {
+    let known = || producer.into_iter().chain(consumers.iter().filter_map(|consumer| consumer.process.as_ref()));
+    let mut keepers: Vec<ProcessView> = Vec::new();
+    for Place { process, .. } in places {
+        if !known().any(|known| known.pid == process.pid) && !keepers.contains(process) {
+            keepers.push(process.clone());
+        }
+    }
+    keepers
+}
