@@ -118,7 +118,7 @@ fn map(control: OpenedFile, data: OpenedFile, id: [u8; 16]) -> Result<(LaneMap, 
     if data.inode()? != header.data_inode {
         return Err(broken(format!("it names a data region with the inode {}", header.data_inode)));
     }
-    Ok((LaneMap::new(control, data.map_whole()?, terms.geometry), terms))
+    Ok((LaneMap::new(control, data.map_whole()?, terms.geometry).stamped(terms.is_stamped), terms))
 }
 
 /// Where a tap begins.
