@@ -63,6 +63,7 @@ PACE = "src/consumer/pace.rs"
 RUNS = "src/consumer/runs.rs"
 POLLER = "src/os/poller.rs"
 FUTEX = "src/os/futex.rs"
+COLLECT = "src/collect/mod.rs"
 INTERRUPT = "src/os/interrupt.rs"
 SELECT = "src/select.rs"
 BELL = "src/os/bell.rs"
@@ -1080,6 +1081,25 @@ FAULTS = [
     ("from_bytes: the length of a name in characters", TEXT,
      [("bytes.len() > LANE_NAME_MAX_BYTES", "String::from_utf8_lossy(bytes).chars().count() > LANE_NAME_MAX_BYTES")],
      "fuzz frame_parse"),
+    # Fan-in.
+    ("take_turn: turns without an end", COLLECT,
+     [("let records = if bytes == 0 { 0 } else { turn.records - 1 };", "let records = turn.records;")],
+     "test collect every_lane"),
+    ("take_turn: turns by records alone", COLLECT,
+     [("let records = if bytes == 0 { 0 } else { turn.records - 1 };", "let records = turn.records - 1;")],
+     "test collect every_lane"),
+    ("begin: attached to by the thread that reads", COLLECT,
+     [('if let Err(error) = thread::start("fdring-attach", thread::STACK_BYTES, attach) {',
+       "if let Err(error) = { attach(); Ok::<(), Error>(()) } {")], "test collect producers_that_fall_silent"),
+    ("begin: from the latest record", COLLECT,
+     [("Attach::new().start(Start::Oldest)", "Attach::new().start(Start::Latest)")], "test collect clients_that_send"),
+    ("record: the end of a lane reported twice", COLLECT, [("                *is_lost = true;\n", "                let _ = is_lost;\n")],
+     "test collect a_producer_that_evicts"),
+    ("arm: what was found forgotten", COLLECT,
+     [("                self.turn = Some(self.turn_of(key));\n                Ok(false)", "                let _ = key;\n                Ok(false)")],
+     "test collect an_armed"),
+    ("arm: a turn that is not over left out", COLLECT,
+     [("if !self.news.is_empty() || self.turn.is_some() {", "if !self.news.is_empty() {")], "test collect an_armed"),
     # Waits that are interrupted.
     ("interrupt: the sleepers on words not woken", INTERRUPT, [("        futex::wake_private(word);\n", "")],
      "test interrupt ctrl_c"),

@@ -36,7 +36,8 @@
 //! | publish many records at once | [`Producer::batch`] |
 //! | let others read | [`Server::listen`], or [`ServerOptions`](options::ServerOptions) for other users and limits |
 //! | send to a consumer that listens | [`Producer::connect`] |
-//! | listen, as a consumer, for producers that connect | [`SessionListener`] |
+//! | listen, as a consumer, for producers that connect, and read all of them | [`collect::Collector`] |
+//! | the same, session by session | [`SessionListener`] |
 //! | read the one lane of a server | [`Consumer::connect`] |
 //! | look on without holding the lane back, or see the newest record only | [`Tap::connect`], [`Session::tap`] |
 //! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
@@ -119,6 +120,7 @@
 #[cfg(feature = "arbitrary")]
 mod arbitrary;
 pub mod cmsg;
+pub mod collect;
 mod consumer;
 mod crash;
 mod deadline;

@@ -178,7 +178,8 @@ mod tests {
         for (offset, value, fault) in [
             (0, 1, "magic"),
             (8, 2, "version"),
-            (8, 1 | 2 << 32, "another lane"),
+            (8, 1 | 4 << 32, "another lane"),
+            (8, 1 | 2 << 32, "no room for the times"),
             (16, 4097, "capacity"),
             (64, 0, "name"),
             (80, 1, "another lane"),

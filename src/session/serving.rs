@@ -57,15 +57,13 @@ enum Phase {
         handshake: Handshake,
         seats: Seats,
     },
-    /// The consumer has hung up, and the kernel is asked whether anyone still maps its seats. `retries` counts how
-    /// often that was asked before.
+    /// It has hung up. The kernel is asked who still maps its seats, and was asked `retries` times before.
     Asking {
         seats: Seats,
         inquiry: Inquiry,
         retries: u32,
     },
-    /// The consumer has hung up and may still be reading in place. The kernel is asked again at `retry_at`, or when the
-    /// process has ended.
+    /// It has hung up and may still read in place. The kernel is asked again at `retry_at`, or when its process ends.
     Departing {
         seats: Seats,
         retry_at: Instant,
@@ -292,11 +290,12 @@ impl ConsumerSession {
     }
 
     /// Ends a handshake that came to nothing.
-    fn fail(&mut self, outcome: Option<Outcome>, ending: Ending) {
+    fn fail(&mut self, outcome: Option<Outcome>, ending: Ending) -> Phase {
         turn_away(&self.offering.state, &self.socket, &ending);
         if let Some(outcome) = outcome {
             outcome.say(Err(ending.into_error(CONNECTING)));
         }
+        Phase::Over
     }
 
     /// Ends the session of an attached consumer, which keeps its seats for as long as it may be reading.
@@ -392,16 +391,12 @@ impl Served for ConsumerSession {
         self.phase = match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Attached { seats, .. } | Phase::Departing { seats, .. } if seats.are_evicted() => self.evict(&seats),
             Phase::Greeting(Greeting { deadline, outcome, .. }) if deadline.has_passed() => {
-                self.fail(outcome, Ending::timed_out(self.offering.limits.deadline));
-                Phase::Over
+                self.fail(outcome, Ending::timed_out(self.offering.limits.deadline))
             }
             Phase::Greeting(greeting) => match self.greet(greeting, readable) {
                 Ok(Phase::Attached { handshake, seats }) => self.attend(handshake, seats, readable),
                 Ok(phase) => phase,
-                Err((outcome, ending)) => {
-                    self.fail(outcome, ending);
-                    Phase::Over
-                }
+                Err((outcome, ending)) => self.fail(outcome, ending),
             },
             Phase::Attached { handshake, seats } => self.attend(handshake, seats, readable),
             Phase::Asking { seats, inquiry, retries } => {
@@ -428,10 +423,7 @@ impl Served for ConsumerSession {
 
     fn end(&mut self, ending: Ending) {
         self.phase = match mem::replace(&mut self.phase, Phase::Over) {
-            Phase::Greeting(Greeting { outcome, .. }) => {
-                self.fail(outcome, ending);
-                Phase::Over
-            }
+            Phase::Greeting(Greeting { outcome, .. }) => self.fail(outcome, ending),
             Phase::Attached { seats, .. } => self.show_out(seats, &ending),
             phase => phase,
         };

@@ -10,7 +10,7 @@ use super::values::Role;
 use super::{FrameError, LANES_PER_SESSION_MAX, LaneName, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
 use crate::layout::{
     CONTROL_MAGIC, ControlHeader, FLAG_ASYMMETRIC, FLAG_DESCRIPTORS, FLAG_FIXED, FLAG_ONE_WORKER, FLAG_SPACE_BELL,
-    FLAG_STAMPED, Geometry, LAYOUT_VERSION,
+    FLAG_STAMPED, Geometry, GeometryError, LAYOUT_VERSION,
 };
 use crate::terms::{Barrier, BellKind, Refusal};
 
@@ -107,10 +107,9 @@ impl LaneTerms {
     pub(crate) fn from_header(header: &ControlHeader) -> Result<Self, String> {
         let name = header.name.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = LaneName::from_bytes(name).map_err(|error| error.to_string())?;
-        let geometry = Geometry::new(header.capacity, header.record_align, header.payload_align);
         let is_stamped = header.flags & FLAG_STAMPED != 0;
-        let geometry = geometry.and_then(|geometry| if is_stamped { geometry.stamped() } else { Ok(geometry) });
-        let geometry = geometry.map_err(|error| error.to_string())?;
+        let geometry = geometry_of(header.capacity, header.record_align, header.payload_align, is_stamped)
+            .map_err(|error| error.to_string())?;
         let barrier = if header.flags & FLAG_ASYMMETRIC == 0 { Barrier::Fence } else { Barrier::Asymmetric };
         let (id, schema, generation) = (header.lane_id, header.schema, header.generation);
         let terms = Self { name, id, geometry, schema, generation, barrier, is_stamped };
@@ -140,6 +139,17 @@ impl LaneTerms {
         };
         barrier | if self.is_stamped { FLAG_STAMPED } else { 0 }
     }
+}
+
+/// The geometry that a lane's header or an Offer says.
+fn geometry_of(
+    capacity: u64,
+    record_align: u32,
+    payload_align: u32,
+    is_stamped: bool,
+) -> Result<Geometry, GeometryError> {
+    let geometry = Geometry::new(capacity, record_align, payload_align)?;
+    if is_stamped { geometry.stamped() } else { Ok(geometry) }
 }
 
 /// A lane in an Offer.
@@ -265,8 +275,7 @@ impl OfferedLane {
         read_index(fields, "a lane's space bell", NO_DESCRIPTOR)?;
         let name_len = fields.u8("the length of a name")?;
         let name = LaneName::from_bytes(fields.bytes(name_len.into(), "a lane's name")?)?;
-        let geometry = Geometry::new(capacity, record_align, payload_align)
-            .and_then(|geometry| if is_stamped { geometry.stamped() } else { Ok(geometry) })
+        let geometry = geometry_of(capacity, record_align, payload_align, is_stamped)
             .map_err(|cause| FrameError::Geometry { name: name.to_string(), cause })?;
         Ok(Self { terms: LaneTerms { name, id, geometry, schema, generation, barrier, is_stamped }, bell })
     }

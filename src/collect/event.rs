@@ -1,0 +1,188 @@
+//! What a collector reports, and of whom.
+
+use crate::consumer::{ReceiveError, Record};
+use crate::error::Error;
+use crate::info::LaneInfo;
+use std::sync::Arc;
+
+/// A lane that a producer has brought, and who that is.
+///
+/// ```
+/// use fdring::Producer;
+/// use fdring::collect::{Collector, Event};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut collector = Collector::listen("@doc-origin")?;
+/// let client = std::thread::spawn(|| {
+///     let mut log = Producer::create("log")?;
+///     log.connect("@doc-origin").map(drop)
+/// });
+/// let Event::Joined(origin) = collector.next()? else { panic!("it comes first") };
+/// assert_eq!((origin.lane().name.as_str(), origin.pid()), ("log", Some(std::process::id())));
+/// # client.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Origin(pub(super) Arc<OriginFacts>);
+
+#[derive(Debug)]
+pub(super) struct OriginFacts {
+    pub(super) number: u64,
+    pub(super) session: u64,
+    pub(super) pid: Option<u32>,
+    pub(super) uid: Option<u32>,
+    pub(super) lane: LaneInfo,
+}
+
+impl Origin {
+    /// The collector's own number for this lane, from 0: given to no other one.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut collector = fdring::collect::Collector::listen("@doc-origin-number")?;
+    /// # let client = std::thread::spawn(|| fdring::Producer::create("log")?.connect("@doc-origin-number").map(drop));
+    /// # let fdring::collect::Event::Joined(origin) = collector.next()? else { panic!() };
+    /// assert_eq!(origin.number(), 0); // the first lane of this collector
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.0.number
+    }
+
+    /// The collector's own number for the session in which the lane came, from 0. Lanes that one call brought have the
+    /// same.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut collector = fdring::collect::Collector::listen("@doc-origin-session")?;
+    /// # let client = std::thread::spawn(|| fdring::Producer::create("log")?.connect("@doc-origin-session").map(drop));
+    /// # let fdring::collect::Event::Joined(origin) = collector.next()? else { panic!() };
+    /// assert_eq!(origin.session(), 0);
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn session(&self) -> u64 {
+        self.0.session
+    }
+
+    /// The process id of the producer, as the kernel names it. `None` for a process of another pid namespace.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut collector = fdring::collect::Collector::listen("@doc-origin-pid")?;
+    /// # let client = std::thread::spawn(|| fdring::Producer::create("log")?.connect("@doc-origin-pid").map(drop));
+    /// # let fdring::collect::Event::Joined(origin) = collector.next()? else { panic!() };
+    /// assert_eq!(origin.pid(), Some(std::process::id())); // it is this process
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.0.pid
+    }
+
+    /// The numeric id of the producer's user, as the kernel names it. `None` if this user namespace has no number for
+    /// the user.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut collector = fdring::collect::Collector::listen("@doc-origin-uid")?;
+    /// # let client = std::thread::spawn(|| fdring::Producer::create("log")?.connect("@doc-origin-uid").map(drop));
+    /// # let fdring::collect::Event::Joined(origin) = collector.next()? else { panic!() };
+    /// assert!(origin.uid().is_some());
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn uid(&self) -> Option<u32> {
+        self.0.uid
+    }
+
+    /// The facts of the lane. Its name and its id are what the producer says; two producers may say the same.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut collector = fdring::collect::Collector::listen("@doc-origin-lane")?;
+    /// # let client = std::thread::spawn(|| fdring::Producer::create("log")?.connect("@doc-origin-lane").map(drop));
+    /// # let fdring::collect::Event::Joined(origin) = collector.next()? else { panic!() };
+    /// assert_eq!(origin.lane().name, "log");
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn lane(&self) -> &LaneInfo {
+        &self.0.lane
+    }
+}
+
+/// What has happened at a [`Collector`](super::Collector).
+///
+/// Of each lane come first `Joined`, then its records in order, then `Finished` or `Lost`, once.
+///
+/// ```
+/// use fdring::Producer;
+/// use fdring::collect::{Collector, Event};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut collector = Collector::listen("@doc-event")?;
+/// let client = std::thread::spawn(|| -> Result<(), fdring::Error> {
+///     let mut log = Producer::create("log")?;
+///     let link = log.connect("@doc-event")?;
+///     log.send(b"started").expect("the lane is open");
+///     Ok(())
+/// });
+/// loop {
+///     match collector.next()? {
+///         Event::Joined(origin) => println!("process {:?} has joined", origin.pid()),
+///         Event::Record(origin, record) => println!("{}: {} bytes", origin.number(), record.len()),
+///         Event::Finished(_) => break,
+///         Event::Lost(origin, why) => eprintln!("{}: {why}", origin.lane().name),
+///         Event::Refused(refused) => eprintln!("{}", refused.error),
+///     }
+/// }
+/// # client.join().unwrap()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A producer has connected, and this lane is its.
+    Joined(Origin),
+    /// A record. Its bytes stay as they are until the next call on the collector.
+    Record(Origin, Record<'a>),
+    /// The producer has finished this lane, and all of it was read.
+    Finished(Origin),
+    /// The lane has ended in another way, and all of it that was published was read, unless the reason is
+    /// [`ReceiveError::Corrupt`] or [`Evicted`](ReceiveError::Evicted).
+    Lost(Origin, ReceiveError),
+    /// A producer was admitted and had its lanes mapped, but could not be attached to.
+    Refused(Refused),
+}
+
+/// A producer that could not be attached to: see [`Event::Refused`].
+///
+/// ```
+/// fn log(refused: &fdring::collect::Refused) {
+///     eprintln!("process {:?} of user {:?}: {}", refused.pid, refused.uid, refused.error);
+/// }
+/// # let _ = log;
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Refused {
+    /// The process id of the producer. `None` for a process of another pid namespace.
+    pub pid: Option<u32>,
+    /// The numeric id of its user. `None` if this user namespace has no number for the user.
+    pub uid: Option<u32>,
+    /// Why it could not be attached to.
+    pub error: Error,
+}

@@ -1,0 +1,516 @@
+//! Fan-in: many producers, one consumer that listens for them.
+//!
+//! The invariant: of each lane everything that was published is reported once, in order, between its `Joined` and its
+//! end, whatever the other producers do. So no producer is ever waited for here: one that is slow to be attached to
+//! keeps a thread of its own waiting.
+
+mod event;
+mod options;
+
+pub use self::event::{Event, Origin, Refused};
+pub use self::options::CollectorOptions;
+
+use self::event::OriginFacts;
+use crate::consumer::{Consumer, ReceiveError};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::options::Start;
+use crate::os::notice::Notice;
+use crate::os::thread;
+use crate::ring::cursor::Found;
+use crate::select::{Key, Selectable, Selector};
+use crate::session::Address;
+use crate::session::attach::Attach;
+use crate::session::client::Session;
+use crate::session::session_listener::SessionListener;
+use crate::sync::Mutex;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A consumer of all producers that connect to its address, as they come and go.
+///
+/// [`next`](Self::next) returns what has happened: a producer has joined, a record, a lane has ended. Lanes have turns,
+/// so that a busy one keeps no other waiting. Payloads are copied out, so that producers need not be trusted: one that
+/// breaks the protocol ends its own lane, and no other.
+///
+/// A producer that creates a lane, connects, sends, finishes and exits at once loses nothing, also if this process is
+/// stopped meanwhile: what it sent after its `connect` had returned is read. Lanes are read from their oldest record.
+///
+/// ```
+/// use fdring::Producer;
+/// use fdring::collect::{Collector, Event};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut collector = Collector::listen("@doc-collector")?;
+///
+/// // Usually other processes:
+/// let clients: Vec<_> = (0..3_u8)
+///     .map(|number| {
+///         std::thread::spawn(move || -> fdring::Result<()> {
+///             let mut log = Producer::create("log")?;
+///             let link = log.connect("@doc-collector")?;
+///             log.send(&[number]).expect("the lane is open");
+///             Ok(())
+///         })
+///     })
+///     .collect();
+///
+/// let (mut sum, mut ended) = (0, 0);
+/// while ended < 3 {
+///     match collector.next()? {
+///         Event::Record(_, record) => sum += record[0],
+///         Event::Finished(_) => ended += 1,
+///         Event::Lost(_, why) => return Err(why.into()),
+///         _ => {}
+///     }
+/// }
+/// assert_eq!(sum, 3);
+/// # clients.into_iter().try_for_each(|client| client.join().unwrap())?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping it stops listening and ends all its sessions.
+#[derive(Debug)]
+#[must_use = "dropping a collector stops it; keep it in a variable"]
+pub struct Collector {
+    selector: Selector<Endpoint>,
+    listener: Key,
+    address: Address,
+    attaching: Arc<Attaching>,
+    attached: Key,
+    /// What has happened and was not reported yet.
+    news: VecDeque<News>,
+    turn: Option<Turn>,
+    turn_records: usize,
+    turn_bytes: u64,
+    /// The number of lanes and of sessions that have joined.
+    lanes: u64,
+    sessions: u64,
+}
+
+/// What the collector waits for.
+#[derive(Debug)]
+enum Endpoint {
+    Listener(SessionListener),
+    Attached(Arc<Attaching>),
+    Lane(Box<Lane>),
+}
+
+#[derive(Debug)]
+struct Lane {
+    origin: Origin,
+    consumer: Consumer,
+    /// Whether its end was reported.
+    is_lost: bool,
+}
+
+/// What is left of a lane's turn.
+#[derive(Debug)]
+struct Turn {
+    key: Key,
+    records: usize,
+    bytes: u64,
+}
+
+/// A report without a record.
+#[derive(Debug)]
+enum News {
+    Joined(Origin),
+    Refused(Refused),
+}
+
+/// Sessions that are being attached to, each by a thread: an attach waits for the producer's answer.
+#[derive(Debug)]
+struct Attaching {
+    outcomes: Mutex<VecDeque<Outcome>>,
+    notice: Notice,
+}
+
+/// What came of one.
+#[derive(Debug)]
+struct Outcome {
+    pid: Option<u32>,
+    uid: Option<u32>,
+    consumers: Result<Vec<Consumer>>,
+}
+
+impl Attaching {
+    fn put(&self, outcome: Outcome) {
+        self.outcomes.lock().push_back(outcome);
+        self.notice.raise();
+    }
+
+    fn take(&self) -> VecDeque<Outcome> {
+        self.notice.lower();
+        std::mem::take(&mut *self.outcomes.lock())
+    }
+
+    /// Attaches to all lanes of a session, on a thread of its own.
+    fn begin(self: &Arc<Self>, session: Session) {
+        let (pid, uid) = (session.producer_pid(), session.producer_uid());
+        let attach = {
+            let this = Arc::clone(self);
+            move || {
+                let consumers = session.attach_all(Attach::new().start(Start::Oldest));
+                this.put(Outcome { pid, uid, consumers });
+            }
+        };
+        if let Err(error) = thread::start("fdring-attach", thread::STACK_BYTES, attach) {
+            self.put(Outcome { pid, uid, consumers: Err(error) });
+        }
+    }
+}
+
+impl AsFd for Endpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Listener(listener) => listener.as_fd(),
+            Self::Attached(attaching) => attaching.notice.as_fd(),
+            Self::Lane(lane) => lane.consumer.as_fd(),
+        }
+    }
+}
+
+impl Selectable for Endpoint {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        match self {
+            Self::Listener(listener) => Selectable::arm(listener),
+            // Readable by itself.
+            Self::Attached(attaching) => Ok(attaching.outcomes.lock().is_empty()),
+            Self::Lane(lane) => lane.consumer.arm(),
+        }
+    }
+}
+
+impl Collector {
+    /// Listens at `address` with the default [`CollectorOptions`].
+    ///
+    /// ```
+    /// # use fdring::collect::Collector;
+    /// # fn main() -> fdring::Result<()> {
+    /// let collector = Collector::listen("@doc-collector-listen")?;
+    /// assert_eq!(collector.lane_count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionListenerOptions::listen`](crate::options::SessionListenerOptions::listen).
+    pub fn listen(address: impl Into<Address>) -> Result<Self> {
+        CollectorOptions::new().listen(address)
+    }
+
+    fn with(options: CollectorOptions, address: Address) -> Result<Self> {
+        let CollectorOptions { listener, turn_records, turn_bytes, interrupter } = options;
+        let mut selector = Selector::new()?;
+        if let Some(interrupter) = &interrupter {
+            selector.set_interrupter(interrupter)?;
+        }
+        let attaching = Arc::new(Attaching { outcomes: Mutex::default(), notice: Notice::new()? });
+        let listener = listener.listen(address)?;
+        let address = listener.address().clone();
+        let listener = selector.add(Endpoint::Listener(listener))?;
+        let attached = selector.add(Endpoint::Attached(Arc::clone(&attaching)))?;
+        Ok(Self {
+            selector,
+            listener,
+            address,
+            attaching,
+            attached,
+            news: VecDeque::new(),
+            turn: None,
+            turn_records: turn_records.max(1),
+            turn_bytes,
+            lanes: 0,
+            sessions: 0,
+        })
+    }
+
+    /// The address at which it listens. A relative path is made absolute if it then has at most 107 bytes.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let collector = fdring::collect::Collector::listen("@doc-collector-address")?;
+    /// assert_eq!(collector.address().to_string(), "@doc-collector-address");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The number of lanes that have joined and not ended.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let collector = fdring::collect::Collector::listen("@doc-collector-lane-count")?;
+    /// assert_eq!(collector.lane_count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lane_count(&self) -> usize {
+        self.selector.len() - 2 // the listener, and what is attached
+    }
+
+    /// What happens next. Waits until something does.
+    ///
+    /// ```
+    /// # use fdring::{Producer, collect::{Collector, Event}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut collector = Collector::listen("@doc-collector-next")?;
+    /// # let client = std::thread::spawn(|| Producer::create("log")?.connect("@doc-collector-next").map(drop));
+    /// assert!(matches!(collector.next()?, Event::Joined(_)));
+    /// assert!(matches!(collector.next()?, Event::Finished(_)));
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    #[expect(clippy::should_implement_trait, reason = "an event borrows the collector, which no iterator can lend")]
+    pub fn next(&mut self) -> Result<Event<'_>, ReceiveError> {
+        self.next_until(Deadline::Never, ReceiveError::TimedOut)
+    }
+
+    /// What has happened, if anything has. Never waits.
+    ///
+    /// ```
+    /// # use fdring::{collect::Collector, errors::ReceiveError};
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut collector = Collector::listen("@doc-collector-try-next")?;
+    /// assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty); // nobody has connected
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::Empty`] if nothing has, and as [`next`](Self::next).
+    pub fn try_next(&mut self) -> Result<Event<'_>, ReceiveError> {
+        self.next_until(Deadline::Now, ReceiveError::Empty)
+    }
+
+    /// Like [`next`](Self::next), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{collect::Collector, errors::ReceiveError};
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut collector = Collector::listen("@doc-collector-next-timeout")?;
+    /// let nobody = collector.next_timeout(Duration::from_millis(1));
+    /// assert_eq!(nobody.unwrap_err(), ReceiveError::TimedOut);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] if nothing has happened, and as [`next`](Self::next).
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Event<'_>, ReceiveError> {
+        self.next_until(Deadline::after(timeout), ReceiveError::TimedOut)
+    }
+
+    /// Like [`next`](Self::next), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::{collect::Collector, errors::ReceiveError};
+    /// # use std::time::Instant;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut collector = Collector::listen("@doc-collector-next-deadline")?;
+    /// assert_eq!(collector.next_deadline(Instant::now()).unwrap_err(), ReceiveError::TimedOut);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] if nothing has happened, and as [`next`](Self::next).
+    pub fn next_deadline(&mut self, deadline: Instant) -> Result<Event<'_>, ReceiveError> {
+        self.next_until(Deadline::At(deadline), ReceiveError::TimedOut)
+    }
+
+    /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
+    ///
+    /// 1. Call [`try_next`](Self::try_next) until it returns [`ReceiveError::Empty`].
+    /// 2. Call `arm`. `false` means that there is news: go to 1.
+    /// 3. Wait until the collector's descriptor ([`AsFd`]) is readable. Watch it level-triggered.
+    /// 4. Go to 1.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut collector = fdring::collect::Collector::listen("@doc-collector-arm")?;
+    /// assert!(collector.arm()?); // now wait for its descriptor
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next).
+    pub fn arm(&mut self) -> Result<bool, ReceiveError> {
+        if !self.news.is_empty() || self.turn.is_some() {
+            return Ok(false);
+        }
+        match self.selector.try_wait() {
+            Ok(key) => {
+                self.turn = Some(self.turn_of(key));
+                Ok(false)
+            }
+            Err(ReceiveError::Empty) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn turn_of(&self, key: Key) -> Turn {
+        Turn { key, records: self.turn_records, bytes: self.turn_bytes }
+    }
+
+    fn next_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
+        let found = loop {
+            match self.news.pop_front() {
+                Some(News::Joined(origin)) => return Ok(Event::Joined(origin)),
+                Some(News::Refused(refused)) => return Ok(Event::Refused(refused)),
+                None => {}
+            }
+            match self.take_turn()? {
+                Looked::Nothing => {
+                    let key = self.wait(deadline, &nothing)?;
+                    self.turn = Some(self.turn_of(key));
+                }
+                Looked::News => {}
+                Looked::End(event) => return Ok(event),
+                Looked::Record(key, found) => break (key, found),
+            }
+        };
+        self.record(found)
+    }
+
+    fn wait(&mut self, deadline: Deadline, nothing: &ReceiveError) -> Result<Key, ReceiveError> {
+        match deadline {
+            Deadline::Now => self.selector.try_wait(),
+            Deadline::Never => self.selector.wait(),
+            Deadline::At(deadline) => self.selector.wait_deadline(deadline),
+        }
+        .map_err(|error| match error {
+            ReceiveError::Empty | ReceiveError::TimedOut => nothing.clone(),
+            error => error,
+        })
+    }
+
+    /// Looks at the endpoint whose turn it is.
+    fn take_turn(&mut self) -> Result<Looked, ReceiveError> {
+        let Some(turn) = self.turn.take_if(|turn| turn.records != 0) else { return Ok(Looked::Nothing) };
+        if turn.key == self.listener {
+            self.accept()?;
+            return Ok(Looked::News);
+        }
+        if turn.key == self.attached {
+            self.take_attached()?;
+            return Ok(Looked::News);
+        }
+        let Some(Endpoint::Lane(lane)) = self.selector.get_mut(turn.key) else { return Ok(Looked::Nothing) };
+        match lane.consumer.try_find() {
+            Ok(Some(found)) => {
+                // One record is taken in any case.
+                let bytes = turn.bytes.saturating_sub(found.len);
+                let records = if bytes == 0 { 0 } else { turn.records - 1 };
+                let key = turn.key;
+                self.turn = (records != 0).then_some(Turn { key, records, bytes });
+                Ok(Looked::Record(key, found))
+            }
+            Err(ReceiveError::Empty) => Ok(Looked::Nothing),
+            Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_))) => Err(error),
+            end => {
+                let Some(Endpoint::Lane(lane)) = self.selector.remove(turn.key) else { return Ok(Looked::Nothing) };
+                let Lane { origin, is_lost, .. } = *lane;
+                match end {
+                    _ if is_lost => Ok(Looked::Nothing),
+                    Err(why) => Ok(Looked::End(Event::Lost(origin, why))),
+                    Ok(_) => Ok(Looked::End(Event::Finished(origin))),
+                }
+            }
+        }
+    }
+
+    /// The record that was found.
+    fn record(&mut self, (key, found): (Key, Found)) -> Result<Event<'_>, ReceiveError> {
+        let Some(Endpoint::Lane(lane)) = self.selector.get_mut(key) else { unreachable!("it was just looked at") };
+        let Lane { origin, consumer, is_lost } = &mut **lane;
+        Ok(match consumer.record(found) {
+            Ok(record) => Event::Record(origin.clone(), record),
+            Err(why) => {
+                *is_lost = true;
+                Event::Lost(origin.clone(), why)
+            }
+        })
+    }
+
+    /// Has every session that has come attached to.
+    fn accept(&mut self) -> Result<(), ReceiveError> {
+        let Some(Endpoint::Listener(listener)) = self.selector.get_mut(self.listener) else { return Ok(()) };
+        loop {
+            match listener.try_accept() {
+                Ok(Some(session)) => self.attaching.begin(session),
+                Ok(None) => return Ok(()),
+                Err(Error::Closed { .. }) => return Err(ReceiveError::Closed),
+                Err(_) => return Err(ReceiveError::Forked),
+            }
+        }
+    }
+
+    /// Takes in the lanes that were attached to.
+    fn take_attached(&mut self) -> Result<(), ReceiveError> {
+        // It is looked at again before the next wait.
+        let _ = self.selector.get_mut(self.attached);
+        for Outcome { pid, uid, consumers } in self.attaching.take() {
+            let taken_in = consumers.and_then(|consumers| {
+                let session = self.sessions;
+                self.sessions += 1;
+                consumers.into_iter().try_for_each(|consumer| self.take_in(pid, uid, session, consumer))
+            });
+            if let Err(error) = taken_in {
+                self.news.push_back(News::Refused(Refused { pid, uid, error }));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, pid: Option<u32>, uid: Option<u32>, session: u64, consumer: Consumer) -> Result<()> {
+        let facts = OriginFacts { number: self.lanes, session, pid, uid, lane: consumer.lane().clone() };
+        let origin = Origin(Arc::new(facts));
+        self.selector.add(Endpoint::Lane(Box::new(Lane { origin: origin.clone(), consumer, is_lost: false })))?;
+        self.lanes += 1;
+        self.news.push_back(News::Joined(origin));
+        Ok(())
+    }
+}
+
+/// What a look at an endpoint has brought.
+enum Looked {
+    Nothing,
+    News,
+    End(Event<'static>),
+    Record(Key, Found),
+}
+
+impl AsFd for Collector {
+    /// The descriptor to wait for, see [`arm`](Self::arm).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.selector.as_fd()
+    }
+}
+
+impl Selectable for Collector {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        Self::arm(self)
+    }
+}

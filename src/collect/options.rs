@@ -1,0 +1,141 @@
+//! The options of a collector.
+
+use super::Collector;
+use crate::error::Result;
+use crate::options::SessionListenerOptions;
+use crate::os::interrupt::Interrupter;
+use crate::session::Address;
+
+/// The defaults of a turn.
+const TURN_RECORDS: usize = 64;
+const TURN_BYTES: u64 = 64 << 10;
+
+/// Options for a [`Collector`]. [`listen`](Self::listen) starts it.
+///
+/// ```
+/// use fdring::collect::CollectorOptions;
+/// use fdring::options::SessionListenerOptions;
+///
+/// # fn main() -> fdring::Result<()> {
+/// let listener = SessionListenerOptions::new().sessions_max(1000).capacity_max(1 << 20);
+/// let collector = CollectorOptions::new().listener(listener).turn_records(16).listen("@doc-collector-options")?;
+/// # drop(collector);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until a collector listens with them"]
+pub struct CollectorOptions {
+    pub(super) listener: SessionListenerOptions,
+    pub(super) turn_records: usize,
+    pub(super) turn_bytes: u64,
+    pub(super) interrupter: Option<Interrupter>,
+}
+
+impl CollectorOptions {
+    /// The defaults: those of [`SessionListenerOptions`], and turns of 64 records or 64 KiB.
+    ///
+    /// ```
+    /// # use fdring::collect::CollectorOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// // As Collector::listen.
+    /// let collector = CollectorOptions::new().listen("@doc-collector-options-new")?;
+    /// # drop(collector);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new() -> Self {
+        let listener = SessionListenerOptions::new();
+        Self { listener, turn_records: TURN_RECORDS, turn_bytes: TURN_BYTES, interrupter: None }
+    }
+
+    /// Whose producers are admitted, how many, and how much of them is mapped. Default:
+    /// [`SessionListenerOptions::new`], with which 64 producers of this user may connect.
+    ///
+    /// ```
+    /// # use fdring::{collect::CollectorOptions, options::SessionListenerOptions};
+    /// # fn main() -> fdring::Result<()> {
+    /// let listener = SessionListenerOptions::new().sessions_max(2);
+    /// let collector = CollectorOptions::new().listener(listener).listen("@doc-collector-listener")?;
+    /// # drop(collector);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn listener(mut self, listener: SessionListenerOptions) -> Self {
+        self.listener = listener;
+        self
+    }
+
+    /// How many records are taken from one lane before the next one has its turn, at least 1. Default: 64.
+    ///
+    /// ```
+    /// # use fdring::collect::CollectorOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// let collector = CollectorOptions::new().turn_records(1).listen("@doc-collector-turn-records")?;
+    /// # drop(collector);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn turn_records(mut self, records: usize) -> Self {
+        self.turn_records = records;
+        self
+    }
+
+    /// How many payload bytes are taken from one lane before the next one has its turn; one record is taken even if it
+    /// is longer. Default: 64 KiB.
+    ///
+    /// ```
+    /// # use fdring::collect::CollectorOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// let collector = CollectorOptions::new().turn_bytes(1 << 20).listen("@doc-collector-turn-bytes")?;
+    /// # drop(collector);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn turn_bytes(mut self, bytes: u64) -> Self {
+        self.turn_bytes = bytes;
+        self
+    }
+
+    /// Has `interrupter` end every wait of the collector. Default: none does.
+    ///
+    /// ```
+    /// # use fdring::{Interrupter, collect::CollectorOptions, errors::ReceiveError};
+    /// # fn main() -> fdring::Result<()> {
+    /// let stop = Interrupter::new()?;
+    /// let mut collector = CollectorOptions::new().interrupter(&stop).listen("@doc-collector-interrupter")?;
+    /// # stop.interrupt();
+    /// // Meanwhile, in another thread or a signal handler: stop.interrupt()
+    /// assert!(matches!(collector.next(), Err(ReceiveError::Interrupted)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn interrupter(mut self, interrupter: &Interrupter) -> Self {
+        self.interrupter = Some(interrupter.clone());
+        self
+    }
+
+    /// Listens at `address` for producers that connect ([`Producer::connect`](crate::Producer::connect)).
+    ///
+    /// ```
+    /// # use fdring::collect::CollectorOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// let collector = CollectorOptions::new().listen("@doc-collector-options-listen")?;
+    /// assert_eq!(collector.address().to_string(), "@doc-collector-options-listen");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionListenerOptions::listen`].
+    pub fn listen(self, address: impl Into<Address>) -> Result<Collector> {
+        Collector::with(self, address.into())
+    }
+}
+
+impl Default for CollectorOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

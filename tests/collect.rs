@@ -1,0 +1,395 @@
+//! A collector, and producers that connect to it: processes that come, go, are killed, are stopped and lie.
+
+mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
+#[path = "common/impostor.rs"]
+mod impostor;
+#[path = "common/peer.rs"]
+mod peer;
+#[path = "common/stage.rs"]
+mod stage;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, belongings, census, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
+use fdring::collect::{Collector, CollectorOptions, Event};
+use fdring::errors::ReceiveError;
+use fdring::options::{LaneOptions, ServerOptions, SessionListenerOptions, SessionOptions};
+use fdring::{Error, Interrupter, Producer};
+use hostile::*;
+use impostor::{CAPACITY, Goods, offer};
+use peer::{Peer, argument, say, told};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+
+/// What a client sends.
+const RECORDS: u64 = 100;
+
+fn unique_address() -> String {
+    format!("@{}", unique_name())
+}
+
+fn options(sessions_max: usize) -> CollectorOptions {
+    let each = SessionOptions::new().deadline(DEADLINE);
+    CollectorOptions::new().listener(SessionListenerOptions::new().sessions(each).sessions_max(sessions_max))
+}
+
+/// In a process that was started to play a role: plays it, and says so.
+fn plays_a_role() -> bool {
+    match role().as_deref() {
+        Some("client") => client(),
+        Some("collector") => {
+            let argument = argument();
+            let (address, clients) = argument.split_once(' ').unwrap();
+            let mut collector = options(usize::MAX).listen(address).unwrap();
+            say("listening");
+            let clients: usize = clients.parse().unwrap();
+            let counts = read(&mut collector, clients).into_values();
+            say(&format!("{:?}", counts.fold(BTreeMap::new(), count)));
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// How often each end came.
+fn count(mut counts: BTreeMap<String, usize>, end: String) -> BTreeMap<String, usize> {
+    *counts.entry(end).or_default() += 1;
+    counts
+}
+
+/// A client that sends numbers from 0 on, and ends as it is told.
+fn client() {
+    let argument = argument();
+    let [address, ending] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
+    let mut lane = LaneOptions::new("numbers").capacity(1 << 16).prefault(false).create().unwrap();
+    let _link = ServerOptions::new().deadline(DEADLINE).patience(DEADLINE).connect(address, [&lane]).unwrap();
+    let mut numbers = 0_u64..;
+    let mut send = |count: u64| {
+        (&mut numbers).take(count as usize).for_each(|number| lane.send(&number.to_le_bytes()).unwrap());
+    };
+    match ending {
+        "finish" => send(RECORDS),
+        "die" => {
+            send(RECORDS);
+            kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
+        }
+        "run" => loop {
+            send(RECORDS);
+        },
+        "stop" => {
+            send(1);
+            say("stops");
+            told();
+        }
+        other => panic!("{other}?"),
+    }
+}
+
+/// Reads until so many lanes have ended: how each did, and how many records it had. Checks the order of all events.
+fn read(collector: &mut Collector, lanes: usize) -> BTreeMap<u64, String> {
+    let (mut next, mut ends) = (BTreeMap::new(), BTreeMap::new());
+    while ends.len() < lanes {
+        let end = match collector.next_timeout(DEADLINE).unwrap() {
+            Event::Joined(origin) => {
+                assert_eq!(next.insert(origin.number(), 0_u64), None, "joined twice");
+                continue;
+            }
+            Event::Record(origin, record) => {
+                let next = next.get_mut(&origin.number()).expect("it has joined");
+                assert_eq!(record[..8], next.to_le_bytes(), "a record is missing, or came twice");
+                *next += 1;
+                continue;
+            }
+            Event::Finished(origin) => (origin.number(), "finished".to_owned()),
+            Event::Lost(origin, ReceiveError::PeerDead) => (origin.number(), "dead".to_owned()),
+            Event::Lost(origin, why) => (origin.number(), why.to_string()),
+            Event::Refused(refused) => panic!("{refused:?}"),
+        };
+        let records = next.remove(&end.0).expect("it has joined, and has not ended before");
+        assert_eq!(ends.insert(end.0, format!("{records} {}", end.1)), None);
+    }
+    ends
+}
+
+#[test]
+fn clients_that_send_and_exit_at_once_lose_nothing() {
+    if plays_a_role() {
+        return;
+    }
+    isolated("clients_that_send_and_exit_at_once_lose_nothing", || {
+        let test = "clients_that_send_and_exit_at_once_lose_nothing";
+        let before = (census(), belongings());
+        let address = unique_address();
+        let mut collector = options(64).listen(address.as_str()).unwrap();
+        for round in 0..4 {
+            let ending = if round % 2 == 0 { "finish" } else { "die" };
+            let clients: Vec<Peer> =
+                (0..16).map(|_| Peer::start(test, "client", &format!("{address} {ending}"))).collect();
+            let end = if round % 2 == 0 { "finished" } else { "dead" };
+            let ends = read(&mut collector, clients.len());
+            assert!(ends.values().all(|as_told| *as_told == format!("{RECORDS} {end}")), "{ends:?}");
+            assert_eq!(ends.len(), clients.len());
+            drop(clients);
+            assert_eq!(collector.lane_count(), 0);
+        }
+        drop(collector);
+        wait_until("all threads have ended, and everything is closed", || (census(), belongings()) == before);
+    });
+}
+
+#[test]
+fn clients_of_a_stopped_collector_lose_nothing() {
+    if plays_a_role() {
+        return;
+    }
+    const CLIENTS: usize = 40;
+    let test = "clients_of_a_stopped_collector_lose_nothing";
+    let address = unique_address();
+    let mut collector = Peer::start(test, "collector", &format!("{address} {CLIENTS}"));
+    assert_eq!(collector.heard(), "listening");
+    let pid = Pid::from_raw(collector.pid().cast_signed()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    let clients: Vec<Peer> =
+        (0..CLIENTS).map(|n| Peer::start(test, "client", &format!("{address} {}", ["finish", "die"][n % 2]))).collect();
+    // For the first word of the collector's.
+    clients.iter().for_each(|client| wait_until_process_sleeps(client.pid()));
+    kill_process(pid, Signal::CONT).unwrap();
+    let half = CLIENTS / 2;
+    assert_eq!(collector.heard(), format!("{{\"{RECORDS} dead\": {half}, \"{RECORDS} finished\": {half}}}"));
+    drop(clients);
+}
+
+#[test]
+fn what_was_published_before_a_kill_is_read_and_no_other_lane_notices() {
+    if plays_a_role() {
+        return;
+    }
+    let test = "what_was_published_before_a_kill_is_read_and_no_other_lane_notices";
+    let address = unique_address();
+    let mut collector = options(64).listen(address.as_str()).unwrap();
+    let mut clients: Vec<Option<Peer>> =
+        (0..6).map(|_| Some(Peer::start(test, "client", &format!("{address} run")))).collect();
+    let (mut next, mut pids, mut died) = (BTreeMap::new(), BTreeMap::new(), 0);
+    while died < clients.len() {
+        match collector.next_timeout(DEADLINE).unwrap() {
+            Event::Joined(origin) => {
+                next.insert(origin.number(), 0_u64);
+                pids.insert(origin.number(), origin.pid().unwrap());
+            }
+            Event::Record(origin, record) => {
+                let number = origin.number();
+                let next = next.get_mut(&number).unwrap();
+                assert_eq!(record[..8], next.to_le_bytes());
+                *next += 1;
+                // Each at another moment of its life.
+                if *next == 100 + 1000 * number {
+                    let client =
+                        clients.iter_mut().find(|client| client.as_ref().map(Peer::pid) == Some(pids[&number]));
+                    drop(client.unwrap().take()); // killed
+                }
+            }
+            Event::Lost(origin, ReceiveError::PeerDead) => {
+                assert!(next[&origin.number()] >= 100 + 1000 * origin.number());
+                died += 1;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(collector.lane_count(), 0);
+}
+
+#[test]
+fn producers_that_fall_silent_or_lie_keep_nobody_waiting() {
+    if plays_a_role() {
+        return;
+    }
+    let test = "producers_that_fall_silent_or_lie_keep_nobody_waiting";
+    let address = unique_address();
+    let each = SessionOptions::new().deadline(Duration::from_millis(500));
+    let listener = SessionListenerOptions::new().sessions(each);
+    let mut collector = CollectorOptions::new().listener(listener).listen(address.as_str()).unwrap();
+    let knock = |_| {
+        let wire = Wire::connect(&address);
+        assert_eq!(wire.recv().expect("a Hello").bytes, hello(&[]));
+        wire
+    };
+    // One says nothing, one nothing but Hello; two offer a lane, and one of them answers that it starts nowhere.
+    let silent: Vec<Wire> = (0..4).map(knock).collect();
+    let goods = [Goods::new(CAPACITY), Goods::new(CAPACITY)];
+    silent[1].send(&producer_hello()).unwrap();
+    for (wire, goods) in silent[2..].iter().zip(&goods) {
+        wire.send(&producer_hello()).unwrap();
+        wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+    }
+    let clients: Vec<Peer> = (0..4).map(|_| Peer::start(test, "client", &format!("{address} finish"))).collect();
+    let (mut finished, mut refused, mut has_lied) = (0, vec![], false);
+    while finished < clients.len() || refused.len() < 2 {
+        match collector.next_timeout(DEADLINE).unwrap() {
+            Event::Finished(_) => finished += 1,
+            Event::Refused(fault) => {
+                assert_eq!(fault.pid, Some(std::process::id()));
+                refused.push(fault.error);
+            }
+            Event::Lost(origin, why) => panic!("{}: {why}", origin.lane().name),
+            _ => {}
+        }
+        // The others go on meanwhile.
+        if !has_lied && collector.lane_count() != 0 {
+            silent[3].expect(&[ATTACH]);
+            silent[3].send(b"no frame").unwrap();
+            has_lied = true;
+        }
+    }
+    assert_eq!((finished, refused.len(), collector.lane_count()), (4, 2, 0), "{refused:?}");
+    assert!(refused.iter().any(|error| matches!(error, Error::TimedOut { .. })), "{refused:?}");
+    assert!(refused.iter().any(|error| matches!(error, Error::Peer { .. })), "{refused:?}");
+}
+
+#[test]
+fn every_lane_has_its_turn() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let clients = ["busy", "long", "rare"].map(|name| {
+        let address = address.clone();
+        std::thread::spawn(move || {
+            let lane = LaneOptions::new(name).capacity(1 << 20).prefault(false).create().unwrap();
+            (lane.connect(address.as_str()).unwrap(), lane)
+        })
+    });
+    for _ in 0..3 {
+        assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
+    }
+    let mut clients = clients.map(|client| client.join().unwrap());
+    // All of it is there at once.
+    for ((_, lane), (payload, count)) in clients.iter_mut().zip([(8, 5000), (4096, 200), (8, 3)]) {
+        (0..count).for_each(|_| lane.send(&vec![7; payload]).unwrap());
+    }
+    let (mut runs, mut rare) = (Vec::<(String, usize)>::new(), 0);
+    while rare < 3 {
+        let Event::Record(origin, _) = collector.next_timeout(DEADLINE).unwrap() else { continue };
+        let name = origin.lane().name.clone();
+        rare += usize::from(name == "rare");
+        match runs.last_mut() {
+            Some((last, count)) if *last == name => *count += 1,
+            _ => runs.push((name, 1)),
+        }
+    }
+    // 64 records, or 64 KiB of them.
+    for (name, count) in &runs {
+        assert!(*count <= if name == "long" { 16 } else { 64 }, "{runs:?}");
+    }
+    assert!(runs.len() <= 4, "those with less wait no longer than a turn of each other: {runs:?}");
+}
+
+#[test]
+fn several_lanes_of_one_session_are_told_apart() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let client = std::thread::spawn({
+        let address = address.clone();
+        move || {
+            let mut lanes = ["a", "b", "c"].map(|name| Producer::create(name).unwrap());
+            let _link = ServerOptions::new().connect(address.as_str(), &lanes).unwrap();
+            lanes.iter_mut().for_each(|lane| lane.send(lane.lane().name.clone().as_bytes()).unwrap());
+        }
+    });
+    let (mut joined, mut finished) = (vec![], 0);
+    while finished < 3 {
+        match collector.next_timeout(DEADLINE).unwrap() {
+            Event::Joined(origin) => joined.push((origin.session(), origin.number(), origin.lane().name.clone())),
+            Event::Record(origin, record) => assert_eq!(&record[..], origin.lane().name.as_bytes()),
+            Event::Finished(_) => finished += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(joined, [(0, 0, "a".to_owned()), (0, 1, "b".to_owned()), (0, 2, "c".to_owned())]);
+    client.join().unwrap();
+}
+
+#[test]
+fn an_armed_collector_becomes_readable_when_anything_happens() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let is_readable = |collector: &Collector, timeout: Option<&Timespec>| {
+        poll(&mut [PollFd::new(collector, PollFlags::IN)], timeout).unwrap() == 1
+    };
+    assert!(collector.arm().unwrap());
+    assert!(!is_readable(&collector, Some(&Timespec::default())));
+    let client = std::thread::spawn({
+        let address = address.clone();
+        move || {
+            let mut lane = Producer::create("ticks").unwrap();
+            let _link = lane.connect(address.as_str()).unwrap();
+            (0..100_u64).for_each(|number| lane.send(&number.to_le_bytes()).unwrap());
+        }
+    });
+    let (mut records, mut has_joined) = (0, false);
+    let deadline = Instant::now() + DEADLINE;
+    'all: while Instant::now() < deadline {
+        loop {
+            match collector.try_next() {
+                Ok(Event::Joined(_)) => has_joined = true,
+                Ok(Event::Record(_, _)) => records += 1,
+                Ok(Event::Finished(_)) => break 'all,
+                Ok(other) => panic!("{other:?}"),
+                Err(ReceiveError::Empty) => break,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if collector.arm().unwrap() {
+            let timeout = Timespec { tv_sec: DEADLINE.as_secs().cast_signed(), tv_nsec: 0 };
+            assert!(is_readable(&collector, Some(&timeout)), "nothing came");
+        }
+    }
+    assert_eq!((has_joined, records), (true, 100));
+    client.join().unwrap();
+}
+
+#[test]
+fn a_wait_ends_by_its_deadline_or_an_interrupt() {
+    let stop = Interrupter::new().unwrap();
+    let mut collector = options(8).interrupter(&stop).listen(unique_address().as_str()).unwrap();
+    let start = Instant::now();
+    assert_eq!(collector.next_timeout(Duration::from_millis(20)).unwrap_err(), ReceiveError::TimedOut);
+    assert!(start.elapsed() >= Duration::from_millis(20));
+    assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+    std::thread::scope(|scope| {
+        scope.spawn(|| stop.interrupt());
+        assert_eq!(collector.next().unwrap_err(), ReceiveError::Interrupted);
+    });
+    stop.clear();
+    assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+}
+
+#[test]
+fn a_producer_that_evicts_its_collector_ends_that_lane_alone() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let connect = |name: &'static str| {
+        let address = address.clone();
+        std::thread::spawn(move || {
+            let mut lane = Producer::create(name).unwrap();
+            let link = lane.connect(address.as_str()).unwrap();
+            lane.send(b"hello").unwrap();
+            (lane, link)
+        })
+    };
+    let (evicting, other) = (connect("evicting"), connect("other"));
+    let mut records = 0;
+    while records < 2 {
+        records += usize::from(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(..)));
+    }
+    let (lane, _link) = evicting.join().unwrap();
+    let (mut other, _other_link) = other.join().unwrap();
+    lane.consumers().iter().for_each(|consumer| assert!(lane.evict(consumer).unwrap()));
+    match collector.next_timeout(DEADLINE).unwrap() {
+        Event::Lost(origin, ReceiveError::Evicted { .. }) => assert_eq!(origin.lane().name, "evicting"),
+        other => panic!("{other:?}"),
+    }
+    other.send(b"again").unwrap();
+    assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(..)));
+    assert_eq!(collector.lane_count(), 1);
+}
