@@ -30,7 +30,7 @@ pub fn frame_parse(data: &[u8]) {
 /// finds.
 ///
 /// Bit 0 of the first byte says whether the header is made to fit the rest, bit 1 that 65536 descriptors more came than
-/// the second byte says, bit 2 that the rest is a script by which a frame is made ([`made_by`]). Whatever parses comes
+/// the second byte says, bit 2 that the rest is a script by which a frame is made (`made_by`). Whatever parses comes
 /// back byte for byte.
 ///
 /// `allocated_bytes` says how much this thread has ever allocated; it does not grow out of proportion.
