@@ -143,7 +143,9 @@ fn text(script: &mut Script<'_>, limit_bytes: usize) -> String {
     for _ in 0..1 + script.below(3) {
         text.push(match script.u8() {
             byte @ 0..0xc0 => char::from(b'a' + byte % 4),
-            0xc0..0xe0 => char::from(script.u8()),
+            0xc0..0xd8 => char::from(script.u8()),
+            // Where those are that turn the direction of writing.
+            0xd8..0xf0 => char::from_u32(0x2000 + u32::from(script.u8())).unwrap_or('?'),
             _ => char::from_u32(script.u16().into()).unwrap_or('\u{1f980}'),
         });
     }

@@ -36,7 +36,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             expected += found[i].body_len / sizeof(int);
     size_t count = count_descriptors(control, used);
     if (count != expected) {
-        fprintf(stderr, "%zu descriptors are counted where there are %zu\n", count, expected);
+        fprintf(stderr, "%zu descriptors are counted where there are %zu, in %zu bytes:\n", count, expected, used);
+        for (size_t i = 0; i < messages && i < 64; i++)
+            fprintf(stderr, "  at %llu: cmsg_len %llu, level %d, type %d, outcome %u\n",
+                    (unsigned long long)found[i].offset, (unsigned long long)found[i].len, found[i].level,
+                    found[i].type, found[i].outcome);
         abort();
     }
     return 0;
