@@ -93,7 +93,7 @@ fn made_by(script: &mut Script<'_>) -> (Vec<u8>, usize) {
     let (mut bytes, descriptors) = match script.below(5) {
         0 => (hello_of_any_names(script), 0),
         1 => (refuse_of_any_sentence(script), 0),
-        2 => offer_of_any_geometry(script, &lanes[0]),
+        2 => offer_of_any_numbers(script, lanes),
         _ => {
             let frame = frames::frame(script, &lanes);
             (frame.encode(), frame.fd_count())
@@ -119,16 +119,21 @@ fn refuse_of_any_sentence(script: &mut Script<'_>) -> Vec<u8> {
     under_header(5, &[&code, &(sentence.len() as u16).to_le_bytes(), sentence.as_bytes()].concat())
 }
 
-/// Powers of two for capacity and alignments, which are possible or not.
-fn offer_of_any_geometry(script: &mut Script<'_>, terms: &LaneTerms) -> (Vec<u8>, usize) {
-    let lane = OfferedLane { terms: terms.clone(), bell: BellKind::Eventfd };
-    let frame = Frame::Offer(Offer { version: 1, session_id: [3; 16], lanes: vec![lane] });
+/// Numbers near the edges of their fields; of the first lane, powers of two for capacity and alignments, possible or
+/// not.
+fn offer_of_any_numbers(script: &mut Script<'_>, mut lanes: Vec<LaneTerms>) -> (Vec<u8>, usize) {
+    lanes.truncate(1 + script.below(lanes.len()));
+    let geometry = [script.below(34), script.below(15), script.below(15)];
+    for terms in &mut lanes {
+        (terms.generation, terms.schema) = (script.word_near(&[0]), script.word_near(&[0]));
+    }
+    let lanes = lanes.into_iter().map(|terms| OfferedLane { terms, bell: BellKind::Eventfd }).collect();
+    let frame = Frame::Offer(Offer { version: 1, session_id: [3; 16], lanes });
     let mut bytes = frame.encode();
     // In a lane that begins behind 16 bytes of header and 21 of body.
-    bytes[53..61].copy_from_slice(&(1024u64 << script.below(34)).to_le_bytes());
-    for place in [77, 81] {
-        bytes[place..place + 4].copy_from_slice(&(1u32 << script.below(15)).to_le_bytes());
-    }
+    bytes[53..61].copy_from_slice(&(1024u64 << geometry[0]).to_le_bytes());
+    bytes[77..81].copy_from_slice(&(1u32 << geometry[1]).to_le_bytes());
+    bytes[81..85].copy_from_slice(&(1u32 << geometry[2]).to_le_bytes());
     (bytes, frame.fd_count())
 }
 

@@ -277,6 +277,9 @@ fn lists(seeds: &mut Seeds) {
     };
     let body = [&[82][..], &[0xfe; 8], &[3, 6, 0, 0, 0, 6, 0], &(0..6).flat_map(seat).collect::<Vec<u8>>()].concat();
     seeds.body("report-of-every-kind", "Report", 0, 8, &body);
+    for reason in 1..=5 {
+        seeds.body(&format!("bye-{reason}"), "Bye", 0, 9, &[reason, 0]);
+    }
     for (name, kind) in [("attachments", 6), ("query", 7), ("evicted", 10)] {
         seeds.body(&format!("{name}-of-lane-83"), "5 lane index", 0, kind, &[83]);
     }
@@ -295,6 +298,8 @@ fn attaches(seeds: &mut Seeds) {
         ("attach-nothing-somehow", "5 attach", [3, 1, 2, 1, 0, 0]),
         ("attach-latest-at-a-position", "5 reserved", [1, 1, 2, 1, 0, 8]),
         ("attach-from-nowhere", "5 unknown value", [1, 6, 2, 1, 0, 0]),
+        ("attach-in-no-delivery", "5 unknown value", [4, 1, 2, 1, 0, 0]),
+        ("attach-with-descriptors-of-2", "5 unknown value", [1, 1, 2, 1, 2, 0]),
     ] {
         seeds.body(name, verdict, 0, 3, &[&[1][..], &lane, &[0; 7]].concat());
     }
@@ -366,8 +371,8 @@ fn scripts(seeds: &mut Seeds) {
     add("hello-near-the-limit", "5 name length", &[0, 1, 0, 0xc0, 0, 1]);
     add("refuse", "Refuse", &[1, 5, 0, 0, 1, 1, 0xff, 0x2e, 0x20]);
     add("refuse-near-the-limit", "5 sentence length", &[1, 0, 0x80, 0xc0, 0, 1]);
-    add("offer", "Offer", &[2, 2, 9, 3]);
-    add("offer-of-too-few-records", "5 geometry", &[2, 2, 11, 3]);
+    add("offer", "Offer", &[2, 1, 2, 9, 3]);
+    add("offer-of-too-few-records", "5 geometry", &[2, 0, 2, 11, 3]);
     // One of each choice of `frames::frame`.
     let frames = ["Hello", "Hello", "Offer", "Attach", "Attach", "Attached", "Refuse", "Bye", "Hello"];
     for (choice, frame) in frames.into_iter().chain(["Evicted", "Query", "Report", "Attachments"]).enumerate() {
