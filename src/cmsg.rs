@@ -244,7 +244,7 @@ impl<'a> RawMessage<'a> {
 /// }
 /// assert_eq!(control.len(), 32);
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EncodeError {
     /// There are no numbers.
@@ -278,6 +278,18 @@ impl fmt::Display for EncodeError {
 }
 
 impl std::error::Error for EncodeError {}
+
+impl fmt::Debug for EncodeError {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Self::Empty => "Empty",
+            Self::TooMany => "TooMany",
+            Self::NoRoom { .. } => "NoRoom",
+        };
+        write!(f, "{self} ({variant})")
+    }
+}
 
 /// Returns an iterator over the control messages in `control`: what recvmsg(2) left in a control buffer, up to
 /// `msg_controllen`. `control` need not be aligned.
@@ -519,7 +531,7 @@ impl Credentials {
 ///     other => panic!("{other:?}"),
 /// }
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ControlError {
     /// The bytes that are left are fewer than a header has.
@@ -592,6 +604,19 @@ impl fmt::Display for ControlError {
 }
 
 impl std::error::Error for ControlError {}
+
+impl fmt::Debug for ControlError {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Self::HeaderPastEnd { .. } => "HeaderPastEnd",
+            Self::BelowHeader { .. } => "BelowHeader",
+            Self::PastEnd { .. } => "PastEnd",
+            Self::Body { .. } => "Body",
+        };
+        write!(f, "{self} ({variant})")
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -669,6 +694,21 @@ mod tests {
             assert_eq!(encode_rights([7], &mut control[..room]), Err(EncodeError::NoRoom { room }), "{room}");
         }
         assert_eq!(encode_rights([7], &mut control[..24]), Ok(24));
+    }
+
+    #[test]
+    fn what_unwrap_prints_begins_with_the_sentence_and_ends_with_the_variant() {
+        let error = encode_rights([7], &mut [0; 16]).unwrap_err();
+        assert_eq!(format!("{error:?}"), format!("{error} (NoRoom)"));
+        for (bytes, variant) in [
+            (vec![0; 15], "HeaderPastEnd"),
+            (vec![0; 16], "BelowHeader"),
+            (vec![0xff; 16], "PastEnd"),
+            (message(1, 1, &[0; 5]), "Body"),
+        ] {
+            let error = walk(&bytes).next().unwrap().unwrap_err();
+            assert_eq!(format!("{error:?}"), format!("{error} ({variant})"));
+        }
     }
 
     #[test]

@@ -208,6 +208,7 @@ fn once_attached_nothing_but_a_bye_is_legal() {
         frame(7, 0, &[83]),
         frame(7, 0, &[]),
         vec![1],
+        vec![0; 65537],
     ];
     for reading in [COPIES, IN_PLACE] {
         for (index, bytes) in cases.iter().enumerate() {

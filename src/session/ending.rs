@@ -92,3 +92,21 @@ impl Ending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shortage_of_descriptors_is_told_as_one_and_any_other_failure_as_internal() {
+        let code = |errno| match Ending::own(Error::os::<Errno>("send the Offer")(errno)).to_answer() {
+            (Some(Frame::Refuse(refuse)), sentence) => (refuse.refusal(), sentence),
+            other => panic!("{other:?}"),
+        };
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::TOOMANYREFS] {
+            assert_eq!(code(errno).0, Refusal::Descriptors, "{errno}");
+        }
+        assert!(code(Errno::TOOMANYREFS).1.contains("let the receivers catch up"));
+        assert_eq!(code(Errno::IO).0, Refusal::Internal);
+    }
+}
