@@ -167,7 +167,7 @@ fn who_writes_and_who_reads_is_seen_from_outside() {
     }
     let other = look(&other_name).unwrap();
     assert_eq!((other.producer.unwrap().pid, other.published, other.consumers.len()), (two.pid(), 0, 0));
-    assert_ne!(other.id, lane.id);
+    assert_ne!(other.info.id, lane.info.id);
     order(&mut one, "1");
     readers[2].expect("done");
 }
@@ -288,7 +288,10 @@ fn a_tap_of_a_lane_that_knows_nothing_of_it_reads_on_and_learns_of_a_death() {
         let tap = lane.tap(start).unwrap();
         assert_eq!(tap.position(), position, "{start:?}");
     }
-    assert!(matches!(lane.tap(Start::Resume), Err(Error::Invalid(_))));
+    assert_eq!(lane.tap(Start::At(64)).unwrap().position(), 64);
+    for start in [Start::Resume, Start::At(128), Start::At(12)] {
+        assert!(matches!(lane.tap(start), Err(Error::Invalid(_))), "{start:?}");
+    }
     let mut tap = lane.tap(Start::Latest).unwrap();
     assert_eq!(tap.lane(), &lane.info);
     assert_eq!(tap.try_receive().unwrap_err(), TapError::Empty);
@@ -306,6 +309,7 @@ fn a_tap_of_a_lane_that_knows_nothing_of_it_reads_on_and_learns_of_a_death() {
     assert!(missed_bytes > CAPACITY, "{missed_bytes}");
     assert!(tap.receive().unwrap().is_some());
     assert_eq!(lane.tap(Start::Oldest).unwrap().position(), 201 * RECORD_BYTES, "the last one, since others are gone");
+    assert!(matches!(lane.tap(Start::At(64)), Err(Error::Invalid(_))), "it was overwritten");
     // Asleep when it happens.
     let reading = std::thread::spawn(move || tap.receive_timeout(DEADLINE).map(drop));
     peer.kill();
@@ -427,4 +431,14 @@ fn a_process_that_waits_to_be_killed_is_no_lane() {
     peer.expect("ready");
     let survey = inspect::process(peer.pid()).unwrap();
     assert!(survey.lanes.is_empty() && survey.unseen.is_empty(), "{survey:?}");
+}
+
+#[test]
+fn the_records_of_a_lane_with_times_are_tapped_with_them() {
+    let name = unique_name();
+    let mut producer = LaneOptions::new(&name).capacity(CAPACITY).stamped(true).create().unwrap();
+    let mut tap = look(&name).unwrap().tap(Start::Latest).unwrap();
+    producer.send(&PAYLOAD).unwrap();
+    let record = tap.receive().unwrap().unwrap();
+    assert!(record.published_at().is_some() && record[..] == PAYLOAD);
 }

@@ -152,6 +152,9 @@ fn open_pinned(pin: BorrowedFd<'_>, key: FileKey, devices: &[(u32, u32)]) -> Res
 impl OpenedFile {
     /// Checks the file as one that a peer has sent.
     pub(super) fn into_region(self, what: &str, len_bytes: u64, seals: Seals) -> Result<Region, Miss> {
+        if !Region::has_seals(&self.fd, seals) {
+            return Err(Miss::Reason(Reason::Unsealed));
+        }
         Region::look_at(self.fd, what, len_bytes, seals).map_err(|error| Miss::Reason(Reason::broken(&error)))
     }
 }

@@ -83,10 +83,8 @@ pub struct Survey {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LaneView {
-    /// Name, capacity, alignments and schema.
+    /// Name, id, capacity, alignments and schema.
     pub info: LaneInfo,
-    /// The number that no other lane has.
-    pub id: [u8; 16],
     /// Whether more can come.
     pub state: LaneState,
     /// The process that writes it. `None` if it has ended or cannot be seen; `state` says which.
@@ -310,6 +308,8 @@ pub enum Reason {
     NeedsPrivilege,
     /// The process ended, or closed the lane, while it was being looked at.
     Gone,
+    /// What is called like a lane's memory is not sealed: its lane is being made, or it is no lane.
+    Unsealed,
     /// What is called like a lane's memory breaks the protocol.
     Broken {
         /// What is wrong with it.
@@ -379,6 +379,7 @@ impl fmt::Display for Reason {
             Self::Hidden => "/proc hides the processes of other users (hidepid)",
             Self::Namespace => "there may be processes outside of this pid namespace",
             Self::NeedsPrivilege => "its memory is mapped only, which takes CAP_CHECKPOINT_RESTORE to open",
+            Self::Unsealed => "it is not sealed as the memory of a lane is; it may be in the making",
             Self::Gone => "it went away while it was being looked at",
             Self::Broken { fault } => return write!(f, "it breaks the protocol: {fault}"),
         })

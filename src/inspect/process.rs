@@ -24,6 +24,7 @@ const TEXT_MAX_BYTES: u64 = 8 << 10;
 const LINE_MAX_BYTES: u64 = 1 << 10;
 /// Of the flags in /proc/PID/stat: a thread of the kernel, which has no memory of its own.
 const PF_KTHREAD: u64 = 0x0020_0000;
+const MOUNT_PROC: &str = "; mount one of this namespace (mount -t proc proc /proc)";
 /// The longest command that is kept, in bytes: the kernel itself cuts at 15.
 const COMMAND_MAX_BYTES: usize = 64;
 
@@ -59,16 +60,14 @@ impl From<Errno> for Miss {
 /// The numbers of all processes that /proc shows.
 pub(super) fn numbers() -> Result<Vec<u32>> {
     let doing = "list the processes in /proc";
-    let proc = open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let numbers = numbers_in(proc.map_err(Error::os(doing))?).map_err(Error::os(doing))?;
-    if numbers.is_empty() {
-        return Err(Error::Os {
-            doing: doing.to_owned(),
-            cause: std::io::Error::from(std::io::ErrorKind::NotFound),
-            remedy: "; mount it (mount -t proc proc /proc)",
-        });
+    // Its numbers would be those of other processes here.
+    let own = rustix::fs::readlink("/proc/self", Vec::new()).map_err(Error::os(doing))?;
+    if own.to_str().ok().and_then(|own| own.parse().ok()) != Some(std::process::id()) {
+        let cause = std::io::Error::new(std::io::ErrorKind::Unsupported, "it is that of another pid namespace");
+        return Err(Error::Os { doing: doing.to_owned(), cause, remedy: MOUNT_PROC });
     }
-    Ok(numbers)
+    let proc = open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    numbers_in(proc.map_err(Error::os(doing))?).map_err(Error::os(doing))
 }
 
 /// The entries of a directory that are numbers.
@@ -171,9 +170,8 @@ impl Process {
         if self.uids.iter().any(|uid| *uid != own) {
             return Miss::Reason(Reason::OtherUser);
         }
-        // The directory of one that may not be dumped belongs to root, see prctl(2).
-        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-        match statx(&self.dir, "", flags, StatxFlags::UID) {
+        // What may not be read by everybody, of one that may not be dumped, belongs to root, see proc(5).
+        match statx(&self.dir, "fd", AtFlags::STATX_DONT_SYNC, StatxFlags::UID) {
             Ok(stat) if stat.stx_uid != own => Miss::Reason(Reason::Undumpable),
             _ => Miss::Reason(Reason::Denied),
         }

@@ -80,7 +80,7 @@ impl Survey {
         let mut now = survey(self.scope)?;
         for lane in &mut now.lanes {
             if let Some(before) =
-                self.lanes.iter().find(|before| before.control == lane.control && before.id == lane.id)
+                self.lanes.iter().find(|before| before.control == lane.control && before.info.id == lane.info.id)
             {
                 lane.compare(before);
             }
@@ -237,7 +237,6 @@ impl Search {
             let keepers = keepers(places, producer.as_ref(), &consumers);
             lanes.push(LaneView {
                 info: LaneInfo::new(&after.terms),
-                id: after.terms.id,
                 state: self.state_of(&after, file, uid),
                 producer,
                 since,

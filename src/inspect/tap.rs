@@ -61,7 +61,8 @@ impl LaneView {
     ///
     /// - [`Error::Os`] if the lane is gone, its memory may not be opened, or this process is short of descriptors
     /// - [`Error::Peer`] if the lane's memory breaks the protocol
-    /// - [`Error::Invalid`] for [`Start::Resume`]: a tap has no place to resume at
+    /// - [`Error::Invalid`] for [`Start::Resume`], since a tap has no place to resume at, and for a position that the
+    ///   ring does not have
     pub fn tap(&self, start: Start) -> Result<Tap> {
         let doing = || format!("tap lane {}", self.info.name);
         let failed = |miss| explain(miss, doing());
@@ -80,7 +81,7 @@ impl LaneView {
         let open = |places: &[Place], key: FileKey| open_at(places, key, &devices).map_err(failed);
         let control = open(&self.control_places, self.control)?;
         let (data, places) = self.data.as_ref().ok_or_else(|| failed(Miss::Nothing))?;
-        let (lane, terms) = map(control, open(places, *data)?, self.id)?;
+        let (lane, terms) = map(control, open(places, *data)?, self.info.id)?;
         let start = position_of(&lane, start, &terms)?;
         let (link, bell) = silence(peer, guard).map_err(Error::os(doing()))??;
         if is_dead {
@@ -118,7 +119,8 @@ fn map(control: OpenedFile, data: OpenedFile, id: [u8; 16]) -> Result<(LaneMap, 
     if data.inode()? != header.data_inode {
         return Err(broken(format!("it names a data region with the inode {}", header.data_inode)));
     }
-    Ok((LaneMap::new(control, data.map_whole()?, terms.geometry).stamped(terms.is_stamped), terms))
+    let lane = LaneMap::new(control, data.map_whole()?, terms.geometry).stamped(terms.is_stamped);
+    Ok((lane, terms))
 }
 
 /// Where a tap begins.
@@ -143,6 +145,15 @@ fn position_of(lane: &LaneMap, start: Start, terms: &LaneTerms) -> Result<u64> {
         Start::Newest => Ok(newest()),
         Start::Oldest if intent <= capacity => Ok(0),
         Start::Oldest => Ok(newest()),
+        Start::At(position)
+            if position <= published && is_boundary(position) && intent.saturating_sub(position) <= capacity =>
+        {
+            Ok(position)
+        }
+        Start::At(position) => {
+            let name = &terms.name;
+            Err(Error::Invalid(format!("lane {name} does not have position {position} any more, or not yet")))
+        }
         _ => Err(Error::Invalid("a tap has no place to resume at; begin at the latest record".to_owned())),
     }
 }

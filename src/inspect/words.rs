@@ -145,8 +145,8 @@ mod tests {
     fn terms() -> LaneTerms {
         let geometry = Geometry::new(4096, 16, 8).unwrap();
         let name = LaneName::new("ticks").unwrap();
-        let barrier = Barrier::Asymmetric;
-        LaneTerms { name, id: [7; 16], geometry, schema: 3, generation: 0, barrier, is_stamped: false }
+        let (id, barrier) = ([7; 16], Barrier::Asymmetric);
+        LaneTerms { name, id, geometry, schema: 3, generation: 0, barrier, is_stamped: false }
     }
 
     fn control() -> [u64; CONTROL_WORDS] {
@@ -178,8 +178,8 @@ mod tests {
         for (offset, value, fault) in [
             (0, 1, "magic"),
             (8, 2, "version"),
-            (8, 1 | 4 << 32, "another lane"),
-            (8, 1 | 2 << 32, "no room for the times"),
+            (8, 1 | 4 << 32, "descriptors"),
+            (8, 1 | 2 << 32, "payload"),
             (16, 4097, "capacity"),
             (64, 0, "name"),
             (80, 1, "another lane"),

@@ -247,6 +247,11 @@ impl Region {
         Ok(mapping)
     }
 
+    /// Whether a descriptor is that of a file in memory with these seals.
+    pub(crate) fn has_seals(fd: &OwnedFd, seals: Seals) -> bool {
+        Seals::of(fd).is_ok_and(|found| found.contains(seals))
+    }
+
     /// Whether a descriptor is a memfd's, or that of another file in memory: neither telling nor closing it waits.
     pub(crate) fn is_memory(fd: &OwnedFd) -> bool {
         Seals::of(fd).is_ok()

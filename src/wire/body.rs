@@ -107,10 +107,9 @@ impl LaneTerms {
     pub(crate) fn from_header(header: &ControlHeader) -> Result<Self, String> {
         let name = header.name.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = LaneName::from_bytes(name).map_err(|error| error.to_string())?;
-        let is_stamped = header.flags & FLAG_STAMPED != 0;
+        let (barrier, is_stamped) = read_flags(header.flags).map_err(|error| error.to_string())?;
         let geometry = geometry_of(header.capacity, header.record_align, header.payload_align, is_stamped)
             .map_err(|error| error.to_string())?;
-        let barrier = if header.flags & FLAG_ASYMMETRIC == 0 { Barrier::Fence } else { Barrier::Asymmetric };
         let (id, schema, generation) = (header.lane_id, header.schema, header.generation);
         let terms = Self { name, id, geometry, schema, generation, barrier, is_stamped };
         terms.check_header(header).map(|()| terms)
@@ -141,7 +140,7 @@ impl LaneTerms {
     }
 }
 
-/// The geometry that a lane's header or an Offer says.
+/// The geometry of a lane, whose records are stamped or not.
 fn geometry_of(
     capacity: u64,
     record_align: u32,

@@ -1,6 +1,7 @@
 //! Processes of other users, and of namespaces that do not know them.
 //!
 //! Use it beside `mod common;`, by `#[path = "common/users.rs"] mod users;`.
+#![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(unsafe_code, reason = "changes users and namespaces")]
 
 use crate::common::skipped;
