@@ -37,6 +37,12 @@ TAP = "src/ring/tap.rs"
 STAMP = "src/ring/stamp.rs"
 BUDGET = "src/ring/budget.rs"
 TAPPING = "src/consumer/tap/mod.rs"
+INSPECT_FILES = "src/inspect/files.rs"
+INSPECT_PROCESS = "src/inspect/process.rs"
+INSPECT_SURVEY = "src/inspect/survey.rs"
+INSPECT_TAP = "src/inspect/tap.rs"
+INSPECT_WORDS = "src/inspect/words.rs"
+MEMORY_WORDS = "src/memory/words.rs"
 RELEASE = "src/ring/release.rs"
 ENDS = "tests/loom/ends.rs"
 OPENED = "src/session/opened.rs"
@@ -1133,6 +1139,53 @@ FAULTS = [
        "                return Err(ReceiveError::Interrupted);\n            }\n", "")], "test interrupt ctrl_c"),
     ("is_idle: a connection goes on that nobody waits for", SERVING,
      [("            Phase::Greeting(Greeting { outcome: Some(_), .. }) => true,\n", "")], "test interrupt ctrl_c"),
+    # Looking at lanes from outside.
+    ("open_pinned: whatever has the number now", INSPECT_FILES,
+     [("if FileKey::of(&stat) != key || !devices.contains(&key.device) {", "if false {")],
+     "test inspect_strangers another_file"),
+    ("into_region: any seals", INSPECT_FILES, [("if !Region::has_seals(&self.fd, seals) {", "if false {")],
+     "test inspect_strangers only_called"),
+    ("read_words: a file that became shorter", INSPECT_FILES,
+     [('0 => return Err(Miss::Reason(Reason::Broken { fault: "a region became shorter".to_owned() })),',
+       "0 => break,")], "lib inspect::files"),
+    ("of_link: any id", INSPECT_FILES, [("_ if !is_id => return None,", "_ if false => return None,")],
+     "lib inspect::files"),
+    ("open_again: any process of that number", INSPECT_PROCESS,
+     [("if process.view.started == view.started { Ok(process) }", "if true { Ok(process) }")], "lib inspect::process"),
+    ("numbers: the /proc of any namespace", INSPECT_PROCESS,
+     [("!= Some(std::process::id()) {", "== None {")], "test inspect_strangers within_a"),
+    ("explain: nobody is undumpable", INSPECT_PROCESS,
+     [("Ok(stat) if stat.stx_uid != own =>", "Ok(stat) if stat.stx_uid == own + 1 =>")],
+     "test inspect_strangers undumpable"),
+    ("Process::open: any command", INSPECT_PROCESS,
+     [("printable(&stat.command, COMMAND_MAX_BYTES)", "stat.command.clone()")], "test inspect_strangers tricks"),
+    ("of_mapping: private mappings write", INSPECT_PROCESS,
+     [('is_writable: permissions == "rw-s"', "is_writable: permissions.starts_with(\"rw\")")], "lib inspect::process"),
+    ("from_header: any spelling", BODY, [("terms.check_header(header).map(|()| terms)", "Ok(terms)")],
+     "lib replay::inspect_words"),
+    ("LaneLook: any position", INSPECT_WORDS,
+     [("if published & (terms.geometry.record_align() - 1) != 0 || published >= CONSUMED_LEFT_BIT {",
+       "if published >= CONSUMED_LEFT_BIT {")], "lib inspect::words"),
+    ("StripeLook: those who have left", INSPECT_WORDS,
+     [("(is_used && look.consumed & CONSUMED_LEFT_BIT == 0)", "is_used")], "lib inspect::words"),
+    ("view: positions beyond what is published", INSPECT_WORDS,
+     [("position.filter(|position| *position <= lane.published)", "position")], "lib inspect::words"),
+    ("view: held beyond what is published", INSPECT_WORDS,
+     [("read.min(lane.published)", "read")], "lib inspect::words"),
+    ("introduce: not said", MEMORY_WORDS, [("words.kind.store(kind.to_byte().into(), Ordering::Relaxed);", "")],
+     "test inspect who_writes"),
+    ("tap: whether its producer lives", INSPECT_TAP, [("if is_dead {", "if false {")],
+     "test inspect the_lane_of_a_dead"),
+    ("tap: the end of its producer", INSPECT_TAP,
+     [("(Peer { pid: Some(producer.pid), uid: producer.uid, pidfd: Some(pidfd) }, is_dead)",
+       "{ drop(pidfd); (Peer::UNKNOWN, is_dead) }")], "test inspect learns_of_a_death"),
+    ("unrung: waits for rings", WAITER, [("self.sources.is_rung = false;", "")], "test inspect learns_of_a_death"),
+    ("position_of: any position", INSPECT_TAP,
+     [("if position <= published && is_boundary(position) && intent.saturating_sub(position) <= capacity",
+       "if position <= published && is_boundary(position)")], "test inspect learns_of_a_death"),
+    ("Shared::is_with: the seats of everybody", INSPECT_SURVEY,
+     [("self.places.iter().any(|place| pids().any(|pid| pid == place.process.pid))", "true")],
+     "test inspect_strangers claims"),
 ]
 
 # Files with orderings that no model compiles, for they order nothing that another process reads.

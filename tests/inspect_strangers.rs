@@ -266,6 +266,23 @@ fn a_lane_whose_memory_is_not_what_it_says_is_listed_and_cannot_be_tapped() {
     });
 }
 
+#[test]
+fn a_seat_that_claims_a_lane_is_no_reader_where_its_process_has_no_part_in_that_lane() {
+    let test = "a_seat_that_claims_a_lane_is_no_reader_where_its_process_has_no_part_in_that_lane";
+    if role().as_deref() == Some("producer") {
+        return producer();
+    }
+    isolated(test, || {
+        let (_peer, name) = start_producer(test, "");
+        let id = find(&inspect::lanes().unwrap(), &name).unwrap().info.id;
+        let mut stripe = vec![0; 4096];
+        stripe[384..400].copy_from_slice(&id);
+        stripe[288] = 2;
+        let _seat = file("fdring:seat", 4096, SHAPE, |fd| assert_eq!(pwrite(fd, &stripe, 0), Ok(4096)));
+        assert!(find(&inspect::lanes().unwrap(), &name).unwrap().consumers.is_empty(), "it claims, and no more");
+    });
+}
+
 /// A producer that puts something else where its lane's regions were, as it is told.
 fn swapper() {
     let _name = producer_that_swaps();

@@ -11,6 +11,7 @@ mod frame_parse;
 mod frame_reader;
 mod frames;
 mod handshake;
+mod inspect_words;
 mod lane_geometry;
 #[cfg_attr(not(test), allow(dead_code, reason = "fuzzers use a part of it"))]
 pub(crate) mod plain;
@@ -25,6 +26,7 @@ mod tap_reader;
 pub use cmsg_walk::cmsg_walk;
 pub use frame_parse::{frame_parse, frame_parse_counting, is_frame};
 pub use handshake::handshake;
+pub use inspect_words::inspect_words;
 pub use lane_geometry::lane_geometry;
 pub use ring_reader::ring_reader;
 pub use seat_values::seat_values;
@@ -73,7 +75,7 @@ mod replay {
         };
     }
 
-    replays!(cmsg_walk frame_parse handshake lane_geometry ring_reader seat_values tap_reader);
+    replays!(cmsg_walk frame_parse handshake inspect_words lane_geometry ring_reader seat_values tap_reader);
 
     /// In a process of its own: it counts descriptors and mappings.
     #[test]

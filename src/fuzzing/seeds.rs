@@ -62,6 +62,7 @@ fn write_seeds() {
     frames::write_all();
     handshakes();
     geometries();
+    looks();
     rings();
     taps();
     seats();
@@ -182,6 +183,32 @@ fn rings() {
     for state in 0..6 {
         write("ring_reader", &format!("state-{state}"), &[&at_zero(0), &RECORD, &[0x6c, state], &LOOKS, &LOOKS]);
     }
+}
+
+/// What `inspect_words.rs` looks at: a lane, its words, those of a seat, and a line.
+fn looks() {
+    let lane = |published: [u8; 2], intent: [u8; 2], state: u8| {
+        [[0; 11].as_slice(), &published, &intent, &[state, 0]].concat()
+    };
+    let id = "0123456789abcdef0123456789abcdef";
+    let link = format!("/memfd:fdring:ticks:control:{id} (deleted)");
+    let line = format!("7f00-8f00 rw-s 00000000 00:01 77   {link}\n");
+    for state in 0..5 {
+        write("inspect_words", &format!("state-{state}"), &[&lane([8, 1], [16, 1], state), &[2, 0]]);
+    }
+    for (name, stripe) in [
+        ("reader", [2, 2, 0, 0, 1, 2, 0, 0].as_slice()),
+        ("holder", &[1, 2, 0, 0, 1, 2, 0, 0]),
+        ("tap", &[3, 1, 32, 0xf0, 1]),
+        ("left", &[2, 1, 0, 0, 2]),
+        ("beyond", &[2, 1, 0, 8, 0]),
+        ("nobody", &[0, 0]),
+    ] {
+        write("inspect_words", name, &[&lane([0, 1], [0, 1], 1), stripe, line.as_bytes()]);
+    }
+    write("inspect_words", "link", &[&lane([1, 0], [0, 0], 0), link.as_bytes()]);
+    write("inspect_words", "seat", &[&lane([1, 0], [0, 0], 0), b"/memfd:fdring:seat:4711 (deleted)"]);
+    write("inspect_words", "unaligned", &[&[0; 11], &[0, 0xff, 9, 0, 0, 0, 0, 0, 0, 0]]);
 }
 
 /// Those of `tap_reader.rs` that `ring_reader.rs` has not: 0x78 `last`; looks from 0xc0 on for the newest, from 0xe0 on

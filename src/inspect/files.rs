@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 
 /// Which of a lane's regions a file is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(crate) enum Role {
     Control,
     Data,
     Seat,
@@ -22,15 +22,15 @@ pub(super) enum Role {
 
 /// What the name of a memfd says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct MemfdName {
-    pub(super) role: Role,
+pub(crate) struct MemfdName {
+    pub(crate) role: Role,
     /// Of a seat: the process that it was made for.
-    pub(super) pid: Option<u32>,
+    pub(crate) pid: Option<u32>,
 }
 
 impl MemfdName {
     /// Of what /proc/PID/fd/N links to, or the path in /proc/PID/maps.
-    pub(super) fn of_link(link: &[u8]) -> Option<Self> {
+    pub(crate) fn of_link(link: &[u8]) -> Option<Self> {
         const ID_DIGITS: usize = 32;
         let name = link.strip_prefix(b"/memfd:fdring:")?.strip_suffix(b" (deleted)")?;
         let seat = |pid| Some(Self { role: Role::Seat, pid });
@@ -55,10 +55,10 @@ impl MemfdName {
 
 /// A file, for as long as anyone keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct FileKey {
+pub(crate) struct FileKey {
     /// Major and minor.
-    pub(super) device: (u32, u32),
-    pub(super) inode: u64,
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
 }
 
 impl FileKey {
@@ -69,7 +69,7 @@ impl FileKey {
 
 /// How a process has a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Via {
+pub(crate) enum Via {
     /// Open, as the descriptor of this number.
     Fd(u32),
     /// Mapped, at these addresses.
@@ -78,18 +78,18 @@ pub(super) enum Via {
 
 /// A file of a lane, as a process has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) key: FileKey,
-    pub(super) role: Role,
-    pub(super) pid: Option<u32>,
-    pub(super) via: Via,
+pub(crate) struct Found {
+    pub(crate) key: FileKey,
+    pub(crate) role: Role,
+    pub(crate) pid: Option<u32>,
+    pub(crate) via: Via,
 }
 
 /// Where a file can be opened.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
     pub(super) process: ProcessView,
-    pub(super) via: Via,
+    pub(crate) via: Via,
 }
 
 /// A file of another process's, opened to be read.
@@ -198,6 +198,31 @@ mod tests {
             assert_eq!(name(&format!("{other}{ID}")).filter(|_| other != "ticks:control:"), None, "{other}");
         }
         assert_eq!(name(&format!("ticks:control:{}", ID.to_uppercase())), None);
+    }
+
+    #[test]
+    fn a_file_that_is_shorter_than_its_words_is_said_to_be() {
+        let memfd = rustix::fs::memfd_create("short", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&memfd, &[7; 12]).unwrap();
+        assert_eq!(read_words::<1>(&memfd, 0).unwrap(), [0x0707_0707_0707_0707]);
+        for (words, offset) in
+            [(read_words::<2>(&memfd, 0).map(|_| ()), 0), (read_words::<1>(&memfd, 8).map(|_| ()), 8)]
+        {
+            assert!(matches!(words, Err(Miss::Reason(Reason::Broken { .. }))), "at {offset}");
+        }
+    }
+
+    #[test]
+    fn what_is_opened_can_be_read_and_is_what_was_looked_for() {
+        let memfd = rustix::fs::memfd_create("pinned", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let key = FileKey::of(&statx(&memfd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).unwrap());
+        let devices = crate::region::devices_of_memory().unwrap();
+        let opened = open_pinned(memfd.as_fd(), key, &devices).unwrap();
+        let access = rustix::fs::fcntl_getfl(&opened.fd).unwrap() & OFlags::ACCMODE;
+        assert_eq!(access, OFlags::RDONLY, "nothing can be written there");
+        let other = FileKey { inode: key.inode + 1, ..key };
+        assert!(matches!(open_pinned(memfd.as_fd(), other, &devices), Err(Miss::Nothing)));
+        assert!(matches!(open_pinned(memfd.as_fd(), key, &[]), Err(Miss::Nothing)), "on a device of another kind");
     }
 
     #[test]

@@ -38,9 +38,15 @@ use crate::lane::LaneInfo;
 use files::Place;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
-use words::StripeLook;
+pub(crate) use words::StripeLook;
 
 pub use survey::{lanes, process};
+
+pub(crate) use files::FileKey;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use files::{Found, MemfdName};
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS};
 
 /// What was found of lanes, and what could not be seen. Made by [`lanes`] and [`process`](fn@process).
 ///
@@ -112,10 +118,10 @@ pub struct LaneView {
     /// What was published a second, once the survey has [looked again](Survey::look_again).
     pub rates: Option<Rates>,
     looked_at: Instant,
-    control: files::FileKey,
+    control: FileKey,
     control_places: Vec<Place>,
     /// Of the data region, if it was found.
-    data: Option<(files::FileKey, Vec<Place>)>,
+    data: Option<(FileKey, Vec<Place>)>,
 }
 
 /// Whether more can come on a lane.
@@ -187,7 +193,7 @@ pub struct ConsumerView {
     /// What it has missed, in bytes, headers and padding included: a tap, or a consumer that was evicted.
     pub missed_bytes: u64,
     /// Its seat, and the number of the stripe there.
-    seat: (files::FileKey, usize),
+    seat: (FileKey, usize),
     look: StripeLook,
 }
 

@@ -240,7 +240,7 @@ pub(super) fn is_in_namespace() -> bool {
 
 impl Found {
     /// What a line of /proc/PID/maps says, if it is of a lane's file.
-    pub(super) fn of_mapping(line: &[u8]) -> Option<Self> {
+    pub(crate) fn of_mapping(line: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(line).ok()?.strip_suffix('\n')?;
         let (range, rest) = text.split_once(' ')?;
         let (permissions, rest) = rest.split_once(' ')?;
@@ -277,6 +277,14 @@ mod tests {
         for broken in ["", "1 (a", "1 (a) S", "1 a S 1 2 3", "1 (a) S 1 2 3 4 5 6 7 8"] {
             assert_eq!(Stat::parse(broken), None, "{broken:?}");
         }
+    }
+
+    #[test]
+    fn a_process_is_the_same_only_if_it_began_at_the_same_time() {
+        let own = Process::open(std::process::id()).unwrap().view;
+        assert_eq!(Process::open_again(&own).unwrap().view, own);
+        let successor = ProcessView { started: own.started - 1, ..own };
+        assert!(matches!(Process::open_again(&successor), Err(Miss::Nothing)));
     }
 
     #[test]

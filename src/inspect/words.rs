@@ -15,25 +15,25 @@ use crate::ring::{LaneCounters, SeatCounters};
 use crate::wire::LaneTerms;
 use std::time::Duration;
 
-pub(super) const CONTROL_WORDS: usize = CONTROL_LEN_BYTES as usize / 8;
-pub(super) const STRIPE_WORDS: usize = SEAT_STRIPE_BYTES / 8;
+pub(crate) const CONTROL_WORDS: usize = CONTROL_LEN_BYTES as usize / 8;
+pub(crate) const STRIPE_WORDS: usize = SEAT_STRIPE_BYTES / 8;
 
 /// What a control region says.
 #[derive(Clone, Debug)]
-pub(super) struct LaneLook {
-    pub(super) terms: LaneTerms,
-    pub(super) data_inode: u64,
-    pub(super) published: u64,
-    pub(super) intent: u64,
-    pub(super) state: LaneState,
-    pub(super) is_blocked: bool,
-    pub(super) evictions: u32,
-    pub(super) counters: LaneCounters,
+pub(crate) struct LaneLook {
+    pub(crate) terms: LaneTerms,
+    pub(crate) data_inode: u64,
+    pub(crate) published: u64,
+    pub(crate) intent: u64,
+    pub(crate) state: LaneState,
+    pub(crate) is_blocked: bool,
+    pub(crate) evictions: u32,
+    pub(crate) counters: LaneCounters,
 }
 
 impl LaneLook {
     /// Takes a control region apart; the error is a clause that says what was wrong with it.
-    pub(super) fn new(words: &[u64; CONTROL_WORDS]) -> Result<Self, String> {
+    pub(crate) fn new(words: &[u64; CONTROL_WORDS]) -> Result<Self, String> {
         let word = |offset: usize| words[offset / 8];
         let header = ControlHeader::from_words(std::array::from_fn::<_, CONTROL_HEADER_WORDS, _>(|index| words[index]));
         let terms = LaneTerms::from_header(&header)?;
@@ -60,8 +60,8 @@ impl LaneLook {
 
 /// What the stripe of a seat says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StripeLook {
-    pub(super) lane_id: [u8; 16],
+pub(crate) struct StripeLook {
+    pub(crate) lane_id: [u8; 16],
     kind: Option<ReaderKind>,
     start: u64,
     consumed: u64,
@@ -72,7 +72,7 @@ pub(super) struct StripeLook {
 
 impl StripeLook {
     /// Takes a stripe apart; `None` if nobody has read by it yet, or its reader has left.
-    pub(super) fn new(words: &[u64; STRIPE_WORDS]) -> Option<Self> {
+    pub(crate) fn new(words: &[u64; STRIPE_WORDS]) -> Option<Self> {
         let word = |offset: usize| words[offset / 8];
         let kind = match word(SEAT_KIND_OFFSET) as u32 {
             1 => Some(ReaderKind::InPlace),
@@ -98,7 +98,7 @@ impl StripeLook {
     }
 
     /// What it says of its reader, beside a lane that was looked at before it, and after it.
-    pub(super) fn view(&self, seat: (FileKey, usize), before: &LaneLook, lane: &LaneLook) -> ConsumerView {
+    pub(crate) fn view(&self, seat: (FileKey, usize), before: &LaneLook, lane: &LaneLook) -> ConsumerView {
         let Self { kind, start, consumed, read, wait_epoch, counters, .. } = *self;
         // Without the word for it, where one began that has released nothing is for its producer to know.
         let position = if consumed != 0 { Some(consumed) } else { kind.map(|_| start) };
@@ -125,12 +125,12 @@ impl StripeLook {
     }
 
     /// Whether its reader has not moved since an earlier look.
-    pub(super) fn is_still(&self, before: &Self) -> bool {
+    pub(crate) fn is_still(&self, before: &Self) -> bool {
         (self.consumed, self.read, self.counters.records) == (before.consumed, before.read, before.counters.records)
     }
 
     /// Whether its reader has been in one sleep since an earlier look.
-    pub(super) fn sleeps_on(&self, before: &Self) -> bool {
+    pub(crate) fn sleeps_on(&self, before: &Self) -> bool {
         self.wait_epoch % 2 == 1 && self.wait_epoch == before.wait_epoch
     }
 }
