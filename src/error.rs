@@ -188,20 +188,7 @@ impl fmt::Debug for Error {
 impl From<Error> for io::Error {
     /// The kind is in the table at [`Error`].
     fn from(error: Error) -> Self {
-        let kind = match &error {
-            Error::Os { cause, .. } => cause.kind(),
-            Error::Invalid(_) | Error::Geometry(_) => io::ErrorKind::InvalidInput,
-            Error::AddressInUse { .. } => io::ErrorKind::AddrInUse,
-            Error::Peer { .. } => io::ErrorKind::InvalidData,
-            Error::Layout { .. } => io::ErrorKind::InvalidData,
-            Error::Refused { .. } => io::ErrorKind::ConnectionRefused,
-            Error::Forbidden { .. } => io::ErrorKind::PermissionDenied,
-            Error::Closed { .. } => io::ErrorKind::ConnectionAborted,
-            Error::TimedOut { .. } => io::ErrorKind::TimedOut,
-            Error::Interrupted { .. } => io::ErrorKind::Other,
-            Error::Forked => io::ErrorKind::Unsupported,
-        };
-        Self::new(kind, error)
+        Self::new(error.io_kind(), error)
     }
 }
 
@@ -256,6 +243,22 @@ impl Error {
             }
             Self::Closed { .. } | Self::TimedOut { .. } => true,
             _ => false,
+        }
+    }
+
+    /// The kind that it has as an [`io::Error`].
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Os { cause, .. } => cause.kind(),
+            Self::Invalid(_) | Self::Geometry(_) => io::ErrorKind::InvalidInput,
+            Self::AddressInUse { .. } => io::ErrorKind::AddrInUse,
+            Self::Peer { .. } | Self::Layout { .. } => io::ErrorKind::InvalidData,
+            Self::Refused { .. } => io::ErrorKind::ConnectionRefused,
+            Self::Forbidden { .. } => io::ErrorKind::PermissionDenied,
+            Self::Closed { .. } => io::ErrorKind::ConnectionAborted,
+            Self::TimedOut { .. } => io::ErrorKind::TimedOut,
+            Self::Interrupted { .. } => io::ErrorKind::Other,
+            Self::Forked => io::ErrorKind::Unsupported,
         }
     }
 

@@ -44,6 +44,7 @@
 //! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
 //! | evict slow consumers, or fail because of them | [`options::SlowConsumer`], [`Producer::evict`] |
 //! | wait for consumers, and let a successor resume | [`options::NoConsumer`] |
+//! | read on when a producer is gone and comes back | [`Feed`](feed::Feed) |
 //! | start again where a consumer has stopped | [`Start::At`](options::Start::At) |
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
@@ -126,6 +127,7 @@ mod crash;
 mod deadline;
 mod error;
 pub mod fds;
+pub mod feed;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

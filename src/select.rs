@@ -9,6 +9,7 @@
 use crate::consumer::{Consumer, ReceiveError, Tap, TapError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::feed::{Feed, FeedError};
 use crate::os::fork::ForkGuard;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Trigger};
@@ -111,6 +112,19 @@ impl Selectable for Tap {
 impl<T> Selectable for TypedConsumer<T> {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
         self.untyped_mut().arm()
+    }
+}
+
+impl Selectable for Feed {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        match Self::arm(self) {
+            Ok(is_armed) => Ok(is_armed),
+            Err(FeedError::Interrupted) => Err(ReceiveError::Interrupted),
+            Err(FeedError::Wait(errno)) => Err(ReceiveError::Wait(errno)),
+            Err(FeedError::Forked) => Err(ReceiveError::Forked),
+            // The next call says it.
+            Err(_) => Ok(false),
+        }
     }
 }
 

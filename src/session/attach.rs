@@ -131,7 +131,7 @@ impl Attach {
     }
 
     /// Finds what the protocol does not allow, before anything is sent.
-    pub(super) fn check(&self, delivery: Delivery) -> Result<(), &'static str> {
+    pub(crate) fn check(&self, delivery: Delivery) -> Result<(), &'static str> {
         match (delivery, self.access(), self.starts_at()) {
             (Delivery::Lossy, Access::InPlace, _) => Err("a tap reads copies only, for the lane does not wait for it"),
             (Delivery::Lossless, _, Start::Newest) => {
@@ -143,11 +143,11 @@ impl Attach {
     }
 
     /// The name of the lane, if one is named.
-    pub(super) fn name(&self) -> Option<&str> {
+    pub(crate) fn name(&self) -> Option<&str> {
         self.lane.as_deref()
     }
 
-    pub(super) fn starts_at(&self) -> Start {
+    pub(crate) fn starts_at(&self) -> Start {
         self.start
     }
 

@@ -136,7 +136,7 @@ impl Address {
 
     /// The same address, independent of the working directory: a relative path is made absolute, unless it is longer
     /// than [`PATH_MAX_BYTES`] then.
-    fn into_absolute(self) -> Self {
+    pub(crate) fn into_absolute(self) -> Self {
         let absolute = self.as_path().filter(|path| path.is_relative()).and_then(|path| std::path::absolute(path).ok());
         match absolute {
             Some(path) if path.as_os_str().len() <= PATH_MAX_BYTES => Self::path(path),

@@ -37,7 +37,7 @@ pub struct SessionOptions {
     pub(super) spin: Duration,
     pub(super) prefault: bool,
     pub(super) core_dumps: bool,
-    pub(super) interrupter: Option<Interrupter>,
+    pub(crate) interrupter: Option<Interrupter>,
 }
 
 impl SessionOptions {
