@@ -57,6 +57,8 @@ COPYING = "src/memory/copy.rs"
 ROW = "src/producer/runs.rs"
 RESERVATION = "src/producer/reservation.rs"
 LANE_OPTIONS = "src/lane.rs"
+TASKS = "src/tokio/mod.rs"
+STREAM = "src/tokio/stream.rs"
 WAITS = "src/producer/waits.rs"
 AUDIENCE = "src/producer/audience.rs"
 SLOW = "src/producer/slow.rs"
@@ -996,11 +998,19 @@ FAULTS = [
      [("!self.producer.stamp(self.batch.as_deref(), self.claim)", "self.producer.guard.is_child()"),
       ("self.producer.publish(self.claim.begin());\n",
        "self.producer.publish(self.claim.begin());\n                self.producer.stamp(None, self.claim);\n")],
-     "crash-test stamped what_a_producer_has_published"),
+     "feature-test stamped what_a_producer_has_published"),
     ("Writer::stamp: the clock read for each record", WRITER, [("if committed == self.published() {", "if true {")],
      "lib ring_tests::stamp"),
     ("Writer::stamp: the clock never read again", WRITER,
      [("if committed == self.published() {", "if self.stamp == 0 {")], "lib ring_tests::stamp"),
+    ("poll_look: what was readable before taken for news", TASKS, [("guard.clear_ready(),", "guard.retain_ready(),")],
+     "feature-test tokio an_idle_task"),
+    ("poll_run: no budget", TASKS, [("if self.run == 0 {", "if false {"), ("self.run -= 1;", "")],
+     "feature-test tokio a_busy_task"),
+    ("poll_armed: asleep whatever arming says", TASKS, [("Ok(false) => Poll::Ready(Ok(())),", "Ok(false) => Poll::Pending,")],
+     "feature-test tokio end_a_stream"),
+    ("poll_next: an error that is not the last item", STREAM,
+     [("this.is_over = !matches!(item, Some(Ok(_)));", "let _ = this.is_over;")], "feature-test tokio end_a_stream"),
     ("Window::commit: no times", WINDOW, [("if !is_plain {", "if false {")], "test stamped records_that"),
     ("fill_each: no times", ROW, [("if self.producer.shortcut.is_closed() {", "if self.producer.guard.is_child() {")],
      "test stamped records_that"),
@@ -1015,7 +1025,8 @@ FAULTS = [
     ("time_of: on a lane without times", OWNED,
      [("if !lane.is_stamped() || seat.guard.is_child() {", "if seat.guard.is_child() {")], "test stamped lanes_without"),
     ("OfferedLane::read: times without room for them", BODY,
-     [("if is_stamped { geometry.stamped() } else", "if false { geometry.stamped() } else")], "lib replay::frame_parse"),
+     [("            .and_then(|geometry| if is_stamped {", "            .and_then(|geometry| if false {")],
+     "lib replay::frame_parse"),
     ("aligns_raised: not for times", LANE_OPTIONS, [("payload_align.max(STAMPED_ALIGN_MIN_BYTES)", "payload_align")],
      "test stamped lanes_without"),
     ("fill_many: in a forked child", ROW, [("if self.producer.shortcut.is_closed() {", "if false {")], "test forked"),
@@ -1344,9 +1355,9 @@ def run(checks):
         return fuzz(names)
     if kind == "lib":
         test = cargo_test(["--lib"], "lib", "")
-    elif kind in ("test", "crash-test"):
+    elif kind in ("test", "feature-test"):
         file, _, names = names.partition(" ")
-        features = ["--features", "crash-points"] if kind == "crash-test" else []
+        features = ["--all-features"] if kind == "feature-test" else []
         test = cargo_test([*features, "--test", file], "lib", "")
     else:
         test, names = cargo_test(["--release", "--test", "loom"], "loom", "--cfg loom"), f"models::{checks}"

@@ -15,7 +15,7 @@ use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Trigger};
 use crate::session::server::Server;
 use crate::session::session_listener::SessionListener;
-use crate::typed::TypedConsumer;
+use crate::typed::{TypedConsumer, TypedTap};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -125,6 +125,12 @@ impl Selectable for Feed {
             // The next call says it.
             Err(_) => Ok(false),
         }
+    }
+}
+
+impl<T> Selectable for TypedTap<T> {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        Selectable::arm(self.untyped_mut())
     }
 }
 

@@ -7,7 +7,7 @@ mod peer;
 
 use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until};
 use fdring::{
-    Attach, Consumer, Server,
+    Attach, Consumer, Server, Tap,
     errors::ReceiveError,
     options::{LaneOptions, SessionOptions},
 };
@@ -200,6 +200,39 @@ fn a_poller_however_rare_learns_of_a_death_at_its_next_call() {
         let error = poll(&mut consumer);
         assert!(matches!(error, Some(ReceiveError::PeerDead)), "{error:?}");
     }
+}
+
+#[test]
+fn what_is_there_is_seen_before_it_is_received_and_stays() {
+    isolated("what_is_there_is_seen_before_it_is_received_and_stays", || {
+        let address = format!("@{}", unique_name());
+        let mut producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
+        let _server = Server::listen(&*address, &[&producer]).unwrap();
+        let (mut consumer, mut tap) = (connect(&address, Duration::ZERO), Tap::connect(&*address).unwrap());
+        for round in 0..1000_u32 {
+            assert!(!consumer.has_news() && !tap.has_news());
+            // Announced or not.
+            if round % 2 == 0 {
+                assert!(consumer.arm().unwrap() && tap.arm().unwrap());
+            }
+            producer.send(&round.to_le_bytes()).unwrap();
+            producer.send(b"second").unwrap();
+            for _ in 0..2 {
+                assert!(consumer.has_news() && tap.has_news());
+            }
+            assert!(!consumer.arm().unwrap() && !tap.arm().unwrap());
+            assert_eq!(consumer.try_receive().unwrap().unwrap()[..], round.to_le_bytes());
+            assert_eq!(tap.try_receive().unwrap().unwrap()[..], round.to_le_bytes());
+            assert!(consumer.has_news() && tap.has_news());
+            assert_eq!(consumer.try_receive().unwrap().unwrap()[..], *b"second");
+            assert_eq!(tap.try_receive_newest().unwrap().unwrap()[..], *b"second");
+        }
+        // The end is for arming to see.
+        producer.finish();
+        assert!(!consumer.has_news() && !tap.has_news());
+        assert!(!consumer.arm().unwrap() && consumer.try_receive().unwrap().is_none());
+        assert!(!tap.arm().unwrap() && tap.try_receive().unwrap().is_none());
+    });
 }
 
 #[test]

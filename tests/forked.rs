@@ -380,6 +380,9 @@ fn a_record_in_a_forked_child_has_no_time() {
         assert!(record.published_at().is_some());
         // The copy is the child's, and the ring is not mapped there.
         assert!(in_child(|| record[..] == *b"before" && record.published_at().is_none()));
+        // The next call says why.
+        assert!(in_child(|| consumer.has_news() && consumer.try_receive().is_err()));
+        assert!(!consumer.has_news());
         assert!(in_child(|| {
             producer.send(b"x") == Err(SendError::Forked)
                 && matches!(producer.reserve(1), Err(SendError::Forked))

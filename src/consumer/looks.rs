@@ -85,10 +85,7 @@ impl Consumer {
         }
         match self.look()? {
             Look::Found(found) => {
-                let peeks = mem::take(&mut self.vain_tries) / TRIES_PER_PEEK;
-                if peeks < PEEKS_MAX {
-                    self.pace.note_found(peeks, self.reader.unread());
-                }
+                self.note_found_by_try();
                 Ok(Some(found))
             }
             Look::Ended(_) => Ok(None),
@@ -102,6 +99,40 @@ impl Consumer {
                 self.last_look(ReceiveError::Empty)
             }
         }
+    }
+
+    /// Whether `published` has moved on, or nothing is read any more. Takes back an announcement then, as a look does
+    /// that finds a record.
+    #[inline(never)]
+    pub(super) fn look_for_news(&mut self) -> bool {
+        // In a forked child there is no ring to look at, and the next call says so.
+        if self.guard.is_child() {
+            return true;
+        }
+        if self.may_spin_for_news() {
+            self.pace.hold();
+        }
+        let has_news = self.reader.refresh().unwrap_or(true);
+        if has_news {
+            self.waiter.disarm(&self.reader);
+            self.note_found_by_try();
+        } else {
+            self.vain_tries = self.vain_tries.saturating_add(1);
+        }
+        has_news
+    }
+
+    /// Something was found by a call that does not wait.
+    fn note_found_by_try(&mut self) {
+        let peeks = mem::take(&mut self.vain_tries) / TRIES_PER_PEEK;
+        if peeks < PEEKS_MAX {
+            self.pace.note_found(peeks, self.reader.unread());
+        }
+    }
+
+    /// The caller waits elsewhere: whatever it finds after that has not come at once.
+    pub(super) fn note_wait_elsewhere(&mut self) {
+        self.vain_tries = self.vain_tries.max(PEEKS_MAX * TRIES_PER_PEEK);
     }
 
     /// One more look if the session is over. Returns what it found, otherwise the error `nothing`.

@@ -489,6 +489,30 @@ impl Consumer {
         Ok(Record::new(found, payload, self.reader.release()))
     }
 
+    /// Whether the next call that receives finds something at once: a record, or an error. Looks at the lane as little
+    /// as such a call, and takes nothing.
+    ///
+    /// `false` says only that one must look closer: [`arm`](Self::arm) sees the end of lane and session, too.
+    /// For futures, in which a borrowed record cannot be kept while they find out whether to wait.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-has-news", [&ticks])?;
+    /// # let mut consumer = Consumer::connect("@doc-has-news")?;
+    /// assert!(!consumer.has_news());
+    /// ticks.send(b"hello")?;
+    /// assert!(consumer.has_news());
+    /// assert_eq!(&consumer.try_receive()?.unwrap()[..], b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn has_news(&mut self) -> bool {
+        self.reader.unread() != 0 || self.look_for_news()
+    }
+
     /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
     ///
     /// 1. Call [`try_receive`](Self::try_receive) or [`try_receive_many`](Self::try_receive_many) until it returns
@@ -539,7 +563,11 @@ impl Consumer {
         let armed = self.waiter.arm_elsewhere(&mut self.reader);
         match armed.map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))? {
             true if self.waiter.is_interrupted() => Err(ReceiveError::Interrupted),
-            armed => Ok(armed),
+            true => {
+                self.note_wait_elsewhere();
+                Ok(true)
+            }
+            false => Ok(false),
         }
     }
 }

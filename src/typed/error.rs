@@ -87,6 +87,15 @@ where
 }
 
 impl<E> TypedError<E> {
+    /// The same, with another error where none of the others.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn map_received(self, map: impl FnOnce(E) -> E) -> Self {
+        match self {
+            Self::Receive(error) => Self::Receive(map(error)),
+            error => error,
+        }
+    }
+
     fn kind_by(&self, kind: impl FnOnce(&E) -> ErrorKind) -> ErrorKind {
         match self {
             Self::Receive(error) => kind(error),

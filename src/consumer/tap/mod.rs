@@ -585,6 +585,30 @@ impl Tap {
         self.reader.missed_bytes()
     }
 
+    /// Whether the next call that receives finds something at once: a record, or an error. Looks at the lane as little
+    /// as such a call, and takes nothing.
+    ///
+    /// `false` says only that one must look closer: [`arm`](Self::arm) sees the end of lane and session, too.
+    /// For futures, in which a borrowed record cannot be kept while they find out whether to wait.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tap-has-news", [&camera])?;
+    /// # let mut tap = Tap::connect("@doc-tap-has-news")?;
+    /// assert!(!tap.has_news());
+    /// camera.send(b"frame")?;
+    /// assert!(tap.has_news());
+    /// assert_eq!(&tap.try_receive_newest()?.unwrap()[..], b"frame");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[inline]
+    pub fn has_news(&mut self) -> bool {
+        self.reader.unread() != 0 || self.look_for_news()
+    }
+
     /// Prepares a wait in an event loop of the caller, as [`Consumer::arm`](crate::Consumer::arm) does: try until
     /// [`TapError::Empty`], call `arm`, and if it returns `true`, wait until the descriptor of [`as_fd`](Self::as_fd)
     /// is readable.
@@ -806,6 +830,17 @@ impl Tap {
             self.pace.note_lull();
         }
         None
+    }
+
+    /// Whether `published` has moved on. Takes back an announcement then, as a look does that finds a record.
+    #[inline(never)]
+    fn look_for_news(&mut self) -> bool {
+        // In a forked child there is no ring to look at, and the next call says so.
+        let has_news = self.guard.is_child() || self.peek_for_news(Deadline::Now).is_some() || self.reader.has_news();
+        if has_news {
+            self.waiter.disarm(&self.reader);
+        }
+        has_news
     }
 
     /// One look of a spinning wait, or of a call that does not wait; `None` if it found nothing, and the wait goes on.

@@ -1,0 +1,90 @@
+//! Listeners and selectors in tasks.
+
+use super::{Async, runtime_gone};
+use crate::consumer::ReceiveError;
+use crate::error::{Error, Result};
+use crate::select::{Key, Selectable, Selector};
+use crate::session::client::Session;
+use crate::session::session_listener::SessionListener;
+use std::future::poll_fn;
+use std::task::{Poll, ready};
+
+impl Async<SessionListener> {
+    /// The next session of a producer that has connected, as [`SessionListener::accept`].
+    ///
+    /// ```
+    /// use fdring::tokio::Async;
+    /// use fdring::{Attach, Producer, SessionListener};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let mut listener = Async::new(SessionListener::listen("@doc-tokio-accept")?)?;
+    /// # let producer = std::thread::spawn(|| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+    /// #     let mut ticks = Producer::create("ticks")?;
+    /// #     let server = ticks.connect("@doc-tokio-accept")?;
+    /// #     ticks.send(b"hello")?;
+    /// #     Ok(())
+    /// # });
+    /// let session = listener.accept().await?;
+    /// let mut ticks = Async::new(session.attach_one(Attach::new())?)?;
+    /// assert_eq!(&ticks.receive().await?.unwrap()[..], b"hello");
+    /// # producer.join().unwrap().unwrap();
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SessionListener::accept`], and [`Error::Os`] if the runtime has been shut down.
+    pub async fn accept(&mut self) -> Result<Session> {
+        loop {
+            if let Some(session) = self.get_ref().try_accept()? {
+                return Ok(session);
+            }
+            poll_fn(|cx| {
+                let gone = |cause| Err(Error::os("wait for a producer that connects")(cause));
+                self.poll_look(cx, gone, |listener| match SessionListener::arm(listener) {
+                    Ok(true) => Poll::Pending,
+                    outcome => Poll::Ready(outcome),
+                })
+            })
+            .await?;
+        }
+    }
+}
+
+impl<E: Selectable> Async<Selector<E>> {
+    /// The next endpoint with news, as [`Selector::wait`].
+    ///
+    /// ```
+    /// use fdring::select::Selector;
+    /// use fdring::tokio::Async;
+    /// use fdring::{Consumer, Producer, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tokio-wait", [&ticks])?;
+    /// let mut selector = Selector::new()?;
+    /// let key = selector.add(Consumer::connect("@doc-tokio-wait")?)?;
+    /// let mut selector = Async::new(selector)?;
+    /// # ticks.send(b"hello")?;
+    /// assert_eq!(selector.wait().await?, key);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Selector::wait`].
+    pub async fn wait(&mut self) -> Result<Key, ReceiveError> {
+        poll_fn(|cx| {
+            ready!(self.poll_run(cx));
+            self.poll_look(cx, runtime_gone, |selector| match selector.try_wait() {
+                Err(ReceiveError::Empty) => Poll::Pending,
+                outcome => Poll::Ready(outcome),
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,271 @@
+//! Consumers, taps and listeners in tasks of tokio. Needs the feature `tokio`.
+//!
+//! [`Async`] puts an endpoint into a task: it waits by the runtime's own poller, on the descriptor that the endpoint
+//! arms, with no thread and no timer of its own. What is there is received without a system call, as by the blocking
+//! calls. What an endpoint does otherwise it does as before: [`Async::get_mut`] lends it.
+//!
+//! ```
+//! use fdring::tokio::Async;
+//! use fdring::{Consumer, Producer, Server};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let mut ticks = Producer::create("ticks")?;
+//! let server = Server::listen("@doc-tokio", [&ticks])?;
+//! let mut consumer = Async::new(Consumer::connect("@doc-tokio")?)?;
+//! tokio::task::spawn_blocking(move || ticks.send(b"hello"));
+//!
+//! while let Some(record) = consumer.receive().await? {
+//!     assert_eq!(&record[..], b"hello");
+//! }
+//! # Ok(()) })
+//! # }
+//! ```
+//!
+//! Every method here is cancel-safe: a future that is dropped before it has an outcome has taken nothing. So they can
+//! be raced in `tokio::select!`, against timers and each other; that is also how several lanes are waited for.
+//!
+//! A task that receives record after record without waiting lets others run as tokio has it: 16 records cost one unit
+//! of its [budget](::tokio::task::coop).
+
+mod listen;
+mod read;
+mod stream;
+
+use crate::consumer::ReceiveError;
+use crate::error::{Error, Result};
+use crate::select::Selectable;
+use ::tokio::io::Interest;
+use ::tokio::io::unix::AsyncFd;
+use ::tokio::task::coop::poll_proceed;
+use rustix::io::Errno;
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::task::{Context, Poll, ready};
+
+/// So many outcomes without a wait cost one unit of a task's budget: they are quicker than what tokio has units for.
+const RUN: u32 = 16;
+/// How often in a row a descriptor may be readable that was found unreadable.
+const CLEARS_MAX: usize = 4;
+
+/// An endpoint in a task: a consumer, a tap, one of values, a [`SessionListener`](crate::SessionListener), a
+/// [`Server`](crate::Server), or a [`Selector`](crate::select::Selector) of them.
+///
+/// It belongs to the runtime in which it was made, whose poller watches it until it is dropped: by a descriptor more.
+///
+/// ```
+/// use fdring::tokio::Async;
+/// use fdring::{Producer, Server, Tap, errors::TapError};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+/// let mut camera = Producer::create("camera")?;
+/// let server = Server::listen("@doc-tokio-async", [&camera])?;
+/// let mut viewer = Async::new(Tap::connect("@doc-tokio-async")?)?;
+/// camera.send(b"frame")?;
+///
+/// let mut frames = 0;
+/// loop {
+///     tokio::select! {
+///         frame = viewer.receive_newest() => frames += usize::from(frame?.is_some()),
+///         () = tokio::time::sleep(Duration::from_millis(10)) => break,
+///     }
+/// }
+/// assert_eq!(frames, 1);
+/// # Ok(()) })
+/// # }
+/// ```
+#[must_use = "dropping it drops its endpoint"]
+pub struct Async<E: AsFd> {
+    /// A duplicate of the endpoint's, so that it stays open whatever becomes of the endpoint.
+    fd: AsyncFd<OwnedFd>,
+    endpoint: E,
+    /// How many outcomes are left of the last unit of budget.
+    run: u32,
+    /// Whether a stream of it has ended.
+    is_over: bool,
+}
+
+impl<E: AsFd> Async<E> {
+    /// Has the runtime of this task watch an endpoint.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tokio-new", [&ticks])?;
+    /// let mut consumer = Async::new(Consumer::connect("@doc-tokio-new")?)?;
+    /// # drop(ticks);
+    /// # assert!(consumer.receive().await?.is_none());
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Os`] if there is no descriptor to spare, or the runtime's poller cannot watch it.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a runtime of tokio, or in one without `enable_io`.
+    pub fn new(endpoint: E) -> Result<Self> {
+        let fd = endpoint.as_fd().try_clone_to_owned();
+        #[allow(
+            deprecated,
+            reason = "its successor is younger, and asks for a promise that an `OwnedFd` keeps by itself"
+        )]
+        let fd = fd.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
+        let fd = fd.map_err(Error::os("watch an endpoint in a tokio runtime"))?;
+        Ok(Self { fd, endpoint, run: RUN, is_over: false })
+    }
+
+    /// The endpoint.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tokio-get-ref", [&ticks])?;
+    /// # let consumer = Async::new(Consumer::connect("@doc-tokio-get-ref")?)?;
+    /// assert_eq!(consumer.get_ref().lane().name, "ticks");
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    pub fn get_ref(&self) -> &E {
+        &self.endpoint
+    }
+
+    /// The endpoint, for what needs it exclusively. Its blocking calls would block the runtime's thread.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tokio-get-mut", [&ticks])?;
+    /// # let mut consumer = Async::new(Consumer::connect("@doc-tokio-get-mut")?)?;
+    /// assert_eq!(consumer.get_mut().try_receive().unwrap_err(), ReceiveError::Empty);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    pub fn get_mut(&mut self) -> &mut E {
+        &mut self.endpoint
+    }
+
+    /// The endpoint, which the runtime no longer watches: for a thread of its own, say.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tokio-into-inner", [&ticks])?;
+    /// # let consumer = Async::new(Consumer::connect("@doc-tokio-into-inner")?)?;
+    /// # ticks.send(b"hello")?;
+    /// let mut consumer = consumer.into_inner();
+    /// std::thread::spawn(move || assert_eq!(&consumer.receive().unwrap().unwrap()[..], b"hello"));
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    pub fn into_inner(self) -> E {
+        self.endpoint
+    }
+
+    /// Looks, and has the task woken once the descriptor becomes readable after that. The waker comes first, so that
+    /// nothing is missed that happens after the look.
+    ///
+    /// Where the runtime has been shut down, `gone` is the outcome.
+    fn poll_look<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        gone: impl FnOnce(io::Error) -> T,
+        look: impl FnOnce(&mut E) -> Poll<T>,
+    ) -> Poll<T> {
+        for _ in 0..CLEARS_MAX {
+            match self.fd.poll_read_ready(cx) {
+                Poll::Pending => return look(self.get_mut()),
+                // From before: the look sees what it was for.
+                Poll::Ready(Ok(mut guard)) => guard.clear_ready(),
+                Poll::Ready(Err(error)) => return Poll::Ready(gone(error)),
+            }
+        }
+        // Whatever it is, it stays readable: only another look helps, after others have run.
+        cx.waker().wake_by_ref();
+        look(self.get_mut())
+    }
+
+    /// Lets other tasks run, if this one has used up its budget by outcomes that came without a wait.
+    fn poll_run(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.run == 0 {
+            ready!(poll_proceed(cx)).made_progress();
+            self.run = RUN;
+        }
+        self.run -= 1;
+        Poll::Ready(())
+    }
+}
+
+impl<E: Selectable> Async<E> {
+    /// Waits until the next call that does not wait has an outcome: a record, a session, the end, an error.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let ticks = Producer::create("ticks")?;
+    /// let mut server = Async::new(Server::listen("@doc-tokio-ready", [&ticks])?)?;
+    /// # let client = std::thread::spawn(|| fdring::Consumer::connect("@doc-tokio-ready"));
+    /// while server.get_ref().stats().sessions == 0 {
+    ///     server.ready().await?; // its statistics have changed
+    /// }
+    /// # drop(client.join().unwrap()?);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Selectable::arm`].
+    pub async fn ready(&mut self) -> Result<(), ReceiveError> {
+        poll_fn(|cx| self.poll_ready(cx, |_| false)).await
+    }
+
+    /// As [`ready`](Self::ready), where `has_news` is a quick way to see that.
+    #[inline]
+    fn poll_ready(
+        &mut self,
+        cx: &mut Context<'_>,
+        has_news: impl FnOnce(&mut E) -> bool,
+    ) -> Poll<Result<(), ReceiveError>> {
+        ready!(self.poll_run(cx));
+        match has_news(self.get_mut()) {
+            true => Poll::Ready(Ok(())),
+            false => self.poll_armed(cx),
+        }
+    }
+
+    #[inline(never)]
+    fn poll_armed(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReceiveError>> {
+        self.poll_look(cx, runtime_gone, |endpoint| match endpoint.arm() {
+            Ok(true) => Poll::Pending,
+            Ok(false) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error)),
+        })
+    }
+}
+
+/// The outcome of a wait whose runtime has been shut down: ECANCELED.
+fn runtime_gone<T>(_: io::Error) -> Result<T, ReceiveError> {
+    Err(ReceiveError::Wait(Errno::CANCELED.raw_os_error()))
+}
+
+impl<E: AsFd + fmt::Debug> fmt::Debug for Async<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Async").field(self.get_ref()).finish()
+    }
+}

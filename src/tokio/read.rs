@@ -1,0 +1,358 @@
+//! Consumers and taps in tasks.
+//!
+//! Each call finds out first whether there is something, and then takes it without waiting: a borrowed record could not
+//! be kept while the task waits.
+
+use super::Async;
+use crate::consumer::{Consumer, ReceiveError, Record, Tap, TapError, Verdict};
+use crate::typed::{TypedConsumer, TypedError, TypedRecord, TypedTap};
+use bytemuck::{AnyBitPattern, CheckedBitPattern};
+use std::future::poll_fn;
+
+impl Async<Consumer> {
+    /// The next record, as [`Consumer::receive`]. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tokio-receive", [&ticks])?;
+    /// # let mut consumer = Async::new(Consumer::connect("@doc-tokio-receive")?)?;
+    /// ticks.send(b"hello")?;
+    /// ticks.finish();
+    /// assert_eq!(&consumer.receive().await?.unwrap()[..], b"hello");
+    /// assert!(consumer.receive().await?.is_none());
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::receive`].
+    #[inline]
+    pub async fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.has_news().await?;
+        self.get_mut().try_receive()
+    }
+
+    /// Calls `each` with every record that is there, and waits for one if there is none, as [`Consumer::receive_many`].
+    /// Returns the number of records, 0 at the end of the stream. The quickest way to read a busy lane.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, Server, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tokio-receive-many", [&ticks])?;
+    /// # let mut consumer = Async::new(Consumer::connect("@doc-tokio-receive-many")?)?;
+    /// ticks.send(b"one")?;
+    /// ticks.send(b"two")?;
+    /// let mut bytes = 0;
+    /// assert_eq!(consumer.receive_many(|record| bytes += record.len()).await?, 2);
+    /// assert_eq!(bytes, 6);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::receive_many`].
+    #[inline]
+    pub async fn receive_many<V: Verdict>(&mut self, each: impl FnMut(&Record<'_>) -> V) -> Result<usize, V::Error> {
+        self.has_news().await?;
+        self.get_mut().try_receive_many(each)
+    }
+
+    #[inline]
+    async fn has_news(&mut self) -> Result<(), ReceiveError> {
+        poll_fn(|cx| self.poll_ready(cx, Consumer::has_news)).await
+    }
+}
+
+impl Async<Tap> {
+    /// The next record, as [`Tap::receive`]. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tokio-tap", [&camera])?;
+    /// # let mut tap = Async::new(Tap::connect("@doc-tokio-tap")?)?;
+    /// camera.send(b"frame")?;
+    /// assert_eq!(&tap.receive().await?.unwrap()[..], b"frame");
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tap::receive`].
+    #[inline]
+    pub async fn receive(&mut self) -> Result<Option<Record<'_>>, TapError> {
+        self.has_news().await?;
+        self.get_mut().try_receive().map_err(not_empty)
+    }
+
+    /// The newest record, if it was not received yet, as [`Tap::receive_newest`]. Waits for one otherwise. `None` is
+    /// the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tokio-newest", [&camera])?;
+    /// # let mut tap = Async::new(Tap::connect("@doc-tokio-newest")?)?;
+    /// camera.send(b"first")?;
+    /// camera.send(b"second")?;
+    /// assert_eq!(&tap.receive_newest().await?.unwrap()[..], b"second");
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tap::receive_newest`].
+    #[inline]
+    pub async fn receive_newest(&mut self) -> Result<Option<Record<'_>>, TapError> {
+        self.has_news().await?;
+        self.get_mut().try_receive_newest().map_err(not_empty)
+    }
+
+    /// Calls `each` with every record that is there, and waits for one if there is none, as [`Tap::receive_many`].
+    /// Returns the number of records, 0 at the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tokio-tap-many", [&camera])?;
+    /// # let mut tap = Async::new(Tap::connect("@doc-tokio-tap-many")?)?;
+    /// camera.send(b"first")?;
+    /// camera.send(b"second")?;
+    /// assert_eq!(tap.receive_many(|_| ()).await?, 2);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tap::receive_many`].
+    #[inline]
+    pub async fn receive_many<V: Verdict<TapError>>(
+        &mut self,
+        each: impl FnMut(&Record<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.has_news().await?;
+        self.get_mut().try_receive_many(each)
+    }
+
+    #[inline]
+    async fn has_news(&mut self) -> Result<(), TapError> {
+        poll_fn(|cx| self.poll_ready(cx, Tap::has_news)).await.map_err(tap_error)
+    }
+}
+
+impl<T> Async<TypedConsumer<T>> {
+    /// The values of the next record, as [`TypedConsumer::receive`]. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Server, tokio::Async};
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-tokio-typed", [prices.untyped()])?;
+    /// # let mut consumer = Async::new(TypedConsumer::<f64>::connect("@doc-tokio-typed")?)?;
+    /// prices.send_slice(&[1.5, 2.5])?;
+    /// assert_eq!(consumer.receive().await?.unwrap()[..], [1.5, 2.5]);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TypedConsumer::receive`].
+    #[inline]
+    pub async fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError>
+    where
+        T: AnyBitPattern,
+    {
+        self.has_news().await?;
+        self.get_mut().try_receive()
+    }
+
+    /// The value of the next record, as [`TypedConsumer::receive_value`]. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Server, tokio::Async};
+    /// # use fdring::typed::{TypedConsumer, TypedProducer};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-tokio-typed-value", [switches.untyped()])?;
+    /// # let mut consumer = Async::new(TypedConsumer::<bool>::connect("@doc-tokio-typed-value")?)?;
+    /// switches.send(&true)?;
+    /// assert_eq!(consumer.receive_value().await?, Some(true));
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TypedConsumer::receive_value`].
+    #[inline]
+    pub async fn receive_value(&mut self) -> Result<Option<T>, TypedError>
+    where
+        T: CheckedBitPattern,
+    {
+        self.has_news().await?;
+        self.get_mut().try_receive_value()
+    }
+
+    #[inline]
+    async fn has_news(&mut self) -> Result<(), ReceiveError> {
+        poll_fn(|cx| self.poll_ready(cx, |consumer| consumer.untyped_mut().has_news())).await
+    }
+}
+
+impl<T> Async<TypedTap<T>> {
+    /// The values of the next record, as [`TypedTap::receive`]. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Server, tokio::Async};
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-tokio-typed-tap", [prices.untyped()])?;
+    /// # let mut tap = Async::new(TypedTap::<f64>::connect("@doc-tokio-typed-tap")?)?;
+    /// prices.send_slice(&[1.5, 2.5])?;
+    /// assert_eq!(tap.receive().await?.unwrap()[..], [1.5, 2.5]);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TypedTap::receive`].
+    #[inline]
+    pub async fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>>
+    where
+        T: AnyBitPattern,
+    {
+        self.has_news().await?;
+        self.get_mut().try_receive().map_err(|error| error.map_received(not_empty))
+    }
+
+    /// The values of the newest record, as [`TypedTap::receive_newest`]. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Server, tokio::Async};
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// # let server = Server::listen("@doc-tokio-typed-newest", [prices.untyped()])?;
+    /// # let mut tap = Async::new(TypedTap::<f64>::connect("@doc-tokio-typed-newest")?)?;
+    /// prices.send(&1.5)?;
+    /// prices.send(&2.5)?;
+    /// assert_eq!(tap.receive_newest().await?.unwrap()[..], [2.5]);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TypedTap::receive_newest`].
+    #[inline]
+    pub async fn receive_newest(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>>
+    where
+        T: AnyBitPattern,
+    {
+        self.has_news().await?;
+        self.get_mut().try_receive_newest().map_err(|error| error.map_received(not_empty))
+    }
+
+    /// The value of the next record, as [`TypedTap::receive_value`]. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Server, tokio::Async};
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-tokio-typed-tap-value", [switches.untyped()])?;
+    /// # let mut tap = Async::new(TypedTap::<bool>::connect("@doc-tokio-typed-tap-value")?)?;
+    /// switches.send(&true)?;
+    /// assert_eq!(tap.receive_value().await?, Some(true));
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TypedTap::receive_value`].
+    #[inline]
+    pub async fn receive_value(&mut self) -> Result<Option<T>, TypedError<TapError>>
+    where
+        T: CheckedBitPattern,
+    {
+        self.has_news().await?;
+        self.get_mut().try_receive_value().map_err(|error| error.map_received(not_empty))
+    }
+
+    /// The value of the newest record, as [`TypedTap::receive_newest_value`]. `None` is the end of the stream.
+    ///
+    /// ```
+    /// # use fdring::{Server, tokio::Async};
+    /// # use fdring::typed::{TypedProducer, TypedTap};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut switches = TypedProducer::<bool>::create("switches")?;
+    /// # let server = Server::listen("@doc-tokio-typed-newest-value", [switches.untyped()])?;
+    /// # let mut tap = Async::new(TypedTap::<bool>::connect("@doc-tokio-typed-newest-value")?)?;
+    /// switches.send(&false)?;
+    /// switches.send(&true)?;
+    /// assert_eq!(tap.receive_newest_value().await?, Some(true));
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`TypedTap::receive_newest_value`].
+    #[inline]
+    pub async fn receive_newest_value(&mut self) -> Result<Option<T>, TypedError<TapError>>
+    where
+        T: CheckedBitPattern,
+    {
+        self.has_news().await?;
+        self.get_mut().try_receive_newest_value().map_err(|error| error.map_received(not_empty))
+    }
+
+    #[inline]
+    async fn has_news(&mut self) -> Result<(), TapError> {
+        poll_fn(|cx| self.poll_ready(cx, |tap| tap.untyped_mut().has_news())).await.map_err(tap_error)
+    }
+}
+
+/// A tap found nothing after it had seen that something is there: only a producer that breaks the protocol does that.
+fn not_empty(error: TapError) -> TapError {
+    match error {
+        TapError::Empty => TapError::Lagged { missed_bytes: 0 },
+        error => error,
+    }
+}
+
+/// Why a tap could not be armed.
+pub(super) fn tap_error(error: ReceiveError) -> TapError {
+    match error {
+        ReceiveError::Wait(errno) => TapError::Wait(errno),
+        ReceiveError::Interrupted => TapError::Interrupted,
+        _ => TapError::Forked,
+    }
+}

@@ -1,0 +1,488 @@
+//! Endpoints in tasks: nothing is lost or doubled wherever a future is dropped, whatever the runtime; deaths and ends
+//! arrive; idle tasks sleep, and busy ones let others run.
+#![allow(unsafe_code, reason = "a promise about this program's own producer")]
+
+mod common;
+#[path = "common/peer.rs"]
+mod peer;
+
+use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until};
+use fdring::errors::{ReceiveError, TapError};
+use fdring::options::{LaneOptions, SessionOptions};
+use fdring::select::Selector;
+use fdring::tokio::Async;
+use fdring::typed::{TypedConsumer, TypedProducer, TypedTap};
+use fdring::{Attach, Consumer, Interrupter, Producer, Server, Session, SessionListener, Tap};
+use futures_core::Stream;
+use peer::{Peer, argument, say, told, wait_for_the_end};
+use std::future::{Future, poll_fn};
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+
+const RECORDS: u64 = 5_000;
+
+/// One of each kind.
+fn runtimes() -> [Runtime; 2] {
+    let threads = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    [Builder::new_current_thread().enable_all().build().unwrap(), threads]
+}
+
+/// Runs a task to its end, on the runtime's own threads if it has any.
+fn run<T: Send + 'static>(runtime: &Runtime, task: impl Future<Output = T> + Send + 'static) -> T {
+    let task = runtime.spawn(async { tokio::time::timeout(2 * DEADLINE, task).await.expect("a task that hangs") });
+    runtime.block_on(task).unwrap()
+}
+
+fn lane(capacity: u64) -> (Producer, Server, String) {
+    let producer = LaneOptions::new("lane").capacity(capacity).create().unwrap();
+    let address = format!("@{}", unique_name());
+    let server = Server::listen(&*address, [&producer]).unwrap();
+    (producer, server, address)
+}
+
+/// A consumer in place if `trusts`.
+fn attach(address: &str, trusts: bool) -> Consumer {
+    // SAFETY: the producer is this very program, or a process of it, and it follows the protocol.
+    let how = if trusts { unsafe { Attach::new().in_place() } } else { Attach::new() };
+    Session::connect(address).unwrap().attach_one(how).unwrap()
+}
+
+/// Sends the numbers up to `RECORDS`, sometimes one after the other, sometimes after readers have gone to sleep.
+fn count(mut producer: Producer) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        for number in 0..RECORDS {
+            producer.send(&number.to_le_bytes()).unwrap();
+            (0..number * number % 4000).for_each(|_| std::hint::spin_loop());
+            if number % 512 == 0 {
+                std::thread::park_timeout(Duration::from_micros(200));
+            }
+        }
+    })
+}
+
+fn number(payload: &[u8]) -> u64 {
+    u64::from_le_bytes(payload.try_into().unwrap())
+}
+
+/// Polls a future once, and drops it.
+async fn once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)).await
+}
+
+/// Receives everything, by all ways in turn, and drops most futures before they have an outcome. Returns how many were.
+async fn read_and_drop(mut consumer: Async<Consumer>) -> u64 {
+    let (mut expected, mut dropped) = (0, 0);
+    let mut take = |payload: &[u8]| {
+        assert_eq!(number(payload), expected);
+        expected += 1;
+    };
+    for round in 0_u64.. {
+        let is_over = match round % 6 {
+            0 => once(consumer.receive()).await.map(|record| record.unwrap().map(|record| take(&record)).is_none()),
+            1 => once(consumer.receive_many(|record| take(record))).await.map(|records| records.unwrap() == 0),
+            2 => once(next(&mut consumer)).await.map(|record| record.map(|record| take(&record.unwrap())).is_none()),
+            3 => tokio::select! {
+                biased;
+                record = consumer.receive() => Some(record.unwrap().map(|record| take(&record)).is_none()),
+                () = tokio::task::yield_now() => None,
+            },
+            4 => tokio::select! {
+                record = consumer.receive() => Some(record.unwrap().map(|record| take(&record)).is_none()),
+                () = tokio::time::sleep(Duration::from_micros(round % 300)) => None,
+            },
+            // The only one that waits, after one that was dropped while it was ready.
+            _ => {
+                dropped += u64::from(once(consumer.ready()).await.is_none());
+                Some(consumer.receive().await.unwrap().map(|record| take(&record)).is_none())
+            }
+        };
+        match is_over {
+            Some(true) => break,
+            Some(false) => {}
+            None => dropped += 1,
+        }
+    }
+    assert_eq!(expected, RECORDS);
+    assert!(consumer.receive().await.unwrap().is_none() && next(&mut consumer).await.is_none(), "it stays the end");
+    dropped
+}
+
+#[test]
+fn nothing_is_lost_or_doubled_wherever_a_future_is_dropped() {
+    for runtime in runtimes() {
+        for trusts in [false, true] {
+            // In a small ring the producer waits for the task, too.
+            for capacity in [4096, 1 << 20] {
+                let (producer, _server, address) = lane(capacity);
+                let consumer = attach(&address, trusts);
+                let sender = count(producer);
+                let dropped = run(&runtime, async { read_and_drop(Async::new(consumer).unwrap()).await });
+                sender.join().unwrap();
+                assert!(dropped > 100, "only {dropped} futures were dropped");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tap_gets_each_record_once_or_counts_it_wherever_a_future_is_dropped() {
+    for runtime in runtimes() {
+        let (producer, _server, address) = lane(4096);
+        let tap = Tap::connect(&*address).unwrap();
+        let sender = count(producer);
+        let (read, missed) = run(&runtime, async {
+            let mut tap = Async::new(tap).unwrap();
+            let (mut last, mut read, mut missed) = (None, 0_u64, 0);
+            for round in 0_u64.. {
+                let polled = match round % 4 {
+                    0 => once(tap.receive_newest()).await.map(|record| record.map(|record| record.map(|r| number(&r)))),
+                    1 => once(tap.receive()).await.map(|record| record.map(|record| record.map(|r| number(&r)))),
+                    2 => once(next(&mut tap)).await.map(|item| item.transpose().map(|r| r.map(|r| number(&r)))),
+                    _ => Some(tap.receive().await.map(|record| record.map(|r| number(&r)))),
+                };
+                match polled {
+                    None => {}
+                    Some(Ok(None)) => break,
+                    Some(Err(TapError::Lagged { missed_bytes })) => missed += missed_bytes,
+                    Some(Err(error)) => panic!("{error}"),
+                    Some(Ok(Some(number))) => {
+                        assert!(last < Some(number), "{number} after {last:?}");
+                        (last, read) = (Some(number), read + 1);
+                    }
+                }
+            }
+            assert_eq!(last, Some(RECORDS - 1), "the last record is there until it is read");
+            assert!(missed <= tap.get_ref().missed_bytes());
+            (read, tap.get_ref().missed_bytes())
+        });
+        sender.join().unwrap();
+        // What lies between is counted, with the padding before records that were passed over.
+        assert!(read + missed / 16 >= RECORDS, "{read} read, {missed} bytes missed");
+    }
+}
+
+/// The producer in a process of its own: sends as many records as it is told; dies if it is told to.
+fn plays_a_role() -> bool {
+    if role().as_deref() != Some("producer") {
+        return false;
+    }
+    let mut producer = LaneOptions::new("lane").capacity(1 << 16).create().unwrap();
+    let _server = Server::listen(argument(), [&producer]).unwrap();
+    say("listening");
+    let mut sent = 0_u64;
+    loop {
+        match told().split_once(' ') {
+            Some(("send", count)) => {
+                for _ in 0..count.parse::<u64>().unwrap() {
+                    producer.send(&sent.to_le_bytes()).unwrap();
+                    sent += 1;
+                    (0..sent * sent % 4000).for_each(|_| std::hint::spin_loop());
+                }
+            }
+            Some(("finish", _)) => return true,
+            _ => wait_for_the_end(),
+        }
+    }
+}
+
+#[test]
+fn records_of_another_process_arrive_and_its_end_and_its_death_after_them() {
+    if plays_a_role() {
+        return;
+    }
+    let test = "records_of_another_process_arrive_and_its_end_and_its_death_after_them";
+    for runtime in runtimes() {
+        for dies in [false, true] {
+            let address = format!("@{}", unique_name());
+            let mut sender = Peer::start(test, "producer", &address);
+            sender.expect("listening");
+            let consumer = attach(&address, false);
+            sender.tell(&format!("send {RECORDS}"));
+            run(&runtime, async move {
+                let mut consumer = Async::new(consumer).unwrap();
+                for expected in 0..RECORDS {
+                    assert_eq!(number(&consumer.receive().await.unwrap().unwrap()), expected);
+                }
+                // The task sleeps when it comes.
+                let end = async move {
+                    let end = consumer.receive().await.map(|record| record.is_none());
+                    let again = consumer.receive().await.map(|record| record.is_none());
+                    assert_eq!(end, again, "it stays the end");
+                    end
+                };
+                let mut end = pin!(end);
+                assert!(once(end.as_mut()).await.is_none());
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                match dies {
+                    true => sender.kill(),
+                    false => {
+                        sender.tell("finish now");
+                        sender.finish();
+                    }
+                }
+                let expected = if dies { Err(ReceiveError::PeerDead) } else { Ok(true) };
+                assert_eq!(end.await, expected);
+            });
+        }
+    }
+}
+
+#[test]
+fn what_wakes_a_blocking_call_wakes_a_task() {
+    for runtime in runtimes() {
+        let (mut producer, server, address) = lane(4096);
+        let (consumer, stop) = (attach(&address, false), Interrupter::new().unwrap());
+        let stoppable = SessionOptions::new().interrupter(&stop).connect(&*address).unwrap();
+        let other = stoppable.attach_one(Attach::new()).unwrap();
+        run(&runtime, async move {
+            let mut consumer = Async::new(consumer).unwrap();
+            let mut other = Async::new(other).unwrap();
+            let waits = tokio::spawn(async move {
+                let outcome = other.receive().await.map(|record| record.is_some());
+                (other, outcome)
+            });
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            stop.interrupt();
+            assert_eq!(waits.await.unwrap().1, Err(ReceiveError::Interrupted));
+            let waits = tokio::spawn(async move { consumer.receive().await.map(|record| record.unwrap().to_vec()) });
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            producer.send(b"hello").unwrap();
+            assert_eq!(waits.await.unwrap().unwrap(), b"hello");
+            drop(server);
+        });
+    }
+}
+
+#[test]
+fn a_lane_that_is_given_up_and_an_eviction_end_a_stream_with_their_error() {
+    for runtime in runtimes() {
+        let (mut producer, server, address) = lane(4096);
+        let consumer = attach(&address, false);
+        run(&runtime, async move {
+            let mut evicted = Async::new(consumer).unwrap();
+            assert!(once(next(&mut evicted)).await.is_none());
+            assert!(producer.evict(&producer.consumers()[0]).unwrap());
+            assert!(matches!(next(&mut evicted).await, Some(Err(ReceiveError::Evicted { .. }))));
+            assert!(next(&mut evicted).await.is_none());
+
+            let (mut consumer, tap) = (Async::new(attach(&address, true)).unwrap(), Tap::connect(&*address).unwrap());
+            let mut tap = Async::new(tap).unwrap();
+            assert!(once(next(&mut consumer)).await.is_none() && once(next(&mut tap)).await.is_none());
+            producer.send(b"last").unwrap();
+            producer.abandon();
+            assert_eq!(next(&mut consumer).await.unwrap().unwrap()[..], *b"last");
+            assert_eq!(next(&mut consumer).await.unwrap().unwrap_err(), ReceiveError::Abandoned);
+            assert_eq!(next(&mut tap).await.unwrap().unwrap()[..], *b"last");
+            assert_eq!(next(&mut tap).await.unwrap().unwrap_err(), TapError::Abandoned);
+            assert!(next(&mut consumer).await.is_none() && next(&mut tap).await.is_none());
+            drop(server);
+        });
+    }
+}
+
+#[test]
+fn producers_are_accepted_and_many_consumers_waited_for_in_one_task() {
+    const PRODUCERS: usize = 20;
+    for runtime in runtimes() {
+        let address = format!("@{}", unique_name());
+        let listener = SessionListener::listen(&*address).unwrap();
+        let senders = std::thread::spawn(move || {
+            for index in 0..PRODUCERS {
+                let mut producer = LaneOptions::new(format!("lane {index}")).capacity(4096).create().unwrap();
+                let session = producer.connect(&*address).unwrap();
+                (0..100_u64).for_each(|number| producer.send(&number.to_le_bytes()).unwrap());
+                producer.finish_and_wait(DEADLINE).unwrap();
+                drop(session);
+            }
+        });
+        let total = run(&runtime, async move {
+            let mut listener = Async::new(listener).unwrap();
+            let mut selector = Async::new(Selector::new().unwrap()).unwrap();
+            let (mut accepted, mut ended, mut total) = (0, 0, 0);
+            while ended != PRODUCERS {
+                tokio::select! {
+                    session = listener.accept() => {
+                        let consumer = session.unwrap().attach_one(Attach::new()).unwrap();
+                        selector.get_mut().add(consumer).unwrap();
+                        accepted += 1;
+                    }
+                    key = selector.wait() => {
+                        let key = key.unwrap();
+                        let consumer = selector.get_mut().get_mut(key).unwrap();
+                        match consumer.try_receive_many(|_| total += 1) {
+                            Ok(0) => {
+                                selector.get_mut().remove(key);
+                                ended += 1;
+                            }
+                            Ok(_) | Err(ReceiveError::Empty) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                }
+            }
+            assert!(accepted == PRODUCERS && selector.get_ref().is_empty());
+            total
+        });
+        senders.join().unwrap();
+        assert_eq!(total, 100 * PRODUCERS);
+    }
+}
+
+#[test]
+fn values_arrive_in_tasks() {
+    for runtime in runtimes() {
+        let mut numbers = TypedProducer::<u64>::create("numbers").unwrap();
+        let address = format!("@{}", unique_name());
+        let _server = Server::listen(&*address, [numbers.untyped()]).unwrap();
+        let consumer = TypedConsumer::<u64>::connect(&*address).unwrap();
+        let tap = TypedTap::<u64>::connect(&*address).unwrap();
+        run(&runtime, async move {
+            let (mut consumer, mut tap) = (Async::new(consumer).unwrap(), Async::new(tap).unwrap());
+            assert!(once(consumer.receive_value()).await.is_none() && once(tap.receive_newest()).await.is_none());
+            let sender = std::thread::spawn(move || {
+                (1..=3).for_each(|number| numbers.send(&number).unwrap());
+                numbers.send_slice(&[4, 5]).unwrap();
+            });
+            for number in 1..=3 {
+                assert_eq!(consumer.receive_value().await, Ok(Some(number)));
+            }
+            assert_eq!(consumer.receive().await.unwrap().unwrap()[..], [4, 5]);
+            sender.join().unwrap();
+            assert_eq!(tap.receive_value().await, Ok(Some(1)));
+            assert_eq!(tap.receive_newest().await.unwrap().unwrap()[..], [4, 5]);
+            assert_eq!(tap.receive_newest_value().await, Ok(None));
+            assert!(tap.receive().await.unwrap().is_none());
+            assert!(consumer.receive().await.unwrap().is_none());
+        });
+    }
+}
+
+/// A lane that is full of records from the beginning: reading never waits.
+#[test]
+fn a_busy_task_lets_others_run() {
+    const RECORDS_THERE: u64 = 60_000;
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let (mut producer, _server, address) = lane(1 << 20);
+    let consumer = attach(&address, false);
+    let mut batch = producer.batch().unwrap();
+    (0..RECORDS_THERE).for_each(|number| batch.send(&number.to_le_bytes()).unwrap());
+    batch.commit();
+    producer.finish();
+    runtime.block_on(async move {
+        let turns = Arc::new(AtomicU64::new(0));
+        let other = tokio::spawn({
+            let turns = Arc::clone(&turns);
+            async move {
+                loop {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let reader = tokio::spawn(async move {
+            let mut consumer = Async::new(consumer).unwrap();
+            let mut records = 0;
+            while consumer.receive().await.unwrap().is_some() {
+                records += 1;
+            }
+            records
+        });
+        assert_eq!(reader.await.unwrap(), RECORDS_THERE);
+        let turns = turns.load(Ordering::Relaxed);
+        // 128 units of budget in each turn, for 16 records each.
+        assert!(turns >= RECORDS_THERE / (128 * 16) - 2, "another task ran {turns} times meanwhile");
+        other.abort();
+    });
+}
+
+#[test]
+fn an_idle_task_costs_no_wake_ups() {
+    isolated("an_idle_task_costs_no_wake_ups", || {
+        let (producer, _server, address) = lane(4096);
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut consumer = Async::new(attach(&address, false)).unwrap();
+                let mut tap = Async::new(Tap::connect(&*address).unwrap()).unwrap();
+                let mut other = Async::new(attach(&address, true)).unwrap();
+                tell.send(rustix::thread::gettid()).unwrap();
+                // All at once, and none of them dropped.
+                let (first, second, third) = tokio::join!(consumer.receive(), tap.receive_newest(), next(&mut other));
+                assert!(first.unwrap().is_none() && second.unwrap().is_none() && third.is_none());
+            });
+        });
+        let reader = told.recv_timeout(DEADLINE).unwrap();
+        let begin = Instant::now();
+        wait_until("a tenth of a second is over", || begin.elapsed() >= Duration::from_millis(100));
+        let (before, _) = sleeps_of(reader).unwrap();
+        wait_until("another second is over", || begin.elapsed() >= Duration::from_millis(1100));
+        let (after, is_asleep) = sleeps_of(reader).unwrap();
+        assert!(is_asleep && after == before, "{} wake-ups in a second", after - before);
+        producer.finish();
+        thread.join().unwrap();
+    });
+}
+
+/// What its last waker would wake is what counts, as when a future moves to another task.
+#[test]
+fn a_future_that_moves_to_another_task_wakes_that_one() {
+    for runtime in runtimes() {
+        let (mut producer, _server, address) = lane(4096);
+        let consumer = attach(&address, false);
+        run(&runtime, async move {
+            let mut consumer = Async::new(consumer).unwrap();
+            let mut future = Box::pin(async move { consumer.receive().await.unwrap().map(|record| record.to_vec()) });
+            // By a waker that does nothing.
+            assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let moved = tokio::spawn(future);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            producer.send(b"hello").unwrap();
+            assert_eq!(moved.await.unwrap().unwrap(), b"hello");
+        });
+    }
+}
+
+#[test]
+fn an_endpoint_comes_back_out_of_its_task_with_nothing_lost() {
+    let [runtime, _] = runtimes();
+    let (mut producer, _server, address) = lane(4096);
+    let consumer = attach(&address, false);
+    let mut consumer = runtime.block_on(async {
+        let mut consumer = Async::new(consumer).unwrap();
+        assert!(once(consumer.receive()).await.is_none());
+        producer.send(b"one").unwrap();
+        producer.send(b"two").unwrap();
+        assert_eq!(&consumer.receive().await.unwrap().unwrap()[..], b"one");
+        consumer.into_inner()
+    });
+    drop(runtime);
+    assert_eq!(&consumer.receive().unwrap().unwrap()[..], b"two");
+    let stopped = consumer.receive_many_timeout(Duration::ZERO, |_| ControlFlow::Break(()));
+    assert_eq!(stopped, Err(ReceiveError::TimedOut));
+}
+
+#[test]
+fn a_task_whose_runtime_is_gone_gets_an_error() {
+    let [runtime, other] = runtimes();
+    let (_producer, _server, address) = lane(4096);
+    let consumer = attach(&address, false);
+    let mut consumer = runtime.block_on(async { Async::new(consumer).unwrap() });
+    drop(runtime);
+    let error = other.block_on(async { consumer.receive().await.map(|record| record.is_some()) }).unwrap_err();
+    assert_eq!(error, ReceiveError::Wait(libc::ECANCELED));
+}
