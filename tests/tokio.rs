@@ -268,6 +268,31 @@ fn what_wakes_a_blocking_call_wakes_a_task() {
 }
 
 #[test]
+fn connecting_in_a_task_is_connecting_on_a_thread() {
+    for runtime in runtimes() {
+        let (mut producer, server, address) = lane(4096);
+        let nobody = format!("@{}", unique_name());
+        run(&runtime, async move {
+            let error = Async::<Consumer>::connect(&*nobody).await.unwrap_err();
+            assert_eq!(error.to_string(), Consumer::connect(&*nobody).unwrap_err().to_string());
+            assert!(Async::<Tap>::connect(&*nobody).await.is_err());
+            // Dropped before it has connected, or after.
+            for _ in 0..20 {
+                drop(once(Async::<Consumer>::connect(&*address)).await);
+            }
+            let mut consumer = Async::<Consumer>::connect(&*address).await.unwrap();
+            let mut tap = Async::<Tap>::connect(&*address).await.unwrap();
+            while server.stats().sessions != 2 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            producer.send(b"hello").unwrap();
+            assert_eq!(consumer.receive().await.unwrap().unwrap()[..], *b"hello");
+            assert_eq!(tap.receive().await.unwrap().unwrap()[..], *b"hello");
+        });
+    }
+}
+
+#[test]
 fn a_lane_that_is_given_up_and_an_eviction_end_a_stream_with_their_error() {
     for runtime in runtimes() {
         let (mut producer, server, address) = lane(4096);

@@ -22,6 +22,9 @@
 //! # }
 //! ```
 //!
+//! Connecting and attaching wait for the peer by blocking calls: [`Async::connect`] makes them on a thread that the
+//! runtime has for that, as `tokio::task::spawn_blocking` does.
+//!
 //! Every method here is cancel-safe: a future that is dropped before it has an outcome has taken nothing. So they can
 //! be raced in `tokio::select!`, against timers and each other; that is also how several lanes are waited for.
 //!

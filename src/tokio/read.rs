@@ -5,11 +5,39 @@
 
 use super::Async;
 use crate::consumer::{Consumer, ReceiveError, Record, Tap, TapError, Verdict};
+use crate::error::{Error, Result};
+use crate::session::Address;
 use crate::typed::{TypedConsumer, TypedError, TypedRecord, TypedTap};
+use ::tokio::task::spawn_blocking;
 use bytemuck::{AnyBitPattern, CheckedBitPattern};
 use std::future::poll_fn;
+use std::io;
 
 impl Async<Consumer> {
+    /// Connects to the only lane at `address`, as [`Consumer::connect`], on a thread of the runtime for blocking calls. A future
+    /// that is dropped leaves the call to itself; what it brings is dropped, too.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Consumer, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut ticks = Producer::create("ticks")?;
+    /// # let server = Server::listen("@doc-tokio-connect", [&ticks])?;
+    /// let mut consumer = Async::<Consumer>::connect("@doc-tokio-connect").await?;
+    /// ticks.send(b"hello")?;
+    /// assert_eq!(&consumer.receive().await?.unwrap()[..], b"hello");
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Consumer::connect`] and of [`Async::new`].
+    pub async fn connect(address: impl Into<Address>) -> Result<Self> {
+        let address = address.into();
+        Self::new(on_a_blocking_thread(|| Consumer::connect(address)).await?)
+    }
+
     /// The next record, as [`Consumer::receive`]. `None` is the end of the stream.
     ///
     /// ```
@@ -71,6 +99,30 @@ impl Async<Consumer> {
 }
 
 impl Async<Tap> {
+    /// Connects to the only lane at `address`, as [`Tap::connect`], on a thread of the runtime for blocking calls. A future
+    /// that is dropped leaves the call to itself; what it brings is dropped, too.
+    ///
+    /// ```
+    /// # use fdring::{Producer, Server, Tap, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut camera = Producer::create("camera")?;
+    /// # let server = Server::listen("@doc-tokio-tap-connect", [&camera])?;
+    /// let mut tap = Async::<Tap>::connect("@doc-tokio-tap-connect").await?;
+    /// camera.send(b"frame")?;
+    /// assert_eq!(&tap.receive().await?.unwrap()[..], b"frame");
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tap::connect`] and of [`Async::new`].
+    pub async fn connect(address: impl Into<Address>) -> Result<Self> {
+        let address = address.into();
+        Self::new(on_a_blocking_thread(|| Tap::connect(address)).await?)
+    }
+
     /// The next record, as [`Tap::receive`]. `None` is the end of the stream.
     ///
     /// ```
@@ -338,6 +390,11 @@ impl<T> Async<TypedTap<T>> {
     async fn has_news(&mut self) -> Result<(), TapError> {
         poll_fn(|cx| self.poll_ready(cx, |tap| tap.untyped_mut().has_news())).await.map_err(tap_error)
     }
+}
+
+async fn on_a_blocking_thread<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let joined = spawn_blocking(call).await;
+    joined.map_err(io::Error::from).map_err(Error::os("connect on a thread of a tokio runtime"))?
 }
 
 /// A tap found nothing after it had seen that something is there: only a producer that breaks the protocol does that.

@@ -15,6 +15,8 @@ pub(crate) fn example(name: &str) -> PathBuf {
     if !is_fresh(&path, name) {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--example", name, "--target-dir"]).arg(profile_dir.parent().unwrap());
+        // The one that needs a feature has its name.
+        cargo.args((name == "tokio").then_some("--features=tokio"));
         if profile_dir.ends_with("release") {
             cargo.arg("--release");
         }
