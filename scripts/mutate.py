@@ -99,6 +99,7 @@ INCOMING = "src/handshake/incoming.rs"
 LINK = "src/link.rs"
 SEATS = "src/session/seats.rs"
 SERVING = "src/session/serving.rs"
+ATTENDING = "src/session/serving/attending.rs"
 RECEIVED = "src/region/received.rs"
 LAYOUT = "src/layout.rs"
 
@@ -933,6 +934,33 @@ FAULTS = [
     ("new: what other lanes hear watched for its level", WAITER,
      [("poller.add(stir, STIR, Trigger::Edge)?;", "poller.add(stir, STIR, Trigger::Level)?;")],
      "lib consumer::tests::sleeping"),
+    ("listen: a question is answered as often as it is asked", ATTENDING,
+     [("Instant::now() + QUERY_INTERVAL", "Instant::now()")], "test hostile_query"),
+    ("listen: a hang-up behind many questions waits for all of them", ATTENDING,
+     [("const FRAMES_PER_TURN: usize = 64;", "const FRAMES_PER_TURN: usize = 1;")], "test hostile_query"),
+    ("sees: everybody sees everybody", "src/session/reporting.rs", [("self.sees_all || seat_id", "true || seat_id")],
+     "lib session::reporting"),
+    ("report: whoever may read in place sees everybody", ATTENDING,
+     [("self.offering.limits.reports.admits(uid)", "self.offering.limits.in_place.admits(uid)")], "test query"),
+    ("on_query: about any lane", "src/handshake/outgoing.rs", [("if are_read.get(lane) != Some(&true) {", "if false {")],
+     "lib handshake"),
+    ("on_report: unasked", "src/handshake/incoming.rs",
+     [("Some(owed) if *owed != 0 => *owed -= 1,", "Some(owed) => *owed = owed.saturating_sub(1),")], "lib handshake"),
+    ("Asking::take: for whoever asks", "src/link/asking.rs",
+     [("question.as_mut().filter(|question| question.lane == report.lane)", "question.as_mut()")], "test query"),
+    ("Asking::take: the thread that waits is not woken", "src/link/asking.rs", [("question.notice.raise();", "")],
+     "test query"),
+    ("receive_frames: no room for a Report", "src/link.rs", [("if handshake.awaits_report() {", "if false {")],
+     "test hostile_query"),
+    ("standing: nonsense is passed on", SEAT, [("if makes_sense { (released, read)", "if true { (released, read)")],
+     "test hostile_query"),
+    ("leave: the dead count as those who have left", ROSTER,
+     [("seat.id == seat_id && seat.has_left());", "seat.id == seat_id || seat.has_left());")], "test stats"),
+    ("take_back: one that was refused has joined", ROSTER,
+     [("        self.tallies.take_back_joined(delivery);\n", "        let _ = delivery;\n")], "test stats"),
+    ("have_left: nobody has", SEATS, [(".is_none_or(|seat| seat.has_left());", ".is_none_or(|_| false);")], "test stats"),
+    ("announce: a sleep counts with each look", "src/consumer/waiter.rs",
+     [("            Armed::Still => {}", "            Armed::Still => self.times_slept += 1,")], "test stats"),
     ("are_evicted: by any lane", SEATS, [("self.places.iter().all(Place::is_evicted)",
                                           "self.places.iter().any(Place::is_evicted)")], "test evicted"),
     ("take: the seat on one lane is that on all", SEATS,
@@ -941,7 +969,7 @@ FAULTS = [
      "test evicted"),
     ("tell_evictions: told again and again", SEATS, [("place.is_told = tell(place.number);", "tell(place.number);")],
      "test evicted"),
-    ("tell_evictions: nobody told", SERVING, [("        self.tell_evictions(&mut seats);\n", "")],
+    ("tell_evictions: nobody told", ATTENDING, [("        self.tell_evictions(&mut seats);\n", "")],
      "test evicted"),
     ("take: beyond what is published", CURSOR,
      [("if size > self.seen - position || size >", "if size >")], "lib replay::ring_reader"),

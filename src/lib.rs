@@ -197,7 +197,7 @@ pub mod errors {
 
 /// Facts about lanes, consumers and huge pages, the times of records, and the statistics of both ends.
 pub mod info {
-    pub use crate::consumer::{ConsumerStats, TapStats};
+    pub use crate::consumer::{ConsumerStats, LaneReport, ReaderKind, ReaderReport, TapStats};
     pub use crate::lane::{ConsumerInfo, LaneInfo};
     pub use crate::os::clock::MonotonicTime;
     pub use crate::producer::ProducerStats;

@@ -4,6 +4,8 @@
 //! of the session or by an eviction from that lane alone, is noted once, and the first word stands; the thread that
 //! notes it wakes everyone who sleeps on the session.
 
+mod asking;
+
 use crate::error::Result;
 use crate::fds::{self, RecvFdsError};
 use crate::handshake::{Handshake, HandshakeError, Step};
@@ -12,15 +14,16 @@ use crate::os::notice::Notice;
 use crate::os::peer::Peer;
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use crate::terms::Refusal;
-use crate::wire::{ByeReason, Frame};
+use crate::wire::{ByeReason, FRAME_MAX_BYTES, Frame};
+use asking::Asking;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Room for the frames that a producer sends to an attached consumer: an Evicted or a Bye. A longer one ends the
-/// session too.
+/// Room for the frames that a producer sends to an attached consumer that has asked nothing: an Evicted or a Bye. A
+/// longer one ends the session too.
 const FRAME_ROOM_BYTES: usize = 64;
 
 /// How long a process may take from the hang-up of its socket to its end: a little more than it does under load.
@@ -54,6 +57,8 @@ pub(crate) enum LastWords {
 /// The session that the consumer of a lane belongs to.
 #[derive(Debug)]
 pub(crate) struct Link {
+    /// As the Offer numbers it.
+    lane: usize,
     fate: Arc<AtomicU32>,
     session: Arc<Session>,
 }
@@ -75,6 +80,7 @@ struct Session {
     /// Raised once a lane has lost its seat, and never lowered; watch it for its edges. `None` for a single lane.
     stir: Option<Notice>,
     handshake: Mutex<Handshake>,
+    asking: Asking,
     _keepsake: Option<Keepsake>,
 }
 
@@ -106,10 +112,13 @@ impl Link {
         let stir = if has_siblings { Some(Notice::new()?) } else { None };
         let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
         let (last_words, died) = (OnceLock::new(), OnceLock::new());
+        let (asking, _keepsake) = (Asking::default(), keepsake);
         let session =
-            Arc::new(Session { socket, peer, last_words, died, fate, lanes, stir, handshake, _keepsake: keepsake });
-        let link = |fate: &Arc<AtomicU32>| Self { fate: Arc::clone(fate), session: Arc::clone(&session) };
-        Ok(session.lanes.iter().map(|fate| fate.as_ref().map(link)).collect())
+            Arc::new(Session { socket, peer, last_words, died, fate, lanes, stir, handshake, asking, _keepsake });
+        let link = |(lane, fate): (usize, &Option<Arc<AtomicU32>>)| {
+            fate.as_ref().map(|fate| Self { lane, fate: Arc::clone(fate), session: Arc::clone(&session) })
+        };
+        Ok(session.lanes.iter().enumerate().map(link).collect())
     }
 
     /// How the lane stands, as far as is known.
@@ -125,6 +134,11 @@ impl Link {
     /// The producer's process, if the kernel has given it.
     pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.session.peer.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The process id and the user of the producer, as far as they are known.
+    pub(crate) fn producer(&self) -> (Option<u32>, Option<u32>) {
+        (self.session.peer.pid, self.session.peer.uid)
     }
 
     /// Whether the end of the process must be looked for: the kernel gave no pidfd.
@@ -176,9 +190,15 @@ impl Session {
     fn receive_frames(&self) {
         // Held until all is noted: a thread that finds the socket empty after another has read it finds what was noted.
         let mut handshake = self.handshake.lock();
-        let (mut bytes, mut may_reset) = ([0; FRAME_ROOM_BYTES], true);
+        let (mut short, mut long, mut may_reset) = ([0; FRAME_ROOM_BYTES], Vec::new(), true);
         while fate_in(&self.fate) == Fate::Alive {
-            let frame = match fds::recv_frame_without_fds(self.socket.as_fd(), &mut bytes) {
+            let bytes = if handshake.awaits_report() {
+                long.resize(FRAME_MAX_BYTES, 0);
+                &mut long[..]
+            } else {
+                &mut short
+            };
+            let frame = match fds::recv_frame_without_fds(self.socket.as_fd(), bytes) {
                 Ok(len) => Frame::parse(&bytes[..len], 0).map_err(HandshakeError::from),
                 Err(error) if error.is_would_block() => return,
                 // Reported once, before what the producer had sent and we have not read.
@@ -202,6 +222,7 @@ impl Session {
             };
             match frame.and_then(|frame| handshake.on_frame(frame)) {
                 Ok(Step::Evicted { lane }) => self.note_evicted(lane),
+                Ok(Step::Report(report)) => self.asking.take(report),
                 Ok(Step::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
                 Ok(Step::Bye(_)) => self.note(Fate::Closed),
                 Ok(_) => self.note_last_words(LastWords::Nonsense("a frame came at the wrong time".into())),

@@ -191,11 +191,11 @@ fn a_tap_that_writes_anything_into_its_seat_costs_nobody_anything() {
 }
 
 #[test]
-fn once_attached_nothing_but_a_bye_is_legal() {
+fn once_attached_nothing_but_a_bye_and_questions_are_legal() {
     if plays_a_role() {
         return;
     }
-    let mut stage = Stage::new("once_attached_nothing_but_a_bye_is_legal", Hosting::default());
+    let mut stage = Stage::new("once_attached_nothing_but_a_bye_and_questions_are_legal", Hosting::default());
     let cases = [
         hello(&[]),
         attach(1, COPIES),
@@ -218,15 +218,13 @@ fn once_attached_nothing_but_a_bye_is_legal() {
             assert_eq!(guest.wire().last_words(), [(BYE, 3)], "frame {index}");
         }
     }
-    // Legal there, and not implemented.
-    let guest = Guest::join(&stage.address, COPIES);
-    guest.wire().send(&frame(7, 0, &[0])).unwrap();
-    assert_eq!(guest.wire().last_words(), [(REFUSE, 6)], "a Query");
-    let prefixes = (1..bye(1).len()).map(|len| ("the rest cut off", bye(1)[..len].to_vec()));
-    for (what, bytes) in prefixes.chain(spoilt(&bye(1))) {
-        let guest = Guest::join(&stage.address, COPIES);
-        guest.wire().send(&bytes).unwrap();
-        assert_eq!(guest.wire().last_words(), [(BYE, 3)], "a Bye with {what}: {bytes:?}");
+    for good in [bye(1), query(0)] {
+        let prefixes = (1..good.len()).map(|len| ("the rest cut off", good[..len].to_vec()));
+        for (what, bytes) in prefixes.chain(spoilt(&good)) {
+            let guest = Guest::join(&stage.address, COPIES);
+            guest.wire().send(&bytes).unwrap();
+            assert_eq!(guest.wire().last_words(), [(BYE, 3)], "{good:?} with {what}: {bytes:?}");
+        }
     }
     for bytes in [refuse(5, "no"), bye(1), bye(77)] {
         let guest = Guest::join(&stage.address, IN_PLACE);

@@ -3,9 +3,9 @@
 use super::Script;
 use super::frames::{alter, frame, lane_attaches, lane_name, lane_terms};
 use crate::handshake::{Handshake, HandshakeError, START_LIMIT, Step};
-use crate::layout::Geometry;
+use crate::layout::{Geometry, LaneState};
 use crate::terms::BellKind;
-use crate::wire::{FRAME_MAX_BYTES, Frame, LaneAttach, LaneTerms, Role};
+use crate::wire::{FRAME_MAX_BYTES, Frame, LANES_PER_SESSION_MAX, LaneAttach, LaneTerms, Report, Role};
 
 /// How many frames one script sends at most.
 const FRAMES_MAX: usize = 64;
@@ -53,6 +53,10 @@ struct End {
     /// Which lanes it reads, once it was attached; before, which it wants to.
     reads: Option<Vec<bool>>,
     is_attached: bool,
+    /// How often it has asked about each lane without an answer.
+    asked: [u32; LANES_PER_SESSION_MAX],
+    /// Which of its lanes the other end reads, once that has said so.
+    reads_of_other: Option<Vec<bool>>,
     steps: usize,
 }
 
@@ -76,6 +80,8 @@ impl End {
             was_offered: None,
             reads: None,
             is_attached: false,
+            asked: [0; LANES_PER_SESSION_MAX],
+            reads_of_other: None,
             steps: 0,
         }
     }
@@ -118,6 +124,7 @@ impl End {
             Step::Attach(lanes) => {
                 assert_eq!(Some(lanes.len()), self.offers.take(), "an Attach that comes twice, or for other lanes");
                 assert!(lanes.iter().any(Option::is_some) && !self.owes_attached);
+                self.reads_of_other = Some(lanes.iter().map(Option::is_some).collect());
                 self.owes_attached = !answers;
                 if !answers {
                     return Vec::new();
@@ -140,6 +147,20 @@ impl End {
                 assert!(std::mem::replace(&mut reads[lane], false), "no seat is there to lose");
                 Vec::new()
             }
+            Step::Query { lane } => {
+                let is_read = self.reads_of_other.as_ref().is_some_and(|reads| reads.get(lane) == Some(&true));
+                assert!(is_read && !self.owes_attached, "a question about a lane that is not read");
+                if !answers {
+                    return Vec::new();
+                }
+                let (published, state) = (u64::from(script.u8()), LaneState::Open);
+                vec![checked(Frame::Report(Report { lane, published, state, seats: 0, listed: Vec::new() }))]
+            }
+            Step::Report(report) => {
+                assert!(self.is_attached && self.asked[report.lane] != 0, "a Report that nobody asked for");
+                self.asked[report.lane] -= 1;
+                Vec::new()
+            }
             Step::Bye(_) => {
                 assert!(self.is_attached == self.role.consumes() && self.offers.is_none() && !self.owes_attached);
                 self.is_dead = true;
@@ -152,6 +173,14 @@ impl End {
     fn hello(&mut self) -> Vec<Frame> {
         let is_new = !std::mem::replace(&mut self.has_said_hello, true);
         is_new.then(|| checked(self.machine.hello())).into_iter().collect()
+    }
+
+    /// Asks about a lane that it has attached to, if it has attached to any.
+    fn query(&mut self, script: &mut Script<'_>) -> Vec<Frame> {
+        let Some(reads) = self.reads.as_ref().filter(|_| self.is_attached && !self.is_dead) else { return Vec::new() };
+        let lane = script.below(reads.len());
+        self.asked[lane] += 1;
+        vec![checked(self.machine.query(lane))]
     }
 
     fn attach(&mut self, script: &mut Script<'_>) -> Vec<Frame> {
@@ -193,6 +222,11 @@ impl Ends {
 
     fn play(&mut self, script: &mut Script<'_>) {
         let action = script.u8();
+        if action & 8 != 0 {
+            // The other end, so that this one can be asked at once.
+            let said = self.ends[usize::from(action & 4 == 0)].query(script);
+            self.said.extend(said);
+        }
         let bytes = match action & 3 {
             0 => frame(script, &self.lanes).encode_if_possible(),
             1 => self.said[script.below(self.said.len().min(256))].encode(),
@@ -253,5 +287,6 @@ mod tests {
         // As the seeds of these names.
         assert_eq!(steps_of(&super::super::seeds::IN_ORDER), [3, 5]);
         assert_eq!(steps_of(&super::super::seeds::BOTH_IN_ORDER), [5, 5]);
+        assert_eq!(steps_of(&super::super::seeds::ASKED), [5, 5]);
     }
 }

@@ -67,6 +67,7 @@ fn write_seeds() {
     taps();
     seats();
     sessions();
+    questions();
 }
 
 /// Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer, to both ends' Bye.
@@ -75,13 +76,19 @@ pub(super) const IN_ORDER: [u8; 19] = [2, 0, 0x12, 0x15, 1, 0x16, 0, 2, 0x12, 0x
 pub(super) const BOTH_IN_ORDER: [u8; 25] =
     [1, 8, 0x12, 0x15, 1, 0x15, 2, 0, 0x11, 3, 0, 0x11, 4, 0x15, 5, 0x15, 6, 0x11, 7, 0x10, 7, 1, 0x14, 7, 1];
 
+/// One lane, which the consumer asks about twice, and is told of once; to both ends' Bye.
+pub(super) const ASKED: [u8; 22] =
+    [1, 0, 0x12, 0x15, 1, 0x16, 0, 0x12, 0x16, 0x1a, 0, 7, 0x16, 0x1a, 0, 8, 0x10, 7, 1, 0x14, 7, 1];
+
 /// The actions of `handshake.rs`: 0x10 to the first end and 0x14 to the second; 1 more repeats what was said as that
-/// number, 2 more what was said last.
+/// number, 2 more what was said last, and 8 more has the other end ask about a lane first.
 fn handshakes() {
     // A consumer that answers an Offer takes a byte for each lane: how to read it, from where.
     let greeted = [0x12, 0x15, 1];
     write("handshake", "in-order", &[&IN_ORDER]);
     write("handshake", "both-in-order", &[&BOTH_IN_ORDER]);
+    write("handshake", "asked", &[&ASKED]);
+    write("handshake", "report-twice", &[&ASKED[..13], &[0x16]]);
     write("handshake", "wanted-by-name", &[&[4, 2], &greeted, &[0x16, 1, 0, 0x12, 0x16, 0x14, 7, 1]]);
     write("handshake", "listening-consumer", &[&[2, 4, 0x12, 0x16, 0x12, 0, 1, 0x16, 0x12, 0x10, 7, 1]]);
     write("handshake", "a-part-is-read", &[&[2, 0], &greeted, &[0x16, 8, 0, 0x12, 0x16, 0x14, 9, 1, 0x14, 9, 0]]);
@@ -285,10 +292,29 @@ fn seats() {
 }
 
 /// The actions of `session_ops`, a consumer's by the first byte 0 and a producer's by 1.
+/// Hello, receive the Offer, attach.
+const ATTACH: [u8; 6] = [6, 10, 13, 1, 1, 0];
+const SENDS: [u8; 6] = [0, 50, 0, 60, 0, 200];
+/// What a hostile producer writes into its ring.
+const RECORD: [u8; 15] = [20, 0, 0, 5, 1, 0x34, 0x12, 1, 2, 3, 4, 5, 6, 7, 8];
+
+fn questions() {
+    // It asks about either lane and about one that there is not.
+    let asks = |lane| [7, 10, lane];
+    for (name, lanes) in [("asks", [0, 0]), ("asks-about-the-other", [0, 1]), ("asks-about-none", [0, 2])] {
+        let questions = lanes.map(asks).concat();
+        write("session_ops", &format!("consumer-{name}"), &[&[0, 1], &ATTACH, &[10], &questions, &[10], &SENDS]);
+    }
+    // The consumer asks, and is told of nothing, of a seat, and of another lane.
+    for (name, report) in
+        [("answers", [9, 11, 0, 0]), ("answers-of-one", [9, 11, 1, 0]), ("answers-of-another", [9, 11, 0, 1])]
+    {
+        let head = [1, 0x20, 0, 2, 0, 10, 0];
+        write("session_ops", &format!("producer-{name}"), &[&head, &report, &[0; 50], &RECORD, &[15]]);
+    }
+}
+
 fn sessions() {
-    // Hello, receive the Offer, attach.
-    const ATTACH: [u8; 6] = [6, 10, 13, 1, 1, 0];
-    const SENDS: [u8; 6] = [0, 50, 0, 60, 0, 200];
     for choice in 0..4 {
         let head = [0, choice];
         write("session_ops", &format!("consumer-{choice}-attaches"), &[&head, &ATTACH, &[10], &SENDS]);
@@ -322,13 +348,12 @@ fn sessions() {
     for room in 0..8 {
         write("session_ops", &format!("producer-starves-{room}"), &[&[1, 0, 0, 23, room]]);
     }
-    let record = [20, 0, 0, 5, 1, 0x34, 0x12, 1, 2, 3, 4, 5, 6, 7, 8];
     for choice in [0, 2, 4, 8, 9, 12] {
         let head = [1, choice];
         // The Hello has been said. Receive the other's, offer, receive the Attach, say Attached, then records.
         let attached = if choice & 9 == 8 { vec![0, 2, 0, 10, 0, 0] } else { vec![0, 2, 0, 10, 0] };
         let name = format!("producer-{choice}");
-        write("session_ops", &name, &[&head, &attached, &record, &[15], &record, &[12, 1]]);
+        write("session_ops", &name, &[&head, &attached, &RECORD, &[15], &RECORD, &[12, 1]]);
         write("session_ops", &format!("{name}-refuses"), &[&head, &[0, 9, 6, 2, 0, 0]]);
         for kind in 0..13 {
             let odd = [0, 4, 0, 0, kind, 0, 0, 0, 3, 0xd6, 1 + kind % 3];
@@ -340,8 +365,8 @@ fn sessions() {
         }
         let nonsense = [20, 0, 0x30, 0, 0, 3, 1, 0, 20, 0, 0x48, 0, 1];
         let evicts = [20, 0, 0x60, 1, 1, 20, 0, 0x68, 1];
-        write("session_ops", &format!("{name}-evicts"), &[&head, &attached, &record, &evicts, &record, &[15]]);
-        write("session_ops", &format!("{name}-corrupt"), &[&head, &attached, &record, &nonsense, &[15]]);
+        write("session_ops", &format!("{name}-evicts"), &[&head, &attached, &RECORD, &evicts, &RECORD, &[15]]);
+        write("session_ops", &format!("{name}-corrupt"), &[&head, &attached, &RECORD, &nonsense, &[15]]);
     }
     assert_eq!(NAMES.len(), 4, "the scripts above count on four names");
 }

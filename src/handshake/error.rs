@@ -29,6 +29,8 @@ pub(crate) enum HandshakeError {
     ChosenVersion { came: u16, agreed: u16 },
     StartOfNothing { lane: usize, start: u64 },
     NoSeat { lane: usize },
+    NotRead { lane: usize },
+    Unasked { lane: usize },
     // The peer refused. The sentence is shortened and safe to print.
     Refused { refusal: Refusal, sentence: String },
     // The peer said goodbye before the session was established.
@@ -74,6 +76,8 @@ impl fmt::Display for HandshakeError {
                 write!(f, "lane {lane} was started at position {start}, where it is not read")
             }
             Self::NoSeat { lane } => write!(f, "an Evicted came for lane {lane}, where no seat is"),
+            Self::NotRead { lane } => write!(f, "a Query came for lane {lane}, which is not read"),
+            Self::Unasked { lane } => write!(f, "a Report came for lane {lane} that was not asked for"),
             Self::Refused { refusal, sentence } => {
                 write!(f, "the peer refused: {sentence} (code {})", refusal.code())
             }

@@ -1,8 +1,9 @@
-//! One direction of a session, at the end that reads its lanes: Offer, Attach, Attached, Evicted.
+//! One direction of a session, at the end that reads its lanes: Offer, Attach, Attached, Evicted, and Reports that were
+//! asked for.
 
 use super::Step;
 use super::error::HandshakeError;
-use crate::wire::{Frame, LaneAttach, LaneName, Offer};
+use crate::wire::{Frame, LaneAttach, LaneName, Offer, Report};
 use std::mem;
 
 /// The first start position that is taken for nonsense: at 10 GB/s a ring reaches it in 29 years.
@@ -33,6 +34,8 @@ struct Reading {
     record_align: u64,
     /// Whether it was attached to, and there was no Evicted.
     has_seat: bool,
+    /// How many Queries were said that no Report has come for.
+    owed_reports: u32,
 }
 
 impl Incoming {
@@ -56,14 +59,24 @@ impl Incoming {
         self.state = State::AwaitAttached(readings);
     }
 
+    /// Whether a Report may come.
+    pub(super) fn awaits_report(&self) -> bool {
+        matches!(&self.state, State::Established(readings) if readings.iter().any(|reading| reading.owed_reports != 0))
+    }
+
+    pub(super) fn query(&mut self, lane: usize) {
+        let State::Established(readings) = &mut self.state else { panic!("a Query comes after the Attached") };
+        let owed = &mut readings[lane].owed_reports;
+        *owed = owed.saturating_add(1);
+    }
+
     /// Takes a frame of the producer's.
     pub(super) fn on_frame(&mut self, frame: Frame) -> Result<Step, HandshakeError> {
         match (mem::replace(&mut self.state, State::Over), frame) {
             (State::AwaitOffer, Frame::Offer(offer)) => self.on_offer(offer),
             (State::AwaitAttached(readings), Frame::Attached(starts)) => self.on_attached(readings, starts),
             (State::Established(readings), Frame::Evicted(lane)) => self.on_evicted(readings, lane),
-            // Never asked for.
-            (State::Established(_), Frame::Report(_)) => Err(HandshakeError::Unsupported("a Report")),
+            (State::Established(readings), Frame::Report(report)) => self.on_report(readings, report),
             (_, Frame::Attachments(_)) => Err(HandshakeError::Unsupported("a frame with descriptors of a record")),
             (state, frame) => Err(HandshakeError::Unexpected { came: frame.name(), awaited: state.awaited() }),
         }
@@ -87,7 +100,8 @@ impl Incoming {
             }
         }
         let aligns = offer.lanes.iter().map(|lane| lane.terms.geometry.record_align());
-        self.state = State::Mapping(aligns.map(|record_align| Reading { record_align, has_seat: false }).collect());
+        let reading = |record_align| Reading { record_align, has_seat: false, owed_reports: 0 };
+        self.state = State::Mapping(aligns.map(reading).collect());
         Ok(Step::Offer(offer))
     }
 
@@ -117,6 +131,17 @@ impl Incoming {
         }
         self.state = State::Established(readings);
         Ok(Step::Evicted { lane })
+    }
+
+    /// Checks that it was asked for. The answer to an earlier Query, which came too late, counts too.
+    fn on_report(&mut self, mut readings: Vec<Reading>, report: Report) -> Result<Step, HandshakeError> {
+        let lane = report.lane;
+        match readings.get_mut(lane).map(|reading| &mut reading.owed_reports) {
+            Some(owed) if *owed != 0 => *owed -= 1,
+            _ => return Err(HandshakeError::Unasked { lane }),
+        }
+        self.state = State::Established(readings);
+        Ok(Step::Report(report))
     }
 }
 

@@ -13,6 +13,8 @@
 //!    │ maps, checks; Attach ─────────────────────────────────────────────► │ joins the rosters
 //!    │ ◄───────────────────────────────────────────────────────── Attached │
 //!    │ ◄────────────────────────────────────────────────── Evicted, a lane │
+//!    │ Query, now and then ──────────────────────────────────────────────► │
+//!    │ ◄─────────────────────────────────────────────────────────── Report │
 //!
 //!    │ ◄─────────────────────────────── Bye ─────────────────────────────► │
 //! ```
@@ -34,7 +36,7 @@ pub(crate) use incoming::START_LIMIT;
 
 use crate::terms::BellKind;
 use crate::wire::{
-    ByeReason, Frame, FrameError, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, Role,
+    ByeReason, Frame, FrameError, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, Report, Role,
     VERSION_MAX, VERSION_MIN, check_distinct,
 };
 use incoming::Incoming;
@@ -68,6 +70,10 @@ pub(crate) enum Step {
     Attached(Vec<u64>),
     /// The seat on that lane is gone.
     Evicted { lane: usize },
+    /// The consumer asks about a lane that it reads. Send a Report of it, or none.
+    Query { lane: usize },
+    /// The answer to a [`Handshake::query`].
+    Report(Report),
     /// The other end has ended the session.
     Bye(ByeReason),
 }
@@ -182,6 +188,24 @@ impl Handshake {
         };
         incoming.attach(&lanes);
         Frame::Attach(lanes)
+    }
+
+    /// Asks about a lane that this end reads.
+    ///
+    /// # Panics
+    ///
+    /// Unless [`Step::Attached`] has come, and no error since; if the session has no such lane.
+    pub(crate) fn query(&mut self, lane: usize) -> Frame {
+        let State::Open(Directions { incoming: Some(incoming), .. }) = &mut self.state else {
+            panic!("a Query comes after the Attached, not in {:?}", self.state)
+        };
+        incoming.query(lane);
+        Frame::Query(lane)
+    }
+
+    /// Whether a Report may come: a Query was said that none has come for.
+    pub(crate) fn awaits_report(&self) -> bool {
+        matches!(&self.state, State::Open(Directions { incoming: Some(incoming), .. }) if incoming.awaits_report())
     }
 
     fn on_hello(&mut self, hello: &Hello) -> Result<Step, HandshakeError> {

@@ -1,4 +1,4 @@
-//! One direction of a session, at the end that writes its lanes: Offer, Attach, Attached.
+//! One direction of a session, at the end that writes its lanes: Offer, Attach, Attached, and Queries.
 
 use super::error::HandshakeError;
 use super::{START_LIMIT, Step};
@@ -14,11 +14,12 @@ pub(super) struct Outgoing {
     state: State,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// With an Attach it is known which of the lanes are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum State {
     AwaitAttach,
-    Joining,
-    Established,
+    Joining(Vec<bool>),
+    Established(Vec<bool>),
     Over,
 }
 
@@ -29,7 +30,7 @@ impl Outgoing {
 
     /// Whether the Attached has been said.
     pub(super) fn stands(&self) -> bool {
-        self.state == State::Established
+        matches!(self.state, State::Established(_))
     }
 
     pub(super) fn offer(&self, bell: BellKind) -> Vec<OfferedLane> {
@@ -38,18 +39,18 @@ impl Outgoing {
     }
 
     pub(super) fn attached(&mut self, starts: &[u64]) {
-        assert_eq!(self.state, State::Joining, "an Attached answers an Attach");
+        let State::Joining(are_read) = mem::replace(&mut self.state, State::Over) else {
+            panic!("an Attached answers an Attach")
+        };
         assert_eq!(starts.len(), self.lanes.len(), "an Attached has a start for each lane");
-        self.state = State::Established;
+        self.state = State::Established(are_read);
     }
 
     /// Takes a frame of the consumer's.
     pub(super) fn on_frame(&mut self, frame: Frame) -> Result<Step, HandshakeError> {
         match (mem::replace(&mut self.state, State::Over), frame) {
             (State::AwaitAttach, Frame::Attach(attach)) => self.on_attach(attach),
-            (State::Established, Frame::Query(lane)) if lane < self.lanes.len() => {
-                Err(HandshakeError::Unsupported("a Query"))
-            }
+            (State::Established(are_read), Frame::Query(lane)) => self.on_query(are_read, lane),
             (_, Frame::Attachments(_)) => Err(HandshakeError::Unsupported("a frame with descriptors of a record")),
             (state, frame) => Err(HandshakeError::Unexpected { came: frame.name(), awaited: state.awaited() }),
         }
@@ -67,17 +68,26 @@ impl Outgoing {
                 return Err(HandshakeError::Unsupported("the asymmetric barrier on a lane that does not offer it"));
             }
         }
-        self.state = State::Joining;
+        self.state = State::Joining(attach.iter().map(Option::is_some).collect());
         Ok(Step::Attach(attach))
+    }
+
+    /// Checks that the consumer reads that lane, or did before it was evicted.
+    fn on_query(&mut self, are_read: Vec<bool>, lane: usize) -> Result<Step, HandshakeError> {
+        if are_read.get(lane) != Some(&true) {
+            return Err(HandshakeError::NotRead { lane });
+        }
+        self.state = State::Established(are_read);
+        Ok(Step::Query { lane })
     }
 }
 
 impl State {
-    fn awaited(self) -> &'static str {
+    fn awaited(&self) -> &'static str {
         match self {
             Self::AwaitAttach => "an Attach",
-            Self::Joining => "nothing before the Attached",
-            Self::Established => "a Bye",
+            Self::Joining(_) => "nothing before the Attached",
+            Self::Established(_) => "a Bye",
             Self::Over => "nothing",
         }
     }

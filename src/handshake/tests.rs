@@ -1,7 +1,7 @@
 //! Sessions that come about, and every way in which they must not.
 
 use super::*;
-use crate::layout::Geometry;
+use crate::layout::{Geometry, LaneState};
 use crate::terms::{Access, Barrier, Delivery, Refusal};
 use crate::wire::{Attachments, Refuse, Report, StartAt};
 
@@ -76,7 +76,7 @@ fn an_offer() -> Frame {
 
 /// One frame of each type and role, all legal somewhere in a session of the lanes a, b and c.
 fn one_of_each() -> Vec<Frame> {
-    let state = crate::layout::LaneState::Open;
+    let state = LaneState::Open;
     vec![
         consumer(&[]).hello(),
         producer().hello(),
@@ -200,7 +200,7 @@ fn wrong_hello(number: usize) -> Option<Refusal> {
 fn a_producer_dies_of_every_frame_out_of_order() {
     dies_of_others(|| producer_after(0), &[CONSUMERS_HELLO], wrong_hello);
     dies_of_others(|| producer_after(1), &[ATTACH], wrong_time(&[ATTACHMENTS]));
-    dies_of_others(|| producer_after(2), &[BYE], wrong_time(&[ATTACHMENTS, QUERY]));
+    dies_of_others(|| producer_after(2), &[BYE, QUERY], wrong_time(&[ATTACHMENTS]));
     dies_of_others(|| producer_after(3), &[], |_| None);
     // With an Attach that was not answered.
     let joining = || {
@@ -216,7 +216,13 @@ fn a_consumer_dies_of_every_frame_out_of_order() {
     dies_of_others(|| consumer_after(0), &[PRODUCERS_HELLO], wrong_hello);
     dies_of_others(|| consumer_after(1), &[OFFER], wrong_time(&[ATTACHMENTS]));
     dies_of_others(|| consumer_after(2), &[ATTACHED], wrong_time(&[ATTACHMENTS]));
-    dies_of_others(|| consumer_after(3), &[BYE, EVICTED], wrong_time(&[ATTACHMENTS, REPORT]));
+    dies_of_others(|| consumer_after(3), &[BYE, EVICTED], wrong_time(&[ATTACHMENTS]));
+    let asking = || {
+        let mut consumer = consumer_after(3);
+        consumer.query(0);
+        consumer
+    };
+    dies_of_others(asking, &[BYE, EVICTED, REPORT], wrong_time(&[ATTACHMENTS]));
     dies_of_others(|| consumer_after(4), &[], |_| None);
     // With an Offer that was not answered.
     let mapping = || {
@@ -253,15 +259,13 @@ fn both_directions_die_of_every_frame_out_of_order() {
     for incoming in 0..=3 {
         for outgoing in 0..=2 {
             let mut legal = [&[OFFER][..], &[], &[ATTACHED], &[EVICTED]][incoming].to_vec();
-            legal.extend([&[ATTACH][..], &[], &[]][outgoing]);
+            legal.extend([&[ATTACH][..], &[], &[QUERY]][outgoing]);
             if incoming == 3 && outgoing == 2 {
                 legal.push(BYE);
             }
             let code = |number| match number {
                 REFUSE | BYE => None,
                 ATTACHMENTS => Some(Refusal::Unsupported),
-                QUERY if outgoing == 2 => Some(Refusal::Unsupported),
-                REPORT if incoming == 3 => Some(Refusal::Unsupported),
                 _ => Some(Refusal::Protocol),
             };
             dies_of_others(|| at(incoming, outgoing), &legal, code);
@@ -318,7 +322,7 @@ impl Pair {
                 self.told[end] = Some(starts);
                 None
             }
-            Step::Evicted { .. } | Step::Bye(_) => None,
+            Step::Evicted { .. } | Step::Query { .. } | Step::Report(_) | Step::Bye(_) => None,
         };
         self.to[1 - end].extend(said);
         Ok(())
@@ -616,11 +620,78 @@ fn each_seat_is_lost_once() {
 }
 
 #[test]
-fn a_query_is_about_a_lane_of_the_session() {
-    for (lane, code) in [(0, Refusal::Unsupported), (2, Refusal::Unsupported), (3, Refusal::Protocol)] {
-        let error = producer_after(2).on_frame(Frame::Query(lane)).unwrap_err();
-        assert_eq!(answer(&error), Some(code), "{error}");
+fn a_query_is_about_a_lane_that_is_read() {
+    let reading = || {
+        let mut producer = producer();
+        producer.on_frame(consumer(&[]).hello()).unwrap();
+        producer.on_frame(Frame::Attach(vec![Some(reads()), None, Some(reads())])).unwrap();
+        producer
+    };
+    let mut attached = reading();
+    attached.attached(vec![0; 3]);
+    for lane in [0, 2, 0, 0] {
+        assert_eq!(attached.on_frame(Frame::Query(lane)), Ok(Step::Query { lane }), "as often as it likes");
     }
+    assert_eq!(attached.on_frame(bye()), Ok(Step::Bye(ByeReason::Finished)));
+    for lane in [1, 3, 82] {
+        let mut attached = reading();
+        attached.attached(vec![0; 3]);
+        let error = attached.on_frame(Frame::Query(lane)).unwrap_err();
+        assert_eq!((answer(&error), error), (Some(Refusal::Protocol), HandshakeError::NotRead { lane }));
+        assert_eq!(attached.on_frame(Frame::Query(0)), Err(HandshakeError::Over));
+    }
+    // Before the Attached was said, there is nothing to ask.
+    let error = reading().on_frame(Frame::Query(0)).unwrap_err();
+    assert_eq!(answer(&error), Some(Refusal::Protocol), "{error}");
+}
+
+#[test]
+fn a_report_is_the_answer_to_a_query_and_comes_once() {
+    let report =
+        |lane| Frame::Report(Report { lane, published: 8, state: LaneState::Open, seats: 0, listed: Vec::new() });
+    let attached = || {
+        let mut consumer = consumer_after(2);
+        consumer.on_frame(Frame::Attached(vec![0; 3])).unwrap();
+        consumer
+    };
+    let mut asks = attached();
+    assert!(!asks.awaits_report());
+    assert_eq!([asks.query(2), asks.query(1), asks.query(2)], [2, 1, 2].map(Frame::Query));
+    for lane in [2, 2, 1] {
+        assert!(asks.awaits_report());
+        let Ok(Step::Report(told)) = asks.on_frame(report(lane)) else { panic!("lane {lane} was asked about") };
+        assert_eq!(told.lane, lane);
+    }
+    assert!(!asks.awaits_report());
+    // A seat that is gone can be asked about, and an answer need not come.
+    assert_eq!(asks.on_frame(Frame::Evicted(1)), Ok(Step::Evicted { lane: 1 }));
+    asks.query(1);
+    assert_eq!(asks.on_frame(bye()), Ok(Step::Bye(ByeReason::Finished)));
+    for (asked, told) in [(None, 0), (Some(0), 1), (Some(0), 82), (None, 3)] {
+        let mut asks = attached();
+        asked.map(|lane| asks.query(lane));
+        let error = asks.on_frame(report(told)).unwrap_err();
+        assert_eq!((answer(&error), error), (Some(Refusal::Protocol), HandshakeError::Unasked { lane: told }));
+    }
+    let mut asks = attached();
+    asks.query(0);
+    asks.on_frame(report(0)).unwrap();
+    assert_eq!(asks.on_frame(report(0)), Err(HandshakeError::Unasked { lane: 0 }), "a second one");
+}
+
+#[test]
+fn each_direction_asks_and_answers_by_itself() {
+    let mut end = both("a", &[]);
+    end.on_frame(both("z", &[]).hello()).unwrap();
+    end.on_frame(an_offer()).unwrap();
+    end.attach(vec![Some(reads()); 3]);
+    end.on_frame(attach(1)).unwrap();
+    end.attached(vec![8]);
+    assert_eq!(end.on_frame(Frame::Query(0)), Ok(Step::Query { lane: 0 }));
+    end.on_frame(Frame::Attached(vec![0; 3])).unwrap();
+    end.query(2);
+    let report = Report { lane: 2, published: 0, state: LaneState::Open, seats: 0, listed: Vec::new() };
+    assert_eq!(end.on_frame(Frame::Report(report.clone())), Ok(Step::Report(report)));
 }
 
 #[test]

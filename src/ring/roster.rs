@@ -436,6 +436,11 @@ impl<P: SeatPort> Roster<P> {
         self.seats.lock().iter().filter(|seat| !seat.is_lossy() && !seat.has_left()).cloned().collect()
     }
 
+    /// The seats of all, taps too, that have not said that they left, in the order in which they were taken.
+    pub(crate) fn everyone(&self) -> Vec<Arc<Seat<P>>> {
+        self.seats.lock().iter().filter(|seat| !seat.has_left()).cloned().collect()
+    }
+
     /// The seat of that number.
     pub(crate) fn seat(&self, seat_id: u64) -> Option<Arc<Seat<P>>> {
         self.seats.lock().iter().find(|seat| seat.id == seat_id).cloned()

@@ -93,6 +93,16 @@ impl<P: SeatPort> Seat<P> {
         read.saturating_sub(released).min(behind_bytes)
     }
 
+    /// Up to where the consumer has released, and has read: a look from anywhere, for tools. Where that makes no sense,
+    /// as of the last time that it did.
+    pub(crate) fn standing(&self, lane: &impl LaneWords) -> (u64, u64) {
+        let last = self.last.load(Ordering::Relaxed);
+        let (_, released, read) = self.words_after(last);
+        // After the seat's words: no less than what the consumer had seen when it stored them.
+        let makes_sense = last <= released && released <= read && read <= lane.published().load(Ordering::Relaxed);
+        if makes_sense { (released, read) } else { (last, last) }
+    }
+
     /// How much of what the consumer was to read it has not released, in bytes, also where it has left.
     pub(crate) fn unreleased_bytes(&self, published: u64) -> u64 {
         let last = self.last.load(Ordering::Relaxed);

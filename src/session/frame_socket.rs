@@ -5,15 +5,18 @@
 
 use super::unwelcome;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use crate::deadline::timespec;
 use crate::error::Error;
 use crate::fds::{self, ReceivedFrame, RecvFdsError};
 use crate::handshake::HandshakeError;
 use crate::os::closing::Connection;
 use crate::os::peer::Peer;
 use crate::wire::{FRAME_MAX_BYTES, Frame, FrameError};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::io;
+use std::time::Duration;
 
 /// A connected seqpacket socket that carries frames.
 #[derive(Debug)]
@@ -55,6 +58,12 @@ impl FrameSocket {
     /// Sends a frame with its descriptors, whole or not at all.
     pub(super) fn send(&self, frame: &Frame, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         fds::send_frame(self.as_fd(), &frame.encode(), fds)
+    }
+
+    /// Whether the peer has hung up, whatever it had sent before.
+    pub(super) fn has_hung_up(&self) -> bool {
+        let mut waits = [PollFd::new(self, PollFlags::RDHUP)];
+        poll(&mut waits, Some(&timespec(Duration::ZERO))).is_ok() && !waits[0].revents().is_empty()
     }
 
     /// Sends a frame to a peer that may be gone, or may not be reading.

@@ -12,6 +12,14 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
+/// The first and the longest pause before the kernel is asked again whether a consumer still reads in place.
+const DEPARTURE_RETRY_MIN: Duration = Duration::from_millis(1);
+const DEPARTURE_RETRY_MAX: Duration = Duration::from_millis(100);
+/// While the consumer's process lives, which can make the answers take long, the pause is at least this many times as
+/// long as the last answer took, up to the limit.
+const DEPARTURE_RETRY_FACTOR: u32 = 8;
+const DEPARTURE_RETRY_LIMIT: Duration = Duration::from_secs(1);
+
 /// Enough for one system call.
 const STACK_BYTES: usize = 128 << 10;
 /// Longer than an answer takes unless the consumer keeps the lock.
@@ -76,5 +84,28 @@ impl Drop for Inquiry {
         if let Some(thread) = self.thread.take().filter(|_| !is_held_up) {
             thread.join();
         }
+    }
+}
+
+/// How long to wait before the kernel is asked again: twice as long each time, up to the longest, and longer while the
+/// consumer may live and makes the answers take long.
+pub(super) fn departure_pause(retries: u32, took: Duration, may_live: bool) -> Duration {
+    let doubled = DEPARTURE_RETRY_MIN.saturating_mul(2_u32.saturating_pow(retries)).min(DEPARTURE_RETRY_MAX);
+    let slowed = if may_live { took.saturating_mul(DEPARTURE_RETRY_FACTOR) } else { Duration::ZERO };
+    doubled.max(slowed.min(DEPARTURE_RETRY_LIMIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_living_consumer_makes_the_pauses_longer_and_only_up_to_the_limit() {
+        let millis = Duration::from_millis;
+        let pauses = [0, 1, 6, 7, u32::MAX].map(|retries| departure_pause(retries, Duration::MAX, false));
+        assert_eq!(pauses, [1, 2, 64, 100, 100].map(millis));
+        assert_eq!(departure_pause(0, millis(10), true), millis(80));
+        assert_eq!(departure_pause(u32::MAX, millis(10), true), millis(100));
+        assert_eq!(departure_pause(0, Duration::MAX, true), DEPARTURE_RETRY_LIMIT);
     }
 }

@@ -18,6 +18,7 @@ mod inquiry;
 mod listener;
 pub(crate) mod opened;
 pub(crate) mod options;
+mod reporting;
 mod seats;
 mod served;
 pub(crate) mod server;

@@ -203,6 +203,16 @@ impl Place {
 }
 
 impl Seats {
+    /// The number that they have on each of their lanes.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The lane of that number, if it is read.
+    pub(super) fn lane(&self, number: usize) -> Option<&Lane> {
+        self.places.iter().find(|place| place.number == number).map(|place| &*place.lane)
+    }
+
     /// Whether any lane is read in place that has not evicted the consumer.
     pub(super) fn in_place(&self) -> bool {
         self.places.iter().any(|place| place.in_place && !place.is_evicted())

@@ -17,7 +17,7 @@ pub(super) trait Served: Debug + Send {
     /// The descriptors that can be watched.
     fn fds(&self) -> Fds<'_>;
 
-    /// Which of them are to be watched now: each at first or once it is known, and once no longer, never again.
+    /// Which of them are to be watched now, of those that are known.
     fn watched(&self) -> Watched;
 
     /// When to serve it even if nothing is readable.

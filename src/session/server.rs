@@ -67,6 +67,7 @@ impl ServerOptions {
             deadline: HANDSHAKE_DEADLINE,
             peers: PeerPolicy::SameUser,
             in_place: PeerPolicy::SameUser,
+            reports: PeerPolicy::SameUser,
         };
         Self { limits, mode: 0o600, patience: Duration::ZERO, interrupter: None }
     }
@@ -152,6 +153,29 @@ impl ServerOptions {
     /// ```
     pub fn in_place(mut self, peers: PeerPolicy) -> Self {
         self.limits.in_place = peers;
+        self
+    }
+
+    /// The users whose processes are told of all who read a lane when they ask
+    /// ([`Consumer::query`](crate::Consumer::query)): process ids, users, and how far behind each is. Default:
+    /// [`PeerPolicy::SameUser`], this user. Processes of other users are told of themselves and of those of their own
+    /// user.
+    ///
+    /// ```
+    /// # use fdring::{Consumer, Producer, options::{PeerPolicy, ServerOptions}};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let ticks = Producer::create("ticks")?;
+    /// // Every user may read, and sees who else does.
+    /// let options = ServerOptions::new().peers(PeerPolicy::Anyone).reports(PeerPolicy::Anyone);
+    /// let server = options.listen("@doc-server-options-reports", [&ticks])?;
+    /// # let consumer = Consumer::connect("@doc-server-options-reports")?;
+    /// # assert_eq!(consumer.query(Duration::from_secs(60))?.readers_total, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reports(mut self, peers: PeerPolicy) -> Self {
+        self.limits.reports = peers;
         self
     }
 

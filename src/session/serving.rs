@@ -3,15 +3,17 @@
 //! The invariant: a consumer that reads in place keeps its seats until the kernel says that nobody maps them any more
 //! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
 
+mod attending;
+
 use super::admission::{CONNECTING, turn_away};
 use super::ending::Ending;
 use super::frame_socket::FrameSocket;
-use super::inquiry::{Answer, Inquiry};
+use super::inquiry::{Answer, Inquiry, departure_pause};
 use super::seats::{Offered, Seats};
 use super::served::{Fds, Origin, Outcome, Process, Readable, Served, Watched};
 use super::shared::Offering;
 use crate::crash;
-use crate::deadline::{Deadline, timespec};
+use crate::deadline::Deadline;
 use crate::error::{Error, OfUser};
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::Lane;
@@ -20,7 +22,6 @@ use crate::os::peer::Peer;
 use crate::region::Freeze;
 use crate::terms::{Access, Refusal};
 use crate::wire::{ByeReason, Frame, LaneAttach};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::io::ErrorKind;
@@ -28,13 +29,6 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The first and the longest pause before the kernel is asked again whether a consumer still reads in place.
-const DEPARTURE_RETRY_MIN: Duration = Duration::from_millis(1);
-const DEPARTURE_RETRY_MAX: Duration = Duration::from_millis(100);
-/// While the consumer's process lives, which can make the answers take long, the pause is at least this many times as
-/// long as the last answer took, up to the limit.
-const DEPARTURE_RETRY_FACTOR: u32 = 8;
-const DEPARTURE_RETRY_LIMIT: Duration = Duration::from_secs(1);
 /// The number of retries that is assumed once the process has ended; 0 would mean that the session is attached.
 const AFRESH: u32 = 1;
 /// When a consumer is told again of an eviction that could not be sent.
@@ -56,6 +50,8 @@ enum Phase {
     Attached {
         handshake: Handshake,
         seats: Seats,
+        /// It has asked about a lane, and is not heard before then.
+        deaf_until: Option<Instant>,
     },
     /// It has hung up. The kernel is asked who still maps its seats, and was asked `retries` times before.
     Asking {
@@ -205,7 +201,7 @@ impl ConsumerSession {
                     if let Some(outcome) = outcome {
                         outcome.say(Ok(()));
                     }
-                    Ok(Phase::Attached { handshake, seats })
+                    Ok(Phase::Attached { handshake, seats, deaf_until: None })
                 }
                 Err(ending) => Err((outcome, ending)),
             },
@@ -260,33 +256,6 @@ impl ConsumerSession {
         }
         crash::point!("steward-attached-sent");
         Ok(seats)
-    }
-
-    /// Goes on with a consumer that is attached.
-    fn attend(&mut self, mut handshake: Handshake, mut seats: Seats, readable: Readable) -> Phase {
-        self.tell_evictions(&mut seats);
-        match self.listen(&mut handshake, readable) {
-            Ok(()) => Phase::Attached { handshake, seats },
-            Err(ending) => self.show_out(seats, &ending),
-        }
-    }
-
-    /// Takes what an attached consumer has sent, and then the end of its process.
-    fn listen(&mut self, handshake: &mut Handshake, readable: Readable) -> Result<(), Ending> {
-        if readable.socket || readable.process {
-            let heard = self.socket.receive(0).map_err(|fault| Ending::of_fault(fault, "the consumer"))?;
-            if let Some((frame, _)) = heard {
-                return Err(match handshake.on_frame(frame)? {
-                    Step::Bye(reason) => Ending::HangUp(format!("the consumer said goodbye: {reason}")),
-                    // The handshake asks for no other step once it is attached.
-                    _ => HandshakeError::Over.into(),
-                });
-            }
-        }
-        if readable.process {
-            return Err(Ending::HangUp("the consumer's process ended".to_owned()));
-        }
-        Ok(())
     }
 
     /// Ends a handshake that came to nothing.
@@ -368,8 +337,8 @@ impl Served for ConsumerSession {
 
     /// A session that waits only for its time, or for an answer, hears of nothing but the end of the process.
     fn watched(&self) -> Watched {
-        let socket = matches!(self.phase, Phase::Greeting(_) | Phase::Attached { .. });
-        let process = socket || matches!(self.phase, Phase::Asking { .. } | Phase::Departing { .. });
+        let socket = matches!(self.phase, Phase::Greeting(_) | Phase::Attached { deaf_until: None, .. });
+        let process = !matches!(self.phase, Phase::Unanswered(_) | Phase::Over);
         Watched { socket, process: process && !self.consumer.is_dead() }
     }
 
@@ -378,7 +347,10 @@ impl Served for ConsumerSession {
             Phase::Greeting(Greeting { deadline: Deadline::At(instant), .. }) => Some(*instant),
             Phase::Asking { seats, inquiry, .. } if !seats.in_place() => Some(inquiry.overdue_at()),
             Phase::Departing { retry_at, .. } => Some(*retry_at),
-            Phase::Attached { seats, .. } if seats.owe_word() => Some(Instant::now() + EVICTED_RETRY),
+            Phase::Attached { seats, deaf_until, .. } => {
+                let retry_at = seats.owe_word().then(|| Instant::now() + EVICTED_RETRY);
+                retry_at.into_iter().chain(*deaf_until).min()
+            }
             _ => None,
         };
         next.into_iter().chain(self.consumer.look_at()).min()
@@ -394,11 +366,14 @@ impl Served for ConsumerSession {
                 self.fail(outcome, Ending::timed_out(self.offering.limits.deadline))
             }
             Phase::Greeting(greeting) => match self.greet(greeting, readable) {
-                Ok(Phase::Attached { handshake, seats }) => self.attend(handshake, seats, readable),
+                Ok(Phase::Attached { handshake, seats, .. }) => self.attend(handshake, seats, None, readable),
                 Ok(phase) => phase,
                 Err((outcome, ending)) => self.fail(outcome, ending),
             },
-            Phase::Attached { handshake, seats } => self.attend(handshake, seats, readable),
+            Phase::Attached { handshake, seats, deaf_until } => {
+                let is_deaf = deaf_until.is_some_and(|until| now < until) && !readable.process;
+                self.attend(handshake, seats, deaf_until.filter(|_| is_deaf), readable)
+            }
             Phase::Asking { seats, inquiry, retries } => {
                 let retries = if death.is_news { retries.min(AFRESH) } else { retries };
                 match inquiry.answer() {
@@ -442,7 +417,7 @@ impl Served for ConsumerSession {
     /// that.
     fn is_leaving(&self, now: Instant) -> bool {
         match &self.phase {
-            Phase::Greeting(_) | Phase::Attached { .. } => has_hung_up(&self.socket),
+            Phase::Greeting(_) | Phase::Attached { .. } => self.socket.has_hung_up(),
             _ => self.gone_at().is_some_and(|at| now < at),
         }
     }
@@ -468,34 +443,5 @@ impl Served for ConsumerSession {
             }
             Phase::Unanswered(_) | Phase::Over => true,
         }
-    }
-}
-
-/// How long to wait before the kernel is asked again: twice as long each time, up to the longest, and longer while the
-/// consumer may live and makes the answers take long.
-fn departure_pause(retries: u32, took: Duration, may_live: bool) -> Duration {
-    let doubled = DEPARTURE_RETRY_MIN.saturating_mul(2_u32.saturating_pow(retries)).min(DEPARTURE_RETRY_MAX);
-    let slowed = if may_live { took.saturating_mul(DEPARTURE_RETRY_FACTOR) } else { Duration::ZERO };
-    doubled.max(slowed.min(DEPARTURE_RETRY_LIMIT))
-}
-
-/// Whether the other side has hung up, whatever it had sent before.
-fn has_hung_up(socket: &FrameSocket) -> bool {
-    let mut waits = [PollFd::new(socket, PollFlags::RDHUP)];
-    poll(&mut waits, Some(&timespec(Duration::ZERO))).is_ok() && !waits[0].revents().is_empty()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_living_consumer_makes_the_pauses_longer_and_only_up_to_the_limit() {
-        let millis = Duration::from_millis;
-        let pauses = [0, 1, 6, 7, u32::MAX].map(|retries| departure_pause(retries, Duration::MAX, false));
-        assert_eq!(pauses, [1, 2, 64, 100, 100].map(millis));
-        assert_eq!(departure_pause(0, millis(10), true), millis(80));
-        assert_eq!(departure_pause(u32::MAX, millis(10), true), millis(100));
-        assert_eq!(departure_pause(0, Duration::MAX, true), DEPARTURE_RETRY_LIMIT);
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Limits {
     pub(super) peers: PeerPolicy,
     /// Who may read in place.
     pub(super) in_place: PeerPolicy,
+    /// Who is told of the consumers of all users.
+    pub(super) reports: PeerPolicy,
 }
 
 /// The statistics of a server since it began to listen.

@@ -33,9 +33,7 @@ mod tests;
 pub(crate) use attach::{LaneAttach, StartAt};
 pub(crate) use body::{Hello, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
 pub(crate) use error::FrameError;
-pub(crate) use report::{Attachments, Report};
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) use report::{ReportedSeat, SEATS_PER_REPORT_MAX};
+pub(crate) use report::{Attachments, QUERY_INTERVAL, Report, ReportedSeat, SEATS_PER_REPORT_MAX, UNKNOWN_UID};
 pub(crate) use text::{LaneName, printable};
 pub(crate) use values::{ByeReason, Role, SeatKind};
 

@@ -1,7 +1,7 @@
 //! The bodies of Query, Report and Attachments: what a consumer may ask about a lane, and what goes with a record.
 //!
-//! Their bytes are settled, so that a peer that uses them is understood and told that they are not implemented here.
-//! The invariant: what is listed is bounded, and as much as the protocol says.
+//! Of Attachments only the bytes are settled, so that a peer that uses them is understood and told that they are not
+//! implemented here. The invariant: what is listed is bounded, and as much as the protocol says.
 
 use super::FrameError;
 use super::attach::{read_lane_index, write_lane_index};
@@ -9,7 +9,12 @@ use super::text::Fields;
 use super::values::SeatKind;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::layout::LaneState;
+use std::time::Duration;
 
+/// How long a consumer waits between two Queries of a session, and a producer between two Reports.
+pub(crate) const QUERY_INTERVAL: Duration = Duration::from_millis(100);
+/// Stands for a user whom the producer's user namespace has no number for.
+pub(crate) const UNKNOWN_UID: u32 = u32::MAX;
 /// The most seats that a Report lists; of more, those that took their seats first.
 pub(crate) const SEATS_PER_REPORT_MAX: usize = 1024;
 
@@ -20,7 +25,7 @@ pub(crate) struct Report {
     pub(crate) lane: usize,
     pub(crate) published: u64,
     pub(crate) state: LaneState,
-    /// How many seats the lane has, listed or not.
+    /// How many seats the lane has that the asker may know of, listed or not.
     pub(crate) seats: u32,
     pub(crate) listed: Vec<ReportedSeat>,
 }
@@ -30,6 +35,7 @@ pub(crate) struct Report {
 pub(crate) struct ReportedSeat {
     /// 0 where it is unknown.
     pub(crate) pid: u32,
+    /// [`UNKNOWN_UID`] where it is unknown.
     pub(crate) uid: u32,
     pub(crate) kind: SeatKind,
     pub(crate) is_asleep: bool,

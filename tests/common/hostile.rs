@@ -28,6 +28,8 @@ pub(crate) const OFFER: u16 = 2;
 pub(crate) const ATTACH: u16 = 3;
 pub(crate) const ATTACHED: u16 = 4;
 pub(crate) const REFUSE: u16 = 5;
+pub(crate) const QUERY: u16 = 7;
+pub(crate) const REPORT: u16 = 8;
 pub(crate) const BYE: u16 = 9;
 pub(crate) const EVICTED: u16 = 10;
 
@@ -116,9 +118,13 @@ pub(crate) fn attached(starts: &[u64]) -> Vec<u8> {
     frame(ATTACHED, 0, &body)
 }
 
+pub(crate) fn query(lane: u8) -> Vec<u8> {
+    frame(QUERY, 0, &[lane])
+}
+
 /// A Report about a lane that is open and has no seats.
 pub(crate) fn report(lane: u8) -> Vec<u8> {
-    frame(8, 0, &[&[lane][..], &[0; 8], &[1], &[0; 6]].concat())
+    frame(REPORT, 0, &[&[lane][..], &[0; 8], &[1], &[0; 6]].concat())
 }
 
 pub(crate) fn refuse(code: u16, sentence: &str) -> Vec<u8> {
@@ -239,6 +245,17 @@ impl Wire {
             return (!bytes.is_empty()).then_some(Message { bytes, fds });
         }
         None
+    }
+
+    /// Sends a message if the other side takes it now.
+    pub(crate) fn try_send(&self, bytes: &[u8]) -> bool {
+        rustix::net::send(&self.0, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT).is_ok()
+    }
+
+    /// The next message, if one has come.
+    pub(crate) fn try_recv(&self) -> Option<Message> {
+        let has_come = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&Timespec::default())).unwrap() != 0;
+        if has_come { self.recv() } else { None }
     }
 
     /// Waits for frames of these types, in this order, and returns the last.

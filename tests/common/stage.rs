@@ -343,6 +343,17 @@ impl Client {
         self.0.heard()
     }
 
+    /// Has it ask about its lane; the report, or the error and its sentence.
+    pub(crate) fn query(&mut self, millis: u64) -> String {
+        self.ask(millis);
+        self.0.heard()
+    }
+
+    /// Has it ask about its lane; meanwhile this process is to answer, and then to hear what it says.
+    pub(crate) fn ask(&mut self, millis: u64) {
+        self.0.tell(&format!("query {millis}"));
+    }
+
     /// Has it drop its consumer.
     pub(crate) fn leave(&mut self) {
         self.0.tell("leave");
@@ -386,6 +397,13 @@ fn client() {
             Some("read") => {
                 let millis = words.next().map(|millis| Duration::from_millis(millis.parse().unwrap()));
                 say(&outcome(consumer.as_mut().unwrap().receive_timeout(millis.unwrap_or(DEADLINE / 2))));
+            }
+            Some("query") => {
+                let millis = words.next().unwrap().parse().unwrap();
+                say(&match consumer.as_ref().unwrap().query(Duration::from_millis(millis)) {
+                    Ok(report) => format!("{report:?}"),
+                    Err(error) => format!("{}: {error}", name_of(&error)),
+                });
             }
             Some("wait") => say(&outcome(consumer.as_mut().unwrap().receive())),
             Some("leave") => {

@@ -654,6 +654,11 @@ impl Tap {
         }
     }
 
+    /// What it belongs to.
+    pub(super) fn session(&self) -> (ForkGuard, &Waiter) {
+        (self.guard, &self.waiter)
+    }
+
     fn check_fork(&self) -> Result<(), TapError> {
         if self.guard.is_child() { Err(TapError::Forked) } else { Ok(()) }
     }
