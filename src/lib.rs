@@ -54,6 +54,7 @@
 //! | end waits from a signal handler or another thread | [`Interrupter`] |
 //! | see every lane of this user's processes, and tap any | [`inspect`] |
 //! | send and receive values of a Rust type | [`typed`] |
+//! | ask who reads a lane, and how far behind | [`Producer::consumers`], [`Consumer::query`], [`Tap::query`] |
 //! | count records, waits for room, joins and deaths | [`Producer::stats`], [`Consumer::stats`], [`Server::stats`] |
 //! | pass descriptors without a ring | [`send_fds`], [`recv_fds`]; with names, [`fds::send_named`] |
 //! | pass immutable bytes without a ring | [`Sealed`]; several buffers at once, [`parcel`] |
@@ -159,6 +160,7 @@ mod terms;
 mod test_support;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod trace;
 pub mod typed;
 mod wire;
 

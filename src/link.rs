@@ -14,6 +14,7 @@ use crate::os::notice::Notice;
 use crate::os::peer::Peer;
 use crate::sync::{AtomicU32, Mutex, Ordering};
 use crate::terms::Refusal;
+use crate::trace::event;
 use crate::wire::{ByeReason, FRAME_MAX_BYTES, Frame};
 use asking::Asking;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -43,6 +44,21 @@ pub(crate) enum Fate {
     HungUp = 4,
     /// The producer refused, or broke the protocol: [`Link::last_words`].
     Broken = 5,
+}
+
+#[cfg(feature = "tracing")]
+impl Fate {
+    /// In words that follow "because the producer".
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "lives",
+            Self::Dead => "died",
+            Self::Closed => "said goodbye",
+            Self::Evicted => "evicted all readers of the session",
+            Self::HungUp => "hung up",
+            Self::Broken => "refused or broke the protocol",
+        }
+    }
 }
 
 /// What ended a session that should have gone on.
@@ -245,14 +261,24 @@ impl Session {
 
     /// Notes how the session ended, for all its lanes.
     fn note(&self, fate: Fate) {
-        note(&self.fate, fate);
-        self.lanes.iter().flatten().for_each(|lane| note(lane, fate));
+        if note(&self.fate, fate) {
+            event!(
+                WARN,
+                "session over",
+                producer_pid = self.peer.pid,
+                why = fate.as_str(),
+                said = self.last_words.get().map(tracing::field::debug)
+            );
+        }
+        self.lanes.iter().flatten().for_each(|lane| _ = note(lane, fate));
     }
 
     /// Notes that a lane has lost its seat, and wakes those who may be waiting for that lane.
     fn note_evicted(&self, lane: usize) {
-        if let Some(Some(lane)) = self.lanes.get(lane) {
-            note(lane, Fate::Evicted);
+        if let Some(Some(fate)) = self.lanes.get(lane)
+            && note(fate, Fate::Evicted)
+        {
+            event!(WARN, "seat lost", producer_pid = self.peer.pid, lane);
         }
         if let Some(stir) = &self.stir {
             stir.raise();
@@ -271,9 +297,9 @@ fn fate_in(word: &AtomicU32) -> Fate {
     }
 }
 
-/// Notes how it ended; the first word stands.
-fn note(word: &AtomicU32, fate: Fate) {
-    let _ = word.compare_exchange(Fate::Alive as u32, fate as u32, Ordering::AcqRel, Ordering::Acquire);
+/// Notes how it ended; the first word stands. Whether this is it.
+fn note(word: &AtomicU32, fate: Fate) -> bool {
+    word.compare_exchange(Fate::Alive as u32, fate as u32, Ordering::AcqRel, Ordering::Acquire).is_ok()
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod users;
 use common::{DEADLINE, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::info::{LaneReport, ReaderKind};
 use fdring::options::{LaneOptions, PeerPolicy, ServerOptions, SessionListenerOptions, SessionOptions};
-use fdring::{Attach, Consumer, Error, Producer, Server, Session, Tap};
+use fdring::{Attach, Consumer, Error, Interrupter, Producer, Server, Session, Tap};
 use peer::{Peer, argument, say, told, wait_for_the_end};
 use std::time::{Duration, Instant};
 use users::{NOBODY, become_user, is_root};
@@ -249,6 +249,39 @@ fn nobody_answers_for_a_producer_that_is_stopped_or_dead() {
         });
         assert!(matches!(consumer.query(DEADLINE).unwrap_err(), Error::Closed { .. }));
     });
+}
+
+#[test]
+fn an_interrupter_ends_the_wait_for_an_answer() {
+    let test = "an_interrupter_ends_the_wait_for_an_answer";
+    if role().as_deref() == Some("producer") {
+        let producer = lane();
+        let _server = Server::listen(argument(), [&producer]).unwrap();
+        say("listening");
+        wait_for_the_end();
+    }
+    let address = format!("@{}", unique_name());
+    let mut producer = Peer::start(test, "producer", &address);
+    producer.expect("listening");
+    let stop = Interrupter::new().unwrap();
+    let session = SessionOptions::new().interrupter(&stop).connect(&*address).unwrap();
+    let consumer = session.attach_one(Attach::new()).unwrap();
+    producer.signal(rustix::process::Signal::STOP);
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        // The second waits for its turn.
+        let asks = [(), ()].map(|()| scope.spawn(|| consumer.query(DEADLINE).unwrap_err()));
+        // Neither is answered, whenever the interrupt comes.
+        stop.interrupt();
+        for asked in asks {
+            let error = asked.join().unwrap();
+            assert!(matches!(error, Error::Interrupted { .. }), "{error}");
+        }
+    });
+    assert!(begin.elapsed() < DEADLINE / 2);
+    producer.signal(rustix::process::Signal::CONT);
+    stop.clear();
+    assert_eq!(consumer.query(DEADLINE).unwrap().readers_total, 1);
 }
 
 fn pids(report: &LaneReport) -> Vec<u32> {

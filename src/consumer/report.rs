@@ -2,11 +2,11 @@
 //!
 //! The invariant: nothing here is believed. It is what the producer says, for people and tools.
 
+use super::waiter::Waiter;
 use super::{Consumer, Tap};
 use crate::error::Result;
 use crate::lane::LaneInfo;
 use crate::layout::LaneState;
-use crate::link::Link;
 use crate::os::fork::ForkGuard;
 use crate::wire::{Report, ReportedSeat, SeatKind, UNKNOWN_UID};
 use std::time::Duration;
@@ -151,10 +151,11 @@ impl ReaderReport {
     }
 }
 
-/// Asks the producer at the other end of `link` about `lane`.
-fn query(guard: ForkGuard, link: &Link, lane: &LaneInfo, timeout: Duration) -> Result<LaneReport> {
+/// Asks the producer of `lane` about it.
+fn query(guard: ForkGuard, waiter: &Waiter, lane: &LaneInfo, timeout: Duration) -> Result<LaneReport> {
     guard.check()?;
-    Ok(LaneReport::new(link.query(&lane.name, timeout)?, lane, link.producer()))
+    let report = waiter.link().query(&lane.name, timeout, waiter.interrupter())?;
+    Ok(LaneReport::new(report, lane, waiter.link().producer()))
 }
 
 impl Consumer {
@@ -182,13 +183,14 @@ impl Consumer {
     /// # Errors
     ///
     /// - [`Error::TimedOut`](crate::Error::TimedOut) if no answer came within `timeout`
+    /// - [`Error::Interrupted`](crate::Error::Interrupted) if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`Error::Closed`](crate::Error::Closed) if the session is over: the producer hung up, died, or closed it
     /// - [`Error::Refused`](crate::Error::Refused) or [`Error::Peer`](crate::Error::Peer) if the producer refused, or
     ///   broke the protocol of the session
     /// - [`Error::Os`](crate::Error::Os) if the system is short of descriptors, or a system call fails
     /// - [`Error::Forked`](crate::Error::Forked) in a forked child
     pub fn query(&self, timeout: Duration) -> Result<LaneReport> {
-        query(self.guard, self.waiter.link(), &self.info, timeout)
+        query(self.guard, &self.waiter, &self.info, timeout)
     }
 }
 
@@ -215,6 +217,7 @@ impl Tap {
     /// # Errors
     ///
     /// - [`Error::TimedOut`](crate::Error::TimedOut) if no answer came within `timeout`
+    /// - [`Error::Interrupted`](crate::Error::Interrupted) if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`Error::Closed`](crate::Error::Closed) if the session is over: the producer hung up, died, or closed it
     /// - [`Error::Refused`](crate::Error::Refused) or [`Error::Peer`](crate::Error::Peer) if the producer refused, or
     ///   broke the protocol of the session
@@ -222,6 +225,6 @@ impl Tap {
     /// - [`Error::Forked`](crate::Error::Forked) in a forked child
     pub fn query(&self, timeout: Duration) -> Result<LaneReport> {
         let (guard, waiter) = self.session();
-        query(guard, waiter.link(), self.lane(), timeout)
+        query(guard, waiter, self.lane(), timeout)
     }
 }

@@ -21,6 +21,7 @@ use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Ready, Trigger};
 use crate::ring::sleep::{Announcement, Armed, SECOND_LOOK, Sleeps, TAP_LOOKS, Waits, Wakeups};
 use crate::terms::Barrier;
+use crate::trace::event;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -100,6 +101,10 @@ impl Waiter {
     /// Has an interrupter end the waits.
     pub(super) fn heed(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
         self.sources.heed(interrupter)
+    }
+
+    pub(super) fn interrupter(&self) -> Option<&Interrupter> {
+        self.sources.interrupter.as_ref()
     }
 
     /// Whether waits end now.
@@ -264,6 +269,9 @@ impl VainRings {
     /// The bell rang, or a nap is over. This was in vain if the consumer does not move on.
     fn note(&mut self) {
         self.count = self.count.saturating_add(1);
+        if self.count == VAIN_RINGS_MAX {
+            event!(WARN, "bell given up", rings = self.count, position = self.position);
+        }
     }
 }
 
@@ -449,5 +457,23 @@ impl Wakeups for Sources {
 
     fn session_is_over(&self) -> bool {
         self.link.fate() != Fate::Alive
+    }
+}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use super::*;
+    use crate::trace::tests::told;
+
+    #[test]
+    fn a_bell_that_is_given_up_is_told_of_once_until_the_consumer_moves_on() {
+        let mut rings = VainRings::default();
+        let messages = told(|| {
+            (1..VAIN_RINGS_MAX).for_each(|_| rings.note());
+        });
+        assert!(messages.is_empty() && rings.nap(0).is_none());
+        assert_eq!(told(|| (0..3).for_each(|_| rings.note())), ["bell given up"]);
+        assert!(rings.nap(0).is_some() && rings.nap(8).is_none());
+        assert_eq!(told(|| (0..VAIN_RINGS_MAX).for_each(|_| rings.note())), ["bell given up"]);
     }
 }

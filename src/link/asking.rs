@@ -7,17 +7,21 @@ use super::{Fate, LastWords, Link, fate_in};
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds;
+use crate::os::interrupt::Interrupter;
 use crate::os::notice::Notice;
 use crate::sync::Mutex;
 use crate::wire::{QUERY_INTERVAL, Report};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// When a producer is asked again that has not answered: it may have dropped the question, or its answer.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a thread that waits for its turn looks for an interrupt.
+const TURN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Who asks in a session.
 #[derive(Debug, Default)]
@@ -46,11 +50,49 @@ impl Asking {
         }
     }
 
-    fn turn_until(&self, deadline: Deadline) -> Option<parking_lot::MutexGuard<'_, Option<Instant>>> {
-        match deadline {
-            Deadline::Now => self.turn.try_lock(),
-            Deadline::At(at) => self.turn.try_lock_until(at),
-            Deadline::Never => Some(self.turn.lock()),
+    /// Waits until no other thread asks.
+    fn turn(&self, patience: &Patience<'_>) -> Result<parking_lot::MutexGuard<'_, Option<Instant>>> {
+        loop {
+            if let Some(turn) = self.turn.try_lock_for(patience.remaining(TURN_INTERVAL)) {
+                return Ok(turn);
+            }
+            patience.check()?;
+        }
+    }
+}
+
+/// How long a question is waited for, and by what its wait ends.
+#[derive(Clone, Copy, Debug)]
+struct Patience<'a> {
+    /// In words that follow "while".
+    doing: &'a str,
+    limit: Duration,
+    deadline: Deadline,
+    interrupter: Option<&'a Interrupter>,
+}
+
+impl Patience<'_> {
+    /// Whether it lasts.
+    fn check(&self) -> Result<()> {
+        let doing = || self.doing.to_owned();
+        if self.interrupter.is_some_and(Interrupter::is_interrupted) {
+            return Err(Error::Interrupted { doing: doing() });
+        }
+        if self.deadline.has_passed() { Err(Error::TimedOut { doing: doing(), limit: self.limit }) } else { Ok(()) }
+    }
+
+    /// How long it lasts, up to `most`.
+    fn remaining(&self, most: Duration) -> Duration {
+        self.deadline.remaining().map_or(most, |remaining| remaining.min(most))
+    }
+
+    /// Waits until one of `fds` is readable, it ends, or `most` is over.
+    fn wait(&self, fds: &[BorrowedFd<'_>], most: Duration) -> Result<()> {
+        let fds = fds.iter().copied().chain(self.interrupter.map(AsFd::as_fd));
+        let mut waits: Vec<_> = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        match poll(&mut waits, Some(&timespec(self.remaining(most)))) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(Error::os(format!("wait while {}", self.doing))(error)),
         }
     }
 }
@@ -60,38 +102,33 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// If none comes in time, or the session is over.
-    pub(crate) fn query(&self, name: &str, timeout: Duration) -> Result<Report> {
-        let (asking, deadline) = (&self.session.asking, Deadline::after(timeout));
-        let doing = format!("asking the producer of lane {name}");
-        let late = || Error::TimedOut { doing: doing.clone(), limit: timeout };
-        let mut turn = asking.turn_until(deadline).ok_or_else(late)?;
-        if let Some(asked) = *turn {
-            let pause = (asked + QUERY_INTERVAL).saturating_duration_since(Instant::now());
-            let _ = poll(&mut [], Some(&timespec(pause.min(deadline.remaining().unwrap_or(pause)))));
-            if deadline.has_passed() {
-                return Err(late());
-            }
+    /// If none comes in time, an interrupter ends the wait, or the session is over.
+    pub(crate) fn query(&self, name: &str, timeout: Duration, interrupter: Option<&Interrupter>) -> Result<Report> {
+        let (doing, asking) = (format!("asking the producer of lane {name}"), &self.session.asking);
+        let patience = Patience { doing: &doing, limit: timeout, deadline: Deadline::after(timeout), interrupter };
+        let mut turn = asking.turn(&patience)?;
+        while let Some(pause) = turn.and_then(|asked| QUERY_INTERVAL.checked_sub(asked.elapsed())) {
+            patience.check()?;
+            patience.wait(&[], pause)?;
         }
         let notice = Arc::new(Notice::new()?);
         let question = Question { lane: self.lane, report: None, notice: Arc::clone(&notice) };
         *asking.question.lock() = Some(question);
-        let outcome = self.ask(&doing, &mut turn, &notice, deadline);
-        let report = asking.question.lock().take().and_then(|question| question.report);
-        match (report, outcome) {
-            (Some(report), _) => Ok(report),
-            (None, Err(error)) => Err(error),
-            (None, Ok(())) => Err(late()),
+        let outcome = self.ask(&patience, &mut turn, &notice);
+        let question = asking.question.lock().take();
+        match question.and_then(|question| question.report) {
+            Some(report) => Ok(report),
+            None => Err(outcome.err().unwrap_or(Error::Closed { doing })),
         }
     }
 
-    /// Sends a Query, now and then again, and waits until its Report is there or the deadline has passed.
-    fn ask(&self, doing: &str, turn: &mut Option<Instant>, notice: &Notice, deadline: Deadline) -> Result<()> {
+    /// Sends a Query, now and then again, and waits until its Report is there.
+    fn ask(&self, patience: &Patience<'_>, asked: &mut Option<Instant>, notice: &Notice) -> Result<()> {
         let (session, mut again) = (&self.session, Deadline::Now);
         loop {
             if again.has_passed() {
-                self.send_query(doing)?;
-                *turn = Some(Instant::now());
+                self.send_query(patience.doing)?;
+                *asked = Some(Instant::now());
                 again = Deadline::after(AGAIN_AFTER);
             }
             session.receive_frames();
@@ -99,16 +136,10 @@ impl Link {
                 return Ok(());
             }
             if fate_in(&session.fate) != Fate::Alive {
-                return Err(self.end_of_session(doing));
+                return Err(self.end_of_session(patience.doing));
             }
-            if deadline.has_passed() {
-                return Ok(());
-            }
-            let mut waits = [PollFd::new(&session.socket, PollFlags::IN), PollFd::new(notice, PollFlags::IN)];
-            match poll(&mut waits, deadline.min(again).remaining().map(timespec).as_ref()) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(Error::os(format!("wait while {doing}"))(error)),
-            }
+            patience.check()?;
+            patience.wait(&[session.socket.as_fd(), notice.as_fd()], again.remaining().unwrap_or(AGAIN_AFTER))?;
         }
     }
 

@@ -37,6 +37,7 @@ use crate::region::HugePagesOutcome;
 use crate::ring::publisher::Publisher;
 use crate::ring::roster::Roster;
 use crate::ring::writer::{Claim, Room, Writer};
+use crate::trace::event;
 use slow::Watch;
 use stats::Blocked;
 use std::sync::Arc;
@@ -121,6 +122,7 @@ impl Producer {
     pub(crate) fn create_at(options: &LaneOptions, position: u64) -> Result<Self> {
         let guard = ForkGuard::get()?;
         let (lane, writable) = Lane::create(options, position)?;
+        event!(DEBUG, "lane created", lane = &*lane.info.name, capacity = lane.info.capacity);
         let spin = options.spin_duration();
         let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
         let (no_consumer, slow_consumer) = options.policies();
@@ -712,6 +714,11 @@ impl Producer {
         let state = if abandons { LaneState::Abandoned } else { LaneState::Finished };
         crash::point!("producer-before-end");
         self.publisher.close(&self.lane.roster, state);
+        if abandons {
+            event!(WARN, "lane abandoned", lane = &*self.lane.info.name, published = self.published());
+        } else {
+            event!(INFO, "lane finished", lane = &*self.lane.info.name, published = self.published());
+        }
         crash::point!("producer-after-end");
         self.lane.end();
     }

@@ -14,6 +14,7 @@ use crate::policies::NoConsumer;
 use crate::ring::publisher::Need;
 use crate::ring::roster::Gate;
 use crate::ring::writer::{Claim, Room};
+use crate::trace::{LongWait, event};
 use std::time::{Duration, Instant};
 
 impl Producer {
@@ -176,11 +177,42 @@ impl Producer {
     }
 
     /// Sleeps until there is room, or the deadline passes. `gate` holds the lane back.
-    fn sleep_for_room(&mut self, need: Need, mut gate: Option<Gate>, deadline: Deadline) -> Result<Claim, SendError> {
+    fn sleep_for_room(&mut self, need: Need, gate: Option<Gate>, deadline: Deadline) -> Result<Claim, SendError> {
+        let mut wait = LongWait::begin();
+        let outcome = self.sleep_while_full(need, gate, deadline, &mut wait);
+        if wait.is_told() {
+            event!(
+                INFO,
+                "wait for room over",
+                lane = &*self.lane.info.name,
+                waited_ms = wait.millis(),
+                has_room = outcome.is_ok()
+            );
+        }
+        outcome
+    }
+
+    fn sleep_while_full(
+        &mut self,
+        need: Need,
+        mut gate: Option<Gate>,
+        deadline: Deadline,
+        wait: &mut LongWait,
+    ) -> Result<Claim, SendError> {
         while !deadline.has_passed() {
+            if wait.is_news() {
+                event!(
+                    WARN,
+                    "ring full",
+                    lane = &*self.lane.info.name,
+                    pid = self.slow_consumer(gate).and_then(|who| who.pid),
+                    behind_bytes = gate.map(|gate| gate.behind_bytes)
+                );
+            }
             let Judged { until, .. } = self.judge(need)?;
             self.blocked.times_slept += 1;
-            let limit = Limit::new(deadline.min(until), self.interrupter.as_ref());
+            let until = deadline.min(until).min(wait.look_at());
+            let limit = Limit::new(until, self.interrupter.as_ref());
             match self.publisher.sleep_for_space(&self.lane.roster, need, limit) {
                 Ok(claim) => return Ok(claim),
                 Err(now) => gate = now,

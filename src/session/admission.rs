@@ -10,6 +10,7 @@ use super::shared::{Offering, StewardState};
 use crate::lane::random_id;
 use crate::os::peer::Peer;
 use crate::terms::Refusal;
+use crate::trace::event;
 use std::sync::Arc;
 
 /// What a program waits for that has connected to a consumer, in words that follow "while".
@@ -75,5 +76,6 @@ impl Admission {
 pub(super) fn turn_away(state: &StewardState, socket: &FrameSocket, ending: &Ending) {
     let (answer, sentence) = ending.to_answer();
     answer.iter().for_each(|frame| socket.tell(frame));
+    event!(WARN, "connection refused", reason = &*sentence);
     state.note_refusal(&sentence);
 }

@@ -25,6 +25,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::peer::Peer;
 use crate::sync::Mutex;
 use crate::terms::Refusal;
+use crate::trace::event;
 use crate::wire::{Frame, Offer, Refuse};
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
@@ -78,6 +79,13 @@ impl Arrivals {
     }
 
     fn push(&self, session: Session) {
+        event!(
+            INFO,
+            "producer arrived",
+            pid = session.producer_pid(),
+            uid = session.producer_uid(),
+            lanes = session.lanes().len()
+        );
         let mut opened = self.opened.lock();
         opened.push_back(session);
         self.state.news.raise();

@@ -26,6 +26,7 @@ use crate::os::peer::Peer;
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
 use crate::terms::{Barrier, Delivery, Refusal};
+use crate::trace::event;
 use crate::wire::{Frame, LaneAttach, LaneName, Offer, Refuse};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -558,6 +559,7 @@ impl Session {
         let readers = lanes.map(|((((lane, start), evictions), how), link)| {
             let (Some((how, delivery)), Some(link)) = (how, link) else { return Ok(None) };
             let barrier = choose(&lane);
+            event!(INFO, "attached", lane = lane.terms.name.as_str(), start, producer_pid = link.producer().0);
             let OpenedLane { map: lane, seat, bell, terms } = lane;
             let (in_place, spin) = (how.trust(), options.spin);
             let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };

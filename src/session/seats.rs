@@ -66,6 +66,12 @@ impl Offered {
         fds
     }
 
+    /// How many lanes are offered.
+    #[cfg(feature = "tracing")]
+    pub(super) fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
     pub(super) fn lanes_have_ended(&self) -> bool {
         self.lanes.iter().all(|lane| lane.has_ended())
     }
@@ -233,9 +239,9 @@ impl Seats {
         self.places.iter().any(|place| place.is_evicted() && !place.is_told)
     }
 
-    /// Has `tell` tell the consumer of each lane that has evicted it, by the number of the lane, as far as that can be
+    /// Has `tell` tell the consumer of each lane that has evicted it, by the lane and its number, as far as that can be
     /// done now; how many it was told of.
-    pub(super) fn tell_evictions(&mut self, tell: impl Fn(usize) -> bool) -> u64 {
+    pub(super) fn tell_evictions(&mut self, tell: impl Fn(&Lane, usize) -> bool) -> u64 {
         // Asked once: a lane may evict it at any moment, and where all have, the session ends without such a word.
         let evicted: Vec<bool> = self.places.iter().map(Place::is_evicted).collect();
         if evicted.iter().all(|is_evicted| *is_evicted) {
@@ -244,7 +250,7 @@ impl Seats {
         let mut told = 0;
         for (place, is_evicted) in self.places.iter_mut().zip(evicted) {
             if is_evicted && !place.is_told {
-                place.is_told = tell(place.number);
+                place.is_told = tell(&place.lane, place.number);
                 told += u64::from(place.is_told);
             }
         }

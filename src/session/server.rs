@@ -19,6 +19,7 @@ use crate::os::futex::{self, Limit};
 use crate::os::interrupt::Interrupter;
 use crate::producer::Producer;
 use crate::sync::Mutex;
+use crate::trace::event;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::borrow::Borrow;
 use std::sync::Arc;
@@ -344,6 +345,9 @@ impl ServerOptions {
         let guard = ForkGuard::get()?;
         check_lanes(&lanes)?;
         let (listener, address) = listen()?;
+        if listener.is_some() {
+            event!(DEBUG, "listening", address = %address, lanes = lanes.len());
+        }
         let state = Arc::new(StewardState::new(News::Statistics)?);
         lanes.iter().for_each(|lane| lane.notify_end(&state.notice));
         let offering = Offering { limits: self.limits, lanes: Mutex::new(lanes), state: Arc::clone(&state) };

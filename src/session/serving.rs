@@ -21,6 +21,7 @@ use crate::os::bell::Bell;
 use crate::os::peer::Peer;
 use crate::region::Freeze;
 use crate::terms::{Access, Refusal};
+use crate::trace::event;
 use crate::wire::{ByeReason, Frame, LaneAttach};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
@@ -123,10 +124,14 @@ impl ConsumerSession {
         if !seats.owe_word() {
             return;
         }
-        let told = seats.tell_evictions(|lane| {
+        let told = seats.tell_evictions(|_lane, number| {
             // Only where the queue is full is it to be tried again. One that has hung up is about to be shown out.
-            let sent = self.socket.send(&Frame::Evicted(lane), &[]);
-            !sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+            let sent = self.socket.send(&Frame::Evicted(number), &[]);
+            let is_told = !sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+            if is_told {
+                event!(WARN, "evicted from a lane", pid = self.consumer.peer.pid, lane = &*_lane.info.name);
+            }
+            is_told
         });
         self.offering.state.count(|stats| stats.evicted += told);
     }
@@ -193,6 +198,13 @@ impl ConsumerSession {
             }
             (Step::Attach(terms), Stage::Offered(offered)) => match self.attach(&mut handshake, offered, &terms) {
                 Ok(seats) => {
+                    event!(
+                        INFO,
+                        "consumer attached",
+                        pid = self.consumer.peer.pid,
+                        uid = self.consumer.peer.uid,
+                        lanes = terms.iter().flatten().count()
+                    );
                     // Counted before the program goes on that has connected.
                     self.offering.state.count(|stats| {
                         stats.attached += 1;
@@ -222,6 +234,13 @@ impl ConsumerSession {
         }
         self.say(&handshake.offer(Bell::KIND), &offered.descriptors(&bell_ends), "send an Offer")?;
         crash::point!("steward-offer-sent");
+        event!(
+            DEBUG,
+            "lanes offered",
+            pid = self.consumer.peer.pid,
+            uid = self.consumer.peer.uid,
+            lanes = offered.len()
+        );
         Ok(offered)
     }
 
@@ -296,10 +315,13 @@ impl ConsumerSession {
                 crash::point!("steward-seat-frozen");
                 let has_left = seats.have_left();
                 seats.leave();
-                self.offering.state.count(|stats| match has_left {
-                    true => stats.left += 1,
-                    false => stats.died += 1,
-                });
+                if has_left {
+                    event!(INFO, "consumer left", pid = self.consumer.peer.pid);
+                    self.offering.state.count(|stats| stats.left += 1);
+                } else {
+                    event!(WARN, "consumer died", pid = self.consumer.peer.pid);
+                    self.offering.state.count(|stats| stats.died += 1);
+                }
                 crash::point!("steward-left");
                 Phase::Over
             }
@@ -325,6 +347,7 @@ impl ConsumerSession {
         let evicted = seats.evict();
         crash::point!("steward-evicted");
         self.socket.tell(&Frame::Bye(ByeReason::Evicted));
+        event!(WARN, "consumer evicted", pid = self.consumer.peer.pid, lanes = evicted);
         self.offering.state.count(|stats| stats.evicted += evicted);
         Phase::Over
     }

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
 use crate::os::futex::{self, Limit};
 use crate::os::interrupt::Interrupter;
+use crate::trace::event;
 use crate::wire::LANES_PER_SESSION_MAX;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -226,6 +227,7 @@ impl SessionListenerOptions {
         // Checks the names, which each session asks for.
         begin(&each)?;
         let listener = Listener::bind(&address, mode)?;
+        event!(DEBUG, "listening", address = %address);
         let state = Arc::new(StewardState::new(News::Sessions)?);
         let arrivals = Arc::new(Arrivals::new(each, bounds, Arc::clone(&state), guard));
         let steward = StewardHandle::start(Some(listener), Entrance(Arc::clone(&arrivals)), state, guard)?;

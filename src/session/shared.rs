@@ -12,6 +12,7 @@ use crate::os::futex::{self, Captured};
 use crate::os::notice::Notice;
 use crate::os::thread::{self, STACK_BYTES, Thread};
 use crate::sync::{AtomicU32, Mutex, Ordering};
+use crate::trace::event;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -207,6 +208,9 @@ struct EndOfThread(Arc<StewardState>);
 
 impl Drop for EndOfThread {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            event!(ERROR, "steward panicked");
+        }
         self.0.update(|progress| progress.done = true);
     }
 }
@@ -262,5 +266,30 @@ impl Drop for StewardHandle {
         if let Some(thread) = self.thread.take().filter(|_| done) {
             thread.join();
         }
+    }
+}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use super::*;
+    use crate::trace::tests::told;
+
+    #[test]
+    fn the_fault_of_a_steward_is_told_of_and_its_end_is_not() {
+        let state = || Arc::new(StewardState::new(News::Statistics).unwrap());
+        let ended = state();
+        assert!(told(|| drop(EndOfThread(Arc::clone(&ended)))).is_empty());
+        assert!(ended.progress.lock().done);
+        let failed = state();
+        let messages = told(|| {
+            let end = EndOfThread(Arc::clone(&failed));
+            let fault = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                let _end = end;
+                panic!("a fault that this test has made");
+            }));
+            assert!(fault.is_err());
+        });
+        assert_eq!(messages, ["steward panicked"]);
+        assert!(failed.progress.lock().done);
     }
 }

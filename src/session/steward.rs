@@ -14,6 +14,7 @@ use crate::os::closing;
 use crate::os::poller::{Poller, Ready, Trigger};
 use crate::sync::Ordering;
 use crate::terms::Refusal;
+use crate::trace::event;
 use rustix::event::poll;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -172,6 +173,7 @@ impl<R: Reception> Steward<R> {
             self.poller.remove(listener.socket());
         }
         self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);
+        event!(WARN, "accepting paused", reason = %error);
         self.reception.state().count(|stats| {
             stats.accept_pauses += 1;
             stats.last_refusal = Some(error.to_string());

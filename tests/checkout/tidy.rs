@@ -304,6 +304,40 @@ fn one_function_starts_every_thread() {
     assert!(starts >= 4, "only {starts} files were seen to start threads: the check has gone blind");
 }
 
+/// The rows of the page are the events of the sources: names, levels and fields.
+#[test]
+fn the_page_of_events_lists_every_event_there_is() {
+    let page = fs::read_to_string(root().join("docs/tracing.md")).expect("the page can be read");
+    let row = |line: &str| -> Option<(String, String)> {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let name = cells.get(1)?.strip_prefix('`')?.strip_suffix('`')?;
+        let fields: Vec<&str> = cells[3].split(", ").map(|field| field.trim_matches('`')).collect();
+        Some((name.to_owned(), format!("{} {}", cells[2], fields.join(" ")).trim().to_owned()))
+    };
+    let rows: BTreeMap<String, String> = page.lines().filter_map(row).collect();
+    let mut told: BTreeMap<String, String> = BTreeMap::new();
+    for (name, text) in rust_files(&root().join("src")) {
+        let code = code_of(&text).join(" ");
+        for (at, _) in code.match_indices(" event!(").filter(|_| name != "trace.rs") {
+            let call = &code[at + " event!(".len()..];
+            let call = &call[..call.find(");").expect("a call ends")];
+            let (level, rest) = call.split_once(',').expect("a level, then the message");
+            let (_, rest) = rest.split_once('"').expect("a message");
+            let (message, fields) = rest.split_once('"').expect("the end of the message");
+            let names = fields.split(',').map(|field| field.split('=').next().unwrap_or_default().trim());
+            let names: Vec<&str> = names.filter(|name| !name.is_empty() && !name.contains([')', '('])).collect();
+            let row = format!("{} {}", level.trim(), names.join(" ")).trim().to_owned();
+            // Of one that is told in two places, the page has the fields of both.
+            let known = told.entry(message.to_owned()).or_insert_with(|| row.clone());
+            if row.len() > known.len() {
+                *known = row;
+            }
+        }
+    }
+    assert!(told.len() > 15, "only {} events were seen: the check has gone blind", told.len());
+    assert_eq!(told, rows);
+}
+
 /// Where a thread naps between two looks at a condition that nothing announces, with a deadline.
 const NAPS: [&str; 6] = [
     "src/region/sealed.rs",

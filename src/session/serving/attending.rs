@@ -8,6 +8,7 @@ use crate::session::ending::Ending;
 use crate::session::reporting::{Asker, report_of};
 use crate::session::seats::Seats;
 use crate::session::served::Readable;
+use crate::trace::event;
 use crate::wire::{Frame, QUERY_INTERVAL};
 use std::time::Instant;
 
@@ -70,5 +71,6 @@ impl ConsumerSession {
         let uid = self.consumer.peer.uid;
         let asker = Asker { seat_id: seats.id(), uid, sees_all: self.offering.limits.reports.admits(uid) };
         self.socket.tell(&Frame::Report(report_of(lane, number, asker)));
+        event!(TRACE, "question answered", pid = self.consumer.peer.pid, lane = &*lane.info.name);
     }
 }
