@@ -71,6 +71,7 @@ fn every_operation_in_a_forked_child_is_an_error() {
                 && matches!(consumer.try_receive(), Err(ReceiveError::Forked))
                 && matches!(consumer.receive_timeout(Duration::ZERO), Err(ReceiveError::Forked))
                 && matches!(consumer.try_receive_many(|_| ()), Err(ReceiveError::Forked))
+                && matches!(consumer.query(Duration::ZERO), Err(Error::Forked))
         }));
         assert!(in_child(move || matches!(session.attach_all(Attach::new()), Err(Error::Forked))));
         assert!(in_child(|| matches!(server.wait_for_sessions(9, Duration::from_secs(9)), Err(Error::Forked))));
