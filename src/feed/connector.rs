@@ -62,7 +62,7 @@ struct Shared {
 enum Work {
     UnderWay,
     /// With its outcome, until that is taken.
-    Done(Option<Result<Consumer>>),
+    Done(Box<Option<Result<Consumer>>>),
 }
 
 impl Connector {
@@ -107,7 +107,7 @@ struct Word {
 
 impl Drop for Word {
     fn drop(&mut self) {
-        *self.shared.work.lock() = Work::Done(self.outcome.take());
+        *self.shared.work.lock() = Work::Done(Box::new(self.outcome.take()));
         self.shared.done.raise();
     }
 }

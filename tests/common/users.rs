@@ -3,7 +3,6 @@
 //! Use it beside `mod common;`, by `#[path = "common/users.rs"] mod users;`.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(unsafe_code, reason = "changes users and namespaces")]
-#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use crate::common::skipped;
 use rustix::fs::{Mode, OFlags};
