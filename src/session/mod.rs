@@ -263,11 +263,11 @@ pub enum PeerPolicy {
     /// Processes that run as this process's effective user. The default.
     #[default]
     SameUser,
-    /// Processes that run as this process's effective user, or as one of the users with these numeric ids. At a path the
-    /// socket's mode has to let them in, as with `Anyone`.
+    /// Processes that run as this process's effective user, or as one of the users with these numeric ids. At a path
+    /// the socket's mode has to let them in, as with `Anyone`.
     Users(Vec<u32>),
-    /// Processes of every user that can reach the socket. At a path the socket's mode says who can: by default its owner
-    /// and root, see [`ServerOptions::mode`](crate::options::ServerOptions::mode).
+    /// Processes of every user that can reach the socket. At a path the socket's mode says who can: by default its
+    /// owner and root, see [`ServerOptions::mode`](crate::options::ServerOptions::mode).
     Anyone,
 }
 
