@@ -578,14 +578,21 @@ fn a_refuse_can_be_made_of_any_text() {
     assert_eq!(parse(&frame.encode(), 0), Ok(frame));
 }
 
+/// All of them: a fuzzer has no sign that it comes nearer to the one that is read wrongly.
 #[test]
 fn reasons_of_newer_peers_are_kept_as_numbers() {
+    let mut frames = [example("bye").0, example("refuse").0];
     for word in 0..=u16::MAX {
-        assert_eq!(Refusal::from_code(word).code(), word);
-        assert_eq!(matches!(Refusal::from_code(word), Refusal::Other(_)), !(1..=14).contains(&word));
-        assert_eq!(ByeReason::from_word(word).to_word(), word);
+        frames.iter_mut().for_each(|frame| frame[16..18].copy_from_slice(&word.to_le_bytes()));
+        match frames.each_ref().map(|frame| parse(frame, 0)) {
+            [Ok(Frame::Bye(reason)), Ok(Frame::Refuse(refuse))] => {
+                assert_eq!((reason.to_word(), refuse.refusal().code()), (word, word));
+                assert_eq!(matches!(refuse.refusal(), Refusal::Other(_)), !(1..=14).contains(&word));
+                assert_eq!(matches!(reason, ByeReason::Other(_)), !(1..=4).contains(&word));
+            }
+            other => panic!("{word}: {other:?}"),
+        }
     }
-    assert_eq!(altered("bye", 16, &[0, 1]), Ok(Frame::Bye(ByeReason::Other(256))));
 }
 
 #[test]
