@@ -166,3 +166,91 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::LaneState;
+    use crate::link::tests::{links, say};
+    use crate::wire::Frame;
+    use rustix::fd::OwnedFd;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// Hears the lane of the next Query.
+    fn asked(producer: &OwnedFd) -> usize {
+        poll(&mut [PollFd::new(producer, PollFlags::IN)], Some(&timespec(PATIENCE))).unwrap();
+        let mut bytes = [0; 64];
+        let len = fds::recv_frame_without_fds(producer.as_fd(), &mut bytes).unwrap();
+        let Ok(Frame::Query(lane)) = Frame::parse(&bytes[..len], 0) else { panic!("{bytes:?}") };
+        lane
+    }
+
+    fn report(lane: usize, published: u64) -> Frame {
+        Frame::Report(Report { lane, published, state: LaneState::Open, seats: 0, listed: Vec::new() })
+    }
+
+    /// A busy thread reads nearly every answer before the one that waits for it, which is told all the same: sooner
+    /// than it would ask again.
+    #[test]
+    fn whichever_thread_reads_the_answer_the_one_that_asks_has_it_at_once() {
+        for round in 0..40 {
+            let (links, producer) = links(&[true, true]);
+            let [asks, reads] = [0, 1].map(|lane| links[lane].as_ref().unwrap());
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !is_over.load(Ordering::Relaxed) {
+                        reads.receive_frames();
+                    }
+                });
+                let answer = scope.spawn(|| {
+                    assert_eq!(asked(&producer), 0);
+                    say(&producer, &report(0, round));
+                });
+                let begin = Instant::now();
+                let told = asks.query("lane", PATIENCE, None).unwrap();
+                is_over.store(true, Ordering::Relaxed);
+                assert!(told.published == round && begin.elapsed() < AGAIN_AFTER, "{:?}", begin.elapsed());
+                answer.join().unwrap();
+            });
+        }
+    }
+
+    #[test]
+    fn the_late_answer_about_another_lane_is_nobody_s() {
+        let (links, producer) = links(&[true, true]);
+        let [first, second] = [0, 1].map(|lane| links[lane].as_ref().unwrap());
+        let error = first.query("first", Duration::from_millis(1), None).unwrap_err();
+        assert!(matches!(error, Error::TimedOut { .. }) && error.to_string().contains("lane first"), "{error}");
+        assert_eq!(asked(&producer), 0);
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| second.query("second", PATIENCE, None).unwrap());
+            assert_eq!(asked(&producer), 1);
+            say(&producer, &report(0, 8));
+            say(&producer, &report(1, 16));
+            let told = asks.join().unwrap();
+            assert_eq!((told.lane, told.published), (1, 16));
+        });
+    }
+
+    /// As long as nothing is answered it asks again, and as often may be answered later.
+    #[test]
+    fn one_that_is_not_answered_asks_again() {
+        let (links, producer) = links(&[true]);
+        let link = links[0].as_ref().unwrap();
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| link.query("lane", PATIENCE, None).unwrap());
+            assert_eq!([asked(&producer), asked(&producer)], [0, 0]);
+            say(&producer, &report(0, 8));
+            assert_eq!(asks.join().unwrap().published, 8);
+        });
+        say(&producer, &report(0, 16));
+        link.receive_frames();
+        assert_eq!(link.fate(), Fate::Alive, "the answer to the second question");
+        say(&producer, &report(0, 24));
+        link.receive_frames();
+        assert_eq!(link.fate(), Fate::Broken, "one too many");
+    }
+}
