@@ -1416,7 +1416,7 @@ def main():
     copy_tree()
     failures = check()
     # All models, all tests of the library, and those of `tests` and the fuzz targets that are asked for.
-    whole = lambda checks: {"lib": "lib ", "test": checks, "fuzz": checks}.get(checks.split()[0], "")
+    whole = lambda checks: {"lib": "lib ", "test": checks, "feature-test": checks, "fuzz": checks}.get(checks.split()[0], "")
     for checks in sorted({whole(fault[3]) for fault in wanted}):
         if run(checks) != "survives":
             sys.exit("tests fail without any fault")

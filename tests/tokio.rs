@@ -6,7 +6,7 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until};
+use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until, wait_until_thread_has_slept_for};
 use fdring::errors::{ReceiveError, TapError};
 use fdring::options::{LaneOptions, SessionOptions};
 use fdring::select::Selector;
@@ -452,10 +452,10 @@ fn an_idle_task_costs_no_wake_ups() {
             });
         });
         let reader = told.recv_timeout(DEADLINE).unwrap();
-        let begin = Instant::now();
-        wait_until("a tenth of a second is over", || begin.elapsed() >= Duration::from_millis(100));
-        let (before, _) = sleeps_of(reader).unwrap();
-        wait_until("another second is over", || begin.elapsed() >= Duration::from_millis(1100));
+        // Its second looks are over.
+        wait_until_thread_has_slept_for(reader, Duration::from_millis(100));
+        let ((before, _), begin) = (sleeps_of(reader).unwrap(), Instant::now());
+        wait_until("a second is over", || begin.elapsed() >= Duration::from_secs(1));
         let (after, is_asleep) = sleeps_of(reader).unwrap();
         assert!(is_asleep && after == before, "{} wake-ups in a second", after - before);
         producer.finish();

@@ -54,7 +54,8 @@ const RUN: u32 = 16;
 const CLEARS_MAX: usize = 4;
 
 /// An endpoint in a task: a consumer, a tap, one of values, a [`SessionListener`](crate::SessionListener), a
-/// [`Server`](crate::Server), or a [`Selector`](crate::select::Selector) of them.
+/// [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or anything else that is
+/// [`Selectable`], whose calls that do not wait come after [`ready`](Self::ready).
 ///
 /// It belongs to the runtime in which it was made, whose poller watches it until it is dropped: by a descriptor more.
 ///
