@@ -4,14 +4,16 @@
 //! The producer writes through it, and the session layer offers it to consumers. The invariant: both regions are sealed
 //! against new writers before any other process can get them (design invariant 17).
 
+use crate::crash;
 use crate::error::{Error, Result};
 use crate::layout::{
     ALIGN_MIN_BYTES, CAPACITY_DEFAULT_BYTES, CONTROL_LEN_BYTES, Geometry, STAMPED_ALIGN_MIN_BYTES, is_alignment,
 };
 use crate::memory::{LaneMap, SeatMap, WritableLane};
 use crate::os::barrier;
-use crate::os::bell::Bell;
+use crate::os::bell::{Bell, BellEnd};
 use crate::os::clock::coarse_now;
+use crate::os::futex::Changes;
 use crate::os::interrupt::Interrupter;
 use crate::os::notice::Notice;
 use crate::policies::{NoConsumer, SlowConsumer};
@@ -57,6 +59,7 @@ pub struct LaneOptions {
     slow_consumer: SlowConsumer,
     stamped: bool,
     interrupter: Option<Interrupter>,
+    space_bell: bool,
 }
 
 impl LaneOptions {
@@ -90,6 +93,7 @@ impl LaneOptions {
             slow_consumer: SlowConsumer::Wait,
             stamped: false,
             interrupter: None,
+            space_bell: false,
         }
     }
 
@@ -352,6 +356,25 @@ impl LaneOptions {
         self.interrupter = Some(interrupter.clone());
         self
     }
+
+    /// Whether consumers get a bell to ring when they release, so that an event loop can wait for room:
+    /// [`Producer::arm`](crate::Producer::arm). Default: false.
+    ///
+    /// It takes one more descriptor for each consumer at both ends, and 3 more at the producer's: a session has at most
+    /// 63 such lanes. Consumers of implementations that do not know such lanes are refused.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut ticks = LaneOptions::new("ticks").space_bell(true).create()?;
+    /// assert!(!ticks.arm()?); // there is room
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn space_bell(mut self, space_bell: bool) -> Self {
+        self.space_bell = space_bell;
+        self
+    }
 }
 
 /// The facts of a lane, the same at both ends.
@@ -495,6 +518,8 @@ pub(crate) struct Lane {
     pub(crate) control: Region,
     pub(crate) data: Region,
     pub(crate) roster: Roster<SeatHandle>,
+    /// Raised by each change of the roster, on lanes with a space bell.
+    pub(crate) changed: Option<Arc<Notice>>,
     /// Set once the producer is gone. The session layer looks when it is woken.
     ended: AtomicBool,
     /// The notices of the session layers that wait for the end.
@@ -522,8 +547,8 @@ impl Lane {
         let data = region("data", options.capacity, options.huge_pages)?;
         let asymmetric = options.asymmetric_barrier && barrier::register();
         let barrier = if asymmetric { Barrier::Asymmetric } else { Barrier::Fence };
-        let (schema, is_stamped) = (options.schema, options.stamped);
-        let terms = LaneTerms { name, id, geometry, schema, generation: 0, barrier, is_stamped };
+        let (schema, is_stamped, has_space_bell) = (options.schema, options.stamped, options.space_bell);
+        let terms = LaneTerms { name, id, geometry, schema, generation: 0, barrier, is_stamped, has_space_bell };
         let (writable, control, data) = WritableLane::create(control, data, geometry, &terms.header())?;
         let map = Arc::clone(writable.shared());
         if options.core_dumps {
@@ -532,10 +557,12 @@ impl Lane {
         if options.prefault {
             map.prefault()?;
         }
+        let changed = if has_space_bell { Some(Arc::new(Notice::new()?)) } else { None };
         let roster = Roster::new(position).with_places(options.no_consumer.places());
+        let roster = roster.noting(Changes::with_notice(changed.clone()));
         let (ended, listeners) = (AtomicBool::new(false), Mutex::new(Vec::new()));
         let info = LaneInfo::new(&terms);
-        Ok((Arc::new(Self { terms, info, map, control, data, roster, ended, listeners }), writable))
+        Ok((Arc::new(Self { terms, info, map, control, data, roster, changed, ended, listeners }), writable))
     }
 
     /// Raises `notice` when the lane ends, if the notice still exists then.
@@ -610,6 +637,8 @@ pub(crate) fn random_id() -> Result<[u8; 16]> {
 pub(crate) struct SeatHandle {
     words: SeatMap,
     bell: Bell,
+    /// What the consumer rings when it releases, on lanes with a space bell.
+    space_bell: Option<BellEnd>,
     occupant: Occupant,
     /// When `occupant.since` was, on the coarse clock.
     since: Duration,
@@ -624,13 +653,18 @@ pub(crate) struct SeatHandle {
 impl SeatHandle {
     pub(crate) fn new(
         words: SeatMap,
-        bell: Bell,
+        (bell, space_bell): (Bell, Option<BellEnd>),
         occupant: Occupant,
         evicted: Arc<AtomicBool>,
         steward: Arc<Notice>,
     ) -> Self {
         let (since, seen, seen_at) = (coarse_now(), Hint::new(0), Hint::new(0));
-        Self { words, bell, occupant, since, seen, seen_at, evicted, steward }
+        Self { words, bell, space_bell, occupant, since, seen, seen_at, evicted, steward }
+    }
+
+    /// What the consumer rings when it releases.
+    pub(crate) fn space_bell(&self) -> Option<&BellEnd> {
+        self.space_bell.as_ref()
     }
 
     /// When the consumer was first seen to have released as much as it has now.
@@ -671,7 +705,10 @@ impl SeatWords for SeatHandle {
 
 impl SeatPort for SeatHandle {
     fn wake(&self) -> bool {
-        self.bell.ring()
+        crash::point!("producer-before-bell");
+        let rung = self.bell.ring();
+        crash::point!("producer-after-bell");
+        rung
     }
 
     fn note_evicted(&self) {

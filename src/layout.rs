@@ -112,6 +112,8 @@ pub(crate) const CONSUMED_LEFT_BIT: u64 = 1 << 63;
 
 /// The value of `space_wait` while the producer sleeps for space on `space_seq`.
 pub(crate) const SPACE_WAIT_FUTEX: u32 = 1;
+/// Its value while the producer waits for space on the bells of its consumers, on lanes with [`FLAG_SPACE_BELL`].
+pub(crate) const SPACE_WAIT_BELL: u32 = 2;
 
 /// The producer's process is registered for the asymmetric barrier.
 pub(crate) const FLAG_ASYMMETRIC: u32 = 1;

@@ -48,7 +48,7 @@
 //! | start again where a consumer has stopped | [`Start::At`](options::Start::At) |
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
-//! | wait in poll, epoll or an event loop | [`Consumer::arm`] |
+//! | wait in poll, epoll or an event loop | [`Consumer::arm`]; for room, [`Producer::arm`] |
 //! | receive in tasks of tokio | `tokio::Async`, with the feature `tokio` |
 //! | know when a record was sent, and how long it took | [`LaneOptions::stamped`](options::LaneOptions::stamped) |
 //! | end waits from a signal handler or another thread | [`Interrupter`] |

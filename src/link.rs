@@ -316,7 +316,16 @@ pub(crate) mod tests {
     fn terms(index: usize) -> LaneTerms {
         let name = LaneName::new(&index.to_string()).unwrap();
         let (id, geometry) = ([index as u8; 16], Geometry::new(4096, 8, 8).unwrap());
-        LaneTerms { name, id, geometry, schema: 0, generation: 0, barrier: Barrier::Fence, is_stamped: false }
+        LaneTerms {
+            name,
+            id,
+            geometry,
+            schema: 0,
+            generation: 0,
+            barrier: Barrier::Fence,
+            is_stamped: false,
+            has_space_bell: false,
+        }
     }
 
     /// A consumer's end that is attached to those of its lanes that are read.

@@ -13,6 +13,7 @@ use crate::feed::{Feed, FeedError};
 use crate::os::fork::ForkGuard;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Trigger};
+use crate::producer::{Producer, SendError};
 use crate::session::server::Server;
 use crate::session::session_listener::SessionListener;
 use crate::typed::{TypedConsumer, TypedTap};
@@ -134,6 +135,20 @@ impl<T> Selectable for TypedTap<T> {
     }
 }
 
+/// Of a lane with a [space bell](crate::options::LaneOptions::space_bell): to be looked at once there is room for what
+/// the last call had none for.
+impl Selectable for Producer {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        // Its only errors. Without a space bell there is no descriptor that can be watched.
+        Self::arm(self).map_err(|error| match error {
+            SendError::Wait(errno) => ReceiveError::Wait(errno),
+            SendError::NoSpaceBell => ReceiveError::Wait(Errno::PERM.raw_os_error()),
+            SendError::Interrupted => ReceiveError::Interrupted,
+            _ => ReceiveError::Forked,
+        })
+    }
+}
+
 impl Selectable for Server {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
         // Its only error.
@@ -168,7 +183,7 @@ pub struct Key {
     index: usize,
 }
 
-/// Many endpoints that one thread waits for: consumers, and descriptors of the caller's.
+/// Many endpoints that one thread waits for: consumers, producers that wait for room, and descriptors of the caller's.
 ///
 /// It owns its endpoints. [`wait`](Self::wait) returns the key of one to look at, each in its turn: if all are busy,
 /// none waits for more than one turn of every other. An endpoint whose lane has ended is to look at again and again

@@ -20,6 +20,7 @@ use hostile::*;
 use impostor::{CAPACITY, Goods, Impostor};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
 use stage::plays_a_role;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -96,7 +97,7 @@ fn a_bell_that_rings_for_ever_or_hangs_up_keeps_nobody_awake() {
     ring.send_fds(&[1], &[null.as_fd()]).unwrap();
     sleeps_well(&mut impostor, "a socketpair with descriptors in it", 2, bell);
     let (ring, bell) = socketpair();
-    ring.shutdown(rustix::net::Shutdown::Write);
+    ring.shutdown(Shutdown::Write);
     sleeps_well(&mut impostor, "a socketpair that is half closed", 2, bell);
 }
 
@@ -117,6 +118,65 @@ fn a_producer_that_keeps_the_lock_of_its_bell_delays_nobody() {
         ring.send(&[1]).unwrap();
     }
     sleeps_well(&mut impostor, "a socketpair whose lock is kept", 2, bell);
+}
+
+/// An Offer of one lane with a space bell.
+fn offer_with_space_bell() -> Vec<u8> {
+    let offer = with(impostor::offer(CAPACITY), impostor::OFFER_LANE + 48, &[8]);
+    with(with(with(offer, impostor::OFFER_LANE + 57, &[2]), impostor::OFFER_LANE + 66, &[4]), 12, &[5])
+}
+
+#[test]
+fn a_space_bell_that_is_none_is_refused() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_space_bell_that_is_none_is_refused");
+    let goods = Goods::with_header(CAPACITY, |control| control.u32(12).store(8, SeqCst));
+    let (_ring, bell) = socketpair();
+    let not_a_bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    let alone = seqpacket();
+    let descriptors =
+        [("a memfd", goods.seat.as_fd()), ("an eventfd", not_a_bell.as_fd()), ("a socket alone", alone.as_fd())];
+    for (what, space_bell) in descriptors {
+        let [seat, _, control, data] = goods.fds();
+        impostor.is_caught(what, &offer_with_space_bell(), &[seat, bell.as_fd(), control, data, space_bell], 11);
+    }
+}
+
+/// One that asks for a ring with every release, takes none of them, and keeps a lock of the bell.
+#[test]
+fn a_producer_that_is_deaf_to_its_space_bells_delays_nobody() {
+    if plays_a_role() {
+        return;
+    }
+    let mut impostor = Impostor::new("a_producer_that_is_deaf_to_its_space_bells_delays_nobody");
+    let goods = Goods::with_header(CAPACITY, |control| control.u32(12).store(8, SeqCst));
+    goods.control_map.u32(SPACE_WAIT).store(2, SeqCst);
+    let (ring, bell) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let (heard, rung) = socketpair();
+    heard.send(&[1]).unwrap();
+    if !common::kernel::read_and_keep_the_lock(rung.try_clone().unwrap()) {
+        return common::skipped("this process may not use userfaultfd(2)");
+    }
+    let wire = impostor.lure(impostor::PATIENCE);
+    let [seat, _, control, data] = goods.fds();
+    wire.send_fds(&offer_with_space_bell(), &[seat, bell.as_fd(), control, data, rung.as_fd()]).unwrap();
+    assert_eq!(wire.recv().unwrap().kind(), ATTACH);
+    wire.send(&attached(&[0])).unwrap();
+    assert_eq!(impostor.client.outcome().kind, "attached");
+    for record in 0..100 {
+        goods.put(16 * record, impostor::data(5, 7));
+        goods.publish(16 * (record + 1));
+        if rustix::net::send(&ring, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_err() {
+            rustix::net::shutdown(&ring, Shutdown::Write).unwrap();
+        }
+        assert_eq!(impostor.client.read(), format!("5 bytes, tag 7, from {}", 16 * record));
+    }
+    wire.send(&bye(1)).unwrap();
+    assert!(impostor.client.read().starts_with("Closed"));
+    impostor.client.leave();
 }
 
 /// What a consumer can do to a bell: make both ends wait where they share their flags, fill it, and take nothing.

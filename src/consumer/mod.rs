@@ -41,7 +41,7 @@ use crate::error::{Error, Result};
 use crate::lane::LaneInfo;
 use crate::link::Link;
 use crate::memory::{InPlace, LaneMap, SeatMap};
-use crate::os::bell::BellEnd;
+use crate::os::bell::{Bell, BellEnd};
 use crate::os::clock::coarse_now;
 use crate::os::fork::ForkGuard;
 use crate::os::interrupt::Interrupter;
@@ -126,6 +126,8 @@ pub(crate) struct Attachment {
     pub(crate) lane: Arc<LaneMap>,
     pub(crate) seat: SeatMap,
     pub(crate) bell: BellEnd,
+    /// On lanes with a space bell.
+    pub(crate) space_bell: Option<Bell>,
     /// The kind of barrier that was agreed on.
     pub(crate) barrier: Barrier,
     pub(crate) start: u64,
@@ -142,9 +144,9 @@ impl Consumer {
     ///
     /// If the process is out of descriptors.
     pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
-        let Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin } = attachment;
+        let Attachment { terms, lane, seat, bell, space_bell, barrier, start, evictions, in_place, spin } = attachment;
         seat.introduce(if in_place.is_some() { SeatKind::InPlace } else { SeatKind::Copies }, start);
-        let seat = OwnSeat::new(seat, in_place.clone(), guard, Arc::clone(&link));
+        let seat = OwnSeat::new(seat, space_bell, in_place.clone(), guard, Arc::clone(&link));
         let reader = Reader::new(lane, seat, start);
         let (reader, payloads) = match in_place {
             Some(trust) => (reader, Payloads::InPlace(trust)),

@@ -11,6 +11,7 @@ use crate::crash;
 use crate::info::MonotonicTime;
 use crate::link::Link;
 use crate::memory::{InPlace, LaneMap, SeatMap};
+use crate::os::bell::Bell;
 use crate::os::fork::ForkGuard;
 use crate::ring::reader::Reader;
 use crate::ring::release::{Hold, Release};
@@ -30,6 +31,8 @@ pub(super) type LaneRelease = Release<LaneMap, OwnSeat>;
 #[derive(Debug)]
 pub(super) struct OwnSeat {
     words: SeatMap,
+    /// What it rings when it releases, if the lane has it.
+    space_bell: Option<Bell>,
     /// For a consumer that reads in place.
     trust: Option<InPlace>,
     guard: ForkGuard,
@@ -38,8 +41,14 @@ pub(super) struct OwnSeat {
 }
 
 impl OwnSeat {
-    pub(super) fn new(words: SeatMap, trust: Option<InPlace>, guard: ForkGuard, link: Arc<Link>) -> Self {
-        Self { words, trust, guard, _link: link }
+    pub(super) fn new(
+        words: SeatMap,
+        space_bell: Option<Bell>,
+        trust: Option<InPlace>,
+        guard: ForkGuard,
+        link: Arc<Link>,
+    ) -> Self {
+        Self { words, space_bell, trust, guard, _link: link }
     }
 }
 
@@ -68,6 +77,10 @@ impl SeatWords for OwnSeat {
 impl SeatWriter for OwnSeat {
     fn store_counters(&self, counters: SeatCounters) {
         self.words.store_counters(counters);
+    }
+
+    fn ring_for_space(&self) {
+        self.space_bell.iter().for_each(Bell::ring_surely);
     }
 }
 

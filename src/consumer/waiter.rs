@@ -19,9 +19,9 @@ use crate::link::{Fate, Link};
 use crate::os::bell::BellEnd;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Ready, Trigger};
+use crate::os::vain::VainRings;
 use crate::ring::sleep::{Announcement, Armed, SECOND_LOOK, Sleeps, TAP_LOOKS, Waits, Wakeups};
 use crate::terms::Barrier;
-use crate::trace::event;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -38,12 +38,6 @@ const STIR: u64 = 4;
 const INTERRUPT: u64 = 5;
 const EVENTS_MAX: usize = 6;
 
-/// How often a bell may ring in vain. A ring can come late, but more than this many come only from a producer that
-/// breaks the protocol.
-const VAIN_RINGS_MAX: u32 = 16;
-/// The first nap of a consumer whose bell is of no use, and how often it doubles: up to 64 ms.
-const NAP_MIN: Duration = Duration::from_millis(1);
-const NAP_DOUBLINGS_MAX: u32 = 6;
 /// How often one that polls its descriptors one by one looks whether another lane's consumer has heard news for it.
 const STIR_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the producer's process is looked at if the kernel gives no pidfd for it.
@@ -240,41 +234,6 @@ impl AsFd for Waiter {
     }
 }
 
-/// Rings that brought nothing, since the consumer last moved on.
-#[derive(Debug, Default)]
-struct VainRings {
-    position: u64,
-    count: u32,
-}
-
-impl VainRings {
-    /// How long to nap without the bell, if it rang in vain too often, for a consumer at `position`.
-    fn nap(&mut self, position: u64) -> Option<Duration> {
-        if position != self.position {
-            *self = Self { position, count: 0 };
-        }
-        self.length()
-    }
-
-    /// From here on the bell is not relied on, until the consumer moves on.
-    fn give_up(&mut self) {
-        self.count = self.count.max(VAIN_RINGS_MAX);
-    }
-
-    fn length(&self) -> Option<Duration> {
-        let naps = self.count.checked_sub(VAIN_RINGS_MAX)?;
-        Some(NAP_MIN * 2u32.pow(naps.min(NAP_DOUBLINGS_MAX)))
-    }
-
-    /// The bell rang, or a nap is over. This was in vain if the consumer does not move on.
-    fn note(&mut self) {
-        self.count = self.count.saturating_add(1);
-        if self.count == VAIN_RINGS_MAX {
-            event!(WARN, "bell given up", rings = self.count, position = self.position);
-        }
-    }
-}
-
 /// The descriptors.
 #[derive(Debug)]
 pub(super) struct Sources {
@@ -457,23 +416,5 @@ impl Wakeups for Sources {
 
     fn session_is_over(&self) -> bool {
         self.link.fate() != Fate::Alive
-    }
-}
-
-#[cfg(all(test, feature = "tracing"))]
-mod tests {
-    use super::*;
-    use crate::trace::tests::told;
-
-    #[test]
-    fn a_bell_that_is_given_up_is_told_of_once_until_the_consumer_moves_on() {
-        let mut rings = VainRings::default();
-        let messages = told(|| {
-            (1..VAIN_RINGS_MAX).for_each(|_| rings.note());
-        });
-        assert!(messages.is_empty() && rings.nap(0).is_none());
-        assert_eq!(told(|| (0..3).for_each(|_| rings.note())), ["bell given up"]);
-        assert!(rings.nap(0).is_some() && rings.nap(8).is_none());
-        assert_eq!(told(|| (0..VAIN_RINGS_MAX).for_each(|_| rings.note())), ["bell given up"]);
     }
 }

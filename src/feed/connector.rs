@@ -59,6 +59,7 @@ struct Shared {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one, for a moment")]
 enum Work {
     UnderWay,
     /// With its outcome, until that is taken.

@@ -275,7 +275,8 @@ impl Fields {
         self.number("schema", terms.schema);
         self.number("record_align", terms.geometry.record_align());
         self.number("payload_align", terms.geometry.payload_align());
-        self.number("flags", u32::from(terms.barrier == Barrier::Asymmetric) | u32::from(terms.is_stamped) << 1);
+        let flags = [terms.barrier == Barrier::Asymmetric, terms.is_stamped, false, terms.has_space_bell];
+        self.number("flags", flags.iter().rev().fold(0u32, |flags, flag| flags << 1 | u32::from(*flag)));
         self.number("kind of bell", if lane.bell == BellKind::Eventfd { 1u8 } else { 2 });
         self.bytes("name", terms.name.as_str().as_bytes());
     }
@@ -349,6 +350,7 @@ fn plain_fault(error: &FrameError) -> Fault {
         FrameError::ChosenVersion { chosen, header } => {
             fault("chosen version", &[u64::from(*chosen), u64::from(*header)])
         }
+        FrameError::EventfdSpaceBell => fault("eventfd space bell", &[]),
         FrameError::DescriptorIndex { came, expected, .. } => {
             fault("descriptor index", &[u64::from(*came), u64::from(*expected)])
         }
@@ -378,8 +380,8 @@ fn check_descriptors(frame: &Frame, fd_count: usize) {
     let Frame::Offer(offer) = frame else { return };
     let mut is_named = vec![false; fd_count];
     is_named[Offer::SEAT_FD] = true;
-    for lane in 0..offer.lanes.len() {
-        for fd in [Offer::bell_fd(lane), Offer::control_fd(lane), Offer::data_fd(lane)] {
+    for fds in offer.lane_fds() {
+        for fd in [fds.bell, fds.control, fds.data].into_iter().chain(fds.space_bell) {
             assert!(!std::mem::replace(&mut is_named[fd], true), "descriptor {fd} serves twice");
         }
     }

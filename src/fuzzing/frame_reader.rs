@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
     fn body(&mut self, kind: u64, version: u64) -> Result<(&'static str, u64), Fault> {
         match kind {
             1 => self.hello().map(|()| ("Hello", 0)),
-            2 => self.offer(version).map(|lanes| ("Offer", 1 + 3 * lanes)),
+            2 => self.offer(version).map(|descriptors| ("Offer", descriptors)),
             3 => self.attach().map(|()| ("Attach", 0)),
             4 => {
                 for _ in 0..self.count(1)? {
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
         if role == 1 && count > 0 { Err(fault("names of a producer", &[count])) } else { Ok(()) }
     }
 
-    /// The number of lanes.
+    /// The number of descriptors that go with it.
     fn offer(&mut self, header_version: u64) -> Result<u64, Fault> {
         let chosen = self.field("chosen version", 2)?;
         if chosen != header_version {
@@ -216,19 +216,19 @@ impl<'a> Reader<'a> {
         self.fields.push(("session id", Value::Bytes(id)));
         self.index(0)?;
         let count = self.count(1)?;
-        let (mut ids, mut names) = (BTreeSet::new(), BTreeSet::new());
+        let (mut ids, mut names, mut descriptors) = (BTreeSet::new(), BTreeSet::new(), 1);
         for lane in 0..count {
-            let (id, name) = self.offered_lane(lane)?;
+            let (id, name) = self.offered_lane(&mut descriptors)?;
             if !ids.insert(id) {
                 return Err(fault("duplicate id", &[lane]));
             }
             check_new(&mut names, name)?;
         }
-        Ok(count)
+        Ok(descriptors)
     }
 
-    /// Its id and its name.
-    fn offered_lane(&mut self, lane: u64) -> Result<(Vec<u8>, Vec<u8>), Fault> {
+    /// Its id and its name. So many `descriptors` are those of what comes before it; its own are added.
+    fn offered_lane(&mut self, descriptors: &mut u64) -> Result<(Vec<u8>, Vec<u8>), Fault> {
         let id = self.take(16)?.to_vec();
         self.fields.push(("lane id", Value::Bytes(id.clone())));
         let capacity = self.field("capacity", 8)?;
@@ -239,19 +239,24 @@ impl<'a> Reader<'a> {
         if flags >= 64 {
             return Err(fault("reserved", &[flags]));
         }
-        if flags >= 4 {
+        if flags & (4 | 16 | 32) != 0 {
             return Err(Fault { code: 6, ..fault("unsupported", &[]) });
         }
-        let (slot, descriptors) = (self.number(4)?, self.number(1)?);
-        for value in [slot, descriptors] {
+        let (slot, carried) = (self.number(4)?, self.number(1)?);
+        for value in [slot, carried] {
             if value != 0 {
                 return Err(fault("reserved", &[value]));
             }
         }
-        self.choice("kind of bell", 1, 2)?;
-        for expected in [1 + 3 * lane, 2 + 3 * lane, 3 + 3 * lane, 0, 0] {
+        let (kind, has_space_bell) = (self.choice("kind of bell", 1, 2)?, flags & 8 != 0);
+        if has_space_bell && kind == 1 {
+            return Err(fault("eventfd space bell", &[]));
+        }
+        let first = *descriptors;
+        for expected in [first, first + 1, first + 2, 0, if has_space_bell { first + 3 } else { 0 }] {
             self.index(expected)?;
         }
+        *descriptors += if has_space_bell { 4 } else { 3 };
         let name = self.name()?;
         check_geometry(&name, capacity, record, payload, flags & 2 != 0)?;
         Ok((id, name))

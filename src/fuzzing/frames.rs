@@ -26,6 +26,7 @@ pub(super) fn lane_terms(count: usize, geometry: Geometry) -> Vec<LaneTerms> {
         generation: 0,
         barrier: Barrier::Asymmetric,
         is_stamped: false,
+        has_space_bell: false,
     };
     (0..count.min(NAMES.len())).map(lane).collect()
 }

@@ -16,7 +16,16 @@ pub fn inspect_words(data: &[u8]) {
     let mut script = Script::new(data);
     let geometry = Geometry::new(4096 << script.below(4), 8 << script.below(3), 8).expect("within the limits");
     let (name, schema, barrier) = (lane_name(script.below(4)), script.u64(), script.choose(Barrier::ALL));
-    let terms = LaneTerms { name, id: [1; 16], geometry, schema, generation: 0, barrier, is_stamped: false };
+    let terms = LaneTerms {
+        name,
+        id: [1; 16],
+        geometry,
+        schema,
+        generation: 0,
+        barrier,
+        is_stamped: false,
+        has_space_bell: false,
+    };
     let mut words = [0; CONTROL_WORDS];
     words[..CONTROL_HEADER_WORDS].copy_from_slice(&control_header(&terms).to_words());
     let landmarks = [0, geometry.capacity(), 3 * geometry.capacity()];

@@ -100,6 +100,7 @@ impl Tapping {
             lane: Arc::clone(&rig.map),
             seat: seat.clone(),
             bell: BellEnd::receive(Bell::KIND, end)?,
+            space_bell: None,
             barrier: Barrier::Fence,
             start,
             evictions: 0,

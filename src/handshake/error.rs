@@ -1,5 +1,6 @@
 //! Why a handshake fails, and what the peer is told about it.
 
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::error::Error;
 use crate::terms::Refusal;
 use crate::wire::{
@@ -22,6 +23,7 @@ pub(crate) enum HandshakeError {
     UnknownLane { name: String, offered: String },
     NoLanes,
     TooManyLanes(usize),
+    TooManyDescriptors { lanes: usize, fds: usize },
     Count { frame: &'static str, came: usize, expected: usize },
     Unsupported(&'static str),
     OtherLane { came: String, wanted: String },
@@ -59,6 +61,11 @@ impl fmt::Display for HandshakeError {
                 f,
                 "this producer has {count} lanes and a session at most {LANES_PER_SESSION_MAX}; \
                  name those that are wanted"
+            ),
+            Self::TooManyDescriptors { lanes, fds } => write!(
+                f,
+                "{lanes} lanes take {fds} descriptors together, and one Offer at most {FDS_PER_MESSAGE_MAX}; \
+                 name fewer of them"
             ),
             Self::Count { frame, came, expected } => {
                 write!(f, "{frame} came for {came} lanes where the session has {expected}")
@@ -116,7 +123,7 @@ impl HandshakeError {
             }
             Self::UnknownLane { .. } | Self::NoLanes => Refusal::UnknownLane,
             Self::Roles { .. } => Refusal::Roles,
-            Self::TooManyLanes(_) => Refusal::TooManyLanes,
+            Self::TooManyLanes(_) | Self::TooManyDescriptors { .. } => Refusal::TooManyLanes,
             Self::Unsupported(_) => Refusal::Unsupported,
             _ => Refusal::Protocol,
         };
@@ -131,7 +138,7 @@ impl HandshakeError {
             Self::Left(_) => return Error::Closed { doing: doing.to_owned() },
             Self::Roles { .. } => Refusal::Roles,
             Self::UnknownLane { .. } | Self::NoLanes => Refusal::UnknownLane,
-            Self::TooManyLanes(_) => Refusal::TooManyLanes,
+            Self::TooManyLanes(_) | Self::TooManyDescriptors { .. } => Refusal::TooManyLanes,
             error => return Error::peer(doing, error),
         };
         Error::Refused { refusal, reason: self.to_string() }

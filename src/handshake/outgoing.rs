@@ -2,8 +2,9 @@
 
 use super::error::HandshakeError;
 use super::{START_LIMIT, Step};
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::terms::{Barrier, BellKind};
-use crate::wire::{Frame, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, OfferedLane, StartAt};
+use crate::wire::{Frame, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane, StartAt};
 use std::mem;
 
 /// The lanes that this end offers, and how far that has come.
@@ -108,13 +109,15 @@ pub(super) fn resolve(lanes: &[LaneTerms], wanted: &[LaneName]) -> Result<Vec<us
     if lanes.is_empty() {
         return Err(HandshakeError::NoLanes);
     }
-    if !wanted.is_empty() {
-        return wanted.iter().map(|name| find(lanes, name)).collect();
+    let chosen: Vec<usize> = match wanted {
+        [] if lanes.len() > LANES_PER_SESSION_MAX => return Err(HandshakeError::TooManyLanes(lanes.len())),
+        [] => (0..lanes.len()).collect(),
+        names => names.iter().map(|name| find(lanes, name)).collect::<Result<_, _>>()?,
+    };
+    match Offer::fd_count(chosen.iter().map(|index| &lanes[*index])) {
+        fds if fds > FDS_PER_MESSAGE_MAX => Err(HandshakeError::TooManyDescriptors { lanes: chosen.len(), fds }),
+        _ => Ok(chosen),
     }
-    if lanes.len() > LANES_PER_SESSION_MAX {
-        return Err(HandshakeError::TooManyLanes(lanes.len()));
-    }
-    Ok((0..lanes.len()).collect())
 }
 
 fn find(lanes: &[LaneTerms], name: &LaneName) -> Result<usize, HandshakeError> {

@@ -93,6 +93,7 @@ impl LaneView {
             lane: Arc::new(lane),
             seat: SeatMap::new(Arc::new(seat.map_read_write()?), 0),
             bell,
+            space_bell: None,
             barrier: Barrier::Fence,
             start,
             evictions: 0,

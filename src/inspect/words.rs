@@ -146,7 +146,7 @@ mod tests {
         let geometry = Geometry::new(4096, 16, 8).unwrap();
         let name = LaneName::new("ticks").unwrap();
         let (id, barrier) = ([7; 16], Barrier::Asymmetric);
-        LaneTerms { name, id, geometry, schema: 3, generation: 0, barrier, is_stamped: false }
+        LaneTerms { name, id, geometry, schema: 3, generation: 0, barrier, is_stamped: false, has_space_bell: false }
     }
 
     fn control() -> [u64; CONTROL_WORDS] {

@@ -1,4 +1,5 @@
-//! The bell: what a producer rings to wake a consumer that sleeps for data.
+//! The bell: what a producer rings to wake a consumer that sleeps for data, and a consumer to wake a producer that
+//! waits for space.
 //!
 //! The invariant: ringing, hearing and closing never wait, whatever the holder of the other end does. So a bell is a
 //! pair of sockets:
@@ -13,7 +14,6 @@
 
 use super::closing::close_later;
 use super::fork::ForkGuard;
-use crate::crash;
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::terms::BellKind;
@@ -22,9 +22,14 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, getpeername, send, shutdown, sockopt};
 use std::io::IoSliceMut;
 
-/// The producer's end of a bell.
+/// The end of a bell that is rung.
 #[derive(Debug)]
-pub(crate) struct Bell(OwnedFd);
+pub(crate) struct Bell {
+    /// `None` only while it is dropped.
+    fd: Option<OwnedFd>,
+    /// Of one that a peer has sent: closing it may take long.
+    sent_to: Option<ForkGuard>,
+}
 
 impl Bell {
     /// What kind every bell of this crate's producers is.
@@ -32,36 +37,63 @@ impl Bell {
 
     /// A new bell, and the end that goes to the consumer.
     pub(crate) fn create() -> Result<(Self, OwnedFd)> {
-        let doing = "create a bell for a consumer";
-        let (fd, end) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(Error::os(doing))?;
-        // Nothing can be sent back to us, descriptors with SO_LINGER least of all.
-        shutdown(&fd, Shutdown::Read).map_err(Error::os(doing))?;
-        // Rings that nobody reads stay in the kernel's memory: the smallest buffer holds about six.
-        sockopt::set_socket_send_buffer_size(&fd, 0).map_err(Error::os(doing))?;
-        Ok((Self(fd), end))
+        let (fd, end) = pair().map_err(Error::os("create a bell for a consumer"))?;
+        Ok((Self { fd: Some(fd), sent_to: None }, end))
+    }
+
+    /// Takes the end of a pair of sockets that a peer has sent for being rung, once it is seen to be one.
+    pub(crate) fn receive(fd: OwnedFd) -> Result<Self> {
+        BellEnd::check(BellKind::Socketpair, &fd)?;
+        let guard = ForkGuard::get()?;
+        // From here on nothing can be sent back; what was sent before stays there until it is closed.
+        let _ = shutdown(&fd, Shutdown::Read);
+        Ok(Self { fd: Some(fd), sent_to: Some(guard) })
     }
 
     /// Rings; whether it could. One whose other end is gone need not be heard.
     pub(crate) fn ring(&self) -> bool {
-        crash::point!("producer-before-bell");
-        let rung = match send(&self.0, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        let rung = match send(self, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
             // Full, or shut down when it was full.
-            Err(Errno::AGAIN | Errno::PIPE) => shutdown(&self.0, Shutdown::Write),
+            Err(Errno::AGAIN | Errno::PIPE) => shutdown(self, Shutdown::Write),
             sent => sent.map(drop),
         };
-        crash::point!("producer-after-bell");
         !matches!(rung, Err(Errno::NOBUFS | Errno::NOMEM))
+    }
+
+    /// Rings even where the kernel has no memory for a message: from then on by shutting down alone.
+    pub(crate) fn ring_surely(&self) {
+        if !self.ring() {
+            let _ = shutdown(self, Shutdown::Write);
+        }
     }
 }
 
 impl AsFd for Bell {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_ref().expect("there until it is dropped").as_fd()
     }
 }
 
-/// The consumer's end of a bell.
+impl Drop for Bell {
+    fn drop(&mut self) {
+        if self.sent_to.is_some_and(|guard| !guard.is_child()) {
+            close_later(self.fd.take());
+        }
+    }
+}
+
+/// A pair of sockets: the end that is rung, and the end that is heard.
+fn pair() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+    let (rung, heard) =
+        rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    // Nothing can be sent back, descriptors with SO_LINGER least of all.
+    shutdown(&rung, Shutdown::Read)?;
+    // Rings that nobody reads stay in the kernel's memory: the smallest buffer holds about six.
+    sockopt::set_socket_send_buffer_size(&rung, 0)?;
+    Ok((rung, heard))
+}
+
+/// The end of a bell that is heard.
 #[derive(Debug)]
 pub(crate) struct BellEnd {
     kind: BellKind,
@@ -71,6 +103,14 @@ pub(crate) struct BellEnd {
 }
 
 impl BellEnd {
+    /// A new bell, and the end that goes to whoever rings it.
+    pub(crate) fn create() -> Result<(Self, OwnedFd)> {
+        let guard = ForkGuard::get()?;
+        let (rung, end) = pair().map_err(Error::os("create a space bell"))?;
+        fds::refuse_fds(end.as_fd());
+        Ok((Self { kind: BellKind::Socketpair, fd: Some(end), guard }, rung))
+    }
+
     /// Takes the bell that a producer has sent, once it is seen to be one.
     pub(crate) fn receive(kind: BellKind, fd: OwnedFd) -> Result<Self> {
         Self::check(kind, &fd)?;

@@ -1,9 +1,11 @@
 //! Sleeping on words of memory, and waking who sleeps there: futex(2).
 
 use super::interrupt::Interrupter;
+use super::notice::Notice;
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::sync::{AtomicU32, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long to sleep at a time if nobody may be able to wake us.
@@ -11,6 +13,35 @@ const NAP: Duration = Duration::from_millis(10);
 
 /// A futex word, and the value it had when the caller last looked.
 pub(crate) type Captured<'a> = (&'a AtomicU32, u32);
+
+/// A count of changes, for who sleeps until the next: a word of this process. And a notice, for who waits on
+/// descriptors, if there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    word: AtomicU32,
+    notice: Option<Arc<Notice>>,
+}
+
+impl Changes {
+    pub(crate) fn with_notice(notice: Option<Arc<Notice>>) -> Self {
+        Self { notice, ..Self::default() }
+    }
+
+    /// Something has changed, which whoever is woken finds.
+    pub(crate) fn note(&self) {
+        // Relaxed: it says only that there is something to see under a lock.
+        self.word.fetch_add(1, Ordering::Relaxed);
+        wake_private(&self.word);
+        if let Some(notice) = &self.notice {
+            notice.raise();
+        }
+    }
+
+    /// The word, and its value now: captured before the look that a sleep relies on.
+    pub(crate) fn capture(&self) -> Captured<'_> {
+        (&self.word, self.word.load(Ordering::Relaxed))
+    }
+}
 
 /// What ends a sleep at the latest.
 #[derive(Clone, Copy, Debug)]

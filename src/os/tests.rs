@@ -1,17 +1,17 @@
 //! Spinning, futexes and bells.
 
 use super::bell::{Bell, BellEnd};
-use super::futex::{wait, wake_private, wake_shared};
+use super::futex::{Changes, wait, wake_private, wake_shared};
 use super::poller::{Poller, Trigger};
 use super::spin::{Spins, names_one_processor};
 use crate::deadline::Deadline;
 use crate::sync::AtomicU32;
 use crate::terms::BellKind;
-use crate::test_support::kernel::{deny, watch_and_keep_the_lock};
+use crate::test_support::kernel::{deny, read_and_keep_the_lock, watch_and_keep_the_lock};
 use crate::test_support::{isolated, skipped};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -197,6 +197,50 @@ fn a_bell_is_let_go_of_though_its_sender_keeps_the_lock_of_what_watches_it() {
             rustix::net::send(&bell, &[1], rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL);
         assert_eq!(hung_up, Err(Errno::PIPE));
     });
+}
+
+/// What a producer can do that has kept a copy of the end that it has sent.
+#[test]
+fn a_space_bell_whose_locks_its_sender_keeps_is_rung_and_let_go_of() {
+    let test = "os::tests::a_space_bell_whose_locks_its_sender_keeps_is_rung_and_let_go_of";
+    isolated(test, || {
+        let (heard, rung) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::send(&heard, &[1], rustix::net::SendFlags::DONTWAIT).unwrap();
+        let keeps =
+            read_and_keep_the_lock(rung.try_clone().unwrap()) && watch_and_keep_the_lock(rung.try_clone().unwrap());
+        if !keeps {
+            return skipped("this process may not use userfaultfd(2)");
+        }
+        let poller = Poller::new().unwrap();
+        poller.add(&heard, 7, Trigger::Edge).unwrap();
+        let bell = Bell::receive(rung).unwrap();
+        for ring in 0..5000 {
+            bell.ring_surely();
+            assert!(poller.wait::<1>(Some(Duration::ZERO)).unwrap().has(7), "ring {ring}");
+        }
+        drop(bell);
+    });
+}
+
+#[test]
+fn a_space_bell_is_heard_by_whoever_has_made_it() {
+    let (end, rung) = BellEnd::create().unwrap();
+    let poller = Poller::new().unwrap();
+    poller.add(&end, 7, Trigger::Edge).unwrap();
+    let bell = Bell::receive(rung).unwrap();
+    bell.ring_surely();
+    assert!(poller.wait::<1>(Some(Duration::ZERO)).unwrap().has(7));
+    assert!(Bell::receive(eventfd(0, EventfdFlags::CLOEXEC).unwrap()).is_err());
+}
+
+#[test]
+fn a_change_after_the_capture_ends_the_sleep() {
+    let changes = Changes::default();
+    let captured = changes.capture();
+    changes.note();
+    let begin = Instant::now();
+    wait(captured, None, Deadline::after(LONG));
+    assert!(begin.elapsed() < LONG / 2);
 }
 
 #[test]

@@ -20,7 +20,8 @@ use std::time::Duration;
 /// | `Interrupted` | `Other`, since the loops of [`std::io`] begin anew after `Interrupted` |
 /// | `TooFewConsumers` | `NotConnected` |
 /// | `NotReleased`, `Unread` | `ConnectionAborted` |
-/// | `Forked` | `Unsupported` |
+/// | `Wait` | that of the system call's error |
+/// | `NoSpaceBell`, `Forked` | `Unsupported` |
 ///
 /// ```
 /// use std::io;
@@ -91,6 +92,12 @@ pub enum SendError {
         /// Those consumers, each with the bytes that it has not released.
         consumers: Vec<ConsumerInfo>,
     },
+    /// The lane was created without a [space bell](crate::options::LaneOptions::space_bell), so that no event loop can
+    /// wait for room. Only [`Producer::arm`](crate::Producer::arm) returns this.
+    NoSpaceBell,
+    /// The kernel cannot watch the bell of a consumer. The number is the error's, as in errno(3). Only
+    /// [`Producer::arm`](crate::Producer::arm) returns this.
+    Wait(i32),
     /// This process is a forked child, and the producer belongs to the parent.
     Forked,
 }
@@ -138,6 +145,11 @@ impl fmt::Display for SendError {
                     .enumerate()
                     .try_for_each(|(index, consumer)| write!(f, "{}{}", lead(index), Standing(consumer)))
             }
+            Self::NoSpaceBell => f.write_str(
+                "the lane has no space bell, so that no event loop can wait for room; create it with \
+                 LaneOptions::space_bell",
+            ),
+            Self::Wait(errno) => write!(f, "could not wait for room: {}", io::Error::from_raw_os_error(*errno)),
             Self::Forked => {
                 f.write_str("this process is a forked child, and a producer belongs to the process that created it")
             }
@@ -160,6 +172,8 @@ impl fmt::Debug for SendError {
             Self::TooSlow { .. } => "TooSlow",
             Self::TooFewConsumers { .. } => "TooFewConsumers",
             Self::Unread { .. } => "Unread",
+            Self::NoSpaceBell => "NoSpaceBell",
+            Self::Wait(_) => "Wait",
             Self::Forked => "Forked",
         };
         write!(f, "{self} ({variant})")
@@ -187,6 +201,8 @@ impl SendError {
             Self::TooSlow { .. } => ErrorKind::TooSlow,
             Self::TooFewConsumers { .. } => ErrorKind::TooFewConsumers,
             Self::Unread { .. } => ErrorKind::Unread,
+            Self::NoSpaceBell => ErrorKind::Invalid,
+            Self::Wait(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
         }
     }
@@ -202,7 +218,8 @@ impl From<SendError> for io::Error {
             SendError::Interrupted => io::ErrorKind::Other,
             SendError::TooFewConsumers { .. } => io::ErrorKind::NotConnected,
             SendError::NotReleased { .. } | SendError::Unread { .. } => io::ErrorKind::ConnectionAborted,
-            SendError::Forked => io::ErrorKind::Unsupported,
+            SendError::Wait(errno) => Self::from_raw_os_error(errno).kind(),
+            SendError::NoSpaceBell | SendError::Forked => io::ErrorKind::Unsupported,
         };
         Self::new(kind, error)
     }

@@ -3,6 +3,7 @@
 //! [`Producer`] puts together the publication protocol, the roster that says how far the ring may be overwritten, the
 //! waking of consumers, and deadlines. It opens no socket: a [`Server`](crate::Server) offers its lane.
 
+mod arming;
 mod audience;
 mod batch;
 mod error;
@@ -38,10 +39,12 @@ use crate::ring::publisher::Publisher;
 use crate::ring::roster::Roster;
 use crate::ring::writer::{Claim, Room, Writer};
 use crate::trace::event;
+use arming::Arming;
 use slow::Watch;
 use stats::Blocked;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use waits::Wanted;
 
 /// The writing end of a lane. A lane has exactly one producer.
 ///
@@ -92,6 +95,10 @@ pub struct Producer {
     no_consumer: NoConsumer,
     watch: Watch,
     interrupter: Option<Interrupter>,
+    /// What the last call needed that found no room.
+    wanted: Wanted,
+    /// On lanes with a space bell.
+    arming: Option<Arming>,
     blocked: Blocked,
     /// Whether the lane ends as incomplete.
     abandons: bool,
@@ -127,6 +134,11 @@ impl Producer {
         let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
         let (no_consumer, slow_consumer) = options.policies();
         let (spins, watch) = (Spins::default(), Watch::new(slow_consumer, lane.info.capacity));
+        let interrupter = options.interrupter_given();
+        let arming = match &lane.changed {
+            Some(changed) => Some(Arming::new(Arc::clone(changed), interrupter.as_ref())?),
+            None => None,
+        };
         Ok(Self {
             publisher,
             lane,
@@ -136,7 +148,9 @@ impl Producer {
             shortcut: guard.shortcut(options.are_records_plain()),
             no_consumer,
             watch,
-            interrupter: options.interrupter_given(),
+            interrupter,
+            wanted: Wanted::default(),
+            arming,
             blocked: Blocked::default(),
             abandons: false,
             has_ended: false,

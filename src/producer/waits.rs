@@ -146,6 +146,7 @@ impl Producer {
     #[cold]
     pub(super) fn wait_for_room(&mut self, need: impl Into<Need>, deadline: Deadline) -> Result<Claim, SendError> {
         let need = need.into();
+        self.wanted = Wanted { need, published: self.published() };
         self.require_consumers(deadline)?;
         let Self { publisher, lane, spins, interrupter, .. } = self;
         let roster = &lane.roster;
@@ -250,7 +251,7 @@ impl Producer {
     }
 
     /// The ring is full: evicts those who have held it back for too long, or fails because of them.
-    fn judge(&mut self, need: Need) -> Result<Judged, SendError> {
+    pub(super) fn judge(&mut self, need: Need) -> Result<Judged, SendError> {
         let mut judged = Judged { has_evicted: false, until: Deadline::Never };
         if self.watch.after().is_none() {
             return Ok(judged);
@@ -292,7 +293,7 @@ impl Producer {
     }
 
     /// Whether waits end now.
-    fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         is_raised(&self.interrupter)
     }
 
@@ -313,8 +314,23 @@ pub(super) fn is_raised(interrupter: &Option<Interrupter>) -> bool {
 
 /// What is done about slow consumers.
 #[derive(Clone, Copy, Debug)]
-struct Judged {
-    has_evicted: bool,
+pub(super) struct Judged {
+    pub(super) has_evicted: bool,
     /// When the next consumer will have been too slow.
-    until: Deadline,
+    pub(super) until: Deadline,
+}
+
+/// What a call needed that found no room.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    need: Need,
+    /// What was published then.
+    published: u64,
+}
+
+impl Wanted {
+    /// The same, where so much is published now: where several records end is no longer known once others have come.
+    pub(super) fn at(&self, published: u64) -> Need {
+        if published == self.published { self.need } else { Need::from(self.need.len) }
+    }
 }

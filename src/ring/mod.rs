@@ -102,6 +102,8 @@ pub(crate) trait SeatWords {
 /// The consumer's end of its seat.
 pub(crate) trait SeatWriter: SeatWords {
     fn store_counters(&self, counters: SeatCounters);
+    /// Rings the space bell, if this seat has one. Never waits.
+    fn ring_for_space(&self) {}
 }
 
 /// What a consumer counts, for tools: privately, and stored with each release.

@@ -8,14 +8,14 @@
 use super::roster::{Gate, Roster, SeatPort, Snapshot};
 use super::writer::{Claim, Room, Writer};
 use super::{LaneWords, LaneWriter};
-use crate::layout::{LaneState, SPACE_WAIT_FUTEX};
+use crate::layout::{LaneState, SPACE_WAIT_BELL, SPACE_WAIT_FUTEX};
 use crate::os::barrier;
 use crate::os::futex::{self, Limit};
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::terms::Barrier;
 
 /// What a producer needs room for: a record of that many payload bytes, and perhaps others after it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Need {
     pub(crate) len: u64,
     /// Where the last of them ends; `None` for one record alone.
@@ -33,12 +33,14 @@ impl From<u64> for Need {
 pub(crate) struct Publisher<W, P> {
     pub(crate) writer: Writer<W>,
     snapshot: Snapshot<P>,
+    /// Whether its consumers are to ring for it: an announcement of [`arm_for_space`](Self::arm_for_space) stands.
+    is_armed: bool,
 }
 
 impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     /// `barrier` is the kind that the lane offers its consumers.
     pub(crate) fn new(writer: Writer<W>, barrier: Barrier) -> Self {
-        Self { writer, snapshot: Snapshot::new(barrier) }
+        Self { writer, snapshot: Snapshot::new(barrier), is_armed: false }
     }
 
     /// Publishes the record that was just committed, which begins at `last`, and wakes those who sleep.
@@ -75,13 +77,17 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     #[cold]
     pub(crate) fn find_room(&mut self, roster: &Roster<P>, need: impl Into<Need>) -> Result<Claim, Option<Gate>> {
         let need = need.into();
-        match self.look_for_room(roster, need) {
+        let outcome = match self.look_for_room(roster, need) {
             Err(_) if self.writer.has_unpublished() => {
                 self.publish_batch(roster, self.writer.room());
                 self.look_for_room(roster, need)
             }
             outcome => outcome,
+        };
+        if self.is_armed && outcome.is_ok() {
+            self.disarm();
         }
+        outcome
     }
 
     fn look_for_room(&mut self, roster: &Roster<P>, need: Need) -> Result<Claim, Option<Gate>> {
@@ -131,13 +137,34 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         limit: impl Into<Limit<'a>>,
         look: impl FnMut(&mut Self) -> Result<T, Option<Gate>>,
     ) -> Result<T, Option<Gate>> {
-        self.writer.store_counters();
-        self.space_wait().store(SPACE_WAIT_FUTEX, Ordering::Relaxed);
-        // Pairs with the fence in `Holds::wake_producer`: it sees the 1, or we see what it released.
-        fence(Ordering::SeqCst);
+        self.announce(SPACE_WAIT_FUTEX);
         let outcome = self.sleep_while_held(roster, limit.into(), look);
-        self.space_wait().store(0, Ordering::Relaxed);
+        self.disarm();
         outcome
+    }
+
+    /// Announces that the producer waits in a loop of its own until a bell rings, or the roster changes, and looks
+    /// again: the claim, if there is room, or who holds the lane back. Without room the announcement stands until there
+    /// is some. Before this the caller takes the events that have come, and watches the bells of everybody who is on
+    /// the roster, so that whatever happens from then on is an event.
+    pub(crate) fn arm_for_space(&mut self, roster: &Roster<P>, need: impl Into<Need>) -> Result<Claim, Option<Gate>> {
+        self.announce(SPACE_WAIT_BELL);
+        self.is_armed = true;
+        self.find_room(roster, need)
+    }
+
+    /// Says how consumers are to wake the producer once they release. After this it looks for room once more.
+    fn announce(&mut self, space_wait: u32) {
+        self.writer.store_counters();
+        self.space_wait().store(space_wait, Ordering::Relaxed);
+        // Pairs with the fence in `Holds::wake_producer`: it sees the announcement, or we see what it released.
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes the announcement back.
+    fn disarm(&mut self) {
+        self.space_wait().store(0, Ordering::Relaxed);
+        self.is_armed = false;
     }
 
     fn space_wait(&self) -> &AtomicU32 {

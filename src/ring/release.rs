@@ -16,7 +16,7 @@
 //! nothing is held: then nobody else can store, and its next store comes after all others.
 
 use super::{LaneWords, SeatCounters, SeatWriter};
-use crate::layout::{CONSUMED_LEFT_BIT, SPACE_WAIT_FUTEX};
+use crate::layout::{CONSUMED_LEFT_BIT, SPACE_WAIT_BELL, SPACE_WAIT_FUTEX};
 use crate::os::futex;
 use crate::sync::{Mutex, Ordering, fence};
 use std::collections::VecDeque;
@@ -239,12 +239,14 @@ impl<L: LaneWords, S: SeatWriter> Holds<L, S> {
         self.seat.space_seq().store(seq.wrapping_add(1), Ordering::Release);
     }
 
-    /// Wakes the producer, if it sleeps for space; after `store`.
+    /// Wakes the producer, if it waits for space; after `store`.
     fn wake_producer(&self) {
-        // Pairs with the fence in `Publisher::sleep_for_space`: the producer sees this `space_seq`, or we see its 1.
+        // Pairs with the fence in `Publisher::announce`: the producer sees what was stored, or we see its announcement.
         fence(Ordering::SeqCst);
-        if self.lane.space_wait().load(Ordering::Relaxed) == SPACE_WAIT_FUTEX {
-            futex::wake_shared(self.seat.space_seq());
+        match self.lane.space_wait().load(Ordering::Relaxed) {
+            SPACE_WAIT_FUTEX => futex::wake_shared(self.seat.space_seq()),
+            SPACE_WAIT_BELL => self.seat.ring_for_space(),
+            _ => {}
         }
     }
 }

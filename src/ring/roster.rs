@@ -14,7 +14,7 @@ use super::seat::Consumed;
 pub(crate) use super::seat::{Seat, SeatPort};
 use super::turnover::{Tallies, Turnover};
 use super::writer::INTENT_STEPS;
-use crate::os::futex;
+use crate::os::futex::{Captured, Changes};
 use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use crate::terms::{Barrier, Delivery, Start};
 use std::ops::Range;
@@ -69,8 +69,8 @@ pub(crate) struct Roster<P> {
     seats: Mutex<Vec<Arc<Seat<P>>>>,
     /// Counts the changes of `seats`; bumped under its lock.
     version: AtomicU64,
-    /// The same for a producer that sleeps: a private futex word.
-    changed: AtomicU32,
+    /// The same for a producer that sleeps, or waits in a loop of its own.
+    changed: Changes,
     /// How far the ring may be overwritten; stored under the lock of `seats`.
     limit: AtomicU64,
     /// Where the ring begins: a record boundary that is not forgotten.
@@ -94,7 +94,7 @@ impl<P: SeatPort> Roster<P> {
         Self {
             seats: Mutex::new(Vec::new()),
             version: AtomicU64::new(0),
-            changed: AtomicU32::new(0),
+            changed: Changes::default(),
             limit: AtomicU64::new(position),
             first: position,
             boundaries,
@@ -108,6 +108,11 @@ impl<P: SeatPort> Roster<P> {
     /// The same with a number of places for consumers, that are kept when they go.
     pub(crate) fn with_places(self, wanted: usize) -> Self {
         Self { places: (wanted != 0).then(|| Mutex::new(Places::new(wanted))), ..self }
+    }
+
+    /// The same, whose changes are noted there.
+    pub(crate) fn noting(self, changed: Changes) -> Self {
+        Self { changed, ..self }
     }
 
     /// Adds a consumer and says where it begins: no byte from there on is overwritten before it is read.
@@ -357,10 +362,9 @@ impl<P: SeatPort> Roster<P> {
     }
 
     fn note_change(&self) {
-        // Relaxed: both say only that there is something to see under the lock, and are bumped under it.
+        // Relaxed: it says only that there is something to see under the lock, and is bumped under it.
         self.version.fetch_add(1, Ordering::Relaxed);
-        self.changed.fetch_add(1, Ordering::Relaxed);
-        futex::wake_private(&self.changed);
+        self.changed.note();
     }
 
     /// Looks at all seats again; how far the ring may be overwritten, and who holds it back.
@@ -427,8 +431,8 @@ impl<P: SeatPort> Roster<P> {
     }
 
     /// The word that changes with the roster, and its value now: captured before the refresh that a sleep relies on.
-    pub(crate) fn capture_changed(&self) -> (&AtomicU32, u32) {
-        (&self.changed, self.changed.load(Ordering::Relaxed))
+    pub(crate) fn capture_changed(&self) -> Captured<'_> {
+        self.changed.capture()
     }
 
     /// The seats of the lossless consumers that have not said that they left.

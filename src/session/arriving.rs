@@ -253,7 +253,7 @@ impl ProducerSession {
         let of_fault = |fault| Ending::of_fault(fault, "the producer");
         // An Offer that was sent before a death is read before the death counts.
         loop {
-            let fds_max = if greeting.is_known { Offer::fd_count(self.arrivals.bounds.lanes_max) } else { 0 };
+            let fds_max = if greeting.is_known { Offer::fd_count_max(self.arrivals.bounds.lanes_max) } else { 0 };
             let Some((frame, fds)) = self.socket.receive(fds_max).map_err(of_fault)? else { break };
             match greeting.handshake.on_frame(frame) {
                 Ok(Step::Greeted { .. }) => {

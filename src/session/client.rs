@@ -560,9 +560,10 @@ impl Session {
             let (Some((how, delivery)), Some(link)) = (how, link) else { return Ok(None) };
             let barrier = choose(&lane);
             event!(INFO, "attached", lane = lane.terms.name.as_str(), start, producer_pid = link.producer().0);
-            let OpenedLane { map: lane, seat, bell, terms } = lane;
+            let OpenedLane { map: lane, seat, bell, space_bell, terms } = lane;
             let (in_place, spin) = (how.trust(), options.spin);
-            let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
+            let attachment =
+                Attachment { terms, lane, seat, bell, space_bell, barrier, start, evictions, in_place, spin };
             let link = Arc::new(link);
             let mut reader = match delivery {
                 Delivery::Lossless => Reader::Consumer(Consumer::new(attachment, link, guard)?),

@@ -9,7 +9,7 @@ use crate::crash;
 use crate::error::{Error, Result};
 use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, seat_len_bytes};
 use crate::memory::{ControlMap, LaneMap, SeatMap};
-use crate::os::bell::BellEnd;
+use crate::os::bell::{Bell, BellEnd};
 use crate::os::thread::{self, STACK_BYTES};
 use crate::region::{Mapping, Region, Seals};
 use crate::wire::{LaneTerms, Offer, OfferedLane};
@@ -24,6 +24,8 @@ pub(super) struct OpenedLane {
     pub(super) map: Arc<LaneMap>,
     pub(super) seat: SeatMap,
     pub(super) bell: BellEnd,
+    /// What it rings when it releases, if the lane has it.
+    pub(super) space_bell: Option<Bell>,
     pub(super) terms: LaneTerms,
 }
 
@@ -60,9 +62,10 @@ fn open_lanes(offer: &Offer, fds: Vec<OwnedFd>, prefault: bool) -> Result<Vec<Op
     for (index, lane) in offer.lanes.iter().enumerate() {
         let bell = BellEnd::receive(lane.bell, next("bell")?)?;
         let map = open_lane(lane, next("control region")?, next("data region")?, prefault)?;
+        let space_bell = if lane.terms.has_space_bell { Some(Bell::receive(next("space bell")?)?) } else { None };
         let seat = SeatMap::new(Arc::clone(&seat), index);
         check_stripe(&seat, &lane.terms)?;
-        lanes.push(OpenedLane { map: Arc::new(map), seat, bell, terms: lane.terms.clone() });
+        lanes.push(OpenedLane { map: Arc::new(map), seat, bell, space_bell, terms: lane.terms.clone() });
     }
     Ok(lanes)
 }

@@ -11,7 +11,7 @@ use crate::lane::{Lane, Occupant, SeatHandle};
 use crate::layout::{SEAT_LANE_ID_OFFSET, SEAT_STRIPE_BYTES, seat_len_bytes};
 use crate::memory::SeatMap;
 use crate::os::barrier;
-use crate::os::bell::Bell;
+use crate::os::bell::{Bell, BellEnd};
 use crate::os::notice::Notice;
 use crate::os::peer::Peer;
 use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals};
@@ -28,20 +28,28 @@ use std::time::Instant;
 /// The number of the next seat. One count for all servers of this process: several may offer the same lane.
 static NEXT_SEAT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// The consumer's ends of the bells of a lane.
+#[derive(Debug)]
+pub(super) struct BellEnds {
+    bell: OwnedFd,
+    space_bell: Option<OwnedFd>,
+}
+
 /// A seat and the bells that are offered to a consumer, for the lanes of its session.
 #[derive(Debug)]
 pub(super) struct Offered {
     seat: Region,
     lanes: Vec<Arc<Lane>>,
-    bells: Vec<Bell>,
+    /// Of each lane its bell, and the end of its space bell, if it has one.
+    bells: Vec<(Bell, Option<BellEnd>)>,
     /// The process id of the consumer, if it is known.
     pid: Option<u32>,
     uid: Option<u32>,
 }
 
 impl Offered {
-    /// Makes the seat, and a bell for each lane; the consumer's ends of the bells, in the order of the lanes.
-    pub(super) fn new(lanes: Vec<Arc<Lane>>, peer: &Peer) -> Result<(Self, Vec<OwnedFd>)> {
+    /// Makes the seat, and the bells of each lane; the consumer's ends of the bells, in the order of the lanes.
+    pub(super) fn new(lanes: Vec<Arc<Lane>>, peer: &Peer) -> Result<(Self, Vec<BellEnds>)> {
         let Peer { pid, uid, .. } = *peer;
         let name = pid.map_or_else(|| "fdring:seat".to_owned(), |pid| format!("fdring:seat:{pid}"));
         let len_bytes = seat_len_bytes(lanes.len());
@@ -50,19 +58,25 @@ impl Offered {
             seat.write_at(&lane.terms.id, (index * SEAT_STRIPE_BYTES + SEAT_LANE_ID_OFFSET) as u64)?;
         }
         seat.seal(Seals::SHRINK | Seals::GROW)?;
-        let bells: Result<Vec<(Bell, OwnedFd)>> = lanes.iter().map(|_| Bell::create()).collect();
+        let create = |lane: &Arc<Lane>| {
+            let (bell, end) = Bell::create()?;
+            let space_bell = if lane.terms.has_space_bell { Some(BellEnd::create()?) } else { None };
+            let (heard, rung) = space_bell.unzip();
+            Ok(((bell, heard), BellEnds { bell: end, space_bell: rung }))
+        };
+        let bells: Result<Vec<_>> = lanes.iter().map(create).collect();
         let (bells, ends) = bells?.into_iter().unzip();
         Ok((Self { seat, lanes, bells, pid, uid }, ends))
     }
 
     /// The descriptors of the Offer, in the order of the protocol.
-    pub(super) fn descriptors<'a>(&'a self, bell_ends: &'a [OwnedFd]) -> Vec<BorrowedFd<'a>> {
-        let mut fds = Vec::with_capacity(1 + 3 * self.lanes.len());
-        fds.push(self.seat.as_fd());
-        for (lane, end) in self.lanes.iter().zip(bell_ends) {
-            fds.extend([end.as_fd(), lane.control.as_fd(), lane.data.as_fd()]);
+    pub(super) fn descriptors<'a>(&'a self, bell_ends: &'a [BellEnds]) -> Vec<BorrowedFd<'a>> {
+        let mut fds = vec![self.seat.as_fd()];
+        for (lane, ends) in self.lanes.iter().zip(bell_ends) {
+            fds.extend([ends.bell.as_fd(), lane.control.as_fd(), lane.data.as_fd()]);
+            fds.extend(ends.space_bell.as_ref().map(AsFd::as_fd));
         }
-        debug_assert_eq!(fds.len(), Offer::data_fd(self.lanes.len() - 1) + 1, "the order of the protocol");
+        debug_assert_eq!(fds.len(), Offer::fd_count(self.lanes.iter().map(|lane| &lane.terms)), "that of the protocol");
         fds
     }
 
@@ -87,12 +101,14 @@ impl Offered {
         crash::point!("steward-seat-checked");
         let (id, since) = (NEXT_SEAT_ID.fetch_add(1, Ordering::Relaxed), Instant::now());
         let (mut places, mut starts) = (Vec::new(), vec![0; lanes.len()]);
-        for (number, ((lane, bell), terms)) in lanes.into_iter().zip(bells).zip(terms).enumerate() {
+        for (number, ((lane, (bell, space_bell)), terms)) in lanes.into_iter().zip(bells).zip(terms).enumerate() {
             let (Some(terms), Some(start)) = (terms, terms.and_then(|_| wishes.next())) else { continue };
             let (barrier, delivery, in_place) = (terms.barrier, terms.delivery, terms.access == Access::InPlace);
             let (words, evicted) = (SeatMap::new(Arc::clone(&mapping), number), Arc::new(AtomicBool::new(false)));
             let occupant = Occupant { pid, uid, since, reads_in_place: in_place };
-            let port = SeatHandle::new(words, bell, occupant, Arc::clone(&evicted), Arc::clone(notice));
+            // A tap never holds the lane back, and so never rings.
+            let bells = (bell, space_bell.filter(|_| delivery == Delivery::Lossless));
+            let port = SeatHandle::new(words, bells, occupant, Arc::clone(&evicted), Arc::clone(notice));
             match lane.roster.join(&*lane.map, Joiner { id, start, delivery, barrier }, port) {
                 Ok(start) => starts[number] = start,
                 Err(error) => {

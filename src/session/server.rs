@@ -710,7 +710,7 @@ impl Server {
         self.steward.guard.check()?;
         let (state, deadline) = (&self.steward.state, Deadline::after(timeout));
         loop {
-            let changed = state.capture_changed();
+            let changed = state.changed.capture();
             let there = state.progress.lock().stats.sessions;
             if there >= sessions {
                 return Ok(());

@@ -414,7 +414,7 @@ impl SessionListener {
         self.steward.guard.check()?;
         let state = &self.steward.state;
         loop {
-            let changed = state.capture_changed();
+            let changed = state.changed.capture();
             if let Some(session) = self.arrivals.take() {
                 return Ok(session);
             }

@@ -8,10 +8,10 @@ use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::lane::Lane;
 use crate::os::fork::ForkGuard;
-use crate::os::futex::{self, Captured};
+use crate::os::futex::{self, Changes};
 use crate::os::notice::Notice;
 use crate::os::thread::{self, STACK_BYTES, Thread};
-use crate::sync::{AtomicU32, Mutex, Ordering};
+use crate::sync::{Mutex, Ordering};
 use crate::trace::event;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -99,8 +99,8 @@ pub(super) struct StewardState {
     /// Connections that the program has handed over, and the steward has not taken yet.
     pub(super) handed: Mutex<VecDeque<Arrival>>,
     pub(super) progress: Mutex<Progress>,
-    /// Counts the changes of `progress`: a futex word.
-    changed: AtomicU32,
+    /// Noted when `progress` changes.
+    pub(super) changed: Changes,
     /// Raised when there is something new for the program.
     pub(super) news: Notice,
     kind: News,
@@ -133,7 +133,7 @@ impl StewardState {
             closing: AtomicBool::new(false),
             handed: Mutex::default(),
             progress: Mutex::new(Progress::default()),
-            changed: AtomicU32::new(0),
+            changed: Changes::default(),
             news: Notice::new()?,
             kind,
         })
@@ -141,14 +141,7 @@ impl StewardState {
 
     pub(super) fn update(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut self.progress.lock());
-        // Relaxed: it says only that there is something to see under the lock.
-        self.changed.fetch_add(1, Ordering::Relaxed);
-        futex::wake_private(&self.changed);
-    }
-
-    /// The word that changes with `progress`, and its value now: captured before the look that a sleep relies on.
-    pub(super) fn capture_changed(&self) -> Captured<'_> {
-        (&self.changed, self.changed.load(Ordering::Relaxed))
+        self.changed.note();
     }
 
     /// Changes the statistics.
@@ -255,7 +248,7 @@ impl Drop for StewardHandle {
         self.state.closing.store(true, Ordering::Release);
         self.state.notice.raise();
         let done = loop {
-            let changed = self.state.capture_changed();
+            let changed = self.state.changed.capture();
             let progress = self.state.progress.lock();
             if progress.stopped_listening || progress.done {
                 break progress.done;

@@ -7,7 +7,7 @@ use crate::os::bell::BellEnd;
 use crate::os::closing::close_later;
 use crate::region::Region;
 use crate::terms::BellKind;
-use crate::wire::{Offer, OfferedLane};
+use crate::wire::{LaneFds, Offer, OfferedLane};
 use rustix::fd::OwnedFd;
 
 /// The descriptors that came with an Offer, if each is of the kind that its place asks for.
@@ -27,13 +27,14 @@ fn wrong_kind(offer: &Offer, fds: &[OwnedFd]) -> Option<Error> {
         let is_memory = fds.get(index).is_some_and(Region::is_memory);
         (!is_memory).then(|| Error::peer(format!("handing over {what}"), "the descriptor is not a memfd"))
     };
-    let not_bell = |index: usize, lane: &OfferedLane| BellEnd::check(lane.bell, fds.get(Offer::bell_fd(index))?).err();
-    let in_lane = |(index, lane): (usize, &OfferedLane)| {
-        not_bell(index, lane)
-            .or_else(|| not_memory(Offer::control_fd(index), "the control region"))
-            .or_else(|| not_memory(Offer::data_fd(index), "the data region"))
+    let not_bell = |index: usize, kind: BellKind| BellEnd::check(kind, fds.get(index)?).err();
+    let in_lane = |(lane, fds): (&OfferedLane, LaneFds)| {
+        not_bell(fds.bell, lane.bell)
+            .or_else(|| not_memory(fds.control, "the control region"))
+            .or_else(|| not_memory(fds.data, "the data region"))
+            .or_else(|| not_bell(fds.space_bell?, lane.bell))
     };
-    not_memory(Offer::SEAT_FD, "the seat").or_else(|| offer.lanes.iter().enumerate().find_map(in_lane))
+    not_memory(Offer::SEAT_FD, "the seat").or_else(|| offer.lanes.iter().zip(offer.lane_fds()).find_map(in_lane))
 }
 
 /// Makes a denied permission the producer's fault: the sender of a descriptor chose how to open it.

@@ -8,6 +8,7 @@
 use super::text::{Fields, printable, text};
 use super::values::Role;
 use super::{FrameError, LANES_PER_SESSION_MAX, LaneName, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::layout::{
     CONTROL_MAGIC, ControlHeader, FLAG_ASYMMETRIC, FLAG_DESCRIPTORS, FLAG_FIXED, FLAG_ONE_WORKER, FLAG_SPACE_BELL,
     FLAG_STAMPED, Geometry, GeometryError, LAYOUT_VERSION,
@@ -80,6 +81,8 @@ pub(crate) struct LaneTerms {
     pub(crate) barrier: Barrier,
     /// Whether each record holds the time of its commit.
     pub(crate) is_stamped: bool,
+    /// Whether its consumers get a bell to ring when they release.
+    pub(crate) has_space_bell: bool,
 }
 
 impl LaneTerms {
@@ -107,11 +110,12 @@ impl LaneTerms {
     pub(crate) fn from_header(header: &ControlHeader) -> Result<Self, String> {
         let name = header.name.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = LaneName::from_bytes(name).map_err(|error| error.to_string())?;
-        let (barrier, is_stamped) = read_flags(header.flags).map_err(|error| error.to_string())?;
+        let flags = LaneFlags::of(header.flags).map_err(|error| error.to_string())?;
+        let LaneFlags { barrier, is_stamped, has_space_bell } = flags;
         let geometry = geometry_of(header.capacity, header.record_align, header.payload_align, is_stamped)
             .map_err(|error| error.to_string())?;
         let (id, schema, generation) = (header.lane_id, header.schema, header.generation);
-        let terms = Self { name, id, geometry, schema, generation, barrier, is_stamped };
+        let terms = Self { name, id, geometry, schema, generation, barrier, is_stamped, has_space_bell };
         terms.check_header(header).map(|()| terms)
     }
 
@@ -136,8 +140,30 @@ impl LaneTerms {
             Barrier::Fence => 0,
             Barrier::Asymmetric => FLAG_ASYMMETRIC,
         };
-        barrier | if self.is_stamped { FLAG_STAMPED } else { 0 }
+        let stamped = if self.is_stamped { FLAG_STAMPED } else { 0 };
+        let space_bell = if self.has_space_bell { FLAG_SPACE_BELL } else { 0 };
+        barrier | stamped | space_bell
     }
+
+    /// How many descriptors of an Offer are this lane's.
+    pub(crate) fn fd_count(&self) -> usize {
+        3 + usize::from(self.has_space_bell)
+    }
+
+    /// Which of the descriptors of an Offer are this lane's, where `first` is the first of them.
+    pub(crate) fn fds_from(&self, first: usize) -> LaneFds {
+        let space_bell = self.has_space_bell.then_some(first + 3);
+        LaneFds { bell: first, control: first + 1, data: first + 2, space_bell }
+    }
+}
+
+/// Which of the descriptors of an Offer are those of one lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneFds {
+    pub(crate) bell: usize,
+    pub(crate) control: usize,
+    pub(crate) data: usize,
+    pub(crate) space_bell: Option<usize>,
 }
 
 /// The geometry of a lane, whose records are stamped or not.
@@ -158,7 +184,7 @@ pub(crate) struct OfferedLane {
     pub(crate) bell: BellKind,
 }
 
-/// The lanes of a session, and the version it will be spoken in. The descriptors go with it: see [`Offer::bell_fd`].
+/// The lanes of a session, and the version it will be spoken in. The descriptors go with it: see [`Offer::lane_fds`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Offer {
     pub(crate) version: u16,
@@ -170,24 +196,23 @@ impl Offer {
     /// Which of the descriptors is the seat's.
     pub(crate) const SEAT_FD: usize = 0;
 
-    /// How many descriptors an Offer of that many lanes has.
-    pub(crate) const fn fd_count(lanes: usize) -> usize {
-        1 + 3 * lanes
+    /// How many descriptors the Offer of these lanes has.
+    pub(crate) fn fd_count<'a>(lanes: impl IntoIterator<Item = &'a LaneTerms>) -> usize {
+        1 + lanes.into_iter().map(LaneTerms::fd_count).sum::<usize>()
     }
 
-    /// Which of the descriptors is the bell of the lane at `lane`.
-    pub(crate) const fn bell_fd(lane: usize) -> usize {
-        1 + 3 * lane
+    /// The most descriptors that an Offer of that many lanes has, whatever their flags.
+    pub(crate) fn fd_count_max(lanes: usize) -> usize {
+        (1 + 4 * lanes).min(FDS_PER_MESSAGE_MAX)
     }
 
-    /// Which of the descriptors is the control region of the lane at `lane`.
-    pub(crate) const fn control_fd(lane: usize) -> usize {
-        2 + 3 * lane
-    }
-
-    /// Which of the descriptors is the data region of the lane at `lane`.
-    pub(crate) const fn data_fd(lane: usize) -> usize {
-        3 + 3 * lane
+    /// Which of the descriptors are those of each lane.
+    pub(crate) fn lane_fds(&self) -> impl Iterator<Item = LaneFds> {
+        self.lanes.iter().scan(1, |first, lane| {
+            let fds = lane.terms.fds_from(*first);
+            *first += lane.terms.fd_count();
+            Some(fds)
+        })
     }
 
     pub(super) fn read(header: u16, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
@@ -198,9 +223,10 @@ impl Offer {
         let session_id = fields.take("the session's id")?;
         read_index(fields, "the seat", Self::SEAT_FD)?;
         let count = read_lane_count("the Offer", fields)?;
-        let mut lanes: Vec<OfferedLane> = Vec::new();
+        let (mut lanes, mut first_fd): (Vec<OfferedLane>, _) = (Vec::new(), 1);
         for index in 0..count {
-            let lane = OfferedLane::read(index, fields)?;
+            let lane = OfferedLane::read(first_fd, fields)?;
+            first_fd += lane.terms.fd_count();
             if lanes.iter().any(|earlier| earlier.terms.id == lane.terms.id) {
                 return Err(FrameError::DuplicateId { index });
             }
@@ -217,16 +243,15 @@ impl Offer {
         out.extend(self.session_id);
         write_index(Self::SEAT_FD, out);
         write_lane_count(self.lanes.len(), out);
-        for (index, lane) in self.lanes.iter().enumerate() {
-            lane.write(index, out);
+        for (lane, fds) in self.lanes.iter().zip(self.lane_fds()) {
+            lane.write(fds, out);
         }
     }
 }
 
 /// The flags of a lane that have a meaning and are not implemented.
-const FLAGS_TO_COME: [(u32, &str); 4] = [
+const FLAGS_TO_COME: [(u32, &str); 3] = [
     (FLAG_DESCRIPTORS, "a lane whose records carry descriptors (flag bit 2)"),
-    (FLAG_SPACE_BELL, "a lane with a space bell (flag bit 3)"),
     (FLAG_ONE_WORKER, "a lane of one worker (flag bit 4)"),
     (FLAG_FIXED, "a lane with fixed slots, all of one length (flag bit 5)"),
 ];
@@ -234,31 +259,41 @@ const FLAGS_TO_COME: [(u32, &str); 4] = [
 const NO_DESCRIPTOR: usize = 0;
 
 /// The flags of a lane that are implemented.
-const FLAGS_KNOWN: u32 = FLAG_ASYMMETRIC | FLAG_STAMPED;
+const FLAGS_KNOWN: u32 = FLAG_ASYMMETRIC | FLAG_STAMPED | FLAG_SPACE_BELL;
 
-/// The barrier that the flags of a lane offer, and whether its records are stamped.
-fn read_flags(flags: u32) -> Result<(Barrier, bool), FrameError> {
-    let known = FLAGS_TO_COME.iter().fold(FLAGS_KNOWN, |known, (bit, _)| known | bit);
-    if flags & !known != 0 {
-        return Err(FrameError::Reserved { field: "the flags of a lane", value: flags.into() });
+/// What the flags of a lane say.
+#[derive(Clone, Copy, Debug)]
+struct LaneFlags {
+    barrier: Barrier,
+    is_stamped: bool,
+    has_space_bell: bool,
+}
+
+impl LaneFlags {
+    /// What they say, if all of them are implemented.
+    fn of(flags: u32) -> Result<Self, FrameError> {
+        let known = FLAGS_TO_COME.iter().fold(FLAGS_KNOWN, |known, (bit, _)| known | bit);
+        if flags & !known != 0 {
+            return Err(FrameError::Reserved { field: "the flags of a lane", value: flags.into() });
+        }
+        if let Some((_, what)) = FLAGS_TO_COME.iter().find(|(bit, _)| flags & bit != 0) {
+            return Err(FrameError::Unsupported(what));
+        }
+        let barrier = if flags & FLAG_ASYMMETRIC != 0 { Barrier::Asymmetric } else { Barrier::Fence };
+        Ok(Self { barrier, is_stamped: flags & FLAG_STAMPED != 0, has_space_bell: flags & FLAG_SPACE_BELL != 0 })
     }
-    if let Some((_, what)) = FLAGS_TO_COME.iter().find(|(bit, _)| flags & bit != 0) {
-        return Err(FrameError::Unsupported(what));
-    }
-    let barrier = if flags & FLAG_ASYMMETRIC != 0 { Barrier::Asymmetric } else { Barrier::Fence };
-    Ok((barrier, flags & FLAG_STAMPED != 0))
 }
 
 impl OfferedLane {
-    fn read(index: usize, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+    /// Reads one whose descriptors begin with that of this index.
+    fn read(first_fd: usize, fields: &mut Fields<'_>) -> Result<Self, FrameError> {
         let id = fields.take("a lane's id")?;
         let capacity = fields.u64("a lane's capacity")?;
         let generation = fields.u64("a lane's generation")?;
         let schema = fields.u64("a lane's schema")?;
         let record_align = fields.u32("a lane's record alignment")?;
         let payload_align = fields.u32("a lane's payload alignment")?;
-        let flags = fields.u32("a lane's flags")?;
-        let (barrier, is_stamped) = read_flags(flags)?;
+        let LaneFlags { barrier, is_stamped, has_space_bell } = LaneFlags::of(fields.u32("a lane's flags")?)?;
         let (slot_len, fds_max) = (fields.u32("the length of a slot")?, fields.u8("the most descriptors of a record")?);
         // Both belong to flags that are not implemented.
         let belonging =
@@ -267,19 +302,23 @@ impl OfferedLane {
             return Err(FrameError::Reserved { field, value });
         }
         let bell = BellKind::read(fields)?;
-        read_index(fields, "a lane's bell", Offer::bell_fd(index))?;
-        read_index(fields, "a lane's control region", Offer::control_fd(index))?;
-        read_index(fields, "a lane's data region", Offer::data_fd(index))?;
+        if has_space_bell && bell == BellKind::Eventfd {
+            return Err(FrameError::EventfdSpaceBell);
+        }
+        read_index(fields, "a lane's bell", first_fd)?;
+        read_index(fields, "a lane's control region", first_fd + 1)?;
+        read_index(fields, "a lane's data region", first_fd + 2)?;
         read_index(fields, "a lane's descriptor socket", NO_DESCRIPTOR)?;
-        read_index(fields, "a lane's space bell", NO_DESCRIPTOR)?;
+        read_index(fields, "a lane's space bell", if has_space_bell { first_fd + 3 } else { NO_DESCRIPTOR })?;
         let name_len = fields.u8("the length of a name")?;
         let name = LaneName::from_bytes(fields.bytes(name_len.into(), "a lane's name")?)?;
         let geometry = geometry_of(capacity, record_align, payload_align, is_stamped)
             .map_err(|cause| FrameError::Geometry { name: name.to_string(), cause })?;
-        Ok(Self { terms: LaneTerms { name, id, geometry, schema, generation, barrier, is_stamped }, bell })
+        let terms = LaneTerms { name, id, geometry, schema, generation, barrier, is_stamped, has_space_bell };
+        Ok(Self { terms, bell })
     }
 
-    fn write(&self, index: usize, out: &mut Vec<u8>) {
+    fn write(&self, fds: LaneFds, out: &mut Vec<u8>) {
         let LaneTerms { name, id, geometry, schema, generation, .. } = &self.terms;
         out.extend(id);
         out.extend(geometry.capacity().to_le_bytes());
@@ -290,11 +329,11 @@ impl OfferedLane {
         out.extend(self.terms.flags().to_le_bytes());
         out.extend([0; 5]); // No slots of one length, no descriptors with records.
         out.push(self.bell.to_byte());
-        write_index(Offer::bell_fd(index), out);
-        write_index(Offer::control_fd(index), out);
-        write_index(Offer::data_fd(index), out);
-        write_index(NO_DESCRIPTOR, out);
-        write_index(NO_DESCRIPTOR, out);
+        write_index(fds.bell, out);
+        write_index(fds.control, out);
+        write_index(fds.data, out);
+        write_index(NO_DESCRIPTOR, out); // No descriptor socket.
+        write_index(fds.space_bell.unwrap_or(NO_DESCRIPTOR), out);
         out.push(name.as_str().len() as u8);
         out.extend(name.as_str().as_bytes());
     }

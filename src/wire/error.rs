@@ -40,6 +40,7 @@ pub(crate) enum FrameError {
     DuplicateId { index: usize },
     VersionRange { min: u16, max: u16 },
     ChosenVersion { chosen: u16, header: u16 },
+    EventfdSpaceBell,
     DescriptorIndex { field: &'static str, came: u16, expected: u16 },
     Geometry { name: String, cause: GeometryError },
 }
@@ -106,6 +107,9 @@ impl fmt::Display for FrameError {
             Self::ChosenVersion { chosen, header } => {
                 write!(f, "the Offer chooses version {chosen} under a header of version {header}")
             }
+            Self::EventfdSpaceBell => f.write_str(
+                "a lane with a space bell has eventfds for bells, where only a pair of sockets is rung without waiting",
+            ),
             Self::DescriptorIndex { field, came, expected } => {
                 write!(f, "{field} is descriptor {came}, where the order of the protocol makes it {expected}")
             }

@@ -31,7 +31,7 @@ mod values;
 mod tests;
 
 pub(crate) use attach::{LaneAttach, StartAt};
-pub(crate) use body::{Hello, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
+pub(crate) use body::{Hello, LaneFds, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
 pub(crate) use error::FrameError;
 pub(crate) use report::{Attachments, QUERY_INTERVAL, Report, ReportedSeat, SEATS_PER_REPORT_MAX, UNKNOWN_UID};
 pub(crate) use text::{LaneName, printable};
@@ -170,7 +170,7 @@ impl Frame {
     /// The number of descriptors that go with this frame.
     pub(crate) fn fd_count(&self) -> usize {
         match self {
-            Self::Offer(offer) => offer_fds(offer.lanes.len()),
+            Self::Offer(offer) => Offer::fd_count(offer.lanes.iter().map(|lane| &lane.terms)),
             Self::Attachments(attachments) => attachments.count.into(),
             _ => 0,
         }
@@ -285,7 +285,8 @@ impl Kind {
     }
 }
 
-/// How many descriptors an Offer of that many lanes has: the seat, then bell, control and data of each lane.
+/// How many descriptors an Offer of that many lanes without flags has: the seat, then bell, control and data of each
+/// lane.
 pub(crate) const fn offer_fds(lanes: usize) -> usize {
     1 + 3 * lanes
 }

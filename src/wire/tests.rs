@@ -16,6 +16,7 @@ fn examples() -> Vec<(&'static str, Frame)> {
             generation: 0,
             barrier: Barrier::Fence,
             is_stamped: false,
+            has_space_bell: false,
         },
         bell,
     };
@@ -110,6 +111,7 @@ fn the_largest_frames_fit() {
             generation: u64::MAX,
             barrier: Barrier::Asymmetric,
             is_stamped: true,
+            has_space_bell: false,
         },
         bell: BellKind::Eventfd,
     };
@@ -276,7 +278,7 @@ fn foreign_magic_and_reserved_fields_are_errors() {
 
 #[test]
 fn what_a_lane_may_be_one_day_is_refused_by_its_name() {
-    let named = [(2, "descriptors"), (3, "space bell"), (4, "one worker"), (5, "fixed slots")];
+    let named = [(2, "descriptors"), (4, "one worker"), (5, "fixed slots")];
     for (bit, name) in named {
         for with_the_barrier in [0, 1] {
             let error = altered("offer", OFFER_LANE + 48, &[1 << bit | with_the_barrier]).unwrap_err();
@@ -615,8 +617,9 @@ fn any_terms() -> impl Strategy<Value = LaneTerms> {
         .prop_filter_map("a ring that can be", |(capacity, record, payload)| {
             Geometry::new(4096 << capacity, 8 << record, 8 << payload).ok()
         });
-    (any_name(), any::<[u8; 16]>(), geometry, any::<u64>(), any::<u64>(), any_of(Barrier::ALL), any::<bool>()).prop_map(
-        |(name, id, geometry, schema, generation, barrier, stamps)| LaneTerms {
+    let flags = (any_of(Barrier::ALL), any::<bool>(), any::<bool>());
+    (any_name(), any::<[u8; 16]>(), geometry, any::<u64>(), any::<u64>(), flags).prop_map(
+        |(name, id, geometry, schema, generation, (barrier, stamps, has_space_bell))| LaneTerms {
             name,
             id,
             geometry,
@@ -624,13 +627,17 @@ fn any_terms() -> impl Strategy<Value = LaneTerms> {
             generation,
             barrier,
             is_stamped: stamps && geometry.stamped().is_ok(),
+            has_space_bell,
         },
     )
 }
 
 fn any_offer() -> impl Strategy<Value = Frame> {
-    let lane = (any_terms(), any_of(BellKind::ALL)).prop_map(|(terms, bell)| OfferedLane { terms, bell });
-    (any::<[u8; 16]>(), prop::collection::vec(lane, 1..=83)).prop_map(|(session_id, mut lanes)| {
+    let lane = (any_terms(), any_of(BellKind::ALL)).prop_map(|(terms, bell)| OfferedLane {
+        bell: if terms.has_space_bell { BellKind::Socketpair } else { bell },
+        terms,
+    });
+    (any::<[u8; 16]>(), prop::collection::vec(lane, 1..=63)).prop_map(|(session_id, mut lanes)| {
         for index in (1..lanes.len()).rev() {
             let (earlier, lane) = (&lanes[..index], &lanes[index]);
             if earlier.iter().any(|e| e.terms.name == lane.terms.name || e.terms.id == lane.terms.id) {
@@ -875,6 +882,7 @@ fn the_documented_flags_of_a_lane_are_those_of_the_code() {
         match bit {
             0 => assert!(outcome.is_ok()),
             1 => assert!(matches!(outcome, Err(FrameError::Geometry { .. })), "payloads there are aligned to 8 only"),
+            3 => assert!(matches!(outcome, Err(FrameError::EventfdSpaceBell)), "the bell there is an eventfd"),
             _ => assert!(outcome.unwrap_err().to_string().contains(&format!("(flag bit {bit})")), "{name}"),
         }
     }

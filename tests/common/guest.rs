@@ -6,6 +6,7 @@
 use crate::hostile::*;
 use rustix::fd::OwnedFd;
 use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
+use rustix::net::{SendFlags, Shutdown};
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use std::sync::atomic::fence;
 
@@ -19,6 +20,7 @@ pub(crate) struct OfferedLane {
     pub(crate) payload_align: u64,
     pub(crate) bell_kind: u8,
     pub(crate) bell: OwnedFd,
+    pub(crate) space_bell: Option<OwnedFd>,
     pub(crate) control: OwnedFd,
     pub(crate) data: OwnedFd,
 }
@@ -56,15 +58,16 @@ impl Invited {
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         assert_eq!((u16_at(16), u16_at(34)), (1, 0), "the version chosen, and where the seat is");
         let seat = fds.next().unwrap();
-        let mut at = 37;
+        let (mut at, mut first) = (37, 1);
         let mut lanes = Vec::new();
-        for index in 0..u16::from(bytes[36]) {
+        for _ in 0..bytes[36] {
             let indices = [u16_at(at + 58), u16_at(at + 60), u16_at(at + 62)];
-            assert_eq!(indices, [1 + 3 * index, 2 + 3 * index, 3 + 3 * index]);
+            assert_eq!(indices, [first, first + 1, first + 2]);
+            let has_space_bell = u32_at(at + 48) & 8 != 0;
             assert_eq!(bytes[at + 52..at + 57], [0; 5], "no slots, no descriptors with records");
-            assert_eq!(bytes[at + 64..at + 68], [0; 4], "no descriptor socket, no space bell");
+            assert_eq!((u16_at(at + 64), u16_at(at + 66)), (0, if has_space_bell { first + 3 } else { 0 }));
             assert_eq!(u64_at(at + 24), 0, "generation");
-            assert!(u32_at(at + 48) <= 1, "a flag other than that of the asymmetric barrier");
+            assert_eq!(u32_at(at + 48) & !9, 0, "a flag other than those of the asymmetric barrier and the space bell");
             let name_len = usize::from(bytes[at + 68]);
             lanes.push(OfferedLane {
                 id: bytes[at..at + 16].try_into().unwrap(),
@@ -76,7 +79,9 @@ impl Invited {
                 bell: fds.next().unwrap(),
                 control: fds.next().unwrap(),
                 data: fds.next().unwrap(),
+                space_bell: has_space_bell.then(|| fds.next().unwrap()),
             });
+            first += if has_space_bell { 4 } else { 3 };
             at += 69 + name_len;
         }
         assert_eq!(at, bytes.len(), "nothing follows the lanes");
@@ -206,10 +211,22 @@ impl Guest {
         self.seat.u64(CONSUMED).store(consumed, Release);
         self.seat.u32(SPACE_SEQ).fetch_add(1, Release);
         fence(SeqCst);
-        if self.lanes[0].control.u32(SPACE_WAIT).load(Relaxed) == 1 {
+        let space_wait = self.lanes[0].control.u32(SPACE_WAIT).load(Relaxed);
+        if space_wait == 2 {
+            self.ring_for_space();
+        }
+        if space_wait == 1 {
             let everyone = i32::MAX as u32;
             let flags = rustix::thread::futex::Flags::empty();
             rustix::thread::futex::wake(self.seat.u32(SPACE_SEQ), flags, everyone).unwrap();
+        }
+    }
+
+    /// Rings the first lane's space bell.
+    pub(crate) fn ring_for_space(&self) {
+        let Some(bell) = &self.offer.lanes[0].space_bell else { return };
+        if rustix::net::send(bell, &[1], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_err() {
+            rustix::net::shutdown(bell, Shutdown::Write).unwrap();
         }
     }
 

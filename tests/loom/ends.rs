@@ -5,6 +5,7 @@ use crate::layout::LaneState;
 use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane, value_of};
 use crate::os::barrier;
 use crate::os::events::{Events, Harvest};
+use crate::os::futex::Changes;
 use crate::ring::cursor::Found;
 use crate::ring::publisher::Publisher;
 use crate::ring::reader::{Look, Reader};
@@ -24,6 +25,8 @@ use std::sync::Arc;
 pub(crate) struct Shared {
     pub(crate) lane: Arc<Lane>,
     pub(crate) roster: Arc<Roster<Seat>>,
+    /// What wakes the producer, on a lane with space bells.
+    room: Option<Arc<Events>>,
 }
 
 /// A lane that begins at `position`, and its producer.
@@ -33,9 +36,20 @@ pub(crate) fn lane(watch: Watch, position: u64) -> (Shared, Producer) {
 
 /// As [`lane`], with places for so many consumers.
 pub(crate) fn lane_with(places: usize, watch: Watch, position: u64) -> (Shared, Producer) {
+    lane_of(Roster::new(position).with_places(places), None, watch, position)
+}
+
+/// As [`lane`], whose producer waits in a loop, for space bells.
+pub(crate) fn lane_with_space_bells(watch: Watch, position: u64) -> (Shared, Producer) {
+    let room = Some(Arc::new(Events::new()));
+    let roster = Roster::new(position).noting(Changes::with_notice(room.clone()));
+    lane_of(roster, room, watch, position)
+}
+
+fn lane_of(roster: Roster<Seat>, room: Option<Arc<Events>>, watch: Watch, position: u64) -> (Shared, Producer) {
     let lane = Lane::new(watch);
     let writer = Writer::new(WritableLane(Arc::clone(&lane)), position);
-    let shared = Shared { lane, roster: Arc::new(Roster::new(position).with_places(places)) };
+    let shared = Shared { lane, roster: Arc::new(roster), room };
     let producer = Producer {
         publisher: Publisher::new(writer, barrier::kind()),
         shared: shared.clone(),
@@ -49,7 +63,7 @@ pub(crate) fn lane_with(places: usize, watch: Watch, position: u64) -> (Shared, 
 impl Shared {
     /// A consumer that joins here and now, under a number of its own.
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
-        let seat = Seat::new();
+        let seat = Seat::with_bell(self.room.clone());
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
         let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: barrier::kind() };
         let start = self.roster.join(&*self.lane, joiner, seat.clone()).expect("there is a place");
@@ -112,6 +126,22 @@ impl Producer {
         };
         self.send_in(claim, len);
         true
+    }
+
+    /// Sends a record as a loop does that arms, and watches its descriptor for its level or for its edges.
+    pub(crate) fn send_in_loop(&mut self, len: u64, for_edges: bool) {
+        while !self.try_send(len) {
+            if self.arm(len) {
+                self.shared.room.as_ref().expect("it has space bells").wait(for_edges);
+            }
+        }
+    }
+
+    /// Announces that it waits for room; whether there is none.
+    pub(crate) fn arm(&mut self, len: u64) -> bool {
+        let room = Arc::clone(self.shared.room.as_ref().expect("it has space bells"));
+        Harvest::new(room).harvest();
+        self.publisher.arm_for_space(&self.shared.roster, len).is_err()
     }
 
     /// Writes a record of a batch, and publishes nothing unless the ring is full.

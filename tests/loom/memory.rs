@@ -183,6 +183,8 @@ impl LaneWriter for WritableLane {
 /// The words of a seat, and the events of its consumer.
 #[derive(Debug)]
 struct SeatMemory {
+    /// What wakes the producer, if it has a space bell.
+    room: Option<Arc<Events>>,
     consumed: AtomicU64,
     space_seq: AtomicU32,
     read: AtomicU64,
@@ -196,7 +198,13 @@ pub(crate) struct Seat(Arc<SeatMemory>);
 
 impl Seat {
     pub(crate) fn new() -> Self {
+        Self::with_bell(None)
+    }
+
+    /// Of a lane whose producer waits on these events.
+    pub(crate) fn with_bell(room: Option<Arc<Events>>) -> Self {
         Self(Arc::new(SeatMemory {
+            room,
             consumed: AtomicU64::new(0),
             space_seq: AtomicU32::new(0),
             read: AtomicU64::new(0),
@@ -231,6 +239,10 @@ impl SeatWords for Seat {
 impl SeatWriter for Seat {
     /// Nobody loads them.
     fn store_counters(&self, _counters: SeatCounters) {}
+
+    fn ring_for_space(&self) {
+        self.0.room.iter().for_each(|room| room.ring());
+    }
 }
 
 impl SeatPort for Seat {

@@ -62,9 +62,18 @@ fn consumer_with(
     let (link, other) = link();
     let (evictions, spin) = (lane.evictions().load(Acquire), Duration::ZERO);
     let (name, geometry) = (LaneName::new("lane").unwrap(), lane.geometry());
-    let terms =
-        LaneTerms { name, id: [1; 16], geometry, schema: 0, generation: 0, barrier, is_stamped: lane.is_stamped() };
-    let attachment = Attachment { terms, lane, seat, bell, barrier, start, evictions, in_place, spin };
+    let terms = LaneTerms {
+        name,
+        id: [1; 16],
+        geometry,
+        schema: 0,
+        generation: 0,
+        barrier,
+        is_stamped: lane.is_stamped(),
+        has_space_bell: false,
+    };
+    let attachment =
+        Attachment { terms, lane, seat, bell, space_bell: None, barrier, start, evictions, in_place, spin };
     (Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap(), other)
 }
 
@@ -84,7 +93,7 @@ pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attache
     let out = Arc::new(AtomicBool::new(false));
     let occupant = Occupant { pid: Some(id as u32), uid: Some(0), since: Instant::now(), reads_in_place: in_place };
     let notice = Arc::new(Notice::new().unwrap());
-    let (port, seat) = (SeatHandle::new(words.clone(), bell, occupant, out, notice), words.clone());
+    let (port, seat) = (SeatHandle::new(words.clone(), (bell, None), occupant, out, notice), words.clone());
     let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence };
     let position = lane.roster.join(&*lane.map, joiner, port).unwrap();
     // SAFETY: the producer of these tests is the crate's own.

@@ -156,7 +156,9 @@ fn flags(seeds: &mut Seeds) {
         ("flag-stamped-payload-of-8", "5 geometry", 48, 2),
         ("flag-stamped", "Offer", 48, 3),
         ("flag-descriptors", "6 unsupported", 48, 4),
-        ("flag-space-bell", "6 unsupported", 48, 8),
+        ("flag-space-bell", "5 eventfd space bell", 48, 8),
+        ("flag-space-bell-without-descriptor", "5 descriptor index", 48, 9),
+        ("flag-space-bell-whole", "Offer", 48, 9),
         ("flag-one-worker", "6 unsupported", 48, 16),
         ("flag-fixed", "6 unsupported", 48, 32),
         ("flag-unknown", "5 reserved", 48, 64),
@@ -182,14 +184,23 @@ fn flags(seeds: &mut Seeds) {
         match name {
             "too-few-records" => offer[OFFER_LANE + 40] = 0, // 4096 instead of 64.
             "flag-stamped" => offer[OFFER_LANE + 44] = 16,
+            "flag-space-bell-without-descriptor" => offer[OFFER_LANE + 57] = 2,
+            "flag-space-bell-whole" => {
+                (offer[OFFER_LANE + 57], offer[OFFER_LANE + 66], offer[12]) = (2, 4, 5);
+            }
             _ => {}
         }
-        seeds.raw(name, verdict, 4, &offer);
+        seeds.raw(name, verdict, offer[12].into(), &offer);
     }
 }
 
 /// An Offer of `count` lanes, all of them different in every field that can be.
 fn offer_of(count: usize) -> (Vec<u8>, usize) {
+    offer_with(count, |_| false)
+}
+
+/// The same, of which some have space bells.
+fn offer_with(count: usize, has_space_bell: impl Fn(usize) -> bool) -> (Vec<u8>, usize) {
     let lane = |index: usize| {
         let exponents = (index as u32 % 8, index as u32 % 5);
         let geometry = Geometry::new(1 << (20 + exponents.0), 64 << exponents.1, 8 << exponents.1).unwrap();
@@ -200,7 +211,8 @@ fn offer_of(count: usize) -> (Vec<u8>, usize) {
         terms.generation = 0x0101_0101_0101_0101 * (index as u64 + 1);
         terms.schema = u64::MAX - terms.generation;
         terms.barrier = if index.is_multiple_of(3) { crate::terms::Barrier::Fence } else { terms.barrier };
-        OfferedLane { terms, bell: BellKind::ALL[index % 2] }
+        terms.has_space_bell = has_space_bell(index);
+        OfferedLane { bell: BellKind::ALL[if terms.has_space_bell { 1 } else { index % 2 }], terms }
     };
     let offer = Frame::Offer(Offer { version: 1, session_id: [0x5a; 16], lanes: (0..count).map(lane).collect() });
     (offer.encode(), offer.fd_count())
@@ -212,6 +224,12 @@ fn offers(seeds: &mut Seeds) {
         let (bytes, fds) = offer_of(count);
         seeds.raw(&format!("offer-of-{count}"), "Offer", fds, &bytes);
         seeds.fitted(&format!("offer-of-{count}-fitted"), "Offer", fds, &bytes);
+    }
+    for (name, count, every) in
+        [("offer-of-5-space-bells", 5, 1), ("offer-of-63-space-bells", 63, 1), ("offer-of-mixed", 9, 2)]
+    {
+        let (bytes, fds) = offer_with(count, |index| index % every == 0);
+        seeds.raw(name, "Offer", fds, &bytes);
     }
     let (bytes, fds) = offer_of(10);
     // The names of the first ten have six bytes.

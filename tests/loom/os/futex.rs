@@ -1,8 +1,10 @@
 //! A queue of those who wait on words of memory, in place of futex(2).
 
+use super::events::Events;
 use crate::deadline::Deadline;
 use crate::sync::{AtomicU32, Ordering};
 use loom::sync::{Condvar, Mutex};
+use std::sync::Arc;
 
 /// A futex word, and the value it had when the caller last looked.
 pub(crate) type Captured<'a> = (&'a AtomicU32, u32);
@@ -19,6 +21,31 @@ loom::lazy_static! {
 
 fn address(word: &AtomicU32) -> usize {
     std::ptr::from_ref(word) as usize
+}
+
+/// A count of changes, and what stands for the notice of who waits on descriptors.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    word: AtomicU32,
+    notice: Option<Arc<Events>>,
+}
+
+impl Changes {
+    pub(crate) fn with_notice(notice: Option<Arc<Events>>) -> Self {
+        Self { notice, ..Self::default() }
+    }
+
+    pub(crate) fn note(&self) {
+        self.word.fetch_add(1, Ordering::Relaxed);
+        wake(&self.word);
+        if let Some(notice) = &self.notice {
+            notice.ring();
+        }
+    }
+
+    pub(crate) fn capture(&self) -> Captured<'_> {
+        (&self.word, self.word.load(Ordering::Relaxed))
+    }
 }
 
 /// What ends a sleep at the latest. Deadlines never pass here.
@@ -54,10 +81,6 @@ fn wake(word: &AtomicU32) {
         waiting.clear();
         QUEUE.woken.notify_one();
     }
-}
-
-pub(crate) fn wake_private(word: &AtomicU32) {
-    wake(word);
 }
 
 pub(crate) fn wake_shared(word: &AtomicU32) {
