@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
-use successors::{Succession, is_successor};
+use successors::{Reads, Succession, is_successor};
 
 /// When a process comes past a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -401,11 +401,11 @@ fn a_successor_of_one_that_dies_at_any_step_misses_nothing() {
             scope.spawn(|| {
                 while let Some((point, when)) = points.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let mut succession = Succession::new(test);
-                    for (round, in_place) in [(0, false), (1, true), (2, false)] {
+                    for (round, reads) in [(0, Reads::Copies), (1, Reads::InPlace), (2, Reads::ByFeed)] {
                         let passes = if *when == Flow { round * 17 } else { 0 };
-                        succession.successor(in_place, Some(&format!("{point}:{passes}"))).dies();
+                        succession.successor(reads, Some(&format!("{point}:{passes}"))).dies();
                     }
-                    let last = succession.successor(false, None);
+                    let last = succession.successor(Reads::Copies, None);
                     succession.finish(last);
                 }
             });

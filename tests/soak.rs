@@ -20,7 +20,7 @@ use ledger::{Ending, mix};
 use peer::Peer;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use successors::{Succession, is_successor};
+use successors::{Reads, Succession, is_successor};
 
 const SECONDS_DEFAULT: u64 = 5;
 const CONSUMERS: usize = 3;
@@ -38,6 +38,10 @@ impl Random {
 
     fn pause(&mut self) {
         rest(Duration::from_micros(self.below(PAUSE_MAX.as_micros() as u64)));
+    }
+
+    fn reads(&mut self) -> Reads {
+        [Reads::Copies, Reads::InPlace, Reads::ByFeed][self.below(3) as usize]
     }
 
     fn manner(&mut self) -> Manner {
@@ -141,7 +145,7 @@ fn successors_of_consumers_that_are_killed_at_random_times_miss_nothing() {
     while begin.elapsed() < Duration::from_secs(seconds) {
         let mut succession = Succession::new(test);
         for _ in 0..random.below(KILLS_PER_LIFE_MAX + 1) {
-            let mut successor = succession.successor(random.below(2) == 1, None);
+            let mut successor = succession.successor(random.reads(), None);
             // Perhaps before it has resumed.
             if random.below(4) != 0 {
                 successor.expect("resumed");
@@ -150,7 +154,7 @@ fn successors_of_consumers_that_are_killed_at_random_times_miss_nothing() {
             successor.kill();
             kills += 1;
         }
-        let last = succession.successor(random.below(2) == 1, None);
+        let last = succession.successor(random.reads(), None);
         records += succession.finish(last);
     }
     println!("proof: succession | kills {kills} | records {records} | seed {seed}");

@@ -11,7 +11,7 @@ use common::{DEADLINE, TempDir, census, isolated, kernel, role, unique_name, wai
 use fdring::{
     Attach, Error, Producer, Server, Session,
     errors::{Refusal, SendError},
-    options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions, Start},
+    options::{LaneOptions, NoConsumer, PeerPolicy, ServerOptions, SessionOptions, Start},
 };
 use peer::{Peer, argument, say, told};
 use rustix::io::Errno;
@@ -51,6 +51,78 @@ fn stranger() {
         say(&String::from_utf8_lossy(&record));
     }
     say("end");
+}
+
+/// Resumes on a lane as that user, or says why not. The argument is an address and the user.
+fn successor() {
+    let argument = argument();
+    let (address, uid) = argument.split_once(' ').unwrap();
+    become_user(uid.parse().unwrap());
+    let options = SessionOptions::new().peers(PeerPolicy::Anyone);
+    let resumed = options.connect(address).and_then(|session| session.attach_one(Attach::new().start(Start::Resume)));
+    match resumed {
+        Ok(mut consumer) => {
+            say(&format!("resumed at {}", consumer.position()));
+            while let Some(record) = consumer.receive().unwrap() {
+                say(&format!("{}", record[0]));
+                if told() == "release" {
+                    consumer.release();
+                    say("released");
+                }
+            }
+        }
+        Err(error) => say(&name_of(&error)),
+    }
+}
+
+#[test]
+fn a_place_is_resumed_by_the_user_that_had_it_and_by_nobody_else() {
+    let test = "a_place_is_resumed_by_the_user_that_had_it_and_by_nobody_else";
+    if role().is_some() {
+        return successor();
+    }
+    if !is_root() {
+        return;
+    }
+    let mut lane = LaneOptions::new("lane").capacity(4096).no_consumer(NoConsumer::WaitFor(2)).create().unwrap();
+    let address = format!("@{}", unique_name());
+    let _server = ServerOptions::new().peers(PeerPolicy::Anyone).listen(&*address, [&lane]).unwrap();
+    let start = |uid: u32| Peer::start(test, "successor", &format!("{address} {uid}"));
+    let [mut first, mut second] = [NOBODY, NOBODY - 1].map(start);
+    [&mut first, &mut second].into_iter().for_each(|peer| peer.expect("resumed at 0"));
+    for number in 0..8u8 {
+        lane.send(&[number]).unwrap();
+    }
+    // The first is killed after it has released one record, the second before it has released any.
+    for (peer, releases) in [(&mut first, true), (&mut second, false)] {
+        peer.expect("0");
+        peer.tell(if releases { "release" } else { "keep" });
+        if releases {
+            peer.expect("released");
+        }
+        peer.expect("1");
+    }
+    first.kill();
+    wait_until("the place of the first is vacant", || lane.vacant_places().len() == 1);
+    assert_eq!(lane.vacant_places()[0].uid, Some(NOBODY));
+    // A third user, and the second one, which has its own place already.
+    for uid in [NOBODY - 2, NOBODY - 1] {
+        let mut stranger = start(uid);
+        stranger.expect("refused 3");
+        stranger.finish();
+    }
+    second.kill();
+    wait_until("both places are vacant", || lane.vacant_places().len() == 2);
+    let mut stranger = start(NOBODY - 2);
+    stranger.expect("refused 3");
+    stranger.finish();
+    // Though the second keeps more, the first gets its own.
+    for (uid, position, number) in [(NOBODY, 16, 1), (NOBODY - 1, 0, 0)] {
+        let mut successor = start(uid);
+        successor.expect(&format!("resumed at {position}"));
+        successor.expect(&format!("{number}"));
+        successor.kill();
+    }
 }
 
 fn name_of(error: &Error) -> String {

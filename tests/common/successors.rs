@@ -5,6 +5,7 @@
 
 use crate::common::{DEADLINE, TempDir, role, unique_name, wait_until};
 use crate::peer::{Peer, argument, say};
+use fdring::feed::{FeedEvent, FeedOptions};
 use fdring::options::{LaneOptions, NoConsumer, SessionOptions, Start};
 use fdring::{Attach, Consumer, Producer, Server};
 use std::fs::File;
@@ -15,6 +16,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// How a successor reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    Copies,
+    InPlace,
+    /// By a feed, which tries again by itself.
+    ByFeed,
+}
+
 /// In a process that was started to succeed others: does so, and says so.
 pub(crate) fn is_successor() -> bool {
     let is_one = role().as_deref() == Some("successor");
@@ -24,6 +34,10 @@ pub(crate) fn is_successor() -> bool {
     is_one
 }
 
+fn options() -> SessionOptions {
+    SessionOptions::new().deadline(DEADLINE / 4).spin(Duration::ZERO)
+}
+
 /// Resumes as soon as the one before is known to have gone.
 #[allow(unsafe_code, reason = "vouches for the producer of this test")]
 fn resume(address: &str, in_place: bool) -> Consumer {
@@ -31,7 +45,7 @@ fn resume(address: &str, in_place: bool) -> Consumer {
     wait_until("a place is vacant", || {
         // SAFETY: the producer is this crate's, in the process that started this one.
         let how = if in_place { unsafe { Attach::new().in_place() } } else { Attach::new() };
-        let session = SessionOptions::new().deadline(DEADLINE / 4).spin(Duration::ZERO).connect(address);
+        let session = options().connect(address);
         match session.and_then(|session| session.attach_one(how.start(Start::Resume))) {
             Ok(resumed) => consumer = Some(resumed),
             Err(error) => assert!(error.is_worth_retrying(), "{error}"),
@@ -43,13 +57,34 @@ fn resume(address: &str, in_place: bool) -> Consumer {
 
 fn succeed() {
     let argument = argument();
-    let [address, log, in_place] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
+    let [address, log, reads] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
     let mut log = File::create(log).unwrap();
-    let mut consumer = resume(address, in_place == "true");
+    if reads == "ByFeed" {
+        return succeed_by_feed(address, log);
+    }
+    let mut consumer = resume(address, reads == "InPlace");
     say("resumed");
     // Each number is noted before the next call, which may release it.
     while let Some(record) = consumer.receive().unwrap() {
         log.write_all(&record[..8]).unwrap();
+    }
+    say("ended");
+}
+
+fn succeed_by_feed(address: &str, mut log: File) {
+    let attach = Attach::new().start(Start::Resume);
+    let feed = FeedOptions::new().attach(attach).session(options()).pause_max(Duration::from_millis(20));
+    let mut feed = feed.ends_with_lane(true).patience(DEADLINE).connect(address).unwrap();
+    while let Some(event) = feed.receive().unwrap() {
+        match event {
+            FeedEvent::Joined { missed_bytes, .. } => {
+                assert_eq!(missed_bytes, None, "it is joined once");
+                say("resumed");
+            }
+            FeedEvent::Record(record) => log.write_all(&record[..8]).unwrap(),
+            FeedEvent::Finished { .. } => {}
+            other => panic!("{other:?}"),
+        }
     }
     say("ended");
 }
@@ -91,9 +126,9 @@ impl Succession {
     }
 
     /// The next consumer, with a crash point or without.
-    pub(crate) fn successor(&mut self, in_place: bool, crash_at: Option<&str>) -> Peer {
+    pub(crate) fn successor(&mut self, reads: Reads, crash_at: Option<&str>) -> Peer {
         let log = self.dir.path().join(self.logs.len().to_string());
-        let argument = format!("{} {} {in_place}", self.address, log.display());
+        let argument = format!("{} {} {reads:?}", self.address, log.display());
         self.logs.push(log);
         Peer::start_with(self.test, "successor", &argument, crash_at)
     }
