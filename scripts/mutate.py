@@ -82,6 +82,9 @@ FORK = "src/os/fork.rs"
 CLIENT = "src/session/client.rs"
 HEARING = "src/session/hearing.rs"
 CONNECTING = "src/session/connecting.rs"
+COURSE = "src/feed/course.rs"
+CONNECTOR = "src/feed/connector.rs"
+FEED = "src/feed/mod.rs"
 ARRIVING = "src/session/arriving.rs"
 FRAME_SOCKET = "src/session/frame_socket.rs"
 LISTENER = "src/session/listener.rs"
@@ -294,6 +297,34 @@ FAULTS = [
        "            let evicted = matches!(stop, Stop::Evicted { .. });\n"
        "            return Err(if evicted { self.evicted_at(self.position()) } else { stop });\n"
        "        }\n        let published")], "lib consumer::tests::eviction"),
+    # Feeds.
+    ("step: a lane that has ended is joined again", COURSE,
+     [("Some(Stand { has_ended: true, .. }) => Step::Wait,", "")], "lib feed"),
+    ("step: another lane taken for the one that was read", COURSE,
+     [("match self.stand.filter(|stand| stand.lane == lane) {\n            Some(Stand { has_ended",
+       "match self.stand {\n            Some(Stand { has_ended")], "lib feed"),
+    ("step: what is gone asked for without end", COURSE, [("Some(_) if is_gone", "Some(_) if false && is_gone")], "lib feed"),
+    ("join: what is missed taken for nothing", COURSE,
+     [("missed_bytes: Some(start.saturating_sub(position))", "missed_bytes: Some(0)")], "lib feed"),
+    ("join: what a place keeps read twice", COURSE, [("position: position.max(start)", "position: start")], "lib feed"),
+    ("leave: back before what was read", COURSE,
+     [("stand.position = stand.position.max(position);", "stand.position = position;")], "lib feed"),
+    ("Feed: what was read before handed out again", FEED,
+     [("Ok(Some(found)) if found.position < reading.first => {}", "")], "feed"),
+    ("Feed: a corrupt lane left for another", FEED,
+     [("self.phase = Phase::Corrupt(corruption);", "let _ = corruption;\n                    self.phase = Phase::Away;")],
+     "feed"),
+    ("Feed: the consumer is not watched", FEED,
+     [("let watched = self.poller.add(&consumer, CONSUMER, Trigger::Level);",
+       "let watched = self.poller.add(&consumer, CONSUMER, Trigger::Level);\n            self.poller.remove(&consumer);")],
+     "feed"),
+    ("Feed: what is raised is not lowered", FEED, [("        self.done.lower();\n", "")], "feed"),
+    ("Feed: an interrupt ends no wait for a connection", FEED,
+     [("        if self.is_interrupted() {\n            return Err(FeedError::Interrupted);\n        }\n", "")], "feed"),
+    ("Connector: nobody stops it", CONNECTOR, [("self.shared.stop.raise();", "let _ = &self.shared.stop;")], "feed"),
+    ("Connector: nobody is told", CONNECTOR, [("        self.shared.done.raise();\n", "")], "feed"),
+    ("Connector: a lane that was read may not come back", CONNECTOR, [("=> self.course.has_joined(),", "=> false,")], "feed"),
+    ("Connector: patience has no end", CONNECTOR, [(" || tries.deadline.has_passed()", "")], "feed"),
     # Releasing what was read.
     ("Holds::store: Release weakened", RELEASE,
      [("consumed().store(consumed, Ordering::Release)", "consumed().store(consumed, Ordering::Relaxed)")], "gating"),

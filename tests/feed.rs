@@ -19,6 +19,7 @@ use fdring::{Attach, Error, Interrupter, Producer, Server};
 use hostile::{ATTACH, accept, attached, listen, producer_hello};
 use impostor::{CAPACITY, Goods, offer};
 use peer::{Peer, argument, say};
+use proptest::prelude::{Just, ProptestConfig, Strategy, prop_oneof, proptest};
 use rustix::event::{PollFd, PollFlags, poll};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -644,4 +645,210 @@ fn a_feed_outlives_producers_that_are_killed_at_random_times() {
     });
     assert!(records > kills);
     println!("proof: feed | kills {kills} | records {records} | seconds {} | seed {seed}", begin.elapsed().as_secs());
+}
+
+/// What happens to a feed's address, and what the feed is asked for.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// The producer sends so many records; nothing if it is gone, and no more than there is room for.
+    Send(u16),
+    Read(u16),
+    Evict,
+    /// The server is dropped, and another one offers the same lane.
+    ListenAgain,
+    Finish,
+    Abandon,
+    /// A producer is started where there is none.
+    Restart,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        5 => prop_oneof![0..8u16, 0..600u16].prop_map(Step::Send),
+        6 => prop_oneof![0..8u16, 0..600u16].prop_map(Step::Read),
+        2 => Just(Step::Evict),
+        1 => Just(Step::ListenAgain),
+        1 => Just(Step::Finish),
+        1 => Just(Step::Abandon),
+        3 => Just(Step::Restart),
+    ]
+}
+
+/// One lane of the model: its id, how much of it is published, and how it has ended.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    id: [u8; 16],
+    published: u64,
+    finished: Option<bool>,
+    evictions: u64,
+}
+
+/// The record at that position of a lane, which takes 32 bytes there: no padding is needed.
+fn record_at(lane: usize, position: u64) -> Vec<u8> {
+    [lane as u64, position, 0].map(u64::to_le_bytes).concat()
+}
+
+/// A feed beside a plain account of what it may say.
+struct Model {
+    address: String,
+    feed: Feed,
+    lane: Option<Producer>,
+    server: Option<Server>,
+    /// All lanes that there were; a record holds the number of its lane, and its position there.
+    lives: Vec<Life>,
+    /// The lane that is joined, and the position of what comes next.
+    joined: Option<(usize, u64)>,
+    /// The lane that was left last, and where.
+    left: Option<(usize, u64)>,
+    evictions_told: u64,
+}
+
+impl Model {
+    fn new() -> Self {
+        let address = format!("@{}", unique_name());
+        let feed = FeedOptions::new().pause_max(Duration::from_millis(2)).connect(&address).unwrap();
+        let (lane, server, joined, left) = (None, None, None, None);
+        Self { address, feed, lane, server, lives: Vec::new(), joined, left, evictions_told: 0 }
+    }
+
+    fn act(&mut self, step: Step) {
+        match (step, self.lane.take()) {
+            (Step::Restart, None) => {
+                self.server = None;
+                let lane = small().create().unwrap();
+                self.server = Some(listen_again(&self.address, &lane));
+                self.lives.push(Life { id: lane.lane().id, published: 0, finished: None, evictions: 0 });
+                self.lane = Some(lane);
+            }
+            (Step::Finish, Some(lane)) => {
+                lane.finish();
+                self.lives.last_mut().unwrap().finished = Some(true);
+            }
+            (Step::Abandon, Some(lane)) => {
+                lane.abandon();
+                self.lives.last_mut().unwrap().finished = Some(false);
+            }
+            (step, lane) => {
+                self.lane = lane;
+                self.act_on_lane(step);
+            }
+        }
+    }
+
+    fn act_on_lane(&mut self, step: Step) {
+        let number = self.lives.len();
+        match (step, &mut self.lane) {
+            (Step::Send(records), Some(lane)) => {
+                for _ in 0..records {
+                    let position = lane.published();
+                    let record = record_at(number - 1, position);
+                    if lane.try_send(&record).is_err() {
+                        break;
+                    }
+                    self.lives[number - 1].published = lane.published();
+                }
+            }
+            (Step::Evict, Some(lane)) => {
+                for consumer in lane.consumers() {
+                    self.lives[number - 1].evictions += u64::from(lane.evict(&consumer).unwrap());
+                }
+            }
+            (Step::ListenAgain, Some(lane)) => {
+                self.server = None;
+                self.server = Some(listen_again(&self.address, lane));
+            }
+            (Step::Read(records), _) => {
+                for _ in 0..records {
+                    match self.feed.receive_timeout(Duration::from_millis(1)) {
+                        Ok(event) => {
+                            let said = said(event);
+                            self.check(said);
+                        }
+                        Err(FeedError::TimedOut) => break,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether the feed may say that now.
+    fn check(&mut self, said: Said) {
+        match (said, self.joined) {
+            (Said::Joined { lane, position, missed_bytes }, None) => {
+                let number = self.lives.iter().position(|life| life.id == lane).expect("a lane that there was");
+                let life = self.lives[number];
+                assert!(position <= life.published);
+                match self.left {
+                    Some((left, end)) if left == number => {
+                        assert_eq!(Some(position - end), missed_bytes);
+                        // A ring that was never full has all of it.
+                        assert!(
+                            position == end || life.published > CAPACITY / 2,
+                            "{missed_bytes:?} missed for nothing"
+                        );
+                    }
+                    Some((left, _)) => assert!(left < number && missed_bytes.is_none()),
+                    None => assert_eq!(missed_bytes, None),
+                }
+                self.joined = Some((number, position));
+            }
+            (Said::Record(bytes), Some((number, position))) => {
+                assert_eq!(bytes, record_at(number, position), "the next of the lane that is joined");
+                self.joined = Some((number, position + 32));
+                assert_eq!(self.feed.position(), position + 32);
+            }
+            (Said::Finished(end), Some((number, position))) => {
+                let Life { published, finished, .. } = self.lives[number];
+                assert_eq!((end, published, finished), (position, position, Some(true)));
+                (self.left, self.joined) = (self.joined, None);
+            }
+            (Said::Lost(ReceiveError::Abandoned, end), Some((number, position))) => {
+                let Life { published, finished, .. } = self.lives[number];
+                assert_eq!((end, published, finished), (position, position, Some(false)));
+                (self.left, self.joined) = (self.joined, None);
+            }
+            (Said::Lost(ReceiveError::Evicted { .. }, end), Some((number, position))) => {
+                assert_eq!(end, position);
+                self.evictions_told += 1;
+                let evictions: u64 = self.lives.iter().map(|life| life.evictions).sum();
+                assert!(self.lives[number].evictions > 0 && self.evictions_told <= evictions);
+                (self.left, self.joined) = (self.joined, None);
+            }
+            (said, joined) => panic!("{said:?} while {joined:?} is joined"),
+        }
+    }
+
+    /// In the end a last lane is joined, and its last record comes.
+    fn ends(mut self) {
+        self.act(Step::Finish);
+        self.act(Step::Restart);
+        self.act(Step::Send(3));
+        let last = (self.lives.len() - 1, 3 * 32);
+        let begin = Instant::now();
+        while self.joined != Some(last) {
+            self.act(Step::Read(100));
+            assert!(begin.elapsed() < DEADLINE, "it is stuck at {:?} on the way to {last:?}", self.joined);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases / 4,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    /// Whatever happens to its producers, a feed says nothing but what has happened, in order, once.
+    #[test]
+    fn a_feed_says_what_a_plain_account_of_its_lanes_allows(
+        steps in proptest::collection::vec(step(), 0..40)
+    ) {
+        let mut model = Model::new();
+        model.act(Step::Restart);
+        steps.into_iter().for_each(|step| model.act(step));
+        model.ends();
+    }
 }
