@@ -297,6 +297,8 @@ FAULTS = [
        "            let evicted = matches!(stop, Stop::Evicted { .. });\n"
        "            return Err(if evicted { self.evicted_at(self.position()) } else { stop });\n"
        "        }\n        let published")], "lib consumer::tests::eviction"),
+    ("on_attached: another start than the one asked for", INCOMING,
+     [("reading.asked.filter(|asked| *asked != start)", "reading.asked.filter(|_| false)")], "lib handshake"),
     # Feeds.
     ("step: a lane that has ended is joined again", COURSE,
      [("Some(Stand { has_ended: true, .. }) => Step::Wait,", "")], "lib feed"),

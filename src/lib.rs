@@ -119,6 +119,7 @@
 //! | bell | what a producer rings to wake a consumer |
 //! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
+//! | feed | a consumer that outlives its producers: it connects again, and says so |
 //! | place | what a lane keeps for a consumer that has gone, until another one resumes there |
 
 #[cfg(feature = "arbitrary")]

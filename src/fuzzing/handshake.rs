@@ -5,7 +5,7 @@ use super::frames::{alter, frame, lane_attaches, lane_name, lane_terms};
 use crate::handshake::{Handshake, HandshakeError, START_LIMIT, Step};
 use crate::layout::{Geometry, LaneState};
 use crate::terms::BellKind;
-use crate::wire::{FRAME_MAX_BYTES, Frame, LANES_PER_SESSION_MAX, LaneAttach, LaneTerms, Report, Role};
+use crate::wire::{FRAME_MAX_BYTES, Frame, LANES_PER_SESSION_MAX, LaneAttach, LaneTerms, Report, Role, StartAt};
 
 /// How many frames one script sends at most.
 const FRAMES_MAX: usize = 64;
@@ -129,7 +129,12 @@ impl End {
                 if !answers {
                     return Vec::new();
                 }
-                let starts = lanes.iter().map(|lane| if lane.is_some() { RECORD_ALIGN } else { 0 }).collect();
+                let starts = lanes.iter().map(|lane| match lane {
+                    Some(LaneAttach { start: StartAt::Position(position), .. }) => *position,
+                    Some(_) => RECORD_ALIGN,
+                    None => 0,
+                });
+                let starts = starts.collect();
                 vec![checked(self.machine.attached(starts))]
             }
             Step::Attached(starts) => {

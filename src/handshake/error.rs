@@ -30,6 +30,7 @@ pub(crate) enum HandshakeError {
     StartPosition { lane: usize, start: u64, align: u64 },
     ChosenVersion { came: u16, agreed: u16 },
     StartOfNothing { lane: usize, start: u64 },
+    OtherStart { lane: usize, start: u64, asked: u64 },
     NoSeat { lane: usize },
     NotRead { lane: usize },
     Unasked { lane: usize },
@@ -81,6 +82,9 @@ impl fmt::Display for HandshakeError {
             }
             Self::StartOfNothing { lane, start } => {
                 write!(f, "lane {lane} was started at position {start}, where it is not read")
+            }
+            Self::OtherStart { lane, start, asked } => {
+                write!(f, "lane {lane} was started at position {start}, where {asked} was asked for")
             }
             Self::NoSeat { lane } => write!(f, "an Evicted came for lane {lane}, where no seat is"),
             Self::NotRead { lane } => write!(f, "a Query came for lane {lane}, which is not read"),

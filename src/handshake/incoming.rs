@@ -3,7 +3,7 @@
 
 use super::Step;
 use super::error::HandshakeError;
-use crate::wire::{Frame, LaneAttach, LaneName, Offer, Report};
+use crate::wire::{Frame, LaneAttach, LaneName, Offer, Report, StartAt};
 use std::mem;
 
 /// The first start position that is taken for nonsense: at 10 GB/s a ring reaches it in 29 years.
@@ -36,6 +36,8 @@ struct Reading {
     has_seat: bool,
     /// How many Queries were said that no Report has come for.
     owed_reports: u32,
+    /// The position at which it is to start, if one was named.
+    asked: Option<u64>,
 }
 
 impl Incoming {
@@ -55,6 +57,10 @@ impl Incoming {
         assert_eq!(lanes.len(), readings.len(), "an Attach is for every lane that was offered");
         for (reading, lane) in readings.iter_mut().zip(lanes) {
             reading.has_seat = lane.is_some();
+            reading.asked = match lane {
+                Some(LaneAttach { start: StartAt::Position(position), .. }) => Some(*position),
+                _ => None,
+            };
         }
         self.state = State::AwaitAttached(readings);
     }
@@ -100,7 +106,7 @@ impl Incoming {
             }
         }
         let aligns = offer.lanes.iter().map(|lane| lane.terms.geometry.record_align());
-        let reading = |record_align| Reading { record_align, has_seat: false, owed_reports: 0 };
+        let reading = |record_align| Reading { record_align, has_seat: false, asked: None, owed_reports: 0 };
         self.state = State::Mapping(aligns.map(reading).collect());
         Ok(Step::Offer(offer))
     }
@@ -117,6 +123,9 @@ impl Incoming {
             let align = reading.record_align;
             if start % align != 0 || start >= START_LIMIT {
                 return Err(HandshakeError::StartPosition { lane, start, align });
+            }
+            if let Some(asked) = reading.asked.filter(|asked| *asked != start) {
+                return Err(HandshakeError::OtherStart { lane, start, asked });
             }
         }
         self.state = State::Established(readings);

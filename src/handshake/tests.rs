@@ -580,6 +580,23 @@ fn lanes_start_at_aligned_positions_that_leave_room() {
 }
 
 #[test]
+fn a_lane_that_is_to_start_at_a_position_starts_there() {
+    let attached = |starts: [u64; 3]| {
+        let mut consumer = consumer_after(1);
+        consumer.on_frame(an_offer()).unwrap();
+        let at = |position| Some(LaneAttach { start: StartAt::Position(position), ..reads() });
+        consumer.attach(vec![at(8), at(0), Some(reads())]);
+        consumer.on_frame(Frame::Attached(starts.to_vec()))
+    };
+    assert_eq!(attached([8, 0, 64]), Ok(Step::Attached(vec![8, 0, 64])));
+    for (starts, lane, asked) in [([16, 0, 64], 0, 8), ([8, 64, 64], 1, 0)] {
+        let error = attached(starts).unwrap_err();
+        assert_eq!(error, HandshakeError::OtherStart { lane, start: starts[lane], asked });
+        assert_eq!(answer(&error), Some(Refusal::Protocol));
+    }
+}
+
+#[test]
 fn a_lane_that_is_not_read_starts_nowhere() {
     let attached = |starts: [u64; 3]| {
         let mut consumer = consumer_after(1);

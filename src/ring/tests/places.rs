@@ -244,6 +244,11 @@ fn headers_are_followed_to_the_next_boundary_that_is_remembered_and_no_further()
         assert_eq!(join_at(&roster, &lane, 64, Delivery::Lossless).ok(), start, "with {remembered:?}");
     }
     assert!(join_at(&roster, &lane, 576, Delivery::Lossless).is_ok(), "behind it, they lead to what is published");
+    // Records that end beyond what is published, or across the end of the ring, and padding that ends before it.
+    for header in [RecordHeader::data(448, 0), RecordHeader::data(8000, 0), RecordHeader::padding(1024)] {
+        lane.put(640, header.to_word());
+        assert!(join_at(&roster, &lane, 576, Delivery::Lossless).is_err(), "{header:?}");
+    }
 }
 
 #[test]
