@@ -58,36 +58,31 @@ struct Shared {
     stop: Notice,
 }
 
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "one, for a moment")]
-enum Work {
-    UnderWay,
-    /// With its outcome, until that is taken.
-    Done(Box<Option<Result<Consumer>>>),
+#[derive(Debug, Default)]
+struct Work {
+    is_done: bool,
+    /// How it has ended, until that is taken.
+    outcome: Option<Result<Consumer>>,
 }
 
 impl Connector {
     /// Begins to connect. Raises `done` when the outcome can be [taken](Self::take).
     pub(super) fn begin(plan: Plan, tries: Tries, done: &Arc<Notice>) -> Result<Self> {
-        let (work, stop) = (Mutex::new(Work::UnderWay), Notice::new()?);
-        let shared = Arc::new(Shared { work, done: Arc::clone(done), stop });
+        let shared = Arc::new(Shared { work: Mutex::default(), done: Arc::clone(done), stop: Notice::new()? });
         let mut word = Word { shared: Arc::clone(&shared), outcome: None };
         let work = move || word.outcome = word.shared.connect(&plan, tries);
         Ok(Self { shared, guard: ForkGuard::get()?, _thread: thread::start("fdring-feed", STACK_BYTES, work)? })
     }
 
     pub(super) fn is_done(&self) -> bool {
-        matches!(*self.shared.work.lock(), Work::Done(_))
+        self.shared.work.lock().is_done
     }
 
     /// The outcome, once it is there: the consumer, or why there is none.
     pub(super) fn take(&self) -> Option<Result<Consumer>> {
-        match &mut *self.shared.work.lock() {
-            Work::UnderWay => None,
-            Work::Done(outcome) => Some(outcome.take().unwrap_or_else(|| {
-                Err(Error::Closed { doing: "connecting on a thread, which has ended early".to_owned() })
-            })),
-        }
+        let mut work = self.shared.work.lock();
+        let ended_early = || Err(Error::Closed { doing: "connecting on a thread, which has ended early".to_owned() });
+        work.is_done.then(|| work.outcome.take().unwrap_or_else(ended_early))
     }
 }
 
@@ -108,7 +103,7 @@ struct Word {
 
 impl Drop for Word {
     fn drop(&mut self) {
-        *self.shared.work.lock() = Work::Done(Box::new(self.outcome.take()));
+        *self.shared.work.lock() = Work { is_done: true, outcome: self.outcome.take() };
         self.shared.done.raise();
     }
 }
@@ -155,19 +150,19 @@ impl Plan {
     fn join(&self, is_gone: bool) -> std::result::Result<Consumer, Failure> {
         let session = self.session.clone().connect(&self.address).map_err(Failure::For)?;
         let is_wanted = |name: &str| self.attach.name().is_none_or(|wanted| wanted == name);
-        let wanted = session.lanes().iter().find(|lane| is_wanted(&lane.name));
-        // Where it is not there, attaching says so.
-        let step = wanted.map(|lane| self.course.step(lane.id, is_gone));
-        let attach = self.attach.clone();
-        let goes_on = matches!(step, Some(Step::GoOn(_)));
-        let attach = match (step, wanted) {
-            (Some(Step::Wait), Some(lane)) => {
+        let Some(lane) = session.lanes().iter().find(|lane| is_wanted(&lane.name)) else {
+            // That says why.
+            return session.attach_one(self.attach.clone()).map_err(Failure::For);
+        };
+        let (start, goes_on) = match self.course.step(lane.id, is_gone) {
+            Step::Begin(start) => (start, false),
+            Step::GoOn(start) => (start, true),
+            Step::Wait => {
                 let doing = format!("waiting for another lane than {}, which has ended", lane.name);
                 return Err(Failure::For(Error::Closed { doing }));
             }
-            (Some(Step::Begin(start) | Step::GoOn(start)), _) => attach.start(start),
-            _ => attach,
         };
+        let attach = self.attach.clone().start(start);
         session.attach_one(attach).map_err(|error| match error {
             Error::Refused { refusal: Refusal::Position, .. } if goes_on => Failure::Gone,
             error => Failure::For(error),

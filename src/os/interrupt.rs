@@ -37,6 +37,7 @@ const RAISED: u32 = 1;
 ///   [`Server::wait_for_sessions`](crate::Server::wait_for_sessions), and connecting to a consumer that listens
 /// - [`SessionListenerOptions::interrupter`](crate::options::SessionListenerOptions::interrupter):
 ///   [`SessionListener::accept`](crate::SessionListener::accept), and the waits of the sessions that it returns
+/// - [`FeedOptions::session`](crate::feed::FeedOptions::session), in its options: the waits of the feed
 /// - [`Selector::set_interrupter`](crate::select::Selector::set_interrupter): the waits of the selector
 ///
 /// Clones are handles to the same interrupter. Its descriptor ([`AsFd`]) is readable while it is interrupted, for event
