@@ -289,7 +289,7 @@ fn a_tap_of_a_lane_that_knows_nothing_of_it_reads_on_and_learns_of_a_death() {
         assert_eq!(tap.position(), position, "{start:?}");
     }
     assert_eq!(lane.tap(Start::At(64)).unwrap().position(), 64);
-    for start in [Start::Resume, Start::At(128), Start::At(12)] {
+    for start in [Start::Resume, Start::At(128), Start::At(12), Start::At(8)] {
         assert!(matches!(lane.tap(start), Err(Error::Invalid(_))), "{start:?}");
     }
     let mut tap = lane.tap(Start::Latest).unwrap();

@@ -6,7 +6,9 @@
 
 use super::process::{Miss, Process};
 use super::{ProcessView, Reason};
+use crate::layout::LANE_NAME_MAX_BYTES;
 use crate::region::{Region, Seals};
+use crate::wire::printable;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, Statx, StatxFlags, open, openat, statx};
 use rustix::io::Errno;
@@ -21,9 +23,11 @@ pub(crate) enum Role {
 }
 
 /// What the name of a memfd says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MemfdName {
     pub(crate) role: Role,
+    /// Of a region of one lane: its name, without what could play tricks on a terminal.
+    pub(crate) lane: Option<String>,
     /// Of a seat: the process that it was made for.
     pub(crate) pid: Option<u32>,
 }
@@ -33,7 +37,7 @@ impl MemfdName {
     pub(crate) fn of_link(link: &[u8]) -> Option<Self> {
         const ID_DIGITS: usize = 32;
         let name = link.strip_prefix(b"/memfd:fdring:")?.strip_suffix(b" (deleted)")?;
-        let seat = |pid| Some(Self { role: Role::Seat, pid });
+        let seat = |pid| Some(Self { role: Role::Seat, lane: None, pid });
         match name.strip_prefix(b"seat") {
             Some(b"") => return seat(None),
             Some([b':', digits @ ..]) if digits.iter().all(u8::is_ascii_digit) => {
@@ -43,13 +47,12 @@ impl MemfdName {
         }
         let (name, id) = name.split_at_checked(name.len().checked_sub(ID_DIGITS)?)?;
         let is_id = id.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-        let role = match name {
-            _ if !is_id => return None,
-            name if name.ends_with(b":control:") => Role::Control,
-            name if name.ends_with(b":data:") => Role::Data,
-            _ => return None,
+        let of_lane = |suffix: &[u8], role| {
+            let lane = String::from_utf8_lossy(name.strip_suffix(suffix)?);
+            Some(Self { role, lane: Some(printable(&lane, LANE_NAME_MAX_BYTES)), pid: None })
         };
-        Some(Self { role, pid: None })
+        let named = of_lane(b":control:", Role::Control).or_else(|| of_lane(b":data:", Role::Data));
+        named.filter(|_| is_id)
     }
 }
 
@@ -77,11 +80,10 @@ pub(crate) enum Via {
 }
 
 /// A file of a lane, as a process has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) key: FileKey,
-    pub(crate) role: Role,
-    pub(crate) pid: Option<u32>,
+    pub(crate) name: MemfdName,
     pub(crate) via: Via,
 }
 
@@ -181,7 +183,7 @@ mod tests {
 
     fn name(name: &str) -> Option<(Role, Option<u32>)> {
         let name = MemfdName::of_link(format!("/memfd:fdring:{name} (deleted)").as_bytes());
-        name.map(|MemfdName { role, pid }| (role, pid))
+        name.map(|MemfdName { role, pid, .. }| (role, pid))
     }
 
     #[test]
@@ -223,6 +225,17 @@ mod tests {
         let other = FileKey { inode: key.inode + 1, ..key };
         assert!(matches!(open_pinned(memfd.as_fd(), other, &devices), Err(Miss::Nothing)));
         assert!(matches!(open_pinned(memfd.as_fd(), key, &[]), Err(Miss::Nothing)), "on a device of another kind");
+    }
+
+    #[test]
+    fn the_name_of_a_lane_is_shown_without_tricks() {
+        let lane = |name: &[u8]| {
+            let link = [b"/memfd:fdring:", name, b":control:", ID.as_bytes(), b" (deleted)"].concat();
+            MemfdName::of_link(&link).unwrap().lane.unwrap()
+        };
+        assert_eq!(lane("Bücher: neu".as_bytes()), "Bücher: neu");
+        assert_eq!(lane(b"\x1b[31m\xff"), "\u{fffd}[31m\u{fffd}");
+        assert_eq!(lane(&[b'x'; 200]).len(), 64);
     }
 
     #[test]

@@ -120,11 +120,11 @@ impl Process {
                 }
                 Err(errno) => return Err(errno.into()),
             };
-            let Some(MemfdName { role, pid }) = MemfdName::of_link(&link) else { continue };
+            let Some(name) = MemfdName::of_link(&link) else { continue };
             // A file system of the other process's own is not asked (AT_STATX_DONT_SYNC).
             match statx(&self.dir, &path, AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS) {
                 Ok(stat) if devices.contains(&(stat.stx_dev_major, stat.stx_dev_minor)) => {
-                    found.push(Found { key: FileKey::of(&stat), role, pid, via: Via::Fd(number) });
+                    found.push(Found { key: FileKey::of(&stat), name, via: Via::Fd(number) });
                 }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
@@ -247,7 +247,7 @@ impl Found {
         let (offset, rest) = rest.split_once(' ')?;
         let (device, rest) = rest.split_once(' ')?;
         let (inode, path) = rest.split_once(' ')?;
-        let MemfdName { role, pid } = MemfdName::of_link(path.trim_start().as_bytes())?;
+        let name = MemfdName::of_link(path.trim_start().as_bytes())?;
         let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
         let (start, end) = range.split_once('-')?;
         let (major, minor) = device.split_once(':')?;
@@ -257,7 +257,7 @@ impl Found {
             return None;
         }
         let via = Via::Map { start: hexadecimal(start)?, end: hexadecimal(end)?, is_writable: permissions == "rw-s" };
-        Some(Self { key: FileKey { device: (major?, minor?), inode: inode.parse().ok()? }, role, pid, via })
+        Some(Self { key: FileKey { device: (major?, minor?), inode: inode.parse().ok()? }, name, via })
     }
 }
 
@@ -304,7 +304,8 @@ mod tests {
         let found = Found::of_mapping(line("rw-s", "00000000", &control).as_bytes()).unwrap();
         let key = FileKey { device: (0, 1), inode: 77 };
         let via = Via::Map { start: 0x7f00, end: 0x8f00, is_writable: true };
-        assert_eq!(found, Found { key, role: Role::Control, pid: None, via });
+        let name = MemfdName { role: Role::Control, lane: Some("my lane".to_owned()), pid: None };
+        assert_eq!(found, Found { key, name, via });
         let read_only = Found::of_mapping(line("r--s", "00000000", &control).as_bytes()).unwrap();
         assert_eq!(read_only.via, Via::Map { start: 0x7f00, end: 0x8f00, is_writable: false });
         let private = Found::of_mapping(line("rw-p", "00000000", &control).as_bytes()).unwrap();

@@ -2,7 +2,7 @@
 //!
 //! The invariant: at most a few descriptors are open at a time, and none is left when a survey is done.
 
-use super::files::{FileKey, Found, Place, Role, Via, open_at, read_words};
+use super::files::{FileKey, Found, MemfdName, Place, Role, Via, open_at, read_words};
 use super::process::{Miss, Process, is_hiding, is_in_namespace, numbers};
 use super::words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS, StripeLook};
 use super::{ConsumerView, LaneState, LaneView, ProcessView, Rates, Reason, Survey, Unseen};
@@ -115,9 +115,7 @@ impl LaneView {
 /// A file of a lane, and who has it.
 #[derive(Debug)]
 struct Shared {
-    role: Role,
-    /// Of a seat: the process that it was made for.
-    pid: Option<u32>,
+    name: MemfdName,
     places: Vec<Place>,
 }
 
@@ -186,8 +184,8 @@ impl Search {
         };
         match process.files(&self.devices) {
             Ok(found) => {
-                for Found { key, role, pid, via } in found {
-                    let file = self.files.entry(key).or_insert_with(|| Shared { role, pid, places: Vec::new() });
+                for Found { key, name, via } in found {
+                    let file = self.files.entry(key).or_insert_with(|| Shared { name, places: Vec::new() });
                     file.places.push(Place { process: process.view.clone(), via });
                 }
             }
@@ -204,7 +202,7 @@ impl Search {
     /// Puts together what was found.
     fn lanes(&mut self) -> Result<Vec<LaneView>> {
         let files = std::mem::take(&mut self.files);
-        let of_role = |role| files.iter().filter(move |(_, file)| file.role == role);
+        let of_role = |role| files.iter().filter(move |(_, file)| file.name.role == role);
         let mut looks = Vec::new();
         for (key, file) in of_role(Role::Control) {
             let look = self.look_at_lane(*key, file);
@@ -268,7 +266,7 @@ impl Search {
             Err(Miss::Reason(reason)) => reason,
         };
         let process = file.writer().or(file.places.first().map(|place| &place.process)).cloned();
-        self.unseen.push(Unseen { process, lane: None, reason });
+        self.unseen.push(Unseen { process, lane: file.name.lane.clone(), reason });
         Ok(None)
     }
 
@@ -333,7 +331,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     /// What is known of it; `None` if it has ended.
     fn view(&self, before: &LaneLook, after: &LaneLook) -> Option<ConsumerView> {
-        let process = match (self.file.writer(), self.file.pid) {
+        let process = match (self.file.writer(), self.file.name.pid) {
             (Some(process), _) => Some(process.clone()),
             // What its producer calls it by: nobody who can be seen maps the seat.
             (None, Some(pid)) => match Process::open(pid) {

@@ -19,6 +19,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::peer::{Peer, is_out_of_descriptors};
 use crate::region::{HugePages, Region, RegionOptions, Seals, devices_of_memory};
 use crate::ring::LaneWords;
+use crate::ring::places::begins_record;
 use crate::sync::{Ordering, fence};
 use crate::terms::{Barrier, BellKind, Start};
 use crate::wire::LaneTerms;
@@ -61,8 +62,8 @@ impl LaneView {
     ///
     /// - [`Error::Os`] if the lane is gone, its memory may not be opened, or this process is short of descriptors
     /// - [`Error::Peer`] if the lane's memory breaks the protocol
-    /// - [`Error::Invalid`] for [`Start::Resume`], since a tap has no place to resume at, and for a position that the
-    ///   ring does not have
+    /// - [`Error::Invalid`] for [`Start::Resume`], since a tap has no place to resume at, and for a position at
+    ///   which no record begins, or whose record was overwritten
     pub fn tap(&self, start: Start) -> Result<Tap> {
         let doing = || format!("tap lane {}", self.info.name);
         let failed = |miss| explain(miss, doing());
@@ -141,20 +142,24 @@ fn position_of(lane: &LaneMap, start: Start, terms: &LaneTerms) -> Result<u64> {
         true => last,
         false => published,
     };
+    let is_missing = |position| {
+        Error::Invalid(format!("no record of lane {} begins at {position}, or it was overwritten", terms.name))
+    };
     match start {
         Start::Latest => Ok(published),
         Start::Newest => Ok(newest()),
         Start::Oldest if intent <= capacity => Ok(0),
         Start::Oldest => Ok(newest()),
-        Start::At(position)
-            if position <= published && is_boundary(position) && intent.saturating_sub(position) <= capacity =>
-        {
-            Ok(position)
+        Start::At(position) if position <= published && begins_record(lane, position..published, |at| at == last) => {
+            // Pairs with the release fence in `Writer::raise_intent`: whoever has loaded a header that was written
+            // after it sees an `intent` that covers it.
+            fence(Ordering::Acquire);
+            match lane.intent().load(Ordering::Relaxed).saturating_sub(position) <= capacity {
+                true => Ok(position),
+                false => Err(is_missing(position)),
+            }
         }
-        Start::At(position) => {
-            let name = &terms.name;
-            Err(Error::Invalid(format!("lane {name} does not have position {position} any more, or not yet")))
-        }
+        Start::At(position) => Err(is_missing(position)),
         _ => Err(Error::Invalid("a tap has no place to resume at; begin at the latest record".to_owned())),
     }
 }

@@ -115,7 +115,7 @@ impl<P: SeatPort> Places<P> {
 ///
 /// A consumer that keeps the protocol releases up to such a position only. One that does not is not followed into the
 /// middle of a record.
-pub(super) fn begins_record(lane: &impl LaneWords, range: Range<u64>, is_boundary: impl Fn(u64) -> bool) -> bool {
+pub(crate) fn begins_record(lane: &impl LaneWords, range: Range<u64>, is_boundary: impl Fn(u64) -> bool) -> bool {
     let geometry = lane.geometry();
     let Range { start: mut position, end } = range;
     if !position.is_multiple_of(geometry.record_align()) {
