@@ -449,6 +449,45 @@ fn within_a_pid_namespace_it_is_said_that_there_may_be_more() {
     assert_eq!(said, "true true 1 1");
 }
 
+/// Looks as nobody, where /proc hides the processes of others.
+fn hidden_from() {
+    // SAFETY: it concerns this process only, and what it starts.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } != 0 {
+        return say("skipped");
+    }
+    let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE);
+    // SAFETY: the texts end with zero, and what is mounted concerns this process's namespace only.
+    assert_eq!(unsafe { libc::mount(c"none".as_ptr(), c"/".as_ptr(), none, flags, none.cast()) }, 0);
+    let proc = c"proc".as_ptr();
+    // SAFETY: as above.
+    let mounted = unsafe { libc::mount(proc, c"/proc".as_ptr(), proc, 0, c"hidepid=2".as_ptr().cast()) };
+    assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
+    become_user(NOBODY);
+    be_dumpable(true);
+    let lane = Producer::create(unique_name()).unwrap();
+    let survey = inspect::lanes().unwrap();
+    let is_named = survey.unseen.iter().any(|unseen| unseen.reason == Reason::Hidden);
+    let others = survey.unseen.iter().filter(|unseen| unseen.reason == Reason::OtherUser).count();
+    say(&format!("{is_named} {others} {}", find(&survey, &lane.lane().name).unwrap().state));
+}
+
+#[test]
+fn where_proc_hides_processes_it_is_said_that_it_does() {
+    let test = "where_proc_hides_processes_it_is_said_that_it_does";
+    if role().is_some() {
+        return hidden_from();
+    }
+    if !is_root() {
+        return;
+    }
+    let mut peer = Peer::start(test, "looker", "");
+    let said = peer.heard();
+    if said == "skipped" {
+        return skipped("there are no mount namespaces here");
+    }
+    assert_eq!(said, "true 0 live");
+}
+
 #[test]
 fn a_survey_is_whole_while_processes_come_and_go() {
     let test = "a_survey_is_whole_while_processes_come_and_go";

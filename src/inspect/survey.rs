@@ -12,6 +12,7 @@ use crate::layout::{self, CONTROL_LEN_BYTES, SEAT_STRIPE_BYTES, seat_len_bytes};
 use crate::region::{Seals, devices_of_memory};
 use crate::wire::LANES_PER_SESSION_MAX;
 use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
@@ -312,10 +313,20 @@ impl Search {
         let processes = file.places.iter().filter_map(|place| Process::open_again(&place.process).ok());
         let watched: Vec<i32> = processes.filter_map(|process| process.watched().ok()).flatten().collect();
         if !watched.is_empty() {
-            let is_unseen = |pid: i32| self.unseen_processes.iter().any(|(unseen, _)| unseen.cast_signed() == pid);
-            return watched.into_iter().any(|pid| pid == 0 || is_unseen(pid));
+            return watched.into_iter().any(|pid| match pid {
+                0 => true,
+                ..0 => false,
+                1.. => Pid::from_raw(pid).is_some_and(|pid| self.is_unseen(pid)),
+            });
         }
         self.is_hidden_from || is_in_namespace() || self.unseen_processes.iter().any(|(_, unseen)| *unseen == uid)
+    }
+
+    /// Whether there is a process of that number which could not be looked into.
+    fn is_unseen(&self, pid: Pid) -> bool {
+        let is_known = self.unseen_processes.iter().any(|(unseen, _)| unseen.cast_signed() == pid.as_raw_pid());
+        // What /proc hides must not be sent a signal either.
+        is_known || self.is_hidden_from && test_kill_process(pid) == Err(Errno::PERM)
     }
 }
 
