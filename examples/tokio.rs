@@ -1,6 +1,7 @@
 //! Three processes send numbers to a fourth, which sums them up in tasks of tokio, on one thread.
 //!
-//! Usage: tokio. It starts the three processes itself. It needs a feature: `cargo run --example tokio --features tokio`.
+//! Usage: tokio. It starts the three processes itself. It needs a feature: `cargo run --example tokio --features
+//! tokio`.
 
 use fdring::tokio::Async;
 use fdring::{Attach, Consumer, Producer, Session, SessionListener};

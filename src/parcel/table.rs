@@ -1,6 +1,6 @@
 //! The table at the beginning of a parcel: where its buffers lie.
 //!
-//! The bytes are in docs/parcels.md. The invariant: every buffer that [`parse`](Table::parse) returns lies within the
+//! The bytes are in docs/parcels.md. The invariant: every buffer that [`parse`] returns lies within the
 //! memfd that it names, whatever the bytes are, and what it takes memory for is in proportion to what came.
 
 use std::ops::Range;

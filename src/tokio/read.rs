@@ -14,8 +14,8 @@ use std::future::poll_fn;
 use std::io;
 
 impl Async<Consumer> {
-    /// Connects to the only lane at `address`, as [`Consumer::connect`], on a thread of the runtime for blocking calls. A future
-    /// that is dropped leaves the call to itself; what it brings is dropped, too.
+    /// Connects to the only lane at `address`, as [`Consumer::connect`], on a thread of the runtime for blocking calls.
+    /// A future that is dropped leaves the call to itself; what it brings is dropped, too.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Consumer, tokio::Async};
@@ -99,8 +99,8 @@ impl Async<Consumer> {
 }
 
 impl Async<Tap> {
-    /// Connects to the only lane at `address`, as [`Tap::connect`], on a thread of the runtime for blocking calls. A future
-    /// that is dropped leaves the call to itself; what it brings is dropped, too.
+    /// Connects to the only lane at `address`, as [`Tap::connect`], on a thread of the runtime for blocking calls. A
+    /// future that is dropped leaves the call to itself; what it brings is dropped, too.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap, tokio::Async};

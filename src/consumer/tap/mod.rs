@@ -185,7 +185,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     #[inline]
@@ -258,7 +258,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, TapError> {
@@ -294,7 +294,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, TapError> {
@@ -331,7 +331,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_newest(&mut self) -> Result<Option<Record<'_>>, TapError> {
@@ -399,7 +399,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_newest_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, TapError> {
@@ -438,7 +438,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     pub fn receive_newest_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, TapError> {
@@ -476,7 +476,7 @@ impl Tap {
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`TapError::Wait`] if the kernel does not let this thread wait
     /// - [`TapError::Forked`] in a forked child
     /// - The closure's error, if it returned one
@@ -642,7 +642,7 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// - [`TapError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all waits
+    /// - [`TapError::Interrupted`] if there is no news, and an [`Interrupter`] has ended all waits
     /// - [`TapError::Wait`] if the kernel gives no descriptor or timer for it
     /// - [`TapError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, TapError> {
