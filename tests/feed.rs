@@ -499,8 +499,6 @@ fn feeds_leave_nothing_behind() {
             });
             let _ = feed.try_receive();
         };
-        live(1);
-        wait_until("all threads have ended", || threads().is_empty());
         let before = belongings();
         (0..12).for_each(live);
         wait_until("all is as before", || threads().is_empty() && belongings() == before);
