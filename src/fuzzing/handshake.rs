@@ -134,8 +134,7 @@ impl End {
                     Some(_) => RECORD_ALIGN,
                     None => 0,
                 });
-                let starts = starts.collect();
-                vec![checked(self.machine.attached(starts))]
+                vec![checked(self.machine.attached(starts.collect()))]
             }
             Step::Attached(starts) => {
                 let reads = self.reads.as_ref().expect("an Attached answers an Attach");
