@@ -49,7 +49,7 @@
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`]; for room, [`Producer::arm`] |
-//! | receive in tasks of tokio | `tokio::Async`, with the feature `tokio` |
+//! | receive and send in tasks of tokio | `tokio::Async`, with the feature `tokio` |
 //! | know when a record was sent, and how long it took | [`LaneOptions::stamped`](options::LaneOptions::stamped) |
 //! | end waits from a signal handler or another thread | [`Interrupter`] |
 //! | see every lane of this user's processes, and tap any | [`inspect`] |
@@ -96,7 +96,7 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
-//! | `tokio` | the module `tokio`: consumers, taps and listeners in tasks |
+//! | `tokio` | the module `tokio`: consumers, taps, producers and listeners in tasks |
 //! | `arbitrary` | `Arbitrary` of the crate of that name for [`cmsg::RawMessage`] and [`cmsg::Credentials`] |
 //! | `fuzzing` | the module `fdring::fuzzing`: the fuzz targets as functions, and with them the parser of frames |
 //! | `crash-points` | points at which this project's own tests let a process die |

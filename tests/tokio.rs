@@ -7,8 +7,8 @@ mod common;
 mod peer;
 
 use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until, wait_until_thread_has_slept_for};
-use fdring::errors::{ReceiveError, TapError};
-use fdring::options::{LaneOptions, SessionOptions};
+use fdring::errors::{ReceiveError, SendError, TapError};
+use fdring::options::{LaneOptions, NoConsumer, SessionOptions, SlowConsumer};
 use fdring::select::Selector;
 use fdring::tokio::Async;
 use fdring::typed::{TypedConsumer, TypedProducer, TypedTap};
@@ -265,6 +265,144 @@ fn what_wakes_a_blocking_call_wakes_a_task() {
             drop(server);
         });
     }
+}
+
+/// A lane for which producers can wait in tasks.
+fn belled(options: LaneOptions) -> (Producer, Server, String) {
+    let producer = options.capacity(4096).space_bell(true).create().unwrap();
+    let address = format!("@{}", unique_name());
+    let server = Server::listen(&*address, [&producer]).unwrap();
+    (producer, server, address)
+}
+
+/// Reads all numbers on a thread, resting now and then, so that the ring is full.
+fn check(mut consumer: Consumer) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        for expected in 0..RECORDS {
+            assert_eq!(number(&consumer.receive_timeout(DEADLINE).unwrap().unwrap()[..8]), expected);
+            if expected % 32 == 0 {
+                std::thread::park_timeout(Duration::from_micros(500));
+            }
+        }
+        assert!(consumer.receive_timeout(DEADLINE).unwrap().is_none());
+    })
+}
+
+#[test]
+fn what_is_sent_in_tasks_arrives_once_wherever_a_future_is_dropped() {
+    for runtime in runtimes() {
+        for trusts in [false, true] {
+            let (producer, _server, address) = belled(LaneOptions::new("lane"));
+            let reader = check(attach(&address, trusts));
+            let dropped = run(&runtime, async {
+                let mut producer = Async::new(producer).unwrap();
+                let mut dropped = 0;
+                for number in 0..RECORDS {
+                    let payload = [&number.to_le_bytes()[..], &[7; 56]].concat();
+                    for round in number.. {
+                        let sent = match round % 4 {
+                            0 => once(producer.send(&payload)).await,
+                            1 => once(producer.reserve(payload.len())).await.map(|slot| {
+                                let mut slot = slot?;
+                                slot.copy_from_slice(&payload);
+                                slot.commit();
+                                Ok(())
+                            }),
+                            2 => tokio::select! {
+                                sent = producer.send(&payload) => Some(sent),
+                                () = tokio::time::sleep(Duration::from_micros(round % 300)) => None,
+                            },
+                            _ => Some(producer.send(&payload).await),
+                        };
+                        if let Some(sent) = sent {
+                            sent.unwrap();
+                            break;
+                        }
+                        dropped += 1;
+                    }
+                }
+                dropped
+            });
+            reader.join().unwrap();
+            assert!(dropped > 50, "only {dropped} futures were dropped");
+        }
+    }
+}
+
+#[test]
+fn a_task_sends_to_a_task_through_a_ring_of_one_page() {
+    for runtime in runtimes() {
+        let (producer, _server, address) = belled(LaneOptions::new("lane"));
+        let consumer = attach(&address, false);
+        let read = run(&runtime, async move {
+            let mut producer = Async::new(producer).unwrap();
+            let sender = tokio::spawn(async move {
+                for number in 0..RECORDS {
+                    producer.send(&[number as u8; 500]).await.unwrap();
+                }
+            });
+            let mut consumer = Async::new(consumer).unwrap();
+            let mut read = 0;
+            while let Some(record) = consumer.receive().await.unwrap() {
+                assert!(record[..] == [read as u8; 500]);
+                read += 1;
+            }
+            sender.await.unwrap();
+            read
+        });
+        assert_eq!(read, RECORDS);
+    }
+}
+
+#[test]
+fn a_task_waits_for_the_consumers_that_its_lane_wants_or_fails_as_the_lane_says() {
+    for runtime in runtimes() {
+        let (waiting, _server, address) = belled(LaneOptions::new("waits").no_consumer(NoConsumer::WaitFor(1)));
+        let (failing, _other, _) = belled(LaneOptions::new("fails").no_consumer(NoConsumer::FailBelow(1)));
+        run(&runtime, async move {
+            let (mut waiting, mut failing) = (Async::new(waiting).unwrap(), Async::new(failing).unwrap());
+            let error = failing.send(b"hello").await.unwrap_err();
+            assert!(matches!(error, SendError::TooFewConsumers { there: 0, wanted: 1, .. }), "{error}");
+            let error = waiting.send(&[0; 4096]).await.unwrap_err();
+            assert!(matches!(error, SendError::TooLong { .. }), "{error}");
+            assert!(once(waiting.send(b"hello")).await.is_none());
+            let sender = tokio::spawn(async move { waiting.send(b"hello").await.map(|()| waiting) });
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut consumer = Async::<Consumer>::connect(&*address).await.unwrap();
+            let waiting = sender.await.unwrap().unwrap();
+            assert_eq!(consumer.receive().await.unwrap().unwrap()[..], *b"hello");
+            drop(waiting);
+        });
+    }
+}
+
+#[test]
+fn a_task_that_waits_for_a_slow_consumer_fails_when_the_lane_says() {
+    let after = Duration::from_millis(30);
+    for runtime in runtimes() {
+        let options = LaneOptions::new("lane").slow_consumer(SlowConsumer::Fail { after });
+        let (producer, _server, address) = belled(options);
+        let stuck = attach(&address, true);
+        run(&runtime, async move {
+            let mut producer = Async::new(producer).unwrap();
+            let error = loop {
+                if let Err(error) = producer.send(&[0; 1000]).await {
+                    break error;
+                }
+            };
+            assert!(matches!(error, SendError::TooSlow { .. }), "{error}");
+            drop(stuck);
+            producer.send(&[0; 1000]).await.unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_producer_without_a_space_bell_is_refused_at_once() {
+    let [runtime, _] = runtimes();
+    let (producer, ..) = lane(4096);
+    let error = runtime.block_on(async { Async::new(producer).unwrap_err() });
+    assert!(error.to_string().contains("watch an endpoint"), "{error}");
 }
 
 #[test]

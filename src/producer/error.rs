@@ -96,7 +96,7 @@ pub enum SendError {
     /// wait for room. Only [`Producer::arm`](crate::Producer::arm) returns this.
     NoSpaceBell,
     /// The kernel cannot watch the bell of a consumer. The number is the error's, as in errno(3). Only
-    /// [`Producer::arm`](crate::Producer::arm) returns this.
+    /// [`Producer::arm`](crate::Producer::arm), and what waits by it, returns this.
     Wait(i32),
     /// This process is a forked child, and the producer belongs to the parent.
     Forked,

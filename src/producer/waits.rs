@@ -226,6 +226,12 @@ impl Producer {
         Err(SendError::TimedOut { consumer: self.slow_consumer(gate) })
     }
 
+    /// Whether it waits while consumers are missing that the lane wants; else that is an error.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn waits_for_consumers(&self) -> bool {
+        matches!(self.no_consumer, NoConsumer::WaitFor(_))
+    }
+
     /// Makes sure that as many consumers are there as the lane wants, or waits for them.
     fn require_consumers(&mut self, deadline: Deadline) -> Result<(), SendError> {
         if self.no_consumer == NoConsumer::RunOn {

@@ -1,4 +1,4 @@
-//! Consumers, taps and listeners in tasks of tokio. Needs the feature `tokio`.
+//! Consumers, taps, producers and listeners in tasks of tokio. Needs the feature `tokio`.
 //!
 //! [`Async`] puts an endpoint into a task: it waits by the runtime's own poller, on the descriptor that the endpoint
 //! arms, with no thread and no timer of its own. What is there is received without a system call, as by the blocking
@@ -34,6 +34,7 @@
 mod listen;
 mod read;
 mod stream;
+mod write;
 
 use crate::consumer::ReceiveError;
 use crate::error::{Error, Result};
@@ -52,10 +53,12 @@ use std::task::{Context, Poll, ready};
 const RUN: u32 = 16;
 /// How often in a row a descriptor may be readable that was found unreadable.
 const CLEARS_MAX: usize = 4;
+/// What a wait fails with whose runtime has been shut down: ECANCELED.
+const RUNTIME_GONE: Errno = Errno::CANCELED;
 
-/// An endpoint in a task: a consumer, a tap, one of values, a [`SessionListener`](crate::SessionListener), a
-/// [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or anything else that is
-/// [`Selectable`], whose calls that do not wait come after [`ready`](Self::ready).
+/// An endpoint in a task: a consumer, a tap, one of values, a producer, a [`SessionListener`](crate::SessionListener),
+/// a [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or anything else that is [`Selectable`], whose
+/// calls that do not wait come after [`ready`](Self::ready).
 ///
 /// It belongs to the runtime in which it was made, whose poller watches it until it is dropped: by a descriptor more.
 ///
@@ -263,9 +266,9 @@ impl<E: Selectable> Async<E> {
     }
 }
 
-/// The outcome of a wait whose runtime has been shut down: ECANCELED.
+/// The outcome of a wait whose runtime has been shut down.
 fn runtime_gone<T>(_: io::Error) -> Result<T, ReceiveError> {
-    Err(ReceiveError::Wait(Errno::CANCELED.raw_os_error()))
+    Err(ReceiveError::Wait(RUNTIME_GONE.raw_os_error()))
 }
 
 impl<E: AsFd + fmt::Debug> fmt::Debug for Async<E> {
