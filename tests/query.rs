@@ -208,6 +208,14 @@ fn a_session_is_answered_at_most_once_in_a_tenth_of_a_second() {
     wait_until("it has left", || producer.consumer_count() == 1);
 }
 
+/// Stops a process, and waits until it is.
+fn stop(peer: &Peer) {
+    peer.signal(rustix::process::Signal::STOP);
+    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", peer.pid())).unwrap();
+    // See proc_pid_stat(5).
+    wait_until("it is stopped", || stat().rsplit_once(") ").unwrap().1.starts_with('T'));
+}
+
 #[test]
 fn nobody_answers_for_a_producer_that_is_stopped_or_dead() {
     let test = "nobody_answers_for_a_producer_that_is_stopped_or_dead";
@@ -223,7 +231,7 @@ fn nobody_answers_for_a_producer_that_is_stopped_or_dead() {
         producer.expect("listening");
         let consumer = Consumer::connect(&*address).unwrap();
         assert_eq!(consumer.query(DEADLINE).unwrap().producer_pid, Some(producer.pid()));
-        producer.signal(rustix::process::Signal::STOP);
+        stop(&producer);
         let begin = Instant::now();
         for _ in 0..20 {
             // Its queue is full after some of them.
@@ -263,16 +271,16 @@ fn an_interrupter_ends_the_wait_for_an_answer() {
     let address = format!("@{}", unique_name());
     let mut producer = Peer::start(test, "producer", &address);
     producer.expect("listening");
-    let stop = Interrupter::new().unwrap();
-    let session = SessionOptions::new().interrupter(&stop).connect(&*address).unwrap();
+    let interrupter = Interrupter::new().unwrap();
+    let session = SessionOptions::new().interrupter(&interrupter).connect(&*address).unwrap();
     let consumer = session.attach_one(Attach::new()).unwrap();
-    producer.signal(rustix::process::Signal::STOP);
+    stop(&producer);
     let begin = Instant::now();
     std::thread::scope(|scope| {
         // The second waits for its turn.
         let asks = [(), ()].map(|()| scope.spawn(|| consumer.query(DEADLINE).unwrap_err()));
         // Neither is answered, whenever the interrupt comes.
-        stop.interrupt();
+        interrupter.interrupt();
         for asked in asks {
             let error = asked.join().unwrap();
             assert!(matches!(error, Error::Interrupted { .. }), "{error}");
@@ -280,7 +288,7 @@ fn an_interrupter_ends_the_wait_for_an_answer() {
     });
     assert!(begin.elapsed() < DEADLINE / 2);
     producer.signal(rustix::process::Signal::CONT);
-    stop.clear();
+    interrupter.clear();
     assert_eq!(consumer.query(DEADLINE).unwrap().readers_total, 1);
 }
 
