@@ -151,15 +151,7 @@ impl End {
                 assert!(std::mem::replace(&mut reads[lane], false), "no seat is there to lose");
                 Vec::new()
             }
-            Step::Query { lane } => {
-                let is_read = self.reads_of_other.as_ref().is_some_and(|reads| reads.get(lane) == Some(&true));
-                assert!(is_read && !self.owes_attached, "a question about a lane that is not read");
-                if !answers {
-                    return Vec::new();
-                }
-                let (published, state) = (u64::from(script.u8()), LaneState::Open);
-                vec![checked(Frame::Report(Report { lane, published, state, seats: 0, listed: Vec::new() }))]
-            }
+            Step::Query { lane } => self.answer(lane, answers, script),
             Step::Report(report) => {
                 assert!(self.is_attached && self.asked[report.lane] != 0, "a Report that nobody asked for");
                 self.asked[report.lane] -= 1;
@@ -177,6 +169,17 @@ impl End {
     fn hello(&mut self) -> Vec<Frame> {
         let is_new = !std::mem::replace(&mut self.has_said_hello, true);
         is_new.then(|| checked(self.machine.hello())).into_iter().collect()
+    }
+
+    /// The answer to a question about a lane that the other end reads.
+    fn answer(&self, lane: usize, answers: bool, script: &mut Script<'_>) -> Vec<Frame> {
+        let is_read = self.reads_of_other.as_ref().is_some_and(|reads| reads.get(lane) == Some(&true));
+        assert!(is_read && !self.owes_attached, "a question about a lane that is not read");
+        if !answers {
+            return Vec::new();
+        }
+        let (published, state) = (u64::from(script.u8()), LaneState::Open);
+        vec![checked(Frame::Report(Report { lane, published, state, seats: 0, listed: Vec::new() }))]
     }
 
     /// Asks about a lane that it has attached to, if it has attached to any.
