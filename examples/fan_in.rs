@@ -1,4 +1,4 @@
-//! A log daemon: clients connect, log some lines, and exit at once; some are killed in the middle. Nothing that they had
+//! A log daemon: clients connect, log some lines, and exit at once; some die in the middle. Nothing that they had
 //! logged is lost.
 //!
 //! Usage: fan_in [CLIENTS]. The number of clients is 1000 by default; it starts them itself, 20 at a time.

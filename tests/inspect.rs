@@ -4,7 +4,7 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
+use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until, wait_until_thread_has_slept_for};
 use fdring::errors::TapError;
 use fdring::inspect::{self, LaneState, LaneView, ReaderKind, Survey};
 use fdring::options::{LaneOptions, Start};
@@ -295,10 +295,14 @@ fn a_tap_of_a_lane_that_knows_nothing_of_it_reads_on_and_learns_of_a_death() {
     let mut tap = lane.tap(Start::Latest).unwrap();
     assert_eq!(tap.lane(), &lane.info);
     assert_eq!(tap.try_receive().unwrap_err(), TapError::Empty);
+    let (says, tid) = std::sync::mpsc::channel();
     let reading = std::thread::spawn(move || {
+        says.send(rustix::thread::gettid()).unwrap();
         let len = tap.receive_timeout(DEADLINE).unwrap().unwrap().len();
         (tap, len)
     });
+    // Longer than a tap sleeps that is rung and looks for itself: nobody rings for this one.
+    wait_until_thread_has_slept_for(tid.recv().unwrap(), Duration::from_millis(30));
     order(&mut peer, "1");
     let (mut tap, len) = reading.join().unwrap();
     assert_eq!((len, tap.position()), (56, 128));

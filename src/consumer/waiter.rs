@@ -193,9 +193,9 @@ impl Waiter {
     /// is time to look again.
     pub(super) fn park(&mut self, deadline: Deadline) -> rustix::io::Result<Woken> {
         let nap = self.sources.vain_rings.length();
-        let second_look = self.short_wait();
         crash::asleep!("consumer-asleep");
-        let woken = self.sources.wait([nap, second_look, deadline.remaining()].into_iter().flatten().min());
+        let limits = [nap.or_else(|| self.short_wait()), deadline.remaining()];
+        let woken = self.sources.wait(limits.into_iter().flatten().min());
         crash::point!("consumer-woken");
         if nap.is_some() {
             self.sources.vain_rings.note();
