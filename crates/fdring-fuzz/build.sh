@@ -12,7 +12,8 @@
 # WORK            where cargo builds (default: $OUT/work)
 # PROFILE         of cargo (default: release)
 # CC, CFLAGS, LIB_FUZZING_ENGINE    as OSS-Fuzz sets them
-# PARSER          another C file to build as a target, such as c/toy.c
+# PARSER          another C file to build as a target, such as c/toy.c; relative to the current directory
+# PARSER_LIBS     libraries that it needs, such as -L/home/me -lmine
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 engine=${FUZZING_ENGINE:-none}
@@ -20,7 +21,8 @@ mkdir -p "${OUT:=$here/out}"
 OUT=$(cd "$OUT" && pwd)
 work=${WORK:-$OUT/work}
 
-counters="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cforce-frame-pointers=yes"
+# In one unit: with several, parts of the standard library that are instrumented do not find one another (AFL++).
+counters="-Ccodegen-units=1 -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Cforce-frame-pointers=yes"
 case $engine in
 none) compiler=cc link=$here/c/main.c flags= ;;
 libfuzzer)
@@ -52,7 +54,7 @@ cp "$built/libfdring_fuzz.a" "$OUT/"
 
 target() {
     # shellcheck disable=SC2086 # These are lists of words.
-    $compiler -g -O1 ${CFLAGS:-} -I"$here/include" "$2" $link "$OUT/libfdring_fuzz.a" -o "$OUT/$1" \
+    $compiler -g -O1 ${CFLAGS:-} -I"$here/include" "$2" ${3:-} $link "$OUT/libfdring_fuzz.a" -o "$OUT/$1" \
         -lpthread -ldl -lm -lgcc_s
 }
 for name in cmsg_walk frame_parse; do
@@ -69,6 +71,6 @@ printf '[libfuzzer]\nmax_len = 4096\n' >"$OUT/cmsg_walk.options"
 # The longest frame has 65536 bytes; an Offer of 83 lanes more than the usual limit of 4096.
 printf '[libfuzzer]\nmax_len = 66000\n' >"$OUT/frame_parse.options"
 if [ -n "${PARSER:-}" ]; then
-    target "$(basename "$PARSER" .c)" "$PARSER"
+    target "$(basename "$PARSER" .c)" "$PARSER" "${PARSER_LIBS:-}"
 fi
 echo "built in $OUT"

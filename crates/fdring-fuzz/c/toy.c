@@ -1,7 +1,8 @@
 /* A parser of one's own, fuzzed with the generator and the oracle: put yours in the place of count_descriptors.
  *
  * It counts the descriptors in a control buffer, by the macros of cmsg(3). PLANTED makes it wrong, to see that it is
- * found: then it takes cmsg_len for what the kernel would have written.
+ * found: then it takes cmsg_len for what the kernel would have written. RAW takes the input itself for the control
+ * buffer, as the files of corpus/cmsg_walk are; otherwise the input is what the generator makes one of.
  */
 #define _GNU_SOURCE
 #include "fdring_fuzz.h"
@@ -26,22 +27,38 @@ static size_t count_descriptors(unsigned char *control, size_t size) {
     return count;
 }
 
+/* By their numbers in fdring_fuzz.h. */
+static const char *const OUTCOMES[] = {"a message", "a cut header: the end", "a length below a header: the end",
+                                       "a length past the end: the end", "a body of a wrong length"};
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static _Alignas(struct cmsghdr) unsigned char control[32768];
-    static struct fdring_cmsg found[64];
-    size_t used = fdring_cmsg_generate(data, size, control, sizeof control);
-    size_t messages = fdring_cmsg_expect(control, used, found, 64), expected = 0;
-    for (size_t i = 0; i < messages && i < 64; i++)
+    static struct fdring_cmsg found[4096];
+#ifdef RAW
+    const uint8_t *made = data;
+    size_t used = size;
+#else
+    static uint8_t made[32768];
+    size_t used = fdring_cmsg_generate(data, size, made, sizeof made);
+#endif
+    /* Of just that size, so that AddressSanitizer sees a parser that reads on (CFLAGS=-fsanitize=address). */
+    unsigned char *control = malloc(used ? used : 1);
+    memcpy(control, made, used);
+    size_t messages = fdring_cmsg_expect(control, used, found, 4096), expected = 0;
+    if (messages > 4096) { /* The generator makes far fewer. */
+        free(control);
+        return 0;
+    }
+    for (size_t i = 0; i < messages; i++)
         if (found[i].outcome == FDRING_MESSAGE && found[i].level == SOL_SOCKET && found[i].type == SCM_RIGHTS)
             expected += found[i].body_len / sizeof(int);
     size_t count = count_descriptors(control, used);
     if (count != expected) {
         fprintf(stderr, "%zu descriptors are counted where there are %zu, in %zu bytes:\n", count, expected, used);
-        for (size_t i = 0; i < messages && i < 64; i++)
-            fprintf(stderr, "  at %llu: cmsg_len %llu, level %d, type %d, outcome %u\n",
-                    (unsigned long long)found[i].offset, (unsigned long long)found[i].len, found[i].level,
-                    found[i].type, found[i].outcome);
+        for (size_t i = 0; i < messages; i++)
+            fprintf(stderr, "  at %llu: cmsg_len %llu, level %d, type %d: %s\n", (unsigned long long)found[i].offset,
+                    (unsigned long long)found[i].len, found[i].level, found[i].type, OUTCOMES[found[i].outcome]);
         abort();
     }
+    free(control);
     return 0;
 }

@@ -46,7 +46,8 @@ class Kit:
     def generate(self, data):
         """The control buffer that these bytes stand for."""
         control = ctypes.create_string_buffer(32768)
-        return control.raw[:self._generate(data, len(data), control, len(control))]
+        used = self._generate(data, len(data), control, len(control))
+        return control.raw[:used]
 
     def expect(self, control):
         """What a right walker finds in it, as a list of Found."""
@@ -68,11 +69,14 @@ def walk(control):
 
 
 def main():
-    kit, dice = Kit(sys.argv[1]), random.Random(1)
+    kit, dice, outcomes = Kit(sys.argv[1]), random.Random(1), set()
     for _ in range(20_000):
         control = kit.generate(dice.randbytes(dice.randrange(64)))
-        expected = [found[:2] + found[3:5] for found in kit.expect(control) if found.outcome in (MESSAGE, BODY)]
+        found = kit.expect(control)
+        outcomes.update(one.outcome for one in found)
+        expected = [one[:2] + one[3:5] for one in found if one.outcome in (MESSAGE, BODY)]
         assert walk(control) == expected, control.hex()
+    assert outcomes == {MESSAGE, CUT_HEADER, BELOW_HEADER, PAST_END, BODY}, outcomes
     print("20000 control buffers, walked as expected")
 
 

@@ -209,4 +209,11 @@ fn a_parser_in_c_is_held_to_the_oracle() {
     assert!(String::from_utf8_lossy(&found.stderr).contains("the input is in crash-random"), "{found:?}");
     run(Command::new(out.join("wrong/toy")).arg(&crash), false);
     run(Command::new(out.join("right/toy")).arg(&crash), true);
+
+    // The corpus holds control buffers.
+    let corpus = fdring_fuzz::corpus("cmsg_walk");
+    build("raw", "-DRAW");
+    run(Command::new(out.join("raw/toy")).arg(&corpus), true);
+    build("raw", "-DRAW -DPLANTED");
+    run(Command::new(out.join("raw/toy")).arg(&corpus), false);
 }
