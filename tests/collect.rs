@@ -20,12 +20,13 @@ use fdring::options::{LaneOptions, ServerOptions, SessionListenerOptions, Sessio
 use fdring::{Error, Interrupter, Producer};
 use hostile::*;
 use impostor::{CAPACITY, Goods, offer};
-use peer::{Peer, argument, say, told};
+use peer::{Peer, argument, say};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// What a client sends.
+/// What a client sends, and how much of it before it connects.
 const RECORDS: u64 = 100;
+const BEFORE: u64 = 5;
 
 fn unique_address() -> String {
     format!("@{}", unique_name())
@@ -65,25 +66,22 @@ fn client() {
     let argument = argument();
     let [address, ending] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
     let mut lane = LaneOptions::new("numbers").capacity(1 << 16).prefault(false).create().unwrap();
+    // A lane is read from its beginning, before the collector knew of it.
+    (0..BEFORE).for_each(|number| lane.send(&number.to_le_bytes()).unwrap());
     let _link = ServerOptions::new().deadline(DEADLINE).patience(DEADLINE).connect(address, [&lane]).unwrap();
-    let mut numbers = 0_u64..;
+    let mut numbers = BEFORE..;
     let mut send = |count: u64| {
         (&mut numbers).take(count as usize).for_each(|number| lane.send(&number.to_le_bytes()).unwrap());
     };
     match ending {
-        "finish" => send(RECORDS),
+        "finish" => send(RECORDS - BEFORE),
         "die" => {
-            send(RECORDS);
+            send(RECORDS - BEFORE);
             kill_process(rustix::process::getpid(), Signal::KILL).unwrap();
         }
         "run" => loop {
             send(RECORDS);
         },
-        "stop" => {
-            send(1);
-            say("stops");
-            told();
-        }
         other => panic!("{other}?"),
     }
 }

@@ -72,10 +72,11 @@ impl Admission {
     }
 }
 
-/// Refuses a connection that never becomes a session.
+/// Refuses a connection that never becomes a session. It is counted first: a peer that was told finds it in the
+/// statistics.
 pub(super) fn turn_away(state: &StewardState, socket: &FrameSocket, ending: &Ending) {
     let (answer, sentence) = ending.to_answer();
+    state.note_refusal(&sentence);
     answer.iter().for_each(|frame| socket.tell(frame));
     event!(WARN, "connection refused", reason = &*sentence);
-    state.note_refusal(&sentence);
 }
