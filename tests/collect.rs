@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, belongings, census, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
-use fdring::collect::{Collector, CollectorOptions, Event};
+use fdring::collect::{Collector, CollectorOptions, Event, Origin};
 use fdring::errors::ReceiveError;
 use fdring::options::{LaneOptions, ServerOptions, SessionListenerOptions, SessionOptions};
 use fdring::{Error, Interrupter, Producer};
@@ -286,18 +286,24 @@ fn every_lane_has_its_turn() {
 fn several_lanes_of_one_session_are_told_apart() {
     let address = unique_address();
     let mut collector = options(8).listen(address.as_str()).unwrap();
+    let (go, may_go) = std::sync::mpsc::channel();
     let client = std::thread::spawn({
         let address = address.clone();
         move || {
             let mut lanes = ["a", "b", "c"].map(|name| Producer::create(name).unwrap());
             let _link = ServerOptions::new().connect(address.as_str(), &lanes).unwrap();
+            may_go.recv().unwrap();
             lanes.iter_mut().for_each(|lane| lane.send(lane.lane().name.clone().as_bytes()).unwrap());
         }
     });
-    let (mut joined, mut finished) = (vec![], 0);
+    let facts = |origin: &Origin| (origin.session(), origin.number(), origin.lane().name.clone());
+    let Event::Joined(first) = collector.next_timeout(DEADLINE).unwrap() else { panic!("a lane joins first") };
+    assert!(!collector.arm().unwrap(), "two more have joined");
+    go.send(()).unwrap();
+    let (mut joined, mut finished) = (vec![facts(&first)], 0);
     while finished < 3 {
         match collector.next_timeout(DEADLINE).unwrap() {
-            Event::Joined(origin) => joined.push((origin.session(), origin.number(), origin.lane().name.clone())),
+            Event::Joined(origin) => joined.push(facts(&origin)),
             Event::Record(origin, record) => assert_eq!(&record[..], origin.lane().name.as_bytes()),
             Event::Finished(_) => finished += 1,
             other => panic!("{other:?}"),
@@ -344,6 +350,32 @@ fn an_armed_collector_becomes_readable_when_anything_happens() {
     }
     assert_eq!((has_joined, records), (true, 100));
     client.join().unwrap();
+}
+
+#[test]
+fn news_that_was_found_while_arming_stays_until_it_is_taken() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let client = std::thread::spawn({
+        let address = address.clone();
+        move || {
+            let lane = Producer::create("ticks").unwrap();
+            (lane.connect(address.as_str()).unwrap(), lane)
+        }
+    });
+    assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
+    let (_link, mut lane) = client.join().unwrap();
+    for number in 0..3_u64 {
+        assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+        assert!(collector.arm().unwrap());
+        lane.send(&number.to_le_bytes()).unwrap();
+        // However often it is asked.
+        for _ in 0..3 {
+            assert!(!collector.arm().unwrap(), "record {number} is there");
+        }
+        let Event::Record(_, record) = collector.try_next().unwrap() else { panic!("record {number} is there") };
+        assert_eq!(record[..], number.to_le_bytes());
+    }
 }
 
 #[test]

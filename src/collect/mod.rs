@@ -357,14 +357,12 @@ impl Collector {
     ///
     /// As [`next`](Self::next).
     pub fn arm(&mut self) -> Result<bool, ReceiveError> {
-        if !self.news.is_empty() || self.turn.is_some() {
+        if !self.news.is_empty() {
             return Ok(false);
         }
         match self.selector.try_wait() {
-            Ok(key) => {
-                self.turn = Some(self.turn_of(key));
-                Ok(false)
-            }
+            // It stays in the selector's queue.
+            Ok(_) => Ok(false),
             Err(ReceiveError::Empty) => Ok(true),
             Err(error) => Err(error),
         }
@@ -512,5 +510,42 @@ impl AsFd for Collector {
 impl Selectable for Collector {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
         Self::arm(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::LaneOptions;
+    use crate::test_support::{DEADLINE, unique_name};
+
+    #[test]
+    fn a_lane_that_is_lost_in_the_middle_of_a_copy_is_reported_once() {
+        let address = format!("@{}", unique_name());
+        let mut collector = Collector::listen(address.as_str()).unwrap();
+        let client = std::thread::spawn(move || {
+            let mut lane = LaneOptions::new("lane").capacity(4096).create().unwrap();
+            let link = lane.connect(address.as_str()).unwrap();
+            lane.send(b"overwritten").unwrap();
+            (lane, link)
+        });
+        assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
+        let (mut lane, _link) = client.join().unwrap();
+        let found = loop {
+            match collector.take_turn().unwrap() {
+                Looked::Record(key, found) => break (key, found),
+                Looked::Nothing => {
+                    let key = collector.selector.wait_timeout(DEADLINE).unwrap();
+                    collector.turn = Some(collector.turn_of(key));
+                }
+                _ => {}
+            }
+        };
+        // Between the look and the copy.
+        lane.consumers().iter().for_each(|consumer| assert!(lane.evict(consumer).unwrap()));
+        (0..8).for_each(|_| lane.send(&[0; 1000]).unwrap());
+        assert!(matches!(collector.record(found).unwrap(), Event::Lost(_, ReceiveError::Evicted { .. })));
+        assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty, "it was reported");
+        assert_eq!(collector.lane_count(), 0);
     }
 }
