@@ -229,10 +229,31 @@ mod tests {
             let asks = scope.spawn(|| second.query("second", PATIENCE, None).unwrap());
             assert_eq!(asked(&producer), 1);
             say(&producer, &report(0, 8));
+            // When this returns, one thread or the other has read it.
+            first.receive_frames();
+            let question = second.session.asking.question.lock();
+            assert!(question.as_ref().is_some_and(|question| question.report.is_none()), "{question:?}");
+            drop(question);
             say(&producer, &report(1, 16));
             let told = asks.join().unwrap();
             assert_eq!((told.lane, told.published), (1, 16));
         });
+    }
+
+    #[test]
+    fn a_thread_that_waits_is_woken_by_the_one_that_reads_the_answer() {
+        let (links, producer) = links(&[true]);
+        let link = links[0].as_ref().unwrap();
+        std::thread::scope(|scope| {
+            let asks = scope.spawn(|| link.query("lane", PATIENCE, None).unwrap());
+            assert_eq!(asked(&producer), 0);
+            // As if another thread had read it: nothing comes to the socket.
+            let Frame::Report(report) = report(0, 8) else { unreachable!() };
+            link.session.asking.take(report);
+            assert_eq!(asks.join().unwrap().published, 8);
+        });
+        let mut waits = [PollFd::new(&producer, PollFlags::IN)];
+        assert_eq!(poll(&mut waits, Some(&timespec(Duration::ZERO))).unwrap(), 0, "it had to ask again");
     }
 
     /// As long as nothing is answered it asks again, and as often may be answered later.
