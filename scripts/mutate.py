@@ -1216,7 +1216,7 @@ FAULTS = [
     ("offer: an eventfd for a space bell", BODY, [("if has_space_bell && bell == BellKind::Eventfd {", "if false {")],
      "test hostile_producer an_offer_that_is_none"),
     ("check_kinds: any descriptor for a space bell", "src/session/unwelcome.rs",
-     [("            .or_else(|| not_bell(fds.space_bell?, lane.bell))\n", "")], "test hostile_bells a_space_bell_that_is_none"),
+     [("            .or_else(|| not_bell(fds.space_bell?, lane.bell))\n", "")], "test hostile_bells a_socket_that"),
     ("receive: a space bell closed by whoever drops it", BELL,
      [("            close_later(self.fd.take());\n", "            drop(self.fd.take());\n")], "lib os::tests::a_space_bell_whose_locks"),
     # Waits that are interrupted.
@@ -1275,7 +1275,7 @@ FAULTS = [
     ("of_mapping: private mappings write", INSPECT_PROCESS,
      [('is_writable: permissions == "rw-s"', "is_writable: permissions.starts_with(\"rw\")")], "lib inspect::process"),
     ("from_header: any spelling", BODY, [("terms.check_header(header).map(|()| terms)", "Ok(terms)")],
-     "lib replay::inspect_words"),
+     "lib inspect::words"),
     ("LaneLook: any position", INSPECT_WORDS,
      [("if published & (terms.geometry.record_align() - 1) != 0 || published >= CONSUMED_LEFT_BIT {",
        "if published >= CONSUMED_LEFT_BIT {")], "lib inspect::words"),
