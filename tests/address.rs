@@ -7,7 +7,7 @@ mod peer;
 use common::{TempDir, entries, isolated, role, unique_name};
 use fdring::{
     Address, Attach, Error, Producer, Server, Session,
-    options::{LaneOptions, ServerOptions},
+    options::{LaneOptions, PeerPolicy, ServerOptions, SessionListenerOptions, SessionOptions},
 };
 use peer::{Peer, argument, say, wait_for_the_end};
 use std::ffi::{OsStr, OsString};
@@ -351,6 +351,37 @@ fn the_mode_of_the_socket_is_right_from_the_first_moment() {
         let _server = ServerOptions::new().mode(0o660).listen(&path, &[&producer]).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o660);
     });
+}
+
+/// A policy that the mode makes void is said, whichever end listens, before anything is made.
+#[test]
+fn other_users_are_admitted_only_where_the_mode_lets_them_connect() {
+    let (dir, producer) = (TempDir::new(), lane());
+    let path = dir.path().join("socket");
+    let stranger = rustix::process::geteuid().as_raw() + 1;
+    let own = PeerPolicy::Users(vec![0, stranger - 1]); // this user, and root, whom no mode keeps out
+    let others = [PeerPolicy::Anyone, PeerPolicy::Users(vec![stranger])];
+    let serve = |peers: &PeerPolicy, mode| {
+        let server = ServerOptions::new().peers(peers.clone()).mode(mode).listen(&path, &[&producer]).map(drop);
+        let each = SessionOptions::new().peers(peers.clone());
+        let listener = SessionListenerOptions::new().sessions(each).mode(mode).listen(&path).map(drop);
+        [server, listener]
+    };
+    for (peers, mode) in others.iter().flat_map(|peers| [0o600, 0o644, 0o755].map(|mode| (peers, mode))) {
+        for outcome in serve(peers, mode) {
+            let error = outcome.unwrap_err();
+            assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+            assert!(error.to_string().contains("0660"), "{error}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+    for (peers, mode) in others.iter().flat_map(|peers| [0o620, 0o602, 0o666].map(|mode| (peers, mode))) {
+        serve(peers, mode).into_iter().for_each(|outcome| outcome.unwrap());
+    }
+    serve(&own, 0o600).into_iter().for_each(|outcome| outcome.unwrap());
+    // At an abstract address there is no mode.
+    let _server =
+        ServerOptions::new().peers(PeerPolicy::Anyone).listen(format!("@{}", unique_name()), &[&producer]).unwrap();
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! Where those files are is found out once, see [`Spot`].
 
 use super::spot::Spot;
-use super::{Address, adopted};
+use super::{Address, PeerPolicy, adopted};
 use crate::crash;
 use crate::error::{Error, OfUser, Operation, Result};
 use crate::fds;
@@ -38,8 +38,9 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Binds to `address` with the mode `mode`, and listens.
-    pub(super) fn bind(address: &Address, mode: u32) -> Result<Self> {
+    /// Binds to `address` with the mode `mode`, and listens for the processes that `peers` admits.
+    pub(super) fn bind(address: &Address, mode: u32, peers: &PeerPolicy) -> Result<Self> {
+        check_mode(address, mode, peers)?;
         let (mut addr, guard) = (address.to_socket_addr()?, ForkGuard::get()?);
         let spot = address.as_path().map(Spot::find).transpose()?;
         let lock = spot.as_ref().map(|spot| lock(spot, address)).transpose()?;
@@ -214,6 +215,18 @@ fn alone<T>(lock: &Spot, file: &NotForChildren, clear: impl FnOnce() -> T) -> Op
     let cleared = is_same.then(clear);
     let _ = fcntl_lock(file, FlockOperation::Unlock);
     cleared
+}
+
+/// Other users are admitted only where the socket's mode lets them connect at all.
+fn check_mode(address: &Address, mode: u32, peers: &PeerPolicy) -> Result<()> {
+    let others_may_write = mode & (Mode::WGRP | Mode::WOTH).as_raw_mode() != 0;
+    if address.as_path().is_none() || others_may_write || !peers.admits_others() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the policy admits other users, but a socket of the mode {mode:04o} at {address} lets none of them connect; \
+         set the mode to 0666 for every user, or to 0660 for those of the file's group"
+    )))
 }
 
 /// The mode with which locks are made.

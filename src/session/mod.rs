@@ -266,8 +266,9 @@ pub enum PeerPolicy {
     /// Processes that run as this process's effective user, or as one of the users with these numeric ids. At a path
     /// the socket's mode has to let them in, as with `Anyone`.
     Users(Vec<u32>),
-    /// Processes of every user that can reach the socket. At a path the socket's mode says who can: by default its
-    /// owner and root, see [`ServerOptions::mode`](crate::options::ServerOptions::mode).
+    /// Processes of every user that can reach the socket. At a path the socket's mode says who can, see
+    /// [`ServerOptions::mode`](crate::options::ServerOptions::mode): listening fails where the mode lets only the
+    /// socket's owner in.
     Anyone,
 }
 
@@ -280,6 +281,17 @@ impl PeerPolicy {
             _ if uid.is_none() => false,
             Self::SameUser => is_own(),
             Self::Users(users) => is_own() || uid.is_some_and(|uid| users.contains(&uid)),
+        }
+    }
+
+    /// Whether it admits users that the mode of a socket can keep out: any but this one and root.
+    fn admits_others(&self) -> bool {
+        let own = known_user(rustix::process::geteuid().as_raw());
+        match self {
+            Self::SameUser => false,
+            Self::Users(users) => users.iter().any(|uid| *uid != 0 && Some(*uid) != own),
+            // Where this user has no number, `Anyone` is the only policy that admits it.
+            Self::Anyone => own.is_some(),
         }
     }
 }

@@ -111,7 +111,7 @@ impl ServerOptions {
     }
 
     /// The users whose processes may attach. Default: [`PeerPolicy::SameUser`], this user. At a path, other users also
-    /// need the permission to connect: see [`mode`](Self::mode).
+    /// need the permission to connect: see [`mode`](Self::mode). Listening fails where none of them has it.
     ///
     /// A consumer of another user can still do two things:
     ///
@@ -240,7 +240,8 @@ impl ServerOptions {
     ///
     /// - [`Error::AddressInUse`] if a living process serves this address
     /// - [`Error::Invalid`] if the address is out of range, if there is no producer, if two lanes have the same name,
-    ///   or if the path belongs to something other than a socket
+    ///   if the path belongs to something other than a socket, or if [other users are admitted](Self::peers) and the
+    ///   [mode](Self::mode) lets only the socket's owner connect
     /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a server holds 4, and 2
     ///   more if it listens at a path
     /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
@@ -254,8 +255,8 @@ impl ServerOptions {
         P: Borrow<Producer> + 'a,
     {
         let address = address.into();
-        let mode = self.mode;
-        let bind = || Ok((Some(Listener::bind(&address, mode)?), address.clone().into_absolute()));
+        let (mode, peers) = (self.mode, self.limits.peers.clone());
+        let bind = || Ok((Some(Listener::bind(&address, mode, &peers)?), address.clone().into_absolute()));
         self.start(lanes_of(producers)?, bind)
     }
 

@@ -211,8 +211,9 @@ impl SessionListenerOptions {
     /// # Errors
     ///
     /// - [`Error::AddressInUse`] if a living process serves this address
-    /// - [`Error::Invalid`] if the address, the name of a lane or `lanes_max` is out of range, or if the path belongs
-    ///   to something other than a socket
+    /// - [`Error::Invalid`] if the address, the name of a lane or `lanes_max` is out of range, if the path belongs to
+    ///   something other than a socket, or if [other users are admitted](SessionOptions::peers) and the
+    ///   [mode](Self::mode) lets only the socket's owner connect
     /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a listener holds 4, and
     ///   2 more if it listens at a path
     /// - [`Error::Forked`] in a forked child of a process that has used this library
@@ -226,7 +227,7 @@ impl SessionListenerOptions {
         }
         // Checks the names, which each session asks for.
         begin(&each)?;
-        let listener = Listener::bind(&address, mode)?;
+        let listener = Listener::bind(&address, mode, &each.peers)?;
         event!(DEBUG, "listening", address = %address);
         let state = Arc::new(StewardState::new(News::Sessions)?);
         let arrivals = Arc::new(Arrivals::new(each, bounds, Arc::clone(&state), guard));
