@@ -3,6 +3,8 @@
 mod common;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/users.rs"]
+mod users;
 
 use common::{TempDir, entries, isolated, role, unique_name};
 use fdring::{
@@ -16,6 +18,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Barrier;
+use users::{NOBODY, become_user, is_root};
 
 fn lane() -> Producer {
     LaneOptions::new("lane").capacity(4096).create().unwrap()
@@ -356,32 +359,35 @@ fn the_mode_of_the_socket_is_right_from_the_first_moment() {
 /// A policy that the mode makes void is said, whichever end listens, before anything is made.
 #[test]
 fn other_users_are_admitted_only_where_the_mode_lets_them_connect() {
-    let (dir, producer) = (TempDir::new(), lane());
-    let path = dir.path().join("socket");
-    let stranger = rustix::process::geteuid().as_raw() + 1;
-    let own = PeerPolicy::Users(vec![0, stranger - 1]); // this user, and root, whom no mode keeps out
-    let others = [PeerPolicy::Anyone, PeerPolicy::Users(vec![stranger])];
-    let serve = |peers: &PeerPolicy, mode| {
-        let server = ServerOptions::new().peers(peers.clone()).mode(mode).listen(&path, &[&producer]).map(drop);
-        let each = SessionOptions::new().peers(peers.clone());
-        let listener = SessionListenerOptions::new().sessions(each).mode(mode).listen(&path).map(drop);
-        [server, listener]
-    };
-    for (peers, mode) in others.iter().flat_map(|peers| [0o600, 0o644, 0o755].map(|mode| (peers, mode))) {
-        for outcome in serve(peers, mode) {
-            let error = outcome.unwrap_err();
-            assert!(matches!(error, Error::Invalid(_)), "{error:?}");
-            assert!(error.to_string().contains("0660"), "{error}");
+    isolated("other_users_are_admitted_only_where_the_mode_lets_them_connect", || {
+        if is_root() {
+            become_user(NOBODY - 1); // no mode keeps root out
         }
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    }
-    for (peers, mode) in others.iter().flat_map(|peers| [0o620, 0o602, 0o666].map(|mode| (peers, mode))) {
-        serve(peers, mode).into_iter().for_each(|outcome| outcome.unwrap());
-    }
-    serve(&own, 0o600).into_iter().for_each(|outcome| outcome.unwrap());
-    // At an abstract address there is no mode.
-    let _server =
-        ServerOptions::new().peers(PeerPolicy::Anyone).listen(format!("@{}", unique_name()), &[&producer]).unwrap();
+        let (dir, producer, own) = (TempDir::new(), lane(), rustix::process::geteuid().as_raw());
+        let path = dir.path().join("socket");
+        let serve = |peers: &PeerPolicy, mode| {
+            let server = ServerOptions::new().peers(peers.clone()).mode(mode).listen(&path, &[&producer]).map(drop);
+            let each = SessionOptions::new().peers(peers.clone());
+            let listener = SessionListenerOptions::new().sessions(each).mode(mode).listen(&path).map(drop);
+            [server, listener]
+        };
+        for peers in [PeerPolicy::Anyone, PeerPolicy::Users(vec![own - 1])] {
+            for outcome in [0o600, 0o644, 0o755].into_iter().flat_map(|mode| serve(&peers, mode)) {
+                let error = outcome.unwrap_err();
+                assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+                assert!(error.to_string().contains("0660"), "{error}");
+            }
+            assert_eq!(entries(dir.path()), [""; 0]);
+            for outcome in [0o620, 0o602, 0o666].into_iter().flat_map(|mode| serve(&peers, mode)) {
+                outcome.unwrap();
+            }
+        }
+        for outcome in serve(&PeerPolicy::Users(vec![0, own]), 0o600) {
+            outcome.unwrap();
+        }
+        let address = format!("@{}", unique_name()); // there are no modes there
+        let _server = ServerOptions::new().peers(PeerPolicy::Anyone).listen(address, &[&producer]).unwrap();
+    });
 }
 
 #[test]
