@@ -87,7 +87,7 @@ pub enum Error {
     Refused {
         /// The reason, for programs.
         refusal: Refusal,
-        /// The reason, in the peer's words: shortened, and with control characters replaced.
+        /// The reason, in the peer's words: shortened, with control characters and invisible ones (such as U+202E) replaced by U+FFFD.
         reason: String,
     },
     /// The peer runs as a user that this side does not admit.
@@ -137,7 +137,12 @@ impl fmt::Display for Error {
             }
             Self::Refused { refusal, reason } => write!(f, "the peer refused: {reason} (code {})", refusal.code()),
             Self::Forbidden { uid } => {
-                write!(f, "a process of {} is at the other end, which the peer policy does not admit", OfUser(*uid))
+                write!(
+                    f,
+                    "a process of {} is at the other end, which the peer policy does not admit; \
+                     if it is to be trusted, give `peers` a policy that admits it",
+                    OfUser(*uid)
+                )
             }
             Self::Closed { doing } => {
                 write!(f, "the peer closed the connection while {doing}; see whether it still runs")

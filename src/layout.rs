@@ -21,7 +21,7 @@
 //! offset  768  space_wait u32     1 while the producer sleeps for space
 //! offset  896  state      u32     1 open, 2 finished, 3 abandoned
 //! offset 1024  evictions  u32     how often a consumer was evicted
-//! offset 1152  counters   u64 × 4 records, payload bytes, bells rung, times blocked
+//! offset 1152  counters   u64 × 4 records, their bytes in the ring, bells rung, times blocked
 //! ```
 //!
 //! # Seat region, a stripe of 512 bytes for each lane, written by the consumer
@@ -31,7 +31,7 @@
 //! offset    8  space_seq  u32     a futex word, bumped after each store of `consumed`
 //! offset   16  read       u64     what it has read, as of the last store of `consumed`
 //! offset  128  wait_epoch u32     odd while the consumer sleeps
-//! offset  256  counters   u64 × 3 records, payload bytes, missed bytes
+//! offset  256  counters   u64 × 3 records, their bytes in the ring, missed bytes
 //! offset  280  start      u64     where its consumer began to read, for tools
 //! offset  288  kind       u32     how it reads, for tools: 1 in place, 2 copies, 3 lossy; 0 while nobody reads here
 //! offset  384  lane id    [u8;16] written by the producer, before the seat is offered
@@ -342,7 +342,8 @@ impl fmt::Display for GeometryError {
             Self::Capacity(bytes) => write!(
                 f,
                 "a capacity of {bytes} bytes is not a power of two \
-                 from {CAPACITY_MIN_BYTES} to {CAPACITY_MAX_BYTES}; choose one that is"
+                 from {CAPACITY_MIN_BYTES} to {CAPACITY_MAX_BYTES}; the next is {}",
+                bytes.clamp(&CAPACITY_MIN_BYTES, &CAPACITY_MAX_BYTES).next_power_of_two()
             ),
             Self::RecordAlign(bytes) => write!(
                 f,

@@ -64,9 +64,9 @@
 //! - Records of any length up to half of the ring, with a 16-bit tag and the alignment of your choice, go in order to
 //!   every consumer that has joined. The lane waits for the slowest consumer; without consumers it never waits. Its
 //!   options say otherwise: [`SlowConsumer`](options::SlowConsumer), [`NoConsumer`](options::NoConsumer).
-//! - Every operation that waits has three forms: `try_…` never waits, the plain form waits until it is done,
-//!   `…_timeout` gives up. `…_deadline` is for several calls that share one deadline. Waiting spins first, then sleeps
-//!   in the kernel.
+//! - What reserves, sends and receives has three forms: `try_…` never waits, the plain form waits until it is done,
+//!   `…_timeout` gives up. `…_deadline` is for several calls that share one deadline. What waits for other processes, as
+//!   [`Producer::wait_for_consumers`] does, takes a timeout always. Waiting spins first, then sleeps in the kernel.
 //! - A consumer learns how its lane ended: finished, abandoned, producer dead, session closed, or seat taken away. A
 //!   crash loses nothing that was published. It leaves at most two file names, which the next [`Server`] at that path
 //!   reuses.
@@ -117,6 +117,7 @@
 //! | seat | the small region in which one consumer says what it has released and whether it sleeps |
 //! | session | one connection between a consumer and a producer, for one or several lanes; either may have listened |
 //! | bell | what a producer rings to wake a consumer |
+//! | tap | a lossy reader: it never holds the lane back, and counts what it missed |
 //! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
 //! | feed | a consumer that outlives its producers: it connects again, and says so |

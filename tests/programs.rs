@@ -1,8 +1,8 @@
 //! Small programs as users write them, each in processes of its own: cameras, feeds, loaders, log shippers, request and
 //! reply, event loops. None of them retries by hand, sleeps for what can be waited for, or names a default.
 //!
-//! What they still lack, and do without: a reader that may lose records, one consumer for many producers, replies
-//! without a second lane, names for descriptors.
+//! They keep to lanes, sessions and descriptors. The shapes above these have programs of their own: `tests/taps.rs` for
+//! readers that may lose records, `tests/collect.rs` for one consumer of many producers, `tests/fds.rs` for names.
 #![allow(unsafe_code, reason = "one reads in place, and vouches for this crate's producer")]
 
 mod common;

@@ -213,7 +213,7 @@ fn those_who_leave_and_those_who_are_refused_are_told_of() {
     let nobody = ServerOptions::new().sessions_max(0).peers(PeerPolicy::SameUser);
     let _full = nobody.listen(&*closed, [&_producer]).unwrap();
     assert!(matches!(Session::connect(&*closed), Err(Error::Refused { .. })));
-    let reason = "all 0 sessions are taken; try again later";
+    let reason = "all 0 sessions are taken (`sessions_max`); try again later";
     assert_eq!(hear("connection refused", "reason", reason).level, Level::WARN);
 }
 

@@ -256,7 +256,7 @@ impl Collector {
         self.selector.len() - 2 // the listener, and what is attached
     }
 
-    /// What happens next. Waits until something does.
+    /// The next event. Waits until there is one.
     ///
     /// ```
     /// # use fdring::{Producer, collect::{Collector, Event}};
@@ -281,7 +281,7 @@ impl Collector {
         self.next_until(Deadline::Never, ReceiveError::TimedOut)
     }
 
-    /// What has happened, if anything has. Never waits.
+    /// The next event, if there is one. Never waits.
     ///
     /// ```
     /// # use fdring::{collect::Collector, errors::ReceiveError};

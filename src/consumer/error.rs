@@ -202,9 +202,10 @@ impl ReceiveError {
     }
 }
 
-impl From<Option<LastWords>> for ReceiveError {
-    fn from(words: Option<LastWords>) -> Self {
-        match words {
+impl ReceiveError {
+    /// That the session is broken: for the reason that the producer gave, if it gave one.
+    pub(crate) fn broken(words: Option<&LastWords>) -> Self {
+        match words.cloned() {
             Some(LastWords::Refused(refusal, reason)) => Self::Refused { refusal, reason },
             Some(LastWords::Nonsense(fault)) => Self::Peer(fault),
             None => Self::HungUp,

@@ -209,7 +209,7 @@ impl Consumer {
             (LaneState::Open, Fate::Closed) => Err(ReceiveError::Closed),
             (LaneState::Open, Fate::Evicted) => Err(self.reader.evicted_at(self.position()).into()),
             (LaneState::Open, Fate::HungUp) if !self.waiter.link().has_died() => Err(ReceiveError::HungUp),
-            (LaneState::Open, Fate::Broken) => Err(self.waiter.link().last_words().cloned().into()),
+            (LaneState::Open, Fate::Broken) => Err(ReceiveError::broken(self.waiter.link().last_words())),
             (LaneState::Open, _) => Err(ReceiveError::PeerDead),
         }
     }

@@ -184,7 +184,7 @@ pub struct ConsumerView {
     pub since: Option<SystemTime>,
     /// For how long at least it has read nothing: zero at first, until the survey [looks again](Survey::look_again).
     pub still_for: Duration,
-    /// For how long at least it has been in its present sleep, likewise. `None` if it is awake.
+    /// For how long at least it has been in its present sleep: zero at first, too. `None` if it is awake.
     pub asleep_for: Option<Duration>,
     /// The records that it has read, as of its last release.
     pub records: u64,

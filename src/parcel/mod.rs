@@ -1,7 +1,7 @@
 //! Parcels: buffers that outlive every ring, and go from process to process without a copy.
 //!
 //! The invariant of a [`Parcel`]: each of its memfds is a [`Sealed`], so its bytes never change; and its table, which
-//! lies in the first of them, was checked against their lengths. So safe code reads it, whoever made it.
+//! lies in the first of them, was checked against their lengths. So safe code reads it, from any sender.
 
 mod builder;
 mod table;

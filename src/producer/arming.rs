@@ -161,7 +161,7 @@ impl Producer {
     /// 4. Go to 1.
     ///
     /// News is room for what the last call had no room for, and consumers that were missing. A loop that has nothing to
-    /// send does not arm. Whoever calls a method that sends or waits between 2 and 3 arms again.
+    /// send does not arm. A loop that calls a method that sends or waits between 2 and 3 arms again.
     ///
     /// The descriptor may become readable for no reason, but it is never left unreadable while there is room. The loop
     /// may stop at any step. The descriptor stays the same for the life of the producer. Only watch it; do not read it.

@@ -63,7 +63,8 @@ impl<'a> ReservationWriter<'a> {
     }
 
     /// Shortens the record to what was written, and completes it: a record reserved from a producer is published at
-    /// once, a record reserved from a batch with the batch.
+    /// once, a record reserved from a batch with the batch. Returns the position of the record's end, as
+    /// [`Reservation::commit`] does.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -75,14 +76,15 @@ impl<'a> ReservationWriter<'a> {
     /// # let mut consumer = Consumer::connect("@doc-writer-commit")?;
     /// let mut line = lane.reserve(80)?.writer();
     /// line.write_all(b"started")?;
-    /// line.commit();
+    /// let end = line.commit();
+    /// # assert_eq!(end, lane.published());
     /// assert_eq!(&consumer.receive()?.unwrap()[..], b"started");
     /// # Ok(())
     /// # }
     /// ```
-    pub fn commit(mut self) {
+    pub fn commit(mut self) -> u64 {
         self.reservation.truncate(self.written);
-        self.reservation.commit();
+        self.reservation.commit()
     }
 }
 

@@ -62,6 +62,7 @@ const CONTROL_GROUPS_ASKED_FROM_BYTES: u64 = 1 << 20;
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HugePages {
     /// Ordinary pages. The default.
     #[default]
@@ -107,7 +108,7 @@ impl fmt::Display for HugePagesOutcome {
         match self {
             Self::NotAsked => f.write_str("ordinary pages"),
             Self::Used => f.write_str("huge pages"),
-            Self::Unavailable { reason } => write!(f, "ordinary pages, because huge ones cannot be had: {reason}"),
+            Self::Unavailable { reason } => write!(f, "ordinary pages, because there are no huge ones: {reason}"),
         }
     }
 }

@@ -64,7 +64,7 @@ impl Admission {
             Origin::Handed | Origin::Connected { .. } => Peer::UNKNOWN,
         };
         if is_full {
-            let sentence = format!("all {} sessions are taken; try again later", limits.sessions_max);
+            let sentence = format!("all {} sessions are taken (`sessions_max`); try again later", limits.sessions_max);
             return Err(Ending::Refuse(Refusal::Busy, sentence));
         }
         let id = random_id().map_err(|error| Ending::Own(Refusal::Internal, error))?;

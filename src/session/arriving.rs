@@ -137,7 +137,7 @@ impl Entrance {
             return Err(Ending::forbidden(&peer));
         }
         let Some(place) = places.take(bounds.sessions_max) else {
-            let sentence = format!("all {} sessions are taken; try again later", bounds.sessions_max);
+            let sentence = format!("all {} sessions are taken (`sessions_max`); try again later", bounds.sessions_max);
             return Err(Ending::Refuse(Refusal::Busy, sentence));
         };
         let handshake = begin(options).map_err(|error| Ending::Own(Refusal::Internal, error))?;

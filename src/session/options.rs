@@ -128,7 +128,7 @@ impl SessionOptions {
 
     /// The users whose server is trusted to be at the other end. Default: [`PeerPolicy::SameUser`], this user.
     ///
-    /// Where one process listens and another serves, as under systemd, the one that serves counts: the process that
+    /// If one process listens and another serves, as under systemd, the one that serves counts: the process that
     /// sends the first frame. The one that listens must be admitted too, or be root's.
     ///
     /// ```

@@ -107,7 +107,7 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     /// # Errors
     ///
     /// - [`TypedError::Receive`] for each error of [`Consumer::receive`]
-    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     /// - [`TypedError::Count`] if it holds none, or several
     /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_value(&mut self) -> Result<Option<T>, TypedError> {
@@ -245,7 +245,7 @@ impl<T: AnyBitPattern> TypedConsumer<T> {
     /// # Errors
     ///
     /// - [`TypedError::Receive`] for each error of [`Consumer::receive`]
-    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     #[inline]
     pub fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
         values_of(self.consumer.receive())

@@ -13,7 +13,7 @@ use std::io;
 ///
 /// assert_eq!(
 ///     TypedError::<ReceiveError>::Length { len: 12, size: 8 }.to_string(),
-///     "a record of 12 bytes came, which is no whole number of values of 8 bytes; it was skipped"
+///     "a record of 12 bytes came, which is not a whole number of values of 8 bytes; it was skipped"
 /// );
 /// assert!(matches!(TypedError::from(ReceiveError::Empty), TypedError::Receive(ReceiveError::Empty)));
 /// ```
@@ -22,7 +22,7 @@ use std::io;
 pub enum TypedError<E = ReceiveError> {
     /// The consumer or tap has no record, for this reason.
     Receive(E),
-    /// A record is no whole number of values. It was skipped; the next call goes on behind it.
+    /// A record is not a whole number of values. It was skipped; the next call goes on behind it.
     Length {
         /// The length of the record, in bytes.
         len: usize,
@@ -44,7 +44,7 @@ impl<E: fmt::Display> fmt::Display for TypedError<E> {
             Self::Receive(error) => write!(f, "{error}"),
             Self::Length { len, size } => write!(
                 f,
-                "a record of {len} bytes came, which is no whole number of values of {size} bytes; it was skipped"
+                "a record of {len} bytes came, which is not a whole number of values of {size} bytes; it was skipped"
             ),
             Self::Count { count } => {
                 write!(f, "a record of {count} values came where one was expected; it was skipped; receive slices")

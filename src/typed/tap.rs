@@ -101,7 +101,7 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     /// # Errors
     ///
     /// - [`TypedError::Receive`] for each error of [`Tap::receive`]
-    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     /// - [`TypedError::Count`] if it holds none, or several
     /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_value(&mut self) -> Result<Option<T>, TypedError<TapError>> {
@@ -198,7 +198,7 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     /// # Errors
     ///
     /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest`]
-    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     /// - [`TypedError::Count`] if it holds none, or several
     /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_newest_value(&mut self) -> Result<Option<T>, TypedError<TapError>> {
@@ -300,7 +300,7 @@ impl<T: AnyBitPattern> TypedTap<T> {
     /// # Errors
     ///
     /// - [`TypedError::Receive`] for each error of [`Tap::receive`]
-    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
         values_of(self.tap.receive())
     }
@@ -395,7 +395,7 @@ impl<T: AnyBitPattern> TypedTap<T> {
     /// # Errors
     ///
     /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest`]
-    /// - [`TypedError::Length`] if the record is no whole number of `T`s
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn receive_newest(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
         values_of(self.tap.receive_newest())
     }

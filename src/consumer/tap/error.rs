@@ -185,9 +185,10 @@ impl TapError {
     }
 }
 
-impl From<Option<LastWords>> for TapError {
-    fn from(words: Option<LastWords>) -> Self {
-        match words {
+impl TapError {
+    /// That the session is broken: for the reason that the producer gave, if it gave one.
+    pub(crate) fn broken(words: Option<&LastWords>) -> Self {
+        match words.cloned() {
             Some(LastWords::Refused(refusal, reason)) => Self::Refused { refusal, reason },
             Some(LastWords::Nonsense(fault)) => Self::Peer(fault),
             None => Self::HungUp,

@@ -884,7 +884,7 @@ impl Tap {
                 // A tap gates nothing, so the end of its seat makes no difference.
                 (LaneState::Open, Fate::Closed | Fate::Evicted) => Err(TapError::Closed),
                 (LaneState::Open, Fate::HungUp) if !self.waiter.link().has_died() => Err(TapError::HungUp),
-                (LaneState::Open, Fate::Broken) => Err(self.waiter.link().last_words().cloned().into()),
+                (LaneState::Open, Fate::Broken) => Err(TapError::broken(self.waiter.link().last_words())),
                 (LaneState::Open, _) => Err(TapError::PeerDead),
             },
             TapLook::Empty => Ok(TapLook::Empty),
