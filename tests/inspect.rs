@@ -211,11 +211,16 @@ fn two_looks_tell_how_fast_a_lane_is_and_who_stands_still() {
     let rates = lane.rates.unwrap();
     let bytes = rates.bytes_per_second * rates.over.as_secs_f64();
     assert!((bytes - (20 * RECORD_BYTES) as f64).abs() < 0.01, "{rates:?}");
-    let still = |peer: &Peer| {
+    let consumer = |peer: &Peer| {
         let is_it = |consumer: &&inspect::ConsumerView| consumer.process.as_ref().unwrap().pid == peer.pid();
-        lane.consumers.iter().find(is_it).unwrap().still_for
+        lane.consumers.iter().find(is_it).unwrap()
     };
-    assert_eq!((still(&moving), still(&standing)), (Duration::ZERO, rates.over));
+    assert_eq!((consumer(&moving).still_for, consumer(&standing).still_for), (Duration::ZERO, rates.over));
+    let read = |peer: &Peer| {
+        let rates = consumer(peer).rates.unwrap();
+        (rates.bytes_per_second * rates.over.as_secs_f64()).round() as u64
+    };
+    assert_eq!((read(&moving), read(&standing)), (20 * RECORD_BYTES, 0));
     producer.kill();
     sleeping.kill();
     survey.look_again().unwrap();

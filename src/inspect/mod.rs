@@ -192,6 +192,8 @@ pub struct ConsumerView {
     pub record_bytes: u64,
     /// What it has missed, in bytes, headers and padding included: a tap, or a consumer that was evicted.
     pub missed_bytes: u64,
+    /// What it has read a second, as of its last release, once the survey has [looked again](Survey::look_again).
+    pub rates: Option<Rates>,
     /// Its seat, and the number of the stripe there.
     seat: (FileKey, usize),
     look: StripeLook,
@@ -236,7 +238,7 @@ pub struct ProcessView {
     started: u64,
 }
 
-/// What was published a second, between two looks.
+/// What was published, or read, a second, between two looks.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -261,7 +263,7 @@ pub struct Rates {
     pub over: Duration,
     /// Bytes, headers and padding included.
     pub bytes_per_second: f64,
-    /// Records. They are counted when the producer stores its counters, so a slow lane's come in steps.
+    /// Records. They are counted when the counters are stored, so a slow lane's come in steps.
     pub records_per_second: f64,
 }
 

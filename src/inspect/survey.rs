@@ -14,7 +14,7 @@ use crate::wire::LANES_PER_SESSION_MAX;
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 use std::collections::BTreeMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Finds every lane of every process that this one may look into: those of its user, and for root all.
 ///
@@ -95,14 +95,12 @@ impl LaneView {
     /// Notes what has changed since an earlier look.
     fn compare(&mut self, before: &Self) {
         let over = self.looked_at.saturating_duration_since(before.looked_at);
-        let per_second = |now: u64, then: u64| now.saturating_sub(then) as f64 / over.as_secs_f64().max(1e-9);
-        self.rates = Some(Rates {
-            over,
-            bytes_per_second: per_second(self.published, before.published),
-            records_per_second: per_second(self.records, before.records),
-        });
+        let bytes = (self.published, before.published);
+        self.rates = Some(Rates::between(over, bytes, (self.records, before.records)));
         for consumer in &mut self.consumers {
             let Some(before) = before.consumers.iter().find(|before| before.seat == consumer.seat) else { continue };
+            let bytes = (consumer.look.read(), before.look.read());
+            consumer.rates = Some(Rates::between(over, bytes, (consumer.records, before.records)));
             if consumer.look.is_still(&before.look) {
                 consumer.still_for = before.still_for + over;
             }
@@ -110,6 +108,14 @@ impl LaneView {
                 consumer.asleep_for = before.asleep_for.map(|asleep| asleep + over);
             }
         }
+    }
+}
+
+impl Rates {
+    /// Of two numbers that grow, as they are now and as they were before.
+    fn between(over: Duration, bytes: (u64, u64), records: (u64, u64)) -> Self {
+        let per_second = |(now, then): (u64, u64)| now.saturating_sub(then) as f64 / over.as_secs_f64().max(1e-9);
+        Self { over, bytes_per_second: per_second(bytes), records_per_second: per_second(records) }
     }
 }
 
@@ -354,7 +360,7 @@ impl Reader<'_> {
             (None, None) => None,
         };
         let view = self.look.view(self.seat, before, after);
-        let asleep_for = view.is_asleep.then_some(std::time::Duration::ZERO);
+        let asleep_for = view.is_asleep.then_some(Duration::ZERO);
         Some(ConsumerView { process, since: self.since, asleep_for, ..view })
     }
 }

@@ -119,9 +119,15 @@ impl StripeLook {
             records: counters.records,
             record_bytes: counters.record_bytes,
             missed_bytes: counters.missed_bytes,
+            rates: None,
             seat,
             look: *self,
         }
+    }
+
+    /// The position up to which its reader has read, as of its last release.
+    pub(crate) fn read(&self) -> u64 {
+        self.read
     }
 
     /// Whether its reader has not moved since an earlier look.
