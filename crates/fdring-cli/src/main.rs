@@ -1,8 +1,19 @@
 //! The command `fdring`: the lanes of this user's processes, seen from outside, and their records.
+//!
+//! Each subcommand is a file with `Arguments`, whose documentation is its help, and a `run`. A line of `subcommands!`
+//! makes it known.
 
+mod choose;
+mod completions;
+mod human;
 mod output;
+mod processor;
 mod ps;
+mod seen;
+mod stop;
+mod table;
 mod tail;
+mod users;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -13,6 +24,7 @@ use std::process::ExitCode;
 #[command(
     name = "fdring",
     version,
+    arg_required_else_help = true,
     after_help = "\
 Exit status: 0 done, 1 failed, 2 the command line makes no sense, 3 something was missed.
 
@@ -20,19 +32,36 @@ Examples:
   fdring ps                         all lanes, who writes them and who reads them
   fdring ps --json                  the same, one JSON object a line
   fdring tail ticks                 the records of a lane, as they come
-  fdring tail ticks --start newest --count 1"
+  fdring help tail                  what tail can do, with examples"
 )]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// List the lanes: producer, readers, capacity, rate, who is behind, who holds, who sleeps.
-    Ps(ps::Arguments),
-    /// Print the records of a lane as they come. The lane does not wait for this.
-    Tail(tail::Arguments),
+/// Makes subcommands of modules: each has `Arguments`, and a `run` that takes them.
+macro_rules! subcommands {
+    ($($variant:ident = $module:ident,)*) => {
+        #[derive(Debug, Subcommand)]
+        enum Command {
+            $($variant($module::Arguments),)*
+        }
+
+        impl Command {
+            fn run(&self) -> Result<Outcome, Failure> {
+                match self {
+                    $(Self::$variant(arguments) => $module::run(arguments),)*
+                }
+            }
+        }
+    };
+}
+
+// In the order of the help.
+subcommands! {
+    Ps = ps,
+    Tail = tail,
+    Completions = completions,
 }
 
 /// How a command ended that did not fail.
@@ -46,9 +75,15 @@ enum Outcome {
 /// Why a command failed.
 #[derive(Debug)]
 enum Failure {
-    /// Nobody reads the output any more.
+    /// The reader of the output is gone.
     NobodyReads,
     Sentence(String),
+}
+
+impl Failure {
+    fn new(sentence: impl Into<String>) -> Self {
+        Self::Sentence(sentence.into())
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -67,15 +102,11 @@ impl From<fdring::Error> for Failure {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Ps(arguments) => ps::run(&arguments),
-        Command::Tail(arguments) => tail::run(&arguments),
-    };
-    match outcome {
+    match Arguments::parse().command.run() {
         Ok(Outcome::Done) | Err(Failure::NobodyReads) => ExitCode::SUCCESS,
         Ok(Outcome::Missed) => ExitCode::from(3),
         Err(Failure::Sentence(sentence)) => {
-            eprintln!("fdring: {sentence}");
+            output::say(sentence);
             ExitCode::FAILURE
         }
     }

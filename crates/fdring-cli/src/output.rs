@@ -1,12 +1,49 @@
-//! What is printed: text that is safe for a terminal, and JSON.
+//! What is printed: JSON, colours, and text for people on standard error.
 
+use crate::human::{harmless, plays_tricks};
 use std::fmt::{self, Write};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
+use std::sync::OnceLock;
 
-/// A line that stands out on a terminal, unless `NO_COLOR` says that nothing is to.
-pub(crate) fn heading(line: &str) -> String {
-    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if is_plain || !std::io::stdout().is_terminal() { line.to_owned() } else { format!("\x1b[1m{line}\x1b[0m") }
+/// Says a sentence on standard error, if that is open.
+pub(crate) fn say(sentence: impl fmt::Display) {
+    // Other processes may have chosen parts of it.
+    let _ = writeln!(std::io::stderr(), "fdring: {}", harmless(&sentence.to_string()));
+}
+
+/// How text stands out on a terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Colour {
+    #[default]
+    None,
+    Bold,
+    /// Of what matters less.
+    Dim,
+    /// Of what is as it should be.
+    Green,
+    /// Of what needs a look.
+    Yellow,
+    /// Of what is broken.
+    Red,
+}
+
+impl Colour {
+    /// The text in this colour, if standard output is a terminal and `NO_COLOR` is unset or empty.
+    pub(crate) fn paint(self, text: impl fmt::Display) -> String {
+        static IS_ON: OnceLock<bool> = OnceLock::new();
+        let is_plain = || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_on = *IS_ON.get_or_init(|| std::io::stdout().is_terminal() && !is_plain());
+        let code = match self {
+            Self::None => return text.to_string(),
+            _ if !is_on => return text.to_string(),
+            Self::Bold => "1",
+            Self::Dim => "2",
+            Self::Green => "32",
+            Self::Yellow => "33",
+            Self::Red => "31",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
 }
 
 /// A JSON object on one line.
@@ -39,7 +76,7 @@ impl Object {
         }
     }
 
-    pub(crate) fn list(self, name: &str, values: impl IntoIterator<Item = Object>) -> Self {
+    pub(crate) fn list(self, name: &str, values: impl IntoIterator<Item = impl fmt::Display>) -> Self {
         let values: Vec<String> = values.into_iter().map(|value| value.to_string()).collect();
         self.value(name, format_args!("[{}]", values.join(",")))
     }
@@ -51,8 +88,8 @@ impl fmt::Display for Object {
     }
 }
 
-/// A string as JSON has it (RFC 8259): what is not ASCII stays, control characters are escaped.
-struct Text<'a>(&'a str);
+/// A string as JSON has it (RFC 8259). What is not ASCII stays, but for what could play tricks on a terminal.
+pub(crate) struct Text<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,12 +97,19 @@ impl fmt::Display for Text<'_> {
         for c in self.0.chars() {
             match c {
                 '"' | '\\' => write!(f, "\\{c}")?,
-                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                c if plays_tricks(c) => {
+                    c.encode_utf16(&mut [0; 2]).iter().try_for_each(|unit| write!(f, "\\u{unit:04x}"))?
+                }
                 c => f.write_char(c)?,
             }
         }
         f.write_char('"')
     }
+}
+
+/// A number as JSON has it: `null` where it is none, which JSON cannot say.
+pub(crate) fn number(value: f64) -> String {
+    if value.is_finite() { value.to_string() } else { "null".to_owned() }
 }
 
 #[cfg(test)]
@@ -75,7 +119,12 @@ mod tests {
     #[test]
     fn an_object_is_json() {
         let inner = || Object::new().value("n", 1).option("none", None::<u32>);
-        let object = Object::new().text("a\"b", "c\\d\u{1b}é").list("all", [inner(), Object::new()]);
-        assert_eq!(object.to_string(), r#"{"a\"b":"c\\d\u001bé","all":[{"n":1,"none":null},{}]}"#);
+        let object = Object::new().text("a\"b", "c\\d\u{1b}é\u{e0041}").list("all", [inner(), Object::new()]);
+        assert_eq!(object.to_string(), r#"{"a\"b":"c\\d\u001bé\udb40\udc41","all":[{"n":1,"none":null},{}]}"#);
+    }
+
+    #[test]
+    fn what_is_no_number_is_null() {
+        assert_eq!([1.5, f64::NAN, f64::NEG_INFINITY].map(number), ["1.5", "null", "null"]);
     }
 }

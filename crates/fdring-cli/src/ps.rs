@@ -1,12 +1,26 @@
 //! `fdring ps`: all lanes, as a table or as JSON.
 
-use crate::output::{Object, heading};
+use crate::human::{age, bytes, count, duration, harmless, hex};
+use crate::output::{Colour, Object, Text, number, say};
+use crate::processor::Used;
+use crate::seen;
+use crate::stop;
+use crate::table::{Cell, Column, Table};
+use crate::users;
 use crate::{Failure, Outcome};
-use fdring::inspect::{self, ConsumerView, LaneView, ProcessView, Reason, Survey};
+use fdring::inspect::{self, ConsumerView, LaneView, ProcessView, Rates, Survey};
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
+/// List the lanes: who writes and who reads, how fast, who is behind, who holds, who sleeps.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit status: 3 if a process or a lane of this user could not be seen.
+
+Examples:
+  fdring ps                   all lanes, who writes them and who reads them
+  fdring ps --pid 4711        those that process 4711 writes or reads
+  fdring ps --json            one JSON object a lane, and one for each thing that could not be seen")]
 pub(crate) struct Arguments {
     /// Print one JSON object a line instead of a table.
     #[arg(long)]
@@ -24,138 +38,179 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         Some(pid) => inspect::process(pid)?,
         None => inspect::lanes()?,
     };
-    let until = Instant::now() + Duration::from_millis(arguments.interval);
-    while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
-        std::thread::park_timeout(rest);
-    }
+    let before = Used::by(seen::pids(&survey));
+    stop::wait(Duration::from_millis(arguments.interval));
     survey.look_again()?;
-    match arguments.json {
-        true => print_json(&survey)?,
-        false => print_table(&survey)?,
-    }
-    // What is another user's is not this user's to see.
-    let is_missed = survey.unseen.iter().any(|unseen| !matches!(unseen.reason, Reason::OtherUser | Reason::Hidden));
-    Ok(if is_missed { Outcome::Missed } else { Outcome::Done })
-}
-
-fn print_table(survey: &Survey) -> Result<(), Failure> {
+    let used = Used::by(seen::pids(&survey));
+    let share = |process: Option<&ProcessView>| used.share_since(&before, process?.pid);
     let mut out = std::io::stdout().lock();
-    let line = format!(
-        "{:20} {:24} {:>6} {:>12} {:>14} {:>12} {:>9}  STATE",
-        "LANE", "PROCESS", "UID", "CAPACITY", "PUBLISHED", "BYTES/S", "RECORDS/S"
-    );
-    writeln!(out, "{}", heading(&line))?;
-    for lane in &survey.lanes {
-        let (bytes, records) =
-            lane.rates.map_or((0.0, 0.0), |rates| (rates.bytes_per_second, rates.records_per_second));
-        let name = lane.info.name.escape_debug().to_string();
-        let (who, uid) = who(lane.producer.as_ref());
-        let (capacity, published, state) = (lane.info.capacity, lane.published, state_of(lane));
-        writeln!(
-            out,
-            "{name:20} {who:24} {uid:>6} {capacity:>12} {published:>14} {bytes:>12.0} {records:>9.0}  {state}"
-        )?;
-        for consumer in &lane.consumers {
-            print_consumer(&mut out, consumer)?;
-        }
-        for keeper in &lane.keepers {
-            writeln!(out, "  {:18} {keeper:24}", "keeps it")?;
+    match arguments.json {
+        true => print_json(&survey, share, &mut out)?,
+        false => {
+            table_of(&survey, share).print(&mut out)?;
+            out.flush()?;
+            if survey.lanes.is_empty() {
+                say("no lane is seen");
+            }
+            seen::unseen(&survey).iter().for_each(|sentence| say(format_args!("not seen: {sentence}")));
         }
     }
     out.flush()?;
-    let others = survey.unseen.iter().filter(|unseen| unseen.reason == Reason::OtherUser).count();
-    for unseen in survey.unseen.iter().filter(|unseen| unseen.reason != Reason::OtherUser) {
-        eprintln!("fdring: not seen: {unseen}");
-    }
-    if others != 0 {
-        eprintln!("fdring: not seen: {others} processes of other users");
-    }
-    Ok(())
+    Ok(if seen::is_missed(&survey) { Outcome::Missed } else { Outcome::Done })
 }
 
-fn print_consumer(out: &mut impl Write, consumer: &ConsumerView) -> Result<(), Failure> {
-    let kind = consumer.kind.map_or_else(|| "reads".to_owned(), |kind| kind.to_string());
-    let (who, uid) = who(consumer.process.as_ref());
-    let behind = consumer.behind_bytes.map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
-    let held = match consumer.held_bytes {
-        0 => String::new(),
-        bytes => format!(", holds {bytes} bytes"),
-    };
-    writeln!(out, "  {kind:18} {who:24} {uid:>6} {behind:>12} bytes behind{held}, {}", activity(consumer))?;
-    Ok(())
-}
-
-fn activity(consumer: &ConsumerView) -> String {
-    match consumer.asleep_for {
-        _ if consumer.is_evicted => "evicted".to_owned(),
-        Some(time) if time.is_zero() => "asleep".to_owned(),
-        Some(time) => format!("asleep for {time:.1?} at least"),
-        None if consumer.still_for.is_zero() => "awake".to_owned(),
-        None => format!("awake, and has read nothing for {:.1?} at least", consumer.still_for),
-    }
-}
-
-fn state_of(lane: &LaneView) -> String {
-    if lane.is_blocked { format!("{}, waits for room", lane.state) } else { lane.state.to_string() }
-}
-
-fn who(process: Option<&ProcessView>) -> (String, String) {
-    let uid = process.and_then(|process| process.uid).map_or_else(|| "?".to_owned(), |uid| uid.to_string());
-    (process.map_or_else(|| "?".to_owned(), ToString::to_string), uid)
-}
-
-fn print_json(survey: &Survey) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+fn table_of(survey: &Survey, share: impl Fn(Option<&ProcessView>) -> Option<f64>) -> Table<11> {
+    let mut table = Table::new([
+        Column::left("LANE", 0),
+        Column::left("PROCESS", 0),
+        Column::left("USER", 5),
+        Column::right("CAPACITY", 4),
+        Column::right("PUBLISHED", 3),
+        Column::right("LAG", 0),
+        Column::right("HELD", 0),
+        Column::right("BYTES/S", 0),
+        Column::right("RECORDS/S", 2),
+        Column::right("AGE", 6),
+        Column::left("STATE", 0),
+    ]);
     for lane in &survey.lanes {
-        writeln!(out, "{}", object_of(lane))?;
+        let (state, colour) = seen::state(lane);
+        let [rate, records] = rates(lane.rates.as_ref());
+        table.push([
+            Cell { text: harmless(&lane.info.name), colour: Colour::Bold },
+            seen::who(lane.producer.as_ref()).into(),
+            user(lane.producer.as_ref()),
+            bytes(lane.info.capacity).into(),
+            bytes(lane.published).into(),
+            Cell::default(),
+            Cell::default(),
+            rate,
+            records,
+            old(lane.since),
+            Cell { text: state, colour },
+        ]);
+        for consumer in &lane.consumers {
+            table.push(row_of(consumer, lane, share(consumer.process.as_ref())));
+        }
+        for keeper in &lane.keepers {
+            let mut row: [Cell; 11] = Default::default();
+            row[0] = "  keeps it".into();
+            row[1] = seen::who(Some(keeper)).into();
+            row[2] = user(Some(keeper));
+            table.push(row);
+        }
+    }
+    table
+}
+
+fn row_of(consumer: &ConsumerView, lane: &LaneView, share: Option<f64>) -> [Cell; 11] {
+    let (activity, colour) = seen::activity(consumer, share);
+    let [rate, records] = rates(consumer.rates.as_ref());
+    let lag = consumer.behind_bytes.map_or_else(|| "?".to_owned(), bytes);
+    let is_far = seen::is_far_behind(consumer, lane);
+    [
+        format!("  {}", seen::kind(consumer)).into(),
+        seen::who(consumer.process.as_ref()).into(),
+        user(consumer.process.as_ref()),
+        Cell::default(),
+        Cell::default(),
+        Cell { text: lag, colour: if is_far { Colour::Yellow } else { Colour::None } },
+        Some(consumer.held_bytes).filter(|held| *held != 0).map(bytes).unwrap_or_default().into(),
+        rate,
+        records,
+        old(consumer.since),
+        Cell { text: activity, colour },
+    ]
+}
+
+fn user(process: Option<&ProcessView>) -> Cell {
+    users::name(process.and_then(|process| process.uid)).into()
+}
+
+/// How long something has been there, in the larger of its units.
+fn old(since: Option<SystemTime>) -> Cell {
+    let words = age(since).map(duration).unwrap_or_default();
+    words.split(' ').take(2).collect::<Vec<_>>().join(" ").into()
+}
+
+fn rates(rates: Option<&Rates>) -> [Cell; 2] {
+    rates.map_or_else(Default::default, |rates| {
+        [bytes(rates.bytes_per_second.round() as u64).into(), count(rates.records_per_second).into()]
+    })
+}
+
+fn print_json(
+    survey: &Survey,
+    share: impl Fn(Option<&ProcessView>) -> Option<f64>,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    for lane in &survey.lanes {
+        let consumers =
+            lane.consumers.iter().map(|consumer| consumer_object(consumer, share(consumer.process.as_ref())));
+        writeln!(out, "{}", lane_object(lane).list("consumers", consumers))?;
     }
     for unseen in &survey.unseen {
         let object = Object::new()
             .text("unseen", &unseen.reason.to_string())
-            .option("process", unseen.process.as_ref().map(process))
-            .option("lane", unseen.lane.as_ref().map(|lane| format!("\"{}\"", lane.escape_default())));
+            .option("process", unseen.process.as_ref().map(process_object))
+            .option("lane", unseen.lane.as_deref().map(Text));
         writeln!(out, "{object}")?;
     }
-    out.flush()?;
     Ok(())
 }
 
-fn object_of(lane: &LaneView) -> Object {
-    let id: String = lane.info.id.iter().map(|byte| format!("{byte:02x}")).collect();
+/// All of a lane but its consumers.
+pub(crate) fn lane_object(lane: &LaneView) -> Object {
     Object::new()
         .text("lane", &lane.info.name)
-        .text("id", &id)
+        .text("id", &hex(&lane.info.id))
         .text("state", &lane.state.to_string())
-        .option("producer", lane.producer.as_ref().map(process))
+        .option("producer", lane.producer.as_ref().map(process_object))
+        .option("since", seconds(lane.since))
         .value("capacity", lane.info.capacity)
         .value("published", lane.published)
         .value("is_blocked", lane.is_blocked)
+        .value("is_stamped", lane.info.is_stamped)
+        .value("schema", lane.info.schema)
         .value("records", lane.records)
         .value("record_bytes", lane.record_bytes)
         .value("times_blocked", lane.times_blocked)
         .value("bells_rung", lane.bells_rung)
         .value("evictions", lane.evictions)
-        .option("bytes_per_second", lane.rates.map(|rates| rates.bytes_per_second))
-        .option("records_per_second", lane.rates.map(|rates| rates.records_per_second))
-        .list("consumers", lane.consumers.iter().map(consumer))
-        .list("keepers", lane.keepers.iter().map(process))
+        .option("bytes_per_second", lane.rates.map(|rates| number(rates.bytes_per_second)))
+        .option("records_per_second", lane.rates.map(|rates| number(rates.records_per_second)))
+        .list("keepers", lane.keepers.iter().map(process_object))
 }
 
-fn consumer(consumer: &ConsumerView) -> Object {
-    let kind = consumer.kind.map(|kind| format!("\"{kind}\""));
+pub(crate) fn consumer_object(consumer: &ConsumerView, share: Option<f64>) -> Object {
     Object::new()
-        .option("process", consumer.process.as_ref().map(process))
-        .option("kind", kind)
+        .option("process", consumer.process.as_ref().map(process_object))
+        .option("kind", consumer.kind.map(|kind| format!("\"{kind}\"")))
+        .text("activity", &seen::activity(consumer, share).0)
+        .option("since", seconds(consumer.since))
         .option("behind_bytes", consumer.behind_bytes)
         .value("held_bytes", consumer.held_bytes)
         .value("is_asleep", consumer.is_asleep)
         .value("is_evicted", consumer.is_evicted)
         .value("still_for_seconds", consumer.still_for.as_secs_f64())
         .option("asleep_for_seconds", consumer.asleep_for.map(|time| time.as_secs_f64()))
+        .option("processor_share", share.map(number))
         .value("records", consumer.records)
+        .value("record_bytes", consumer.record_bytes)
         .value("missed_bytes", consumer.missed_bytes)
+        .option("bytes_per_second", consumer.rates.map(|rates| number(rates.bytes_per_second)))
+        .option("records_per_second", consumer.rates.map(|rates| number(rates.records_per_second)))
 }
 
-fn process(process: &ProcessView) -> Object {
-    Object::new().value("pid", process.pid).option("uid", process.uid).text("command", &process.command)
+pub(crate) fn process_object(process: &ProcessView) -> Object {
+    Object::new()
+        .value("pid", process.pid)
+        .option("uid", process.uid)
+        .text("user", &users::name(process.uid))
+        .text("command", &process.command)
+}
+
+/// Seconds since 1970, as JSON.
+fn seconds(since: Option<SystemTime>) -> Option<f64> {
+    Some(since?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs_f64())
 }

@@ -1,20 +1,31 @@
 //! `fdring tail`: the records of a lane as they come.
 
-use crate::output::Object;
+use crate::choose::{self, Choice, From, Next};
+use crate::human::hex;
+use crate::output::{Object, say};
+use crate::stop::Stop;
 use crate::{Failure, Outcome};
-use fdring::errors::TapError;
-use fdring::inspect::{self, LaneView};
-use fdring::options::Start;
-use fdring::{Record, Tap};
+use fdring::Record;
 use std::io::Write;
+use std::time::Duration;
 
 /// As many bytes of a payload as are shown of it in text.
 const SHOWN_BYTES: usize = 64;
 
+/// How long it may take to end once a signal has asked for it.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Print the records of a lane as they come. The lane does not wait for this.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  fdring tail ticks                           the records of a lane, by its name
+  fdring tail 4711 --lane ticks               one of the lanes that process 4711 has
+  fdring tail @feed --start oldest            the lane of a server, from its oldest record on
+  fdring tail ticks --start newest --count 1  the last record that there is")]
 pub(crate) struct Arguments {
-    /// The name of the lane, or its id in hexadecimal digits.
-    lane: String,
+    #[command(flatten)]
+    choice: Choice,
     /// Where to begin.
     #[arg(long, value_enum, default_value_t = From::Latest)]
     start: From,
@@ -29,70 +40,25 @@ pub(crate) struct Arguments {
     raw: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum From {
-    /// With the next record that is published.
-    Latest,
-    /// With the last record that was published.
-    Newest,
-    /// With the first record, if nothing was overwritten yet; otherwise as newest.
-    Oldest,
-}
-
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let mut tap = find(&arguments.lane)?.tap(match arguments.start {
-        From::Latest => Start::Latest,
-        From::Newest => Start::Newest,
-        From::Oldest => Start::Oldest,
-    })?;
+    let stop = Stop::listen(GRACE)?;
+    let mut tap = arguments.choice.tap(arguments.start, &stop)?;
     let mut out = std::io::stdout().lock();
-    let (mut records, mut outcome) = (0, Outcome::Done);
-    while arguments.count.is_none_or(|count| records < count) {
-        match next(&mut tap, arguments, &mut out)? {
-            Next::Record => records += 1,
-            Next::Missed => outcome = Outcome::Missed,
+    let mut records = 0;
+    while !stop.is_asked() && arguments.count.is_none_or(|count| records < count) {
+        match choose::next(&mut tap)? {
+            Next::Record(record) => {
+                print(&record, arguments, &mut out)?;
+                // Each record is to be seen when it comes.
+                out.flush()?;
+                records += 1;
+            }
+            Next::Nothing => {}
+            Next::Missed(bytes) => say(format_args!("missed {bytes} bytes")),
             Next::End => break,
         }
-        // Whoever reads this sees each record when it comes.
-        out.flush()?;
     }
-    Ok(outcome)
-}
-
-/// The one lane of that name or id.
-fn find(wanted: &str) -> Result<LaneView, Failure> {
-    let survey = inspect::lanes()?;
-    let id_of = |lane: &LaneView| lane.info.id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let mut found = survey.lanes.into_iter().filter(|lane| lane.info.name == wanted || id_of(lane) == wanted);
-    match (found.next(), found.next()) {
-        (Some(lane), None) => Ok(lane),
-        (None, _) => Err(Failure::Sentence(format!("no lane {wanted} can be seen; see fdring ps"))),
-        (Some(lane), Some(other)) => {
-            let ids = [id_of(&lane), id_of(&other)].join(" or ");
-            Err(Failure::Sentence(format!("several lanes are called {wanted}; choose one by its id, such as {ids}")))
-        }
-    }
-}
-
-enum Next {
-    Record,
-    Missed,
-    End,
-}
-
-fn next(tap: &mut Tap, arguments: &Arguments, out: &mut impl Write) -> Result<Next, Failure> {
-    match tap.receive() {
-        Ok(Some(record)) => {
-            print(&record, arguments, out)?;
-            Ok(Next::Record)
-        }
-        Ok(None) => Ok(Next::End),
-        Err(TapError::Lagged { missed_bytes }) => {
-            eprintln!("fdring: missed {missed_bytes} bytes");
-            Ok(Next::Missed)
-        }
-        Err(error) => Err(Failure::Sentence(error.to_string())),
-    }
+    Ok(choose::outcome(tap.missed_bytes()))
 }
 
 fn print(record: &Record<'_>, arguments: &Arguments, out: &mut impl Write) -> Result<(), Failure> {
@@ -100,9 +66,8 @@ fn print(record: &Record<'_>, arguments: &Arguments, out: &mut impl Write) -> Re
     if arguments.raw {
         out.write_all(record)?;
     } else if arguments.json {
-        let payload: String = record.iter().map(|byte| format!("{byte:02x}")).collect();
         let object = Object::new().value("position", position).value("tag", tag).value("len", len);
-        writeln!(out, "{}", object.text("payload", &payload))?;
+        writeln!(out, "{}", object.text("payload", &hex(record)))?;
     } else {
         let shown = &record[..len.min(SHOWN_BYTES)];
         let more = if shown.len() < len { "..." } else { "" };

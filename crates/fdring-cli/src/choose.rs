@@ -1,0 +1,144 @@
+//! Which lane is meant: by its name, its id, the process that has it, or the address of its server.
+
+use crate::human::hex;
+use crate::stop::Stop;
+use crate::{Failure, Outcome};
+use fdring::errors::TapError;
+use fdring::inspect::{self, LaneView, Survey};
+use fdring::options::{PeerPolicy, SessionOptions, Start};
+use fdring::{Address, Attach, Record, Tap};
+
+/// A lane, as the command line says it.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Choice {
+    /// The lane: its name, its id in hexadecimal digits, the number of the process that has it, or the address of its
+    /// server: one that begins with @, or a path with a slash in it.
+    lane: String,
+    /// Which lane, where the process or the server has several.
+    #[arg(long = "lane", value_name = "NAME")]
+    name: Option<String>,
+}
+
+/// Where to begin to read.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum From {
+    /// With the next record that is published.
+    Latest,
+    /// With the last record that was published.
+    Newest,
+    /// With the oldest record that can be had. Without the help of the server, by name, id or process, it is the first
+    /// one of all if nothing was overwritten yet, and otherwise the last one, as newest.
+    Oldest,
+}
+
+impl From {
+    pub(crate) fn start(self) -> Start {
+        match self {
+            Self::Latest => Start::Latest,
+            Self::Newest => Start::Newest,
+            Self::Oldest => Start::Oldest,
+        }
+    }
+}
+
+impl Choice {
+    /// The address, if it is one.
+    pub(crate) fn address(&self) -> Option<Address> {
+        let is_address = self.lane.starts_with('@') || self.lane.contains('/');
+        is_address.then(|| Address::from(&self.lane))
+    }
+
+    /// The lane among those that are seen.
+    pub(crate) fn find(&self, survey: Survey) -> Result<LaneView, Failure> {
+        let wanted = &*self.lane;
+        let is_named = |lane: &LaneView| self.name.as_ref().is_none_or(|name| lane.info.name == *name);
+        let pid: Option<u32> = wanted.parse().ok();
+        // A lane may be called like a number.
+        let by_name = |lane: &LaneView| lane.info.name == wanted || hex(&lane.info.id) == wanted;
+        let writes = |lane: &LaneView| lane.producer.as_ref().map(|process| process.pid) == pid;
+        let reads = |lane: &LaneView| {
+            let processes = lane.consumers.iter().filter_map(|consumer| consumer.process.as_ref());
+            processes.chain(&lane.keepers).any(|process| Some(process.pid) == pid)
+        };
+        let mut found: Vec<LaneView> = Vec::new();
+        let ways: [&dyn Fn(&LaneView) -> bool; 3] = [&by_name, &writes, &reads];
+        for way in &ways[..if pid.is_some() { 3 } else { 1 }] {
+            if found.is_empty() {
+                found.extend(survey.lanes.iter().filter(|lane| way(lane) && is_named(lane)).cloned());
+            }
+        }
+        match (found.pop(), found.pop()) {
+            (Some(lane), None) => Ok(lane),
+            (None, _) => Err(self.none_is_seen(&survey)),
+            (Some(lane), Some(other)) => Err(Failure::new(match lane.info.name == other.info.name {
+                true => format!(
+                    "several lanes are called {}; choose one by its id, such as {} or {}",
+                    lane.info.name,
+                    hex(&other.info.id),
+                    hex(&lane.info.id)
+                ),
+                false => format!(
+                    "process {wanted} has several lanes; choose one, such as --lane {} or --lane {}",
+                    other.info.name, lane.info.name
+                ),
+            })),
+        }
+    }
+
+    fn none_is_seen(&self, survey: &Survey) -> Failure {
+        let what = match &self.name {
+            Some(name) => format!("lane {name} of {}", self.lane),
+            None => format!("lane {}", self.lane),
+        };
+        match survey.unseen.iter().find(|unseen| unseen.lane.as_ref() == Some(&self.lane)) {
+            Some(unseen) => Failure::new(format!("no {what} can be seen: {unseen}")),
+            None => Failure::new(format!("no {what} can be seen; see fdring ps")),
+        }
+    }
+
+    /// Taps the lane.
+    pub(crate) fn tap(&self, from: From, stop: &Stop) -> Result<Tap, Failure> {
+        let Some(address) = self.address() else { return Ok(self.find(inspect::lanes()?)?.tap(from.start())?) };
+        // A tap copies, so that it need not trust the server.
+        let options = SessionOptions::new().peers(PeerPolicy::Anyone).interrupter(stop.interrupter());
+        let session = options.connect(address)?;
+        let names: Vec<&str> = session.lanes().iter().map(|lane| &*lane.name).collect();
+        let attach = match (&self.name, &names[..]) {
+            (Some(name), _) => Attach::lane(name),
+            (None, [_]) => Attach::new(),
+            (None, []) => return Err(Failure::new(format!("{} offers no lane", self.lane))),
+            (None, _) => {
+                let names = names.join(", ");
+                return Err(Failure::new(format!("{} offers {names}; choose one with --lane", self.lane)));
+            }
+        };
+        Ok(session.tap_one(attach.start(from.start()))?)
+    }
+}
+
+/// What a tap has when it was asked for its next record.
+#[derive(Debug)]
+pub(crate) enum Next<'a> {
+    Record(Record<'a>),
+    /// Nothing yet.
+    Nothing,
+    /// So many bytes were overwritten before they were read.
+    Missed(u64),
+    End,
+}
+
+/// The next record, if one comes within `crate::stop::LOOK_INTERVAL`, or until the command is to stop.
+pub(crate) fn next(tap: &mut Tap) -> Result<Next<'_>, Failure> {
+    match tap.receive_timeout(crate::stop::LOOK_INTERVAL) {
+        Ok(Some(record)) => Ok(Next::Record(record)),
+        Ok(None) => Ok(Next::End),
+        Err(TapError::TimedOut | TapError::Interrupted) => Ok(Next::Nothing),
+        Err(TapError::Lagged { missed_bytes }) => Ok(Next::Missed(missed_bytes)),
+        Err(error) => Err(Failure::new(error.to_string())),
+    }
+}
+
+/// How a command ends that may have missed records.
+pub(crate) fn outcome(missed_bytes: u64) -> Outcome {
+    if missed_bytes == 0 { Outcome::Done } else { Outcome::Missed }
+}

@@ -1,0 +1,68 @@
+//! Ctrl-C: a command that has something to say at its end is asked to stop, and stops at once.
+//!
+//! Commands that have nothing to say leave the signals alone, and the kernel ends them.
+
+use crate::Failure;
+use fdring::Interrupter;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The longest time between two looks at [`Stop::is_asked`] where nothing else wakes a loop.
+pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Whether a signal has asked this process to stop.
+///
+/// SIGINT, SIGTERM and SIGHUP ask. A second signal ends the process at once, with status 130, and so does the first
+/// one after `grace`, where the command is stuck: in an output that nobody reads, say.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop {
+    is_asked: Arc<AtomicBool>,
+    interrupter: Interrupter,
+}
+
+impl Stop {
+    /// Takes the signals over.
+    pub(crate) fn listen(grace: Duration) -> Result<Self, Failure> {
+        let stop = Self { is_asked: Arc::default(), interrupter: Interrupter::new()? };
+        let failed = |error| Failure::new(format!("could not take over the signals: {error}"));
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+        let handle = stop.clone();
+        let listen = move || {
+            for (count, _) in signals.forever().enumerate() {
+                if count == 1 {
+                    std::process::exit(130);
+                }
+                // Relaxed: nothing else is handed over by it.
+                handle.is_asked.store(true, Ordering::Relaxed);
+                handle.interrupter.interrupt();
+                std::thread::spawn(move || {
+                    wait(grace);
+                    std::process::exit(130);
+                });
+            }
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failed)?;
+        Ok(stop)
+    }
+
+    /// Whether the command is to end now.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.is_asked.load(Ordering::Relaxed)
+    }
+
+    /// Ends waits of the library when the command is to end.
+    pub(crate) fn interrupter(&self) -> &Interrupter {
+        &self.interrupter
+    }
+}
+
+/// Lets so much time pass.
+pub(crate) fn wait(time: Duration) {
+    let until = Instant::now() + time;
+    while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
+        std::thread::park_timeout(rest);
+    }
+}
