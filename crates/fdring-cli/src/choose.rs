@@ -7,6 +7,7 @@ use fdring::errors::TapError;
 use fdring::inspect::{self, LaneView, Survey};
 use fdring::options::{PeerPolicy, SessionOptions, Start};
 use fdring::{Address, Attach, Record, Tap};
+use std::time::Duration;
 
 /// A lane, as the command line says it.
 #[derive(Clone, Debug, clap::Args)]
@@ -127,9 +128,9 @@ pub(crate) enum Next<'a> {
     End,
 }
 
-/// The next record, if one comes within `crate::stop::LOOK_INTERVAL`, or until the command is to stop.
-pub(crate) fn next(tap: &mut Tap) -> Result<Next<'_>, Failure> {
-    match tap.receive_timeout(crate::stop::LOOK_INTERVAL) {
+/// The next record, if one comes within that time.
+pub(crate) fn next(tap: &mut Tap, within: Duration) -> Result<Next<'_>, Failure> {
+    match tap.receive_timeout(within) {
         Ok(Some(record)) => Ok(Next::Record(record)),
         Ok(None) => Ok(Next::End),
         Err(TapError::TimedOut | TapError::Interrupted) => Ok(Next::Nothing),

@@ -5,7 +5,11 @@
 
 mod choose;
 mod completions;
+mod delay;
+mod format;
+mod histogram;
 mod human;
+mod hz;
 mod output;
 mod processor;
 mod ps;
@@ -14,6 +18,7 @@ mod stop;
 mod table;
 mod tail;
 mod users;
+mod watch;
 
 use clap::{Parser, Subcommand};
 use std::io;
@@ -61,6 +66,8 @@ macro_rules! subcommands {
 subcommands! {
     Ps = ps,
     Tail = tail,
+    Hz = hz,
+    Delay = delay,
     Completions = completions,
 }
 

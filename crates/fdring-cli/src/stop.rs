@@ -13,10 +13,13 @@ use std::time::{Duration, Instant};
 /// The longest time between two looks at [`Stop::is_asked`] where nothing else wakes a loop.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
+/// How long a command may take to end once a signal has asked for it.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// Whether a signal has asked this process to stop.
 ///
 /// SIGINT, SIGTERM and SIGHUP ask. A second signal ends the process at once, with status 130, and so does the first
-/// one after `grace`, where the command is stuck: in an output that nobody reads, say.
+/// one after half a second, where the command is stuck: in an output that nobody reads, say.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     is_asked: Arc<AtomicBool>,
@@ -25,7 +28,12 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// Takes the signals over.
-    pub(crate) fn listen(grace: Duration) -> Result<Self, Failure> {
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Self::listen_with(GRACE)
+    }
+
+    /// As [`listen`](Self::listen), for a command that may take so long to end.
+    pub(crate) fn listen_with(grace: Duration) -> Result<Self, Failure> {
         let stop = Self { is_asked: Arc::default(), interrupter: Interrupter::new()? };
         let failed = |error| Failure::new(format!("could not take over the signals: {error}"));
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;

@@ -1,8 +1,9 @@
 //! The command as a shell would run it, on lanes of this process.
 
+use fdring::options::LaneOptions;
 use fdring::{Consumer, Producer, Server};
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,7 +64,7 @@ fn tail_prints_what_comes_and_ends_with_the_lane() {
     lane.finish();
     let text = fdring(&["tail", &name, "--start", "oldest"]);
     let expected =
-        format!("{:>14} {:>5} {:>9}  first\\x1b\n{:>14} {:>5} {:>9}  {}...\n", 0, 5, 6, 16, 0, 100, "x".repeat(64));
+        format!("{:>14} {:>5} {:>9}  first\\u{{1b}}\n{:>14} {:>5} {:>9}  {}...\n", 0, 5, 6, 16, 0, 100, "x".repeat(64));
     assert_eq!((out(&text), text.status.code()), (expected, Some(0)), "{}", complaint(&text));
     let json = fdring(&["tail", &name, "--start", "oldest", "--count", "1", "--json"]);
     assert_eq!(out(&json), "{\"position\":0,\"tag\":5,\"len\":6,\"payload\":\"66697273741b\"}\n");
@@ -145,7 +146,7 @@ fn a_signal_ends_it_at_once_and_in_order() {
 
 #[test]
 fn a_signal_ends_what_is_stuck_in_its_output() {
-    let mut lane = fdring::options::LaneOptions::new(unique("stuck")).capacity(1 << 20).create().unwrap();
+    let mut lane = LaneOptions::new(unique("stuck")).capacity(1 << 20).create().unwrap();
     let (mut child, stdout, _) = {
         lane.send(&[0; 200_000]).unwrap();
         started(&["tail", &lane.lane().name, "--start", "newest", "--json"])
@@ -173,4 +174,115 @@ fn an_output_that_is_full_is_an_error() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_fdring")).arg("ps").stdout(full).output().unwrap();
     assert!(output.status.code() == Some(1) && complaint(&output).contains("could not write"), "{output:?}");
+}
+
+/// Numbers of a lane that is written until they have been asked for.
+fn numbers_of(lane: &mut Producer, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fdring"));
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    wait_until("it has its numbers", || {
+        lane.send(&[7; 40]).unwrap();
+        child.try_wait().unwrap().is_some()
+    });
+    child.wait_with_output().unwrap()
+}
+
+/// The number of a field in a line of JSON.
+fn field(line: &str, name: &str) -> f64 {
+    let (_, rest) = line.split_once(&format!("\"{name}\":")).unwrap_or_else(|| panic!("no {name}: {line}"));
+    rest.split([',', '}']).next().unwrap().parse().unwrap_or_else(|_| panic!("{name}: {line}"))
+}
+
+#[test]
+fn hz_tells_how_often_records_come() {
+    let mut lane = LaneOptions::new(unique("hz")).stamped(true).create().unwrap();
+    let name = lane.lane().name.clone();
+    let output = numbers_of(&mut lane, &["hz", &name, "--interval", "0.2", "--count", "2", "--json"]);
+    let text = out(&output);
+    let line = text.lines().nth(1).unwrap_or_else(|| panic!("{text} {}", complaint(&output)));
+    assert_eq!((text.lines().count(), output.status.code()), (2, Some(0)), "{text}");
+    let (records, rate) = (field(line, "records"), field(line, "records_per_second"));
+    assert!(records > 1.0 && (rate * field(line, "seconds") - records).abs() < 0.5, "{line}");
+    assert_eq!(field(line, "payload_bytes"), 40.0 * records, "{line}");
+    let mean = field(line, "gap_mean_seconds");
+    assert!(mean >= 0.001 && mean * (records - 1.0) <= 0.4, "the test sends every millisecond or more seldom: {line}");
+    assert!(field(line, "gap_min_seconds") <= mean && mean <= field(line, "gap_max_seconds"), "{line}");
+    let table = numbers_of(&mut lane, &["hz", &name, "--interval", "0.1", "--count", "2"]);
+    let text = out(&table);
+    assert!(text.lines().count() == 5 && text.contains("RECORDS/S") && text.contains("in all "), "{text}");
+}
+
+#[test]
+fn hz_says_how_much_it_missed() {
+    let mut lane = LaneOptions::new(unique("hz-missed")).capacity(4096).create().unwrap();
+    let (mut child, _stdout, _) = started(&["hz", &lane.lane().name, "--interval", "60"]);
+    kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+    (0..100).for_each(|_| lane.send(&[0; 1000]).unwrap());
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    lane.finish();
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn delay_tells_how_long_records_are_on_their_way() {
+    let (name, address) = (unique("delay"), format!("@{}", unique("delay")));
+    let mut lane = LaneOptions::new(&name).stamped(true).create().unwrap();
+    let _server = Server::listen(&*address, [&lane]).unwrap();
+    let output = numbers_of(&mut lane, &["delay", &address, "--interval", "0.3", "--count", "1", "--json"]);
+    let line = out(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", complaint(&output));
+    let times = ["min_seconds", "p50_seconds", "p99_seconds", "max_seconds"].map(|name| field(&line, name));
+    assert!(times.is_sorted() && times[0] > 0.0 && times[3] < 5.0 && field(&line, "records") > 1.0, "{line}");
+    let by_name = numbers_of(&mut lane, &["delay", &name, "--interval", "0.1", "--count", "1"]);
+    assert!(complaint(&by_name).contains("naps"), "{}", complaint(&by_name));
+    let plain = Producer::create(unique("no-times")).unwrap();
+    let output = fdring(&["delay", &plain.lane().name]);
+    assert!(output.status.code() == Some(1) && complaint(&output).contains("stamped"), "{}", complaint(&output));
+}
+
+#[test]
+fn tail_shows_payloads_as_hex_and_as_structs() {
+    let name = unique("shapes");
+    let mut lane = Producer::create(&name).unwrap();
+    let _server = Server::listen(format!("@{name}").as_str(), [&lane]).unwrap();
+    lane.send_tagged(&[&7u64.to_le_bytes()[..], &2.5f64.to_le_bytes()].concat(), 1).unwrap();
+    lane.send(b"odd").unwrap();
+    lane.finish();
+    let tail = |more: &[&str]| fdring(&[&["tail", &name, "--start", "oldest"], more].concat());
+    let values = tail(&["--as", "u64 seq, f64 price"]);
+    let text = out(&values);
+    assert!(text.lines().next().unwrap().ends_with("  seq=7 price=2.5"), "{text}");
+    assert!(text.ends_with("no whole structs of 16 bytes\n") && values.status.code() == Some(3), "{text}");
+    let json = tail(&["--as", "u64 seq, f64 price", "--json", "--tag", "1"]);
+    assert!(out(&json).ends_with("\"fields\":{\"seq\":7,\"price\":2.5}}\n"), "{}", out(&json));
+    assert_eq!(json.status.code(), Some(0));
+    let hex = out(&tail(&["--as", "hex"]));
+    assert!(
+        hex.contains("\n                       0: 0700 0000 0000 0000 0000 0000 0000 0440  ...............@\n"),
+        "{hex}"
+    );
+    assert!(hex.ends_with("0: 6f64 64                                  odd\n"), "{hex}");
+    let text = out(&tail(&["--as", "text", "--json", "--tag", "0"]));
+    assert!(text.ends_with("\"payload\":\"odd\"}\n"), "{text}");
+    let short = out(&tail(&["--bytes", "2", "--tag", "0"]));
+    assert!(short.ends_with("  od...\n"), "{short}");
+    let nonsense = tail(&["--as", "u65 seq"]);
+    assert!(nonsense.status.code() == Some(2) && complaint(&nonsense).contains("no type `u65`"), "{nonsense:?}");
+}
+
+#[test]
+fn tail_says_what_it_missed_and_goes_on() {
+    let mut lane = LaneOptions::new(unique("missed")).capacity(4096).create().unwrap();
+    lane.send(b"first").unwrap();
+    let (mut child, mut stdout, _) = started(&["tail", &lane.lane().name, "--start", "newest", "--json"]);
+    kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+    (0..100).for_each(|_| lane.send(&[0; 1000]).unwrap());
+    lane.send(b"last").unwrap();
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    lane.finish();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("{\"missed_bytes\":") && rest.contains("\"payload\":\"6c617374\""), "{rest}");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
 }
