@@ -213,7 +213,7 @@ fn unsafe_code_lies_in_few_places() {
 
 #[test]
 fn files_open_with_what_they_are_and_stay_short() {
-    for folder in ["src", "tests", "examples", "benches"] {
+    for folder in ["src", "tests", "examples", "benches", "crates"] {
         for (name, text) in rust_files(&root().join(folder)) {
             let place = format!("{folder}/{name}");
             assert!(text.starts_with("//!"), "{place} does not open with what it is");

@@ -3,10 +3,10 @@
 //! The media driver, without which nothing moves, runs on threads of the parent, as it would run beside any two
 //! processes.
 
-use crate::harness::clock::Laps;
-use crate::harness::payload::{PING_BYTES, fill, sum, with_small_len};
-use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::shared::RING_BYTES;
+use ipcbench::clock::Laps;
+use ipcbench::payload::{PING_BYTES, fill, sum, with_small_len};
+use ipcbench::peers::{Opened, Peer, PeerKind, Role};
+use ipcbench::RING_BYTES;
 use crate::note;
 use rusteron_client::{Aeron, AeronExclusivePublication, AeronSubscription, Handlers, IntoCString};
 use rusteron_media_driver::testing::EmbeddedDriver;

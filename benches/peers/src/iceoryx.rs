@@ -3,10 +3,10 @@
 //! Both must not lose anything: no safe overflow, and a publisher that retries. Tuned means a subscriber's buffer for
 //! as many samples as an fdring lane holds (at most 256, which was best), one publisher, one subscriber, no history.
 
-use crate::harness::clock::Laps;
-use crate::harness::payload::{LENGTHS, PING_BYTES, fill_uninit, sum, with_len};
-use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::shared::RING_BYTES;
+use ipcbench::clock::Laps;
+use ipcbench::payload::{LENGTHS, PING_BYTES, fill_uninit, sum, with_len};
+use ipcbench::peers::{Opened, Peer, PeerKind, Role};
+use ipcbench::RING_BYTES;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::{BackpressureStrategy, LogLevel, Node, NodeBuilder, ipc, set_log_level};

@@ -1,8 +1,8 @@
 //! ipc-channel: channels of bytes, its quickest kind. It sends over sockets and copies on both sides.
 
-use crate::harness::clock::Laps;
-use crate::harness::payload::{PING_BYTES, boxed, fill, stamp, sum, with_len};
-use crate::harness::peers::{Opened, Peer, PeerKind, Role};
+use ipcbench::clock::Laps;
+use ipcbench::payload::{PING_BYTES, boxed, fill, stamp, sum, with_len};
+use ipcbench::peers::{Opened, Peer, PeerKind, Role};
 use crate::note;
 use ::ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
 use std::error::Error;

@@ -1,13 +1,11 @@
-//! How fast fdring is next to other libraries, in one run with the raw ring: see `benches/ipc/harness/mod.rs`.
+//! How fast fdring is next to other libraries, in one run with the raw ring: see `crates/ipcbench`.
 //!
-//! Each file here is one library behind the harness's [`Peer`](harness::peers::Peer): the quickest way that it offers
+//! Each file here is one library behind [`Peer`](ipcbench::peers::Peer): the quickest way that it offers
 //! between two processes that poll, with payloads written and read where they lie wherever it can. Nothing is lost in
 //! any of them, as nothing is in fdring.
 
 #[cfg(feature = "aeron")]
 mod aeron;
-#[path = "../../ipc/harness/mod.rs"]
-mod harness;
 mod iceoryx;
 mod ipc_channel;
 mod ringfire;
@@ -15,7 +13,7 @@ mod shmem;
 #[cfg(feature = "tachyon")]
 mod tachyon;
 
-use harness::peers::PeerKind;
+use ipcbench::peers::PeerKind;
 use std::process::ExitCode;
 
 static PEERS: &[PeerKind] = &[
@@ -35,11 +33,12 @@ static PEERS: &[PeerKind] = &[
 ];
 
 fn main() -> ExitCode {
-    harness::main(&harness::Program {
+    ipcbench::main(&ipcbench::Program {
         command: "cargo run --release --manifest-path benches/peers/Cargo.toml --",
         about: "Measures fdring between two processes, next to other libraries and to all that the benchmark of the \
                 library itself has.",
         peers: PEERS,
+        measures: true,
     })
 }
 

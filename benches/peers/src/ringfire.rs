@@ -3,10 +3,10 @@
 //! It copies each element in and out. Its blobs, for payloads of any length, lose what is overwritten, so they are not
 //! measured.
 
-use crate::harness::clock::Laps;
-use crate::harness::payload::{LENGTHS, PING_BYTES, fill, stamp, sum, with_small_len};
-use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::shared::RING_BYTES;
+use ipcbench::clock::Laps;
+use ipcbench::payload::{LENGTHS, PING_BYTES, fill, stamp, sum, with_small_len};
+use ipcbench::peers::{Opened, Peer, PeerKind, Role};
+use ipcbench::RING_BYTES;
 use ::ringfire::{FlowControl, RingConsumer, RingProducer, RingProducerBuilder};
 use std::any::Any;
 use std::error::Error;

@@ -3,10 +3,10 @@
 //! Both sides poll through its ring buffers directly, without the eventfds that it writes to whenever a ring was
 //! empty: its quickest way. The child opens the parent's memfds through `/proc`.
 
-use crate::harness::clock::Laps;
-use crate::harness::payload::{LENGTHS, PING_BYTES, fill, sum, with_len};
-use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::shared::ring_bytes;
+use ipcbench::clock::Laps;
+use ipcbench::payload::{LENGTHS, PING_BYTES, fill, sum, with_len};
+use ipcbench::peers::{Opened, Peer, PeerKind, Role};
+use ipcbench::ring_bytes;
 use crate::note;
 use shmem_ipc::sharedring::{Receiver, Sender};
 use std::any::Any;

@@ -2,10 +2,10 @@
 //!
 //! Its consumers say that they never sleep, which spares the producer a fence: its quickest way.
 
-use crate::harness::clock::Laps;
-use crate::harness::payload::{PING_BYTES, fill, sum, with_small_len};
-use crate::harness::peers::{Opened, Peer, PeerKind, Role};
-use crate::harness::shared::RING_BYTES;
+use ipcbench::clock::Laps;
+use ipcbench::payload::{PING_BYTES, fill, sum, with_small_len};
+use ipcbench::peers::{Opened, Peer, PeerKind, Role};
+use ipcbench::RING_BYTES;
 use crate::note;
 use std::error::Error;
 use std::thread::JoinHandle;

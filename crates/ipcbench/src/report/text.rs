@@ -1,8 +1,8 @@
 //! The tables on the terminal.
 
 use super::{Run, SLICES_MIN, Unit, short_count, short_ns};
-use crate::harness::measure::{Distance, Outcome};
-use crate::harness::stats::short;
+use crate::measure::{Distance, Outcome};
+use crate::stats::short;
 use std::fmt::Write;
 
 /// The width of the contenders' names.

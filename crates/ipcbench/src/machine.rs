@@ -152,11 +152,9 @@ impl fmt::Display for Machine {
     }
 }
 
-/// The library's version. (The package that this is compiled for may be another.)
+/// The version of this package, which is the library's.
 fn version() -> &'static str {
-    let manifest = include_str!("../../../Cargo.toml");
-    let line = manifest.lines().find_map(|line| line.strip_prefix("version = "));
-    line.unwrap_or("of an unknown version").trim_matches('"')
+    env!("CARGO_PKG_VERSION")
 }
 
 /// What a small file of the kernel's says.

@@ -1,28 +1,34 @@
-//! The harness: two processes, each on a core of its own, run all contenders in turn in short slices.
+//! A benchmark of ways to move records between two processes: fdring, raw rings in shared memory, what the kernel
+//! carries, and contenders of your own.
+//!
+//! Two processes, each on a core of its own, run all contenders in turn in short slices. A program that brings other
+//! contenders calls [`main`] with a [`Program`] that names them, as `benches/peers` does.
 //!
 //! `measure.rs` has the method, `plan.rs` what is measured, `raw.rs` the ceiling, `targets.rs` what fdring is to reach.
-//! It is compiled into two programs: the benchmark of this package, and the one of `benches/peers`, which brings other
-//! libraries as contenders.
 
 mod bells;
 mod census;
-pub(crate) mod clock;
+pub mod clock;
 mod descriptors;
 mod lanes;
 mod machine;
-pub(crate) mod measure;
-pub(crate) mod options;
-pub(crate) mod payload;
-pub(crate) mod peers;
-pub(crate) mod plan;
+mod measure;
+mod options;
+pub mod payload;
+pub mod peers;
+mod plan;
 mod queues;
-pub(crate) mod raw;
+mod raw;
 mod report;
-pub(crate) mod shared;
+mod shared;
 mod sides;
 mod sockets;
-pub(crate) mod stats;
-pub(crate) mod targets;
+mod stats;
+mod targets;
+#[cfg(test)]
+mod tests;
+
+pub use shared::{RING_BYTES, ring_bytes};
 
 use census::Census;
 use machine::{Machine, Watch};
@@ -35,13 +41,31 @@ use std::error::Error;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// How the program is called, and what `--help` says of it.
-pub(crate) struct Program {
+/// How the program is called, and what it measures besides the contenders that are built in.
+#[derive(Debug)]
+pub struct Program {
     /// The command that runs it, up to its options.
-    pub(crate) command: &'static str,
-    pub(crate) about: &'static str,
+    pub command: &'static str,
+    /// What `--help` says of it.
+    pub about: &'static str,
     /// Other libraries to measure.
-    pub(crate) peers: &'static [PeerKind],
+    pub peers: &'static [PeerKind],
+    /// Whether it measures without being told so by `--bench`, which `cargo bench` adds; else it only tries every
+    /// contender once.
+    pub measures: bool,
+}
+
+impl Default for Program {
+    /// The benchmark as `cargo bench --bench ipc` runs it.
+    fn default() -> Self {
+        Self {
+            command: "cargo bench --bench ipc --",
+            about: "Measures fdring between two processes, next to a raw ring in shared memory, a pipe, Unix sockets, \
+                    and queues between\nthreads. `benches/peers` measures it next to other libraries.",
+            peers: &[],
+            measures: false,
+        }
+    }
 }
 
 const OPTIONS: &str = "
@@ -57,13 +81,15 @@ Options:
   -h, --help       print this
 ";
 
-/// Runs the program.
-pub(crate) fn main(program: &Program) -> ExitCode {
+/// Runs the program, by the arguments of this process.
+///
+/// The process is started again as the other side of the measurement, so this must be all that `main` does.
+pub fn main(program: &Program) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.split_first() {
         Some((first, rest)) if first == sides::CHILD => sides::run_child(rest, program.peers),
         Some((first, _)) if [census::PRODUCER, census::CONSUMER].contains(&first.as_str()) => census::run_role(&args),
-        _ => match Options::parse(args, !program.peers.is_empty()) {
+        _ => match Options::parse(args, program) {
             Ok(Some(options)) => measure(program, &options),
             Ok(None) => {
                 print!("{}", help(program));

@@ -1,10 +1,10 @@
 //! The two processes that are watched: a producer that does as it is told, and a consumer that receives.
 
-use crate::harness::lanes::attach_in_place;
-use crate::harness::payload::{fill, sum};
-use crate::harness::plan::BATCH;
-use crate::harness::shared::{Shared, Word, sleep_until, wait_for};
-use crate::harness::sides::pin;
+use crate::lanes::attach_in_place;
+use crate::payload::{fill, sum};
+use crate::plan::BATCH;
+use crate::shared::{Shared, Word, sleep_until, wait_for};
+use crate::sides::pin;
 use fdring::{
     Producer, Server, Session,
     options::{LaneOptions, ServerOptions},

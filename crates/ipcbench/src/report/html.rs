@@ -2,8 +2,8 @@
 
 use super::plots::{self, Plots};
 use super::{Run, SLICES_MIN, Unit, short_count, short_ns};
-use crate::harness::measure::{Distance, Outcome};
-use crate::harness::stats::short;
+use crate::measure::{Distance, Outcome};
+use crate::stats::short;
 use std::error::Error;
 use std::fmt::Write;
 

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 
 /// One process's ends of one other library.
-pub(crate) trait Peer {
+pub trait Peer {
     /// The other process has opened its ends too: connect to them.
     fn connect(&mut self) -> Result<(), Box<dyn Error>>;
 
@@ -24,30 +24,32 @@ pub(crate) trait Peer {
 
 /// Which of the two processes this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// Sends one way, and begins round trips.
     Parent,
+    /// Receives one way, and answers round trips.
     Child,
 }
 
 /// What the harness knows of another library.
-pub(crate) struct PeerKind {
+#[derive(Clone, Copy, Debug)]
+pub struct PeerKind {
     /// The library, with the mode where it is measured in several.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Its version, for the report.
-    pub(crate) version: &'static str,
+    pub version: &'static str,
     /// The longest payload that it is measured with, in bytes.
-    pub(crate) len_max: usize,
+    pub len_max: usize,
     /// How many records one call takes: slices have a multiple of them.
-    pub(crate) records_step: u64,
+    pub records_step: u64,
     /// Whether it is measured there and back too.
-    pub(crate) bounces: bool,
+    pub bounces: bool,
     /// Opens what this process offers; `run` is a name that no other run of the harness uses.
-    pub(crate) open: fn(role: Role, run: &str) -> Opened,
+    pub open: fn(role: Role, run: &str) -> Opened,
 }
 
 /// One process's ends of a library, or what it says against opening them.
-pub(crate) type Opened = Result<Box<dyn Peer>, Box<dyn Error>>;
+pub type Opened = Result<Box<dyn Peer>, Box<dyn Error>>;
 
 /// A [`PeerKind`], known by its name.
 #[derive(Clone, Copy)]

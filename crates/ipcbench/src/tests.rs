@@ -1,18 +1,15 @@
-//! Tests of the benchmark's own parts that need no second process: `cargo test --test harness`.
-#![allow(dead_code, reason = "only a part of the harness is tested here")]
+//! Tests of what needs no second process.
 
-#[path = "harness/mod.rs"]
-mod harness;
-
-use harness::measure::{Distance, Figures, Outcome, Verdict, classify};
-use harness::options::Options;
-use harness::payload::{LENGTHS, PING_BYTES, boxed, fill, sum, sum_of_all, with_len};
-use harness::plan::{Align, Bouncer, Carrier, Case, RawMode, Reading, Sending, Waiting, cases};
-use harness::stats::{Histogram, Quartiles};
-use harness::targets::{Goal, SLICES_MIN, Statistic, Target, targets};
+use crate::Program;
+use crate::measure::{Distance, Figures, Outcome, Verdict, classify};
+use crate::options::Options;
+use crate::payload::{LENGTHS, PING_BYTES, boxed, fill, sum, sum_of_all, with_len};
+use crate::plan::{Align, Bouncer, Carrier, Case, RawMode, Reading, Sending, Waiting, cases};
+use crate::stats::{Histogram, Quartiles};
+use crate::targets::{Goal, SLICES_MIN, Statistic, Target, targets};
 
 fn parse(args: &[&str]) -> Result<Option<Options>, String> {
-    Options::parse(args.iter().map(|arg| (*arg).to_owned()).collect(), false)
+    Options::parse(args.iter().map(|arg| (*arg).to_owned()).collect(), &Program::default())
 }
 
 /// An outcome with that time in each of so many slices, near only.

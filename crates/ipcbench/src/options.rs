@@ -1,9 +1,9 @@
 //! What the user asks for.
 
-use super::census;
 use super::peers::PeerKind;
 use super::plan::{Case, cases};
 use super::targets;
+use super::{Program, census};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,16 +26,16 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// `None` where help is wanted. Without `tries` or `--bench`, given by `cargo bench`, one only tries.
+    /// `None` where help is wanted. Without `--bench`, given by `cargo bench`, some programs only try.
     ///
     /// # Errors
     ///
     /// A sentence about the argument that is wrong.
-    pub(crate) fn parse(args: Vec<String>, has_peers: bool) -> Result<Option<Self>, String> {
-        let budget = if has_peers { PEERS_BUDGET } else { BUDGET };
+    pub(crate) fn parse(args: Vec<String>, program: &Program) -> Result<Option<Self>, String> {
+        let budget = if program.peers.is_empty() { BUDGET } else { PEERS_BUDGET };
         let mut options = Self { budget, filters: Vec::new(), cores: None, json: None, html: None, tries: false };
         // Cargo puts --bench behind what the user gives.
-        let mut measures = has_peers;
+        let mut measures = program.measures;
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
             let mut value = || args.next().ok_or_else(|| format!("{arg} needs a value"));

@@ -1,9 +1,9 @@
 //! The plots: SVG, to stand inside a page.
 
 use super::Run;
-use crate::harness::measure::Distance;
-use crate::harness::payload::{Bytes, LENGTHS};
-use crate::harness::plan::{Carrier, Case, RawMode, Reading, Sending};
+use crate::measure::Distance;
+use crate::payload::{Bytes, LENGTHS};
+use crate::plan::{Carrier, Case, RawMode, Reading, Sending};
 use plotters::prelude::{
     ChartBuilder, Circle, DrawingAreaErrorKind, IntoDrawingArea, IntoLogRange, LineSeries, RGBColor, SVGBackend, WHITE,
 };

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The length of a ring in bytes, raw or a lane's, unless its payloads are large.
-pub(crate) const RING_BYTES: usize = fdring::limits::CAPACITY_DEFAULT_BYTES as usize;
+pub const RING_BYTES: usize = fdring::limits::CAPACITY_DEFAULT_BYTES as usize;
 /// The length of a ring for payloads of at least [`LARGE_LEN`] bytes.
 pub(crate) const LARGE_RING_BYTES: usize = 16 << 20;
 const _: () = assert!(RING_BYTES.is_power_of_two() && RING_BYTES <= LARGE_RING_BYTES);
@@ -21,7 +21,7 @@ const _: () = assert!(RING_BYTES.is_power_of_two() && RING_BYTES <= LARGE_RING_B
 pub(crate) const LARGE_LEN: usize = 1 << 20;
 
 /// The length of a ring for payloads of `len` bytes, in bytes.
-pub(crate) const fn ring_bytes(len: usize) -> usize {
+pub const fn ring_bytes(len: usize) -> usize {
     if len >= LARGE_LEN { LARGE_RING_BYTES } else { RING_BYTES }
 }
 

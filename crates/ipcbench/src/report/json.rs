@@ -1,8 +1,8 @@
 //! The figures for other programs: one object, with all cases and targets.
 
 use super::{Judged, Run};
-use crate::harness::measure::{Distance, Outcome};
-use crate::harness::plan::Case;
+use crate::measure::{Distance, Outcome};
+use crate::plan::Case;
 use std::fmt::Write;
 
 /// The whole report.
