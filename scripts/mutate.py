@@ -91,6 +91,8 @@ LISTENER = "src/session/listener.rs"
 ADOPTED = "src/session/adopted.rs"
 FRAMES = "src/fds/frames.rs"
 STEWARD = "src/session/steward.rs"
+SHARED = "src/session/shared.rs"
+SESSION_LISTENER = "src/session/session_listener.rs"
 REGION = "src/region/mod.rs"
 CMSG = "src/cmsg.rs"
 FRAME = "src/wire/mod.rs"
@@ -312,21 +314,25 @@ FAULTS = [
     ("leave: back before what was read", COURSE,
      [("stand.position = stand.position.max(position);", "stand.position = position;")], "lib feed"),
     ("Feed: what was read before handed out again", FEED,
-     [("Ok(Some(found)) if found.position < reading.first => {}", "")], "feed"),
+     [("                        Ok(Some(found)) if found.position < reading.first => reading.pass_over(),\n", "")], "test feed"),
     ("Feed: a corrupt lane left for another", FEED,
      [("self.phase = Phase::Corrupt(corruption);", "let _ = corruption;\n                    self.phase = Phase::Away;")],
-     "feed"),
+     "test feed"),
     ("Feed: the consumer is not watched", FEED,
      [("let watched = self.poller.add(&consumer, CONSUMER, Trigger::Level);",
        "let watched = self.poller.add(&consumer, CONSUMER, Trigger::Level);\n            self.poller.remove(&consumer);")],
-     "feed"),
-    ("Feed: what is raised is not lowered", FEED, [("        self.done.lower();\n", "")], "feed"),
+     "test feed"),
+    ("Feed: what is raised is not lowered", FEED, [("        self.reports.done.lower();\n", "")], "test feed"),
     ("Feed: an interrupt ends no wait for a connection", FEED,
-     [("        if self.is_interrupted() {\n            return Err(FeedError::Interrupted);\n        }\n", "")], "feed"),
-    ("Connector: nobody stops it", CONNECTOR, [("self.shared.stop.raise();", "let _ = &self.shared.stop;")], "feed"),
-    ("Connector: nobody is told", CONNECTOR, [("        self.shared.done.raise();\n", "")], "feed"),
-    ("Connector: a lane that was read may not come back", CONNECTOR, [("=> self.course.has_joined(),", "=> false,")], "feed"),
-    ("Connector: patience has no end", CONNECTOR, [(" || tries.deadline.has_passed()", "")], "feed"),
+     [("        if self.is_interrupted() {\n            return Err(FeedError::Interrupted);\n        }\n", "")], "test feed"),
+    ("Connector: nobody stops it", CONNECTOR, [("self.shared.stop.raise();", "let _ = &self.shared.stop;")], "test feed"),
+    ("Connector: nobody is told", CONNECTOR, [("        self.shared.reports.done.raise();\n", "")], "test feed"),
+    ("Connector: a lane that was read may not come back", CONNECTOR, [("=> self.course.has_joined(),", "=> false,")], "test feed"),
+    ("Connector: patience has no end", CONNECTOR, [(" || tries.deadline.has_passed()", "")], "test feed"),
+    ("Feed: what was passed over counted", FEED,
+     [("        self.passed = (stats.records, stats.record_bytes);\n", "        let _ = stats;\n")], "test feed what_a_place"),
+    ("Feed: what was counted goes with its lane", FEED,
+     [("        self.tally();\n        // The consumer goes", "        // The consumer goes")], "test feed one_that_is_evicted"),
     # Releasing what was read.
     ("Holds::store: Release weakened", RELEASE,
      [("consumed().store(consumed, Ordering::Release)", "consumed().store(consumed, Ordering::Relaxed)")], "gating"),
@@ -1195,6 +1201,8 @@ FAULTS = [
      [("Attach::new().start(Start::Oldest)", "Attach::new().start(Start::Latest)")], "test collect clients_that_send"),
     ("record: the end of a lane reported twice", COLLECT, [("                *is_lost = true;\n", "                let _ = is_lost;\n")],
      "lib collect::"),
+    ("take_turn: what was counted goes with its lane", COLLECT,
+     [("                self.totals.add(&consumer);\n", "                drop(consumer);\n")], "test collect a_producer_that_evicts"),
     ("arm: what waits to be reported forgotten", COLLECT, [("        if !self.news.is_empty() {", "        if false {")],
      "test collect several_lanes"),
     ("note: private word not bumped", FUTEX, [("        self.word.fetch_add(1, Ordering::Relaxed);\n", "")],
@@ -1258,6 +1266,13 @@ FAULTS = [
        "                return Err(ReceiveError::Interrupted);\n            }\n", "")], "test interrupt ctrl_c"),
     ("is_idle: a connection goes on that nobody waits for", SERVING,
      [("            Phase::Greeting(Greeting { outcome: Some(_), .. }) => true,\n", "")], "test interrupt ctrl_c"),
+    ("Alarm: an interrupt leaves the descriptor as it is", SHARED,
+     [("            poller.add(&interrupter, 0, Trigger::Level)?;\n", "")], "test interrupt ctrl_c_ends"),
+    ("Alarm: news leave the descriptor as it is", SHARED,
+     [("            poller.add(news, 1, Trigger::Level)?;\n", "            let _ = news;\n")], "test interrupt ctrl_c_ends"),
+    ("arm: a listener that is interrupted sleeps", SESSION_LISTENER,
+     [("        self.steward.check_interrupt(|| self.waiting())?;\n        Ok(true)", "        Ok(true)")],
+     "test interrupt ctrl_c_ends"),
     # Looking at lanes from outside.
     ("open_pinned: whatever has the number now", INSPECT_FILES,
      [("if FileKey::of(&stat) != key || !devices.contains(&key.device) {", "if false {")],

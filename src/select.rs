@@ -149,17 +149,23 @@ impl Selectable for Producer {
     }
 }
 
+/// What a listener that is armed may fail with.
+fn of_listener(error: Error) -> ReceiveError {
+    match error {
+        Error::Interrupted { .. } => ReceiveError::Interrupted,
+        _ => ReceiveError::Forked,
+    }
+}
+
 impl Selectable for Server {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
-        // Its only error.
-        Self::arm(self).map_err(|_| ReceiveError::Forked)
+        Self::arm(self).map_err(of_listener)
     }
 }
 
 impl Selectable for SessionListener {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
-        // Its only error.
-        Self::arm(self).map_err(|_| ReceiveError::Forked)
+        Self::arm(self).map_err(of_listener)
     }
 }
 
@@ -470,6 +476,14 @@ impl<E: Selectable> Selector<E> {
             Source::Endpoint(endpoint) => Some(endpoint),
             Source::Foreign(_) => None,
         }
+    }
+
+    /// All endpoints, in no order.
+    pub(crate) fn endpoints(&self) -> impl Iterator<Item = &E> {
+        self.slots.iter().flatten().filter_map(|slot| match &slot.source {
+            Source::Endpoint(endpoint) => Some(endpoint),
+            Source::Foreign(_) => None,
+        })
     }
 
     /// The number of endpoints and foreign descriptors.

@@ -242,6 +242,11 @@ fn producers_that_fall_silent_or_lie_keep_nobody_waiting() {
         }
     }
     assert_eq!((finished, refused.len(), collector.lane_count()), (4, 2, 0), "{refused:?}");
+    let stats = collector.stats();
+    assert_eq!((stats.joined, stats.finished, stats.lost, stats.refused), (4, 4, 0, 2));
+    // Those who never offered anything were refused before.
+    wait_until("they are counted", || collector.stats().listener.refused == 2);
+    assert_eq!(stats.listener.accepted, 8);
     assert!(refused.iter().any(|error| matches!(error, Error::TimedOut { .. })), "{refused:?}");
     assert!(refused.iter().any(|error| matches!(error, Error::Peer { .. })), "{refused:?}");
 }
@@ -310,6 +315,7 @@ fn several_lanes_of_one_session_are_told_apart() {
         }
     }
     assert_eq!(joined, [(0, 0, "a".to_owned()), (0, 1, "b".to_owned()), (0, 2, "c".to_owned())]);
+    assert_eq!(collector.consumers().count(), 0);
     client.join().unwrap();
 }
 
@@ -422,4 +428,9 @@ fn a_producer_that_evicts_its_collector_ends_that_lane_alone() {
     other.send(b"again").unwrap();
     assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(..)));
     assert_eq!(collector.lane_count(), 1);
+    let (origin, consumer) = collector.consumers().next().unwrap();
+    assert_eq!((origin.lane().name.as_str(), consumer.stats().records), ("other", 2));
+    let stats = collector.stats();
+    assert_eq!((stats.records, stats.record_bytes), (3, 3 * 16), "of the lane that is lost, too");
+    assert_eq!((stats.joined, stats.finished, stats.lost, stats.refused), (2, 0, 1, 0));
 }

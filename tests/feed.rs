@@ -161,7 +161,7 @@ fn one_that_is_evicted_goes_on_with_what_the_ring_has_and_counts_what_it_missed(
     let _server = Server::listen(&*address, [&lane]).unwrap();
     let mut feed = options().connect(&address).unwrap();
     assert_eq!(next(&mut feed), joined(&lane, 0, None));
-    let mut number = 0u64;
+    let (mut number, mut received) = (0u64, 0);
     for beyond in [0, 40, 1000] {
         // Evicted by its owner, or for being slow.
         if beyond == 0 {
@@ -188,13 +188,17 @@ fn one_that_is_evicted_goes_on_with_what_the_ring_has_and_counts_what_it_missed(
         let Said::Joined { lane: id, position: start, missed_bytes: Some(missed) } = again else { panic!("{again:?}") };
         assert_eq!((id, start), (lane.lane().id, position + missed));
         assert_eq!(missed == 0, beyond == 0, "{missed} missed with {beyond} beyond");
+        received += read.len() as u64 + (number - start / 16);
         // From there on, nothing is missed.
         for expected in start / 16..number {
             assert_eq!(next(&mut feed), Said::Record(expected.to_le_bytes().to_vec()));
         }
     }
-    let stats = lane.consumers();
-    assert_eq!(stats.len(), 1);
+    assert_eq!(lane.consumers().len(), 1);
+    let stats = feed.stats();
+    assert_eq!((stats.joined, stats.lost, stats.finished), (4, 3, 0));
+    assert_eq!((stats.records, stats.record_bytes), (received, 16 * received));
+    assert_eq!(stats.missed_bytes, 16 * (number - received));
 }
 
 #[test]
@@ -253,6 +257,9 @@ fn without_hope_or_patience_it_gives_up_and_tries_again_when_asked() {
         assert!(error.to_string().starts_with("the feed gave up: could not connect to @"), "{error}");
         common::shows(error, "GaveUp", std::io::ErrorKind::ConnectionRefused);
     }
+    let stats = feed.stats();
+    assert!(stats.failed_tries >= 4, "each time it has tried more than once: {stats:?}");
+    assert!(stats.last_failure.unwrap().starts_with("could not connect to @"));
     let mut lane = small().create().unwrap();
     let server = Server::listen(&*address, [&lane]).unwrap();
     let mut stranger = options().attach(Attach::lane("other")).connect(&address).unwrap();
@@ -260,6 +267,9 @@ fn without_hope_or_patience_it_gives_up_and_tries_again_when_asked() {
     let refusal = Refusal::UnknownLane;
     assert!(matches!(&error, FeedError::GaveUp(Error::Refused { refusal: why, .. }) if *why == refusal), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::Refused);
+    let stats = stranger.stats();
+    assert_eq!((stats.joined, stats.failed_tries), (0, 1));
+    assert!(error.to_string().ends_with(&stats.last_failure.unwrap()), "{error}");
     // It has come, and goes again.
     assert_eq!(next(&mut feed), joined(&lane, 0, None));
     lane.send(b"x").unwrap();
@@ -267,6 +277,7 @@ fn without_hope_or_patience_it_gives_up_and_tries_again_when_asked() {
     lane.finish();
     assert_eq!(next(&mut feed), Said::Finished(16));
     assert!(matches!(feed.receive(), Err(FeedError::GaveUp(Error::Closed { .. }))));
+    assert!(feed.stats().last_failure.unwrap().contains("waiting for another lane than lane"));
     drop(server);
     assert!(matches!(feed.receive(), Err(FeedError::GaveUp(Error::Os { .. }))));
 }
@@ -306,7 +317,7 @@ fn what_a_place_keeps_is_read_on_and_nothing_comes_twice() {
     let resumes = || options().attach(Attach::new().start(Start::Resume));
     let mut feed = resumes().connect(&address).unwrap();
     assert_eq!(next(&mut feed), joined(&lane, 0, None));
-    let (mut sent, mut read) = (0u64, 0u64);
+    let (mut sent, mut read, mut before) = (0u64, 0u64, 0);
     for round in 0..12 {
         while lane.try_send(&sent.to_le_bytes()).is_ok() {
             sent += 1;
@@ -326,6 +337,7 @@ fn what_a_place_keeps_is_read_on_and_nothing_comes_twice() {
             _ => {
                 let (id, position) = (lane.lane().id, feed.position());
                 drop(feed);
+                before = read;
                 feed = resumes().go_on_at(id, position).connect(&address).unwrap();
             }
         }
@@ -345,6 +357,15 @@ fn what_a_place_keeps_is_read_on_and_nothing_comes_twice() {
         }
     }
     assert!(read >= 1000, "only {read}");
+    assert!(read < sent);
+    while read < sent {
+        assert_eq!(next(&mut feed), Said::Record(read.to_le_bytes().to_vec()));
+        read += 1;
+    }
+    let stats = feed.stats();
+    assert_eq!(stats.records, read - before, "what was read before is no record of this feed");
+    assert_eq!(stats.record_bytes, 16 * stats.records);
+    assert_eq!((stats.joined, stats.lost, stats.missed_bytes), (1, 0, 0));
 }
 
 #[test]
@@ -371,6 +392,7 @@ fn a_hostile_lane_ends_its_feed_for_good() {
         assert!(!feed.arm().unwrap());
     }
     assert!(feed.consumer().is_none(), "nothing is mapped any more");
+    assert_eq!((feed.stats().joined, feed.stats().lost), (1, 1));
 }
 
 /// An event loop's wait: whether the descriptor became readable.
@@ -459,6 +481,8 @@ fn an_interrupter_ends_its_waits_wherever_it_waits_and_nothing_is_lost() {
     let mut lane = small().create().unwrap();
     let _server = Server::listen(&*address, [&lane]).unwrap();
     assert_eq!(next(&mut feed), joined(&lane, 0, None));
+    let is_interrupt = |why: String| why.contains("interrupted");
+    assert!(!feed.stats().last_failure.is_some_and(is_interrupt), "an interrupt is no failure");
     interrupted(&mut feed);
     lane.send(b"x").unwrap();
     assert_eq!(next(&mut feed), Said::Record(b"x".to_vec()));

@@ -9,12 +9,13 @@ use common::{DEADLINE, KillOnDrop, isolated, role, unique_name};
 use common::{wait_until_process_has_slept_for, wait_until_process_sleeps};
 use fdring::errors::{ErrorKind, ReceiveError, SendError, TapError};
 use fdring::options::{LaneOptions, NoConsumer, ServerOptions, SessionListenerOptions, SessionOptions};
-use fdring::select::Selector;
+use fdring::select::{Selectable, Selector};
 use fdring::{Attach, Consumer, Error, Interrupter, Producer, Server, Session, SessionListener};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::process::Stdio;
 use std::sync::{Barrier, OnceLock};
 use std::thread;
@@ -282,11 +283,44 @@ fn offers(stop: &Interrupter, address: &str) {
     });
 }
 
+fn selects_servers(stop: &Interrupter, address: &str) {
+    let producer = Producer::create("lane").unwrap();
+    let server = ServerOptions::new().interrupter(stop).listen(address, [&producer]).unwrap();
+    assert!(server.arm().unwrap(), "nothing has happened");
+    selects_what_listens(stop, server, || drop(Consumer::connect(address).unwrap()));
+}
+
+fn selects_listeners(stop: &Interrupter, address: &str) {
+    let listener = SessionListenerOptions::new().interrupter(stop).listen(address).unwrap();
+    let producer = Producer::create("lane").unwrap();
+    let quick = ServerOptions::new().deadline(Duration::from_millis(100));
+    // Nobody attaches to it; its session is there all the same.
+    selects_what_listens(stop, listener, || drop(quick.connect(address, [&producer])));
+}
+
+/// Its own interrupter makes its descriptor readable, so that the selector's wait ends.
+fn selects_what_listens<E: Selectable>(stop: &Interrupter, listener: E, knock: impl FnOnce()) {
+    let is_readable =
+        |fd: &dyn AsFd| poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&Timespec::default())).unwrap() == 1;
+    let mut selector = Selector::new().unwrap();
+    let key = selector.add(listener).unwrap();
+    assert_eq!(selector.try_wait(), Err(ReceiveError::Empty));
+    assert!(!is_readable(selector.get(key).unwrap()));
+    waits();
+    assert_eq!(selector.wait(), Err(ReceiveError::Interrupted));
+    assert_eq!(selector.wait_timeout(HOUR), Err(ReceiveError::Interrupted), "it stands");
+    assert!(is_readable(selector.get(key).unwrap()));
+    knock();
+    assert_eq!(selector.wait(), Ok(key), "what is there comes first");
+    stop.clear();
+    assert!(!matches!(selector.try_wait(), Err(ReceiveError::Interrupted)));
+}
+
 /// A test of one wait, of an endpoint at this address.
 type Wait = fn(&Interrupter, &str);
 
 /// Each wait that the library has, by what waits.
-const WAITS: [(&str, Wait); 16] = [
+const WAITS: [(&str, Wait); 18] = [
     ("receives", receives),
     ("taps", taps),
     ("reserves", reserves),
@@ -302,6 +336,8 @@ const WAITS: [(&str, Wait); 16] = [
     ("serves", serves),
     ("accepts", accepts),
     ("offers", offers),
+    ("selects_servers", selects_servers),
+    ("selects_listeners", selects_listeners),
     ("receives_with_spin", receives_with_spin),
 ];
 

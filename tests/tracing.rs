@@ -1,13 +1,23 @@
 //! Events of the crate `tracing`: what is told of sessions and lanes, and that nothing is told of records.
 
 mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
+#[path = "common/impostor.rs"]
+mod impostor;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/stage.rs"]
+mod stage;
 
 use common::{DEADLINE, role, unique_name, wait_until};
+use fdring::collect::{CollectorOptions, Event};
 use fdring::errors::{ReceiveError, SendError};
+use fdring::feed::{FeedEvent, FeedOptions};
 use fdring::options::{LaneOptions, PeerPolicy, ServerOptions, SessionListenerOptions, SessionOptions};
 use fdring::{Attach, Consumer, Error, Producer, Server, Session};
+use hostile::{Wire, producer_hello};
+use impostor::{CAPACITY, Goods, offer};
 use peer::{Peer, argument, say, wait_for_the_end};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -15,7 +25,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Level, Metadata, Subscriber};
 
 /// An event as it came.
 #[derive(Clone, Debug)]
@@ -62,7 +72,7 @@ impl Subscriber for Collector {
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
-    fn event(&self, event: &Event<'_>) {
+    fn event(&self, event: &tracing::Event<'_>) {
         let (level, message, fields) = (*event.metadata().level(), String::new(), BTreeMap::new());
         let mut told = Told { level, message, fields };
         event.record(&mut told);
@@ -270,4 +280,87 @@ fn a_producer_that_arrives_and_its_end_are_told_of() {
         assert_eq!(hear("lanes offered", "pid", &pid()).level, Level::DEBUG);
         drop((link.join().unwrap(), consumer));
     });
+}
+
+#[test]
+fn a_feed_tells_why_it_waits_what_it_joins_and_how_that_ends() {
+    collect();
+    let name = unique_name();
+    let address = format!("@{name}");
+    let options = FeedOptions::new().pause_max(Duration::from_millis(20));
+    let mut feed = options.clone().connect(&*address).unwrap();
+    assert!(feed.try_receive().is_err());
+    let waits = hear("feed found no lane", "address", &address);
+    assert_eq!(waits.level, Level::DEBUG);
+    assert!(waits.field("reason").unwrap().starts_with("could not connect"), "{waits:?}");
+
+    let mut producer = LaneOptions::new(&name).capacity(4096).create().unwrap();
+    let server = Server::listen(&*address, [&producer]).unwrap();
+    assert!(matches!(feed.receive_timeout(DEADLINE).unwrap(), Some(FeedEvent::Joined { .. })));
+    let joined = hear("feed joined a lane", "address", &address);
+    assert_eq!((joined.level, joined.field("lane"), joined.field("position")), (Level::INFO, Some(&*name), Some("0")));
+    assert_eq!(joined.field("missed_bytes"), None, "it is another lane than the last");
+    producer.evict(&producer.consumers()[0]).unwrap();
+    assert!(matches!(feed.receive_timeout(DEADLINE).unwrap(), Some(FeedEvent::Lost { .. })));
+    let lost = hear("feed lost a lane", "address", &address);
+    assert_eq!((lost.level, lost.field("position")), (Level::WARN, Some("0")));
+    assert!(lost.field("why").unwrap().starts_with("the lane went on without this consumer"), "{lost:?}");
+    assert!(matches!(feed.receive_timeout(DEADLINE).unwrap(), Some(FeedEvent::Joined { .. })));
+    assert_eq!(told("feed joined a lane", "address", &address)[1].field("missed_bytes"), Some("0"));
+    producer.send(b"a record").unwrap();
+    producer.finish();
+    while !matches!(feed.receive_timeout(DEADLINE).unwrap(), Some(FeedEvent::Finished { .. })) {}
+    let read = hear("feed read a lane to its end", "address", &address);
+    assert_eq!((read.level, read.field("position")), (Level::INFO, Some("16")));
+    drop((feed, server));
+
+    let mut hasty = options.patience(Duration::ZERO).connect(&*address).unwrap();
+    assert!(hasty.receive().is_err());
+    assert_eq!(hear("feed gave up", "address", &address).level, Level::WARN);
+}
+
+#[test]
+fn a_collector_tells_who_joins_and_how_each_lane_ends() {
+    collect();
+    let (address, name) = (format!("@{}", unique_name()), unique_name());
+    let each = SessionOptions::new().deadline(DEADLINE);
+    let listener = SessionListenerOptions::new().sessions(each);
+    let mut collector = CollectorOptions::new().listener(listener).listen(&*address).unwrap();
+    for (number, ends_well) in [true, false].into_iter().enumerate() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let producer = LaneOptions::new(&name).capacity(4096).create().unwrap();
+                drop(producer.connect(&*address).unwrap());
+                if ends_well { producer.finish() } else { producer.abandon() }
+            });
+            while collector.stats().finished + collector.stats().lost <= number as u64 {
+                collector.next_timeout(DEADLINE).unwrap();
+            }
+        });
+        let joined = &told("lane joined", "lane", &name)[number];
+        assert_eq!((joined.level, joined.field("number")), (Level::INFO, Some(&*number.to_string())));
+        assert_eq!(joined.field("pid"), Some(&*pid()));
+    }
+    let read = hear("lane read to its end", "lane", &name);
+    assert_eq!((read.level, read.field("number"), read.field("pid")), (Level::INFO, Some("0"), Some(&*pid())));
+    let lost = hear("lane lost", "lane", &name);
+    assert_eq!((lost.level, lost.field("number")), (Level::WARN, Some("1")));
+    assert!(lost.field("why").unwrap().starts_with("the producer gave up"), "{lost:?}");
+}
+
+#[test]
+fn a_producer_that_cannot_be_attached_to_is_told_of() {
+    collect();
+    let address = format!("@{}", unique_name());
+    let each = SessionOptions::new().deadline(Duration::from_millis(100));
+    let listener = SessionListenerOptions::new().sessions(each);
+    let mut collector = CollectorOptions::new().listener(listener).listen(&*address).unwrap();
+    // It offers a lane, and says nothing more.
+    let wire = Wire::connect(&address);
+    wire.recv().unwrap();
+    wire.send(&producer_hello()).unwrap();
+    let goods = Goods::new(CAPACITY);
+    wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+    let Event::Refused(refused) = collector.next_timeout(DEADLINE).unwrap() else { panic!("it is refused") };
+    assert_eq!(hear("producer refused", "reason", &refused.error.to_string()).level, Level::WARN);
 }

@@ -6,9 +6,11 @@
 
 mod event;
 mod options;
+mod stats;
 
 pub use self::event::{Event, Origin, Refused};
 pub use self::options::CollectorOptions;
+pub use self::stats::CollectorStats;
 
 use self::event::OriginFacts;
 use crate::consumer::{Consumer, ReceiveError};
@@ -24,6 +26,7 @@ use crate::session::attach::Attach;
 use crate::session::client::Session;
 use crate::session::session_listener::SessionListener;
 use crate::sync::Mutex;
+use crate::trace::event;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -86,9 +89,10 @@ pub struct Collector {
     turn: Option<Turn>,
     turn_records: usize,
     turn_bytes: u64,
-    /// The number of lanes and of sessions that have joined.
-    lanes: u64,
+    /// The number of sessions that have joined.
     sessions: u64,
+    /// What was counted on the lanes that have ended, and what has happened.
+    totals: CollectorStats,
 }
 
 /// What the collector waits for.
@@ -225,8 +229,8 @@ impl Collector {
             turn: None,
             turn_records: turn_records.max(1),
             turn_bytes,
-            lanes: 0,
             sessions: 0,
+            totals: CollectorStats::default(),
         })
     }
 
@@ -254,6 +258,30 @@ impl Collector {
     /// ```
     pub fn lane_count(&self) -> usize {
         self.selector.len() - 2 // the listener, and what is attached
+    }
+
+    /// The lanes that have joined and not ended, each with its consumer, in no order: how far behind each is, what was
+    /// received of it, whether its producer lives.
+    ///
+    /// ```
+    /// # use fdring::{Producer, collect::Collector};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut collector = Collector::listen("@doc-collector-consumers")?;
+    /// # let client = std::thread::spawn(|| Producer::create("log")?.connect("@doc-collector-consumers").map(drop));
+    /// collector.next()?;
+    /// for (origin, consumer) in collector.consumers() {
+    ///     println!("{:?}: {} bytes behind", origin.pid(), consumer.behind_bytes());
+    /// }
+    /// assert_eq!(collector.consumers().count(), 1);
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn consumers(&self) -> impl Iterator<Item = (&Origin, &Consumer)> {
+        self.selector.endpoints().filter_map(|endpoint| match endpoint {
+            Endpoint::Lane(lane) => Some((&lane.origin, &lane.consumer)),
+            Endpoint::Listener(_) | Endpoint::Attached(_) => None,
+        })
     }
 
     /// The next event. Waits until there is one.
@@ -429,12 +457,12 @@ impl Collector {
             Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_))) => Err(error),
             end => {
                 let Some(Endpoint::Lane(lane)) = self.selector.remove(turn.key) else { return Ok(Looked::Nothing) };
-                let Lane { origin, is_lost, .. } = *lane;
-                match end {
-                    _ if is_lost => Ok(Looked::Nothing),
-                    Err(why) => Ok(Looked::End(Event::Lost(origin, why))),
-                    Ok(_) => Ok(Looked::End(Event::Finished(origin))),
+                let Lane { origin, consumer, is_lost } = *lane;
+                self.totals.add(&consumer);
+                if is_lost {
+                    return Ok(Looked::Nothing);
                 }
+                Ok(Looked::End(self.totals.end(origin, end.err())))
             }
         }
     }
@@ -447,7 +475,7 @@ impl Collector {
             Ok(record) => Event::Record(origin.clone(), record),
             Err(why) => {
                 *is_lost = true;
-                Event::Lost(origin.clone(), why)
+                self.totals.end(origin.clone(), Some(why))
             }
         })
     }
@@ -476,6 +504,8 @@ impl Collector {
                 consumers.into_iter().try_for_each(|consumer| self.take_in(pid, uid, session, consumer))
             });
             if let Err(error) = taken_in {
+                self.totals.refused += 1;
+                event!(WARN, "producer refused", pid, uid, reason = %error);
                 self.news.push_back(News::Refused(Refused { pid, uid, error }));
             }
         }
@@ -483,10 +513,11 @@ impl Collector {
     }
 
     fn take_in(&mut self, pid: Option<u32>, uid: Option<u32>, session: u64, consumer: Consumer) -> Result<()> {
-        let facts = OriginFacts { number: self.lanes, session, pid, uid, lane: consumer.lane().clone() };
+        let facts = OriginFacts { number: self.totals.joined, session, pid, uid, lane: consumer.lane().clone() };
         let origin = Origin(Arc::new(facts));
         self.selector.add(Endpoint::Lane(Box::new(Lane { origin: origin.clone(), consumer, is_lost: false })))?;
-        self.lanes += 1;
+        self.totals.joined += 1;
+        event!(INFO, "lane joined", lane = &*origin.0.lane.name, number = origin.0.number, pid, uid);
         self.news.push_back(News::Joined(origin));
         Ok(())
     }

@@ -15,6 +15,7 @@ use crate::session::attach::Attach;
 use crate::session::options::SessionOptions;
 use crate::sync::Mutex;
 use crate::terms::Refusal;
+use crate::trace::event;
 use rustix::event::{PollFd, PollFlags, poll};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,37 @@ pub(super) struct Tries {
     pub(super) deadline: Deadline,
 }
 
+/// What connectors tell their feed.
+#[derive(Debug)]
+pub(super) struct Reports {
+    /// Raised when a connector is done.
+    pub(super) done: Notice,
+    pub(super) failures: Mutex<Failures>,
+}
+
+/// Tries that have failed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failures {
+    pub(super) count: u64,
+    /// The reason of the last one, as a sentence.
+    pub(super) last: Option<String>,
+}
+
+impl Reports {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self { done: Notice::new()?, failures: Mutex::default() })
+    }
+
+    /// One try more has failed. An interrupt is no failure.
+    fn note(&self, _address: &Address, error: &Error) {
+        if !matches!(error, Error::Interrupted { .. }) {
+            event!(DEBUG, "feed found no lane", address = %_address, reason = %error);
+            let mut failures = self.failures.lock();
+            *failures = Failures { count: failures.count + 1, last: Some(error.to_string()) };
+        }
+    }
+}
+
 /// A connection that is being made.
 #[derive(Debug)]
 pub(super) struct Connector {
@@ -52,8 +84,7 @@ pub(super) struct Connector {
 #[derive(Debug)]
 struct Shared {
     work: Mutex<Work>,
-    /// Raised when the work is done.
-    done: Arc<Notice>,
+    reports: Arc<Reports>,
     /// Raised when nobody waits for it any more.
     stop: Notice,
 }
@@ -66,9 +97,10 @@ struct Work {
 }
 
 impl Connector {
-    /// Begins to connect. Raises `done` when the outcome can be [taken](Self::take).
-    pub(super) fn begin(plan: Plan, tries: Tries, done: &Arc<Notice>) -> Result<Self> {
-        let shared = Arc::new(Shared { work: Mutex::default(), done: Arc::clone(done), stop: Notice::new()? });
+    /// Begins to connect. Raises `reports.done` when the outcome can be [taken](Self::take).
+    pub(super) fn begin(plan: Plan, tries: Tries, reports: &Arc<Reports>) -> Result<Self> {
+        let (reports, stop) = (Arc::clone(reports), Notice::new()?);
+        let shared = Arc::new(Shared { work: Mutex::default(), reports, stop });
         let mut word = Word { shared: Arc::clone(&shared), outcome: None };
         let work = move || word.outcome = word.shared.connect(&plan, tries);
         Ok(Self { shared, guard: ForkGuard::get()?, _thread: thread::start("fdring-feed", STACK_BYTES, work)? })
@@ -104,7 +136,7 @@ struct Word {
 impl Drop for Word {
     fn drop(&mut self) {
         *self.shared.work.lock() = Work { is_done: true, outcome: self.outcome.take() };
-        self.shared.done.raise();
+        self.shared.reports.done.raise();
     }
 }
 
@@ -125,7 +157,9 @@ impl Shared {
                 Err(Failure::Gone) => Error::Closed { doing: "joining a lane at its oldest record".to_owned() },
                 Err(Failure::For(error)) => error,
             };
+            self.reports.note(&plan.address, &error);
             if !plan.may_pass(&error) || tries.deadline.has_passed() {
+                event!(WARN, "feed gave up", address = %plan.address, reason = %error);
                 return Some(Err(error));
             }
             pause = (2 * pause).clamp(PAUSE_MIN, tries.pause_max.max(PAUSE_MIN));

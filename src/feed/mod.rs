@@ -6,6 +6,7 @@
 //! | [`FeedOptions`] | where it begins, how long it tries, and when it ends |
 //! | [`FeedEvent`] | what it yields: records, and what happened to their lane |
 //! | [`FeedError`] | why it has nothing to yield |
+//! | [`FeedStats`] | what it has counted |
 
 // The invariants: records of two lanes are never mixed, each lane begins with a `Joined` that says where, and of one
 // lane nothing comes twice (design invariant 28). No call waits for a connection but those that wait: a thread makes
@@ -25,22 +26,24 @@ mod course;
 mod error;
 mod event;
 mod options;
+mod stats;
 
 pub use error::FeedError;
 pub use event::FeedEvent;
 pub use options::FeedOptions;
+pub use stats::FeedStats;
 
 use crate::consumer::{Consumer, ReceiveError};
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
 use crate::os::interrupt::Interrupter;
-use crate::os::notice::Notice;
 use crate::os::poller::{Poller, Trigger};
 use crate::ring::cursor::Found;
 use crate::ring::stop::Corruption;
 use crate::session::Address;
-use connector::{Connector, PAUSE_MIN, Plan, Tries};
+use crate::trace::event;
+use connector::{Connector, PAUSE_MIN, Plan, Reports, Tries};
 use course::Beginning;
 use error::Outcome;
 use rustix::event::{PollFd, PollFlags, poll};
@@ -100,9 +103,10 @@ pub struct Feed {
     pause: Duration,
     /// Since when there was nothing but tries in vain.
     trying_since: Option<Instant>,
-    /// Raised when a connector is done.
-    done: Arc<Notice>,
-    /// Watches `done`, the consumer and the interrupter.
+    reports: Arc<Reports>,
+    /// What was counted on the lanes before this one.
+    totals: FeedStats,
+    /// Watches the reports, the consumer and the interrupter.
     poller: Poller,
     guard: ForkGuard,
 }
@@ -138,11 +142,20 @@ struct Reading {
     since: Instant,
     /// Records before this position were read before.
     first: u64,
+    /// How many of these there were, and what they take in the ring, in bytes.
+    passed: (u64, u64),
 }
 
 impl Reading {
     fn position(&self) -> u64 {
         self.consumer.position().max(self.first)
+    }
+
+    /// The record that was found was read before.
+    #[cold]
+    fn pass_over(&mut self) {
+        let stats = self.consumer.stats();
+        self.passed = (stats.records, stats.record_bytes);
     }
 }
 
@@ -179,15 +192,15 @@ impl Feed {
     }
 
     fn new(plan: Plan, options: FeedOptions) -> Result<Self> {
-        let (guard, done) = (ForkGuard::get()?, Arc::new(Notice::new()?));
+        let (guard, reports) = (ForkGuard::get()?, Arc::new(Reports::new()?));
         let watch = |poller: &Poller| {
-            poller.add(&*done, DONE, Trigger::Level)?;
+            poller.add(&reports.done, DONE, Trigger::Level)?;
             options.interrupter().map_or(Ok(()), |interrupter| poller.add(interrupter, INTERRUPT, Trigger::Level))
         };
         let poller = Poller::new().and_then(|poller| watch(&poller).map(|()| poller));
         let poller = poller.map_err(Error::os("make a feed"))?;
-        let (phase, pause) = (Phase::Away, Duration::ZERO);
-        Ok(Self { phase, end: None, plan, options, pause, trying_since: None, done, poller, guard })
+        let (phase, pause, totals) = (Phase::Away, Duration::ZERO, FeedStats::default());
+        Ok(Self { phase, end: None, plan, options, pause, trying_since: None, reports, totals, poller, guard })
     }
 
     /// The next event. Waits until there is one. `None` once the feed has ended, see [`FeedOptions::ends_with_lane`].
@@ -386,6 +399,7 @@ impl Feed {
             // It was evicted, and too late for this record.
             Err(why) => {
                 self.end = Some(End::Lost);
+                self.totals.lose(&self.plan.address, &why, found.from);
                 Ok(Some(FeedEvent::Lost { why, position: found.from }))
             }
         }
@@ -402,7 +416,7 @@ impl Feed {
                         deadline => reading.consumer.find_until(deadline),
                     };
                     match found {
-                        Ok(Some(found)) if found.position < reading.first => {}
+                        Ok(Some(found)) if found.position < reading.first => reading.pass_over(),
                         Ok(Some(found)) => return Ok(Turn::Found(found)),
                         Ok(None) => return Ok(self.finish()),
                         Err(error) => return self.fail(error),
@@ -422,6 +436,8 @@ impl Feed {
     /// The lane is finished.
     fn finish(&mut self) -> Turn {
         self.end = Some(if self.options.ends_with_lane { End::OfFeed } else { End::OfLane });
+        self.totals.finished += 1;
+        event!(INFO, "feed read a lane to its end", address = %self.plan.address, position = self.position());
         Turn::Finished(self.position())
     }
 
@@ -430,10 +446,15 @@ impl Feed {
         match Outcome::from(error) {
             Outcome::Lost(why) => {
                 self.end = Some(if why == ReceiveError::Abandoned { End::OfLane } else { End::Lost });
-                Ok(Turn::Lost(why, self.position()))
+                let position = self.position();
+                self.totals.lose(&self.plan.address, &why, position);
+                Ok(Turn::Lost(why, position))
             }
             Outcome::Failed(error) => {
                 if let FeedError::Corrupt(corruption) = error {
+                    let position = self.position();
+                    self.totals.lose(&self.plan.address, &ReceiveError::Corrupt(corruption), position);
+                    self.tally();
                     self.phase = Phase::Corrupt(corruption);
                 }
                 Err(error)
@@ -453,7 +474,7 @@ impl Feed {
             let since = *self.trying_since.get_or_insert_with(Instant::now);
             let deadline = since.checked_add(self.options.patience).map_or(Deadline::Never, Deadline::At);
             let tries = Tries { pause: self.pause, pause_max: self.options.pause_max, deadline };
-            let connector = Connector::begin(self.plan.clone(), tries, &self.done);
+            let connector = Connector::begin(self.plan.clone(), tries, &self.reports);
             self.phase = Phase::Connecting(connector.map_err(FeedError::GaveUp)?);
         }
         Ok(())
@@ -471,14 +492,22 @@ impl Feed {
         } else {
             (self.pause, self.trying_since) = (PAUSE_MIN, None);
         }
+        self.tally();
         // The consumer goes: its place, or its seat, is free before anybody connects.
         self.phase = if end == End::OfFeed { Phase::Over } else { Phase::Away };
+    }
+
+    /// Takes what was counted on this lane into the totals.
+    fn tally(&mut self) {
+        if let Phase::Reading(reading) = &self.phase {
+            self.totals.add(reading);
+        }
     }
 
     /// A connector is done.
     #[cold]
     fn join(&mut self, outcome: Result<Consumer>) -> Result<Beginning> {
-        self.done.lower();
+        self.reports.done.lower();
         self.phase = Phase::Away;
         let watched = outcome.and_then(|consumer| {
             let watched = self.poller.add(&consumer, CONSUMER, Trigger::Level);
@@ -488,7 +517,12 @@ impl Feed {
         let consumer = watched.inspect_err(|_| (self.pause, self.trying_since) = (PAUSE_MIN, None))?;
         let start = consumer.position();
         let beginning = self.plan.course.join(consumer.lane().id, start);
-        let reading = Reading { consumer, start, since: Instant::now(), first: beginning.position };
+        let Beginning { position, missed_bytes } = beginning;
+        let (_address, _lane) = (&self.plan.address, &*consumer.lane().name);
+        event!(INFO, "feed joined a lane", address = %_address, lane = _lane, position, missed_bytes);
+        self.totals.joined += 1;
+        self.totals.missed_bytes += missed_bytes.unwrap_or(0);
+        let reading = Reading { consumer, start, since: Instant::now(), first: position, passed: (0, 0) };
         self.phase = Phase::Reading(Box::new(reading));
         Ok(beginning)
     }
@@ -504,7 +538,7 @@ impl Feed {
         if self.is_interrupted() {
             return Err(FeedError::Interrupted);
         }
-        let mut waits = vec![PollFd::new(&*self.done, PollFlags::IN)];
+        let mut waits = vec![PollFd::new(&self.reports.done, PollFlags::IN)];
         waits.extend(self.options.interrupter().map(|interrupter| PollFd::new(interrupter, PollFlags::IN)));
         match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
             Ok(_) | Err(Errno::INTR) => Ok(()),

@@ -4,7 +4,6 @@
 //! socket nor a seat.
 
 use super::admission::Admission;
-use super::connecting::check_interrupt;
 use super::listener::Listener;
 use super::served::{Arrival, Origin};
 use super::shared::{Limits, News, Offering, ServerStats, StewardHandle, StewardState};
@@ -15,7 +14,6 @@ use crate::fds;
 use crate::lane::Lane;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
-use crate::os::futex::{self, Limit};
 use crate::os::interrupt::Interrupter;
 use crate::producer::Producer;
 use crate::sync::Mutex;
@@ -200,7 +198,9 @@ impl ServerOptions {
     }
 
     /// Has `interrupter` end every wait of the server: [`Server::wait_for_sessions`], and [`connect`](Self::connect)
-    /// with all its patience. Default: none does. It leaves the sessions and the server's descriptor alone.
+    /// with all its patience. It makes the server's descriptor readable, which ends the wait of a
+    /// [`Selector`](crate::select::Selector) or a task; [`Server::arm`] says why. Default: none does. Sessions are left
+    /// alone.
     ///
     /// ```
     /// # use fdring::{Error, Interrupter, Producer, options::ServerOptions};
@@ -353,8 +353,8 @@ impl ServerOptions {
         lanes.iter().for_each(|lane| lane.notify_end(&state.notice));
         let offering = Offering { limits: self.limits, lanes: Mutex::new(lanes), state: Arc::clone(&state) };
         let offering = Arc::new(offering);
-        let steward = StewardHandle::start(listener, Admission(Arc::clone(&offering)), state, guard)?;
-        Ok(Server { steward, offering, address, interrupter: self.interrupter })
+        let steward = StewardHandle::start(listener, Admission(Arc::clone(&offering)), state, self.interrupter, guard)?;
+        Ok(Server { steward, offering, address })
     }
 }
 
@@ -424,7 +424,6 @@ pub struct Server {
     steward: StewardHandle,
     offering: Arc<Offering>,
     address: Address,
-    interrupter: Option<Interrupter>,
 }
 
 impl Server {
@@ -679,10 +678,15 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Error::Forked`] in a forked child.
+    /// - [`Error::Interrupted`] if there is no news, and an [`Interrupter`] has ended all waits
+    /// - [`Error::Forked`] in a forked child
     pub fn arm(&self) -> Result<bool> {
         self.steward.guard.check()?;
-        Ok(!self.steward.state.take_news())
+        if self.steward.state.take_news() {
+            return Ok(false);
+        }
+        self.steward.check_interrupt(|| format!("waiting for consumers at {}", self.address))?;
+        Ok(true)
     }
 
     /// Waits until at least `sessions` consumers are attached. [`Producer::wait_for_consumers`] waits for those of one
@@ -717,11 +721,11 @@ impl Server {
                 return Ok(());
             }
             let doing = || format!("waiting for {sessions} consumers at {}, {there} are there", self.address);
-            check_interrupt(self.interrupter.as_ref(), doing)?;
+            self.steward.check_interrupt(doing)?;
             if deadline.has_passed() {
                 return Err(Error::TimedOut { doing: doing(), limit: timeout });
             }
-            futex::wait(changed, None, Limit::new(deadline, self.interrupter.as_ref()));
+            self.steward.wait(changed, deadline);
         }
     }
 }
@@ -729,6 +733,6 @@ impl Server {
 impl AsFd for Server {
     /// The descriptor that [`arm`](Server::arm) prepares.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.steward.state.news.as_fd()
+        self.steward.as_fd()
     }
 }

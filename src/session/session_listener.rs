@@ -6,14 +6,12 @@
 use super::Address;
 use super::arriving::{Arrivals, Bounds, Entrance};
 use super::client::{Session, begin};
-use super::connecting::check_interrupt;
 use super::listener::Listener;
 use super::options::SessionOptions;
 use super::shared::{News, ServerStats, StewardHandle, StewardState};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
-use crate::os::futex::{self, Limit};
 use crate::os::interrupt::Interrupter;
 use crate::trace::event;
 use crate::wire::LANES_PER_SESSION_MAX;
@@ -178,8 +176,9 @@ impl SessionListenerOptions {
     }
 
     /// Has `interrupter` end every wait for a session: [`SessionListener::accept`] in all its forms. Also every wait of
-    /// the sessions, unless their [options](Self::sessions) name another interrupter. Default: none does. It leaves the
-    /// listener's descriptor alone.
+    /// the sessions, unless their [options](Self::sessions) name another interrupter. It makes the listener's
+    /// descriptor readable, which ends the wait of a [`Selector`](crate::select::Selector) or a task;
+    /// [`SessionListener::arm`] says why. Default: none does.
     ///
     /// ```
     /// # use fdring::{Error, Interrupter, options::SessionListenerOptions};
@@ -231,8 +230,9 @@ impl SessionListenerOptions {
         event!(DEBUG, "listening", address = %address);
         let state = Arc::new(StewardState::new(News::Sessions)?);
         let arrivals = Arc::new(Arrivals::new(each, bounds, Arc::clone(&state), guard));
-        let steward = StewardHandle::start(Some(listener), Entrance(Arc::clone(&arrivals)), state, guard)?;
-        Ok(SessionListener { steward, arrivals, address: address.into_absolute(), interrupter })
+        let entrance = Entrance(Arc::clone(&arrivals));
+        let steward = StewardHandle::start(Some(listener), entrance, state, interrupter, guard)?;
+        Ok(SessionListener { steward, arrivals, address: address.into_absolute() })
     }
 }
 
@@ -288,7 +288,6 @@ pub struct SessionListener {
     steward: StewardHandle,
     arrivals: Arc<Arrivals>,
     address: Address,
-    interrupter: Option<Interrupter>,
 }
 
 impl SessionListener {
@@ -410,6 +409,10 @@ impl SessionListener {
         self.accept_until(Deadline::At(deadline), deadline.saturating_duration_since(Instant::now()))
     }
 
+    fn waiting(&self) -> String {
+        format!("waiting for a producer at {}", self.address)
+    }
+
     /// Waits for a session until the deadline, which is `limit` from the beginning.
     fn accept_until(&self, deadline: Deadline, limit: Duration) -> Result<Session> {
         self.steward.guard.check()?;
@@ -419,15 +422,15 @@ impl SessionListener {
             if let Some(session) = self.arrivals.take() {
                 return Ok(session);
             }
-            let doing = || format!("waiting for a producer at {}", self.address);
+            let doing = || self.waiting();
             if state.progress.lock().done {
                 return Err(Error::Closed { doing: doing() });
             }
-            check_interrupt(self.interrupter.as_ref(), doing)?;
+            self.steward.check_interrupt(doing)?;
             if deadline.has_passed() {
                 return Err(Error::TimedOut { doing: doing(), limit });
             }
-            futex::wait(changed, None, Limit::new(deadline, self.interrupter.as_ref()));
+            self.steward.wait(changed, deadline);
         }
     }
 
@@ -464,10 +467,15 @@ impl SessionListener {
     ///
     /// # Errors
     ///
-    /// [`Error::Forked`] in a forked child.
+    /// - [`Error::Interrupted`] if there is no news, and an [`Interrupter`] has ended all waits
+    /// - [`Error::Forked`] in a forked child
     pub fn arm(&self) -> Result<bool> {
         self.steward.guard.check()?;
-        Ok(self.arrivals.arm())
+        if !self.arrivals.arm() {
+            return Ok(false);
+        }
+        self.steward.check_interrupt(|| self.waiting())?;
+        Ok(true)
     }
 
     /// The statistics so far: `sessions` are those that have a place, handshakes included, and nobody is ever evicted.
@@ -489,6 +497,6 @@ impl SessionListener {
 impl AsFd for SessionListener {
     /// The descriptor that [`arm`](SessionListener::arm) prepares.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.steward.state.news.as_fd()
+        self.steward.as_fd()
     }
 }

@@ -1,18 +1,22 @@
 //! What a handle, its steward and its sessions share: what has happened so far, and a server's offering.
 
 use super::PeerPolicy;
+use super::connecting::check_interrupt;
 use super::listener::{Listener, Placed};
 use super::served::{Arrival, Reception};
 use super::steward::Steward;
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lane::Lane;
 use crate::os::fork::ForkGuard;
-use crate::os::futex::{self, Changes};
+use crate::os::futex::{self, Captured, Changes, Limit};
+use crate::os::interrupt::Interrupter;
 use crate::os::notice::Notice;
+use crate::os::poller::{Poller, Trigger};
 use crate::os::thread::{self, STACK_BYTES, Thread};
 use crate::sync::{Mutex, Ordering};
 use crate::trace::event;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -193,7 +197,27 @@ pub(super) struct StewardHandle {
     thread: Option<Thread>,
     /// The socket's file, if it is ours.
     placed: Option<Placed>,
+    alarm: Option<Alarm>,
     pub(super) guard: ForkGuard,
+}
+
+/// An interrupter, and the steward's news beside it behind one descriptor.
+#[derive(Debug)]
+struct Alarm {
+    interrupter: Interrupter,
+    poller: Poller,
+}
+
+impl Alarm {
+    fn new(interrupter: Interrupter, news: &Notice) -> Result<Self> {
+        let watch = |poller: Poller| {
+            poller.add(&interrupter, 0, Trigger::Level)?;
+            poller.add(news, 1, Trigger::Level)?;
+            Ok(poller)
+        };
+        let poller = Poller::new().and_then(watch).map_err(Error::os("watch the interrupter of a listener"))?;
+        Ok(Self { interrupter, poller })
+    }
 }
 
 /// Says on drop that a steward's thread has ended, even by a panic, and that all it owned is gone.
@@ -214,8 +238,10 @@ impl StewardHandle {
         listener: Option<Listener>,
         reception: impl Reception + 'static,
         state: Arc<StewardState>,
+        interrupter: Option<Interrupter>,
         guard: ForkGuard,
     ) -> Result<Self> {
+        let alarm = interrupter.map(|interrupter| Alarm::new(interrupter, &state.news)).transpose()?;
         let placed = listener.as_ref().and_then(Listener::placed);
         let steward = Steward::new(listener, reception)?;
         let thread = thread::start("fdring-steward", STACK_BYTES, {
@@ -225,7 +251,7 @@ impl StewardHandle {
                 steward.run();
             }
         })?;
-        Ok(Self { state, thread: Some(thread), placed, guard })
+        Ok(Self { state, thread: Some(thread), placed, alarm, guard })
     }
 
     /// The statistics so far; all zero in a forked child.
@@ -237,6 +263,26 @@ impl StewardHandle {
         let mut stats = self.state.progress.lock().stats.clone();
         stats.address_is_lost = self.placed.as_ref().is_some_and(Placed::is_lost);
         stats
+    }
+
+    fn interrupter(&self) -> Option<&Interrupter> {
+        self.alarm.as_ref().map(|alarm| &alarm.interrupter)
+    }
+
+    pub(super) fn check_interrupt(&self, doing: impl FnOnce() -> String) -> Result<()> {
+        check_interrupt(self.interrupter(), doing)
+    }
+
+    /// Waits until anything has changed since `changed` was captured, the deadline or an interrupt.
+    pub(super) fn wait(&self, changed: Captured<'_>, deadline: Deadline) {
+        futex::wait(changed, None, Limit::new(deadline, self.interrupter()));
+    }
+}
+
+impl AsFd for StewardHandle {
+    /// Readable when there is news, or an interrupt.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.alarm.as_ref().map_or(self.state.news.as_fd(), |alarm| alarm.poller.as_fd())
     }
 }
 
