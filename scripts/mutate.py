@@ -72,6 +72,7 @@ RUNS = "src/consumer/runs.rs"
 POLLER = "src/os/poller.rs"
 VAIN = "src/os/vain.rs"
 ARMING = "src/producer/arming.rs"
+BATCH = "src/producer/batch.rs"
 FUTEX = "src/os/futex.rs"
 COLLECT = "src/collect/mod.rs"
 INTERRUPT = "src/os/interrupt.rs"
@@ -615,6 +616,16 @@ FAULTS = [
      [("        " + SEQCST + "\n    }\n\n    /// Takes the announcement back.", "    }\n\n    /// Takes the announcement back.")], "space"),
     ("announce: fence weakened", PUBLISHER,
      [(SEQCST + "\n    }\n\n    /// Takes the announcement back.", ACQREL + "\n    }\n\n    /// Takes the announcement back.")], "space"),
+    ("find_room: the announcement stands though there is room", PUBLISHER,
+     [("        if self.is_armed && outcome.is_ok() {", "        if false {")], "lib ring_tests::space"),
+    ("find_room: the announcement goes though there is no room", PUBLISHER,
+     [("        if self.is_armed && outcome.is_ok() {", "        if self.is_armed {")], "lib ring_tests::space"),
+    ("wake_producer: the space bell of a loop that does not wait rung", RELEASE,
+     [("            SPACE_WAIT_BELL => self.seat.ring_for_space(),", "            _ => self.seat.ring_for_space(),"),
+      ("            _ => {}\n        }\n    }\n}", "        }\n    }\n}")], "lib ring_tests::space"),
+    ("end: nobody rung for what was held", RELEASE,
+     [("        if has_stored {\n            self.holds.wake_producer();\n        }\n", "        let _ = has_stored;\n")],
+     "lib ring_tests::space"),
     ("wake_producer: the space bell not rung", RELEASE,
      [("            SPACE_WAIT_BELL => self.seat.ring_for_space(),\n", "            SPACE_WAIT_BELL => {}\n")], "space"),
     ("sleep_while_held: fence left out", PUBLISHER, [(ACQUIRE, "")], "space"),
@@ -1209,6 +1220,8 @@ FAULTS = [
      "lib os::tests::a_change_after"),
     ("note: nobody woken", FUTEX, [("        wake_private(&self.word);\n", "")], "test lane"),
     # A producer in a loop of its caller's.
+    ("try_reserve_in: the room from before the wait kept", BATCH,
+     [("                *room = ahead;\n", "                let _ = ahead;\n")], "feature-test tokio batch"),
     ("harvest: seats that have come not watched", ARMING, [("        bells.extend(new);\n", "        drop(new);\n")],
      "test space_bell room_is_heard"),
     ("harvest: the roster not watched", ARMING, [("            poller.add(&*changed, ROSTER, Trigger::Level)?;\n", "")],

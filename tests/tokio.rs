@@ -329,6 +329,110 @@ fn what_is_sent_in_tasks_arrives_once_wherever_a_future_is_dropped() {
     }
 }
 
+/// Polls a future to its end, after some that were dropped before theirs; counts these. Each is one of `attempt`.
+macro_rules! insist {
+    ($dropped:ident, $turn:ident, $attempt:expr) => {{
+        loop {
+            $turn += 1;
+            let outcome = match $turn % 3 {
+                0 => once($attempt).await,
+                1 => tokio::select! {
+                    outcome = $attempt => Some(outcome),
+                    () = tokio::time::sleep(Duration::from_micros($turn % 300)) => None,
+                },
+                _ => Some($attempt.await),
+            };
+            match outcome {
+                Some(outcome) => break outcome.unwrap(),
+                None => $dropped += 1,
+            }
+        }
+    }};
+}
+
+#[test]
+fn batches_and_windows_of_tasks_arrive_once_wherever_a_future_is_dropped() {
+    for runtime in runtimes() {
+        for trusts in [false, true] {
+            let (producer, _server, address) = belled(LaneOptions::new("lane"));
+            let reader = check(attach(&address, trusts));
+            let dropped = run(&runtime, async {
+                let mut producer = Async::new(producer).unwrap();
+                let (mut dropped, mut turn, mut numbers) = (0, 0_u64, 0..RECORDS);
+                for round in 0_usize.. {
+                    // Some batches are longer than the ring.
+                    let some: Vec<u64> = numbers.by_ref().take(round * round % 150).collect();
+                    if round % 3 == 2 {
+                        let some: Vec<u64> = some.into_iter().chain(numbers.by_ref().take(1)).collect();
+                        for some in some.chunks(20) {
+                            let lens = vec![64; some.len()];
+                            drop(insist!(dropped, turn, producer.reserve_window(&lens)));
+                            let mut window = producer.get_mut().try_reserve_window(&lens).expect("there is room");
+                            for (slot, number) in window.slots().iter_mut().zip(some) {
+                                slot[..8].copy_from_slice(&number.to_le_bytes());
+                            }
+                            window.commit();
+                        }
+                    } else {
+                        let mut batch = producer.batch().unwrap();
+                        for number in &some {
+                            let payload = [&number.to_le_bytes()[..], &[7; 56]].concat();
+                            if round % 3 == 0 {
+                                insist!(dropped, turn, batch.send(&payload));
+                            } else {
+                                drop(insist!(dropped, turn, batch.reserve(payload.len())));
+                                let mut slot = batch.reserve(payload.len()).await.unwrap();
+                                slot.copy_from_slice(&payload);
+                                slot.commit();
+                            }
+                        }
+                        assert_eq!(batch.commit(), producer.get_ref().published());
+                    }
+                    if numbers.is_empty() {
+                        break;
+                    }
+                }
+                dropped
+            });
+            reader.join().unwrap();
+            assert!(dropped > 20, "only {dropped} futures were dropped");
+        }
+    }
+}
+
+#[test]
+fn a_batch_of_a_task_is_published_by_its_commit_or_where_it_waits_and_else_is_gone() {
+    for runtime in runtimes() {
+        let (producer, _server, address) = belled(LaneOptions::new("lane"));
+        let mut consumer = attach(&address, false);
+        run(&runtime, async move {
+            let mut producer = Async::new(producer).unwrap();
+            let mut batch = producer.batch().unwrap();
+            batch.send(b"dropped").await.unwrap();
+            assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+            drop(batch);
+            let mut batch = producer.batch().unwrap();
+            batch.send_tagged(&[1; 2000], 1).await.unwrap();
+            batch.send_tagged(&[2; 2000], 2).await.unwrap();
+            assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+            // It waits, so that the consumer gets what is there.
+            assert!(once(batch.send_tagged(&[3; 2000], 3)).await.is_none());
+            for tag in [1, 2] {
+                assert_eq!(consumer.try_receive().unwrap().unwrap().tag(), tag);
+            }
+            assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+            batch.send_tagged(&[4; 2000], 4).await.unwrap();
+            drop(batch);
+            assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+            let error = producer.reserve_window(&[2000, 2000]).await.unwrap_err();
+            assert!(matches!(error, SendError::WindowTooLong { .. }), "{error}");
+            let mut batch = producer.batch().unwrap();
+            let error = batch.reserve(4096).await.unwrap_err();
+            assert!(matches!(error, SendError::TooLong { .. }), "{error}");
+        });
+    }
+}
+
 #[test]
 fn a_task_sends_to_a_task_through_a_ring_of_one_page() {
     for runtime in runtimes() {

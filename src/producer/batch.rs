@@ -39,6 +39,14 @@ pub struct Batch<'a> {
     pub(super) room: Room,
 }
 
+impl<'a> Batch<'a> {
+    /// A batch that was kept apart from its producer.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn with_room(producer: &'a mut Producer, room: Room) -> Self {
+        Self { producer, room }
+    }
+}
+
 impl Batch<'_> {
     /// Reserves the batch's next record, of `len` payload bytes, in the ring itself. Waits while the ring is full.
     ///
@@ -171,6 +179,35 @@ impl Batch<'_> {
             claim: claim.with_len(len as u64),
             tag: 0,
         })
+    }
+
+    /// What it has filled so far, without its producer.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn into_room(self) -> Room {
+        self.room
+    }
+
+    /// As `try_reserve`, for a batch that has filled `room` so far and is kept apart from its producer.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_reserve_in<'r>(
+        producer: &'r mut Producer,
+        room: &'r mut Room,
+        len: usize,
+    ) -> Result<Reservation<'r>, SendError> {
+        if producer.guard.is_child() {
+            return Err(SendError::Forked);
+        }
+        check_len(room, len)?;
+        let len = len as u64;
+        let claim = match room.claim(len) {
+            Some(claim) => claim,
+            None => {
+                let (claim, ahead) = producer.claim_beyond(*room, len, Deadline::Now)?;
+                *room = ahead;
+                claim
+            }
+        };
+        Ok(Reservation { producer, batch: Some(room), claim: claim.with_len(len), tag: 0 })
     }
 
     /// Copies `payload` into the batch's next record. Waits while the ring is full.

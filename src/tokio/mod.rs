@@ -31,10 +31,13 @@
 //! A task that receives record after record without waiting lets others run as tokio has it: 16 records cost one unit
 //! of its [budget](::tokio::task::coop).
 
+mod batch;
 mod listen;
 mod read;
 mod stream;
 mod write;
+
+pub use batch::AsyncBatch;
 
 use crate::consumer::ReceiveError;
 use crate::error::{Error, Result};

@@ -1,7 +1,7 @@
 //! Producers in tasks: they wait for room, and for consumers that a lane wants.
 
 use super::{Async, RUNTIME_GONE};
-use crate::producer::{Producer, Reservation, SendError};
+use crate::producer::{Producer, Reservation, SendError, Window};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 /// A producer of a lane with a [space bell](crate::options::LaneOptions::space_bell): without one there is no
 /// descriptor to watch, and [`Async::new`] fails.
 ///
-/// What never waits is called on [`Async::get_mut`]: batches, say, by calls that begin with `try_`.
+/// What never waits is called on [`Async::get_mut`].
 impl Async<Producer> {
     /// Copies `payload` into a record and publishes it, as [`Producer::send`]. Waits while the ring is full. A future
     /// that is dropped before its end has sent nothing.
@@ -68,8 +68,32 @@ impl Async<Producer> {
         self.get_mut().try_reserve(len)
     }
 
+    /// Reserves a record for each of `lens`, the lengths of their payloads in bytes, as [`Producer::reserve_window`].
+    /// Waits while the ring is full.
+    ///
+    /// ```
+    /// # use fdring::{options::LaneOptions, tokio::Async};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut tiles = Async::new(LaneOptions::new("tiles").space_bell(true).create()?)?;
+    /// let mut window = tiles.reserve_window(&[1000, 500]).await?;
+    /// window.slots().iter_mut().rev().for_each(|tile| tile.fill(7)); // in any order
+    /// assert_eq!(window.commit(), (8 + 1000) + (8 + 500 + 4));
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Producer::reserve_window`], and [`SendError::Wait`] as for [`send`](Self::send).
+    pub async fn reserve_window(&mut self, lens: &[usize]) -> Result<Window<'_>, SendError> {
+        // As in `reserve`.
+        poll_fn(|cx| self.poll_sent(cx, |producer| producer.try_reserve_window(lens).map(drop))).await?;
+        self.get_mut().try_reserve_window(lens)
+    }
+
     /// The outcome of an attempt, as soon as it is not for lack of room, or of consumers that the lane waits for.
-    fn poll_sent<T>(
+    pub(super) fn poll_sent<T>(
         &mut self,
         cx: &mut Context<'_>,
         mut attempt: impl FnMut(&mut Producer) -> Result<T, SendError>,
