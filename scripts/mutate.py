@@ -75,6 +75,11 @@ ARMING = "src/producer/arming.rs"
 BATCH = "src/producer/batch.rs"
 FUTEX = "src/os/futex.rs"
 COLLECT = "src/collect/mod.rs"
+PLAN = "src/distribute/plan.rs"
+SLOTS = "src/distribute/slots.rs"
+SHARING = "src/distribute/course.rs"
+WORKER = "src/distribute/worker.rs"
+WORKING = "src/consumer/working.rs"
 INTERRUPT = "src/os/interrupt.rs"
 SELECT = "src/select.rs"
 BELL = "src/os/bell.rs"
@@ -611,7 +616,7 @@ FAULTS = [
     ("arm_for_space: announced for sleepers", PUBLISHER,
      [("self.announce(SPACE_WAIT_BELL);", "self.announce(SPACE_WAIT_FUTEX);")], "space"),
     ("arm_for_space: no look after the announcement", PUBLISHER,
-     [("        self.is_armed = true;\n        self.find_room(roster, need)", "        self.is_armed = true;\n        let _ = (roster, need.into());\n        Err(None)")], "space"),
+     [("        self.arm_for_release();\n        self.find_room(roster, need)", "        self.arm_for_release();\n        let _ = (roster, need.into());\n        Err(None)")], "space"),
     ("announce: fence left out", PUBLISHER,
      [("        " + SEQCST + "\n    }\n\n    /// Takes the announcement back.", "    }\n\n    /// Takes the announcement back.")], "space"),
     ("announce: fence weakened", PUBLISHER,
@@ -1216,6 +1221,54 @@ FAULTS = [
      [("                self.totals.add(&consumer);\n", "                drop(consumer);\n")], "test collect a_producer_that_evicts"),
     ("arm: what waits to be reported forgotten", COLLECT, [("        if !self.news.is_empty() {", "        if false {")],
      "test collect several_lanes"),
+    # Work sharing.
+    ("choose: something new before what was taken back", PLAN,
+     [("if self.taken_back.is_empty() { self.choose_among(to, has_room) } else { None }", "self.choose_among(to, has_room)")],
+     "lib distribute::plan"),
+    ("choose: a key with records elsewhere taken for a new one", PLAN,
+     [("self.homes.get(&key) {", "self.homes.get(&key).filter(|_| false) {")], "lib distribute::plan"),
+    ("choose: more records than a worker may have", PLAN,
+     [("slot.has_worker && slot.unreleased.len() < self.records_max", "slot.has_worker")], "lib distribute::plan"),
+    ("forget: a key forgotten with its first record", PLAN,
+     [("home.slot == slot && home.end == end", "home.slot == slot")], "lib distribute::plan"),
+    ("take_back: what was released given out again", PLAN,
+     [("                if entry.end == end {\n", "                {\n")], "lib distribute::plan"),
+    ("note: deaths at another record", PLAN, [("find(|(other, _)| *other == end) {", "find(|_| true) {")],
+     "lib distribute::plan"),
+    ("note_gone: a record blamed that nobody had in hand", SLOTS, [("        if read <= released {", "        if false {")],
+     "test distribute workers_that_die_before"),
+    ("note_gone: what is set aside given out again", SLOTS,
+     [("if self.lane.roster.pass_over(seat.id(), end) {", "if end != 0 {")], "test distribute a_record_that_kills"),
+    ("assign: a slot that a session has", SLOTS, [("slot.lease.strong_count() == 0)", "slot.lease.strong_count() < 9)")],
+     "test distribute a_worker_that_is_slow"),
+    ("give_out_again: its deaths forgotten", SHARING, [("            if record.deaths != 0 {", "            if false {")],
+     "test distribute a_record_that_kills"),
+    ("look_at: a worker has stood still for as long as the one before it", SHARING,
+     [("            lane.still.0 = NOT_STILL;\n", "")], "test distribute an_evicted_worker"),
+    ("due_at: taken back though nobody is there", SHARING,
+     [("Occupation::Vacant { since, .. } if self.plan.worker_count() != 0 =>", "Occupation::Vacant { since, .. } =>")],
+     "test distribute without_any_worker"),
+    ("announce: nobody rings", SHARING, [("            producer.arm_for_release()?;\n", "")],
+     "test distribute a_full_distributor"),
+    ("announce: one that lies waited for", SHARING,
+     [("            lane.roster.find_released(&*lane.map, producer.published());\n", "            let _ = lane;\n")],
+     "test distribute a_worker_that_lies"),
+    ("find_work: an evicted worker goes on", WORKING, [("if self.reader.was_evicted() {", "if false {")],
+     "test distribute an_evicted_worker"),
+    ("find_work: nobody knows what is in hand", WORKING, [("            self.reader.tell_read();\n", "")],
+     "lib holds::what_a_worker"),
+    ("tell_read: beside the lock", RELEASE,
+     [("true => self.holds.note_read(&mut self.holds.books.lock(), read),",
+       "true => self.holds.seat.read().store(read, Ordering::Relaxed),")], "lib holds::what_a_worker"),
+    ("drop: a worker that panics is done with its record", WORKER,
+     [("std::thread::panicking() && !self.consumer.is_forked()", "false")], "test distribute a_worker_that_panics"),
+    ("done: a task that is done is not", WORKER, [("        in_hand.end();\n", "        drop(in_hand);\n")],
+     "test distribute tasks_that_outlive"),
+    ("start_of: a worker begins where it wants to", SEATS,
+     [("Delivery::Lossless => Ok(Start::Resume),", "Delivery::Lossless => Ok(Start::Latest),")],
+     "test distribute ordinary_consumers"),
+    ("pass_over: a place keeps more than before", PLACES,
+     [("vacancy.position = position.max(vacancy.position)", "vacancy.position = position")], "lib ring_tests::places"),
     ("note: private word not bumped", FUTEX, [("        self.word.fetch_add(1, Ordering::Relaxed);\n", "")],
      "lib os::tests::a_change_after"),
     ("note: nobody woken", FUTEX, [("        wake_private(&self.word);\n", "")], "test lane"),
@@ -1339,6 +1392,7 @@ FAULTS = [
 
 # Files with orderings that no model compiles, for they order nothing that another process reads.
 NOT_MODELLED = {
+    "src/distribute/slots.rs": "publications seen by the steward, as a reader in this process sees them",
     "src/inspect/tap.rs": "where a tap begins, as `TapReader::newest` finds it, which models compile",
     "src/lane.rs": "flags between a producer's threads and its steward",
     "src/link.rs": "what became of a session, between the threads that read its lanes",

@@ -60,6 +60,7 @@ pub struct LaneOptions {
     stamped: bool,
     interrupter: Option<Interrupter>,
     space_bell: bool,
+    one_worker: bool,
 }
 
 impl LaneOptions {
@@ -94,6 +95,7 @@ impl LaneOptions {
             stamped: false,
             interrupter: None,
             space_bell: false,
+            one_worker: false,
         }
     }
 
@@ -410,11 +412,14 @@ pub struct LaneInfo {
     pub schema: u64,
     /// Whether each record holds the time of its commit, see [`LaneOptions::stamped`].
     pub is_stamped: bool,
+    /// Whether the lane has one consumer at a time, which gets records of its own: it is that of one worker of a
+    /// [`Distributor`](crate::distribute::Distributor).
+    pub has_one_worker: bool,
 }
 
 impl LaneInfo {
     pub(crate) fn new(terms: &LaneTerms) -> Self {
-        let LaneTerms { name, id, geometry, schema, is_stamped, .. } = terms;
+        let LaneTerms { name, id, geometry, schema, is_stamped, has_one_worker, .. } = terms;
         Self {
             name: name.to_string(),
             id: *id,
@@ -424,6 +429,7 @@ impl LaneInfo {
             payload_max: geometry.payload_max() as usize,
             schema: *schema,
             is_stamped: *is_stamped,
+            has_one_worker: *has_one_worker,
         }
     }
 }
@@ -547,8 +553,20 @@ impl Lane {
         let data = region("data", options.capacity, options.huge_pages)?;
         let asymmetric = options.asymmetric_barrier && barrier::register();
         let barrier = if asymmetric { Barrier::Asymmetric } else { Barrier::Fence };
-        let (schema, is_stamped, has_space_bell) = (options.schema, options.stamped, options.space_bell);
-        let terms = LaneTerms { name, id, geometry, schema, generation: 0, barrier, is_stamped, has_space_bell };
+        let &LaneOptions {
+            schema, stamped: is_stamped, space_bell: has_space_bell, one_worker: has_one_worker, ..
+        } = options;
+        let terms = LaneTerms {
+            name,
+            id,
+            geometry,
+            schema,
+            generation: 0,
+            barrier,
+            is_stamped,
+            has_space_bell,
+            has_one_worker,
+        };
         let (writable, control, data) = WritableLane::create(control, data, geometry, &terms.header())?;
         let map = Arc::clone(writable.shared());
         if options.core_dumps {
@@ -568,7 +586,8 @@ impl Lane {
     /// Raises `notice` when the lane ends, if the notice still exists then.
     pub(crate) fn notify_end(&self, notice: &Arc<Notice>) {
         let mut listeners = self.listeners.lock();
-        listeners.retain(|listener| listener.strong_count() != 0);
+        let is_other = |listener: &Weak<Notice>| !std::ptr::eq(listener.as_ptr(), &raw const **notice);
+        listeners.retain(|listener| listener.strong_count() != 0 && is_other(listener));
         listeners.push(Arc::downgrade(notice));
     }
 
@@ -594,12 +613,23 @@ impl LaneOptions {
         self.spin
     }
 
+    pub(crate) fn capacity_given(&self) -> u64 {
+        self.capacity
+    }
+
     pub(crate) fn interrupter_given(&self) -> Option<Interrupter> {
         self.interrupter.clone()
     }
 
     pub(crate) fn policies(&self) -> (NoConsumer, SlowConsumer) {
         (self.no_consumer, self.slow_consumer)
+    }
+
+    /// The same options, for the lane of one worker at a time, whose place is kept: the worker rings when it releases,
+    /// and nobody but the distributor waits for it.
+    pub(crate) fn for_one_worker(self) -> Self {
+        let (no_consumer, slow_consumer) = (NoConsumer::WaitFor(1), SlowConsumer::Wait);
+        Self { one_worker: true, space_bell: true, interrupter: None, no_consumer, slow_consumer, ..self }
     }
 
     /// The same options, with payloads aligned to at least `bytes`.
@@ -665,6 +695,15 @@ impl SeatHandle {
     /// What the consumer rings when it releases.
     pub(crate) fn space_bell(&self) -> Option<&BellEnd> {
         self.space_bell.as_ref()
+    }
+
+    pub(crate) fn occupant(&self) -> &Occupant {
+        &self.occupant
+    }
+
+    /// Whether the lane has evicted the consumer.
+    pub(crate) fn was_evicted(&self) -> bool {
+        self.evicted.load(Ordering::Acquire)
     }
 
     /// When the consumer was first seen to have released as much as it has now.

@@ -130,6 +130,7 @@ pub mod collect;
 mod consumer;
 mod crash;
 mod deadline;
+pub mod distribute;
 mod error;
 pub mod fds;
 pub mod feed;

@@ -325,6 +325,7 @@ pub(crate) mod tests {
             barrier: Barrier::Fence,
             is_stamped: false,
             has_space_bell: false,
+            has_one_worker: false,
         }
     }
 

@@ -81,7 +81,6 @@ fn an_offer_that_is_none_is_refused() {
             with(with(put(lane + 48, &[8]), lane + 57, &[2]), lane + 66, &[1]),
             5,
         ),
-        ("one worker", put(lane + 48, &[16]), 6),
         ("slots of one length", with(put(lane + 48, &[32]), lane + 52, &[64]), 6),
         ("slots of one length without the flag", put(lane + 52, &[64]), 5),
         ("descriptors with records without the flag", put(lane + 56, &[8]), 5),

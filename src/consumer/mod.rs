@@ -18,6 +18,7 @@ mod standing;
 mod stats;
 mod tap;
 mod waiter;
+mod working;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use report::{LaneReport, ReaderKind, ReaderReport};
 pub use runs::Verdict;
 pub use stats::ConsumerStats;
 pub use tap::{Tap, TapError, TapStats};
+pub(crate) use working::InHand;
 
 use crate::crash;
 use crate::deadline::Deadline;

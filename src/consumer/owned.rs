@@ -50,6 +50,10 @@ impl OwnSeat {
     ) -> Self {
         Self { words, space_bell, trust, guard, _link: link }
     }
+
+    pub(super) fn is_forked(&self) -> bool {
+        self.guard.is_child()
+    }
 }
 
 impl SeatWords for OwnSeat {
@@ -154,7 +158,7 @@ struct Held {
 
 impl Held {
     fn is_forked(&self) -> bool {
-        self.hold.seat().guard.is_child()
+        self.hold.seat().is_forked()
     }
 }
 

@@ -275,7 +275,8 @@ impl Fields {
         self.number("schema", terms.schema);
         self.number("record_align", terms.geometry.record_align());
         self.number("payload_align", terms.geometry.payload_align());
-        let flags = [terms.barrier == Barrier::Asymmetric, terms.is_stamped, false, terms.has_space_bell];
+        let flags =
+            [terms.barrier == Barrier::Asymmetric, terms.is_stamped, false, terms.has_space_bell, terms.has_one_worker];
         self.number("flags", flags.iter().rev().fold(0u32, |flags, flag| flags << 1 | u32::from(*flag)));
         self.number("kind of bell", if lane.bell == BellKind::Eventfd { 1u8 } else { 2 });
         self.bytes("name", terms.name.as_str().as_bytes());

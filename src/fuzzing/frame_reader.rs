@@ -239,7 +239,7 @@ impl<'a> Reader<'a> {
         if flags >= 64 {
             return Err(fault("reserved", &[flags]));
         }
-        if flags & (4 | 16 | 32) != 0 {
+        if flags & (4 | 32) != 0 {
             return Err(Fault { code: 6, ..fault("unsupported", &[]) });
         }
         let (slot, carried) = (self.number(4)?, self.number(1)?);

@@ -27,6 +27,7 @@ pub(super) fn lane_terms(count: usize, geometry: Geometry) -> Vec<LaneTerms> {
         barrier: Barrier::Asymmetric,
         is_stamped: false,
         has_space_bell: false,
+        has_one_worker: false,
     };
     (0..count.min(NAMES.len())).map(lane).collect()
 }

@@ -18,7 +18,8 @@ fn terms(lane_name: &str, record_align: u32) -> LaneTerms {
     id[..lane_name.len()].copy_from_slice(lane_name.as_bytes());
     let geometry = Geometry::new(1 << 20, record_align, 8).unwrap();
     let (name, barrier, is_stamped) = (name(lane_name), Barrier::Fence, false);
-    LaneTerms { name, id, geometry, schema: 3, generation: 4, barrier, is_stamped, has_space_bell: false }
+    let (has_space_bell, has_one_worker) = (false, false);
+    LaneTerms { name, id, geometry, schema: 3, generation: 4, barrier, is_stamped, has_space_bell, has_one_worker }
 }
 
 fn producer() -> Handshake {

@@ -228,6 +228,22 @@ impl Producer {
     }
 }
 
+impl Producer {
+    /// Prepares a wait for whatever is released on this lane, and for each change of its roster: once one of them has
+    /// happened, the descriptor is readable. The caller looks at both after this.
+    pub(crate) fn arm_for_release(&mut self) -> Result<(), SendError> {
+        let Self { publisher, lane, arming: Some(arming), .. } = self else { return Err(SendError::NoSpaceBell) };
+        arming.harvest(&lane.roster).map_err(of_wait)?;
+        publisher.arm_for_release();
+        arming.set_timer(None).map_err(of_wait)
+    }
+
+    /// Has consumers ring no more for what they release.
+    pub(crate) fn disarm(&mut self) {
+        self.publisher.disarm();
+    }
+}
+
 fn of_wait(errno: rustix::io::Errno) -> SendError {
     SendError::Wait(errno.raw_os_error())
 }

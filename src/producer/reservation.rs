@@ -164,6 +164,11 @@ impl<'a> Reservation<'a> {
         self.commit();
     }
 
+    /// The position after the record, if it is committed as long as it is now.
+    pub(crate) fn end(&self) -> u64 {
+        self.claim.end()
+    }
+
     #[inline(always)]
     fn memory_mut(&mut self) -> &mut WritableLane {
         self.producer.publisher.writer.memory_mut()

@@ -6,8 +6,8 @@
 //! What this file does not do: it loads no word but headers. Where anything else comes than a plain record, the quick
 //! way finds nothing, and [`Cursor::next_closely`] tells padding from nonsense.
 
-use super::RingWords;
 use super::stop::Corruption;
+use super::{LaneWords, RingWords};
 use crate::layout::{Geometry, HEADER_LEN_BYTES, RecordHeader, RecordKind};
 
 /// A record that was found, and its header checked.
@@ -115,6 +115,15 @@ impl Cursor {
         let position = std::mem::replace(&mut self.position, end);
         self.count(1);
         Some(self.found(position, len, RecordHeader::tag_of(word)))
+    }
+
+    /// The record that begins at `position`, or behind the padding there, of those below `published`; `None` if there
+    /// is none, or nonsense.
+    ///
+    /// For the producer's own process: what is at `position` was published, and stays as it is meanwhile.
+    pub(crate) fn record_at(lane: &impl LaneWords, position: u64, published: u64) -> Option<Found> {
+        let mut cursor = Self { clear: published, seen: published, ..Self::new(lane.geometry(), position) };
+        if position < published { cursor.next_closely(lane).ok() } else { None }
     }
 
     /// The next record, where something is in view: a plain record, one after padding, or nonsense. It loads the

@@ -96,6 +96,13 @@ impl<P: SeatPort> Places<P> {
         Some(self.vacant.remove(index).position)
     }
 
+    /// Keeps nothing below `position` any more, a record boundary, in the vacant place that this seat had; whether it
+    /// is vacant.
+    pub(super) fn pass_over(&mut self, seat_id: u64, position: u64) -> bool {
+        let vacancy = self.vacant.iter_mut().find(|vacancy| vacancy.seat.id() == seat_id);
+        vacancy.map(|vacancy| vacancy.position = position.max(vacancy.position)).is_some()
+    }
+
     pub(super) fn vacant(&self) -> &[Vacancy<P>] {
         &self.vacant
     }

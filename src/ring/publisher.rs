@@ -148,9 +148,15 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     /// is some. Before this the caller takes the events that have come, and watches the bells of everybody who is on
     /// the roster, so that whatever happens from then on is an event.
     pub(crate) fn arm_for_space(&mut self, roster: &Roster<P>, need: impl Into<Need>) -> Result<Claim, Option<Gate>> {
+        self.arm_for_release();
+        self.find_room(roster, need)
+    }
+
+    /// Announces that the producer waits in a loop of its own for whatever is released. Before this the caller watches
+    /// the bells, as for [`arm_for_space`](Self::arm_for_space); after it, it looks at what is released.
+    pub(crate) fn arm_for_release(&mut self) {
         self.announce(SPACE_WAIT_BELL);
         self.is_armed = true;
-        self.find_room(roster, need)
     }
 
     /// Says how consumers are to wake the producer once they release. After this it looks for room once more.
@@ -162,7 +168,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     }
 
     /// Takes the announcement back.
-    fn disarm(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         self.space_wait().store(0, Ordering::Relaxed);
         self.is_armed = false;
     }

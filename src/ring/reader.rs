@@ -264,6 +264,11 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         self.release.release(self.position(), self.counters());
     }
 
+    /// Tells the producer what was read, and releases none of it.
+    pub(crate) fn tell_read(&mut self) {
+        self.release.tell_read(self.position());
+    }
+
     /// Up to where everything was released that is not held.
     pub(crate) fn released(&self) -> u64 {
         self.release.released()

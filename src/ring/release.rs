@@ -112,6 +112,15 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
         self.tell(done, due, true, counters);
     }
 
+    /// Tells the producer that everything below `read` is read, and releases none of it.
+    pub(super) fn tell_read(&mut self, read: u64) {
+        match *self.is_locked.get_mut() {
+            true => self.holds.note_read(&mut self.holds.books.lock(), read),
+            // Relaxed: no less than any `read` that was stored before, and no more than any that comes with a release.
+            false => self.holds.seat.read().store(read, Ordering::Relaxed),
+        }
+    }
+
     fn tell(&mut self, done: u64, read: u64, leaves: bool, counters: SeatCounters) {
         self.holds.seat.store_counters(counters);
         if *self.is_locked.get_mut() {

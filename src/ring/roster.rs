@@ -361,6 +361,18 @@ impl<P: SeatPort> Roster<P> {
         true
     }
 
+    /// Has the place that somebody has left keep nothing below `position`, a record boundary up to which everything is
+    /// published: whoever resumes there begins there at the earliest. Whether the place was still vacant.
+    pub(crate) fn pass_over(&self, seat_id: u64, position: u64) -> bool {
+        let Some(places) = &self.places else { return false };
+        let _seats = self.seats.lock();
+        let is_vacant = places.lock().pass_over(seat_id, position);
+        if is_vacant {
+            self.note_change();
+        }
+        is_vacant
+    }
+
     fn note_change(&self) {
         // Relaxed: it says only that there is something to see under the lock, and is bumped under it.
         self.version.fetch_add(1, Ordering::Relaxed);

@@ -496,9 +496,12 @@ impl Session {
         let mut places = Vec::with_capacity(wanted.len());
         for (attach, delivery) in wanted {
             let place = self.find(attach)?;
-            attach
-                .check(*delivery)
-                .map_err(|fault| Error::Invalid(format!("lane {}: {fault}", self.infos[place].name)))?;
+            let info = &self.infos[place];
+            let of_lane = |fault| Error::Invalid(format!("lane {}: {fault}", info.name));
+            attach.check(*delivery).map_err(of_lane)?;
+            if info.has_one_worker && *delivery == Delivery::Lossy {
+                return Err(of_lane("it is that of one worker, and no tap reads it"));
+            }
             if places.contains(&place) {
                 return Err(Error::Invalid(format!("lane {} is to be attached to twice", self.infos[place].name)));
             }

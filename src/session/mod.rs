@@ -7,6 +7,7 @@
 mod admission;
 mod adopted;
 mod arriving;
+pub(crate) mod assigning;
 pub(crate) mod attach;
 pub(crate) mod client;
 mod connect_producer;

@@ -136,6 +136,13 @@ fn start_of(lane: &Lane, terms: &LaneAttach) -> Result<Start, Ending> {
     if terms.descriptors {
         return refuse("taking descriptors with records");
     }
+    if lane.terms.has_one_worker {
+        return match terms.delivery {
+            // Wherever it wants to begin: the records are for one worker, and this one is next.
+            Delivery::Lossless => Ok(Start::Resume),
+            Delivery::Lossy => refuse("a tap of the lane of one worker"),
+        };
+    }
     match terms.start {
         StartAt::Latest => Ok(Start::Latest),
         StartAt::Oldest => Ok(Start::Oldest),

@@ -42,7 +42,7 @@ const SESSIONS_MAX: usize = 64;
 #[must_use = "options do nothing until a server listens with them"]
 pub struct ServerOptions {
     pub(super) limits: Limits,
-    mode: u32,
+    pub(super) mode: u32,
     pub(super) patience: Duration,
     pub(super) interrupter: Option<Interrupter>,
 }
@@ -351,7 +351,8 @@ impl ServerOptions {
         }
         let state = Arc::new(StewardState::new(News::Statistics)?);
         lanes.iter().for_each(|lane| lane.notify_end(&state.notice));
-        let offering = Offering { limits: self.limits, lanes: Mutex::new(lanes), state: Arc::clone(&state) };
+        let (lanes, state_of) = (Mutex::new(lanes), Arc::clone(&state));
+        let offering = Offering { limits: self.limits, lanes, state: state_of, _lease: None };
         let offering = Arc::new(offering);
         let steward = StewardHandle::start(listener, Admission(Arc::clone(&offering)), state, self.interrupter, guard)?;
         Ok(Server { steward, offering, address })

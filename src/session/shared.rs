@@ -29,6 +29,8 @@ pub(super) struct Offering {
     /// The lanes that are offered to those who say Hello from now on. Their names are all different.
     pub(super) lanes: Mutex<Vec<Arc<Lane>>>,
     pub(super) state: Arc<StewardState>,
+    /// Of lanes for one session alone: says by its drop that this is over.
+    pub(super) _lease: Option<Arc<()>>,
 }
 
 /// Whom a server admits, how many at once, and how long it waits for them.

@@ -83,6 +83,8 @@ pub(crate) struct LaneTerms {
     pub(crate) is_stamped: bool,
     /// Whether its consumers get a bell to ring when they release.
     pub(crate) has_space_bell: bool,
+    /// Whether it has one consumer at a time, and each resumes where the last one stopped.
+    pub(crate) has_one_worker: bool,
 }
 
 impl LaneTerms {
@@ -111,11 +113,12 @@ impl LaneTerms {
         let name = header.name.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = LaneName::from_bytes(name).map_err(|error| error.to_string())?;
         let flags = LaneFlags::of(header.flags).map_err(|error| error.to_string())?;
-        let LaneFlags { barrier, is_stamped, has_space_bell } = flags;
+        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker } = flags;
         let geometry = geometry_of(header.capacity, header.record_align, header.payload_align, is_stamped)
             .map_err(|error| error.to_string())?;
         let (id, schema, generation) = (header.lane_id, header.schema, header.generation);
-        let terms = Self { name, id, geometry, schema, generation, barrier, is_stamped, has_space_bell };
+        let terms =
+            Self { name, id, geometry, schema, generation, barrier, is_stamped, has_space_bell, has_one_worker };
         terms.check_header(header).map(|()| terms)
     }
 
@@ -142,7 +145,8 @@ impl LaneTerms {
         };
         let stamped = if self.is_stamped { FLAG_STAMPED } else { 0 };
         let space_bell = if self.has_space_bell { FLAG_SPACE_BELL } else { 0 };
-        barrier | stamped | space_bell
+        let one_worker = if self.has_one_worker { FLAG_ONE_WORKER } else { 0 };
+        barrier | stamped | space_bell | one_worker
     }
 
     /// How many descriptors of an Offer are this lane's.
@@ -250,16 +254,15 @@ impl Offer {
 }
 
 /// The flags of a lane that have a meaning and are not implemented.
-const FLAGS_TO_COME: [(u32, &str); 3] = [
+const FLAGS_TO_COME: [(u32, &str); 2] = [
     (FLAG_DESCRIPTORS, "a lane whose records carry descriptors (flag bit 2)"),
-    (FLAG_ONE_WORKER, "a lane of one worker (flag bit 4)"),
     (FLAG_FIXED, "a lane with fixed slots, all of one length (flag bit 5)"),
 ];
 /// Stands where an Offer names no descriptor: the first is the seat's.
 const NO_DESCRIPTOR: usize = 0;
 
 /// The flags of a lane that are implemented.
-const FLAGS_KNOWN: u32 = FLAG_ASYMMETRIC | FLAG_STAMPED | FLAG_SPACE_BELL;
+const FLAGS_KNOWN: u32 = FLAG_ASYMMETRIC | FLAG_STAMPED | FLAG_SPACE_BELL | FLAG_ONE_WORKER;
 
 /// What the flags of a lane say.
 #[derive(Clone, Copy, Debug)]
@@ -267,6 +270,7 @@ struct LaneFlags {
     barrier: Barrier,
     is_stamped: bool,
     has_space_bell: bool,
+    has_one_worker: bool,
 }
 
 impl LaneFlags {
@@ -279,8 +283,13 @@ impl LaneFlags {
         if let Some((_, what)) = FLAGS_TO_COME.iter().find(|(bit, _)| flags & bit != 0) {
             return Err(FrameError::Unsupported(what));
         }
-        let barrier = if flags & FLAG_ASYMMETRIC != 0 { Barrier::Asymmetric } else { Barrier::Fence };
-        Ok(Self { barrier, is_stamped: flags & FLAG_STAMPED != 0, has_space_bell: flags & FLAG_SPACE_BELL != 0 })
+        let has = |flag| flags & flag != 0;
+        Ok(Self {
+            barrier: if has(FLAG_ASYMMETRIC) { Barrier::Asymmetric } else { Barrier::Fence },
+            is_stamped: has(FLAG_STAMPED),
+            has_space_bell: has(FLAG_SPACE_BELL),
+            has_one_worker: has(FLAG_ONE_WORKER),
+        })
     }
 }
 
@@ -293,7 +302,8 @@ impl OfferedLane {
         let schema = fields.u64("a lane's schema")?;
         let record_align = fields.u32("a lane's record alignment")?;
         let payload_align = fields.u32("a lane's payload alignment")?;
-        let LaneFlags { barrier, is_stamped, has_space_bell } = LaneFlags::of(fields.u32("a lane's flags")?)?;
+        let flags = LaneFlags::of(fields.u32("a lane's flags")?)?;
+        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker } = flags;
         let (slot_len, fds_max) = (fields.u32("the length of a slot")?, fields.u8("the most descriptors of a record")?);
         // Both belong to flags that are not implemented.
         let belonging =
@@ -314,7 +324,8 @@ impl OfferedLane {
         let name = LaneName::from_bytes(fields.bytes(name_len.into(), "a lane's name")?)?;
         let geometry = geometry_of(capacity, record_align, payload_align, is_stamped)
             .map_err(|cause| FrameError::Geometry { name: name.to_string(), cause })?;
-        let terms = LaneTerms { name, id, geometry, schema, generation, barrier, is_stamped, has_space_bell };
+        let terms =
+            LaneTerms { name, id, geometry, schema, generation, barrier, is_stamped, has_space_bell, has_one_worker };
         Ok(Self { terms, bell })
     }
 

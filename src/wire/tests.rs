@@ -17,6 +17,7 @@ fn examples() -> Vec<(&'static str, Frame)> {
             barrier: Barrier::Fence,
             is_stamped: false,
             has_space_bell: false,
+            has_one_worker: false,
         },
         bell,
     };
@@ -112,6 +113,7 @@ fn the_largest_frames_fit() {
             barrier: Barrier::Asymmetric,
             is_stamped: true,
             has_space_bell: false,
+            has_one_worker: false,
         },
         bell: BellKind::Eventfd,
     };
@@ -278,7 +280,7 @@ fn foreign_magic_and_reserved_fields_are_errors() {
 
 #[test]
 fn what_a_lane_may_be_one_day_is_refused_by_its_name() {
-    let named = [(2, "descriptors"), (4, "one worker"), (5, "fixed slots")];
+    let named = [(2, "descriptors"), (5, "fixed slots")];
     for (bit, name) in named {
         for with_the_barrier in [0, 1] {
             let error = altered("offer", OFFER_LANE + 48, &[1 << bit | with_the_barrier]).unwrap_err();
@@ -617,9 +619,9 @@ fn any_terms() -> impl Strategy<Value = LaneTerms> {
         .prop_filter_map("a ring that can be", |(capacity, record, payload)| {
             Geometry::new(4096 << capacity, 8 << record, 8 << payload).ok()
         });
-    let flags = (any_of(Barrier::ALL), any::<bool>(), any::<bool>());
+    let flags = (any_of(Barrier::ALL), any::<[bool; 3]>());
     (any_name(), any::<[u8; 16]>(), geometry, any::<u64>(), any::<u64>(), flags).prop_map(
-        |(name, id, geometry, schema, generation, (barrier, stamps, has_space_bell))| LaneTerms {
+        |(name, id, geometry, schema, generation, (barrier, [stamps, has_space_bell, has_one_worker]))| LaneTerms {
             name,
             id,
             geometry,
@@ -628,6 +630,7 @@ fn any_terms() -> impl Strategy<Value = LaneTerms> {
             barrier,
             is_stamped: stamps && geometry.stamped().is_ok(),
             has_space_bell,
+            has_one_worker,
         },
     )
 }
@@ -880,7 +883,7 @@ fn the_documented_flags_of_a_lane_are_those_of_the_code() {
         assert!(PROTOCOL_MD.contains(&format!("\n| {bit} | *{name}* |")), "{bit} {name}");
         let outcome = altered("offer", OFFER_LANE + 48, &flag.to_le_bytes());
         match bit {
-            0 => assert!(outcome.is_ok()),
+            0 | 4 => assert!(outcome.is_ok()),
             1 => assert!(matches!(outcome, Err(FrameError::Geometry { .. })), "payloads there are aligned to 8 only"),
             3 => assert!(matches!(outcome, Err(FrameError::EventfdSpaceBell)), "the bell there is an eventfd"),
             _ => assert!(outcome.unwrap_err().to_string().contains(&format!("(flag bit {bit})")), "{name}"),

@@ -67,7 +67,11 @@ impl Invited {
             assert_eq!(bytes[at + 52..at + 57], [0; 5], "no slots, no descriptors with records");
             assert_eq!((u16_at(at + 64), u16_at(at + 66)), (0, if has_space_bell { first + 3 } else { 0 }));
             assert_eq!(u64_at(at + 24), 0, "generation");
-            assert_eq!(u32_at(at + 48) & !9, 0, "a flag other than those of the asymmetric barrier and the space bell");
+            assert_eq!(
+                u32_at(at + 48) & !(1 | 8 | 16),
+                0,
+                "a flag other than those of barrier, space bell, and one worker"
+            );
             let name_len = usize::from(bytes[at + 68]);
             lanes.push(OfferedLane {
                 id: bytes[at..at + 16].try_into().unwrap(),

@@ -34,6 +34,7 @@ fn tapped(barrier: Barrier) -> (Producer, Tap, SeatMap, OwnedFd) {
             barrier,
             is_stamped: map.is_stamped(),
             has_space_bell: false,
+            has_one_worker: false,
         },
         lane: map,
         seat: seat.clone(),

@@ -2,6 +2,7 @@
 
 use super::{Attached, join};
 use crate::consumer::{OwnedRecord, ReceiveError};
+use crate::deadline::Deadline;
 use crate::lane::LaneOptions;
 use crate::layout::CONSUMED_LEFT_BIT;
 use crate::memory::SeatMap;
@@ -39,6 +40,33 @@ fn words(seat: &SeatMap) -> [u64; 2] {
 fn owned_records_can_be_sent_and_shared() {
     fn is_sendable<T: Send + Sync + 'static>() {}
     is_sendable::<OwnedRecord>();
+}
+
+#[test]
+fn what_a_worker_has_in_hand_is_read_and_not_released_held_or_not() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, false);
+    send(&mut producer, 5);
+    let found = |attached: &mut Attached| attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
+    found(&mut attached);
+    assert_eq!(words(&attached.seat), [0, 1]);
+    found(&mut attached);
+    assert_eq!(words(&attached.seat), [1, 2], "the one before is done with");
+    let third = found(&mut attached);
+    let in_hand = attached.consumer.keep_in_hand(third);
+    assert_eq!(words(&attached.seat), [2, 3]);
+    found(&mut attached);
+    assert_eq!(words(&attached.seat), [2, 4], "the third one is kept in hand");
+    in_hand.end();
+    assert_eq!(words(&attached.seat), [3, 4], "the fourth one still is in hand");
+    attached.consumer.release();
+    assert_eq!(words(&attached.seat), [4, 4]);
+    let last = found(&mut attached);
+    drop(attached.consumer.keep_in_hand(last));
+    attached.consumer.release();
+    assert_eq!(words(&attached.seat), [4, 5], "what never ends is never released");
+    drop(attached.consumer);
+    assert_eq!(words(&attached.seat), [4, 5], "and its consumer never leaves in order");
 }
 
 #[test]

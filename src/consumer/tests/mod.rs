@@ -71,6 +71,7 @@ fn consumer_with(
         barrier,
         is_stamped: lane.is_stamped(),
         has_space_bell: false,
+        has_one_worker: false,
     };
     let attachment =
         Attachment { terms, lane, seat, bell, space_bell: None, barrier, start, evictions, in_place, spin };

@@ -159,7 +159,7 @@ fn flags(seeds: &mut Seeds) {
         ("flag-space-bell", "5 eventfd space bell", 48, 8),
         ("flag-space-bell-without-descriptor", "5 descriptor index", 48, 9),
         ("flag-space-bell-whole", "Offer", 48, 9),
-        ("flag-one-worker", "6 unsupported", 48, 16),
+        ("flag-one-worker", "Offer", 48, 16),
         ("flag-fixed", "6 unsupported", 48, 32),
         ("flag-unknown", "5 reserved", 48, 64),
         ("flag-unknown-high", "5 reserved", 51, 128),

@@ -9,7 +9,7 @@ mod tap;
 
 use crate::fuzzing::plain::{PlainLane, PlainSeat, PlainWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, Geometry, LaneState, RecordHeader, RecordKind, SPACE_WAIT_FUTEX};
-use crate::ring::cursor::Found;
+use crate::ring::cursor::{Cursor, Found};
 use crate::ring::reader::{Look, Reader};
 use crate::ring::stop::{Corruption, Stop};
 use crate::ring::writer::{Claim, Writer};
@@ -55,6 +55,24 @@ fn write(writer: &mut Writer<PlainWriter>, len: u64, tag: u16) {
     let (claim, mut room) = (claim(writer, len), writer.room());
     writer.commit_in(&mut room, claim, tag);
     writer.resume(room);
+}
+
+#[test]
+fn records_are_found_one_by_one_by_their_own_producer_also_behind_padding() {
+    let (lane, mut writer, ..) = lane_at(2080, 8);
+    for (len, tag) in [(1000, 1), (900, 2), (100, 3)] {
+        send(&mut writer, len, tag);
+    }
+    let (mut position, published) = (2080, writer.published());
+    let mut found = Vec::new();
+    while let Some(record) = Cursor::record_at(&*lane, position, published) {
+        position = lane.geometry().record_end(record.position, record.len);
+        found.push((record.from, record.position, record.len, record.tag));
+    }
+    assert_eq!(found, [(2080, 2080, 1000, 1), (3088, 3088, 900, 2), (4000, 4096, 100, 3)]);
+    assert_eq!(position, published);
+    assert_eq!(Cursor::record_at(&*lane, 3088, 3096), None, "it would end beyond what is published");
+    assert_eq!(Cursor::record_at(&*lane, 3088, 3088), None);
 }
 
 #[test]

@@ -410,6 +410,26 @@ impl Model {
     }
 }
 
+#[test]
+fn a_vacant_place_can_be_passed_over_up_to_a_boundary_and_a_taken_one_cannot() {
+    let (lane, roster) = lane_with(1, 0);
+    let (port, _) = join(&roster, &lane, 1, Start::Latest);
+    publish(&lane, 4);
+    port.say(64);
+    assert!(!roster.pass_over(1, 128), "its consumer is there");
+    roster.leave(&*lane, 1);
+    assert!(!roster.pass_over(2, 128), "it was another's");
+    assert!(roster.pass_over(1, 128) && roster.pass_over(1, 64), "it is vacant");
+    assert_eq!(kept(&roster), [(1, 128)], "and keeps no more than before");
+    assert_eq!(roster.refresh(&*lane, 256, 264).0, 128 + CAPACITY);
+    assert_eq!(try_resume(&roster, &lane, 2).unwrap().1, 128);
+    assert!(!roster.pass_over(1, 256), "somebody has resumed");
+    let (lane, roster) = roster_at(0);
+    join(&roster, &lane, 1, Start::Latest);
+    roster.leave(&*lane, 1);
+    assert!(!roster.pass_over(1, 64), "a lane without places");
+}
+
 proptest! {
     /// The target of the fuzzer that has seats of any content, on lanes with places.
     #[test]

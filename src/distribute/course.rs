@@ -1,0 +1,307 @@
+//! What the owner of a distributor sees of its slots, and does about it: takes new ones over, counts what is released,
+//! takes back what nobody has come for, evicts who stands still, gives out again.
+//!
+//! The invariant: the plan knows of a record as soon as it is published, and until it was released, set aside, or
+//! given to another slot.
+
+use super::event::{DistributorStats, Event};
+use super::options::DistributorOptions;
+use super::plan::{Plan, TakenBack};
+use super::slots::{Copied, Occupation, Slots};
+use super::waits::{Waits, Wish};
+use super::{Assignment, WorkerInfo};
+use crate::error::{Error, Result};
+use crate::info::ConsumerInfo;
+use crate::lane::Lane;
+use crate::producer::{Producer, SendError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Stands for a position that no worker has released.
+const NOT_STILL: u64 = u64::MAX;
+
+/// The slots as their owner has them, and what is in them.
+#[derive(Debug)]
+pub(super) struct Course {
+    slots: Arc<Slots>,
+    lanes: Vec<OwnLane>,
+    /// How many of them make the waits end.
+    watched: usize,
+    plan: Plan<Copied>,
+    take_back_after: Duration,
+    evict_after: Option<Duration>,
+    records: u64,
+    /// Those of them that were released or set aside.
+    released: u64,
+}
+
+/// The lane of a slot.
+#[derive(Debug)]
+pub(super) struct OwnLane {
+    pub(super) producer: Producer,
+    occupation: Occupation,
+    /// The count of its roster's changes that `occupation` is no older than.
+    seen: Option<u32>,
+    /// Up to where its worker had released, and since when, if that is asked.
+    still: (u64, Instant),
+}
+
+impl OwnLane {
+    fn lane(&self) -> &Lane {
+        self.producer.owned_lane()
+    }
+
+    /// Up to where it is known that everything was released or set aside.
+    fn released(&self) -> Option<u64> {
+        match &self.occupation {
+            Occupation::Worker(seat) => Some(seat.standing(&*self.lane().map).0),
+            Occupation::Vacant { released, .. } => Some(*released),
+            Occupation::Nobody => None,
+        }
+    }
+
+    fn has_room(&mut self, len: usize) -> bool {
+        self.producer.try_reserve(len).is_ok()
+    }
+
+    fn info(&self) -> Option<ConsumerInfo> {
+        match &self.occupation {
+            Occupation::Worker(seat) => Some(ConsumerInfo::new(seat, seat.behind_bytes(self.producer.published()))),
+            Occupation::Vacant { worker, .. } => Some(worker.clone()),
+            Occupation::Nobody => None,
+        }
+    }
+}
+
+impl Course {
+    pub(super) fn new(slots: Arc<Slots>, options: &DistributorOptions) -> Self {
+        Self {
+            slots,
+            lanes: Vec::new(),
+            watched: 0,
+            plan: Plan::new(options.records_max),
+            take_back_after: options.take_back_after,
+            evict_after: options.evict_after,
+            records: 0,
+            released: 0,
+        }
+    }
+
+    /// Brings everything up to date.
+    pub(super) fn settle(&mut self, waits: &Waits) -> Result<(), SendError> {
+        if self.slots.has_new() || self.watched != self.lanes.len() {
+            self.take_over(waits)?;
+        }
+        let mut keeps = false;
+        for slot in 0..self.lanes.len() {
+            keeps |= self.look_at(slot);
+        }
+        if keeps || self.evict_after.is_some() {
+            self.act(Instant::now())?;
+        }
+        self.give_out_again()
+    }
+
+    #[cold]
+    fn take_over(&mut self, waits: &Waits) -> Result<(), SendError> {
+        for producer in self.slots.take_new() {
+            let still = (NOT_STILL, Instant::now());
+            self.lanes.push(OwnLane { producer, occupation: Occupation::Nobody, seen: None, still });
+            self.plan.add_slot();
+        }
+        while let Some(lane) = self.lanes.get(self.watched) {
+            // If this fails, the next call tries again.
+            waits.watch(&lane.producer, self.watched)?;
+            self.watched += 1;
+        }
+        Ok(())
+    }
+
+    /// Looks who is there, if that has changed, and what is released; whether something is kept for a successor.
+    fn look_at(&mut self, slot: usize) -> bool {
+        let Self { slots, lanes, plan, released, .. } = self;
+        let lane = &mut lanes[slot];
+        let (_, changes) = lane.lane().roster.capture_changed();
+        if lane.seen != Some(changes) {
+            lane.seen = Some(changes);
+            lane.occupation = slots.look(slot);
+            lane.still.0 = NOT_STILL;
+            plan.set_worker(slot, matches!(lane.occupation, Occupation::Worker(_)));
+        }
+        let load = plan.load(slot);
+        if load.records == 0 {
+            return false;
+        }
+        if let Some(position) = lane.released() {
+            *released += plan.note_released(slot, position) as u64;
+        }
+        matches!(lane.occupation, Occupation::Vacant { .. }) && plan.load(slot).records != 0
+    }
+
+    /// Does what time demands.
+    fn act(&mut self, now: Instant) -> Result<(), SendError> {
+        for slot in 0..self.lanes.len() {
+            self.note_still(slot, now);
+            match self.due_at(slot) {
+                Some(at) if at <= now => match self.lanes[slot].occupation {
+                    Occupation::Worker(_) => self.evict_from(slot),
+                    _ => self.take_back(slot),
+                },
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// When something is to be done about that slot.
+    fn due_at(&self, slot: usize) -> Option<Instant> {
+        let (load, lane) = (self.plan.load(slot), &self.lanes[slot]);
+        let (since, after) = match &lane.occupation {
+            _ if load.records == 0 => return None,
+            Occupation::Vacant { since, .. } if self.plan.worker_count() != 0 => (*since, self.take_back_after),
+            Occupation::Worker(seat) if !seat.port().occupant().reads_in_place => (lane.still.1, self.evict_after?),
+            _ => return None,
+        };
+        since.checked_add(after)
+    }
+
+    /// When something is to be done about any.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        (0..self.lanes.len()).filter_map(|slot| self.due_at(slot)).min()
+    }
+
+    /// Notes since when a worker that has records has released none.
+    fn note_still(&mut self, slot: usize, now: Instant) {
+        let lane = &mut self.lanes[slot];
+        if let (Some(_), Some(released)) = (self.evict_after, lane.released())
+            && (self.plan.load(slot).records == 0 || released != lane.still.0)
+        {
+            lane.still = (released, now);
+        }
+    }
+
+    fn evict_from(&mut self, slot: usize) {
+        if let Some(worker) = self.lanes[slot].info() {
+            // It reads copies, and in a forked child nobody comes here.
+            let _ = self.lanes[slot].producer.evict(&worker);
+            self.look_at(slot);
+        }
+    }
+
+    #[cold]
+    fn take_back(&mut self, slot: usize) {
+        let Some((position, copies)) = self.slots.take_back(slot) else { return };
+        self.released += self.plan.note_released(slot, position) as u64;
+        let records = self.plan.take_back(slot, copies.into_iter().map(|copied| (copied.end, copied)));
+        self.slots.with_events(|events| events.push(Event::TakenBack { slot, records }));
+        self.look_at(slot);
+    }
+
+    /// Gives out again what was taken back, as far as there is room.
+    fn give_out_again(&mut self) -> Result<(), SendError> {
+        let Self { slots, lanes, plan, .. } = self;
+        while let Some(TakenBack { record, .. }) = plan.next_again() {
+            let len = record.payload.len();
+            let Some(slot) = plan.choose_again(|slot| lanes[slot].has_room(len)) else { return Ok(()) };
+            let mut reservation = lanes[slot].producer.try_reserve(len)?;
+            if record.deaths != 0 {
+                // First: its next death may be at any moment after the commit.
+                slots.carry_deaths(slot, reservation.end(), record.deaths);
+            }
+            reservation.copy_from_slice(&record.payload);
+            reservation.set_tag(record.tag);
+            let end = reservation.commit();
+            plan.note_sent_again(slot, end);
+        }
+        Ok(())
+    }
+
+    /// The slot for such a record, if one has room.
+    pub(super) fn choose(&mut self, Wish { to, len }: Wish) -> Option<usize> {
+        let Self { plan, lanes, .. } = self;
+        plan.choose(to, |slot| lanes[slot].has_room(len))
+    }
+
+    /// Room in a slot that has some.
+    pub(super) fn assign(&mut self, slot: usize, Wish { to, len }: Wish) -> Result<Assignment<'_>, SendError> {
+        let Self { plan, lanes, records, .. } = self;
+        let reservation = lanes[slot].producer.try_reserve(len)?;
+        Ok(Assignment { reservation, plan, records, slot, key: to.key() })
+    }
+
+    /// Has whatever is released from now on, and whoever comes or goes, end the waits; and evicts workers whose seat
+    /// makes no sense, who would be waited for in vain. On how many lanes.
+    pub(super) fn announce(&mut self) -> Result<usize, SendError> {
+        for OwnLane { producer, .. } in &mut self.lanes {
+            let lane = producer.owned_lane();
+            lane.roster.find_released(&*lane.map, producer.published());
+            producer.arm_for_release()?;
+        }
+        Ok(self.lanes.len())
+    }
+
+    /// Takes that back.
+    pub(super) fn disarm(&mut self) {
+        self.lanes.iter_mut().for_each(|lane| lane.producer.disarm());
+    }
+
+    pub(super) fn slot_count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(super) fn worker_count(&self) -> usize {
+        self.plan.worker_count()
+    }
+
+    pub(super) fn payload_max(&self) -> usize {
+        self.lanes.first().map_or(0, |lane| lane.producer.lane().payload_max)
+    }
+
+    /// Whether all that was sent is released or set aside.
+    pub(super) fn is_done(&self) -> bool {
+        self.plan.is_done()
+    }
+
+    pub(super) fn workers(&self) -> Vec<WorkerInfo> {
+        let worker_of = |(slot, lane): (usize, &OwnLane)| {
+            let (consumer, unreleased_records) = (lane.info()?, self.plan.load(slot).records);
+            let counts = !consumer.is_gone || unreleased_records != 0;
+            counts.then_some(WorkerInfo { slot, unreleased_records, consumer })
+        };
+        self.lanes.iter().enumerate().filter_map(worker_of).collect()
+    }
+
+    pub(super) fn evict(&mut self, worker: &WorkerInfo) -> Result<bool> {
+        let Some(lane) = self.lanes.get(worker.slot) else { return Ok(false) };
+        lane.producer.evict(&worker.consumer)
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        self.slots.with_events(|events| events.pop())
+    }
+
+    pub(super) fn has_events(&self) -> bool {
+        self.slots.with_events(|events| !events.is_empty())
+    }
+
+    pub(super) fn stats(&self) -> DistributorStats {
+        let stats = self.slots.with_events(|events| events.stats);
+        DistributorStats { records: self.records, released: self.released.saturating_sub(stats.set_aside), ..stats }
+    }
+
+    /// Has nobody connect any more, and ends all lanes: in order, or in a panic as given up.
+    pub(super) fn close(&mut self) {
+        self.slots.close();
+        self.lanes.clear();
+    }
+}
+
+/// The error of a call that sends, where a distributor is set up.
+pub(super) fn of_setup(error: SendError) -> Error {
+    match error {
+        SendError::Wait(errno) => {
+            Error::os("watch the lanes of a distributor")(rustix::io::Errno::from_raw_os_error(errno))
+        }
+        error => Error::Invalid(error.to_string()),
+    }
+}

@@ -1,0 +1,496 @@
+//! Work sharing: one producer that gives each record to one of its workers, which come and go.
+//!
+//! The invariant: each record that was sent is released by a worker at least once, or set aside and reported; by
+//! exactly one where none died or was evicted (design invariant 25).
+
+mod assignment;
+mod course;
+mod event;
+mod options;
+mod plan;
+mod slots;
+mod waits;
+mod worker;
+
+pub use assignment::Assignment;
+pub use event::{Departure, DistributorStats, Event, SetAside};
+pub use options::{DistributorOptions, TooFewWorkers};
+pub use plan::To;
+pub use worker::{Task, Worker};
+
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::info::{ConsumerInfo, ServerStats};
+use crate::os::fork::ForkGuard;
+use crate::os::interrupt::Interrupter;
+use crate::os::spin::Spins;
+use crate::producer::SendError;
+use crate::session::Address;
+use crate::session::assigning::AssigningServer;
+use course::Course;
+use slots::Slots;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use waits::{Waits, Wish};
+
+/// A producer that listens for workers, and gives each record to one of them.
+///
+/// Each worker has a *slot*: a lane of its own. A worker that goes, by leaving, dying or being evicted, leaves the
+/// records that it had not released in its slot. The next worker that connects goes on with them; if none comes in
+/// time, they are given to the others, before anything new. So each record is worked on *at least once*, and exactly
+/// once if no worker died or was evicted: work should be such that a repetition does no harm.
+///
+/// Calls that send wait while no worker is there or none has room. The distributor acts in its own calls only: without
+/// them nothing is given to others, though a worker that connects still goes on with what its slot has kept.
+///
+/// Workers connect by [`Worker::connect`]; any [`Consumer`](crate::Consumer) does.
+///
+/// ```
+/// use fdring::distribute::{Distributor, To, Worker};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut distributor = Distributor::listen("@doc-distributor")?;
+///
+/// // Usually other processes:
+/// let workers: Vec<_> = (0..3)
+///     .map(|_| {
+///         std::thread::spawn(|| {
+///             let mut worker = Worker::connect("@doc-distributor").unwrap();
+///             let mut sum = 0;
+///             while let Some(record) = worker.receive().unwrap() {
+///                 sum += u32::from(record[0]);
+///             }
+///             sum
+///         })
+///     })
+///     .collect();
+///
+/// for number in 0..100_u8 {
+///     distributor.send(To::MostRoom, &[number])?;
+/// }
+/// distributor.finish_and_wait(Duration::from_secs(60))?;
+/// let sum: u32 = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
+/// assert_eq!(sum, (0..100).sum());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping it finishes all lanes and stops listening. Workers read what their slots have; what slots without a worker
+/// have kept is lost. [`finish_and_wait`](Self::finish_and_wait) waits for all of it instead.
+#[derive(Debug)]
+#[must_use = "dropping a distributor ends the lanes of its workers; keep it in a variable"]
+pub struct Distributor {
+    course: Course,
+    waits: Waits,
+    server: AssigningServer,
+    spins: Spins,
+    interrupter: Option<Interrupter>,
+    workers_min: usize,
+    too_few_workers: TooFewWorkers,
+    payload_max: usize,
+    /// What the last call had no room for.
+    wish: Option<Wish>,
+    /// Whether workers ring for what they release: [`arm`](Self::arm) has returned true.
+    is_armed: bool,
+    /// The number of lanes that they were told so on.
+    announced: usize,
+    guard: ForkGuard,
+}
+
+/// A slot that has a worker, or keeps something for one. [`Distributor::workers`] lists them.
+///
+/// ```
+/// # use fdring::distribute::{Distributor, To, Worker};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut distributor = Distributor::listen("@doc-worker-info")?;
+/// # let worker = Worker::connect("@doc-worker-info")?;
+/// distributor.send(To::MostRoom, b"work")?;
+/// for worker in distributor.workers() {
+///     let consumer = &worker.consumer;
+///     println!("{}: process {:?} has {} records", worker.slot, consumer.pid, worker.unreleased_records);
+///     assert_eq!((worker.unreleased_records, consumer.behind_bytes, consumer.is_gone), (1, 16, false));
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkerInfo {
+    /// The number of the slot, from 0.
+    pub slot: usize,
+    /// The records that were given to it and are not released.
+    pub unreleased_records: usize,
+    /// The worker: who it is, how many bytes it has not released, since when. Of one that has gone,
+    /// [`is_gone`](ConsumerInfo::is_gone) is true.
+    pub consumer: ConsumerInfo,
+}
+
+impl Distributor {
+    /// Listens at `address` with the default [`DistributorOptions`].
+    ///
+    /// ```
+    /// # use fdring::distribute::Distributor;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut distributor = Distributor::listen("@doc-distributor-listen")?;
+    /// assert_eq!(distributor.worker_count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`DistributorOptions::listen`].
+    pub fn listen(address: impl Into<Address>) -> Result<Self> {
+        DistributorOptions::new().listen(address)
+    }
+
+    fn with(options: DistributorOptions, address: Address) -> Result<Self> {
+        let guard = ForkGuard::get()?;
+        let memory = usize::try_from(options.memory_max / options.lane.capacity_given().max(1)).unwrap_or(usize::MAX);
+        let slots_max = options.workers_max.min(memory);
+        let slots = Arc::new(Slots::new(options.lane.clone(), slots_max, options.deaths_max)?);
+        let waits = Waits::new(&slots, options.interrupter.as_ref(), options.lane.spin_duration())?;
+        let mut course = Course::new(Arc::clone(&slots), &options);
+        course.settle(&waits).map_err(course::of_setup)?;
+        let server = options.server.sessions_max(options.workers_max).listen_assigning(address, slots)?;
+        Ok(Self {
+            payload_max: course.payload_max(),
+            course,
+            waits,
+            server,
+            spins: Spins::default(),
+            interrupter: options.interrupter,
+            workers_min: options.workers_min,
+            too_few_workers: options.too_few_workers,
+            wish: None,
+            is_armed: false,
+            announced: 0,
+            guard,
+        })
+    }
+
+    /// Sends a record to one worker, and waits for one that has room.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-send")?;
+    /// # let worker = Worker::connect("@doc-distributor-send")?;
+    /// distributor.send(To::MostRoom, b"resize image 7")?;
+    /// distributor.send(To::Key(42), b"account 42: deposit 10")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `payload` is longer than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TooFewConsumers`] if too few workers are there, with [`TooFewWorkers::Fail`]
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel did not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send(&mut self, to: To, payload: &[u8]) -> Result<(), SendError> {
+        self.send_until(to, payload, Deadline::Never)
+    }
+
+    /// Like [`send`](Self::send), but never waits.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, To}, errors::SendError};
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut distributor = Distributor::listen("@doc-distributor-try-send")?;
+    /// let error = distributor.try_send(To::MostRoom, b"work").unwrap_err();
+    /// assert!(matches!(error, SendError::TooFewConsumers { .. })); // nobody is there
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::Full`] if no worker has room that the record could go to, or what was taken back waits for room
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - else as [`send`](Self::send)
+    pub fn try_send(&mut self, to: To, payload: &[u8]) -> Result<(), SendError> {
+        self.send_until(to, payload, Deadline::Now)
+    }
+
+    /// Like [`send`](Self::send), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, To}, errors::SendError};
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut distributor = Distributor::listen("@doc-distributor-send-timeout")?;
+    /// assert!(distributor.send_timeout(To::MostRoom, b"work", Duration::from_millis(1)).is_err()); // nobody is there
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TimedOut`] if no worker had room that the record could go to
+    /// - [`SendError::TooFewConsumers`] if too few workers were there
+    /// - else as [`send`](Self::send)
+    pub fn send_timeout(&mut self, to: To, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
+        self.send_until(to, payload, Deadline::after(timeout))
+    }
+
+    /// Like [`send`](Self::send), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To};
+    /// # use std::time::Instant;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut distributor = Distributor::listen("@doc-distributor-send-deadline")?;
+    /// assert!(distributor.send_deadline(To::MostRoom, b"work", Instant::now()).is_err()); // nobody is there
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send_timeout`](Self::send_timeout).
+    pub fn send_deadline(&mut self, to: To, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
+        self.send_until(to, payload, Deadline::At(deadline))
+    }
+
+    fn send_until(&mut self, to: To, payload: &[u8], deadline: Deadline) -> Result<(), SendError> {
+        let mut assignment = self.reserve_until(to, payload.len(), deadline)?;
+        assignment.copy_from_slice(payload);
+        assignment.commit();
+        Ok(())
+    }
+
+    /// Reserves room for a record of `len` bytes at one worker, to be filled in place, and waits for one that has room.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-reserve")?;
+    /// # let mut worker = Worker::connect("@doc-distributor-reserve")?;
+    /// let mut assignment = distributor.reserve(To::RoundRobin, 5)?;
+    /// assignment.copy_from_slice(b"hello");
+    /// assignment.commit();
+    /// assert_eq!(&worker.receive()?.unwrap()[..], b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn reserve(&mut self, to: To, len: usize) -> Result<Assignment<'_>, SendError> {
+        self.reserve_until(to, len, Deadline::Never)
+    }
+
+    /// Like [`reserve`](Self::reserve), but never waits.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To};
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut distributor = Distributor::listen("@doc-distributor-try-reserve")?;
+    /// assert!(distributor.try_reserve(To::MostRoom, 5).is_err()); // nobody is there
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`try_send`](Self::try_send).
+    pub fn try_reserve(&mut self, to: To, len: usize) -> Result<Assignment<'_>, SendError> {
+        self.reserve_until(to, len, Deadline::Now)
+    }
+
+    /// Like [`reserve`](Self::reserve), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To};
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut distributor = Distributor::listen("@doc-distributor-reserve-timeout")?;
+    /// assert!(distributor.reserve_timeout(To::MostRoom, 5, Duration::from_millis(1)).is_err()); // nobody is there
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send_timeout`](Self::send_timeout).
+    pub fn reserve_timeout(&mut self, to: To, len: usize, timeout: Duration) -> Result<Assignment<'_>, SendError> {
+        self.reserve_until(to, len, Deadline::after(timeout))
+    }
+
+    fn reserve_until(&mut self, to: To, len: usize, deadline: Deadline) -> Result<Assignment<'_>, SendError> {
+        self.check_fork()?;
+        if len > self.payload_max {
+            return Err(SendError::TooLong { len, max: self.payload_max });
+        }
+        let wish = Wish { to, len };
+        if self.is_armed {
+            self.disarm();
+        }
+        let slot = match self.find_room(wish)? {
+            Some(slot) => slot,
+            None => self.wait_for_room(wish, deadline)?,
+        };
+        self.wish = None;
+        self.course.assign(slot, wish)
+    }
+
+    /// The most bytes that a record can have: half of a worker's ring, less a header.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let distributor = fdring::distribute::Distributor::listen("@doc-distributor-payload-max")?;
+    /// assert_eq!(distributor.payload_max(), (128 << 10) - 8);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn payload_max(&self) -> usize {
+        self.payload_max
+    }
+
+    /// The number of workers that are there now; 0 in a forked child.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, Worker};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-worker-count")?;
+    /// let worker = Worker::connect("@doc-distributor-worker-count")?;
+    /// assert_eq!(distributor.worker_count(), 1);
+    /// # drop(worker);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn worker_count(&mut self) -> usize {
+        self.look();
+        if self.guard.is_child() { 0 } else { self.course.worker_count() }
+    }
+
+    /// The workers that are there, and those that have gone and left something: who has how much. Empty in a forked
+    /// child.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-workers")?;
+    /// # let worker = Worker::connect("@doc-distributor-workers")?;
+    /// distributor.send(To::MostRoom, b"work")?;
+    /// let most = distributor.workers().into_iter().max_by_key(|worker| worker.unreleased_records).unwrap();
+    /// assert_eq!((most.consumer.pid, most.unreleased_records), (Some(std::process::id()), 1));
+    /// # drop(worker);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn workers(&mut self) -> Vec<WorkerInfo> {
+        self.look();
+        if self.guard.is_child() { Vec::new() } else { self.course.workers() }
+    }
+
+    /// Takes the seat of a worker away, so that its records are given to another one. Returns whether it still had it.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-evict")?;
+    /// # let worker = Worker::connect("@doc-distributor-evict")?;
+    /// distributor.send(To::MostRoom, b"work")?;
+    /// for worker in distributor.workers() {
+    ///     assert!(distributor.evict(&worker)?);
+    /// }
+    /// assert_eq!(distributor.worker_count(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Producer::evict`](crate::Producer::evict).
+    pub fn evict(&mut self, worker: &WorkerInfo) -> Result<bool> {
+        self.guard.check()?;
+        self.course.evict(worker)
+    }
+
+    /// What has happened since the last time, one by one; `None` if nothing has, and in a forked child. Never waits.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, Event, Worker};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-next-event")?;
+    /// # let worker = Worker::connect("@doc-distributor-next-event")?;
+    /// assert!(matches!(distributor.next_event(), Some(Event::Joined { slot: 0, .. })));
+    /// assert!(distributor.next_event().is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.look();
+        if self.guard.is_child() { None } else { self.course.next_event() }
+    }
+
+    /// The statistics since it began to listen; all zero in a forked child.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-stats-method")?;
+    /// # let mut worker = Worker::connect("@doc-distributor-stats-method")?;
+    /// distributor.send(To::MostRoom, b"work")?;
+    /// worker.receive()?;
+    /// worker.done();
+    /// assert_eq!(distributor.stats().released, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&mut self) -> DistributorStats {
+        self.look();
+        if self.guard.is_child() { DistributorStats::default() } else { self.course.stats() }
+    }
+
+    /// The statistics of its connections: how many were accepted, how many refused and why.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let distributor = fdring::distribute::Distributor::listen("@doc-distributor-server-stats")?;
+    /// assert_eq!(distributor.server_stats().refused, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn server_stats(&self) -> ServerStats {
+        self.server.stats()
+    }
+
+    /// The address at which it listens. A relative path is made absolute if it then has at most 107 bytes.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let distributor = fdring::distribute::Distributor::listen("@doc-distributor-address")?;
+    /// assert_eq!(distributor.address().to_string(), "@doc-distributor-address");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn address(&self) -> &Address {
+        self.server.address()
+    }
+
+    fn check_fork(&self) -> Result<(), SendError> {
+        if self.guard.is_child() { Err(SendError::Forked) } else { Ok(()) }
+    }
+
+    /// Looks at the slots, for those calls that report what they see.
+    fn look(&mut self) {
+        if !self.guard.is_child() {
+            // What fails here fails again in the next call that sends, and is reported there.
+            let _ = self.course.settle(&self.waits);
+        }
+    }
+}
+
+impl Drop for Distributor {
+    fn drop(&mut self) {
+        if !self.guard.is_child() {
+            self.course.close();
+        }
+    }
+}

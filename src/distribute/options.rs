@@ -1,0 +1,344 @@
+//! The options of a distributor.
+
+use super::Distributor;
+use crate::error::Result;
+use crate::options::{LaneOptions, ServerOptions};
+use crate::os::interrupt::Interrupter;
+use crate::session::Address;
+use std::time::Duration;
+
+/// The defaults.
+const NAME: &str = "work";
+const CAPACITY_BYTES: u64 = 256 << 10;
+const WORKERS_MAX: usize = 64;
+const MEMORY_MAX_BYTES: u64 = 64 << 20;
+const TAKE_BACK_AFTER: Duration = Duration::from_secs(1);
+const DEATHS_MAX: u32 = 3;
+
+/// What a [`Distributor`] does while it has fewer workers than it [wants](DistributorOptions::workers_min).
+///
+/// ```
+/// use fdring::distribute::{DistributorOptions, To, TooFewWorkers};
+/// use fdring::errors::SendError;
+///
+/// # fn main() -> fdring::Result<()> {
+/// let mut distributor =
+///     DistributorOptions::new().too_few_workers(TooFewWorkers::Fail).listen("@doc-too-few-workers")?;
+/// let error = distributor.send(To::MostRoom, b"work").unwrap_err();
+/// assert!(matches!(error, SendError::TooFewConsumers { there: 0, wanted: 1, .. }));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TooFewWorkers {
+    /// Calls that send wait for workers, up to their deadline.
+    #[default]
+    Wait,
+    /// They fail with [`SendError::TooFewConsumers`](crate::errors::SendError::TooFewConsumers).
+    Fail,
+}
+
+/// Options for a [`Distributor`]. [`listen`](Self::listen) starts it.
+///
+/// ```
+/// use fdring::distribute::DistributorOptions;
+/// use std::time::Duration;
+///
+/// # fn main() -> fdring::Result<()> {
+/// let options = DistributorOptions::new().workers_min(2).records_max(1).take_back_after(Duration::from_secs(5));
+/// let distributor = options.listen("@doc-distributor-options")?;
+/// # drop(distributor);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until a distributor listens with them"]
+pub struct DistributorOptions {
+    pub(super) lane: LaneOptions,
+    pub(super) server: ServerOptions,
+    pub(super) workers_min: usize,
+    pub(super) workers_max: usize,
+    pub(super) memory_max: u64,
+    pub(super) too_few_workers: TooFewWorkers,
+    pub(super) records_max: usize,
+    pub(super) take_back_after: Duration,
+    pub(super) evict_after: Option<Duration>,
+    pub(super) deaths_max: u32,
+    pub(super) interrupter: Option<Interrupter>,
+}
+
+impl DistributorOptions {
+    /// The defaults: lanes called `work` of 256 KiB, from 1 to 64 workers of this user, waiting for the first.
+    ///
+    /// ```
+    /// # use fdring::distribute::DistributorOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// let distributor = DistributorOptions::new().listen("@doc-distributor-new")?; // as Distributor::listen
+    /// # drop(distributor);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn new() -> Self {
+        Self {
+            lane: LaneOptions::new(NAME).capacity(CAPACITY_BYTES),
+            server: ServerOptions::new(),
+            workers_min: 1,
+            workers_max: WORKERS_MAX,
+            memory_max: MEMORY_MAX_BYTES,
+            too_few_workers: TooFewWorkers::Wait,
+            records_max: usize::MAX,
+            take_back_after: TAKE_BACK_AFTER,
+            evict_after: None,
+            deaths_max: DEATHS_MAX,
+            interrupter: None,
+        }
+    }
+
+    /// The lane that each worker gets: its name, capacity, alignments and schema. Default: `work`, 256 KiB. Its
+    /// capacity bounds what waits at one worker; a payload takes at most half of it. The policies for missing and slow
+    /// consumers, the space bell and the interrupter that are set there have no effect.
+    ///
+    /// ```
+    /// # use fdring::{distribute::DistributorOptions, options::LaneOptions};
+    /// # fn main() -> fdring::Result<()> {
+    /// let lane = LaneOptions::new("frames").capacity(16 << 20).payload_align(64);
+    /// let distributor = DistributorOptions::new().lane(lane).listen("@doc-distributor-lane")?;
+    /// assert_eq!(distributor.payload_max(), (8 << 20) - 64);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lane(mut self, lane: LaneOptions) -> Self {
+        self.lane = lane;
+        self
+    }
+
+    /// Which users' workers are admitted, who may read in place, the mode of the socket's file, and the deadline of
+    /// handshakes. Default: those of [`ServerOptions::new`]. The number of sessions and the interrupter that are set
+    /// there have no effect.
+    ///
+    /// ```
+    /// # use fdring::{distribute::DistributorOptions, options::{PeerPolicy, ServerOptions}};
+    /// # fn main() -> fdring::Result<()> {
+    /// let server = ServerOptions::new().peers(PeerPolicy::Users(vec![1000]));
+    /// let distributor = DistributorOptions::new().server(server).listen("@doc-distributor-server")?;
+    /// # drop(distributor);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn server(mut self, server: ServerOptions) -> Self {
+        self.server = server;
+        self
+    }
+
+    /// The number of workers that must be there for anything to be sent. Default: 1. With 0, what is sent to
+    /// [`To::Key`](super::To::Key) may also be kept for a worker to come, where records of the key are kept already.
+    ///
+    /// ```
+    /// # use fdring::distribute::{DistributorOptions, To};
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut distributor = DistributorOptions::new().workers_min(2).listen("@doc-distributor-workers-min")?;
+    /// # let worker = fdring::distribute::Worker::connect("@doc-distributor-workers-min")?;
+    /// assert!(distributor.try_send(To::MostRoom, b"work").is_err()); // one is there
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn workers_min(mut self, workers: usize) -> Self {
+        self.workers_min = workers;
+        self
+    }
+
+    /// The most workers at once, those included that are still connecting, at least 1. Default: 64. Others are refused.
+    ///
+    /// ```
+    /// # use fdring::{Error, distribute::{DistributorOptions, Worker}};
+    /// # fn main() -> fdring::Result<()> {
+    /// let distributor = DistributorOptions::new().workers_max(1).listen("@doc-distributor-workers-max")?;
+    /// let one = Worker::connect("@doc-distributor-workers-max")?;
+    /// assert!(matches!(Worker::connect("@doc-distributor-workers-max"), Err(Error::Refused { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn workers_max(mut self, workers: usize) -> Self {
+        self.workers_max = workers.max(1);
+        self
+    }
+
+    /// The most memory for the rings of all workers together, in bytes; one ring is made in any case. Default: 64 MiB.
+    /// Workers beyond it are refused, as beyond [`workers_max`](Self::workers_max). What is
+    /// [taken back](Self::take_back_after) takes as much again at most.
+    ///
+    /// ```
+    /// # use fdring::{Error, distribute::{DistributorOptions, Worker}};
+    /// # fn main() -> fdring::Result<()> {
+    /// let distributor = DistributorOptions::new().memory_max(512 << 10).listen("@doc-distributor-memory-max")?;
+    /// let two = [Worker::connect("@doc-distributor-memory-max")?, Worker::connect("@doc-distributor-memory-max")?];
+    /// assert!(matches!(Worker::connect("@doc-distributor-memory-max"), Err(Error::Refused { .. })));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn memory_max(mut self, bytes: u64) -> Self {
+        self.memory_max = bytes;
+        self
+    }
+
+    /// What to do while fewer workers are there than [`workers_min`](Self::workers_min). Default:
+    /// [`TooFewWorkers::Wait`].
+    ///
+    /// ```
+    /// # use fdring::distribute::{DistributorOptions, To, TooFewWorkers};
+    /// # fn main() -> fdring::Result<()> {
+    /// let options = DistributorOptions::new().too_few_workers(TooFewWorkers::Fail);
+    /// let mut distributor = options.listen("@doc-distributor-too-few")?;
+    /// assert!(distributor.send(To::MostRoom, b"work").is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn too_few_workers(mut self, policy: TooFewWorkers) -> Self {
+        self.too_few_workers = policy;
+        self
+    }
+
+    /// The most records that one worker has unreleased, those that wait in its ring included, at least 1. Default: as
+    /// many as its ring holds. With 1, a worker gets the next record when it is done with the one before: good for
+    /// records that take long. It waits for each of them then.
+    ///
+    /// ```
+    /// # use fdring::distribute::{DistributorOptions, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut distributor = DistributorOptions::new().records_max(1).listen("@doc-distributor-records-max")?;
+    /// let mut worker = Worker::connect("@doc-distributor-records-max")?;
+    /// distributor.send(To::MostRoom, b"one")?;
+    /// assert!(distributor.try_send(To::MostRoom, b"two").is_err());
+    /// worker.receive()?;
+    /// worker.done();
+    /// distributor.try_send(To::MostRoom, b"two")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn records_max(mut self, records: usize) -> Self {
+        self.records_max = records;
+        self
+    }
+
+    /// How long the records of a worker that has gone wait for another one to take its place, before they are given to
+    /// workers that are there. Default: 1 s. They wait longer while no worker is there at all.
+    ///
+    /// ```
+    /// # use fdring::distribute::{DistributorOptions, Event, To, Worker};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = DistributorOptions::new().take_back_after(Duration::ZERO);
+    /// let mut distributor = options.listen("@doc-take-back-after")?;
+    /// let (first, mut second) =
+    ///     (Worker::connect("@doc-take-back-after")?, Worker::connect("@doc-take-back-after")?);
+    /// distributor.send(To::RoundRobin, b"one")?;
+    /// distributor.send(To::RoundRobin, b"two")?;
+    /// drop(first); // without having read anything
+    /// # let done = std::thread::spawn(move || {
+    /// assert_eq!(&second.receive().unwrap().unwrap()[..], b"two");
+    /// assert_eq!(&second.receive().unwrap().unwrap()[..], b"one");
+    /// # assert!(second.receive().unwrap().is_none());
+    /// # });
+    /// # distributor.finish_and_wait(Duration::from_secs(60))?;
+    /// # done.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn take_back_after(mut self, after: Duration) -> Self {
+        self.take_back_after = after;
+        self
+    }
+
+    /// How long a worker may have records and release none before it is evicted, so that they are given to another one.
+    /// Default: for ever, as a record may take hours. One that reads in place is never evicted.
+    ///
+    /// ```
+    /// # use fdring::distribute::{DistributorOptions, Event, To, Worker};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let options = DistributorOptions::new().evict_after(Duration::from_millis(1));
+    /// let mut distributor = options.listen("@doc-distributor-evict-after")?;
+    /// let worker = Worker::connect("@doc-distributor-evict-after")?;
+    /// distributor.send(To::MostRoom, b"work")?;
+    /// while distributor.workers().iter().any(|worker| !worker.consumer.is_gone) {}
+    /// # drop(worker);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn evict_after(mut self, after: Duration) -> Self {
+        self.evict_after = Some(after);
+        self
+    }
+
+    /// The number of workers that may die, panic or be evicted with the same record in hand, before it is set aside
+    /// ([`Event::SetAside`](super::Event::SetAside)) and no more given out. At least 1, default: 3. Only workers that
+    /// read by [`Worker`](super::Worker) are known to have a record in hand.
+    ///
+    /// ```
+    /// # use fdring::distribute::{DistributorOptions, Event, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut distributor = DistributorOptions::new().deaths_max(1).listen("@doc-distributor-deaths-max")?;
+    /// let mut worker = Worker::connect("@doc-distributor-deaths-max")?;
+    /// distributor.send(To::MostRoom, b"poison")?;
+    /// let died = std::thread::spawn(move || {
+    ///     worker.receive().unwrap();
+    ///     panic!("it is too much for this worker");
+    /// });
+    /// assert!(died.join().is_err());
+    /// let poison = loop {
+    ///     if let Some(Event::SetAside(poison)) = distributor.next_event() {
+    ///         break poison;
+    ///     }
+    /// };
+    /// assert_eq!(&poison.payload[..], b"poison");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn deaths_max(mut self, deaths: u32) -> Self {
+        self.deaths_max = deaths;
+        self
+    }
+
+    /// Has `interrupter` end every wait of the distributor. Default: none does.
+    ///
+    /// ```
+    /// # use fdring::{Interrupter, distribute::{DistributorOptions, To}, errors::SendError};
+    /// # fn main() -> fdring::Result<()> {
+    /// let stop = Interrupter::new()?;
+    /// let mut distributor = DistributorOptions::new().interrupter(&stop).listen("@doc-distributor-interrupter")?;
+    /// # stop.interrupt();
+    /// // Meanwhile, in another thread or a signal handler: stop.interrupt()
+    /// assert_eq!(distributor.send(To::MostRoom, b"work").unwrap_err(), SendError::Interrupted);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn interrupter(mut self, interrupter: &Interrupter) -> Self {
+        self.interrupter = Some(interrupter.clone());
+        self
+    }
+
+    /// Listens at `address` for workers.
+    ///
+    /// ```
+    /// # use fdring::distribute::DistributorOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// let distributor = DistributorOptions::new().listen("@doc-distributor-options-listen")?;
+    /// assert_eq!(distributor.address().to_string(), "@doc-distributor-options-listen");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`LaneOptions::create`] and [`ServerOptions::listen`].
+    pub fn listen(self, address: impl Into<Address>) -> Result<Distributor> {
+        Distributor::with(self, address.into())
+    }
+}
+
+impl Default for DistributorOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,302 @@
+//! Who gets which record, and what is not released yet: the machine of a distributor, without memory or clocks.
+//!
+//! The invariants: the records of one key that are not released lie in one slot, in the order in which they were given
+//! out; and nothing new is given out before what was taken back.
+//!
+//! What this file does not do: it knows no lane. Positions are what its caller says they are.
+
+use std::collections::{HashMap, VecDeque};
+
+/// The worker that a record is for. [`Distributor::send`](super::Distributor::send) takes it.
+///
+/// ```
+/// use fdring::distribute::{Distributor, To, Worker};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut distributor = Distributor::listen("@doc-to")?;
+/// let mut worker = Worker::connect("@doc-to")?;
+/// distributor.send(To::MostRoom, b"resize image 7")?;
+/// distributor.send(To::Key(42), b"account 42: deposit 10")?;
+/// distributor.send(To::Key(42), b"account 42: withdraw 5")?; // to the same worker, after the deposit
+/// # for _ in 0..3 {
+/// #     assert!(worker.receive()?.is_some());
+/// # }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum To {
+    /// The worker with the fewest unreleased bytes; of several, each in turn.
+    MostRoom,
+    /// Each worker in turn; one without room is passed over.
+    RoundRobin,
+    /// The worker of this key. Records of one key are released in the order in which they were sent: as long as one of
+    /// them is not released, those that follow go to the same slot. Without one, the key goes to a worker that its
+    /// number alone selects from those that are there.
+    Key(u64),
+}
+
+impl To {
+    pub(super) fn key(self) -> Option<u64> {
+        match self {
+            Self::Key(key) => Some(key),
+            Self::MostRoom | Self::RoundRobin => None,
+        }
+    }
+}
+
+/// What is given out and not released, and what was taken back.
+#[derive(Debug)]
+pub(super) struct Plan<T> {
+    slots: Vec<Slot>,
+    /// The keys that have unreleased records in a slot.
+    homes: HashMap<u64, Home>,
+    taken_back: VecDeque<TakenBack<T>>,
+    /// The slot whose turn it is.
+    turn: usize,
+    /// The most unreleased records of a slot that gets new ones.
+    records_max: usize,
+}
+
+/// The records of one worker, and of its successors.
+#[derive(Debug, Default)]
+struct Slot {
+    has_worker: bool,
+    /// In order of their ends.
+    unreleased: VecDeque<Entry>,
+    released: u64,
+    published: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    end: u64,
+    key: Option<u64>,
+}
+
+/// Where the records of a key are.
+#[derive(Clone, Copy, Debug)]
+struct Home {
+    slot: usize,
+    /// The end of the last one.
+    end: u64,
+}
+
+/// A record that was taken back from a slot and is to be given out again.
+#[derive(Debug)]
+pub(super) struct TakenBack<T> {
+    pub(super) key: Option<u64>,
+    pub(super) record: T,
+}
+
+/// What of a slot is not released.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) records: usize,
+    pub(super) bytes: u64,
+}
+
+impl Slot {
+    fn load(&self) -> Load {
+        Load { records: self.unreleased.len(), bytes: self.published - self.released }
+    }
+}
+
+impl<T> Plan<T> {
+    pub(super) fn new(records_max: usize) -> Self {
+        Self {
+            slots: Vec::new(),
+            homes: HashMap::new(),
+            taken_back: VecDeque::new(),
+            turn: 0,
+            records_max: records_max.max(1),
+        }
+    }
+
+    /// There is another slot, with the next number, and nobody there.
+    pub(super) fn add_slot(&mut self) {
+        self.slots.push(Slot::default());
+    }
+
+    /// Whether a worker is there now.
+    pub(super) fn set_worker(&mut self, slot: usize, has_worker: bool) {
+        self.slots[slot].has_worker = has_worker;
+    }
+
+    pub(super) fn worker_count(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.has_worker).count()
+    }
+
+    pub(super) fn load(&self, slot: usize) -> Load {
+        self.slots[slot].load()
+    }
+
+    /// Whether all that was given out is released, and nothing waits to be given out again.
+    pub(super) fn is_done(&self) -> bool {
+        self.taken_back.is_empty() && self.slots.iter().all(|slot| slot.unreleased.is_empty())
+    }
+
+    /// The slot for a new record; `None` if none has room, or something waits that was taken back.
+    pub(super) fn choose(&self, to: To, has_room: impl FnMut(usize) -> bool) -> Option<usize> {
+        if self.taken_back.is_empty() { self.choose_among(to, has_room) } else { None }
+    }
+
+    /// The slot for the first record that was taken back; `None` if none has room.
+    pub(super) fn choose_again(&self, has_room: impl FnMut(usize) -> bool) -> Option<usize> {
+        let to = self.taken_back.front()?.key.map_or(To::MostRoom, To::Key);
+        self.choose_among(to, has_room)
+    }
+
+    fn choose_among(&self, to: To, mut has_room: impl FnMut(usize) -> bool) -> Option<usize> {
+        let count = self.slots.len();
+        let turns = move |slot: usize| (slot + count - self.turn) % count;
+        let open = || (0..count).filter(|slot| self.is_open(*slot));
+        match to {
+            To::MostRoom => {
+                // Those without room are passed over, in order.
+                let mut passed = None;
+                loop {
+                    let rank = |slot: usize| (self.slots[slot].load().bytes, turns(slot), slot);
+                    let next = open().map(rank).filter(|rank| passed.is_none_or(|passed| *rank > passed)).min()?;
+                    if has_room(next.2) {
+                        return Some(next.2);
+                    }
+                    passed = Some(next);
+                }
+            }
+            To::RoundRobin => {
+                (0..count).map(|turn| (self.turn + turn) % count).find(|slot| self.is_open(*slot) && has_room(*slot))
+            }
+            To::Key(key) => {
+                let slot = match self.homes.get(&key) {
+                    // Whether or not somebody is there: whoever comes reads it in order.
+                    Some(home) => Some(home.slot).filter(|slot| self.slots[*slot].unreleased.len() < self.records_max),
+                    None => (0..count)
+                        .filter(|slot| self.slots[*slot].has_worker)
+                        .max_by_key(|slot| affinity(key, *slot))
+                        .filter(|slot| self.is_open(*slot)),
+                };
+                slot.filter(|slot| has_room(*slot))
+            }
+        }
+    }
+
+    fn is_open(&self, slot: usize) -> bool {
+        let slot = &self.slots[slot];
+        slot.has_worker && slot.unreleased.len() < self.records_max
+    }
+
+    /// A record was given to a slot, and ends there.
+    pub(super) fn note_sent(&mut self, slot: usize, key: Option<u64>, end: u64) {
+        let into = &mut self.slots[slot];
+        into.unreleased.push_back(Entry { end, key });
+        into.published = end;
+        self.turn = (slot + 1) % self.slots.len();
+        if let Some(key) = key {
+            self.homes.insert(key, Home { slot, end });
+        }
+    }
+
+    /// Everything below `position` is released in that slot, or was set aside; how many records that are.
+    pub(super) fn note_released(&mut self, slot: usize, position: u64) -> usize {
+        let of = &mut self.slots[slot];
+        if position <= of.released {
+            return 0;
+        }
+        // No worker releases what it was not given.
+        of.released = position.min(of.published);
+        let before = of.unreleased.len();
+        while let Some(Entry { end, key }) = of.unreleased.front().copied().filter(|entry| entry.end <= position) {
+            of.unreleased.pop_front();
+            forget(&mut self.homes, slot, key, end);
+        }
+        before - of.unreleased.len()
+    }
+
+    /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.
+    /// Those that a worker has said to have released are left out.
+    pub(super) fn take_back(&mut self, slot: usize, records: impl IntoIterator<Item = (u64, T)>) -> usize {
+        let before = self.taken_back.len();
+        let of = &mut self.slots[slot];
+        for (end, record) in records {
+            while let Some(entry) = of.unreleased.front().copied().filter(|entry| entry.end <= end) {
+                of.unreleased.pop_front();
+                forget(&mut self.homes, slot, entry.key, entry.end);
+                if entry.end == end {
+                    self.taken_back.push_back(TakenBack { key: entry.key, record });
+                    break;
+                }
+            }
+        }
+        of.unreleased.drain(..).for_each(|entry| forget(&mut self.homes, slot, entry.key, entry.end));
+        of.released = of.published;
+        self.taken_back.len() - before
+    }
+
+    /// The first record that was taken back, and is to be given out again.
+    pub(super) fn next_again(&self) -> Option<&TakenBack<T>> {
+        self.taken_back.front()
+    }
+
+    /// It was given to a slot, and ends there.
+    pub(super) fn note_sent_again(&mut self, slot: usize, end: u64) {
+        if let Some(TakenBack { key, .. }) = self.taken_back.pop_front() {
+            self.note_sent(slot, key, end);
+        }
+    }
+}
+
+/// A record of a slot is unreleased no longer.
+fn forget(homes: &mut HashMap<u64, Home>, slot: usize, key: Option<u64>, end: u64) {
+    if let Some(key) = key
+        && homes.get(&key).is_some_and(|home| home.slot == slot && home.end == end)
+    {
+        homes.remove(&key);
+    }
+}
+
+/// How much a key belongs to a slot: the largest of the slots that are there has it, so that few keys move when one
+/// comes or goes.
+fn affinity(key: u64, slot: usize) -> u64 {
+    // The finalizer of SplitMix64.
+    let mut hash = key ^ (slot as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash = (hash ^ hash >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    hash = (hash ^ hash >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    hash ^ hash >> 31
+}
+
+/// How many workers have died at which records of a slot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Deaths(Vec<(u64, u32)>);
+
+impl Deaths {
+    /// The record that ends there has seen so many deaths in another slot.
+    pub(super) fn carry(&mut self, end: u64, deaths: u32) {
+        if deaths != 0 {
+            self.0.push((end, deaths));
+        }
+    }
+
+    /// A worker has died at the record that ends there; how many have, with this one.
+    pub(super) fn note(&mut self, end: u64) -> u32 {
+        self.0.retain(|(other, _)| *other >= end);
+        match self.0.iter_mut().find(|(other, _)| *other == end) {
+            Some((_, deaths)) => {
+                *deaths = deaths.saturating_add(1);
+                *deaths
+            }
+            None => {
+                self.0.push((end, 1));
+                1
+            }
+        }
+    }
+
+    /// How many have died at the record that ends there.
+    pub(super) fn at(&self, end: u64) -> u32 {
+        self.0.iter().find(|(other, _)| *other == end).map_or(0, |(_, deaths)| *deaths)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! The slots of a distributor: which lane a worker gets, and how those before it have gone.
+//!
+//! The invariants: what a worker has not released when it goes is kept in its slot until a successor has it, or the
+//! owner has taken it back or set it aside; and each departure is noted once, whichever thread sees it first.
+//!
+//! The steward's thread assigns slots to those who connect; the owner's thread looks after them in its calls.
+//!
+//! What this file does not do: it knows nothing of keys, nor of what is given to whom: [`plan`](super::plan) does.
+
+use super::event::{Departure, Event, Events, SetAside};
+use super::plan::Deaths;
+use crate::error::Result;
+use crate::lane::{ConsumerInfo, Lane, SeatHandle};
+use crate::memory::LaneMap;
+use crate::options::LaneOptions;
+use crate::os::notice::Notice;
+use crate::producer::Producer;
+use crate::ring::cursor::{Cursor, Found};
+use crate::ring::places::Vacancy;
+use crate::ring::roster::Seat;
+use crate::ring::{LaneWords, RingWords};
+use crate::session::assigning::Assign;
+use crate::sync::{Mutex, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+/// What a distributor shares with its steward.
+#[derive(Debug)]
+pub(super) struct Slots {
+    lane: LaneOptions,
+    /// How many slots there may be.
+    count_max: usize,
+    deaths_max: u32,
+    books: Mutex<Books>,
+    /// Set while there are slots that the owner has not taken over yet.
+    has_new: AtomicBool,
+    /// Raised with it.
+    pub(super) notice: Notice,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    slots: Vec<Slot>,
+    /// The producers of the last of them, which the owner has not taken over yet.
+    new: Vec<Producer>,
+    events: Events,
+    is_closed: bool,
+}
+
+#[derive(Debug)]
+struct Slot {
+    lane: Arc<Lane>,
+    /// Alive while a session has the lane.
+    lease: Weak<()>,
+    /// The seats of the last worker that was seen to come, and to go.
+    joined: u64,
+    gone: u64,
+    /// When that was seen.
+    gone_at: Instant,
+    deaths: Deaths,
+}
+
+/// A slot as its owner sees it.
+#[derive(Debug)]
+pub(super) enum Occupation {
+    Worker(Arc<Seat<SeatHandle>>),
+    /// The last worker has gone at that time, and not released what is from that position on.
+    Vacant {
+        worker: ConsumerInfo,
+        released: u64,
+        since: Instant,
+    },
+    /// Nobody was here yet, or somebody is going.
+    Nobody,
+}
+
+/// A copy of a record.
+#[derive(Debug)]
+pub(super) struct Copied {
+    /// Where the record ends in its slot.
+    pub(super) end: u64,
+    pub(super) payload: Box<[u8]>,
+    pub(super) tag: u16,
+    /// How many workers have died at it.
+    pub(super) deaths: u32,
+}
+
+impl Slots {
+    /// Slots with lanes like these, the first of which is made at once; and its producer.
+    pub(super) fn new(lane: LaneOptions, count_max: usize, deaths_max: u32) -> Result<Self> {
+        let slots = Self {
+            lane: lane.for_one_worker(),
+            count_max: count_max.max(1),
+            deaths_max: deaths_max.max(1),
+            books: Mutex::default(),
+            has_new: AtomicBool::new(false),
+            notice: Notice::new()?,
+        };
+        slots.make(&mut slots.books.lock()).map(drop)?;
+        Ok(slots)
+    }
+
+    fn make(&self, books: &mut Books) -> Result<usize> {
+        let producer = self.lane.clone().create()?;
+        let (lane, gone_at) = (Arc::clone(producer.owned_lane()), Instant::now());
+        let deaths = Deaths::default();
+        books.slots.push(Slot { lane, lease: Weak::new(), joined: 0, gone: 0, gone_at, deaths });
+        books.new.push(producer);
+        // Relaxed: whoever sees it takes the lock next.
+        self.has_new.store(true, Ordering::Relaxed);
+        self.notice.raise();
+        Ok(books.slots.len() - 1)
+    }
+
+    /// Whether there are slots to take over.
+    pub(super) fn has_new(&self) -> bool {
+        self.has_new.load(Ordering::Relaxed)
+    }
+
+    /// The producers of the slots that were made since the last time.
+    pub(super) fn take_new(&self) -> Vec<Producer> {
+        self.notice.lower();
+        let mut books = self.books.lock();
+        self.has_new.store(false, Ordering::Relaxed);
+        std::mem::take(&mut books.new)
+    }
+
+    /// Who is in that slot; notes who has come and gone.
+    pub(super) fn look(&self, slot: usize) -> Occupation {
+        let mut books = self.books.lock();
+        let Books { slots, events, .. } = &mut *books;
+        slots[slot].look(slot, self.deaths_max, events)
+    }
+
+    /// Copies what a vacant slot keeps, and keeps it no longer: the next worker begins after it. Returns up to where
+    /// everything was released or set aside, and the copies; `None` if another worker has come.
+    pub(super) fn take_back(&self, slot: usize) -> Option<(u64, Vec<Copied>)> {
+        let mut books = self.books.lock();
+        let Books { slots, events, .. } = &mut *books;
+        // Notes a departure that was not seen yet.
+        slots[slot].look(slot, self.deaths_max, events);
+        let Slot { lane, deaths, .. } = &mut slots[slot];
+        let vacancy = lane.roster.vacancies().pop()?;
+        let (published, mut position) = (published(&lane.map), vacancy.position);
+        let mut copies = Vec::new();
+        while let Some(found) = Cursor::record_at(&*lane.map, position, published) {
+            position = end_of(&lane.map, found);
+            copies.push(copy(&lane.map, found, deaths.at(position)));
+        }
+        lane.roster.pass_over(vacancy.seat.id(), published).then_some((vacancy.position, copies))
+    }
+
+    /// A record that is about to be given to that slot has seen deaths elsewhere.
+    pub(super) fn carry_deaths(&self, slot: usize, end: u64, deaths: u32) {
+        self.books.lock().slots[slot].deaths.carry(end, deaths);
+    }
+
+    /// Changes what is to be reported, and how much happened.
+    pub(super) fn with_events<T>(&self, with: impl FnOnce(&mut Events) -> T) -> T {
+        with(&mut self.books.lock().events)
+    }
+
+    /// Makes no slot any more, and ends those that the owner has not taken over.
+    pub(super) fn close(&self) {
+        let mut books = self.books.lock();
+        books.is_closed = true;
+        let new = std::mem::take(&mut books.new);
+        drop(books);
+        drop(new);
+    }
+}
+
+impl Assign for Slots {
+    fn assign(&self, uid: Option<u32>, lease: &Arc<()>) -> Result<Option<Arc<Lane>>> {
+        let mut books = self.books.lock();
+        if books.is_closed {
+            return Ok(None);
+        }
+        let Books { slots, events, .. } = &mut *books;
+        let mut free = Vec::new();
+        for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.lease.strong_count() == 0) {
+            let wish = match slot.look(index, self.deaths_max, events) {
+                Occupation::Vacant { worker, .. } if worker.behind_bytes != 0 => {
+                    // What one user was given is not shown to another.
+                    (worker.uid.is_some() && worker.uid == uid).then_some((0, slot.gone_at))
+                }
+                Occupation::Vacant { worker, .. } => {
+                    slot.lane.roster.give_up(&*slot.lane.map, worker.seat_id);
+                    Some((1, slot.gone_at))
+                }
+                Occupation::Nobody => Some((2, slot.gone_at)),
+                Occupation::Worker(_) => None,
+            };
+            free.extend(wish.map(|wish| (wish, index)));
+        }
+        // That which has waited longest, if anything waits.
+        let chosen = match free.into_iter().min() {
+            Some((_, index)) => Some(index),
+            None if books.slots.len() < self.count_max => Some(self.make(&mut books)?),
+            None => None,
+        };
+        Ok(chosen.map(|index| {
+            let slot = &mut books.slots[index];
+            slot.lease = Arc::downgrade(lease);
+            Arc::clone(&slot.lane)
+        }))
+    }
+}
+
+impl Slot {
+    /// Who is here; notes who has come and gone.
+    fn look(&mut self, number: usize, deaths_max: u32, events: &mut Events) -> Occupation {
+        if let Some(vacancy) = self.lane.roster.vacancies().pop() {
+            self.note_gone(number, &vacancy, deaths_max, events);
+            // It may have been passed over just now, and perhaps another worker is there already.
+            if let Some(Vacancy { seat, position }) = self.lane.roster.vacancies().pop() {
+                let worker = ConsumerInfo::gone(&Vacancy { seat, position }, published(&self.lane.map));
+                return Occupation::Vacant { worker, released: position, since: self.gone_at };
+            }
+        }
+        match self.lane.roster.seats().pop() {
+            Some(seat) => {
+                self.note_joined(number, &seat, events);
+                Occupation::Worker(seat)
+            }
+            None => Occupation::Nobody,
+        }
+    }
+
+    fn note_joined(&mut self, number: usize, seat: &Seat<SeatHandle>, events: &mut Events) {
+        if std::mem::replace(&mut self.joined, seat.id()) != seat.id() {
+            let worker = ConsumerInfo::new(seat, seat.behind_bytes(published(&self.lane.map)));
+            events.push(Event::Joined { slot: number, worker });
+        }
+    }
+
+    fn note_gone(&mut self, number: usize, vacancy: &Vacancy<SeatHandle>, deaths_max: u32, events: &mut Events) {
+        let (seat, published) = (&vacancy.seat, published(&self.lane.map));
+        if std::mem::replace(&mut self.gone, seat.id()) == seat.id() {
+            return;
+        }
+        self.note_joined(number, seat, events);
+        self.gone_at = Instant::now();
+        let how = match () {
+            () if seat.port().was_evicted() => Departure::Evicted,
+            () if seat.has_left() => Departure::Left,
+            () => Departure::Died,
+        };
+        let worker = ConsumerInfo::gone(vacancy, published);
+        events.push(Event::Gone { slot: number, worker: worker.clone(), how });
+        // It had a record in hand.
+        let (released, read) = seat.standing(&*self.lane.map);
+        if read <= released {
+            return;
+        }
+        let Some(found) = Cursor::record_at(&*self.lane.map, vacancy.position, published) else { return };
+        let end = end_of(&self.lane.map, found);
+        let deaths = self.deaths.note(end);
+        if deaths >= deaths_max {
+            let Copied { payload, tag, .. } = copy(&self.lane.map, found, deaths);
+            if self.lane.roster.pass_over(seat.id(), end) {
+                events.push(Event::SetAside(SetAside { payload, tag, deaths, worker }));
+            }
+        }
+    }
+}
+
+/// Everything below was published, and can be read.
+fn published(lane: &LaneMap) -> u64 {
+    // Pairs with the release store in `Writer::publish`: this may be the steward's thread.
+    lane.published().load(Ordering::Acquire)
+}
+
+fn end_of(lane: &LaneMap, found: Found) -> u64 {
+    lane.geometry().record_end(found.position, found.len)
+}
+
+/// Copies a record that stays as it is meanwhile: it is kept.
+fn copy(lane: &LaneMap, found: Found, deaths: u32) -> Copied {
+    let len = found.len as usize;
+    let mut words = vec![0_u64; len.div_ceil(8)];
+    lane.copy_out(found.payload, &mut words);
+    let payload = bytemuck::cast_slice(&words)[..len].into();
+    Copied { end: end_of(lane, found), payload, tag: found.tag, deaths }
+}

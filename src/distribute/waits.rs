@@ -1,0 +1,305 @@
+//! The waits of a distributor: for room at its workers, for workers, for all of them to be done.
+//!
+//! The invariant: whatever a wait is for makes the descriptor readable that it sleeps on: each lane's own, which is
+//! readable once its worker releases, comes or goes; the notice of new slots; a timer.
+//!
+//! What this file does not do: what is done about what has happened is the business of [`course`](super::course).
+
+use super::plan::To;
+use super::slots::Slots;
+use super::{Distributor, TooFewWorkers};
+use crate::deadline::{Deadline, timespec};
+use crate::error::{Error, Result};
+use crate::info::ConsumerInfo;
+use crate::os::interrupt::Interrupter;
+use crate::os::poller::{Poller, Trigger};
+use crate::producer::{Producer, SendError};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use std::time::Duration;
+
+/// The tokens of what is no lane.
+const NEW_SLOTS: u64 = u64::MAX;
+const INTERRUPT: u64 = u64::MAX - 1;
+const TIMER: u64 = u64::MAX - 2;
+/// How many descriptors the kernel names at once: which they are does not matter.
+const EVENTS_MAX: usize = 16;
+
+/// What a record is reserved for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wish {
+    pub(super) to: To,
+    pub(super) len: usize,
+}
+
+/// What a distributor sleeps on.
+#[derive(Debug)]
+pub(super) struct Waits {
+    poller: Poller,
+    timer: OwnedFd,
+    spin: Duration,
+}
+
+impl Waits {
+    pub(super) fn new(slots: &Slots, interrupter: Option<&Interrupter>, spin: Duration) -> Result<Self> {
+        let watch = || {
+            let poller = Poller::new()?;
+            poller.add(&slots.notice, NEW_SLOTS, Trigger::Level)?;
+            let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+            poller.add(&timer, TIMER, Trigger::Edge)?;
+            if let Some(interrupter) = interrupter {
+                poller.add(interrupter, INTERRUPT, Trigger::Level)?;
+            }
+            Ok((poller, timer))
+        };
+        let (poller, timer) = watch().map_err(Error::os::<Errno>("watch the lanes of a distributor"))?;
+        Ok(Self { poller, timer, spin })
+    }
+
+    /// Watches the lane of a slot.
+    pub(super) fn watch(&self, producer: &Producer, slot: usize) -> Result<(), SendError> {
+        self.poller.add(producer, slot as u64, Trigger::Level).map_err(of_wait)
+    }
+
+    /// Sleeps until something happens, or until the deadline.
+    fn sleep(&self, deadline: Deadline) -> Result<(), SendError> {
+        match self.poller.wait::<EVENTS_MAX>(deadline.remaining()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(of_wait(errno)),
+        }
+    }
+
+    /// Has the descriptor become readable then; never if there is no such time.
+    fn set_timer(&self, deadline: Deadline) -> Result<(), SendError> {
+        // At 0 it would not go off.
+        let limit = deadline.remaining().map_or(Duration::ZERO, |limit| limit.max(Duration::from_nanos(1)));
+        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).map(drop).map_err(of_wait)
+    }
+}
+
+impl Distributor {
+    /// The slot for such a record, if one has room now and enough workers are there.
+    pub(super) fn find_room(&mut self, wish: Wish) -> Result<Option<usize>, SendError> {
+        self.course.settle(&self.waits)?;
+        if self.course.worker_count() < self.workers_min { Ok(None) } else { Ok(self.course.choose(wish)) }
+    }
+
+    /// Waits for room for such a record: its slot.
+    #[cold]
+    pub(super) fn wait_for_room(&mut self, wish: Wish, deadline: Deadline) -> Result<usize, SendError> {
+        self.wish = Some(wish);
+        let is_short = self.course.worker_count() < self.workers_min;
+        if is_short && self.too_few_workers == TooFewWorkers::Fail {
+            return Err(self.too_few());
+        }
+        let found = match deadline {
+            Deadline::Now => None,
+            deadline => self.wait_until(deadline, |this| this.find_room(wish))?,
+        };
+        found.ok_or_else(|| match deadline {
+            _ if self.course.worker_count() < self.workers_min => self.too_few(),
+            Deadline::Now => SendError::Full { consumer: self.slowest() },
+            _ => SendError::TimedOut { consumer: self.slowest() },
+        })
+    }
+
+    /// Waits until at least `count` workers are there.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, Worker};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-wait-for-workers")?;
+    /// let worker = Worker::connect("@doc-distributor-wait-for-workers")?;
+    /// distributor.wait_for_workers(1, Duration::from_secs(60))?;
+    /// # drop(worker);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooFewConsumers`] if fewer are there after `timeout`
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel did not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn wait_for_workers(&mut self, count: usize, timeout: Duration) -> Result<(), SendError> {
+        self.check_fork()?;
+        let found = self.wait_until(Deadline::after(timeout), |this| {
+            this.course.settle(&this.waits)?;
+            Ok((this.course.worker_count() >= count).then_some(()))
+        })?;
+        let there = self.course.worker_count();
+        found.ok_or(SendError::TooFewConsumers { there, wanted: count, gone: None })
+    }
+
+    /// Waits until every record is released or set aside, and then finishes the lanes of all workers.
+    ///
+    /// Records of workers that go meanwhile are given to others, and workers may come.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, To, Worker}, errors::SendError};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-finish-and-wait")?;
+    /// let worker = Worker::connect("@doc-distributor-finish-and-wait")?; // and does nothing
+    /// distributor.send(To::MostRoom, b"work")?;
+    /// match distributor.finish_and_wait(Duration::from_millis(10)) {
+    ///     Err(SendError::Unread { consumers }) => assert_eq!(consumers[0].behind_bytes, 16),
+    ///     outcome => outcome?,
+    /// }
+    /// # drop(worker);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::Unread`] if not all is released after `timeout`: it names the workers, also those that have gone,
+    ///   and their bytes
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel did not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
+    ///
+    /// In all cases the lanes are finished, but for the last.
+    pub fn finish_and_wait(mut self, timeout: Duration) -> Result<(), SendError> {
+        self.check_fork()?;
+        let found = self.wait_until(Deadline::after(timeout), |this| {
+            this.course.settle(&this.waits)?;
+            Ok(this.course.is_done().then_some(()))
+        })?;
+        found.ok_or_else(|| {
+            let workers = self.course.workers();
+            let consumers = workers.into_iter().filter(|worker| worker.unreleased_records != 0);
+            SendError::Unread { consumers: consumers.map(|worker| worker.consumer).collect() }
+        })
+    }
+
+    /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
+    ///
+    /// 1. Call [`try_send`](Self::try_send), or another form that does not wait, until it returns [`SendError::Full`]
+    ///    or [`SendError::TooFewConsumers`]; and [`next_event`](Self::next_event) until it returns `None`.
+    /// 2. Call `arm`. `false` means that there is news: go to 1.
+    /// 3. Wait until the distributor's descriptor ([`AsFd`]) is readable. Watch it level-triggered.
+    /// 4. Go to 1.
+    ///
+    /// News is room for what the last call had no room for, and events. A loop that does so also when it has nothing to
+    /// send has records taken back in time.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut distributor = fdring::distribute::Distributor::listen("@doc-distributor-arm")?;
+    /// assert!(distributor.arm()?); // now wait for its descriptor
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::Interrupted`] if there is no news, and an [`Interrupter`] has ended all waits
+    /// - [`SendError::Wait`] if the kernel cannot watch the bell of a worker
+    /// - [`SendError::Forked`] in a forked child
+    pub fn arm(&mut self) -> Result<bool, SendError> {
+        self.check_fork()?;
+        self.announce()?;
+        let has_room = match self.wish {
+            Some(wish) => self.find_room(wish)?.is_some(),
+            None => self.course.settle(&self.waits).map(|()| false)?,
+        };
+        if has_room || self.course.has_events() || self.announced != self.course.slot_count() {
+            self.disarm();
+            return Ok(false);
+        }
+        if self.is_interrupted() {
+            return Err(SendError::Interrupted);
+        }
+        self.waits.set_timer(self.next_due())?;
+        Ok(true)
+    }
+
+    /// Waits until `look` finds something; `None` at the deadline. It looks after everything that has happened.
+    fn wait_until<T>(
+        &mut self,
+        deadline: Deadline,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, SendError>,
+    ) -> Result<Option<T>, SendError> {
+        let (mut spins, spin) = (std::mem::take(&mut self.spins), self.waits.spin);
+        let found = spins.spin_until(spin, deadline, |_| look(self).transpose());
+        self.spins = spins;
+        if let Some(found) = found {
+            return found.map(Some);
+        }
+        let outcome = self.sleep_until(deadline, look);
+        self.disarm();
+        outcome
+    }
+
+    fn sleep_until<T>(
+        &mut self,
+        deadline: Deadline,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, SendError>,
+    ) -> Result<Option<T>, SendError> {
+        loop {
+            self.announce()?;
+            // After the announcement: what comes later makes the descriptor readable.
+            if let Some(found) = look(self)? {
+                return Ok(Some(found));
+            }
+            if self.is_interrupted() {
+                return Err(SendError::Interrupted);
+            }
+            if deadline.has_passed() {
+                return Ok(None);
+            }
+            // A slot that has come meanwhile, and perhaps got something, is announced to next.
+            if self.announced == self.course.slot_count() {
+                self.waits.sleep(deadline.min(self.next_due()))?;
+            }
+        }
+    }
+
+    /// Has whatever happens from now on make the descriptor readable.
+    fn announce(&mut self) -> Result<(), SendError> {
+        self.is_armed = true;
+        self.announced = self.course.announce()?;
+        Ok(())
+    }
+
+    /// Takes the announcement back.
+    pub(super) fn disarm(&mut self) {
+        self.is_armed = false;
+        self.course.disarm();
+    }
+
+    fn next_due(&self) -> Deadline {
+        self.course.next_due().map_or(Deadline::Never, Deadline::At)
+    }
+
+    fn is_interrupted(&self) -> bool {
+        self.interrupter.as_ref().is_some_and(Interrupter::is_interrupted)
+    }
+
+    fn too_few(&self) -> SendError {
+        let gone = self.slowest().filter(|worker| worker.is_gone);
+        SendError::TooFewConsumers { there: self.course.worker_count(), wanted: self.workers_min, gone }
+    }
+
+    /// Who has most.
+    fn slowest(&self) -> Option<Box<ConsumerInfo>> {
+        let workers = self.course.workers().into_iter().map(|worker| worker.consumer);
+        workers.max_by_key(|worker| worker.behind_bytes).map(Box::new)
+    }
+}
+
+impl AsFd for Distributor {
+    /// The descriptor to wait for, see [`arm`](Self::arm).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.waits.poller.as_fd()
+    }
+}
+
+fn of_wait(errno: Errno) -> SendError {
+    SendError::Wait(errno.raw_os_error())
+}

@@ -1,0 +1,439 @@
+//! The reading end of a distributor: a worker, and the records that it has in hand.
+//!
+//! The invariant: a record is released when its worker says that it is done with it, by its next call or by hand, and
+//! never because something else went wrong.
+
+use crate::consumer::{Consumer, InHand, OwnedRecord, ReceiveError, Record};
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::info::LaneInfo;
+use crate::ring::cursor::Found;
+use crate::select::Selectable;
+use crate::session::Address;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::fmt;
+use std::ops::Deref;
+use std::time::{Duration, Instant};
+
+/// A worker of a [`Distributor`](super::Distributor): a [`Consumer`] that gets records of its own, and says when it is
+/// done with each.
+///
+/// A record from [`receive`](Self::receive) is done with when the next one is asked for. One from [`take`](Self::take)
+/// is done with when [`Task::done`] is called, in any order and on any thread. What a worker is not done with when it
+/// dies, hangs up, panics or is evicted is given to another worker, so that each record is worked on at least once.
+/// Dropping a worker without a panic counts the record in hand as done; the rest of its queue goes to others.
+///
+/// ```
+/// use fdring::distribute::{Distributor, To, Worker};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut distributor = Distributor::listen("@doc-worker")?;
+///
+/// // Usually another process:
+/// let worker = std::thread::spawn(|| -> std::io::Result<usize> {
+///     let mut worker = Worker::connect("@doc-worker").map_err(std::io::Error::other)?;
+///     let mut bytes = 0;
+///     while let Some(task) = worker.receive()? {
+///         bytes += task.len();
+///     }
+///     Ok(bytes)
+/// });
+///
+/// for task in ["one", "two", "three"] {
+///     distributor.send(To::MostRoom, task.as_bytes())?;
+/// }
+/// distributor.finish_and_wait(std::time::Duration::from_secs(60))?;
+/// assert_eq!(worker.join().unwrap()?, 11);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a worker leaves its work to others; keep it in a variable"]
+pub struct Worker {
+    consumer: Consumer,
+    /// What [`receive`](Self::receive) returned last.
+    in_hand: Option<Found>,
+}
+
+impl Worker {
+    /// Connects to the distributor at `address`, and reads copies. For anything else make a [`Consumer`] by
+    /// [`SessionOptions`](crate::options::SessionOptions) and pass it to [`new`](Self::new).
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, Worker};
+    /// # fn main() -> fdring::Result<()> {
+    /// let distributor = Distributor::listen("@doc-worker-connect")?;
+    /// let worker = Worker::connect("@doc-worker-connect")?;
+    /// assert_eq!(worker.lane().name, "work");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if what listens there is no distributor: each of its consumers would get every record
+    /// - else as [`Consumer::connect`]
+    pub fn connect(address: impl Into<Address>) -> Result<Self> {
+        Self::new(Consumer::connect(address)?)
+    }
+
+    /// A worker that reads by `consumer`.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, Worker};
+    /// use fdring::{Attach, options::SessionOptions};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// # let distributor = Distributor::listen("@doc-worker-new")?;
+    /// // SAFETY: the distributor is a process of ours, which uses this library.
+    /// let in_place = unsafe { Attach::new().in_place() };
+    /// let session = SessionOptions::new().patience(Duration::from_secs(10)).connect("@doc-worker-new")?;
+    /// let worker = Worker::new(session.attach_one(in_place)?)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if its lane is not that of a distributor.
+    pub fn new(consumer: Consumer) -> Result<Self> {
+        if !consumer.lane().has_one_worker {
+            let sentence = format!(
+                "lane {} is not that of one worker: each of its consumers gets every record; connect to a distributor",
+                consumer.lane().name
+            );
+            return Err(Error::Invalid(sentence));
+        }
+        Ok(Self { consumer, in_hand: None })
+    }
+
+    /// Returns the next record, and waits for one; `None` once the distributor has finished and this worker's records
+    /// were all read. The record before it is done with.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-worker-receive")?;
+    /// # let mut worker = Worker::connect("@doc-worker-receive")?;
+    /// distributor.send(To::MostRoom, b"work")?;
+    /// assert_eq!(&worker.receive()?.expect("it is for the only worker")[..], b"work");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
+    /// - else as [`Consumer::receive`]
+    pub fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.receive_until(Deadline::Never)
+    }
+
+    /// Like [`receive`](Self::receive), but never waits.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, Worker}, errors::ReceiveError};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let distributor = Distributor::listen("@doc-worker-try-receive")?;
+    /// # let mut worker = Worker::connect("@doc-worker-try-receive")?;
+    /// assert_eq!(worker.try_receive().unwrap_err(), ReceiveError::Empty);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::Empty`] if there is no record, and as [`receive`](Self::receive).
+    pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.receive_until(Deadline::Now)
+    }
+
+    /// Like [`receive`](Self::receive), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, Worker}, errors::ReceiveError};
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// # let distributor = Distributor::listen("@doc-worker-receive-timeout")?;
+    /// # let mut worker = Worker::connect("@doc-worker-receive-timeout")?;
+    /// assert_eq!(worker.receive_timeout(Duration::from_millis(1)).unwrap_err(), ReceiveError::TimedOut);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] if no record came, and as [`receive`](Self::receive).
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.receive_until(Deadline::after(timeout))
+    }
+
+    /// Like [`receive`](Self::receive), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, Worker}, errors::ReceiveError};
+    /// # use std::time::Instant;
+    /// # fn main() -> fdring::Result<()> {
+    /// # let distributor = Distributor::listen("@doc-worker-receive-deadline")?;
+    /// # let mut worker = Worker::connect("@doc-worker-receive-deadline")?;
+    /// assert_eq!(worker.receive_deadline(Instant::now()).unwrap_err(), ReceiveError::TimedOut);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] if no record came, and as [`receive`](Self::receive).
+    pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.receive_until(Deadline::At(deadline))
+    }
+
+    /// Returns the next record as a [`Task`], which is done with when [`Task::done`] says so, and waits for one; `None`
+    /// once the distributor has finished and this worker's records were all read. A record from
+    /// [`receive`](Self::receive) before it is done with.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-worker-take")?;
+    /// # let mut worker = Worker::connect("@doc-worker-take")?;
+    /// # for n in 0..2 {
+    /// #     distributor.send(To::MostRoom, &[n])?;
+    /// # }
+    /// let (first, second) = (worker.take()?.expect("one"), worker.take()?.expect("two"));
+    /// std::thread::spawn(move || second.done()).join().unwrap();
+    /// first.done();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    pub fn take(&mut self) -> Result<Option<Task>, ReceiveError> {
+        self.take_until(Deadline::Never)
+    }
+
+    /// Like [`take`](Self::take), but never waits.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, Worker}, errors::ReceiveError};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let distributor = Distributor::listen("@doc-worker-try-take")?;
+    /// # let mut worker = Worker::connect("@doc-worker-try-take")?;
+    /// assert_eq!(worker.try_take().unwrap_err(), ReceiveError::Empty);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::Empty`] if there is no record, and as [`receive`](Self::receive).
+    pub fn try_take(&mut self) -> Result<Option<Task>, ReceiveError> {
+        self.take_until(Deadline::Now)
+    }
+
+    /// Like [`take`](Self::take), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, Worker}, errors::ReceiveError};
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// # let distributor = Distributor::listen("@doc-worker-take-timeout")?;
+    /// # let mut worker = Worker::connect("@doc-worker-take-timeout")?;
+    /// assert_eq!(worker.take_timeout(Duration::from_millis(1)).unwrap_err(), ReceiveError::TimedOut);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] if no record came, and as [`receive`](Self::receive).
+    pub fn take_timeout(&mut self, timeout: Duration) -> Result<Option<Task>, ReceiveError> {
+        self.take_until(Deadline::after(timeout))
+    }
+
+    /// Says that the record of the last [`receive`](Self::receive) is done with, before the next one is asked for. What
+    /// was taken as a [`Task`] is not meant.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-worker-done")?;
+    /// # let mut worker = Worker::connect("@doc-worker-done")?;
+    /// distributor.send(To::MostRoom, b"work")?;
+    /// worker.receive()?;
+    /// assert_eq!(distributor.workers()[0].unreleased_records, 1);
+    /// worker.done();
+    /// assert_eq!(distributor.workers()[0].unreleased_records, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn done(&mut self) {
+        self.in_hand = None;
+        self.consumer.release();
+    }
+
+    /// The facts of this worker's lane.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, Worker};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let distributor = Distributor::listen("@doc-worker-lane")?;
+    /// # let worker = Worker::connect("@doc-worker-lane")?;
+    /// assert!(worker.lane().has_one_worker);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lane(&self) -> &LaneInfo {
+        self.consumer.lane()
+    }
+
+    /// Prepares a wait in an event loop of the caller, as [`Consumer::arm`]. The record of the last
+    /// [`receive`](Self::receive) is done with.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let distributor = Distributor::listen("@doc-worker-arm")?;
+    /// # let mut worker = Worker::connect("@doc-worker-arm")?;
+    /// assert!(worker.arm()?); // now wait for its descriptor
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Consumer::arm`].
+    pub fn arm(&mut self) -> Result<bool, ReceiveError> {
+        self.in_hand = None;
+        self.consumer.arm()
+    }
+
+    fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
+        self.in_hand = None;
+        self.in_hand = self.consumer.find_work(deadline)?;
+        self.in_hand.map(|found| self.consumer.record(found)).transpose()
+    }
+
+    fn take_until(&mut self, deadline: Deadline) -> Result<Option<Task>, ReceiveError> {
+        self.in_hand = None;
+        let Some(found) = self.consumer.find_work(deadline)? else { return Ok(None) };
+        let in_hand = self.consumer.keep_in_hand(found);
+        let record = self.consumer.record(found)?.into_owned();
+        // Only the hold keeps it.
+        self.consumer.release();
+        Ok(Some(Task { record, in_hand }))
+    }
+}
+
+impl AsFd for Worker {
+    /// The descriptor to wait for, see [`arm`](Self::arm).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.consumer.as_fd()
+    }
+}
+
+impl Selectable for Worker {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        Self::arm(self)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(found) = self.in_hand.filter(|_| std::thread::panicking() && !self.consumer.is_forked()) {
+            // It never ends: the record is not released, and so the worker does not leave in order.
+            drop(self.consumer.keep_in_hand(found));
+        }
+    }
+}
+
+/// A record that its worker is done with when it says so. It dereferences to `[u8]`, its payload, and has a tag.
+///
+/// [`Worker::take`] makes it. Several tasks may be in hand at once, done in any order, on any thread, also after the
+/// worker was dropped. A task that is dropped was not done: it is given to another worker once this one is gone, with
+/// all tasks after it, done or not.
+///
+/// ```
+/// use fdring::distribute::{Distributor, To, Worker};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut distributor = Distributor::listen("@doc-task")?;
+/// # let mut worker = Worker::connect("@doc-task")?;
+/// distributor.send(To::MostRoom, b"row 1")?;
+/// distributor.send(To::MostRoom, b"row 2")?;
+///
+/// // A batch, which is done as a whole.
+/// let batch = [worker.take()?.unwrap(), worker.take()?.unwrap()];
+/// let rows: Vec<&str> = batch.iter().map(|task| std::str::from_utf8(task).unwrap()).collect();
+/// assert_eq!(rows, ["row 1", "row 2"]);
+/// batch.into_iter().for_each(|task| task.done());
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a task that is dropped is not done, and is given to another worker"]
+pub struct Task {
+    record: OwnedRecord,
+    in_hand: InHand,
+}
+
+impl Task {
+    /// Says that it is done with: it is given to nobody else, once all tasks before it are done.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-task-done")?;
+    /// # let mut worker = Worker::connect("@doc-task-done")?;
+    /// distributor.send(To::MostRoom, b"work")?;
+    /// worker.take()?.expect("it is there").done();
+    /// assert_eq!(distributor.workers()[0].unreleased_records, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn done(self) {
+        let Self { record, in_hand } = self;
+        drop(record);
+        in_hand.end();
+    }
+
+    /// The tag that it was sent with.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-task-tag")?;
+    /// # let mut worker = Worker::connect("@doc-task-tag")?;
+    /// let mut assignment = distributor.reserve(To::MostRoom, 4)?;
+    /// assignment.set_tag(7);
+    /// assignment.commit();
+    /// assert_eq!(worker.take()?.expect("it is there").tag(), 7);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tag(&self) -> u16 {
+        self.record.tag()
+    }
+}
+
+impl Deref for Task {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.record
+    }
+}
+
+impl AsRef<[u8]> for Task {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("record", &self.record).finish_non_exhaustive()
+    }
+}
