@@ -181,7 +181,7 @@ fn send(distributor: &mut Distributor, number: u64) {
 fn wait_for<T>(distributor: &mut Distributor, what: &str, pick: impl Fn(Event) -> Option<T>) -> T {
     let mut found = None;
     wait_until(what, || {
-        while let Some(event) = distributor.next_event() {
+        while let Some(event) = distributor.try_next_event() {
             found = pick(event);
             if found.is_some() {
                 return true;
@@ -348,7 +348,7 @@ fn a_record_that_kills_its_workers_is_set_aside_with_its_bytes_and_no_other_is()
     }
     let (mut poison, mut died): (Option<SetAside>, u32) = (None, 0);
     wait_until("it is set aside", || {
-        while let Some(event) = distributor.next_event() {
+        while let Some(event) = distributor.try_next_event() {
             match event {
                 Event::SetAside(aside) => poison = Some(aside),
                 Event::Gone { how: Departure::Died, .. } => {
@@ -560,7 +560,7 @@ fn a_full_distributor_says_who_is_slow_and_goes_on_when_it_releases() {
         }
         while let Err(error) = distributor.try_send(To::MostRoom, &[0; 1000]) {
             assert!(matches!(error, SendError::Full { .. }), "{error}");
-            while distributor.next_event().is_some() {}
+            while distributor.try_next_event().is_some() {}
             if distributor.arm().unwrap() {
                 let limit = Timespec::try_from(DEADLINE).unwrap();
                 assert_eq!(poll(&mut [PollFd::new(&distributor, PollFlags::IN)], Some(&limit)).unwrap(), 1);
@@ -578,7 +578,7 @@ fn an_armed_distributor_hears_of_workers_that_come_and_go_and_of_its_own_time() 
     let heard = |distributor: &mut Distributor, what: &str| {
         let start = Instant::now();
         loop {
-            if let Some(event) = distributor.next_event() {
+            if let Some(event) = distributor.try_next_event() {
                 return event;
             }
             assert!(start.elapsed() < DEADLINE, "{what}");
@@ -644,7 +644,7 @@ fn one_who_connects_and_hangs_up_a_thousand_times_costs_nothing_and_keeps_nobody
             }
         }
         wait_until("all have gone", || {
-            distributor.next_event();
+            distributor.try_next_event();
             let stats = distributor.server_stats();
             stats.accepted == 1001 && stats.refused == 1000
         });
@@ -687,7 +687,7 @@ fn a_worker_that_lies_in_its_seat_is_put_out_and_others_get_its_records() {
         assert_eq!(got, [0, 1, 2, 3], "{lie}");
         drop((liar, honest));
         wait_until("nobody is left", || distributor.worker_count() == 0);
-        while distributor.next_event().is_some() {}
+        while distributor.try_next_event().is_some() {}
     }
 }
 

@@ -276,7 +276,7 @@ impl Course {
         lane.producer.evict(&worker.consumer)
     }
 
-    pub(super) fn next_event(&mut self) -> Option<Event> {
+    pub(super) fn try_next_event(&mut self) -> Option<Event> {
         self.slots.with_events(|events| events.pop())
     }
 

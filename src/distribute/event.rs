@@ -4,11 +4,11 @@ use crate::info::ConsumerInfo;
 use std::collections::VecDeque;
 use std::fmt;
 
-/// How many comings and goings are kept for [`Distributor::next_event`](super::Distributor::next_event).
+/// How many comings and goings are kept for [`Distributor::try_next_event`](super::Distributor::try_next_event).
 const EVENTS_MAX: usize = 1024;
 
-/// What has happened at a [`Distributor`](super::Distributor). [`next_event`](super::Distributor::next_event) returns
-/// it.
+/// What has happened at a [`Distributor`](super::Distributor).
+/// [`try_next_event`](super::Distributor::try_next_event) returns it.
 ///
 /// ```
 /// use fdring::distribute::{Distributor, Event, To, Worker};
@@ -17,7 +17,7 @@ const EVENTS_MAX: usize = 1024;
 /// let mut distributor = Distributor::listen("@doc-distribute-event")?;
 /// let worker = Worker::connect("@doc-distribute-event")?;
 /// distributor.send(To::MostRoom, b"work")?;
-/// while let Some(event) = distributor.next_event() {
+/// while let Some(event) = distributor.try_next_event() {
 ///     match event {
 ///         Event::Joined { worker, .. } => println!("process {:?} has come", worker.pid),
 ///         Event::Gone { worker, how, .. } => {
@@ -154,8 +154,8 @@ pub struct DistributorStats {
     pub died: u64,
     /// The workers that were evicted.
     pub evicted: u64,
-    /// The comings and goings that [`next_event`](super::Distributor::next_event) did not return, since 1024 others
-    /// waited to be returned.
+    /// The comings and goings that [`try_next_event`](super::Distributor::try_next_event) did not return, since 1024
+    /// others waited to be returned.
     pub events_missed: u64,
 }
 

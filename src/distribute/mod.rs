@@ -419,14 +419,14 @@ impl Distributor {
     /// # fn main() -> fdring::Result<()> {
     /// # let mut distributor = Distributor::listen("@doc-distributor-next-event")?;
     /// # let worker = Worker::connect("@doc-distributor-next-event")?;
-    /// assert!(matches!(distributor.next_event(), Some(Event::Joined { slot: 0, .. })));
-    /// assert!(distributor.next_event().is_none());
+    /// assert!(matches!(distributor.try_next_event(), Some(Event::Joined { slot: 0, .. })));
+    /// assert!(distributor.try_next_event().is_none());
     /// # Ok(())
     /// # }
     /// ```
-    pub fn next_event(&mut self) -> Option<Event> {
+    pub fn try_next_event(&mut self) -> Option<Event> {
         self.look();
-        if self.guard.is_child() { None } else { self.course.next_event() }
+        if self.guard.is_child() { None } else { self.course.try_next_event() }
     }
 
     /// The statistics since it began to listen; all zero in a forked child.

@@ -287,7 +287,7 @@ impl DistributorOptions {
     /// });
     /// assert!(died.join().is_err());
     /// let poison = loop {
-    ///     if let Some(Event::SetAside(poison)) = distributor.next_event() {
+    ///     if let Some(Event::SetAside(poison)) = distributor.try_next_event() {
     ///         break poison;
     ///     }
     /// };

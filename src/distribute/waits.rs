@@ -135,6 +135,38 @@ impl Distributor {
         found.ok_or(SendError::TooFewConsumers { there, wanted: count, gone: None })
     }
 
+    /// Waits until every record that was sent is released or set aside: then they need not be sent again, whatever
+    /// happens.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To, Worker};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-distributor-wait-released")?;
+    /// # let mut worker = Worker::connect("@doc-distributor-wait-released")?;
+    /// # let worker = std::thread::spawn(move || while worker.receive().unwrap().is_some() {});
+    /// distributor.send(To::MostRoom, b"part 1 of 2")?;
+    /// distributor.wait_released(Duration::from_secs(60))?;
+    /// println!("part 1 is done");
+    /// distributor.send(To::MostRoom, b"part 2 of 2")?;
+    /// # drop(distributor);
+    /// # worker.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TimedOut`] if not all is released after `timeout`: it names who has most
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel did not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn wait_released(&mut self, timeout: Duration) -> Result<(), SendError> {
+        self.check_fork()?;
+        let is_done = self.wait_until(Deadline::after(timeout), Self::is_done)?;
+        is_done.ok_or_else(|| SendError::TimedOut { consumer: self.slowest() })
+    }
+
     /// Waits until every record is released or set aside, and then finishes the lanes of all workers.
     ///
     /// Records of workers that go meanwhile are given to others, and workers may come.
@@ -166,11 +198,8 @@ impl Distributor {
     /// In all cases the lanes are finished, but for the last.
     pub fn finish_and_wait(mut self, timeout: Duration) -> Result<(), SendError> {
         self.check_fork()?;
-        let found = self.wait_until(Deadline::after(timeout), |this| {
-            this.course.settle(&this.waits)?;
-            Ok(this.course.is_done().then_some(()))
-        })?;
-        found.ok_or_else(|| {
+        let is_done = self.wait_until(Deadline::after(timeout), Self::is_done)?;
+        is_done.ok_or_else(|| {
             let workers = self.course.workers();
             let consumers = workers.into_iter().filter(|worker| worker.unreleased_records != 0);
             SendError::Unread { consumers: consumers.map(|worker| worker.consumer).collect() }
@@ -180,7 +209,7 @@ impl Distributor {
     /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
     ///
     /// 1. Call [`try_send`](Self::try_send), or another form that does not wait, until it returns [`SendError::Full`]
-    ///    or [`SendError::TooFewConsumers`]; and [`next_event`](Self::next_event) until it returns `None`.
+    ///    or [`SendError::TooFewConsumers`]; and [`try_next_event`](Self::try_next_event) until it returns `None`.
     /// 2. Call `arm`. `false` means that there is news: go to 1.
     /// 3. Wait until the distributor's descriptor ([`AsFd`]) is readable. Watch it level-triggered.
     /// 4. Go to 1.
@@ -258,6 +287,11 @@ impl Distributor {
                 self.waits.sleep(deadline.min(self.next_due()))?;
             }
         }
+    }
+
+    fn is_done(&mut self) -> Result<Option<()>, SendError> {
+        self.course.settle(&self.waits)?;
+        Ok(self.course.is_done().then_some(()))
     }
 
     /// Has whatever happens from now on make the descriptor readable.

@@ -253,5 +253,5 @@ fn deaths_count_for_a_record_wherever_it_is_and_for_no_other() {
     assert_eq!([deaths.at(64), deaths.at(128), deaths.at(192)], [0, 1, 0], "what is released is forgotten");
     deaths.carry(192, 2);
     deaths.carry(256, 0);
-    assert_eq!([deaths.note(128), deaths.note(192), deaths.note(256)], [2, 3, 1]);
+    assert_eq!([deaths.note(128), deaths.note(160), deaths.note(192), deaths.note(256)], [2, 1, 3, 1]);
 }
