@@ -233,6 +233,36 @@ fn two_looks_tell_how_fast_a_lane_is_and_who_stands_still() {
 }
 
 #[test]
+fn a_look_at_what_is_known_finds_what_has_changed_and_nothing_new() {
+    let test = "a_look_at_what_is_known_finds_what_has_changed_and_nothing_new";
+    if is_played() {
+        return;
+    }
+    let (mut producer, name, address) = start_producer(test);
+    let mut reader = start_reader(test, &address, "copies");
+    order(&mut producer, "5");
+    let mut survey = inspect::lanes().unwrap();
+    order(&mut producer, "20");
+    order(&mut reader, "read 20");
+    let late = Producer::create(unique_name()).unwrap();
+    survey.look_at_known().unwrap();
+    let lane = find(&survey, &name).unwrap();
+    let read = lane.consumers[0].rates.unwrap();
+    let bytes = |rates: inspect::Rates| (rates.bytes_per_second * rates.over.as_secs_f64()).round() as u64;
+    assert_eq!((bytes(lane.rates.unwrap()), bytes(read)), (20 * RECORD_BYTES, 20 * RECORD_BYTES));
+    assert!(find(&survey, &late.lane().name).is_none(), "no process is searched");
+    reader.kill();
+    survey.look_at_known().unwrap();
+    assert!(find(&survey, &name).unwrap().consumers.is_empty(), "its process has ended");
+    assert!(find(&survey, &late.lane().name).is_some(), "so that all were searched");
+    let gone = late.lane().name.clone();
+    drop(late);
+    survey.look_at_known().unwrap();
+    assert!(find(&survey, &gone).is_none() && find(&survey, &name).is_some());
+    assert!(!survey.unseen.iter().any(|unseen| unseen.lane.as_ref() == Some(&gone)), "{:?}", survey.unseen);
+}
+
+#[test]
 fn the_lane_of_a_dead_producer_is_there_as_long_as_a_consumer_keeps_it() {
     let test = "the_lane_of_a_dead_producer_is_there_as_long_as_a_consumer_keeps_it";
     if is_played() {

@@ -4,7 +4,7 @@
 //! only to be read. So opening never waits, has no effect on a device, and gives no way to write. A name is a claim
 //! that decides where to look, and no more.
 
-use super::process::{Miss, Process};
+use super::process::{Miss, Pins, Process};
 use super::{ProcessView, Reason};
 use crate::layout::LANE_NAME_MAX_BYTES;
 use crate::region::{Region, Seals};
@@ -106,12 +106,17 @@ pub(super) struct OpenedFile {
 }
 
 /// Opens a file at one of the places where it was found.
-pub(super) fn open_at(places: &[Place], key: FileKey, devices: &[(u32, u32)]) -> Result<OpenedFile, Miss> {
+pub(super) fn open_at(
+    places: &[Place],
+    key: FileKey,
+    devices: &[(u32, u32)],
+    pins: &mut Pins,
+) -> Result<OpenedFile, Miss> {
     let mut miss = Miss::Nothing;
     // What is mapped only needs rights of its own, see proc_pid_map_files(5).
     let (open, mapped): (Vec<_>, Vec<_>) = places.iter().partition(|place| matches!(place.via, Via::Fd(_)));
     for Place { process, via } in open.into_iter().chain(mapped) {
-        match Process::open_again(process).and_then(|process| open_of(&process, *via, key, devices)) {
+        match pins.open_again(process).and_then(|process| open_of(process, *via, key, devices)) {
             Ok(file) => return Ok(file),
             Err(Miss::Own(errno)) => return Err(Miss::Own(errno)),
             Err(Miss::Nothing) => {}

@@ -40,6 +40,7 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 pub(crate) use words::StripeLook;
 
+use survey::Search;
 pub use survey::{lanes, process};
 
 pub(crate) use files::FileKey;
@@ -68,6 +69,7 @@ pub struct Survey {
     pub unseen: Vec<Unseen>,
     /// The one process whose lanes are meant.
     scope: Option<u32>,
+    search: Search,
 }
 
 /// A lane, as it was when it was looked at.

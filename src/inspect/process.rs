@@ -183,10 +183,32 @@ impl Process {
     }
 }
 
+/// Processes that were looked at before, and are still the same, the last that were used. Few, since each takes a
+/// descriptor.
+#[derive(Debug, Default)]
+pub(super) struct Pins(Vec<Process>);
+
+impl Pins {
+    const PROCESSES_MAX: usize = 8;
+
+    /// The same process as before, if it still runs, or ran when it was pinned: one that has ended since has nothing
+    /// to be opened.
+    pub(super) fn open_again(&mut self, view: &ProcessView) -> Result<&Process, Miss> {
+        let process = match self.0.iter().position(|process| process.view == *view) {
+            Some(index) => self.0.remove(index),
+            None => Process::open_again(view)?,
+        };
+        self.0.truncate(Self::PROCESSES_MAX - 1);
+        self.0.insert(0, process);
+        Ok(&self.0[0])
+    }
+}
+
 /// The beginning of a file in a process's directory.
 fn read_text(dir: &OwnedFd, name: &str) -> Result<String, Miss> {
     let file = openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut bytes = Vec::new();
+    // As much as such a file has, as a rule: then one read takes it.
+    let mut bytes = Vec::with_capacity(2048);
     match File::from(file).take(TEXT_MAX_BYTES).read_to_end(&mut bytes) {
         // The command's name may be any bytes.
         Ok(_) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
@@ -285,6 +307,20 @@ mod tests {
         assert_eq!(Process::open_again(&own).unwrap().view, own);
         let successor = ProcessView { started: own.started - 1, ..own };
         assert!(matches!(Process::open_again(&successor), Err(Miss::Nothing)));
+    }
+
+    #[test]
+    fn few_processes_are_pinned_and_each_is_the_one_that_was_seen() {
+        let own = Process::open(std::process::id()).unwrap().view;
+        let mut pins = Pins::default();
+        assert_eq!(pins.open_again(&own).unwrap().view, own);
+        let successor = ProcessView { started: own.started - 1, ..own.clone() };
+        assert!(matches!(pins.open_again(&successor), Err(Miss::Nothing)));
+        // Whoever looks different is another one to it, and is asked for anew.
+        for number in 0..20 {
+            pins.open_again(&ProcessView { command: number.to_string(), ..own.clone() }).unwrap();
+        }
+        assert_eq!(pins.0.len(), Pins::PROCESSES_MAX);
     }
 
     #[test]

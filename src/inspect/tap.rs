@@ -4,7 +4,7 @@
 //! through descriptors that were opened to be read, so that it never looks like a writer's.
 
 use super::files::{FileKey, OpenedFile, Place, open_at};
-use super::process::{Miss, Process};
+use super::process::{Miss, Pins, Process};
 use super::{LaneView, Reason};
 use crate::consumer::{Attachment, Tap};
 use crate::error::{Error, Result};
@@ -79,7 +79,8 @@ impl LaneView {
             _ => (Peer::UNKNOWN, true),
         };
         let devices = devices_of_memory()?;
-        let open = |places: &[Place], key: FileKey| open_at(places, key, &devices).map_err(failed);
+        let mut pins = Pins::default();
+        let mut open = |places: &[Place], key: FileKey| open_at(places, key, &devices, &mut pins).map_err(failed);
         let control = open(&self.control_places, self.control)?;
         let (data, places) = self.data.as_ref().ok_or_else(|| failed(Miss::Nothing))?;
         let (lane, terms) = map(control, open(places, *data)?, self.info.id)?;
