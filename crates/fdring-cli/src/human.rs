@@ -56,6 +56,16 @@ pub(crate) fn age(since: Option<SystemTime>) -> Option<Duration> {
     since.map(|since| SystemTime::now().duration_since(since).unwrap_or_default())
 }
 
+/// An age in its largest unit: `13 s`, `3 min`, `5 d`.
+pub(crate) fn short_age(since: Option<SystemTime>) -> String {
+    age(since).map_or_else(String::new, |age| match age.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..86400 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86400),
+    })
+}
+
 /// Text of other processes, without what could play tricks on a terminal: control characters, line separators, and
 /// marks that are invisible or turn the direction of writing, are escaped as in Rust.
 pub(crate) fn harmless(text: &str) -> String {
@@ -124,6 +134,14 @@ mod tests {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }
         assert_eq!(duration(Duration::from_nanos(1_500)), "1.5 µs");
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        let ago = |seconds| short_age(Some(SystemTime::now() - Duration::from_secs(seconds)));
+        assert_eq!([0, 59, 3599, 7200, 90_000].map(ago), ["0 s", "59 s", "59 min", "2 h", "1 d"]);
+        assert_eq!(short_age(None), "");
+        assert_eq!(age(Some(SystemTime::now() + Duration::from_secs(60))), Some(Duration::ZERO));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod seen;
 mod stop;
 mod table;
 mod tail;
+mod top;
 mod users;
 mod watch;
 
@@ -65,6 +66,7 @@ macro_rules! subcommands {
 // In the order of the help.
 subcommands! {
     Ps = ps,
+    Top = top,
     Tail = tail,
     Hz = hz,
     Delay = delay,

@@ -18,12 +18,10 @@ impl Used {
     pub(crate) fn by(pids: impl IntoIterator<Item = u32>) -> Self {
         let at = Instant::now();
         let used = |pid: u32| ticks_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
-        let mut ticks = HashMap::new();
-        for pid in pids {
-            if let (std::collections::hash_map::Entry::Vacant(entry), Some(used)) = (ticks.entry(pid), used(pid)) {
-                entry.insert(used);
-            }
-        }
+        let mut pids: Vec<u32> = pids.into_iter().collect();
+        pids.sort_unstable();
+        pids.dedup();
+        let ticks = pids.into_iter().filter_map(|pid| Some((pid, used(pid)?))).collect();
         Self { at, ticks }
     }
 

@@ -1,6 +1,6 @@
 //! `fdring ps`: all lanes, as a table or as JSON.
 
-use crate::human::{age, bytes, count, duration, harmless, hex};
+use crate::human::{bytes, harmless, hex, short_age};
 use crate::output::{Colour, Object, Text, number, say};
 use crate::processor::Used;
 use crate::seen;
@@ -8,7 +8,7 @@ use crate::stop;
 use crate::table::{Cell, Column, Table};
 use crate::users;
 use crate::{Failure, Outcome};
-use fdring::inspect::{self, ConsumerView, LaneView, ProcessView, Rates, Survey};
+use fdring::inspect::{self, ConsumerView, LaneView, ProcessView, Survey};
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
@@ -75,7 +75,7 @@ fn table_of(survey: &Survey, share: impl Fn(Option<&ProcessView>) -> Option<f64>
     ]);
     for lane in &survey.lanes {
         let (state, colour) = seen::state(lane);
-        let [rate, records] = rates(lane.rates.as_ref());
+        let rates = seen::rates(lane);
         table.push([
             Cell { text: harmless(&lane.info.name), colour: Colour::Bold },
             seen::who(lane.producer.as_ref()).into(),
@@ -84,9 +84,9 @@ fn table_of(survey: &Survey, share: impl Fn(Option<&ProcessView>) -> Option<f64>
             bytes(lane.published).into(),
             Cell::default(),
             Cell::default(),
-            rate,
-            records,
-            old(lane.since),
+            rates.bytes().into(),
+            rates.records().into(),
+            short_age(lane.since).into(),
             Cell { text: state, colour },
         ]);
         for consumer in &lane.consumers {
@@ -105,7 +105,7 @@ fn table_of(survey: &Survey, share: impl Fn(Option<&ProcessView>) -> Option<f64>
 
 fn row_of(consumer: &ConsumerView, lane: &LaneView, share: Option<f64>) -> [Cell; 11] {
     let (activity, colour) = seen::activity(consumer, share);
-    let [rate, records] = rates(consumer.rates.as_ref());
+    let rates = seen::reading_rates(consumer);
     let lag = consumer.behind_bytes.map_or_else(|| "?".to_owned(), bytes);
     let is_far = seen::is_far_behind(consumer, lane);
     [
@@ -116,9 +116,9 @@ fn row_of(consumer: &ConsumerView, lane: &LaneView, share: Option<f64>) -> [Cell
         Cell::default(),
         Cell { text: lag, colour: if is_far { Colour::Yellow } else { Colour::None } },
         Some(consumer.held_bytes).filter(|held| *held != 0).map(bytes).unwrap_or_default().into(),
-        rate,
-        records,
-        old(consumer.since),
+        rates.bytes().into(),
+        rates.records().into(),
+        short_age(consumer.since).into(),
         Cell { text: activity, colour },
     ]
 }
@@ -127,19 +127,7 @@ fn user(process: Option<&ProcessView>) -> Cell {
     users::name(process.and_then(|process| process.uid)).into()
 }
 
-/// How long something has been there, in the larger of its units.
-fn old(since: Option<SystemTime>) -> Cell {
-    let words = age(since).map(duration).unwrap_or_default();
-    words.split(' ').take(2).collect::<Vec<_>>().join(" ").into()
-}
-
-fn rates(rates: Option<&Rates>) -> [Cell; 2] {
-    rates.map_or_else(Default::default, |rates| {
-        [bytes(rates.bytes_per_second.round() as u64).into(), count(rates.records_per_second).into()]
-    })
-}
-
-fn print_json(
+pub(crate) fn print_json(
     survey: &Survey,
     share: impl Fn(Option<&ProcessView>) -> Option<f64>,
     out: &mut impl Write,

@@ -1,10 +1,12 @@
 //! What `ps` and `top` say of a lane and of who reads it, in words.
 
-use crate::human::{duration, harmless};
+use crate::human::{self, duration, harmless};
 use crate::output::Colour;
 use fdring::inspect::{ConsumerView, LaneState, LaneView, ProcessView, Reason, Survey, Unseen};
 use std::time::Duration;
 
+/// Shorter times are not told: they are those between two looks.
+const TIME_MIN: Duration = Duration::from_secs(1);
 /// As much of a processor as a process uses that is taken to spin.
 const SPINNING_SHARE: f64 = 0.5;
 
@@ -25,8 +27,7 @@ pub(crate) fn activity(consumer: &ConsumerView, processor: Option<f64>) -> (Stri
     let is_still = !consumer.still_for.is_zero();
     match consumer.asleep_for {
         _ if consumer.is_evicted => ("evicted".to_owned(), Colour::Red),
-        Some(Duration::ZERO) => ("asleep".to_owned(), Colour::None),
-        Some(time) => (format!("asleep for {}", duration(time)), Colour::None),
+        Some(time) => (lasting("asleep", time), Colour::None),
         None if !is_still && consumer.rates.is_some_and(|rates| rates.bytes_per_second > 0.0) => {
             ("reading".to_owned(), Colour::Green)
         }
@@ -36,8 +37,48 @@ pub(crate) fn activity(consumer: &ConsumerView, processor: Option<f64>) -> (Stri
         }
         None if has_all => ("awake".to_owned(), Colour::None),
         // It has records to read and reads none.
-        None => (format!("stands still for {}", duration(consumer.still_for)), Colour::Yellow),
+        None => (lasting("stands still", consumer.still_for), Colour::Yellow),
     }
+}
+
+fn lasting(what: &str, time: Duration) -> String {
+    if time < TIME_MIN { what.to_owned() } else { format!("{what} for {}", duration(time)) }
+}
+
+/// What comes in a second. Both are `None` after one look only.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct PerSecond {
+    pub(crate) bytes: Option<f64>,
+    pub(crate) records: Option<f64>,
+}
+
+impl PerSecond {
+    pub(crate) fn bytes(self) -> String {
+        self.bytes.map_or_else(String::new, |bytes| human::bytes(bytes.round() as u64))
+    }
+
+    pub(crate) fn records(self) -> String {
+        self.records.map_or_else(String::new, human::count)
+    }
+}
+
+/// What is published. The records of a lane are counted from time to time only, but its bytes always: so the number of
+/// records is that of the bytes, by the mean length of a record.
+pub(crate) fn rates(lane: &LaneView) -> PerSecond {
+    let bytes = lane.rates.map(|rates| rates.bytes_per_second);
+    let read = lane.consumers.iter().filter_map(|consumer| consumer.rates).map(|rates| rates.records_per_second);
+    let records = match (lane.records, lane.record_bytes) {
+        // None is counted yet. Who reads all has an idea of it.
+        (0, _) | (_, 0) => lane.rates.map(|_| read.fold(0.0, f64::max)),
+        (records, record_bytes) => bytes.map(|bytes| bytes * records as f64 / record_bytes as f64),
+    };
+    PerSecond { bytes, records }
+}
+
+/// What is read.
+pub(crate) fn reading_rates(consumer: &ConsumerView) -> PerSecond {
+    let rates = consumer.rates;
+    PerSecond { bytes: rates.map(|rates| rates.bytes_per_second), records: rates.map(|rates| rates.records_per_second) }
 }
 
 /// How one reads a lane.

@@ -29,11 +29,12 @@ pub(crate) struct Stop {
 impl Stop {
     /// Takes the signals over.
     pub(crate) fn listen() -> Result<Self, Failure> {
-        Self::listen_with(GRACE)
+        Self::listen_with(GRACE, || {})
     }
 
-    /// As [`listen`](Self::listen), for a command that may take so long to end.
-    pub(crate) fn listen_with(grace: Duration) -> Result<Self, Failure> {
+    /// As [`listen`](Self::listen), for a command that may take so long to end. `last` is done before the process is
+    /// ended where the command is stuck.
+    pub(crate) fn listen_with(grace: Duration, last: fn()) -> Result<Self, Failure> {
         let stop = Self { is_asked: Arc::default(), interrupter: Interrupter::new()? };
         let failed = |error| Failure::new(format!("could not take over the signals: {error}"));
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
@@ -41,14 +42,14 @@ impl Stop {
         let listen = move || {
             for (count, _) in signals.forever().enumerate() {
                 if count == 1 {
-                    std::process::exit(130);
+                    end(last);
                 }
                 // Relaxed: nothing else is handed over by it.
                 handle.is_asked.store(true, Ordering::Relaxed);
                 handle.interrupter.interrupt();
                 std::thread::spawn(move || {
                     wait(grace);
-                    std::process::exit(130);
+                    end(last);
                 });
             }
         };
@@ -65,6 +66,11 @@ impl Stop {
     pub(crate) fn interrupter(&self) -> &Interrupter {
         &self.interrupter
     }
+}
+
+fn end(last: fn()) -> ! {
+    last();
+    std::process::exit(130)
 }
 
 /// Lets so much time pass.

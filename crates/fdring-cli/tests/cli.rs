@@ -44,7 +44,7 @@ fn ps_shows_lanes_with_those_who_read_them() {
     let at = text.lines().position(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{text}"));
     let lines: Vec<&str> = text.lines().skip(at).take(2).collect();
     assert!(lines[0].contains(&pid) && lines[0].contains(" 1000 B ") && lines[0].ends_with("live"), "{text}");
-    let stands_still = lines[1].contains(" 1000 B ") && lines[1].contains("stands still for ");
+    let stands_still = lines[1].contains(" 1000 B ") && lines[1].contains("stands still");
     assert!(lines[1].starts_with("  copies") && stands_still, "{text}");
     assert!(!text.contains('\x1b'), "no colours where no terminal is");
     let json = out(&fdring(&["ps", "--json", "--interval", "1"]));

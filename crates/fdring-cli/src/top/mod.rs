@@ -1,0 +1,195 @@
+//! `fdring top`: the lanes, live. The terminal: taken over, given back, and what comes from it.
+//!
+//! The invariant: however this ends, by a key, an error, a signal or a panic, the terminal is as it was before.
+
+mod draw;
+mod model;
+
+use crate::stop::{self, Stop};
+use crate::{Failure, Outcome, watch};
+use model::{Model, Wish};
+use ratatui::DefaultTerminal;
+use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
+use ratatui::crossterm::{cursor, execute};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_process};
+use signal_hook::consts::SIGWINCH;
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+/// How long it may take to end once a signal has asked for it: as long as one look at the lanes.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Watch the lanes live: rates with their trend, who is behind, who sleeps; a page for each lane.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Keys: arrows choose a lane, Enter opens its page, Escape leaves it, s sorts by the next column, r turns the order round,
+space halts the picture, ? helps, q quits.
+
+Examples:
+  fdring top
+  fdring top --interval 2 --sort full     every two seconds; those whose ring is fullest come first
+  fdring top --json                       the objects of fdring ps --json, again and again, for programs")]
+pub(crate) struct Arguments {
+    /// The time between two looks, in seconds.
+    #[arg(long, default_value = "0.5", value_name = "SECONDS", value_parser = watch::seconds)]
+    interval: Duration,
+    /// What to sort by at first.
+    #[arg(long, value_enum, default_value_t = model::Sort::Name)]
+    sort: model::Sort,
+    /// Print one JSON object a lane and look, instead of a screen.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    if arguments.json {
+        return print_json(arguments.interval);
+    }
+    if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        return Err(Failure::new("top needs a terminal; --json does without"));
+    }
+    let mut model = Model::new(arguments.sort)?;
+    let stop = Stop::listen_with(GRACE, || drop(ratatui::try_restore()))?;
+    let mut terminal = Screen::take()?;
+    let outcome = terminal.show(&mut model, arguments.interval, &stop);
+    drop(terminal);
+    outcome.map(|()| Outcome::Done)
+}
+
+/// The terminal, while this command has it.
+struct Screen {
+    terminal: DefaultTerminal,
+    /// A byte comes here when the terminal's size changes.
+    sizes: UnixStream,
+}
+
+impl Screen {
+    fn take() -> Result<Self, Failure> {
+        let failed = |error| Failure::new(format!("could not take over the terminal: {error}"));
+        let (sizes, sender) = UnixStream::pair().map_err(failed)?;
+        sizes.set_nonblocking(true).map_err(failed)?;
+        signal_hook::low_level::pipe::register(SIGWINCH, sender).map_err(failed)?;
+        match ratatui::try_init() {
+            Ok(terminal) => Ok(Self { terminal, sizes }),
+            Err(error) => {
+                let _ = ratatui::try_restore(); // what was done of it
+                Err(failed(error))
+            }
+        }
+    }
+
+    fn show(&mut self, model: &mut Model, interval: Duration, stop: &Stop) -> Result<(), Failure> {
+        let mut due = Instant::now() + interval;
+        while !stop.is_asked() {
+            self.terminal.draw(|frame| draw::draw(frame, model))?;
+            self.wait_until(due, stop)?;
+            while event::poll(Duration::ZERO)? {
+                let wish = match event::read()? {
+                    Event::Key(key) if key.kind != KeyEventKind::Release => self.heed(key, model)?,
+                    _ => Wish::Nothing,
+                };
+                if wish == Wish::Quit {
+                    return Ok(());
+                }
+            }
+            if Instant::now() >= due {
+                model.look()?;
+                due = Instant::now() + interval;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for a key, a signal, or that moment.
+    fn wait_until(&mut self, due: Instant, stop: &Stop) -> io::Result<()> {
+        let rest = due.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(rest).map_err(io::Error::other)?;
+        let stdin = io::stdin();
+        let sources = [stdin.as_fd(), self.sizes.as_fd(), stop.interrupter().as_fd()];
+        let mut waits = sources.map(|source| PollFd::from_borrowed_fd(source, PollFlags::IN));
+        match poll(&mut waits, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let mut bytes = [0; 64];
+        while matches!(self.sizes.read(&mut bytes), Ok(1..)) {}
+        Ok(())
+    }
+
+    fn heed(&mut self, key: KeyEvent, model: &mut Model) -> io::Result<Wish> {
+        match (key.code, key.modifiers.contains(KeyModifiers::CONTROL)) {
+            (KeyCode::Char('c'), true) => return Ok(Wish::Quit),
+            (KeyCode::Char('z'), true) => self.suspend()?,
+            (KeyCode::Char('l'), true) => self.terminal.clear()?,
+            (code, false) => return Ok(model.heed(code)),
+            _ => {}
+        }
+        Ok(Wish::Nothing)
+    }
+
+    /// Gives the terminal back until the shell continues this process.
+    fn suspend(&mut self) -> io::Result<()> {
+        ratatui::try_restore()?;
+        self.terminal.show_cursor()?;
+        kill_process(getpid(), Signal::TSTP)?;
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
+        self.terminal.clear()
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = ratatui::try_restore(); // the terminal may be gone
+        let _ = self.terminal.show_cursor();
+    }
+}
+
+fn print_json(interval: Duration) -> Result<Outcome, Failure> {
+    let stop = Stop::listen()?;
+    let mut model = Model::new(model::Sort::Name)?;
+    let mut out = io::stdout().lock();
+    loop {
+        let until = Instant::now() + interval;
+        while !stop.is_asked() && Instant::now() < until {
+            stop::wait(until.saturating_duration_since(Instant::now()).min(stop::LOOK_INTERVAL));
+        }
+        if stop.is_asked() {
+            return Ok(Outcome::Done);
+        }
+        model.look()?;
+        model.print_json(&mut out)?;
+        out.flush()?;
+    }
+}
+
+#[cfg(test)]
+#[path = "../../tests/pty/mod.rs"]
+mod pty;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const ROLE: &str = "FDRING_TEST_PANICS";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        if std::env::var_os(ROLE).is_some() {
+            let _screen = Screen::take().unwrap();
+            panic!("for the test");
+        }
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["top::tests::a_panic_gives_the_terminal_back", "--exact", "--nocapture"]).env(ROLE, "1");
+        let mut screen = pty::Screen::start(command, (80, 24));
+        assert!(!screen.end().success());
+        let at = |text| screen.drawn.find(text).unwrap_or_else(|| panic!("{text:?}: {:?}", screen.drawn));
+        assert!(at("\x1b[?1049l") < at("for the test"), "what it says is seen");
+    }
+}

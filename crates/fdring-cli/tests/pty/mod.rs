@@ -1,0 +1,110 @@
+//! A program in a terminal of its own: keys go in, and what it draws comes out.
+#![allow(dead_code, reason = "each use has a part of this")]
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Termios, Winsize, tcgetattr, tcsetwinsize};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(crate) struct Screen {
+    child: Child,
+    /// The side of the terminal that a person sees.
+    seen: OwnedFd,
+    /// The program's side, which also stays when the program is gone.
+    terminal: OwnedFd,
+    before: Termios,
+    /// All that was drawn.
+    pub(crate) drawn: String,
+}
+
+impl Screen {
+    pub(crate) fn start(mut command: Command, (columns, rows): (u16, u16)) -> Self {
+        let seen = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&seen).unwrap();
+        unlockpt(&seen).unwrap();
+        let name = ptsname(&seen, Vec::new()).unwrap();
+        let terminal = open(name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        tcsetwinsize(&terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        let before = tcgetattr(&terminal).unwrap();
+        let [one, two, three] = [(); 3].map(|()| terminal.try_clone().unwrap());
+        let child = command.env("TERM", "xterm").stdin(one).stdout(two).stderr(three).spawn().unwrap();
+        Self { child, seen, terminal, before, drawn: String::new() }
+    }
+
+    /// Reads what is drawn from now on, until it holds that word.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        let from = self.drawn.len();
+        let deadline = Instant::now() + DEADLINE;
+        while !self.drawn[from..].contains(text) {
+            assert!(Instant::now() < deadline, "{text:?} is not drawn: {}", self.last());
+            self.read();
+        }
+    }
+
+    /// The end of what was drawn.
+    fn last(&self) -> String {
+        let start = self.drawn.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
+        self.drawn[start..].escape_debug().to_string()
+    }
+
+    /// Reads what is drawn within a moment. A word is drawn whole, a sentence maybe not: what has not changed stays.
+    fn read(&mut self) {
+        let timeout = Timespec::try_from(Duration::from_millis(20)).unwrap();
+        if poll(&mut [PollFd::new(&self.seen, PollFlags::IN)], Some(&timeout)) != Ok(0) {
+            let mut bytes = [0; 65536];
+            let len = rustix::io::read(&self.seen, &mut bytes).unwrap_or(0);
+            self.drawn.push_str(&String::from_utf8_lossy(&bytes[..len]));
+        }
+    }
+
+    pub(crate) fn press(&self, keys: &str) {
+        assert_eq!(rustix::io::write(&self.seen, keys.as_bytes()), Ok(keys.len()));
+    }
+
+    pub(crate) fn resize(&self, (columns, rows): (u16, u16)) {
+        tcsetwinsize(&self.terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
+        // The terminal does that for its session, and the program has none here.
+        self.signal(Signal::WINCH);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end of the program; the terminal is then as it was, or this panics.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        let status = loop {
+            self.read();
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end: {}", self.last());
+        };
+        while poll(&mut [PollFd::new(&self.seen, PollFlags::IN)], Some(&Timespec::default())) == Ok(1) {
+            self.read();
+        }
+        let after = tcgetattr(&self.terminal).unwrap();
+        let modes =
+            |termios: &Termios| (termios.input_modes, termios.output_modes, termios.control_modes, termios.local_modes);
+        assert_eq!(modes(&after), modes(&self.before), "the terminal's modes");
+        let last = |sequence| self.drawn.rfind(sequence);
+        assert!(last("\x1b[?1049h") < last("\x1b[?1049l"), "the screen of before is not back: {}", self.last());
+        assert!(last("\x1b[?25l") < last("\x1b[?25h"), "the cursor is not back: {}", self.last());
+        status
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
+}
