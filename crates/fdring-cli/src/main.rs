@@ -7,17 +7,22 @@ mod choose;
 mod completions;
 mod delay;
 mod format;
+mod framing;
 mod histogram;
 mod human;
 mod hz;
 mod output;
 mod processor;
 mod ps;
+mod publish;
 mod seen;
+mod source;
 mod stop;
+mod subscribe;
 mod table;
 mod tail;
 mod top;
+mod units;
 mod users;
 mod watch;
 
@@ -70,6 +75,8 @@ subcommands! {
     Tail = tail,
     Hz = hz,
     Delay = delay,
+    Publish = publish,
+    Subscribe = subscribe,
     Completions = completions,
 }
 

@@ -4,6 +4,7 @@
 
 use crate::Failure;
 use fdring::Interrupter;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::sync::Arc;
@@ -32,8 +33,8 @@ impl Stop {
         Self::listen_with(GRACE, || {})
     }
 
-    /// As [`listen`](Self::listen), for a command that may take so long to end. `last` is done before the process is
-    /// ended where the command is stuck.
+    /// As [`listen`](Self::listen), for a command that may take so long to end; with [`Duration::MAX`], as long as it
+    /// needs. `last` is done before the process is ended where the command is stuck.
     pub(crate) fn listen_with(grace: Duration, last: fn()) -> Result<Self, Failure> {
         let stop = Self { is_asked: Arc::default(), interrupter: Interrupter::new()? };
         let failed = |error| Failure::new(format!("could not take over the signals: {error}"));
@@ -66,6 +67,20 @@ impl Stop {
     pub(crate) fn interrupter(&self) -> &Interrupter {
         &self.interrupter
     }
+
+    /// Sleeps until `due`, or until the command is to end; without a time, until then.
+    pub(crate) fn sleep_until(&self, due: Option<Instant>) {
+        let mut fds = [PollFd::new(&self.interrupter, PollFlags::IN)];
+        while !self.is_asked() {
+            let rest = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if rest.is_some_and(|rest| rest.is_zero()) {
+                return;
+            }
+            let rest = rest.and_then(|rest| Timespec::try_from(rest).ok());
+            // A signal, or the time: both are looked at again.
+            let _ = poll(&mut fds, rest.as_ref());
+        }
+    }
 }
 
 fn end(last: fn()) -> ! {
@@ -75,7 +90,11 @@ fn end(last: fn()) -> ! {
 
 /// Lets so much time pass.
 pub(crate) fn wait(time: Duration) {
-    let until = Instant::now() + time;
+    let Some(until) = Instant::now().checked_add(time) else {
+        loop {
+            std::thread::park();
+        }
+    };
     while let Some(rest) = until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero()) {
         std::thread::park_timeout(rest);
     }

@@ -1,0 +1,71 @@
+//! Sizes and durations, as they are written on the command line.
+
+use std::time::Duration;
+
+/// Parses a number of bytes: `4096`, `64K`, `4M`, `2GiB`. The units are powers of 1024.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let (number, unit) = split(text);
+    let number: u64 = number.parse().map_err(|_| fault(text, "bytes, such as 4096, 64K, 4M or 2G"))?;
+    let shift = match unit.to_ascii_lowercase().trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        "t" => 40,
+        _ => return Err(fault(text, "bytes, such as 4096, 64K, 4M or 2G")),
+    };
+    number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is more than 2^64 bytes"))
+}
+
+/// Parses a duration: `500ms`, `30s`, `1.5m`, `2h`. A number without a unit is of seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = split(text);
+    let wrong = || fault(text, "a duration, such as 500ms, 30s, 10m or 1h");
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        "us" | "µs" => 1e-6,
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "d" => 86400.0,
+        _ => return Err(wrong()),
+    };
+    Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())
+}
+
+fn split(text: &str) -> (&str, &str) {
+    let at = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    text.split_at(at)
+}
+
+fn fault(text: &str, wanted: &str) -> String {
+    format!("`{text}` is not {wanted}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        let sizes = [("17", 17), ("64K", 65536), ("4M", 4 << 20), ("2GiB", 2 << 30), ("1tb", 1 << 40)];
+        for (text, bytes) in sizes {
+            assert_eq!(parse_bytes(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "K", "1.5M", "4X", "-1", "99999999999T"] {
+            assert!(parse_bytes(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let durations = [("2", 2000), ("500ms", 500), ("1.5m", 90_000), ("1h", 3_600_000)];
+        for (text, millis) in durations {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "-1s", "3 parsecs", "1e400h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

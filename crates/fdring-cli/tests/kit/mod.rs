@@ -1,0 +1,160 @@
+//! The command in processes of its own, and what tests wait for.
+#![allow(dead_code, reason = "no test needs all of it")]
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// What takes longer has failed.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) fn unique(name: &str) -> String {
+    format!("cli-{}-{name}", std::process::id())
+}
+
+/// Waits until something is so.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited in vain for this: {what}");
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}
+
+/// A folder that is removed with everything in it.
+pub(crate) struct Folder(PathBuf);
+
+impl Folder {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(unique(name));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(crate) fn len_of(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
+
+/// The command, running.
+pub(crate) struct Running {
+    child: Child,
+    /// Taken out as it comes, so that it never waits.
+    out: Option<JoinHandle<Vec<u8>>>,
+    err: Option<JoinHandle<Vec<u8>>>,
+}
+
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fdring"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+impl Running {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::spawn(&mut command(arguments))
+    }
+
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let collect = |mut pipe: Box<dyn Read + Send>| {
+            std::thread::spawn(move || {
+                let mut bytes = Vec::new();
+                let _ = pipe.read_to_end(&mut bytes);
+                bytes
+            })
+        };
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (out, err) = (Some(collect(Box::new(out))), Some(collect(Box::new(err))));
+        Self { child, out, err }
+    }
+
+    /// With standard input, which ends there.
+    pub(crate) fn start_with(arguments: &[&str], input: &[u8]) -> Self {
+        let mut running = Self::spawn(command(arguments).stdin(Stdio::piped()));
+        let (mut pipe, input) = (running.child.stdin.take().unwrap(), input.to_vec());
+        // It may end before it has read everything.
+        std::thread::spawn(move || _ = pipe.write_all(&input));
+        running
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Output {
+        let mut status: Option<ExitStatus> = None;
+        let deadline = Instant::now() + DEADLINE;
+        while status.is_none() && Instant::now() < deadline {
+            status = self.child.try_wait().unwrap();
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+        if status.is_none() {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+        let [stdout, stderr] = [self.out.take(), self.err.take()].map(|thread| thread.unwrap().join().unwrap());
+        let said = String::from_utf8_lossy(&stderr);
+        Output { status: status.unwrap_or_else(|| panic!("it did not end, and said: {said}")), stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn fdring(arguments: &[&str]) -> Output {
+    Running::start(arguments).end()
+}
+
+pub(crate) fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn complaint(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Checks the exit status, and shows what was said if it is another.
+#[track_caller]
+pub(crate) fn expect(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}{}", out(output), complaint(output));
+}
+
+/// The number of that name in a line of JSON.
+#[track_caller]
+pub(crate) fn number(line: &str, name: &str) -> u64 {
+    let rest = line.split(&format!("\"{name}\":")).nth(1).unwrap_or_else(|| panic!("there is no {name} in {line}"));
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap_or_else(|_| panic!("{name} is no number in {line}"))
+}
