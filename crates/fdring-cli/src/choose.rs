@@ -43,6 +43,11 @@ impl From {
 }
 
 impl Choice {
+    /// The one lane that `text` says.
+    pub(crate) fn of(text: &str) -> Self {
+        Self { lane: text.to_owned(), name: None }
+    }
+
     /// The address, if it is one.
     pub(crate) fn address(&self) -> Option<Address> {
         let is_address = self.lane.starts_with('@') || self.lane.contains('/');

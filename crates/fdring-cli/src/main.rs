@@ -11,10 +11,14 @@ mod framing;
 mod histogram;
 mod human;
 mod hz;
+mod info;
 mod output;
 mod processor;
 mod ps;
 mod publish;
+mod record;
+mod recording;
+mod replay;
 mod seen;
 mod source;
 mod stop;
@@ -43,6 +47,7 @@ Examples:
   fdring ps                         all lanes, who writes them and who reads them
   fdring ps --json                  the same, one JSON object a line
   fdring tail ticks                 the records of a lane, as they come
+  fdring record ticks -o t.mcap     a lane to a file, and fdring replay gives it back
   fdring help tail                  what tail can do, with examples"
 )]
 struct Arguments {
@@ -77,6 +82,9 @@ subcommands! {
     Delay = delay,
     Publish = publish,
     Subscribe = subscribe,
+    Record = record,
+    Replay = replay,
+    Info = info,
     Completions = completions,
 }
 

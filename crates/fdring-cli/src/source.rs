@@ -1,6 +1,7 @@
 //! What records are read from: a consumer, which its lane waits for, or a tap, which may miss some.
 
 use fdring::errors::{ReceiveError, TapError};
+use fdring::info::LaneInfo;
 use fdring::select::Selectable;
 use fdring::{Consumer, Record, Tap};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,6 +37,21 @@ pub(crate) enum End {
 }
 
 impl Source {
+    pub(crate) fn lane(&self) -> &LaneInfo {
+        match self {
+            Self::Consumer(consumer) => consumer.lane(),
+            Self::Tap(tap) => tap.lane(),
+        }
+    }
+
+    /// Where the next record begins.
+    pub(crate) fn position(&self) -> u64 {
+        match self {
+            Self::Consumer(consumer) => consumer.position(),
+            Self::Tap(tap) => tap.position(),
+        }
+    }
+
     /// What is there now.
     pub(crate) fn try_next(&mut self) -> Next<'_> {
         match self {

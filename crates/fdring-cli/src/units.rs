@@ -1,4 +1,4 @@
-//! Sizes and durations, as they are written on the command line.
+//! Sizes, durations and times, as they are written on the command line and printed.
 
 use std::time::Duration;
 
@@ -43,6 +43,24 @@ fn fault(text: &str, wanted: &str) -> String {
     format!("`{text}` is not {wanted}")
 }
 
+/// Nanoseconds since 1970 as the date and time of UTC, to the millisecond.
+pub(crate) fn show_time(nanos: u64) -> String {
+    let (seconds, millis) = (nanos / 1_000_000_000, nanos / 1_000_000 % 1000);
+    let (days, second) = (seconds / 86400, seconds % 86400);
+    // Days to a date, by eras of 400 years that begin on the first of March (Howard Hinnant, chrono-compatible
+    // low-level date algorithms).
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +85,14 @@ mod tests {
         for text in ["", "s", "-1s", "3 parsecs", "1e400h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn times_are_of_the_calendar() {
+        assert_eq!(show_time(0), "1970-01-01 00:00:00.000Z");
+        assert_eq!(show_time(951_782_399_999_000_000), "2000-02-28 23:59:59.999Z");
+        assert_eq!(show_time(951_868_799_001_000_000), "2000-02-29 23:59:59.001Z");
+        assert_eq!(show_time(1_795_953_600_000_000_000), "2026-11-29 12:00:00.000Z");
+        assert_eq!(show_time(u64::MAX), "2554-07-21 23:34:33.709Z");
     }
 }

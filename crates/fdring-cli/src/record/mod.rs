@@ -1,0 +1,394 @@
+//! `fdring record`: lanes to a file.
+//!
+//! One thread reads all lanes in turn, and numbers their records; the file is written by another one.
+
+mod lanes;
+mod sink;
+
+use crate::human;
+use crate::output::{Object, say};
+use crate::recording::Missed;
+use crate::recording::write::{Compression, Moment, Options};
+use crate::source::{End, Next, Source};
+use crate::stop::Stop;
+use crate::table::{Column, Table};
+use crate::units::{parse_bytes, parse_duration};
+use crate::{Failure, Outcome};
+use fdring::errors::ReceiveError;
+use fdring::info::{LaneInfo, MonotonicTime};
+use fdring::select::{Key, Selector};
+use signal_hook::consts::{SIGUSR1, SIGXFSZ};
+use signal_hook::iterator::Signals;
+use sink::{Sink, What, Written};
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How many records of a lane are taken before the next lane has its turn.
+const TURN_RECORDS: u32 = 256;
+/// How long records stay in this process at most, unless the disk is slow: so many are lost if it is killed.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Record lanes to an MCAP file. By default they do not wait for it, and it counts what it misses.
+///
+/// It ends when all lanes have, or at Ctrl-C, and finishes its file. If it is killed, the file can be read up to a
+/// second before.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  fdring record ticks trades -o today.mcap           two lanes, by their names
+  fdring record @feed --lossless -o feed.mcap        all lanes of a server; they wait for the recording
+  fdring record ticks -o ticks.mcap --split-size 1G  ticks-0001.mcap, ticks-0002.mcap and so on
+  fdring record ticks -o crash.mcap --last 30s       keeps the last 30 s in memory, and writes them to
+                                                     crash-0001.mcap at `kill -USR1`, and when it ends")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    lanes: lanes::Lanes,
+    #[command(flatten)]
+    wishes: Wishes,
+    /// End after so much time.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// End after this many records.
+    #[arg(long, value_name = "RECORDS")]
+    count: Option<u64>,
+    /// Replace files that are there already.
+    #[arg(long)]
+    force: bool,
+    /// Compress the file. It takes time, which a lane may not leave.
+    #[arg(long, value_enum)]
+    compression: Option<Compression>,
+    /// What other programs are told of the payloads: json, say, or protobuf.
+    #[arg(long, value_name = "NAME", default_value = "application/octet-stream")]
+    encoding: String,
+    /// How much may wait in memory for a slow disk.
+    #[arg(long, value_name = "BYTES", default_value = "64M", value_parser = parse_bytes)]
+    buffer: u64,
+    /// Print what was recorded as JSON: one object a lane, and one for all.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Wishes {
+    /// The file.
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Begin another file once one has this length. They are numbered.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    split_size: Option<u64>,
+    /// Begin another file after so much time. They are numbered.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    split_time: Option<Duration>,
+    /// Keep the records of so much time in memory, and write them at SIGUSR1 and at the end, each time to a file of its
+    /// own. They are numbered.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(conflicts_with_all = ["split_size", "split_time"])]
+    last: Option<Duration>,
+    /// How much memory these records may take; the oldest are dropped.
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_bytes, requires = "last")]
+    memory: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    // The file is finished, however long that takes.
+    let stop = Stop::listen_with(Duration::MAX)?;
+    let writes = listen_for_writes(&stop)?;
+    let sources = arguments.lanes.open(&stop)?;
+    let tracks: Vec<Track> = sources.iter().map(Track::new).collect();
+    let lanes: Arc<[LaneInfo]> = tracks.iter().map(|track| track.lane.clone()).collect();
+    let options = Options {
+        compression: arguments.compression,
+        encoding: arguments.encoding.clone(),
+        buffer_bytes: arguments.buffer,
+        replaces: arguments.force,
+    };
+    let sink = Sink::new(&arguments.wishes, options, lanes)?;
+    let mut selector = Selector::new()?;
+    selector.set_interrupter(stop.interrupter())?;
+    let mut keys = HashMap::new();
+    for (index, source) in sources.into_iter().enumerate() {
+        keys.insert(selector.add(source)?, index);
+    }
+    let clock = Clock::new();
+    let mut recorder = Recorder { arguments, stop, writes, selector, keys, tracks, sink, clock, records: 0 };
+    recorder.record()?;
+    let Recorder { tracks, sink, .. } = recorder;
+    let written = sink.finish()?;
+    report(arguments, &tracks, written)?;
+    let broken = tracks.iter().find_map(|track| match &track.end {
+        Some(End::Broken(fault)) => Some(format!("lane {}: {fault}", track.lane.name)),
+        _ => None,
+    });
+    match broken {
+        Some(sentence) => Err(Failure::new(sentence)),
+        None if tracks.iter().any(|track| track.missed_bytes > 0) => Ok(Outcome::Missed),
+        None => Ok(Outcome::Done),
+    }
+}
+
+/// Has SIGUSR1 end waits; the answer says whether it has come. A file that may grow no longer becomes an error.
+fn listen_for_writes(stop: &Stop) -> Result<Arc<AtomicBool>, Failure> {
+    let failed = |error| Failure::new(format!("could not take over the signals: {error}"));
+    let (is_asked, interrupter) = (Arc::new(AtomicBool::new(false)), stop.interrupter().clone());
+    let mut signals = Signals::new([SIGUSR1, SIGXFSZ]).map_err(failed)?;
+    let asked = Arc::clone(&is_asked);
+    let listen = move || {
+        for _ in signals.forever().filter(|signal| *signal == SIGUSR1) {
+            // Relaxed: nothing else is handed over by it.
+            asked.store(true, Ordering::Relaxed);
+            interrupter.interrupt();
+        }
+    };
+    std::thread::Builder::new().name("writes".to_owned()).spawn(listen).map_err(failed)?;
+    Ok(is_asked)
+}
+
+/// What was recorded of a lane.
+#[derive(Debug)]
+struct Track {
+    lane: LaneInfo,
+    is_tap: bool,
+    /// Where it began.
+    from: u64,
+    records: u64,
+    /// Of payloads.
+    bytes: u64,
+    missed_bytes: u64,
+    missed_times: u64,
+    /// `None` if it goes on.
+    end: Option<End>,
+}
+
+impl Track {
+    fn new(source: &Source) -> Self {
+        Self {
+            lane: source.lane().clone(),
+            is_tap: matches!(source, Source::Tap(_)),
+            from: source.position(),
+            records: 0,
+            bytes: 0,
+            missed_bytes: 0,
+            missed_times: 0,
+            end: None,
+        }
+    }
+}
+
+/// What the times of the machine's clock are in nanoseconds since 1970: the same offset for the whole recording, so
+/// that times never go back.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    offset: u64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let nanos = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+        Self { offset: nanos.saturating_sub(MonotonicTime::now().as_nanos()) }
+    }
+
+    /// Of record `number`, which is read now. A time of publication that is still to come is none.
+    fn moment(self, number: u64, published: Option<MonotonicTime>) -> Moment {
+        let now = MonotonicTime::now();
+        let published = published.map_or(now, |published| published.min(now));
+        let to_epoch = |time: MonotonicTime| time.as_nanos().saturating_add(self.offset);
+        Moment { number, logged: to_epoch(now), published: to_epoch(published) }
+    }
+}
+
+struct Recorder<'a> {
+    arguments: &'a Arguments,
+    stop: Stop,
+    writes: Arc<AtomicBool>,
+    selector: Selector<Source>,
+    keys: HashMap<Key, usize>,
+    tracks: Vec<Track>,
+    sink: Sink,
+    clock: Clock,
+    records: u64,
+}
+
+impl Recorder<'_> {
+    /// Records until all lanes have ended, or it is enough.
+    fn record(&mut self) -> Result<(), Failure> {
+        let end = self.arguments.duration.and_then(|time| Instant::now().checked_add(time));
+        let mut progress = Progress::new();
+        let mut flush = Instant::now() + FLUSH_INTERVAL;
+        while !self.selector.is_empty() && !self.stop.is_asked() && !self.is_enough(end) {
+            let wake = end.map_or(flush, |end| end.min(flush)).min(progress.due);
+            match self.selector.wait_deadline(wake) {
+                Ok(key) => self.turn(key)?,
+                Err(ReceiveError::TimedOut) => {}
+                Err(ReceiveError::Interrupted) => {
+                    if self.writes.swap(false, Ordering::Relaxed) {
+                        self.clear_interrupt();
+                        self.sink.write()?;
+                    }
+                }
+                Err(error) => return Err(Failure::new(error.to_string())),
+            }
+            let now = Instant::now();
+            if now >= flush {
+                self.sink.tick()?;
+                flush = now + FLUSH_INTERVAL;
+            }
+            if now >= progress.due {
+                progress.show(&self.tracks, now);
+            }
+        }
+        progress.clear();
+        Ok(())
+    }
+
+    /// Makes waits possible again, unless they are to end for good.
+    fn clear_interrupt(&self) {
+        self.stop.interrupter().clear();
+        // What asked for the end in between had its interrupt cleared.
+        if self.stop.is_asked() || self.writes.load(Ordering::Relaxed) {
+            self.stop.interrupter().interrupt();
+        }
+    }
+
+    fn is_enough(&self, end: Option<Instant>) -> bool {
+        self.arguments.count.is_some_and(|count| self.records >= count) || end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Takes what a lane has.
+    fn turn(&mut self, key: Key) -> Result<(), Failure> {
+        let (Some(source), Some(&lane)) = (self.selector.get_mut(key), self.keys.get(&key)) else { return Ok(()) };
+        let track = &mut self.tracks[lane];
+        for _ in 0..TURN_RECORDS {
+            if self.arguments.count.is_some_and(|count| self.records >= count) {
+                break;
+            }
+            match source.try_next() {
+                Next::Record(record) => {
+                    let moment = self.clock.moment(track.records, record.published_at());
+                    let what = What::Record { tag: record.tag(), payload: &record };
+                    track.records += 1;
+                    track.bytes += record.len() as u64;
+                    self.records += 1;
+                    self.sink.take(lane, moment, what)?;
+                }
+                Next::Nothing => break,
+                Next::Missed(bytes) => {
+                    track.missed_bytes += bytes;
+                    let missed = Missed { position: source.position(), bytes };
+                    let moment = self.clock.moment(track.missed_times, None);
+                    track.missed_times += 1;
+                    self.sink.take(lane, moment, What::Missed(missed))?;
+                }
+                Next::End(end) => {
+                    if let End::Evicted(bytes) = end {
+                        track.missed_bytes += bytes;
+                        let missed = Missed { position: source.position(), bytes };
+                        let moment = self.clock.moment(track.missed_times, None);
+                        track.missed_times += 1;
+                        self.sink.take(lane, moment, What::Missed(missed))?;
+                    }
+                    track.end = Some(end);
+                    self.selector.remove(key);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A line on the terminal that says how it goes.
+#[derive(Debug)]
+struct Progress {
+    is_on: bool,
+    due: Instant,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        let now = Instant::now();
+        let is_on = std::io::stderr().is_terminal();
+        Self { is_on, due: now + PROGRESS_INTERVAL, since: now, bytes: 0 }
+    }
+
+    fn show(&mut self, tracks: &[Track], now: Instant) {
+        let sum = |of: fn(&Track) -> u64| tracks.iter().map(of).sum::<u64>();
+        let (bytes, records) = (sum(|track| track.bytes), sum(|track| track.records));
+        let missed = sum(|track| track.missed_bytes);
+        let rate = (bytes - self.bytes) as f64 / (now - self.since).as_secs_f64();
+        (self.due, self.since, self.bytes) = (now + PROGRESS_INTERVAL, now, bytes);
+        if self.is_on {
+            let (total, rate) = (human::bytes(bytes), human::bytes(rate as u64));
+            let records = human::count(records as f64);
+            let missed = human::bytes(missed);
+            // A terminal that is gone does not end a recording.
+            let _ = write!(std::io::stderr(), "\r\x1b[K{total}, {rate}/s, {records} records, missed {missed}");
+        }
+    }
+
+    fn clear(&self) {
+        if self.is_on {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn report(arguments: &Arguments, tracks: &[Track], written: Written) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let end_of = |track: &Track| match &track.end {
+        None => "goes on".to_owned(),
+        Some(End::Finished) => "finished".to_owned(),
+        Some(End::Evicted(_)) => "evicted".to_owned(),
+        Some(End::Gone(why) | End::Broken(why)) => why.clone(),
+    };
+    if arguments.json {
+        for track in tracks {
+            let object = Object::new()
+                .text("lane", &track.lane.name)
+                .text("id", &human::hex(&track.lane.id))
+                .text("read_as", if track.is_tap { "tap" } else { "consumer" })
+                .value("from_position", track.from)
+                .value("records", track.records)
+                .value("bytes", track.bytes)
+                .value("missed_bytes", track.missed_bytes)
+                .value("missed_times", track.missed_times)
+                .text("end", &end_of(track));
+            writeln!(out, "{object}")?;
+        }
+        let file = arguments.wishes.output.display().to_string();
+        let object = Object::new().text("file", &file).value("files", written.files);
+        writeln!(out, "{}", object.value("file_bytes", written.bytes))?;
+    } else {
+        let columns = [
+            Column::left("LANE", 0),
+            Column::right("RECORDS", 0),
+            Column::right("BYTES", 0),
+            Column::right("MISSED", 0),
+            Column::left("END", 1),
+        ];
+        let mut table = Table::new(columns);
+        for track in tracks {
+            table.push([
+                human::harmless(&track.lane.name).into(),
+                track.records.to_string().into(),
+                human::bytes(track.bytes).into(),
+                human::bytes(track.missed_bytes).into(),
+                end_of(track).into(),
+            ]);
+        }
+        table.print(&mut out)?;
+    }
+    out.flush()?;
+    for track in tracks.iter().filter(|track| track.missed_bytes > 0) {
+        let (name, bytes, times) = (&track.lane.name, track.missed_bytes, track.missed_times);
+        say(format_args!("missed {bytes} bytes of {name}, {times} times"));
+    }
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! `fdring replay`: the lanes of a recording again.
+//!
+//! The file is counted first, so that all lanes are there when the first reader connects, and what was sent can be
+//! compared at the end. Records go out in the order of the file, which keeps the order of each lane.
+
+use crate::human;
+use crate::output::{Object, say};
+use crate::recording::Origin;
+use crate::recording::contents::{Channel, Contents, time_of};
+use crate::recording::read::{End, Item, read};
+use crate::stop::Stop;
+use crate::table::{Column, Table};
+use crate::units::{parse_bytes, parse_duration};
+use crate::{Failure, Outcome};
+use fdring::errors::SendError;
+use fdring::limits::{CAPACITY_DEFAULT_BYTES, CAPACITY_MAX_BYTES};
+use fdring::options::{LaneOptions, ServerOptions};
+use fdring::{Error, Producer};
+use std::collections::HashMap;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Replay a recording: its lanes again, with their records, tags and order, at the pace of the recording.
+///
+/// Consumers lose nothing: a full ring waits for them. It ends when they have read everything. The exit status is 3 if
+/// the file was cut off, or a consumer has not read everything.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  fdring replay today.mcap --at @feed                  at the recorded pace
+  fdring replay today.mcap --at @feed --speed 10       ten times as fast
+  fdring replay today.mcap --at @feed --fast --consumers 1
+                                                       as fast as its consumer reads, once that is there
+  fdring replay today.mcap --at @feed --from 10s --to 1m --loop
+                                                       a part of it, again and again")]
+pub(crate) struct Arguments {
+    /// The file.
+    file: PathBuf,
+    /// The address to offer the lanes at: a path, or @ and a name.
+    #[arg(long, value_name = "ADDRESS")]
+    at: String,
+    /// So many times the recorded pace.
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_speed)]
+    speed: f64,
+    /// As fast as possible.
+    #[arg(long, conflicts_with_all = ["speed", "gap_max"])]
+    fast: bool,
+    /// Begin so long after the first record.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    from: Option<Duration>,
+    /// End so long after the first record.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    to: Option<Duration>,
+    /// Begin anew at the end, so many times in all, or until Ctrl-C.
+    #[arg(long = "loop", value_name = "TIMES", num_args = 0..=1, default_missing_value = "18446744073709551615")]
+    times: Option<u64>,
+    /// Shorten silences of the recording that are longer than this.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    gap_max: Option<Duration>,
+    /// Wait until each lane has so many consumers before the first record.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    consumers: usize,
+    /// Only these lanes, by their names or ids. May be given several times.
+    #[arg(long = "lane", value_name = "LANE")]
+    lanes: Vec<String>,
+    /// The length of the rings, a power of two. Default: as recorded.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    capacity: Option<u64>,
+    /// Print what was sent as JSON: one object a lane.
+    #[arg(long)]
+    json: bool,
+}
+
+fn parse_speed(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|speed: &f64| speed.is_finite() && *speed > 0.0);
+    speed.ok_or_else(|| format!("`{text}` is not a factor above 0, such as 0.5 or 10"))
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
+    let stop = Stop::listen()?;
+    let contents = Contents::count(&arguments.file)?;
+    let mut replay = Replay::new(arguments, &stop, &contents)?;
+    let producers = replay.lanes.iter().map(|lane| &lane.producer);
+    let server = ServerOptions::new().interrupter(stop.interrupter()).listen(arguments.at.as_str(), producers)?;
+    let end = replay.send(&contents);
+    let (mut sent, mut is_missed) = (Vec::new(), contents.end == End::CutOff);
+    for lane in replay.lanes {
+        let (name, died) = (lane.origin.lane.clone(), lane.producer.stats().consumers_died);
+        if died > 0 {
+            say(format_args!("lane {name}: consumers died that had not read everything: {died}"));
+            is_missed = true;
+        }
+        sent.push((lane.origin, lane.records, lane.bytes));
+        match stop.is_asked() {
+            true => lane.producer.finish(),
+            false => match lane.producer.finish_and_wait(Duration::MAX) {
+                Ok(()) | Err(SendError::Interrupted) => {}
+                Err(error) => {
+                    say(format_args!("lane {name}: {error}"));
+                    is_missed = true;
+                }
+            },
+        }
+    }
+    drop(server);
+    report(arguments, &sent)?;
+    match end? {
+        End::Broken(fault) => return Err(Failure::new(format!("{} is broken {fault}", arguments.file.display()))),
+        End::CutOff => say(format_args!("{} was cut off; all that it has was replayed", arguments.file.display())),
+        _ => {}
+    }
+    Ok(if is_missed { Outcome::Missed } else { Outcome::Done })
+}
+
+struct Lane {
+    origin: Origin,
+    producer: Producer,
+    records: u64,
+    bytes: u64,
+}
+
+struct Replay<'a> {
+    arguments: &'a Arguments,
+    stop: &'a Stop,
+    lanes: Vec<Lane>,
+    /// The lane of an id; of a name, where there is no id.
+    index: HashMap<String, usize>,
+    /// The first time that is replayed, and the last.
+    from: u64,
+    to: u64,
+}
+
+impl<'a> Replay<'a> {
+    fn new(arguments: &'a Arguments, stop: &'a Stop, contents: &Contents) -> Result<Self, Failure> {
+        let (mut lanes, mut index) = (Vec::<Lane>::new(), HashMap::new());
+        for channel in contents.of_records() {
+            let origin = &channel.origin;
+            let is_wanted = arguments.lanes.is_empty()
+                || arguments.lanes.contains(&origin.lane)
+                || arguments.lanes.contains(&origin.id);
+            if !is_wanted || index.contains_key(key(origin)) {
+                continue;
+            }
+            if let Some(other) = lanes.iter().find(|lane| lane.origin.lane == origin.lane) {
+                let (name, one, two) = (&origin.lane, &other.origin.id, &origin.id);
+                return Err(Failure::new(format!(
+                    "two of its lanes are called {name}, and a server has one of a name; choose one with --lane {one} \
+                     or --lane {two}"
+                )));
+            }
+            let longest =
+                contents.of_records().filter(|other| key(&other.origin) == key(origin)).map(|c| c.longest).max();
+            let producer = create(channel, longest.unwrap_or_default() as u64, arguments, stop)?;
+            index.insert(key(origin).to_owned(), lanes.len());
+            lanes.push(Lane { origin: origin.clone(), producer, records: 0, bytes: 0 });
+        }
+        if lanes.is_empty() {
+            let path = arguments.file.display();
+            return Err(match &contents.end {
+                End::Broken(fault) => Failure::new(format!("{path} is broken {fault}; there is nothing to replay")),
+                _ if arguments.lanes.is_empty() => Failure::new(format!("{path} has no lanes")),
+                _ => Failure::new(format!(
+                    "{path} has no lane {}; see fdring info",
+                    arguments.lanes.join(" and no lane ")
+                )),
+            });
+        }
+        let (first, last) = contents.times().unwrap_or_default();
+        let after = |time: Option<Duration>| {
+            time.map(|time| first.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+        };
+        let (from, to) = (after(arguments.from).unwrap_or(first), after(arguments.to).unwrap_or(last));
+        Ok(Self { arguments, stop, lanes, index, from, to })
+    }
+
+    /// Sends everything, as often as is asked.
+    fn send(&mut self, contents: &Contents) -> Result<End, Failure> {
+        if self.arguments.consumers > 0 {
+            for lane in &self.lanes {
+                match lane.producer.wait_for_consumers(self.arguments.consumers, Duration::MAX) {
+                    Err(Error::Interrupted { .. }) => return Ok(End::Left),
+                    outcome => outcome?,
+                }
+            }
+        }
+        let mut end = contents.end.clone();
+        for _ in 0..self.arguments.times.unwrap_or(1) {
+            end = self.pass()?;
+            let is_empty = self.lanes.iter().all(|lane| lane.records == 0);
+            if self.stop.is_asked() || is_empty {
+                return Ok(end);
+            }
+        }
+        let passes = self.arguments.times.unwrap_or(1);
+        let is_all = self.arguments.from.is_none() && self.arguments.to.is_none();
+        match self.lanes.iter().find(|lane| is_all && lane.records != passes * records_of(contents, &lane.origin)) {
+            Some(lane) => {
+                let (name, sent, had) = (&lane.origin.lane, lane.records, records_of(contents, &lane.origin));
+                Err(Failure::new(format!(
+                    "the file has changed meanwhile: of lane {name} it had {had} records, and {sent} were sent"
+                )))
+            }
+            None => Ok(end),
+        }
+    }
+
+    /// Sends everything once.
+    fn pass(&mut self) -> Result<End, Failure> {
+        let mut pace = Pace::new(self.arguments);
+        let (arguments, stop, from, to) = (self.arguments, self.stop, self.from, self.to);
+        read(&arguments.file, |item| {
+            let Item::Message(origin, header, payload) = item else { return Ok(ControlFlow::Continue(())) };
+            let Some(&lane) = self.index.get(key(origin)).filter(|_| !origin.is_of_missed) else {
+                return Ok(ControlFlow::Continue(()));
+            };
+            let time = time_of(origin, header.log_time, header.publish_time);
+            if time < from || time > to {
+                return Ok(ControlFlow::Continue(()));
+            }
+            pace.wait(time, stop);
+            if stop.is_asked() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let lane = &mut self.lanes[lane];
+            match lane.producer.send_tagged(payload, origin.tag) {
+                Ok(()) => {}
+                Err(SendError::Interrupted) => return Ok(ControlFlow::Break(())),
+                Err(error) => return Err(Failure::new(format!("lane {}: {error}", lane.origin.lane))),
+            }
+            lane.records += 1;
+            lane.bytes += payload.len() as u64;
+            Ok(ControlFlow::Continue(()))
+        })
+    }
+}
+
+/// What tells lanes apart.
+fn key(origin: &Origin) -> &str {
+    if origin.id.is_empty() { &origin.lane } else { &origin.id }
+}
+
+fn records_of(contents: &Contents, origin: &Origin) -> u64 {
+    let channels = contents.of_records().filter(|channel| key(&channel.origin) == key(origin));
+    channels.map(|channel| channel.records).sum()
+}
+
+/// Makes a lane as it was recorded. Where the ring is not known, it is one in which its records fit eight times.
+fn create(channel: &Channel, longest: u64, arguments: &Arguments, stop: &Stop) -> Result<Producer, Failure> {
+    let origin = &channel.origin;
+    let fitting =
+        || (longest.saturating_add(64) * 8).next_power_of_two().clamp(CAPACITY_DEFAULT_BYTES, CAPACITY_MAX_BYTES);
+    let recorded = Some(origin.capacity).filter(|capacity| *capacity > 0);
+    let options = LaneOptions::new(&origin.lane)
+        .capacity(arguments.capacity.or(recorded).unwrap_or_else(fitting))
+        .record_align(origin.record_align)
+        .payload_align(origin.payload_align)
+        .schema(origin.schema)
+        .stamped(origin.is_stamped)
+        .interrupter(stop.interrupter());
+    options.create().map_err(|error| Failure::new(format!("could not make lane {} again: {error}", origin.lane)))
+}
+
+/// When each record is due.
+struct Pace {
+    /// `None` to be as fast as possible.
+    speed: Option<f64>,
+    gap_max: u64,
+    /// The first record: when it was sent, and its time.
+    begun: Option<(Instant, u64)>,
+    /// The latest time so far.
+    latest: u64,
+    /// What silences were shortened by.
+    skipped: u64,
+}
+
+impl Pace {
+    fn new(arguments: &Arguments) -> Self {
+        let speed = (!arguments.fast).then_some(arguments.speed);
+        let gap_max = arguments.gap_max.map_or(u64::MAX, |gap| u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX));
+        Self { speed, gap_max, begun: None, latest: 0, skipped: 0 }
+    }
+
+    /// Waits until a record of that time is due, or the command is to end.
+    fn wait(&mut self, time: u64, stop: &Stop) {
+        let Some(speed) = self.speed else { return };
+        let Some((begun, first)) = self.begun else {
+            (self.begun, self.latest) = (Some((Instant::now(), time)), time);
+            return;
+        };
+        self.skipped += time.saturating_sub(self.latest).saturating_sub(self.gap_max);
+        self.latest = self.latest.max(time);
+        let nanos = time.saturating_sub(first).saturating_sub(self.skipped);
+        let after = Duration::try_from_secs_f64(nanos as f64 / speed / 1e9).unwrap_or(Duration::MAX);
+        // What is due in more years than there are is never due.
+        stop.sleep_until(begun.checked_add(after));
+    }
+}
+
+fn report(arguments: &Arguments, sent: &[(Origin, u64, u64)]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        for (origin, records, bytes) in sent {
+            let object = Object::new().text("lane", &origin.lane).text("recorded_id", &origin.id);
+            writeln!(out, "{}", object.value("records", records).value("bytes", bytes))?;
+        }
+    } else {
+        let columns = [Column::left("LANE", 0), Column::right("RECORDS", 0), Column::right("BYTES", 0)];
+        let mut table = Table::new(columns);
+        for (origin, records, bytes) in sent {
+            table.push([human::harmless(&origin.lane).into(), records.to_string().into(), human::bytes(*bytes).into()]);
+        }
+        table.print(&mut out)?;
+    }
+    out.flush()?;
+    Ok(())
+}
