@@ -18,8 +18,11 @@ mod ps;
 mod publish;
 mod record;
 mod recording;
+mod recv_fds;
 mod replay;
 mod seen;
+mod send_fds;
+mod socket;
 mod source;
 mod stop;
 mod subscribe;
@@ -85,6 +88,8 @@ subcommands! {
     Record = record,
     Replay = replay,
     Info = info,
+    SendFds = send_fds,
+    RecvFds = recv_fds,
     Completions = completions,
 }
 

@@ -7,7 +7,6 @@ use crate::{Failure, Outcome, framing};
 use fdring::errors::SendError;
 use fdring::options::{LaneOptions, ServerOptions};
 use fdring::{Error, Producer};
-use rustix::event::{PollFd, PollFlags, poll};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -131,9 +130,7 @@ struct Input<'a> {
 
 impl Read for Input<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut fds = [PollFd::new(&self.stdin, PollFlags::IN), PollFd::new(self.stop.interrupter(), PollFlags::IN)];
-        // What it says of the input, the read says better.
-        let _ = poll(&mut fds, None);
+        self.stop.wait_for(&self.stdin);
         if self.stop.is_asked() { Ok(0) } else { self.stdin.lock().read(buffer) }
     }
 }

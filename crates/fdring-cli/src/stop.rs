@@ -5,8 +5,10 @@
 use crate::Failure;
 use fdring::Interrupter;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -66,6 +68,20 @@ impl Stop {
     /// Ends waits of the library when the command is to end.
     pub(crate) fn interrupter(&self) -> &Interrupter {
         &self.interrupter
+    }
+
+    /// Waits until `fd` can be read, or until the command is to end.
+    pub(crate) fn wait_for(&self, fd: impl AsFd) {
+        let mut fds = [PollFd::new(&fd, PollFlags::IN), PollFd::new(&self.interrupter, PollFlags::IN)];
+        while !self.is_asked() {
+            match poll(&mut fds, None) {
+                // The thread that hears the signal is yet to say so.
+                Err(Errno::INTR) => {}
+                Ok(_) if fds[0].revents().is_empty() => {}
+                // What is wrong with the descriptor, its reader says better.
+                Ok(_) | Err(_) => return,
+            }
+        }
     }
 
     /// Sleeps until `due`, or until the command is to end; without a time, until then.

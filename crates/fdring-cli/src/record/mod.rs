@@ -96,7 +96,7 @@ pub(crate) struct Wishes {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     // The file is finished, however long that takes.
-    let stop = Stop::listen_with(Duration::MAX)?;
+    let stop = Stop::listen_with(Duration::MAX, || {})?;
     let writes = listen_for_writes(&stop)?;
     let sources = arguments.lanes.open(&stop)?;
     let tracks: Vec<Track> = sources.iter().map(Track::new).collect();

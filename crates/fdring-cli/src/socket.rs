@@ -1,0 +1,95 @@
+//! Plain Unix stream sockets, for descriptors without lanes: `send-fds` and `recv-fds`.
+
+use crate::Failure;
+use crate::output::say;
+use crate::stop::Stop;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+/// Where the two programs meet that know nothing else of each other.
+pub(crate) const DEFAULT: &str = "/tmp/my_socket";
+
+/// A path, or @ and an abstract name.
+fn parse(text: &str) -> io::Result<SocketAddr> {
+    match text.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(text),
+    }
+}
+
+/// Connects to who listens there.
+pub(crate) fn connect(text: &str) -> Result<UnixStream, Failure> {
+    let connected = parse(text).and_then(|address| UnixStream::connect_addr(&address));
+    connected.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Failure::new(format!("there is no socket at {text}; start the sender first")),
+        ErrorKind::ConnectionRefused => Failure::new(format!("nobody listens at {text}; start the sender first")),
+        _ => Failure::new(format!("could not connect to {text}: {error}")),
+    })
+}
+
+/// A listening socket. Its file is removed in the end, if it is still the same one.
+pub(crate) struct Listener {
+    socket: UnixListener,
+    /// With device and inode.
+    file: Option<(PathBuf, (u64, u64))>,
+}
+
+impl Listener {
+    /// Listens. A socket that a program has left behind at a path is replaced; one that is in use is not, nor is a file
+    /// of any other kind.
+    pub(crate) fn bind(text: &str) -> Result<Self, Failure> {
+        let failed = |error: io::Error| Failure::new(format!("could not listen at {text}: {error}"));
+        let address = parse(text).map_err(failed)?;
+        let Some(path) = address.as_pathname() else {
+            return Ok(Self { socket: UnixListener::bind_addr(&address).map_err(failed)?, file: None });
+        };
+        if let Ok(found) = fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                return Err(Failure::new(format!("{text} exists and is no socket; choose another path")));
+            }
+            // A datagram socket cannot connect to a listening one, so it finds out without disturbing the listener.
+            match UnixDatagram::unbound().and_then(|probe| probe.connect(path)) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed)?,
+                Err(error) if error.kind() == ErrorKind::NotFound => {} // It went in the meantime.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(failed(error)),
+                _ => {
+                    let sentence = format!("another program listens at {text}; stop it or choose another path");
+                    return Err(Failure::new(sentence));
+                }
+            }
+        }
+        let socket = UnixListener::bind_addr(&address).map_err(failed)?;
+        let id = id_of(path).ok_or_else(|| Failure::new(format!("the socket at {text} was removed at once")))?;
+        Ok(Self { socket, file: Some((path.to_owned(), id)) })
+    }
+
+    /// The first who connects. `None` if the command is to end.
+    pub(crate) fn accept(&self, stop: &Stop) -> Result<Option<UnixStream>, Failure> {
+        stop.wait_for(&self.socket);
+        if stop.is_asked() {
+            return Ok(None);
+        }
+        let accepted = self.socket.accept().map(|(peer, _)| Some(peer));
+        accepted.map_err(|error| Failure::new(format!("could not accept a peer: {error}")))
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some((path, id)) = &self.file
+            && id_of(path) == Some(*id)
+            && let Err(error) = fs::remove_file(path)
+        {
+            say(format_args!("could not remove {}: {error}", path.display()));
+        }
+    }
+}
+
+/// Device and inode of a file.
+fn id_of(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
