@@ -1,4 +1,5 @@
 //! A collector, and producers that connect to it: processes that come, go, are killed, are stopped and lie.
+#![allow(unsafe_code, reason = "a promise about this program's own producer")]
 
 mod common;
 #[path = "common/hostile.rs"]
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 use common::{DEADLINE, belongings, census, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::collect::{Collector, CollectorOptions, Event, Origin};
 use fdring::errors::ReceiveError;
-use fdring::options::{LaneOptions, ServerOptions, SessionListenerOptions, SessionOptions};
-use fdring::{Error, Interrupter, Producer};
+use fdring::options::{LaneOptions, PeerPolicy, ServerOptions, SessionListenerOptions, SessionOptions, Start};
+use fdring::{Attach, Error, Interrupter, Producer};
 use hostile::*;
 use impostor::{CAPACITY, Goods, offer};
 use peer::{Peer, argument, say};
@@ -249,6 +250,51 @@ fn producers_that_fall_silent_or_lie_keep_nobody_waiting() {
     assert_eq!(stats.listener.accepted, 8);
     assert!(refused.iter().any(|error| matches!(error, Error::TimedOut { .. })), "{refused:?}");
     assert!(refused.iter().any(|error| matches!(error, Error::Peer { .. })), "{refused:?}");
+}
+
+#[test]
+fn each_session_is_attached_to_as_is_chosen_for_it() {
+    let address = unique_address();
+    // By what the kernel knows of it, and what it offers: it is this very process, and keeps the protocol.
+    let chosen = options(8).attach(|session| match session.lanes()[0].name.as_str() {
+        // SAFETY: as said.
+        "trusted" if session.producer_pid() == Some(std::process::id()) => unsafe { Attach::new().in_place() },
+        _ => Attach::new().start(Start::Latest),
+    });
+    let mut collector = chosen.listen(address.as_str()).unwrap();
+    let clients = ["trusted", "copied", "refuses"].map(|name| {
+        let address = address.clone();
+        std::thread::spawn(move || {
+            let in_place = PeerPolicy::Users(vec![]);
+            let options = ServerOptions::new().deadline(DEADLINE);
+            let options = if name == "refuses" { options.in_place(in_place) } else { options };
+            let mut lane = LaneOptions::new(if name == "refuses" { "trusted" } else { name }).create().unwrap();
+            lane.send(b"before it connects").unwrap();
+            options.connect(address.as_str(), [&lane]).map(drop)
+        })
+    });
+    let (mut records, mut ended, mut refused) = (vec![], 0, 0);
+    while ended + refused < 3 {
+        match collector.next_timeout(DEADLINE).unwrap() {
+            Event::Joined(origin) => {
+                let mut consumers = collector.consumers();
+                let (_, consumer) = consumers.find(|(other, _)| other.number() == origin.number()).unwrap();
+                assert_eq!(consumer.reads_in_place(), origin.lane().name == "trusted");
+            }
+            Event::Record(origin, record) => {
+                assert_eq!(record[..], *b"before it connects", "the start is not theirs to choose");
+                records.push((origin.lane().name.clone(), record.into_owned().is_held()));
+            }
+            Event::Finished(_) => ended += 1,
+            Event::Refused(_) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    records.sort();
+    assert_eq!(records, [("copied".to_owned(), false), ("trusted".to_owned(), true)]);
+    assert_eq!((ended, refused), (2, 1));
+    let outcomes = clients.map(|client| client.join().unwrap().is_ok());
+    assert_eq!(outcomes, [true, true, false]);
 }
 
 #[test]

@@ -333,12 +333,14 @@ fn a_tap_of_a_lane_that_knows_nothing_of_it_reads_on_and_learns_of_a_death() {
     let (says, tid) = std::sync::mpsc::channel();
     let reading = std::thread::spawn(move || {
         says.send(rustix::thread::gettid()).unwrap();
-        let len = tap.receive_timeout(DEADLINE).unwrap().unwrap().len();
+        let len = tap.receive_timeout(10 * DEADLINE).unwrap().unwrap().len();
         (tap, len)
     });
     // Longer than a tap sleeps that is rung and looks for itself: nobody rings for this one.
     wait_until_thread_has_slept_for(tid.recv().unwrap(), Duration::from_millis(30));
     order(&mut peer, "1");
+    // It finds the record when its time is up, too.
+    wait_until("it has woken by itself", || reading.is_finished());
     let (mut tap, len) = reading.join().unwrap();
     assert_eq!((len, tap.position()), (56, 128));
     assert_eq!(tap.receive_timeout(Duration::from_millis(5)).unwrap_err(), TapError::TimedOut);

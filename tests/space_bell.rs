@@ -354,7 +354,9 @@ fn a_bell_that_rings_in_vain_keeps_no_loop_awake() {
             is_over.store(true, Ordering::Relaxed);
         });
         assert!((16..200).contains(&wakes), "{wakes} wakes in {FLOOD:?}");
+        assert!(producer.arm().unwrap());
         guest.say_consumed(guest.published());
+        assert!(Loop::Levels.wait(&producer, DEADLINE), "nobody rings, and a nap is over");
         Loop::Levels.send(&mut producer, &[0; 56]).unwrap();
         fill(&mut producer);
         assert!(producer.arm().unwrap());

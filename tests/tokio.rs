@@ -7,8 +7,9 @@ mod common;
 mod peer;
 
 use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until, wait_until_thread_has_slept_for};
+use fdring::collect::{Collector, CollectorOptions, Event};
 use fdring::errors::{ReceiveError, SendError, TapError};
-use fdring::options::{LaneOptions, NoConsumer, SessionOptions, SlowConsumer};
+use fdring::options::{LaneOptions, NoConsumer, ServerOptions, SessionListenerOptions, SessionOptions, SlowConsumer};
 use fdring::select::Selector;
 use fdring::tokio::Async;
 use fdring::typed::{TypedConsumer, TypedProducer, TypedTap};
@@ -610,6 +611,77 @@ fn producers_are_accepted_and_many_consumers_waited_for_in_one_task() {
 }
 
 #[test]
+fn a_collector_in_a_task_loses_nothing_wherever_a_future_is_dropped() {
+    const CLIENTS: usize = 4;
+    for runtime in runtimes() {
+        for trusts in [false, true] {
+            let address = format!("@{}", unique_name());
+            let each = SessionOptions::new().deadline(DEADLINE);
+            let listener = SessionListenerOptions::new().sessions(each);
+            let options = CollectorOptions::new().listener(listener).attach(move |session| {
+                assert_eq!(session.producer_pid(), Some(std::process::id()));
+                // SAFETY: the producer is this very program, and it follows the protocol.
+                if trusts { unsafe { Attach::new().in_place() } } else { Attach::new() }
+            });
+            let collector = options.listen(&*address).unwrap();
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|_| {
+                    let address = address.clone();
+                    std::thread::spawn(move || {
+                        let producer = LaneOptions::new("lane").capacity(4096).create().unwrap();
+                        let _link = ServerOptions::new().deadline(DEADLINE).connect(&*address, [&producer]).unwrap();
+                        count(producer).join().unwrap();
+                    })
+                })
+                .collect();
+            let dropped = run(&runtime, async move {
+                let mut collector = Async::new(collector).unwrap();
+                let (mut next, mut kept, mut ended, mut dropped) = ([0; CLIENTS], Vec::new(), 0, 0);
+                for round in 0_u64.. {
+                    let event = match round % 3 {
+                        0 => once(collector.next()).await,
+                        1 => tokio::select! {
+                            event = collector.next() => Some(event),
+                            () = tokio::time::sleep(Duration::from_micros(round % 300)) => None,
+                        },
+                        _ => Some(collector.next().await),
+                    };
+                    match event.map(Result::unwrap) {
+                        Some(Event::Record(origin, record)) => {
+                            let next = &mut next[origin.number() as usize];
+                            assert_eq!(number(&record), *next);
+                            *next += 1;
+                            if round % 100 == 2 {
+                                kept.push((*next - 1, record.into_owned()));
+                            }
+                        }
+                        Some(Event::Finished(_)) => ended += 1,
+                        Some(Event::Joined(_)) => {}
+                        Some(other) => panic!("{other:?}"),
+                        None => dropped += 1,
+                    }
+                    // In place, what is kept is held in the ring.
+                    if kept.len() == 4 || round % 100 == 90 {
+                        kept.drain(..).for_each(|(expected, record)| {
+                            assert_eq!(record.is_held(), trusts);
+                            assert_eq!(number(&record), expected);
+                        });
+                    }
+                    if ended == CLIENTS {
+                        break;
+                    }
+                }
+                assert_eq!(next, [RECORDS; CLIENTS]);
+                assert!(collector.get_ref().lane_count() == 0 && once(collector.next()).await.is_none());
+                dropped
+            });
+            clients.into_iter().for_each(|client| client.join().unwrap());
+            assert!(dropped > 50, "only {dropped} futures were dropped");
+        }
+    }
+}
+
+#[test]
 fn values_arrive_in_tasks() {
     for runtime in runtimes() {
         let mut numbers = TypedProducer::<u64>::create("numbers").unwrap();
@@ -684,12 +756,17 @@ fn an_idle_task_costs_no_wake_ups() {
         let thread = std::thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
+                let mut collector = Async::new(Collector::listen(&*format!("{address}-collector")).unwrap()).unwrap();
                 let mut consumer = Async::new(attach(&address, false)).unwrap();
                 let mut tap = Async::new(Tap::connect(&*address).unwrap()).unwrap();
                 let mut other = Async::new(attach(&address, true)).unwrap();
                 tell.send(rustix::thread::gettid()).unwrap();
                 // All at once, and none of them dropped.
-                let (first, second, third) = tokio::join!(consumer.receive(), tap.receive_newest(), next(&mut other));
+                let all = async { tokio::join!(consumer.receive(), tap.receive_newest(), next(&mut other)) };
+                let (first, second, third) = tokio::select! {
+                    all = all => all,
+                    event = collector.next() => panic!("{event:?}"),
+                };
                 assert!(first.unwrap().is_none() && second.unwrap().is_none() && third.is_none());
             });
         });

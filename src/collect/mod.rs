@@ -13,6 +13,7 @@ pub use self::options::CollectorOptions;
 pub use self::stats::CollectorStats;
 
 use self::event::OriginFacts;
+use self::options::Choice;
 use crate::consumer::{Consumer, ReceiveError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -36,7 +37,8 @@ use std::time::{Duration, Instant};
 ///
 /// [`next`](Self::next) returns what has happened: a producer has joined, a record, a lane has ended. Lanes have turns,
 /// so that a busy one keeps no other waiting. Payloads are copied out, so that producers need not be trusted: one that
-/// breaks the protocol ends its own lane, and no other.
+/// breaks the protocol ends its own lane, and no other. [`CollectorOptions::attach`] has those of trusted producers
+/// read in place.
 ///
 /// A producer that creates a lane, connects, sends, finishes and exits at once loses nothing, also if this process is
 /// stopped meanwhile: what it sent after its `connect` had returned is read. Lanes are read from their oldest record.
@@ -84,6 +86,7 @@ pub struct Collector {
     address: Address,
     attaching: Arc<Attaching>,
     attached: Key,
+    choice: Choice,
     /// What has happened and was not reported yet.
     news: VecDeque<News>,
     turn: Option<Turn>,
@@ -152,17 +155,17 @@ impl Attaching {
         std::mem::take(&mut *self.outcomes.lock())
     }
 
-    /// Attaches to all lanes of a session, on a thread of its own.
-    fn begin(self: &Arc<Self>, session: Session) {
+    /// Attaches to all lanes of a session so, on a thread of its own.
+    fn begin(self: &Arc<Self>, session: Session, attach: Attach) {
         let (pid, uid) = (session.producer_pid(), session.producer_uid());
-        let attach = {
+        let work = {
             let this = Arc::clone(self);
             move || {
-                let consumers = session.attach_all(Attach::new().start(Start::Oldest));
+                let consumers = session.attach_all(attach.start(Start::Oldest));
                 this.put(Outcome { pid, uid, consumers });
             }
         };
-        if let Err(error) = thread::start("fdring-attach", thread::STACK_BYTES, attach) {
+        if let Err(error) = thread::start("fdring-attach", thread::STACK_BYTES, work) {
             self.put(Outcome { pid, uid, consumers: Err(error) });
         }
     }
@@ -209,7 +212,7 @@ impl Collector {
     }
 
     fn with(options: CollectorOptions, address: Address) -> Result<Self> {
-        let CollectorOptions { listener, turn_records, turn_bytes, interrupter } = options;
+        let CollectorOptions { listener, turn_records, turn_bytes, interrupter, choice } = options;
         let mut selector = Selector::new()?;
         if let Some(interrupter) = &interrupter {
             selector.set_interrupter(interrupter)?;
@@ -225,6 +228,7 @@ impl Collector {
             address,
             attaching,
             attached,
+            choice,
             news: VecDeque::new(),
             turn: None,
             turn_records: turn_records.max(1),
@@ -370,7 +374,7 @@ impl Collector {
     ///
     /// 1. Call [`try_next`](Self::try_next) until it returns [`ReceiveError::Empty`].
     /// 2. Call `arm`. `false` means that there is news: go to 1.
-    /// 3. Wait until the collector's descriptor ([`AsFd`]) is readable. Watch it level-triggered.
+    /// 3. Wait until the collector's descriptor ([`AsFd`]) is readable. Watch it level-triggered or edge-triggered.
     /// 4. Go to 1.
     ///
     /// ```
@@ -401,10 +405,16 @@ impl Collector {
     }
 
     fn next_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
-        let found = loop {
+        let next = self.find_until(deadline, nothing)?;
+        self.event(next)
+    }
+
+    /// What happens next, to be made an event of at once. `Deadline::Now` never waits.
+    fn find_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Next, ReceiveError> {
+        loop {
             match self.news.pop_front() {
-                Some(News::Joined(origin)) => return Ok(Event::Joined(origin)),
-                Some(News::Refused(refused)) => return Ok(Event::Refused(refused)),
+                Some(News::Joined(origin)) => return Ok(Next::Event(Event::Joined(origin))),
+                Some(News::Refused(refused)) => return Ok(Next::Event(Event::Refused(refused))),
                 None => {}
             }
             match self.take_turn()? {
@@ -413,11 +423,23 @@ impl Collector {
                     self.turn = Some(self.turn_of(key));
                 }
                 Looked::News => {}
-                Looked::End(event) => return Ok(event),
-                Looked::Record(key, found) => break (key, found),
+                Looked::Next(next) => return Ok(next),
             }
-        };
-        self.record(found)
+        }
+    }
+
+    /// As `find_until`, without a wait.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn try_find(&mut self) -> Result<Next, ReceiveError> {
+        self.find_until(Deadline::Now, ReceiveError::Empty)
+    }
+
+    /// The event that was found.
+    pub(crate) fn event(&mut self, next: Next) -> Result<Event<'_>, ReceiveError> {
+        match next {
+            Next::Event(event) => Ok(event),
+            Next::Record(key, found) => self.record(key, found),
+        }
     }
 
     fn wait(&mut self, deadline: Deadline, nothing: &ReceiveError) -> Result<Key, ReceiveError> {
@@ -451,7 +473,7 @@ impl Collector {
                 let records = if bytes == 0 { 0 } else { turn.records - 1 };
                 let key = turn.key;
                 self.turn = (records != 0).then_some(Turn { key, records, bytes });
-                Ok(Looked::Record(key, found))
+                Ok(Looked::Next(Next::Record(key, found)))
             }
             Err(ReceiveError::Empty) => Ok(Looked::Nothing),
             Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_))) => Err(error),
@@ -462,13 +484,13 @@ impl Collector {
                 if is_lost {
                     return Ok(Looked::Nothing);
                 }
-                Ok(Looked::End(self.totals.end(origin, end.err())))
+                Ok(Looked::Next(Next::Event(self.totals.end(origin, end.err()))))
             }
         }
     }
 
     /// The record that was found.
-    fn record(&mut self, (key, found): (Key, Found)) -> Result<Event<'_>, ReceiveError> {
+    fn record(&mut self, key: Key, found: Found) -> Result<Event<'_>, ReceiveError> {
         let Some(Endpoint::Lane(lane)) = self.selector.get_mut(key) else { unreachable!("it was just looked at") };
         let Lane { origin, consumer, is_lost } = &mut **lane;
         Ok(match consumer.record(found) {
@@ -485,7 +507,10 @@ impl Collector {
         let Some(Endpoint::Listener(listener)) = self.selector.get_mut(self.listener) else { return Ok(()) };
         loop {
             match listener.try_accept() {
-                Ok(Some(session)) => self.attaching.begin(session),
+                Ok(Some(session)) => {
+                    let attach = self.choice.of(&session);
+                    self.attaching.begin(session, attach);
+                }
                 Ok(None) => return Ok(()),
                 Err(Error::Closed { .. }) => return Err(ReceiveError::Closed),
                 Err(_) => return Err(ReceiveError::Forked),
@@ -527,7 +552,13 @@ impl Collector {
 enum Looked {
     Nothing,
     News,
-    End(Event<'static>),
+    Next(Next),
+}
+
+/// What happens next: an event, or a record that one is to be made of.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Event(Event<'static>),
     Record(Key, Found),
 }
 
@@ -564,7 +595,7 @@ mod tests {
         let (mut lane, _link) = client.join().unwrap();
         let found = loop {
             match collector.take_turn().unwrap() {
-                Looked::Record(key, found) => break (key, found),
+                Looked::Next(Next::Record(key, found)) => break (key, found),
                 Looked::Nothing => {
                     let key = collector.selector.wait_timeout(DEADLINE).unwrap();
                     collector.turn = Some(collector.turn_of(key));
@@ -575,7 +606,7 @@ mod tests {
         // Between the look and the copy.
         lane.consumers().iter().for_each(|consumer| assert!(lane.evict(consumer).unwrap()));
         (0..8).for_each(|_| lane.send(&[0; 1000]).unwrap());
-        assert!(matches!(collector.record(found).unwrap(), Event::Lost(_, ReceiveError::Evicted { .. })));
+        assert!(matches!(collector.record(found.0, found.1).unwrap(), Event::Lost(_, ReceiveError::Evicted { .. })));
         assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty, "it was reported");
         assert_eq!(collector.lane_count(), 0);
     }

@@ -5,6 +5,10 @@ use crate::error::Result;
 use crate::options::SessionListenerOptions;
 use crate::os::interrupt::Interrupter;
 use crate::session::Address;
+use crate::session::attach::Attach;
+use crate::session::client::Session;
+use std::fmt;
+use std::sync::Arc;
 
 /// The defaults of a turn.
 const TURN_RECORDS: usize = 64;
@@ -30,6 +34,23 @@ pub struct CollectorOptions {
     pub(super) turn_records: usize,
     pub(super) turn_bytes: u64,
     pub(super) interrupter: Option<Interrupter>,
+    pub(super) choice: Choice,
+}
+
+/// Chooses how the lanes of a session are attached to.
+#[derive(Clone)]
+pub(super) struct Choice(Arc<dyn Fn(&Session) -> Attach + Send + Sync>);
+
+impl Choice {
+    pub(super) fn of(&self, session: &Session) -> Attach {
+        self.0(session)
+    }
+}
+
+impl fmt::Debug for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Choice")
+    }
 }
 
 impl CollectorOptions {
@@ -46,7 +67,8 @@ impl CollectorOptions {
     /// ```
     pub fn new() -> Self {
         let listener = SessionListenerOptions::new();
-        Self { listener, turn_records: TURN_RECORDS, turn_bytes: TURN_BYTES, interrupter: None }
+        let choice = Choice(Arc::new(|_| Attach::new()));
+        Self { listener, turn_records: TURN_RECORDS, turn_bytes: TURN_BYTES, interrupter: None, choice }
     }
 
     /// Whose producers are admitted, how many, and how much of them is mapped. Default:
@@ -94,6 +116,39 @@ impl CollectorOptions {
     /// ```
     pub fn turn_bytes(mut self, bytes: u64) -> Self {
         self.turn_bytes = bytes;
+        self
+    }
+
+    /// How the lanes of each producer are attached to: copying, or in place where the producer is trusted. Default:
+    /// [`Attach::new`], which copies, for all. Where reading begins is not for `choice` to say: at the oldest record.
+    ///
+    /// `choice` is called once for each session, on the thread that calls the collector. Trust by
+    /// [`producer_uid`](Session::producer_uid) and [`producer_pid`](Session::producer_pid), which the kernel names:
+    /// the names and ids of lanes are what a producer claims. One that refuses to be read in place is not attached to,
+    /// see [`Event::Refused`](super::Event::Refused). Records that are kept by
+    /// [`into_owned`](crate::Record::into_owned) are then held in the producer's ring, and not copied.
+    ///
+    /// ```
+    /// use fdring::collect::{CollectorOptions, Event};
+    /// use fdring::{Attach, Producer};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let own = rustix::process::getuid().as_raw();
+    /// let options = CollectorOptions::new().attach(move |session| match session.producer_uid() {
+    ///     // SAFETY: all producers of this user are made with this crate, and nobody debugs them.
+    ///     Some(uid) if uid == own => unsafe { Attach::new().in_place() },
+    ///     _ => Attach::new(),
+    /// });
+    /// let mut collector = options.listen("@doc-collector-attach")?;
+    /// # let client = std::thread::spawn(|| Producer::create("log")?.connect("@doc-collector-attach").map(drop));
+    /// assert!(matches!(collector.next()?, Event::Joined(_)));
+    /// assert!(collector.consumers().all(|(_, consumer)| consumer.reads_in_place()));
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attach(mut self, choice: impl Fn(&Session) -> Attach + Send + Sync + 'static) -> Self {
+        self.choice = Choice(Arc::new(choice));
         self
     }
 

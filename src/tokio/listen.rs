@@ -1,6 +1,7 @@
-//! Listeners and selectors in tasks.
+//! Listeners, collectors and selectors in tasks.
 
 use super::{Async, runtime_gone};
+use crate::collect::{Collector, Event};
 use crate::consumer::ReceiveError;
 use crate::error::{Error, Result};
 use crate::select::{Key, Selectable, Selector};
@@ -50,6 +51,50 @@ impl Async<SessionListener> {
             })
             .await?;
         }
+    }
+}
+
+impl Async<Collector> {
+    /// What happens next, as [`Collector::next`].
+    ///
+    /// ```
+    /// use fdring::collect::{Collector, Event};
+    /// use fdring::tokio::Async;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let mut collector = Async::new(Collector::listen("@doc-tokio-collector")?)?;
+    /// # let client = std::thread::spawn(|| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+    /// #     let mut log = fdring::Producer::create("log")?;
+    /// #     let link = log.connect("@doc-tokio-collector")?;
+    /// #     log.send(b"hello")?;
+    /// #     Ok(())
+    /// # });
+    /// loop {
+    ///     match collector.next().await? {
+    ///         Event::Record(_, record) => assert_eq!(&record[..], b"hello"),
+    ///         Event::Finished(_) => break,
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # client.join().unwrap().unwrap();
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Collector::next`].
+    pub async fn next(&mut self) -> Result<Event<'_>, ReceiveError> {
+        let next = poll_fn(|cx| {
+            ready!(self.poll_run(cx));
+            self.poll_look(cx, runtime_gone, |collector| match collector.try_find() {
+                Err(ReceiveError::Empty) => Poll::Pending,
+                outcome => Poll::Ready(outcome),
+            })
+        })
+        .await?;
+        self.get_mut().event(next)
     }
 }
 

@@ -60,7 +60,8 @@ const CLEARS_MAX: usize = 4;
 const RUNTIME_GONE: Errno = Errno::CANCELED;
 
 /// An endpoint in a task: a consumer, a tap, one of values, a producer, a [`SessionListener`](crate::SessionListener),
-/// a [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or anything else that is [`Selectable`], whose
+/// a [`Collector`](crate::collect::Collector), a [`Server`](crate::Server), a
+/// [`Selector`](crate::select::Selector), or anything else that is [`Selectable`], whose
 /// calls that do not wait come after [`ready`](Self::ready).
 ///
 /// It belongs to the runtime in which it was made, whose poller watches it until it is dropped: by a descriptor more.
