@@ -38,6 +38,7 @@
 //! | send to a consumer that listens | [`Producer::connect`] |
 //! | listen, as a consumer, for producers that connect, and read all of them | [`collect::Collector`] |
 //! | the same, session by session | [`SessionListener`] |
+//! | ask another process and get replies | [`call::Caller`], [`call::Service`] |
 //! | read the one lane of a server | [`Consumer::connect`] |
 //! | look on without holding the lane back, or see the newest record only | [`Tap::connect`], [`Session::tap`] |
 //! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
@@ -125,6 +126,7 @@
 
 #[cfg(feature = "arbitrary")]
 mod arbitrary;
+pub mod call;
 pub mod cmsg;
 pub mod collect;
 mod consumer;

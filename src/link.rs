@@ -1,6 +1,7 @@
 //! A consumer's link to its session: the socket and the process at the other end, the sign of the producer's life.
 //!
-//! The consumers of one session share it, on any threads. The invariant: how a lane ended for its consumer, by the end
+//! The consumers of one session share it, on any threads. Where a session has two directions, its steward reads the
+//! socket, and tells them what came ([`Teller`]). The invariant: how a lane ended for its consumer, by the end
 //! of the session or by an eviction from that lane alone, is noted once, and the first word stands; the thread that
 //! notes it wakes everyone who sleeps on the session.
 
@@ -46,6 +47,13 @@ pub(crate) enum Fate {
     Broken = 5,
 }
 
+impl Fate {
+    /// What a Bye makes of a lane.
+    pub(crate) fn of_bye(reason: ByeReason) -> Self {
+        if reason == ByeReason::Evicted { Self::Evicted } else { Self::Closed }
+    }
+}
+
 #[cfg(feature = "tracing")]
 impl Fate {
     /// In words that follow "because the producer".
@@ -82,7 +90,8 @@ pub(crate) struct Link {
 /// What the consumers of all lanes of a session share.
 #[derive(Debug)]
 struct Session {
-    socket: Connection,
+    /// What its consumers read themselves; `None` where a steward does.
+    line: Option<Line>,
     /// The producer's process.
     peer: Peer,
     /// Noted before the fate [`Broken`](Fate::Broken).
@@ -93,11 +102,18 @@ struct Session {
     fate: AtomicU32,
     /// Of each lane of the Offer; `None` where it is not read.
     lanes: Vec<Option<Arc<AtomicU32>>>,
-    /// Raised once a lane has lost its seat, and never lowered; watch it for its edges. `None` for a single lane.
+    /// Raised once a lane has lost its seat, and never lowered; watch it for its edges. `None` for a single lane whose
+    /// consumer reads the socket.
     stir: Option<Notice>,
-    handshake: Mutex<Handshake>,
     asking: Asking,
     _keepsake: Option<Keepsake>,
+}
+
+/// The socket of a session, and what may come there.
+#[derive(Debug)]
+struct Line {
+    socket: Connection,
+    handshake: Mutex<Handshake>,
 }
 
 /// What is kept for as long as a session has any consumer: its maker counts sessions by it.
@@ -126,15 +142,29 @@ impl Link {
         let lanes: Vec<_> = are_read.iter().map(|is_read| is_read.then(Arc::default)).collect();
         let has_siblings = lanes.iter().flatten().count() > 1;
         let stir = if has_siblings { Some(Notice::new()?) } else { None };
-        let (fate, handshake) = (AtomicU32::new(Fate::Alive as u32), Mutex::new(handshake));
-        let (last_words, died) = (OnceLock::new(), OnceLock::new());
-        let (asking, _keepsake) = (Asking::default(), keepsake);
-        let session =
-            Arc::new(Session { socket, peer, last_words, died, fate, lanes, stir, handshake, asking, _keepsake });
+        let line = Some(Line { socket, handshake: Mutex::new(handshake) });
+        let session = Arc::new(Session::new(line, peer, lanes, stir, keepsake));
         let link = |(lane, fate): (usize, &Option<Arc<AtomicU32>>)| {
             fate.as_ref().map(|fate| Self { lane, fate: Arc::clone(fate), session: Arc::clone(&session) })
         };
         Ok(session.lanes.iter().enumerate().map(link).collect())
+    }
+
+    /// The link of the consumer of a session's only lane, where a steward reads the socket; and what that tells it by.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor to spare.
+    pub(crate) fn told(peer: Peer) -> Result<(Self, Teller)> {
+        let fate: Arc<AtomicU32> = Arc::default();
+        let lanes = vec![Some(Arc::clone(&fate))];
+        let session = Arc::new(Session::new(None, peer, lanes, Some(Notice::new()?), None));
+        Ok((Self { lane: 0, fate, session: Arc::clone(&session) }, Teller(session)))
+    }
+
+    /// Whether the session goes on, to be asked from any thread.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.fate))
     }
 
     /// How the lane stands, as far as is known.
@@ -142,9 +172,18 @@ impl Link {
         fate_in(&self.fate)
     }
 
-    /// The session's socket.
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.session.socket.as_fd()
+    /// The session's socket, where its consumers read it.
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.session.line.as_ref().map(|line| line.socket.as_fd())
+    }
+
+    /// What can be watched for the end of the session, though not for all else.
+    pub(crate) fn sign(&self) -> BorrowedFd<'_> {
+        match (&self.session.line, &self.session.stir) {
+            (None, Some(stir)) => stir.as_fd(),
+            (Some(line), _) => line.socket.as_fd(),
+            (None, None) => unreachable!("without a socket there is a notice"),
+        }
     }
 
     /// The producer's process, if the kernel has given it.
@@ -202,10 +241,61 @@ impl Link {
     }
 }
 
+/// Tells the consumer of a session's lane what came to the socket, which another thread reads. Dropping it tells of the
+/// end, unless it was told.
+#[derive(Debug)]
+pub(crate) struct Teller(Arc<Session>);
+
+impl Teller {
+    pub(crate) fn tell_evicted(&self, lane: usize) {
+        self.0.note_evicted(lane);
+    }
+
+    /// Only the first end counts.
+    pub(crate) fn tell_end(&self, fate: Fate) {
+        self.0.note(fate);
+        self.0.stir.iter().for_each(Notice::raise);
+    }
+
+    pub(crate) fn tell_last_words(&self, words: LastWords) {
+        let _ = self.0.last_words.set(words); // the first stand
+        self.tell_end(Fate::Broken);
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.tell_end(Fate::HungUp);
+    }
+}
+
+/// Whether a session goes on.
+#[derive(Clone, Debug)]
+pub(crate) struct Pulse(Arc<AtomicU32>);
+
+impl Pulse {
+    pub(crate) fn has_ended(&self) -> bool {
+        fate_in(&self.0) != Fate::Alive
+    }
+}
+
 impl Session {
+    fn new(
+        line: Option<Line>,
+        peer: Peer,
+        lanes: Vec<Option<Arc<AtomicU32>>>,
+        stir: Option<Notice>,
+        keepsake: Option<Keepsake>,
+    ) -> Self {
+        let (fate, last_words, died) = (AtomicU32::new(Fate::Alive as u32), OnceLock::new(), OnceLock::new());
+        let (asking, _keepsake) = (Asking::default(), keepsake);
+        Self { line, peer, last_words, died, fate, lanes, stir, asking, _keepsake }
+    }
+
     fn receive_frames(&self) {
+        let Some(Line { socket, handshake }) = &self.line else { return };
         // Held until all is noted: a thread that finds the socket empty after another has read it finds what was noted.
-        let mut handshake = self.handshake.lock();
+        let mut handshake = handshake.lock();
         let (mut short, mut long, mut may_reset) = ([0; FRAME_ROOM_BYTES], Vec::new(), true);
         while fate_in(&self.fate) == Fate::Alive {
             let bytes = if handshake.awaits_report() {
@@ -214,7 +304,7 @@ impl Session {
             } else {
                 &mut short
             };
-            let frame = match fds::recv_frame_without_fds(self.socket.as_fd(), bytes) {
+            let frame = match fds::recv_frame_without_fds(socket.as_fd(), bytes) {
                 Ok(len) => Frame::parse(&bytes[..len], 0).map_err(HandshakeError::from),
                 Err(error) if error.is_would_block() => return,
                 // Reported once, before what the producer had sent and we have not read.
@@ -239,8 +329,7 @@ impl Session {
             match frame.and_then(|frame| handshake.on_frame(frame)) {
                 Ok(Step::Evicted { lane }) => self.note_evicted(lane),
                 Ok(Step::Report(report)) => self.asking.take(report),
-                Ok(Step::Bye(ByeReason::Evicted)) => self.note(Fate::Evicted),
-                Ok(Step::Bye(_)) => self.note(Fate::Closed),
+                Ok(Step::Bye(reason)) => self.note(Fate::of_bye(reason)),
                 Ok(_) => self.note_last_words(LastWords::Nonsense("a frame came at the wrong time".into())),
                 Err(HandshakeError::Refused { refusal, sentence }) => {
                     self.note_last_words(LastWords::Refused(refusal, sentence.into()));
@@ -250,7 +339,7 @@ impl Session {
         }
         // Every other thread that sleeps on this session finds nothing to read any more: the end wakes them, even of a
         // producer that keeps its end open.
-        let _ = shutdown(&self.socket, Shutdown::Read);
+        let _ = shutdown(socket, Shutdown::Read);
     }
 
     /// Notes what ended the session, for all its lanes.

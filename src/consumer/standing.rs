@@ -3,11 +3,22 @@
 //! The invariant: nothing here changes what the consumer has read, released or announced.
 
 use super::Consumer;
+use crate::link::Pulse;
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
 use std::time::Instant;
 
 impl Consumer {
+    /// Whether the session goes on, to be asked from any thread.
+    pub(crate) fn pulse(&self) -> Pulse {
+        self.waiter.link().pulse()
+    }
+
+    /// The process id and the user of the producer, as far as they are known.
+    pub(crate) fn peer(&self) -> (Option<u32>, Option<u32>) {
+        self.waiter.link().producer()
+    }
+
     /// The published bytes that this consumer has not read, headers and padding included. At most the capacity. 0 in a
     /// forked child.
     ///

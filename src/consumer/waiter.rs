@@ -229,7 +229,7 @@ impl AsFd for Waiter {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.sources.poller {
             Some(poller) => poller.as_fd(),
-            None => self.sources.link.socket(),
+            None => self.sources.link.sign(),
         }
     }
 }
@@ -259,7 +259,9 @@ impl Sources {
     pub(super) fn new(link: Arc<Link>, bell: BellEnd) -> rustix::io::Result<Self> {
         let watch = || {
             let poller = Poller::new()?;
-            poller.add(link.socket(), SOCKET, Trigger::Level)?;
+            if let Some(socket) = link.socket() {
+                poller.add(socket, SOCKET, Trigger::Level)?;
+            }
             if let Some(pidfd) = link.pidfd() {
                 poller.add(pidfd, PROCESS, Trigger::Level)?;
             }
@@ -398,7 +400,8 @@ impl Sources {
         let bell = self.is_bell_watched.then_some((BELL, self.bell.as_fd()));
         let pidfd = self.link.pidfd().map(|pidfd| (PROCESS, pidfd));
         let interrupt = self.interrupter.as_ref().map(|interrupter| (INTERRUPT, interrupter.as_fd()));
-        let sources = [Some((SOCKET, self.link.socket())), pidfd, bell, interrupt];
+        let socket = self.link.socket().map(|socket| (SOCKET, socket));
+        let sources = [socket, pidfd, bell, interrupt];
         let sources = sources.into_iter().flatten();
         let mut waits: Vec<_> = sources.clone().map(|(_, fd)| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         let stir_due = self.link.stir().map(|_| STIR_INTERVAL);

@@ -6,6 +6,7 @@
 //!
 //! What is not here: the seeds' generator is `seeds.rs`, and how to run the fuzzers is in `docs/fuzzing.md`.
 
+mod calls;
 mod cmsg_walk;
 mod frame_parse;
 mod frame_reader;
@@ -23,6 +24,7 @@ mod seeds;
 mod session_ops;
 mod tap_reader;
 
+pub use calls::calls;
 pub use cmsg_walk::cmsg_walk;
 pub use frame_parse::{frame_parse, frame_parse_counting, is_frame};
 pub use handshake::handshake;
@@ -75,7 +77,7 @@ mod replay {
         };
     }
 
-    replays!(cmsg_walk frame_parse handshake inspect_words lane_geometry ring_reader seat_values tap_reader);
+    replays!(calls cmsg_walk frame_parse handshake inspect_words lane_geometry ring_reader seat_values tap_reader);
 
     /// In a process of its own: it counts descriptors and mappings.
     #[test]

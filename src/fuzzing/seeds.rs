@@ -60,6 +60,7 @@ fn verdicts(target: &str) -> Option<Vec<(PathBuf, String)>> {
 fn write_seeds() {
     messages::write_all();
     frames::write_all();
+    in_flight();
     handshakes();
     geometries();
     looks();
@@ -189,6 +190,33 @@ fn rings() {
     write("ring_reader", "another-evicted", &[&at_zero(0), &RECORD, &[0x60, 0, 1, 0x68, 1], &LOOKS, &RECORD, &LOOKS]);
     for state in 0..6 {
         write("ring_reader", &format!("state-{state}"), &[&at_zero(0), &RECORD, &[0x6c, state], &LOOKS, &LOOKS]);
+    }
+}
+
+/// Those of `calls.rs`: steps of a caller, and records to a service.
+fn in_flight() {
+    let begin = [0, 1, 100];
+    let answer = |id: u8, kind: u8| [1, id, 0, kind, 9];
+    let look = |id: u8| [4, id];
+    for (name, kind) in [("part", 0), ("last", 2), ("refusal", 3)] {
+        let steps = [&begin[..], &begin, &answer(0, kind), &answer(0, kind), &look(1), &look(1), &look(2)].concat();
+        write("calls", name, &[&[5, 200], &steps]);
+    }
+    write("calls", "late", &[&[5, 200], &begin, &[7, 101], &look(1), &answer(0, 2), &look(1)]);
+    write("calls", "given-up", &[&[5, 200], &begin, &answer(0, 0), &[6, 2], &answer(0, 2), &look(1)]);
+    write("calls", "lost", &[&[5, 200], &begin, &begin, &answer(0, 0), &[7, 3], &look(1), &look(1), &look(2)]);
+    write("calls", "foreign", &[&[5, 200], &begin, &[1, 0, 0x85, 2, 9], &[1, 7, 0xff], &[9; 8], &[2, 9], &look(1)]);
+    // A near word: how far from the last number, and which landmark; then deadline, kind, reserved, length, now, open.
+    let record = |distance: u8, deadline: u8, kind: u8| [distance, 0x80 | 63, deadline, kind, 0, 0, 0, 0, 5, 1];
+    let next = |deadline: u8, kind: u8, now: u8| [0, 1, deadline, kind, 0, 0, 0, now, 1];
+    for (name, steps) in [
+        ("requests", [next(0, 0, 5), next(0, 0, 5), next(0, 0, 5)].concat()),
+        ("expired", [next(4, 0, 5), next(6, 0, 5), next(5, 0, 5)].concat()),
+        ("cancelled", [next(0, 0, 5), [0, 0, 0, 2, 0, 0, 0, 5, 1], next(0, 2, 5)].concat()),
+        ("twice", [&next(0, 0, 5)[..], &[0, 0, 0, 0, 0, 0, 0, 5, 1], &record(0, 0, 0)].concat()),
+        ("other-kinds", [next(0, 3, 5), next(0, 4, 5), next(0, 5, 5)].concat()),
+    ] {
+        write("calls", name, &[&[5, 200], &[7, 0, 5], &steps]);
     }
 }
 

@@ -119,7 +119,6 @@ impl Handshake {
     /// # Errors
     ///
     /// As [`consumer`](Self::consumer).
-    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn both(lanes: Vec<LaneTerms>, session_id: [u8; 16], wanted: Vec<LaneName>) -> Result<Self, FrameError> {
         Ok(Self { role: Role::Both, lanes, session_id, ..Self::consumer(wanted)? })
     }

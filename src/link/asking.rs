@@ -3,7 +3,7 @@
 //! The invariant: a session asks one thing at a time, and no sooner than 100 ms after it has asked last. Whichever
 //! thread reads the Report, the one that asks gets it.
 
-use super::{Fate, LastWords, Link, fate_in};
+use super::{Fate, LastWords, Line, Link, fate_in};
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds;
@@ -139,19 +139,22 @@ impl Link {
                 return Err(self.end_of_session(patience.doing));
             }
             patience.check()?;
-            patience.wait(&[session.socket.as_fd(), notice.as_fd()], again.remaining().unwrap_or(AGAIN_AFTER))?;
+            let fds: Vec<_> = self.socket().into_iter().chain([notice.as_fd()]).collect();
+            patience.wait(&fds, again.remaining().unwrap_or(AGAIN_AFTER))?;
         }
     }
 
     /// Sends a Query, if the producer takes any more: the queue is full as long as its steward takes nothing.
     fn send_query(&self, doing: &str) -> Result<()> {
-        let mut handshake = self.session.handshake.lock();
+        // A steward that reads the socket takes no questions.
+        let Some(Line { socket, handshake }) = &self.session.line else { return Err(self.end_of_session(doing)) };
+        let mut handshake = handshake.lock();
         if fate_in(&self.session.fate) != Fate::Alive {
             return Err(self.end_of_session(doing));
         }
         let query = handshake.query(self.lane).encode();
         // If this fails, the producer has hung up, and what it said before is still to be read; or it is asked again.
-        let _ = fds::send_frame(self.session.socket.as_fd(), &query, &[]);
+        let _ = fds::send_frame(socket.as_fd(), &query, &[]);
         Ok(())
     }
 

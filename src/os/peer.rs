@@ -43,6 +43,13 @@ impl Peer {
     /// A process of which nothing is known yet.
     pub(crate) const UNKNOWN: Self = Self { pid: None, uid: None, pidfd: None };
 
+    /// The same process once more.
+    pub(crate) fn try_clone(&self) -> Result<Self> {
+        let pidfd = self.pidfd.as_ref().map(OwnedFd::try_clone).transpose();
+        let pidfd = pidfd.map_err(Error::os("duplicate the descriptor of the peer's process"))?;
+        Ok(Self { pid: self.pid, uid: self.uid, pidfd })
+    }
+
     /// The process that sent a message. `has_pidfds` says whether the socket asks for the senders' pidfds: where it
     /// does not (before Linux 6.5), one is opened by number, and names another process if the sender has died since and
     /// its number was used again.

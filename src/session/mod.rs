@@ -19,6 +19,7 @@ mod inquiry;
 mod listener;
 pub(crate) mod opened;
 pub(crate) mod options;
+pub(crate) mod pairs;
 mod reporting;
 mod seats;
 mod served;

@@ -32,7 +32,7 @@ use std::time::Duration;
 pub struct SessionOptions {
     pub(super) lanes: Vec<String>,
     pub(super) deadline: Duration,
-    pub(super) patience: Duration,
+    pub(crate) patience: Duration,
     pub(super) peers: PeerPolicy,
     pub(super) spin: Duration,
     pub(super) prefault: bool,

@@ -4,6 +4,7 @@
 //! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
 
 mod attending;
+pub(super) mod pairing;
 
 use super::admission::{CONNECTING, turn_away};
 use super::ending::Ending;
@@ -17,12 +18,14 @@ use crate::deadline::Deadline;
 use crate::error::{Error, OfUser};
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::Lane;
+use crate::link::Teller;
 use crate::os::bell::Bell;
 use crate::os::peer::Peer;
 use crate::region::Freeze;
 use crate::terms::{Access, Refusal};
 use crate::trace::event;
 use crate::wire::{ByeReason, Frame, LaneAttach};
+use pairing::Progress;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::io::ErrorKind;
@@ -41,12 +44,16 @@ pub(super) struct ConsumerSession {
     socket: FrameSocket,
     consumer: Process,
     phase: Phase,
+    /// Where the session has two directions: tells the consumer of the other one what comes.
+    reader: Option<Teller>,
 }
 
 /// How far a session has come. Each phase owns what it needs.
 #[derive(Debug)]
 enum Phase {
     Greeting(Greeting),
+    /// A session of two directions, of which not both stand.
+    Pairing(Box<Progress>),
     /// The consumer reads.
     Attached {
         handshake: Handshake,
@@ -116,7 +123,7 @@ impl ConsumerSession {
         };
         let deadline = Deadline::after(offering.limits.deadline);
         let phase = Phase::Greeting(Greeting { handshake, deadline, stage, outcome });
-        Self { offering: Arc::clone(offering), socket, consumer, phase }
+        Self { offering: Arc::clone(offering), socket, consumer, phase, reader: None }
     }
 
     /// Tells the consumer of the lanes that have evicted it, where it has others left.
@@ -288,6 +295,7 @@ impl ConsumerSession {
 
     /// Ends the session of an attached consumer, which keeps its seats for as long as it may be reading.
     fn show_out(&mut self, seats: Seats, ending: &Ending) -> Phase {
+        self.reader.iter().for_each(|reader| pairing::tell_end(reader, ending));
         if let (Some(answer), _) = ending.to_answer() {
             // What is not implemented is no breach.
             let is_breach = !matches!(&answer, Frame::Refuse(refuse) if refuse.refusal() == Refusal::Unsupported);
@@ -360,7 +368,8 @@ impl Served for ConsumerSession {
 
     /// A session that waits only for its time, or for an answer, hears of nothing but the end of the process.
     fn watched(&self) -> Watched {
-        let socket = matches!(self.phase, Phase::Greeting(_) | Phase::Attached { deaf_until: None, .. });
+        let socket =
+            matches!(self.phase, Phase::Greeting(_) | Phase::Pairing(_) | Phase::Attached { deaf_until: None, .. });
         let process = !matches!(self.phase, Phase::Unanswered(_) | Phase::Over);
         Watched { socket, process: process && !self.consumer.is_dead() }
     }
@@ -368,6 +377,7 @@ impl Served for ConsumerSession {
     fn deadline(&self) -> Option<Instant> {
         let next = match &self.phase {
             Phase::Greeting(Greeting { deadline: Deadline::At(instant), .. }) => Some(*instant),
+            Phase::Pairing(progress) => progress.due_at(),
             Phase::Asking { seats, inquiry, .. } if !seats.in_place() => Some(inquiry.overdue_at()),
             Phase::Departing { retry_at, .. } => Some(*retry_at),
             Phase::Attached { seats, deaf_until, .. } => {
@@ -393,6 +403,7 @@ impl Served for ConsumerSession {
                 Ok(phase) => phase,
                 Err((outcome, ending)) => self.fail(outcome, ending),
             },
+            Phase::Pairing(progress) => self.pair(progress, readable),
             Phase::Attached { handshake, seats, deaf_until } => {
                 let is_deaf = deaf_until.is_some_and(|until| now < until) && !readable.process;
                 self.attend(handshake, seats, deaf_until.filter(|_| is_deaf), readable)
@@ -422,6 +433,7 @@ impl Served for ConsumerSession {
     fn end(&mut self, ending: Ending) {
         self.phase = match mem::replace(&mut self.phase, Phase::Over) {
             Phase::Greeting(Greeting { outcome, .. }) => self.fail(outcome, ending),
+            Phase::Pairing(progress) => self.fail_pairing(*progress, ending),
             Phase::Attached { seats, .. } => self.show_out(seats, &ending),
             phase => phase,
         };
@@ -440,7 +452,7 @@ impl Served for ConsumerSession {
     /// that.
     fn is_leaving(&self, now: Instant) -> bool {
         match &self.phase {
-            Phase::Greeting(_) | Phase::Attached { .. } => self.socket.has_hung_up(),
+            Phase::Greeting(_) | Phase::Pairing(_) | Phase::Attached { .. } => self.socket.has_hung_up(),
             _ => self.gone_at().is_some_and(|at| now < at),
         }
     }
@@ -464,7 +476,8 @@ impl Served for ConsumerSession {
             Phase::Attached { seats, .. } | Phase::Asking { seats, .. } | Phase::Departing { seats, .. } => {
                 seats.lanes_have_ended()
             }
-            Phase::Unanswered(_) | Phase::Over => true,
+            // Nobody takes a session that does not stand yet when the handle is gone.
+            Phase::Pairing(_) | Phase::Unanswered(_) | Phase::Over => true,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{ConsumerSession, Phase};
 use crate::handshake::{Handshake, HandshakeError, Step};
+use crate::link::Fate;
 use crate::session::ending::Ending;
 use crate::session::reporting::{Asker, report_of};
 use crate::session::seats::Seats;
@@ -50,7 +51,11 @@ impl ConsumerSession {
             let Some((frame, _)) = heard else { break };
             match handshake.on_frame(frame)? {
                 Step::Query { lane } => _ = asked.get_or_insert(lane),
-                Step::Bye(reason) => return Err(Ending::HangUp(format!("the consumer said goodbye: {reason}"))),
+                Step::Evicted { lane } => self.reader.iter().for_each(|reader| reader.tell_evicted(lane)),
+                Step::Bye(reason) => {
+                    self.reader.iter().for_each(|reader| reader.tell_end(Fate::of_bye(reason)));
+                    return Err(Ending::HangUp(format!("the consumer said goodbye: {reason}")));
+                }
                 // The handshake asks for no other step once it is attached.
                 _ => return Err(HandshakeError::Over.into()),
             }

@@ -1,0 +1,763 @@
+//! The end that calls.
+//!
+//! The invariant: whoever waits here, for room or for a reply, takes every reply that comes. So two full rings never
+//! keep a caller and its service waiting for each other.
+
+use super::calls::{Answer, Calls, Next};
+use super::prefix::{Kind, Prefix, Way, prefix_bytes};
+use super::reply::{Dropped, Reply, Ticket};
+use super::{CallError, CallerOptions, CallerStats};
+use crate::consumer::ReceiveError;
+use crate::deadline::{Deadline, timespec};
+use crate::error::{Error, Result};
+use crate::lane::LaneOptions;
+use crate::link::Pulse;
+use crate::options::SessionOptions;
+use crate::os::clock::now_ns;
+use crate::os::fork::ForkGuard;
+use crate::os::poller::{Poller, Trigger};
+use crate::producer::SendError;
+use crate::ring::cursor::Found;
+use crate::session::Address;
+use crate::session::pairs::{self, Pair, PairTerms};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The token of the consumer of the replies' lane.
+const REPLIES: u64 = 0;
+
+/// The end that calls: sends requests to a [`Service`](super::Service), and gets replies.
+///
+/// Each call has a deadline, and gets a reply, a refusal or an error by then. Any number of calls can be in flight:
+/// [`send`](Self::send) returns a [`Ticket`] to wait for. If the service dies or is started again, the calls in flight
+/// fail at once, with an error that says that they may have been executed; the next call connects again, for as long as
+/// [`patience`](CallerOptions::patience) says.
+///
+/// A caller is `Send`. Threads that call at once have one each.
+///
+/// ```
+/// use fdring::call::{Caller, Service};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut service = Service::listen("@doc-caller")?;
+/// let server = std::thread::spawn(move || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     for _ in 0..3 {
+///         let request = service.receive()?;
+///         let reply = request.to_ascii_uppercase();
+///         request.reply(&reply)?;
+///     }
+///     Ok(())
+/// });
+///
+/// // Usually in another process:
+/// let mut caller = Caller::connect("@doc-caller")?;
+/// let second = Duration::from_secs(1);
+/// assert_eq!(&caller.call(b"hello", second)?[..], b"HELLO");
+///
+/// let mut tickets = [caller.send(b"one", second)?, caller.send(b"two", second)?];
+/// assert_eq!(&caller.wait(&mut tickets[1])?.unwrap()[..], b"TWO");
+/// assert_eq!(&caller.wait(&mut tickets[0])?.unwrap()[..], b"ONE");
+/// # server.join().unwrap().unwrap();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping a caller ends its session; keep it in a variable"]
+pub struct Caller {
+    address: Address,
+    lane: LaneOptions,
+    terms: PairTerms,
+    line: Option<Line>,
+    calls: Calls<Stored, ReceiveError>,
+    calls_max: usize,
+    /// The calls whose tickets were dropped.
+    dropped: Arc<Dropped>,
+    /// Watches the session there is, so that the descriptor stays the same.
+    poller: Poller,
+    /// Whether something has come since the caller was last armed.
+    has_news: bool,
+    stats: CallerStats,
+    guard: ForkGuard,
+}
+
+/// The session, and what its records begin with.
+#[derive(Debug)]
+struct Line {
+    pair: Pair,
+    pulse: Pulse,
+    request_prefix: usize,
+    reply_prefix: usize,
+}
+
+/// A reply that waits to be taken.
+#[derive(Debug)]
+struct Stored {
+    bytes: Box<[u8]>,
+    kind: Kind,
+}
+
+/// What a request is written by, and when it is given up.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    deadline: Deadline,
+    deadline_ns: u64,
+    may_wait: bool,
+}
+
+impl Terms {
+    fn after(timeout: Duration, may_wait: bool) -> Self {
+        let deadline = Deadline::after(timeout);
+        let nanos = u64::try_from(timeout.as_nanos()).ok();
+        let deadline_ns = nanos.and_then(|nanos| now_ns().checked_add(nanos)).unwrap_or(0);
+        Self { deadline, deadline_ns, may_wait }
+    }
+}
+
+impl Caller {
+    /// Connects to the service at `address` with the default [`CallerOptions`].
+    ///
+    /// ```
+    /// use fdring::call::{Caller, Service};
+    ///
+    /// # fn main() -> fdring::Result<()> {
+    /// let service = Service::listen("@doc-caller-connect")?;
+    /// let caller = Caller::connect("@doc-caller-connect")?; // usually in another process
+    /// # drop((caller, service));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`CallerOptions::connect`].
+    pub fn connect(address: impl Into<Address>) -> Result<Self> {
+        CallerOptions::new().connect(address)
+    }
+
+    pub(super) fn with(options: CallerOptions, address: Address) -> Result<Self> {
+        let guard = ForkGuard::get()?;
+        let CallerOptions { lane, session, reply_capacity_max, limits, expected } = options;
+        let terms = PairTerms { session, capacity_max: reply_capacity_max, expected, guard };
+        let poller = Poller::new().map_err(Error::os("watch a session"))?;
+        let (calls, calls_max) = (Calls::new(limits), limits.open_max);
+        let (dropped, stats) = (Arc::new(Dropped::new(guard)), CallerStats::default());
+        let mut caller =
+            Self { address, lane, terms, line: None, calls, calls_max, dropped, poller, has_news: false, stats, guard };
+        let pair = pairs::connect(&caller.address, &caller.lane, &caller.terms)?;
+        caller.take_up(pair)?;
+        Ok(caller)
+    }
+
+    /// The address of the service.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # fn main() -> fdring::Result<()> {
+    /// # let service = Service::listen("@doc-caller-address")?;
+    /// let caller = Caller::connect("@doc-caller-address")?;
+    /// assert_eq!(caller.address().to_string(), "@doc-caller-address");
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Sends a request and waits for its reply, at most `timeout` for both. If several replies come, this is the first,
+    /// and the others are dropped: [`send`](Self::send) gets them all.
+    ///
+    /// The service sees the deadline. [`Duration::MAX`] is none.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut service = Service::listen("@doc-caller-call")?;
+    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(b"4").unwrap());
+    /// let mut caller = Caller::connect("@doc-caller-call")?;
+    /// let reply = caller.call(b"2 + 2", Duration::from_secs(1))?;
+    /// assert_eq!(&reply[..], b"4");
+    /// # server.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::TimedOut`] if no reply came in time
+    /// - [`CallError::Full`] if there was no room in time, and nothing was sent
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::NotConnected`] if the session was lost before and no new one could be opened
+    /// - [`CallError::TooLong`], [`CallError::TooManyCalls`] if the request may not be sent
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
+    pub fn call(&mut self, request: &[u8], timeout: Duration) -> Result<Reply, CallError> {
+        self.call_with(request.len(), timeout, |bytes| bytes.copy_from_slice(request))
+    }
+
+    /// As [`call`](Self::call), with a request of `len` bytes that `fill` writes where it lies in the ring. The bytes
+    /// may hold anything before.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut service = Service::listen("@doc-caller-call-with")?;
+    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(b"done").unwrap());
+    /// let mut caller = Caller::connect("@doc-caller-call-with")?;
+    /// caller.call_with(1000, Duration::from_secs(1), |request| request.fill(7))?;
+    /// # server.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn call_with(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Reply, CallError> {
+        let mut ticket = self.send_by(len, Terms::after(timeout, true), fill)?;
+        // The ticket is fresh, so an answer or an error is due.
+        Ok(self.wait(&mut ticket)?.unwrap_or_default())
+    }
+
+    /// Sends a request, and returns the ticket to wait for its replies with. Waits for room at most `timeout`; the call
+    /// ends when that is over.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut service = Service::listen("@doc-caller-send")?;
+    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(b"4").unwrap());
+    /// let mut caller = Caller::connect("@doc-caller-send")?;
+    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(1))?;
+    /// // … other calls, other work …
+    /// assert_eq!(&caller.wait(&mut ticket)?.unwrap()[..], b"4");
+    /// # server.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), but for those that come with the reply.
+    pub fn send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
+        self.send_with(request.len(), timeout, |bytes| bytes.copy_from_slice(request))
+    }
+
+    /// As [`send`](Self::send), but never waits for room. If the session was lost it connects again first, and waits
+    /// for that.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = Service::listen("@doc-caller-try-send")?;
+    /// let mut caller = Caller::connect("@doc-caller-try-send")?;
+    /// let ticket = caller.try_send(b"2 + 2", Duration::from_secs(1))?;
+    /// # drop((ticket, service));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Full`] if there is no room, and as [`send`](Self::send).
+    pub fn try_send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
+        self.send_by(request.len(), Terms::after(timeout, false), |bytes| bytes.copy_from_slice(request))
+    }
+
+    /// As [`send`](Self::send), with a request of `len` bytes that `fill` writes where it lies in the ring.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = Service::listen("@doc-caller-send-with")?;
+    /// let mut caller = Caller::connect("@doc-caller-send-with")?;
+    /// let ticket = caller.send_with(1000, Duration::from_secs(1), |request| request.fill(7))?;
+    /// # drop((ticket, service));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    pub fn send_with(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Ticket, CallError> {
+        self.send_by(len, Terms::after(timeout, true), fill)
+    }
+
+    /// Waits for the next reply to a request, until the deadline of the call. `None` once its last reply, or the error
+    /// that has ended it, was returned.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut service = Service::listen("@doc-caller-wait")?;
+    /// # let server = std::thread::spawn(move || {
+    /// #     let request = service.receive().unwrap();
+    /// #     request.reply_part(b"1").unwrap();
+    /// #     request.reply(b"2").unwrap();
+    /// # });
+    /// let mut caller = Caller::connect("@doc-caller-wait")?;
+    /// let mut ticket = caller.send(b"list", Duration::from_secs(1))?;
+    /// let mut replies = 0;
+    /// while let Some(reply) = caller.wait(&mut ticket)? {
+    ///     replies += 1;
+    ///     assert_eq!(reply.is_last(), replies == 2);
+    /// }
+    /// assert_eq!(replies, 2);
+    /// # server.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), and [`CallError::ForeignTicket`] for a ticket of another caller.
+    pub fn wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
+        self.wait_until(ticket, Deadline::Never)
+    }
+
+    /// As [`wait`](Self::wait), but never waits.
+    ///
+    /// ```
+    /// # use fdring::call::{CallError, Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = Service::listen("@doc-caller-try-wait")?;
+    /// let mut caller = Caller::connect("@doc-caller-try-wait")?;
+    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(1))?;
+    /// assert!(matches!(caller.try_wait(&mut ticket), Err(CallError::Empty)));
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Empty`] if there is no reply yet, and as [`wait`](Self::wait).
+    pub fn try_wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
+        self.wait_until(ticket, Deadline::Now)
+    }
+
+    /// As [`wait`](Self::wait), for at most `timeout`. The call goes on after it, until its own deadline.
+    ///
+    /// ```
+    /// # use fdring::call::{CallError, Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = Service::listen("@doc-caller-wait-timeout")?;
+    /// let mut caller = Caller::connect("@doc-caller-wait-timeout")?;
+    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(60))?;
+    /// let nothing = caller.wait_timeout(&mut ticket, Duration::from_millis(1));
+    /// assert!(matches!(nothing, Err(CallError::Empty)));
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Empty`] if no reply came in that time, and as [`wait`](Self::wait).
+    pub fn wait_timeout(&mut self, ticket: &mut Ticket, timeout: Duration) -> Result<Option<Reply>, CallError> {
+        self.wait_until(ticket, Deadline::after(timeout))
+    }
+
+    /// As [`wait_timeout`](Self::wait_timeout), until `deadline`.
+    ///
+    /// ```
+    /// # use fdring::call::{CallError, Caller, Service};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = Service::listen("@doc-caller-wait-deadline")?;
+    /// let mut caller = Caller::connect("@doc-caller-wait-deadline")?;
+    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(60))?;
+    /// assert!(matches!(caller.wait_deadline(&mut ticket, Instant::now()), Err(CallError::Empty)));
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_timeout`](Self::wait_timeout).
+    pub fn wait_deadline(&mut self, ticket: &mut Ticket, deadline: Instant) -> Result<Option<Reply>, CallError> {
+        self.wait_until(ticket, Deadline::At(deadline))
+    }
+
+    /// Gives a call up, and tells the service so, if there is room for that. Dropping the ticket does the same at the
+    /// next call on this caller.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = Service::listen("@doc-caller-cancel")?;
+    /// let mut caller = Caller::connect("@doc-caller-cancel")?;
+    /// let ticket = caller.send(b"2 + 2", Duration::from_secs(1))?;
+    /// caller.cancel(ticket);
+    /// assert_eq!(caller.stats().in_flight, 0);
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cancel(&mut self, ticket: Ticket) {
+        drop(ticket);
+        self.forget_dropped();
+    }
+
+    /// Prepares a wait for replies in an event loop of the caller: poll(2), epoll(7), or anything that watches
+    /// descriptors.
+    ///
+    /// 1. Call [`try_wait`](Self::try_wait) for each ticket until it returns [`CallError::Empty`].
+    /// 2. Call `arm`. `false` means that something has come since: go to 1.
+    /// 3. Wait until the descriptor of [`as_fd`](Self::as_fd) is readable, or the next deadline of a call has passed.
+    ///    Watch it level-triggered.
+    /// 4. Go to 1.
+    ///
+    /// The descriptor stays the same for the life of the caller. Only watch it; do not read it.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = Service::listen("@doc-caller-arm")?;
+    /// let mut caller = Caller::connect("@doc-caller-arm")?;
+    /// assert!(caller.arm()?); // now wait for its descriptor
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all waits
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
+    pub fn arm(&mut self) -> Result<bool, CallError> {
+        self.check_owner()?;
+        self.forget_dropped();
+        self.take_replies()?;
+        let is_quiet = match &mut self.line {
+            Some(_) if self.has_news || !self.calls.has_room() => false,
+            Some(line) => line.pair.consumer.arm().map_err(of_wait)?,
+            None => !self.has_news,
+        };
+        self.has_news = false;
+        // Takes what was there before, so that only what comes from here on makes the descriptor readable.
+        Ok(is_quiet)
+    }
+
+    /// The statistics so far.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = Service::listen("@doc-caller-stats")?;
+    /// let caller = Caller::connect("@doc-caller-stats")?;
+    /// assert_eq!((caller.stats().sessions, caller.stats().sent), (1, 0));
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> CallerStats {
+        CallerStats { in_flight: self.calls.len(), stored_bytes: self.calls.stored_bytes(), ..self.stats }
+    }
+
+    fn check_owner(&self) -> Result<(), CallError> {
+        if self.guard.is_child() { Err(CallError::Forked) } else { Ok(()) }
+    }
+
+    /// Goes on with a new session.
+    fn take_up(&mut self, pair: Pair) -> Result<()> {
+        let pulse = pair.consumer.pulse();
+        let request_prefix = prefix_bytes(pair.producer.lane().payload_align);
+        let reply_prefix = prefix_bytes(pair.consumer.lane().payload_align);
+        let watched = self.poller.add(&pair.consumer, REPLIES, Trigger::Level);
+        watched.map_err(Error::os("watch a session"))?;
+        self.stats.sessions += 1;
+        self.line = Some(Line { pair, pulse, request_prefix, reply_prefix });
+        Ok(())
+    }
+
+    /// The session is over: so is what waits for it.
+    fn lose(&mut self, why: &ReceiveError) {
+        let Some(line) = self.line.take() else { return };
+        self.poller.remove(&line.pair.consumer);
+        self.stats.lost += self.calls.lose_all(why);
+        self.has_news = true;
+    }
+
+    /// Forgets the calls whose tickets were dropped, and tells the service of them, if there is room.
+    fn forget_dropped(&mut self) {
+        if self.guard.is_child() {
+            return;
+        }
+        while let Some(id) = self.dropped.take() {
+            if self.calls.cancel(id) {
+                self.stats.cancelled += 1;
+                self.tell_cancelled(id);
+            }
+        }
+    }
+
+    fn tell_cancelled(&mut self, id: u64) {
+        let Some(line) = &mut self.line else { return };
+        if let Ok(mut slot) = line.pair.producer.try_reserve(line.request_prefix) {
+            Prefix { id, deadline_ns: 0, kind: Kind::Cancellation }.write(&mut slot);
+            slot.commit();
+        }
+    }
+
+    /// Opens a session if there is none, or the one there is has ended.
+    fn connect_again(&mut self, deadline: Deadline) -> Result<(), CallError> {
+        if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {
+            // What has come before the end is still there.
+            self.take_replies()?;
+        }
+        if self.line.is_some() {
+            return Ok(());
+        }
+        let SessionOptions { patience, .. } = &self.terms.session;
+        let patience = deadline.remaining().map_or(*patience, |remaining| remaining.min(*patience));
+        let session = self.terms.session.clone().patience(patience);
+        let terms = PairTerms { session, ..self.terms.clone() };
+        let pair = pairs::connect(&self.address, &self.lane, &terms).and_then(|pair| self.take_up(pair));
+        pair.map_err(|error| match error {
+            Error::Interrupted { .. } => CallError::Interrupted,
+            Error::Forked => CallError::Forked,
+            error => CallError::NotConnected(error),
+        })
+    }
+
+    fn send_by(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<Ticket, CallError> {
+        self.check_owner()?;
+        self.forget_dropped();
+        self.connect_again(terms.deadline)?;
+        let deadline_ns = (terms.deadline_ns != 0).then_some(terms.deadline_ns);
+        let Some(id) = self.calls.begin(deadline_ns) else {
+            return Err(CallError::TooManyCalls { max: self.calls_max });
+        };
+        match self.write(id, len, terms, fill) {
+            Ok(()) => {
+                self.stats.sent += 1;
+                Ok(Ticket::new(id, terms.deadline, &self.dropped))
+            }
+            Err(error) => {
+                self.calls.cancel(id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes a request, as soon as there is room.
+    fn write(&mut self, id: u64, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<(), CallError> {
+        loop {
+            let Some(Line { pair, request_prefix, .. }) = &mut self.line else {
+                return Err(CallError::NotConnected(Error::Closed { doing: "waiting for room".to_owned() }));
+            };
+            match pair.producer.try_reserve(request_prefix.saturating_add(len)) {
+                Ok(mut slot) => {
+                    let (prefix, body) = slot.split_at_mut(*request_prefix);
+                    Prefix { id, deadline_ns: terms.deadline_ns, kind: Kind::Request }.write(prefix);
+                    fill(body);
+                    slot.commit();
+                    return Ok(());
+                }
+                Err(SendError::Full { .. }) => {}
+                Err(SendError::TooLong { max, .. }) => {
+                    return Err(CallError::TooLong { len, max: max.saturating_sub(*request_prefix) });
+                }
+                Err(error) => return Err(of_send(&error)),
+            }
+            if self.take_replies()? {
+                continue;
+            }
+            if !terms.may_wait || terms.deadline.has_passed() {
+                return Err(CallError::Full);
+            }
+            if !self.calls.has_room() {
+                return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
+            }
+            self.sleep_for_room(terms.deadline)?;
+        }
+    }
+
+    /// Sleeps until there is room for a request, something comes from the service, or the deadline passes.
+    fn sleep_for_room(&mut self, deadline: Deadline) -> Result<(), CallError> {
+        let Some(Line { pair, .. }) = &mut self.line else { return Ok(()) };
+        if !pair.producer.arm().map_err(|error| of_send(&error))? || !pair.consumer.arm().map_err(of_wait)? {
+            return Ok(());
+        }
+        let mut waits = [PollFd::new(&pair.producer, PollFlags::IN), PollFd::new(&pair.consumer, PollFlags::IN)];
+        match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(CallError::Wait(errno.raw_os_error())),
+        }
+    }
+
+    fn wait_until(&mut self, ticket: &mut Ticket, limit: Deadline) -> Result<Option<Reply>, CallError> {
+        self.check_owner()?;
+        if !ticket.is_of(&self.dropped) {
+            return Err(CallError::ForeignTicket);
+        }
+        self.forget_dropped();
+        if ticket.is_over() {
+            return Ok(None);
+        }
+        loop {
+            match self.calls.next(ticket.id(), now_ns) {
+                Next::Pending => {}
+                Next::Answer(answer) => return self.hand_out(ticket, answer).map(Some),
+                Next::Expired => {
+                    ticket.end();
+                    self.stats.timed_out += 1;
+                    self.tell_cancelled(ticket.id());
+                    return Err(CallError::TimedOut);
+                }
+                Next::Lost(why) => {
+                    ticket.end();
+                    return Err(CallError::Lost(why));
+                }
+                Next::Unknown => return Ok(None),
+            }
+            if !self.calls.has_room() {
+                return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
+            }
+            let Some(line) = &mut self.line else {
+                // A call without a session has been told that it is lost.
+                return Err(CallError::Lost(ReceiveError::Closed));
+            };
+            let found = match limit {
+                Deadline::Now => line.pair.consumer.try_find(),
+                limit => line.pair.consumer.find_until(limit.min(ticket.deadline())),
+            };
+            let nothing = matches!(found, Err(ReceiveError::Empty | ReceiveError::TimedOut));
+            self.take_found(found)?;
+            if nothing && limit.has_passed() && !ticket.deadline().has_passed() {
+                return Err(CallError::Empty);
+            }
+        }
+    }
+
+    /// Hands out what came for a call.
+    fn hand_out(&mut self, ticket: &mut Ticket, answer: Answer<Stored>) -> Result<Reply, CallError> {
+        let (stored, is_last) = match answer {
+            Answer::Reply(stored) => (stored, false),
+            Answer::LastReply(stored) => (stored, true),
+            Answer::Refusal(Stored { bytes, kind }) => {
+                ticket.end();
+                self.stats.refused += 1;
+                let cause = if let Kind::Refusal(cause) = kind { cause } else { super::Cause::Program };
+                return Err(CallError::Refused { cause, reason: String::from_utf8_lossy(&bytes).into() });
+            }
+        };
+        if is_last {
+            ticket.end();
+        }
+        self.stats.replies += 1;
+        Ok(Reply::new(stored.bytes, is_last))
+    }
+
+    /// Takes all replies that have come, as far as there is room for them; whether any has, or the session has ended.
+    fn take_replies(&mut self) -> Result<bool, CallError> {
+        let mut has_come = false;
+        while self.calls.has_room() {
+            let Some(line) = &mut self.line else { return Ok(true) };
+            match line.pair.consumer.try_find() {
+                Err(ReceiveError::Empty) => break,
+                found => self.take_found(found)?,
+            }
+            has_come = true;
+        }
+        Ok(has_come)
+    }
+
+    /// Takes what a look at the replies' lane has brought: a record, the end of the session, or nothing.
+    fn take_found(&mut self, found: Result<Option<Found>, ReceiveError>) -> Result<(), CallError> {
+        let outcome = match found {
+            Ok(Some(found)) => self.file(found),
+            Ok(None) => Err(ReceiveError::Closed),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) | Err(ReceiveError::Empty | ReceiveError::TimedOut) => Ok(()),
+            Err(error @ (ReceiveError::Interrupted | ReceiveError::Wait(_) | ReceiveError::Forked)) => {
+                Err(of_wait(error))
+            }
+            Err(why) => {
+                self.lose(&why);
+                Ok(())
+            }
+        }
+    }
+
+    /// Files a record of the service's under the call that waits for it.
+    fn file(&mut self, found: Found) -> Result<(), ReceiveError> {
+        let Some(Line { pair, reply_prefix, .. }) = &mut self.line else { return Ok(()) };
+        let record = pair.consumer.record(found)?;
+        let (Prefix { id, kind, .. }, body) = Prefix::parse(&record, *reply_prefix, Way::ToCaller)
+            .map_err(|fault| ReceiveError::Peer(fault.to_string().into()))?;
+        if !self.calls.awaits(id) {
+            self.stats.stray += 1;
+            return Ok(());
+        }
+        let (stored, len_bytes) = (Stored { bytes: body.into(), kind }, body.len() as u64);
+        let answer = match kind {
+            Kind::Reply => Answer::Reply(stored),
+            Kind::Refusal(_) => Answer::Refusal(stored),
+            // Nothing else goes this way.
+            _ => Answer::LastReply(stored),
+        };
+        self.calls.file(id, answer, len_bytes);
+        self.has_news = true;
+        Ok(())
+    }
+}
+
+/// The error of a wait that the end of a session did not cause.
+fn of_wait(error: ReceiveError) -> CallError {
+    match error {
+        ReceiveError::Interrupted => CallError::Interrupted,
+        ReceiveError::Wait(errno) => CallError::Wait(errno),
+        ReceiveError::Forked => CallError::Forked,
+        why => CallError::Lost(why),
+    }
+}
+
+/// The error of a lane that takes no request.
+fn of_send(error: &SendError) -> CallError {
+    match error {
+        SendError::Interrupted => CallError::Interrupted,
+        SendError::Wait(errno) => CallError::Wait(*errno),
+        SendError::Forked => CallError::Forked,
+        _ => CallError::Full,
+    }
+}
+
+impl AsFd for Caller {
+    /// The descriptor to wait for, see [`arm`](Self::arm).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}

@@ -1,0 +1,336 @@
+//! Where the replies to one caller go out: its ring, and behind that what the ring has no room for.
+//!
+//! The invariant: whoever replies never waits for the caller, unless it asks to. A caller that takes no replies for too
+//! long, or leaves too many, loses its session, and keeps nobody else waiting.
+
+use super::intake::Intake;
+use super::prefix::{Cause, Kind, Prefix, prefix_bytes};
+use super::service::CallerInfo;
+use super::{ReplyError, ServiceStats};
+use crate::deadline::{Deadline, timespec};
+use crate::error::{Error, Result};
+use crate::link::Pulse;
+use crate::os::fork::ForkGuard;
+use crate::os::notice::Notice;
+use crate::producer::{Producer, SendError};
+use crate::sync::{Mutex, Ordering};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// What the ports of a service share with it.
+#[derive(Debug)]
+pub(super) struct Switchboard {
+    /// Raised when a port is to be seen to.
+    pub(super) notice: Notice,
+    /// The ports that are to be seen to, by the numbers of their callers.
+    due: Mutex<Vec<u64>>,
+    /// What is counted by whoever replies.
+    pub(super) stats: Mutex<ServiceStats>,
+}
+
+impl Switchboard {
+    pub(super) fn new() -> Result<Self> {
+        Ok(Self { notice: Notice::new()?, due: Mutex::default(), stats: Mutex::default() })
+    }
+
+    fn ask_for(&self, caller: u64) {
+        self.due.lock().push(caller);
+        self.notice.raise();
+    }
+
+    /// The callers whose ports are to be seen to.
+    pub(super) fn take_due(&self) -> Vec<u64> {
+        self.notice.lower();
+        std::mem::take(&mut *self.due.lock())
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.due.lock().is_empty()
+    }
+
+    pub(super) fn count(&self, count: impl FnOnce(&mut ServiceStats)) {
+        count(&mut self.stats.lock());
+    }
+}
+
+/// The way to one caller.
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) caller: CallerInfo,
+    pulse: Pulse,
+    switchboard: Arc<Switchboard>,
+    limits: PortLimits,
+    state: Mutex<State>,
+    /// The descriptor of the producer, to wait for room without the lock.
+    room: OwnedFd,
+    guard: ForkGuard,
+}
+
+/// How much is kept for a caller, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PortLimits {
+    pub(super) open_max: usize,
+    pub(super) backlog_max_bytes: u64,
+    pub(super) reply_timeout: Duration,
+}
+
+#[derive(Debug)]
+struct State {
+    /// `None` once the caller is gone, or was evicted.
+    producer: Option<Producer>,
+    prefix_bytes: usize,
+    intake: Intake<Arc<AtomicBool>>,
+    /// Whole records that the ring has no room for, in order.
+    backlog: VecDeque<Box<[u8]>>,
+    backlog_bytes: u64,
+    /// When the first of them began to wait.
+    waits_since: Instant,
+}
+
+/// Whether a caller's requests are to be received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    Open,
+    /// Not before it has taken replies, or others of its requests are answered.
+    Paused,
+    Gone,
+}
+
+impl Port {
+    pub(super) fn new(
+        caller: CallerInfo,
+        producer: Producer,
+        pulse: Pulse,
+        switchboard: &Arc<Switchboard>,
+        limits: PortLimits,
+        guard: ForkGuard,
+    ) -> Result<Self> {
+        let prefix_bytes = prefix_bytes(producer.lane().payload_align);
+        let room = producer.as_fd().try_clone_to_owned().map_err(Error::os("watch the room for replies"))?;
+        let state = State {
+            producer: Some(producer),
+            prefix_bytes,
+            intake: Intake::new(limits.open_max),
+            backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            waits_since: Instant::now(),
+        };
+        let (state, switchboard) = (Mutex::new(state), Arc::clone(switchboard));
+        Ok(Self { caller, pulse, switchboard, limits, state, room, guard })
+    }
+
+    pub(super) fn is_child(&self) -> bool {
+        self.guard.is_child()
+    }
+
+    /// Whether the caller is gone, as far as is known.
+    pub(super) fn is_gone(&self) -> bool {
+        self.pulse.has_ended()
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        let state = self.state.lock();
+        match &state.producer {
+            None => Standing::Gone,
+            Some(_) if !state.backlog.is_empty() || state.intake.is_full() => Standing::Paused,
+            Some(_) => Standing::Open,
+        }
+    }
+
+    /// Asks the machine of this caller's requests.
+    pub(super) fn with_intake<T>(&self, ask: impl FnOnce(&mut Intake<Arc<AtomicBool>>) -> T) -> T {
+        ask(&mut self.state.lock().intake)
+    }
+
+    /// Sends an answer with a body of `len` bytes, or keeps it until there is room. A part of one is not kept.
+    pub(super) fn answer(
+        &self,
+        id: u64,
+        kind: Kind,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), ReplyError> {
+        if self.is_child() {
+            return Err(ReplyError::Forked);
+        }
+        let mut state = self.state.lock();
+        let outcome = self.answer_in(&mut state, id, kind, len, fill);
+        let is_over = kind != Kind::Reply && !matches!(outcome, Err(ReplyError::TooLong { .. }));
+        if is_over {
+            let was_full = state.intake.is_full();
+            state.intake.close(id);
+            if was_full {
+                self.switchboard.ask_for(self.caller.number);
+            }
+        }
+        outcome
+    }
+
+    fn answer_in(
+        &self,
+        state: &mut State,
+        id: u64,
+        kind: Kind,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), ReplyError> {
+        self.send_backlog(state);
+        let State { producer: Some(producer), prefix_bytes, .. } = state else { return Err(ReplyError::Gone) };
+        if self.is_gone() {
+            return Err(ReplyError::Gone);
+        }
+        let (prefix, total) = (Prefix { id, deadline_ns: 0, kind }, prefix_bytes.saturating_add(len));
+        let max = producer.lane().payload_max;
+        if total > max {
+            return Err(ReplyError::TooLong { len, max: max.saturating_sub(*prefix_bytes) });
+        }
+        if state.backlog.is_empty() {
+            match producer.try_reserve(total) {
+                Ok(mut slot) => {
+                    let (head, body) = slot.split_at_mut(*prefix_bytes);
+                    prefix.write(head);
+                    fill(body);
+                    slot.commit();
+                    return Ok(());
+                }
+                Err(SendError::Full { .. }) => {}
+                Err(error) => return Err(ReplyError::of_send(error, *prefix_bytes)),
+            }
+        }
+        if kind == Kind::Reply {
+            return Err(ReplyError::Full);
+        }
+        if state.backlog_bytes.saturating_add(total as u64) > self.limits.backlog_max_bytes {
+            self.evict(state);
+            return Err(ReplyError::Evicted);
+        }
+        let mut record = vec![0; total].into_boxed_slice();
+        let (head, body) = record.split_at_mut(*prefix_bytes);
+        prefix.write(head);
+        fill(body);
+        if state.backlog.is_empty() {
+            state.waits_since = Instant::now();
+            self.switchboard.ask_for(self.caller.number);
+        }
+        state.backlog_bytes += total as u64;
+        state.backlog.push_back(record);
+        Ok(())
+    }
+
+    /// Moves what waits into the ring, as far as there is room.
+    fn send_backlog(&self, state: &mut State) {
+        while let (Some(producer), Some(record)) = (&mut state.producer, state.backlog.front()) {
+            if producer.try_send(record).is_err() {
+                return;
+            }
+            state.backlog_bytes -= record.len() as u64;
+            state.backlog.pop_front();
+            state.waits_since = Instant::now();
+        }
+    }
+
+    /// Moves what waits into the ring; when to look again at the latest, if anything is left. A caller that has made no
+    /// room for too long is evicted.
+    pub(super) fn see_to_backlog(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        self.send_backlog(&mut state);
+        if state.backlog.is_empty() || state.producer.is_none() {
+            return None;
+        }
+        let due = state.waits_since.checked_add(self.limits.reply_timeout)?;
+        if Instant::now() < due && !self.is_gone() {
+            return Some(due);
+        }
+        self.evict(&mut state);
+        None
+    }
+
+    /// Makes the descriptor of [`room`](Self::room) readable once there is room for what waits; whether to wait.
+    pub(super) fn arm_for_room(&self) -> Result<bool, SendError> {
+        let mut state = self.state.lock();
+        self.send_backlog(&mut state);
+        let is_crowded = !state.backlog.is_empty();
+        match &mut state.producer {
+            Some(producer) if is_crowded => producer.arm(),
+            _ => Ok(false),
+        }
+    }
+
+    pub(super) fn room(&self) -> &OwnedFd {
+        &self.room
+    }
+
+    /// Waits for room for another part of an answer, as long as a caller may take for that. Then it is evicted.
+    pub(super) fn wait_for_room(&self, deadline: Deadline) -> Result<(), ReplyError> {
+        if deadline.has_passed() {
+            self.evict(&mut self.state.lock());
+            return Err(ReplyError::Evicted);
+        }
+        let is_armed = {
+            let mut state = self.state.lock();
+            self.send_backlog(&mut state);
+            match &mut state.producer {
+                None => return Err(ReplyError::Gone),
+                Some(_) if self.is_gone() => return Err(ReplyError::Gone),
+                Some(producer) => producer.arm().map_err(|error| ReplyError::of_send(error, 0))?,
+            }
+        };
+        if !is_armed {
+            return Ok(());
+        }
+        // Whether it is gone is looked at once in a while, too.
+        let slice = deadline.remaining().map_or(GONE_LOOKS, |remaining| remaining.min(GONE_LOOKS));
+        match poll(&mut [PollFd::new(&self.room, PollFlags::IN)], Some(&timespec(slice))) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(ReplyError::Wait(errno.raw_os_error())),
+        }
+    }
+
+    pub(super) fn reply_deadline(&self) -> Deadline {
+        Deadline::after(self.limits.reply_timeout)
+    }
+
+    /// Ends the session of a caller that takes no replies, or breaks the protocol.
+    fn evict(&self, state: &mut State) {
+        let Some(producer) = state.producer.take() else { return };
+        producer.consumers().iter().for_each(|consumer| _ = producer.evict(consumer));
+        self.forget(state);
+        self.switchboard.count(|stats| stats.evicted += 1);
+        self.switchboard.ask_for(self.caller.number);
+    }
+
+    /// Ends the session of a caller that has broken the protocol.
+    pub(super) fn evict_now(&self) {
+        self.evict(&mut self.state.lock());
+    }
+
+    /// Ends the replies' lane in order: the caller is gone, or the service is.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.producer = None;
+        self.forget(&mut state);
+    }
+
+    fn forget(&self, state: &mut State) {
+        state.backlog.clear();
+        state.backlog_bytes = 0;
+        // Relaxed: a flag alone, by which nothing is read.
+        state.intake.opened().for_each(|cancelled| cancelled.store(true, Ordering::Relaxed));
+    }
+
+    pub(super) fn count_answer(&self, kind: Kind) {
+        self.switchboard.count(|stats| match kind {
+            Kind::Refusal(Cause::Program) => stats.refusals += 1,
+            Kind::Refusal(_) => stats.dropped += 1,
+            _ => stats.replies += 1,
+        });
+    }
+}
+
+/// How often one that waits for room looks whether the caller is gone.
+const GONE_LOOKS: Duration = Duration::from_millis(100);

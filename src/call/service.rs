@@ -1,0 +1,577 @@
+//! The end that is called.
+//!
+//! The invariant: callers have turns, and nothing here waits for one of them. One that breaks the protocol, floods or
+//! takes no replies loses its own session, and no other caller notices.
+
+mod callers;
+
+use super::intake::Taken;
+use super::port::{Port, PortLimits, Standing, Switchboard};
+use super::prefix::{Prefix, Way};
+use super::{Request, ServiceOptions, ServiceStats};
+use crate::consumer::{Consumer, ReceiveError};
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::os::clock::now_ns;
+use crate::os::fork::ForkGuard;
+use crate::os::spin::Spins;
+use crate::producer::SendError;
+use crate::ring::cursor::Found;
+use crate::select::{Key, Selectable, Selector};
+use crate::session::Address;
+use crate::session::pairs::{PairListener, PairTerms};
+use crate::sync::Ordering;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+/// How many waits in a row may end by spinning before the selector is asked: it knows of new callers, too.
+const SPINS_PER_WAIT: u32 = 64;
+
+/// A process that calls, as a service knows it.
+///
+/// ```
+/// # use fdring::call::{Caller, Service};
+/// # use std::time::Duration;
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let mut service = Service::listen("@doc-caller-info")?;
+/// # let mut caller = Caller::connect("@doc-caller-info")?;
+/// # let ticket = caller.send(b"hello", Duration::from_secs(60))?;
+/// let request = service.receive()?;
+/// let caller = request.caller();
+/// println!("caller {}: process {:?} of user {:?}", caller.number, caller.pid, caller.uid);
+/// # drop((ticket, request));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallerInfo {
+    /// The service's own number for this session, from 0: given to no other one.
+    pub number: u64,
+    /// The process id, as the kernel names it. `None` for a process of another pid namespace.
+    pub pid: Option<u32>,
+    /// The numeric id of its user, as the kernel names it. `None` if this user namespace has no number for the user.
+    pub uid: Option<u32>,
+}
+
+/// The end that is called: listens for [`Caller`](super::Caller)s, receives their requests, and answers them.
+///
+/// A caller has a ring of requests and one of replies, and its turn among the others. The service need not trust it:
+/// payloads are copied out, and a caller that breaks the protocol, or takes no replies for too long, ends its own
+/// session.
+///
+/// ```
+/// use fdring::call::{Caller, Service};
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut service = Service::listen("@doc-service")?;
+///
+/// // Usually in other processes, as many as there are:
+/// let caller = std::thread::spawn(|| {
+///     let mut caller = Caller::connect("@doc-service").expect("the service listens");
+///     caller.call(b"hello", Duration::from_secs(1))
+/// });
+///
+/// let request = service.receive()?;
+/// match &request[..] {
+///     b"hello" => request.reply(b"hello yourself")?,
+///     _ => request.refuse("be polite")?,
+/// }
+/// assert_eq!(&caller.join().unwrap()?[..], b"hello yourself");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping it stops listening and ends all its sessions: calls in flight fail with
+/// [`CallError::Lost`](super::CallError::Lost).
+#[derive(Debug)]
+#[must_use = "dropping a service stops it; keep it in a variable"]
+pub struct Service {
+    selector: Selector<Endpoint>,
+    listener: Key,
+    address: Address,
+    switchboard: Arc<Switchboard>,
+    due: Key,
+    /// The callers, by their numbers in ascending order.
+    clients: Vec<(u64, Key)>,
+    /// The callers that replies wait for, and their ports in the selector.
+    crowded: Vec<(Arc<Port>, Key)>,
+    limits: PortLimits,
+    turn: Option<Turn>,
+    turn_requests: usize,
+    spin: Duration,
+    spins: Spins,
+    /// How many waits in a row have ended by spinning.
+    spun: u32,
+    /// The caller that is looked at first in a spin.
+    spin_from: usize,
+    sessions: u64,
+    guard: ForkGuard,
+}
+
+/// What is left of a caller's turn.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    key: Key,
+    requests: usize,
+}
+
+/// What the service waits for.
+#[derive(Debug)]
+enum Endpoint {
+    Listener(PairListener),
+    Due(Arc<Switchboard>),
+    Client(Box<Client>),
+    /// A port whose replies wait for room.
+    Room(Arc<Port>),
+}
+
+#[derive(Debug)]
+struct Client {
+    consumer: Consumer,
+    port: Arc<Port>,
+    prefix_bytes: usize,
+}
+
+impl AsFd for Endpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Listener(listener) => listener.as_fd(),
+            Self::Due(switchboard) => switchboard.notice.as_fd(),
+            Self::Client(client) => client.consumer.as_fd(),
+            Self::Room(port) => port.room().as_fd(),
+        }
+    }
+}
+
+impl Selectable for Endpoint {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        match self {
+            Self::Listener(listener) => Ok(listener.arm()),
+            // Readable by itself.
+            Self::Due(switchboard) => Ok(switchboard.is_quiet()),
+            Self::Client(client) => {
+                let is_quiet = client.consumer.arm()?;
+                match client.port.standing() {
+                    Standing::Open => Ok(is_quiet),
+                    // The switchboard says when it goes on.
+                    Standing::Paused => Ok(!client.port.is_gone()),
+                    Standing::Gone => Ok(false),
+                }
+            }
+            Self::Room(port) => port.arm_for_room().map_err(|error| match error {
+                SendError::Wait(errno) => ReceiveError::Wait(errno),
+                SendError::Interrupted => ReceiveError::Interrupted,
+                _ => ReceiveError::Forked,
+            }),
+        }
+    }
+}
+
+impl Service {
+    /// Listens at `address` with the default [`ServiceOptions`].
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let service = fdring::call::Service::listen("@doc-service-listen")?;
+    /// assert_eq!(service.stats().callers, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`ServiceOptions::listen`].
+    pub fn listen(address: impl Into<Address>) -> Result<Self> {
+        ServiceOptions::new().listen(address)
+    }
+
+    pub(super) fn with(options: ServiceOptions, address: Address) -> Result<Self> {
+        let guard = ForkGuard::get()?;
+        let ServiceOptions { lane, session, expected, interrupter, .. } = options;
+        let limits = PortLimits {
+            open_max: options.open_max,
+            backlog_max_bytes: options.backlog_max,
+            reply_timeout: options.reply_timeout,
+        };
+        // Whatever is wrong with the lanes of replies is said here, and not when a caller comes.
+        drop(lane.clone().create()?);
+        let terms = PairTerms { session, capacity_max: options.request_capacity_max, expected, guard };
+        let listener = PairListener::listen(&address, options.mode, options.callers_max, lane, terms)?;
+        let address = listener.address().clone();
+        let switchboard = Arc::new(Switchboard::new()?);
+        let mut selector = Selector::new()?;
+        if let Some(interrupter) = &interrupter {
+            selector.set_interrupter(interrupter)?;
+        }
+        let listener = selector.add(Endpoint::Listener(listener))?;
+        let due = selector.add(Endpoint::Due(Arc::clone(&switchboard)))?;
+        Ok(Self {
+            selector,
+            listener,
+            address,
+            switchboard,
+            due,
+            clients: Vec::new(),
+            crowded: Vec::new(),
+            limits,
+            turn: None,
+            turn_requests: options.turn_requests.max(1),
+            spin: options.spin,
+            spins: Spins::default(),
+            spun: 0,
+            spin_from: 0,
+            sessions: 0,
+            guard,
+        })
+    }
+
+    /// The address at which it listens. A relative path is made absolute if it then has at most 107 bytes.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let service = fdring::call::Service::listen("@doc-service-address")?;
+    /// assert_eq!(service.address().to_string(), "@doc-service-address");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The next request. Waits until there is one. One whose deadline has passed is left out.
+    ///
+    /// ```
+    /// # use fdring::call::{Caller, Service};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = Service::listen("@doc-service-receive")?;
+    /// # let mut caller = Caller::connect("@doc-service-receive")?;
+    /// # let ticket = caller.send(b"hello", Duration::from_secs(60))?;
+    /// let request = service.receive()?;
+    /// println!("{:?} wants {:?}", request.caller().pid, &request[..]);
+    /// # drop(ticket);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    pub fn receive(&mut self) -> Result<Request, ReceiveError> {
+        self.receive_until(Deadline::Never, ReceiveError::TimedOut)
+    }
+
+    /// The next request, if one is there. Never waits.
+    ///
+    /// ```
+    /// # use fdring::{call::Service, errors::ReceiveError};
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut service = Service::listen("@doc-service-try-receive")?;
+    /// assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty); // nobody calls
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::Empty`] if there is none, and as [`receive`](Self::receive).
+    pub fn try_receive(&mut self) -> Result<Request, ReceiveError> {
+        self.receive_until(Deadline::Now, ReceiveError::Empty)
+    }
+
+    /// Like [`receive`](Self::receive), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{call::Service, errors::ReceiveError};
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut service = Service::listen("@doc-service-receive-timeout")?;
+    /// let nobody = service.receive_timeout(Duration::from_millis(1));
+    /// assert_eq!(nobody.unwrap_err(), ReceiveError::TimedOut);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] if none came, and as [`receive`](Self::receive).
+    pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Request, ReceiveError> {
+        self.receive_until(Deadline::after(timeout), ReceiveError::TimedOut)
+    }
+
+    /// Like [`receive`](Self::receive), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::{call::Service, errors::ReceiveError};
+    /// # use std::time::Instant;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut service = Service::listen("@doc-service-receive-deadline")?;
+    /// assert_eq!(service.receive_deadline(Instant::now()).unwrap_err(), ReceiveError::TimedOut);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] if none came, and as [`receive`](Self::receive).
+    pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Request, ReceiveError> {
+        self.receive_until(Deadline::At(deadline), ReceiveError::TimedOut)
+    }
+
+    /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
+    ///
+    /// 1. Call [`try_receive`](Self::try_receive) until it returns [`ReceiveError::Empty`].
+    /// 2. Call `arm`. `false` means that there is news: go to 1.
+    /// 3. Wait until the service's descriptor ([`AsFd`]) is readable. Watch it level-triggered.
+    /// 4. Go to 1.
+    ///
+    /// A caller that takes no replies is evicted by the next call after its time is up.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut service = fdring::call::Service::listen("@doc-service-arm")?;
+    /// assert!(service.arm()?); // now wait for its descriptor
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    pub fn arm(&mut self) -> Result<bool, ReceiveError> {
+        match self.selector.try_wait() {
+            // It stays in the selector's queue.
+            Ok(_) => Ok(false),
+            Err(ReceiveError::Empty) => Ok(self.turn.is_none()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The statistics so far. All zero in a forked child.
+    ///
+    /// ```
+    /// # fn main() -> fdring::Result<()> {
+    /// let service = fdring::call::Service::listen("@doc-service-stats")?;
+    /// assert_eq!(service.stats().requests, 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stats(&self) -> ServiceStats {
+        if self.guard.is_child() {
+            // The lock may have been held when the process forked.
+            return ServiceStats::default();
+        }
+        let server = match self.selector.get(self.listener) {
+            Some(Endpoint::Listener(listener)) => listener.stats(),
+            _ => Default::default(),
+        };
+        let stats = self.switchboard.stats.lock().clone();
+        ServiceStats {
+            callers: self.clients.len(),
+            refused: server.refused,
+            last_refusal: server.last_refusal.or(stats.last_refusal),
+            ..stats
+        }
+    }
+
+    fn receive_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Request, ReceiveError> {
+        if self.guard.is_child() {
+            return Err(ReceiveError::Forked);
+        }
+        loop {
+            let due = self.see_to_crowded();
+            match self.take_turn()? {
+                Looked::Request(request) => return Ok(request),
+                Looked::News => continue,
+                Looked::Nothing => {}
+            }
+            if let Some(key) = self.spin(deadline) {
+                self.turn = Some(self.turn_of(key));
+                continue;
+            }
+            let until = due.map_or(deadline, |due| deadline.min(Deadline::At(due)));
+            let waited = match until {
+                Deadline::Now => self.selector.try_wait(),
+                Deadline::Never => self.selector.wait(),
+                Deadline::At(until) => self.selector.wait_deadline(until),
+            };
+            match waited {
+                Ok(key) => self.turn = Some(self.turn_of(key)),
+                Err(ReceiveError::Empty | ReceiveError::TimedOut) if deadline.has_passed() => return Err(nothing),
+                Err(ReceiveError::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn turn_of(&self, key: Key) -> Turn {
+        Turn { key, requests: self.turn_requests }
+    }
+
+    /// Looks at the callers again and again for a moment; the one that has sent something.
+    fn spin(&mut self, deadline: Deadline) -> Option<Key> {
+        if self.clients.is_empty() || deadline == Deadline::Now || self.spun >= SPINS_PER_WAIT {
+            self.spun = 0;
+            return None;
+        }
+        let Self { selector, clients, spins, spin, spin_from, .. } = self;
+        let (count, from) = (clients.len(), *spin_from);
+        let found = spins.spin_until(*spin, deadline, |looks| {
+            let index = (from + looks as usize) % count;
+            let key = clients[index].1;
+            let Some(Endpoint::Client(client)) = selector.get_mut(key) else { return None };
+            (client.consumer.has_news() && client.port.standing() == Standing::Open).then_some((index, key))
+        });
+        match found {
+            Some((index, key)) => {
+                // The next spin begins with the next one.
+                (self.spin_from, self.spun) = (index + 1, self.spun + 1);
+                Some(key)
+            }
+            None => {
+                self.spun = 0;
+                None
+            }
+        }
+    }
+
+    /// Looks at the endpoint whose turn it is.
+    fn take_turn(&mut self) -> Result<Looked, ReceiveError> {
+        let Some(turn) = self.turn.take_if(|turn| turn.requests != 0) else {
+            self.turn = None;
+            return Ok(Looked::Nothing);
+        };
+        if turn.key == self.listener {
+            return self.accept();
+        }
+        if turn.key == self.due {
+            self.take_due();
+            return Ok(Looked::News);
+        }
+        let client = match self.selector.get_mut(turn.key) {
+            Some(Endpoint::Client(client)) => client,
+            Some(Endpoint::Room(port)) => {
+                let port = Arc::clone(port);
+                self.leave_crowd(&port);
+                return Ok(Looked::News);
+            }
+            _ => return Ok(Looked::Nothing),
+        };
+        match client.port.standing() {
+            Standing::Open => {}
+            Standing::Paused if !client.port.is_gone() => return Ok(Looked::Nothing),
+            Standing::Paused | Standing::Gone => {
+                self.part_with(turn.key);
+                return Ok(Looked::News);
+            }
+        }
+        match client.consumer.try_find() {
+            Ok(Some(found)) => {
+                self.turn = Some(Turn { requests: turn.requests - 1, ..turn });
+                self.take(turn.key, found)
+            }
+            Err(ReceiveError::Empty) => Ok(Looked::Nothing),
+            Err(error @ (ReceiveError::Wait(_) | ReceiveError::Forked | ReceiveError::Interrupted)) => Err(error),
+            Err(why @ (ReceiveError::Corrupt(_) | ReceiveError::Peer(_))) => {
+                self.end(turn.key, why.to_string());
+                Ok(Looked::News)
+            }
+            // It has finished, died, or gone in another way.
+            Ok(None) | Err(_) => {
+                self.part_with(turn.key);
+                Ok(Looked::News)
+            }
+        }
+    }
+
+    /// Takes a record of a caller's.
+    fn take(&mut self, key: Key, found: Found) -> Result<Looked, ReceiveError> {
+        let Some(Endpoint::Client(client)) = self.selector.get_mut(key) else { return Ok(Looked::Nothing) };
+        let record = match client.consumer.record(found) {
+            Ok(record) => record,
+            Err(why) => {
+                self.end(key, why.to_string());
+                return Ok(Looked::News);
+            }
+        };
+        let prefix = match Prefix::parse(&record, client.prefix_bytes, Way::ToService) {
+            Ok((prefix, _)) => prefix,
+            Err(fault) => {
+                self.end(key, fault.to_string());
+                return Ok(Looked::News);
+            }
+        };
+        let port = Arc::clone(&client.port);
+        let cancelled = Arc::new(AtomicBool::new(false));
+        let fault = port.with_intake(|intake| match intake.take(&prefix, now_ns) {
+            Ok(Taken::Request) => {
+                intake.open(prefix.id, Arc::clone(&cancelled));
+                Ok(Some(&self.switchboard))
+            }
+            Ok(Taken::Cancelled(cancelled)) => {
+                // Relaxed: a flag alone, by which nothing is read.
+                cancelled.store(true, Ordering::Relaxed);
+                self.switchboard.count(|stats| stats.cancelled += 1);
+                Ok(None)
+            }
+            Ok(Taken::Expired) => {
+                self.switchboard.count(|stats| stats.expired += 1);
+                Ok(None)
+            }
+            Ok(Taken::Late) => Ok(None),
+            Err(fault) => Err(fault.to_string()),
+        });
+        match fault {
+            Ok(Some(switchboard)) => {
+                switchboard.count(|stats| stats.requests += 1);
+                let record = (record[..].into(), client.prefix_bytes);
+                Ok(Looked::Request(Request::new(prefix.id, record, prefix.deadline_ns, cancelled, port)))
+            }
+            Ok(None) => Ok(Looked::News),
+            Err(fault) => {
+                self.end(key, fault);
+                Ok(Looked::News)
+            }
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.guard.is_child() {
+            return;
+        }
+        for (_, key) in &self.clients {
+            if let Some(Endpoint::Client(client)) = self.selector.get(*key) {
+                client.port.close();
+            }
+        }
+    }
+}
+
+/// What a look at an endpoint has brought.
+enum Looked {
+    Nothing,
+    News,
+    Request(Request),
+}
+
+impl AsFd for Service {
+    /// The descriptor to wait for, see [`arm`](Self::arm).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.selector.as_fd()
+    }
+}
+
+impl Selectable for Service {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        Self::arm(self)
+    }
+}

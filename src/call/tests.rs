@@ -1,0 +1,230 @@
+//! The machines on steps of chance, and ends that keep the session's protocol and not that of calls.
+
+use super::prefix::{Cause, Kind, Prefix};
+use super::{CallError, Caller, CallerOptions, Service, ServiceOptions};
+use crate::consumer::ReceiveError;
+use crate::lane::LaneOptions;
+use crate::options::SessionOptions;
+use crate::os::clock::now_ns;
+use crate::os::fork::ForkGuard;
+use crate::session::Address;
+use crate::session::pairs::{Pair, PairListener, PairTerms, connect};
+use crate::test_support::{DEADLINE, unique_name, wait_until};
+use std::time::Duration;
+
+#[test]
+fn the_machines_do_what_a_plain_list_does() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for len in 0..20_000 {
+        let bytes: Vec<u8> = (0..len % 200)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                (state >> 32) as u8
+            })
+            .collect();
+        crate::fuzzing::calls(&bytes);
+    }
+}
+
+fn terms() -> PairTerms {
+    let guard = ForkGuard::get().unwrap();
+    PairTerms { session: SessionOptions::new(), capacity_max: 1 << 20, expected: None, guard }
+}
+
+fn lane() -> LaneOptions {
+    LaneOptions::new("lies").capacity(1 << 16).space_bell(true)
+}
+
+fn unique_address() -> Address {
+    Address::abstract_name(unique_name())
+}
+
+/// A caller that writes what it likes.
+fn liar(service: &Service) -> Pair {
+    connect(service.address(), &lane(), &terms()).unwrap()
+}
+
+fn write(pair: &mut Pair, prefix: Prefix, body: &[u8]) {
+    pair.producer
+        .fill(24 + body.len(), |bytes| {
+            prefix.write(&mut bytes[..24]);
+            bytes[24..].copy_from_slice(body);
+        })
+        .unwrap();
+}
+
+fn request(id: u64) -> Prefix {
+    Prefix { id, deadline_ns: 0, kind: Kind::Request }
+}
+
+/// That a service goes on for others, once one has lied.
+fn goes_on(service: &mut Service) {
+    let mut honest = Caller::connect(service.address()).unwrap();
+    let mut ticket = honest.send(b"honest", DEADLINE).unwrap();
+    loop {
+        let request = service.receive_timeout(DEADLINE).unwrap();
+        let is_honest = request[..] == *b"honest";
+        let _ = request.reply(b"honestly");
+        if is_honest {
+            break;
+        }
+    }
+    assert_eq!(&honest.wait(&mut ticket).unwrap().unwrap()[..], b"honestly");
+}
+
+#[test]
+fn a_caller_that_lies_loses_its_session_and_no_other_notices() {
+    let mut service = ServiceOptions::new().open_max(4).listen(unique_address()).unwrap();
+    type Lie = fn(&mut Pair);
+    let lies: [(&str, Lie); 7] = [
+        ("too short", |pair| pair.producer.send(b"short").unwrap()),
+        ("does not go this way", |pair| write(pair, Prefix { kind: Kind::LastReply, ..request(1) }, b"")),
+        ("does not go this way", |pair| write(pair, Prefix { kind: Kind::Refusal(Cause::Program), ..request(1) }, b"")),
+        ("has the number 0", |pair| write(pair, request(0), b"")),
+        ("has the number 7 after one with 7", |pair| [7, 7].iter().for_each(|id| write(pair, request(*id), b""))),
+        ("has the number 3 after one with 4", |pair| [4, 3].iter().for_each(|id| write(pair, request(*id), b""))),
+        ("reserved bytes", |pair| {
+            pair.producer
+                .fill(24, |bytes| {
+                    request(1).write(bytes);
+                    bytes[20] = 1;
+                })
+                .unwrap();
+        }),
+    ];
+    for (round, (fault, lie)) in lies.into_iter().enumerate() {
+        let mut pair = liar(&service);
+        lie(&mut pair);
+        while service.stats().evicted == round as u64 {
+            goes_on(&mut service);
+        }
+        assert!(service.stats().last_refusal.is_some_and(|why| why.contains(fault)), "{fault}");
+        // What it had asked before may have been answered.
+        let end = loop {
+            match pair.consumer.receive_timeout(DEADLINE) {
+                Ok(Some(_)) => {}
+                end => break end.map(drop),
+            }
+        };
+        assert!(matches!(end, Err(ReceiveError::Evicted { .. }) | Ok(())), "{end:?}");
+    }
+    wait_until("only their callers are left", || {
+        let _ = service.try_receive();
+        service.stats().callers == 0
+    });
+}
+
+#[test]
+fn a_flood_of_cancellations_and_of_late_requests_keeps_nobody_waiting() {
+    let mut service = ServiceOptions::new().listen(unique_address()).unwrap();
+    let mut pair = liar(&service);
+    for id in 1..500 {
+        write(&mut pair, Prefix { kind: Kind::Cancellation, ..request(id) }, b"");
+        write(&mut pair, Prefix { deadline_ns: 1, ..request(id) }, b"");
+    }
+    goes_on(&mut service);
+    wait_until("all are taken", || {
+        let _ = service.try_receive();
+        service.stats().expired == 499
+    });
+    assert_eq!((service.stats().cancelled, service.stats().evicted), (0, 0));
+}
+
+/// A service that writes what it likes, and a caller of it.
+fn lying_service(options: CallerOptions) -> (PairListener, Pair, Caller) {
+    let address = unique_address();
+    let listener = PairListener::listen(&address, 0o600, 8, lane(), terms()).unwrap();
+    let caller = options.connect(&address).unwrap();
+    let mut pair = None;
+    wait_until("the caller has come", || {
+        pair = listener.take();
+        pair.is_some()
+    });
+    (listener, pair.unwrap(), caller)
+}
+
+fn reply(id: u64, kind: Kind) -> Prefix {
+    Prefix { id, deadline_ns: 0, kind }
+}
+
+#[test]
+fn foreign_doubled_and_late_replies_answer_nothing() {
+    let (_listener, mut pair, mut caller) = lying_service(CallerOptions::new());
+    let mut first = caller.send(b"first", Duration::from_millis(1)).unwrap();
+    assert!(matches!(caller.wait(&mut first), Err(CallError::TimedOut)));
+    let [mut second, mut third] = [b"b", b"c"].map(|request| caller.send(request, DEADLINE).unwrap());
+    // Call 1 is over, and there is no other but 2 and 3.
+    for id in [1, 4, 17, u64::MAX] {
+        write(&mut pair, reply(id, Kind::LastReply), b"foreign");
+        write(&mut pair, reply(id, Kind::Refusal(Cause::Program)), b"foreign");
+    }
+    [b"to 3", b"more"].iter().for_each(|body| write(&mut pair, reply(3, Kind::LastReply), *body));
+    write(&mut pair, reply(2, Kind::Refusal(Cause::Other(99))), b"\xffno");
+    write(&mut pair, reply(2, Kind::LastReply), b"changed its mind");
+    let refused = caller.wait(&mut second).unwrap_err();
+    assert!(matches!(refused, CallError::Refused { cause: Cause::Other(99), .. }), "{refused:?}");
+    assert_eq!(&caller.wait(&mut third).unwrap().unwrap()[..], b"to 3");
+    assert!(caller.wait(&mut second).unwrap().is_none() && caller.wait(&mut third).unwrap().is_none());
+    wait_until("all are taken", || {
+        let _ = caller.arm();
+        caller.stats().stray == 10
+    });
+}
+
+#[test]
+fn a_service_that_breaks_the_protocol_of_calls_loses_them() {
+    type Lie = fn(&mut Pair);
+    let lies: [(&str, Lie); 3] = [
+        ("too short", |pair| pair.producer.send(b"short").unwrap()),
+        ("does not go this way", |pair| write(pair, request(1), b"")),
+        ("has a deadline", |pair| write(pair, Prefix { deadline_ns: now_ns(), ..reply(1, Kind::LastReply) }, b"")),
+    ];
+    for (fault, lie) in lies {
+        let (listener, mut pair, mut caller) = lying_service(CallerOptions::new());
+        let mut ticket = caller.send(b"hello", DEADLINE).unwrap();
+        lie(&mut pair);
+        match caller.wait(&mut ticket).unwrap_err() {
+            CallError::Lost(why) => assert!(why.to_string().contains(fault), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        // The next call is made in a session of its own.
+        let ticket = caller.send(b"again", DEADLINE).unwrap();
+        wait_until("the caller has come again", || listener.take().is_some());
+        drop(ticket);
+    }
+}
+
+#[test]
+fn a_service_that_floods_fills_what_a_caller_keeps_and_no_more() {
+    let (_listener, mut pair, mut caller) = lying_service(CallerOptions::new().stored_max(1000));
+    let [flooded, mut other] = [b"a", b"b"].map(|request| caller.send(request, DEADLINE).unwrap());
+    while pair
+        .producer
+        .try_send(&{
+            let mut record = [0; 124];
+            reply(1, Kind::Reply).write(&mut record[..24]);
+            record
+        })
+        .is_ok()
+    {}
+    assert!(matches!(caller.wait(&mut other), Err(CallError::StoreFull { .. })));
+    assert!(caller.stats().stored_bytes <= 1100, "{:?}", caller.stats());
+    // Given up, it is in nobody's way.
+    drop(flooded);
+    let flood = std::thread::spawn(move || {
+        write(&mut pair, reply(2, Kind::LastReply), b"at last");
+        pair
+    });
+    assert_eq!(&caller.wait(&mut other).unwrap().unwrap()[..], b"at last");
+    drop(flood.join().unwrap());
+}
+
+#[test]
+fn a_lane_beyond_the_limits_or_of_other_values_is_refused() {
+    let service = ServiceOptions::new().request_capacity_max(1 << 12).listen(unique_address()).unwrap();
+    let error = connect(service.address(), &lane(), &terms()).unwrap_err();
+    assert!(error.to_string().contains("at most 4096 are mapped here"), "{error}");
+    assert!(service.stats().last_refusal.is_some_and(|why| why.contains("a ring of 65536 bytes is offered")));
+}

@@ -1,0 +1,317 @@
+//! Sessions of two directions, as their ends hold them: one connects, the other listens, and each gets a producer and a
+//! consumer.
+//!
+//! The invariant: both ends serve such a session alike, see [`pairing`](super::serving::pairing). Payloads are copied
+//! in both directions, so neither end need trust the other.
+
+use super::admission::turn_away;
+use super::client::admits_listener;
+use super::connecting::{open_socket, try_for, wait_in_slices};
+use super::ending::Ending;
+use super::frame_socket::FrameSocket;
+use super::listener::Listener;
+use super::options::SessionOptions;
+use super::served::{Arrival, Origin, Process, Reception, Served};
+use super::serving::ConsumerSession;
+use super::serving::pairing::{PAIRING, Pairing, Then};
+use super::shared::{Limits, News, Offering, ServerStats, StewardHandle, StewardState};
+use super::{Address, PeerPolicy};
+use crate::consumer::Consumer;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use crate::fds;
+use crate::handshake::Handshake;
+use crate::lane::{Lane, LaneOptions, random_id};
+use crate::os::closing::Connection;
+use crate::os::fork::ForkGuard;
+use crate::os::peer::Peer;
+use crate::producer::Producer;
+use crate::sync::Mutex;
+use crate::terms::Refusal;
+use crate::wire::Offer;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+
+/// What an end asks of the other, and how it reads its lane.
+#[derive(Clone, Debug)]
+pub(crate) struct PairTerms {
+    pub(crate) session: SessionOptions,
+    /// The capacity of the longest ring that is mapped, in bytes.
+    pub(crate) capacity_max: u64,
+    /// The values that the peer's lane must have, if that matters.
+    pub(crate) expected: Option<Expected>,
+    pub(crate) guard: ForkGuard,
+}
+
+/// The values of a lane: the number in its schema, their alignment, and both in words.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected {
+    pub(crate) schema: u64,
+    pub(crate) align: u32,
+    pub(crate) in_words: String,
+}
+
+impl PairTerms {
+    /// Checks that one lane is offered, within the limits, and of the values that are expected.
+    pub(super) fn check(&self, offer: &Offer) -> Result<(), Ending> {
+        let [lane] = &offer.lanes[..] else {
+            let sentence = format!("{} lanes are offered, and one is read here; offer one", offer.lanes.len());
+            return Err(Ending::Refuse(Refusal::TooManyLanes, sentence));
+        };
+        let (terms, most) = (&lane.terms, self.capacity_max);
+        let capacity = terms.geometry.capacity();
+        if capacity > most {
+            let sentence = format!("a ring of {capacity} bytes is offered, and at most {most} are mapped here");
+            return Err(Ending::Refuse(Refusal::Region, sentence));
+        }
+        if let Some(Expected { schema, align, in_words }) = &self.expected
+            && (terms.schema != *schema || terms.geometry.payload_align() < u64::from(*align))
+        {
+            let sentence = format!("lane {} has other values than this end expects: {in_words}", terms.name);
+            return Err(Ending::Refuse(Refusal::Unsupported, sentence));
+        }
+        Ok(())
+    }
+}
+
+/// One end of a session that stands.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) producer: Producer,
+    pub(crate) consumer: Consumer,
+    /// Serves the session, at the end that has connected. Dropped last.
+    _steward: Option<StewardHandle>,
+}
+
+/// Connects to an end that listens at `address`, and offers it the lane of `producer`. Tries again as `terms` say.
+pub(crate) fn connect(address: &Address, lane: &LaneOptions, terms: &PairTerms) -> Result<Pair> {
+    let SessionOptions { patience, interrupter, .. } = &terms.session;
+    try_for(*patience, interrupter.as_ref(), || connect_once(address, lane, terms))
+}
+
+/// One try to connect.
+fn connect_once(address: &Address, lane: &LaneOptions, terms: &PairTerms) -> Result<Pair> {
+    let guard = ForkGuard::get()?;
+    let SessionOptions { deadline: limit, peers, interrupter, .. } = &terms.session;
+    let (deadline, interrupter) = (Deadline::after(*limit), interrupter.as_ref());
+    let socket = Connection::new(open_socket(address, deadline, *limit, interrupter)?, guard);
+    let listener = Peer::of(&socket)?;
+    admits_listener(peers, &listener)?;
+    let producer = lane.clone().create()?;
+    let (says, outcome) = sync_channel(1);
+    let guest = Guest { lane: Arc::clone(producer.owned_lane()), listener: Mutex::new(Some((listener, says))) };
+    let state = Arc::new(StewardState::new(News::Statistics)?);
+    producer.owned_lane().notify_end(&state.notice);
+    let offering = offering(&terms.session, 1, &state);
+    let entrance = PairEntrance { offering, terms: Arc::new(terms.clone()), role: PairRole::Guest(guest) };
+    let steward = StewardHandle::start(None, entrance, Arc::clone(&state), None, guard)?;
+    state.hand_over(Arrival { socket, origin: Origin::Handed });
+    // The steward keeps the deadline.
+    let doing = || PAIRING.to_owned();
+    let consumer = wait_in_slices(Deadline::Never, *limit, interrupter, doing, |slice| {
+        let outcome = match slice {
+            Some(slice) => outcome.recv_timeout(slice),
+            None => outcome.recv().map_err(RecvTimeoutError::from),
+        };
+        match outcome {
+            Ok(outcome) => Some(outcome),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::Closed { doing: doing() })),
+        }
+    })?;
+    Ok(Pair { producer, consumer, _steward: Some(steward) })
+}
+
+fn offering(session: &SessionOptions, sessions_max: usize, state: &Arc<StewardState>) -> Arc<Offering> {
+    let limits = Limits {
+        sessions_max,
+        deadline: session.deadline,
+        peers: session.peers.clone(),
+        // Nobody may: see `pairing`.
+        in_place: PeerPolicy::Users(Vec::new()),
+        reports: PeerPolicy::SameUser,
+    };
+    Arc::new(Offering { limits, lanes: Mutex::default(), state: Arc::clone(state) })
+}
+
+/// Lets the other ends in.
+#[derive(Debug)]
+struct PairEntrance {
+    offering: Arc<Offering>,
+    terms: Arc<PairTerms>,
+    role: PairRole,
+}
+
+#[derive(Debug)]
+enum PairRole {
+    Guest(Guest),
+    Host(Arc<Host>),
+}
+
+/// The end that connects.
+#[derive(Debug)]
+struct Guest {
+    lane: Arc<Lane>,
+    /// The process that listened, and where the program waits; taken by the one connection there is.
+    listener: Mutex<Option<(Peer, SyncSender<Result<Consumer>>)>>,
+}
+
+/// The end that listens.
+#[derive(Debug)]
+struct Host {
+    /// What each session gets.
+    lane: LaneOptions,
+    /// Sessions that stand and the program has not taken yet; `None` once it takes no more.
+    arrived: Mutex<Option<VecDeque<Pair>>>,
+    state: Arc<StewardState>,
+}
+
+impl Host {
+    fn push(&self, pair: Pair) {
+        if let Some(arrived) = &mut *self.arrived.lock() {
+            arrived.push_back(pair);
+            self.state.news.raise();
+        }
+    }
+}
+
+impl Reception for PairEntrance {
+    fn state(&self) -> &StewardState {
+        &self.offering.state
+    }
+
+    fn is_full(&self, served: usize) -> bool {
+        served >= self.offering.limits.sessions_max
+    }
+
+    fn welcome(&self, Arrival { socket, .. }: Arrival, is_full: bool) -> Option<Box<dyn Served>> {
+        let socket = FrameSocket::new(socket);
+        match self.admit(&socket, is_full) {
+            Ok((process, pairing)) => {
+                // Until here the kernel has refused every message with descriptors (Linux 6.16), where this end
+                // listens.
+                fds::accept_fds(socket.as_fd());
+                Some(Box::new(ConsumerSession::pairing(&self.offering, socket, process, pairing)))
+            }
+            Err(ending) => {
+                turn_away(&self.offering.state, &socket, &ending);
+                None
+            }
+        }
+    }
+
+    fn note_attached(&self, attached: usize) {
+        self.offering.state.note_sessions(attached);
+    }
+}
+
+impl PairEntrance {
+    /// The process that has connected, as far as it is known, if it is admitted and there is room, and its handshake.
+    fn admit(&self, socket: &FrameSocket, is_full: bool) -> Result<(Process, Pairing), Ending> {
+        let (peer, stranger, lane, then) = match &self.role {
+            PairRole::Guest(Guest { lane, listener }) => {
+                let Some((listener, says)) = listener.lock().take() else {
+                    return Err(Ending::HangUp("there is one connection".to_owned()));
+                };
+                let then = Then(Box::new(move |outcome| _ = says.send(outcome)));
+                (Peer::UNKNOWN, Some(listener), Arc::clone(lane), then)
+            }
+            PairRole::Host(host) => {
+                let peer = Peer::of(socket).map_err(|error| Ending::Own(Refusal::Descriptors, error))?;
+                let limits = &self.offering.limits;
+                if !limits.peers.admits(peer.uid) {
+                    return Err(Ending::forbidden(&peer));
+                }
+                if is_full {
+                    let sentence = format!("all {} sessions are taken; try again later", limits.sessions_max);
+                    return Err(Ending::Refuse(Refusal::Busy, sentence));
+                }
+                let producer = host.lane.clone().create().map_err(Ending::own)?;
+                let lane = Arc::clone(producer.owned_lane());
+                lane.notify_end(&host.state.notice);
+                let host = Arc::clone(host);
+                let then = Then(Box::new(move |outcome| {
+                    if let Ok(consumer) = outcome {
+                        host.push(Pair { producer, consumer, _steward: None });
+                    }
+                }));
+                (peer, None, lane, then)
+            }
+        };
+        let own = |error| Ending::Own(Refusal::Internal, error);
+        let session_id = random_id().map_err(own)?;
+        let handshake = Handshake::both(vec![lane.terms.clone()], session_id, Vec::new())
+            .map_err(|error| own(Error::Invalid(error.to_string())))?;
+        Ok((Process::new(peer), Pairing { handshake, terms: Arc::clone(&self.terms), stranger, lane, then }))
+    }
+}
+
+/// Listens for the other ends, and serves them on a thread of its own.
+#[derive(Debug)]
+pub(crate) struct PairListener {
+    steward: StewardHandle,
+    host: Arc<Host>,
+    address: Address,
+}
+
+impl PairListener {
+    /// Listens at `address`. `lane` says what each session is offered.
+    pub(crate) fn listen(
+        address: &Address,
+        mode: u32,
+        sessions_max: usize,
+        lane: LaneOptions,
+        terms: PairTerms,
+    ) -> Result<Self> {
+        let guard = terms.guard;
+        let listener = Listener::bind(address, mode, &terms.session.peers)?;
+        let state = Arc::new(StewardState::new(News::Sessions)?);
+        let host = Arc::new(Host { lane, arrived: Mutex::new(Some(VecDeque::new())), state: Arc::clone(&state) });
+        let offering = offering(&terms.session, sessions_max, &state);
+        let entrance = PairEntrance { offering, terms: Arc::new(terms), role: PairRole::Host(Arc::clone(&host)) };
+        let steward = StewardHandle::start(Some(listener), entrance, state, None, guard)?;
+        Ok(Self { steward, host, address: address.clone().into_absolute() })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The session that has waited longest, if any does.
+    pub(crate) fn take(&self) -> Option<Pair> {
+        self.host.arrived.lock().as_mut()?.pop_front()
+    }
+
+    /// Makes the descriptor unreadable; whether no session waits to be taken.
+    pub(crate) fn arm(&self) -> bool {
+        let arrived = self.host.arrived.lock();
+        self.host.state.news.lower();
+        arrived.as_ref().is_none_or(VecDeque::is_empty)
+    }
+
+    /// Whether its thread has ended, by a panic.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.host.state.progress.lock().done
+    }
+
+    pub(crate) fn stats(&self) -> ServerStats {
+        self.steward.stats()
+    }
+}
+
+impl Drop for PairListener {
+    /// Ends the sessions that nobody takes any more: their lanes would keep the thread.
+    fn drop(&mut self) {
+        if !self.steward.guard.is_child() {
+            drop(self.host.arrived.lock().take());
+        }
+    }
+}
+
+impl AsFd for PairListener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.host.state.news.as_fd()
+    }
+}
