@@ -103,7 +103,7 @@ impl ServerOptions {
         event!(DEBUG, "listening", address = %address, lanes = 0);
         let state = Arc::new(StewardState::new(News::Statistics)?);
         let reception = Assigning { assign, limits: self.limits, state: Arc::clone(&state) };
-        let steward = StewardHandle::start(Some(listener), reception, state, guard)?;
+        let steward = StewardHandle::start(Some(listener), reception, state, None, guard)?;
         Ok(AssigningServer { steward, address })
     }
 }

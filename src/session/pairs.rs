@@ -133,7 +133,7 @@ fn offering(session: &SessionOptions, sessions_max: usize, state: &Arc<StewardSt
         in_place: PeerPolicy::Users(Vec::new()),
         reports: PeerPolicy::SameUser,
     };
-    Arc::new(Offering { limits, lanes: Mutex::default(), state: Arc::clone(state) })
+    Arc::new(Offering { limits, lanes: Mutex::default(), state: Arc::clone(state), _lease: None })
 }
 
 /// Lets the other ends in.
