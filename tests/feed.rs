@@ -436,6 +436,24 @@ fn an_event_loop_misses_nothing() {
 }
 
 #[test]
+fn an_armed_feed_with_nothing_to_read_sleeps() {
+    let address = format!("@{}", unique_name());
+    let lane = small().create().unwrap();
+    let _server = Server::listen(&*address, [&lane]).unwrap();
+    let mut feed = options().connect(&address).unwrap();
+    assert_eq!(next(&mut feed), joined(&lane, 0, None));
+    let (begin, mut wakes) = (Instant::now(), 0);
+    while begin.elapsed() < Duration::from_millis(200) {
+        assert!(matches!(feed.try_receive(), Err(FeedError::Empty)));
+        if feed.arm().unwrap() && waits(&feed, Duration::from_millis(100)) {
+            wakes += 1;
+        }
+    }
+    // The consumer's second look.
+    assert!(wakes <= 2, "{wakes} wakes for nothing");
+}
+
+#[test]
 fn feeds_wait_in_a_selector() {
     let addresses = [(); 3].map(|()| format!("@{}", unique_name()));
     let mut selector = Selector::new().unwrap();
