@@ -125,3 +125,24 @@ fn lanes_work_though_advice_about_memory_is_refused() {
         assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
     });
 }
+
+#[test]
+fn what_a_filter_takes_away_is_told_as_missing() {
+    isolated("what_a_filter_takes_away_is_told_as_missing", || {
+        const SO_PASSRIGHTS: u32 = 83;
+        let whole = fdring::inspect::kernel().unwrap();
+        deny(libc::SYS_futex_waitv, &[], Errno::NOSYS);
+        deny(libc::SYS_membarrier, &[], Errno::NOSYS);
+        deny(libc::SYS_madvise, &[], Errno::INVAL);
+        deny(libc::SYS_setsockopt, &[(2, SO_PASSRIGHTS)], Errno::NOPROTOOPT);
+        deny(libc::SYS_getsockopt, &[(2, SO_PEERPIDFD)], Errno::NOPROTOOPT);
+        let filtered = fdring::inspect::kernel().unwrap();
+        let has = |kernel: &fdring::inspect::Kernel| {
+            let waits = [kernel.has_futex_waitv, kernel.has_barrier];
+            [waits[0], waits[1], kernel.has_populate, kernel.has_pass_rights, kernel.has_peer_pidfd]
+        };
+        assert_eq!(has(&filtered), [false; 5], "{filtered:?}");
+        assert_eq!(filtered.has_noexec_seal, whole.has_noexec_seal);
+        assert_ne!(has(&whole), has(&filtered), "every kernel that this library runs on has some of it");
+    });
+}

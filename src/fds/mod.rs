@@ -29,7 +29,8 @@ use message::{receive_message, rights_room_bytes};
 pub use named::{recv_named, send_named};
 pub use names::NamesFault;
 pub(crate) use options::{
-    Sender, accept_fds, add_nothing, add_pidfds, holds_descriptors, name_senders, peer_pidfd, pidfd_of, refuse_fds,
+    Sender, accept_fds, add_nothing, add_pidfds, has_peer_pidfd, holds_descriptors, name_senders, peer_pidfd, pidfd_of,
+    refuse_fds,
 };
 pub use recv_error::RecvFdsError;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};

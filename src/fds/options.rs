@@ -52,6 +52,11 @@ pub(crate) fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether the kernel knows the process of a peer for sure: `SO_PEERPIDFD`, from Linux 6.5.
+pub(crate) fn has_peer_pidfd(socket: BorrowedFd<'_>) -> bool {
+    socket_option_fd(socket, SO_PEERPIDFD).is_ok()
+}
+
 /// Who connected `socket`, or listened or made the pair, as of then (`SO_PEERCRED`, unix(7)).
 pub(crate) fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
     let [pid, uid, gid]: [u32; 3] = socket_option(socket, libc::SO_PEERCRED)?;

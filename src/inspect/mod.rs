@@ -28,6 +28,7 @@
 //! claim. A process of this user that wants to mislead can: nothing should be decided by it.
 
 mod files;
+mod kernel;
 mod process;
 mod survey;
 mod tap;
@@ -40,6 +41,7 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 pub(crate) use words::StripeLook;
 
+pub use kernel::{Kernel, kernel};
 use survey::Search;
 pub use survey::{lanes, process};
 

@@ -133,7 +133,7 @@ impl Mapping {
 
     /// Has the kernel map every page now, or say that one cannot be had: then a touch raises no SIGBUS, as long as no
     /// page can be taken away. `false` if it does not know how (before Linux 5.14), or a filter denies it.
-    pub(super) fn populate(&self) -> Result<bool> {
+    pub(crate) fn populate(&self) -> Result<bool> {
         if self.is_forked() {
             return Err(Error::Forked);
         }

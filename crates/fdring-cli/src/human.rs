@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};
+use unicode_width::UnicodeWidthStr;
 
 /// Bytes in binary units, four digits at most: `999 B`, `1.5 KiB`, `64 MiB`.
 pub(crate) fn bytes(bytes: u64) -> String {
@@ -86,6 +87,20 @@ pub(crate) fn plays_tricks(c: char) -> bool {
     c.is_control() || is_invisible || matches!(c, '\u{feff}' | '\u{61c}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// A sentence in lines of so many characters; a longer word stands alone.
+pub(crate) fn wrapped(sentence: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in sentence.split(' ') {
+        let line = lines.last_mut().expect("there is one from the beginning");
+        match line.width() + 1 + word.width() {
+            _ if line.is_empty() => line.push_str(word),
+            longer if longer <= width => line.extend([" ", word]),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Bytes as hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -148,6 +163,12 @@ mod tests {
     fn tricks_are_escaped_and_letters_are_not() {
         assert_eq!(harmless("Bücher 'x' \\"), "Bücher 'x' \\");
         assert_eq!(harmless("\x1b[31m\u{202e}\u{9b}\n"), "\\u{1b}[31m\\u{202e}\\u{9b}\\n");
+    }
+
+    #[test]
+    fn sentences_are_wrapped_at_words() {
+        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrapped("immeasurable one", 3), ["immeasurable", "one"]);
     }
 
     #[test]

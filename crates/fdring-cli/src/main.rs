@@ -6,6 +6,7 @@
 mod choose;
 mod completions;
 mod delay;
+mod doctor;
 mod format;
 mod framing;
 mod histogram;
@@ -83,6 +84,7 @@ subcommands! {
     Tail = tail,
     Hz = hz,
     Delay = delay,
+    Doctor = doctor,
     Publish = publish,
     Subscribe = subscribe,
     Record = record,

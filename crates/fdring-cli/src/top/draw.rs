@@ -1,7 +1,7 @@
 //! The pictures of `top`: the list of lanes, the page of one, and help. Nothing here touches a terminal.
 
 use super::model::{Model, Page, Sort, Trend, full};
-use crate::human::{age, bytes, count, duration, harmless, hex, short_age};
+use crate::human::{age, bytes, count, duration, harmless, hex, short_age, wrapped};
 use crate::output::Colour;
 use crate::{seen, users};
 use fdring::inspect::{ConsumerView, LaneView};
@@ -11,7 +11,6 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, BorderType, Cell, Paragraph, Row, Sparkline, Table, TableState};
 use std::collections::VecDeque;
-use unicode_width::UnicodeWidthStr;
 
 const KEYS: &str = " ↑↓ choose   ⏎ open   s sort   r reverse   space halt   ? help   q quit";
 const KEYS_OF_LANE: &str = " esc back   ↑↓ next lane   space halt   ? help   q quit";
@@ -127,20 +126,6 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         frame.render_stateful_widget(table, area, &mut state);
     }
     frame.render_widget(Text::from(notes), note_area);
-}
-
-/// A sentence in lines of so many characters; a longer word stands alone.
-fn wrapped(sentence: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in sentence.split(' ') {
-        let line = lines.last_mut().expect("there is one from the beginning");
-        match line.width() + 1 + word.width() {
-            _ if line.is_empty() => line.push_str(word),
-            longer if longer <= width => line.extend([" ", word]),
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 fn titles(model: &Model) -> Row<'static> {
@@ -388,11 +373,5 @@ mod tests {
         assert_eq!(bars(&values, 2), "▅█");
         assert_eq!(bars(&[0, 0].into(), 2), "  ");
         assert_eq!(bars(&VecDeque::new(), 2), "  ");
-    }
-
-    #[test]
-    fn sentences_are_wrapped_at_words() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("immeasurable one", 3), ["immeasurable", "one"]);
     }
 }
