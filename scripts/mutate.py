@@ -1352,7 +1352,7 @@ FAULTS = [
     ("read_words: a file that became shorter", INSPECT_FILES,
      [('0 => return Err(Miss::Reason(Reason::Broken { fault: "a region became shorter".to_owned() })),',
        "0 => break,")], "lib inspect::files"),
-    ("of_link: any id", INSPECT_FILES, [("named.filter(|_| is_id)", "named.filter(|_| true)")],
+    ("of_link: any id", INSPECT_FILES, [("        _ => None,\n    };\n    let mut id", "        _ => Some(0),\n    };\n    let mut id")],
      "lib inspect::files"),
     ("open_again: any process of that number", INSPECT_PROCESS,
      [("if process.view.started == view.started { Ok(process) }", "if true { Ok(process) }")], "lib inspect::process"),

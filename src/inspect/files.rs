@@ -28,6 +28,8 @@ pub(crate) struct MemfdName {
     pub(crate) role: Role,
     /// Of a region of one lane: its name, without what could play tricks on a terminal.
     pub(crate) lane: Option<String>,
+    /// And its id.
+    pub(crate) id: Option<[u8; 16]>,
     /// Of a seat: the process that it was made for.
     pub(crate) pid: Option<u32>,
 }
@@ -37,7 +39,7 @@ impl MemfdName {
     pub(crate) fn of_link(link: &[u8]) -> Option<Self> {
         const ID_DIGITS: usize = 32;
         let name = link.strip_prefix(b"/memfd:fdring:")?.strip_suffix(b" (deleted)")?;
-        let seat = |pid| Some(Self { role: Role::Seat, lane: None, pid });
+        let seat = |pid| Some(Self { role: Role::Seat, lane: None, id: None, pid });
         match name.strip_prefix(b"seat") {
             Some(b"") => return seat(None),
             Some([b':', digits @ ..]) if digits.iter().all(u8::is_ascii_digit) => {
@@ -46,14 +48,27 @@ impl MemfdName {
             _ => {}
         }
         let (name, id) = name.split_at_checked(name.len().checked_sub(ID_DIGITS)?)?;
-        let is_id = id.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let id = id_of(id)?;
         let of_lane = |suffix: &[u8], role| {
             let lane = String::from_utf8_lossy(name.strip_suffix(suffix)?);
-            Some(Self { role, lane: Some(printable(&lane, LANE_NAME_MAX_BYTES)), pid: None })
+            Some(Self { role, lane: Some(printable(&lane, LANE_NAME_MAX_BYTES)), id: Some(id), pid: None })
         };
-        let named = of_lane(b":control:", Role::Control).or_else(|| of_lane(b":data:", Role::Data));
-        named.filter(|_| is_id)
+        of_lane(b":control:", Role::Control).or_else(|| of_lane(b":data:", Role::Data))
     }
+}
+
+/// The id in 32 hexadecimal digits, none of them a capital.
+fn id_of(digits: &[u8]) -> Option<[u8; 16]> {
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut id = [0; 16];
+    for (byte, pair) in id.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(id)
 }
 
 /// A file, for as long as anyone keeps it.
@@ -241,6 +256,12 @@ mod tests {
         assert_eq!(lane("Bücher: neu".as_bytes()), "Bücher: neu");
         assert_eq!(lane(b"\x1b[31m\xff"), "\u{fffd}[31m\u{fffd}");
         assert_eq!(lane(&[b'x'; 200]).len(), 64);
+    }
+
+    #[test]
+    fn the_id_of_a_lane_is_in_the_name_of_its_memory() {
+        let name = MemfdName::of_link(format!("/memfd:fdring:ticks:data:{ID} (deleted)").as_bytes()).unwrap();
+        assert_eq!(name.id.map(|id| id[..3].to_vec()), Some(vec![0x01, 0x23, 0x45]));
     }
 
     #[test]

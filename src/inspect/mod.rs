@@ -27,9 +27,11 @@
 //! What the words of another process say is checked and believed only as far as it makes sense; all the same it is a
 //! claim. A process of this user that wants to mislead can: nothing should be decided by it.
 
+mod examine;
 mod files;
 mod kernel;
 mod process;
+mod records;
 mod survey;
 mod tap;
 mod words;
@@ -41,7 +43,9 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 pub(crate) use words::StripeLook;
 
+pub use examine::{Examination, RegionKind, RegionView, WordView};
 pub use kernel::{Kernel, kernel};
+pub use records::RecordView;
 use survey::Search;
 pub use survey::{lanes, process};
 

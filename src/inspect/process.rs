@@ -340,7 +340,7 @@ mod tests {
         let found = Found::of_mapping(line("rw-s", "00000000", &control).as_bytes()).unwrap();
         let key = FileKey { device: (0, 1), inode: 77 };
         let via = Via::Map { start: 0x7f00, end: 0x8f00, is_writable: true };
-        let name = MemfdName { role: Role::Control, lane: Some("my lane".to_owned()), pid: None };
+        let name = MemfdName { role: Role::Control, lane: Some("my lane".to_owned()), id: found.name.id, pid: None };
         assert_eq!(found, Found { key, name, via });
         let read_only = Found::of_mapping(line("r--s", "00000000", &control).as_bytes()).unwrap();
         assert_eq!(read_only.via, Via::Map { start: 0x7f00, end: 0x8f00, is_writable: false });

@@ -168,19 +168,19 @@ impl Rates {
 
 /// A file of a lane, and who has it.
 #[derive(Clone, Debug)]
-struct Shared {
-    name: MemfdName,
-    places: Vec<Place>,
+pub(super) struct Shared {
+    pub(super) name: MemfdName,
+    pub(super) places: Vec<Place>,
 }
 
 impl Shared {
     /// The process that can write it.
-    fn writer(&self) -> Option<&ProcessView> {
+    pub(super) fn writer(&self) -> Option<&ProcessView> {
         let writes = |place: &&Place| matches!(place.via, Via::Map { is_writable: true, .. });
         self.places.iter().find(writes).map(|place| &place.process)
     }
 
-    fn is_with(&self, other: &Self) -> bool {
+    pub(super) fn is_with(&self, other: &Self) -> bool {
         let pids = || other.places.iter().map(|place| place.process.pid);
         self.places.iter().any(|place| pids().any(|pid| pid == place.process.pid))
     }
@@ -200,7 +200,7 @@ pub(super) struct Search {
     is_hidden_from: bool,
 }
 
-fn own(errno: Errno) -> Error {
+pub(super) fn own(errno: Errno) -> Error {
     Error::os("look at the lanes of other processes")(errno)
 }
 
@@ -230,6 +230,14 @@ impl Search {
         );
         lanes.sort_by(|one, other| (&one.info.name, one.control).cmp(&(&other.info.name, other.control)));
         Ok(Survey { lanes, unseen, scope, search: self })
+    }
+
+    pub(super) fn files(&self) -> &BTreeMap<FileKey, Shared> {
+        &self.files
+    }
+
+    pub(super) fn devices(&self) -> &[(u32, u32)] {
+        &self.devices
     }
 
     /// The processes that have something of a lane.

@@ -60,7 +60,7 @@ impl Seals {
     }
 
     /// The seals of an open memfd.
-    pub(super) fn of(fd: impl AsFd) -> Result<Self, Errno> {
+    pub(crate) fn of(fd: impl AsFd) -> Result<Self, Errno> {
         rustix::fs::fcntl_get_seals(fd).map(|flags| Self(flags.bits()))
     }
 

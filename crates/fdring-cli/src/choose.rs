@@ -14,10 +14,10 @@ use std::time::Duration;
 pub(crate) struct Choice {
     /// The lane: its name, its id in hexadecimal digits, the number of the process that has it, or the address of its
     /// server: one that begins with @, or a path with a slash in it.
-    lane: String,
+    pub(crate) lane: String,
     /// Which lane, where the process or the server has several.
     #[arg(long = "lane", value_name = "NAME")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 /// Where to begin to read.

@@ -13,6 +13,7 @@ mod histogram;
 mod human;
 mod hz;
 mod info;
+mod inspect;
 mod output;
 mod processor;
 mod ps;
@@ -81,6 +82,7 @@ macro_rules! subcommands {
 subcommands! {
     Ps = ps,
     Top = top,
+    Inspect = inspect,
     Tail = tail,
     Hz = hz,
     Delay = delay,
