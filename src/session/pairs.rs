@@ -129,8 +129,8 @@ fn offering(session: &SessionOptions, sessions_max: usize, state: &Arc<StewardSt
         sessions_max,
         deadline: session.deadline,
         peers: session.peers.clone(),
-        // Nobody may: see `pairing`.
-        in_place: PeerPolicy::Users(Vec::new()),
+        // `ConsumerSession::pair` refuses it to everybody.
+        in_place: PeerPolicy::SameUser,
         reports: PeerPolicy::SameUser,
     };
     Arc::new(Offering { limits, lanes: Mutex::default(), state: Arc::clone(state), _lease: None })
