@@ -425,15 +425,16 @@ fn a_caller_that_takes_its_replies_late_gets_all_of_them() {
         let number = request[0];
         request.reply(&[number; 1000]).unwrap();
     }
-    let service = std::thread::spawn(move || {
-        // Sends what waits, whenever there is room, and then hears the caller again.
-        service.receive_timeout(DEADLINE).unwrap().reply(b"last").unwrap();
-        service
-    });
+    // As long as replies wait, nothing more is received of it.
+    let mut again = caller.send(b"again", DEADLINE).unwrap();
+    assert_eq!(service.receive_timeout(SHORT).unwrap_err(), ReceiveError::TimedOut);
+    // Sends what waits, whenever there is room, and then hears the caller again.
+    let service = echo(service);
     for (number, ticket) in (0..20_u8).zip(&mut tickets) {
         assert_eq!(caller.wait(ticket).unwrap().unwrap()[..], [number; 1000]);
     }
-    assert_eq!(&caller.call(b"again", DEADLINE).unwrap()[..], b"last");
+    assert_eq!(&caller.wait(&mut again).unwrap().unwrap()[..], b"again");
+    assert_eq!(&caller.call(b"end", DEADLINE).unwrap()[..], b"ended");
     assert_eq!(service.join().unwrap().stats().evicted, 0);
 }
 

@@ -86,7 +86,7 @@ pub struct CallerInfo {
 /// ```
 ///
 /// Dropping it stops listening and ends all its sessions: calls in flight fail with
-/// [`CallError::Lost`](super::CallError::Lost).
+/// [`CallError::Lost`](super::CallError::Lost), and so do those whose replies still wait for room.
 #[derive(Debug)]
 #[must_use = "dropping a service stops it; keep it in a variable"]
 pub struct Service {

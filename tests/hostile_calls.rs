@@ -1,0 +1,153 @@
+//! A hostile caller at a service, byte by byte: one that falls silent at each step of the handshake, says what may not
+//! come, or wants more than it may have. No other caller notices, and nothing is left behind.
+
+mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
+#[path = "common/impostor.rs"]
+mod impostor;
+#[path = "common/peer.rs"]
+mod peer;
+#[path = "common/stage.rs"]
+mod stage;
+
+use common::{DEADLINE, belongings, isolated, unique_name, wait_until};
+use fdring::call::{Caller, Service, ServiceOptions};
+use hostile::*;
+use impostor::{CAPACITY, Goods, offer};
+use std::time::Duration;
+
+/// The Hello of an end that is both.
+fn both_hello() -> Vec<u8> {
+    frame(HELLO, 0, &[3, 1, 0, 1, 0, 0])
+}
+
+/// A service with a thread that answers, for handshakes that may take so long.
+fn service(deadline: Duration) -> (String, std::thread::JoinHandle<Service>) {
+    let address = format!("@{}", unique_name());
+    let mut service = ServiceOptions::new().deadline(deadline).listen(address.as_str()).unwrap();
+    let server = std::thread::spawn(move || {
+        loop {
+            let request = service.receive_timeout(2 * DEADLINE).unwrap();
+            let is_last = request[..] == *b"end";
+            request.reply(b"served").unwrap();
+            if is_last {
+                return service;
+            }
+        }
+    });
+    (address, server)
+}
+
+fn goes_on(address: &str) {
+    let mut honest = Caller::connect(address).unwrap();
+    assert_eq!(&honest.call(b"hello", DEADLINE).unwrap()[..], b"served");
+}
+
+fn ends(address: &str, server: std::thread::JoinHandle<Service>) -> Service {
+    let mut honest = Caller::connect(address).unwrap();
+    assert_eq!(&honest.call(b"end", DEADLINE).unwrap()[..], b"served");
+    server.join().unwrap()
+}
+
+/// A caller that has gone so many steps: said Hello, heard the Offer, offered its lane, heard the Attach.
+fn caller_at(step: usize, address: &str, goods: &Goods) -> Wire {
+    let wire = Wire::connect(address);
+    if step >= 1 {
+        wire.send(&both_hello()).unwrap();
+        wire.expect(&[HELLO]);
+        wire.expect(&[OFFER]);
+    }
+    if step >= 2 {
+        wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+        wire.expect(&[ATTACH]);
+    }
+    wire
+}
+
+#[test]
+fn a_caller_that_falls_silent_at_any_step_is_shown_out_at_the_deadline() {
+    isolated("a_caller_that_falls_silent_at_any_step_is_shown_out_at_the_deadline", || {
+        let before = belongings();
+        let (address, server) = service(Duration::from_millis(300));
+        let goods = [(); 3].map(|()| Goods::new(CAPACITY));
+        let silent: Vec<Wire> =
+            goods.iter().enumerate().map(|(step, goods)| caller_at(step, &address, goods)).collect();
+        goes_on(&address);
+        for wire in &silent {
+            assert_eq!(wire.last_words(), [(REFUSE, 8)]);
+        }
+        goes_on(&address);
+        let service = ends(&address, server);
+        assert_eq!((service.stats().refused, service.stats().joined), (3, 3));
+        drop((service, silent, goods));
+        wait_until("everything is closed", || belongings() == before);
+    });
+}
+
+#[test]
+fn a_caller_that_dies_at_any_step_is_forgotten() {
+    isolated("a_caller_that_dies_at_any_step_is_forgotten", || {
+        let before = belongings();
+        let (address, server) = service(DEADLINE);
+        for round in 0..9 {
+            let goods = Goods::new(CAPACITY);
+            drop(caller_at(round % 3, &address, &goods));
+            goes_on(&address);
+        }
+        drop(ends(&address, server));
+        wait_until("everything is closed", || belongings() == before);
+    });
+}
+
+#[test]
+fn frames_that_may_not_come_are_refused_at_every_step() {
+    let (address, server) = service(DEADLINE);
+    for step in 0..3 {
+        for frame in [attached(&[0]), evicted(0), query(0), report(0), b"no frame".to_vec()] {
+            let wire = caller_at(step, &address, &Goods::new(CAPACITY));
+            // An Attached is what comes next once the Attach was said.
+            let is_next = step == 2 && frame == attached(&[0]);
+            wire.send(&frame).unwrap();
+            if !is_next {
+                assert_eq!(wire.last_words(), [(REFUSE, 5)], "at step {step}");
+            }
+        }
+        // A second Hello.
+        let wire = caller_at(step.max(1), &address, &Goods::new(CAPACITY));
+        wire.send(&both_hello()).unwrap();
+        assert_eq!(wire.last_words(), [(REFUSE, 5)]);
+    }
+    goes_on(&address);
+    drop(ends(&address, server));
+}
+
+#[test]
+fn what_a_caller_may_not_have_it_does_not_get() {
+    let (address, server) = service(DEADLINE);
+    // Replies in place, whose seat could not be taken away.
+    let wire = caller_at(2, &address, &Goods::new(CAPACITY));
+    wire.send(&attach(1, 1)).unwrap();
+    assert_eq!(wire.last_words(), [(REFUSE, 4)]);
+    // A seat that others could write.
+    let wire = caller_at(2, &address, &Goods::new(CAPACITY));
+    wire.send(&attach(1, 2)).unwrap();
+    assert_eq!(wire.last_words(), [(REFUSE, 11)]);
+    // Other roles.
+    for (hello, code) in [(hello(&[]), 13), (producer_hello(), 13)] {
+        let wire = Wire::connect(&address);
+        wire.send(&hello).unwrap();
+        assert_eq!(wire.last_words(), [(REFUSE, code)]);
+    }
+    // A lane of that name.
+    let wire = Wire::connect(&address);
+    wire.send(&frame(HELLO, 0, &[3, 1, 0, 1, 0, 1, 5, b'o', b't', b'h', b'e', b'r'])).unwrap();
+    assert_eq!(wire.last_words(), [(REFUSE, 2)]);
+    // A lane of a memfd that anybody can shrink.
+    let wire = caller_at(1, &address, &Goods::new(CAPACITY));
+    let loose = [(); 4].map(|()| memfd(CAPACITY));
+    wire.send_fds(&offer(CAPACITY), &loose.each_ref().map(std::os::fd::AsFd::as_fd)).unwrap();
+    assert_eq!(wire.last_words(), [(REFUSE, 11)]);
+    goes_on(&address);
+    drop(ends(&address, server));
+}
