@@ -1302,7 +1302,7 @@ FAULTS = [
     ("check_kinds: any descriptor for a space bell", "src/session/unwelcome.rs",
      [("            .or_else(|| not_bell(fds.space_bell?, lane.bell))\n", "")], "test hostile_bells a_socket_that"),
     ("receive: a space bell closed by whoever drops it", BELL,
-     [("            close_later(self.fd.take());\n", "            drop(self.fd.take());\n")], "test hostile_bells a_socket_that"),
+     [("            close_later(self.fd.take());\n", "            drop(self.fd.take());\n")], "lib os::tests::a_space_bell_is_let_go"),
     # Waits that are interrupted.
     ("interrupt: the sleepers on words not woken", INTERRUPT, [("        futex::wake_private(word);\n", "")],
      "test interrupt ctrl_c"),

@@ -87,7 +87,8 @@ pub enum Error {
     Refused {
         /// The reason, for programs.
         refusal: Refusal,
-        /// The reason, in the peer's words: shortened, with control characters and invisible ones (such as U+202E) replaced by U+FFFD.
+        /// The reason, in the peer's words: shortened, with control characters and invisible ones (such as U+202E)
+        /// replaced by U+FFFD.
         reason: String,
     },
     /// The peer runs as a user that this side does not admit.

@@ -318,7 +318,7 @@ fn what_a_place_keeps_is_read_on_and_nothing_comes_twice() {
     let mut feed = resumes().connect(&address).unwrap();
     assert_eq!(next(&mut feed), joined(&lane, 0, None));
     let (mut sent, mut read, mut before) = (0u64, 0u64, 0);
-    for round in 0..12 {
+    for round in 0..14 {
         while lane.try_send(&sent.to_le_bytes()).is_ok() {
             sent += 1;
         }
@@ -357,7 +357,9 @@ fn what_a_place_keeps_is_read_on_and_nothing_comes_twice() {
         }
     }
     assert!(read >= 1000, "only {read}");
-    assert!(read < sent);
+    while lane.try_send(&sent.to_le_bytes()).is_ok() {
+        sent += 1;
+    }
     while read < sent {
         assert_eq!(next(&mut feed), Said::Record(read.to_le_bytes().to_vec()));
         read += 1;
@@ -365,7 +367,7 @@ fn what_a_place_keeps_is_read_on_and_nothing_comes_twice() {
     let stats = feed.stats();
     assert_eq!(stats.records, read - before, "what was read before is no record of this feed");
     assert_eq!(stats.record_bytes, 16 * stats.records);
-    assert_eq!((stats.joined, stats.lost, stats.missed_bytes), (1, 0, 0));
+    assert_eq!((stats.joined, stats.lost, stats.missed_bytes), (3, 2, 0));
 }
 
 #[test]

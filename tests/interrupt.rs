@@ -287,6 +287,12 @@ fn selects_servers(stop: &Interrupter, address: &str) {
     let producer = Producer::create("lane").unwrap();
     let server = ServerOptions::new().interrupter(stop).listen(address, [&producer]).unwrap();
     assert!(server.arm().unwrap(), "nothing has happened");
+    drop(Consumer::connect(address).unwrap());
+    let timeout = Timespec::try_from(DEADLINE).unwrap();
+    assert_eq!(poll(&mut [PollFd::new(&server, PollFlags::IN)], Some(&timeout)), Ok(1), "somebody was there");
+    while server.stats().left == 0 || !server.arm().unwrap() {
+        thread::yield_now();
+    }
     selects_what_listens(stop, server, || drop(Consumer::connect(address).unwrap()));
 }
 

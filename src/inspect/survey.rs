@@ -87,8 +87,8 @@ impl Survey {
     /// Looks again at the lanes that are known and compares, as [`look_again`](Self::look_again) does, and searches no
     /// process for others. That takes a fraction of the time where there are many processes.
     ///
-    /// Lanes and readers that have come since are not found. If a process has ended, or a lane or a reader is gone, this
-    /// is a `look_again`.
+    /// Lanes and readers that have come since are not found. If a process has ended, or a lane or a reader is gone,
+    /// this is a `look_again`.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -222,6 +222,19 @@ fn a_space_bell_whose_locks_its_sender_keeps_is_rung_and_let_go_of() {
     });
 }
 
+/// The same of the end that a consumer rings, which a producer has sent.
+#[test]
+fn a_space_bell_is_let_go_of_though_its_sender_keeps_the_lock_of_what_watches_it() {
+    let test = "os::tests::a_space_bell_is_let_go_of_though_its_sender_keeps_the_lock_of_what_watches_it";
+    isolated(test, || {
+        let (_heard, rung) = BellEnd::create().unwrap();
+        if !watch_and_keep_the_lock(rung.try_clone().unwrap()) {
+            return skipped("this process may not use userfaultfd(2)");
+        }
+        drop(Bell::receive(rung).unwrap());
+    });
+}
+
 #[test]
 fn a_space_bell_is_heard_by_whoever_has_made_it() {
     let (end, rung) = BellEnd::create().unwrap();

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 /// As many looks are kept as the widest terminal has columns, or so.
 const HISTORY_MAX: usize = 512;
-/// The least time between two searches of all processes for lanes, which take longer than looks at those that are known.
+/// The least time between two searches of all processes for lanes, which take longer than looks at those that are
+/// known.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
 /// So many times as long as a search takes, there is none.
 const SEARCH_SHARE: u32 = 400;
