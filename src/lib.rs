@@ -66,8 +66,8 @@
 //!   every consumer that has joined. The lane waits for the slowest consumer; without consumers it never waits. Its
 //!   options say otherwise: [`SlowConsumer`](options::SlowConsumer), [`NoConsumer`](options::NoConsumer).
 //! - What reserves, sends and receives has three forms: `try_…` never waits, the plain form waits until it is done,
-//!   `…_timeout` gives up. `…_deadline` is for several calls that share one deadline. What waits for other processes, as
-//!   [`Producer::wait_for_consumers`] does, takes a timeout always. Waiting spins first, then sleeps in the kernel.
+//!   `…_timeout` gives up. `…_deadline` is for several calls that share one deadline. What waits for other processes,
+//!   as [`Producer::wait_for_consumers`] does, takes a timeout always. Waiting spins first, then sleeps in the kernel.
 //! - A consumer learns how its lane ended: finished, abandoned, producer dead, session closed, or seat taken away. A
 //!   crash loses nothing that was published. It leaves at most two file names, which the next [`Server`] at that path
 //!   reuses.
