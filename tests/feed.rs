@@ -560,7 +560,11 @@ fn a_forked_child_has_no_feed() {
             let _ = feed.receive_timeout(Duration::from_millis(50));
             feed
         });
-        assert!(reading.consumer().is_some() && connecting.consumer().is_none());
+        wait_until("the feed has connected", || {
+            let _ = reading.try_receive();
+            reading.consumer().is_some()
+        });
+        assert!(connecting.consumer().is_none());
         #[allow(unsafe_code, reason = "forks, which the feeds must survive")]
         // SAFETY: the child calls nothing but what it may, and exits.
         let child = unsafe { libc::fork() };
