@@ -3,23 +3,23 @@
 //! The media driver, without which nothing moves, runs on threads of the parent, as it would run beside any two
 //! processes.
 
-use ipcbench::clock::Laps;
-use ipcbench::payload::{PING_BYTES, fill, sum, with_small_len};
-use ipcbench::peers::{Opened, Peer, PeerKind, Role};
+use crate::{POLLED, note};
 use ipcbench::RING_BYTES;
-use crate::note;
+use ipcbench::payload::{PING_BYTES, fill, sum, with_small_len};
+use ipcbench::{Contender, ContenderKind, Fallible, Opened, Role, Way};
 use rusteron_client::{Aeron, AeronExclusivePublication, AeronSubscription, Handlers, IntoCString};
 use rusteron_media_driver::testing::EmbeddedDriver;
 use std::error::Error;
 use std::time::Duration;
 
-pub(crate) const KIND: PeerKind = PeerKind {
+pub(crate) const KIND: ContenderKind = ContenderKind {
     name: "Aeron IPC, claimed",
     version: "rusteron 0.2.16",
     // What one claim takes.
     len_max: 16 << 10,
+    trip_len_max: PING_BYTES,
     records_step: 1,
-    bounces: true,
+    does: POLLED,
     open,
 };
 
@@ -87,37 +87,28 @@ impl Ends {
     }
 }
 
-impl Peer for Ends {
-    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+impl Contender for Ends {
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        self.send_one::<PING_BYTES>(n);
         Ok(())
     }
 
-    fn send(&mut self, len: usize, records: u64) {
-        with_small_len!(len, LEN => (0..records).for_each(|n| self.send_one::<LEN>(n)));
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        Ok(self.receive_some(1).1)
     }
 
-    fn receive(&mut self, _len: usize, records: u64) -> u64 {
+    fn send_all(&mut self, way: Way, records: u64) -> Fallible {
+        with_small_len!(way.len, LEN => (0..records).for_each(|n| self.send_one::<LEN>(n)));
+        Ok(())
+    }
+
+    fn receive_all(&mut self, _: Way, records: u64) -> Fallible<u64> {
         let (mut received, mut total) = (0, 0u64);
         while received < records {
             let (some, sum) = self.receive_some(FRAGMENTS_MAX);
             received += some;
             total = total.wrapping_add(sum);
         }
-        total
-    }
-
-    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
-        for n in 0..rounds {
-            self.send_one::<PING_BYTES>(n);
-            std::hint::black_box(self.receive_some(1));
-            laps.end();
-        }
-    }
-
-    fn pong(&mut self, rounds: u64) {
-        for n in 0..rounds {
-            std::hint::black_box(self.receive_some(1));
-            self.send_one::<PING_BYTES>(n);
-        }
+        Ok(total)
     }
 }

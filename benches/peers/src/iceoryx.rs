@@ -3,27 +3,28 @@
 //! Both must not lose anything: no safe overflow, and a publisher that retries. Tuned means a subscriber's buffer for
 //! as many samples as an fdring lane holds (at most 256, which was best), one publisher, one subscriber, no history.
 
-use ipcbench::clock::Laps;
-use ipcbench::payload::{LENGTHS, PING_BYTES, fill_uninit, sum, with_len};
-use ipcbench::peers::{Opened, Peer, PeerKind, Role};
-use ipcbench::RING_BYTES;
+use crate::POLLED;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::{BackpressureStrategy, LogLevel, Node, NodeBuilder, ipc, set_log_level};
+use ipcbench::RING_BYTES;
+use ipcbench::payload::{LENGTHS, PING_BYTES, fill_uninit, sum, with_len};
+use ipcbench::{Contender, ContenderKind, Fallible, Opened, Role, Way};
 use std::error::Error;
 use std::mem::MaybeUninit;
 
-pub(crate) const DEFAULT: PeerKind = PeerKind {
+pub(crate) const DEFAULT: ContenderKind = ContenderKind {
     name: "iceoryx2, default",
     version: "0.10",
     len_max: 4 << 20,
+    trip_len_max: PING_BYTES,
     records_step: 1,
-    bounces: true,
+    does: POLLED,
     open: |role, run| open(role, run, false),
 };
 
-pub(crate) const TUNED: PeerKind =
-    PeerKind { name: "iceoryx2, tuned", open: |role, run| open(role, run, true), ..DEFAULT };
+pub(crate) const TUNED: ContenderKind =
+    ContenderKind { name: "iceoryx2, tuned", open: |role, run| open(role, run, true), ..DEFAULT };
 
 const BUFFER_MAX: usize = 256;
 
@@ -112,35 +113,26 @@ impl Iceoryx {
     }
 }
 
-impl Peer for Iceoryx {
-    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+impl Contender for Iceoryx {
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        send_one::<PING_BYTES>(&self.there_and_back.0, n);
         Ok(())
     }
 
-    fn send(&mut self, len: usize, records: u64) {
-        let End::Sender(sender) = self.end(len) else { unreachable!("the parent sends") };
-        with_len!(len, LEN => (0..records).for_each(|n| send_one::<LEN>(sender, n)));
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        Ok(receive_one::<PING_BYTES>(&self.there_and_back.1))
     }
 
-    fn receive(&mut self, len: usize, records: u64) -> u64 {
-        let End::Receiver(receiver) = self.end(len) else { unreachable!("the child receives") };
-        with_len!(len, LEN => (0..records).fold(0, |total: u64, _| total.wrapping_add(receive_one::<LEN>(receiver))))
+    fn send_all(&mut self, way: Way, records: u64) -> Fallible {
+        let End::Sender(sender) = self.end(way.len) else { unreachable!("the parent sends") };
+        with_len!(way.len, LEN => (0..records).for_each(|n| send_one::<LEN>(sender, n)));
+        Ok(())
     }
 
-    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
-        let (sender, receiver) = &self.there_and_back;
-        for n in 0..rounds {
-            send_one::<PING_BYTES>(sender, n);
-            std::hint::black_box(receive_one::<PING_BYTES>(receiver));
-            laps.end();
-        }
-    }
-
-    fn pong(&mut self, rounds: u64) {
-        let (sender, receiver) = &self.there_and_back;
-        for n in 0..rounds {
-            std::hint::black_box(receive_one::<PING_BYTES>(receiver));
-            send_one::<PING_BYTES>(sender, n);
-        }
+    fn receive_all(&mut self, way: Way, records: u64) -> Fallible<u64> {
+        let End::Receiver(receiver) = self.end(way.len) else { unreachable!("the child receives") };
+        Ok(with_len!(way.len, LEN => {
+            (0..records).fold(0, |total: u64, _| total.wrapping_add(receive_one::<LEN>(receiver)))
+        }))
     }
 }

@@ -1,14 +1,19 @@
 //! ipc-channel: channels of bytes, its quickest kind. It sends over sockets and copies on both sides.
 
-use ipcbench::clock::Laps;
-use ipcbench::payload::{PING_BYTES, boxed, fill, stamp, sum, with_len};
-use ipcbench::peers::{Opened, Peer, PeerKind, Role};
-use crate::note;
+use crate::{POLLED, note};
 use ::ipc_channel::ipc::{self, IpcBytesReceiver, IpcBytesSender, IpcOneShotServer, IpcSender};
-use std::error::Error;
+use ipcbench::payload::{PING_BYTES, boxed, fill, stamp, sum, with_len};
+use ipcbench::{Contender, ContenderKind, Fallible, Opened, Role, Way};
 
-pub(crate) const KIND: PeerKind =
-    PeerKind { name: "ipc-channel", version: "0.23", len_max: 4 << 20, records_step: 1, bounces: true, open };
+pub(crate) const KIND: ContenderKind = ContenderKind {
+    name: "ipc-channel",
+    version: "0.23",
+    len_max: 4 << 20,
+    trip_len_max: PING_BYTES,
+    records_step: 1,
+    does: POLLED,
+    open,
+};
 
 /// The parent's ends, which the child makes.
 type Ends = (IpcBytesSender, IpcBytesReceiver);
@@ -57,8 +62,8 @@ impl Channel {
     }
 }
 
-impl Peer for Channel {
-    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+impl Contender for Channel {
+    fn connect(&mut self) -> Fallible {
         if let Self::Expecting(server) = self {
             let server = server.take().ok_or("connected twice")?;
             *self = Self::Connected(server.accept()?.1);
@@ -66,33 +71,28 @@ impl Peer for Channel {
         Ok(())
     }
 
-    fn send(&mut self, len: usize, records: u64) {
-        with_len!(len, LEN => {
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        self.send_one(n);
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        Ok(self.poll())
+    }
+
+    fn send_all(&mut self, way: Way, records: u64) -> Fallible {
+        with_len!(way.len, LEN => {
             let mut payload = boxed::<LEN>();
             for n in 0..records {
                 stamp(&mut payload, n);
                 self.ends().0.send(&payload[..]).expect("a receiver");
             }
         });
+        Ok(())
     }
 
-    fn receive(&mut self, _len: usize, records: u64) -> u64 {
+    fn receive_all(&mut self, _: Way, records: u64) -> Fallible<u64> {
         let received = (0..records).map(|_| sum(&self.ends().1.recv().expect("a sender")));
-        received.fold(0, u64::wrapping_add)
-    }
-
-    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
-        for n in 0..rounds {
-            self.send_one(n);
-            std::hint::black_box(self.poll());
-            laps.end();
-        }
-    }
-
-    fn pong(&mut self, rounds: u64) {
-        for n in 0..rounds {
-            std::hint::black_box(self.poll());
-            self.send_one(n);
-        }
+        Ok(received.fold(0, u64::wrapping_add))
     }
 }

@@ -1,6 +1,6 @@
 //! How fast fdring is next to other libraries, in one run with the raw ring: see `crates/ipcbench`.
 //!
-//! Each file here is one library behind [`Peer`](ipcbench::peers::Peer): the quickest way that it offers
+//! Each file here is one library behind [`Contender`](ipcbench::Contender): the quickest way that it offers
 //! between two processes that poll, with payloads written and read where they lie wherever it can. Nothing is lost in
 //! any of them, as nothing is in fdring.
 
@@ -13,10 +13,13 @@ mod shmem;
 #[cfg(feature = "tachyon")]
 mod tachyon;
 
-use ipcbench::peers::PeerKind;
+use ipcbench::{Capability, ContenderKind, Program};
 use std::process::ExitCode;
 
-static PEERS: &[PeerKind] = &[
+/// What those can that poll and never sleep.
+const POLLED: &[Capability] = &[Capability::OneWay, Capability::RoundTrip];
+
+static CONTENDERS: &[ContenderKind] = &[
     iceoryx::DEFAULT,
     iceoryx::TUNED,
     ringfire::EACH,
@@ -33,11 +36,11 @@ static PEERS: &[PeerKind] = &[
 ];
 
 fn main() -> ExitCode {
-    ipcbench::main(&ipcbench::Program {
+    ipcbench::main(&Program {
         command: "cargo run --release --manifest-path benches/peers/Cargo.toml --",
         about: "Measures fdring between two processes, next to other libraries and to all that the benchmark of the \
                 library itself has.",
-        peers: PEERS,
+        contenders: CONTENDERS,
         measures: true,
     })
 }

@@ -3,27 +3,28 @@
 //! It copies each element in and out. Its blobs, for payloads of any length, lose what is overwritten, so they are not
 //! measured.
 
-use ipcbench::clock::Laps;
-use ipcbench::payload::{LENGTHS, PING_BYTES, fill, stamp, sum, with_small_len};
-use ipcbench::peers::{Opened, Peer, PeerKind, Role};
-use ipcbench::RING_BYTES;
+use crate::POLLED;
 use ::ringfire::{FlowControl, RingConsumer, RingProducer, RingProducerBuilder};
+use ipcbench::RING_BYTES;
+use ipcbench::payload::{LENGTHS, PING_BYTES, fill, stamp, sum, with_small_len};
+use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Way};
 use std::any::Any;
 use std::error::Error;
 
-pub(crate) const EACH: PeerKind = PeerKind {
+pub(crate) const EACH: ContenderKind = ContenderKind {
     name: "ringfire, 1 a call",
     version: "0.5",
     len_max: 64 << 10,
+    trip_len_max: PING_BYTES,
     records_step: 32,
-    bounces: true,
+    does: POLLED,
     open: |role, run| open(role, run, 1),
 };
 
-pub(crate) const BATCHED: PeerKind = PeerKind {
+pub(crate) const BATCHED: ContenderKind = ContenderKind {
     name: "ringfire, 32 a call",
     len_max: 4 << 10,
-    bounces: false,
+    does: &[Capability::OneWay],
     open: |role, run| open(role, run, 32),
     ..EACH
 };
@@ -90,17 +91,26 @@ impl Rings {
     }
 }
 
-impl Peer for Rings {
-    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+impl Contender for Rings {
+    fn connect(&mut self) -> Fallible {
         let other = if self.role == Role::Parent { "back" } else { "there" };
         self.back = Some(consumer(path(&self.run, self.per_call, other))?);
         Ok(())
     }
 
-    fn send(&mut self, len: usize, records: u64) {
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        self.send_one(n);
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        Ok(self.poll())
+    }
+
+    fn send_all(&mut self, way: Way, records: u64) -> Fallible {
         let per_call = self.per_call;
-        with_small_len!(len, LEN => {
-            let producer = self.end::<RingProducer<[u8; LEN]>>(len);
+        with_small_len!(way.len, LEN => {
+            let producer = self.end::<RingProducer<[u8; LEN]>>(way.len);
             let mut payloads = vec![[0; LEN]; per_call];
             payloads.iter_mut().for_each(|payload| fill(payload, 0));
             for first in (0..records).step_by(per_call) {
@@ -113,12 +123,13 @@ impl Peer for Rings {
                 }
             }
         });
+        Ok(())
     }
 
-    fn receive(&mut self, len: usize, records: u64) -> u64 {
+    fn receive_all(&mut self, way: Way, records: u64) -> Fallible<u64> {
         let per_call = self.per_call;
-        with_small_len!(len, LEN => {
-            let consumer = self.end::<RingConsumer<[u8; LEN]>>(len);
+        Ok(with_small_len!(way.len, LEN => {
+            let consumer = self.end::<RingConsumer<[u8; LEN]>>(way.len);
             let mut payloads = vec![[0; LEN]; per_call];
             let (mut received, mut total) = (0, 0u64);
             while received < records {
@@ -127,21 +138,6 @@ impl Peer for Rings {
                 payloads[..some].iter().for_each(|payload| total = total.wrapping_add(sum(payload)));
             }
             total
-        })
-    }
-
-    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
-        for n in 0..rounds {
-            self.send_one(n);
-            std::hint::black_box(self.poll());
-            laps.end();
-        }
-    }
-
-    fn pong(&mut self, rounds: u64) {
-        for n in 0..rounds {
-            std::hint::black_box(self.poll());
-            self.send_one(n);
-        }
+        }))
     }
 }

@@ -3,32 +3,33 @@
 //! Both sides poll through its ring buffers directly, without the eventfds that it writes to whenever a ring was
 //! empty: its quickest way. The child opens the parent's memfds through `/proc`.
 
-use ipcbench::clock::Laps;
+use crate::{POLLED, note};
 use ipcbench::payload::{LENGTHS, PING_BYTES, fill, sum, with_len};
-use ipcbench::peers::{Opened, Peer, PeerKind, Role};
 use ipcbench::ring_bytes;
-use crate::note;
+use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Way};
 use shmem_ipc::sharedring::{Receiver, Sender};
 use std::any::Any;
 use std::error::Error;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-pub(crate) const EACH: PeerKind = PeerKind {
+pub(crate) const EACH: ContenderKind = ContenderKind {
     name: "shmem-ipc, 1 a call",
     version: "0.3",
     len_max: 1 << 20,
+    trip_len_max: PING_BYTES,
     records_step: 1,
-    bounces: true,
+    does: POLLED,
     open: |role, run| open(role, run, 1),
 };
 
-pub(crate) const BATCHED: PeerKind = PeerKind {
+pub(crate) const BATCHED: ContenderKind = ContenderKind {
     name: "shmem-ipc, 32 a call",
     // More of them do not fit the ring.
     len_max: 64 << 10,
+    trip_len_max: PING_BYTES,
     records_step: 32,
-    bounces: false,
+    does: &[Capability::OneWay],
     open: |role, run| open(role, run, 32),
     ..EACH
 };
@@ -161,26 +162,36 @@ impl Rings {
     }
 }
 
-impl Peer for Rings {
-    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+impl Contender for Rings {
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        while send_some(&mut self.out, n, 1) == 0 {}
         Ok(())
     }
 
-    fn send(&mut self, len: usize, records: u64) {
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        loop {
+            if let (1, sum) = receive_some(&mut self.back, 1) {
+                return Ok(sum);
+            }
+        }
+    }
+
+    fn send_all(&mut self, way: Way, records: u64) -> Fallible {
         let per_call = self.per_call;
-        with_len!(len, LEN => {
-            let sender = self.end::<Sender<Element<LEN>>>(len);
+        with_len!(way.len, LEN => {
+            let sender = self.end::<Sender<Element<LEN>>>(way.len);
             let mut sent = 0;
             while sent < records {
                 sent += send_some(sender, sent, per_call.min((records - sent) as usize));
             }
         });
+        Ok(())
     }
 
-    fn receive(&mut self, len: usize, records: u64) -> u64 {
+    fn receive_all(&mut self, way: Way, records: u64) -> Fallible<u64> {
         let per_call = self.per_call;
-        with_len!(len, LEN => {
-            let receiver = self.end::<Receiver<Element<LEN>>>(len);
+        Ok(with_len!(way.len, LEN => {
+            let receiver = self.end::<Receiver<Element<LEN>>>(way.len);
             let (mut received, mut total) = (0, 0u64);
             while received < records {
                 let (some, sum) = receive_some(receiver, per_call);
@@ -188,21 +199,6 @@ impl Peer for Rings {
                 total = total.wrapping_add(sum);
             }
             total
-        })
-    }
-
-    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
-        for n in 0..rounds {
-            while send_some(&mut self.out, n, 1) == 0 {}
-            while std::hint::black_box(receive_some(&mut self.back, 1)).0 == 0 {}
-            laps.end();
-        }
-    }
-
-    fn pong(&mut self, rounds: u64) {
-        for n in 0..rounds {
-            while std::hint::black_box(receive_some(&mut self.back, 1)).0 == 0 {}
-            while send_some(&mut self.out, n, 1) == 0 {}
-        }
+        }))
     }
 }

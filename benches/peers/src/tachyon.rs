@@ -2,30 +2,30 @@
 //!
 //! Its consumers say that they never sleep, which spares the producer a fence: its quickest way.
 
-use ipcbench::clock::Laps;
-use ipcbench::payload::{PING_BYTES, fill, sum, with_small_len};
-use ipcbench::peers::{Opened, Peer, PeerKind, Role};
+use crate::{POLLED, note};
 use ipcbench::RING_BYTES;
-use crate::note;
+use ipcbench::payload::{PING_BYTES, fill, sum, with_small_len};
+use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Way};
 use std::error::Error;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tachyon_ipc::{Bus, TachyonError};
 
-pub(crate) const EACH: PeerKind = PeerKind {
+pub(crate) const EACH: ContenderKind = ContenderKind {
     name: "Tachyon, 1 a call",
     version: "0.5",
     // Rings of few messages stall for good.
     len_max: 64 << 10,
+    trip_len_max: PING_BYTES,
     records_step: 32,
-    bounces: true,
+    does: POLLED,
     open: |role, run| open(role, run, 1),
 };
 
-pub(crate) const BATCHED: PeerKind = PeerKind {
+pub(crate) const BATCHED: ContenderKind = ContenderKind {
     name: "Tachyon, 32 a call",
     len_max: 16 << 10,
-    bounces: false,
+    does: &[Capability::OneWay],
     open: |role, run| open(role, run, 32),
     ..EACH
 };
@@ -100,12 +100,12 @@ impl Ends {
         let message = self.incoming().acquire_rx(SPINS).expect("a message");
         let total = sum(message.data());
         message.commit().expect("a message to give back");
-        total
+        Ok(total)
     }
 }
 
-impl Peer for Ends {
-    fn connect(&mut self) -> Result<(), Box<dyn Error>> {
+impl Contender for Ends {
+    fn connect(&mut self) -> Fallible {
         let other = if self.role == Role::Parent { "back" } else { "there" };
         let incoming = connect(&path(&self.run, self.per_call, other))?;
         incoming.set_polling_mode(1);
@@ -113,20 +113,30 @@ impl Peer for Ends {
         Ok(())
     }
 
-    fn send(&mut self, len: usize, records: u64) {
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        send_one::<PING_BYTES>(self.outgoing(), n, true);
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        Ok(self.receive_one())
+    }
+
+    fn send_all(&mut self, way: Way, records: u64) -> Fallible {
         let per_call = self.per_call as u64;
         let bus = self.outgoing();
         let flushes = |n: u64| (n + 1).is_multiple_of(per_call);
-        with_small_len!(len, LEN => (0..records).for_each(|n| send_one::<LEN>(bus, n, flushes(n))));
+        with_small_len!(way.len, LEN => (0..records).for_each(|n| send_one::<LEN>(bus, n, flushes(n))));
+        Ok(())
     }
 
-    fn receive(&mut self, _len: usize, records: u64) -> u64 {
+    fn receive_all(&mut self, _: Way, records: u64) -> Fallible<u64> {
         let mut total = 0u64;
         if self.per_call == 1 {
             for _ in 0..records {
                 total = total.wrapping_add(self.receive_one());
             }
-            return total;
+            return Ok(total);
         }
         let mut received = 0;
         while received < records {
@@ -137,21 +147,6 @@ impl Peer for Ends {
             }
             batch.commit().expect("messages to give back");
         }
-        total
-    }
-
-    fn ping(&mut self, rounds: u64, laps: &mut Laps) {
-        for n in 0..rounds {
-            send_one::<PING_BYTES>(self.outgoing(), n, true);
-            std::hint::black_box(self.receive_one());
-            laps.end();
-        }
-    }
-
-    fn pong(&mut self, rounds: u64) {
-        for n in 0..rounds {
-            std::hint::black_box(self.receive_one());
-            send_one::<PING_BYTES>(self.outgoing(), n, true);
-        }
+        Ok(total)
     }
 }

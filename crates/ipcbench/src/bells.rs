@@ -108,3 +108,9 @@ impl Bells {
         }
     }
 }
+
+/// Whether this process may call membarrier(2), or why not.
+pub(crate) fn may_call_membarrier() -> io::Result<()> {
+    membarrier(MembarrierCommand::RegisterGlobalExpedited)?;
+    Ok(membarrier(MembarrierCommand::GlobalExpedited)?)
+}

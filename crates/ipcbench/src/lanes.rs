@@ -1,15 +1,20 @@
 //! fdring itself as a contender.
 
+mod reading;
+
+pub(crate) use reading::receive_one;
+
 use super::clock::{Laps, ticks};
-use super::payload::{PING_BYTES, TRIP_LENGTHS, boxed, fill, stamp, sum};
-use super::plan::{Align, BATCH, Bouncer, CONSUMER_COUNTS, LANE_COUNTS, Reading, SPREAD_LEN, Sending, Spread, Waiting};
+use super::payload::{PING_BYTES, boxed, fill, stamp, sum};
+use super::plan::{Align, BATCH, Bouncer, Carrier, Case, Reading, SPREAD_LEN, Sending, Spread};
 use super::shared::{LARGE_LEN, LARGE_RING_BYTES, Shared, Word, bounce_lane_bytes, wait_for};
+use crate::contender::{Role, Waiting};
 use fdring::{
-    Attach, Consumer, Producer, Record, Server, Session,
-    errors::ReceiveError,
+    Attach, Consumer, Producer, Server, Session,
     options::Records,
     options::{LaneOptions, ServerOptions, SessionOptions},
 };
+use reading::{drain, in_runs, in_turn, receive_batch, receive_many, receive_run, try_batch, try_each, try_one};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -43,31 +48,37 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    /// All lanes that the parent writes.
-    fn of_parent() -> Vec<Self> {
-        let mut purposes = vec![Self::OneWay { align: Align::Lines, copied: false, large: false }];
-        for align in [Align::Words, Align::Payloads] {
-            for (copied, large) in [(false, false), (true, false), (false, true), (true, true)] {
-                purposes.push(Self::OneWay { align, copied, large });
+    /// The lanes that a process writes for a case.
+    fn of(case: Case, role: Role) -> Vec<Self> {
+        match (case, role) {
+            (Case::RoundTrip(bouncer @ (Bouncer::Fdring(_) | Bouncer::FdringFenced), waiting, len), _) => {
+                vec![Self::bounce(bouncer, waiting, len)]
             }
+            (_, Role::Child) => Vec::new(),
+            (Case::OneWay(Carrier::Fdring(_, reading, align), len), _) => vec![Self::one_way(len, reading, align)],
+            (Case::WakeUp(bouncer @ Bouncer::Fdring(_)), _) => {
+                vec![Self::bounce(bouncer, Waiting::Asleep, PING_BYTES)]
+            }
+            (Case::Load(bouncer @ Bouncer::Fdring(_), _), _) => {
+                vec![Self::bounce(bouncer, Waiting::Spinning, PING_BYTES)]
+            }
+            (Case::Spread(Spread::ProducersCost(count) | Spread::Consumers(count, _)), _) => {
+                vec![Self::Consumers(count)]
+            }
+            (Case::Spread(Spread::Lanes(count)), _) => (0..count).map(|index| Self::Lanes(count, index)).collect(),
+            _ => Vec::new(),
         }
-        purposes.extend(Self::of_child());
-        purposes.extend(CONSUMER_COUNTS.map(Self::Consumers));
-        for count in LANE_COUNTS {
-            purposes.extend((0..count).map(|index| Self::Lanes(count, index)));
-        }
-        purposes
     }
 
-    /// All lanes that the child writes: for the way back.
-    fn of_child() -> Vec<Self> {
-        let asleep = [Bouncer::Fdring(Reading::InPlace), Bouncer::FdringFenced];
-        let mut lanes = asleep.map(|bouncer| Self::bounce(bouncer, Waiting::Asleep, PING_BYTES)).to_vec();
-        for len in TRIP_LENGTHS {
-            let bouncers = Reading::of_trips(len).into_iter().map(Bouncer::Fdring);
-            lanes.extend(bouncers.map(|bouncer| Self::bounce(bouncer, Waiting::Spinning, len)));
+    /// The lanes that a process writes for all of these cases.
+    fn of_all(cases: &[Case], role: Role) -> Vec<Self> {
+        let mut purposes = Vec::new();
+        for purpose in cases.iter().flat_map(|case| Self::of(*case, role)) {
+            if !purposes.contains(&purpose) {
+                purposes.push(purpose);
+            }
         }
-        lanes
+        purposes
     }
 
     fn name(self) -> String {
@@ -126,7 +137,7 @@ pub(crate) struct Outgoing {
     lanes: Vec<(Purpose, Producer)>,
     /// A lane that consumers come to and leave, and its server; the parent's only.
     visited: Option<(Producer, Server)>,
-    _server: Server,
+    _server: Option<Server>,
 }
 
 /// The lanes that one process reads.
@@ -140,14 +151,14 @@ fn visited_address(address: &str) -> String {
 }
 
 impl Outgoing {
-    /// Offers lanes at `address`.
-    pub(crate) fn offer(address: &str, is_parent: bool) -> Result<Self> {
-        let purposes = if is_parent { Purpose::of_parent() } else { Purpose::of_child() };
+    /// Offers the lanes of these cases at `address`.
+    pub(crate) fn offer(address: &str, cases: &[Case], role: Role) -> Result<Self> {
         let mut lanes = Vec::new();
-        for purpose in purposes {
+        for purpose in Purpose::of_all(cases, role) {
             lanes.push((purpose, purpose.options().create()?));
         }
-        let visited = if is_parent {
+        let is_visited = cases.iter().any(|case| matches!(case, Case::Connect(Bouncer::Fdring(_))));
+        let visited = if is_visited && role == Role::Parent {
             let producer = Producer::create("visited")?;
             let server = Server::listen(visited_address(address).as_str(), &[&producer])?;
             Some((producer, server))
@@ -155,11 +166,14 @@ impl Outgoing {
             None
         };
         let producers: Vec<&Producer> = lanes.iter().map(|(_, producer)| producer).collect();
-        let server = ServerOptions::new().sessions_max(256).listen(address, &producers)?;
+        let server = match &producers[..] {
+            [] => None,
+            producers => Some(ServerOptions::new().sessions_max(256).listen(address, producers)?),
+        };
         Ok(Self { lanes, visited, _server: server })
     }
 
-    fn lane(&mut self, purpose: Purpose) -> &mut Producer {
+    pub(crate) fn lane(&mut self, purpose: Purpose) -> &mut Producer {
         let found = self.lanes.iter_mut().find(|(each, _)| *each == purpose);
         &mut found.expect("a lane for every purpose").1
     }
@@ -237,7 +251,7 @@ impl Outgoing {
     }
 }
 
-fn send_one<const LEN: usize>(producer: &mut Producer, n: u64) {
+pub(crate) fn send_one<const LEN: usize>(producer: &mut Producer, n: u64) {
     let mut slot = producer.reserve(LEN).expect("room for a record");
     fill::<LEN>((&mut slot[..]).try_into().expect("the length asked for"), n);
     slot.commit();
@@ -291,11 +305,10 @@ pub(crate) fn attach_in_place(session: Session) -> Result<Consumer> {
 }
 
 impl Incoming {
-    /// Attaches to all lanes at `address`.
-    pub(crate) fn attach(address: &str, is_parent: bool) -> Result<Self> {
-        let purposes = if is_parent { Purpose::of_child() } else { Purpose::of_parent() };
+    /// Attaches to the lanes of these cases at `address`, as that role.
+    pub(crate) fn attach(address: &str, cases: &[Case], role: Role) -> Result<Self> {
         let mut lanes = Vec::new();
-        for purpose in purposes {
+        for purpose in Purpose::of_all(cases, role.other()) {
             let mut consumers = Vec::new();
             for _ in 0..purpose.consumers() {
                 let mut options = SessionOptions::new().lanes([purpose.name()]);
@@ -314,7 +327,7 @@ impl Incoming {
         Ok(Self { lanes, address: visited_address(address) })
     }
 
-    fn lane(&mut self, purpose: Purpose) -> &mut Consumer {
+    pub(crate) fn lane(&mut self, purpose: Purpose) -> &mut Consumer {
         let found = self.lanes.iter_mut().find(|(each, _)| *each == purpose);
         &mut found.expect("a lane for every purpose").1[0]
     }
@@ -391,105 +404,6 @@ impl Incoming {
             shared.word(Word::Time).store(elapsed, Ordering::Relaxed);
             shared.word(Word::Pong).store(n, Ordering::Release);
         }
-    }
-}
-
-#[inline(always)]
-fn sum_exactly<const LEN: usize>(record: &[u8]) -> u64 {
-    let payload: &[u8; LEN] = record.try_into().expect("the length that was sent");
-    sum(payload)
-}
-
-fn receive_one(consumer: &mut Consumer) -> u64 {
-    sum(&consumer.receive().expect("a sound lane").expect("a record"))
-}
-
-fn receive_many<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
-    let mut total = 0u64;
-    for _ in 0..records {
-        let record = consumer.receive().expect("a sound lane").expect("a record");
-        total = total.wrapping_add(sum_exactly::<LEN>(&record));
-    }
-    total
-}
-
-/// The sum that `read` makes of the next record, for which it tries again and again.
-#[inline(always)]
-fn try_until(consumer: &mut Consumer, read: impl Fn(&[u8]) -> u64) -> u64 {
-    loop {
-        match consumer.try_receive() {
-            Ok(record) => return read(&record.expect("a record")),
-            Err(error) => assert!(matches!(error, ReceiveError::Empty), "a sound lane: {error}"),
-        }
-    }
-}
-
-fn try_one(consumer: &mut Consumer) -> u64 {
-    try_until(consumer, sum)
-}
-
-fn try_each<const LEN: usize>(consumer: &mut Consumer, records: u64) -> u64 {
-    (0..records).fold(0, |total, _| total.wrapping_add(try_until(consumer, sum_exactly::<LEN>)))
-}
-
-/// Has `read` read some of the records that are left, until there are none; it adds them to the sum.
-#[inline(always)]
-fn in_runs(consumer: &mut Consumer, records: u64, read: impl Fn(&mut Consumer, &mut u64) -> u64) -> u64 {
-    let (mut left, mut total) = (records, 0u64);
-    while left != 0 {
-        left -= read(consumer, &mut total);
-    }
-    total
-}
-
-/// As [`in_runs`], of several consumers in turn, each of which gets so many records.
-#[inline(always)]
-fn in_turn(mut consumers: Vec<&mut Consumer>, each: u64, read: impl Fn(&mut Consumer, &mut u64) -> u64) -> u64 {
-    let mut left = vec![each; consumers.len()];
-    let mut total = 0u64;
-    while left.iter().any(|left| *left != 0) {
-        for (consumer, left) in consumers.iter_mut().zip(&mut left) {
-            if *left != 0 {
-                *left -= read(consumer, &mut total);
-            }
-        }
-    }
-    total
-}
-
-/// A batch, record by record.
-#[inline(always)]
-fn receive_batch<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
-    *total = total.wrapping_add(receive_many::<LEN>(consumer, BATCH));
-    BATCH
-}
-
-/// What is there of a batch, record by record.
-#[inline(always)]
-fn try_batch<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
-    for tried in 0..BATCH {
-        match consumer.try_receive() {
-            Ok(record) => *total = total.wrapping_add(sum_exactly::<LEN>(&record.expect("a record"))),
-            Err(ReceiveError::Empty) => return tried,
-            Err(error) => panic!("a sound lane: {error}"),
-        }
-    }
-    BATCH
-}
-
-#[inline(always)]
-fn receive_run<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
-    let add = |record: &Record<'_>| *total = total.wrapping_add(sum_exactly::<LEN>(record));
-    consumer.receive_many(add).expect("a lane that goes on") as u64
-}
-
-#[inline(always)]
-fn drain<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
-    let add = |record: &Record<'_>| *total = total.wrapping_add(sum_exactly::<LEN>(record));
-    match consumer.try_receive_many(add) {
-        Ok(records) => records as u64,
-        Err(ReceiveError::Empty) => 0,
-        Err(error) => panic!("a sound lane: {error}"),
     }
 }
 

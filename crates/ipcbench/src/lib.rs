@@ -6,39 +6,51 @@
 //!
 //! `measure.rs` has the method, `plan.rs` what is measured, `raw.rs` the ceiling, `targets.rs` what fdring is to reach.
 
+mod ab;
 mod bells;
 mod census;
-pub mod clock;
+mod clock;
+mod compare;
+mod contender;
+mod counters;
 mod descriptors;
+mod distance;
+mod doctor;
 mod lanes;
+mod load;
 mod machine;
 mod measure;
 mod options;
+mod own;
+mod pair;
 pub mod payload;
-pub mod peers;
 mod plan;
 mod queues;
 mod raw;
 mod report;
+mod run;
 mod shared;
 mod sides;
+mod signals;
 mod sockets;
 mod stats;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod topology;
+mod worker;
 
+pub use clock::{Laps, ticks};
+pub use contender::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Waiting, Way};
 pub use shared::{RING_BYTES, ring_bytes};
 
 use census::Census;
 use machine::{Machine, Watch};
-use measure::{Measurement, Tally};
 use options::Options;
-use peers::PeerKind;
 use report::Run;
-use sides::Parent;
-use std::error::Error;
+use run::Plan;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 /// How the program is called, and what it measures besides the contenders that are built in.
@@ -48,8 +60,8 @@ pub struct Program {
     pub command: &'static str,
     /// What `--help` says of it.
     pub about: &'static str,
-    /// Other libraries to measure.
-    pub peers: &'static [PeerKind],
+    /// Contenders besides those that are built in.
+    pub contenders: &'static [ContenderKind],
     /// Whether it measures without being told so by `--bench`, which `cargo bench` adds; else it only tries every
     /// contender once.
     pub measures: bool,
@@ -60,117 +72,191 @@ impl Default for Program {
     fn default() -> Self {
         Self {
             command: "cargo bench --bench ipc --",
-            about: "Measures fdring between two processes, next to a raw ring in shared memory, a pipe, Unix sockets, \
+            about: "Measures fdring between two processes, next to raw rings in shared memory, a pipe, Unix sockets \
                     and queues between\nthreads. `benches/peers` measures it next to other libraries.",
-            peers: &[],
+            contenders: &[],
             measures: false,
         }
     }
 }
 
-const OPTIONS: &str = "
+const HELP: &str = "
+Commands:
+  run              measure; this is what is done unless a command is given
+  ab REV REV       build two revisions (. is the sources as they are), measure both in turn, and say what differs;
+                   in a checkout of fdring; what is selected, --seconds and --restarts are heeded
+  compare A B      compare two reports of --json: a ratio and an interval for each row
+  doctor           look at this machine: what makes figures doubtful, and what to do about it
+  list             the measures, contenders and sizes there are, of those that are selected
+
+Selection (each may be given several times; what is selected is measured with what it is compared with):
+  --measure NAME   only that measure, as `list` names it
+  --contender NAME only that contender, or that form of it
+  --bytes N,…      only records of these lengths, as in 64,4KiB
+  --filter TEXT    only cases in whose names these words stand
+
 Options:
-  --quick          measure for 15 seconds instead of 90, or 150 with other libraries
-  --seconds N      measure for N seconds
-  --filter TEXT    only contenders and measures whose names contain TEXT, and what they are compared with;
-                   of several filters, all must match
-  --cores A,B      the processors to use; the first two that are not threads of one core unless set
+  --quick          measure for 15 seconds in 3 restarts
+  --seconds N      measure for N seconds altogether; 90 unless given, or 150 with contenders from outside
+  --restarts N     start the processes anew N times, 5 unless given; intervals are over restarts
+  --cores A,B      the processors to use; the first two that are not threads of one core unless given
+  --rate N,…       the rates of the open loop in records a second, as in 10k,1M
+  --arrivals HOW   when records are due there: poisson (unless given), even, or burst
+  --percentiles P,… those of the tables; 50,90,99,99.9 unless given
+  --limit N        leave a contender out that takes longer than N seconds for a slice; 10 unless given
   --json PATH      write all figures there, for other programs
+  --csv PATH       write them there as a table
   --html PATH      write them there as a page with plots
+  --hdr FOLDER     write the distributions there, as HdrHistogram's plotter reads them
   --try            measure nothing, but run every contender once
   -h, --help       print this
+
+SIGINT and SIGTERM end a run early, with the figures up to then. The exit status is 0 if all went well, 1 if something
+failed, a contender was left out, or the second is slower in a comparison, and 2 if an option makes no sense.
 ";
 
 /// Runs the program, by the arguments of this process.
 ///
-/// The process is started again as the other side of the measurement, so this must be all that `main` does.
+/// The program is started again as the processes that measure, so this must be all that its `main` does.
 pub fn main(program: &Program) -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match args.split_first() {
-        Some((first, rest)) if first == sides::CHILD => sides::run_child(rest, program.peers),
-        Some((first, _)) if [census::PRODUCER, census::CONSUMER].contains(&first.as_str()) => census::run_role(&args),
+        // Their complaints are reported by the process that started them.
+        Some((first, rest)) if first == worker::WORKER => return exit_code(&worker::run(rest, program.contenders)),
+        Some((first, rest)) if first == pair::CHILD => return exit_code(&pair::run_child(rest, program.contenders)),
+        Some((first, _)) if [census::PRODUCER, census::CONSUMER].contains(&first.as_str()) => {
+            census::run_role(&args).map(|()| ExitCode::SUCCESS)
+        }
         _ => match Options::parse(args, program) {
-            Ok(Some(options)) => measure(program, &options),
+            Ok(Some(options)) => command(program, options),
             Ok(None) => {
                 print!("{}", help(program));
-                Ok(())
+                Ok(ExitCode::SUCCESS)
             }
             Err(fault) => {
-                eprintln!("ipc: {fault}; see --help");
+                eprintln!("ipcbench: {fault}; see --help");
                 return ExitCode::from(2);
             }
         },
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ipc: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        eprintln!("ipcbench: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn exit_code(outcome: &Fallible) -> ExitCode {
+    if outcome.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn help(program: &Program) -> String {
     let Program { command, about, .. } = program;
     format!(
-        "{about}\n\nUsage: {command} [OPTIONS]\n{OPTIONS}\nExamples:\n  {command}\n  \
-         {command} --quick --filter \"56 B\"\n  \
-         {command} --filter fdring --json figures.json --html figures.html\n  \
-         {command} --filter \"round trip\" --cores 2,3\n\n\
+        "{about}\n\nUsage: {command} [COMMAND] [OPTIONS]\n{HELP}\nExamples:\n  {command} --quick --bytes 56\n  \
+         {command} --contender fdring --json figures.json --html figures.html\n  \
+         {command} --measure round-trip --cores 2,3\n  {command} --measure load --rate 100k,1M --arrivals burst\n\n\
          Started by `cargo test --benches`, without --bench, the benchmark only tries every contender once.\n"
     )
 }
 
-fn measure(program: &Program, options: &Options) -> Result<(), Box<dyn Error>> {
+/// What the words say that are not options.
+fn command(program: &Program, mut options: Options) -> Fallible<ExitCode> {
+    let words = std::mem::take(&mut options.rest);
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["run"] => measure(program, &options),
+        ["list"] => list(program, &options),
+        ["doctor"] => {
+            print!("{}", doctor::examine());
+            Ok(ExitCode::SUCCESS)
+        }
+        ["compare", a, b] => compare_files(a, b),
+        ["compare", ..] => Err("compare takes two reports, as `run --json PATH` writes them".into()),
+        ["ab", a, b] => ab::run([a, b], &options),
+        ["ab", ..] => Err("ab takes two revisions, as git names them, or . for the sources as they are".into()),
+        ref words => Err(format!("“{}” is no command; see --help", words.join(" ")).into()),
+    }
+}
+
+fn list(program: &Program, options: &Options) -> Fallible<ExitCode> {
+    let all = options.all_cases(program.contenders);
+    let wanted = options.selection.selected(&all)?;
+    print!("{}", report::list(&wanted));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn compare_files(a: &str, b: &str) -> Fallible<ExitCode> {
+    let reports = [a, b].map(|path| compare::read(Path::new(path)));
+    let [first, second] = reports;
+    let (first, second) = (first?, second?);
+    for warning in compare::warnings(&first, &second) {
+        println!("warning: {warning}");
+    }
+    let compared = compare::compare(&[first], &[second]);
+    print!("{}", compare::text(&compared, [a, b]));
+    Ok(if compare::has_regression(&compared) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
     let machine = match Machine::look(options.cores) {
         Err(fault) if options.tries => {
-            println!("ipc: not tried: {fault}");
-            return Ok(());
+            println!("ipcbench: not tried: {fault}");
+            return Ok(ExitCode::SUCCESS);
         }
         machine => machine?,
     };
-    let cases = options.cases(program.peers)?;
-    let census = if options.wants(census::NAME) { census::take(machine.cores)? } else { Census::default() };
-    let mut measurement = Measurement::new(Parent::start(machine.cores, program.peers)?, cases)?;
-    if options.tries {
-        measurement.try_all();
-        println!("ipc: {} cases tried; to measure, run `{}`", measurement.outcomes.len(), program.command);
-        return Ok(());
-    }
-    let watch = Watch::begin(machine.cores, measurement.pids());
-    measurement.run(options.budget, show_progress);
-    let warnings = [machine.warnings(), watch.warnings(), census.warnings.clone()].concat();
+    let all = options.all_cases(program.contenders);
+    let mut plan = Plan {
+        cores: machine.cores,
+        loads: options.loads.clone(),
+        numbers: options.selection.numbers(&all)?,
+        seconds: (!options.tries).then_some(options.seconds / options.restarts as f64),
+        restarts: if options.tries { 1 } else { options.restarts },
+        limit: options.limit,
+    };
+    options.check_outputs()?;
+    let mut warnings = machine.warnings();
+    warnings.extend(leave_out_barriers(&mut plan, &all));
+    let census = match options.selection.wants_counts() {
+        true => census::take(machine.cores, options.tries).unwrap_or_else(|error| Census::without(&*error)),
+        false => Census::default(),
+    };
+    signals::heed();
+    let watch = Watch::begin(machine.cores);
+    let collected = run::run(&plan, program.contenders, show_progress)?;
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }
-    let run = Run {
-        machine: &machine,
-        outcomes: &measurement.outcomes,
-        tally: measurement.tally,
-        rounds: measurement.rounds,
-        budget: options.budget,
-        peers: program.peers.iter().map(|peer| format!("{} {}", peer.name, peer.version)).collect(),
-        warnings: [warnings, report::warnings(&measurement.tally)].concat(),
-        census: &census,
-    };
-    print!("{}", report::text(&run));
-    if let Some(path) = &options.json {
-        std::fs::write(path, report::json(&run))?;
+    let has_faults = !collected.faults.is_empty();
+    if options.tries {
+        collected
+            .faults
+            .iter()
+            .for_each(|fault| eprintln!("ipcbench: {}: {}: {}", fault.measure, fault.contender, fault.what));
+        println!("ipcbench: {} cases tried; to measure, run `{}`", plan.numbers.len(), program.command);
+    } else {
+        let warnings = [warnings, watch.warnings(), census.warnings.clone(), report::warnings(&collected)].concat();
+        let others = program.contenders.iter().map(|kind| format!("{} {}", kind.name, kind.version).trim().to_owned());
+        let others = others.collect();
+        let run = Run { machine: &machine, options, collected: &collected, others, warnings, census: &census };
+        print!("{}", report::text(&run));
+        report::write_files(&run)?;
     }
-    if let Some(path) = &options.html {
-        std::fs::write(path, report::html(&run)?)?;
-    }
-    Ok(())
+    Ok(if has_faults { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Leaves out what calls membarrier(2), where the kernel or a filter denies it; a warning says so.
+fn leave_out_barriers(plan: &mut Plan, all: &[plan::Case]) -> Option<String> {
+    let error = bells::may_call_membarrier().err()?;
+    let before = plan.numbers.len();
+    plan.numbers.retain(|number| !all[*number].calls_membarrier());
+    (plan.numbers.len() != before).then(|| format!("left out what calls membarrier(2), which is denied: {error}"))
 }
 
 /// One line that writes over itself, where someone looks at it.
-fn show_progress(share: f64, tally: &Tally) {
+fn show_progress(share: f64, slices: usize) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
-        let [near, far] = tally.kept;
-        let thrown_away = tally.moved + tally.preempted;
-        let percent = share * 100.0;
-        let _ = write!(stderr, "\r{percent:3.0} %: slices near {near}, far {far}, thrown away {thrown_away}\x1b[K");
+        let _ = write!(stderr, "\r{:3.0} %: {slices} slices of this restart\x1b[K", share * 100.0);
         let _ = stderr.flush();
     }
 }

@@ -1,7 +1,10 @@
 //! The machine: which two cores to use, and what a reader of figures must know of it.
 
+use crate::topology::Topology;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::read_to_string;
+use std::path::Path;
 
 /// The load at which a machine counts as busy: processes that run or want to, over the last minute.
 const BUSY_LOAD: f64 = 0.5;
@@ -33,9 +36,10 @@ impl Machine {
     /// A sentence, where there are no two processors.
     pub(crate) fn look(cores: Option<[usize; 2]>) -> Result<Self, String> {
         let allowed = allowed_cores();
+        let topology = Topology::read(Path::new("/"), &allowed);
         let cores = match cores {
-            Some(cores) => cores,
-            None => choose(&allowed).ok_or("this process may use one processor only, and two are needed")?,
+            Some(cores) => check(cores, &allowed)?,
+            None => topology.choose().ok_or("this process may use one processor only, and two are needed")?,
         };
         let cpuinfo = read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| cpuinfo.lines().find(|line| line.starts_with(name)).unwrap_or_default();
@@ -51,10 +55,26 @@ impl Machine {
             caches: caches(cores[0]),
             huge_pages: huge_pages(),
             is_virtual: field("flags").split_whitespace().any(|flag| flag == "hypervisor"),
-            are_siblings: siblings(cores[0]).contains(&cores[1]),
+            are_siblings: topology.are_siblings(cores),
             usable: allowed.len(),
             load: load.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(0.0),
         })
+    }
+
+    /// What the report for programs says of it.
+    pub(crate) fn facts(&self) -> Facts {
+        Facts {
+            processor: self.processor.clone(),
+            kernel: self.kernel.clone(),
+            is_virtual: self.is_virtual,
+            cores: self.cores,
+            are_siblings: self.are_siblings,
+            usable_processors: self.usable,
+            governor: self.governor.clone(),
+            caches: self.caches.clone(),
+            huge_pages: self.huge_pages.clone(),
+            load: self.load,
+        }
     }
 
     /// What makes figures of this machine doubtful from the start.
@@ -70,10 +90,25 @@ impl Machine {
     }
 }
 
+/// A machine, as the report for programs has it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) processor: String,
+    pub(crate) kernel: String,
+    pub(crate) is_virtual: bool,
+    pub(crate) cores: [usize; 2],
+    pub(crate) are_siblings: bool,
+    pub(crate) usable_processors: usize,
+    pub(crate) governor: String,
+    pub(crate) caches: String,
+    pub(crate) huge_pages: String,
+    /// Processes that ran or wanted to at the start, over a minute.
+    pub(crate) load: f64,
+}
+
 /// Watches for others who use the two processors during a measurement.
 pub(crate) struct Watch {
     cores: [usize; 2],
-    pids: [u32; 2],
     before: Ticks,
 }
 
@@ -84,19 +119,19 @@ struct Ticks {
     busy: u64,
     stolen: u64,
     all: u64,
-    /// Used by the two processes that are measured.
+    /// Used by this process and by those of its children, and theirs, that have ended.
     own: u64,
 }
 
 impl Watch {
-    /// Begins; `pids` are the two processes that are measured.
-    pub(crate) fn begin(cores: [usize; 2], pids: [u32; 2]) -> Self {
-        Self { cores, pids, before: Ticks::now(cores, pids) }
+    /// Begins, on the processors that are measured.
+    pub(crate) fn begin(cores: [usize; 2]) -> Self {
+        Self { cores, before: Ticks::now(cores) }
     }
 
-    /// What makes the figures doubtful, after the measurement.
+    /// What makes the figures doubtful, after the measurement, once its processes have ended.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let (before, after) = (self.before, Ticks::now(self.cores, self.pids));
+        let (before, after) = (self.before, Ticks::now(self.cores));
         let passed = |of: fn(&Ticks) -> u64| of(&after).saturating_sub(of(&before));
         let all = passed(|ticks| ticks.all).max(1) as f64;
         let stolen = passed(|ticks| ticks.stolen) as f64 / all;
@@ -113,8 +148,8 @@ impl Watch {
 }
 
 impl Ticks {
-    /// By /proc/stat and /proc/PID/stat, see proc_stat(5) and proc_pid_stat(5).
-    fn now(cores: [usize; 2], pids: [u32; 2]) -> Self {
+    /// By /proc/stat and /proc/self/stat, see proc_stat(5) and proc_pid_stat(5).
+    fn now(cores: [usize; 2]) -> Self {
         let stat = read_to_string("/proc/stat").unwrap_or_default();
         let mut ticks = Self { busy: 0, stolen: 0, all: 0, own: 0 };
         for core in cores {
@@ -127,13 +162,11 @@ impl Ticks {
                 ticks.all += busy + idle + waiting + stolen;
             }
         }
-        for pid in pids {
-            let stat = read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            // The name, in parentheses, may hold anything; user and system time are the twelfth word behind it and the
-            // next.
-            let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-            ticks.own += words.filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
-        }
+        let stat = read_to_string("/proc/self/stat").unwrap_or_default();
+        // The name, in parentheses, may hold anything; behind it, from the twelfth word on, are user and system time,
+        // and those of children that were waited for.
+        let words = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(4);
+        ticks.own = words.filter_map(|word| word.parse::<u64>().ok()).sum();
         ticks
     }
 }
@@ -181,27 +214,19 @@ fn huge_pages() -> String {
     format!("huge pages: {reserved} reserved, transparent for shared memory {chosen}")
 }
 
-fn allowed_cores() -> Vec<usize> {
+/// The processors that this process may use.
+pub(crate) fn allowed_cores() -> Vec<usize> {
     let Ok(set) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
     (0..rustix::thread::CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect()
 }
 
-/// The first two that are not threads of one core; the first two where all are.
-fn choose(allowed: &[usize]) -> Option<[usize; 2]> {
-    let first = *allowed.first()?;
-    let siblings = siblings(first);
-    let others = &allowed[1..];
-    let second = others.iter().find(|core| !siblings.contains(core)).or(others.first())?;
-    Some([first, *second])
-}
-
-/// The processors that share a core with this one, itself included.
-fn siblings(core: usize) -> Vec<usize> {
-    let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
-    let list = read_to_string(path).unwrap_or_default();
-    let ranges = list.trim().split(',').filter_map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(first.parse::<usize>().ok()?..=last.parse().ok()?)
-    });
-    ranges.flatten().collect()
+/// Makes sure that this process may use both.
+fn check(cores: [usize; 2], allowed: &[usize]) -> Result<[usize; 2], String> {
+    match cores.into_iter().find(|core| !allowed.contains(core)) {
+        None => Ok(cores),
+        Some(core) => {
+            let list = allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            Err(format!("processor {core} is not there, or not for this process, which may use {list}; see taskset(1)"))
+        }
+    }
 }

@@ -58,6 +58,19 @@ pub fn fill<const LEN: usize>(payload: &mut [u8; LEN], n: u64) {
     stamp(payload, n);
 }
 
+/// As [`fill`], where the length is known only when it runs: a multiple of 8 bytes.
+///
+/// # Panics
+///
+/// If the record is shorter than 8 bytes.
+#[inline]
+pub fn write(record: &mut [u8], n: u64) {
+    for word in record.chunks_exact_mut(8) {
+        word.copy_from_slice(&FILLER.to_ne_bytes());
+    }
+    record[..8].copy_from_slice(&n.to_ne_bytes());
+}
+
 /// As [`fill`], for contenders that hand out memory in which nothing was written yet.
 #[inline(always)]
 #[allow(unsafe_code, reason = "bytes are written where nothing was written yet")]
@@ -96,6 +109,11 @@ pub fn sum(payload: &[u8]) -> u64 {
 pub fn sum_of_all(len: usize, records: u64) -> u64 {
     let numbers = (u128::from(records) * u128::from(records.saturating_sub(1)) / 2) as u64;
     numbers.wrapping_add(FILLER.wrapping_mul(len as u64 / 8 - 1).wrapping_mul(records))
+}
+
+/// The number of the record of `len` bytes whose sum that is.
+pub(crate) fn number_of(len: usize, sum: u64) -> u64 {
+    sum.wrapping_sub(FILLER.wrapping_mul(len as u64 / 8 - 1))
 }
 
 /// A length as people write it.

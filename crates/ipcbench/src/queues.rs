@@ -44,7 +44,7 @@ impl Helper {
         let say = Arc::clone(&said);
         let (introduce, introduced) = sync_channel(1);
         std::thread::spawn(move || {
-            super::sides::pin(core).expect("a processor of this process's");
+            super::pair::pin(core).expect("a processor of this process's");
             let _ = introduce.send(rustix::thread::gettid().as_raw_nonzero().get() as u32);
             for half in work {
                 say.begun.fetch_add(1, Ordering::Release);

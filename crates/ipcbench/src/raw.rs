@@ -55,6 +55,16 @@ impl<'a> Ring<'a> {
         (Self { bytes, ..there }, Self { shared, offset, bytes, published, consumed })
     }
 
+    /// Sends from its beginning, record by record.
+    pub(crate) fn sender(self) -> RingSender<'a> {
+        RingSender { ring: self, sent: 0 }
+    }
+
+    /// Receives what a [`RingSender`] sends.
+    pub(crate) fn receiver(self) -> RingReceiver<'a> {
+        RingReceiver { ring: self, received: 0 }
+    }
+
     #[inline(always)]
     const fn slots<const LEN: usize>(&self) -> u64 {
         const { assert!(stride(LEN).is_power_of_two(), "slots divide the ring") };
@@ -257,6 +267,41 @@ impl<'a> Ring<'a> {
         while self.mark(n).load(Ordering::Acquire) != mark {}
         // SAFETY: as in `receive_one`.
         sum(unsafe { self.slot::<PING_BYTES>(n).as_ref() })
+    }
+}
+
+/// The sender of a ring, record by record.
+pub(crate) struct RingSender<'a> {
+    ring: Ring<'a>,
+    sent: u64,
+}
+
+impl RingSender<'_> {
+    #[inline]
+    pub(crate) fn send_one<const LEN: usize>(&mut self, number: u64) {
+        while self.sent == self.ring.consumed.load(Ordering::Acquire) + self.ring.slots::<LEN>() {}
+        // SAFETY: as in `send`.
+        fill(unsafe { self.ring.slot::<LEN>(self.sent).as_mut() }, number);
+        self.sent += 1;
+        self.ring.published.store(self.sent, Ordering::Release);
+    }
+}
+
+/// The receiver of a ring, record by record.
+pub(crate) struct RingReceiver<'a> {
+    ring: Ring<'a>,
+    received: u64,
+}
+
+impl RingReceiver<'_> {
+    #[inline]
+    pub(crate) fn receive_one<const LEN: usize>(&mut self) -> u64 {
+        while self.ring.published.load(Ordering::Acquire) == self.received {}
+        // SAFETY: as in `receive_by`.
+        let total = sum(unsafe { self.ring.slot::<LEN>(self.received).as_ref() });
+        self.received += 1;
+        self.ring.consumed.store(self.received, Ordering::Release);
+        total
     }
 }
 

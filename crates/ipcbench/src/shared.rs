@@ -10,7 +10,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::thread::futex;
 use std::hint::spin_loop;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// The length of a ring in bytes, raw or a lane's, unless its payloads are large.
 pub const RING_BYTES: usize = fdring::limits::CAPACITY_DEFAULT_BYTES as usize;
@@ -38,7 +38,14 @@ const _: () = assert!(bounce_lane_bytes(TRIP_LENGTHS[TRIP_LENGTHS.len() - 1]) <=
 /// Where numbers that are told lie in the page, and how many there may be.
 const TOLD_AT: usize = 2048;
 const TOLD: usize = 16;
-const SHARED_BYTES: usize = WORDS_BYTES + BACK_RING_BYTES + LARGE_RING_BYTES;
+/// Where a process says what went wrong with it, how long that may be in bytes, and after how many of them it begins.
+const COMPLAINT_AT: usize = 3072;
+const COMPLAINT_BYTES: usize = WORDS_BYTES - COMPLAINT_AT;
+const COMPLAINT_HEADER_BYTES: usize = 8;
+/// How many latencies the receiver can tell after a slice.
+pub(crate) const LATENCIES_MAX: usize = 1 << 16;
+const LATENCIES_AT: usize = WORDS_BYTES + BACK_RING_BYTES + LARGE_RING_BYTES;
+const SHARED_BYTES: usize = LATENCIES_AT + 8 * LATENCIES_MAX;
 
 /// The words of the page, at offsets in bytes.
 #[derive(Clone, Copy)]
@@ -47,6 +54,9 @@ pub(crate) enum Word {
     Case = 0,
     Records = 8,
     Command = 16,
+    /// The case that runs, and the contender that is being opened, for the process that watches: their numbers and 1.
+    Running = 24,
+    Opening = 32,
     /// The child's answer to the command of that number, and the sum over all that it received.
     Answer = 128,
     Sum = 136,
@@ -70,6 +80,12 @@ pub(crate) enum Word {
 pub(crate) struct Shared {
     base: NonNull<u8>,
 }
+
+// SAFETY: the mapping is of no thread, and everything in it is reached as an atomic or by one side at a time.
+unsafe impl Send for Shared {}
+
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(crate) fn create() -> std::io::Result<(Self, OwnedFd)> {
@@ -106,6 +122,40 @@ impl Shared {
         let pointer = unsafe { self.base.add(TOLD_AT + 8 * index) };
         // SAFETY: as in `word`.
         unsafe { pointer.cast().as_ref() }
+    }
+
+    /// A time that the receiver of a slice tells, in ticks.
+    pub(crate) fn latency(&self, index: usize) -> &AtomicU64 {
+        assert!(index < LATENCIES_MAX, "as many latencies as there is room for");
+        // SAFETY: the latencies lie at the end of the mapping.
+        let pointer = unsafe { self.base.add(LATENCIES_AT + 8 * index) };
+        // SAFETY: as in `word`.
+        unsafe { pointer.cast().as_ref() }
+    }
+
+    fn complaint_byte(&self, index: usize) -> &AtomicU8 {
+        assert!(COMPLAINT_AT + index < WORDS_BYTES, "within the room for complaints");
+        // SAFETY: within the first page, beyond the words and the numbers.
+        let pointer = unsafe { self.base.add(COMPLAINT_AT + index) };
+        // SAFETY: bytes need no alignment; both processes change them as atomics.
+        unsafe { pointer.cast().as_ref() }
+    }
+
+    /// Says what went wrong with this process, for the one that watches; the first complaint stands.
+    pub(crate) fn complain(&self, text: &str) {
+        if self.complaint_byte(0).swap(1, Ordering::AcqRel) == 0 {
+            let room = COMPLAINT_BYTES - COMPLAINT_HEADER_BYTES;
+            for (index, byte) in text.bytes().chain([0]).take(room).enumerate() {
+                self.complaint_byte(COMPLAINT_HEADER_BYTES + index).store(byte, Ordering::Release);
+            }
+        }
+    }
+
+    /// What one of the processes complained of, if anything.
+    pub(crate) fn complaint(&self) -> Option<String> {
+        let bytes = (COMPLAINT_HEADER_BYTES..COMPLAINT_BYTES).map(|at| self.complaint_byte(at).load(Ordering::Acquire));
+        let text: Vec<u8> = bytes.take_while(|byte| *byte != 0).collect();
+        (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
     }
 
     /// The byte at `offset`, where the rings lie.

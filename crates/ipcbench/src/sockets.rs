@@ -5,8 +5,9 @@
 //! over one record a call.
 
 use super::clock::Laps;
+use super::contender::Waiting;
 use super::payload::{boxed, stamp, sum};
-use super::plan::{ChannelKind, Waiting};
+use super::plan::ChannelKind;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -65,7 +66,7 @@ impl Channels {
         }
     }
 
-    fn send_one<const LEN: usize>(&self, kind: ChannelKind, payload: &mut [u8; LEN], n: u64) {
+    pub(crate) fn send_one<const LEN: usize>(&self, kind: ChannelKind, payload: &mut [u8; LEN], n: u64) {
         let piece = if kind == ChannelKind::Seqpacket { READ_BYTES } else { LEN };
         stamp(payload, n);
         for piece in payload.chunks(piece) {
@@ -115,7 +116,7 @@ impl Channels {
     }
 
     /// Whether reads wait in the kernel or come back at once.
-    fn set_waiting(&self, kind: ChannelKind, waiting: Waiting) {
+    pub(crate) fn set_waiting(&self, kind: ChannelKind, waiting: Waiting) {
         let spins = waiting == Waiting::Spinning;
         ioctl_fionbio(&self.ends[kind as usize].input, spins).expect("a descriptor that may or may not block");
     }

@@ -3,17 +3,16 @@
 //! A target compares the best of its subjects with the best of its references, at one distance of the cores. It is
 //! judged only where every one of both sides that matters was measured often enough.
 
-use super::measure::{Distance, Figures, Outcome};
-use super::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
-use super::plan::{
+use crate::contender::Waiting;
+use crate::distance::Distance;
+use crate::measure::{Figures, Outcome};
+use crate::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
+use crate::plan::{
     Align, BATCH, Bouncer, Carrier, Case, FD_COUNTS, FdSender, LONG_SLICE, Queue, RawMode, Reading, Sending, Spread,
-    Waiting,
 };
 
 /// Fewer slices than this judge no target.
 pub(crate) const SLICES_MIN: usize = 10;
-/// Fewer round trips than this beyond a quantile tell nothing of it.
-const BEYOND_MIN: f64 = 10.0;
 
 /// Which number of a case is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +42,9 @@ pub(crate) struct Target {
     pub(crate) references: Vec<Case>,
     pub(crate) statistic: Statistic,
     pub(crate) goal: Goal,
+    /// Whether the references bound the subjects: nothing can be better than they are in their best state, which is
+    /// what is compared then.
+    pub(crate) is_bound: bool,
 }
 
 impl Goal {
@@ -63,6 +65,34 @@ impl Goal {
     }
 }
 
+/// Nothing gets cheaper with more to do, by more than this in nanoseconds.
+const GROWTH_DOUBT_NS: f64 = 1.0;
+/// A rate above that of what bounds it, by more than this share, is a doubt.
+pub(crate) const ABOVE_BOUND_MAX: f64 = 0.02;
+
+/// What is to be thought of what a comparison came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judgement {
+    Reached,
+    Missed,
+    /// Better than what bounds it: something else was measured than what was meant.
+    Doubt,
+}
+
+impl Judgement {
+    pub(crate) fn of(is_reached: bool) -> Self {
+        if is_reached { Self::Reached } else { Self::Missed }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reached => "reached",
+            Self::Missed => "MISSED",
+            Self::Doubt => "doubt",
+        }
+    }
+}
+
 impl std::fmt::Display for Goal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -76,20 +106,42 @@ impl std::fmt::Display for Goal {
 impl Target {
     /// What the comparison came to at that distance; `None` where too little was measured.
     pub(crate) fn value(&self, outcomes: &[Outcome], distance: Distance) -> Option<f64> {
-        let subject = self.best(&self.subjects, outcomes, distance)?;
-        let reference = self.best(&self.references, outcomes, distance)?;
+        let typical = |figures: &Figures| statistic(figures, self.statistic);
+        let best_state = |figures: &Figures| {
+            typical(figures)?;
+            figures.quartiles().map(|quartiles| quartiles.low)
+        };
+        let subject = best(&self.subjects, outcomes, distance, typical)?;
+        let reference = match self.statistic {
+            Statistic::Median if self.is_bound => best(&self.references, outcomes, distance, best_state)?,
+            _ => best(&self.references, outcomes, distance, typical)?,
+        };
         Some(self.goal.compare(subject, reference))
     }
 
-    /// The shortest time of these cases, in nanoseconds. Each must have been measured: else another could be better.
-    fn best(&self, cases: &[Case], outcomes: &[Outcome], distance: Distance) -> Option<f64> {
-        let mut best = f64::INFINITY;
-        for case in cases {
-            let outcome = outcomes.iter().find(|outcome| outcome.case == *case)?;
-            best = best.min(statistic(&outcome.figures[distance as usize], self.statistic)?);
+    /// What is to be thought of a value: one that is better than makes sense is a doubt.
+    pub(crate) fn judge(&self, value: f64) -> Judgement {
+        match self.goal {
+            Goal::GrowthBelow { .. } if value < -GROWTH_DOUBT_NS => Judgement::Doubt,
+            Goal::RateAtLeast(_) if self.is_bound && value > 1.0 + ABOVE_BOUND_MAX => Judgement::Doubt,
+            goal => Judgement::of(goal.is_reached_by(value)),
         }
-        best.is_finite().then_some(best)
     }
+}
+
+/// The shortest time of these cases, in nanoseconds. Each must have been measured: else another could be better.
+fn best(
+    cases: &[Case],
+    outcomes: &[Outcome],
+    distance: Distance,
+    time: impl Fn(&Figures) -> Option<f64>,
+) -> Option<f64> {
+    let mut best = f64::INFINITY;
+    for case in cases {
+        let outcome = outcomes.iter().find(|outcome| outcome.case == *case)?;
+        best = best.min(time(&outcome.figures[distance as usize])?);
+    }
+    best.is_finite().then_some(best)
 }
 
 /// `None` where too little was measured.
@@ -99,8 +151,7 @@ fn statistic(figures: &Figures, statistic: Statistic) -> Option<f64> {
     }
     match statistic {
         Statistic::Median => figures.quartiles().map(|quartiles| quartiles.median),
-        Statistic::Quantile(share) if figures.times.total() as f64 * (1.0 - share) < BEYOND_MIN => None,
-        Statistic::Quantile(share) => figures.times.quantile(share),
+        Statistic::Quantile(share) => figures.quantile(share),
     }
 }
 
@@ -127,15 +178,18 @@ pub(crate) fn targets(planned: &[Case]) -> Vec<Target> {
     targets
 }
 
-fn rate(what: impl Into<String>, subjects: Vec<Case>, reference: Case, goal: f64) -> Target {
+fn rate(what: impl Into<String>, subjects: Vec<Case>, references: Vec<Case>, goal: f64) -> Target {
+    let is_bound = references.iter().all(|case| case.contender() == "raw ring");
     let goal = Goal::RateAtLeast(goal);
-    Target { what: what.into(), subjects, references: vec![reference], statistic: Statistic::Median, goal }
+    Target { what: what.into(), subjects, references, statistic: Statistic::Median, goal, is_bound }
 }
 
 fn small_records(targets: &mut Vec<Target>) {
     use Reading::{Copied, CopiedInRuns, InPlace, InRuns};
     use Sending::{Batch, Filled, Reserve, Send, Slices};
-    let by_32 = |len| raw(RawMode::By32, len);
+    let by_32 = |len| vec![raw(RawMode::By32, len), raw(RawMode::Held, len)];
+    let each = |len| vec![raw(RawMode::Each, len), raw(RawMode::EachHeld, len)];
+    let runs = |len| vec![raw(RawMode::Runs, len)];
     let slices = |values, len| vec![fdring(Slices(values), InPlace, len)];
     targets.extend([
         rate(
@@ -153,25 +207,20 @@ fn small_records(targets: &mut Vec<Target>) {
         rate(
             "slices of 32 × 64 B / rtrb in chunks of 32, in-process",
             slices(BATCH, 64),
-            Case::OneWay(Carrier::InProcess(Queue::Rtrb), 64),
+            vec![Case::OneWay(Carrier::InProcess(Queue::Rtrb), 64)],
             0.95,
         ),
-        rate(
-            "slices of 32 × 64 B / raw ring, runs of 128 claimed and drained",
-            slices(BATCH, 64),
-            raw(RawMode::Runs, 64),
-            0.75,
-        ),
+        rate("slices of 32 × 64 B / raw ring, runs of 128 claimed and drained", slices(BATCH, 64), runs(64), 0.75),
         rate(
             "56 B, record_align 64, each published, in place / raw ring of 64 B slots, each",
             vec![of_lines(Reserve, InPlace)],
-            raw(RawMode::Each, 64),
+            each(64),
             0.95,
         ),
         rate(
             "56 B, each published, in place / raw ring, each",
             vec![fdring(Reserve, InPlace, 56), fdring(Send, InPlace, 56)],
-            raw(RawMode::Each, 56),
+            each(56),
             0.95,
         ),
         rate(
@@ -180,8 +229,8 @@ fn small_records(targets: &mut Vec<Target>) {
             by_32(8),
             0.6,
         ),
-        rate("slices of 32 × 8 B / raw ring of 8 B slots in batches of 32", slices(BATCH, 8), by_32(8), 0.95),
-        rate("slices of 512 × 8 B / raw ring of 8 B slots in batches of 32", slices(LONG_SLICE, 8), by_32(8), 0.95),
+        rate("slices of 32 × 8 B / raw ring, runs of 128 claimed and drained", slices(BATCH, 8), runs(8), 0.5),
+        rate("slices of 512 × 8 B / raw ring, runs of 128 claimed and drained", slices(LONG_SLICE, 8), runs(8), 0.8),
     ]);
     for len in [64, 256, 1024, 4 << 10, 16 << 10] {
         let mut copied = vec![
@@ -218,6 +267,7 @@ fn copying(len: usize, copied: Vec<Case>, in_place: Vec<Case>) -> Target {
         references: in_place,
         statistic: Statistic::Median,
         goal: Goal::RateAtLeast(0.7),
+        is_bound: true,
     }
 }
 
@@ -226,7 +276,7 @@ fn copying_as_memcpy_does(len: usize, copied: Vec<Case>) -> Target {
     rate(
         format!("{}, copied out / raw ring, copied out by memcpy", Bytes(len)),
         copied,
-        raw(RawMode::Copied, len),
+        vec![raw(RawMode::Copied, len)],
         0.95,
     )
 }
@@ -242,13 +292,13 @@ fn large_records(targets: &mut Vec<Target>) {
         targets.push(rate(
             format!("{}, in place / raw ring of the same capacity, each", Bytes(len)),
             vec![fdring(Sending::Reserve, Reading::InPlace, len), aligned(Reading::InPlace, len)],
-            raw(RawMode::Each, len),
+            vec![raw(RawMode::Each, len)],
             0.95,
         ));
         targets.push(rate(
             format!("{}, in place / raw ring of the same capacity, each with a header", Bytes(len)),
             vec![fdring(Sending::Reserve, Reading::InPlace, len), aligned(Reading::InPlace, len)],
-            raw(RawMode::Headed, len),
+            vec![raw(RawMode::Headed, len)],
             0.95,
         ));
     }
@@ -269,6 +319,7 @@ fn round_trips(targets: &mut Vec<Target>) {
             references: spinning(Bouncer::Ring, len),
             statistic: Statistic::Quantile(share),
             goal: Goal::TimeAtMost(if share == 0.5 { 1.15 } else { 1.3 }),
+            is_bound: false,
         });
     }
     for (waiting, name) in [(Waiting::Asleep, "two cores"), (Waiting::AsleepOneCore, "one core")] {
@@ -283,6 +334,7 @@ fn round_trips(targets: &mut Vec<Target>) {
                 references: vec![Case::RoundTrip(reference, waiting, PING_BYTES)],
                 statistic: Statistic::Median,
                 goal: Goal::TimeAtMost(1.15),
+                is_bound: false,
             });
         }
     }
@@ -296,12 +348,13 @@ fn others(targets: &mut Vec<Target>) {
         references: cost(1),
         statistic: Statistic::Median,
         goal: Goal::GrowthBelow { ns: 10.0, steps: 3.0 },
+        is_bound: false,
     });
     for count in FD_COUNTS {
         targets.push(rate(
             format!("descriptors, {count} a message / plain sendmsg loop"),
             vec![Case::Descriptors(FdSender::Fdring, count)],
-            Case::Descriptors(FdSender::Plain, count),
+            vec![Case::Descriptors(FdSender::Plain, count)],
             0.95,
         ));
     }
@@ -309,8 +362,8 @@ fn others(targets: &mut Vec<Target>) {
 
 /// fdring's best against the best of the other libraries, at every size and in every quantile.
 fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
-    let peers: Vec<Case> = planned.iter().copied().filter(|case| case.is_peer()).collect();
-    for len in super::payload::LENGTHS {
+    let peers: Vec<Case> = planned.iter().copied().filter(|case| case.own().is_some()).collect();
+    for len in crate::payload::LENGTHS {
         let of_len = |case: &Case| matches!(case, Case::OneWay(_, each) if *each == len);
         let references: Vec<Case> = peers.iter().copied().filter(of_len).collect();
         if references.is_empty() {
@@ -323,10 +376,17 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
         let statistic = Statistic::Median;
         if len == 64 && !iceoryx.is_empty() {
             let (what, goal) = (what("iceoryx2 at its best"), Goal::RateAtLeast(30.0));
-            targets.push(Target { what, subjects: subjects.clone(), references: iceoryx, statistic, goal });
+            targets.push(Target {
+                what,
+                subjects: subjects.clone(),
+                references: iceoryx,
+                statistic,
+                goal,
+                is_bound: false,
+            });
         }
         let (what, goal) = (what("the best of the other libraries"), Goal::RateAtLeast(1.0));
-        targets.push(Target { what, subjects, references, statistic, goal });
+        targets.push(Target { what, subjects, references, statistic, goal, is_bound: false });
     }
     let bouncing = |case: &Case| matches!(case, Case::RoundTrip(..));
     let references: Vec<Case> = peers.iter().copied().filter(bouncing).collect();
@@ -340,6 +400,7 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
             references: references.clone(),
             statistic: Statistic::Quantile(share),
             goal: Goal::TimeAtMost(1.0),
+            is_bound: false,
         });
     }
 }

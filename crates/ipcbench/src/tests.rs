@@ -1,12 +1,14 @@
 //! Tests of what needs no second process.
 
 use crate::Program;
-use crate::measure::{Distance, Figures, Outcome, Verdict, classify};
+use crate::contender::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Waiting, Way};
+use crate::distance::Distance;
+use crate::load::{Arrivals, Load};
+use crate::measure::Outcome;
 use crate::options::Options;
-use crate::payload::{LENGTHS, PING_BYTES, boxed, fill, sum, sum_of_all, with_len};
-use crate::plan::{Align, Bouncer, Carrier, Case, RawMode, Reading, Sending, Waiting, cases};
-use crate::stats::{Histogram, Quartiles};
-use crate::targets::{Goal, SLICES_MIN, Statistic, Target, targets};
+use crate::payload::{LENGTHS, PING_BYTES, boxed, fill, number_of, sum, sum_of_all, with_len, write};
+use crate::plan::{Align, Bouncer, Carrier, Case, RawMode, Reading, Sending};
+use crate::targets::{Goal, Judgement, SLICES_MIN, Statistic, Target, targets};
 
 fn parse(args: &[&str]) -> Result<Option<Options>, String> {
     Options::parse(args.iter().map(|arg| (*arg).to_owned()).collect(), &Program::default())
@@ -25,41 +27,20 @@ const IN_RUNS: Case = Case::OneWay(Carrier::Fdring(Sending::Batch, Reading::InRu
 
 fn target(goal: Goal) -> Target {
     let (subjects, references) = (vec![FDRING, IN_RUNS], vec![RAW]);
-    Target { what: String::new(), subjects, references, statistic: Statistic::Median, goal }
+    Target { what: String::new(), subjects, references, statistic: Statistic::Median, goal, is_bound: true }
 }
 
-#[test]
-fn quartiles_are_those_of_the_sorted_figures() {
-    let quartiles = Quartiles::of(&[5.0, 1.0, 4.0, 2.0, 3.0]).unwrap();
-    assert_eq!([quartiles.low, quartiles.median, quartiles.high], [2.0, 3.0, 4.0]);
-    assert!(Quartiles::of(&[]).is_none());
+/// All cases but those of contenders from outside.
+fn cases() -> Vec<Case> {
+    let loads = Load::RATES.map(|rate| Load { rate, arrivals: Arrivals::Poisson });
+    crate::plan::cases(&[], &loads)
 }
 
-#[test]
-fn quantiles_are_exact_below_2048_ns_and_to_a_thousandth_above() {
-    let mut times = Histogram::default();
-    assert_eq!(times.quantile(0.5), None);
-    assert_eq!(times.max(), None);
-    (1..=1000).for_each(|ns| times.add(ns));
-    assert_eq!(times.quantile(0.0), Some(1.0));
-    assert_eq!(times.quantile(0.5), Some(500.0));
-    assert_eq!(times.quantile(0.999), Some(999.0));
-    times.add(123_456_789);
-    assert_eq!(times.max(), Some(123_456_789.0));
-    let last = times.quantile(1.0).unwrap();
-    assert!((last / 123_456_789.0 - 1.0).abs() < 0.001, "{last}");
-    assert_eq!(times.total(), 1001);
-}
-
-#[test]
-fn a_slice_counts_only_between_equal_probes_and_undisturbed() {
-    use Distance::{Far, Near};
-    assert_eq!(classify([Near, Near], false), Verdict::Kept(Near));
-    assert_eq!(classify([Far, Far], false), Verdict::Kept(Far));
-    assert_eq!(classify([Near, Far], false), Verdict::Moved);
-    assert_eq!(classify([Far, Near], false), Verdict::Moved);
-    assert_eq!(classify([Near, Near], true), Verdict::Preempted);
-    assert_eq!(classify([Near, Far], true), Verdict::Preempted);
+/// What a selection selects, by name.
+fn selected(args: &[&str]) -> Result<Vec<String>, String> {
+    let options = parse(args).unwrap().unwrap();
+    let names = options.selection.selected(&cases())?;
+    Ok(names.iter().map(|case| format!("{}: {case}", case.measure())).collect())
 }
 
 #[test]
@@ -76,19 +57,35 @@ fn the_sum_over_all_records_is_that_of_the_payloads() {
 }
 
 #[test]
+fn a_number_is_found_in_the_sum_of_its_record() {
+    let mut record = [0; PING_BYTES];
+    write(&mut record, 123_456);
+    assert_eq!(number_of(PING_BYTES, sum(&record)), 123_456);
+    let mut filled = [0; PING_BYTES];
+    fill(&mut filled, 123_456);
+    assert_eq!(record, filled);
+}
+
+#[test]
 fn options_are_what_was_asked_for() {
-    let options = parse(&["--bench", "--seconds", "7", "--filter", "a", "--filter", "b", "--cores", "3,1"]);
+    let options = parse(&["--bench", "--seconds", "7.5", "--filter", "a", "--filter", "b", "--cores", "3,1"]);
     let options = options.unwrap().unwrap();
-    assert_eq!(options.budget.as_secs(), 7);
-    assert_eq!(options.filters, ["a", "b"]);
+    assert_eq!(options.seconds, 7.5);
+    assert_eq!(options.selection.filters, ["a", "b"]);
     assert_eq!(options.cores, Some([3, 1]));
     assert!(!options.tries);
-    let options = parse(&["--quick", "--json", "x.json", "--html", "x.html"]).unwrap().unwrap();
+    let options = parse(&["--quick", "--json", "x.json", "--html", "x.html", "--restarts", "9"]).unwrap().unwrap();
+    assert_eq!(options.restarts, 9);
     assert_eq!(options.json.unwrap().to_str(), Some("x.json"));
     assert_eq!(options.html.unwrap().to_str(), Some("x.html"));
     assert!(options.tries, "without --bench, which cargo bench gives, one only tries");
     assert!(parse(&["--try", "--bench"]).unwrap().unwrap().tries, "whichever comes first");
     assert!(parse(&["--help"]).unwrap().is_none());
+    let options = parse(&["run", "--bytes", "64,4KiB,1 MiB", "--rate", "250k,1.5M", "--arrivals", "burst"]);
+    let options = options.unwrap().unwrap();
+    assert_eq!(options.rest, ["run"]);
+    assert_eq!(options.selection.bytes, [64, 4096, 1 << 20]);
+    assert_eq!(options.loads, [250_000, 1_500_000].map(|rate| Load { rate, arrivals: Arrivals::Burst }));
 }
 
 #[test]
@@ -96,9 +93,15 @@ fn options_that_make_no_sense_are_refused_in_a_sentence() {
     for (args, says) in [
         (&["--cores", "1,1"][..], "two different numbers"),
         (&["--cores", "1"], "two different numbers"),
-        (&["--seconds", "soon"], "whole number"),
+        (&["--seconds", "soon"], "number of seconds"),
+        (&["--seconds", "0"], "number of seconds"),
+        (&["--restarts", "0"], "whole number"),
         (&["--filter"], "needs a value"),
         (&["--frobnicate"], "is no option"),
+        (&["--bytes", "64,x"], "“x”"),
+        (&["--rate", "0"], "records a second"),
+        (&["--arrivals", "sometimes"], "poisson, even or burst"),
+        (&["--percentiles", "100"], "below 100"),
     ] {
         let fault = parse(args).unwrap_err();
         assert!(fault.contains(says), "{args:?}: {fault}");
@@ -106,27 +109,95 @@ fn options_that_make_no_sense_are_refused_in_a_sentence() {
 }
 
 #[test]
-fn a_filter_brings_what_its_cases_are_compared_with() {
+fn a_selection_is_exact() {
+    let names = selected(&["--filter", "56 B"]).unwrap();
+    assert!(!names.is_empty() && names.iter().all(|name| !name.contains("256 B")), "{names:?}");
+    let names = selected(&["--measure", "one-way", "--bytes", "8", "--contender", "pipe"]).unwrap();
+    assert_eq!(names, ["one way, 8 B a record: pipe"]);
+    let names = selected(&["--contender", "fdring send, copied", "--bytes", "64"]).unwrap();
+    assert_eq!(names, ["one way, 64 B a record: fdring send, copied"]);
+    let all = selected(&["--contender", "fdring"]).unwrap();
+    assert!(all.len() > 50 && all.iter().all(|name| name.contains("fdring")), "{all:?}");
+    for args in [["--measure", "one"], ["--contender", "fdrin"], ["--bytes", "57"]] {
+        let fault = selected(&args).unwrap_err();
+        assert!(fault.contains(args[1]) && fault.contains("list"), "{fault}");
+    }
+    assert!(selected(&["--measure", "connect", "--contender", "pipe"]).unwrap_err().contains("together"));
+}
+
+#[test]
+fn what_is_selected_is_measured_with_what_it_is_compared_with() {
     let options = parse(&["--filter", "one way, 64 B", "--filter", "slices of 32, in place"]).unwrap().unwrap();
-    let names: Vec<String> = options.cases(&[]).unwrap().iter().map(ToString::to_string).collect();
+    let all = cases();
+    let numbers = options.selection.numbers(&all).unwrap();
+    let names: Vec<String> = numbers.iter().map(|number| all[*number].to_string()).collect();
     for name in ["fdring slices of 32, in place", "raw ring, batches of 32, held", "rtrb in chunks of 32, in-process"] {
         assert!(names.iter().any(|each| each == name), "{name} is missing in {names:?}");
     }
     assert!(!names.iter().any(|name| name == "pipe"), "{names:?}");
-    let nothing = parse(&["--filter", "nobody"]).unwrap().unwrap();
-    assert!(nothing.cases(&[]).unwrap_err().contains("nothing"));
+}
+
+struct Nothing;
+
+impl Contender for Nothing {
+    fn send(&mut self, _: Way, _: u64) -> Fallible {
+        Ok(())
+    }
+
+    fn receive(&mut self, way: Way) -> Fallible<u64> {
+        Ok(way.consumer as u64)
+    }
+}
+
+fn open_nothing(_: Role, _: &str) -> Opened {
+    Ok(Box::new(Nothing))
+}
+
+static ABLE: &[ContenderKind] = &[ContenderKind {
+    does: &[Capability::OneWay, Capability::RoundTrip, Capability::Asleep, Capability::FanOut, Capability::Connect],
+    len_max: 1024,
+    ..ContenderKind::new("able", open_nothing)
+}];
+
+#[test]
+fn a_contender_takes_part_in_what_it_can() {
+    let keys = |kinds: &'static [ContenderKind]| {
+        let load = Load { rate: 1000, arrivals: Arrivals::Even };
+        let own = crate::plan::cases(kinds, &[load]).into_iter().filter(|case| case.own().is_some());
+        let mut keys: Vec<&str> = own.map(|case| case.measure_key()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    };
+    let all = ["asleep", "asleep-one-core", "connect", "consumers", "load", "one-way", "round-trip", "wake-up"];
+    assert_eq!(keys(ABLE), all);
+    static PLAIN: &[ContenderKind] =
+        &[ContenderKind { does: &[Capability::OneWay], ..ContenderKind::new("plain", open_nothing) }];
+    assert_eq!(keys(PLAIN), ["one-way"]);
+    let longest = crate::plan::cases(ABLE, &[]).into_iter().filter(|case| case.own().is_some());
+    assert_eq!(
+        longest.filter(|case| case.measure_key() == "one-way").filter_map(|case| case.bytes()).max(),
+        Some(1024)
+    );
+}
+
+#[test]
+fn several_consumers_receive_in_turn_what_each_gets() {
+    let way = Way { consumers: 3, ..Way::new(64, Waiting::Spinning) };
+    assert_eq!(Nothing.receive_all(way, 40).unwrap(), 40 * (1 + 2));
+    assert!(Nothing.visit().unwrap_err().to_string().contains("no visits"));
 }
 
 #[test]
 fn every_case_has_a_name_of_its_own_and_its_ceiling_is_planned() {
-    let cases = cases(&[]);
+    let cases = cases();
     let names: Vec<String> = cases.iter().map(|case| format!("{}: {case}", case.measure())).collect();
     for (index, name) in names.iter().enumerate() {
         assert!(!names[..index].contains(name), "{name} is there twice");
     }
     for case in &cases {
-        let ceiling = case.ceiling();
-        assert!(ceiling.is_none_or(|ceiling| cases.contains(&ceiling)), "the ceiling of {case} is not planned");
+        let ceilings = case.ceilings();
+        assert!(ceilings.iter().all(|ceiling| cases.contains(ceiling)), "a ceiling of {case} is not planned");
         assert!(case.step() <= case.most(), "{case}");
     }
     assert!(LENGTHS.iter().all(|len| cases.iter().any(|case| matches!(case, Case::OneWay(_, each) if each == len))));
@@ -135,7 +206,7 @@ fn every_case_has_a_name_of_its_own_and_its_ceiling_is_planned() {
 #[test]
 fn readers_that_never_wait_stand_beside_those_that_do() {
     use Reading::{Copied, CopiedDrained, CopiedInRuns, CopiedTried, Drained, InPlace, InRuns, Tried};
-    let cases = cases(&[]);
+    let cases = cases();
     for (reading, waits) in [(Tried, InPlace), (Drained, InRuns), (CopiedTried, Copied), (CopiedDrained, CopiedInRuns)]
     {
         let beside = cases.iter().filter_map(|case| match *case {
@@ -151,7 +222,7 @@ fn readers_that_never_wait_stand_beside_those_that_do() {
 
 #[test]
 fn every_target_names_planned_cases() {
-    let planned = cases(&[]);
+    let planned = cases();
     let targets = targets(&planned);
     assert!(targets.len() > 20);
     for target in targets {
@@ -188,16 +259,35 @@ fn a_target_is_not_judged_where_too_little_was_measured() {
 }
 
 #[test]
-fn a_quantile_needs_times_beyond_it() {
+fn what_is_better_than_its_bound_is_a_doubt() {
+    let rate = target(Goal::RateAtLeast(0.8));
+    assert_eq!(rate.judge(0.9), Judgement::Reached);
+    assert_eq!(rate.judge(0.7), Judgement::Missed);
+    assert_eq!(rate.judge(2.06), Judgement::Doubt);
+    let free = Target { is_bound: false, ..rate };
+    assert_eq!(free.judge(2.06), Judgement::Reached, "another library can be beaten");
+    let growth = target(Goal::GrowthBelow { ns: 10.0, steps: 3.0 });
+    assert_eq!(growth.judge(-8.0), Judgement::Doubt, "nothing gets cheaper with more consumers");
+    assert_eq!(growth.judge(-0.2), Judgement::Reached);
+}
+
+#[test]
+fn a_bound_is_taken_in_its_best_state() {
+    let mut raw = outcome(RAW, 10.0, 20);
+    raw.figures[0].slices[..8].fill(5.0);
+    let outcomes = [raw, outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 10.0, 20)];
+    assert_eq!(target(Goal::RateAtLeast(0.8)).value(&outcomes, Distance::Near), Some(0.5));
+}
+
+#[test]
+fn a_quantile_is_compared_only_where_there_are_times_beyond_it() {
     let case = Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning, PING_BYTES);
     let mut outcome = outcome(case, 100.0, 20);
-    let mut figures = Figures::default();
-    (0..9_999).for_each(|_| figures.times.add(100));
-    outcome.figures[Distance::Near as usize].times = figures.times.clone();
-    let statistic = Statistic::Quantile(0.999);
+    outcome.figures[0].times.record_n(100, 9_999).unwrap();
+    let (subjects, references, statistic) = (vec![case], vec![case], Statistic::Quantile(0.999));
     let goal = Goal::TimeAtMost(1.0);
-    let target = Target { what: String::new(), subjects: vec![case], references: vec![case], statistic, goal };
+    let target = Target { what: String::new(), subjects, references, statistic, goal, is_bound: false };
     assert_eq!(target.value(&[outcome.clone()], Distance::Near), None);
-    (0..20).for_each(|_| outcome.figures[Distance::Near as usize].times.add(100));
+    outcome.figures[0].times.record_n(100, 20).unwrap();
     assert_eq!(target.value(&[outcome], Distance::Near), Some(1.0));
 }

@@ -1,10 +1,10 @@
 //! The two processes that are watched: a producer that does as it is told, and a consumer that receives.
 
 use crate::lanes::attach_in_place;
+use crate::pair::pin;
 use crate::payload::{fill, sum};
 use crate::plan::BATCH;
 use crate::shared::{Shared, Word, sleep_until, wait_for};
-use crate::sides::pin;
 use fdring::{
     Producer, Server, Session,
     options::{LaneOptions, ServerOptions},
@@ -138,7 +138,9 @@ fn produce(shared: &Shared, address: &str) -> Result<(), Box<dyn Error>> {
                 shared.told(4).store(consumer.bytes, Ordering::Relaxed);
                 shared.told(5).store(consumer.fds, Ordering::Relaxed);
             }
-            Command::Send(regime) => send(&mut producer, regime),
+            Command::Send(regime) => {
+                send(&mut producer, regime, shared.word(Word::Records).load(Ordering::Relaxed));
+            }
             Command::End => {
                 drop(producer);
                 shared.word(Word::Pong).store(u64::from(command), Ordering::Release);
@@ -152,8 +154,7 @@ fn produce(shared: &Shared, address: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn send(producer: &mut Producer, regime: Regime) {
-    let records = regime.records();
+fn send(producer: &mut Producer, regime: Regime, records: u64) {
     match regime {
         Regime::Batches => {
             for first in (0..records).step_by(BATCH as usize) {

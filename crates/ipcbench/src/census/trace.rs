@@ -63,16 +63,18 @@ impl Tracer {
         }
         counts
     }
+}
 
-    /// Leaves all threads to themselves.
-    pub(super) fn detach(self) {
-        for (tid, _) in self.0 {
-            let _ = request(libc::PTRACE_INTERRUPT, tid, 0);
+/// Leaves all threads to themselves: one that is traced cannot be waited for once it is killed.
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        for (tid, _) in &self.0 {
+            let _ = request(libc::PTRACE_INTERRUPT, *tid, 0);
             let start = Instant::now();
-            while stopped(tid).is_none() && start.elapsed() < SETTLING {
+            while stopped(*tid).is_none() && start.elapsed() < SETTLING {
                 std::thread::sleep(LOOK_INTERVAL);
             }
-            let _ = request(libc::PTRACE_DETACH, tid, 0);
+            let _ = request(libc::PTRACE_DETACH, *tid, 0);
         }
     }
 }

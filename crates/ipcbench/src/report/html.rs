@@ -2,8 +2,10 @@
 
 use super::plots::{self, Plots};
 use super::{Run, SLICES_MIN, Unit, short_count, short_ns};
-use crate::measure::{Distance, Outcome};
-use crate::stats::short;
+use crate::distance::Distance;
+use crate::measure::Outcome;
+use crate::stats::{longest, short};
+use crate::targets::Judgement;
 use std::error::Error;
 use std::fmt::Write;
 
@@ -32,8 +34,8 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     let _ = write!(page, "<title>fdring: a run of the benchmark</title><style>{STYLE}</style></head><body>");
     page.push_str("<h1>fdring: a run of the benchmark</h1>");
     let _ = write!(page, "<p class=\"machine\">{}</p>", escape(&run.machine.to_string()));
-    if !run.peers.is_empty() {
-        let _ = write!(page, "<p class=\"machine\">Other libraries: {}</p>", escape(&run.peers.join(", ")));
+    if !run.others.is_empty() {
+        let _ = write!(page, "<p class=\"machine\">Contenders from outside: {}</p>", escape(&run.others.join(", ")));
     }
     for warning in &run.warnings {
         let _ = write!(page, "<p class=\"warning\">{}</p>", escape(warning));
@@ -43,7 +45,7 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     figure(&mut page, "Throughput over the size of a record", &plots::throughput(run)?);
     figure(&mut page, "Ratio to the ceiling over the size of a record", &plots::ratio(run)?);
     let mut measures: Vec<String> = Vec::new();
-    for outcome in run.outcomes.iter().filter(|outcome| outcome.case.is_timed()) {
+    for outcome in run.outcomes().iter().filter(|outcome| outcome.case.is_timed()) {
         if !measures.contains(&outcome.case.measure()) {
             measures.push(outcome.case.measure());
         }
@@ -53,13 +55,8 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     }
     counts(&mut page, run);
     page.push_str("<h2>All figures</h2>");
-    let mut rest = run.outcomes;
-    while let Some(first) = rest.first() {
-        let measure = first.case.measure();
-        let count = rest.iter().take_while(|outcome| outcome.case.measure() == measure).count();
-        let (group, others) = rest.split_at(count);
-        table(&mut page, run, &measure, group);
-        rest = others;
+    for group in run.groups() {
+        table(&mut page, run, &group[0].case.measure(), group);
     }
     page.push_str("</body></html>\n");
     Ok(page)
@@ -93,8 +90,10 @@ fn targets(page: &mut String, run: &Run<'_>) {
         for value in row.values {
             let (class, text) = match value {
                 None => ("unknown", "not measured".to_owned()),
-                Some((value, true)) => ("reached", format!("{} reached", short_count(value))),
-                Some((value, false)) => ("missed", format!("{} missed", short_count(value))),
+                Some((value, judgement)) => {
+                    let class = if judgement == Judgement::Reached { "reached" } else { "missed" };
+                    (class, format!("{} {}", short_count(value), judgement.name().to_lowercase()))
+                }
             };
             let _ = write!(page, "<td class=\"{class}\">{text}</td>");
         }
@@ -152,22 +151,18 @@ fn cells(page: &mut String, run: &Run<'_>, outcome: &Outcome, distance: Distance
     let unit = Unit::of(outcome.case);
     let mark = if figures.slices.len() < SLICES_MIN { "?" } else { "" };
     if outcome.case.is_timed() {
-        let quantiles = [0.5, 0.9, 0.99, 0.999].map(|share| figures.times.quantile(share));
-        for (index, ns) in quantiles.into_iter().chain([figures.times.max()]).enumerate() {
+        let quantiles = [0.5, 0.9, 0.99, 0.999].map(|share| figures.quantile(share));
+        for (index, ns) in quantiles.into_iter().chain([longest(&figures.times)]).enumerate() {
             let class = if index == 0 { " class=\"split\"" } else { "" };
             let _ = write!(page, "<td{class}>{}{mark}</td>", ns.map_or_else(|| "–".to_owned(), short_ns));
         }
     } else {
         let _ = write!(page, "<td class=\"split\">{}{mark}</td>", unit.show(outcome.case, quartiles.median));
     }
-    let mut ends = [quartiles.low, quartiles.high].map(|ns| unit.show(outcome.case, ns));
-    if unit != Unit::Ns {
-        // The longest time is the lowest rate.
-        ends.reverse();
-    }
-    let _ = write!(page, "<td class=\"range\">{}</td>", ends.join("–"));
-    for ratio in [run.ratio_to_ceiling(outcome.case, distance), run.ratio_to_fdring(outcome.case, distance)] {
-        let _ = write!(page, "<td>{}</td>", ratio.map_or_else(|| "–".to_owned(), short));
+    let _ = write!(page, "<td class=\"range\">{}</td>", unit.range(outcome.case, quartiles.low, quartiles.high));
+    let to_fdring = run.ratio_to_fdring(outcome.case, distance).map_or_else(|| "–".to_owned(), short);
+    for ratio in [run.ceiling_cell(outcome.case, distance), to_fdring] {
+        let _ = write!(page, "<td>{ratio}</td>");
     }
 }
 

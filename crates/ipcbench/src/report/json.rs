@@ -1,103 +1,193 @@
-//! The figures for other programs: one object, with all cases and targets.
+//! The figures for other programs, and for `compare`: one object, whose form has a version.
 
-use super::{Judged, Run};
-use crate::measure::{Distance, Outcome};
-use crate::plan::Case;
-use std::fmt::Write;
+use super::{Run, Unit};
+use crate::distance::Distance;
+use crate::measure::{Figures, Outcome, Tally, Used};
+use crate::run::Fault;
+use crate::stats::{CONFIDENCE, interval, longest, quantile};
+use serde::{Deserialize, Serialize};
+
+/// The version of the form: fields may be added, and it rises when one goes or changes its meaning.
+pub(crate) const SCHEMA: u32 = 2;
 
 /// The whole report.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) schema: u32,
+    pub(crate) version: String,
+    /// The commit of the sources, with `-dirty` behind it where they were changed; of the build.
+    pub(crate) commit: String,
+    pub(crate) compiler: String,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) machine: crate::machine::Facts,
+    pub(crate) others: Vec<String>,
+    pub(crate) seconds: f64,
+    pub(crate) restarts: usize,
+    pub(crate) rounds: u64,
+    /// Of the clock: its step, and what a reading costs, which was subtracted from each time.
+    pub(crate) clock_step_ns: f64,
+    pub(crate) clock_cost_ns: f64,
+    /// The cache-line round trip above which the cores are far; whether it was found in the probes.
+    pub(crate) far_from_ns: f64,
+    pub(crate) far_is_found: bool,
+    pub(crate) slices: Tally,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) targets: Vec<TargetRow>,
+    pub(crate) counts: Vec<CountRow>,
+    pub(crate) figures: Vec<Row>,
+}
+
+/// One case at one distance. Times are in nanoseconds: for a record, or the median round trip.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) measure: String,
+    pub(crate) measure_key: String,
+    pub(crate) contender: String,
+    pub(crate) form: String,
+    pub(crate) payload_bytes: Option<usize>,
+    pub(crate) distance: String,
+    /// What the tables show it in.
+    pub(crate) unit: String,
+    pub(crate) slices: usize,
+    pub(crate) ns_q1: f64,
+    pub(crate) ns_median: f64,
+    pub(crate) ns_q3: f64,
+    /// The interval that holds the median of many restarts with 99 %.
+    pub(crate) ns_low: Option<f64>,
+    pub(crate) ns_high: Option<f64>,
+    /// The median over the slices of each restart.
+    pub(crate) restarts: Vec<f64>,
+    /// Percentiles of all times that count, and of all with those of slices that were thrown away for a core that was
+    /// taken away or awaited; null where there are too few times to tell.
+    pub(crate) percentiles: Vec<(f64, Option<f64>)>,
+    pub(crate) percentiles_of_all: Vec<(f64, Option<f64>)>,
+    pub(crate) ns_max: Option<f64>,
+    pub(crate) times: u64,
+    /// Each time that counts, and how often it came.
+    pub(crate) histogram: Vec<(u64, u64)>,
+    pub(crate) thrown_away: Tally,
+    pub(crate) records: u64,
+    /// Altogether, of the sender and the receiver; divided by `records` it is that of each.
+    pub(crate) used: Used,
+    pub(crate) ratio_to_ceiling: Option<f64>,
+    pub(crate) is_doubt: bool,
+    pub(crate) fdring_best_ratio: Option<f64>,
+}
+
+/// One row of the table of targets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TargetRow {
+    pub(crate) what: String,
+    pub(crate) goal: String,
+    pub(crate) near: Option<f64>,
+    pub(crate) far: Option<f64>,
+    /// `reached`, `MISSED` or `doubt`.
+    pub(crate) near_is: Option<String>,
+    pub(crate) far_is: Option<String>,
+}
+
+/// One count.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CountRow {
+    pub(crate) what: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
+    pub(crate) limit: Option<f64>,
+}
+
+/// All that a run brought.
+pub(crate) fn report(run: &Run<'_>) -> Report {
+    let collected = run.collected;
+    let targets = run.targets().into_iter().map(|target| {
+        let [near, far] = target.values;
+        let name = |value: Option<(f64, crate::targets::Judgement)>| value.map(|(_, judged)| judged.name().to_owned());
+        TargetRow {
+            near_is: name(near),
+            far_is: name(far),
+            near: near.map(|(value, _)| value),
+            far: far.map(|(value, _)| value),
+            what: target.what,
+            goal: target.goal,
+        }
+    });
+    let counts = run.census.counts.iter().map(|count| CountRow {
+        what: count.what.clone(),
+        value: count.value,
+        unit: count.unit.to_owned(),
+        limit: count.limit,
+    });
+    let cells = run.outcomes().iter().flat_map(|outcome| Distance::ALL.map(|distance| (outcome, distance)));
+    Report {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: env!("IPCBENCH_COMMIT").to_owned(),
+        compiler: env!("IPCBENCH_COMPILER").to_owned(),
+        arguments: std::env::args().skip(1).collect(),
+        machine: run.machine.facts(),
+        others: run.others.clone(),
+        seconds: run.options.seconds,
+        restarts: collected.restarts,
+        rounds: collected.rounds,
+        clock_step_ns: collected.clock_ns[0],
+        clock_cost_ns: collected.clock_ns[1],
+        far_from_ns: collected.boundary.ns,
+        far_is_found: collected.boundary.is_found,
+        slices: collected.tally,
+        warnings: run.warnings.clone(),
+        faults: collected.faults.clone(),
+        targets: targets.collect(),
+        counts: counts.collect(),
+        figures: cells.filter_map(|(outcome, distance)| row(run, outcome, distance)).collect(),
+    }
+}
+
+/// The whole report as text.
 pub(crate) fn json(run: &Run<'_>) -> String {
-    let mut figures = Vec::new();
-    for outcome in run.outcomes {
-        for distance in Distance::ALL {
-            figures.extend(figure(run, outcome, distance));
-        }
-    }
-    let quoted = |texts: &[String]| texts.iter().map(|text| quote(text)).collect::<Vec<_>>().join(", ");
-    let targets: Vec<String> = run.targets().iter().map(target).collect();
-    let counts = run.census.counts.iter().map(|count| {
-        let limit = count.limit.map_or_else(|| "null".to_owned(), |limit| limit.to_string());
-        let (what, unit) = (quote(&count.what), quote(count.unit));
-        format!("{{\"what\": {what}, \"value\": {:.3}, \"unit\": {unit}, \"limit\": {limit}}}", count.value)
-    });
-    let counts: Vec<String> = counts.collect();
-    let tally = &run.tally;
-    format!(
-        "{{\"machine\": {}, \"peers\": [{}], \"seconds\": {}, \"rounds\": {},\n \
-         \"slices\": {{\"near\": {}, \"far\": {}, \"moved\": {}, \"preempted\": {}}},\n \
-         \"warnings\": [{}],\n \"targets\": [\n  {}\n ],\n \"counts\": [\n  {}\n ],\n \"figures\": [\n  {}\n ]}}\n",
-        quote(&run.machine.to_string()),
-        quoted(&run.peers),
-        run.budget.as_secs(),
-        run.rounds,
-        tally.kept[0],
-        tally.kept[1],
-        tally.moved,
-        tally.preempted,
-        quoted(&run.warnings),
-        targets.join(",\n  "),
-        counts.join(",\n  "),
-        figures.join(",\n  ")
-    )
+    let mut text = serde_json::to_string(&report(run)).expect("plain data");
+    text.push('\n');
+    text
 }
 
-fn target(target: &Judged) -> String {
-    let cells = Distance::ALL.map(|distance| {
-        let (number, reached) = match target.values[distance as usize] {
-            Some((value, reached)) => (format!("{value:.4}"), reached.to_string()),
-            None => ("null".to_owned(), "null".to_owned()),
-        };
-        let distance = format!("{distance:?}").to_lowercase();
-        format!("\"{distance}\": {number}, \"{distance}_reached\": {reached}")
-    });
-    format!("{{\"what\": {}, \"goal\": {}, {}}}", quote(&target.what), quote(&target.goal), cells.join(", "))
-}
-
-fn figure(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<String> {
-    let figures = &outcome.figures[distance as usize];
+fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Row> {
+    let (case, figures) = (outcome.case, &outcome.figures[distance as usize]);
     let quartiles = figures.quartiles()?;
-    let mut object = format!(
-        "{{\"measure\": {}, \"contender\": {}, \"distance\": {}, \"slices\": {}, \"ns_q1\": {:.3}, \"ns_median\": \
-         {:.3}, \"ns_q3\": {:.3}",
-        quote(&outcome.case.measure()),
-        quote(&outcome.case.to_string()),
-        quote(&format!("{distance:?}").to_lowercase()),
-        figures.slices.len(),
-        quartiles.low,
-        quartiles.median,
-        quartiles.high
-    );
-    match outcome.case {
-        Case::OneWay(_, len) => {
-            let _ = write!(object, ", \"payload_bytes\": {len}");
-        }
-        Case::Descriptors(_, count) => {
-            let _ = write!(object, ", \"descriptors\": {count}");
-        }
-        _ => {}
-    }
-    for (name, share) in [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)] {
-        if let Some(ns) = figures.times.quantile(share) {
-            let _ = write!(object, ", \"ns_{name}\": {ns:.0}");
-        }
-    }
-    if let Some(ns) = figures.times.max() {
-        let _ = write!(object, ", \"ns_max\": {ns:.0}, \"times\": {}", figures.times.total());
-    }
-    let ratios = [
-        ("ratio_to_ceiling", run.ratio_to_ceiling(outcome.case, distance)),
-        ("fdring_best_ratio", run.ratio_to_fdring(outcome.case, distance)),
-    ];
-    for (name, ratio) in ratios {
-        if let Some(ratio) = ratio {
-            let _ = write!(object, ", \"{name}\": {ratio:.4}");
-        }
-    }
-    object.push('}');
-    Some(object)
+    let interval = interval(&figures.restarts, CONFIDENCE);
+    let ratio_to_ceiling = run.ratio_to_ceiling(case, distance);
+    Some(Row {
+        measure: case.measure(),
+        measure_key: case.measure_key().to_owned(),
+        contender: case.contender().to_owned(),
+        form: case.to_string(),
+        payload_bytes: case.bytes(),
+        distance: distance.name().to_owned(),
+        unit: Unit::of(case).name().to_owned(),
+        slices: figures.slices.len(),
+        ns_q1: quartiles.low,
+        ns_median: quartiles.median,
+        ns_q3: quartiles.high,
+        ns_low: interval.map(|interval| interval.low),
+        ns_high: interval.map(|interval| interval.high),
+        restarts: figures.restarts.clone(),
+        percentiles: percentiles(run, |share| figures.quantile(share)),
+        percentiles_of_all: percentiles(run, |share| quantile(&figures.all_times, share)),
+        ns_max: longest(&figures.times),
+        times: figures.times.len(),
+        histogram: histogram(figures),
+        thrown_away: figures.thrown_away,
+        records: figures.records,
+        used: figures.used,
+        ratio_to_ceiling,
+        is_doubt: ratio_to_ceiling.is_some_and(|ratio| super::is_doubt(case, ratio)),
+        fdring_best_ratio: run.ratio_to_fdring(case, distance),
+    })
 }
 
-fn quote(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-    format!("\"{escaped}\"")
+fn percentiles(run: &Run<'_>, quantile: impl Fn(f64) -> Option<f64>) -> Vec<(f64, Option<f64>)> {
+    let all = run.options.percentiles.iter();
+    all.map(|percentile| (*percentile, quantile(percentile / 100.0))).collect()
+}
+
+fn histogram(figures: &Figures) -> Vec<(u64, u64)> {
+    figures.times.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect()
 }

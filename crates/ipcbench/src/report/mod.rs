@@ -1,23 +1,27 @@
-//! The report: what was measured, as text, as JSON and as a page with plots.
+//! The report: what was measured, as text, as JSON, as a table, as distributions, and as a page with plots.
 //!
 //! Everything is read from one [`Run`]; nothing is measured here.
 
 mod html;
-mod json;
+pub(crate) mod json;
 mod plots;
+mod tables;
 mod text;
 
-pub(crate) use html::html;
-pub(crate) use json::json;
+pub(crate) use tables::{Table, list};
 pub(crate) use text::text;
 
-use super::census::Census;
-use super::machine::Machine;
-use super::measure::{Distance, Figures, NEAR_BELOW_NS, Outcome, Tally};
-use super::plan::Case;
-use super::stats::short;
-use super::targets::targets;
-use std::time::Duration;
+use crate::census::Census;
+use crate::contender::Fallible;
+use crate::distance::Distance;
+use crate::machine::Machine;
+use crate::measure::{Figures, Outcome};
+use crate::options::Options;
+use crate::plan::{Case, Spread};
+use crate::run::Collected;
+use crate::stats::short;
+use crate::targets::{ABOVE_BOUND_MAX, Judgement, targets};
+use std::path::Path;
 
 /// Fewer slices than this make no figure to rely on.
 const SLICES_MIN: usize = 5;
@@ -27,12 +31,10 @@ const THROWN_AWAY_MAX: f64 = 0.5;
 /// All that a report is made of.
 pub(crate) struct Run<'a> {
     pub(crate) machine: &'a Machine,
-    pub(crate) outcomes: &'a [Outcome],
-    pub(crate) tally: Tally,
-    pub(crate) rounds: u64,
-    pub(crate) budget: Duration,
-    /// The other libraries, with their versions.
-    pub(crate) peers: Vec<String>,
+    pub(crate) options: &'a Options,
+    pub(crate) collected: &'a Collected,
+    /// The contenders from outside, with their versions.
+    pub(crate) others: Vec<String>,
     pub(crate) warnings: Vec<String>,
     pub(crate) census: &'a Census,
 }
@@ -42,42 +44,62 @@ struct Judged {
     what: String,
     goal: String,
     /// Near and far: what it came to, and whether that is enough; `None` where too little was measured.
-    values: [Option<(f64, bool)>; 2],
+    values: [Option<(f64, Judgement)>; 2],
 }
 
 impl Run<'_> {
+    fn outcomes(&self) -> &[Outcome] {
+        &self.collected.outcomes
+    }
+
     fn figures(&self, case: Case, distance: Distance) -> Option<&Figures> {
-        self.outcomes.iter().find(|outcome| outcome.case == case).map(|outcome| &outcome.figures[distance as usize])
+        self.outcomes().iter().find(|outcome| outcome.case == case).map(|outcome| &outcome.figures[distance as usize])
     }
 
     fn median(&self, case: Case, distance: Distance) -> Option<f64> {
         self.figures(case, distance)?.quartiles().map(|quartiles| quartiles.median)
     }
 
-    /// How good a case's median is, as a share of its ceiling's; more is better.
+    /// How good a case's median is, as a share of its ceiling: the best bare ring of that row, in its best state. More
+    /// is better, and more than 1 a doubt.
     fn ratio_to_ceiling(&self, case: Case, distance: Distance) -> Option<f64> {
-        Some(self.median(case.ceiling()?, distance)? / self.median(case, distance)?)
+        let best = |ceiling| self.figures(ceiling, distance)?.quartiles().map(|quartiles| quartiles.low);
+        let ceiling = case.ceilings().into_iter().filter_map(best).min_by(f64::total_cmp)?;
+        Some(ceiling / self.median(case, distance)?)
+    }
+
+    /// The same as a cell of a table, with a mark where it is a doubt.
+    fn ceiling_cell(&self, case: Case, distance: Distance) -> String {
+        match self.ratio_to_ceiling(case, distance) {
+            None => "–".to_owned(),
+            Some(ratio) if is_doubt(case, ratio) => format!("{}!", short(ratio)),
+            Some(ratio) => short(ratio),
+        }
     }
 
     /// How many times as good the best of fdring's forms is in the same measure.
     fn ratio_to_fdring(&self, case: Case, distance: Distance) -> Option<f64> {
-        let rivals = self.outcomes.iter().map(|outcome| outcome.case);
+        let rivals = self.outcomes().iter().map(|outcome| outcome.case);
         let rivals = rivals.filter(|rival| rival.is_fdring() && rival.measure() == case.measure());
         let best = rivals.filter_map(|rival| self.median(rival, distance)).min_by(f64::total_cmp)?;
         Some(self.median(case, distance)? / best)
     }
 
+    /// The outcomes, measure by measure.
+    fn groups(&self) -> impl Iterator<Item = &[Outcome]> {
+        self.outcomes().chunk_by(|a, b| a.case.measure() == b.case.measure())
+    }
+
     /// The targets of which at least one distance can be judged. Counts are the same at every distance.
     fn targets(&self) -> Vec<Judged> {
-        let planned: Vec<Case> = self.outcomes.iter().map(|outcome| outcome.case).collect();
+        let planned: Vec<Case> = self.outcomes().iter().map(|outcome| outcome.case).collect();
         let measured = targets(&planned).into_iter().map(|target| {
-            let value = |distance| target.value(self.outcomes, distance);
-            let values = Distance::ALL
-                .map(|distance| Some(value(distance)?).map(|value| (value, target.goal.is_reached_by(value))));
+            let value = |distance| target.value(self.outcomes(), distance);
+            let values = Distance::ALL.map(|distance| value(distance).map(|value| (value, target.judge(value))));
             Judged { what: target.what, goal: target.goal.to_string(), values }
         });
         let counted = self.census.counts.iter().filter_map(|count| {
-            let value = Some((count.value, count.is_reached()?));
+            let value = Some((count.value, Judgement::of(count.is_reached()?)));
             let limit = count.limit?;
             let goal = if limit == 0.0 { "0".to_owned() } else { format!("< {limit}") };
             Some(Judged { what: format!("{}, {}", count.what, count.unit), goal, values: [value; 2] })
@@ -86,40 +108,83 @@ impl Run<'_> {
     }
 
     fn method(&self) -> Vec<String> {
-        let tally = &self.tally;
+        let Collected { tally, boundary, rounds, restarts, .. } = self.collected;
+        let boundary_is = if boundary.is_found { "found in the probes" } else { "as usual: the probes form one heap" };
         vec![
             format!(
-                "{} rounds; {} slices near (a cache line there and back in less than {NEAR_BELOW_NS} ns), {} far.",
-                self.rounds, tally.kept[0], tally.kept[1]
+                "{rounds} rounds in {restarts} restarts; {} slices near (a cache line there and back in less \
+                 than {:.0} ns, {boundary_is}), {} far.",
+                tally.kept[0], boundary.ns, tally.kept[1]
             ),
             format!(
-                "Thrown away: {} in which the distance changed, {} in which a core was taken away.",
-                tally.moved, tally.preempted
+                "Thrown away: {} in which the distance changed, {} in which a core was taken away, {} in which a \
+                 thread waited for one for more than 0.1 ms.",
+                tally.moved, tally.preempted, tally.delayed
             ),
-            "Medians over slices, with quartiles. “ceil” is the ratio to the ceiling at the same distance (1 is as \
-             good, more is better):"
+            self.collected.clock(),
+            "Round trips are a closed loop: each waits for its answer. “At a given rate” is an open loop: each record \
+             is timed from when it was due."
                 .to_owned(),
-            "the raw ring in batches of 32, from 4 KiB on each published; there and back the raw ring, or an eventfd \
-             where both sleep;"
+            "Medians over slices, with quartiles. “ceil” is the ratio to the ceiling at the same distance: the best \
+             bare ring of that row in its best state, or"
+                .to_owned(),
+            "an eventfd or a futex where both sleep (1 is as good, more is better, and ! a doubt: nothing is quicker \
+             than a bare ring)."
                 .to_owned(),
             "“fdring” says how many times as good the best of fdring's forms in that table is.".to_owned(),
         ]
     }
 }
 
+/// Writes the files that were asked for.
+///
+/// # Errors
+///
+/// A sentence about the one that could not be written.
+pub(crate) fn write_files(run: &Run<'_>) -> Fallible {
+    let options = run.options;
+    let write = |path: &Path, text: String| {
+        std::fs::write(path, text).map_err(|error| format!("{} was not written: {error}", path.display()))
+    };
+    if let Some(path) = &options.json {
+        write(path, json::json(run))?;
+    }
+    if let Some(path) = &options.csv {
+        write(path, tables::csv(&json::report(run)))?;
+    }
+    if let Some(path) = &options.html {
+        write(path, html::html(run)?)?;
+    }
+    if let Some(folder) = &options.hdr {
+        for (name, text) in tables::distributions(run) {
+            write(&folder.join(name), text)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a row is better than what bounds it.
+fn is_doubt(case: Case, ratio_to_ceiling: f64) -> bool {
+    let is_bare = case.contender() == "raw ring" || case.ceilings().contains(&case);
+    !is_bare && ratio_to_ceiling > 1.0 + ABOVE_BOUND_MAX
+}
+
 /// What the slices themselves say against the figures.
-pub(crate) fn warnings(tally: &Tally) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let share = |count: u64| count as f64 / tally.slices().max(1) as f64;
-    if share(tally.moved + tally.preempted) > THROWN_AWAY_MAX {
-        let thrown_away = share(tally.moved + tally.preempted) * 100.0;
-        warnings.push(format!("{thrown_away:.0} % of all slices were thrown away; measure again when it is quiet"));
+pub(crate) fn warnings(collected: &Collected) -> Vec<String> {
+    let mut warnings = collected.warnings.clone();
+    let tally = &collected.tally;
+    let share = tally.thrown_away() as f64 / tally.slices().max(1) as f64;
+    if share > THROWN_AWAY_MAX {
+        warnings.push(format!("{:.0} % of all slices were thrown away; measure again when it is quiet", share * 100.0));
     }
     for distance in Distance::ALL {
         if tally.kept[distance as usize] == 0 {
-            let distance = format!("{distance:?}").to_lowercase();
+            let distance = distance.name();
             warnings.push(format!("the cores were never {distance}; do not compare with what was measured so"));
         }
+    }
+    for fault in &collected.faults {
+        warnings.push(format!("left out: {}: {}: {}", fault.measure, fault.contender, fault.what));
     }
     warnings
 }
@@ -139,7 +204,7 @@ impl Unit {
     fn of(case: Case) -> Self {
         match case {
             Case::OneWay(_, len) if len >= GIGABYTES_FROM_LEN => Self::GigabytesPerSecond,
-            Case::Spread(super::plan::Spread::ProducersCost(_)) => Self::Ns,
+            Case::Spread(Spread::ProducersCost(_)) => Self::Ns,
             case if case.is_timed() => Self::Ns,
             _ => Self::MillionPerSecond,
         }
@@ -161,6 +226,18 @@ impl Unit {
             (Self::MillionPerSecond, _) => short(1e3 / ns),
             _ => short_ns(ns),
         }
+    }
+}
+
+impl Unit {
+    /// Two times in nanoseconds as a range in this unit, the lower number first.
+    fn range(self, case: Case, low_ns: f64, high_ns: f64) -> String {
+        let mut ends = [low_ns, high_ns].map(|ns| self.show(case, ns));
+        if self != Self::Ns {
+            // The longest time is the lowest rate.
+            ends.reverse();
+        }
+        ends.join("–")
     }
 }
 

@@ -1,9 +1,10 @@
 //! The plots: SVG, to stand inside a page.
 
 use super::Run;
-use crate::measure::Distance;
+use crate::distance::Distance;
 use crate::payload::{Bytes, LENGTHS};
 use crate::plan::{Carrier, Case, RawMode, Reading, Sending};
+use crate::stats::quantile;
 use plotters::prelude::{
     ChartBuilder, Circle, DrawingAreaErrorKind, IntoDrawingArea, IntoLogRange, LineSeries, RGBColor, SVGBackend, WHITE,
 };
@@ -57,7 +58,7 @@ pub(super) struct Plots {
 /// What is drawn of one-way transfers: a name, and the cases of which the best at each length is meant.
 fn one_way_groups(run: &Run<'_>) -> Vec<(String, Vec<Case>)> {
     let mut groups: Vec<(String, Vec<Case>)> = Vec::new();
-    for outcome in run.outcomes {
+    for outcome in run.outcomes() {
         let Case::OneWay(carrier, _) = outcome.case else { continue };
         let name = match carrier {
             Carrier::Raw(RawMode::By32) => "raw ring, batches of 32".to_owned(),
@@ -125,7 +126,8 @@ pub(super) fn ratio(run: &Run<'_>) -> Result<Plots, DrawError> {
 
 /// How the times of all contenders of one timed measure are distributed.
 pub(super) fn distribution(run: &Run<'_>, measure: &str) -> Result<Plots, DrawError> {
-    let of_measure = run.outcomes.iter().filter(|outcome| outcome.case.is_timed() && outcome.case.measure() == measure);
+    let of_measure =
+        run.outcomes().iter().filter(|outcome| outcome.case.is_timed() && outcome.case.measure() == measure);
     let mut series: Vec<Series> = Vec::new();
     for outcome in of_measure {
         let points = Distance::ALL.map(|distance| {
@@ -133,8 +135,7 @@ pub(super) fn distribution(run: &Run<'_>, measure: &str) -> Result<Plots, DrawEr
             // One point for each sixteenth of a step by ten: 0 is the quickest, 1 is p90, 2 is p99. The last ten times
             // are too few to tell anything.
             let steps = (0..64).map(|step| f64::from(step) / 16.0);
-            let told = steps.filter(|nines| times.total() as f64 * 10f64.powf(-nines) >= 10.0);
-            told.filter_map(|nines| Some((nines, times.quantile(1.0 - 10f64.powf(-nines))?.max(1.0)))).collect()
+            steps.filter_map(|nines| Some((nines, quantile(times, 1.0 - 10f64.powf(-nines))?.max(1.0)))).collect()
         });
         let name = outcome.case.to_string();
         let colour = colour(series.len(), &name);

@@ -1,35 +1,30 @@
 //! The tables on the terminal.
 
-use super::{Run, SLICES_MIN, Unit, short_count, short_ns};
-use crate::measure::{Distance, Outcome};
-use crate::stats::short;
+use super::{Run, SLICES_MIN, Table, Unit, short_count, short_ns};
+use crate::distance::Distance;
+use crate::measure::Outcome;
+use crate::stats::{CONFIDENCE, interval, longest, quantile, short};
 use std::fmt::Write;
-
-/// The width of the contenders' names.
-const NAME: usize = 46;
 
 /// The whole report.
 pub(crate) fn text(run: &Run<'_>) -> String {
     let mut text = format!("\n{}\n", run.machine);
-    if !run.peers.is_empty() {
-        let _ = writeln!(text, "Other libraries: {}", run.peers.join(", "));
+    if !run.others.is_empty() {
+        let _ = writeln!(text, "Contenders from outside: {}", run.others.join(", "));
     }
     for line in run.method() {
         let _ = writeln!(text, "{line}");
     }
-    let mut rest = run.outcomes;
-    while let Some(first) = rest.first() {
-        let measure = first.case.measure();
-        let count = rest.iter().take_while(|outcome| outcome.case.measure() == measure).count();
-        let (group, others) = rest.split_at(count);
-        if first.case.is_timed() {
-            times(&mut text, run, &measure, group)
-        } else {
-            rates(&mut text, run, &measure, group)
+    for group in run.groups() {
+        for distance in Distance::ALL {
+            let rows: Vec<Vec<String>> = group.iter().filter_map(|outcome| row(run, outcome, distance)).collect();
+            if !rows.is_empty() {
+                let _ = write!(text, "\n{}", Table::new(heading(run, group, distance)).rows(rows));
+            }
         }
-        rest = others;
     }
     text.push_str("\n? fewer than 5 slices: no figure to rely on\n");
+    used(&mut text, run);
     counts(&mut text, run);
     targets(&mut text, run);
     for warning in &run.warnings {
@@ -38,85 +33,100 @@ pub(crate) fn text(run: &Run<'_>) -> String {
     text
 }
 
-fn rates(text: &mut String, run: &Run<'_>, measure: &str, group: &[Outcome]) {
-    let unit = Unit::of(group[0].case);
-    let columns = format!("{:>8} {:>15} {:>6} {:>7}", unit.name(), "quartiles", "ceil", "fdring");
-    let _ = writeln!(text, "\n{measure:<NAME$}{columns} │{columns}\n{:<NAME$}{:^39} │{:^39}", "", "near", "far");
-    for outcome in group {
-        let cells = Distance::ALL.map(|distance| {
-            let figures = &outcome.figures[distance as usize];
-            let Some(quartiles) = figures.quartiles() else { return format!("{:>8}{:31}", "–", "") };
-            let mut values = [quartiles.low, quartiles.high].map(|ns| unit.show(outcome.case, ns));
-            if unit != Unit::Ns {
-                // The longest time is the lowest rate.
-                values.reverse();
-            }
-            let mark = if figures.slices.len() < SLICES_MIN { "?" } else { "" };
-            let median = format!("{}{mark}", unit.show(outcome.case, quartiles.median));
-            let [ceiling, fdring] = ratios(run, outcome, distance);
-            format!("{median:>8} {:>15} {ceiling:>6} {fdring:>7}", values.join("–"))
-        });
-        let _ = writeln!(text, "{:<NAME$}{} │{}", outcome.case.to_string(), cells[0], cells[1]);
+fn heading(run: &Run<'_>, group: &[Outcome], distance: Distance) -> Vec<String> {
+    let (case, distance) = (group[0].case, distance.name());
+    let mut heading = vec![format!("{}, {distance}, {}", case.measure(), Unit::of(case).name())];
+    if case.is_timed() {
+        heading.extend(run.options.percentiles.iter().map(|percentile| format!("p{percentile}")));
+        heading.extend(["max", "p99 of all"].map(str::to_owned));
+    } else {
+        heading.push("median".to_owned());
     }
+    heading.extend(["slices", "99 %"].map(str::to_owned));
+    heading.extend(["ceil", "fdring", "thrown away"].map(str::to_owned));
+    heading
 }
 
-fn times(text: &mut String, run: &Run<'_>, measure: &str, group: &[Outcome]) {
-    for distance in Distance::ALL {
-        if group.iter().all(|outcome| outcome.figures[distance as usize].slices.is_empty()) {
-            continue;
-        }
-        let distance_name = format!("{distance:?}").to_lowercase();
-        let heading = format!("{measure}, {distance_name}, ns");
-        let columns = ["p50", "p90", "p99", "p99.9", "max"].map(|name| format!("{name:>9}")).concat();
-        let _ = writeln!(text, "\n{heading:<NAME$}{columns} {:>15} {:>6} {:>7}", "slices", "ceil", "fdring");
-        for outcome in group {
-            let figures = &outcome.figures[distance as usize];
-            let Some(quartiles) = figures.quartiles() else {
-                let _ = writeln!(text, "{:<NAME$}{:>9}", outcome.case.to_string(), "–");
-                continue;
-            };
-            let mark = if figures.slices.len() < SLICES_MIN { "?" } else { "" };
-            let quantiles = [0.5, 0.9, 0.99, 0.999].map(|share| figures.times.quantile(share)).into_iter();
-            let columns: Vec<String> = quantiles
-                .chain([figures.times.max()])
-                .map(|ns| format!("{:>9}", ns.map_or_else(|| "–".to_owned(), short_ns)))
-                .collect();
-            let range = format!("{}–{}{mark}", short_ns(quartiles.low), short_ns(quartiles.high));
-            let [ceiling, fdring] = ratios(run, outcome, distance);
-            let name = outcome.case.to_string();
-            let _ = writeln!(text, "{name:<NAME$}{} {range:>15} {ceiling:>6} {fdring:>7}", columns.concat());
-        }
+/// A row of a table; `None` where nothing was measured at that distance.
+fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Vec<String>> {
+    let (case, figures) = (outcome.case, &outcome.figures[distance as usize]);
+    let quartiles = figures.quartiles()?;
+    let unit = Unit::of(case);
+    let mark = if figures.slices.len() < SLICES_MIN { "?" } else { "" };
+    let time = |ns: Option<f64>| ns.map_or_else(|| "–".to_owned(), short_ns);
+    let mut row = vec![case.to_string()];
+    if case.is_timed() {
+        row.extend(run.options.percentiles.iter().map(|percentile| time(figures.quantile(percentile / 100.0))));
+        row.push(time(longest(&figures.times)));
+        row.push(time(quantile(&figures.all_times, 0.99)));
+    } else {
+        row.push(format!("{}{mark}", unit.show(case, quartiles.median)));
     }
+    row.push(format!("{}{}", unit.range(case, quartiles.low, quartiles.high), if case.is_timed() { mark } else { "" }));
+    let interval = interval(&figures.restarts, CONFIDENCE);
+    row.push(interval.map_or_else(|| "–".to_owned(), |interval| unit.range(case, interval.low, interval.high)));
+    row.push(run.ceiling_cell(case, distance));
+    row.push(run.ratio_to_fdring(case, distance).map_or_else(|| "–".to_owned(), short));
+    let thrown_away = figures.thrown_away.thrown_away() as f64;
+    let all = thrown_away + figures.slices.len() as f64;
+    row.push(format!("{:.0} %", thrown_away / all * 100.0));
+    Some(row)
 }
 
-fn ratios(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> [String; 2] {
-    let show = |ratio: Option<f64>| ratio.map_or_else(|| "–".to_owned(), short);
-    [run.ratio_to_ceiling(outcome.case, distance), run.ratio_to_fdring(outcome.case, distance)].map(show)
+/// What a record used: near, or far where nothing was measured near.
+fn used(text: &mut String, run: &Run<'_>) {
+    let mut rows = Vec::new();
+    for outcome in run.outcomes() {
+        let measured = outcome.figures.iter().find(|figures| figures.records != 0);
+        let Some(figures) = measured else { continue };
+        let each = |count: u64| count as f64 / figures.records as f64;
+        let cell = |value: f64| if value == 0.0 { "0".to_owned() } else { short(value) };
+        let mut row = vec![format!("{}: {}", outcome.case.measure(), outcome.case)];
+        row.extend(figures.used.cpu_ns.map(|ns| cell(each(ns))));
+        row.push(cell(each(figures.used.sleeps + figures.used.preemptions)));
+        for counts in [figures.used.cycles, figures.used.instructions] {
+            row.extend(counts.map(|count| if count == 0 { "–".to_owned() } else { cell(each(count)) }));
+        }
+        rows.push(row);
+    }
+    let heading = [
+        "used for each record or round trip",
+        "sender, ns",
+        "receiver, ns",
+        "switches",
+        "cycles: sender",
+        "receiver",
+        "instructions: sender",
+        "receiver",
+    ];
+    if !rows.is_empty() {
+        let _ = write!(text, "\n{}", Table::new(heading).rows(rows));
+        text.push_str(
+            "Processor time and switches of whole slices, and of what surrounds them: a side that spins uses it all.\n",
+        );
+    }
 }
 
 fn counts(text: &mut String, run: &Run<'_>) {
-    if run.census.counts.is_empty() {
-        return;
-    }
-    let _ = writeln!(text, "\ncounted of an fdring producer and consumer");
-    for count in &run.census.counts {
-        let _ = writeln!(text, "{:<66}{:>9} {}", count.what, short_count(count.value), count.unit);
+    let row = |count: &crate::census::Count| vec![count.what.clone(), short_count(count.value), count.unit.to_owned()];
+    let rows: Vec<Vec<String>> = run.census.counts.iter().map(row).collect();
+    if !rows.is_empty() {
+        let _ = write!(text, "\n{}", Table::new(["counted of an fdring producer and consumer", "", ""]).rows(rows));
     }
 }
 
 fn targets(text: &mut String, run: &Run<'_>) {
-    let rows = run.targets();
-    if rows.is_empty() {
+    let targets = run.targets();
+    if targets.is_empty() {
         return;
     }
-    let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or(0);
-    let _ = writeln!(text, "\n{:<width$}  {:>8}  {:<16} {:<16}", "targets", "target", "near", "far");
-    for row in rows {
-        let cells = row.values.map(|value| match value {
+    let row = |target: super::Judged| {
+        let cells = target.values.map(|value| match value {
             None => "not measured".to_owned(),
-            Some((value, true)) => format!("{} reached", short_count(value)),
-            Some((value, false)) => format!("{} MISSED", short_count(value)),
+            Some((value, judgement)) => format!("{} {}", short_count(value), judgement.name()),
         });
-        let _ = writeln!(text, "{:<width$}  {:>8}  {:<16} {:<16}", row.what, row.goal, cells[0], cells[1]);
-    }
+        [vec![target.what, target.goal], cells.to_vec()].concat()
+    };
+    let rows = targets.into_iter().map(row);
+    let _ = write!(text, "\n{}", Table::new(["targets", "target", "near", "far"]).rows(rows));
 }

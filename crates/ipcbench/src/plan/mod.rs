@@ -1,9 +1,11 @@
 //! What is measured: every contender in every measure, as both processes know it by its number.
 
-use super::payload::{Bytes, LENGTHS, PING_BYTES, TRIP_LENGTHS};
-use super::peers::{PeerId, PeerKind};
-use super::shared::{RING_BYTES, bounce_lane_bytes, ring_bytes};
-use std::fmt;
+mod names;
+
+use crate::contender::{Capability, ContenderKind, KindId, Waiting};
+use crate::load::Load;
+use crate::payload::{LENGTHS, PING_BYTES, TRIP_LENGTHS, sum_of_all};
+use crate::shared::{LATENCIES_MAX, RING_BYTES, bounce_lane_bytes, ring_bytes};
 
 /// How many records a batch has, in every contender that sends in batches.
 pub(crate) const BATCH: u64 = 32;
@@ -26,6 +28,8 @@ pub(crate) const LANE_COUNTS: [usize; 3] = [1, 4, 16];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RawMode {
     Each,
+    /// Each, to a receiver that looks less often at a sender that is not far ahead.
+    EachHeld,
     /// With the fence that a wake-up protocol needs.
     EachFenced,
     /// Each with a header on a line of its own.
@@ -89,7 +93,7 @@ impl Reading {
     }
 
     /// The name of the call that it is made of.
-    fn call(self) -> &'static str {
+    pub(super) fn call(self) -> &'static str {
         match self {
             Self::InPlace | Self::Copied => "receive",
             Self::InRuns | Self::CopiedInRuns => "receive_many",
@@ -131,7 +135,8 @@ pub(crate) enum Carrier {
     Fdring(Sending, Reading, Align),
     Channel(ChannelKind),
     InProcess(Queue),
-    Peer(PeerId),
+    /// A contender from outside.
+    Own(KindId),
 }
 
 /// Who carries a record there and back.
@@ -151,16 +156,8 @@ pub(crate) enum Bouncer {
     FdringFenced,
     Channel(ChannelKind),
     InProcess(Queue),
-    Peer(PeerId),
-}
-
-/// How the two sides wait for each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Waiting {
-    Spinning,
-    Asleep,
-    /// Both processes on one core.
-    AsleepOneCore,
+    /// A contender from outside.
+    Own(KindId),
 }
 
 /// What a slice with several lanes or consumers tells.
@@ -190,7 +187,11 @@ pub(crate) enum Case {
     /// From the commit, or the write, to the sleeper's hands.
     WakeUp(Bouncer),
     /// From the connect to the first record.
-    Connect,
+    Connect(Bouncer),
+    /// Records to each of so many consumers.
+    FanOut(KindId, usize),
+    /// Records one way at a given rate: from when each was due to when it is in the receiver's hands.
+    Load(Bouncer, Load),
     Descriptors(FdSender, usize),
 }
 
@@ -201,37 +202,42 @@ impl Case {
     /// The probe: how far apart the two cores are.
     pub(crate) const PROBE: Self = Self::RoundTrip(Bouncer::Line, Waiting::Spinning, PING_BYTES);
 
-    /// What its figures are compared with, if anything.
-    pub(crate) fn ceiling(self) -> Option<Self> {
-        Some(match self {
-            Self::OneWay(_, len) if len >= 4096 => Self::OneWay(Carrier::Raw(RawMode::Each), len),
-            Self::OneWay(_, len) => Self::OneWay(Carrier::Raw(RawMode::Held), len),
-            Self::RoundTrip(_, Waiting::Spinning, len) => Self::RoundTrip(Bouncer::Ring, Waiting::Spinning, len),
-            Self::RoundTrip(_, waiting, len) => Self::RoundTrip(Bouncer::Bell, waiting, len),
-            Self::Spread(Spread::ProducersCost(_)) => Self::Spread(Spread::ProducersCost(1)),
-            Self::Spread(_) => Self::OneWay(Carrier::Raw(RawMode::Held), SPREAD_LEN),
-            Self::WakeUp(_) => Self::WakeUp(Bouncer::Bell),
-            Self::Connect => return None,
-            Self::Descriptors(_, count) => Self::Descriptors(FdSender::Plain, count),
-        })
+    /// What its figures are compared with: the best of these, in its best state, is the ceiling.
+    pub(crate) fn ceilings(self) -> Vec<Self> {
+        let raw = |len: usize| raw_modes(len).into_iter().map(move |mode| Self::OneWay(Carrier::Raw(mode), len));
+        match self {
+            Self::OneWay(_, len) => raw(len).filter(Self::is_bare).collect(),
+            Self::RoundTrip(_, Waiting::Spinning, PING_BYTES) => [Bouncer::Ring, Bouncer::Slots]
+                .map(|ring| Self::RoundTrip(ring, Waiting::Spinning, PING_BYTES))
+                .to_vec(),
+            Self::RoundTrip(_, Waiting::Spinning, len) => {
+                vec![Self::RoundTrip(Bouncer::Ring, Waiting::Spinning, len)]
+            }
+            Self::RoundTrip(_, waiting, len) => {
+                [Bouncer::Bell, Bouncer::Futex].map(|bell| Self::RoundTrip(bell, waiting, len)).to_vec()
+            }
+            Self::Spread(Spread::ProducersCost(_)) => vec![Self::Spread(Spread::ProducersCost(1))],
+            Self::Spread(_) | Self::FanOut(..) => raw(SPREAD_LEN).filter(Self::is_bare).collect(),
+            Self::Load(_, load) => vec![Self::Load(Bouncer::Ring, load)],
+            Self::WakeUp(_) => vec![Self::WakeUp(Bouncer::Bell)],
+            Self::Connect(_) => Vec::new(),
+            Self::Descriptors(_, count) => vec![Self::Descriptors(FdSender::Plain, count)],
+        }
     }
 
-    /// The heading it stands under.
-    pub(crate) fn measure(self) -> String {
-        match self {
-            Self::OneWay(_, len) => format!("one way, {} a record", Bytes(len)),
-            Self::RoundTrip(_, waiting, len) => format!("round trip of {}, {waiting}", Bytes(len)),
-            Self::Spread(Spread::ProducersCost(_)) => "the producer's cost, 64 B a record".to_owned(),
-            Self::Spread(_) => "several consumers or lanes, 64 B a record".to_owned(),
-            Self::WakeUp(_) => "waking a sleeper, 56 B".to_owned(),
-            Self::Connect => "connect to first record".to_owned(),
-            Self::Descriptors(_, count) => format!("descriptors, {count} a message"),
-        }
+    /// Whether it is a raw ring that does nothing besides carrying records.
+    fn is_bare(&self) -> bool {
+        !matches!(self, Self::OneWay(Carrier::Raw(RawMode::EachFenced | RawMode::Headed | RawMode::Copied), _))
     }
 
     /// Whether its figure is a time, with a distribution; else it is a rate.
     pub(crate) fn is_timed(self) -> bool {
-        matches!(self, Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect)
+        matches!(self, Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Load(..))
+    }
+
+    /// Whether it calls membarrier(2) itself.
+    pub(crate) fn calls_membarrier(self) -> bool {
+        matches!(self, Self::RoundTrip(Bouncer::BellAndBarrier, ..))
     }
 
     /// Whether the two processes use one core: then the scheduler takes it away again and again.
@@ -248,17 +254,25 @@ impl Case {
     pub(crate) fn is_fdring(self) -> bool {
         match self {
             Self::OneWay(carrier, _) => matches!(carrier, Carrier::Fdring(..)),
-            Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => {
+            Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) | Self::Connect(bouncer) | Self::Load(bouncer, _) => {
                 matches!(bouncer, Bouncer::Fdring(_) | Bouncer::FdringFenced)
             }
-            Self::Spread(_) | Self::Connect => true,
+            Self::Spread(_) => true,
+            Self::FanOut(..) => false,
             Self::Descriptors(sender, _) => sender == FdSender::Fdring,
         }
     }
 
-    /// Whether it is another library's that carries records between processes.
-    pub(crate) fn is_peer(self) -> bool {
-        matches!(self, Self::OneWay(Carrier::Peer(_), _) | Self::RoundTrip(Bouncer::Peer(_), ..))
+    /// The contender from outside that it is one of, if it is.
+    pub(crate) fn own(self) -> Option<KindId> {
+        match self {
+            Self::OneWay(Carrier::Own(kind), _) | Self::FanOut(kind, _) => Some(kind),
+            Self::RoundTrip(Bouncer::Own(kind), ..)
+            | Self::WakeUp(Bouncer::Own(kind))
+            | Self::Connect(Bouncer::Own(kind))
+            | Self::Load(Bouncer::Own(kind), _) => Some(kind),
+            _ => None,
+        }
     }
 
     /// The fewest records, round trips or messages of a slice, and what their number is a multiple of.
@@ -266,7 +280,7 @@ impl Case {
         match self {
             Self::OneWay(Carrier::Channel(_), len) if len >= 1 << 20 => 4,
             Self::OneWay(Carrier::Channel(_), _) => 32,
-            Self::OneWay(Carrier::Peer(PeerId(peer)), len) => peer.records_step.max(Self::step_of(len)),
+            Self::OneWay(Carrier::Own(KindId(kind)), len) => kind.records_step.max(Self::step_of(len)),
             Self::OneWay(Carrier::Raw(RawMode::Runs), _) => RUN,
             Self::OneWay(Carrier::Fdring(Sending::Slices(values), ..), _) => values,
             Self::OneWay(_, len) => Self::step_of(len),
@@ -275,7 +289,9 @@ impl Case {
             // Whole batches for each of the lanes.
             Self::Spread(_) => BATCH * LANE_COUNTS[LANE_COUNTS.len() - 1] as u64,
             Self::WakeUp(_) => 8,
-            Self::Connect => 2,
+            Self::FanOut(kind, _) => BATCH.max(kind.0.records_step),
+            Self::Load(..) => 16,
+            Self::Connect(_) => 2,
             Self::Descriptors(..) => 4,
         }
     }
@@ -303,118 +319,26 @@ impl Case {
         }
     }
 
+    /// The sum over all records that are received of so many that are sent; 0 where none is told.
+    pub(crate) fn sum_of_all(self, records: u64) -> u64 {
+        match self {
+            Self::OneWay(_, len) => sum_of_all(len, records),
+            Self::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _))
+            | Self::FanOut(_, consumers) => sum_of_all(SPREAD_LEN, records).wrapping_mul(consumers as u64),
+            Self::Spread(Spread::Lanes(_)) => sum_of_all(SPREAD_LEN, records),
+            _ => 0,
+        }
+    }
+
     /// The most of them.
     pub(crate) fn most(self) -> u64 {
         match self {
             // What fits half a ring, headers included: the producer must not wait.
             Self::Spread(Spread::ProducersCost(_)) => (RING_BYTES / 2 / (2 * SPREAD_LEN)) as u64,
-            Self::Spread(_) => 1 << 20,
+            Self::Spread(_) | Self::FanOut(..) => 1 << 20,
+            Self::Load(..) => LATENCIES_MAX as u64,
             _ => 1 << 22,
         }
-    }
-}
-
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OneWay(carrier, _) => carrier.fmt(f),
-            Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => bouncer.fmt(f),
-            Self::Spread(Spread::ProducersCost(consumers)) => write!(f, "fdring reserve, 1 → {consumers}"),
-            Self::Spread(Spread::Consumers(consumers, reading)) => {
-                write!(f, "fdring batches of 32, 1 → {consumers}, by {}", reading.call())
-            }
-            Self::Spread(Spread::Lanes(1)) => f.write_str("fdring batches of 32, 1 lane"),
-            Self::Spread(Spread::Lanes(lanes)) => write!(f, "fdring batches of 32, {lanes} lanes"),
-            Self::Connect => f.write_str("fdring"),
-            Self::Descriptors(FdSender::Plain, _) => f.write_str("plain sendmsg and recvmsg"),
-            Self::Descriptors(FdSender::Fdring, _) => f.write_str("fdring send_fds and recv_fds"),
-        }
-    }
-}
-
-impl fmt::Display for Carrier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Raw(RawMode::Each) => f.write_str("raw ring, each"),
-            Self::Raw(RawMode::EachFenced) => f.write_str("raw ring, each fenced"),
-            Self::Raw(RawMode::Headed) => f.write_str("raw ring, each with a header"),
-            Self::Raw(RawMode::By32) => f.write_str("raw ring, batches of 32"),
-            Self::Raw(RawMode::Held) => f.write_str("raw ring, batches of 32, held"),
-            Self::Raw(RawMode::Copied) => f.write_str("raw ring, batches of 32, copied"),
-            Self::Raw(RawMode::Runs) => write!(f, "raw ring, runs of {RUN} claimed and drained"),
-            Self::Fdring(sending, reading, align) => {
-                let align = match align {
-                    Align::Words => "",
-                    Align::Lines => ", record_align 64",
-                    Align::Payloads => ", payload_align 64",
-                };
-                match sending {
-                    Sending::Send => write!(f, "fdring send, {reading}{align}"),
-                    Sending::Reserve => write!(f, "fdring reserve, {reading}{align}"),
-                    Sending::Batch => write!(f, "fdring batches of 32, {reading}{align}"),
-                    Sending::Filled => write!(f, "fdring batches of 32 by fill_many, {reading}{align}"),
-                    Sending::Slices(values) => write!(f, "fdring slices of {values}, {reading}{align}"),
-                }
-            }
-            Self::Channel(kind) => kind.fmt(f),
-            Self::InProcess(Queue::Rtrb) => f.write_str("rtrb in chunks of 32, in-process"),
-            Self::InProcess(Queue::Crossbeam) => f.write_str("crossbeam ArrayQueue, in-process"),
-            Self::Peer(PeerId(peer)) => f.write_str(peer.name),
-        }
-    }
-}
-
-impl fmt::Display for Bouncer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Line => f.write_str("cache line"),
-            Self::Ring => f.write_str("raw ring"),
-            Self::Slots => f.write_str("raw slots, no position"),
-            Self::Futex => f.write_str("futex"),
-            Self::Bell => f.write_str("eventfd with a poll of 3"),
-            Self::BellAndBarrier => f.write_str("eventfd with a poll of 3 and a membarrier"),
-            Self::Fdring(reading) => write!(f, "fdring {reading}"),
-            Self::FdringFenced => f.write_str("fdring in place, fenced"),
-            Self::Channel(kind) => kind.fmt(f),
-            Self::InProcess(Queue::Rtrb) => f.write_str("rtrb, in-process"),
-            Self::InProcess(Queue::Crossbeam) => f.write_str("crossbeam ArrayQueue, in-process"),
-            Self::Peer(PeerId(peer)) => f.write_str(peer.name),
-        }
-    }
-}
-
-impl fmt::Display for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Spinning => "both spinning",
-            Self::Asleep => "both asleep in between",
-            Self::AsleepOneCore => "both asleep, on one core",
-        })
-    }
-}
-
-impl fmt::Display for Reading {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InPlace => "in place",
-            Self::InRuns => "in place in runs",
-            Self::Tried => "in place by try_receive",
-            Self::Drained => "in place by try_receive_many",
-            Self::Copied => "copied",
-            Self::CopiedInRuns => "copied in runs",
-            Self::CopiedTried => "copied by try_receive",
-            Self::CopiedDrained => "copied by try_receive_many",
-        })
-    }
-}
-
-impl fmt::Display for ChannelKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Pipe => "pipe",
-            Self::Stream => "Unix stream",
-            Self::Seqpacket => "Unix seqpacket",
-        })
     }
 }
 
@@ -423,36 +347,50 @@ impl ChannelKind {
 }
 
 /// All cases, in the order of the report; the same in both processes.
-pub(crate) fn cases(peers: &'static [PeerKind]) -> Vec<Case> {
+pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case> {
     let mut cases = Vec::new();
     for len in LENGTHS {
-        cases.extend(carriers(len, peers).into_iter().map(|carrier| Case::OneWay(carrier, len)));
+        cases.extend(carriers(len, kinds).into_iter().map(|carrier| Case::OneWay(carrier, len)));
     }
     let fdring = |len| Reading::of_trips(len).into_iter().map(Bouncer::Fdring);
     let spinning = [Bouncer::Line, Bouncer::Slots, Bouncer::Ring].into_iter().chain(fdring(PING_BYTES));
     let references = [Bouncer::InProcess(Queue::Rtrb), Bouncer::InProcess(Queue::Crossbeam)];
     let channels = ChannelKind::ALL.map(Bouncer::Channel);
-    let others = peers.iter().filter(|peer| peer.bounces).map(|peer| Bouncer::Peer(PeerId(peer)));
-    let spinning = spinning.chain(references).chain(channels).chain(others);
+    let own = |capability, len: usize| {
+        let able = kinds.iter().filter(move |kind| kind.can(capability) && len <= kind.trip_len_max);
+        able.map(|kind| Bouncer::Own(KindId(kind)))
+    };
+    let spinning = spinning.chain(references).chain(channels).chain(own(Capability::RoundTrip, PING_BYTES));
     cases.extend(spinning.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES)));
     for len in TRIP_LENGTHS.into_iter().filter(|len| *len != PING_BYTES) {
         let all = [Bouncer::Ring].into_iter().chain(fdring(len)).chain(channels);
+        let all = all.chain(own(Capability::RoundTrip, len));
         cases.extend(all.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning, len)));
     }
     let bells = [Bouncer::Bell, Bouncer::BellAndBarrier, Bouncer::Futex];
     let asleep = [Bouncer::Fdring(Reading::InPlace), Bouncer::FdringFenced];
-    let asleep = bells.into_iter().chain(asleep).chain(channels);
+    let sleepers = own(Capability::Asleep, PING_BYTES);
+    let asleep = bells.into_iter().chain(asleep).chain(channels).chain(sleepers.clone());
     cases.extend(asleep.clone().map(|bouncer| Case::RoundTrip(bouncer, Waiting::Asleep, PING_BYTES)));
     cases.extend(asleep.map(|bouncer| Case::RoundTrip(bouncer, Waiting::AsleepOneCore, PING_BYTES)));
-    cases.extend([Bouncer::Bell, Bouncer::Fdring(Reading::InPlace)].map(Case::WakeUp));
-    cases.push(Case::Connect);
+    let in_place = Bouncer::Fdring(Reading::InPlace);
+    cases.extend([Bouncer::Bell, in_place].into_iter().chain(sleepers).map(Case::WakeUp));
+    cases.extend([in_place].into_iter().chain(own(Capability::Connect, PING_BYTES)).map(Case::Connect));
     cases.extend(CONSUMER_COUNTS.map(|consumers| Case::Spread(Spread::ProducersCost(consumers))));
     for consumers in CONSUMER_COUNTS {
         cases.extend(Reading::SPREAD.map(|reading| Case::Spread(Spread::Consumers(consumers, reading))));
     }
+    for kind in kinds.iter().filter(|kind| kind.can(Capability::FanOut)) {
+        cases.extend(CONSUMER_COUNTS.map(|consumers| Case::FanOut(KindId(kind), consumers)));
+    }
     cases.extend(LANE_COUNTS.map(|lanes| Case::Spread(Spread::Lanes(lanes))));
     for count in FD_COUNTS {
         cases.extend([FdSender::Plain, FdSender::Fdring].map(|sender| Case::Descriptors(sender, count)));
+    }
+    for load in loads {
+        let all = [Bouncer::Ring, in_place, Bouncer::Fdring(Reading::Copied)].into_iter().chain(channels);
+        let all = all.chain(own(Capability::RoundTrip, PING_BYTES));
+        cases.extend(all.map(|bouncer| Case::Load(bouncer, *load)));
     }
     cases
 }
@@ -462,11 +400,8 @@ fn values_in_record(len: usize) -> u64 {
     BATCH.min((RING_BYTES / 8 / len) as u64)
 }
 
-/// Who carries records of `len` bytes.
-fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
-    use Align::{Lines, Payloads, Words};
-    use Reading::{Copied, CopiedDrained, CopiedInRuns, CopiedTried, Drained, InPlace, InRuns, Tried};
-    use Sending::{Batch, Filled, Reserve, Send, Slices};
+/// The modes of raw rings that carry records of `len` bytes.
+fn raw_modes(len: usize) -> Vec<RawMode> {
     let mut raw = vec![RawMode::Each];
     if len <= 1024 {
         raw.push(RawMode::EachFenced);
@@ -475,7 +410,7 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
         raw.push(RawMode::Headed);
     }
     if len <= BATCHED_LEN_MAX {
-        raw.extend([RawMode::By32, RawMode::Held]);
+        raw.extend([RawMode::EachHeld, RawMode::By32, RawMode::Held]);
     }
     if (64..=64 << 10).contains(&len) {
         raw.push(RawMode::Copied);
@@ -484,6 +419,15 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
     if matches!(len, 8 | 64 | 256) {
         raw.push(RawMode::Runs);
     }
+    raw
+}
+
+/// Who carries records of `len` bytes.
+fn carriers(len: usize, kinds: &'static [ContenderKind]) -> Vec<Carrier> {
+    use Align::{Lines, Payloads, Words};
+    use Reading::{Copied, CopiedDrained, CopiedInRuns, CopiedTried, Drained, InPlace, InRuns, Tried};
+    use Sending::{Batch, Filled, Reserve, Send, Slices};
+    let raw = raw_modes(len);
     let mut fdring = vec![(Send, InPlace, Words), (Reserve, InPlace, Words)];
     if len <= BATCHED_LEN_MAX {
         fdring.extend([(Batch, InPlace, Words), (Batch, InRuns, Words), (Filled, InRuns, Words)]);
@@ -532,6 +476,7 @@ fn carriers(len: usize, peers: &'static [PeerKind]) -> Vec<Carrier> {
         queues.push(Carrier::InProcess(Queue::Crossbeam));
     }
     let channels = ChannelKind::ALL.map(Carrier::Channel);
-    let peers = peers.iter().filter(|peer| len <= peer.len_max).map(|peer| Carrier::Peer(PeerId(peer)));
-    raw.into_iter().map(Carrier::Raw).chain(fdring).chain(queues).chain(channels).chain(peers).collect()
+    let own = kinds.iter().filter(|kind| kind.can(Capability::OneWay) && len <= kind.len_max);
+    let own = own.map(|kind| Carrier::Own(KindId(kind)));
+    raw.into_iter().map(Carrier::Raw).chain(fdring).chain(queues).chain(channels).chain(own).collect()
 }

@@ -1,0 +1,101 @@
+//! A contender of one's own in every measure: Unix datagrams.
+//!
+//! `cargo run --release -p ipcbench --example datagram -- --contender "Unix datagram"` measures it next to raw rings.
+
+use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Program, Role, Waiting, Way, payload};
+use std::io::{ErrorKind, Result};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::process::ExitCode;
+
+/// The most consumers that anything is measured with.
+const CONSUMERS_MAX: usize = 4;
+
+static KINDS: &[ContenderKind] = &[ContenderKind {
+    does: &[Capability::OneWay, Capability::RoundTrip, Capability::Asleep, Capability::FanOut, Capability::Connect],
+    ..ContenderKind::new("Unix datagram", open)
+}];
+
+struct Datagrams {
+    run: String,
+    role: Role,
+    /// One for each consumer; round trips go over the first. Connected to that of the same number of the other process.
+    sockets: Vec<UnixDatagram>,
+    /// Where the parent awaits visitors.
+    door: Option<UnixDatagram>,
+    visits: u64,
+    buffer: Vec<u8>,
+}
+
+fn address(run: &str, name: &str) -> Result<SocketAddr> {
+    SocketAddr::from_abstract_name(format!("{run}-datagram-{name}"))
+}
+
+fn open(role: Role, run: &str) -> Opened {
+    let bind = |name: String| UnixDatagram::bind_addr(&address(run, &name)?);
+    let sockets = (0..CONSUMERS_MAX).map(|n| bind(format!("{role:?}-{n}"))).collect::<Result<_>>()?;
+    let door = if role == Role::Parent { Some(bind("door".to_owned())?) } else { None };
+    Ok(Box::new(Datagrams { run: run.to_owned(), role, sockets, door, visits: 0, buffer: vec![0; 64 << 10] }))
+}
+
+/// Calls again as long as it would have to wait.
+fn again(mut call: impl FnMut() -> Result<usize>) -> Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+}
+
+impl Contender for Datagrams {
+    fn connect(&mut self) -> Fallible {
+        for (n, socket) in self.sockets.iter().enumerate() {
+            socket.connect_addr(&address(&self.run, &format!("{:?}-{n}", self.role.other()))?)?;
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self, way: Way) -> Fallible {
+        let spins = way.waiting == Waiting::Spinning;
+        Ok(self.sockets.iter().try_for_each(|socket| socket.set_nonblocking(spins))?)
+    }
+
+    fn send(&mut self, way: Way, n: u64) -> Fallible {
+        let record = &mut self.buffer[..way.len];
+        payload::write(record, n);
+        for socket in &self.sockets[..way.consumers] {
+            again(|| socket.send(record))?;
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, way: Way) -> Fallible<u64> {
+        let (socket, buffer) = (&self.sockets[way.consumer], &mut self.buffer);
+        let len = again(|| socket.recv(buffer))?;
+        Ok(payload::sum(&buffer[..len]))
+    }
+
+    fn welcome(&mut self) -> Fallible {
+        let door = self.door.as_ref().ok_or("the parent has a door")?;
+        let (_, visitor) = door.recv_from(&mut self.buffer)?;
+        let record = &mut self.buffer[..56];
+        payload::write(record, 0);
+        door.send_to_addr(record, &visitor)?;
+        Ok(())
+    }
+
+    fn visit(&mut self) -> Fallible {
+        self.visits += 1;
+        let socket = UnixDatagram::bind_addr(&address(&self.run, &format!("visitor-{}", self.visits))?)?;
+        socket.connect_addr(&address(&self.run, "door")?)?;
+        socket.send(b"hello")?;
+        let len = socket.recv(&mut self.buffer)?;
+        std::hint::black_box(payload::sum(&self.buffer[..len]));
+        Ok(())
+    }
+}
+
+fn main() -> ExitCode {
+    ipcbench::main(&Program { command: "datagram", contenders: KINDS, measures: true, ..Program::default() })
+}

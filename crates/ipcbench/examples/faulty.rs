@@ -1,0 +1,88 @@
+//! Contenders that do wrong, each in its own way: a run names them, leaves them out and goes on.
+//!
+//! They take part in the measure of records of 64 bytes only; the tests of this package run them.
+
+use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Program, Role, Way, payload};
+use std::io::{Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::process::ExitCode;
+
+const LEN: usize = 64;
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    None,
+    /// The receiver waits for ever.
+    Hangs,
+    /// A record is torn.
+    Tears,
+    Panics,
+    Fails,
+}
+
+struct Stream {
+    fault: Fault,
+    listener: Option<UnixListener>,
+    stream: Option<UnixStream>,
+}
+
+fn open(role: Role, run: &str, fault: Fault) -> Opened {
+    let address = SocketAddr::from_abstract_name(format!("{run}-{fault:?}"))?;
+    let (listener, stream) = match role {
+        Role::Parent => (Some(UnixListener::bind_addr(&address)?), None),
+        Role::Child => (None, Some(UnixStream::connect_addr(&address)?)),
+    };
+    Ok(Box::new(Stream { fault, listener, stream }))
+}
+
+fn cannot_open(_: Role, _: &str) -> Opened {
+    Err("it has no licence".into())
+}
+
+impl Contender for Stream {
+    fn connect(&mut self) -> Fallible {
+        if let Some(listener) = &self.listener {
+            self.stream = Some(listener.accept()?.0);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        let mut record = [0; LEN];
+        payload::write(&mut record, n);
+        Ok(self.stream.as_ref().ok_or("not connected")?.write_all(&record)?)
+    }
+
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        let mut record = [0; LEN];
+        self.stream.as_ref().ok_or("not connected")?.read_exact(&mut record)?;
+        match self.fault {
+            Fault::None => Ok(payload::sum(&record)),
+            Fault::Hangs => loop {
+                std::thread::park();
+            },
+            Fault::Tears => Ok(payload::sum(&record) + 1),
+            Fault::Panics => panic!("it has lost its head"),
+            Fault::Fails => Err("it has lost its way".into()),
+        }
+    }
+}
+
+const fn kind(name: &'static str, open: fn(role: Role, run: &str) -> Opened) -> ContenderKind {
+    ContenderKind { does: &[Capability::OneWay], len_max: LEN, ..ContenderKind::new(name, open) }
+}
+
+static KINDS: &[ContenderKind] = &[
+    kind("sound", |role, run| open(role, run, Fault::None)),
+    kind("hangs", |role, run| open(role, run, Fault::Hangs)),
+    kind("tears", |role, run| open(role, run, Fault::Tears)),
+    kind("panics", |role, run| open(role, run, Fault::Panics)),
+    kind("fails", |role, run| open(role, run, Fault::Fails)),
+    kind("unopened", cannot_open),
+];
+
+fn main() -> ExitCode {
+    ipcbench::main(&Program { command: "faulty", contenders: KINDS, measures: true, ..Program::default() })
+}

@@ -1,0 +1,245 @@
+//! Whether two runs differ: a ratio and an interval for each row, and a control of the first run with itself.
+//!
+//! The restarts of both are compared. The first run's are divided into two halves besides, which differ by nothing but
+//! chance: a row whose halves differ says nothing, and a difference that is no larger than theirs is none.
+
+use crate::contender::Fallible;
+use crate::report::Table;
+use crate::report::json::{Report, Row, SCHEMA};
+use crate::stats::{CONFIDENCE, RESTARTS_MIN, Ratio, short};
+use std::path::Path;
+
+/// What is thought of one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    NoDifference,
+    Slower,
+    Quicker,
+    /// The halves of the first run differ.
+    ControlDiffers,
+    /// There are too few restarts.
+    TooFew,
+}
+
+impl Verdict {
+    fn name(self) -> &'static str {
+        match self {
+            Self::NoDifference => "no difference",
+            Self::Slower => "SLOWER",
+            Self::Quicker => "quicker",
+            Self::ControlDiffers => "the control differs",
+            Self::TooFew => "too few restarts",
+        }
+    }
+}
+
+/// One row that both runs have.
+#[derive(Clone, Debug)]
+pub(crate) struct Compared {
+    pub(crate) what: String,
+    /// The time of the second over that of the first.
+    pub(crate) ratio: Option<Ratio>,
+    /// The same of the first run's second half over its first.
+    pub(crate) control: Option<Ratio>,
+    pub(crate) verdict: Verdict,
+}
+
+/// The rows of the reports of one side, with the restarts of all of them.
+fn rows(reports: &[Report]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for row in reports.iter().flat_map(|report| &report.figures) {
+        match rows.iter_mut().find(|other| is_same(other, row)) {
+            Some(other) => other.restarts.extend(&row.restarts),
+            None => rows.push(row.clone()),
+        }
+    }
+    rows
+}
+
+fn is_same(a: &Row, b: &Row) -> bool {
+    a.measure == b.measure && a.form == b.form && a.distance == b.distance
+}
+
+/// Compares what both sides have, each of one report or several.
+pub(crate) fn compare(a: &[Report], b: &[Report]) -> Vec<Compared> {
+    let (a, b) = (rows(a), rows(b));
+    let pairs: Vec<(&Row, &Row)> =
+        a.iter().filter_map(|row| Some((row, b.iter().find(|other| is_same(row, other))?))).collect();
+    // So that all rows together are right as often as is said.
+    let confidence = 1.0 - (1.0 - CONFIDENCE) / pairs.len().max(1) as f64;
+    pairs.into_iter().map(|(a, b)| compare_row(a, b, confidence)).collect()
+}
+
+fn compare_row(a: &Row, b: &Row, confidence: f64) -> Compared {
+    let half = |parity: usize| -> Vec<f64> { a.restarts.iter().skip(parity).step_by(2).copied().collect() };
+    let ratio = Ratio::of(&a.restarts, &b.restarts, confidence);
+    let control = Ratio::of(&half(0), &half(1), confidence);
+    let size = |ratio: &Ratio| ratio.ratio.ln().abs();
+    let verdict = match (&ratio, &control) {
+        (None, _) => Verdict::TooFew,
+        (_, Some(control)) if !control.interval.holds(1.0) => Verdict::ControlDiffers,
+        (Some(ratio), _) if ratio.interval.holds(1.0) => Verdict::NoDifference,
+        (Some(ratio), Some(control)) if size(ratio) <= size(control) => Verdict::NoDifference,
+        (Some(ratio), _) if ratio.ratio > 1.0 => Verdict::Slower,
+        _ => Verdict::Quicker,
+    };
+    Compared { what: format!("{}: {}, {}", a.measure, a.form, a.distance), ratio, control, verdict }
+}
+
+/// The table, and a sentence.
+pub(crate) fn text(compared: &[Compared], names: [&str; 2]) -> String {
+    let [a, b] = names;
+    let rows = compared.iter().map(|row| {
+        let number = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.4}"));
+        let interval = row.ratio.map(|ratio| ratio.interval);
+        let interval =
+            interval.map_or_else(|| "–".to_owned(), |interval| format!("{:.4}–{:.4}", interval.low, interval.high));
+        vec![
+            row.what.clone(),
+            number(row.ratio.map(|ratio| ratio.ratio)),
+            interval,
+            number(row.control.map(|control| control.ratio)),
+            row.verdict.name().to_owned(),
+        ]
+    });
+    let heading = [&format!("time of {b} over that of {a}"), "ratio", "interval", "control", ""];
+    let mut text = Table::new(heading).rows(rows).to_string();
+    let count = |verdict| compared.iter().filter(|row| row.verdict == verdict).count();
+    let counts = [
+        (count(Verdict::Slower), "slower"),
+        (count(Verdict::Quicker), "quicker"),
+        (count(Verdict::NoDifference), "without difference"),
+        (count(Verdict::ControlDiffers), "whose control differs: measure again when it is quiet"),
+        (count(Verdict::TooFew), "with too few restarts"),
+    ];
+    let counts: Vec<String> =
+        counts.iter().filter(|(count, _)| *count != 0).map(|(count, what)| format!("{count} {what}")).collect();
+    let percent = short(CONFIDENCE * 100.0);
+    text.push_str(&format!(
+        "\n{} rows: {}. The intervals of all rows together hold what is true with {percent} %; the control is the \
+         first with itself, by its restarts.\n",
+        compared.len(),
+        counts.join(", ")
+    ));
+    if count(Verdict::Slower) + count(Verdict::Quicker) == 0 && count(Verdict::NoDifference) != 0 {
+        text.push_str("no difference\n");
+    }
+    text
+}
+
+/// Whether the second is slower anywhere.
+pub(crate) fn has_regression(compared: &[Compared]) -> bool {
+    compared.iter().any(|row| row.verdict == Verdict::Slower)
+}
+
+/// Reads the report of a run.
+///
+/// # Errors
+///
+/// A sentence about what is wrong with the file.
+pub(crate) fn read(path: &Path) -> Fallible<Report> {
+    let name = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| format!("{name} is not JSON: {error}"))?;
+    match value["schema"].as_u64() {
+        Some(schema) if schema == u64::from(SCHEMA) => {}
+        Some(schema) => return Err(format!("{name} has the form {schema}, and this program reads {SCHEMA}").into()),
+        None => return Err(format!("{name} is no report of this program; `run --json PATH` writes one").into()),
+    }
+    Ok(serde_json::from_value(value).map_err(|error| format!("{name} is no report: {error}"))?)
+}
+
+/// What makes two reports a doubtful comparison.
+pub(crate) fn warnings(a: &Report, b: &Report) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut differ = |what: &str, a: &dyn ToString, b: &dyn ToString| {
+        let (a, b) = (a.to_string(), b.to_string());
+        if a != b {
+            warnings.push(format!("the {what} differs: {a}, and {b}"));
+        }
+    };
+    differ("processor", &a.machine.processor, &b.machine.processor);
+    differ("kernel", &a.machine.kernel, &b.machine.kernel);
+    differ("pair of processors", &format!("{:?}", a.machine.cores), &format!("{:?}", b.machine.cores));
+    differ("compiler", &a.compiler, &b.compiler);
+    if a.restarts.min(b.restarts) < RESTARTS_MIN {
+        warnings
+            .push(format!("there are too few restarts: {} and {}; --restarts says how many", a.restarts, b.restarts));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Random;
+
+    /// So many rows, whose restarts lie 0.5 % around what each takes.
+    fn report(random: &mut Random, rows: usize, restarts: usize, factor: f64) -> Report {
+        let mut noise = || 1.0 + 0.005 * ((0..12).map(|_| random.share()).sum::<f64>() - 6.0);
+        let figures = (0..rows).map(|row| Row {
+            measure: format!("measure {row}"),
+            distance: "near".to_owned(),
+            restarts: (0..restarts).map(|_| 100.0 * factor * noise()).collect(),
+            ..Row::default()
+        });
+        Report { figures: figures.collect(), ..Report::default() }
+    }
+
+    fn verdicts(compared: &[Compared], verdict: Verdict) -> usize {
+        compared.iter().filter(|row| row.verdict == verdict).count()
+    }
+
+    #[test]
+    fn a_run_compared_with_its_like_shows_no_difference() {
+        let mut random = Random::new(20);
+        let told_apart = (0..200).filter(|_| {
+            let a = report(&mut random, 30, 14, 1.0);
+            let compared = compare(&[a], &[report(&mut random, 30, 7, 1.0)]);
+            assert_eq!(compared.len(), 30);
+            verdicts(&compared, Verdict::NoDifference) + verdicts(&compared, Verdict::ControlDiffers) != 30
+        });
+        let told_apart = told_apart.count();
+        assert!(told_apart <= 6, "{told_apart} of 200 runs, where 2 are expected");
+    }
+
+    #[test]
+    fn a_planted_slowdown_is_found_in_every_row() {
+        let mut random = Random::new(21);
+        for (factor, verdict) in [(1.03, Verdict::Slower), (1.05, Verdict::Slower), (0.95, Verdict::Quicker)] {
+            let a = report(&mut random, 30, 14, 1.0);
+            let compared = compare(&[a], &[report(&mut random, 30, 7, factor)]);
+            let found = verdicts(&compared, verdict);
+            assert!(found >= 27, "{factor}: found in {found} of 30");
+            assert_eq!(has_regression(&compared), factor > 1.0);
+        }
+    }
+
+    #[test]
+    fn a_slowdown_of_1_percent_is_found_by_enough_restarts() {
+        let mut random = Random::new(22);
+        let a = report(&mut random, 5, 60, 1.0);
+        let compared = compare(&[a], &[report(&mut random, 5, 30, 1.01)]);
+        assert!(verdicts(&compared, Verdict::Slower) >= 4, "{compared:?}");
+    }
+
+    #[test]
+    fn a_row_whose_control_differs_says_nothing() {
+        let mut random = Random::new(23);
+        let mut a = report(&mut random, 1, 10, 1.0);
+        a.figures[0].restarts.iter_mut().skip(1).step_by(2).for_each(|ns| *ns *= 1.2);
+        let compared = compare(&[a], &[report(&mut random, 1, 5, 1.5)]);
+        assert_eq!(compared[0].verdict, Verdict::ControlDiffers);
+        assert!(!has_regression(&compared));
+    }
+
+    #[test]
+    fn restarts_of_several_reports_count_together() {
+        let mut random = Random::new(24);
+        let mut one = |factor| report(&mut random, 1, 1, factor);
+        let (a, b) = ([one(1.0), one(1.0), one(1.0)], [one(1.0), one(1.0), one(1.0)]);
+        assert_eq!(compare(&a[..2], &b)[0].verdict, Verdict::TooFew);
+        assert_eq!(compare(&a, &b)[0].verdict, Verdict::NoDifference);
+    }
+}

@@ -1,0 +1,252 @@
+//! Contenders of your own: what each has to offer.
+//!
+//! The two steps [`Contender::send`] and [`Contender::receive`] suffice for every measure but the connecting. The loops
+//! have provided forms that are made of them; one that offers something quicker for many records overrides these.
+
+use crate::clock::Laps;
+use std::error::Error;
+use std::fmt;
+
+/// What a contender's calls return: an error ends the contender, and the run goes on without it.
+pub type Fallible<T = ()> = Result<T, Box<dyn Error>>;
+
+/// One process's ends of a contender, or what it says against opening them.
+pub type Opened = Fallible<Box<dyn Contender>>;
+
+/// One process's ends of a contender.
+///
+/// The parent sends, or begins round trips; the child receives, or answers. Record `n` is filled with the number `n` by
+/// [`payload::write`](crate::payload::write) or [`payload::fill`](crate::payload::fill), and every one that is received
+/// is read by [`payload::sum`](crate::payload::sum): the sums tell whether all came.
+///
+/// # Examples
+///
+/// Unix datagrams, in every measure but connecting and several consumers:
+///
+/// ```no_run
+/// use ipcbench::{Contender, ContenderKind, Fallible, Opened, Program, Role, Waiting, Way, payload};
+/// use std::io::{ErrorKind, Result};
+/// use std::os::linux::net::SocketAddrExt;
+/// use std::os::unix::net::{SocketAddr, UnixDatagram};
+///
+/// struct Datagrams(UnixDatagram, SocketAddr, Vec<u8>);
+///
+/// fn open(role: Role, run: &str) -> Opened {
+///     let address = |role| SocketAddr::from_abstract_name(format!("{run}-{role:?}"));
+///     let socket = UnixDatagram::bind_addr(&address(role)?)?;
+///     Ok(Box::new(Datagrams(socket, address(role.other())?, vec![0; 64 << 10])))
+/// }
+///
+/// fn again(mut call: impl FnMut() -> Result<usize>) -> Result<usize> {
+///     loop {
+///         match call() {
+///             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+///             result => return result,
+///         }
+///     }
+/// }
+///
+/// impl Contender for Datagrams {
+///     fn connect(&mut self) -> Fallible {
+///         Ok(self.0.connect_addr(&self.1)?)
+///     }
+///     fn prepare(&mut self, way: Way) -> Fallible {
+///         Ok(self.0.set_nonblocking(way.waiting == Waiting::Spinning)?)
+///     }
+///     fn send(&mut self, way: Way, n: u64) -> Fallible {
+///         let Self(socket, _, buffer) = self;
+///         payload::write(&mut buffer[..way.len], n);
+///         again(|| socket.send(&buffer[..way.len])).map(drop).map_err(Into::into)
+///     }
+///     fn receive(&mut self, _: Way) -> Fallible<u64> {
+///         let Self(socket, _, buffer) = self;
+///         let len = again(|| socket.recv(buffer))?;
+///         Ok(payload::sum(&buffer[..len]))
+///     }
+/// }
+///
+/// static KINDS: &[ContenderKind] = &[ContenderKind { len_max: 16 << 10, ..ContenderKind::new("Unix datagram", open)
+/// }];
+///
+/// fn main() -> std::process::ExitCode {
+///     ipcbench::main(&Program { command: "datagrams", contenders: KINDS, measures: true, ..Program::default() })
+/// }
+/// ```
+///
+/// `crates/ipcbench/examples/datagram.rs` has these in all measures.
+pub trait Contender {
+    /// The other process has opened its ends too: connects to them.
+    fn connect(&mut self) -> Fallible {
+        Ok(())
+    }
+
+    /// A slice over `way` begins.
+    fn prepare(&mut self, way: Way) -> Fallible {
+        let _ = way;
+        Ok(())
+    }
+
+    /// Sends record `n`, and publishes it.
+    fn send(&mut self, way: Way, n: u64) -> Fallible;
+
+    /// Waits for one record, in the way's own manner, and reads it; its sum.
+    fn receive(&mut self, way: Way) -> Fallible<u64>;
+
+    /// Sends the records 0 to `records` − 1, to each of the way's consumers.
+    fn send_all(&mut self, way: Way, records: u64) -> Fallible {
+        (0..records).try_for_each(|n| self.send(way, n))
+    }
+
+    /// Receives as many, at each of the way's consumers, record by record in turn; the sum over all.
+    fn receive_all(&mut self, way: Way, records: u64) -> Fallible<u64> {
+        let mut total = 0u64;
+        for _ in 0..records {
+            for consumer in 0..way.consumers {
+                total = total.wrapping_add(self.receive(Way { consumer, ..way })?);
+            }
+        }
+        Ok(total)
+    }
+
+    /// Round trips, from the side that begins; each ends with [`Laps::end`].
+    fn ping(&mut self, way: Way, rounds: u64, laps: &mut Laps) -> Fallible {
+        for n in 0..rounds {
+            self.send(way, n)?;
+            std::hint::black_box(self.receive(way)?);
+            laps.end();
+        }
+        Ok(())
+    }
+
+    /// Round trips, from the side that answers.
+    fn pong(&mut self, way: Way, rounds: u64) -> Fallible {
+        for n in 0..rounds {
+            std::hint::black_box(self.receive(way)?);
+            self.send(way, n)?;
+        }
+        Ok(())
+    }
+
+    /// The parent's half of [`Capability::Connect`]: waits for a visitor and sends it a record.
+    fn welcome(&mut self) -> Fallible {
+        Err("it takes no visitors".into())
+    }
+
+    /// The child's half: connects anew, receives a record, and leaves.
+    fn visit(&mut self) -> Fallible {
+        Err("it makes no visits".into())
+    }
+}
+
+/// What a slice goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// The length of each record, in bytes: a multiple of 8.
+    pub len: usize,
+    /// How the two sides wait for each other.
+    pub waiting: Waiting,
+    /// How many consumers the child has; each gets every record. 1 but for [`Capability::FanOut`].
+    pub consumers: usize,
+    /// Which of them receives, from 0 on.
+    pub consumer: usize,
+}
+
+impl Way {
+    pub(crate) const fn new(len: usize, waiting: Waiting) -> Self {
+        Self { len, waiting, consumers: 1, consumer: 0 }
+    }
+}
+
+/// How the two sides wait for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Both look again and again.
+    Spinning,
+    /// Both sleep in the kernel.
+    Asleep,
+    /// The same, with both processes on one core.
+    AsleepOneCore,
+}
+
+/// Which of the two processes this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends one way, and begins round trips.
+    Parent,
+    /// Receives one way, and answers round trips.
+    Child,
+}
+
+impl Role {
+    /// The other one's.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Parent => Self::Child,
+            Self::Child => Self::Parent,
+        }
+    }
+}
+
+/// A measure that a contender can take part in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Records one way, as many as it carries.
+    OneWay,
+    /// Records there and back, both sides spinning; and one way at a given rate.
+    RoundTrip,
+    /// Records there and back, both sides asleep in between; and waking a sleeper.
+    Asleep,
+    /// Records one way to each of several consumers in the child.
+    FanOut,
+    /// From connecting to the first record.
+    Connect,
+}
+
+/// What is known of a contender before it is opened.
+#[derive(Clone, Copy, Debug)]
+pub struct ContenderKind {
+    /// Its name, with the mode where it is measured in several: no two have the same.
+    pub name: &'static str,
+    /// Its version, for the report; may be empty.
+    pub version: &'static str,
+    /// What it takes part in.
+    pub does: &'static [Capability],
+    /// The longest record one way, in bytes.
+    pub len_max: usize,
+    /// The longest record there and back, in bytes.
+    pub trip_len_max: usize,
+    /// How many records one call takes: slices one way have a multiple of them.
+    pub records_step: u64,
+    /// Opens what this process offers; `run` is a name that no other run uses.
+    pub open: fn(role: Role, run: &str) -> Opened,
+}
+
+impl ContenderKind {
+    /// One that does all but [`Capability::FanOut`] and [`Capability::Connect`], with records of up to 64 KiB.
+    pub const fn new(name: &'static str, open: fn(role: Role, run: &str) -> Opened) -> Self {
+        const DOES: &[Capability] = &[Capability::OneWay, Capability::RoundTrip, Capability::Asleep];
+        Self { name, version: "", does: DOES, len_max: 64 << 10, trip_len_max: 64 << 10, records_step: 1, open }
+    }
+
+    pub(crate) fn can(&self, capability: Capability) -> bool {
+        self.does.contains(&capability)
+    }
+}
+
+/// A [`ContenderKind`], known by its name.
+#[derive(Clone, Copy)]
+pub(crate) struct KindId(pub(crate) &'static ContenderKind);
+
+impl PartialEq for KindId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for KindId {}
+
+impl fmt::Debug for KindId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}

@@ -1,0 +1,118 @@
+//! How far apart the two cores are: the classes of distance that the probes show.
+//!
+//! A hypervisor may move its virtual processors, and then the distance between two cores changes within milliseconds,
+//! and every figure with it by a factor of three to ten. The times of the probes then form two heaps, and the boundary
+//! lies between them.
+
+/// One class where there is one, and no boundary to be found: shorter cache-line round trips than this are near, in
+/// nanoseconds.
+const NEAR_BELOW_NS: f64 = 250.0;
+/// The heaps' means must be apart by this factor.
+const APART_MIN: f64 = 1.6;
+/// The smaller heap must have this share of all probes, and so many.
+const SHARE_MIN: f64 = 0.005;
+const PROBES_MIN: usize = 5;
+/// The share of the probes' spread that the division must explain.
+const EXPLAINED_MIN: f64 = 0.7;
+
+/// How far apart the cores are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Distance {
+    Near = 0,
+    Far = 1,
+}
+
+impl Distance {
+    pub(crate) const ALL: [Self; 2] = [Self::Near, Self::Far];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Near => "near",
+            Self::Far => "far",
+        }
+    }
+}
+
+/// Where near ends and far begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Boundary {
+    pub(crate) ns: f64,
+    /// Whether the probes form two heaps; else it is where it always is.
+    pub(crate) is_found: bool,
+}
+
+impl Boundary {
+    /// The boundary before anything is known.
+    pub(crate) const USUAL: Self = Self { ns: NEAR_BELOW_NS, is_found: false };
+
+    /// The boundary that divides the probes' times best, if they form two heaps (Otsu's method on their logarithms).
+    pub(crate) fn of(probes_ns: &[f64]) -> Self {
+        let mut logs: Vec<f64> = probes_ns.iter().filter(|ns| **ns > 0.0).map(|ns| ns.ln()).collect();
+        logs.sort_by(f64::total_cmp);
+        let count = logs.len() as f64;
+        let total: f64 = logs.iter().sum();
+        let mean = total / count;
+        let spread: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
+        let (mut below, mut best) = (0.0, (0.0, 0));
+        for (index, pair) in logs.windows(2).enumerate() {
+            below += pair[0];
+            let (few, many) = ((index + 1) as f64, count - (index + 1) as f64);
+            let between = few * (below / few - mean).powi(2) + many * ((total - below) / many - mean).powi(2);
+            if between > best.0 {
+                best = (between, index + 1);
+            }
+        }
+        let (between, split) = best;
+        let smaller = split.min(logs.len() - split);
+        if smaller < PROBES_MIN || (smaller as f64) < SHARE_MIN * count || between < EXPLAINED_MIN * spread {
+            return Self::USUAL;
+        }
+        let middle = |logs: &[f64]| logs[logs.len() / 2];
+        let (near, far) = (middle(&logs[..split]), middle(&logs[split..]));
+        if far - near < APART_MIN.ln() {
+            return Self::USUAL;
+        }
+        Self { ns: ((near + far) / 2.0).exp(), is_found: true }
+    }
+
+    pub(crate) fn class(self, probe_ns: f64) -> Distance {
+        if probe_ns < self.ns { Distance::Near } else { Distance::Far }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Random;
+
+    fn probes(heaps: &[(f64, usize)]) -> Vec<f64> {
+        let mut random = Random::new(5);
+        let mut heap = |center: f64, count: usize| -> Vec<f64> {
+            (0..count).map(|_| center * (0.95 + 0.1 * random.share())).collect()
+        };
+        heaps.iter().flat_map(|(center, count)| heap(*center, *count)).collect()
+    }
+
+    #[test]
+    fn two_heaps_have_a_boundary_between_them() {
+        for heaps in [[(110.0, 5000), (480.0, 500)], [(110.0, 60), (480.0, 6000)], [(40.0, 900), (90.0, 900)]] {
+            let boundary = Boundary::of(&probes(&heaps));
+            assert!(boundary.is_found && (heaps[0].0..heaps[1].0).contains(&boundary.ns), "{heaps:?}: {boundary:?}");
+            assert_eq!(boundary.class(heaps[0].0), Distance::Near);
+            assert_eq!(boundary.class(heaps[1].0), Distance::Far);
+        }
+    }
+
+    #[test]
+    fn one_heap_has_none() {
+        assert_eq!(Boundary::of(&probes(&[(110.0, 3000)])), Boundary::USUAL);
+        assert_eq!(Boundary::of(&probes(&[(480.0, 3000)])).class(480.0), Distance::Far);
+        assert_eq!(Boundary::of(&[]), Boundary::USUAL);
+        assert_eq!(Boundary::of(&[100.0]), Boundary::USUAL);
+    }
+
+    #[test]
+    fn a_few_disturbed_probes_are_no_heap() {
+        assert_eq!(Boundary::of(&probes(&[(110.0, 3000), (900.0, 4)])), Boundary::USUAL);
+    }
+}

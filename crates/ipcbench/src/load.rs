@@ -1,0 +1,152 @@
+//! Open loop: records are due at times that are given beforehand, whether or not the ones before them have arrived.
+//!
+//! A round trip waits for its answer, so whatever holds one record up holds back the next, and is counted once. Here a
+//! record that is late because the one before it was late counts as late: each is timed from when it was *due*. The
+//! time when it was due is the record's number, which the receiver finds in the sum of its words.
+
+use crate::clock::{Clock, Laps, ticks};
+use crate::contender::Fallible;
+use crate::payload::{PING_BYTES, number_of};
+use crate::shared::Shared;
+use crate::stats::{Random, short};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::atomic::Ordering;
+
+/// How long after the slice's beginning the first record may be due at the earliest, in nanoseconds: the receiver waits
+/// by then.
+const BEGINNING_NS: f64 = 20_000.0;
+/// How many records are due at once in a burst.
+pub(crate) const BURST: u64 = 32;
+
+/// When records are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Arrivals {
+    /// Each by itself, as from many users who know nothing of each other.
+    Poisson,
+    /// One after the other, at equal distances.
+    Even,
+    /// [`BURST`] at once, at equal distances.
+    Burst,
+}
+
+/// A rate at which records are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Load {
+    /// Records a second.
+    pub(crate) rate: u32,
+    pub(crate) arrivals: Arrivals,
+}
+
+impl Load {
+    /// What is measured unless the user asks for something else.
+    pub(crate) const RATES: [u32; 3] = [10_000, 100_000, 1_000_000];
+
+    pub(crate) fn mean_gap_ns(self) -> f64 {
+        1e9 / f64::from(self.rate)
+    }
+
+    /// How long after the one before it record `n` is due, in nanoseconds.
+    fn gap_ns(self, n: u64, random: &mut Random) -> f64 {
+        match self.arrivals {
+            Arrivals::Poisson => -random.share().ln() * self.mean_gap_ns(),
+            Arrivals::Even => self.mean_gap_ns(),
+            Arrivals::Burst if n.is_multiple_of(BURST) => self.mean_gap_ns() * BURST as f64,
+            Arrivals::Burst => 0.0,
+        }
+    }
+
+    /// The sender's half: `send` sends a record of a number.
+    pub(crate) fn send(self, clock: &Clock, records: u64, mut send: impl FnMut(u64) -> Fallible) -> Fallible {
+        let start = ticks();
+        let mut random = Random::new(start);
+        let mut due_ns = BEGINNING_NS;
+        for n in 0..records {
+            due_ns += self.gap_ns(n, &mut random);
+            let due = start + (due_ns / clock.ns_per_tick) as u64;
+            while ticks() < due {
+                std::hint::spin_loop();
+            }
+            send(due)?;
+        }
+        Ok(())
+    }
+
+    /// The receiver's half: `receive` waits for a record and says its sum. The times are told through shared memory.
+    pub(crate) fn receive(shared: &Shared, records: u64, mut receive: impl FnMut() -> Fallible<u64>) -> Fallible {
+        for n in 0..records {
+            let due = number_of(PING_BYTES, receive()?);
+            shared.latency(n as usize).store(ticks().saturating_sub(due), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes over what the receiver told.
+    pub(crate) fn collect(shared: &Shared, records: u64, laps: &mut Laps) {
+        (0..records as usize).for_each(|n| laps.add(shared.latency(n).load(Ordering::Relaxed)));
+    }
+}
+
+impl fmt::Display for Load {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = f64::from(self.rate);
+        match rate {
+            rate if rate >= 1e6 => write!(f, "{} M/s", short(rate / 1e6).trim_end_matches('0').trim_end_matches('.'))?,
+            rate if rate >= 1e3 => {
+                write!(f, "{} k/s", short(rate / 1e3).trim_end_matches(".00").trim_end_matches(".0"))?
+            }
+            rate => write!(f, "{rate} /s")?,
+        }
+        f.write_str(match self.arrivals {
+            Arrivals::Poisson => ", Poisson",
+            Arrivals::Even => ", even",
+            Arrivals::Burst => ", bursts of 32",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gaps(arrivals: Arrivals) -> Vec<f64> {
+        let (load, mut random) = (Load { rate: 1_000_000, arrivals }, Random::new(7));
+        (0..100_000).map(|n| load.gap_ns(n, &mut random)).collect()
+    }
+
+    #[test]
+    fn records_are_due_at_the_rate_that_was_asked_for() {
+        for arrivals in [Arrivals::Poisson, Arrivals::Even, Arrivals::Burst] {
+            let mean = gaps(arrivals).iter().sum::<f64>() / 1e5;
+            assert!((mean / 1000.0 - 1.0).abs() < 0.02, "{arrivals:?}: {mean} ns apart");
+        }
+    }
+
+    #[test]
+    fn poisson_arrivals_have_exponential_gaps() {
+        let gaps = gaps(Arrivals::Poisson);
+        for multiple in [0.1, 1.0, 3.0] {
+            let longer = gaps.iter().filter(|gap| **gap > multiple * 1000.0).count() as f64 / 1e5;
+            assert!((longer - (-multiple).exp()).abs() < 0.01, "{longer} are longer than {multiple} means");
+        }
+    }
+
+    #[test]
+    fn bursts_are_due_at_once() {
+        let gaps = gaps(Arrivals::Burst);
+        assert_eq!(gaps[0], 32_000.0);
+        assert!(gaps[1..32].iter().all(|gap| *gap == 0.0));
+        assert_eq!(gaps[32], 32_000.0);
+    }
+
+    #[test]
+    fn loads_are_called_by_their_rate() {
+        let name = |rate| Load { rate, arrivals: Arrivals::Even }.to_string();
+        assert_eq!(name(1_000_000), "1 M/s, even");
+        assert_eq!(name(1_500_000), "1.5 M/s, even");
+        assert_eq!(name(10_000), "10 k/s, even");
+        assert_eq!(name(250_000), "250 k/s, even");
+        assert_eq!(name(20), "20 /s, even");
+    }
+}

@@ -1,0 +1,77 @@
+//! Slices are sorted, and what disturbs them does not reach the figures, or is told.
+
+use super::*;
+use crate::contender::Waiting;
+use crate::payload::PING_BYTES;
+use crate::plan::{Bouncer, Reading};
+use crate::stats::Random;
+
+const TRIP: Case = Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep, PING_BYTES);
+const ONE_CORE: Case = Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::AsleepOneCore, PING_BYTES);
+const BOUNDARY: Boundary = Boundary { ns: 200.0, is_found: true };
+
+fn sample(probes_ns: [f64; 2], preemptions: u64, delay_ns: u64) -> Sample {
+    Sample { probes_ns, used: Used { preemptions, delay_ns, ..Used::default() }, ..Sample::default() }
+}
+
+#[test]
+fn a_slice_counts_only_between_equal_probes_and_undisturbed() {
+    use Distance::{Far, Near};
+    let verdict =
+        |probes_ns, preemptions, delay_ns| classify(&sample(probes_ns, preemptions, delay_ns), TRIP, BOUNDARY);
+    assert_eq!(verdict([100.0, 120.0], 0, 0), Verdict::Kept(Near));
+    assert_eq!(verdict([400.0, 500.0], 0, DELAY_MAX_NS), Verdict::Kept(Far));
+    assert_eq!(verdict([100.0, 400.0], 0, 0), Verdict::Moved);
+    assert_eq!(verdict([400.0, 100.0], 1, 0), Verdict::Moved);
+    assert_eq!(verdict([100.0, 100.0], 1, 0), Verdict::Preempted(Near));
+    assert_eq!(verdict([400.0, 400.0], 0, DELAY_MAX_NS + 1), Verdict::Delayed(Far));
+}
+
+#[test]
+fn two_that_share_a_core_wait_for_each_other() {
+    assert_eq!(classify(&sample([100.0; 2], 5, 1 << 30), ONE_CORE, BOUNDARY), Verdict::Kept(Distance::Near));
+}
+
+/// Round trips of 60 µs; a stranger runs for 2 ms in some slices, and the threads wait for it.
+fn disturbed(random: &mut Random, slices: usize) -> Vec<Sample> {
+    let slice = |random: &mut Random| {
+        let is_hit = random.share() < 0.2;
+        let mut times: Vec<(u64, u64)> = (0..32).map(|_| (60_000 + random.next() % 2000, 1)).collect();
+        if is_hit {
+            times.push((2_060_000, 1));
+        }
+        let used = Used { delay_ns: if is_hit { 2_000_000 } else { 0 }, ..Used::default() };
+        Sample { records: 33, ns: 61_000.0, pace_ns: 61_000.0, probes_ns: [100.0; 2], used, times, number: 0 }
+    };
+    (0..slices).map(|_| slice(random)).collect()
+}
+
+#[test]
+fn a_stranger_that_steals_2_ms_does_not_reach_the_tails_and_is_told() {
+    let mut random = Random::new(11);
+    let restarts: Vec<Vec<Sample>> = (0..5).map(|_| disturbed(&mut random, 100)).collect();
+    let (outcomes, tally) = sort(&[TRIP], &restarts, BOUNDARY);
+    let figures = &outcomes[0].figures[Distance::Near as usize];
+    assert!(tally.delayed > 50 && figures.thrown_away.delayed == tally.delayed, "{tally:?}");
+    assert!(figures.quantile(0.999).unwrap() < 63_000.0, "{:?}", figures.quantile(0.999));
+    // The uncensored times are there beside them.
+    assert!(quantile(&figures.all_times, 0.999).unwrap() > 2_000_000.0);
+    assert_eq!(figures.restarts, [61_000.0; 5]);
+    assert_eq!(tally.slices(), 500);
+}
+
+#[test]
+fn what_is_slow_by_itself_stays_in_the_tails() {
+    let slow = Sample { times: vec![(60_000, 5000), (2_000_000, 50)], probes_ns: [100.0; 2], ..Sample::default() };
+    let (outcomes, _) = sort(&[TRIP], &[vec![slow; 4]], BOUNDARY);
+    assert!(outcomes[0].figures[0].quantile(0.999).unwrap() > 1_990_000.0);
+}
+
+#[test]
+fn a_restart_with_too_few_slices_has_no_median() {
+    let one = |ns| Sample { ns, probes_ns: [100.0; 2], ..Sample::default() };
+    let restarts = [vec![one(1.0), one(2.0), one(3.0)], vec![one(9.0), one(9.0)], vec![one(5.0); 3]];
+    let (outcomes, _) = sort(&[TRIP], &restarts, BOUNDARY);
+    assert_eq!(outcomes[0].figures[0].restarts, [2.0, 5.0]);
+    assert_eq!(outcomes[0].figures[0].slices.len(), 8);
+}

@@ -1,0 +1,160 @@
+//! Lists and tables for other programs: what there is, CSV, and distributions as HdrHistogram writes them.
+
+use super::Run;
+use super::json::{Report, Row};
+use crate::distance::Distance;
+use crate::measure::Figures;
+use crate::payload::Bytes;
+use crate::plan::Case;
+use std::fmt::{self, Write};
+
+/// How many steps a distribution has for each halving of what is left to 1, as HdrHistogram's tools have it.
+const STEPS_PER_HALVING: u32 = 5;
+
+/// A table for people: columns as wide as what stands in them, the first to the left and the others to the right.
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+    left: usize,
+}
+
+impl Table {
+    pub(crate) fn new<T: ToString>(heading: impl IntoIterator<Item = T>) -> Self {
+        Self { rows: vec![heading.into_iter().map(|cell| cell.to_string()).collect()], left: 1 }
+    }
+
+    /// So many columns stand to the left.
+    pub(crate) fn left(mut self, left: usize) -> Self {
+        self.left = left;
+        self
+    }
+
+    pub(crate) fn rows(mut self, rows: impl IntoIterator<Item = Vec<String>>) -> Self {
+        self.rows.extend(rows);
+        self
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = |column: usize| {
+            let cells = self.rows.iter().filter_map(|row| row.get(column));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.rows[0].len()).map(width).collect();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (index, (cell, width)) in row.iter().zip(&widths).enumerate() {
+                line.push_str(if index == 0 { "" } else { "  " });
+                if index < self.left { write!(line, "{cell:<width$}")? } else { write!(line, "{cell:>width$}")? }
+            }
+            writeln!(f, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// The cases that there are, as users select them.
+pub(crate) fn list(cases: &[Case]) -> String {
+    let mut text = String::new();
+    let mut groups: Vec<(&str, Vec<Case>)> = Vec::new();
+    for case in cases {
+        match groups.iter_mut().find(|(key, _)| *key == case.measure_key()) {
+            Some((_, group)) => group.push(*case),
+            None => groups.push((case.measure_key(), vec![*case])),
+        }
+    }
+    for (key, group) in groups {
+        let _ = writeln!(text, "--measure {key}");
+        let mut lengths: Vec<usize> = group.iter().filter_map(|case| case.bytes()).collect();
+        lengths.dedup();
+        let lengths: Vec<String> = lengths.into_iter().map(|len| Bytes(len).to_string()).collect();
+        if !lengths.is_empty() {
+            let _ = writeln!(text, "  sizes: {}", lengths.join(", "));
+        }
+        let mut contenders: Vec<(&str, Vec<String>)> = Vec::new();
+        for case in group {
+            let (contender, form) = (case.contender(), case.to_string());
+            match contenders.iter_mut().find(|(name, _)| *name == contender) {
+                Some((_, forms)) if forms.contains(&form) => {}
+                Some((_, forms)) => forms.push(form),
+                None => contenders.push((contender, vec![form])),
+            }
+        }
+        for (contender, forms) in contenders {
+            let _ = writeln!(text, "  --contender \"{contender}\"");
+            for form in forms.iter().filter(|form| *form != contender) {
+                let _ = writeln!(text, "    --contender \"{form}\"");
+            }
+        }
+    }
+    text
+}
+
+/// A line for each case at each distance, with the names of the columns in the first.
+pub(crate) fn csv(report: &Report) -> String {
+    let asked = report.figures.first().map_or(&[][..], |row| &row.percentiles);
+    let percentiles: Vec<String> = asked.iter().map(|(percentile, _)| format!("ns_p{percentile}")).collect();
+    let mut text = format!(
+        "measure,contender,form,payload_bytes,distance,slices,ns_q1,ns_median,ns_q3,ns_low,ns_high,{}ns_max,\
+         thrown_away_moved,thrown_away_preempted,thrown_away_delayed,ratio_to_ceiling,is_doubt,fdring_best_ratio\n",
+        percentiles.iter().map(|name| format!("{name},")).collect::<String>()
+    );
+    for row in &report.figures {
+        line(&mut text, row);
+    }
+    text
+}
+
+fn line(text: &mut String, row: &Row) {
+    let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.4}"));
+    let mut cells = vec![quoted(&row.measure_key), quoted(&row.contender), quoted(&row.form)];
+    cells.push(row.payload_bytes.map_or_else(String::new, |bytes| bytes.to_string()));
+    cells.extend([row.distance.clone(), row.slices.to_string()]);
+    cells.extend([row.ns_q1, row.ns_median, row.ns_q3].map(|ns| number(Some(ns))));
+    cells.extend([row.ns_low, row.ns_high].map(number));
+    cells.extend(row.percentiles.iter().map(|(_, ns)| number(*ns)));
+    cells.push(number(row.ns_max));
+    let thrown_away = &row.thrown_away;
+    cells.extend([thrown_away.moved, thrown_away.preempted, thrown_away.delayed].map(|count| count.to_string()));
+    cells.extend([number(row.ratio_to_ceiling), row.is_doubt.to_string(), number(row.fdring_best_ratio)]);
+    let _ = writeln!(text, "{}", cells.join(","));
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+/// A file for each case at each distance that has times, by its name.
+pub(crate) fn distributions(run: &Run<'_>) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    for outcome in run.outcomes() {
+        for distance in Distance::ALL {
+            let figures = &outcome.figures[distance as usize];
+            if !figures.times.is_empty() {
+                let name = format!("{}, {}, {}", outcome.case.measure(), outcome.case, distance.name());
+                files.push((format!("{}.hgrm", name.replace('/', "-")), distribution(figures)));
+            }
+        }
+    }
+    files
+}
+
+/// The text that HdrHistogram's tools call a percentile distribution, in nanoseconds.
+fn distribution(figures: &Figures) -> String {
+    let times = &figures.times;
+    let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
+    let mut counted = 0;
+    for step in times.iter_quantiles(STEPS_PER_HALVING) {
+        counted += step.count_since_last_iteration();
+        let (value, share) = (step.value_iterated_to() as f64, step.quantile_iterated_to());
+        let _ = match share < 1.0 {
+            true => writeln!(text, "{value:>12.3} {share:>14.12} {counted:>10} {:>14.2}", 1.0 / (1.0 - share)),
+            false => writeln!(text, "{value:>12.3} {share:>14.12} {counted:>10}"),
+        };
+    }
+    let (mean, deviation, max) = (times.mean(), times.stdev(), times.max() as f64);
+    let _ = writeln!(text, "#[Mean    = {mean:>12.3}, StdDeviation   = {deviation:>12.3}]");
+    let _ = writeln!(text, "#[Max     = {max:>12.3}, Total count    = {:>12}]", times.len());
+    let _ = writeln!(text, "#[Buckets = {:>12}, SubBuckets     = {:>12}]", times.buckets(), 2048);
+    text
+}

@@ -1,0 +1,275 @@
+//! A run: the processes that measure are started, watched, and started again.
+//!
+//! This process measures nothing and sleeps most of the time. It keeps every slice that it is told of. A contender that
+//! hangs, loses a record or panics is named and left out, and the run goes on with fresh processes; an interrupt ends
+//! the run with what there is.
+
+use crate::contender::{ContenderKind, Fallible};
+use crate::distance::Boundary;
+use crate::load::Load;
+use crate::measure::{Outcome, Sample, Tally, sort};
+use crate::pair::Order;
+use crate::plan::Case;
+use crate::shared::{Shared, Word};
+use crate::signals;
+use crate::worker::{Message, WORKER};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair, sockopt};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How often this process looks for news: seldom, since it takes a core away from those that measure.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// The longest message.
+const MESSAGE_BYTES: usize = 1 << 20;
+/// With less time than this left, in seconds, a restart is not begun again.
+const LEFT_MIN: f64 = 0.5;
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) cores: [usize; 2],
+    pub(crate) loads: Vec<Load>,
+    /// The cases, by their numbers in the plan of all.
+    pub(crate) numbers: Vec<usize>,
+    /// How long each restart measures, in seconds; `None` to run every case once.
+    pub(crate) seconds: Option<f64>,
+    pub(crate) restarts: usize,
+    /// How long one slice may take.
+    pub(crate) limit: Duration,
+}
+
+/// What was wrong with a contender.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Fault {
+    pub(crate) measure: String,
+    pub(crate) contender: String,
+    /// What happened; the contender was left out from then on.
+    pub(crate) what: String,
+}
+
+/// All that a run brought.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pub(crate) outcomes: Vec<Outcome>,
+    pub(crate) tally: Tally,
+    pub(crate) boundary: Boundary,
+    pub(crate) rounds: u64,
+    pub(crate) restarts: usize,
+    /// Of the clock: its step and its cost, in nanoseconds.
+    pub(crate) clock_ns: [f64; 2],
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// How a process that measures ended.
+enum End {
+    Done,
+    /// It stands for a contender that must be left out: these cases, by their places in `numbers`.
+    Fault(Fault, Vec<usize>),
+    Interrupted,
+}
+
+/// Runs everything; `progress` is told the share that has passed, and how many slices there are.
+///
+/// # Errors
+///
+/// Where the processes cannot be started, or end and no contender is to blame.
+pub(crate) fn run(
+    plan: &Plan,
+    kinds: &'static [ContenderKind],
+    mut progress: impl FnMut(f64, usize),
+) -> Fallible<Collected> {
+    let all = crate::plan::cases(kinds, &plan.loads);
+    let cases: Vec<Case> = plan.numbers.iter().map(|number| all[*number]).collect();
+    let mut left_out: Vec<usize> = Vec::new();
+    let mut restarts: Vec<Vec<Sample>> = Vec::new();
+    let mut watch = Watch::default();
+    let mut faults = Vec::new();
+    'restarts: for restart in 0..plan.restarts {
+        let start = Instant::now();
+        let mut samples = Vec::new();
+        loop {
+            let seconds = plan.seconds.map(|seconds| seconds - start.elapsed().as_secs_f64());
+            let places: Vec<usize> = (0..cases.len()).filter(|place| !left_out.contains(place)).collect();
+            if places.is_empty() || seconds.is_some_and(|seconds| seconds < LEFT_MIN) {
+                break;
+            }
+            let order = Order {
+                cores: plan.cores,
+                run: format!("ipcbench-{}-{}", std::process::id(), watch.started),
+                loads: plan.loads.clone(),
+                cases: places.iter().map(|place| plan.numbers[*place]).collect(),
+                seconds,
+            };
+            let mut worker = Worker::start(&order)?;
+            watch.started += 1;
+            let share = |seconds_left: f64| {
+                let of_this = plan.seconds.map_or(0.0, |seconds| 1.0 - seconds_left / seconds);
+                (restart as f64 + of_this.clamp(0.0, 1.0)) / plan.restarts as f64
+            };
+            let begun = Instant::now();
+            let end = worker.watch((plan.limit, kinds), (&cases, &places), &mut watch, &mut samples, |count| {
+                progress(share(seconds.unwrap_or(0.0) - begun.elapsed().as_secs_f64()), count);
+            })?;
+            match end {
+                End::Done => break,
+                End::Fault(fault, places) => {
+                    left_out.extend(places);
+                    faults.push(fault);
+                }
+                End::Interrupted => {
+                    watch.warnings.push("the run was interrupted; these are the figures up to then".to_owned());
+                    restarts.push(samples);
+                    break 'restarts;
+                }
+            }
+        }
+        restarts.push(samples);
+    }
+    let probes: Vec<f64> = restarts.iter().flatten().flat_map(|sample| sample.probes_ns).collect();
+    let boundary = Boundary::of(&probes);
+    let (outcomes, tally) = sort(&cases, &restarts, boundary);
+    let Watch { rounds, clock_ns, warnings, .. } = watch;
+    Ok(Collected { outcomes, tally, boundary, rounds, restarts: restarts.len(), clock_ns, faults, warnings })
+}
+
+/// What is known of all processes so far.
+#[derive(Default)]
+struct Watch {
+    started: usize,
+    rounds: u64,
+    clock_ns: [f64; 2],
+    warnings: Vec<String>,
+}
+
+/// A process that measures, as it is watched. It is killed where it has not ended.
+struct Worker {
+    process: Child,
+    shared: Shared,
+    socket: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Worker {
+    fn start(order: &Order) -> Fallible<Self> {
+        let (shared, memory) = Shared::create()?;
+        let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        // Where it is refused, it stays as it is, and suffices for all but the longest messages.
+        let _ = sockopt::set_socket_send_buffer_size(&theirs, MESSAGE_BYTES);
+        let mut command = Command::new(std::env::current_exe()?);
+        let process = command.args([WORKER, &order.to_arg()]).stdin(Stdio::from(theirs)).spawn()?;
+        fdring::send_fds(&socket, b"memory", &[memory.as_fd()])?;
+        Ok(Self { process, shared, socket, buffer: vec![0; MESSAGE_BYTES] })
+    }
+
+    /// Takes what it tells, until it ends.
+    fn watch(
+        &mut self,
+        (limit, kinds): (Duration, &[ContenderKind]),
+        (cases, places): (&[Case], &[usize]),
+        watch: &mut Watch,
+        samples: &mut Vec<Sample>,
+        mut progress: impl FnMut(usize),
+    ) -> Fallible<End> {
+        let mut last = (Instant::now(), self.commands());
+        loop {
+            std::thread::sleep(LOOK_INTERVAL);
+            let has_ended = loop {
+                match self.next()? {
+                    Some(Message::Ready { step_ns, cost_ns, missing }) => {
+                        watch.clock_ns = [step_ns, cost_ns];
+                        let missing = missing.map(|why| format!("cycles and instructions were not counted: {why}"));
+                        watch.warnings.extend(missing.filter(|warning| !watch.warnings.contains(warning)));
+                    }
+                    Some(Message::Slice(sample)) => {
+                        samples.push(Sample { number: places[sample.number], ..sample });
+                    }
+                    Some(Message::Round) => watch.rounds += 1,
+                    Some(Message::Done) => break Some(true),
+                    None if self.process.try_wait()?.is_some() => break Some(false),
+                    None => break None,
+                }
+            };
+            progress(samples.len());
+            if has_ended == Some(true) {
+                self.process.wait()?;
+                return Ok(End::Done);
+            }
+            if signals::was_interrupted() {
+                return Ok(End::Interrupted);
+            }
+            if last.1 != self.commands() {
+                last = (Instant::now(), self.commands());
+            }
+            let hangs = last.0.elapsed() > limit;
+            if has_ended.is_none() && !hangs {
+                continue;
+            }
+            let what = match self.shared.complaint() {
+                Some(complaint) if !hangs => complaint,
+                _ if hangs => format!("it did not end within {} s", limit.as_secs_f64()),
+                _ => "its processes ended without a word".to_owned(),
+            };
+            return self.blame(what, kinds, (cases, places));
+        }
+    }
+
+    /// The commands that it has given, and those that were answered.
+    fn commands(&self) -> [u64; 2] {
+        [Word::Command, Word::Answer].map(|word| self.shared.word(word).load(Ordering::Acquire))
+    }
+
+    /// The contender that runs, or that is being opened.
+    fn blame(&self, what: String, kinds: &[ContenderKind], (cases, places): (&[Case], &[usize])) -> Fallible<End> {
+        let number = |word| self.shared.word(word).load(Ordering::Acquire).checked_sub(1).map(|number| number as usize);
+        let of_case = |place: &usize| -> (String, Vec<usize>) {
+            let case = cases[*place];
+            let is_like = |other: &&usize| {
+                let other = cases[**other];
+                other.measure_key() == case.measure_key() && other.to_string() == case.to_string()
+            };
+            (case.measure(), places.iter().filter(is_like).copied().collect())
+        };
+        if let Some(place) = number(Word::Running).and_then(|number| places.get(number)) {
+            let (measure, like) = of_case(place);
+            return Ok(End::Fault(Fault { measure, contender: cases[*place].to_string(), what }, like));
+        }
+        if let Some(kind) = number(Word::Opening).and_then(|number| kinds.get(number)) {
+            let is_of_kind = |place: &&usize| cases[**place].own().is_some_and(|own| own.0.name == kind.name);
+            let (measure, what) = ("every measure".to_owned(), format!("it could not be opened: {what}"));
+            let fault = Fault { measure, contender: kind.name.to_owned(), what };
+            return Ok(End::Fault(fault, places.iter().filter(is_of_kind).copied().collect()));
+        }
+        Err(format!("the processes that measure cannot go on: {what}").into())
+    }
+
+    /// The next message, if there is one.
+    fn next(&mut self) -> Fallible<Option<Message>> {
+        match recv(&self.socket, &mut self.buffer[..], RecvFlags::DONTWAIT) {
+            Ok((_, 0)) | Err(Errno::AGAIN | Errno::INTR | Errno::CONNRESET) => Ok(None),
+            Ok((_, len)) => Ok(Some(serde_json::from_slice(&self.buffer[..len])?)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // The child of this process's child dies with it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Collected {
+    /// What is said of the clock.
+    pub(crate) fn clock(&self) -> String {
+        let [step, cost] = self.clock_ns;
+        format!(
+            "The clock has steps of {step:.1} ns; a reading costs {cost:.1} ns, which is subtracted from each time."
+        )
+    }
+}

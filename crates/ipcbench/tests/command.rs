@@ -1,0 +1,234 @@
+//! The command as users have it: short real runs, of which nothing is judged that depends on the machine's mood.
+
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// An example of this package, which `cargo test` builds beside the tests.
+fn example(name: &str) -> Command {
+    let mut path = PathBuf::from(env!("CARGO_BIN_EXE_ipcbench"));
+    path.pop();
+    Command::new(path.join("examples").join(name))
+}
+
+fn ipcbench(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ipcbench")).args(args).output().expect("the command runs")
+}
+
+fn said(output: &Output) -> String {
+    let text = [&output.stdout[..], &output.stderr].concat();
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// A path that only this test writes; it is removed when the test ends.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ipcbench-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder of our own");
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Two processors are needed; without them there is nothing to test.
+fn has_two_processors() -> bool {
+    std::thread::available_parallelism().is_ok_and(|count| count.get() >= 2)
+}
+
+fn read_json(path: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(path).expect("it was written")).expect("it is JSON")
+}
+
+/// The names of the contenders in some rows.
+fn names<'a>(rows: &'a Value, field: &str) -> Vec<&'a str> {
+    let mut names: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row[field].as_str().unwrap()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+#[test]
+fn contenders_that_do_wrong_are_named_and_left_out_and_the_run_goes_on() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("faulty");
+    let json = scratch.file("run.json");
+    let selected = ["sound", "hangs", "tears", "panics", "fails", "unopened"].map(|name| ["--contender", name]);
+    let mut command = example("faulty");
+    command.args(selected.as_flattened()).args(["--bytes", "64", "--limit", "3", "--seconds", "30", "--restarts", "1"]);
+    let output = command.args(["--json", &json]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let report = read_json(&json);
+    assert_eq!(names(&report["faults"], "contender"), ["fails", "hangs", "panics", "tears", "unopened"]);
+    let what = |contender: &str| {
+        let faults = report["faults"].as_array().unwrap();
+        let fault = faults.iter().find(|fault| fault["contender"] == contender).unwrap();
+        fault["what"].as_str().unwrap().to_owned()
+    };
+    assert!(what("hangs").contains("did not end within 3 s"), "{}", what("hangs"));
+    assert!(what("tears").contains("not what was sent"), "{}", what("tears"));
+    assert!(what("panics").contains("lost its head"), "{}", what("panics"));
+    assert!(what("fails").contains("lost its way"), "{}", what("fails"));
+    assert!(what("unopened").contains("no licence"), "{}", what("unopened"));
+    // Of the sound one, and of the raw rings that it is compared with, there are figures.
+    let measured = names(&report["figures"], "contender");
+    assert!(measured.contains(&"sound") && measured.contains(&"raw ring"), "{measured:?}");
+    assert!(!measured.contains(&"tears"), "{measured:?}");
+    assert!(said(&output).contains("left out: one way, 64 B a record: hangs"), "{}", said(&output));
+}
+
+#[test]
+fn a_run_writes_everything_that_was_asked_for() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("files");
+    let [json, csv, html, hdr] = ["run.json", "run.csv", "run.html", "hdr"].map(|name| scratch.file(name));
+    let output = ipcbench(&[
+        "run",
+        "--measure",
+        "round-trip",
+        "--bytes",
+        "56",
+        "--contender",
+        "raw ring",
+        "--seconds",
+        "3",
+        "--restarts",
+        "3",
+        "--percentiles",
+        "50,95",
+        "--json",
+        &json,
+        "--csv",
+        &csv,
+        "--html",
+        &html,
+        "--hdr",
+        &hdr,
+    ]);
+    assert!(output.status.success(), "{}", said(&output));
+    let report = read_json(&json);
+    assert_eq!(report["schema"], 2);
+    assert_eq!(report["restarts"], 3);
+    assert!(report["clock_step_ns"].as_f64().unwrap() > 0.0 && report["clock_cost_ns"].as_f64().unwrap() > 0.0);
+    assert!(report["compiler"].as_str().unwrap().starts_with("rustc"));
+    assert_eq!(report["machine"]["cores"].as_array().unwrap().len(), 2);
+    let rows = report["figures"].as_array().unwrap();
+    assert!(!rows.is_empty());
+    for row in rows {
+        let counted: u64 = row["histogram"].as_array().unwrap().iter().map(|step| step[1].as_u64().unwrap()).sum();
+        assert_eq!(counted, row["times"].as_u64().unwrap());
+        assert!(row["percentiles"].as_array().unwrap().iter().all(|pair| pair[0] == 50.0 || pair[0] == 95.0));
+    }
+    let table = std::fs::read_to_string(csv).unwrap();
+    assert_eq!(table.lines().count(), rows.len() + 1);
+    let columns = table.lines().next().unwrap().split(',').count();
+    assert!(table.contains("ns_p95") && table.lines().last().unwrap().split(',').count() >= columns, "{table}");
+    assert!(std::fs::read_to_string(html).unwrap().ends_with("</html>\n"));
+    let distributions: Vec<_> = std::fs::read_dir(hdr).unwrap().collect();
+    assert_eq!(distributions.len(), rows.len());
+    let text = std::fs::read_to_string(distributions[0].as_ref().unwrap().path()).unwrap();
+    assert!(text.contains("Percentile") && text.contains("#[Max"), "{text}");
+}
+
+#[test]
+fn an_interrupted_run_reports_what_there_is() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("interrupted");
+    let json = scratch.file("run.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+    command.args(["--measure", "round-trip", "--bytes", "56", "--contender", "raw ring", "--seconds", "600"]);
+    command.args(["--json", &json]).stdout(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let started = Instant::now();
+    // It measures once its first child, which measures, has one too.
+    let child_of = |pid: u32| {
+        let path = format!("/proc/{pid}/task/{pid}/children");
+        std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse::<u32>().ok()
+    };
+    while child_of(child.id()).and_then(child_of).is_none() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not begin");
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("interrupted"), "{}", said(&output));
+    assert!(read_json(&json)["figures"].is_array());
+}
+
+#[test]
+fn what_cannot_work_is_said_before_anything_is_measured() {
+    if !has_two_processors() {
+        return;
+    }
+    let started = Instant::now();
+    for (args, says) in [
+        (&["--json", "/proc/nowhere/run.json"][..], "/proc/nowhere/run.json cannot be written"),
+        (&["--cores", "0,9999"], "processor 9999 is not there"),
+        (&["--measure", "one-wey"], "no measure is called “one-wey”"),
+        (&["frobnicate"], "is no command"),
+    ] {
+        let output = ipcbench(args);
+        assert!(!output.status.success());
+        assert!(said(&output).contains(says), "{args:?}: {}", said(&output));
+    }
+    assert!(started.elapsed() < Duration::from_secs(30), "nothing is measured");
+}
+
+#[test]
+fn few_descriptors_suffice_for_few_contenders() {
+    if !has_two_processors() {
+        return;
+    }
+    let command = format!(
+        "ulimit -n 64 && exec {} --measure one-way --contender pipe --bytes 64 --seconds 1 --restarts 1",
+        env!("CARGO_BIN_EXE_ipcbench")
+    );
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("rounds in 1 restarts"), "{}", said(&output));
+}
+
+#[test]
+fn the_list_names_what_can_be_selected() {
+    let output = ipcbench(&["list", "--measure", "one-way", "--contender", "pipe"]);
+    assert_eq!(
+        said(&output),
+        "--measure one-way\n  sizes: 8 B, 56 B, 64 B, 256 B, 1 KiB, 4 KiB, 16 KiB, 64 KiB, 256 KiB, 1 MiB, 4 MiB\n  \
+         --contender \"pipe\"\n"
+    );
+    let all = said(&ipcbench(&["list"]));
+    for key in ["one-way", "round-trip", "asleep", "wake-up", "connect", "consumers", "descriptors", "load"] {
+        assert!(all.contains(&format!("--measure {key}\n")), "{key} is missing");
+    }
+}
+
+#[test]
+fn a_contender_from_outside_joins_every_measure() {
+    if !has_two_processors() {
+        return;
+    }
+    let output = example("datagram").args(["--contender", "Unix datagram", "--try"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let listed = example("datagram").args(["list", "--contender", "Unix datagram"]).output().unwrap();
+    let keys = said(&listed).matches("--measure ").count();
+    assert_eq!(keys, 8, "{}", said(&listed));
+}
