@@ -37,11 +37,9 @@ pub(crate) fn median_of(ticks: &[u64], step: u64) -> f64 {
     *middle as f64 + (share - 0.5) * step as f64
 }
 
-/// A histogram of times in nanoseconds, exact below 2048 and to a thousandth above, up to 100 s.
+/// A histogram of times in nanoseconds, exact below 2048 and to a thousandth above; it grows with what it holds.
 pub(crate) fn histogram() -> Histogram<u64> {
-    let mut times = Histogram::new_with_bounds(1, 100_000_000_000, 3).expect("bounds that make sense");
-    times.auto(true);
-    times
+    Histogram::new(3).expect("three digits are possible")
 }
 
 /// The time that `share` of all are no longer than, in nanoseconds; `None` where too few are longer to tell.

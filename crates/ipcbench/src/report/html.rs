@@ -2,8 +2,11 @@
 
 use super::plots::{self, Plots};
 use super::{Run, SLICES_MIN, Unit, short_count, short_ns};
+use crate::contender::Waiting;
 use crate::distance::Distance;
 use crate::measure::Outcome;
+use crate::payload::{Bytes, PING_BYTES};
+use crate::plan::{Bouncer, Carrier, Case, RawMode};
 use crate::stats::{longest, short};
 use crate::targets::Judgement;
 use std::error::Error;
@@ -21,8 +24,96 @@ table { border-collapse: collapse; margin: .5em 0 1.5em; font-variant-numeric: t
 th, td { padding: 2px 10px; text-align: right; border-bottom: 1px solid #eee } th { font-weight: 600; color: #555 }
 td:first-child, th:first-child { text-align: left } tr.fdring td:first-child { font-weight: 600 }
 td.split, th.split { border-left: 2px solid #ccc } .range { color: #888; font-size: .88em }
+.wide { overflow-x: auto } .choices label { margin-right: 1em; white-space: nowrap }
+.plots svg { flex: 1 1 420px; max-width: 640px }
 .reached { color: #146c2e; font-weight: 600 } .missed { color: #b3261e; font-weight: 600 } .unknown { color: #999 }
 ";
+
+/// What the reader can choose to see, without a script: boxes that hide what is not ticked.
+struct Choices {
+    /// The class of what is shown, and its name.
+    boxes: Vec<(String, String)>,
+}
+
+impl Choices {
+    fn of(run: &Run<'_>) -> Self {
+        let mut lengths: Vec<usize> = run.outcomes().iter().filter_map(|outcome| outcome.case.bytes()).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let lengths = lengths.into_iter().map(|len| (format!("bytes{len}"), Bytes(len).to_string()));
+        let percentiles =
+            run.options.percentiles.iter().map(|percentile| (class_of(*percentile), format!("p{percentile}")));
+        Self { boxes: lengths.chain(percentiles).collect() }
+    }
+
+    fn style(&self) -> String {
+        let rules = self
+            .boxes
+            .iter()
+            .map(|(class, _)| format!("body:has(#{class}:not(:checked)) .{class} {{ display: none }}\n"));
+        rules.collect()
+    }
+
+    fn controls(&self) -> String {
+        let boxes = self.boxes.iter().map(|(class, name)| {
+            format!("<label><input type=\"checkbox\" id=\"{class}\" checked> {}</label>", escape(name))
+        });
+        format!("<p class=\"choices\">Show: {}</p>", boxes.collect::<String>())
+    }
+}
+
+/// The class of a percentile's cells: what a name of the style sheet may have.
+fn class_of(percentile: f64) -> String {
+    format!("p{percentile}").replace('.', "_")
+}
+
+/// The lengths of the table at the top, in bytes.
+const SUMMARY_LENGTHS: [usize; 5] = [8, 64, 1 << 10, 64 << 10, 1 << 20];
+
+/// Each contender at its best, where the cores are nearest: throughput at some lengths, and a round trip.
+fn summary(page: &mut String, run: &Run<'_>) {
+    let has = |distance: &Distance| {
+        run.outcomes().iter().any(|outcome| !outcome.figures[*distance as usize].slices.is_empty())
+    };
+    let Some(distance) = Distance::ALL.into_iter().find(has) else { return };
+    let mut contenders: Vec<&str> = Vec::new();
+    for outcome in run.outcomes() {
+        if !contenders.contains(&outcome.case.contender()) {
+            contenders.push(outcome.case.contender());
+        }
+    }
+    let _ = write!(page, "<div class=\"wide\"><table><tr><th>cores {}</th>", distance.name());
+    for len in SUMMARY_LENGTHS {
+        let unit = Unit::of(Case::OneWay(Carrier::Raw(RawMode::Each), len)).name();
+        let _ = write!(page, "<th>{}, {unit}</th>", Bytes(len));
+    }
+    page.push_str("<th>round trip, ns: p50</th><th>p99</th></tr>");
+    for contender in contenders {
+        let of = |wanted: &dyn Fn(Case) -> bool| {
+            let cases = run.outcomes().iter().map(|outcome| outcome.case);
+            let cases = cases.filter(|case| case.contender() == contender && wanted(*case));
+            cases.filter_map(|case| Some((run.median(case, distance)?, case))).min_by(|a, b| a.0.total_cmp(&b.0))
+        };
+        let mut cells: Vec<Option<String>> = Vec::new();
+        for len in SUMMARY_LENGTHS {
+            let best = of(&|case| matches!(case, Case::OneWay(_, each) if each == len));
+            cells.push(best.map(|(ns, case)| Unit::of(case).show(case, ns)));
+        }
+        // A bare cache line carries no record.
+        let is_trip = |case| match case {
+            Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES) => bouncer != Bouncer::Line,
+            _ => false,
+        };
+        let trip = of(&is_trip).and_then(|(_, case)| run.figures(case, distance));
+        cells.extend([0.5, 0.99].map(|share| trip.and_then(|figures| figures.quantile(share)).map(short_ns)));
+        if cells.iter().any(Option::is_some) {
+            let cells = cells.into_iter().map(|cell| format!("<td>{}</td>", cell.unwrap_or_else(|| "–".to_owned())));
+            let class = if contender == "fdring" { " class=\"fdring\"" } else { "" };
+            let _ = write!(page, "<tr{class}><td>{}</td>{}</tr>", escape(contender), cells.collect::<String>());
+        }
+    }
+    page.push_str("</table></div>");
+}
 
 /// The whole page.
 ///
@@ -31,8 +122,16 @@ td.split, th.split { border-left: 2px solid #ccc } .range { color: #888; font-si
 /// Where a plot cannot be drawn.
 pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     let mut page = String::from("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">");
-    let _ = write!(page, "<title>fdring: a run of the benchmark</title><style>{STYLE}</style></head><body>");
-    page.push_str("<h1>fdring: a run of the benchmark</h1>");
+    page.push_str("<meta name=\"viewport\" content=\"width=device-width\">");
+    let choices = Choices::of(run);
+    let _ = write!(
+        page,
+        "<title>Records between two processes</title><style>{STYLE}{}</style></head><body>",
+        choices.style()
+    );
+    page.push_str("<h1>Records between two processes</h1>");
+    figure(&mut page, "Throughput, each contender at its best", &plots::summary(run)?);
+    summary(&mut page, run);
     let _ = write!(page, "<p class=\"machine\">{}</p>", escape(&run.machine.to_string()));
     if !run.others.is_empty() {
         let _ = write!(page, "<p class=\"machine\">Contenders from outside: {}</p>", escape(&run.others.join(", ")));
@@ -55,8 +154,9 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     }
     counts(&mut page, run);
     page.push_str("<h2>All figures</h2>");
+    page.push_str(&choices.controls());
     for group in run.groups() {
-        table(&mut page, run, &group[0].case.measure(), group);
+        table(&mut page, run, group);
     }
     page.push_str("</body></html>\n");
     Ok(page)
@@ -84,7 +184,8 @@ fn targets(page: &mut String, run: &Run<'_>) {
     if rows.is_empty() {
         return;
     }
-    page.push_str("<h2>Targets</h2><table><tr><th>what</th><th>target</th><th>near</th><th>far</th></tr>");
+    page.push_str("<h2>Targets of fdring</h2><div class=\"wide\"><table>");
+    page.push_str("<tr><th>what</th><th>target</th><th>near</th><th>far</th></tr>");
     for row in rows {
         let _ = write!(page, "<tr><td>{}</td><td>{}</td>", escape(&row.what), escape(&row.goal));
         for value in row.values {
@@ -99,7 +200,7 @@ fn targets(page: &mut String, run: &Run<'_>) {
         }
         page.push_str("</tr>");
     }
-    page.push_str("</table>");
+    page.push_str("</table></div>");
 }
 
 fn counts(page: &mut String, run: &Run<'_>) {
@@ -114,19 +215,26 @@ fn counts(page: &mut String, run: &Run<'_>) {
     page.push_str("</table>");
 }
 
-fn table(page: &mut String, run: &Run<'_>, measure: &str, group: &[Outcome]) {
-    let is_timed = group[0].case.is_timed();
-    let columns: &[&str] =
-        if is_timed { &["p50", "p90", "p99", "p99.9", "max"] } else { &[Unit::of(group[0].case).name()] };
-    let _ = write!(page, "<table><tr><th>{}</th>", escape(measure));
-    for distance in ["near", "far"] {
-        for (index, column) in columns.iter().enumerate() {
-            let (class, name) = if index == 0 {
-                (" class=\"split\"", format!("{distance}: {column}"))
-            } else {
-                ("", (*column).to_owned())
-            };
-            let _ = write!(page, "<th{class}>{name}</th>");
+/// The columns that a measure has before the range, with their classes.
+fn columns(run: &Run<'_>, case: Case) -> Vec<(String, String)> {
+    if !case.is_timed() {
+        return vec![(Unit::of(case).name().to_owned(), String::new())];
+    }
+    let percentiles =
+        run.options.percentiles.iter().map(|percentile| (format!("p{percentile}"), class_of(*percentile)));
+    percentiles.chain([("max".to_owned(), String::new())]).collect()
+}
+
+fn table(page: &mut String, run: &Run<'_>, group: &[Outcome]) {
+    let case = group[0].case;
+    let columns = columns(run, case);
+    let class = case.bytes().map_or_else(String::new, |bytes| format!("bytes{bytes}"));
+    let _ = write!(page, "<div class=\"wide {class}\"><table><tr><th>{}</th>", escape(&case.measure()));
+    for distance in Distance::ALL {
+        for (index, (name, class)) in columns.iter().enumerate() {
+            let (split, before) =
+                if index == 0 { ("split", format!("{}: ", distance.name())) } else { ("", String::new()) };
+            let _ = write!(page, "<th class=\"{split} {class}\">{before}{name}</th>");
         }
         page.push_str("<th>quartiles</th><th>ceil</th><th>fdring</th>");
     }
@@ -135,33 +243,36 @@ fn table(page: &mut String, run: &Run<'_>, measure: &str, group: &[Outcome]) {
         let class = if outcome.case.is_fdring() { " class=\"fdring\"" } else { "" };
         let _ = write!(page, "<tr{class}><td>{}</td>", escape(&outcome.case.to_string()));
         for distance in Distance::ALL {
-            cells(page, run, outcome, distance, columns.len());
+            cells(page, run, outcome, distance, &columns);
         }
         page.push_str("</tr>");
     }
-    page.push_str("</table>");
+    page.push_str("</table></div>");
 }
 
-fn cells(page: &mut String, run: &Run<'_>, outcome: &Outcome, distance: Distance, columns: usize) {
-    let figures = &outcome.figures[distance as usize];
-    let Some(quartiles) = figures.quartiles() else {
-        let _ = write!(page, "<td class=\"split unknown\">–</td>{}", "<td></td>".repeat(columns + 2));
+fn cells(page: &mut String, run: &Run<'_>, outcome: &Outcome, distance: Distance, columns: &[(String, String)]) {
+    let (case, figures) = (outcome.case, &outcome.figures[distance as usize]);
+    let unit = Unit::of(case);
+    let mark = if figures.slices.len() < SLICES_MIN { "?" } else { "" };
+    let quartiles = figures.quartiles();
+    let values: Vec<Option<f64>> = if case.is_timed() {
+        let percentiles = run.options.percentiles.iter().map(|percentile| figures.quantile(percentile / 100.0));
+        percentiles.chain([longest(&figures.times)]).collect()
+    } else {
+        vec![quartiles.map(|quartiles| quartiles.median)]
+    };
+    for (index, (value, (_, class))) in values.into_iter().zip(columns).enumerate() {
+        let split = if index == 0 { "split" } else { "" };
+        let text = value.map_or_else(|| "–".to_owned(), |ns| format!("{}{mark}", unit.show(case, ns)));
+        let _ = write!(page, "<td class=\"{split} {class}\">{text}</td>");
+    }
+    let Some(quartiles) = quartiles else {
+        page.push_str("<td></td><td></td><td></td>");
         return;
     };
-    let unit = Unit::of(outcome.case);
-    let mark = if figures.slices.len() < SLICES_MIN { "?" } else { "" };
-    if outcome.case.is_timed() {
-        let quantiles = [0.5, 0.9, 0.99, 0.999].map(|share| figures.quantile(share));
-        for (index, ns) in quantiles.into_iter().chain([longest(&figures.times)]).enumerate() {
-            let class = if index == 0 { " class=\"split\"" } else { "" };
-            let _ = write!(page, "<td{class}>{}{mark}</td>", ns.map_or_else(|| "–".to_owned(), short_ns));
-        }
-    } else {
-        let _ = write!(page, "<td class=\"split\">{}{mark}</td>", unit.show(outcome.case, quartiles.median));
-    }
-    let _ = write!(page, "<td class=\"range\">{}</td>", unit.range(outcome.case, quartiles.low, quartiles.high));
-    let to_fdring = run.ratio_to_fdring(outcome.case, distance).map_or_else(|| "–".to_owned(), short);
-    for ratio in [run.ceiling_cell(outcome.case, distance), to_fdring] {
+    let _ = write!(page, "<td class=\"range\">{}</td>", unit.range(case, quartiles.low, quartiles.high));
+    let to_fdring = run.ratio_to_fdring(case, distance).map_or_else(|| "–".to_owned(), short);
+    for ratio in [run.ceiling_cell(case, distance), to_fdring] {
         let _ = write!(page, "<td>{ratio}</td>");
     }
 }

@@ -189,6 +189,9 @@ pub(crate) fn warnings(collected: &Collected) -> Vec<String> {
     warnings
 }
 
+#[cfg(test)]
+mod tests;
+
 /// The unit of a case's figures.
 #[derive(Clone, Copy, PartialEq)]
 enum Unit {

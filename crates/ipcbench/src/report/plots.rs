@@ -13,32 +13,33 @@ use std::fmt::Display;
 
 /// The size of a plot in the units of its SVG.
 const SIZE: (u32, u32) = (640, 400);
-const BLACK: RGBColor = RGBColor(0, 0, 0);
-/// Colours that can be told apart, for all but the ceiling.
-const PALETTE: [RGBColor; 22] = [
-    RGBColor(0xd6, 0x27, 0x28),
-    RGBColor(0x1f, 0x77, 0xb4),
-    RGBColor(0x2c, 0xa0, 0x2c),
-    RGBColor(0xff, 0x7f, 0x0e),
-    RGBColor(0x94, 0x67, 0xbd),
-    RGBColor(0x8c, 0x56, 0x4b),
-    RGBColor(0xe3, 0x77, 0xc2),
+/// The colours of contenders that everybody knows.
+const KNOWN: [(&str, RGBColor); 7] = [
+    ("fdring", RGBColor(0xd6, 0x27, 0x28)),
+    ("raw ring", RGBColor(0x22, 0x22, 0x22)),
+    ("pipe", RGBColor(0x2c, 0xa0, 0x2c)),
+    ("Unix stream", RGBColor(0x94, 0x67, 0xbd)),
+    ("Unix seqpacket", RGBColor(0x8c, 0x56, 0x4b)),
+    ("rtrb", RGBColor(0x1f, 0x77, 0xb4)),
+    ("crossbeam", RGBColor(0xff, 0x7f, 0x0e)),
+];
+/// Those of all others, in order.
+const PALETTE: [RGBColor; 12] = [
     RGBColor(0x17, 0xbe, 0xcf),
+    RGBColor(0xe3, 0x77, 0xc2),
     RGBColor(0xbc, 0xbd, 0x22),
-    RGBColor(0x7f, 0x7f, 0x7f),
-    RGBColor(0xff, 0x98, 0x96),
     RGBColor(0x00, 0x55, 0x55),
     RGBColor(0x39, 0x3b, 0x79),
-    RGBColor(0x98, 0xdf, 0x8a),
     RGBColor(0xc5, 0x1b, 0x7d),
-    RGBColor(0x84, 0x3c, 0x39),
     RGBColor(0x63, 0x79, 0x39),
     RGBColor(0xe7, 0xba, 0x52),
-    RGBColor(0x9e, 0xda, 0xe5),
     RGBColor(0x5a, 0x2d, 0x91),
-    RGBColor(0xc4, 0x9c, 0x94),
+    RGBColor(0x84, 0x3c, 0x39),
     RGBColor(0x00, 0x8b, 0x45),
+    RGBColor(0x7f, 0x7f, 0x7f),
 ];
+/// How much lighter each further form of a contender is.
+const SHADE: f64 = 0.16;
 
 type DrawError = DrawingAreaErrorKind<std::io::Error>;
 
@@ -49,51 +50,73 @@ pub(super) struct Series {
     points: [Vec<(f64, f64)>; 2],
 }
 
+/// The colour of a contender, which it has in every plot; further forms of it are lighter.
+fn colour(run: &Run<'_>, contender: &str, forms_before: usize) -> RGBColor {
+    let known = KNOWN.iter().find(|(name, _)| *name == contender).map(|(_, colour)| *colour);
+    let base = known.unwrap_or_else(|| {
+        let mut others: Vec<&str> = Vec::new();
+        for outcome in run.outcomes() {
+            let name = outcome.case.contender();
+            if !others.contains(&name) && KNOWN.iter().all(|(known, _)| *known != name) {
+                others.push(name);
+            }
+        }
+        PALETTE[others.iter().position(|name| *name == contender).unwrap_or(0) % PALETTE.len()]
+    });
+    let share = (forms_before as f64 * SHADE).min(0.75);
+    let lighter = |channel: u8| (f64::from(channel) + (255.0 - f64::from(channel)) * share) as u8;
+    RGBColor(lighter(base.0), lighter(base.1), lighter(base.2))
+}
+
 /// One plot for each distance at which something was measured, and what their lines mean.
 pub(super) struct Plots {
     pub(super) svgs: Vec<String>,
     pub(super) legend: Vec<Series>,
 }
 
-/// What is drawn of one-way transfers: a name, and the cases of which the best at each length is meant.
-fn one_way_groups(run: &Run<'_>) -> Vec<(String, Vec<Case>)> {
-    let mut groups: Vec<(String, Vec<Case>)> = Vec::new();
+/// Some cases of one contender, of which the best at each length is meant.
+struct Group {
+    name: String,
+    contender: &'static str,
+    cases: Vec<Case>,
+}
+
+/// One-way transfers by what `name` says of each; those of which it says nothing are left out.
+fn one_way_groups(run: &Run<'_>, name: impl Fn(Carrier) -> Option<String>) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
     for outcome in run.outcomes() {
         let Case::OneWay(carrier, _) = outcome.case else { continue };
-        let name = match carrier {
-            Carrier::Raw(RawMode::By32) => "raw ring, batches of 32".to_owned(),
-            Carrier::Raw(RawMode::Each) => "raw ring, each published".to_owned(),
-            Carrier::Raw(_) => continue,
-            Carrier::Fdring(Sending::Slices(_), Reading::Copied, _) => continue,
-            Carrier::Fdring(Sending::Slices(_), ..) => "fdring, slices of values, in place".to_owned(),
-            Carrier::Fdring(Sending::Batch | Sending::Filled, reading, _) if reading.copies() => {
-                "fdring, batches, copied out".to_owned()
-            }
-            Carrier::Fdring(Sending::Batch | Sending::Filled, ..) => "fdring, batches, in place".to_owned(),
-            Carrier::Fdring(_, reading, _) if reading.copies() => "fdring, each published, copied out".to_owned(),
-            Carrier::Fdring(..) => "fdring, each published, in place".to_owned(),
-            other => other.to_string(),
-        };
-        match groups.iter_mut().find(|(each, _)| *each == name) {
-            Some((_, cases)) => cases.push(outcome.case),
-            None => groups.push((name, vec![outcome.case])),
+        let Some(name) = name(carrier) else { continue };
+        match groups.iter_mut().find(|group| group.name == name) {
+            Some(group) => group.cases.push(outcome.case),
+            None => groups.push(Group { name, contender: outcome.case.contender(), cases: vec![outcome.case] }),
         }
     }
     groups
 }
 
-fn colour(index: usize, name: &str) -> RGBColor {
-    match name {
-        "raw ring, batches of 32" | "cache line" => BLACK,
-        "raw ring, each published" | "raw ring" => RGBColor(0x99, 0x99, 0x99),
-        _ => PALETTE[index % PALETTE.len()],
-    }
+/// The groups that stand for the forms of the contenders.
+fn form(carrier: Carrier) -> Option<String> {
+    Some(match carrier {
+        Carrier::Raw(RawMode::Held) => "raw ring, batches of 32".to_owned(),
+        Carrier::Raw(RawMode::Each) => "raw ring, each published".to_owned(),
+        Carrier::Raw(_) | Carrier::Fdring(Sending::Slices(_), Reading::Copied, _) => return None,
+        Carrier::Fdring(Sending::Slices(_), ..) => "fdring, slices of values, in place".to_owned(),
+        Carrier::Fdring(Sending::Batch | Sending::Filled, reading, _) if reading.copies() => {
+            "fdring, batches, copied out".to_owned()
+        }
+        Carrier::Fdring(Sending::Batch | Sending::Filled, ..) => "fdring, batches, in place".to_owned(),
+        Carrier::Fdring(_, reading, _) if reading.copies() => "fdring, each published, copied out".to_owned(),
+        Carrier::Fdring(..) => "fdring, each published, in place".to_owned(),
+        other => other.to_string(),
+    })
 }
 
 /// The series of one-way transfers: a point for each length, `value` of the quickest case.
-fn one_way(run: &Run<'_>, value: impl Fn(Case, Distance) -> Option<f64>) -> Vec<Series> {
+fn one_way(run: &Run<'_>, groups: Vec<Group>, value: impl Fn(Case, Distance) -> Option<f64>) -> Vec<Series> {
+    let mut drawn: Vec<&str> = Vec::new();
     let mut series = Vec::new();
-    for (name, cases) in one_way_groups(run) {
+    for Group { name, contender, cases } in groups {
         let points = Distance::ALL.map(|distance| {
             let at = |len: usize| {
                 let of_len = cases.iter().filter(|case| matches!(case, Case::OneWay(_, each) if *each == len));
@@ -103,25 +126,38 @@ fn one_way(run: &Run<'_>, value: impl Fn(Case, Distance) -> Option<f64>) -> Vec<
             // 56 B is of interest with a header, in the tables; here it would be a kink beside 64 B.
             LENGTHS.into_iter().filter(|len| *len != 56).filter_map(at).collect()
         });
-        let drawn = series.iter().filter(|each: &&Series| each.name.starts_with("raw") == name.starts_with("raw"));
-        let colour = colour(drawn.count(), &name);
-        series.push(Series { name, colour, points });
+        let forms_before = drawn.iter().filter(|each| **each == contender).count();
+        drawn.push(contender);
+        series.push(Series { colour: colour(run, contender, forms_before), name, points });
     }
     series
 }
 
+/// Throughput of a case in GB/s.
+fn gigabytes(run: &Run<'_>, case: Case, distance: Distance) -> Option<f64> {
+    let Case::OneWay(_, len) = case else { return None };
+    Some(len as f64 / run.median(case, distance)?)
+}
+
+/// Throughput over size of each contender at its best, where the cores are nearest.
+pub(super) fn summary(run: &Run<'_>) -> Result<Plots, DrawError> {
+    let contender = |carrier| Some(Case::OneWay(carrier, 0).contender().to_owned());
+    let series = one_way(run, one_way_groups(run, contender), |case, distance| gigabytes(run, case, distance));
+    let mut plots = draw(series, "GB/s", Axis::Lengths)?;
+    plots.svgs.truncate(1);
+    Ok(plots)
+}
+
 /// Throughput over size, both on logarithmic axes.
 pub(super) fn throughput(run: &Run<'_>) -> Result<Plots, DrawError> {
-    let value = |case: Case, distance| {
-        let Case::OneWay(_, len) = case else { return None };
-        Some(len as f64 / run.median(case, distance)?)
-    };
-    draw(one_way(run, value), "GB/s", Axis::Lengths)
+    let series = one_way(run, one_way_groups(run, form), |case, distance| gigabytes(run, case, distance));
+    draw(series, "GB/s", Axis::Lengths)
 }
 
 /// The ratio to the ceiling over size.
 pub(super) fn ratio(run: &Run<'_>) -> Result<Plots, DrawError> {
-    draw(one_way(run, |case, distance| run.ratio_to_ceiling(case, distance)), "× the ceiling's rate", Axis::Lengths)
+    let value = |case, distance| run.ratio_to_ceiling(case, distance);
+    draw(one_way(run, one_way_groups(run, form), value), "share of the ceiling's rate", Axis::Lengths)
 }
 
 /// How the times of all contenders of one timed measure are distributed.
@@ -129,6 +165,7 @@ pub(super) fn distribution(run: &Run<'_>, measure: &str) -> Result<Plots, DrawEr
     let of_measure =
         run.outcomes().iter().filter(|outcome| outcome.case.is_timed() && outcome.case.measure() == measure);
     let mut series: Vec<Series> = Vec::new();
+    let mut drawn: Vec<&str> = Vec::new();
     for outcome in of_measure {
         let points = Distance::ALL.map(|distance| {
             let times = &outcome.figures[distance as usize].times;
@@ -137,9 +174,10 @@ pub(super) fn distribution(run: &Run<'_>, measure: &str) -> Result<Plots, DrawEr
             let steps = (0..64).map(|step| f64::from(step) / 16.0);
             steps.filter_map(|nines| Some((nines, quantile(times, 1.0 - 10f64.powf(-nines))?.max(1.0)))).collect()
         });
-        let name = outcome.case.to_string();
-        let colour = colour(series.len(), &name);
-        series.push(Series { name, colour, points });
+        let contender = outcome.case.contender();
+        let forms_before = drawn.iter().filter(|each| **each == contender).count();
+        drawn.push(contender);
+        series.push(Series { name: outcome.case.to_string(), colour: colour(run, contender, forms_before), points });
     }
     draw(series, "ns", Axis::Nines)
 }
@@ -156,6 +194,13 @@ impl Axis {
         match self {
             Self::Lengths => 2.6..22.4,
             Self::Nines => 0.0..4.0,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lengths => "length of a record",
+            Self::Nines => "percentile",
         }
     }
 
@@ -180,8 +225,7 @@ fn draw(series: Vec<Series>, unit: &str, axis: Axis) -> Result<Plots, DrawError>
     let mut svgs = Vec::new();
     for distance in Distance::ALL {
         if series.iter().any(|series| !series.points[distance as usize].is_empty()) {
-            let caption = format!("{}, {unit}", if distance == Distance::Near { "near" } else { "far" });
-            svgs.push(draw_one(&series, distance, &caption, axis, low / 1.5..high * 1.5)?);
+            svgs.push(draw_one(&series, distance, unit, axis, low / 1.5..high * 1.5)?);
         }
     }
     Ok(Plots { svgs, legend: series })
@@ -190,7 +234,7 @@ fn draw(series: Vec<Series>, unit: &str, axis: Axis) -> Result<Plots, DrawError>
 fn draw_one(
     series: &[Series],
     distance: Distance,
-    caption: &str,
+    unit: &str,
     axis: Axis,
     heights: std::ops::Range<f64>,
 ) -> Result<String, DrawError> {
@@ -199,15 +243,18 @@ fn draw_one(
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
-            .caption(caption, ("sans-serif", 16))
+            .caption(distance.name(), ("sans-serif", 16))
             .margin(8)
             .margin_right(24)
-            .x_label_area_size(28)
-            .y_label_area_size(56)
+            .x_label_area_size(44)
+            .y_label_area_size(68)
             .build_cartesian_2d(axis.range(), heights.log_scale())?;
         chart
             .configure_mesh()
             .x_labels(if matches!(axis, Axis::Nines) { 5 } else { 10 })
+            .x_desc(axis.name())
+            .y_desc(unit)
+            .axis_desc_style(("sans-serif", 14))
             .x_label_formatter(&|at| axis.label(*at))
             .y_label_formatter(&|value| trimmed(*value).to_string())
             .label_style(("sans-serif", 13))
@@ -216,7 +263,7 @@ fn draw_one(
             .draw()?;
         for Series { colour, points, name } in series {
             let points = &points[distance as usize];
-            let width = if name.starts_with("fdring") || *colour == BLACK { 3 } else { 2 };
+            let width = if name.starts_with("fdring") || name.starts_with("raw ring") { 3 } else { 2 };
             chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(width)))?;
             if matches!(axis, Axis::Lengths) {
                 chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;

@@ -42,7 +42,7 @@ fn heading(run: &Run<'_>, group: &[Outcome], distance: Distance) -> Vec<String> 
     } else {
         heading.push("median".to_owned());
     }
-    heading.extend(["slices", "99 %"].map(str::to_owned));
+    heading.extend(["quartiles", "99 % interval"].map(str::to_owned));
     heading.extend(["ceil", "fdring", "thrown away"].map(str::to_owned));
     heading
 }

@@ -1,0 +1,169 @@
+//! Reports of a run that never was, in which everything was measured.
+
+use super::{Run, html, is_doubt, json, tables, text};
+use crate::Program;
+use crate::census::{Census, Count};
+use crate::distance::{Boundary, Distance};
+use crate::machine::Machine;
+use crate::measure::{Outcome, Tally};
+use crate::options::Options;
+use crate::plan::Case;
+use crate::run::{Collected, Fault};
+
+/// What each case takes is made of its name, so that it is the same in each test.
+fn nanoseconds(case: Case, distance: Distance) -> f64 {
+    let name = format!("{}{case}", case.measure());
+    let noise = name.bytes().fold(7u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte))) % 100;
+    let base = if case.is_timed() { 150.0 } else { 2.0 + case.bytes().unwrap_or(0) as f64 / 50.0 };
+    base * (1.0 + noise as f64 / 50.0) * if distance == Distance::Far { 4.0 } else { 1.0 }
+}
+
+fn collected(cases: Vec<Case>) -> Collected {
+    let outcomes = cases.into_iter().map(|case| {
+        let mut outcome = Outcome::new(case);
+        for distance in Distance::ALL {
+            let (figures, ns) = (&mut outcome.figures[distance as usize], nanoseconds(case, distance));
+            figures.slices = (0..20).map(|slice| ns * (1.0 + f64::from(slice) / 400.0)).collect();
+            figures.restarts = vec![ns * 1.01, ns * 1.02, ns * 1.03];
+            figures.records = 1000;
+            if case.is_timed() {
+                for rank in 0..200u64 {
+                    let time = ns * (1.0 + (rank as f64 / 200.0).powi(20) * 5.0);
+                    figures.times.record_n(time as u64, 100).unwrap();
+                    figures.all_times.record_n(time as u64, 100).unwrap();
+                }
+            }
+        }
+        outcome
+    });
+    let fault = Fault { measure: "m".to_owned(), contender: "c".to_owned(), what: "it <hangs>".to_owned() };
+    Collected {
+        outcomes: outcomes.collect(),
+        tally: Tally { kept: [100, 100], moved: 1, preempted: 2, delayed: 3 },
+        boundary: Boundary::USUAL,
+        rounds: 20,
+        restarts: 3,
+        clock_ns: [10.0, 20.0],
+        faults: vec![fault],
+        warnings: Vec::new(),
+    }
+}
+
+/// Does something with the run, where this machine has two processors.
+fn with_run(args: &[&str], check: impl FnOnce(&Run<'_>)) {
+    let Ok(machine) = Machine::look(None) else { return };
+    let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    let options = Options::parse(args, &Program::default()).unwrap().unwrap();
+    let collected = collected(options.all_cases(&[]));
+    let mut census = Census::default();
+    census.counts.push(Count { what: "calls".to_owned(), value: 3.0, unit: "/s", limit: Some(10.0) });
+    let warnings = super::warnings(&collected);
+    let (machine, options, collected, census) = (&machine, &options, &collected, &census);
+    check(&Run { machine, options, collected, others: Vec::new(), warnings, census });
+}
+
+#[test]
+fn columns_stand_apart_and_begin_where_their_headings_end() {
+    with_run(&["--percentiles", "50,99.9"], |run| {
+        let text = text(run);
+        let mut checked = 0;
+        for block in text.split("\n\n").filter(|block| block.contains("thrown away\n")) {
+            let lines: Vec<&str> = block.lines().filter(|line| line.ends_with(['%', 'y'])).collect();
+            let ends = |line: &str| line.chars().count();
+            assert!(lines.iter().all(|line| ends(line) == ends(lines[0])), "{block}");
+            checked += 1;
+        }
+        assert!(checked > 20, "only {checked} tables were seen");
+        assert!(text.contains("p99.9") && !text.contains("p90"));
+        assert!(text.contains("left out: m: c: it <hangs>"));
+        assert!(text.contains("steps of 10.0 ns; a reading costs 20.0 ns"));
+    });
+}
+
+#[test]
+fn the_page_begins_with_one_chart_and_one_table() {
+    with_run(&[], |run| {
+        let page = html::html(run).unwrap();
+        let at = |what: &str| page.find(what).unwrap_or_else(|| panic!("{what} is missing"));
+        assert!(at("<svg") < at("<table") && at("<table") < at("Targets"));
+        let opening = &page[..at("Targets")];
+        assert_eq!((opening.matches("<svg").count(), opening.matches("<table").count()), (1, 1));
+        assert!(page.contains("it &lt;hangs&gt;"), "what others say is escaped");
+    });
+}
+
+#[test]
+fn every_axis_has_a_label() {
+    with_run(&[], |run| {
+        let page = html::html(run).unwrap();
+        let plots: Vec<&str> = page.split("<svg").skip(1).filter_map(|rest| rest.split("</svg>").next()).collect();
+        assert!(plots.len() > 8, "only {} plots", plots.len());
+        for plot in plots {
+            let has = |labels: [&str; 2]| labels.iter().any(|label| plot.contains(&format!("\n{label}\n</text>")));
+            assert!(has(["length of a record", "percentile"]), "{plot}");
+            assert!(has(["GB/s", "ns"]) || has(["share of the ceiling&apos;s rate", "share of the ceiling's rate"]));
+        }
+    });
+}
+
+#[test]
+fn a_contender_has_one_colour_everywhere() {
+    with_run(&[], |run| {
+        let page = html::html(run).unwrap();
+        for (name, colour) in [("pipe", "44,160,44"), ("Unix stream", "148,103,189")] {
+            let legends: Vec<&str> = page.split("<span style=\"--colour: rgb(").skip(1).collect();
+            let of_name = legends.iter().filter(|legend| legend.contains(&format!("\">{name}</span>")));
+            let of_name: Vec<&str> = of_name.filter_map(|legend| legend.split(')').next()).collect();
+            assert!(of_name.len() > 3 && of_name.iter().all(|found| *found == colour), "{name}: {of_name:?}");
+        }
+    });
+}
+
+#[test]
+fn what_is_not_ticked_is_hidden() {
+    with_run(&["--percentiles", "50,99.9"], |run| {
+        let page = html::html(run).unwrap();
+        for class in ["bytes64", "p99_9"] {
+            assert!(page.contains(&format!("body:has(#{class}:not(:checked)) .{class} {{ display: none }}")));
+            assert!(page.contains(&format!("id=\"{class}\" checked")));
+        }
+        assert!(page.contains("<div class=\"wide bytes64\">"));
+    });
+}
+
+#[test]
+fn the_report_for_programs_is_read_back_as_it_was() {
+    with_run(&[], |run| {
+        let report = json::report(run);
+        let again: json::Report = serde_json::from_str(&json::json(run)).unwrap();
+        assert_eq!(again.schema, json::SCHEMA);
+        assert_eq!(again.figures.len(), report.figures.len());
+        assert_eq!(again.figures.len(), 2 * run.outcomes().len());
+        let row = again.figures.iter().find(|row| row.form == "pipe" && row.measure_key == "round-trip").unwrap();
+        assert_eq!(row.percentiles.len(), run.options.percentiles.len());
+        assert_eq!(row.histogram.iter().map(|(_, count)| count).sum::<u64>(), 20_000);
+        assert!(row.ns_low.unwrap() < row.ns_high.unwrap());
+    });
+}
+
+#[test]
+fn every_line_of_the_table_has_as_many_cells_as_its_heading() {
+    with_run(&[], |run| {
+        let csv = tables::csv(&json::report(run));
+        // Commas within quotes are no ends of cells.
+        let cells = |line: &str| line.split('"').step_by(2).map(|outside| outside.matches(',').count()).sum::<usize>();
+        let heading = csv.lines().next().unwrap();
+        assert!(csv.lines().count() > 100 && csv.lines().all(|line| cells(line) == cells(heading)));
+    });
+}
+
+#[test]
+fn only_what_carries_more_than_a_bare_ring_can_be_a_doubt() {
+    with_run(&[], |run| {
+        for outcome in run.outcomes() {
+            let may = outcome.case.contender() != "raw ring" && !outcome.case.ceilings().contains(&outcome.case);
+            assert_eq!(is_doubt(outcome.case, 2.0), may, "{}", outcome.case);
+            assert!(!is_doubt(outcome.case, 1.01));
+        }
+    });
+}
