@@ -249,6 +249,50 @@ fn workers_that_are_killed_lose_nothing() {
     println!("{again} of {RECORDS} records were worked on again; {stats:?}");
 }
 
+/// Kills a worker at each step of its life, and at each store to a word that both sides see.
+#[cfg(feature = "crash-points")]
+#[test]
+fn workers_that_are_killed_at_any_step_lose_nothing() {
+    if plays_a_role() {
+        return;
+    }
+    const RECORDS: u64 = 1000;
+    let points = [
+        ("session-offer-received", 0..1),
+        ("session-attach-sent", 0..1),
+        ("session-attached-received", 0..1),
+        ("consumer-record-found", 0..6),
+        ("consumer-sleep-announced", 0..1),
+        ("consumer-asleep", 0..1),
+        ("store", 0..12),
+    ];
+    for (point, passes) in points {
+        for round in passes {
+            let role = ["worker", "worker-in-place", "worker-of-batches"][round % 3];
+            println!("{point} {round} {role}");
+            let site = Site::new("workers_that_are_killed_at_any_step_lose_nothing");
+            // In turns the next one goes on, and others get it.
+            let after = if round % 2 == 0 { Duration::ZERO } else { DEADLINE };
+            let options = options().workers_min(2).take_back_after(after).deaths_max(u32::MAX);
+            let mut distributor = options.listen(site.address.as_str()).unwrap();
+            let mut victim = site.worker_that_dies(role, Some(&format!("{point}:{}", 3 * round)));
+            let other = site.worker(role);
+            let successor = std::thread::scope(|scope| {
+                let successor = scope.spawn(|| {
+                    victim.dies();
+                    site.worker(role)
+                });
+                (0..RECORDS).for_each(|number| send(&mut distributor, number));
+                successor.join().unwrap()
+            });
+            distributor.wait_for_workers(2, DEADLINE).unwrap();
+            distributor.finish_and_wait(DEADLINE).unwrap();
+            [other, successor].into_iter().for_each(Peer::finish);
+            check(&site.log(), RECORDS);
+        }
+    }
+}
+
 #[test]
 fn without_any_worker_records_wait_and_the_next_one_goes_on_with_them() {
     if plays_a_role() {

@@ -7,7 +7,7 @@ mod assignment;
 mod course;
 mod event;
 mod options;
-mod plan;
+pub(crate) mod plan;
 mod slots;
 mod waits;
 mod worker;

@@ -37,7 +37,7 @@ pub enum To {
 }
 
 impl To {
-    pub(super) fn key(self) -> Option<u64> {
+    pub(crate) fn key(self) -> Option<u64> {
         match self {
             Self::Key(key) => Some(key),
             Self::MostRoom | Self::RoundRobin => None,
@@ -47,7 +47,7 @@ impl To {
 
 /// What is given out and not released, and what was taken back.
 #[derive(Debug)]
-pub(super) struct Plan<T> {
+pub(crate) struct Plan<T> {
     slots: Vec<Slot>,
     /// The keys that have unreleased records in a slot.
     homes: HashMap<u64, Home>,
@@ -84,16 +84,16 @@ struct Home {
 
 /// A record that was taken back from a slot and is to be given out again.
 #[derive(Debug)]
-pub(super) struct TakenBack<T> {
-    pub(super) key: Option<u64>,
-    pub(super) record: T,
+pub(crate) struct TakenBack<T> {
+    pub(crate) key: Option<u64>,
+    pub(crate) record: T,
 }
 
 /// What of a slot is not released.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Load {
-    pub(super) records: usize,
-    pub(super) bytes: u64,
+pub(crate) struct Load {
+    pub(crate) records: usize,
+    pub(crate) bytes: u64,
 }
 
 impl Slot {
@@ -103,7 +103,7 @@ impl Slot {
 }
 
 impl<T> Plan<T> {
-    pub(super) fn new(records_max: usize) -> Self {
+    pub(crate) fn new(records_max: usize) -> Self {
         Self {
             slots: Vec::new(),
             homes: HashMap::new(),
@@ -114,35 +114,35 @@ impl<T> Plan<T> {
     }
 
     /// There is another slot, with the next number, and nobody there.
-    pub(super) fn add_slot(&mut self) {
+    pub(crate) fn add_slot(&mut self) {
         self.slots.push(Slot::default());
     }
 
     /// Whether a worker is there now.
-    pub(super) fn set_worker(&mut self, slot: usize, has_worker: bool) {
+    pub(crate) fn set_worker(&mut self, slot: usize, has_worker: bool) {
         self.slots[slot].has_worker = has_worker;
     }
 
-    pub(super) fn worker_count(&self) -> usize {
+    pub(crate) fn worker_count(&self) -> usize {
         self.slots.iter().filter(|slot| slot.has_worker).count()
     }
 
-    pub(super) fn load(&self, slot: usize) -> Load {
+    pub(crate) fn load(&self, slot: usize) -> Load {
         self.slots[slot].load()
     }
 
     /// Whether all that was given out is released, and nothing waits to be given out again.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.taken_back.is_empty() && self.slots.iter().all(|slot| slot.unreleased.is_empty())
     }
 
     /// The slot for a new record; `None` if none has room, or something waits that was taken back.
-    pub(super) fn choose(&self, to: To, has_room: impl FnMut(usize) -> bool) -> Option<usize> {
+    pub(crate) fn choose(&self, to: To, has_room: impl FnMut(usize) -> bool) -> Option<usize> {
         if self.taken_back.is_empty() { self.choose_among(to, has_room) } else { None }
     }
 
     /// The slot for the first record that was taken back; `None` if none has room.
-    pub(super) fn choose_again(&self, has_room: impl FnMut(usize) -> bool) -> Option<usize> {
+    pub(crate) fn choose_again(&self, has_room: impl FnMut(usize) -> bool) -> Option<usize> {
         let to = self.taken_back.front()?.key.map_or(To::MostRoom, To::Key);
         self.choose_among(to, has_room)
     }
@@ -187,7 +187,7 @@ impl<T> Plan<T> {
     }
 
     /// A record was given to a slot, and ends there.
-    pub(super) fn note_sent(&mut self, slot: usize, key: Option<u64>, end: u64) {
+    pub(crate) fn note_sent(&mut self, slot: usize, key: Option<u64>, end: u64) {
         let into = &mut self.slots[slot];
         into.unreleased.push_back(Entry { end, key });
         into.published = end;
@@ -198,7 +198,7 @@ impl<T> Plan<T> {
     }
 
     /// Everything below `position` is released in that slot, or was set aside; how many records that are.
-    pub(super) fn note_released(&mut self, slot: usize, position: u64) -> usize {
+    pub(crate) fn note_released(&mut self, slot: usize, position: u64) -> usize {
         let of = &mut self.slots[slot];
         if position <= of.released {
             return 0;
@@ -215,7 +215,7 @@ impl<T> Plan<T> {
 
     /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.
     /// Those that a worker has said to have released are left out.
-    pub(super) fn take_back(&mut self, slot: usize, records: impl IntoIterator<Item = (u64, T)>) -> usize {
+    pub(crate) fn take_back(&mut self, slot: usize, records: impl IntoIterator<Item = (u64, T)>) -> usize {
         let before = self.taken_back.len();
         let of = &mut self.slots[slot];
         for (end, record) in records {
@@ -234,12 +234,12 @@ impl<T> Plan<T> {
     }
 
     /// The first record that was taken back, and is to be given out again.
-    pub(super) fn next_again(&self) -> Option<&TakenBack<T>> {
+    pub(crate) fn next_again(&self) -> Option<&TakenBack<T>> {
         self.taken_back.front()
     }
 
     /// It was given to a slot, and ends there.
-    pub(super) fn note_sent_again(&mut self, slot: usize, end: u64) {
+    pub(crate) fn note_sent_again(&mut self, slot: usize, end: u64) {
         if let Some(TakenBack { key, .. }) = self.taken_back.pop_front() {
             self.note_sent(slot, key, end);
         }

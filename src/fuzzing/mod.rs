@@ -23,6 +23,7 @@ mod seat_values;
 mod seeds;
 mod session_ops;
 mod tap_reader;
+mod work_plan;
 
 pub use calls::calls;
 pub use cmsg_walk::cmsg_walk;
@@ -34,6 +35,7 @@ pub use ring_reader::ring_reader;
 pub use seat_values::seat_values;
 pub use session_ops::session_ops;
 pub use tap_reader::tap_reader;
+pub use work_plan::work_plan;
 
 use script::Script;
 
@@ -77,7 +79,7 @@ mod replay {
         };
     }
 
-    replays!(calls cmsg_walk frame_parse handshake inspect_words lane_geometry ring_reader seat_values tap_reader);
+    replays!(calls cmsg_walk frame_parse handshake inspect_words lane_geometry ring_reader seat_values tap_reader work_plan);
 
     /// In a process of its own: it counts descriptors and mappings.
     #[test]

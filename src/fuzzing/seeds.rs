@@ -69,6 +69,7 @@ fn write_seeds() {
     seats();
     sessions();
     questions();
+    plans();
 }
 
 /// Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer, to both ends' Bye.
@@ -218,6 +219,22 @@ fn in_flight() {
     ] {
         write("calls", name, &[&[5, 200], &[7, 0, 5], &steps]);
     }
+}
+
+/// Steps of `work_plan.rs`: 0 to 7 send, 8 releases, 12 a worker comes, 14 goes, 15 takes back, 16 gives out again; then
+/// the slot, with the bytes above it, or the slots that have room.
+fn plans() {
+    let come = [12, 0, 12, 1, 12, 2, 12, 3];
+    let keys: Vec<u8> = (0..12).flat_map(|key| [4, 0x0f | key << 4]).collect();
+    let sends: Vec<u8> = (0..8).flat_map(|n| [n % 4, 0x0f]).collect();
+    write("work_plan", "released", &[&come, &sends, &keys, &[8, 0x20, 8, 0x41, 8, 0x62, 8, 0x7f]]);
+    write("work_plan", "taken-back", &[&come, &keys, &[14, 1, 15, 0x21, 0, 0x0f, 16, 0x0f, 16, 0x0d, 4, 0x1f]]);
+    write(
+        "work_plan",
+        "all-gone",
+        &[&come, &sends, &[14, 0, 14, 1, 14, 2, 14, 3, 15, 0, 15, 1, 16, 0x0f, 12, 2, 16, 0x0f]],
+    );
+    write("work_plan", "no-room", &[&come, &keys, &[4, 0, 0, 0, 2, 0, 8, 0x20, 4, 0x01, 0, 0x02, 2, 0x0e]]);
 }
 
 /// What `inspect_words.rs` looks at: a lane, its words, those of a seat, and a line.
