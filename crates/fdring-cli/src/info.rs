@@ -69,15 +69,13 @@ fn print_table(contents: &Contents) -> Result<(), Failure> {
         Column::left("SCHEMA", 4),
         Column::left("TIMES", 5),
     ];
-    let mut table = Table::new(columns);
+    let (mut table, all_missed) = (Table::new(columns), contents.missed());
     for channel in contents.of_records() {
         let (origin, seconds) = (&channel.origin, time_of(channel).as_secs_f64());
         let rate = if seconds > 0.0 { human::count(channel.records as f64 / seconds) } else { String::new() };
-        let missed = match contents.missed(origin) {
-            // It is of the lane, whatever the tag.
-            (0, _) => String::new(),
-            (bytes, _) => human::bytes(bytes),
-        };
+        // It is of the lane, whatever the tag.
+        let missed = all_missed.get(&(&*origin.id, &*origin.lane));
+        let missed = missed.map(|(bytes, _)| human::bytes(*bytes)).unwrap_or_default();
         let capacity = if origin.capacity > 0 { human::bytes(origin.capacity) } else { String::new() };
         let schema = if origin.schema > 0 { format!("{:#x}", origin.schema) } else { String::new() };
         table.push([
@@ -101,10 +99,10 @@ fn print_table(contents: &Contents) -> Result<(), Failure> {
 }
 
 fn print_json(arguments: &Arguments, contents: &Contents) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
+    let (mut out, missed) = (std::io::stdout().lock(), contents.missed());
     for channel in contents.of_records() {
         let origin = &channel.origin;
-        let (missed_bytes, missed_times) = contents.missed(origin);
+        let (missed_bytes, missed_times) = missed.get(&(&*origin.id, &*origin.lane)).copied().unwrap_or_default();
         let object = Object::new()
             .text("lane", &origin.lane)
             .text("id", &origin.id)

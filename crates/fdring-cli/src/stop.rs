@@ -21,8 +21,9 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Whether a signal has asked this process to stop.
 ///
-/// SIGINT, SIGTERM and SIGHUP ask. A second signal ends the process at once, with status 130, and so does the first
-/// one after half a second, where the command is stuck: in an output that nobody reads, say.
+/// SIGINT, SIGTERM and SIGHUP ask, but SIGHUP does not where nohup(1) has it ignored. A second signal ends the process
+/// at once, with status 130, and so does the first one after half a second, where the command is stuck: in an output that
+/// nobody reads, say.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     is_asked: Arc<AtomicBool>,
@@ -40,7 +41,9 @@ impl Stop {
     pub(crate) fn listen_with(grace: Duration, last: fn()) -> Result<Self, Failure> {
         let stop = Self { is_asked: Arc::default(), interrupter: Interrupter::new()? };
         let failed = |error| Failure::new(format!("could not take over the signals: {error}"));
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
+        let mut watched = vec![SIGINT, SIGTERM];
+        watched.extend((!is_ignored(SIGHUP)).then_some(SIGHUP));
+        let mut signals = Signals::new(watched).map_err(failed)?;
         let handle = stop.clone();
         let listen = move || {
             for (count, _) in signals.forever().enumerate() {
@@ -102,6 +105,13 @@ impl Stop {
 fn end(last: fn()) -> ! {
     last();
     std::process::exit(130)
+}
+
+/// Whether this process was started with that signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Lets so much time pass.

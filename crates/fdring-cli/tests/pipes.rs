@@ -6,7 +6,7 @@ use fdring::options::{LaneOptions, ServerOptions, SessionOptions};
 use fdring::{Attach, Consumer, Producer, Server};
 use kit::{DEADLINE, Running, command, complaint, expect, fdring, number, out, unique, wait_until};
 use rustix::process::Signal;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -132,11 +132,19 @@ fn what_is_there_is_written_while_more_is_waited_for() {
     let mut child = command(&["subscribe", &address]).stdout(Stdio::piped()).spawn().unwrap();
     lane.wait_for_consumers(1, DEADLINE).unwrap();
     lane.send(b"now").unwrap();
-    let mut line = [0; 4];
-    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
-    assert_eq!(&line, b"now\n");
+    let mut output = child.stdout.take().unwrap();
+    let (sender, line) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let mut line = [0; 4];
+        sender.send(output.read_exact(&mut line).map(|()| line)).unwrap();
+    });
+    let line = line.recv_timeout(DEADLINE);
+    if line.is_err() {
+        child.kill().unwrap();
+    }
+    assert_eq!(&line.unwrap().unwrap(), b"now\n");
     // Nobody reads its output any more: it ends without a word with the next record.
-    drop(child.stdout.take());
+    reader.join().unwrap();
     wait_until("it ends", || {
         lane.send(b"more").unwrap();
         child.try_wait().unwrap().is_some()

@@ -1,11 +1,14 @@
 //! `record`, `replay` and `info`: lanes to files and back.
 
 mod kit;
+mod pty;
 
 use fdring::options::{LaneOptions, SessionOptions};
 use fdring::{Attach, Consumer, Producer, Server};
-use kit::{DEADLINE, Folder, Running, complaint, expect, fdring, len_of, number, out, unique, wait_until};
+use kit::{DEADLINE, Folder, Running, command, complaint, expect, fdring, len_of, number, out, unique, wait_until};
+use pty::Screen;
 use rustix::process::Signal;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// The consumers of all lanes of a server that is not there yet.
@@ -187,6 +190,67 @@ fn ctrl_c_finishes_the_file() {
         assert_eq!(records_of(&file, 0), 100);
         wait_until("it has left", || lane.consumer_count() == 0);
     }
+}
+
+#[test]
+fn a_recording_under_nohup_outlives_its_terminal() {
+    let (folder, name) = (Folder::new("nohup"), unique("nohup"));
+    let mut lane = Producer::create(&name).unwrap();
+    let mut shell = std::process::Command::new("sh");
+    let program = "trap '' HUP; exec \"$0\" record \"$1\" -o \"$2\"";
+    shell.args(["-c", program, env!("CARGO_BIN_EXE_fdring"), &name, &folder.text("nohup.mcap")]);
+    let recorder = Running::spawn(&mut shell);
+    wait_until("the recording has begun", || folder.path("nohup.mcap").exists());
+    recorder.signal(Signal::HUP);
+    lane.send(b"after the terminal is gone").unwrap();
+    lane.finish();
+    expect(&recorder.end(), 0);
+    assert_eq!(records_of(&folder.text("nohup.mcap"), 0), 1);
+}
+
+#[test]
+fn a_terminal_sees_how_it_goes() {
+    let (folder, address) = (Folder::new("progress"), format!("@{}", unique("progress")));
+    let mut lane = Producer::create("n").unwrap();
+    let _server = Server::listen(address.as_str(), [&lane]).unwrap();
+    let arguments = ["record", &address, "--lossless", "-o", &folder.text("progress.mcap")];
+    let mut screen = Screen::start(command(&arguments), (80, 24));
+    lane.wait_for_consumers(1, DEADLINE).unwrap();
+    (0..2048).for_each(|_| lane.send(&[7; 1024]).unwrap());
+    screen.wait_for("2 MiB, ");
+    screen.wait_for("/s, 2k records, missed 0 B");
+    lane.finish();
+    screen.wait_for("finished");
+}
+
+/// Writes over the first bytes of a lane's ring, as a producer might that has run wild.
+fn corrupt(lane: &str) {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let ring = maps.lines().find(|line| line.contains(lane) && line.contains(":data") && line.contains("rw-")).unwrap();
+    let begin = u64::from_str_radix(ring.split('-').next().unwrap(), 16).unwrap();
+    let memory = std::fs::File::options().write(true).open("/proc/self/mem").unwrap();
+    memory.write_all_at(&[0xee; 8], begin).unwrap();
+}
+
+#[test]
+fn a_lane_that_is_corrupt_spoils_no_other_and_the_file_is_whole() {
+    let (folder, address, name) = (Folder::new("corrupt"), format!("@{}", unique("corrupt")), unique("wild"));
+    let mut lanes = [Producer::create(&name).unwrap(), Producer::create("tame").unwrap()];
+    let _server = Server::listen(address.as_str(), &lanes).unwrap();
+    lanes.iter_mut().for_each(|lane| (0..10).for_each(|_| lane.send(&PAYLOAD).unwrap()));
+    corrupt(&name);
+    let file = folder.text("corrupt.mcap");
+    let record = ["record", &address, "--lossless", "--start", "oldest", "-o", &file];
+    let recorder = Running::start(&record);
+    lanes[1].wait_for_consumers(1, DEADLINE).unwrap();
+    lanes[1].wait_released(lanes[1].published(), DEADLINE).unwrap();
+    let [_wild, tame] = lanes;
+    tame.finish();
+    let output = recorder.end();
+    expect(&output, 1);
+    let said = complaint(&output);
+    assert!(said.contains(&format!("lane {name}: ")) && said.contains("broke the protocol"), "{said}");
+    assert_eq!(records_of(&file, 0), 10);
 }
 
 #[test]

@@ -84,8 +84,8 @@ pub(crate) struct Wishes {
     /// Begin another file after so much time. They are numbered.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     split_time: Option<Duration>,
-    /// Keep the records of so much time in memory, and write them at SIGUSR1 and at the end, each time to a file of its
-    /// own. They are numbered.
+    /// Keep the records of so much time before the newest in memory, and write them at SIGUSR1 and at the end, each
+    /// time to a file of its own. They are numbered.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[arg(conflicts_with_all = ["split_size", "split_time"])]
     last: Option<Duration>,

@@ -4,7 +4,7 @@ use super::read::{End, Item, read};
 use super::{Missed, Origin};
 use crate::Failure;
 use mcap::records::Statistics;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -64,15 +64,16 @@ impl Contents {
         times.reduce(|(from, to), (first, last)| (from.min(first), to.max(last)))
     }
 
-    /// What was missed of a lane, and how often.
-    pub(crate) fn missed(&self, lane: &Origin) -> (u64, u64) {
-        let of_lane = |channel: &&Channel| {
-            channel.origin.is_of_missed && (&channel.origin.id, &channel.origin.lane) == (&lane.id, &lane.lane)
-        };
-        let channels = self.channels.values().filter(of_lane);
-        channels.fold((0, 0), |(bytes, times), channel| {
-            (channel.missed_bytes.saturating_add(bytes), times + channel.records)
-        })
+    /// What was missed of each lane, by its id and name, and how often.
+    pub(crate) fn missed(&self) -> HashMap<(&str, &str), (u64, u64)> {
+        let mut missed = HashMap::new();
+        for channel in self.channels.values().filter(|channel| channel.origin.is_of_missed) {
+            let (bytes, times): &mut (u64, u64) =
+                missed.entry((&*channel.origin.id, &*channel.origin.lane)).or_default();
+            *bytes = bytes.saturating_add(channel.missed_bytes);
+            *times += channel.records;
+        }
+        missed
     }
 
     pub(crate) fn missed_bytes(&self) -> u64 {
