@@ -73,6 +73,8 @@ POLLER = "src/os/poller.rs"
 VAIN = "src/os/vain.rs"
 ARMING = "src/producer/arming.rs"
 BATCH = "src/producer/batch.rs"
+ATTACHING = "src/producer/attachments.rs"
+INBOX = "src/consumer/inbox.rs"
 FUTEX = "src/os/futex.rs"
 COLLECT = "src/collect/mod.rs"
 PLAN = "src/distribute/plan.rs"
@@ -248,8 +250,8 @@ FAULTS = [
      [("self.intent = self.intent.max(ahead.min(limit))", "self.intent = ahead.min(limit)")], "hostile"),
     ("raise_intent: limit ignored", WRITER, [("if end > limit {", "if false {")], "lib ring_tests"),
     ("commit: published before the header", WRITER,
-     [("memory.set_header_word(claim.begin, ",
-       "memory.lane().published().store(claim.end, Ordering::Release);\n        memory.set_header_word(claim.begin, ")],
+     [("        memory.set_header_word(claim.begin, RecordHeader",
+       "        memory.lane().published().store(claim.end, Ordering::Release);\n        memory.set_header_word(claim.begin, RecordHeader")],
      "publication"),
     ("claim: published before the payload", WRITER,
      [("(claim.end <= self.intent).then_some(claim)",
@@ -545,9 +547,9 @@ FAULTS = [
      [("position >= oldest && self.begins_record(lane, position, published)",
        "(oldest..=published).contains(&position)")], "lib ring_tests::places"),
     ("join: who begins nowhere has taken a place", ROSTER,
-     [("        if let Start::At(position) = start {\n            self.check_start(lane, position)?;\n        }\n", ""),
+     [("        if let Start::At(position) = start {\n            self.check_start(lane, position, takes_fds)?;\n        }\n", ""),
       ("            Start::At(position) => position,\n",
-       "            Start::At(position) => {\n                self.check_start(lane, position)?;\n"
+       "            Start::At(position) => {\n                self.check_start(lane, position, takes_fds)?;\n"
        "                position\n            }\n")], "lib ring_tests::places"),
     ("oldest: the beginning forgotten", ROSTER, [(".chain([self.first])", "")], "lib ring_tests::places"),
     ("find_slowest: what is kept gates nothing", ROSTER,
@@ -704,8 +706,6 @@ FAULTS = [
      "test session_listener a_listener_keeps_its_limits"),
     ("drop: the bytes of a session count for ever", ARRIVING,
      [("        taken.mapped_bytes -= self.mapped_bytes;\n", "")], "test session_listener a_listener_keeps_its_limits"),
-    ("take: any number of sessions", ARRIVING, [("if taken.sessions >= most {", "if false {")],
-     "test hostile_arrivals nobody_can_send"),
     ("greet: descriptors for lanes that are not taken", ARRIVING,
      [("Offer::fd_count_max(self.arrivals.bounds.lanes_max)", "253")],
      "test hostile_arrivals a_producer_that_breaks"),
@@ -828,7 +828,7 @@ FAULTS = [
        "        let found = self.reader.next_in_view();\n        self.reader.release_if_due();\n        found")],
      "lib consumer::tests::waiting"),
     ("arm: what was read not released", CONSUMER,
-     [("self.reader.release_all();\n        let armed", "let armed")], "lib consumer::tests::waiting"),
+     [("self.reader.release_all();\n        self.settle_inbox();\n        let armed", "let armed")], "lib consumer::tests::waiting"),
     ("look: an announcement stands beside a record", LOOKS,
      [("                self.waiter.disarm(&self.reader);\n", "")], "lib consumer::tests::waiting"),
     ("poll: the session not looked at", LOOKS,
@@ -932,7 +932,7 @@ FAULTS = [
     ("read_flags: unknown flags", BODY, [("if flags & !known != 0 {", "if false {")], "lib wire::"),
     ("read_flags: what is not implemented", BODY, [(".find(|(bit, _)| flags & bit != 0)", ".find(|_| false)")],
      "lib wire::"),
-    ("OfferedLane::read: what belongs to no flag", BODY, [(".find(|(_, value)| *value != 0)", ".find(|_| false)")],
+    ("OfferedLane::read: what belongs to no flag", BODY, [("if slot_len != 0 {", "if false {")],
      "lib replay::frame_parse"),
     ("read_lane: read in no way, but somehow", ATTACH,
      [('fields.take("a lane that is not read")? == NOTHING', 'fields.take("a lane that is not read")? != [9; 12]')],
@@ -1139,8 +1139,10 @@ FAULTS = [
      [("*claim = self.claim_at(claim.begin, len);", "claim.len = len;")], "lib ring_tests"),
     ("data_len: descriptors ignored", LAYOUT, [("if (word >> 32) as u16 ==", "if (word >> 32) as u8 as u16 ==")],
      "lib ring_tests"),
-    ("from_word: descriptors ignored", LAYOUT, [("match (word >> 32) as u16 {", "match (word >> 32) as u8 {")],
-     "lib ring_tests"),
+    ("from_word: descriptors of padding ignored", LAYOUT, [("2 if Self::fds_of(word) == 0 =>", "2 =>")],
+     "lib layout::"),
+    ("next_closely: more descriptors than the lane has", CURSOR,
+     [("RecordKind::Data if header.fds > ring.record_fds_max() =>", "RecordKind::Data if false =>")], "lib ring_tests"),
     ("are_alike: descriptors ignored", LAYOUT, [("(word ^ other) << 16 == 0", "(word ^ other) << 24 == 0")],
      "lib consumer::tests::runs"),
     ("evicted_in_copy: what was lost still counted", READER, [("self.cursor.uncount();", "")], "lib ring_tests"),
@@ -1303,6 +1305,28 @@ FAULTS = [
      [("            .or_else(|| not_bell(fds.space_bell?, lane.bell))\n", "")], "test hostile_bells a_socket_that"),
     ("receive: a space bell closed by whoever drops it", BELL,
      [("            close_later(self.fd.take());\n", "            drop(self.fd.take());\n")], "lib os::tests::a_space_bell_is_let_go"),
+    # Descriptors that go with records.
+    ("kept_from: records with descriptors are for who joins later", ROSTER,
+     [("if takes_fds { self.served.load(Ordering::Relaxed) } else { 0 }", "if takes_fds { 0 } else { 0 }")],
+     "test attachments who_joins_later"),
+    ("serve: sent though others have no room", ATTACHING, [("if due.len() > 1 || !self.served.is_empty() {", "if false {")],
+     "test attachments attempts_that_fail"),
+    ("have_queues_drained: nobody woken", ATTACHING, [("            let _ = seat.port().wake();\n", "            let _ = seat;\n")],
+     "test attachments too_many_in_flight"),
+    ("judge: nobody cut off", ATTACHING, [("seat.port().fd_sender().into_iter().for_each(FdSender::cut);", "")],
+     "test attachments who_takes_nothing"),
+    ("find: the first frame of a record counts", INBOX, [("Ok(next) => next.number == head.number,", "Ok(_) => false,")],
+     "test attachments too_many_in_flight"),
+    ("pull: taken out of the queue before it is here", INBOX,
+     [("        let ReceivedFrame { len, fds } = peeked?;\n", "        if matches!(peeked, Err(Nothing::NoRoom)) {\n            let _ = fds::discard_frame(self.socket.as_fd());\n        }\n        let ReceivedFrame { len, fds } = peeked?;\n")],
+     "test attachments a_full_table"),
+    ("take: any number of descriptors", INBOX, [("if fds.len() == usize::from(count) => Ok(fds)", "if true => Ok(fds)")],
+     "test hostile_attachments"),
+    ("look: what nobody takes kept", LOOKS, [("inbox.settle_if_due(position)", "drop((inbox, position))")],
+     "test attachments what_nobody_takes"),
+    ("drop: a consumer whose records are held takes descriptors", CONSUMER,
+     [("inbox().iter().for_each(|inbox| inbox.hang_up());", "inbox().iter().for_each(|_| ());")],
+     "test attachments who_has_gone_and_holds"),
     # Waits that are interrupted.
     ("interrupt: the sleepers on words not woken", INTERRUPT, [("        futex::wake_private(word);\n", "")],
      "test interrupt ctrl_c"),

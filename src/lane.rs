@@ -4,6 +4,7 @@
 //! The producer writes through it, and the session layer offers it to consumers. The invariant: both regions are sealed
 //! against new writers before any other process can get them (design invariant 17).
 
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::crash;
 use crate::error::{Error, Result};
 use crate::layout::{
@@ -13,6 +14,7 @@ use crate::memory::{LaneMap, SeatMap, WritableLane};
 use crate::os::barrier;
 use crate::os::bell::{Bell, BellEnd};
 use crate::os::clock::coarse_now;
+use crate::os::fd_sender::FdSender;
 use crate::os::futex::Changes;
 use crate::os::interrupt::Interrupter;
 use crate::os::notice::Notice;
@@ -61,6 +63,7 @@ pub struct LaneOptions {
     interrupter: Option<Interrupter>,
     space_bell: bool,
     one_worker: bool,
+    attachments: usize,
 }
 
 impl LaneOptions {
@@ -96,6 +99,7 @@ impl LaneOptions {
             interrupter: None,
             space_bell: false,
             one_worker: false,
+            attachments: 0,
         }
     }
 
@@ -377,6 +381,30 @@ impl LaneOptions {
         self.space_bell = space_bell;
         self
     }
+
+    /// The most descriptors that can be attached to a record, 0 to 253. Default: 0.
+    ///
+    /// [`Reservation::attach`](crate::Reservation::attach) and
+    /// [`Producer::send_with_fds`](crate::Producer::send_with_fds) attach them. Consumers that ask for them
+    /// ([`Attach::attachments`](crate::Attach::attachments)) receive their own duplicates, with exactly their record;
+    /// other consumers, and taps, learn how many there are. Consumers of implementations that do not know such lanes
+    /// are refused.
+    ///
+    /// Descriptors that a consumer has not received yet are in flight. The smaller this number, the more records with
+    /// descriptors can be in flight to a consumer: 64 with up to 4 descriptors each, 6 with 253.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # fn main() -> fdring::Result<()> {
+    /// let files = LaneOptions::new("files").attachments(4).create()?;
+    /// assert_eq!(files.lane().attachments_max, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attachments(mut self, max: usize) -> Self {
+        self.attachments = max;
+        self
+    }
 }
 
 /// The facts of a lane, the same at both ends.
@@ -415,11 +443,13 @@ pub struct LaneInfo {
     /// Whether the lane has one consumer at a time, which gets records of its own: it is that of one worker of a
     /// [`Distributor`](crate::distribute::Distributor).
     pub has_one_worker: bool,
+    /// The most descriptors that can be attached to a record, see [`LaneOptions::attachments`].
+    pub attachments_max: usize,
 }
 
 impl LaneInfo {
     pub(crate) fn new(terms: &LaneTerms) -> Self {
-        let LaneTerms { name, id, geometry, schema, is_stamped, has_one_worker, .. } = terms;
+        let LaneTerms { name, id, geometry, schema, is_stamped, has_one_worker, record_fds_max, .. } = terms;
         Self {
             name: name.to_string(),
             id: *id,
@@ -430,6 +460,7 @@ impl LaneInfo {
             schema: *schema,
             is_stamped: *is_stamped,
             has_one_worker: *has_one_worker,
+            attachments_max: (*record_fds_max).into(),
         }
     }
 }
@@ -524,7 +555,8 @@ pub(crate) struct Lane {
     pub(crate) control: Region,
     pub(crate) data: Region,
     pub(crate) roster: Roster<SeatHandle>,
-    /// Raised by each change of the roster, on lanes with a space bell.
+    /// Raised by each change of the roster, on lanes whose producer may wait on descriptors: for space bells, or for
+    /// those who take the descriptors of records.
     pub(crate) changed: Option<Arc<Notice>>,
     /// Set once the producer is gone. The session layer looks when it is woken.
     ended: AtomicBool,
@@ -543,6 +575,12 @@ impl Lane {
         if let NoConsumer::WaitFor(0) | NoConsumer::FailBelow(0) = options.no_consumer {
             return Err(Error::Invalid("a lane that wants 0 consumers; NoConsumer::RunOn wants none".to_owned()));
         }
+        if options.attachments > FDS_PER_MESSAGE_MAX {
+            let wanted = options.attachments;
+            return Err(Error::Invalid(format!(
+                "up to {wanted} descriptors attached to a record; at most {FDS_PER_MESSAGE_MAX} can be"
+            )));
+        }
         let id = random_id()?;
         let region = |what, len_bytes, huge_pages| {
             // At most 112 bytes of the 249 that the kernel takes.
@@ -556,6 +594,7 @@ impl Lane {
         let &LaneOptions {
             schema, stamped: is_stamped, space_bell: has_space_bell, one_worker: has_one_worker, ..
         } = options;
+        let record_fds_max = options.attachments as u8;
         let terms = LaneTerms {
             name,
             id,
@@ -566,6 +605,7 @@ impl Lane {
             is_stamped,
             has_space_bell,
             has_one_worker,
+            record_fds_max,
         };
         let (writable, control, data) = WritableLane::create(control, data, geometry, &terms.header())?;
         let map = Arc::clone(writable.shared());
@@ -575,7 +615,8 @@ impl Lane {
         if options.prefault {
             map.prefault()?;
         }
-        let changed = if has_space_bell { Some(Arc::new(Notice::new()?)) } else { None };
+        let waits_on_descriptors = has_space_bell || record_fds_max != 0;
+        let changed = if waits_on_descriptors { Some(Arc::new(Notice::new()?)) } else { None };
         let roster = Roster::new(position).with_places(options.no_consumer.places());
         let roster = roster.noting(Changes::with_notice(changed.clone()));
         let (ended, listeners) = (AtomicBool::new(false), Mutex::new(Vec::new()));
@@ -669,6 +710,8 @@ pub(crate) struct SeatHandle {
     bell: Bell,
     /// What the consumer rings when it releases, on lanes with a space bell.
     space_bell: Option<BellEnd>,
+    /// Where the descriptors of records are sent, if the consumer asked for them.
+    fd_sender: Option<FdSender>,
     occupant: Occupant,
     /// When `occupant.since` was, on the coarse clock.
     since: Duration,
@@ -684,12 +727,13 @@ impl SeatHandle {
     pub(crate) fn new(
         words: SeatMap,
         (bell, space_bell): (Bell, Option<BellEnd>),
+        fd_sender: Option<FdSender>,
         occupant: Occupant,
         evicted: Arc<AtomicBool>,
         steward: Arc<Notice>,
     ) -> Self {
         let (since, seen, seen_at) = (coarse_now(), Hint::new(0), Hint::new(0));
-        Self { words, bell, space_bell, occupant, since, seen, seen_at, evicted, steward }
+        Self { words, bell, space_bell, fd_sender, occupant, since, seen, seen_at, evicted, steward }
     }
 
     /// What the consumer rings when it releases.
@@ -704,6 +748,11 @@ impl SeatHandle {
     /// Whether the lane has evicted the consumer.
     pub(crate) fn was_evicted(&self) -> bool {
         self.evicted.load(Ordering::Acquire)
+    }
+
+    /// Where the descriptors of records are sent, if the consumer asked for them and still takes them.
+    pub(crate) fn fd_sender(&self) -> Option<&FdSender> {
+        self.fd_sender.as_ref().filter(|sender| !sender.is_over())
     }
 
     /// When the consumer was first seen to have released as much as it has now.

@@ -194,7 +194,7 @@ pub mod options {
 
 /// The errors of sending and receiving, and the parts of [`Error`], which is the error of setting up.
 pub mod errors {
-    pub use crate::consumer::{ReceiveError, TapError, Verdict};
+    pub use crate::consumer::{ReceiveError, TakeFdsError, TapError, Verdict};
     pub use crate::kind::ErrorKind;
     pub use crate::layout::GeometryError;
     pub use crate::producer::SendError;
@@ -220,7 +220,7 @@ pub use crash::reach as reach_crash_point;
 pub use error::{Error, Result};
 pub use fds::{recv_fds, send_fds};
 pub use os::interrupt::Interrupter;
-pub use producer::{Batch, Producer, Reservation, ReservationWriter, Slot, Window};
+pub use producer::{AttachedReservation, Batch, Producer, Reservation, ReservationWriter, Slot, Window};
 pub use region::{Sealed, SealedBuilder, SealedBytes};
 pub use session::Address;
 pub use session::attach::Attach;

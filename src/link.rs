@@ -415,6 +415,7 @@ pub(crate) mod tests {
             is_stamped: false,
             has_space_bell: false,
             has_one_worker: false,
+            record_fds_max: 0,
         }
     }
 

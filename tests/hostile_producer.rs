@@ -73,7 +73,9 @@ fn an_offer_that_is_none_is_refused() {
             with(with(put(lane + 48, &[2]), lane + 44, &[16]), lane + 40, &[16]),
             11,
         ),
-        ("descriptors with records", with(put(lane + 48, &[4]), lane + 56, &[8]), 6),
+        ("descriptors with records, and none", put(lane + 48, &[4]), 5),
+        ("more descriptors with a record than a message has", with(put(lane + 48, &[4]), lane + 56, &[254]), 5),
+        ("descriptors with records that the control region has not", with(put(lane + 48, &[4]), lane + 56, &[8]), 11),
         ("a space bell that is an eventfd", put(lane + 48, &[8]), 5),
         ("a space bell that does not come", with(put(lane + 48, &[8]), lane + 57, &[2]), 5),
         (
@@ -89,7 +91,7 @@ fn an_offer_that_is_none_is_refused() {
         ("the bell elsewhere", put(lane + 58, &[2]), 5),
         ("the control region elsewhere", put(lane + 60, &[0xff, 0xff]), 5),
         ("the data region elsewhere", put(lane + 62, &[0]), 5),
-        ("a descriptor socket without the flag", put(lane + 64, &[4]), 5),
+        ("a reserved index", put(lane + 64, &[4]), 5),
         ("a space bell without the flag", put(lane + 66, &[4]), 5),
         ("an empty name", put(lane + 68, &[0]), 5),
         ("a longer name", put(lane + 68, &[5]), 5),
@@ -143,7 +145,7 @@ fn a_hello_that_does_not_fit_is_refused() {
         ("an Evicted", evicted(0), 0, 5),
         ("a Query", frame(7, 0, &[0]), 0, 5),
         ("a Report", report(0), 0, 5),
-        ("Attachments", frame(6, 1, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), 1, 5),
+        ("Attachments", frame(6, 1, &[&[0; 17][..], &[1]].concat()), 1, 5),
     ];
     let cases = cases.into_iter().chain(spoilt(&good).map(|(what, bytes)| (what, bytes, 0, 5)));
     let prefixes = (1..good.len()).map(|len| ("the rest cut off", good[..len].to_vec(), 0, 5));

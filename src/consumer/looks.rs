@@ -161,6 +161,7 @@ impl Consumer {
                 None => {}
             }
             self.note_idle();
+            self.settle_inbox();
             if deadline.has_passed() {
                 self.waiter.harvest(&self.reader);
                 return self.last_look(ReceiveError::TimedOut);
@@ -192,11 +193,25 @@ impl Consumer {
         match self.reader.poll_to_end(|| self.waiter.fate() != Fate::Alive)? {
             Look::Found(found) => {
                 self.waiter.disarm(&self.reader);
+                if found.fds != 0 {
+                    self.reader.release().seat().inbox().iter().for_each(|inbox| inbox.pass(found.position));
+                }
                 Ok(Look::Found(found))
             }
             Look::Ended(state) => self.end(state),
-            Look::Empty => Ok(Look::Empty),
+            Look::Empty => {
+                let position = self.position();
+                self.reader.release().seat().inbox().iter().for_each(|inbox| inbox.settle_if_due(position));
+                Ok(Look::Empty)
+            }
         }
+    }
+
+    /// Lets go of descriptors whose records were read, before a sleep: also of those that an attempt to publish has
+    /// left, which the producer waits for.
+    pub(super) fn settle_inbox(&self) {
+        let position = self.position();
+        self.reader.release().seat().inbox().iter().for_each(|inbox| inbox.settle(position));
     }
 
     /// Everything has been read and no more will come. Returns which end this is.

@@ -6,7 +6,9 @@
 //!
 //! What this file does not do: it makes no session, [`Session`](crate::Session) does.
 
+mod attached;
 mod error;
+mod inbox;
 mod looks;
 mod owned;
 mod pace;
@@ -23,12 +25,15 @@ mod working;
 #[cfg(test)]
 mod tests;
 
+use inbox::Inbox;
 use owned::{LaneReader, OwnSeat};
 use pace::Pace;
 use payloads::{Copies, Payloads};
 use waiter::Waiter;
 
+pub use attached::TakeFdsError;
 pub use error::ReceiveError;
+pub(crate) use inbox::{InboxEnd, make_inboxes};
 pub use owned::OwnedRecord;
 pub use record::Record;
 pub use report::{LaneReport, ReaderKind, ReaderReport};
@@ -130,6 +135,8 @@ pub(crate) struct Attachment {
     pub(crate) bell: BellEnd,
     /// On lanes with a space bell.
     pub(crate) space_bell: Option<Bell>,
+    /// Where the descriptors of records come, if they were asked for.
+    pub(crate) inbox: Option<InboxEnd>,
     /// The kind of barrier that was agreed on.
     pub(crate) barrier: Barrier,
     pub(crate) start: u64,
@@ -146,9 +153,11 @@ impl Consumer {
     ///
     /// If the process is out of descriptors.
     pub(crate) fn new(attachment: Attachment, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
-        let Attachment { terms, lane, seat, bell, space_bell, barrier, start, evictions, in_place, spin } = attachment;
+        let Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin } =
+            attachment;
         seat.introduce(if in_place.is_some() { SeatKind::InPlace } else { SeatKind::Copies }, start);
-        let seat = OwnSeat::new(seat, space_bell, in_place.clone(), guard, Arc::clone(&link));
+        let inbox = inbox.map(|end| Inbox::new(end, guard));
+        let seat = OwnSeat::new(seat, space_bell, inbox, in_place.clone(), guard, Arc::clone(&link));
         let reader = Reader::new(lane, seat, start);
         let (reader, payloads) = match in_place {
             Some(trust) => (reader, Payloads::InPlace(trust)),
@@ -566,6 +575,7 @@ impl Consumer {
             return Err(ReceiveError::Forked);
         }
         self.reader.release_all();
+        self.settle_inbox();
         let armed = self.waiter.arm_elsewhere(&mut self.reader);
         match armed.map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))? {
             true if self.waiter.is_interrupted() => Err(ReceiveError::Interrupted),
@@ -589,6 +599,8 @@ impl Drop for Consumer {
     fn drop(&mut self) {
         if !self.guard.is_child() {
             crash::point!("consumer-leaving");
+            // Records that are held keep the seat, and take no more descriptors.
+            self.reader.release().seat().inbox().iter().for_each(|inbox| inbox.hang_up());
             // What it was at when its thread panicked is not done with.
             let is_done = !std::thread::panicking();
             self.reader.leave(if is_done { self.reader.position() } else { self.reader.released() });

@@ -5,8 +5,9 @@
 //!
 //! In a forked child the bytes are refused, and a drop takes no lock: the parent may have held it when it forked.
 
-use super::Record;
+use super::inbox::Inbox;
 use super::record::Origin;
+use super::{Record, TakeFdsError};
 use crate::crash;
 use crate::info::MonotonicTime;
 use crate::link::Link;
@@ -18,6 +19,7 @@ use crate::ring::release::{Hold, Release};
 use crate::ring::stamp::stamp_of;
 use crate::ring::{LaneWords, SeatCounters, SeatWords, SeatWriter};
 use crate::sync::{AtomicU32, AtomicU64};
+use rustix::fd::OwnedFd;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub(super) struct OwnSeat {
     words: SeatMap,
     /// What it rings when it releases, if the lane has it.
     space_bell: Option<Bell>,
+    /// Where the descriptors of records come, if they were asked for.
+    inbox: Option<Inbox>,
     /// For a consumer that reads in place.
     trust: Option<InPlace>,
     guard: ForkGuard,
@@ -44,11 +48,21 @@ impl OwnSeat {
     pub(super) fn new(
         words: SeatMap,
         space_bell: Option<Bell>,
+        inbox: Option<Inbox>,
         trust: Option<InPlace>,
         guard: ForkGuard,
         link: Arc<Link>,
     ) -> Self {
-        Self { words, space_bell, trust, guard, _link: link }
+        Self { words, space_bell, inbox, trust, guard, _link: link }
+    }
+
+    pub(super) fn inbox(&self) -> Option<&Inbox> {
+        self.inbox.as_ref()
+    }
+
+    /// The `count` descriptors of the record at `position`, once.
+    pub(super) fn take_fds(&self, position: u64, count: u8) -> Result<Vec<OwnedFd>, TakeFdsError> {
+        self.inbox().ok_or(TakeFdsError::NotAsked)?.take(position, count)
     }
 
     pub(super) fn is_forked(&self) -> bool {

@@ -34,6 +34,8 @@ use std::ops::Deref;
 pub struct Record<'a> {
     payload: &'a [u8],
     tag: u16,
+    /// How many descriptors go with it.
+    fds: u8,
     position: u64,
     origin: Origin<'a>,
 }
@@ -50,19 +52,24 @@ pub(super) enum Origin<'a> {
 impl<'a> Record<'a> {
     #[inline(always)]
     pub(super) fn new(found: Found, payload: &'a [u8], release: &'a LaneRelease) -> Self {
-        Self { payload, tag: found.tag, position: found.position, origin: Origin::Consumer(release) }
+        Self { payload, tag: found.tag, fds: found.fds, position: found.position, origin: Origin::Consumer(release) }
     }
 
     /// A record that was copied out with its time, and that nobody waits for.
     #[inline]
     pub(super) fn copied(found: Found, payload: &'a [u8], time: &'a Option<MonotonicTime>) -> Self {
-        Self { payload, tag: found.tag, position: found.position, origin: Origin::Tap(time) }
+        Self { payload, tag: found.tag, fds: found.fds, position: found.position, origin: Origin::Tap(time) }
     }
 
     /// The payload, for as long as the consumer is left alone.
     #[inline]
     pub(crate) fn payload(&self) -> &'a [u8] {
         self.payload
+    }
+
+    #[inline]
+    pub(super) fn fds(&self) -> u8 {
+        self.fds
     }
 
     #[inline]
@@ -146,7 +153,8 @@ impl Record<'_> {
     /// Turns it into a record that can be kept: while later ones are received, in other threads, after the consumer.
     ///
     /// If payloads are read [in place](crate::Attach::in_place), the bytes stay where they are, and the producer cannot
-    /// overwrite them before the [`OwnedRecord`] is dropped. Else they are copied.
+    /// overwrite them before the [`OwnedRecord`] is dropped. Else they are copied. Descriptors of the record are not
+    /// kept: [take](Self::take_fds) them first.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};

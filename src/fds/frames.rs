@@ -78,6 +78,32 @@ fn receive(
     if len == 0 { Err(RecvFdsError::Closed) } else { Ok((ReceivedFrame { len, fds }, sender)) }
 }
 
+/// As [`recv_frame`], but leaves the frame where it is: its descriptors are installed again by the next call. To close
+/// them never waits as long as the frame is there. Where they cannot all be installed, nothing is lost.
+pub(crate) fn peek_frame_with_fds(
+    socket: BorrowedFd<'_>,
+    buf: &mut [u8],
+    fds_max: usize,
+) -> Result<ReceivedFrame, RecvFdsError> {
+    let peek = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    let message = receive_message(socket, buf, rights_room_bytes(fds_max), peek).map_err(RecvFdsError::from_os)?;
+    let Received { len, fds } = message.check(socket, fds_max)?;
+    if len == 0 { Err(RecvFdsError::Closed) } else { Ok(ReceivedFrame { len, fds }) }
+}
+
+/// The bytes of the next frame, which stays where it is, and none of its descriptors; their number.
+pub(crate) fn peek_frame(socket: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize, RecvFdsError> {
+    let peek = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+    let message = receive_message(socket, buf, 0, peek).map_err(RecvFdsError::from_os)?;
+    if message.len() == 0 && !message.has(libc::MSG_CTRUNC) { Err(RecvFdsError::Closed) } else { Ok(message.len()) }
+}
+
+/// Takes the next frame out of the socket, and lets its descriptors go. That waits for nobody if the caller has got
+/// them by [`peek_frame_with_fds`]: then these are not their last holders.
+pub(crate) fn discard_frame(socket: BorrowedFd<'_>) -> Result<(), RecvFdsError> {
+    receive_message(socket, &mut [0], 0, libc::MSG_DONTWAIT).map(drop).map_err(RecvFdsError::from_os)
+}
+
 /// Receives one frame from a seqpacket socket from which no descriptors are taken, and returns its length in bytes.
 ///
 /// Never waits, as [`recv_frame`]. First it peeks without a control buffer, which installs and releases nothing. If

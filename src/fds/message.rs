@@ -37,6 +37,11 @@ impl Message {
         self.flags & flag != 0
     }
 
+    /// The length of its payload, in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.received.len
+    }
+
     /// Who sent it, as far as the socket asks for that. Taken out: a second call says nobody.
     pub(super) fn take_sender(&mut self) -> Sender {
         std::mem::take(&mut self.sender)

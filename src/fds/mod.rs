@@ -23,11 +23,13 @@ use crate::cmsg::{Credentials, FDS_PER_MESSAGE_MAX};
 use calls::{OTHER_ROOM_BYTES, send_message};
 pub use error::SendFdsError;
 pub(crate) use frames::{
-    ReceivedFrame, recv_first_frame, recv_first_frame_without_fds, recv_frame, recv_frame_without_fds, send_frame,
+    ReceivedFrame, discard_frame, peek_frame, peek_frame_with_fds, recv_first_frame, recv_first_frame_without_fds,
+    recv_frame, recv_frame_without_fds, send_frame,
 };
 use message::{receive_message, rights_room_bytes};
 pub use named::{recv_named, send_named};
 pub use names::NamesFault;
+pub(crate) use names::{from_table, to_table};
 pub(crate) use options::{
     Sender, accept_fds, add_nothing, add_pidfds, has_peer_pidfd, holds_descriptors, name_senders, peer_pidfd, pidfd_of,
     refuse_fds,

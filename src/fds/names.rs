@@ -82,14 +82,14 @@ impl fmt::Display for NamesFault {
 impl std::error::Error for NamesFault {}
 
 /// The line that says these names.
-pub(super) fn to_table(names: &[&str]) -> Result<Vec<u8>, NamesFault> {
+pub(crate) fn to_table(names: &[&str]) -> Result<Vec<u8>, NamesFault> {
     check(names.iter().map(|name| name.as_bytes()))?;
     let table = names.join(":") + "\n";
     if table.len() > TABLE_MAX_BYTES { Err(NamesFault::TableTooLong) } else { Ok(table.into()) }
 }
 
 /// The names in a line that came with `descriptors` descriptors.
-pub(super) fn from_table(table: &[u8], descriptors: usize) -> Result<Vec<String>, NamesFault> {
+pub(crate) fn from_table(table: &[u8], descriptors: usize) -> Result<Vec<String>, NamesFault> {
     let line = table.strip_suffix(b"\n").ok_or(NamesFault::NoEnd)?;
     let names = line.split(|byte| *byte == b':');
     let count = names.clone().count();

@@ -234,6 +234,7 @@ fn plain_frame(frame: &Frame) -> PlainFrame {
         }
         Frame::Attachments(attachments) => {
             fields.number("lane", attachments.lane as u64);
+            fields.number("number", attachments.number);
             fields.number("position", attachments.position);
             fields.number("number of descriptors", attachments.count);
         }
@@ -275,9 +276,15 @@ impl Fields {
         self.number("schema", terms.schema);
         self.number("record_align", terms.geometry.record_align());
         self.number("payload_align", terms.geometry.payload_align());
-        let flags =
-            [terms.barrier == Barrier::Asymmetric, terms.is_stamped, false, terms.has_space_bell, terms.has_one_worker];
+        let flags = [
+            terms.barrier == Barrier::Asymmetric,
+            terms.is_stamped,
+            terms.record_fds_max != 0,
+            terms.has_space_bell,
+            terms.has_one_worker,
+        ];
         self.number("flags", flags.iter().rev().fold(0u32, |flags, flag| flags << 1 | u32::from(*flag)));
+        self.number("descriptors a record", terms.record_fds_max);
         self.number("kind of bell", if lane.bell == BellKind::Eventfd { 1u8 } else { 2 });
         self.bytes("name", terms.name.as_str().as_bytes());
     }
@@ -340,6 +347,7 @@ fn plain_fault(error: &FrameError) -> Fault {
         FrameError::Attach { lane, .. } => fault("attach", &[*lane as u64]),
         FrameError::NothingToRead => fault("nothing to read", &[]),
         FrameError::AttachmentCount(count) => fault("attachment count", &[u64::from(*count)]),
+        FrameError::RecordFdsMax(count) => fault("record fds max", &[*count as u64]),
         FrameError::SeatCount { listed, seats } => fault("seat count", &[*listed as u64, u64::from(*seats)]),
         FrameError::NameLength(len) => fault("name length", &[*len as u64]),
         FrameError::SentenceLength(len) => fault("sentence length", &[*len as u64]),

@@ -164,7 +164,7 @@ impl<'a> Reader<'a> {
         match kind {
             1 => self.hello().map(|()| ("Hello", 0)),
             2 => self.offer(version).map(|descriptors| ("Offer", descriptors)),
-            3 => self.attach().map(|()| ("Attach", 0)),
+            3 => self.attach().map(|descriptors| ("Attach", descriptors)),
             4 => {
                 for _ in 0..self.count(1)? {
                     self.field("start position", 8)?;
@@ -174,6 +174,7 @@ impl<'a> Reader<'a> {
             5 => self.refuse().map(|()| ("Refuse", 0)),
             6 => {
                 self.lane()?;
+                self.field("number", 8)?;
                 self.field("position", 8)?;
                 let count = self.field("number of descriptors", 1)?;
                 if count == 0 || count > 253 {
@@ -239,14 +240,18 @@ impl<'a> Reader<'a> {
         if flags >= 64 {
             return Err(fault("reserved", &[flags]));
         }
-        if flags & (4 | 32) != 0 {
+        if flags & 32 != 0 {
             return Err(Fault { code: 6, ..fault("unsupported", &[]) });
         }
-        let (slot, carried) = (self.number(4)?, self.number(1)?);
-        for value in [slot, carried] {
-            if value != 0 {
-                return Err(fault("reserved", &[value]));
-            }
+        let slot = self.number(4)?;
+        if slot != 0 {
+            return Err(fault("reserved", &[slot]));
+        }
+        let carried = self.field("descriptors a record", 1)?;
+        match (flags & 4 != 0, carried) {
+            (true, 1..=253) | (false, 0) => {}
+            (true, _) => return Err(fault("record fds max", &[carried])),
+            (false, _) => return Err(fault("reserved", &[carried])),
         }
         let (kind, has_space_bell) = (self.choice("kind of bell", 1, 2)?, flags & 8 != 0);
         if has_space_bell && kind == 1 {
@@ -262,9 +267,10 @@ impl<'a> Reader<'a> {
         Ok((id, name))
     }
 
-    fn attach(&mut self) -> Result<(), Fault> {
+    /// The number of descriptors that go with it.
+    fn attach(&mut self) -> Result<u64, Fault> {
         let count = self.count(1)?;
-        let mut read = 0;
+        let (mut read, mut asking) = (0, 0);
         for lane in 0..count {
             let delivery = self.choice("delivery", 1, 3)?;
             if delivery == 3 {
@@ -278,6 +284,7 @@ impl<'a> Reader<'a> {
             let reading = self.choice("reading", 1, 2)?;
             self.choice("barrier", 1, 2)?;
             let descriptors = self.choice("descriptors", 0, 1)?;
+            asking += descriptors;
             let position = self.field("position", 8)?;
             if start == 0 || start > 5 {
                 return Err(fault("unknown value", &[start, 1, 5]));
@@ -290,7 +297,7 @@ impl<'a> Reader<'a> {
                 return Err(fault("attach", &[lane]));
             }
         }
-        if read == 0 { Err(fault("nothing to read", &[])) } else { Ok(()) }
+        if read == 0 { Err(fault("nothing to read", &[])) } else { Ok(asking) }
     }
 
     fn refuse(&mut self) -> Result<(), Fault> {

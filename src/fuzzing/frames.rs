@@ -28,6 +28,7 @@ pub(super) fn lane_terms(count: usize, geometry: Geometry) -> Vec<LaneTerms> {
         is_stamped: false,
         has_space_bell: false,
         has_one_worker: false,
+        record_fds_max: 0,
     };
     (0..count.min(NAMES.len())).map(lane).collect()
 }
@@ -47,7 +48,7 @@ pub(super) fn control_header(terms: &LaneTerms) -> ControlHeader {
         name: terms.name.padded(),
         data_inode: 0,
         slot_bytes: 0,
-        record_fds_max: 0,
+        record_fds_max: terms.record_fds_max.into(),
     }
 }
 
@@ -74,7 +75,8 @@ pub(super) fn frame(script: &mut Script<'_>, lanes: &[LaneTerms]) -> Frame {
         11 => Frame::Report(report(script)),
         _ => {
             let (lane, position) = (script.below(LANES_PER_SESSION_MAX), script.word_near(&[0, 4096]));
-            Frame::Attachments(Attachments { lane, position, count: 1 + script.u8() % 253 })
+            let number = script.u8().into();
+            Frame::Attachments(Attachments { lane, number, position, count: 1 + script.u8() % 253 })
         }
     }
 }

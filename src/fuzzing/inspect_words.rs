@@ -26,6 +26,7 @@ pub fn inspect_words(data: &[u8]) {
         is_stamped: false,
         has_space_bell: false,
         has_one_worker: false,
+        record_fds_max: 0,
     };
     let mut words = [0; CONTROL_WORDS];
     words[..CONTROL_HEADER_WORDS].copy_from_slice(&control_header(&terms).to_words());

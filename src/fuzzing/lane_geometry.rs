@@ -98,6 +98,7 @@ fn check_mapped(script: &mut Script<'_>, geometry: Geometry, looks: &[(u64, u64)
         is_stamped: geometry.stamped().is_ok() && schema & 1 != 0,
         has_space_bell: schema & 2 != 0,
         has_one_worker: schema & 4 != 0,
+        record_fds_max: if schema & 8 != 0 { 1 + (schema >> 8) as u8 % 253 } else { 0 },
     };
     let header = control_header(&terms);
     let right = bytemuck::bytes_of(&header.to_words()).to_vec();

@@ -228,6 +228,7 @@ impl Reading {
             seat: seat.clone(),
             bell: BellEnd::receive(Bell::KIND, end)?,
             space_bell: None,
+            inbox: None,
             barrier: Barrier::Fence,
             start,
             evictions: 0,

@@ -217,7 +217,7 @@ impl Gating {
         }
         let (id, seat) = (self.next_id, Arc::new(PlainSeat::default()));
         self.next_id += 1;
-        let joiner = Joiner { id, start, delivery, barrier: Barrier::Fence };
+        let joiner = Joiner { id, start, delivery, barrier: Barrier::Fence, takes_fds: false };
         if start == Start::Resume && self.places != 0 {
             // Those who have said that they left make room; here before, so that it is seen what is kept of them.
             let left = self.seated.iter().filter(|seated| seated.says() & CONSUMED_LEFT_BIT != 0);

@@ -101,6 +101,7 @@ impl Tapping {
             seat: seat.clone(),
             bell: BellEnd::receive(Bell::KIND, end)?,
             space_bell: None,
+            inbox: None,
             barrier: Barrier::Fence,
             start,
             evictions: 0,

@@ -83,7 +83,6 @@ impl Incoming {
             (State::AwaitAttached(readings), Frame::Attached(starts)) => self.on_attached(readings, starts),
             (State::Established(readings), Frame::Evicted(lane)) => self.on_evicted(readings, lane),
             (State::Established(readings), Frame::Report(report)) => self.on_report(readings, report),
-            (_, Frame::Attachments(_)) => Err(HandshakeError::Unsupported("a frame with descriptors of a record")),
             (state, frame) => Err(HandshakeError::Unexpected { came: frame.name(), awaited: state.awaited() }),
         }
     }

@@ -52,7 +52,6 @@ impl Outgoing {
         match (mem::replace(&mut self.state, State::Over), frame) {
             (State::AwaitAttach, Frame::Attach(attach)) => self.on_attach(attach),
             (State::Established(are_read), Frame::Query(lane)) => self.on_query(are_read, lane),
-            (_, Frame::Attachments(_)) => Err(HandshakeError::Unsupported("a frame with descriptors of a record")),
             (state, frame) => Err(HandshakeError::Unexpected { came: frame.name(), awaited: state.awaited() }),
         }
     }

@@ -96,6 +96,7 @@ impl LaneView {
             seat: SeatMap::new(Arc::new(seat.map_read_write()?), 0),
             bell,
             space_bell: None,
+            inbox: None,
             barrier: Barrier::Fence,
             start,
             evictions: 0,
@@ -122,7 +123,8 @@ fn map(control: OpenedFile, data: OpenedFile, id: [u8; 16]) -> Result<(LaneMap, 
     if data.inode()? != header.data_inode {
         return Err(broken(format!("it names a data region with the inode {}", header.data_inode)));
     }
-    let lane = LaneMap::new(control, data.map_whole()?, terms.geometry).stamped(terms.is_stamped);
+    let lane = LaneMap::new(control, data.map_whole()?, terms.geometry);
+    let lane = lane.stamped(terms.is_stamped).with_record_fds(terms.record_fds_max);
     Ok((lane, terms))
 }
 

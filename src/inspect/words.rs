@@ -152,8 +152,18 @@ mod tests {
         let geometry = Geometry::new(4096, 16, 8).unwrap();
         let name = LaneName::new("ticks").unwrap();
         let (id, barrier) = ([7; 16], Barrier::Asymmetric);
-        let (is_stamped, has_space_bell, has_one_worker) = (false, false, false);
-        LaneTerms { name, id, geometry, schema: 3, generation: 0, barrier, is_stamped, has_space_bell, has_one_worker }
+        LaneTerms {
+            name,
+            id,
+            geometry,
+            schema: 3,
+            generation: 0,
+            barrier,
+            is_stamped: false,
+            has_space_bell: false,
+            has_one_worker: false,
+            record_fds_max: 0,
+        }
     }
 
     fn control() -> [u64; CONTROL_WORDS] {

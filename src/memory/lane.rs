@@ -24,6 +24,7 @@ pub(crate) struct LaneMap {
     control: ControlMap,
     geometry: Geometry,
     is_stamped: bool,
+    record_fds_max: u8,
     /// Where `data` lies.
     ring: Place,
 }
@@ -37,12 +38,17 @@ impl LaneMap {
     pub(crate) fn new(control: ControlMap, data: Mapping, geometry: Geometry) -> Self {
         assert!(data.len() as u64 == geometry.capacity(), "a data region that is not the ring");
         let ring = Place::of(&data);
-        Self { data, control, geometry, is_stamped: false, ring }
+        Self { data, control, geometry, is_stamped: false, record_fds_max: 0, ring }
     }
 
     /// The same, of a lane whose records hold the time of their commit, or do not.
     pub(crate) fn stamped(self, is_stamped: bool) -> Self {
         Self { is_stamped, ..self }
+    }
+
+    /// The same, of a lane whose records have that many descriptors at most.
+    pub(crate) fn with_record_fds(self, record_fds_max: u8) -> Self {
+        Self { record_fds_max, ..self }
     }
 
     /// Whether its records hold the time of their commit.
@@ -113,6 +119,10 @@ impl LaneWords for LaneMap {
 }
 
 impl RingWords for LaneMap {
+    fn record_fds_max(&self) -> u8 {
+        self.record_fds_max
+    }
+
     #[inline(always)]
     fn header_word(&self, position: u64) -> u64 {
         self.ring().header_word(position)
@@ -146,7 +156,7 @@ impl WritableLane {
         header: &ControlHeader,
     ) -> Result<(Self, Region, Region)> {
         let lane = LaneMap::new(ControlMap::new(control.map_read_write()?), data.map_read_write()?, geometry);
-        let lane = lane.stamped(header.flags & FLAG_STAMPED != 0);
+        let lane = lane.stamped(header.flags & FLAG_STAMPED != 0).with_record_fds(header.record_fds_max as u8);
         let header = ControlHeader { data_inode: data.inode()?, ..*header };
         for (word, value) in lane.control.words().header.iter().zip(header.to_words()) {
             word.store(value, Ordering::Relaxed);

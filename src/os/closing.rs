@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the queue's lock can be waited for: it is held for moments, but for ever in a child that was forked then.
@@ -22,7 +23,7 @@ static QUEUE: Mutex<Queue> = Mutex::new(Queue { fds: VecDeque::new(), owner: Non
 
 #[derive(Debug)]
 struct Queue {
-    fds: VecDeque<OwnedFd>,
+    fds: VecDeque<(OwnedFd, Option<Closes>)>,
     owner: Option<ForkGuard>,
     has_thread: bool,
 }
@@ -61,9 +62,31 @@ impl Drop for Connection {
     }
 }
 
+/// Counts what was handed to the closing thread for one owner, and is not closed yet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closes(Arc<()>);
+
+impl Closes {
+    /// How many descriptors wait.
+    pub(crate) fn waiting(&self) -> usize {
+        Arc::strong_count(&self.0) - 1
+    }
+}
+
 /// Closes descriptors on the closing thread, in the order in which they come.
 pub(crate) fn close_later(fds: impl IntoIterator<Item = OwnedFd>) {
-    let fds: Vec<OwnedFd> = fds.into_iter().collect();
+    enqueue(fds.into_iter().map(|fd| (fd, None)).collect());
+}
+
+/// The same, counted.
+pub(crate) fn close_later_counted(fds: impl IntoIterator<Item = OwnedFd>, closes: &Closes) {
+    enqueue(fds.into_iter().map(|fd| (fd, Some(closes.clone()))).collect());
+}
+
+fn enqueue(fds: Vec<(OwnedFd, Option<Closes>)>) {
+    if fds.is_empty() {
+        return;
+    }
     let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else {
         // Forked while another thread had the lock: such a child keeps them until it ends.
         return fds.into_iter().for_each(std::mem::forget);
@@ -104,12 +127,13 @@ impl Queue {
 fn close_all() {
     loop {
         let mut queue = QUEUE.lock();
-        let Some(fd) = queue.fds.pop_front() else {
+        let Some((fd, closes)) = queue.fds.pop_front() else {
             queue.has_thread = false;
             return;
         };
         drop(queue);
         drop(fd);
+        drop(closes);
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod bell;
 pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod closing;
+pub(crate) mod fd_sender;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod interrupt;

@@ -1,6 +1,8 @@
 //! The reasons why a record could not be sent, and the consumer that holds the lane back.
 
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::error::{InWords, OfUser};
+use crate::fds::NamesFault;
 use crate::kind::ErrorKind;
 use crate::lane::ConsumerInfo;
 use std::fmt;
@@ -14,13 +16,13 @@ use std::time::Duration;
 ///
 /// | variant | [`io::ErrorKind`] |
 /// | --- | --- |
-/// | `TooLong`, `WindowTooLong` | `InvalidInput` |
-/// | `Full` | `WouldBlock` |
+/// | `TooLong`, `WindowTooLong`, `TooManyAttachments`, `Names` | `InvalidInput` |
+/// | `Full`, `Untaken`, `TooManyInFlight` | `WouldBlock` |
 /// | `TimedOut`, `TooSlow` | `TimedOut` |
 /// | `Interrupted` | `Other`, since the loops of [`std::io`] begin anew after `Interrupted` |
 /// | `TooFewConsumers` | `NotConnected` |
 /// | `NotReleased`, `Unread` | `ConnectionAborted` |
-/// | `Wait` | that of the system call's error |
+/// | `Wait`, `Attachment` | that of the system call's error |
 /// | `NoSpaceBell`, `Forked` | `Unsupported` |
 ///
 /// ```
@@ -92,6 +94,26 @@ pub enum SendError {
         /// Those consumers, each with the bytes that it has not released.
         consumers: Vec<ConsumerInfo>,
     },
+    /// The record has more descriptors than the lane allows.
+    TooManyAttachments {
+        /// The number of descriptors.
+        count: usize,
+        /// The most that can be attached to a record of this lane.
+        max: usize,
+    },
+    /// A consumer has left so many descriptors of earlier records untaken that there is no room for more: now, in the
+    /// `try_` forms, or until the deadline.
+    Untaken {
+        /// The consumer.
+        consumer: Box<ConsumerInfo>,
+    },
+    /// Too many descriptors of this user are in flight, in all processes together: sent and not received. The limit is
+    /// the sender's `RLIMIT_NOFILE`.
+    TooManyInFlight,
+    /// The kernel does not send one of the descriptors. The number is the error's, as in errno(3).
+    Attachment(i32),
+    /// A name of a descriptor cannot be sent. Only [`Producer::send_named`](crate::Producer::send_named) returns this.
+    Names(NamesFault),
     /// The lane was created without a [space bell](crate::options::LaneOptions::space_bell), so that no event loop can
     /// wait for room. Only [`Producer::arm`](crate::Producer::arm) returns this.
     NoSpaceBell,
@@ -145,6 +167,21 @@ impl fmt::Display for SendError {
                     .enumerate()
                     .try_for_each(|(index, consumer)| write!(f, "{}{}", lead(index), Standing(consumer)))
             }
+            Self::TooManyAttachments { count, max } => write!(
+                f,
+                "{count} descriptors are more than the {max} that a record of this lane has; \
+                 LaneOptions::attachments allows up to {FDS_PER_MESSAGE_MAX}"
+            ),
+            Self::Untaken { consumer } => {
+                write!(f, "a consumer has not taken the descriptors of earlier records: {}", Standing(consumer))
+            }
+            Self::TooManyInFlight => f.write_str(
+                "too many descriptors of this user are in flight: let the receivers catch up, or raise RLIMIT_NOFILE",
+            ),
+            Self::Attachment(errno) => {
+                write!(f, "could not send the descriptors of a record: {}", io::Error::from_raw_os_error(*errno))
+            }
+            Self::Names(fault) => write!(f, "could not send descriptors under these names: {fault}"),
             Self::NoSpaceBell => f.write_str(
                 "the lane has no space bell, so that no event loop can wait for room; create it with \
                  LaneOptions::space_bell",
@@ -172,6 +209,11 @@ impl fmt::Debug for SendError {
             Self::TooSlow { .. } => "TooSlow",
             Self::TooFewConsumers { .. } => "TooFewConsumers",
             Self::Unread { .. } => "Unread",
+            Self::TooManyAttachments { .. } => "TooManyAttachments",
+            Self::Untaken { .. } => "Untaken",
+            Self::TooManyInFlight => "TooManyInFlight",
+            Self::Attachment(_) => "Attachment",
+            Self::Names(_) => "Names",
             Self::NoSpaceBell => "NoSpaceBell",
             Self::Wait(_) => "Wait",
             Self::Forked => "Forked",
@@ -194,15 +236,16 @@ impl SendError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::TooLong { .. } | Self::WindowTooLong { .. } => ErrorKind::TooLong,
-            Self::Full { .. } => ErrorKind::Full,
+            Self::Full { .. } | Self::Untaken { .. } => ErrorKind::Full,
             Self::TimedOut { .. } => ErrorKind::TimedOut,
             Self::Interrupted => ErrorKind::Interrupted,
             Self::NotReleased { .. } => ErrorKind::NotReleased,
             Self::TooSlow { .. } => ErrorKind::TooSlow,
             Self::TooFewConsumers { .. } => ErrorKind::TooFewConsumers,
             Self::Unread { .. } => ErrorKind::Unread,
-            Self::NoSpaceBell => ErrorKind::Invalid,
-            Self::Wait(_) => ErrorKind::Os,
+            Self::TooManyInFlight => ErrorKind::TooManyInFlight,
+            Self::NoSpaceBell | Self::TooManyAttachments { .. } | Self::Names(_) => ErrorKind::Invalid,
+            Self::Wait(_) | Self::Attachment(_) => ErrorKind::Os,
             Self::Forked => ErrorKind::Forked,
         }
     }
@@ -212,13 +255,18 @@ impl From<SendError> for io::Error {
     /// The kind is in the table at [`SendError`].
     fn from(error: SendError) -> Self {
         let kind = match error {
-            SendError::TooLong { .. } | SendError::WindowTooLong { .. } => io::ErrorKind::InvalidInput,
-            SendError::Full { .. } => io::ErrorKind::WouldBlock,
+            SendError::TooLong { .. }
+            | SendError::WindowTooLong { .. }
+            | SendError::TooManyAttachments { .. }
+            | SendError::Names(_) => io::ErrorKind::InvalidInput,
+            SendError::Full { .. } | SendError::Untaken { .. } | SendError::TooManyInFlight => {
+                io::ErrorKind::WouldBlock
+            }
             SendError::TimedOut { .. } | SendError::TooSlow { .. } => io::ErrorKind::TimedOut,
             SendError::Interrupted => io::ErrorKind::Other,
             SendError::TooFewConsumers { .. } => io::ErrorKind::NotConnected,
             SendError::NotReleased { .. } | SendError::Unread { .. } => io::ErrorKind::ConnectionAborted,
-            SendError::Wait(errno) => Self::from_raw_os_error(errno).kind(),
+            SendError::Wait(errno) | SendError::Attachment(errno) => Self::from_raw_os_error(errno).kind(),
             SendError::NoSpaceBell | SendError::Forked => io::ErrorKind::Unsupported,
         };
         Self::new(kind, error)

@@ -4,6 +4,7 @@
 //! waking of consumers, and deadlines. It opens no socket: a [`Server`](crate::Server) offers its lane.
 
 mod arming;
+mod attachments;
 mod audience;
 mod batch;
 mod error;
@@ -15,6 +16,7 @@ mod stats;
 mod waits;
 mod window;
 
+pub use attachments::AttachedReservation;
 pub use batch::Batch;
 pub use error::SendError;
 pub use reservation::Reservation;
@@ -40,6 +42,7 @@ use crate::ring::roster::Roster;
 use crate::ring::writer::{Claim, Room, Writer};
 use crate::trace::event;
 use arming::Arming;
+use attachments::Outbox;
 use slow::Watch;
 use stats::Blocked;
 use std::sync::Arc;
@@ -99,6 +102,7 @@ pub struct Producer {
     wanted: Wanted,
     /// On lanes with a space bell.
     arming: Option<Arming>,
+    outbox: Outbox,
     blocked: Blocked,
     /// Whether the lane ends as incomplete.
     abandons: bool,
@@ -136,8 +140,8 @@ impl Producer {
         let (spins, watch) = (Spins::default(), Watch::new(slow_consumer, lane.info.capacity));
         let interrupter = options.interrupter_given();
         let arming = match &lane.changed {
-            Some(changed) => Some(Arming::new(Arc::clone(changed), interrupter.as_ref())?),
-            None => None,
+            Some(changed) if lane.terms.has_space_bell => Some(Arming::new(Arc::clone(changed), interrupter.as_ref())?),
+            _ => None,
         };
         Ok(Self {
             publisher,
@@ -151,6 +155,7 @@ impl Producer {
             interrupter,
             wanted: Wanted::default(),
             arming,
+            outbox: Outbox::default(),
             blocked: Blocked::default(),
             abandons: false,
             has_ended: false,

@@ -25,7 +25,10 @@ use rustix::process::{Resource, getrlimit};
 
 use self::mapping::Access;
 use crate::error::{Error, Operation, Result};
+use crate::os::bell::BellEnd;
 use crate::os::cgroup::{self, MemoryRoom};
+use crate::os::closing::{Closes, close_later_counted};
+use crate::terms::BellKind;
 
 pub(crate) use self::mapping::Mapping;
 pub use self::sealed::{Sealed, SealedBuilder, SealedBytes};
@@ -45,6 +48,20 @@ const ALLOCATE_STEP_BYTES: u64 = 1 << 20;
 /// From which length on the control groups are asked, in bytes: what is shorter than this comes with many allocations
 /// of the same length, any of which can be the one that is too much.
 const CONTROL_GROUPS_ASKED_FROM_BYTES: u64 = 1 << 20;
+
+/// Closes descriptors that a peer has sent, without waiting: those whose closing may take long, on the closing thread.
+pub(crate) fn close_received(fds: Vec<OwnedFd>) {
+    close_received_counted(fds, &Closes::default());
+}
+
+/// The same; those that are not closed when this returns are counted.
+pub(crate) fn close_received_counted(mut fds: Vec<OwnedFd>, closes: &Closes) {
+    // Memory is closed at once, and here.
+    fds.retain(|fd| !Region::is_memory(fd));
+    // Those that rarely take long come first.
+    fds.sort_by_key(|fd| !BellEnd::is_bell(BellKind::Eventfd, fd));
+    close_later_counted(fds, closes);
+}
 
 /// Whether the memory of a ring lies in huge pages of 2 MiB.
 ///

@@ -4,7 +4,7 @@
 //! (design invariant 9).
 //!
 //! What this file does not do: it loads no word but headers. Where anything else comes than a plain record, the quick
-//! way finds nothing, and [`Cursor::next_closely`] tells padding from nonsense.
+//! way finds nothing, and [`Cursor::next_closely`] tells records with descriptors and padding from nonsense.
 
 use super::stop::Corruption;
 use super::{LaneWords, RingWords};
@@ -22,6 +22,8 @@ pub(crate) struct Found {
     /// The payload's length in bytes.
     pub(crate) len: u64,
     pub(crate) tag: u16,
+    /// How many descriptors go with it.
+    pub(crate) fds: u8,
 }
 
 impl Found {
@@ -138,6 +140,7 @@ impl Cursor {
             });
         };
         match header.kind {
+            RecordKind::Data if header.fds > ring.record_fds_max() => Err(Corruption::Descriptors { word, position }),
             RecordKind::Data => self.take(position, header),
             RecordKind::Padding => self.skip_padding(ring, header),
         }
@@ -153,7 +156,7 @@ impl Cursor {
         }
         self.move_to(position + size);
         self.count(1);
-        Ok(self.found(position, len, header.tag))
+        Ok(Found { fds: header.fds, ..self.found(position, len, header.tag) })
     }
 
     /// Takes the record after padding; padding comes once in a row and never last.
@@ -165,7 +168,7 @@ impl Cursor {
             return Err(Corruption::Padding { len, position });
         }
         match RecordHeader::from_word(ring.header_word(position + room)) {
-            Some(header) if header.kind == RecordKind::Data => {
+            Some(header) if header.kind == RecordKind::Data && header.fds <= ring.record_fds_max() => {
                 Ok(Found { from: position, ..self.take(position + room, header)? })
             }
             _ => Err(Corruption::Padding { len, position }),
@@ -199,7 +202,7 @@ impl Cursor {
     /// What is found at `position`, with what its header says.
     #[inline(always)]
     pub(crate) fn found(&self, position: u64, len: u64, tag: u16) -> Found {
-        Found { position, from: position, payload: position + self.geometry.payload_offset(), len, tag }
+        Found { position, from: position, payload: position + self.geometry.payload_offset(), len, tag, fds: 0 }
     }
 
     /// Goes on where `ahead` stands, a copy of this cursor that has run ahead.

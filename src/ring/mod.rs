@@ -42,6 +42,10 @@ use cursor::Found;
 
 /// The words of a ring.
 pub(crate) trait RingWords {
+    /// The most descriptors that a record has; 0 where none has any.
+    fn record_fds_max(&self) -> u8 {
+        0
+    }
     /// The header word of the record that begins at `position`, any position.
     fn header_word(&self, position: u64) -> u64;
     /// Copies `copy.len()` words from `position` on. Bytes that another process changes meanwhile are copied as they

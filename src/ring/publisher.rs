@@ -5,7 +5,7 @@
 //!
 //! What this file does not do: it knows no limit of a sleep but to pass it on, never spins, and hands out no bytes.
 
-use super::roster::{Gate, Roster, SeatPort, Snapshot};
+use super::roster::{Gate, Roster, Seat, SeatPort, Snapshot};
 use super::writer::{Claim, Room, Writer};
 use super::{LaneWords, LaneWriter};
 use crate::layout::{LaneState, SPACE_WAIT_BELL, SPACE_WAIT_FUTEX};
@@ -13,6 +13,7 @@ use crate::os::barrier;
 use crate::os::futex::{self, Limit};
 use crate::sync::{AtomicU32, Ordering, fence};
 use crate::terms::Barrier;
+use std::sync::Arc;
 
 /// What a producer needs room for: a record of that many payload bytes, and perhaps others after it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,6 +56,32 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     pub(crate) fn publish_batch(&mut self, roster: &Roster<P>, room: Room) {
         self.writer.publish_batch(room);
         self.wake_sleepers(roster);
+    }
+
+    /// Publishes a record with descriptors, and wakes those who sleep. `serve` gives them to each of these seats that
+    /// has not got them; `false` says that it is to be asked again, since seats may have changed. `commit` completes
+    /// the record, which ends where it says, and tells consumers of it: with nothing between the last look at the seats
+    /// and that, so that whoever joins gets the record and its descriptors, or neither.
+    ///
+    /// # Errors
+    ///
+    /// Those of `serve`: then nothing is published.
+    pub(crate) fn publish_served<E>(
+        &mut self,
+        roster: &Roster<P>,
+        mut serve: impl FnMut(&[Arc<Seat<P>>]) -> Result<bool, E>,
+        commit: impl Fn(&mut Writer<W>) -> u64,
+    ) -> Result<(), E> {
+        loop {
+            roster.update(&mut self.snapshot);
+            let is_served = serve(&self.snapshot.seats)?;
+            let Self { writer, snapshot, .. } = self;
+            if is_served && roster.publish_unchanged(snapshot, || commit(writer)) {
+                break;
+            }
+        }
+        self.wake_sleepers(roster);
+        Ok(())
     }
 
     /// Ends the lane, and wakes those who sleep.

@@ -35,6 +35,8 @@ pub(crate) struct Joiner {
     /// With [`Barrier::Fence`], on a lane whose producer does not fence, the caller must call
     /// [`heavy_within`](crate::os::barrier::heavy_within) before a lossless consumer can sleep.
     pub(crate) barrier: Barrier,
+    /// Whether it is given the descriptors of records.
+    pub(crate) takes_fds: bool,
 }
 
 /// The seat that holds a lane back.
@@ -80,6 +82,9 @@ pub(crate) struct Roster<P> {
     /// The producer was told that everything below is released, so nobody who joins begins below; touched under the
     /// lock of `seats`.
     promised: AtomicU64,
+    /// The end of the last record with descriptors, which nobody is given who joins after it was published; touched
+    /// under the lock of `seats`.
+    served: AtomicU64,
     /// What consumers had not released when they went, as ranges of positions; locked under the lock of `seats`.
     unreleased: Mutex<Vec<Range<u64>>>,
     /// Of a lane that wants a number of consumers; locked under the lock of `seats`.
@@ -99,6 +104,7 @@ impl<P: SeatPort> Roster<P> {
             first: position,
             boundaries,
             promised: AtomicU64::new(position),
+            served: AtomicU64::new(position),
             unreleased: Mutex::new(Vec::new()),
             places: None,
             tallies: Tallies::default(),
@@ -122,9 +128,9 @@ impl<P: SeatPort> Roster<P> {
     /// If it is to resume, and there is no place, or to begin at a position that is not there.
     pub(crate) fn join(&self, lane: &impl LaneWords, joiner: Joiner, port: P) -> Result<u64, NoPlace> {
         let mut seats = self.seats.lock();
-        let Joiner { id, barrier, start, delivery } = joiner;
+        let Joiner { id, barrier, start, delivery, takes_fds } = joiner;
         if let Start::At(position) = start {
-            self.check_start(lane, position)?;
+            self.check_start(lane, position, takes_fds)?;
         }
         let resumed = match (start, delivery) {
             (Start::Resume, Delivery::Lossless) => self.resume(lane, &mut seats, id, &port)?,
@@ -139,7 +145,7 @@ impl<P: SeatPort> Roster<P> {
         let published = lane.published().load(Ordering::Relaxed);
         let start = match start {
             Start::Latest => published,
-            Start::Oldest => self.oldest(lane.geometry().capacity()).unwrap_or(published),
+            Start::Oldest => self.oldest(lane.geometry().capacity(), takes_fds).unwrap_or(published),
             Start::At(position) => position,
             Start::Resume => resumed.unwrap_or(published),
             // Relaxed: an older one is a boundary too, and a tap that is too late for it goes on from the newest.
@@ -170,17 +176,19 @@ impl<P: SeatPort> Roster<P> {
     }
 
     /// Whether a reader may begin at `position`, under the lock.
-    fn check_start(&self, lane: &impl LaneWords, position: u64) -> Result<(), NoPlace> {
+    fn check_start(&self, lane: &impl LaneWords, position: u64, takes_fds: bool) -> Result<(), NoPlace> {
         let published = lane.published().load(Ordering::Relaxed);
-        let oldest = self.kept_from(lane.geometry().capacity());
+        let oldest = self.kept_from(lane.geometry().capacity(), takes_fds);
         let is_there = position >= oldest && self.begins_record(lane, position, published);
         if is_there { Ok(()) } else { Err(NoPlace::NotThere { position, oldest, published }) }
     }
 
-    /// From where on nothing can be overwritten before the next refresh, nor was promised to be released.
-    fn kept_from(&self, capacity: u64) -> u64 {
+    /// From where on nothing can be overwritten before the next refresh, nor was promised to be released, nor has
+    /// descriptors that one who `takes_fds` would not be given.
+    fn kept_from(&self, capacity: u64, takes_fds: bool) -> u64 {
         let kept = self.limit.load(Ordering::Relaxed).saturating_sub(capacity);
-        kept.max(self.promised.load(Ordering::Relaxed))
+        let served = if takes_fds { self.served.load(Ordering::Relaxed) } else { 0 };
+        kept.max(self.promised.load(Ordering::Relaxed)).max(served)
     }
 
     /// Whether a record, or the padding before one, begins at `position`, or may yet, which nothing can overwrite
@@ -194,8 +202,8 @@ impl<P: SeatPort> Roster<P> {
     }
 
     /// The first remembered boundary that nothing can overwrite before the next refresh.
-    fn oldest(&self, capacity: u64) -> Option<u64> {
-        let kept = self.kept_from(capacity);
+    fn oldest(&self, capacity: u64, takes_fds: bool) -> Option<u64> {
+        let kept = self.kept_from(capacity, takes_fds);
         // Pairs with the release store in `remember_boundary`: what is published covers the boundary.
         let boundaries = self.boundaries.iter().map(|boundary| boundary.load(Ordering::Acquire)).chain([self.first]);
         boundaries.filter(|boundary| *boundary != NO_BOUNDARY && *boundary >= kept).min()
@@ -460,6 +468,18 @@ impl<P: SeatPort> Roster<P> {
     /// The seat of that number.
     pub(crate) fn seat(&self, seat_id: u64) -> Option<Arc<Seat<P>>> {
         self.seats.lock().iter().find(|seat| seat.id == seat_id).cloned()
+    }
+
+    /// Has `publish` publish a record with descriptors, unless seats have changed since `snapshot`; whether it did. So
+    /// whoever has a seat was given them, and whoever joins later begins after the record, which ends where `publish`
+    /// says.
+    pub(super) fn publish_unchanged(&self, snapshot: &Snapshot<P>, publish: impl FnOnce() -> u64) -> bool {
+        let _seats = self.seats.lock();
+        if self.version.load(Ordering::Relaxed) != snapshot.version {
+            return false;
+        }
+        self.served.store(publish(), Ordering::Relaxed);
+        true
     }
 
     /// Brings `snapshot` up to date, if seats have changed.

@@ -72,7 +72,7 @@ pub enum Corruption {
         /// The position of the header word.
         position: u64,
     },
-    /// A header word announces descriptors, on a lane whose records carry none.
+    /// A header word announces more descriptors than records of this lane have.
     Descriptors {
         /// The header word.
         word: u64,
@@ -117,8 +117,10 @@ impl fmt::Display for Corruption {
                 write!(f, "the header {word:#018x} at {position} is of no known kind")
             }
             Self::Descriptors { word, position } => {
-                let what = "which records of this lane do not carry";
-                write!(f, "the header {word:#018x} at {position} announces descriptors, {what}")
+                write!(
+                    f,
+                    "the header {word:#018x} at {position} announces more descriptors than records of this lane have"
+                )
             }
             Self::RecordTooLong { len, position } => write!(
                 f,

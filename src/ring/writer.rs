@@ -424,6 +424,21 @@ impl<W: LaneWriter> Writer<W> {
         published_word.store(published, Ordering::Release);
     }
 
+    /// Completes the record of `claim`, with which `fds` descriptors go, and tells consumers of it and of all that was
+    /// committed before it; where it ends. What a batch has committed was [taken back](Self::resume) before.
+    pub(crate) fn publish_with_fds(&mut self, claim: Claim, tag: u16, fds: u8) -> u64 {
+        if claim.begin != self.room.committed {
+            self.pad(claim.begin);
+        }
+        let header = RecordHeader::data(claim.len as u32, tag).with_fds(fds);
+        self.memory.set_header_word(claim.begin, header.to_word());
+        let Room { records, .. } = self.room;
+        self.room = Room { committed: claim.end, last: claim.begin, records: records + 1, ..self.room };
+        self.unpublished_from = None;
+        self.publish(claim.begin);
+        claim.end
+    }
+
     /// Takes back the room of a batch, and tells consumers of all that it has committed.
     #[inline]
     pub(crate) fn publish_batch(&mut self, room: Room) {

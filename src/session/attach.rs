@@ -31,6 +31,7 @@ pub struct Attach {
     lane: Option<String>,
     start: Start,
     in_place: Option<InPlace>,
+    attachments: bool,
 }
 
 impl Attach {
@@ -51,7 +52,7 @@ impl Attach {
     /// # }
     /// ```
     pub fn new() -> Self {
-        Self { lane: None, start: Start::Latest, in_place: None }
+        Self { lane: None, start: Start::Latest, in_place: None, attachments: false }
     }
 
     /// The defaults for the lane called `name`.
@@ -125,6 +126,33 @@ impl Attach {
         self
     }
 
+    /// Whether to receive the descriptors that are attached to records, on a lane that has such records
+    /// ([`LaneOptions::attachments`](crate::options::LaneOptions::attachments)). Default: false, which tells only how
+    /// many each record has.
+    ///
+    /// [`Record::take_fds`](crate::Record::take_fds) takes them. Descriptors that are not taken before the next call on
+    /// the consumer are closed. A consumer that leaves too many records unread makes the producer wait, which it does
+    /// for no longer than the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows.
+    ///
+    /// ```
+    /// # use fdring::{Attach, Server, Session, options::LaneOptions};
+    /// # use std::{fs::File, os::fd::AsFd};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut files = LaneOptions::new("files").attachments(1).create()?;
+    /// # let server = Server::listen("@doc-attach-attachments", [&files])?;
+    /// let mut consumer = Session::connect("@doc-attach-attachments")?.attach_one(Attach::new().attachments(true))?;
+    /// # files.send_with_fds(b"null", &[File::open("/dev/null")?.as_fd()])?;
+    /// let record = consumer.receive()?.unwrap();
+    /// let null = File::from(record.take_fds()?.remove(0));
+    /// # assert!(null.metadata()?.len() == 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn attachments(mut self, attachments: bool) -> Self {
+        self.attachments = attachments;
+        self
+    }
+
     /// The same, for the lane of that name.
     pub(super) fn of_lane(self, name: &str) -> Self {
         Self { lane: Some(name.to_owned()), ..self }
@@ -133,6 +161,7 @@ impl Attach {
     /// Finds what the protocol does not allow, before anything is sent.
     pub(crate) fn check(&self, delivery: Delivery) -> Result<(), &'static str> {
         match (delivery, self.access(), self.starts_at()) {
+            (Delivery::Lossy, ..) if self.attachments => Err("a tap is given no descriptors, only their number"),
             (Delivery::Lossy, Access::InPlace, _) => Err("a tap reads copies only, for the lane does not wait for it"),
             (Delivery::Lossless, _, Start::Newest) => {
                 Err("a consumer misses nothing, and so cannot begin at the newest record")
@@ -153,6 +182,10 @@ impl Attach {
 
     pub(super) fn access(&self) -> Access {
         if self.in_place.is_some() { Access::InPlace } else { Access::Copies }
+    }
+
+    pub(super) fn takes_fds(&self) -> bool {
+        self.attachments
     }
 
     pub(super) fn trust(&self) -> Option<InPlace> {

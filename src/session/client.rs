@@ -11,7 +11,7 @@ use super::hearing::{receive, receive_by};
 use super::opened::{OpenedLane, begin_opening};
 use super::options::SessionOptions;
 use super::{Address, PeerPolicy, ROOT, adopted, unwelcome};
-use crate::consumer::{Attachment, Consumer, Tap};
+use crate::consumer::{Attachment, Consumer, Tap, make_inboxes};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
@@ -502,6 +502,9 @@ impl Session {
             if info.has_one_worker && *delivery == Delivery::Lossy {
                 return Err(of_lane("it is that of one worker, and no tap reads it"));
             }
+            if attach.takes_fds() && info.attachments_max == 0 {
+                return Err(of_lane("no descriptors are attached to its records"));
+            }
             if places.contains(&place) {
                 return Err(Error::Invalid(format!("lane {} is to be attached to twice", self.infos[place].name)));
             }
@@ -538,10 +541,13 @@ impl Session {
                 start: how.starts_at().into(),
                 access: how.access(),
                 barrier: choose(lane),
-                descriptors: false,
+                descriptors: how.takes_fds(),
             })
         });
-        send(&socket, &handshake.attach(attach.collect()), "attaching")?;
+        let attach: Vec<_> = attach.collect();
+        let (inboxes, sockets) = make_inboxes(&attach)?;
+        send_with_fds(&socket, &handshake.attach(attach), &sockets, "attaching")?;
+        drop(sockets);
         crash::point!("session-attach-sent");
         let starts = match receive(&mut socket, &peer, deadline, &options, ATTACHING) {
             Err(Error::Closed { .. }) if place.is_some() => {
@@ -558,15 +564,15 @@ impl Session {
         let are_read: Vec<bool> = how.iter().map(Option::is_some).collect();
         let keepsake = place.map(|place| place as Keepsake);
         let links = Link::of_lanes(socket.into_connection(), peer, handshake, &are_read, keepsake)?;
-        let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how).zip(links);
-        let readers = lanes.map(|((((lane, start), evictions), how), link)| {
+        let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how).zip(links).zip(inboxes);
+        let readers = lanes.map(|(((((lane, start), evictions), how), link), inbox)| {
             let (Some((how, delivery)), Some(link)) = (how, link) else { return Ok(None) };
             let barrier = choose(&lane);
             event!(INFO, "attached", lane = lane.terms.name.as_str(), start, producer_pid = link.producer().0);
             let OpenedLane { map: lane, seat, bell, space_bell, terms } = lane;
             let (in_place, spin) = (how.trust(), options.spin);
             let attachment =
-                Attachment { terms, lane, seat, bell, space_bell, barrier, start, evictions, in_place, spin };
+                Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin };
             let link = Arc::new(link);
             let mut reader = match delivery {
                 Delivery::Lossless => Reader::Consumer(Consumer::new(attachment, link, guard)?),
@@ -741,7 +747,12 @@ fn meet(
 }
 
 fn send(socket: &FrameSocket, frame: &Frame, doing: &str) -> Result<()> {
-    match socket.send(frame, &[]) {
+    send_with_fds(socket, frame, &[], doing)
+}
+
+fn send_with_fds(socket: &FrameSocket, frame: &Frame, fds: &[OwnedFd], doing: &str) -> Result<()> {
+    let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+    match socket.send(frame, &fds) {
         Ok(()) => Ok(()),
         Err(error) => match error.kind() {
             // The producer hung up first. What it sent before that is still to be read, and says why.

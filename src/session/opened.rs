@@ -105,7 +105,8 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
     if prefault {
         data.prefault()?;
     }
-    Ok(LaneMap::new(control, data, terms.geometry).stamped(terms.is_stamped))
+    let map = LaneMap::new(control, data, terms.geometry);
+    Ok(map.stamped(terms.is_stamped).with_record_fds(terms.record_fds_max))
 }
 
 /// Checks that a stripe of the seat is for the lane that was offered.

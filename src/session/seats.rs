@@ -6,15 +6,16 @@
 use super::ending::Ending;
 use super::inquiry::Inquiry;
 use crate::crash;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lane::{Lane, Occupant, SeatHandle};
 use crate::layout::{SEAT_LANE_ID_OFFSET, SEAT_STRIPE_BYTES, seat_len_bytes};
 use crate::memory::SeatMap;
 use crate::os::barrier;
 use crate::os::bell::{Bell, BellEnd};
+use crate::os::fd_sender::FdSender;
 use crate::os::notice::Notice;
 use crate::os::peer::Peer;
-use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals};
+use crate::region::{HugePages, Mapping, Region, RegionOptions, Seals, close_received};
 use crate::ring::places::NoPlace;
 use crate::ring::roster::Joiner;
 use crate::sync::Ordering;
@@ -80,6 +81,11 @@ impl Offered {
         fds
     }
 
+    /// Whether the consumer may send descriptors with its Attach: the sockets for those of records.
+    pub(super) fn takes_sockets(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.terms.record_fds_max != 0)
+    }
+
     /// How many lanes are offered.
     #[cfg(feature = "tracing")]
     pub(super) fn len(&self) -> usize {
@@ -91,8 +97,15 @@ impl Offered {
     }
 
     /// Checks the seat and gives the consumer its place on every lane that it reads; the seats, and where it starts on
-    /// each lane, 0 where it does not read. `notice` is raised if a lane evicts it.
-    pub(super) fn take(self, terms: &[Option<LaneAttach>], notice: &Arc<Notice>) -> Result<(Seats, Vec<u64>), Ending> {
+    /// each lane, 0 where it does not read. `sockets` are those for the descriptors of records, of each lane where they
+    /// are asked for. `notice` is raised if a lane evicts it.
+    pub(super) fn take(
+        self,
+        terms: &[Option<LaneAttach>],
+        sockets: Vec<OwnedFd>,
+        notice: &Arc<Notice>,
+    ) -> Result<(Seats, Vec<u64>), Ending> {
+        let mut senders = self.take_sockets(terms, sockets)?;
         let wishes = self.lanes.iter().zip(terms).filter_map(|(lane, terms)| terms.as_ref().map(|terms| (lane, terms)));
         let starts: Result<Vec<Start>, Ending> = wishes.map(|(lane, terms)| start_of(lane, terms)).collect();
         let mut wishes = starts?.into_iter();
@@ -108,8 +121,9 @@ impl Offered {
             let occupant = Occupant { pid, uid, since, reads_in_place: in_place };
             // A tap never holds the lane back, and so never rings.
             let bells = (bell, space_bell.filter(|_| delivery == Delivery::Lossless));
-            let port = SeatHandle::new(words, bells, occupant, Arc::clone(&evicted), Arc::clone(notice));
-            match lane.roster.join(&*lane.map, Joiner { id, start, delivery, barrier }, port) {
+            let (sender, takes_fds) = (senders[number].take(), terms.descriptors);
+            let port = SeatHandle::new(words, bells, sender, occupant, Arc::clone(&evicted), Arc::clone(notice));
+            match lane.roster.join(&*lane.map, Joiner { id, start, delivery, barrier, takes_fds }, port) {
                 Ok(start) => starts[number] = start,
                 Err(error) => {
                     Seats { places, region: Arc::new(seat), id }.take_back();
@@ -127,14 +141,43 @@ impl Offered {
     }
 }
 
+impl Offered {
+    /// The sockets for the descriptors of records, of each lane where they are asked for.
+    fn take_sockets(
+        &self,
+        terms: &[Option<LaneAttach>],
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Vec<Option<FdSender>>, Ending> {
+        let mut sockets = sockets.into_iter();
+        let mut take = |number: usize, lane: &Lane| {
+            let Some(socket) = sockets.next() else { return Ok(None) };
+            FdSender::receive(socket, number, lane.terms.record_fds_max).map(Some)
+        };
+        let lanes = self.lanes.iter().zip(terms).enumerate();
+        let senders = lanes.map(|(number, (lane, terms))| match terms {
+            Some(LaneAttach { descriptors: true, .. }) => take(number, lane),
+            _ => Ok(None),
+        });
+        let senders: Result<Vec<_>> = senders.collect();
+        // After an error there may be some left.
+        close_received(sockets.collect());
+        senders.map_err(|error| match error {
+            Error::Peer { .. } => Ending::Refuse(Refusal::Protocol, error.to_string()),
+            error => Ending::own(error),
+        })
+    }
+}
+
 /// Where a consumer that is to read so starts, if that is implemented.
 fn start_of(lane: &Lane, terms: &LaneAttach) -> Result<Start, Ending> {
     let refuse = |what: &str| {
         let sentence = format!("{what} is not implemented here; attach from the latest or oldest record on");
         Err(Ending::Refuse(Refusal::Unsupported, sentence))
     };
-    if terms.descriptors {
-        return refuse("taking descriptors with records");
+    if terms.descriptors && lane.terms.record_fds_max == 0 {
+        let sentence =
+            format!("records of lane {} have no descriptors; attach without asking for any", lane.terms.name);
+        return Err(Ending::Refuse(Refusal::Unsupported, sentence));
     }
     if lane.terms.has_one_worker {
         return match terms.delivery {

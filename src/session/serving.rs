@@ -8,14 +8,17 @@ pub(super) mod pairing;
 
 use super::admission::{CONNECTING, turn_away};
 use super::ending::Ending;
-use super::frame_socket::FrameSocket;
+use super::frame_socket::{FrameSocket, Heard};
 use super::inquiry::{Answer, Inquiry, departure_pause};
 use super::seats::{Offered, Seats};
 use super::served::{Fds, Origin, Outcome, Process, Readable, Served, Watched};
 use super::shared::Offering;
+use super::unwelcome;
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::{Error, OfUser};
+use crate::fds;
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::Lane;
 use crate::link::Teller;
@@ -26,7 +29,7 @@ use crate::terms::{Access, Refusal};
 use crate::trace::event;
 use crate::wire::{ByeReason, Frame, LaneAttach};
 use pairing::Progress;
-use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::io::ErrorKind;
 use std::mem;
@@ -154,8 +157,8 @@ impl ConsumerSession {
                 Ok(came) => came,
                 Err(ending) => return Err((greeting.outcome, ending)),
             };
-            let Some(frame) = came else { break };
-            greeting = match self.take(greeting, frame)? {
+            let Some((frame, fds)) = came else { break };
+            greeting = match self.take(greeting, frame, fds)? {
                 Phase::Greeting(greeting) => greeting,
                 phase => return Ok(phase),
             };
@@ -167,12 +170,13 @@ impl ConsumerSession {
     }
 
     /// The consumer's next frame, if one has come. The first may say who it is.
-    fn receive(&mut self, greeting: &mut Greeting) -> Result<Option<Frame>, Ending> {
+    fn receive(&mut self, greeting: &mut Greeting) -> Result<Option<Heard>, Ending> {
         let of_fault = |fault| Ending::of_fault(fault, "the consumer");
         let Stage::Stranger { lanes, listener } = &mut greeting.stage else {
-            return Ok(self.socket.receive(0).map_err(of_fault)?.map(|(frame, _)| frame));
+            let takes_sockets = matches!(&greeting.stage, Stage::Offered(offered) if offered.takes_sockets());
+            return self.socket.receive(if takes_sockets { FDS_PER_MESSAGE_MAX } else { 0 }).map_err(of_fault);
         };
-        let Some(((frame, _), sender)) = self.socket.receive_first(false).map_err(of_fault)? else { return Ok(None) };
+        let Some((heard, sender)) = self.socket.receive_first(false).map_err(of_fault)? else { return Ok(None) };
         // Learns who the consumer is, before it is told anything of the lanes.
         let peer = Peer::met(listener.take(), sender);
         greeting.stage = Stage::Known { lanes: mem::take(lanes) };
@@ -181,16 +185,24 @@ impl ConsumerSession {
         if !is_admitted {
             return Err(Ending::forbidden(&self.consumer.peer));
         }
-        Ok(Some(frame))
+        Ok(Some(heard))
     }
 
     /// Takes a frame through the handshake, and does what it asks for.
-    fn take(&mut self, greeting: Greeting, frame: Frame) -> Result<Phase, (Option<Outcome>, Ending)> {
+    fn take(
+        &mut self,
+        greeting: Greeting,
+        frame: Frame,
+        fds: Vec<OwnedFd>,
+    ) -> Result<Phase, (Option<Outcome>, Ending)> {
         let Greeting { mut handshake, deadline, stage, outcome } = greeting;
         let says_hello = outcome.is_none();
         let step = match handshake.on_frame(frame) {
             Ok(step) => step,
-            Err(error) => return Err((outcome, error.into())),
+            Err(error) => {
+                unwelcome::close(fds);
+                return Err((outcome, error.into()));
+            }
         };
         match (step, stage) {
             (Step::Greeted { lanes: chosen }, Stage::Known { lanes }) => {
@@ -203,7 +215,7 @@ impl ConsumerSession {
                     Err(ending) => Err((outcome, ending)),
                 }
             }
-            (Step::Attach(terms), Stage::Offered(offered)) => match self.attach(&mut handshake, offered, &terms) {
+            (Step::Attach(terms), Stage::Offered(offered)) => match self.attach(&mut handshake, offered, &terms, fds) {
                 Ok(seats) => {
                     event!(
                         INFO,
@@ -224,7 +236,7 @@ impl ConsumerSession {
                 }
                 Err(ending) => Err((outcome, ending)),
             },
-            // The handshake asks for no other step at any stage.
+            // The handshake asks for no other step at any stage, and no other frame has descriptors.
             _ => Err((outcome, HandshakeError::Over.into())),
         }
     }
@@ -238,6 +250,10 @@ impl ConsumerSession {
             // Back to back, so that the Hello costs no time of its own.
             self.say(&handshake.hello(), &[], "send a Hello")?;
             crash::point!("steward-hello-sent");
+        }
+        if offered.takes_sockets() {
+            // With the Attach may come sockets for the descriptors of records.
+            fds::accept_fds(self.socket.as_fd());
         }
         self.say(&handshake.offer(Bell::KIND), &offered.descriptors(&bell_ends), "send an Offer")?;
         crash::point!("steward-offer-sent");
@@ -267,15 +283,18 @@ impl ConsumerSession {
         handshake: &mut Handshake,
         offered: Offered,
         terms: &[Option<LaneAttach>],
+        sockets: Vec<OwnedFd>,
     ) -> Result<Seats, Ending> {
         crash::point!("steward-attach-heard");
+        fds::refuse_fds(self.socket.as_fd());
         let in_place = terms.iter().flatten().any(|lane| lane.access == Access::InPlace);
         let uid = self.consumer.peer.uid;
         if in_place && !self.offering.limits.in_place.admits(uid) {
             let sentence = format!("{} may not read in place here; attach as one that copies", OfUser(uid));
+            unwelcome::close(sockets);
             return Err(Ending::Refuse(Refusal::Forbidden, sentence));
         }
-        let (seats, starts) = offered.take(terms, &self.offering.state.notice)?;
+        let (seats, starts) = offered.take(terms, sockets, &self.offering.state.notice)?;
         if let Err(error) = self.socket.send(&handshake.attached(starts), &[]) {
             seats.take_back();
             return Err(Ending::HangUp(format!("could not send an Attached: {error}")));

@@ -1,11 +1,9 @@
 //! Descriptors that a producer should not have sent: found among those it should, and closed without waiting.
-//!
-//! The invariant: what is not memory is closed by a thread that may wait, so that a consumer's deadlines hold.
 
 use crate::error::{Error, Result};
 use crate::os::bell::BellEnd;
-use crate::os::closing::close_later;
 use crate::region::Region;
+pub(super) use crate::region::close_received as close;
 use crate::terms::BellKind;
 use crate::wire::{LaneFds, Offer, OfferedLane};
 use rustix::fd::OwnedFd;
@@ -45,13 +43,4 @@ pub(super) fn blame_for_permission(error: Error) -> Error {
         }
         _ => error,
     }
-}
-
-/// Closes descriptors without waiting: those whose closing may take long, on a thread of its own.
-pub(super) fn close(mut fds: Vec<OwnedFd>) {
-    // Memory is closed at once, and here.
-    fds.retain(|fd| !Region::is_memory(fd));
-    // Those that rarely take long come first.
-    fds.sort_by_key(|fd| !BellEnd::is_bell(BellKind::Eventfd, fd));
-    close_later(fds);
 }

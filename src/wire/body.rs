@@ -85,6 +85,8 @@ pub(crate) struct LaneTerms {
     pub(crate) has_space_bell: bool,
     /// Whether it has one consumer at a time, and each resumes where the last one stopped.
     pub(crate) has_one_worker: bool,
+    /// The most descriptors of one record, up to [`FDS_PER_MESSAGE_MAX`]; 0 where records have none.
+    pub(crate) record_fds_max: u8,
 }
 
 impl LaneTerms {
@@ -103,7 +105,7 @@ impl LaneTerms {
             name: self.name.padded(),
             data_inode: 0,
             slot_bytes: 0,
-            record_fds_max: 0,
+            record_fds_max: self.record_fds_max.into(),
         }
     }
 
@@ -113,12 +115,24 @@ impl LaneTerms {
         let name = header.name.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = LaneName::from_bytes(name).map_err(|error| error.to_string())?;
         let flags = LaneFlags::of(header.flags).map_err(|error| error.to_string())?;
-        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker } = flags;
+        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker, has_record_fds } = flags;
+        let record_fds_max = u8::try_from(header.record_fds_max).unwrap_or(u8::MAX);
+        check_record_fds_max(has_record_fds, record_fds_max).map_err(|error| error.to_string())?;
         let geometry = geometry_of(header.capacity, header.record_align, header.payload_align, is_stamped)
             .map_err(|error| error.to_string())?;
         let (id, schema, generation) = (header.lane_id, header.schema, header.generation);
-        let terms =
-            Self { name, id, geometry, schema, generation, barrier, is_stamped, has_space_bell, has_one_worker };
+        let terms = Self {
+            name,
+            id,
+            geometry,
+            schema,
+            generation,
+            barrier,
+            is_stamped,
+            has_space_bell,
+            has_one_worker,
+            record_fds_max,
+        };
         terms.check_header(header).map(|()| terms)
     }
 
@@ -144,9 +158,10 @@ impl LaneTerms {
             Barrier::Asymmetric => FLAG_ASYMMETRIC,
         };
         let stamped = if self.is_stamped { FLAG_STAMPED } else { 0 };
+        let descriptors = if self.record_fds_max != 0 { FLAG_DESCRIPTORS } else { 0 };
         let space_bell = if self.has_space_bell { FLAG_SPACE_BELL } else { 0 };
         let one_worker = if self.has_one_worker { FLAG_ONE_WORKER } else { 0 };
-        barrier | stamped | space_bell | one_worker
+        barrier | stamped | descriptors | space_bell | one_worker
     }
 
     /// How many descriptors of an Offer are this lane's.
@@ -168,6 +183,16 @@ pub(crate) struct LaneFds {
     pub(crate) control: usize,
     pub(crate) data: usize,
     pub(crate) space_bell: Option<usize>,
+}
+
+/// Refuses a number of descriptors that does not go with whether records have any.
+fn check_record_fds_max(has_record_fds: bool, record_fds_max: u8) -> Result<(), FrameError> {
+    match usize::from(record_fds_max) {
+        1..=FDS_PER_MESSAGE_MAX if has_record_fds => Ok(()),
+        0 if !has_record_fds => Ok(()),
+        count if has_record_fds => Err(FrameError::RecordFdsMax(count)),
+        count => Err(FrameError::Reserved { field: "the most descriptors of a record", value: count as u64 }),
+    }
 }
 
 /// The geometry of a lane, whose records are stamped or not.
@@ -254,15 +279,12 @@ impl Offer {
 }
 
 /// The flags of a lane that have a meaning and are not implemented.
-const FLAGS_TO_COME: [(u32, &str); 2] = [
-    (FLAG_DESCRIPTORS, "a lane whose records carry descriptors (flag bit 2)"),
-    (FLAG_FIXED, "a lane with fixed slots, all of one length (flag bit 5)"),
-];
+const FLAGS_TO_COME: [(u32, &str); 1] = [(FLAG_FIXED, "a lane with fixed slots, all of one length (flag bit 5)")];
 /// Stands where an Offer names no descriptor: the first is the seat's.
 const NO_DESCRIPTOR: usize = 0;
 
 /// The flags of a lane that are implemented.
-const FLAGS_KNOWN: u32 = FLAG_ASYMMETRIC | FLAG_STAMPED | FLAG_SPACE_BELL | FLAG_ONE_WORKER;
+const FLAGS_KNOWN: u32 = FLAG_ASYMMETRIC | FLAG_STAMPED | FLAG_DESCRIPTORS | FLAG_SPACE_BELL | FLAG_ONE_WORKER;
 
 /// What the flags of a lane say.
 #[derive(Clone, Copy, Debug)]
@@ -271,6 +293,7 @@ struct LaneFlags {
     is_stamped: bool,
     has_space_bell: bool,
     has_one_worker: bool,
+    has_record_fds: bool,
 }
 
 impl LaneFlags {
@@ -288,6 +311,7 @@ impl LaneFlags {
             barrier: if has(FLAG_ASYMMETRIC) { Barrier::Asymmetric } else { Barrier::Fence },
             is_stamped: has(FLAG_STAMPED),
             has_space_bell: has(FLAG_SPACE_BELL),
+            has_record_fds: has(FLAG_DESCRIPTORS),
             has_one_worker: has(FLAG_ONE_WORKER),
         })
     }
@@ -303,14 +327,14 @@ impl OfferedLane {
         let record_align = fields.u32("a lane's record alignment")?;
         let payload_align = fields.u32("a lane's payload alignment")?;
         let flags = LaneFlags::of(fields.u32("a lane's flags")?)?;
-        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker } = flags;
-        let (slot_len, fds_max) = (fields.u32("the length of a slot")?, fields.u8("the most descriptors of a record")?);
-        // Both belong to flags that are not implemented.
-        let belonging =
-            [("the length of a slot", slot_len.into()), ("the most descriptors of a record", fds_max.into())];
-        if let Some((field, value)) = belonging.into_iter().find(|(_, value)| *value != 0) {
-            return Err(FrameError::Reserved { field, value });
+        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker, has_record_fds } = flags;
+        let slot_len = fields.u32("the length of a slot")?;
+        if slot_len != 0 {
+            // It belongs to a flag that is not implemented.
+            return Err(FrameError::Reserved { field: "the length of a slot", value: slot_len.into() });
         }
+        let record_fds_max = fields.u8("the most descriptors of a record")?;
+        check_record_fds_max(has_record_fds, record_fds_max)?;
         let bell = BellKind::read(fields)?;
         if has_space_bell && bell == BellKind::Eventfd {
             return Err(FrameError::EventfdSpaceBell);
@@ -318,14 +342,24 @@ impl OfferedLane {
         read_index(fields, "a lane's bell", first_fd)?;
         read_index(fields, "a lane's control region", first_fd + 1)?;
         read_index(fields, "a lane's data region", first_fd + 2)?;
-        read_index(fields, "a lane's descriptor socket", NO_DESCRIPTOR)?;
+        read_index(fields, "a field of a lane that is reserved", NO_DESCRIPTOR)?;
         read_index(fields, "a lane's space bell", if has_space_bell { first_fd + 3 } else { NO_DESCRIPTOR })?;
         let name_len = fields.u8("the length of a name")?;
         let name = LaneName::from_bytes(fields.bytes(name_len.into(), "a lane's name")?)?;
         let geometry = geometry_of(capacity, record_align, payload_align, is_stamped)
             .map_err(|cause| FrameError::Geometry { name: name.to_string(), cause })?;
-        let terms =
-            LaneTerms { name, id, geometry, schema, generation, barrier, is_stamped, has_space_bell, has_one_worker };
+        let terms = LaneTerms {
+            name,
+            id,
+            geometry,
+            schema,
+            generation,
+            barrier,
+            is_stamped,
+            has_space_bell,
+            has_one_worker,
+            record_fds_max,
+        };
         Ok(Self { terms, bell })
     }
 
@@ -338,12 +372,13 @@ impl OfferedLane {
         out.extend((geometry.record_align() as u32).to_le_bytes());
         out.extend((geometry.payload_align() as u32).to_le_bytes());
         out.extend(self.terms.flags().to_le_bytes());
-        out.extend([0; 5]); // No slots of one length, no descriptors with records.
+        out.extend([0; 4]); // No slots of one length.
+        out.push(self.terms.record_fds_max);
         out.push(self.bell.to_byte());
         write_index(fds.bell, out);
         write_index(fds.control, out);
         write_index(fds.data, out);
-        write_index(NO_DESCRIPTOR, out); // No descriptor socket.
+        write_index(NO_DESCRIPTOR, out); // Reserved.
         write_index(fds.space_bell.unwrap_or(NO_DESCRIPTOR), out);
         out.push(name.as_str().len() as u8);
         out.extend(name.as_str().as_bytes());

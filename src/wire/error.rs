@@ -31,6 +31,7 @@ pub(crate) enum FrameError {
     Attach { lane: usize, how: &'static str },
     NothingToRead,
     AttachmentCount(u8),
+    RecordFdsMax(usize),
     SeatCount { listed: usize, seats: u32 },
     NameLength(usize),
     SentenceLength(usize),
@@ -92,6 +93,7 @@ impl fmt::Display for FrameError {
             Self::AttachmentCount(count) => {
                 write!(f, "{count} descriptors go with a record, where 1 to {FDS_PER_MESSAGE_MAX} are allowed")
             }
+            Self::RecordFdsMax(count) => write!(f, "records may have {count} descriptors, where 1 to 253 are allowed"),
             Self::SeatCount { listed, seats } => write!(f, "the Report lists {listed} seats where there are {seats}"),
             Self::NameLength(len) => {
                 write!(f, "a lane's name has {len} bytes, where 1 to {LANE_NAME_MAX_BYTES} are allowed")
@@ -107,9 +109,7 @@ impl fmt::Display for FrameError {
             Self::ChosenVersion { chosen, header } => {
                 write!(f, "the Offer chooses version {chosen} under a header of version {header}")
             }
-            Self::EventfdSpaceBell => f.write_str(
-                "a lane with a space bell has eventfds for bells, where only a pair of sockets is rung without waiting",
-            ),
+            Self::EventfdSpaceBell => f.write_str("a lane with a space bell has eventfds for bells; it needs sockets"),
             Self::DescriptorIndex { field, came, expected } => {
                 write!(f, "{field} is descriptor {came}, where the order of the protocol makes it {expected}")
             }

@@ -171,6 +171,7 @@ impl Frame {
     pub(crate) fn fd_count(&self) -> usize {
         match self {
             Self::Offer(offer) => Offer::fd_count(offer.lanes.iter().map(|lane| &lane.terms)),
+            Self::Attach(lanes) => lanes.iter().flatten().filter(|lane| lane.descriptors).count(),
             Self::Attachments(attachments) => attachments.count.into(),
             _ => 0,
         }

@@ -1,7 +1,6 @@
 //! The bodies of Query, Report and Attachments: what a consumer may ask about a lane, and what goes with a record.
 //!
-//! Of Attachments only the bytes are settled, so that a peer that uses them is understood and told that they are not
-//! implemented here. The invariant: what is listed is bounded, and as much as the protocol says.
+//! The invariant: what is listed is bounded, and as much as the protocol says.
 
 use super::FrameError;
 use super::attach::{read_lane_index, write_lane_index};
@@ -104,6 +103,9 @@ impl ReportedSeat {
 pub(crate) struct Attachments {
     /// As the Offer numbers them.
     pub(crate) lane: usize,
+    /// How many records with descriptors were published before. Frames of one number are for one record, and the last
+    /// of them counts.
+    pub(crate) number: u64,
     /// Where the record begins.
     pub(crate) position: u64,
     /// How many descriptors come with this frame, from 1 on.
@@ -113,14 +115,16 @@ pub(crate) struct Attachments {
 impl Attachments {
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, FrameError> {
         let lane = read_lane_index("the Attachments", fields)?;
+        let number = fields.u64("the number of a record")?;
         let position = fields.u64("the position of a record")?;
         let count = fields.u8("the number of a record's descriptors")?;
         let is_possible = (1..=FDS_PER_MESSAGE_MAX).contains(&count.into());
-        if is_possible { Ok(Self { lane, position, count }) } else { Err(FrameError::AttachmentCount(count)) }
+        if is_possible { Ok(Self { lane, number, position, count }) } else { Err(FrameError::AttachmentCount(count)) }
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         write_lane_index(self.lane, out);
+        out.extend(self.number.to_le_bytes());
         out.extend(self.position.to_le_bytes());
         out.push(self.count);
     }

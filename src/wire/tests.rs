@@ -18,6 +18,7 @@ fn examples() -> Vec<(&'static str, Frame)> {
             is_stamped: false,
             has_space_bell: false,
             has_one_worker: false,
+            record_fds_max: 0,
         },
         bell,
     };
@@ -64,7 +65,7 @@ fn examples() -> Vec<(&'static str, Frame)> {
         ("evicted", Frame::Evicted(1)),
         ("query", Frame::Query(1)),
         ("report", Frame::Report(report)),
-        ("attachments", Frame::Attachments(Attachments { lane: 1, position: 4096, count: 2 })),
+        ("attachments", Frame::Attachments(Attachments { lane: 1, number: 7, position: 4096, count: 2 })),
     ]
 }
 
@@ -114,6 +115,7 @@ fn the_largest_frames_fit() {
             is_stamped: true,
             has_space_bell: false,
             has_one_worker: false,
+            record_fds_max: 253,
         },
         bell: BellKind::Eventfd,
     };
@@ -142,7 +144,7 @@ fn the_largest_frames_fit() {
         Frame::Attached(vec![u64::MAX; 83]),
         Frame::Attach(vec![None, attach, None]),
         Frame::Report(Report { lane: 82, published: u64::MAX, state: LaneState::Abandoned, seats: u32::MAX, listed }),
-        Frame::Attachments(Attachments { lane: 82, position: u64::MAX, count: 253 }),
+        Frame::Attachments(Attachments { lane: 82, number: u64::MAX, position: u64::MAX, count: 253 }),
         Frame::Refuse(Refuse::new(Refusal::Other(u16::MAX), &"ß".repeat(4000))),
     ];
     for frame in frames {
@@ -280,7 +282,7 @@ fn foreign_magic_and_reserved_fields_are_errors() {
 
 #[test]
 fn what_a_lane_may_be_one_day_is_refused_by_its_name() {
-    let named = [(2, "descriptors"), (5, "fixed slots")];
+    let named = [(5, "fixed slots")];
     for (bit, name) in named {
         for with_the_barrier in [0, 1] {
             let error = altered("offer", OFFER_LANE + 48, &[1 << bit | with_the_barrier]).unwrap_err();
@@ -294,6 +296,27 @@ fn what_a_lane_may_be_one_day_is_refused_by_its_name() {
     for (offset, bytes, value) in [(52, &[0, 1][..], 256), (52, &[0, 0, 0, 0x80], 1 << 31), (56, &[253], 253)] {
         let error = altered("offer", OFFER_LANE + offset, bytes).unwrap_err();
         assert!(matches!(error, FrameError::Reserved { value: v, .. } if v == value), "{error}");
+    }
+}
+
+#[test]
+fn a_lane_says_how_many_descriptors_a_record_has_if_it_has_any() {
+    let offered = |flags: u8, max: u8| {
+        let (mut bytes, fds) = example("offer");
+        bytes[OFFER_LANE + 48] = flags;
+        bytes[OFFER_LANE + 56] = max;
+        parse(&bytes, fds)
+    };
+    for max in 1..=253 {
+        let frame = offered(4, max).unwrap();
+        assert!(matches!(&frame, Frame::Offer(offer) if offer.lanes[0].terms.record_fds_max == max));
+        assert_eq!(
+            offered(0, max),
+            Err(FrameError::Reserved { field: "the most descriptors of a record", value: max.into() })
+        );
+    }
+    for max in [0, 254, 255] {
+        assert_eq!(offered(4, max), Err(FrameError::RecordFdsMax(max.into())));
     }
 }
 
@@ -344,7 +367,8 @@ fn unknown_values_of_every_choice_are_errors() {
 /// An Attach for one lane.
 fn attach_of(lane: [u8; 5], position: u64) -> Result<Frame, FrameError> {
     let body = [&[1][..], &lane, &position.to_le_bytes()].concat();
-    parse(&frame_of(3, 0, &body), 0)
+    let sockets = u16::from(lane[4] == 1 && lane[0] != 3);
+    parse(&frame_of(3, sockets, &body), sockets.into())
 }
 
 #[test]
@@ -363,7 +387,8 @@ fn a_lane_is_read_in_a_way_that_can_be() {
         ([2, 5, 2, 1, 0], 8),
     ] {
         let frame = attach_of(lane, position).unwrap_or_else(|error| panic!("{lane:?}: {error}"));
-        assert_eq!(parse(&frame.encode(), 0), Ok(frame));
+        assert_eq!(frame.fd_count(), usize::from(lane[4]));
+        assert_eq!(parse(&frame.encode(), frame.fd_count()), Ok(frame));
     }
     for (what, lane, position) in [
         ("lossy, in place", [2, 1, 1, 1, 0], 0),
@@ -423,7 +448,7 @@ fn a_report_lists_all_seats_or_as_many_as_fit() {
 #[test]
 fn attachments_say_how_many_descriptors_they_come_with() {
     let attachments = |count: u8, fds| {
-        let body = [&[0][..], &[0; 8], &[count]].concat();
+        let body = [&[0][..], &[0; 16], &[count]].concat();
         parse(&frame_of(6, fds, &body), fds.into())
     };
     for count in 1..=253 {
@@ -619,18 +644,22 @@ fn any_terms() -> impl Strategy<Value = LaneTerms> {
         .prop_filter_map("a ring that can be", |(capacity, record, payload)| {
             Geometry::new(4096 << capacity, 8 << record, 8 << payload).ok()
         });
-    let flags = (any_of(Barrier::ALL), any::<[bool; 3]>());
-    (any_name(), any::<[u8; 16]>(), geometry, any::<u64>(), any::<u64>(), flags).prop_map(
-        |(name, id, geometry, schema, generation, (barrier, [stamps, has_space_bell, has_one_worker]))| LaneTerms {
-            name,
-            id,
-            geometry,
-            schema,
-            generation,
-            barrier,
-            is_stamped: stamps && geometry.stamped().is_ok(),
-            has_space_bell,
-            has_one_worker,
+    let flags = (any_of(Barrier::ALL), any::<[bool; 3]>(), prop_oneof![Just(0), 1u8..=253]);
+    let numbers = any::<[u64; 2]>();
+    (any_name(), any::<[u8; 16]>(), geometry, numbers, flags).prop_map(
+        |(name, id, geometry, [schema, generation], (barrier, [stamps, has_space_bell, has_one_worker], fds))| {
+            LaneTerms {
+                name,
+                id,
+                geometry,
+                schema,
+                generation,
+                barrier,
+                is_stamped: stamps && geometry.stamped().is_ok(),
+                has_space_bell,
+                has_one_worker,
+                record_fds_max: fds,
+            }
         },
     )
 }
@@ -714,11 +743,9 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         any::<u16>().prop_map(|reason| Frame::Bye(ByeReason::from_word(reason))),
         (0usize..83).prop_map(Frame::Evicted),
         (0usize..83).prop_map(Frame::Query),
-        (0usize..83, any::<u64>(), 1u8..=253).prop_map(|(lane, position, count)| Frame::Attachments(Attachments {
-            lane,
-            position,
-            count
-        })),
+        (0usize..83, any::<[u64; 2]>(), 1u8..=253).prop_map(|(lane, [number, position], count)| {
+            Frame::Attachments(Attachments { lane, number, position, count })
+        }),
     ]
 }
 
@@ -885,6 +912,7 @@ fn the_documented_flags_of_a_lane_are_those_of_the_code() {
         match bit {
             0 | 4 => assert!(outcome.is_ok()),
             1 => assert!(matches!(outcome, Err(FrameError::Geometry { .. })), "payloads there are aligned to 8 only"),
+            2 => assert!(matches!(outcome, Err(FrameError::RecordFdsMax(0))), "and no number of them"),
             3 => assert!(matches!(outcome, Err(FrameError::EventfdSpaceBell)), "the bell there is an eventfd"),
             _ => assert!(outcome.unwrap_err().to_string().contains(&format!("(flag bit {bit})")), "{name}"),
         }

@@ -34,7 +34,7 @@ pub(crate) fn offer(capacity: u64) -> Vec<u8> {
     body.extend([8, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0]); // alignments and flags
     body.extend([0; 5]); // no slots of one length, no descriptors with records
     body.extend([1, 1, 0, 2, 0, 3, 0]); // the bell, and where it and the regions are
-    body.extend([0; 4]); // no descriptor socket, no space bell
+    body.extend([0; 4]); // reserved, no space bell
     body.push(NAME.len() as u8);
     body.extend(NAME.bytes());
     frame(OFFER, 4, &body)

@@ -65,7 +65,7 @@ impl Shared {
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
         let seat = Seat::with_bell(self.room.clone());
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
-        let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: barrier::kind() };
+        let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: barrier::kind(), takes_fds: false };
         let start = self.roster.join(&*self.lane, joiner, seat.clone()).expect("there is a place");
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start).copying(evictions);
         let (lane, harvest) = (Arc::clone(&self.lane), Harvest::new(Arc::clone(seat.events())));
@@ -78,7 +78,7 @@ impl Shared {
     /// A tap that joins here and now, under a number of its own.
     pub(crate) fn tap(&self, id: u64, start: Start) -> Tap {
         let seat = Seat::new();
-        let joiner = Joiner { id, start, delivery: Delivery::Lossy, barrier: barrier::kind() };
+        let joiner = Joiner { id, start, delivery: Delivery::Lossy, barrier: barrier::kind(), takes_fds: false };
         let start = self.roster.join(&*self.lane, joiner, seat.clone()).expect("it takes no place");
         let reader = TapReader::new(Arc::clone(&self.lane), seat.clone(), start);
         let harvest = Harvest::new(Arc::clone(seat.events()));

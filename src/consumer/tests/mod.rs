@@ -72,9 +72,21 @@ fn consumer_with(
         is_stamped: lane.is_stamped(),
         has_space_bell: false,
         has_one_worker: false,
+        record_fds_max: 0,
     };
-    let attachment =
-        Attachment { terms, lane, seat, bell, space_bell: None, barrier, start, evictions, in_place, spin };
+    let attachment = Attachment {
+        terms,
+        lane,
+        seat,
+        bell,
+        space_bell: None,
+        inbox: None,
+        barrier,
+        start,
+        evictions,
+        in_place,
+        spin,
+    };
     (Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap(), other)
 }
 
@@ -94,8 +106,8 @@ pub(super) fn join(producer: &Producer, start: Start, in_place: bool) -> Attache
     let out = Arc::new(AtomicBool::new(false));
     let occupant = Occupant { pid: Some(id as u32), uid: Some(0), since: Instant::now(), reads_in_place: in_place };
     let notice = Arc::new(Notice::new().unwrap());
-    let (port, seat) = (SeatHandle::new(words.clone(), (bell, None), occupant, out, notice), words.clone());
-    let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence };
+    let (port, seat) = (SeatHandle::new(words.clone(), (bell, None), None, occupant, out, notice), words.clone());
+    let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence, takes_fds: false };
     let position = lane.roster.join(&*lane.map, joiner, port).unwrap();
     // SAFETY: the producer of these tests is the crate's own.
     #[allow(unsafe_code, reason = "readers in place are tested too")]

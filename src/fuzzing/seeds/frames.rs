@@ -111,7 +111,7 @@ fn examples() -> Vec<(&'static str, Frame)> {
         ("query", Frame::Query(1)),
         ("report-empty", report(Vec::new())),
         ("report", report(vec![seat(0, SeatKind::Copies, false), seat(77, SeatKind::InPlace, true)])),
-        ("attachments", Frame::Attachments(Attachments { lane: 1, position: 4096, count: 3 })),
+        ("attachments", Frame::Attachments(Attachments { lane: 1, number: 5, position: 4096, count: 3 })),
     ]
 }
 
@@ -155,7 +155,9 @@ fn flags(seeds: &mut Seeds) {
         ("flag-none", "Offer", 48, 0),
         ("flag-stamped-payload-of-8", "5 geometry", 48, 2),
         ("flag-stamped", "Offer", 48, 3),
-        ("flag-descriptors", "6 unsupported", 48, 4),
+        ("flag-descriptors", "5 record fds max", 48, 4),
+        ("flag-descriptors-whole", "Offer", 48, 5),
+        ("flag-descriptors-of-254", "5 record fds max", 48, 5),
         ("flag-space-bell", "5 eventfd space bell", 48, 8),
         ("flag-space-bell-without-descriptor", "5 descriptor index", 48, 9),
         ("flag-space-bell-whole", "Offer", 48, 9),
@@ -169,7 +171,7 @@ fn flags(seeds: &mut Seeds) {
         ("seat-is-another", "5 descriptor index", 18 - 21, 1),
         ("bell-is-another", "5 descriptor index", 58, 2),
         ("data-is-another", "5 descriptor index", 63, 1),
-        ("descriptor-socket-without-flag", "5 descriptor index", 64, 4),
+        ("reserved-index-of-a-lane", "5 descriptor index", 64, 4),
         ("space-bell-without-flag", "5 descriptor index", 66, 4),
         ("version-not-of-the-header", "5 chosen version", -21, 2),
         ("capacity-is-no-power", "5 geometry", 16, 1),
@@ -184,6 +186,8 @@ fn flags(seeds: &mut Seeds) {
         match name {
             "too-few-records" => offer[OFFER_LANE + 40] = 0, // 4096 instead of 64.
             "flag-stamped" => offer[OFFER_LANE + 44] = 16,
+            "flag-descriptors-whole" => offer[OFFER_LANE + 56] = 253,
+            "flag-descriptors-of-254" => offer[OFFER_LANE + 56] = 254,
             "flag-space-bell-without-descriptor" => offer[OFFER_LANE + 57] = 2,
             "flag-space-bell-whole" => {
                 (offer[OFFER_LANE + 57], offer[OFFER_LANE + 66], offer[12]) = (2, 4, 5);
@@ -302,7 +306,7 @@ fn lists(seeds: &mut Seeds) {
         seeds.body(&format!("{name}-of-lane-83"), "5 lane index", 0, kind, &[83]);
     }
     for (count, verdict) in [(0, "5 attachment count"), (253, "Attachments"), (254, "5 attachment count")] {
-        let body = [&[0][..], &[0; 8], &[count]].concat();
+        let body = [&[0][..], &[0; 16], &[count]].concat();
         seeds.body(&format!("attachments-of-{count}"), verdict, count.into(), 6, &body);
     }
 }
@@ -333,9 +337,9 @@ fn attaches(seeds: &mut Seeds) {
         lanes.extend([2, start, 2, 1 + start % 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     }
     lanes.extend([3, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    seeds.body("attach-in-every-way", "Attach", 0, 3, &[&[12][..], &lanes].concat());
+    seeds.body("attach-in-every-way", "Attach", 4, 3, &[&[12][..], &lanes].concat());
     lanes.extend([2, 5, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-    seeds.body("attach-wrong-in-the-last", "5 attach", 0, 3, &[&[13][..], &lanes].concat());
+    seeds.body("attach-wrong-in-the-last", "5 attach", 4, 3, &[&[13][..], &lanes].concat());
 }
 
 fn texts(seeds: &mut Seeds) {

@@ -101,7 +101,7 @@ fn claims_that_are_dropped_leave_nothing_and_commits_move_on() {
     assert_eq!(lane.published().load(Relaxed), 0, "a commit alone publishes nothing");
     assert_eq!(reader.poll(), Ok(None));
     writer.publish(claim.begin());
-    assert_eq!(reader.poll(), Ok(Some(Found { position: 0, from: 0, payload: 8, len: 5, tag: 9 })));
+    assert_eq!(reader.poll(), Ok(Some(Found { position: 0, from: 0, payload: 8, len: 5, tag: 9, fds: 0 })));
     assert_eq!(reader.poll(), Ok(None));
     let published = writer.published();
     write(&mut writer, 8, 1);
@@ -122,7 +122,7 @@ fn padding_reaches_the_end_exactly_and_goes_with_its_record() {
     let padding = RecordHeader::from_word(lane.header_word(4096 - 32)).unwrap();
     assert_eq!((padding.kind, padding.len), (RecordKind::Padding, 24));
     assert_eq!(reader.poll().unwrap().unwrap().tag, 1);
-    assert_eq!(reader.poll(), Ok(Some(Found { position: 4096, from: 4064, payload: 4104, len: 32, tag: 2 })));
+    assert_eq!(reader.poll(), Ok(Some(Found { position: 4096, from: 4064, payload: 4104, len: 32, tag: 2, fds: 0 })));
 }
 
 #[test]

@@ -33,7 +33,8 @@ fn publish(lane: &PlainLane, records: u64) {
 
 fn try_resume(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64) -> Result<(CountingPort, u64), NoPlace> {
     let port = CountingPort::default();
-    let joiner = Joiner { id, start: Start::Resume, delivery: Delivery::Lossless, barrier: Barrier::Fence };
+    let joiner =
+        Joiner { id, start: Start::Resume, delivery: Delivery::Lossless, barrier: Barrier::Fence, takes_fds: false };
     roster.join(lane, joiner, port.clone()).map(|start| (port, start))
 }
 
@@ -87,7 +88,8 @@ fn a_place_is_not_for_whom_its_port_does_not_admit() {
     roster.leave(&*lane, 1);
     let mut stranger = CountingPort::default();
     stranger.is_stranger = true;
-    let joiner = Joiner { id: 2, start: Start::Resume, delivery: Delivery::Lossless, barrier: Barrier::Fence };
+    let joiner =
+        Joiner { id: 2, start: Start::Resume, delivery: Delivery::Lossless, barrier: Barrier::Fence, takes_fds: false };
     assert_eq!(roster.join(&*lane, joiner, stranger).unwrap_err(), NoPlace::AllTaken);
     assert_eq!((roster.len(), kept(&roster)), (0, vec![(1, start)]));
     assert_eq!(try_resume(&roster, &lane, 3).unwrap().1, start);
@@ -194,7 +196,7 @@ fn a_place_may_be_before_the_padding_or_behind_it() {
 fn join_at(roster: &Roster<CountingPort>, lane: &PlainLane, position: u64, delivery: Delivery) -> Result<u64, NoPlace> {
     static IDS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1 << 32);
     let id = IDS.fetch_add(1, Relaxed);
-    let joiner = Joiner { id, start: Start::At(position), delivery, barrier: Barrier::Fence };
+    let joiner = Joiner { id, start: Start::At(position), delivery, barrier: Barrier::Fence, takes_fds: false };
     let start = roster.join(lane, joiner, CountingPort::default());
     if start.is_ok() {
         roster.leave(lane, id);

@@ -79,7 +79,7 @@ pub(super) fn roster_at(published: u64) -> (Arc<PlainLane>, Roster<CountingPort>
 
 pub(super) fn join(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64, start: Start) -> (CountingPort, u64) {
     let port = CountingPort::default();
-    let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence };
+    let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence, takes_fds: false };
     let start = roster.join(lane, joiner, port.clone());
     (port, start.unwrap())
 }
@@ -392,7 +392,8 @@ fn many_who_go_without_releasing_are_remembered_together() {
 
 fn tap(roster: &Roster<CountingPort>, lane: &PlainLane, id: u64) -> CountingPort {
     let port = CountingPort::default();
-    let joiner = Joiner { id, start: Start::Latest, delivery: Delivery::Lossy, barrier: Barrier::Fence };
+    let joiner =
+        Joiner { id, start: Start::Latest, delivery: Delivery::Lossy, barrier: Barrier::Fence, takes_fds: false };
     roster.join(lane, joiner, port.clone()).unwrap();
     port
 }

@@ -219,7 +219,7 @@ impl Model {
         }
         self.ids += 1;
         let (id, seat) = (self.ids, Belled::default());
-        let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence };
+        let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: Barrier::Fence, takes_fds: false };
         let start = self.roster.join(&*self.lane, joiner, seat.port.clone()).unwrap();
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start);
         let holds = VecDeque::new();

@@ -53,7 +53,7 @@ impl RingWords for Overwritten<'_> {
 fn a_time_is_loaded_before_the_copy_is_judged() {
     let (lane, _, reader, _) = lane_at(0, 16);
     lane.put(STAMP_OFFSET, 77);
-    let found = Found { position: 0, from: 0, payload: 16, len: 8, tag: 0 };
+    let found = Found { position: 0, from: 0, payload: 16, len: 8, tag: 0, fds: 0 };
     let stamped = Stamped::<PlainReader>::new(&reader);
     assert!(stamped.copy_intact(&Overwritten(&lane, Cell::new(false)), found, &mut [0]));
     assert_eq!(stamped.stamp(), 77);

@@ -49,7 +49,7 @@ impl Rig {
 
     fn tap(&self, start: Start) -> (PlainTap, PlainSeat) {
         let port = CountingPort::default();
-        let joiner = Joiner { id: 1, start, delivery: Delivery::Lossy, barrier: Barrier::Fence };
+        let joiner = Joiner { id: 1, start, delivery: Delivery::Lossy, barrier: Barrier::Fence, takes_fds: false };
         let start = self.roster.join(&*self.lane, joiner, port.clone()).unwrap();
         (TapReader::new(Arc::clone(&self.lane), port.words.clone(), start), port.words)
     }

@@ -217,10 +217,11 @@ impl ConsumerSession {
             }
             (Step::Attach(terms), Outgoing::Offered(offered)) => {
                 if terms.iter().flatten().any(|lane| lane.access == Access::InPlace) {
+                    unwelcome::close(fds);
                     let sentence = "requests and replies are copied, and not read in place".to_owned();
                     return Err(Ending::Refuse(Refusal::Forbidden, sentence));
                 }
-                progress.outgoing = Outgoing::Stands(self.attach(handshake, offered, &terms)?);
+                progress.outgoing = Outgoing::Stands(self.attach(handshake, offered, &terms, fds)?);
             }
             (step, outgoing) => {
                 progress.outgoing = outgoing;
@@ -291,8 +292,9 @@ impl ConsumerSession {
         let peer = self.consumer.peer.try_clone().map_err(Ending::own)?;
         let (link, teller) = Link::told(peer).map_err(Ending::own)?;
         let OpenedLane { map: lane, seat, bell, space_bell, terms } = *lane;
-        let (in_place, spin) = (None, options.spin);
-        let attachment = Attachment { terms, lane, seat, bell, space_bell, barrier, start, evictions, in_place, spin };
+        let (inbox, in_place, spin) = (None, None, options.spin);
+        let attachment =
+            Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin };
         let guard = progress.pairing.terms.guard;
         let mut consumer = Consumer::new(attachment, Arc::new(link), guard).map_err(Ending::own)?;
         if let Some(interrupter) = &options.interrupter {

@@ -1,0 +1,311 @@
+//! The descriptors of records, as a consumer that asked for them receives them: on a pair of sockets of its own.
+//!
+//! The invariant: a record is given exactly the descriptors of its own publication, or an error (design invariant 23).
+//! A frame is taken out of the queue only once its descriptors are this process's, all of them, so that a full
+//! descriptor table loses nothing. Nothing here waits, and what nobody takes is closed by a thread that may.
+//!
+//! An attempt to publish that failed leaves frames behind, so several may come for one record. They have one number,
+//! and the last of them counts: the producer sends all of them before it publishes. So before a frame is used, the next
+//! one is looked at.
+
+use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use crate::error::{self, Error};
+use crate::fds::{self, ReceivedFrame, RecvFdsError};
+use crate::os::closing::{Closes, Connection};
+use crate::os::fork::ForkGuard;
+use crate::region::close_received_counted;
+use crate::sync::Mutex;
+use crate::wire::{Attachments, Frame, LaneAttach};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::net::{Shutdown, shutdown};
+
+use super::TakeFdsError;
+
+/// Longer than the frames that come here.
+const FRAME_ROOM_BYTES: usize = 64;
+/// With so many descriptors that nobody took and that are not closed yet, no more are let go: the queue keeps them, and
+/// the producer waits.
+const CLOSES_MAX: usize = 256;
+
+/// The end that a consumer reads of the pair that it has made for the descriptors of records.
+#[derive(Debug)]
+pub(crate) struct InboxEnd {
+    pub(crate) socket: OwnedFd,
+    /// The lane, as the Offer numbers it.
+    pub(crate) lane: usize,
+}
+
+/// Where a consumer receives the descriptors of records.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    socket: Connection,
+    guard: ForkGuard,
+    /// As the Offer numbers it.
+    lane: usize,
+    closes: Closes,
+    queue: Mutex<Queue>,
+}
+
+/// What is known of the queue.
+#[derive(Debug, Default)]
+struct Queue {
+    /// What was taken out of it and is not used yet.
+    head: Option<Arrived>,
+    /// The record whose descriptors were taken last.
+    taken: Option<u64>,
+    /// What the producer did wrong. Nothing is received after it.
+    fault: Option<Box<str>>,
+    /// A record has come whose descriptors may wait in the queue.
+    may_have_untaken: bool,
+}
+
+/// The descriptors of a frame.
+#[derive(Debug)]
+struct Arrived {
+    number: u64,
+    position: u64,
+    fds: Vec<OwnedFd>,
+}
+
+/// Why the queue brings nothing now.
+enum Nothing {
+    /// Nothing is there.
+    Empty,
+    /// Nothing will come any more.
+    Over,
+    NoRoom,
+    Fault(String),
+}
+
+/// The end that is read of a pair of sockets for each lane whose descriptors of records are asked for, and the ends
+/// that the producer sends them by.
+pub(crate) fn make_inboxes(attach: &[Option<LaneAttach>]) -> error::Result<(Vec<Option<InboxEnd>>, Vec<OwnedFd>)> {
+    let (mut inboxes, mut sockets) = (Vec::new(), Vec::new());
+    for (number, lane) in attach.iter().enumerate() {
+        let asks = lane.as_ref().is_some_and(|lane| lane.descriptors);
+        let pair = if asks { Some(fds::seqpacket_pair()) } else { None };
+        let pair = pair.transpose().map_err(Error::os("make the sockets for the descriptors of records"))?;
+        inboxes.push(pair.map(|(ours, theirs)| {
+            sockets.push(theirs);
+            InboxEnd { socket: ours, lane: number }
+        }));
+    }
+    Ok((inboxes, sockets))
+}
+
+impl Inbox {
+    pub(super) fn new(InboxEnd { socket, lane }: InboxEnd, guard: ForkGuard) -> Self {
+        let (socket, queue) = (Connection::new(socket, guard), Mutex::new(Queue::default()));
+        Self { socket, guard, lane, closes: Closes::default(), queue }
+    }
+
+    /// The `count` descriptors of the record at `position`, once.
+    pub(super) fn take(&self, position: u64, count: u8) -> Result<Vec<OwnedFd>, TakeFdsError> {
+        if self.guard.is_child() {
+            return Err(TakeFdsError::Forked);
+        }
+        let mut queue = self.queue.lock();
+        if queue.taken == Some(position) {
+            return Err(TakeFdsError::Taken);
+        }
+        let found = self.find(&mut queue, position);
+        let fds = found.and_then(|found| match found {
+            Some(Arrived { fds, .. }) if fds.len() == usize::from(count) => Ok(fds),
+            Some(Arrived { fds, .. }) => {
+                let fault = format!("the record at {position} has {count} descriptors, and {} came", fds.len());
+                self.let_go(fds);
+                Err(Nothing::Fault(fault))
+            }
+            None => Err(Nothing::Empty),
+        });
+        match fds {
+            Ok(fds) => {
+                queue.taken = Some(position);
+                Ok(fds)
+            }
+            Err(Nothing::Empty) => Err(TakeFdsError::NotSent { position }),
+            Err(Nothing::Over) => Err(TakeFdsError::CutOff),
+            Err(Nothing::NoRoom) => Err(TakeFdsError::NoRoom),
+            Err(Nothing::Fault(fault)) => Err(self.note_fault(&mut queue, &fault)),
+        }
+    }
+
+    /// Lets go of what is there for records before `position`, as far as it can be let go now. Before a sleep: also of
+    /// frames that later ones replace, which attempts to publish have left.
+    pub(super) fn settle(&self, position: u64) {
+        if !self.guard.is_child() {
+            self.settle_queue(&mut self.queue.lock(), position, true);
+        }
+    }
+
+    fn settle_queue(&self, queue: &mut Queue, position: u64, looks_ahead: bool) {
+        let is_done = self.let_go_below(queue, position, looks_ahead).unwrap_or_else(|nothing| {
+            if let Nothing::Fault(fault) = &nothing {
+                self.note_fault(queue, fault);
+            }
+            // Where there is no room, the next call goes on.
+            !matches!(nothing, Nothing::NoRoom)
+        });
+        queue.may_have_untaken = !is_done;
+    }
+
+    /// Whether nothing is left to be let go.
+    fn let_go_below(&self, queue: &mut Queue, position: u64, looks_ahead: bool) -> Result<bool, Nothing> {
+        loop {
+            let next = match self.peek(queue) {
+                Ok(next) => Some(next),
+                Err(Nothing::Empty | Nothing::Over) => None,
+                Err(nothing) => return Err(nothing),
+            };
+            if let Some(head) = &queue.head {
+                if head.position >= position && next.is_none_or(|next| next.number != head.number) {
+                    // For a record that is yet to come.
+                    return Ok(false);
+                }
+                self.let_go_of_head(queue);
+            }
+            if next.is_none_or(|next| next.position >= position && !looks_ahead) {
+                return Ok(true);
+            }
+            if self.closes.waiting() >= CLOSES_MAX {
+                return Err(Nothing::NoRoom);
+            }
+            self.pull(queue)?;
+        }
+    }
+
+    /// The same, if a record has come whose descriptors may still be there.
+    pub(super) fn settle_if_due(&self, position: u64) {
+        if self.guard.is_child() {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        if queue.may_have_untaken {
+            self.settle_queue(&mut queue, position, false);
+        }
+    }
+
+    /// A record with descriptors is handed out at `position`: those of earlier ones are let go.
+    pub(super) fn pass(&self, position: u64) {
+        self.settle_if_due(position);
+        if !self.guard.is_child() {
+            self.queue.lock().may_have_untaken = true;
+        }
+    }
+
+    /// Receives nothing any more, and lets the producer know.
+    pub(super) fn hang_up(&self) {
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+
+    /// The frame of the record at `position`: the last one of its number. `None` if the next one is for a later record.
+    fn find(&self, queue: &mut Queue, position: u64) -> Result<Option<Arrived>, Nothing> {
+        loop {
+            if queue.head.is_none() {
+                self.pull(queue)?;
+            }
+            let Some(head) = &queue.head else { return Err(Nothing::Empty) };
+            let is_replaced = match self.peek(queue) {
+                Ok(next) => next.number == head.number,
+                Err(Nothing::Empty | Nothing::Over) => false,
+                Err(nothing) => return Err(nothing),
+            };
+            if !is_replaced && head.position == position {
+                return Ok(queue.head.take());
+            }
+            if !is_replaced && head.position > position {
+                return Ok(None);
+            }
+            if self.closes.waiting() >= CLOSES_MAX {
+                return Err(Nothing::NoRoom);
+            }
+            self.let_go_of_head(queue);
+        }
+    }
+
+    /// What the next frame says, which stays where it is.
+    fn peek(&self, queue: &Queue) -> Result<Attachments, Nothing> {
+        self.check(queue)?;
+        let mut bytes = [0; FRAME_ROOM_BYTES];
+        let len = self.receive(|| fds::peek_frame(self.socket.as_fd(), &mut bytes))?;
+        // The descriptors are counted when they come.
+        let announced = u16::from_le_bytes([bytes[12], bytes[13]]);
+        self.parse(queue, &bytes[..len], announced.into())
+    }
+
+    /// Takes the next frame out of the queue, once its descriptors are here.
+    fn pull(&self, queue: &mut Queue) -> Result<(), Nothing> {
+        self.check(queue)?;
+        let mut bytes = [0; FRAME_ROOM_BYTES];
+        let peeked = self.receive(|| fds::peek_frame_with_fds(self.socket.as_fd(), &mut bytes, FDS_PER_MESSAGE_MAX));
+        let ReceivedFrame { len, fds } = peeked?;
+        let Attachments { number, position, .. } = self.parse(queue, &bytes[..len], fds.len())?;
+        self.receive(|| fds::discard_frame(self.socket.as_fd()))?;
+        queue.head = Some(Arrived { number, position, fds });
+        Ok(())
+    }
+
+    fn check(&self, queue: &Queue) -> Result<(), Nothing> {
+        match &queue.fault {
+            None => Ok(()),
+            Some(fault) => Err(Nothing::Fault(fault.to_string())),
+        }
+    }
+
+    /// Calls `receive`, once more after a reset, which is reported before what had been sent.
+    fn receive<T>(&self, mut receive: impl FnMut() -> Result<T, RecvFdsError>) -> Result<T, Nothing> {
+        let received = match receive() {
+            Err(RecvFdsError::Reset) => receive(),
+            received => received,
+        };
+        received.map_err(|error| match error {
+            error if error.is_would_block() => Nothing::Empty,
+            RecvFdsError::Closed | RecvFdsError::Reset => Nothing::Over,
+            RecvFdsError::TableFull { .. } => Nothing::NoRoom,
+            // What was installed is dropped with the error: the frame has it all as long as it is in the queue.
+            error => Nothing::Fault(error.to_string()),
+        })
+    }
+
+    fn parse(&self, queue: &Queue, bytes: &[u8], fd_count: usize) -> Result<Attachments, Nothing> {
+        let fault = match Frame::parse(bytes, fd_count) {
+            Ok(Frame::Attachments(attachments)) if attachments.lane != self.lane => {
+                format!("descriptors came for lane {}, where lane {} is read", attachments.lane, self.lane)
+            }
+            Ok(Frame::Attachments(attachments)) => {
+                let fell = queue.head.as_ref().filter(|head| attachments.number < head.number);
+                match fell {
+                    None => return Ok(attachments),
+                    Some(head) => format!("the number of records fell from {} to {}", head.number, attachments.number),
+                }
+            }
+            Ok(frame) => format!("{} came where only Attachments may", frame.name()),
+            Err(error) => error.to_string(),
+        };
+        Err(Nothing::Fault(fault))
+    }
+
+    /// Notes what the producer did wrong; nothing more is received.
+    fn note_fault(&self, queue: &mut Queue, fault: &str) -> TakeFdsError {
+        self.hang_up();
+        TakeFdsError::Peer(queue.fault.get_or_insert_with(|| fault.into()).clone())
+    }
+
+    fn let_go_of_head(&self, queue: &mut Queue) {
+        let fds = queue.head.take().map(|head| head.fds).unwrap_or_default();
+        self.let_go(fds);
+    }
+
+    fn let_go(&self, fds: Vec<OwnedFd>) {
+        close_received_counted(fds, &self.closes);
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        if !self.guard.is_child() {
+            let mut queue = self.queue.lock();
+            self.let_go_of_head(&mut queue);
+        }
+    }
+}

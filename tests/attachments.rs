@@ -1,0 +1,738 @@
+//! Descriptors that go with records: to every consumer that asked for them, with exactly their record, whoever joins,
+//! leaves, dies, is full or has no room meanwhile.
+
+mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
+#[path = "common/peer.rs"]
+mod peer;
+#[path = "common/users.rs"]
+mod users;
+
+use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
+use fdring::errors::{ErrorKind, ReceiveError, SendError, TakeFdsError};
+use fdring::fds::NamesFault;
+use fdring::options::{LaneOptions, NoConsumer, SlowConsumer, Start};
+use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session, SessionListener};
+use peer::{Peer, argument, say, told};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::time::{Duration, Instant};
+use users::{NOBODY, become_user, is_root};
+
+/// A file that holds two numbers: those of a record, and its own among that record's.
+fn marked(record: u64, index: u64) -> OwnedFd {
+    let fd = memfd_create("marked", MemfdFlags::CLOEXEC).unwrap();
+    let mark = [record.to_le_bytes(), index.to_le_bytes()].concat();
+    assert_eq!(rustix::io::pwrite(&fd, &mark, 0).unwrap(), 16);
+    fd
+}
+
+fn marks(record: u64, count: u64) -> Vec<OwnedFd> {
+    (0..count).map(|index| marked(record, index)).collect()
+}
+
+fn borrowed(fds: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+    fds.iter().map(AsFd::as_fd).collect()
+}
+
+fn mark_of(fd: &OwnedFd) -> [u64; 2] {
+    let mut mark = [0; 16];
+    assert_eq!(rustix::io::pread(fd, &mut mark, 0).unwrap(), 16);
+    [0, 8].map(|at| u64::from_le_bytes(mark[at..at + 8].try_into().unwrap()))
+}
+
+/// How many descriptors the record of that number has.
+fn count_of(record: u64) -> u64 {
+    [1, 0, 3, 0, 0, 2][record as usize % 6]
+}
+
+/// Takes the descriptors of a record that says its number, and checks that they are its own; the number.
+fn check(record: &Record<'_>) -> u64 {
+    let number = u64::from_le_bytes(record[..8].try_into().unwrap());
+    assert_eq!(record.fd_count() as u64, count_of(number));
+    let fds = record.take_fds().unwrap();
+    assert_eq!(fds.len() as u64, count_of(number));
+    for (index, fd) in fds.iter().enumerate() {
+        assert_eq!(mark_of(fd), [number, index as u64]);
+    }
+    number
+}
+
+fn send(producer: &mut Producer, number: u64) -> Result<(), SendError> {
+    producer.send_with_fds(&number.to_le_bytes(), &borrowed(&marks(number, count_of(number))))
+}
+
+fn lane_of(options: LaneOptions) -> (Producer, Server, String) {
+    let producer = options.create().unwrap();
+    let address = format!("@{}", unique_name());
+    let server = Server::listen(&*address, [&producer]).unwrap();
+    (producer, server, address)
+}
+
+fn lane(max: usize) -> (Producer, Server, String) {
+    lane_of(LaneOptions::new("lane").capacity(64 << 10).attachments(max))
+}
+
+fn asking() -> Attach {
+    Attach::new().attachments(true)
+}
+
+fn join(address: &str) -> Consumer {
+    Session::connect(address).unwrap().attach_one(asking()).unwrap()
+}
+
+/// Fills the queues of those who take nothing; how many records it took.
+fn fill(producer: &mut Producer, max: u64) -> (usize, SendError) {
+    let fds = marks(0, max);
+    for records in 0.. {
+        if let Err(error) = producer.try_send_with_fds(b"", &borrowed(&fds)) {
+            return (records, error);
+        }
+    }
+    unreachable!()
+}
+
+/// A consumer in a process of its own: checks every record until the end, and says how many it had.
+fn checker_role() {
+    let mut consumer = join(&argument());
+    say("attached");
+    let (mut records, mut last) = (0, None);
+    while let Some(record) = consumer.receive().unwrap() {
+        let number = check(&record);
+        assert!(last.is_none_or(|last| number == last + 1), "{number} after {last:?}");
+        last = Some(number);
+        records += 1;
+    }
+    say(&format!("{records} {}", last.map_or(-1, |last| last as i64)));
+    assert_eq!(told(), "end");
+}
+
+#[test]
+fn every_consumer_gets_its_own_with_exactly_their_record() {
+    const TEST: &str = "every_consumer_gets_its_own_with_exactly_their_record";
+    const RECORDS: u64 = 6000;
+    if role().is_some() {
+        return checker_role();
+    }
+    let (mut producer, _server, address) = lane(3);
+    let mut checkers = [(); 3].map(|()| Peer::start(TEST, "checker", &address));
+    checkers.iter_mut().for_each(|checker| checker.expect("attached"));
+    for number in 0..RECORDS {
+        send(&mut producer, number).unwrap();
+    }
+    producer.finish();
+    for mut checker in checkers {
+        checker.expect(&format!("{RECORDS} {}", RECORDS - 1));
+        checker.tell("end");
+        checker.finish();
+    }
+}
+
+/// Consumers come and go, by leaving and by dying, while the producer sends: each of those who stay has a gap-free
+/// sequence, and the descriptors of each record of it.
+#[test]
+fn joiners_and_leavers_change_nothing_for_the_others() {
+    const TEST: &str = "joiners_and_leavers_change_nothing_for_the_others";
+    match role().as_deref() {
+        Some("checker") => return checker_role(),
+        Some("leaver") => {
+            for round in 0..u64::MAX {
+                let mut consumer = join(&argument());
+                for _ in 0..round % 7 {
+                    check(&consumer.receive().unwrap().unwrap());
+                }
+            }
+        }
+        Some(_) => {
+            let mut consumer = join(&argument());
+            say("attached");
+            loop {
+                check(&consumer.receive().unwrap().unwrap());
+            }
+        }
+        None => {}
+    }
+    let (mut producer, server, address) = lane(3);
+    let mut number = 0;
+    let mut checkers = Vec::new();
+    let leaver = Peer::start(TEST, "leaver", &address);
+    for _ in 0..6 {
+        checkers.push(Peer::start(TEST, "checker", &address));
+        let mortal = Peer::start(TEST, "mortal", &address);
+        let end = Instant::now() + Duration::from_millis(150);
+        while Instant::now() < end {
+            send(&mut producer, number).unwrap();
+            number += 1;
+        }
+        mortal.kill();
+    }
+    leaver.kill();
+    // Those who are still joining find somebody who sends.
+    wait_until("all are attached", || {
+        send(&mut producer, number).unwrap();
+        number += 1;
+        producer.consumer_count() == checkers.len()
+    });
+    send(&mut producer, number).unwrap();
+    producer.finish();
+    for mut checker in checkers {
+        checker.expect("attached");
+        let said = checker.heard();
+        assert!(said.ends_with(&format!(" {number}")), "{said}, and {number} was the last");
+        checker.tell("end");
+        checker.finish();
+    }
+    wait_until("all sessions are over", || server.stats().sessions == 0);
+}
+
+#[test]
+fn batches_publish_records_with_descriptors_at_once_and_in_order() {
+    let (mut producer, _server, address) = lane(3);
+    let mut consumer = join(&address);
+    let mut batch = producer.batch().unwrap();
+    for number in 0..20_u64 {
+        let mut slot = batch.reserve(8).unwrap();
+        slot.copy_from_slice(&number.to_le_bytes());
+        let mut fds = marks(number, count_of(number)).into_iter();
+        match fds.next() {
+            None => _ = slot.commit(),
+            Some(first) => {
+                let mut slot = fds.fold(slot.attach(first), |slot, fd| slot.attach(fd));
+                let end = slot.commit().unwrap();
+                assert_eq!(slot.commit(), Ok(end), "once");
+            }
+        }
+    }
+    // What came after the last record with descriptors is not published yet.
+    let seen: Vec<u64> = (0..19).map(|_| check(&consumer.receive().unwrap().unwrap())).collect();
+    assert_eq!(seen, (0..19).collect::<Vec<_>>());
+    assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+    drop(producer.batch());
+    // Those of the batch that was dropped are gone; a batch after it goes on.
+    let mut batch = producer.batch().unwrap();
+    batch.send(&19_u64.to_le_bytes()).unwrap();
+    batch.commit();
+    assert_eq!(check(&consumer.receive().unwrap().unwrap()), 19);
+}
+
+#[test]
+fn records_are_read_in_runs_and_in_place_and_with_times_too() {
+    for (stamped, in_place) in [(false, false), (false, true), (true, false), (true, true)] {
+        let options = LaneOptions::new("lane").capacity(8 << 10).attachments(3).stamped(stamped);
+        let (mut producer, _server, address) = lane_of(options);
+        // SAFETY: the producer is this very process, and follows the protocol.
+        #[allow(unsafe_code, reason = "the promise of reading in place")]
+        let attach = if in_place { unsafe { asking().in_place() } } else { asking() };
+        let mut consumer = Session::connect(&*address).unwrap().attach_one(attach).unwrap();
+        let (mut sent, mut seen) = (0, 0);
+        // Several rounds of the ring.
+        while sent < 1000 {
+            for _ in 0..24 {
+                send(&mut producer, sent).unwrap();
+                sent += 1;
+            }
+            while seen < sent {
+                consumer
+                    .receive_many(|record| {
+                        assert_eq!(check(record), seen);
+                        assert_eq!(record.published_at().is_some(), stamped);
+                        seen += 1;
+                    })
+                    .unwrap();
+            }
+        }
+        assert_eq!(consumer.try_receive_many(|_| ()), Err(ReceiveError::Empty));
+    }
+}
+
+#[test]
+fn who_did_not_ask_is_told_the_count() {
+    let (mut producer, _server, address) = lane(3);
+    let mut plain = Consumer::connect(&*address).unwrap();
+    let mut tap = fdring::Tap::connect(&*address).unwrap();
+    for number in 0..6 {
+        send(&mut producer, number).unwrap();
+    }
+    let check = |record: Option<Record<'_>>, number: u64| {
+        let record = record.unwrap();
+        let count = count_of(number);
+        assert_eq!(record.fd_count() as u64, count);
+        match record.take_fds() {
+            Ok(fds) => assert!(fds.is_empty() && count == 0),
+            Err(error) => assert_eq!((error, count != 0), (TakeFdsError::NotAsked, true)),
+        }
+    };
+    for number in 0..6 {
+        check(plain.receive().unwrap(), number);
+        check(tap.receive().unwrap(), number);
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_for_is_refused() {
+    let (producer, _server, address) = lane_of(LaneOptions::new("plain"));
+    let says = |error: Error, words: &str| {
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    let attach = |attach: Attach| Session::connect(&*address).unwrap().attach_one(attach).unwrap_err();
+    says(attach(asking()), "lane plain: no descriptors are attached to its records");
+    let tap = Session::connect(&*address).unwrap().tap_one(asking()).unwrap_err();
+    says(tap, "a tap is given no descriptors");
+    let (_, _server, address) = lane(1);
+    says(Session::connect(&*address).unwrap().tap_one(asking()).unwrap_err(), "a tap is given no descriptors");
+    says(LaneOptions::new("many").attachments(254).create().unwrap_err(), "at most 253");
+    let mut producer = producer;
+    let error = producer.send_with_fds(b"", &[marked(0, 0).as_fd()]).unwrap_err();
+    assert_eq!(error, SendError::TooManyAttachments { count: 1, max: 0 });
+    assert!(error.to_string().contains("LaneOptions::attachments"), "{error}");
+    assert_eq!(producer.send_with_fds(b"", &[]), Ok(()), "none are no descriptors");
+}
+
+#[test]
+fn as_many_as_a_record_can_have_and_no_more() {
+    let (mut producer, _server, address) = lane(253);
+    let mut consumer = join(&address);
+    let fds = marks(7, 254);
+    let too_many = producer.send_with_fds(b"", &borrowed(&fds)).unwrap_err();
+    assert_eq!(too_many, SendError::TooManyAttachments { count: 254, max: 253 });
+    producer.send_with_fds(b"", &borrowed(&fds[..253])).unwrap();
+    let record = consumer.receive().unwrap().unwrap();
+    let taken = record.take_fds().unwrap();
+    assert!((0..253).all(|index| mark_of(&taken[index]) == [7, index as u64]) && taken.len() == 253);
+    assert_eq!(record.take_fds().unwrap_err(), TakeFdsError::Taken);
+}
+
+/// A queue that is full makes the producer wait, and nothing is lost.
+#[test]
+fn a_full_queue_is_waited_for() {
+    let (mut producer, _server, address) = lane(1);
+    let mut consumer = join(&address);
+    let (records, error) = fill(&mut producer, 1);
+    let SendError::Untaken { consumer: who } = &error else { panic!("{error}") };
+    assert_eq!((records, who.pid), (64, Some(std::process::id())));
+    assert_eq!(error.kind(), ErrorKind::Full);
+    let published = producer.published();
+    let fds = marks(64, 1);
+    let begin = Instant::now();
+    let timed_out = producer.send_with_fds_timeout(b"", &borrowed(&fds), Duration::from_millis(30)).unwrap_err();
+    assert!(matches!(timed_out, SendError::Untaken { .. }) && begin.elapsed() >= Duration::from_millis(30));
+    assert_eq!(producer.published(), published, "nothing is published that could not be sent");
+    producer.send(b"a record without any").unwrap();
+    let sender = std::thread::spawn(move || {
+        producer.send_with_fds(b"the last", &borrowed(&fds)).unwrap();
+        producer
+    });
+    for _ in 0..64 {
+        assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [0, 0]);
+    }
+    assert_eq!(&consumer.receive().unwrap().unwrap()[..], b"a record without any");
+    let last = consumer.receive().unwrap().unwrap();
+    assert_eq!((&last[..], mark_of(&last.take_fds().unwrap()[0])), (&b"the last"[..], [64, 0]));
+    drop(sender.join().unwrap());
+}
+
+/// One of two consumers is full: the other one is sent nothing that could not be published, however often it is tried.
+#[test]
+fn attempts_that_fail_leave_nothing_behind_in_other_queues() {
+    let (mut producer, _server, address) = lane(1);
+    let (mut quick, mut slow) = (join(&address), join(&address));
+    let mut sent = 0;
+    // As far as the slow one lets it, the quick one takes all.
+    while producer.try_send_with_fds(b"", &[marked(sent, 0).as_fd()]).is_ok() {
+        assert_eq!(mark_of(&quick.receive().unwrap().unwrap().take_fds().unwrap()[0]), [sent, 0]);
+        sent += 1;
+    }
+    for attempt in 0..200 {
+        let error = producer.try_send_with_fds(&[0; 100], &[marked(1000 + attempt, 0).as_fd()]).unwrap_err();
+        assert!(matches!(error, SendError::Untaken { .. }), "{error}");
+    }
+    for number in 0..sent {
+        assert_eq!(mark_of(&slow.receive().unwrap().unwrap().take_fds().unwrap()[0]), [number, 0]);
+    }
+    // A record of another length, that begins where the attempts did.
+    producer.send_with_fds(b"next", &[marked(sent, 0).as_fd()]).unwrap();
+    for consumer in [&mut quick, &mut slow] {
+        assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [sent, 0]);
+    }
+}
+
+/// Whoever holds the producer back by a full queue and goes, in whichever way, holds it back no longer.
+#[test]
+fn who_goes_with_a_full_queue_is_waited_for_no_longer() {
+    const TEST: &str = "who_goes_with_a_full_queue_is_waited_for_no_longer";
+    if role().is_some() {
+        let consumer = join(&argument());
+        say("attached");
+        told();
+        return drop(consumer);
+    }
+    for how in ["leaves", "dies", "is evicted"] {
+        let (mut producer, _server, address) = lane(1);
+        let mut other = Peer::start(TEST, "consumer", &address);
+        other.expect("attached");
+        fill(&mut producer, 1);
+        let who = producer.consumers().remove(0);
+        if how == "is evicted" {
+            assert!(producer.evict(&who).unwrap());
+        }
+        let waits = std::thread::spawn(move || {
+            let fd = marked(0, 0);
+            producer.send_with_fds_timeout(b"", &[fd.as_fd()], DEADLINE).unwrap();
+        });
+        match how {
+            "leaves" => other.tell("leave"),
+            "dies" => other.signal(rustix::process::Signal::KILL),
+            _ => {}
+        }
+        waits.join().unwrap();
+    }
+}
+
+#[test]
+fn a_wait_for_a_full_queue_can_be_interrupted() {
+    let stop = Interrupter::new().unwrap();
+    let (mut producer, _server, address) = lane_of(LaneOptions::new("lane").attachments(1).interrupter(&stop));
+    let mut consumer = join(&address);
+    fill(&mut producer, 1);
+    let interrupts = std::thread::spawn({
+        let stop = stop.clone();
+        move || stop.interrupt()
+    });
+    let fds = marks(5, 1);
+    assert_eq!(producer.send_with_fds(b"", &borrowed(&fds)), Err(SendError::Interrupted));
+    interrupts.join().unwrap();
+    stop.clear();
+    for _ in 0..64 {
+        consumer.receive().unwrap().unwrap();
+    }
+    assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+    producer.send_with_fds(b"", &borrowed(&fds)).unwrap();
+    assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [5, 0]);
+}
+
+/// A consumer that reads and takes none is no reason to wait: what it passes over is closed.
+#[test]
+fn what_nobody_takes_is_closed_and_room_is_made() {
+    isolated("what_nobody_takes_is_closed_and_room_is_made", || {
+        let (mut producer, _server, address) = lane(2);
+        let mut consumer = join(&address);
+        let before = belongings();
+        let (reader, writer) = std::io::pipe().unwrap();
+        for number in 0..300_u64 {
+            producer.send_with_fds(&number.to_le_bytes(), &[writer.as_fd(), marked(number, 1).as_fd()]).unwrap();
+            assert_eq!(consumer.receive().unwrap().unwrap().fd_count(), 2);
+        }
+        drop(writer);
+        // Nothing is there any more, so that the last ones are let go as well.
+        assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+        assert_eq!(std::io::Read::read(&mut &reader, &mut [0]).unwrap(), 0, "all writing ends are closed");
+        drop(reader);
+        wait_until("all is closed", || belongings() == before);
+        // Those that wait in the queue of a consumer that leaves go, too.
+        producer.send_with_fds(b"", &[marked(1, 0).as_fd()]).unwrap();
+        drop(consumer);
+        drop((producer, _server));
+    });
+}
+
+/// A socket that lingers is attached, and not taken: the consumer waits for nobody.
+#[test]
+fn what_takes_long_to_close_keeps_nobody_waiting() {
+    const TEST: &str = "what_takes_long_to_close_keeps_nobody_waiting";
+    isolated(TEST, || {
+        let (mut producer, _server, address) = lane(1);
+        let mut consumer = join(&address);
+        let (socket, _peer) = hostile::lingering();
+        let begin = Instant::now();
+        producer.send_with_fds(b"", &[socket.as_fd()]).unwrap();
+        drop(socket);
+        consumer.receive().unwrap().unwrap();
+        assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+        for number in 0..100 {
+            producer.send_with_fds(b"", &[marked(number, 0).as_fd()]).unwrap();
+            assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [number, 0]);
+        }
+        assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    });
+}
+
+#[test]
+fn who_takes_nothing_for_too_long_is_cut_off_and_keeps_its_seat() {
+    let after = Duration::from_millis(50);
+    let options = LaneOptions::new("lane").attachments(1).slow_consumer(SlowConsumer::Evict { after });
+    let (mut producer, _server, address) = lane_of(options);
+    let (mut stuck, mut other) = (join(&address), join(&address));
+    let mut sent = 0;
+    let begin = Instant::now();
+    while begin.elapsed() < 10 * after {
+        producer.send_with_fds(&u64::to_le_bytes(sent), &[marked(sent, 0).as_fd()]).unwrap();
+        assert_eq!(mark_of(&other.receive().unwrap().unwrap().take_fds().unwrap()[0]), [sent, 0]);
+        sent += 1;
+        if sent == 40 {
+            break;
+        }
+    }
+    assert!(sent == 40 && begin.elapsed() >= after);
+    assert_eq!(producer.consumer_count(), 2, "it keeps its seat");
+    // What was sent to it is there, and then it is told.
+    let mut outcomes = Vec::new();
+    for number in 0..sent {
+        let record = stuck.receive().unwrap().unwrap();
+        assert_eq!(record[..8], number.to_le_bytes());
+        outcomes.push(record.take_fds().map(|fds| mark_of(&fds[0])));
+    }
+    let got = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
+    assert!((10..40).contains(&got), "{got}");
+    assert!((0..got).all(|number| outcomes[number] == Ok([number as u64, 0])));
+    assert!(outcomes[got..].iter().all(|outcome| *outcome == Err(TakeFdsError::CutOff)));
+}
+
+#[test]
+fn who_takes_nothing_for_too_long_is_an_error_where_the_lane_says_so() {
+    let after = Duration::from_millis(50);
+    let options = LaneOptions::new("lane").attachments(1).slow_consumer(SlowConsumer::Fail { after });
+    let (mut producer, _server, address) = lane_of(options);
+    let _stuck = join(&address);
+    fill(&mut producer, 1);
+    let fds = marks(0, 1);
+    let error = producer.send_with_fds(b"", &borrowed(&fds)).unwrap_err();
+    assert!(matches!(&error, SendError::TooSlow { consumer } if consumer.pid == Some(std::process::id())), "{error}");
+}
+
+/// Fills the descriptor table of this process, but for so many, and calls `with`.
+fn with_room_for<T>(free: usize, with: impl FnOnce() -> T) -> T {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum: limit.maximum }).unwrap();
+    let mut stuffing = Vec::new();
+    while let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0) {
+        stuffing.push(fd);
+    }
+    stuffing.truncate(stuffing.len() - free);
+    let outcome = with();
+    drop(stuffing);
+    setrlimit(Resource::Nofile, limit).unwrap();
+    outcome
+}
+
+#[test]
+fn a_full_table_loses_nothing() {
+    isolated("a_full_table_loses_nothing", || {
+        let (mut producer, _server, address) = lane(8);
+        let mut consumer = join(&address);
+        for number in 0..3 {
+            let fds = marks(number, 8);
+            producer.send_with_fds(b"", &borrowed(&fds)).unwrap();
+        }
+        for number in 0..3 {
+            let record = consumer.receive().unwrap().unwrap();
+            for free in [0, 1, 7] {
+                let outcome = with_room_for(free, || record.take_fds());
+                assert_eq!(outcome.unwrap_err(), TakeFdsError::NoRoom, "{free}");
+            }
+            let fds = with_room_for(8, || record.take_fds()).unwrap();
+            assert!((0..8).all(|index| mark_of(&fds[index]) == [number, index as u64]));
+        }
+        // Those that nobody takes wait where they are as long as there is no room for them, and hold up nothing else.
+        for number in 3..6 {
+            let fds = marks(number, 8);
+            producer.send_with_fds(b"", &borrowed(&fds)).unwrap();
+        }
+        let last = with_room_for(0, || {
+            for _ in 3..5 {
+                consumer.receive().unwrap().unwrap();
+            }
+            let last = consumer.receive().unwrap().unwrap();
+            assert_eq!(last.take_fds().unwrap_err(), TakeFdsError::NoRoom);
+            last
+        });
+        assert_eq!(mark_of(&last.take_fds().unwrap()[7]), [5, 7]);
+    });
+}
+
+/// Six consumers that do not read, and a limit of 1,024: the budget of the whole user is used up.
+#[test]
+fn too_many_in_flight_is_an_error_that_says_so_and_passes() {
+    const TEST: &str = "too_many_in_flight_is_an_error_that_says_so_and_passes";
+    const CONSUMERS: usize = 6;
+    if role().as_deref() == Some("reader") {
+        let mut consumer = join(&argument());
+        say("attached");
+        assert_eq!(told(), "read");
+        while let Some(record) = consumer.receive().unwrap() {
+            let fds = record.take_fds().unwrap();
+            let marks: Vec<[u64; 2]> = fds.iter().map(mark_of).collect();
+            assert!(marks.iter().enumerate().all(|(index, mark)| *mark == [fds.len() as u64, index as u64]));
+        }
+        return say("read to the end");
+    }
+    if !is_root() {
+        return;
+    }
+    isolated(TEST, || {
+        // Root may have any number in flight. No other test has this user.
+        become_user(NOBODY - 70);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(1024), maximum }).unwrap();
+        let (mut producer, _server, address) = lane(253);
+        let mut readers = [(); CONSUMERS].map(|()| Peer::start(TEST, "reader", &address));
+        readers.iter_mut().for_each(|reader| reader.expect("attached"));
+        let fds = marks(253, 253);
+        let error = loop {
+            if let Err(error) = producer.try_send_with_fds(b"", &borrowed(&fds)) {
+                break error;
+            }
+        };
+        assert_eq!(error, SendError::TooManyInFlight, "{error}");
+        assert_eq!(error.kind(), ErrorKind::TooManyInFlight);
+        let published = producer.published();
+        let mut slot = producer.reserve(4).unwrap().attach(marked(1, 0));
+        assert_eq!(slot.commit(), Err(SendError::TooManyInFlight));
+        // They catch up, and what was attached is still there.
+        readers.iter_mut().for_each(|reader| reader.tell("read"));
+        wait_until("there is room", || slot.try_commit().is_ok());
+        assert_eq!(slot.commit(), Ok(published + 16));
+        // One record alone takes more than the limit: those who sleep are woken to make room.
+        for _ in 0..5 {
+            wait_until("all of them sleep", || producer.consumers().iter().all(|consumer| consumer.is_asleep));
+            wait_until("it is sent", || producer.send_with_fds(b"", &borrowed(&fds)).is_ok());
+        }
+        producer.finish();
+        readers.iter_mut().for_each(|reader| reader.expect("read to the end"));
+    });
+}
+
+/// Nobody who joins begins at a record whose descriptors it would not be given, wherever it asks to begin.
+#[test]
+fn who_joins_later_begins_after_the_last_record_with_descriptors() {
+    let (mut producer, _server, address) = lane(1);
+    producer.send(b"first").unwrap();
+    producer.send_with_fds(b"second", &[marked(0, 0).as_fd()]).unwrap();
+    let second = producer.published() - 16;
+    let third = producer.published();
+    producer.send(b"third").unwrap();
+    let attach = |attach: Attach| Session::connect(&*address).unwrap().attach_one(attach);
+    let mut oldest = attach(asking().start(Start::Oldest)).unwrap();
+    assert!(oldest.position() >= third);
+    let mut at = attach(asking().start(Start::At(third))).unwrap();
+    let error = attach(asking().start(Start::At(second))).unwrap_err();
+    assert!(error.to_string().contains("it is no longer there"), "{error}");
+    // One that asks for none begins where it likes.
+    let mut plain = attach(Attach::new().start(Start::At(second))).unwrap();
+    assert_eq!(plain.receive().unwrap().unwrap().fd_count(), 1);
+    producer.send_with_fds(b"fourth", &[marked(4, 0).as_fd()]).unwrap();
+    assert_eq!(&at.receive().unwrap().unwrap()[..], b"third");
+    for consumer in [&mut oldest, &mut at] {
+        loop {
+            let record = consumer.receive().unwrap().unwrap();
+            if record.fd_count() != 0 {
+                assert_eq!(mark_of(&record.take_fds().unwrap()[0]), [4, 0]);
+                break;
+            }
+        }
+    }
+}
+
+/// Who resumes another's place is told that it was not given the descriptors of earlier records.
+#[test]
+fn who_resumes_is_told_what_it_was_not_given() {
+    let options = LaneOptions::new("lane").attachments(1).no_consumer(NoConsumer::WaitFor(1));
+    let (mut producer, _server, address) = lane_of(options);
+    let first = join(&address);
+    for number in 0..3 {
+        producer.send_with_fds(b"", &[marked(number, 0).as_fd()]).unwrap();
+    }
+    drop(first);
+    let mut resumed = Session::connect(&*address).unwrap().attach_one(asking().start(Start::Resume)).unwrap();
+    producer.send_with_fds(b"", &[marked(3, 0).as_fd()]).unwrap();
+    for number in 0..3 {
+        let record = resumed.receive().unwrap().unwrap();
+        let error = record.take_fds().unwrap_err();
+        assert_eq!(error, TakeFdsError::NotSent { position: record.position() }, "{number}");
+    }
+    assert_eq!(mark_of(&resumed.receive().unwrap().unwrap().take_fds().unwrap()[0]), [3, 0]);
+}
+
+#[test]
+fn a_producer_that_connects_attaches_descriptors_too() {
+    const TEST: &str = "a_producer_that_connects_attaches_descriptors_too";
+    if role().is_some() {
+        let mut producer = LaneOptions::new("lane").attachments(3).create().unwrap();
+        let _link = producer.connect(&*argument()).unwrap();
+        for number in 0..100 {
+            send(&mut producer, number).unwrap();
+        }
+        // It ends at once; what it has sent is read.
+        return;
+    }
+    let address = format!("@{}", unique_name());
+    let listener = SessionListener::listen(&*address).unwrap();
+    let producer = Peer::start(TEST, "producer", &address);
+    let mut consumer = listener.accept().unwrap().attach_one(asking()).unwrap();
+    for number in 0..100 {
+        assert_eq!(check(&consumer.receive().unwrap().unwrap()), number);
+    }
+    assert!(consumer.receive().unwrap().is_none());
+    producer.finish();
+}
+
+#[test]
+fn names_go_with_descriptors() {
+    let (mut producer, _server, address) = lane(10);
+    let mut consumer = join(&address);
+    let fds = marks(3, 10);
+    let names: Vec<String> = (0..10).map(|index| format!("file {index}")).collect();
+    producer.send_named(names.iter().map(String::as_str).zip(borrowed(&fds))).unwrap();
+    let named = consumer.receive().unwrap().unwrap().take_named().unwrap();
+    for (index, (name, fd)) in named.iter().enumerate() {
+        assert_eq!((name.as_str(), mark_of(fd)), (names[index].as_str(), [3, index as u64]));
+    }
+    for (name, fault) in [("a:b", NamesFault::Character { name: 0, byte: b':' }), ("", NamesFault::Empty { name: 0 })] {
+        assert_eq!(producer.send_named([(name, fds[0].as_fd())]), Err(SendError::Names(fault)));
+    }
+    producer.send_with_fds(b"one:two\n", &[fds[0].as_fd()]).unwrap();
+    let error = consumer.receive().unwrap().unwrap().take_named().unwrap_err();
+    assert_eq!(error, TakeFdsError::Names(NamesFault::Count { names: 2, descriptors: 1 }));
+}
+
+#[test]
+fn the_dropped_reservation_closes_what_was_attached_and_publishes_nothing() {
+    let (mut producer, _server, address) = lane(1);
+    let mut consumer = join(&address);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(producer.reserve(8).unwrap().attach(writer));
+    assert_eq!(std::io::Read::read(&mut &reader, &mut [0]).unwrap(), 0);
+    producer.send(b"after").unwrap();
+    assert_eq!(&consumer.receive().unwrap().unwrap()[..], b"after");
+}
+
+#[test]
+fn a_record_that_is_held_has_no_descriptors_any_more() {
+    let (mut producer, _server, address) = lane(1);
+    let mut consumer = join(&address);
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    producer.send_with_fds(b"kept", &[writer.as_fd()]).unwrap();
+    drop(writer);
+    let kept = consumer.receive().unwrap().unwrap().into_owned();
+    assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+    assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
+    assert_eq!(&kept[..], b"kept");
+}
+
+#[test]
+#[allow(unsafe_code, reason = "the promise of reading in place")]
+fn who_has_gone_and_holds_records_takes_no_descriptors() {
+    let (mut producer, _server, address) = lane(1);
+    // SAFETY: the producer is this very process, and follows the protocol.
+    let attach = unsafe { asking().in_place() };
+    let mut consumer = Session::connect(&*address).unwrap().attach_one(attach).unwrap();
+    producer.send(b"kept").unwrap();
+    let kept = consumer.receive().unwrap().unwrap().into_owned();
+    drop(consumer);
+    for number in 0..100 {
+        producer.try_send_with_fds(b"", &[marked(number, 0).as_fd()]).unwrap();
+    }
+    assert_eq!(&kept[..], b"kept");
+}
