@@ -13,6 +13,7 @@ use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
 use fdring::errors::{ErrorKind, ReceiveError, SendError, TakeFdsError};
 use fdring::fds::NamesFault;
 use fdring::options::{LaneOptions, NoConsumer, SlowConsumer, Start};
+use fdring::parcel::{Parcel, ParcelBuilder};
 use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session, SessionListener};
 use peer::{Peer, argument, say, told};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -735,4 +736,48 @@ fn who_has_gone_and_holds_records_takes_no_descriptors() {
         producer.try_send_with_fds(b"", &[marked(number, 0).as_fd()]).unwrap();
     }
     assert_eq!(&kept[..], b"kept");
+}
+
+/// Parcels and sealed memory go on lanes to every consumer, and on to others, without a copy.
+#[test]
+fn parcels_go_as_records() {
+    let (mut producer, _server, address) = lane(2);
+    let (mut next_producer, _next_server, next_address) = lane(2);
+    let (mut one, mut two, mut last) = (join(&address), join(&address), join(&next_address));
+    let mut writer = ParcelBuilder::new("rows").buffer(1, 100_000).allocate().unwrap();
+    writer.buffer_mut(0).fill(7);
+    let sent = writer.seal().unwrap();
+    producer.send_parcel(b"first", &sent).unwrap();
+    let inode = |parcel: &Parcel| rustix::fs::fstat(parcel.fds()[0]).unwrap().st_ino;
+    for consumer in [&mut one, &mut two] {
+        let record = consumer.receive().unwrap().unwrap();
+        let parcel = record.take_parcel(1 << 20).unwrap();
+        assert_eq!((&record[..], inode(&parcel)), (&b"first"[..], inode(&sent)));
+        assert!(parcel.buffer(0).unwrap().iter().all(|byte| *byte == 7));
+        // On to a third one, with a buffer beside it.
+        let more = ParcelBuilder::new("more").buffer(2, 8).shared(&parcel, 0).allocate().unwrap().seal().unwrap();
+        next_producer.send_parcel_timeout(b"", &more, DEADLINE).unwrap();
+        let forwarded = last.receive().unwrap().unwrap().take_parcel(1 << 20).unwrap();
+        assert_eq!(forwarded.buffer(1), sent.buffer(0));
+    }
+    // What is longer than the ring, and what is not.
+    for len in [0, 1, 1000, 1001, 1 << 20] {
+        let bytes: Vec<u8> = (0..len).map(|n| n as u8).collect();
+        producer.send_or_parcel(&bytes, 1000).unwrap();
+        for consumer in [&mut one, &mut two] {
+            let record = consumer.receive().unwrap().unwrap();
+            assert_eq!(record.fd_count(), usize::from(len > 1000));
+            assert_eq!(record.take_bytes(2 << 20).unwrap()[..], bytes[..]);
+        }
+    }
+    let refused = |error: Error| assert_eq!(error.kind(), ErrorKind::Peer, "{error}");
+    producer.send_parcel(b"", &sent).unwrap();
+    refused(one.receive().unwrap().unwrap().take_parcel(4096).unwrap_err());
+    refused(two.receive().unwrap().unwrap().take_sealed(4096).unwrap_err());
+    producer.send_with_fds(b"", &borrowed(&marks(0, 2))).unwrap();
+    refused(one.receive().unwrap().unwrap().take_parcel(4096).unwrap_err());
+    refused(two.receive().unwrap().unwrap().take_sealed(4096).unwrap_err());
+    producer.send(b"none").unwrap();
+    refused(one.receive().unwrap().unwrap().take_parcel(4096).unwrap_err());
+    refused(two.receive().unwrap().unwrap().take_sealed(4096).unwrap_err());
 }

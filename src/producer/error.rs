@@ -110,7 +110,8 @@ pub enum SendError {
     /// Too many descriptors of this user are in flight, in all processes together: sent and not received. The limit is
     /// the sender's `RLIMIT_NOFILE`.
     TooManyInFlight,
-    /// The kernel does not send one of the descriptors. The number is the error's, as in errno(3).
+    /// The kernel does not send one of the descriptors, or makes none for a parcel. The number is the error's, as in
+    /// errno(3).
     Attachment(i32),
     /// A name of a descriptor cannot be sent. Only [`Producer::send_named`](crate::Producer::send_named) returns this.
     Names(NamesFault),
