@@ -268,11 +268,11 @@ fn workers_that_are_killed_at_any_step_lose_nothing() {
     ];
     for (point, passes) in points {
         for round in passes {
-            let role = ["worker", "worker-in-place", "worker-of-batches"][round % 3];
+            let role = ["worker", "worker-in-place", "worker-of-batches"][round as usize % 3];
             println!("{point} {round} {role}");
             let site = Site::new("workers_that_are_killed_at_any_step_lose_nothing");
             // In turns the next one goes on, and others get it.
-            let after = if round % 2 == 0 { Duration::ZERO } else { DEADLINE };
+            let after = Duration::from_millis(20 * (round % 2));
             let options = options().workers_min(2).take_back_after(after).deaths_max(u32::MAX);
             let mut distributor = options.listen(site.address.as_str()).unwrap();
             let mut victim = site.worker_that_dies(role, Some(&format!("{point}:{}", 3 * round)));
@@ -492,7 +492,7 @@ fn tasks_that_outlive_their_worker_can_still_be_done() {
 #[test]
 fn an_evicted_worker_gets_nothing_more_and_another_one_gets_all_of_it() {
     let address = unique_address();
-    let options = options().evict_after(Duration::from_millis(5));
+    let options = options().evict_after(Duration::from_secs(1));
     let mut distributor = options.listen(address.as_str()).unwrap();
     let mut slow = Worker::connect(address.as_str()).unwrap();
     (0..5).for_each(|number| send(&mut distributor, number));

@@ -55,8 +55,8 @@ use waits::{Waits, Wish};
 /// // Usually other processes:
 /// let workers: Vec<_> = (0..3)
 ///     .map(|_| {
-///         std::thread::spawn(|| {
-///             let mut worker = Worker::connect("@doc-distributor").unwrap();
+///         let mut worker = Worker::connect("@doc-distributor").unwrap();
+///         std::thread::spawn(move || {
 ///             let mut sum = 0;
 ///             while let Some(record) = worker.receive().unwrap() {
 ///                 sum += u32::from(record[0]);

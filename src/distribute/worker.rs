@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 /// let mut distributor = Distributor::listen("@doc-worker")?;
 ///
 /// // Usually another process:
-/// let worker = std::thread::spawn(|| -> std::io::Result<usize> {
-///     let mut worker = Worker::connect("@doc-worker").map_err(std::io::Error::other)?;
+/// let mut worker = Worker::connect("@doc-worker")?;
+/// let worker = std::thread::spawn(move || -> std::io::Result<usize> {
 ///     let mut bytes = 0;
 ///     while let Some(task) = worker.receive()? {
 ///         bytes += task.len();

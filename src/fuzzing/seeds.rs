@@ -221,8 +221,8 @@ fn in_flight() {
     }
 }
 
-/// Steps of `work_plan.rs`: 0 to 7 send, 8 releases, 12 a worker comes, 14 goes, 15 takes back, 16 gives out again; then
-/// the slot, with the bytes above it, or the slots that have room.
+/// Steps of `work_plan.rs`: 0 to 7 send, 8 releases, 12 a worker comes, 14 goes, 15 takes back, 16 gives out again;
+/// then the slot, with the bytes above it, or the slots that have room.
 fn plans() {
     let come = [12, 0, 12, 1, 12, 2, 12, 3];
     let keys: Vec<u8> = (0..12).flat_map(|key| [4, 0x0f | key << 4]).collect();
