@@ -1247,6 +1247,12 @@ FAULTS = [
      [("if self.lane.roster.pass_over(seat.id(), end) {", "if end != 0 {")], "test distribute a_record_that_kills"),
     ("assign: a slot that a session has", SLOTS, [("slot.lease.strong_count() == 0)", "slot.lease.strong_count() < 9)")],
      "test distribute a_worker_that_is_slow"),
+    ("assign: the place of a slot given up beside its owner", SLOTS,
+     [("                Occupation::Vacant { worker, .. } => Some((u8::from(worker.behind_bytes == 0), slot.gone_at)),",
+       "                Occupation::Vacant { worker, .. } => {\n"
+       "                    slot.lane.roster.give_up(&*slot.lane.map, worker.seat_id);\n"
+       "                    Some((u8::from(worker.behind_bytes == 0), slot.gone_at))\n"
+       "                }")], "lib distribute::tests"),
     ("give_out_again: its deaths forgotten", SHARING, [("            if record.deaths != 0 {", "            if false {")],
      "test distribute a_record_that_kills"),
     ("look_at: a worker has stood still for as long as the one before it", SHARING,

@@ -60,6 +60,16 @@ impl OwnLane {
         }
     }
 
+    /// Gives up a place that keeps nothing, so that a worker of any user can have the slot. Only the owner can do so:
+    /// nobody gives it anything meanwhile.
+    fn open_to_all(&mut self) {
+        if let Occupation::Vacant { worker, released, .. } = &self.occupation
+            && *released == self.producer.published()
+        {
+            self.producer.give_up(worker);
+        }
+    }
+
     fn has_room(&mut self, len: usize) -> bool {
         self.producer.try_reserve(len).is_ok()
     }
@@ -125,6 +135,7 @@ impl Course {
         if lane.seen != Some(changes) {
             lane.seen = Some(changes);
             lane.occupation = slots.look(slot);
+            lane.open_to_all();
             lane.still.0 = NOT_STILL;
             plan.set_worker(slot, matches!(lane.occupation, Occupation::Worker(_)));
         }
@@ -243,6 +254,11 @@ impl Course {
     /// Takes that back.
     pub(super) fn disarm(&mut self) {
         self.lanes.iter_mut().for_each(|lane| lane.producer.disarm());
+    }
+
+    #[cfg(test)]
+    pub(super) fn producer(&self, slot: usize) -> &Producer {
+        &self.lanes[slot].producer
     }
 
     pub(super) fn slot_count(&self) -> usize {

@@ -494,3 +494,32 @@ impl Drop for Distributor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::{LaneOptions, SessionOptions};
+    use crate::session::attach::Attach;
+    use crate::test_support::{DEADLINE, unique_name, wait_until};
+
+    #[test]
+    fn what_is_given_to_a_slot_while_its_worker_changes_is_kept_for_the_next_one() {
+        let address = format!("@{}", unique_name());
+        let lane = LaneOptions::new("work").capacity(4096);
+        let mut distributor = DistributorOptions::new().lane(lane).listen(address.as_str()).unwrap();
+        let mut worker = Worker::connect(address.as_str()).unwrap();
+        distributor.send(To::Key(7), b"one").unwrap();
+        worker.receive().unwrap();
+        drop(worker);
+        // Nobody of the distributor's thread has seen that yet.
+        let producer = distributor.course.producer(0);
+        wait_until("its place is vacant", || !producer.vacant_places().is_empty());
+        let next = SessionOptions::new().deadline(DEADLINE).connect(address.as_str()).unwrap();
+        let wish = Wish { to: To::Key(7), len: 3 };
+        let mut assignment = distributor.course.assign(0, wish).unwrap();
+        assignment.copy_from_slice(b"two");
+        assignment.commit();
+        let mut next = Worker::new(next.attach_one(Attach::new()).unwrap()).unwrap();
+        assert_eq!(&next.receive_timeout(DEADLINE).unwrap().unwrap()[..], b"two");
+    }
+}
