@@ -1261,7 +1261,7 @@ FAULTS = [
      [("Occupation::Vacant { since, .. } if self.plan.worker_count() != 0 =>", "Occupation::Vacant { since, .. } =>")],
      "test distribute without_any_worker"),
     ("announce: nobody rings", SHARING, [("            producer.arm_for_release()?;\n", "")],
-     "test distribute a_full_distributor"),
+     "test distribute a_distributor_that_sleeps"),
     ("announce: one that lies waited for", SHARING,
      [("            lane.roster.find_released(&*lane.map, producer.published());\n", "            let _ = lane;\n")],
      "test distribute a_worker_that_lies"),

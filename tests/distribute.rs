@@ -11,7 +11,9 @@ mod hostile;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, TempDir, belongings, census, isolated, role, unique_name, wait_until};
+use common::{
+    DEADLINE, TempDir, belongings, census, isolated, role, unique_name, wait_until, wait_until_thread_sleeps,
+};
 use fdring::distribute::{
     Departure, Distributor, DistributorOptions, Event, SetAside, Task, To, TooFewWorkers, Worker,
 };
@@ -613,6 +615,23 @@ fn a_full_distributor_says_who_is_slow_and_goes_on_when_it_releases() {
     }
     distributor.finish_and_wait(DEADLINE).unwrap();
     reader.join().unwrap();
+}
+
+#[test]
+fn a_distributor_that_sleeps_for_room_is_woken_by_a_release() {
+    let address = unique_address();
+    let mut distributor = options().listen(address.as_str()).unwrap();
+    let mut worker = Worker::connect(address.as_str()).unwrap();
+    while distributor.try_send(To::MostRoom, &[0; 1000]).is_ok() {}
+    let sleeper = rustix::thread::gettid();
+    let reader = std::thread::spawn(move || {
+        wait_until_thread_sleeps(sleeper);
+        worker.receive().unwrap();
+        worker.done();
+        worker
+    });
+    distributor.send_timeout(To::MostRoom, &[0; 1000], DEADLINE / 2).unwrap();
+    drop(reader.join().unwrap());
 }
 
 #[test]
