@@ -77,6 +77,14 @@ ATTACHING = "src/producer/attachments.rs"
 INBOX = "src/consumer/inbox.rs"
 FUTEX = "src/os/futex.rs"
 COLLECT = "src/collect/mod.rs"
+CALLS = "src/call/calls.rs"
+INTAKE = "src/call/intake.rs"
+PREFIX = "src/call/prefix.rs"
+CALLER = "src/call/caller.rs"
+PORT = "src/call/port.rs"
+SERVICE = "src/call/service.rs"
+REQUEST = "src/call/request.rs"
+PAIRING = "src/session/serving/pairing.rs"
 PLAN = "src/distribute/plan.rs"
 SLOTS = "src/distribute/slots.rs"
 SHARING = "src/distribute/course.rs"
@@ -1205,6 +1213,61 @@ FAULTS = [
     ("from_bytes: the length of a name in characters", TEXT,
      [("bytes.len() > LANE_NAME_MAX_BYTES", "String::from_utf8_lossy(bytes).chars().count() > LANE_NAME_MAX_BYTES")],
      "fuzz frame_parse"),
+    # Request and reply.
+    ("begin: a number given out twice", CALLS,
+     [("        self.last_id += 1;\n", "        self.last_id = self.open.len() as u64 + 1;\n")], "lib call::tests"),
+    ("awaits: an answer after the last", CALLS,
+     [("self.open.get(&id).is_some_and(|call| !call.is_answered && call.lost.is_none())", "self.open.contains_key(&id)")],
+     "lib call::tests"),
+    ("next: no deadline", CALLS, [("now_ns() >= deadline_ns)", "now_ns() > u64::MAX - deadline_ns)")], "lib replay::calls"),
+    ("next: a deadline before what came", CALLS,
+     [("let next = match call.replies.pop_front() {",
+       "let is_late = call.deadline_ns.is_some_and(|deadline_ns| deadline_ns < 1);\n"
+       "        let next = match call.replies.pop_front().filter(|_| !is_late) {")], "lib call::tests"),
+    ("lose_all: what was answered is lost, too", CALLS,
+     [("filter(|call| !call.is_answered && call.lost.is_none()) {", "filter(|call| call.lost.is_none()) {")],
+     "lib replay::calls"),
+    ("forget: the bytes of what nobody takes count for ever", CALLS,
+     [("        if let Some(call) = self.open.remove(&id) {", "        if let Some(call) = self.open.remove(&id).filter(|_| false) {")],
+     "lib call::tests"),
+    ("take: a number taken twice", INTAKE, [("if id <= self.last_id {", "if id < self.last_id {")], "lib call::tests"),
+    ("take: late requests are worked on", INTAKE,
+     [("deadline_ns != 0 && now_ns() >= deadline_ns", "deadline_ns != 0 && now_ns() >= u64::MAX")], "test call a_call_ends"),
+    ("parse: reserved bytes of a call", PREFIX, [("if fields[18..] != [0; 6] {", "if false {")], "lib call::prefix"),
+    ("parse: a request goes to the caller", PREFIX,
+     [("(1, Way::ToService, _) => Kind::Request,", "(1, ..) => Kind::Request,")], "lib call::prefix"),
+    ("write: no replies taken while it waits for room", CALLER,
+     [("            if self.take_replies()? {\n                continue;\n            }\n", "")], "test call two_full_rings"),
+    ("connect_again: a session that has ended is gone on with", CALLER,
+     [("if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {", "if false {")], "test call_processes calls_in_flight"),
+    ("wait_until: the service is not told of a call that timed out", CALLER,
+     [("                    self.tell_cancelled(ticket.id());\n", "")], "test call a_call_without_an_answer"),
+    ("standing: received from although its replies wait", PORT,
+     [("Some(_) if !state.backlog.is_empty() || state.intake.is_full()", "Some(_) if state.intake.is_full()")],
+     "test call a_caller_that_takes_its_replies_late"),
+    ("standing: any number of open requests", PORT,
+     [("Some(_) if !state.backlog.is_empty() || state.intake.is_full()", "Some(_) if !state.backlog.is_empty()")],
+     "test call a_caller_has_so_many"),
+    ("answer: nobody says that it goes on", PORT, [("            if was_full {\n", "            if false {\n")],
+     "test call a_caller_has_so_many"),
+    ("answer_in: parts of an answer kept without a bound", PORT, [("        if kind == Kind::Reply {\n", "        if false {\n")],
+     "test call parts_wait"),
+    ("see_to_backlog: a caller may take as long as it likes", PORT,
+     [("if Instant::now() < due && !self.is_gone() {", "if true || Instant::now() < due {")],
+     "test call a_caller_that_takes_no_replies"),
+    ("forget: what is worked on for one that was evicted goes on", PORT,
+     [("state.intake.opened().for_each(|cancelled| cancelled.store(true, Ordering::Relaxed));", "let _ = Ordering::Relaxed;")],
+     "test call what_a_caller_had_open"),
+    ("take_turn: a caller's turn without an end", SERVICE, [("requests: turn.requests - 1", "requests: turn.requests")],
+     "test call callers_have_turns"),
+    ("drop: a request that is dropped is forgotten", REQUEST, [("        if !self.is_answered {\n", "        if false {\n")],
+     "test call a_refusal"),
+    ("is_cancelled: the caller's life is not asked for", REQUEST, [(" || self.port.is_gone() || is_late()", " || is_late()")],
+     "test call_processes callers_that_are_killed"),
+    ("take_pairing: replies read in place", PAIRING,
+     [("lane.access == Access::InPlace)", "lane.access == Access::InPlace && false)")], "test hostile_calls what_a_caller"),
+    ("go_on: what stands falls with a hang-up behind it", PAIRING,
+     [("            if progress.stands() {\n", "            if false {\n")], "test call what_was_sent_before"),
     # Fan-in.
     ("take_turn: turns without an end", COLLECT,
      [("let records = if bytes == 0 { 0 } else { turn.records - 1 };", "let records = turn.records;")],

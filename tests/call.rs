@@ -3,7 +3,9 @@
 mod common;
 
 use common::{DEADLINE, belongings, isolated, unique_name, wait_until};
-use fdring::call::{CallError, Caller, CallerOptions, Cause, ReplyError, Service, ServiceOptions};
+use fdring::call::{
+    CallError, Caller, CallerOptions, Cause, ReplyError, Service, ServiceOptions, TypedCaller, TypedService,
+};
 use fdring::errors::{ErrorKind, ReceiveError};
 use fdring::{Error, Interrupter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -107,6 +109,30 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_answers_no_other() {
     service.receive_timeout(DEADLINE).unwrap().reply(b"to the third").unwrap();
     assert_eq!(&caller.wait(&mut third).unwrap().unwrap()[..], b"to the third");
     assert_eq!((caller.stats().stray, caller.stats().timed_out), (1, 2));
+}
+
+#[test]
+fn a_call_without_an_answer_in_time_is_cancelled_at_the_service_whose_clock_is_another() {
+    let (mut service, mut caller) = pair();
+    let mut ticket = caller.send(b"slow", SHORT).unwrap();
+    let request = service.receive_timeout(DEADLINE).unwrap();
+    assert!(matches!(caller.wait(&mut ticket), Err(CallError::TimedOut)));
+    assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty);
+    assert_eq!(service.stats().cancelled, 1, "it was told, and need not look at its clock");
+    drop(request);
+}
+
+#[test]
+fn what_a_caller_had_open_when_it_was_evicted_is_cancelled() {
+    let options = ServiceOptions::new().capacity(4096).backlog_max(2000);
+    let (mut service, mut caller) = pair_with(options, CallerOptions::new());
+    let _tickets: Vec<_> = (0..10).map(|_| caller.send(b"much", DEADLINE).unwrap()).collect();
+    let mut requests: Vec<_> = (0..10).map(|_| service.receive_timeout(DEADLINE).unwrap()).collect();
+    let last = requests.pop().unwrap();
+    let outcomes: Vec<_> = requests.into_iter().map(|request| request.reply(&[0; 1000])).collect();
+    assert!(outcomes.contains(&Err(ReplyError::Evicted)), "it has left more than it may: {outcomes:?}");
+    assert!(last.is_cancelled());
+    assert_eq!((last.reply(b""), service.stats().evicted), (Err(ReplyError::Gone), 1));
 }
 
 #[test]
@@ -531,6 +557,42 @@ fn a_plain_server_is_no_service_and_a_service_no_server() {
     let error = fdring::Consumer::connect(service.address()).unwrap_err();
     assert!(matches!(error, Error::Refused { refusal: fdring::errors::Refusal::Roles, .. }), "{error:?}");
     assert_eq!(service.stats().refused, 1);
+}
+
+#[test]
+fn values_are_compared_when_they_connect_and_checked_when_they_come() {
+    let address = unique_address();
+    let mut service = TypedService::<[u32; 2], bool>::listen(address.as_str()).unwrap();
+    for error in [
+        TypedCaller::<[u32; 3], bool>::connect(address.as_str()).unwrap_err(),
+        TypedCaller::<[u32; 2], u8>::connect(address.as_str()).unwrap_err(),
+        Caller::connect(address.as_str()).unwrap_err(),
+    ] {
+        let says = error.to_string();
+        assert!(says.contains("8 bytes, aligned to 4") || says.contains("u8, 1 bytes, aligned to 1"), "{says}");
+        assert!(!error.is_worth_retrying(), "{error:?}");
+    }
+    let mut caller = TypedCaller::<[u32; 2], bool>::connect(address.as_str()).unwrap();
+    let mut tickets: Vec<_> = (0..3).map(|n| caller.send(&[n, 1], DEADLINE).unwrap()).collect();
+    for number in 0..3 {
+        let request = service.receive_timeout(DEADLINE).unwrap();
+        assert_eq!(request.value(), Some([number, 1]));
+        request.reply(&(number == 1)).unwrap();
+    }
+    let replies = tickets.iter_mut().map(|ticket| caller.wait(ticket).unwrap());
+    assert!(replies.eq([false, true, false].map(Some)));
+    // The lanes have these values, and what lies in them is checked all the same.
+    let mut ticket = caller.untyped_mut().send(&[0; 7], DEADLINE).unwrap();
+    let request = service.receive_timeout(DEADLINE).unwrap();
+    assert_eq!(request.value(), None);
+    request.refuse("no two numbers").unwrap();
+    assert!(matches!(caller.wait(&mut ticket), Err(CallError::Refused { .. })));
+    for reply in [&[2][..], &[0, 0], &[]] {
+        let mut ticket = caller.send(&[0, 0], DEADLINE).unwrap();
+        service.untyped_mut().receive_timeout(DEADLINE).unwrap().reply(reply).unwrap();
+        let error = caller.wait(&mut ticket).unwrap_err();
+        assert!(matches!(error, CallError::NoValue { size: 1, .. }) && error.may_have_run(), "{error:?}");
+    }
 }
 
 #[test]

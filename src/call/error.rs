@@ -61,6 +61,14 @@ pub enum CallError {
         /// What the service says about it; may be empty.
         reason: Box<str>,
     },
+    /// A reply came that is no value of the type that a [`TypedCaller`](super::TypedCaller) expects: of another length,
+    /// or with bits that the type does not have. The call goes on, unless it was the last reply.
+    NoValue {
+        /// The bytes of the reply.
+        len: usize,
+        /// Those of a value.
+        size: usize,
+    },
     /// The session ended before a last reply came. The call is over. The next call connects again.
     Lost(ReceiveError),
     /// No session could be opened within [`patience`](super::CallerOptions::patience). The request was not sent.
@@ -92,6 +100,7 @@ impl CallError {
             | Self::TimedOut
             | Self::StoreFull { .. }
             | Self::Refused { .. }
+            | Self::NoValue { .. }
             | Self::Lost(_)
             | Self::Interrupted
             | Self::Wait(_) => true,
@@ -119,6 +128,7 @@ impl CallError {
             Self::Full | Self::TooManyCalls { .. } | Self::StoreFull { .. } => ErrorKind::Full,
             Self::TooLong { .. } => ErrorKind::TooLong,
             Self::Refused { .. } => ErrorKind::Refused,
+            Self::NoValue { .. } => ErrorKind::Layout,
             Self::Lost(error) => error.kind(),
             Self::NotConnected(error) => error.kind(),
             Self::Interrupted => ErrorKind::Interrupted,
@@ -137,6 +147,7 @@ impl CallError {
             Self::TooManyCalls { .. } => "TooManyCalls",
             Self::StoreFull { .. } => "StoreFull",
             Self::Refused { .. } => "Refused",
+            Self::NoValue { .. } => "NoValue",
             Self::Lost(_) => "Lost",
             Self::NotConnected(_) => "NotConnected",
             Self::Interrupted => "Interrupted",
@@ -173,6 +184,11 @@ impl fmt::Display for CallError {
             ),
             Self::Refused { cause, reason } if reason.is_empty() => write!(f, "{cause}"),
             Self::Refused { cause, reason } => write!(f, "{cause}: {reason}"),
+            Self::NoValue { len, size } => write!(
+                f,
+                "a reply of {len} bytes came that is no value of the expected type, which has {size} bytes; build both \
+                 ends alike"
+            ),
             Self::Lost(ReceiveError::PeerDead) => {
                 f.write_str("the service died before it replied, and may have executed the request")
             }
@@ -209,6 +225,7 @@ impl From<CallError> for io::Error {
             CallError::TimedOut => io::ErrorKind::TimedOut,
             CallError::TooLong { .. } | CallError::ForeignTicket => io::ErrorKind::InvalidInput,
             CallError::Refused { .. } => io::ErrorKind::ConnectionRefused,
+            CallError::NoValue { .. } => io::ErrorKind::InvalidData,
             CallError::Lost(ReceiveError::PeerDead) => io::ErrorKind::BrokenPipe,
             CallError::Lost(_) => io::ErrorKind::ConnectionReset,
             CallError::NotConnected(_) => io::ErrorKind::NotConnected,

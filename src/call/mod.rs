@@ -5,6 +5,7 @@
 //! | [`Caller`] | sends requests, and waits for their replies; any number in flight |
 //! | [`Service`] | receives the requests of all callers in turn |
 //! | [`Request`] | answers one: at once or later, in place, in parts, on any thread |
+//! | [`TypedCaller`], [`TypedService`], [`TypedRequest`] | the same, with values of Rust types |
 //!
 //! A session has two rings, one for requests and one for replies, and each end owns the one that it writes. Each call
 //! has a deadline that both ends know, and gets a reply, a refusal or an error by then, whatever happens to the other
@@ -40,6 +41,7 @@ mod service;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 pub use self::caller::Caller;
 pub use self::error::{CallError, ReplyError};
@@ -49,3 +51,4 @@ pub use self::reply::{Reply, Ticket};
 pub use self::request::Request;
 pub use self::service::{CallerInfo, Service};
 pub use self::stats::{CallerStats, ServiceStats};
+pub use self::typed::{TypedCaller, TypedRequest, TypedService};

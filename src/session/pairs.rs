@@ -69,7 +69,8 @@ impl PairTerms {
         if let Some(Expected { schema, align, in_words }) = &self.expected
             && (terms.schema != *schema || terms.geometry.payload_align() < u64::from(*align))
         {
-            let sentence = format!("lane {} has other values than this end expects: {in_words}", terms.name);
+            let sentence =
+                format!("lane {} has other values than are expected here: {in_words}; build both alike", terms.name);
             return Err(Ending::Refuse(Refusal::Unsupported, sentence));
         }
         Ok(())
