@@ -1267,7 +1267,7 @@ FAULTS = [
     ("take_pairing: replies read in place", PAIRING,
      [("lane.access == Access::InPlace)", "lane.access == Access::InPlace && false)")], "test hostile_calls what_a_caller"),
     ("go_on: what stands falls with a hang-up behind it", PAIRING,
-     [("            if progress.stands() {\n", "            if false {\n")], "test call what_was_sent_before"),
+     [("            if progress.stands() {\n", "            if false {\n")], "test hostile_calls right_behind"),
     # Fan-in.
     ("take_turn: turns without an end", COLLECT,
      [("let records = if bytes == 0 { 0 } else { turn.records - 1 };", "let records = turn.records;")],

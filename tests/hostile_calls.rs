@@ -11,10 +11,14 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{DEADLINE, belongings, isolated, unique_name, wait_until};
+use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
 use fdring::call::{Caller, Service, ServiceOptions};
+use fdring::errors::ReceiveError;
 use hostile::*;
 use impostor::{CAPACITY, Goods, offer};
+use peer::{Peer, argument, is_told_within, say};
+use rustix::fs::SealFlags;
+use rustix::process::Signal;
 use std::time::Duration;
 
 /// The Hello of an end that is both.
@@ -83,6 +87,52 @@ fn a_caller_that_falls_silent_at_any_step_is_shown_out_at_the_deadline() {
         drop((service, silent, goods));
         wait_until("everything is closed", || belongings() == before);
     });
+}
+
+/// In a process of its own: a service that says at last how many callers have joined.
+fn serve() {
+    let mut service = Service::listen(argument()).unwrap();
+    say("listening");
+    while !is_told_within(Duration::ZERO) {
+        assert_eq!(service.receive_timeout(Duration::from_millis(10)).unwrap_err(), ReceiveError::TimedOut);
+    }
+    let stats = service.stats();
+    say(&format!("{} joined, {} refused", stats.joined, stats.refused));
+}
+
+/// What it has sent may hold requests.
+#[test]
+fn a_caller_that_hangs_up_right_behind_its_last_frame_has_joined_all_the_same() {
+    if role().as_deref() == Some("service") {
+        return serve();
+    }
+    let test = "a_caller_that_hangs_up_right_behind_its_last_frame_has_joined_all_the_same";
+    let address = format!("@{}", unique_name());
+    let mut service = Peer::start(test, "service", &address);
+    service.expect("listening");
+    let goods = Goods::new(CAPACITY);
+    let wire = Wire::connect(&address);
+    wire.send(&both_hello()).unwrap();
+    wire.expect(&[HELLO]);
+    let mut offered = wire.expect(&[OFFER]);
+    let _seat = sealed(offered.fds.remove(0), SealFlags::FUTURE_WRITE);
+    wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+    wire.expect(&[ATTACH]);
+    wire.send(&attach(1, 2)).unwrap();
+    wire.expect(&[ATTACHED]);
+    // It finds both at once.
+    service.signal(Signal::STOP);
+    wire.send(&attached(&[0])).unwrap();
+    drop(wire);
+    service.signal(Signal::CONT);
+    wait_until("the service has served it", || {
+        let mut probe = Caller::connect(address.as_str()).map(|caller| caller.stats().sessions);
+        probe.as_mut().is_ok_and(|sessions| *sessions == 1)
+    });
+    service.tell("stop");
+    let said = service.heard();
+    assert!(said.ends_with(" joined, 0 refused"), "{said}");
+    service.finish();
 }
 
 #[test]
