@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 /// The token of the consumer of the replies' lane.
 const REPLIES: u64 = 0;
+/// How many records are taken before the time is looked at: a service may send without end.
+const RECORDS_PER_LOOK: u64 = 1024;
 
 /// The end that calls: sends requests to a [`Service`](super::Service), and gets replies.
 ///
@@ -534,6 +536,11 @@ impl Caller {
         if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {
             // What has come before the end is still there.
             self.take_replies()?;
+            if !self.calls.has_room() {
+                return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
+            }
+            // One that has hung up, and goes on sending.
+            self.lose(&ReceiveError::HungUp);
         }
         if self.line.is_some() {
             return Ok(());
@@ -572,6 +579,7 @@ impl Caller {
 
     /// Writes a request, as soon as there is room.
     fn write(&mut self, id: u64, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<(), CallError> {
+        let mut has_looked = false;
         loop {
             let Some(Line { pair, request_prefix, .. }) = &mut self.line else {
                 return Err(CallError::NotConnected(Error::Closed { doing: "waiting for room".to_owned() }));
@@ -590,10 +598,12 @@ impl Caller {
                 }
                 Err(error) => return Err(of_send(&error)),
             }
-            if self.take_replies()? {
+            let may_wait = terms.may_wait && !terms.deadline.has_passed();
+            if self.take_replies()? && (may_wait || !has_looked) {
+                has_looked = true;
                 continue;
             }
-            if !terms.may_wait || terms.deadline.has_passed() {
+            if !may_wait {
                 return Err(CallError::Full);
             }
             if !self.calls.has_room() {
@@ -625,7 +635,7 @@ impl Caller {
         if ticket.is_over() {
             return Ok(None);
         }
-        loop {
+        for taken in 1_u64.. {
             match self.calls.next(ticket.id(), now_ns) {
                 Next::Pending => {}
                 Next::Answer(answer) => return self.hand_out(ticket, answer).map(Some),
@@ -654,10 +664,14 @@ impl Caller {
             };
             let nothing = matches!(found, Err(ReceiveError::Empty | ReceiveError::TimedOut));
             self.take_found(found)?;
-            if nothing && limit.has_passed() && !ticket.deadline().has_passed() {
+            if (nothing || taken.is_multiple_of(RECORDS_PER_LOOK))
+                && limit.has_passed()
+                && !ticket.deadline().has_passed()
+            {
                 return Err(CallError::Empty);
             }
         }
+        Err(CallError::Empty)
     }
 
     /// Hands out what came for a call.
@@ -679,18 +693,16 @@ impl Caller {
         Ok(Reply::new(stored.bytes, is_last))
     }
 
-    /// Takes all replies that have come, as far as there is room for them; whether any has, or the session has ended.
+    /// Takes the replies that have come, as far as there is room for them; whether any has, or the session has ended.
     fn take_replies(&mut self) -> Result<bool, CallError> {
-        let mut has_come = false;
-        while self.calls.has_room() {
-            let Some(line) = &mut self.line else { return Ok(true) };
+        for taken in 0..RECORDS_PER_LOOK {
+            let Some(line) = self.line.as_mut().filter(|_| self.calls.has_room()) else { return Ok(taken != 0) };
             match line.pair.consumer.try_find() {
-                Err(ReceiveError::Empty) => break,
+                Err(ReceiveError::Empty) => return Ok(taken != 0),
                 found => self.take_found(found)?,
             }
-            has_come = true;
         }
-        Ok(has_come)
+        Ok(true)
     }
 
     /// Takes what a look at the replies' lane has brought: a record, the end of the session, or nothing.

@@ -29,6 +29,9 @@ use std::time::{Duration, Instant};
 /// How many waits in a row may end by spinning before the selector is asked: it knows of new callers, too.
 const SPINS_PER_WAIT: u32 = 64;
 
+/// How much that is no request is taken before the time is looked at.
+const NEWS_PER_LOOK: u64 = 1024;
+
 /// A process that calls, as a service knows it.
 ///
 /// ```
@@ -385,10 +388,12 @@ impl Service {
         if self.guard.is_child() {
             return Err(ReceiveError::Forked);
         }
-        loop {
+        for looks in 1_u64.. {
             let due = self.see_to_crowded();
             match self.take_turn()? {
                 Looked::Request(request) => return Ok(request),
+                // Callers may send what is no request without end.
+                Looked::News if looks.is_multiple_of(NEWS_PER_LOOK) && deadline.has_passed() => return Err(nothing),
                 Looked::News => continue,
                 Looked::Nothing => {}
             }
@@ -409,6 +414,7 @@ impl Service {
                 Err(error) => return Err(error),
             }
         }
+        Err(nothing)
     }
 
     fn turn_of(&self, key: Key) -> Turn {

@@ -10,6 +10,7 @@ use crate::os::fork::ForkGuard;
 use crate::session::Address;
 use crate::session::pairs::{Pair, PairListener, PairTerms, connect};
 use crate::test_support::{DEADLINE, unique_name, wait_until};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 #[test]
@@ -130,6 +131,48 @@ fn a_flood_of_cancellations_and_of_late_requests_keeps_nobody_waiting() {
         service.stats().expired == 499
     });
     assert_eq!((service.stats().cancelled, service.stats().evicted), (0, 0));
+}
+
+/// Calls `flood` on a thread for as long as `body` runs.
+fn during(mut flood: impl FnMut() + Send, body: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                flood();
+            }
+        });
+        body();
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+fn try_write(pair: &mut Pair, prefix: Prefix) {
+    let _ = pair.producer.try_fill(24, |bytes| prefix.write(bytes));
+}
+
+#[test]
+fn a_flood_without_an_end_ends_no_later_than_the_call() {
+    let mut service = ServiceOptions::new().listen(unique_address()).unwrap();
+    let mut pair = liar(&service);
+    let flood = || try_write(&mut pair, Prefix { kind: Kind::Cancellation, ..request(1) });
+    during(flood, || {
+        assert_eq!(service.receive_timeout(Duration::from_millis(50)).unwrap_err(), ReceiveError::TimedOut);
+        (0..10).for_each(|_| assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty));
+    });
+    let (_listener, mut pair, mut caller) = lying_service(CallerOptions::new().capacity(4096));
+    let flood = || try_write(&mut pair, reply(99, Kind::LastReply));
+    during(flood, || {
+        let mut ticket = caller.send(b"hello", DEADLINE).unwrap();
+        (0..10).for_each(|_| assert!(matches!(caller.try_wait(&mut ticket), Err(CallError::Empty))));
+        let waited = caller.wait_timeout(&mut ticket, Duration::from_millis(20));
+        assert!(matches!(waited, Err(CallError::Empty)), "{waited:?}");
+        let short = Duration::from_millis(20);
+        let full = std::iter::repeat_with(|| caller.try_send(&[0; 500], short)).find_map(Result::err);
+        assert!(matches!(full, Some(CallError::Full)), "{full:?}");
+        assert!(matches!(caller.send(&[0; 500], short), Err(CallError::Full)));
+        let _ = caller.arm().unwrap();
+    });
 }
 
 /// A service that writes what it likes, and a caller of it.
