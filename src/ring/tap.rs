@@ -244,6 +244,8 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
         match self.newest()? {
             Newest { last: Some(last), published } if last > position => {
                 self.jump(position, last, published);
+                // It may never find nothing, where it would be told otherwise.
+                self.tell();
             }
             Newest { last: Some(_), published } => self.cursor.see(published),
             Newest { last: None, published } if published > position => {

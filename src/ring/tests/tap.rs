@@ -218,10 +218,11 @@ fn one_that_was_lapped_in_the_only_record_goes_on_after_it() {
 #[test]
 fn the_newest_record_comes_once_and_without_those_before_it() {
     let mut rig = Rig::new(0);
-    let (mut tap, _) = rig.tap(Start::Latest);
+    let (mut tap, seat) = rig.tap(Start::Latest);
     assert_eq!(receive(&mut tap, Wish::Newest, || {}), Got::Empty, "nothing was published yet");
     (0..3).for_each(|_| rig.send(8));
     assert_eq!((received(&mut tap, Wish::Newest), tap.missed_bytes()), (2, 32));
+    assert_eq!((seat.consumed().load(Relaxed), seat.counters().missed_bytes), (32, 32), "tools are told");
     assert_eq!(receive(&mut tap, Wish::Newest, || {}), Got::Empty);
     (0..2).for_each(|_| rig.send(8));
     assert_eq!(received(&mut tap, Wish::Next), 3, "the two can be mixed");
