@@ -114,8 +114,8 @@ fn draw_list(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         let is_wide = area.width >= 110;
         let names = model.survey.lanes.iter().map(|lane| harmless(&lane.info.name).chars().count()).max();
         let name = (names.unwrap_or(0) as u16).clamp(12, if is_wide { 40 } else { 16 });
-        let width = if is_wide { area.width.saturating_sub(name + 80).clamp(12, 80) } else { 10 };
-        let widths = [name, 15, 9, width, 9, 5, 3, if is_wide { 9 } else { 0 }, 0];
+        let width = if is_wide { area.width.saturating_sub(name + 80).clamp(12, 80) } else { 8 };
+        let widths = [name, 15, 8, width, if is_wide { 9 } else { 7 }, 5, 3, if is_wide { 9 } else { 0 }, 0];
         let widths = widths.map(Constraint::Length).into_iter().take(8).chain([Constraint::Fill(1)]);
         let rows = model.survey.lanes.iter().map(|lane| row_of(lane, model.trend(lane), usize::from(width), is_wide));
         let table = Table::new(rows, widths)
