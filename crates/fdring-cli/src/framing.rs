@@ -1,5 +1,6 @@
 //! Records on standard input and output: by lines, or each after its length.
 
+use crate::human::harmless_bytes;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
 /// How records are told apart in a stream of bytes.
@@ -80,7 +81,7 @@ impl Framed {
                     write!(out, "{tag}\t")?;
                 }
                 match is_terminal {
-                    true => write!(out, "{}", payload.escape_ascii())?,
+                    true => write!(out, "{}", harmless_bytes(payload))?,
                     false => out.write_all(payload)?,
                 }
                 out.write_all(b"\n")
@@ -156,7 +157,7 @@ mod tests {
     fn a_terminal_gets_no_control_characters() {
         let mut out = Vec::new();
         let how = Framed { framing: Framing::Lines, tags: false };
-        how.write(&mut out, 0, b"\x1b[2Jred", true).unwrap();
-        assert_eq!(out, b"\\x1b[2Jred\n");
+        how.write(&mut out, 0, "\x1b[2Jrot: größer".as_bytes(), true).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "\\u{1b}[2Jrot: größer\n");
     }
 }

@@ -81,6 +81,12 @@ pub(crate) fn harmless(text: &str) -> String {
     out
 }
 
+/// Bytes that may be text, without what could play tricks on a terminal. What is no UTF-8 is escaped, too.
+pub(crate) fn harmless_bytes(bytes: &[u8]) -> String {
+    let pieces = bytes.utf8_chunks();
+    pieces.map(|piece| format!("{}{}", harmless(piece.valid()), piece.invalid().escape_ascii())).collect()
+}
+
 /// Whether a character does something to a terminal other than to show it.
 pub(crate) fn plays_tricks(c: char) -> bool {
     let is_invisible = matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
@@ -163,6 +169,12 @@ mod tests {
     fn tricks_are_escaped_and_letters_are_not() {
         assert_eq!(harmless("Bücher 'x' \\"), "Bücher 'x' \\");
         assert_eq!(harmless("\x1b[31m\u{202e}\u{9b}\n"), "\\u{1b}[31m\\u{202e}\\u{9b}\\n");
+    }
+
+    #[test]
+    fn text_is_shown_without_tricks_and_other_bytes_as_numbers() {
+        assert_eq!(harmless_bytes("Grüße\n".as_bytes()), "Grüße\\n");
+        assert_eq!(harmless_bytes(b"\x1b[2J\xff\x00ok"), "\\u{1b}[2J\\xff\\u{0}ok");
     }
 
     #[test]

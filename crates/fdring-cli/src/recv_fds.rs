@@ -1,13 +1,13 @@
 //! `fdring recv-fds`: descriptors from any process that sends them, and what is in their files.
 
-use crate::human::{bytes, harmless};
+use crate::human::{bytes, harmless, harmless_bytes};
 use crate::output::{Object, say};
 use crate::socket::{DEFAULT, connect};
 use crate::table::{Column, Table};
 use crate::{Failure, Outcome};
 use fdring::cmsg::FDS_PER_MESSAGE_MAX;
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IsTerminal, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
@@ -39,12 +39,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         describe(&files, arguments.json)?;
         return Ok(Outcome::Done);
     }
+    let is_terminal = io::stdout().is_terminal();
     let mut out = io::stdout().lock();
     let mut unreadable = 0;
     for file in &files {
         let number = file.as_raw_fd();
         writeln!(out, "--- descriptor {number}")?;
-        if let Err(error) = print_contents(file, &mut out)? {
+        if let Err(error) = print_contents(file, &mut out, is_terminal)? {
             say(format_args!("could not read descriptor {number}: {error}"));
             unreadable += 1;
         }
@@ -110,7 +111,7 @@ fn kind_of(file: &File) -> (&'static str, Option<u64>) {
 ///
 /// The offset of a file is shared with the sender, who may stand anywhere, so each read names its own. What has no
 /// offset, such as a pipe, is read from where it is.
-fn print_contents(mut file: &File, out: &mut impl Write) -> Result<io::Result<()>, Failure> {
+fn print_contents(mut file: &File, out: &mut impl Write, is_terminal: bool) -> Result<io::Result<()>, Failure> {
     let mut buffer = [0; 64 << 10];
     let (mut offset_bytes, mut has_offset) = (0, true);
     loop {
@@ -121,12 +122,41 @@ fn print_contents(mut file: &File, out: &mut impl Write) -> Result<io::Result<()
                 return Ok(Ok(()));
             }
             Ok(len) => {
-                out.write_all(&buffer[..len])?;
+                show(&buffer[..len], out, is_terminal)?;
                 offset_bytes += len as u64;
             }
             Err(error) if error.kind() == ErrorKind::NotSeekable && has_offset => has_offset = false,
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Ok(Err(error)),
         }
+    }
+}
+
+/// Writes bytes of a file. On a terminal, nothing but line ends and tabs does anything.
+fn show(bytes: &[u8], out: &mut impl Write, is_terminal: bool) -> io::Result<()> {
+    if !is_terminal {
+        return out.write_all(bytes);
+    }
+    for piece in bytes.split_inclusive(|byte| [b'\n', b'\t'].contains(byte)) {
+        let end = piece.len() - usize::from(matches!(piece.last(), Some(b'\n' | b'\t')));
+        write!(out, "{}", harmless_bytes(&piece[..end]))?;
+        out.write_all(&piece[end..])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_gets_lines_and_tabs_but_no_tricks() {
+        let shown = |is_terminal| {
+            let mut out = Vec::new();
+            show("a\tgröße\n\x1b[2J\u{202e}\n\n".as_bytes(), &mut out, is_terminal).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown(true), "a\tgröße\n\\u{1b}[2J\\u{202e}\n\n");
+        assert_eq!(shown(false), "a\tgröße\n\x1b[2J\u{202e}\n\n");
     }
 }

@@ -29,12 +29,10 @@ use std::time::{Duration, Instant};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  fdring replay today.mcap --at @feed                  at the recorded pace
-  fdring replay today.mcap --at @feed --speed 10       ten times as fast
+  fdring replay today.mcap --at @feed             at the recorded pace
+  fdring replay today.mcap --at @feed --speed 10  ten times as fast
   fdring replay today.mcap --at @feed --fast --consumers 1
-                                                       as fast as its consumer reads, once that is there
-  fdring replay today.mcap --at @feed --from 10s --to 1m --loop
-                                                       a part of it, again and again")]
+  fdring replay today.mcap --at @feed --from 10s --to 1m --loop")]
 pub(crate) struct Arguments {
     /// The file.
     file: PathBuf,

@@ -116,7 +116,7 @@ fn print(arguments: &Arguments, record: &Record<'_>, out: &mut impl Write, is_te
         .value("position", record.position())
         .value("tag", record.tag())
         .value("len", record.len())
-        .option("published_nanos", record.published_at().map(|time| time.as_nanos()))
+        .option("published_at_ns", record.published_at().map(|time| time.as_nanos()))
         .text("payload", &hex(record));
     writeln!(out, "{object}")
 }

@@ -2,7 +2,7 @@
 
 use crate::choose::{self, Choice, From, Next};
 use crate::format::{Fields, Format};
-use crate::human::{bytes, harmless, hex};
+use crate::human::{bytes, harmless_bytes, hex};
 use crate::output::{Colour, Object, Text, say};
 use crate::stop::{LOOK_INTERVAL, Stop};
 use crate::{Failure, Outcome};
@@ -127,7 +127,7 @@ fn print_text(record: &Record<'_>, shown: &[u8], shape: &Shape, out: &mut impl W
     let head = Colour::Dim.paint(head);
     let more = if shown.len() < record.len() { "..." } else { "" };
     match shape {
-        Shape::Text => writeln!(out, "{head}  {}{more}", text_of(shown))?,
+        Shape::Text => writeln!(out, "{head}  {}{more}", harmless_bytes(shown))?,
         Shape::Hex => {
             writeln!(out, "{head}")?;
             for (index, line) in shown.chunks(DUMP_BYTES).enumerate() {
@@ -154,12 +154,6 @@ fn print_text(record: &Record<'_>, shown: &[u8], shape: &Shape, out: &mut impl W
     Ok(true)
 }
 
-/// Text, where a payload is that; what is none, and what could play tricks on a terminal, escaped.
-fn text_of(payload: &[u8]) -> String {
-    let pieces = payload.utf8_chunks();
-    pieces.map(|piece| format!("{}{}", harmless(piece.valid()), piece.invalid().escape_ascii())).collect()
-}
-
 fn print_json(record: &Record<'_>, shown: &[u8], shape: &Shape, out: &mut impl Write) -> io::Result<bool> {
     let object =
         Object::new().value("position", record.position()).value("tag", record.tag()).value("len", record.len());
@@ -183,15 +177,4 @@ fn print_json(record: &Record<'_>, shown: &[u8], shape: &Shape, out: &mut impl W
         }
     }
     Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_shown_without_tricks_and_other_bytes_as_numbers() {
-        assert_eq!(text_of("Grüße\n".as_bytes()), "Grüße\\n");
-        assert_eq!(text_of(b"\x1b[2J\xff\x00ok"), "\\u{1b}[2J\\xff\\u{0}ok");
-    }
 }

@@ -120,7 +120,7 @@ fn a_subscriber_writes_json_and_stops_after_a_count() {
     lane.send(b"second").unwrap();
     let output = fdring(&["subscribe", &address, "--start", "oldest", "--count", "1", "--json"]);
     expect(&output, 0);
-    let expected = "{\"position\":0,\"tag\":3,\"len\":4,\"published_nanos\":null,\"payload\":\"1b5b324a\"}\n";
+    let expected = "{\"position\":0,\"tag\":3,\"len\":4,\"published_at_ns\":null,\"payload\":\"1b5b324a\"}\n";
     assert_eq!(out(&output), expected);
 }
 

@@ -40,11 +40,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  fdring record ticks trades -o today.mcap           two lanes, by their names
-  fdring record @feed --lossless -o feed.mcap        all lanes of a server; they wait for the recording
-  fdring record ticks -o ticks.mcap --split-size 1G  ticks-0001.mcap, ticks-0002.mcap and so on
-  fdring record ticks -o crash.mcap --last 30s       keeps the last 30 s in memory, and writes them to
-                                                     crash-0001.mcap at `kill -USR1`, and when it ends")]
+  fdring record ticks trades -o today.mcap       two lanes, by their names
+  fdring record @feed --lossless -o feed.mcap    a server's lanes, which wait
+  fdring record ticks -o t.mcap --split-size 1G  t-0001.mcap, t-0002.mcap, ...
+  fdring record ticks -o crash.mcap --last 30s   the last 30 s, at kill -USR1")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     lanes: lanes::Lanes,
