@@ -131,6 +131,43 @@ fn a_tap_from_outside_says_exactly_what_it_has_missed() {
     assert_eq!(number(&channels[0], "lane_missed_times"), number(line, "missed_times"));
 }
 
+/// As fast as the lanes go, which is faster than any disk.
+#[test]
+fn three_busy_lanes_lose_nothing_to_a_consumer_and_are_counted_by_a_tap() {
+    const RECORD_BYTES: u64 = 64 << 10;
+    const RECORDS: u64 = 500;
+    let (folder, address) = (Folder::new("busy"), format!("@{}", unique("busy")));
+    let mut lanes = ["a", "b", "c"].map(|name| Producer::create(name).unwrap());
+    let _server = Server::listen(address.as_str(), &lanes).unwrap();
+    let file = |name: &str| folder.text(&format!("{name}.mcap"));
+    let consumer = Running::start(&["record", &address, "--lossless", "--json", "-o", &file("consumer")]);
+    let tap = Running::start(&["record", &address, "--json", "-o", &file("tap")]);
+    for lane in &lanes {
+        lane.wait_for_consumers(1, DEADLINE).unwrap();
+        wait_until("the tap is there", || lane.tap_count() == 1);
+    }
+    std::thread::scope(|threads| {
+        for lane in &mut lanes {
+            threads.spawn(|| (0..RECORDS).for_each(|_| lane.send(&[7; RECORD_BYTES as usize - 8]).unwrap()));
+        }
+    });
+    lanes.into_iter().for_each(Producer::finish);
+    let (consumer, tap) = (consumer.end(), tap.end());
+    expect(&consumer, 0);
+    let reports = [out(&consumer), out(&tap)].map(|text| text.lines().take(3).map(str::to_owned).collect::<Vec<_>>());
+    for line in &reports[0] {
+        assert_eq!((number(line, "records"), number(line, "missed_bytes")), (RECORDS, 0), "{line}");
+    }
+    let mut missed_of_all = 0;
+    for line in &reports[1] {
+        let (records, missed) = (number(line, "records"), number(line, "missed_bytes"));
+        assert_eq!(records * RECORD_BYTES + missed, RECORDS * RECORD_BYTES, "{line}");
+        missed_of_all += missed;
+    }
+    assert_eq!(tap.status.code(), Some(if missed_of_all == 0 { 0 } else { 3 }));
+    assert_eq!(records_of(&file("consumer"), 0), 3 * RECORDS);
+}
+
 #[test]
 fn a_recording_that_is_killed_can_be_read_up_to_there() {
     let (folder, address) = (Folder::new("killed"), format!("@{}", unique("killed")));
