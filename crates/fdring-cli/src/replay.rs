@@ -6,7 +6,7 @@
 use crate::human;
 use crate::output::{Object, say};
 use crate::recording::Origin;
-use crate::recording::contents::{Channel, Contents, time_of};
+use crate::recording::contents::{Contents, time_of};
 use crate::recording::read::{End, Item, read};
 use crate::stop::Stop;
 use crate::table::{Column, Table};
@@ -66,6 +66,9 @@ pub(crate) struct Arguments {
     /// The length of the rings, a power of two. Default: as recorded.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     capacity: Option<u64>,
+    /// How much memory the rings may take in all.
+    #[arg(long, value_name = "BYTES", default_value = "2G", value_parser = parse_bytes)]
+    memory: u64,
     /// Print what was sent as JSON: one object a lane.
     #[arg(long)]
     json: bool,
@@ -91,9 +94,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
             is_missed = true;
         }
         sent.push((lane.origin, lane.records, lane.bytes));
-        match stop.is_asked() {
-            true => lane.producer.finish(),
-            false => match lane.producer.finish_and_wait(Duration::MAX) {
+        match &end {
+            Err(_) => lane.producer.abandon(),
+            Ok(_) if stop.is_asked() => lane.producer.finish(),
+            Ok(_) => match lane.producer.finish_and_wait(Duration::MAX) {
                 Ok(()) | Err(SendError::Interrupted) => {}
                 Err(error) => {
                     say(format_args!("lane {name}: {error}"));
@@ -132,7 +136,7 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(arguments: &'a Arguments, stop: &'a Stop, contents: &Contents) -> Result<Self, Failure> {
-        let (mut lanes, mut index) = (Vec::<Lane>::new(), HashMap::new());
+        let (mut lanes, mut index, mut ring_bytes) = (Vec::<Lane>::new(), HashMap::new(), 0_u64);
         for channel in contents.of_records() {
             let origin = &channel.origin;
             let is_wanted = arguments.lanes.is_empty()
@@ -150,7 +154,16 @@ impl<'a> Replay<'a> {
             }
             let longest =
                 contents.of_records().filter(|other| key(&other.origin) == key(origin)).map(|c| c.longest).max();
-            let producer = create(channel, longest.unwrap_or_default() as u64, arguments, stop)?;
+            let capacity = capacity_of(origin, longest.unwrap_or_default() as u64, arguments);
+            ring_bytes = ring_bytes.saturating_add(capacity);
+            if ring_bytes > arguments.memory {
+                return Err(Failure::new(format!(
+                    "the rings of its lanes take more memory than the {} of --memory; choose lanes with --lane, or \
+                     shorter rings with --capacity",
+                    human::bytes(arguments.memory)
+                )));
+            }
+            let producer = create(origin, capacity, stop)?;
             index.insert(key(origin).to_owned(), lanes.len());
             lanes.push(Lane { origin: origin.clone(), producer, records: 0, bytes: 0 });
         }
@@ -244,14 +257,18 @@ fn records_of(contents: &Contents, origin: &Origin) -> u64 {
     channels.map(|channel| channel.records).sum()
 }
 
-/// Makes a lane as it was recorded. Where the ring is not known, it is one in which its records fit eight times.
-fn create(channel: &Channel, longest: u64, arguments: &Arguments, stop: &Stop) -> Result<Producer, Failure> {
-    let origin = &channel.origin;
+/// The length of a lane's ring. Where it is not known, its longest record fits eight times.
+fn capacity_of(origin: &Origin, longest: u64, arguments: &Arguments) -> u64 {
     let fitting =
         || (longest.saturating_add(64) * 8).next_power_of_two().clamp(CAPACITY_DEFAULT_BYTES, CAPACITY_MAX_BYTES);
     let recorded = Some(origin.capacity).filter(|capacity| *capacity > 0);
+    arguments.capacity.or(recorded).unwrap_or_else(fitting)
+}
+
+/// Makes a lane as it was recorded.
+fn create(origin: &Origin, capacity: u64, stop: &Stop) -> Result<Producer, Failure> {
     let options = LaneOptions::new(&origin.lane)
-        .capacity(arguments.capacity.or(recorded).unwrap_or_else(fitting))
+        .capacity(capacity)
         .record_align(origin.record_align)
         .payload_align(origin.payload_align)
         .schema(origin.schema)

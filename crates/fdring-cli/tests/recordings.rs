@@ -475,9 +475,12 @@ fn a_consumer_that_dies_before_it_has_read_everything_is_reported() {
 #[test]
 fn what_cannot_be_recorded_is_said() {
     let (folder, name) = (Folder::new("cannot"), unique("cannot"));
-    let lane = Producer::create(&name).unwrap();
-    let _server = Server::listen(format!("@{name}").as_str(), [&lane]).unwrap();
-    let file = folder.text("is-there.mcap");
+    let mut lane = Producer::create(&name).unwrap();
+    let taken = format!("@{name}");
+    let _server = Server::listen(taken.as_str(), [&lane]).unwrap();
+    let (file, good) = (folder.text("is-there.mcap"), folder.text("good.mcap"));
+    lane.send(&[7; 10_000]).unwrap();
+    expect(&fdring(&["record", &name, "--start", "oldest", "--count", "1", "-o", &good]), 0);
     std::fs::write(&file, "precious").unwrap();
     let cases = [
         (vec!["record", &name, "-o", &file], "exists; choose another name, or replace it with --force"),
@@ -485,6 +488,10 @@ fn what_cannot_be_recorded_is_said() {
         (vec!["record", &name, &name, "-o", "x.mcap"], "is named twice"),
         (vec!["record", "no-such-lane", "-o", "x.mcap"], "see fdring ps"),
         (vec!["record", &name, "-o", "/no/such/folder/x.mcap"], "could not create /no/such/folder/x.mcap"),
+        (vec!["replay", &good, "--at", "@nowhere", "--memory", "1M"], "more memory than the 1 MiB of --memory"),
+        (vec!["replay", &good, "--at", "@nowhere", "--capacity", "8K"], "raise its capacity"),
+        (vec!["replay", &good, "--at", "@nowhere", "--lane", "other"], "has no lane other"),
+        (vec!["replay", &good, "--at", &taken], "another"),
         (vec!["info", "/no/such/file"], "could not read /no/such/file"),
         (vec!["info", &file], "is broken"),
         (vec!["replay", &file, "--at", "@nowhere"], "there is nothing to replay"),

@@ -53,6 +53,9 @@ impl Lanes {
                 self.tap(text, &choice, survey, &mut sources)?;
             }
         }
+        if sources.is_empty() {
+            return Err(Failure::new(format!("{} offers no lane", self.lanes.join(" "))));
+        }
         let mut ids: Vec<_> = sources.iter().map(|source: &Source| source.lane().id).collect();
         ids.sort_unstable();
         match ids.windows(2).find(|pair| pair[0] == pair[1]) {
