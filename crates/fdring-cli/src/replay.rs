@@ -136,7 +136,7 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(arguments: &'a Arguments, stop: &'a Stop, contents: &Contents) -> Result<Self, Failure> {
-        let (mut lanes, mut index, mut ring_bytes) = (Vec::<Lane>::new(), HashMap::new(), 0_u64);
+        let (mut wanted, mut index, mut ring_bytes) = (Vec::<(&Origin, u64)>::new(), HashMap::new(), 0_u64);
         for channel in contents.of_records() {
             let origin = &channel.origin;
             let is_wanted = arguments.lanes.is_empty()
@@ -145,8 +145,8 @@ impl<'a> Replay<'a> {
             if !is_wanted || index.contains_key(key(origin)) {
                 continue;
             }
-            if let Some(other) = lanes.iter().find(|lane| lane.origin.lane == origin.lane) {
-                let (name, one, two) = (&origin.lane, &other.origin.id, &origin.id);
+            if let Some((other, _)) = wanted.iter().find(|(other, _)| other.lane == origin.lane) {
+                let (name, one, two) = (&origin.lane, &other.id, &origin.id);
                 return Err(Failure::new(format!(
                     "two of its lanes are called {name}, and a server has one of a name; choose one with --lane {one} \
                      or --lane {two}"
@@ -156,18 +156,18 @@ impl<'a> Replay<'a> {
                 contents.of_records().filter(|other| key(&other.origin) == key(origin)).map(|c| c.longest).max();
             let capacity = capacity_of(origin, longest.unwrap_or_default() as u64, arguments);
             ring_bytes = ring_bytes.saturating_add(capacity);
-            if ring_bytes > arguments.memory {
-                return Err(Failure::new(format!(
-                    "the rings of its lanes take more memory than the {} of --memory; choose lanes with --lane, or \
-                     shorter rings with --capacity",
-                    human::bytes(arguments.memory)
-                )));
-            }
-            let producer = create(origin, capacity, stop)?;
-            index.insert(key(origin).to_owned(), lanes.len());
-            lanes.push(Lane { origin: origin.clone(), producer, records: 0, bytes: 0 });
+            index.insert(key(origin).to_owned(), wanted.len());
+            wanted.push((origin, capacity));
         }
-        if lanes.is_empty() {
+        if ring_bytes > arguments.memory {
+            return Err(Failure::new(format!(
+                "the rings of its lanes take {}, more than the {} of --memory; choose lanes with --lane, or shorter \
+                 rings with --capacity",
+                human::bytes(ring_bytes),
+                human::bytes(arguments.memory)
+            )));
+        }
+        if wanted.is_empty() {
             let path = arguments.file.display();
             return Err(match &contents.end {
                 End::Broken(fault) => Failure::new(format!("{path} is broken {fault}; there is nothing to replay")),
@@ -177,6 +177,11 @@ impl<'a> Replay<'a> {
                     arguments.lanes.join(" and no lane ")
                 )),
             });
+        }
+        let mut lanes = Vec::new();
+        for (origin, capacity) in wanted {
+            let producer = create(origin, capacity, stop)?;
+            lanes.push(Lane { origin: origin.clone(), producer, records: 0, bytes: 0 });
         }
         let (first, last) = contents.times().unwrap_or_default();
         let after = |time: Option<Duration>| {

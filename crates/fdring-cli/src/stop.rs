@@ -22,8 +22,8 @@ const GRACE: Duration = Duration::from_millis(500);
 /// Whether a signal has asked this process to stop.
 ///
 /// SIGINT, SIGTERM and SIGHUP ask, but SIGHUP does not where nohup(1) has it ignored. A second signal ends the process
-/// at once, with status 130, and so does the first one after half a second, where the command is stuck: in an output that
-/// nobody reads, say.
+/// at once, with status 130, and so does the first one after half a second, where the command is stuck: in an output
+/// that nobody reads, say.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     is_asked: Arc<AtomicBool>,

@@ -8,6 +8,7 @@ use fdring::{Attach, Consumer, Producer, Server};
 use kit::{DEADLINE, Folder, Running, command, complaint, expect, fdring, len_of, number, out, unique, wait_until};
 use pty::Screen;
 use rustix::process::Signal;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -129,6 +130,28 @@ fn a_tap_from_outside_says_exactly_what_it_has_missed() {
     assert_eq!(number(&channels[0], "records"), records);
     assert_eq!(number(&channels[0], "lane_missed_bytes"), missed);
     assert_eq!(number(&channels[0], "lane_missed_times"), number(line, "missed_times"));
+}
+
+#[test]
+fn descriptors_of_records_are_counted_as_missed() {
+    let (folder, name) = (Folder::new("fds"), unique("fds"));
+    let mut lane = LaneOptions::new(&name).attachments(2).create().unwrap();
+    let address = format!("@{name}");
+    let server = Server::listen(address.as_str(), [&lane]).unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    lane.send(b"without").unwrap();
+    lane.send_with_fds(b"with two", &[null.as_fd(), null.as_fd()]).unwrap();
+    lane.finish();
+    for options in [&[&*address, "--lossless"][..], &[&*address], &[&*name]] {
+        let file = folder.text(&format!("{}.mcap", options.concat()));
+        let output = fdring(&[&["record", "--start", "oldest", "--json", "-o", &file], options].concat());
+        expect(&output, 3);
+        let report = out(&output);
+        assert_eq!((number(&report, "records"), number(&report, "missed_descriptors")), (2, 2), "{report}");
+        assert!(complaint(&output).contains("2 descriptors of records of"), "{output:?}");
+        assert_eq!(records_of(&file, 0), 2);
+    }
+    drop(server);
 }
 
 /// As fast as the lanes go, which is faster than any disk.
@@ -488,7 +511,7 @@ fn what_cannot_be_recorded_is_said() {
         (vec!["record", &name, &name, "-o", "x.mcap"], "is named twice"),
         (vec!["record", "no-such-lane", "-o", "x.mcap"], "see fdring ps"),
         (vec!["record", &name, "-o", "/no/such/folder/x.mcap"], "could not create /no/such/folder/x.mcap"),
-        (vec!["replay", &good, "--at", "@nowhere", "--memory", "1M"], "more memory than the 1 MiB of --memory"),
+        (vec!["replay", &good, "--at", "@nowhere", "--memory", "1M"], "take 4 MiB, more than the 1 MiB of --memory"),
         (vec!["replay", &good, "--at", "@nowhere", "--capacity", "8K"], "raise its capacity"),
         (vec!["replay", &good, "--at", "@nowhere", "--lane", "other"], "has no lane other"),
         (vec!["replay", &good, "--at", &taken], "another"),

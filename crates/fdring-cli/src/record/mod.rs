@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     });
     match broken {
         Some(sentence) => Err(Failure::new(sentence)),
-        None if tracks.iter().any(|track| track.missed_bytes > 0) => Ok(Outcome::Missed),
+        None if tracks.iter().any(|track| track.missed_bytes > 0 || track.descriptors > 0) => Ok(Outcome::Missed),
         None => Ok(Outcome::Done),
     }
 }
@@ -159,6 +159,8 @@ struct Track {
     bytes: u64,
     missed_bytes: u64,
     missed_times: u64,
+    /// The descriptors of its records, which no file holds.
+    descriptors: u64,
     /// `None` if it goes on.
     end: Option<End>,
 }
@@ -173,6 +175,7 @@ impl Track {
             bytes: 0,
             missed_bytes: 0,
             missed_times: 0,
+            descriptors: 0,
             end: None,
         }
     }
@@ -272,6 +275,7 @@ impl Recorder<'_> {
                     let what = What::Record { tag: record.tag(), payload: &record };
                     track.records += 1;
                     track.bytes += record.len() as u64;
+                    track.descriptors += record.fd_count() as u64;
                     self.records += 1;
                     self.sink.take(lane, moment, what)?;
                 }
@@ -358,6 +362,7 @@ fn report(arguments: &Arguments, tracks: &[Track], written: Written) -> Result<(
                 .value("bytes", track.bytes)
                 .value("missed_bytes", track.missed_bytes)
                 .value("missed_times", track.missed_times)
+                .value("missed_descriptors", track.descriptors)
                 .text("end", &end_of(track));
             writeln!(out, "{object}")?;
         }
@@ -388,6 +393,10 @@ fn report(arguments: &Arguments, tracks: &[Track], written: Written) -> Result<(
     for track in tracks.iter().filter(|track| track.missed_bytes > 0) {
         let (name, bytes, times) = (&track.lane.name, track.missed_bytes, track.missed_times);
         say(format_args!("missed {bytes} bytes of {name}, {times} times"));
+    }
+    for track in tracks.iter().filter(|track| track.descriptors > 0) {
+        let (name, count) = (&track.lane.name, track.descriptors);
+        say(format_args!("{count} descriptors of records of {name} are not in the file, which cannot hold them"));
     }
     Ok(())
 }
