@@ -71,6 +71,8 @@ fn build(root: &Path, revision: &str) -> Fallible<PathBuf> {
         return Ok(binary);
     }
     let tree = folder.join(format!("tree-{commit}"));
+    // One may be left of a build that was killed.
+    let _ = output(git(root).args(["worktree", "remove", "--force"]).arg(&tree));
     output(git(root).args(["worktree", "add", "--force", "--detach"]).arg(&tree).arg(&commit))?;
     let built = build_in(&tree, &folder, &binary);
     output(git(root).args(["worktree", "remove", "--force"]).arg(&tree))?;

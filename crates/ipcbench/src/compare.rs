@@ -6,7 +6,7 @@
 use crate::contender::Fallible;
 use crate::report::Table;
 use crate::report::json::{Report, Row, SCHEMA};
-use crate::stats::{CONFIDENCE, RESTARTS_MIN, Ratio, short};
+use crate::stats::{CONFIDENCE, RESTARTS_MIN, Ratio};
 use std::path::Path;
 
 /// What is thought of one row.
@@ -114,9 +114,9 @@ pub(crate) fn text(compared: &[Compared], names: [&str; 2]) -> String {
     ];
     let counts: Vec<String> =
         counts.iter().filter(|(count, _)| *count != 0).map(|(count, what)| format!("{count} {what}")).collect();
-    let percent = short(CONFIDENCE * 100.0);
+    let percent = CONFIDENCE * 100.0;
     text.push_str(&format!(
-        "\n{} rows: {}. The intervals of all rows together hold what is true with {percent} %; the control is the \
+        "\n{} rows: {}. The intervals of all rows together hold what is true with {percent:.0} %; the control is the \
          first with itself, by its restarts.\n",
         compared.len(),
         counts.join(", ")

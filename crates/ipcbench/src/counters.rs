@@ -9,6 +9,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+/// The energy of the first package in microjoules, see powercap in the kernel's documentation.
+pub(crate) const ENERGY: &str = "/sys/class/powercap/intel-rapl:0/energy_uj";
+
 /// The counters of the three threads: sender, its helper for in-process slices, receiver.
 pub(crate) struct Counters {
     threads: [Thread; 3],
@@ -16,6 +19,9 @@ pub(crate) struct Counters {
     /// The clocks of this process and of the child, and what they said.
     clocks: [libc::clockid_t; 2],
     clocks_before: [u64; 2],
+    /// The energy that the package has used, where it may be read, and what it said.
+    energy: Option<File>,
+    energy_before: u64,
     /// Why cycles are not counted, if they are not.
     missing: Option<String>,
 }
@@ -34,7 +40,9 @@ impl Counters {
             }
         }
         let clocks = [cpu_clock(pid)?, cpu_clock(child_pid)?];
-        Ok(Self { threads, before: Default::default(), clocks, clocks_before: [0; 2], missing })
+        let (before, clocks_before) = (Default::default(), [0; 2]);
+        let energy = File::open(ENERGY).ok();
+        Ok(Self { threads, before, clocks, clocks_before, energy, energy_before: 0, missing })
     }
 
     /// Why cycles are not counted, if they are not.
@@ -42,9 +50,14 @@ impl Counters {
         self.missing.as_deref()
     }
 
+    fn energy_uj(&self) -> u64 {
+        self.energy.as_ref().and_then(|file| text_of(file).trim().parse().ok()).unwrap_or(0)
+    }
+
     /// A slice begins.
     pub(crate) fn begin(&mut self) {
         self.before = self.threads.each_mut().map(Thread::read);
+        self.energy_before = self.energy_uj();
         self.clocks_before = self.clocks.map(cpu_ns);
     }
 
@@ -52,7 +65,9 @@ impl Counters {
     pub(crate) fn end(&mut self) -> Used {
         let clocks_after = self.clocks.map(cpu_ns);
         let cpu_ns = [0, 1].map(|side| clocks_after[side].saturating_sub(self.clocks_before[side]));
-        let mut used = Used { cpu_ns, ..Used::default() };
+        // The counter begins anew now and then.
+        let energy_uj = self.energy_uj().saturating_sub(self.energy_before);
+        let mut used = Used { cpu_ns, energy_uj, ..Used::default() };
         let after = self.threads.each_mut().map(Thread::read);
         for (index, (before, after)) in self.before.iter().zip(after).enumerate() {
             let side = usize::from(index == 2);

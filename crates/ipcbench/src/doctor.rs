@@ -1,7 +1,7 @@
 //! What of this machine makes figures doubtful, and what to do about each.
 
 use crate::clock::Clock;
-use crate::counters::may_count_cycles;
+use crate::counters::{ENERGY, may_count_cycles};
 use crate::machine::allowed_cores;
 use crate::report::Table;
 use crate::topology::Topology;
@@ -196,6 +196,10 @@ fn calls() -> Vec<Finding> {
             let advice = "cycles and instructions are missing in the report; a virtual machine may have no counters";
             Finding::new("cycles", format!("cannot be counted: {error}"), false, advice)
         }
+    });
+    findings.push(match std::fs::File::open(ENERGY) {
+        Ok(_) => Finding::new("energy", "can be read", true, ""),
+        Err(error) => Finding::unknown("energy", format!("cannot be read: {ENERGY}: {error}")),
     });
     findings.push(match crate::bells::may_call_membarrier() {
         Ok(()) => Finding::new("membarrier", "permitted", true, ""),

@@ -46,6 +46,8 @@ pub(crate) struct Used {
     /// Cycles of the sender and of the receiver; 0 where they cannot be counted.
     pub(crate) cycles: [u64; 2],
     pub(crate) instructions: [u64; 2],
+    /// Energy of the whole package in microjoules; 0 where it cannot be read.
+    pub(crate) energy_uj: u64,
 }
 
 impl Used {
@@ -53,6 +55,7 @@ impl Used {
         self.preemptions += other.preemptions;
         self.sleeps += other.sleeps;
         self.delay_ns += other.delay_ns;
+        self.energy_uj += other.energy_uj;
         for side in 0..2 {
             self.cpu_ns[side] += other.cpu_ns[side];
             self.cycles[side] += other.cycles[side];

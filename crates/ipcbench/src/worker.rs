@@ -122,9 +122,9 @@ impl<'a> Rounds<'a> {
     }
 
     fn measure(&mut self, budget: Duration) -> Fallible {
-        let start = Instant::now();
         let mut order: Vec<usize> = (0..self.count()).collect();
         self.warm_up()?;
+        let start = Instant::now();
         while start.elapsed() < budget {
             self.shuffle(&mut order);
             let mut before_ns = self.probe()?;

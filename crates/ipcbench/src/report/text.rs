@@ -87,6 +87,8 @@ fn used(text: &mut String, run: &Run<'_>) {
         for counts in [figures.used.cycles, figures.used.instructions] {
             row.extend(counts.map(|count| if count == 0 { "–".to_owned() } else { cell(each(count)) }));
         }
+        let energy = figures.used.energy_uj;
+        row.push(if energy == 0 { "–".to_owned() } else { cell(each(energy) * 1e3) });
         rows.push(row);
     }
     let heading = [
@@ -98,11 +100,14 @@ fn used(text: &mut String, run: &Run<'_>) {
         "receiver",
         "instructions: sender",
         "receiver",
+        "energy, nJ",
     ];
     if !rows.is_empty() {
         let _ = write!(text, "\n{}", Table::new(heading).rows(rows));
         text.push_str(
-            "Processor time and switches of whole slices, and of what surrounds them: a side that spins uses it all.\n",
+            "Processor time and switches of whole slices, and of what surrounds them: a side that spins uses it all.\n\
+             Energy is \
+             the whole package's. – cannot be counted here: `doctor` says why.\n",
         );
     }
 }
