@@ -4,7 +4,10 @@
 //! Two processes, each on a core of its own, run all contenders in turn in short slices. A program that brings other
 //! contenders calls [`main`] with a [`Program`] that names them, as `benches/peers` does.
 //!
-//! `measure.rs` has the method, `plan.rs` what is measured, `raw.rs` the ceiling, `targets.rs` what fdring is to reach.
+//! Inside, `run.rs` starts the processes that measure, watches them and keeps what they tell; `worker.rs` is the one
+//! that measures, and `pair.rs` it and its child. `measure.rs` has the method, `plan` what is measured, `contender.rs`
+//! what a contender is, `raw.rs` the ceiling, `load.rs` the open loop. `stats.rs` and `compare.rs` draw conclusions,
+//! `report` shows them, and `targets.rs` has what fdring is to reach.
 
 mod ab;
 mod bells;

@@ -88,16 +88,20 @@ impl Load {
     }
 }
 
+/// A rate as people write it.
+pub(crate) fn rate_name(rate: f64) -> String {
+    let shorter = |value: f64| short(value).trim_end_matches('0').trim_end_matches('.').to_owned();
+    match rate {
+        rate if rate >= 1e6 => format!("{} M/s", shorter(rate / 1e6)),
+        rate if rate >= 1e5 => format!("{:.0} k/s", rate / 1e3),
+        rate if rate >= 1e3 => format!("{} k/s", shorter(rate / 1e3)),
+        rate => format!("{rate:.0} /s"),
+    }
+}
+
 impl fmt::Display for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rate = f64::from(self.rate);
-        match rate {
-            rate if rate >= 1e6 => write!(f, "{} M/s", short(rate / 1e6).trim_end_matches('0').trim_end_matches('.'))?,
-            rate if rate >= 1e3 => {
-                write!(f, "{} k/s", short(rate / 1e3).trim_end_matches(".00").trim_end_matches(".0"))?
-            }
-            rate => write!(f, "{rate} /s")?,
-        }
+        f.write_str(&rate_name(f64::from(self.rate)))?;
         f.write_str(match self.arrivals {
             Arrivals::Poisson => ", Poisson",
             Arrivals::Even => ", even",
@@ -148,5 +152,7 @@ mod tests {
         assert_eq!(name(10_000), "10 k/s, even");
         assert_eq!(name(250_000), "250 k/s, even");
         assert_eq!(name(20), "20 /s, even");
+        assert_eq!(name(100_000), "100 k/s, even");
+        assert_eq!(name(1_000), "1 k/s, even");
     }
 }

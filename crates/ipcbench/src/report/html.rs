@@ -143,6 +143,7 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     targets(&mut page, run);
     figure(&mut page, "Throughput over the size of a record", &plots::throughput(run)?);
     figure(&mut page, "Ratio to the ceiling over the size of a record", &plots::ratio(run)?);
+    figure(&mut page, "Latency against offered load, 56 B, open loop", &plots::load(run)?);
     let mut measures: Vec<String> = Vec::new();
     for outcome in run.outcomes().iter().filter(|outcome| outcome.case.is_timed()) {
         if !measures.contains(&outcome.case.measure()) {

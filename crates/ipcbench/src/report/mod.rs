@@ -14,6 +14,7 @@ pub(crate) use text::text;
 use crate::census::Census;
 use crate::contender::Fallible;
 use crate::distance::Distance;
+use crate::load::rate_name;
 use crate::machine::Machine;
 use crate::measure::{Figures, Outcome};
 use crate::options::Options;
@@ -27,6 +28,8 @@ use std::path::Path;
 const SLICES_MIN: usize = 5;
 /// The share of slices that may be thrown away before the report warns.
 const THROWN_AWAY_MAX: f64 = 0.5;
+/// Who carries less than this share of an offered load cannot keep up with it.
+const KEEPING_UP: f64 = 0.8;
 
 /// All that a report is made of.
 pub(crate) struct Run<'a> {
@@ -181,6 +184,16 @@ pub(crate) fn warnings(collected: &Collected) -> Vec<String> {
         if tally.kept[distance as usize] == 0 {
             let distance = distance.name();
             warnings.push(format!("the cores were never {distance}; do not compare with what was measured so"));
+        }
+    }
+    for outcome in &collected.outcomes {
+        let Case::Load(_, load) = outcome.case else { continue };
+        for (figures, distance) in outcome.figures.iter().zip(Distance::ALL) {
+            let carried = 1e9 / figures.pace_ns;
+            if figures.records != 0 && carried < KEEPING_UP * f64::from(load.rate) {
+                let (case, carried) = (outcome.case, rate_name(carried));
+                warnings.push(format!("{case} cannot keep up {} with {load}: it carries {carried}", distance.name()));
+            }
         }
     }
     for fault in &collected.faults {

@@ -2,6 +2,8 @@
 
 use super::Run;
 use crate::distance::Distance;
+use crate::load::rate_name;
+use crate::measure::Outcome;
 use crate::payload::{Bytes, LENGTHS};
 use crate::plan::{Carrier, Case, RawMode, Reading, Sending};
 use crate::stats::quantile;
@@ -182,11 +184,44 @@ pub(super) fn distribution(run: &Run<'_>, measure: &str) -> Result<Plots, DrawEr
     draw(series, "ns", Axis::Nines)
 }
 
+/// The 99th percentile at each rate of the open loop.
+pub(super) fn load(run: &Run<'_>) -> Result<Plots, DrawError> {
+    let mut groups: Vec<(Case, Vec<(f64, &Outcome)>)> = Vec::new();
+    for outcome in run.outcomes() {
+        let Case::Load(_, load) = outcome.case else { continue };
+        let at = (f64::from(load.rate).log10(), outcome);
+        match groups.iter_mut().find(|(case, _)| case.to_string() == outcome.case.to_string()) {
+            Some((_, points)) => points.push(at),
+            None => groups.push((outcome.case, vec![at])),
+        }
+    }
+    let mut series: Vec<Series> = Vec::new();
+    let mut drawn: Vec<&str> = Vec::new();
+    let mut rates: Vec<f64> = Vec::new();
+    for (case, mut outcomes) in groups {
+        outcomes.sort_by(|a, b| a.0.total_cmp(&b.0));
+        rates.extend(outcomes.iter().map(|(rate, _)| *rate));
+        let points = Distance::ALL.map(|distance| {
+            let p99 = |(rate, outcome): &(f64, &Outcome)| {
+                Some((*rate, outcome.figures[distance as usize].quantile(0.99)?.max(1.0)))
+            };
+            outcomes.iter().filter_map(p99).collect()
+        });
+        let forms_before = drawn.iter().filter(|each| **each == case.contender()).count();
+        drawn.push(case.contender());
+        series.push(Series { name: case.to_string(), colour: colour(run, case.contender(), forms_before), points });
+    }
+    let (low, high) = (rates.iter().copied().fold(8.0, f64::min), rates.iter().copied().fold(0.0, f64::max));
+    draw(series, "p99 in ns", Axis::Rates(low - 0.2, high + 0.2))
+}
+
 /// What a plot's horizontal axis shows.
 #[derive(Clone, Copy)]
 enum Axis {
     Lengths,
     Nines,
+    /// The logarithms of rates, from the lowest to the highest.
+    Rates(f64, f64),
 }
 
 impl Axis {
@@ -194,6 +229,7 @@ impl Axis {
         match self {
             Self::Lengths => 2.6..22.4,
             Self::Nines => 0.0..4.0,
+            Self::Rates(low, high) => low..high,
         }
     }
 
@@ -201,12 +237,14 @@ impl Axis {
         match self {
             Self::Lengths => "length of a record",
             Self::Nines => "percentile",
+            Self::Rates(..) => "records due a second",
         }
     }
 
     fn label(self, at: f64) -> String {
         match self {
             Self::Lengths => Bytes(at.exp2().round() as usize).to_string(),
+            Self::Rates(..) => rate_name(10f64.powf(at)),
             Self::Nines if at < 0.01 => "quickest".to_owned(),
             Self::Nines => format!("p{}", trimmed(100.0 - 10f64.powf(2.0 - at))),
         }
@@ -251,7 +289,7 @@ fn draw_one(
             .build_cartesian_2d(axis.range(), heights.log_scale())?;
         chart
             .configure_mesh()
-            .x_labels(if matches!(axis, Axis::Nines) { 5 } else { 10 })
+            .x_labels(if matches!(axis, Axis::Lengths) { 10 } else { 5 })
             .x_desc(axis.name())
             .y_desc(unit)
             .axis_desc_style(("sans-serif", 14))
@@ -265,7 +303,7 @@ fn draw_one(
             let points = &points[distance as usize];
             let width = if name.starts_with("fdring") || name.starts_with("raw ring") { 3 } else { 2 };
             chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(width)))?;
-            if matches!(axis, Axis::Lengths) {
+            if !matches!(axis, Axis::Nines) {
                 chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
             }
         }

@@ -99,10 +99,31 @@ fn every_axis_has_a_label() {
         let plots: Vec<&str> = page.split("<svg").skip(1).filter_map(|rest| rest.split("</svg>").next()).collect();
         assert!(plots.len() > 8, "only {} plots", plots.len());
         for plot in plots {
-            let has = |labels: [&str; 2]| labels.iter().any(|label| plot.contains(&format!("\n{label}\n</text>")));
-            assert!(has(["length of a record", "percentile"]), "{plot}");
-            assert!(has(["GB/s", "ns"]) || has(["share of the ceiling&apos;s rate", "share of the ceiling's rate"]));
+            let has = |labels: &[&str]| labels.iter().any(|label| plot.contains(&format!("\n{label}\n</text>")));
+            assert!(has(&["length of a record", "percentile", "records due a second"]), "{plot}");
+            assert!(has(&[
+                "GB/s",
+                "ns",
+                "p99 in ns",
+                "share of the ceiling&apos;s rate",
+                "share of the ceiling's rate"
+            ]));
         }
+    });
+}
+
+#[test]
+fn who_cannot_keep_up_with_a_load_is_named() {
+    with_run(&["--rate", "1M"], |run| {
+        let mut collected = collected(run.outcomes().iter().map(|outcome| outcome.case).collect());
+        let is_pipe =
+            |outcome: &&mut Outcome| outcome.case.to_string() == "pipe" && outcome.case.measure_key() == "load";
+        let loads = collected.outcomes.iter_mut().filter(|outcome| outcome.case.measure_key() == "load");
+        loads.flat_map(|outcome| &mut outcome.figures).for_each(|figures| figures.pace_ns = 1010.0);
+        collected.outcomes.iter_mut().find(is_pipe).unwrap().figures[0].pace_ns = 4000.0;
+        let told: Vec<String> =
+            super::warnings(&collected).into_iter().filter(|told| told.contains("keep up")).collect();
+        assert_eq!(told, ["pipe cannot keep up near with 1 M/s, Poisson: it carries 250 k/s"]);
     });
 }
 
