@@ -11,6 +11,8 @@ mod crew;
 mod ledger;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/readers.rs"]
+mod readers;
 #[path = "common/successors.rs"]
 mod successors;
 
@@ -18,6 +20,7 @@ use common::TempDir;
 use crew::{Crew, Leaving, Manner, SOON, ends_in_order, goes_on, plays_a_role, rest};
 use ledger::{Ending, mix};
 use peer::Peer;
+use readers::{plays_a_part, read_for};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use successors::{Reads, Succession, is_successor};
@@ -158,4 +161,19 @@ fn successors_of_consumers_that_are_killed_at_random_times_miss_nothing() {
         records += succession.finish(last);
     }
     println!("proof: succession | kills {kills} | records {records} | seed {seed}");
+}
+
+/// As long as the others: a collector, a feed, taps, records that are held and parcels come and go in one process,
+/// while those whom they read from are killed. Its descriptors, mappings and threads are then as before.
+#[test]
+fn whatever_reads_comes_and_goes_beside_kills_at_random_times_and_leaves_nothing() {
+    if plays_a_part() {
+        return;
+    }
+    let test = "whatever_reads_comes_and_goes_beside_kills_at_random_times_and_leaves_nothing";
+    let seconds = number_from_environment("FDRING_SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
+    let seed = number_from_environment("FDRING_SOAK_SEED").unwrap_or_else(|| mix(u64::from(std::process::id())));
+    println!("the seed is {seed}: FDRING_SOAK_SEED={seed} plays the same again");
+    let counts = read_for(test, seconds, seed);
+    println!("proof: readers | {counts} | seconds {seconds} | seed {seed}");
 }
