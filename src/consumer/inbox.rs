@@ -309,3 +309,102 @@ impl Drop for Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fds::send_frame;
+    use std::os::fd::BorrowedFd;
+
+    /// An inbox of lane 3, and the end by which its producer sends.
+    fn inbox() -> (Inbox, OwnedFd) {
+        let (socket, producer) = fds::seqpacket_pair().unwrap();
+        (Inbox::new(InboxEnd { socket, lane: 3 }, ForkGuard::get().unwrap()), producer)
+    }
+
+    fn send(producer: &OwnedFd, bytes: &[u8], count: usize) {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let fds: Vec<BorrowedFd<'_>> = (0..count).map(|_| null.as_fd()).collect();
+        send_frame(producer.as_fd(), bytes, &fds).unwrap();
+    }
+
+    fn say(producer: &OwnedFd, number: u64, position: u64, count: u8) {
+        let frame = Frame::Attachments(Attachments { lane: 3, number, position, count });
+        send(producer, &frame.encode(), count.into());
+    }
+
+    fn taken(inbox: &Inbox, position: u64, count: u8) -> Result<usize, TakeFdsError> {
+        inbox.take(position, count).map(|fds| fds.len())
+    }
+
+    #[test]
+    fn the_last_frame_of_a_number_is_that_of_its_record_wherever_the_others_begin() {
+        let (inbox, producer) = inbox();
+        for (number, position, count) in [(0, 64, 1), (0, 4096, 2), (0, 64, 3), (1, 128, 1), (2, 8192, 9), (2, 256, 2)]
+        {
+            say(&producer, number, position, count);
+        }
+        assert_eq!(taken(&inbox, 64, 3), Ok(3));
+        assert_eq!(taken(&inbox, 64, 3), Err(TakeFdsError::Taken));
+        // That of 128 is passed over.
+        assert_eq!(taken(&inbox, 256, 2), Ok(2));
+        assert_eq!(taken(&inbox, 512, 1), Err(TakeFdsError::NotSent { position: 512 }));
+        say(&producer, 3, 1024, 1);
+        assert_eq!(taken(&inbox, 768, 1), Err(TakeFdsError::NotSent { position: 768 }), "it is for a later record");
+        assert_eq!(taken(&inbox, 1024, 1), Ok(1));
+        drop(producer);
+        assert_eq!(taken(&inbox, 2048, 1), Err(TakeFdsError::CutOff));
+    }
+
+    #[test]
+    fn what_may_not_come_is_the_end_of_it_and_named() {
+        let attachments = |lane, number, count| {
+            let frame = Frame::Attachments(Attachments { lane, number, position: 64, count });
+            frame.encode()
+        };
+        let good = attachments(3, 7, 2);
+        let cases = [
+            ("lane 2, where lane 3", attachments(2, 7, 2), 2),
+            ("2 descriptors, and 1 came", attachments(3, 7, 1), 1),
+            ("2 descriptors, and 253 came", attachments(3, 7, 253), 253),
+            ("the peer sent 1 descriptors where", good.clone(), 1),
+            ("the peer sent 0 descriptors where", good.clone(), 0),
+            ("the peer sent 3 descriptors where", good.clone(), 3),
+            ("Query came where only Attachments may", Frame::Query(3).encode(), 0),
+            ("not this protocol's magic", vec![0; 34], 2),
+            ("a body of 18 bytes, and 4 came", good[..20].to_vec(), 2),
+            ("longer than the payload buffer", [&good[..], &[0; 100]].concat(), 2),
+        ];
+        for (words, bytes, count) in cases {
+            let (inbox, producer) = inbox();
+            send(&producer, &bytes, count);
+            let Err(TakeFdsError::Peer(fault)) = taken(&inbox, 64, 2) else { panic!("{words}") };
+            assert!(fault.contains(words), "{words}: {fault}");
+            // For good, whatever comes after it; and the producer can send nothing more.
+            assert_eq!(taken(&inbox, 128, 1), Err(TakeFdsError::Peer(fault)));
+            inbox.settle(4096);
+            assert!(send_frame(producer.as_fd(), &good, &[]).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn numbers_never_fall() {
+        let (inbox, producer) = inbox();
+        say(&producer, 5, 64, 1);
+        say(&producer, 4, 128, 1);
+        assert!(matches!(taken(&inbox, 64, 1), Err(TakeFdsError::Peer(fault)) if fault.contains("from 5 to 4")));
+    }
+
+    #[test]
+    fn descriptors_without_a_record_are_let_go_as_the_reader_goes_on() {
+        let (inbox, producer) = inbox();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        for number in 0..10 {
+            let frame = Frame::Attachments(Attachments { lane: 3, number, position: number * 64, count: 1 });
+            send_frame(producer.as_fd(), &frame.encode(), &[writer.as_fd()]).unwrap();
+        }
+        drop(writer);
+        inbox.settle(64 * 10);
+        assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0, "none is left");
+    }
+}
