@@ -169,6 +169,19 @@ fn stop(mut caller: Peer) -> [u64; 4] {
     counts.try_into().unwrap()
 }
 
+/// Stops a process, and waits until all its threads are.
+fn stop_process(process: &Peer) {
+    process.signal(Signal::STOP);
+    let tasks = format!("/proc/{}/task", process.pid());
+    wait_until("all threads have stopped", || {
+        std::fs::read_dir(&tasks).unwrap().all(|task| {
+            let status = std::fs::read_to_string(task.unwrap().path().join("status"));
+            // A thread may end meanwhile.
+            status.map_or(true, |status| status.contains("State:\tT"))
+        })
+    });
+}
+
 #[test]
 fn a_service_that_is_killed_and_comes_back_answers_each_call_or_fails_it() {
     if plays_a_role() {
@@ -209,7 +222,7 @@ fn calls_in_flight_fail_at_once_when_their_service_dies() {
     service.expect("listening");
     let mut caller = Caller::connect(address.as_str()).unwrap();
     // Stopped, it takes nothing.
-    service.signal(Signal::STOP);
+    stop_process(&service);
     let mut tickets: Vec<_> = (0..3).map(|number| caller.send(&payload(number), DEADLINE).unwrap()).collect();
     let killer = std::thread::spawn(move || {
         service.kill();
@@ -270,7 +283,7 @@ fn a_caller_that_is_stopped_keeps_no_other_waiting() {
         respond(service.receive_timeout(DEADLINE).unwrap()).unwrap();
         answered += 1;
     }
-    stopped.signal(Signal::STOP);
+    stop_process(&stopped);
     let mut other = Caller::connect(address.as_str()).unwrap();
     for number in 0..200 {
         let mut ticket = other.send(&payload(number), DEADLINE).unwrap();
