@@ -58,8 +58,8 @@ fn run(calls: u64) -> Result<(), Box<dyn Error>> {
     successor.kill()?;
     successor.wait()?;
     say(&format!(
-        "{answered} calls of {CLIENTS} clients in {:.1} s: the service was killed once, {repeated} calls in flight were \
-         made again, and every answer was right",
+        "{answered} calls of {CLIENTS} clients in {:.1} s: the service was killed once, {repeated} calls in flight \
+         were made again, and every answer was right",
         begun.elapsed().as_secs_f64()
     ))
 }

@@ -181,8 +181,8 @@ impl Assign for Slots {
         let mut free = Vec::new();
         for (index, slot) in slots.iter_mut().enumerate().filter(|(_, slot)| slot.lease.strong_count() == 0) {
             let wish = match slot.look(index, self.deaths_max, events) {
-                // What one user was given is not shown to another. An empty place is kept too: the owner may be about to
-                // give it something.
+                // What one user was given is not shown to another. An empty place is kept too: the owner may be about
+                // to give it something.
                 Occupation::Vacant { worker, .. } if worker.uid.is_none() || worker.uid != uid => None,
                 Occupation::Vacant { worker, .. } => Some((u8::from(worker.behind_bytes == 0), slot.gone_at)),
                 Occupation::Nobody => Some((2, slot.gone_at)),

@@ -1,6 +1,6 @@
 //! The house rules that a machine can check: floors, where `unsafe` may be, lengths, openings, examples.
 //!
-//! The floors are those of the code map in ARCHITECTURE.md, which is therefore never out of date.
+//! The floors are those of the code map in docs/map.md, which is therefore never out of date.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -21,9 +21,9 @@ struct Room {
     may_be_unsafe: bool,
 }
 
-/// The code map of ARCHITECTURE.md: rows like `| 3 | ring/writer.rs | | the publication protocol |`.
+/// The code map of docs/map.md: rows like `| 3 | ring/writer.rs | | the publication protocol |`.
 fn code_map() -> BTreeMap<String, Room> {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md can be read");
+    let text = fs::read_to_string(root().join("docs/map.md")).expect("docs/map.md can be read");
     let rows = text.lines().filter_map(|line| {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         let floor = cells.get(1)?.parse().ok()?;
@@ -98,7 +98,7 @@ fn imports_point_down_the_floors_of_the_code_map() {
         if is_test_file(&name) || name == "lib.rs" {
             continue;
         }
-        let room = map.get(&name).unwrap_or_else(|| panic!("src/{name} is missing in the code map of ARCHITECTURE.md"));
+        let room = map.get(&name).unwrap_or_else(|| panic!("src/{name} is missing in docs/map.md"));
         for path in crate_paths(&code_of(&text).join("\n")) {
             let files = [format!("{path}.rs"), format!("{path}/mod.rs")];
             let Some((used, below)) = files.iter().find_map(|file| map.get_key_value(file)) else { continue };
@@ -120,18 +120,17 @@ fn the_code_map_names_only_files_that_exist() {
     let map = code_map();
     assert!(map.len() > 20, "the code map has {} rows", map.len());
     for name in map.keys() {
-        assert!(root().join("src").join(name).is_file(), "ARCHITECTURE.md names src/{name}, which does not exist");
+        assert!(root().join("src").join(name).is_file(), "docs/map.md names src/{name}, which does not exist");
     }
 }
 
 #[test]
 fn the_invariants_name_only_files_that_exist() {
-    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md can be read");
-    let (_, table) = text.split_once("## Invariants").expect("there is a table of invariants");
-    let paths: Vec<&str> = table.split('`').filter(|word| word.ends_with(".rs")).collect();
+    let text = fs::read_to_string(root().join("docs/invariants.md")).expect("docs/invariants.md can be read");
+    let paths: Vec<&str> = text.split('`').filter(|word| word.ends_with(".rs")).collect();
     assert!(paths.len() > 40, "the table names {} files", paths.len());
     for path in paths {
-        assert!(root().join(path).is_file(), "ARCHITECTURE.md names {path}, which does not exist");
+        assert!(root().join(path).is_file(), "docs/invariants.md names {path}, which does not exist");
     }
 }
 
