@@ -126,6 +126,9 @@ const CONSUMER_POINTS: [(&str, When); 24] = [
 
 /// The points in a producer's process that evicts a consumer: whether the consumer can know.
 const EVICTING_POINTS: [&str; 2] = ["producer-evicting", "producer-evicted"];
+/// The points in a producer's process that sends descriptors with its records: the record that it is at is not published.
+const ATTACHING_POINTS: [&str; 3] =
+    ["producer-before-attachments", "producer-between-attachments", "producer-after-attachments"];
 /// The points in a tap's process that a consumer's has not, and when it passes them: in the flow, or when it leaves.
 const TAP_POINTS: [(&str, When); 2] = [("tap-record-found", Flow), ("tap-leaving", Departure)];
 /// Those that both have.
@@ -444,6 +447,67 @@ fn a_producer_that_dies_while_it_evicts_is_dead_for_all() {
     }
 }
 
+/// A producer that dies around the descriptors of a record: its consumers read every record before with just its own
+/// descriptors, and that one not at all.
+#[test]
+fn a_producer_that_dies_while_it_attaches_leaves_no_record_without_its_descriptors() {
+    use common::{belongings, isolated};
+    use fdring::errors::ReceiveError;
+    use fdring::options::{LaneOptions, Start};
+    use fdring::{Attach, Server, Session};
+    use rustix::fs::{MemfdFlags, memfd_create};
+    if common::role().as_deref() == Some("attacher") {
+        let mut producer = LaneOptions::new("lane").attachments(2).create().unwrap();
+        let _server = Server::listen(&*peer::argument(), [&producer]).unwrap();
+        peer::say("listening");
+        producer.wait_for_consumers(2, common::DEADLINE).unwrap();
+        for number in 0..100_u64 {
+            let fds = [0, 1].map(|_| memfd_create("marked", MemfdFlags::CLOEXEC).unwrap());
+            fds.iter().for_each(|fd| assert_eq!(rustix::io::pwrite(fd, &number.to_le_bytes(), 0).unwrap(), 8));
+            let fds = fds.each_ref().map(rustix::fd::AsFd::as_fd);
+            producer.send_with_fds(&number.to_le_bytes(), &fds).unwrap();
+        }
+        panic!("it was to die before");
+    }
+    let test = "a_producer_that_dies_while_it_attaches_leaves_no_record_without_its_descriptors";
+    isolated(test, || {
+        let before = belongings();
+        for (point, passes) in ATTACHING_POINTS.into_iter().flat_map(|point| [0, 1, 7].map(|n| (point, n))) {
+            let address = format!("@{}", unique_name());
+            let mut producer = Peer::start_with(test, "attacher", &address, Some(&format!("{point}:{passes}")));
+            producer.expect("listening");
+            let attach = || Attach::new().start(Start::Oldest).attachments(true);
+            let consumers = [(); 2].map(|()| Session::connect(&*address).unwrap().attach_one(attach()).unwrap());
+            producer.dies();
+            // It passes the point between two consumers' frames once for each.
+            let whole = if point == "producer-between-attachments" { passes / 2 } else { passes };
+            for mut consumer in consumers {
+                let mut number = 0_u64;
+                let end = loop {
+                    match consumer.receive() {
+                        Ok(record) => {
+                            let record = record.expect("it has not finished");
+                            assert_eq!(record[..], number.to_le_bytes());
+                            let fds = record.take_fds().unwrap();
+                            assert_eq!(fds.len(), 2, "{point}:{passes}");
+                            for fd in fds {
+                                let mut mark = [0; 8];
+                                assert_eq!(rustix::io::pread(&fd, &mut mark, 0).unwrap(), 8);
+                                assert_eq!(mark, number.to_le_bytes(), "{point}:{passes}");
+                            }
+                            number += 1;
+                        }
+                        Err(end) => break end,
+                    }
+                };
+                assert_eq!(end, ReceiveError::PeerDead);
+                assert_eq!(number, whole, "{point}:{passes}");
+            }
+        }
+        common::wait_until("all that was sent is closed", || belongings() == before);
+    });
+}
+
 /// A tap dies beside a consumer and another tap: nobody waits for it, and nothing of it is left.
 #[test]
 fn a_tap_that_is_killed_at_any_step_costs_nobody_anything() {
@@ -505,6 +569,7 @@ fn the_list_has_every_point_of_the_source_and_no_other() {
     let mut list: Vec<&str> = PRODUCER_POINTS.iter().map(|(name, ..)| *name).collect();
     list.extend(CONSUMER_POINTS.iter().chain(&TAP_POINTS).map(|(name, _)| *name));
     list.extend(EVICTING_POINTS);
+    list.extend(ATTACHING_POINTS);
     source.sort_unstable();
     list.sort_unstable();
     // A step has one name, whichever end listens; tests/session_listener.rs kills there where the consumer does.

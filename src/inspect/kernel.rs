@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::thread::futex::{ClockId, WaitvFlags, waitv};
 
-/// What the kernel does for this process, as it was tried by [`kernel`](fn@kernel). A seccomp filter counts as the kernel.
+/// What the kernel does for this process, as it was tried by [`kernel`](fn@kernel). A seccomp filter counts as the
+/// kernel.
 ///
 /// ```
 /// # fn main() -> fdring::Result<()> {
