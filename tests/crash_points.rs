@@ -126,7 +126,7 @@ const CONSUMER_POINTS: [(&str, When); 24] = [
 
 /// The points in a producer's process that evicts a consumer: whether the consumer can know.
 const EVICTING_POINTS: [&str; 2] = ["producer-evicting", "producer-evicted"];
-/// The points in a producer's process that sends descriptors with its records: the record that it is at is not published.
+/// The points in a producer that sends descriptors with its records: the record that it is at is not published.
 const ATTACHING_POINTS: [&str; 3] =
     ["producer-before-attachments", "producer-between-attachments", "producer-after-attachments"];
 /// The points in a tap's process that a consumer's has not, and when it passes them: in the flow, or when it leaves.

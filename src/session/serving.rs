@@ -4,12 +4,13 @@
 //! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
 
 mod attending;
+mod departing;
 pub(super) mod pairing;
 
 use super::admission::{CONNECTING, turn_away};
 use super::ending::Ending;
 use super::frame_socket::{FrameSocket, Heard};
-use super::inquiry::{Answer, Inquiry, departure_pause};
+use super::inquiry::Inquiry;
 use super::seats::{Offered, Seats};
 use super::served::{Fds, Origin, Outcome, Process, Readable, Served, Watched};
 use super::shared::Offering;
@@ -24,13 +25,11 @@ use crate::lane::Lane;
 use crate::link::Teller;
 use crate::os::bell::Bell;
 use crate::os::peer::Peer;
-use crate::region::Freeze;
 use crate::terms::{Access, Refusal};
 use crate::trace::event;
-use crate::wire::{ByeReason, Frame, LaneAttach};
+use crate::wire::{Frame, LaneAttach};
 use pairing::Progress;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::net::{Shutdown, shutdown};
 use std::io::ErrorKind;
 use std::mem;
 use std::sync::Arc;
@@ -309,73 +308,6 @@ impl ConsumerSession {
         if let Some(outcome) = outcome {
             outcome.say(Err(ending.into_error(CONNECTING)));
         }
-        Phase::Over
-    }
-
-    /// Ends the session of an attached consumer, which keeps its seats for as long as it may be reading.
-    fn show_out(&mut self, seats: Seats, ending: &Ending) -> Phase {
-        self.reader.iter().for_each(|reader| pairing::tell_end(reader, ending));
-        if let (Some(answer), _) = ending.to_answer() {
-            // What is not implemented is no breach.
-            let is_breach = !matches!(&answer, Frame::Refuse(refuse) if refuse.refusal() == Refusal::Unsupported);
-            self.socket.tell(&if is_breach { Frame::Bye(ByeReason::Protocol) } else { answer });
-            // A Bye is the last frame: nothing follows it, not even that this consumer was evicted.
-            let _ = shutdown(&self.socket, Shutdown::Write);
-        }
-        self.ask(seats, 0)
-    }
-
-    /// Begins to ask the kernel whether anyone still maps the seats.
-    fn ask(&self, seats: Seats, retries: u32) -> Phase {
-        let inquiry = seats.inquire(&self.offering.state.notice);
-        Phase::Asking { seats, inquiry, retries }
-    }
-
-    /// Frees the seats, waits longer, or evicts the consumer, as the kernel has answered.
-    fn on_answer(&self, seats: Seats, answer: &Answer, retries: u32) -> Phase {
-        if seats.are_evicted() {
-            return self.evict(&seats);
-        }
-        crash::point!("steward-consumer-gone");
-        match answer.freeze {
-            Ok(Freeze::Frozen) => {
-                crash::point!("steward-seat-frozen");
-                let has_left = seats.have_left();
-                seats.leave();
-                if has_left {
-                    event!(INFO, "consumer left", pid = self.consumer.peer.pid);
-                    self.offering.state.count(|stats| stats.left += 1);
-                } else {
-                    event!(WARN, "consumer died", pid = self.consumer.peer.pid);
-                    self.offering.state.count(|stats| stats.died += 1);
-                }
-                crash::point!("steward-left");
-                Phase::Over
-            }
-            // Still mapped, by its process or a child of it; or a page of it is pinned; or the question failed, and the
-            // consumer may still be reading.
-            Ok(Freeze::StillMapped) | Err(_) if seats.in_place() => {
-                // Without a descriptor of its process, the hang-up counts as its death.
-                let may_live = !self.consumer.is_dead() && self.consumer.pidfd().is_some();
-                let pause = departure_pause(retries, answer.took, may_live);
-                // Tells the consumer that this is the end, and that nothing it sends will be read.
-                let _ = shutdown(&self.socket, Shutdown::Both);
-                Phase::Departing { seats, retry_at: Instant::now() + pause, retries }
-            }
-            // One that copies finds out by itself. One that has sealed the seals, so that the kernel cannot be asked,
-            // has broken the protocol.
-            _ => self.evict(&seats),
-        }
-    }
-
-    /// Takes the seats away although the consumer may still be reading, and tells it.
-    fn evict(&self, seats: &Seats) -> Phase {
-        crash::point!("steward-evicting");
-        let evicted = seats.evict();
-        crash::point!("steward-evicted");
-        self.socket.tell(&Frame::Bye(ByeReason::Evicted));
-        event!(WARN, "consumer evicted", pid = self.consumer.peer.pid, lanes = evicted);
-        self.offering.state.count(|stats| stats.evicted += evicted);
         Phase::Over
     }
 }
