@@ -137,8 +137,9 @@ impl LaneOptions {
     }
 
     /// The alignment of payloads in bytes: a power of two from 8 to 4096. Default: 8. It raises
-    /// [`record_align`](Self::record_align) to at least the same. Consumers get payloads at addresses aligned like
-    /// this, in place or copied.
+    /// [`record_align`](Self::record_align) to at least the same. Readers get payloads at addresses aligned like
+    /// this, in place or copied. An [`OwnedRecord`](crate::OwnedRecord) that is a copy lies where the allocator puts
+    /// it.
     ///
     /// ```
     /// # use fdring::{Consumer, Server, options::LaneOptions};

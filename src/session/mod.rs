@@ -54,6 +54,9 @@ const ROOT: u32 = 0;
 /// Text that begins with `@` is an abstract name (unix(7)), which leaves no file behind. Any other text is a path. An
 /// `OsString`, such as an argument of the program, is read in the same way. A `Path` is always a path.
 ///
+/// Put sockets in a directory that no other user can write to, such as `/run/user/UID`. In `/tmp` another user can take
+/// the name first.
+///
 /// ```
 /// use fdring::Address;
 ///
