@@ -26,6 +26,9 @@ const FRAME_ROOM_BYTES: usize = 64;
 /// With so many descriptors that nobody took and that are not closed yet, no more are let go: the queue keeps them, and
 /// the producer waits.
 const CLOSES_MAX: usize = 256;
+/// With so many frames taken out of the queue, a call ends: more than any queue holds, so that only a producer that
+/// floods it is met with this.
+const FRAMES_PER_CALL: usize = 4096;
 
 /// The end that a consumer reads of the pair that it has made for the descriptors of records.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub(super) struct Inbox {
     lane: usize,
     closes: Closes,
     queue: Mutex<Queue>,
+    /// [`FRAMES_PER_CALL`], or fewer in a test.
+    frames_per_call: usize,
 }
 
 /// What is known of the queue.
@@ -96,7 +101,7 @@ pub(crate) fn make_inboxes(attach: &[Option<LaneAttach>]) -> error::Result<(Vec<
 impl Inbox {
     pub(super) fn new(InboxEnd { socket, lane }: InboxEnd, guard: ForkGuard) -> Self {
         let (socket, queue) = (Connection::new(socket, guard), Mutex::new(Queue::default()));
-        Self { socket, guard, lane, closes: Closes::default(), queue }
+        Self { socket, guard, lane, closes: Closes::default(), queue, frames_per_call: FRAMES_PER_CALL }
     }
 
     /// The `count` descriptors of the record at `position`, once.
@@ -151,7 +156,7 @@ impl Inbox {
 
     /// Whether nothing is left to be let go.
     fn let_go_below(&self, queue: &mut Queue, position: u64, looks_ahead: bool) -> Result<bool, Nothing> {
-        loop {
+        for _ in 0..self.frames_per_call {
             let next = match self.peek(queue) {
                 Ok(next) => Some(next),
                 Err(Nothing::Empty | Nothing::Over) => None,
@@ -172,6 +177,7 @@ impl Inbox {
             }
             self.pull(queue)?;
         }
+        Ok(false)
     }
 
     /// The same, if a record has come whose descriptors may still be there.
@@ -200,7 +206,7 @@ impl Inbox {
 
     /// The frame of the record at `position`: the last one of its number. `None` if the next one is for a later record.
     fn find(&self, queue: &mut Queue, position: u64) -> Result<Option<Arrived>, Nothing> {
-        loop {
+        for _ in 0..self.frames_per_call {
             if queue.head.is_none() {
                 self.pull(queue)?;
             }
@@ -221,6 +227,10 @@ impl Inbox {
             }
             self.let_go_of_head(queue);
         }
+        Err(Nothing::Fault(format!(
+            "more than {} frames came before the descriptors at {position}",
+            self.frames_per_call
+        )))
     }
 
     /// What the next frame says, which stays where it is.
@@ -393,6 +403,22 @@ mod tests {
         say(&producer, 5, 64, 1);
         say(&producer, 4, 128, 1);
         assert!(matches!(taken(&inbox, 64, 1), Err(TakeFdsError::Peer(fault)) if fault.contains("from 5 to 4")));
+    }
+
+    /// A producer that sends and sends keeps nobody in a call.
+    #[test]
+    fn a_flood_of_frames_ends_the_call_that_meets_it() {
+        for number in [0, 1] {
+            let (mut inbox, producer) = inbox();
+            inbox.frames_per_call = 4;
+            // All of one record, or each of one before.
+            (0..6).for_each(|n| say(&producer, number * n, 64 + number * 64 * n, 1));
+            inbox.settle(64 * 64);
+            assert!(inbox.queue.lock().may_have_untaken, "there are more of them");
+            (6..9).for_each(|n| say(&producer, number * n, 64 + number * 64 * n, 1));
+            let outcome = taken(&inbox, 64 * 64, 1);
+            assert!(matches!(&outcome, Err(TakeFdsError::Peer(fault)) if fault.contains("more than 4")), "{outcome:?}");
+        }
     }
 
     #[test]
