@@ -1,6 +1,8 @@
 //! Request and reply between threads: what comes back, when, and what does not.
 
 mod common;
+#[path = "common/hostile.rs"]
+mod hostile;
 
 use common::{DEADLINE, belongings, isolated, unique_name, wait_until};
 use fdring::call::{
@@ -204,7 +206,7 @@ fn two_full_rings_do_not_lock() {
 
 #[test]
 fn what_a_caller_keeps_is_bounded_and_said() {
-    let options = CallerOptions::new().capacity(4096).calls_max(3).stored_max(100);
+    let options = CallerOptions::new().capacity(4096).calls_max(3).stored_max(200);
     let (mut service, mut caller) = pair_with(ServiceOptions::new(), options);
     let error = caller.send(&[0; 4096], DEADLINE).unwrap_err();
     assert!(matches!(error, CallError::TooLong { len: 4096, max: 1000..2048 }) && !error.may_have_run(), "{error:?}");
@@ -223,9 +225,9 @@ fn what_a_caller_keeps_is_bounded_and_said() {
         [(); 3].iter().for_each(|()| request.reply_part(&[0; 60]).unwrap());
         request.reply(b"").unwrap();
     }
-    // Three replies to the first, of 180 bytes in all, are in the way of those to the second: two are stored.
+    // Three replies to the first, of 60 bytes and 64 more each, are in the way of those to the second: two are stored.
     let error = caller.wait(&mut tickets[1]).unwrap_err();
-    assert!(matches!(error, CallError::StoreFull { stored_bytes: 120 }), "{error:?}");
+    assert!(matches!(error, CallError::StoreFull { stored_bytes: 248 }), "{error:?}");
     let replies = std::iter::from_fn(|| caller.wait(&mut tickets[0]).unwrap()).count();
     assert_eq!((replies, std::iter::from_fn(|| caller.wait(&mut tickets[1]).unwrap()).count()), (4, 4));
     assert_eq!((caller.stats().stored_bytes, caller.stats().in_flight), (0, 0));
@@ -279,6 +281,22 @@ fn a_service_that_comes_back_is_found_again() {
     assert_eq!(&caller.wait(&mut ticket).unwrap().unwrap()[..], b"again");
     assert_eq!(&caller.call(b"end", DEADLINE).unwrap()[..], b"ended");
     drop(later.join().unwrap().join().unwrap());
+}
+
+/// What listens where the service was accepts, and says nothing.
+#[test]
+fn a_call_that_connects_again_ends_at_its_deadline_though_nobody_says_hello() {
+    let address = unique_address();
+    let service = Service::listen(address.as_str()).unwrap();
+    let mut caller = Caller::connect(address.as_str()).unwrap();
+    drop(service);
+    let silent = hostile::listen(&address);
+    let begun = Instant::now();
+    for _ in 0..3 {
+        caller.call(b"anybody?", SHORT).unwrap_err();
+    }
+    assert!(begun.elapsed() < Duration::from_secs(4), "a handshake may take 5 s by default");
+    drop(silent);
 }
 
 #[test]

@@ -436,6 +436,30 @@ fn workers_that_die_before_they_have_a_record_in_hand_set_nothing_aside() {
 }
 
 /// What a worker of this process has, one by one.
+/// However often a worker leaves in order, with records that it has not taken, nothing is set aside.
+#[test]
+fn a_worker_who_leaves_is_no_death() {
+    if plays_a_role() {
+        return;
+    }
+    let address = unique_address();
+    let mut distributor = options().deaths_max(1).listen(address.as_str()).unwrap();
+    let first = Worker::connect(address.as_str()).unwrap();
+    distributor.wait_for_workers(1, DEADLINE).unwrap();
+    (0..5).for_each(|number| send(&mut distributor, number));
+    drop(first);
+    for _ in 0..3 {
+        let how = wait_for(&mut distributor, "it has left", departure);
+        assert_eq!(how, Departure::Left);
+        drop(Worker::connect(address.as_str()).unwrap());
+    }
+    let mut last = Worker::connect(address.as_str()).unwrap();
+    for number in 0..5 {
+        assert_eq!(word(&last.receive_timeout(DEADLINE).unwrap().unwrap(), 0), number);
+    }
+    assert_eq!(distributor.stats().set_aside, 0);
+}
+
 fn drain(worker: &mut Worker) -> Vec<u64> {
     std::iter::from_fn(|| worker.receive_timeout(DEADLINE).unwrap().map(|record| word(&record, 0))).collect()
 }

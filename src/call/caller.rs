@@ -12,7 +12,6 @@ use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::lane::LaneOptions;
 use crate::link::Pulse;
-use crate::options::SessionOptions;
 use crate::os::clock::now_ns;
 use crate::os::fork::ForkGuard;
 use crate::os::poller::{Poller, Trigger};
@@ -30,6 +29,8 @@ use std::time::{Duration, Instant};
 const REPLIES: u64 = 0;
 /// How many records are taken before the time is looked at: a service may send without end.
 const RECORDS_PER_LOOK: u64 = 1024;
+/// What keeping a reply costs beside its payload, so that replies without any are bounded, too.
+const REPLY_COST_BYTES: u64 = 64;
 
 /// The end that calls: sends requests to a [`Service`](super::Service), and gets replies.
 ///
@@ -545,9 +546,11 @@ impl Caller {
         if self.line.is_some() {
             return Ok(());
         }
-        let SessionOptions { patience, .. } = &self.terms.session;
-        let patience = deadline.remaining().map_or(*patience, |remaining| remaining.min(*patience));
-        let session = self.terms.session.clone().patience(patience);
+        let session = self.terms.session.clone();
+        // Neither the patience nor a handshake goes beyond the call's own deadline.
+        let [patience, handshake] = [session.patience, session.deadline]
+            .map(|time| deadline.remaining().map_or(time, |remaining| remaining.min(time)));
+        let session = session.patience(patience).deadline(handshake);
         let terms = PairTerms { session, ..self.terms.clone() };
         let pair = pairs::connect(&self.address, &self.lane, &terms).and_then(|pair| self.take_up(pair));
         pair.map_err(|error| match error {
@@ -734,7 +737,7 @@ impl Caller {
             self.stats.stray += 1;
             return Ok(());
         }
-        let (stored, len_bytes) = (Stored { bytes: body.into(), kind }, body.len() as u64);
+        let (stored, len_bytes) = (Stored { bytes: body.into(), kind }, body.len() as u64 + REPLY_COST_BYTES);
         let answer = match kind {
             Kind::Reply => Answer::Reply(stored),
             Kind::Refusal(_) => Answer::Refusal(stored),

@@ -192,8 +192,8 @@ impl CallerOptions {
         self
     }
 
-    /// How many bytes of replies may wait to be taken by tickets, beside the one that passes this number. Default:
-    /// 16 MiB.
+    /// How many bytes of replies may wait to be taken by tickets, beside the one that passes this number. Each counts
+    /// 64 bytes more than its payload. Default: 16 MiB.
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {

@@ -22,6 +22,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+/// When replies that wait for room are looked at again, if they may wait for ever.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
 /// What the ports of a service share with it.
 #[derive(Debug)]
 pub(super) struct Switchboard {
@@ -51,6 +54,13 @@ impl Switchboard {
 
     pub(super) fn is_quiet(&self) -> bool {
         self.due.lock().is_empty()
+    }
+
+    /// Makes the notice unreadable until the next port wants to be seen to; whether none does already. Lowered first:
+    /// one that wants it later raises it later.
+    pub(super) fn lower(&self) -> bool {
+        self.notice.lower();
+        self.is_quiet()
     }
 
     pub(super) fn count(&self, count: impl FnOnce(&mut ServiceStats)) {
@@ -242,7 +252,9 @@ impl Port {
         if state.backlog.is_empty() || state.producer.is_none() {
             return None;
         }
-        let due = state.waits_since.checked_add(self.limits.reply_timeout)?;
+        // Without a limit it is looked at again now and then.
+        let due = state.waits_since.checked_add(self.limits.reply_timeout);
+        let due = due.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
         if Instant::now() < due && !self.is_gone() {
             return Some(due);
         }

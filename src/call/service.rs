@@ -154,8 +154,7 @@ impl Selectable for Endpoint {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
         match self {
             Self::Listener(listener) => Ok(listener.arm()),
-            // Readable by itself.
-            Self::Due(switchboard) => Ok(switchboard.is_quiet()),
+            Self::Due(switchboard) => Ok(switchboard.lower()),
             Self::Client(client) => {
                 let is_quiet = client.consumer.arm()?;
                 match client.port.standing() {

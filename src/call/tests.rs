@@ -253,7 +253,7 @@ fn a_service_that_floods_fills_what_a_caller_keeps_and_no_more() {
         .is_ok()
     {}
     assert!(matches!(caller.wait(&mut other), Err(CallError::StoreFull { .. })));
-    assert!(caller.stats().stored_bytes <= 1100, "{:?}", caller.stats());
+    assert!(caller.stats().stored_bytes <= 1200, "{:?}", caller.stats());
     // Given up, it is in nobody's way.
     drop(flooded);
     let flood = std::thread::spawn(move || {

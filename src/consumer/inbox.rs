@@ -262,10 +262,11 @@ impl Inbox {
         }
     }
 
-    /// Calls `receive`, once more after a reset, which is reported before what had been sent.
+    /// Calls `receive`, once more after a reset, which is reported before what had been sent, and after descriptors did
+    /// not come: another thread may have made room in a full table since.
     fn receive<T>(&self, mut receive: impl FnMut() -> Result<T, RecvFdsError>) -> Result<T, Nothing> {
         let received = match receive() {
-            Err(RecvFdsError::Reset) => receive(),
+            Err(RecvFdsError::Reset | RecvFdsError::Withheld { .. }) => receive(),
             received => received,
         };
         received.map_err(|error| match error {

@@ -36,7 +36,7 @@ impl Consumer {
         };
         if let Some(found) = found {
             if self.reader.was_evicted() {
-                return Err(self.reader.evicted_at(found.from).into());
+                return Err(self.reader.evicted_in_copy(found.from).into());
             }
             self.reader.tell_read();
         }

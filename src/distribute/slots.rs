@@ -120,8 +120,9 @@ impl Slots {
 
     /// The producers of the slots that were made since the last time.
     pub(super) fn take_new(&self) -> Vec<Producer> {
-        self.notice.lower();
         let mut books = self.books.lock();
+        // Under the lock, as it is raised: it is not left raised for slots that are taken.
+        self.notice.lower();
         self.has_new.store(false, Ordering::Relaxed);
         std::mem::take(&mut books.new)
     }
@@ -245,9 +246,9 @@ impl Slot {
         };
         let worker = ConsumerInfo::gone(vacancy, published);
         events.push(Event::Gone { slot: number, worker: worker.clone(), how });
-        // It had a record in hand.
+        // One that leaves has put down what it had in hand, and says it has read what it has not.
         let (released, read) = seat.standing(&*self.lane.map);
-        if read <= released {
+        if how == Departure::Left || read <= released {
             return;
         }
         let Some(found) = Cursor::record_at(&*self.lane.map, vacancy.position, published) else { return };

@@ -34,7 +34,7 @@ impl From<u64> for Need {
 pub(crate) struct Publisher<W, P> {
     pub(crate) writer: Writer<W>,
     snapshot: Snapshot<P>,
-    /// Whether its consumers are to ring for it: an announcement of [`arm_for_space`](Self::arm_for_space) stands.
+    /// Whether its consumers are to ring for room: an announcement of [`arm_for_space`](Self::arm_for_space) stands.
     is_armed: bool,
 }
 
@@ -176,14 +176,15 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     /// the roster, so that whatever happens from then on is an event.
     pub(crate) fn arm_for_space(&mut self, roster: &Roster<P>, need: impl Into<Need>) -> Result<Claim, Option<Gate>> {
         self.arm_for_release();
+        self.is_armed = true;
         self.find_room(roster, need)
     }
 
     /// Announces that the producer waits in a loop of its own for whatever is released. Before this the caller watches
-    /// the bells, as for [`arm_for_space`](Self::arm_for_space); after it, it looks at what is released.
+    /// the bells, as for [`arm_for_space`](Self::arm_for_space); after it, it looks at what is released. It stands
+    /// until [`disarm`](Self::disarm), also where room is found meanwhile.
     pub(crate) fn arm_for_release(&mut self) {
         self.announce(SPACE_WAIT_BELL);
-        self.is_armed = true;
     }
 
     /// Says how consumers are to wake the producer once they release. After this it looks for room once more.

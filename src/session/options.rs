@@ -31,7 +31,7 @@ use std::time::Duration;
 #[must_use = "options do nothing until a session is opened with them"]
 pub struct SessionOptions {
     pub(super) lanes: Vec<String>,
-    pub(super) deadline: Duration,
+    pub(crate) deadline: Duration,
     pub(crate) patience: Duration,
     pub(super) peers: PeerPolicy,
     pub(super) spin: Duration,

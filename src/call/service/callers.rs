@@ -70,6 +70,9 @@ impl Service {
         while index < self.crowded.len() {
             match self.crowded[index].0.see_to_backlog() {
                 Some(due) => {
+                    // What it moved took the announcement back: it is armed again.
+                    let room = self.crowded[index].1;
+                    let _ = self.selector.get_mut(room);
                     next = Some(next.map_or(due, |next: Instant| next.min(due)));
                     index += 1;
                 }
