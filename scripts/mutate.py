@@ -628,7 +628,7 @@ FAULTS = [
     ("arm_for_space: announced for sleepers", PUBLISHER,
      [("self.announce(SPACE_WAIT_BELL);", "self.announce(SPACE_WAIT_FUTEX);")], "space"),
     ("arm_for_space: no look after the announcement", PUBLISHER,
-     [("        self.is_armed = true;\n        self.find_room(roster, need)", "        self.arm_for_release();\n        let _ = (roster, need.into());\n        Err(None)")], "space"),
+     [("        self.is_armed = true;\n        self.find_room(roster, need)", "        self.is_armed = true;\n        let _ = (roster, need.into());\n        Err(None)")], "space"),
     ("announce: fence left out", PUBLISHER,
      [("        " + SEQCST + "\n    }\n\n    /// Takes the announcement back.", "    }\n\n    /// Takes the announcement back.")], "space"),
     ("announce: fence weakened", PUBLISHER,

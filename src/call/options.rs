@@ -437,8 +437,7 @@ impl ServiceOptions {
     }
 
     /// The capacity of the longest ring of requests that this process maps, in bytes: a caller with a longer one is
-    /// refused. All callers together have at most so much times their [most](Self::callers_max) mapped. Default:
-    /// 64 MiB.
+    /// refused. The ring of a caller that has gone stays mapped until its requests were received. Default: 64 MiB.
     ///
     /// ```
     /// use fdring::call::{Caller, ServiceOptions};

@@ -166,7 +166,7 @@ impl DistributorOptions {
 
     /// The most memory for the rings of all workers together, in bytes; one ring is made in any case. Default: 64 MiB.
     /// Workers beyond it are refused, as beyond [`workers_max`](Self::workers_max). What is
-    /// [taken back](Self::take_back_after) takes as much again at most.
+    /// [taken back](Self::take_back_after) takes the bytes of its payloads again, and about 100 bytes a record.
     ///
     /// ```
     /// # use fdring::{Error, distribute::{DistributorOptions, Worker}};
