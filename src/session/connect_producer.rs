@@ -15,12 +15,13 @@ use crate::fds;
 use crate::lane::Lane;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
+use crate::os::interrupt::Interrupter;
 use crate::os::peer::Peer;
 use crate::producer::Producer;
 use rustix::fd::AsFd;
 use std::borrow::Borrow;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 impl ServerOptions {
@@ -120,20 +121,30 @@ impl ServerOptions {
         let origin = Origin::Connected { listener, outcome: Outcome(says) };
         server.hand_over(Arrival { socket, origin });
         // The steward keeps the deadline.
-        let doing = || CONNECTING.to_owned();
-        wait_in_slices(Deadline::Never, limit, interrupter, doing, |slice| {
-            let outcome = match slice {
-                Some(slice) => outcome.recv_timeout(slice),
-                None => outcome.recv().map_err(RecvTimeoutError::from),
-            };
-            match outcome {
-                Ok(outcome) => Some(outcome),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(Err(Error::Closed { doing: doing() })),
-            }
-        })?;
+        wait_for_outcome(&outcome, limit, interrupter, CONNECTING)?;
         Ok(server)
     }
+}
+
+/// Waits for what a steward says of a session, which keeps the deadline, or for an interrupt.
+pub(super) fn wait_for_outcome<T>(
+    outcome: &Receiver<Result<T>>,
+    limit: Duration,
+    interrupter: Option<&Interrupter>,
+    doing: &str,
+) -> Result<T> {
+    let doing = || doing.to_owned();
+    wait_in_slices(Deadline::Never, limit, interrupter, doing, |slice| {
+        let outcome = match slice {
+            Some(slice) => outcome.recv_timeout(slice),
+            None => outcome.recv().map_err(RecvTimeoutError::from),
+        };
+        match outcome {
+            Ok(outcome) => Some(outcome),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::Closed { doing: doing() })),
+        }
+    })
 }
 
 impl Producer {

@@ -6,7 +6,8 @@
 
 use super::admission::turn_away;
 use super::client::admits_listener;
-use super::connecting::{open_socket, try_for, wait_in_slices};
+use super::connect_producer::wait_for_outcome;
+use super::connecting::{open_socket, try_for};
 use super::ending::Ending;
 use super::frame_socket::FrameSocket;
 use super::listener::Listener;
@@ -32,7 +33,7 @@ use crate::wire::Offer;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 /// What an end asks of the other, and how it reads its lane.
 #[derive(Clone, Debug)]
@@ -110,18 +111,7 @@ fn connect_once(address: &Address, lane: &LaneOptions, terms: &PairTerms) -> Res
     let steward = StewardHandle::start(None, entrance, Arc::clone(&state), None, guard)?;
     state.hand_over(Arrival { socket, origin: Origin::Handed });
     // The steward keeps the deadline.
-    let doing = || PAIRING.to_owned();
-    let consumer = wait_in_slices(Deadline::Never, *limit, interrupter, doing, |slice| {
-        let outcome = match slice {
-            Some(slice) => outcome.recv_timeout(slice),
-            None => outcome.recv().map_err(RecvTimeoutError::from),
-        };
-        match outcome {
-            Ok(outcome) => Some(outcome),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::Closed { doing: doing() })),
-        }
-    })?;
+    let consumer = wait_for_outcome(&outcome, *limit, interrupter, PAIRING)?;
     Ok(Pair { producer, consumer, _steward: Some(steward) })
 }
 
