@@ -90,7 +90,7 @@ impl ServerOptions {
     /// - [`Error::Peer`] if the consumer breaks the protocol, or wants to read in place and may not
     /// - [`Error::Closed`] if the consumer closes the connection
     /// - [`Error::TimedOut`] if it is not attached within the [`deadline`](Self::deadline)
-    /// - [`Error::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`Error::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
     ///   a fork
     pub fn connect<'a, P>(
