@@ -23,6 +23,7 @@ use crate::region::{HugePages, HugePagesOutcome, Region, RegionOptions};
 use crate::ring::SeatWords;
 use crate::ring::places::Vacancy;
 use crate::ring::roster::{Roster, Seat};
+use crate::stores::Stores;
 use crate::sync::{Mutex, Ordering};
 use crate::terms::Barrier;
 use crate::wire::{LaneName, LaneTerms};
@@ -64,6 +65,7 @@ pub struct LaneOptions {
     space_bell: bool,
     one_worker: bool,
     attachments: usize,
+    stores: Stores,
 }
 
 impl LaneOptions {
@@ -100,6 +102,7 @@ impl LaneOptions {
             space_bell: false,
             one_worker: false,
             attachments: 0,
+            stores: Stores::Measured,
         }
     }
 
@@ -406,6 +409,21 @@ impl LaneOptions {
         self.attachments = max;
         self
     }
+
+    /// Which stores copy payloads of 4 KiB and more into the ring. Default: [`Stores::Measured`], those that are
+    /// quicker.
+    ///
+    /// ```
+    /// # use fdring::options::{LaneOptions, Stores};
+    /// # fn main() -> fdring::Result<()> {
+    /// let frames = LaneOptions::new("frames").stores(Stores::Plain).create()?; // both ends share a cache
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn stores(mut self, stores: Stores) -> Self {
+        self.stores = stores;
+        self
+    }
 }
 
 /// The facts of a lane, the same at both ends.
@@ -643,6 +661,10 @@ impl LaneOptions {
 
     pub(crate) fn interrupter_given(&self) -> Option<Interrupter> {
         self.interrupter.clone()
+    }
+
+    pub(crate) fn stores_given(&self) -> Stores {
+        self.stores
     }
 
     pub(crate) fn policies(&self) -> (NoConsumer, SlowConsumer) {

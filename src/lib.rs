@@ -159,6 +159,7 @@ mod ring;
 mod ring_tests;
 pub mod select;
 mod session;
+mod stores;
 mod sync;
 mod terms;
 #[cfg(test)]
@@ -190,6 +191,7 @@ pub mod options {
     pub use crate::session::options::SessionOptions;
     pub use crate::session::server::ServerOptions;
     pub use crate::session::session_listener::SessionListenerOptions;
+    pub use crate::stores::Stores;
     pub use crate::terms::Start;
 }
 

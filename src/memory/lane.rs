@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "turns mapped bytes into words and slices")]
 
-use super::copy::{SHORT_WORDS, copy_long, copy_words, store_words};
+use super::copy::{SHORT_WORDS, copy_long, copy_words, order_streams, store_words, stream_bytes};
 use super::words::ControlMap;
 use crate::error::Result;
 use crate::layout::{ControlHeader, FLAG_STAMPED, Geometry};
@@ -239,6 +239,17 @@ impl WritableLane {
         unsafe { store_words(payload, NonNull::from(to).cast()) }
     }
 
+    /// Copies a long `payload` to `position` past the caches, see [`stream_bytes`].
+    ///
+    /// # Panics
+    ///
+    /// If the bytes would cross the end of the ring.
+    pub(crate) fn stream_in(&mut self, position: u64, payload: &[u8]) {
+        let to = self.bytes_mut(position, payload.len() as u64);
+        // SAFETY: the slice is as long, and this caller's alone.
+        unsafe { stream_bytes(payload, NonNull::from(to).cast()) }
+    }
+
     /// `len` bytes at `position`, as this writer has filled them in.
     ///
     /// # Panics
@@ -268,6 +279,10 @@ impl LaneWriter for WritableLane {
     #[cold]
     fn store_counters(&mut self, counters: LaneCounters) {
         self.lane.control.store_counters(counters);
+    }
+
+    fn order_streams(&self) {
+        order_streams();
     }
 }
 

@@ -40,6 +40,7 @@ use crate::region::HugePagesOutcome;
 use crate::ring::publisher::Publisher;
 use crate::ring::roster::Roster;
 use crate::ring::writer::{Claim, Room, Writer};
+use crate::stores::StoreChooser;
 use crate::trace::event;
 use arming::Arming;
 use attachments::Outbox;
@@ -104,6 +105,7 @@ pub struct Producer {
     arming: Option<Arming>,
     outbox: Outbox,
     blocked: Blocked,
+    stores: StoreChooser,
     /// Whether the lane ends as incomplete.
     abandons: bool,
     has_ended: bool,
@@ -157,6 +159,7 @@ impl Producer {
             arming,
             outbox: Outbox::default(),
             blocked: Blocked::default(),
+            stores: StoreChooser::new(options.stores_given()),
             abandons: false,
             has_ended: false,
         })
@@ -740,6 +743,23 @@ impl Producer {
         }
         crash::point!("producer-after-end");
         self.lane.end();
+    }
+
+    /// Copies a payload of [`STREAMED_MIN_BYTES`](crate::stores::STREAMED_MIN_BYTES) or more to `position`, claimed and
+    /// not published, by the stores that are chosen.
+    #[inline(never)]
+    fn copy_long(&mut self, position: u64, payload: &[u8]) {
+        let turn = self.stores.next();
+        let begin_ns = if turn.is_timed { now_ns() } else { 0 };
+        let memory = self.publisher.writer.memory_mut();
+        if turn.streams {
+            memory.stream_in(position, payload);
+        } else {
+            memory.bytes_mut(position, payload.len() as u64).copy_from_slice(payload);
+        }
+        if turn.is_timed {
+            self.stores.note(turn, payload.len(), now_ns().saturating_sub(begin_ns));
+        }
     }
 
     /// What a commit begins with where it has no shortcut: writes the time into the record of `claim`, in the room of a

@@ -6,6 +6,7 @@ use super::{Producer, ReservationWriter};
 use crate::crash;
 use crate::memory::WritableLane;
 use crate::ring::writer::{Claim, Room};
+use crate::stores::STREAMED_MIN_BYTES;
 use std::ops::{Deref, DerefMut};
 
 /// Payloads up to this length, in bytes, are copied word by word. They are often values that the caller has just made.
@@ -106,6 +107,41 @@ impl<'a> Reservation<'a> {
     #[inline]
     pub fn writer(self) -> ReservationWriter<'a> {
         ReservationWriter::new(self)
+    }
+
+    /// Copies `payload` into the record, by the [stores](crate::options::Stores) that the lane was made with: as the
+    /// method of a slice, which always stores plainly.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("frames")?;
+    /// let frame = vec![7; 100_000];
+    /// let mut slot = lane.reserve(frame.len())?;
+    /// slot.copy_from_slice(&frame);
+    /// slot.set_tag(1);
+    /// slot.commit();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If `payload` is not as long as the record.
+    #[inline(always)]
+    pub fn copy_from_slice(&mut self, payload: &[u8]) {
+        assert!(payload.len() == self.len(), "{} bytes for a record of {}", payload.len(), self.len());
+        self.copy_to(0, payload);
+    }
+
+    /// Copies `bytes` to the bytes of the record from `offset` on, by the stores that are chosen.
+    #[inline(always)]
+    pub(super) fn copy_to(&mut self, offset: usize, bytes: &[u8]) {
+        if bytes.len() < STREAMED_MIN_BYTES {
+            self[offset..][..bytes.len()].copy_from_slice(bytes);
+        } else {
+            assert!(offset + bytes.len() <= self.len(), "bytes beyond the record");
+            self.producer.copy_long(self.claim.payload() + offset as u64, bytes);
+        }
     }
 
     /// Completes the record. Returns the position after it, in bytes since the lane was created, headers and padding

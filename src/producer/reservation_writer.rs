@@ -93,13 +93,12 @@ impl Write for ReservationWriter<'_> {
         if self.reservation.producer.guard.is_child() {
             return Err(SendError::Forked.into());
         }
-        let room = &mut self.reservation[self.written..];
-        let len = bytes.len().min(room.len());
+        let len = bytes.len().min(self.reservation.len() - self.written);
         if len == 0 && !bytes.is_empty() {
             let sentence = format!("the reservation of {} bytes is full; reserve more", self.written);
             return Err(Error::new(ErrorKind::WriteZero, sentence));
         }
-        room[..len].copy_from_slice(&bytes[..len]);
+        self.reservation.copy_to(self.written, &bytes[..len]);
         self.written += len;
         Ok(len)
     }

@@ -81,6 +81,9 @@ pub(crate) trait LaneWriter {
     fn lane(&self) -> &Self::Lane;
     fn set_header_word(&mut self, position: u64, word: u64);
     fn store_counters(&mut self, counters: LaneCounters);
+    /// Keeps stores that go past the cache, from here on, after all stores before: nothing else orders them. Memory
+    /// that has none need do nothing.
+    fn order_streams(&self) {}
 }
 
 /// What a producer counts, for tools: privately, and stored now and then.

@@ -297,6 +297,7 @@ impl<W: LaneWriter> Writer<W> {
         // Pairs with the acquire fences in `Reader::was_evicted` and `TapReader::is_intact`, after a copy: a reader
         // that has read a byte written after this fence sees an `intent` that covers it.
         fence(Ordering::Release);
+        self.memory.order_streams();
         true
     }
 
