@@ -133,7 +133,11 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_value`](Self::receive_value), and `Empty`.
+    /// - [`TypedError::Receive`] for each error of [`Consumer::try_receive`],
+    ///   [`Empty`](crate::errors::ReceiveError::Empty) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn try_receive_value(&mut self) -> Result<Option<T>, TypedError> {
         value_of(self.consumer.try_receive())
     }
@@ -157,7 +161,11 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_value`](Self::receive_value), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Consumer::receive_timeout`],
+    ///   [`TimedOut`](crate::errors::ReceiveError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_value_timeout(&mut self, timeout: Duration) -> Result<Option<T>, TypedError> {
         value_of(self.consumer.receive_timeout(timeout))
     }
@@ -181,7 +189,11 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_value`](Self::receive_value), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Consumer::receive_deadline`],
+    ///   [`TimedOut`](crate::errors::ReceiveError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_value_deadline(&mut self, deadline: Instant) -> Result<Option<T>, TypedError> {
         value_of(self.consumer.receive_deadline(deadline))
     }
@@ -270,7 +282,9 @@ impl<T: AnyBitPattern> TypedConsumer<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and `Empty`.
+    /// - [`TypedError::Receive`] for each error of [`Consumer::try_receive`],
+    ///   [`Empty`](crate::errors::ReceiveError::Empty) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     #[inline]
     pub fn try_receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
         values_of(self.consumer.try_receive())
@@ -295,7 +309,9 @@ impl<T: AnyBitPattern> TypedConsumer<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Consumer::receive_timeout`],
+    ///   [`TimedOut`](crate::errors::ReceiveError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
         values_of(self.consumer.receive_timeout(timeout))
     }
@@ -319,7 +335,9 @@ impl<T: AnyBitPattern> TypedConsumer<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Consumer::receive_deadline`],
+    ///   [`TimedOut`](crate::errors::ReceiveError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<TypedRecord<'_, T>>, TypedError> {
         values_of(self.consumer.receive_deadline(deadline))
     }

@@ -126,7 +126,11 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_value`](Self::receive_value), and `Empty`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::try_receive`],
+    ///   [`Empty`](crate::errors::TapError::Empty) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn try_receive_value(&mut self) -> Result<Option<T>, TypedError<TapError>> {
         value_of(self.tap.try_receive())
     }
@@ -149,7 +153,11 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_value`](Self::receive_value), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_timeout`],
+    ///   [`TimedOut`](crate::errors::TapError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_value_timeout(&mut self, timeout: Duration) -> Result<Option<T>, TypedError<TapError>> {
         value_of(self.tap.receive_timeout(timeout))
     }
@@ -173,7 +181,11 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_value`](Self::receive_value), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_deadline`],
+    ///   [`TimedOut`](crate::errors::TapError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_value_deadline(&mut self, deadline: Instant) -> Result<Option<T>, TypedError<TapError>> {
         value_of(self.tap.receive_deadline(deadline))
     }
@@ -225,7 +237,11 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_newest_value`](Self::receive_newest_value), and `Empty`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::try_receive_newest`],
+    ///   [`Empty`](crate::errors::TapError::Empty) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn try_receive_newest_value(&mut self) -> Result<Option<T>, TypedError<TapError>> {
         value_of(self.tap.try_receive_newest())
     }
@@ -250,7 +266,11 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_newest_value`](Self::receive_newest_value), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest_timeout`],
+    ///   [`TimedOut`](crate::errors::TapError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_newest_value_timeout(&mut self, timeout: Duration) -> Result<Option<T>, TypedError<TapError>> {
         value_of(self.tap.receive_newest_timeout(timeout))
     }
@@ -275,7 +295,11 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_newest_value`](Self::receive_newest_value), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest_deadline`],
+    ///   [`TimedOut`](crate::errors::TapError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     pub fn receive_newest_value_deadline(&mut self, deadline: Instant) -> Result<Option<T>, TypedError<TapError>> {
         value_of(self.tap.receive_newest_deadline(deadline))
     }
@@ -323,7 +347,9 @@ impl<T: AnyBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and `Empty`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::try_receive`],
+    ///   [`Empty`](crate::errors::TapError::Empty) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn try_receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
         values_of(self.tap.try_receive())
     }
@@ -346,7 +372,9 @@ impl<T: AnyBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_timeout`],
+    ///   [`TimedOut`](crate::errors::TapError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
         values_of(self.tap.receive_timeout(timeout))
     }
@@ -370,7 +398,9 @@ impl<T: AnyBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_deadline`],
+    ///   [`TimedOut`](crate::errors::TapError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
         values_of(self.tap.receive_deadline(deadline))
     }
@@ -419,7 +449,9 @@ impl<T: AnyBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_newest`](Self::receive_newest), and `Empty`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::try_receive_newest`],
+    ///   [`Empty`](crate::errors::TapError::Empty) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn try_receive_newest(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>> {
         values_of(self.tap.try_receive_newest())
     }
@@ -443,7 +475,9 @@ impl<T: AnyBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_newest`](Self::receive_newest), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest_timeout`],
+    ///   [`TimedOut`](crate::errors::TapError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn receive_newest_timeout(
         &mut self,
         timeout: Duration,
@@ -471,7 +505,9 @@ impl<T: AnyBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`receive_newest`](Self::receive_newest), and `TimedOut`.
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest_deadline`],
+    ///   [`TimedOut`](crate::errors::TapError::TimedOut) among them
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     pub fn receive_newest_deadline(
         &mut self,
         deadline: Instant,
