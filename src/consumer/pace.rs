@@ -42,7 +42,7 @@ const HOLD_LEAST_NS: u64 = 25;
 const EQUAL_LOOKS_MAX: u32 = 8;
 /// After this many looks in a row that brought one record each, the next record is expected within a moment.
 const ANSWERS_NEEDED: u32 = 4;
-const LINE_BYTES: u64 = 64;
+pub(super) const LINE_BYTES: u64 = 64;
 
 /// The number of looks before something is tried.
 #[derive(Debug)]

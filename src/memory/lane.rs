@@ -361,6 +361,20 @@ impl<'a> RingBytes<'a> {
         unsafe { pointer.cast().as_ref() }
     }
 
+    /// Has the processor fetch the cache line of the word at `position`, any position, if it can: no more than a hint.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, position: u64) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let line: *const AtomicU64 = self.word(position);
+            // SAFETY: it reads and changes nothing, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = position;
+    }
+
     /// The first of `len` bytes from `position` on, all of which lie in the ring.
     ///
     /// # Panics
