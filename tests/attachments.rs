@@ -16,6 +16,7 @@ use fdring::options::{LaneOptions, NoConsumer, SlowConsumer, Start};
 use fdring::parcel::{Parcel, ParcelBuilder};
 use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session, SessionListener};
 use peer::{Peer, argument, say, told};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -503,14 +504,17 @@ fn who_takes_nothing_for_too_long_is_an_error_where_the_lane_says_so() {
     assert!(matches!(&error, SendError::TooSlow { consumer } if consumer.pid == Some(std::process::id())), "{error}");
 }
 
+/// Fills the descriptor table of this process, which has 200 places from now on.
+fn fill_table() -> Vec<OwnedFd> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum }).unwrap();
+    std::iter::from_fn(|| rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).ok()).collect()
+}
+
 /// Fills the descriptor table of this process, but for so many, and calls `with`.
 fn with_room_for<T>(free: usize, with: impl FnOnce() -> T) -> T {
     let limit = getrlimit(Resource::Nofile);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(200), maximum: limit.maximum }).unwrap();
-    let mut stuffing = Vec::new();
-    while let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0) {
-        stuffing.push(fd);
-    }
+    let mut stuffing = fill_table();
     stuffing.truncate(stuffing.len() - free);
     let outcome = with();
     drop(stuffing);
@@ -551,6 +555,48 @@ fn a_full_table_loses_nothing() {
         });
         assert_eq!(mark_of(&last.take_fds().unwrap()[7]), [5, 7]);
     });
+}
+
+/// Who sleeps while there is no room for descriptors that it lets go of makes room for the producer once there is some.
+#[test]
+fn who_sleeps_with_a_full_table_lets_go_once_there_is_room() {
+    const TEST: &str = "who_sleeps_with_a_full_table_lets_go_once_there_is_room";
+    if let Some(how) = role() {
+        let mut consumer = join(&argument());
+        say("attached");
+        assert_eq!(told(), "read");
+        let stuffing = fill_table();
+        for _ in 0..64 {
+            consumer.receive().unwrap().unwrap();
+        }
+        std::thread::spawn(|| {
+            assert_eq!(told(), "make room");
+            drop(stuffing);
+        });
+        while how == "arms" && !consumer.has_news() {
+            if consumer.arm().unwrap() {
+                poll(&mut [PollFd::new(&consumer, PollFlags::IN)], None).unwrap();
+            }
+        }
+        assert_eq!(consumer.receive().unwrap().unwrap().fd_count(), 1);
+        return;
+    }
+    for how in ["receives", "arms"] {
+        let (mut producer, _server, address) = lane(1);
+        let mut sleeper = Peer::start(TEST, how, &address);
+        sleeper.expect("attached");
+        assert_eq!(fill(&mut producer, 1).0, 64);
+        sleeper.tell("read");
+        wait_until("it sleeps", || {
+            let consumer = producer.consumers().remove(0);
+            consumer.is_asleep && consumer.behind_bytes == 0
+        });
+        let untaken = producer.try_send_with_fds(b"", &[marked(0, 0).as_fd()]);
+        assert!(matches!(untaken, Err(SendError::Untaken { .. })), "{untaken:?}");
+        sleeper.tell("make room");
+        producer.send_with_fds_timeout(b"", &[marked(0, 0).as_fd()], DEADLINE).unwrap();
+        sleeper.finish();
+    }
 }
 
 /// Six consumers that do not read, and a limit of 1,024: the budget of the whole user is used up.

@@ -14,10 +14,12 @@ use crate::fds::{self, ReceivedFrame, RecvFdsError};
 use crate::os::closing::{Closes, Connection};
 use crate::os::fork::ForkGuard;
 use crate::region::close_received_counted;
+use crate::ring::sleep::SECOND_LOOK;
 use crate::sync::Mutex;
 use crate::wire::{Attachments, Frame, LaneAttach};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown};
+use std::time::Duration;
 
 use super::TakeFdsError;
 
@@ -26,6 +28,8 @@ const FRAME_ROOM_BYTES: usize = 64;
 /// With so many descriptors that nobody took and that are not closed yet, no more are let go: the queue keeps them, and
 /// the producer waits.
 const CLOSES_MAX: usize = 256;
+/// How soon [`Inbox::settle`] is called again where it could not let go of all, since nobody says when there is room.
+pub(super) const SETTLE_AGAIN: Duration = SECOND_LOOK;
 /// With so many frames taken out of the queue, a call ends: more than any queue holds, so that only a producer that
 /// floods it is met with this.
 const FRAMES_PER_CALL: usize = 4096;
@@ -82,6 +86,16 @@ enum Nothing {
     Fault(String),
 }
 
+/// What is left once descriptors were let go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// Those of a record that is yet to come.
+    Later,
+    /// Some for which there was no room, or no time.
+    Some,
+}
+
 /// The end that is read of a pair of sockets for each lane whose descriptors of records are asked for, and the ends
 /// that the producer sends them by.
 pub(crate) fn make_inboxes(attach: &[Option<LaneAttach>]) -> error::Result<(Vec<Option<InboxEnd>>, Vec<OwnedFd>)> {
@@ -136,26 +150,27 @@ impl Inbox {
     }
 
     /// Lets go of what is there for records before `position`, as far as it can be let go now. Before a sleep: also of
-    /// frames that later ones replace, which attempts to publish have left.
-    pub(super) fn settle(&self, position: u64) {
-        if !self.guard.is_child() {
-            self.settle_queue(&mut self.queue.lock(), position, true);
-        }
+    /// frames that later ones replace, which attempts to publish have left. `false` if some are left: such a sleep ends
+    /// after [`SETTLE_AGAIN`], since the producer may be waiting for room in the queue, and publishes nothing then.
+    #[must_use]
+    pub(super) fn settle(&self, position: u64) -> bool {
+        self.guard.is_child() || self.settle_queue(&mut self.queue.lock(), position, true) != Left::Some
     }
 
-    fn settle_queue(&self, queue: &mut Queue, position: u64, looks_ahead: bool) {
-        let is_done = self.let_go_below(queue, position, looks_ahead).unwrap_or_else(|nothing| {
-            if let Nothing::Fault(fault) = &nothing {
-                self.note_fault(queue, fault);
+    fn settle_queue(&self, queue: &mut Queue, position: u64, looks_ahead: bool) -> Left {
+        let left = self.let_go_below(queue, position, looks_ahead).unwrap_or_else(|nothing| match nothing {
+            Nothing::NoRoom => Left::Some,
+            Nothing::Empty | Nothing::Over => Left::Nothing,
+            Nothing::Fault(fault) => {
+                self.note_fault(queue, &fault);
+                Left::Nothing
             }
-            // Where there is no room, the next call goes on.
-            !matches!(nothing, Nothing::NoRoom)
         });
-        queue.may_have_untaken = !is_done;
+        queue.may_have_untaken = left != Left::Nothing;
+        left
     }
 
-    /// Whether nothing is left to be let go.
-    fn let_go_below(&self, queue: &mut Queue, position: u64, looks_ahead: bool) -> Result<bool, Nothing> {
+    fn let_go_below(&self, queue: &mut Queue, position: u64, looks_ahead: bool) -> Result<Left, Nothing> {
         for _ in 0..self.frames_per_call {
             let next = match self.peek(queue) {
                 Ok(next) => Some(next),
@@ -164,20 +179,19 @@ impl Inbox {
             };
             if let Some(head) = &queue.head {
                 if head.position >= position && next.is_none_or(|next| next.number != head.number) {
-                    // For a record that is yet to come.
-                    return Ok(false);
+                    return Ok(Left::Later);
                 }
                 self.let_go_of_head(queue);
             }
             if next.is_none_or(|next| next.position >= position && !looks_ahead) {
-                return Ok(true);
+                return Ok(Left::Nothing);
             }
             if self.closes.waiting() >= CLOSES_MAX {
                 return Err(Nothing::NoRoom);
             }
             self.pull(queue)?;
         }
-        Ok(false)
+        Ok(Left::Some)
     }
 
     /// The same, if a record has come whose descriptors may still be there.
@@ -393,7 +407,7 @@ mod tests {
             assert!(fault.contains(words), "{words}: {fault}");
             // For good, whatever comes after it; and the producer can send nothing more.
             assert_eq!(taken(&inbox, 128, 1), Err(TakeFdsError::Peer(fault)));
-            inbox.settle(4096);
+            assert!(inbox.settle(4096));
             assert!(send_frame(producer.as_fd(), &good, &[]).is_err(), "{words}");
         }
     }
@@ -414,8 +428,7 @@ mod tests {
             inbox.frames_per_call = 4;
             // All of one record, or each of one before.
             (0..6).for_each(|n| say(&producer, number * n, 64 + number * 64 * n, 1));
-            inbox.settle(64 * 64);
-            assert!(inbox.queue.lock().may_have_untaken, "there are more of them");
+            assert!(!inbox.settle(64 * 64), "there are more of them");
             (6..9).for_each(|n| say(&producer, number * n, 64 + number * 64 * n, 1));
             let outcome = taken(&inbox, 64 * 64, 1);
             assert!(matches!(&outcome, Err(TakeFdsError::Peer(fault)) if fault.contains("more than 4")), "{outcome:?}");
@@ -431,7 +444,7 @@ mod tests {
             send_frame(producer.as_fd(), &frame.encode(), &[writer.as_fd()]).unwrap();
         }
         drop(writer);
-        inbox.settle(64 * 10);
+        assert!(inbox.settle(64 * 10));
         assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0, "none is left");
     }
 }

@@ -13,7 +13,7 @@
 //! [`waiter`](super::waiter) sleeps, and [`pace`](super::pace) says when a look is worthwhile.
 
 use super::pace::LINE_BYTES;
-use super::{Consumer, ReceiveError, SESSION_INTERVAL};
+use super::{Consumer, ReceiveError, SESSION_INTERVAL, SETTLE_AGAIN};
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::layout::LaneState;
@@ -23,6 +23,7 @@ use crate::os::spin::has_one_processor;
 use crate::ring::cursor::Found;
 use crate::ring::reader::Look;
 use std::mem;
+use std::time::Duration;
 
 /// The number of peeks at `published` alone with which a wait begins: longer than a near producer takes to answer.
 const PEEKS_MAX: u32 = 32;
@@ -169,12 +170,13 @@ impl Consumer {
                 None => {}
             }
             self.note_idle();
-            self.settle_inbox();
+            let settle_in = self.settle_inbox();
             if deadline.has_passed() {
                 self.waiter.harvest(&self.reader);
                 return self.last_look(ReceiveError::TimedOut);
             }
-            self.waiter.sleep(&mut self.reader, deadline).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
+            let wake_at = settle_in.map_or(deadline, |time| deadline.or_after(time));
+            self.waiter.sleep(&mut self.reader, wake_at).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
         }
     }
 
@@ -216,10 +218,10 @@ impl Consumer {
     }
 
     /// Lets go of descriptors whose records were read, before a sleep: also of those that an attempt to publish has
-    /// left, which the producer waits for.
-    pub(super) fn settle_inbox(&self) {
-        let position = self.position();
-        self.reader.release().seat().inbox().iter().for_each(|inbox| inbox.settle(position));
+    /// left, which the producer waits for. How long to sleep at most, if some could not be let go.
+    pub(super) fn settle_inbox(&self) -> Option<Duration> {
+        let is_settled = self.reader.release().seat().inbox().is_none_or(|inbox| inbox.settle(self.position()));
+        (!is_settled).then_some(SETTLE_AGAIN)
     }
 
     /// Everything has been read and no more will come. Returns which end this is.
@@ -237,12 +239,14 @@ impl Consumer {
         }
     }
 
-    /// Checks that the producer is alive, at most once per [`SESSION_INTERVAL`]: for callers that never sleep.
+    /// What a sleep does beside sleeping, at most once per [`SESSION_INTERVAL`], for callers that never sleep: checks
+    /// that the producer is alive, and lets go of descriptors that it waits for.
     fn look_at_session_if_due(&mut self) {
         let now = coarse_now();
         if now >= self.session_due {
             self.session_due = now + SESSION_INTERVAL;
             self.waiter.harvest(&self.reader);
+            self.settle_inbox();
         }
     }
 }

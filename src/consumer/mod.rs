@@ -25,7 +25,7 @@ mod working;
 #[cfg(test)]
 mod tests;
 
-use inbox::Inbox;
+use inbox::{Inbox, SETTLE_AGAIN};
 use owned::{LaneReader, OwnSeat};
 use pace::Pace;
 use payloads::{Copies, Payloads};
@@ -158,6 +158,7 @@ impl Consumer {
         let Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin } =
             attachment;
         seat.introduce(if in_place.is_some() { SeatKind::InPlace } else { SeatKind::Copies }, start);
+        let asks_for_fds = inbox.is_some();
         let inbox = inbox.map(|end| Inbox::new(end, guard));
         let seat = OwnSeat::new(seat, space_bell, inbox, in_place.clone(), guard, Arc::clone(&link));
         let reader = Reader::new(lane, seat, start);
@@ -165,7 +166,9 @@ impl Consumer {
             Some(trust) => (reader, Payloads::InPlace(trust)),
             None => (reader.copying(evictions), Payloads::Copied(Copies::new())),
         };
-        let waiter = Waiter::new(link, bell, barrier)
+        let waiter = Waiter::new(link, bell, barrier);
+        let waiter = if asks_for_fds { waiter.and_then(Waiter::with_timer) } else { waiter };
+        let waiter = waiter
             .map_err(|errno| Error::os(format!("watch the bell and the session of lane {}", terms.name))(errno))?;
         let (pace, session_due) = (Pace::default(), coarse_now() + SESSION_INTERVAL);
         Ok(Self {
@@ -578,8 +581,8 @@ impl Consumer {
             return Err(ReceiveError::Forked);
         }
         self.reader.release_all();
-        self.settle_inbox();
-        let armed = self.waiter.arm_elsewhere(&mut self.reader);
+        let settle_in = self.settle_inbox();
+        let armed = self.waiter.arm_elsewhere(&mut self.reader, settle_in);
         match armed.map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))? {
             true if self.waiter.is_interrupted() => Err(ReceiveError::Interrupted),
             true => {

@@ -97,6 +97,20 @@ impl Waiter {
         self.sources.heed(interrupter)
     }
 
+    /// Makes the timer of [`arm_elsewhere`](Self::arm_elsewhere) now, for one that arms while the descriptor table is
+    /// full.
+    ///
+    /// # Errors
+    ///
+    /// If there is no descriptor to spare.
+    pub(super) fn with_timer(mut self) -> rustix::io::Result<Self> {
+        self.sources.timer = match self.sources.poller.as_ref().map(watched_timer) {
+            Some(Err(error)) if is_shortage(error) => return Err(error),
+            timer => timer.and_then(Result::ok),
+        };
+        Ok(self)
+    }
+
     pub(super) fn interrupter(&self) -> Option<&Interrupter> {
         self.sources.interrupter.as_ref()
     }
@@ -132,12 +146,17 @@ impl Waiter {
         matches!(self.announce(reader, Waits::Here), Arm::Sleep { .. })
     }
 
-    /// Like [`arm`](Self::arm), for a caller that waits elsewhere until [`as_fd`](Self::as_fd) is readable. If a second
-    /// look is due, or the bell is of no use, a timer makes it readable.
-    pub(super) fn arm_elsewhere(&mut self, reader: &mut impl Sleeps) -> rustix::io::Result<bool> {
+    /// Like [`arm`](Self::arm), for a caller that waits elsewhere until [`as_fd`](Self::as_fd) is readable. A timer
+    /// makes it readable if a second look is due, if the bell is of no use, and after `limit`, which is no shorter than
+    /// [`SECOND_LOOK`].
+    pub(super) fn arm_elsewhere(
+        &mut self,
+        reader: &mut impl Sleeps,
+        limit: Option<Duration>,
+    ) -> rustix::io::Result<bool> {
         let Arm::Sleep { at_most } = self.announce(reader, Waits::Elsewhere) else { return Ok(false) };
         let look_in = self.sources.look_at.map(|_| LOOK_INTERVAL);
-        let at_most = at_most.into_iter().chain(look_in).min();
+        let at_most = [at_most, look_in, limit].into_iter().flatten().min();
         self.sources.set_timer(at_most)?;
         // The timer is set for it and goes off in any case.
         self.looks_due = self.looks_due.saturating_sub(1);
@@ -249,7 +268,7 @@ pub(super) struct Sources {
     vain_rings: VainRings,
     link: Arc<Link>,
     interrupter: Option<Interrupter>,
-    /// Made when first needed.
+    /// Made when first needed, or before by [`Waiter::with_timer`].
     timer: Option<OwnedFd>,
     /// When to look whether the producer's process lives; `None` if its pidfd tells.
     look_at: Option<Instant>,
@@ -273,7 +292,7 @@ impl Sources {
         };
         let poller = match watch() {
             Ok(poller) => Some(poller),
-            Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOMEM)) => return Err(error),
+            Err(error) if is_shortage(error) => return Err(error),
             Err(_) => None,
         };
         let is_one_by_one = poller.is_none();
@@ -331,22 +350,14 @@ impl Sources {
     /// Makes the descriptor readable after `limit`.
     fn set_timer(&mut self, limit: Option<Duration>) -> rustix::io::Result<()> {
         let Some(poller) = self.poller.as_ref().filter(|_| !self.is_one_by_one) else { return Err(Errno::PERM) };
+        // A timer that is set already goes off as it was set: the look is due then.
+        let Some(limit) = limit else { return Ok(()) };
         let timer = match &self.timer {
             Some(timer) => timer,
-            None if limit.is_none() => return Ok(()),
-            None => {
-                let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-                let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-                poller.add(&timer, TIMER, Trigger::Edge)?;
-                self.timer.insert(timer)
-            }
+            None => self.timer.insert(watched_timer(poller)?),
         };
-        // A timer that is set already goes off as it was set: the look is due then.
-        if let Some(limit) = limit {
-            let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
-            timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
-        }
-        Ok(())
+        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
+        timerfd_settime(timer, TimerfdTimerFlags::empty(), &once).map(drop)
     }
 
     /// Waits for an event, and takes those that have come.
@@ -410,6 +421,17 @@ impl Sources {
         let is_ready = waits.iter().map(|wait| !wait.revents().is_empty());
         Ok(sources.zip(is_ready).filter_map(|((token, _), is_ready)| is_ready.then_some(token)).collect())
     }
+}
+
+/// Whether there may be enough another time. Any other error is for good: it is forbidden, say (seccomp(2)).
+fn is_shortage(error: Errno) -> bool {
+    matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOMEM)
+}
+
+fn watched_timer(poller: &Poller) -> rustix::io::Result<OwnedFd> {
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+    poller.add(&timer, TIMER, Trigger::Edge)?;
+    Ok(timer)
 }
 
 impl Wakeups for Sources {

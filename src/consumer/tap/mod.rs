@@ -647,7 +647,7 @@ impl Tap {
     /// - [`TapError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, TapError> {
         self.check_fork()?;
-        let armed = self.waiter.arm_elsewhere(&mut self.reader);
+        let armed = self.waiter.arm_elsewhere(&mut self.reader, None);
         match armed.map_err(|errno| TapError::Wait(errno.raw_os_error()))? {
             true if self.waiter.is_interrupted() => Err(TapError::Interrupted),
             armed => Ok(armed),

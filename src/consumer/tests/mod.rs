@@ -60,6 +60,19 @@ fn consumer_with(
     in_place: Option<InPlace>,
 ) -> (Consumer, rustix::fd::OwnedFd) {
     let (link, other) = link();
+    let attachment = attachment(barrier, lane, seat, bell, start, in_place);
+    (Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap(), other)
+}
+
+/// What a session knows of such a lane.
+fn attachment(
+    barrier: Barrier,
+    lane: Arc<LaneMap>,
+    seat: SeatMap,
+    bell: BellEnd,
+    start: u64,
+    in_place: Option<InPlace>,
+) -> Attachment {
     let (evictions, spin) = (lane.evictions().load(Acquire), Duration::ZERO);
     let (name, geometry) = (LaneName::new("lane").unwrap(), lane.geometry());
     let terms = LaneTerms {
@@ -74,20 +87,8 @@ fn consumer_with(
         has_one_worker: false,
         record_fds_max: 0,
     };
-    let attachment = Attachment {
-        terms,
-        lane,
-        seat,
-        bell,
-        space_bell: None,
-        inbox: None,
-        barrier,
-        start,
-        evictions,
-        in_place,
-        spin,
-    };
-    (Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap(), other)
+    let (space_bell, inbox) = (None, None);
+    Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin }
 }
 
 /// A session, and what stands for the producer's end of it.

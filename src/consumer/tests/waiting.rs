@@ -1,12 +1,14 @@
 //! What a consumer waits on: every ring ends one wait, and one that comes late ends one in vain at most.
 
-use super::{Attached, consumer_with, join, link, seat_words};
-use crate::consumer::ReceiveError;
+use super::{Attached, attachment, consumer_with, join, link, seat_words};
 use crate::consumer::waiter::{Sources, Waiter, Woken};
+use crate::consumer::{Attachment, Consumer, InboxEnd, ReceiveError};
 use crate::deadline::{Deadline, timespec};
+use crate::fds;
 use crate::lane::LaneOptions;
 use crate::link::{Fate, Link};
 use crate::os::bell::{Bell, BellEnd};
+use crate::os::fork::ForkGuard;
 use crate::producer::Producer;
 use crate::ring::SeatWords;
 use crate::ring::sleep::SECOND_LOOK;
@@ -14,6 +16,7 @@ use crate::sync::Ordering::Relaxed;
 use crate::terms::{Barrier, BellKind, Start};
 use crate::test_support::kernel::deny;
 use crate::test_support::{DEADLINE, isolated, wait_until};
+use crate::wire::{Attachments, Frame};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -220,6 +223,24 @@ fn the_end_of_the_session_is_found_by_one_who_only_tries() {
     wait_until("it is told", || matches!(consumer.try_receive(), Err(ReceiveError::HungUp)));
 }
 
+/// Attempts to publish that failed fill the queue of descriptors.
+#[test]
+fn one_who_only_tries_lets_go_of_descriptors_whose_record_never_comes() {
+    let producer = Producer::create_at(&LaneOptions::new("tries").capacity(4096), 0).unwrap();
+    let (lane, (_bell, end)) = (Arc::clone(&producer.owned_lane().map), Bell::create().unwrap());
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
+    let ((socket, sender), (link, _session)) = (fds::seqpacket_pair().unwrap(), link());
+    let attachment = attachment(Barrier::Fence, lane, seat_words(), end, 0, None);
+    let attachment = Attachment { inbox: Some(InboxEnd { socket, lane: 0 }), ..attachment };
+    let mut consumer = Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap();
+    let frame = Frame::Attachments(Attachments { lane: 0, number: 0, position: 0, count: 1 }).encode();
+    while fds::send_frame(sender.as_fd(), &frame, &[sender.as_fd()]).is_ok() {}
+    wait_until("there is room", || {
+        assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+        fds::send_frame(sender.as_fd(), &frame, &[sender.as_fd()]).is_ok()
+    });
+}
+
 #[test]
 fn one_who_waits_elsewhere_is_woken_for_one_second_look() {
     let producer = Producer::create_at(&LaneOptions::new("second").capacity(4096), 0).unwrap();
@@ -242,7 +263,7 @@ fn a_ring_that_a_look_at_the_session_takes_calls_for_another_announcement() {
     let Attached { mut consumer, seat, .. } = join(&producer, Start::Latest, false);
     let mut waiter = Waiter::new(Arc::new(link), end, Barrier::Fence).unwrap();
     for epoch in [1, 3, 5] {
-        assert!(waiter.arm_elsewhere(&mut consumer.reader).unwrap());
+        assert!(waiter.arm_elsewhere(&mut consumer.reader, None).unwrap());
         assert_eq!(seat.wait_epoch().load(Relaxed), epoch);
         bell.ring();
         waiter.harvest(&consumer.reader);
@@ -356,7 +377,7 @@ fn a_wait_that_is_cut_short_leaves_the_second_look_due() {
 #[test]
 fn an_announcement_is_taken_back_by_whatever_finds_a_record() {
     let mut producer = Producer::create_at(&LaneOptions::new("found").capacity(4096), 0).unwrap();
-    let receives: [fn(&mut crate::consumer::Consumer) -> usize; 4] = [
+    let receives: [fn(&mut Consumer) -> usize; 4] = [
         |consumer| consumer.try_receive().unwrap().unwrap().len(),
         |consumer| consumer.receive().unwrap().unwrap().len(),
         |consumer| consumer.receive_timeout(DEADLINE).unwrap().unwrap().len(),
@@ -384,11 +405,11 @@ fn naps_grow_longer_also_for_one_that_waits_elsewhere() {
     let mut waiter = Waiter::new(Arc::new(link), end, Barrier::Fence).unwrap();
     for _ in 0..16 {
         bell.ring();
-        assert!(waiter.arm_elsewhere(&mut consumer.reader).unwrap());
+        assert!(waiter.arm_elsewhere(&mut consumer.reader, None).unwrap());
     }
     let mut nap = Duration::ZERO;
     for _ in 0..6 {
-        assert!(waiter.arm_elsewhere(&mut consumer.reader).unwrap());
+        assert!(waiter.arm_elsewhere(&mut consumer.reader, None).unwrap());
         let begin = Instant::now();
         wait_until("the nap is over", || is_readable(&waiter));
         nap = begin.elapsed();
