@@ -395,7 +395,7 @@ impl LaneOptions {
     /// are refused.
     ///
     /// Descriptors that a consumer has not received yet are in flight. The smaller this number, the more records with
-    /// descriptors can be in flight to a consumer: 64 with up to 4 descriptors each, 6 with 253.
+    /// descriptors can be in flight to a consumer: 64 with up to 6 descriptors each, 3 with 253.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;

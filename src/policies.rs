@@ -69,6 +69,11 @@ impl NoConsumer {
 /// time the consumer has released an eighth of the ring since then. So a consumer that releases a byte now and then is
 /// as slow as one that stands still.
 ///
+/// The same time holds for a consumer that leaves [descriptors of records](crate::options::LaneOptions::attachments)
+/// untaken where there is no room for more, in its own queue or in flight for this user. It counts from the moment at
+/// which the producer found that, and begins anew each time the consumer has taken an eighth of what its queue holds.
+/// [`Evict`](Self::Evict) then means that it is sent no more descriptors; it keeps its seat.
+///
 /// ```
 /// use fdring::errors::SendError;
 /// use fdring::options::{LaneOptions, SlowConsumer};

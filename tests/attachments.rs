@@ -4,46 +4,23 @@
 mod common;
 #[path = "common/hostile.rs"]
 mod hostile;
+#[path = "common/marks.rs"]
+mod marks;
 #[path = "common/peer.rs"]
 mod peer;
-#[path = "common/users.rs"]
-mod users;
 
 use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
 use fdring::errors::{ErrorKind, ReceiveError, SendError, TakeFdsError};
 use fdring::fds::NamesFault;
 use fdring::options::{LaneOptions, NoConsumer, SlowConsumer, Start};
 use fdring::parcel::{Parcel, ParcelBuilder};
-use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session, SessionListener};
+use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Session, SessionListener};
+use marks::{asking, borrowed, fill, join, lane, lane_of, mark_of, marked, marks};
 use peer::{Peer, argument, say, told};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
-use users::{NOBODY, become_user, is_root};
-
-/// A file that holds two numbers: those of a record, and its own among that record's.
-fn marked(record: u64, index: u64) -> OwnedFd {
-    let fd = memfd_create("marked", MemfdFlags::CLOEXEC).unwrap();
-    let mark = [record.to_le_bytes(), index.to_le_bytes()].concat();
-    assert_eq!(rustix::io::pwrite(&fd, &mark, 0).unwrap(), 16);
-    fd
-}
-
-fn marks(record: u64, count: u64) -> Vec<OwnedFd> {
-    (0..count).map(|index| marked(record, index)).collect()
-}
-
-fn borrowed(fds: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
-    fds.iter().map(AsFd::as_fd).collect()
-}
-
-fn mark_of(fd: &OwnedFd) -> [u64; 2] {
-    let mut mark = [0; 16];
-    assert_eq!(rustix::io::pread(fd, &mut mark, 0).unwrap(), 16);
-    [0, 8].map(|at| u64::from_le_bytes(mark[at..at + 8].try_into().unwrap()))
-}
 
 /// How many descriptors the record of that number has.
 fn count_of(record: u64) -> u64 {
@@ -64,36 +41,6 @@ fn check(record: &Record<'_>) -> u64 {
 
 fn send(producer: &mut Producer, number: u64) -> Result<(), SendError> {
     producer.send_with_fds(&number.to_le_bytes(), &borrowed(&marks(number, count_of(number))))
-}
-
-fn lane_of(options: LaneOptions) -> (Producer, Server, String) {
-    let producer = options.create().unwrap();
-    let address = format!("@{}", unique_name());
-    let server = Server::listen(&*address, [&producer]).unwrap();
-    (producer, server, address)
-}
-
-fn lane(max: usize) -> (Producer, Server, String) {
-    lane_of(LaneOptions::new("lane").capacity(64 << 10).attachments(max))
-}
-
-fn asking() -> Attach {
-    Attach::new().attachments(true)
-}
-
-fn join(address: &str) -> Consumer {
-    Session::connect(address).unwrap().attach_one(asking()).unwrap()
-}
-
-/// Fills the queues of those who take nothing; how many records it took.
-fn fill(producer: &mut Producer, max: u64) -> (usize, SendError) {
-    let fds = marks(0, max);
-    for records in 0.. {
-        if let Err(error) = producer.try_send_with_fds(b"", &borrowed(&fds)) {
-            return (records, error);
-        }
-    }
-    unreachable!()
 }
 
 /// A consumer in a process of its own: checks every record until the end, and says how many it had.
@@ -473,11 +420,11 @@ fn who_takes_nothing_for_too_long_is_cut_off_and_keeps_its_seat() {
         producer.send_with_fds(&u64::to_le_bytes(sent), &[marked(sent, 0).as_fd()]).unwrap();
         assert_eq!(mark_of(&other.receive().unwrap().unwrap().take_fds().unwrap()[0]), [sent, 0]);
         sent += 1;
-        if sent == 40 {
+        if sent == 100 {
             break;
         }
     }
-    assert!(sent == 40 && begin.elapsed() >= after);
+    assert!(sent == 100 && begin.elapsed() >= after);
     assert_eq!(producer.consumer_count(), 2, "it keeps its seat");
     // What was sent to it is there, and then it is told.
     let mut outcomes = Vec::new();
@@ -487,9 +434,30 @@ fn who_takes_nothing_for_too_long_is_cut_off_and_keeps_its_seat() {
         outcomes.push(record.take_fds().map(|fds| mark_of(&fds[0])));
     }
     let got = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
-    assert!((10..40).contains(&got), "{got}");
+    assert_eq!(got, 64);
     assert!((0..got).all(|number| outcomes[number] == Ok([number as u64, 0])));
     assert!(outcomes[got..].iter().all(|outcome| *outcome == Err(TakeFdsError::CutOff)));
+}
+
+/// A consumer takes an eighth of its queue again and again, in less time than it has, and all of it in more.
+#[test]
+fn who_takes_some_is_not_cut_off() {
+    let after = Duration::from_secs(1);
+    let options = LaneOptions::new("lane").attachments(1).slow_consumer(SlowConsumer::Evict { after });
+    let (mut producer, _server, address) = lane_of(options);
+    let mut consumer = join(&address);
+    assert_eq!(fill(&mut producer, 1).0, 64);
+    let begin = Instant::now();
+    let sender = std::thread::spawn(move || {
+        producer.send_with_fds(b"last", &[marked(1, 0).as_fd()]).unwrap();
+        producer
+    });
+    for eighth in 1..=8 {
+        (0..8).for_each(|_| assert_eq!(consumer.receive().unwrap().unwrap().take_fds().unwrap().len(), 1));
+        wait_until("it is time to go on", || begin.elapsed() > eighth * after / 5);
+    }
+    assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [1, 0]);
+    drop(sender.join().unwrap());
 }
 
 #[test]
@@ -597,58 +565,6 @@ fn who_sleeps_with_a_full_table_lets_go_once_there_is_room() {
         producer.send_with_fds_timeout(b"", &[marked(0, 0).as_fd()], DEADLINE).unwrap();
         sleeper.finish();
     }
-}
-
-/// Six consumers that do not read, and a limit of 1,024: the budget of the whole user is used up.
-#[test]
-fn too_many_in_flight_is_an_error_that_says_so_and_passes() {
-    const TEST: &str = "too_many_in_flight_is_an_error_that_says_so_and_passes";
-    const CONSUMERS: usize = 6;
-    if role().as_deref() == Some("reader") {
-        let mut consumer = join(&argument());
-        say("attached");
-        assert_eq!(told(), "read");
-        while let Some(record) = consumer.receive().unwrap() {
-            let fds = record.take_fds().unwrap();
-            let marks: Vec<[u64; 2]> = fds.iter().map(mark_of).collect();
-            assert!(marks.iter().enumerate().all(|(index, mark)| *mark == [fds.len() as u64, index as u64]));
-        }
-        return say("read to the end");
-    }
-    if !is_root() {
-        return;
-    }
-    isolated(TEST, || {
-        // Root may have any number in flight. No other test has this user.
-        become_user(NOBODY - 70);
-        let maximum = getrlimit(Resource::Nofile).maximum;
-        setrlimit(Resource::Nofile, Rlimit { current: Some(1024), maximum }).unwrap();
-        let (mut producer, _server, address) = lane(253);
-        let mut readers = [(); CONSUMERS].map(|()| Peer::start(TEST, "reader", &address));
-        readers.iter_mut().for_each(|reader| reader.expect("attached"));
-        let fds = marks(253, 253);
-        let error = loop {
-            if let Err(error) = producer.try_send_with_fds(b"", &borrowed(&fds)) {
-                break error;
-            }
-        };
-        assert_eq!(error, SendError::TooManyInFlight, "{error}");
-        assert_eq!(error.kind(), ErrorKind::TooManyInFlight);
-        let published = producer.published();
-        let mut slot = producer.reserve(4).unwrap().attach(marked(1, 0));
-        assert_eq!(slot.commit(), Err(SendError::TooManyInFlight));
-        // They catch up, and what was attached is still there.
-        readers.iter_mut().for_each(|reader| reader.tell("read"));
-        wait_until("there is room", || slot.try_commit().is_ok());
-        assert_eq!(slot.commit(), Ok(published + 16));
-        // One record alone takes more than the limit: those who sleep are woken to make room.
-        for _ in 0..5 {
-            wait_until("all of them sleep", || producer.consumers().iter().all(|consumer| consumer.is_asleep));
-            wait_until("it is sent", || producer.send_with_fds(b"", &borrowed(&fds)).is_ok());
-        }
-        producer.finish();
-        readers.iter_mut().for_each(|reader| reader.expect("read to the end"));
-    });
 }
 
 /// Nobody who joins begins at a record whose descriptors it would not be given, wherever it asks to begin.

@@ -218,10 +218,11 @@ impl Consumer {
     }
 
     /// Lets go of descriptors whose records were read, before a sleep: also of those that an attempt to publish has
-    /// left, which the producer waits for. How long to sleep at most, if some could not be let go.
+    /// left, which the producer waits for. How long to sleep at most until the next time, if nothing wakes it for that.
     pub(super) fn settle_inbox(&self) -> Option<Duration> {
-        let is_settled = self.reader.release().seat().inbox().is_none_or(|inbox| inbox.settle(self.position()));
-        (!is_settled).then_some(SETTLE_AGAIN)
+        let is_settled = self.reader.release().seat().inbox()?.settle(self.position());
+        // One that naps hears no ring for what comes.
+        (!is_settled || self.waiter.naps()).then_some(SETTLE_AGAIN)
     }
 
     /// Everything has been read and no more will come. Returns which end this is.

@@ -141,6 +141,11 @@ impl Waiter {
         self.times_slept
     }
 
+    /// Whether the bell is left out, and naps take its place.
+    pub(super) fn naps(&self) -> bool {
+        self.sources.vain_rings.length().is_some()
+    }
+
     /// Announces a wait and looks again; whether to [`park`](Self::park).
     pub(super) fn arm(&mut self, reader: &mut impl Sleeps) -> bool {
         matches!(self.announce(reader, Waits::Here), Arm::Sleep { .. })

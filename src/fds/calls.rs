@@ -220,6 +220,17 @@ pub(super) fn socket_option_fd(socket: BorrowedFd<'_>, option: libc::c_int) -> R
     Ok((number >= 0).then(|| unsafe { OwnedFd::from_raw_fd(number) }))
 }
 
+/// What was sent by a Unix socket and is not received yet, in bytes of its send buffer: each message takes more of them
+/// than it has (`SIOCOUTQ`, unix(7)).
+pub(crate) fn queued_bytes(socket: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let mut bytes: libc::c_int = -1;
+    // SAFETY: the kernel writes one number of this type there (unix(7)), which outlives the call.
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, ptr::from_mut(&mut bytes)) };
+    answer(result as isize)?;
+    // A filter (seccomp(2)) can report success although the kernel was not asked.
+    usize::try_from(bytes).map_err(|_| Errno::NODATA)
+}
+
 /// The answer of a system call by libc: a count, or errno.
 pub(super) fn answer(result: isize) -> Result<usize, Errno> {
     usize::try_from(result).map_err(|_| Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO))

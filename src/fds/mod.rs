@@ -20,6 +20,7 @@ mod recv_error;
 mod tests;
 
 use crate::cmsg::{Credentials, FDS_PER_MESSAGE_MAX};
+pub(crate) use calls::queued_bytes;
 use calls::{OTHER_ROOM_BYTES, send_message};
 pub use error::SendFdsError;
 pub(crate) use frames::{

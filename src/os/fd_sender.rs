@@ -4,29 +4,34 @@
 //! so that nobody else can hold the lock of the end that it reads: a producer that kept a copy could read there into a
 //! page that never comes. A send takes no such lock, so the consumer may keep a copy of this end.
 //!
-//! The kernel's queue is the queue: `SO_SNDBUF` bounds how much is in flight. Descriptors in flight are bounded for
-//! each user as well, by `RLIMIT_NOFILE`.
+//! The kernel's queue is the queue. How much may be in flight is counted in bytes of its send buffer, by our own limit:
+//! the consumer, which may keep a copy, can set `SO_SNDBUF`. Descriptors in flight are bounded for each user as well,
+//! by `RLIMIT_NOFILE`, which a consumer that takes none must not use up alone.
 
 use super::bell::BellEnd;
 use super::closing::close_later;
 use super::fork::ForkGuard;
+#[cfg(doc)]
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use crate::deadline::timespec;
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::terms::BellKind;
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown, sockopt};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-/// How many descriptors are in flight at most to one consumer, where a record has few.
-const FDS_IN_FLIGHT: usize = FDS_PER_MESSAGE_MAX + 3;
-/// The frames that a queue holds: no fewer than fit into the smallest buffer, and not more than make up for the time
-/// that a consumer takes to wake up.
-const FRAMES_MIN: usize = 6;
+/// How many descriptors are in flight at most to one consumer, where a record has no more than a third of them.
+const FDS_IN_FLIGHT: usize = 384;
+/// The frames that a queue holds: so few that most limits allow them with [`FDS_PER_MESSAGE_MAX`] each, and not more
+/// than make up for the time that a consumer takes to wake up.
+const FRAMES_MIN: usize = 3;
 const FRAMES_MAX: usize = 64;
-/// What a frame takes of the send buffer, in bytes, of which the kernel counts twice as many as it is told.
-const FRAME_BUFFER_BYTES: usize = 768 / 2;
+/// What a frame takes of the send buffer, in bytes.
+const FRAME_BUFFER_BYTES: usize = 768;
 
 /// Where the descriptors of one consumer's records are sent.
 #[derive(Debug)]
@@ -36,6 +41,8 @@ pub(crate) struct FdSender {
     guard: ForkGuard,
     /// The number of the lane in the consumer's session.
     lane: usize,
+    /// How much of the send buffer is used, at most.
+    buffer_bytes: usize,
     /// Nothing is sent any more: the consumer has closed its end, or was cut off.
     is_over: AtomicBool,
 }
@@ -66,8 +73,22 @@ impl FdSender {
         // From here on nothing can be sent back; what was sent before stays there until it is closed.
         let _ = shutdown(&fd, Shutdown::Read);
         let frames = (FDS_IN_FLIGHT / usize::from(fds_max.max(1))).clamp(FRAMES_MIN, FRAMES_MAX);
-        let _ = sockopt::set_socket_send_buffer_size(&fd, frames * FRAME_BUFFER_BYTES);
-        Ok(Self { fd: Some(fd), guard, lane, is_over: AtomicBool::new(false) })
+        let sender = Self {
+            fd: Some(fd),
+            guard,
+            lane,
+            buffer_bytes: frames * FRAME_BUFFER_BYTES,
+            is_over: AtomicBool::new(false),
+        };
+        sender.limit_buffer();
+        Ok(sender)
+    }
+
+    /// Has the kernel's limit be ours, which the consumer may have changed: poll(2) says that there is room once a
+    /// quarter of it or less is used.
+    fn limit_buffer(&self) {
+        // The kernel counts twice as many bytes as it is told, and has a lower limit.
+        let _ = sockopt::set_socket_send_buffer_size(self, self.buffer_bytes / 2);
     }
 
     /// The number of the lane in the consumer's session.
@@ -79,11 +100,37 @@ impl FdSender {
         self.is_over.load(Ordering::Relaxed)
     }
 
+    /// How much of its buffer is in flight, where the kernel tells.
+    pub(crate) fn queued_bytes(&self) -> Option<usize> {
+        fds::queued_bytes(self.as_fd()).ok()
+    }
+
+    /// How much of its buffer can be in flight.
+    pub(crate) fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
+    }
+
+    /// Whether a frame can be sent, or nobody takes any. Where there is no room, poll(2) says when there is.
+    pub(crate) fn has_room(&self) -> bool {
+        let has_room = || match self.queued_bytes() {
+            Some(queued) => queued < self.buffer_bytes,
+            None => poll(&mut [PollFd::new(self, PollFlags::OUT)], Some(&timespec(Duration::ZERO))) != Ok(0),
+        };
+        let has_room = self.is_over() || has_room();
+        if !has_room {
+            self.limit_buffer();
+        }
+        has_room
+    }
+
     /// Sends one frame, whole or not at all.
     pub(crate) fn send(&self, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Sent {
         let Err(error) = fds::send_frame(self.as_fd(), frame, fds) else { return Sent::Done };
         match Errno::from_io_error(&error) {
-            Some(Errno::AGAIN) => Sent::Full,
+            Some(Errno::AGAIN) => {
+                self.limit_buffer();
+                Sent::Full
+            }
             Some(Errno::TOOMANYREFS) => Sent::TooManyInFlight,
             // The consumer can also have refused descriptors (`SO_PASSRIGHTS`), and then takes none.
             Some(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN | Errno::CONNREFUSED | Errno::PERM) => {
@@ -110,7 +157,40 @@ impl AsFd for FdSender {
 impl Drop for FdSender {
     fn drop(&mut self) {
         if !self.guard.is_child() {
+            // Whoever else has it, a forked child say: nothing is sent there any more.
+            let _ = shutdown(&*self, Shutdown::Write);
             close_later(self.fd.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_keeps_a_copy_of_an_end_that_is_dropped_keeps_nobody_waiting() {
+        let (ours, theirs) = fds::seqpacket_pair().unwrap();
+        let copy = ours.try_clone().unwrap();
+        let sender = FdSender::receive(ours, 0, 1).unwrap();
+        assert_eq!(sender.send(b"frame", &[copy.as_fd()]), Sent::Done);
+        drop(sender);
+        assert_eq!(fds::recv_frame(theirs.as_fd(), &mut [0; 5], 1).unwrap().fds.len(), 1);
+        assert!(matches!(fds::recv_frame(theirs.as_fd(), &mut [0; 5], 1), Err(fds::RecvFdsError::Closed)));
+    }
+
+    /// The consumer can set the kernel's limit, by a copy.
+    #[test]
+    fn a_queue_holds_no_more_than_it_may_whatever_the_buffer() {
+        for (fds_max, frames) in [(1, 64), (6, 64), (64, 6), (128, 3), (253, 3)] {
+            let (ours, _theirs) = fds::seqpacket_pair().unwrap();
+            let copy = ours.try_clone().unwrap();
+            let sender = FdSender::receive(ours, 0, fds_max).unwrap();
+            sockopt::set_socket_send_buffer_size(&copy, 1 << 20).unwrap();
+            let frame = [0; 34];
+            let sent = (0..).take_while(|_| sender.has_room() && sender.send(&frame, &[copy.as_fd()]) == Sent::Done);
+            assert_eq!(sent.count(), frames, "{fds_max}");
+            assert!(sockopt::socket_send_buffer_size(&copy).unwrap() < 1 << 20, "poll(2) would say that there is room");
         }
     }
 }

@@ -215,7 +215,7 @@ impl Producer {
                 return Ok(false);
             }
             match self.judge(need) {
-                Ok(judged) if !judged.has_evicted => until = judged.until,
+                Ok(judged) if !judged.has_acted => until = judged.until,
                 // The next try says so.
                 _ => return Ok(false),
             }

@@ -35,20 +35,48 @@ static IN_FLIGHT_PAUSES: [Duration; 4] =
 pub(super) struct Outbox {
     /// How many records with descriptors were published.
     published: u64,
-    /// The seats whose queues were found full, and have taken no frame since then.
-    full_since: Vec<(u64, Instant)>,
+    /// The seats that left frames untaken when there was no room for more.
+    untaken: Vec<Untaken>,
+}
+
+/// What a seat has left untaken.
+#[derive(Debug)]
+struct Untaken {
+    seat_id: u64,
+    /// When that was noted, or when an eighth of the queue was taken last.
+    since: Instant,
+    /// What was in the queue then, in bytes of its buffer.
+    queued_bytes: usize,
 }
 
 impl Outbox {
-    /// Since when the queue of this seat has been full, which is found so at `now`.
-    fn full_since(&mut self, seat_id: u64, now: Instant) -> Instant {
-        match self.full_since.iter().find(|(id, _)| *id == seat_id) {
-            Some((_, since)) => *since,
+    /// Since when this seat has been leaving frames untaken, which is found at `now`.
+    fn untaken_since(&mut self, seat_id: u64, sender: &FdSender, now: Instant) -> Instant {
+        let queued_bytes = sender.queued_bytes().unwrap_or(sender.buffer_bytes());
+        match self.untaken.iter_mut().find(|untaken| untaken.seat_id == seat_id) {
+            Some(untaken) => {
+                if queued_bytes + sender.buffer_bytes() / 8 <= untaken.queued_bytes {
+                    *untaken = Untaken { seat_id, since: now, queued_bytes };
+                }
+                untaken.since
+            }
             None => {
-                self.full_since.push((seat_id, now));
+                self.untaken.push(Untaken { seat_id, since: now, queued_bytes });
                 now
             }
         }
+    }
+
+    /// A frame was sent to this seat. Whoever has made room for it has taken one.
+    fn note_sent(&mut self, seat_id: u64, sender: &FdSender) {
+        self.untaken.retain_mut(|untaken| {
+            let is_other = untaken.seat_id != seat_id;
+            let before = untaken.queued_bytes;
+            if !is_other {
+                untaken.queued_bytes = sender.queued_bytes().unwrap_or(0);
+            }
+            is_other || untaken.queued_bytes > before
+        });
     }
 }
 
@@ -471,15 +499,23 @@ impl Delivery<'_> {
     /// Sends them to each of these seats that has not got them, once all of those have room. `false` if seats may have
     /// changed meanwhile.
     fn serve(&mut self, seats: &[SeatArc]) -> Result<bool, SendError> {
+        let outcome = self.serve_all(seats);
+        if outcome.as_ref().is_err_and(|error| *error != SendError::TooManyInFlight) {
+            // This record may never be published, and their queues are not to be full of attempts.
+            let served = untaken(seats).filter(|seat| self.served.contains(&seat.id()));
+            served.for_each(|seat| _ = seat.port().wake());
+        }
+        outcome
+    }
+
+    fn serve_all(&mut self, seats: &[SeatArc]) -> Result<bool, SendError> {
         let is_due = |seat: &&SeatArc| seat.port().fd_sender().is_some() && !self.served.contains(&seat.id());
         let due: Vec<&SeatArc> = seats.iter().filter(is_due).collect();
-        // One alone either takes its frame or leaves nothing behind.
-        if due.len() > 1 || !self.served.is_empty() {
-            let full: Vec<_> = due.iter().copied().filter(|seat| !has_room(seat)).collect();
-            if !full.is_empty() {
-                self.wait(&full)?;
-                return Ok(false);
-            }
+        let has_room = |seat: &&SeatArc| seat.port().fd_sender().is_none_or(FdSender::has_room);
+        let full: Vec<_> = due.iter().copied().filter(|seat| !has_room(seat)).collect();
+        if !full.is_empty() {
+            self.wait(&full)?;
+            return Ok(false);
         }
         for seat in due {
             let Some(sender) = seat.port().fd_sender() else { continue };
@@ -495,7 +531,7 @@ impl Delivery<'_> {
                 }
                 Sent::Done | Sent::Over => {
                     self.served.push(seat.id());
-                    self.outbox.full_since.retain(|(id, _)| *id != seat.id());
+                    self.outbox.note_sent(seat.id(), sender);
                 }
             }
             crash::point!("producer-between-attachments");
@@ -509,12 +545,14 @@ impl Delivery<'_> {
         sender.send(&frame.encode(), self.fds)
     }
 
-    /// Too many descriptors are in flight. Wakes those who have got some of this record, so that they take them out of
-    /// their queues, and waits a moment; an error after some moments.
+    /// Too many descriptors are in flight. Wakes those who have left some untaken, of this record or of attempts to
+    /// publish, so that they take them out of their queues, and waits a moment; an error after some moments.
     fn have_queues_drained(&mut self, seats: &[SeatArc]) -> Result<(), SendError> {
-        for seat in seats.iter().filter(|seat| self.served.contains(&seat.id())) {
-            // If this fails, it wakes up later.
-            let _ = seat.port().wake();
+        let untaken: Vec<&SeatArc> = untaken(seats).collect();
+        // If this fails, it wakes up later.
+        untaken.iter().for_each(|seat| _ = seat.port().wake());
+        if self.judge(&untaken, Instant::now())?.has_acted {
+            return Ok(());
         }
         match self.pauses.next() {
             Some(pause) if !self.deadline.has_passed() => {
@@ -528,7 +566,7 @@ impl Delivery<'_> {
     /// Waits until one of these seats has room or is gone, or until seats have changed.
     fn wait(&mut self, full: &[&SeatArc]) -> Result<(), SendError> {
         let now = Instant::now();
-        let Judged { has_evicted: false, until } = self.judge(full, now)? else { return Ok(()) };
+        let Judged { has_acted: false, until } = self.judge(full, now)? else { return Ok(()) };
         if self.deadline == Deadline::Now || self.deadline.has_passed() {
             return Err(SendError::Untaken { consumer: self.info(full[0]) });
         }
@@ -548,13 +586,14 @@ impl Delivery<'_> {
     }
 
     /// Cuts those off who have left descriptors untaken for too long, or fails because of them; when the next will
-    /// have.
-    fn judge(&mut self, full: &[&SeatArc], now: Instant) -> Result<Judged, SendError> {
-        self.outbox.full_since.retain(|(id, _)| full.iter().any(|seat| seat.id() == *id));
-        let mut judged = Judged { has_evicted: false, until: Deadline::Never };
-        for seat in full {
-            let since = self.outbox.full_since(seat.id(), now);
-            let Some((after, cuts)) = self.after else { continue };
+    /// have. `seats` are those that leave any now.
+    fn judge(&mut self, seats: &[&SeatArc], now: Instant) -> Result<Judged, SendError> {
+        self.outbox.untaken.retain(|untaken| seats.iter().any(|seat| seat.id() == untaken.seat_id));
+        let mut judged = Judged { has_acted: false, until: Deadline::Never };
+        let Some((after, cuts)) = self.after else { return Ok(judged) };
+        for seat in seats {
+            let Some(sender) = seat.port().fd_sender() else { continue };
+            let since = self.outbox.untaken_since(seat.id(), sender, now);
             if now.saturating_duration_since(since) < after {
                 judged.until = judged.until.min(since.checked_add(after).map_or(Deadline::Never, Deadline::At));
                 continue;
@@ -563,8 +602,8 @@ impl Delivery<'_> {
                 return Err(SendError::TooSlow { consumer: self.info(seat) });
             }
             event!(WARN, "no more descriptors", lane = &*self.lane.info.name, pid = self.info(seat).pid);
-            seat.port().fd_sender().into_iter().for_each(FdSender::cut);
-            judged.has_evicted = true;
+            sender.cut();
+            judged.has_acted = true;
         }
         Ok(judged)
     }
@@ -574,8 +613,10 @@ impl Delivery<'_> {
     }
 }
 
-/// Whether a frame can be sent to this seat, or nobody takes any there.
-fn has_room(seat: &SeatArc) -> bool {
-    let Some(sender) = seat.port().fd_sender() else { return true };
-    poll(&mut [PollFd::new(sender, PollFlags::OUT)], Some(&timespec(Duration::ZERO))) != Ok(0)
+/// Those that have frames in their queues, as far as the kernel tells.
+fn untaken(seats: &[SeatArc]) -> impl Iterator<Item = &SeatArc> {
+    seats.iter().filter(|seat| {
+        let sender = seat.port().fd_sender().filter(|sender| !sender.is_over());
+        sender.is_some_and(|sender| sender.queued_bytes() != Some(0))
+    })
 }

@@ -158,7 +158,7 @@ impl Producer {
         // Really full.
         if deadline == Deadline::Now {
             return match self.judge(need)? {
-                Judged { has_evicted: true, .. } => self.publisher.find_room(&self.lane.roster, need),
+                Judged { has_acted: true, .. } => self.publisher.find_room(&self.lane.roster, need),
                 _ => Err(gate),
             }
             .map_err(|gate| SendError::Full { consumer: self.slow_consumer(gate) });
@@ -258,7 +258,7 @@ impl Producer {
 
     /// The ring is full: evicts those who have held it back for too long, or fails because of them.
     pub(super) fn judge(&mut self, need: Need) -> Result<Judged, SendError> {
-        let mut judged = Judged { has_evicted: false, until: Deadline::Never };
+        let mut judged = Judged { has_acted: false, until: Deadline::Never };
         if self.watch.after().is_none() {
             return Ok(judged);
         }
@@ -276,7 +276,7 @@ impl Producer {
                 return Err(SendError::TooSlow { consumer: Box::new(consumer) });
             }
             self.take_seat(seat_id);
-            judged.has_evicted = true;
+            judged.has_acted = true;
         }
         judged.until = self.watch.next_overdue(now).map_or(Deadline::Never, Deadline::At);
         Ok(judged)
@@ -321,7 +321,8 @@ pub(super) fn is_raised(interrupter: &Option<Interrupter>) -> bool {
 /// What is done about slow consumers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Judged {
-    pub(super) has_evicted: bool,
+    /// One was evicted, or is sent no more descriptors.
+    pub(super) has_acted: bool,
     /// When the next consumer will have been too slow.
     pub(super) until: Deadline,
 }

@@ -111,13 +111,16 @@ impl ServerOptions {
     /// The users whose processes may attach. Default: [`PeerPolicy::SameUser`], this user. At a path, other users also
     /// need the permission to connect: see [`mode`](Self::mode). Listening fails where none of them has it.
     ///
-    /// A consumer of another user can still do two things:
+    /// A consumer of another user can still do three things:
     ///
     /// - It can stop releasing what it has read, or write garbage into its seat and wake nobody. Either way the lane
     ///   waits, for as long as the producer's deadlines allow.
     /// - It can leave an Offer unread. The Offer's descriptors, 1 + 3 for each lane, then count as in flight for this
     ///   process's user until the consumer's socket is closed. With more than `RLIMIT_NOFILE` in flight, no process of
     ///   this user can send descriptors (`ETOOMANYREFS`, unix(7)).
+    /// - It can leave [descriptors of records](crate::options::LaneOptions::attachments) untaken, which count in the same
+    ///   way: at most 384 on each lane, or 3 records' worth where that is more. The lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) ends what is sent, but what is in flight stays.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, options::{PeerPolicy, ServerOptions}};

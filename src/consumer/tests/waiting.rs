@@ -7,6 +7,7 @@ use crate::deadline::{Deadline, timespec};
 use crate::fds;
 use crate::lane::LaneOptions;
 use crate::link::{Fate, Link};
+use crate::memory::SeatMap;
 use crate::os::bell::{Bell, BellEnd};
 use crate::os::fork::ForkGuard;
 use crate::producer::Producer;
@@ -223,21 +224,59 @@ fn the_end_of_the_session_is_found_by_one_who_only_tries() {
     wait_until("it is told", || matches!(consumer.try_receive(), Err(ReceiveError::HungUp)));
 }
 
-/// Attempts to publish that failed fill the queue of descriptors.
+/// A consumer that asks for descriptors.
+struct Asking {
+    consumer: Consumer,
+    seat: SeatMap,
+    /// What its producer has of it: the lane, the bell, the end that sends descriptors, the session.
+    _producer: Producer,
+    bell: Bell,
+    sender: OwnedFd,
+    session: OwnedFd,
+}
+
+fn asking() -> Asking {
+    let producer = Producer::create_at(&LaneOptions::new("asking").capacity(4096), 0).unwrap();
+    let (lane, seat, (bell, end)) = (Arc::clone(&producer.owned_lane().map), seat_words(), Bell::create().unwrap());
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
+    let ((socket, sender), (link, session)) = (fds::seqpacket_pair().unwrap(), link());
+    let attachment = attachment(Barrier::Fence, lane, seat.clone(), end, 0, None);
+    let attachment = Attachment { inbox: Some(InboxEnd { socket, lane: 0 }), ..attachment };
+    let consumer = Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap();
+    Asking { consumer, seat, _producer: producer, bell, sender, session }
+}
+
+/// Sends descriptors of a record that never comes, as an attempt to publish does that fails; whether there was room.
+fn attempt(sender: &OwnedFd) -> bool {
+    let frame = Frame::Attachments(Attachments { lane: 0, number: 0, position: 0, count: 1 }).encode();
+    fds::send_frame(sender.as_fd(), &frame, &[sender.as_fd()]).is_ok()
+}
+
 #[test]
 fn one_who_only_tries_lets_go_of_descriptors_whose_record_never_comes() {
-    let producer = Producer::create_at(&LaneOptions::new("tries").capacity(4096), 0).unwrap();
-    let (lane, (_bell, end)) = (Arc::clone(&producer.owned_lane().map), Bell::create().unwrap());
-    let end = BellEnd::receive(Bell::KIND, end).unwrap();
-    let ((socket, sender), (link, _session)) = (fds::seqpacket_pair().unwrap(), link());
-    let attachment = attachment(Barrier::Fence, lane, seat_words(), end, 0, None);
-    let attachment = Attachment { inbox: Some(InboxEnd { socket, lane: 0 }), ..attachment };
-    let mut consumer = Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap();
-    let frame = Frame::Attachments(Attachments { lane: 0, number: 0, position: 0, count: 1 }).encode();
-    while fds::send_frame(sender.as_fd(), &frame, &[sender.as_fd()]).is_ok() {}
+    let Asking { mut consumer, sender, _producer, session: _session, .. } = asking();
+    while attempt(&sender) {}
     wait_until("there is room", || {
         assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
-        fds::send_frame(sender.as_fd(), &frame, &[sender.as_fd()]).is_ok()
+        attempt(&sender)
+    });
+}
+
+/// Its bell has rung in vain so often that it hears no more rings.
+#[test]
+fn one_who_naps_lets_go_of_descriptors_whose_record_never_comes() {
+    let Asking { mut consumer, seat, bell, sender, session, _producer } = asking();
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| consumer.receive().map(drop));
+        for _ in 0..20 {
+            let epoch = seat.wait_epoch().load(Relaxed);
+            bell.ring();
+            wait_until("it sleeps again, or naps", || seat.wait_epoch().load(Relaxed) != epoch);
+        }
+        while attempt(&sender) {}
+        wait_until("there is room", || attempt(&sender));
+        drop(session);
+        assert_eq!(sleeper.join().unwrap(), Err(ReceiveError::HungUp));
     });
 }
 
@@ -309,7 +348,7 @@ fn a_record_is_not_released_before_the_next_call() {
         let mut producer = Producer::create_at(&LaneOptions::new("held").capacity(4096), 0).unwrap();
         let mut attached = join(&producer, Start::Latest, in_place);
         (0..4u8).for_each(|n| producer.send(&[n; 1000]).unwrap());
-        let consumed = |seat: &crate::memory::SeatMap| seat.consumed().load(Relaxed);
+        let consumed = |seat: &SeatMap| seat.consumed().load(Relaxed);
         // Each record is more than what is released at a time.
         for n in 0..4u64 {
             let record = attached.consumer.receive().unwrap().unwrap();
