@@ -31,6 +31,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// | `Peer`, `Layout` | `InvalidData` |
 /// | `Refused` | `ConnectionRefused` |
 /// | `Forbidden` | `PermissionDenied` |
+/// | `DescriptorsLost` | `NotFound` |
 /// | `Closed` | `ConnectionAborted` |
 /// | `TimedOut` | `TimedOut` |
 /// | `Interrupted` | `Other`, since the loops of [`std::io`] begin anew after `Interrupted` |
@@ -113,6 +114,8 @@ pub enum Error {
         /// What was being done.
         doing: String,
     },
+    /// The descriptors of a record did not come to this consumer. The sentence says why.
+    DescriptorsLost(String),
     /// This process is a forked child, and the object belongs to the parent.
     Forked,
 }
@@ -121,7 +124,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Os { doing, cause, remedy } => write!(f, "could not {doing}: {cause}{remedy}"),
-            Self::Invalid(sentence) => f.write_str(sentence),
+            Self::Invalid(sentence) | Self::DescriptorsLost(sentence) => f.write_str(sentence),
             Self::Geometry(geometry) => write!(f, "{geometry}"),
             Self::AddressInUse { address, pid } => match pid {
                 Some(pid) if *pid == std::process::id() => {
@@ -182,6 +185,7 @@ impl fmt::Debug for Error {
             Self::Layout { .. } => "Layout",
             Self::Refused { .. } => "Refused",
             Self::Forbidden { .. } => "Forbidden",
+            Self::DescriptorsLost(_) => "DescriptorsLost",
             Self::Closed { .. } => "Closed",
             Self::TimedOut { .. } => "TimedOut",
             Self::Interrupted { .. } => "Interrupted",
@@ -217,6 +221,7 @@ impl Error {
             Self::Layout { .. } => ErrorKind::Layout,
             Self::Refused { .. } => ErrorKind::Refused,
             Self::Forbidden { .. } => ErrorKind::Forbidden,
+            Self::DescriptorsLost(_) => ErrorKind::DescriptorsLost,
             Self::Closed { .. } => ErrorKind::Closed,
             Self::TimedOut { .. } => ErrorKind::TimedOut,
             Self::Interrupted { .. } => ErrorKind::Interrupted,
@@ -261,6 +266,7 @@ impl Error {
             Self::Peer { .. } | Self::Layout { .. } => io::ErrorKind::InvalidData,
             Self::Refused { .. } => io::ErrorKind::ConnectionRefused,
             Self::Forbidden { .. } => io::ErrorKind::PermissionDenied,
+            Self::DescriptorsLost(_) => io::ErrorKind::NotFound,
             Self::Closed { .. } => io::ErrorKind::ConnectionAborted,
             Self::TimedOut { .. } => io::ErrorKind::TimedOut,
             Self::Interrupted { .. } => io::ErrorKind::Other,

@@ -7,10 +7,10 @@ use crate::consumer::Record;
 use crate::error::{Error, Result};
 use crate::parcel::{Parcel, ParcelBuilder, ParcelBytes};
 use crate::producer::{Producer, SendError};
-use crate::region::{Sealed, close_received};
+use crate::region::{Region, Sealed};
 use rustix::fd::AsFd;
-use rustix::io::Errno;
 use std::fmt;
+use std::io;
 use std::ops::Deref;
 use std::time::Duration;
 
@@ -127,9 +127,12 @@ impl Producer {
             return self.send(bytes);
         }
         let parcel = parcel_of(bytes).map_err(|error| match error {
-            Error::Os { cause, .. } => SendError::Attachment(cause.raw_os_error().unwrap_or(libc::EIO)),
+            Error::Os { cause, .. } => SendError::Attachment(cause.raw_os_error().unwrap_or(match cause.kind() {
+                io::ErrorKind::FileTooLarge => libc::EFBIG,
+                _ => libc::ENOMEM,
+            })),
             Error::Forked => SendError::Forked,
-            _ => SendError::Attachment(Errno::NOMEM.raw_os_error()),
+            _ => SendError::Attachment(libc::ENOMEM),
         })?;
         self.send_parcel(b"", &parcel)
     }
@@ -164,11 +167,21 @@ impl<'a> Record<'a> {
     ///
     /// - [`Error::Invalid`] if this reader did not ask for descriptors, or has taken them already
     /// - [`Error::Peer`] if the record has none, or they are not those of a parcel, or are longer than `bytes_max`
-    /// - [`Error::Os`] if there is no room for them now, after which it can be called again, or they cannot be mapped
-    /// - [`Error::Closed`] if the producer sends this consumer no more descriptors
+    /// - [`Error::Os`] if there is no room for them now, after which it can be called again: its cause is `EMFILE`.
+    ///   With another cause they cannot be mapped, and are closed.
+    /// - [`Error::DescriptorsLost`] if the producer did not send them to this consumer: as in
+    ///   [`TakeFdsError::NotSent`](crate::errors::TakeFdsError::NotSent) and
+    ///   [`CutOff`](crate::errors::TakeFdsError::CutOff)
     /// - [`Error::Forked`] in a forked child
     pub fn take_parcel(&self, bytes_max: u64) -> Result<Parcel> {
-        Parcel::from_fds(self.take_fds()?, bytes_max)
+        let fds = self.take_fds_to_check()?;
+        match fds.iter().position(|fd| !Region::is_memory(fd)) {
+            None => Parcel::from_fds(fds, bytes_max),
+            Some(index) => {
+                self.refuse(fds);
+                Err(Error::peer("handing over a parcel", format!("descriptor {index} is not a memfd")))
+            }
+        }
     }
 
     /// Takes the sealed memory that was sent as this record, as [`take_parcel`](Self::take_parcel) takes a parcel.
@@ -190,16 +203,14 @@ impl<'a> Record<'a> {
     ///
     /// Those of [`take_parcel`](Self::take_parcel); [`Error::Peer`] also if there are several descriptors.
     pub fn take_sealed(&self, bytes_max: u64) -> Result<Sealed> {
-        let mut fds = self.take_fds()?;
-        match (fds.pop(), fds.len()) {
-            (Some(fd), 0) => Sealed::from_fd_up_to(fd, bytes_max),
-            (fd, more) => {
-                let came = more + usize::from(fd.is_some());
-                fds.extend(fd);
-                close_received(fds);
-                Err(Error::peer("handing over a sealed region", format!("it came with {came} descriptors, not one")))
-            }
-        }
+        let mut fds = self.take_fds_to_check()?;
+        let fault = match &fds[..] {
+            [fd] if Region::is_memory(fd) => return Sealed::from_fd_up_to(fds.remove(0), bytes_max),
+            [_] => "the descriptor is not a memfd".to_owned(),
+            fds => format!("it came with {} descriptors, not one", fds.len()),
+        };
+        self.refuse(fds);
+        Err(Error::peer("handing over a sealed region", fault))
     }
 
     /// The bytes that were sent by [`Producer::send_or_parcel`]: the payload, or the one buffer of the parcel that was

@@ -381,9 +381,10 @@ fn what_nobody_takes_is_closed_and_room_is_made() {
         drop(reader);
         wait_until("all is closed", || belongings() == before);
         // Those that wait in the queue of a consumer that leaves go, too.
-        producer.send_with_fds(b"", &[marked(1, 0).as_fd()]).unwrap();
-        drop(consumer);
-        drop((producer, _server));
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        producer.send_with_fds(b"", &[writer.as_fd()]).unwrap();
+        drop((writer, consumer));
+        assert_eq!(std::io::Read::read(&mut reader, &mut [0]).unwrap(), 0);
     });
 }
 
@@ -405,6 +406,43 @@ fn what_takes_long_to_close_keeps_nobody_waiting() {
             assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [number, 0]);
         }
         assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    });
+}
+
+/// The thread that closes is kept by a socket that lingers: what is refused after it does not fill the table.
+#[test]
+fn what_is_refused_behind_one_that_takes_long_to_close_is_bounded() {
+    isolated("what_is_refused_behind_one_that_takes_long_to_close_is_bounded", || {
+        let takes: [fn(&Record<'_>) -> Error; 3] = [
+            |record| record.take_parcel(1 << 20).unwrap_err(),
+            |record| record.take_sealed(1 << 20).unwrap_err(),
+            |record| record.take_named().unwrap_err().into(),
+        ];
+        for take in takes {
+            let (mut producer, _server, address) = lane(40);
+            let mut consumer = join(&address);
+            let (socket, peer) = hostile::lingering();
+            producer.send_with_fds(b"", &[socket.as_fd()]).unwrap();
+            drop(socket);
+            assert_eq!(take(&consumer.receive().unwrap().unwrap()).kind(), ErrorKind::Peer);
+            let (_reader, writer) = std::io::pipe().unwrap();
+            let mut refused = 0;
+            let last = loop {
+                producer.send_with_fds(b"", &[writer.as_fd(); 40]).unwrap();
+                let record = consumer.receive().unwrap().unwrap();
+                match take(&record).kind() {
+                    ErrorKind::Peer => refused += 1,
+                    _ => break record,
+                }
+            };
+            assert_eq!(refused, 2, "64 descriptors or more wait, and no more are taken");
+            assert_eq!(last.take_fds().unwrap().len(), 40, "nothing is lost");
+            drop(peer);
+            wait_until("room is made", || {
+                producer.send_with_fds(b"", &[writer.as_fd(); 40]).unwrap();
+                take(&consumer.receive().unwrap().unwrap()).kind() == ErrorKind::Peer
+            });
+        }
     });
 }
 
@@ -614,6 +652,8 @@ fn who_resumes_is_told_what_it_was_not_given() {
         let record = resumed.receive().unwrap().unwrap();
         let error = record.take_fds().unwrap_err();
         assert_eq!(error, TakeFdsError::NotSent { position: record.position() }, "{number}");
+        let error = record.take_parcel(4096).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DescriptorsLost, "{error}");
     }
     assert_eq!(mark_of(&resumed.receive().unwrap().unwrap().take_fds().unwrap()[0]), [3, 0]);
 }

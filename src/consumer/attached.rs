@@ -5,7 +5,6 @@ use crate::error::Error;
 use crate::fds::NamesFault;
 use crate::fds::from_table;
 use crate::kind::ErrorKind;
-use crate::region::close_received;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::fmt;
@@ -48,8 +47,8 @@ pub enum TakeFdsError {
     NotAsked,
     /// They were taken already.
     Taken,
-    /// There is no room for them in this process now: its descriptor table is full, or too many that nobody took are
-    /// still being closed. Nothing is lost: close some, and call again.
+    /// There is no room for them in this process now: its descriptor table is full, or too many that were not taken, or
+    /// were not what they should be, are still being closed. Nothing is lost: close some, and call again.
     NoRoom,
     /// They were not sent to this consumer. It has resumed another consumer's place, and the record was published
     /// before; or the producer broke the protocol.
@@ -155,8 +154,8 @@ impl From<TakeFdsError> for Error {
         match error {
             TakeFdsError::NotAsked | TakeFdsError::Taken => Self::Invalid(error.to_string()),
             TakeFdsError::NoRoom => Self::os("take the descriptors of a record")(Errno::MFILE),
-            TakeFdsError::CutOff => Self::Closed { doing: doing.to_owned() },
-            TakeFdsError::NotSent { .. } | TakeFdsError::Names(_) | TakeFdsError::Peer(_) => Self::peer(doing, error),
+            TakeFdsError::NotSent { .. } | TakeFdsError::CutOff => Self::DescriptorsLost(error.to_string()),
+            TakeFdsError::Names(_) | TakeFdsError::Peer(_) => Self::peer(doing, error),
             TakeFdsError::Forked => Self::Forked,
         }
     }
@@ -188,9 +187,10 @@ impl Record<'_> {
     /// duplicates of its own, which share file offsets and status flags with those of the producer and of the other
     /// consumers. Empty if the record has none.
     ///
-    /// They can be taken once, before the next call on the consumer, which closes them otherwise. They may be of any
-    /// kind: check what a producer sends that is not trusted. To close a descriptor for the last time can take as long
-    /// as its sender likes.
+    /// They can be taken once, before the next call on the consumer. If they are not, they are closed soon after: by a
+    /// call that finds nothing published, or that returns a later record with descriptors. They may be of any kind:
+    /// check what a producer sends that is not trusted. To close a descriptor for the last time can take as long as its
+    /// sender likes.
     ///
     /// ```
     /// # use fdring::{Attach, Server, Session, options::LaneOptions};
@@ -228,6 +228,22 @@ impl Record<'_> {
         }
     }
 
+    /// The descriptors, to be [refused](Self::refuse) if they are not what they should be. None while many that were
+    /// refused are still being closed, so that a producer cannot have them fill the table of this process.
+    pub(crate) fn take_fds_to_check(&self) -> Result<Vec<OwnedFd>, TakeFdsError> {
+        match self.origin() {
+            Origin::Consumer(release) if release.seat().has_refused_many() => Err(TakeFdsError::NoRoom),
+            _ => self.take_fds(),
+        }
+    }
+
+    /// Closes descriptors of this record that are not what they should be, without waiting.
+    pub(crate) fn refuse(&self, fds: Vec<OwnedFd>) {
+        if let Origin::Consumer(release) = self.origin() {
+            release.seat().refuse(fds);
+        }
+    }
+
     /// Takes the descriptors of a record that was sent by [`Producer::send_named`](crate::Producer::send_named), each
     /// with its name, in the order in which they were sent. No two have the same name.
     ///
@@ -253,11 +269,11 @@ impl Record<'_> {
     /// - [`TakeFdsError::Names`] if the payload does not name the descriptors, which are closed then
     /// - those of [`take_fds`](Self::take_fds)
     pub fn take_named(&self) -> Result<Vec<(String, OwnedFd)>, TakeFdsError> {
-        let fds = self.take_fds()?;
+        let fds = self.take_fds_to_check()?;
         match from_table(self, fds.len()) {
             Ok(names) => Ok(names.into_iter().zip(fds).collect()),
             Err(fault) => {
-                close_received(fds);
+                self.refuse(fds);
                 Err(TakeFdsError::Names(fault))
             }
         }

@@ -28,6 +28,8 @@ const FRAME_ROOM_BYTES: usize = 64;
 /// With so many descriptors that nobody took and that are not closed yet, no more are let go: the queue keeps them, and
 /// the producer waits.
 const CLOSES_MAX: usize = 256;
+/// With so many that were taken and refused, and that are not closed yet, none are taken to be looked at.
+const REFUSED_MAX: usize = 64;
 /// How soon [`Inbox::settle`] is called again where it could not let go of all, since nobody says when there is room.
 pub(super) const SETTLE_AGAIN: Duration = SECOND_LOOK;
 /// With so many frames taken out of the queue, a call ends: more than any queue holds, so that only a producer that
@@ -37,7 +39,7 @@ const FRAMES_PER_CALL: usize = 4096;
 /// The end that a consumer reads of the pair that it has made for the descriptors of records.
 #[derive(Debug)]
 pub(crate) struct InboxEnd {
-    pub(crate) socket: OwnedFd,
+    pub(crate) socket: Connection,
     /// The lane, as the Offer numbers it.
     pub(crate) lane: usize,
 }
@@ -50,6 +52,8 @@ pub(super) struct Inbox {
     /// As the Offer numbers it.
     lane: usize,
     closes: Closes,
+    /// Those that the program has taken, and refused.
+    refused: Closes,
     queue: Mutex<Queue>,
     /// [`FRAMES_PER_CALL`], or fewer in a test.
     frames_per_call: usize,
@@ -62,6 +66,8 @@ struct Queue {
     head: Option<Arrived>,
     /// The record whose descriptors were taken last.
     taken: Option<u64>,
+    /// The number of the frame that was taken out of it last.
+    number: u64,
     /// What the producer did wrong. Nothing is received after it.
     fault: Option<Box<str>>,
     /// A record has come whose descriptors may wait in the queue.
@@ -98,7 +104,10 @@ enum Left {
 
 /// The end that is read of a pair of sockets for each lane whose descriptors of records are asked for, and the ends
 /// that the producer sends them by.
-pub(crate) fn make_inboxes(attach: &[Option<LaneAttach>]) -> error::Result<(Vec<Option<InboxEnd>>, Vec<OwnedFd>)> {
+pub(crate) fn make_inboxes(
+    attach: &[Option<LaneAttach>],
+    guard: ForkGuard,
+) -> error::Result<(Vec<Option<InboxEnd>>, Vec<OwnedFd>)> {
     let (mut inboxes, mut sockets) = (Vec::new(), Vec::new());
     for (number, lane) in attach.iter().enumerate() {
         let asks = lane.as_ref().is_some_and(|lane| lane.descriptors);
@@ -106,7 +115,7 @@ pub(crate) fn make_inboxes(attach: &[Option<LaneAttach>]) -> error::Result<(Vec<
         let pair = pair.transpose().map_err(Error::os("make the sockets for the descriptors of records"))?;
         inboxes.push(pair.map(|(ours, theirs)| {
             sockets.push(theirs);
-            InboxEnd { socket: ours, lane: number }
+            InboxEnd { socket: Connection::new(ours, guard), lane: number }
         }));
     }
     Ok((inboxes, sockets))
@@ -114,8 +123,8 @@ pub(crate) fn make_inboxes(attach: &[Option<LaneAttach>]) -> error::Result<(Vec<
 
 impl Inbox {
     pub(super) fn new(InboxEnd { socket, lane }: InboxEnd, guard: ForkGuard) -> Self {
-        let (socket, queue) = (Connection::new(socket, guard), Mutex::new(Queue::default()));
-        Self { socket, guard, lane, closes: Closes::default(), queue, frames_per_call: FRAMES_PER_CALL }
+        let (closes, refused, queue) = (Closes::default(), Closes::default(), Mutex::new(Queue::default()));
+        Self { socket, guard, lane, closes, refused, queue, frames_per_call: FRAMES_PER_CALL }
     }
 
     /// The `count` descriptors of the record at `position`, once.
@@ -213,6 +222,16 @@ impl Inbox {
         }
     }
 
+    /// Closes descriptors that were taken and are not what they should be.
+    pub(super) fn refuse(&self, fds: Vec<OwnedFd>) {
+        close_received_counted(fds, &self.refused);
+    }
+
+    /// Whether many that were refused are not closed yet.
+    pub(super) fn has_refused_many(&self) -> bool {
+        self.refused.waiting() >= REFUSED_MAX
+    }
+
     /// Receives nothing any more, and lets the producer know.
     pub(super) fn hang_up(&self) {
         let _ = shutdown(&self.socket, Shutdown::Both);
@@ -265,6 +284,7 @@ impl Inbox {
         let ReceivedFrame { len, fds } = peeked?;
         let Attachments { number, position, .. } = self.parse(queue, &bytes[..len], fds.len())?;
         self.receive(|| fds::discard_frame(self.socket.as_fd()))?;
+        queue.number = number;
         queue.head = Some(Arrived { number, position, fds });
         Ok(())
     }
@@ -286,7 +306,8 @@ impl Inbox {
         received.map_err(|error| match error {
             error if error.is_would_block() => Nothing::Empty,
             RecvFdsError::Closed | RecvFdsError::Reset => Nothing::Over,
-            RecvFdsError::TableFull { .. } => Nothing::NoRoom,
+            // Withheld again, though all were sent: the table is so nearly full that other threads make the difference.
+            RecvFdsError::TableFull { .. } | RecvFdsError::Withheld { .. } => Nothing::NoRoom,
             // What was installed is dropped with the error: the frame has it all as long as it is in the queue.
             error => Nothing::Fault(error.to_string()),
         })
@@ -298,11 +319,10 @@ impl Inbox {
                 format!("descriptors came for lane {}, where lane {} is read", attachments.lane, self.lane)
             }
             Ok(Frame::Attachments(attachments)) => {
-                let fell = queue.head.as_ref().filter(|head| attachments.number < head.number);
-                match fell {
-                    None => return Ok(attachments),
-                    Some(head) => format!("the number of records fell from {} to {}", head.number, attachments.number),
+                if attachments.number >= queue.number {
+                    return Ok(attachments);
                 }
+                format!("the number of records fell from {} to {}", queue.number, attachments.number)
             }
             Ok(frame) => format!("{} came where only Attachments may", frame.name()),
             Err(error) => error.to_string(),
@@ -343,8 +363,8 @@ mod tests {
 
     /// An inbox of lane 3, and the end by which its producer sends.
     fn inbox() -> (Inbox, OwnedFd) {
-        let (socket, producer) = fds::seqpacket_pair().unwrap();
-        (Inbox::new(InboxEnd { socket, lane: 3 }, ForkGuard::get().unwrap()), producer)
+        let ((socket, producer), guard) = (fds::seqpacket_pair().unwrap(), ForkGuard::get().unwrap());
+        (Inbox::new(InboxEnd { socket: Connection::new(socket, guard), lane: 3 }, guard), producer)
     }
 
     fn send(producer: &OwnedFd, bytes: &[u8], count: usize) {
@@ -414,10 +434,14 @@ mod tests {
 
     #[test]
     fn numbers_never_fall() {
-        let (inbox, producer) = inbox();
-        say(&producer, 5, 64, 1);
-        say(&producer, 4, 128, 1);
-        assert!(matches!(taken(&inbox, 64, 1), Err(TakeFdsError::Peer(fault)) if fault.contains("from 5 to 4")));
+        for taken_before in [false, true] {
+            let (inbox, producer) = inbox();
+            say(&producer, 5, 64, 1);
+            assert!(!taken_before || taken(&inbox, 64, 1) == Ok(1));
+            say(&producer, 4, 128, 1);
+            let fault = taken(&inbox, 64 + 64 * u64::from(taken_before), 1);
+            assert!(matches!(&fault, Err(TakeFdsError::Peer(fault)) if fault.contains("from 5 to 4")), "{fault:?}");
+        }
     }
 
     /// A producer that sends and sends keeps nobody in a call.

@@ -65,6 +65,18 @@ impl OwnSeat {
         self.inbox().ok_or(TakeFdsError::NotAsked)?.take(position, count)
     }
 
+    /// Closes descriptors of a record that are not what they should be.
+    pub(super) fn refuse(&self, fds: Vec<OwnedFd>) {
+        if let Some(inbox) = self.inbox() {
+            inbox.refuse(fds);
+        }
+    }
+
+    /// Whether many of those are still being closed.
+    pub(super) fn has_refused_many(&self) -> bool {
+        self.inbox().is_some_and(Inbox::has_refused_many)
+    }
+
     pub(super) fn is_forked(&self) -> bool {
         self.guard.is_child()
     }

@@ -90,6 +90,9 @@ pub(crate) fn to_table(names: &[&str]) -> Result<Vec<u8>, NamesFault> {
 
 /// The names in a line that came with `descriptors` descriptors.
 pub(crate) fn from_table(table: &[u8], descriptors: usize) -> Result<Vec<String>, NamesFault> {
+    if table.len() > TABLE_MAX_BYTES {
+        return Err(NamesFault::TableTooLong);
+    }
     let line = table.strip_suffix(b"\n").ok_or(NamesFault::NoEnd)?;
     let names = line.split(|byte| *byte == b':');
     let count = names.clone().count();
@@ -154,6 +157,7 @@ mod tests {
         let names: Vec<String> = (0..253).map(|n| format!("{n:064}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         assert_eq!(to_table(&names), Err(NamesFault::TableTooLong));
+        assert_eq!(from_table((names.join(":") + "\n").as_bytes(), names.len()), Err(NamesFault::TableTooLong));
     }
 
     #[test]

@@ -96,13 +96,14 @@ fn enqueue(fds: Vec<(OwnedFd, Option<Closes>)>) {
     queue.see_to_it();
 }
 
-/// How many descriptors wait to be closed; at least 1 for as long as one is being closed.
+/// How many descriptors wait to be closed, but for those that are counted for their owner; at least 1 for as long as
+/// one is being closed.
 pub(crate) fn waiting() -> usize {
     let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else { return 0 };
     queue.take_over();
     // Where no thread could be had, there may be one now.
     queue.see_to_it();
-    queue.fds.len() + usize::from(queue.has_thread)
+    queue.fds.iter().filter(|(_, closes)| closes.is_none()).count() + usize::from(queue.has_thread)
 }
 
 impl Queue {

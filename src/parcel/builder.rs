@@ -105,7 +105,6 @@ impl ParcelBuilder {
     /// - [`Error::Invalid`] if there are more than 65,536 buffers or 253 memfds, if all together is longer than 1 TiB,
     ///   or if a parcel has not the buffer that was to be shared
     /// - [`Error::Os`] if the system is short of memory or descriptors
-    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn allocate(self) -> Result<ParcelWriter> {
         let Self { name, planned } = self;
         let invalid = |why: String| Error::Invalid(format!("the parcel {name} cannot be made: {why}"));

@@ -24,10 +24,11 @@ use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 
 use self::mapping::Access;
+use self::received::Length;
 use crate::error::{Error, Operation, Result};
 use crate::os::bell::BellEnd;
 use crate::os::cgroup::{self, MemoryRoom};
-use crate::os::closing::{Closes, close_later_counted};
+use crate::os::closing::{Closes, close_later, close_later_counted};
 use crate::terms::BellKind;
 
 pub(crate) use self::mapping::Mapping;
@@ -51,16 +52,19 @@ const CONTROL_GROUPS_ASKED_FROM_BYTES: u64 = 1 << 20;
 
 /// Closes descriptors that a peer has sent, without waiting: those whose closing may take long, on the closing thread.
 pub(crate) fn close_received(fds: Vec<OwnedFd>) {
-    close_received_counted(fds, &Closes::default());
+    close_later(slow_to_close(fds));
 }
 
 /// The same; those that are not closed when this returns are counted.
-pub(crate) fn close_received_counted(mut fds: Vec<OwnedFd>, closes: &Closes) {
-    // Memory is closed at once, and here.
+pub(crate) fn close_received_counted(fds: Vec<OwnedFd>, closes: &Closes) {
+    close_later_counted(slow_to_close(fds), closes);
+}
+
+/// Closes memory, and returns the others; those that rarely take long come first.
+fn slow_to_close(mut fds: Vec<OwnedFd>) -> Vec<OwnedFd> {
     fds.retain(|fd| !Region::is_memory(fd));
-    // Those that rarely take long come first.
     fds.sort_by_key(|fd| !BellEnd::is_bell(BellKind::Eventfd, fd));
-    close_later_counted(fds, closes);
+    fds
 }
 
 /// Whether the memory of a ring lies in huge pages of 2 MiB.
@@ -240,7 +244,7 @@ impl Region {
         if len_bytes == 0 || len_bytes > REGION_LEN_MAX_BYTES {
             return Err(refused(format!("it is said to be {len_bytes} bytes long, not 1 to {REGION_LEN_MAX_BYTES}")));
         }
-        let received = received::check(fd, Some(len_bytes), required).map_err(refused)?;
+        let received = received::check(fd, Length::Exactly(len_bytes), required).map_err(refused)?;
         let huge_pages = HugePagesOutcome::NotAsked;
         Ok(Self { memfd: received.memfd, len: received.len, name: what.to_owned(), huge_pages })
     }

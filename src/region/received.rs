@@ -15,6 +15,17 @@ use super::{REGION_LEN_MAX_BYTES, Seals};
 /// What fstatfs(2) calls the file system of huge pages.
 const HUGETLBFS_MAGIC: u32 = 0x9584_58f6;
 
+/// How many bytes long it may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    Exactly(u64),
+    UpTo(u64),
+}
+
+/// How much may be allocated beyond the end, in bytes: more than the longest huge page in which the kernel allocates by
+/// itself. The rest of it is dropped while the caller waits.
+const BEYOND_END_MAX_BYTES: u64 = 1 << 30;
+
 /// What stands after the checks.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -27,9 +38,10 @@ pub(super) struct Received {
 
 /// Checks `fd`, and closes it when it fails: then the error is a clause that says what was wrong with it.
 ///
-/// `claimed_len` is the length in bytes that its sender announced, if any. SHRINK and GROW are required always.
-pub(super) fn check(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> Result<Received, String> {
-    let (received, stat) = check_shape(fd, claimed_len, required)?;
+/// `len` is the length in bytes that its sender announced, or the longest that is taken. SHRINK and GROW are required
+/// always.
+pub(super) fn check(fd: OwnedFd, len: Length, required: Seals) -> Result<Received, String> {
+    let (received, stat) = check_shape(fd, len, required)?;
     check_allocated(&received.memfd, &stat)?;
     Ok(received)
 }
@@ -37,13 +49,13 @@ pub(super) fn check(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> R
 /// The same without a promise that every page is there: for a file of another process, whose lock that process can keep
 /// for as long as it likes. Nothing here waits for it.
 pub(super) fn check_unlocked(fd: OwnedFd, claimed_len: u64, required: Seals) -> Result<Received, String> {
-    let (received, stat) = check_shape(fd, Some(claimed_len), required)?;
+    let (received, stat) = check_shape(fd, Length::Exactly(claimed_len), required)?;
     check_blocks(&stat)?;
     Ok(received)
 }
 
 /// The seals and the length.
-fn check_shape(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> Result<(Received, Stat), String> {
+fn check_shape(fd: OwnedFd, wanted: Length, required: Seals) -> Result<(Received, Stat), String> {
     let memfd = Memfd::try_from_fd(fd).map_err(|_| "the descriptor is not a memfd".to_owned())?;
     let seals = Seals::of(memfd.as_file()).map_err(|errno| format!("its seals cannot be read: {errno}"))?;
     let missing = required.union(Seals::SHRINK).union(Seals::GROW).without(seals);
@@ -55,8 +67,14 @@ fn check_shape(fd: OwnedFd, claimed_len: Option<u64>, required: Seals) -> Result
     if len > REGION_LEN_MAX_BYTES {
         return Err(format!("its memfd is {len} bytes long, more than {REGION_LEN_MAX_BYTES}"));
     }
-    if let Some(claimed) = claimed_len.filter(|claimed| *claimed != len) {
-        return Err(format!("its memfd is {len} bytes long, where {claimed} were announced"));
+    match wanted {
+        Length::Exactly(claimed) if len != claimed => {
+            return Err(format!("its memfd is {len} bytes long, where {claimed} were announced"));
+        }
+        Length::UpTo(max) if len > max => {
+            return Err(format!("its memfd is {len} bytes long, where at most {max} are taken"));
+        }
+        _ => {}
     }
     Ok((Received { memfd, len: len as usize, seals, mode: stat.st_mode & 0o7777 }, stat))
 }
@@ -69,6 +87,7 @@ fn check_allocated(memfd: &Memfd, stat: &Stat) -> Result<(), String> {
     let len = stat.st_size as u64;
     // First without the file's lock, which its sender could hold for long with a great deal to allocate.
     check_blocks(stat)?;
+    check_beyond_end(stat)?;
     let access = rustix::fs::fcntl_getfl(memfd.as_file()).map_err(|errno| format!("it cannot be examined: {errno}"))?;
     if access & OFlags::ACCMODE == OFlags::RDONLY {
         return check_for_holes(memfd, len);
@@ -94,12 +113,25 @@ pub(super) fn check_for_holes(memfd: &Memfd, len: u64) -> Result<(), String> {
 
 /// Compares the bytes that are allocated, in pages small or huge, with the length.
 fn check_blocks(stat: &Stat) -> Result<(), String> {
-    // st_blocks counts 512 bytes each, whatever the pages, see stat(2).
-    let allocated = (stat.st_blocks as u64).saturating_mul(512);
+    let allocated = allocated_bytes(stat);
     if allocated < stat.st_size as u64 {
         return Err(format!("its memfd has holes: {allocated} of {} bytes are allocated", stat.st_size));
     }
     Ok(())
+}
+
+/// Compares what is allocated beyond the end with what is dropped without much delay.
+fn check_beyond_end(stat: &Stat) -> Result<(), String> {
+    let beyond = allocated_bytes(stat).saturating_sub(stat.st_size as u64);
+    if beyond > BEYOND_END_MAX_BYTES {
+        return Err(format!("its memfd has {beyond} bytes allocated beyond its end"));
+    }
+    Ok(())
+}
+
+/// st_blocks counts 512 bytes each, whatever the pages, see stat(2).
+fn allocated_bytes(stat: &Stat) -> u64 {
+    (stat.st_blocks as u64).saturating_mul(512)
 }
 
 /// Whether the file is one of hugetlbfs, as a memfd in huge pages is.
@@ -111,4 +143,21 @@ fn is_in_huge_pages(memfd: &Memfd) -> Result<bool, String> {
 
 fn stat(memfd: &Memfd) -> Result<Stat, String> {
     rustix::fs::fstat(memfd.as_file()).map_err(|errno| format!("its length cannot be read: {errno}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn much_that_is_allocated_beyond_the_end_is_refused() {
+        let mut stat = rustix::fs::fstat(std::fs::File::open("/dev/null").unwrap()).unwrap();
+        stat.st_size = 4096;
+        stat.st_blocks = 8 + (1 << 30) / 512;
+        assert_eq!(check_beyond_end(&stat), Ok(()));
+        stat.st_blocks += 1;
+        assert!(check_beyond_end(&stat).unwrap_err().contains("1073742336 bytes allocated beyond its end"));
+        stat.st_blocks = 0;
+        assert_eq!(check_beyond_end(&stat), Ok(()), "holes are for others");
+    }
 }

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::mapping::Access;
-use super::{Freeze, HugePages, Mapping, REGION_LEN_MAX_BYTES, Region, RegionOptions, Seals, create_memfd, received};
+use super::received::{self, Length};
+use super::{Freeze, HugePages, Mapping, REGION_LEN_MAX_BYTES, Region, RegionOptions, Seals, create_memfd};
 use crate::error::{Error, Result};
 use crate::os::closing::close_later;
 use crate::os::fork::ForkGuard;
@@ -93,7 +94,6 @@ impl Sealed {
     /// - [`Error::Invalid`] if the length is out of range
     /// - [`Error::Os`] if the system is short of memory or descriptors, or the kernel refuses to seal the region: a
     ///   process that was being forked while the region was made maps it, and neither ended nor called exec for 200 ms
-    /// - [`Error::Forked`] in a forked child of a process that has used this library
     ///
     /// # Panics
     ///
@@ -146,13 +146,7 @@ impl Sealed {
             close_later([fd]);
             return Err(refused("the descriptor is not a memfd".to_owned()));
         }
-        let received = received::check(fd, None, SEALED).map_err(refused)?;
-        if received.len as u64 > bytes_max {
-            return Err(refused(format!(
-                "its memfd is {} bytes long, where at most {bytes_max} are taken",
-                received.len
-            )));
-        }
+        let received = received::check(fd, Length::UpTo(bytes_max), SEALED).map_err(refused)?;
         if received.seals.contains(Seals::EXEC) && received.mode & EXECUTE_BITS != 0 {
             return Err(refused(format!("its memfd can be executed for ever (mode {:o})", received.mode)));
         }
@@ -286,7 +280,6 @@ impl SealedBuilder {
     ///
     /// - [`Error::Invalid`] if the length is out of range
     /// - [`Error::Os`] if the system is short of memory or descriptors
-    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn new(name: &str, len_bytes: u64) -> Result<Self> {
         let guard = ForkGuard::get()?;
         if len_bytes == 0 {

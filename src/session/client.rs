@@ -545,7 +545,7 @@ impl Session {
             })
         });
         let attach: Vec<_> = attach.collect();
-        let (inboxes, sockets) = make_inboxes(&attach)?;
+        let (inboxes, sockets) = make_inboxes(&attach, guard)?;
         send_with_fds(&socket, &handshake.attach(attach), &sockets, "attaching")?;
         drop(sockets);
         crash::point!("session-attach-sent");

@@ -118,8 +118,8 @@ impl ServerOptions {
     /// - It can leave an Offer unread. The Offer's descriptors, 1 + 3 for each lane, then count as in flight for this
     ///   process's user until the consumer's socket is closed. With more than `RLIMIT_NOFILE` in flight, no process of
     ///   this user can send descriptors (`ETOOMANYREFS`, unix(7)).
-    /// - It can leave [descriptors of records](crate::options::LaneOptions::attachments) untaken, which count in the same
-    ///   way: at most 384 on each lane, or 3 records' worth where that is more. The lane's
+    /// - It can leave [descriptors of records](crate::options::LaneOptions::attachments) untaken, which count in the
+    ///   same way: at most 384 on each lane, or 3 records' worth where that is more. The lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) ends what is sent, but what is in flight stays.
     ///
     /// ```

@@ -9,6 +9,7 @@ use crate::lane::LaneOptions;
 use crate::link::{Fate, Link};
 use crate::memory::SeatMap;
 use crate::os::bell::{Bell, BellEnd};
+use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
 use crate::producer::Producer;
 use crate::ring::SeatWords;
@@ -241,8 +242,9 @@ fn asking() -> Asking {
     let end = BellEnd::receive(Bell::KIND, end).unwrap();
     let ((socket, sender), (link, session)) = (fds::seqpacket_pair().unwrap(), link());
     let attachment = attachment(Barrier::Fence, lane, seat.clone(), end, 0, None);
-    let attachment = Attachment { inbox: Some(InboxEnd { socket, lane: 0 }), ..attachment };
-    let consumer = Consumer::new(attachment, Arc::new(link), ForkGuard::get().unwrap()).unwrap();
+    let guard = ForkGuard::get().unwrap();
+    let inbox = Some(InboxEnd { socket: Connection::new(socket, guard), lane: 0 });
+    let consumer = Consumer::new(Attachment { inbox, ..attachment }, Arc::new(link), guard).unwrap();
     Asking { consumer, seat, _producer: producer, bell, sender, session }
 }
 
