@@ -1,14 +1,19 @@
 //! Sends tables of numbers through three processes without a copy: a source makes them, a filter adds a column of sums
 //! and sends the others on, and a sink keeps a thousand of them.
 //!
+//! The source sends them over a socket, as descriptors. The filter sends them as records of a lane: in order with other
+//! records, to any number of consumers.
+//!
 //! Usage: parcels. It starts the filter and the sink itself.
 
+use fdring::options::{LaneOptions, SessionOptions};
 use fdring::parcel::{Parcel, ParcelBuilder};
-use fdring::{fds, recv_fds, send_fds};
+use fdring::{Attach, Server, fds, recv_fds, send_fds};
 use std::error::Error;
 use std::io::{ErrorKind, Write, stdin, stdout};
-use std::os::fd::{AsFd, OwnedFd};
-use std::process::{Command, Stdio};
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::time::Duration;
 
 /// What a table's columns are.
 const PRICES: u32 = 1;
@@ -19,24 +24,24 @@ const TABLES: u64 = 1000;
 const ROWS: u64 = 512;
 /// The filter and the sink take no longer parcels than this.
 const PARCEL_MAX_BYTES: u64 = 1 << 20;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    match std::env::args().nth(1).as_deref() {
-        Some("filter") => filter(),
-        Some("sink") => sink(),
-        _ => source(),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => source(),
+        ["filter", address] => filter(address),
+        ["sink", address] => sink(address),
+        _ => Err("usage: parcels".into()),
     }
 }
 
 /// Makes the tables: two columns in one memfd each.
 fn source() -> Result<(), Box<dyn Error>> {
     let (to_filter, filter_in) = fds::seqpacket_pair()?;
-    let (filter_out, sink_in) = fds::seqpacket_pair()?;
-    let start = |role: &str, input: OwnedFd, output: Stdio| {
-        Command::new(std::env::current_exe()?).arg(role).stdin(input).stdout(output).spawn()
-    };
-    let mut filter = start("filter", filter_in, filter_out.into())?;
-    let mut sink = start("sink", sink_in, Stdio::inherit())?;
+    let (program, address) = (std::env::current_exe()?, format!("@fdring-parcels-{}", std::process::id()));
+    let mut filter = Command::new(&program).args(["filter", &address]).stdin(filter_in).spawn()?;
+    let mut sink = Command::new(&program).args(["sink", &address]).spawn()?;
     for table in 0..TABLES {
         let builder = ParcelBuilder::new("table").buffer(PRICES, 8 * ROWS).buffer(AMOUNTS, 8 * ROWS);
         let mut writer = builder.allocate()?;
@@ -55,7 +60,11 @@ fn source() -> Result<(), Box<dyn Error>> {
 }
 
 /// Adds the products of each row: a parcel of one buffer of its own, and two that it shares with the one it received.
-fn filter() -> Result<(), Box<dyn Error>> {
+fn filter(address: &str) -> Result<(), Box<dyn Error>> {
+    // A table has two memfds then: its own, and the source's.
+    let mut tables = LaneOptions::new("tables").attachments(2).create()?;
+    let server = Server::listen(address, [&tables])?;
+    server.wait_for_sessions(1, PATIENCE)?;
     while let Some(table) = receive()? {
         let (prices, amounts) = (column(&table, PRICES)?, column(&table, AMOUNTS)?);
         let mut writer =
@@ -63,15 +72,19 @@ fn filter() -> Result<(), Box<dyn Error>> {
         for (sum, (price, amount)) in writer.buffer_mut(0).chunks_exact_mut(8).zip(prices.zip(amounts)) {
             sum.copy_from_slice(&(price * amount).to_le_bytes());
         }
-        send_fds(stdout().as_fd(), b"table", &writer.seal()?.fds())?;
+        tables.send_parcel(b"table", &writer.seal()?)?;
     }
+    tables.finish();
     Ok(())
 }
 
 /// Keeps all of them: bytes without descriptors, of which a process may not have so many.
-fn sink() -> Result<(), Box<dyn Error>> {
+fn sink(address: &str) -> Result<(), Box<dyn Error>> {
+    let session = SessionOptions::new().patience(PATIENCE).connect(address)?;
+    let mut tables = session.attach_one(Attach::new().attachments(true))?;
     let (mut kept, mut total) = (vec![], 0);
-    while let Some(table) = receive()? {
+    while let Some(record) = tables.receive()? {
+        let table = record.take_parcel(PARCEL_MAX_BYTES)?;
         total += column(&table, SUMS)?.sum::<u64>();
         kept.push(table.into_bytes());
     }

@@ -492,7 +492,7 @@ fn who_takes_some_is_not_cut_off() {
     });
     for eighth in 1..=8 {
         (0..8).for_each(|_| assert_eq!(consumer.receive().unwrap().unwrap().take_fds().unwrap().len(), 1));
-        wait_until("it is time to go on", || begin.elapsed() > eighth * after / 5);
+        wait_until("it is time to go on", || begin.elapsed() > eighth * after * 3 / 10);
     }
     assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [1, 0]);
     drop(sender.join().unwrap());
@@ -587,6 +587,8 @@ fn who_sleeps_with_a_full_table_lets_go_once_there_is_room() {
         assert_eq!(consumer.receive().unwrap().unwrap().fd_count(), 1);
         return;
     }
+    // Longer than after any other wait that ends with a look.
+    let long = Duration::from_millis(100);
     for how in ["receives", "arms"] {
         let (mut producer, _server, address) = lane(1);
         let mut sleeper = Peer::start(TEST, how, &address);
@@ -597,6 +599,8 @@ fn who_sleeps_with_a_full_table_lets_go_once_there_is_room() {
             let consumer = producer.consumers().remove(0);
             consumer.is_asleep && consumer.behind_bytes == 0
         });
+        let begin = Instant::now();
+        wait_until("nothing else wakes it", || begin.elapsed() > long);
         let untaken = producer.try_send_with_fds(b"", &[marked(0, 0).as_fd()]);
         assert!(matches!(untaken, Err(SendError::Untaken { .. })), "{untaken:?}");
         sleeper.tell("make room");
