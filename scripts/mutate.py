@@ -81,10 +81,12 @@ CALLS = "src/call/calls.rs"
 INTAKE = "src/call/intake.rs"
 PREFIX = "src/call/prefix.rs"
 CALLER = "src/call/caller.rs"
+LINE = "src/call/caller/line.rs"
 PORT = "src/call/port.rs"
 SERVICE = "src/call/service.rs"
 REQUEST = "src/call/request.rs"
 PAIRING = "src/session/serving/pairing.rs"
+PAIRS = "src/session/pairs.rs"
 PLAN = "src/distribute/plan.rs"
 SLOTS = "src/distribute/slots.rs"
 SHARING = "src/distribute/course.rs"
@@ -783,10 +785,10 @@ FAULTS = [
      "test lane what_is_published_after"),
     # How a session ended, as its consumer tells it.
     ("has_died: whoever hangs up lives", "src/link.rs",
-     [("self.session.died.get_or_init(|| self.session.peer.ends_within(DYING_MAX))", "self.session.died.get_or_init(|| false)")],
+     [("self.session.died.get_or_init(|| self.session.peer.ends_within(self.session.dying_max))", "self.session.died.get_or_init(|| false)")],
      "test death a_blocked_consumer"),
     ("has_died: whoever hangs up is dead", "src/link.rs",
-     [("self.session.died.get_or_init(|| self.session.peer.ends_within(DYING_MAX))", "self.session.died.get_or_init(|| true)")],
+     [("self.session.died.get_or_init(|| self.session.peer.ends_within(self.session.dying_max))", "self.session.died.get_or_init(|| true)")],
      "test hostile_producer whatever_is_said"),
     ("receive_frames: a refusal taken for nonsense", "src/link.rs",
      [("self.note_last_words(LastWords::Refused(refusal, sentence.into()));",
@@ -1248,9 +1250,9 @@ FAULTS = [
     ("parse: reserved bytes of a call", PREFIX, [("if fields[18..] != [0; 6] {", "if false {")], "lib call::prefix"),
     ("parse: a request goes to the caller", PREFIX,
      [("(1, Way::ToService, _) => Kind::Request,", "(1, ..) => Kind::Request,")], "lib call::prefix"),
-    ("write: no replies taken while it waits for room", CALLER,
+    ("write: no replies taken while it waits for room", LINE,
      [("if self.take_replies()? && (may_wait || !has_looked) {", "if has_looked && false {")], "test call two_full_rings"),
-    ("connect_again: a session that has ended is gone on with", CALLER,
+    ("connect_again: a session that has ended is gone on with", LINE,
      [("if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {", "if false {")], "test call_processes calls_in_flight"),
     ("wait_until: the service is not told of a call that timed out", CALLER,
      [("                    self.tell_cancelled(ticket.id());\n", "")], "test call a_call_without_an_answer"),
@@ -1275,7 +1277,7 @@ FAULTS = [
     ("receive_until: a flood without an end keeps it for ever", SERVICE,
      [("if looks.is_multiple_of(NEWS_PER_LOOK) && deadline.has_passed()", "if looks == 0 && deadline.has_passed()")],
      "lib call::tests"),
-    ("take_replies: a flood without an end keeps it for ever", CALLER,
+    ("take_replies: a flood without an end keeps it for ever", LINE,
      [("for taken in 0..RECORDS_PER_LOOK {", "for taken in 0..u64::MAX {")], "lib call::tests"),
     ("drop: a request that is dropped is forgotten", REQUEST, [("        if !self.is_answered {\n", "        if false {\n")],
      "test call a_refusal"),
@@ -1285,6 +1287,19 @@ FAULTS = [
      [("lane.access == Access::InPlace)", "lane.access == Access::InPlace && false)")], "test hostile_calls what_a_caller"),
     ("go_on: what stands falls with a hang-up behind it", PAIRING,
      [("            if progress.stands() {\n", "            if false {\n")], "test hostile_calls right_behind"),
+    ("is_full: what the program has not noticed yet has no place", PAIRS,
+     [("PairRole::Host(host) => served.max(host.places_taken()),", "PairRole::Host(_) => served,")],
+     "test hostile_calls callers_that_have_gone"),
+    ("take_in: the requests of one that has gone have no place", "src/call/service/callers.rs",
+     [("(pulse, place), &self", "(pulse, { drop(place); None }), &self")], "test hostile_calls callers_that_have_gone"),
+    ("read: a service waits for the end of each process that hangs up", PAIRING,
+     [("if progress.says_hello { Duration::ZERO }", "if false { Duration::ZERO }")],
+     "test hostile_calls callers_that_hang_up"),
+    ("connect_again: only the first replies of a session that has ended", LINE,
+     [("            self.take_rest()?;\n", "            self.take_replies()?;\n")], "lib call::tests::what_a_service"),
+    ("send_backlog: a service that sleeps does not hear that another thread moved something", PORT,
+     [("        if self.send_backlog(state) {\n", "        if self.send_backlog(state) && false {\n")],
+     "lib call::tests::a_service_that_sleeps"),
     # Fan-in.
     ("take_turn: turns without an end", COLLECT,
      [("let records = if bytes == 0 { 0 } else { turn.records - 1 };", "let records = turn.records;")],
@@ -1319,6 +1334,15 @@ FAULTS = [
      [("home.slot == slot && home.end == end", "home.slot == slot")], "lib distribute::plan"),
     ("take_back: what was released given out again", PLAN,
      [("                if entry.end == end {\n", "                {\n")], "lib distribute::plan"),
+    ("take_back: behind what was taken back before", PLAN,
+     [("        taken.append(&mut self.taken_back);\n        self.taken_back = taken;\n",
+       "        self.taken_back.append(&mut taken);\n")], "lib distribute::plan"),
+    ("note_gone: the time begins anew with each that goes", SLOTS,
+     [("if has_released || vacancy.position == published {", "if has_released || vacancy.position <= published {")],
+     "test distribute workers_that_come_and_go"),
+    ("welcome: a worker too many is told of sessions", "src/session/assigning.rs",
+     [("Ok(None) if is_admitted => Err(", "Ok(None) if is_admitted && false => Err(")],
+     "test distribute a_worker_too_many"),
     ("note: deaths at another record", PLAN, [("find(|(other, _)| *other == end) {", "find(|_| true) {")],
      "lib distribute::plan"),
     ("note_gone: a record blamed that nobody had in hand", SLOTS, [("how == Departure::Left || read <= released", "how == Departure::Left")],

@@ -29,7 +29,7 @@ use std::time::Duration;
 const FRAME_ROOM_BYTES: usize = 64;
 
 /// How long a process may take from the hang-up of its socket to its end: a little more than it does under load.
-const DYING_MAX: Duration = Duration::from_millis(100);
+pub(crate) const DYING_MAX: Duration = Duration::from_millis(100);
 
 /// How a lane ended, as its consumer sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,8 @@ struct Session {
     peer: Peer,
     /// Noted before the fate [`Broken`](Fate::Broken).
     last_words: OnceLock<LastWords>,
+    /// How long the process may take from its hang-up to its end.
+    dying_max: Duration,
     /// Whether the process ended after it had hung up, once that was asked.
     died: OnceLock<bool>,
     /// Whether, and how, the whole session has ended.
@@ -151,14 +153,16 @@ impl Link {
     }
 
     /// The link of the consumer of a session's only lane, where a steward reads the socket; and what that tells it by.
+    /// `dying_max` is how long [`has_died`](Self::has_died) may wait.
     ///
     /// # Errors
     ///
     /// If there is no descriptor to spare.
-    pub(crate) fn told(peer: Peer) -> Result<(Self, Teller)> {
+    pub(crate) fn told(peer: Peer, dying_max: Duration) -> Result<(Self, Teller)> {
         let fate: Arc<AtomicU32> = Arc::default();
         let lanes = vec![Some(Arc::clone(&fate))];
-        let session = Arc::new(Session::new(None, peer, lanes, Some(Notice::new()?), None));
+        let session = Session { dying_max, ..Session::new(None, peer, lanes, Some(Notice::new()?), None) };
+        let session = Arc::new(session);
         Ok((Self { lane: 0, fate, session: Arc::clone(&session) }, Teller(session)))
     }
 
@@ -208,10 +212,10 @@ impl Link {
         }
     }
 
-    /// Whether the producer, which has hung up, is dead. Waits up to [`DYING_MAX`], once a session: a process that is
-    /// killed hangs up a moment before it has ended.
+    /// Whether the producer, which has hung up, is dead. Waits up to [`DYING_MAX`], or as [`told`](Self::told) was
+    /// asked to, once a session: a process that is killed hangs up a moment before it has ended.
     pub(crate) fn has_died(&self) -> bool {
-        *self.session.died.get_or_init(|| self.session.peer.ends_within(DYING_MAX))
+        *self.session.died.get_or_init(|| self.session.peer.ends_within(self.session.dying_max))
     }
 
     /// What ended the session, for the fate [`Broken`](Fate::Broken).
@@ -289,7 +293,8 @@ impl Session {
     ) -> Self {
         let (fate, last_words, died) = (AtomicU32::new(Fate::Alive as u32), OnceLock::new(), OnceLock::new());
         let (asking, _keepsake) = (Asking::default(), keepsake);
-        Self { line, peer, last_words, died, fate, lanes, stir, asking, _keepsake }
+        let dying_max = DYING_MAX;
+        Self { line, peer, last_words, dying_max, died, fate, lanes, stir, asking, _keepsake }
     }
 
     fn receive_frames(&self) {

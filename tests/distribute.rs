@@ -435,7 +435,6 @@ fn workers_that_die_before_they_have_a_record_in_hand_set_nothing_aside() {
     assert_eq!(check(&site.log(), 5), 0);
 }
 
-/// What a worker of this process has, one by one.
 /// However often a worker leaves in order, with records that it has not taken, nothing is set aside.
 #[test]
 fn a_worker_who_leaves_is_no_death() {
@@ -459,6 +458,7 @@ fn a_worker_who_leaves_is_no_death() {
     assert_eq!(all.join().unwrap(), [0, 1, 2, 3, 4]);
 }
 
+/// What a worker of this process has, one by one.
 fn drain(worker: &mut Worker) -> Vec<u64> {
     std::iter::from_fn(|| worker.receive_timeout(DEADLINE).unwrap().map(|record| word(&record, 0))).collect()
 }
@@ -814,6 +814,44 @@ fn a_worker_that_never_releases_holds_up_nobody_else() {
     assert!(consumers.iter().any(|who| who.behind_bytes >= 4096 - 24), "{consumers:?}");
     assert_eq!(reader.join().unwrap() + stuck_with, 4000);
     drop(stuck);
+}
+
+/// The time after which others get what was left begins once.
+#[test]
+fn workers_that_come_and_go_and_release_nothing_keep_it_from_no_other() {
+    let address = unique_address();
+    let connect = || Worker::connect(address.as_str()).unwrap();
+    let mut distributor = options().take_back_after(Duration::from_millis(300)).listen(address.as_str()).unwrap();
+    let mut workers = [connect(), connect()];
+    distributor.wait_for_workers(2, DEADLINE).unwrap();
+    (0..2).for_each(|number| distributor.send(To::RoundRobin, &record(number, 0)).unwrap());
+    let [healthy, _] = &mut workers;
+    assert_eq!(word(&healthy.receive().unwrap().unwrap(), 0), 0);
+    let [mut healthy, left] = workers;
+    drop(left);
+    wait_until("it is taken back", || {
+        wait_until("the other one is alone", || distributor.worker_count() == 1);
+        drop(connect());
+        std::iter::from_fn(|| distributor.try_next_event())
+            .any(|event| matches!(event, Event::TakenBack { slot: 1, records: 1 }))
+    });
+    assert_eq!(word(&healthy.receive().unwrap().unwrap(), 0), 1);
+}
+
+#[test]
+fn a_worker_too_many_is_told_which_option_says_so() {
+    let refusal = |options: DistributorOptions| {
+        let address = unique_address();
+        let _distributor = options.listen(address.as_str()).unwrap();
+        let _worker = Worker::connect(address.as_str()).unwrap();
+        let error = Worker::connect(address.as_str()).unwrap_err();
+        assert!(error.is_worth_retrying());
+        error.to_string()
+    };
+    let many = refusal(options().workers_max(1));
+    assert!(many.contains("`workers_max`") && !many.contains("sessions_max"), "{many}");
+    let much = refusal(options().workers_max(8).memory_max(4096));
+    assert!(much.contains("`memory_max`"), "{much}");
 }
 
 #[test]

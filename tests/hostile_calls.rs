@@ -69,6 +69,20 @@ fn caller_at(step: usize, address: &str, goods: &Goods) -> Wire {
     wire
 }
 
+/// A caller that has only to say Attached.
+fn caller_before_its_last_frame(address: &str, goods: &Goods) -> Wire {
+    let wire = Wire::connect(address);
+    wire.send(&both_hello()).unwrap();
+    wire.expect(&[HELLO]);
+    let mut offered = wire.expect(&[OFFER]);
+    let _seat = sealed(offered.fds.remove(0), SealFlags::FUTURE_WRITE);
+    wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+    wire.expect(&[ATTACH]);
+    wire.send(&attach(1, 2)).unwrap();
+    wire.expect(&[ATTACHED]);
+    wire
+}
+
 #[test]
 fn a_caller_that_falls_silent_at_any_step_is_shown_out_at_the_deadline() {
     isolated("a_caller_that_falls_silent_at_any_step_is_shown_out_at_the_deadline", || {
@@ -111,15 +125,7 @@ fn a_caller_that_hangs_up_right_behind_its_last_frame_has_joined_all_the_same() 
     let mut service = Peer::start(test, "service", &address);
     service.expect("listening");
     let goods = Goods::new(CAPACITY);
-    let wire = Wire::connect(&address);
-    wire.send(&both_hello()).unwrap();
-    wire.expect(&[HELLO]);
-    let mut offered = wire.expect(&[OFFER]);
-    let _seat = sealed(offered.fds.remove(0), SealFlags::FUTURE_WRITE);
-    wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
-    wire.expect(&[ATTACH]);
-    wire.send(&attach(1, 2)).unwrap();
-    wire.expect(&[ATTACHED]);
+    let wire = caller_before_its_last_frame(&address, &goods);
     // It finds both at once.
     service.signal(Signal::STOP);
     wire.send(&attached(&[0])).unwrap();
@@ -200,4 +206,60 @@ fn what_a_caller_may_not_have_it_does_not_get() {
     assert_eq!(wire.last_words(), [(REFUSE, 11)]);
     goes_on(&address);
     drop(ends(&address, server));
+}
+
+#[test]
+fn callers_that_have_gone_count_until_the_service_has_noticed_and_answered() {
+    const MOST: usize = 3;
+    let address = format!("@{}", unique_name());
+    let mut service = ServiceOptions::new().callers_max(MOST).listen(address.as_str()).unwrap();
+    let connect = || Caller::connect(address.as_str());
+    let is_refused = || {
+        let error = connect().unwrap_err();
+        error.is_worth_retrying() && error.to_string().contains("`callers_max`")
+    };
+    let sees_to_them = |service: &mut Service| {
+        wait_until("nobody is left", || {
+            assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty);
+            service.stats().callers == 0
+        });
+    };
+    // The service does nothing, and their sessions wait for it.
+    (0..MOST).for_each(|_| drop(connect().unwrap()));
+    assert!(is_refused());
+    wait_until("all have joined", || {
+        assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty);
+        service.stats().joined == MOST as u64
+    });
+    sees_to_them(&mut service);
+    // The service keeps their requests.
+    let mut requests: Vec<_> = (0..MOST)
+        .map(|_| {
+            let mut caller = connect().unwrap();
+            let _ticket = caller.send(b"hello", DEADLINE).unwrap();
+            service.receive_timeout(DEADLINE).unwrap()
+        })
+        .collect();
+    sees_to_them(&mut service);
+    assert!(is_refused());
+    drop(requests.pop());
+    drop(connect().unwrap());
+}
+
+/// Whether a process is about to end is nothing that a service has to know.
+#[test]
+fn callers_that_hang_up_and_live_cost_their_service_no_time() {
+    const CALLERS: usize = 20;
+    let address = format!("@{}", unique_name());
+    let mut service = Service::listen(address.as_str()).unwrap();
+    let goods = [(); CALLERS].map(|()| Goods::new(CAPACITY));
+    for goods in &goods {
+        caller_before_its_last_frame(&address, goods).send(&attached(&[0])).unwrap();
+    }
+    let began = std::time::Instant::now();
+    wait_until("all have come and gone", || {
+        let _ = service.try_receive();
+        service.stats().joined == CALLERS as u64 && service.stats().callers == 0
+    });
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?} for {CALLERS} callers", began.elapsed());
 }

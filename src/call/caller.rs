@@ -3,34 +3,25 @@
 //! The invariant: whoever waits here, for room or for a reply, takes every reply that comes. So two full rings never
 //! keep a caller and its service waiting for each other.
 
+mod line;
+
 use super::calls::{Answer, Calls, Next};
-use super::prefix::{Kind, Prefix, Way, prefix_bytes};
+use super::prefix::Kind;
 use super::reply::{Dropped, Reply, Ticket};
 use super::{CallError, CallerOptions, CallerStats};
 use crate::consumer::ReceiveError;
-use crate::deadline::{Deadline, timespec};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::LaneOptions;
-use crate::link::Pulse;
 use crate::os::clock::now_ns;
 use crate::os::fork::ForkGuard;
-use crate::os::poller::{Poller, Trigger};
-use crate::producer::SendError;
-use crate::ring::cursor::Found;
+use crate::os::poller::Poller;
 use crate::session::Address;
-use crate::session::pairs::{self, Pair, PairTerms};
-use rustix::event::{PollFd, PollFlags, poll};
+use crate::session::pairs::{self, PairTerms};
+use line::{Line, RECORDS_PER_LOOK, Stored, of_wait};
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::io::Errno;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The token of the consumer of the replies' lane.
-const REPLIES: u64 = 0;
-/// How many records are taken before the time is looked at: a service may send without end.
-const RECORDS_PER_LOOK: u64 = 1024;
-/// What keeping a reply costs beside its payload, so that replies without any are bounded, too.
-const REPLY_COST_BYTES: u64 = 64;
 
 /// The end that calls: sends requests to a [`Service`](super::Service), and gets replies.
 ///
@@ -85,22 +76,6 @@ pub struct Caller {
     has_news: bool,
     stats: CallerStats,
     guard: ForkGuard,
-}
-
-/// The session, and what its records begin with.
-#[derive(Debug)]
-struct Line {
-    pair: Pair,
-    pulse: Pulse,
-    request_prefix: usize,
-    reply_prefix: usize,
-}
-
-/// A reply that waits to be taken.
-#[derive(Debug)]
-struct Stored {
-    bytes: Box<[u8]>,
-    kind: Kind,
 }
 
 /// What a request is written by, and when it is given up.
@@ -491,26 +466,6 @@ impl Caller {
         if self.guard.is_child() { Err(CallError::Forked) } else { Ok(()) }
     }
 
-    /// Goes on with a new session.
-    fn take_up(&mut self, pair: Pair) -> Result<()> {
-        let pulse = pair.consumer.pulse();
-        let request_prefix = prefix_bytes(pair.producer.lane().payload_align);
-        let reply_prefix = prefix_bytes(pair.consumer.lane().payload_align);
-        let watched = self.poller.add(&pair.consumer, REPLIES, Trigger::Level);
-        watched.map_err(Error::os("watch a session"))?;
-        self.stats.sessions += 1;
-        self.line = Some(Line { pair, pulse, request_prefix, reply_prefix });
-        Ok(())
-    }
-
-    /// The session is over: so is what waits for it.
-    fn lose(&mut self, why: &ReceiveError) {
-        let Some(line) = self.line.take() else { return };
-        self.poller.remove(&line.pair.consumer);
-        self.stats.lost += self.calls.lose_all(why);
-        self.has_news = true;
-    }
-
     /// Forgets the calls whose tickets were dropped, and tells the service of them, if there is room.
     fn forget_dropped(&mut self) {
         if self.guard.is_child() {
@@ -522,42 +477,6 @@ impl Caller {
                 self.tell_cancelled(id);
             }
         }
-    }
-
-    fn tell_cancelled(&mut self, id: u64) {
-        let Some(line) = &mut self.line else { return };
-        if let Ok(mut slot) = line.pair.producer.try_reserve(line.request_prefix) {
-            Prefix { id, deadline_ns: 0, kind: Kind::Cancellation }.write(&mut slot);
-            slot.commit();
-        }
-    }
-
-    /// Opens a session if there is none, or the one there is has ended.
-    fn connect_again(&mut self, deadline: Deadline) -> Result<(), CallError> {
-        if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {
-            // What has come before the end is still there.
-            self.take_replies()?;
-            if !self.calls.has_room() {
-                return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
-            }
-            // One that has hung up, and goes on sending.
-            self.lose(&ReceiveError::HungUp);
-        }
-        if self.line.is_some() {
-            return Ok(());
-        }
-        let session = self.terms.session.clone();
-        // Neither the patience nor a handshake goes beyond the call's own deadline.
-        let [patience, handshake] = [session.patience, session.deadline]
-            .map(|time| deadline.remaining().map_or(time, |remaining| remaining.min(time)));
-        let session = session.patience(patience).deadline(handshake);
-        let terms = PairTerms { session, ..self.terms.clone() };
-        let pair = pairs::connect(&self.address, &self.lane, &terms).and_then(|pair| self.take_up(pair));
-        pair.map_err(|error| match error {
-            Error::Interrupted { .. } => CallError::Interrupted,
-            Error::Forked => CallError::Forked,
-            error => CallError::NotConnected(error),
-        })
     }
 
     fn send_by(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<Ticket, CallError> {
@@ -577,55 +496,6 @@ impl Caller {
                 self.calls.cancel(id);
                 Err(error)
             }
-        }
-    }
-
-    /// Writes a request, as soon as there is room.
-    fn write(&mut self, id: u64, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<(), CallError> {
-        let mut has_looked = false;
-        loop {
-            let Some(Line { pair, request_prefix, .. }) = &mut self.line else {
-                return Err(CallError::NotConnected(Error::Closed { doing: "waiting for room".to_owned() }));
-            };
-            match pair.producer.try_reserve(request_prefix.saturating_add(len)) {
-                Ok(mut slot) => {
-                    let (prefix, body) = slot.split_at_mut(*request_prefix);
-                    Prefix { id, deadline_ns: terms.deadline_ns, kind: Kind::Request }.write(prefix);
-                    fill(body);
-                    slot.commit();
-                    return Ok(());
-                }
-                Err(SendError::Full { .. }) => {}
-                Err(SendError::TooLong { max, .. }) => {
-                    return Err(CallError::TooLong { len, max: max.saturating_sub(*request_prefix) });
-                }
-                Err(error) => return Err(of_send(&error)),
-            }
-            let may_wait = terms.may_wait && !terms.deadline.has_passed();
-            if self.take_replies()? && (may_wait || !has_looked) {
-                has_looked = true;
-                continue;
-            }
-            if !may_wait {
-                return Err(CallError::Full);
-            }
-            if !self.calls.has_room() {
-                return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
-            }
-            self.sleep_for_room(terms.deadline)?;
-        }
-    }
-
-    /// Sleeps until there is room for a request, something comes from the service, or the deadline passes.
-    fn sleep_for_room(&mut self, deadline: Deadline) -> Result<(), CallError> {
-        let Some(Line { pair, .. }) = &mut self.line else { return Ok(()) };
-        if !pair.producer.arm().map_err(|error| of_send(&error))? || !pair.consumer.arm().map_err(of_wait)? {
-            return Ok(());
-        }
-        let mut waits = [PollFd::new(&pair.producer, PollFlags::IN), PollFd::new(&pair.consumer, PollFlags::IN)];
-        match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(errno) => Err(CallError::Wait(errno.raw_os_error())),
         }
     }
 
@@ -694,79 +564,6 @@ impl Caller {
         }
         self.stats.replies += 1;
         Ok(Reply::new(stored.bytes, is_last))
-    }
-
-    /// Takes the replies that have come, as far as there is room for them; whether any has, or the session has ended.
-    fn take_replies(&mut self) -> Result<bool, CallError> {
-        for taken in 0..RECORDS_PER_LOOK {
-            let Some(line) = self.line.as_mut().filter(|_| self.calls.has_room()) else { return Ok(taken != 0) };
-            match line.pair.consumer.try_find() {
-                Err(ReceiveError::Empty) => return Ok(taken != 0),
-                found => self.take_found(found)?,
-            }
-        }
-        Ok(true)
-    }
-
-    /// Takes what a look at the replies' lane has brought: a record, the end of the session, or nothing.
-    fn take_found(&mut self, found: Result<Option<Found>, ReceiveError>) -> Result<(), CallError> {
-        let outcome = match found {
-            Ok(Some(found)) => self.file(found),
-            Ok(None) => Err(ReceiveError::Closed),
-            Err(error) => Err(error),
-        };
-        match outcome {
-            Ok(()) | Err(ReceiveError::Empty | ReceiveError::TimedOut) => Ok(()),
-            Err(error @ (ReceiveError::Interrupted | ReceiveError::Wait(_) | ReceiveError::Forked)) => {
-                Err(of_wait(error))
-            }
-            Err(why) => {
-                self.lose(&why);
-                Ok(())
-            }
-        }
-    }
-
-    /// Files a record of the service's under the call that waits for it.
-    fn file(&mut self, found: Found) -> Result<(), ReceiveError> {
-        let Some(Line { pair, reply_prefix, .. }) = &mut self.line else { return Ok(()) };
-        let record = pair.consumer.record(found)?;
-        let (Prefix { id, kind, .. }, body) = Prefix::parse(&record, *reply_prefix, Way::ToCaller)
-            .map_err(|fault| ReceiveError::Peer(fault.to_string().into()))?;
-        if !self.calls.awaits(id) {
-            self.stats.stray += 1;
-            return Ok(());
-        }
-        let (stored, len_bytes) = (Stored { bytes: body.into(), kind }, body.len() as u64 + REPLY_COST_BYTES);
-        let answer = match kind {
-            Kind::Reply => Answer::Reply(stored),
-            Kind::Refusal(_) => Answer::Refusal(stored),
-            // Nothing else goes this way.
-            _ => Answer::LastReply(stored),
-        };
-        self.calls.file(id, answer, len_bytes);
-        self.has_news = true;
-        Ok(())
-    }
-}
-
-/// The error of a wait that the end of a session did not cause.
-fn of_wait(error: ReceiveError) -> CallError {
-    match error {
-        ReceiveError::Interrupted => CallError::Interrupted,
-        ReceiveError::Wait(errno) => CallError::Wait(errno),
-        ReceiveError::Forked => CallError::Forked,
-        why => CallError::Lost(why),
-    }
-}
-
-/// The error of a lane that takes no request.
-fn of_send(error: &SendError) -> CallError {
-    match error {
-        SendError::Interrupted => CallError::Interrupted,
-        SendError::Wait(errno) => CallError::Wait(*errno),
-        SendError::Forked => CallError::Forked,
-        _ => CallError::Full,
     }
 }
 

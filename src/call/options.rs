@@ -343,7 +343,8 @@ impl ServiceOptions {
         }
     }
 
-    /// The most callers at once, handshakes included. Default: 64.
+    /// The most callers at once, handshakes included. One that has gone counts until [`Service::receive`] has noticed
+    /// it, and all its requests are answered or dropped. Default: 64.
     ///
     /// ```
     /// use fdring::call::{Caller, ServiceOptions};

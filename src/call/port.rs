@@ -13,6 +13,7 @@ use crate::link::Pulse;
 use crate::os::fork::ForkGuard;
 use crate::os::notice::Notice;
 use crate::producer::{Producer, SendError};
+use crate::session::pairs::Place;
 use crate::sync::{Mutex, Ordering};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -78,6 +79,8 @@ pub(super) struct Port {
     state: Mutex<State>,
     /// The descriptor of the producer, to wait for room without the lock.
     room: OwnedFd,
+    /// Kept for as long as the caller is there, or the program has requests of it.
+    _place: Option<Place>,
     guard: ForkGuard,
 }
 
@@ -115,7 +118,7 @@ impl Port {
     pub(super) fn new(
         caller: CallerInfo,
         producer: Producer,
-        pulse: Pulse,
+        (pulse, place): (Pulse, Option<Place>),
         switchboard: &Arc<Switchboard>,
         limits: PortLimits,
         guard: ForkGuard,
@@ -131,7 +134,7 @@ impl Port {
             waits_since: Instant::now(),
         };
         let (state, switchboard) = (Mutex::new(state), Arc::clone(switchboard));
-        Ok(Self { caller, pulse, switchboard, limits, state, room, guard })
+        Ok(Self { caller, pulse, switchboard, limits, state, room, _place: place, guard })
     }
 
     pub(super) fn is_child(&self) -> bool {
@@ -189,7 +192,7 @@ impl Port {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), ReplyError> {
-        self.send_backlog(state);
+        self.send_backlog_beside_service(state);
         let State { producer: Some(producer), prefix_bytes, .. } = state else { return Err(ReplyError::Gone) };
         if self.is_gone() {
             return Err(ReplyError::Gone);
@@ -232,15 +235,25 @@ impl Port {
         Ok(())
     }
 
-    /// Moves what waits into the ring, as far as there is room.
-    fn send_backlog(&self, state: &mut State) {
+    /// Moves what waits into the ring, as far as there is room; whether anything was moved.
+    fn send_backlog(&self, state: &mut State) -> bool {
+        let waited = state.backlog.len();
         while let (Some(producer), Some(record)) = (&mut state.producer, state.backlog.front()) {
             if producer.try_send(record).is_err() {
-                return;
+                break;
             }
             state.backlog_bytes -= record.len() as u64;
             state.backlog.pop_front();
             state.waits_since = Instant::now();
+        }
+        state.backlog.len() != waited
+    }
+
+    /// As [`send_backlog`](Self::send_backlog), on any thread. The service may sleep, and what was moved has taken its
+    /// announcement back: it is to look again.
+    fn send_backlog_beside_service(&self, state: &mut State) {
+        if self.send_backlog(state) {
+            self.switchboard.ask_for(self.caller.number);
         }
     }
 
@@ -285,7 +298,7 @@ impl Port {
         }
         let is_armed = {
             let mut state = self.state.lock();
-            self.send_backlog(&mut state);
+            self.send_backlog_beside_service(&mut state);
             match &mut state.producer {
                 None => return Err(ReplyError::Gone),
                 Some(_) if self.is_gone() => return Err(ReplyError::Gone),

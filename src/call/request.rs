@@ -301,6 +301,11 @@ impl Request {
         &self.port.caller
     }
 
+    #[cfg(test)]
+    pub(super) fn port(&self) -> &Port {
+        &self.port
+    }
+
     fn answer(&mut self, kind: Kind, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), ReplyError> {
         let outcome = self.port.answer(self.id, kind, len, fill);
         if outcome.is_ok() {

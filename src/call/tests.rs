@@ -1,8 +1,10 @@
 //! The machines on steps of chance, and ends that keep the session's protocol and not that of calls.
 
+use super::port::Standing;
 use super::prefix::{Cause, Kind, Prefix};
 use super::{CallError, Caller, CallerOptions, Service, ServiceOptions};
 use crate::consumer::ReceiveError;
+use crate::deadline::{Deadline, timespec};
 use crate::lane::LaneOptions;
 use crate::options::SessionOptions;
 use crate::os::clock::now_ns;
@@ -10,6 +12,8 @@ use crate::os::fork::ForkGuard;
 use crate::session::Address;
 use crate::session::pairs::{Pair, PairListener, PairTerms, connect};
 use crate::test_support::{DEADLINE, unique_name, wait_until};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -270,4 +274,56 @@ fn a_lane_beyond_the_limits_or_of_other_values_is_refused() {
     let error = connect(service.address(), &lane(), &terms()).unwrap_err();
     assert!(error.to_string().contains("at most 4096 are mapped here"), "{error}");
     assert!(service.stats().last_refusal.is_some_and(|why| why.contains("a ring of 65536 bytes is offered")));
+}
+
+#[test]
+fn what_a_service_has_said_is_read_to_its_end_before_its_caller_connects_again() {
+    const PARTS: usize = 1500; // as many fit into the ring
+    let (listener, mut pair, mut caller) = lying_service(CallerOptions::new());
+    let mut ticket = caller.send(b"list", DEADLINE).unwrap();
+    (1..PARTS).for_each(|_| write(&mut pair, reply(1, Kind::Reply), b""));
+    write(&mut pair, reply(1, Kind::LastReply), b"");
+    drop((listener, pair));
+    let _successor = PairListener::listen(caller.address(), 0o600, 8, lane(), terms()).unwrap();
+    wait_until("it has connected again", || {
+        let _ = caller.send(b"again", DEADLINE);
+        caller.stats().sessions == 2
+    });
+    let mut replies = 0;
+    while let Some(reply) = caller.wait(&mut ticket).unwrap() {
+        replies += 1;
+        assert_eq!(reply.is_last(), replies == PARTS);
+    }
+    assert_eq!(replies, PARTS);
+}
+
+/// That a descriptor becomes readable.
+fn becomes_readable(fd: &impl AsFd) {
+    let ready = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timespec(DEADLINE)));
+    assert_eq!(ready, Ok(1), "nothing happened for {DEADLINE:?}");
+}
+
+#[test]
+fn a_service_that_sleeps_hears_of_replies_that_another_thread_has_sent_on() {
+    let options = ServiceOptions::new().capacity(4096).reply_timeout(Duration::MAX);
+    let mut service = options.listen(unique_address()).unwrap();
+    let mut caller = Caller::connect(service.address()).unwrap();
+    let [tickets @ .., _kept] = &mut [(); 6].map(|()| caller.send(b"hello", DEADLINE).unwrap());
+    let mut requests: Vec<_> = (0..6).map(|_| service.receive_timeout(DEADLINE).unwrap()).collect();
+    let kept = requests.pop().unwrap();
+    // Three fit into the ring, and two wait. So the next request waits, too.
+    requests.into_iter().for_each(|request| request.reply(&[7; 1000]).unwrap());
+    let _next = caller.send(b"next", DEADLINE).unwrap();
+    assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty);
+    assert!(service.arm().unwrap());
+    for ticket in &mut tickets[..3] {
+        assert_eq!(caller.wait(ticket).unwrap().unwrap()[..], [7; 1000]);
+    }
+    // As another thread does that has a part to send: it takes the notice of the room, too.
+    wait_until("what waits is in the ring", || {
+        kept.port().wait_for_room(Deadline::Never).unwrap();
+        kept.port().standing() == Standing::Open
+    });
+    becomes_readable(&service);
+    assert_eq!(&service.try_receive().unwrap()[..], b"next");
 }

@@ -148,8 +148,9 @@ impl Distributor {
     fn with(options: DistributorOptions, address: Address) -> Result<Self> {
         let guard = ForkGuard::get()?;
         let memory = usize::try_from(options.memory_max / options.lane.capacity_given().max(1)).unwrap_or(usize::MAX);
-        let slots_max = options.workers_max.min(memory);
-        let slots = Arc::new(Slots::new(options.lane.clone(), slots_max, options.deaths_max)?);
+        let (slots_max, limit) =
+            if memory < options.workers_max { (memory, "memory_max") } else { (options.workers_max, "workers_max") };
+        let slots = Arc::new(Slots::new(options.lane.clone(), (slots_max, limit), options.deaths_max)?);
         let waits = Waits::new(&slots, options.interrupter.as_ref(), options.lane.spin_duration())?;
         let mut course = Course::new(Arc::clone(&slots), &options);
         course.settle(&waits).map_err(course::of_setup)?;

@@ -224,6 +224,11 @@ impl DistributorOptions {
     /// How long the records of a worker that has gone wait for another one to take its place, before they are given to
     /// workers that are there. Default: 1 s. They wait longer while no worker is there at all.
     ///
+    /// A successor that goes without having released anything does not begin the time anew.
+    ///
+    /// What was taken back is given out in order, and nothing new before it: while the first such record belongs to a
+    /// key that one worker has records of, and that worker has no room, all others wait for it.
+    ///
     /// ```
     /// # use fdring::distribute::{DistributorOptions, Event, To, Worker};
     /// # use std::time::Duration;

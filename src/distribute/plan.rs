@@ -214,23 +214,27 @@ impl<T> Plan<T> {
     }
 
     /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.
-    /// Those that a worker has said to have released are left out.
+    /// Those that a worker has said to have released are left out. They come before what was taken back earlier and not
+    /// given out since: of a key that both have, they were given out first.
     pub(crate) fn take_back(&mut self, slot: usize, records: impl IntoIterator<Item = (u64, T)>) -> usize {
-        let before = self.taken_back.len();
+        let mut taken = VecDeque::new();
         let of = &mut self.slots[slot];
         for (end, record) in records {
             while let Some(entry) = of.unreleased.front().copied().filter(|entry| entry.end <= end) {
                 of.unreleased.pop_front();
                 forget(&mut self.homes, slot, entry.key, entry.end);
                 if entry.end == end {
-                    self.taken_back.push_back(TakenBack { key: entry.key, record });
+                    taken.push_back(TakenBack { key: entry.key, record });
                     break;
                 }
             }
         }
         of.unreleased.drain(..).for_each(|entry| forget(&mut self.homes, slot, entry.key, entry.end));
         of.released = of.published;
-        self.taken_back.len() - before
+        let count = taken.len();
+        taken.append(&mut self.taken_back);
+        self.taken_back = taken;
+        count
     }
 
     /// The first record that was taken back, and is to be given out again.

@@ -29,8 +29,9 @@ use std::time::Instant;
 #[derive(Debug)]
 pub(super) struct Slots {
     lane: LaneOptions,
-    /// How many slots there may be.
+    /// How many slots there may be, and the option that says so.
     count_max: usize,
+    limit: &'static str,
     deaths_max: u32,
     books: Mutex<Books>,
     /// Set while there are slots that the owner has not taken over yet.
@@ -56,7 +57,8 @@ struct Slot {
     /// The seats of the last worker that was seen to come, and to go.
     joined: u64,
     gone: u64,
-    /// When that was seen.
+    /// What is from that position on was not released by those who have gone, the first of them at that time.
+    gone_from: u64,
     gone_at: Instant,
     deaths: Deaths,
 }
@@ -88,29 +90,32 @@ pub(super) struct Copied {
 
 impl Slots {
     /// Slots with lanes like these, the first of which is made at once; and its producer.
-    pub(super) fn new(lane: LaneOptions, count_max: usize, deaths_max: u32) -> Result<Self> {
+    /// Slots for the lanes of `lane`, of which there are at most so many, by the option of that name.
+    pub(super) fn new(lane: LaneOptions, (count_max, limit): (usize, &'static str), deaths_max: u32) -> Result<Self> {
         let slots = Self {
             lane: lane.for_one_worker(),
             count_max: count_max.max(1),
+            limit,
             deaths_max: deaths_max.max(1),
             books: Mutex::default(),
             has_new: AtomicBool::new(false),
             notice: Notice::new()?,
         };
-        slots.make(&mut slots.books.lock()).map(drop)?;
+        let first = slots.lane.clone().create()?;
+        slots.add(&mut slots.books.lock(), first);
         Ok(slots)
     }
 
-    fn make(&self, books: &mut Books) -> Result<usize> {
-        let producer = self.lane.clone().create()?;
+    /// Adds a slot; its number.
+    fn add(&self, books: &mut Books, producer: Producer) -> usize {
         let (lane, gone_at) = (Arc::clone(producer.owned_lane()), Instant::now());
         let deaths = Deaths::default();
-        books.slots.push(Slot { lane, lease: Weak::new(), joined: 0, gone: 0, gone_at, deaths });
+        books.slots.push(Slot { lane, lease: Weak::new(), joined: 0, gone: 0, gone_from: 0, gone_at, deaths });
         books.new.push(producer);
         // Relaxed: whoever sees it takes the lock next.
         self.has_new.store(true, Ordering::Relaxed);
         self.notice.raise();
-        Ok(books.slots.len() - 1)
+        books.slots.len() - 1
     }
 
     /// Whether there are slots to take over.
@@ -193,15 +198,31 @@ impl Assign for Slots {
         }
         // That which has waited longest, if anything waits.
         let chosen = match free.into_iter().min() {
-            Some((_, index)) => Some(index),
-            None if books.slots.len() < self.count_max => Some(self.make(&mut books)?),
-            None => None,
+            Some((_, index)) => index,
+            None if books.slots.len() < self.count_max => {
+                // That may take long, and the owner is not to wait for it. Nobody else adds slots.
+                drop(books);
+                let producer = self.lane.clone().create()?;
+                books = self.books.lock();
+                if books.is_closed {
+                    return Ok(None);
+                }
+                self.add(&mut books, producer)
+            }
+            None => return Ok(None),
         };
-        Ok(chosen.map(|index| {
-            let slot = &mut books.slots[index];
-            slot.lease = Arc::downgrade(lease);
-            Arc::clone(&slot.lane)
-        }))
+        let slot = &mut books.slots[chosen];
+        slot.lease = Arc::downgrade(lease);
+        Ok(Some(Arc::clone(&slot.lane)))
+    }
+
+    fn why_none(&self) -> String {
+        let Self { count_max, limit, .. } = self;
+        if self.books.lock().is_closed {
+            return "the distributor has ended".to_owned();
+        }
+        let sentence = "slots have a worker, or keep what workers of other users have left";
+        format!("all {count_max} {sentence} (`{limit}`); try again later")
     }
 }
 
@@ -238,7 +259,11 @@ impl Slot {
             return;
         }
         self.note_joined(number, seat, events);
-        self.gone_at = Instant::now();
+        // A worker that has released nothing begins no time anew: others are to have what it was given.
+        let has_released = std::mem::replace(&mut self.gone_from, vacancy.position) != vacancy.position;
+        if has_released || vacancy.position == published {
+            self.gone_at = Instant::now();
+        }
         let how = match () {
             () if seat.port().was_evicted() => Departure::Evicted,
             () if seat.has_left() => Departure::Left,

@@ -156,7 +156,8 @@ fn take(step: Step, plan: &mut Plan<Record>, model: &mut Model) {
             let old = (model.published[slot] > SIZE).then_some((SIZE / 2, (u64::MAX, None)));
             let records = old.into_iter().chain(kept.iter().copied());
             assert_eq!(plan.take_back(slot, records.collect::<Vec<_>>()), kept.len());
-            model.again.extend(kept.into_iter().map(|(_, record)| record));
+            // They were given out before the others that wait to be given out again.
+            model.again.splice(..0, kept.into_iter().map(|(_, record)| record));
         }
         Step::Again(room) => {
             let chosen = plan.choose_again(|slot| room[slot]);

@@ -17,6 +17,7 @@ use crate::lane::Lane;
 use crate::os::fork::ForkGuard;
 use crate::os::peer::Peer;
 use crate::sync::Mutex;
+use crate::terms::Refusal;
 use crate::trace::event;
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -30,6 +31,9 @@ pub(crate) trait Assign: Debug + Send + Sync {
     ///
     /// If a lane had to be made, and could not be.
     fn assign(&self, uid: Option<u32>, lease: &Arc<()>) -> Result<Option<Arc<Lane>>>;
+
+    /// Why there is no lane for a consumer now, as a sentence for it.
+    fn why_none(&self) -> String;
 }
 
 /// Lets consumers in, each to a lane of its own.
@@ -52,20 +56,23 @@ impl Reception for Assigning {
     fn welcome(&self, arrival: Arrival, is_full: bool) -> Option<Box<dyn Served>> {
         let (lease, uid) = (Arc::new(()), Peer::of(&arrival.socket).ok().and_then(|peer| peer.uid));
         // Whoever is not let in costs no lane.
-        let is_welcome = !is_full && self.limits.peers.admits(uid);
-        let assigned = if is_welcome { self.assign.assign(uid, &lease) } else { Ok(None) };
+        let is_admitted = self.limits.peers.admits(uid);
+        let assigned = if is_admitted && !is_full { self.assign.assign(uid, &lease) } else { Ok(None) };
         let lane = match assigned {
+            Ok(None) if is_admitted => Err(Ending::Refuse(Refusal::Busy, self.assign.why_none())),
+            assigned => assigned.map_err(Ending::own),
+        };
+        let lane = match lane {
             Ok(lane) => lane,
-            Err(error) => {
-                turn_away(&self.state, &FrameSocket::new(arrival.socket), &Ending::own(error));
+            Err(ending) => {
+                turn_away(&self.state, &FrameSocket::new(arrival.socket), &ending);
                 return None;
             }
         };
         lane.iter().for_each(|lane| lane.notify_end(&self.state.notice));
-        let is_full = is_full || lane.is_none();
         let lanes = Mutex::new(lane.into_iter().collect());
         let (limits, state) = (self.limits.clone(), Arc::clone(&self.state));
-        Admission(Arc::new(Offering { limits, lanes, state, _lease: Some(lease) })).welcome(arrival, is_full)
+        Admission(Arc::new(Offering { limits, lanes, state, _lease: Some(lease) })).welcome(arrival, false)
     }
 
     fn note_attached(&self, attached: usize) {

@@ -83,11 +83,18 @@ impl PairTerms {
 pub(crate) struct Pair {
     pub(crate) producer: Producer,
     pub(crate) consumer: Consumer,
+    /// At the end that listens: its place among the most sessions.
+    pub(crate) place: Option<Place>,
     /// Serves the session, at the end that has connected. Dropped last.
     _steward: Option<StewardHandle>,
 }
 
-/// Connects to an end that listens at `address`, and offers it the lane of `producer`. Tries again as `terms` say.
+/// A place among the most sessions of an end that listens, free again once this is dropped. What the program keeps of a
+/// session that is over counts, too.
+#[derive(Debug)]
+pub(crate) struct Place(#[expect(dead_code, reason = "its count says how many there are")] Arc<()>);
+
+/// Connects to an end that listens at `address`, and offers it a lane as `lane` says. Tries again as `terms` say.
 pub(crate) fn connect(address: &Address, lane: &LaneOptions, terms: &PairTerms) -> Result<Pair> {
     let SessionOptions { patience, interrupter, .. } = &terms.session;
     try_for(*patience, interrupter.as_ref(), || connect_once(address, lane, terms))
@@ -112,7 +119,7 @@ fn connect_once(address: &Address, lane: &LaneOptions, terms: &PairTerms) -> Res
     state.hand_over(Arrival { socket, origin: Origin::Handed });
     // The steward keeps the deadline.
     let consumer = wait_for_outcome(&outcome, *limit, interrupter, PAIRING)?;
-    Ok(Pair { producer, consumer, _steward: Some(steward) })
+    Ok(Pair { producer, consumer, place: None, _steward: Some(steward) })
 }
 
 fn offering(session: &SessionOptions, sessions_max: usize, state: &Arc<StewardState>) -> Arc<Offering> {
@@ -156,10 +163,16 @@ struct Host {
     lane: LaneOptions,
     /// Sessions that stand and the program has not taken yet; `None` once it takes no more.
     arrived: Mutex<Option<VecDeque<Pair>>>,
+    /// Shared with each [`Place`].
+    places: Arc<()>,
     state: Arc<StewardState>,
 }
 
 impl Host {
+    fn places_taken(&self) -> usize {
+        Arc::strong_count(&self.places) - 1
+    }
+
     fn push(&self, pair: Pair) {
         if let Some(arrived) = &mut *self.arrived.lock() {
             arrived.push_back(pair);
@@ -174,7 +187,12 @@ impl Reception for PairEntrance {
     }
 
     fn is_full(&self, served: usize) -> bool {
-        served >= self.offering.limits.sessions_max
+        let taken = match &self.role {
+            // What is served on behalf of one that has been evicted has no place any more.
+            PairRole::Host(host) => served.max(host.places_taken()),
+            PairRole::Guest(_) => served,
+        };
+        taken >= self.offering.limits.sessions_max
     }
 
     fn welcome(&self, Arrival { socket, .. }: Arrival, is_full: bool) -> Option<Box<dyn Served>> {
@@ -216,16 +234,17 @@ impl PairEntrance {
                     return Err(Ending::forbidden(&peer));
                 }
                 if is_full {
-                    let sentence = format!("all {} sessions are taken; try again later", limits.sessions_max);
+                    let most = limits.sessions_max;
+                    let sentence = format!("all {most} places for callers are taken (`callers_max`); try again later");
                     return Err(Ending::Refuse(Refusal::Busy, sentence));
                 }
                 let producer = host.lane.clone().create().map_err(Ending::own)?;
                 let lane = Arc::clone(producer.owned_lane());
                 lane.notify_end(&host.state.notice);
-                let host = Arc::clone(host);
+                let (host, place) = (Arc::clone(host), Some(Place(Arc::clone(&host.places))));
                 let then = Then(Box::new(move |outcome| {
                     if let Ok(consumer) = outcome {
-                        host.push(Pair { producer, consumer, _steward: None });
+                        host.push(Pair { producer, consumer, place, _steward: None });
                     }
                 }));
                 (peer, None, lane, then)
@@ -259,7 +278,8 @@ impl PairListener {
         let guard = terms.guard;
         let listener = Listener::bind(address, mode, &terms.session.peers)?;
         let state = Arc::new(StewardState::new(News::Sessions)?);
-        let host = Arc::new(Host { lane, arrived: Mutex::new(Some(VecDeque::new())), state: Arc::clone(&state) });
+        let arrived = Mutex::new(Some(VecDeque::new()));
+        let host = Arc::new(Host { lane, arrived, places: Arc::default(), state: Arc::clone(&state) });
         let offering = offering(&terms.session, sessions_max, &state);
         let entrance = PairEntrance { offering, terms: Arc::new(terms), role: PairRole::Host(Arc::clone(&host)) };
         let steward = StewardHandle::start(Some(listener), entrance, state, None, guard)?;

@@ -29,13 +29,13 @@ impl Service {
     }
 
     fn take_in(&mut self, pair: Pair) -> Result<()> {
-        let Pair { producer, consumer, .. } = pair;
+        let Pair { producer, consumer, place, .. } = pair;
         let (pid, uid) = consumer.peer();
         let caller = CallerInfo { number: self.sessions, pid, uid };
         let number = caller.number;
         let prefix_bytes = prefix_bytes(consumer.lane().payload_align);
         let pulse = consumer.pulse();
-        let port = Port::new(caller, producer, pulse, &self.switchboard, self.limits, self.guard)?;
+        let port = Port::new(caller, producer, (pulse, place), &self.switchboard, self.limits, self.guard)?;
         let client = Client { consumer, port: Arc::new(port), prefix_bytes };
         let key = self.selector.add(Endpoint::Client(Box::new(client)))?;
         self.sessions += 1;

@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::fds;
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::Lane;
-use crate::link::{Fate, LastWords, Link, Teller};
+use crate::link::{DYING_MAX, Fate, LastWords, Link, Teller};
 use crate::os::barrier;
 use crate::os::peer::Peer;
 use crate::ring::LaneWords;
@@ -33,7 +33,7 @@ use std::fmt;
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a program waits for that connects to such an end, in words that follow "while".
 pub(in crate::session) const PAIRING: &str = "connecting to a service";
@@ -290,7 +290,9 @@ impl ConsumerSession {
         };
         let options = &progress.pairing.terms.session;
         let peer = self.consumer.peer.try_clone().map_err(Ending::own)?;
-        let (link, teller) = Link::told(peer).map_err(Ending::own)?;
+        // The end that listens has others to serve, and asks nobody how a peer has gone.
+        let dying_max = if progress.says_hello { Duration::ZERO } else { DYING_MAX };
+        let (link, teller) = Link::told(peer, dying_max).map_err(Ending::own)?;
         let OpenedLane { map: lane, seat, bell, space_bell, terms } = *lane;
         let (inbox, in_place, spin) = (None, None, options.spin);
         let attachment =

@@ -1,0 +1,240 @@
+//! The session of a caller: opened, written to, read to its end, and lost.
+//!
+//! The invariant: what has come of a session is filed before the session is given up, as far as there is room for it.
+
+use super::{Caller, Terms};
+use crate::call::CallError;
+use crate::call::calls::Answer;
+use crate::call::prefix::{Kind, Prefix, Way, prefix_bytes};
+use crate::consumer::ReceiveError;
+use crate::deadline::{Deadline, timespec};
+use crate::error::{Error, Result};
+use crate::link::Pulse;
+use crate::os::poller::Trigger;
+use crate::producer::SendError;
+use crate::ring::cursor::Found;
+use crate::session::pairs::{self, Pair, PairTerms};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+/// The token of the consumer of the replies' lane.
+const REPLIES: u64 = 0;
+/// How many records are taken before the time is looked at: a service may send without end.
+pub(super) const RECORDS_PER_LOOK: u64 = 1024;
+/// What a reply takes in a ring at least: its header, and its prefix.
+const RECORD_MIN_BYTES: u64 = 32;
+/// What keeping a reply costs beside its payload, so that replies without any are bounded, too.
+const REPLY_COST_BYTES: u64 = 64;
+
+/// The session, and what its records begin with.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) pair: Pair,
+    pulse: Pulse,
+    request_prefix: usize,
+    reply_prefix: usize,
+}
+
+/// A reply that waits to be taken.
+#[derive(Debug)]
+pub(super) struct Stored {
+    pub(super) bytes: Box<[u8]>,
+    pub(super) kind: Kind,
+}
+
+impl Caller {
+    /// Opens a session if there is none, or the one there is has ended.
+    pub(super) fn connect_again(&mut self, deadline: Deadline) -> Result<(), CallError> {
+        if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {
+            self.take_rest()?;
+            if !self.calls.has_room() {
+                return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
+            }
+            // It has hung up, and goes on sending.
+            self.lose(&ReceiveError::HungUp);
+        }
+        if self.line.is_some() {
+            return Ok(());
+        }
+        let session = self.terms.session.clone();
+        // Neither the patience nor a handshake goes beyond the call's own deadline.
+        let [patience, handshake] = [session.patience, session.deadline]
+            .map(|time| deadline.remaining().map_or(time, |remaining| remaining.min(time)));
+        let session = session.patience(patience).deadline(handshake);
+        let terms = PairTerms { session, ..self.terms.clone() };
+        let pair = pairs::connect(&self.address, &self.lane, &terms).and_then(|pair| self.take_up(pair));
+        pair.map_err(|error| match error {
+            Error::Interrupted { .. } => CallError::Interrupted,
+            Error::Forked => CallError::Forked,
+            error => CallError::NotConnected(error),
+        })
+    }
+
+    /// Goes on with a new session.
+    pub(super) fn take_up(&mut self, pair: Pair) -> Result<()> {
+        let pulse = pair.consumer.pulse();
+        let request_prefix = prefix_bytes(pair.producer.lane().payload_align);
+        let reply_prefix = prefix_bytes(pair.consumer.lane().payload_align);
+        let watched = self.poller.add(&pair.consumer, REPLIES, Trigger::Level);
+        watched.map_err(Error::os("watch a session"))?;
+        self.stats.sessions += 1;
+        self.line = Some(Line { pair, pulse, request_prefix, reply_prefix });
+        Ok(())
+    }
+
+    /// The session is over: so is what waits for it.
+    pub(super) fn lose(&mut self, why: &ReceiveError) {
+        let Some(line) = self.line.take() else { return };
+        self.poller.remove(&line.pair.consumer);
+        self.stats.lost += self.calls.lose_all(why);
+        self.has_news = true;
+    }
+
+    /// Writes a request, as soon as there is room.
+    pub(super) fn write(
+        &mut self,
+        id: u64,
+        len: usize,
+        terms: Terms,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), CallError> {
+        let mut has_looked = false;
+        loop {
+            let Some(Line { pair, request_prefix, .. }) = &mut self.line else {
+                return Err(CallError::NotConnected(Error::Closed { doing: "waiting for room".to_owned() }));
+            };
+            match pair.producer.try_reserve(request_prefix.saturating_add(len)) {
+                Ok(mut slot) => {
+                    let (prefix, body) = slot.split_at_mut(*request_prefix);
+                    Prefix { id, deadline_ns: terms.deadline_ns, kind: Kind::Request }.write(prefix);
+                    fill(body);
+                    slot.commit();
+                    return Ok(());
+                }
+                Err(SendError::Full { .. }) => {}
+                Err(SendError::TooLong { max, .. }) => {
+                    return Err(CallError::TooLong { len, max: max.saturating_sub(*request_prefix) });
+                }
+                Err(error) => return Err(of_send(&error)),
+            }
+            let may_wait = terms.may_wait && !terms.deadline.has_passed();
+            if self.take_replies()? && (may_wait || !has_looked) {
+                has_looked = true;
+                continue;
+            }
+            if !may_wait {
+                return Err(CallError::Full);
+            }
+            if !self.calls.has_room() {
+                return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
+            }
+            self.sleep_for_room(terms.deadline)?;
+        }
+    }
+
+    /// Sleeps until there is room for a request, something comes from the service, or the deadline passes.
+    fn sleep_for_room(&mut self, deadline: Deadline) -> Result<(), CallError> {
+        let Some(Line { pair, .. }) = &mut self.line else { return Ok(()) };
+        if !pair.producer.arm().map_err(|error| of_send(&error))? || !pair.consumer.arm().map_err(of_wait)? {
+            return Ok(());
+        }
+        let mut waits = [PollFd::new(&pair.producer, PollFlags::IN), PollFd::new(&pair.consumer, PollFlags::IN)];
+        match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(errno) => Err(CallError::Wait(errno.raw_os_error())),
+        }
+    }
+
+    pub(super) fn tell_cancelled(&mut self, id: u64) {
+        let Some(line) = &mut self.line else { return };
+        if let Ok(mut slot) = line.pair.producer.try_reserve(line.request_prefix) {
+            Prefix { id, deadline_ns: 0, kind: Kind::Cancellation }.write(&mut slot);
+            slot.commit();
+        }
+    }
+
+    /// Takes the replies that came before the session ended, as far as there is room for them. A service that has hung
+    /// up and goes on sending has no more taken of it than its ring holds.
+    fn take_rest(&mut self) -> Result<(), CallError> {
+        let capacity = self.line.as_ref().map_or(0, |line| line.pair.consumer.lane().capacity);
+        for _ in 0..=capacity / (RECORDS_PER_LOOK * RECORD_MIN_BYTES) {
+            if !self.take_replies()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the replies that have come, as far as there is room for them; whether any has, or the session has ended.
+    pub(super) fn take_replies(&mut self) -> Result<bool, CallError> {
+        for taken in 0..RECORDS_PER_LOOK {
+            let Some(line) = self.line.as_mut().filter(|_| self.calls.has_room()) else { return Ok(taken != 0) };
+            match line.pair.consumer.try_find() {
+                Err(ReceiveError::Empty) => return Ok(taken != 0),
+                found => self.take_found(found)?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes what a look at the replies' lane has brought: a record, the end of the session, or nothing.
+    pub(super) fn take_found(&mut self, found: Result<Option<Found>, ReceiveError>) -> Result<(), CallError> {
+        let outcome = match found {
+            Ok(Some(found)) => self.file(found),
+            Ok(None) => Err(ReceiveError::Closed),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) | Err(ReceiveError::Empty | ReceiveError::TimedOut) => Ok(()),
+            Err(error @ (ReceiveError::Interrupted | ReceiveError::Wait(_) | ReceiveError::Forked)) => {
+                Err(of_wait(error))
+            }
+            Err(why) => {
+                self.lose(&why);
+                Ok(())
+            }
+        }
+    }
+
+    /// Files a record of the service's under the call that waits for it.
+    fn file(&mut self, found: Found) -> Result<(), ReceiveError> {
+        let Some(Line { pair, reply_prefix, .. }) = &mut self.line else { return Ok(()) };
+        let record = pair.consumer.record(found)?;
+        let (Prefix { id, kind, .. }, body) = Prefix::parse(&record, *reply_prefix, Way::ToCaller)
+            .map_err(|fault| ReceiveError::Peer(fault.to_string().into()))?;
+        if !self.calls.awaits(id) {
+            self.stats.stray += 1;
+            return Ok(());
+        }
+        let (stored, len_bytes) = (Stored { bytes: body.into(), kind }, body.len() as u64 + REPLY_COST_BYTES);
+        let answer = match kind {
+            Kind::Reply => Answer::Reply(stored),
+            Kind::Refusal(_) => Answer::Refusal(stored),
+            // Nothing else goes this way.
+            _ => Answer::LastReply(stored),
+        };
+        self.calls.file(id, answer, len_bytes);
+        self.has_news = true;
+        Ok(())
+    }
+}
+
+/// The error of a wait that the end of a session did not cause.
+pub(super) fn of_wait(error: ReceiveError) -> CallError {
+    match error {
+        ReceiveError::Interrupted => CallError::Interrupted,
+        ReceiveError::Wait(errno) => CallError::Wait(errno),
+        ReceiveError::Forked => CallError::Forked,
+        why => CallError::Lost(why),
+    }
+}
+
+/// The error of a lane that takes no request.
+fn of_send(error: &SendError) -> CallError {
+    match error {
+        SendError::Interrupted => CallError::Interrupted,
+        SendError::Wait(errno) => CallError::Wait(*errno),
+        SendError::Forked => CallError::Forked,
+        _ => CallError::Full,
+    }
+}
