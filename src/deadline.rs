@@ -28,7 +28,12 @@ impl Deadline {
 
     /// The same, or one that passes after `timeout` if that is sooner.
     pub(crate) fn or_after(self, timeout: Duration) -> Self {
-        Self::after(self.remaining().map_or(timeout, |remaining| remaining.min(timeout)))
+        Self::after(self.bound(timeout))
+    }
+
+    /// `timeout`, or the time left if that is shorter.
+    pub(crate) fn bound(self, timeout: Duration) -> Duration {
+        self.remaining().map_or(timeout, |remaining| remaining.min(timeout))
     }
 
     /// The sooner of the two.

@@ -625,7 +625,7 @@ impl<E: Selectable> Selector<E> {
             if let Some(key) = self.look_at_queue()? {
                 return Ok(key);
             }
-            if self.interrupter.as_ref().is_some_and(Interrupter::is_interrupted) {
+            if self.is_interrupted() {
                 return Err(ReceiveError::Interrupted);
             }
             let remaining = deadline.remaining();
@@ -634,6 +634,11 @@ impl<E: Selectable> Selector<E> {
             }
             self.harvest(remaining)?;
         }
+    }
+
+    /// Whether an interrupter ends its waits now.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupter.as_ref().is_some_and(Interrupter::is_interrupted)
     }
 
     /// Arms those in the queue, up to one that has news. It goes to the end of the queue.

@@ -299,6 +299,51 @@ fn a_call_that_connects_again_ends_at_its_deadline_though_nobody_says_hello() {
     drop(silent);
 }
 
+/// Each try of a caller with patience has no more time than the call has left.
+#[test]
+fn tries_to_connect_again_end_with_the_call() {
+    let address = unique_address();
+    let service = Service::listen(address.as_str()).unwrap();
+    let options = CallerOptions::new().patience(DEADLINE).deadline(Duration::from_millis(1500));
+    let mut caller = options.connect(address.as_str()).unwrap();
+    drop(service);
+    let silent = hostile::listen(&address);
+    // Its session has ended, which a call may be the first to see.
+    let _ = caller.call(b"anybody?", SHORT);
+    let begun = Instant::now();
+    let error = caller.call(b"anybody?", Duration::from_secs(2)).unwrap_err();
+    assert!(matches!(error, CallError::NotConnected(_)), "{error:?}");
+    assert!(begun.elapsed() < Duration::from_millis(2800), "{:?}", begun.elapsed());
+    drop(silent);
+}
+
+#[test]
+fn a_panic_while_a_request_is_filled_in_begins_no_call() {
+    let (service, mut caller) = pair_with(ServiceOptions::new(), CallerOptions::new().calls_max(1));
+    let server = echo(service);
+    let panics = std::panic::AssertUnwindSafe(|| caller.send_with(8, DEADLINE, |_| panic!("as this test wants")));
+    assert!(std::panic::catch_unwind(panics).is_err());
+    assert_eq!((caller.stats().in_flight, caller.stats().sent), (0, 0));
+    assert_eq!(&caller.call(b"end", DEADLINE).unwrap()[..], b"ended");
+    drop(server.join().unwrap());
+}
+
+#[test]
+fn a_ring_without_room_for_a_body_is_refused_and_one_with_little_cuts_reasons() {
+    let (capacity, align) = (4096, 1024);
+    let service = ServiceOptions::new().capacity(capacity).align(align).listen(unique_address());
+    assert!(matches!(service, Err(Error::Invalid(why)) if why.contains("no room for calls")));
+    let service = Service::listen(unique_address()).unwrap();
+    let caller = CallerOptions::new().capacity(capacity).align(align).connect(service.address().clone());
+    assert!(matches!(caller, Err(Error::Invalid(why)) if why.contains("no room for calls")));
+    // Room for 488 bytes.
+    let (mut service, mut caller) = pair_with(ServiceOptions::new().capacity(4096).align(512), CallerOptions::new());
+    let calls = std::thread::spawn(move || caller.call(b"hello", DEADLINE).unwrap_err());
+    service.receive_timeout(DEADLINE).unwrap().refuse(&"no".repeat(2000)).unwrap();
+    let error = calls.join().unwrap();
+    assert!(matches!(error, CallError::Refused { cause: Cause::Program, .. }), "{error:?}");
+}
+
 #[test]
 fn patience_ends_with_the_call() {
     let (service, mut caller) = pair_with(ServiceOptions::new(), CallerOptions::new().patience(DEADLINE));

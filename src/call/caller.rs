@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::lane::LaneOptions;
 use crate::os::clock::now_ns;
 use crate::os::fork::ForkGuard;
+use crate::os::interrupt::Interrupter;
 use crate::os::poller::Poller;
 use crate::session::Address;
 use crate::session::pairs::{self, PairTerms};
@@ -125,7 +126,7 @@ impl Caller {
         let (dropped, stats) = (Arc::new(Dropped::new(guard)), CallerStats::default());
         let mut caller =
             Self { address, lane, terms, line: None, calls, calls_max, dropped, poller, has_news: false, stats, guard };
-        let pair = pairs::connect(&caller.address, &caller.lane, &caller.terms)?;
+        let pair = pairs::connect(&caller.address, &caller.lane, &caller.terms, Deadline::Never)?;
         caller.take_up(pair)?;
         Ok(caller)
     }
@@ -466,6 +467,12 @@ impl Caller {
         if self.guard.is_child() { Err(CallError::Forked) } else { Ok(()) }
     }
 
+    /// For loops that find something again and again, and so never sleep.
+    fn check_interrupt(&self) -> Result<(), CallError> {
+        let is_interrupted = self.terms.session.interrupter.as_ref().is_some_and(Interrupter::is_interrupted);
+        if is_interrupted { Err(CallError::Interrupted) } else { Ok(()) }
+    }
+
     /// Forgets the calls whose tickets were dropped, and tells the service of them, if there is room.
     fn forget_dropped(&mut self) {
         if self.guard.is_child() {
@@ -482,21 +489,9 @@ impl Caller {
     fn send_by(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<Ticket, CallError> {
         self.check_owner()?;
         self.forget_dropped();
-        self.connect_again(terms.deadline)?;
-        let deadline_ns = (terms.deadline_ns != 0).then_some(terms.deadline_ns);
-        let Some(id) = self.calls.begin(deadline_ns) else {
-            return Err(CallError::TooManyCalls { max: self.calls_max });
-        };
-        match self.write(id, len, terms, fill) {
-            Ok(()) => {
-                self.stats.sent += 1;
-                Ok(Ticket::new(id, terms.deadline, &self.dropped))
-            }
-            Err(error) => {
-                self.calls.cancel(id);
-                Err(error)
-            }
-        }
+        let id = self.write(len, terms, fill)?;
+        self.stats.sent += 1;
+        Ok(Ticket::new(id, terms.deadline, &self.dropped))
     }
 
     fn wait_until(&mut self, ticket: &mut Ticket, limit: Deadline) -> Result<Option<Reply>, CallError> {
@@ -537,10 +532,11 @@ impl Caller {
             };
             let nothing = matches!(found, Err(ReceiveError::Empty | ReceiveError::TimedOut));
             self.take_found(found)?;
-            if (nothing || taken.is_multiple_of(RECORDS_PER_LOOK))
-                && limit.has_passed()
-                && !ticket.deadline().has_passed()
-            {
+            let is_look = taken.is_multiple_of(RECORDS_PER_LOOK);
+            if is_look {
+                self.check_interrupt()?;
+            }
+            if (nothing || is_look) && limit.has_passed() && !ticket.deadline().has_passed() {
                 return Err(CallError::Empty);
             }
         }

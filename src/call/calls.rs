@@ -63,15 +63,17 @@ impl<R, W: Clone> Calls<R, W> {
         Self { last_id: 0, open: HashMap::new(), stored_bytes: 0, limits }
     }
 
-    /// Begins a call, which is waited for until then; its number. `None` if there are too many.
-    pub(crate) fn begin(&mut self, deadline_ns: Option<u64>) -> Option<u64> {
-        if self.open.len() >= self.limits.open_max {
-            return None;
-        }
+    /// Whether no other call may begin.
+    pub(crate) fn is_full(&self) -> bool {
+        self.open.len() >= self.limits.open_max
+    }
+
+    /// Begins a call, which is waited for until then; its number.
+    pub(crate) fn begin(&mut self, deadline_ns: Option<u64>) -> u64 {
         self.last_id += 1;
         let call = Call { deadline_ns, replies: VecDeque::new(), lost: None, is_answered: false };
         self.open.insert(self.last_id, call);
-        Some(self.last_id)
+        self.last_id
     }
 
     /// How many calls are not over.

@@ -264,7 +264,8 @@ impl CallerOptions {
     /// With [`patience`](Self::patience), the error of the last try:
     ///
     /// - [`Error::Os`](crate::Error::Os) if nobody listens there, or the system is short of memory or descriptors
-    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or the ring has no room for a
+    ///   request behind what precedes it
     /// - [`Error::Geometry`](crate::Error::Geometry) if the capacity or the alignment is out of range
     /// - [`Error::Refused`](crate::Error::Refused) if the service refuses, for example because it has its most callers
     ///   already, or because a server listens there, which is no service
@@ -562,8 +563,8 @@ impl ServiceOptions {
     /// # Errors
     ///
     /// - [`Error::AddressInUse`](crate::Error::AddressInUse) if a living process serves this address
-    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or the path belongs to something
-    ///   other than a socket
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, the path belongs to something
+    ///   other than a socket, or the ring has no room for a reply behind what precedes it
     /// - [`Error::Geometry`](crate::Error::Geometry) if the capacity or the alignment is out of range
     /// - [`Error::Os`](crate::Error::Os) if a system call fails, or the system is short of memory or descriptors
     /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library

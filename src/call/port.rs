@@ -4,7 +4,7 @@
 //! long, or leaves too many, loses its session, and keeps nobody else waiting.
 
 use super::intake::Intake;
-use super::prefix::{Cause, Kind, Prefix, prefix_bytes};
+use super::prefix::{Cause, Kind, Prefix, body_max, prefix_bytes};
 use super::service::CallerInfo;
 use super::{ReplyError, ServiceStats};
 use crate::deadline::{Deadline, timespec};
@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 /// When replies that wait for room are looked at again, if they may wait for ever.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How often one that waits for room looks whether the caller is gone, and whether others have left it any.
+const GONE_LOOKS: Duration = Duration::from_millis(100);
 
 /// What the ports of a service share with it.
 #[derive(Debug)]
@@ -73,6 +75,8 @@ impl Switchboard {
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) caller: CallerInfo,
+    /// The longest body of an answer, in bytes.
+    pub(super) body_max: usize,
     pulse: Pulse,
     switchboard: Arc<Switchboard>,
     limits: PortLimits,
@@ -103,6 +107,15 @@ struct State {
     backlog_bytes: u64,
     /// When the first of them began to wait.
     waits_since: Instant,
+    /// How many records went into the ring.
+    sent: u64,
+}
+
+/// How long one that replies still waits for room: anew after each record that goes out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    sent: u64,
+    deadline: Deadline,
 }
 
 /// Whether a caller's requests are to be received.
@@ -123,7 +136,7 @@ impl Port {
         limits: PortLimits,
         guard: ForkGuard,
     ) -> Result<Self> {
-        let prefix_bytes = prefix_bytes(producer.lane().payload_align);
+        let (prefix_bytes, body_max) = (prefix_bytes(producer.lane().payload_align), body_max(producer.lane())?);
         let room = producer.as_fd().try_clone_to_owned().map_err(Error::os("watch the room for replies"))?;
         let state = State {
             producer: Some(producer),
@@ -132,9 +145,10 @@ impl Port {
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             waits_since: Instant::now(),
+            sent: 0,
         };
         let (state, switchboard) = (Mutex::new(state), Arc::clone(switchboard));
-        Ok(Self { caller, pulse, switchboard, limits, state, room, _place: place, guard })
+        Ok(Self { caller, body_max, pulse, switchboard, limits, state, room, _place: place, guard })
     }
 
     pub(super) fn is_child(&self) -> bool {
@@ -197,11 +211,10 @@ impl Port {
         if self.is_gone() {
             return Err(ReplyError::Gone);
         }
-        let (prefix, total) = (Prefix { id, deadline_ns: 0, kind }, prefix_bytes.saturating_add(len));
-        let max = producer.lane().payload_max;
-        if total > max {
-            return Err(ReplyError::TooLong { len, max: max.saturating_sub(*prefix_bytes) });
+        if len > self.body_max {
+            return Err(ReplyError::TooLong { len, max: self.body_max });
         }
+        let (prefix, total) = (Prefix { id, deadline_ns: 0, kind }, *prefix_bytes + len);
         if state.backlog.is_empty() {
             match producer.try_reserve(total) {
                 Ok(mut slot) => {
@@ -209,6 +222,7 @@ impl Port {
                     prefix.write(head);
                     fill(body);
                     slot.commit();
+                    state.sent += 1;
                     return Ok(());
                 }
                 Err(SendError::Full { .. }) => {}
@@ -244,6 +258,7 @@ impl Port {
             }
             state.backlog_bytes -= record.len() as u64;
             state.backlog.pop_front();
+            state.sent += 1;
             state.waits_since = Instant::now();
         }
         state.backlog.len() != waited
@@ -268,10 +283,13 @@ impl Port {
         // Without a limit it is looked at again now and then.
         let due = state.waits_since.checked_add(self.limits.reply_timeout);
         let due = due.unwrap_or_else(|| Instant::now() + LOOK_AGAIN);
-        if Instant::now() < due && !self.is_gone() {
+        if self.is_gone() {
+            self.part(&mut state);
+        } else if Instant::now() < due {
             return Some(due);
+        } else {
+            self.evict(&mut state);
         }
-        self.evict(&mut state);
         None
     }
 
@@ -290,14 +308,26 @@ impl Port {
         &self.room
     }
 
-    /// Waits for room for another part of an answer, as long as a caller may take for that. Then it is evicted.
-    pub(super) fn wait_for_room(&self, deadline: Deadline) -> Result<(), ReplyError> {
-        if deadline.has_passed() {
-            self.evict(&mut self.state.lock());
-            return Err(ReplyError::Evicted);
-        }
+    /// How long a caller may make no room.
+    pub(super) fn patience(&self) -> Patience {
+        self.patience_in(&self.state.lock())
+    }
+
+    fn patience_in(&self, state: &State) -> Patience {
+        Patience { sent: state.sent, deadline: Deadline::after(self.limits.reply_timeout) }
+    }
+
+    /// Waits for room for another part of an answer. A caller that has made none, for anybody, for too long is evicted.
+    pub(super) fn wait_for_room(&self, patience: &mut Patience) -> Result<(), ReplyError> {
         let is_armed = {
             let mut state = self.state.lock();
+            if patience.sent != state.sent {
+                *patience = self.patience_in(&state);
+            }
+            if patience.deadline.has_passed() {
+                self.evict(&mut state);
+                return Err(ReplyError::Evicted);
+            }
             self.send_backlog_beside_service(&mut state);
             match &mut state.producer {
                 None => return Err(ReplyError::Gone),
@@ -309,15 +339,11 @@ impl Port {
             return Ok(());
         }
         // Whether it is gone is looked at once in a while, too.
-        let slice = deadline.remaining().map_or(GONE_LOOKS, |remaining| remaining.min(GONE_LOOKS));
+        let slice = patience.deadline.remaining().map_or(GONE_LOOKS, |remaining| remaining.min(GONE_LOOKS));
         match poll(&mut [PollFd::new(&self.room, PollFlags::IN)], Some(&timespec(slice))) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(errno) => Err(ReplyError::Wait(errno.raw_os_error())),
         }
-    }
-
-    pub(super) fn reply_deadline(&self) -> Deadline {
-        Deadline::after(self.limits.reply_timeout)
     }
 
     /// Ends the session of a caller that takes no replies, or breaks the protocol.
@@ -336,9 +362,12 @@ impl Port {
 
     /// Ends the replies' lane in order: the caller is gone, or the service is.
     pub(super) fn close(&self) {
-        let mut state = self.state.lock();
+        self.part(&mut self.state.lock());
+    }
+
+    fn part(&self, state: &mut State) {
         state.producer = None;
-        self.forget(&mut state);
+        self.forget(state);
     }
 
     fn forget(&self, state: &mut State) {
@@ -356,6 +385,3 @@ impl Port {
         });
     }
 }
-
-/// How often one that waits for room looks whether the caller is gone.
-const GONE_LOOKS: Duration = Duration::from_millis(100);

@@ -10,6 +10,8 @@
 //! The zeroes fill up to the payload alignment of the lane, so that the body has it, too. The invariant: a record has
 //! one meaning, or is refused.
 
+use crate::error::Error;
+use crate::lane::LaneInfo;
 use std::fmt;
 
 /// The part of the prefix that has a meaning, in bytes.
@@ -125,6 +127,21 @@ impl fmt::Display for PrefixFault {
 /// The length of the prefix in a lane with that payload alignment, in bytes.
 pub(crate) fn prefix_bytes(payload_align: u32) -> usize {
     FIELDS_BYTES.next_multiple_of(payload_align.max(1) as usize)
+}
+
+/// The longest body that a lane takes, in bytes.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if that is none.
+pub(crate) fn body_max(lane: &LaneInfo) -> Result<usize, Error> {
+    let LaneInfo { payload_max, payload_align, capacity, .. } = lane;
+    match payload_max.checked_sub(prefix_bytes(*payload_align)) {
+        Some(max @ 1..) => Ok(max),
+        _ => Err(Error::Invalid(format!(
+            "a ring of {capacity} bytes has no room for calls aligned to {payload_align} bytes; make it 8 times as long"
+        ))),
+    }
 }
 
 impl Prefix {

@@ -150,10 +150,10 @@ impl Request {
     /// - [`ReplyError::Wait`] if the kernel does not let this thread wait
     /// - [`ReplyError::Forked`] in a forked child
     pub fn reply_part(&self, part: &[u8]) -> Result<(), ReplyError> {
-        let deadline = self.port.reply_deadline();
+        let mut patience = self.port.patience();
         loop {
             match self.try_reply_part(part) {
-                Err(ReplyError::Full) => self.port.wait_for_room(deadline)?,
+                Err(ReplyError::Full) => self.port.wait_for_room(&mut patience)?,
                 outcome => return outcome,
             }
         }
@@ -208,7 +208,7 @@ impl Request {
     ///
     /// As [`reply`](Self::reply).
     pub fn refuse(mut self, reason: &str) -> Result<(), ReplyError> {
-        let mut end = reason.len().min(REASON_MAX_BYTES);
+        let mut end = reason.len().min(REASON_MAX_BYTES).min(self.port.body_max);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }

@@ -7,7 +7,7 @@ mod callers;
 
 use super::intake::Taken;
 use super::port::{Port, PortLimits, Standing, Switchboard};
-use super::prefix::{Prefix, Way};
+use super::prefix::{self, Prefix, Way};
 use super::{Request, ServiceOptions, ServiceStats};
 use crate::consumer::{Consumer, ReceiveError};
 use crate::deadline::Deadline;
@@ -200,7 +200,7 @@ impl Service {
             reply_timeout: options.reply_timeout,
         };
         // Whatever is wrong with the lanes of replies is said here, and not when a caller comes.
-        drop(lane.clone().create()?);
+        prefix::body_max(lane.clone().create()?.lane())?;
         let terms = PairTerms { session, capacity_max: options.request_capacity_max, expected, guard };
         let listener = PairListener::listen(&address, options.mode, options.callers_max, lane, terms)?;
         let address = listener.address().clone();
@@ -391,9 +391,18 @@ impl Service {
             let due = self.see_to_crowded();
             match self.take_turn()? {
                 Looked::Request(request) => return Ok(request),
-                // Callers may send what is no request without end.
-                Looked::News if looks.is_multiple_of(NEWS_PER_LOOK) && deadline.has_passed() => return Err(nothing),
-                Looked::News => continue,
+                Looked::News => {
+                    // Callers may send what is no request without end.
+                    if looks.is_multiple_of(NEWS_PER_LOOK) {
+                        if self.selector.is_interrupted() {
+                            return Err(ReceiveError::Interrupted);
+                        }
+                        if deadline.has_passed() {
+                            return Err(nothing);
+                        }
+                    }
+                    continue;
+                }
                 Looked::Nothing => {}
             }
             if let Some(key) = self.spin(deadline) {

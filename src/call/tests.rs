@@ -1,7 +1,7 @@
 //! The machines on steps of chance, and ends that keep the session's protocol and not that of calls.
 
 use super::port::Standing;
-use super::prefix::{Cause, Kind, Prefix};
+use super::prefix::{Cause, Kind, Prefix, Way};
 use super::{CallError, Caller, CallerOptions, Service, ServiceOptions};
 use crate::consumer::ReceiveError;
 use crate::deadline::{Deadline, timespec};
@@ -9,13 +9,14 @@ use crate::lane::LaneOptions;
 use crate::options::SessionOptions;
 use crate::os::clock::now_ns;
 use crate::os::fork::ForkGuard;
+use crate::os::interrupt::Interrupter;
 use crate::session::Address;
 use crate::session::pairs::{Pair, PairListener, PairTerms, connect};
-use crate::test_support::{DEADLINE, unique_name, wait_until};
+use crate::test_support::{DEADLINE, unique_name, wait_until, wait_until_thread_sleeps};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn the_machines_do_what_a_plain_list_does() {
@@ -48,7 +49,7 @@ fn unique_address() -> Address {
 
 /// A caller that writes what it likes.
 fn liar(service: &Service) -> Pair {
-    connect(service.address(), &lane(), &terms()).unwrap()
+    connect(service.address(), &lane(), &terms(), Deadline::Never).unwrap()
 }
 
 fn write(pair: &mut Pair, prefix: Prefix, body: &[u8]) {
@@ -271,7 +272,7 @@ fn a_service_that_floods_fills_what_a_caller_keeps_and_no_more() {
 #[test]
 fn a_lane_beyond_the_limits_or_of_other_values_is_refused() {
     let service = ServiceOptions::new().request_capacity_max(1 << 12).listen(unique_address()).unwrap();
-    let error = connect(service.address(), &lane(), &terms()).unwrap_err();
+    let error = connect(service.address(), &lane(), &terms(), Deadline::Never).unwrap_err();
     assert!(error.to_string().contains("at most 4096 are mapped here"), "{error}");
     assert!(service.stats().last_refusal.is_some_and(|why| why.contains("a ring of 65536 bytes is offered")));
 }
@@ -321,9 +322,76 @@ fn a_service_that_sleeps_hears_of_replies_that_another_thread_has_sent_on() {
     }
     // As another thread does that has a part to send: it takes the notice of the room, too.
     wait_until("what waits is in the ring", || {
-        kept.port().wait_for_room(Deadline::Never).unwrap();
+        kept.port().wait_for_room(&mut kept.port().patience()).unwrap();
         kept.port().standing() == Standing::Open
     });
     becomes_readable(&service);
     assert_eq!(&service.try_receive().unwrap()[..], b"next");
+}
+
+#[test]
+fn a_caller_that_takes_what_others_send_is_not_evicted_by_one_that_waits() {
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    let mut service = ServiceOptions::new().capacity(4096).reply_timeout(TIMEOUT).listen(unique_address()).unwrap();
+    let mut caller = Caller::connect(service.address()).unwrap();
+    let [mut streamed, _waiting] = [(); 2].map(|()| caller.send(b"hello", DEADLINE).unwrap());
+    let [streams, waits] = [(); 2].map(|()| service.receive_timeout(DEADLINE).unwrap());
+    let mut patience = waits.port().patience();
+    let begun = Instant::now();
+    while begun.elapsed() < 2 * TIMEOUT {
+        while streams.try_reply_part(&[7; 1000]).is_ok() {}
+        caller.wait(&mut streamed).unwrap();
+    }
+    assert_eq!(waits.port().wait_for_room(&mut patience), Ok(()));
+    assert_eq!(service.stats().evicted, 0);
+}
+
+#[test]
+fn an_interrupt_ends_the_waits_of_those_who_are_flooded() {
+    let stop = Interrupter::new().unwrap();
+    let mut service = ServiceOptions::new().interrupter(&stop).listen(unique_address()).unwrap();
+    let mut pair = liar(&service);
+    let flood = || try_write(&mut pair, Prefix { kind: Kind::Cancellation, ..request(1) });
+    stop.interrupt();
+    during(flood, || {
+        assert_eq!(service.receive_timeout(DEADLINE).unwrap_err(), ReceiveError::Interrupted);
+    });
+    stop.clear();
+    let (_listener, mut pair, mut caller) = lying_service(CallerOptions::new().interrupter(&stop).capacity(4096));
+    let flood = || try_write(&mut pair, reply(99, Kind::LastReply));
+    let mut ticket = caller.send(b"hello", DEADLINE).unwrap();
+    stop.interrupt();
+    during(flood, || {
+        assert!(matches!(caller.wait(&mut ticket), Err(CallError::Interrupted)));
+        let full = std::iter::repeat_with(|| caller.send(&[0; 500], DEADLINE)).find_map(Result::err);
+        assert!(matches!(full, Some(CallError::Interrupted)), "{full:?}");
+    });
+}
+
+#[test]
+fn a_call_that_waits_for_room_when_its_session_ends_is_made_in_the_next_one() {
+    let (listener, pair, mut caller) = lying_service(CallerOptions::new().capacity(4096));
+    let flight: Vec<_> = std::iter::from_fn(|| caller.try_send(&[7; 500], DEADLINE).ok()).collect();
+    let Pair { producer, consumer: _full, .. } = pair;
+    let (says, thread) = std::sync::mpsc::channel();
+    let calls = std::thread::spawn(move || {
+        says.send(rustix::thread::gettid()).unwrap();
+        let reply = caller.call(&[8; 500], DEADLINE);
+        (reply, caller.stats())
+    });
+    wait_until_thread_sleeps(thread.recv().unwrap());
+    producer.finish();
+    let mut next = None;
+    wait_until("the caller has come again", || {
+        next = listener.take();
+        next.is_some()
+    });
+    let mut next = next.unwrap();
+    let record = next.consumer.receive_timeout(DEADLINE).unwrap().unwrap().to_vec();
+    let (Prefix { id, .. }, body) = Prefix::parse(&record, 24, Way::ToService).unwrap();
+    assert_eq!(body, [8; 500]);
+    write(&mut next, reply(id, Kind::LastReply), b"done");
+    let (reply, stats) = calls.join().unwrap();
+    assert_eq!(&reply.unwrap()[..], b"done");
+    assert_eq!((stats.lost, stats.sessions), (flight.len() as u64, 2), "{stats:?}");
 }

@@ -151,8 +151,14 @@ impl Attaching {
     }
 
     fn take(&self) -> VecDeque<Outcome> {
-        self.notice.lower();
         std::mem::take(&mut *self.outcomes.lock())
+    }
+
+    /// Makes the notice unreadable until the next outcome; whether there is none. Lowered first: one that is put later
+    /// raises it later.
+    fn arm(&self) -> bool {
+        self.notice.lower();
+        self.outcomes.lock().is_empty()
     }
 
     /// Attaches to all lanes of a session so, on a thread of its own.
@@ -185,8 +191,7 @@ impl Selectable for Endpoint {
     fn arm(&mut self) -> Result<bool, ReceiveError> {
         match self {
             Self::Listener(listener) => Selectable::arm(listener),
-            // Readable by itself.
-            Self::Attached(attaching) => Ok(attaching.outcomes.lock().is_empty()),
+            Self::Attached(attaching) => Ok(attaching.arm()),
             Self::Lane(lane) => lane.consumer.arm(),
         }
     }
@@ -580,6 +585,7 @@ mod tests {
     use super::*;
     use crate::options::LaneOptions;
     use crate::test_support::{DEADLINE, unique_name};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
     #[test]
     fn a_lane_that_is_lost_in_the_middle_of_a_copy_is_reported_once() {
@@ -609,5 +615,19 @@ mod tests {
         assert!(matches!(collector.record(found.0, found.1).unwrap(), Event::Lost(_, ReceiveError::Evicted { .. })));
         assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty, "it was reported");
         assert_eq!(collector.lane_count(), 0);
+    }
+
+    #[test]
+    fn a_notice_that_comes_late_is_no_news() {
+        let mut collector = Collector::listen(format!("@{}", unique_name()).as_str()).unwrap();
+        let consumers = Err(Error::Invalid("nothing".to_owned()));
+        collector.attaching.put(Outcome { pid: None, uid: None, consumers });
+        assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Refused(_)));
+        // As a thread does that comes to this behind its outcome.
+        collector.attaching.notice.raise();
+        assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+        while !collector.arm().unwrap() {}
+        let ready = poll(&mut [PollFd::new(&collector, PollFlags::IN)], Some(&Timespec::default()));
+        assert_eq!(ready, Ok(0), "it is readable for as long as nobody comes");
     }
 }

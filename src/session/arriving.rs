@@ -71,11 +71,11 @@ impl Arrivals {
         Some(session.begin_to_attach())
     }
 
-    /// Makes the descriptor for the program unreadable; whether no session waits to be taken.
+    /// Makes the descriptor for the program unreadable; whether no session waits to be taken, and others can come.
     pub(super) fn arm(&self) -> bool {
         let opened = self.opened.lock();
         self.state.news.lower();
-        opened.is_empty()
+        opened.is_empty() && !self.state.progress.lock().done
     }
 
     fn push(&self, session: Session) {

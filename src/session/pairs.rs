@@ -94,18 +94,20 @@ pub(crate) struct Pair {
 #[derive(Debug)]
 pub(crate) struct Place(#[expect(dead_code, reason = "its count says how many there are")] Arc<()>);
 
-/// Connects to an end that listens at `address`, and offers it a lane as `lane` says. Tries again as `terms` say.
-pub(crate) fn connect(address: &Address, lane: &LaneOptions, terms: &PairTerms) -> Result<Pair> {
+/// Connects to an end that listens at `address`, and offers it a lane as `lane` says. Tries again as `terms` say, but
+/// all ends at the deadline.
+pub(crate) fn connect(address: &Address, lane: &LaneOptions, terms: &PairTerms, deadline: Deadline) -> Result<Pair> {
     let SessionOptions { patience, interrupter, .. } = &terms.session;
-    try_for(*patience, interrupter.as_ref(), || connect_once(address, lane, terms))
+    try_for(deadline.bound(*patience), interrupter.as_ref(), || connect_once(address, lane, terms, deadline))
 }
 
 /// One try to connect.
-fn connect_once(address: &Address, lane: &LaneOptions, terms: &PairTerms) -> Result<Pair> {
+fn connect_once(address: &Address, lane: &LaneOptions, terms: &PairTerms, until: Deadline) -> Result<Pair> {
     let guard = ForkGuard::get()?;
     let SessionOptions { deadline: limit, peers, interrupter, .. } = &terms.session;
-    let (deadline, interrupter) = (Deadline::after(*limit), interrupter.as_ref());
-    let socket = Connection::new(open_socket(address, deadline, *limit, interrupter)?, guard);
+    let (limit, interrupter) = (until.bound(*limit), interrupter.as_ref());
+    let deadline = Deadline::after(limit);
+    let socket = Connection::new(open_socket(address, deadline, limit, interrupter)?, guard);
     let listener = Peer::of(&socket)?;
     admits_listener(peers, &listener)?;
     let producer = lane.clone().create()?;
@@ -113,12 +115,13 @@ fn connect_once(address: &Address, lane: &LaneOptions, terms: &PairTerms) -> Res
     let guest = Guest { lane: Arc::clone(producer.owned_lane()), listener: Mutex::new(Some((listener, says))) };
     let state = Arc::new(StewardState::new(News::Statistics)?);
     producer.owned_lane().notify_end(&state.notice);
-    let offering = offering(&terms.session, 1, &state);
+    let limit = deadline.bound(limit);
+    let offering = offering(&terms.session.clone().deadline(limit), 1, &state);
     let entrance = PairEntrance { offering, terms: Arc::new(terms.clone()), role: PairRole::Guest(guest) };
     let steward = StewardHandle::start(None, entrance, Arc::clone(&state), None, guard)?;
     state.hand_over(Arrival { socket, origin: Origin::Handed });
     // The steward keeps the deadline.
-    let consumer = wait_for_outcome(&outcome, *limit, interrupter, PAIRING)?;
+    let consumer = wait_for_outcome(&outcome, limit, interrupter, PAIRING)?;
     Ok(Pair { producer, consumer, place: None, _steward: Some(steward) })
 }
 
@@ -295,11 +298,11 @@ impl PairListener {
         self.host.arrived.lock().as_mut()?.pop_front()
     }
 
-    /// Makes the descriptor unreadable; whether no session waits to be taken.
+    /// Makes the descriptor unreadable; whether no session waits to be taken, and others can come.
     pub(crate) fn arm(&self) -> bool {
         let arrived = self.host.arrived.lock();
         self.host.state.news.lower();
-        arrived.as_ref().is_none_or(VecDeque::is_empty)
+        arrived.as_ref().is_none_or(VecDeque::is_empty) && !self.has_ended()
     }
 
     /// Whether its thread has ended, by a panic.
@@ -324,5 +327,25 @@ impl Drop for PairListener {
 impl AsFd for PairListener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.host.state.news.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::unique_name;
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    #[test]
+    fn the_end_of_the_thread_that_listens_is_news() {
+        let session = SessionOptions::new();
+        let terms = PairTerms { session, capacity_max: 1 << 20, expected: None, guard: ForkGuard::get().unwrap() };
+        let address = Address::abstract_name(unique_name());
+        let listener = PairListener::listen(&address, 0o600, 8, LaneOptions::new("lane"), terms).unwrap();
+        assert!(listener.arm());
+        // As its thread does that ends by a panic.
+        listener.host.state.end();
+        assert_eq!(poll(&mut [PollFd::new(&listener, PollFlags::IN)], Some(&Timespec::default())), Ok(1));
+        assert!(!listener.arm() && listener.has_ended());
     }
 }

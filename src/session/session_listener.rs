@@ -363,10 +363,14 @@ impl SessionListener {
     ///
     /// # Errors
     ///
-    /// [`Error::Forked`] in a forked child.
+    /// - [`Error::Closed`] if the listener's thread has ended by a panic
+    /// - [`Error::Forked`] in a forked child
     pub fn try_accept(&self) -> Result<Option<Session>> {
         self.steward.guard.check()?;
-        Ok(self.arrivals.take())
+        match self.arrivals.take() {
+            None if self.steward.state.progress.lock().done => Err(Error::Closed { doing: self.waiting() }),
+            session => Ok(session),
+        }
     }
 
     /// As [`accept`](Self::accept), for at most `timeout`.

@@ -150,6 +150,12 @@ impl StewardState {
         self.changed.note();
     }
 
+    /// The thread ends, perhaps by a panic: the program is to look.
+    pub(super) fn end(&self) {
+        self.update(|progress| progress.done = true);
+        self.news.raise();
+    }
+
     /// Changes the statistics.
     pub(super) fn count(&self, change: impl FnOnce(&mut ServerStats)) {
         self.update(|progress| {
@@ -230,7 +236,7 @@ impl Drop for EndOfThread {
         if std::thread::panicking() {
             event!(ERROR, "steward panicked");
         }
-        self.0.update(|progress| progress.done = true);
+        self.0.end();
     }
 }
 

@@ -5,7 +5,7 @@
 use super::{Caller, Terms};
 use crate::call::CallError;
 use crate::call::calls::Answer;
-use crate::call::prefix::{Kind, Prefix, Way, prefix_bytes};
+use crate::call::prefix::{Kind, Prefix, Way, body_max, prefix_bytes};
 use crate::consumer::ReceiveError;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::link::Pulse;
 use crate::os::poller::Trigger;
 use crate::producer::SendError;
 use crate::ring::cursor::Found;
-use crate::session::pairs::{self, Pair, PairTerms};
+use crate::session::pairs::{self, Pair};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
@@ -56,14 +56,8 @@ impl Caller {
         if self.line.is_some() {
             return Ok(());
         }
-        let session = self.terms.session.clone();
-        // Neither the patience nor a handshake goes beyond the call's own deadline.
-        let [patience, handshake] = [session.patience, session.deadline]
-            .map(|time| deadline.remaining().map_or(time, |remaining| remaining.min(time)));
-        let session = session.patience(patience).deadline(handshake);
-        let terms = PairTerms { session, ..self.terms.clone() };
-        let pair = pairs::connect(&self.address, &self.lane, &terms).and_then(|pair| self.take_up(pair));
-        pair.map_err(|error| match error {
+        let pair = pairs::connect(&self.address, &self.lane, &self.terms, deadline);
+        pair.and_then(|pair| self.take_up(pair)).map_err(|error| match error {
             Error::Interrupted { .. } => CallError::Interrupted,
             Error::Forked => CallError::Forked,
             error => CallError::NotConnected(error),
@@ -72,6 +66,7 @@ impl Caller {
 
     /// Goes on with a new session.
     pub(super) fn take_up(&mut self, pair: Pair) -> Result<()> {
+        body_max(pair.producer.lane())?;
         let pulse = pair.consumer.pulse();
         let request_prefix = prefix_bytes(pair.producer.lane().payload_align);
         let reply_prefix = prefix_bytes(pair.consumer.lane().payload_align);
@@ -90,26 +85,27 @@ impl Caller {
         self.has_news = true;
     }
 
-    /// Writes a request, as soon as there is room.
-    pub(super) fn write(
-        &mut self,
-        id: u64,
-        len: usize,
-        terms: Terms,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), CallError> {
+    /// Writes a request, as soon as there is a session with room for it; its number. A lost session has a
+    /// successor. The call begins once its request is filled in.
+    pub(super) fn write(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<u64, CallError> {
         let mut has_looked = false;
         loop {
-            let Some(Line { pair, request_prefix, .. }) = &mut self.line else {
-                return Err(CallError::NotConnected(Error::Closed { doing: "waiting for room".to_owned() }));
+            self.connect_again(terms.deadline)?;
+            let Self { line: Some(Line { pair, request_prefix, .. }), calls, .. } = self else {
+                return Err(CallError::Lost(ReceiveError::Closed));
             };
+            if calls.is_full() {
+                return Err(CallError::TooManyCalls { max: self.calls_max });
+            }
             match pair.producer.try_reserve(request_prefix.saturating_add(len)) {
                 Ok(mut slot) => {
                     let (prefix, body) = slot.split_at_mut(*request_prefix);
-                    Prefix { id, deadline_ns: terms.deadline_ns, kind: Kind::Request }.write(prefix);
                     fill(body);
+                    let deadline_ns = terms.deadline_ns;
+                    let id = calls.begin((deadline_ns != 0).then_some(deadline_ns));
+                    Prefix { id, deadline_ns, kind: Kind::Request }.write(prefix);
                     slot.commit();
-                    return Ok(());
+                    return Ok(id);
                 }
                 Err(SendError::Full { .. }) => {}
                 Err(SendError::TooLong { max, .. }) => {
@@ -125,6 +121,7 @@ impl Caller {
             if !may_wait {
                 return Err(CallError::Full);
             }
+            self.check_interrupt()?;
             if !self.calls.has_room() {
                 return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
             }

@@ -16,7 +16,7 @@ use super::{ConsumerSession, Phase};
 use crate::consumer::{Attachment, Consumer};
 use crate::crash;
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fds;
 use crate::handshake::{Handshake, HandshakeError, Step};
 use crate::lane::Lane;
@@ -148,7 +148,8 @@ impl ConsumerSession {
         event!(INFO, "consumer attached", pid = self.consumer.peer.pid, uid = self.consumer.peer.uid, lanes = 1);
         self.offering.state.count(|stats| stats.attached += 1);
         (then.0)(Ok(*consumer));
-        Phase::Attached { handshake, seats, deaf_until: None }
+        // It may have gone on, or ended, behind what was heard.
+        self.attend(handshake, seats, None, readable)
     }
 
     /// Ends a handshake that came to nothing.
@@ -259,9 +260,13 @@ impl ConsumerSession {
         let Incoming::Opening(opened) = &progress.incoming else { return Ok(()) };
         let lanes = match opened.try_recv() {
             Ok(Ok(lanes)) => lanes,
-            Ok(Err(error)) => return Err(Ending::Refuse(Refusal::Region, error.to_string())),
+            Ok(Err(error @ Error::Peer { .. })) => return Err(Ending::Refuse(Refusal::Region, error.to_string())),
+            Ok(Err(error)) => return Err(Ending::own(error)),
             Err(TryRecvError::Empty) => return Ok(()),
-            Err(TryRecvError::Disconnected) => return Err(Ending::timed_out(self.offering.limits.deadline)),
+            Err(TryRecvError::Disconnected) => {
+                let fault = "the thread that opens the peer's lane has ended by a panic".to_owned();
+                return Err(Ending::own(Error::Invalid(fault)));
+            }
         };
         let Some(lane) = lanes.into_iter().next() else { return Err(HandshakeError::Over.into()) };
         // Read before the Attach: any later eviction may be that of this end.
