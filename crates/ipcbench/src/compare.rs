@@ -49,7 +49,10 @@ fn rows(reports: &[Report]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for row in reports.iter().flat_map(|report| &report.figures) {
         match rows.iter_mut().find(|other| is_same(other, row)) {
-            Some(other) => other.restarts.extend(&row.restarts),
+            Some(other) => {
+                other.restarts.extend(&row.restarts);
+                other.restarts_p99.extend(&row.restarts_p99);
+            }
             None => rows.push(row.clone()),
         }
     }
@@ -60,20 +63,28 @@ fn is_same(a: &Row, b: &Row) -> bool {
     a.measure == b.measure && a.form == b.form && a.distance == b.distance
 }
 
-/// Compares what both sides have, each of one report or several.
+/// Compares what both sides have, each of one report or several: medians, and 99th percentiles where they are told.
 pub(crate) fn compare(a: &[Report], b: &[Report]) -> Vec<Compared> {
     let (a, b) = (rows(a), rows(b));
-    let pairs: Vec<(&Row, &Row)> =
-        a.iter().filter_map(|row| Some((row, b.iter().find(|other| is_same(row, other))?))).collect();
+    let mut pairs: Vec<(String, [&[f64]; 2])> = Vec::new();
+    for row in &a {
+        let Some(other) = b.iter().find(|other| is_same(row, other)) else { continue };
+        let name = format!("{}: {}, {}", row.measure, row.form, row.distance);
+        if row.restarts_p99.len().min(other.restarts_p99.len()) >= RESTARTS_MIN {
+            pairs.push((format!("{name}, p99"), [&row.restarts_p99, &other.restarts_p99]));
+        }
+        pairs.push((name, [&row.restarts, &other.restarts]));
+    }
     // So that all rows together are right as often as is said.
     let confidence = 1.0 - (1.0 - CONFIDENCE) / pairs.len().max(1) as f64;
-    pairs.into_iter().map(|(a, b)| compare_row(a, b, confidence)).collect()
+    pairs.into_iter().map(|(what, restarts)| compare_row(what, restarts, confidence)).collect()
 }
 
-fn compare_row(a: &Row, b: &Row, confidence: f64) -> Compared {
-    let half = |parity: usize| -> Vec<f64> { a.restarts.iter().skip(parity).step_by(2).copied().collect() };
-    let ratio = Ratio::of(&a.restarts, &b.restarts, confidence);
-    let control = Ratio::of(&half(0), &half(1), confidence);
+fn compare_row(what: String, [a, b]: [&[f64]; 2], confidence: f64) -> Compared {
+    let half = |parity: usize| -> Vec<f64> { a.iter().skip(parity).step_by(2).copied().collect() };
+    let ratio = Ratio::of(a, b, confidence);
+    // Each control speaks for its own row alone.
+    let control = Ratio::of(&half(0), &half(1), CONFIDENCE);
     let size = |ratio: &Ratio| ratio.ratio.ln().abs();
     let verdict = match (&ratio, &control) {
         (None, _) => Verdict::TooFew,
@@ -83,7 +94,7 @@ fn compare_row(a: &Row, b: &Row, confidence: f64) -> Compared {
         (Some(ratio), _) if ratio.ratio > 1.0 => Verdict::Slower,
         _ => Verdict::Quicker,
     };
-    Compared { what: format!("{}: {}, {}", a.measure, a.form, a.distance), ratio, control, verdict }
+    Compared { what, ratio, control, verdict }
 }
 
 /// The table, and a sentence.
@@ -115,9 +126,13 @@ pub(crate) fn text(compared: &[Compared], names: [&str; 2]) -> String {
     let counts: Vec<String> =
         counts.iter().filter(|(count, _)| *count != 0).map(|(count, what)| format!("{count} {what}")).collect();
     let percent = CONFIDENCE * 100.0;
+    let control = match compared.iter().any(|row| row.control.is_some()) {
+        true => "the control is the first with itself, by its restarts: each differs in one of a hundred by chance"
+            .to_owned(),
+        false => format!("there is no control: it takes {} restarts of the first", 2 * RESTARTS_MIN),
+    };
     text.push_str(&format!(
-        "\n{} rows: {}. The intervals of all rows together hold what is true with {percent:.0} %; the control is the \
-         first with itself, by its restarts.\n",
+        "\n{} rows: {}. The intervals of all rows together hold what is true with {percent:.0} %; {control}.\n",
         compared.len(),
         counts.join(", ")
     ));
@@ -232,6 +247,38 @@ mod tests {
         let compared = compare(&[a], &[report(&mut random, 1, 5, 1.5)]);
         assert_eq!(compared[0].verdict, Verdict::ControlDiffers);
         assert!(!has_regression(&compared));
+    }
+
+    #[test]
+    fn a_tail_that_doubles_is_a_regression() {
+        let mut random = Random::new(25);
+        let mut with_tails = |factor: f64| {
+            let mut report = report(&mut random, 3, 6, 1.0);
+            for row in &mut report.figures {
+                row.restarts_p99 = row.restarts.iter().map(|ns| 3.0 * factor * ns).collect();
+            }
+            report
+        };
+        let (a, same, worse) = (with_tails(1.0), with_tails(1.0), with_tails(2.0));
+        assert!(!has_regression(&compare(std::slice::from_ref(&a), &[same])));
+        let compared = compare(&[a], &[worse]);
+        let slower: Vec<&str> =
+            compared.iter().filter(|row| row.verdict == Verdict::Slower).map(|row| row.what.as_str()).collect();
+        assert_eq!(slower.len(), 3);
+        assert!(slower.iter().all(|what| what.ends_with(", p99")), "{slower:?}");
+    }
+
+    #[test]
+    fn a_control_takes_six_restarts_and_is_missed_by_name() {
+        let mut random = Random::new(26);
+        let mut told = |restarts| {
+            let compared = compare(&[report(&mut random, 4, restarts, 1.0)], &[report(&mut random, 4, restarts, 1.0)]);
+            assert!(compared.iter().all(|row| row.control.is_some() == (restarts >= 6)), "{restarts}");
+            text(&compared, ["a", "b"])
+        };
+        assert!(told(5).contains("there is no control: it takes 6 restarts"));
+        assert!(told(6).contains("the control is the first with itself"));
+        assert!(told(crate::options::RESTARTS).contains("with itself"), "as many as there are by default");
     }
 
     #[test]

@@ -4,8 +4,7 @@
 //! and every figure with it by a factor of three to ten. The times of the probes then form two heaps, and the boundary
 //! lies between them.
 
-/// One class where there is one, and no boundary to be found: shorter cache-line round trips than this are near, in
-/// nanoseconds.
+/// Cache-line round trips shorter than this are near where the probes form one heap, in nanoseconds.
 const NEAR_BELOW_NS: f64 = 250.0;
 /// The heaps' means must be apart by this factor.
 const APART_MIN: f64 = 1.6;
@@ -16,7 +15,7 @@ const PROBES_MIN: usize = 5;
 const EXPLAINED_MIN: f64 = 0.7;
 
 /// How far apart the cores are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Distance {
     Near = 0,
     Far = 1,
@@ -24,6 +23,11 @@ pub(crate) enum Distance {
 
 impl Distance {
     pub(crate) const ALL: [Self; 2] = [Self::Near, Self::Far];
+
+    /// The distance that a single probe speaks for, where nothing is known of the others.
+    pub(crate) fn usual(probe_ns: f64) -> Self {
+        if probe_ns < NEAR_BELOW_NS { Self::Near } else { Self::Far }
+    }
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -35,20 +39,21 @@ impl Distance {
 
 /// Where near ends and far begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Boundary {
-    pub(crate) ns: f64,
-    /// Whether the probes form two heaps; else it is where it always is.
-    pub(crate) is_found: bool,
+pub(crate) enum Boundary {
+    /// The probes form two heaps, which this time divides, in nanoseconds.
+    Between(f64),
+    /// The probes form one heap with this median, in nanoseconds: all are of one class.
+    OneHeap(f64),
 }
 
 impl Boundary {
-    /// The boundary before anything is known.
-    pub(crate) const USUAL: Self = Self { ns: NEAR_BELOW_NS, is_found: false };
-
     /// The boundary that divides the probes' times best, if they form two heaps (Otsu's method on their logarithms).
+    /// One heap is never cut, wherever it lies.
     pub(crate) fn of(probes_ns: &[f64]) -> Self {
         let mut logs: Vec<f64> = probes_ns.iter().filter(|ns| **ns > 0.0).map(|ns| ns.ln()).collect();
         logs.sort_by(f64::total_cmp);
+        let middle = |logs: &[f64]| logs.get(logs.len() / 2).copied().unwrap_or(0.0);
+        let one_heap = Self::OneHeap(middle(&logs).exp());
         let count = logs.len() as f64;
         let total: f64 = logs.iter().sum();
         let mean = total / count;
@@ -65,18 +70,21 @@ impl Boundary {
         let (between, split) = best;
         let smaller = split.min(logs.len() - split);
         if smaller < PROBES_MIN || (smaller as f64) < SHARE_MIN * count || between < EXPLAINED_MIN * spread {
-            return Self::USUAL;
+            return one_heap;
         }
-        let middle = |logs: &[f64]| logs[logs.len() / 2];
         let (near, far) = (middle(&logs[..split]), middle(&logs[split..]));
         if far - near < APART_MIN.ln() {
-            return Self::USUAL;
+            return one_heap;
         }
-        Self { ns: ((near + far) / 2.0).exp(), is_found: true }
+        Self::Between(((near + far) / 2.0).exp())
     }
 
     pub(crate) fn class(self, probe_ns: f64) -> Distance {
-        if probe_ns < self.ns { Distance::Near } else { Distance::Far }
+        match self {
+            Self::Between(ns) if probe_ns < ns => Distance::Near,
+            Self::Between(_) => Distance::Far,
+            Self::OneHeap(median_ns) => Distance::usual(median_ns),
+        }
     }
 }
 
@@ -97,22 +105,29 @@ mod tests {
     fn two_heaps_have_a_boundary_between_them() {
         for heaps in [[(110.0, 5000), (480.0, 500)], [(110.0, 60), (480.0, 6000)], [(40.0, 900), (90.0, 900)]] {
             let boundary = Boundary::of(&probes(&heaps));
-            assert!(boundary.is_found && (heaps[0].0..heaps[1].0).contains(&boundary.ns), "{heaps:?}: {boundary:?}");
+            let Boundary::Between(ns) = boundary else { panic!("{heaps:?}: {boundary:?}") };
+            assert!((heaps[0].0..heaps[1].0).contains(&ns), "{heaps:?}: {boundary:?}");
             assert_eq!(boundary.class(heaps[0].0), Distance::Near);
             assert_eq!(boundary.class(heaps[1].0), Distance::Far);
         }
     }
 
     #[test]
-    fn one_heap_has_none() {
-        assert_eq!(Boundary::of(&probes(&[(110.0, 3000)])), Boundary::USUAL);
-        assert_eq!(Boundary::of(&probes(&[(480.0, 3000)])).class(480.0), Distance::Far);
-        assert_eq!(Boundary::of(&[]), Boundary::USUAL);
-        assert_eq!(Boundary::of(&[100.0]), Boundary::USUAL);
+    fn one_heap_is_of_one_class_wherever_it_lies() {
+        for (center, distance) in
+            [(110.0, Distance::Near), (243.0, Distance::Near), (258.0, Distance::Far), (480.0, Distance::Far)]
+        {
+            let probes = probes(&[(center, 3000)]);
+            let boundary = Boundary::of(&probes);
+            assert!(matches!(boundary, Boundary::OneHeap(_)), "{center}: {boundary:?}");
+            assert!(probes.iter().all(|probe| boundary.class(*probe) == distance), "{center}: {boundary:?}");
+        }
+        assert_eq!(Boundary::of(&[]).class(100.0), Distance::Near);
+        assert!(matches!(Boundary::of(&[100.0]), Boundary::OneHeap(_)));
     }
 
     #[test]
     fn a_few_disturbed_probes_are_no_heap() {
-        assert_eq!(Boundary::of(&probes(&[(110.0, 3000), (900.0, 4)])), Boundary::USUAL);
+        assert!(matches!(Boundary::of(&probes(&[(110.0, 3000), (900.0, 4)])), Boundary::OneHeap(_)));
     }
 }

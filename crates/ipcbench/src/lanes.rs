@@ -38,7 +38,7 @@ pub(crate) enum Purpose {
     Bounce {
         /// For each a lane of its own: what a consumer learns of when to look goes with how it is read.
         reading: Reading,
-        asleep: bool,
+        spin: Spin,
         fenced: bool,
         len: usize,
     },
@@ -47,11 +47,32 @@ pub(crate) enum Purpose {
     Lanes(usize, usize),
 }
 
+/// How long both ends of a lane spin before they sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spin {
+    /// Longer than any slice: as the raw ring and all others do that spin.
+    Always,
+    /// As long as a lane does unless its options say something else.
+    Default,
+    Never,
+}
+
+impl Spin {
+    /// What the options say; `None` for the default.
+    fn duration(self) -> Option<Duration> {
+        match self {
+            Self::Always => Some(Duration::MAX),
+            Self::Default => None,
+            Self::Never => Some(Duration::ZERO),
+        }
+    }
+}
+
 impl Purpose {
     /// The lanes that a process writes for a case.
     fn of(case: Case, role: Role) -> Vec<Self> {
         match (case, role) {
-            (Case::RoundTrip(bouncer @ (Bouncer::Fdring(_) | Bouncer::FdringFenced), waiting, len), _) => {
+            (Case::RoundTrip(bouncer, waiting, len), _) if case.is_fdring() => {
                 vec![Self::bounce(bouncer, waiting, len)]
             }
             (_, Role::Child) => Vec::new(),
@@ -59,7 +80,7 @@ impl Purpose {
             (Case::WakeUp(bouncer @ Bouncer::Fdring(_)), _) => {
                 vec![Self::bounce(bouncer, Waiting::Asleep, PING_BYTES)]
             }
-            (Case::Load(bouncer @ Bouncer::Fdring(_), _), _) => {
+            (Case::Load(bouncer, _), _) if case.is_fdring() => {
                 vec![Self::bounce(bouncer, Waiting::Spinning, PING_BYTES)]
             }
             (Case::Spread(Spread::ProducersCost(count) | Spread::Consumers(count, _)), _) => {
@@ -96,10 +117,13 @@ impl Purpose {
                     Align::Payloads => options.payload_align(64),
                 }
             }
-            Self::Bounce { asleep, fenced, len, .. } => {
+            Self::Bounce { spin, fenced, len, .. } => {
                 let options = options.capacity(bounce_lane_bytes(len) as u64).asymmetric_barrier(!fenced);
                 let options = if len == PING_BYTES { options } else { options.payload_align(64) };
-                if asleep { options.spin(Duration::ZERO) } else { options }
+                match spin.duration() {
+                    Some(spin) => options.spin(spin),
+                    None => options,
+                }
             }
             Self::Lanes(2.., _) => options.capacity(SMALL_CAPACITY_BYTES),
             _ => options,
@@ -125,7 +149,11 @@ impl Purpose {
     pub(crate) fn bounce(bouncer: Bouncer, waiting: Waiting, len: usize) -> Self {
         Self::Bounce {
             reading: if let Bouncer::Fdring(reading) = bouncer { reading } else { Reading::InPlace },
-            asleep: waiting != Waiting::Spinning,
+            spin: match (bouncer, waiting) {
+                (Bouncer::FdringDefault, _) => Spin::Default,
+                (_, Waiting::Spinning) => Spin::Always,
+                _ => Spin::Never,
+            },
             fenced: bouncer == Bouncer::FdringFenced,
             len,
         }
@@ -312,8 +340,8 @@ impl Incoming {
             let mut consumers = Vec::new();
             for _ in 0..purpose.consumers() {
                 let mut options = SessionOptions::new().lanes([purpose.name()]);
-                if matches!(purpose, Purpose::Bounce { asleep: true, .. }) {
-                    options = options.spin(Duration::ZERO);
+                if let Purpose::Bounce { spin, .. } = purpose {
+                    options = spin.duration().map_or(options.clone(), |spin| options.spin(spin));
                 }
                 let session = options.connect(address)?;
                 consumers.push(if purpose.copies() {
@@ -453,5 +481,52 @@ fn pong_by<const LEN: usize>(
     for n in 0..rounds {
         std::hint::black_box(read(consumer));
         send_one::<LEN>(producer, n);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{Arrivals, Load};
+    use std::time::Instant;
+
+    /// Fewer than the waits in vain after which a spinning end rests: a busy machine can make any of them vain.
+    const WAITS: u64 = 3;
+
+    /// How often the calling thread has given its processor back.
+    fn sleeps() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("a thread of this process");
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.expect("the kernel counts them").trim().parse().expect("a number")
+    }
+
+    /// How often a consumer sleeps that waits for each of several records for 2 ms.
+    fn sleeps_of_a_receiver(bouncer: Bouncer) -> u64 {
+        let address = format!("@ipcbench-spin-{}-{bouncer:?}", std::process::id());
+        let cases = [Case::Load(bouncer, Load { rate: 1000, arrivals: Arrivals::Even })];
+        let mut outgoing = Outgoing::offer(&address, &cases, Role::Parent).unwrap();
+        let mut incoming = Incoming::attach(&address, &cases, Role::Child).unwrap();
+        let purpose = Purpose::bounce(bouncer, Waiting::Spinning, PING_BYTES);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let producer = outgoing.lane(purpose);
+                for n in 0..WAITS {
+                    let start = Instant::now();
+                    while start.elapsed() < Duration::from_millis(2) {
+                        std::hint::spin_loop();
+                    }
+                    send_one::<PING_BYTES>(producer, n);
+                }
+            });
+            let (consumer, before) = (incoming.lane(purpose), sleeps());
+            (0..WAITS).for_each(|_| assert_ne!(receive_one(consumer), 0));
+            sleeps() - before
+        })
+    }
+
+    #[test]
+    fn lanes_of_spinning_measures_never_sleep_but_those_that_say_so() {
+        assert_eq!(sleeps_of_a_receiver(Bouncer::Fdring(Reading::InPlace)), 0);
+        assert!(sleeps_of_a_receiver(Bouncer::FdringDefault) > 0);
     }
 }

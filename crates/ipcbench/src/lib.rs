@@ -101,7 +101,7 @@ Selection (each may be given several times; what is selected is measured with wh
 Options:
   --quick          measure for 15 seconds in 3 restarts
   --seconds N      measure for N seconds altogether; 90 unless given, or 150 with contenders from outside
-  --restarts N     start the processes anew N times, 5 unless given; intervals are over restarts
+  --restarts N     start the processes anew N times, 6 unless given; intervals are over restarts
   --cores A,B      the processors to use; the first two that are not threads of one core unless given
   --rate N,…       the rates of the open loop in records a second, as in 10k,1M
   --arrivals HOW   when records are due there: poisson (unless given), even, or burst

@@ -2,16 +2,19 @@
 //!
 //! A ping-pong over a cache line is played between any two slices. A slice counts only where both of its neighbours are
 //! of one class of distance, no scheduler took a core away meanwhile, and no thread had to wait for a core. What goes
-//! through a ring one way goes round it once before that is measured.
+//! through a ring goes round it once before that is measured.
 
 use crate::distance::{Boundary, Distance};
 use crate::plan::Case;
 use crate::stats::{Quartiles, histogram, quantile};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// How long the threads of a slice may wait for a processor, in nanoseconds.
 pub(crate) const DELAY_MAX_NS: u64 = 100_000;
+/// Fewer slices than this make no figure to rely on, no ceiling, and judge no target.
+pub(crate) const SLICES_MIN: usize = 10;
 /// Fewer slices of a restart than this make no median of it.
 const RESTART_SLICES_MIN: usize = 3;
 
@@ -117,13 +120,27 @@ impl Tally {
     }
 }
 
+/// The quantiles beyond the median that are told of each restart.
+pub(crate) const TAILS: [f64; 3] = [0.9, 0.99, 0.999];
+
+/// What one restart brought.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Restart {
+    /// Over its slices.
+    pub(crate) quartiles: Quartiles,
+    /// Of the times that count, by [`TAILS`]; `None` where there are too few.
+    pub(crate) tails: [Option<f64>; TAILS.len()],
+}
+
 /// What one case brought at one distance.
 #[derive(Clone, Debug)]
 pub(crate) struct Figures {
     /// One figure for each slice, in nanoseconds: for a record, or the median time.
     pub(crate) slices: Vec<f64>,
-    /// The median over the slices of each restart.
-    pub(crate) restarts: Vec<f64>,
+    /// What a record took from beginning to end in each slice, in nanoseconds.
+    pub(crate) paces: Vec<f64>,
+    /// Each restart that has slices enough.
+    pub(crate) restarts: Vec<Restart>,
     /// All times of the slices that count.
     pub(crate) times: Histogram<u64>,
     /// All times, also of slices that were thrown away because a core was taken away or awaited.
@@ -133,21 +150,19 @@ pub(crate) struct Figures {
     /// What the slices that count used altogether, and how many records they had.
     pub(crate) used: Used,
     pub(crate) records: u64,
-    /// The mean of what a record took from beginning to end, in nanoseconds.
-    pub(crate) pace_ns: f64,
 }
 
 impl Default for Figures {
     fn default() -> Self {
         Self {
             slices: Vec::new(),
+            paces: Vec::new(),
             restarts: Vec::new(),
             times: histogram(),
             all_times: histogram(),
             thrown_away: Tally::default(),
             used: Used::default(),
             records: 0,
-            pace_ns: 0.0,
         }
     }
 }
@@ -157,15 +172,33 @@ impl Figures {
         Quartiles::of(&self.slices)
     }
 
-    /// A quantile of the times that count; `None` where there are too few.
+    /// A quantile of the times that count; `None` where there are too few. The median is that over slices, which is finer
+    /// than the clock's step.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
-        quantile(&self.times, share)
+        if share == 0.5 { self.quartiles().map(|quartiles| quartiles.median) } else { quantile(&self.times, share) }
+    }
+
+    /// Of each restart the median over its slices.
+    pub(crate) fn medians(&self) -> Vec<f64> {
+        self.restarts.iter().map(|restart| restart.quartiles.median).collect()
+    }
+
+    /// Of each restart a quantile of [`TAILS`], where it has times enough.
+    pub(crate) fn tails(&self, share: f64) -> Vec<f64> {
+        let Some(index) = TAILS.iter().position(|each| *each == share) else { return Vec::new() };
+        self.restarts.iter().filter_map(|restart| restart.tails[index]).collect()
+    }
+
+    /// The share of slices that were thrown away.
+    pub(crate) fn thrown_away_share(&self) -> f64 {
+        let thrown_away = self.thrown_away.thrown_away() as f64;
+        thrown_away / (thrown_away + self.slices.len() as f64).max(1.0)
     }
 
     fn keep(&mut self, sample: &Sample) {
         self.slices.push(sample.ns);
+        self.paces.push(sample.pace_ns);
         self.used.add(&sample.used);
-        self.pace_ns += sample.pace_ns * sample.records as f64;
         self.records += sample.records;
         record(&mut self.times, sample);
     }
@@ -195,8 +228,7 @@ pub(crate) fn sort(cases: &[Case], restarts: &[Vec<Sample>], boundary: Boundary)
     let mut outcomes: Vec<Outcome> = cases.iter().map(|case| Outcome::new(*case)).collect();
     let mut tally = Tally::default();
     for samples in restarts {
-        let begun: Vec<[usize; 2]> =
-            outcomes.iter().map(|outcome| outcome.figures.each_ref().map(|figures| figures.slices.len())).collect();
+        let mut kept: BTreeMap<(usize, Distance), Vec<&Sample>> = BTreeMap::new();
         for sample in samples {
             let outcome = &mut outcomes[sample.number];
             let verdict = classify(sample, outcome.case, boundary);
@@ -208,23 +240,29 @@ pub(crate) fn sort(cases: &[Case], restarts: &[Vec<Sample>], boundary: Boundary)
             let figures = &mut outcome.figures[distance as usize];
             record(&mut figures.all_times, sample);
             match verdict {
-                Verdict::Kept(_) => figures.keep(sample),
+                Verdict::Kept(_) => {
+                    figures.keep(sample);
+                    kept.entry((sample.number, distance)).or_default().push(sample);
+                }
                 _ => figures.thrown_away.add(verdict),
             }
         }
-        for (outcome, begun) in outcomes.iter_mut().zip(begun) {
-            for (figures, begun) in outcome.figures.iter_mut().zip(begun) {
-                let slices = &figures.slices[begun..];
-                if slices.len() >= RESTART_SLICES_MIN {
-                    figures.restarts.extend(Quartiles::of(slices).map(|quartiles| quartiles.median));
-                }
-            }
+        for ((number, distance), samples) in kept {
+            outcomes[number].figures[distance as usize].restarts.extend(restart(&samples));
         }
     }
-    for figures in outcomes.iter_mut().flat_map(|outcome| &mut outcome.figures) {
-        figures.pace_ns /= figures.records.max(1) as f64;
-    }
     (outcomes, tally)
+}
+
+/// What a restart brought of one case at one distance; `None` where it has too few slices.
+fn restart(samples: &[&Sample]) -> Option<Restart> {
+    if samples.len() < RESTART_SLICES_MIN {
+        return None;
+    }
+    let mut times = histogram();
+    samples.iter().for_each(|sample| record(&mut times, sample));
+    let slices: Vec<f64> = samples.iter().map(|sample| sample.ns).collect();
+    Some(Restart { quartiles: Quartiles::of(&slices)?, tails: TAILS.map(|share| quantile(&times, share)) })
 }
 
 #[cfg(test)]

@@ -21,12 +21,15 @@ const PAUSES_HELD: u32 = 64;
 /// What comes before a slot that has a header, in bytes: a cache line, as before a payload with `payload_align` 64.
 const HEADER_BYTES: usize = 64;
 
-/// A ring of slots for payloads of one length, from its beginning at 0.
+/// A ring of slots for payloads of one length. A slice goes on where the one before it ended, as it does in a lane:
+/// else a slice shorter than the ring would be one through a short ring.
 #[derive(Clone, Copy)]
 pub(crate) struct Ring<'a> {
     shared: &'a Shared,
     offset: usize,
     bytes: usize,
+    /// The number of the slice's first slot; what is published and given back counts from it.
+    begin: u64,
     published: &'a AtomicU64,
     consumed: &'a AtomicU64,
 }
@@ -41,28 +44,26 @@ impl<'a> Ring<'a> {
     pub(crate) fn there(shared: &'a Shared, len: usize) -> Self {
         let bytes = ring_bytes(len);
         let (published, consumed) = (shared.word(Word::Published), shared.word(Word::Consumed));
-        Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, published, consumed }
+        let begin = shared.word(Word::Begin).load(Ordering::Relaxed);
+        Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, begin, published, consumed }
     }
 
-    /// The rings of round trips, there and back: for longer payloads as long as the lanes that carry them.
-    fn trips(shared: &'a Shared, len: usize) -> (Self, Self) {
-        let there = Self::there(shared, len);
+    /// The rings of round trips, there and back: as long as the lanes that carry them.
+    pub(crate) fn trips(shared: &'a Shared, len: usize) -> (Self, Self) {
+        let there = Self { bytes: bounce_lane_bytes(len), ..Self::there(shared, len) };
         let (published, consumed) = (shared.word(Word::BackPublished), shared.word(Word::BackConsumed));
-        if len == PING_BYTES {
-            return (there, Self { shared, offset: WORDS_BYTES, bytes: BACK_RING_BYTES, published, consumed });
-        }
-        let (bytes, offset) = (bounce_lane_bytes(len), there.offset + LARGE_RING_BYTES / 2);
-        (Self { bytes, ..there }, Self { shared, offset, bytes, published, consumed })
+        let offset = if len == PING_BYTES { WORDS_BYTES } else { there.offset + LARGE_RING_BYTES / 2 };
+        (there, Self { offset, published, consumed, ..there })
     }
 
-    /// Sends from its beginning, record by record.
+    /// Sends record by record.
     pub(crate) fn sender(self) -> RingSender<'a> {
-        RingSender { ring: self, sent: 0 }
+        RingSender { ring: self, sent: self.begin }
     }
 
     /// Receives what a [`RingSender`] sends.
     pub(crate) fn receiver(self) -> RingReceiver<'a> {
-        RingReceiver { ring: self, received: 0 }
+        RingReceiver { ring: self, received: self.begin }
     }
 
     #[inline(always)]
@@ -82,16 +83,17 @@ impl<'a> Ring<'a> {
     /// Sends `records` records and publishes them by `BATCH`; with `FENCE` each publication is fenced, as it must be
     /// where a consumer may sleep.
     pub(crate) fn send<const LEN: usize, const BATCH: u64, const FENCE: bool>(&self, records: u64) {
-        let (mut sent, mut limit) = (0, self.slots::<LEN>());
-        while sent < records {
-            let end = records.min(sent + BATCH);
+        let (mut sent, mut limit) = (self.begin, self.begin + self.slots::<LEN>());
+        let last = self.begin + records;
+        while sent < last {
+            let end = last.min(sent + BATCH);
             while end > limit {
                 limit = self.consumed.load(Ordering::Acquire) + self.slots::<LEN>();
             }
             for n in sent..end {
                 // SAFETY: the receiver has given this slot back (or never had it) and looks at it again only once it is
                 // published; this process is the only sender.
-                fill(unsafe { self.slot::<LEN>(n).as_mut() }, n);
+                fill(unsafe { self.slot::<LEN>(n).as_mut() }, n - self.begin);
             }
             sent = end;
             self.published.store(sent, Ordering::Release);
@@ -108,9 +110,9 @@ impl<'a> Ring<'a> {
         records: u64,
         mut read: impl FnMut(&[u8; LEN]) -> u64,
     ) -> u64 {
-        let (mut received, mut given_back, mut total) = (0, 0, 0u64);
-        let step = (self.slots::<LEN>() / 8).max(1);
-        while received < records {
+        let (mut received, mut given_back, mut total) = (self.begin, self.begin, 0u64);
+        let (last, step) = (self.begin + records, (self.slots::<LEN>() / 8).max(1));
+        while received < last {
             let published = self.published.load(Ordering::Acquire);
             if HOLD && ((published - received) as usize) < LINES_ENOUGH * 64 / stride(LEN) {
                 (0..PAUSES_HELD).for_each(|_| std::hint::spin_loop());
@@ -150,14 +152,15 @@ impl<'a> Ring<'a> {
     /// Sends `records` records, a multiple of [`RUN`], in runs that are claimed as one slice each.
     pub(crate) fn send_runs<const LEN: usize>(&self, records: u64) {
         const { assert!(stride(LEN) == LEN, "slots without gaps") };
-        let (mut sent, mut limit) = (0, self.slots::<LEN>());
-        while sent < records {
+        let (mut sent, mut limit) = (self.begin, self.begin + self.slots::<LEN>());
+        while sent < self.begin + records {
             while sent + RUN > limit {
                 limit = self.consumed.load(Ordering::Acquire) + self.slots::<LEN>();
             }
-            // SAFETY: as in `send`, for the whole run; the number of slots is a multiple of RUN, so it does not wrap.
+            // SAFETY: as in `send`, for the whole run; the number of slots and that of the first are multiples of RUN, so
+            // it does not wrap.
             let run = unsafe { std::slice::from_raw_parts_mut(self.slot::<LEN>(sent).as_ptr(), RUN as usize) };
-            for (slot, n) in run.iter_mut().zip(sent..) {
+            for (slot, n) in run.iter_mut().zip(sent - self.begin..) {
                 fill(slot, n);
             }
             sent += RUN;
@@ -167,8 +170,8 @@ impl<'a> Ring<'a> {
 
     /// Receives `records` records, each time all that are published up to the ring's end; the sum over them.
     pub(crate) fn receive_runs<const LEN: usize>(&self, records: u64) -> u64 {
-        let (mut received, mut total) = (0, 0u64);
-        while received < records {
+        let (mut received, mut total) = (self.begin, 0u64);
+        while received < self.begin + records {
             let published = self.published.load(Ordering::Acquire);
             let to_the_end = self.slots::<LEN>() - (received & (self.slots::<LEN>() - 1));
             let count = (published - received).min(to_the_end);
@@ -201,14 +204,14 @@ impl<'a> Ring<'a> {
 
     /// Sends `records` records, each with a header that is written after it, since its length is certain only then.
     pub(crate) fn send_headed<const LEN: usize>(&self, records: u64) {
-        let mut limit = self.headed_slots::<LEN>();
-        for n in 0..records {
+        let mut limit = self.begin + self.headed_slots::<LEN>();
+        for n in self.begin..self.begin + records {
             while n >= limit {
                 limit = self.consumed.load(Ordering::Acquire) + self.headed_slots::<LEN>();
             }
             let (header, mut slot) = self.headed_slot::<LEN>(n);
             // SAFETY: as in `send`.
-            fill(unsafe { slot.as_mut() }, n);
+            fill(unsafe { slot.as_mut() }, n - self.begin);
             header.store(LEN as u64, Ordering::Relaxed);
             self.published.store(n + 1, Ordering::Release);
         }
@@ -216,9 +219,9 @@ impl<'a> Ring<'a> {
 
     /// Receives `records` records that have headers, as [`receive`](Self::receive) does; the sum over them.
     pub(crate) fn receive_headed<const LEN: usize>(&self, records: u64) -> u64 {
-        let (mut received, mut total) = (0, 0u64);
-        let step = (self.headed_slots::<LEN>() / 8).max(1);
-        while received < records {
+        let (mut received, mut total) = (self.begin, 0u64);
+        let (last, step) = (self.begin + records, (self.headed_slots::<LEN>() / 8).max(1));
+        while received < last {
             let published = self.published.load(Ordering::Acquire);
             while received < published {
                 let (header, slot) = self.headed_slot::<LEN>(received);
@@ -234,22 +237,22 @@ impl<'a> Ring<'a> {
         total
     }
 
-    /// Sends record `n` of a slice of round trips that begins at slot `begin`; the one before it has been answered.
-    fn send_one<const LEN: usize>(&self, begin: u64, n: u64) {
+    /// Sends record `n` of a slice of round trips; the one before it has been answered.
+    fn send_one<const LEN: usize>(&self, n: u64) {
         // SAFETY: at most one record is in flight, and the ring has more slots than that.
-        fill(unsafe { self.slot::<LEN>(begin + n).as_mut() }, n);
-        self.published.store(n + 1, Ordering::Release);
+        fill(unsafe { self.slot::<LEN>(self.begin + n).as_mut() }, n);
+        self.published.store(self.begin + n + 1, Ordering::Release);
     }
 
-    fn receive_one<const LEN: usize>(&self, begin: u64, n: u64) -> u64 {
-        while self.published.load(Ordering::Acquire) <= n {}
+    fn receive_one<const LEN: usize>(&self, n: u64) -> u64 {
+        while self.published.load(Ordering::Acquire) <= self.begin + n {}
         // SAFETY: published, and not overwritten before it is answered.
-        sum(unsafe { self.slot::<LEN>(begin + n).as_ref() })
+        sum(unsafe { self.slot::<LEN>(self.begin + n).as_ref() })
     }
 
-    /// The last word of slot `n`, which the payload of a round trip leaves free.
+    /// The last word of the slot of record `n`, which the payload of a round trip leaves free.
     fn mark(&self, n: u64) -> &AtomicU64 {
-        let slot = self.slot::<PING_BYTES>(n).cast::<u64>();
+        let slot = self.slot::<PING_BYTES>(self.begin + n).cast::<u64>();
         // SAFETY: the slot is `stride(PING_BYTES)` long.
         let mark = unsafe { slot.add(PING_BYTES / 8) };
         // SAFETY: aligned, as slots begin on cache lines; both processes change it as an atomic.
@@ -259,14 +262,14 @@ impl<'a> Ring<'a> {
     /// Sends record `n` of a round trip in a slot that says itself that it is full, by a `mark` not used before.
     fn send_marked(&self, n: u64, mark: u64) {
         // SAFETY: as in `send_one`.
-        fill(unsafe { self.slot::<PING_BYTES>(n).as_mut() }, n);
+        fill(unsafe { self.slot::<PING_BYTES>(self.begin + n).as_mut() }, n);
         self.mark(n).store(mark, Ordering::Release);
     }
 
     fn receive_marked(&self, n: u64, mark: u64) -> u64 {
         while self.mark(n).load(Ordering::Acquire) != mark {}
         // SAFETY: as in `receive_one`.
-        sum(unsafe { self.slot::<PING_BYTES>(n).as_ref() })
+        sum(unsafe { self.slot::<PING_BYTES>(self.begin + n).as_ref() })
     }
 }
 
@@ -328,29 +331,20 @@ impl Raw<'_> {
     }
 
     pub(crate) fn ping_ring<const LEN: usize>(&self, rounds: u64, laps: &mut Laps) {
-        let ((there, back), begin) = (Ring::trips(self.0, LEN), self.begin_trips::<LEN>());
+        let (there, back) = Ring::trips(self.0, LEN);
         for n in 0..rounds {
-            there.send_one::<LEN>(begin, n);
-            std::hint::black_box(back.receive_one::<LEN>(begin, n));
+            there.send_one::<LEN>(n);
+            std::hint::black_box(back.receive_one::<LEN>(n));
             laps.end();
-        }
-        if LEN != PING_BYTES {
-            self.0.word(Word::Trips).store(begin + rounds, Ordering::Relaxed);
         }
     }
 
     pub(crate) fn pong_ring<const LEN: usize>(&self, rounds: u64) {
-        let ((there, back), begin) = (Ring::trips(self.0, LEN), self.begin_trips::<LEN>());
+        let (there, back) = Ring::trips(self.0, LEN);
         for n in 0..rounds {
-            std::hint::black_box(there.receive_one::<LEN>(begin, n));
-            back.send_one::<LEN>(begin, n);
+            std::hint::black_box(there.receive_one::<LEN>(n));
+            back.send_one::<LEN>(n);
         }
-    }
-
-    /// The slot of a slice's first round trip: longer ones go on where the last slice ended, as they do in a lane, for
-    /// a slice is too short to go round the ring.
-    fn begin_trips<const LEN: usize>(&self) -> u64 {
-        if LEN == PING_BYTES { 0 } else { self.0.word(Word::Trips).load(Ordering::Relaxed) }
     }
 
     /// What marks begin with: the number of the command, so that none of an earlier slice is taken for one of this.
@@ -365,6 +359,8 @@ impl Raw<'_> {
             std::hint::black_box(back.receive_marked(n, marks | n));
             laps.end();
         }
+        // No position was published: the next slice goes on from here all the same.
+        there.published.store(there.begin + rounds, Ordering::Relaxed);
     }
 
     pub(crate) fn pong_slots(&self, rounds: u64) {
@@ -392,3 +388,6 @@ impl Raw<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

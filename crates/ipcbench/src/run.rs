@@ -69,14 +69,19 @@ enum End {
     Done,
     /// It stands for a contender that must be left out: these cases, by their places in `numbers`.
     Fault(Fault, Vec<usize>),
+    /// It ended early, and no contender stands for it.
+    Broken(String),
     Interrupted,
 }
+
+/// After so many processes in a row that end early, with no contender to blame, the run ends with what there is.
+const BROKEN_MAX: u32 = 2;
 
 /// Runs everything; `progress` is told the share that has passed, and how many slices there are.
 ///
 /// # Errors
 ///
-/// Where the processes cannot be started, or end and no contender is to blame.
+/// Where the processes cannot be started, or end and no contender is to blame, before anything was measured.
 pub(crate) fn run(
     plan: &Plan,
     kinds: &'static [ContenderKind],
@@ -88,6 +93,7 @@ pub(crate) fn run(
     let mut restarts: Vec<Vec<Sample>> = Vec::new();
     let mut watch = Watch::default();
     let mut faults = Vec::new();
+    let mut broken = 0;
     'restarts: for restart in 0..plan.restarts {
         let start = Instant::now();
         let mut samples = Vec::new();
@@ -104,21 +110,39 @@ pub(crate) fn run(
                 cases: places.iter().map(|place| plan.numbers[*place]).collect(),
                 seconds,
             };
-            let mut worker = Worker::start(&order)?;
             watch.started += 1;
             let share = |seconds_left: f64| {
                 let of_this = plan.seconds.map_or(0.0, |seconds| 1.0 - seconds_left / seconds);
                 (restart as f64 + of_this.clamp(0.0, 1.0)) / plan.restarts as f64
             };
             let begun = Instant::now();
-            let end = worker.watch((plan.limit, kinds), (&cases, &places), &mut watch, &mut samples, |count| {
-                progress(share(seconds.unwrap_or(0.0) - begun.elapsed().as_secs_f64()), count);
-            })?;
-            match end {
+            let told = samples.len();
+            let end = Worker::start(&order).and_then(|mut worker| {
+                worker.watch((plan.limit, kinds), (&cases, &places), &mut watch, &mut samples, |count| {
+                    progress(share(seconds.unwrap_or(0.0) - begun.elapsed().as_secs_f64()), count);
+                })
+            });
+            if samples.len() != told {
+                broken = 0;
+            }
+            match end.unwrap_or_else(|error| End::Broken(error.to_string())) {
                 End::Done => break,
                 End::Fault(fault, places) => {
                     left_out.extend(places);
                     faults.push(fault);
+                }
+                End::Broken(what) => {
+                    broken += 1;
+                    if samples.is_empty() && restarts.iter().all(Vec::is_empty) {
+                        return Err(format!("the processes that measure cannot go on: {what}").into());
+                    }
+                    watch.warnings.push(format!("restart {} ended early: {what}", restart + 1));
+                    if broken == BROKEN_MAX {
+                        watch.warnings.push("the run was given up; these are the figures up to then".to_owned());
+                        restarts.push(samples);
+                        break 'restarts;
+                    }
+                    break;
                 }
                 End::Interrupted => {
                     watch.warnings.push("the run was interrupted; these are the figures up to then".to_owned());
@@ -243,7 +267,7 @@ impl Worker {
             let fault = Fault { measure, contender: kind.name.to_owned(), what };
             return Ok(End::Fault(fault, places.iter().filter(is_of_kind).copied().collect()));
         }
-        Err(format!("the processes that measure cannot go on: {what}").into())
+        Ok(End::Broken(what))
     }
 
     /// The next message, if there is one.

@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "the memory that both processes map")]
 
 use super::payload::{PING_BYTES, TRIP_LENGTHS};
+use super::plan::RUN;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
@@ -28,7 +29,7 @@ pub const fn ring_bytes(len: usize) -> usize {
 /// Where the words end and the rings begin.
 pub(crate) const WORDS_BYTES: usize = 4096;
 /// The ring from the child to the parent carries short round trips only; longer ones take half of the other.
-pub(crate) const BACK_RING_BYTES: usize = 4096;
+pub(crate) const BACK_RING_BYTES: usize = bounce_lane_bytes(PING_BYTES);
 /// The length of a lane that carries round trips of `len` bytes, in bytes. For 64 KiB it is longer than a core's own
 /// cache, since what the reader still holds there is slow to write again.
 pub(crate) const fn bounce_lane_bytes(len: usize) -> usize {
@@ -61,8 +62,8 @@ pub(crate) enum Word {
     Answer = 128,
     Sum = 136,
     Ping = 256,
-    /// How many long round trips there have been through the raw ring; never reset.
-    Trips = 264,
+    /// The number of the first slot of the raw rings in this slice; it goes on and on.
+    Begin = 264,
     Pong = 384,
     /// A time that the child took, which goes with `Pong`.
     Time = 392,
@@ -166,19 +167,14 @@ impl Shared {
         unsafe { self.base.add(offset) }
     }
 
-    /// Empties the rings, while the child waits for a command.
+    /// Empties the rings, while the child waits for a command: they begin where the last slice ended, at a multiple of a
+    /// run.
     pub(crate) fn reset(&self) {
-        for word in [
-            Word::Ping,
-            Word::Pong,
-            Word::Published,
-            Word::Consumed,
-            Word::BackPublished,
-            Word::BackConsumed,
-            Word::FutexPing,
-            Word::FutexPong,
-            Word::GoOn,
-        ] {
+        let begin = self.word(Word::Published).load(Ordering::Relaxed).next_multiple_of(RUN);
+        for word in [Word::Begin, Word::Published, Word::Consumed, Word::BackPublished, Word::BackConsumed] {
+            self.word(word).store(begin, Ordering::Relaxed);
+        }
+        for word in [Word::Ping, Word::Pong, Word::FutexPing, Word::FutexPong, Word::GoOn] {
             self.word(word).store(0, Ordering::Relaxed);
         }
     }

@@ -95,10 +95,10 @@ impl Side {
         let clock = self.clock;
         match bouncer {
             Bouncer::Ring => {
-                let mut sender = Ring::there(&self.shared, PING_BYTES).sender();
+                let mut sender = Ring::trips(&self.shared, PING_BYTES).0.sender();
                 load.send(&clock, records, surely(|due| sender.send_one::<PING_BYTES>(due)))
             }
-            Bouncer::Fdring(_) => {
+            Bouncer::Fdring(_) | Bouncer::FdringDefault => {
                 let producer = self.outgoing.lane(Purpose::bounce(bouncer, Waiting::Spinning, PING_BYTES));
                 load.send(&clock, records, surely(|due| lanes::send_one::<PING_BYTES>(producer, due)))
             }
@@ -119,10 +119,10 @@ impl Side {
         let shared = &self.shared;
         match bouncer {
             Bouncer::Ring => {
-                let mut receiver = Ring::there(shared, PING_BYTES).receiver();
+                let mut receiver = Ring::trips(shared, PING_BYTES).0.receiver();
                 Load::receive(shared, records, || Ok(receiver.receive_one::<PING_BYTES>()))?;
             }
-            Bouncer::Fdring(_) => {
+            Bouncer::Fdring(_) | Bouncer::FdringDefault => {
                 let consumer = self.incoming.lane(Purpose::bounce(bouncer, Waiting::Spinning, PING_BYTES));
                 Load::receive(shared, records, || Ok(lanes::receive_one(consumer)))?;
             }
@@ -150,7 +150,7 @@ impl Side {
             Bouncer::Futex => raw.ping_futex(rounds, laps),
             Bouncer::Bell => self.bells.ping::<false>(rounds, laps),
             Bouncer::BellAndBarrier => self.bells.ping::<true>(rounds, laps),
-            Bouncer::Fdring(_) | Bouncer::FdringFenced => {
+            Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced => {
                 let lane = Purpose::bounce(bouncer, waiting, len);
                 let ends = (&mut self.outgoing, &mut self.incoming);
                 with_small_len!(len, LEN => lanes::ping::<LEN>(ends, lane, rounds, laps));
@@ -228,7 +228,7 @@ impl Side {
             Bouncer::Futex => raw.pong_futex(rounds),
             Bouncer::Bell => self.bells.pong::<false>(rounds),
             Bouncer::BellAndBarrier => self.bells.pong::<true>(rounds),
-            Bouncer::Fdring(_) | Bouncer::FdringFenced => {
+            Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced => {
                 let lane = Purpose::bounce(bouncer, waiting, len);
                 let ends = (&mut self.outgoing, &mut self.incoming);
                 with_small_len!(len, LEN => lanes::pong::<LEN>(ends, lane, rounds));

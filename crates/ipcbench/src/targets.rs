@@ -1,26 +1,53 @@
 //! What fdring is to reach, as ratios within one run.
 //!
-//! A target compares the best of its subjects with the best of its references, at one distance of the cores. It is
-//! judged only where every one of both sides that matters was measured often enough.
+//! A target compares the best of its subjects with the best of its references, at one distance of the cores, by the same
+//! statistic of both. It is judged only where every one of both sides that matters was measured often enough, and is
+//! reached or missed only where the interval over restarts lies on one side of the goal.
 
 use crate::contender::Waiting;
 use crate::distance::Distance;
-use crate::measure::{Figures, Outcome};
+use crate::measure::{Figures, Outcome, Restart, SLICES_MIN, TAILS};
 use crate::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
 use crate::plan::{
     Align, BATCH, Bouncer, Carrier, Case, FD_COUNTS, FdSender, LONG_SLICE, Queue, RawMode, Reading, Sending, Spread,
 };
-
-/// Fewer slices than this judge no target.
-pub(crate) const SLICES_MIN: usize = 10;
+use crate::stats::{CONFIDENCE, Interval, Ratio};
 
 /// Which number of a case is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Statistic {
     /// The median over slices.
     Median,
-    /// A quantile of all round trips.
+    /// The better quartile over slices: what it takes in its best state.
+    BestState,
+    /// A quantile of [`TAILS`] of all times.
     Quantile(f64),
+}
+
+impl Statistic {
+    /// In nanoseconds; `None` where too little was measured.
+    fn of(self, figures: &Figures) -> Option<f64> {
+        if figures.slices.len() < SLICES_MIN {
+            return None;
+        }
+        match self {
+            Self::Median => figures.quartiles().map(|quartiles| quartiles.median),
+            Self::BestState => figures.quartiles().map(|quartiles| quartiles.low),
+            Self::Quantile(share) => figures.quantile(share),
+        }
+    }
+
+    /// The same of each restart that tells it.
+    fn of_restarts(self, figures: &Figures) -> Vec<f64> {
+        let of = |restart: &Restart| match self {
+            Self::Median => Some(restart.quartiles.median),
+            Self::BestState => Some(restart.quartiles.low),
+            Self::Quantile(share) => {
+                TAILS.iter().zip(restart.tails).find(|(each, _)| **each == share).and_then(|(_, ns)| ns)
+            }
+        };
+        figures.restarts.iter().filter_map(of).collect()
+    }
 }
 
 /// What the comparison must come to.
@@ -42,9 +69,26 @@ pub(crate) struct Target {
     pub(crate) references: Vec<Case>,
     pub(crate) statistic: Statistic,
     pub(crate) goal: Goal,
-    /// Whether the references bound the subjects: nothing can be better than they are in their best state, which is
-    /// what is compared then.
+    /// Whether the references bound the subjects: nothing can be better than they are in their best state. Medians are
+    /// compared in the best state of both then.
     pub(crate) is_bound: bool,
+}
+
+/// What a comparison came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Comparison {
+    pub(crate) value: f64,
+    /// What holds the true value with [`CONFIDENCE`]; `None` where there are too few restarts.
+    pub(crate) interval: Option<Interval>,
+    /// The subject is better than what bounds it, even its median than the other's best state.
+    is_beyond_bound: bool,
+}
+
+impl Comparison {
+    /// A count, which is the same each time.
+    pub(crate) fn of_count(value: f64) -> Self {
+        Self { value, interval: None, is_beyond_bound: false }
+    }
 }
 
 impl Goal {
@@ -54,6 +98,12 @@ impl Goal {
             Self::TimeAtMost(_) => subject_ns / reference_ns,
             Self::GrowthBelow { steps, .. } => (subject_ns - reference_ns) / steps,
         }
+    }
+
+    /// The interval of what is compared, by that of the subject's time over the reference's.
+    fn interval(self, ratio: Interval, reference_ns: f64) -> Interval {
+        let [low, high] = [ratio.low, ratio.high].map(|ratio| self.compare(ratio * reference_ns, reference_ns));
+        Interval { low: low.min(high), high: low.max(high) }
     }
 
     pub(crate) fn is_reached_by(self, value: f64) -> bool {
@@ -75,6 +125,8 @@ pub(crate) const ABOVE_BOUND_MAX: f64 = 0.02;
 pub(crate) enum Judgement {
     Reached,
     Missed,
+    /// The interval holds the goal, or there are too few restarts for one.
+    Undecided,
     /// Better than what bounds it: something else was measured than what was meant.
     Doubt,
 }
@@ -88,6 +140,7 @@ impl Judgement {
         match self {
             Self::Reached => "reached",
             Self::Missed => "MISSED",
+            Self::Undecided => "undecided",
             Self::Doubt => "doubt",
         }
     }
@@ -105,54 +158,57 @@ impl std::fmt::Display for Goal {
 
 impl Target {
     /// What the comparison came to at that distance; `None` where too little was measured.
-    pub(crate) fn value(&self, outcomes: &[Outcome], distance: Distance) -> Option<f64> {
-        let typical = |figures: &Figures| statistic(figures, self.statistic);
-        let best_state = |figures: &Figures| {
-            typical(figures)?;
-            figures.quartiles().map(|quartiles| quartiles.low)
+    pub(crate) fn compare(&self, outcomes: &[Outcome], distance: Distance) -> Option<Comparison> {
+        let statistic = match self.statistic {
+            Statistic::Median if self.is_bound => Statistic::BestState,
+            statistic => statistic,
         };
-        let subject = best(&self.subjects, outcomes, distance, typical)?;
-        let reference = match self.statistic {
-            Statistic::Median if self.is_bound => best(&self.references, outcomes, distance, best_state)?,
-            _ => best(&self.references, outcomes, distance, typical)?,
+        let (subject_ns, subject) = best(&self.subjects, outcomes, distance, statistic)?;
+        let (reference_ns, reference) = best(&self.references, outcomes, distance, statistic)?;
+        let (subjects, references) = (statistic.of_restarts(subject), statistic.of_restarts(reference));
+        let ratio = Ratio::of(&references, &subjects, CONFIDENCE);
+        let is_beyond_bound = match self.goal {
+            Goal::GrowthBelow { .. } => self.goal.compare(subject_ns, reference_ns) < -GROWTH_DOUBT_NS,
+            _ if self.is_bound => Statistic::Median.of(subject)? * (1.0 + ABOVE_BOUND_MAX) < reference_ns,
+            _ => false,
         };
-        Some(self.goal.compare(subject, reference))
+        Some(Comparison {
+            value: self.goal.compare(subject_ns, reference_ns),
+            interval: ratio.map(|ratio| self.goal.interval(ratio.interval, reference_ns)),
+            is_beyond_bound,
+        })
     }
 
-    /// What is to be thought of a value: one that is better than makes sense is a doubt.
-    pub(crate) fn judge(&self, value: f64) -> Judgement {
-        match self.goal {
-            Goal::GrowthBelow { .. } if value < -GROWTH_DOUBT_NS => Judgement::Doubt,
-            Goal::RateAtLeast(_) if self.is_bound && value > 1.0 + ABOVE_BOUND_MAX => Judgement::Doubt,
-            goal => Judgement::of(goal.is_reached_by(value)),
+    /// What is to be thought of it: one that is better than makes sense is a doubt.
+    pub(crate) fn judge(&self, comparison: &Comparison) -> Judgement {
+        let Some(interval) = comparison.interval else { return Judgement::Undecided };
+        match [interval.low, interval.high].map(|end| self.goal.is_reached_by(end)) {
+            _ if comparison.is_beyond_bound => Judgement::Doubt,
+            [true, true] => Judgement::Reached,
+            [false, false] => Judgement::Missed,
+            _ => Judgement::Undecided,
         }
     }
 }
 
-/// The shortest time of these cases, in nanoseconds. Each must have been measured: else another could be better.
-fn best(
+/// The shortest time of these cases in nanoseconds, and the figures that have it. Each must have been measured: else
+/// another could be better.
+fn best<'a>(
     cases: &[Case],
-    outcomes: &[Outcome],
+    outcomes: &'a [Outcome],
     distance: Distance,
-    time: impl Fn(&Figures) -> Option<f64>,
-) -> Option<f64> {
-    let mut best = f64::INFINITY;
+    statistic: Statistic,
+) -> Option<(f64, &'a Figures)> {
+    let mut best: Option<(f64, &Figures)> = None;
     for case in cases {
         let outcome = outcomes.iter().find(|outcome| outcome.case == *case)?;
-        best = best.min(time(&outcome.figures[distance as usize])?);
+        let figures = &outcome.figures[distance as usize];
+        let ns = statistic.of(figures)?;
+        if best.is_none_or(|(quickest, _)| ns < quickest) {
+            best = Some((ns, figures));
+        }
     }
-    best.is_finite().then_some(best)
-}
-
-/// `None` where too little was measured.
-fn statistic(figures: &Figures, statistic: Statistic) -> Option<f64> {
-    if figures.slices.len() < SLICES_MIN {
-        return None;
-    }
-    match statistic {
-        Statistic::Median => figures.quartiles().map(|quartiles| quartiles.median),
-        Statistic::Quantile(share) => figures.quantile(share),
-    }
+    best
 }
 
 fn raw(mode: RawMode, len: usize) -> Case {
@@ -304,22 +360,28 @@ fn large_records(targets: &mut Vec<Target>) {
     }
 }
 
-/// The quantiles that are compared, with their names.
-const QUANTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.9, "p90"), (0.99, "p99"), (0.999, "p99.9")];
+/// What is compared of times, with its name.
+const QUANTILES: [(Statistic, &str); 4] = [
+    (Statistic::Median, "p50"),
+    (Statistic::Quantile(TAILS[0]), "p90"),
+    (Statistic::Quantile(TAILS[1]), "p99"),
+    (Statistic::Quantile(TAILS[2]), "p99.9"),
+];
 
 fn round_trips(targets: &mut Vec<Target>) {
     let spinning = |bouncer, len| vec![Case::RoundTrip(bouncer, Waiting::Spinning, len)];
-    for (len, (share, name)) in TRIP_LENGTHS.into_iter().flat_map(|len| QUANTILES.map(|quantile| (len, quantile))) {
-        if share == 0.9 {
+    for (len, (statistic, name)) in TRIP_LENGTHS.into_iter().flat_map(|len| QUANTILES.map(|quantile| (len, quantile))) {
+        if name == "p90" {
             continue;
         }
+        let is_median = statistic == Statistic::Median;
         targets.push(Target {
             what: format!("round trip of {}, both spinning, {name} / raw ring", Bytes(len)),
             subjects: spinning(Bouncer::Fdring(Reading::InPlace), len),
             references: spinning(Bouncer::Ring, len),
-            statistic: Statistic::Quantile(share),
-            goal: Goal::TimeAtMost(if share == 0.5 { 1.15 } else { 1.3 }),
-            is_bound: false,
+            statistic,
+            goal: Goal::TimeAtMost(if is_median { 1.15 } else { 1.3 }),
+            is_bound: is_median,
         });
     }
     for (waiting, name) in [(Waiting::Asleep, "two cores"), (Waiting::AsleepOneCore, "one core")] {
@@ -334,7 +396,7 @@ fn round_trips(targets: &mut Vec<Target>) {
                 references: vec![Case::RoundTrip(reference, waiting, PING_BYTES)],
                 statistic: Statistic::Median,
                 goal: Goal::TimeAtMost(1.15),
-                is_bound: false,
+                is_bound: true,
             });
         }
     }
@@ -360,17 +422,18 @@ fn others(targets: &mut Vec<Target>) {
     }
 }
 
-/// fdring's best against the best of the other libraries, at every size and in every quantile.
+/// fdring's best against the best of the other libraries, at every size and in every quantile. Slices of many values in
+/// one record are left out: no other is measured with them.
 fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
     let peers: Vec<Case> = planned.iter().copied().filter(|case| case.own().is_some()).collect();
     for len in crate::payload::LENGTHS {
-        let of_len = |case: &Case| matches!(case, Case::OneWay(_, each) if *each == len);
+        let of_len = |case: &Case| matches!(case, Case::OneWay(_, each) if *each == len) && !case.carries_slices();
         let references: Vec<Case> = peers.iter().copied().filter(of_len).collect();
         if references.is_empty() {
             continue;
         }
         let subjects: Vec<Case> = planned.iter().copied().filter(|case| of_len(case) && case.is_fdring()).collect();
-        let what = |name: &str| format!("{}, the best form / {name}", Bytes(len));
+        let what = |name: &str| format!("{}, the best form of one value a record / {name}", Bytes(len));
         let iceoryx: Vec<Case> =
             references.iter().copied().filter(|case| case.to_string().starts_with("iceoryx2")).collect();
         let statistic = Statistic::Median;
@@ -388,17 +451,17 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
         let (what, goal) = (what("the best of the other libraries"), Goal::RateAtLeast(1.0));
         targets.push(Target { what, subjects, references, statistic, goal, is_bound: false });
     }
-    let bouncing = |case: &Case| matches!(case, Case::RoundTrip(..));
+    let bouncing = |case: &Case| matches!(case, Case::RoundTrip(_, Waiting::Spinning, PING_BYTES));
     let references: Vec<Case> = peers.iter().copied().filter(bouncing).collect();
     if references.is_empty() {
         return;
     }
-    for (share, name) in QUANTILES {
+    for (statistic, name) in QUANTILES {
         targets.push(Target {
             what: format!("round trip of 56 B, both spinning, {name} / the best of the other libraries"),
             subjects: vec![Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Spinning, PING_BYTES)],
             references: references.clone(),
-            statistic: Statistic::Quantile(share),
+            statistic,
             goal: Goal::TimeAtMost(1.0),
             is_bound: false,
         });

@@ -1,23 +1,29 @@
 //! Tests of what needs no second process.
 
 use crate::Program;
-use crate::contender::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Waiting, Way};
+use crate::contender::{Capability, Contender, ContenderKind, Fallible, KindId, Opened, Role, Waiting, Way};
 use crate::distance::Distance;
 use crate::load::{Arrivals, Load};
-use crate::measure::Outcome;
+use crate::measure::{Outcome, Restart, SLICES_MIN, TAILS};
 use crate::options::Options;
 use crate::payload::{LENGTHS, PING_BYTES, boxed, fill, number_of, sum, sum_of_all, with_len, write};
-use crate::plan::{Align, Bouncer, Carrier, Case, RawMode, Reading, Sending};
-use crate::targets::{Goal, Judgement, SLICES_MIN, Statistic, Target, targets};
+use crate::plan::{Align, Bouncer, Carrier, Case, RawMode, Reading, SPREAD_LEN, Sending, Spread};
+use crate::shared::RING_BYTES;
+use crate::stats::Quartiles;
+use crate::targets::{Goal, Judgement, Statistic, Target, targets};
 
 fn parse(args: &[&str]) -> Result<Option<Options>, String> {
     Options::parse(args.iter().map(|arg| (*arg).to_owned()).collect(), &Program::default())
 }
 
-/// An outcome with that time in each of so many slices, near only.
+/// An outcome with that time in each of so many slices, near only, and in restarts that lie 0.5 % around it.
 fn outcome(case: Case, ns: f64, slices: usize) -> Outcome {
     let mut outcome = Outcome::new(case);
-    outcome.figures[Distance::Near as usize].slices = vec![ns; slices];
+    let figures = &mut outcome.figures[Distance::Near as usize];
+    figures.slices = vec![ns; slices];
+    let quartiles = |ns| Quartiles { low: ns, median: ns, high: ns };
+    let restart = |share| Restart { quartiles: quartiles(ns * share), tails: [Some(ns * share); TAILS.len()] };
+    figures.restarts = [0.995, 1.0, 1.005, 1.0].map(restart).to_vec();
     outcome
 }
 
@@ -233,50 +239,83 @@ fn every_target_names_planned_cases() {
     }
 }
 
+/// What the target came to near, and what is thought of it.
+fn judged(target: &Target, outcomes: &[Outcome]) -> Option<(f64, Judgement)> {
+    let comparison = target.compare(outcomes, Distance::Near)?;
+    Some((comparison.value, target.judge(&comparison)))
+}
+
 #[test]
 fn a_target_compares_the_best_of_its_subjects() {
     let outcomes = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 12.5, 20)];
-    let rate = target(Goal::RateAtLeast(0.8));
-    assert_eq!(rate.value(&outcomes, Distance::Near), Some(0.8));
-    assert!(rate.goal.is_reached_by(0.8) && !rate.goal.is_reached_by(0.79));
-    let time = target(Goal::TimeAtMost(1.25));
-    assert_eq!(time.value(&outcomes, Distance::Near), Some(1.25));
-    assert!(time.goal.is_reached_by(1.25) && !time.goal.is_reached_by(1.26));
-    let growth = target(Goal::GrowthBelow { ns: 1.0, steps: 2.5 });
-    assert_eq!(growth.value(&outcomes, Distance::Near), Some(1.0));
-    assert!(growth.goal.is_reached_by(0.9) && !growth.goal.is_reached_by(1.0));
+    let value = |goal| judged(&target(goal), &outcomes).unwrap().0;
+    let (rate, time) = (Goal::RateAtLeast(0.8), Goal::TimeAtMost(1.25));
+    assert_eq!(value(rate), 0.8);
+    assert!(rate.is_reached_by(0.8) && !rate.is_reached_by(0.79));
+    assert_eq!(value(time), 1.25);
+    assert!(time.is_reached_by(1.25) && !time.is_reached_by(1.26));
+    let growth = Goal::GrowthBelow { ns: 1.0, steps: 2.5 };
+    assert_eq!(value(growth), 1.0);
+    assert!(growth.is_reached_by(0.9) && !growth.is_reached_by(1.0));
 }
 
 #[test]
 fn a_target_is_not_judged_where_too_little_was_measured() {
     let goal = target(Goal::RateAtLeast(0.5));
     let few = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 12.5, SLICES_MIN - 1)];
-    assert_eq!(goal.value(&few, Distance::Near), None);
+    assert_eq!(goal.compare(&few, Distance::Near), None);
     let all = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 12.5, SLICES_MIN)];
-    assert!(goal.value(&all, Distance::Near).is_some());
-    assert_eq!(goal.value(&all, Distance::Far), None, "nothing was measured far");
-    assert_eq!(goal.value(&all[..2], Distance::Near), None, "one case was not run");
+    assert!(goal.compare(&all, Distance::Near).is_some());
+    assert_eq!(goal.compare(&all, Distance::Far), None, "nothing was measured far");
+    assert_eq!(goal.compare(&all[..2], Distance::Near), None, "one case was not run");
+}
+
+#[test]
+fn a_target_is_decided_only_where_the_interval_lies_on_one_side_of_the_goal() {
+    let outcomes = [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 12.5, 20)];
+    for (goal, judgement) in [
+        (Goal::RateAtLeast(0.7), Judgement::Reached),
+        (Goal::RateAtLeast(0.8), Judgement::Undecided),
+        (Goal::RateAtLeast(0.9), Judgement::Missed),
+        (Goal::TimeAtMost(1.4), Judgement::Reached),
+        (Goal::TimeAtMost(1.25), Judgement::Undecided),
+        (Goal::TimeAtMost(1.1), Judgement::Missed),
+        (Goal::GrowthBelow { ns: 1.2, steps: 2.5 }, Judgement::Reached),
+        (Goal::GrowthBelow { ns: 1.0, steps: 2.5 }, Judgement::Undecided),
+        (Goal::GrowthBelow { ns: 0.8, steps: 2.5 }, Judgement::Missed),
+    ] {
+        assert_eq!(judged(&target(goal), &outcomes).unwrap().1, judgement, "{goal:?}");
+    }
+    let mut few = outcomes.clone();
+    few[0].figures[0].restarts.truncate(2);
+    assert_eq!(judged(&target(Goal::RateAtLeast(0.1)), &few).unwrap().1, Judgement::Undecided, "two restarts");
 }
 
 #[test]
 fn what_is_better_than_its_bound_is_a_doubt() {
-    let rate = target(Goal::RateAtLeast(0.8));
-    assert_eq!(rate.judge(0.9), Judgement::Reached);
-    assert_eq!(rate.judge(0.7), Judgement::Missed);
-    assert_eq!(rate.judge(2.06), Judgement::Doubt);
-    let free = Target { is_bound: false, ..rate };
-    assert_eq!(free.judge(2.06), Judgement::Reached, "another library can be beaten");
+    let outcomes = |ns| [outcome(RAW, 10.0, 20), outcome(FDRING, 20.0, 20), outcome(IN_RUNS, ns, 20)];
+    for goal in [Goal::RateAtLeast(0.8), Goal::TimeAtMost(1.15)] {
+        let bound = target(goal);
+        assert_eq!(judged(&bound, &outcomes(9.9)).unwrap().1, Judgement::Reached);
+        assert_eq!(judged(&bound, &outcomes(5.0)).unwrap().1, Judgement::Doubt, "{goal:?}");
+        let free = Target { is_bound: false, ..bound };
+        assert_eq!(judged(&free, &outcomes(5.0)).unwrap().1, Judgement::Reached, "another library can be beaten");
+    }
     let growth = target(Goal::GrowthBelow { ns: 10.0, steps: 3.0 });
-    assert_eq!(growth.judge(-8.0), Judgement::Doubt, "nothing gets cheaper with more consumers");
-    assert_eq!(growth.judge(-0.2), Judgement::Reached);
+    let of = |ns| [outcome(RAW, 30.0, 20), outcome(FDRING, ns, 20), outcome(IN_RUNS, ns, 20)];
+    assert_eq!(judged(&growth, &of(6.0)).unwrap().1, Judgement::Doubt, "nothing gets cheaper with more consumers");
+    assert_eq!(judged(&growth, &of(29.4)).unwrap().1, Judgement::Reached);
 }
 
 #[test]
-fn a_bound_is_taken_in_its_best_state() {
+fn a_bare_ring_reaches_its_own_ceiling_whatever_states_it_has() {
     let mut raw = outcome(RAW, 10.0, 20);
     raw.figures[0].slices[..8].fill(5.0);
+    let ring = Target { subjects: vec![RAW], ..target(Goal::RateAtLeast(0.95)) };
+    assert_eq!(judged(&ring, &[raw.clone()]), Some((1.0, Judgement::Reached)));
+    // Its best state is what others are compared with, and theirs.
     let outcomes = [raw, outcome(FDRING, 20.0, 20), outcome(IN_RUNS, 10.0, 20)];
-    assert_eq!(target(Goal::RateAtLeast(0.8)).value(&outcomes, Distance::Near), Some(0.5));
+    assert_eq!(judged(&target(Goal::RateAtLeast(0.8)), &outcomes).unwrap().0, 0.5);
 }
 
 #[test]
@@ -287,7 +326,56 @@ fn a_quantile_is_compared_only_where_there_are_times_beyond_it() {
     let (subjects, references, statistic) = (vec![case], vec![case], Statistic::Quantile(0.999));
     let goal = Goal::TimeAtMost(1.0);
     let target = Target { what: String::new(), subjects, references, statistic, goal, is_bound: false };
-    assert_eq!(target.value(&[outcome.clone()], Distance::Near), None);
+    assert_eq!(judged(&target, &[outcome.clone()]), None);
     outcome.figures[0].times.record_n(100, 20).unwrap();
-    assert_eq!(target.value(&[outcome], Distance::Near), Some(1.0));
+    assert_eq!(judged(&target, &[outcome.clone()]).unwrap().0, 1.0);
+    // A tail is judged by the restarts that tell it.
+    outcome.figures[0].restarts.iter_mut().for_each(|restart| restart.tails[2] = None);
+    assert_eq!(judged(&target, &[outcome]), Some((1.0, Judgement::Undecided)));
+}
+
+#[test]
+fn one_value_a_record_is_compared_with_the_same() {
+    let cases = crate::plan::cases(ABLE, &[]);
+    let named = |name: &str| targets(&cases).into_iter().find(|target| target.what.starts_with(name)).expect(name);
+    let target = named("64 B, the best form of one value a record");
+    assert!(target.subjects.len() > 10 && !target.subjects.iter().any(|case| case.carries_slices()), "{target:?}");
+    let slices = Case::OneWay(Carrier::Fdring(Sending::Slices(32), Reading::InPlace, Align::Words), 64);
+    let runs = Case::OneWay(Carrier::Raw(RawMode::Runs), 64);
+    assert!(cases.contains(&slices) && slices.is_like(runs) && !slices.is_like(FDRING) && FDRING.is_like(RAW));
+}
+
+#[test]
+fn several_consumers_are_not_compared_with_several_lanes() {
+    let spread = |spread| Case::Spread(spread);
+    let four = spread(Spread::Consumers(4, Reading::InRuns));
+    assert!(four.is_like(spread(Spread::Consumers(4, Reading::InPlace))));
+    assert!(four.is_like(Case::FanOut(KindId(&ABLE[0]), 4)));
+    for other in [spread(Spread::Lanes(4)), spread(Spread::Consumers(2, Reading::InRuns)), spread(Spread::Lanes(1))] {
+        assert!(!four.is_like(other), "{other}");
+    }
+}
+
+#[test]
+fn what_goes_through_a_ring_goes_round_it_once_before_it_is_measured() {
+    let load = Load { rate: 1_000_000, arrivals: Arrivals::Poisson };
+    let lap = (RING_BYTES / SPREAD_LEN) as u64;
+    for case in crate::plan::cases(ABLE, &[load]) {
+        let warmed = case.records_to_warm(case.most());
+        let (steps, runs) = (warmed / case.step(), warmed / case.most());
+        assert_eq!(steps * case.step(), warmed, "{}: {case}", case.measure());
+        match case {
+            Case::Spread(Spread::ProducersCost(_)) => assert!(warmed >= lap && runs > 1, "{case}: {warmed}"),
+            Case::Spread(_) | Case::FanOut(..) => assert_eq!(warmed, lap, "{case}"),
+            Case::OneWay(Carrier::Channel(_), _) | Case::RoundTrip(Bouncer::Channel(_), ..) => assert_eq!(warmed, 0),
+            Case::OneWay(..) | Case::RoundTrip(_, Waiting::Spinning, _) | Case::Load(..) => assert!(warmed > 0),
+            _ => assert_eq!(warmed, 0, "{case}"),
+        }
+        if !matches!(case, Case::Spread(Spread::ProducersCost(_))) {
+            assert!(
+                case.records_to_warm(case.step()) <= case.step(),
+                "a slow contender is warmed no longer than it runs"
+            );
+        }
+    }
 }

@@ -5,7 +5,7 @@
 use crate::clock::Clock;
 use crate::contender::{ContenderKind, Fallible};
 use crate::counters::Counters;
-use crate::distance::{Boundary, Distance};
+use crate::distance::Distance;
 use crate::measure::{Sample, Used};
 use crate::pair::{Order, Parent, complain_of_panics};
 use crate::plan::Case;
@@ -142,7 +142,7 @@ impl<'a> Rounds<'a> {
             let case = self.case(number);
             let mut records = case.step();
             loop {
-                let distance = Boundary::USUAL.class(self.probe()?);
+                let distance = Distance::usual(self.probe()?);
                 let elapsed = self.parent.run(number, records)?.elapsed as f64 * self.clock.ns_per_tick;
                 self.pace[number][distance as usize] = elapsed / records as f64;
                 if elapsed > SLICE_MIN_NS || records * 4 > case.most() {
@@ -173,10 +173,12 @@ impl<'a> Rounds<'a> {
     /// One slice and the probe after it.
     fn slice(&mut self, number: usize, before_ns: f64) -> Fallible<f64> {
         let case = self.case(number);
-        let records = self.records(number, Boundary::USUAL.class(before_ns));
-        let to_warm = case.records_to_warm().min(records);
-        if to_warm != 0 {
-            self.parent.run(number, to_warm)?;
+        let records = self.records(number, Distance::usual(before_ns));
+        let mut to_warm = case.records_to_warm(records);
+        while to_warm != 0 {
+            let now = to_warm.min(case.most());
+            self.parent.run(number, now)?;
+            to_warm -= now;
         }
         self.counters.begin();
         let slice = self.parent.run(number, records)?;
@@ -187,7 +189,7 @@ impl<'a> Rounds<'a> {
             false => (self.slice_ns * LENGTHEN).min(SLICE_MAX_NS),
         };
         let pace_ns = slice.elapsed as f64 * self.clock.ns_per_tick / records as f64;
-        self.pace[number][Boundary::USUAL.class(after_ns) as usize] = pace_ns;
+        self.pace[number][Distance::usual(after_ns) as usize] = pace_ns;
         let sample = self.sample((number, records, pace_ns), &slice.times, [before_ns, after_ns], used);
         tell(self.socket, &Message::Slice(sample))?;
         Ok(after_ns)

@@ -1,6 +1,7 @@
 //! The command as users have it: short real runs, of which nothing is judged that depends on the machine's mood.
 
 use serde_json::Value;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -130,7 +131,7 @@ fn a_run_writes_everything_that_was_asked_for() {
     ]);
     assert!(output.status.success(), "{}", said(&output));
     let report = read_json(&json);
-    assert_eq!(report["schema"], 2);
+    assert_eq!(report["schema"], 3);
     assert_eq!(report["restarts"], 3);
     assert!(report["clock_step_ns"].as_f64().unwrap() > 0.0 && report["clock_cost_ns"].as_f64().unwrap() > 0.0);
     assert!(report["compiler"].as_str().unwrap().starts_with("rustc"));
@@ -147,11 +148,17 @@ fn a_run_writes_everything_that_was_asked_for() {
     assert_eq!(table.lines().count(), rows.len() + 1);
     assert!(std::fs::read_to_string(html).unwrap().ends_with("</html>\n"));
     let distributions: Vec<_> = std::fs::read_dir(hdr).unwrap().collect();
-    assert_eq!(distributions.len(), rows.len());
+    assert_eq!(distributions.len(), 2 * rows.len(), "of what counts, and of all");
     for file in distributions {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
         assert!(text.contains("Percentile") && text.contains("#[Max"), "{text}");
     }
+}
+
+/// The first child of a process.
+fn child_of(pid: u32) -> Option<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse().ok()
 }
 
 #[test]
@@ -167,10 +174,6 @@ fn an_interrupted_run_reports_what_there_is() {
     let child = command.spawn().unwrap();
     let started = Instant::now();
     // It measures once its first child, which measures, has one too.
-    let child_of = |pid: u32| {
-        let path = format!("/proc/{pid}/task/{pid}/children");
-        std::fs::read_to_string(path).ok()?.split_whitespace().next()?.parse::<u32>().ok()
-    };
     while child_of(child.id()).and_then(child_of).is_none() {
         assert!(started.elapsed() < Duration::from_secs(60), "it does not begin");
         std::thread::yield_now();
@@ -181,6 +184,69 @@ fn an_interrupted_run_reports_what_there_is() {
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("interrupted"), "{}", said(&output));
     assert!(read_json(&json)["figures"].is_array());
+}
+
+/// The process that measures in a run, and the memory that it shares, once slices were measured.
+fn worker_of(run: &std::process::Child) -> (rustix::process::Pid, std::fs::File) {
+    let started = Instant::now();
+    let look = || {
+        let worker = child_of(run.id())?;
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", child_of(worker)?)).ok()?;
+        let is_memory =
+            |path: &PathBuf| std::fs::read_link(path).is_ok_and(|link| link.to_string_lossy().contains("fdring-bench"));
+        let memory = std::fs::File::open(folder.filter_map(|entry| Some(entry.ok()?.path())).find(is_memory)?).ok()?;
+        (word(&memory, COMMAND) > 60).then_some((rustix::process::Pid::from_raw(worker as i32)?, memory))
+    };
+    loop {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not begin");
+        if let Some(found) = look() {
+            return found;
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// Where the number of the command and that of the running case lie in that memory, see `Word`.
+const COMMAND: u64 = 16;
+const RUNNING: u64 = 24;
+
+/// A word of that memory.
+fn word(memory: &std::fs::File, offset: u64) -> u64 {
+    let mut bytes = [0; 8];
+    memory.read_exact_at(&mut bytes, offset).expect("the memory is there");
+    u64::from_ne_bytes(bytes)
+}
+
+#[test]
+fn processes_that_end_between_two_slices_lose_nothing() {
+    use rustix::process::{Signal, kill_process};
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("broken");
+    let json = scratch.file("run.json");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+    command.args(["--measure", "round-trip", "--bytes", "56", "--contender", "raw ring"]);
+    command.args(["--seconds", "9", "--restarts", "3", "--json", &json]).stdout(Stdio::piped());
+    let run = command.spawn().unwrap();
+    let (worker, memory) = worker_of(&run);
+    // Stopped while no case runs, so that none is to blame.
+    let started = Instant::now();
+    loop {
+        assert!(started.elapsed() < Duration::from_secs(60), "a case runs each time");
+        kill_process(worker, Signal::STOP).unwrap();
+        if word(&memory, RUNNING) == 0 {
+            break;
+        }
+        kill_process(worker, Signal::CONT).unwrap();
+    }
+    kill_process(worker, Signal::KILL).unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("restart 1 ended early"), "{}", said(&output));
+    let report = read_json(&json);
+    assert!(slices(&report) > 0, "{report}");
+    assert_eq!(report["faults"].as_array().unwrap().len(), 0);
 }
 
 #[test]

@@ -152,6 +152,8 @@ pub(crate) enum Bouncer {
     /// The same, with a call of membarrier(2) before each poll, as an fdring consumer makes it.
     BellAndBarrier,
     Fdring(Reading),
+    /// In place, over a lane as it is by default: either end sleeps when it has waited for 50 µs.
+    FdringDefault,
     /// In place, over a lane without the asymmetric barrier: each publication is fenced, and no sleep calls anything.
     FdringFenced,
     Channel(ChannelKind),
@@ -230,6 +232,32 @@ impl Case {
         !matches!(self, Self::OneWay(Carrier::Raw(RawMode::EachFenced | RawMode::Headed | RawMode::Copied), _))
     }
 
+    /// Whether it carries several values in each record, and so has the work of a record once for many.
+    pub(crate) fn carries_slices(self) -> bool {
+        match self {
+            Self::OneWay(Carrier::Raw(mode), _) => mode == RawMode::Runs,
+            Self::OneWay(Carrier::Fdring(sending, ..), _) => matches!(sending, Sending::Slices(_)),
+            _ => false,
+        }
+    }
+
+    /// How many consumers and how many lanes it has.
+    fn shape(self) -> [usize; 2] {
+        match self {
+            Self::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _)) => [consumers, 1],
+            Self::FanOut(_, consumers) => [consumers, 1],
+            Self::Spread(Spread::Lanes(lanes)) => [1, lanes],
+            _ => [1, 1],
+        }
+    }
+
+    /// Whether the other does the same, so that the two can be compared.
+    pub(crate) fn is_like(self, other: Self) -> bool {
+        self.measure() == other.measure()
+            && self.shape() == other.shape()
+            && self.carries_slices() == other.carries_slices()
+    }
+
     /// Whether its figure is a time, with a distribution; else it is a rate.
     pub(crate) fn is_timed(self) -> bool {
         matches!(self, Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Load(..))
@@ -255,7 +283,7 @@ impl Case {
         match self {
             Self::OneWay(carrier, _) => matches!(carrier, Carrier::Fdring(..)),
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) | Self::Connect(bouncer) | Self::Load(bouncer, _) => {
-                matches!(bouncer, Bouncer::Fdring(_) | Bouncer::FdringFenced)
+                matches!(bouncer, Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced)
             }
             Self::Spread(_) => true,
             Self::FanOut(..) => false,
@@ -306,16 +334,24 @@ impl Case {
         (ring_bytes(len) / len) as u64
     }
 
-    /// How many records go before a slice is measured, unless that has fewer: one way, once round the ring; there and
-    /// back, once round such a lane. Others have used the caches since its last slice, and a short one would
-    /// be the slower the longer its ring is, and its first round trips all that is seen of the 99.9th percentile. 0
-    /// where the kernel carries them.
-    pub(crate) fn records_to_warm(self) -> u64 {
+    /// How many records go before a slice of so many is measured: one way, once round the ring; there and back, once
+    /// round such a lane; but no more than the slice has, where that does not take more than one slice may have.
+    /// Others have used the caches since its last slice, and a short one would be the slower the longer its ring is,
+    /// and its first round trips all that is seen of the 99.9th percentile. 0 where the kernel carries them, and where
+    /// each is alone.
+    pub(crate) fn records_to_warm(self, records: u64) -> u64 {
+        let whole_steps = |count: u64| count / self.step() * self.step();
         match self {
             Self::OneWay(Carrier::Channel(_), _) | Self::RoundTrip(Bouncer::Channel(_), ..) => 0,
-            Self::OneWay(_, len) => Self::round_of(len) / self.step() * self.step(),
-            Self::RoundTrip(_, Waiting::Spinning, len) => (bounce_lane_bytes(len) / len.next_multiple_of(64)) as u64,
-            _ => 0,
+            Self::OneWay(_, len) => whole_steps(Self::round_of(len)).min(records),
+            Self::RoundTrip(_, Waiting::Spinning, len) => {
+                ((bounce_lane_bytes(len) / len.next_multiple_of(64)) as u64).min(records)
+            }
+            // Slices are shorter than the ring, since the producer must not wait.
+            Self::Spread(Spread::ProducersCost(_)) => Self::round_of(SPREAD_LEN).next_multiple_of(self.step()),
+            Self::Spread(_) | Self::FanOut(..) => whole_steps(Self::round_of(SPREAD_LEN)).min(records),
+            Self::Load(..) => self.step(),
+            Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Descriptors(..) => 0,
         }
     }
 
@@ -388,7 +424,8 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
         cases.extend([FdSender::Plain, FdSender::Fdring].map(|sender| Case::Descriptors(sender, count)));
     }
     for load in loads {
-        let all = [Bouncer::Ring, in_place, Bouncer::Fdring(Reading::Copied)].into_iter().chain(channels);
+        let fdring = [in_place, Bouncer::Fdring(Reading::Copied), Bouncer::FdringDefault];
+        let all = [Bouncer::Ring].into_iter().chain(fdring).chain(channels);
         let all = all.chain(own(Capability::RoundTrip, PING_BYTES));
         cases.extend(all.map(|bouncer| Case::Load(bouncer, *load)));
     }

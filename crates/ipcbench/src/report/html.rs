@@ -1,13 +1,13 @@
 //! The page: one file without scripts, with everything inside.
 
 use super::plots::{self, Plots};
-use super::{Run, SLICES_MIN, Unit, short_count, short_ns};
-use crate::contender::Waiting;
+use super::summary;
+use super::{OF_ALL, Run, Unit, short_count};
 use crate::distance::Distance;
-use crate::measure::Outcome;
-use crate::payload::{Bytes, PING_BYTES};
-use crate::plan::{Bouncer, Carrier, Case, RawMode};
-use crate::stats::{longest, short};
+use crate::measure::{Outcome, SLICES_MIN};
+use crate::payload::Bytes;
+use crate::plan::Case;
+use crate::stats::{CONFIDENCE, interval, longest, quantile, short};
 use crate::targets::Judgement;
 use std::error::Error;
 use std::fmt::Write;
@@ -15,7 +15,7 @@ use std::fmt::Write;
 const STYLE: &str = "
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1340px; margin: 2em auto; padding: 0 1em }
 h1 { font-size: 1.6em } h2 { font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ddd }
-p.machine, p.note { color: #555 } p.warning { background: #fff3cd; padding: .4em .8em; border-radius: 4px }
+p.machine, p.note { color: #555 } p.warning, summary.warning { background: #fff3cd; padding: .4em .8em; border-radius: 4px }
 .plots { display: flex; flex-wrap: wrap; gap: 12px } .plots svg { max-width: 100%; height: auto }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: .3em 0 1em }
 .legend span::before { content: ''; display: inline-block; width: 14px; height: 4px; margin: 0 6px 3px 0;
@@ -67,52 +67,19 @@ fn class_of(percentile: f64) -> String {
     format!("p{percentile}").replace('.', "_")
 }
 
-/// The lengths of the table at the top, in bytes.
-const SUMMARY_LENGTHS: [usize; 5] = [8, 64, 1 << 10, 64 << 10, 1 << 20];
-
-/// Each contender at its best, where the cores are nearest: throughput at some lengths, and a round trip.
-fn summary(page: &mut String, run: &Run<'_>) {
-    let has = |distance: &Distance| {
-        run.outcomes().iter().any(|outcome| !outcome.figures[*distance as usize].slices.is_empty())
-    };
-    let Some(distance) = Distance::ALL.into_iter().find(has) else { return };
-    let mut contenders: Vec<&str> = Vec::new();
-    for outcome in run.outcomes() {
-        if !contenders.contains(&outcome.case.contender()) {
-            contenders.push(outcome.case.contender());
+/// What speaks against the figures: one line, that opens where there are several.
+fn warnings(page: &mut String, run: &Run<'_>) {
+    let told = |warning: &String| format!("<p class=\"warning\">{}</p>", escape(warning));
+    match &run.warnings[..] {
+        [] => {}
+        [one] => page.push_str(&told(one)),
+        [first, others @ ..] => {
+            let (first, count) = (escape(first), others.len());
+            let _ = write!(page, "<details><summary class=\"warning\">{first} (and {count} more warnings)</summary>");
+            page.push_str(&others.iter().map(told).collect::<String>());
+            page.push_str("</details>");
         }
     }
-    let _ = write!(page, "<div class=\"wide\"><table><tr><th>cores {}</th>", distance.name());
-    for len in SUMMARY_LENGTHS {
-        let unit = Unit::of(Case::OneWay(Carrier::Raw(RawMode::Each), len)).name();
-        let _ = write!(page, "<th>{}, {unit}</th>", Bytes(len));
-    }
-    page.push_str("<th>round trip, ns: p50</th><th>p99</th></tr>");
-    for contender in contenders {
-        let of = |wanted: &dyn Fn(Case) -> bool| {
-            let cases = run.outcomes().iter().map(|outcome| outcome.case);
-            let cases = cases.filter(|case| case.contender() == contender && wanted(*case));
-            cases.filter_map(|case| Some((run.median(case, distance)?, case))).min_by(|a, b| a.0.total_cmp(&b.0))
-        };
-        let mut cells: Vec<Option<String>> = Vec::new();
-        for len in SUMMARY_LENGTHS {
-            let best = of(&|case| matches!(case, Case::OneWay(_, each) if each == len));
-            cells.push(best.map(|(ns, case)| Unit::of(case).show(case, ns)));
-        }
-        // A bare cache line carries no record.
-        let is_trip = |case| match case {
-            Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES) => bouncer != Bouncer::Line,
-            _ => false,
-        };
-        let trip = of(&is_trip).and_then(|(_, case)| run.figures(case, distance));
-        cells.extend([0.5, 0.99].map(|share| trip.and_then(|figures| figures.quantile(share)).map(short_ns)));
-        if cells.iter().any(Option::is_some) {
-            let cells = cells.into_iter().map(|cell| format!("<td>{}</td>", cell.unwrap_or_else(|| "–".to_owned())));
-            let class = if contender == "fdring" { " class=\"fdring\"" } else { "" };
-            let _ = write!(page, "<tr{class}><td>{}</td>{}</tr>", escape(contender), cells.collect::<String>());
-        }
-    }
-    page.push_str("</table></div>");
 }
 
 /// The whole page.
@@ -130,17 +97,16 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
         choices.style()
     );
     page.push_str("<h1>Records between two processes</h1>");
-    figure(&mut page, "Throughput, each contender at its best", &plots::summary(run)?);
-    summary(&mut page, run);
+    warnings(&mut page, run);
+    figure(&mut page, "fdring, its ceiling, and the best of the others", &plots::summary(run)?);
+    summary::table(&mut page, run);
+    let _ = write!(page, "<p>{}</p>", escape(&summary::sentences(run).join(" ")));
+    let _ = write!(page, "<p class=\"note\">{}</p>", escape(summary::MEANING));
     let _ = write!(page, "<p class=\"machine\">{}</p>", escape(&run.machine.to_string()));
     if !run.others.is_empty() {
         let _ = write!(page, "<p class=\"machine\">Contenders from outside: {}</p>", escape(&run.others.join(", ")));
     }
-    for warning in &run.warnings {
-        let _ = write!(page, "<p class=\"warning\">{}</p>", escape(warning));
-    }
     let _ = write!(page, "<p class=\"note\">{}</p>", escape(&run.method().join(" ")));
-    targets(&mut page, run);
     figure(&mut page, "Throughput over the size of a record", &plots::throughput(run)?);
     figure(&mut page, "Ratio to the ceiling over the size of a record", &plots::ratio(run)?);
     figure(&mut page, "Latency against offered load, 56 B, open loop", &plots::load(run)?);
@@ -159,6 +125,7 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     for group in run.groups() {
         table(&mut page, run, group);
     }
+    targets(&mut page, run);
     page.push_str("</body></html>\n");
     Ok(page)
 }
@@ -173,7 +140,7 @@ fn figure(page: &mut String, title: &str, plots: &Plots) {
         escape(title),
         plots.svgs.concat()
     );
-    for series in &plots.legend {
+    for series in plots.legend.iter().filter(|series| !series.name.is_empty()) {
         let plotters::style::RGBColor(red, green, blue) = series.colour;
         let _ = write!(page, "<span style=\"--colour: rgb({red},{green},{blue})\">{}</span>", escape(&series.name));
     }
@@ -185,19 +152,17 @@ fn targets(page: &mut String, run: &Run<'_>) {
     if rows.is_empty() {
         return;
     }
-    page.push_str("<h2>Targets of fdring</h2><div class=\"wide\"><table>");
+    page.push_str("<h2>Targets of fdring, for its developers</h2><div class=\"wide\"><table>");
     page.push_str("<tr><th>what</th><th>target</th><th>near</th><th>far</th></tr>");
     for row in rows {
         let _ = write!(page, "<tr><td>{}</td><td>{}</td>", escape(&row.what), escape(&row.goal));
-        for value in row.values {
-            let (class, text) = match value {
-                None => ("unknown", "not measured".to_owned()),
-                Some((value, judgement)) => {
-                    let class = if judgement == Judgement::Reached { "reached" } else { "missed" };
-                    (class, format!("{} {}", short_count(value), judgement.name().to_lowercase()))
-                }
+        for distance in Distance::ALL {
+            let class = match row.values[distance as usize] {
+                Some((_, Judgement::Reached)) => "reached",
+                Some((_, Judgement::Missed)) => "missed",
+                _ => "unknown",
             };
-            let _ = write!(page, "<td class=\"{class}\">{text}</td>");
+            let _ = write!(page, "<td class=\"{class}\">{}</td>", row.cell(distance));
         }
         page.push_str("</tr>");
     }
@@ -223,7 +188,8 @@ fn columns(run: &Run<'_>, case: Case) -> Vec<(String, String)> {
     }
     let percentiles =
         run.options.percentiles.iter().map(|percentile| (format!("p{percentile}"), class_of(*percentile)));
-    percentiles.chain([("max".to_owned(), String::new())]).collect()
+    let of_all = OF_ALL.map(|(share, name)| (name.to_owned(), class_of(share * 100.0)));
+    percentiles.chain(of_all).chain([("max".to_owned(), String::new())]).collect()
 }
 
 fn table(page: &mut String, run: &Run<'_>, group: &[Outcome]) {
@@ -237,7 +203,8 @@ fn table(page: &mut String, run: &Run<'_>, group: &[Outcome]) {
                 if index == 0 { ("split", format!("{}: ", distance.name())) } else { ("", String::new()) };
             let _ = write!(page, "<th class=\"{split} {class}\">{before}{name}</th>");
         }
-        page.push_str("<th>quartiles</th><th>ceil</th><th>fdring</th>");
+        page.push_str("<th>quartiles</th><th>99 % interval</th><th>slices</th><th>thrown away</th>");
+        page.push_str("<th>ceil</th><th>fdring</th>");
     }
     page.push_str("</tr>");
     for outcome in group {
@@ -258,7 +225,8 @@ fn cells(page: &mut String, run: &Run<'_>, outcome: &Outcome, distance: Distance
     let quartiles = figures.quartiles();
     let values: Vec<Option<f64>> = if case.is_timed() {
         let percentiles = run.options.percentiles.iter().map(|percentile| figures.quantile(percentile / 100.0));
-        percentiles.chain([longest(&figures.times)]).collect()
+        let of_all = OF_ALL.map(|(share, _)| quantile(&figures.all_times, share));
+        percentiles.chain(of_all).chain([longest(&figures.all_times)]).collect()
     } else {
         vec![quartiles.map(|quartiles| quartiles.median)]
     };
@@ -268,16 +236,20 @@ fn cells(page: &mut String, run: &Run<'_>, outcome: &Outcome, distance: Distance
         let _ = write!(page, "<td class=\"{split} {class}\">{text}</td>");
     }
     let Some(quartiles) = quartiles else {
-        page.push_str("<td></td><td></td><td></td>");
+        page.push_str(&"<td></td>".repeat(6));
         return;
     };
     let _ = write!(page, "<td class=\"range\">{}</td>", unit.range(case, quartiles.low, quartiles.high));
+    let interval = interval(&figures.medians(), CONFIDENCE);
+    let interval = interval.map_or_else(|| "–".to_owned(), |interval| unit.range(case, interval.low, interval.high));
+    let (slices, thrown_away) = (figures.slices.len(), figures.thrown_away_share() * 100.0);
+    let _ = write!(page, "<td class=\"range\">{interval}</td><td>{slices}</td><td>{thrown_away:.0} %</td>");
     let to_fdring = run.ratio_to_fdring(case, distance).map_or_else(|| "–".to_owned(), short);
     for ratio in [run.ceiling_cell(case, distance), to_fdring] {
         let _ = write!(page, "<td>{ratio}</td>");
     }
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -1,14 +1,15 @@
 //! The figures for other programs, and for `compare`: one object, whose form has a version.
 
 use super::{Run, Unit};
-use crate::distance::Distance;
+use crate::distance::{Boundary, Distance};
 use crate::measure::{Figures, Outcome, Tally, Used};
 use crate::run::Fault;
 use crate::stats::{CONFIDENCE, interval, longest, quantile};
+use crate::targets::{Comparison, Judgement};
 use serde::{Deserialize, Serialize};
 
 /// The version of the form: fields may be added, and it rises when one goes or changes its meaning.
-pub(crate) const SCHEMA: u32 = 2;
+pub(crate) const SCHEMA: u32 = 3;
 
 /// The whole report.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -27,9 +28,10 @@ pub(crate) struct Report {
     /// Of the clock: its step, and what a reading costs, which was subtracted from each time.
     pub(crate) clock_step_ns: f64,
     pub(crate) clock_cost_ns: f64,
-    /// The cache-line round trip above which the cores are far; whether it was found in the probes.
-    pub(crate) far_from_ns: f64,
-    pub(crate) far_is_found: bool,
+    /// The cache-line round trip from which on the cores are far; null where the probes form one heap.
+    pub(crate) far_from_ns: Option<f64>,
+    /// The median cache-line round trip where the probes form one heap; else null.
+    pub(crate) probe_ns: Option<f64>,
     pub(crate) slices: Tally,
     pub(crate) warnings: Vec<String>,
     pub(crate) faults: Vec<Fault>,
@@ -58,10 +60,13 @@ pub(crate) struct Row {
     pub(crate) ns_high: Option<f64>,
     /// The median over the slices of each restart.
     pub(crate) restarts: Vec<f64>,
+    /// The 99th percentile of each restart that has times enough to tell.
+    pub(crate) restarts_p99: Vec<f64>,
     /// Percentiles of all times that count, and of all with those of slices that were thrown away for a core that was
     /// taken away or awaited; null where there are too few times to tell.
     pub(crate) percentiles: Vec<(f64, Option<f64>)>,
     pub(crate) percentiles_of_all: Vec<(f64, Option<f64>)>,
+    /// The longest of all times, those of slices that were thrown away included.
     pub(crate) ns_max: Option<f64>,
     pub(crate) times: u64,
     /// Each time that counts, and how often it came.
@@ -82,7 +87,10 @@ pub(crate) struct TargetRow {
     pub(crate) goal: String,
     pub(crate) near: Option<f64>,
     pub(crate) far: Option<f64>,
-    /// `reached`, `MISSED` or `doubt`.
+    /// The intervals that hold the true values with 99 %; null where there are too few restarts.
+    pub(crate) near_interval: Option<[f64; 2]>,
+    pub(crate) far_interval: Option<[f64; 2]>,
+    /// `reached`, `MISSED`, `undecided` or `doubt`.
     pub(crate) near_is: Option<String>,
     pub(crate) far_is: Option<String>,
 }
@@ -101,12 +109,17 @@ pub(crate) fn report(run: &Run<'_>) -> Report {
     let collected = run.collected;
     let targets = run.targets().into_iter().map(|target| {
         let [near, far] = target.values;
-        let name = |value: Option<(f64, crate::targets::Judgement)>| value.map(|(_, judged)| judged.name().to_owned());
+        let name = |value: Option<(_, Judgement)>| value.map(|(_, judged)| judged.name().to_owned());
+        let interval = |value: Option<(Comparison, _)>| {
+            value.and_then(|(came_to, _)| came_to.interval).map(|interval| [interval.low, interval.high])
+        };
         TargetRow {
             near_is: name(near),
             far_is: name(far),
-            near: near.map(|(value, _)| value),
-            far: far.map(|(value, _)| value),
+            near_interval: interval(near),
+            far_interval: interval(far),
+            near: near.map(|(came_to, _)| came_to.value),
+            far: far.map(|(came_to, _)| came_to.value),
             what: target.what,
             goal: target.goal,
         }
@@ -131,8 +144,8 @@ pub(crate) fn report(run: &Run<'_>) -> Report {
         rounds: collected.rounds,
         clock_step_ns: collected.clock_ns[0],
         clock_cost_ns: collected.clock_ns[1],
-        far_from_ns: collected.boundary.ns,
-        far_is_found: collected.boundary.is_found,
+        far_from_ns: if let Boundary::Between(ns) = collected.boundary { Some(ns) } else { None },
+        probe_ns: if let Boundary::OneHeap(ns) = collected.boundary { Some(ns) } else { None },
         slices: collected.tally,
         warnings: run.warnings.clone(),
         faults: collected.faults.clone(),
@@ -152,7 +165,8 @@ pub(crate) fn json(run: &Run<'_>) -> String {
 fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Row> {
     let (case, figures) = (outcome.case, &outcome.figures[distance as usize]);
     let quartiles = figures.quartiles()?;
-    let interval = interval(&figures.restarts, CONFIDENCE);
+    let medians = figures.medians();
+    let interval = interval(&medians, CONFIDENCE);
     let ratio_to_ceiling = run.ratio_to_ceiling(case, distance);
     Some(Row {
         measure: case.measure(),
@@ -168,17 +182,18 @@ fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Row> {
         ns_q3: quartiles.high,
         ns_low: interval.map(|interval| interval.low),
         ns_high: interval.map(|interval| interval.high),
-        restarts: figures.restarts.clone(),
+        restarts: medians,
+        restarts_p99: figures.tails(0.99),
         percentiles: percentiles(run, |share| figures.quantile(share)),
         percentiles_of_all: percentiles(run, |share| quantile(&figures.all_times, share)),
-        ns_max: longest(&figures.times),
+        ns_max: longest(&figures.all_times),
         times: figures.times.len(),
         histogram: histogram(figures),
         thrown_away: figures.thrown_away,
         records: figures.records,
         used: figures.used,
         ratio_to_ceiling,
-        is_doubt: ratio_to_ceiling.is_some_and(|ratio| super::is_doubt(case, ratio)),
+        is_doubt: run.is_doubt(case, distance),
         fdring_best_ratio: run.ratio_to_fdring(case, distance),
     })
 }

@@ -5,6 +5,7 @@
 mod html;
 pub(crate) mod json;
 mod plots;
+mod summary;
 mod tables;
 mod text;
 
@@ -13,19 +14,19 @@ pub(crate) use text::text;
 
 use crate::census::Census;
 use crate::contender::Fallible;
-use crate::distance::Distance;
+use crate::distance::{Boundary, Distance};
 use crate::load::rate_name;
 use crate::machine::Machine;
-use crate::measure::{Figures, Outcome};
+use crate::measure::{Figures, Outcome, SLICES_MIN};
 use crate::options::Options;
 use crate::plan::{Case, Spread};
 use crate::run::Collected;
-use crate::stats::short;
-use crate::targets::{ABOVE_BOUND_MAX, Judgement, targets};
+use crate::stats::{Quartiles, short};
+use crate::targets::{ABOVE_BOUND_MAX, Comparison, Judgement, targets};
 use std::path::Path;
 
-/// Fewer slices than this make no figure to rely on.
-const SLICES_MIN: usize = 5;
+/// The percentiles of all times, those of slices that were thrown away included, with their names.
+const OF_ALL: [(f64, &str); 2] = [(0.99, "p99 of all"), (0.999, "p99.9 of all")];
 /// The share of slices that may be thrown away before the report warns.
 const THROWN_AWAY_MAX: f64 = 0.5;
 /// Who carries less than this share of an offered load cannot keep up with it.
@@ -47,7 +48,18 @@ struct Judged {
     what: String,
     goal: String,
     /// Near and far: what it came to, and whether that is enough; `None` where too little was measured.
-    values: [Option<(f64, Judgement)>; 2],
+    values: [Option<(Comparison, Judgement)>; 2],
+}
+
+impl Judged {
+    /// What stands in a table at that distance.
+    fn cell(&self, distance: Distance) -> String {
+        let Some((comparison, judgement)) = self.values[distance as usize] else { return "not measured".to_owned() };
+        let interval = comparison
+            .interval
+            .map(|interval| format!(" ({}–{})", short_signed(interval.low), short_signed(interval.high)));
+        format!("{}{} {}", short_signed(comparison.value), interval.unwrap_or_default(), judgement.name())
+    }
 }
 
 impl Run<'_> {
@@ -63,27 +75,47 @@ impl Run<'_> {
         self.figures(case, distance)?.quartiles().map(|quartiles| quartiles.median)
     }
 
-    /// How good a case's median is, as a share of its ceiling: the best bare ring of that row, in its best state. More
-    /// is better, and more than 1 a doubt.
+    /// What a case takes in its best state, in nanoseconds; `None` where it has too few slices to tell.
+    fn best_state(&self, case: Case, distance: Distance) -> Option<f64> {
+        let figures = self.figures(case, distance).filter(|figures| figures.slices.len() >= SLICES_MIN)?;
+        figures.quartiles().map(|quartiles| quartiles.low)
+    }
+
+    /// What the ceiling of a case takes in nanoseconds: the best bare ring of that row, in its best state.
+    fn ceiling(&self, case: Case, distance: Distance) -> Option<f64> {
+        case.ceilings().into_iter().filter_map(|bare| self.best_state(bare, distance)).min_by(f64::total_cmp)
+    }
+
+    /// How good a case is in its best state, as a share of its ceiling: more is better, and 1 is as good.
     fn ratio_to_ceiling(&self, case: Case, distance: Distance) -> Option<f64> {
-        let best = |ceiling| self.figures(ceiling, distance)?.quartiles().map(|quartiles| quartiles.low);
-        let ceiling = case.ceilings().into_iter().filter_map(best).min_by(f64::total_cmp)?;
-        Some(ceiling / self.median(case, distance)?)
+        Some(self.ceiling(case, distance)? / self.best_state(case, distance)?)
+    }
+
+    /// Whether even the median is better than the ceiling, which nothing should be but a bare ring.
+    fn is_doubt(&self, case: Case, distance: Distance) -> bool {
+        let ratio = || Some(self.ceiling(case, distance)? / self.median(case, distance)?);
+        may_be_doubt(case) && ratio().is_some_and(|ratio| ratio > 1.0 + ABOVE_BOUND_MAX)
+    }
+
+    /// At which distance most slices were kept.
+    fn usual_distance(&self) -> Distance {
+        let [near, far] = self.collected.tally.kept;
+        if far > near { Distance::Far } else { Distance::Near }
     }
 
     /// The same as a cell of a table, with a mark where it is a doubt.
     fn ceiling_cell(&self, case: Case, distance: Distance) -> String {
         match self.ratio_to_ceiling(case, distance) {
             None => "–".to_owned(),
-            Some(ratio) if is_doubt(case, ratio) => format!("{}!", short(ratio)),
+            Some(ratio) if self.is_doubt(case, distance) => format!("{}!", short(ratio)),
             Some(ratio) => short(ratio),
         }
     }
 
-    /// How many times as good the best of fdring's forms is in the same measure.
+    /// How many times as good the best of fdring's forms is that does the same.
     fn ratio_to_fdring(&self, case: Case, distance: Distance) -> Option<f64> {
         let rivals = self.outcomes().iter().map(|outcome| outcome.case);
-        let rivals = rivals.filter(|rival| rival.is_fdring() && rival.measure() == case.measure());
+        let rivals = rivals.filter(|rival| rival.is_fdring() && rival.is_like(case));
         let best = rivals.filter_map(|rival| self.median(rival, distance)).min_by(f64::total_cmp)?;
         Some(self.median(case, distance)? / best)
     }
@@ -97,12 +129,13 @@ impl Run<'_> {
     fn targets(&self) -> Vec<Judged> {
         let planned: Vec<Case> = self.outcomes().iter().map(|outcome| outcome.case).collect();
         let measured = targets(&planned).into_iter().map(|target| {
-            let value = |distance| target.value(self.outcomes(), distance);
-            let values = Distance::ALL.map(|distance| value(distance).map(|value| (value, target.judge(value))));
+            let compare = |distance| target.compare(self.outcomes(), distance);
+            let values =
+                Distance::ALL.map(|distance| compare(distance).map(|came_to| (came_to, target.judge(&came_to))));
             Judged { what: target.what, goal: target.goal.to_string(), values }
         });
         let counted = self.census.counts.iter().filter_map(|count| {
-            let value = Some((count.value, Judgement::of(count.is_reached()?)));
+            let value = Some((Comparison::of_count(count.value), Judgement::of(count.is_reached()?)));
             let limit = count.limit?;
             let goal = if limit == 0.0 { "0".to_owned() } else { format!("< {limit}") };
             Some(Judged { what: format!("{}, {}", count.what, count.unit), goal, values: [value; 2] })
@@ -112,13 +145,19 @@ impl Run<'_> {
 
     fn method(&self) -> Vec<String> {
         let Collected { tally, boundary, rounds, restarts, .. } = self.collected;
-        let boundary_is = if boundary.is_found { "found in the probes" } else { "as usual: the probes form one heap" };
-        vec![
-            format!(
-                "{rounds} rounds in {restarts} restarts; {} slices near (a cache line there and back in less \
-                 than {:.0} ns, {boundary_is}), {} far.",
-                tally.kept[0], boundary.ns, tally.kept[1]
+        let distances = match *boundary {
+            Boundary::Between(ns) => format!(
+                "the probes form two heaps: {} slices near (a cache line there and back in less than {ns:.0} ns), {} far",
+                tally.kept[0], tally.kept[1]
             ),
+            Boundary::OneHeap(ns) => format!(
+                "the probes form one heap, so all {} slices are {}: a cache line takes {ns:.0} ns there and back",
+                tally.kept[0] + tally.kept[1],
+                self.usual_distance().name()
+            ),
+        };
+        vec![
+            format!("{rounds} rounds in {restarts} restarts; {distances}."),
             format!(
                 "Thrown away: {} in which the distance changed, {} in which a core was taken away, {} in which a \
                  thread waited for one for more than 0.1 ms.",
@@ -128,13 +167,22 @@ impl Run<'_> {
             "Round trips are a closed loop: each waits for its answer. “At a given rate” is an open loop: each record \
              is timed from when it was due."
                 .to_owned(),
-            "Medians over slices, with quartiles. “ceil” is the ratio to the ceiling at the same distance: the best \
-             bare ring of that row in its best state, or"
+            "Medians over slices, with quartiles, and intervals over restarts. Percentiles are of the slices that count; \
+             “of all” are those with the slices that were thrown away, but for those in which the distance changed; \
+             the longest time is of all."
+                .to_owned(),
+            "“ceil” is the ratio to the ceiling at the same distance, both in their best state (the better quartile): \
+             the best bare ring of that row, between one sender and one receiver, or"
                 .to_owned(),
             "an eventfd or a futex where both sleep (1 is as good, more is better, and ! a doubt: nothing is quicker \
              than a bare ring)."
                 .to_owned(),
-            "“fdring” says how many times as good the best of fdring's forms in that table is.".to_owned(),
+            "“fdring” says how many times as good the best of fdring's forms is that does the same: slices of many \
+             values in a record are compared with each other alone."
+                .to_owned(),
+            "Raw rings publish each record, or batches of 32; “held” are those whose receiver steps back from a sender \
+             that is not far ahead, “fenced” those with a full fence for each."
+                .to_owned(),
         ]
     }
 }
@@ -166,10 +214,9 @@ pub(crate) fn write_files(run: &Run<'_>) -> Fallible {
     Ok(())
 }
 
-/// Whether a row is better than what bounds it.
-fn is_doubt(case: Case, ratio_to_ceiling: f64) -> bool {
-    let is_bare = case.contender() == "raw ring" || case.ceilings().contains(&case);
-    !is_bare && ratio_to_ceiling > 1.0 + ABOVE_BOUND_MAX
+/// Whether a row cannot be better than what bounds it.
+fn may_be_doubt(case: Case) -> bool {
+    case.contender() != "raw ring" && !case.ceilings().contains(&case)
 }
 
 /// What the slices themselves say against the figures.
@@ -180,17 +227,14 @@ pub(crate) fn warnings(collected: &Collected) -> Vec<String> {
     if share > THROWN_AWAY_MAX {
         warnings.push(format!("{:.0} % of all slices were thrown away; measure again when it is quiet", share * 100.0));
     }
-    for distance in Distance::ALL {
-        if tally.kept[distance as usize] == 0 {
-            let distance = distance.name();
-            warnings.push(format!("the cores were never {distance}; do not compare with what was measured so"));
-        }
-    }
     for outcome in &collected.outcomes {
         let Case::Load(_, load) = outcome.case else { continue };
         for (figures, distance) in outcome.figures.iter().zip(Distance::ALL) {
-            let carried = 1e9 / figures.pace_ns;
-            if figures.records != 0 && carried < KEEPING_UP * f64::from(load.rate) {
+            let Some(paces) = Quartiles::of(&figures.paces).filter(|_| figures.paces.len() >= SLICES_MIN) else {
+                continue;
+            };
+            let carried = 1e9 / paces.median;
+            if carried < KEEPING_UP * f64::from(load.rate) {
                 let (case, carried) = (outcome.case, rate_name(carried));
                 warnings.push(format!("{case} cannot keep up {} with {load}: it carries {carried}", distance.name()));
             }
@@ -260,6 +304,11 @@ impl Unit {
 /// Nanoseconds, with a decimal only where it matters.
 fn short_ns(ns: f64) -> String {
     if ns < 100.0 { short(ns) } else { format!("{ns:.0}") }
+}
+
+/// The same of what may be below zero.
+fn short_signed(value: f64) -> String {
+    if value < 0.0 { format!("−{}", short(-value)) } else { short_count(value) }
 }
 
 /// Three digits, and nothing behind a zero.

@@ -1,14 +1,16 @@
 //! The plots: SVG, to stand inside a page.
 
 use super::Run;
+use super::summary::{Party, Told, best, one_way as one_way_case};
 use crate::distance::Distance;
 use crate::load::rate_name;
-use crate::measure::Outcome;
+use crate::measure::{Figures, Outcome};
 use crate::payload::{Bytes, LENGTHS};
-use crate::plan::{Carrier, Case, RawMode, Reading, Sending};
+use crate::plan::{BATCH, Carrier, Case, RawMode, Reading, Sending};
 use crate::stats::quantile;
 use plotters::prelude::{
-    ChartBuilder, Circle, DrawingAreaErrorKind, IntoDrawingArea, IntoLogRange, LineSeries, RGBColor, SVGBackend, WHITE,
+    ChartBuilder, Circle, DashedLineSeries, DrawingAreaErrorKind, IntoDrawingArea, IntoLogRange, LineSeries, RGBColor,
+    SVGBackend, WHITE,
 };
 use plotters::style::Color;
 use std::fmt::Display;
@@ -40,6 +42,9 @@ const PALETTE: [RGBColor; 12] = [
     RGBColor(0x00, 0x8b, 0x45),
     RGBColor(0x7f, 0x7f, 0x7f),
 ];
+/// Those of the parties of the summary, in their order.
+const PARTIES: [RGBColor; 4] =
+    [RGBColor(0x22, 0x22, 0x22), RGBColor(0xd6, 0x27, 0x28), RGBColor(0x3b, 0x4c, 0xc0), RGBColor(0x8a, 0x9a, 0x5b)];
 /// How much lighter each further form of a contender is.
 const SHADE: f64 = 0.16;
 
@@ -50,6 +55,7 @@ pub(super) struct Series {
     pub(super) name: String,
     pub(super) colour: RGBColor,
     points: [Vec<(f64, f64)>; 2],
+    is_dashed: bool,
 }
 
 /// The colour of a contender, which it has in every plot; further forms of it are lighter.
@@ -114,6 +120,11 @@ fn form(carrier: Carrier) -> Option<String> {
     })
 }
 
+/// The lengths that plots have: 56 B is of interest with a header, in the tables; in a plot it would be a kink beside 64 B.
+fn one_way_lengths() -> impl Iterator<Item = usize> {
+    LENGTHS.into_iter().filter(|len| *len != 56)
+}
+
 /// The series of one-way transfers: a point for each length, `value` of the quickest case.
 fn one_way(run: &Run<'_>, groups: Vec<Group>, value: impl Fn(Case, Distance) -> Option<f64>) -> Vec<Series> {
     let mut drawn: Vec<&str> = Vec::new();
@@ -125,12 +136,11 @@ fn one_way(run: &Run<'_>, groups: Vec<Group>, value: impl Fn(Case, Distance) -> 
                 let best = of_len.filter_map(|case| value(*case, distance)).max_by(f64::total_cmp)?;
                 Some(((len as f64).log2(), best))
             };
-            // 56 B is of interest with a header, in the tables; here it would be a kink beside 64 B.
-            LENGTHS.into_iter().filter(|len| *len != 56).filter_map(at).collect()
+            one_way_lengths().filter_map(at).collect()
         });
         let forms_before = drawn.iter().filter(|each| **each == contender).count();
         drawn.push(contender);
-        series.push(Series { colour: colour(run, contender, forms_before), name, points });
+        series.push(Series { colour: colour(run, contender, forms_before), name, points, is_dashed: false });
     }
     series
 }
@@ -141,13 +151,31 @@ fn gigabytes(run: &Run<'_>, case: Case, distance: Distance) -> Option<f64> {
     Some(len as f64 / run.median(case, distance)?)
 }
 
-/// Throughput over size of each contender at its best, where the cores are nearest.
+/// Throughput over size of fdring, its ceiling and the best of the others, near and far in one plot.
 pub(super) fn summary(run: &Run<'_>) -> Result<Plots, DrawError> {
-    let contender = |carrier| Some(Case::OneWay(carrier, 0).contender().to_owned());
-    let series = one_way(run, one_way_groups(run, contender), |case, distance| gigabytes(run, case, distance));
-    let mut plots = draw(series, "GB/s", Axis::Lengths)?;
-    plots.svgs.truncate(1);
-    Ok(plots)
+    let of = |party: Party, slices: Option<u64>| {
+        Distance::ALL.map(|distance| {
+            let at = |len: usize| {
+                let (_, ns) = best(run, party, (one_way_case(len, slices), Told::Typical), distance)?;
+                Some(((len as f64).log2(), len as f64 / ns))
+            };
+            one_way_lengths().filter_map(at).collect()
+        })
+    };
+    let mut series: Vec<Series> = Vec::new();
+    for (party, colour) in Party::ALL.into_iter().zip(PARTIES) {
+        series.push(Series { name: party.name().to_owned(), colour, points: of(party, None), is_dashed: false });
+    }
+    let name = "fdring, slices of many values in a record".to_owned();
+    let points = of(Party::Fdring, Some(BATCH));
+    series.push(Series { name, colour: colour(run, "fdring", 2), points, is_dashed: false });
+    series.retain(|series| series.points.iter().any(|points| !points.is_empty()));
+    let (low, high) = extent(&series);
+    let svgs = match low < high {
+        true => vec![draw_one(&series, &Distance::ALL, "GB/s", Axis::Lengths, low / 1.5..high * 1.5)?],
+        false => Vec::new(),
+    };
+    Ok(Plots { svgs, legend: series })
 }
 
 /// Throughput over size, both on logarithmic axes.
@@ -179,12 +207,13 @@ pub(super) fn distribution(run: &Run<'_>, measure: &str) -> Result<Plots, DrawEr
         let contender = outcome.case.contender();
         let forms_before = drawn.iter().filter(|each| **each == contender).count();
         drawn.push(contender);
-        series.push(Series { name: outcome.case.to_string(), colour: colour(run, contender, forms_before), points });
+        let (name, colour) = (outcome.case.to_string(), colour(run, contender, forms_before));
+        series.push(Series { name, colour, points, is_dashed: false });
     }
     draw(series, "ns", Axis::Nines)
 }
 
-/// The 99th percentile at each rate of the open loop.
+/// The 99th percentile at each rate of the open loop; dashed, that of all times with those of slices thrown away.
 pub(super) fn load(run: &Run<'_>) -> Result<Plots, DrawError> {
     let mut groups: Vec<(Case, Vec<(f64, &Outcome)>)> = Vec::new();
     for outcome in run.outcomes() {
@@ -201,15 +230,21 @@ pub(super) fn load(run: &Run<'_>) -> Result<Plots, DrawError> {
     for (case, mut outcomes) in groups {
         outcomes.sort_by(|a, b| a.0.total_cmp(&b.0));
         rates.extend(outcomes.iter().map(|(rate, _)| *rate));
-        let points = Distance::ALL.map(|distance| {
-            let p99 = |(rate, outcome): &(f64, &Outcome)| {
-                Some((*rate, outcome.figures[distance as usize].quantile(0.99)?.max(1.0)))
-            };
-            outcomes.iter().filter_map(p99).collect()
-        });
+        let points = |p99: &dyn Fn(&Figures) -> Option<f64>| {
+            Distance::ALL.map(|distance| {
+                let at = |(rate, outcome): &(f64, &Outcome)| {
+                    Some((*rate, p99(&outcome.figures[distance as usize])?.max(1.0)))
+                };
+                outcomes.iter().filter_map(at).collect()
+            })
+        };
+        let (kept, of_all) =
+            (points(&|figures| figures.quantile(0.99)), points(&|figures| quantile(&figures.all_times, 0.99)));
         let forms_before = drawn.iter().filter(|each| **each == case.contender()).count();
         drawn.push(case.contender());
-        series.push(Series { name: case.to_string(), colour: colour(run, case.contender(), forms_before), points });
+        let colour = colour(run, case.contender(), forms_before);
+        series.push(Series { name: case.to_string(), colour, points: kept, is_dashed: false });
+        series.push(Series { name: String::new(), colour, points: of_all, is_dashed: true });
     }
     let (low, high) = (rates.iter().copied().fold(8.0, f64::min), rates.iter().copied().fold(0.0, f64::max));
     draw(series, "p99 in ns", Axis::Rates(low - 0.2, high + 0.2))
@@ -258,30 +293,38 @@ fn trimmed(value: f64) -> impl Display {
 }
 
 fn draw(series: Vec<Series>, unit: &str, axis: Axis) -> Result<Plots, DrawError> {
-    let values = || series.iter().flat_map(|series| series.points.iter().flatten()).map(|(_, value)| *value);
-    let (low, high) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
+    let (low, high) = extent(&series);
     let mut svgs = Vec::new();
     for distance in Distance::ALL {
         if series.iter().any(|series| !series.points[distance as usize].is_empty()) {
-            svgs.push(draw_one(&series, distance, unit, axis, low / 1.5..high * 1.5)?);
+            svgs.push(draw_one(&series, &[distance], unit, axis, low / 1.5..high * 1.5)?);
         }
     }
     Ok(Plots { svgs, legend: series })
 }
 
+/// The lowest and the highest value of all.
+fn extent(series: &[Series]) -> (f64, f64) {
+    let values = || series.iter().flat_map(|series| series.points.iter().flatten()).map(|(_, value)| *value);
+    (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max))
+}
+
+/// Draws these distances in one plot; where there are two, the second is dashed.
 fn draw_one(
     series: &[Series],
-    distance: Distance,
+    distances: &[Distance],
     unit: &str,
     axis: Axis,
     heights: std::ops::Range<f64>,
 ) -> Result<String, DrawError> {
     let mut svg = String::new();
+    let names: Vec<&str> = distances.iter().map(|distance| distance.name()).collect();
+    let caption = names.join(" (solid) and ") + if names.len() == 2 { " (dashed)" } else { "" };
     {
         let area = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
-            .caption(distance.name(), ("sans-serif", 16))
+            .caption(caption, ("sans-serif", 16))
             .margin(8)
             .margin_right(24)
             .x_label_area_size(44)
@@ -299,10 +342,17 @@ fn draw_one(
             .light_line_style(RGBColor(0xf0, 0xf0, 0xf0))
             .bold_line_style(RGBColor(0xdd, 0xdd, 0xdd))
             .draw()?;
-        for Series { colour, points, name } in series {
+        let drawn = series.iter().flat_map(|series| {
+            distances.iter().enumerate().map(move |(index, distance)| (series, index != 0, *distance))
+        });
+        for (Series { colour, points, name, is_dashed }, is_second, distance) in drawn {
             let points = &points[distance as usize];
-            let width = if name.starts_with("fdring") || name.starts_with("raw ring") { 3 } else { 2 };
-            chart.draw_series(LineSeries::new(points.iter().copied(), colour.stroke_width(width)))?;
+            let is_wide = ["fdring", "raw ring", "ceiling"].iter().any(|known| name.starts_with(known));
+            let style = colour.stroke_width(if is_wide { 3 } else { 2 });
+            match *is_dashed || is_second {
+                true => chart.draw_series(DashedLineSeries::new(points.iter().copied(), 8, 6, style))?,
+                false => chart.draw_series(LineSeries::new(points.iter().copied(), style))?,
+            };
             if !matches!(axis, Axis::Nines) {
                 chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
             }

@@ -3,9 +3,9 @@
 use super::Run;
 use super::json::{Report, Row};
 use crate::distance::Distance;
-use crate::measure::Figures;
 use crate::payload::Bytes;
 use crate::plan::Case;
+use hdrhistogram::Histogram;
 use std::fmt::{self, Write};
 
 /// How many steps a distribution has for each halving of what is left to 1, as HdrHistogram's tools have it.
@@ -95,9 +95,10 @@ pub(crate) fn csv(report: &Report) -> String {
     let asked = report.figures.first().map_or(&[][..], |row| &row.percentiles);
     let percentiles: Vec<String> = asked.iter().map(|(percentile, _)| format!("ns_p{percentile}")).collect();
     let mut text = format!(
-        "measure,contender,form,payload_bytes,distance,slices,ns_q1,ns_median,ns_q3,ns_low,ns_high,{}ns_max,\
+        "measure,contender,form,payload_bytes,distance,slices,ns_q1,ns_median,ns_q3,ns_low,ns_high,{}{}ns_max,\
          thrown_away_moved,thrown_away_preempted,thrown_away_delayed,ratio_to_ceiling,is_doubt,fdring_best_ratio\n",
-        percentiles.iter().map(|name| format!("{name},")).collect::<String>()
+        percentiles.iter().map(|name| format!("{name},")).collect::<String>(),
+        percentiles.iter().map(|name| format!("{name}_of_all,")).collect::<String>()
     );
     for row in &report.figures {
         line(&mut text, row);
@@ -112,7 +113,7 @@ fn line(text: &mut String, row: &Row) {
     cells.extend([row.distance.clone(), row.slices.to_string()]);
     cells.extend([row.ns_q1, row.ns_median, row.ns_q3].map(|ns| number(Some(ns))));
     cells.extend([row.ns_low, row.ns_high].map(number));
-    cells.extend(row.percentiles.iter().map(|(_, ns)| number(*ns)));
+    cells.extend(row.percentiles.iter().chain(&row.percentiles_of_all).map(|(_, ns)| number(*ns)));
     cells.push(number(row.ns_max));
     let thrown_away = &row.thrown_away;
     cells.extend([thrown_away.moved, thrown_away.preempted, thrown_away.delayed].map(|count| count.to_string()));
@@ -124,15 +125,17 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-/// A file for each case at each distance that has times, by its name.
+/// Two files for each case at each distance that has times, by their names: of those that count, and of all, with those of
+/// slices that were thrown away.
 pub(crate) fn distributions(run: &Run<'_>) -> Vec<(String, String)> {
     let mut files = Vec::new();
     for outcome in run.outcomes() {
         for distance in Distance::ALL {
             let figures = &outcome.figures[distance as usize];
+            let name = format!("{}, {}, {}", outcome.case.measure(), outcome.case, distance.name()).replace('/', "-");
             if !figures.times.is_empty() {
-                let name = format!("{}, {}, {}", outcome.case.measure(), outcome.case, distance.name());
-                files.push((format!("{}.hgrm", name.replace('/', "-")), distribution(figures)));
+                files.push((format!("{name}.hgrm"), distribution(&figures.times)));
+                files.push((format!("{name}, of all.hgrm"), distribution(&figures.all_times)));
             }
         }
     }
@@ -140,8 +143,7 @@ pub(crate) fn distributions(run: &Run<'_>) -> Vec<(String, String)> {
 }
 
 /// The text that HdrHistogram's tools call a percentile distribution, in nanoseconds.
-fn distribution(figures: &Figures) -> String {
-    let times = &figures.times;
+fn distribution(times: &Histogram<u64>) -> String {
     let mut text = format!("{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)");
     let mut counted = 0;
     for step in times.iter_quantiles(STEPS_PER_HALVING) {

@@ -1,14 +1,16 @@
 //! Reports of a run that never was, in which everything was measured.
 
-use super::{Run, html, is_doubt, json, tables, text};
+use super::{Run, html, json, may_be_doubt, summary, tables, text};
 use crate::Program;
 use crate::census::{Census, Count};
 use crate::distance::{Boundary, Distance};
 use crate::machine::Machine;
-use crate::measure::{Outcome, Tally};
+use crate::measure::{Outcome, Restart, TAILS, Tally};
 use crate::options::Options;
 use crate::plan::Case;
+use crate::plan::{Carrier, RawMode};
 use crate::run::{Collected, Fault};
+use crate::stats::Quartiles;
 
 /// What each case takes is made of its name, so that it is the same in each test.
 fn nanoseconds(case: Case, distance: Distance) -> f64 {
@@ -24,7 +26,10 @@ fn collected(cases: Vec<Case>) -> Collected {
         for distance in Distance::ALL {
             let (figures, ns) = (&mut outcome.figures[distance as usize], nanoseconds(case, distance));
             figures.slices = (0..20).map(|slice| ns * (1.0 + f64::from(slice) / 400.0)).collect();
-            figures.restarts = vec![ns * 1.01, ns * 1.02, ns * 1.03];
+            let restart =
+                |ns| Restart { quartiles: Quartiles { low: ns, median: ns, high: ns }, tails: [Some(ns); TAILS.len()] };
+            figures.restarts = [1.01, 1.02, 1.03].map(|share| restart(ns * share)).to_vec();
+            figures.paces = vec![ns; 20];
             figures.records = 1000;
             if case.is_timed() {
                 for rank in 0..200u64 {
@@ -40,7 +45,7 @@ fn collected(cases: Vec<Case>) -> Collected {
     Collected {
         outcomes: outcomes.collect(),
         tally: Tally { kept: [100, 100], moved: 1, preempted: 2, delayed: 3 },
-        boundary: Boundary::USUAL,
+        boundary: Boundary::Between(250.0),
         rounds: 20,
         restarts: 3,
         clock_ns: [10.0, 20.0],
@@ -81,14 +86,79 @@ fn columns_stand_apart_and_begin_where_their_headings_end() {
 }
 
 #[test]
-fn the_page_begins_with_one_chart_and_one_table() {
+fn the_page_begins_with_one_chart_and_one_table_and_ends_with_the_targets() {
     with_run(&[], |run| {
         let page = html::html(run).unwrap();
         let at = |what: &str| page.find(what).unwrap_or_else(|| panic!("{what} is missing"));
-        assert!(at("<svg") < at("<table") && at("<table") < at("Targets"));
-        let opening = &page[..at("Targets")];
+        let second = at("Throughput over the size of a record");
+        assert!(at("<svg") < at("<table") && at("<table") < at("fdring carries") && at("fdring carries") < second);
+        let opening = &page[..second];
         assert_eq!((opening.matches("<svg").count(), opening.matches("<table").count()), (1, 1));
+        assert!(opening.matches("<tr>").count() <= 14, "a dozen lines, and two of headings");
+        assert!(at("Targets of fdring") > page.rfind("99 % interval").unwrap());
         assert!(page.contains("it &lt;hangs&gt;"), "what others say is escaped");
+        assert!(at("warning\">left out") < at("<svg"), "what speaks against the figures comes before them");
+    });
+}
+
+/// The text of the summary's table, in which nothing but figures and names is left.
+fn summary_of(run: &Run<'_>) -> String {
+    let mut page = String::new();
+    summary::table(&mut page, run);
+    page
+}
+
+#[test]
+fn what_has_too_few_slices_is_left_out_of_the_summary() {
+    with_run(&[], |run| {
+        let mut collected = collected(run.outcomes().iter().map(|outcome| outcome.case).collect());
+        for outcome in &mut collected.outcomes {
+            outcome.figures[Distance::Near as usize].slices.truncate(2);
+        }
+        collected.tally.kept = [740, 7400];
+        let run = Run { collected: &collected, others: Vec::new(), warnings: Vec::new(), ..*run };
+        let table = summary_of(&run);
+        assert!(table.contains("cores far, 7400 slices") && !table.contains("cores near"), "{table}");
+        let sentences = summary::sentences(&run);
+        assert_eq!(sentences.len(), 3);
+        assert!(sentences[0].starts_with("Where the cores are far, fdring carries"), "{sentences:?}");
+        assert!(sentences[0].contains("× the best bare ring") && sentences[0].contains("× pipe"), "{sentences:?}");
+        let raw = Case::OneWay(Carrier::Raw(RawMode::Each), 64);
+        assert_eq!(run.ceiling(raw, Distance::Near), None, "two slices are no ceiling");
+        assert!(run.ceiling(raw, Distance::Far).is_some());
+    });
+}
+
+#[test]
+fn the_summary_compares_one_value_a_record_with_the_same() {
+    with_run(&[], |run| {
+        let mut collected = collected(run.outcomes().iter().map(|outcome| outcome.case).collect());
+        // Slices and runs are by far the quickest.
+        for outcome in collected.outcomes.iter_mut().filter(|outcome| outcome.case.carries_slices()) {
+            outcome.figures.iter_mut().for_each(|figures| figures.slices.fill(0.01));
+        }
+        let run = Run { collected: &collected, others: Vec::new(), warnings: Vec::new(), ..*run };
+        let best = |len, slices| {
+            let sample = (summary::one_way(len, slices), summary::Told::Typical);
+            summary::best(&run, summary::Party::Fdring, sample, Distance::Near).unwrap().0
+        };
+        assert!(!best(64, None).carries_slices() && best(64, Some(32)).carries_slices());
+        for outcome in run.outcomes().iter().filter(|outcome| !outcome.case.carries_slices()) {
+            let ratio = run.ratio_to_fdring(outcome.case, Distance::Near);
+            assert!(ratio.is_none_or(|ratio| ratio < 50.0), "{}: {ratio:?}", outcome.case);
+        }
+    });
+}
+
+#[test]
+fn every_row_of_the_page_says_how_sure_it_is() {
+    with_run(&[], |run| {
+        let page = html::html(run).unwrap();
+        for (heading, count) in [("<th>99 % interval</th>", 2), ("<th>thrown away</th>", 2), ("<th>slices</th>", 2)] {
+            let tables = page[page.find("All figures").unwrap()..].matches("<table>").count();
+            assert!(page.matches(heading).count() >= count * (tables - 1), "{heading} in {tables} tables");
+        }
+        assert!(page.contains("p99.9 of all</th>"));
     });
 }
 
@@ -119,8 +189,11 @@ fn who_cannot_keep_up_with_a_load_is_named() {
         let is_pipe =
             |outcome: &&mut Outcome| outcome.case.to_string() == "pipe" && outcome.case.measure_key() == "load";
         let loads = collected.outcomes.iter_mut().filter(|outcome| outcome.case.measure_key() == "load");
-        loads.flat_map(|outcome| &mut outcome.figures).for_each(|figures| figures.pace_ns = 1010.0);
-        collected.outcomes.iter_mut().find(is_pipe).unwrap().figures[0].pace_ns = 4000.0;
+        loads.flat_map(|outcome| &mut outcome.figures).for_each(|figures| figures.paces.fill(1010.0));
+        let pipe = &mut collected.outcomes.iter_mut().find(is_pipe).unwrap().figures;
+        pipe[0].paces.fill(4000.0);
+        // One stall in a slice or two is no pace.
+        pipe[1].paces = vec![4000.0, 4000.0];
         let told: Vec<String> =
             super::warnings(&collected).into_iter().filter(|told| told.contains("keep up")).collect();
         assert_eq!(told, ["pipe cannot keep up near with 1 M/s, Poisson: it carries 250 k/s"]);
@@ -133,7 +206,7 @@ fn a_contender_has_one_colour_everywhere() {
         let page = html::html(run).unwrap();
         for (name, colour) in [("pipe", "44,160,44"), ("Unix stream", "148,103,189")] {
             let legends: Vec<&str> = page.split("<span style=\"--colour: rgb(").skip(1).collect();
-            let of_name = legends.iter().filter(|legend| legend.contains(&format!("\">{name}</span>")));
+            let of_name = legends.iter().filter(|legend| legend.contains(&format!(")\">{name}</span>")));
             let of_name: Vec<&str> = of_name.filter_map(|legend| legend.split(')').next()).collect();
             assert!(of_name.len() > 3 && of_name.iter().all(|found| *found == colour), "{name}: {of_name:?}");
         }
@@ -183,8 +256,18 @@ fn only_what_carries_more_than_a_bare_ring_can_be_a_doubt() {
     with_run(&[], |run| {
         for outcome in run.outcomes() {
             let may = outcome.case.contender() != "raw ring" && !outcome.case.ceilings().contains(&outcome.case);
-            assert_eq!(is_doubt(outcome.case, 2.0), may, "{}", outcome.case);
-            assert!(!is_doubt(outcome.case, 1.01));
+            assert_eq!(may_be_doubt(outcome.case), may, "{}", outcome.case);
+            assert!(may || !run.is_doubt(outcome.case, Distance::Near));
         }
+        let mut collected = collected(run.outcomes().iter().map(|outcome| outcome.case).collect());
+        let fdring = summary::one_way(64, None);
+        let ceiling = run.ceiling(fdring, Distance::Near).unwrap();
+        let mut is_doubt = |share: f64| {
+            let outcome = collected.outcomes.iter_mut().find(|outcome| outcome.case == fdring).unwrap();
+            outcome.figures[0].slices.fill(ceiling * share);
+            let run = Run { collected: &collected, others: Vec::new(), warnings: Vec::new(), ..*run };
+            run.is_doubt(fdring, Distance::Near)
+        };
+        assert!(is_doubt(0.9) && !is_doubt(0.99));
     });
 }

@@ -1,8 +1,8 @@
 //! The tables on the terminal.
 
-use super::{Run, SLICES_MIN, Table, Unit, short_count, short_ns};
+use super::{OF_ALL, Run, Table, Unit, short_count, short_ns};
 use crate::distance::Distance;
-use crate::measure::Outcome;
+use crate::measure::{Outcome, SLICES_MIN};
 use crate::stats::{CONFIDENCE, interval, longest, quantile, short};
 use std::fmt::Write;
 
@@ -23,7 +23,7 @@ pub(crate) fn text(run: &Run<'_>) -> String {
             }
         }
     }
-    text.push_str("\n? fewer than 5 slices: no figure to rely on\n");
+    let _ = writeln!(text, "\n? fewer than {SLICES_MIN} slices: no figure to rely on");
     used(&mut text, run);
     counts(&mut text, run);
     targets(&mut text, run);
@@ -38,7 +38,8 @@ fn heading(run: &Run<'_>, group: &[Outcome], distance: Distance) -> Vec<String> 
     let mut heading = vec![format!("{}, {distance}, {}", case.measure(), Unit::of(case).name())];
     if case.is_timed() {
         heading.extend(run.options.percentiles.iter().map(|percentile| format!("p{percentile}")));
-        heading.extend(["max", "p99 of all"].map(str::to_owned));
+        heading.extend(OF_ALL.map(|(_, name)| name.to_owned()));
+        heading.push("max".to_owned());
     } else {
         heading.push("median".to_owned());
     }
@@ -57,19 +58,17 @@ fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Vec<Strin
     let mut row = vec![case.to_string()];
     if case.is_timed() {
         row.extend(run.options.percentiles.iter().map(|percentile| time(figures.quantile(percentile / 100.0))));
-        row.push(time(longest(&figures.times)));
-        row.push(time(quantile(&figures.all_times, 0.99)));
+        row.extend(OF_ALL.map(|(share, _)| time(quantile(&figures.all_times, share))));
+        row.push(time(longest(&figures.all_times)));
     } else {
         row.push(format!("{}{mark}", unit.show(case, quartiles.median)));
     }
     row.push(format!("{}{}", unit.range(case, quartiles.low, quartiles.high), if case.is_timed() { mark } else { "" }));
-    let interval = interval(&figures.restarts, CONFIDENCE);
+    let interval = interval(&figures.medians(), CONFIDENCE);
     row.push(interval.map_or_else(|| "–".to_owned(), |interval| unit.range(case, interval.low, interval.high)));
     row.push(run.ceiling_cell(case, distance));
     row.push(run.ratio_to_fdring(case, distance).map_or_else(|| "–".to_owned(), short));
-    let thrown_away = figures.thrown_away.thrown_away() as f64;
-    let all = thrown_away + figures.slices.len() as f64;
-    row.push(format!("{:.0} %", thrown_away / all * 100.0));
+    row.push(format!("{:.0} %", figures.thrown_away_share() * 100.0));
     Some(row)
 }
 
@@ -126,10 +125,7 @@ fn targets(text: &mut String, run: &Run<'_>) {
         return;
     }
     let row = |target: super::Judged| {
-        let cells = target.values.map(|value| match value {
-            None => "not measured".to_owned(),
-            Some((value, judgement)) => format!("{} {}", short_count(value), judgement.name()),
-        });
+        let cells = Distance::ALL.map(|distance| target.cell(distance));
         [vec![target.what, target.goal], cells.to_vec()].concat()
     };
     let rows = targets.into_iter().map(row);
