@@ -172,8 +172,8 @@ impl Figures {
         Quartiles::of(&self.slices)
     }
 
-    /// A quantile of the times that count; `None` where there are too few. The median is that over slices, which is finer
-    /// than the clock's step.
+    /// A quantile of the times that count; `None` where there are too few. The median is that over slices, which is
+    /// finer than the clock's step.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         if share == 0.5 { self.quartiles().map(|quartiles| quartiles.median) } else { quantile(&self.times, share) }
     }

@@ -157,8 +157,8 @@ impl<'a> Ring<'a> {
             while sent + RUN > limit {
                 limit = self.consumed.load(Ordering::Acquire) + self.slots::<LEN>();
             }
-            // SAFETY: as in `send`, for the whole run; the number of slots and that of the first are multiples of RUN, so
-            // it does not wrap.
+            // SAFETY: as in `send`, for the whole run; the number of slots and that of the first are multiples of RUN,
+            // so it does not wrap.
             let run = unsafe { std::slice::from_raw_parts_mut(self.slot::<LEN>(sent).as_ptr(), RUN as usize) };
             for (slot, n) in run.iter_mut().zip(sent - self.begin..) {
                 fill(slot, n);

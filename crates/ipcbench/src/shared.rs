@@ -167,8 +167,8 @@ impl Shared {
         unsafe { self.base.add(offset) }
     }
 
-    /// Empties the rings, while the child waits for a command: they begin where the last slice ended, at a multiple of a
-    /// run.
+    /// Empties the rings, while the child waits for a command: they begin where the last slice ended, at a multiple of
+    /// a run.
     pub(crate) fn reset(&self) {
         let begin = self.word(Word::Published).load(Ordering::Relaxed).next_multiple_of(RUN);
         for word in [Word::Begin, Word::Published, Word::Consumed, Word::BackPublished, Word::BackConsumed] {

@@ -1,8 +1,8 @@
 //! What fdring is to reach, as ratios within one run.
 //!
-//! A target compares the best of its subjects with the best of its references, at one distance of the cores, by the same
-//! statistic of both. It is judged only where every one of both sides that matters was measured often enough, and is
-//! reached or missed only where the interval over restarts lies on one side of the goal.
+//! A target compares the best of its subjects with the best of its references, at one distance of the cores, by the
+//! same statistic of both. It is judged only where every one of both sides that matters was measured often enough, and
+//! is reached or missed only where the interval over restarts lies on one side of the goal.
 
 use crate::contender::Waiting;
 use crate::distance::Distance;

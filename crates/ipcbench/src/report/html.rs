@@ -15,7 +15,8 @@ use std::fmt::Write;
 const STYLE: &str = "
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 1340px; margin: 2em auto; padding: 0 1em }
 h1 { font-size: 1.6em } h2 { font-size: 1.25em; margin-top: 2em; border-bottom: 1px solid #ddd }
-p.machine, p.note { color: #555 } p.warning, summary.warning { background: #fff3cd; padding: .4em .8em; border-radius: 4px }
+p.machine, p.note { color: #555 } p.warning, summary.warning {
+  background: #fff3cd; padding: .4em .8em; border-radius: 4px }
 .plots { display: flex; flex-wrap: wrap; gap: 12px } .plots svg { max-width: 100%; height: auto }
 .legend { display: flex; flex-wrap: wrap; gap: 4px 18px; margin: .3em 0 1em }
 .legend span::before { content: ''; display: inline-block; width: 14px; height: 4px; margin: 0 6px 3px 0;

@@ -147,7 +147,8 @@ impl Run<'_> {
         let Collected { tally, boundary, rounds, restarts, .. } = self.collected;
         let distances = match *boundary {
             Boundary::Between(ns) => format!(
-                "the probes form two heaps: {} slices near (a cache line there and back in less than {ns:.0} ns), {} far",
+                "the probes form two heaps: {} slices near (a cache line there and back in less than {ns:.0} ns), \
+                 {} far",
                 tally.kept[0], tally.kept[1]
             ),
             Boundary::OneHeap(ns) => format!(
@@ -167,9 +168,9 @@ impl Run<'_> {
             "Round trips are a closed loop: each waits for its answer. “At a given rate” is an open loop: each record \
              is timed from when it was due."
                 .to_owned(),
-            "Medians over slices, with quartiles, and intervals over restarts. Percentiles are of the slices that count; \
-             “of all” are those with the slices that were thrown away, but for those in which the distance changed; \
-             the longest time is of all."
+            "Medians over slices, with quartiles, and intervals over restarts. Percentiles are of the slices that \
+             count; “of all” are those with the slices that were thrown away, but for those in which the \
+             distance changed; the longest time is of all."
                 .to_owned(),
             "“ceil” is the ratio to the ceiling at the same distance, both in their best state (the better quartile): \
              the best bare ring of that row, between one sender and one receiver, or"

@@ -120,7 +120,8 @@ fn form(carrier: Carrier) -> Option<String> {
     })
 }
 
-/// The lengths that plots have: 56 B is of interest with a header, in the tables; in a plot it would be a kink beside 64 B.
+/// The lengths that plots have: 56 B is of interest with a header, in the tables; in a plot it would be a kink beside
+/// 64 B.
 fn one_way_lengths() -> impl Iterator<Item = usize> {
     LENGTHS.into_iter().filter(|len| *len != 56)
 }

@@ -14,9 +14,10 @@ use crate::stats::short;
 use std::fmt::Write;
 
 /// How the table is to be read.
-pub(super) const MEANING: &str = "Each at its best form; the form is told where the pointer rests on a figure. The ceiling \
-    is the best bare ring of that size in its best state, and where both sleep an eventfd or a futex; what has fewer than \
-    ten slices is left out. In the chart, lines are solid where the cores are near, and dashed where they are far.";
+pub(super) const MEANING: &str = "Each at its best form; the form is told where the pointer rests on a figure. The \
+    ceiling is the best bare ring of that size in its best state, and where both sleep an eventfd or a futex; what has \
+    fewer than ten slices is left out. In the chart, lines are solid where the cores are near, and \
+    dashed where they are far.";
 
 /// Who stands in the table and the chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -125,8 +125,8 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-/// Two files for each case at each distance that has times, by their names: of those that count, and of all, with those of
-/// slices that were thrown away.
+/// Two files for each case at each distance that has times, by their names: of those that count, and of all, with those
+/// of slices that were thrown away.
 pub(crate) fn distributions(run: &Run<'_>) -> Vec<(String, String)> {
     let mut files = Vec::new();
     for outcome in run.outcomes() {
