@@ -127,6 +127,12 @@ SERVING = "src/session/serving.rs"
 ATTENDING = "src/session/serving/attending.rs"
 RECEIVED = "src/region/received.rs"
 LAYOUT = "src/layout.rs"
+ARROW_LAYOUT = "crates/fdring-arrow/src/layout.rs"
+ARROW_SCHEMA = "crates/fdring-arrow/src/schema.rs"
+ARROW_DECODE = "crates/fdring-arrow/src/decode.rs"
+ARROW_ENCODE = "crates/fdring-arrow/src/encode.rs"
+ARROW_CONSUMER = "crates/fdring-arrow/src/consumer.rs"
+ARROW_PRODUCER = "crates/fdring-arrow/src/producer.rs"
 
 SEQCST = "fence(Ordering::SeqCst);"
 ACQREL = "fence(Ordering::AcqRel);"
@@ -140,7 +146,8 @@ ANNOUNCE = """        if is_new {
 # Name, file, [(exact text, replacement), ...], what is expected to fail, and why it does not where it does not.
 # Expected to fail are the models of that name; or, after "lib ", the library's tests with that in their name; or, after
 # "test ", those of that file in `tests`, or of these those with the second word in their name; with "feature-test ", the
-# same with the feature `crash-points`; or, after "fuzz ", the fuzz target of that name.
+# same with the feature `crash-points`, with "arrow ", the same of `crates/fdring-arrow`; or, after "fuzz ", the fuzz
+# target of that name.
 FAULTS = [
     # The publication protocol.
     ("publish: Release weakened", WRITER,
@@ -1590,6 +1597,46 @@ FAULTS = [
     ("Shared::is_with: the seats of everybody", INSPECT_SURVEY,
      [("self.places.iter().any(|place| pids().any(|pid| pid == place.process.pid))", "true")],
      "test inspect_strangers claims"),
+    ("check: places beyond the body", ARROW_LAYOUT, [("placed.filter(|(.., end)| *end <= self.body_len)", "placed")],
+     "arrow hostile numbers_and_places"),
+    ("check: places on top of each other", ARROW_LAYOUT, [(" || start < self.end {", " {")],
+     "arrow hostile numbers_and_places"),
+    ("check: places anywhere", ARROW_LAYOUT, [("if !start.is_multiple_of(ALIGN_BYTES) || ", "if ")],
+     "arrow hostile numbers_and_places"),
+    ("check: buffers that are too short", ARROW_LAYOUT, [("if len < needed {", "if false {")],
+     "arrow hostile numbers_and_places"),
+    ("check: parts of values", ARROW_LAYOUT, [("if len.is_multiple_of(width) {", "if true {")],
+     "arrow hostile at_random"),
+    ("check: any number of nulls", ARROW_LAYOUT, [("_ => nulls <= rows,", "_ => true,")],
+     "arrow hostile numbers_and_places"),
+    ("check: any number of rows", ARROW_LAYOUT, [(".filter(|count| *count <= ROWS_MAX)", "")],
+     "arrow hostile numbers_and_places"),
+    ("check: more than the schema has", ARROW_LAYOUT,
+     [("if walk.nodes.len() + walk.places.len() + walk.view_buffers.len() > 0 {", "if false {")],
+     "arrow hostile another_schema"),
+    ("split: any length", ARROW_DECODE, [(" || begin > bytes.len()", "")], "arrow hostile lengths_of_messages"),
+    ("decode: bodies that are not there", ARROW_DECODE, [(".filter(|len| *len <= body_and_more.len())", "")],
+     "arrow hostile lengths_of_messages"),
+    ("decode: what comes after a batch", ARROW_DECODE, [("if body_len < body_and_more.len() {", "if false {")],
+     "arrow hostile lengths_of_messages"),
+    ("check_type: any nesting", ARROW_SCHEMA,
+     [("let depth = depth.checked_sub(1).ok_or_else(|| format!(\"it is nested deeper than {DEPTH_MAX} levels\"))?;",
+       "let depth = depth.saturating_sub(1);")], "arrow batches deep_nesting"),
+    ("parse: another lane's schema", ARROW_CONSUMER, [("if schema.fingerprint() != lane.lane().schema {", "if false {")],
+     "arrow hostile a_schema_that_lies"),
+    ("parcel_of: any parcel", ARROW_CONSUMER, [("(1, Some(PARCEL_KIND)) => Ok(parcel),", "(1.., _) => Ok(parcel),")],
+     "arrow hostile no_batch"),
+    ("encode: dictionaries once only", ARROW_ENCODE, [("if schema.has_dictionaries() {", "if false {")],
+     "arrow batches late_joiners"),
+    ("put: any schema", ARROW_PRODUCER,
+     [("if let Some(difference) = self.schema.difference(batch.schema_ref()) {",
+       "if let Some(difference) = None::<String> {")], "arrow batches another_schema"),
+    ("forward: to any schema", ARROW_PRODUCER,
+     [("Some(parcel) if batch.schema.message() == self.schema.message() =>", "Some(parcel) =>")],
+     "arrow processes sent_anew"),
+    ("forward: a copy", ARROW_PRODUCER,
+     [("Some(parcel) if batch.schema.message() == self.schema.message() =>", "Some(parcel) if false =>")],
+     "arrow processes in_one_memory"),
 ]
 
 # Files with orderings that no model compiles, for they order nothing that another process reads.
@@ -1755,6 +1802,9 @@ def run(checks):
         file, _, names = names.partition(" ")
         features = ["--all-features"] if kind == "feature-test" else []
         test = cargo_test([*features, "--test", file], "lib", "")
+    elif kind == "arrow":
+        file, _, names = names.partition(" ")
+        test = cargo_test(["--package", "fdring-arrow", "--test", file], "lib", "")
     else:
         test, names = cargo_test(["--release", "--test", "loom"], "loom", "--cfg loom"), f"models::{checks}"
         limits, timeout = [{"LOOM_MAX_PREEMPTIONS": PREEMPTIONS}] + [{}] * bool(checks), MODELS_TIMEOUT_SECONDS
@@ -1777,7 +1827,7 @@ def main():
     copy_tree()
     failures = check()
     # All models, all tests of the library, and those of `tests` and the fuzz targets that are asked for.
-    whole = lambda checks: {"lib": "lib ", "test": checks, "feature-test": checks, "fuzz": checks}.get(checks.split()[0], "")
+    whole = lambda checks: {"lib": "lib ", "test": checks, "feature-test": checks, "arrow": checks, "fuzz": checks}.get(checks.split()[0], "")
     for checks in sorted({whole(fault[3]) for fault in wanted}):
         if run(checks) != "survives":
             sys.exit("tests fail without any fault")
