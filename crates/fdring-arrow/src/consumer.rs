@@ -2,6 +2,7 @@
 
 use crate::batch::{Place, ReceivedBatch};
 use crate::decode::decode;
+use crate::layout::ALIGN_BYTES;
 use crate::memory::buffer_of;
 use crate::options::BatchConsumerOptions;
 use crate::schema::LaneSchema;
@@ -45,9 +46,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct BatchConsumer {
     lane: Consumer,
-    schema: Arc<LaneSchema>,
-    parcel_max: u64,
-    keep_parcels: bool,
+    taker: Taker,
 }
 
 impl BatchConsumer {
@@ -89,7 +88,12 @@ impl BatchConsumer {
         if schema.fingerprint() != lane.lane().schema {
             return Err(no_schema("the schema that is offered beside it is another lane's".into()));
         }
-        Ok(Self { lane, schema: schema.into(), parcel_max, keep_parcels })
+        if u64::from(lane.lane().payload_align) < ALIGN_BYTES {
+            let align = lane.lane().payload_align;
+            return Err(no_schema(format!("its payloads are aligned to {align} bytes, not {ALIGN_BYTES}")));
+        }
+        let reads_in_place = lane.reads_in_place();
+        Ok(Self { lane, taker: Taker { schema: schema.into(), reads_in_place, parcel_max, keep_parcels } })
     }
 
     /// Waits for the next batch and returns it; `None` when the lane has ended.
@@ -119,8 +123,7 @@ impl BatchConsumer {
     ///   parcel cannot be taken: the next call goes on after it
     /// - [`Error::Receive`] as [`Consumer::receive`]
     pub fn receive(&mut self) -> Result<Option<ReceivedBatch>, Error> {
-        let taker = self.taker();
-        self.lane.receive()?.map(|record| taker.take(record)).transpose()
+        self.lane.receive()?.map(|record| self.taker.take(record)).transpose()
     }
 
     /// Like [`receive`](Self::receive), but does not wait.
@@ -144,8 +147,7 @@ impl BatchConsumer {
     ///
     /// Those of [`receive`](Self::receive); [`Error::Receive`] with [`ReceiveError::Empty`] if there is none now.
     pub fn try_receive(&mut self) -> Result<Option<ReceivedBatch>, Error> {
-        let taker = self.taker();
-        self.lane.try_receive()?.map(|record| taker.take(record)).transpose()
+        self.lane.try_receive()?.map(|record| self.taker.take(record)).transpose()
     }
 
     /// Like [`receive`](Self::receive), but waits at most `timeout`.
@@ -171,8 +173,7 @@ impl BatchConsumer {
     ///
     /// Those of [`receive`](Self::receive); [`Error::Receive`] with [`ReceiveError::TimedOut`] if none came in time.
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<ReceivedBatch>, Error> {
-        let taker = self.taker();
-        self.lane.receive_timeout(timeout)?.map(|record| taker.take(record)).transpose()
+        self.lane.receive_timeout(timeout)?.map(|record| self.taker.take(record)).transpose()
     }
 
     /// Says that the last batch is done with, before the next call says so: [`Consumer::release`]. A batch that lies in
@@ -241,7 +242,7 @@ impl BatchConsumer {
     /// ```
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
-        self.schema.schema()
+        self.taker.schema.schema()
     }
 
     /// The schema's message in the Arrow IPC format, as it came. [`ReceivedBatch::messages`] has an example.
@@ -261,7 +262,7 @@ impl BatchConsumer {
     /// ```
     #[must_use]
     pub fn schema_message(&self) -> &[u8] {
-        self.schema.message()
+        self.taker.schema.message()
     }
 
     /// The lane of the batches: its facts, how far behind this consumer is, what it counts.
@@ -281,16 +282,6 @@ impl BatchConsumer {
     pub fn lane(&self) -> &Consumer {
         &self.lane
     }
-
-    fn taker(&self) -> Taker {
-        let Self { lane, schema, parcel_max, keep_parcels } = self;
-        Taker {
-            schema: Arc::clone(schema),
-            reads_in_place: lane.reads_in_place(),
-            parcel_max: *parcel_max,
-            keep_parcels: *keep_parcels,
-        }
-    }
 }
 
 impl AsFd for BatchConsumer {
@@ -300,6 +291,7 @@ impl AsFd for BatchConsumer {
 }
 
 /// Makes batches of records.
+#[derive(Debug)]
 struct Taker {
     schema: Arc<LaneSchema>,
     reads_in_place: bool,
@@ -308,7 +300,7 @@ struct Taker {
 }
 
 impl Taker {
-    fn take(self, record: Record<'_>) -> Result<ReceivedBatch, Error> {
+    fn take(&self, record: Record<'_>) -> Result<ReceivedBatch, Error> {
         let position = record.position();
         let (bytes, place, parcel) = match record.fd_count() {
             0 if self.reads_in_place => (buffer_of(record.into_owned()), Place::Ring, None),
@@ -324,7 +316,7 @@ impl Taker {
             }
         };
         let batch = decode(&bytes, &self.schema).map_err(|fault| Error::Batch { position, fault })?;
-        Ok(ReceivedBatch { batch, bytes, place, position, parcel, schema: self.schema })
+        Ok(ReceivedBatch { batch, bytes, place, position, parcel, schema: Arc::clone(&self.schema) })
     }
 
     fn parcel_of(&self, record: &Record<'_>) -> Result<Parcel, Error> {

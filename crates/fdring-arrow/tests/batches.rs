@@ -358,6 +358,10 @@ fn what_is_no_lane_of_batches_is_refused_when_connecting() {
     refused(&[&ticks], Some("trips"), "the lane trips: the lanes are: ticks");
     let all = [of_trips, schema_of_trips, of_tolls, schema_of_tolls];
     refused(&all, None, "this session: 2 lanes have them; choose one by its name");
+    let of_number = of_trips.lane().schema;
+    let unaligned = LaneOptions::new("trips").schema(of_number).create().unwrap();
+    let sentence = "the lane trips: its payloads are aligned to 8 bytes, not 64";
+    refused(&[&unaligned, schema_of_trips], None, sentence);
     refused(&[&ticks, &impostor], None, "the lane ticks: its schema cannot be read: no record is there yet");
 }
 
