@@ -358,6 +358,25 @@ fn a_tap_of_a_lane_that_knows_nothing_of_it_reads_on_and_learns_of_a_death() {
 }
 
 #[test]
+fn a_tap_of_a_lane_whose_producer_is_not_seen_takes_nobody_for_dead() {
+    let (mut producer, _server, name, _) = lane();
+    let mut view = look(&name).unwrap();
+    // As a user sees it who may not look into the producer's process, but into that of one who reads.
+    (view.state, view.producer) = (LaneState::ProducerUnseen, None);
+    let mut tap = view.tap(Start::Latest).unwrap();
+    assert!(matches!(tap.try_receive(), Err(TapError::Empty)), "nobody has died");
+    producer.send(&PAYLOAD).unwrap();
+    assert_eq!(tap.receive_timeout(DEADLINE).unwrap().unwrap()[..], PAYLOAD);
+    producer.finish();
+    assert!(tap.receive_timeout(DEADLINE).unwrap().is_none());
+    // One whose producer is not seen because it is gone has no more to come.
+    let (_producer, _server, name, _) = lane();
+    let mut view = look(&name).unwrap();
+    (view.state, view.producer) = (LaneState::ProducerDead, None);
+    assert!(matches!(view.tap(Start::Latest).unwrap().try_receive(), Err(TapError::PeerDead)));
+}
+
+#[test]
 fn a_tap_of_a_lane_can_be_waited_for_in_an_event_loop() {
     let (mut producer, _server, name, _) = lane();
     let mut tap = look(&name).unwrap().tap(Start::Latest).unwrap();

@@ -20,7 +20,7 @@ use std::io::{BufRead, BufReader, Read};
 
 /// As much of a short file in /proc as is read.
 const TEXT_MAX_BYTES: u64 = 8 << 10;
-/// The longest line of /proc/PID/maps that is taken: longer ones are of no lane.
+/// The longest line of /proc/PID/maps that is taken: longer ones are of no lane, and are skipped whole.
 const LINE_MAX_BYTES: u64 = 1 << 10;
 /// Of the flags in /proc/PID/stat: a thread of the kernel, which has no memory of its own.
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -141,7 +141,8 @@ impl Process {
         for number in numbers_in(openat(&self.dir, "fd", flags, Mode::empty())?)? {
             let link = readlinkat(&self.dir, format!("fd/{number}"), Vec::new());
             if link.is_ok_and(|link| link.as_bytes() == b"anon_inode:[pidfd]") {
-                let info = read_text(&self.dir, &format!("fdinfo/{number}"))?;
+                // It may be closed by now; the others are still watched.
+                let Ok(info) = read_text(&self.dir, &format!("fdinfo/{number}")) else { continue };
                 let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
                 watched.extend(pid.and_then(|pid| pid.trim().parse::<i32>().ok()));
             }
@@ -151,16 +152,8 @@ impl Process {
 
     fn mapped_files(&self, devices: &[(u32, u32)]) -> Result<Vec<Found>, Miss> {
         let maps = openat(&self.dir, "maps", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut maps = BufReader::with_capacity(64 << 10, File::from(maps));
-        let (mut found, mut line) = (Vec::new(), Vec::new());
-        loop {
-            line.clear();
-            match maps.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line) {
-                Ok(0) => return Ok(found),
-                Ok(_) => found.extend(Found::of_mapping(&line).filter(|found| devices.contains(&found.key.device))),
-                Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO).into()),
-            }
-        }
+        let maps = BufReader::with_capacity(64 << 10, File::from(maps));
+        found_in(maps, devices).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO).into())
     }
 
     /// Says why it was denied.
@@ -258,6 +251,22 @@ pub(super) fn is_hiding() -> bool {
 pub(super) fn is_in_namespace() -> bool {
     const FIRST_NAMESPACE: &[u8] = b"pid:[4026531836]";
     rustix::fs::readlink("/proc/self/ns/pid", Vec::new()).is_ok_and(|link| link.as_bytes() != FIRST_NAMESPACE)
+}
+
+/// The files of lanes in the lines of /proc/PID/maps.
+fn found_in(mut maps: impl BufRead, devices: &[(u32, u32)]) -> std::io::Result<Vec<Found>> {
+    let (mut found, mut line) = (Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        if maps.by_ref().take(LINE_MAX_BYTES).read_until(b'\n', &mut line)? == 0 {
+            return Ok(found);
+        }
+        match line.last() {
+            Some(b'\n') => found.extend(Found::of_mapping(&line).filter(|found| devices.contains(&found.key.device))),
+            // The path is one that the process has chosen, and its rest may look like a line of its own.
+            _ => _ = maps.skip_until(b'\n')?,
+        }
+    }
 }
 
 impl Found {
@@ -358,5 +367,19 @@ mod tests {
         ] {
             assert_eq!(Found::of_mapping(other.as_bytes()), None, "{other:?}");
         }
+    }
+
+    /// A process chooses the paths of the files that it maps, and none may pass for a lane of another one.
+    #[test]
+    fn what_is_behind_the_longest_line_is_no_line_of_its_own() {
+        let name = "/memfd:fdring:ticks:control:0123456789abcdef0123456789abcdef (deleted)";
+        let line = format!("7f00-8f00 rw-s 00000000 00:01 77 {name}\n");
+        let head = "1000-2000 rw-s 00000000 00:02 5 /tmp/";
+        let filler = "x".repeat(LINE_MAX_BYTES as usize - head.len());
+        let found = |maps: &str| found_in(maps.as_bytes(), &[(0, 1)]).unwrap().len();
+        assert_eq!(found(&line.repeat(2)), 2);
+        assert_eq!(found(&format!("{head}{filler}{line}")), 0, "the rest of a path");
+        assert_eq!(found(&format!("{head}{filler}{}{line}{line}", "y".repeat(3000))), 1, "lines behind it count");
+        assert_eq!(found(&format!("{head}{filler}{}", line.trim_end())), 0);
     }
 }

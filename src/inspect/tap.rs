@@ -5,7 +5,7 @@
 
 use super::files::{FileKey, OpenedFile, Place, open_at};
 use super::process::{Miss, Pins, Process};
-use super::{LaneView, Reason};
+use super::{LaneState, LaneView, Reason};
 use crate::consumer::{Attachment, Tap};
 use crate::error::{Error, Result};
 use crate::fds::pidfd_of;
@@ -37,6 +37,9 @@ impl LaneView {
     /// nothing comes for long. And the producer is not asked for the oldest record that is whole:
     /// [`Start::Oldest`] is the first record of all if nothing was overwritten yet, and otherwise the last one, as
     /// [`Start::Newest`] is.
+    ///
+    /// Of a lane whose producer is not seen ([`LaneState::ProducerUnseen`]), it learns that the producer finished or
+    /// gave up, but not that it died: it waits on.
     ///
     /// It keeps the lane's memory for as long as it lives.
     ///
@@ -76,7 +79,9 @@ impl LaneView {
                 (Peer { pid: Some(producer.pid), uid: producer.uid, pidfd: Some(pidfd) }, is_dead)
             }
             (_, Some(Err(error))) if is_out_of_descriptors(&error) => return Err(Error::os(doing())(error)),
-            _ => (Peer::UNKNOWN, true),
+            // It has ended, unless it may not be asked for, as under some filters of system calls.
+            (_, Some(Err(error))) => (Peer::UNKNOWN, error.raw_os_error() == Some(Errno::SRCH.raw_os_error())),
+            _ => (Peer::UNKNOWN, self.state != LaneState::ProducerUnseen),
         };
         let devices = devices_of_memory()?;
         let mut pins = Pins::default();

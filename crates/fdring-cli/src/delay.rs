@@ -20,7 +20,7 @@ Exit status: 3 if records were overwritten before they were read.
 
 Examples:
   fdring delay @feed --lane ticks        one line a second
-  fdring delay @feed --interval 10 --count 1 --json")]
+  fdring delay @feed --interval 10s --count 1 --json")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     watch: Watch,

@@ -1,5 +1,6 @@
 //! Records on standard input and output: by lines, or each after its length.
 
+use crate::Failure;
 use crate::human::harmless_bytes;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
@@ -73,7 +74,17 @@ impl Framed {
         Ok(Some(u16::from_le_bytes(tag)))
     }
 
-    /// Writes a record. For a terminal, bytes that it might obey are escaped.
+    /// Refuses a terminal for what cannot be told from what it obeys.
+    pub(crate) fn check_output(self, is_terminal: bool) -> Result<(), Failure> {
+        match self.framing {
+            Framing::Length if is_terminal => {
+                Err(Failure::new("--framing length is for files and pipes, not for a terminal"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a record. For a terminal, bytes of a line that it might obey are escaped.
     pub(crate) fn write(self, out: &mut impl Write, tag: u16, payload: &[u8], is_terminal: bool) -> io::Result<()> {
         match self.framing {
             Framing::Lines => {

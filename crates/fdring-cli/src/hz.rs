@@ -21,7 +21,7 @@ Exit status: 3 if records were overwritten before they were read; they are not c
 
 Examples:
   fdring hz ticks                            one line a second
-  fdring hz ticks --interval 10 --count 1    one line about ten seconds
+  fdring hz ticks --interval 10s --count 1   one line about ten seconds
   fdring hz @feed --lane ticks --json")]
 pub(crate) struct Arguments {
     #[command(flatten)]

@@ -30,10 +30,15 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let contents = Contents::count(&arguments.file)?;
-    match arguments.json {
-        true => print_json(arguments, &contents)?,
-        false => print_table(&contents)?,
-    }
+    let reported = match arguments.json {
+        true => print_json(arguments, &contents),
+        false => print_table(&contents),
+    };
+    Outcome::reported(judge(arguments, &contents), reported)
+}
+
+/// Whether a file has all that it should have.
+fn judge(arguments: &Arguments, contents: &Contents) -> Result<Outcome, Failure> {
     let path = arguments.file.display();
     if let Some(lie) = &contents.lie {
         return Err(Failure::new(format!("{path} is broken: {lie}")));

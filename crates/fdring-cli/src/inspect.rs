@@ -34,19 +34,23 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let survey = inspect::lanes()?;
     let lanes = examine(&arguments.choice, survey)?;
+    let found = match lanes.iter().map(|lane| lane.faults.len()).sum() {
+        0 => Ok(Outcome::Done),
+        1 => Err(Failure::new("one thing is wrong, see above")),
+        faults => Err(Failure::new(format!("{faults} things are wrong, see above"))),
+    };
+    Outcome::reported(found, report(&lanes, arguments.json))
+}
+
+fn report(lanes: &[Examination], is_json: bool) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    for lane in &lanes {
-        match arguments.json {
+    for lane in lanes {
+        match is_json {
             true => writeln!(out, "{}", object_of(lane))?,
             false => print(lane, &mut out)?,
         }
     }
-    out.flush()?;
-    match lanes.iter().map(|lane| lane.faults.len()).sum() {
-        0 => Ok(Outcome::Done),
-        1 => Err(Failure::new("one thing is wrong, see above")),
-        faults => Err(Failure::new(format!("{faults} things are wrong, see above"))),
-    }
+    Ok(out.flush()?)
 }
 
 /// Looks at the lanes that are meant: several may have one name, and a server may have several.

@@ -36,8 +36,8 @@ mod users;
 mod watch;
 
 use clap::{Parser, Subcommand};
-use std::io;
 use std::process::ExitCode;
+use std::{fmt, io};
 
 /// See the lanes of this user's processes, and what goes over them.
 #[derive(Debug, Parser)]
@@ -105,12 +105,32 @@ enum Outcome {
     Missed,
 }
 
+impl Outcome {
+    /// The end of a command that has done something and reported it: what went wrong before counts for more than a
+    /// report that nobody reads.
+    fn reported(done: Result<Self, Failure>, report: Result<(), Failure>) -> Result<Self, Failure> {
+        match (done, report) {
+            (Ok(Self::Done), Err(failure)) | (Ok(Self::Missed), Err(failure @ Failure::Sentence(_))) => Err(failure),
+            (done, _) => done,
+        }
+    }
+}
+
 /// Why a command failed.
 #[derive(Debug)]
 enum Failure {
     /// The reader of the output is gone.
     NobodyReads,
     Sentence(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NobodyReads => f.write_str("nobody reads the output"),
+            Self::Sentence(sentence) => f.write_str(sentence),
+        }
+    }
 }
 
 impl Failure {

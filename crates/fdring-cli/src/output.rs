@@ -1,6 +1,6 @@
 //! What is printed: JSON, colours, and text for people on standard error.
 
-use crate::human::{harmless, plays_tricks};
+use crate::human::{harmless, harmless_bytes, plays_tricks};
 use std::fmt::{self, Write};
 use std::io::{IsTerminal, Write as _};
 use std::sync::OnceLock;
@@ -112,9 +112,33 @@ pub(crate) fn number(value: impl Into<f64> + Copy + fmt::Display) -> String {
     if value.into().is_finite() { value.to_string() } else { "null".to_owned() }
 }
 
+/// Writes bytes that somebody else has chosen. On a terminal, nothing but line ends and tabs does anything.
+pub(crate) fn show(bytes: &[u8], out: &mut impl std::io::Write, is_terminal: bool) -> std::io::Result<()> {
+    if !is_terminal {
+        return out.write_all(bytes);
+    }
+    for piece in bytes.split_inclusive(|byte| [b'\n', b'\t'].contains(byte)) {
+        let end = piece.len() - usize::from(matches!(piece.last(), Some(b'\n' | b'\t')));
+        write!(out, "{}", harmless_bytes(&piece[..end]))?;
+        out.write_all(&piece[end..])?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_gets_lines_and_tabs_but_no_tricks() {
+        let shown = |is_terminal| {
+            let mut out = Vec::new();
+            show("a\tgröße\n\x1b[2J\u{202e}\n\n".as_bytes(), &mut out, is_terminal).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(shown(true), "a\tgröße\n\\u{1b}[2J\\u{202e}\n\n");
+        assert_eq!(shown(false), "a\tgröße\n\x1b[2J\u{202e}\n\n");
+    }
 
     #[test]
     fn an_object_is_json() {

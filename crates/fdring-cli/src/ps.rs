@@ -6,6 +6,7 @@ use crate::processor::Used;
 use crate::seen;
 use crate::stop;
 use crate::table::{Cell, Column, Table};
+use crate::units::parse_interval;
 use crate::users;
 use crate::{Failure, Outcome};
 use fdring::inspect::{self, ConsumerView, LaneView, ProcessView, Survey};
@@ -28,9 +29,9 @@ pub(crate) struct Arguments {
     /// Only the lanes that the process of this number writes or reads.
     #[arg(long)]
     pid: Option<u32>,
-    /// The time between the two looks that tell the rates, in milliseconds.
-    #[arg(long, default_value_t = 200, value_name = "MS")]
-    interval: u64,
+    /// The time between the two looks that tell the rates.
+    #[arg(long, default_value = "200ms", value_name = "DURATION", value_parser = parse_interval)]
+    interval: Duration,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
@@ -39,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         None => inspect::lanes()?,
     };
     let before = Used::by(seen::pids(&survey));
-    stop::wait(Duration::from_millis(arguments.interval));
+    stop::wait(arguments.interval);
     survey.look_again()?;
     let used = Used::by(seen::pids(&survey));
     let share = |process: Option<&ProcessView>| used.share_since(&before, process?.pid);

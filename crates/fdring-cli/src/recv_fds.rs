@@ -1,13 +1,14 @@
 //! `fdring recv-fds`: descriptors from any process that sends them, and what is in their files.
 
-use crate::human::{bytes, harmless, harmless_bytes};
-use crate::output::{Object, say};
+use crate::human::{bytes, harmless};
+use crate::output::{Object, say, show};
 use crate::socket::{DEFAULT, connect};
 use crate::table::{Column, Table};
 use crate::{Failure, Outcome};
 use fdring::cmsg::FDS_PER_MESSAGE_MAX;
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::os::unix::net::UnixStream;
@@ -35,6 +36,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let peer = connect(&arguments.socket)?;
     let files: Vec<File> = receive(&peer)?.into_iter().map(File::from).collect();
+    // The end of this process closes them. A close by hand may wait for as long as their sender has set (SO_LINGER).
+    let files = ManuallyDrop::new(files);
     if arguments.list || arguments.json {
         describe(&files, arguments.json)?;
         return Ok(Outcome::Done);
@@ -42,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let is_terminal = io::stdout().is_terminal();
     let mut out = io::stdout().lock();
     let mut unreadable = 0;
-    for file in &files {
+    for file in files.iter() {
         let number = file.as_raw_fd();
         writeln!(out, "--- descriptor {number}")?;
         if let Err(error) = print_contents(file, &mut out, is_terminal)? {
@@ -129,34 +132,5 @@ fn print_contents(mut file: &File, out: &mut impl Write, is_terminal: bool) -> R
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Ok(Err(error)),
         }
-    }
-}
-
-/// Writes bytes of a file. On a terminal, nothing but line ends and tabs does anything.
-fn show(bytes: &[u8], out: &mut impl Write, is_terminal: bool) -> io::Result<()> {
-    if !is_terminal {
-        return out.write_all(bytes);
-    }
-    for piece in bytes.split_inclusive(|byte| [b'\n', b'\t'].contains(byte)) {
-        let end = piece.len() - usize::from(matches!(piece.last(), Some(b'\n' | b'\t')));
-        write!(out, "{}", harmless_bytes(&piece[..end]))?;
-        out.write_all(&piece[end..])?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_terminal_gets_lines_and_tabs_but_no_tricks() {
-        let shown = |is_terminal| {
-            let mut out = Vec::new();
-            show("a\tgröße\n\x1b[2J\u{202e}\n\n".as_bytes(), &mut out, is_terminal).unwrap();
-            String::from_utf8(out).unwrap()
-        };
-        assert_eq!(shown(true), "a\tgröße\n\\u{1b}[2J\\u{202e}\n\n");
-        assert_eq!(shown(false), "a\tgröße\n\x1b[2J\u{202e}\n\n");
     }
 }

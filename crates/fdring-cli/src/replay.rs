@@ -19,6 +19,7 @@ use fdring::{Error, Producer};
 use std::collections::HashMap;
 use std::io::Write;
 use std::ops::ControlFlow;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -45,10 +46,10 @@ pub(crate) struct Arguments {
     /// As fast as possible.
     #[arg(long, conflicts_with_all = ["speed", "gap_max"])]
     fast: bool,
-    /// Begin so long after the first record.
+    /// Begin so long after the first record of the file.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     from: Option<Duration>,
-    /// End so long after the first record.
+    /// End so long after the first record of the file.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     to: Option<Duration>,
     /// Begin anew at the end, so many times in all, or until Ctrl-C.
@@ -81,44 +82,86 @@ fn parse_speed(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let stop = Stop::listen()?;
+    if arguments.file.metadata().is_ok_and(|metadata| metadata.file_type().is_fifo()) {
+        let path = arguments.file.display();
+        return Err(Failure::new(format!(
+            "{path} is a pipe, and a replay reads its file twice; copy it to a file first"
+        )));
+    }
     let contents = Contents::count(&arguments.file)?;
     let mut replay = Replay::new(arguments, &stop, &contents)?;
     let producers = replay.lanes.iter().map(|lane| &lane.producer);
     let server = ServerOptions::new().interrupter(stop.interrupter()).listen(arguments.at.as_str(), producers)?;
     let end = replay.send(&contents);
-    let (mut sent, mut is_missed) = (Vec::new(), contents.end == End::CutOff);
-    for lane in replay.lanes {
-        let (name, died) = (lane.origin.lane.clone(), lane.producer.stats().consumers_died);
-        if died > 0 {
-            say(format_args!("lane {name}: consumers died that had not read everything: {died}"));
-            is_missed = true;
-        }
-        sent.push((lane.origin, lane.records, lane.bytes));
-        match &end {
-            Err(_) => lane.producer.abandon(),
-            Ok(_) if stop.is_asked() => lane.producer.finish(),
-            Ok(_) => match lane.producer.finish_and_wait(Duration::MAX) {
-                Ok(()) | Err(SendError::Interrupted) => {}
-                Err(error) => {
-                    say(format_args!("lane {name}: {error}"));
-                    is_missed = true;
-                }
-            },
-        }
-    }
+    let finish = |lane: Lane| finish(lane, &end, &stop);
+    // All at once: one who reads the second lane to its end before the first waits for the end of the second.
+    let finished: Vec<Finished> = std::thread::scope(|scope| {
+        let threads: Vec<_> = replay.lanes.into_iter().map(|lane| scope.spawn(|| finish(lane))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("a panic here is one there")).collect()
+    });
     drop(server);
-    report(arguments, &sent)?;
-    match end? {
-        End::Broken(fault) => return Err(Failure::new(format!("{} is broken {fault}", arguments.file.display()))),
-        End::CutOff => say(format_args!("{} was cut off; all that it has was replayed", arguments.file.display())),
-        _ => {}
+    let mut is_missed = contents.end == End::CutOff;
+    for Finished { origin, unread, .. } in &finished {
+        unread.iter().for_each(|sentence| say(format_args!("lane {}: {sentence}", origin.lane)));
+        is_missed |= !unread.is_empty();
     }
-    Ok(if is_missed { Outcome::Missed } else { Outcome::Done })
+    let reported = report(arguments, &finished);
+    let path = arguments.file.display();
+    let done = match end {
+        Err(failure) => Err(failure),
+        Ok(End::Broken(fault)) => Err(Failure::new(format!("{path} is broken {fault}"))),
+        Ok(end) => {
+            if end == End::CutOff {
+                say(format_args!("{path} was cut off; all that it has was replayed"));
+            }
+            Ok(if is_missed { Outcome::Missed } else { Outcome::Done })
+        }
+    };
+    Outcome::reported(done, reported)
+}
+
+/// A lane that was sent, and whether its consumers have read it.
+struct Finished {
+    origin: Origin,
+    records: u64,
+    bytes: u64,
+    /// What its consumers have not read, a sentence each.
+    unread: Vec<String>,
+}
+
+/// Ends a lane as its recording has, and waits for its consumers.
+fn finish(lane: Lane, end: &Result<End, Failure>, stop: &Stop) -> Finished {
+    let Lane { origin, producer, records, bytes, .. } = lane;
+    let mut unread = Vec::new();
+    match producer.stats().consumers_died {
+        0 => {}
+        died => unread.push(format!("consumers died that had not read everything: {died}")),
+    }
+    match end {
+        // That was not all there should be.
+        Err(_) | Ok(End::Broken(_)) => producer.abandon(),
+        Ok(_) if stop.is_asked() => producer.finish(),
+        Ok(_) => match producer.finish_and_wait(Duration::MAX) {
+            Ok(()) | Err(SendError::Interrupted) => {}
+            Err(error) => unread.push(error.to_string()),
+        },
+    }
+    Finished { origin, records, bytes, unread }
+}
+
+/// A lane of the file that is to be replayed.
+struct Wanted<'a> {
+    origin: &'a Origin,
+    longest: usize,
+    records: u64,
 }
 
 struct Lane {
     origin: Origin,
     producer: Producer,
+    /// How many records the file has of it.
+    in_file: u64,
+    /// What was sent of it.
     records: u64,
     bytes: u64,
 }
@@ -136,29 +179,34 @@ struct Replay<'a> {
 
 impl<'a> Replay<'a> {
     fn new(arguments: &'a Arguments, stop: &'a Stop, contents: &Contents) -> Result<Self, Failure> {
-        let (mut wanted, mut index, mut ring_bytes) = (Vec::<(&Origin, u64)>::new(), HashMap::new(), 0_u64);
+        let (mut wanted, mut index) = (Vec::<Wanted<'_>>::new(), HashMap::new());
+        let mut names = HashMap::new();
         for channel in contents.of_records() {
             let origin = &channel.origin;
+            if let Some(&known) = index.get(key(origin)) {
+                let known: &mut Wanted<'_> = &mut wanted[known];
+                known.longest = known.longest.max(channel.longest);
+                known.records += channel.records;
+                continue;
+            }
             let is_wanted = arguments.lanes.is_empty()
                 || arguments.lanes.contains(&origin.lane)
                 || arguments.lanes.contains(&origin.id);
-            if !is_wanted || index.contains_key(key(origin)) {
+            if !is_wanted {
                 continue;
             }
-            if let Some((other, _)) = wanted.iter().find(|(other, _)| other.lane == origin.lane) {
-                let (name, one, two) = (&origin.lane, &other.id, &origin.id);
+            if let Some(other) = names.insert(&*origin.lane, &*origin.id) {
+                let (name, id) = (&origin.lane, &origin.id);
                 return Err(Failure::new(format!(
-                    "two of its lanes are called {name}, and a server has one of a name; choose one with --lane {one} \
-                     or --lane {two}"
+                    "two of its lanes are called {name}, and a server has one of a name; choose one with --lane \
+                     {other} or --lane {id}"
                 )));
             }
-            let longest =
-                contents.of_records().filter(|other| key(&other.origin) == key(origin)).map(|c| c.longest).max();
-            let capacity = capacity_of(origin, longest.unwrap_or_default() as u64, arguments);
-            ring_bytes = ring_bytes.saturating_add(capacity);
             index.insert(key(origin).to_owned(), wanted.len());
-            wanted.push((origin, capacity));
+            wanted.push(Wanted { origin, longest: channel.longest, records: channel.records });
         }
+        let capacities = wanted.iter().map(|lane| capacity_of(lane.origin, lane.longest as u64, arguments));
+        let ring_bytes = capacities.fold(0_u64, u64::saturating_add);
         if ring_bytes > arguments.memory {
             return Err(Failure::new(format!(
                 "the rings of its lanes take {}, more than the {} of --memory; choose lanes with --lane, or shorter \
@@ -179,9 +227,9 @@ impl<'a> Replay<'a> {
             });
         }
         let mut lanes = Vec::new();
-        for (origin, capacity) in wanted {
-            let producer = create(origin, capacity, stop)?;
-            lanes.push(Lane { origin: origin.clone(), producer, records: 0, bytes: 0 });
+        for Wanted { origin, longest, records } in wanted {
+            let producer = create(origin, capacity_of(origin, longest as u64, arguments), stop)?;
+            lanes.push(Lane { origin: origin.clone(), producer, in_file: records, records: 0, bytes: 0 });
         }
         let (first, last) = contents.times().unwrap_or_default();
         let after = |time: Option<Duration>| {
@@ -211,9 +259,9 @@ impl<'a> Replay<'a> {
         }
         let passes = self.arguments.times.unwrap_or(1);
         let is_all = self.arguments.from.is_none() && self.arguments.to.is_none();
-        match self.lanes.iter().find(|lane| is_all && lane.records != passes * records_of(contents, &lane.origin)) {
+        match self.lanes.iter().find(|lane| is_all && lane.records != passes.saturating_mul(lane.in_file)) {
             Some(lane) => {
-                let (name, sent, had) = (&lane.origin.lane, lane.records, records_of(contents, &lane.origin));
+                let (name, sent, had) = (&lane.origin.lane, lane.records, lane.in_file);
                 Err(Failure::new(format!(
                     "the file has changed meanwhile: of lane {name} it had {had} records, and {sent} were sent"
                 )))
@@ -255,11 +303,6 @@ impl<'a> Replay<'a> {
 /// What tells lanes apart.
 fn key(origin: &Origin) -> &str {
     if origin.id.is_empty() { &origin.lane } else { &origin.id }
-}
-
-fn records_of(contents: &Contents, origin: &Origin) -> u64 {
-    let channels = contents.of_records().filter(|channel| key(&channel.origin) == key(origin));
-    channels.map(|channel| channel.records).sum()
 }
 
 /// The length of a lane's ring. Where it is not known, its longest record fits eight times.
@@ -318,17 +361,17 @@ impl Pace {
     }
 }
 
-fn report(arguments: &Arguments, sent: &[(Origin, u64, u64)]) -> Result<(), Failure> {
+fn report(arguments: &Arguments, sent: &[Finished]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        for (origin, records, bytes) in sent {
+        for Finished { origin, records, bytes, .. } in sent {
             let object = Object::new().text("lane", &origin.lane).text("recorded_id", &origin.id);
             writeln!(out, "{}", object.value("records", records).value("bytes", bytes))?;
         }
     } else {
         let columns = [Column::left("LANE", 0), Column::right("RECORDS", 0), Column::right("BYTES", 0)];
         let mut table = Table::new(columns);
-        for (origin, records, bytes) in sent {
+        for Finished { origin, records, bytes, .. } in sent {
             table.push([human::harmless(&origin.lane).into(), records.to_string().into(), human::bytes(*bytes).into()]);
         }
         table.print(&mut out)?;

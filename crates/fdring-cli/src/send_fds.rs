@@ -1,13 +1,15 @@
 //! `fdring send-fds`: open files to any process that receives descriptors.
 
-use crate::output::Object;
+use crate::output::{Object, say};
 use crate::socket::{DEFAULT, Listener};
 use crate::stop::Stop;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, users};
 use fdring::cmsg::FDS_PER_MESSAGE_MAX;
+use rustix::process::geteuid;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 /// Open files, and send them as one array of descriptors to the first process that connects: `fdring recv-fds`, or any
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Examples:
   fdring send-fds notes.txt log.txt            then, in another terminal: fdring recv-fds
-  fdring send-fds --socket @files *.log        at an abstract name
+  fdring send-fds --socket @files *.log        at an abstract name, to this user and root alone
   fdring send-fds --read-only /etc/hostname    files that the peer may only read")]
 pub(crate) struct Arguments {
     /// The files: opened for reading and appending, and created where they do not exist.
@@ -28,6 +30,9 @@ pub(crate) struct Arguments {
     /// Open the files for reading alone. They must exist.
     #[arg(long)]
     read_only: bool,
+    /// Send them to a peer of any user. By default it is one of this user, or root, and others are refused.
+    #[arg(long)]
+    anyone: bool,
     /// Print JSON: one object when it listens, and one when the files were sent.
     #[arg(long)]
     json: bool,
@@ -48,11 +53,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     let listener = Listener::bind(&arguments.socket)?;
     let mut out = io::stdout();
-    match arguments.json {
-        true => writeln!(out, "{}", Object::new().text("waits_at", &arguments.socket))?,
-        false => writeln!(out, "waiting for a peer at {}", arguments.socket)?,
+    let waits = match arguments.json {
+        true => writeln!(out, "{}", Object::new().text("waits_at", &arguments.socket)),
+        false => writeln!(out, "waiting for a peer at {}", arguments.socket),
+    };
+    match waits.map_err(Failure::from) {
+        // The files can be sent all the same.
+        Ok(()) | Err(Failure::NobodyReads) => {}
+        Err(failure) => return Err(failure),
     }
-    let Some(peer) = listener.accept(&stop)? else { return Ok(Outcome::Done) };
+    let peer = loop {
+        let Some(peer) = listener.accept(&stop)? else { return Ok(Outcome::Done) };
+        match refusal(&peer) {
+            Some(why) if !arguments.anyone => say(format_args!("refused a peer: {why}; --anyone sends to every user")),
+            _ => break peer,
+        }
+    };
     // The array travels with one byte of payload; any byte will do.
     let fds: Vec<_> = files.iter().map(File::as_fd).collect();
     fdring::send_fds(&peer, b"x", &fds).map_err(|error| Failure::new(error.to_string()))?;
@@ -62,4 +78,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         false => writeln!(out, "sent {count} {}", if count == 1 { "descriptor" } else { "descriptors" })?,
     }
     Ok(Outcome::Done)
+}
+
+/// Why a peer gets no files unless everybody does.
+fn refusal(peer: &UnixStream) -> Option<String> {
+    match fdring::fds::peer_credentials(peer) {
+        Ok(peer) if peer.uid == 0 || peer.uid == geteuid().as_raw() => None,
+        Ok(peer) => Some(format!("it is of user {}", users::name(Some(peer.uid)))),
+        Err(error) => Some(format!("who it is cannot be told: {error}")),
+    }
 }

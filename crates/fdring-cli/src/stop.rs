@@ -21,9 +21,9 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// Whether a signal has asked this process to stop.
 ///
-/// SIGINT, SIGTERM and SIGHUP ask, but SIGHUP does not where nohup(1) has it ignored. A second signal ends the process
-/// at once, with status 130, and so does the first one after half a second, where the command is stuck: in an output
-/// that nobody reads, say.
+/// SIGINT, SIGTERM and SIGHUP ask, but SIGHUP does not where nohup(1) has it ignored. A second SIGINT or SIGTERM ends
+/// the process at once, with status 130, and so does the first signal after half a second, where the command is stuck:
+/// in an output that nobody reads, say. A terminal that is closed may send SIGHUP twice, which kills nobody.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop {
     is_asked: Arc<AtomicBool>,
@@ -46,17 +46,22 @@ impl Stop {
         let mut signals = Signals::new(watched).map_err(failed)?;
         let handle = stop.clone();
         let listen = move || {
-            for (count, _) in signals.forever().enumerate() {
-                if count == 1 {
+            let mut is_insisted = false;
+            for signal in signals.forever() {
+                if is_insisted && signal != SIGHUP {
                     end(last);
                 }
+                is_insisted |= signal != SIGHUP;
                 // Relaxed: nothing else is handed over by it.
                 handle.is_asked.store(true, Ordering::Relaxed);
                 handle.interrupter.interrupt();
-                std::thread::spawn(move || {
-                    wait(grace);
-                    end(last);
-                });
+                if grace < Duration::MAX {
+                    // Without a thread to be had, a second signal ends what is stuck.
+                    let _ = std::thread::Builder::new().spawn(move || {
+                        wait(grace);
+                        end(last);
+                    });
+                }
             }
         };
         std::thread::Builder::new().name("signals".to_owned()).spawn(listen).map_err(failed)?;

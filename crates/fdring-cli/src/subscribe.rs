@@ -49,10 +49,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let stop = Stop::listen()?;
-    let mut source = attach(arguments, &stop)?;
     let stdout = io::stdout();
     let is_terminal = stdout.is_terminal();
+    arguments.framing.check_output(is_terminal)?;
+    let stop = Stop::listen()?;
+    let mut source = attach(arguments, &stop)?;
     let mut out = BufWriter::with_capacity(1 << 16, stdout.lock());
     let (mut records, mut outcome) = (0, Outcome::Done);
     while !stop.is_asked() && arguments.count.is_none_or(|count| records < count) {

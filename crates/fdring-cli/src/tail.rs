@@ -3,11 +3,11 @@
 use crate::choose::{self, Choice, From, Next};
 use crate::format::{Fields, Format};
 use crate::human::{bytes, harmless_bytes, hex};
-use crate::output::{Colour, Object, Text, say};
+use crate::output::{Colour, Object, Text, say, show};
 use crate::stop::{LOOK_INTERVAL, Stop};
 use crate::{Failure, Outcome};
 use fdring::Record;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
 /// The bytes in a line of a dump.
@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
     /// Print one JSON object a record.
     #[arg(long, conflicts_with = "raw")]
     json: bool,
-    /// Print the payloads alone, byte for byte, one after another.
+    /// Print the payloads alone, byte for byte, one after another. On a terminal, bytes that it might obey are escaped.
     #[arg(long)]
     raw: bool,
 }
@@ -105,7 +105,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 /// Prints a record; `false` if its payload is not of the shape that was asked for.
 fn print(record: &Record<'_>, arguments: &Arguments, out: &mut impl Write) -> io::Result<bool> {
     if arguments.raw {
-        out.write_all(record)?;
+        show(record, out, io::stdout().is_terminal())?;
         return Ok(true);
     }
     let shape = arguments.shape.as_ref().unwrap_or(if arguments.json { &Shape::Hex } else { &Shape::Text });

@@ -17,6 +17,21 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| format!("{text} is more than 2^64 bytes"))
 }
 
+/// Parses a number of bytes that is not 0.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    match parse_bytes(text)? {
+        0 => Err("it is to be more than 0".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// Parses the time between two looks, from a millisecond to a day, as [`parse_duration`] does.
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_millis(1)..=Duration::from_secs(86_400);
+    let time = parse_duration(text)?;
+    if range.contains(&time) { Ok(time) } else { Err("it is not from 1ms to 1d".to_owned()) }
+}
+
 /// Parses a duration: `500ms`, `30s`, `1.5m`, `2h`. A number without a unit is of seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let (number, unit) = split(text);

@@ -4,6 +4,7 @@ use crate::choose::{self, Choice, Next};
 use crate::human::{bytes, duration};
 use crate::output::{Colour, Object};
 use crate::stop::{LOOK_INTERVAL, Stop};
+use crate::units::parse_interval;
 use crate::{Failure, Outcome};
 use fdring::{Record, Tap};
 use std::io::{self, Write};
@@ -16,8 +17,8 @@ pub(crate) const COLUMNS: usize = 7;
 pub(crate) struct Watch {
     #[command(flatten)]
     pub(crate) choice: Choice,
-    /// The time that a line is about, in seconds.
-    #[arg(long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    /// The time that a line is about.
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = parse_interval)]
     interval: Duration,
     /// End after this many lines.
     #[arg(long, value_name = "LINES")]
@@ -25,13 +26,6 @@ pub(crate) struct Watch {
     /// Print one JSON object a line.
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-/// A time of the command line, from a millisecond to a day.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
-    let is_fit = (0.001..=86_400.0).contains(&seconds);
-    is_fit.then(|| Duration::from_secs_f64(seconds)).ok_or_else(|| "it is not from 0.001 to 86400 seconds".to_owned())
 }
 
 /// What is measured of records.

@@ -1,35 +1,14 @@
 //! The command as a shell would run it, on lanes of this process.
 
+mod kit;
+
 use fdring::options::LaneOptions;
 use fdring::{Consumer, Producer, Server};
+use kit::{complaint, fdring, out, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-fn unique(name: &str) -> String {
-    format!("cli-{}-{name}", std::process::id())
-}
-
-fn fdring(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fdring")).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn complaint(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
-        std::thread::park_timeout(Duration::from_millis(1));
-    }
-}
 
 #[test]
 fn ps_shows_lanes_with_those_who_read_them() {
@@ -39,7 +18,7 @@ fn ps_shows_lanes_with_those_who_read_them() {
     let _consumer = Consumer::connect(address.as_str()).unwrap();
     lane.send(&[7; 992]).unwrap();
     let pid = std::process::id().to_string();
-    let table = fdring(&["ps", "--pid", &pid, "--interval", "1"]);
+    let table = fdring(&["ps", "--pid", &pid, "--interval", "1ms"]);
     let text = out(&table);
     let at = text.lines().position(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{text}"));
     let lines: Vec<&str> = text.lines().skip(at).take(2).collect();
@@ -47,7 +26,7 @@ fn ps_shows_lanes_with_those_who_read_them() {
     let stands_still = lines[1].contains(" 1000 B ") && lines[1].contains("stands still");
     assert!(lines[1].starts_with("  copies") && stands_still, "{text}");
     assert!(!text.contains('\x1b'), "no colours where no terminal is");
-    let json = out(&fdring(&["ps", "--json", "--interval", "1"]));
+    let json = out(&fdring(&["ps", "--json", "--interval", "1ms"]));
     let line = json.lines().find(|line| line.contains(&format!("\"lane\":\"{name}\""))).unwrap();
     for part in ["\"published\":1000", "\"state\":\"live\"", "\"behind_bytes\":1000", &format!("\"pid\":{pid}")] {
         assert!(line.contains(part), "{part}: {line}");

@@ -2,7 +2,7 @@
 
 mod kit;
 
-use kit::{Folder, Running, complaint, expect, fdring, number, out, unique, wait_until};
+use kit::{Folder, Running, as_nobody, command, complaint, expect, fdring, number, out, unique, wait_until};
 use rustix::process::Signal;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -111,6 +111,50 @@ fn ctrl_c_removes_the_socket() {
     let third = Running::start(&["send-fds", "--socket", &folder.text("socket"), "/dev/null"]);
     wait_until("it listens", || UnixStream::connect(folder.path("socket")).is_ok());
     drop(third);
+}
+
+#[test]
+fn another_user_gets_nothing_unless_everybody_does() {
+    let folder = Folder::new("strangers");
+    let address = format!("@{}", unique("strangers"));
+    let receive = || Running::spawn(&mut as_nobody(&folder, &["recv-fds", "--socket", &address]).unwrap()).end();
+    if as_nobody(&folder, &[]).is_none() {
+        return;
+    }
+    std::fs::write(folder.path("file"), "secret").unwrap();
+    let sender = Running::start(&["send-fds", "--socket", &address, &folder.text("file")]);
+    let mut refused = receive();
+    wait_until("it listens", || {
+        if complaint(&refused).contains("nobody listens") {
+            refused = receive();
+        }
+        !complaint(&refused).contains("nobody listens")
+    });
+    expect(&refused, 1);
+    assert!(!out(&refused).contains("secret"), "{refused:?}");
+    // It waits on for one of its own.
+    let received = fdring(&["recv-fds", "--socket", &address]);
+    expect(&received, 0);
+    assert!(out(&received).contains("secret"), "{received:?}");
+    let sent = sender.end();
+    expect(&sent, 0);
+    assert!(complaint(&sent).contains("refused a peer: it is of user nobody; --anyone"), "{sent:?}");
+    let sender = Running::start(&["send-fds", "--anyone", "--socket", &address, &folder.text("file")]);
+    wait_until("everybody gets it", || out(&receive()).contains("secret"));
+    expect(&sender.end(), 0);
+}
+
+#[test]
+fn a_sender_whose_output_nobody_reads_sends_all_the_same() {
+    let address = format!("@{}", unique("unread"));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut sender = command(&["send-fds", "--socket", &address, "/dev/null"]).stdout(writer).spawn().unwrap();
+    wait_until("the descriptor comes", || {
+        assert!(sender.try_wait().unwrap().is_none_or(|status| status.success()));
+        fdring(&["recv-fds", "--list", "--socket", &address]).status.success()
+    });
+    assert!(sender.wait().unwrap().success());
 }
 
 #[test]

@@ -1,13 +1,12 @@
 //! `fdring doctor`: what it finds, and its trial between two processes.
 
+mod kit;
+
+use kit::out;
 use std::process::{Command, Output};
 
 fn doctor(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_fdring")).arg("doctor").args(arguments).output().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The command on lanes that are not what they say, and on what it may not see.
 
+mod kit;
+
 use fdring::options::LaneOptions;
 use fdring::{Producer, Server};
+use kit::{complaint, fdring, out, unique};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use rustix::io::pwrite;
@@ -11,22 +14,6 @@ use std::process::{Command, Output, Stdio};
 const DATA_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE);
 const CONTROL_SEALS: SealFlags = DATA_SEALS.union(SealFlags::SEAL);
 const NOBODY: u32 = 65534;
-
-fn unique(name: &str) -> String {
-    format!("hostile-{}-{name}", std::process::id())
-}
-
-fn fdring(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fdring")).args(arguments).stdin(Stdio::null()).output().unwrap()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn complaint(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
 
 /// A lane made by hand, by docs/protocol.md. It is there as long as its files are.
 struct Forged {
@@ -133,7 +120,7 @@ fn words_of_any_kind_break_nothing() {
     assert!(matches!(inspected.status.code(), Some(0 | 1)), "{inspected:?}");
     assert_eq!(out(&inspected).matches("CONTROL\n").count(), lanes.len());
     for arguments in
-        [&["ps", "--interval", "1"][..], &["ps", "--json", "--interval", "1"], &["tail", &name], &["hz", &name]]
+        [&["ps", "--interval", "1ms"][..], &["ps", "--json", "--interval", "1ms"], &["tail", &name], &["hz", &name]]
     {
         let output = fdring(arguments);
         assert!(output.status.code().is_some_and(|code| code != 101), "{arguments:?}: {}", complaint(&output));
@@ -153,7 +140,7 @@ fn names_that_play_tricks_reach_no_terminal() {
     {
         let output = fdring(arguments);
         let text = out(&output) + &complaint(&output);
-        assert!(text.contains("hostile-"), "{arguments:?}: {text}");
+        assert!(text.contains("cli-"), "{arguments:?}: {text}");
         let trick = text.chars().find(|c| c.is_control() && *c != '\n' || *c == '\u{202e}');
         assert_eq!(trick, None, "{arguments:?}: {text:?}");
     }
@@ -170,7 +157,7 @@ fn a_producer_that_dies_between_two_looks_is_seen_as_dead_or_gone() {
     let options = fdring::options::SessionOptions::new().patience(std::time::Duration::from_secs(60));
     let consumer = options.connect(format!("@{name}")).unwrap().attach_one(fdring::Attach::new()).unwrap();
     let mut ps = Command::new(env!("CARGO_BIN_EXE_fdring"));
-    ps.args(["ps", "--interval", "300"]).stdout(Stdio::piped());
+    ps.args(["ps", "--interval", "300ms"]).stdout(Stdio::piped());
     let ps = ps.spawn().unwrap();
     // Before the first look, between the two, or after the second: it is a race, and each is fine.
     let group = rustix::process::Pid::from_child(&producer);
@@ -180,7 +167,7 @@ fn a_producer_that_dies_between_two_looks_is_seen_as_dead_or_gone() {
     let text = out(&output);
     let line = text.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{text}"));
     assert!(line.ends_with("producer dead") || line.contains("live"), "{text}");
-    let again = out(&fdring(&["ps", "--interval", "1"]));
+    let again = out(&fdring(&["ps", "--interval", "1ms"]));
     let line = again.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| panic!("{again}"));
     assert!(line.ends_with("producer dead"), "{again}");
     let tail = fdring(&["tail", &name]);
@@ -204,7 +191,7 @@ fn another_user_sees_its_own_lanes_and_is_told_of_the_rest() {
     let name = unique("root-s");
     let lane = Producer::create(&name).unwrap();
     let mut ps = Command::new(env!("CARGO_BIN_EXE_fdring"));
-    let output = ps.args(["ps", "--interval", "1"]).uid(NOBODY).gid(NOBODY).output();
+    let output = ps.args(["ps", "--interval", "1ms"]).uid(NOBODY).gid(NOBODY).output();
     // The file may lie where another user may not go.
     let Ok(output) = output else {
         eprintln!("skipped, another user may not run {}", env!("CARGO_BIN_EXE_fdring"));
@@ -236,7 +223,7 @@ fn in_a_namespace(setup: &str, arguments: &[&str]) -> Option<Output> {
 
 #[test]
 fn in_a_pid_namespace_it_says_that_there_may_be_more() {
-    let Some(output) = in_a_namespace("mount -t proc proc /proc", &["ps", "--interval", "1"]) else { return };
+    let Some(output) = in_a_namespace("mount -t proc proc /proc", &["ps", "--interval", "1ms"]) else { return };
     assert!(complaint(&output).contains("outside of this pid namespace"), "{output:?}");
     assert_eq!(output.status.code(), Some(0));
     let doctor = in_a_namespace("mount -t proc proc /proc", &["doctor", "--without-trial"]).unwrap();

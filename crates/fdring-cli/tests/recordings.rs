@@ -5,7 +5,8 @@ mod pty;
 
 use fdring::options::{LaneOptions, SessionOptions};
 use fdring::{Attach, Consumer, Producer, Server};
-use kit::{DEADLINE, Folder, Running, command, complaint, expect, fdring, len_of, number, out, unique, wait_until};
+use kit::{DEADLINE, Folder, Running, command, complaint, expect, fdring, info, len_of, number, out};
+use kit::{records_of, unique, wait_until};
 use pty::Screen;
 use rustix::process::Signal;
 use std::os::fd::AsFd;
@@ -26,20 +27,6 @@ fn read_all(mut consumer: Consumer) -> Records {
         records.push((record.tag(), record.to_vec()));
     }
     records
-}
-
-/// The lines of `info --json`: one for each tag of each lane, and that of the file.
-fn info(path: &str, code: i32) -> (Vec<String>, String) {
-    let output = fdring(&["info", path, "--json"]);
-    expect(&output, code);
-    let mut lines: Vec<String> = out(&output).lines().map(str::to_owned).collect();
-    let file = lines.pop().unwrap();
-    (lines, file)
-}
-
-/// The records that a file has.
-fn records_of(path: &str, code: i32) -> u64 {
-    info(path, code).0.iter().map(|line| number(line, "records")).sum()
 }
 
 #[test]

@@ -1,15 +1,13 @@
 //! `fdring top` in a terminal: what it shows, and how it leaves the terminal.
 
+mod kit;
 mod pty;
 
 use fdring::{Consumer, Producer, Server};
+use kit::unique;
 use pty::Screen;
 use rustix::process::Signal;
 use std::process::Command;
-
-fn unique(name: &str) -> String {
-    format!("top-{}-{name}", std::process::id())
-}
 
 fn top(size: (u16, u16)) -> Screen {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fdring"));

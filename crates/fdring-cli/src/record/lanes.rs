@@ -4,7 +4,7 @@ use crate::choose::{Choice, From};
 use crate::source::Source;
 use crate::stop::Stop;
 use crate::{Failure, human};
-use fdring::inspect::{self, Survey};
+use fdring::inspect::{self, LaneView, Survey};
 use fdring::options::{PeerPolicy, SessionOptions};
 use fdring::{Attach, Session};
 use std::time::Duration;
@@ -75,16 +75,21 @@ impl Lanes {
 
     fn tap(&self, text: &str, choice: &Choice, survey: &Survey, sources: &mut Vec<Source>) -> Result<(), Failure> {
         let pid: Option<u32> = text.parse().ok();
-        let is_named = |name: &String| self.names.is_empty() || self.names.contains(name);
-        let mut written: Vec<_> = survey.lanes.iter().collect();
-        written.retain(|lane| pid.is_some() && lane.producer.as_ref().map(|process| process.pid) == pid);
-        written.retain(|lane| is_named(&lane.info.name));
         // A lane may be called like a number.
-        if written.is_empty() || survey.lanes.iter().any(|lane| lane.info.name == text) {
-            sources.push(Source::Tap(choice.find(survey.clone())?.tap(self.start.start())?));
-            return Ok(());
+        let is_process = pid.is_some() && !survey.lanes.iter().any(|lane| lane.info.name == text);
+        let is_written = |lane: &&LaneView| lane.producer.as_ref().map(|process| process.pid) == pid;
+        let mut lanes: Vec<LaneView> = Vec::new();
+        if is_process && self.names.is_empty() {
+            lanes.extend(survey.lanes.iter().filter(is_written).cloned());
+        } else if is_process {
+            for name in &self.names {
+                lanes.push(Choice { name: Some(name.clone()), ..choice.clone() }.find(survey.clone())?);
+            }
         }
-        for lane in written {
+        if lanes.is_empty() {
+            lanes.push(choice.find(survey.clone())?);
+        }
+        for lane in lanes {
             sources.push(Source::Tap(lane.tap(self.start.start())?));
         }
         Ok(())

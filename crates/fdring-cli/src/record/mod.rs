@@ -6,14 +6,15 @@ mod lanes;
 mod sink;
 
 use crate::human;
-use crate::output::{Object, say};
+use crate::output::{Object, Text, say};
 use crate::recording::Missed;
-use crate::recording::write::{Compression, Moment, Options};
+use crate::recording::write::{Compression, Moment, Options, Refusal};
 use crate::source::{End, Next, Source};
 use crate::stop::Stop;
 use crate::table::{Column, Table};
-use crate::units::{parse_bytes, parse_duration};
+use crate::units::{parse_bytes, parse_duration, parse_size};
 use crate::{Failure, Outcome};
+use fdring::Record;
 use fdring::errors::ReceiveError;
 use fdring::info::{LaneInfo, MonotonicTime};
 use fdring::select::{Key, Selector};
@@ -78,25 +79,25 @@ pub(crate) struct Wishes {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Begin another file once one has this length. They are numbered.
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
     split_size: Option<u64>,
     /// Begin another file after so much time. They are numbered.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     split_time: Option<Duration>,
     /// Keep the records of so much time before the newest in memory, and write them at SIGUSR1 and at the end, each
-    /// time to a file of its own. They are numbered.
+    /// time to a file of its own. They are numbered, on from those that are there.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     #[arg(conflicts_with_all = ["split_size", "split_time"])]
     last: Option<Duration>,
     /// How much memory these records may take; the oldest are dropped.
-    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_bytes, requires = "last")]
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = parse_size, requires = "last")]
     memory: u64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     // The file is finished, however long that takes.
     let stop = Stop::listen_with(Duration::MAX, || {})?;
-    let writes = listen_for_writes(&stop)?;
+    let writes = Writes::listen(&stop)?;
     let sources = arguments.lanes.open(&stop)?;
     let tracks: Vec<Track> = sources.iter().map(Track::new).collect();
     let lanes: Arc<[LaneInfo]> = tracks.iter().map(|track| track.lane.clone()).collect();
@@ -115,36 +116,67 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     }
     let clock = Clock::new();
     let mut recorder = Recorder { arguments, stop, writes, selector, keys, tracks, sink, clock, records: 0 };
-    recorder.record()?;
-    let Recorder { tracks, sink, .. } = recorder;
-    let written = sink.finish()?;
-    report(arguments, &tracks, written)?;
+    let recorded = recorder.record();
+    let Recorder { tracks, sink, selector, .. } = recorder;
+    // No lane waits until the disk has everything.
+    drop(selector);
+    // Whatever has ended it, the file is to have all that came before.
+    let written = sink.finish();
+    recorded?;
+    let written = written?;
+    let is_missed = tracks.iter().any(|track| track.missed_bytes > 0 || track.descriptors > 0) || written.left_out > 0;
     let broken = tracks.iter().find_map(|track| match &track.end {
         Some(End::Broken(fault)) => Some(format!("lane {}: {fault}", track.lane.name)),
         _ => None,
     });
-    match broken {
-        Some(sentence) => Err(Failure::new(sentence)),
-        None if tracks.iter().any(|track| track.missed_bytes > 0 || track.descriptors > 0) => Ok(Outcome::Missed),
-        None => Ok(Outcome::Done),
-    }
+    let reported = report(arguments, &tracks, &written);
+    Outcome::reported(
+        match broken {
+            Some(sentence) => Err(Failure::new(sentence)),
+            None if is_missed => Ok(Outcome::Missed),
+            None => Ok(Outcome::Done),
+        },
+        reported,
+    )
 }
 
-/// Has SIGUSR1 end waits; the answer says whether it has come. A file that may grow no longer becomes an error.
-fn listen_for_writes(stop: &Stop) -> Result<Arc<AtomicBool>, Failure> {
-    let failed = |error| Failure::new(format!("could not take over the signals: {error}"));
-    let (is_asked, interrupter) = (Arc::new(AtomicBool::new(false)), stop.interrupter().clone());
-    let mut signals = Signals::new([SIGUSR1, SIGXFSZ]).map_err(failed)?;
-    let asked = Arc::clone(&is_asked);
-    let listen = move || {
-        for _ in signals.forever().filter(|signal| *signal == SIGUSR1) {
-            // Relaxed: nothing else is handed over by it.
-            asked.store(true, Ordering::Relaxed);
-            interrupter.interrupt();
-        }
-    };
-    std::thread::Builder::new().name("writes".to_owned()).spawn(listen).map_err(failed)?;
-    Ok(is_asked)
+/// SIGUSR1, which asks for the window to be written.
+#[derive(Clone, Debug, Default)]
+struct Writes {
+    is_asked: Arc<AtomicBool>,
+    /// Whether waits are those of the recording, and not of a connection that is to come about.
+    is_recording: Arc<AtomicBool>,
+}
+
+impl Writes {
+    /// Takes SIGUSR1 over, which ends waits from [`begin`](Self::begin) on. A file that may grow no longer becomes an
+    /// error.
+    fn listen(stop: &Stop) -> Result<Self, Failure> {
+        let failed = |error| Failure::new(format!("could not take over the signals: {error}"));
+        let (writes, interrupter) = (Self::default(), stop.interrupter().clone());
+        let mut signals = Signals::new([SIGUSR1, SIGXFSZ]).map_err(failed)?;
+        let heard = writes.clone();
+        let listen = move || {
+            for _ in signals.forever().filter(|signal| *signal == SIGUSR1) {
+                // Relaxed: nothing else is handed over by them.
+                heard.is_asked.store(true, Ordering::Relaxed);
+                if heard.is_recording.load(Ordering::Relaxed) {
+                    interrupter.interrupt();
+                }
+            }
+        };
+        std::thread::Builder::new().name("writes".to_owned()).spawn(listen).map_err(failed)?;
+        Ok(writes)
+    }
+
+    fn begin(&self) {
+        self.is_recording.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has come since the last look.
+    fn take(&self) -> bool {
+        self.is_asked.load(Ordering::Relaxed) && self.is_asked.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// What was recorded of a lane.
@@ -179,6 +211,19 @@ impl Track {
             end: None,
         }
     }
+
+    fn count(&mut self, record: &Record<'_>) {
+        self.records += 1;
+        self.bytes += record.len() as u64;
+        self.descriptors += record.fd_count() as u64;
+    }
+
+    /// Counts what was missed; the number of it.
+    fn miss(&mut self, bytes: u64) -> u64 {
+        self.missed_bytes += bytes;
+        self.missed_times += 1;
+        self.missed_times - 1
+    }
 }
 
 /// What the times of the machine's clock are in nanoseconds since 1970: the same offset for the whole recording, so
@@ -207,7 +252,7 @@ impl Clock {
 struct Recorder<'a> {
     arguments: &'a Arguments,
     stop: Stop,
-    writes: Arc<AtomicBool>,
+    writes: Writes,
     selector: Selector<Source>,
     keys: HashMap<Key, usize>,
     tracks: Vec<Track>,
@@ -222,18 +267,20 @@ impl Recorder<'_> {
         let end = self.arguments.duration.and_then(|time| Instant::now().checked_add(time));
         let mut progress = Progress::new();
         let mut flush = Instant::now() + FLUSH_INTERVAL;
+        self.writes.begin();
         while !self.selector.is_empty() && !self.stop.is_asked() && !self.is_enough(end) {
             let wake = end.map_or(flush, |end| end.min(flush)).min(progress.due);
             match self.selector.wait_deadline(wake) {
                 Ok(key) => self.turn(key)?,
                 Err(ReceiveError::TimedOut) => {}
-                Err(ReceiveError::Interrupted) => {
-                    if self.writes.swap(false, Ordering::Relaxed) {
-                        self.clear_interrupt();
-                        self.sink.write()?;
-                    }
-                }
+                // Why it came is looked at below, and at the head of the loop: after it was taken back.
+                Err(ReceiveError::Interrupted) => self.stop.interrupter().clear(),
                 Err(error) => return Err(Failure::new(error.to_string())),
+            }
+            // Busy lanes come before an interrupt.
+            if self.writes.take() {
+                progress.clear();
+                self.sink.write()?;
             }
             let now = Instant::now();
             if now >= flush {
@@ -244,17 +291,7 @@ impl Recorder<'_> {
                 progress.show(&self.tracks, now);
             }
         }
-        progress.clear();
         Ok(())
-    }
-
-    /// Makes waits possible again, unless they are to end for good.
-    fn clear_interrupt(&self) {
-        self.stop.interrupter().clear();
-        // What asked for the end in between had its interrupt cleared.
-        if self.stop.is_asked() || self.writes.load(Ordering::Relaxed) {
-            self.stop.interrupter().interrupt();
-        }
     }
 
     fn is_enough(&self, end: Option<Instant>) -> bool {
@@ -264,41 +301,39 @@ impl Recorder<'_> {
     /// Takes what a lane has.
     fn turn(&mut self, key: Key) -> Result<(), Failure> {
         let (Some(source), Some(&lane)) = (self.selector.get_mut(key), self.keys.get(&key)) else { return Ok(()) };
-        let track = &mut self.tracks[lane];
+        let (track, sink, clock) = (&mut self.tracks[lane], &mut self.sink, self.clock);
         for _ in 0..TURN_RECORDS {
             if self.arguments.count.is_some_and(|count| self.records >= count) {
                 break;
             }
-            match source.try_next() {
-                Next::Record(record) => {
-                    let moment = self.clock.moment(track.records, record.published_at());
-                    let what = What::Record { tag: record.tag(), payload: &record };
-                    track.records += 1;
-                    track.bytes += record.len() as u64;
-                    track.descriptors += record.fd_count() as u64;
-                    self.records += 1;
-                    self.sink.take(lane, moment, what)?;
-                }
+            let (missed_bytes, end) = match source.try_next() {
                 Next::Nothing => break,
-                Next::Missed(bytes) => {
-                    track.missed_bytes += bytes;
-                    let missed = Missed { position: source.position(), bytes };
-                    let moment = self.clock.moment(track.missed_times, None);
-                    track.missed_times += 1;
-                    self.sink.take(lane, moment, What::Missed(missed))?;
-                }
-                Next::End(end) => {
-                    if let End::Evicted(bytes) = end {
-                        track.missed_bytes += bytes;
-                        let missed = Missed { position: source.position(), bytes };
-                        let moment = self.clock.moment(track.missed_times, None);
-                        track.missed_times += 1;
-                        self.sink.take(lane, moment, What::Missed(missed))?;
+                Next::Record(record) => {
+                    let moment = clock.moment(track.records, record.published_at());
+                    match sink.take(lane, moment, What::Record { tag: record.tag(), payload: &record }) {
+                        Ok(()) => {
+                            track.count(&record);
+                            self.records += 1;
+                            (0, None)
+                        }
+                        // The other lanes go on.
+                        Err(Refusal::Record(why)) => (0, Some(End::Broken(why))),
+                        Err(Refusal::File(failure)) => return Err(failure),
                     }
-                    track.end = Some(end);
-                    self.selector.remove(key);
-                    break;
                 }
+                Next::Missed(bytes) => (bytes, None),
+                Next::End(End::Evicted(bytes)) => (bytes, Some(End::Evicted(bytes))),
+                Next::End(end) => (0, Some(end)),
+            };
+            if missed_bytes > 0 {
+                let moment = clock.moment(track.miss(missed_bytes), None);
+                let missed = Missed { position: source.position(), bytes: missed_bytes };
+                sink.take(lane, moment, What::Missed(missed))?;
+            }
+            if end.is_some() {
+                track.end = end;
+                self.selector.remove(key);
+                break;
             }
         }
         Ok(())
@@ -343,7 +378,13 @@ impl Progress {
     }
 }
 
-fn report(arguments: &Arguments, tracks: &[Track], written: Written) -> Result<(), Failure> {
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+fn report(arguments: &Arguments, tracks: &[Track], written: &Written) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let end_of = |track: &Track| match &track.end {
         None => "goes on".to_owned(),
@@ -368,7 +409,13 @@ fn report(arguments: &Arguments, tracks: &[Track], written: Written) -> Result<(
         }
         let file = arguments.wishes.output.display().to_string();
         let object = Object::new().text("file", &file).value("files", written.files);
-        writeln!(out, "{}", object.value("file_bytes", written.bytes))?;
+        let [first, last] = match &written.paths {
+            Some((first, last)) => [first, last].map(|path| Some(path.display().to_string())),
+            None => [None, None],
+        };
+        let object =
+            object.option("first_file", first.as_deref().map(Text)).option("last_file", last.as_deref().map(Text));
+        writeln!(out, "{}", object.value("file_bytes", written.bytes).value("left_out", written.left_out))?;
     } else {
         let columns = [
             Column::left("LANE", 0),
@@ -388,6 +435,14 @@ fn report(arguments: &Arguments, tracks: &[Track], written: Written) -> Result<(
             ]);
         }
         table.print(&mut out)?;
+        let (size, files) = (human::bytes(written.bytes), written.files);
+        match &written.paths {
+            Some((first, last)) if files > 1 => {
+                writeln!(out, "{size} in {files} files, {} to {}", first.display(), last.display())?;
+            }
+            Some((path, _)) => writeln!(out, "{size} in {}", path.display())?,
+            None => writeln!(out, "{size} in {}", arguments.wishes.output.display())?,
+        }
     }
     out.flush()?;
     for track in tracks.iter().filter(|track| track.missed_bytes > 0) {

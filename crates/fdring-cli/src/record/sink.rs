@@ -4,10 +4,12 @@ use super::Wishes;
 use crate::Failure;
 use crate::output::say;
 use crate::recording::Missed;
-use crate::recording::write::{Moment, Options, Writer};
+use crate::recording::write::{Moment, Options, Refusal, Writer, check_length, create};
 use fdring::info::LaneInfo;
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,37 +26,40 @@ pub(super) enum What<'a> {
 #[derive(Debug)]
 pub(super) enum Sink {
     Files(Box<Files>),
-    Window(Window),
+    Window(Box<Window>),
 }
 
 /// The files that have been written so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Written {
     pub(super) files: u32,
     pub(super) bytes: u64,
+    /// The first and the last of them, where they are numbered.
+    pub(super) paths: Option<(PathBuf, PathBuf)>,
+    /// The records of the window that its files could not take.
+    pub(super) left_out: u64,
 }
 
 impl Sink {
     pub(super) fn new(wishes: &Wishes, options: Options, lanes: Arc<[LaneInfo]>) -> Result<Self, Failure> {
         let is_numbered = wishes.last.is_some() || wishes.split_size.is_some() || wishes.split_time.is_some();
-        let names = Names { output: wishes.output.clone(), is_numbered, options, lanes, written: Written::default() };
+        let output = wishes.output.clone();
+        let names = Names { output, is_numbered, number: 0, options, lanes, written: Written::default() };
         match wishes.last {
             Some(time) => {
+                names.check_folder()?;
                 let (time, bytes_max) = (u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), wishes.memory);
                 let (kept, bytes) = (VecDeque::new(), 0);
-                Ok(Self::Window(Window { names, time, bytes_max, kept, bytes, newest: 0, is_short: false }))
+                Ok(Self::Window(Box::new(Window { names, time, bytes_max, kept, bytes, newest: 0, is_short: false })))
             }
             None => Ok(Self::Files(Box::new(Files::new(names, wishes)?))),
         }
     }
 
-    pub(super) fn take(&mut self, lane: usize, moment: Moment, what: What<'_>) -> Result<(), Failure> {
+    pub(super) fn take(&mut self, lane: usize, moment: Moment, what: What<'_>) -> Result<(), Refusal> {
         match self {
             Self::Files(files) => files.take(lane, moment, what),
-            Self::Window(window) => {
-                window.take(lane, moment, what);
-                Ok(())
-            }
+            Self::Window(window) => window.take(lane, moment, what),
         }
     }
 
@@ -66,11 +71,17 @@ impl Sink {
         }
     }
 
-    /// Writes the window. Without one, hands on what has come.
+    /// Writes the window, which is kept: where that fails, another try can go well. Without a window, hands on what has
+    /// come.
     pub(super) fn write(&mut self) -> Result<(), Failure> {
         match self {
             Self::Files(files) => files.writer.flush(),
-            Self::Window(window) => window.write(),
+            Self::Window(window) => {
+                if let Err(failure) = window.write() {
+                    say(format_args!("the window was not written, and is kept: {failure}"));
+                }
+                Ok(())
+            }
         }
     }
 
@@ -94,26 +105,59 @@ struct Names {
     output: PathBuf,
     /// Whether there may be several: `ticks-0001.mcap`, `ticks-0002.mcap`.
     is_numbered: bool,
+    /// The last that was tried.
+    number: u32,
     options: Options,
     lanes: Arc<[LaneInfo]>,
     written: Written,
 }
 
 impl Names {
-    /// Creates the next file.
+    /// Creates the next file. A number that an older file has is passed over, if that is not to be replaced.
     fn next(&mut self) -> Result<Writer, Failure> {
+        let (file, path) = loop {
+            let path = self.next_path();
+            match create(&path, &self.options)? {
+                Some(file) => break (file, path),
+                None if self.is_numbered => {}
+                None => {
+                    let path = path.display();
+                    return Err(Failure::new(format!(
+                        "{path} exists; choose another name, or replace it with --force"
+                    )));
+                }
+            }
+        };
+        let writer = Writer::new(file, &path, &self.lanes, &self.options)?;
         self.written.files += 1;
+        if self.is_numbered {
+            let first = self.written.paths.take().map_or_else(|| path.clone(), |(first, _)| first);
+            self.written.paths = Some((first, path));
+        }
+        Ok(writer)
+    }
+
+    /// Where no file is made yet, whether one could be is not to be found out at the incident.
+    fn check_folder(&self) -> Result<(), Failure> {
+        let folder = self.output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let checked = access(folder, Access::WRITE_OK | Access::EXEC_OK);
+        let failed = |errno| Failure::new(format!("could not create files in {}: {errno}", folder.display()));
+        checked.map_err(|errno: Errno| failed(std::io::Error::from(errno)))
+    }
+
+    fn next_path(&mut self) -> PathBuf {
         let mut path = self.output.clone();
         if self.is_numbered {
+            self.number += 1;
             let mut name = path.file_stem().unwrap_or_default().to_owned();
-            name.push(format!("-{:04}", self.written.files));
+            name.push(format!("-{:04}", self.number));
             if let Some(extension) = path.extension() {
                 name.push(".");
                 name.push(extension);
             }
             path.set_file_name(name);
         }
-        Writer::create(&path, &self.lanes, &self.options)
+        path
     }
 }
 
@@ -133,7 +177,7 @@ impl Files {
         Ok(Self { names, writer, since: Instant::now(), size_max, time_max })
     }
 
-    fn take(&mut self, lane: usize, moment: Moment, what: What<'_>) -> Result<(), Failure> {
+    fn take(&mut self, lane: usize, moment: Moment, what: What<'_>) -> Result<(), Refusal> {
         if self.writer.written_bytes() >= self.size_max {
             self.split()?;
         }
@@ -161,10 +205,10 @@ impl std::fmt::Debug for Files {
     }
 }
 
-fn put(writer: &mut Writer, lane: usize, moment: Moment, what: What<'_>) -> Result<(), Failure> {
+fn put(writer: &mut Writer, lane: usize, moment: Moment, what: What<'_>) -> Result<(), Refusal> {
     match what {
         What::Record { tag, payload } => writer.record(lane, tag, moment, payload),
-        What::Missed(missed) => writer.missed(lane, moment, missed),
+        What::Missed(missed) => Ok(writer.missed(lane, moment, missed)?),
     }
 }
 
@@ -206,9 +250,12 @@ impl Kept {
 }
 
 impl Window {
-    fn take(&mut self, lane: usize, moment: Moment, what: What<'_>) {
+    fn take(&mut self, lane: usize, moment: Moment, what: What<'_>) -> Result<(), Refusal> {
         let what = match what {
-            What::Record { tag, payload } => KeptWhat::Record { tag, payload: payload.into() },
+            What::Record { tag, payload } => {
+                check_length(payload.len())?;
+                KeptWhat::Record { tag, payload: payload.into() }
+            }
             What::Missed(missed) => KeptWhat::Missed(missed),
         };
         let kept = Kept { lane, moment, what };
@@ -224,20 +271,34 @@ impl Window {
             self.bytes -= oldest.bytes();
             self.kept.pop_front();
         }
+        Ok(())
     }
 
     fn write(&mut self) -> Result<(), Failure> {
         let mut writer = self.names.next()?;
+        let (mut records, mut refused) = (0, None);
         for kept in &self.kept {
             let what = match &kept.what {
                 KeptWhat::Record { tag, payload } => What::Record { tag: *tag, payload },
                 KeptWhat::Missed(missed) => What::Missed(*missed),
             };
-            put(&mut writer, kept.lane, kept.moment, what)?;
+            let is_record = matches!(what, What::Record { .. });
+            match put(&mut writer, kept.lane, kept.moment, what) {
+                Ok(()) => records += u64::from(is_record),
+                Err(Refusal::File(failure)) => return Err(failure),
+                Err(Refusal::Record(why)) => {
+                    refused = Some((kept.lane, why));
+                    self.names.written.left_out += 1;
+                }
+            }
         }
         let path = writer.path().display().to_string();
         self.names.written.bytes += writer.finish()?;
-        say(format_args!("wrote {} records to {path}", self.kept.len()));
+        say(format_args!("wrote {records} records to {path}"));
+        if let Some((lane, why)) = refused {
+            let (lane, left_out) = (&self.names.lanes[lane].name, self.names.written.left_out);
+            say(format_args!("left {left_out} records out: lane {lane}: {why}"));
+        }
         if self.is_short {
             say("the window is shorter than it should be: its records take more than --memory");
         }

@@ -13,7 +13,8 @@ use fdring::info::LaneInfo;
 use mcap::records::Channel;
 use std::collections::BTreeMap;
 
-/// Longer records are neither written nor read.
+/// Longer records of the file are not read: those with a payload, and chunks of them. Payloads that would make one are
+/// not written.
 pub(crate) const RECORD_MAX_BYTES: usize = 1 << 30;
 
 /// Of which lane and tag the messages of a channel are.

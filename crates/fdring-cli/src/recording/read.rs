@@ -1,7 +1,7 @@
 //! Reading a recording from its beginning to its end, without its index.
 //!
-//! Nothing is believed: a chunk is read once its checksum is found right, no length makes this process keep more than
-//! 1 GiB, and the file is never asked for more bytes than it has.
+//! Nothing is believed: a chunk with a checksum is read once that is found right, no length makes this process keep
+//! more than 1 GiB, names are short, and a file is never asked for more bytes than it has.
 
 use super::{Origin, RECORD_MAX_BYTES};
 use crate::Failure;
@@ -14,6 +14,11 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::ops::ControlFlow;
 use std::path::Path;
+
+/// Of a channel, names and all that is said of it. The longest one of ours has less than 1 KiB.
+const CHANNEL_MAX_BYTES: usize = 1 << 20;
+/// Of a lane's name and id, which are kept for each channel.
+const NAMES_MAX_BYTES: usize = 4096;
 
 /// What a file has, in its order.
 #[derive(Debug)]
@@ -44,8 +49,9 @@ pub(crate) fn read(
 ) -> Result<End, Failure> {
     let failed = |error| Failure::new(format!("could not read {}: {error}", path.display()));
     let mut file = File::open(path).map_err(failed)?;
-    // Of a device or a pipe the length is 0: it is a file that was cut off before its first byte.
-    let len = file.metadata().map_err(failed)?.len();
+    let metadata = file.metadata().map_err(failed)?;
+    // Of a device or a pipe the length is not known.
+    let len = if metadata.is_file() { metadata.len() } else { u64::MAX };
     let options = LinearReaderOptions::default()
         .with_check_finishes_after_end_magic(true)
         .with_prevalidate_chunk_crcs(true)
@@ -58,8 +64,8 @@ pub(crate) fn read(
         let broken = |fault: String| Ok(End::Broken(format!("before byte {read_bytes}: {fault}")));
         match event {
             Ok(LinearReadEvent::ReadRequest(wanted)) => {
-                // The last request of all is for a byte that should not be there.
-                if read_bytes < len && wanted as u64 > len - read_bytes {
+                // The last request of all is for one byte that should not be there.
+                if wanted > 1 && wanted as u64 > len.saturating_sub(read_bytes) {
                     return Ok(End::CutOff);
                 }
                 let count = match file.read(reader.insert(wanted)) {
@@ -99,9 +105,16 @@ fn take<'a>(
     if ![op::CHANNEL, op::MESSAGE, op::STATISTICS].contains(&opcode) {
         return Ok(None);
     }
+    if opcode == op::CHANNEL && data.len() > CHANNEL_MAX_BYTES {
+        return Err(format!("a channel has {} bytes, too many to be one", data.len()));
+    }
     match mcap::parse_record(opcode, data).map_err(|error| sentence(&error))? {
         Record::Channel(channel) => {
             let origin = Origin::from_channel(&channel);
+            let names_bytes = origin.lane.len() + origin.id.len();
+            if names_bytes > NAMES_MAX_BYTES {
+                return Err(format!("channel {} has names of {names_bytes} bytes, too many to be any", channel.id));
+            }
             match channels.get(&channel.id) {
                 Some(known) if *known != origin => return Err(format!("channel {} is two channels", channel.id)),
                 Some(_) => return Ok(None),
@@ -136,7 +149,7 @@ fn sentence(error: &McapError) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::contents::Contents;
-    use super::super::write::{Compression, Moment, Options, Writer};
+    use super::super::write::{Compression, Moment, Options, Writer, create};
     use super::super::{Missed, Origin};
     use super::*;
     use fdring::Producer;
@@ -168,7 +181,8 @@ mod tests {
     fn recording(scratch: &Scratch, compression: Option<Compression>) -> Vec<u8> {
         let lanes = ["read-a", "read-b"].map(|name| Producer::create(name).unwrap().lane().clone());
         let options = Options { compression, encoding: "text".to_owned(), buffer_bytes: 0, replaces: true };
-        let mut writer = Writer::create(&scratch.0, &Arc::from(lanes), &options).unwrap();
+        let file = create(&scratch.0, &options).unwrap().unwrap();
+        let mut writer = Writer::new(file, &scratch.0, &Arc::from(lanes), &options).unwrap();
         for number in 0..60 {
             let moment = Moment { number, logged: 1000 + number, published: 900 + number };
             let (lane, tag) = (number as usize % 2, number as u16 % 3);
@@ -308,6 +322,19 @@ mod tests {
         put(&mut file, op::FOOTER, &[&summary.to_le_bytes()[..], &[0; 12]].concat());
         file.extend(mcap::MAGIC);
         file
+    }
+
+    #[test]
+    fn names_that_are_too_long_to_be_kept_are_refused() {
+        let scratch = Scratch::new("names");
+        let end_of = |len: usize| scratch.contents(&file(&[&(op::CHANNEL, channel(1, &"x".repeat(len)))], &[])).end;
+        assert_eq!(end_of(NAMES_MAX_BYTES), End::Whole);
+        for (len, fault) in
+            [(NAMES_MAX_BYTES + 1, "has names of 4097 bytes"), (CHANNEL_MAX_BYTES, "too many to be one")]
+        {
+            let end = end_of(len);
+            assert!(matches!(&end, End::Broken(said) if said.contains(fault)), "{end:?}");
+        }
     }
 
     #[test]

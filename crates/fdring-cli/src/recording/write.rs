@@ -6,7 +6,6 @@
 use super::spool::Spool;
 use super::{Missed, Origin, RECORD_MAX_BYTES};
 use crate::Failure;
-use crate::human::harmless;
 use fdring::info::LaneInfo;
 use mcap::McapError;
 use mcap::records::MessageHeader;
@@ -36,6 +35,41 @@ pub(crate) struct Options {
     pub(crate) replaces: bool,
 }
 
+/// The longest payload that is recorded, in bytes. A chunk has up to 1 MiB before it, and headers.
+pub(crate) const PAYLOAD_MAX_BYTES: usize = RECORD_MAX_BYTES - (2 << 20);
+/// As many as a file can have and be written by `mcap`, whose numbers of 16 bits must not overflow.
+const CHANNELS_MAX: usize = u16::MAX as usize;
+
+/// Why a record was not written.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// Such a file cannot have it. What it has is as good as before, and it can take others.
+    Record(String),
+    /// The file has failed.
+    File(Failure),
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self::File(failure)
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Record(why) => Self::new(why),
+            Refusal::File(failure) => failure,
+        }
+    }
+}
+
+/// Refuses a payload that is too long for a recording.
+pub(crate) fn check_length(len: usize) -> Result<(), Refusal> {
+    let fault = || Refusal::Record(format!("a record of {len} bytes is too long for a recording"));
+    if len > PAYLOAD_MAX_BYTES { Err(fault()) } else { Ok(()) }
+}
+
 /// When a record came, and as which of its lane.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -58,19 +92,23 @@ pub(crate) struct Writer {
     written_bytes: Arc<AtomicU64>,
 }
 
+/// Creates a file. `None` if it is there already, and is not to be replaced.
+pub(crate) fn create(path: &Path, options: &Options) -> Result<Option<File>, Failure> {
+    let mut open = File::options();
+    let open = match options.replaces {
+        true => open.write(true).create(true).truncate(true),
+        false => open.write(true).create_new(true),
+    };
+    match open.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(Failure::new(format!("could not create {}: {error}", path.display()))),
+    }
+}
+
 impl Writer {
-    pub(crate) fn create(path: &Path, lanes: &Arc<[LaneInfo]>, options: &Options) -> Result<Self, Failure> {
-        let mut open = File::options();
-        let open = match options.replaces {
-            true => open.write(true).create(true).truncate(true),
-            false => open.write(true).create_new(true),
-        };
-        let file = open.open(path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                Failure::new(format!("{} exists; choose another name, or replace it with --force", path.display()))
-            }
-            _ => Failure::new(format!("could not create {}: {error}", path.display())),
-        })?;
+    /// Begins to write `file`, which was created at `path`.
+    pub(crate) fn new(file: File, path: &Path, lanes: &Arc<[LaneInfo]>, options: &Options) -> Result<Self, Failure> {
         let failed = |error| fault(path, &error);
         let spool = Spool::new(file, options.buffer_bytes).map_err(|error| failed(error.into()))?;
         let written_bytes = spool.written_bytes();
@@ -95,7 +133,7 @@ impl Writer {
         };
         // A lane on which nothing comes is a lane of the recording too.
         for lane in 0..lanes.len() {
-            writer.channel(lane, 0)?;
+            writer.add_channel(lane, 0)?;
         }
         Ok(writer)
     }
@@ -109,18 +147,14 @@ impl Writer {
         self.written_bytes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn record(&mut self, lane: usize, tag: u16, moment: Moment, payload: &[u8]) -> Result<(), Failure> {
-        if payload.len() > RECORD_MAX_BYTES - (1 << 20) {
-            let name = harmless(&self.lanes[lane].name);
-            let len = payload.len();
-            return Err(Failure::new(format!("a record of lane {name} has {len} bytes, too many for a recording")));
-        }
+    pub(crate) fn record(&mut self, lane: usize, tag: u16, moment: Moment, payload: &[u8]) -> Result<(), Refusal> {
+        check_length(payload.len())?;
         let channel = match self.last {
             Some((key, channel)) if key == (lane, tag) => channel,
             _ => self.channel(lane, tag)?,
         };
         self.last = Some(((lane, tag), channel));
-        self.write(channel, moment, payload)
+        Ok(self.write(channel, moment, payload)?)
     }
 
     /// Notes what was missed of a lane.
@@ -147,10 +181,19 @@ impl Writer {
         self.writer.write_to_known_channel(&header, payload).map_err(|error| fault(&self.path, &error))
     }
 
-    fn channel(&mut self, lane: usize, tag: u16) -> Result<u16, Failure> {
+    fn channel(&mut self, lane: usize, tag: u16) -> Result<u16, Refusal> {
         if let Some(channel) = self.channels.get(&(lane, tag)) {
             return Ok(*channel);
         }
+        // What is missed of each lane has a channel, too.
+        if self.channels.len() + self.lanes.len() >= CHANNELS_MAX {
+            let fault = "has one tag too many: a file of a recording has no more than 65535 channels, one for each tag";
+            return Err(Refusal::Record(format!("it {fault} of each lane")));
+        }
+        Ok(self.add_channel(lane, tag)?)
+    }
+
+    fn add_channel(&mut self, lane: usize, tag: u16) -> Result<u16, Failure> {
         let (origin, encoding) = (Origin::of(&self.lanes[lane], tag), self.encoding.clone());
         let channel = self.add(&origin, &encoding)?;
         self.channels.insert((lane, tag), channel);
@@ -183,9 +226,6 @@ fn fault(path: &Path, error: &McapError) -> Failure {
         McapError::Io(error) => {
             Failure::new(format!("could not write {path}: {error}; what it has up to there can be read"))
         }
-        McapError::TooManyChannels => Failure::new(format!(
-            "{path} has its 65536 channels, one for each tag of each lane; record fewer lanes in a file"
-        )),
         error => Failure::new(format!("could not write {path}: {error}")),
     }
 }

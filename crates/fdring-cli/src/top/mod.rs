@@ -6,7 +6,8 @@ mod draw;
 mod model;
 
 use crate::stop::{self, Stop};
-use crate::{Failure, Outcome, watch};
+use crate::units::parse_interval;
+use crate::{Failure, Outcome};
 use model::{Model, Wish};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -32,11 +33,11 @@ space halts the picture, ? helps, q quits.
 
 Examples:
   fdring top
-  fdring top --interval 2 --sort full     every two seconds; those whose ring is fullest come first
+  fdring top --interval 2s --sort full    every two seconds; those whose ring is fullest come first
   fdring top --json                       the objects of fdring ps --json, again and again, for programs")]
 pub(crate) struct Arguments {
-    /// The time between two looks, in seconds.
-    #[arg(long, default_value = "0.5", value_name = "SECONDS", value_parser = watch::seconds)]
+    /// The time between two looks.
+    #[arg(long, default_value = "500ms", value_name = "DURATION", value_parser = parse_interval)]
     interval: Duration,
     /// What to sort by at first.
     #[arg(long, value_enum, default_value_t = model::Sort::Name)]

@@ -2,7 +2,10 @@
 #![allow(dead_code, reason = "no test needs all of it")]
 
 use rustix::process::{Pid, Signal, kill_process};
+use std::fs::Permissions;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::JoinHandle;
@@ -10,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// What takes longer has failed.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A user who has nothing.
+pub(crate) const NOBODY: u32 = 65534;
 
 pub(crate) fn unique(name: &str) -> String {
     format!("cli-{}-{name}", std::process::id())
@@ -157,4 +163,44 @@ pub(crate) fn number(line: &str, name: &str) -> u64 {
     let rest = line.split(&format!("\"{name}\":")).nth(1).unwrap_or_else(|| panic!("there is no {name} in {line}"));
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or_else(|_| panic!("{name} is no number in {line}"))
+}
+
+/// The lines of `info --json`: one for each tag of each lane, and that of the file.
+#[track_caller]
+pub(crate) fn info(path: &str, code: i32) -> (Vec<String>, String) {
+    let output = fdring(&["info", path, "--json"]);
+    expect(&output, code);
+    let mut lines: Vec<String> = out(&output).lines().map(str::to_owned).collect();
+    let file = lines.pop().unwrap();
+    (lines, file)
+}
+
+/// The records that a file has.
+#[track_caller]
+pub(crate) fn records_of(path: &str, code: i32) -> u64 {
+    info(path, code).0.iter().map(|line| number(line, "records")).sum()
+}
+
+/// The time of a processor that a process has used, in ticks of 10 ms.
+pub(crate) fn ticks_of(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// The command as another user, who may run it wherever this was built. `None` where only root could do that, which is
+/// said.
+pub(crate) fn as_nobody(folder: &Folder, arguments: &[&str]) -> Option<Command> {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return None;
+    }
+    let program = folder.path("fdring");
+    if !program.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_fdring"), &program).unwrap();
+        std::fs::set_permissions(&folder.0, Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).current_dir("/").uid(NOBODY).gid(NOBODY);
+    Some(command)
 }
