@@ -20,10 +20,15 @@ enum Fault {
     Tears,
     Panics,
     Fails,
+    /// The sender says so, while the receiver waits.
+    FailsToSend,
+    /// The sender cannot be put away.
+    Lingers,
 }
 
 struct Stream {
     fault: Fault,
+    role: Role,
     listener: Option<UnixListener>,
     stream: Option<UnixStream>,
 }
@@ -34,7 +39,7 @@ fn open(role: Role, run: &str, fault: Fault) -> Opened {
         Role::Parent => (Some(UnixListener::bind_addr(&address)?), None),
         Role::Child => (None, Some(UnixStream::connect_addr(&address)?)),
     };
-    Ok(Box::new(Stream { fault, listener, stream }))
+    Ok(Box::new(Stream { fault, role, listener, stream }))
 }
 
 fn cannot_open(_: Role, _: &str) -> Opened {
@@ -50,6 +55,9 @@ impl Contender for Stream {
     }
 
     fn send(&mut self, _: Way, n: u64) -> Fallible {
+        if self.fault == Fault::FailsToSend {
+            return Err("it has lost its voice".into());
+        }
         let mut record = [0; LEN];
         payload::write(&mut record, n);
         Ok(self.stream.as_ref().ok_or("not connected")?.write_all(&record)?)
@@ -59,13 +67,23 @@ impl Contender for Stream {
         let mut record = [0; LEN];
         self.stream.as_ref().ok_or("not connected")?.read_exact(&mut record)?;
         match self.fault {
-            Fault::None => Ok(payload::sum(&record)),
+            Fault::None | Fault::FailsToSend | Fault::Lingers => Ok(payload::sum(&record)),
             Fault::Hangs => loop {
                 std::thread::park();
             },
             Fault::Tears => Ok(payload::sum(&record) + 1),
             Fault::Panics => panic!("it has lost its head"),
             Fault::Fails => Err("it has lost its way".into()),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.fault == Fault::Lingers && self.role == Role::Parent {
+            loop {
+                std::thread::park();
+            }
         }
     }
 }
@@ -80,6 +98,8 @@ static KINDS: &[ContenderKind] = &[
     kind("tears", |role, run| open(role, run, Fault::Tears)),
     kind("panics", |role, run| open(role, run, Fault::Panics)),
     kind("fails", |role, run| open(role, run, Fault::Fails)),
+    kind("mute", |role, run| open(role, run, Fault::FailsToSend)),
+    kind("lingers", |role, run| open(role, run, Fault::Lingers)),
     kind("unopened", cannot_open),
 ];
 

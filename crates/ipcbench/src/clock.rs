@@ -25,6 +25,8 @@ pub fn ticks() -> u64 {
 
 /// How many empty laps are timed to find out what a reading costs.
 const EMPTY_LAPS: usize = 20_000;
+/// How often both clocks are read for one pair of times.
+const CLOCK_READINGS: usize = 32;
 /// A difference between readings is one of the clock's own if so many of the empty laps have it.
 const COMMON_MIN: usize = EMPTY_LAPS / 200;
 
@@ -39,15 +41,15 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    /// Measures the clock, in 20 ms.
+    /// Measures the clock, in some 20 ms.
     pub(crate) fn measure() -> Self {
-        let (start, first) = (Instant::now(), ticks());
+        let (start, first) = both();
         let mut laps = Laps::new(EMPTY_LAPS);
         laps.begin();
         (0..EMPTY_LAPS).for_each(|_| laps.end());
         while start.elapsed().as_millis() < 20 {}
-        let (elapsed, last) = (start.elapsed(), ticks());
-        let ns_per_tick = elapsed.as_nanos() as f64 / (last - first) as f64;
+        let (end, last) = both();
+        let ns_per_tick = (end - start).as_nanos() as f64 / (last - first) as f64;
         let step = step_of(&laps.times);
         Self { ns_per_tick, step_ns: step as f64 * ns_per_tick, cost_ns: median_of(&laps.times, step) * ns_per_tick }
     }
@@ -61,6 +63,16 @@ impl Clock {
     pub(crate) fn lap_ns(&self, ticks: f64) -> f64 {
         (ticks * self.ns_per_tick - self.cost_ns).max(0.0)
     }
+}
+
+/// The time by both clocks at once: of several readings the one that took least, so that nothing came in between.
+fn both() -> (Instant, u64) {
+    let read = |_| {
+        let (before, now, after) = (ticks(), Instant::now(), ticks());
+        (after.saturating_sub(before), now, before.midpoint(after))
+    };
+    let (_, now, ticks) = (0..CLOCK_READINGS).map(read).min_by_key(|(took, ..)| *took).expect("some readings");
+    (now, ticks)
 }
 
 /// The least difference between the laps that are common, in ticks.
@@ -84,7 +96,9 @@ pub struct Laps {
 impl Laps {
     /// Room for `rounds` times; the first round begins now.
     pub(crate) fn new(rounds: usize) -> Self {
-        let times = Vec::with_capacity(rounds);
+        // Written once, so that no page is touched for the first time while the clock runs.
+        let mut times = vec![u64::MAX; rounds];
+        times.clear();
         Self { last: ticks(), times }
     }
 

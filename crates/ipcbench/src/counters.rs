@@ -12,13 +12,13 @@ use std::os::unix::fs::FileExt;
 /// The energy of the first package in microjoules, see powercap in the kernel's documentation.
 pub(crate) const ENERGY: &str = "/sys/class/powercap/intel-rapl:0/energy_uj";
 
-/// The counters of the three threads: sender, its helper for in-process slices, receiver.
+/// The counters of the three threads: sender, its helper that receives in in-process slices, receiver.
 pub(crate) struct Counters {
     threads: [Thread; 3],
     before: [Reading; 3],
-    /// The clocks of this process and of the child, and what they said.
-    clocks: [libc::clockid_t; 2],
-    clocks_before: [u64; 2],
+    /// The clocks of this process, of its helper and of the child, and what they said.
+    clocks: [libc::clockid_t; 3],
+    clocks_before: [u64; 3],
     /// The energy that the package has used, where it may be read, and what it said.
     energy: Option<File>,
     energy_before: u64,
@@ -39,8 +39,8 @@ impl Counters {
                 Err(error) => missing = Some(format!("perf_event_open: {error}")),
             }
         }
-        let clocks = [cpu_clock(pid)?, cpu_clock(child_pid)?];
-        let (before, clocks_before) = (Default::default(), [0; 2]);
+        let clocks = [cpu_clock(pid)?, thread_clock(helper_tid), cpu_clock(child_pid)?];
+        let (before, clocks_before) = (Default::default(), [0; 3]);
         let energy = File::open(ENERGY).ok();
         Ok(Self { threads, before, clocks, clocks_before, energy, energy_before: 0, missing })
     }
@@ -64,13 +64,16 @@ impl Counters {
     /// The slice has ended.
     pub(crate) fn end(&mut self) -> Used {
         let clocks_after = self.clocks.map(cpu_ns);
-        let cpu_ns = [0, 1].map(|side| clocks_after[side].saturating_sub(self.clocks_before[side]));
+        let used = |clock: usize| clocks_after[clock].saturating_sub(self.clocks_before[clock]);
+        let [process, helper, child] = [used(0), used(1), used(2)];
+        // The helper is a thread of this process, and receives.
+        let cpu_ns = [process.saturating_sub(helper), helper + child];
         // The counter begins anew now and then.
         let energy_uj = self.energy_uj().saturating_sub(self.energy_before);
         let mut used = Used { cpu_ns, energy_uj, ..Used::default() };
         let after = self.threads.each_mut().map(Thread::read);
         for (index, (before, after)) in self.before.iter().zip(after).enumerate() {
-            let side = usize::from(index == 2);
+            let side = usize::from(index != 0);
             used.preemptions += after.preemptions.saturating_sub(before.preemptions);
             used.sleeps += after.sleeps.saturating_sub(before.sleeps);
             used.delay_ns += after.delay_ns.saturating_sub(before.delay_ns);
@@ -126,6 +129,13 @@ fn cpu_clock(pid: u32) -> io::Result<libc::clockid_t> {
         0 => Ok(clock),
         error => Err(io::Error::from_raw_os_error(error)),
     }
+}
+
+/// The clock of the processor time of a thread of this process: as `pthread_getcpuclockid` makes it of its number.
+fn thread_clock(tid: u32) -> libc::clockid_t {
+    /// The scheduler's count, of a thread.
+    const SCHEDULED_THREAD: libc::clockid_t = 6;
+    (!(tid as libc::clockid_t) << 3) | SCHEDULED_THREAD
 }
 
 fn cpu_ns(clock: libc::clockid_t) -> u64 {

@@ -16,6 +16,10 @@ use std::sync::atomic::Ordering;
 /// How long after the slice's beginning the first record may be due at the earliest, in nanoseconds: the receiver waits
 /// by then.
 const BEGINNING_NS: f64 = 20_000.0;
+/// Who carries less than this share of an offered load cannot keep up with it.
+const KEEPING_UP: f64 = 0.98;
+/// So many standard deviations of a mean over arrivals by chance are no sign of anything.
+const DEVIATIONS: f64 = 5.0;
 /// How many records are due at once in a burst.
 pub(crate) const BURST: u64 = 32;
 
@@ -47,9 +51,27 @@ impl Load {
         1e9 / f64::from(self.rate)
     }
 
+    /// The fewest records of a slice, and what their number is a multiple of: whole bursts.
+    pub(crate) fn step(self) -> u64 {
+        if self.arrivals == Arrivals::Burst { BURST } else { 16 }
+    }
+
+    /// What a record takes in a slice of so many, by how long the slice took, without the wait at its beginning. It
+    /// cannot be less than the distance at which they are due.
+    pub(crate) fn pace_ns(self, elapsed_ns: f64, records: u64) -> f64 {
+        ((elapsed_ns - BEGINNING_NS) / records as f64).max(self.mean_gap_ns())
+    }
+
+    /// Whether a median pace over slices with so many records altogether is too slow for it: more than by chance.
+    pub(crate) fn is_too_much_for(self, pace_ns: f64, records: u64) -> bool {
+        let by_chance = if self.arrivals == Arrivals::Poisson { DEVIATIONS / (records as f64).sqrt() } else { 0.0 };
+        self.mean_gap_ns() / pace_ns < KEEPING_UP - by_chance
+    }
+
     /// How long after the one before it record `n` is due, in nanoseconds.
     fn gap_ns(self, n: u64, random: &mut Random) -> f64 {
         match self.arrivals {
+            Arrivals::Burst if n == 0 => 0.0,
             Arrivals::Poisson => -random.share().ln() * self.mean_gap_ns(),
             Arrivals::Even => self.mean_gap_ns(),
             Arrivals::Burst if n.is_multiple_of(BURST) => self.mean_gap_ns() * BURST as f64,
@@ -139,9 +161,19 @@ mod tests {
     #[test]
     fn bursts_are_due_at_once() {
         let gaps = gaps(Arrivals::Burst);
-        assert_eq!(gaps[0], 32_000.0);
-        assert!(gaps[1..32].iter().all(|gap| *gap == 0.0));
+        assert!(gaps[..32].iter().all(|gap| *gap == 0.0));
         assert_eq!(gaps[32], 32_000.0);
+        assert_eq!(Load { rate: 1, arrivals: Arrivals::Burst }.step(), BURST, "whole bursts");
+    }
+
+    #[test]
+    fn who_is_a_little_too_slow_is_seen_and_chance_is_not() {
+        let load = Load { rate: 1_000_000, arrivals: Arrivals::Even };
+        assert_eq!(load.pace_ns(2_020_000.0, 2000), 1000.0, "the beginning is no work");
+        assert_eq!(load.pace_ns(30_000.0, 32), 1000.0, "nobody is quicker than what is due");
+        assert!(load.is_too_much_for(1030.0, 100_000) && !load.is_too_much_for(1010.0, 100_000));
+        let poisson = Load { arrivals: Arrivals::Poisson, ..load };
+        assert!(poisson.is_too_much_for(1100.0, 100_000) && !poisson.is_too_much_for(1100.0, 1000));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::load::Load;
 use crate::own::Own;
 use crate::plan::{self, Bouncer, Carrier, Case, Spread};
 use crate::queues::Helper;
+use crate::raw::HOLD_NS;
 use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
 use crate::sides::Side;
 use crate::sockets::{CHANNEL_FDS, Channels};
@@ -134,8 +135,8 @@ impl Parent {
         let incoming = Incoming::attach(&order.address(Role::Child), &cases, Role::Parent)?;
         own.connect(&shared)?;
         let helper = Helper::start(order.cores[1]);
-        pin(order.cores[0])?;
         let clock = Clock::measure();
+        shared.word(Word::Hold).store((HOLD_NS / clock.ns_per_tick) as u64, Ordering::Relaxed);
         let side = Side { shared, outgoing, incoming, channels, bells, fds_socket, own, clock };
         Ok(Self { side, cases, commands: READY, helper, child_pid, child_may_end, waiting })
     }
@@ -225,6 +226,16 @@ impl Parent {
         shared.word(Word::Records).store(records, Ordering::Relaxed);
         self.commands += 1;
         shared.word(Word::Command).store(self.commands, Ordering::Release);
+    }
+}
+
+impl Parent {
+    /// Ends the child without its putting anything away: it may wait for what never comes.
+    pub(crate) fn give_up(&self) {
+        self.child_may_end.store(true, Ordering::Release);
+        if let Some(child) = Pid::from_raw(self.child_pid as i32) {
+            let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+        }
     }
 }
 

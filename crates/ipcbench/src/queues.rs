@@ -79,11 +79,7 @@ impl Helper {
     fn rtrb<const LEN: usize>(&self, records: u64) -> Slice<'_> {
         let slots = RING_BYTES / LEN;
         let (mut producer, mut consumer) = rtrb::RingBuffer::<[u8; LEN]>::new(slots);
-        // One lap beforehand, so that no page is touched for the first time while the clock runs.
-        let lap = producer.write_chunk_uninit(slots).expect("an empty ring");
-        assert_eq!(lap.fill_from_iter((0..slots).map(|_| [0; LEN])), slots);
-        consumer.read_chunk(slots).expect("a full ring").commit_all();
-        let half = move || {
+        let receive = move |records| {
             let (mut received, mut total) = (0, 0u64);
             while received < records {
                 let Ok(chunk) = consumer.read_chunk(consumer.slots().min(BATCH as usize)) else { continue };
@@ -94,7 +90,7 @@ impl Helper {
             }
             total
         };
-        self.begin(Box::new(half), move |_| {
+        let send = move |records| {
             let mut sent = 0;
             while sent < records {
                 let Ok(mut chunk) = producer.write_chunk_uninit(BATCH as usize) else { continue };
@@ -109,13 +105,16 @@ impl Helper {
                 };
                 sent += BATCH;
             }
-        })
+            // The second thread has read them all.
+            while producer.slots() != slots {}
+        };
+        self.warm(receive, send, slots as u64 / BATCH * BATCH, records)
     }
 
     fn crossbeam<const LEN: usize>(&self, records: u64) -> Slice<'_> {
         let queue = Arc::new(ArrayQueue::<[u8; LEN]>::new(RING_BYTES / LEN));
         let theirs = Arc::clone(&queue);
-        let half = move || {
+        let receive = move |records| {
             let (mut received, mut total) = (0, 0u64);
             while received < records {
                 let Some(payload) = theirs.pop() else { continue };
@@ -124,7 +123,7 @@ impl Helper {
             }
             total
         };
-        self.begin(Box::new(half), move |_| {
+        let send = move |records| {
             for n in 0..records {
                 let mut payload = [0; LEN];
                 fill(&mut payload, n);
@@ -132,7 +131,26 @@ impl Helper {
                     payload = back;
                 }
             }
-        })
+            while !queue.is_empty() {}
+        };
+        self.warm(receive, send, (RING_BYTES / LEN) as u64, records)
+    }
+
+    /// A one-way slice through a new queue, after a lap through both threads: then each holds what it holds later on.
+    fn warm<'a>(
+        &'a self,
+        mut receive: impl FnMut(u64) -> u64 + Send + 'static,
+        mut send: impl FnMut(u64) + 'a,
+        lap: u64,
+        records: u64,
+    ) -> Slice<'a> {
+        let half = move || {
+            std::hint::black_box(receive(lap));
+            receive(records)
+        };
+        let slice = self.begin(Box::new(half), |_| {});
+        send(lap);
+        Slice { mine: Box::new(move |_| send(records)), ..slice }
     }
 
     /// A slice of round trips.

@@ -4,7 +4,7 @@
 //! library: a peer that misbehaves corrupts it, and a slot must hold exactly one payload.
 #![allow(unsafe_code, reason = "slots in the memory that both processes map")]
 
-use super::clock::Laps;
+use super::clock::{Laps, ticks};
 use super::payload::{PING_BYTES, boxed, fill, sum};
 use super::plan::RUN;
 use super::shared::{
@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// A receiver that finds less than so many cache lines of records is not far behind its sender.
 const LINES_ENOUGH: usize = 256;
-/// For how many pauses of the processor it waits then: 1.5 µs where a pause takes 25 ns.
-const PAUSES_HELD: u32 = 64;
+/// For how long it waits then, in nanoseconds.
+pub(crate) const HOLD_NS: f64 = 1500.0;
 
 /// What comes before a slot that has a header, in bytes: a cache line, as before a payload with `payload_align` 64.
 const HEADER_BYTES: usize = 64;
@@ -112,10 +112,14 @@ impl<'a> Ring<'a> {
     ) -> u64 {
         let (mut received, mut given_back, mut total) = (self.begin, self.begin, 0u64);
         let (last, step) = (self.begin + records, (self.slots::<LEN>() / 8).max(1));
+        let hold = self.shared.word(Word::Hold).load(Ordering::Relaxed);
         while received < last {
             let published = self.published.load(Ordering::Acquire);
             if HOLD && ((published - received) as usize) < LINES_ENOUGH * 64 / stride(LEN) {
-                (0..PAUSES_HELD).for_each(|_| std::hint::spin_loop());
+                let until = ticks() + hold;
+                while ticks() < until {
+                    std::hint::spin_loop();
+                }
             }
             while received < published {
                 // SAFETY: published, so the sender leaves it alone until it is given back.

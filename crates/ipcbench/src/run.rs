@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest message.
 const MESSAGE_BYTES: usize = 1 << 20;
+/// The share by which a tick may differ between restarts.
+const CLOCK_DRIFT_MAX: f64 = 0.001;
 /// With less time than this left, in seconds, a restart is not begun again.
 const LEFT_MIN: f64 = 0.5;
 
@@ -68,7 +70,8 @@ pub(crate) struct Collected {
 enum End {
     Done,
     /// It stands for a contender that must be left out: these cases, by their places in `numbers`.
-    Fault(Fault, Vec<usize>),
+    /// The time that was lost by waiting for it is not its restart's.
+    Fault(Fault, Vec<usize>, Duration),
     /// It ended early, and no contender stands for it.
     Broken(String),
     Interrupted,
@@ -95,7 +98,7 @@ pub(crate) fn run(
     let mut faults = Vec::new();
     let mut broken = 0;
     'restarts: for restart in 0..plan.restarts {
-        let start = Instant::now();
+        let mut start = Instant::now();
         let mut samples = Vec::new();
         loop {
             let seconds = plan.seconds.map(|seconds| seconds - start.elapsed().as_secs_f64());
@@ -127,7 +130,8 @@ pub(crate) fn run(
             }
             match end.unwrap_or_else(|error| End::Broken(error.to_string())) {
                 End::Done => break,
-                End::Fault(fault, places) => {
+                End::Fault(fault, places, lost) => {
+                    start += lost;
                     left_out.extend(places);
                     faults.push(fault);
                 }
@@ -153,6 +157,9 @@ pub(crate) fn run(
         }
         restarts.push(samples);
     }
+    watch.check_clock();
+    // What brought nothing is no restart.
+    restarts.retain(|samples| !samples.is_empty());
     let probes: Vec<f64> = restarts.iter().flatten().flat_map(|sample| sample.probes_ns).collect();
     let boundary = Boundary::of(&probes);
     let (outcomes, tally) = sort(&cases, &restarts, boundary);
@@ -166,7 +173,23 @@ struct Watch {
     started: usize,
     rounds: u64,
     clock_ns: [f64; 2],
+    /// The length of a tick in nanoseconds, as each process has measured it.
+    ticks: Vec<f64>,
     warnings: Vec<String>,
+}
+
+impl Watch {
+    /// Says if the processes do not agree on the clock: all times of one or the other are wrong by that much.
+    fn check_clock(&mut self) {
+        let least = self.ticks.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = self.ticks.iter().copied().fold(0.0, f64::max);
+        if most > least * (1.0 + CLOCK_DRIFT_MAX) {
+            let percent = (most / least - 1.0) * 100.0;
+            self.warnings.push(format!(
+                "the clock's tick differs by {percent:.2} % between restarts: all times of some are wrong by that much"
+            ));
+        }
+    }
 }
 
 /// A process that measures, as it is watched. It is killed where it has not ended.
@@ -203,8 +226,9 @@ impl Worker {
             std::thread::sleep(LOOK_INTERVAL);
             let has_ended = loop {
                 match self.next()? {
-                    Some(Message::Ready { step_ns, cost_ns, missing }) => {
+                    Some(Message::Ready { ns_per_tick, step_ns, cost_ns, missing }) => {
                         watch.clock_ns = [step_ns, cost_ns];
+                        watch.ticks.push(ns_per_tick);
                         let missing = missing.map(|why| format!("cycles and instructions were not counted: {why}"));
                         watch.warnings.extend(missing.filter(|warning| !watch.warnings.contains(warning)));
                     }
@@ -219,7 +243,11 @@ impl Worker {
             };
             progress(samples.len());
             if has_ended == Some(true) {
-                self.process.wait()?;
+                // All has been told: a contender that does not end is killed, and costs nothing.
+                let told = Instant::now();
+                while self.process.try_wait()?.is_none() && told.elapsed() < limit && !signals::was_interrupted() {
+                    std::thread::sleep(LOOK_INTERVAL / 10);
+                }
                 return Ok(End::Done);
             }
             if signals::was_interrupted() {
@@ -237,7 +265,8 @@ impl Worker {
                 _ if hangs => format!("it did not end within {} s", limit.as_secs_f64()),
                 _ => "its processes ended without a word".to_owned(),
             };
-            return self.blame(what, kinds, (cases, places));
+            let lost = if hangs { limit } else { Duration::ZERO };
+            return Ok(self.blame((what, lost), kinds, (cases, places)));
         }
     }
 
@@ -247,7 +276,12 @@ impl Worker {
     }
 
     /// The contender that runs, or that is being opened.
-    fn blame(&self, what: String, kinds: &[ContenderKind], (cases, places): (&[Case], &[usize])) -> Fallible<End> {
+    fn blame(
+        &self,
+        (what, lost): (String, Duration),
+        kinds: &[ContenderKind],
+        (cases, places): (&[Case], &[usize]),
+    ) -> End {
         let number = |word| self.shared.word(word).load(Ordering::Acquire).checked_sub(1).map(|number| number as usize);
         let of_case = |place: &usize| -> (String, Vec<usize>) {
             let case = cases[*place];
@@ -259,15 +293,15 @@ impl Worker {
         };
         if let Some(place) = number(Word::Running).and_then(|number| places.get(number)) {
             let (measure, like) = of_case(place);
-            return Ok(End::Fault(Fault { measure, contender: cases[*place].to_string(), what }, like));
+            return End::Fault(Fault { measure, contender: cases[*place].to_string(), what }, like, lost);
         }
         if let Some(kind) = number(Word::Opening).and_then(|number| kinds.get(number)) {
             let is_of_kind = |place: &&usize| cases[**place].own().is_some_and(|own| own.0.name == kind.name);
             let (measure, what) = ("every measure".to_owned(), format!("it could not be opened: {what}"));
             let fault = Fault { measure, contender: kind.name.to_owned(), what };
-            return Ok(End::Fault(fault, places.iter().filter(is_of_kind).copied().collect()));
+            return End::Fault(fault, places.iter().filter(is_of_kind).copied().collect(), lost);
         }
-        Ok(End::Broken(what))
+        End::Broken(what)
     }
 
     /// The next message, if there is one.

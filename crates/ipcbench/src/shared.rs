@@ -62,6 +62,8 @@ pub(crate) enum Word {
     Answer = 128,
     Sum = 136,
     Ping = 256,
+    /// For how many ticks a held receiver steps back.
+    Hold = 272,
     /// The number of the first slot of the raw rings in this slice; it goes on and on.
     Begin = 264,
     Pong = 384,
@@ -92,11 +94,16 @@ impl Shared {
     pub(crate) fn create() -> std::io::Result<(Self, OwnedFd)> {
         let fd = memfd_create("fdring-bench", MemfdFlags::CLOEXEC)?;
         ftruncate(&fd, SHARED_BYTES as u64)?;
-        Ok((Self::map(&fd)?, fd))
+        // Whoever measures touches it first, so that it lies near there.
+        Ok((Self::map_by(&fd, MapFlags::SHARED)?, fd))
     }
 
     pub(crate) fn map(fd: impl AsFd) -> std::io::Result<Self> {
-        let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::POPULATE);
+        Self::map_by(fd, MapFlags::SHARED | MapFlags::POPULATE)
+    }
+
+    fn map_by(fd: impl AsFd, flags: MapFlags) -> std::io::Result<Self> {
+        let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: the kernel chooses an address where nothing is mapped yet.
         let base = unsafe { mmap(std::ptr::null_mut(), SHARED_BYTES, access, flags, fd, 0) }?;
         Ok(Self { base: NonNull::new(base.cast()).expect("the kernel maps nothing at address 0") })

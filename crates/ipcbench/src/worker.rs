@@ -7,7 +7,7 @@ use crate::contender::{ContenderKind, Fallible};
 use crate::counters::Counters;
 use crate::distance::Distance;
 use crate::measure::{Sample, Used};
-use crate::pair::{Order, Parent, complain_of_panics};
+use crate::pair::{Order, Parent, complain_of_panics, pin};
 use crate::plan::Case;
 use crate::shared::Shared;
 use crate::stats::{Random, median_of};
@@ -35,6 +35,7 @@ const EXACT_BELOW_NS: u64 = 2048;
 pub(crate) enum Message {
     /// Everything is open; of the clock, and what cannot be counted.
     Ready {
+        ns_per_tick: f64,
         step_ns: f64,
         cost_ns: f64,
         missing: Option<String>,
@@ -50,12 +51,14 @@ pub(crate) enum Message {
 pub(crate) fn run(args: &[String], kinds: &'static [ContenderKind]) -> Fallible {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let order = Order::from_args(args)?;
+    // Before any memory is touched or thread started, as in the child: both lie where it measures.
+    pin(order.cores[0])?;
     let stdin = std::io::stdin();
     let memory = fdring::recv_fds(&stdin, &mut [0; 8], 1)?.fds.remove(0);
     let shared = Shared::map(&memory)?;
     complain_of_panics(Shared::map(&memory)?);
     let outcome = Rounds::start(&order, kinds, (Shared::map(&memory)?, memory), &stdin)
-        .and_then(|rounds| rounds.run(order.seconds.map(Duration::from_secs_f64)));
+        .and_then(|rounds| rounds.run(order.seconds.map(Duration::from_secs_f64), |text| shared.complain(text)));
     if let Err(error) = &outcome {
         shared.complain(&error.to_string());
     }
@@ -90,7 +93,8 @@ impl<'a> Rounds<'a> {
         let counters = Counters::open(parent.child_pid(), parent.helper_tid())?;
         let clock = parent.clock();
         let missing = counters.missing().map(str::to_owned);
-        tell(socket, &Message::Ready { step_ns: clock.step_ns, cost_ns: clock.cost_ns, missing })?;
+        let Clock { ns_per_tick, step_ns, cost_ns } = clock;
+        tell(socket, &Message::Ready { ns_per_tick, step_ns, cost_ns, missing })?;
         let pace = vec![[0.0; 2]; parent.cases().len()];
         let random = Random::new(u64::from(std::process::id()));
         Ok(Self { parent, clock, counters, pace, slice_ns: SLICE_MAX_NS, random, socket })
@@ -105,10 +109,16 @@ impl<'a> Rounds<'a> {
         self.parent.cases()[number]
     }
 
-    fn run(mut self, budget: Option<Duration>) -> Fallible {
-        match budget {
-            None => self.try_all()?,
-            Some(budget) => self.measure(budget)?,
+    fn run(mut self, budget: Option<Duration>, complain: impl FnOnce(&str)) -> Fallible {
+        let outcome = match budget {
+            None => self.try_all(),
+            Some(budget) => self.measure(budget),
+        };
+        if let Err(error) = &outcome {
+            // Said before anything is put away: that may take long, and the child waits for what never comes.
+            complain(&error.to_string());
+            self.parent.give_up();
+            return outcome;
         }
         tell(self.socket, &Message::Done)
     }
@@ -188,7 +198,11 @@ impl<'a> Rounds<'a> {
             true => (self.slice_ns * SHORTEN).max(SLICE_MIN_NS),
             false => (self.slice_ns * LENGTHEN).min(SLICE_MAX_NS),
         };
-        let pace_ns = slice.elapsed as f64 * self.clock.ns_per_tick / records as f64;
+        let elapsed_ns = slice.elapsed as f64 * self.clock.ns_per_tick;
+        let pace_ns = match case {
+            Case::Load(_, load) => load.pace_ns(elapsed_ns, records),
+            _ => elapsed_ns / records as f64,
+        };
         self.pace[number][Distance::usual(after_ns) as usize] = pace_ns;
         let sample = self.sample((number, records, pace_ns), &slice.times, [before_ns, after_ns], used);
         tell(self.socket, &Message::Slice(sample))?;

@@ -10,7 +10,7 @@ mod trace;
 
 pub(crate) use roles::{CONSUMER, PRODUCER, run_role};
 
-use super::shared::{Shared, Word, wait_for, wake};
+use super::shared::{Shared, Word, wake};
 use roles::{Command, Regime};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -98,10 +98,9 @@ impl Watched {
         let (shared, memory) = Shared::create()?;
         let address = format!("@fdring-bench-{}-census", std::process::id());
         let producer = spawn(PRODUCER, producers_core, &address, &memory)?;
-        let mut patience = patience("the producer");
-        wait_for(shared.word(Word::Answer), 1, &mut patience);
+        wait_for_start(&shared, "the watched producer", 1)?;
         let consumer = spawn(CONSUMER, consumers_core, &address, &memory)?;
-        wait_for(shared.word(Word::Answer), 2, &mut patience);
+        wait_for_start(&shared, "the watched consumer", 2)?;
         Ok(Self { shared, processes: [producer, consumer], commands: 0, tries })
     }
 
@@ -223,10 +222,16 @@ impl Drop for Watched {
     }
 }
 
-/// Panics once something takes too long.
-fn patience(who: &str) -> impl FnMut() {
+/// Waits for a process's answer, for no longer than `PATIENCE`.
+fn wait_for_start(shared: &Shared, who: &str, answer: u64) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
-    move || assert!(start.elapsed() < PATIENCE, "{who} does not start")
+    while shared.word(Word::Answer).load(Ordering::Acquire) != answer {
+        if start.elapsed() > PATIENCE {
+            return Err(format!("{who} does not start").into());
+        }
+        std::hint::spin_loop();
+    }
+    Ok(())
 }
 
 fn spawn(role: &str, core: usize, address: &str, memory: &OwnedFd) -> Result<Child, Box<dyn Error>> {

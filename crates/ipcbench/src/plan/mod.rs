@@ -318,7 +318,7 @@ impl Case {
             Self::Spread(_) => BATCH * LANE_COUNTS[LANE_COUNTS.len() - 1] as u64,
             Self::WakeUp(_) => 8,
             Self::FanOut(kind, _) => BATCH.max(kind.0.records_step),
-            Self::Load(..) => 16,
+            Self::Load(_, load) => load.step(),
             Self::Connect(_) => 2,
             Self::Descriptors(..) => 4,
         }

@@ -29,8 +29,6 @@ use std::path::Path;
 const OF_ALL: [(f64, &str); 2] = [(0.99, "p99 of all"), (0.999, "p99.9 of all")];
 /// The share of slices that may be thrown away before the report warns.
 const THROWN_AWAY_MAX: f64 = 0.5;
-/// Who carries less than this share of an offered load cannot keep up with it.
-const KEEPING_UP: f64 = 0.8;
 
 /// All that a report is made of.
 pub(crate) struct Run<'a> {
@@ -234,9 +232,8 @@ pub(crate) fn warnings(collected: &Collected) -> Vec<String> {
             let Some(paces) = Quartiles::of(&figures.paces).filter(|_| figures.paces.len() >= SLICES_MIN) else {
                 continue;
             };
-            let carried = 1e9 / paces.median;
-            if carried < KEEPING_UP * f64::from(load.rate) {
-                let (case, carried) = (outcome.case, rate_name(carried));
+            if load.is_too_much_for(paces.median, figures.records) {
+                let (case, carried) = (outcome.case, rate_name(1e9 / paces.median));
                 warnings.push(format!("{case} cannot keep up {} with {load}: it carries {carried}", distance.name()));
             }
         }
