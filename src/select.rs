@@ -641,20 +641,26 @@ impl<E: Selectable> Selector<E> {
         self.interrupter.as_ref().is_some_and(Interrupter::is_interrupted)
     }
 
-    /// Arms those in the queue, up to one that has news. It goes to the end of the queue.
+    /// Arms those in the queue, up to one that has news. It goes to the end of the queue, and so does one that fails,
+    /// which counts only if no other has news.
     fn look_at_queue(&mut self) -> Result<Option<Key>, ReceiveError> {
-        while let Some(index) = self.queue.front().copied() {
+        let mut failure = None;
+        for _ in 0..self.queue.len() {
+            let Some(index) = self.queue.pop_front() else { break };
             let Some(slot) = &mut self.slots[index] else { unreachable!("what is removed leaves the queue") };
-            // It stays in the queue if this fails.
-            let has_news = slot.source.has_news()?;
-            self.queue.pop_front();
-            if has_news {
-                self.queue.push_back(index);
-                return Ok(Some(slot.key));
+            match slot.source.has_news() {
+                Ok(false) => slot.is_queued = false,
+                Ok(true) => {
+                    self.queue.push_back(index);
+                    return Ok(Some(slot.key));
+                }
+                Err(error) => {
+                    self.queue.push_back(index);
+                    failure = failure.or(Some(error));
+                }
             }
-            slot.is_queued = false;
         }
-        Ok(None)
+        failure.map_or(Ok(None), Err)
     }
 
     /// Waits for armed endpoints, and puts those that something happened to into the queue.

@@ -371,6 +371,35 @@ fn what_a_place_keeps_is_read_on_and_nothing_comes_twice() {
 }
 
 #[test]
+fn a_later_lane_that_was_resumed_keeps_its_place_through_every_loss() {
+    let address = format!("@{}", unique_name());
+    let mut feed = options().later_start(Start::Resume).connect(&address).unwrap();
+    let first = small().create().unwrap();
+    let server = listen_again(&address, &first);
+    assert_eq!(next(&mut feed), joined(&first, 0, None));
+    first.finish();
+    assert_eq!(next(&mut feed), Said::Finished(0));
+    drop(server);
+    let mut lane = small().no_consumer(NoConsumer::WaitFor(1)).create().unwrap();
+    let _server = listen_again(&address, &lane);
+    assert_eq!(next(&mut feed), joined(&lane, 0, None));
+    for round in 0..3u8 {
+        lane.send_timeout(&[round], DEADLINE).unwrap();
+        assert_eq!(next(&mut feed), Said::Record(vec![round]));
+        let position = feed.position();
+        evict(&lane);
+        assert!(is_evicted(&next(&mut feed), position));
+        assert_eq!(next(&mut feed), joined(&lane, position, Some(0)));
+        // Without its place the lane would wait for another consumer.
+        while lane.vacant_places().is_empty() && lane.try_send(&[round; 500]).is_ok() {}
+        assert!(lane.vacant_places().is_empty(), "in round {round}");
+        while feed.position() < lane.published() {
+            assert_eq!(next(&mut feed), Said::Record(vec![round; 500]));
+        }
+    }
+}
+
+#[test]
 fn a_hostile_lane_ends_its_feed_for_good() {
     let address = format!("@{}", unique_name());
     let listener = listen(&address);
@@ -453,6 +482,26 @@ fn an_armed_feed_with_nothing_to_read_sleeps() {
     }
     // The consumer's second look.
     assert!(wakes <= 2, "{wakes} wakes for nothing");
+}
+
+#[test]
+fn a_feed_that_is_polled_while_it_connects_is_told_once() {
+    let address = format!("@{}", unique_name());
+    let lane = small().create().unwrap();
+    let _server = Server::listen(&*address, [&lane]).unwrap();
+    for round in 0..200 {
+        let mut feed = options().connect(&address).unwrap();
+        let begin = Instant::now();
+        let event = loop {
+            match feed.try_receive() {
+                Err(FeedError::Empty) => assert!(begin.elapsed() < DEADLINE),
+                event => break said(event.unwrap()),
+            }
+        };
+        assert_eq!(event, joined(&lane, 0, None));
+        assert!(feed.arm().unwrap());
+        assert!(!waits(&feed, Duration::ZERO), "in round {round} something is news that was told");
+    }
 }
 
 #[test]

@@ -11,9 +11,11 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
+use common::kernel::write_and_keep_the_lock;
+use common::{DEADLINE, belongings, isolated, role, skipped, unique_name, wait_until};
 use fdring::call::{Caller, Service, ServiceOptions};
 use fdring::errors::ReceiveError;
+use fdring::{Error, Producer, Server, Session, options::SessionOptions};
 use hostile::*;
 use impostor::{CAPACITY, Goods, offer};
 use peer::{Peer, argument, is_told_within, say};
@@ -262,4 +264,69 @@ fn callers_that_hang_up_and_live_cost_their_service_no_time() {
         service.stats().joined == CALLERS as u64 && service.stats().callers == 0
     });
     assert!(began.elapsed() < Duration::from_secs(1), "{:?} for {CALLERS} callers", began.elapsed());
+}
+
+/// How many threads of this process open what was offered.
+fn openers() -> usize {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.filter(|name| name.trim() == "fdring-opener").count()
+}
+
+/// How many of them may be left behind.
+const OPENERS_MAX: usize = 64;
+
+#[test]
+fn callers_that_keep_the_locks_of_their_files_cost_a_bounded_number_of_threads() {
+    isolated("callers_that_keep_the_locks_of_their_files_cost_a_bounded_number_of_threads", || {
+        let (address, _server) = service(DEADLINE);
+        let goods = Goods::new(CAPACITY);
+        if !write_and_keep_the_lock(goods.seat.try_clone().unwrap()) {
+            return skipped("this process may not use userfaultfd(2)");
+        }
+        let knock = || {
+            let wire = caller_at(1, &address, &goods);
+            wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+            wire
+        };
+        (0..OPENERS_MAX + 20).for_each(|_| drop(knock()));
+        assert_eq!(knock().last_words(), [(REFUSE, 3)]);
+        assert_eq!(openers(), OPENERS_MAX);
+        let error = Caller::connect(address.as_str()).map(drop).unwrap_err();
+        assert!(error.is_worth_retrying() && error.to_string().contains("64 threads still open"), "{error}");
+    });
+}
+
+#[test]
+fn a_producer_that_keeps_the_locks_of_its_files_costs_a_bounded_number_of_threads() {
+    isolated("a_producer_that_keeps_the_locks_of_its_files_costs_a_bounded_number_of_threads", || {
+        let address = format!("@{}", unique_name());
+        let (listener, goods) = (listen(&address), Goods::new(CAPACITY));
+        // Threads that have ended count for nothing.
+        let (honest, producer) = (format!("@{}", unique_name()), Producer::create("lane").unwrap());
+        let _server = Server::listen(honest.as_str(), [&producer]).unwrap();
+        (0..=OPENERS_MAX).for_each(|_| drop(Session::connect(honest.as_str()).unwrap()));
+        if !write_and_keep_the_lock(goods.seat.try_clone().unwrap()) {
+            return skipped("this process may not use userfaultfd(2)");
+        }
+        std::thread::spawn(move || {
+            loop {
+                let wire = accept(&listener);
+                wire.expect(&[HELLO]);
+                wire.send(&producer_hello()).unwrap();
+                wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+            }
+        });
+        let connect = || SessionOptions::new().deadline(Duration::from_millis(200)).connect(address.as_str()).map(drop);
+        let mut timed_out = 0;
+        let error = loop {
+            match connect().unwrap_err() {
+                Error::TimedOut { .. } => timed_out += 1,
+                error => break error,
+            }
+            assert!(timed_out <= OPENERS_MAX, "{} threads were left behind", openers());
+        };
+        assert!(error.is_worth_retrying() && error.to_string().contains("64 threads still open"), "{error}");
+        assert_eq!((timed_out, openers()), (OPENERS_MAX, OPENERS_MAX));
+    });
 }

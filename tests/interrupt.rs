@@ -213,6 +213,27 @@ fn selects_one_that_is_interrupted(stop: &Interrupter, address: &str) {
     assert_eq!(selector.wait(), Ok(key));
 }
 
+/// One that is interrupted and has nothing keeps no other from being found that has something, whichever comes first.
+fn selects_another_than_the_one_that_is_interrupted(stop: &Interrupter, address: &str) {
+    let (_idle, _server, session) = idle_lane(stop, address);
+    let mut selector = Selector::new().unwrap();
+    let idle = selector.add(session.attach_one(Attach::new()).unwrap()).unwrap();
+    let (mut producer, other) = (Producer::create("other").unwrap(), format!("{address}-other"));
+    let _other = Server::listen(&*other, [&producer]).unwrap();
+    let busy = selector.add(Consumer::connect(&*other).unwrap()).unwrap();
+    waits();
+    assert_eq!(selector.wait(), Err(ReceiveError::Interrupted));
+    for record in 0..3u8 {
+        producer.send(&[record]).unwrap();
+        assert_eq!(selector.wait(), Ok(busy), "what is there comes first");
+        assert_eq!(selector.get_mut(busy).unwrap().receive().unwrap().unwrap()[..], [record]);
+        assert_eq!(selector.wait(), Err(ReceiveError::Interrupted));
+    }
+    stop.clear();
+    assert_ne!(idle, busy);
+    assert_eq!(selector.try_wait(), Err(ReceiveError::Empty));
+}
+
 fn is_interrupted<T: std::fmt::Debug>(outcome: Result<T, Error>) {
     assert!(matches!(&outcome, Err(error) if error.kind() == ErrorKind::Interrupted), "{outcome:?}");
 }
@@ -328,7 +349,7 @@ fn selects_what_listens<E: Selectable>(stop: &Interrupter, listener: E, knock: i
 type Wait = fn(&Interrupter, &str);
 
 /// Each wait that the library has, by what waits.
-const WAITS: [(&str, Wait); 18] = [
+const WAITS: [(&str, Wait); 19] = [
     ("receives", receives),
     ("taps", taps),
     ("reserves", reserves),
@@ -338,6 +359,7 @@ const WAITS: [(&str, Wait); 18] = [
     ("finishes", finishes),
     ("selects", selects),
     ("selects_one_that_is_interrupted", selects_one_that_is_interrupted),
+    ("selects_another_than_the_one_that_is_interrupted", selects_another_than_the_one_that_is_interrupted),
     ("connects_with_patience", connects_with_patience),
     ("connects_to_one_that_is_silent", connects_to_one_that_is_silent),
     ("connects_to_a_full_backlog", connects_to_a_full_backlog),

@@ -6,19 +6,27 @@ mod common;
 mod guest;
 #[path = "common/hostile.rs"]
 mod hostile;
+#[path = "common/impostor.rs"]
+mod impostor;
+#[path = "common/peer.rs"]
+mod peer;
+#[path = "common/stage.rs"]
+mod stage;
 
 use common::{DEADLINE, KillOnDrop, isolated, role, unique_name, wait_until};
 use fdring::{
-    Attach, Consumer, Error, Producer, Server, Session,
+    Attach, Consumer, Error, Producer, Server, Session, SessionListener,
     errors::{ReceiveError, SendError},
-    options::{LaneOptions, SessionOptions},
+    options::{LaneOptions, SessionOptions, Start},
     recv_fds, send_fds,
 };
 use guest::Guest;
-use hostile::IN_PLACE;
+use hostile::{HELLO, IN_PLACE, INTENT, Wire, producer_hello};
+use impostor::{CAPACITY, Goods, data, offer};
+use peer::{Peer, argument, say, told};
 use rustix::event::{Timespec, poll};
 use rustix::fd::AsFd;
-use rustix::net::sockopt;
+use rustix::net::{Shutdown, sockopt};
 use rustix::process::{Signal, getpid, kill_process};
 use std::collections::BTreeMap;
 use std::fs;
@@ -151,6 +159,53 @@ fn what_comes_in_a_storm_of_signals_is_not_lost() {
                 assert_eq!(recv_fds(&here, &mut [0], 1).unwrap().fds.len(), 1);
             });
         });
+    });
+}
+
+/// A hand-made producer that has published, offers its lane, hangs up, and ends a moment later.
+fn maker() {
+    let goods = Goods::new(CAPACITY);
+    goods.put(0, data(8, 0));
+    goods.control_map.u64(INTENT).store(16, Ordering::Relaxed);
+    goods.publish(16);
+    let wire = Wire::connect(&argument());
+    wire.send(&producer_hello()).unwrap();
+    wire.expect(&[HELLO]);
+    wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+    say("offered");
+    told();
+    wire.shutdown(Shutdown::Both);
+    say("hung up");
+    told();
+}
+
+#[test]
+fn what_a_dying_producer_has_published_is_read_in_a_storm_of_signals() {
+    const TEST: &str = "what_a_dying_producer_has_published_is_read_in_a_storm_of_signals";
+    if role().as_deref() == Some("maker") {
+        return maker();
+    }
+    isolated(TEST, || {
+        let address = address();
+        let listener = SessionListener::listen(&*address).unwrap();
+        let mut maker = Peer::start(TEST, "maker", &address);
+        maker.expect("offered");
+        let session = listener.accept_timeout(DEADLINE).unwrap();
+        maker.tell("hang up");
+        maker.expect("hung up");
+        in_a_storm(|| {
+            let before = HANDLED.load(Ordering::Relaxed);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    wait_until("signals come", || HANDLED.load(Ordering::Relaxed) > before + 5);
+                    maker.tell("end");
+                });
+                let mut consumer = session.attach_one(Attach::new().start(Start::Oldest)).unwrap();
+                assert_eq!(consumer.receive().unwrap().unwrap().len(), 8);
+                assert!(matches!(consumer.receive(), Err(ReceiveError::PeerDead)));
+            });
+        });
+        maker.finish();
     });
 }
 

@@ -482,6 +482,39 @@ fn a_task_waits_for_the_consumers_that_its_lane_wants_or_fails_as_the_lane_says(
 }
 
 #[test]
+fn a_batch_of_a_task_that_waits_for_consumers_is_published_and_each_byte_counted_once() {
+    for runtime in runtimes() {
+        let (producer, server, address) = belled(LaneOptions::new("lane").no_consumer(NoConsumer::WaitFor(1)));
+        let mut consumer = attach(&address, false);
+        run(&runtime, async move {
+            let mut producer = Async::new(producer).unwrap();
+            // Up to 64 bytes before the end of the ring, where the next record does not fit: there is padding.
+            for _ in 0..2 {
+                producer.send(&[0; 2008]).await.unwrap();
+                assert_eq!(consumer.receive_timeout(DEADLINE).unwrap().unwrap().len(), 2008);
+            }
+            assert!(matches!(consumer.try_receive(), Err(ReceiveError::Empty)), "it is released");
+            let mut batch = producer.batch().unwrap();
+            let mut bytes = 4032;
+            for _ in 0..2 {
+                batch.send(&[1; 504]).await.unwrap();
+                bytes += 512;
+            }
+            drop(consumer);
+            wait_until("it has left", || server.stats().sessions == 0);
+            while once(batch.send(&[2; 504])).await.is_some() {
+                bytes += 512;
+            }
+            assert!(once(batch.send(&[2; 504])).await.is_none(), "it goes on waiting");
+            let end = batch.commit();
+            let producer = producer.get_ref();
+            assert_eq!((producer.published(), producer.stats().record_bytes), (end, bytes));
+            assert_eq!(end, bytes + 64, "with the padding");
+        });
+    }
+}
+
+#[test]
 fn a_task_that_waits_for_a_slow_consumer_fails_when_the_lane_says() {
     let after = Duration::from_millis(30);
     for runtime in runtimes() {

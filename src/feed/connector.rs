@@ -135,7 +135,9 @@ struct Word {
 
 impl Drop for Word {
     fn drop(&mut self) {
-        *self.shared.work.lock() = Work { is_done: true, outcome: self.outcome.take() };
+        let mut work = self.shared.work.lock();
+        *work = Work { is_done: true, outcome: self.outcome.take() };
+        // Before the lock is let go: the feed lowers the notice once it has the outcome.
         self.shared.reports.done.raise();
     }
 }

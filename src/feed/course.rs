@@ -15,6 +15,8 @@ struct Stand {
     position: u64,
     /// Whether nothing comes after that any more.
     has_ended: bool,
+    /// Whether to go on by the place that the lane keeps.
+    resumes: bool,
 }
 
 /// Where reading begins on a lane that was joined.
@@ -51,7 +53,8 @@ pub(super) struct Course {
 impl Course {
     /// Nothing was read; or, as `stand` says, a lane up to a position.
     pub(super) fn new(first: Start, later: Start, stand: Option<(LaneId, u64)>) -> Self {
-        let stand = stand.map(|(lane, position)| Stand { lane, position, has_ended: false });
+        let resumes = first == Start::Resume;
+        let stand = stand.map(|(lane, position)| Stand { lane, position, has_ended: false, resumes });
         Self { first, later, stand, has_joined: false }
     }
 
@@ -70,23 +73,30 @@ impl Course {
         match self.stand.filter(|stand| stand.lane == lane) {
             Some(Stand { has_ended: true, .. }) => Step::Wait,
             // A place is kept from further back: what was read of it is passed over.
-            Some(_) if self.first == Start::Resume => Step::GoOn(Start::Resume),
+            Some(Stand { resumes: true, .. }) => Step::GoOn(Start::Resume),
             Some(_) if is_gone => Step::GoOn(Start::Oldest),
             Some(Stand { position, .. }) => Step::GoOn(Start::At(position)),
-            None if self.has_joined => Step::Begin(self.later),
-            None => Step::Begin(self.first),
+            None => Step::Begin(self.beginning()),
         }
+    }
+
+    /// Where to begin on a lane that is not known.
+    fn beginning(&self) -> Start {
+        if self.has_joined { self.later } else { self.first }
     }
 
     /// This lane was joined at `start`.
     pub(super) fn join(&mut self, lane: LaneId, start: u64) -> Beginning {
-        let beginning = match self.stand.filter(|stand| stand.lane == lane) {
+        let known = self.stand.filter(|stand| stand.lane == lane);
+        let beginning = match known {
             Some(Stand { position, .. }) => {
                 Beginning { position: position.max(start), missed_bytes: Some(start.saturating_sub(position)) }
             }
             None => Beginning { position: start, missed_bytes: None },
         };
-        self.stand = Some(Stand { lane, position: beginning.position, has_ended: false });
+        let begins = [self.first, self.beginning()];
+        let resumes = known.map_or(begins.contains(&Start::Resume), |stand| stand.resumes);
+        self.stand = Some(Stand { lane, position: beginning.position, has_ended: false, resumes });
         self.has_joined = true;
         beginning
     }
@@ -133,11 +143,28 @@ mod tests {
     }
 
     #[test]
+    fn a_later_lane_that_was_resumed_is_resumed_again_and_the_first_is_not() {
+        let mut course = Course::new(Start::Latest, Start::Resume, None);
+        course.join(ONE, 64);
+        assert_eq!(course.step(ONE, false), Step::GoOn(Start::At(64)));
+        assert_eq!(course.step(OTHER, false), Step::Begin(Start::Resume));
+        course.join(OTHER, 0);
+        course.leave(512, false);
+        assert_eq!(course.step(OTHER, false), Step::GoOn(Start::Resume));
+        course.join(OTHER, 512);
+        assert_eq!(course.step(OTHER, false), Step::GoOn(Start::Resume));
+    }
+
+    #[test]
     fn what_a_place_keeps_twice_is_passed_over() {
         let mut course = Course::new(Start::Resume, Start::Oldest, None);
         course.join(ONE, 0);
         course.leave(512, false);
         assert_eq!(course.step(ONE, false), Step::GoOn(Start::Resume));
+        // The place of a lane that was begun otherwise is kept as well.
+        let mut later = course;
+        later.join(OTHER, 0);
+        assert_eq!(later.step(OTHER, false), Step::GoOn(Start::Resume));
         assert_eq!(course.join(ONE, 256), Beginning { position: 512, missed_bytes: Some(0) });
         course.leave(300, false);
         assert_eq!(course.join(ONE, 256).position, 512, "lost before it has come that far");

@@ -237,14 +237,19 @@ impl Producer {
         if self.no_consumer == NoConsumer::RunOn {
             return Ok(());
         }
-        let roster = &self.lane.roster;
         loop {
-            let changed = roster.capture_changed();
-            let missing = roster.missing();
+            let changed = self.lane.roster.capture_changed();
+            let missing = self.lane.roster.missing();
             if missing == 0 {
                 return Ok(());
             }
-            if matches!(self.no_consumer, NoConsumer::FailBelow(_)) || deadline.has_passed() {
+            let waits = matches!(self.no_consumer, NoConsumer::WaitFor(_));
+            if waits && self.publisher.writer.has_unpublished() {
+                // What a batch has committed is published before any wait.
+                self.publish_batch(self.publisher.writer.room());
+                continue;
+            }
+            if !waits || deadline.has_passed() {
                 let wanted = self.no_consumer.places();
                 let gone = self.vacant_places().into_iter().max_by_key(|gone| gone.behind_bytes).map(Box::new);
                 return Err(SendError::TooFewConsumers { there: wanted - missing, wanted, gone });

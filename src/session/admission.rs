@@ -39,7 +39,7 @@ impl Reception for Admission {
         };
         turn_away(&self.0.state, &socket, &refused);
         if let Origin::Connected { outcome, .. } = origin {
-            outcome.say(Err(refused.into_error(CONNECTING)));
+            let _ = outcome.say(Err(refused.into_error(CONNECTING)));
         }
         None
     }

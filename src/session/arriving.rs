@@ -9,7 +9,7 @@ use super::admission::turn_away;
 use super::client::{Session, begin, infos_of};
 use super::ending::Ending;
 use super::frame_socket::FrameSocket;
-use super::opened::{OpenedLane, begin_opening};
+use super::opened::{OpenedLane, Opening, begin_opening};
 use super::options::SessionOptions;
 use super::served::{Arrival, Fds, Origin, Process, Readable, Reception, Served, Watched};
 use super::shared::StewardState;
@@ -31,7 +31,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
 use std::mem;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::time::Instant;
 
 /// What a consumer that listens admits.
@@ -61,7 +61,7 @@ pub(super) struct Arrivals {
 
 impl Arrivals {
     pub(super) fn new(options: SessionOptions, bounds: Bounds, state: Arc<StewardState>, guard: ForkGuard) -> Self {
-        let places = Arc::new(Places { taken: Mutex::default(), state: Arc::clone(&state) });
+        let places = Arc::new(Places { taken: Mutex::default(), state: Arc::clone(&state), guard });
         Self { options, bounds, state, guard, opened: Mutex::default(), places }
     }
 
@@ -151,6 +151,7 @@ impl Entrance {
 struct Places {
     taken: Mutex<Taken>,
     state: Arc<StewardState>,
+    guard: ForkGuard,
 }
 
 #[derive(Debug, Default)]
@@ -192,6 +193,10 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.places.guard.is_child() {
+            // The lock may have been held when the process forked.
+            return;
+        }
         let mut taken = self.places.taken.lock();
         taken.sessions -= 1;
         taken.mapped_bytes -= self.mapped_bytes;
@@ -216,7 +221,7 @@ enum Phase {
     Opening {
         offered: Offered,
         deadline: Deadline,
-        opened: Receiver<Result<Vec<OpenedLane>>>,
+        opening: Opening,
     },
     /// The program can have it.
     Opened {
@@ -288,12 +293,12 @@ impl ProducerSession {
         let place = Arc::new(place);
         let offered = Offered { handshake, infos: infos_of(&offer), place: Arc::clone(&place) };
         let notice = Arc::clone(&self.arrivals.state.notice);
-        let opened = begin_opening(offer, fds, &self.arrivals.options, move || {
+        let opening = begin_opening(offer, fds, &self.arrivals.options, move || {
             // Even if nobody waits for the lanes any more, they have their place until they are gone.
             drop(place);
             notice.raise();
         });
-        Ok(Phase::Opening { offered, deadline, opened: opened.map_err(Ending::own)? })
+        Ok(Phase::Opening { offered, deadline, opening: opening.map_err(Ending::own)? })
     }
 
     fn check(&self, offer: &Offer, place: &mut Place) -> Result<(), Ending> {
@@ -316,14 +321,14 @@ impl ProducerSession {
     }
 
     /// Takes what was opened, once it is there.
-    fn take_opened(&self, offered: Offered, deadline: Deadline, opened: Receiver<Result<Vec<OpenedLane>>>) -> Phase {
-        match opened.try_recv() {
+    fn take_opened(&self, offered: Offered, deadline: Deadline, opening: Opening) -> Phase {
+        match opening.outcome.try_recv() {
             Ok(Ok(lanes)) => {
                 crash::point!("session-lanes-mapped");
                 Phase::Opened { offered, lanes }
             }
             Ok(Err(error)) => self.fail(&Ending::Refuse(Refusal::Region, error.to_string())),
-            Err(TryRecvError::Empty) if !deadline.has_passed() => Phase::Opening { offered, deadline, opened },
+            Err(TryRecvError::Empty) if !deadline.has_passed() => Phase::Opening { offered, deadline, opening },
             Err(_) => self.fail(&Ending::timed_out(self.arrivals.options.deadline)),
         }
     }
@@ -363,7 +368,7 @@ impl Served for ProducerSession {
                 self.fail(&Ending::timed_out(self.arrivals.options.deadline))
             }
             Phase::Greeting(greeting) => self.greet(greeting, readable).unwrap_or_else(|ending| self.fail(&ending)),
-            Phase::Opening { offered, deadline, opened } => self.take_opened(offered, deadline, opened),
+            Phase::Opening { offered, deadline, opening } => self.take_opened(offered, deadline, opening),
             phase @ (Phase::Opened { .. } | Phase::Over) => phase,
         };
     }
@@ -411,4 +416,24 @@ impl Drop for Arrivals {
 /// What those are told who came too late.
 fn closing() -> Frame {
     Frame::Refuse(Refuse::new(Refusal::Closing, "the consumer listens no longer"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::testing::in_forked_child;
+    use crate::session::shared::News;
+
+    #[test]
+    fn a_place_that_a_forked_child_drops_waits_for_nobody_and_stays_taken() {
+        let (state, guard) = (Arc::new(StewardState::new(News::Sessions).unwrap()), ForkGuard::get().unwrap());
+        let places = Arc::new(Places { taken: Mutex::default(), state, guard });
+        let mut place = places.take(1);
+        let taken = places.taken.lock();
+        assert!(in_forked_child(|| place.take().is_some()));
+        drop(taken);
+        assert!(places.take(1).is_none());
+        drop(place);
+        assert!(places.take(1).is_some());
+    }
 }

@@ -13,7 +13,7 @@ use super::options::SessionOptions;
 use super::{Address, PeerPolicy, ROOT, adopted, unwelcome};
 use crate::consumer::{Attachment, Consumer, Tap, make_inboxes};
 use crate::crash;
-use crate::deadline::{Deadline, timespec};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::handshake::{Handshake, Step};
@@ -28,7 +28,6 @@ use crate::sync::Ordering;
 use crate::terms::{Barrier, Delivery, Refusal};
 use crate::trace::event;
 use crate::wire::{Frame, LaneAttach, LaneName, Offer, Refuse};
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
@@ -679,12 +678,8 @@ const HEIR_GRACE: Duration = Duration::from_secs(2);
 /// Checks that a producer which says no more has ended, and has overwritten nothing: then its lanes can be read from
 /// their first byte, although it never took account of this consumer.
 fn check_remains(peer: &Peer, deadline: Deadline, lanes: &[OpenedLane]) -> Result<()> {
-    let grace = deadline.or_after(DEATH_GRACE).remaining().map(timespec);
-    let has_ended = match &peer.pidfd {
-        Some(pidfd) => poll(&mut [PollFd::new(pidfd, PollFlags::IN)], grace.as_ref()).is_ok_and(|ready| ready != 0),
-        None => peer.is_dead(),
-    };
-    if !has_ended {
+    let grace = deadline.or_after(DEATH_GRACE).remaining().unwrap_or(DEATH_GRACE);
+    if !peer.ends_within(grace) {
         return Err(Error::Closed { doing: ATTACHING.to_owned() });
     }
     // Relaxed: the kernel has said that the process which stored them is no more.
@@ -770,12 +765,12 @@ fn open_in_time(
     deadline: Deadline,
     options: &SessionOptions,
 ) -> Result<Vec<OpenedLane>> {
-    let opened = begin_opening(offer, fds, options, || ())?;
+    let opening = begin_opening(offer, fds, options, || ())?;
     let doing = || "opening what is offered".to_owned();
     wait_in_slices(deadline, options.deadline, options.interrupter.as_ref(), doing, |slice| {
         let outcome = match slice {
-            Some(slice) => opened.recv_timeout(slice),
-            None => opened.recv().map_err(RecvTimeoutError::from),
+            Some(slice) => opening.outcome.recv_timeout(slice),
+            None => opening.outcome.recv().map_err(RecvTimeoutError::from),
         };
         match outcome {
             Ok(opened) => Some(opened),

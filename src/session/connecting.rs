@@ -6,6 +6,7 @@ use super::Address;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Operation, Result};
 use crate::fds;
+use crate::os::closing;
 use crate::os::interrupt::Interrupter;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -70,6 +71,19 @@ pub(super) fn wait_in_slices<T>(
     }
 }
 
+/// How many descriptors may wait to be closed before there is no other connection. Only peers that send some to a
+/// socket that takes none, or others than they should, make any wait.
+const CLOSING_MAX: usize = 64;
+
+/// Checks that no more than [`CLOSING_MAX`] descriptors wait to be closed. `doing` completes "could not".
+pub(super) fn check_closing(doing: &str) -> Result<()> {
+    if closing::waiting() < CLOSING_MAX {
+        return Ok(());
+    }
+    let doing = format!("{doing} while {CLOSING_MAX} descriptors of others wait to be closed");
+    Err(Error::os(doing)(Errno::MFILE))
+}
+
 /// Connects a seqpacket socket. Waits for a place in a full backlog, up to the deadline, which is `limit` after the
 /// beginning.
 pub(super) fn open_socket(
@@ -80,6 +94,7 @@ pub(super) fn open_socket(
 ) -> Result<OwnedFd> {
     let addr = address.to_socket_addr()?;
     let doing = || format!("connect to {address}");
+    check_closing(&doing())?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(Error::os(doing()))?;
     // Before anybody can answer: one who is full refuses at once. Where a filter denies it, the process that listened

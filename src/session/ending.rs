@@ -7,6 +7,7 @@ use crate::os::peer::{Peer, is_out_of_descriptors};
 use crate::terms::Refusal;
 use crate::wire::{Frame, Refuse};
 use rustix::io::Errno;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 /// Why a session ends.
@@ -25,8 +26,13 @@ pub(super) enum Ending {
 impl Ending {
     /// A refusal because something failed on this side.
     pub(super) fn own(error: Error) -> Self {
-        let is_shortage = matches!(&error, Error::Os { cause, .. } if is_out_of_descriptors(cause));
-        Self::Own(if is_shortage { Refusal::Descriptors } else { Refusal::Internal }, error)
+        let refusal = match &error {
+            Error::Os { cause, .. } if is_out_of_descriptors(cause) => Refusal::Descriptors,
+            // Threads are short.
+            Error::Os { cause, .. } if cause.kind() == ErrorKind::WouldBlock => Refusal::Busy,
+            _ => Refusal::Internal,
+        };
+        Self::Own(refusal, error)
     }
 
     /// The handshake has not come to its end in that time.
@@ -64,7 +70,12 @@ impl Ending {
     /// The public error for a program that waits for this session. `doing` continues "while": "connecting".
     pub(super) fn into_error(self, doing: &str) -> Error {
         match self {
-            Self::Refuse(_, sentence) => Error::peer(doing, sentence),
+            // Nobody has broken anything.
+            Self::Refuse(
+                refusal @ (Refusal::Busy | Refusal::Position | Refusal::Unsupported | Refusal::Internal),
+                reason,
+            ) => Error::Refused { refusal, reason },
+            Self::Refuse(_, fault) => Error::peer(doing, fault),
             Self::Own(_, error) => error,
             Self::Handshake(error) => error.into_error(doing),
             Self::HangUp(_) => Error::Closed { doing: doing.to_owned() },
@@ -98,7 +109,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shortage_of_descriptors_is_told_as_one_and_any_other_failure_as_internal() {
+    fn who_is_refused_by_this_side_and_has_broken_nothing_may_try_again_where_the_sentence_says_so() {
+        let error = |refusal| Ending::Refuse(refusal, "because".to_owned()).into_error("connecting");
+        for refusal in [Refusal::Busy, Refusal::Position, Refusal::Unsupported, Refusal::Internal] {
+            assert!(matches!(error(refusal), Error::Refused { refusal: said, .. } if said == refusal));
+        }
+        assert!(error(Refusal::Busy).is_worth_retrying());
+        for refusal in [Refusal::Protocol, Refusal::Region, Refusal::TooManyLanes, Refusal::Forbidden] {
+            assert!(matches!(error(refusal), Error::Peer { .. }), "{refusal:?}");
+        }
+    }
+
+    #[test]
+    fn a_shortage_of_descriptors_is_told_as_one_one_of_threads_as_busy_and_any_other_failure_as_internal() {
         let code = |errno| match Ending::own(Error::os::<Errno>("send the Offer")(errno)).to_answer() {
             (Some(Frame::Refuse(refuse)), sentence) => (refuse.refusal(), sentence),
             other => panic!("{other:?}"),
@@ -107,6 +130,7 @@ mod tests {
             assert_eq!(code(errno).0, Refusal::Descriptors, "{errno}");
         }
         assert!(code(Errno::TOOMANYREFS).1.contains("let the receivers catch up"));
+        assert_eq!(code(Errno::AGAIN).0, Refusal::Busy);
         assert_eq!(code(Errno::IO).0, Refusal::Internal);
     }
 }

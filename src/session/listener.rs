@@ -353,6 +353,16 @@ struct SocketFile {
 impl SocketFile {
     fn adopt(spot: Spot, lock: Lock) -> Result<Self> {
         let there = spot.look().map_err(Error::os(format!("look at the new socket {spot}")))?;
+        // Who may write to the directory may have put another file there since. Some file systems give every file to
+        // one user.
+        let is_socket = FileType::from_raw_mode(there.st_mode) == FileType::Socket;
+        let held = fstat(&lock.file).map_err(Error::os(format!("look at the lock of {spot}")))?;
+        if !is_socket || ![geteuid().as_raw(), held.st_uid].contains(&there.st_uid) {
+            return Err(Error::Invalid(format!(
+                "another file was put in the place of the new socket {spot}; choose a directory that only this user \
+                 may write to"
+            )));
+        }
         Ok(Self { placed: Placed { spot, identity: identity(there) }, lock })
     }
 }
@@ -362,6 +372,37 @@ impl Drop for SocketFile {
         let Placed { spot, identity: ours } = &self.placed;
         if !self.lock.guard.is_child() && spot.look().map(identity) == Ok(*ours) {
             let _ = spot.remove();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_support::TempDir;
+
+    #[test]
+    fn only_a_socket_of_this_user_is_taken_for_the_one_that_was_bound() {
+        let dir = TempDir::new();
+        let path = dir.path().join("socket");
+        let adopt = || {
+            let (spot, address) = (Spot::find(&path).unwrap(), Address::from(&path));
+            let lock = lock(&spot, &address).unwrap();
+            SocketFile::adopt(spot, lock).map(drop)
+        };
+        std::fs::write(&path, "somebody else's").unwrap();
+        let error = adopt().unwrap_err();
+        assert!(error.to_string().contains("another file was put in the place"), "{error}");
+        assert!(path.exists(), "what is not ours is not removed");
+        std::fs::remove_file(&path).unwrap();
+        let bind = || std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let _socket = bind();
+        adopt().unwrap();
+        assert!(!path.exists(), "our own is");
+        let _socket = bind();
+        // Only root can give a file away.
+        if rustix::fs::chown(&path, Some(rustix::fs::Uid::from_raw(1)), None).is_ok() {
+            assert!(adopt().is_err() && path.exists());
         }
     }
 }

@@ -12,9 +12,12 @@ use crate::memory::{ControlMap, LaneMap, SeatMap};
 use crate::os::bell::{Bell, BellEnd};
 use crate::os::thread::{self, STACK_BYTES};
 use crate::region::{Mapping, Region, Seals};
+use crate::sync::Ordering;
 use crate::wire::{LaneTerms, Offer, OfferedLane};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 /// One lane of an Offer, mapped.
@@ -29,18 +32,65 @@ pub(super) struct OpenedLane {
     pub(super) terms: LaneTerms,
 }
 
+/// How many threads may be left behind at once that open what was offered: those of sessions that are over. Only peers
+/// that keep the locks of their files leave any.
+const LEFT_BEHIND_MAX: usize = 64;
+/// How many are, in this process.
+static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
+
+/// What is being opened. Dropping it leaves the thread behind that does it.
+#[derive(Debug)]
+pub(super) struct Opening {
+    pub(super) outcome: Receiver<Result<Vec<OpenedLane>>>,
+    _waits: Waits,
+}
+
+/// The end that waits for the thread; whether one of the two ends has gone.
+#[derive(Debug)]
+struct Waits(Arc<AtomicBool>);
+
+/// The thread's end.
+struct Opens(Arc<AtomicBool>);
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        LEFT_BEHIND.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the swap of the thread: who comes second takes back what was counted.
+        if self.0.swap(true, Ordering::AcqRel) {
+            LEFT_BEHIND.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Opens {
+    fn drop(&mut self) {
+        // Pairs with the swap of the one who waits.
+        if self.0.swap(true, Ordering::AcqRel) {
+            LEFT_BEHIND.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Begins to open what came with an Offer, on a thread of its own: the process that made the files can keep their locks
 /// for as long as it likes. Calls `then` when the outcome can be received. A caller that does not wait for it leaves
-/// the thread behind, which closes what it has when it ends.
+/// the thread behind, which closes what it has when it ends; fails while too many are left behind.
 pub(super) fn begin_opening(
     offer: Offer,
     fds: Vec<OwnedFd>,
     options: &SessionOptions,
     then: impl FnOnce() + Send + 'static,
-) -> Result<Receiver<Result<Vec<OpenedLane>>>> {
+) -> Result<Opening> {
+    if LEFT_BEHIND.load(Ordering::Relaxed) >= LEFT_BEHIND_MAX {
+        let doing = format!("open what is offered while {LEFT_BEHIND_MAX} threads still open what others offered");
+        unwelcome::close(fds);
+        return Err(Error::os(doing)(Errno::AGAIN));
+    }
     let (prefault, core_dumps) = (options.prefault, options.core_dumps);
-    let (says, opened) = sync_channel(1);
+    let (says, outcome) = sync_channel(1);
+    let has_parted = Arc::new(AtomicBool::new(false));
+    let opens = Opens(Arc::clone(&has_parted));
     let open = move || {
+        let _opens = opens;
         let lanes = open_lanes(&offer, fds, prefault).inspect(|lanes| {
             lanes.iter().filter(|_| core_dumps).for_each(|lane| lane.map.include_in_dumps());
         });
@@ -49,7 +99,7 @@ pub(super) fn begin_opening(
         then();
     };
     thread::start("fdring-opener", STACK_BYTES, open)?;
-    Ok(opened)
+    Ok(Opening { outcome, _waits: Waits(has_parted) })
 }
 
 /// Checks, maps and seals all that came with an Offer.

@@ -307,7 +307,7 @@ impl PairListener {
 
     /// Whether its thread has ended, by a panic.
     pub(crate) fn has_ended(&self) -> bool {
-        self.host.state.progress.lock().done
+        self.steward.has_ended()
     }
 
     pub(crate) fn stats(&self) -> ServerStats {

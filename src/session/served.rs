@@ -124,9 +124,10 @@ pub(super) enum Origin {
 pub(super) struct Outcome(pub(super) SyncSender<Result<()>>);
 
 impl Outcome {
-    pub(super) fn say(self, outcome: Result<()>) {
+    /// Says it, unless the program waits no more: `false` then.
+    pub(super) fn say(self, outcome: Result<()>) -> bool {
         // Sent once, to where there is room for one.
-        let _ = self.0.send(outcome);
+        self.0.send(outcome).is_ok()
     }
 }
 

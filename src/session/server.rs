@@ -6,7 +6,7 @@
 use super::admission::Admission;
 use super::listener::Listener;
 use super::served::{Arrival, Origin};
-use super::shared::{Limits, News, Offering, ServerStats, StewardHandle, StewardState};
+use super::shared::{Limits, News, Offering, Progress, ServerStats, StewardHandle, StewardState};
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, adopted};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -714,17 +714,22 @@ impl Server {
     ///
     /// - [`Error::TimedOut`] if fewer than `sessions` consumers are attached after `timeout`
     /// - [`Error::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`Error::Closed`] if no other can come: the one session that was [connected](ServerOptions::connect) is over,
+    ///   or the server's thread has ended by a panic
     /// - [`Error::Forked`] in a forked child
     pub fn wait_for_sessions(&self, sessions: usize, timeout: Duration) -> Result<()> {
         self.steward.guard.check()?;
         let (state, deadline) = (&self.steward.state, Deadline::after(timeout));
         loop {
             let changed = state.changed.capture();
-            let there = state.progress.lock().stats.sessions;
+            let Progress { stats: ServerStats { sessions: there, .. }, done, .. } = *state.progress.lock();
             if there >= sessions {
                 return Ok(());
             }
             let doing = || format!("waiting for {sessions} consumers at {}, {there} are there", self.address);
+            if done {
+                return Err(Error::Closed { doing: doing() });
+            }
             self.steward.check_interrupt(doing)?;
             if deadline.has_passed() {
                 return Err(Error::TimedOut { doing: doing(), limit: timeout });

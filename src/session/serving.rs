@@ -228,10 +228,11 @@ impl ConsumerSession {
                         stats.attached += 1;
                         stats.sessions += usize::from(outcome.is_some());
                     });
-                    if let Some(outcome) = outcome {
-                        outcome.say(Ok(()));
+                    if outcome.is_none_or(|outcome| outcome.say(Ok(()))) {
+                        return Ok(Phase::Attached { handshake, seats, deaf_until: None });
                     }
-                    Ok(Phase::Attached { handshake, seats, deaf_until: None })
+                    // Nobody knows of this session.
+                    Ok(self.show_out(seats, &Ending::HangUp("the program waits for it no more".to_owned())))
                 }
                 Err(ending) => Err((outcome, ending)),
             },
@@ -306,7 +307,7 @@ impl ConsumerSession {
     fn fail(&mut self, outcome: Option<Outcome>, ending: Ending) -> Phase {
         turn_away(&self.offering.state, &self.socket, &ending);
         if let Some(outcome) = outcome {
-            outcome.say(Err(ending.into_error(CONNECTING)));
+            let _ = outcome.say(Err(ending.into_error(CONNECTING)));
         }
         Phase::Over
     }

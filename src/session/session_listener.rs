@@ -368,7 +368,7 @@ impl SessionListener {
     pub fn try_accept(&self) -> Result<Option<Session>> {
         self.steward.guard.check()?;
         match self.arrivals.take() {
-            None if self.steward.state.progress.lock().done => Err(Error::Closed { doing: self.waiting() }),
+            None if self.steward.has_ended() => Err(Error::Closed { doing: self.waiting() }),
             session => Ok(session),
         }
     }
@@ -427,7 +427,7 @@ impl SessionListener {
                 return Ok(session);
             }
             let doing = || self.waiting();
-            if state.progress.lock().done {
+            if self.steward.has_ended() {
                 return Err(Error::Closed { doing: doing() });
             }
             self.steward.check_interrupt(doing)?;

@@ -273,6 +273,11 @@ impl StewardHandle {
         stats
     }
 
+    /// Whether the thread has ended: by a panic, where it listened.
+    pub(super) fn has_ended(&self) -> bool {
+        self.state.progress.lock().done
+    }
+
     fn interrupter(&self) -> Option<&Interrupter> {
         self.alarm.as_ref().map(|alarm| &alarm.interrupter)
     }
@@ -320,6 +325,7 @@ impl Drop for StewardHandle {
 mod tests {
     use super::*;
     use crate::trace::tests::told;
+    use rustix::event::{PollFd, PollFlags};
 
     #[test]
     fn the_fault_of_a_steward_is_told_of_and_its_end_is_not() {
@@ -338,5 +344,10 @@ mod tests {
         });
         assert_eq!(messages, ["steward panicked"]);
         assert!(failed.progress.lock().done);
+        let is_raised = |state: &StewardState| {
+            let now = rustix::time::Timespec::default();
+            rustix::event::poll(&mut [PollFd::new(&state.news, PollFlags::IN)], Some(&now)) == Ok(1)
+        };
+        assert!(is_raised(&failed) && is_raised(&ended), "who waits in a loop learns of it");
     }
 }

@@ -4,13 +4,13 @@
 //! rest, of whatever kind it is. The invariant: no peer can make it wait, and nothing it does makes a producer's thread
 //! wait.
 
+use super::connecting::check_closing;
 use super::ending::Ending;
 use super::listener::Listener;
 use super::served::{Arrival, Origin, Readable, Reception, Served, Watched};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
-use crate::os::closing;
 use crate::os::poller::{Poller, Ready, Trigger};
 use crate::sync::Ordering;
 use crate::terms::Refusal;
@@ -28,10 +28,6 @@ const POLL_RETRY: Duration = Duration::from_millis(10);
 const ACCEPTS_PER_TURN: usize = 64;
 /// How many readable descriptors the kernel names at once. If there are more, it takes turns among them.
 const READABLE_PER_TURN: usize = 64;
-
-/// How many descriptors may wait to be closed before no connection is accepted. Only peers that send some to a socket
-/// that takes none, or others than they should, make any wait.
-const CLOSING_MAX: usize = 64;
 
 /// The token of the notice.
 const NOTICE: u64 = 0;
@@ -146,9 +142,8 @@ impl<R: Reception> Steward<R> {
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listener.as_ref().filter(|_| self.held.is_none()) else { return };
-            if closing::waiting() >= CLOSING_MAX {
-                let doing = format!("accept a connection while {CLOSING_MAX} descriptors of others wait to be closed");
-                return self.pause(&Error::os(doing)(Errno::MFILE));
+            if let Err(error) = check_closing("accept a connection") {
+                return self.pause(&error);
             }
             match listener.accept() {
                 Ok(socket) => self.welcome(Arrival { socket, origin: Origin::Accepted }),

@@ -109,3 +109,13 @@ pub(crate) fn read_and_keep_the_lock(socket: rustix::fd::OwnedFd) -> bool {
         unsafe { libc::recv(number, page as *mut libc::c_void, 1, 0) };
     })
 }
+
+/// Has a thread of this process write to a memfd, and keep the lock of the file, for ever: the bytes are to come from a
+/// page that never comes. `false` where this process may not do that.
+pub(crate) fn write_and_keep_the_lock(memfd: rustix::fd::OwnedFd) -> bool {
+    wait_for_ever(move |page| {
+        let number = std::os::fd::AsRawFd::as_raw_fd(&memfd);
+        // SAFETY: the page is mapped for good, and the kernel only reads from it.
+        unsafe { libc::pwrite(number, page as *const libc::c_void, 1, 0) };
+    })
+}

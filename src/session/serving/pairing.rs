@@ -6,7 +6,7 @@
 use super::super::admission::turn_away;
 use super::super::ending::Ending;
 use super::super::frame_socket::FrameSocket;
-use super::super::opened::{OpenedLane, begin_opening};
+use super::super::opened::{OpenedLane, Opening, begin_opening};
 use super::super::pairs::PairTerms;
 use super::super::seats::{Offered, Seats};
 use super::super::served::{Process, Readable};
@@ -32,7 +32,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 /// What a program waits for that connects to such an end, in words that follow "while".
@@ -97,7 +97,7 @@ enum Outgoing {
 enum Incoming {
     AwaitHello,
     AwaitOffer,
-    Opening(Receiver<Result<Vec<OpenedLane>>>),
+    Opening(Opening),
     /// The Attach was sent. An eviction from now on may be that of this end.
     Attaching {
         lane: Box<OpenedLane>,
@@ -170,7 +170,6 @@ impl ConsumerSession {
             let Some((frame, fds)) = self.hear(progress)? else { break };
             self.take_pairing(progress, frame, fds)?;
             if progress.stands() {
-                // The peer may have used the session, and gone: that is found out as in any other.
                 return Ok(());
             }
         }
@@ -250,15 +249,15 @@ impl ConsumerSession {
             return Err(ending);
         }
         let notice = Arc::clone(&self.offering.state.notice);
-        let opened = begin_opening(offer, fds, &progress.pairing.terms.session, move || notice.raise());
-        progress.incoming = Incoming::Opening(opened.map_err(Ending::own)?);
+        let opening = begin_opening(offer, fds, &progress.pairing.terms.session, move || notice.raise());
+        progress.incoming = Incoming::Opening(opening.map_err(Ending::own)?);
         Ok(())
     }
 
     /// Attaches to what was opened, once it is there.
     fn take_opened(&self, progress: &mut Progress) -> Result<(), Ending> {
-        let Incoming::Opening(opened) = &progress.incoming else { return Ok(()) };
-        let lanes = match opened.try_recv() {
+        let Incoming::Opening(opening) = &progress.incoming else { return Ok(()) };
+        let lanes = match opening.outcome.try_recv() {
             Ok(Ok(lanes)) => lanes,
             Ok(Err(error @ Error::Peer { .. })) => return Err(Ending::Refuse(Refusal::Region, error.to_string())),
             Ok(Err(error)) => return Err(Ending::own(error)),
