@@ -18,7 +18,8 @@ Connects to a Unix socket, receives one array of descriptors, and prints the con
 Usage: recv_fds [--socket PATH]
 
 Options:
-  --socket PATH  the Unix stream socket to connect to (default: /tmp/my_socket)
+  --socket PATH  the Unix stream socket to connect to (default: my_socket in
+                 $XDG_RUNTIME_DIR, which only this user may write to, or else in /tmp)
   -h, --help     print this
 
 Examples:
@@ -125,9 +126,18 @@ fn count_descriptors(count: usize) -> String {
     if count == 1 { "1 descriptor".into() } else { format!("{count} descriptors") }
 }
 
+/// Where the two programs meet that know nothing else of each other: in this user's run directory, which nobody else may
+/// write to. In /tmp, where there is none, any user may take the name first.
+fn default_socket() -> PathBuf {
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|dir| !dir.is_empty())
+        .map_or("/tmp".into(), PathBuf::from)
+        .join("my_socket")
+}
+
 /// The path of the socket; `None` if help was asked for.
 fn parse(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Option<PathBuf>, String> {
-    let mut socket = PathBuf::from("/tmp/my_socket");
+    let mut socket = default_socket();
     while let Some(arg) = args.next() {
         match arg.to_str() {
             Some("-h" | "--help") => return Ok(None),

@@ -20,7 +20,8 @@ Usage: send_fds [--socket PATH] FILE...
 Files are opened for reading and appending, and created where they do not exist.
 
 Options:
-  --socket PATH  the Unix stream socket to listen on (default: /tmp/my_socket)
+  --socket PATH  the Unix stream socket to listen on (default: my_socket in
+                 $XDG_RUNTIME_DIR, which only this user may write to, or else in /tmp)
   -h, --help     print this
 
 Examples:
@@ -138,6 +139,15 @@ impl Drop for Listener {
     }
 }
 
+/// Where the two programs meet that know nothing else of each other: in this user's run directory, which nobody else may
+/// write to. In /tmp, where there is none, any user may take the name first.
+fn default_socket() -> PathBuf {
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .filter(|dir| !dir.is_empty())
+        .map_or("/tmp".into(), PathBuf::from)
+        .join("my_socket")
+}
+
 struct Options {
     socket: PathBuf,
     files: Vec<PathBuf>,
@@ -146,7 +156,7 @@ struct Options {
 impl Options {
     /// `None` if help was asked for.
     fn parse(mut args: impl Iterator<Item = std::ffi::OsString>) -> Result<Option<Self>, String> {
-        let mut options = Self { socket: "/tmp/my_socket".into(), files: Vec::new() };
+        let mut options = Self { socket: default_socket(), files: Vec::new() };
         while let Some(arg) = args.next() {
             match arg.to_str() {
                 Some("-h" | "--help") => return Ok(None),

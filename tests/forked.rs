@@ -3,15 +3,19 @@
 
 mod common;
 
-use common::{TempDir, isolated, unique_name, wait_until, wait_until_thread_has_slept_for};
-use fdring::{
-    Attach, Consumer, Error, SealedBuilder, Server, Session,
-    errors::{ReceiveError, SendError},
-    options::LaneOptions,
-    options::Records,
-};
+use common::{DEADLINE, TempDir, isolated, unique_name, wait_until, wait_until_thread_has_slept_for};
+use fdring::call::{CallError, Caller, Service};
+use fdring::collect::{Collector, Event};
+use fdring::distribute::{Distributor, DistributorOptions, To, Worker};
+use fdring::errors::{ReceiveError, SendError, TapError};
+use fdring::feed::{Feed, FeedError, FeedEvent};
+use fdring::options::{LaneOptions, Records, ServerOptions};
+use fdring::parcel::{Parcel, ParcelBuilder};
+use fdring::select::Selector;
+use fdring::{Attach, Consumer, Error, Producer, SealedBuilder, Server, Session, SessionListener, Tap};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Runs `body` in a forked child of a process that has other threads, and returns whether it said yes. A child that
@@ -237,6 +241,130 @@ fn what_a_forked_child_drops_is_untouched_in_the_parent() {
         assert_eq!(second.receive().unwrap().unwrap()[..], *b"both");
         drop(server);
         assert!(!path.exists());
+    });
+}
+
+/// Every shape that has a thread of its own, or an end whose peer has one.
+struct Shapes {
+    collector: Collector,
+    /// Connected to the collector.
+    client: (Producer, Server),
+    listener: SessionListener,
+    /// Accepted by the listener, of a client that is not attached to yet.
+    session: Session,
+    feed: Feed,
+    searching: Feed,
+    source: (Producer, Server),
+    service: Service,
+    caller: Caller,
+    distributor: Distributor,
+    worker: Worker,
+    tap: Tap,
+    selector: Selector<SessionListener>,
+    parcel: Parcel,
+}
+
+impl Shapes {
+    /// With the thread of a client that waits to be attached to.
+    fn new() -> (Self, JoinHandle<fdring::Result<Server>>) {
+        let address = || format!("@{}", unique_name());
+        let lane = |name: &str| LaneOptions::new(name).capacity(4096).create().unwrap();
+        let mut collector = Collector::listen(address()).unwrap();
+        let client = lane("client");
+        let offered = collector.address().to_string();
+        let link = std::thread::scope(|scope| {
+            let link = scope.spawn(|| client.connect(offered).unwrap());
+            assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
+            link.join().unwrap()
+        });
+        let listener = SessionListener::listen(address()).unwrap();
+        let connects = std::thread::spawn({
+            let (address, offered) = (listener.address().to_string(), ServerOptions::new().deadline(2 * DEADLINE));
+            let lane = lane("arriving");
+            move || offered.connect(address, [&lane])
+        });
+        let session = listener.accept_timeout(DEADLINE).unwrap();
+        let source = lane("source");
+        let server = Server::listen(address(), [&source]).unwrap();
+        let mut feed = Feed::connect(server.address().to_string()).unwrap();
+        assert!(matches!(feed.receive_timeout(DEADLINE).unwrap(), Some(FeedEvent::Joined { .. })));
+        let tap = Tap::connect(server.address().to_string()).unwrap();
+        let service = Service::listen(address()).unwrap();
+        let caller = Caller::connect(service.address().to_string()).unwrap();
+        let lane = LaneOptions::new("work").capacity(4096);
+        let mut distributor = DistributorOptions::new().lane(lane).listen(address()).unwrap();
+        let worker = Worker::connect(distributor.address().to_string()).unwrap();
+        distributor.wait_for_workers(1, DEADLINE).unwrap();
+        let mut selector = Selector::new().unwrap();
+        selector.add(SessionListener::listen(address()).unwrap()).unwrap();
+        let shapes = Self {
+            collector,
+            client: (client, link),
+            listener,
+            session,
+            feed,
+            searching: Feed::connect(address()).unwrap(),
+            source: (source, server),
+            service,
+            caller,
+            distributor,
+            worker,
+            tap,
+            selector,
+            parcel: ParcelBuilder::new("parcel").buffer(0, 8).allocate().unwrap().seal().unwrap(),
+        };
+        (shapes, connects)
+    }
+
+    /// In a forked child: every call is an error at once.
+    fn are_all_refused(&mut self) -> bool {
+        matches!(self.collector.next_timeout(DEADLINE), Err(ReceiveError::Forked))
+            && matches!(self.listener.accept_timeout(DEADLINE), Err(Error::Forked))
+            && matches!(self.listener.try_accept(), Err(Error::Forked))
+            && matches!(self.feed.receive_timeout(DEADLINE), Err(FeedError::Forked))
+            && matches!(self.searching.receive_timeout(DEADLINE), Err(FeedError::Forked))
+            && matches!(self.service.receive_timeout(DEADLINE), Err(ReceiveError::Forked))
+            && matches!(self.caller.call(b"x", DEADLINE), Err(CallError::Forked))
+            && matches!(self.distributor.try_send(To::MostRoom, b"x"), Err(SendError::Forked))
+            && matches!(self.worker.receive_timeout(DEADLINE), Err(ReceiveError::Forked))
+            && matches!(self.tap.receive_timeout(DEADLINE), Err(TapError::Forked))
+            && matches!(self.selector.wait_timeout(DEADLINE), Err(ReceiveError::Forked))
+            && self.listener.stats() == Default::default()
+            && self.client.1.stats() == Default::default()
+    }
+
+    /// Everything still works.
+    fn go_on(mut self, client: JoinHandle<fdring::Result<Server>>) {
+        self.client.0.send(b"x").unwrap();
+        assert!(matches!(self.collector.next_timeout(DEADLINE).unwrap(), Event::Record(..)));
+        let mut consumer = self.session.attach_one(Attach::new()).unwrap();
+        assert!(client.join().unwrap().is_ok(), "it was attached to, at last");
+        assert!(matches!(consumer.try_receive(), Err(_) | Ok(None)));
+        self.source.0.send(b"y").unwrap();
+        assert!(matches!(self.feed.receive_timeout(DEADLINE).unwrap(), Some(FeedEvent::Record(_))));
+        assert_eq!(self.tap.receive_timeout(DEADLINE).unwrap().unwrap()[..], *b"y");
+        assert!(matches!(self.searching.try_receive(), Err(FeedError::Empty)));
+        let mut ticket = self.caller.send(b"x", DEADLINE).unwrap();
+        self.service.receive_timeout(DEADLINE).unwrap().reply(b"y").unwrap();
+        assert_eq!(self.caller.wait_timeout(&mut ticket, DEADLINE).unwrap().unwrap()[..], *b"y");
+        self.distributor.send_timeout(To::MostRoom, b"x", DEADLINE).unwrap();
+        assert_eq!(self.worker.receive_timeout(DEADLINE).unwrap().unwrap()[..], *b"x");
+        assert_eq!(self.parcel.buffer(0), Some(&[0; 8][..]));
+        assert_eq!(self.selector.try_wait(), Err(ReceiveError::Empty));
+    }
+}
+
+#[test]
+fn what_a_forked_child_does_with_any_shape_is_nothing_to_the_parent() {
+    isolated("what_a_forked_child_does_with_any_shape_is_nothing_to_the_parent", || {
+        let (mut shapes, client) = Shapes::new();
+        assert!(in_child(|| shapes.are_all_refused()));
+        let mut all = Some(shapes);
+        assert!(in_child(|| {
+            drop(all.take());
+            true
+        }));
+        all.unwrap().go_on(client);
     });
 }
 

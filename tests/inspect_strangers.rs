@@ -19,7 +19,7 @@ use rustix::fs::{
 };
 use rustix::io::pwrite;
 use std::time::Instant;
-use users::{NOBODY, become_user, is_root};
+use users::{NOBODY, become_user, in_pid_namespace, is_root};
 
 const SHAPE: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW);
 const SEALED: SealFlags = SHAPE.union(SealFlags::FUTURE_WRITE);
@@ -359,25 +359,6 @@ fn a_lane_is_found_among_many_descriptors() {
     let (name, _) = said.split_once(' ').unwrap();
     let lane = find(&inspect::process(peer.pid()).unwrap(), name).unwrap();
     assert_eq!(lane.producer.unwrap().pid, peer.pid());
-}
-
-/// A process and its child, which is the first of a pid namespace of its own and does `what` there.
-fn in_pid_namespace(what: impl FnOnce()) {
-    // SAFETY: it concerns the children of this process only.
-    if unsafe { libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) } != 0 {
-        return say("skipped");
-    }
-    // SAFETY: the harness's threads hold no lock that the child needs: it runs one function, and ends.
-    match unsafe { libc::fork() } {
-        0 => {
-            what();
-            std::process::exit(0);
-        }
-        child => {
-            let child = rustix::process::Pid::from_raw(child).unwrap();
-            rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).unwrap();
-        }
-    }
 }
 
 #[test]

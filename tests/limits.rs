@@ -1,119 +1,136 @@
 //! Limits of the process and of its control groups: an error that names limit and remedy, where the kernel would kill.
-#![allow(unsafe_code, reason = "enters a control group before exec")]
 
 mod common;
+#[path = "common/group.rs"]
+mod group;
 #[path = "common/peer.rs"]
 mod peer;
 
 use common::{isolated, role, unique_name, wait_until};
-use fdring::{Consumer, Error, Sealed, Server, Session, options::LaneOptions};
-use peer::{Peer, say};
+use fdring::call::{Caller, CallerOptions, Service, ServiceOptions};
+use fdring::distribute::{DistributorOptions, Worker};
+use fdring::options::{HugePages, LaneOptions, Start};
+use fdring::parcel::ParcelBuilder;
+use fdring::{Consumer, Error, Producer, Sealed, SealedBuilder, Server, Session, Tap, inspect};
+use group::Group;
+use peer::{Peer, argument, say, told};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::fs;
-use std::path::{Path, PathBuf};
+
+/// The error of a lane, of anything else in memory, or of whoever needs some to begin.
+fn fails<T>(outcome: fdring::Result<T>) -> Error {
+    outcome.map(drop).unwrap_err()
+}
 
 fn limit_files(bytes: u64) {
     let maximum = getrlimit(Resource::Fsize).maximum;
     setrlimit(Resource::Fsize, Rlimit { current: Some(bytes), maximum }).unwrap();
 }
 
+/// The lane of this process, seen from outside.
+fn find_own_lane() -> inspect::LaneView {
+    let survey = inspect::process(std::process::id()).unwrap();
+    survey.lanes.into_iter().find(|lane| lane.info.name == "lane").expect("it is there")
+}
+
 #[test]
 fn a_limit_of_the_length_of_files_is_an_error_and_kills_nobody() {
-    isolated("a_limit_of_the_length_of_files_is_an_error_and_kills_nobody", || {
-        let address = format!("@{}", unique_name());
+    let test = "a_limit_of_the_length_of_files_is_an_error_and_kills_nobody";
+    if role().as_deref() == Some("caller") {
+        // It has no limit.
+        assert_eq!(told(), "go");
+        return say(&fails(Caller::connect(argument())).to_string());
+    }
+    isolated(test, || {
+        let [address, service, distributor_address] = [(); 3].map(|()| format!("@{}", unique_name()));
+        let _service = Service::listen(&*service).unwrap();
+        let lane = LaneOptions::new("work").capacity(1 << 16);
+        let distributor = DistributorOptions::new().lane(lane).listen(&*distributor_address).unwrap();
+        let mut caller = Peer::start(test, "caller", &service);
         let mut producer = LaneOptions::new("lane").capacity(1 << 16).create().unwrap();
         let server = Server::listen(&*address, &[&producer]).unwrap();
         let mut early = Consumer::connect(&*address).unwrap();
         limit_files(4095);
-        for error in [
-            LaneOptions::new("ring").capacity(1 << 16).create().map(drop).unwrap_err(),
-            Sealed::build("sealed", 4096, |_| ()).map(drop).unwrap_err(),
+        let ring = || LaneOptions::new("ring").capacity(1 << 16);
+        for (what, error) in [
+            ("a ring", fails(ring().create())),
+            ("a ring with descriptors and stamps", fails(ring().attachments(4).stamped(true).create())),
+            ("a ring that tries huge pages", fails(ring().huge_pages(HugePages::Try).create())),
+            ("a ring in huge pages", fails(ring().capacity(1 << 21).huge_pages(HugePages::Require).create())),
+            ("sealed bytes", fails(Sealed::build("sealed", 4096, |_| ()))),
+            ("sealed bytes that are built", fails(SealedBuilder::new("sealed", 4096))),
+            ("a parcel", fails(ParcelBuilder::new("parcel").buffer(0, 1).buffer(0, 8192).allocate())),
+            ("the seat of a tap from outside", fails(find_own_lane().tap(Start::Latest))),
+            ("the ring of a caller", fails(Caller::connect(&*service))),
         ] {
-            assert!(matches!(error, Error::Os { .. }), "{error}");
-            assert!(error.to_string().contains("4095 bytes; raise the limit (ulimit -f)"), "{error}");
+            assert!(matches!(error, Error::Os { .. }), "{what}: {error}");
+            assert!(error.to_string().contains("4095 bytes; raise the limit (ulimit -f)"), "{what}: {error}");
         }
         assert!(Sealed::build("empty", 0, |_| ()).is_ok());
         assert!(Sealed::build("short", 4095, |_| ()).is_ok(), "as much as the limit says");
         // The server lives, says why, and serves those it has.
-        match Session::connect(&*address) {
-            Err(Error::Refused { reason, .. }) => assert!(reason.contains("ulimit -f"), "{reason}"),
-            other => panic!("{other:?}"),
-        }
+        let is_refused = |what: &str, error: Error| match error {
+            Error::Refused { reason, .. } => assert!(reason.contains("ulimit -f"), "{what}: {reason}"),
+            other => panic!("{what}: {other}"),
+        };
+        is_refused("the seat of a consumer", fails(Session::connect(&*address)));
+        is_refused("the seat of a tap", fails(Tap::connect(&*address)));
+        is_refused("the lane of a worker", fails(Worker::connect(&*distributor_address)));
+        caller.tell("go");
+        let said = caller.heard();
+        assert!(said.starts_with("the peer refused: ") && said.contains("ulimit -f"), "the ring of replies: {said}");
+        caller.finish();
         producer.send(b"x").unwrap();
         assert_eq!(early.receive().unwrap().unwrap()[..], *b"x");
-        limit_files(1 << 20);
+        limit_files(1 << 24);
         drop(Consumer::connect(&*address).unwrap());
-        wait_until("the refusal is counted", || server.stats().refused == 1);
+        wait_until("the refusals are counted", || server.stats().refused == 2);
+        drop((Caller::connect(&*service).unwrap(), Worker::connect(&*distributor_address).unwrap()));
+        assert_eq!(distributor.server_stats().refused, 1);
     });
 }
 
-/// A control group with a limit of memory, removed on drop.
-struct Group(PathBuf);
-
-impl Group {
-    /// `None` where none can be made; it says so.
-    fn new(limit_bytes: u64) -> Option<Self> {
-        let roots = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
-        for (root, limit) in roots {
-            let group = Path::new(root).join(unique_name());
-            if !Path::new(root).exists() || fs::create_dir(&group).is_err() {
-                continue;
-            }
-            let group = Self(group);
-            if fs::write(group.0.join(limit), limit_bytes.to_string()).is_ok() {
-                // Where swap counts too. It may be called otherwise, or be off.
-                let _ = fs::write(group.0.join("memory.memsw.limit_in_bytes"), limit_bytes.to_string());
-                let _ = fs::write(group.0.join("memory.swap.max"), "0");
-                return Some(group);
-            }
-        }
-        common::skipped("no control group with a limit of memory can be made here");
-        None
+/// Tries everything that has so many bytes.
+fn say_what_fails(bytes: u64, small: &Producer) {
+    let [service, large, distributor] = [(); 3].map(|()| format!("@{}", unique_name()));
+    let ring = || LaneOptions::new("ring").capacity(bytes);
+    let _service = Service::listen(&*service).unwrap();
+    let distributes = DistributorOptions::new().memory_max(4 * bytes).lane(ring());
+    for (what, error) in [
+        ("a ring", fails(ring().create())),
+        ("a ring that tries huge pages", fails(ring().huge_pages(HugePages::Try).create())),
+        ("sealed bytes", fails(SealedBuilder::new("sealed", bytes))),
+        ("a parcel", fails(ParcelBuilder::new("parcel").buffer(0, bytes / 2).buffer(0, bytes).allocate())),
+        ("the ring of a caller", fails(CallerOptions::new().capacity(bytes).connect(&*service))),
+        ("the ring of replies", fails(ServiceOptions::new().capacity(bytes).listen(&*large))),
+        ("the lanes of workers", fails(distributes.listen(&*distributor))),
+    ] {
+        say(&format!("{what}: {error}"));
     }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The last process may have ended a moment ago.
-        wait_until("the control group is removed", || fs::remove_dir(&self.0).is_ok());
-    }
+    assert_eq!(small.published(), 0);
+    say("alive");
 }
 
 #[test]
 fn a_limit_of_a_control_group_is_an_error_and_kills_nobody() {
-    use std::os::unix::process::CommandExt;
     let test = "a_limit_of_a_control_group_is_an_error_and_kills_nobody";
     const LIMIT: u64 = 64 << 20;
     if role().is_some() {
         let small = LaneOptions::new("small").capacity(1 << 20).create().unwrap();
-        for error in [
-            LaneOptions::new("ring").capacity(2 * LIMIT).create().map(drop).unwrap_err(),
-            Sealed::build("sealed", 2 * LIMIT, |_| ()).map(drop).unwrap_err(),
-        ] {
-            say(&error.to_string());
-        }
-        return drop(small);
+        return say_what_fails(2 * LIMIT, &small);
     }
-    let Some(group) = Group::new(LIMIT) else { return };
-    let mut command = common::command(test, "member");
-    let processes = std::ffi::CString::new(group.0.join("cgroup.procs").into_os_string().into_encoded_bytes()).unwrap();
-    let enter = move || {
-        let file = rustix::fs::open(&processes, rustix::fs::OFlags::WRONLY, rustix::fs::Mode::empty())?;
-        rustix::io::write(&file, b"0")?;
-        Ok(())
-    };
-    // SAFETY: what is called between fork and exec neither allocates nor locks.
-    unsafe { command.pre_exec(enter) };
-    let mut member = match Peer::start_command(command, "") {
-        Ok(member) => member,
-        Err(error) => return common::skipped(&format!("no process can enter a control group here ({error})")),
-    };
-    for _ in 0..2 {
+    let Some(group) = Group::of_memory(LIMIT) else { return };
+    let Some(mut member) = group.start(test, "member") else { return };
+    let mut count = 0;
+    loop {
         let said = member.heard();
-        assert!(
-            said.contains(&format!("may have {LIMIT} bytes")) && said.contains("raise the limit of the group"),
-            "{said}"
-        );
+        if said == "alive" {
+            break;
+        }
+        let names_both =
+            said.contains(&format!("may have {LIMIT} bytes")) && said.contains("raise the limit of the group");
+        assert!(names_both, "{said}");
+        count += 1;
     }
+    assert_eq!(count, 7);
     member.finish();
 }

@@ -12,8 +12,15 @@ mod impostor;
 mod peer;
 #[path = "common/stage.rs"]
 mod stage;
+#[path = "common/storm.rs"]
+mod storm;
 
-use common::{DEADLINE, KillOnDrop, isolated, role, unique_name, wait_until};
+use common::kernel::write_and_keep_the_lock;
+use common::{DEADLINE, KillOnDrop, isolated, role, skipped, unique_name, wait_until};
+use fdring::call::{Caller, Service};
+use fdring::collect::{Collector, Event};
+use fdring::distribute::{DistributorOptions, To, Worker};
+use fdring::feed::{Feed, FeedEvent};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session, SessionListener,
     errors::{ReceiveError, SendError},
@@ -21,11 +28,10 @@ use fdring::{
     recv_fds, send_fds,
 };
 use guest::Guest;
-use hostile::{HELLO, IN_PLACE, INTENT, Wire, producer_hello};
+use hostile::{HELLO, IN_PLACE, INTENT, Wire, lingering, producer_hello};
 use impostor::{CAPACITY, Goods, data, offer};
 use peer::{Peer, argument, say, told};
-use rustix::event::{Timespec, poll};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::net::{Shutdown, sockopt};
 use rustix::process::{Signal, getpid, kill_process};
 use std::collections::BTreeMap;
@@ -33,59 +39,12 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use storm::{HANDLED, LIMIT, ends_in_time, in_a_storm};
 
-/// The limit of every wait here, and how long one may take that is late for want of a processor.
-const LIMIT: Duration = Duration::from_millis(300);
-const LATE: Duration = Duration::from_secs(4);
-/// For so long there are signals.
-const STORM: Duration = Duration::from_secs(6);
-
-static HANDLED: AtomicU32 = AtomicU32::new(0);
-
-extern "C" fn count(_: libc::c_int) {
-    HANDLED.fetch_add(1, Ordering::Relaxed);
-}
-
-/// Has this process handle `signal` by counting it. Calls are interrupted.
-fn handle(signal: libc::c_int) {
-    // SAFETY: all zeros are a sigaction: no flags.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = count as *const () as usize;
-    // SAFETY: the handler only adds to an atomic; the old action is not asked for.
-    assert_eq!(unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) }, 0);
-}
-
-/// Runs `body` while its thread gets a signal every 5 ms, for a while; how long it took.
-fn in_a_storm(body: impl FnOnce()) -> Duration {
-    handle(libc::SIGUSR1);
-    // SAFETY: asks for nothing but a number.
-    let target = unsafe { libc::pthread_self() };
-    let (start, is_over) = (Instant::now(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let pause = Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
-            while !is_over.load(Ordering::Relaxed) && start.elapsed() < STORM {
-                // SAFETY: the thread outlives this scope.
-                assert_eq!(unsafe { libc::pthread_kill(target, libc::SIGUSR1) }, 0);
-                let _ = poll(&mut [], Some(&pause));
-            }
-        });
-        body();
-        is_over.store(true, Ordering::Relaxed);
-    });
-    start.elapsed()
-}
-
-/// That `body`, a wait with [`LIMIT`], takes about as long in a storm of signals.
-fn ends_in_time(what: &str, body: impl FnOnce()) {
-    let before = HANDLED.load(Ordering::Relaxed);
-    let took = in_a_storm(body);
-    let signals = HANDLED.load(Ordering::Relaxed) - before;
-    assert!((LIMIT..LATE).contains(&took), "{what}: took {took:?} in {signals} signals");
-    assert!(signals > 5, "{what}: {signals} signals only");
-}
+/// The pause between two signals.
+const STORMY: Duration = Duration::from_millis(5);
 
 fn address() -> String {
     format!("@{}", unique_name())
@@ -149,7 +108,7 @@ fn what_comes_in_a_storm_of_signals_is_not_lost() {
     isolated("what_comes_in_a_storm_of_signals_is_not_lost", || {
         let (here, there) = UnixStream::pair().unwrap();
         sockopt::set_socket_timeout(&here, sockopt::Timeout::Recv, Some(DEADLINE)).unwrap();
-        in_a_storm(|| {
+        in_a_storm(STORMY, || {
             let before = HANDLED.load(Ordering::Relaxed);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
@@ -193,7 +152,7 @@ fn what_a_dying_producer_has_published_is_read_in_a_storm_of_signals() {
         let session = listener.accept_timeout(DEADLINE).unwrap();
         maker.tell("hang up");
         maker.expect("hung up");
-        in_a_storm(|| {
+        in_a_storm(STORMY, || {
             let before = HANDLED.load(Ordering::Relaxed);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
@@ -229,19 +188,44 @@ fn everything() -> u64 {
 #[test]
 fn every_thread_of_the_library_blocks_every_signal() {
     isolated("every_thread_of_the_library_blocks_every_signal", || {
-        let (address, producer) = (address(), lane());
+        let (served, producer) = (address(), lane());
         let own = masks_of("");
-        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let server = Server::listen(&*served, &[&producer]).unwrap();
+        let (mut feed, mut collector) = (Feed::connect(address()).unwrap(), Collector::listen(address()).unwrap());
+        assert!(feed.try_receive().is_err(), "it begins to connect");
+        // One client is never attached to, the regions of another are never opened, and its socket lingers.
+        let address = collector.address().to_string();
+        let (goods, locked) = (Goods::new(CAPACITY), Goods::new(CAPACITY));
+        let knock = |fds: &[BorrowedFd<'_>]| {
+            let wire = Wire::connect(&address);
+            wire.send(&producer_hello()).unwrap();
+            wire.expect(&[HELLO]);
+            wire.send_fds(&offer(CAPACITY), fds).unwrap();
+            wire
+        };
+        let (lingers, _peer) = lingering();
+        let [_, others @ ..] = goods.fds();
+        let mut wires = vec![knock(&goods.fds()), knock(&[&[lingers.as_fd()], &others[..]].concat())];
+        drop(lingers);
+        let mut expected = vec!["fdring-steward", "fdring-inquiry", "fdring-feed", "fdring-attach", "fdring-closer"];
+        if write_and_keep_the_lock(locked.seat.try_clone().unwrap()) {
+            wires.push(knock(&locked.fds()));
+            expected.push("fdring-opener");
+        } else {
+            skipped("the thread that opens regions: this process may not use userfaultfd(2)");
+        }
         // A page that is pinned keeps the thread that asks about the seat for a sixth of a second.
-        let Guest { lanes, seat, offer } = Guest::join(&address, IN_PLACE);
+        let guest = Guest::join(&served, IN_PLACE);
         let (_reader, writer) = std::io::pipe().unwrap();
-        assert_eq!(seat.splice_into(&writer), Ok(4096));
-        drop((lanes, seat, offer));
+        assert_eq!(guest.seat.splice_into(&writer), Ok(4096));
+        drop(guest);
         let mut seen = BTreeMap::new();
-        wait_until("the steward and the inquiry are seen", || {
+        wait_until("all threads are seen", || {
+            let _ = collector.try_next();
             seen.extend(masks_of("fdring-"));
-            seen.contains_key("fdring-steward") && seen.contains_key("fdring-inquiry")
+            expected.iter().all(|name| seen.contains_key(*name))
         });
+        assert_eq!(seen.len(), expected.len(), "there are others: {seen:?}");
         for (name, mask) in &seen {
             assert_eq!(mask & everything(), everything(), "{name} blocks {mask:016x}");
         }
@@ -301,6 +285,35 @@ fn a_program_that_blocks_a_signal_after_it_listens_is_not_killed_by_it() {
     assert_eq!(signal, libc::SIGTERM);
 }
 
+/// Has each thread of the library do what it is for.
+fn use_every_shape() {
+    let mut collector = Collector::listen(address()).unwrap();
+    let address = address();
+    let mut client = lane();
+    let offered = collector.address().to_string();
+    let link = std::thread::scope(|scope| {
+        let link = scope.spawn(|| client.connect(offered).unwrap());
+        assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
+        link.join().unwrap()
+    });
+    client.send(b"x").unwrap();
+    assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(_, record) if record[..] == *b"x"));
+    drop((collector, link));
+    let mut feed = Feed::connect(&*address).unwrap();
+    let _server = Server::listen(&*address, &[&client]).unwrap();
+    assert!(matches!(feed.receive_timeout(DEADLINE).unwrap(), Some(FeedEvent::Joined { .. })));
+    let mut service = Service::listen(self::address()).unwrap();
+    let mut caller = Caller::connect(service.address().to_string()).unwrap();
+    let mut ticket = caller.send(b"x", DEADLINE).unwrap();
+    service.receive_timeout(DEADLINE).unwrap().reply(b"y").unwrap();
+    assert_eq!(caller.wait_timeout(&mut ticket, DEADLINE).unwrap().unwrap()[..], *b"y");
+    let options = DistributorOptions::new().lane(LaneOptions::new("work").capacity(4096));
+    let mut distributor = options.listen(self::address()).unwrap();
+    let mut worker = Worker::connect(distributor.address().to_string()).unwrap();
+    distributor.send_timeout(To::MostRoom, b"x", DEADLINE).unwrap();
+    assert_eq!(worker.receive_timeout(DEADLINE).unwrap().unwrap()[..], *b"x");
+}
+
 #[test]
 fn threads_have_stacks_of_their_own_size_whatever_the_environment_says() {
     const TEST: &str = "threads_have_stacks_of_their_own_size_whatever_the_environment_says";
@@ -321,6 +334,7 @@ fn threads_have_stacks_of_their_own_size_whatever_the_environment_says() {
         drop(consumer);
         wait_until("it has left", || producer.consumer_count() == 0);
         drop(server);
+        use_every_shape();
     });
     program.unwrap().join().unwrap();
 }

@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "a timer that raises signals")]
 
 mod common;
+#[path = "common/group.rs"]
+mod group;
 #[path = "common/peer.rs"]
 mod peer;
 
@@ -11,6 +13,7 @@ use fdring::{
     errors::{ReceiveError, SendError},
     options::{LaneOptions, SessionOptions},
 };
+use group::Group;
 use peer::{Peer, argument, say, told};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
@@ -95,6 +98,37 @@ fn processes_that_share_one_processor_soon_stop_spinning() {
         let limit = 2 * without + Duration::from_millis(10);
         assert!(by_default < limit, "{ROUNDS} round trips: {by_default:?}, and {without:?} without spinning");
     });
+}
+
+/// The processor time that a consumer and a producer use while they wait for so long, and may spin all the while.
+fn used_in_vain(wait: Duration) -> Duration {
+    let (address, mut producer) = (format!("@{}", unique_name()), lane("lane", Some(wait)));
+    let _server = Server::listen(&*address, &[&producer]).unwrap();
+    let mut consumer = attach(&address, Some(wait));
+    let before = used();
+    assert_eq!(consumer.receive_timeout(wait).err(), Some(ReceiveError::TimedOut));
+    while producer.try_send(&[0; 56]).is_ok() {}
+    assert!(matches!(producer.send_timeout(b"x", wait), Err(SendError::TimedOut { .. })));
+    used() - before
+}
+
+#[test]
+fn nobody_spins_where_a_control_group_allows_one_processor() {
+    let test = "nobody_spins_where_a_control_group_allows_one_processor";
+    const WAIT: Duration = Duration::from_secs(1);
+    if role().is_some() {
+        return say(&used_in_vain(WAIT).as_millis().to_string());
+    }
+    let Some(group) = Group::of_one_processor() else { return };
+    let Some(mut member) = group.start(test, "member") else { return };
+    let within: u128 = member.heard().parse().unwrap();
+    member.finish();
+    let mut outsider = Peer::start(test, "outsider", "");
+    let without: u128 = outsider.heard().parse().unwrap();
+    outsider.finish();
+    assert!(within < WAIT.as_millis() / 20, "{within} ms of two waits of {WAIT:?}");
+    let processors = std::thread::available_parallelism().unwrap().get();
+    assert!(processors < 2 || without > 2 * within, "{within} ms, and {without} ms without the quota");
 }
 
 /// Raises SIGALRM every millisecond, and does nothing at it.

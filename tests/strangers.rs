@@ -7,9 +7,12 @@ mod peer;
 #[path = "common/users.rs"]
 mod users;
 
-use common::{DEADLINE, TempDir, census, isolated, kernel, role, unique_name, wait_until, wait_until_process_sleeps};
+use common::wait_until_process_sleeps;
+use common::{DEADLINE, TempDir, census, isolated, kernel, role, skipped, unique_name, wait_until};
+use fdring::call::{Caller, Service};
+use fdring::collect::{Collector, Event};
 use fdring::{
-    Attach, Error, Producer, Server, Session,
+    Attach, Consumer, Error, Producer, Server, Session,
     errors::{Refusal, SendError},
     options::{LaneOptions, NoConsumer, PeerPolicy, ServerOptions, SessionOptions, Start},
 };
@@ -18,7 +21,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
-use users::{NOBODY, become_user, enter_namespace_as_the_overflow_user, is_root};
+use users::{NOBODY, become_user, enter_namespace_as_the_overflow_user, in_pid_namespace, is_root};
 
 fn lane() -> Producer {
     LaneOptions::new("lane").capacity(4096).create().unwrap()
@@ -170,7 +173,7 @@ fn start_in_namespace(test: &str, role: &str, argument: &str) -> Option<Peer> {
     unsafe { command.pre_exec(enter_namespace_as_the_overflow_user) };
     let peer = Peer::start_command(command, argument);
     if let Err(error) = &peer {
-        common::skipped(&format!("there are no user namespaces here ({error})"));
+        skipped(&format!("there are no user namespaces here ({error})"));
     }
     peer.ok()
 }
@@ -441,4 +444,71 @@ fn server_that_cannot_watch_all() {
         say("refused");
     }
     told();
+}
+
+/// Meets processes outside of its pid namespace as each kind of end, and says what it knows of them.
+fn namespaced() {
+    let argument = argument();
+    let (inside, outside) = argument.split_once(' ').unwrap();
+    let mut lane = lane();
+    let _server = Server::listen(inside, [&lane]).unwrap();
+    let mut collector = Collector::listen(format!("{inside}-collector")).unwrap();
+    let mut service = Service::listen(format!("{inside}-service")).unwrap();
+    say("listening");
+    lane.wait_for_consumers(1, DEADLINE).unwrap();
+    say(&format!("{:?}", lane.consumers()[0].pid));
+    let error = loop {
+        if let Err(error) = lane.try_send(&[0; 56]) {
+            break error;
+        }
+    };
+    say(&error.to_string());
+    assert_eq!(told(), "left");
+    wait_until("it has left", || lane.consumer_count() == 0);
+    let Event::Joined(origin) = collector.next().unwrap() else { panic!("somebody joins") };
+    say(&format!("{:?}", origin.pid()));
+    let request = service.receive_timeout(DEADLINE).unwrap();
+    say(&format!("{:?}", request.caller().pid));
+    request.reply(b"served").unwrap();
+    let session = Session::connect(outside).unwrap();
+    say(&format!("{:?}", session.producer_pid()));
+    let consumer = session.attach_one(Attach::new()).unwrap();
+    say(&format!("{:?}", consumer.query(DEADLINE).unwrap().producer_pid));
+    say(&Server::listen(outside, [&lane]).map(drop).unwrap_err().to_string());
+}
+
+#[test]
+fn processes_of_another_pid_namespace_have_no_number_and_are_served_like_others() {
+    let test = "processes_of_another_pid_namespace_have_no_number_and_are_served_like_others";
+    if role().is_some() {
+        return in_pid_namespace(namespaced);
+    }
+    if !is_root() {
+        return;
+    }
+    let [inside, outside] = [(); 2].map(|()| format!("@{}", unique_name()));
+    let producer = lane();
+    let server = Server::listen(&*outside, [&producer]).unwrap();
+    let mut peer = Peer::start(test, "namespaced", &format!("{inside} {outside}"));
+    match &*peer.heard() {
+        "skipped" => return skipped("there are no pid namespaces here"),
+        said => assert_eq!(said, "listening"),
+    }
+    let consumer = Consumer::connect(&*inside).unwrap();
+    peer.expect("None");
+    let sentence = peer.heard();
+    assert!(sentence.contains(": a process of another pid namespace of user 0, attached "), "{sentence}");
+    drop(consumer);
+    peer.tell("left");
+    let _link = producer.connect(format!("{inside}-collector")).unwrap();
+    peer.expect("None");
+    let mut caller = Caller::connect(format!("{inside}-service")).unwrap();
+    assert_eq!(caller.call(b"hello", DEADLINE).unwrap()[..], *b"served");
+    for what in ["of a request", "of a session", "of a report"] {
+        assert_eq!(peer.heard(), "None", "{what}");
+    }
+    let sentence = peer.heard();
+    assert!(sentence.ends_with(" is in use by another process; stop that process or choose another address"));
+    wait_until("it has left", || server.stats().sessions == 0);
+    peer.finish();
 }

@@ -73,9 +73,9 @@ impl FeedOptions {
     /// Which lane to read, where to begin on the first one, and whether to read in place. Default: [`Attach::new`].
     ///
     /// With [`Start::Resume`], each lane is resumed, which needs a lane that
-    /// [wants consumers](crate::options::NoConsumer), and nothing is missed while the feed is away. On such a lane a feed
-    /// that does not resume loses its place with its seat: the lane goes on waiting for another consumer, and the feed
-    /// for records.
+    /// [wants consumers](crate::options::NoConsumer), and nothing is missed while the feed is away. On such a lane a
+    /// feed that does not resume loses its place with its seat: the lane goes on waiting for another consumer, and the
+    /// feed for records.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, feed::FeedOptions, options::Start};

@@ -2,7 +2,7 @@
 
 use crate::human::{bytes, harmless};
 use crate::output::{Object, say, show};
-use crate::socket::{DEFAULT, connect};
+use crate::socket::{connect, default_address};
 use crate::table::{Column, Table};
 use crate::{Failure, Outcome};
 use fdring::cmsg::FDS_PER_MESSAGE_MAX;
@@ -23,7 +23,7 @@ Examples:
   fdring recv-fds --socket @files --json")]
 pub(crate) struct Arguments {
     /// The Unix stream socket to connect to: a path, or @ and a name.
-    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = default_address())]
     socket: String,
     /// Print a table of the descriptors instead of what is in their files.
     #[arg(long)]

@@ -1,7 +1,7 @@
 //! `fdring send-fds`: open files to any process that receives descriptors.
 
 use crate::output::{Object, say};
-use crate::socket::{DEFAULT, Listener};
+use crate::socket::{Listener, default_address};
 use crate::stop::Stop;
 use crate::{Failure, Outcome, users};
 use fdring::cmsg::FDS_PER_MESSAGE_MAX;
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The Unix stream socket to listen at: a path, or @ and a name.
-    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT)]
+    #[arg(long, value_name = "ADDRESS", default_value_t = default_address())]
     socket: String,
     /// Open the files for reading alone. They must exist.
     #[arg(long)]

@@ -14,7 +14,7 @@ use crate::wire::{Frame, Hello, LaneAttach, LaneTerms, Role, StartAt};
 use crate::{
     Attach, Consumer, Producer, Server,
     errors::ReceiveError,
-    options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions},
+    options::{LaneOptions, ServerOptions, SessionOptions},
 };
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, connect, shutdown, socket_with};
@@ -26,7 +26,7 @@ const LANES: [&str; 2] = ["a", "ticks"];
 
 pub(super) fn play(script: &mut Script<'_>) {
     let choice = script.u8();
-    let mut served = Served::new(choice & 1 != 0, choice & 2 != 0);
+    let mut served = Served::new(choice & 1 != 0);
     let mut hostile = Hostile::new(served.address.clone());
     for _ in 0..ACTIONS_MAX {
         if script.is_empty() {
@@ -53,13 +53,12 @@ struct Served {
 }
 
 impl Served {
-    fn new(has_honest: bool, admits_in_place: bool) -> Self {
+    fn new(has_honest: bool) -> Self {
         let lane = |name| LaneOptions::new(name).capacity(CAPACITY_BYTES).prefault(false).spin(FRAME_SPIN);
         let producers = LANES.map(|name| lane(name).create().expect("memory for a small lane"));
         let address = unique_address();
-        let in_place = if admits_in_place { PeerPolicy::SameUser } else { PeerPolicy::Users(Vec::new()) };
         let deadline = if has_honest { PATIENCE } else { DEADLINE };
-        let options = ServerOptions::new().deadline(deadline).in_place(in_place).sessions_max(4);
+        let options = ServerOptions::new().deadline(deadline).sessions_max(4);
         let server = options.listen(&address, &[&producers[0], &producers[1]]).expect("a name of its own");
         let honest = has_honest.then(|| {
             let options = SessionOptions::new().lanes([LANES[0]]).prefault(false).deadline(PATIENCE);
