@@ -141,8 +141,8 @@ impl LaneOptions {
 
     /// The alignment of payloads in bytes: a power of two from 8 to 4096. Default: 8. It raises
     /// [`record_align`](Self::record_align) to at least the same. Readers get payloads at addresses aligned like
-    /// this, in place or copied. An [`OwnedRecord`](crate::OwnedRecord) that is a copy lies where the allocator puts
-    /// it.
+    /// this, in place or copied, and those that they keep ([`OwnedRecord`](crate::OwnedRecord)). A copy to keep takes
+    /// up to as many bytes more.
     ///
     /// ```
     /// # use fdring::{Consumer, Server, options::LaneOptions};

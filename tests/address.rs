@@ -111,6 +111,10 @@ fn a_path_that_is_served_is_in_use() {
         "{error}"
     );
     assert!(can_connect(&path));
+    // Nobody is found at a file that is gone: the kernel's list of locks names the process.
+    fs::remove_file(&path).unwrap();
+    let error = Server::listen(&path, &[&producer]).unwrap_err();
+    assert!(error.to_string().ends_with("in use by this very process; drop that server or choose another address"));
 }
 
 #[test]

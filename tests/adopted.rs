@@ -705,3 +705,48 @@ fn sockets_of_other_kinds_are_refused_in_words() {
     says(ServerOptions::new().listen_nowhere(none).unwrap_err(), "without lanes");
     says(SessionOptions::new().lanes(["a", "a"]).over(unix(SocketType::SEQPACKET)).unwrap_err(), "asked for");
 }
+
+/// Takes descriptor 3 as a service manager passes it, with its variables: `LISTEN_PID` names the process.
+fn listen_as_activated(producer: &Producer) -> Result<Server, Error> {
+    let variable = |name: &str| std::env::var(name).expect("the manager has set it");
+    assert_eq!((variable("LISTEN_PID"), variable("LISTEN_FDS")), (std::process::id().to_string(), "1".to_owned()));
+    // SAFETY: the manager has passed this descriptor to this process, and nothing else here owns it.
+    Server::from_listener(unsafe { OwnedFd::from_raw_fd(3) }, [producer])
+}
+
+#[test]
+fn a_server_is_started_by_the_variables_of_a_service_manager() {
+    let test = "a_server_is_started_by_the_variables_of_a_service_manager";
+    if role().is_some() {
+        return produce(listen_as_activated);
+    }
+    let dir = TempDir::new();
+    let (path, listener) = activated(&dir);
+    let program = common::command(test, "activated");
+    let mut command = Command::new("sh");
+    // The shell is the process that becomes the server.
+    command.args(["-c", "LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", "sh"]).arg(program.get_program());
+    command.args(program.get_args());
+    command.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let number = listener.as_raw_fd();
+    let pass = move || {
+        // SAFETY: descriptor 3 is nobody's in the child, or is the listener.
+        if unsafe { libc::dup2(number, 3) } != 3 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: it is the listener now.
+        let fd = unsafe { rustix::fd::BorrowedFd::borrow_raw(3) };
+        Ok(fcntl_setfd(fd, FdFlags::empty())?)
+    };
+    // SAFETY: dup2 and fcntl may be called between fork and exec.
+    unsafe { command.pre_exec(pass) };
+    let mut server = Peer::start_command(command, "").unwrap();
+    server.expect(&path);
+    let session = Session::connect(&*path).unwrap();
+    assert_eq!(session.producer_pid(), Some(server.pid()));
+    let mut consumer = session.attach_one(Attach::new()).unwrap();
+    server.tell("1");
+    server.tell("hello");
+    assert_eq!(text(&mut consumer).unwrap().as_deref(), Some("hello"));
+    server.kill();
+}

@@ -4,11 +4,13 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{isolated, role, unique_name, wait_until};
-use fdring::{
-    Attach, Consumer, SealedBuilder, Server,
-    options::{LaneOptions, SessionOptions},
-};
+use common::{DEADLINE, isolated, role, unique_name, wait_until};
+use fdring::call::{Caller, Service};
+use fdring::collect::{Collector, Event};
+use fdring::distribute::{DistributorOptions, Worker};
+use fdring::options::{LaneOptions, SessionOptions, Start};
+use fdring::parcel::{Parcel, ParcelBuilder};
+use fdring::{Attach, Consumer, Sealed, SealedBuilder, Server, Tap, inspect};
 use peer::{Peer, argument, say, told};
 use std::fs;
 
@@ -57,6 +59,43 @@ fn no_process_dumps_a_ring() {
     check(std::process::id(), &["fdring:lane:control", "fdring:lane:data", "fdring:seat", "secret"]);
     check(consumer.pid(), &["fdring:lane:control", "fdring:lane:data", "fdring:seat"]);
     consumer.finish();
+}
+
+#[test]
+fn no_shape_has_memory_that_is_dumped() {
+    isolated("no_shape_has_memory_that_is_dumped", || {
+        let address = || format!("@{}", unique_name());
+        let lane = |name: &str| LaneOptions::new(name).capacity(4096).attachments(4).create().unwrap();
+        let mut collector = Collector::listen(address()).unwrap();
+        let (client, offered) = (lane("client"), collector.address().to_string());
+        let _link = std::thread::scope(|scope| {
+            let link = scope.spawn(|| client.connect(offered).unwrap());
+            assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
+            link.join().unwrap()
+        });
+        let service = Service::listen(address()).unwrap();
+        let _caller = Caller::connect(service.address().to_string()).unwrap();
+        let work = LaneOptions::new("work").capacity(4096);
+        let mut distributor = DistributorOptions::new().lane(work).listen(address()).unwrap();
+        let _worker = Worker::connect(distributor.address().to_string()).unwrap();
+        distributor.wait_for_workers(1, DEADLINE).unwrap();
+        let server = Server::listen(address(), [&client]).unwrap();
+        let _tap = Tap::connect(server.address().to_string()).unwrap();
+        let survey = inspect::process(std::process::id()).unwrap();
+        let seen = survey.lanes.iter().find(|lane| lane.info.name == "client").unwrap();
+        let _from_outside = seen.tap(Start::Latest).unwrap();
+        let mut writer = ParcelBuilder::new("parcel").buffer(0, 8).allocate().unwrap();
+        writer.buffer_mut(0).fill(1);
+        check(std::process::id(), &["parcel", "fdring:tap"]);
+        let parcel = writer.seal().unwrap();
+        let fds = parcel.fds().iter().map(|fd| fd.try_clone_to_owned().unwrap()).collect();
+        let received = Parcel::from_fds(fds, 1 << 20).unwrap();
+        assert_eq!((parcel.buffer(0), received.buffer(0)), (Some(&[1; 8][..]), Some(&[1; 8][..])));
+        let sealed = Sealed::build("sealed", 4096, |bytes| bytes.fill(1)).unwrap();
+        assert_eq!(sealed[..], [1; 4096]);
+        let names = ["fdring:client:", "fdring:requests:", "fdring:replies:", "fdring:work", "fdring:seat", "sealed"];
+        check(std::process::id(), &names);
+    });
 }
 
 #[test]

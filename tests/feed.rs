@@ -473,14 +473,18 @@ fn an_armed_feed_with_nothing_to_read_sleeps() {
     let _server = Server::listen(&*address, [&lane]).unwrap();
     let mut feed = options().connect(&address).unwrap();
     assert_eq!(next(&mut feed), joined(&lane, 0, None));
+    sleeps(&mut feed);
+}
+
+/// A feed with nothing to read is woken no more than its consumer's second look takes.
+fn sleeps(feed: &mut Feed) {
     let (begin, mut wakes) = (Instant::now(), 0);
     while begin.elapsed() < Duration::from_millis(200) {
         assert!(matches!(feed.try_receive(), Err(FeedError::Empty)));
-        if feed.arm().unwrap() && waits(&feed, Duration::from_millis(100)) {
+        if feed.arm().unwrap() && waits(feed, Duration::from_millis(100)) {
             wakes += 1;
         }
     }
-    // The consumer's second look.
     assert!(wakes <= 2, "{wakes} wakes for nothing");
 }
 
@@ -489,7 +493,7 @@ fn a_feed_that_is_polled_while_it_connects_is_told_once() {
     let address = format!("@{}", unique_name());
     let lane = small().create().unwrap();
     let _server = Server::listen(&*address, [&lane]).unwrap();
-    for round in 0..200 {
+    for _ in 0..10 {
         let mut feed = options().connect(&address).unwrap();
         let begin = Instant::now();
         let event = loop {
@@ -499,8 +503,7 @@ fn a_feed_that_is_polled_while_it_connects_is_told_once() {
             }
         };
         assert_eq!(event, joined(&lane, 0, None));
-        assert!(feed.arm().unwrap());
-        assert!(!waits(&feed, Duration::ZERO), "in round {round} something is news that was told");
+        sleeps(&mut feed);
     }
 }
 

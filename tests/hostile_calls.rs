@@ -144,6 +144,35 @@ fn a_caller_that_hangs_up_right_behind_its_last_frame_has_joined_all_the_same() 
 }
 
 #[test]
+fn a_caller_may_attach_before_it_offers() {
+    isolated("a_caller_may_attach_before_it_offers", || {
+        let (address, server) = service(DEADLINE);
+        let goods = Goods::new(CAPACITY);
+        let wire = Wire::connect(&address);
+        wire.send(&both_hello()).unwrap();
+        wire.expect(&[HELLO]);
+        let mut offered = wire.expect(&[OFFER]);
+        let _seat = sealed(offered.fds.remove(0), SealFlags::FUTURE_WRITE);
+        wire.send(&attach(1, 2)).unwrap();
+        wire.expect(&[ATTACHED]);
+        // Each direction goes by itself: the descriptors of this one have yet to come.
+        wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+        wire.expect(&[ATTACH]);
+        assert_eq!(wire.send_fds(&attached(&[0]), &goods.fds()[..1]).is_err(), refuses_descriptors(), "the last came");
+        goes_on(&address);
+        drop(wire);
+        ends(&address, server);
+    });
+}
+
+/// Whether a socket can refuse descriptors (`SO_PASSRIGHTS`, from Linux 6.16 on).
+fn refuses_descriptors() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map(|number| number.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(6), Some(16))
+}
+
+#[test]
 fn a_caller_that_dies_at_any_step_is_forgotten() {
     isolated("a_caller_that_dies_at_any_step_is_forgotten", || {
         let before = belongings();

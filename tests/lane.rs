@@ -6,7 +6,7 @@ mod common;
 
 use common::{DEADLINE, shows, unique_name, wait_until, wait_until_thread_sleeps};
 use fdring::{
-    Attach, Consumer, Error, Producer, Server, Session,
+    Attach, Consumer, Error, Producer, Server, Session, Tap,
     errors::{Corruption, GeometryError, ReceiveError, SendError},
     limits::CAPACITY_MAX_BYTES,
     options::Records,
@@ -555,13 +555,21 @@ fn the_longest_payload_is_named_and_fits() {
 fn payloads_are_aligned_where_they_are_copied_to() {
     for align in [8u32, 64, 128, 512, 4096] {
         let options = LaneOptions::new("lane").capacity(1 << 17).payload_align(align);
-        let Lane { mut producer, mut consumer, server: _server, .. } = lane_with(options, SessionOptions::new());
+        let Lane { mut producer, mut consumer, server, .. } = lane_with(options, SessionOptions::new());
+        let mut tap = Tap::connect(server.address().to_string()).unwrap();
         let aligned = |payload: &[u8]| payload.as_ptr().addr().is_multiple_of(align as usize);
         for len in [1, 8, 56, 255, 256, 257, 4096, 60000, 300, 2] {
             producer.send_timeout(&vec![len as u8; len], DEADLINE).unwrap();
             let record = consumer.receive().unwrap().unwrap();
             assert!(record.len() == len && record.iter().all(|byte| *byte == len as u8));
             assert!(aligned(&record), "{len} bytes at {:p}, not at a multiple of {align}", &record[..]);
+            // Kept, it is aligned as well, and so is what a tap has copied.
+            let kept = record.into_owned();
+            let tapped = tap.receive().unwrap().unwrap().into_owned();
+            for copy in [&kept, &tapped] {
+                assert!(aligned(copy), "{len} kept bytes at {:p}, not at a multiple of {align}", &copy[..]);
+                assert!(copy.len() == len && copy.iter().all(|byte| *byte == len as u8));
+            }
         }
         for len in [3, 1000, 40, 300] {
             producer.send_timeout(&vec![1; len], DEADLINE).unwrap();

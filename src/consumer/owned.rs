@@ -119,7 +119,8 @@ impl SeatWriter for OwnSeat {
 ///
 /// [`Record::into_owned`] and [`Record::hold`] make one. From a consumer that [reads in
 /// place](crate::Attach::in_place) it *holds* the bytes: nothing is copied, and the producer cannot overwrite them, nor
-/// anything after them, before it is dropped. From a consumer that copies it owns a copy, and holds nothing.
+/// anything after them, before it is dropped. From a consumer that copies it owns a copy, and holds nothing. Either way
+/// the payload is aligned as [`LaneInfo::payload_align`](crate::info::LaneInfo::payload_align) says.
 ///
 /// Holds may end in any order, on any thread, also after the consumer was dropped, and when the producer is dead. A
 /// dropped consumer leaves its lane when its last hold ends. Dropping it in a panic ends the hold as well.
@@ -169,8 +170,27 @@ pub struct OwnedRecord {
 }
 
 enum Bytes {
-    Copied(Box<[u8]>, Option<MonotonicTime>),
+    Copied(KeptCopy, Option<MonotonicTime>),
     Held(Held),
+}
+
+/// A copy of a payload, aligned as in the ring.
+struct KeptCopy {
+    /// Never grows, so that it stays where it is.
+    bytes: Vec<u8>,
+    /// Where the payload begins.
+    from: usize,
+}
+
+impl KeptCopy {
+    fn new(payload: &[u8], align: u64) -> Self {
+        let align = align as usize;
+        let mut bytes: Vec<u8> = Vec::with_capacity(payload.len() + align - 1);
+        let from = bytes.as_ptr().align_offset(align);
+        bytes.resize(from, 0);
+        bytes.extend_from_slice(payload);
+        Self { bytes, from }
+    }
 }
 
 /// A payload in the ring.
@@ -192,12 +212,14 @@ impl OwnedRecord {
     #[inline]
     pub(super) fn new(record: &Record<'_>) -> Self {
         let (tag, position, payload) = (record.tag(), record.position(), &record[..]);
-        let in_place = match record.origin() {
-            Origin::Consumer(release) => release.seat().trust.as_ref().map(|trust| (release, trust)),
-            Origin::Tap(_) => None,
+        let (in_place, align) = match record.origin() {
+            Origin::Consumer(release) => {
+                (release.seat().trust.as_ref().map(|trust| (release, trust)), release.lane().geometry().payload_align())
+            }
+            Origin::Tap(copied) => (None, copied.payload_align),
         };
         let Some((release, trust)) = in_place else {
-            return Self { bytes: Bytes::Copied(payload.into(), record.published_at()), tag, position };
+            return Self { bytes: Bytes::Copied(KeptCopy::new(payload, align), record.published_at()), tag, position };
         };
         assert!(
             !release.seat().guard.is_child(),
@@ -308,7 +330,7 @@ impl Deref for OwnedRecord {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Copied(copy, _) => copy,
+            Bytes::Copied(copy, _) => &copy.bytes[copy.from..],
             Bytes::Held(held) => {
                 assert!(!held.is_forked(), "a record that is held in the ring is not there in a forked child");
                 held.hold.lane().ring().in_place(&held.trust, held.payload, held.len)

@@ -45,8 +45,17 @@ pub struct Record<'a> {
 pub(super) enum Origin<'a> {
     /// A consumer's, with what holds it if it is to be kept.
     Consumer(&'a LaneRelease),
-    /// A tap's, which is a copy, with the time that was copied.
-    Tap(&'a Option<MonotonicTime>),
+    /// A tap's, which is a copy.
+    Tap(&'a Copied),
+}
+
+/// What a tap knows of the record that it has copied.
+#[derive(Debug)]
+pub(super) struct Copied {
+    /// The time of its commit, on a lane whose records have times.
+    pub(super) time: Option<MonotonicTime>,
+    /// The alignment of the lane's payloads, in bytes.
+    pub(super) payload_align: u64,
 }
 
 impl<'a> Record<'a> {
@@ -57,8 +66,8 @@ impl<'a> Record<'a> {
 
     /// A record that was copied out with its time, and that nobody waits for.
     #[inline]
-    pub(super) fn copied(found: Found, payload: &'a [u8], time: &'a Option<MonotonicTime>) -> Self {
-        Self { payload, tag: found.tag, fds: found.fds, position: found.position, origin: Origin::Tap(time) }
+    pub(super) fn copied(found: Found, payload: &'a [u8], copied: &'a Copied) -> Self {
+        Self { payload, tag: found.tag, fds: found.fds, position: found.position, origin: Origin::Tap(copied) }
     }
 
     /// The payload, for as long as the consumer is left alone.
@@ -146,7 +155,7 @@ impl Record<'_> {
     pub fn published_at(&self) -> Option<MonotonicTime> {
         match self.origin {
             Origin::Consumer(release) => owned::time_of(release.lane(), release.seat(), self.position),
-            Origin::Tap(time) => *time,
+            Origin::Tap(copied) => copied.time,
         }
     }
 

@@ -178,7 +178,15 @@ fn lock(socket: &Spot, address: &Address) -> Result<Lock> {
         let file = NotForChildren::new(file, guard);
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) if take_over(socket, &spot, &file) => continue,
-            Err(Errno::WOULDBLOCK) => return Err(in_use(address)),
+            Err(Errno::WOULDBLOCK) => {
+                return Err(match in_use(address) {
+                    // Nobody is found at the socket: its file may be gone.
+                    Error::AddressInUse { address, pid: None } => {
+                        Error::AddressInUse { address, pid: fstat(&file).ok().and_then(holder_of) }
+                    }
+                    error => error,
+                });
+            }
             Err(Errno::INTR) => continue,
             // Some file systems have no such locks. Without one, of two servers that start at once the second may find
             // a socket that the first has not begun to listen on, and take it for a stale one.
@@ -193,6 +201,21 @@ fn lock(socket: &Spot, address: &Address) -> Result<Lock> {
         }
     }
     Err(in_use(address))
+}
+
+/// The process that has locked this file, as far as the kernel's list of locks names it: proc_locks(5).
+fn holder_of(file: Stat) -> Option<u32> {
+    let (major, minor) = (rustix::fs::major(file.st_dev), rustix::fs::minor(file.st_dev));
+    find_holder(&std::fs::read_to_string("/proc/locks").ok()?, &format!("{major:02x}:{minor:02x}:{}", file.st_ino))
+}
+
+/// The number in the line of a lock by flock(2), which has these columns: number, FLOCK, ADVISORY, kind, process, file.
+fn find_holder(locks: &str, file: &str) -> Option<u32> {
+    let mut lines = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.find_map(|columns| match columns[..] {
+        [_, "FLOCK", _, _, pid, of, ..] if of == file => pid.parse().ok().filter(|pid| *pid != 0),
+        _ => None,
+    })
 }
 
 /// Removes the files of a server that has ended, where a child keeps its socket and its lock: one that it has cloned
@@ -380,6 +403,15 @@ impl Drop for SocketFile {
 mod tests {
     use super::*;
     use crate::test_support::TempDir;
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_in_the_kernels_list() {
+        let locks = "1: POSIX  ADVISORY  WRITE 7 08:02:99 0 EOF\n2: FLOCK  ADVISORY  WRITE 708 08:02:99 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 709 08:02:98 0 EOF\n3: FLOCK  ADVISORY  WRITE 0 08:02:97 0 EOF\n4:\n";
+        let holder = |file: &str| find_holder(locks, file);
+        assert_eq!(holder("08:02:99"), Some(708));
+        assert_eq!((holder("08:02:98"), holder("08:02:97"), holder("08:02:9")), (None, None, None));
+    }
 
     #[test]
     fn only_a_socket_of_this_user_is_taken_for_the_one_that_was_bound() {

@@ -203,6 +203,10 @@ impl ConsumerSession {
                 return Err((outcome, error.into()));
             }
         };
+        if matches!(step, Step::Attach(_)) {
+            // Its descriptors are the last.
+            fds::refuse_fds(self.socket.as_fd());
+        }
         match (step, stage) {
             (Step::Greeted { lanes: chosen }, Stage::Known { lanes }) => {
                 let lanes = chosen.iter().map(|index| Arc::clone(&lanes[*index])).collect();
@@ -286,7 +290,6 @@ impl ConsumerSession {
         sockets: Vec<OwnedFd>,
     ) -> Result<Seats, Ending> {
         crash::point!("steward-attach-heard");
-        fds::refuse_fds(self.socket.as_fd());
         let in_place = terms.iter().flatten().any(|lane| lane.access == Access::InPlace);
         let uid = self.consumer.peer.uid;
         if in_place && !self.offering.limits.in_place.admits(uid) {

@@ -115,13 +115,26 @@ impl LaneTerms {
         let name = header.name.split(|byte| *byte == 0).next().unwrap_or_default();
         let name = LaneName::from_bytes(name).map_err(|error| error.to_string())?;
         let flags = LaneFlags::of(header.flags).map_err(|error| error.to_string())?;
-        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker, has_record_fds } = flags;
         let record_fds_max = u8::try_from(header.record_fds_max).unwrap_or(u8::MAX);
-        check_record_fds_max(has_record_fds, record_fds_max).map_err(|error| error.to_string())?;
-        let geometry = geometry_of(header.capacity, header.record_align, header.payload_align, is_stamped)
+        check_record_fds_max(flags.has_record_fds, record_fds_max).map_err(|error| error.to_string())?;
+        let geometry = geometry_of(header.capacity, header.record_align, header.payload_align, flags.is_stamped)
             .map_err(|error| error.to_string())?;
-        let (id, schema, generation) = (header.lane_id, header.schema, header.generation);
-        let terms = Self {
+        let numbers = (header.schema, header.generation);
+        let terms = Self::new(name, header.lane_id, geometry, numbers, flags, record_fds_max);
+        terms.check_header(header).map(|()| terms)
+    }
+
+    /// The terms of a lane as its parts say, which fit together; `schema` and `generation` are the two numbers.
+    fn new(
+        name: LaneName,
+        id: [u8; 16],
+        geometry: Geometry,
+        (schema, generation): (u64, u64),
+        flags: LaneFlags,
+        record_fds_max: u8,
+    ) -> Self {
+        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker, has_record_fds: _ } = flags;
+        Self {
             name,
             id,
             geometry,
@@ -132,8 +145,7 @@ impl LaneTerms {
             has_space_bell,
             has_one_worker,
             record_fds_max,
-        };
-        terms.check_header(header).map(|()| terms)
+        }
     }
 
     /// Checks that a control region describes this lane; which data region it names is another question. The error is a
@@ -327,7 +339,7 @@ impl OfferedLane {
         let record_align = fields.u32("a lane's record alignment")?;
         let payload_align = fields.u32("a lane's payload alignment")?;
         let flags = LaneFlags::of(fields.u32("a lane's flags")?)?;
-        let LaneFlags { barrier, is_stamped, has_space_bell, has_one_worker, has_record_fds } = flags;
+        let LaneFlags { is_stamped, has_space_bell, has_record_fds, .. } = flags;
         let slot_len = fields.u32("the length of a slot")?;
         if slot_len != 0 {
             // It belongs to a flag that is not implemented.
@@ -348,18 +360,7 @@ impl OfferedLane {
         let name = LaneName::from_bytes(fields.bytes(name_len.into(), "a lane's name")?)?;
         let geometry = geometry_of(capacity, record_align, payload_align, is_stamped)
             .map_err(|cause| FrameError::Geometry { name: name.to_string(), cause })?;
-        let terms = LaneTerms {
-            name,
-            id,
-            geometry,
-            schema,
-            generation,
-            barrier,
-            is_stamped,
-            has_space_bell,
-            has_one_worker,
-            record_fds_max,
-        };
+        let terms = LaneTerms::new(name, id, geometry, (schema, generation), flags, record_fds_max);
         Ok(Self { terms, bell })
     }
 

@@ -16,6 +16,7 @@ pub use stats::TapStats;
 
 use super::pace::Pace;
 use super::payloads::Copies;
+use super::record::Copied;
 use super::runs::Verdict;
 use super::waiter::Waiter;
 use super::{Attachment, Record, SESSION_INTERVAL};
@@ -103,8 +104,8 @@ pub struct Tap {
     /// Closed where records have times, too.
     shortcut: Shortcut,
     copies: Copies,
-    /// The time of the last record, on a lane whose records have times.
-    time: Option<MonotonicTime>,
+    /// What is known of the last record.
+    copied: Copied,
     pace: Pace,
     spin: Duration,
     spins: Spins,
@@ -130,7 +131,7 @@ impl Tap {
             guard,
             shortcut: guard.shortcut(!terms.is_stamped),
             copies: Copies::new(),
-            time: None,
+            copied: Copied { time: None, payload_align: terms.geometry.payload_align() },
             pace: Pace::default(),
             spin,
             spins: Spins::default(),
@@ -721,7 +722,7 @@ impl Tap {
     /// The record that was copied last.
     #[inline]
     fn record(&self, found: Found) -> Record<'_> {
-        Record::copied(found, self.copies.payload(found), &self.time)
+        Record::copied(found, self.copies.payload(found), &self.copied)
     }
 
     /// The record that is asked for, copied out with its time, where there is no shortcut.
@@ -765,7 +766,7 @@ impl Tap {
         let is_whole = if STAMPED {
             let reader = Stamped::new(&self.reader);
             let copy = self.copies.copy(&reader, ring, found);
-            self.time = Some(MonotonicTime::from_nanos(reader.stamp()));
+            self.copied.time = Some(MonotonicTime::from_nanos(reader.stamp()));
             copy.is_some()
         } else {
             self.copies.copy(&self.reader, ring, found).is_some()

@@ -412,7 +412,7 @@ impl Model {
         }
         let mut attached = self.consumers.remove(who);
         let Attached { consumer, next, .. } = &mut attached;
-        let (in_place, payload_align) = (consumer.reads_in_place(), self.geometry.payload_align() as usize);
+        let payload_align = self.geometry.payload_align() as usize;
         let expected = self.log.get(*next).copied();
         match (consumer.try_receive(), expected) {
             (Ok(Some(record)), Some(sent)) => {
@@ -420,7 +420,7 @@ impl Model {
                 meanwhile.iter().for_each(|step| self.take(step));
                 self.holding -= 1;
                 sent.is(&record, record.position(), record.tag(), record.published_at());
-                assert!(!in_place || record.as_ptr().addr().is_multiple_of(payload_align), "not aligned");
+                assert!(record.as_ptr().addr().is_multiple_of(payload_align), "not aligned");
                 *next += 1;
             }
             (Err(ReceiveError::Empty), None) => {}
@@ -458,6 +458,7 @@ impl Model {
     fn compare(&self, record: &OwnedRecord) {
         let index = self.log.binary_search_by_key(&record.position(), |sent| sent.position).unwrap();
         self.log[index].is(record, record.position(), record.tag(), record.published_at());
+        assert!(record.as_ptr().addr().is_multiple_of(self.geometry.payload_align() as usize), "not aligned");
     }
 
     fn drain(&mut self, who: usize) {
