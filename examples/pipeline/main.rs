@@ -1,116 +1,87 @@
 //! Counts the words of a tree of files, with several processes and without copying the files' bytes between them.
 //!
 //! ```text
-//!                    lane words-0 ┌──────────┐ lane counts-0
-//!          ┌───────────────────── │ worker 0 │ ─────────────────────┐
-//!  ┌───────┴──┐                   └──────────┘                  ┌───▼──┐
-//!  │  reader  │                                                 │ sink │
-//!  └───────┬──┘      words-1      ┌──────────┐      counts-1    └───▲──┘
-//!          └───────────────────── │ worker 1 │ ─────────────────────┘
-//!                                 └──────────┘
+//!   reader ── Distributor ──► n workers ── a lane each ──► Collector ── sink
 //! ```
 //!
-//! The reader ([`reader`]) lets read(2) fill reservations in its lanes, one lane for each worker. The workers
-//! ([`worker`]) split the text into words where it lies. The sink ([`sink`]) merges what they have counted; each worker
-//! is a producer too, for that. Reader and sink are one process, the one that was started, and the workers are its
-//! children: the same program with other arguments.
+//! The [`reader`] lets read(2) fill records in the lanes of the workers. Each [`worker`] counts the words of such a chunk
+//! where it lies, sends the counts to the [`sink`], and only then says that it is done with the chunk. The sink merges
+//! the counts, and is the process that was started; the others are its [`crew`]: the same program with other arguments.
 //!
-//! Every death is noticed: a worker's end is seen by the reader and the sink, the parent's by every worker. So there is
-//! nothing to clean up, whatever is killed.
+//! Each chunk is counted once, whenever workers are killed (`--chaos` kills them) and replaced. A chunk that a worker was
+//! not done with goes to its successor, or to another worker: it is counted *at least* once. It has a number, which its
+//! counts carry. So the sink knows counts that come a second time, because a worker was killed between sending them and
+//! saying so, and leaves them out. The counts of a chunk are one record, which is there as a whole, or not at all.
+//!
+//! Every death is noticed, and all processes end with the first one: there is nothing to clean up, whatever is killed.
 
 mod count;
+mod crew;
 mod options;
-mod progress;
 mod reader;
 mod sink;
 mod verify;
 mod worker;
 
 use std::error::Error;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write, stderr};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Instant;
 
-use fdring::{
-    Producer,
-    options::{LaneOptions, ServerOptions},
-};
-use options::{HELP, Options, Task};
-use progress::Progress;
-use reader::Reader;
-use worker::Workers;
+use crew::{AS_READER, AS_WORKER, as_member};
+use options::{HELP, Options};
+
+/// What clears the line that a terminal's cursor is in.
+const WIPE: &str = "\r\x1b[K";
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
-/// A lane holds as much as a worker needs to stay busy while the reader opens files.
-const LANE_CAPACITY_BYTES: u64 = 4 << 20;
-
 fn main() -> ExitCode {
-    let task = match Options::parse(std::env::args_os().skip(1)) {
-        Ok(task) => task,
-        Err(fault) => {
-            complain(&format!("{fault}; see --help"));
-            return ExitCode::from(2);
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let outcome = match args.as_slice() {
+        [role, address, deaths_max, paths @ ..] if role == AS_READER => {
+            let paths: Vec<_> = paths.iter().map(PathBuf::from).collect();
+            as_member("reader", || reader::read(&address.to_string_lossy(), &deaths_max.to_string_lossy(), &paths))
         }
+        [role, address] if role == AS_WORKER => as_member("worker", || worker::work(&address.to_string_lossy())),
+        _ => match Options::parse(&args) {
+            Ok(Some(options)) => sink::count(&options),
+            Ok(None) => print(HELP).map(|()| true),
+            Err(fault) => {
+                complain(&format!("{fault}; see --help"));
+                return ExitCode::from(2);
+            }
+        },
     };
-    let outcome = match task {
-        Task::Help => print(HELP).map(|()| ExitCode::SUCCESS),
-        Task::Work { index, address } => worker::work(index, &address)
-            .map(|()| ExitCode::SUCCESS)
-            .map_err(|error| format!("worker {index}: {error}").into()),
-        Task::Count(options) => count_words(&options),
-    };
-    outcome.unwrap_or_else(|error| {
-        complain(&error.to_string());
-        ExitCode::FAILURE
-    })
-}
-
-/// The parent: reader first, sink then.
-fn count_words(options: &Options) -> Result<ExitCode> {
-    let start = Instant::now();
-    let lane = |index| LaneOptions::new(worker::lane_name(index)).capacity(LANE_CAPACITY_BYTES);
-    let lanes: Vec<Producer> = (0..options.workers).map(|index| lane(index).create()).collect::<Result<_, _>>()?;
-    let address = worker::private_address();
-    let offered: Vec<&Producer> = lanes.iter().collect();
-    let server = ServerOptions::new().sessions_max(options.workers).listen(&address, &offered)?;
-
-    let mut workers = Workers::spawn(options.workers, &address)?;
-    workers.wait_until_attached(&server)?;
-    if options.verbose {
-        workers.list();
+    match outcome {
+        Ok(is_right) => ExitCode::from(u8::from(!is_right)),
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
     }
-    // Before anything is sent, so that no worker can be done before the sink has joined.
-    let counts = workers.connect()?;
-
-    let reader = Reader::new(lanes, &mut workers, Progress::start(), options);
-    let read = reader.read(&options.paths)?; // ends the lanes
-    let (merged, received) = sink::merge(counts, &mut workers)?;
-    workers.join()?;
-    sink::check(&read, &received)?;
-    let wall = start.elapsed();
-
-    print(&sink::report(&read, &merged, wall, options.top))?;
-    if !options.verify {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let verdict = verify::verify(&read, &merged);
-    print(&verdict.sentences)?;
-    Ok(if verdict.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Writes to stdout; that a reader such as head(1) has had enough is no error.
 fn print(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(format!("could not write to stdout: {error}").into())
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(format!("could not print: {error}").into()),
         _ => Ok(()),
     }
 }
 
 /// Writes a line to stderr, in one piece, since several processes write there.
 fn complain(sentence: &str) {
-    let _ = std::io::stderr().write_all(format!("pipeline: {sentence}\n").as_bytes()); // Nobody is left to be told.
+    let wipe = if stderr().is_terminal() { WIPE } else { "" };
+    let _ = stderr().write_all(format!("{wipe}pipeline: {sentence}\n").as_bytes()); // nobody is left to be told
+}
+
+/// Says how far it is: on a terminal in a line that what comes next replaces.
+fn draw(line: &str) {
+    if stderr().is_terminal() {
+        let _ = stderr().write_all(format!("{WIPE}{line}").as_bytes());
+    } else if !line.is_empty() {
+        complain(line);
+    }
 }

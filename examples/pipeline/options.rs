@@ -2,110 +2,74 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use crate::crew::random;
 
 pub(crate) const HELP: &str = "\
 Counts the words of files with several processes that share memory.
 
 Usage: pipeline [OPTION]... [PATH]...
 
-Each PATH is a file, or a directory with all that lies below it; one that is given
-twice counts twice. Without a PATH it is /usr/share/doc, or this program's own
-sources where that is missing or empty. A symbolic link is followed where it is a
-PATH, not below one. What is neither file nor directory is skipped, and what cannot
-be read is reported and left out.
+Each PATH is a file, or a directory with all that lies below it, links not followed.
+By default it is /usr/share/doc, or this library's sources where that is empty. A
+word is a run of ASCII letters, digits and non-ASCII characters; one of more than
+16 bytes counts in pieces of 16.
 
-A word is a run of ASCII letters, digits and bytes from 0x80 on, as it stands (The
-and the are two words). A run of more than 1024 bytes counts in pieces of 1024.
-
-Options:
-  --workers N  processes that count, 1 to 64 (default: 2)
-  --top N      how many of the most frequent words to print (default: 10)
-  --verify     count again, in one process and in the plainest way, and compare;
-               files that changed in between are named
-  --verbose    print the workers' process ids, and each PATH when its turn comes
-  -h, --help   print this
+  --workers N     processes that count, 1 to 16 (default: 2)
+  --top N         how many of the most frequent words to print (default: 10)
+  --verify        count again, in one process and in the plainest way, and compare
+  --chaos[=SEED]  kill workers at random while it runs; others take their places
 
 Exit status: 0 if all went well, 1 if not (or if --verify found a difference),
 2 if the command line makes no sense or a PATH does not exist.
-
-Examples:
-  pipeline                               count in /usr/share/doc
-  pipeline --workers 4 --verify ~/src    with four workers, and check the result
-  pipeline --top 3 -- -a-name-with-a-dash
 ";
-
-const WORKERS_MAX: usize = 64;
-/// How the parent tells a child that it is a worker; no user needs it.
-pub(crate) const AS_WORKER: &str = "--as-worker";
-
-/// What this process is to do.
-pub(crate) enum Task {
-    Help,
-    Count(Options),
-    Work { index: usize, address: String },
-}
 
 pub(crate) struct Options {
     pub(crate) workers: usize,
     pub(crate) top: usize,
     pub(crate) verify: bool,
-    pub(crate) verbose: bool,
+    /// The seed of the kills.
+    pub(crate) chaos: Option<u64>,
     pub(crate) paths: Vec<PathBuf>,
 }
 
 impl Options {
-    pub(crate) fn parse(mut args: impl Iterator<Item = OsString>) -> Result<Task, String> {
-        let mut options = Self { workers: 2, top: 10, verify: false, verbose: false, paths: Vec::new() };
+    /// `None` if help is wanted.
+    pub(crate) fn parse(args: &[OsString]) -> Result<Option<Self>, String> {
+        let mut options = Self { workers: 2, top: 10, verify: false, chaos: None, paths: Vec::new() };
+        let mut args = args.iter();
         while let Some(arg) = args.next() {
             let text = arg.to_str().unwrap_or_default();
-            let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value.into())));
+            let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+            let mut next = || value.or_else(|| args.next().and_then(|value| value.to_str()));
             match name {
-                "-h" | "--help" => return Ok(Task::Help),
-                AS_WORKER => return parse_worker(args),
-                "--workers" => {
-                    options.workers = number(name, value.or_else(|| args.next()), 1..=WORKERS_MAX)?;
-                }
-                "--top" => options.top = number(name, value.or_else(|| args.next()), 0..=usize::MAX)?,
+                "-h" | "--help" => return Ok(None),
+                "--workers" => options.workers = number(name, next(), 1..=16)? as usize,
+                "--top" => options.top = number(name, next(), 0..=u64::MAX)? as usize,
                 "--verify" if value.is_none() => options.verify = true,
-                "--verbose" if value.is_none() => options.verbose = true,
+                "--chaos" if value.is_none() => options.chaos = Some(random()),
+                "--chaos" => options.chaos = Some(number(name, value, 0..=u64::MAX)?),
                 "--" => options.paths.extend(args.by_ref().map(PathBuf::from)),
-                _ if arg.as_encoded_bytes().starts_with(b"-") => {
-                    return Err(format!("unknown option {}", arg.display()));
-                }
+                _ if text.starts_with('-') => return Err(format!("unknown option {text}")),
                 _ => options.paths.push(arg.into()),
             }
         }
         if options.paths.is_empty() {
-            options.paths.push(default_path());
+            let has_entries = fs::read_dir("/usr/share/doc").is_ok_and(|mut entries| entries.next().is_some());
+            let sources = concat!(env!("CARGO_MANIFEST_DIR"), "/../src");
+            options.paths.push(PathBuf::from(if has_entries { "/usr/share/doc" } else { sources }));
         }
-        for path in &options.paths {
-            fs::metadata(path).map_err(|error| format!("could not find {}: {error}", path.display()))?;
+        for path in &mut options.paths {
+            *path = path.canonicalize().map_err(|error| format!("could not find {}: {error}", path.display()))?;
         }
-        Ok(Task::Count(options))
+        Ok(Some(options))
     }
 }
 
-fn parse_worker(mut args: impl Iterator<Item = OsString>) -> Result<Task, String> {
-    let mut next = || args.next().and_then(|arg| arg.into_string().ok());
-    match (next().and_then(|index| index.parse().ok()), next()) {
-        (Some(index), Some(address)) => Ok(Task::Work { index, address }),
-        _ => Err(format!("{AS_WORKER} is for the program's own use")),
-    }
-}
-
-fn number(name: &str, value: Option<OsString>, range: std::ops::RangeInclusive<usize>) -> Result<usize, String> {
+fn number(name: &str, value: Option<&str>, range: RangeInclusive<u64>) -> Result<u64, String> {
     let value = value.ok_or_else(|| format!("{name} needs a number"))?;
-    let number = value.to_str().and_then(|text| text.parse().ok()).filter(|number| range.contains(number));
-    number.ok_or_else(|| match *range.end() {
-        usize::MAX => format!("{name} takes a number, not {:?}", value.display()),
-        end => format!("{name} takes a number from {} to {end}, not {:?}", range.start(), value.display()),
-    })
-}
-
-/// A tree that most Linux machines have, or else these sources.
-fn default_path() -> PathBuf {
-    let docs = Path::new("/usr/share/doc");
-    let has_entries = fs::read_dir(docs).is_ok_and(|mut entries| entries.next().is_some());
-    if has_entries { docs.into() } else { Path::new(env!("CARGO_MANIFEST_DIR")).join("src") }
+    let number = value.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("{name} takes a number from {} to {}, not {value:?}", range.start(), range.end()))
 }

@@ -1,129 +1,100 @@
-//! The sink: merges what the workers have counted, and prints it. Here is also how a worker sends its counts.
-//!
-//! A lane of counts holds one record per different word, and a last one that says what they were counted in. A worker
-//! that fails ends its lane as well, when its producer is dropped: without that last record the lane is not complete.
+//! The sink: merges what the workers count, each chunk once, and prints the result. It is the process that was started.
 
-use std::fmt::Write;
-use std::time::Duration;
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
 
-use fdring::{Consumer, Producer, errors::ReceiveError};
+use fdring::collect::{Collector, Event};
+use fdring::errors::ReceiveError;
 
-use crate::Result;
-use crate::count::Counts;
-use crate::reader::Tally;
-use crate::worker::Workers;
+use crate::count::{Counts, WORD_MAX_BYTES};
+use crate::crew::{Crew, private_address};
+use crate::options::Options;
+use crate::reader::{BYTES, CHUNKS, FILES, REPORTED};
+use crate::worker::ENTRY_BYTES;
+use crate::{Result, complain, draw, print, verify};
 
-/// The name of a lane of counts.
-pub(crate) const LANE: &str = "counts";
-/// The tags of its records. A word: how often it occurs, as a u64, then its bytes.
-const WORD: u16 = 1;
-/// The last one, [`Totals`]: how many records, then how many bytes, each as a u64.
-const TOTALS: u16 = 2;
+/// The tags of what the reader sends: what it has read so far, and all that it has read. Counts have the tag 0.
+pub(crate) const READING: u16 = 1;
+pub(crate) const READ: u16 = 2;
 
-/// How long to wait for one worker before the others are looked at.
-const WAIT: Duration = Duration::from_millis(100);
-
-/// What a worker has received.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) records: u64,
-    pub(crate) bytes: u64,
+/// Where the sink listens, given where the reader does.
+pub(crate) fn address(address: &str) -> String {
+    format!("{address}-sink")
 }
 
-/// Sends a worker's counts, as one batch: it is published in parts as large as the lane, not word by word.
-pub(crate) fn send(mut lane: Producer, counts: &Counts, totals: Totals) -> Result<()> {
-    let mut batch = lane.batch()?;
-    for (word, count) in counts.iter() {
-        let mut record = batch.reserve(size_of::<u64>() + word.len())?;
-        record[..size_of::<u64>()].copy_from_slice(&count.to_le_bytes());
-        record[size_of::<u64>()..].copy_from_slice(word);
-        record.set_tag(WORD);
-        record.commit();
+/// Has everything counted; whether that is right, as far as was to be seen.
+pub(crate) fn count(options: &Options) -> Result<bool> {
+    let (begun, place) = (Instant::now(), private_address());
+    let mut collector = Collector::listen(address(&place))?;
+    let mut crew = Crew::start(options, place)?;
+    let paths: Vec<_> = options.paths.iter().map(|path| path.to_string_lossy()).collect();
+    complain(&format!("counting the words of {} with {} workers", paths.join(", "), options.workers));
+    if let Some(seed) = options.chaos {
+        complain(&format!("killing workers at random, by --chaos={seed}"));
     }
-    let mut record = batch.reserve(2 * size_of::<u64>())?;
-    let (records, bytes) = record.split_at_mut(size_of::<u64>());
-    records.copy_from_slice(&totals.records.to_le_bytes());
-    bytes.copy_from_slice(&totals.bytes.to_le_bytes());
-    record.set_tag(TOTALS);
-    record.commit();
-    batch.commit();
-    // The sink joined before the first chunk was sent, and stays to the end: where it is not there, it is lost.
-    if lane.consumer_count() == 0 {
-        return Err("the sink has gone, so nobody has the counts".into());
-    }
-    lane.finish();
-    Ok(())
-}
-
-/// All that the workers have counted, and what they counted it in.
-pub(crate) fn merge(lanes: Vec<Consumer>, workers: &mut Workers) -> Result<(Counts, Totals)> {
-    let (mut merged, mut sum) = (Counts::default(), Totals::default());
-    for (index, mut lane) in lanes.into_iter().enumerate() {
-        let mut totals = None;
-        loop {
-            let record = match lane.receive_timeout(WAIT) {
-                Ok(Some(record)) => record,
-                Ok(None) => break,
-                Err(ReceiveError::TimedOut) => {
-                    workers.check()?;
+    let (mut shown_at, period) = (begun, Duration::from_millis(if stderr().is_terminal() { 100 } else { 1000 }));
+    let (mut read, mut is_read) = ([0; REPORTED.len()], false);
+    let (mut merged, mut seen, mut repeated) = (Counts::default(), HashSet::new(), 0_u64);
+    while !is_read || (seen.len() as u64) < read[CHUNKS] {
+        match collector.next_deadline(crew.look(seen.len())?) {
+            Ok(Event::Record(_, record)) if [READING, READ].contains(&record.tag()) => {
+                is_read = record.tag() == READ;
+                let values = record.as_chunks().0.iter().map(|value| u64::from_le_bytes(*value));
+                read.iter_mut().zip(values).for_each(|(place, value)| *place = value);
+            }
+            Ok(Event::Record(_, record)) => {
+                let (number, counts) = record.split_first_chunk().ok_or("a worker sent no number")?;
+                if !seen.insert(u64::from_le_bytes(*number)) {
+                    repeated += 1; // a worker was killed between its counts and its word that it is done
                     continue;
                 }
-                Err(ReceiveError::PeerDead) => return Err(workers.obituary(index)),
-                Err(error) => return Err(format!("worker {index}: {error}").into()),
-            };
-            match (record.tag(), record.split_first_chunk()) {
-                (WORD, Some((count, word))) => merged.add(word, u64::from_le_bytes(*count)),
-                (TOTALS, Some((records, bytes))) => {
-                    let whole =
-                        |bytes| Totals { records: u64::from_le_bytes(*records), bytes: u64::from_le_bytes(bytes) };
-                    totals = bytes.try_into().ok().map(whole);
-                }
-                (tag, _) => {
-                    return Err(format!("worker {index} sent a record of {} bytes with tag {tag}", record.len()).into());
+                for entry in counts.chunks_exact(ENTRY_BYTES) {
+                    let (word, times) = entry.split_at(WORD_MAX_BYTES);
+                    let times = u32::from_be_bytes(times.try_into()?);
+                    *merged.entry(u128::from_be_bytes(word.try_into()?)).or_default() += u64::from(times);
                 }
             }
+            // How a process ends, the crew sees. One may be killed before its lane is here.
+            Ok(Event::Joined(_) | Event::Finished(_) | Event::Lost(..) | Event::Refused(_))
+            | Err(ReceiveError::TimedOut) => {}
+            Err(error) => return Err(error.into()),
         }
-        let totals = totals.ok_or_else(|| workers.obituary(index))?;
-        sum = Totals { records: sum.records + totals.records, bytes: sum.bytes + totals.bytes };
+        if shown_at.elapsed() >= period {
+            draw(&format!("{} files, {:.1} MB, {} workers killed", read[FILES], read[BYTES] as f64 / 1e6, crew.killed));
+            shown_at = Instant::now();
+        }
     }
-    Ok((merged, sum))
+    let seconds = begun.elapsed().as_secs_f64();
+    draw("");
+    print(&table(read, &merged, [("killed", crew.killed), ("repeated", repeated)], seconds, options.top))?;
+    drop(crew);
+    if options.verify { verify::verify(&options.paths, read[BYTES], &merged) } else { Ok(true) }
 }
 
-/// Compares what was sent with what the workers received.
-pub(crate) fn check(read: &Tally, received: &Totals) -> Result<()> {
-    let sent = Totals { records: read.records, bytes: read.bytes };
-    if sent != *received {
-        return Err(format!("the workers received {received:?} of {sent:?}").into());
+fn table(read: [u64; 5], merged: &Counts, chaos: [(&str, u64); 2], seconds: f64, top: usize) -> String {
+    let mut rows: Vec<(&str, u64)> = REPORTED.into_iter().zip(read).collect();
+    rows.extend(chaos.into_iter().filter(|(_, value)| *value > 0));
+    rows.extend([("words", merged.values().sum()), ("distinct", merged.len() as u64)]);
+    let mut table: String = rows.iter().map(|(label, value)| format!("{label:<14}{value:>16}\n")).collect();
+    let rate = read[BYTES] as f64 / seconds / 1e9;
+    table += &format!("{:<14}{seconds:>16.3}\n{:<14}{rate:>16.3}\n{}", "seconds", "GB/s", "\n".repeat(top.min(1)));
+    // The most frequent words first, equally frequent ones in the order of their bytes.
+    let mut words: Vec<_> = merged.iter().map(|(word, count)| (Reverse(*count), *word)).collect();
+    if top < words.len() {
+        words.select_nth_unstable(top);
+        words.truncate(top);
     }
-    Ok(())
-}
-
-/// The table that is printed at the end.
-pub(crate) fn report(read: &Tally, counts: &Counts, wall: Duration, top: usize) -> String {
-    let (seconds, mut table) = (wall.as_secs_f64(), String::new());
-    let mut line = |label: &str, value: &dyn std::fmt::Display| {
-        let _ = writeln!(table, "{label:<14}{value:>16}"); // a String takes anything
-    };
-    line("files", &read.files);
-    line("unreadable", &read.unreadable);
-    line("skipped", &read.skipped);
-    line("bytes", &read.bytes);
-    line("records", &read.records);
-    line("words", &counts.total());
-    line("distinct", &counts.distinct());
-    line("seconds", &format_args!("{seconds:.3}"));
-    line("GB/s", &format_args!("{:.3}", read.bytes as f64 / seconds / 1e9));
-    if top > 0 {
-        line("", &"");
-    }
-    for (word, count) in counts.most_frequent(top) {
-        let _ = writeln!(table, "{count:>14}  {}", printable(word));
-    }
+    words.sort_unstable();
+    words.iter().for_each(|(count, word)| table += &format!("{:>14}  {}\n", count.0, printable(*word)));
     table
 }
 
 /// A word as text, without anything that a terminal would act upon.
-pub(crate) fn printable(word: &[u8]) -> String {
+fn printable(word: u128) -> String {
+    let padded = word.to_be_bytes();
+    let word = &padded[..WORD_MAX_BYTES - word.trailing_zeros() as usize / 8];
     match std::str::from_utf8(word) {
         Ok(text) if !text.contains(char::is_control) => text.to_owned(),
         _ => word.escape_ascii().to_string(),

@@ -29,8 +29,13 @@ pub(crate) fn example(name: &str) -> PathBuf {
 fn is_fresh(program: &Path, name: &str) -> bool {
     let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified());
     let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    let mut sources = vec![root.join("examples").join(name).with_extension("rs")];
-    let mut dirs = vec![root.join("src")];
+    let (mut sources, mut dirs) = (vec![], vec![root.join("src")]);
+    let folder = root.join("examples").join(name);
+    if folder.is_dir() {
+        dirs.push(folder)
+    } else {
+        sources.push(folder.with_extension("rs"))
+    }
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_dir() { &mut dirs } else { &mut sources }.push(entry.path());

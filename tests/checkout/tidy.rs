@@ -338,12 +338,11 @@ fn the_page_of_events_lists_every_event_there_is() {
 }
 
 /// Where a thread naps between two looks at a condition that nothing announces, with a deadline.
-const NAPS: [&str; 6] = [
+const NAPS: [&str; 5] = [
     "src/region/sealed.rs",
     "src/region/testing.rs",
     "src/fuzzing/session_ops.rs",
     "tests/common/mod.rs",
-    "examples/pipeline/worker.rs",
     "examples/subscribe.rs",
 ];
 
