@@ -10,9 +10,18 @@ use std::process::ExitCode;
 
 /// The most consumers that anything is measured with.
 const CONSUMERS_MAX: usize = 4;
+/// The most producers.
+const PRODUCERS_MAX: usize = 8;
 
 static KINDS: &[ContenderKind] = &[ContenderKind {
-    does: &[Capability::OneWay, Capability::RoundTrip, Capability::Asleep, Capability::FanOut, Capability::Connect],
+    does: &[
+        Capability::OneWay,
+        Capability::RoundTrip,
+        Capability::Asleep,
+        Capability::FanOut,
+        Capability::FanIn,
+        Capability::Connect,
+    ],
     ..ContenderKind::new("Unix datagram", open)
 }];
 
@@ -21,6 +30,8 @@ struct Datagrams {
     role: Role,
     /// One for each consumer; round trips go over the first. Connected to that of the same number of the other process.
     sockets: Vec<UnixDatagram>,
+    /// Of several producers: the parent's are connected to the child's one.
+    producers: Vec<UnixDatagram>,
     /// Where the parent awaits visitors.
     door: Option<UnixDatagram>,
     visits: u64,
@@ -34,8 +45,18 @@ fn address(run: &str, name: &str) -> Result<SocketAddr> {
 fn open(role: Role, run: &str) -> Opened {
     let bind = |name: String| UnixDatagram::bind_addr(&address(run, &name)?);
     let sockets = (0..CONSUMERS_MAX).map(|n| bind(format!("{role:?}-{n}"))).collect::<Result<_>>()?;
+    // A socket that is connected itself takes nothing from others.
+    let producers = if role == Role::Child { vec![bind("many".to_owned())?] } else { Vec::new() };
     let door = if role == Role::Parent { Some(bind("door".to_owned())?) } else { None };
-    Ok(Box::new(Datagrams { run: run.to_owned(), role, sockets, door, visits: 0, buffer: vec![0; 64 << 10] }))
+    Ok(Box::new(Datagrams {
+        run: run.to_owned(),
+        role,
+        sockets,
+        producers,
+        door,
+        visits: 0,
+        buffer: vec![0; 64 << 10],
+    }))
 }
 
 /// Calls again as long as it would have to wait.
@@ -53,25 +74,38 @@ impl Contender for Datagrams {
         for (n, socket) in self.sockets.iter().enumerate() {
             socket.connect_addr(&address(&self.run, &format!("{:?}-{n}", self.role.other()))?)?;
         }
+        if self.role == Role::Parent {
+            for _ in 0..PRODUCERS_MAX {
+                let socket = UnixDatagram::unbound()?;
+                socket.connect_addr(&address(&self.run, "many")?)?;
+                self.producers.push(socket);
+            }
+        }
         Ok(())
     }
 
     fn prepare(&mut self, way: Way) -> Fallible {
         let spins = way.waiting == Waiting::Spinning;
-        Ok(self.sockets.iter().try_for_each(|socket| socket.set_nonblocking(spins))?)
+        let mut all = self.sockets.iter().chain(&self.producers);
+        Ok(all.try_for_each(|socket| socket.set_nonblocking(spins))?)
     }
 
     fn send(&mut self, way: Way, n: u64) -> Fallible {
         let record = &mut self.buffer[..way.len];
         payload::write(record, n);
-        for socket in &self.sockets[..way.consumers] {
+        let sockets = match way.producers {
+            1 => &self.sockets[..way.consumers],
+            _ => &self.producers[way.producer..=way.producer],
+        };
+        for socket in sockets {
             again(|| socket.send(record))?;
         }
         Ok(())
     }
 
     fn receive(&mut self, way: Way) -> Fallible<u64> {
-        let (socket, buffer) = (&self.sockets[way.consumer], &mut self.buffer);
+        let socket = if way.producers == 1 { &self.sockets[way.consumer] } else { &self.producers[0] };
+        let buffer = &mut self.buffer;
         let len = again(|| socket.recv(buffer))?;
         Ok(payload::sum(&buffer[..len]))
     }

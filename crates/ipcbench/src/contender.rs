@@ -21,7 +21,7 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 ///
 /// # Examples
 ///
-/// Unix datagrams, in every measure but connecting and several consumers:
+/// Unix datagrams, in every measure but connecting, several consumers and several producers:
 ///
 /// ```no_run
 /// use ipcbench::{Contender, ContenderKind, Fallible, Opened, Program, Role, Waiting, Way, payload};
@@ -92,9 +92,10 @@ pub trait Contender {
     /// Waits for one record, in the way's own manner, and reads it; its sum.
     fn receive(&mut self, way: Way) -> Fallible<u64>;
 
-    /// Sends the records 0 to `records` − 1, to each of the way's consumers.
+    /// Sends the records 0 to `records` − 1, to each of the way's consumers, from its producers in turn.
     fn send_all(&mut self, way: Way, records: u64) -> Fallible {
-        (0..records).try_for_each(|n| self.send(way, n))
+        let producer = |n| (n % way.producers as u64) as usize;
+        (0..records).try_for_each(|n| self.send(Way { producer: producer(n), ..way }, n))
     }
 
     /// Receives as many, at each of the way's consumers, record by record in turn; the sum over all.
@@ -149,11 +150,15 @@ pub struct Way {
     pub consumers: usize,
     /// Which of them receives, from 0 on.
     pub consumer: usize,
+    /// How many producers the parent has, all to one consumer. 1 but for [`Capability::FanIn`].
+    pub producers: usize,
+    /// Which of them sends, from 0 on.
+    pub producer: usize,
 }
 
 impl Way {
     pub(crate) const fn new(len: usize, waiting: Waiting) -> Self {
-        Self { len, waiting, consumers: 1, consumer: 0 }
+        Self { len, waiting, consumers: 1, consumer: 0, producers: 1, producer: 0 }
     }
 }
 
@@ -198,6 +203,8 @@ pub enum Capability {
     Asleep,
     /// Records one way to each of several consumers in the child.
     FanOut,
+    /// Records one way from each of several producers in the parent to one consumer.
+    FanIn,
     /// From connecting to the first record.
     Connect,
 }
@@ -222,7 +229,8 @@ pub struct ContenderKind {
 }
 
 impl ContenderKind {
-    /// One that does all but [`Capability::FanOut`] and [`Capability::Connect`], with records of up to 64 KiB.
+    /// One that does all but [`Capability::FanOut`], [`Capability::FanIn`] and [`Capability::Connect`], with records of
+    /// up to 64 KiB.
     pub const fn new(name: &'static str, open: fn(role: Role, run: &str) -> Opened) -> Self {
         const DOES: &[Capability] = &[Capability::OneWay, Capability::RoundTrip, Capability::Asleep];
         Self { name, version: "", does: DOES, len_max: 64 << 10, trip_len_max: 64 << 10, records_step: 1, open }

@@ -1,10 +1,12 @@
-//! Arrays of descriptors: `send_fds` and `recv_fds`, next to the shortest loop of sendmsg(2) and recvmsg(2).
+//! Arrays of descriptors: `send_fds` and `recv_fds`, and records of a lane that carry them, next to the shortest loop
+//! of sendmsg(2) and recvmsg(2).
 //!
 //! So few messages are under way that an ordinary limit on open files suffices.
 #![allow(unsafe_code, reason = "the plain loop speaks to the kernel through libc")]
 
 use super::plan::FdSender;
 use super::shared::{Shared, Word};
+use crate::contender::Fallible;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use rustix::fs::{MemfdFlags, memfd_create};
 use std::mem::size_of;
@@ -24,7 +26,12 @@ const BYTE: &[u8] = b"f";
 struct Control([u8; HEADER_BYTES + (FDS_MAX + 1) * size_of::<i32>()]);
 
 /// Sends `messages` arrays of `count` descriptors each; the receiver says how many it has seen.
-pub(crate) fn send(socket: &OwnedFd, shared: &Shared, (sender, count): (FdSender, usize), messages: u64) {
+pub(crate) fn send(
+    (socket, shared): (&OwnedFd, &Shared),
+    (sender, count): (FdSender, usize),
+    messages: u64,
+    send_on_record: &mut dyn FnMut(&[BorrowedFd<'_>]) -> Fallible,
+) -> Fallible {
     // A socket under way would be the kernel's to watch for cycles, which what people send is not.
     let file = memfd_create("fdring-bench-sent", MemfdFlags::CLOEXEC).expect("a file to send");
     let fds: Vec<BorrowedFd<'_>> = vec![file.as_fd(); count];
@@ -37,20 +44,29 @@ pub(crate) fn send(socket: &OwnedFd, shared: &Shared, (sender, count): (FdSender
                 fdring::send_fds(socket, BYTE, &fds).expect("an array that fits");
             }
             FdSender::Plain => send_plainly(socket, &fds),
+            FdSender::OnRecords => send_on_record(&fds)?,
         }
     }
+    Ok(())
 }
 
 /// Receives them, and closes each.
-pub(crate) fn receive(socket: &OwnedFd, shared: &Shared, (sender, count): (FdSender, usize), messages: u64) {
+pub(crate) fn receive(
+    (socket, shared): (&OwnedFd, &Shared),
+    (sender, count): (FdSender, usize),
+    messages: u64,
+    receive_on_record: &mut dyn FnMut() -> Fallible<usize>,
+) -> Fallible {
     for n in 0..messages {
         let received = match sender {
             FdSender::Fdring => fdring::recv_fds(socket, &mut [0], count).expect("an array").fds.len(),
             FdSender::Plain => receive_plainly(socket, count),
+            FdSender::OnRecords => receive_on_record()?,
         };
         assert_eq!(received, count, "as many descriptors as were sent");
         shared.word(Word::Pong).store(n + 1, Ordering::Release);
     }
+    Ok(())
 }
 
 fn send_plainly(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) {

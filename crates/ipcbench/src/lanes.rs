@@ -72,7 +72,7 @@ impl Purpose {
     /// The lanes that a process writes for a case.
     fn of(case: Case, role: Role) -> Vec<Self> {
         match (case, role) {
-            (Case::RoundTrip(bouncer, waiting, len), _) if case.is_fdring() => {
+            (Case::RoundTrip(bouncer, waiting, len), _) if case.is_fdring() && bouncer != Bouncer::FdringCall => {
                 vec![Self::bounce(bouncer, waiting, len)]
             }
             (_, Role::Child) => Vec::new(),

@@ -32,6 +32,7 @@ mod queues;
 mod raw;
 mod report;
 mod run;
+mod shapes;
 mod shared;
 mod sides;
 mod signals;

@@ -20,12 +20,17 @@ pub(crate) fn fan_out(consumers: usize) -> Way {
     Way { consumers, ..Way::new(SPREAD_LEN, Waiting::Spinning) }
 }
 
+pub(crate) fn fan_in(producers: usize, len: usize) -> Way {
+    Way { producers, ..Way::new(len, Waiting::Spinning) }
+}
+
 /// The way that a slice of such a contender goes over.
 fn way_of(case: Case) -> Way {
     match case {
         Case::OneWay(_, len) => Way::new(len, Waiting::Spinning),
         Case::RoundTrip(_, waiting, len) => Way::new(len, waiting),
         Case::FanOut(_, consumers) => fan_out(consumers),
+        Case::FanIn(_, producers, len) => fan_in(producers, len),
         Case::WakeUp(_) | Case::Connect(_) => ASLEEP,
         _ => SPINNING,
     }

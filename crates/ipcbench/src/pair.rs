@@ -12,8 +12,9 @@ use crate::own::Own;
 use crate::plan::{self, Bouncer, Carrier, Case, Spread};
 use crate::queues::Helper;
 use crate::raw::HOLD_NS;
+use crate::shapes::{Readers, Writers};
 use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
-use crate::sides::Side;
+use crate::sides::{Shapes, Side};
 use crate::sockets::{CHANNEL_FDS, Channels};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -108,6 +109,7 @@ impl Parent {
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         let outgoing = Outgoing::offer(&order.address(Role::Parent), &cases, Role::Parent)?;
         let mut own = Own::open(kinds, &cases, (Role::Parent, &order.run), &shared)?;
+        let mut writers = Writers::offer(&order.address(Role::Parent), &cases)?;
 
         let (socket, their_socket) =
             socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
@@ -134,10 +136,12 @@ impl Parent {
         wait_for(shared.word(Word::Answer), READY, std::thread::yield_now);
         let incoming = Incoming::attach(&order.address(Role::Child), &cases, Role::Parent)?;
         own.connect(&shared)?;
+        writers.connect(&order.address(Role::Child), &cases)?;
+        let shapes = Shapes::Parents(writers);
         let helper = Helper::start(order.cores[1]);
         let clock = Clock::measure();
         shared.word(Word::Hold).store((HOLD_NS / clock.ns_per_tick) as u64, Ordering::Relaxed);
-        let side = Side { shared, outgoing, incoming, channels, bells, fds_socket, own, clock };
+        let side = Side { shared, outgoing, incoming, channels, bells, fds_socket, own, shapes, clock };
         Ok(Self { side, cases, commands: READY, helper, child_pid, child_may_end, waiting })
     }
 
@@ -288,9 +292,12 @@ fn serve(
     own.connect(&shared)?;
     let outgoing = Outgoing::offer(&order.address(Role::Child), &cases, Role::Child)?;
     let incoming = Incoming::attach(&order.address(Role::Parent), &cases, Role::Child)?;
+    let mut readers = Readers::open(&order.address(Role::Parent), &order.address(Role::Child), &cases)?;
     let clock = Clock::measure();
-    let mut side = Side { shared, outgoing, incoming, channels, bells, fds_socket, own, clock };
-    side.shared.word(Word::Answer).store(READY, Ordering::Release);
+    shared.word(Word::Answer).store(READY, Ordering::Release);
+    readers.join()?;
+    let shapes = Shapes::Childs(readers);
+    let mut side = Side { shared, outgoing, incoming, channels, bells, fds_socket, own, shapes, clock };
     for command in READY + 1.. {
         wait_for(side.shared.word(Word::Command), command, || {});
         let number = side.shared.word(Word::Case).load(Ordering::Relaxed);

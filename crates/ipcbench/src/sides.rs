@@ -6,13 +6,14 @@ use crate::contender::{Contender, Fallible, KindId, Waiting, Way};
 use crate::descriptors;
 use crate::lanes::{self, Incoming, Outgoing, Purpose};
 use crate::load::Load;
-use crate::own::{ASLEEP, Own, SPINNING, be_woken, fan_out, visit, wake, welcome};
+use crate::own::{ASLEEP, Own, SPINNING, be_woken, fan_in, fan_out, visit, wake, welcome};
 use crate::payload::{PING_BYTES, boxed, with_len, with_small_len};
-use crate::plan::{BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, RawMode};
+use crate::plan::{BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, Many, RawMode, SPREAD_LEN};
 use crate::raw::{Raw, Ring};
+use crate::shapes::{Readers, Writers};
 use crate::shared::{Shared, Word, wait_for};
 use crate::sockets::Channels;
-use rustix::fd::OwnedFd;
+use rustix::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 /// One process's ends of all contenders.
@@ -24,7 +25,30 @@ pub(crate) struct Side {
     pub(crate) bells: Bells,
     pub(crate) fds_socket: OwnedFd,
     pub(crate) own: Own,
+    pub(crate) shapes: Shapes,
     pub(crate) clock: Clock,
+}
+
+/// What has more than two ends, as one of the two processes has it.
+pub(crate) enum Shapes {
+    Parents(Writers),
+    Childs(Readers),
+}
+
+impl Shapes {
+    fn writers(&mut self) -> &mut Writers {
+        match self {
+            Self::Parents(writers) => writers,
+            Self::Childs(_) => unreachable!("the parent sends"),
+        }
+    }
+
+    fn readers(&mut self) -> &mut Readers {
+        match self {
+            Self::Childs(readers) => readers,
+            Self::Parents(_) => unreachable!("the child receives"),
+        }
+    }
 }
 
 impl Side {
@@ -52,8 +76,15 @@ impl Side {
                 Load::collect(&self.shared, records, laps);
             }
             Case::Descriptors(sender, count) => {
-                descriptors::send(&self.fds_socket, &self.shared, (sender, count), records);
+                let mut send_on_record = |fds: &[BorrowedFd<'_>]| self.shapes.writers().send_fds(fds);
+                let ends = (&self.fds_socket, &self.shared);
+                return descriptors::send(ends, (sender, count), records, &mut send_on_record);
             }
+            Case::FanIn(Many::Own(kind), producers, len) => {
+                return self.own(kind).send_all(fan_in(producers, len), records);
+            }
+            Case::FanIn(_, producers, len) => return self.shapes.writers().fan_in(case, (producers, len), records),
+            Case::Share(_, workers) => return self.shapes.writers().share(case, workers, records),
         }
         Ok(())
     }
@@ -159,6 +190,13 @@ impl Side {
                 with_small_len!(len, LEN => self.channels.ping::<LEN>(kind, waiting, rounds, laps));
             }
             Bouncer::Own(kind) => return self.own(kind).ping(Way::new(len, waiting), rounds, laps),
+            Bouncer::FdringCall => {
+                let case = Case::RoundTrip(bouncer, waiting, len);
+                for n in 0..rounds {
+                    std::hint::black_box(self.shapes.writers().call(case, n)?);
+                    laps.end();
+                }
+            }
             Bouncer::InProcess(_) => unreachable!("runs in the parent alone"),
         }
         Ok(())
@@ -184,8 +222,15 @@ impl Side {
             Case::Connect(_) => self.incoming.visit(&self.shared, records),
             Case::Load(bouncer, _) => self.receive_load(bouncer, records)?,
             Case::Descriptors(sender, count) => {
-                descriptors::receive(&self.fds_socket, &self.shared, (sender, count), records);
+                let mut receive_on_record = || self.shapes.readers().receive_fds();
+                let ends = (&self.fds_socket, &self.shared);
+                descriptors::receive(ends, (sender, count), records, &mut receive_on_record)?;
             }
+            Case::FanIn(Many::Own(kind), producers, len) => {
+                return self.own(kind).receive_all(fan_in(producers, len), records);
+            }
+            Case::FanIn(_, producers, len) => return self.shapes.readers().receive(case, (producers, len), records),
+            Case::Share(_, workers) => return self.shapes.readers().receive(case, (workers, SPREAD_LEN), records),
         }
         Ok(0)
     }
@@ -235,6 +280,10 @@ impl Side {
             }
             Bouncer::Channel(kind) => with_small_len!(len, LEN => self.channels.pong::<LEN>(kind, waiting, rounds)),
             Bouncer::Own(kind) => return self.own(kind).pong(Way::new(len, waiting), rounds),
+            Bouncer::FdringCall => {
+                let case = Case::RoundTrip(bouncer, waiting, len);
+                return (0..rounds).try_for_each(|n| self.shapes.readers().answer(case, n));
+            }
             Bouncer::InProcess(_) => unreachable!("runs in the parent alone"),
         }
         Ok(())

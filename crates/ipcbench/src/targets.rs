@@ -9,7 +9,8 @@ use crate::distance::Distance;
 use crate::measure::{Figures, Outcome, Restart, SLICES_MIN, TAILS};
 use crate::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
 use crate::plan::{
-    Align, BATCH, Bouncer, Carrier, Case, FD_COUNTS, FdSender, LONG_SLICE, Queue, RawMode, Reading, Sending, Spread,
+    Align, BATCH, Bouncer, CONSUMER_COUNTS, Carrier, Case, ChannelKind, FAN_IN_LENGTHS, FD_COUNTS, FdSender,
+    LONG_SLICE, Many, PRODUCER_COUNTS, Queue, RawMode, Reading, Sending, Spread,
 };
 use crate::stats::{CONFIDENCE, Interval, Ratio};
 
@@ -412,13 +413,49 @@ fn others(targets: &mut Vec<Target>) {
         goal: Goal::GrowthBelow { ns: 10.0, steps: 3.0 },
         is_bound: false,
     });
+    shapes(targets);
     for count in FD_COUNTS {
+        targets.push(rate(
+            format!("descriptors on records, {count} a record / plain sendmsg loop"),
+            vec![Case::Descriptors(FdSender::OnRecords, count)],
+            vec![Case::Descriptors(FdSender::Plain, count)],
+            0.9,
+        ));
         targets.push(rate(
             format!("descriptors, {count} a message / plain sendmsg loop"),
             vec![Case::Descriptors(FdSender::Fdring, count)],
             vec![Case::Descriptors(FdSender::Plain, count)],
             0.95,
         ));
+    }
+}
+
+/// What has more than two ends, and calls.
+fn shapes(targets: &mut Vec<Target>) {
+    for (len, producers) in FAN_IN_LENGTHS.into_iter().flat_map(|len| PRODUCER_COUNTS.map(|count| (len, count))) {
+        let case = |many| vec![Case::FanIn(many, producers, len)];
+        let what = |than: &str| format!("{producers} → 1 collector, {} / {than}", Bytes(len));
+        targets.push(rate(what("as many plain lanes"), case(Many::Shape), case(Many::Lanes), 0.9));
+        targets.push(rate(what("Unix datagram socket"), case(Many::Shape), case(Many::Datagrams), 1.0));
+    }
+    for workers in CONSUMER_COUNTS {
+        let case = |many| vec![Case::Share(many, workers)];
+        let what = format!("1 → {workers} workers / as many plain lanes");
+        targets.push(rate(what, case(Many::Shape), case(Many::Lanes), 0.9));
+    }
+    let trip = |bouncer| vec![Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES)];
+    let stream = Bouncer::Channel(ChannelKind::Stream);
+    for (reference, than, goal) in
+        [(Bouncer::Fdring(Reading::InPlace), "plain round trip", 1.3), (stream, "Unix stream", 1.0)]
+    {
+        targets.push(Target {
+            what: format!("call and reply of 56 B, both spinning, p50 / {than}"),
+            subjects: trip(Bouncer::FdringCall),
+            references: trip(reference),
+            statistic: Statistic::Median,
+            goal: Goal::TimeAtMost(goal),
+            is_bound: false,
+        });
     }
 }
 

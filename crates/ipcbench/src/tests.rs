@@ -7,7 +7,7 @@ use crate::load::{Arrivals, BURST, Load};
 use crate::measure::{Outcome, Restart, SLICES_MIN, TAILS};
 use crate::options::Options;
 use crate::payload::{LENGTHS, PING_BYTES, boxed, fill, number_of, sum, sum_of_all, with_len, write};
-use crate::plan::{Align, Bouncer, Carrier, Case, RawMode, Reading, SPREAD_LEN, Sending, Spread};
+use crate::plan::{Align, Bouncer, Carrier, Case, Many, RawMode, Reading, SPREAD_LEN, Sending, Spread};
 use crate::shared::RING_BYTES;
 use crate::stats::Quartiles;
 use crate::targets::{Goal, Judgement, Statistic, Target, targets};
@@ -160,7 +160,14 @@ fn open_nothing(_: Role, _: &str) -> Opened {
 }
 
 static ABLE: &[ContenderKind] = &[ContenderKind {
-    does: &[Capability::OneWay, Capability::RoundTrip, Capability::Asleep, Capability::FanOut, Capability::Connect],
+    does: &[
+        Capability::OneWay,
+        Capability::RoundTrip,
+        Capability::Asleep,
+        Capability::FanOut,
+        Capability::FanIn,
+        Capability::Connect,
+    ],
     len_max: 1024,
     ..ContenderKind::new("able", open_nothing)
 }];
@@ -175,7 +182,8 @@ fn a_contender_takes_part_in_what_it_can() {
         keys.dedup();
         keys
     };
-    let all = ["asleep", "asleep-one-core", "connect", "consumers", "load", "one-way", "round-trip", "wake-up"];
+    let all =
+        ["asleep", "asleep-one-core", "connect", "consumers", "fan-in", "load", "one-way", "round-trip", "wake-up"];
     assert_eq!(keys(ABLE), all);
     static PLAIN: &[ContenderKind] =
         &[ContenderKind { does: &[Capability::OneWay], ..ContenderKind::new("plain", open_nothing) }];
@@ -368,7 +376,9 @@ fn what_goes_through_a_ring_goes_round_it_once_before_it_is_measured() {
         assert_eq!(steps * case.step(), warmed, "{}: {case}", case.measure());
         match case {
             Case::Spread(Spread::ProducersCost(_)) => assert!(warmed >= lap && runs > 1, "{case}: {warmed}"),
-            Case::Spread(_) | Case::FanOut(..) => assert_eq!(warmed, lap, "{case}"),
+            Case::Spread(_) | Case::FanOut(..) | Case::Share(..) => assert_eq!(warmed, lap, "{case}"),
+            Case::FanIn(Many::Datagrams, ..) => assert_eq!(warmed, 0),
+            Case::FanIn(.., len) => assert_eq!(warmed, (RING_BYTES / len) as u64, "{case}"),
             Case::OneWay(Carrier::Channel(_), _) | Case::RoundTrip(Bouncer::Channel(_), ..) => assert_eq!(warmed, 0),
             Case::OneWay(..) | Case::RoundTrip(_, Waiting::Spinning, _) | Case::Load(..) => assert!(warmed > 0),
             _ => assert_eq!(warmed, 0, "{case}"),

@@ -323,6 +323,30 @@ fn the_list_names_what_can_be_selected() {
 }
 
 #[test]
+fn what_has_many_ends_carries_every_record_once() {
+    if !has_two_processors() {
+        return;
+    }
+    let shapes = ["fan-in", "workers", "descriptors"].map(|name| ["--measure", name]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+    let output = command.args(["--try"]).args(shapes.as_flattened()).output().unwrap();
+    // The sums of what was sent and received are compared, also where nothing is measured.
+    assert!(output.status.success(), "{}", said(&output));
+    let calls = ipcbench(&["--try", "--contender", "fdring call and reply"]);
+    assert!(calls.status.success(), "{}", said(&calls));
+    let all = said(&ipcbench(&["list", "--measure", "fan-in", "--measure", "workers", "--measure", "descriptors"]));
+    for form in [
+        "fdring collector, 8 → 1",
+        "fdring lanes, 8 with a consumer each",
+        "Unix datagram socket, blocking, 8 → 1",
+        "fdring distributor, 1 → 4 workers",
+        "fdring send_with_fds and take_fds",
+    ] {
+        assert!(all.contains(&format!("\"{form}\"")), "{form} is missing in {all}");
+    }
+}
+
+#[test]
 fn a_contender_from_outside_joins_every_measure() {
     if !has_two_processors() {
         return;
@@ -331,5 +355,5 @@ fn a_contender_from_outside_joins_every_measure() {
     assert!(output.status.success(), "{}", said(&output));
     let listed = example("datagram").args(["list", "--contender", "Unix datagram"]).output().unwrap();
     let keys = said(&listed).matches("--measure ").count();
-    assert_eq!(keys, 8, "{}", said(&listed));
+    assert_eq!(keys, 9, "{}", said(&listed));
 }

@@ -5,6 +5,7 @@ mod names;
 use crate::contender::{Capability, ContenderKind, KindId, Waiting};
 use crate::load::Load;
 use crate::payload::{LENGTHS, PING_BYTES, TRIP_LENGTHS, sum_of_all};
+use crate::shapes::records_at_once;
 use crate::shared::{LATENCIES_MAX, RING_BYTES, bounce_lane_bytes, ring_bytes};
 
 /// How many records a batch has, in every contender that sends in batches.
@@ -23,6 +24,10 @@ pub(crate) const FD_COUNTS: [usize; 5] = [1, 4, 16, 64, 253];
 pub(crate) const CONSUMER_COUNTS: [usize; 3] = [1, 2, 4];
 /// Over how many lanes records are spread in turn.
 pub(crate) const LANE_COUNTS: [usize; 3] = [1, 4, 16];
+
+/// How many producers send to one, and the lengths of what they send, in bytes.
+pub(crate) const PRODUCER_COUNTS: [usize; 4] = [1, 2, 4, 8];
+pub(crate) const FAN_IN_LENGTHS: [usize; 2] = [SPREAD_LEN, 64 << 10];
 
 /// How a raw ring publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +161,8 @@ pub(crate) enum Bouncer {
     FdringDefault,
     /// In place, over a lane without the asymmetric barrier: each publication is fenced, and no sleep calls anything.
     FdringFenced,
+    /// A call and its reply.
+    FdringCall,
     Channel(ChannelKind),
     InProcess(Queue),
     /// A contender from outside.
@@ -173,11 +180,26 @@ pub(crate) enum Spread {
     Lanes(usize),
 }
 
+/// Who carries records from many, or to many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Many {
+    /// fdring's collector, or its distributor.
+    Shape,
+    /// As many plain lanes, with a consumer each.
+    Lanes,
+    /// Unix datagram sockets, all connected to one.
+    Datagrams,
+    /// A contender from outside.
+    Own(KindId),
+}
+
 /// Who sends arrays of descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FdSender {
     Plain,
     Fdring,
+    /// Attached to records of an fdring lane.
+    OnRecords,
 }
 
 /// One contender in one measure.
@@ -195,6 +217,10 @@ pub(crate) enum Case {
     /// Records one way at a given rate: from when each was due to when it is in the receiver's hands.
     Load(Bouncer, Load),
     Descriptors(FdSender, usize),
+    /// Records of that length from so many producers, which send in turn, to one that reads all.
+    FanIn(Many, usize, usize),
+    /// Records, each to one of so many workers, which are driven in turn.
+    Share(Many, usize),
 }
 
 /// The payload of records where their length is not what is measured, in bytes.
@@ -219,7 +245,8 @@ impl Case {
                 [Bouncer::Bell, Bouncer::Futex].map(|bell| Self::RoundTrip(bell, waiting, len)).to_vec()
             }
             Self::Spread(Spread::ProducersCost(_)) => vec![Self::Spread(Spread::ProducersCost(1))],
-            Self::Spread(_) | Self::FanOut(..) => raw(SPREAD_LEN).filter(Self::is_bare).collect(),
+            Self::Spread(_) | Self::FanOut(..) | Self::Share(..) => raw(SPREAD_LEN).filter(Self::is_bare).collect(),
+            Self::FanIn(.., len) => raw(len).filter(Self::is_bare).collect(),
             Self::Load(_, load) => vec![Self::Load(Bouncer::Ring, load)],
             Self::WakeUp(_) => vec![Self::WakeUp(Bouncer::Bell)],
             Self::Connect(_) => Vec::new(),
@@ -246,6 +273,8 @@ impl Case {
         match self {
             Self::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _)) => [consumers, 1],
             Self::FanOut(_, consumers) => [consumers, 1],
+            Self::FanIn(_, producers, _) => [producers, 1],
+            Self::Share(_, workers) => [workers, 1],
             Self::Spread(Spread::Lanes(lanes)) => [1, lanes],
             _ => [1, 1],
         }
@@ -283,11 +312,15 @@ impl Case {
         match self {
             Self::OneWay(carrier, _) => matches!(carrier, Carrier::Fdring(..)),
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) | Self::Connect(bouncer) | Self::Load(bouncer, _) => {
-                matches!(bouncer, Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced)
+                matches!(
+                    bouncer,
+                    Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced | Bouncer::FdringCall
+                )
             }
             Self::Spread(_) => true,
             Self::FanOut(..) => false,
-            Self::Descriptors(sender, _) => sender == FdSender::Fdring,
+            Self::Descriptors(sender, _) => sender != FdSender::Plain,
+            Self::FanIn(many, ..) | Self::Share(many, _) => matches!(many, Many::Shape | Many::Lanes),
         }
     }
 
@@ -295,6 +328,7 @@ impl Case {
     pub(crate) fn own(self) -> Option<KindId> {
         match self {
             Self::OneWay(Carrier::Own(kind), _) | Self::FanOut(kind, _) => Some(kind),
+            Self::FanIn(Many::Own(kind), ..) => Some(kind),
             Self::RoundTrip(Bouncer::Own(kind), ..)
             | Self::WakeUp(Bouncer::Own(kind))
             | Self::Connect(Bouncer::Own(kind))
@@ -321,6 +355,15 @@ impl Case {
             Self::Load(_, load) => load.step(),
             Self::Connect(_) => 2,
             Self::Descriptors(..) => 4,
+            Self::FanIn(Many::Datagrams, ..) => BATCH,
+            Self::FanIn(many, _, len) => {
+                let least = if let Many::Own(kind) = many { kind.0.records_step } else { 1 };
+                // Whole batches of each.
+                least
+                    .max(Self::step_of(len))
+                    .max(records_at_once(len) * PRODUCER_COUNTS[PRODUCER_COUNTS.len() - 1] as u64)
+            }
+            Self::Share(..) => BATCH,
         }
     }
 
@@ -349,7 +392,11 @@ impl Case {
             }
             // Slices are shorter than the ring, since the producer must not wait.
             Self::Spread(Spread::ProducersCost(_)) => Self::round_of(SPREAD_LEN).next_multiple_of(self.step()),
-            Self::Spread(_) | Self::FanOut(..) => whole_steps(Self::round_of(SPREAD_LEN)).min(records),
+            Self::Spread(_) | Self::FanOut(..) | Self::Share(..) => {
+                whole_steps(Self::round_of(SPREAD_LEN)).min(records)
+            }
+            Self::FanIn(Many::Datagrams, ..) => 0,
+            Self::FanIn(.., len) => whole_steps(Self::round_of(len)).min(records),
             Self::Load(..) => self.step(),
             Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Descriptors(..) => 0,
         }
@@ -361,7 +408,8 @@ impl Case {
             Self::OneWay(_, len) => sum_of_all(len, records),
             Self::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _))
             | Self::FanOut(_, consumers) => sum_of_all(SPREAD_LEN, records).wrapping_mul(consumers as u64),
-            Self::Spread(Spread::Lanes(_)) => sum_of_all(SPREAD_LEN, records),
+            Self::Spread(Spread::Lanes(_)) | Self::Share(..) => sum_of_all(SPREAD_LEN, records),
+            Self::FanIn(.., len) => sum_of_all(len, records),
             _ => 0,
         }
     }
@@ -371,7 +419,7 @@ impl Case {
         match self {
             // What fits half a ring, headers included: the producer must not wait.
             Self::Spread(Spread::ProducersCost(_)) => (RING_BYTES / 2 / (2 * SPREAD_LEN)) as u64,
-            Self::Spread(_) | Self::FanOut(..) => 1 << 20,
+            Self::Spread(_) | Self::FanOut(..) | Self::FanIn(..) | Self::Share(..) => 1 << 20,
             Self::Load(..) => LATENCIES_MAX as u64,
             _ => 1 << 22,
         }
@@ -396,7 +444,11 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
         let able = kinds.iter().filter(move |kind| kind.can(capability) && len <= kind.trip_len_max);
         able.map(|kind| Bouncer::Own(KindId(kind)))
     };
-    let spinning = spinning.chain(references).chain(channels).chain(own(Capability::RoundTrip, PING_BYTES));
+    let spinning = spinning
+        .chain([Bouncer::FdringCall])
+        .chain(references)
+        .chain(channels)
+        .chain(own(Capability::RoundTrip, PING_BYTES));
     cases.extend(spinning.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES)));
     for len in TRIP_LENGTHS.into_iter().filter(|len| *len != PING_BYTES) {
         let all = [Bouncer::Ring].into_iter().chain(fdring(len)).chain(channels);
@@ -421,7 +473,19 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
     }
     cases.extend(LANE_COUNTS.map(|lanes| Case::Spread(Spread::Lanes(lanes))));
     for count in FD_COUNTS {
-        cases.extend([FdSender::Plain, FdSender::Fdring].map(|sender| Case::Descriptors(sender, count)));
+        cases.extend(
+            [FdSender::Plain, FdSender::Fdring, FdSender::OnRecords].map(|sender| Case::Descriptors(sender, count)),
+        );
+    }
+    for len in FAN_IN_LENGTHS {
+        let able = kinds.iter().filter(|kind| kind.can(Capability::FanIn) && len <= kind.len_max);
+        let many = [Many::Shape, Many::Lanes, Many::Datagrams].into_iter();
+        for many in many.chain(able.map(|kind| Many::Own(KindId(kind)))) {
+            cases.extend(PRODUCER_COUNTS.map(|producers| Case::FanIn(many, producers, len)));
+        }
+    }
+    for many in [Many::Shape, Many::Lanes] {
+        cases.extend(CONSUMER_COUNTS.map(|workers| Case::Share(many, workers)));
     }
     for load in loads {
         let fdring = [in_place, Bouncer::Fdring(Reading::Copied), Bouncer::FdringDefault];

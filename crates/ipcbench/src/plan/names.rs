@@ -1,6 +1,8 @@
 //! What everything that is measured is called.
 
-use super::{Align, Bouncer, Carrier, Case, ChannelKind, FdSender, Queue, RUN, RawMode, Reading, Sending, Spread};
+use super::{
+    Align, Bouncer, Carrier, Case, ChannelKind, FdSender, Many, Queue, RUN, RawMode, Reading, Sending, Spread,
+};
 use crate::contender::{KindId, Waiting};
 use crate::payload::{Bytes, PING_BYTES};
 use std::fmt;
@@ -18,6 +20,8 @@ impl Case {
             Self::Load(_, load) => format!("one way at a given rate, 56 B, {load}"),
             Self::Connect(_) => "connect to first record".to_owned(),
             Self::Descriptors(_, count) => format!("descriptors, {count} a message"),
+            Self::FanIn(.., len) => format!("many producers, in turn, to one consumer, {} a record", Bytes(len)),
+            Self::Share(..) => "records shared by workers, driven in turn, 64 B a record".to_owned(),
         }
     }
 
@@ -34,6 +38,8 @@ impl Case {
             Self::WakeUp(_) => "wake-up",
             Self::Connect(_) => "connect",
             Self::Descriptors(..) => "descriptors",
+            Self::FanIn(..) => "fan-in",
+            Self::Share(..) => "workers",
             Self::Load(..) => "load",
         }
     }
@@ -44,7 +50,7 @@ impl Case {
             Bouncer::Line | Bouncer::Ring | Bouncer::Slots => "raw ring",
             Bouncer::Futex => "futex",
             Bouncer::Bell | Bouncer::BellAndBarrier => "eventfd",
-            Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced => "fdring",
+            Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced | Bouncer::FdringCall => "fdring",
             Bouncer::Channel(kind) => kind.name(),
             Bouncer::InProcess(queue) => queue.name(),
             Bouncer::Own(KindId(kind)) => kind.name,
@@ -58,7 +64,10 @@ impl Case {
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => of_bouncer(bouncer),
             Self::Connect(bouncer) | Self::Load(bouncer, _) => of_bouncer(bouncer),
             Self::Descriptors(FdSender::Plain, _) => "plain",
-            Self::Descriptors(FdSender::Fdring, _) => "fdring",
+            Self::Descriptors(..) => "fdring",
+            Self::FanIn(Many::Shape | Many::Lanes, ..) | Self::Share(Many::Shape | Many::Lanes, _) => "fdring",
+            Self::FanIn(Many::Datagrams, ..) | Self::Share(Many::Datagrams, _) => "Unix datagram socket",
+            Self::FanIn(Many::Own(KindId(kind)), ..) | Self::Share(Many::Own(KindId(kind)), _) => kind.name,
         }
     }
 
@@ -68,6 +77,8 @@ impl Case {
             Self::OneWay(_, len) | Self::RoundTrip(_, _, len) => Some(len),
             Self::Spread(_) | Self::FanOut(..) => Some(super::SPREAD_LEN),
             Self::WakeUp(_) | Self::Connect(_) | Self::Load(..) => Some(PING_BYTES),
+            Self::FanIn(.., len) => Some(len),
+            Self::Share(..) => Some(super::SPREAD_LEN),
             Self::Descriptors(..) => None,
         }
     }
@@ -108,6 +119,19 @@ impl fmt::Display for Case {
             Self::Connect(bouncer) => bouncer.fmt(f),
             Self::Descriptors(FdSender::Plain, _) => f.write_str("plain sendmsg and recvmsg"),
             Self::Descriptors(FdSender::Fdring, _) => f.write_str("fdring send_fds and recv_fds"),
+            Self::Descriptors(FdSender::OnRecords, _) => f.write_str("fdring send_with_fds and take_fds"),
+            Self::FanIn(many, producers, _) => match many {
+                Many::Shape => write!(f, "fdring collector, {producers} → 1"),
+                Many::Lanes => write!(f, "fdring lanes, {producers} with a consumer each"),
+                Many::Datagrams => write!(f, "Unix datagram socket, blocking, {producers} → 1"),
+                Many::Own(KindId(kind)) => write!(f, "{}, {producers} → 1", kind.name),
+            },
+            Self::Share(many, workers) => match many {
+                Many::Shape => write!(f, "fdring distributor, 1 → {workers} workers"),
+                Many::Lanes => write!(f, "fdring lanes, {workers} with a consumer each"),
+                Many::Datagrams => write!(f, "Unix datagram socket, {workers} workers"),
+                Many::Own(KindId(kind)) => write!(f, "{}, {workers} workers", kind.name),
+            },
         }
     }
 }
@@ -157,6 +181,7 @@ impl fmt::Display for Bouncer {
             Self::BellAndBarrier => f.write_str("eventfd with a poll of 3 and a membarrier"),
             Self::Fdring(reading) => write!(f, "fdring {reading}"),
             Self::FdringDefault => f.write_str("fdring in place, sleeps after 50 µs"),
+            Self::FdringCall => f.write_str("fdring call and reply"),
             Self::FdringFenced => f.write_str("fdring in place, fenced"),
             Self::Channel(kind) => kind.fmt(f),
             Self::InProcess(Queue::Rtrb) => f.write_str("rtrb, in-process"),

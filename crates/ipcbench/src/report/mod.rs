@@ -261,7 +261,7 @@ const GIGABYTES_FROM_LEN: usize = 64 << 10;
 impl Unit {
     fn of(case: Case) -> Self {
         match case {
-            Case::OneWay(_, len) if len >= GIGABYTES_FROM_LEN => Self::GigabytesPerSecond,
+            Case::OneWay(_, len) | Case::FanIn(.., len) if len >= GIGABYTES_FROM_LEN => Self::GigabytesPerSecond,
             Case::Spread(Spread::ProducersCost(_)) => Self::Ns,
             case if case.is_timed() => Self::Ns,
             _ => Self::MillionPerSecond,
@@ -279,7 +279,7 @@ impl Unit {
     /// A time in nanoseconds, in this unit.
     fn show(self, case: Case, ns: f64) -> String {
         match (self, case) {
-            (Self::GigabytesPerSecond, Case::OneWay(_, len)) => short(len as f64 / ns),
+            (Self::GigabytesPerSecond, Case::OneWay(_, len) | Case::FanIn(.., len)) => short(len as f64 / ns),
             (Self::MillionPerSecond, Case::Descriptors(_, count)) => short(count as f64 * 1e3 / ns),
             (Self::MillionPerSecond, _) => short(1e3 / ns),
             _ => short_ns(ns),
