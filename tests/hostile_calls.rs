@@ -160,8 +160,7 @@ fn a_caller_may_attach_before_it_offers() {
         wire.expect(&[ATTACH]);
         assert_eq!(wire.send_fds(&attached(&[0]), &goods.fds()[..1]).is_err(), refuses_descriptors(), "the last came");
         goes_on(&address);
-        drop(wire);
-        ends(&address, server);
+        drop((wire, ends(&address, server)));
     });
 }
 

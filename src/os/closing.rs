@@ -18,6 +18,10 @@ use std::time::Duration;
 /// How long the queue's lock can be waited for: it is held for moments, but for ever in a child that was forked then.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How many descriptors may wait to be closed before there is no other connection. Where more do, peers send some to a
+/// socket that takes none, or others than they should.
+pub(crate) const WAITING_MAX: usize = 64;
+
 /// What waits to be closed, in this process.
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { fds: VecDeque::new(), owner: None, has_thread: false });
 
@@ -139,7 +143,7 @@ fn close_all() {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::region::testing::in_forked_child;
     use crate::test_support::{isolated, wait_until};
@@ -147,7 +151,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     /// A socket that makes the closing thread wait for a minute, or until its peer is gone.
-    fn lingering() -> (OwnedFd, TcpListener) {
+    pub(crate) fn lingering() -> (OwnedFd, TcpListener) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         stream.set_nonblocking(true).unwrap();

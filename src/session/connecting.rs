@@ -6,7 +6,7 @@ use super::Address;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Operation, Result};
 use crate::fds;
-use crate::os::closing;
+use crate::os::closing::{self, WAITING_MAX};
 use crate::os::interrupt::Interrupter;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -71,17 +71,21 @@ pub(super) fn wait_in_slices<T>(
     }
 }
 
-/// How many descriptors may wait to be closed before there is no other connection. Only peers that send some to a
-/// socket that takes none, or others than they should, make any wait.
-const CLOSING_MAX: usize = 64;
+/// How often it is looked whether descriptors were closed.
+const CLOSING_LOOKS: Duration = Duration::from_millis(1);
 
-/// Checks that no more than [`CLOSING_MAX`] descriptors wait to be closed. `doing` completes "could not".
-pub(super) fn check_closing(doing: &str) -> Result<()> {
-    if closing::waiting() < CLOSING_MAX {
-        return Ok(());
-    }
-    let doing = format!("{doing} while {CLOSING_MAX} descriptors of others wait to be closed");
-    Err(Error::os(doing)(Errno::MFILE))
+/// Waits until no more than [`WAITING_MAX`] descriptors of earlier sessions wait to be closed: a peer can keep the thread
+/// that closes them, and each session has some.
+fn wait_for_closing(deadline: Deadline, limit: Duration, interrupter: Option<&Interrupter>) -> Result<()> {
+    let doing = || format!("waiting for {WAITING_MAX} descriptors of other sessions to be closed");
+    wait_in_slices(deadline, limit, interrupter, doing, |slice| {
+        if closing::waiting() < WAITING_MAX {
+            return Some(Ok(()));
+        }
+        let pause = slice.map_or(CLOSING_LOOKS, |slice| slice.min(CLOSING_LOOKS));
+        let _ = poll(&mut [], Some(&timespec(pause)));
+        None
+    })
 }
 
 /// Connects a seqpacket socket. Waits for a place in a full backlog, up to the deadline, which is `limit` after the
@@ -94,7 +98,7 @@ pub(super) fn open_socket(
 ) -> Result<OwnedFd> {
     let addr = address.to_socket_addr()?;
     let doing = || format!("connect to {address}");
-    check_closing(&doing())?;
+    wait_for_closing(deadline, limit, interrupter)?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(Error::os(doing()))?;
     // Before anybody can answer: one who is full refuses at once. Where a filter denies it, the process that listened
@@ -122,4 +126,32 @@ pub(super) fn open_socket(
         }
     })?;
     Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::closing::{close_later, tests::lingering};
+    use crate::test_support::{DEADLINE, isolated, unique_name};
+
+    #[test]
+    fn who_connects_waits_for_what_earlier_sessions_have_left_to_be_closed() {
+        isolated(
+            "session::connecting::tests::who_connects_waits_for_what_earlier_sessions_have_left_to_be_closed",
+            || {
+                let address = Address::from(format!("@{}", unique_name()));
+                let connect = |limit| open_socket(&address, Deadline::after(limit), limit, None).map(drop).unwrap_err();
+                let (socket, listener) = lingering();
+                close_later([socket]);
+                close_later((1..=WAITING_MAX).map(|_| std::fs::File::open("/dev/null").unwrap().into()));
+                let error = connect(Duration::from_millis(50));
+                assert!(
+                    matches!(error, Error::TimedOut { .. }) && error.to_string().contains("64 descriptors"),
+                    "{error}"
+                );
+                drop(listener);
+                assert!(matches!(connect(DEADLINE), Error::Os { .. }), "nobody listens");
+            },
+        );
+    }
 }

@@ -4,13 +4,13 @@
 //! rest, of whatever kind it is. The invariant: no peer can make it wait, and nothing it does makes a producer's thread
 //! wait.
 
-use super::connecting::check_closing;
 use super::ending::Ending;
 use super::listener::Listener;
 use super::served::{Arrival, Origin, Readable, Reception, Served, Watched};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
+use crate::os::closing::{self, WAITING_MAX};
 use crate::os::poller::{Poller, Ready, Trigger};
 use crate::sync::Ordering;
 use crate::terms::Refusal;
@@ -142,8 +142,9 @@ impl<R: Reception> Steward<R> {
     fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = self.listener.as_ref().filter(|_| self.held.is_none()) else { return };
-            if let Err(error) = check_closing("accept a connection") {
-                return self.pause(&error);
+            if closing::waiting() >= WAITING_MAX {
+                let doing = format!("accept a connection while {WAITING_MAX} descriptors of others wait to be closed");
+                return self.pause(&Error::os(doing)(Errno::MFILE));
             }
             match listener.accept() {
                 Ok(socket) => self.welcome(Arrival { socket, origin: Origin::Accepted }),
