@@ -63,8 +63,8 @@ impl Consumer {
             return None;
         }
         self.pace.hold();
-        // An answer's line comes together with that of `published`, not after it: a sixth off round trips of up to 56 B.
-        // Longer records take longer so: their first line is taken away while they are written.
+        // An answer's line comes together with that of `published`, not after it: a sixth off round trips of up to
+        // 56 B. Longer records take longer so: their first line is taken away while they are written.
         let next = self.fetches_ahead.then(|| (self.reader.lane().ring(), self.reader.position()));
         for peeks in 0..PEEKS_MAX {
             if let Some((ring, position)) = next {
