@@ -66,18 +66,6 @@ impl Outbox {
             }
         }
     }
-
-    /// A frame was sent to this seat. Whoever has made room for it has taken one.
-    fn note_sent(&mut self, seat_id: u64, sender: &FdSender) {
-        self.untaken.retain_mut(|untaken| {
-            let is_other = untaken.seat_id != seat_id;
-            let before = untaken.queued_bytes;
-            if !is_other {
-                untaken.queued_bytes = sender.queued_bytes().unwrap_or(0);
-            }
-            is_other || untaken.queued_bytes > before
-        });
-    }
 }
 
 /// A filled [`Reservation`] with descriptors. [`Reservation::attach`] makes it, [`commit`](Self::commit) publishes it.
@@ -531,7 +519,7 @@ impl Delivery<'_> {
                 }
                 Sent::Done | Sent::Over => {
                     self.served.push(seat.id());
-                    self.outbox.note_sent(seat.id(), sender);
+                    self.outbox.untaken.retain(|untaken| untaken.seat_id != seat.id());
                 }
             }
             crash::point!("producer-between-attachments");

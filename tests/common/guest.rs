@@ -64,13 +64,18 @@ impl Invited {
             let indices = [u16_at(at + 58), u16_at(at + 60), u16_at(at + 62)];
             assert_eq!(indices, [first, first + 1, first + 2]);
             let has_space_bell = u32_at(at + 48) & 8 != 0;
-            assert_eq!(bytes[at + 52..at + 57], [0; 5], "no slots, no descriptors with records");
+            assert_eq!(bytes[at + 52..at + 56], [0; 4], "no slots of one length");
+            assert_eq!(
+                bytes[at + 56] != 0,
+                u32_at(at + 48) & 4 != 0,
+                "descriptors with records, where there is the flag"
+            );
             assert_eq!((u16_at(at + 64), u16_at(at + 66)), (0, if has_space_bell { first + 3 } else { 0 }));
             assert_eq!(u64_at(at + 24), 0, "generation");
             assert_eq!(
-                u32_at(at + 48) & !(1 | 8 | 16),
+                u32_at(at + 48) & !(1 | 4 | 8 | 16),
                 0,
-                "a flag other than those of barrier, space bell, and one worker"
+                "a flag other than those of barrier, descriptors, space bell, and one worker"
             );
             let name_len = usize::from(bytes[at + 68]);
             lanes.push(OfferedLane {
