@@ -10,7 +10,7 @@ use fdring::errors::{ReceiveError, TapError};
 use fdring::feed::{Feed, FeedError, FeedEvent, FeedOptions};
 use fdring::options::{LaneOptions, ServerOptions, SessionListenerOptions};
 use fdring::parcel::{Parcel, ParcelBuilder, ParcelBytes};
-use fdring::{Attach, OwnedRecord, Producer, Server, Tap, recv_fds, send_fds};
+use fdring::{Attach, OwnedRecord, Producer, Record, Server, Tap, recv_fds, send_fds};
 use std::collections::BTreeMap;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const CLIENTS: usize = 3;
 const KEPT_MAX: usize = 64;
 const PARCEL_BYTES: u64 = 20_000;
+/// How many numbers of a client there are for one that has a parcel.
+const PARCEL_EVERY: u64 = 32;
 /// How many events of one kind are taken at a time, and how long the next one is waited for.
 const EVENTS_PER_LOOK: usize = 200;
 const MOMENT: Duration = Duration::from_millis(1);
@@ -75,10 +77,11 @@ fn readers() {
         assert!(end.elapsed() < DEADLINE / 2, "there is {:?} where {before:?} was", now());
         std::thread::park_timeout(MOMENT);
     }
-    let Counts { kills, collected, fed, tapped, kept, parcels } = counts;
-    assert!(collected > 0 && fed > 0 && tapped > 0 && kept > 0 && parcels > 0, "{counts:?}");
+    let Counts { kills, collected, fed, tapped, kept, parcels, attached } = counts;
+    assert!(collected > 0 && fed > 0 && tapped > 0 && kept > 0 && parcels > 0 && attached > 0, "{counts:?}");
     say(&format!(
-        "kills {kills} | collected {collected} | fed {fed} | tapped {tapped} | kept {kept} | parcels {parcels}"
+        "kills {kills} | collected {collected} | fed {fed} | tapped {tapped} | kept {kept} | parcels {parcels} | \
+         on lanes {attached}"
     ));
 }
 
@@ -90,6 +93,8 @@ struct Counts {
     tapped: u64,
     kept: u64,
     parcels: u64,
+    /// Parcels that came as records.
+    attached: u64,
 }
 
 struct Readers<'a> {
@@ -193,7 +198,7 @@ impl<'a> Readers<'a> {
         self.counts.parcels += 1;
         assert!(parcel.buffers().all(|bytes| bytes.iter().all(|byte| *byte == fill)));
         self.bytes.push(parcel.into_bytes());
-        if self.bytes.len() == 16 {
+        if self.bytes.len() > 16 {
             self.bytes.drain(..8);
         }
     }
@@ -218,6 +223,10 @@ impl<'a> Readers<'a> {
                     assert_eq!(number(&record), *next);
                     *next += 1;
                     self.counts.collected += 1;
+                    if record.fd_count() != 0 {
+                        self.counts.attached += 1;
+                        take(&record, *next - 1, &mut self.bytes, &mut self.echo);
+                    }
                     if next.is_multiple_of(97) {
                         self.kept.push((*next - 1, record.into_owned()));
                         self.counts.kept += 1;
@@ -277,26 +286,56 @@ impl<'a> Readers<'a> {
     }
 }
 
+/// Leaves the parcel of a record where it is, keeps its bytes, drops it on another thread, or has it go on to another
+/// process and come back.
+fn take(record: &Record<'_>, number: u64, bytes: &mut Vec<ParcelBytes>, echo: &mut Echo) {
+    let parcel = || {
+        let parcel = record.take_parcel(1 << 20).unwrap();
+        assert!(parcel.buffer(0).unwrap().iter().all(|byte| *byte == number as u8));
+        parcel
+    };
+    match number / PARCEL_EVERY % 4 {
+        0 => {}
+        1 => bytes.push(parcel().into_bytes()),
+        2 => {
+            let parcel = parcel();
+            std::thread::spawn(move || drop(parcel)).join().unwrap();
+        }
+        _ => {
+            let parcel = parcel();
+            assert_eq!(echo.send(&parcel, false).unwrap().buffer(0), parcel.buffer(0));
+        }
+    }
+}
+
 fn follow(address: &str) -> Feed {
     FeedOptions::new().pause_max(Duration::from_millis(20)).connect(address).unwrap()
 }
 
-/// A collector that reads every second process in place.
+/// A collector that reads every second process in place, and takes the descriptors of records.
 #[allow(unsafe_code, reason = "vouches for the clients of this test")]
 fn collect(address: &str) -> Collector {
     let options = CollectorOptions::new().listener(SessionListenerOptions::new().capacity_max(1 << 20));
     let options = options.attach(|session| match session.producer_pid() {
         // SAFETY: the producers are this crate's, in processes of this test.
-        Some(pid) if pid.is_multiple_of(2) => unsafe { Attach::new().in_place() },
-        _ => Attach::new(),
+        Some(pid) if pid.is_multiple_of(2) => unsafe { Attach::new().in_place() }.attachments(true),
+        _ => Attach::new().attachments(true),
     });
     options.listen(address).unwrap()
 }
 
-/// Sends numbers, with a rest now and then.
+/// Sends numbers, with a rest now and then; some with a parcel, where the lane allows it.
 fn send(lane: &mut Producer, count: u64) {
+    let has_parcels = lane.lane().attachments_max != 0;
     for number in 0..count {
-        lane.send(&[number, number].map(u64::to_le_bytes).concat()).unwrap();
+        let payload = [number, number].map(u64::to_le_bytes).concat();
+        if has_parcels && number.is_multiple_of(PARCEL_EVERY) {
+            let mut writer = ParcelBuilder::new("number").buffer(1, 5_000).allocate().unwrap();
+            writer.buffer_mut(0).fill(number as u8);
+            lane.send_parcel(&payload, &writer.seal().unwrap()).unwrap();
+        } else {
+            lane.send(&payload).unwrap();
+        }
         if number.is_multiple_of(64) {
             std::thread::park_timeout(Duration::from_micros(500));
         }
@@ -317,7 +356,7 @@ fn source() {
 fn client() {
     let argument = argument();
     let (address, how) = argument.split_once(' ').unwrap();
-    let mut lane = LaneOptions::new("numbers").capacity(1 << 14).create().unwrap();
+    let mut lane = LaneOptions::new("numbers").capacity(1 << 14).attachments(1).create().unwrap();
     let patient = ServerOptions::new().patience(Duration::from_secs(60));
     let _link = patient.connect(address, [&lane]).unwrap();
     send(&mut lane, if how == "ends" { 5_000 } else { u64::MAX });
