@@ -193,6 +193,11 @@ impl Worker {
     /// once the distributor has finished and this worker's records were all read. A record from
     /// [`receive`](Self::receive) before it is done with.
     ///
+    /// A distributor that waits until all is released, as by
+    /// [`finish_and_wait`](super::Distributor::finish_and_wait), has not finished before the tasks in hand are done. So
+    /// a worker that collects a batch takes by [`take_timeout`](Self::take_timeout), and works on what it has when
+    /// nothing comes.
+    ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
