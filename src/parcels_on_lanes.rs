@@ -5,7 +5,7 @@
 
 use crate::consumer::Record;
 use crate::error::{Error, Result};
-use crate::parcel::{Parcel, ParcelBuilder, ParcelBytes};
+use crate::parcel::{Parcel, ParcelBytes};
 use crate::producer::{Producer, SendError};
 use crate::region::{Region, Sealed};
 use rustix::fd::AsFd;
@@ -126,7 +126,7 @@ impl Producer {
         if bytes.len() <= threshold {
             return self.send(bytes);
         }
-        let parcel = parcel_of(bytes).map_err(|error| match error {
+        let parcel = Parcel::copy_of("record", 0, &[bytes]).map_err(|error| match error {
             Error::Os { cause, .. } => SendError::Attachment(cause.raw_os_error().unwrap_or(match cause.kind() {
                 io::ErrorKind::FileTooLarge => libc::EFBIG,
                 _ => libc::ENOMEM,
@@ -136,13 +136,6 @@ impl Producer {
         })?;
         self.send_parcel(b"", &parcel)
     }
-}
-
-/// A parcel whose one buffer holds these bytes.
-fn parcel_of(bytes: &[u8]) -> Result<Parcel> {
-    let mut writer = ParcelBuilder::new("record").buffer(0, bytes.len() as u64).allocate()?;
-    writer.buffer_mut(0).copy_from_slice(bytes);
-    writer.seal()
 }
 
 impl<'a> Record<'a> {

@@ -264,6 +264,22 @@ fn a_shared_buffer_cannot_be_written() {
     writer.buffer_mut(0).fill(1);
 }
 
+/// More pieces than the kernel writes at once, and pieces without a byte in every place.
+#[test]
+fn a_copy_has_all_pieces_in_order() {
+    let bytes: Vec<u8> = (0..1_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let many: Vec<&[u8]> = bytes.chunks(300).collect();
+    let holes: Vec<&[u8]> = bytes.chunks(5000).flat_map(|chunk| [&[][..], &[], chunk, &[]]).collect();
+    for pieces in [&many[..], &holes, &[&bytes], &[&[], &[]], &[]] {
+        let copy = Parcel::copy_of("copy", 9, pieces).unwrap();
+        let parcel = Parcel::from_fds(again(&copy), 1 << 20).unwrap();
+        assert_eq!((parcel.count(), parcel.kind(0)), (1, Some(9)));
+        assert_eq!(parcel.buffer(0).unwrap(), pieces.concat());
+        assert_eq!(rustix::io::pwrite(copy.fds()[0], b"x", 0), Err(rustix::io::Errno::PERM));
+        assert!(rustix::fs::fcntl_get_seals(copy.fds()[0]).unwrap().contains(SEALED));
+    }
+}
+
 #[test]
 fn nobody_can_write_to_a_parcel() {
     let parcel = parcel(1, 8);

@@ -147,6 +147,35 @@ impl ParcelBuilder {
     }
 }
 
+impl Parcel {
+    /// A parcel of one buffer of this `kind`, a copy of `pieces`, one after the other: for bytes that lie elsewhere
+    /// already. It takes about half as long as copying them to a [`ParcelWriter`].
+    ///
+    /// ```
+    /// use fdring::parcel::Parcel;
+    ///
+    /// let parcel = Parcel::copy_of("greeting", 1, &[b"hello, ", b"world"])?;
+    /// assert_eq!((parcel.buffer(0), parcel.kind(0)), (Some(&b"hello, world"[..]), Some(1)));
+    /// # Ok::<(), fdring::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Invalid`] if all together is longer than 1 TiB
+    /// - [`Error::Os`] if the system is short of memory or descriptors
+    pub fn copy_of(name: &str, kind: u32, pieces: &[&[u8]]) -> Result<Self> {
+        // The table ends where a buffer can begin.
+        const TABLE_LEN_BYTES: usize = table::len_bytes(1);
+        const { assert!((TABLE_LEN_BYTES as u64).is_multiple_of(BUFFER_ALIGN_BYTES)) };
+        let len = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let entries = [Entry { memfd: 0, kind, offset: TABLE_LEN_BYTES as u64, len }];
+        let mut table = [0; TABLE_LEN_BYTES];
+        table::write(&mut table, 1, &entries);
+        let pieces: Vec<&[u8]> = std::iter::once(&table[..]).chain(pieces.iter().copied()).collect();
+        Ok(Self { memfds: vec![Arc::new(Sealed::copy_of(name, &pieces)?)], entries: entries.into() })
+    }
+}
+
 /// The memory of a parcel while it is written. [`seal`](Self::seal) turns it into a [`Parcel`]. Dropping it discards
 /// it.
 ///

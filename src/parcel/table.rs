@@ -35,7 +35,7 @@ impl Entry {
 }
 
 /// How long the table of that many buffers is, in bytes.
-pub(super) fn len_bytes(buffers: usize) -> usize {
+pub(super) const fn len_bytes(buffers: usize) -> usize {
     LINE_BYTES * (1 + buffers)
 }
 

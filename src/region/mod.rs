@@ -15,7 +15,7 @@ mod seals;
 pub(crate) mod testing;
 
 use core::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use memfd::Memfd;
@@ -38,6 +38,8 @@ pub(crate) use self::seals::Seals;
 /// The longest region, in bytes: a ring of 1 TiB, and a huge page more. A file's claimed length costs its owner
 /// nothing (ftruncate to 2⁶³−1 succeeds), so it is checked before anything is mapped or allocated.
 pub(crate) const REGION_LEN_MAX_BYTES: u64 = (1 << 40) + HUGE_PAGE_BYTES;
+/// The most pieces that one pwritev(2) takes: `UIO_MAXIOV`.
+const PIECES_PER_WRITE_MAX: usize = 1024;
 /// The length of a huge page, in bytes: 2 MiB.
 const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// The longest name the kernel takes, in bytes, see memfd_create(2).
@@ -398,6 +400,27 @@ impl Region {
             Ok(_) => Err(Error::os(format!("write {} bytes to {}", bytes.len(), self.name))(Errno::IO)),
             Err(errno) => Err(Error::os(format!("write {} bytes to {}", bytes.len(), self.name))(errno)),
         }
+    }
+
+    /// Writes `pieces` from the beginning on, one after the other, as [`write_at`](Self::write_at) writes one.
+    pub(crate) fn write_all(&self, pieces: &[&[u8]]) -> Result<()> {
+        let failed = |errno| Error::os(format!("write {} bytes to {}", self.len, self.name))(errno);
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let (mut rest, mut offset) = (&mut slices[..], 0);
+        IoSlice::advance_slices(&mut rest, 0); // past those that are empty
+        while !rest.is_empty() {
+            let some = &rest[..rest.len().min(PIECES_PER_WRITE_MAX)];
+            match rustix::io::retry_on_intr(|| rustix::io::pwritev(self.memfd.as_file(), some, offset)) {
+                Ok(0) => return Err(failed(Errno::IO)),
+                // The kernel writes 2 GiB at a time.
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(errno) => return Err(failed(errno)),
+            }
+        }
+        Ok(())
     }
 
     /// Gives up everything but the descriptor.

@@ -73,6 +73,10 @@ impl Messages {
         self.len
     }
 
+    pub(crate) fn pieces(&self) -> Vec<&[u8]> {
+        self.pieces.iter().map(Buffer::as_slice).collect()
+    }
+
     /// Writes them one after the other to `bytes`, which are as long.
     pub(crate) fn write(&self, mut bytes: &mut [u8]) {
         for piece in &self.pieces {

@@ -1,7 +1,7 @@
 //! Sending record batches.
 
 use crate::batch::ReceivedBatch;
-use crate::encode::{Encoder, Messages};
+use crate::encode::Encoder;
 use crate::layout::ALIGN_BYTES;
 use crate::schema::LaneSchema;
 use crate::{Error, PARCEL_KIND, schema_lane};
@@ -10,7 +10,7 @@ use arrow_schema::SchemaRef;
 use fdring::errors::SendError;
 use fdring::limits::LANE_NAME_MAX_BYTES;
 use fdring::options::LaneOptions;
-use fdring::parcel::{Parcel, ParcelBuilder};
+use fdring::parcel::Parcel;
 use fdring::{Producer, Reservation};
 use std::time::Duration;
 
@@ -405,7 +405,7 @@ impl BatchProducer {
         }
         let messages = self.encoder.encode(batch, &self.schema)?;
         if messages.len() > self.threshold.min(self.lane.lane().payload_max) {
-            let parcel = parcel_of(&messages, &self.lane.lane().name)?;
+            let parcel = Parcel::copy_of(&self.lane.lane().name, PARCEL_KIND, &messages.pieces())?;
             return self.put_parcel(&parcel, wait);
         }
         let mut reservation = self.reserve(messages.len(), wait)?;
@@ -430,11 +430,4 @@ impl BatchProducer {
         }
         Ok(())
     }
-}
-
-/// A parcel whose one buffer holds the messages.
-fn parcel_of(messages: &Messages, name: &str) -> Result<Parcel, fdring::Error> {
-    let mut writer = ParcelBuilder::new(name).buffer(PARCEL_KIND, messages.len() as u64).allocate()?;
-    messages.write(writer.buffer_mut(0));
-    writer.seal()
 }
