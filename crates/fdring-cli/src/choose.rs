@@ -2,12 +2,15 @@
 
 use crate::human::hex;
 use crate::stop::Stop;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, seen};
 use fdring::errors::TapError;
-use fdring::inspect::{self, LaneView, Survey};
+use fdring::inspect::{self, LaneView, Reason, Survey};
 use fdring::options::{PeerPolicy, SessionOptions, Start};
 use fdring::{Address, Attach, Record, Tap};
 use std::time::Duration;
+
+/// What does where lanes cannot be seen.
+const BY_ADDRESS: &str = "By the address of its server, such as @feed, a lane can be read without being seen";
 
 /// A lane, as the command line says it.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,6 +21,20 @@ pub(crate) struct Choice {
     /// Which lane, where the process or the server has several.
     #[arg(long = "lane", value_name = "NAME")]
     pub(crate) name: Option<String>,
+}
+
+/// Who may read the lanes that a command offers.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Admits {
+    /// Admit readers of every user. By default they are this user's.
+    #[arg(long)]
+    anyone: bool,
+}
+
+impl Admits {
+    pub(crate) fn peers(self) -> PeerPolicy {
+        if self.anyone { PeerPolicy::Anyone } else { PeerPolicy::default() }
+    }
 }
 
 /// Where to begin to read.
@@ -96,15 +113,25 @@ impl Choice {
             Some(name) => format!("lane {name} of {}", self.lane),
             None => format!("lane {}", self.lane),
         };
-        match survey.unseen.iter().find(|unseen| unseen.lane.as_ref() == Some(&self.lane)) {
-            Some(unseen) => Failure::new(format!("no {what} can be seen: {unseen}")),
-            None => Failure::new(format!("no {what} can be seen; see fdring ps")),
+        if let Some(unseen) = survey.unseen.iter().find(|unseen| unseen.lane.as_ref() == Some(&self.lane)) {
+            return Failure::new(format!("no {what} can be seen: {unseen}"));
         }
+        let is_wide = |reason: &Reason| matches!(reason, Reason::OtherUser | Reason::Hidden | Reason::Namespace);
+        let hint = match survey.unseen.iter().any(|unseen| is_wide(&unseen.reason)) {
+            true => format!(". Not seen: {}. {BY_ADDRESS}", seen::unseen(survey).join("; ")),
+            false => String::new(),
+        };
+        Failure::new(format!("no {what} can be seen; see fdring ps{hint}"))
+    }
+
+    /// Looks for lanes.
+    pub(crate) fn survey() -> Result<Survey, Failure> {
+        inspect::lanes().map_err(|error| Failure::new(format!("{error}. {BY_ADDRESS}")))
     }
 
     /// Taps the lane.
     pub(crate) fn tap(&self, from: From, stop: &Stop) -> Result<Tap, Failure> {
-        let Some(address) = self.address() else { return Ok(self.find(inspect::lanes()?)?.tap(from.start())?) };
+        let Some(address) = self.address() else { return Ok(self.find(Self::survey()?)?.tap(from.start())?) };
         // A tap copies, so that it need not trust the server.
         let options = SessionOptions::new().peers(PeerPolicy::Anyone).interrupter(stop.interrupter());
         let session = options.connect(address)?;

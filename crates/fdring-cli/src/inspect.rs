@@ -32,7 +32,10 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let survey = inspect::lanes()?;
+    let survey = match arguments.choice.address() {
+        Some(_) => inspect::lanes()?,
+        None => Choice::survey()?,
+    };
     let lanes = examine(&arguments.choice, survey)?;
     let found = match lanes.iter().map(|lane| lane.faults.len()).sum() {
         0 => Ok(Outcome::Done),

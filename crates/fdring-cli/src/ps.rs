@@ -48,11 +48,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     match arguments.json {
         true => print_json(&survey, share, &mut out)?,
         false => {
-            table_of(&survey, share).print(&mut out)?;
-            out.flush()?;
-            if survey.lanes.is_empty() {
-                say("no lane is seen");
+            match survey.lanes.is_empty() {
+                true => say("no lane is seen"),
+                false => table_of(&survey, share).print(&mut out)?,
             }
+            out.flush()?;
             seen::unseen(&survey).iter().for_each(|sentence| say(format_args!("not seen: {sentence}")));
         }
     }

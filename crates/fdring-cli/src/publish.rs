@@ -1,5 +1,6 @@
 //! `fdring publish`: records from standard input to a lane.
 
+use crate::choose::Admits;
 use crate::output::{Object, say};
 use crate::stop::Stop;
 use crate::units::parse_bytes;
@@ -50,6 +51,8 @@ pub(crate) struct Arguments {
     /// Print what was published as a JSON object.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    admits: Admits,
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
@@ -65,8 +68,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         .stamped(arguments.stamped)
         .interrupter(stop.interrupter());
     let mut producer = options.create()?;
-    let _server =
-        ServerOptions::new().interrupter(stop.interrupter()).listen(arguments.address.as_str(), [&producer])?;
+    let server = ServerOptions::new().interrupter(stop.interrupter()).peers(arguments.admits.peers());
+    let _server = server.listen(arguments.address.as_str(), [&producer])?;
     let outcome = publish(arguments, &mut producer, &stop);
     let stats = producer.stats();
     // What was published before a fault is whole, too; but it is not all.

@@ -3,6 +3,7 @@
 //! The file is counted first, so that all lanes are there when the first reader connects, and what was sent can be
 //! compared at the end. Records go out in the order of the file, which keeps the order of each lane.
 
+use crate::choose::Admits;
 use crate::human;
 use crate::output::{Object, say};
 use crate::recording::Origin;
@@ -73,6 +74,8 @@ pub(crate) struct Arguments {
     /// Print what was sent as JSON: one object a lane.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    admits: Admits,
 }
 
 fn parse_speed(text: &str) -> Result<f64, String> {
@@ -91,7 +94,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let contents = Contents::count(&arguments.file)?;
     let mut replay = Replay::new(arguments, &stop, &contents)?;
     let producers = replay.lanes.iter().map(|lane| &lane.producer);
-    let server = ServerOptions::new().interrupter(stop.interrupter()).listen(arguments.at.as_str(), producers)?;
+    let server = ServerOptions::new().interrupter(stop.interrupter()).peers(arguments.admits.peers());
+    let server = server.listen(arguments.at.as_str(), producers)?;
     let end = replay.send(&contents);
     let finish = |lane: Lane| finish(lane, &end, &stop);
     // All at once: one who reads the second lane to its end before the first waits for the end of the second.

@@ -109,8 +109,13 @@ pub(crate) fn who(process: Option<&ProcessView>) -> String {
 pub(crate) fn unseen(survey: &Survey) -> Vec<String> {
     let is_other = |unseen: &&Unseen| unseen.reason == Reason::OtherUser && unseen.lane.is_none();
     let others = survey.unseen.iter().filter(is_other).count();
-    let mut sentences: Vec<String> =
-        survey.unseen.iter().filter(|unseen| !is_other(unseen)).map(ToString::to_string).collect();
+    let mut sentences: Vec<String> = Vec::new();
+    for sentence in survey.unseen.iter().filter(|unseen| !is_other(unseen)).map(ToString::to_string) {
+        // Several regions of one lane may be unseen for one reason.
+        if !sentences.contains(&sentence) {
+            sentences.push(sentence);
+        }
+    }
     match others {
         0 => {}
         1 => sentences.push("1 process of another user; run this as that user, or as root".to_owned()),

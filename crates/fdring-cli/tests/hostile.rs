@@ -9,11 +9,10 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use rustix::io::pwrite;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 const DATA_SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE);
 const CONTROL_SEALS: SealFlags = DATA_SEALS.union(SealFlags::SEAL);
-const NOBODY: u32 = 65534;
 
 /// A lane made by hand, by docs/protocol.md. It is there as long as its files are.
 struct Forged {
@@ -173,68 +172,4 @@ fn a_producer_that_dies_between_two_looks_is_seen_as_dead_or_gone() {
     let tail = fdring(&["tail", &name]);
     assert!(tail.status.code() == Some(1) && complaint(&tail).contains("died"), "{}", complaint(&tail));
     drop(consumer);
-}
-
-fn is_root() -> bool {
-    let is_root = rustix::process::geteuid().is_root();
-    if !is_root {
-        eprintln!("skipped, only root can become another user, or enter a namespace");
-    }
-    is_root
-}
-
-#[test]
-fn another_user_sees_its_own_lanes_and_is_told_of_the_rest() {
-    if !is_root() {
-        return;
-    }
-    let name = unique("root-s");
-    let lane = Producer::create(&name).unwrap();
-    let mut ps = Command::new(env!("CARGO_BIN_EXE_fdring"));
-    let output = ps.args(["ps", "--interval", "1ms"]).uid(NOBODY).gid(NOBODY).output();
-    // The file may lie where another user may not go.
-    let Ok(output) = output else {
-        eprintln!("skipped, another user may not run {}", env!("CARGO_BIN_EXE_fdring"));
-        return;
-    };
-    assert!(!out(&output).contains(&name), "{}", out(&output));
-    assert!(complaint(&output).contains("of other users; run this as"), "{}", complaint(&output));
-    assert_eq!(output.status.code(), Some(0), "what is another user's was not missed");
-    drop(lane);
-}
-
-/// Runs it in a pid namespace of its own, after `setup`.
-fn in_a_namespace(setup: &str, arguments: &[&str]) -> Option<Output> {
-    if !is_root() {
-        return None;
-    }
-    let script = format!("{setup} && exec \"$@\"");
-    let mut unshare = Command::new("unshare");
-    unshare.args(["--pid", "--fork", "--mount", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_fdring")]);
-    let output = unshare.args(arguments).output();
-    match output {
-        Ok(output) if !complaint(&output).contains("unshare:") => Some(output),
-        other => {
-            eprintln!("skipped, there are no namespaces: {other:?}");
-            None
-        }
-    }
-}
-
-#[test]
-fn in_a_pid_namespace_it_says_that_there_may_be_more() {
-    let Some(output) = in_a_namespace("mount -t proc proc /proc", &["ps", "--interval", "1ms"]) else { return };
-    assert!(complaint(&output).contains("outside of this pid namespace"), "{output:?}");
-    assert_eq!(output.status.code(), Some(0));
-    let doctor = in_a_namespace("mount -t proc proc /proc", &["doctor", "--without-trial"]).unwrap();
-    assert!(out(&doctor).contains("pid namespace") && doctor.status.success(), "{doctor:?}");
-}
-
-#[test]
-fn without_proc_lanes_work_and_what_looks_at_them_says_why_not() {
-    let hide = "mount -t tmpfs none /proc";
-    let Some(output) = in_a_namespace(hide, &["ps"]) else { return };
-    assert!(output.status.code() == Some(1) && complaint(&output).contains("/proc"), "{output:?}");
-    let doctor = in_a_namespace(hide, &["doctor"]).unwrap();
-    assert!(out(&doctor).contains("/proc") && out(&doctor).contains("remedy"), "{doctor:?}");
 }

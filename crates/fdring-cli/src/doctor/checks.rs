@@ -180,10 +180,10 @@ fn seccomp() -> Option<Finding> {
 }
 
 pub(super) fn looking() -> Vec<Finding> {
-    let survey = match inspect::lanes() {
+    let mut survey = match inspect::lanes() {
         Ok(survey) => survey,
         Err(error) => {
-            let remedy = "mount /proc of this pid namespace; lanes work without, ps, top and tail by name do not";
+            let remedy = "mount /proc of this pid namespace; lanes work without, looking at them from outside does not";
             return vec![Finding::missing("/proc", error.to_string(), remedy)];
         }
     };
@@ -197,11 +197,10 @@ pub(super) fn looking() -> Vec<Finding> {
         let told = "processes outside of this pid namespace are not seen";
         findings.push(Finding::missing("pid namespace", told, "run this in the namespace of the machine"));
     }
+    // What is told already, and what went away meanwhile, which is no fault of the machine.
+    survey.unseen.retain(|unseen| !matches!(unseen.reason, Reason::Hidden | Reason::Namespace | Reason::Gone));
     for sentence in seen::unseen(&survey) {
-        let is_told = [Reason::Hidden, Reason::Namespace].iter().any(|reason| sentence == reason.to_string());
-        if !is_told {
-            findings.push(Finding::missing("not seen", sentence, "ps, top and tail leave it out"));
-        }
+        findings.push(Finding::missing("not seen", sentence, "ps, top and tail leave it out"));
     }
     findings.extend([capabilities(), ptrace_scope()]);
     findings

@@ -10,7 +10,8 @@ use crate::{Failure, Outcome};
 use fdring::errors::SendError;
 use fdring::options::{LaneOptions, SessionOptions};
 use fdring::{Consumer, Producer, Server};
-use std::io::{BufRead, BufReader, Write};
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,9 +33,16 @@ struct Reader {
 
 impl Reader {
     fn start(address: &str) -> std::io::Result<Self> {
-        let mut command = Command::new("/proc/self/exe");
-        command.args(["doctor", "--read", address]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn()?;
+        let start = |program: OsString| {
+            let mut command = Command::new(program);
+            command.args(["doctor", "--read", address]).stdin(Stdio::null()).stdout(Stdio::piped());
+            command.stderr(Stdio::null()).spawn()
+        };
+        // Without /proc, it is found as it was called.
+        let mut child = start("/proc/self/exe".into()).or_else(|error| match std::env::args_os().next() {
+            Some(program) if error.kind() == ErrorKind::NotFound => start(program),
+            _ => Err(error),
+        })?;
         let lines = BufReader::new(child.stdout.take().expect("it was asked to be piped"));
         Ok(Self { child, lines })
     }

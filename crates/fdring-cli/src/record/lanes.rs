@@ -4,7 +4,7 @@ use crate::choose::{Choice, From};
 use crate::source::Source;
 use crate::stop::Stop;
 use crate::{Failure, human};
-use fdring::inspect::{self, LaneView, Survey};
+use fdring::inspect::{LaneView, Survey};
 use fdring::options::{PeerPolicy, SessionOptions};
 use fdring::{Attach, Session};
 use std::time::Duration;
@@ -48,7 +48,7 @@ impl Lanes {
             } else {
                 let survey = match &mut survey {
                     Some(survey) => survey,
-                    none => none.insert(inspect::lanes()?),
+                    none => none.insert(Choice::survey()?),
                 };
                 self.tap(text, &choice, survey, &mut sources)?;
             }

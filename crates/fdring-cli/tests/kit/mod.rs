@@ -40,6 +40,11 @@ impl Folder {
         Self(path)
     }
 
+    /// Lets every user make files in it.
+    pub(crate) fn open_to_all(&self) {
+        std::fs::set_permissions(&self.0, Permissions::from_mode(0o777)).unwrap();
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
@@ -94,7 +99,11 @@ impl Running {
 
     /// With standard input, which ends there.
     pub(crate) fn start_with(arguments: &[&str], input: &[u8]) -> Self {
-        let mut running = Self::spawn(command(arguments).stdin(Stdio::piped()));
+        Self::spawn_with(&mut command(arguments), input)
+    }
+
+    pub(crate) fn spawn_with(command: &mut Command, input: &[u8]) -> Self {
+        let mut running = Self::spawn(command.stdin(Stdio::piped()));
         let (mut pipe, input) = (running.child.stdin.take().unwrap(), input.to_vec());
         // It may end before it has read everything.
         std::thread::spawn(move || _ = pipe.write_all(&input));
