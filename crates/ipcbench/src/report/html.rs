@@ -23,7 +23,7 @@ p.machine, p.note { color: #555 } p.warning, summary.warning {
   background: var(--colour) }
 table { border-collapse: collapse; margin: .5em 0 1.5em; font-variant-numeric: tabular-nums }
 th, td { padding: 2px 10px; text-align: right; border-bottom: 1px solid #eee } th { font-weight: 600; color: #555 }
-td:first-child, th:first-child { text-align: left } tr.fdring td:first-child { font-weight: 600 }
+td:first-child, th:first-child { text-align: left; white-space: nowrap } tr.fdring td:first-child { font-weight: 600 }
 td.split, th.split { border-left: 2px solid #ccc } .range { color: #888; font-size: .88em }
 .wide { overflow-x: auto } .choices label { margin-right: 1em; white-space: nowrap }
 .plots svg { flex: 1 1 420px; max-width: 640px }
@@ -107,7 +107,9 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     if !run.others.is_empty() {
         let _ = write!(page, "<p class=\"machine\">Contenders from outside: {}</p>", escape(&run.others.join(", ")));
     }
-    let _ = write!(page, "<p class=\"note\">{}</p>", escape(&run.method().join(" ")));
+    page.push_str("<details><summary>How this was measured, and what the tables say</summary>");
+    let method = run.method().into_iter().map(|line| format!("<p class=\"note\">{}</p>", escape(&line)));
+    let _ = write!(page, "{}</details>", method.collect::<String>());
     figure(&mut page, "Throughput over the size of a record", &plots::throughput(run)?);
     figure(&mut page, "Ratio to the ceiling over the size of a record", &plots::ratio(run)?);
     figure(&mut page, "Latency against offered load, 56 B, open loop", &plots::load(run)?);

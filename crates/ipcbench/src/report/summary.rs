@@ -132,34 +132,50 @@ pub(super) fn distances(run: &Run<'_>) -> Vec<Distance> {
 
 /// The table.
 pub(super) fn table(page: &mut String, run: &Run<'_>) {
-    let distances = distances(run);
-    if distances.is_empty() {
+    let (distances, lines) = (distances(run), lines());
+    let is_there = |party: &Party| {
+        let mut cells = lines.iter().flat_map(|line| distances.iter().map(move |distance| (line, *distance)));
+        cells.any(|(line, distance)| best(run, *party, (line.sample, line.told), distance).is_some())
+    };
+    let parties: Vec<Party> = Party::ALL.into_iter().filter(is_there).collect();
+    if parties.is_empty() {
         return;
     }
     page.push_str("<div class=\"wide\"><table class=\"summary\"><tr><th></th>");
     for distance in &distances {
         let share = run.collected.tally.kept[*distance as usize];
-        let _ = write!(page, "<th class=\"split\" colspan=\"4\">cores {}, {share} slices</th>", distance.name());
+        let _ = write!(
+            page,
+            "<th class=\"split\" colspan=\"{}\">cores {}, {share} slices</th>",
+            parties.len(),
+            distance.name()
+        );
     }
     page.push_str("</tr><tr><th></th>");
     for _ in &distances {
-        for (index, party) in Party::ALL.into_iter().enumerate() {
+        for (index, party) in parties.iter().enumerate() {
             let class = if index == 0 { "split" } else { "" };
             let _ = write!(page, "<th class=\"{class}\">{}</th>", party.name());
         }
     }
     page.push_str("</tr>");
-    for line in lines() {
-        let cells = distances.iter().flat_map(|distance| Party::ALL.map(|party| cell(run, party, &line, *distance)));
-        let cells: Vec<Option<String>> = cells.collect();
-        if cells.iter().any(Option::is_some) {
-            let cells = cells.into_iter().map(|cell| cell.unwrap_or_else(|| "<td>–</td>".to_owned()));
+    for line in &lines {
+        let parties = |distance| parties.iter().enumerate().map(move |(index, party)| (index == 0, *party, distance));
+        let cells = distances.iter().flat_map(|distance| parties(*distance));
+        let cells = cells.map(|(is_first, party, distance)| (is_first, cell(run, party, line, distance)));
+        let cells: Vec<(bool, Option<String>)> = cells.collect();
+        if cells.iter().any(|(_, cell)| cell.is_some()) {
+            let cells = cells.into_iter().map(|(is_first, cell)| {
+                let class = if is_first { "split" } else { "" };
+                format!("<td class=\"{class}\"{}</td>", cell.unwrap_or_else(|| ">–".to_owned()))
+            });
             let _ = write!(page, "<tr><td>{}</td>{}</tr>", line.name, cells.collect::<String>());
         }
     }
     page.push_str("</table></div>");
 }
 
+/// A cell, from its title on.
 fn cell(run: &Run<'_>, party: Party, line: &Line, distance: Distance) -> Option<String> {
     let (case, ns) = best(run, party, (line.sample, line.told), distance)?;
     let figure = Unit::of(line.sample).show(case, ns);
@@ -170,9 +186,8 @@ fn cell(run: &Run<'_>, party: Party, line: &Line, distance: Distance) -> Option<
         }
         Party::Ceiling | Party::Fdring => String::new(),
     };
-    let class = if party == Party::Ceiling { "split" } else { "" };
     let title = escape(&case.to_string());
-    Some(format!("<td class=\"{class}\" title=\"{title}\">{figure}{whose}</td>"))
+    Some(format!(" title=\"{title}\">{figure}{whose}"))
 }
 
 /// What the table means where most was measured, in three sentences at most.
@@ -182,11 +197,11 @@ pub(super) fn sentences(run: &Run<'_>) -> Vec<String> {
     let of_fdring = |line: &Line, told| best(run, Party::Fdring, (line.sample, told), distance).map(|(_, ns)| ns);
     let lines = lines();
     let wanted = |sample: Case, told| lines.iter().find(|line| line.sample == sample && line.told == told);
-    let carries = |len: usize| {
+    let carries = |whence: &str, len: usize| {
         let line = wanted(one_way(len, None), Told::Typical)?;
         let (ns, unit) = (of_fdring(line, Told::Typical)?, Unit::of(line.sample));
         let (rate, others) = (unit.show(line.sample, ns), comparisons(run, line, ns, distance));
-        Some(format!("{place}, fdring carries {rate} {} in records of {}{others}.", unit.name(), Bytes(len)))
+        Some(format!("{whence} carries {rate} {} in records of {}{others}.", unit.name(), Bytes(len)))
     };
     let trip = || {
         let line = wanted(trip(Waiting::Spinning), Told::Typical)?;
@@ -195,7 +210,7 @@ pub(super) fn sentences(run: &Run<'_>) -> Vec<String> {
         let others = comparisons(run, line, ns, distance);
         Some(format!("A round trip of {} takes {} ns{p99} there{others}.", Bytes(PING_BYTES), short_ns(ns)))
     };
-    [carries(64), carries(64 << 10), trip()].into_iter().flatten().collect()
+    [carries(&format!("{place}, fdring"), 64), carries("It", 64 << 10), trip()].into_iter().flatten().collect()
 }
 
 /// How a case compares with the others of its line: by rates, or by times where its unit is one.
