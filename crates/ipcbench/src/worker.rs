@@ -52,12 +52,15 @@ pub(crate) fn run(args: &[String], kinds: &'static [ContenderKind]) -> Fallible 
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let order = Order::from_args(args)?;
     // Before any memory is touched or thread started, as in the child: both lie where it measures.
-    pin(order.cores[0])?;
+    let pinned = pin(order.cores[0]);
     let stdin = std::io::stdin();
     let memory = fdring::recv_fds(&stdin, &mut [0; 8], 1)?.fds.remove(0);
     let shared = Shared::map(&memory)?;
     complain_of_panics(Shared::map(&memory)?);
-    let outcome = Rounds::start(&order, kinds, (Shared::map(&memory)?, memory), &stdin)
+    let memory = (Shared::map(&memory)?, memory);
+    let outcome = pinned
+        .map_err(Into::into)
+        .and_then(|()| Rounds::start(&order, kinds, memory, &stdin))
         .and_then(|rounds| rounds.run(order.seconds.map(Duration::from_secs_f64), |text| shared.complain(text)));
     if let Err(error) = &outcome {
         shared.complain(&error.to_string());

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -292,6 +293,52 @@ fn what_cannot_work_is_said_before_anything_is_measured() {
         assert!(said(&output).contains(says), "{args:?}: {}", said(&output));
     }
     assert!(started.elapsed() < Duration::from_secs(30), "nothing is measured");
+}
+
+/// Has the kernel deny one system call to the command, and to all that it starts.
+#[allow(unsafe_code, reason = "a filter is installed between fork and exec")]
+fn deny(command: &mut Command, call: libc::c_long) {
+    let statement = |code, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let program = [
+        // The number of the call; the ones after it are for the one that is denied and for all others.
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        statement(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let install = move || {
+        let mut program = program;
+        let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+        // SAFETY: the call takes plain numbers.
+        let is_ready = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } == 0;
+        // SAFETY: the program lives until the call returns.
+        let is_set = is_ready && unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) } == 0;
+        if is_set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: between fork and exec it makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(install) };
+}
+
+#[test]
+fn what_the_kernel_denies_is_said_and_left_out() {
+    if !has_two_processors() {
+        return;
+    }
+    let denied = |call, args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+        deny(&mut command, call);
+        command.args(args).output().unwrap()
+    };
+    let asleep = ["--measure", "asleep", "--contender", "eventfd", "--seconds", "1", "--restarts", "1"];
+    let output = denied(libc::SYS_membarrier, &asleep);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("left out what calls membarrier(2), which is denied"), "{}", said(&output));
+    let fdring = ["--try", "--measure", "asleep", "--contender", "fdring in place"];
+    let output = denied(libc::SYS_membarrier, &fdring);
+    assert!(output.status.success(), "fdring needs none: {}", said(&output));
+    let output = denied(libc::SYS_sched_setaffinity, &["--measure", "one-way", "--contender", "pipe", "--bytes", "64"]);
+    assert!(!output.status.success());
+    assert!(said(&output).contains("could not be kept on processor"), "{}", said(&output));
 }
 
 #[test]

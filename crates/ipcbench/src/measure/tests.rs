@@ -4,7 +4,7 @@ use super::*;
 use crate::contender::Waiting;
 use crate::payload::PING_BYTES;
 use crate::plan::{Bouncer, Reading};
-use crate::stats::Random;
+use crate::stats::{Random, Ratio, interval};
 
 const TRIP: Case = Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep, PING_BYTES);
 const ONE_CORE: Case = Case::RoundTrip(Bouncer::Fdring(Reading::InPlace), Waiting::AsleepOneCore, PING_BYTES);
@@ -76,4 +76,73 @@ fn a_restart_with_too_few_slices_has_no_median() {
     let (outcomes, _) = sort(&[TRIP], &restarts, BOUNDARY);
     assert_eq!(outcomes[0].figures[0].medians(), [2.0, 5.0]);
     assert_eq!(outcomes[0].figures[0].slices.len(), 8);
+}
+
+/// About normal: a sum of uniform ones.
+fn normal(random: &mut Random) -> f64 {
+    (0..12).map(|_| random.share()).sum::<f64>() - 6.0
+}
+
+/// What a run brings of round trips that take so long: each restart lies 0.5 % around it, each slice 1 % around that.
+/// A stranger steals 2 ms from one slice in six; every tenth of his thefts is seen by nobody.
+fn stolen_from(random: &mut Random, ns: f64, restarts: usize) -> Figures {
+    let restart = |random: &mut Random| {
+        let placed_ns = ns * (1.0 + 0.005 * normal(random));
+        let slice = |random: &mut Random| {
+            let ns = placed_ns * (1.0 + 0.01 * normal(random));
+            let is_hit = random.share() < 1.0 / 6.0;
+            let is_seen = is_hit && random.share() < 0.9;
+            let times = vec![(ns as u64, 399), (if is_hit { 2_000_000 } else { ns as u64 * 2 }, 1)];
+            let by_switch = is_seen && random.share() < 0.5;
+            let delay_ns = if is_seen && !by_switch { 2_000_000 } else { 0 };
+            let used = Used { preemptions: u64::from(by_switch), delay_ns, ..Used::default() };
+            // The mean over the slice: a median of its times would not even see him.
+            let ns = if is_hit { ns + 5_000.0 } else { ns };
+            Sample { records: 400, ns, pace_ns: ns, probes_ns: [100.0; 2], used, times, number: 0 }
+        };
+        (0..40).map(|_| slice(random)).collect()
+    };
+    let restarts: Vec<Vec<Sample>> = (0..restarts).map(|_| restart(random)).collect();
+    sort(&[TRIP], &restarts, BOUNDARY).0.remove(0).figures[Distance::Near as usize].clone()
+}
+
+#[test]
+fn intervals_hold_the_truth_as_often_as_they_say_whoever_steals() {
+    let mut random = Random::new(31);
+    let holds = |random: &mut Random| interval(&stolen_from(random, 1000.0, 6).medians(), 0.99).unwrap().holds(1000.0);
+    let held = (0..600).filter(|_| holds(&mut random)).count();
+    // 594 are expected, and 2.4 is the standard deviation; a median leans a little towards what was stolen.
+    assert!((580..=600).contains(&held), "{held} of 600");
+}
+
+#[test]
+fn planted_differences_are_found_and_none_is_invented_whoever_steals() {
+    let mut random = Random::new(32);
+    for (planted, restarts, runs, expected) in
+        [(1.0, 6, 200, 0..=8), (1.05, 6, 100, 98..=100), (1.01, 24, 60, 54..=60), (0.95, 6, 100, 98..=100)]
+    {
+        let differs = |random: &mut Random| {
+            let a = stolen_from(random, 1000.0, restarts).medians();
+            let b = stolen_from(random, 1000.0 * planted, restarts).medians();
+            let ratio = Ratio::of(&a, &b, 0.99).unwrap();
+            assert!((ratio.ratio / planted - 1.0).abs() < 0.02, "{planted}: {ratio:?}");
+            !ratio.interval.holds(1.0)
+        };
+        let found = (0..runs).filter(|_| differs(&mut random)).count();
+        assert!(expected.contains(&found), "{planted}: {found} of {runs}");
+    }
+}
+
+#[test]
+fn thefts_that_are_seen_do_not_reach_the_tails_and_all_are_told() {
+    let mut random = Random::new(33);
+    let figures = stolen_from(&mut random, 1000.0, 12);
+    assert!(figures.quantile(0.99).unwrap() < 1100.0, "{:?}", figures.quantile(0.99));
+    assert!(figures.tails(0.99).iter().all(|ns| *ns < 1100.0), "{:?}", figures.tails(0.99));
+    // One in sixty slices has a theft that nobody saw: 400 times in a slice, that is one time in 24,000.
+    assert!(figures.quantile(0.999).unwrap() < 2500.0, "{:?}", figures.quantile(0.999));
+    let thrown_away = figures.thrown_away.preempted + figures.thrown_away.delayed;
+    assert!((40..=110).contains(&thrown_away), "{thrown_away} of 480, where 72 are expected");
+    assert!(figures.thrown_away_share() > 0.08);
+    assert_eq!(crate::stats::longest(&figures.all_times).map(|ns| ns > 1_990_000.0), Some(true));
 }

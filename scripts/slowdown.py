@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Plants a slowdown in `Reservation::commit`, and sees whether `ipcbench ab` finds it, and nothing where there is none.
+
+    scripts/slowdown.py                     3 %, on the producer's cost of a record
+    scripts/slowdown.py --percent 5 --seconds 180 --restarts 10
+    scripts/slowdown.py --percent 0         nothing is planted: `ab` has to find no difference
+
+The exit status is 0 if it was found, or if nothing was planted and nothing found. The sources are left as they are: the
+slowdown is a commit that no branch has. It takes a quiet machine, and some minutes.
+"""
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+WHERE = "src/producer/reservation.rs"
+BEFORE = """    pub fn commit(self) -> u64 {
+        let end = self.claim.end();
+"""
+# One record in so many waits for all: so the wait is long beside what reading the clock costs.
+ONE_IN = 2048
+PLANTED = (
+    BEFORE
+    + """        static COMMITS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let commits = COMMITS.load(std::sync::atomic::Ordering::Relaxed).wrapping_add(1);
+        COMMITS.store(commits, std::sync::atomic::Ordering::Relaxed);
+        if commits.is_multiple_of(ONE_IN) {
+            let start = std::time::Instant::now();
+            while start.elapsed() < std::time::Duration::from_nanos(WAIT_NS) {}
+        }
+"""
+)
+MEASURED = ["--measure", "producers-cost", "--contender", "fdring reserve, 1 → 1"]
+
+
+def run(*command, **options):
+    return subprocess.run(command, cwd=ROOT, check=True, text=True, **options)
+
+
+def said(*command):
+    return run(*command, stdout=subprocess.PIPE).stdout.strip()
+
+
+def ipcbench(*arguments):
+    return ["cargo", "run", "--quiet", "--release", "--package", "ipcbench", "--", *arguments]
+
+
+def record_ns():
+    """What a record takes now, in nanoseconds."""
+    path = ROOT / "target" / "slowdown.json"
+    run(*ipcbench("run", *MEASURED, "--seconds", "6", "--restarts", "3", "--json", str(path)), stdout=subprocess.DEVNULL)
+    rows = json.loads(path.read_text())["figures"]
+    path.unlink()
+    row = max((row for row in rows if row["form"] == MEASURED[-1]), key=lambda row: row["slices"], default=None)
+    if row is None:
+        sys.exit("nothing was measured: every slice was disturbed; try again when it is quiet")
+    return row["ns_median"]
+
+
+def plant(wait_ns):
+    """A commit on top of HEAD whose commits wait so long, one in ONE_IN."""
+    tree = ROOT / "target" / "slowdown-tree"
+    subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, capture_output=True)
+    run("git", "worktree", "add", "--quiet", "--force", "--detach", str(tree), "HEAD")
+    try:
+        path = tree / WHERE
+        text = path.read_text()
+        if BEFORE not in text:
+            sys.exit(f"{WHERE} does not begin its commit as this script knows it; mend BEFORE")
+        planted = PLANTED.replace("ONE_IN", str(ONE_IN)).replace("WAIT_NS", str(wait_ns))
+        path.write_text(text.replace(BEFORE, planted, 1))
+        git = ["git", "-C", str(tree), "-c", "user.name=slowdown", "-c", "user.email=slowdown@localhost"]
+        run(*git, "commit", "--quiet", "--no-verify", "--all", "--message", "A planted slowdown of commit")
+        return said("git", "-C", str(tree), "rev-parse", "HEAD")
+    finally:
+        run("git", "worktree", "remove", "--force", str(tree))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--percent", type=float, default=3.0, help="of what a record takes; 3 unless given")
+    parser.add_argument("--seconds", default="120", help="of the comparison; 120 unless given")
+    parser.add_argument("--restarts", default="10", help="of the second revision; 10 unless given")
+    options = parser.parse_args()
+    head = said("git", "rev-parse", "HEAD")
+    if options.percent == 0:
+        slow = head
+    else:
+        ns = record_ns()
+        wait_ns = round(ns * options.percent / 100 * ONE_IN)
+        print(f"A record takes {ns:.2f} ns; one in {ONE_IN} waits for {wait_ns} ns.", flush=True)
+        slow = plant(wait_ns)
+    command = ipcbench("ab", head, slow, *MEASURED, "--seconds", options.seconds, "--restarts", options.restarts)
+    compared = subprocess.run(command, cwd=ROOT, text=True, stdout=subprocess.PIPE)
+    print(compared.stdout, end="")
+    found = any(line.startswith("the producer's cost") and line.endswith("SLOWER") for line in compared.stdout.splitlines())
+    expected = options.percent > 0
+    print(f"{options.percent} % was planted, and it was {'found' if found else 'not found'}")
+    return 0 if found == expected and compared.returncode in (0, 1) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
