@@ -74,8 +74,8 @@ pub(super) fn wait_in_slices<T>(
 /// How often it is looked whether descriptors were closed.
 const CLOSING_LOOKS: Duration = Duration::from_millis(1);
 
-/// Waits until no more than [`WAITING_MAX`] descriptors of earlier sessions wait to be closed: a peer can keep the thread
-/// that closes them, and each session has some.
+/// Waits until no more than [`WAITING_MAX`] descriptors of earlier sessions wait to be closed: a peer can keep the
+/// thread that closes them, and each session has some.
 fn wait_for_closing(deadline: Deadline, limit: Duration, interrupter: Option<&Interrupter>) -> Result<()> {
     let doing = || format!("waiting for {WAITING_MAX} descriptors of other sessions to be closed");
     wait_in_slices(deadline, limit, interrupter, doing, |slice| {
