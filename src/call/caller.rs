@@ -175,7 +175,7 @@ impl Caller {
     /// - [`CallError::NotConnected`] if the session was lost before and no new one could be opened
     /// - [`CallError::TooLong`], [`CallError::TooManyCalls`] if the request may not be sent
     /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn call(&mut self, request: &[u8], timeout: Duration) -> Result<Reply, CallError> {
@@ -430,7 +430,7 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// - [`CallError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all waits
+    /// - [`CallError::Interrupted`] if there is no news, and an [`Interrupter`] has ended all waits
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, CallError> {
