@@ -23,7 +23,7 @@ use rustix::fd::AsFd;
 use rustix::process::Signal;
 use stage::name_of;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many records a hand-made producer has published before it connects.
 const RECORDS: u64 = 5;
@@ -323,6 +323,27 @@ fn silent_producers_keep_nobody_waiting() {
     }
     drop((silent, attaching));
     assert_eq!(host.ask("census"), "as before");
+}
+
+#[test]
+fn a_producer_connects_by_its_deadline_though_the_backlog_has_taken_most_of_it() {
+    const LIMIT: Duration = Duration::from_secs(2);
+    let address = format!("@{}", unique_name());
+    let listener = listen(&address);
+    let _others = fill_backlog(&address);
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait_until("most of the time is over", || begin.elapsed() > LIMIT * 3 / 4);
+            // There is room for one more, to whom nobody says a word.
+            drop(accept(&listener));
+        });
+        let producer = fdring::options::LaneOptions::new("lane").capacity(4096).create().unwrap();
+        let error = ServerOptions::new().deadline(LIMIT).connect(&*address, [&producer]).map(drop).unwrap_err();
+        assert_eq!(name_of(&error), "TimedOut", "{error}");
+    });
+    let took = begin.elapsed();
+    assert!((LIMIT..LIMIT * 3 / 2).contains(&took), "{took:?}");
 }
 
 /// A producer of another user: is told that it is not admitted, and can send nothing meanwhile.

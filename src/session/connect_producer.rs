@@ -118,9 +118,9 @@ impl ServerOptions {
         admits_listener(&self.limits.peers, &listener)?;
         let server = self.clone().start(lanes.to_vec(), || Ok((None, address.clone())))?;
         let (says, outcome) = sync_channel(1);
-        let origin = Origin::Connected { listener, outcome: Outcome(says) };
+        let origin = Origin::Connected { listener, outcome: Outcome(says), deadline };
         server.hand_over(Arrival { socket, origin });
-        // The steward keeps the deadline.
+        // The steward keeps the deadline, of which the connection has taken its part.
         wait_for_outcome(&outcome, limit, interrupter, CONNECTING)?;
         Ok(server)
     }

@@ -4,6 +4,7 @@
 
 use super::ending::Ending;
 use super::shared::StewardState;
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::os::closing::Connection;
 use crate::os::peer::Peer;
@@ -115,8 +116,8 @@ pub(super) enum Origin {
     Accepted,
     /// The program has handed it over, so that the kernel does not say who has connected.
     Handed,
-    /// The program has connected it to a process that listened, and waits until the session stands.
-    Connected { listener: Peer, outcome: Outcome },
+    /// The program has connected it to a process that listened, and waits until the session stands, up to a deadline.
+    Connected { listener: Peer, outcome: Outcome, deadline: Deadline },
 }
 
 /// Says how a handshake has ended to the program's thread that waits for that.

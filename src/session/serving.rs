@@ -113,17 +113,17 @@ impl ConsumerSession {
     ) -> Self {
         let lanes = offering.lanes.lock().clone();
         let handshake = Handshake::producer(lanes.iter().map(|lane| lane.terms.clone()).collect(), session_id);
-        let (stage, outcome) = match origin {
-            Origin::Accepted => (Stage::Known { lanes }, None),
-            Origin::Handed => (Stage::Stranger { lanes, listener: None }, None),
-            Origin::Connected { listener, outcome } => {
+        let (stage, outcome, until) = match origin {
+            Origin::Accepted => (Stage::Known { lanes }, None, None),
+            Origin::Handed => (Stage::Stranger { lanes, listener: None }, None, None),
+            Origin::Connected { listener, outcome, deadline } => {
                 // The end that connects speaks first. If this fails, the consumer has hung up, and that is seen.
                 socket.tell(&handshake.hello());
                 crash::point!("steward-hello-sent");
-                (Stage::Stranger { lanes, listener: Some(listener) }, Some(outcome))
+                (Stage::Stranger { lanes, listener: Some(listener) }, Some(outcome), Some(deadline))
             }
         };
-        let deadline = Deadline::after(offering.limits.deadline);
+        let deadline = until.unwrap_or_else(|| Deadline::after(offering.limits.deadline));
         let phase = Phase::Greeting(Greeting { handshake, deadline, stage, outcome });
         Self { offering: Arc::clone(offering), socket, consumer, phase, reader: None }
     }
