@@ -82,9 +82,14 @@ fn check(path: &Path, count: u64) -> usize {
 
 /// In a process that was started to play a role: plays it.
 fn plays_a_role() -> bool {
-    let Some(role) = role().filter(|role| role.starts_with("worker")) else { return false };
+    let Some(role) = role() else { return false };
     let argument = argument();
     let (address, path) = argument.split_once(' ').unwrap();
+    #[cfg(feature = "crash-points")]
+    if role == "owner" {
+        owners::share_out(address, Path::new(path));
+        return true;
+    }
     let mut file = File::options().append(true).create(true).open(path).unwrap();
     let session = SessionOptions::new().patience(DEADLINE).deadline(DEADLINE).connect(address).unwrap();
     let attach = match &*role {
@@ -865,4 +870,140 @@ fn users_of_a_forked_child_are_told_so() {
     assert!(matches!(bad, Err(Error::Invalid(_))));
     drop(Consumer::connect(address.as_str()).unwrap());
     wait_until("it has gone", || distributor.worker_count() == 0);
+}
+
+/// A kill at each step of the owner. What it had not seen released it cannot know of, and its successor sends it again.
+#[cfg(feature = "crash-points")]
+mod owners {
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const RECORDS: u64 = 400;
+    /// So many are sent before their release is waited for, and noted.
+    const PART: u64 = 8;
+    /// How long nobody is waited for in vain.
+    const PAUSE: Duration = Duration::from_millis(10);
+
+    /// The owner: begins behind what is noted.
+    pub(super) fn share_out(address: &str, path: &Path) {
+        let options = options().workers_min(2).take_back_after(Duration::ZERO).deaths_max(u32::MAX);
+        let mut distributor = options.listen(address).unwrap();
+        let mut file = File::options().append(true).create(true).open(path).unwrap();
+        for from in (released(path)..RECORDS).step_by(PART as usize) {
+            (from..from + PART).for_each(|number| send(&mut distributor, number));
+            distributor.wait_released(DEADLINE).unwrap();
+            file.write_all(&(from + PART).to_le_bytes()).unwrap();
+        }
+        distributor.finish_and_wait(DEADLINE).unwrap();
+    }
+
+    fn released(path: &Path) -> u64 {
+        fs::read(path).ok().and_then(|bytes| bytes.chunks_exact(8).next_back().map(|last| word(last, 0))).unwrap_or(0)
+    }
+
+    fn connect(address: &str, patience: Duration) -> Option<Consumer> {
+        let session = SessionOptions::new().patience(patience).deadline(DEADLINE).connect(address);
+        session.and_then(|session| session.attach_one(Attach::new())).ok()
+    }
+
+    /// Says by its drop, also by that of a test that fails, that nobody need go on.
+    struct End<'a>(&'a AtomicBool);
+
+    impl Drop for End<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A worker that goes from one owner to the next, until one has finished.
+    fn work(address: &str, done: &Mutex<Vec<u64>>, is_over: &AtomicBool) {
+        while !is_over.load(Ordering::Relaxed) {
+            let Some(Ok(mut worker)) = connect(address, PAUSE).map(Worker::new) else { continue };
+            let end = loop {
+                match worker.receive() {
+                    Ok(Some(task)) => done.lock().unwrap().push(word(&task, 0)),
+                    end => break end.map(drop),
+                }
+            };
+            match end {
+                Ok(()) => return,
+                Err(error) => assert!(matches!(error, ReceiveError::PeerDead | ReceiveError::HungUp), "{error:?}"),
+            }
+        }
+    }
+
+    /// Workers that leave what they were given, one after another.
+    fn leave_it(address: &str, are_enough: &AtomicBool) {
+        while !are_enough.load(Ordering::Relaxed) {
+            let Some(mut consumer) = connect(address, PAUSE) else { continue };
+            let began = Instant::now();
+            while !consumer.has_news() && began.elapsed() < Duration::from_millis(5) {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn an_owner_that_is_killed_at_any_step_loses_nothing_and_doubles_only_what_it_was_not_sure_of() {
+        if plays_a_role() {
+            return;
+        }
+        let test = "owners::an_owner_that_is_killed_at_any_step_loses_nothing_and_doubles_only_what_it_was_not_sure_of";
+        let points: [(&str, &[u32]); 21] = [
+            ("server-before-bind", &[0]),
+            ("server-listening", &[0]),
+            ("steward-accepted", &[0, 1, 2]),
+            ("steward-hello-heard", &[0, 1, 2]),
+            ("steward-seat-made", &[0, 1, 2]),
+            ("steward-hello-sent", &[0, 1, 2]),
+            ("steward-offer-sent", &[0, 1, 2]),
+            ("steward-attach-heard", &[0, 1, 2]),
+            ("steward-joined", &[0, 1, 2]),
+            ("steward-attached-sent", &[0, 1, 2]),
+            ("steward-left", &[0, 1]),
+            ("producer-reserved", &[0, 20, 90]),
+            ("producer-before-header", &[0, 20, 90]),
+            ("producer-after-header", &[0, 20, 90]),
+            ("producer-before-publication", &[0, 20, 90]),
+            ("producer-after-publication", &[0, 20, 90]),
+            ("producer-before-bell", &[0, 3]),
+            ("producer-after-bell", &[0, 3]),
+            ("store", &[0, 30, 100, 300]),
+            ("distributor-taken-back", &[0, 1]),
+            ("distributor-given-out-again", &[0, 1, 5]),
+        ];
+        for (point, passes) in points {
+            for pass in passes {
+                println!("{point}:{pass}");
+                let site = Site::new(test);
+                let (done, are_enough, is_over) = (Mutex::default(), AtomicBool::new(false), AtomicBool::new(false));
+                let mut doomed = site.worker_that_dies("owner", Some(&format!("{point}:{pass}")));
+                let seen = std::thread::scope(|scope| {
+                    let _end = (End(&are_enough), End(&is_over));
+                    (0..2).for_each(|_| _ = scope.spawn(|| work(&site.address, &done, &is_over)));
+                    let leaving = scope.spawn(|| leave_it(&site.address, &are_enough));
+                    doomed.dies();
+                    let seen = released(&site.log());
+                    drop(End(&are_enough));
+                    leaving.join().unwrap();
+                    site.worker("owner").finish();
+                    seen
+                });
+                let done = done.into_inner().unwrap();
+                let mut last = BTreeMap::new();
+                for number in 0..RECORDS {
+                    let times = done.iter().filter(|other| **other == number).count();
+                    let is_unsure = (seen..seen + PART).contains(&number);
+                    assert!(times == 1 || is_unsure && times == 2, "{point}:{pass}: {number} came {times} times");
+                    let at = done.iter().position(|other| *other == number);
+                    let (_, key) = to(number);
+                    assert!(
+                        key == 0 || last.insert(key, at).is_none_or(|before| before < at),
+                        "{number} before its turn"
+                    );
+                }
+            }
+        }
+    }
 }

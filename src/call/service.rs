@@ -387,13 +387,15 @@ impl Service {
         if self.guard.is_child() {
             return Err(ReceiveError::Forked);
         }
-        for looks in 1_u64.. {
+        let mut news = 0_u64;
+        loop {
             let due = self.see_to_crowded();
             match self.take_turn()? {
                 Looked::Request(request) => return Ok(request),
                 Looked::News => {
                     // Callers may send what is no request without end.
-                    if looks.is_multiple_of(NEWS_PER_LOOK) {
+                    news += 1;
+                    if news.is_multiple_of(NEWS_PER_LOOK) {
                         if self.selector.is_interrupted() {
                             return Err(ReceiveError::Interrupted);
                         }
@@ -422,7 +424,6 @@ impl Service {
                 Err(error) => return Err(error),
             }
         }
-        Err(nothing)
     }
 
     fn turn_of(&self, key: Key) -> Turn {

@@ -346,26 +346,55 @@ fn a_caller_that_takes_what_others_send_is_not_evicted_by_one_that_waits() {
     assert_eq!(service.stats().evicted, 0);
 }
 
+/// Deadlines and interrupts are looked at once in so many records, and not only where none is left.
 #[test]
-fn an_interrupt_ends_the_waits_of_those_who_are_flooded() {
+fn floods_are_left_at_the_deadline_and_by_an_interrupt() {
+    const FLOOD: u64 = 1500;
     let stop = Interrupter::new().unwrap();
     let mut service = ServiceOptions::new().interrupter(&stop).listen(unique_address()).unwrap();
     let mut pair = liar(&service);
-    let flood = || try_write(&mut pair, Prefix { kind: Kind::Cancellation, ..request(1) });
+    wait_until("it has joined", || service.try_receive().is_err() && service.stats().joined == 1);
+    let mut flood = |id| {
+        (0..FLOOD).for_each(|_| write(&mut pair, Prefix { kind: Kind::Cancellation, ..request(99) }, b""));
+        write(&mut pair, request(id), b"last");
+    };
+    flood(1);
+    assert_eq!(service.receive_timeout(Duration::ZERO).unwrap_err(), ReceiveError::TimedOut);
+    assert_eq!(&service.receive_timeout(DEADLINE).unwrap()[..], b"last");
+    flood(2);
     stop.interrupt();
-    during(flood, || {
-        assert_eq!(service.receive_timeout(DEADLINE).unwrap_err(), ReceiveError::Interrupted);
-    });
+    assert_eq!(service.receive().unwrap_err(), ReceiveError::Interrupted);
     stop.clear();
+    assert_eq!(&service.receive_timeout(DEADLINE).unwrap()[..], b"last");
+
     let (_listener, mut pair, mut caller) = lying_service(CallerOptions::new().interrupter(&stop).capacity(4096));
-    let flood = || try_write(&mut pair, reply(99, Kind::LastReply));
-    let mut ticket = caller.send(b"hello", DEADLINE).unwrap();
+    let mut flood = |id| {
+        (0..FLOOD).for_each(|_| write(&mut pair, reply(99, Kind::LastReply), b""));
+        write(&mut pair, reply(id, Kind::LastReply), b"");
+    };
+    let [mut first, mut second] = [(); 2].map(|()| caller.send(b"hello", DEADLINE).unwrap());
+    flood(1);
+    assert!(matches!(caller.try_wait(&mut first), Err(CallError::Empty)));
+    assert!(caller.wait(&mut first).unwrap().is_some());
+    flood(2);
     stop.interrupt();
-    during(flood, || {
-        assert!(matches!(caller.wait(&mut ticket), Err(CallError::Interrupted)));
-        let full = std::iter::repeat_with(|| caller.send(&[0; 500], DEADLINE)).find_map(Result::err);
-        assert!(matches!(full, Some(CallError::Interrupted)), "{full:?}");
-    });
+    assert!(matches!(caller.wait(&mut second), Err(CallError::Interrupted)));
+    stop.clear();
+    assert!(caller.wait(&mut second).unwrap().is_some());
+    // At once it takes so many, and no more.
+    let taken = |caller: &Caller, before: u64| caller.stats().stray - before;
+    flood(99);
+    let before = caller.stats().stray;
+    let _ = caller.arm().unwrap();
+    assert_eq!(taken(&caller, before), 1024);
+    while !caller.arm().unwrap() {}
+    while caller.try_send(&[0; 500], DEADLINE).is_ok() {}
+    flood(99);
+    stop.interrupt();
+    let before = caller.stats().stray;
+    let full = caller.send(&[0; 500], DEADLINE).unwrap_err();
+    assert!(matches!(full, CallError::Interrupted), "{full:?}");
+    assert_eq!(taken(&caller, before), 1024);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use super::plan::{Plan, TakenBack};
 use super::slots::{Copied, Occupation, Slots};
 use super::waits::{Waits, Wish};
 use super::{Assignment, WorkerInfo};
+use crate::crash;
 use crate::error::{Error, Result};
 use crate::info::ConsumerInfo;
 use crate::lane::Lane;
@@ -202,6 +203,7 @@ impl Course {
     #[cold]
     fn take_back(&mut self, slot: usize) {
         let Some((position, copies)) = self.slots.take_back(slot) else { return };
+        crash::point!("distributor-taken-back");
         self.released += self.plan.note_released(slot, position) as u64;
         let records = self.plan.take_back(slot, copies.into_iter().map(|copied| (copied.end, copied)));
         self.slots.with_events(|events| events.push(Event::TakenBack { slot, records }));
@@ -222,6 +224,7 @@ impl Course {
             reservation.copy_from_slice(&record.payload);
             reservation.set_tag(record.tag);
             let end = reservation.commit();
+            crash::point!("distributor-given-out-again");
             plan.note_sent_again(slot, end);
         }
         Ok(())

@@ -116,12 +116,12 @@ impl Caller {
             let may_wait = terms.may_wait && !terms.deadline.has_passed();
             if self.take_replies()? && (may_wait || !has_looked) {
                 has_looked = true;
+                self.check_interrupt()?;
                 continue;
             }
             if !may_wait {
                 return Err(CallError::Full);
             }
-            self.check_interrupt()?;
             if !self.calls.has_room() {
                 return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
             }
