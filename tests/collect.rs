@@ -6,6 +6,8 @@ mod common;
 mod hostile;
 #[path = "common/impostor.rs"]
 mod impostor;
+#[path = "common/marks.rs"]
+mod marks;
 #[path = "common/peer.rs"]
 mod peer;
 #[path = "common/stage.rs"]
@@ -18,9 +20,10 @@ use common::{DEADLINE, belongings, census, isolated, role, unique_name, wait_unt
 use fdring::collect::{Collector, CollectorOptions, Event, Origin};
 use fdring::errors::ReceiveError;
 use fdring::options::{LaneOptions, ServerOptions, SessionListenerOptions, SessionOptions, Start};
-use fdring::{Attach, Error, Interrupter, Producer};
+use fdring::{Attach, Error, Interrupter, Producer, Session};
 use hostile::*;
 use impostor::{CAPACITY, Goods, offer};
+use marks::{borrowed, mark_of, marks};
 use peer::{Peer, argument, say};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
@@ -289,6 +292,41 @@ fn each_session_is_attached_to_as_is_chosen_for_it() {
     records.sort();
     assert_eq!(records, [("copied".to_owned(), false), ("trusted".to_owned(), true)]);
     clients.into_iter().for_each(|client| client.join().unwrap().unwrap());
+}
+
+/// They come to a collector that asks for them, with exactly their record, also where the producer has gone.
+#[test]
+fn descriptors_come_with_records_where_they_are_asked_for() {
+    let address = unique_address();
+    let ask = |session: &Session| Attach::new().attachments(session.lanes()[0].attachments_max != 0);
+    let mut collector = options(8).attach(ask).listen(address.as_str()).unwrap();
+    let clients = [("plain", 0), ("one", 1), ("three", 3)].map(|(name, max)| {
+        let address = address.clone();
+        std::thread::spawn(move || {
+            let mut lane = LaneOptions::new(name).capacity(4096).attachments(max).create().unwrap();
+            let _link = lane.connect(address.as_str()).unwrap();
+            for number in 0..50_u64 {
+                lane.send_with_fds(&number.to_le_bytes(), &borrowed(&marks(number, max as u64))).unwrap();
+            }
+        })
+    });
+    let (mut finished, mut taken) = (0, 0);
+    while finished < 3 {
+        match collector.next_timeout(DEADLINE).unwrap() {
+            Event::Record(origin, record) => {
+                let number = u64::from_le_bytes(record[..8].try_into().unwrap());
+                let fds = record.take_fds().unwrap();
+                assert_eq!(fds.len(), origin.lane().attachments_max);
+                taken += fds.len();
+                assert!(fds.iter().enumerate().all(|(index, fd)| mark_of(fd) == [number, index as u64]));
+            }
+            Event::Finished(_) => finished += 1,
+            Event::Joined(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(taken, 50 * (1 + 3));
+    clients.into_iter().for_each(|client| client.join().unwrap());
 }
 
 #[test]

@@ -119,8 +119,10 @@ impl CollectorOptions {
         self
     }
 
-    /// How the lanes of each producer are attached to: copying, or in place where the producer is trusted. Default:
-    /// [`Attach::new`], which copies, for all. Where reading begins is not for `choice` to say: at the oldest record.
+    /// How the lanes of each producer are attached to: copying, or in place where the producer is trusted; with the
+    /// [descriptors of records](Attach::attachments), where all lanes of the session have such records. Default:
+    /// [`Attach::new`], which copies and asks for none, for all. Where reading begins is not for `choice` to say: at
+    /// the oldest record.
     ///
     /// `choice` is called once for each session, on the thread that calls the collector. Trust by
     /// [`producer_uid`](Session::producer_uid) and [`producer_pid`](Session::producer_pid), which the kernel names:
