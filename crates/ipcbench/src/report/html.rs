@@ -23,7 +23,8 @@ p.machine, p.note { color: #555 } p.warning, summary.warning {
   background: var(--colour) }
 table { border-collapse: collapse; margin: .5em 0 1.5em; font-variant-numeric: tabular-nums }
 th, td { padding: 2px 10px; text-align: right; border-bottom: 1px solid #eee } th { font-weight: 600; color: #555 }
-td { white-space: nowrap } td:first-child, th:first-child { text-align: left } tr.fdring td:first-child { font-weight: 600 }
+td { white-space: nowrap } td:first-child, th:first-child { text-align: left }
+tr.fdring td:first-child { font-weight: 600 }
 td.split, th.split { border-left: 2px solid #ccc } .range { color: #888; font-size: .88em }
 @media (max-width: 700px) { th, td { padding: 2px 5px } td:first-child { white-space: normal } }
 .wide { overflow-x: auto } .choices label { margin-right: 1em; white-space: nowrap }
