@@ -85,8 +85,8 @@ fn start(args: impl IntoIterator<Item = OsString>) -> Result<Child> {
     child.map_err(|error| format!("could not start another process: {error}").into())
 }
 
-/// Does the work of a process that was started so. It ends as soon as the one is gone that has started it, whatever it is
-/// doing: nobody has to say goodbye.
+/// Does the work of a process that was started so. It ends as soon as the one is gone that has started it, whatever it
+/// is doing: nobody has to say goodbye.
 pub(crate) fn as_member(role: &str, work: impl FnOnce() -> Result<()>) -> Result<bool> {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read(&mut [0]); // nobody writes there

@@ -1,4 +1,5 @@
-//! The reader: walks trees, lets the kernel read files straight into the workers' lanes, and tells the sink how far it is.
+//! The reader: walks trees, lets the kernel read files straight into the workers' lanes, and tells the sink how far it
+//! is.
 
 use std::fs::{self, DirEntry, File};
 use std::io::{self, ErrorKind, Read};
