@@ -1516,7 +1516,7 @@ FAULTS = [
     ("have_queues_drained: nobody judged", ATTACHING, [("if self.judge(&untaken, Instant::now())?.has_acted {", "if false {")],
      "test attachments_in_flight who_uses_the_budget_up"),
     ("untaken_since: who takes some is as slow as who takes none", ATTACHING,
-     [("if queued_bytes + sender.buffer_bytes() / 8 <= untaken.queued_bytes {", "if false {")], "test attachments who_takes_some"),
+     [("if queued_bytes + sender.buffer_bytes() / 8 <= untaken.queued_bytes {", "if false {")], "lib producer::attachments"),
     ("settle_inbox: naps for as long as the bell is left out", LOOKS, [("(!is_settled || self.waiter.naps())", "(!is_settled)")],
      "lib consumer::tests::waiting"),
     ("drop: the end that sends descriptors not shut down", "src/os/fd_sender.rs",

@@ -608,3 +608,28 @@ fn untaken(seats: &[SeatArc]) -> impl Iterator<Item = &SeatArc> {
         sender.is_some_and(|sender| sender.queued_bytes() != Some(0))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fds;
+
+    #[test]
+    fn time_begins_anew_once_an_eighth_of_the_queue_is_taken() {
+        let (ours, theirs) = fds::seqpacket_pair().unwrap();
+        let sender = FdSender::receive(ours, 0, 1).unwrap();
+        while sender.has_room() {
+            assert_eq!(sender.send(b"frame", &[theirs.as_fd()]), Sent::Done);
+        }
+        let take = |frames| (0..frames).for_each(|_| _ = fds::recv_frame(theirs.as_fd(), &mut [0; 5], 1).unwrap());
+        let (mut outbox, begin) = (Outbox::default(), Instant::now());
+        let after = |millis| begin + Duration::from_millis(millis);
+        assert_eq!(outbox.untaken_since(7, &sender, begin), begin);
+        take(7);
+        assert_eq!(outbox.untaken_since(7, &sender, after(10)), begin, "7 of 64 are no eighth");
+        take(1);
+        assert_eq!(outbox.untaken_since(7, &sender, after(20)), after(20));
+        assert_eq!(outbox.untaken_since(7, &sender, after(30)), after(20));
+        assert_eq!(outbox.untaken_since(8, &sender, after(40)), after(40), "each seat has its own");
+    }
+}
