@@ -22,6 +22,9 @@ const ROUND: [usize; 3] = [0, 1, 0];
 pub(crate) fn run(revisions: [&str; 2], options: &Options) -> Fallible<ExitCode> {
     let root = PathBuf::from(output(Command::new("git").args(["rev-parse", "--show-toplevel"]))?);
     let binaries = [build(&root, revisions[0])?, build(&root, revisions[1])?];
+    if benchmark_differs(&root, revisions)? {
+        println!("warning: crates/ipcbench differs too: a change of the method counts as one of the library");
+    }
     signals::heed();
     let mut reports: [Vec<Report>; 2] = Default::default();
     let seconds = options.seconds / (options.restarts * ROUND.len()) as f64;
@@ -40,6 +43,18 @@ pub(crate) fn run(revisions: [&str; 2], options: &Options) -> Fallible<ExitCode>
     let compared = compare(a, b);
     print!("{}", compare::text(&compared, revisions));
     Ok(if compare::has_regression(&compared) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Whether the benchmark itself differs between the two: each is measured by its own.
+fn benchmark_differs(root: &Path, revisions: [&str; 2]) -> Fallible<bool> {
+    let named = revisions.into_iter().filter(|revision| *revision != AS_IT_IS);
+    let mut command = git(root);
+    command.args(["diff", "--quiet"]).args(named).args(["--", "crates/ipcbench"]);
+    match command.status()?.code() {
+        Some(0) => Ok(false),
+        Some(1) => Ok(true),
+        _ => Err("git could not compare the two benchmarks".into()),
+    }
 }
 
 /// One restart.
@@ -106,4 +121,32 @@ fn output(command: &mut Command) -> Fallible<String> {
         return Err(format!("{} failed: {}", command.get_program().display(), said.trim()).into());
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::tests::Made;
+
+    #[test]
+    fn a_benchmark_that_differs_is_seen() {
+        let made = Made::new("ab");
+        let commit = |text: &str, file: &str| {
+            made.file(file, text);
+            let names = ["-c", "user.name=test", "-c", "user.email=test@localhost"];
+            output(git(&made.0).args(["add", "--all"])).unwrap();
+            output(git(&made.0).args(names).args(["commit", "--quiet", "--no-verify", "--message", text])).unwrap();
+            output(git(&made.0).args(["rev-parse", "HEAD"])).unwrap()
+        };
+        output(git(&made.0).args(["init", "--quiet"])).unwrap();
+        let first = commit("one", "crates/ipcbench/method.rs");
+        let library = commit("two", "src/lib.rs");
+        let method = commit("three", "crates/ipcbench/method.rs");
+        assert!(!benchmark_differs(&made.0, [&first, &library]).unwrap());
+        assert!(benchmark_differs(&made.0, [&library, &method]).unwrap());
+        assert!(!benchmark_differs(&made.0, [&method, AS_IT_IS]).unwrap());
+        made.file("crates/ipcbench/method.rs", "four");
+        assert!(benchmark_differs(&made.0, [&method, AS_IT_IS]).unwrap());
+        assert!(benchmark_differs(&made.0, [&method, "nowhere"]).is_err());
+    }
 }

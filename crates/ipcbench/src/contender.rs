@@ -201,6 +201,8 @@ pub enum Capability {
     RoundTrip,
     /// Records there and back, both sides asleep in between; and waking a sleeper.
     Asleep,
+    /// Requests and their replies, both sides spinning: a record there, and one back that answers it.
+    Call,
     /// Records one way to each of several consumers in the child.
     FanOut,
     /// Records one way from each of several producers in the parent to one consumer.

@@ -4,7 +4,7 @@
 //! same statistic of both. It is judged only where every one of both sides that matters was measured often enough, and
 //! is reached or missed only where the interval over restarts lies on one side of the goal.
 
-use crate::contender::Waiting;
+use crate::contender::{Capability, Waiting};
 use crate::distance::Distance;
 use crate::measure::{Figures, Outcome, Restart, SLICES_MIN, TAILS};
 use crate::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
@@ -492,6 +492,18 @@ fn against_peers(planned: &[Case], targets: &mut Vec<Target>) {
     let references: Vec<Case> = peers.iter().copied().filter(bouncing).collect();
     if references.is_empty() {
         return;
+    }
+    let calls = references.iter().copied().filter(|case| case.own().is_some_and(|own| own.0.can(Capability::Call)));
+    let calls: Vec<Case> = calls.collect();
+    if !calls.is_empty() {
+        targets.push(Target {
+            what: "call and reply of 56 B, both spinning, p50 / the calls of the other libraries".to_owned(),
+            subjects: vec![Case::RoundTrip(Bouncer::FdringCall, Waiting::Spinning, PING_BYTES)],
+            references: calls,
+            statistic: Statistic::Median,
+            goal: Goal::TimeAtMost(1.0),
+            is_bound: false,
+        });
     }
     for (statistic, name) in QUANTILES {
         targets.push(Target {

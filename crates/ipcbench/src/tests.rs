@@ -188,6 +188,9 @@ fn a_contender_takes_part_in_what_it_can() {
     static PLAIN: &[ContenderKind] =
         &[ContenderKind { does: &[Capability::OneWay], ..ContenderKind::new("plain", open_nothing) }];
     assert_eq!(keys(PLAIN), ["one-way"]);
+    static CALLER: &[ContenderKind] =
+        &[ContenderKind { does: &[Capability::Call], ..ContenderKind::new("caller", open_nothing) }];
+    assert_eq!(keys(CALLER), ["round-trip"], "a request that is not answered is no load");
     let longest = crate::plan::cases(ABLE, &[]).into_iter().filter(|case| case.own().is_some());
     assert_eq!(
         longest.filter(|case| case.measure_key() == "one-way").filter_map(|case| case.bytes()).max(),

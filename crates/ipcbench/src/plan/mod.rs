@@ -448,7 +448,11 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
         .chain([Bouncer::FdringCall])
         .chain(references)
         .chain(channels)
-        .chain(own(Capability::RoundTrip, PING_BYTES));
+        .chain(own(Capability::RoundTrip, PING_BYTES))
+        .chain(
+            own(Capability::Call, PING_BYTES)
+                .filter(|caller| !own(Capability::RoundTrip, PING_BYTES).any(|each| each == *caller)),
+        );
     cases.extend(spinning.map(|bouncer| Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES)));
     for len in TRIP_LENGTHS.into_iter().filter(|len| *len != PING_BYTES) {
         let all = [Bouncer::Ring].into_iter().chain(fdring(len)).chain(channels);
