@@ -413,6 +413,9 @@ fn a_batch_of_another_schema_is_refused_by_the_consumer_too() {
     let schema = Schema::new(vec![Field::new("number", DataType::Int64, false)]);
     let fewer = RecordBatch::try_new(schema.into(), vec![numbers(0, 9).column(0).clone()]).unwrap();
     assert_eq!(liar.says(&messages(&fewer)).unwrap_err(), "column \"word\": the message has no numbers for it");
-    let more = of_every_type();
-    assert!(liar.says(&messages(&more)).is_err());
+    let numbers = numbers(0, 9);
+    let columns = ["number", "word", "another"].into_iter().zip([0, 1, 0].map(|index| numbers.column(index).clone()));
+    let more = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
+    assert_eq!(liar.says(&messages(&more)).unwrap_err(), "it has more columns or buffers than the schema");
+    assert!(liar.says(&messages(&of_every_type())).is_err());
 }

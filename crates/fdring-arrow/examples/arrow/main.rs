@@ -1,6 +1,6 @@
 //! Trips of taxis through three processes, a source, a filter and a sink: over lanes, and the same as streams of
-//! Arrow's IPC format over Unix sockets. The sink's sums are compared with what the trips are, and a table says how
-//! fast each was.
+//! Arrow's IPC format over Unix sockets. Over lanes, batches go in the ring, which is long enough, or as parcels. The
+//! sink's sums are compared with what the trips are, and a table says how fast each way was.
 //!
 //! Usage: arrow [--quick]. It starts the processes itself. `--quick` sends less, to see that it runs.
 
@@ -66,37 +66,35 @@ fn main() -> Result<()> {
         [way, stage, rows, batches, work, address] => {
             let run = Run { rows: rows.parse()?, batches: batches.parse()?, work: work.parse()? };
             match way {
-                "lanes" => lanes::stage(stage, run, address),
-                _ => sockets::stage(stage, run),
+                "sockets" => sockets::stage(stage, run),
+                _ => lanes::stage(stage, run, way == "ring", address),
             }
         }
         _ => Err("usage: arrow [--quick]".into()),
     }
 }
 
+/// The ways from one process to the next.
+const WAYS: [&str; 3] = ["ring", "parcels", "sockets"];
+
 /// Batches of several lengths, `rows` rows of each, three times in each way.
 fn table(rows: usize) -> Result<()> {
-    println!("{:>12} {:>10} {:>8} {:>12} {:>12} {:>7}", "rows a batch", "MiB", "filter", "lanes", "sockets", "");
+    println!("rows a batch      MiB     work       ring    parcels    sockets   MiB/s");
     for rows_a_batch in [1 << 8, 1 << 12, 1 << 16, 1 << 18] {
         for work in [Work::Filter, Work::Forward] {
             let run = Run { rows: rows_a_batch, batches: (rows / rows_a_batch).max(4), work };
             let pool = trips::pool(run.rows);
-            let bytes = pool.iter().map(trips::bytes).sum::<usize>() / pool.len() * run.batches;
+            let mib = pool.iter().map(trips::bytes).sum::<usize>() as f64 / pool.len() as f64 / f64::from(1 << 20);
             let expected = (0..run.batches).map(|n| Sums::of(&pool[n % pool.len()], work)).sum::<Result<Sums>>()?;
-            let mut best = [f64::INFINITY; 2];
+            let mut best = [Duration::MAX; WAYS.len()];
             for _ in 0..3 {
-                for (way, best) in ["lanes", "sockets"].into_iter().zip(&mut best) {
-                    *best = best.min(pipeline(way, run, &expected)?.as_secs_f64());
+                for (way, best) in WAYS.into_iter().zip(&mut best) {
+                    *best = (*best).min(pipeline(way, run, &expected)?);
                 }
             }
-            let [lanes, sockets] = best.map(|seconds| bytes as f64 / seconds / f64::from(1 << 20));
-            println!(
-                "{:>12} {:>10.2} {:>8} {lanes:>6.0} MiB/s {sockets:>6.0} MiB/s {:>6.1}×",
-                run.rows,
-                bytes as f64 / run.batches as f64 / f64::from(1 << 20),
-                work.name(),
-                lanes / sockets
-            );
+            let [ring, parcels, sockets] = best.map(|time| mib * run.batches as f64 / time.as_secs_f64());
+            let (rows, work) = (run.rows, work.name());
+            println!("{rows:>12} {mib:>8.2} {work:>8} {ring:>10.0} {parcels:>10.0} {sockets:>10.0}");
         }
     }
     println!("all sums are right");

@@ -14,6 +14,8 @@ use std::iter::Sum;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
+/// What a trip takes at most, in bytes.
+pub(crate) const ROW_MAX_BYTES: u64 = 80;
 /// How many batches differ: they are sent in turn.
 const POOL: usize = 4;
 /// Trips that have cost more are sent on by the filter.
