@@ -104,12 +104,18 @@ impl StripeLook {
         let position = if consumed != 0 { Some(consumed) } else { kind.map(|_| start) };
         let position = position.filter(|position| *position <= lane.published);
         let gates = kind != Some(ReaderKind::Tap);
-        let held = |position: u64| read.min(lane.published).saturating_sub(position);
         let is_overtaken = |position: u64| before.intent.saturating_sub(position) > lane.terms.geometry.capacity();
+        // What is published since it was looked at, a consumer may have released meanwhile: no more than a ring lies
+        // between, unless it does not gate the lane.
+        let behind = |position: u64| match lane.published - position {
+            behind if gates && !is_overtaken(position) => behind.min(lane.terms.geometry.capacity()),
+            behind => behind,
+        };
+        let held = |position: u64| read.min(lane.published).saturating_sub(position);
         ConsumerView {
             process: None,
             kind,
-            behind_bytes: position.map(|position| lane.published - position),
+            behind_bytes: position.map(behind),
             held_bytes: position.filter(|_| gates).map_or(0, held),
             is_asleep: wait_epoch % 2 == 1,
             is_evicted: gates && kind.is_some() && (counters.missed_bytes != 0 || position.is_some_and(is_overtaken)),
@@ -235,5 +241,12 @@ mod tests {
         assert_eq!(told(view(0, 8000, u64::MAX)), (Some(192), 192, false));
         assert_eq!(told(view(2, 9000, 9000)), (None, 0, false), "beyond what is published");
         assert_eq!(told(view(2, u64::MAX >> 1, 0)), (None, 0, false));
+        // A whole ring and more was published after the look at the reader.
+        let mut later = control();
+        (later[PUBLISHED_OFFSET / 8], later[INTENT_OFFSET / 8]) = (16384, 16384);
+        let later = LaneLook::new(&later).unwrap();
+        let view = |kind| StripeLook::new(&stripe(kind, 8000, 8000)).unwrap().view(SEAT, &lane, &later);
+        assert_eq!(told(view(2)), (Some(4096), 0, false));
+        assert_eq!(told(view(3)), (Some(8384), 0, false), "a tap may be behind by more");
     }
 }

@@ -13,7 +13,7 @@ const SPINNING_SHARE: f64 = 0.5;
 /// The state of a lane, and how it stands out.
 pub(crate) fn state(lane: &LaneView) -> (String, Colour) {
     match lane.state {
-        LaneState::Live if lane.is_blocked => ("live, waits for room".to_owned(), Colour::Yellow),
+        LaneState::Live if lane.is_blocked => ("waits for room".to_owned(), Colour::Yellow),
         LaneState::Live => ("live".to_owned(), Colour::Green),
         LaneState::Finished => ("finished".to_owned(), Colour::Dim),
         state => (state.to_string(), Colour::Red),
