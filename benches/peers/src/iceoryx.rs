@@ -1,15 +1,20 @@
-//! iceoryx2: publish-subscribe of slices, in its default configuration and in a tuned one.
+//! iceoryx2: publish-subscribe of slices, in its default configuration and in a tuned one, and request and response.
 //!
-//! Both must not lose anything: no safe overflow, and a publisher that retries. Tuned means a subscriber's buffer for
-//! as many samples as an fdring lane holds (at most 256, which was best), one publisher, one subscriber, no history.
+//! The first two must not lose anything: no safe overflow, and a publisher that retries. Tuned means a subscriber's
+//! buffer for as many samples as an fdring lane holds (at most 256, which was best), one publisher, one subscriber, no
+//! history.
 
 use crate::POLLED;
+use iceoryx2::active_request::ActiveRequest;
+use iceoryx2::pending_response::PendingResponse;
+use iceoryx2::port::client::Client;
 use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::server::Server;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::{BackpressureStrategy, LogLevel, Node, NodeBuilder, ipc, set_log_level};
 use ipcbench::RING_BYTES;
 use ipcbench::payload::{LENGTHS, PING_BYTES, fill_uninit, sum, with_len};
-use ipcbench::{Contender, ContenderKind, Fallible, Opened, Role, Way};
+use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Way};
 use std::error::Error;
 use std::mem::MaybeUninit;
 
@@ -25,6 +30,10 @@ pub(crate) const DEFAULT: ContenderKind = ContenderKind {
 
 pub(crate) const TUNED: ContenderKind =
     ContenderKind { name: "iceoryx2, tuned", open: |role, run| open(role, run, true), ..DEFAULT };
+
+/// Requests of slices, and their responses.
+pub(crate) const CALL: ContenderKind =
+    ContenderKind { name: "iceoryx2, request and response", does: &[Capability::Call], open: open_call, ..DEFAULT };
 
 const BUFFER_MAX: usize = 256;
 
@@ -134,5 +143,76 @@ impl Contender for Iceoryx {
         Ok(with_len!(way.len, LEN => {
             (0..records).fold(0, |total: u64, _| total.wrapping_add(receive_one::<LEN>(receiver)))
         }))
+    }
+}
+
+/// What has been asked and not answered: at most one call is under way.
+enum Call {
+    Client(Client<ipc::Service, [u8], (), [u8], ()>, Option<PendingResponse<ipc::Service, [u8], (), [u8], ()>>),
+    Server(Server<ipc::Service, [u8], (), [u8], ()>, Option<ActiveRequest<ipc::Service, [u8], (), [u8], ()>>),
+}
+
+struct Calls {
+    call: Call,
+    _node: Node<ipc::Service>,
+}
+
+fn open_call(role: Role, run: &str) -> Opened {
+    set_log_level(LogLevel::Error);
+    let node = NodeBuilder::new().create::<ipc::Service>()?;
+    let name = format!("{run}/call").as_str().try_into()?;
+    let service = node.service_builder(&name).request_response::<[u8], [u8]>().open_or_create()?;
+    let call = match role {
+        Role::Parent => Call::Client(service.client_builder().initial_max_slice_len(PING_BYTES).create()?, None),
+        Role::Child => Call::Server(service.server_builder().initial_max_slice_len(PING_BYTES).create()?, None),
+    };
+    Ok(Box::new(Calls { call, _node: node }))
+}
+
+fn fill_bytes(payload: &mut [MaybeUninit<u8>], n: u64) {
+    let payload: &mut [MaybeUninit<u8>; PING_BYTES] = payload.try_into().expect("the length asked for");
+    // SAFETY: both types are the same uninitialized bytes.
+    let payload = unsafe { &mut *std::ptr::from_mut(payload).cast::<MaybeUninit<[u8; PING_BYTES]>>() };
+    fill_uninit(payload, n);
+}
+
+impl Contender for Calls {
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        match &mut self.call {
+            Call::Client(client, pending) => {
+                let mut request = client.loan_slice_uninit(PING_BYTES)?;
+                fill_bytes(request.payload_mut(), n);
+                // SAFETY: every byte was written.
+                *pending = Some(unsafe { request.assume_init() }.send()?);
+            }
+            Call::Server(_, active) => {
+                let request = active.take().ok_or("a reply answers a request")?;
+                let mut reply = request.loan_slice_uninit(PING_BYTES)?;
+                fill_bytes(reply.payload_mut(), n);
+                // SAFETY: every byte was written.
+                unsafe { reply.assume_init() }.send()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        loop {
+            match &mut self.call {
+                Call::Client(_, pending) => {
+                    let response = pending.as_ref().ok_or("a reply comes to a request")?.receive()?;
+                    if let Some(response) = response {
+                        return Ok(sum(response.payload()));
+                    }
+                }
+                Call::Server(server, active) => {
+                    if let Some(request) = server.receive()? {
+                        let total = sum(request.payload());
+                        *active = Some(request);
+                        return Ok(total);
+                    }
+                }
+            }
+        }
     }
 }

@@ -22,6 +22,7 @@ const POLLED: &[Capability] = &[Capability::OneWay, Capability::RoundTrip];
 static CONTENDERS: &[ContenderKind] = &[
     iceoryx::DEFAULT,
     iceoryx::TUNED,
+    iceoryx::CALL,
     ringfire::EACH,
     ringfire::BATCHED,
     shmem::EACH,
