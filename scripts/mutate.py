@@ -1645,8 +1645,6 @@ FAULTS = [
      [("self.places.iter().any(|place| pids().any(|pid| pid == place.process.pid))", "true")],
      "test inspect_strangers claims"),
     ("write_all: what was written", REGION, [("offset += written as u64;", "")], "test parcels a_copy"),
-    ("write_all: any number of pieces", REGION, [("&rest[..rest.len().min(PIECES_PER_WRITE_MAX)]", "&*rest")],
-     "test parcels a_copy"),
     ("copy_of: any length", "src/region/sealed.rs",
      [("        region.write_all(pieces)?;\n        region.seal(Seals::SHRINK.union(Seals::GROW))?;",
        "        region.write_all(pieces)?;")], "test parcels a_copy"),

@@ -38,8 +38,6 @@ pub(crate) use self::seals::Seals;
 /// The longest region, in bytes: a ring of 1 TiB, and a huge page more. A file's claimed length costs its owner
 /// nothing (ftruncate to 2⁶³−1 succeeds), so it is checked before anything is mapped or allocated.
 pub(crate) const REGION_LEN_MAX_BYTES: u64 = (1 << 40) + HUGE_PAGE_BYTES;
-/// The most pieces that one pwritev(2) takes: `UIO_MAXIOV`.
-const PIECES_PER_WRITE_MAX: usize = 1024;
 /// The length of a huge page, in bytes: 2 MiB.
 const HUGE_PAGE_BYTES: u64 = 2 << 20;
 /// The longest name the kernel takes, in bytes, see memfd_create(2).
@@ -409,8 +407,8 @@ impl Region {
         let (mut rest, mut offset) = (&mut slices[..], 0);
         IoSlice::advance_slices(&mut rest, 0); // past those that are empty
         while !rest.is_empty() {
-            let some = &rest[..rest.len().min(PIECES_PER_WRITE_MAX)];
-            match rustix::io::retry_on_intr(|| rustix::io::pwritev(self.memfd.as_file(), some, offset)) {
+            // No more than 1024 of them at once.
+            match rustix::io::retry_on_intr(|| rustix::io::pwritev(self.memfd.as_file(), rest, offset)) {
                 Ok(0) => return Err(failed(Errno::IO)),
                 // The kernel writes 2 GiB at a time.
                 Ok(written) => {
