@@ -1526,7 +1526,7 @@ FAULTS = [
     ("has_room: the consumer's limit left", "src/os/fd_sender.rs",
      [("            self.limit_buffer();\n        }\n        has_room", "        }\n        has_room")], "lib os::fd_sender"),
     ("find: the first frame of a record counts", INBOX, [("Ok(next) => next.number == head.number,", "Ok(_) => false,")],
-     "test attachments_in_flight too_many"),
+     "lib consumer::inbox"),
     ("pull: taken out of the queue before it is here", INBOX,
      [("        let ReceivedFrame { len, fds } = peeked?;\n", "        if matches!(peeked, Err(Nothing::NoRoom)) {\n            let _ = fds::discard_frame(self.socket.as_fd());\n        }\n        let ReceivedFrame { len, fds } = peeked?;\n")],
      "test attachments a_full_table"),
