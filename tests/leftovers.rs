@@ -6,10 +6,11 @@ mod common;
 mod peer;
 
 use common::{DEADLINE, TempDir, entries, isolated, kernel, role, unique_name, wait_until};
+use fdring::call::{CallerOptions, Service};
 use fdring::{
-    Consumer, Error, Producer, Server, Session,
+    Consumer, Error, Producer, Server, Session, SessionListener,
     errors::ReceiveError,
-    options::{LaneOptions, SessionOptions},
+    options::{LaneOptions, ServerOptions, SessionOptions},
 };
 use peer::{Peer, argument, say, told, wait_for_the_end};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -51,6 +52,15 @@ fn fork() -> libc::pid_t {
 fn raw_fork() -> libc::pid_t {
     // SAFETY: as `fork`, with no flags but the signal for the parent.
     unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) as libc::pid_t }
+}
+
+/// Listens at a path as the kernel does alone: nobody accepts.
+fn listen_silently(path: &str) -> rustix::fd::OwnedFd {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();
+    listen(&socket, 8).unwrap();
+    socket
 }
 
 /// A server that forks, and then does as it is told.
@@ -119,10 +129,84 @@ fn whoever_connects_to_a_child_of_a_dead_server_learns_of_it_at_once() {
     let mut peer = start_server(test, &format!("raw {address}"));
     peer.signal(rustix::process::Signal::KILL);
     peer.dies();
+    fails_at_once(|| connect_as_consumer(&address));
+}
+
+/// The deadline of a handshake that is to fail long before.
+const TOO_LONG: Duration = Duration::from_secs(60);
+
+/// Connects to a dead listener whose child keeps its socket.
+fn fails_at_once(connects: impl FnOnce() -> Error) {
     let start = Instant::now();
-    let error = SessionOptions::new().deadline(Duration::from_secs(60)).connect(&*address).unwrap_err();
+    let error = connects();
     assert!(matches!(error, Error::Closed { .. }), "{error}");
-    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    assert!(start.elapsed() < TOO_LONG / 2, "{:?}", start.elapsed());
+}
+
+fn connect_as_consumer(address: &str) -> Error {
+    SessionOptions::new().deadline(TOO_LONG).connect(address).unwrap_err()
+}
+
+fn connect_as_producer(address: &str) -> Error {
+    ServerOptions::new().deadline(TOO_LONG).connect(address, [&lane()]).unwrap_err()
+}
+
+fn connect_as_caller(address: &str) -> Error {
+    CallerOptions::new().deadline(TOO_LONG).connect(address).unwrap_err()
+}
+
+#[test]
+fn producers_and_callers_that_connect_to_a_child_of_a_dead_listener_learn_of_it_at_once() {
+    let test = "producers_and_callers_that_connect_to_a_child_of_a_dead_listener_learn_of_it_at_once";
+    if role().is_some() {
+        let argument = argument();
+        let (kind, address) = argument.split_once(' ').unwrap();
+        let _listener = (kind == "listener").then(|| SessionListener::listen(address).unwrap());
+        let _service = (kind == "service").then(|| Service::listen(address).unwrap());
+        fork_one_that_stays(raw_fork);
+        say("forked");
+        wait_for_the_end();
+    }
+    let [one, other] = [(); 2].map(|()| format!("@{}", unique_name()));
+    let peers = [("listener", &one), ("service", &other)].map(|(kind, address)| {
+        let mut peer = start_server(test, &format!("{kind} {address}"));
+        peer.signal(rustix::process::Signal::KILL);
+        peer.dies();
+        peer
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| fails_at_once(|| connect_as_producer(&one)));
+        scope.spawn(|| fails_at_once(|| connect_as_caller(&other)));
+    });
+    drop(peers);
+}
+
+#[test]
+fn a_listener_that_dies_before_it_has_answered_keeps_nobody_waiting_though_its_child_has_the_socket() {
+    let test = "a_listener_that_dies_before_it_has_answered_keeps_nobody_waiting_though_its_child_has_the_socket";
+    if role().is_some() {
+        let socket = listen_silently(&argument());
+        say("listens");
+        let connection = rustix::net::accept(&socket).unwrap();
+        // A Hello, which says that the other end awaits one.
+        poll(&mut [PollFd::new(&connection, PollFlags::IN)], None).unwrap();
+        fork_one_that_stays(raw_fork);
+        say("forked");
+        wait_for_the_end();
+    }
+    let dir = TempDir::new();
+    for connect in [connect_as_consumer, connect_as_producer, connect_as_caller] {
+        let path = dir.path().join(unique_name());
+        let address = path.to_str().unwrap();
+        let mut peer = Peer::start(test, "listener", address);
+        peer.expect("listens");
+        std::thread::scope(|scope| {
+            scope.spawn(|| fails_at_once(|| connect(address)));
+            peer.expect("forked");
+            peer.signal(rustix::process::Signal::KILL);
+            peer.dies();
+        });
+    }
 }
 
 #[test]
@@ -158,15 +242,7 @@ fn a_child_that_was_cloned_without_handlers_keeps_no_address_of_a_killed_server(
 fn a_socket_whose_listener_is_dead_is_taken_over() {
     let test = "a_socket_whose_listener_is_dead_is_taken_over";
     if role().is_some() {
-        let socket = rustix::net::socket_with(
-            rustix::net::AddressFamily::UNIX,
-            rustix::net::SocketType::SEQPACKET,
-            rustix::net::SocketFlags::CLOEXEC,
-            None,
-        );
-        let socket = socket.unwrap();
-        rustix::net::bind(&socket, &rustix::net::SocketAddrUnix::new(&*argument()).unwrap()).unwrap();
-        rustix::net::listen(&socket, 8).unwrap();
+        let _socket = listen_silently(&argument());
         fork_one_that_stays(raw_fork);
         say("forked");
         wait_for_the_end();
@@ -250,7 +326,7 @@ fn the_mode_of_the_socket_is_what_was_asked_for_whatever_the_umask() {
         let path = dir.path().join("socket");
         for (umask, mode) in [(0o077, 0o660), (0o777, 0o600), (0, 0o660)] {
             rustix::process::umask(Mode::from_raw_mode(umask));
-            let _server = fdring::options::ServerOptions::new().mode(mode).listen(&path, &[&producer]).unwrap();
+            let _server = ServerOptions::new().mode(mode).listen(&path, &[&producer]).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, mode, "with a umask of {umask:o}");
         }
     });

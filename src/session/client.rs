@@ -10,6 +10,7 @@ use super::frame_socket::{FrameSocket, Heard};
 use super::hearing::{receive, receive_by};
 use super::opened::{OpenedLane, begin_opening};
 use super::options::SessionOptions;
+use super::served::HEIR_GRACE;
 use super::{Address, PeerPolicy, ROOT, adopted, unwelcome};
 use crate::consumer::{Attachment, Consumer, Tap, make_inboxes};
 use crate::crash;
@@ -671,9 +672,6 @@ impl Consumer {
 const ATTACHING: &str = "waiting to be attached";
 /// How long a process that has hung up may take to end.
 const DEATH_GRACE: Duration = Duration::from_secs(1);
-/// How long a process may take to begin that a service manager starts for a connection, where the one before is dead.
-/// If nobody comes by then, the socket was left over.
-const HEIR_GRACE: Duration = Duration::from_secs(2);
 
 /// Checks that a producer which says no more has ended, and has overwritten nothing: then its lanes can be read from
 /// their first byte, although it never took account of this consumer.

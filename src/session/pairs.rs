@@ -12,7 +12,7 @@ use super::ending::Ending;
 use super::frame_socket::FrameSocket;
 use super::listener::Listener;
 use super::options::SessionOptions;
-use super::served::{Arrival, Origin, Process, Reception, Served};
+use super::served::{Arrival, Awaited, Origin, Process, Reception, Served};
 use super::serving::ConsumerSession;
 use super::serving::pairing::{PAIRING, Pairing, Then};
 use super::shared::{Limits, News, Offering, ServerStats, StewardHandle, StewardState};
@@ -228,7 +228,7 @@ impl PairEntrance {
                     return Err(Ending::HangUp("there is one connection".to_owned()));
                 };
                 let then = Then(Box::new(move |outcome| _ = says.send(outcome)));
-                (Peer::UNKNOWN, Some(listener), Arc::clone(lane), then)
+                (Peer::UNKNOWN, Some(Awaited::new(listener)), Arc::clone(lane), then)
             }
             PairRole::Host(host) => {
                 let peer = Peer::of(socket).map_err(|error| Ending::Own(Refusal::Descriptors, error))?;

@@ -176,10 +176,77 @@ impl Process {
     }
 }
 
+/// The process that listened where this end has connected, until the first frame says who is there. The socket may
+/// not tell of its end: a child that it has forked can keep it open.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) listener: Peer,
+    look_at: Instant,
+}
+
+/// How long a process may take to begin that a service manager starts for a connection, where the one before is dead.
+/// If nobody comes by then, the socket was left over.
+pub(super) const HEIR_GRACE: Duration = Duration::from_secs(2);
+/// How often a process is looked at that has listened and says nothing.
+const AWAITED_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Awaited {
+    pub(super) fn new(listener: Peer) -> Self {
+        let pause = if listener.is_dead() { HEIR_GRACE } else { AWAITED_LOOK_INTERVAL };
+        Self { listener, look_at: Instant::now() + pause }
+    }
+
+    /// When to go on with a handshake although nothing has come: it has taken too long, or it is time to look whether
+    /// the process that listened lives.
+    pub(super) fn due_at(awaited: Option<&Self>, deadline: Deadline) -> Option<Instant> {
+        let at = if let Deadline::At(at) = deadline { Some(at) } else { None };
+        at.into_iter().chain(awaited.map(|awaited| awaited.look_at)).min()
+    }
+
+    /// Whether it is time to look, and it has ended. What it sent before that is still to be read.
+    pub(super) fn is_found_dead(&mut self, now: Instant) -> bool {
+        if now < self.look_at {
+            return false;
+        }
+        self.look_at = now + AWAITED_LOOK_INTERVAL;
+        self.listener.is_dead()
+    }
+}
+
 /// What is known of the end of a process.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Death {
     pub(super) is_seen: bool,
     /// It was not known before.
     pub(super) is_news: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    use std::process::Command;
+
+    #[test]
+    fn another_process_may_take_over_from_a_listener_that_was_dead_already() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pidfd = Some(pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).unwrap());
+        child.wait().unwrap();
+        let start = Instant::now();
+        let mut awaited = Awaited::new(Peer { pid: Some(child.id()), uid: None, pidfd });
+        assert!(!awaited.is_found_dead(start + HEIR_GRACE / 2));
+        let due = Awaited::due_at(Some(&awaited), Deadline::Never).unwrap();
+        assert!(due >= start + HEIR_GRACE);
+        assert!(awaited.is_found_dead(due));
+        assert_eq!(Awaited::due_at(Some(&awaited), Deadline::At(start)), Some(start));
+    }
+
+    #[test]
+    fn a_listener_that_lives_is_looked_at_again_and_again() {
+        let mut awaited = Awaited::new(Peer { pid: Some(std::process::id()), uid: None, pidfd: None });
+        let due = Awaited::due_at(Some(&awaited), Deadline::Never).unwrap();
+        assert!(due <= Instant::now() + AWAITED_LOOK_INTERVAL);
+        assert!(!awaited.is_found_dead(due));
+        assert_eq!(Awaited::due_at(Some(&awaited), Deadline::Never), Some(due + AWAITED_LOOK_INTERVAL));
+    }
 }

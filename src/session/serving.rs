@@ -12,7 +12,7 @@ use super::ending::Ending;
 use super::frame_socket::{FrameSocket, Heard};
 use super::inquiry::Inquiry;
 use super::seats::{Offered, Seats};
-use super::served::{Fds, Origin, Outcome, Process, Readable, Served, Watched};
+use super::served::{Awaited, Fds, Origin, Outcome, Process, Readable, Served, Watched};
 use super::shared::Offering;
 use super::unwelcome;
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
@@ -90,11 +90,27 @@ struct Greeting {
     outcome: Option<Outcome>,
 }
 
+impl Greeting {
+    /// The process that listened, while nothing has come.
+    fn awaited(&mut self) -> Option<&mut Awaited> {
+        match &mut self.stage {
+            Stage::Stranger { awaited, .. } => awaited.as_mut(),
+            _ => None,
+        }
+    }
+
+    /// When to go on although nothing has come.
+    fn due_at(&self) -> Option<Instant> {
+        let awaited = if let Stage::Stranger { awaited, .. } = &self.stage { awaited.as_ref() } else { None };
+        Awaited::due_at(awaited, self.deadline)
+    }
+}
+
 /// What is awaited of the consumer.
 #[derive(Debug)]
 enum Stage {
     /// A Hello, which will say who it is, unless the kernel has. `lanes` are those that can be chosen.
-    Stranger { lanes: Vec<Arc<Lane>>, listener: Option<Peer> },
+    Stranger { lanes: Vec<Arc<Lane>>, awaited: Option<Awaited> },
     /// A Hello.
     Known { lanes: Vec<Arc<Lane>> },
     /// An Attach.
@@ -115,12 +131,13 @@ impl ConsumerSession {
         let handshake = Handshake::producer(lanes.iter().map(|lane| lane.terms.clone()).collect(), session_id);
         let (stage, outcome, until) = match origin {
             Origin::Accepted => (Stage::Known { lanes }, None, None),
-            Origin::Handed => (Stage::Stranger { lanes, listener: None }, None, None),
+            Origin::Handed => (Stage::Stranger { lanes, awaited: None }, None, None),
             Origin::Connected { listener, outcome, deadline } => {
+                let awaited = Some(Awaited::new(listener));
                 // The end that connects speaks first. If this fails, the consumer has hung up, and that is seen.
                 socket.tell(&handshake.hello());
                 crash::point!("steward-hello-sent");
-                (Stage::Stranger { lanes, listener: Some(listener) }, Some(outcome), Some(deadline))
+                (Stage::Stranger { lanes, awaited }, Some(outcome), Some(deadline))
             }
         };
         let deadline = until.unwrap_or_else(|| Deadline::after(offering.limits.deadline));
@@ -147,7 +164,8 @@ impl ConsumerSession {
 
     /// Goes on with a handshake as far as frames have come.
     fn greet(&mut self, mut greeting: Greeting, readable: Readable) -> Result<Phase, (Option<Outcome>, Ending)> {
-        if !readable.socket && !readable.process {
+        let listener_is_dead = greeting.awaited().is_some_and(|awaited| awaited.is_found_dead(Instant::now()));
+        if !readable.socket && !readable.process && !listener_is_dead {
             return Ok(Phase::Greeting(greeting));
         }
         // What was sent before a death is read before the death counts.
@@ -162,7 +180,7 @@ impl ConsumerSession {
                 phase => return Ok(phase),
             };
         }
-        if readable.process {
+        if readable.process || listener_is_dead && greeting.awaited().is_some() {
             return Err((greeting.outcome, Ending::HangUp("the consumer's process ended".to_owned())));
         }
         Ok(Phase::Greeting(greeting))
@@ -171,13 +189,13 @@ impl ConsumerSession {
     /// The consumer's next frame, if one has come. The first may say who it is.
     fn receive(&mut self, greeting: &mut Greeting) -> Result<Option<Heard>, Ending> {
         let of_fault = |fault| Ending::of_fault(fault, "the consumer");
-        let Stage::Stranger { lanes, listener } = &mut greeting.stage else {
+        let Stage::Stranger { lanes, awaited } = &mut greeting.stage else {
             let takes_sockets = matches!(&greeting.stage, Stage::Offered(offered) if offered.takes_sockets());
             return self.socket.receive(if takes_sockets { FDS_PER_MESSAGE_MAX } else { 0 }).map_err(of_fault);
         };
         let Some((heard, sender)) = self.socket.receive_first(false).map_err(of_fault)? else { return Ok(None) };
         // Learns who the consumer is, before it is told anything of the lanes.
-        let peer = Peer::met(listener.take(), sender);
+        let peer = Peer::met(awaited.take().map(|awaited| awaited.listener), sender);
         greeting.stage = Stage::Known { lanes: mem::take(lanes) };
         let is_admitted = self.offering.limits.peers.admits(peer.uid);
         self.consumer = Process::new(peer);
@@ -331,7 +349,7 @@ impl Served for ConsumerSession {
 
     fn deadline(&self) -> Option<Instant> {
         let next = match &self.phase {
-            Phase::Greeting(Greeting { deadline: Deadline::At(instant), .. }) => Some(*instant),
+            Phase::Greeting(greeting) => greeting.due_at(),
             Phase::Pairing(progress) => progress.due_at(),
             Phase::Asking { seats, inquiry, .. } if !seats.in_place() => Some(inquiry.overdue_at()),
             Phase::Departing { retry_at, .. } => Some(*retry_at),

@@ -9,7 +9,7 @@ use super::super::frame_socket::FrameSocket;
 use super::super::opened::{OpenedLane, Opening, begin_opening};
 use super::super::pairs::PairTerms;
 use super::super::seats::{Offered, Seats};
-use super::super::served::{Process, Readable};
+use super::super::served::{Awaited, Process, Readable};
 use super::super::shared::Offering;
 use super::super::unwelcome;
 use super::{ConsumerSession, Phase};
@@ -46,7 +46,7 @@ pub(in crate::session) struct Pairing {
     pub(in crate::session) handshake: Handshake,
     pub(in crate::session) terms: Arc<PairTerms>,
     /// The process that listened, until the first frame says who is there; `None` at the end that listens.
-    pub(in crate::session) stranger: Option<Peer>,
+    pub(in crate::session) stranger: Option<Awaited>,
     pub(in crate::session) lane: Arc<Lane>,
     pub(in crate::session) then: Then,
 }
@@ -75,12 +75,9 @@ impl Progress {
         matches!((&self.outgoing, &self.incoming), (Outgoing::Stands(_), Incoming::Stands(_)))
     }
 
-    /// When it has taken too long.
+    /// When to go on although nothing has come.
     pub(super) fn due_at(&self) -> Option<Instant> {
-        match self.deadline {
-            Deadline::At(at) => Some(at),
-            _ => None,
-        }
+        Awaited::due_at(self.pairing.stranger.as_ref(), self.deadline)
     }
 }
 
@@ -165,7 +162,10 @@ impl ConsumerSession {
     }
 
     fn go_on(&mut self, progress: &mut Progress, readable: Readable) -> Result<(), Ending> {
-        let frames_max = if readable.socket || readable.process { FRAMES_PER_TURN } else { 0 };
+        let stranger = progress.pairing.stranger.as_mut();
+        let listener_is_dead = stranger.is_some_and(|awaited| awaited.is_found_dead(Instant::now()));
+        let is_due = readable.socket || readable.process || listener_is_dead;
+        let frames_max = if is_due { FRAMES_PER_TURN } else { 0 };
         for _ in 0..frames_max {
             let Some((frame, fds)) = self.hear(progress)? else { break };
             self.take_pairing(progress, frame, fds)?;
@@ -175,7 +175,7 @@ impl ConsumerSession {
         }
         self.take_opened(progress)?;
         // What was sent before a death is read before the death counts.
-        match readable.process {
+        match readable.process || listener_is_dead && progress.pairing.stranger.is_some() {
             true => Err(Ending::HangUp("the peer's process ended".to_owned())),
             false => Ok(()),
         }
@@ -184,16 +184,16 @@ impl ConsumerSession {
     /// The peer's next frame, if one has come. The first may say who it is.
     fn hear(&mut self, progress: &mut Progress) -> Result<Option<(Frame, Vec<OwnedFd>)>, Ending> {
         let of_fault = |fault| Ending::of_fault(fault, "the peer");
-        let Some(listener) = progress.pairing.stranger.take() else {
+        let Some(awaited) = progress.pairing.stranger.take() else {
             let takes_offer = matches!(progress.incoming, Incoming::AwaitOffer);
             let fds_max = if takes_offer { Offer::fd_count_max(1) } else { 0 };
             return self.socket.receive(fds_max).map_err(of_fault);
         };
         let Some((heard, sender)) = self.socket.receive_first(false).map_err(of_fault)? else {
-            progress.pairing.stranger = Some(listener);
+            progress.pairing.stranger = Some(awaited);
             return Ok(None);
         };
-        let peer = Peer::met(Some(listener), sender);
+        let peer = Peer::met(Some(awaited.listener), sender);
         let is_admitted = self.offering.limits.peers.admits(peer.uid);
         self.consumer = Process::new(peer);
         if is_admitted { Ok(Some(heard)) } else { Err(Ending::forbidden(&self.consumer.peer)) }
