@@ -13,7 +13,7 @@ mod stage;
 
 use common::kernel::write_and_keep_the_lock;
 use common::{DEADLINE, belongings, isolated, role, skipped, unique_name, wait_until};
-use fdring::call::{Caller, Service, ServiceOptions};
+use fdring::call::{CallError, Caller, Cause, Service, ServiceOptions};
 use fdring::errors::ReceiveError;
 use fdring::{Error, Producer, Server, Session, options::SessionOptions};
 use hostile::*;
@@ -236,6 +236,56 @@ fn what_a_caller_may_not_have_it_does_not_get() {
     assert_eq!(wire.last_words(), [(REFUSE, 11)]);
     goes_on(&address);
     drop(ends(&address, server));
+}
+
+/// What a caller shows of a refusal that is `reason`, by a service of which it is the first call.
+fn shown_of_a_refusal(reason: &[u8]) -> String {
+    let address = format!("@{}", unique_name());
+    let (listener, goods) = (listen(&address), Goods::new(CAPACITY));
+    let calls = std::thread::spawn(move || {
+        let mut caller = Caller::connect(address.as_str()).unwrap();
+        caller.call(b"please", DEADLINE).unwrap_err()
+    });
+    let wire = accept(&listener);
+    wire.expect(&[HELLO]);
+    wire.send(&both_hello()).unwrap();
+    wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+    let (mut its_offer, mut has_attached) = (None, false);
+    while its_offer.is_none() || !has_attached {
+        let message = wire.recv().unwrap();
+        match message.kind() {
+            OFFER => its_offer = Some(message),
+            ATTACH => has_attached = true,
+            other => panic!("a frame of type {other}"),
+        }
+    }
+    let mut its_offer = its_offer.unwrap();
+    let _seat = sealed(its_offer.fds.remove(0), SealFlags::FUTURE_WRITE);
+    wire.send(&attach(1, COPIES)).unwrap();
+    wire.send(&attached(&[0])).unwrap();
+    wire.expect(&[ATTACHED]);
+    // Call 1, no deadline, a refusal, by the program.
+    let mut record = [&1_u64.to_le_bytes()[..], &[0; 8], &[4, 1], &[0; 6], reason].concat();
+    let header = impostor::data(record.len() as u32, 0);
+    record.resize(record.len().next_multiple_of(8), 0);
+    goods.put(0, header);
+    for (index, word) in record.chunks_exact(8).enumerate() {
+        goods.put(8 * (index as u64 + 1), u64::from_le_bytes(word.try_into().unwrap()));
+    }
+    goods.publish(8 + record.len() as u64);
+    match calls.join().unwrap() {
+        CallError::Refused { cause: Cause::Program, reason } => reason.into_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_a_service_says_plays_no_tricks_on_a_terminal_or_a_log() {
+    assert_eq!(shown_of_a_refusal(b"not today"), "not today");
+    let tricks = "\u{1b}[2J gone\n\u{202e}live \u{feff}.";
+    assert_eq!(shown_of_a_refusal(tricks.as_bytes()), "\u{fffd}[2J gone\u{fffd}\u{fffd}live \u{fffd}.");
+    assert_eq!(shown_of_a_refusal(b"no \xff UTF-8"), "no \u{fffd} UTF-8");
+    assert_eq!(shown_of_a_refusal(&[b'x'; 1000]), "x".repeat(512));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod line;
 use super::calls::{Answer, Calls, Next};
 use super::prefix::Kind;
 use super::reply::{Dropped, Reply, Ticket};
+use super::request::REASON_MAX_BYTES;
 use super::{CallError, CallerOptions, CallerStats};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
@@ -19,6 +20,7 @@ use crate::os::interrupt::Interrupter;
 use crate::os::poller::Poller;
 use crate::session::Address;
 use crate::session::pairs::{self, PairTerms};
+use crate::wire::printable;
 use line::{Line, RECORDS_PER_LOOK, Stored, of_wait};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -552,7 +554,9 @@ impl Caller {
                 ticket.end();
                 self.stats.refused += 1;
                 let cause = if let Kind::Refusal(cause) = kind { cause } else { super::Cause::Program };
-                return Err(CallError::Refused { cause, reason: String::from_utf8_lossy(&bytes).into() });
+                // A service may send anything.
+                let reason = printable(&String::from_utf8_lossy(&bytes), REASON_MAX_BYTES).into();
+                return Err(CallError::Refused { cause, reason });
             }
         };
         if is_last {

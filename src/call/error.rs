@@ -58,7 +58,8 @@ pub enum CallError {
     Refused {
         /// Who refused, and why.
         cause: Cause,
-        /// What the service says about it; may be empty.
+        /// What the service says about it, up to 512 bytes of it; may be empty. Control characters, invisible ones and
+        /// what is no UTF-8 are replaced by U+FFFD.
         reason: Box<str>,
     },
     /// A reply came that is no value of the type that a [`TypedCaller`](super::TypedCaller) expects: of another length,

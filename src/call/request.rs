@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// The longest reason of a refusal that is sent, in bytes.
-const REASON_MAX_BYTES: usize = 512;
+/// The longest reason of a refusal, in bytes, as it is sent and as it is shown.
+pub(super) const REASON_MAX_BYTES: usize = 512;
 
 /// A request to be answered: its bytes, its deadline, and who waits for it.
 ///
