@@ -6,7 +6,8 @@ mod peer;
 #[path = "common/users.rs"]
 mod users;
 
-use common::{TempDir, entries, isolated, role, unique_name};
+use common::{DEADLINE, TempDir, entries, isolated, role, unique_name};
+use fdring::call::{CallError, Caller, Service};
 use fdring::{
     Address, Attach, Error, Producer, Server, Session,
     options::{LaneOptions, PeerPolicy, ServerOptions, SessionListenerOptions, SessionOptions},
@@ -171,6 +172,29 @@ fn a_server_takes_its_files_away_wherever_the_process_has_gone_meanwhile() {
             drop(server);
             assert_eq!(entries(&place), [""; 0], "{name}");
         }
+    });
+}
+
+#[test]
+fn a_caller_connects_again_to_the_same_place_wherever_the_process_has_gone_meanwhile() {
+    isolated("a_caller_connects_again_to_the_same_place_wherever_the_process_has_gone_meanwhile", || {
+        let dir = TempDir::new();
+        let path = dir.path().join("socket");
+        std::env::set_current_dir(dir.path()).unwrap();
+        let service = Service::listen(&path).unwrap();
+        let mut caller = Caller::connect("socket").unwrap();
+        drop(service);
+        let mut service = Service::listen(&path).unwrap();
+        std::env::set_current_dir("/").unwrap();
+        let server = std::thread::spawn(move || service.receive_timeout(DEADLINE).unwrap().reply(b"again").unwrap());
+        let outcome = loop {
+            match caller.call(b"hello", DEADLINE) {
+                Err(CallError::Lost(_)) => {} // the session with the first one
+                outcome => break outcome,
+            }
+        };
+        assert_eq!(&outcome.unwrap()[..], b"again");
+        server.join().unwrap();
     });
 }
 

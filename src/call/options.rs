@@ -246,7 +246,8 @@ impl CallerOptions {
         self
     }
 
-    /// Connects to the service at `address`.
+    /// Connects to the service at `address`. A relative path stays that of the present working directory when the
+    /// caller connects again.
     ///
     /// ```
     /// use fdring::call::{CallerOptions, Service};
@@ -277,7 +278,7 @@ impl CallerOptions {
     /// - [`Error::Interrupted`](crate::Error::Interrupted) if an [`Interrupter`] ended the wait
     /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn connect(self, address: impl Into<Address>) -> Result<Caller> {
-        Caller::with(self, address.into())
+        Caller::with(self, address.into().into_absolute())
     }
 }
 
