@@ -861,6 +861,15 @@ fn a_worker_too_many_is_told_which_option_says_so() {
 }
 
 #[test]
+fn a_place_that_a_worker_has_left_is_free_for_whoever_comes_next() {
+    for options in [options().workers_max(1), options().workers_max(8).memory_max(4096)] {
+        let address = unique_address();
+        let _distributor = options.listen(address.as_str()).unwrap();
+        (0..200).for_each(|_| drop(Worker::connect(address.as_str()).unwrap()));
+    }
+}
+
+#[test]
 fn users_of_a_forked_child_are_told_so() {
     let address = unique_address();
     let mut distributor = options().listen(address.as_str()).unwrap();

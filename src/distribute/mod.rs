@@ -154,7 +154,8 @@ impl Distributor {
         let waits = Waits::new(&slots, options.interrupter.as_ref(), options.lane.spin_duration())?;
         let mut course = Course::new(Arc::clone(&slots), &options);
         course.settle(&waits).map_err(course::of_setup)?;
-        let server = options.server.sessions_max(options.workers_max).listen_assigning(address, slots)?;
+        // As many as there are slots: one that comes where all are taken waits for a worker that is leaving.
+        let server = options.server.sessions_max(slots_max.max(1)).listen_assigning(address, slots)?;
         Ok(Self {
             payload_max: course.payload_max(),
             course,
