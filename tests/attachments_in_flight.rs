@@ -5,16 +5,19 @@ mod common;
 mod marks;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/storm.rs"]
+mod storm;
 #[path = "common/users.rs"]
 mod users;
 
-use common::{DEADLINE, isolated, role, wait_until};
+use common::{DEADLINE, isolated, role, skipped, wait_until};
 use fdring::errors::{ErrorKind, SendError};
 use fdring::options::{LaneOptions, SlowConsumer};
 use marks::{borrowed, join, lane, lane_of, mark_of, marked, marks};
 use peer::{Peer, argument, say, told};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::Duration;
+use storm::in_a_storm;
 use users::{NOBODY, become_user, is_root};
 
 /// Goes on as a user of which only `RLIMIT_NOFILE` descriptors, 1024, may be in flight: any number may be of root. No
@@ -153,5 +156,28 @@ fn a_shortage_that_lasts_is_forgotten_once_it_is_over() {
         producer.send_with_fds_timeout(b"", &borrowed(&fds), DEADLINE).unwrap();
         producer.finish();
         readers.iter_mut().for_each(|reader| reader.expect("read to the end"));
+    });
+}
+
+/// The pauses are 20 ms together.
+#[test]
+fn others_have_as_long_to_catch_up_in_a_storm_of_signals() {
+    if !is_root() {
+        return skipped("needs root, to become a user of which nothing else is in flight");
+    }
+    isolated("others_have_as_long_to_catch_up_in_a_storm_of_signals", || {
+        become_limited(73);
+        let (mut producer, _server, address) = lane(253);
+        let _consumer = join(&address);
+        let fds = marks(253, 253);
+        let (here, _there) = fdring::fds::seqpacket_pair().unwrap();
+        for _ in 0..5 {
+            fdring::send_fds(&here, b"x", &borrowed(&fds)).unwrap();
+        }
+        let took = in_a_storm(Duration::from_micros(100), || {
+            let error = producer.send_with_fds(b"", &borrowed(&fds)).unwrap_err();
+            assert_eq!(error, SendError::TooManyInFlight, "{error}");
+        });
+        assert!(took >= Duration::from_millis(20), "{took:?}");
     });
 }

@@ -544,7 +544,11 @@ impl Delivery<'_> {
         }
         match self.pauses.next() {
             Some(pause) if !self.deadline.has_passed() => {
-                let _ = poll(&mut [], Some(&timespec(*pause)));
+                let end = Deadline::after(*pause);
+                // A signal ends a wait, and no pause.
+                while let Some(rest) = end.remaining().filter(|rest| !rest.is_zero()) {
+                    let _ = poll(&mut [], Some(&timespec(rest)));
+                }
                 Ok(())
             }
             _ => Err(SendError::TooManyInFlight),

@@ -1,6 +1,7 @@
 //! Storms of signals: a thread that waits gets one every few milliseconds.
 //!
 //! Use it by `#[path = "common/storm.rs"] mod storm;`, in a process of its own: the handler is the whole process's.
+#![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(unsafe_code, reason = "the handler, and the signals themselves")]
 
 use rustix::event::{Timespec, poll};
