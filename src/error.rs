@@ -320,6 +320,16 @@ impl fmt::Display for InWords {
     }
 }
 
+/// An errno as it reads in a sentence: what it means, and what to do about it.
+pub(crate) struct OfErrno(pub(crate) i32);
+
+impl fmt::Display for OfErrno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = io::Error::from_raw_os_error(self.0);
+        write!(f, "{error}{}", Operation::Other.remedy(&error))
+    }
+}
+
 /// What was being done when a system call failed: the same errno has another cause, and another remedy, in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -347,6 +357,7 @@ impl Operation {
                 "; too many descriptors of this user were sent and not received yet: let the receivers catch up, or \
                  raise the limit (ulimit -n)"
             }
+            (_, Errno::FBIG) => "; raise the limit (ulimit -f)",
             (Self::Memory, Errno::NOMEM | Errno::NOSPC) => "; free some memory, or ask for a smaller region",
             (Self::Memory, Errno::AGAIN) => "; raise the limit of locked memory (ulimit -l)",
             (Self::Thread, Errno::AGAIN) => {
@@ -405,6 +416,7 @@ mod tests {
             (Operation::Memory, Errno::AGAIN, "ulimit -l"),
             (Operation::Thread, Errno::AGAIN, "ulimit -u"),
             (Operation::Other, Errno::TOOMANYREFS, "let the receivers catch up"),
+            (Operation::Other, Errno::FBIG, "ulimit -f"),
         ] {
             assert!(said(operation, errno).contains(remedy), "{operation:?}: {}", said(operation, errno));
         }

@@ -7,11 +7,14 @@ mod common;
 use common::{DEADLINE, shows, unique_name, wait_until, wait_until_thread_sleeps};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session, Tap,
-    errors::{Corruption, GeometryError, ReceiveError, SendError},
+    call::{CallError, ReplyError},
+    errors::{Corruption, GeometryError, ReceiveError, SendError, TapError},
+    feed::FeedError,
     limits::CAPACITY_MAX_BYTES,
     options::Records,
     options::{LaneOptions, SessionOptions, Start},
 };
+use rustix::io::Errno;
 use rustix::thread::gettid;
 use rustix::time::{ClockId, clock_gettime};
 use std::fs::File;
@@ -401,6 +404,23 @@ fn handles_can_be_moved_to_other_threads_and_shared_between_them() {
 }
 
 #[test]
+fn the_number_of_an_error_comes_with_what_it_means_and_its_remedy() {
+    let number = Errno::MFILE.raw_os_error();
+    let end = format!(": {}; close some descriptors or raise the limit (ulimit -n)", io::Error::from(Errno::MFILE));
+    for sentence in [
+        SendError::Wait(number).to_string(),
+        SendError::Attachment(number).to_string(),
+        ReceiveError::Wait(number).to_string(),
+        TapError::Wait(number).to_string(),
+        FeedError::Wait(number).to_string(),
+        CallError::Wait(number).to_string(),
+        ReplyError::Wait(number).to_string(),
+    ] {
+        assert!(sentence.ends_with(&end), "{sentence}");
+    }
+}
+
+#[test]
 fn what_unwrap_prints_is_the_sentence_and_an_io_error_keeps_it() {
     shows(SendError::TooLong { len: 9, max: 8 }, "TooLong", ErrorKind::InvalidInput);
     shows(SendError::Full { consumer: None }, "Full", ErrorKind::WouldBlock);
@@ -420,8 +440,8 @@ fn what_unwrap_prints_is_the_sentence_and_an_io_error_keeps_it() {
     shows(corrupt, "Corrupt: PublishedUnaligned(3)", ErrorKind::InvalidData);
     shows(ReceiveError::Wait(libc::EPERM), "Wait", ErrorKind::PermissionDenied);
     shows(ReceiveError::Forked, "Forked", ErrorKind::Unsupported);
-    let system = io::Error::from_raw_os_error(libc::EPERM).to_string();
-    assert_eq!(ReceiveError::Wait(libc::EPERM).to_string(), format!("could not wait for a record: {system}"));
+    let system = io::Error::from_raw_os_error(libc::EBADF).to_string();
+    assert_eq!(ReceiveError::Wait(libc::EBADF).to_string(), format!("could not wait for a record: {system}"));
 }
 
 #[test]

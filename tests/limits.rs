@@ -9,6 +9,7 @@ mod peer;
 use common::{isolated, role, unique_name, wait_until};
 use fdring::call::{Caller, CallerOptions, Service, ServiceOptions};
 use fdring::distribute::{DistributorOptions, Worker};
+use fdring::errors::SendError;
 use fdring::options::{HugePages, LaneOptions, Start};
 use fdring::parcel::ParcelBuilder;
 use fdring::{Consumer, Error, Producer, Sealed, SealedBuilder, Server, Session, Tap, inspect};
@@ -49,6 +50,7 @@ fn a_limit_of_the_length_of_files_is_an_error_and_kills_nobody() {
         let mut producer = LaneOptions::new("lane").capacity(1 << 16).create().unwrap();
         let server = Server::listen(&*address, &[&producer]).unwrap();
         let mut early = Consumer::connect(&*address).unwrap();
+        let mut parcels = LaneOptions::new("parcels").capacity(1 << 16).attachments(1).create().unwrap();
         limit_files(4095);
         let ring = || LaneOptions::new("ring").capacity(1 << 16);
         for (what, error) in [
@@ -65,6 +67,9 @@ fn a_limit_of_the_length_of_files_is_an_error_and_kills_nobody() {
             assert!(matches!(error, Error::Os { .. }), "{what}: {error}");
             assert!(error.to_string().contains("4095 bytes; raise the limit (ulimit -f)"), "{what}: {error}");
         }
+        let error = parcels.send_or_parcel(&[0; 8192], 4096).unwrap_err();
+        assert!(matches!(error, SendError::Attachment(_)), "{error:?}");
+        assert!(error.to_string().ends_with("; raise the limit (ulimit -f)"), "{error}");
         assert!(Sealed::build("empty", 0, |_| ()).is_ok());
         assert!(Sealed::build("short", 4095, |_| ()).is_ok(), "as much as the limit says");
         // The server lives, says why, and serves those it has.

@@ -2,7 +2,7 @@
 
 use super::Cause;
 use crate::consumer::ReceiveError;
-use crate::error::Error;
+use crate::error::{Error, OfErrno};
 use crate::kind::ErrorKind;
 use crate::producer::SendError;
 use std::fmt;
@@ -200,7 +200,7 @@ impl fmt::Display for CallError {
             Self::Interrupted => f.write_str("interrupted while waiting for the service"),
             Self::ForeignTicket => f.write_str("the ticket belongs to another caller; wait for it there"),
             Self::Wait(errno) => {
-                write!(f, "could not wait for the service: {}", io::Error::from_raw_os_error(*errno))
+                write!(f, "could not wait for the service: {}", OfErrno(*errno))
             }
             Self::Forked => {
                 f.write_str("this process is a forked child, and a caller belongs to the process that connected it")
@@ -315,7 +315,7 @@ impl fmt::Display for ReplyError {
                  or reply in parts"
             ),
             Self::Wait(errno) => {
-                write!(f, "could not wait for the caller: {}", io::Error::from_raw_os_error(*errno))
+                write!(f, "could not wait for the caller: {}", OfErrno(*errno))
             }
             Self::Forked => {
                 f.write_str("this process is a forked child, and a request belongs to the process that received it")

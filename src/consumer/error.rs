@@ -1,5 +1,6 @@
 //! The reasons why a consumer has no record to give.
 
+use crate::error::OfErrno;
 use crate::kind::ErrorKind;
 use crate::link::LastWords;
 use crate::ring::stop::{Corruption, Stop};
@@ -114,7 +115,7 @@ impl fmt::Display for ReceiveError {
                  read faster, or connect again"
             ),
             Self::Corrupt(corruption) => write!(f, "the producer broke the protocol of its lane: {corruption}"),
-            Self::Wait(errno) => write!(f, "could not wait for a record: {}", io::Error::from_raw_os_error(*errno)),
+            Self::Wait(errno) => write!(f, "could not wait for a record: {}", OfErrno(*errno)),
             Self::Forked => {
                 f.write_str("this process is a forked child, and a consumer belongs to the process that attached it")
             }

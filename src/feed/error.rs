@@ -1,7 +1,7 @@
 //! The reasons why a feed has nothing to yield.
 
 use crate::consumer::ReceiveError;
-use crate::error::Error;
+use crate::error::{Error, OfErrno};
 use crate::kind::ErrorKind;
 use crate::ring::stop::Corruption;
 use std::fmt;
@@ -73,7 +73,7 @@ impl fmt::Display for FeedError {
             Self::Interrupted => f.write_str("interrupted before anything came"),
             Self::GaveUp(error) => write!(f, "the feed gave up: {error}"),
             Self::Corrupt(corruption) => write!(f, "the producer broke the protocol of its lane: {corruption}"),
-            Self::Wait(errno) => write!(f, "could not wait for the feed: {}", io::Error::from_raw_os_error(*errno)),
+            Self::Wait(errno) => write!(f, "could not wait for the feed: {}", OfErrno(*errno)),
             Self::Forked => {
                 f.write_str("this process is a forked child, and a feed belongs to the process that made it")
             }

@@ -1,7 +1,7 @@
 //! The reasons why a record could not be sent, and the consumer that holds the lane back.
 
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
-use crate::error::{InWords, OfUser};
+use crate::error::{InWords, OfErrno, OfUser};
 use crate::fds::NamesFault;
 use crate::kind::ErrorKind;
 use crate::lane::ConsumerInfo;
@@ -180,14 +180,14 @@ impl fmt::Display for SendError {
                 "too many descriptors of this user are in flight: let the receivers catch up, or raise RLIMIT_NOFILE",
             ),
             Self::Attachment(errno) => {
-                write!(f, "could not send the descriptors of a record: {}", io::Error::from_raw_os_error(*errno))
+                write!(f, "could not send the descriptors of a record: {}", OfErrno(*errno))
             }
             Self::Names(fault) => write!(f, "could not send descriptors under these names: {fault}"),
             Self::NoSpaceBell => f.write_str(
                 "the lane has no space bell, so that no event loop can wait for room; create it with \
                  LaneOptions::space_bell",
             ),
-            Self::Wait(errno) => write!(f, "could not wait for room: {}", io::Error::from_raw_os_error(*errno)),
+            Self::Wait(errno) => write!(f, "could not wait for room: {}", OfErrno(*errno)),
             Self::Forked => {
                 f.write_str("this process is a forked child, and a producer belongs to the process that created it")
             }

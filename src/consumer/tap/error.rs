@@ -1,5 +1,6 @@
 //! The reasons why a tap has no record to give.
 
+use crate::error::OfErrno;
 use crate::kind::ErrorKind;
 use crate::link::LastWords;
 use crate::ring::stop::Corruption;
@@ -106,7 +107,7 @@ impl fmt::Display for TapError {
             Self::Peer(fault) => write!(f, "the producer broke the protocol of its session: {fault}"),
             Self::Closed => f.write_str("the producer closed this session; connect again to read on"),
             Self::Corrupt(corruption) => write!(f, "the producer broke the protocol of its lane: {corruption}"),
-            Self::Wait(errno) => write!(f, "could not wait for a record: {}", io::Error::from_raw_os_error(*errno)),
+            Self::Wait(errno) => write!(f, "could not wait for a record: {}", OfErrno(*errno)),
             Self::Forked => {
                 f.write_str("this process is a forked child, and a tap belongs to the process that attached it")
             }
