@@ -123,7 +123,7 @@ impl Dropped {
     }
 }
 
-/// A reply to a request: its bytes, and whether it is the last one.
+/// A reply to a request: its bytes, which are a copy at any alignment, and whether it is the last one.
 ///
 /// ```
 /// # use fdring::call::{Caller, Reply, Service};

@@ -22,6 +22,8 @@ pub(super) const REASON_MAX_BYTES: usize = 512;
 /// It is owned: answer it at once or after others, in any order, on any thread. Answering never waits for the caller,
 /// except in [`reply_part`](Self::reply_part). A request that is dropped is refused with [`Cause::Dropped`].
 ///
+/// Its bytes are a copy, at any alignment; [`TypedRequest`](super::TypedRequest) has values.
+///
 /// ```
 /// use fdring::call::{Caller, Service};
 /// use std::time::Duration;

@@ -117,6 +117,10 @@ impl DistributorOptions {
     /// handshakes. Default: those of [`ServerOptions::new`]. The number of sessions and the interrupter that are set
     /// there have no effect.
     ///
+    /// Where several users are admitted, a lane whose worker has gone, and that keeps nothing, may go to a worker of
+    /// another user. That one maps the ring, and can read what earlier workers were given and nothing has overwritten
+    /// yet.
+    ///
     /// ```
     /// # use fdring::{distribute::DistributorOptions, options::{PeerPolicy, ServerOptions}};
     /// # fn main() -> fdring::Result<()> {
