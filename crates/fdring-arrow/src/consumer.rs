@@ -44,6 +44,7 @@ use std::time::Duration;
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a consumer leaves its lane; keep it in a variable"]
 pub struct BatchConsumer {
     lane: Consumer,
     taker: Taker,

@@ -6,6 +6,8 @@ use std::{error, fmt};
 
 /// The error of everything in this crate.
 ///
+/// `Debug` prints the sentence of `Display`, then the variant in parentheses.
+///
 /// ```
 /// use arrow_schema::{DataType, Field, Schema};
 /// use fdring_arrow::{BatchProducer, Error};
@@ -13,7 +15,6 @@ use std::{error, fmt};
 /// let error = BatchProducer::create("a name\n", Schema::new(vec![Field::new("n", DataType::Int64, false)]));
 /// assert!(matches!(error, Err(Error::Setup(fdring::Error::Invalid(_)))));
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// A lane, a session or a parcel could not be made.
@@ -75,7 +76,7 @@ impl fmt::Display for Error {
             Self::SchemaChanged { lane, difference } => {
                 write!(f, "the lane {lane} has another schema: {difference}; make a lane for each schema")
             }
-            Self::Encode(_) => f.write_str("the record batch could not be encoded"),
+            Self::Encode(error) => write!(f, "the record batch could not be encoded: {error}"),
             Self::Send(error) => error.fmt(f),
             Self::Receive(error) => error.fmt(f),
             Self::Batch { position, fault } => {
@@ -86,25 +87,34 @@ impl fmt::Display for Error {
                 "the parcel of the record at position {position} was sent before this consumer joined; \
                  a higher threshold keeps batches in the ring, where a successor finds them"
             ),
-            Self::NoRoom { position, .. } => {
-                write!(f, "the parcel of the record at position {position} could not be taken, and is lost")
+            Self::NoRoom { position, cause } => {
+                write!(f, "the parcel of the record at position {position} could not be taken, and is lost: {cause}")
             }
         }
     }
 }
 
-impl error::Error for Error {
-    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match self {
-            Self::Setup(error) => error.source(),
-            Self::Send(error) => error.source(),
-            Self::Receive(error) => error.source(),
-            Self::Encode(error) => Some(error),
-            Self::NoRoom { cause, .. } => Some(&**cause),
-            _ => None,
-        }
+impl fmt::Debug for Error {
+    /// The sentence first: this is what `unwrap` and `main` print.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let variant = match self {
+            Self::Setup(_) => "Setup",
+            Self::NoSchema { .. } => "NoSchema",
+            Self::Unsupported { .. } => "Unsupported",
+            Self::SchemaChanged { .. } => "SchemaChanged",
+            Self::Encode(_) => "Encode",
+            Self::Send(_) => "Send",
+            Self::Receive(_) => "Receive",
+            Self::Batch { .. } => "Batch",
+            Self::NotSent { .. } => "NotSent",
+            Self::NoRoom { .. } => "NoRoom",
+        };
+        write!(f, "{self} ({variant})")
     }
 }
+
+/// Without a source: the sentence has the cause, and a chain would say it twice.
+impl error::Error for Error {}
 
 impl From<fdring::Error> for Error {
     fn from(error: fdring::Error) -> Self {
@@ -121,5 +131,26 @@ impl From<SendError> for Error {
 impl From<ReceiveError> for Error {
     fn from(error: ReceiveError) -> Self {
         Self::Receive(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_unwrap_prints_is_the_sentence_with_its_cause() {
+        let shown = |error: Error| {
+            assert!(error::Error::source(&error).is_none(), "a chain would say the cause twice");
+            format!("{error:?}")
+        };
+        let no_schema = Error::NoSchema { lane: "trips".to_owned(), fault: "it has none".to_owned() };
+        assert_eq!(shown(no_schema), "there are no record batches in trips: it has none (NoSchema)");
+        let encode = ArrowError::ComputeError("too many rows".to_owned());
+        let sentence = format!("the record batch could not be encoded: {encode} (Encode)");
+        assert_eq!(shown(Error::Encode(encode)), sentence);
+        let no_room = Error::NoRoom { position: 8, cause: "no descriptor is left".into() };
+        let sentence = "the parcel of the record at position 8 could not be taken, and is lost: no descriptor is left";
+        assert_eq!(shown(no_room), format!("{sentence} (NoRoom)"));
     }
 }
