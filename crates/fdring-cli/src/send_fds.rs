@@ -72,7 +72,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     // The array travels with one byte of payload; any byte will do.
     let fds: Vec<_> = files.iter().map(File::as_fd).collect();
     fdring::send_fds(&peer, b"x", &fds).map_err(|error| Failure::new(error.to_string()))?;
-    let pid = fdring::fds::peer_credentials(&peer).ok().map(|peer| peer.pid);
+    // 0 stands for a process of another pid namespace.
+    let pid = fdring::fds::peer_credentials(&peer).ok().map(|peer| peer.pid).filter(|pid| *pid != 0);
     match arguments.json {
         true => writeln!(out, "{}", Object::new().value("sent", count).option("pid", pid))?,
         false => writeln!(out, "sent {count} {}", if count == 1 { "descriptor" } else { "descriptors" })?,
@@ -82,9 +83,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 
 /// Why a peer gets no files unless everybody does.
 fn refusal(peer: &UnixStream) -> Option<String> {
-    match fdring::fds::peer_credentials(peer) {
-        Ok(peer) if peer.uid == 0 || peer.uid == geteuid().as_raw() => None,
-        Ok(peer) => Some(format!("it is of user {}", users::name(Some(peer.uid)))),
+    match fdring::fds::peer_credentials(peer).map(|peer| users::known(peer.uid)) {
+        Ok(Some(user)) if user == 0 || user == geteuid().as_raw() => None,
+        Ok(user) => Some(format!("it is of {}", users::in_words(user))),
         Err(error) => Some(format!("who it is cannot be told: {error}")),
     }
 }

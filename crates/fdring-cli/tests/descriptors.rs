@@ -8,6 +8,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::process::{Command, Stdio};
 
 #[test]
 fn files_are_printed_at_the_other_end() {
@@ -141,6 +142,50 @@ fn another_user_gets_nothing_unless_everybody_does() {
     assert!(complaint(&sent).contains("refused a peer: it is of user nobody; --anyone"), "{sent:?}");
     let sender = Running::start(&["send-fds", "--anyone", "--socket", &address, &folder.text("file")]);
     wait_until("everybody gets it", || out(&receive()).contains("secret"));
+    expect(&sender.end(), 0);
+}
+
+/// In a user namespace without numbers the kernel says one of everybody, of the sender too.
+#[test]
+fn a_peer_whose_user_has_no_number_gets_nothing_unless_everybody_does() {
+    let unshare = |program: &str| {
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--user", program]).stdin(Stdio::null());
+        unshare
+    };
+    let tried = unshare("true").output();
+    if !tried.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: there are no user namespaces: {tried:?}");
+        return;
+    }
+    let (folder, address) = (Folder::new("overflow"), format!("@{}", unique("overflow")));
+    std::fs::write(folder.path("file"), "secret").unwrap();
+    let send = |options: &[&str]| {
+        let mut sender = unshare(env!("CARGO_BIN_EXE_fdring"));
+        sender.args(["send-fds", "--read-only", "--socket", &address, &folder.text("file")]).args(options);
+        Running::spawn(&mut sender)
+    };
+    let receive = || {
+        let mut received = fdring(&["recv-fds", "--socket", &address]);
+        wait_until("it listens", || {
+            if complaint(&received).contains("nobody listens") {
+                received = fdring(&["recv-fds", "--socket", &address]);
+            }
+            !complaint(&received).contains("nobody listens")
+        });
+        received
+    };
+    let sender = send(&[]);
+    let refused = receive();
+    assert!(!out(&refused).contains("secret"), "{refused:?}");
+    expect(&refused, 1);
+    sender.signal(Signal::INT);
+    let sent = sender.end();
+    expect(&sent, 0);
+    let why = "refused a peer: it is of a user of another user namespace; --anyone";
+    assert!(complaint(&sent).contains(why), "{sent:?}");
+    let sender = send(&["--anyone"]);
+    assert!(out(&receive()).contains("secret"));
     expect(&sender.end(), 0);
 }
 

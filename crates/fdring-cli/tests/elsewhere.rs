@@ -193,14 +193,17 @@ fn recordings(place: &Place<'_>, tag: &str) {
 
 fn descriptors(place: &Place<'_>, tag: &str) {
     let socket = format!("@{}", unique(&format!("{tag}-socket")));
-    let mut sender = (place.command)(&["send-fds", "--read-only", "--socket", &socket, "/etc/passwd"]);
+    let mut sender = (place.command)(&["send-fds", "--read-only", "--json", "--socket", &socket, "/etc/passwd"]);
     let mut sender = Running::spawn(&mut sender);
     wait_until("the descriptor comes", || {
         assert!(sender.is_running(), "{:?}", socket);
         let received = Running::spawn(&mut (place.command)(&["recv-fds", "--socket", &socket])).end();
         out(&received).contains("root:")
     });
-    expect(&sender.end(), 0);
+    let sent = sender.end();
+    expect(&sent, 0);
+    // A process of another pid namespace has no number.
+    assert!(out(&sent).contains("\"pid\":") && !out(&sent).contains("\"pid\":0"), "{sent:?}");
 }
 
 /// Signals reach a command in a namespace, too: it ends in order there.
