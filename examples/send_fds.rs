@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use fdring::cmsg::FDS_PER_MESSAGE_MAX;
+use rustix::process::geteuid;
 
 const HELP: &str = "\
 Opens files and sends them as one array of descriptors to the first peer that connects.
@@ -100,8 +101,8 @@ struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`. A socket that a program has left behind there is replaced; one that is in use is not, nor is
-    /// a file of any other kind.
+    /// Listens at `path`. A socket that a program of this user or root has left behind there is replaced, by root that
+    /// of any user; one that is in use is not, nor is a file of any other kind.
     fn bind(path: &Path) -> Result<Self, String> {
         let fault = |error: io::Error| format!("could not listen at {}: {error}", path.display());
         if let Ok(found) = fs::symlink_metadata(path) {
@@ -110,7 +111,16 @@ impl Listener {
             }
             // A datagram socket cannot connect to a listening one, so it finds out without disturbing the listener.
             match UnixDatagram::unbound().and_then(|probe| probe.connect(path)) {
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(fault)?,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    let (owner, own) = (found.uid(), geteuid().as_raw());
+                    if owner != own && owner != 0 && own != 0 {
+                        return Err(format!(
+                            "{} is a socket of user {owner} that nobody serves; remove it or choose another path",
+                            path.display()
+                        ));
+                    }
+                    fs::remove_file(path).map_err(fault)?;
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {} // It went in the meantime.
                 Err(error) if error.raw_os_error() != Some(libc::EPROTOTYPE) => return Err(fault(error)),
                 Ok(()) | Err(_) => {

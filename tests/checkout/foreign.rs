@@ -8,7 +8,9 @@ mod example;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -173,6 +175,39 @@ fn only_a_socket_that_nobody_serves_is_replaced() {
     let (sender, _stdout) = listening(&mut send);
     assert_eq!(contents(&recv_fds(&socket)), joined);
     assert!(sender.wait().success());
+}
+
+/// In a folder where everybody may remove everything.
+#[test]
+fn a_socket_that_another_user_has_left_is_not_replaced() {
+    const NOBODY: u32 = 65534;
+    const STRANGER: u32 = 5000;
+    if !rustix::process::geteuid().is_root() {
+        return common::skipped("only root can become another user");
+    }
+    let dir = TempDir::new();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let (program, socket) = (dir.path().join("send_fds"), dir.path().join("socket"));
+    // Another process copies it: one that other tests start meanwhile could keep it open for writing.
+    assert!(Command::new("cp").arg(example("send_fds")).arg(&program).status().unwrap().success());
+    for owner in [0, NOBODY, STRANGER] {
+        drop(UnixListener::bind(&socket).unwrap());
+        chown(&socket, Some(owner), None).unwrap();
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o777)).unwrap();
+        let mut send = Command::new(&program);
+        send.arg("--socket").arg(&socket).arg(dir.path().join("file")).uid(NOBODY).gid(NOBODY);
+        if owner == STRANGER {
+            let output = run(&mut send);
+            let sentence = "is a socket of user 5000 that nobody serves; remove it or choose another path";
+            assert!(String::from_utf8_lossy(&output.stderr).contains(sentence), "{output:?}");
+        } else {
+            drop(listening(&mut send));
+        }
+        // The one that was killed has left its own.
+        let left = if owner == STRANGER { STRANGER } else { NOBODY };
+        assert_eq!(fs::symlink_metadata(&socket).unwrap().uid(), left);
+        fs::remove_file(&socket).unwrap();
+    }
 }
 
 #[test]

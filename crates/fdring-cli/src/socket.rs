@@ -1,8 +1,9 @@
 //! Plain Unix stream sockets, for descriptors without lanes: `send-fds` and `recv-fds`.
 
-use crate::Failure;
 use crate::output::say;
 use crate::stop::Stop;
+use crate::{Failure, users};
+use rustix::process::geteuid;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt;
@@ -43,8 +44,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens. A socket that a program has left behind at a path is replaced; one that is in use is not, nor is a file
-    /// of any other kind.
+    /// Listens. A socket that a program of this user or root has left behind at a path is replaced, by root that of any
+    /// user; one that is in use is not, nor is a file of any other kind.
     pub(crate) fn bind(text: &str) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::new(format!("could not listen at {text}: {error}"));
         let address = parse(text).map_err(failed)?;
@@ -57,7 +58,16 @@ impl Listener {
             }
             // A datagram socket cannot connect to a listening one, so it finds out without disturbing the listener.
             match UnixDatagram::unbound().and_then(|probe| probe.connect(path)) {
-                Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed)?,
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+                    let owner = users::known(found.uid());
+                    if !owner.is_some_and(is_trusted) {
+                        let owner = users::in_words(owner);
+                        return Err(Failure::new(format!(
+                            "{text} is a socket of {owner} that nobody serves; remove it or choose another path"
+                        )));
+                    }
+                    fs::remove_file(path).map_err(failed)?;
+                }
                 Err(error) if error.kind() == ErrorKind::NotFound => {} // It went in the meantime.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(failed(error)),
                 _ => {
@@ -91,6 +101,12 @@ impl Drop for Listener {
             say(format_args!("could not remove {}: {error}", path.display()));
         }
     }
+}
+
+/// Whether this process may remove what that user has left behind.
+fn is_trusted(owner: u32) -> bool {
+    let own = geteuid().as_raw();
+    owner == own || owner == 0 || own == 0
 }
 
 /// Device and inode of a file.

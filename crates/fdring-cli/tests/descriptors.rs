@@ -2,11 +2,14 @@
 
 mod kit;
 
-use kit::{Folder, Running, as_nobody, command, complaint, expect, fdring, number, out, unique, wait_until};
+use kit::{Folder, NOBODY, Running, STRANGER};
+use kit::{as_nobody, command, complaint, expect, fdring, number, out, unique, wait_until};
 use rustix::process::Signal;
+use std::fs::Permissions;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
@@ -112,6 +115,43 @@ fn ctrl_c_removes_the_socket() {
     let third = Running::start(&["send-fds", "--socket", &folder.text("socket"), "/dev/null"]);
     wait_until("it listens", || UnixStream::connect(folder.path("socket")).is_ok());
     drop(third);
+}
+
+/// In a folder where everybody may remove everything.
+#[test]
+fn a_socket_that_another_user_has_left_is_replaced_by_root_alone() {
+    let folder = Folder::new("left");
+    let socket = folder.text("socket");
+    let arguments = ["send-fds", "--read-only", "--socket", &socket, "/etc/passwd"];
+    if as_nobody(&folder, &arguments).is_none() {
+        return;
+    }
+    folder.open_to_all();
+    let nobody = || as_nobody(&folder, &arguments).unwrap();
+    for (owner, mut sender, is_replaced) in [
+        (0, nobody(), true),
+        (NOBODY, nobody(), true),
+        (STRANGER, nobody(), false),
+        (STRANGER, command(&arguments), true),
+    ] {
+        drop(UnixListener::bind(&socket).unwrap());
+        chown(&socket, Some(owner), None).unwrap();
+        std::fs::set_permissions(&socket, Permissions::from_mode(0o777)).unwrap();
+        let (sender, mut peer) = (Running::spawn(&mut sender), None);
+        if is_replaced {
+            wait_until("it listens", || {
+                peer = UnixStream::connect(&socket).ok();
+                peer.is_some()
+            });
+        }
+        let sent = sender.end();
+        expect(&sent, if is_replaced { 0 } else { 1 });
+        let is_refused = complaint(&sent).contains("is a socket of user 5000 that nobody serves; remove it or choose");
+        assert_eq!((is_refused, folder.path("socket").exists()), (!is_replaced, !is_replaced), "{sent:?}");
+        if !is_replaced {
+            std::fs::remove_file(&socket).unwrap();
+        }
+    }
 }
 
 #[test]

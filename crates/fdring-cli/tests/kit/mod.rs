@@ -17,6 +17,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// A user who has nothing.
 pub(crate) const NOBODY: u32 = 65534;
 
+/// Another one.
+pub(crate) const STRANGER: u32 = 5000;
+
 pub(crate) fn unique(name: &str) -> String {
     format!("cli-{}-{name}", std::process::id())
 }
