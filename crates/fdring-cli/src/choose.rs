@@ -5,7 +5,7 @@ use crate::stop::Stop;
 use crate::{Failure, Outcome, seen};
 use fdring::errors::TapError;
 use fdring::inspect::{self, LaneView, Reason, Survey};
-use fdring::options::{PeerPolicy, SessionOptions, Start};
+use fdring::options::{PeerPolicy, ServerOptions, SessionOptions, Start};
 use fdring::{Address, Attach, Record, Tap};
 use std::time::Duration;
 
@@ -32,8 +32,10 @@ pub(crate) struct Admits {
 }
 
 impl Admits {
-    pub(crate) fn peers(self) -> PeerPolicy {
-        if self.anyone { PeerPolicy::Anyone } else { PeerPolicy::default() }
+    /// The options of a server that admits them, and whose socket lets them connect.
+    pub(crate) fn options(self) -> ServerOptions {
+        let options = ServerOptions::new();
+        if self.anyone { options.peers(PeerPolicy::Anyone).mode(0o666) } else { options }
     }
 }
 

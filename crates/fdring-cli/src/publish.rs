@@ -6,7 +6,7 @@ use crate::stop::Stop;
 use crate::units::parse_bytes;
 use crate::{Failure, Outcome, framing};
 use fdring::errors::SendError;
-use fdring::options::{LaneOptions, ServerOptions};
+use fdring::options::LaneOptions;
 use fdring::{Error, Producer};
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         .stamped(arguments.stamped)
         .interrupter(stop.interrupter());
     let mut producer = options.create()?;
-    let server = ServerOptions::new().interrupter(stop.interrupter()).peers(arguments.admits.peers());
+    let server = arguments.admits.options().interrupter(stop.interrupter());
     let _server = server.listen(arguments.address.as_str(), [&producer])?;
     let outcome = publish(arguments, &mut producer, &stop);
     let stats = producer.stats();

@@ -15,7 +15,7 @@ use crate::units::{parse_bytes, parse_duration};
 use crate::{Failure, Outcome};
 use fdring::errors::SendError;
 use fdring::limits::{CAPACITY_DEFAULT_BYTES, CAPACITY_MAX_BYTES};
-use fdring::options::{LaneOptions, ServerOptions};
+use fdring::options::LaneOptions;
 use fdring::{Error, Producer};
 use std::collections::HashMap;
 use std::io::Write;
@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let contents = Contents::count(&arguments.file)?;
     let mut replay = Replay::new(arguments, &stop, &contents)?;
     let producers = replay.lanes.iter().map(|lane| &lane.producer);
-    let server = ServerOptions::new().interrupter(stop.interrupter()).peers(arguments.admits.peers());
+    let server = arguments.admits.options().interrupter(stop.interrupter());
     let server = server.listen(arguments.at.as_str(), producers)?;
     let end = replay.send(&contents);
     let finish = |lane: Lane| finish(lane, &end, &stop);

@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         let opened = options.open(path);
         files.push(opened.map_err(|error| Failure::new(format!("could not open {}: {error}", path.display())))?);
     }
-    let listener = Listener::bind(&arguments.socket)?;
+    let listener = Listener::bind(&arguments.socket, arguments.anyone)?;
     let mut out = io::stdout();
     let waits = match arguments.json {
         true => writeln!(out, "{}", Object::new().text("waits_at", &arguments.socket)),

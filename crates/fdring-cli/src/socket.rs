@@ -3,11 +3,13 @@
 use crate::output::say;
 use crate::stop::Stop;
 use crate::{Failure, users};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::geteuid;
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -45,8 +47,8 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// Listens. A socket that a program of this user or root has left behind at a path is replaced, by root that of any
-    /// user; one that is in use is not, nor is a file of any other kind.
-    pub(crate) fn bind(text: &str) -> Result<Self, Failure> {
+    /// user; one that is in use is not, nor is a file of any other kind. `anyone`: every user may connect.
+    pub(crate) fn bind(text: &str, anyone: bool) -> Result<Self, Failure> {
         let failed = |error: io::Error| Failure::new(format!("could not listen at {text}: {error}"));
         let address = parse(text).map_err(failed)?;
         let Some(path) = address.as_pathname() else {
@@ -78,7 +80,11 @@ impl Listener {
         }
         let socket = UnixListener::bind_addr(&address).map_err(failed)?;
         let id = id_of(path).ok_or_else(|| Failure::new(format!("the socket at {text} was removed at once")))?;
-        Ok(Self { socket, file: Some((path.to_owned(), id)) })
+        let bound = Self { socket, file: Some((path.to_owned(), id)) };
+        if anyone {
+            open_to_all(path, id).map_err(|error| Failure::new(format!("could not open {text} to all: {error}")))?;
+        }
+        Ok(bound)
     }
 
     /// The first who connects. `None` if the command is to end.
@@ -101,6 +107,16 @@ impl Drop for Listener {
             say(format_args!("could not remove {}: {error}", path.display()));
         }
     }
+}
+
+/// Lets every user connect to the socket of that identity, and to nothing that has taken its place.
+fn open_to_all(path: &Path, id: (u64, u64)) -> io::Result<()> {
+    let file = File::from(open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?);
+    let found = file.metadata()?;
+    if (found.dev(), found.ino()) != id {
+        return Err(io::Error::other("another file is there by now"));
+    }
+    fs::set_permissions(format!("/proc/self/fd/{}", file.as_raw_fd()), Permissions::from_mode(0o666))
 }
 
 /// Whether this process may remove what that user has left behind.

@@ -158,7 +158,8 @@ fn a_socket_that_another_user_has_left_is_replaced_by_root_alone() {
 fn another_user_gets_nothing_unless_everybody_does() {
     let folder = Folder::new("strangers");
     let address = format!("@{}", unique("strangers"));
-    let receive = || Running::spawn(&mut as_nobody(&folder, &["recv-fds", "--socket", &address]).unwrap()).end();
+    let receive_at = |at: &str| Running::spawn(&mut as_nobody(&folder, &["recv-fds", "--socket", at]).unwrap()).end();
+    let receive = || receive_at(&address);
     if as_nobody(&folder, &[]).is_none() {
         return;
     }
@@ -180,9 +181,12 @@ fn another_user_gets_nothing_unless_everybody_does() {
     let sent = sender.end();
     expect(&sent, 0);
     assert!(complaint(&sent).contains("refused a peer: it is of user nobody; --anyone"), "{sent:?}");
-    let sender = Running::start(&["send-fds", "--anyone", "--socket", &address, &folder.text("file")]);
-    wait_until("everybody gets it", || out(&receive()).contains("secret"));
-    expect(&sender.end(), 0);
+    // At a path, too: its permission bits let everybody connect.
+    for address in [&address, &folder.text("socket")] {
+        let sender = Running::start(&["send-fds", "--anyone", "--socket", address, &folder.text("file")]);
+        wait_until("everybody gets it", || out(&receive_at(address)).contains("secret"));
+        expect(&sender.end(), 0);
+    }
 }
 
 /// In a user namespace without numbers the kernel says one of everybody, of the sender too.

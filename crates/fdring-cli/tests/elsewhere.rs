@@ -5,7 +5,7 @@ mod kit;
 
 use fdring::options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions};
 use fdring::{Attach, Producer};
-use kit::{DEADLINE, Folder, Running, as_nobody, complaint, expect, out, unique, wait_until};
+use kit::{DEADLINE, Folder, Running, as_nobody, complaint, expect, fdring, out, unique, wait_until};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -204,6 +204,30 @@ fn descriptors(place: &Place<'_>, tag: &str) {
     expect(&sent, 0);
     // A process of another pid namespace has no number.
     assert!(out(&sent).contains("\"pid\":") && !out(&sent).contains("\"pid\":0"), "{sent:?}");
+}
+
+/// At a path, its permission bits let them connect.
+#[test]
+fn readers_of_other_users_are_admitted_at_a_path() {
+    let (folder, source) = (Folder::new("anyone"), format!("@{}", unique("anyone")));
+    if as_nobody(&folder, &[]).is_none() {
+        return;
+    }
+    let (socket, file) = (folder.text("socket"), folder.text("n.mcap"));
+    let is_read = |server: Running| {
+        // It is served by then.
+        drop(SessionOptions::new().patience(DEADLINE).connect(&*socket).unwrap());
+        let output = Running::spawn(&mut as_nobody(&folder, &["subscribe", &socket]).unwrap()).end();
+        expect(&output, 0);
+        assert_eq!(out(&output), "record\n");
+        expect(&server.end(), 0);
+    };
+    is_read(Running::start_with(&["publish", &socket, "--lane", "n", "--anyone"], b"record\n"));
+    let mut lane = Producer::create("n").unwrap();
+    let _server = ServerOptions::new().listen(source.as_str(), [&lane]).unwrap();
+    lane.send(b"record").unwrap();
+    expect(&fdring(&["record", &source, "--start", "oldest", "--count", "1", "-o", &file]), 0);
+    is_read(Running::start(&["replay", &file, "--at", &socket, "--consumers", "1", "--anyone"]));
 }
 
 /// Signals reach a command in a namespace, too: it ends in order there.
