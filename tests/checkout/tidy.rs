@@ -358,6 +358,17 @@ fn nothing_sleeps_for_luck() {
     }
 }
 
+/// What a test prints by a macro is captured by the harness, and shown if the test fails.
+#[test]
+fn a_skipped_test_says_so_past_the_harness() {
+    for folder in ["src", "tests", "crates"] {
+        for (name, text) in rust_files(&root().join(folder)) {
+            let is_captured = ["print", "eprint"].iter().any(|how| text.contains(&format!("{how}ln!(\"skipped")));
+            assert!(!is_captured, "{folder}/{name} says it to the harness alone; use std::io::stderr()");
+        }
+    }
+}
+
 #[test]
 fn the_readme_names_the_rust_version_that_is_declared() {
     let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml can be read");

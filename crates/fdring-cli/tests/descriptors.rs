@@ -3,7 +3,7 @@
 mod kit;
 
 use kit::{Folder, NOBODY, Running, STRANGER};
-use kit::{as_nobody, command, complaint, expect, fdring, number, out, unique, wait_until};
+use kit::{as_nobody, command, complaint, expect, fdring, number, out, skipped, unique, wait_until};
 use rustix::process::Signal;
 use std::fs::Permissions;
 use std::io::Write;
@@ -199,8 +199,7 @@ fn a_peer_whose_user_has_no_number_gets_nothing_unless_everybody_does() {
     };
     let tried = unshare("true").output();
     if !tried.as_ref().is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: there are no user namespaces: {tried:?}");
-        return;
+        return skipped(&format!("there are no user namespaces: {tried:?}"));
     }
     let (folder, address) = (Folder::new("overflow"), format!("@{}", unique("overflow")));
     std::fs::write(folder.path("file"), "secret").unwrap();

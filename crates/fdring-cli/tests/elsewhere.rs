@@ -5,7 +5,7 @@ mod kit;
 
 use fdring::options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions};
 use fdring::{Attach, Producer};
-use kit::{DEADLINE, Folder, Running, as_nobody, complaint, expect, fdring, out, unique, wait_until};
+use kit::{DEADLINE, Folder, Running, as_nobody, complaint, expect, fdring, out, skipped, unique, wait_until};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -39,7 +39,7 @@ fn in_a_namespace(setup: &str) -> Option<impl Fn(&[&str]) -> Command> {
         unshare
     };
     if !geteuid().is_root() {
-        eprintln!("skipped: only root can enter a pid namespace");
+        skipped("only root can enter a pid namespace");
         return None;
     }
     match command("true", &[]).output() {
@@ -47,7 +47,7 @@ fn in_a_namespace(setup: &str) -> Option<impl Fn(&[&str]) -> Command> {
             Some(move |arguments: &[&str]| command(env!("CARGO_BIN_EXE_fdring"), arguments))
         }
         other => {
-            eprintln!("skipped: there are no pid namespaces: {other:?}");
+            skipped(&format!("there are no pid namespaces: {other:?}"));
             None
         }
     }

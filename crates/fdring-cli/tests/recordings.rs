@@ -6,7 +6,7 @@ mod pty;
 use fdring::options::{LaneOptions, SessionOptions};
 use fdring::{Attach, Consumer, Producer, Server};
 use kit::{DEADLINE, Folder, Running, command, complaint, expect, fdring, info, len_of, number, out};
-use kit::{records_of, unique, wait_until};
+use kit::{records_of, skipped, unique, wait_until};
 use pty::Screen;
 use rustix::process::Signal;
 use std::os::fd::AsFd;
@@ -547,8 +547,7 @@ with open(sys.argv[1], 'rb') as file:
     let has_mcap = std::process::Command::new(&python).args(["-c", "import mcap"]).output();
     if !has_mcap.as_ref().is_ok_and(|output| output.status.success()) {
         assert!(std::env::var_os("FDRING_PYTHON").is_none(), "{python} has no package mcap: {has_mcap:?}");
-        eprintln!("skipped: python3 has no package mcap; name one that has in FDRING_PYTHON");
-        return;
+        return skipped("python3 has no package mcap; name one that has in FDRING_PYTHON");
     }
     let (folder, address) = (Folder::new("python"), format!("@{}", unique("python")));
     let mut lane = Producer::create("n").unwrap();

@@ -24,6 +24,13 @@ pub(crate) fn unique(name: &str) -> String {
     format!("cli-{}-{name}", std::process::id())
 }
 
+/// Says that a test was skipped, and why, in a line that `cargo test` shows: the harness captures what macros print.
+pub(crate) fn skipped(why: &str) {
+    let test = std::thread::current();
+    // Standard error may be closed.
+    let _ = writeln!(std::io::stderr(), "\n{}: skipped, {why}", test.name().unwrap_or("a test"));
+}
+
 /// Waits until something is so.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
@@ -204,7 +211,7 @@ pub(crate) fn ticks_of(pid: u32) -> u64 {
 /// said.
 pub(crate) fn as_nobody(folder: &Folder, arguments: &[&str]) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can become another user");
+        skipped("only root can become another user");
         return None;
     }
     let program = folder.path("fdring");
