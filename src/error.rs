@@ -363,7 +363,9 @@ impl Operation {
             (Self::Thread, Errno::AGAIN) => {
                 "; raise the limit of processes and threads (ulimit -u, or pids.max of the control group)"
             }
-            (_, Errno::NOMEM | Errno::NOBUFS) => "; free some memory",
+            (_, Errno::NOMEM | Errno::NOBUFS) => {
+                "; free some memory, or raise the limit of the control group (memory.max)"
+            }
             (Self::ConnectToPath, Errno::NOENT | Errno::NOTDIR) => {
                 "; check the path, and that the other process has started"
             }
@@ -420,7 +422,8 @@ mod tests {
         ] {
             assert!(said(operation, errno).contains(remedy), "{operation:?}: {}", said(operation, errno));
         }
-        assert!(said(Operation::Other, Errno::NOMEM).ends_with("; free some memory"), "it may be a socket");
+        let said_of_a_socket = said(Operation::Other, Errno::NOMEM);
+        assert!(said_of_a_socket.contains("memory.max") && !said_of_a_socket.contains("region"), "{said_of_a_socket}");
         assert!(said(Operation::Other, Errno::AGAIN).ends_with(")"), "nothing is advised where nothing usual helps");
     }
 
