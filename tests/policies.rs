@@ -436,7 +436,9 @@ fn a_lane_that_ends_waits_for_its_readers_and_says_who_has_not_read() {
     (0..10u64).for_each(|number| producer.send(&number.to_le_bytes()).unwrap());
     quick.tell("end it");
     let pids = [slow.pid(), dying.pid()];
-    let waits = std::thread::spawn(move || producer.finish_and_wait(Duration::from_millis(500)));
+    let waits = std::thread::spawn(move || producer.finish_and_wait(Duration::from_secs(1)));
+    // The lane has ended now: whoever dies from here on is waited for in vain.
+    quick.expect("ended");
     dying.kill();
     let error = waits.join().unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unread);
@@ -446,7 +448,6 @@ fn a_lane_that_ends_waits_for_its_readers_and_says_who_has_not_read() {
     let seen: Vec<_> = consumers.iter().map(|who| (who.pid.unwrap(), who.behind_bytes, who.is_gone)).collect();
     assert_eq!(seen, [(pids[0], 160, false), (pids[1], 160, true)]);
     assert!(pids.iter().all(|pid| sentence.contains(&format!("process {pid} of user"))), "{sentence}");
-    quick.expect("ended");
     quick.finish();
     slow.finish();
 }
