@@ -94,7 +94,9 @@ fn processes_that_share_one_processor_soon_stop_spinning() {
     }
     isolated(test, || {
         share_one_processor();
-        let [without, by_default] = ["none", "default"].map(|spin| round_trips(test, spin));
+        // The best of three: other processes may take the processor, too.
+        let best = |spin| (0..3).map(|_| round_trips(test, spin)).min().unwrap();
+        let [without, by_default] = ["none", "default"].map(best);
         let limit = 2 * without + Duration::from_millis(10);
         assert!(by_default < limit, "{ROUNDS} round trips: {by_default:?}, and {without:?} without spinning");
     });
