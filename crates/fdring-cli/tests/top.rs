@@ -27,7 +27,6 @@ fn it_lists_lanes_opens_their_pages_and_quits() {
     screen.wait_for(&name);
     screen.press("\r");
     screen.wait_for("aligned");
-    screen.wait_for("copies");
     screen.press("?");
     screen.wait_for("spinning");
     screen.resize((80, 24));
