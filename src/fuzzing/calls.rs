@@ -112,7 +112,7 @@ fn take_in(script: &mut Script<'_>) {
     let (mut last, mut open) = (0, Vec::new());
     while !script.is_empty() {
         let mut record = [0; 32];
-        let id = script.word_near(&[last, last + 1]);
+        let id = script.word_near(&[last, last.wrapping_add(1)]);
         record[..8].copy_from_slice(&id.to_le_bytes());
         record[8] = script.u8();
         record[16] = script.choose(&[1, 1, 5, 0, 2, 255]);

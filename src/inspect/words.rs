@@ -111,7 +111,7 @@ impl StripeLook {
             behind if gates && !is_overtaken(position) => behind.min(lane.terms.geometry.capacity()),
             behind => behind,
         };
-        let held = |position: u64| read.min(lane.published).saturating_sub(position);
+        let held = |position: u64| read.min(lane.published).saturating_sub(position).min(behind(position));
         ConsumerView {
             process: None,
             kind,
