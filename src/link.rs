@@ -106,7 +106,7 @@ struct Session {
     lanes: Vec<Option<Arc<AtomicU32>>>,
     /// Raised once a lane has lost its seat, and never lowered; watch it for its edges. `None` for a single lane whose
     /// consumer reads the socket.
-    stir: Option<Notice>,
+    eviction_notice: Option<Notice>,
     asking: Asking,
     _keepsake: Option<Keepsake>,
 }
@@ -143,9 +143,9 @@ impl Link {
     ) -> Result<Vec<Option<Self>>> {
         let lanes: Vec<_> = are_read.iter().map(|is_read| is_read.then(Arc::default)).collect();
         let has_siblings = lanes.iter().flatten().count() > 1;
-        let stir = if has_siblings { Some(Notice::new()?) } else { None };
+        let eviction_notice = if has_siblings { Some(Notice::new()?) } else { None };
         let line = Some(Line { socket, handshake: Mutex::new(handshake) });
-        let session = Arc::new(Session::new(line, peer, lanes, stir, keepsake));
+        let session = Arc::new(Session::new(line, peer, lanes, eviction_notice, keepsake));
         let link = |(lane, fate): (usize, &Option<Arc<AtomicU32>>)| {
             fate.as_ref().map(|fate| Self { lane, fate: Arc::clone(fate), session: Arc::clone(&session) })
         };
@@ -183,8 +183,8 @@ impl Link {
 
     /// What can be watched for the end of the session, though not for all else.
     pub(crate) fn sign(&self) -> BorrowedFd<'_> {
-        match (&self.session.line, &self.session.stir) {
-            (None, Some(stir)) => stir.as_fd(),
+        match (&self.session.line, &self.session.eviction_notice) {
+            (None, Some(eviction_notice)) => eviction_notice.as_fd(),
             (Some(line), _) => line.socket.as_fd(),
             (None, None) => unreachable!("without a socket there is a notice"),
         }
@@ -229,8 +229,8 @@ impl Link {
     }
 
     /// Has an edge when the consumer of another lane has heard that a lane lost its seat, maybe this one.
-    pub(crate) fn stir(&self) -> Option<BorrowedFd<'_>> {
-        self.session.stir.as_ref().map(AsFd::as_fd)
+    pub(crate) fn eviction_notice(&self) -> Option<BorrowedFd<'_>> {
+        self.session.eviction_notice.as_ref().map(AsFd::as_fd)
     }
 
     /// The producer's process has ended.
@@ -258,7 +258,7 @@ impl Teller {
     /// Only the first end counts.
     pub(crate) fn tell_end(&self, fate: Fate) {
         self.0.note(fate);
-        self.0.stir.iter().for_each(Notice::raise);
+        self.0.eviction_notice.iter().for_each(Notice::raise);
     }
 
     pub(crate) fn tell_last_words(&self, words: LastWords) {
@@ -288,13 +288,13 @@ impl Session {
         line: Option<Line>,
         peer: Peer,
         lanes: Vec<Option<Arc<AtomicU32>>>,
-        stir: Option<Notice>,
+        eviction_notice: Option<Notice>,
         keepsake: Option<Keepsake>,
     ) -> Self {
         let (fate, last_words, died) = (AtomicU32::new(Fate::Alive as u32), OnceLock::new(), OnceLock::new());
         let (asking, _keepsake) = (Asking::default(), keepsake);
         let dying_max = DYING_MAX;
-        Self { line, peer, last_words, dying_max, died, fate, lanes, stir, asking, _keepsake }
+        Self { line, peer, last_words, dying_max, died, fate, lanes, eviction_notice, asking, _keepsake }
     }
 
     fn receive_frames(&self) {
@@ -374,8 +374,8 @@ impl Session {
         {
             event!(WARN, "seat lost", producer_pid = self.peer.pid, lane);
         }
-        if let Some(stir) = &self.stir {
-            stir.raise();
+        if let Some(eviction_notice) = &self.eviction_notice {
+            eviction_notice.raise();
         }
     }
 }
@@ -498,12 +498,12 @@ pub(crate) mod tests {
 
     #[test]
     fn only_those_who_have_siblings_watch_for_what_they_hear() {
-        let stirs = |are_read: &[bool]| {
+        let notices = |are_read: &[bool]| {
             let (links, _producer) = links(are_read);
-            links.iter().flatten().map(|link| link.stir().is_some()).collect::<Vec<_>>()
+            links.iter().flatten().map(|link| link.eviction_notice().is_some()).collect::<Vec<_>>()
         };
-        assert_eq!(stirs(&[true]), [false]);
-        assert_eq!(stirs(&[false, true, false]), [false]);
-        assert_eq!(stirs(&[true, false, true]), [true, true]);
+        assert_eq!(notices(&[true]), [false]);
+        assert_eq!(notices(&[false, true, false]), [false]);
+        assert_eq!(notices(&[true, false, true]), [true, true]);
     }
 }

@@ -37,7 +37,7 @@ extern "C" fn on_interrupt(_: libc::c_int) {
 }
 
 /// Has SIGINT interrupt; who handles it is this thread, or another one.
-fn heed_signals(elsewhere: bool) -> Interrupter {
+fn interrupt_on_signal(elsewhere: bool) -> Interrupter {
     let stop = STOP.get_or_init(|| Interrupter::new().unwrap());
     // SAFETY: all zeros are a sigaction: no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -74,7 +74,7 @@ fn full_lane(stop: &Interrupter, address: &str) -> (Producer, Server, Consumer) 
     (producer, server, consumer)
 }
 
-/// A consumer that heeds `stop`, of a lane where nothing is.
+/// A consumer that `stop` interrupts, of a lane where nothing is.
 fn idle_lane(stop: &Interrupter, address: &str) -> (Producer, Server, Session) {
     let producer = Producer::create("lane").unwrap();
     let server = Server::listen(address, [&producer]).unwrap();
@@ -287,7 +287,11 @@ fn accepts(stop: &Interrupter, address: &str) {
         let mut consumer = listener.accept().unwrap().attach_one(Attach::new()).unwrap();
         let _kept = producer.join().unwrap();
         stop.interrupt();
-        assert_eq!(consumer.receive().unwrap_err(), ReceiveError::Interrupted, "its sessions heed it, too");
+        assert_eq!(
+            consumer.receive().unwrap_err(),
+            ReceiveError::Interrupted,
+            "it ends the waits of its sessions, too"
+        );
     });
 }
 
@@ -386,7 +390,7 @@ fn receives_with_spin(stop: &Interrupter, address: &str) {
 fn interrupt_each(test: &str, elsewhere: bool) {
     if let Some(role) = role() {
         let (_, wait) = WAITS.iter().find(|(name, _)| *name == role).expect("one of the waits");
-        let stop = heed_signals(elsewhere);
+        let stop = interrupt_on_signal(elsewhere);
         wait(&stop, &address());
         return;
     }

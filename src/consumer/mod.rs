@@ -192,8 +192,10 @@ impl Consumer {
     /// # Errors
     ///
     /// If the kernel cannot watch it.
-    pub(crate) fn heed(&mut self, interrupter: &Interrupter) -> Result<()> {
-        self.waiter.heed(interrupter).map_err(Error::os(format!("watch the interrupter of lane {}", self.info.name)))
+    pub(crate) fn watch_interrupter(&mut self, interrupter: &Interrupter) -> Result<()> {
+        self.waiter
+            .watch_interrupter(interrupter)
+            .map_err(Error::os(format!("watch the interrupter of lane {}", self.info.name)))
     }
 
     /// The next record. Waits until there is one. `None` is the end of the stream: the producer finished the lane, and

@@ -9,6 +9,7 @@ use crate::lane::LaneInfo;
 use crate::layout::LaneState;
 use crate::os::fork::ForkGuard;
 use crate::wire::{Report, ReportedSeat, SeatKind, UNKNOWN_UID};
+use std::fmt;
 use std::time::Duration;
 
 /// What a producer says of its lane and of those who read it. [`Consumer::query`] and [`Tap::query`] ask for it.
@@ -101,19 +102,30 @@ pub struct ReaderReport {
 /// # let ticks = Producer::create("ticks")?;
 /// # let server = Server::listen("@doc-reader-kind", [&ticks])?;
 /// let tap = Tap::connect("@doc-reader-kind")?;
-/// assert_eq!(tap.query(Duration::from_secs(1))?.readers[0].kind, ReaderKind::Tap);
+/// let kind = tap.query(Duration::from_secs(1))?.readers[0].kind;
+/// assert_eq!((kind, kind.to_string().as_str()), (ReaderKind::Tap, "tap"));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReaderKind {
-    /// A consumer that reads payloads in the ring. It is never evicted while it lives.
+    /// A consumer that reads payloads in the ring. The lane waits for it, and does not evict it while it lives.
     InPlace,
-    /// A consumer that copies payloads out.
+    /// A consumer that copies payloads out. The lane waits for it.
     Copies,
-    /// A tap, which the lane does not wait for.
+    /// A tap, which copies payloads out. The lane does not wait for it.
     Tap,
+}
+
+impl fmt::Display for ReaderKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InPlace => "in place",
+            Self::Copies => "copies",
+            Self::Tap => "tap",
+        })
+    }
 }
 
 impl LaneReport {

@@ -34,12 +34,12 @@ const SOCKET: u64 = 0;
 const PROCESS: u64 = 1;
 const BELL: u64 = 2;
 const TIMER: u64 = 3;
-const STIR: u64 = 4;
+const EVICTION: u64 = 4;
 const INTERRUPT: u64 = 5;
 const EVENTS_MAX: usize = 6;
 
 /// How often one that polls its descriptors one by one looks whether another lane's consumer has heard news for it.
-const STIR_INTERVAL: Duration = Duration::from_millis(100);
+const EVICTION_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the producer's process is looked at if the kernel gives no pidfd for it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -93,8 +93,8 @@ impl Waiter {
     }
 
     /// Has an interrupter end the waits.
-    pub(super) fn heed(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
-        self.sources.heed(interrupter)
+    pub(super) fn watch_interrupter(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
+        self.sources.watch_interrupter(interrupter)
     }
 
     /// Makes the timer of [`arm_elsewhere`](Self::arm_elsewhere) now, for one that arms while the descriptor table is
@@ -290,8 +290,8 @@ impl Sources {
                 poller.add(pidfd, PROCESS, Trigger::Level)?;
             }
             poller.add(&bell, BELL, Trigger::Edge)?;
-            if let Some(stir) = link.stir() {
-                poller.add(stir, STIR, Trigger::Edge)?;
+            if let Some(notice) = link.eviction_notice() {
+                poller.add(notice, EVICTION, Trigger::Edge)?;
             }
             Ok(poller)
         };
@@ -319,7 +319,7 @@ impl Sources {
         })
     }
 
-    fn heed(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
+    fn watch_interrupter(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
         if let Some(poller) = &self.poller {
             poller.add(interrupter, INTERRUPT, Trigger::Level)?;
         }
@@ -420,8 +420,8 @@ impl Sources {
         let sources = [socket, pidfd, bell, interrupt];
         let sources = sources.into_iter().flatten();
         let mut waits: Vec<_> = sources.clone().map(|(_, fd)| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        let stir_due = self.link.stir().map(|_| STIR_INTERVAL);
-        let timeout = [timeout, stir_due].into_iter().flatten().min();
+        let eviction_look_due = self.link.eviction_notice().map(|_| EVICTION_LOOK_INTERVAL);
+        let timeout = [timeout, eviction_look_due].into_iter().flatten().min();
         poll(&mut waits, timeout.map(timespec).as_ref())?;
         let is_ready = waits.iter().map(|wait| !wait.revents().is_empty());
         Ok(sources.zip(is_ready).filter_map(|((token, _), is_ready)| is_ready.then_some(token)).collect())

@@ -76,13 +76,13 @@ impl Reports {
 /// A connection that is being made.
 #[derive(Debug)]
 pub(super) struct Connector {
-    shared: Arc<Shared>,
+    shared: Arc<Job>,
     guard: ForkGuard,
     _thread: Thread,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Job {
     work: Mutex<Work>,
     reports: Arc<Reports>,
     /// Raised when nobody waits for it any more.
@@ -100,7 +100,7 @@ impl Connector {
     /// Begins to connect. Raises `reports.done` when the outcome can be [taken](Self::take).
     pub(super) fn begin(plan: Plan, tries: Tries, reports: &Arc<Reports>) -> Result<Self> {
         let (reports, stop) = (Arc::clone(reports), Notice::new()?);
-        let shared = Arc::new(Shared { work: Mutex::default(), reports, stop });
+        let shared = Arc::new(Job { work: Mutex::default(), reports, stop });
         let mut word = Word { shared: Arc::clone(&shared), outcome: None };
         let work = move || word.outcome = word.shared.connect(&plan, tries);
         Ok(Self { shared, guard: ForkGuard::get()?, _thread: thread::start("fdring-feed", STACK_BYTES, work)? })
@@ -129,7 +129,7 @@ impl Drop for Connector {
 
 /// Says how the thread has ended, when it is dropped.
 struct Word {
-    shared: Arc<Shared>,
+    shared: Arc<Job>,
     outcome: Option<Result<Consumer>>,
 }
 
@@ -142,7 +142,7 @@ impl Drop for Word {
     }
 }
 
-impl Shared {
+impl Job {
     /// Tries until a lane is joined, or no try is left; `None` if nobody waits for it any more.
     fn connect(&self, plan: &Plan, tries: Tries) -> Option<Result<Consumer>> {
         let (mut pause, mut is_gone) = (tries.pause, false);

@@ -116,7 +116,7 @@ enum Phase {
     /// Nobody connects.
     Away,
     Connecting(Connector),
-    Reading(Box<Reading>),
+    Reading(Box<OpenLane>),
     Corrupt(Corruption),
     /// A lane was finished, and the feed ends with it.
     Over,
@@ -135,7 +135,7 @@ enum End {
 
 /// A lane that is read.
 #[derive(Debug)]
-struct Reading {
+struct OpenLane {
     consumer: Consumer,
     /// Where it was joined, and when.
     start: u64,
@@ -146,7 +146,7 @@ struct Reading {
     passed: (u64, u64),
 }
 
-impl Reading {
+impl OpenLane {
     fn position(&self) -> u64 {
         self.consumer.position().max(self.first)
     }
@@ -522,7 +522,7 @@ impl Feed {
         event!(INFO, "feed joined a lane", address = %_address, lane = _lane, position, missed_bytes);
         self.totals.joined += 1;
         self.totals.missed_bytes += missed_bytes.unwrap_or(0);
-        let reading = Reading { consumer, start, since: Instant::now(), first: position, passed: (0, 0) };
+        let reading = OpenLane { consumer, start, since: Instant::now(), first: position, passed: (0, 0) };
         self.phase = Phase::Reading(Box::new(reading));
         Ok(beginning)
     }

@@ -4,7 +4,7 @@
 //! consumer counts.
 
 use super::connector::Failures;
-use super::{Feed, Phase, Reading};
+use super::{Feed, OpenLane, Phase};
 use crate::consumer::ReceiveError;
 use crate::session::Address;
 use crate::trace::event;
@@ -61,7 +61,7 @@ pub struct FeedStats {
 
 impl FeedStats {
     /// Adds what was counted on a lane.
-    pub(super) fn add(&mut self, reading: &Reading) {
+    pub(super) fn add(&mut self, reading: &OpenLane) {
         let stats = reading.consumer.stats();
         let (passed_records, passed_bytes) = reading.passed;
         self.records += stats.records - passed_records;

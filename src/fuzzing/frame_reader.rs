@@ -53,7 +53,7 @@ pub(super) fn read(bytes: &[u8], descriptors: usize) -> Verdict {
     if bytes.len() > 65536 {
         return Err(fault("too long", &[bytes.len() as u64]));
     }
-    let mut reader = Reader { bytes, at: 0, fields: Vec::new() };
+    let mut reader = Cursor { bytes, at: 0, fields: Vec::new() };
     let header = reader.take(16)?;
     let (magic, version, kind) = (number(&header[..4]), number(&header[4..6]), number(&header[6..8]));
     if header[..4] != [0x66, 0x64, 0x72, 0x66] {
@@ -95,13 +95,13 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number * 256 + u64::from(*byte))
 }
 
-struct Reader<'a> {
+struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     fields: Vec<(&'static str, Value)>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Cursor<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
         let rest = self.bytes.len() - self.at;
         if rest < len {

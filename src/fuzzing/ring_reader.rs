@@ -50,7 +50,7 @@ pub fn ring_reader(data: &[u8]) {
         let start = script.word_near(&[0, rig.geometry().capacity(), START_LIMIT]) % START_LIMIT;
         let start = start & !(rig.geometry().record_align() - 1);
         rig.reset(start);
-        let mut reading = Reading::new(rig, start).expect("a bell and memory for a consumer");
+        let mut reading = CheckedConsumer::new(rig, start).expect("a bell and memory for a consumer");
         if is_concurrent {
             let (hostile, map) = (&mut rig.hostile, Arc::clone(&rig.map));
             std::thread::scope(|scope| {
@@ -72,7 +72,7 @@ pub fn ring_reader(data: &[u8]) {
 }
 
 /// One thread: what is read can be compared with what stands in the ring.
-fn play(rig: &mut Rig, reading: &mut Reading, script: &mut Script<'_>, start: u64) {
+fn play(rig: &mut Rig, reading: &mut CheckedConsumer, script: &mut Script<'_>, start: u64) {
     let mut honest = start;
     for _ in 0..ACTIONS_MAX {
         if script.is_empty() {
@@ -207,7 +207,7 @@ fn append(hostile: &mut WritableLane, script: &mut Script<'_>, next: &mut u64) {
 }
 
 /// The consumer, and what must stay true of it.
-struct Reading {
+struct CheckedConsumer {
     consumer: Consumer,
     seat: SeatMap,
     start: u64,
@@ -217,7 +217,7 @@ struct Reading {
     has_failed: bool,
 }
 
-impl Reading {
+impl CheckedConsumer {
     fn new(rig: &Rig, start: u64) -> Result<Self> {
         let (_, end) = Bell::create()?;
         let seat = SeatMap::new(Arc::clone(&rig.seat), 0);

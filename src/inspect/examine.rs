@@ -6,7 +6,7 @@
 use super::files::{FileKey, MemfdName, OpenedFile, Role, open_at, read_words};
 use super::process::{Miss, Pins};
 use super::records::{self, RecordView};
-use super::survey::{Search, Shared, own};
+use super::survey::{LaneFile, Search, own};
 use super::words::{CONTROL_WORDS, LaneLook, STRIPE_WORDS};
 use super::{ProcessView, Reason, Survey};
 use crate::error::Result;
@@ -203,7 +203,7 @@ struct Examiner<'a> {
 }
 
 impl Examiner<'_> {
-    fn examine(mut self, key: FileKey, file: &Shared) -> Result<Examination> {
+    fn examine(mut self, key: FileKey, file: &LaneFile) -> Result<Examination> {
         let mut lane = Examination {
             name: file.name.lane.clone().unwrap_or_default(),
             id: file.name.id.unwrap_or_default(),
@@ -250,7 +250,7 @@ impl Examiner<'_> {
         &mut self,
         kind: RegionKind,
         key: FileKey,
-        file: &Shared,
+        file: &LaneFile,
         required: Seals,
         lane: &mut Examination,
     ) -> Result<Option<OpenedFile>> {
@@ -315,10 +315,16 @@ impl Examiner<'_> {
     }
 
     /// Looks at the seats of the lane's readers; the positions at which records begin, as they say.
-    fn seats(&mut self, control: FileKey, file: &Shared, look: &LaneLook, lane: &mut Examination) -> Result<Vec<u64>> {
+    fn seats(
+        &mut self,
+        control: FileKey,
+        file: &LaneFile,
+        look: &LaneLook,
+        lane: &mut Examination,
+    ) -> Result<Vec<u64>> {
         let mut begins = Vec::new();
         let files = self.search.files();
-        let is_near = |seat: &Shared| seat.name.role == Role::Seat && seat.is_with(file);
+        let is_near = |seat: &LaneFile| seat.name.role == Role::Seat && seat.is_with(file);
         for (key, seat) in files.iter().filter(|(key, seat)| **key != control && is_near(seat)) {
             let opened = match open_at(&seat.places, *key, self.search.devices(), self.pins) {
                 Ok(opened) => opened,

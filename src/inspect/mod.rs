@@ -43,6 +43,7 @@ use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 pub(crate) use words::StripeLook;
 
+pub use crate::consumer::ReaderKind;
 pub use examine::{Examination, RegionKind, RegionView, WordView};
 pub use kernel::{Kernel, kernel};
 pub use records::RecordView;
@@ -207,22 +208,6 @@ pub struct ConsumerView {
     look: StripeLook,
 }
 
-/// How one reads a lane.
-///
-/// ```
-/// assert_eq!(fdring::inspect::ReaderKind::InPlace.to_string(), "in place");
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ReaderKind {
-    /// In the ring itself. The lane waits for it.
-    InPlace,
-    /// By copies. The lane waits for it.
-    Copies,
-    /// By copies. The lane does not wait for it.
-    Tap,
-}
-
 /// A process, as /proc shows it.
 ///
 /// ```
@@ -353,16 +338,6 @@ impl fmt::Display for LaneState {
             Self::Abandoned => "abandoned",
             Self::ProducerDead => "producer dead",
             Self::ProducerUnseen => "producer unseen",
-        })
-    }
-}
-
-impl fmt::Display for ReaderKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::InPlace => "in place",
-            Self::Copies => "copies",
-            Self::Tap => "tap",
         })
     }
 }

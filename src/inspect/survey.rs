@@ -168,12 +168,12 @@ impl Rates {
 
 /// A file of a lane, and who has it.
 #[derive(Clone, Debug)]
-pub(super) struct Shared {
+pub(super) struct LaneFile {
     pub(super) name: MemfdName,
     pub(super) places: Vec<Place>,
 }
 
-impl Shared {
+impl LaneFile {
     /// The process that can write it.
     pub(super) fn writer(&self) -> Option<&ProcessView> {
         let writes = |place: &&Place| matches!(place.via, Via::Map { is_writable: true, .. });
@@ -190,7 +190,7 @@ impl Shared {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Search {
     devices: Vec<(u32, u32)>,
-    files: Arc<BTreeMap<FileKey, Shared>>,
+    files: Arc<BTreeMap<FileKey, LaneFile>>,
     /// The numbers of processes that could not be looked into, and the users to whom files belong that they make.
     unseen_processes: Vec<(u32, u32)>,
     unseen: Vec<Unseen>,
@@ -232,7 +232,7 @@ impl Search {
         Ok(Survey { lanes, unseen, scope, search: self })
     }
 
-    pub(super) fn files(&self) -> &BTreeMap<FileKey, Shared> {
+    pub(super) fn files(&self) -> &BTreeMap<FileKey, LaneFile> {
         &self.files
     }
 
@@ -265,7 +265,7 @@ impl Search {
             Ok(found) => {
                 for Found { key, name, via } in found {
                     let files = Arc::make_mut(&mut self.files);
-                    let file = files.entry(key).or_insert_with(|| Shared { name, places: Vec::new() });
+                    let file = files.entry(key).or_insert_with(|| LaneFile { name, places: Vec::new() });
                     file.places.push(Place { process: process.view.clone(), via });
                 }
             }
@@ -338,7 +338,7 @@ impl Search {
     }
 
     /// What was found; otherwise it is noted why it was not.
-    fn or_unseen<T>(&mut self, file: &Shared, look: Result<T, Miss>) -> Result<Option<T>> {
+    fn or_unseen<T>(&mut self, file: &LaneFile, look: Result<T, Miss>) -> Result<Option<T>> {
         let reason = match look {
             Ok(found) => return Ok(Some(found)),
             Err(Miss::Own(errno)) => return Err(own(errno)),
@@ -354,7 +354,7 @@ impl Search {
     fn look_at_lane(
         &self,
         key: FileKey,
-        file: &Shared,
+        file: &LaneFile,
         pins: &mut Pins,
     ) -> Result<(LaneLook, (u32, Option<SystemTime>)), Miss> {
         let opened = open_at(&file.places, key, &self.devices, pins)?;
@@ -367,20 +367,20 @@ impl Search {
     }
 
     /// Those who read by the stripes of a seat.
-    fn readers_of<'a>(&self, key: FileKey, file: &'a Shared, pins: &mut Pins) -> Result<Vec<Reader<'a>>, Miss> {
+    fn readers_of<'a>(&self, key: FileKey, file: &'a LaneFile, pins: &mut Pins) -> Result<Vec<SeatReader<'a>>, Miss> {
         let opened = open_at(&file.places, key, &self.devices, pins)?;
         let (len_bytes, since) = (opened.len.min(seat_len_bytes(LANES_PER_SESSION_MAX)), opened.since);
         let region = opened.into_region("the seat", len_bytes, Seals::SHRINK | Seals::GROW)?;
         let mut readers = Vec::new();
         for index in 0..len_bytes as usize / SEAT_STRIPE_BYTES {
             let words: [u64; STRIPE_WORDS] = read_words(&region, (index * SEAT_STRIPE_BYTES) as u64)?;
-            readers.extend(StripeLook::new(&words).map(|look| Reader { seat: (key, index), file, look, since }));
+            readers.extend(StripeLook::new(&words).map(|look| SeatReader { seat: (key, index), file, look, since }));
         }
         Ok(readers)
     }
 
     /// Whether more can come on a lane, which was made by a process of the user `uid`.
-    fn state_of(&self, look: &LaneLook, file: &Shared, uid: u32) -> LaneState {
+    fn state_of(&self, look: &LaneLook, file: &LaneFile, uid: u32) -> LaneState {
         let may_be_unseen = || self.may_be_unseen(file, uid);
         match (look.state, file.writer()) {
             (layout::LaneState::Finished, _) => LaneState::Finished,
@@ -392,7 +392,7 @@ impl Search {
     }
 
     /// Whether a process that cannot be seen may be the producer of a lane that was made by the user `uid`.
-    fn may_be_unseen(&self, file: &Shared, uid: u32) -> bool {
+    fn may_be_unseen(&self, file: &LaneFile, uid: u32) -> bool {
         // Those who read it watch its process, and know whether that has ended.
         let processes = file.places.iter().filter_map(|place| Process::open_again(&place.process).ok());
         let watched: Vec<i32> = processes.filter_map(|process| process.watched().ok()).flatten().collect();
@@ -416,14 +416,14 @@ impl Search {
 
 /// One who reads by a stripe of a seat.
 #[derive(Debug)]
-struct Reader<'a> {
+struct SeatReader<'a> {
     seat: (FileKey, usize),
-    file: &'a Shared,
+    file: &'a LaneFile,
     look: StripeLook,
     since: Option<SystemTime>,
 }
 
-impl Reader<'_> {
+impl SeatReader<'_> {
     /// What is known of it; `None` if it has ended.
     fn view(&self, before: &LaneLook, after: &LaneLook) -> Option<ConsumerView> {
         let process = match (self.file.writer(), self.file.name.pid) {

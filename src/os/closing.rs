@@ -97,7 +97,7 @@ fn enqueue(fds: Vec<(OwnedFd, Option<Closes>)>) {
     };
     queue.take_over();
     queue.fds.extend(fds);
-    queue.see_to_it();
+    queue.start_thread_if_needed();
 }
 
 /// How many descriptors wait to be closed, but for those that are counted for their owner; at least 1 for as long as
@@ -106,7 +106,7 @@ pub(crate) fn waiting() -> usize {
     let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else { return 0 };
     queue.take_over();
     // Where no thread could be had, there may be one now.
-    queue.see_to_it();
+    queue.start_thread_if_needed();
     queue.fds.iter().filter(|(_, closes)| closes.is_none()).count() + usize::from(queue.has_thread)
 }
 
@@ -121,7 +121,7 @@ impl Queue {
     }
 
     /// Has a thread for as long as there is something to do.
-    fn see_to_it(&mut self) {
+    fn start_thread_if_needed(&mut self) {
         if !self.fds.is_empty() && !self.has_thread {
             self.has_thread = thread::start("fdring-closer", STACK_BYTES, close_all).is_ok();
         }

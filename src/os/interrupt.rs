@@ -92,16 +92,16 @@ const RAISED: u32 = 1;
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Interrupter(Arc<Shared>);
+pub struct Interrupter(Arc<State>);
 
 #[derive(Debug)]
-struct Shared {
+struct State {
     word: AtomicU32,
     notice: Notice,
     guard: ForkGuard,
 }
 
-impl Shared {
+impl State {
     /// Makes the eventfd what the word says. Whoever changes the word calls this afterwards: of all who do so at once,
     /// the last to change the eventfd has looked at the word once more, or another would come after it.
     fn settle(&self) {
@@ -136,7 +136,7 @@ impl Interrupter {
     /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn new() -> Result<Self> {
         let (word, notice) = (AtomicU32::new(LOWERED), Notice::new()?);
-        Ok(Self(Arc::new(Shared { word, notice, guard: ForkGuard::get()? })))
+        Ok(Self(Arc::new(State { word, notice, guard: ForkGuard::get()? })))
     }
 
     /// Ends all waits of the endpoints that it was given to, now and until [`clear`](Self::clear) is called.
@@ -153,7 +153,7 @@ impl Interrupter {
     /// # }
     /// ```
     pub fn interrupt(&self) {
-        let Shared { word, guard, .. } = &*self.0;
+        let State { word, guard, .. } = &*self.0;
         if guard.is_child() {
             // The eventfd is the parent's too.
             return;
@@ -198,7 +198,7 @@ impl Interrupter {
     /// # }
     /// ```
     pub fn clear(&self) {
-        let Shared { word, guard, .. } = &*self.0;
+        let State { word, guard, .. } = &*self.0;
         if guard.is_child() {
             return;
         }

@@ -28,7 +28,7 @@ const BEYOND_END_MAX_BYTES: u64 = 1 << 30;
 
 /// What stands after the checks.
 #[derive(Debug)]
-pub(super) struct Received {
+pub(super) struct Checked {
     pub(super) memfd: Memfd,
     pub(super) len: usize,
     pub(super) seals: Seals,
@@ -40,7 +40,7 @@ pub(super) struct Received {
 ///
 /// `len` is the length in bytes that its sender announced, or the longest that is taken. SHRINK and GROW are required
 /// always.
-pub(super) fn check(fd: OwnedFd, len: Length, required: Seals) -> Result<Received, String> {
+pub(super) fn check(fd: OwnedFd, len: Length, required: Seals) -> Result<Checked, String> {
     let (received, stat) = check_shape(fd, len, required)?;
     check_allocated(&received.memfd, &stat)?;
     Ok(received)
@@ -48,14 +48,14 @@ pub(super) fn check(fd: OwnedFd, len: Length, required: Seals) -> Result<Receive
 
 /// The same without a promise that every page is there: for a file of another process, whose lock that process can keep
 /// for as long as it likes. Nothing here waits for it.
-pub(super) fn check_unlocked(fd: OwnedFd, claimed_len: u64, required: Seals) -> Result<Received, String> {
+pub(super) fn check_unlocked(fd: OwnedFd, claimed_len: u64, required: Seals) -> Result<Checked, String> {
     let (received, stat) = check_shape(fd, Length::Exactly(claimed_len), required)?;
     check_blocks(&stat)?;
     Ok(received)
 }
 
 /// The seals and the length.
-fn check_shape(fd: OwnedFd, wanted: Length, required: Seals) -> Result<(Received, Stat), String> {
+fn check_shape(fd: OwnedFd, wanted: Length, required: Seals) -> Result<(Checked, Stat), String> {
     let memfd = Memfd::try_from_fd(fd).map_err(|_| "the descriptor is not a memfd".to_owned())?;
     let seals = Seals::of(memfd.as_file()).map_err(|errno| format!("its seals cannot be read: {errno}"))?;
     let missing = required.union(Seals::SHRINK).union(Seals::GROW).without(seals);
@@ -76,7 +76,7 @@ fn check_shape(fd: OwnedFd, wanted: Length, required: Seals) -> Result<(Received
         }
         _ => {}
     }
-    Ok((Received { memfd, len: len as usize, seals, mode: stat.st_mode & 0o7777 }, stat))
+    Ok((Checked { memfd, len: len as usize, seals, mode: stat.st_mode & 0o7777 }, stat))
 }
 
 /// Makes sure that every page is there: touching a hole would take memory of ours, or raise SIGBUS for want of it.

@@ -484,8 +484,8 @@ impl Session {
         let (mut consumers, mut taps) = (Vec::new(), Vec::new());
         for reader in places.into_iter().filter_map(|place| readers[place].take()) {
             match reader {
-                Reader::Consumer(consumer) => consumers.push(consumer),
-                Reader::Tap(tap) => taps.push(tap),
+                Endpoint::Consumer(consumer) => consumers.push(consumer),
+                Endpoint::Tap(tap) => taps.push(tap),
             }
         }
         Ok((consumers, taps))
@@ -528,7 +528,7 @@ impl Session {
     }
 
     /// Attaches to each lane in its own way, or not at all; takes no seat there.
-    fn attach_each(self, how: &[Option<(Attach, Delivery)>]) -> Result<Vec<Option<Reader>>> {
+    fn attach_each(self, how: &[Option<(Attach, Delivery)>]) -> Result<Vec<Option<Endpoint>>> {
         let Self { mut socket, peer, mut handshake, lanes, options, deadline, guard, place, .. } = self;
         guard.check()?;
         // Read before the Attach: any later eviction may be that of this consumer.
@@ -575,13 +575,13 @@ impl Session {
                 Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin };
             let link = Arc::new(link);
             let mut reader = match delivery {
-                Delivery::Lossless => Reader::Consumer(Consumer::new(attachment, link, guard)?),
-                Delivery::Lossy => Reader::Tap(Tap::new(attachment, link, guard)?),
+                Delivery::Lossless => Endpoint::Consumer(Consumer::new(attachment, link, guard)?),
+                Delivery::Lossy => Endpoint::Tap(Tap::new(attachment, link, guard)?),
             };
             match (&mut reader, &options.interrupter) {
                 (_, None) => {}
-                (Reader::Consumer(consumer), Some(interrupter)) => consumer.heed(interrupter)?,
-                (Reader::Tap(tap), Some(interrupter)) => tap.heed(interrupter)?,
+                (Endpoint::Consumer(consumer), Some(interrupter)) => consumer.watch_interrupter(interrupter)?,
+                (Endpoint::Tap(tap), Some(interrupter)) => tap.watch_interrupter(interrupter)?,
             }
             Ok(Some(reader))
         });
@@ -591,7 +591,7 @@ impl Session {
 
 /// What a lane is attached to by.
 #[allow(clippy::large_enum_variant, reason = "a few, for a moment")]
-enum Reader {
+enum Endpoint {
     Consumer(Consumer),
     Tap(Tap),
 }

@@ -243,7 +243,7 @@ struct Running {
 
 /// Heeds Ctrl-C as a program does that a terminal has started. A shell without job control has its background jobs
 /// ignore it, and what they start.
-fn heed_interrupts() -> std::io::Result<()> {
+fn allow_interrupts() -> std::io::Result<()> {
     // SAFETY: the default action of a signal is no handler.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
     Ok(())
@@ -258,8 +258,8 @@ impl Running {
         let mut command = Command::new(pipeline());
         command.args(vec![&file; 2000]).stdin(Stdio::null()).stdout(Stdio::null());
         command.process_group(0).stderr(Stdio::piped());
-        // SAFETY: `heed_interrupts` calls what may be called between fork and exec.
-        unsafe { command.pre_exec(heed_interrupts) };
+        // SAFETY: `allow_interrupts` calls what may be called between fork and exec.
+        unsafe { command.pre_exec(allow_interrupts) };
         let mut parent = command.spawn().unwrap();
         let mut stderr = BufReader::new(parent.stderr.take().unwrap()).lines();
         let running = stderr.find(|line| line.as_ref().unwrap().contains(" files, "));

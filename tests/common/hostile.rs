@@ -224,8 +224,8 @@ impl Wire {
     pub(crate) fn recv(&self) -> Option<Message> {
         let timeout = Timespec::try_from(DEADLINE).unwrap();
         for _ in 0..2 {
-            let stirs = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)).unwrap();
-            assert_ne!(stirs, 0, "nothing came, not even the end");
+            let readable = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&timeout)).unwrap();
+            assert_ne!(readable, 0, "nothing came, not even the end");
             let mut bytes = vec![0; 65536];
             let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(253))];
             let mut control = RecvAncillaryBuffer::new(&mut space);

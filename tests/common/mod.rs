@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// How long anything in a test may take before it counts as hung.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Who stirs no more for so long is taken to sleep, rather than to be on the way to it.
+/// A thread that has not run for so long is taken to sleep, rather than to be on the way to it.
 const SLEEP: Duration = Duration::from_millis(3);
 
 const ROLE: &str = "FDRING_TEST_ROLE";
@@ -163,7 +163,7 @@ pub(crate) fn wait_until_process_sleeps(pid: u32) {
     wait_until_process_has_slept_for(pid, SLEEP);
 }
 
-/// Waits until no thread of the process `pid` has stirred for so long.
+/// Waits until no thread of the process `pid` has run for so long.
 pub(crate) fn wait_until_process_has_slept_for(pid: u32, long: Duration) {
     wait_until_sleeping(long, || {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -176,7 +176,7 @@ pub(crate) fn wait_until_thread_sleeps(tid: rustix::process::Pid) {
     wait_until_thread_has_slept_for(tid, SLEEP);
 }
 
-/// Waits until that thread has not stirred for so long.
+/// Waits until that thread has not run for so long.
 pub(crate) fn wait_until_thread_has_slept_for(tid: rustix::process::Pid, long: Duration) {
     wait_until_sleeping(long, || vec![sleeps_of(tid)]);
 }

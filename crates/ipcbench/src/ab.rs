@@ -25,7 +25,7 @@ pub(crate) fn run(revisions: [&str; 2], options: &Options) -> Fallible<ExitCode>
     if benchmark_differs(&root, revisions)? {
         println!("warning: crates/ipcbench differs too: a change of the method counts as one of the library");
     }
-    signals::heed();
+    signals::catch();
     let mut reports: [Vec<Report>; 2] = Default::default();
     let seconds = options.seconds / (options.restarts * ROUND.len()) as f64;
     let path = root.join(format!("target/ab/run-{}.json", std::process::id()));

@@ -88,7 +88,7 @@ const HELP: &str = "
 Commands:
   run              measure; this is what is done unless a command is given
   ab REV REV       build two revisions (. is the sources as they are), measure both in turn, and say what differs;
-                   in a checkout of fdring; what is selected, --seconds and --restarts are heeded
+                   in a checkout of fdring; what is selected, --seconds and --restarts count
   compare A B      compare two reports of --json: a ratio and an interval for each row
   doctor           look at this machine: what makes figures doubtful, and what to do about it
   list             the measures, contenders and sizes there are, of those that are selected
@@ -224,7 +224,7 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
         true => census::take(machine.cores, options.tries).unwrap_or_else(|error| Census::without(&*error)),
         false => Census::default(),
     };
-    signals::heed();
+    signals::catch();
     let watch = Watch::begin(machine.cores);
     let collected = run::run(&plan, program.contenders, show_progress)?;
     if std::io::stderr().is_terminal() {

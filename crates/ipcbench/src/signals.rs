@@ -10,7 +10,7 @@ extern "C" fn interrupt(_: libc::c_int) {
 }
 
 /// Has the two signals noted once each.
-pub(crate) fn heed() {
+pub(crate) fn catch() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         // SAFETY: an all-zero action is a valid one of this plain struct.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };

@@ -145,8 +145,10 @@ impl Tap {
     /// # Errors
     ///
     /// If the kernel cannot watch it.
-    pub(crate) fn heed(&mut self, interrupter: &Interrupter) -> Result<()> {
-        self.waiter.heed(interrupter).map_err(Error::os(format!("watch the interrupter of lane {}", self.info.name)))
+    pub(crate) fn watch_interrupter(&mut self, interrupter: &Interrupter) -> Result<()> {
+        self.waiter
+            .watch_interrupter(interrupter)
+            .map_err(Error::os(format!("watch the interrupter of lane {}", self.info.name)))
     }
 
     /// A tap that its producer knows nothing of. Nobody rings its bell, so it naps.

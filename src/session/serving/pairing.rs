@@ -304,7 +304,7 @@ impl ConsumerSession {
         let guard = progress.pairing.terms.guard;
         let mut consumer = Consumer::new(attachment, Arc::new(link), guard).map_err(Ending::own)?;
         if let Some(interrupter) = &options.interrupter {
-            consumer.heed(interrupter).map_err(Ending::own)?;
+            consumer.watch_interrupter(interrupter).map_err(Ending::own)?;
         }
         self.reader = Some(teller);
         progress.incoming = Incoming::Stands(Box::new(consumer));

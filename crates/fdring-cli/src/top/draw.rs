@@ -341,9 +341,9 @@ mod tests {
         lane.send(&[0; 1000]).unwrap();
         let mut model = Model::new(Sort::Readers).unwrap();
         model.look().unwrap();
-        model.heed(KeyCode::Home);
+        model.press(KeyCode::Home);
         while model.lane().unwrap().info.id != lane.lane().id {
-            model.heed(KeyCode::Down);
+            model.press(KeyCode::Down);
         }
         for size in [(80, 24), (200, 50)] {
             let list = drawn(&model, size);
@@ -351,17 +351,17 @@ mod tests {
             assert!(line.contains(&std::process::id().to_string()) && line.contains("live"), "{line}");
             assert!(list[1].contains("TREND") && list[1].contains("STATE"), "{}", list[1]);
             assert!(list.last().unwrap().contains("q quit"));
-            model.heed(KeyCode::Enter);
+            model.press(KeyCode::Enter);
             let page = drawn(&model, size).join("\n");
             for part in ["4 MiB", "producer", "copies", "DOES", "1008 B", "stands still", "at most"] {
                 assert!(page.contains(part), "{part}: {page}");
             }
             let id = hex(&lane.lane().id);
             assert!(page.contains(&id), "the whole id: {page}");
-            model.heed(KeyCode::Esc);
-            model.heed(KeyCode::Char('?'));
+            model.press(KeyCode::Esc);
+            model.press(KeyCode::Char('?'));
             assert!(drawn(&model, size).iter().any(|line| line.contains("it has records to read and reads none")));
-            model.heed(KeyCode::Esc);
+            model.press(KeyCode::Esc);
         }
         drop((consumer, server));
     }

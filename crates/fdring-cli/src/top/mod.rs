@@ -91,7 +91,7 @@ impl Screen {
             self.wait_until(due, stop)?;
             while event::poll(Duration::ZERO)? {
                 let wish = match event::read()? {
-                    Event::Key(key) if key.kind != KeyEventKind::Release => self.heed(key, model)?,
+                    Event::Key(key) if key.kind != KeyEventKind::Release => self.press(key, model)?,
                     _ => Wish::Nothing,
                 };
                 if wish == Wish::Quit {
@@ -122,12 +122,12 @@ impl Screen {
         Ok(())
     }
 
-    fn heed(&mut self, key: KeyEvent, model: &mut Model) -> io::Result<Wish> {
+    fn press(&mut self, key: KeyEvent, model: &mut Model) -> io::Result<Wish> {
         match (key.code, key.modifiers.contains(KeyModifiers::CONTROL)) {
             (KeyCode::Char('c'), true) => return Ok(Wish::Quit),
             (KeyCode::Char('z'), true) => self.suspend()?,
             (KeyCode::Char('l'), true) => self.terminal.clear()?,
-            (code, false) => return Ok(model.heed(code)),
+            (code, false) => return Ok(model.press(code)),
             _ => {}
         }
         Ok(Wish::Nothing)

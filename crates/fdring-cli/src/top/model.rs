@@ -209,7 +209,7 @@ impl Model {
         self.used[0].share_since(&self.used[1], process?.pid)
     }
 
-    pub(super) fn heed(&mut self, key: KeyCode) -> Wish {
+    pub(super) fn press(&mut self, key: KeyCode) -> Wish {
         match key {
             KeyCode::Char('q') => return Wish::Quit,
             KeyCode::Esc | KeyCode::Backspace | KeyCode::Left if self.page != Page::List => self.page = Page::List,
@@ -271,23 +271,23 @@ mod tests {
         a.send(&[0; 1000]).unwrap();
         let mut model = Model::of(inspect::process(std::process::id()).unwrap(), Sort::Name);
         assert_eq!(look(&mut model), ["model-a", "model-b", "model-c"]);
-        model.heed(KeyCode::End);
-        model.heed(KeyCode::Char('r'));
+        model.press(KeyCode::End);
+        model.press(KeyCode::Char('r'));
         assert_eq!(look(&mut model), ["model-c", "model-b", "model-a"]);
         assert_eq!(model.place(), Some(0), "c is still chosen");
-        model.heed(KeyCode::Char('r'));
+        model.press(KeyCode::Char('r'));
         model.sort = Sort::Full;
         drop(b);
         assert_eq!(look(&mut model), ["model-a", "model-c"]);
         assert_eq!(full(&model.survey.lanes[0]), 1008.0 / 4096.0);
-        model.heed(KeyCode::Enter);
+        model.press(KeyCode::Enter);
         drop(c);
         look(&mut model);
         assert!(model.page == Page::Lane && model.lane().is_none(), "its page says that it is gone");
-        model.heed(KeyCode::Esc);
+        model.press(KeyCode::Esc);
         assert_eq!((model.page, model.place()), (Page::List, Some(0)));
-        assert_eq!((model.heed(KeyCode::Down), model.place()), (Wish::Nothing, Some(0)), "there is no other");
-        assert_eq!(model.heed(KeyCode::Esc), Wish::Quit);
+        assert_eq!((model.press(KeyCode::Down), model.place()), (Wish::Nothing, Some(0)), "there is no other");
+        assert_eq!(model.press(KeyCode::Esc), Wish::Quit);
         drop((consumer, server));
     }
 

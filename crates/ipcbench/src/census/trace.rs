@@ -50,14 +50,14 @@ impl Tracer {
     pub(super) fn count_until(&mut self, mut is_over: impl FnMut() -> bool) -> [u64; 2] {
         let mut counts = [0; 2];
         while !is_over() {
-            let mut stirred = false;
+            let mut changed = false;
             for (tid, process) in &self.0 {
                 if let Some(status) = stopped(*tid) {
-                    stirred = true;
+                    changed = true;
                     counts[*process] += u64::from(go_on(*tid, status));
                 }
             }
-            if !stirred {
+            if !changed {
                 std::thread::sleep(LOOK_INTERVAL);
             }
         }
