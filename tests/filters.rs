@@ -126,6 +126,25 @@ fn lanes_work_though_advice_about_memory_is_refused() {
     });
 }
 
+/// As where a control group has no memory left: a ring whose pages are not all there is not attached to.
+#[test]
+fn a_page_that_cannot_be_had_is_an_error_before_anything_is_read() {
+    isolated("a_page_that_cannot_be_had_is_an_error_before_anything_is_read", || {
+        deny(libc::SYS_madvise, &[(2, libc::MADV_POPULATE_READ as u32)], Errno::FAULT);
+        for (prefault, fits) in [(true, true), (false, false)] {
+            let address = format!("@{}", unique_name());
+            let mut producer = LaneOptions::new("lane").capacity(1 << 16).prefault(prefault).create().unwrap();
+            let _server = Server::listen(&*address, &[&producer]).unwrap();
+            let consumer = Consumer::connect(&*address);
+            producer.send(b"x").unwrap();
+            match consumer {
+                Ok(mut consumer) => assert!(fits && consumer.receive().unwrap().unwrap()[..] == *b"x"),
+                Err(error) => assert!(!fits && error.to_string().contains("prefault a mapping of 65536"), "{error}"),
+            }
+        }
+    });
+}
+
 #[test]
 fn what_a_filter_takes_away_is_told_as_missing() {
     isolated("what_a_filter_takes_away_is_told_as_missing", || {

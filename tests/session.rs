@@ -121,6 +121,38 @@ fn what_is_said_of_a_lane_is_what_it_was_made_with() {
     assert!(!consumer.reads_in_place());
 }
 
+/// How much of the ring of a lane is mapped where it is read, in KiB; see proc_pid_smaps(5).
+fn resident_kib(lane: &str) -> Option<u64> {
+    let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+    let name = format!("/memfd:fdring:{lane}:data:");
+    let mut lines = smaps.lines().skip_while(|line| !line.contains(&name) || !line.contains(" r--s "));
+    lines.find_map(|line| line.strip_prefix("Rss:")).map(|rss| rss.trim_end_matches(" kB").trim().parse().unwrap())
+}
+
+#[test]
+fn the_pages_of_a_ring_are_mapped_while_its_reader_begins() {
+    isolated("the_pages_of_a_ring_are_mapped_while_its_reader_begins", || {
+        let address = address();
+        let producer = LaneOptions::new("prefaulted").capacity(8 << 20).create().unwrap();
+        let server = Server::listen(&*address, &[&producer]).unwrap();
+        let consumer = Consumer::connect(&*address).unwrap();
+        wait_until("every page is mapped", || resident_kib("prefaulted") == Some(8192));
+        drop(consumer);
+        wait_until("nothing is mapped", || resident_kib("prefaulted").is_none());
+        let consumer = open(&address, SessionOptions::new().prefault(false)).unwrap();
+        wait_until("what opens has ended", || !has_thread("fdring-opener"));
+        assert_eq!(resident_kib("prefaulted"), Some(0), "only when asked for");
+        drop((consumer, server, producer));
+    });
+}
+
+/// Whether a thread of this process has that name.
+fn has_thread(name: &str) -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.into_iter().any(|comm| comm.trim_end() == name)
+}
+
 #[test]
 fn a_session_has_as_many_lanes_as_descriptors_fit_a_message() {
     let address = address();

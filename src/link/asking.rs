@@ -195,9 +195,11 @@ mod tests {
     }
 
     /// A busy thread reads nearly every answer before the one that waits for it, which is told all the same: sooner
-    /// than it would ask again.
+    /// than it would ask again. On a busy machine now and then a thread gets no processor for as long as that; one that
+    /// is not told waits so long in one round of ten.
     #[test]
     fn whichever_thread_reads_the_answer_the_one_that_asks_has_it_at_once() {
+        let mut waits = Vec::new();
         for round in 0..40 {
             let (links, producer) = links(&[true, true]);
             let [asks, reads] = [0, 1].map(|lane| links[lane].as_ref().unwrap());
@@ -215,10 +217,12 @@ mod tests {
                 let begin = Instant::now();
                 let told = asks.query("lane", PATIENCE, None).unwrap();
                 is_over.store(true, Ordering::Relaxed);
-                assert!(told.published == round && begin.elapsed() < AGAIN_AFTER, "{:?}", begin.elapsed());
+                waits.push(begin.elapsed());
+                assert_eq!(told.published, round);
                 answer.join().unwrap();
             });
         }
+        assert!(waits.iter().filter(|wait| **wait >= AGAIN_AFTER).count() < 3, "{waits:?}");
     }
 
     #[test]

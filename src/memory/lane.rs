@@ -79,6 +79,11 @@ impl LaneMap {
     pub(crate) fn prefault(&self) -> Result<()> {
         self.data.prefault()
     }
+
+    /// The same for some of the pages from `offset` on. Returns where the next ones begin, if there are more.
+    pub(crate) fn prefault_step(&self, offset: usize) -> Option<usize> {
+        self.data.prefault_step(offset)
+    }
 }
 
 impl LaneWords for LaneMap {

@@ -3,12 +3,14 @@
 //! The invariant: a number that stands for "unknown" is nobody's. The kernel says pid 0 of a process in another pid
 //! namespace, and the overflow uid of a user that this user namespace has no number for.
 
+use super::clock::coarse_now;
 use crate::cmsg::Credentials;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds::{self, Sender};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The process at the other end, as it was when it connected, began to listen, or sent its first frame.
@@ -120,9 +122,24 @@ impl Peer {
 /// That number is a real user's too where every number is mapped, as it is outside of containers. Where /proc is
 /// missing, nobody knows.
 pub(crate) fn known_user(uid: u32) -> Option<u32> {
-    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
-    let overflow = overflow.and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW_UID_DEFAULT);
-    (uid != overflow || are_all_users_mapped()).then_some(uid)
+    (uid != overflow_uid() || are_all_users_mapped()).then_some(uid)
+}
+
+/// The overflow uid. It is read anew once it is older than [`OVERFLOW_UID_AGE_MAX`]: a handshake asks for it several
+/// times, and reading it takes five system calls.
+fn overflow_uid() -> u32 {
+    // Time and number in one word, so that a forked child never meets a lock that nobody gives back.
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let now = coarse_now().as_millis() as u32;
+    let last = LAST.load(Ordering::Relaxed);
+    let (then, uid) = ((last >> 32) as u32, last as u32);
+    if last != 0 && u128::from(now.wrapping_sub(then)) < OVERFLOW_UID_AGE_MAX.as_millis() {
+        return uid;
+    }
+    let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
+    let uid = text.and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW_UID_DEFAULT);
+    LAST.store(u64::from(now) << 32 | u64::from(uid), Ordering::Relaxed);
+    uid
 }
 
 /// Whether a process has ended and waits for its parent to ask; see proc_pid_stat(5).
@@ -134,6 +151,9 @@ fn is_zombie(pid: rustix::process::Pid) -> bool {
 
 /// What the overflow uid is unless the administrator has changed it, see proc_sys_kernel(5).
 const OVERFLOW_UID_DEFAULT: u32 = 65534;
+
+/// For how long it is taken to be what it was: an administrator who changes it is believed after that.
+const OVERFLOW_UID_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// Whether this process's user namespace has a number for every user, see user_namespaces(7).
 fn are_all_users_mapped() -> bool {

@@ -21,6 +21,9 @@ use crate::os::fork::ForkGuard;
 /// The distance at which pages are touched, in bytes: the smallest page there is on 64-bit Linux.
 const PAGE_BYTES: usize = 4096;
 
+/// So much is mapped at a time where that may stop in between, in bytes: some 0.1 ms.
+const STEP_BYTES: usize = 2 << 20;
+
 /// How a memfd is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
@@ -125,7 +128,7 @@ impl Mapping {
         match self.populate()? {
             true => Ok(()),
             false => {
-                self.touch();
+                self.touch(0, self.len);
                 Ok(())
             }
         }
@@ -134,6 +137,21 @@ impl Mapping {
     /// Has the kernel map every page now, or say that one cannot be had: then a touch raises no SIGBUS, as long as no
     /// page can be taken away. `false` if it does not know how (before Linux 5.14), or a filter denies it.
     pub(crate) fn populate(&self) -> Result<bool> {
+        self.populate_part(0, self.len)
+    }
+
+    /// As [`prefault`](Self::prefault), for some of the pages from `offset` on, a multiple of a page. Returns where the
+    /// next ones begin, if there are more. What the kernel says is left to the first touch.
+    pub(crate) fn prefault_step(&self, offset: usize) -> Option<usize> {
+        let end = self.len.min(offset.checked_add(STEP_BYTES)?);
+        if let Ok(false) = self.populate_part(offset, end) {
+            self.touch(offset, end);
+        }
+        (end < self.len).then_some(end)
+    }
+
+    fn populate_part(&self, begin: usize, end: usize) -> Result<bool> {
+        assert!(begin < end && end <= self.len, "{begin} to {end} of a mapping of {} bytes", self.len);
         if self.is_forked() {
             return Err(Error::Forked);
         }
@@ -141,9 +159,11 @@ impl Mapping {
             Access::ReadWrite => Advice::LinuxPopulateWrite,
             Access::ReadOnly | Access::PrivateReadOnly | Access::Immutable => Advice::LinuxPopulateRead,
         };
-        // SAFETY: the range is this mapping's; populating it changes no byte and moves nothing.
+        // SAFETY: `begin` is below `len`, as was asserted, so the address lies in this mapping.
+        let from = unsafe { self.base.add(begin) };
+        // SAFETY: the range is this mapping's, as was asserted; populating it changes no byte and moves nothing.
         let populated =
-            rustix::io::retry_on_intr(|| unsafe { rustix::mm::madvise(self.base.as_ptr().cast(), self.len, advice) });
+            rustix::io::retry_on_intr(|| unsafe { rustix::mm::madvise(from.as_ptr().cast(), end - begin, advice) });
         match populated {
             // There is no such page to be touched.
             Err(errno @ (Errno::NOMEM | Errno::FAULT | Errno::HWPOISON)) => {
@@ -154,9 +174,9 @@ impl Mapping {
         }
     }
 
-    /// Reads a byte of every page: what there was before `MADV_POPULATE_READ`.
-    pub(super) fn touch(&self) {
-        for offset in (0..self.len).step_by(PAGE_BYTES) {
+    /// Reads a byte of every page from `begin` up to `end`: what there was before `MADV_POPULATE_READ`.
+    pub(super) fn touch(&self, begin: usize, end: usize) {
+        for offset in (begin..end.min(self.len)).step_by(PAGE_BYTES) {
             // SAFETY: `offset` is below `len`, so the byte lies in this mapping.
             let byte = unsafe { self.base.add(offset) };
             // SAFETY: the byte is mapped readable as long as `self` is, needs no alignment, and other processes write

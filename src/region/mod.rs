@@ -389,6 +389,12 @@ impl Region {
         stat.map(|stat| stat.st_ino).map_err(Error::os(format!("ask for the inode of {}", self.name)))
     }
 
+    /// Whether every page of a region from a peer is there, and was written to. `false` also if that cannot be seen, as
+    /// in huge pages. Waits for the file's lock.
+    pub(crate) fn has_no_hole(&self) -> bool {
+        received::check_for_holes(&self.memfd, self.len as u64).is_ok()
+    }
+
     /// Writes `bytes` at `offset`, as long as it is not sealed against writing; for a region that this process made.
     pub(crate) fn write_at(&self, bytes: &[u8], offset: u64) -> Result<()> {
         debug_assert!(offset + bytes.len() as u64 <= self.len as u64);

@@ -526,7 +526,7 @@ fn prefaulting_brings_every_page_and_so_does_touching() {
         let (populated, touched) = (bare(LEN), bare(LEN));
         Mapping::new(populated.as_fd(), LEN as usize, access, "it").unwrap().prefault().unwrap();
         assert_eq!(blocks(&populated) * 512, LEN, "{access:?}");
-        Mapping::new(touched.as_fd(), LEN as usize, access, "it").unwrap().touch();
+        Mapping::new(touched.as_fd(), LEN as usize, access, "it").unwrap().touch(0, LEN as usize);
         assert_eq!(blocks(&touched) * 512, LEN, "{access:?}");
     }
 }
