@@ -8,8 +8,11 @@ mod users;
 
 use common::{DEADLINE, TempDir, entries, isolated, role, unique_name};
 use fdring::call::{CallError, Caller, Service};
+use fdring::collect::Collector;
+use fdring::distribute::DistributorOptions;
+use fdring::feed::{Feed, FeedEvent};
 use fdring::{
-    Address, Attach, Error, Producer, Server, Session,
+    Address, Attach, Error, Producer, Server, Session, SessionListener,
     options::{LaneOptions, PeerPolicy, ServerOptions, SessionListenerOptions, SessionOptions},
 };
 use peer::{Peer, argument, say, wait_for_the_end};
@@ -173,6 +176,37 @@ fn a_server_takes_its_files_away_wherever_the_process_has_gone_meanwhile() {
             assert_eq!(entries(&place), [""; 0], "{name}");
         }
     });
+}
+
+#[test]
+fn every_shape_says_where_it_listens_in_a_way_that_holds_from_anywhere() {
+    isolated("every_shape_says_where_it_listens_in_a_way_that_holds_from_anywhere", || {
+        let dir = TempDir::new();
+        std::env::set_current_dir(dir.path()).unwrap();
+        let listener = SessionListener::listen("listener").unwrap();
+        let collector = Collector::listen("collector").unwrap();
+        let service = Service::listen("service").unwrap();
+        let work = LaneOptions::new("work").capacity(4096);
+        let distributor = DistributorOptions::new().lane(work).listen("distributor").unwrap();
+        let mut feed = Feed::connect("feed").unwrap();
+        std::env::set_current_dir("/").unwrap();
+        for address in [listener.address(), collector.address(), service.address(), distributor.address()] {
+            assert!(
+                std::os::unix::net::UnixStream::connect(address.to_string()).is_err_and(is_another_type),
+                "{address}"
+            );
+        }
+        let producer = lane();
+        let _server = Server::listen(dir.path().join("feed"), [&producer]).unwrap();
+        assert!(matches!(feed.receive_timeout(DEADLINE), Ok(Some(FeedEvent::Joined { .. }))));
+        drop((listener, collector, service, distributor));
+        assert_eq!(entries(dir.path()), ["feed", "feed.lock"]);
+    });
+}
+
+/// What connect(2) says of a socket that listens for packets.
+fn is_another_type(error: std::io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EPROTOTYPE)
 }
 
 #[test]

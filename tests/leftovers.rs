@@ -4,9 +4,13 @@
 mod common;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/shapes.rs"]
+mod shapes;
 
 use common::{DEADLINE, TempDir, entries, isolated, kernel, role, unique_name, wait_until};
 use fdring::call::{CallerOptions, Service};
+use fdring::collect::Collector;
+use fdring::distribute::DistributorOptions;
 use fdring::{
     Consumer, Error, Producer, Server, Session, SessionListener,
     errors::ReceiveError,
@@ -283,6 +287,26 @@ fn a_lock_that_is_none_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_lock_is_made_only_where_there_is_none() {
+    isolated("a_lock_is_made_only_where_there_is_none", || {
+        let (dir, producer) = (TempDir::new(), lane());
+        let path = dir.path().join("socket");
+        fs::write(dir.path().join("socket.lock"), "").unwrap();
+        fs::set_permissions(dir.path().join("socket.lock"), fs::Permissions::from_mode(0o600)).unwrap();
+        // As the kernel denies it for a file of another user in a directory that everyone may write to, whatever
+        // fs.protected_regular is here (proc_sys_fs(5)).
+        let (create, make) = (libc::O_CREAT as u32, (libc::O_CREAT | libc::O_EXCL) as u32);
+        kernel::deny_flags(libc::SYS_openat, 2, make, create, Errno::ACCESS);
+        for what in ["a lock that is there", "a new one"] {
+            let server = Server::listen(&path, &[&producer]);
+            assert!(server.is_ok(), "{what}: {server:?}");
+            drop(server);
+            assert_eq!(entries(dir.path()), [""; 0], "{what}");
+        }
+    });
+}
+
+#[test]
 fn a_lock_or_a_socket_of_another_user_is_refused_but_to_root() {
     let test = "a_lock_or_a_socket_of_another_user_is_refused_but_to_root";
     if role().is_some() {
@@ -351,6 +375,7 @@ fn what_is_optional_may_be_missing_or_denied() {
         assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"x");
         drop((server, consumer));
         assert_eq!(entries(dir.path()), [""; 0]);
+        shapes::use_every_one();
         // A forked child is told apart all the same.
         let pid = fork();
         if pid == 0 {
@@ -361,6 +386,32 @@ fn what_is_optional_may_be_missing_or_denied() {
         let pid = rustix::process::Pid::from_raw(pid);
         let (_, status) = rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()).unwrap().unwrap();
         assert_eq!(status.exit_status(), Some(0));
+    });
+}
+
+#[test]
+fn whoever_listens_says_what_it_cannot_do_without_and_leaves_no_file() {
+    isolated("whoever_listens_says_what_it_cannot_do_without_and_leaves_no_file", || {
+        let (dir, producer) = (TempDir::new(), lane());
+        kernel::deny(libc::SYS_epoll_create1, &[], Errno::PERM);
+        let path = dir.path().join("socket");
+        for (what, error) in [
+            ("a server", Server::listen(&path, &[&producer]).map(drop)),
+            ("a listener", SessionListener::listen(&path).map(drop)),
+            ("a collector", Collector::listen(&path).map(drop)),
+            ("a service", Service::listen(&path).map(drop)),
+            (
+                "a distributor",
+                DistributorOptions::new().lane(LaneOptions::new("work").capacity(4096)).listen(&path).map(drop),
+            ),
+        ] {
+            let error = error.unwrap_err();
+            assert!(
+                error.to_string().ends_with("see whether a filter (seccomp) or a security module denies the call"),
+                "{what}: {error}"
+            );
+        }
+        assert_eq!(entries(dir.path()), [""; 0]);
     });
 }
 

@@ -10,6 +10,8 @@ mod hostile;
 mod impostor;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/shapes.rs"]
+mod shapes;
 #[path = "common/stage.rs"]
 mod stage;
 #[path = "common/storm.rs"]
@@ -17,10 +19,8 @@ mod storm;
 
 use common::kernel::write_and_keep_the_lock;
 use common::{DEADLINE, KillOnDrop, isolated, role, skipped, unique_name, wait_until};
-use fdring::call::{Caller, Service};
-use fdring::collect::{Collector, Event};
-use fdring::distribute::{DistributorOptions, To, Worker};
-use fdring::feed::{Feed, FeedEvent};
+use fdring::collect::Collector;
+use fdring::feed::Feed;
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session, SessionListener,
     errors::{ReceiveError, SendError},
@@ -285,35 +285,6 @@ fn a_program_that_blocks_a_signal_after_it_listens_is_not_killed_by_it() {
     assert_eq!(signal, libc::SIGTERM);
 }
 
-/// Has each thread of the library do what it is for.
-fn use_every_shape() {
-    let mut collector = Collector::listen(address()).unwrap();
-    let address = address();
-    let mut client = lane();
-    let offered = collector.address().to_string();
-    let link = std::thread::scope(|scope| {
-        let link = scope.spawn(|| client.connect(offered).unwrap());
-        assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
-        link.join().unwrap()
-    });
-    client.send(b"x").unwrap();
-    assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(_, record) if record[..] == *b"x"));
-    drop((collector, link));
-    let mut feed = Feed::connect(&*address).unwrap();
-    let _server = Server::listen(&*address, &[&client]).unwrap();
-    assert!(matches!(feed.receive_timeout(DEADLINE).unwrap(), Some(FeedEvent::Joined { .. })));
-    let mut service = Service::listen(self::address()).unwrap();
-    let mut caller = Caller::connect(service.address().to_string()).unwrap();
-    let mut ticket = caller.send(b"x", DEADLINE).unwrap();
-    service.receive_timeout(DEADLINE).unwrap().reply(b"y").unwrap();
-    assert_eq!(caller.wait_timeout(&mut ticket, DEADLINE).unwrap().unwrap()[..], *b"y");
-    let options = DistributorOptions::new().lane(LaneOptions::new("work").capacity(4096));
-    let mut distributor = options.listen(self::address()).unwrap();
-    let mut worker = Worker::connect(distributor.address().to_string()).unwrap();
-    distributor.send_timeout(To::MostRoom, b"x", DEADLINE).unwrap();
-    assert_eq!(worker.receive_timeout(DEADLINE).unwrap().unwrap()[..], *b"x");
-}
-
 #[test]
 fn threads_have_stacks_of_their_own_size_whatever_the_environment_says() {
     const TEST: &str = "threads_have_stacks_of_their_own_size_whatever_the_environment_says";
@@ -334,7 +305,7 @@ fn threads_have_stacks_of_their_own_size_whatever_the_environment_says() {
         drop(consumer);
         wait_until("it has left", || producer.consumer_count() == 0);
         drop(server);
-        use_every_shape();
+        shapes::use_every_one();
     });
     program.unwrap().join().unwrap();
 }

@@ -14,7 +14,7 @@ mod stage;
 mod storm;
 
 use common::{DEADLINE, isolated, unique_name};
-use fdring::call::{CallError, Caller, CallerOptions, Service};
+use fdring::call::{CallError, Caller, CallerOptions, ReplyError, Service, ServiceOptions};
 use fdring::collect::Collector;
 use fdring::distribute::{Distributor, DistributorOptions, To, Worker};
 use fdring::errors::{ErrorKind, ReceiveError, SendError, TapError};
@@ -22,7 +22,7 @@ use fdring::feed::{Feed, FeedError, FeedEvent, FeedOptions};
 use fdring::options::{LaneOptions, NoConsumer, ServerOptions, SessionOptions};
 use fdring::parcel::{Parcel, ParcelBuilder};
 use fdring::select::Selector;
-use fdring::{Consumer, Error, Producer, Server, SessionListener, Tap};
+use fdring::{Attach, Consumer, Error, Producer, Server, Session, SessionListener, Tap};
 use hostile::{ATTACH, accept, attached, listen, producer_hello};
 use impostor::{CAPACITY, Goods, offer};
 use rustix::fd::AsFd;
@@ -144,6 +144,16 @@ fn whoever_sends_waits_no_longer_for_all_signals() {
         ends_in_time("room for descriptors", || {
             is_late(producer.send_with_fds_timeout(&[0; 56], &[file.as_fd()], LIMIT).unwrap_err());
         });
+        let options = LaneOptions::new("lane").capacity(1 << 16).attachments(4);
+        let (address, mut untaken) = (address(), options.create().unwrap());
+        let _other = Server::listen(&*address, [&untaken]).unwrap();
+        let session = Session::connect(&*address).unwrap();
+        let _takes_none = session.attach_one(Attach::new().attachments(true)).unwrap();
+        while untaken.try_send_with_fds(b"x", &[file.as_fd()]).is_ok() {}
+        ends_in_time("room in a queue of descriptors", || {
+            let outcome = untaken.send_with_fds_timeout(b"x", &[file.as_fd()], LIMIT);
+            assert!(matches!(outcome, Err(SendError::Untaken { .. })), "{outcome:?}");
+        });
         let parcel: Parcel = ParcelBuilder::new("parcel").buffer(0, 8).allocate().unwrap().seal().unwrap();
         ends_in_time("room for a parcel", || {
             is_late(producer.send_parcel_timeout(&[0; 56], &parcel, LIMIT).unwrap_err());
@@ -204,7 +214,22 @@ fn whoever_calls_or_shares_work_waits_no_longer_for_all_signals() {
         ends_in_time("a reply, for a while", || {
             assert!(matches!(caller.wait_timeout(&mut ticket, LIMIT), Err(CallError::Empty)));
         });
-        drop((caller, service));
+        let mut full = CallerOptions::new().capacity(4096).connect(address).unwrap();
+        while full.try_send(&[0; 56], DEADLINE).is_ok() {}
+        ends_in_time("room for a request", || {
+            assert!(matches!(full.send(&[0; 56], LIMIT), Err(CallError::Full)));
+        });
+        drop((caller, full, service));
+        ends_in_time("room for a reply", || {
+            let address = self::address();
+            let options = ServiceOptions::new().capacity(4096).reply_timeout(LIMIT);
+            let mut service = options.listen(&*address).unwrap();
+            let mut caller = Caller::connect(&*address).unwrap();
+            let _ticket = caller.send(b"x", DEADLINE).unwrap();
+            let request = service.receive_timeout(DEADLINE).unwrap();
+            while request.try_reply_part(&[0; 56]).is_ok() {}
+            assert!(matches!(request.reply_part(&[0; 56]), Err(ReplyError::Evicted)));
+        });
         let mut distributor = distributor(&format!("@{}", unique_name()));
         ends_in_time("a worker", || {
             assert!(distributor.wait_for_workers(1, LIMIT).is_err());

@@ -4,7 +4,9 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 #![allow(unsafe_code, reason = "installing a filter")]
 
-use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO};
+use libc::{
+    BPF_ABS, BPF_ALU, BPF_AND, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, SECCOMP_RET_ALLOW, SECCOMP_RET_ERRNO,
+};
 use rustix::io::Errno;
 
 /// Where seccomp(2) shows a filter the number of the call, and its arguments (little-endian).
@@ -15,22 +17,34 @@ const fn argument(index: u32) -> u32 {
 
 /// From now on the system call of that number fails with `errno`, where each argument named has that value.
 pub(crate) fn deny(call: libc::c_long, arguments: &[(u32, u32)], errno: Errno) {
-    answer(call, arguments, errno.raw_os_error() as u32);
+    answer(call, &arguments.iter().map(whole).collect::<Vec<_>>(), errno.raw_os_error() as u32);
+}
+
+/// From now on it fails with `errno` where the bits of `mask` in that argument are `flags`.
+pub(crate) fn deny_flags(call: libc::c_long, argument: u32, mask: u32, flags: u32, errno: Errno) {
+    answer(call, &[(argument, mask, flags)], errno.raw_os_error() as u32);
 }
 
 /// From now on that system call does nothing, and says 0: success.
 pub(crate) fn fake(call: libc::c_long, arguments: &[(u32, u32)]) {
-    answer(call, arguments, 0);
+    answer(call, &arguments.iter().map(whole).collect::<Vec<_>>(), 0);
 }
 
-fn answer(call: libc::c_long, arguments: &[(u32, u32)], errno: u32) {
+/// An argument of that value in all its bits.
+fn whole((at, value): &(u32, u32)) -> (u32, u32, u32) {
+    (*at, u32::MAX, *value)
+}
+
+/// Of each argument: which it is, the bits that count, and their value.
+fn answer(call: libc::c_long, arguments: &[(u32, u32, u32)], errno: u32) {
     let instruction = |code: u32, k: u32, skip: u8| libc::sock_filter { code: code as u16, jt: 0, jf: skip, k };
-    let tests = [(NUMBER, call as u32)].into_iter().chain(arguments.iter().map(|(at, value)| (argument(*at), *value)));
+    let tests = arguments.iter().map(|(at, mask, value)| (argument(*at), *mask, *value));
     let mut program = Vec::new();
-    for (index, (offset, value)) in tests.enumerate() {
-        // To the last instruction where it is another value: two a test, and the one that denies.
-        let skip = 2 * (arguments.len() - index) + 1;
+    for (index, (offset, mask, value)) in [(NUMBER, u32::MAX, call as u32)].into_iter().chain(tests).enumerate() {
+        // To the last instruction where it is another value: three a test, and the one that denies.
+        let skip = 3 * (arguments.len() - index) + 1;
         program.push(instruction(BPF_LD | BPF_W | BPF_ABS, offset, 0));
+        program.push(instruction(BPF_ALU | BPF_AND | BPF_K, mask, 0));
         program.push(instruction(BPF_JMP | BPF_JEQ | BPF_K, value, skip as u8));
     }
     program.push(instruction(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | errno, 0));
