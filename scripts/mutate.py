@@ -127,6 +127,23 @@ SERVING = "src/session/serving.rs"
 ATTENDING = "src/session/serving/attending.rs"
 RECEIVED = "src/region/received.rs"
 LAYOUT = "src/layout.rs"
+INQUIRY = "src/session/inquiry.rs"
+DEPARTING = "src/session/serving/departing.rs"
+SERVED = "src/session/served.rs"
+SPOT = "src/session/spot.rs"
+ADDRESS = "src/session/mod.rs"
+CALL_OPTIONS = "src/call/options.rs"
+ENDING = "src/session/ending.rs"
+THREAD = "src/os/thread.rs"
+MAPPING = "src/region/mapping.rs"
+SEALED = "src/region/sealed.rs"
+PATIENCE = "src/fds/patience.rs"
+SOCKET_CALLS = "src/fds/calls.rs"
+ASKING = "src/link/asking.rs"
+WORK_WAITS = "src/distribute/waits.rs"
+DISTRIBUTE = "src/distribute/mod.rs"
+SPIN = "src/os/spin.rs"
+ERROR = "src/error.rs"
 ARROW_LAYOUT = "crates/fdring-arrow/src/layout.rs"
 ARROW_SCHEMA = "crates/fdring-arrow/src/schema.rs"
 ARROW_DECODE = "crates/fdring-arrow/src/decode.rs"
@@ -1297,6 +1314,145 @@ FAULTS = [
     ("from_bytes: the length of a name in characters", TEXT,
      [("bytes.len() > LANE_NAME_MAX_BYTES", "String::from_utf8_lossy(bytes).chars().count() > LANE_NAME_MAX_BYTES")],
      "fuzz frame_parse"),
+    # What others' bug reports told of: each mend taken back.
+    ("of_sender: pid 0 is a process", PEER,
+     [("            pid: u32::try_from(pid).ok().filter(|pid| *pid != 0),",
+       "            pid: u32::try_from(pid).ok(),")], "test strangers processes_of_another_pid"),
+    ("ring: waits where the bell is full, for the producer", BELL,
+     [("SendFlags::DONTWAIT | SendFlags::NOSIGNAL", "SendFlags::NOSIGNAL")], "test hostile_bells no_ring_waits"),
+    ("departure_pause: a living consumer makes it as long as it likes", INQUIRY,
+     [("slowed.min(DEPARTURE_RETRY_LIMIT)", "slowed")], "lib session::inquiry"),
+    ("on_answer: one of whom the kernel says nothing is evicted", DEPARTING,
+     [("Ok(Freeze::StillMapped) | Err(_) if seats.in_place() => {",
+       "Ok(Freeze::StillMapped) if seats.in_place() => {")], "test filters a_reader_in_place"),
+    ("is_found_dead: nobody is", SERVED, [("        self.listener.is_dead()\n    }", "        false\n    }")],
+     "test leftovers producers_and_callers"),
+    ("note: a process without a pidfd not looked at", SERVED, [("            is_dead |= self.peer.is_dead();\n", "")],
+     "test leftovers a_dead_consumer"),
+    ("remove_if_stale: another user's socket", LISTENER,
+     [("        if !is_trusted(&there) {\n            let owner", "        if false {\n            let owner")],
+     "test leftovers a_lock_or_a_socket"),
+    ("drop: a lock that was there already removed", LISTENER, [("if self.is_ours && !self", "if !self")],
+     "test leftovers a_lock_that_is_none"),
+    ("drop: what took the socket's place removed", LISTENER,
+     [("spot.look().map(identity) == Ok(*ours)", "spot.look().is_ok()")], "test address a_socket_that_took"),
+    ("remove_if_stale: what is no socket", LISTENER,
+     [("Ok(there) if FileType::from_raw_mode(there.st_mode) != FileType::Socket => {",
+       "Ok(there) if FileType::from_raw_mode(there.st_mode) == FileType::Fifo => {")],
+     "test address what_is_no_socket"),
+    ("lock: what a cloned child keeps is not taken over", LISTENER,
+     [("if take_over(socket, &spot, &file) => continue,",
+       "if false && take_over(socket, &spot, &file) => continue,")], "test leftovers a_child_that_was_cloned"),
+    ("lock: no server where there are no locks", LISTENER,
+     [("            Ok(()) | Err(_) => {}\n        }\n        // The last holder",
+       "            Ok(()) => {}\n            Err(errno) => return Err(Error::os(doing())(errno)),\n        }\n"
+       "        // The last holder")], "test leftovers what_is_optional"),
+    ("bind: the mode less the umask", LISTENER,
+     [("            file.placed.spot.set_mode(file.placed.identity, mode).map_err(Error::os(doing()))?;",
+       "            let _ = file.placed.identity;")], "test leftovers the_mode_of_the_socket"),
+    ("open_lock: made where one may be", LISTENER,
+     [("            spot.open(flags, Mode::empty())\n",
+       "            spot.open(flags | OFlags::CREATE, LOCK_MODE)\n")], "test leftovers a_lock_is_made_only"),
+    ("check_link: anybody's link", SPOT, [("if is_shared && !is_trusted {", "if false {")],
+     "test address a_strangers_link"),
+    ("address: by the link, and not by the place that was found", SPOT,
+     [("        Address::path(Path::new(&format!(\"/proc/self/fd/{}\", self.dir.as_raw_fd())).join(&self.name))",
+       "        Address::path(&*self.path)")], "test address a_path_may_be_as_long"),
+    ("look: the file of the path, wherever it leads now", SPOT,
+     [("        statat(&self.dir, &self.name, AtFlags::SYMLINK_NOFOLLOW)",
+       "        rustix::fs::lstat(&self.path)")], "test address a_server_takes"),
+    ("into_absolute: a relative path stays one", ADDRESS,
+     [("            Some(path) if path.as_os_str().len() <= PATH_MAX_BYTES => Self::path(path),\n"
+       "            _ => self,",
+       "            Some(path) if path.as_os_str().is_empty() => Self::path(path),\n            _ => self,")],
+     "test address a_server_takes_its_files"),
+    ("connect: a caller's path is found again each time", CALL_OPTIONS,
+     [("Caller::with(self, address.into().into_absolute())", "Caller::with(self, address.into())")],
+     "test address a_caller_connects"),
+    ("of_fault: what is no message gets no answer", ENDING,
+     [("Fault::Message(fault) => Self::Refuse(Refusal::Protocol, fault),",
+       "Fault::Message(fault) => Self::HangUp(fault),")], "test hostile_consumer once_attached"),
+    ("start: signals of the program", THREAD, [("let blocked = Blocked::all();", "let blocked = Blocked(None);")],
+     "test signals every_thread"),
+    ("start: signals of the program, and its own later", THREAD,
+     [("let blocked = Blocked::all();", "let blocked = Blocked(None);")], "test signals a_program_that_blocks"),
+    ("start: a stack as long as the environment says", THREAD,
+     [(".stack_size(stack_bytes);", ";\n    let _ = stack_bytes;")], "test signals threads_have_stacks"),
+    ("drop: a thread of the parent's detached in a child", THREAD,
+     [("            std::mem::forget(self.handle.take());", "            drop(self.handle.take());")],
+     "test forked what_a_forked_child_drops_is_no"),
+    ("new: rings in core dumps", MAPPING, [("Advice::LinuxDontDump) };", "Advice::Normal) };")],
+     "test cores no_process"),
+    ("new: rings in core dumps, of every shape", MAPPING, [("Advice::LinuxDontDump) };", "Advice::Normal) };")],
+     "test cores no_shape"),
+    ("include_in_dumps: not included", MAPPING, [("Advice::LinuxDoDump) };", "Advice::Normal) };")],
+     "test cores a_ring_is_dumped"),
+    ("create_memfd: no memory where executable memfds cannot be forbidden", REGION,
+     [("        Err(_) => rustix::fs::memfd_create(name, flags),", "        Err(errno) => Err(errno),")],
+     "test leftovers what_is_optional"),
+    ("check_for_holes: huge pages", RECEIVED,
+     [("    if is_in_huge_pages(memfd)? {", "    if false && is_in_huge_pages(memfd)? {")],
+     "test region huge_pages_opened"),
+    ("seal: an empty region sealed in a forked child", SEALED,
+     [("    pub fn seal(self) -> Result<Sealed> {\n        self.guard.check()?;\n        match self.state {\n"
+       "            State::Empty(memfd) => {",
+       "    pub fn seal(self) -> Result<Sealed> {\n        match self.state {\n"
+       "            State::Mapped { .. } if self.guard.is_child() => Err(Error::Forked),\n"
+       "            State::Empty(memfd) => {")], "test forked what_is_being_built"),
+    ("after: the kernel counts anew after a signal", PATIENCE,
+     [("(Errno::INTR, None) => self.limit = self.ask_limit()?,", "(Errno::INTR, None) => {}")],
+     "test signals a_socket_with_a_limit"),
+    ("socket_option: what was not written is an answer", SOCKET_CALLS,
+     [("    bytemuck::bytes_of_mut(&mut value).fill(u8::MAX);\n", "")], "test filters a_pidfd"),
+    ("socket_option: a peer that was not named is root", SOCKET_CALLS,
+     [("    bytemuck::bytes_of_mut(&mut value).fill(u8::MAX);\n", "")], "test filters a_peer"),
+    ("try_for: a signal begins the pause anew", CONNECTING,
+     [("let _ = poll(&mut waits, Some(&timespec(pause_now)));",
+       "let _ = rustix::io::retry_on_intr(|| poll(&mut waits, Some(&timespec(pause_now))));")],
+     "test storms whoever_connects"),
+    ("wait_readable: the whole time again after a signal", HEARING,
+     [("match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {",
+       "match poll(&mut waits, deadline.remaining().map(|_| timespec(options.deadline)).as_ref()) {")],
+     "test signals a_connection"),
+    ("wait_for_connection: a signal begins the wait anew", FEED,
+     [("        match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {",
+       "        let limit = deadline.remaining().map(timespec);\n"
+       "        match rustix::io::retry_on_intr(|| poll(&mut waits, limit.as_ref())) {")],
+     "test storms whoever_connects"),
+    ("wait: a signal begins the wait for a report anew", ASKING,
+     [("        match poll(&mut waits, Some(&timespec(self.remaining(most)))) {",
+       "        let limit = timespec(self.remaining(most));\n"
+       "        match rustix::io::retry_on_intr(|| poll(&mut waits, Some(&limit))) {")],
+     "test storms whoever_reads"),
+    ("wait: a signal begins the wait anew", WAITER,
+     [("            Err(Errno::INTR) => Ok(Woken::Otherwise),",
+       "            Err(Errno::INTR) => self.wait(timeout),")], "test storms whoever_reads"),
+    ("sleep: a signal lets it spin again", WAITER,
+     [("Ok(Woken::ByTime | Woken::Otherwise) => {}", "Ok(Woken::ByTime | Woken::Otherwise) => break,")],
+     "test spinning a_signal_while"),
+    ("wait: a signal begins a sleep anew", FUTEX,
+     [("        wait(remaining)\n", "        rustix::io::retry_on_intr(|| wait(remaining))\n")],
+     "test storms whoever_sends"),
+    ("sleep: a signal begins the wait for a worker anew", WORK_WAITS,
+     [("        match self.poller.wait::<EVENTS_MAX>(deadline.remaining()) {",
+       "        let limit = deadline.remaining();\n"
+       "        match rustix::io::retry_on_intr(|| self.poller.wait::<EVENTS_MAX>(limit)) {")],
+     "test storms whoever_calls"),
+    ("with: more sessions than slots", DISTRIBUTE,
+     [(".sessions_max(slots_max.max(1))", ".sessions_max(options.workers_max)")],
+     "test distribute a_place_that_a_worker"),
+    ("sleep_for_room: a signal begins the wait anew", LINE,
+     [("        match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {",
+       "        let limit = deadline.remaining().map(timespec);\n"
+       "        match rustix::io::retry_on_intr(|| poll(&mut waits, limit.as_ref())) {")],
+     "test storms whoever_calls"),
+    ("spin_until: no spin is in vain", SPIN, [("self.vain = self.vain.saturating_add(1);", "self.vain = 0;")],
+     "test spinning processes_that_share"),
+    ("in_child: the word not wiped", FORK,
+     [("        word.store(CHILD, Ordering::Relaxed);", "        let _ = (word, CHILD);")],
+     "test leftovers what_is_optional"),
+    ("fmt: Debug without the sentence", ERROR,
+     [("        write!(f, \"{self} ({variant})\")", "        f.write_str(variant)")], "lib error::tests::what_unwrap"),
     # Request and reply.
     ("begin: a number given out twice", CALLS,
      [("        self.last_id += 1;\n", "        self.last_id = self.open.len() as u64 + 1;\n")], "lib call::tests"),
