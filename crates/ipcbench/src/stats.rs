@@ -102,7 +102,9 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    /// `b` over `a`, whose spreads may differ (Welch's t); `None` where either has fewer than [`RESTARTS_MIN`].
+    /// `b` over `a`, whose spreads may differ (Welch's t), but a side that happens to have little is not taken at its
+    /// word: the interval is no shorter than where both have the same (Student's t). `None` where either has fewer
+    /// than [`RESTARTS_MIN`].
     pub(crate) fn of(a: &[f64], b: &[f64], confidence: f64) -> Option<Self> {
         if a.len().min(b.len()) < RESTARTS_MIN {
             return None;
@@ -112,11 +114,28 @@ impl Ratio {
         let freedom =
             (part_a + part_b).powi(2) / (part_a.powi(2) / (a.len() - 1) as f64 + part_b.powi(2) / (b.len() - 1) as f64);
         let freedom = if freedom.is_finite() { freedom } else { (a.len() + b.len() - 2) as f64 };
-        let reach = student((1.0 + confidence) / 2.0, freedom) * (part_a + part_b).sqrt();
+        let share = (1.0 + confidence) / 2.0;
+        let (weight_a, weight_b) = ((a.len() - 1) as f64, (b.len() - 1) as f64);
+        let pooled = (weight_a * variance_a + weight_b * variance_b) / (weight_a + weight_b);
+        let pooled = (pooled * (1.0 / a.len() as f64 + 1.0 / b.len() as f64)).sqrt();
+        let welch = student(share, freedom) * (part_a + part_b).sqrt();
+        let reach = welch.max(student(share, weight_a + weight_b) * pooled);
         let difference = mean_b - mean_a;
         let interval = Interval { low: (difference - reach).exp(), high: (difference + reach).exp() };
         Some(Self { ratio: difference.exp(), interval })
     }
+}
+
+/// Whether ranks tell two sets of restarts apart, whatever their distribution: all of one lie beyond all of the other,
+/// or so many that chance would do it too seldom (Mann and Whitney's test).
+pub(crate) fn are_ranked_apart(a: &[f64], b: &[f64], confidence: f64) -> bool {
+    let above = |a: f64, b: f64| if b > a { 1.0 } else { f64::from(b == a) / 2.0 };
+    let wins: f64 = a.iter().flat_map(|a| b.iter().map(move |b| above(*a, *b))).sum();
+    let (count, pairs) = ((a.len() + b.len()) as f64, (a.len() * b.len()) as f64);
+    let from_middle = (wins - pairs / 2.0).abs();
+    let deviations = (from_middle - 0.5) / (pairs * (count + 1.0) / 12.0).sqrt();
+    // Student's distribution of very many is the normal one.
+    from_middle == pairs / 2.0 || deviations > student((1.0 + confidence) / 2.0, 1e9)
 }
 
 /// The quantile of Student's distribution, above the median.

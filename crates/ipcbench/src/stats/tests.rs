@@ -100,6 +100,16 @@ fn a_planted_difference_is_found_and_its_size_told() {
 }
 
 #[test]
+fn ranks_tell_apart_what_hardly_overlaps() {
+    let (low, high) = ([1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 8.0]);
+    assert!(are_ranked_apart(&low, &high, 0.9999) && are_ranked_apart(&high, &low, 0.9999), "none between");
+    assert!(!are_ranked_apart(&low, &[4.5, 7.0, 8.0], 0.9999));
+    assert!(!are_ranked_apart(&low, &low, 0.99));
+    let many = |first: u32| (first..first + 40).map(f64::from).collect::<Vec<f64>>();
+    assert!(are_ranked_apart(&many(0), &many(20), 0.99) && !are_ranked_apart(&many(0), &many(4), 0.99));
+}
+
+#[test]
 fn restarts_that_are_all_equal_are_compared_too() {
     let ratio = Ratio::of(&[10.0; 5], &[11.0; 5], 0.99).unwrap();
     assert!((ratio.ratio - 1.1).abs() < 1e-9 && !ratio.interval.holds(1.0));
