@@ -8,7 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::ExitCode;
 
-/// The most consumers that anything is measured with.
+/// The most consumers, or workers, that anything is measured with.
 const CONSUMERS_MAX: usize = 4;
 /// The most producers.
 const PRODUCERS_MAX: usize = 8;
@@ -20,6 +20,7 @@ static KINDS: &[ContenderKind] = &[ContenderKind {
         Capability::Asleep,
         Capability::FanOut,
         Capability::FanIn,
+        Capability::Share,
         Capability::Connect,
     ],
     ..ContenderKind::new("Unix datagram", open)
@@ -28,7 +29,8 @@ static KINDS: &[ContenderKind] = &[ContenderKind {
 struct Datagrams {
     run: String,
     role: Role,
-    /// One for each consumer; round trips go over the first. Connected to that of the same number of the other process.
+    /// One for each consumer or worker; round trips go over the first. Each is connected to that of the same number of
+    /// the other process.
     sockets: Vec<UnixDatagram>,
     /// Of several producers: the parent's are connected to the child's one.
     producers: Vec<UnixDatagram>,
@@ -93,9 +95,10 @@ impl Contender for Datagrams {
     fn send(&mut self, way: Way, n: u64) -> Fallible {
         let record = &mut self.buffer[..way.len];
         payload::write(record, n);
-        let sockets = match way.producers {
-            1 => &self.sockets[..way.consumers],
-            _ => &self.producers[way.producer..=way.producer],
+        let sockets = match way {
+            Way { producers: 2.., producer, .. } => &self.producers[producer..=producer],
+            Way { workers: 2.., worker, .. } => &self.sockets[worker..=worker],
+            Way { consumers, .. } => &self.sockets[..consumers],
         };
         for socket in sockets {
             again(|| socket.send(record))?;
@@ -104,7 +107,8 @@ impl Contender for Datagrams {
     }
 
     fn receive(&mut self, way: Way) -> Fallible<u64> {
-        let socket = if way.producers == 1 { &self.sockets[way.consumer] } else { &self.producers[0] };
+        // One of the two is 0: there are several consumers, or several workers.
+        let socket = if way.producers == 1 { &self.sockets[way.consumer + way.worker] } else { &self.producers[0] };
         let buffer = &mut self.buffer;
         let len = again(|| socket.recv(buffer))?;
         Ok(payload::sum(&buffer[..len]))

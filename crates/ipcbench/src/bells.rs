@@ -2,19 +2,12 @@
 //!
 //! This is what a sleep and a wake cost without any ring or protocol. Nothing is carried but the bell itself.
 
-use super::clock::{Laps, ticks};
-use super::shared::{Shared, Word, wait_for};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{MembarrierCommand, membarrier};
 use std::io;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-/// How long a sleeper is left alone before it is woken, as in `lanes.rs`.
-const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
 
 /// One process's ends: the bell that it rings, the one that it sleeps on, and what else it watches meanwhile.
 pub(crate) struct Bells {
@@ -50,12 +43,12 @@ impl Bells {
         Ok(())
     }
 
-    fn ring(&self) {
+    pub(crate) fn ring(&self) {
         rustix::io::write(&self.theirs, &1u64.to_ne_bytes()).expect("an eventfd takes a 1");
     }
 
     /// Sleeps until the bell rings; with `BARRIER` it calls membarrier(2) first, as an fdring consumer does.
-    fn sleep<const BARRIER: bool>(&self) {
+    pub(crate) fn sleep<const BARRIER: bool>(&self) {
         if BARRIER {
             membarrier(MembarrierCommand::GlobalExpedited).expect("the barrier that lanes use");
         }
@@ -66,45 +59,6 @@ impl Bells {
             if rustix::io::read(&self.ours, &mut [0u8; 8]).is_ok() {
                 return;
             }
-        }
-    }
-
-    /// Round trips, from the side that begins.
-    pub(crate) fn ping<const BARRIER: bool>(&self, rounds: u64, laps: &mut Laps) {
-        for _ in 0..rounds {
-            self.ring();
-            self.sleep::<BARRIER>();
-            laps.end();
-        }
-    }
-
-    /// Round trips, from the side that answers.
-    pub(crate) fn pong<const BARRIER: bool>(&self, rounds: u64) {
-        for _ in 0..rounds {
-            self.sleep::<BARRIER>();
-            self.ring();
-        }
-    }
-
-    /// Wakes the other process's sleeper, again and again; the times are what it says.
-    pub(crate) fn wake(&self, shared: &Shared, rounds: u64, laps: &mut Laps) {
-        for n in 1..=rounds {
-            std::thread::sleep(SLEEP_BEFORE_WAKE);
-            shared.word(Word::Ping).store(ticks(), Ordering::Release);
-            self.ring();
-            wait_for(shared.word(Word::Pong), n, || {});
-            laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
-        }
-    }
-
-    /// Is woken again and again; says how long that took.
-    pub(crate) fn be_woken(&self, shared: &Shared, rounds: u64) {
-        for n in 1..=rounds {
-            self.sleep::<false>();
-            let now = ticks();
-            let rung = shared.word(Word::Ping).load(Ordering::Acquire);
-            shared.word(Word::Time).store(now.saturating_sub(rung), Ordering::Relaxed);
-            shared.word(Word::Pong).store(n, Ordering::Release);
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Contenders of your own: what each has to offer.
 //!
-//! The two steps [`Contender::send`] and [`Contender::receive`] suffice for every measure but the connecting. The loops
-//! have provided forms that are made of them; one that offers something quicker for many records overrides these.
+//! The two steps [`Contender::send`] and [`Contender::receive`] suffice for every measure but connecting and
+//! descriptors. The loops have provided forms that are made of them; one that offers something quicker for many records
+//! overrides these. What is built in (fdring, raw rings, kernel channels) stands behind the same trait, in `forms.rs`.
 
 use crate::clock::Laps;
 use std::error::Error;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
 /// What a contender's calls return: an error ends the contender, and the run goes on without it.
 pub type Fallible<T = ()> = Result<T, Box<dyn Error>>;
@@ -18,6 +20,21 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 /// The parent sends, or begins round trips; the child receives, or answers. Record `n` is filled with the number `n` by
 /// [`payload::write`](crate::payload::write) or [`payload::fill`](crate::payload::fill), and every one that is received
 /// is read by [`payload::sum`](crate::payload::sum): the sums tell whether all came.
+///
+/// The parent opens its ends; then the child opens and connects its own, so that it may come to what the parent has
+/// opened; then the parent connects. What waits for the other process belongs into [`connect`](Self::connect): a parent
+/// that waits in [`ContenderKind::open`] waits for a process that is not there yet.
+///
+/// # What can be measured
+///
+/// A contender of one's own takes part in every measure by its [`Capability`], as those do that are built in. It
+/// cannot take part in three: records spread over several lanes of one sender, which [`Capability::FanIn`] covers with
+/// several senders; the counts of system calls, memory and descriptors, which are of fdring's two ends; and what runs
+/// between two threads of one process. `ipcbench grid` measures it on more than two processors too, by a pair of
+/// ends for each producer with each consumer.
+///
+/// One whose calls always sleep, or always spin, leaves the capabilities out that ask for the other; one way it
+/// may do either, and says so in its name.
 ///
 /// # Examples
 ///
@@ -75,7 +92,7 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 ///
 /// `crates/ipcbench/examples/datagram.rs` has these in all measures.
 pub trait Contender {
-    /// The other process has opened its ends too: connects to them.
+    /// The other process has opened its ends too: connects to them. The child does so first.
     fn connect(&mut self) -> Fallible {
         Ok(())
     }
@@ -92,18 +109,18 @@ pub trait Contender {
     /// Waits for one record, in the way's own manner, and reads it; its sum.
     fn receive(&mut self, way: Way) -> Fallible<u64>;
 
-    /// Sends the records 0 to `records` − 1, to each of the way's consumers, from its producers in turn.
+    /// Sends the records 0 to `records` − 1, to each of the way's consumers, from its producers in turn, to its workers
+    /// in turn.
     fn send_all(&mut self, way: Way, records: u64) -> Fallible {
-        let producer = |n| (n % way.producers as u64) as usize;
-        (0..records).try_for_each(|n| self.send(Way { producer: producer(n), ..way }, n))
+        (0..records).try_for_each(|n| self.send(way.turn(n), n))
     }
 
-    /// Receives as many, at each of the way's consumers, record by record in turn; the sum over all.
+    /// Receives as many, at each of the way's consumers, or at its workers in turn, record by record; the sum over all.
     fn receive_all(&mut self, way: Way, records: u64) -> Fallible<u64> {
         let mut total = 0u64;
-        for _ in 0..records {
+        for n in 0..records {
             for consumer in 0..way.consumers {
-                total = total.wrapping_add(self.receive(Way { consumer, ..way })?);
+                total = total.wrapping_add(self.receive(Way { consumer, ..way.turn(n) })?);
             }
         }
         Ok(total)
@@ -133,9 +150,26 @@ pub trait Contender {
         Err("it takes no visitors".into())
     }
 
-    /// The child's half: connects anew, receives a record, and leaves.
+    /// The child's half, which is timed: connects anew, and receives a record.
     fn visit(&mut self) -> Fallible {
         Err("it makes no visits".into())
+    }
+
+    /// Ends a visit, once it was timed: the child leaves, then the parent sees to it that it has left.
+    fn leave(&mut self) -> Fallible {
+        Ok(())
+    }
+
+    /// Sends these descriptors in one message, for [`Capability::Descriptors`].
+    fn send_fds(&mut self, fds: &[BorrowedFd<'_>]) -> Fallible {
+        let _ = fds;
+        Err("it carries no descriptors".into())
+    }
+
+    /// Receives a message of `count` descriptors and closes them; how many they were.
+    fn receive_fds(&mut self, count: usize) -> Fallible<usize> {
+        let _ = count;
+        Err("it carries no descriptors".into())
     }
 }
 
@@ -154,11 +188,21 @@ pub struct Way {
     pub producers: usize,
     /// Which of them sends, from 0 on.
     pub producer: usize,
+    /// How many workers the child has; each record goes to one of them. 1 but for [`Capability::Share`].
+    pub workers: usize,
+    /// Which of them the record is for, from 0 on.
+    pub worker: usize,
 }
 
 impl Way {
     pub(crate) const fn new(len: usize, waiting: Waiting) -> Self {
-        Self { len, waiting, consumers: 1, consumer: 0, producers: 1, producer: 0 }
+        Self { len, waiting, consumers: 1, consumer: 0, producers: 1, producer: 0, workers: 1, worker: 0 }
+    }
+
+    /// The same for record `n`: producers and workers have their turns.
+    pub(crate) const fn turn(self, n: u64) -> Self {
+        let (producer, worker) = (n % self.producers as u64, n % self.workers as u64);
+        Self { producer: producer as usize, worker: worker as usize, ..self }
     }
 }
 
@@ -207,8 +251,30 @@ pub enum Capability {
     FanOut,
     /// Records one way from each of several producers in the parent to one consumer.
     FanIn,
+    /// Records one way, each to one of several workers in the child.
+    Share,
+    /// What a record of 64 bytes costs the sender that waits for nobody: there must be room for 16,384 of them.
+    ProducersCost,
     /// From connecting to the first record.
     Connect,
+    /// Arrays of 1 to 253 descriptors, in a message each.
+    Descriptors,
+}
+
+impl Capability {
+    /// All that there are.
+    pub const ALL: &[Self] = &[
+        Self::OneWay,
+        Self::RoundTrip,
+        Self::Asleep,
+        Self::Call,
+        Self::FanOut,
+        Self::FanIn,
+        Self::Share,
+        Self::ProducersCost,
+        Self::Connect,
+        Self::Descriptors,
+    ];
 }
 
 /// What is known of a contender before it is opened.
@@ -226,13 +292,13 @@ pub struct ContenderKind {
     pub trip_len_max: usize,
     /// How many records one call takes: slices one way have a multiple of them.
     pub records_step: u64,
-    /// Opens what this process offers; `run` is a name that no other run uses.
+    /// Opens what this process offers; `run` is a name that no other run uses. Files whose names begin with it and a
+    /// hyphen, in `/dev/shm` or in the folder of temporary files, are removed by a later run where this one was killed.
     pub open: fn(role: Role, run: &str) -> Opened,
 }
 
 impl ContenderKind {
-    /// One that does all but [`Capability::FanOut`], [`Capability::FanIn`] and [`Capability::Connect`], with records of
-    /// up to 64 KiB.
+    /// One that sends one way, there and back, and between sleepers, with records of up to 64 KiB.
     pub const fn new(name: &'static str, open: fn(role: Role, run: &str) -> Opened) -> Self {
         const DOES: &[Capability] = &[Capability::OneWay, Capability::RoundTrip, Capability::Asleep];
         Self { name, version: "", does: DOES, len_max: 64 << 10, trip_len_max: 64 << 10, records_step: 1, open }

@@ -4,7 +4,6 @@
 //! So few messages are under way that an ordinary limit on open files suffices.
 #![allow(unsafe_code, reason = "the plain loop speaks to the kernel through libc")]
 
-use super::plan::FdSender;
 use super::shared::{Shared, Word};
 use crate::contender::Fallible;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -27,49 +26,48 @@ struct Control([u8; HEADER_BYTES + (FDS_MAX + 1) * size_of::<i32>()]);
 
 /// Sends `messages` arrays of `count` descriptors each; the receiver says how many it has seen.
 pub(crate) fn send(
-    (socket, shared): (&OwnedFd, &Shared),
-    (sender, count): (FdSender, usize),
+    shared: &Shared,
+    count: usize,
     messages: u64,
-    send_on_record: &mut dyn FnMut(&[BorrowedFd<'_>]) -> Fallible,
+    mut send: impl FnMut(&[BorrowedFd<'_>]) -> Fallible,
 ) -> Fallible {
     // A socket under way would be the kernel's to watch for cycles, which what people send is not.
-    let file = memfd_create("fdring-bench-sent", MemfdFlags::CLOEXEC).expect("a file to send");
+    let file = memfd_create("fdring-bench-sent", MemfdFlags::CLOEXEC)?;
     let fds: Vec<BorrowedFd<'_>> = vec![file.as_fd(); count];
     let window = (IN_FLIGHT_MAX / count).max(1) as u64;
     let seen = shared.word(Word::Pong);
     for n in 0..messages {
         while n >= seen.load(Ordering::Acquire) + window {}
-        match sender {
-            FdSender::Fdring => {
-                fdring::send_fds(socket, BYTE, &fds).expect("an array that fits");
-            }
-            FdSender::Plain => send_plainly(socket, &fds),
-            FdSender::OnRecords => send_on_record(&fds)?,
-        }
+        send(&fds)?;
     }
     Ok(())
 }
 
 /// Receives them, and closes each.
 pub(crate) fn receive(
-    (socket, shared): (&OwnedFd, &Shared),
-    (sender, count): (FdSender, usize),
+    shared: &Shared,
+    count: usize,
     messages: u64,
-    receive_on_record: &mut dyn FnMut() -> Fallible<usize>,
+    mut receive: impl FnMut() -> Fallible<usize>,
 ) -> Fallible {
     for n in 0..messages {
-        let received = match sender {
-            FdSender::Fdring => fdring::recv_fds(socket, &mut [0], count).expect("an array").fds.len(),
-            FdSender::Plain => receive_plainly(socket, count),
-            FdSender::OnRecords => receive_on_record()?,
-        };
-        assert_eq!(received, count, "as many descriptors as were sent");
+        let received = receive()?;
+        if received != count {
+            let what = format!("{received} descriptors came of a message of {count}");
+            return Err(format!("{what}: this process may open no more files; see `ulimit -n`").into());
+        }
         shared.word(Word::Pong).store(n + 1, Ordering::Release);
     }
     Ok(())
 }
 
-fn send_plainly(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) {
+/// One byte and these descriptors, by `send_fds` of the library.
+pub(crate) fn send_by_fdring(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) -> Fallible {
+    fdring::send_fds(socket, BYTE, fds)?;
+    Ok(())
+}
+
+pub(crate) fn send_plainly(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) {
     let mut control = Control([0; size_of::<Control>()]);
     let len = HEADER_BYTES + size_of_val(fds);
     control.0[..8].copy_from_slice(&len.to_ne_bytes());
@@ -85,7 +83,7 @@ fn send_plainly(socket: &OwnedFd, fds: &[BorrowedFd<'_>]) {
     assert_eq!(sent, 1, "one byte goes out: {}", std::io::Error::last_os_error());
 }
 
-fn receive_plainly(socket: &OwnedFd, count: usize) -> usize {
+pub(crate) fn receive_plainly(socket: &OwnedFd, count: usize) -> usize {
     let mut control = Control([0; size_of::<Control>()]);
     let mut byte = [0u8; 1];
     let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };

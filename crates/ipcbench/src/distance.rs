@@ -88,6 +88,30 @@ impl Boundary {
     }
 }
 
+/// The time of a pair of processors is of the next class where it is longer than the one before it by this factor.
+const NEXT_CLASS: f64 = 1.35;
+
+/// Pairs of processors that are as far from each other.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Class {
+    pub(crate) low_ns: f64,
+    pub(crate) high_ns: f64,
+    pub(crate) pairs: Vec<[usize; 2]>,
+}
+
+/// The classes of distance that the times of pairs show, from the nearest on: there are as many as there are gaps.
+pub(crate) fn classes(pairs: &[([usize; 2], f64)]) -> Vec<Class> {
+    let mut sorted = pairs.to_vec();
+    sorted.sort_by(|a, b| a.1.total_cmp(&b.1));
+    let runs = sorted.chunk_by(|a, b| b.1 < a.1 * NEXT_CLASS);
+    let class = |run: &[([usize; 2], f64)]| Class {
+        low_ns: run[0].1,
+        high_ns: run[run.len() - 1].1,
+        pairs: run.iter().map(|(pair, _)| *pair).collect(),
+    };
+    runs.map(class).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +148,35 @@ mod tests {
         }
         assert_eq!(Boundary::of(&[]).class(100.0), Distance::Near);
         assert!(matches!(Boundary::of(&[100.0]), Boundary::OneHeap(_)));
+    }
+
+    #[test]
+    fn as_many_classes_are_found_as_there_are_distances() {
+        use crate::topology::{Common, Topology, tests::large};
+        let made = large("probed");
+        let topology = Topology::read(&made.0, &(0..16).collect::<Vec<_>>());
+        let mut random = Random::new(6);
+        let mut pairs = Vec::new();
+        for (index, a) in topology.processors.iter().enumerate() {
+            for b in &topology.processors[index + 1..] {
+                let ns = match Topology::common(a, b) {
+                    Common::Core => 20.0,
+                    Common::Cache => 60.0,
+                    Common::Package => 180.0,
+                    Common::Nothing => 350.0,
+                };
+                pairs.push(([a.number, b.number], ns * (0.9 + 0.2 * random.share())));
+            }
+        }
+        let found = classes(&pairs);
+        // Threads of one core, cores behind one cache, caches of one package, packages.
+        assert_eq!(found.iter().map(|class| class.pairs.len()).collect::<Vec<_>>(), [8, 16, 32, 64]);
+        assert!(found[0].pairs.iter().all(|[a, b]| b - a == 8), "{:?}", found[0]);
+        assert!(found[1].low_ns >= 54.0 && found[1].high_ns <= 66.0, "{:?}", found[1]);
+        // A machine whose processors are all as far from each other has one class.
+        pairs.iter_mut().for_each(|(_, ns)| *ns = 283.0 * (0.9 + 0.2 * random.share()));
+        assert_eq!(classes(&pairs).len(), 1);
+        assert!(classes(&[]).is_empty());
     }
 
     #[test]

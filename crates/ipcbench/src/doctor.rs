@@ -2,7 +2,9 @@
 
 use crate::clock::Clock;
 use crate::counters::{ENERGY, may_count_cycles};
+use crate::distance::classes;
 use crate::machine::allowed_cores;
+use crate::probe;
 use crate::report::Table;
 use crate::topology::Topology;
 use std::path::Path;
@@ -62,10 +64,16 @@ pub(crate) fn examine() -> String {
     for finding in findings.iter().filter(|finding| !finding.advice.is_empty()) {
         text.push_str(&format!("\n{}: {}", finding.what, finding.advice));
     }
-    text.push_str("\n\nPairs of processors by distance:\n");
+    text.push_str("\n\nPairs of processors by distance, as the system has them:\n");
     for (common, [a, b]) in topology.pairs() {
         text.push_str(&format!("  --cores {a},{b}   {}\n", common.name()));
     }
+    let numbers: Vec<usize> = topology.processors.iter().map(|processor| processor.number).collect();
+    text.push_str(&match probe::all_pairs(&numbers, &Clock::measure()) {
+        Ok(pairs) if pairs.is_empty() => String::new(),
+        Ok(pairs) => probe::text(&classes(&pairs)),
+        Err(fault) => format!("The distances could not be probed: {fault}\n"),
+    });
     text
 }
 
@@ -210,8 +218,8 @@ fn calls() -> Vec<Finding> {
             Finding::new("membarrier", format!("denied: {error}"), false, advice)
         }
     });
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let advice = "raise it for a run of all contenders: `ulimit -n 1024`; a selection needs fewer";
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let advice = "raise it for a run of all contenders: `ulimit -Hn 1024`, as root; a selection needs fewer";
     let found = limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string());
     findings.push(Finding::new("open files", found, limit.is_none_or(|limit| limit >= DESCRIPTORS_MIN), advice));
     findings

@@ -4,18 +4,17 @@ mod reading;
 
 pub(crate) use reading::receive_one;
 
-use super::clock::{Laps, ticks};
+use super::clock::Laps;
 use super::payload::{PING_BYTES, boxed, fill, stamp, sum};
-use super::plan::{Align, BATCH, Bouncer, Carrier, Case, Reading, SPREAD_LEN, Sending, Spread};
-use super::shared::{LARGE_LEN, LARGE_RING_BYTES, Shared, Word, bounce_lane_bytes, wait_for};
-use crate::contender::{Role, Waiting};
+use super::plan::{Align, BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, Reading, SPREAD_LEN, Sending, Spread};
+use super::shared::{LARGE_LEN, LARGE_RING_BYTES, bounce_lane_bytes};
+use crate::contender::{Fallible, Role, Waiting};
 use fdring::{
     Attach, Consumer, Producer, Server, Session,
     options::Records,
     options::{LaneOptions, ServerOptions, SessionOptions},
 };
 use reading::{drain, in_runs, in_turn, receive_batch, receive_many, receive_run, try_batch, try_each, try_one};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, fdring::Error>;
@@ -24,19 +23,19 @@ type Result<T> = std::result::Result<T, fdring::Error>;
 const SMALL_CAPACITY_BYTES: u64 = 256 << 10;
 /// How long the other side may take for what it does at once.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a sleeper is left alone before it is woken: it sleeps by then, and its processor is halted.
-const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
+/// How often the parent looks whether a visitor has left.
+const LOOK_INTERVAL: Duration = Duration::from_micros(50);
 
 /// What a lane is for. All its consumers belong to the other process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     OneWay {
         align: Align,
-        copied: bool,
+        /// For each a lane of its own: what a consumer learns of when to look goes with how it is read.
+        reading: Reading,
         large: bool,
     },
     Bounce {
-        /// For each a lane of its own: what a consumer learns of when to look goes with how it is read.
         reading: Reading,
         spin: Spin,
         fenced: bool,
@@ -136,14 +135,13 @@ impl Purpose {
 
     fn copies(self) -> bool {
         match self {
-            Self::OneWay { copied, .. } => copied,
-            Self::Bounce { reading, .. } => reading.copies(),
+            Self::OneWay { reading, .. } | Self::Bounce { reading, .. } => reading.copies(),
             Self::Consumers(_) | Self::Lanes(..) => false,
         }
     }
 
-    fn one_way(len: usize, reading: Reading, align: Align) -> Self {
-        Self::OneWay { align, copied: reading.copies(), large: len >= LARGE_LEN }
+    pub(crate) fn one_way(len: usize, reading: Reading, align: Align) -> Self {
+        Self::OneWay { align, reading, large: len >= LARGE_LEN }
     }
 
     pub(crate) fn bounce(bouncer: Bouncer, waiting: Waiting, len: usize) -> Self {
@@ -172,6 +170,8 @@ pub(crate) struct Outgoing {
 pub(crate) struct Incoming {
     lanes: Vec<(Purpose, Vec<Consumer>)>,
     address: String,
+    /// The visitor that has not left yet.
+    visiting: Option<Consumer>,
 }
 
 fn visited_address(address: &str) -> String {
@@ -201,9 +201,13 @@ impl Outgoing {
         Ok(Self { lanes, visited, _server: server })
     }
 
-    pub(crate) fn lane(&mut self, purpose: Purpose) -> &mut Producer {
-        let found = self.lanes.iter_mut().find(|(each, _)| *each == purpose);
-        &mut found.expect("a lane for every purpose").1
+    /// The lane of that purpose, if this process writes one.
+    pub(crate) fn find(&mut self, purpose: Purpose) -> Option<&mut Producer> {
+        self.lanes.iter_mut().find(|(each, _)| *each == purpose).map(|(_, producer)| producer)
+    }
+
+    fn lane(&mut self, purpose: Purpose) -> &mut Producer {
+        self.find(purpose).expect("a lane for every purpose")
     }
 
     /// Sends `records` records, or values in records, of `LEN` bytes.
@@ -252,29 +256,18 @@ impl Outgoing {
         }
     }
 
-    /// Wakes the other process's sleeping consumer, again and again; the times are what it says.
-    pub(crate) fn wake(&mut self, shared: &Shared, rounds: u64, laps: &mut Laps) {
-        let producer = self.lane(Purpose::bounce(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep, PING_BYTES));
-        for n in 1..=rounds {
-            std::thread::sleep(SLEEP_BEFORE_WAKE);
-            send_one::<PING_BYTES>(producer, ticks());
-            wait_for(shared.word(Word::Pong), n, || {});
-            laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
-        }
+    /// Waits for a visitor, and sends it a record.
+    pub(crate) fn welcome(&mut self) -> Fallible {
+        let (producer, server) = self.visited.as_mut().ok_or("the parent has a lane for visitors")?;
+        server.wait_for_sessions(1, PATIENCE)?;
+        Ok(producer.send(&[0; PING_BYTES])?)
     }
 
-    /// Has the other process connect, and sends it a record; the times are what it says.
-    pub(crate) fn be_visited(&mut self, shared: &Shared, rounds: u64, laps: &mut Laps) {
-        let (producer, server) = self.visited.as_mut().expect("the parent's lane");
-        for n in 1..=rounds {
-            while server.stats().sessions != 0 {
-                std::thread::sleep(Duration::from_micros(50));
-            }
-            shared.word(Word::Ping).store(n, Ordering::Release);
-            server.wait_for_sessions(1, PATIENCE).expect("a visitor");
-            producer.send(&[0; PING_BYTES]).expect("room for a record");
-            wait_for(shared.word(Word::Pong), n, || {});
-            laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
+    /// Waits until the visitor has left: the next one must not be taken for it.
+    pub(crate) fn see_off(&self) {
+        let Some((_, server)) = &self.visited else { return };
+        while server.stats().sessions != 0 {
+            std::thread::sleep(LOOK_INTERVAL);
         }
     }
 }
@@ -291,6 +284,20 @@ fn send_each<const LEN: usize>(producer: &mut Producer, records: u64) {
         fill::<LEN>((&mut slot[..]).try_into().expect("the length asked for"), n);
         slot.commit();
     }
+}
+
+/// Sends records in batches, and long ones one by one.
+pub(crate) fn send_batches<const LEN: usize>(producer: &mut Producer, records: u64) {
+    if LEN <= BATCHED_LEN_MAX {
+        in_batches(records, |first, end| send_batch::<LEN>(producer, first, end));
+    } else {
+        send_each::<LEN>(producer, records);
+    }
+}
+
+/// Receives so many records by each of these consumers, in turn, each time all that are there; the sum over all.
+pub(crate) fn drain_in_turn<const LEN: usize>(consumers: &mut [Consumer], records: u64) -> u64 {
+    in_turn(consumers.iter_mut().collect(), records, drain::<LEN>)
 }
 
 /// Calls `send` for the first of each batch of `records`, and where the batch ends.
@@ -352,12 +359,16 @@ impl Incoming {
             }
             lanes.push((purpose, consumers));
         }
-        Ok(Self { lanes, address: visited_address(address) })
+        Ok(Self { lanes, address: visited_address(address), visiting: None })
     }
 
-    pub(crate) fn lane(&mut self, purpose: Purpose) -> &mut Consumer {
-        let found = self.lanes.iter_mut().find(|(each, _)| *each == purpose);
-        &mut found.expect("a lane for every purpose").1[0]
+    /// The first consumer of the lane of that purpose, if this process reads one.
+    pub(crate) fn find(&mut self, purpose: Purpose) -> Option<&mut Consumer> {
+        self.lanes.iter_mut().find(|(each, _)| *each == purpose).map(|(_, consumers)| &mut consumers[0])
+    }
+
+    fn lane(&mut self, purpose: Purpose) -> &mut Consumer {
+        self.find(purpose).expect("a lane for every purpose")
     }
 
     /// Receives `records` records, or values in records, of `LEN` bytes; the sum over them.
@@ -407,45 +418,24 @@ impl Incoming {
         }
     }
 
-    /// Is woken again and again; says how long after the commit it has the record.
-    pub(crate) fn be_woken(&mut self, shared: &Shared, rounds: u64) {
-        let consumer = self.lane(Purpose::bounce(Bouncer::Fdring(Reading::InPlace), Waiting::Asleep, PING_BYTES));
-        for n in 1..=rounds {
-            let record = consumer.receive().expect("a sound lane").expect("a record");
-            let now = ticks();
-            let sent = u64::from_ne_bytes(record[..8].try_into().expect("eight bytes"));
-            shared.word(Word::Time).store(now.saturating_sub(sent), Ordering::Relaxed);
-            shared.word(Word::Pong).store(n, Ordering::Release);
-        }
+    /// Connects, and receives a record.
+    pub(crate) fn visit(&mut self) -> Fallible {
+        let consumer = self.visiting.insert(attach_in_place(Session::connect(self.address.as_str())?)?);
+        std::hint::black_box(sum(&consumer.receive()?.ok_or("a record")?));
+        Ok(())
     }
 
-    /// Connects again and again; says how long it took to the first record.
-    pub(crate) fn visit(&mut self, shared: &Shared, rounds: u64) {
-        for n in 1..=rounds {
-            wait_for(shared.word(Word::Ping), n, || {});
-            let start = ticks();
-            let session = Session::connect(self.address.as_str()).expect("a session");
-            let mut consumer = attach_in_place(session).expect("a seat");
-            std::hint::black_box(sum(&consumer.receive().expect("a sound lane").expect("a record")));
-            let elapsed = ticks() - start;
-            drop(consumer);
-            shared.word(Word::Time).store(elapsed, Ordering::Relaxed);
-            shared.word(Word::Pong).store(n, Ordering::Release);
-        }
+    /// Ends the visit.
+    pub(crate) fn leave(&mut self) {
+        self.visiting = None;
     }
 }
 
 /// Round trips, from the side that begins.
-pub(crate) fn ping<const LEN: usize>(
-    (outgoing, incoming): (&mut Outgoing, &mut Incoming),
-    lane: Purpose,
-    rounds: u64,
-    laps: &mut Laps,
-) {
-    let ends = (outgoing.lane(lane), incoming.lane(lane));
-    match lane {
-        Purpose::Bounce { reading, .. } if reading.tries() => ping_by::<LEN>(ends, rounds, laps, try_one),
-        _ => ping_by::<LEN>(ends, rounds, laps, receive_one),
+pub(crate) fn ping<const LEN: usize>(ends: (&mut Producer, &mut Consumer), tries: bool, rounds: u64, laps: &mut Laps) {
+    match tries {
+        true => ping_by::<LEN>(ends, rounds, laps, try_one),
+        false => ping_by::<LEN>(ends, rounds, laps, receive_one),
     }
 }
 
@@ -464,11 +454,10 @@ fn ping_by<const LEN: usize>(
 }
 
 /// Round trips, from the side that answers.
-pub(crate) fn pong<const LEN: usize>((outgoing, incoming): (&mut Outgoing, &mut Incoming), lane: Purpose, rounds: u64) {
-    let ends = (outgoing.lane(lane), incoming.lane(lane));
-    match lane {
-        Purpose::Bounce { reading, .. } if reading.tries() => pong_by::<LEN>(ends, rounds, try_one),
-        _ => pong_by::<LEN>(ends, rounds, receive_one),
+pub(crate) fn pong<const LEN: usize>(ends: (&mut Producer, &mut Consumer), tries: bool, rounds: u64) {
+    match tries {
+        true => pong_by::<LEN>(ends, rounds, try_one),
+        false => pong_by::<LEN>(ends, rounds, receive_one),
     }
 }
 

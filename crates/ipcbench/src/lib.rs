@@ -6,8 +6,9 @@
 //!
 //! Inside, `run.rs` starts the processes that measure, watches them and keeps what they tell; `worker.rs` is the one
 //! that measures, and `pair.rs` it and its child. `measure.rs` has the method, `plan` what is measured, `contender.rs`
-//! what a contender is, `raw.rs` the ceiling, `load.rs` the open loop. `stats.rs` and `compare.rs` draw conclusions,
-//! `report` shows them, and `targets.rs` has what fdring is to reach.
+//! what a contender is, `drive.rs` what is done with each, `forms.rs` those that are built in, `raw.rs` the ceiling,
+//! `load.rs` the open loop; `grid` has what takes more than two processors. `stats.rs` and `compare.rs` draw
+//! conclusions, `report` shows them, and `targets.rs` has what fdring is to reach.
 
 mod ab;
 mod bells;
@@ -19,6 +20,9 @@ mod counters;
 mod descriptors;
 mod distance;
 mod doctor;
+mod drive;
+mod forms;
+mod grid;
 mod lanes;
 mod load;
 mod machine;
@@ -28,6 +32,7 @@ mod own;
 mod pair;
 pub mod payload;
 mod plan;
+mod probe;
 mod queues;
 mod raw;
 mod report;
@@ -38,6 +43,7 @@ mod sides;
 mod signals;
 mod sockets;
 mod stats;
+mod sweep;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -53,6 +59,7 @@ use machine::{Machine, Watch};
 use options::Options;
 use report::Run;
 use run::Plan;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -90,6 +97,8 @@ Commands:
   ab REV REV       build two revisions (. is the sources as they are), measure both in turn, and say what differs;
                    in a checkout of fdring; what is selected, --seconds and --restarts count
   compare A B      compare two reports of --json: a ratio and an interval for each row
+  grid             producers × consumers on more than two processors, a process and a processor each: --grid, --bytes N,
+                   --contender, --cores, --seconds, --restarts and --json count
   doctor           look at this machine: what makes figures doubtful, and what to do about it
   list             the measures, contenders and sizes there are, of those that are selected
 
@@ -103,7 +112,9 @@ Options:
   --quick          measure for 15 seconds in 3 restarts
   --seconds N      measure for N seconds altogether; 90 unless given, or 150 with contenders from outside
   --restarts N     start the processes anew N times, 6 unless given; intervals are over restarts
-  --cores A,B      the processors to use; the first two that are not threads of one core unless given
+  --cores A,B,…    the processors to use, two or more for `grid`; near ones that are no threads of one core unless given
+  --grid PxC,…     how many producers and consumers `grid` has, as in 1x1,2x4; all up to 4x4 for which there are
+                   processors unless given
   --rate N,…       the rates of the open loop in records a second, as in 10k,1M
   --arrivals HOW   when records are due there: poisson (unless given), even, or burst
   --percentiles P,… those of the tables; 50,90,99,99.9 unless given
@@ -128,6 +139,7 @@ pub fn main(program: &Program) -> ExitCode {
         // Their complaints are reported by the process that started them.
         Some((first, rest)) if first == worker::WORKER => return exit_code(&worker::run(rest, program.contenders)),
         Some((first, rest)) if first == pair::CHILD => return exit_code(&pair::run_child(rest, program.contenders)),
+        Some((first, rest)) if first == grid::MEMBER => return exit_code(&grid::run_member(rest, program.contenders)),
         Some((first, _)) if [census::PRODUCER, census::CONSUMER].contains(&first.as_str()) => {
             census::run_role(&args).map(|()| ExitCode::SUCCESS)
         }
@@ -169,6 +181,7 @@ fn command(program: &Program, mut options: Options) -> Fallible<ExitCode> {
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] | ["run"] => measure(program, &options),
         ["list"] => list(program, &options),
+        ["grid"] => grid::run(program, &options),
         ["doctor"] => {
             print!("{}", doctor::examine());
             Ok(ExitCode::SUCCESS)
@@ -201,7 +214,7 @@ fn compare_files(a: &str, b: &str) -> Fallible<ExitCode> {
 }
 
 fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
-    let machine = match Machine::look(options.cores) {
+    let machine = match Machine::look(options.pair()?) {
         Err(fault) if options.tries => {
             println!("ipcbench: not tried: {fault}");
             return Ok(ExitCode::SUCCESS);
@@ -224,6 +237,7 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
         true => census::take(machine.cores, options.tries).unwrap_or_else(|error| Census::without(&*error)),
         false => Census::default(),
     };
+    raise_file_limit();
     signals::catch();
     let watch = Watch::begin(machine.cores);
     let collected = run::run(&plan, program.contenders, show_progress)?;
@@ -246,6 +260,18 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
         report::write_files(&run)?;
     }
     Ok(if has_faults { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Has this process, and those that it starts, open as many files as they may: a message of descriptors has up to 253.
+fn raise_file_limit() {
+    /// More than this are never needed.
+    const FILES: u64 = 4096;
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.maximum.map_or(FILES, |maximum| maximum.min(FILES));
+    if limit.current.is_some_and(|before| before < current) {
+        // Where it is refused, what takes more is named as it fails.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit });
+    }
 }
 
 /// Leaves out what calls membarrier(2), where the kernel or a filter denies it; a warning says so.

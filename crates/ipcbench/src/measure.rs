@@ -84,8 +84,8 @@ pub(crate) fn classify(sample: &Sample, case: Case, boundary: Boundary) -> Verdi
     let [before, after] = sample.probes_ns.map(|ns| boundary.class(ns));
     match &sample.used {
         _ if before != after => Verdict::Moved,
-        // Where both share a core, each waits for the other.
-        _ if case.shares_a_core() => Verdict::Kept(after),
+        // Its own threads wait for each other, which is no disturbance.
+        _ if case.takes_turns() => Verdict::Kept(after),
         used if used.preemptions != 0 => Verdict::Preempted(after),
         used if used.delay_ns > DELAY_MAX_NS => Verdict::Delayed(after),
         _ => Verdict::Kept(after),
@@ -187,6 +187,12 @@ impl Figures {
     pub(crate) fn tails(&self, share: f64) -> Vec<f64> {
         let Some(index) = TAILS.iter().position(|each| *each == share) else { return Vec::new() };
         self.restarts.iter().filter_map(|restart| restart.tails[index]).collect()
+    }
+
+    /// Of the waits of a measure between sleepers, the share that slept: the others found what they waited for at once.
+    pub(crate) fn slept_share(&self, case: Case) -> Option<f64> {
+        let waits = (self.records * case.waits()?) as f64;
+        (waits != 0.0).then(|| (self.used.sleeps as f64 / waits).min(1.0))
     }
 
     /// The share of slices that were thrown away.

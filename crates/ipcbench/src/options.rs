@@ -1,6 +1,7 @@
 //! What the user asks for.
 
 use crate::contender::ContenderKind;
+use crate::grid::Cell;
 use crate::load::{Arrivals, Load};
 use crate::plan::{Case, cases};
 use crate::{Program, census, targets};
@@ -126,7 +127,10 @@ pub(crate) struct Options {
     pub(crate) restarts: usize,
     pub(crate) limit: Duration,
     pub(crate) loads: Vec<Load>,
-    pub(crate) cores: Option<[usize; 2]>,
+    /// The processors to use: two, or more for a grid.
+    pub(crate) cores: Option<Vec<usize>>,
+    /// What a grid measures; empty for the usual.
+    pub(crate) grid: Vec<Cell>,
     pub(crate) json: Option<PathBuf>,
     pub(crate) html: Option<PathBuf>,
     pub(crate) csv: Option<PathBuf>,
@@ -158,6 +162,7 @@ impl Options {
             limit: Duration::from_secs_f64(LIMIT_SECONDS),
             loads: Vec::new(),
             cores: None,
+            grid: Vec::new(),
             json: None,
             html: None,
             csv: None,
@@ -192,6 +197,7 @@ impl Options {
                 "--contender" => selection.contenders.push(value()?),
                 "--bytes" => selection.bytes.extend(list(&value()?, bytes)?),
                 "--cores" => options.cores = Some(parse_cores(&value()?)?),
+                "--grid" => options.grid = list(&value()?, Cell::parse)?,
                 "--rate" => rates = list(&value()?, rate)?,
                 "--arrivals" => arrivals = parse_arrivals(&value()?)?,
                 "--percentiles" => options.percentiles = list(&value()?, percentile)?,
@@ -207,6 +213,18 @@ impl Options {
         options.loads = rates.into_iter().map(|rate| Load { rate, arrivals }).collect();
         options.tries |= !measures;
         Ok(Some(options))
+    }
+
+    /// The two processors to use.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, where more were given.
+    pub(crate) fn pair(&self) -> Result<Option<[usize; 2]>, String> {
+        let pair = |cores: &Vec<usize>| {
+            <[usize; 2]>::try_from(&cores[..]).map_err(|_| "--cores takes two processors, but for `grid`".to_owned())
+        };
+        self.cores.as_ref().map(pair).transpose()
     }
 
     /// All cases that there are, with these loads.
@@ -235,12 +253,11 @@ fn cannot_write(path: &Path, error: &std::io::Error) -> String {
     format!("{} cannot be written: {error}", path.display())
 }
 
-fn parse_cores(text: &str) -> Result<[usize; 2], String> {
+fn parse_cores(text: &str) -> Result<Vec<usize>, String> {
     let cores: Result<Vec<usize>, _> = text.split(',').map(str::parse).collect();
-    match cores.as_deref() {
-        Ok([first, second]) if first != second => Ok([*first, *second]),
-        _ => Err("--cores takes two different numbers, as in 0,1".to_owned()),
-    }
+    let are_different = |cores: &Vec<usize>| cores.iter().enumerate().all(|(n, core)| !cores[..n].contains(core));
+    let fault = || "--cores takes two different numbers, as in 0,1, or more for `grid`".to_owned();
+    cores.ok().filter(|cores| cores.len() >= 2 && are_different(cores)).ok_or_else(fault)
 }
 
 fn parse_arrivals(text: &str) -> Result<Arrivals, String> {

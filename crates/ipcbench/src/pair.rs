@@ -9,12 +9,12 @@ use crate::contender::{ContenderKind, Fallible, Role};
 use crate::lanes::{Incoming, Outgoing};
 use crate::load::Load;
 use crate::own::Own;
-use crate::plan::{self, Bouncer, Carrier, Case, Spread};
+use crate::plan::{self, Bouncer, Carrier, Case};
 use crate::queues::Helper;
 use crate::raw::HOLD_NS;
 use crate::shapes::{Readers, Writers};
 use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
-use crate::sides::{Shapes, Side};
+use crate::sides::{Ends, Shapes, Side};
 use crate::sockets::{CHANNEL_FDS, Channels};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -31,6 +31,9 @@ use std::time::{Duration, Instant};
 pub(crate) const CHILD: &str = "--child";
 /// Stands for a case where the child is to end.
 const THE_END: u64 = u64::MAX;
+/// Stands for a case where the clocks of both are compared, so often.
+const COMPARE_CLOCKS: u64 = u64::MAX - 1;
+const CLOCK_ROUNDS: u64 = 1000;
 /// The child's first answer: it has attached to the parent's lanes, and offers its own.
 const READY: u64 = 1;
 /// How long the child may take to put its things away.
@@ -141,7 +144,8 @@ impl Parent {
         let helper = Helper::start(order.cores[1]);
         let clock = Clock::measure();
         shared.word(Word::Hold).store((HOLD_NS / clock.ns_per_tick) as u64, Ordering::Relaxed);
-        let side = Side { shared, outgoing, incoming, channels, bells, fds_socket, own, shapes, clock };
+        let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes };
+        let side = Side { shared, clock, ends };
         Ok(Self { side, cases, commands: READY, helper, child_pid, child_may_end, waiting })
     }
 
@@ -163,6 +167,28 @@ impl Parent {
         self.helper.tid()
     }
 
+    /// Whether the process that watches has the run end.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.side.shared.word(Word::Stop).load(Ordering::Relaxed) != 0
+    }
+
+    /// By how much the child's clock is at least ahead of this one, or behind it, in nanoseconds: a time that it takes
+    /// lies between two of this process's, one before it was asked for and one after it came.
+    pub(crate) fn skew_ns(&mut self) -> Fallible<f64> {
+        self.side.shared.reset();
+        self.command(COMPARE_CLOCKS, CLOCK_ROUNDS);
+        let (ping, pong) = (self.side.shared.word(Word::Ping), self.side.shared.word(Word::Pong));
+        let compare = |n| {
+            let before = ticks();
+            ping.store(n, Ordering::Release);
+            wait_for(pong, n, || {});
+            [before, self.side.shared.word(Word::Time).load(Ordering::Relaxed), ticks()]
+        };
+        let skew = skew_of(&(1..=CLOCK_ROUNDS).map(compare).collect::<Vec<_>>());
+        wait_for(self.side.shared.word(Word::Answer), self.commands, || {});
+        Ok(skew as f64 * self.side.clock.ns_per_tick)
+    }
+
     /// Has both processes run one slice of the case of that number.
     ///
     /// # Errors
@@ -172,7 +198,9 @@ impl Parent {
         let case = self.cases[number];
         self.side.shared.reset();
         self.side.shared.word(Word::Running).store(number as u64 + 1, Ordering::Release);
-        self.side.own.prepare(case)?;
+        if !case.is_in_process() {
+            self.side.prepare(case)?;
+        }
         self.command(number as u64, records);
         let mut laps = Laps::new(if case.is_timed() { records as usize } else { 0 });
         let (elapsed, sum) = if case.is_in_process() {
@@ -204,7 +232,7 @@ impl Parent {
             }
         }
         wait_for(answer, self.commands, || {});
-        let end = if matches!(case, Case::Spread(Spread::ProducersCost(_))) { sent } else { ticks() };
+        let end = if case.is_senders_time() { sent } else { ticks() };
         Ok((end - start, self.side.shared.word(Word::Sum).load(Ordering::Relaxed)))
     }
 
@@ -297,7 +325,8 @@ fn serve(
     shared.word(Word::Answer).store(READY, Ordering::Release);
     readers.join()?;
     let shapes = Shapes::Childs(readers);
-    let mut side = Side { shared, outgoing, incoming, channels, bells, fds_socket, own, shapes, clock };
+    let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes };
+    let mut side = Side { shared, clock, ends };
     for command in READY + 1.. {
         wait_for(side.shared.word(Word::Command), command, || {});
         let number = side.shared.word(Word::Case).load(Ordering::Relaxed);
@@ -305,12 +334,17 @@ fn serve(
         if number == THE_END {
             break;
         }
+        if number == COMPARE_CLOCKS {
+            tell_the_time(&side.shared, records);
+            side.shared.word(Word::Answer).store(command, Ordering::Release);
+            continue;
+        }
         let case = cases[number as usize];
         let sum = if case.is_in_process() {
             sleep_until(side.shared.futex(Word::GoOn), 1);
             0
         } else {
-            side.own.prepare(case)?;
+            side.prepare(case)?;
             if case.shares_a_core() {
                 pin(parents_core)?;
             }
@@ -326,12 +360,44 @@ fn serve(
     Ok(())
 }
 
+/// Says what the time is whenever it is asked.
+fn tell_the_time(shared: &Shared, rounds: u64) {
+    for n in 1..=rounds {
+        wait_for(shared.word(Word::Ping), n, || {});
+        shared.word(Word::Time).store(ticks(), Ordering::Relaxed);
+        shared.word(Word::Pong).store(n, Ordering::Release);
+    }
+}
+
+/// The most by which a time lies outside of the two that must be around it.
+fn skew_of(times: &[[u64; 3]]) -> u64 {
+    let outside =
+        times.iter().map(|[before, time, after]| before.saturating_sub(*time).max(time.saturating_sub(*after)));
+    outside.max().unwrap_or(0)
+}
+
 /// Keeps the calling thread on one core.
 pub(crate) fn pin(core: usize) -> Result<(), String> {
-    let mut cores = CpuSet::new();
-    cores.set(core);
     let denied = |errno| {
         format!("this process could not be kept on processor {core} (sched_setaffinity: {errno}); see taskset(1)")
     };
+    if core >= CpuSet::MAX_CPU {
+        return Err(denied(rustix::io::Errno::INVAL));
+    }
+    let mut cores = CpuSet::new();
+    cores.set(core);
     sched_setaffinity(None, &cores).map_err(denied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::skew_of;
+
+    #[test]
+    fn clocks_that_disagree_by_more_than_a_trip_are_seen() {
+        assert_eq!(skew_of(&[]), 0);
+        assert_eq!(skew_of(&[[10, 12, 15], [20, 20, 25], [30, 35, 35]]), 0, "between the two, or as good as");
+        assert_eq!(skew_of(&[[100, 60, 140], [200, 170, 220]]), 40, "behind");
+        assert_eq!(skew_of(&[[100, 160, 140], [200, 213, 220]]), 20, "ahead");
+    }
 }

@@ -11,17 +11,20 @@ use crate::measure::{Outcome, Sample, Tally, sort};
 use crate::pair::Order;
 use crate::plan::Case;
 use crate::shared::{Shared, Word};
-use crate::signals;
 use crate::worker::{Message, WORKER};
+use crate::{signals, sweep};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair, sockopt};
+use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often this process looks for news: seldom, since it takes a core away from those that measure.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long the child of a process that was killed may take to end: it is killed with it.
+const ORPHAN_END_MAX: Duration = Duration::from_secs(1);
 /// The longest message.
 const MESSAGE_BYTES: usize = 1 << 20;
 /// The share by which a tick may differ between restarts.
@@ -90,6 +93,9 @@ pub(crate) fn run(
     kinds: &'static [ContenderKind],
     mut progress: impl FnMut(f64, usize),
 ) -> Fallible<Collected> {
+    sweep::sweep();
+    // What a killed process leaves alone comes here, and is waited for.
+    let _ = set_child_subreaper(Some(getpid()));
     let all = crate::plan::cases(kinds, &plan.loads);
     let cases: Vec<Case> = plan.numbers.iter().map(|number| all[*number]).collect();
     let mut left_out: Vec<usize> = Vec::new();
@@ -108,7 +114,7 @@ pub(crate) fn run(
             }
             let order = Order {
                 cores: plan.cores,
-                run: format!("ipcbench-{}-{}", std::process::id(), watch.started),
+                run: format!("{}{}-{}", sweep::RUN, std::process::id(), watch.started),
                 loads: plan.loads.clone(),
                 cases: places.iter().map(|place| plan.numbers[*place]).collect(),
                 seconds,
@@ -175,6 +181,8 @@ struct Watch {
     clock_ns: [f64; 2],
     /// The length of a tick in nanoseconds, as each process has measured it.
     ticks: Vec<f64>,
+    /// By how much the clocks of the two processors were at least apart.
+    skew_ns: f64,
     warnings: Vec<String>,
 }
 
@@ -187,6 +195,13 @@ impl Watch {
             let percent = (most / least - 1.0) * 100.0;
             self.warnings.push(format!(
                 "the clock's tick differs by {percent:.2} % between restarts: all times of some are wrong by that much"
+            ));
+        }
+        if self.skew_ns > 0.0 {
+            self.warnings.push(format!(
+                "the clocks of the two processors differ by {:.0} ns at least: times from one to the other, of waking \
+                 and at a given rate, are wrong by that much",
+                self.skew_ns
             ));
         }
     }
@@ -226,7 +241,8 @@ impl Worker {
             std::thread::sleep(LOOK_INTERVAL);
             let has_ended = loop {
                 match self.next()? {
-                    Some(Message::Ready { ns_per_tick, step_ns, cost_ns, missing }) => {
+                    Some(Message::Ready { ns_per_tick, step_ns, cost_ns, skew_ns, missing }) => {
+                        watch.skew_ns = watch.skew_ns.max(skew_ns);
                         watch.clock_ns = [step_ns, cost_ns];
                         watch.ticks.push(ns_per_tick);
                         let missing = missing.map(|why| format!("cycles and instructions were not counted: {why}"));
@@ -245,13 +261,14 @@ impl Worker {
             if has_ended == Some(true) {
                 // All has been told: a contender that does not end is killed, and costs nothing.
                 let told = Instant::now();
-                while self.process.try_wait()?.is_none() && told.elapsed() < limit && !signals::was_interrupted() {
+                while self.process.try_wait()?.is_none() && told.elapsed() < limit {
                     std::thread::sleep(LOOK_INTERVAL / 10);
                 }
-                return Ok(End::Done);
+                return Ok(if signals::was_interrupted() { End::Interrupted } else { End::Done });
             }
             if signals::was_interrupted() {
-                return Ok(End::Interrupted);
+                // It ends after this slice, and puts away what others would find.
+                self.shared.word(Word::Stop).store(1, Ordering::Relaxed);
             }
             if last.1 != self.commands() {
                 last = (Instant::now(), self.commands());
@@ -259,6 +276,9 @@ impl Worker {
             let hangs = last.0.elapsed() > limit;
             if has_ended.is_none() && !hangs {
                 continue;
+            }
+            if signals::was_interrupted() {
+                return Ok(End::Interrupted);
             }
             let what = match self.shared.complaint() {
                 Some(complaint) if !hangs => complaint,
@@ -319,6 +339,11 @@ impl Drop for Worker {
         // The child of this process's child dies with it.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        // Its time counts as this program's then, and not as that of others.
+        let killed = Instant::now();
+        while wait(WaitOptions::NOHANG).is_ok() && killed.elapsed() < ORPHAN_END_MAX {
+            std::thread::sleep(LOOK_INTERVAL / 100);
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 //! All ends of one side are driven in turn by that process's one thread, so that two processors suffice: what is
 //! measured is what the shape costs, and not how many processors there are.
 
-use crate::contender::Fallible;
+use crate::contender::{Fallible, Way};
 use crate::lanes::attach_in_place;
 use crate::payload::{PING_BYTES, fill, sum, with_len, write};
 use crate::plan::{BATCH, Bouncer, Case, FD_COUNTS, FdSender, Many, PRODUCER_COUNTS, SPREAD_LEN};
@@ -166,27 +166,26 @@ impl Writers {
         &mut found.expect("an end of every case that is measured").1
     }
 
-    /// Sends `records` records of `len` bytes, from each of the producers in turn.
-    pub(crate) fn fan_in(&mut self, case: Case, (producers, len): (usize, usize), records: u64) -> Fallible {
+    /// Sends `records` records from each of the producers, or to each of the workers, in turn.
+    pub(crate) fn send(&mut self, case: Case, way: Way, records: u64) -> Fallible {
         match self.get(case) {
+            Writer::Lanes { lanes, .. } if matches!(case, Case::Share(..)) => {
+                for n in 0..records {
+                    let mut slot = lanes[n as usize % way.workers].reserve(SPREAD_LEN)?;
+                    fill::<SPREAD_LEN>((&mut slot[..]).try_into()?, n);
+                    slot.commit();
+                }
+            }
             Writer::Lanes { lanes, .. } => {
-                with_len!(len, LEN => send_in_turn::<LEN>(&mut lanes[..producers], records));
+                with_len!(way.len, LEN => send_in_turn::<LEN>(&mut lanes[..way.producers], records));
             }
             Writer::Datagrams(sockets) => {
-                let mut record = vec![0; len];
+                let mut record = vec![0; way.len];
                 for n in 0..records {
                     write(&mut record, n);
                     sockets[n as usize % sockets.len()].send(&record)?;
                 }
             }
-            Writer::Distributor(_) | Writer::Caller(_) => unreachable!("no producers"),
-        }
-        Ok(())
-    }
-
-    /// Sends `records` records of [`SPREAD_LEN`] bytes, each to one of the workers, in turn.
-    pub(crate) fn share(&mut self, case: Case, workers: usize, records: u64) -> Fallible {
-        match self.get(case) {
             Writer::Distributor(distributor) => {
                 for n in 0..records {
                     let mut slot = distributor.reserve(To::RoundRobin, SPREAD_LEN)?;
@@ -194,14 +193,7 @@ impl Writers {
                     slot.commit();
                 }
             }
-            Writer::Lanes { lanes, .. } => {
-                for n in 0..records {
-                    let mut slot = lanes[n as usize % workers].reserve(SPREAD_LEN)?;
-                    fill::<SPREAD_LEN>((&mut slot[..]).try_into()?, n);
-                    slot.commit();
-                }
-            }
-            Writer::Datagrams(_) | Writer::Caller(_) => unreachable!("no workers"),
+            Writer::Caller(_) => unreachable!("it calls"),
         }
         Ok(())
     }
@@ -308,8 +300,8 @@ impl Readers {
         &mut found.expect("an end of every case that is measured").1
     }
 
-    /// Receives as many records of `len` bytes, from whoever has some, in turn; the sum over all.
-    pub(crate) fn receive(&mut self, case: Case, (count, len): (usize, usize), records: u64) -> Fallible<u64> {
+    /// Receives as many records, from whoever has some, in turn; the sum over all.
+    pub(crate) fn receive(&mut self, case: Case, way: Way, records: u64) -> Fallible<u64> {
         let (mut left, mut total) = (records, 0u64);
         let mut add = |record: &[u8]| total = total.wrapping_add(sum(record));
         match self.get(case) {
@@ -328,7 +320,7 @@ impl Readers {
             }
             Reader::Lanes(consumers) => {
                 while left != 0 {
-                    for consumer in &mut consumers[..count] {
+                    for consumer in &mut consumers[..way.producers.max(way.workers)] {
                         left -= some(|| Ok(consumer.try_receive()?.map(|record| add(&record))))?;
                     }
                 }
@@ -343,7 +335,7 @@ impl Readers {
                 workers.iter_mut().for_each(Worker::done);
             }
             Reader::Datagrams(socket) => {
-                let mut record = vec![0; len];
+                let mut record = vec![0; way.len];
                 for _ in 0..records {
                     let len = socket.recv(&mut record)?;
                     add(&record[..len]);

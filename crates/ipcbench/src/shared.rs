@@ -38,7 +38,7 @@ pub(crate) const fn bounce_lane_bytes(len: usize) -> usize {
 const _: () = assert!(bounce_lane_bytes(TRIP_LENGTHS[TRIP_LENGTHS.len() - 1]) <= LARGE_RING_BYTES / 2);
 /// Where numbers that are told lie in the page, and how many there may be.
 const TOLD_AT: usize = 2048;
-const TOLD: usize = 16;
+pub(crate) const TOLD: usize = 64;
 /// Where a process says what went wrong with it, how long that may be in bytes, and after how many of them it begins.
 const COMPLAINT_AT: usize = 3072;
 const COMPLAINT_BYTES: usize = WORDS_BYTES - COMPLAINT_AT;
@@ -58,6 +58,8 @@ pub(crate) enum Word {
     /// The case that runs, and the contender that is being opened, for the process that watches: their numbers and 1.
     Running = 24,
     Opening = 32,
+    /// The run is to end after this slice.
+    Stop = 40,
     /// The child's answer to the command of that number, and the sum over all that it received.
     Answer = 128,
     Sum = 136,

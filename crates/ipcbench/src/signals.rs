@@ -21,6 +21,12 @@ pub(crate) fn catch() {
     }
 }
 
+/// Leaves the one that a terminal sends to all processes to the one that watches: it has this one end in order.
+pub(crate) fn leave_to_parent() {
+    // SAFETY: to ignore a signal needs no handler.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
 /// Whether one of them has come.
 pub(crate) fn was_interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)

@@ -4,9 +4,8 @@
 //! or a stream takes what there is, up to 64 KiB at once, which is the best that they can do; a seqpacket socket hands
 //! over one record a call.
 
-use super::clock::Laps;
 use super::contender::Waiting;
-use super::payload::{boxed, stamp, sum};
+use super::payload::{LENGTHS, sum, write as write_payload};
 use super::plan::ChannelKind;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, ioctl_fionbio, read, write};
@@ -30,6 +29,8 @@ struct Ends {
 pub(crate) struct Channels {
     ends: Vec<Ends>,
     buffer: Vec<u8>,
+    /// What is sent: a record of any length is its beginning.
+    payload: Vec<u8>,
 }
 
 impl Channels {
@@ -56,19 +57,16 @@ impl Channels {
         while let (Some(output), Some(input)) = (fds.next(), fds.next()) {
             ends.push(Ends { output, input });
         }
-        Self { ends, buffer: vec![0; READ_BYTES] }
+        let mut payload = vec![0; LENGTHS[LENGTHS.len() - 1]];
+        write_payload(&mut payload, 0);
+        Self { ends, buffer: vec![0; READ_BYTES], payload }
     }
 
-    pub(crate) fn send<const LEN: usize>(&self, kind: ChannelKind, records: u64) {
-        let mut payload = boxed::<LEN>();
-        for n in 0..records {
-            self.send_one(kind, &mut payload, n);
-        }
-    }
-
-    pub(crate) fn send_one<const LEN: usize>(&self, kind: ChannelKind, payload: &mut [u8; LEN], n: u64) {
-        let piece = if kind == ChannelKind::Seqpacket { READ_BYTES } else { LEN };
-        stamp(payload, n);
+    /// Sends record `n` of `len` bytes.
+    pub(crate) fn send(&mut self, kind: ChannelKind, len: usize, n: u64) {
+        let payload = &mut self.payload[..len];
+        payload[..8].copy_from_slice(&n.to_ne_bytes());
+        let piece = if kind == ChannelKind::Seqpacket { READ_BYTES } else { len };
         for piece in payload.chunks(piece) {
             write_all(&self.ends[kind as usize].output, piece);
         }
@@ -90,29 +88,6 @@ impl Channels {
             kept = filled - whole;
         }
         total
-    }
-
-    /// Round trips, from the side that begins.
-    pub(crate) fn ping<const LEN: usize>(&mut self, kind: ChannelKind, waiting: Waiting, rounds: u64, laps: &mut Laps) {
-        self.set_waiting(kind, waiting);
-        let mut payload = boxed::<LEN>();
-        for n in 0..rounds {
-            self.send_one(kind, &mut payload, n);
-            std::hint::black_box(self.receive(kind, LEN, 1));
-            laps.end();
-        }
-        self.set_waiting(kind, Waiting::Asleep);
-    }
-
-    /// Round trips, from the side that answers.
-    pub(crate) fn pong<const LEN: usize>(&mut self, kind: ChannelKind, waiting: Waiting, rounds: u64) {
-        self.set_waiting(kind, waiting);
-        let mut payload = boxed::<LEN>();
-        for n in 0..rounds {
-            std::hint::black_box(self.receive(kind, LEN, 1));
-            self.send_one(kind, &mut payload, n);
-        }
-        self.set_waiting(kind, Waiting::Asleep);
     }
 
     /// Whether reads wait in the kernel or come back at once.

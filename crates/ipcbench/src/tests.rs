@@ -78,8 +78,11 @@ fn options_are_what_was_asked_for() {
     let options = options.unwrap().unwrap();
     assert_eq!(options.seconds, 7.5);
     assert_eq!(options.selection.filters, ["a", "b"]);
-    assert_eq!(options.cores, Some([3, 1]));
+    assert_eq!(options.pair(), Ok(Some([3, 1])));
     assert!(!options.tries);
+    let options = parse(&["grid", "--grid", "1x1,2x1", "--cores", "0,2,4"]).unwrap().unwrap();
+    assert_eq!(options.grid.len(), 2);
+    assert!(options.pair().unwrap_err().contains("two processors"));
     let options = parse(&["--quick", "--json", "x.json", "--html", "x.html", "--restarts", "9"]).unwrap().unwrap();
     assert_eq!(options.restarts, 9);
     assert_eq!(options.json.unwrap().to_str(), Some("x.json"));
@@ -159,18 +162,8 @@ fn open_nothing(_: Role, _: &str) -> Opened {
     Ok(Box::new(Nothing))
 }
 
-static ABLE: &[ContenderKind] = &[ContenderKind {
-    does: &[
-        Capability::OneWay,
-        Capability::RoundTrip,
-        Capability::Asleep,
-        Capability::FanOut,
-        Capability::FanIn,
-        Capability::Connect,
-    ],
-    len_max: 1024,
-    ..ContenderKind::new("able", open_nothing)
-}];
+static ABLE: &[ContenderKind] =
+    &[ContenderKind { does: Capability::ALL, len_max: 1024, ..ContenderKind::new("able", open_nothing) }];
 
 #[test]
 fn a_contender_takes_part_in_what_it_can() {
@@ -182,9 +175,15 @@ fn a_contender_takes_part_in_what_it_can() {
         keys.dedup();
         keys
     };
-    let all =
-        ["asleep", "asleep-one-core", "connect", "consumers", "fan-in", "load", "one-way", "round-trip", "wake-up"];
-    assert_eq!(keys(ABLE), all);
+    let mut all: Vec<&str> = crate::plan::cases(ABLE, &[Load { rate: 1000, arrivals: Arrivals::Even }])
+        .into_iter()
+        .map(|case| case.measure_key())
+        .filter(|key| *key != "lanes")
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 12);
+    assert_eq!(keys(ABLE), all, "every measure but that of several lanes of one sender");
     static PLAIN: &[ContenderKind] =
         &[ContenderKind { does: &[Capability::OneWay], ..ContenderKind::new("plain", open_nothing) }];
     assert_eq!(keys(PLAIN), ["one-way"]);
@@ -196,6 +195,25 @@ fn a_contender_takes_part_in_what_it_can() {
         longest.filter(|case| case.measure_key() == "one-way").filter_map(|case| case.bytes()).max(),
         Some(1024)
     );
+}
+
+#[test]
+fn producers_and_workers_have_their_turns() {
+    struct Turns(Vec<[usize; 2]>);
+    impl Contender for Turns {
+        fn send(&mut self, way: Way, _: u64) -> Fallible {
+            self.0.push([way.producer, way.worker]);
+            Ok(())
+        }
+        fn receive(&mut self, way: Way) -> Fallible<u64> {
+            Ok(way.worker as u64)
+        }
+    }
+    let mut turns = Turns(Vec::new());
+    let way = Way { producers: 2, workers: 3, ..Way::new(64, Waiting::Spinning) };
+    turns.send_all(way, 4).unwrap();
+    assert_eq!(turns.0, [[0, 0], [1, 1], [0, 2], [1, 0]]);
+    assert_eq!(turns.receive_all(way, 6).unwrap(), 6, "each of three has its turn twice");
 }
 
 #[test]
@@ -378,7 +396,7 @@ fn what_goes_through_a_ring_goes_round_it_once_before_it_is_measured() {
         let (steps, runs) = (warmed / case.step(), warmed / case.most());
         assert_eq!(steps * case.step(), warmed, "{}: {case}", case.measure());
         match case {
-            Case::Spread(Spread::ProducersCost(_)) => assert!(warmed >= lap && runs > 1, "{case}: {warmed}"),
+            case if case.is_senders_time() => assert!(warmed >= lap && runs > 1, "{case}: {warmed}"),
             Case::Spread(_) | Case::FanOut(..) | Case::Share(..) => assert_eq!(warmed, lap, "{case}"),
             Case::FanIn(Many::Datagrams, ..) => assert_eq!(warmed, 0),
             Case::FanIn(.., len) => assert_eq!(warmed, (RING_BYTES / len) as u64, "{case}"),
@@ -386,7 +404,7 @@ fn what_goes_through_a_ring_goes_round_it_once_before_it_is_measured() {
             Case::OneWay(..) | Case::RoundTrip(_, Waiting::Spinning, _) | Case::Load(..) => assert!(warmed > 0),
             _ => assert_eq!(warmed, 0, "{case}"),
         }
-        if !matches!(case, Case::Spread(Spread::ProducersCost(_))) {
+        if !case.is_senders_time() {
             assert!(
                 case.records_to_warm(case.step()) <= case.step(),
                 "a slow contender is warmed no longer than it runs"

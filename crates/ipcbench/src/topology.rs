@@ -83,6 +83,25 @@ impl Topology {
         found.map(|(_, pair)| *pair)
     }
 
+    /// So many processors, no two of them threads of one core, and as near each other as there are; `None` where there
+    /// are too few cores.
+    pub(crate) fn choose_many(&self, count: usize) -> Option<Vec<usize>> {
+        let from = |first: &Processor| {
+            let mut others: Vec<&Processor> = self.processors.iter().filter(|other| *other != first).collect();
+            others.sort_by_key(|other| Self::common(first, other));
+            let mut chosen = vec![first];
+            for other in others {
+                if chosen.iter().all(|each| Self::common(each, other) != Common::Core) {
+                    chosen.push(other);
+                }
+            }
+            chosen.truncate(count);
+            let farthest = chosen.iter().map(|other| Self::common(first, other)).max();
+            (chosen.len() == count).then(|| (farthest, chosen.iter().map(|each| each.number).collect()))
+        };
+        self.processors.iter().filter_map(from).min_by_key(|(farthest, _)| *farthest).map(|(_, chosen)| chosen)
+    }
+
     /// Whether two are threads of one core.
     pub(crate) fn are_siblings(&self, pair: [usize; 2]) -> bool {
         let find = |number| self.processors.iter().find(|each| each.number == number);
@@ -168,7 +187,7 @@ pub(crate) mod tests {
     }
 
     /// Two packages with two caches each, two cores behind each, two threads a core: 0 and 8 are siblings, and so on.
-    fn large(name: &str) -> Made {
+    pub(crate) fn large(name: &str) -> Made {
         let made = Made::new(name);
         for number in 0..16 {
             let core = number % 8;
@@ -189,6 +208,19 @@ pub(crate) mod tests {
         assert_eq!(topology.choose(), Some([0, 1]));
         assert!(topology.are_siblings([3, 11]) && !topology.are_siblings([3, 10]));
         assert_eq!(topology.processors[5].node, Some(1));
+    }
+
+    #[test]
+    fn many_are_chosen_near_each_other_and_no_two_of_one_core() {
+        let made = large("many");
+        let topology = Topology::read(&made.0, &(0..16).collect::<Vec<_>>());
+        assert_eq!(topology.choose_many(2), Some(vec![0, 1]));
+        assert_eq!(topology.choose_many(4), Some(vec![0, 1, 2, 3]), "behind two caches of one package");
+        assert_eq!(topology.choose_many(8), Some(vec![0, 1, 2, 3, 4, 5, 6, 7]));
+        assert_eq!(topology.choose_many(9), None, "the other eight are threads of the same cores");
+        // Where the first two packages have one core each for us, the nearest are taken elsewhere.
+        assert_eq!(Topology::read(&made.0, &[0, 4, 12, 5]).choose_many(2), Some(vec![4, 5]));
+        assert_eq!(Topology::read(&made.0, &[3, 11]).choose_many(2), None);
     }
 
     #[test]

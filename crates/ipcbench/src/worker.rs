@@ -10,6 +10,7 @@ use crate::measure::{Sample, Used};
 use crate::pair::{Order, Parent, complain_of_panics, pin};
 use crate::plan::Case;
 use crate::shared::Shared;
+use crate::signals;
 use crate::stats::{Random, median_of};
 use rustix::fd::AsFd;
 use rustix::net::{SendFlags, send};
@@ -25,6 +26,8 @@ const SLICE_MIN_NS: f64 = 2.5e5;
 /// What a slice that was cut short makes of the length of the next, and one that was not.
 const SHORTEN: f64 = 0.8;
 const LENGTHEN: f64 = 1.05;
+/// A slice of the open loop is so many times as long as another: queues that grow are to be seen.
+const LOAD_SLICES: f64 = 5.0;
 /// How many round trips a probe makes.
 const PROBE_ROUNDS: u64 = 64;
 /// Above this, times are told to a thousandth, in nanoseconds.
@@ -38,6 +41,8 @@ pub(crate) enum Message {
         ns_per_tick: f64,
         step_ns: f64,
         cost_ns: f64,
+        /// By how much the child's clock is at least ahead or behind.
+        skew_ns: f64,
         missing: Option<String>,
     },
     Slice(Sample),
@@ -50,6 +55,8 @@ pub(crate) enum Message {
 /// Runs the process, with the arguments after [`WORKER`].
 pub(crate) fn run(args: &[String], kinds: &'static [ContenderKind]) -> Fallible {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    // The child inherits it.
+    signals::leave_to_parent();
     let order = Order::from_args(args)?;
     // Before any memory is touched or thread started, as in the child: both lie where it measures.
     let pinned = pin(order.cores[0]);
@@ -92,12 +99,13 @@ impl<'a> Rounds<'a> {
         memory: (Shared, rustix::fd::OwnedFd),
         socket: &'a std::io::Stdin,
     ) -> Fallible<Self> {
-        let parent = Parent::start(order, kinds, memory)?;
+        let mut parent = Parent::start(order, kinds, memory)?;
         let counters = Counters::open(parent.child_pid(), parent.helper_tid())?;
         let clock = parent.clock();
         let missing = counters.missing().map(str::to_owned);
         let Clock { ns_per_tick, step_ns, cost_ns } = clock;
-        tell(socket, &Message::Ready { ns_per_tick, step_ns, cost_ns, missing })?;
+        let skew_ns = parent.skew_ns()?;
+        tell(socket, &Message::Ready { ns_per_tick, step_ns, cost_ns, skew_ns, missing })?;
         let pace = vec![[0.0; 2]; parent.cases().len()];
         let random = Random::new(u64::from(std::process::id()));
         Ok(Self { parent, clock, counters, pace, slice_ns: SLICE_MAX_NS, random, socket })
@@ -138,10 +146,13 @@ impl<'a> Rounds<'a> {
         let mut order: Vec<usize> = (0..self.count()).collect();
         self.warm_up()?;
         let start = Instant::now();
-        while start.elapsed() < budget {
+        while start.elapsed() < budget && !self.parent.is_stopped() {
             self.shuffle(&mut order);
             let mut before_ns = self.probe()?;
             for number in &order {
+                if self.parent.is_stopped() {
+                    return Ok(());
+                }
                 before_ns = self.slice(*number, before_ns)?;
             }
             tell(self.socket, &Message::Round)?;
@@ -154,7 +165,7 @@ impl<'a> Rounds<'a> {
         for number in 0..self.count() {
             let case = self.case(number);
             let mut records = case.step();
-            loop {
+            while !self.parent.is_stopped() {
                 let distance = Distance::usual(self.probe()?);
                 let elapsed = self.parent.run(number, records)?.elapsed as f64 * self.clock.ns_per_tick;
                 self.pace[number][distance as usize] = elapsed / records as f64;
@@ -180,7 +191,8 @@ impl<'a> Rounds<'a> {
             0.0 => self.pace[number].iter().sum(),
             pace => pace,
         };
-        ((self.slice_ns / pace) as u64).clamp(case.step(), case.most()) / case.step() * case.step()
+        let slice_ns = self.slice_ns * if matches!(case, Case::Load(..)) { LOAD_SLICES } else { 1.0 };
+        ((slice_ns / pace) as u64).clamp(case.step(), case.most()) / case.step() * case.step()
     }
 
     /// One slice and the probe after it.
@@ -197,7 +209,9 @@ impl<'a> Rounds<'a> {
         let slice = self.parent.run(number, records)?;
         let used = self.counters.end();
         let after_ns = self.probe()?;
-        self.slice_ns = match used.preemptions != 0 && !case.shares_a_core() {
+        self.slice_ns = match used.preemptions != 0 {
+            // They are cut short for another reason, or are longer than the others.
+            _ if case.takes_turns() || matches!(case, Case::Load(..)) => self.slice_ns,
             true => (self.slice_ns * SHORTEN).max(SLICE_MIN_NS),
             false => (self.slice_ns * LENGTHEN).min(SLICE_MAX_NS),
         };

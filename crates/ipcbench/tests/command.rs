@@ -356,6 +356,24 @@ fn few_descriptors_suffice_for_few_contenders() {
 }
 
 #[test]
+fn descriptors_are_measured_under_a_low_limit_that_may_be_raised_and_named_under_one_that_may_not() {
+    if !has_two_processors() {
+        return;
+    }
+    let limited = |limit: &str| {
+        let command = env!("CARGO_BIN_EXE_ipcbench");
+        let command = format!("ulimit {limit} 256 && exec {command} --measure descriptors --contender plain --try");
+        Command::new("sh").args(["-c", &command]).output().unwrap()
+    };
+    let output = limited("-Sn");
+    assert!(output.status.success(), "{}", said(&output));
+    let output = limited("-n");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("descriptors, 253 a message: plain"), "{}", said(&output));
+    assert!(said(&output).contains("ulimit -n"), "{}", said(&output));
+}
+
+#[test]
 fn the_list_names_what_can_be_selected() {
     let output = ipcbench(&["list", "--measure", "one-way", "--contender", "pipe"]);
     assert_eq!(
@@ -394,6 +412,38 @@ fn what_has_many_ends_carries_every_record_once() {
 }
 
 #[test]
+fn a_grid_carries_every_record_to_every_consumer() {
+    // Where there are too few processors, it can be tried on those there are.
+    let output = example("datagram").args(["grid", "--grid", "1x1,2x1,1x2,2x3", "--try"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("4 cells tried with 3 contenders"), "{}", said(&output));
+    let output = example("faulty").args(["grid", "--grid", "1x2", "--contender", "tears", "--try"]).output().unwrap();
+    assert!(!output.status.success());
+    assert!(said(&output).contains("tears: consumer 0 received something else"), "{}", said(&output));
+    let output = ipcbench(&["grid", "--grid", "40x20"]);
+    assert!(said(&output).contains("40 × 20 takes 60 processors that are no threads of one core"), "{}", said(&output));
+}
+
+#[test]
+fn a_grid_of_two_processors_is_measured() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("grid");
+    let json = scratch.file("grid.json");
+    let output = ipcbench(&["grid", "--grid", "1x1", "--seconds", "2", "--restarts", "2", "--json", &json]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(
+        said(&output).contains("1 × 1, fdring, in place") && said(&output).contains("distance"),
+        "{}",
+        said(&output)
+    );
+    let rows = read_json(&json)["grid"].as_array().unwrap().clone();
+    assert_eq!(rows.len(), 2);
+    assert!(rows.iter().all(|row| row["ns_median"].as_f64().unwrap() > 0.0), "{rows:?}");
+}
+
+#[test]
 fn a_contender_from_outside_joins_every_measure() {
     if !has_two_processors() {
         return;
@@ -402,5 +452,5 @@ fn a_contender_from_outside_joins_every_measure() {
     assert!(output.status.success(), "{}", said(&output));
     let listed = example("datagram").args(["list", "--contender", "Unix datagram"]).output().unwrap();
     let keys = said(&listed).matches("--measure ").count();
-    assert_eq!(keys, 9, "{}", said(&listed));
+    assert_eq!(keys, 10, "{}", said(&listed));
 }

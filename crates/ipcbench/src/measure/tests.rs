@@ -32,6 +32,13 @@ fn two_that_share_a_core_wait_for_each_other() {
     assert_eq!(classify(&sample([100.0; 2], 5, 1 << 30), ONE_CORE, BOUNDARY), Verdict::Kept(Distance::Near));
 }
 
+#[test]
+fn connecting_is_told_though_the_threads_that_serve_it_take_the_core() {
+    let connect = Case::Connect(Bouncer::Fdring(Reading::InPlace));
+    assert_eq!(classify(&sample([400.0; 2], 5, 1 << 30), connect, BOUNDARY), Verdict::Kept(Distance::Far));
+    assert_eq!(classify(&sample([100.0, 400.0], 0, 0), connect, BOUNDARY), Verdict::Moved);
+}
+
 /// Round trips of 60 µs; a stranger runs for 2 ms in some slices, and the threads wait for it.
 fn disturbed(random: &mut Random, slices: usize) -> Vec<Sample> {
     let slice = |random: &mut Random| {

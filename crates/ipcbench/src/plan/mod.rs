@@ -200,6 +200,8 @@ pub(crate) enum FdSender {
     Fdring,
     /// Attached to records of an fdring lane.
     OnRecords,
+    /// A contender from outside.
+    Own(KindId),
 }
 
 /// One contender in one measure.
@@ -214,6 +216,8 @@ pub(crate) enum Case {
     Connect(Bouncer),
     /// Records to each of so many consumers.
     FanOut(KindId, usize),
+    /// What a record costs the sender that has so many consumers, and never waits for them.
+    ProducersCost(KindId, usize),
     /// Records one way at a given rate: from when each was due to when it is in the receiver's hands.
     Load(Bouncer, Load),
     Descriptors(FdSender, usize),
@@ -244,7 +248,9 @@ impl Case {
             Self::RoundTrip(_, waiting, len) => {
                 [Bouncer::Bell, Bouncer::Futex].map(|bell| Self::RoundTrip(bell, waiting, len)).to_vec()
             }
-            Self::Spread(Spread::ProducersCost(_)) => vec![Self::Spread(Spread::ProducersCost(1))],
+            Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => {
+                vec![Self::Spread(Spread::ProducersCost(1))]
+            }
             Self::Spread(_) | Self::FanOut(..) | Self::Share(..) => raw(SPREAD_LEN).filter(Self::is_bare).collect(),
             Self::FanIn(.., len) => raw(len).filter(Self::is_bare).collect(),
             Self::Load(_, load) => vec![Self::Load(Bouncer::Ring, load)],
@@ -272,7 +278,7 @@ impl Case {
     fn shape(self) -> [usize; 2] {
         match self {
             Self::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _)) => [consumers, 1],
-            Self::FanOut(_, consumers) => [consumers, 1],
+            Self::FanOut(_, consumers) | Self::ProducersCost(_, consumers) => [consumers, 1],
             Self::FanIn(_, producers, _) => [producers, 1],
             Self::Share(_, workers) => [workers, 1],
             Self::Spread(Spread::Lanes(lanes)) => [1, lanes],
@@ -292,12 +298,28 @@ impl Case {
         matches!(self, Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Load(..))
     }
 
+    /// Whether threads of the two processes take turns on a core, which the scheduler takes from one for the other:
+    /// both use the same, or others serve a visitor there, and see to what it has left.
+    pub(crate) fn takes_turns(self) -> bool {
+        self.shares_a_core() || matches!(self, Self::Connect(_))
+    }
+
+    /// Whether what the sender takes is measured, and not until all is received.
+    pub(crate) fn is_senders_time(self) -> bool {
+        matches!(self, Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..))
+    }
+
     /// Whether it calls membarrier(2) itself.
     pub(crate) fn calls_membarrier(self) -> bool {
         matches!(self, Self::RoundTrip(Bouncer::BellAndBarrier, ..))
     }
 
-    /// Whether the two processes use one core: then the scheduler takes it away again and again.
+    /// How often both sides together wait for each record, where they sleep for it.
+    pub(crate) fn waits(self) -> Option<u64> {
+        matches!(self, Self::RoundTrip(_, Waiting::Asleep | Waiting::AsleepOneCore, _)).then_some(2)
+    }
+
+    /// Whether the two processes use one core.
     pub(crate) fn shares_a_core(self) -> bool {
         matches!(self, Self::RoundTrip(_, Waiting::AsleepOneCore, _))
     }
@@ -318,8 +340,8 @@ impl Case {
                 )
             }
             Self::Spread(_) => true,
-            Self::FanOut(..) => false,
-            Self::Descriptors(sender, _) => sender != FdSender::Plain,
+            Self::FanOut(..) | Self::ProducersCost(..) => false,
+            Self::Descriptors(sender, _) => matches!(sender, FdSender::Fdring | FdSender::OnRecords),
             Self::FanIn(many, ..) | Self::Share(many, _) => matches!(many, Many::Shape | Many::Lanes),
         }
     }
@@ -327,8 +349,9 @@ impl Case {
     /// The contender from outside that it is one of, if it is.
     pub(crate) fn own(self) -> Option<KindId> {
         match self {
-            Self::OneWay(Carrier::Own(kind), _) | Self::FanOut(kind, _) => Some(kind),
-            Self::FanIn(Many::Own(kind), ..) => Some(kind),
+            Self::OneWay(Carrier::Own(kind), _) | Self::FanOut(kind, _) | Self::ProducersCost(kind, _) => Some(kind),
+            Self::FanIn(Many::Own(kind), ..) | Self::Share(Many::Own(kind), _) => Some(kind),
+            Self::Descriptors(FdSender::Own(kind), _) => Some(kind),
             Self::RoundTrip(Bouncer::Own(kind), ..)
             | Self::WakeUp(Bouncer::Own(kind))
             | Self::Connect(Bouncer::Own(kind))
@@ -351,7 +374,7 @@ impl Case {
             // Whole batches for each of the lanes.
             Self::Spread(_) => BATCH * LANE_COUNTS[LANE_COUNTS.len() - 1] as u64,
             Self::WakeUp(_) => 8,
-            Self::FanOut(kind, _) => BATCH.max(kind.0.records_step),
+            Self::FanOut(kind, _) | Self::ProducersCost(kind, _) => BATCH.max(kind.0.records_step),
             Self::Load(_, load) => load.step(),
             Self::Connect(_) => 2,
             Self::Descriptors(..) => 4,
@@ -363,6 +386,7 @@ impl Case {
                     .max(Self::step_of(len))
                     .max(records_at_once(len) * PRODUCER_COUNTS[PRODUCER_COUNTS.len() - 1] as u64)
             }
+            Self::Share(Many::Own(kind), _) => BATCH.max(kind.0.records_step),
             Self::Share(..) => BATCH,
         }
     }
@@ -391,7 +415,9 @@ impl Case {
                 ((bounce_lane_bytes(len) / len.next_multiple_of(64)) as u64).min(records)
             }
             // Slices are shorter than the ring, since the producer must not wait.
-            Self::Spread(Spread::ProducersCost(_)) => Self::round_of(SPREAD_LEN).next_multiple_of(self.step()),
+            Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => {
+                Self::round_of(SPREAD_LEN).next_multiple_of(self.step())
+            }
             Self::Spread(_) | Self::FanOut(..) | Self::Share(..) => {
                 whole_steps(Self::round_of(SPREAD_LEN)).min(records)
             }
@@ -407,7 +433,8 @@ impl Case {
         match self {
             Self::OneWay(_, len) => sum_of_all(len, records),
             Self::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _))
-            | Self::FanOut(_, consumers) => sum_of_all(SPREAD_LEN, records).wrapping_mul(consumers as u64),
+            | Self::FanOut(_, consumers)
+            | Self::ProducersCost(_, consumers) => sum_of_all(SPREAD_LEN, records).wrapping_mul(consumers as u64),
             Self::Spread(Spread::Lanes(_)) | Self::Share(..) => sum_of_all(SPREAD_LEN, records),
             Self::FanIn(.., len) => sum_of_all(len, records),
             _ => 0,
@@ -418,7 +445,7 @@ impl Case {
     pub(crate) fn most(self) -> u64 {
         match self {
             // What fits half a ring, headers included: the producer must not wait.
-            Self::Spread(Spread::ProducersCost(_)) => (RING_BYTES / 2 / (2 * SPREAD_LEN)) as u64,
+            case if case.is_senders_time() => (RING_BYTES / 2 / (2 * SPREAD_LEN)) as u64,
             Self::Spread(_) | Self::FanOut(..) | Self::FanIn(..) | Self::Share(..) => 1 << 20,
             Self::Load(..) => LATENCIES_MAX as u64,
             _ => 1 << 22,
@@ -469,17 +496,22 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
     cases.extend([Bouncer::Bell, in_place].into_iter().chain(sleepers).map(Case::WakeUp));
     cases.extend([in_place].into_iter().chain(own(Capability::Connect, PING_BYTES)).map(Case::Connect));
     cases.extend(CONSUMER_COUNTS.map(|consumers| Case::Spread(Spread::ProducersCost(consumers))));
+    let short = |capability| kinds.iter().filter(move |kind| kind.can(capability) && SPREAD_LEN <= kind.len_max);
+    for kind in short(Capability::ProducersCost) {
+        cases.extend(CONSUMER_COUNTS.map(|consumers| Case::ProducersCost(KindId(kind), consumers)));
+    }
     for consumers in CONSUMER_COUNTS {
         cases.extend(Reading::SPREAD.map(|reading| Case::Spread(Spread::Consumers(consumers, reading))));
     }
-    for kind in kinds.iter().filter(|kind| kind.can(Capability::FanOut)) {
+    for kind in short(Capability::FanOut) {
         cases.extend(CONSUMER_COUNTS.map(|consumers| Case::FanOut(KindId(kind), consumers)));
     }
     cases.extend(LANE_COUNTS.map(|lanes| Case::Spread(Spread::Lanes(lanes))));
     for count in FD_COUNTS {
-        cases.extend(
-            [FdSender::Plain, FdSender::Fdring, FdSender::OnRecords].map(|sender| Case::Descriptors(sender, count)),
-        );
+        let built_in = [FdSender::Plain, FdSender::Fdring, FdSender::OnRecords].into_iter();
+        let able = kinds.iter().filter(|kind| kind.can(Capability::Descriptors));
+        let senders = built_in.chain(able.map(|kind| FdSender::Own(KindId(kind))));
+        cases.extend(senders.map(|sender| Case::Descriptors(sender, count)));
     }
     for len in FAN_IN_LENGTHS {
         let able = kinds.iter().filter(|kind| kind.can(Capability::FanIn) && len <= kind.len_max);
@@ -488,7 +520,8 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
             cases.extend(PRODUCER_COUNTS.map(|producers| Case::FanIn(many, producers, len)));
         }
     }
-    for many in [Many::Shape, Many::Lanes] {
+    let sharing = short(Capability::Share).map(|kind| Many::Own(KindId(kind)));
+    for many in [Many::Shape, Many::Lanes].into_iter().chain(sharing) {
         cases.extend(CONSUMER_COUNTS.map(|workers| Case::Share(many, workers)));
     }
     for load in loads {

@@ -13,7 +13,9 @@ impl Case {
         match self {
             Self::OneWay(_, len) => format!("one way, {} a record", Bytes(len)),
             Self::RoundTrip(_, waiting, len) => format!("round trip of {}, {waiting}", Bytes(len)),
-            Self::Spread(Spread::ProducersCost(_)) => "the producer's cost, 64 B a record".to_owned(),
+            Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => {
+                "the producer's cost, 64 B a record".to_owned()
+            }
             Self::Spread(_) => "several consumers, drained in turn, or lanes, 64 B a record".to_owned(),
             Self::WakeUp(_) => "waking a sleeper, 56 B".to_owned(),
             Self::FanOut(..) => "several consumers, drained in turn, or lanes, 64 B a record".to_owned(),
@@ -32,7 +34,7 @@ impl Case {
             Self::RoundTrip(_, Waiting::Spinning, _) => "round-trip",
             Self::RoundTrip(_, Waiting::Asleep, _) => "asleep",
             Self::RoundTrip(_, Waiting::AsleepOneCore, _) => "asleep-one-core",
-            Self::Spread(Spread::ProducersCost(_)) => "producers-cost",
+            Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => "producers-cost",
             Self::Spread(Spread::Lanes(_)) => "lanes",
             Self::Spread(Spread::Consumers(..)) | Self::FanOut(..) => "consumers",
             Self::WakeUp(_) => "wake-up",
@@ -61,6 +63,7 @@ impl Case {
             Self::OneWay(Carrier::Channel(kind), _) => kind.name(),
             Self::OneWay(Carrier::InProcess(queue), _) => queue.name(),
             Self::OneWay(Carrier::Own(KindId(kind)), _) | Self::FanOut(KindId(kind), _) => kind.name,
+            Self::ProducersCost(KindId(kind), _) | Self::Descriptors(FdSender::Own(KindId(kind)), _) => kind.name,
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => of_bouncer(bouncer),
             Self::Connect(bouncer) | Self::Load(bouncer, _) => of_bouncer(bouncer),
             Self::Descriptors(FdSender::Plain, _) => "plain",
@@ -75,7 +78,7 @@ impl Case {
     pub(crate) fn bytes(self) -> Option<usize> {
         match self {
             Self::OneWay(_, len) | Self::RoundTrip(_, _, len) => Some(len),
-            Self::Spread(_) | Self::FanOut(..) => Some(super::SPREAD_LEN),
+            Self::Spread(_) | Self::FanOut(..) | Self::ProducersCost(..) => Some(super::SPREAD_LEN),
             Self::WakeUp(_) | Self::Connect(_) | Self::Load(..) => Some(PING_BYTES),
             Self::FanIn(.., len) => Some(len),
             Self::Share(..) => Some(super::SPREAD_LEN),
@@ -108,7 +111,9 @@ impl fmt::Display for Case {
         match self {
             Self::OneWay(carrier, _) => carrier.fmt(f),
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) | Self::Load(bouncer, _) => bouncer.fmt(f),
-            Self::FanOut(KindId(kind), consumers) => write!(f, "{}, 1 → {consumers}", kind.name),
+            Self::FanOut(KindId(kind), consumers) | Self::ProducersCost(KindId(kind), consumers) => {
+                write!(f, "{}, 1 → {consumers}", kind.name)
+            }
             Self::Spread(Spread::ProducersCost(consumers)) => write!(f, "fdring reserve, 1 → {consumers}"),
             Self::Spread(Spread::Consumers(consumers, reading)) => {
                 write!(f, "fdring batches of 32, 1 → {consumers}, by {}", reading.call())
@@ -120,6 +125,7 @@ impl fmt::Display for Case {
             Self::Descriptors(FdSender::Plain, _) => f.write_str("plain sendmsg and recvmsg"),
             Self::Descriptors(FdSender::Fdring, _) => f.write_str("fdring send_fds and recv_fds"),
             Self::Descriptors(FdSender::OnRecords, _) => f.write_str("fdring send_with_fds and take_fds"),
+            Self::Descriptors(FdSender::Own(KindId(kind)), _) => f.write_str(kind.name),
             Self::FanIn(many, producers, _) => match many {
                 Many::Shape => write!(f, "fdring collector, {producers} → 1"),
                 Many::Lanes => write!(f, "fdring lanes, {producers} with a consumer each"),

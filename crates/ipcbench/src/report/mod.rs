@@ -19,7 +19,7 @@ use crate::load::rate_name;
 use crate::machine::Machine;
 use crate::measure::{Figures, Outcome, SLICES_MIN};
 use crate::options::Options;
-use crate::plan::{Case, Spread};
+use crate::plan::Case;
 use crate::run::Collected;
 use crate::stats::{Quartiles, short};
 use crate::targets::{ABOVE_BOUND_MAX, Comparison, Judgement, targets};
@@ -179,6 +179,12 @@ impl Run<'_> {
             "“fdring” says how many times as good the best of fdring's forms is that does the same: slices of many \
              values in a record are compared with each other alone."
                 .to_owned(),
+            "Where threads of the two processes take turns on a core (both asleep on one core, connecting), no slice is \
+             thrown away for that: it cannot be told from a disturbance."
+                .to_owned(),
+            "“slept” is the share of waits between sleepers in which one slept: the others found at once what they \
+             waited for, and are as quick as no sleeper."
+                .to_owned(),
             "Raw rings publish each record, or batches of 32; “held” are those whose receiver steps back from a sender \
              that is not far ahead, “fenced” those with a full fence for each."
                 .to_owned(),
@@ -262,8 +268,7 @@ impl Unit {
     fn of(case: Case) -> Self {
         match case {
             Case::OneWay(_, len) | Case::FanIn(.., len) if len >= GIGABYTES_FROM_LEN => Self::GigabytesPerSecond,
-            Case::Spread(Spread::ProducersCost(_)) => Self::Ns,
-            case if case.is_timed() => Self::Ns,
+            case if case.is_timed() || case.is_senders_time() => Self::Ns,
             _ => Self::MillionPerSecond,
         }
     }

@@ -45,6 +45,7 @@ fn heading(run: &Run<'_>, group: &[Outcome], distance: Distance) -> Vec<String> 
     }
     heading.extend(["quartiles", "99 % interval"].map(str::to_owned));
     heading.extend(["ceil", "fdring", "thrown away"].map(str::to_owned));
+    heading.extend(case.waits().map(|_| "slept".to_owned()));
     heading
 }
 
@@ -69,6 +70,7 @@ fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Vec<Strin
     row.push(run.ceiling_cell(case, distance));
     row.push(run.ratio_to_fdring(case, distance).map_or_else(|| "–".to_owned(), short));
     row.push(format!("{:.0} %", figures.thrown_away_share() * 100.0));
+    row.extend(figures.slept_share(case).map(|share| format!("{:.0} %", share * 100.0)));
     Some(row)
 }
 
@@ -104,7 +106,8 @@ fn used(text: &mut String, run: &Run<'_>) {
     if !rows.is_empty() {
         let _ = write!(text, "\n{}", Table::new(heading).rows(rows));
         text.push_str(
-            "Processor time and switches of whole slices, and of what surrounds them: a side that spins uses it all.\n\
+            "Processor time and switches of whole slices, and of what surrounds them: a side that spins uses it all. A \
+             record that several\nconsumers get counts once.\n\
              Energy is \
              the whole package's. – cannot be counted here: `doctor` says why.\n",
         );

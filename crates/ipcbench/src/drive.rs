@@ -1,0 +1,127 @@
+//! Both halves of a slice, through [`Contender`] alone: whoever it is, built in or from outside, is measured by this.
+//!
+//! The loops over records are the contender's own, since a call through a table of methods for each would be seen
+//! there; where records go one by one, at a given rate or to a sleeper, the loop is here.
+
+use crate::clock::{Clock, Laps, ticks};
+use crate::contender::{Contender, Fallible, Waiting, Way};
+use crate::descriptors;
+use crate::load::Load;
+use crate::payload::PING_BYTES;
+use crate::plan::{Carrier, Case, SPREAD_LEN, Spread};
+use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long a sleeper is left alone before it is woken: it sleeps by then, and its processor is halted.
+const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
+
+/// The way that a slice goes over.
+pub(crate) fn way_of(case: Case) -> Way {
+    let spread = Way::new(SPREAD_LEN, Waiting::Spinning);
+    match case {
+        // It sleeps where the others spin, as programs do that have nothing else to do.
+        Case::OneWay(Carrier::Channel(_), len) => Way::new(len, Waiting::Asleep),
+        Case::OneWay(_, len) => Way::new(len, Waiting::Spinning),
+        Case::RoundTrip(_, waiting, len) => Way::new(len, waiting),
+        Case::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _))
+        | Case::FanOut(_, consumers)
+        | Case::ProducersCost(_, consumers) => Way { consumers, ..spread },
+        Case::Spread(Spread::Lanes(producers)) => Way { producers, ..spread },
+        Case::FanIn(_, producers, len) => Way { producers, ..Way::new(len, Waiting::Spinning) },
+        Case::Share(_, workers) => Way { workers, ..spread },
+        Case::Load(..) => Way::new(PING_BYTES, Waiting::Spinning),
+        Case::WakeUp(_) | Case::Connect(_) | Case::Descriptors(..) => Way::new(PING_BYTES, Waiting::Asleep),
+    }
+}
+
+/// The parent's half of a slice.
+pub(crate) fn send(
+    contender: &mut dyn Contender,
+    (shared, clock): (&Shared, &Clock),
+    case: Case,
+    records: u64,
+    laps: &mut Laps,
+) -> Fallible {
+    let way = way_of(case);
+    match case {
+        Case::RoundTrip(..) => contender.ping(way, records, laps),
+        Case::WakeUp(_) => wake(shared, records, laps, || contender.send(way, 0)),
+        Case::Connect(_) => welcome(shared, records, laps, contender),
+        Case::Load(_, load) => {
+            load.send(clock, records, |due| contender.send(way, due))?;
+            wait_for(shared.word(Word::Pong), 1, || {});
+            Load::collect(shared, records, laps);
+            Ok(())
+        }
+        Case::Descriptors(_, count) => descriptors::send(shared, count, records, |fds| contender.send_fds(fds)),
+        _ => contender.send_all(way, records),
+    }
+}
+
+/// The child's half; the sum over what it received, where records go one way.
+pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case, records: u64) -> Fallible<u64> {
+    let way = way_of(case);
+    match case {
+        Case::RoundTrip(..) => contender.pong(way, records)?,
+        Case::WakeUp(_) => be_woken(shared, records, || contender.receive(way))?,
+        Case::Connect(_) => visit(shared, records, contender)?,
+        Case::Load(..) => {
+            Load::receive(shared, records, || contender.receive(way))?;
+            shared.word(Word::Pong).store(1, Ordering::Release);
+        }
+        Case::Descriptors(_, count) => descriptors::receive(shared, count, records, || contender.receive_fds(count))?,
+        _ => return contender.receive_all(way, records),
+    }
+    Ok(0)
+}
+
+/// Wakes the other process's sleeper by `send`, again and again; the times are what it says.
+fn wake(shared: &Shared, rounds: u64, laps: &mut Laps, mut send: impl FnMut() -> Fallible) -> Fallible {
+    for n in 1..=rounds {
+        std::thread::sleep(SLEEP_BEFORE_WAKE);
+        shared.word(Word::Ping).store(ticks(), Ordering::Release);
+        send()?;
+        wait_for(shared.word(Word::Pong), n, || {});
+        laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
+    }
+    Ok(())
+}
+
+/// Is woken again and again; says how long that took.
+fn be_woken(shared: &Shared, rounds: u64, mut receive: impl FnMut() -> Fallible<u64>) -> Fallible {
+    for n in 1..=rounds {
+        receive()?;
+        let now = ticks();
+        let sent = shared.word(Word::Ping).load(Ordering::Acquire);
+        shared.word(Word::Time).store(now.saturating_sub(sent), Ordering::Relaxed);
+        shared.word(Word::Pong).store(n, Ordering::Release);
+    }
+    Ok(())
+}
+
+/// Has the other process connect, again and again; the times are what it says. It sleeps meanwhile: the threads that
+/// serve a visitor share its core.
+fn welcome(shared: &Shared, rounds: u64, laps: &mut Laps, contender: &mut dyn Contender) -> Fallible {
+    for n in 1..=rounds {
+        shared.word(Word::Ping).store(n, Ordering::Release);
+        contender.welcome()?;
+        sleep_until(shared.futex(Word::FutexPong), n as u32);
+        laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
+        contender.leave()?;
+    }
+    Ok(())
+}
+
+/// Connects again and again; says how long it took to the first record.
+fn visit(shared: &Shared, rounds: u64, contender: &mut dyn Contender) -> Fallible {
+    for n in 1..=rounds {
+        wait_for(shared.word(Word::Ping), n, || {});
+        let start = ticks();
+        contender.visit()?;
+        shared.word(Word::Time).store(ticks() - start, Ordering::Relaxed);
+        contender.leave()?;
+        futex_wake(shared.futex(Word::FutexPong), n as u32);
+    }
+    Ok(())
+}

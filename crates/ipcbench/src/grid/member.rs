@@ -1,0 +1,231 @@
+//! One process of a grid. The first producer says what runs, and tells what it took.
+
+use super::ends::{BUILT_IN, Ends};
+use crate::clock::{Clock, ticks};
+use crate::contender::{ContenderKind, Fallible};
+use crate::pair::{complain_of_panics, pin};
+use crate::payload::sum_of_all;
+use crate::shared::{Shared, Word, wait_for};
+use crate::signals;
+use serde::{Deserialize, Serialize};
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// The argument that makes a process one of these.
+pub(crate) const MEMBER: &str = "--member";
+/// Stands for a contender where the processes are to end.
+const THE_END: u64 = u64::MAX;
+/// How long a slice is to take, in nanoseconds, and the most records that it has.
+const SLICE_NS: f64 = 5.0e6;
+const RECORDS_MAX: u64 = 1 << 20;
+/// Slices have whole batches, in every contender that sends in batches.
+const STEP: u64 = 32;
+/// With how many records it begins, or only tries.
+const FIRST: u64 = 32 * STEP;
+
+/// Which of the processes it is: producers first.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Place {
+    pub(crate) index: usize,
+    pub(crate) producers: usize,
+    pub(crate) consumers: usize,
+}
+
+impl Place {
+    pub(crate) fn is_producer(self) -> bool {
+        self.index < self.producers
+    }
+
+    pub(crate) fn processes(self) -> usize {
+        self.producers + self.consumers
+    }
+}
+
+/// What it is to do, as its argument says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Order {
+    pub(crate) place: Place,
+    pub(crate) core: usize,
+    /// A name that no other run uses.
+    pub(crate) run: String,
+    /// The contenders, by name.
+    pub(crate) kinds: Vec<String>,
+    pub(crate) len: usize,
+    /// How long to measure, in seconds; `None` to run every contender once.
+    pub(crate) seconds: Option<f64>,
+}
+
+/// What is told of a slice: a record, of all producers together, takes so long.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Told {
+    pub(crate) contender: String,
+    pub(crate) ns: f64,
+}
+
+/// Runs the process, with the arguments after [`MEMBER`]; the memory that all share is its standard input.
+pub(crate) fn run_member(args: &[String], kinds: &'static [ContenderKind]) -> Fallible {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    signals::leave_to_parent();
+    let [order] = args else { return Err("this process is started by the benchmark itself".into()) };
+    let order: Order = serde_json::from_str(order)?;
+    let memory = std::io::stdin().as_fd().try_clone_to_owned()?;
+    let shared = Shared::map(&memory)?;
+    complain_of_panics(Shared::map(&memory)?);
+    let outcome = Member::open(&order, &shared, kinds).and_then(|mut member| member.run());
+    if let Err(error) = &outcome {
+        shared.complain(&error.to_string());
+    }
+    outcome
+}
+
+struct Member<'a> {
+    order: &'a Order,
+    shared: &'a Shared,
+    /// In the order of the order's names; how many records they take at once.
+    ends: Vec<(Ends, u64)>,
+    /// The number of the last command.
+    command: u64,
+}
+
+impl<'a> Member<'a> {
+    /// Opens the ends of all contenders: first the producers, then the consumers, which come to what those have opened.
+    fn open(order: &'a Order, shared: &'a Shared, kinds: &'static [ContenderKind]) -> Fallible<Self> {
+        pin(order.core)?;
+        let mut member = Self { order, shared, ends: Vec::new(), command: 0 };
+        let named = |name: &String| {
+            let mut all = BUILT_IN.iter().chain(kinds);
+            all.find(|kind| kind.name == name).ok_or_else(|| format!("no contender is called {name}"))
+        };
+        for producers_turn in [true, false] {
+            if order.place.is_producer() == producers_turn {
+                for name in &order.kinds {
+                    let kind = named(name)?;
+                    let ends =
+                        Ends::open(kind, order).map_err(|error| format!("{name} could not be opened: {error}"))?;
+                    member.ends.push((ends, kind.records_step.max(STEP)));
+                }
+            }
+            member.wait_for_all();
+        }
+        for (ends, _) in &mut member.ends {
+            ends.connect()?;
+        }
+        member.wait_for_all();
+        Ok(member)
+    }
+
+    /// Says that it is done with a step, and waits until all are.
+    fn wait_for_all(&mut self) {
+        self.command += 1;
+        self.say_done();
+        self.see_all_done();
+    }
+
+    fn say_done(&self) {
+        self.shared.told(self.order.place.index).store(self.command, Ordering::Release);
+    }
+
+    fn see_all_done(&self) {
+        for index in 0..self.order.place.processes() {
+            let told = self.shared.told(index);
+            // Another may have gone on already. It yields, as several may share a processor where it is only tried.
+            while told.load(Ordering::Acquire) < self.command {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn run(&mut self) -> Fallible {
+        if self.order.place.index == 0 { self.lead() } else { self.follow() }
+    }
+
+    /// The first producer: has all run each contender in turn.
+    fn lead(&mut self) -> Fallible {
+        let clock = Clock::measure();
+        let mut pace = vec![0.0; self.ends.len()];
+        let start = Instant::now();
+        let budget = self.order.seconds.map(Duration::from_secs_f64);
+        loop {
+            for (index, pace_ns) in pace.iter_mut().enumerate() {
+                let step = self.ends[index].1;
+                let records = match *pace_ns {
+                    0.0 => FIRST,
+                    ns => ((SLICE_NS / ns) as u64).clamp(FIRST, RECORDS_MAX),
+                };
+                let records = (records / step * step).max(step);
+                let ns = self.slice(index, records)? * clock.ns_per_tick / records as f64;
+                // The first finds out how long one takes.
+                if *pace_ns != 0.0 || budget.is_none() {
+                    let ns_of_all = ns / self.order.place.producers as f64;
+                    let told = Told { contender: self.order.kinds[index].clone(), ns: ns_of_all };
+                    writeln!(std::io::stdout(), "{}", serde_json::to_string(&told)?)?;
+                }
+                *pace_ns = ns;
+            }
+            if budget.is_none_or(|budget| start.elapsed() > budget) {
+                break;
+            }
+        }
+        self.begin(THE_END, 0);
+        self.shared.word(Word::Sum).store(DONE, Ordering::Release);
+        Ok(())
+    }
+
+    /// A slice of so many records of each producer; how many ticks it took until every consumer had all.
+    fn slice(&mut self, index: usize, records: u64) -> Fallible<f64> {
+        let Place { producers, consumers, .. } = self.order.place;
+        let start = ticks();
+        self.begin(index as u64, records);
+        self.ends[index].0.send(self.order.len, records)?;
+        self.say_done();
+        self.see_all_done();
+        let elapsed = ticks() - start;
+        let sum = sum_of_all(self.order.len, records).wrapping_mul(producers as u64);
+        let told = |consumer| self.shared.latency(producers + consumer).load(Ordering::Acquire);
+        match (0..consumers).find(|consumer| told(*consumer) != sum) {
+            None => Ok(elapsed as f64),
+            Some(consumer) => {
+                let name = &self.order.kinds[index];
+                Err(format!("{name}: consumer {consumer} received something else than was sent").into())
+            }
+        }
+    }
+
+    fn begin(&mut self, index: u64, records: u64) {
+        self.shared.word(Word::Case).store(index, Ordering::Relaxed);
+        self.shared.word(Word::Records).store(records, Ordering::Relaxed);
+        self.command += 1;
+        self.shared.word(Word::Command).store(self.command, Ordering::Release);
+    }
+
+    /// All others: do what is said.
+    fn follow(&mut self) -> Fallible {
+        loop {
+            self.command += 1;
+            wait_for(self.shared.word(Word::Command), self.command, std::thread::yield_now);
+            let index = self.shared.word(Word::Case).load(Ordering::Relaxed);
+            let records = self.shared.word(Word::Records).load(Ordering::Relaxed);
+            if index == THE_END {
+                return Ok(());
+            }
+            let ends = &mut self.ends[index as usize].0;
+            if self.order.place.is_producer() {
+                ends.send(self.order.len, records)?;
+            } else {
+                let sum = ends.receive(self.order.len, records)?;
+                self.shared.latency(self.order.place.index).store(sum, Ordering::Release);
+            }
+            self.say_done();
+        }
+    }
+}
+
+/// What the first producer leaves once all is told.
+const DONE: u64 = 1;
+
+/// Whether a grid has been measured to its end.
+pub(super) fn is_done(shared: &Shared) -> bool {
+    shared.word(Word::Sum).load(Ordering::Acquire) == DONE
+}
