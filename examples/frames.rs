@@ -24,7 +24,7 @@ const STEP: usize = 16;
 const BRIGHT: u8 = 255;
 /// 32 frames: half a second for those who lag.
 const RING_BYTES: u64 = 64 << 20;
-/// The recorder writes so many frames at once, and its disk takes this time for them.
+/// The recorder writes this many frames at once, and its disk takes this time for them.
 const HELD: usize = 8;
 const WRITE_TIME: Duration = Duration::from_millis(110);
 /// What the viewer takes to show a frame.
@@ -169,7 +169,7 @@ fn view(address: &str) -> Result<(), Box<dyn Error>> {
     say(&format!("viewer: {seen} frames seen, none older than {oldest:.1?}, the last was number {last}"))
 }
 
-/// A line of its own, whoever else writes. Nobody need read it.
+/// Prints a whole line, even if other processes print too. Nobody need read it.
 fn say(line: &str) -> Result<(), Box<dyn Error>> {
     match stdout().write_all(format!("{line}\n").as_bytes()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),

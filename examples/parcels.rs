@@ -78,7 +78,7 @@ fn filter(address: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Keeps all of them: bytes without descriptors, of which a process may not have so many.
+/// Keeps all of them as bytes without descriptors: a process may not have that many descriptors.
 fn sink(address: &str) -> Result<(), Box<dyn Error>> {
     let session = SessionOptions::new().patience(PATIENCE).connect(address)?;
     let mut tables = session.attach_one(Attach::new().attachments(true))?;

@@ -1,5 +1,5 @@
 //! A data loader: worker processes decode samples, and some of them die at it; a trainer keeps them in batches. Each
-//! sample is trained on once, whoever died.
+//! sample is trained on once, even if workers die.
 //!
 //! Usage: work_sharing [SAMPLES [WORKERS]]. 20000 samples and 4 workers by default; it starts the workers itself.
 //!

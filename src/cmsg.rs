@@ -19,7 +19,7 @@
 //! # Differences from the macros of cmsg(3)
 //!
 //! Over what a kernel left in a buffer, [`walk`] and `CMSG_FIRSTHDR`, `CMSG_NXTHDR` find the same messages. They differ
-//! over other bytes, where the macros are silent and the walker yields an error:
+//! over other bytes, for which the macros are silent and the walker yields an error:
 //!
 //! | in the buffer | the macros of glibc 2.36 | [`walk`] |
 //! | --- | --- | --- |
@@ -33,9 +33,9 @@
 //!
 //! # What kernels accept and deliver
 //!
-//! - Linux does not deliver malformed messages, with one exception: where the room in the control buffer ends inside of
-//!   a message other than `SCM_RIGHTS`, that message is cut. Credentials that get a room of 16 to 27 bytes arrive with
-//!   a body of 0 to 11, which is [`ControlError::Body`]. `MSG_CTRUNC` is then set in `msg_flags`: **look at that flag
+//! - Linux does not deliver malformed messages, with one exception: if the room in the control buffer ends inside of a
+//!   message other than `SCM_RIGHTS`, that message is cut. Credentials that get a room of 16 to 27 bytes arrive with a
+//!   body of 0 to 11, which is [`ControlError::Body`]. `MSG_CTRUNC` is then set in `msg_flags`: **look at that flag
 //!   before the messages**. With less room than a header nothing arrives, and the flag is set too.
 //! - An array of descriptors is cut between two of them, with `MSG_CTRUNC`. The kernel closes the rest.
 //! - Linux accepts an `SCM_RIGHTS` message whose body ends in a fraction of a descriptor, and sends those before it.

@@ -52,7 +52,7 @@ mod armed {
         }
     }
 
-    /// As [`reach`], but waits until this thread sleeps.
+    /// Like [`reach`], but waits until this thread sleeps.
     pub(crate) fn reach_asleep(name: &str) {
         if is_due(name) {
             let sleeper = rustix::thread::gettid();

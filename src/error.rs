@@ -84,7 +84,7 @@ pub enum Error {
         /// What this program expects.
         expected: String,
     },
-    /// The peer refused, or this side did where the two do not fit: both find that out, and either may say it first.
+    /// One side refused the session: the peer, or this side if the two do not fit.
     Refused {
         /// The reason, for programs.
         refusal: Refusal,
@@ -279,7 +279,7 @@ impl Error {
         Self::os_in(Operation::Other, doing)
     }
 
-    /// As [`os`](Self::os), for an operation that has remedies of its own.
+    /// Like [`os`](Self::os), for an operation that has remedies of its own.
     pub(crate) fn os_in<E: Into<io::Error>>(operation: Operation, doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         move |cause| {
             let cause = cause.into();

@@ -140,9 +140,9 @@ impl LaneOptions {
     }
 
     /// The alignment of payloads in bytes: a power of two from 8 to 4096. Default: 8. It raises
-    /// [`record_align`](Self::record_align) to at least the same. Readers get payloads at addresses aligned like
-    /// this, in place or copied, and those that they keep ([`OwnedRecord`](crate::OwnedRecord)). A copy to keep takes
-    /// up to as many bytes more.
+    /// [`record_align`](Self::record_align) to at least the same. Readers get payloads at addresses aligned like this,
+    /// in place or copied, and those that they keep ([`OwnedRecord`](crate::OwnedRecord)). A copy that is kept takes up
+    /// to that many bytes more.
     ///
     /// ```
     /// # use fdring::{Consumer, Server, options::LaneOptions};
@@ -445,7 +445,8 @@ impl LaneOptions {
 pub struct LaneInfo {
     /// The name: 1 to 64 bytes, without control characters.
     pub name: String,
-    /// The id: 16 random bytes, others for each lane that is created. Positions belong to the lane of one id.
+    /// The id: 16 random bytes, different for each lane that is created. A position means something only on the lane
+    /// with the same id.
     pub id: [u8; 16],
     /// The length of the ring, in bytes: a power of two from 4 KiB to 1 TiB.
     pub capacity: u64,
@@ -459,8 +460,8 @@ pub struct LaneInfo {
     pub schema: u64,
     /// Whether each record holds the time of its commit, see [`LaneOptions::stamped`].
     pub is_stamped: bool,
-    /// Whether the lane has one consumer at a time, which gets records of its own: it is that of one worker of a
-    /// [`Distributor`](crate::distribute::Distributor).
+    /// Whether the lane is the slot of one worker of a [`Distributor`](crate::distribute::Distributor): it has one
+    /// consumer at a time, which gets records of its own.
     pub has_one_worker: bool,
     /// The most descriptors that can be attached to a record, see [`LaneOptions::attachments`].
     pub attachments_max: usize,
@@ -516,7 +517,8 @@ pub struct ConsumerInfo {
     /// Those of them that it has read, headers and padding included: it holds records among them, see
     /// [`Record::into_owned`](crate::Record::into_owned). 0 if it holds nothing, however slow it is.
     pub held_bytes: u64,
-    /// When it released something last, as far as the producer has seen; at first, when it attached.
+    /// The time at which it last released something, as far as the producer has seen; before that, the time at which it
+    /// attached.
     pub still_since: Instant,
     /// Whether it sleeps until more is published. It may wake at any moment.
     pub is_asleep: bool,
@@ -690,7 +692,7 @@ impl LaneOptions {
     }
 
     /// The alignments of records and of payloads: that of payloads leaves room for the time of a record, and that of
-    /// records is at least as much. Where one is invalid, both stay as they are, and it is refused later.
+    /// records is at least as much. If one is invalid, both stay as they are, and it is refused later.
     fn aligns_raised(&self) -> (u32, u32) {
         let Self { record_align, payload_align, stamped, .. } = *self;
         if !is_alignment(record_align) || !is_alignment(payload_align) {

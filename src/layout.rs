@@ -16,7 +16,7 @@
 //!           │ u64       │ u64           │ zero-padded  │ u64        │ u32, 0     │ u32     │
 //!           └───────────┴───────────────┴──────────────┴────────────┴────────────┴─────────┘
 //! offset  512  published  u64     all below it is complete; polled by consumers
-//! offset  520  last       u64     where the last published record begins; `published` where there is none yet
+//! offset  520  last       u64     where the last published record begins; `published` if there is none yet
 //! offset  640  intent     u64     how far bytes may be overwritten
 //! offset  768  space_wait u32     1 while the producer sleeps for space
 //! offset  896  state      u32     1 open, 2 finished, 3 abandoned
@@ -293,7 +293,7 @@ impl RecordHeader {
         (self.tag as u64) << 48 | (self.fds as u64) << 40 | (self.kind as u64) << 32 | self.len as u64
     }
 
-    /// The header that `word` stands for; `None` where its kind is none that this version knows, or it is padding that
+    /// The header that `word` stands for; `None` if its kind is none that this version knows, or it is padding that
     /// announces descriptors.
     pub(crate) const fn from_word(word: u64) -> Option<Self> {
         let (kind, fds) = match (word >> 32) as u8 {
@@ -388,7 +388,7 @@ impl std::error::Error for GeometryError {}
 pub(crate) struct Geometry {
     capacity: u64,
     record_align: u64,
-    /// The distance from a record's beginning to its payload, in bytes: the header, or more where payloads are aligned
+    /// The distance from a record's beginning to its payload, in bytes: the header, or more if payloads are aligned
     /// more strictly.
     payload_offset: u64,
     /// What is added to a payload's length before it is rounded down, so that it is rounded up with its header.

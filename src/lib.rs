@@ -38,15 +38,16 @@
 //! | send to a consumer that listens | [`Producer::connect`] |
 //! | listen, as a consumer, for producers that connect, and read all of them | [`collect::Collector`] |
 //! | the same, session by session | [`SessionListener`] |
+//! | share work among processes that come, go and die | [`distribute::Distributor`], [`distribute::Worker`] |
 //! | ask another process and get replies | [`call::Caller`], [`call::Service`] |
 //! | read the one lane of a server | [`Consumer::connect`] |
-//! | look on without holding the lane back, or see the newest record only | [`Tap::connect`], [`Session::tap`] |
+//! | watch without holding the lane back, or see the newest record only | [`Tap::connect`], [`Session::tap`] |
 //! | read several lanes, from the oldest record, or in place | [`Session::connect`], [`Attach`] |
 //! | wait for a server that has not started | [`SessionOptions::patience`](options::SessionOptions::patience) |
 //! | evict slow consumers, or fail because of them | [`options::SlowConsumer`], [`Producer::evict`] |
 //! | wait for consumers, and let a successor resume | [`options::NoConsumer`] |
-//! | read on when a producer is gone and comes back | [`Feed`](feed::Feed) |
-//! | start again where a consumer has stopped | [`Start::At`](options::Start::At) |
+//! | read on when a producer goes and comes back | [`Feed`](feed::Feed) |
+//! | start again where a consumer stopped | [`Start::At`](options::Start::At) |
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`]; for room, [`Producer::arm`] |
@@ -63,11 +64,12 @@
 //! # What it does
 //!
 //! - Records of any length up to half of the ring, with a 16-bit tag and the alignment of your choice, go in order to
-//!   every consumer that has joined. The lane waits for the slowest consumer; without consumers it never waits. Its
-//!   options say otherwise: [`SlowConsumer`](options::SlowConsumer), [`NoConsumer`](options::NoConsumer).
-//! - What reserves, sends and receives has three forms: `try_…` never waits, the plain form waits until it is done,
-//!   `…_timeout` gives up. `…_deadline` is for several calls that share one deadline. What waits for other processes,
-//!   as [`Producer::wait_for_consumers`] does, takes a timeout always. Waiting spins first, then sleeps in the kernel.
+//!   every consumer that has joined. By default the lane waits for the slowest consumer, and never waits if there is
+//!   none. [`SlowConsumer`](options::SlowConsumer) and [`NoConsumer`](options::NoConsumer) change that.
+//! - Calls that reserve, send or receive come in four forms. The plain form waits until it is done, `try_…` never
+//!   waits, `…_timeout` gives up after a `Duration`, and `…_deadline` at an `Instant` that several calls can share.
+//!   Calls that wait for other processes, such as [`Producer::wait_for_consumers`], always take a timeout. Waiting
+//!   spins first, then sleeps in the kernel.
 //! - A consumer learns how its lane ended: finished, abandoned, producer dead, session closed, or seat taken away. A
 //!   crash loses nothing that was published. It leaves at most two file names, which the next [`Server`] at that path
 //!   reuses.
@@ -77,13 +79,13 @@
 //! # What it does not do
 //!
 //! It is not a network transport and not a store: a lane ends with its producer. It does not protect a process from
-//! other processes of the same user, which can trace it anyway.
+//! other processes of the same user: they can trace it anyway.
 //!
 //! Producers, consumers and servers belong to the process that created them. In a forked child every operation returns
 //! an error, and every drop is harmless. The child must not touch the bytes of a [`Reservation`], or of a [`Record`]
-//! read in place: the ring is not mapped there, and other memory may be. Nothing checks this, but for an
-//! [`OwnedRecord`], which refuses; it is the responsibility of the code that calls `fork`, which is unsafe. A closure
-//! that is called with records in the ring must not return in a child.
+//! read in place: the ring is not mapped there, and other memory may be. Only [`OwnedRecord`] checks this, and refuses;
+//! otherwise it is the responsibility of the code that calls `fork`, which is unsafe. A closure that is called with
+//! records in the ring must not return in a forked child.
 //!
 //! # In place or copied
 //!
@@ -114,7 +116,7 @@
 //! | position | a place in the stream: bytes since the lane was created, headers and padding included |
 //! | published | visible to consumers, up to a position |
 //! | read, released | *read*: a consumer has passed a record. *Released*: the producer may overwrite it |
-//! | hold | a record that is kept in the ring after later ones were read: it is not released, nor what follows it |
+//! | hold | a record that is kept in the ring after later ones were read: neither it nor any later record is released |
 //! | seat | the small region in which one consumer says what it has released and whether it sleeps |
 //! | session | one connection between a consumer and a producer, for one or several lanes; either may have listened |
 //! | bell | what a producer rings to wake a consumer |
@@ -122,7 +124,7 @@
 //! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
 //! | feed | a consumer that outlives its producers: it connects again, and says so |
-//! | place | what a lane keeps for a consumer that has gone, until another one resumes there |
+//! | place | the position that a lane keeps for a consumer that has gone, until another one resumes there |
 
 #[cfg(feature = "arbitrary")]
 mod arbitrary;

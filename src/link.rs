@@ -1,9 +1,9 @@
 //! A consumer's link to its session: the socket and the process at the other end, the sign of the producer's life.
 //!
-//! The consumers of one session share it, on any threads. Where a session has two directions, its steward reads the
-//! socket, and tells them what came ([`Teller`]). The invariant: how a lane ended for its consumer, by the end
-//! of the session or by an eviction from that lane alone, is noted once, and the first word stands; the thread that
-//! notes it wakes everyone who sleeps on the session.
+//! The consumers of one session share it, on any threads. If a session has two directions, its steward reads the
+//! socket, and tells them what came ([`Teller`]). The invariant: how a lane ended for its consumer, by the end of the
+//! session or by an eviction from that lane alone, is noted once, and the first word stands; the thread that notes it
+//! wakes everyone who sleeps on the session.
 
 mod asking;
 
@@ -90,7 +90,7 @@ pub(crate) struct Link {
 /// What the consumers of all lanes of a session share.
 #[derive(Debug)]
 struct Session {
-    /// What its consumers read themselves; `None` where a steward does.
+    /// What its consumers read themselves; `None` if a steward does.
     line: Option<Line>,
     /// The producer's process.
     peer: Peer,
@@ -102,7 +102,7 @@ struct Session {
     died: OnceLock<bool>,
     /// Whether, and how, the whole session has ended.
     fate: AtomicU32,
-    /// Of each lane of the Offer; `None` where it is not read.
+    /// Of each lane of the Offer; `None` if it is not read.
     lanes: Vec<Option<Arc<AtomicU32>>>,
     /// Raised once a lane has lost its seat, and never lowered; watch it for its edges. `None` for a single lane whose
     /// consumer reads the socket.
@@ -152,7 +152,7 @@ impl Link {
         Ok(session.lanes.iter().enumerate().map(link).collect())
     }
 
-    /// The link of the consumer of a session's only lane, where a steward reads the socket; and what that tells it by.
+    /// The link of the consumer of a session's only lane, if a steward reads the socket; and what that tells it by.
     /// `dying_max` is how long [`has_died`](Self::has_died) may wait.
     ///
     /// # Errors
@@ -176,7 +176,7 @@ impl Link {
         fate_in(&self.fate)
     }
 
-    /// The session's socket, where its consumers read it.
+    /// The session's socket, if its consumers read it.
     pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
         self.session.line.as_ref().map(|line| line.socket.as_fd())
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 impl Producer {
     /// Sends a parcel as one record: `payload`, which may be empty, and the descriptors of `parcel`. Nothing of the
-    /// parcel is copied, and it can be sent again. Waits as [`send_with_fds`](Self::send_with_fds).
+    /// parcel is copied, and it can be sent again. Waits like [`send_with_fds`](Self::send_with_fds).
     ///
     /// The lane allows as many descriptors on a record as the parcel has
     /// ([`LaneOptions::attachments`](crate::options::LaneOptions::attachments)): one, and one more for each memfd that
@@ -42,7 +42,18 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// Those of [`send_with_fds`](Self::send_with_fds).
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_parcel(&mut self, payload: &[u8], parcel: &Parcel) -> Result<(), SendError> {
         self.send_with_fds(payload, &parcel.fds())
     }
@@ -51,7 +62,7 @@ impl Producer {
     ///
     /// ```
     /// # use fdring::{options::LaneOptions, parcel::ParcelBuilder};
-    /// # use std::time::Duration;
+    /// # use std::time::{Duration, Instant};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut tables = LaneOptions::new("tables").attachments(1).create()?;
     /// let parcel = ParcelBuilder::new("rows").buffer(1, 4096).allocate()?.seal()?;
@@ -62,7 +73,20 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// Those of [`send_with_fds_timeout`](Self::send_with_fds_timeout).
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_parcel_timeout(&mut self, payload: &[u8], parcel: &Parcel, timeout: Duration) -> Result<(), SendError> {
         self.send_with_fds_timeout(payload, &parcel.fds(), timeout)
     }
@@ -88,17 +112,28 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// Those of [`send_with_fds`](Self::send_with_fds).
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_sealed(&mut self, payload: &[u8], sealed: &Sealed) -> Result<(), SendError> {
         self.send_with_fds(payload, &[sealed.as_fd()])
     }
 
-    /// Sends `bytes` in the ring if there are at most `threshold` of them, else as a parcel of one buffer with an empty
-    /// payload: for lanes of mostly short records, where a long one would take much of the ring. Consumers call
-    /// [`Record::take_bytes`]. Waits as [`send_with_fds`](Self::send_with_fds).
+    /// Sends `bytes` in the ring if there are at most `threshold` of them, and otherwise as a parcel of one buffer with
+    /// an empty payload. For lanes of mostly short records, in which a long one would take much of the ring. Consumers
+    /// call [`Record::take_bytes`]. Waits like [`send_with_fds`](Self::send_with_fds).
     ///
-    /// Both ways copy the bytes once. In the ring they are released with their record; a parcel is kept as long as
-    /// anybody has it, and its memory is made anew each time.
+    /// Both ways copy the bytes once. In the ring, they are released with their record. A parcel lives as long as any
+    /// process has it, and its memory is made anew each time.
     ///
     /// ```
     /// # use fdring::{Attach, Server, Session, options::LaneOptions};
@@ -118,10 +153,18 @@ impl Producer {
     ///
     /// # Errors
     ///
-    /// - [`SendError::TooLong`] if at most `threshold` bytes are longer than
+    /// - [`SendError::TooLong`] if `bytes` has at most `threshold` bytes, and is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::Attachment`] if the memory of a parcel cannot be made
-    /// - those of [`send_with_fds`](Self::send_with_fds)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the memory of a parcel cannot be made, or the kernel does not send its descriptor
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_or_parcel(&mut self, bytes: &[u8], threshold: usize) -> Result<(), SendError> {
         if bytes.len() <= threshold {
             return self.send(bytes);
@@ -194,7 +237,15 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`take_parcel`](Self::take_parcel); [`Error::Peer`] also if there are several descriptors.
+    /// - [`Error::Invalid`] if this reader did not ask for descriptors, or has taken them already
+    /// - [`Error::Peer`] if the record has not exactly one descriptor, or it is not that of a sealed region, or is
+    ///   longer than `bytes_max`
+    /// - [`Error::Os`] if there is no room for them now, after which it can be called again: its cause is `EMFILE`.
+    ///   With another cause they cannot be mapped, and are closed.
+    /// - [`Error::DescriptorsLost`] if the producer did not send them to this consumer: as in
+    ///   [`TakeFdsError::NotSent`](crate::errors::TakeFdsError::NotSent) and
+    ///   [`CutOff`](crate::errors::TakeFdsError::CutOff)
+    /// - [`Error::Forked`] in a forked child
     pub fn take_sealed(&self, bytes_max: u64) -> Result<Sealed> {
         let mut fds = self.take_fds_to_check()?;
         let fault = match &fds[..] {
@@ -224,8 +275,15 @@ impl<'a> Record<'a> {
     ///
     /// # Errors
     ///
-    /// Those of [`take_parcel`](Self::take_parcel), for a record with descriptors; [`Error::Peer`] also if the parcel
-    /// has not one buffer.
+    /// - [`Error::Invalid`] if this reader did not ask for descriptors, or has taken them already
+    /// - [`Error::Peer`] if the descriptors are not those of a parcel with exactly one buffer, or are longer than
+    ///   `bytes_max`
+    /// - [`Error::Os`] if there is no room for them now, after which it can be called again: its cause is `EMFILE`.
+    ///   With another cause they cannot be mapped, and are closed.
+    /// - [`Error::DescriptorsLost`] if the producer did not send them to this consumer: as in
+    ///   [`TakeFdsError::NotSent`](crate::errors::TakeFdsError::NotSent) and
+    ///   [`CutOff`](crate::errors::TakeFdsError::CutOff)
+    /// - [`Error::Forked`] in a forked child
     pub fn take_bytes(&self, bytes_max: u64) -> Result<RecordBytes<'a>> {
         if self.fd_count() == 0 {
             return Ok(RecordBytes(Place::Ring(self.payload())));

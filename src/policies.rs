@@ -7,12 +7,12 @@ use std::time::Duration;
 
 /// What a producer does while a lane has too few consumers.
 ///
-/// A lane with [`WaitFor`](Self::WaitFor) or [`FailBelow`](Self::FailBelow) has that many *places*. The first
-/// consumers that attach take them. The place of a consumer that leaves, dies or is evicted stays: nothing that the
-/// consumer has not released is overwritten, until another consumer takes the place by
+/// A lane with [`WaitFor`](Self::WaitFor) or [`FailBelow`](Self::FailBelow) has that many *places*. The first consumers
+/// that attach take them. The place of a consumer that leaves, dies or is evicted stays: nothing that the consumer has
+/// not released is overwritten, until another consumer takes the place by
 /// [`Start::Resume`](crate::options::Start::Resume), or the producer gives the place up by
-/// [`Producer::give_up`](crate::Producer::give_up). Consumers of such a lane attach with `Start::Resume`: where no
-/// place is vacant, that takes a new one.
+/// [`Producer::give_up`](crate::Producer::give_up). Consumers of such a lane attach with `Start::Resume`, which takes a
+/// new place if none is vacant.
 ///
 /// Consumers beyond that number have no place: they hold the lane back while they are there, and leave nothing behind.
 ///
@@ -70,7 +70,7 @@ impl NoConsumer {
 /// as slow as one that stands still.
 ///
 /// The same time holds for a consumer that leaves [descriptors of records](crate::options::LaneOptions::attachments)
-/// untaken where there is no room for more, in its own queue or in flight for this user. It counts from the moment at
+/// untaken while there is no room for more, in its own queue or in flight for this user. It counts from the moment at
 /// which the producer found that, and begins anew each time the consumer has taken an eighth of what its queue holds.
 /// [`Evict`](Self::Evict) then means that it is sent no more descriptors; it keeps its seat.
 ///

@@ -27,7 +27,7 @@ pub(crate) fn add_text(counts: &mut Counts, mut text: &[u8]) {
     while let Some(start) = text.iter().position(is_word_byte) {
         text = &text[start..];
         let len = text.iter().take(WORD_MAX_BYTES).take_while(|byte| is_word_byte(byte)).count();
-        // What follows is masked out, which is faster than to copy so many bytes.
+        // What follows is masked out, which is faster than copying a varying number of bytes.
         let bytes = text.first_chunk().copied().unwrap_or_else(|| padded(text));
         let word = u128::from_be_bytes(bytes) & (u128::MAX << (8 * (WORD_MAX_BYTES - len)));
         *counts.entry(word).or_default() += 1;

@@ -17,7 +17,7 @@ pub(crate) const AS_WORKER: &str = "--as-worker";
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest time between two kills by `--chaos`, in milliseconds.
 const CHAOS_MAX_MS: u64 = 40;
-/// So many workers may die of what is not chaos.
+/// The most workers that may die without chaos.
 const DEATHS_MAX: u64 = 20;
 
 /// Dropped, it ends those that still run.

@@ -1,7 +1,7 @@
 //! The end that calls.
 //!
-//! The invariant: whoever waits here, for room or for a reply, takes every reply that comes. So two full rings never
-//! keep a caller and its service waiting for each other.
+//! The invariant: every wait here, for room or for a reply, takes each reply that comes. So two full rings never keep a
+//! caller and its service waiting for each other.
 
 mod line;
 
@@ -26,14 +26,14 @@ use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The end that calls: sends requests to a [`Service`](super::Service), and gets replies.
+/// The calling end: sends requests to a [`Service`](super::Service), and gets replies.
 ///
 /// Each call has a deadline, and gets a reply, a refusal or an error by then. Any number of calls can be in flight:
-/// [`send`](Self::send) returns a [`Ticket`] to wait for. If the service dies or is started again, the calls in flight
-/// fail at once, with an error that says that they may have been executed; the next call connects again, for as long as
-/// [`patience`](CallerOptions::patience) says.
+/// [`send`](Self::send) returns a [`Ticket`] to wait for. If the service dies or is restarted, the calls in flight fail
+/// at once with [`CallError::Lost`]: the service may or may not have executed them. The next call connects again, and
+/// keeps trying for [`patience`](CallerOptions::patience).
 ///
-/// A caller is `Send`. Threads that call at once have one each.
+/// A caller is `Send`. Give each thread that calls a caller of its own.
 ///
 /// ```
 /// use fdring::call::{Caller, Service};
@@ -114,7 +114,15 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// As [`CallerOptions::connect`].
+    /// - [`Error::Os`] if nobody listens there, or the system is short of memory or descriptors
+    /// - [`Error::Invalid`] if the address is out of range
+    /// - [`Error::Refused`] if the service refuses, for example because it has its most callers already, or because a
+    ///   server listens there, which is no service
+    /// - [`Error::Forbidden`] if the service runs as another user
+    /// - [`Error::Peer`] if the service breaks the protocol, or offers what is beyond the limits
+    /// - [`Error::Closed`] if the service closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn connect(address: impl Into<Address>) -> Result<Self> {
         CallerOptions::new().connect(address)
     }
@@ -152,7 +160,7 @@ impl Caller {
     /// Sends a request and waits for its reply, at most `timeout` for both. If several replies come, this is the first,
     /// and the others are dropped: [`send`](Self::send) gets them all.
     ///
-    /// The service sees the deadline. [`Duration::MAX`] is none.
+    /// The service sees the deadline. With [`Duration::MAX`] there is none.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -171,11 +179,12 @@ impl Caller {
     /// # Errors
     ///
     /// - [`CallError::TimedOut`] if no reply came in time
-    /// - [`CallError::Full`] if there was no room in time, and nothing was sent
     /// - [`CallError::Refused`] if the service refused
     /// - [`CallError::Lost`] if the session ended before the reply
-    /// - [`CallError::NotConnected`] if the session was lost before and no new one could be opened
-    /// - [`CallError::TooLong`], [`CallError::TooManyCalls`] if the request may not be sent
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
     /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
     /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
@@ -184,8 +193,8 @@ impl Caller {
         self.call_with(request.len(), timeout, |bytes| bytes.copy_from_slice(request))
     }
 
-    /// As [`call`](Self::call), with a request of `len` bytes that `fill` writes where it lies in the ring. The bytes
-    /// may hold anything before.
+    /// Like [`call`](Self::call), with a request of `len` bytes that `fill` writes in the ring itself. Before they are
+    /// filled, the bytes may hold anything.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -202,7 +211,17 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call).
+    /// - [`CallError::TimedOut`] if no reply came in time
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn call_with(
         &mut self,
         len: usize,
@@ -214,8 +233,8 @@ impl Caller {
         Ok(self.wait(&mut ticket)?.unwrap_or_default())
     }
 
-    /// Sends a request, and returns the ticket to wait for its replies with. Waits for room at most `timeout`; the call
-    /// ends when that is over.
+    /// Sends a request. Returns the ticket with which to wait for its replies. Waits for room for at most `timeout`.
+    /// The whole call ends after `timeout`, replies included.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -234,13 +253,20 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call), but for those that come with the reply.
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
         self.send_with(request.len(), timeout, |bytes| bytes.copy_from_slice(request))
     }
 
-    /// As [`send`](Self::send), but never waits for room. If the session was lost it connects again first, and waits
-    /// for that.
+    /// Like [`send`](Self::send), but never waits for room. If the session was lost, the call connects again first, and
+    /// waits for that.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -256,12 +282,19 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// [`CallError::Full`] if there is no room, and as [`send`](Self::send).
+    /// - [`CallError::Full`] if there is no room now; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn try_send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
         self.send_by(request.len(), Terms::after(timeout, false), |bytes| bytes.copy_from_slice(request))
     }
 
-    /// As [`send`](Self::send), with a request of `len` bytes that `fill` writes where it lies in the ring.
+    /// Like [`send`](Self::send), with a request of `len` bytes that `fill` writes in the ring itself.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -277,7 +310,14 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send).
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn send_with(
         &mut self,
         len: usize,
@@ -287,8 +327,8 @@ impl Caller {
         self.send_by(len, Terms::after(timeout, true), fill)
     }
 
-    /// Waits for the next reply to a request, until the deadline of the call. `None` once its last reply, or the error
-    /// that has ended it, was returned.
+    /// Waits for the next reply to a request, until the deadline of the call. `None` if its last reply was returned
+    /// already, or the error that ended it.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -315,12 +355,19 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call), and [`CallError::ForeignTicket`] for a ticket of another caller.
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
         self.wait_until(ticket, Deadline::Never)
     }
 
-    /// As [`wait`](Self::wait), but never waits.
+    /// Like [`wait`](Self::wait), but never waits.
     ///
     /// ```
     /// # use fdring::call::{CallError, Caller, Service};
@@ -337,12 +384,20 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// [`CallError::Empty`] if there is no reply yet, and as [`wait`](Self::wait).
+    /// - [`CallError::Empty`] if there is no reply yet
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn try_wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
         self.wait_until(ticket, Deadline::Now)
     }
 
-    /// As [`wait`](Self::wait), for at most `timeout`. The call goes on after it, until its own deadline.
+    /// Like [`wait`](Self::wait), but waits at most `timeout`. The call goes on after that, until its own deadline.
     ///
     /// ```
     /// # use fdring::call::{CallError, Caller, Service};
@@ -360,12 +415,20 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// [`CallError::Empty`] if no reply came in that time, and as [`wait`](Self::wait).
+    /// - [`CallError::Empty`] if no reply came within `timeout`; the call goes on
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn wait_timeout(&mut self, ticket: &mut Ticket, timeout: Duration) -> Result<Option<Reply>, CallError> {
         self.wait_until(ticket, Deadline::after(timeout))
     }
 
-    /// As [`wait_timeout`](Self::wait_timeout), until `deadline`.
+    /// Like [`wait`](Self::wait), but waits until `deadline` at most: for several calls that share one deadline.
     ///
     /// ```
     /// # use fdring::call::{CallError, Caller, Service};
@@ -382,13 +445,21 @@ impl Caller {
     ///
     /// # Errors
     ///
-    /// As [`wait_timeout`](Self::wait_timeout).
+    /// - [`CallError::Empty`] if no reply came before `deadline`; the call goes on
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn wait_deadline(&mut self, ticket: &mut Ticket, deadline: Instant) -> Result<Option<Reply>, CallError> {
         self.wait_until(ticket, Deadline::At(deadline))
     }
 
-    /// Gives a call up, and tells the service so, if there is room for that. Dropping the ticket does the same at the
-    /// next call on this caller.
+    /// Gives a call up, and tells the service so if there is room for the message. Dropping the ticket does the same at
+    /// the next call on this caller.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};

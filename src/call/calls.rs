@@ -95,7 +95,7 @@ impl<R, W: Clone> Calls<R, W> {
         self.open.get(&id).is_some_and(|call| !call.is_answered && call.lost.is_none())
     }
 
-    /// Files an answer of so many bytes; whether it was waited for.
+    /// Files an answer of `len_bytes` bytes. Returns whether it was waited for.
     pub(crate) fn file(&mut self, id: u64, answer: Answer<R>, len_bytes: u64) -> bool {
         if !self.awaits(id) {
             return false;

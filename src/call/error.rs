@@ -10,8 +10,8 @@ use std::io;
 
 /// The reason why a call has no reply, or none yet.
 ///
-/// [`may_have_run`](Self::may_have_run) says whether the service may have executed the request: where it may not have,
-/// the same call can be made again without harm.
+/// [`may_have_run`](Self::may_have_run) says whether the service may have executed the request. If not, the same call
+/// can be made again without harm.
 ///
 /// `Debug` prints the sentence of `Display`, then the variant in parentheses.
 ///
@@ -44,12 +44,12 @@ pub enum CallError {
         /// The most that the lane takes.
         max: usize,
     },
-    /// So many calls are in flight already: wait for one, or drop its ticket. The request was not sent.
+    /// The most calls are in flight already: wait for one, or drop its ticket. The request was not sent.
     TooManyCalls {
         /// The most at once, see [`CallerOptions::calls_max`](super::CallerOptions::calls_max).
         max: usize,
     },
-    /// So many bytes of replies wait to be taken by other tickets that no more are stored. Take them; the call goes on.
+    /// Too many bytes of replies wait to be taken by other tickets, so no more are stored. Take them; the call goes on.
     StoreFull {
         /// The bytes that wait.
         stored_bytes: u64,

@@ -74,7 +74,7 @@ impl CallerOptions {
     /// The time for which a caller tries again to connect, at first and after it has lost its session: while nobody
     /// listens, or the service is restarting or busy. Default: zero, a single try.
     ///
-    /// Whoever makes a call waits for it, no longer than the call's own deadline.
+    /// A call that has to connect first waits for it, no longer than its own deadline.
     ///
     /// ```
     /// use fdring::call::{CallerOptions, Service};
@@ -108,7 +108,7 @@ impl CallerOptions {
         self
     }
 
-    /// Whose services are trusted with requests. Default: those of this user.
+    /// The users whose services get requests. Default: [`PeerPolicy::SameUser`], this user.
     ///
     /// ```
     /// # use fdring::options::PeerPolicy;
@@ -140,7 +140,7 @@ impl CallerOptions {
         self
     }
 
-    /// What requests are aligned to in their ring, in bytes: a power of two, 8 to 4096. Default: 8.
+    /// The alignment of requests in their ring, in bytes: a power of two, 8 to 4096. Default: 8.
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {
@@ -192,8 +192,8 @@ impl CallerOptions {
         self
     }
 
-    /// How many bytes of replies may wait to be taken by tickets, beside the one that passes this number. Each counts
-    /// 64 bytes more than its payload. Default: 16 MiB.
+    /// How many bytes of replies may wait to be taken by tickets; the reply that passes this number is still stored.
+    /// Each counts 64 bytes more than its payload. Default: 16 MiB.
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {
@@ -246,8 +246,8 @@ impl CallerOptions {
         self
     }
 
-    /// Connects to the service at `address`. A relative path stays that of the present working directory when the
-    /// caller connects again.
+    /// Connects to the service at `address`. A relative path keeps meaning the same file when the caller connects
+    /// again, even if the working directory has changed.
     ///
     /// ```
     /// use fdring::call::{CallerOptions, Service};
@@ -317,8 +317,8 @@ pub struct ServiceOptions {
 }
 
 impl ServiceOptions {
-    /// The defaults: 64 callers of this user, a replies' lane of 1 MiB for each, 1024 open requests of each, 16 MiB of
-    /// replies that one has no room for, and 5 s for it to make room.
+    /// The defaults: 64 callers of this user. Each has a ring of 1 MiB for its replies and 1024 open requests, and has
+    /// 5 s to make room once 16 MiB of replies wait for it.
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {
@@ -345,8 +345,8 @@ impl ServiceOptions {
         }
     }
 
-    /// The most callers at once, handshakes included. One that has gone counts until [`Service::receive`] has noticed
-    /// it, and all its requests are answered or dropped. Default: 64.
+    /// The most callers at once, handshakes included. A caller that has gone counts until [`Service::receive`] has
+    /// noticed that, and all its requests are answered or dropped. Default: 64.
     ///
     /// ```
     /// use fdring::call::{Caller, ServiceOptions};
@@ -379,7 +379,7 @@ impl ServiceOptions {
         self
     }
 
-    /// Whose callers are admitted. Default: those of this user.
+    /// The users whose callers are admitted. Default: [`PeerPolicy::SameUser`], this user.
     ///
     /// ```
     /// # use fdring::options::PeerPolicy;
@@ -425,7 +425,7 @@ impl ServiceOptions {
         self
     }
 
-    /// What replies are aligned to in their ring, in bytes: a power of two, 8 to 4096. Default: 8.
+    /// The alignment of replies in their ring, in bytes: a power of two, 8 to 4096. Default: 8.
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {
@@ -457,8 +457,8 @@ impl ServiceOptions {
         self
     }
 
-    /// How many requests of one caller may be received and not answered, at least 1. Further ones stay in its ring
-    /// until one is answered. Default: 1024.
+    /// The most requests of one caller that are received and not answered yet, at least 1. Further ones stay in its
+    /// ring until one is answered. Default: 1024.
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {
@@ -487,7 +487,8 @@ impl ServiceOptions {
         self
     }
 
-    /// How long a caller may take no reply while there is no room for the next one. Then it is evicted. Default: 5 s.
+    /// How long a caller may leave its ring of replies full while a reply waits for room. After that it is evicted.
+    /// Default: 5 s.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Where the replies to one caller go out: its ring, and behind that what the ring has no room for.
 //!
-//! The invariant: whoever replies never waits for the caller, unless it asks to. A caller that takes no replies for too
-//! long, or leaves too many, loses its session, and keeps nobody else waiting.
+//! The invariant: a reply never waits for the caller, unless the replying program asks for that. A caller that takes no
+//! replies for too long, or leaves too many, loses its session, and keeps nobody else waiting.
 
 use super::intake::Intake;
 use super::prefix::{Cause, Kind, Prefix, body_max, prefix_bytes};
@@ -35,7 +35,7 @@ pub(super) struct Switchboard {
     pub(super) notice: Notice,
     /// The ports that are to be seen to, by the numbers of their callers.
     due: Mutex<Vec<u64>>,
-    /// What is counted by whoever replies.
+    /// What is counted by the threads that reply.
     pub(super) stats: Mutex<ServiceStats>,
 }
 
@@ -264,8 +264,8 @@ impl Port {
         state.backlog.len() != waited
     }
 
-    /// As [`send_backlog`](Self::send_backlog), on any thread. The service may sleep, and what was moved has taken its
-    /// announcement back: it is to look again.
+    /// Like [`send_backlog`](Self::send_backlog), on any thread. The service may sleep, and what was moved has taken
+    /// its announcement back: it is to look again.
     fn send_backlog_beside_service(&self, state: &mut State) {
         if self.send_backlog(state) {
             self.switchboard.ask_for(self.caller.number);

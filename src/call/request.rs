@@ -64,10 +64,10 @@ impl Request {
         Self { id, record, prefix_bytes, deadline_ns, cancelled, port, is_answered: false }
     }
 
-    /// Answers it with a last reply.
+    /// Answers the request with its last reply.
     ///
-    /// Where the caller's ring has no room now, the reply is kept, and sent by later calls on the [`Service`] and on
-    /// its requests.
+    /// If the caller's ring has no room now, the reply is kept. Later calls on the [`Service`] and on its requests send
+    /// it.
     ///
     /// [`Service`]: super::Service
     ///
@@ -95,8 +95,8 @@ impl Request {
         self.reply_with(reply.len(), |bytes| bytes.copy_from_slice(reply))
     }
 
-    /// As [`reply`](Self::reply), with `len` bytes that `fill` writes where they lie in the ring, if there is room. The
-    /// bytes may hold anything before. `fill` must not answer other requests of the same caller.
+    /// Like [`reply`](Self::reply), with `len` bytes that `fill` writes in the ring itself if there is room. Before
+    /// they are filled, the bytes may hold anything. `fill` must not answer other requests of the same caller.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -113,7 +113,11 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As [`reply`](Self::reply).
+    /// - [`ReplyError::Gone`] if the caller is gone
+    /// - [`ReplyError::TooLong`] if the reply is too long; the caller is told so
+    /// - [`ReplyError::Evicted`] if the caller has left more replies than
+    ///   [`backlog_max`](super::ServiceOptions::backlog_max)
+    /// - [`ReplyError::Forked`] in a forked child
     pub fn reply_with(mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), ReplyError> {
         let outcome = self.answer(Kind::LastReply, len, fill);
         if matches!(outcome, Err(ReplyError::TooLong { .. })) {
@@ -122,9 +126,9 @@ impl Request {
         outcome
     }
 
-    /// Sends a reply that others follow, the last of them by [`reply`](Self::reply). Waits for room in the caller's
-    /// ring, for as long as a caller [may take](super::ServiceOptions::reply_timeout); one that takes longer is
-    /// evicted. A service with one thread has no ear for other callers meanwhile.
+    /// Sends a reply that is not the last one: [`reply`](Self::reply) sends that. Waits for room in the caller's ring
+    /// for up to [`reply_timeout`](super::ServiceOptions::reply_timeout); a caller that takes longer is evicted. A
+    /// service with one thread serves no other caller meanwhile.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -147,7 +151,7 @@ impl Request {
     /// # Errors
     ///
     /// - [`ReplyError::Gone`] if the caller is gone
-    /// - [`ReplyError::Evicted`] if it has made no room in time
+    /// - [`ReplyError::Evicted`] if the caller made no room in time
     /// - [`ReplyError::TooLong`] if the part is too long; nothing was sent
     /// - [`ReplyError::Wait`] if the kernel does not let this thread wait
     /// - [`ReplyError::Forked`] in a forked child
@@ -161,7 +165,7 @@ impl Request {
         }
     }
 
-    /// As [`reply_part`](Self::reply_part), but never waits.
+    /// Like [`reply_part`](Self::reply_part), but never waits.
     ///
     /// ```
     /// # use fdring::call::{Caller, ReplyError, Service};
@@ -180,7 +184,11 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// [`ReplyError::Full`] if there is no room, and as [`reply_part`](Self::reply_part).
+    /// - [`ReplyError::Full`] if there is no room now
+    /// - [`ReplyError::Gone`] if the caller is gone
+    /// - [`ReplyError::Evicted`] if the caller made no room in time
+    /// - [`ReplyError::TooLong`] if the part is too long; nothing was sent
+    /// - [`ReplyError::Forked`] in a forked child
     pub fn try_reply_part(&self, part: &[u8]) -> Result<(), ReplyError> {
         let outcome = self.port.answer(self.id, Kind::Reply, part.len(), |bytes| bytes.copy_from_slice(part));
         if outcome.is_ok() {
@@ -189,7 +197,7 @@ impl Request {
         outcome
     }
 
-    /// Refuses it, for a reason in words. The caller gets at most 512 bytes of them, and may get none.
+    /// Refuses the request, and says why. The caller gets at most 512 bytes of `reason`, and may get none.
     ///
     /// ```
     /// # use fdring::call::{CallError, Caller, Cause, Service};
@@ -208,7 +216,10 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// As [`reply`](Self::reply).
+    /// - [`ReplyError::Gone`] if the caller is gone
+    /// - [`ReplyError::Evicted`] if the caller has left more replies than
+    ///   [`backlog_max`](super::ServiceOptions::backlog_max)
+    /// - [`ReplyError::Forked`] in a forked child
     pub fn refuse(mut self, reason: &str) -> Result<(), ReplyError> {
         let mut end = reason.len().min(REASON_MAX_BYTES).min(self.port.body_max);
         while !reason.is_char_boundary(end) {
@@ -217,8 +228,8 @@ impl Request {
         self.answer(Kind::Refusal(Cause::Program), end, |bytes| bytes.copy_from_slice(&reason.as_bytes()[..end]))
     }
 
-    /// Whether nobody waits for the answer any more: its deadline has passed, the caller is gone, or has given the call
-    /// up, as far as the service has read.
+    /// Whether nobody waits for the answer any more: its deadline has passed, the caller is gone, or it gave the call
+    /// up and the service has read that.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -245,7 +256,7 @@ impl Request {
         self.cancelled.load(Ordering::Relaxed) || self.port.is_gone() || is_late()
     }
 
-    /// Until when the caller waits. `None` for ever.
+    /// The time until which the caller waits. `None` if it waits for ever.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -265,7 +276,7 @@ impl Request {
         (self.deadline_ns != 0).then(|| MonotonicTime::from_nanos(self.deadline_ns))
     }
 
-    /// How long the caller still waits. `None` for ever.
+    /// How long the caller still waits. `None` if it waits for ever.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -284,7 +295,7 @@ impl Request {
         self.deadline().map(|deadline| deadline.since(MonotonicTime::now()))
     }
 
-    /// Who waits for the answer.
+    /// The process that waits for the answer.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};

@@ -59,11 +59,11 @@ pub struct CallerInfo {
     pub uid: Option<u32>,
 }
 
-/// The end that is called: listens for [`Caller`](super::Caller)s, receives their requests, and answers them.
+/// The answering end: listens for [`Caller`](super::Caller)s, receives their requests, and answers them.
 ///
-/// A caller has a ring of requests and one of replies, and its turn among the others. The service need not trust it:
-/// payloads are copied out, and a caller that breaks the protocol, or takes no replies for too long, ends its own
-/// session.
+/// Each caller has a ring for its requests and one for its replies, and callers take turns. The service need not trust
+/// them: payloads are copied out, and a caller that breaks the protocol, or takes no replies for too long, loses its
+/// own session.
 ///
 /// ```
 /// use fdring::call::{Caller, Service};
@@ -186,7 +186,11 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// As [`ServiceOptions::listen`].
+    /// - [`Error::AddressInUse`](crate::Error::AddressInUse) if a living process serves this address
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or the path belongs to something
+    ///   other than a socket
+    /// - [`Error::Os`](crate::Error::Os) if a system call fails, or the system is short of memory or descriptors
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn listen(address: impl Into<Address>) -> Result<Self> {
         ServiceOptions::new().listen(address)
     }
@@ -199,7 +203,7 @@ impl Service {
             backlog_max_bytes: options.backlog_max,
             reply_timeout: options.reply_timeout,
         };
-        // Whatever is wrong with the lanes of replies is said here, and not when a caller comes.
+        // A fault in the options of the replies' lanes is an error here, before any caller comes.
         prefix::body_max(lane.clone().create()?.lane())?;
         let terms = PairTerms { session, capacity_max: options.request_capacity_max, expected, guard };
         let listener = PairListener::listen(&address, options.mode, options.callers_max, lane, terms)?;
@@ -244,7 +248,7 @@ impl Service {
         &self.address
     }
 
-    /// The next request. Waits until there is one. One whose deadline has passed is left out.
+    /// The next request. Waits until there is one. A request whose deadline has passed is skipped.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -283,7 +287,11 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Empty`] if there is none, and as [`receive`](Self::receive).
+    /// - [`ReceiveError::Empty`] if no request is there now
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn try_receive(&mut self) -> Result<Request, ReceiveError> {
         self.receive_until(Deadline::Now, ReceiveError::Empty)
     }
@@ -303,7 +311,11 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] if none came, and as [`receive`](Self::receive).
+    /// - [`ReceiveError::TimedOut`] if no request came within `timeout`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Request, ReceiveError> {
         self.receive_until(Deadline::after(timeout), ReceiveError::TimedOut)
     }
@@ -322,7 +334,11 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] if none came, and as [`receive`](Self::receive).
+    /// - [`ReceiveError::TimedOut`] if no request came before `deadline`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Request, ReceiveError> {
         self.receive_until(Deadline::At(deadline), ReceiveError::TimedOut)
     }
@@ -334,7 +350,8 @@ impl Service {
     /// 3. Wait until the service's descriptor ([`AsFd`]) is readable. Watch it level-triggered.
     /// 4. Go to 1.
     ///
-    /// A caller that takes no replies is evicted by the next call after its time is up.
+    /// A caller that takes no replies is evicted by the next call after
+    /// [`reply_timeout`](ServiceOptions::reply_timeout).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -346,7 +363,10 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive).
+    /// - [`ReceiveError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all
+    ///   waits
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, ReceiveError> {
         match self.selector.try_wait() {
             // It stays in the selector's queue.

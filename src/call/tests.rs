@@ -346,7 +346,7 @@ fn a_caller_that_takes_what_others_send_is_not_evicted_by_one_that_waits() {
     assert_eq!(service.stats().evicted, 0);
 }
 
-/// Deadlines and interrupts are looked at once in so many records, and not only where none is left.
+/// Deadlines and interrupts are looked at once in a number of records, and not only when none is left.
 #[test]
 fn floods_are_left_at_the_deadline_and_by_an_interrupt() {
     const FLOOD: u64 = 1500;

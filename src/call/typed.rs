@@ -20,7 +20,7 @@ impl Expected {
 }
 
 impl CallerOptions {
-    /// Requests and replies of these layouts, for a [`TypedCaller`]. A service of others refuses. Raises the
+    /// The layouts of requests and replies, for a [`TypedCaller`]. A service with other layouts refuses. Raises the
     /// [alignment](Self::align) of requests to that of their values.
     ///
     /// ```
@@ -43,7 +43,7 @@ impl CallerOptions {
 }
 
 impl ServiceOptions {
-    /// Requests and replies of these layouts, for a [`TypedService`]. A caller with others is refused. Raises the
+    /// The layouts of requests and replies, for a [`TypedService`]. A caller with other layouts is refused. Raises the
     /// [alignment](Self::align) of replies to that of their values.
     ///
     /// ```
@@ -111,8 +111,16 @@ impl<Q: NoUninit, P: CheckedBitPattern> TypedCaller<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`CallerOptions::connect`]; [`Error::Refused`](crate::Error::Refused) or [`Error::Peer`](crate::Error::Peer)
-    /// if the service has other values.
+    /// - [`Error::Os`](crate::Error::Os) if nobody listens there, or the system is short of memory or descriptors
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range
+    /// - [`Error::Refused`](crate::Error::Refused) if the service refuses, for example because it has other values, or
+    ///   its most callers already
+    /// - [`Error::Forbidden`](crate::Error::Forbidden) if the service runs as another user
+    /// - [`Error::Peer`](crate::Error::Peer) if the service has other values, breaks the protocol, or offers what is
+    ///   beyond the limits
+    /// - [`Error::Closed`](crate::Error::Closed) if the service closes the connection
+    /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than 5 s
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn connect(address: impl Into<Address>) -> Result<Self> {
         let options = CallerOptions::new().values(Layout::of::<Q>(), Layout::of::<P>());
         Ok(Self::new(options.connect(address)?))
@@ -153,7 +161,18 @@ impl<Q: NoUninit, P: CheckedBitPattern> TypedCaller<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Caller::call`]; [`CallError::NoValue`] if what came is no value of `P`.
+    /// - [`CallError::TimedOut`] if no reply came in time
+    /// - [`CallError::NoValue`] if the reply is no value of `P`
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn call(&mut self, request: &Q, timeout: Duration) -> Result<P, CallError> {
         value_of_reply(&self.caller.call(bytemuck::bytes_of(request), timeout)?)
     }
@@ -176,7 +195,14 @@ impl<Q: NoUninit, P: CheckedBitPattern> TypedCaller<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Caller::send`].
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn send(&mut self, request: &Q, timeout: Duration) -> Result<Ticket, CallError> {
         self.caller.send(bytemuck::bytes_of(request), timeout)
     }
@@ -201,12 +227,20 @@ impl<Q: NoUninit, P: CheckedBitPattern> TypedCaller<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Caller::wait`]; [`CallError::NoValue`] if what came is no value of `P`.
+    /// - [`CallError::NoValue`] if the reply is no value of `P`
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn wait(&mut self, ticket: &mut Ticket) -> Result<Option<P>, CallError> {
         self.caller.wait(ticket)?.map(|reply| value_of_reply(&reply)).transpose()
     }
 
-    /// As [`wait`](Self::wait), but never waits: see [`Caller::try_wait`].
+    /// Like [`wait`](Self::wait), but never waits: see [`Caller::try_wait`].
     ///
     /// ```
     /// # use fdring::call::{CallError, TypedCaller, TypedService};
@@ -223,14 +257,23 @@ impl<Q: NoUninit, P: CheckedBitPattern> TypedCaller<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Caller::try_wait`]; [`CallError::NoValue`] if what came is no value of `P`.
+    /// - [`CallError::Empty`] if there is no reply yet
+    /// - [`CallError::NoValue`] if the reply is no value of `P`
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
     pub fn try_wait(&mut self, ticket: &mut Ticket) -> Result<Option<P>, CallError> {
         self.caller.try_wait(ticket)?.map(|reply| value_of_reply(&reply)).transpose()
     }
 }
 
 impl<Q, P> TypedCaller<Q, P> {
-    /// The caller itself: for its statistics, and to wait in a loop of one's own.
+    /// The caller itself: for its statistics, and to wait in an event loop.
     ///
     /// ```
     /// # use fdring::call::{TypedCaller, TypedService};
@@ -298,7 +341,11 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedService<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`ServiceOptions::listen`].
+    /// - [`Error::AddressInUse`](crate::Error::AddressInUse) if a living process serves this address
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or the path belongs to something
+    ///   other than a socket
+    /// - [`Error::Os`](crate::Error::Os) if a system call fails, or the system is short of memory or descriptors
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn listen(address: impl Into<Address>) -> Result<Self> {
         let options = ServiceOptions::new().values(Layout::of::<Q>(), Layout::of::<P>());
         Ok(Self::new(options.listen(address)?))
@@ -337,7 +384,10 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedService<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Service::receive`].
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive(&mut self) -> Result<TypedRequest<Q, P>, ReceiveError> {
         self.service.receive().map(TypedRequest::new)
     }
@@ -355,12 +405,16 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedService<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Service::try_receive`].
+    /// - [`ReceiveError::Empty`] if no request is there now
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn try_receive(&mut self) -> Result<TypedRequest<Q, P>, ReceiveError> {
         self.service.try_receive().map(TypedRequest::new)
     }
 
-    /// As [`receive`](Self::receive), but waits at most `timeout`.
+    /// Like [`receive`](Self::receive), but waits at most `timeout`.
     ///
     /// ```
     /// # use fdring::{call::TypedService, errors::ReceiveError};
@@ -375,12 +429,16 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedService<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Service::receive_timeout`].
+    /// - [`ReceiveError::TimedOut`] if no request came within `timeout`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<TypedRequest<Q, P>, ReceiveError> {
         self.service.receive_timeout(timeout).map(TypedRequest::new)
     }
 
-    /// As [`receive`](Self::receive), but waits until `deadline` at most.
+    /// Like [`receive`](Self::receive), but waits until `deadline` at most: for several calls that share one deadline.
     ///
     /// ```
     /// # use fdring::{call::TypedService, errors::ReceiveError};
@@ -394,14 +452,18 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedService<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Service::receive_deadline`].
+    /// - [`ReceiveError::TimedOut`] if no request came before `deadline`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<TypedRequest<Q, P>, ReceiveError> {
         self.service.receive_deadline(deadline).map(TypedRequest::new)
     }
 }
 
 impl<Q, P> TypedService<Q, P> {
-    /// The service itself: for its statistics, and to wait in a loop of one's own.
+    /// The service itself: for its statistics, and to wait in an event loop.
     ///
     /// ```
     /// # fn main() -> fdring::Result<()> {
@@ -444,7 +506,7 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedRequest<Q, P> {
         Self { request, values: PhantomData }
     }
 
-    /// The value. `None` if the bytes that came are none: of another length, or with bits that `Q` does not have.
+    /// The value. `None` if the bytes are no `Q`: their length differs, or `Q` has no such bits.
     ///
     /// ```
     /// # use fdring::call::{TypedCaller, TypedService};
@@ -480,7 +542,11 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedRequest<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Request::reply`].
+    /// - [`ReplyError::Gone`] if the caller is gone
+    /// - [`ReplyError::TooLong`] if the reply is too long; the caller is told so
+    /// - [`ReplyError::Evicted`] if the caller has left more replies than
+    ///   [`backlog_max`](super::ServiceOptions::backlog_max)
+    /// - [`ReplyError::Forked`] in a forked child
     pub fn reply(self, reply: &P) -> Result<(), ReplyError> {
         self.request.reply(bytemuck::bytes_of(reply))
     }
@@ -504,12 +570,16 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedRequest<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Request::reply_part`].
+    /// - [`ReplyError::Gone`] if the caller is gone
+    /// - [`ReplyError::Evicted`] if the caller made no room in time
+    /// - [`ReplyError::TooLong`] if the part is too long; nothing was sent
+    /// - [`ReplyError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReplyError::Forked`] in a forked child
     pub fn reply_part(&self, part: &P) -> Result<(), ReplyError> {
         self.request.reply_part(bytemuck::bytes_of(part))
     }
 
-    /// Refuses it, for a reason in words: see [`Request::refuse`].
+    /// Refuses the request, and says why: see [`Request::refuse`].
     ///
     /// ```
     /// # use fdring::call::{CallError, TypedCaller, TypedService};
@@ -526,12 +596,15 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedRequest<Q, P> {
     ///
     /// # Errors
     ///
-    /// As [`Request::refuse`].
+    /// - [`ReplyError::Gone`] if the caller is gone
+    /// - [`ReplyError::Evicted`] if the caller has left more replies than
+    ///   [`backlog_max`](super::ServiceOptions::backlog_max)
+    /// - [`ReplyError::Forked`] in a forked child
     pub fn refuse(self, reason: &str) -> Result<(), ReplyError> {
         self.request.refuse(reason)
     }
 
-    /// The request itself: whose it is, until when it is waited for, and whether at all.
+    /// The request itself: who waits for it, until when, and whether it was cancelled.
     ///
     /// ```
     /// # use fdring::call::{TypedCaller, TypedService};

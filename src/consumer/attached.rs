@@ -267,7 +267,12 @@ impl Record<'_> {
     /// # Errors
     ///
     /// - [`TakeFdsError::Names`] if the payload does not name the descriptors, which are closed then
-    /// - those of [`take_fds`](Self::take_fds)
+    /// - [`TakeFdsError::NotAsked`] if this consumer did not ask for them, or this is a record of a tap
+    /// - [`TakeFdsError::Taken`] if they were taken already
+    /// - [`TakeFdsError::NoRoom`] if this process has no room for them now; nothing is lost
+    /// - [`TakeFdsError::NotSent`] or [`TakeFdsError::CutOff`] if the producer did not send them to this consumer
+    /// - [`TakeFdsError::Peer`] if the producer broke the protocol
+    /// - [`TakeFdsError::Forked`] in a forked child
     pub fn take_named(&self) -> Result<Vec<(String, OwnedFd)>, TakeFdsError> {
         let fds = self.take_fds_to_check()?;
         match from_table(self, fds.len()) {

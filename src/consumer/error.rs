@@ -60,9 +60,9 @@ pub enum ReceiveError {
     Abandoned,
     /// The producer's process ended before the lane did. Everything that was published has been read.
     PeerDead,
-    /// The producer hung up without a word, and lives, or the kernel does not say whether it does. Everything that was
-    /// published has been read. The call that finds this out first may take a tenth of a second longer: a process that
-    /// is killed hangs up a moment before it has ended.
+    /// The producer hung up without a word. It lives, as far as the kernel says. Everything that was published has been
+    /// read. The call that finds this out first may take a tenth of a second longer: a process that is killed hangs up
+    /// a moment before it has ended.
     HungUp,
     /// The producer refused to go on. Everything that was published has been read.
     Refused {
@@ -71,7 +71,7 @@ pub enum ReceiveError {
         /// The producer's own sentence, shortened and safe to print.
         reason: Box<str>,
     },
-    /// The producer sent what may not come in a session: this says what. Everything that was published has been read.
+    /// The producer broke the session's protocol: the text says how. Everything that was published has been read.
     Peer(Box<str>),
     /// The producer's process closed the session. The lane goes on without this consumer: connect again to read on.
     Closed,

@@ -70,10 +70,9 @@ const SESSION_INTERVAL: Duration = Duration::from_millis(5);
 /// which is `None`. If the producer dies without ending its lane, the consumer receives everything that was published
 /// and then gets [`ReceiveError::PeerDead`].
 ///
-/// A consumer whose stream has ended, with `None` or an error, keeps what it had until it is dropped: its mapping of
-/// the ring, whose memory the kernel frees when nobody maps it any more, its seat, and its descriptors. Drop it to give
-/// the ring back. No method does that earlier: records that were read in place lie in that memory, and those that are
-/// kept (`OwnedRecord`) keep it for as long as they live.
+/// After the end of its stream, with `None` or an error, a consumer keeps its mapping of the ring, its seat and its
+/// descriptors until it is dropped. Drop it to free the ring's memory, which the kernel keeps while any process maps
+/// it. An [`OwnedRecord`] that was read in place keeps the mapping, too, for as long as it lives.
 ///
 /// The bytes of a record are released to the producer by a later call: in steps of an eighth of the ring, and
 /// completely whenever a call finds nothing or waits for more than a microsecond. A consumer that is neither used nor
@@ -236,8 +235,8 @@ impl Consumer {
     /// The next record, if it is already published. Never sleeps. `None` is the end of the stream.
     ///
     /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone, and for about a
-    /// microsecond where records come as answers. A call that finds nothing checks whether the producer is alive, at
-    /// most every 5 to 10 ms.
+    /// microsecond if records come as answers. A call that finds nothing checks whether the producer is alive, at most
+    /// every 5 to 10 ms.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -468,7 +467,7 @@ impl Consumer {
         }
     }
 
-    /// As [`receive`](Self::receive) up to `deadline`, for a caller that has [`record`](Self::record) hand it out.
+    /// Like [`receive`](Self::receive) up to `deadline`, for a caller that has [`record`](Self::record) hand it out.
     #[inline(always)]
     pub(crate) fn find_until(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
         match self.next_in_view().or_else(|| self.wait_a_moment()) {
@@ -477,7 +476,7 @@ impl Consumer {
         }
     }
 
-    /// As [`try_receive`](Self::try_receive), for such a caller.
+    /// Like [`try_receive`](Self::try_receive), for such a caller.
     #[inline(always)]
     pub(crate) fn try_find(&mut self) -> Result<Option<Found>, ReceiveError> {
         match self.next_in_view().or_else(|| self.answer_in_a_moment()) {
@@ -512,11 +511,11 @@ impl Consumer {
         Ok(Record::new(found, payload, self.reader.release()))
     }
 
-    /// Whether the next call that receives finds something at once: a record, or an error. Looks at the lane as little
-    /// as such a call, and takes nothing.
+    /// Whether the next call that receives finds something at once: a record, or an error. It looks at the lane no more
+    /// often than such a call, and takes nothing.
     ///
-    /// `false` says only that one must look closer: [`arm`](Self::arm) sees the end of lane and session, too.
-    /// For futures, in which a borrowed record cannot be kept while they find out whether to wait.
+    /// `false` is not final: [`arm`](Self::arm) also sees the end of the lane and of the session. This method is for
+    /// futures, which cannot keep a borrowed record while they find out whether to wait.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};

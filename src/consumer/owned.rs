@@ -127,7 +127,7 @@ impl SeatWriter for OwnSeat {
 ///
 /// What is held takes room in the ring. Once the oldest record that is held is a capacity behind, the producer waits;
 /// [`Consumer::held_bytes`](crate::Consumer::held_bytes) says how much that is. A process that waits for the next
-/// record while it holds so much waits for itself: the producer's errors say that it holds.
+/// record while it holds that much waits for itself: the producer's errors then say that it holds records.
 ///
 /// ```
 /// use fdring::{Attach, OwnedRecord, Producer, Server, Session};
@@ -232,7 +232,7 @@ impl OwnedRecord {
         Self { bytes: Bytes::Held(held), tag, position }
     }
 
-    /// The tag that the producer gave this record, as [`Record::tag`].
+    /// The tag that the producer gave this record, like [`Record::tag`].
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -251,7 +251,7 @@ impl OwnedRecord {
         self.tag
     }
 
-    /// The position of this record, as [`Record::position`].
+    /// The position of this record, like [`Record::position`].
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -293,7 +293,7 @@ impl OwnedRecord {
         }
     }
 
-    /// Whether the bytes lie in the ring, and are held there; else this is a copy.
+    /// Whether the bytes lie in the ring and are held there. If not, this is a copy.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};

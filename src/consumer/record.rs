@@ -134,8 +134,8 @@ impl Record<'_> {
     /// The time of its commit, on a lane whose records hold it ([`LaneOptions::stamped`]); on others `None`. Records
     /// that were published together have the time of the first of them.
     ///
-    /// It is what the producer wrote: of a producer that is not trusted, any number. `None` also in a forked child, and
-    /// where the producer has evicted this consumer and overwritten the time since the record was received.
+    /// A producer that is not trusted may write any number there. `None` also in a forked child, and if the producer
+    /// has evicted this consumer and overwritten the time since the record was received.
     ///
     /// ```
     /// # use fdring::{Consumer, Server, options::LaneOptions};
@@ -159,7 +159,8 @@ impl Record<'_> {
         }
     }
 
-    /// Turns it into a record that can be kept: while later ones are received, in other threads, after the consumer.
+    /// Turns it into a record that can be kept: while later records are received, in other threads, and after the
+    /// consumer was dropped.
     ///
     /// If payloads are read [in place](crate::Attach::in_place), the bytes stay where they are, and the producer cannot
     /// overwrite them before the [`OwnedRecord`] is dropped. Else they are copied. Descriptors of the record are not

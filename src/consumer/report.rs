@@ -12,7 +12,7 @@ use crate::wire::{Report, ReportedSeat, SeatKind, UNKNOWN_UID};
 use std::fmt;
 use std::time::Duration;
 
-/// What a producer says of its lane and of those who read it. [`Consumer::query`] and [`Tap::query`] ask for it.
+/// A producer's report on its lane and its readers. [`Consumer::query`] and [`Tap::query`] ask for it.
 ///
 /// ```
 /// # use fdring::{Consumer, Producer, Server, Tap};
@@ -45,13 +45,12 @@ pub struct LaneReport {
     pub published: u64,
     /// Whether more may be published: the lane was neither finished nor abandoned.
     pub is_open: bool,
-    /// How many consumers and taps read the lane, of those that the asker may know of.
+    /// The number of consumers and taps of the lane that the asker may know of.
     pub readers_total: u32,
-    /// The same one by one, in the order in which they attached; the first 1024 if there are more.
+    /// Those readers, in the order in which they attached; the first 1024 if there are more.
     ///
-    /// An asker of a user that the server does not admit to more
-    /// ([`ServerOptions::reports`](crate::options::ServerOptions::reports)) is told of itself and of its own user's
-    /// readers only.
+    /// By default, an asker of another user sees only itself and the readers of its own user: see
+    /// [`ServerOptions::reports`](crate::options::ServerOptions::reports).
     pub readers: Vec<ReaderReport>,
 }
 
@@ -82,8 +81,8 @@ pub struct ReaderReport {
     pub kind: ReaderKind,
     /// Whether it sleeps until more is published.
     pub is_asleep: bool,
-    /// The published bytes that it has not released, headers and padding included. What a tap has not read yet, as of
-    /// the last time that it found nothing.
+    /// The published bytes that it has not released, headers and padding included. For a tap, the bytes that it has not
+    /// read, as of the last call that found nothing.
     pub behind_bytes: u64,
     /// Those of them that it has read: it holds records among them. 0 if it holds nothing, however slow it is.
     pub held_bytes: u64,
@@ -173,8 +172,8 @@ fn query(guard: ForkGuard, waiter: &Waiter, lane: &LaneInfo, timeout: Duration) 
 impl Consumer {
     /// Asks the producer who reads this lane, and how far behind everybody is. Waits at most `timeout` for the answer.
     ///
-    /// The producer's steward thread answers, also while the producer does nothing, at most once in 100 ms for each
-    /// session: a call that comes sooner waits. The answer is a snapshot, and no record is received.
+    /// The producer's steward thread answers, even while the producer does nothing. It answers each session at most
+    /// once in 100 ms: a call that comes sooner waits. The answer is a snapshot, and no record is received.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -209,7 +208,7 @@ impl Consumer {
 impl Tap {
     /// Asks the producer who reads this lane, and how far behind everybody is. Waits at most `timeout` for the answer.
     ///
-    /// As [`Consumer::query`].
+    /// Otherwise like [`Consumer::query`].
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};

@@ -411,7 +411,7 @@ impl Sources {
         if ready.is_empty() { Woken::ByTime } else { Woken::Otherwise }
     }
 
-    /// As [`Poller::wait`], without an epoll descriptor.
+    /// Like [`Poller::wait`], without an epoll descriptor.
     fn wait_singly(&self, timeout: Option<Duration>) -> rustix::io::Result<Ready<EVENTS_MAX>> {
         let bell = self.is_bell_watched.then_some((BELL, self.bell.as_fd()));
         let pidfd = self.link.pidfd().map(|pidfd| (PROCESS, pidfd));

@@ -7,8 +7,8 @@ use std::ops::{Deref, DerefMut};
 
 /// Room for one record in the slot of one worker. [`Distributor::reserve`](super::Distributor::reserve) makes it.
 ///
-/// It dereferences to the bytes to fill. They are not zeroed: they are what the ring held before. Without
-/// [`commit`](Self::commit) it has no effect.
+/// It dereferences to the bytes to fill. They are not zeroed: they are what the ring held before. Dropping it without
+/// [`commit`](Self::commit) sends nothing.
 ///
 /// ```
 /// # use fdring::distribute::{Distributor, To, Worker};
@@ -34,7 +34,7 @@ pub struct Assignment<'a> {
 }
 
 impl Assignment<'_> {
-    /// The number of the slot that it lies in, from 0.
+    /// The number of its slot, from 0.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};

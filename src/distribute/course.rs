@@ -243,8 +243,8 @@ impl Course {
         Ok(Assignment { reservation, plan, records, slot, key: to.key() })
     }
 
-    /// Has whatever is released from now on, and whoever comes or goes, end the waits; and evicts workers whose seat
-    /// makes no sense, who would be waited for in vain. On how many lanes.
+    /// Has each release from now on, and each worker that comes or goes, end the waits. Evicts workers whose seat makes
+    /// no sense, for which a wait would be in vain. Returns the number of lanes.
     pub(super) fn announce(&mut self) -> Result<usize, SendError> {
         for OwnLane { producer, .. } in &mut self.lanes {
             let lane = producer.owned_lane();
@@ -315,7 +315,7 @@ impl Course {
     }
 }
 
-/// The error of a call that sends, where a distributor is set up.
+/// The error of a call that sends, as the error of setting up a distributor.
 pub(super) fn of_setup(error: SendError) -> Error {
     match error {
         SendError::Wait(errno) => {

@@ -42,7 +42,7 @@ pub enum Event {
         /// The worker.
         worker: ConsumerInfo,
     },
-    /// A worker is there no more.
+    /// A worker has gone.
     Gone {
         /// The number of its slot.
         slot: usize,
@@ -51,14 +51,14 @@ pub enum Event {
         /// How it went.
         how: Departure,
     },
-    /// Nobody came to a slot in time: what it has kept goes to other workers.
+    /// No worker took a slot over in time: the records that it kept go to other workers.
     TakenBack {
         /// The number of the slot.
         slot: usize,
         /// How many records it had kept.
         records: usize,
     },
-    /// A record is given to nobody any more.
+    /// A record was set aside: no worker gets it any more.
     SetAside(SetAside),
 }
 
@@ -72,9 +72,9 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Departure {
-    /// It said that it leaves: it was dropped.
+    /// It was dropped, and said so.
     Left,
-    /// It hung up without a word: its process has ended.
+    /// It hung up without a word: its process ended.
     Died,
     /// It was evicted.
     Evicted,
@@ -154,8 +154,8 @@ pub struct DistributorStats {
     pub died: u64,
     /// The workers that were evicted.
     pub evicted: u64,
-    /// The comings and goings that [`try_next_event`](super::Distributor::try_next_event) did not return, since 1024
-    /// others waited to be returned.
+    /// The events that [`try_next_event`](super::Distributor::try_next_event) will never return, because 1024 others
+    /// were waiting for it. No [`SetAside`](Event::SetAside) is ever left out.
     pub events_missed: u64,
 }
 

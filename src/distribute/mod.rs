@@ -1,7 +1,7 @@
 //! Work sharing: one producer that gives each record to one of its workers, which come and go.
 //!
 //! The invariant: each record that was sent is released by a worker at least once, or set aside and reported; by
-//! exactly one where none died or was evicted (design invariant 25).
+//! exactly one if none died or was evicted (design invariant 25).
 
 mod assignment;
 mod course;
@@ -38,12 +38,13 @@ use waits::{Waits, Wish};
 /// Each worker has a *slot*: a lane of its own. A worker that goes, by leaving, dying or being evicted, leaves the
 /// records that it had not released in its slot. The next worker that connects goes on with them; if none comes in
 /// time, they are given to the others, before anything new. So each record is worked on *at least once*, and exactly
-/// once if no worker died or was evicted: work should be such that a repetition does no harm.
+/// once if no worker died or was evicted. Repeating a piece of work must do no harm.
 ///
-/// Calls that send wait while no worker is there or none has room. The distributor acts in its own calls only: without
-/// them nothing is given to others, though a worker that connects still goes on with what its slot has kept.
+/// Calls that send wait while no worker is there or none has room. The distributor acts only while one of its methods
+/// runs: until then no records are given to others, though a worker that connects still goes on with what its slot has
+/// kept.
 ///
-/// Workers connect by [`Worker::connect`]; any [`Consumer`](crate::Consumer) does.
+/// Workers connect by [`Worker::connect`]; a plain [`Consumer`](crate::Consumer) works too.
 ///
 /// ```
 /// use fdring::distribute::{Distributor, To, Worker};
@@ -76,8 +77,8 @@ use waits::{Waits, Wish};
 /// # }
 /// ```
 ///
-/// Dropping it finishes all lanes and stops listening. Workers read what their slots have; what slots without a worker
-/// have kept is lost. [`finish_and_wait`](Self::finish_and_wait) waits for all of it instead.
+/// Dropping it finishes all lanes and stops listening. Workers read what is in their slots; the records in slots
+/// without a worker are lost. [`finish_and_wait`](Self::finish_and_wait) waits until every record is done.
 #[derive(Debug)]
 #[must_use = "dropping a distributor ends the lanes of its workers; keep it in a variable"]
 pub struct Distributor {
@@ -98,7 +99,7 @@ pub struct Distributor {
     guard: ForkGuard,
 }
 
-/// A slot that has a worker, or keeps something for one. [`Distributor::workers`] lists them.
+/// A slot with a worker, or with records that wait for one. [`Distributor::workers`] lists them.
 ///
 /// ```
 /// # use fdring::distribute::{Distributor, To, Worker};
@@ -140,7 +141,11 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`DistributorOptions::listen`].
+    /// - [`Error::AddressInUse`](crate::Error::AddressInUse) if a living process serves this address
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or the path belongs to something
+    ///   other than a socket
+    /// - [`Error::Os`](crate::Error::Os) if a system call fails, or the system is short of memory or descriptors
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn listen(address: impl Into<Address>) -> Result<Self> {
         DistributorOptions::new().listen(address)
     }
@@ -154,7 +159,7 @@ impl Distributor {
         let waits = Waits::new(&slots, options.interrupter.as_ref(), options.lane.spin_duration())?;
         let mut course = Course::new(Arc::clone(&slots), &options);
         course.settle(&waits).map_err(course::of_setup)?;
-        // As many as there are slots: one that comes where all are taken waits for a worker that is leaving.
+        // As many as there are slots: one that comes while all are taken waits for a worker that is leaving.
         let server = options.server.sessions_max(slots_max.max(1)).listen_assigning(address, slots)?;
         Ok(Self {
             payload_max: course.payload_max(),
@@ -172,7 +177,7 @@ impl Distributor {
         })
     }
 
-    /// Sends a record to one worker, and waits for one that has room.
+    /// Sends a record to one worker. Waits until a worker has room.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -190,7 +195,7 @@ impl Distributor {
     /// - [`SendError::TooLong`] if `payload` is longer than [`payload_max`](Self::payload_max)
     /// - [`SendError::TooFewConsumers`] if too few workers are there, with [`TooFewWorkers::Fail`]
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`SendError::Wait`] if the kernel did not let this thread wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send(&mut self, to: To, payload: &[u8]) -> Result<(), SendError> {
         self.send_until(to, payload, Deadline::Never)
@@ -210,9 +215,12 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// - [`SendError::Full`] if no worker has room that the record could go to, or what was taken back waits for room
+    /// - [`SendError::TooLong`] if `payload` is longer than [`payload_max`](Self::payload_max)
+    /// - [`SendError::Full`] if no worker that may get the record has room, or records that were taken back wait for
+    ///   room
     /// - [`SendError::TooFewConsumers`] if too few workers are there
-    /// - else as [`send`](Self::send)
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn try_send(&mut self, to: To, payload: &[u8]) -> Result<(), SendError> {
         self.send_until(to, payload, Deadline::Now)
     }
@@ -231,9 +239,12 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// - [`SendError::TimedOut`] if no worker had room that the record could go to
-    /// - [`SendError::TooFewConsumers`] if too few workers were there
-    /// - else as [`send`](Self::send)
+    /// - [`SendError::TooLong`] if `payload` is longer than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TimedOut`] if no worker that may get the record had room in time
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, to: To, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
         self.send_until(to, payload, Deadline::after(timeout))
     }
@@ -252,7 +263,12 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`send_timeout`](Self::send_timeout).
+    /// - [`SendError::TooLong`] if `payload` is longer than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TimedOut`] if no worker that may get the record had room in time
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, to: To, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.send_until(to, payload, Deadline::At(deadline))
     }
@@ -264,7 +280,8 @@ impl Distributor {
         Ok(())
     }
 
-    /// Reserves room for a record of `len` bytes at one worker, to be filled in place, and waits for one that has room.
+    /// Reserves room for a record of `len` bytes in one worker's ring, to be filled in place. Waits until a worker has
+    /// room.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -281,7 +298,11 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send).
+    /// - [`SendError::TooLong`] if `len` is more than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TooFewConsumers`] if too few workers are there, with [`TooFewWorkers::Fail`]
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn reserve(&mut self, to: To, len: usize) -> Result<Assignment<'_>, SendError> {
         self.reserve_until(to, len, Deadline::Never)
     }
@@ -299,7 +320,12 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`try_send`](Self::try_send).
+    /// - [`SendError::TooLong`] if `len` is more than [`payload_max`](Self::payload_max)
+    /// - [`SendError::Full`] if no worker that may get the record has room, or records that were taken back wait for
+    ///   room
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn try_reserve(&mut self, to: To, len: usize) -> Result<Assignment<'_>, SendError> {
         self.reserve_until(to, len, Deadline::Now)
     }
@@ -318,7 +344,12 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`send_timeout`](Self::send_timeout).
+    /// - [`SendError::TooLong`] if `len` is more than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TimedOut`] if no worker that may get the record had room in time
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn reserve_timeout(&mut self, to: To, len: usize, timeout: Duration) -> Result<Assignment<'_>, SendError> {
         self.reserve_until(to, len, Deadline::after(timeout))
     }
@@ -370,8 +401,8 @@ impl Distributor {
         if self.guard.is_child() { 0 } else { self.course.worker_count() }
     }
 
-    /// The workers that are there, and those that have gone and left something: who has how much. Empty in a forked
-    /// child.
+    /// The workers that are there, and those that have gone and left records. Each with the number of its unreleased
+    /// records. Empty in a forked child.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -390,7 +421,7 @@ impl Distributor {
         if self.guard.is_child() { Vec::new() } else { self.course.workers() }
     }
 
-    /// Takes the seat of a worker away, so that its records are given to another one. Returns whether it still had it.
+    /// Takes a worker's seat away, so that its records go to another one. Returns whether the worker still had a seat.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -408,13 +439,14 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// As [`Producer::evict`](crate::Producer::evict).
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the worker reads in place
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child
     pub fn evict(&mut self, worker: &WorkerInfo) -> Result<bool> {
         self.guard.check()?;
         self.course.evict(worker)
     }
 
-    /// What has happened since the last time, one by one; `None` if nothing has, and in a forked child. Never waits.
+    /// The oldest event that was not returned yet. `None` if there is none, and in a forked child. Never waits.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, Event, Worker};

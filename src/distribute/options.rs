@@ -96,8 +96,8 @@ impl DistributorOptions {
     }
 
     /// The lane that each worker gets: its name, capacity, alignments and schema. Default: `work`, 256 KiB. Its
-    /// capacity bounds what waits at one worker; a payload takes at most half of it. The policies for missing and slow
-    /// consumers, the space bell and the interrupter that are set there have no effect.
+    /// capacity bounds what waits at one worker; a payload takes at most half of it. Its policies for missing and slow
+    /// consumers, its space bell and its interrupter have no effect.
     ///
     /// ```
     /// # use fdring::{distribute::DistributorOptions, options::LaneOptions};
@@ -113,13 +113,12 @@ impl DistributorOptions {
         self
     }
 
-    /// Which users' workers are admitted, who may read in place, the mode of the socket's file, and the deadline of
-    /// handshakes. Default: those of [`ServerOptions::new`]. The number of sessions and the interrupter that are set
-    /// there have no effect.
+    /// The options for connections: the users whose workers are admitted, and those that may read in place, the mode of
+    /// the socket file, and the deadline of handshakes. Default: [`ServerOptions::new`]. Its number of sessions and its
+    /// interrupter have no effect.
     ///
-    /// Where several users are admitted, a lane whose worker has gone, and that keeps nothing, may go to a worker of
-    /// another user. That one maps the ring, and can read what earlier workers were given and nothing has overwritten
-    /// yet.
+    /// If several users are admitted, an empty slot of a worker that has gone may go to a worker of another user. The
+    /// new worker maps the ring, and can read records of the earlier workers that nothing has overwritten yet.
     ///
     /// ```
     /// # use fdring::{distribute::DistributorOptions, options::{PeerPolicy, ServerOptions}};
@@ -135,8 +134,9 @@ impl DistributorOptions {
         self
     }
 
-    /// The number of workers that must be there for anything to be sent. Default: 1. With 0, what is sent to
-    /// [`To::Key`](super::To::Key) may also be kept for a worker to come, where records of the key are kept already.
+    /// The number of workers that must be there before anything is sent. Default: 1. With 0, a record for
+    /// [`To::Key`](super::To::Key) is also accepted while no worker is there, if a slot already keeps records of its
+    /// key.
     ///
     /// ```
     /// # use fdring::distribute::{DistributorOptions, To};
@@ -152,7 +152,8 @@ impl DistributorOptions {
         self
     }
 
-    /// The most workers at once, those included that are still connecting, at least 1. Default: 64. Others are refused.
+    /// The most workers at once, at least 1, those that are still connecting included. Default: 64. Further workers are
+    /// refused.
     ///
     /// ```
     /// # use fdring::{Error, distribute::{DistributorOptions, Worker}};
@@ -169,8 +170,8 @@ impl DistributorOptions {
     }
 
     /// The most memory for the rings of all workers together, in bytes; one ring is made in any case. Default: 64 MiB.
-    /// Workers beyond it are refused, as beyond [`workers_max`](Self::workers_max). What is
-    /// [taken back](Self::take_back_after) takes the bytes of its payloads again, and about 100 bytes a record.
+    /// Workers for whom there is no memory are refused. Records that were [taken back](Self::take_back_after) are not
+    /// counted: each takes its payload again, and about 100 bytes more.
     ///
     /// ```
     /// # use fdring::{Error, distribute::{DistributorOptions, Worker}};
@@ -203,9 +204,9 @@ impl DistributorOptions {
         self
     }
 
-    /// The most records that one worker has unreleased, those that wait in its ring included, at least 1. Default: as
-    /// many as its ring holds. With 1, a worker gets the next record when it is done with the one before: good for
-    /// records that take long. It waits for each of them then.
+    /// The most unreleased records of one worker, at least 1, those that wait in its ring included. Default: as many as
+    /// its ring holds. With 1, a worker gets the next record when it is done with the one before. That is good for
+    /// records that take long, but the worker waits for each of them.
     ///
     /// ```
     /// # use fdring::distribute::{DistributorOptions, To, Worker};
@@ -225,13 +226,13 @@ impl DistributorOptions {
         self
     }
 
-    /// How long the records of a worker that has gone wait for another one to take its place, before they are given to
-    /// workers that are there. Default: 1 s. They wait longer while no worker is there at all.
+    /// How long the records of a worker that has gone wait for a successor, before they are given to the workers that
+    /// are there. Default: 1 s. They wait longer while no worker is there at all.
     ///
-    /// A successor that goes without having released anything does not begin the time anew.
+    /// A successor that goes without having released anything does not restart the time.
     ///
-    /// What was taken back is given out in order, and nothing new before it: while the first such record belongs to a
-    /// key that one worker has records of, and that worker has no room, all others wait for it.
+    /// Records that were taken back are given out in order, before anything new. If the first of them belongs to a key
+    /// whose worker has no room, all others wait for that worker.
     ///
     /// ```
     /// # use fdring::distribute::{DistributorOptions, Event, To, Worker};
@@ -259,8 +260,8 @@ impl DistributorOptions {
         self
     }
 
-    /// How long a worker may have records and release none before it is evicted, so that they are given to another one.
-    /// Default: for ever, as a record may take hours. One that reads in place is never evicted.
+    /// How long a worker may have records and release none, before it is evicted and its records go to another one.
+    /// Default: for ever, since a record may take hours. A worker that reads in place is never evicted.
     ///
     /// ```
     /// # use fdring::distribute::{DistributorOptions, Event, To, Worker};
@@ -280,9 +281,9 @@ impl DistributorOptions {
         self
     }
 
-    /// The number of workers that may die, panic or be evicted with the same record in hand, before it is set aside
-    /// ([`Event::SetAside`](super::Event::SetAside)) and no more given out. At least 1, default: 3. Only workers that
-    /// read by [`Worker`](super::Worker) are known to have a record in hand.
+    /// The number of workers that may die, panic or be evicted with the same record in hand, at least 1. After that
+    /// many, the record is set aside ([`Event::SetAside`](super::Event::SetAside)) and given to nobody. Default: 3.
+    /// Only a [`Worker`](super::Worker) tells which record it has in hand; a plain consumer does not.
     ///
     /// ```
     /// # use fdring::distribute::{DistributorOptions, Event, To, Worker};
@@ -340,7 +341,13 @@ impl DistributorOptions {
     ///
     /// # Errors
     ///
-    /// As [`LaneOptions::create`] and [`ServerOptions::listen`].
+    /// - [`Error::AddressInUse`](crate::Error::AddressInUse) if a living process serves this address
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address or the lane's name is out of range, if the path
+    ///   belongs to something other than a socket, or if other users are admitted and the mode lets only the socket's
+    ///   owner connect
+    /// - [`Error::Geometry`](crate::Error::Geometry) if the capacity or an alignment is out of range
+    /// - [`Error::Os`](crate::Error::Os) if a system call fails, or the system is short of memory or descriptors
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn listen(self, address: impl Into<Address>) -> Result<Distributor> {
         Distributor::with(self, address.into())
     }

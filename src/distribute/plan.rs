@@ -28,11 +28,11 @@ use std::collections::{HashMap, VecDeque};
 pub enum To {
     /// The worker with the fewest unreleased bytes; of several, each in turn.
     MostRoom,
-    /// Each worker in turn; one without room is passed over.
+    /// Each worker in turn; a worker without room is skipped.
     RoundRobin,
     /// The worker of this key. Records of one key are released in the order in which they were sent: as long as one of
-    /// them is not released, those that follow go to the same slot. Without one, the key goes to a worker that its
-    /// number alone selects from those that are there.
+    /// them is unreleased, later ones go to the same slot. If none is, the key's number alone selects one of the
+    /// workers that are there.
     Key(u64),
 }
 
@@ -169,7 +169,7 @@ impl<T> Plan<T> {
             }
             To::Key(key) => {
                 let slot = match self.homes.get(&key) {
-                    // Whether or not somebody is there: whoever comes reads it in order.
+                    // Even if no worker is there: the next one reads it in order.
                     Some(home) => Some(home.slot).filter(|slot| self.slots[*slot].unreleased.len() < self.records_max),
                     None => (0..count)
                         .filter(|slot| self.slots[*slot].has_worker)
@@ -274,7 +274,7 @@ fn affinity(key: u64, slot: usize) -> u64 {
 pub(super) struct Deaths(Vec<(u64, u32)>);
 
 impl Deaths {
-    /// The record that ends there has seen so many deaths in another slot.
+    /// Notes that the record ending at `end` has seen `deaths` deaths in another slot.
     pub(super) fn carry(&mut self, end: u64, deaths: u32) {
         if deaths != 0 {
             self.0.push((end, deaths));

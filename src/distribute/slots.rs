@@ -89,8 +89,8 @@ pub(super) struct Copied {
 }
 
 impl Slots {
-    /// Slots with lanes like these, the first of which is made at once; and its producer.
-    /// Slots for the lanes of `lane`, of which there are at most so many, by the option of that name.
+    /// Slots with lanes of the options `lane`, the first of which is made at once. There are at most `count_max`, as
+    /// the option called `limit` says.
     pub(super) fn new(lane: LaneOptions, (count_max, limit): (usize, &'static str), deaths_max: u32) -> Result<Self> {
         let slots = Self {
             lane: lane.for_one_worker(),
@@ -112,7 +112,7 @@ impl Slots {
         let deaths = Deaths::default();
         books.slots.push(Slot { lane, lease: Weak::new(), joined: 0, gone: 0, gone_from: 0, gone_at, deaths });
         books.new.push(producer);
-        // Relaxed: whoever sees it takes the lock next.
+        // Relaxed: a thread that sees it takes the lock next.
         self.has_new.store(true, Ordering::Relaxed);
         self.notice.raise();
         books.slots.len() - 1

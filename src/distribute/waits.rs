@@ -135,8 +135,8 @@ impl Distributor {
         found.ok_or(SendError::TooFewConsumers { there, wanted: count, gone: None })
     }
 
-    /// Waits until every record that was sent is released or set aside: then they need not be sent again, whatever
-    /// happens.
+    /// Waits until every record that was sent is released or set aside. None of them has to be sent again then, even if
+    /// this process dies.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -157,7 +157,8 @@ impl Distributor {
     ///
     /// # Errors
     ///
-    /// - [`SendError::TimedOut`] if not all is released after `timeout`: it names who has most
+    /// - [`SendError::TimedOut`] if not all is released after `timeout`; it names the worker with the most unreleased
+    ///   bytes
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Wait`] if the kernel did not let this thread wait
     /// - [`SendError::Forked`] in a forked child
@@ -167,9 +168,9 @@ impl Distributor {
         is_done.ok_or_else(|| SendError::TimedOut { consumer: self.slowest() })
     }
 
-    /// Waits until every record is released or set aside, and then finishes the lanes of all workers.
+    /// Waits until every record is released or set aside, then finishes the lanes of all workers.
     ///
-    /// Records of workers that go meanwhile are given to others, and workers may come.
+    /// Meanwhile workers may come and go; the records of those that go are given to others.
     ///
     /// ```
     /// # use fdring::{distribute::{Distributor, To, Worker}, errors::SendError};
@@ -195,7 +196,7 @@ impl Distributor {
     /// - [`SendError::Wait`] if the kernel did not let this thread wait
     /// - [`SendError::Forked`] in a forked child
     ///
-    /// In all cases the lanes are finished, but for the last.
+    /// The lanes are finished in each case except the last.
     pub fn finish_and_wait(mut self, timeout: Duration) -> Result<(), SendError> {
         self.check_fork()?;
         let is_done = self.wait_until(Deadline::after(timeout), Self::is_done)?;
@@ -214,8 +215,8 @@ impl Distributor {
     /// 3. Wait until the distributor's descriptor ([`AsFd`]) is readable. Watch it level-triggered.
     /// 4. Go to 1.
     ///
-    /// News is room for what the last call had no room for, and events. A loop that does so also when it has nothing to
-    /// send has records taken back in time.
+    /// There is news if the record of the last call has room now, or if there is an event. Run this loop even while
+    /// there is nothing to send: records of workers that have gone are then given to others in time.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

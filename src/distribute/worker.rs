@@ -15,12 +15,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
-/// A worker of a [`Distributor`](super::Distributor): a [`Consumer`] that gets records of its own, and says when it is
+/// A worker of a [`Distributor`](super::Distributor): a consumer that gets records of its own, and tells when it is
 /// done with each.
 ///
-/// A record from [`receive`](Self::receive) is done with when the next one is asked for. One from [`take`](Self::take)
-/// is done with when [`Task::done`] is called, in any order and on any thread. What a worker is not done with when it
-/// dies, hangs up, panics or is evicted is given to another worker, so that each record is worked on at least once.
+/// A record from [`receive`](Self::receive) is done when the next one is asked for. A record from [`take`](Self::take)
+/// is done when [`Task::done`] is called, in any order and on any thread. If a worker dies, hangs up, panics or is
+/// evicted, the records that were not done go to another worker, so that each record is worked on at least once.
 /// Dropping a worker without a panic counts the record in hand as done; the rest of its queue goes to others.
 ///
 /// ```
@@ -56,7 +56,7 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Connects to the distributor at `address`, and reads copies. For anything else make a [`Consumer`] by
+    /// Connects to the distributor at `address`, and reads copies. For other options, make a [`Consumer`] with
     /// [`SessionOptions`](crate::options::SessionOptions) and pass it to [`new`](Self::new).
     ///
     /// ```
@@ -71,13 +71,20 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] if what listens there is no distributor: each of its consumers would get every record
-    /// - else as [`Consumer::connect`]
+    /// - [`Error::Invalid`] if the address is out of range, or what listens there is no distributor: each of its
+    ///   consumers would get every record
+    /// - [`Error::Os`] if nobody listens there, or the system is short of memory or descriptors
+    /// - [`Error::Refused`] if the distributor refuses, for example because it has its most workers already
+    /// - [`Error::Forbidden`] if the distributor runs as another user
+    /// - [`Error::Peer`] if the distributor breaks the protocol, or offers memory that must not be mapped
+    /// - [`Error::Closed`] if the distributor closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn connect(address: impl Into<Address>) -> Result<Self> {
         Self::new(Consumer::connect(address)?)
     }
 
-    /// A worker that reads by `consumer`.
+    /// Makes a worker of `consumer`, whose lane must be a distributor's.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, Worker};
@@ -96,7 +103,7 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if its lane is not that of a distributor.
+    /// [`Error::Invalid`] if the consumer's lane is not a distributor's.
     pub fn new(consumer: Consumer) -> Result<Self> {
         if !consumer.lane().has_one_worker {
             let sentence = format!(
@@ -108,8 +115,8 @@ impl Worker {
         Ok(Self { consumer, in_hand: None })
     }
 
-    /// Returns the next record, and waits for one; `None` once the distributor has finished and this worker's records
-    /// were all read. The record before it is done with.
+    /// The next record. Waits until there is one. The record before it is done. `None` once the distributor has
+    /// finished and all records of this worker were read.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -125,7 +132,15 @@ impl Worker {
     /// # Errors
     ///
     /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
-    /// - else as [`Consumer::receive`]
+    /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the distributor died
+    /// - [`ReceiveError::HungUp`] if the distributor hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the distributor's process closed the session
+    /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::Never)
     }
@@ -144,7 +159,15 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Empty`] if there is no record, and as [`receive`](Self::receive).
+    /// - [`ReceiveError::Empty`] if no record is there now
+    /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
+    /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the distributor died
+    /// - [`ReceiveError::HungUp`] if the distributor hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the distributor's process closed the session
+    /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::Now)
     }
@@ -164,7 +187,17 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] if no record came, and as [`receive`](Self::receive).
+    /// - [`ReceiveError::TimedOut`] if no record came within `timeout`
+    /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
+    /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the distributor died
+    /// - [`ReceiveError::HungUp`] if the distributor hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the distributor's process closed the session
+    /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::after(timeout))
     }
@@ -184,19 +217,28 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] if no record came, and as [`receive`](Self::receive).
+    /// - [`ReceiveError::TimedOut`] if no record came before `deadline`
+    /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
+    /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the distributor died
+    /// - [`ReceiveError::HungUp`] if the distributor hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the distributor's process closed the session
+    /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::At(deadline))
     }
 
-    /// Returns the next record as a [`Task`], which is done with when [`Task::done`] says so, and waits for one; `None`
-    /// once the distributor has finished and this worker's records were all read. A record from
-    /// [`receive`](Self::receive) before it is done with.
+    /// The next record as a [`Task`], which is done when [`Task::done`] is called. Waits until there is one. A record
+    /// from [`receive`](Self::receive) before it is done. `None` once the distributor has finished and all records of
+    /// this worker were read.
     ///
-    /// A distributor that waits until all is released, as by
-    /// [`finish_and_wait`](super::Distributor::finish_and_wait), has not finished before the tasks in hand are done. So
-    /// a worker that collects a batch takes by [`take_timeout`](Self::take_timeout), and works on what it has when
-    /// nothing comes.
+    /// A distributor in [`finish_and_wait`](super::Distributor::finish_and_wait) does not finish before the tasks in
+    /// hand are done. So a worker that collects a batch should call [`take_timeout`](Self::take_timeout), and work on
+    /// an incomplete batch when nothing comes.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -215,7 +257,16 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive).
+    /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
+    /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the distributor died
+    /// - [`ReceiveError::HungUp`] if the distributor hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the distributor's process closed the session
+    /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn take(&mut self) -> Result<Option<Task>, ReceiveError> {
         self.take_until(Deadline::Never)
     }
@@ -234,7 +285,15 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Empty`] if there is no record, and as [`receive`](Self::receive).
+    /// - [`ReceiveError::Empty`] if no record is there now
+    /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
+    /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the distributor died
+    /// - [`ReceiveError::HungUp`] if the distributor hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the distributor's process closed the session
+    /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn try_take(&mut self) -> Result<Option<Task>, ReceiveError> {
         self.take_until(Deadline::Now)
     }
@@ -254,7 +313,17 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] if no record came, and as [`receive`](Self::receive).
+    /// - [`ReceiveError::TimedOut`] if no record came within `timeout`
+    /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
+    /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the distributor died
+    /// - [`ReceiveError::HungUp`] if the distributor hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the distributor's process closed the session
+    /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn take_timeout(&mut self, timeout: Duration) -> Result<Option<Task>, ReceiveError> {
         self.take_until(Deadline::after(timeout))
     }
@@ -295,8 +364,8 @@ impl Worker {
         self.consumer.lane()
     }
 
-    /// Prepares a wait in an event loop of the caller, as [`Consumer::arm`]. The record of the last
-    /// [`receive`](Self::receive) is done with.
+    /// Prepares a wait in an event loop of the caller, like [`Consumer::arm`]. The record of the last
+    /// [`receive`](Self::receive) is done.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, Worker};
@@ -310,7 +379,10 @@ impl Worker {
     ///
     /// # Errors
     ///
-    /// As [`Consumer::arm`].
+    /// - [`ReceiveError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all
+    ///   waits
+    /// - [`ReceiveError::Wait`] if the kernel gives no descriptor or timer for it
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, ReceiveError> {
         self.in_hand = None;
         self.consumer.arm()
@@ -355,11 +427,11 @@ impl Drop for Worker {
     }
 }
 
-/// A record that its worker is done with when it says so. It dereferences to `[u8]`, its payload, and has a tag.
+/// A record in hand, until [`done`](Self::done) is called. It dereferences to `[u8]`, its payload, and has a tag.
 ///
-/// [`Worker::take`] makes it. Several tasks may be in hand at once, done in any order, on any thread, also after the
-/// worker was dropped. A task that is dropped was not done: it is given to another worker once this one is gone, with
-/// all tasks after it, done or not.
+/// [`Worker::take`] returns it. A worker may have several tasks in hand, and finish them in any order, on any thread,
+/// even after it was dropped. A task that is dropped was not done. Once this worker is gone, that task and all tasks
+/// after it, done or not, go to another worker.
 ///
 /// ```
 /// use fdring::distribute::{Distributor, To, Worker};
@@ -385,7 +457,7 @@ pub struct Task {
 }
 
 impl Task {
-    /// Says that it is done with: it is given to nobody else, once all tasks before it are done.
+    /// Marks the task as done. It is never given to another worker once all tasks before it are done, too.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};
@@ -404,7 +476,7 @@ impl Task {
         in_hand.end();
     }
 
-    /// The tag that it was sent with.
+    /// The tag that the record was sent with. Default: 0.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};

@@ -18,9 +18,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::{io, ptr};
 
-/// Room in bytes for the sender's credentials and pidfd, which come where the socket asks for them. It is given
-/// unasked: to ask the socket takes two system calls, half as long as the receiving itself (1.0 and 2.2 µs). Where they
-/// do not come, as many more descriptors may.
+/// Room in bytes for the sender's credentials and pidfd, which come if the socket asks for them. It is given unasked:
+/// to ask the socket takes two system calls, half as long as the receiving itself (1.0 and 2.2 µs). Where they do not
+/// come, as many more descriptors may.
 pub(super) const OTHER_ROOM_BYTES: usize = CREDENTIALS_ROOM_BYTES + control_space_bytes(FD_LEN_BYTES);
 /// Room in bytes for the sender's credentials alone.
 pub(super) const CREDENTIALS_ROOM_BYTES: usize = control_space_bytes(CREDENTIALS_LEN_BYTES);
@@ -128,7 +128,7 @@ pub(super) struct Owned {
 /// each descriptor in it for this call alone.
 unsafe fn own_descriptors(control: &[u8], control_len: usize) -> Owned {
     let own = |number: RawFd| {
-        // The kernel writes an errno, negated, where it could not make a pidfd.
+        // The kernel writes an errno, negated, if it could not make a pidfd.
         (number >= 0).then(|| {
             // SAFETY: the caller vouches that the kernel installed this number for this call, and the walk yields each
             // only once.
@@ -211,8 +211,8 @@ pub(super) fn socket_option<T: bytemuck::Pod>(socket: BorrowedFd<'_>, option: li
     if is_written { Ok(value) } else { Err(Errno::NODATA) }
 }
 
-/// As [`socket_option`], for one whose value is a descriptor that the kernel makes for this call; `None` for a negative
-/// number.
+/// Like [`socket_option`], for one whose value is a descriptor that the kernel makes for this call; `None` for a
+/// negative number.
 pub(super) fn socket_option_fd(socket: BorrowedFd<'_>, option: libc::c_int) -> Result<Option<OwnedFd>, Errno> {
     let number: libc::c_int = socket_option(socket, option)?;
     // SAFETY: the kernel has just installed this descriptor for this call, so nobody owns it; a number that it did not

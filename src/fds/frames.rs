@@ -51,7 +51,7 @@ pub(crate) fn recv_frame(
     receive(socket, buf, fds_max, control_len).map(|(frame, _)| frame)
 }
 
-/// As [`recv_frame`], with up to [`FDS_PER_MESSAGE_MAX`] descriptors, from a socket that asks who sends
+/// Like [`recv_frame`], with up to [`FDS_PER_MESSAGE_MAX`] descriptors, from a socket that asks who sends
 /// ([`name_senders`](super::name_senders), [`add_pidfds`]); the frame, and who sent it.
 pub(crate) fn recv_first_frame(
     socket: BorrowedFd<'_>,
@@ -78,8 +78,8 @@ fn receive(
     if len == 0 { Err(RecvFdsError::Closed) } else { Ok((ReceivedFrame { len, fds }, sender)) }
 }
 
-/// As [`recv_frame`], but leaves the frame where it is: its descriptors are installed again by the next call. To close
-/// them never waits as long as the frame is there. Where they cannot all be installed, nothing is lost.
+/// Like [`recv_frame`], but leaves the frame where it is: its descriptors are installed again by the next call. To
+/// close them never waits as long as the frame is there. If they cannot all be installed, nothing is lost.
 pub(crate) fn peek_frame_with_fds(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -116,8 +116,8 @@ pub(crate) fn recv_frame_without_fds(socket: BorrowedFd<'_>, buf: &mut [u8]) -> 
     without_fds(recv_frame(socket, buf, FDS_PER_MESSAGE_MAX)?)
 }
 
-/// As [`recv_frame_without_fds`], from a socket that asks who sends ([`name_senders`](super::name_senders)) and was not
-/// asked for pidfds yet; the length of the frame, and who sent it. Whether pidfds come is the last.
+/// Like [`recv_frame_without_fds`], from a socket that asks who sends ([`name_senders`](super::name_senders)) and was
+/// not asked for pidfds yet; the length of the frame, and who sent it. Whether pidfds come is the last.
 pub(crate) fn recv_first_frame_without_fds(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],

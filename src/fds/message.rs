@@ -77,8 +77,8 @@ impl Message {
     }
 }
 
-/// The control length in bytes that makes the kernel install at most `fds_max` descriptors, or one more where that is
-/// odd: the padding of an odd array would be room for one more anyway.
+/// The control length in bytes that makes the kernel install at most `fds_max` descriptors, or one more if that is odd:
+/// the padding of an odd array would be room for one more anyway.
 pub(super) fn rights_room_bytes(fds_max: usize) -> usize {
     rights_space_bytes(fds_max.next_multiple_of(2))
 }

@@ -35,7 +35,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 ///
 /// - [`SendFdsError::Names`] if a name cannot be sent
 /// - [`SendFdsError::NamesCut`] if the send buffer of a stream does not hold all the names
-/// - the others of [`send_fds`]
+/// - [`SendFdsError::NoDescriptors`] or [`SendFdsError::TooManyDescriptors`] if there are no descriptors, or more than
+///   253
+/// - [`SendFdsError::TooLong`] if the names are too long for one message of this socket
+/// - [`SendFdsError::TooManyInFlight`] if too many descriptors of this user are in flight
+/// - [`SendFdsError::Refused`] if the peer takes no descriptors
+/// - [`SendFdsError::Closed`] if the peer closed its end
+/// - [`SendFdsError::Os`] if the system call fails in another way
 pub fn send_named<'a>(
     socket: impl AsFd,
     descriptors: impl IntoIterator<Item = (&'a str, BorrowedFd<'a>)>,
@@ -71,7 +77,12 @@ pub fn send_named<'a>(
 /// # Errors
 ///
 /// - [`RecvFdsError::Names`] if descriptors came without proper names, or bytes without descriptors
-/// - those of [`recv_fds`](super::recv_fds), but for `FdsMax` and `EmptyPayload`
+/// - [`RecvFdsError::Closed`] or [`RecvFdsError::Reset`] if the peer closed its end
+/// - [`RecvFdsError::TooManyDescriptors`] if the peer sent more than 253 descriptors
+/// - [`RecvFdsError::PayloadTruncated`] if the names are longer than what a message of names has
+/// - [`RecvFdsError::TableFull`], [`RecvFdsError::Withheld`] or [`RecvFdsError::NoRoom`] if descriptors were lost
+/// - [`RecvFdsError::Malformed`] if the control data makes no sense
+/// - [`RecvFdsError::Os`] if the system call fails in another way
 pub fn recv_named(socket: impl AsFd) -> Result<Vec<(String, OwnedFd)>, RecvFdsError> {
     let socket = socket.as_fd();
     let mut table = vec![0; TABLE_MAX_BYTES];

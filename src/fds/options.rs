@@ -24,12 +24,12 @@ pub(crate) fn refuse_fds(socket: BorrowedFd<'_>) -> bool {
 
 /// Undoes [`refuse_fds`], for a peer that is admitted.
 pub(crate) fn accept_fds(socket: BorrowedFd<'_>) {
-    // Fails only where descriptors were not refused either.
+    // Fails only if descriptors were not refused either.
     let _ = set_socket_option(socket, SO_PASSRIGHTS, 1);
 }
 
 /// Whether descriptors wait in `socket`, connected or listening: a thread that reads them, or closes the socket, may
-/// have to wait for their sender. It is so where the kernel will not say, for want of /proc or of a descriptor.
+/// have to wait for their sender. That is assumed if the kernel does not say, for want of /proc or of a descriptor.
 ///
 /// The kernel tells from Linux 5.8 on, as `scm_fds` in /proc/self/fdinfo; of those in a listening socket from about 6.1
 /// on. Before that, a listener says that it holds none.

@@ -9,9 +9,9 @@
 //! | [`FeedStats`] | what it has counted |
 
 // The invariants: records of two lanes are never mixed, each lane begins with a `Joined` that says where, and of one
-// lane nothing comes twice (design invariant 28). No call waits for a connection but those that wait: a thread makes
-// it (`connector`). Where the feed is armed, its descriptor becomes readable if anything happens that a waiting call
-// would have returned for (27).
+// lane nothing comes twice (design invariant 28). No call waits for a connection but those that wait: a thread makes it
+// (`connector`). While the feed is armed, its descriptor becomes readable if anything happens that a waiting call would
+// have returned for (27).
 //
 //            joined                 finished, lost
 //   Away ────────────► Reading ────────────────────► Away, from the next call on
@@ -59,10 +59,10 @@ const INTERRUPT: u64 = 2;
 
 /// A consumer that outlives its producers: it connects again after an end, a death or an eviction, and says so.
 ///
-/// It yields [`FeedEvent`]s: records, and between them where a lane was joined, finished or lost. Records of two lanes
-/// are never mixed. If the same lane is still there after a loss, reading goes on where it stopped, as long as the ring
-/// has it; if not, [`FeedEvent::Joined`] says how many bytes were missed. A producer that was started again has another
-/// lane, which is read from its oldest record on.
+/// It yields [`FeedEvent`]s: records, and between them the events that a lane was joined, finished or lost. Records of
+/// two lanes are never mixed. If the same lane is still there after a loss, reading goes on where it stopped, as long
+/// as the ring has it; if not, [`FeedEvent::Joined`] says how many bytes were missed. A producer that was started again
+/// has another lane, which is read from its oldest record on.
 ///
 /// A feed reads nothing any more once a producer breaks the protocol of its lane ([`FeedError::Corrupt`]). It connects
 /// on a thread of its own, which ends when it has joined a lane.
@@ -243,7 +243,12 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// [`FeedError::Empty`] if nothing is there now; otherwise as [`receive`](Self::receive).
+    /// - [`FeedError::Empty`] if nothing is there now
+    /// - [`FeedError::GaveUp`] if the feed could not connect; the next call begins anew
+    /// - [`FeedError::Corrupt`] if the producer broke the protocol of its lane
+    /// - [`FeedError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`FeedError::Wait`] if the kernel does not let this thread wait
+    /// - [`FeedError::Forked`] in a forked child
     pub fn try_receive(&mut self) -> Result<Option<FeedEvent<'_>>, FeedError> {
         self.receive_until(Deadline::Now)
     }
@@ -263,7 +268,12 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// [`FeedError::TimedOut`] if nothing came within `timeout`; otherwise as [`receive`](Self::receive).
+    /// - [`FeedError::TimedOut`] if nothing came within `timeout`
+    /// - [`FeedError::GaveUp`] if the feed could not connect; the next call begins anew
+    /// - [`FeedError::Corrupt`] if the producer broke the protocol of its lane
+    /// - [`FeedError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`FeedError::Wait`] if the kernel does not let this thread wait
+    /// - [`FeedError::Forked`] in a forked child
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<FeedEvent<'_>>, FeedError> {
         self.receive_until(Deadline::after(timeout))
     }
@@ -283,7 +293,12 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// [`FeedError::TimedOut`] if nothing came before `deadline`; otherwise as [`receive`](Self::receive).
+    /// - [`FeedError::TimedOut`] if nothing came before `deadline`
+    /// - [`FeedError::GaveUp`] if the feed could not connect; the next call begins anew
+    /// - [`FeedError::Corrupt`] if the producer broke the protocol of its lane
+    /// - [`FeedError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`FeedError::Wait`] if the kernel does not let this thread wait
+    /// - [`FeedError::Forked`] in a forked child
     pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<FeedEvent<'_>>, FeedError> {
         self.receive_until(Deadline::At(deadline))
     }
@@ -331,7 +346,7 @@ impl Feed {
         }
     }
 
-    /// Prepares a wait in an event loop of the caller, in the four steps of [`Consumer::arm`]: call
+    /// Prepares a wait in an event loop of the caller, in the four steps of [`Consumer::arm`]. Call
     /// [`try_receive`](Self::try_receive) until it returns [`FeedError::Empty`], then `arm`, which returns `false` if
     /// there is news; then wait until the descriptor of [`as_fd`](Self::as_fd) is readable. The descriptor stays the
     /// same for the life of the feed.
@@ -513,7 +528,7 @@ impl Feed {
             let watched = self.poller.add(&consumer, CONSUMER, Trigger::Level);
             watched.map_err(Error::os("watch the consumer of a feed")).map(|()| consumer)
         });
-        // Whoever calls again after an error means to try for as long again.
+        // A call after an error tries for as long again.
         let consumer = watched.inspect_err(|_| (self.pause, self.trying_since) = (PAUSE_MIN, None))?;
         let start = consumer.position();
         let beginning = self.plan.course.join(consumer.lane().id, start);

@@ -134,9 +134,9 @@ impl FeedOptions {
         self
     }
 
-    /// Goes on at `position` of the lane of the id `lane`, if that is the first lane that it finds: for a program that
-    /// was started again, and has noted both. A record that was in hand when it stopped may come again: note
-    /// [`Feed::position`] once a record is done with. Default: the lane is not known.
+    /// Goes on at `position`, if the first lane that the feed finds has the id `lane`. For a program that was restarted
+    /// and has kept both numbers. A record that was in hand when the program stopped may come again: save
+    /// [`Feed::position`] once a record is done. Default: begin as [`attach`](Self::attach) says.
     ///
     /// ```
     /// use fdring::feed::{Feed, FeedEvent, FeedOptions};
@@ -165,10 +165,10 @@ impl FeedOptions {
         self
     }
 
-    /// How long the feed tries to connect, counted from when it was made or has lost a lane, before a call fails with
-    /// [`GaveUp`](super::FeedError::GaveUp). Default: for ever.
+    /// How long the feed tries to connect before a call fails with [`GaveUp`](super::FeedError::GaveUp), counted from
+    /// the time at which it was made or lost a lane. Default: for ever.
     ///
-    /// A lane that is lost before any record came, within the longest pause, counts as a try in vain.
+    /// A lane that is lost within the longest pause, before any record came, counts as a failed try.
     ///
     /// ```
     /// # use fdring::feed::{FeedError, FeedOptions};
@@ -228,7 +228,7 @@ impl FeedOptions {
     }
 
     /// Makes a feed that connects to `address`, now or when a server listens there. Returns at once. A relative path
-    /// stays that of the present working directory.
+    /// keeps meaning the same file, even if the working directory changes.
     ///
     /// ```
     /// # use fdring::{Producer, Server, feed::{FeedEvent, FeedOptions}};
@@ -244,8 +244,8 @@ impl FeedOptions {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] if a lane is to begin at [`Start::Newest`], where only taps begin,
-    ///   or each later one at one position
+    /// - [`Error::Invalid`] if a lane is to begin at [`Start::Newest`], which only taps can do, or if all later ones
+    ///   are to begin at one position
     /// - [`Error::Os`] if the process is out of descriptors
     /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn connect(self, address: impl Into<Address>) -> Result<Feed> {

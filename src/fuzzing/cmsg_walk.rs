@@ -157,7 +157,7 @@ fn reference(control: &[u8]) -> Vec<(Plain, usize)> {
     found
 }
 
-/// `None` where the body's length is wrong for its type. SOL_SOCKET is 1; its types 1 to 3 are in unix(7).
+/// `None` if the body's length is wrong for its type. SOL_SOCKET is 1; its types 1 to 3 are in unix(7).
 fn interpret(level: i32, kind: i32, body: &[u8]) -> Option<Plain> {
     match (level, kind, body.len()) {
         (1, 1, len) if len % 4 == 0 => Some(Plain::Rights(body.chunks(4).map(signed).collect())),

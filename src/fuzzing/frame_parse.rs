@@ -37,7 +37,7 @@ pub fn frame_parse(data: &[u8]) {
 ///
 /// # Panics
 ///
-/// Where the parser's verdict is not that of the second reader, or it allocates too much.
+/// If the parser's verdict is not that of the second reader, or it allocates too much.
 pub fn frame_parse_counting(data: &[u8], allocated_bytes: impl Fn() -> u64) {
     let (bytes, fd_count) = input(data);
     let before = allocated_bytes();
@@ -138,7 +138,7 @@ fn offer_of_any_numbers(script: &mut Script<'_>, mut lanes: Vec<LaneTerms>) -> (
 }
 
 /// Few letters, so that two texts are often alike, with a character of any code here and there; of one to three
-/// characters, or so many that its length is near `limit_bytes`.
+/// characters, or of a length near `limit_bytes`.
 fn text(script: &mut Script<'_>, limit_bytes: usize) -> String {
     let before = match script.u8() {
         0..0xc0 => 0,

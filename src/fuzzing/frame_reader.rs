@@ -228,7 +228,7 @@ impl<'a> Cursor<'a> {
         Ok(descriptors)
     }
 
-    /// Its id and its name. So many `descriptors` are those of what comes before it; its own are added.
+    /// Its id and its name. `descriptors` counts those of what comes before it; its own are added.
     fn offered_lane(&mut self, descriptors: &mut u64) -> Result<(Vec<u8>, Vec<u8>), Fault> {
         let id = self.take(16)?.to_vec();
         self.fields.push(("lane id", Value::Bytes(id.clone())));

@@ -1,8 +1,8 @@
 //! Fuzz targets: everything that reads a peer's bytes, run on bytes of a fuzzer's.
 //!
-//! Each target is a function from bytes to nothing that panics where a promise of the library's is broken. The binaries
-//! in `fuzz/` call them, and so do the tests below, with every file of the committed corpora. The module exists in
-//! tests and with the feature `fuzzing`, and is no part of the interface.
+//! Each target is a function from bytes to nothing that panics if a promise of the library is broken. The binaries in
+//! `fuzz/` call them, and so do the tests below, with every file of the committed corpora. The module exists in tests
+//! and with the feature `fuzzing`, and is no part of the interface.
 //!
 //! What is not here: the seeds' generator is `seeds.rs`, and how to run the fuzzers is in `docs/fuzzing.md`.
 

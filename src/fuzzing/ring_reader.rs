@@ -239,7 +239,7 @@ impl CheckedConsumer {
         Ok(Self { consumer, seat, start, consumed: start, published: start, has_failed: false })
     }
 
-    /// Looks once; where nobody writes meanwhile, `ring` is what the record is compared with.
+    /// Looks once; if nobody writes meanwhile, `ring` is what the record is compared with.
     fn look(&mut self, ring: Option<&WritableLane>, map: &LaneMap) {
         let before = self.consumer.position();
         let published = map.published().load(Ordering::Relaxed);

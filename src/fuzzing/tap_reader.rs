@@ -69,7 +69,7 @@ pub fn tap_reader(data: &[u8]) {
     });
 }
 
-/// As [`act`], and now and then `last`.
+/// Like [`act`], and now and then `last`.
 fn write(hostile: &mut WritableLane, script: &mut Script<'_>, near: u64, honest: &mut u64) {
     if script.clone().u8() & 0x7c != 0x78 {
         return act(hostile, script, near, honest);
@@ -112,7 +112,7 @@ impl Tapping {
         Ok(Self { tap, seat, start, stopped: None })
     }
 
-    /// Looks once, in one of three ways; where nobody writes meanwhile, `ring` is what the records are compared with.
+    /// Looks once, in one of three ways; if nobody writes meanwhile, `ring` is what the records are compared with.
     fn look(&mut self, choice: u8, ring: Option<&WritableLane>, map: &LaneMap) {
         let geometry = map.geometry();
         let (before, missed_before) = (self.tap.position(), self.tap.missed_bytes());

@@ -26,11 +26,11 @@ pub fn work_plan(data: &[u8]) {
 enum Step {
     /// Sends, where these slots have room.
     Send(To, [bool; SLOTS]),
-    /// A worker releases so many bytes more, whether or not that is where a record ends.
+    /// A worker releases that many bytes more, whether or not a record ends there.
     Release(usize, u64),
     Come(usize),
     Go(usize),
-    /// Takes a slot without a worker back, whose worker had released so many bytes that nobody has seen.
+    /// Takes a slot without a worker back, whose worker had released that many bytes unseen.
     TakeBack(usize, u64),
     /// Gives out again, where these slots have room.
     Again([bool; SLOTS]),

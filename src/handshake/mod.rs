@@ -47,10 +47,10 @@ use std::mem;
 #[derive(Debug)]
 pub(crate) struct Handshake {
     role: Role,
-    /// All that this end has, where it produces.
+    /// All that this end has, if it produces.
     lanes: Vec<LaneTerms>,
     session_id: [u8; 16],
-    /// What this end asks for, where it consumes; none for all.
+    /// What this end asks for, if it consumes; none for all.
     wanted: Vec<LaneName>,
     state: State,
 }
@@ -58,9 +58,9 @@ pub(crate) struct Handshake {
 /// What this end has to do after a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The other end has said Hello. Say [`Handshake::hello`] if that has not been said. Where this end produces, make
-    /// the seat and the bells of these lanes (indices into those given to the machine, in the order of the session),
-    /// and send [`Handshake::offer`] with the descriptors. None where it only consumes.
+    /// The other end has said Hello. Say [`Handshake::hello`] if that has not been said. If this end produces, make the
+    /// seat and the bells of these lanes (indices into those given to the machine, in the order of the session), and
+    /// send [`Handshake::offer`] with the descriptors. None if it only consumes.
     Greeted { lanes: Vec<usize> },
     /// Check and map the regions, seal the seat, and send [`Handshake::attach`].
     Offer(Offer),
@@ -118,7 +118,7 @@ impl Handshake {
     ///
     /// # Errors
     ///
-    /// As [`consumer`](Self::consumer).
+    /// Those of [`consumer`](Self::consumer).
     pub(crate) fn both(lanes: Vec<LaneTerms>, session_id: [u8; 16], wanted: Vec<LaneName>) -> Result<Self, FrameError> {
         Ok(Self { role: Role::Both, lanes, session_id, ..Self::consumer(wanted)? })
     }

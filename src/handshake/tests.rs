@@ -199,7 +199,7 @@ fn wrong_time(number: usize) -> Option<Refusal> {
     }
 }
 
-/// As [`wrong_time`], before the Hello.
+/// Like [`wrong_time`], before the Hello.
 fn wrong_hello(number: usize) -> Option<Refusal> {
     let is_hello = [CONSUMERS_HELLO, PRODUCERS_HELLO, HELLO_OF_BOTH].contains(&number);
     if is_hello { Some(Refusal::Roles) } else { wrong_time(number) }

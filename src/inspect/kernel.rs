@@ -42,7 +42,7 @@ pub struct Kernel {
     pub has_peer_pidfd: bool,
     /// `MFD_NOEXEC_SEAL`, from Linux 6.3: the memory of lanes can never be executed.
     pub has_noexec_seal: bool,
-    /// `MADV_POPULATE_WRITE`, from Linux 5.14: memory is prefaulted in one call, with an error where there is none.
+    /// `MADV_POPULATE_WRITE`, from Linux 5.14: memory is prefaulted in one call, with an error if there is none.
     /// Without it each page is touched.
     pub has_populate: bool,
     /// Why no lane can lie in huge pages; `None` if one of 4 MiB can.

@@ -10,7 +10,7 @@ use crate::layout::{Geometry, HEADER_LEN_BYTES, INTENT_OFFSET, RecordHeader, Rec
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-/// As far back as records are looked for, or further where they are long.
+/// How far back records are looked for, or further if they are long.
 const SPAN_BYTES: u64 = 256 << 10;
 /// As many headers as are read. In records of the least length it is that span.
 const STEPS_MAX: usize = SPAN_BYTES as usize / 8;

@@ -77,7 +77,7 @@ impl Survey {
     ///
     /// # Errors
     ///
-    /// As for [`lanes`]. The survey stays as it was.
+    /// [`Error::Os`] if /proc is missing, or this process is short of descriptors. The survey stays as it was.
     pub fn look_again(&mut self) -> Result<()> {
         let now = survey(self.scope)?;
         self.go_on_as(now);
@@ -106,7 +106,7 @@ impl Survey {
     ///
     /// # Errors
     ///
-    /// As for [`lanes`]. The survey stays as it was.
+    /// [`Error::Os`] if /proc is missing, or this process is short of descriptors. The survey stays as it was.
     pub fn look_at_known(&mut self) -> Result<()> {
         let (mut search, mut pins) = (self.search.clone(), Pins::default());
         for process in search.processes() {

@@ -159,8 +159,8 @@ fn position_of(lane: &LaneMap, start: Start, terms: &LaneTerms) -> Result<u64> {
         Start::Oldest if intent <= capacity => Ok(0),
         Start::Oldest => Ok(newest()),
         Start::At(position) if position <= published && begins_record(lane, position..published, |at| at == last) => {
-            // Pairs with the release fence in `Writer::raise_intent`: whoever has loaded a header that was written
-            // after it sees an `intent` that covers it.
+            // Pairs with the release fence in `Writer::raise_intent`: a reader that has loaded a header written after
+            // it sees an `intent` that covers it.
             fence(Ordering::Acquire);
             match lane.intent().load(Ordering::Relaxed).saturating_sub(position) <= capacity {
                 true => Ok(position),

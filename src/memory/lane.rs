@@ -200,7 +200,7 @@ impl WritableLane {
         unsafe { std::slice::from_raw_parts_mut(pointer.as_ptr(), len as usize) }
     }
 
-    /// As [`bytes_mut`](Self::bytes_mut), for several places at once: of each the position, and how many bytes.
+    /// Like [`bytes_mut`](Self::bytes_mut), for several places at once: of each the position, and how many bytes.
     ///
     /// # Panics
     ///
@@ -420,7 +420,7 @@ impl<'a> RingBytes<'a> {
         })
     }
 
-    /// As [`in_place`](Self::in_place), for `N` payloads of `len` bytes each, the first at `position`, `size` bytes
+    /// Like [`in_place`](Self::in_place), for `N` payloads of `len` bytes each, the first at `position`, `size` bytes
     /// from one to the next.
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 //!
 //! The thread that sleeps and the one that wakes it each store one word and then load the other's, and neither load may
 //! overtake the store before it. A sequentially consistent fence on both sides sees to that, and costs a producer tens
-//! of nanoseconds at each publication. Sleeping is rare, so where the kernel can (Linux 4.16), the sleeper calls
+//! of nanoseconds at each publication. Sleeping is rare, so if the kernel can (Linux 4.16), the sleeper calls
 //! [`heavy`]: it returns once every running thread of every registered process has passed a full fence. The other side,
 //! whose process is registered, then needs nothing but program order: [`light`].
 //!
@@ -42,7 +42,7 @@ pub(crate) fn heavy() {
     }
 }
 
-/// As [`heavy`], for the threads of this process alone, and without a gap. Whether the kernel did it.
+/// Like [`heavy`], for the threads of this process alone, and without a gap. Whether the kernel did it.
 #[must_use = "without the barrier the other side's store may be missed"]
 pub(crate) fn heavy_within() -> bool {
     let barrier = || membarrier(MembarrierCommand::PrivateExpedited).is_ok();

@@ -2,10 +2,9 @@
 //! waits for space.
 //!
 //! The invariant: ringing, hearing and closing never wait, whatever the holder of the other end does. So a bell is a
-//! pair of sockets:
-//! `MSG_DONTWAIT` belongs to the call, and each end has status flags of its own. An eventfd is one file for both sides,
-//! and its flags too: the other side clears `O_NONBLOCK`, fills the count, and the next ring waits for ever
-//! (`RWF_NOWAIT` is refused where an eventfd is written). Of producers that use one all the same, it is taken.
+//! pair of sockets: `MSG_DONTWAIT` belongs to the call, and each end has status flags of its own. An eventfd is one
+//! file for both sides, and its flags too: the other side clears `O_NONBLOCK`, fills the count, and the next ring waits
+//! for ever (`RWF_NOWAIT` is refused for writes to an eventfd). Of producers that use one all the same, it is taken.
 //!
 //! A pair of sockets is never read. The producer may have kept a copy of the consumer's end, and a thread of it that
 //! reads there into a page that never comes keeps the socket's lock, for which `MSG_DONTWAIT` waits too. Each ring is
@@ -60,7 +59,7 @@ impl Bell {
         !matches!(rung, Err(Errno::NOBUFS | Errno::NOMEM))
     }
 
-    /// Rings even where the kernel has no memory for a message: from then on by shutting down alone.
+    /// Rings even if the kernel has no memory for a message: from then on by shutting down alone.
     pub(crate) fn ring_surely(&self) {
         if !self.ring() {
             let _ = shutdown(self, Shutdown::Write);
@@ -103,7 +102,7 @@ pub(crate) struct BellEnd {
 }
 
 impl BellEnd {
-    /// A new bell, and the end that goes to whoever rings it.
+    /// A new bell, and the end that goes to the process that rings it.
     pub(crate) fn create() -> Result<(Self, OwnedFd)> {
         let guard = ForkGuard::get()?;
         let (rung, end) = pair().map_err(Error::os("create a space bell"))?;
@@ -167,8 +166,8 @@ impl AsFd for BellEnd {
 }
 
 impl Drop for BellEnd {
-    /// Hangs up, even where a forked child still has it. Its sender may have an epoll descriptor that watches it, and
-    /// the last one to close it waits for the lock of that one: so a thread that may wait closes it.
+    /// Hangs up, even if a forked child still has it. Its sender may have an epoll descriptor that watches it, and the
+    /// last one to close it waits for the lock of that one: so a thread that may wait closes it.
     fn drop(&mut self) {
         if self.guard.is_child() {
             return;
@@ -180,7 +179,7 @@ impl Drop for BellEnd {
     }
 }
 
-/// Whether `fd` is an eventfd: by its name in /proc, or where that is not mounted by having no file type.
+/// Whether `fd` is an eventfd: by its name in /proc, or, if that is not mounted, by having no file type.
 fn is_eventfd(fd: &OwnedFd) -> bool {
     use std::os::fd::AsRawFd;
     match std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())) {

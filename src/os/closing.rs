@@ -1,4 +1,4 @@
-//! Closing what peers have sent, or may have: on a thread of its own, where it could take long.
+//! Closing what peers have sent, or may have: on a thread of its own, since it could take long.
 //!
 //! To close a descriptor for the last time can take as long as its sender likes: a socket lingers (`SO_LINGER`,
 //! socket(7)), a file lies in a file system of its sender's own (FUSE). The same goes for a socket in which such a
@@ -32,7 +32,7 @@ struct Queue {
     has_thread: bool,
 }
 
-/// A connected socket. Dropping it ends the connection, even where a forked child still has it, and never waits. In a
+/// A connected socket. Dropping it ends the connection, even if a forked child still has it, and never waits. In a
 /// forked child dropping it does nothing to the connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -105,7 +105,7 @@ fn enqueue(fds: Vec<(OwnedFd, Option<Closes>)>) {
 pub(crate) fn waiting() -> usize {
     let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else { return 0 };
     queue.take_over();
-    // Where no thread could be had, there may be one now.
+    // If no thread could be started before, there may be one now.
     queue.start_thread_if_needed();
     queue.fds.iter().filter(|(_, closes)| closes.is_none()).count() + usize::from(queue.has_thread)
 }

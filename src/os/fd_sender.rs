@@ -24,7 +24,7 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// How many descriptors are in flight at most to one consumer, where a record has no more than a third of them.
+/// How many descriptors are in flight at most to one consumer, if a record has no more than a third of them.
 const FDS_IN_FLIGHT: usize = 384;
 /// The frames that a queue holds: so few that most limits allow them with [`FDS_PER_MESSAGE_MAX`] each, and not more
 /// than make up for the time that a consumer takes to wake up.
@@ -47,7 +47,7 @@ pub(crate) struct FdSender {
     is_over: AtomicBool,
 }
 
-/// What became of a frame.
+/// The outcome of sending a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sent {
     Done,
@@ -100,7 +100,7 @@ impl FdSender {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// How much of its buffer is in flight, where the kernel tells.
+    /// How much of its buffer is in flight, if the kernel tells.
     pub(crate) fn queued_bytes(&self) -> Option<usize> {
         fds::queued_bytes(self.as_fd()).ok()
     }
@@ -110,7 +110,7 @@ impl FdSender {
         self.buffer_bytes
     }
 
-    /// Whether a frame can be sent, or nobody takes any. Where there is no room, poll(2) says when there is.
+    /// Whether a frame can be sent, or nobody takes any. If there is no room, poll(2) says when there is.
     pub(crate) fn has_room(&self) -> bool {
         let has_room = || match self.queued_bytes() {
             Some(queued) => queued < self.buffer_bytes,
@@ -157,7 +157,7 @@ impl AsFd for FdSender {
 impl Drop for FdSender {
     fn drop(&mut self) {
         if !self.guard.is_child() {
-            // Whoever else has it, a forked child say: nothing is sent there any more.
+            // Even if a forked child has it too, nothing is sent there any more.
             let _ = shutdown(&*self, Shutdown::Write);
             close_later(self.fd.take());
         }

@@ -4,11 +4,11 @@
 //! The invariant: the word behind a [`ForkGuard`] is 1 in the process that made it and 0 in every process forked from
 //! it, for ever. The kernel does that (`MADV_WIPEONFORK`, madvise(2), since Linux 4.14), so asking costs one load and
 //! no system call, and works wherever a fork may happen. A child that makes objects of its own gets a fresh word;
-//! nothing ever makes a wiped one 1 again. Where the kernel refuses it, the handler below wipes the word.
+//! nothing ever makes a wiped one 1 again. If the kernel refuses it, the handler below wipes the word.
 //!
 //! A child that lives on keeps the sockets and locks of a parent that was killed: the address stays taken, and a peer
 //! that connects waits for an answer. So a handler ([`pthread_atfork(3)`](libc::pthread_atfork)) closes them in the
-//! child, see [`NotForChildren`]. It does not run where a program forks by a system call of its own (clone(2)).
+//! child, see [`NotForChildren`]. It does not run if a program forks by a system call of its own (clone(2)).
 //!
 //! Not covered: `vfork` and `clone(CLONE_VM)`, whose children share all memory with the parent.
 #![allow(unsafe_code, reason = "the word lies in a page that is mapped for it; a handler that runs in forked children")]

@@ -27,7 +27,7 @@ impl Changes {
         Self { notice, ..Self::default() }
     }
 
-    /// Something has changed, which whoever is woken finds.
+    /// Notes that something has changed, for those that are woken to find.
     pub(crate) fn note(&self) {
         // Relaxed: it says only that there is something to see under a lock.
         self.word.fetch_add(1, Ordering::Relaxed);
@@ -66,9 +66,8 @@ impl From<Deadline> for Limit<'_> {
 
 /// Sleeps until a word is woken or differs from its captured value, or until the limit. May return early.
 ///
-/// `private` is a word of this process, `shared` one in a shared mapping, read-only or not. Where there is no
-/// `futex_waitv`, before Linux 5.16 or where a filter forbids it, several words are waited for in naps of at most 10
-/// ms on one of them.
+/// `private` is a word of this process, `shared` one in a shared mapping, read-only or not. Without `futex_waitv`,
+/// before Linux 5.16 or if a filter forbids it, several words are waited for in naps of at most 10 ms on one of them.
 pub(crate) fn wait<'a>(private: Captured<'_>, shared: Option<Captured<'_>>, limit: impl Into<Limit<'a>>) {
     use rustix::io::Errno;
     use rustix::thread::futex::{self, Flags, WaitFlags, WaitvFlags};

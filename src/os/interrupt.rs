@@ -20,8 +20,8 @@ const RAISED: u32 = 1;
 ///
 /// Once [`interrupt`](Self::interrupt) is called, every call on such an endpoint that would wait returns an error of
 /// the kind [`Interrupted`](crate::errors::ErrorKind::Interrupted) instead: those that wait already, and those that
-/// begin later, until [`clear`](Self::clear) is called. It is a state, and not an event. The endpoints lose nothing by
-/// it: after `clear` they go on where they were.
+/// begin later, until [`clear`](Self::clear) is called. The interrupt is a state: it lasts until it is cleared. The
+/// endpoints lose nothing by it: after `clear` they go on where they were.
 ///
 /// Only calls that would wait are interrupted. A consumer that always finds a record, or a producer that always finds
 /// room, never returns that error: a loop around such calls looks at [`is_interrupted`](Self::is_interrupted) itself. A
@@ -102,8 +102,8 @@ struct State {
 }
 
 impl State {
-    /// Makes the eventfd what the word says. Whoever changes the word calls this afterwards: of all who do so at once,
-    /// the last to change the eventfd has looked at the word once more, or another would come after it.
+    /// Makes the eventfd what the word says. Each thread that changes the word calls this afterwards: if several do so
+    /// at once, the last one to change the eventfd has looked at the word once more.
     fn settle(&self) {
         loop {
             let value = self.word.load(Ordering::Relaxed);
@@ -184,7 +184,7 @@ impl Interrupter {
     }
 
     /// Takes the interrupt back: the endpoints wait again. A wait that has not noticed the interrupt yet goes on as if
-    /// there had been none, so first let the calls return that are to end.
+    /// there had been none. So let the calls that are to end return first.
     ///
     /// It may be called from a signal handler, too. No effect in a forked child.
     ///

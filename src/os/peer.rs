@@ -52,9 +52,9 @@ impl Peer {
         Ok(Self { pid: self.pid, uid: self.uid, pidfd })
     }
 
-    /// The process that sent a message. `has_pidfds` says whether the socket asks for the senders' pidfds: where it
-    /// does not (before Linux 6.5), one is opened by number, and names another process if the sender has died since and
-    /// its number was used again.
+    /// The process that sent a message. `has_pidfds` says whether the socket asks for the senders' pidfds: if it does
+    /// not (before Linux 6.5), one is opened by number, and names another process if the sender has died since and its
+    /// number was used again.
     ///
     /// A message that the kernel names no sender of comes from pid 0, like one from another pid namespace. Its user is
     /// the overflow uid, or 0 at the end of a stream: neither is anybody. Only a pidfd tells the two cases apart.

@@ -31,8 +31,8 @@ pub(crate) struct Spins {
 impl Spins {
     /// Calls `look` until it finds something, `spin` has passed, or the deadline has.
     ///
-    /// `look` is told how often it has been called, from 0. Where there is one processor only, it is called once:
-    /// the one that is waited for cannot run meanwhile. It is called once, too, where spinning has not paid lately.
+    /// `look` is told how often it has been called, from 0. If there is only one processor, it is called once: the one
+    /// that is waited for cannot run meanwhile. It is called once, too, where spinning has not paid lately.
     pub(crate) fn spin_until<T>(
         &mut self,
         spin: Duration,

@@ -66,7 +66,7 @@ impl Blocked {
         let mut before = MaybeUninit::uninit();
         // SAFETY: `all` is the set that sigfillset has made, and there is room for the other.
         let result = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
-        // SAFETY: where the call succeeded it has written the mask that was there before.
+        // SAFETY: the call has succeeded, so it has written the mask that was there before.
         Self((result == 0).then(|| unsafe { before.assume_init() }))
     }
 }

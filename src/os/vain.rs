@@ -1,6 +1,6 @@
 //! Bells that ring in vain: when to rely on one no longer, and how long to nap instead.
 //!
-//! The invariant: whoever rings a bell again and again, and brings nothing, costs no more than a nap a ring.
+//! The invariant: a peer that rings a bell again and again, and brings nothing, costs at most one nap for each ring.
 
 use crate::trace::event;
 use std::time::Duration;

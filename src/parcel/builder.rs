@@ -196,7 +196,7 @@ pub struct ParcelWriter {
 }
 
 impl ParcelWriter {
-    /// Buffer `index`, from 0, of those that were added; to be written.
+    /// Buffer `index` for writing, from 0 in the order in which they were added.
     ///
     /// ```
     /// let mut writer = fdring::parcel::ParcelBuilder::new("word").buffer(0, 5).allocate()?;
@@ -213,7 +213,7 @@ impl ParcelWriter {
         &mut self.first[entry.range()]
     }
 
-    /// The buffers that are not shared, in order; to be written, by several threads if need be.
+    /// The buffers that are not shared, for writing, in order. Several threads may write to different ones.
     ///
     /// ```
     /// let mut writer = fdring::parcel::ParcelBuilder::new("columns").buffer(0, 100).buffer(1, 100).allocate()?;
@@ -250,7 +250,9 @@ impl ParcelWriter {
     ///
     /// # Errors
     ///
-    /// As [`SealedBuilder::seal`].
+    /// - [`Error::Os`] if the kernel refuses, as it does while another process maps the memory writable: a process that
+    ///   was being forked while the memory was made, and neither ended nor called exec for 200 ms
+    /// - [`Error::Forked`] in a forked child
     pub fn seal(self) -> Result<Parcel> {
         let Self { first, shared, entries } = self;
         let mut memfds = vec![Arc::new(first.seal()?)];

@@ -162,9 +162,9 @@ impl Parcel {
         self.entries.iter().map(|entry| &self.memfds[entry.memfd as usize][entry.range()])
     }
 
-    /// Gives the descriptors back to the system and keeps the bytes: for thousands of parcels, which a process may not
-    /// have the descriptors for. What comes of it can no longer be sent. A descriptor that a clone or a parcel with a
-    /// shared buffer has as well goes with the last of them.
+    /// Closes the descriptors and keeps the bytes. For thousands of parcels, for which a process may not have enough
+    /// descriptors. The result can no longer be sent. A descriptor that a clone, or a parcel with a shared buffer, uses
+    /// too is closed with the last of them.
     ///
     /// ```
     /// let kept = (0..3)

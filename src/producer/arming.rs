@@ -160,8 +160,8 @@ impl Producer {
     /// 3. Wait until the descriptor of [`as_fd`](Self::as_fd) is readable. Watch it level-triggered or edge-triggered.
     /// 4. Go to 1.
     ///
-    /// News is room for what the last call had no room for, and consumers that were missing. A loop that has nothing to
-    /// send does not arm. A loop that calls a method that sends or waits between 2 and 3 arms again.
+    /// There is news if the record of the last call has room now, or if the missing consumers are there. Do not arm if
+    /// there is nothing to send. After any call between 2 and 3 that sends or waits, arm again.
     ///
     /// The descriptor may become readable for no reason, but it is never left unreadable while there is room. The loop
     /// may stop at any step. The descriptor stays the same for the life of the producer. Only watch it; do not read it.

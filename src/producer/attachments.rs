@@ -1,7 +1,7 @@
 //! Descriptors that go with records: sent to each consumer that asked for them, before their record is published.
 //!
-//! The invariant: whoever has a seat when a record is published, and asked for descriptors, was sent those of this
-//! record, or is sent none any more (design invariant 23). What fails, fails before publication.
+//! The invariant: each consumer that has a seat when a record is published, and asked for descriptors, was sent those
+//! of this record, or is sent none any more (design invariant 23). What fails, fails before publication.
 //!
 //! A frame is sent to all of them, or to none: first each of their queues has room. Else an attempt that fails again
 //! and again would fill the queues of some with frames that nobody can take before the record is published.
@@ -141,7 +141,7 @@ impl AttachedReservation<'_> {
     /// ```
     pub fn attach(mut self, fd: impl Into<OwnedFd>) -> Self {
         self.fds.push(fd.into());
-        // Whoever has got the others gets all of them anew.
+        // A consumer that has got the others gets all of them anew.
         self.served.clear();
         self
     }
@@ -187,10 +187,11 @@ impl AttachedReservation<'_> {
     ///
     /// # Errors
     ///
-    /// - [`SendError::TooManyAttachments`] if the lane does not allow so many
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
     /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
     /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
-    /// - [`SendError::TooSlow`] if a consumer leaves descriptors untaken for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer leaves descriptors untaken for longer than
     ///   [`SlowConsumer::Fail`](crate::options::SlowConsumer::Fail) allows; with
     ///   [`SlowConsumer::Evict`](crate::options::SlowConsumer::Evict) it is sent no more descriptors, and keeps its
     ///   seat
@@ -222,8 +223,16 @@ impl AttachedReservation<'_> {
     ///
     /// # Errors
     ///
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
     /// - [`SendError::Untaken`] if a consumer has left too many descriptors untaken; it names the consumer
-    /// - those of [`commit`](Self::commit), but for `Interrupted`
+    /// - [`SendError::TooSlow`] if a consumer leaves descriptors untaken for longer than
+    ///   [`SlowConsumer::Fail`](crate::options::SlowConsumer::Fail) allows; with
+    ///   [`SlowConsumer::Evict`](crate::options::SlowConsumer::Evict) it is sent no more descriptors, and keeps its
+    ///   seat
+    /// - [`SendError::Forked`] in a forked child
     pub fn try_commit(&mut self) -> Result<u64, SendError> {
         self.commit_until(Deadline::Now)
     }
@@ -243,8 +252,17 @@ impl AttachedReservation<'_> {
     ///
     /// # Errors
     ///
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
     /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
-    /// - those of [`commit`](Self::commit)
+    /// - [`SendError::TooSlow`] if a consumer leaves descriptors untaken for longer than
+    ///   [`SlowConsumer::Fail`](crate::options::SlowConsumer::Fail) allows; with
+    ///   [`SlowConsumer::Evict`](crate::options::SlowConsumer::Evict) it is sent no more descriptors, and keeps its
+    ///   seat
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn commit_timeout(&mut self, timeout: Duration) -> Result<u64, SendError> {
         self.commit_until(Deadline::after(timeout))
     }
@@ -301,7 +319,16 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - those of [`AttachedReservation::commit`]
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_with_fds(&mut self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), SendError> {
         self.send_with_fds_until(payload, fds, Deadline::Never)
     }
@@ -322,9 +349,17 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
     /// - [`SendError::Untaken`] if a consumer has left too many descriptors untaken; it names the consumer
-    /// - those of [`AttachedReservation::commit`], but for `Interrupted`
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Forked`] in a forked child
     pub fn try_send_with_fds(&mut self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), SendError> {
         self.send_with_fds_until(payload, fds, Deadline::Now)
     }
@@ -346,9 +381,18 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
     /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
-    /// - those of [`AttachedReservation::commit`]
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_with_fds_timeout(
         &mut self,
         payload: &[u8],
@@ -359,8 +403,8 @@ impl Producer {
     }
 
     /// Sends descriptors with names, for consumers that call [`Record::take_named`](crate::Record::take_named). The
-    /// payload of the record is the line of names, as [`fds::send_named`](crate::fds::send_named) has it. Waits as
-    /// [`send_with_fds`](Self::send_with_fds).
+    /// payload of the record is the line of names that [`fds::send_named`](crate::fds::send_named) describes. Waits
+    /// like [`send_with_fds`](Self::send_with_fds).
     ///
     /// A name has 1 to 255 printable ASCII characters other than the colon, and no other descriptor of the record has
     /// it. All together have at most 16 KiB, counting a byte more for each.
@@ -384,7 +428,18 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::Names`] if a name cannot be sent, or there is none
-    /// - those of [`send_with_fds`](Self::send_with_fds)
+    /// - [`SendError::TooLong`] if the names together are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_named<'f>(
         &mut self,
         descriptors: impl IntoIterator<Item = (&'f str, BorrowedFd<'f>)>,

@@ -12,7 +12,7 @@ use crate::os::futex::Limit;
 use std::time::Duration;
 
 impl Producer {
-    /// Takes a consumer's seat on this lane away, so that it holds the lane back no longer. Its seats on other lanes of
+    /// Takes a consumer's seat on this lane away, so that it no longer holds the lane back. Its seats on other lanes of
     /// its session stay. Returns whether it still had a seat.
     ///
     /// The consumer reads what is still intact and then gets
@@ -67,8 +67,8 @@ impl Producer {
         crash::point!("producer-evicted");
     }
 
-    /// The places that consumers have left who are gone: what each keeps, and who had it. Empty on lanes without places
-    /// (see [`NoConsumer`](crate::options::NoConsumer)), and in a forked child.
+    /// The places of consumers that are gone: what each place keeps, and who had it. Empty on lanes without places (see
+    /// [`NoConsumer`](crate::options::NoConsumer)), and in a forked child.
     ///
     /// ```
     /// use fdring::options::{LaneOptions, NoConsumer};
@@ -95,9 +95,9 @@ impl Producer {
         self.lane.roster.vacancies().iter().map(|vacancy| ConsumerInfo::gone(vacancy, published)).collect()
     }
 
-    /// Gives the vacant place of `who` up: what it has kept may be overwritten, and a new consumer can take it. Returns
-    /// whether it was still vacant. [`wait_released`](Self::wait_released) reports what was not released there as
-    /// [`SendError::NotReleased`].
+    /// Gives up the vacant place of `who`: what it has kept may be overwritten, and a new consumer can take the place.
+    /// Returns whether it was still vacant. [`wait_released`](Self::wait_released) reports what was not released there
+    /// as [`SendError::NotReleased`].
     ///
     /// ```
     /// use fdring::options::{LaneOptions, NoConsumer};

@@ -69,6 +69,11 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
@@ -97,6 +102,10 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
@@ -124,6 +133,11 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::after(timeout))
@@ -153,6 +167,11 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_deadline(&mut self, len: usize, deadline: Instant) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::At(deadline))
@@ -228,6 +247,11 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -260,6 +284,11 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
@@ -293,6 +322,10 @@ impl Batch<'_> {
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -322,6 +355,11 @@ impl Batch<'_> {
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
         self.reserve_timeout(payload.len(), timeout)?.copy_and_commit(payload);
@@ -351,6 +389,11 @@ impl Batch<'_> {
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.reserve_deadline(payload.len(), deadline)?.copy_and_commit(payload);

@@ -101,8 +101,8 @@ pub enum SendError {
         /// The most that can be attached to a record of this lane.
         max: usize,
     },
-    /// A consumer has left so many descriptors of earlier records untaken that there is no room for more: now, in the
-    /// `try_` forms, or until the deadline.
+    /// A consumer has left too many descriptors of earlier records untaken: there was no room for more, in the `try_`
+    /// forms now, in the others until the deadline.
     Untaken {
         /// The consumer.
         consumer: Box<ConsumerInfo>,

@@ -94,7 +94,7 @@ pub struct Producer {
     spin: Duration,
     spins: Spins,
     guard: ForkGuard,
-    /// Closed where a record is more than header and payload, too.
+    /// Also closed if a record is more than header and payload.
     shortcut: Shortcut,
     no_consumer: NoConsumer,
     watch: Watch,
@@ -188,6 +188,10 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than [`NoConsumer::FailBelow`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
@@ -224,6 +228,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
     /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
@@ -252,6 +259,10 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
@@ -290,6 +301,10 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than [`NoConsumer::FailBelow`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
@@ -320,6 +335,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
@@ -345,6 +363,10 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::after(timeout))
@@ -373,6 +395,10 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_deadline(&mut self, len: usize, deadline: Instant) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::At(deadline))
@@ -412,6 +438,10 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than [`NoConsumer::FailBelow`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -439,6 +469,10 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than [`NoConsumer::FailBelow`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
@@ -468,6 +502,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -497,6 +534,10 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
         self.reserve_timeout(payload.len(), timeout)?.copy_and_commit(payload);
@@ -524,6 +565,10 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
         self.reserve_deadline(payload.len(), deadline)?.copy_and_commit(payload);
@@ -762,8 +807,8 @@ impl Producer {
         }
     }
 
-    /// What a commit begins with where it has no shortcut: writes the time into the record of `claim`, in the room of a
-    /// batch or alone. False in a forked child, where nothing is committed.
+    /// What a commit begins with if it has no shortcut: writes the time into the record of `claim`, in the room of a
+    /// batch or alone. False in a forked child, in which nothing is committed.
     #[cold]
     fn stamp(&mut self, batch: Option<&Room>, claim: Claim) -> bool {
         if self.guard.is_child() {

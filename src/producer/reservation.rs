@@ -109,8 +109,8 @@ impl<'a> Reservation<'a> {
         ReservationWriter::new(self)
     }
 
-    /// Copies `payload` into the record, by the [stores](crate::options::Stores) that the lane was made with: as the
-    /// method of a slice, which always stores plainly.
+    /// Copies `payload` into the record by the lane's [stores](crate::options::Stores). The method of the same name of
+    /// a slice does the same, but always by plain stores.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -118,6 +118,11 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `records.len` is more than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
@@ -154,7 +159,7 @@ impl Batch<'_> {
         }
     }
 
-    /// As [`fill_many`](Self::fill_many), one by one, where there is no shortcut.
+    /// Like [`fill_many`](Self::fill_many), one by one, if there is no shortcut.
     #[cold]
     fn fill_each(&mut self, records: Records, mut fill: impl FnMut(usize, &mut [u8])) -> Result<(), SendError> {
         let Records { count, len } = records;

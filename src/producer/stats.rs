@@ -37,9 +37,9 @@ pub struct ProducerStats {
     pub bells_rung: u64,
     /// How often a call that waits found the ring full.
     pub times_blocked: u64,
-    /// How often such a call slept, after it had spun for nothing. A call that sleeps three times counts three.
+    /// How often such a call slept, after it had spun in vain. A call that sleeps three times counts three.
     pub times_slept: u64,
-    /// How long such calls waited for room together, spinning and asleep. Calls that gave up count too.
+    /// The total time that such calls waited for room, spinning or asleep. Calls that gave up count too.
     pub blocked_for: Duration,
     /// The consumers that have joined so far. A successor that resumes counts again.
     pub consumers_joined: u64,

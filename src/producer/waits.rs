@@ -341,7 +341,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// The same, where so much is published now: where several records end is no longer known once others have come.
+    /// The same need when `published` is this: the ends of several records are no longer known once others have come.
     pub(super) fn at(&self, published: u64) -> Need {
         if published == self.published { self.need } else { Need::from(self.need.len) }
     }

@@ -1,7 +1,7 @@
 //! Several records that are reserved at once, filled in any order, and published in order.
 //!
 //! The invariant: without [`Window::commit`], a window has no effect. Records follow one another without a gap, as the
-//! protocol has it: where a slot was shortened or discarded, the commit moves the payloads after it down.
+//! protocol has it: if a slot was shortened or discarded, the commit moves the payloads after it down.
 //!
 //! What this file does not do: a window is not the way to publish many short records, a [`Batch`](super::Batch) is.
 
@@ -113,6 +113,11 @@ impl Producer {
     /// - [`SendError::TooLong`] if one of `lens` is more than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_window(&mut self, lens: &[usize]) -> Result<Window<'_>, SendError> {
         self.reserve_window_until(lens, Deadline::Never)
@@ -140,6 +145,10 @@ impl Producer {
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
     /// - [`SendError::Full`] if there is no room for all of them; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
     /// - [`SendError::Forked`] in a forked child
     pub fn try_reserve_window(&mut self, lens: &[usize]) -> Result<Window<'_>, SendError> {
         self.reserve_window_until(lens, Deadline::Now)
@@ -165,12 +174,18 @@ impl Producer {
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
     /// - [`SendError::TimedOut`] if there was no room for all of them; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_window_timeout(&mut self, lens: &[usize], timeout: Duration) -> Result<Window<'_>, SendError> {
         self.reserve_window_until(lens, Deadline::after(timeout))
     }
 
-    /// Like [`reserve_window`](Self::reserve_window), but waits for room until `deadline` at most.
+    /// Like [`reserve_window`](Self::reserve_window), but waits for room until `deadline` at most: for several calls
+    /// that share one deadline.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -192,6 +207,11 @@ impl Producer {
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
     /// - [`SendError::TimedOut`] if there was no room for all of them; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_window_deadline(&mut self, lens: &[usize], deadline: Instant) -> Result<Window<'_>, SendError> {
         self.reserve_window_until(lens, Deadline::At(deadline))
@@ -255,8 +275,8 @@ impl Window<'_> {
         self.plans.is_empty()
     }
 
-    /// The records, to be filled in any order, each on any thread. What was done with a slot stays if this is called
-    /// again. Empty in a forked child.
+    /// The slots of the records, to be filled in any order, each on any thread. Another call returns the same slots, as
+    /// they were left. Empty in a forked child.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -279,7 +299,7 @@ impl Window<'_> {
         bytes.into_iter().zip(plans).map(|(bytes, plan)| Slot { bytes, plan }).collect()
     }
 
-    /// Publishes the records in order, but for those that were discarded. Returns the position after the last of them,
+    /// Publishes the records in order, except those that were discarded. Returns the position after the last of them,
     /// in bytes since the lane was created. In a forked child nothing is published.
     ///
     /// ```

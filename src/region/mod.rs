@@ -166,7 +166,7 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// Makes a region of zeroes, with all its memory allocated, not executable where the kernel can say so
+    /// Makes a region of zeroes, with all its memory allocated, not executable if the kernel can say so
     /// (`MFD_NOEXEC_SEAL`, Linux 6.3), and closed on exec.
     ///
     /// A length above what the machine has, what a control group of this process has left, or what its files may have
@@ -439,7 +439,7 @@ impl AsFd for Region {
     }
 }
 
-/// Creates a memfd that can be sealed, without execute permission where the kernel knows of that.
+/// Creates a memfd that can be sealed, without execute permission if the kernel knows of that.
 fn create_memfd(name: &str, flags: MemfdFlags) -> Result<Memfd, Errno> {
     let flags = flags | MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::os::closing::close_later;
 use crate::os::fork::ForkGuard;
 
-/// What every sealed region carries, beside EXEC where the kernel has it.
+/// What every sealed region carries, beside EXEC if the kernel has it.
 const SEALED: Seals = Seals::WRITE.union(Seals::SHRINK).union(Seals::GROW);
 /// What a region carries while its builder writes to it: nobody else can.
 const BEING_FILLED: Seals = Seals::SHRINK.union(Seals::GROW).union(Seals::FUTURE_WRITE);
@@ -70,7 +70,7 @@ pub struct Sealed {
 /// # Ok::<(), fdring::Error>(())
 /// ```
 pub struct SealedBytes {
-    /// `None` where there is not a byte to be mapped. The kernel has confirmed the seals [`SEALED`] on what is mapped.
+    /// `None` if there is not a byte to be mapped. The kernel has confirmed the seals [`SEALED`] on what is mapped.
     mapping: Option<Mapping>,
 }
 
@@ -138,7 +138,7 @@ impl Sealed {
         Self::from_fd_up_to(fd, REGION_LEN_MAX_BYTES)
     }
 
-    /// As [`from_fd`](Self::from_fd), of at most `bytes_max` bytes.
+    /// Like [`from_fd`](Self::from_fd), of at most `bytes_max` bytes.
     pub(crate) fn from_fd_up_to(fd: OwnedFd, bytes_max: u64) -> Result<Self> {
         let refused = |fault: String| Error::peer("handing over a sealed region", fault);
         if !Region::is_memory(&fd) {

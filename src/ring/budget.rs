@@ -10,7 +10,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The rings of a seat between two renewals. At a tick of 4 ms those of a hostile tap take 1 % of its producer's time,
-/// at one of 1 ms 2 %. An honest one sleeps only where its producer does not hurry.
+/// at one of 1 ms 2 %. An honest one sleeps only if its producer does not hurry.
 pub(crate) const RINGS_MAX: u32 = 32;
 /// The shortest time between two renewals. The clock is read only by a producer that finds no ring left.
 pub(crate) const RENEWAL: Duration = Duration::from_millis(2);

@@ -42,7 +42,7 @@ use cursor::Found;
 
 /// The words of a ring.
 pub(crate) trait RingWords {
-    /// The most descriptors that a record has; 0 where none has any.
+    /// The most descriptors that a record has; 0 if none has any.
     fn record_fds_max(&self) -> u8 {
         0
     }

@@ -61,7 +61,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
     /// Publishes a record with descriptors, and wakes those who sleep. `serve` gives them to each of these seats that
     /// has not got them; `false` says that it is to be asked again, since seats may have changed. `commit` completes
     /// the record, which ends where it says, and tells consumers of it: with nothing between the last look at the seats
-    /// and that, so that whoever joins gets the record and its descriptors, or neither.
+    /// and that, so that a consumer that joins gets the record and its descriptors, or neither.
     ///
     /// # Errors
     ///

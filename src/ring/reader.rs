@@ -195,7 +195,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         stop
     }
 
-    /// As [`evicted_at`](Self::evicted_at), where the record that was found last, from `position` on, could not be
+    /// Like [`evicted_at`](Self::evicted_at), where the record that was found last, from `position` on, could not be
     /// copied in time.
     #[cold]
     pub(crate) fn evicted_in_copy(&mut self, position: u64) -> Stop {

@@ -20,7 +20,7 @@ use crate::terms::{Barrier, Delivery, Start};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Stands where no boundary is remembered yet.
+/// In place of a boundary that is not remembered yet.
 const NO_BOUNDARY: u64 = u64::MAX;
 /// How many ranges of positions are told apart that somebody went without releasing.
 const UNRELEASED_MAX: usize = 64;
@@ -369,8 +369,8 @@ impl<P: SeatPort> Roster<P> {
         true
     }
 
-    /// Has the place that somebody has left keep nothing below `position`, a record boundary up to which everything is
-    /// published: whoever resumes there begins there at the earliest. Whether the place was still vacant.
+    /// Has a vacant place keep nothing below `position`, a record boundary up to which everything is published: a
+    /// successor begins there at the earliest. Returns whether the place was still vacant.
     pub(crate) fn pass_over(&self, seat_id: u64, position: u64) -> bool {
         let Some(places) = &self.places else { return false };
         let _seats = self.seats.lock();
@@ -470,9 +470,9 @@ impl<P: SeatPort> Roster<P> {
         self.seats.lock().iter().find(|seat| seat.id == seat_id).cloned()
     }
 
-    /// Has `publish` publish a record with descriptors, unless seats have changed since `snapshot`; whether it did. So
-    /// whoever has a seat was given them, and whoever joins later begins after the record, which ends where `publish`
-    /// says.
+    /// Has `publish` publish a record with descriptors, unless seats have changed since `snapshot`; returns whether it
+    /// did. So each consumer with a seat was given them, and a consumer that joins later begins after the record, which
+    /// ends where `publish` says.
     pub(super) fn publish_unchanged(&self, snapshot: &Snapshot<P>, publish: impl FnOnce() -> u64) -> bool {
         let _seats = self.seats.lock();
         if self.version.load(Ordering::Relaxed) != snapshot.version {

@@ -244,7 +244,7 @@ impl<L: LaneWords, S: SeatWriter> TapReader<L, S> {
         match self.newest()? {
             Newest { last: Some(last), published } if last > position => {
                 self.jump(position, last, published);
-                // It may never find nothing, where it would be told otherwise.
+                // A look that finds nothing tells tools, too, and may never come.
                 self.tell();
             }
             Newest { last: Some(_), published } => self.cursor.see(published),

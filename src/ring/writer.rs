@@ -184,8 +184,8 @@ impl Room {
 pub(crate) struct Writer<W> {
     memory: W,
     room: Room,
-    /// Where the records begin that a batch has committed and not published. `None` where everything is published:
-    /// a record that is published alone never touches it.
+    /// Where the records begin that a batch has committed and not published. `None` if everything is published: a
+    /// record that is published alone never touches it.
     unpublished_from: Option<u64>,
     /// No byte at or above it is written; the word `intent`.
     intent: u64,

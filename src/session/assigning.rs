@@ -55,7 +55,7 @@ impl Reception for Assigning {
 
     fn welcome(&self, arrival: Arrival, is_full: bool) -> Option<Box<dyn Served>> {
         let (lease, uid) = (Arc::new(()), Peer::of(&arrival.socket).ok().and_then(|peer| peer.uid));
-        // Whoever is not let in costs no lane.
+        // A process that is not let in costs no lane.
         let is_admitted = self.limits.peers.admits(uid);
         let assigned = if is_admitted && !is_full { self.assign.assign(uid, &lease) } else { Ok(None) };
         let lane = match assigned {
@@ -102,7 +102,7 @@ impl ServerOptions {
     ///
     /// # Errors
     ///
-    /// As [`listen`](Self::listen).
+    /// Those of [`listen`](Self::listen).
     pub(crate) fn listen_assigning(self, address: Address, assign: Arc<dyn Assign>) -> Result<AssigningServer> {
         let guard = ForkGuard::get()?;
         let listener = Listener::bind(&address, self.mode, &self.limits.peers)?;

@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-/// A connection to a producer's server, whose lanes are mapped and checked and not yet attached to.
+/// A connection to a producer's server, before it attaches: the lanes are mapped and checked.
 ///
 /// [`Consumer::connect`] is the short way to a server with one lane. A session is `Send` and `Sync`.
 ///
@@ -439,8 +439,8 @@ impl Session {
         self.tap(lanes)
     }
 
-    /// Attaches to some of the lanes as consumers, and to others as taps: a session attaches once. Returns both in the
-    /// order in which they were named.
+    /// Attaches to some of the lanes as consumers, and to others as taps. Returns both in the order in which they were
+    /// named. A session can attach only once.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, Session};
@@ -589,7 +589,7 @@ impl Session {
     }
 }
 
-/// What a lane is attached to by.
+/// The reader of an attached lane.
 #[allow(clippy::large_enum_variant, reason = "a few, for a moment")]
 enum Endpoint {
     Consumer(Consumer),

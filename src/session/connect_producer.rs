@@ -52,13 +52,13 @@ impl ServerOptions {
     /// Connects to a consumer that listens at `address` ([`SessionListener`](crate::SessionListener)) and offers it the
     /// lanes of `producers`. Waits until the consumer is attached: it gets every record that is sent after this call.
     ///
-    /// The server that is returned has this one session, and listens nowhere. Its [`address`](Server::address) is that
-    /// of the consumer. Dropping it does not end the session, which ends when the consumer leaves or the lanes end.
-    /// [`peers`](Self::peers) says whose consumers are trusted with the lanes, [`deadline`](Self::deadline) how long
-    /// the handshake may take. A consumer that listens and takes its time to accept counts as slow, too.
+    /// The returned server has this one session, and listens nowhere. Its [`address`](Server::address) is that of the
+    /// consumer. Dropping it does not end the session, which ends when the consumer leaves or the lanes end.
+    /// [`peers`](Self::peers) says which users' consumers get the lanes, [`deadline`](Self::deadline) how long the
+    /// handshake may take. The time until the consumer accepts counts, too.
     ///
-    /// Records from before this call are for a consumer that begins at the [oldest](crate::options::Start::Oldest)
-    /// record.
+    /// A consumer that begins at the [oldest](crate::options::Start::Oldest) record also gets records from before this
+    /// call.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, SessionListener, options::ServerOptions};

@@ -101,7 +101,7 @@ pub(super) fn open_socket(
     wait_for_closing(deadline, limit, interrupter)?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
         .map_err(Error::os(doing()))?;
-    // Before anybody can answer: one who is full refuses at once. Where a filter denies it, the process that listened
+    // Before anybody can answer: one who is full refuses at once. If a filter denies it, the process that listened
     // counts.
     let _ = fds::name_senders(socket.as_fd(), true);
     let waiting = || format!("waiting for a place in the backlog of {address}");

@@ -80,7 +80,7 @@ impl FrameSocket {
         })
     }
 
-    /// As [`receive`](Self::receive), from a socket that asks who sends ([`name_senders`](fds::name_senders)): the
+    /// Like [`receive`](Self::receive), from a socket that asks who sends ([`name_senders`](fds::name_senders)): the
     /// first frame, and the process that sent it. Later frames come without a sender.
     pub(super) fn receive_first(&mut self, takes_fds: bool) -> Result<Option<(Heard, Peer)>, Fault> {
         let mut peer = Peer::UNKNOWN;

@@ -23,7 +23,7 @@ pub(super) fn receive(
     receive_by(socket, peer, deadline, options, doing, |socket| socket.receive(FDS_PER_MESSAGE_MAX))
 }
 
-/// As [`receive`], by a function that takes one frame without waiting.
+/// Like [`receive`], by a function that takes one frame without waiting.
 pub(super) fn receive_by<T>(
     socket: &mut FrameSocket,
     peer: &Peer,

@@ -218,10 +218,10 @@ fn find_holder(locks: &str, file: &str) -> Option<u32> {
     })
 }
 
-/// Removes the files of a server that has ended, where a child keeps its socket and its lock: one that it has cloned
+/// Removes the files of a server that has ended if a child keeps its socket and its lock: one that it has cloned
 /// without libc's handlers. `false` if it has not ended.
 fn take_over(socket: &Spot, lock: &Spot, file: &NotForChildren) -> bool {
-    // The lock last: whoever finds a new one must not find the old socket.
+    // The lock last: a process that finds a new one must not find the old socket.
     let clear = || is_orphan(socket) && socket.remove().is_ok() && lock.remove().is_ok();
     alone(lock, file, clear) != Some(false)
 }
@@ -240,7 +240,7 @@ fn alone<T>(lock: &Spot, file: &NotForChildren, clear: impl FnOnce() -> T) -> Op
     cleared
 }
 
-/// Other users are admitted only where the socket's mode lets them connect at all.
+/// Other users are admitted only if the socket's mode lets them connect at all.
 fn check_mode(address: &Address, mode: u32, peers: &PeerPolicy) -> Result<()> {
     let others_may_write = mode & (Mode::WGRP | Mode::WOTH).as_raw_mode() != 0;
     if address.as_path().is_none() || others_may_write || !peers.admits_others() {

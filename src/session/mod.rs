@@ -1,7 +1,7 @@
 //! Sessions: how a consumer gets at a lane, and what both sides know of each other.
 //!
 //! [`server`] is the producer's side: it listens, and a thread of its own, the [`steward`], serves the consumers that
-//! connect. [`client`] is the consumer's side. Where the consumer listens, that is [`session_listener`], and producers
+//! connect. [`client`] is the consumer's side. If the consumer listens, that is [`session_listener`], and producers
 //! connect by [`connect_producer`]. This file has what all share: addresses, and who is admitted.
 
 mod admission;
@@ -272,8 +272,8 @@ pub enum PeerPolicy {
     /// the socket's mode has to let them in, as with `Anyone`.
     Users(Vec<u32>),
     /// Processes of every user that can reach the socket. At a path the socket's mode says who can, see
-    /// [`ServerOptions::mode`](crate::options::ServerOptions::mode): listening fails where the mode lets only the
-    /// socket's owner in.
+    /// [`ServerOptions::mode`](crate::options::ServerOptions::mode): listening fails if the mode lets only the socket's
+    /// owner in.
     Anyone,
 }
 
@@ -295,7 +295,7 @@ impl PeerPolicy {
         match self {
             Self::SameUser => false,
             Self::Users(users) => users.iter().any(|uid| *uid != 0 && Some(*uid) != own),
-            // Where this user has no number, `Anyone` is the only policy that admits it.
+            // If this user has no number, `Anyone` is the only policy that admits it.
             Self::Anyone => own.is_some(),
         }
     }

@@ -276,14 +276,14 @@ impl SessionOptions {
     /// socketpair(2) or an inherited connection, and maps and checks the lanes on offer. The process at the other end
     /// is a server: see [`Server::serve`](crate::Server::serve).
     ///
-    /// The producer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`): that of the
-    /// socket itself is the maker of the pair. Its user is its real user, or one of its effective and saved users that
-    /// it names itself. [`peers`](Self::peers) is asked before anything is mapped. Before Linux 6.5 its process is
-    /// watched by number: if it ends right after its first frame, and another process gets its number, then its death
-    /// is noticed by the end of the connection alone, and a sender in another pid namespace is a user that is unknown.
+    /// The producer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`). The socket's own
+    /// credentials name the process that made the pair. Its user is its real user, or one of its effective and saved
+    /// users that it names itself. [`peers`](Self::peers) is asked before anything is mapped. Before Linux 6.5 its
+    /// process is watched by number. If it ends right after its first frame and another process gets its number, only
+    /// the end of the connection tells of its death; and the user of a sender in another pid namespace is unknown.
     ///
-    /// The socket is to be this process's alone: a producer that has a copy of this end can keep the socket's lock, for
-    /// which receiving would wait beyond its deadlines.
+    /// No other process should have a copy of this end: a producer that has one can keep the socket's lock, and
+    /// receiving would then wait beyond its deadlines.
     ///
     /// The socket becomes close-on-exec. [`patience`](Self::patience) has no effect: there is a single try, and the
     /// socket is closed if that fails.

@@ -12,7 +12,7 @@ use crate::terms::Delivery;
 use crate::wire::{Report, ReportedSeat, SEATS_PER_REPORT_MAX, SeatKind, UNKNOWN_UID};
 use std::time::Instant;
 
-/// Whoever asks.
+/// The consumer that asks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asker {
     /// The number of its own seats.

@@ -62,7 +62,7 @@ pub(super) trait Served: Debug + Send {
 pub(super) trait Reception: Debug + Send {
     fn state(&self) -> &StewardState;
 
-    /// Whether all places are taken, where this number of connections is served.
+    /// Whether all places are taken when this number of connections is served.
     fn is_full(&self, served: usize) -> bool;
 
     /// A session with the process that has connected, or `None` after it was told why not.
@@ -162,8 +162,8 @@ impl Process {
         self.is_dead
     }
 
-    /// Notes whether it has ended: `is_readable` says whether its pidfd is. Looks by itself where there is none and it
-    /// is time: a child of it may keep the socket open.
+    /// Notes whether it has ended: `is_readable` says whether its pidfd is. Looks by itself if there is none and it is
+    /// time: a child of it may keep the socket open.
     pub(super) fn note(&mut self, now: Instant, is_readable: bool) -> Death {
         let mut is_dead = is_readable;
         if self.look_at.is_some_and(|at| now >= at) {
@@ -176,16 +176,16 @@ impl Process {
     }
 }
 
-/// The process that listened where this end has connected, until the first frame says who is there. The socket may
-/// not tell of its end: a child that it has forked can keep it open.
+/// If this end has connected: the process that listened, until the first frame says who is there. The socket may not
+/// tell of its end: a child that it has forked can keep it open.
 #[derive(Debug)]
 pub(super) struct Awaited {
     pub(super) listener: Peer,
     look_at: Instant,
 }
 
-/// How long a process may take to begin that a service manager starts for a connection, where the one before is dead.
-/// If nobody comes by then, the socket was left over.
+/// How long a process may take to begin that a service manager starts for a connection, if the one before is dead. If
+/// nobody comes by then, the socket was left over.
 pub(super) const HEIR_GRACE: Duration = Duration::from_secs(2);
 /// How often a process is looked at that has listened and says nothing.
 const AWAITED_LOOK_INTERVAL: Duration = Duration::from_millis(100);

@@ -109,7 +109,7 @@ impl ServerOptions {
     }
 
     /// The users whose processes may attach. Default: [`PeerPolicy::SameUser`], this user. At a path, other users also
-    /// need the permission to connect: see [`mode`](Self::mode). Listening fails where none of them has it.
+    /// need the permission to connect: see [`mode`](Self::mode). Listening fails if none of them has it.
     ///
     /// A consumer of another user can still do three things:
     ///
@@ -119,7 +119,7 @@ impl ServerOptions {
     ///   process's user until the consumer's socket is closed. With more than `RLIMIT_NOFILE` in flight, no process of
     ///   this user can send descriptors (`ETOOMANYREFS`, unix(7)).
     /// - It can leave [descriptors of records](crate::options::LaneOptions::attachments) untaken, which count in the
-    ///   same way: at most 384 on each lane, or 3 records' worth where that is more. The lane's
+    ///   same way: at most 384 on each lane, or 3 records' worth if that is more. The lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) ends what is sent, but what is in flight stays.
     ///
     /// ```
@@ -158,10 +158,9 @@ impl ServerOptions {
         self
     }
 
-    /// The users whose processes are told of all who read a lane when they ask
-    /// ([`Consumer::query`](crate::Consumer::query)): process ids, users, and how far behind each is. Default:
-    /// [`PeerPolicy::SameUser`], this user. Processes of other users are told of themselves and of those of their own
-    /// user.
+    /// The users whose processes see all readers of a lane in a report ([`Consumer::query`](crate::Consumer::query)):
+    /// process ids, users, and how far behind each is. Default: [`PeerPolicy::SameUser`], this user. Processes of other
+    /// users see only the readers of their own user.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, options::{PeerPolicy, ServerOptions}};
@@ -399,8 +398,9 @@ fn check_name(others: &[Arc<Lane>], lane: &Lane) -> Result<()> {
 /// Dropping it stops listening, and removes the socket file and the lock file beside it, `PATH.lock`. A server that is
 /// killed leaves both. The next server at that path recognises them as stale and takes them over.
 ///
-/// Forked children close what is the server's. One that was made by clone(2) itself, without libc's handlers, keeps it
-/// open: a path is taken over all the same once the server has ended, an abstract name only once the child has.
+/// Forked children close the server's descriptors. A child that was made by clone(2) itself, without libc's handlers,
+/// keeps them open. Once the server has ended, the next one can still take over its path; an abstract name stays taken
+/// until the child has ended, too.
 ///
 /// Attached sessions outlive the server: they end when the consumer leaves or the lanes end. If there are none, the
 /// drop frees everything before it returns.
@@ -511,11 +511,12 @@ impl Server {
     /// Returns at once. The server's thread goes on as with a connection that it has accepted: the deadline of the
     /// handshake begins now, and a consumer that is refused counts in [`stats`](Self::stats).
     ///
-    /// The peer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`): that of `socket`
-    /// itself is the maker of the pair. Its user is its real user, or one of its effective and saved users that it
-    /// names itself. The server's [`PeerPolicy`] is asked before anything is offered. Before Linux 6.5 its process is
-    /// watched by number: if it ends right after its first frame, and another process gets its number, then its death
-    /// is noticed by the end of the connection alone, and a sender in another pid namespace is a user that is unknown.
+    /// The peer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`): the credentials of
+    /// `socket` itself name the process that made the pair. Its user is its real user, or one of its effective and
+    /// saved users that it names itself. The server's [`PeerPolicy`] is asked before anything is offered. Before Linux
+    /// 6.5 its process is watched by number: if it ends right after its first frame, and another process gets its
+    /// number, then its death is noticed by the end of the connection alone, and a sender in another pid namespace is a
+    /// user that is unknown.
     ///
     /// Keep no copy of either end: the connection ends for both sides when its last copy is closed. Serve no end that
     /// the peer had before: with a copy of it, the peer can keep the socket's lock, for which this server's thread, and
@@ -560,8 +561,8 @@ impl Server {
         self.steward.state.hand_over(arrival);
     }
 
-    /// The address at which the server listens. A relative path is made absolute if it then has at most 107 bytes, but
-    /// for an adopted socket.
+    /// The address at which the server listens. A relative path is made absolute if it then has at most 107 bytes,
+    /// except for an adopted socket.
     ///
     /// ```
     /// # use fdring::{Address, Producer, Server};
@@ -593,8 +594,8 @@ impl Server {
         self.steward.stats()
     }
 
-    /// Offers the lane of one more producer: sessions that begin from now on have it. Those that have begun are as they
-    /// were. The producer stays with the caller.
+    /// Offers the lane of one more producer: sessions that begin from now on have it. Those that have begun do not
+    /// change. The caller keeps the producer.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Session};
@@ -624,8 +625,8 @@ impl Server {
         Ok(())
     }
 
-    /// Offers the lane of this name no more: sessions that begin from now on do not have it. Those that have begun go
-    /// on. Without any lane, a server refuses everybody.
+    /// Stops offering the lane of this name: sessions that begin from now on do not have it. Those that have begun go
+    /// on. A server without lanes refuses everybody.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Session};

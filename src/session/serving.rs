@@ -46,7 +46,7 @@ pub(super) struct ConsumerSession {
     socket: FrameSocket,
     consumer: Process,
     phase: Phase,
-    /// Where the session has two directions: tells the consumer of the other one what comes.
+    /// If the session has two directions: tells the consumer of the other one what comes.
     reader: Option<Teller>,
 }
 
@@ -145,13 +145,13 @@ impl ConsumerSession {
         Self { offering: Arc::clone(offering), socket, consumer, phase, reader: None }
     }
 
-    /// Tells the consumer of the lanes that have evicted it, where it has others left.
+    /// Tells the consumer of the lanes that have evicted it, if it has others left.
     fn tell_evictions(&self, seats: &mut Seats) {
         if !seats.owe_word() {
             return;
         }
         let told = seats.tell_evictions(|_lane, number| {
-            // Only where the queue is full is it to be tried again. One that has hung up is about to be shown out.
+            // It is tried again only if the queue is full. A consumer that has hung up is about to be removed.
             let sent = self.socket.send(&Frame::Evicted(number), &[]);
             let is_told = !sent.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
             if is_told {

@@ -73,8 +73,8 @@ impl SessionListenerOptions {
     }
 
     /// The options of each session: which users' producers are [admitted](SessionOptions::peers), how long a handshake
-    /// may [take](SessionOptions::deadline), which [lanes](SessionOptions::lanes) are asked for. Default:
-    /// [`SessionOptions::new`]. Their [`patience`](SessionOptions::patience) has no effect.
+    /// may [take](SessionOptions::deadline), and which [lanes](SessionOptions::lanes) to ask for. Default:
+    /// [`SessionOptions::new`]. Its [`patience`](SessionOptions::patience) has no effect.
     ///
     /// ```
     /// # use fdring::options::{PeerPolicy, SessionListenerOptions, SessionOptions};
@@ -107,7 +107,8 @@ impl SessionListenerOptions {
         self
     }
 
-    /// The most lanes of one session, 1 to 83. Default: 83. No more descriptors are received than such an Offer has.
+    /// The most lanes of one session, 1 to 83. Default: 83. A session never receives more descriptors than that many
+    /// lanes need.
     ///
     /// ```
     /// # use fdring::{Producer, options::{ServerOptions, SessionListenerOptions}};
@@ -249,9 +250,9 @@ impl Default for SessionListenerOptions {
 /// waits for that: its records are for this consumer from the moment at which its `connect` returns. Begin at
 /// [`Start::Oldest`](crate::options::Start::Oldest) to get those from before, too.
 ///
-/// A producer may be gone when its session is accepted or attached to. What it has published is read to the end all the
-/// same. If it died before it was attached to, its lanes are read from their first byte, whatever the start; if it had
-/// overwritten any of it, attaching fails with [`Error::Closed`].
+/// A producer may be gone when its session is accepted or attached to. Everything that it published is still read to
+/// the end. If it died before it was attached to, its lanes are read from their first byte, whatever the start; if it
+/// had overwritten any of it, attaching fails with [`Error::Closed`].
 ///
 /// Dropping it stops listening, and removes the socket file and the lock file beside it, `PATH.lock`. Sessions that
 /// were accepted go on.
@@ -304,7 +305,11 @@ impl SessionListener {
     ///
     /// # Errors
     ///
-    /// As [`SessionListenerOptions::listen`].
+    /// - [`Error::AddressInUse`] if a living process serves this address
+    /// - [`Error::Invalid`] if the address is out of range, or the path belongs to something other than a socket
+    /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a listener holds 4, and
+    ///   2 more if it listens at a path
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn listen(address: impl Into<Address>) -> Result<Self> {
         SessionListenerOptions::new().listen(address)
     }
@@ -373,7 +378,7 @@ impl SessionListener {
         }
     }
 
-    /// As [`accept`](Self::accept), for at most `timeout`.
+    /// Like [`accept`](Self::accept), but waits at most `timeout`.
     ///
     /// ```
     /// # use fdring::{Error, SessionListener};
@@ -388,12 +393,15 @@ impl SessionListener {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] if nobody came, and as [`accept`](Self::accept).
+    /// - [`Error::TimedOut`] if nobody came within `timeout`
+    /// - [`Error::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`Error::Closed`] if the listener's thread has ended by a panic
+    /// - [`Error::Forked`] in a forked child
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Session> {
         self.accept_until(Deadline::after(timeout), timeout)
     }
 
-    /// As [`accept`](Self::accept), until `deadline`.
+    /// Like [`accept`](Self::accept), but waits until `deadline` at most: for several calls that share one deadline.
     ///
     /// ```
     /// # use fdring::{Error, SessionListener};
@@ -408,7 +416,10 @@ impl SessionListener {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`] if nobody came, and as [`accept`](Self::accept).
+    /// - [`Error::TimedOut`] if nobody came before `deadline`
+    /// - [`Error::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`Error::Closed`] if the listener's thread has ended by a panic
+    /// - [`Error::Forked`] in a forked child
     pub fn accept_deadline(&self, deadline: Instant) -> Result<Session> {
         self.accept_until(Deadline::At(deadline), deadline.saturating_duration_since(Instant::now()))
     }

@@ -76,7 +76,7 @@ pub struct ServerStats {
     /// The sessions attached so far. Of a [`SessionListener`](crate::SessionListener): those that were opened for
     /// [`accept`](crate::SessionListener::accept).
     pub attached: u64,
-    /// Those of them whose consumer has left its lanes, as one does that is dropped. 0 at a
+    /// Those of them whose consumer has left its lanes, by being dropped. 0 at a
     /// [`SessionListener`](crate::SessionListener), which is told of the end of a session by its consumers' errors.
     pub left: u64,
     /// Those of them whose consumer has gone without leaving its lanes: its process died, or it hung up. A consumer
@@ -273,7 +273,7 @@ impl StewardHandle {
         stats
     }
 
-    /// Whether the thread has ended: by a panic, where it listened.
+    /// Whether the thread has ended: by a panic, if it listened.
     pub(super) fn has_ended(&self) -> bool {
         self.state.progress.lock().done
     }

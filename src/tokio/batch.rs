@@ -38,7 +38,7 @@ pub struct AsyncBatch<'a> {
 }
 
 impl Async<Producer> {
-    /// Begins a batch of records that are published together, as [`Producer::batch`].
+    /// Begins a batch of records that are published together, like [`Producer::batch`].
     ///
     /// ```
     /// # use fdring::{options::LaneOptions, tokio::Async};
@@ -64,7 +64,7 @@ impl Async<Producer> {
 }
 
 impl AsyncBatch<'_> {
-    /// Copies `payload` into the batch's next record, as [`Batch::send`]. Waits while the ring is full, and publishes
+    /// Copies `payload` into the batch's next record, like [`Batch::send`]. Waits while the ring is full, and publishes
     /// the records of the batch so far before it does. A future that is dropped before its end has added nothing.
     ///
     /// ```
@@ -89,7 +89,15 @@ impl AsyncBatch<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`Batch::send`], and [`SendError::Wait`] as for [`Async::send`](Async::<Producer>::send).
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
+    /// - [`SendError::Forked`] in a forked child
     pub async fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         self.send_tagged(payload, 0).await
     }
@@ -110,7 +118,15 @@ impl AsyncBatch<'_> {
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send).
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
+    /// - [`SendError::Forked`] in a forked child
     pub async fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
         let Self { producer, room } = self;
         let mut attempt = |producer: &mut Producer| {
@@ -123,8 +139,8 @@ impl AsyncBatch<'_> {
         poll_fn(|cx| producer.poll_sent(cx, &mut attempt)).await
     }
 
-    /// Reserves the batch's next record, of `len` payload bytes, in the ring itself, as [`Batch::reserve`]. Waits while
-    /// the ring is full, and publishes the records of the batch so far before it does.
+    /// Reserves the batch's next record, of `len` payload bytes, in the ring itself, like [`Batch::reserve`]. Waits
+    /// while the ring is full, and publishes the records of the batch so far before it does.
     ///
     /// ```
     /// # use fdring::{options::LaneOptions, tokio::Async};
@@ -144,7 +160,14 @@ impl AsyncBatch<'_> {
     ///
     /// # Errors
     ///
-    /// Those of [`Batch::reserve`], and [`SendError::Wait`] as for [`Async::send`](Async::<Producer>::send).
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
+    /// - [`SendError::Forked`] in a forked child
     pub async fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
         let Self { producer, room } = self;
         // Nobody else takes the room that was found: the second call finds it again.
@@ -153,7 +176,7 @@ impl AsyncBatch<'_> {
         Batch::try_reserve_in(producer.get_mut(), room, len)
     }
 
-    /// Publishes the records of the batch, as [`Batch::commit`]. Returns the position after the last of them.
+    /// Publishes the records of the batch, like [`Batch::commit`]. Returns the position after the last of them.
     ///
     /// ```
     /// # use fdring::{options::LaneOptions, tokio::Async};

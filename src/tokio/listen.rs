@@ -11,7 +11,7 @@ use std::future::poll_fn;
 use std::task::{Poll, ready};
 
 impl Async<SessionListener> {
-    /// The next session of a producer that has connected, as [`SessionListener::accept`].
+    /// The next session of a producer that has connected, like [`SessionListener::accept`].
     ///
     /// ```
     /// use fdring::tokio::Async;
@@ -36,7 +36,10 @@ impl Async<SessionListener> {
     ///
     /// # Errors
     ///
-    /// Those of [`SessionListener::accept`], and [`Error::Os`] if the runtime has been shut down.
+    /// - [`Error::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`Error::Closed`] if the listener's thread has ended by a panic
+    /// - [`Error::Os`] if the runtime has been shut down
+    /// - [`Error::Forked`] in a forked child
     pub async fn accept(&mut self) -> Result<Session> {
         loop {
             if let Some(session) = self.get_ref().try_accept()? {
@@ -55,7 +58,7 @@ impl Async<SessionListener> {
 }
 
 impl Async<Collector> {
-    /// What happens next, as [`Collector::next`].
+    /// What happens next, like [`Collector::next`].
     ///
     /// ```
     /// use fdring::collect::{Collector, Event};
@@ -84,7 +87,10 @@ impl Async<Collector> {
     ///
     /// # Errors
     ///
-    /// Those of [`Collector::next`].
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`ReceiveError::Forked`] in a forked child
     pub async fn next(&mut self) -> Result<Event<'_>, ReceiveError> {
         let next = poll_fn(|cx| {
             ready!(self.poll_run(cx));
@@ -99,7 +105,7 @@ impl Async<Collector> {
 }
 
 impl<E: Selectable> Async<Selector<E>> {
-    /// The next endpoint with news, as [`Selector::wait`].
+    /// The next endpoint with news, like [`Selector::wait`].
     ///
     /// ```
     /// use fdring::select::Selector;
@@ -121,7 +127,9 @@ impl<E: Selectable> Async<Selector<E>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Selector::wait`].
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`ReceiveError::Forked`] in a forked child
     pub async fn wait(&mut self) -> Result<Key, ReceiveError> {
         poll_fn(|cx| {
             ready!(self.poll_run(cx));

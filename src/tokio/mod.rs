@@ -52,7 +52,8 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
-/// So many outcomes without a wait cost one unit of a task's budget: they are quicker than what tokio has units for.
+/// This number of outcomes without a wait costs one unit of a task's budget: one outcome is quicker than what tokio has
+/// units for.
 const RUN: u32 = 16;
 /// How often in a row a descriptor may be readable that was found unreadable.
 const CLEARS_MAX: usize = 4;
@@ -60,11 +61,11 @@ const CLEARS_MAX: usize = 4;
 const RUNTIME_GONE: Errno = Errno::CANCELED;
 
 /// An endpoint in a task: a consumer, a tap, one of values, a producer, a [`SessionListener`](crate::SessionListener),
-/// a [`Collector`](crate::collect::Collector), a [`Server`](crate::Server), a
-/// [`Selector`](crate::select::Selector), or anything else that is [`Selectable`], whose
-/// calls that do not wait come after [`ready`](Self::ready).
+/// a [`Collector`](crate::collect::Collector), a [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or
+/// anything else that is [`Selectable`]: for that, await [`ready`](Self::ready), then make calls that do not wait.
 ///
-/// It belongs to the runtime in which it was made, whose poller watches it until it is dropped: by a descriptor more.
+/// It belongs to the runtime in which it was made. The runtime's poller watches it until it is dropped, which takes one
+/// more descriptor.
 ///
 /// ```
 /// use fdring::tokio::Async;
@@ -151,7 +152,7 @@ impl<E: AsFd> Async<E> {
         &self.endpoint
     }
 
-    /// The endpoint, for what needs it exclusively. Its blocking calls would block the runtime's thread.
+    /// The endpoint, mutably. Its blocking calls would block the runtime's thread.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, errors::ReceiveError, tokio::Async};
@@ -168,7 +169,7 @@ impl<E: AsFd> Async<E> {
         &mut self.endpoint
     }
 
-    /// The endpoint, which the runtime no longer watches: for a thread of its own, say.
+    /// Returns the endpoint, which the runtime no longer watches: to use it on a thread of its own, for example.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, tokio::Async};
@@ -190,7 +191,7 @@ impl<E: AsFd> Async<E> {
     /// Looks, and has the task woken once the descriptor becomes readable after that. The waker comes first, so that
     /// nothing is missed that happens after the look.
     ///
-    /// Where the runtime has been shut down, `gone` is the outcome.
+    /// If the runtime has been shut down, `gone` is the outcome.
     fn poll_look<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -222,7 +223,7 @@ impl<E: AsFd> Async<E> {
 }
 
 impl<E: Selectable> Async<E> {
-    /// Waits until the next call that does not wait has an outcome: a record, a session, the end, an error.
+    /// Waits until the next call that does not wait has an outcome: a record, a session, the end, or an error.
     ///
     /// ```
     /// # use fdring::{Producer, Server, tokio::Async};
@@ -246,7 +247,7 @@ impl<E: Selectable> Async<E> {
         poll_fn(|cx| self.poll_ready(cx, |_| false)).await
     }
 
-    /// As [`ready`](Self::ready), where `has_news` is a quick way to see that.
+    /// Like [`ready`](Self::ready), where `has_news` is a quick way to see that.
     #[inline]
     fn poll_ready(
         &mut self,

@@ -14,8 +14,8 @@ use std::future::poll_fn;
 use std::io;
 
 impl Async<Consumer> {
-    /// Connects to the only lane at `address`, as [`Consumer::connect`], on a thread of the runtime for blocking calls.
-    /// A future that is dropped leaves the call to itself; what it brings is dropped, too.
+    /// Connects to the only lane at `address`, like [`Consumer::connect`], on a thread of the runtime for blocking
+    /// calls. A future that is dropped leaves the call to itself; what it brings is dropped, too.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Consumer, tokio::Async};
@@ -32,13 +32,22 @@ impl Async<Consumer> {
     ///
     /// # Errors
     ///
-    /// Those of [`Consumer::connect`] and of [`Async::new`].
+    /// - [`Error::Os`] if no server listens there, the system is short of memory or descriptors, or the runtime's
+    ///   poller cannot watch the descriptor
+    /// - [`Error::Invalid`] if the address is out of range, or the server offers several lanes: then open a
+    ///   [`Session`](crate::Session) and [attach](crate::Session::attach_one) to one of them
+    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Forbidden`] if the server runs as another user
+    /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub async fn connect(address: impl Into<Address>) -> Result<Self> {
         let address = address.into();
         Self::new(on_a_blocking_thread(|| Consumer::connect(address)).await?)
     }
 
-    /// The next record, as [`Consumer::receive`]. `None` is the end of the stream.
+    /// The next record, like [`Consumer::receive`]. `None` is the end of the stream.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, tokio::Async};
@@ -57,15 +66,25 @@ impl Async<Consumer> {
     ///
     /// # Errors
     ///
-    /// Those of [`Consumer::receive`].
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::HungUp`] if the producer hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
     pub async fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         self.has_news().await?;
         self.get_mut().try_receive()
     }
 
-    /// Calls `each` with every record that is there, and waits for one if there is none, as [`Consumer::receive_many`].
-    /// Returns the number of records, 0 at the end of the stream. The quickest way to read a busy lane.
+    /// Waits for a record, then calls `each` with it and with all records that are already visible after it, like
+    /// [`Consumer::receive_many`]. Returns the number of records, 0 at the end of the stream. This is the fastest way
+    /// to read a busy lane.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server, tokio::Async};
@@ -85,7 +104,19 @@ impl Async<Consumer> {
     ///
     /// # Errors
     ///
-    /// Those of [`Consumer::receive_many`].
+    /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the producer died
+    /// - [`ReceiveError::HungUp`] if the producer hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the producer's process closed the session
+    /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
+    /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// Records handed over before the error count as read.
     #[inline]
     pub async fn receive_many<V: Verdict>(&mut self, each: impl FnMut(&Record<'_>) -> V) -> Result<usize, V::Error> {
         self.has_news().await?;
@@ -99,7 +130,7 @@ impl Async<Consumer> {
 }
 
 impl Async<Tap> {
-    /// Connects to the only lane at `address`, as [`Tap::connect`], on a thread of the runtime for blocking calls. A
+    /// Connects to the only lane at `address`, like [`Tap::connect`], on a thread of the runtime for blocking calls. A
     /// future that is dropped leaves the call to itself; what it brings is dropped, too.
     ///
     /// ```
@@ -117,13 +148,22 @@ impl Async<Tap> {
     ///
     /// # Errors
     ///
-    /// Those of [`Tap::connect`] and of [`Async::new`].
+    /// - [`Error::Os`] if no server listens there, the system is short of memory or descriptors, or the runtime's
+    ///   poller cannot watch the descriptor
+    /// - [`Error::Invalid`] if the address is out of range, or the server offers several lanes: then open a
+    ///   [`Session`](crate::Session) and [tap](crate::Session::tap_one) one of them
+    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Forbidden`] if the server runs as another user
+    /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
+    /// - [`Error::Closed`] if the server closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub async fn connect(address: impl Into<Address>) -> Result<Self> {
         let address = address.into();
         Self::new(on_a_blocking_thread(|| Tap::connect(address)).await?)
     }
 
-    /// The next record, as [`Tap::receive`]. `None` is the end of the stream.
+    /// The next record, like [`Tap::receive`]. `None` is the end of the stream.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap, tokio::Async};
@@ -140,7 +180,16 @@ impl Async<Tap> {
     ///
     /// # Errors
     ///
-    /// Those of [`Tap::receive`].
+    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up alive
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`TapError::Forked`] in a forked child
     #[inline]
     pub async fn receive(&mut self) -> Result<Option<Record<'_>>, TapError> {
         self.has_news().await?;
@@ -166,15 +215,24 @@ impl Async<Tap> {
     ///
     /// # Errors
     ///
-    /// Those of [`Tap::receive_newest`].
+    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up alive
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`TapError::Forked`] in a forked child
     #[inline]
     pub async fn receive_newest(&mut self) -> Result<Option<Record<'_>>, TapError> {
         self.has_news().await?;
         self.get_mut().try_receive_newest().map_err(not_empty)
     }
 
-    /// Calls `each` with every record that is there, and waits for one if there is none, as [`Tap::receive_many`].
-    /// Returns the number of records, 0 at the end of the stream.
+    /// Waits for a record, then calls `each` with it and with all records that are already visible after it, like
+    /// [`Tap::receive_many`]. Returns the number of records, 0 at the end of the stream.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap, tokio::Async};
@@ -192,7 +250,19 @@ impl Async<Tap> {
     ///
     /// # Errors
     ///
-    /// Those of [`Tap::receive_many`].
+    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
+    /// - [`TapError::Abandoned`] if the producer gave up or panicked
+    /// - [`TapError::PeerDead`] if the producer died
+    /// - [`TapError::HungUp`] if the producer hung up alive
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`TapError::Closed`] if the producer's process closed the session
+    /// - [`TapError::Corrupt`] if the producer broke the protocol
+    /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`TapError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`TapError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// Records handed over before the error count as read.
     #[inline]
     pub async fn receive_many<V: Verdict<TapError>>(
         &mut self,
@@ -209,7 +279,7 @@ impl Async<Tap> {
 }
 
 impl<T> Async<TypedConsumer<T>> {
-    /// The values of the next record, as [`TypedConsumer::receive`]. `None` is the end of the stream.
+    /// The values of the next record, like [`TypedConsumer::receive`]. `None` is the end of the stream.
     ///
     /// ```
     /// # use fdring::{Server, tokio::Async};
@@ -227,7 +297,8 @@ impl<T> Async<TypedConsumer<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`TypedConsumer::receive`].
+    /// - [`TypedError::Receive`] for each error of [`Consumer::receive`]
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     #[inline]
     pub async fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError>
     where
@@ -255,7 +326,10 @@ impl<T> Async<TypedConsumer<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`TypedConsumer::receive_value`].
+    /// - [`TypedError::Receive`] for each error of [`Consumer::receive`]
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     #[inline]
     pub async fn receive_value(&mut self) -> Result<Option<T>, TypedError>
     where
@@ -272,7 +346,7 @@ impl<T> Async<TypedConsumer<T>> {
 }
 
 impl<T> Async<TypedTap<T>> {
-    /// The values of the next record, as [`TypedTap::receive`]. `None` is the end of the stream.
+    /// The values of the next record, like [`TypedTap::receive`]. `None` is the end of the stream.
     ///
     /// ```
     /// # use fdring::{Server, tokio::Async};
@@ -290,7 +364,8 @@ impl<T> Async<TypedTap<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`TypedTap::receive`].
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive`]
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     #[inline]
     pub async fn receive(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>>
     where
@@ -319,7 +394,8 @@ impl<T> Async<TypedTap<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`TypedTap::receive_newest`].
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest`]
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
     #[inline]
     pub async fn receive_newest(&mut self) -> Result<Option<TypedRecord<'_, T>>, TypedError<TapError>>
     where
@@ -347,7 +423,10 @@ impl<T> Async<TypedTap<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`TypedTap::receive_value`].
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive`]
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     #[inline]
     pub async fn receive_value(&mut self) -> Result<Option<T>, TypedError<TapError>>
     where
@@ -376,7 +455,10 @@ impl<T> Async<TypedTap<T>> {
     ///
     /// # Errors
     ///
-    /// Those of [`TypedTap::receive_newest_value`].
+    /// - [`TypedError::Receive`] for each error of [`Tap::receive_newest`]
+    /// - [`TypedError::Length`] if the record is not a whole number of `T`s
+    /// - [`TypedError::Count`] if it holds none, or several
+    /// - [`TypedError::Bits`] if its bits are no `T`
     #[inline]
     pub async fn receive_newest_value(&mut self) -> Result<Option<T>, TypedError<TapError>>
     where

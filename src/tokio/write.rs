@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 ///
 /// What never waits is called on [`Async::get_mut`].
 impl Async<Producer> {
-    /// Copies `payload` into a record and publishes it, as [`Producer::send`]. Waits while the ring is full. A future
+    /// Copies `payload` into a record and publishes it, like [`Producer::send`]. Waits while the ring is full. A future
     /// that is dropped before its end has sent nothing.
     ///
     /// ```
@@ -36,13 +36,20 @@ impl Async<Producer> {
     ///
     /// # Errors
     ///
-    /// Those of [`Producer::send`], and [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has
-    /// been shut down.
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
+    /// - [`SendError::Forked`] in a forked child
     pub async fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
         poll_fn(|cx| self.poll_sent(cx, |producer| producer.try_send(payload))).await
     }
 
-    /// Reserves a record of `len` payload bytes in the ring itself, as [`Producer::reserve`]. Waits while the ring is
+    /// Reserves a record of `len` payload bytes in the ring itself, like [`Producer::reserve`]. Waits while the ring is
     /// full.
     ///
     /// ```
@@ -61,7 +68,14 @@ impl Async<Producer> {
     ///
     /// # Errors
     ///
-    /// Those of [`Producer::reserve`], and [`SendError::Wait`] as for [`send`](Self::send).
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
+    /// - [`SendError::Forked`] in a forked child
     pub async fn reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
         // Nobody else takes the room that was found: the second call finds it again.
         poll_fn(|cx| self.poll_sent(cx, |producer| producer.try_reserve(len).map(drop))).await?;
@@ -85,7 +99,16 @@ impl Async<Producer> {
     ///
     /// # Errors
     ///
-    /// Those of [`Producer::reserve_window`], and [`SendError::Wait`] as for [`send`](Self::send).
+    /// - [`SendError::TooLong`] if one of `lens` is more than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
+    /// - [`SendError::Forked`] in a forked child
     pub async fn reserve_window(&mut self, lens: &[usize]) -> Result<Window<'_>, SendError> {
         // As in `reserve`.
         poll_fn(|cx| self.poll_sent(cx, |producer| producer.try_reserve_window(lens).map(drop))).await?;

@@ -53,7 +53,17 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Consumer::connect`], and [`Error::Layout`](crate::Error::Layout) if the lane has other values.
+    /// - [`Error::Os`](crate::Error::Os) if no server listens there, or the system is short of memory or descriptors
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or the server offers several lanes
+    /// - [`Error::Layout`](crate::Error::Layout) if the lane has other values
+    /// - [`Error::Refused`](crate::Error::Refused) if the server refuses, for example because it has its most sessions
+    ///   already
+    /// - [`Error::Forbidden`](crate::Error::Forbidden) if the server runs as another user
+    /// - [`Error::Peer`](crate::Error::Peer) if the server breaks the protocol, or offers memory that must not be
+    ///   mapped
+    /// - [`Error::Closed`](crate::Error::Closed) if the server closes the connection
+    /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than 5 s
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn connect(address: impl Into<Address>) -> Result<Self> {
         Self::new(Consumer::connect(address)?, Layout::of::<T>())
     }
@@ -200,7 +210,7 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
 }
 
 impl<T> TypedConsumer<T> {
-    /// The consumer of the bytes, for all that does not receive.
+    /// The consumer of the bytes: for everything but receiving.
     ///
     /// ```
     /// # use fdring::Server;
@@ -217,7 +227,7 @@ impl<T> TypedConsumer<T> {
         &self.consumer
     }
 
-    /// The same, for what needs it exclusively: to arm, to release, or to receive records as bytes.
+    /// The consumer of the bytes, mutably: to arm, to release, or to receive records as bytes.
     ///
     /// ```
     /// # use fdring::Server;

@@ -22,7 +22,7 @@ use std::io;
 pub enum TypedError<E = ReceiveError> {
     /// The consumer or tap has no record, for this reason.
     Receive(E),
-    /// A record is not a whole number of values. It was skipped; the next call goes on behind it.
+    /// A record is not a whole number of values. It was skipped; the next call goes on after it.
     Length {
         /// The length of the record, in bytes.
         len: usize,
@@ -87,7 +87,7 @@ where
 }
 
 impl<E> TypedError<E> {
-    /// The same, with another error where none of the others.
+    /// The same, with another error in place of a reader's.
     #[cfg(feature = "tokio")]
     pub(crate) fn map_received(self, map: impl FnOnce(E) -> E) -> Self {
         match self {

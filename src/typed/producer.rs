@@ -50,7 +50,7 @@ impl LaneOptions {
 }
 
 impl<T: NoUninit> TypedProducer<T> {
-    /// Creates a lane of `T`s, in version 0 of their layout and with the other options of a lane by default.
+    /// Creates a lane of `T`s, in version 0 of their layout, with the default [`LaneOptions`] otherwise.
     ///
     /// ```
     /// # use fdring::typed::TypedProducer;
@@ -63,7 +63,9 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`LaneOptions::create`].
+    /// - [`Error::Invalid`](crate::Error::Invalid) if `name` is not 1 to 64 bytes long or contains a control character
+    /// - [`Error::Os`](crate::Error::Os) if the system is short of memory or descriptors
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn create(name: impl Into<String>) -> Result<Self> {
         let layout = Layout::of::<T>();
         Self::new(LaneOptions::new(name).values(layout).create()?, layout)
@@ -105,7 +107,13 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Producer::send`].
+    /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
     pub fn send(&mut self, value: &T) -> Result<(), SendError> {
         self.producer.send(bytemuck::bytes_of(value))
@@ -124,7 +132,13 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Producer::try_send`].
+    /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_send(&mut self, value: &T) -> Result<(), SendError> {
         self.producer.try_send(bytemuck::bytes_of(value))
@@ -144,7 +158,14 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Producer::send_timeout`].
+    /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, value: &T, timeout: Duration) -> Result<(), SendError> {
         self.producer.send_timeout(bytemuck::bytes_of(value), timeout)
     }
@@ -163,7 +184,14 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Producer::send_deadline`].
+    /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, value: &T, deadline: Instant) -> Result<(), SendError> {
         self.producer.send_deadline(bytemuck::bytes_of(value), deadline)
     }
@@ -182,7 +210,14 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Producer::send`].
+    /// - [`SendError::TooLong`] if the values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
         self.producer.send(bytemuck::cast_slice(values))
@@ -201,7 +236,14 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Producer::try_send`].
+    /// - [`SendError::TooLong`] if the values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Forked`] in a forked child
     pub fn try_send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
         self.producer.try_send(bytemuck::cast_slice(values))
     }
@@ -220,7 +262,14 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Producer::fill`].
+    /// - [`SendError::TooLong`] if `count` values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn fill(&mut self, count: usize, fill: impl FnOnce(&mut [T])) -> Result<(), SendError>
     where
@@ -246,13 +295,13 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// # Errors
     ///
-    /// As [`Producer::batch`].
+    /// [`SendError::Forked`] in a forked child.
     #[inline]
     pub fn batch(&mut self) -> Result<TypedBatch<'_, T>, SendError> {
         Ok(TypedBatch { batch: self.producer.batch()?, values: PhantomData })
     }
 
-    /// The producer of the bytes, to offer it, and for all that does not send.
+    /// The producer of the bytes: to offer it, and for everything but sending.
     ///
     /// ```
     /// # use fdring::typed::TypedProducer;
@@ -266,7 +315,7 @@ impl<T: NoUninit> TypedProducer<T> {
         &self.producer
     }
 
-    /// The same, for what needs it exclusively: to wait, or to send records with tags. Each should hold whole `T`s,
+    /// The producer of the bytes, mutably: to wait, or to send records with tags. A record should hold whole `T`s,
     /// since consumers refuse others.
     ///
     /// ```
@@ -332,7 +381,13 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     ///
     /// # Errors
     ///
-    /// As [`Batch::send`].
+    /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
     pub fn send(&mut self, value: &T) -> Result<(), SendError> {
         self.batch.send(bytemuck::bytes_of(value))
@@ -353,7 +408,14 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     ///
     /// # Errors
     ///
-    /// As [`Batch::send`].
+    /// - [`SendError::TooLong`] if the values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
         self.batch.send(bytemuck::cast_slice(values))

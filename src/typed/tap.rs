@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 /// The lossy reading end of a lane of values: a [`Tap`] that receives `T`s, and that the lane never waits for.
 ///
-/// Its forms are those of [`TypedConsumer`](super::TypedConsumer), and each is there for the newest record, too. Values
-/// are copied out, and handed out only if they were whole then.
+/// It has the methods of [`TypedConsumer`](super::TypedConsumer), and each of them for the newest record, too. Values
+/// are copied out, and handed out only if they were still whole after that.
 ///
 /// ```
 /// use fdring::Server;
@@ -52,7 +52,17 @@ impl<T: CheckedBitPattern> TypedTap<T> {
     ///
     /// # Errors
     ///
-    /// As [`Tap::connect`], and [`Error::Layout`](crate::Error::Layout) if the lane has other values.
+    /// - [`Error::Os`](crate::Error::Os) if no server listens there, or the system is short of memory or descriptors
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or the server offers several lanes
+    /// - [`Error::Layout`](crate::Error::Layout) if the lane has other values
+    /// - [`Error::Refused`](crate::Error::Refused) if the server refuses, for example because it has its most sessions
+    ///   already
+    /// - [`Error::Forbidden`](crate::Error::Forbidden) if the server runs as another user
+    /// - [`Error::Peer`](crate::Error::Peer) if the server breaks the protocol, or offers memory that must not be
+    ///   mapped
+    /// - [`Error::Closed`](crate::Error::Closed) if the server closes the connection
+    /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than 5 s
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn connect(address: impl Into<Address>) -> Result<Self> {
         Self::new(Tap::connect(address)?, Layout::of::<T>())
     }
@@ -517,7 +527,7 @@ impl<T: AnyBitPattern> TypedTap<T> {
 }
 
 impl<T> TypedTap<T> {
-    /// The tap of the bytes, for all that does not receive.
+    /// The tap of the bytes: for everything but receiving.
     ///
     /// ```
     /// # use fdring::Server;
@@ -537,7 +547,7 @@ impl<T> TypedTap<T> {
         &self.tap
     }
 
-    /// The same, for what needs it exclusively: to arm, or to receive records as bytes.
+    /// The tap of the bytes, mutably: to arm, or to receive records as bytes.
     ///
     /// ```
     /// # use fdring::Server;

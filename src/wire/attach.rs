@@ -49,7 +49,7 @@ const NOT_READ: u8 = 3;
 /// What follows the delivery of a lane that is not read: the first of each choice, no descriptors, no position.
 const NOTHING: [u8; 12] = [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
-/// Each lane of the Offer; `None` where it is not read.
+/// Each lane of the Offer; `None` if it is not read.
 pub(super) fn read_attach(fields: &mut Fields<'_>) -> Result<Vec<Option<LaneAttach>>, FrameError> {
     let count = read_lane_count("the Attach", fields)?;
     let mut lanes = Vec::new();
@@ -145,7 +145,7 @@ impl StartAt {
     }
 }
 
-/// Where each lane of the Offer starts; 0 where it is not read.
+/// Where each lane of the Offer starts; 0 if it is not read.
 pub(super) fn read_attached(fields: &mut Fields<'_>) -> Result<Vec<u64>, FrameError> {
     let count = read_lane_count("the Attached", fields)?;
     (0..count).map(|_| fields.u64("a start position")).collect()

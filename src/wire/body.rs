@@ -85,7 +85,7 @@ pub(crate) struct LaneTerms {
     pub(crate) has_space_bell: bool,
     /// Whether it has one consumer at a time, and each resumes where the last one stopped.
     pub(crate) has_one_worker: bool,
-    /// The most descriptors of one record, up to [`FDS_PER_MESSAGE_MAX`]; 0 where records have none.
+    /// The most descriptors of one record, up to [`FDS_PER_MESSAGE_MAX`]; 0 if records have none.
     pub(crate) record_fds_max: u8,
 }
 
@@ -292,7 +292,7 @@ impl Offer {
 
 /// The flags of a lane that have a meaning and are not implemented.
 const FLAGS_TO_COME: [(u32, &str); 1] = [(FLAG_FIXED, "a lane with fixed slots, all of one length (flag bit 5)")];
-/// Stands where an Offer names no descriptor: the first is the seat's.
+/// In place of a descriptor that an Offer does not name: the first is the seat's.
 const NO_DESCRIPTOR: usize = 0;
 
 /// The flags of a lane that are implemented.

@@ -64,9 +64,9 @@ pub(crate) enum Frame {
     Hello(Hello),
     /// The lanes, with their descriptors.
     Offer(Offer),
-    /// How each offered lane will be read, in the order of the Offer; `None` where it is not.
+    /// How each offered lane will be read, in the order of the Offer; `None` if it is not.
     Attach(Vec<Option<LaneAttach>>),
-    /// The position at which each lane's reading starts, in the order of the Offer; 0 where it is not read.
+    /// The position at which each lane's reading starts, in the order of the Offer; 0 if it is not read.
     Attached(Vec<u64>),
     /// No, and why. Frozen.
     Refuse(Refuse),

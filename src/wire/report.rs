@@ -32,9 +32,9 @@ pub(crate) struct Report {
 /// A seat in a Report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReportedSeat {
-    /// 0 where it is unknown.
+    /// 0 if it is unknown.
     pub(crate) pid: u32,
-    /// [`UNKNOWN_UID`] where it is unknown.
+    /// [`UNKNOWN_UID`] if it is unknown.
     pub(crate) uid: u32,
     pub(crate) kind: SeatKind,
     pub(crate) is_asleep: bool,

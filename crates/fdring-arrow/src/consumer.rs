@@ -68,7 +68,10 @@ impl BatchConsumer {
     ///
     /// # Errors
     ///
-    /// Those of [`BatchConsumerOptions::connect`].
+    /// - [`Error::NoSchema`] if the server does not offer exactly one lane of record batches, or its schema cannot be
+    ///   read
+    /// - [`Error::Setup`] for each error of [`Session::connect`](fdring::Session::connect) and
+    ///   [`Session::attach`](fdring::Session::attach)
     pub fn connect(address: impl Into<Address>) -> Result<Self, Error> {
         BatchConsumerOptions::new().connect(address)
     }
@@ -122,7 +125,7 @@ impl BatchConsumer {
     ///
     /// - [`Error::Batch`], [`Error::NotSent`] or [`Error::NoRoom`] if a record was received, and is no batch, or its
     ///   parcel cannot be taken: the next call goes on after it
-    /// - [`Error::Receive`] as [`Consumer::receive`]
+    /// - [`Error::Receive`] for each error of [`Consumer::receive`]
     pub fn receive(&mut self) -> Result<Option<ReceivedBatch>, Error> {
         self.lane.receive()?.map(|record| self.taker.take(record)).transpose()
     }
@@ -146,7 +149,9 @@ impl BatchConsumer {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive); [`Error::Receive`] with [`ReceiveError::Empty`] if there is none now.
+    /// - [`Error::Batch`], [`Error::NotSent`] or [`Error::NoRoom`] if a record was received, and is no batch, or its
+    ///   parcel cannot be taken: the next call goes on after it
+    /// - [`Error::Receive`] for each error of [`Consumer::try_receive`], [`ReceiveError::Empty`] among them
     pub fn try_receive(&mut self) -> Result<Option<ReceivedBatch>, Error> {
         self.lane.try_receive()?.map(|record| self.taker.take(record)).transpose()
     }
@@ -172,7 +177,9 @@ impl BatchConsumer {
     ///
     /// # Errors
     ///
-    /// Those of [`receive`](Self::receive); [`Error::Receive`] with [`ReceiveError::TimedOut`] if none came in time.
+    /// - [`Error::Batch`], [`Error::NotSent`] or [`Error::NoRoom`] if a record was received, and is no batch, or its
+    ///   parcel cannot be taken: the next call goes on after it
+    /// - [`Error::Receive`] for each error of [`Consumer::receive_timeout`], [`ReceiveError::TimedOut`] among them
     pub fn receive_timeout(&mut self, timeout: Duration) -> Result<Option<ReceivedBatch>, Error> {
         self.lane.receive_timeout(timeout)?.map(|record| self.taker.take(record)).transpose()
     }
@@ -201,7 +208,7 @@ impl BatchConsumer {
         self.lane.release();
     }
 
-    /// Prepares a wait for the [descriptor](Self::as_fd) to become readable, as [`Consumer::arm`].
+    /// Prepares a wait for the [descriptor](Self::as_fd) to become readable, like [`Consumer::arm`].
     ///
     /// ```
     /// # use arrow_array::{ArrayRef, Int64Array, RecordBatch};
@@ -222,7 +229,7 @@ impl BatchConsumer {
     ///
     /// # Errors
     ///
-    /// [`Error::Receive`] as [`Consumer::arm`].
+    /// [`Error::Receive`] for each error of [`Consumer::arm`].
     pub fn arm(&mut self) -> Result<bool, Error> {
         Ok(self.lane.arm()?)
     }

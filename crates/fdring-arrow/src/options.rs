@@ -204,7 +204,8 @@ impl BatchConsumerOptions {
     ///
     /// # Errors
     ///
-    /// Those of [`attach`](Self::attach), and [`Error::Setup`] as [`Session::connect`].
+    /// - [`Error::NoSchema`] if there is no such lane, if several could be meant, or if the schema cannot be read
+    /// - [`Error::Setup`] for each error of [`Session::connect`] and [`Session::attach`]
     pub fn connect(self, address: impl Into<Address>) -> Result<BatchConsumer, Error> {
         self.attach(Session::connect(address)?)
     }
@@ -231,7 +232,7 @@ impl BatchConsumerOptions {
     /// # Errors
     ///
     /// - [`Error::NoSchema`] if there is no such lane, if several could be meant, or if the schema cannot be read
-    /// - [`Error::Setup`] as [`Session::attach`]
+    /// - [`Error::Setup`] for each error of [`Session::attach`]
     pub fn attach(self, session: Session) -> Result<BatchConsumer, Error> {
         let lane = chosen(session.lanes(), self.lane)?;
         let mut attach = Attach::lane(&lane.name).start(self.start).attachments(lane.attachments_max > 0);

@@ -62,7 +62,7 @@ impl BatchProducerOptions {
     /// parcel, and so does each that is longer than half of the ring. At 0, all go as parcels.
     ///
     /// In the ring, a batch costs a copy, and no memory of its own. A parcel costs memory that is made for it, and is
-    /// not copied again by whoever receives or forwards it. A consumer that [resumes](fdring::options::Start::Resume)
+    /// not copied again when it is received or forwarded. A consumer that [resumes](fdring::options::Start::Resume)
     /// gets what was left in the ring, and not the parcels that were sent before it came.
     ///
     /// ```
@@ -184,7 +184,10 @@ impl BatchProducer {
     ///
     /// # Errors
     ///
-    /// Those of [`BatchProducerOptions::create`].
+    /// - [`Error::Unsupported`] if the schema has a type that cannot be sent: run-end encoded, or a dictionary in the
+    ///   values of a dictionary
+    /// - [`Error::Setup`] if the name is not 1 to 57 bytes long or contains a control character, or the system is short
+    ///   of memory or descriptors
     pub fn create(name: impl Into<String>, schema: impl Into<SchemaRef>) -> Result<Self, Error> {
         BatchProducerOptions::new(LaneOptions::new(name)).create(schema)
     }
@@ -216,7 +219,7 @@ impl BatchProducer {
     /// - [`Error::SchemaChanged`] if the batch has other columns than the lane
     /// - [`Error::Encode`] if Arrow cannot encode it
     /// - [`Error::Setup`] if the memory of a parcel cannot be made
-    /// - [`Error::Send`] as [`Producer::send_with_fds`]
+    /// - [`Error::Send`] for each error of [`Producer::send_with_fds`]
     pub fn send(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.put(batch, Wait::Always)
     }
@@ -238,8 +241,11 @@ impl BatchProducer {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send); [`Error::Send`] with [`SendError::Full`] or [`SendError::Untaken`] if there is no
-    /// room.
+    /// - [`Error::SchemaChanged`] if the batch has other columns than the lane
+    /// - [`Error::Encode`] if Arrow cannot encode it
+    /// - [`Error::Setup`] if the memory of a parcel cannot be made
+    /// - [`Error::Send`] for each error of [`Producer::try_send_with_fds`], [`SendError::Full`] and
+    ///   [`SendError::Untaken`] among them
     pub fn try_send(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.put(batch, Wait::No)
     }
@@ -261,15 +267,18 @@ impl BatchProducer {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send); [`Error::Send`] with [`SendError::TimedOut`] or [`SendError::Untaken`] if there
-    /// is no room in time.
+    /// - [`Error::SchemaChanged`] if the batch has other columns than the lane
+    /// - [`Error::Encode`] if Arrow cannot encode it
+    /// - [`Error::Setup`] if the memory of a parcel cannot be made
+    /// - [`Error::Send`] for each error of [`Producer::send_with_fds_timeout`], [`SendError::TimedOut`] and
+    ///   [`SendError::Untaken`] among them
     pub fn send_timeout(&mut self, batch: &RecordBatch, timeout: Duration) -> Result<(), Error> {
         self.put(batch, Wait::AtMost(timeout))
     }
 
-    /// Sends a batch on that was received from another lane of the same schema. Its parcel is sent as it is, without a
-    /// copy, if the consumer has [kept it](crate::BatchConsumerOptions::keep_parcels); else it is sent as by
-    /// [`send`](Self::send). Waits as that does.
+    /// Sends on a batch that was received from another lane of the same schema. If the consumer has
+    /// [kept its parcel](crate::BatchConsumerOptions::keep_parcels), the parcel is sent as it is, without a copy;
+    /// otherwise the batch is sent as by [`send`](Self::send). Waits like `send`.
     ///
     /// ```
     /// # use arrow_array::{ArrayRef, Int64Array, RecordBatch};
@@ -298,7 +307,10 @@ impl BatchProducer {
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Self::send).
+    /// - [`Error::SchemaChanged`] if the batch has other columns than the lane
+    /// - [`Error::Encode`] if Arrow cannot encode it
+    /// - [`Error::Setup`] if the memory of a parcel cannot be made
+    /// - [`Error::Send`] for each error of [`Producer::send_with_fds`]
     pub fn forward(&mut self, batch: &ReceivedBatch) -> Result<(), Error> {
         match batch.parcel() {
             // Its messages fit this lane's schema if they fit one that is told in the same bytes.
@@ -343,7 +355,7 @@ impl BatchProducer {
     ///
     /// # Errors
     ///
-    /// [`Error::Send`] as [`Producer::finish_and_wait`].
+    /// [`Error::Send`] for each error of [`Producer::finish_and_wait`].
     pub fn finish_and_wait(self, timeout: Duration) -> Result<(), Error> {
         self.lane.finish_and_wait(timeout)?;
         self.schema_lane.finish();

@@ -33,10 +33,10 @@ pub(crate) struct Arguments {
     /// The tag of all records.
     #[arg(long, value_name = "NUMBER", default_value_t = 0, conflicts_with = "tags")]
     tag: u16,
-    /// At most so many records a second.
+    /// At most this many records a second.
     #[arg(long, value_name = "RECORDS", value_parser = parse_rate)]
     rate: Option<f64>,
-    /// Wait until so many consumers are there before the first record.
+    /// Wait until this many consumers are there before the first record.
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     consumers: usize,
     /// The length of the ring: a power of two. A record takes at most half of it.

@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// The address to offer the lanes at: a path, or @ and a name.
     #[arg(long, value_name = "ADDRESS")]
     at: String,
-    /// So many times the recorded pace.
+    /// This many times the recorded pace.
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = parse_speed)]
     speed: f64,
     /// As fast as possible.
@@ -53,13 +53,13 @@ pub(crate) struct Arguments {
     /// End so long after the first record of the file.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     to: Option<Duration>,
-    /// Begin anew at the end, so many times in all, or until Ctrl-C.
+    /// Begin anew at the end, this many times in all, or until Ctrl-C.
     #[arg(long = "loop", value_name = "TIMES", num_args = 0..=1, default_missing_value = "18446744073709551615")]
     times: Option<u64>,
     /// Shorten silences of the recording that are longer than this.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     gap_max: Option<Duration>,
-    /// Wait until each lane has so many consumers before the first record.
+    /// Wait until each lane has this many consumers before the first record.
     #[arg(long, value_name = "COUNT", default_value_t = 0)]
     consumers: usize,
     /// Only these lanes, by their names or ids. May be given several times.

@@ -68,7 +68,7 @@ pub enum TapError {
     Abandoned,
     /// The producer's process ended before the lane did.
     PeerDead,
-    /// The producer hung up without a word, and lives, or the kernel does not say whether it does.
+    /// The producer hung up without a word. It lives, as far as the kernel says.
     HungUp,
     /// The producer refused to go on.
     Refused {
@@ -77,7 +77,7 @@ pub enum TapError {
         /// The producer's own sentence, shortened and safe to print.
         reason: Box<str>,
     },
-    /// The producer sent what may not come in a session: this says what.
+    /// The producer broke the session's protocol: the text says how.
     Peer(Box<str>),
     /// The producer's process closed the session. The lane goes on without this tap: connect again to read on.
     Closed,

@@ -54,17 +54,18 @@ const LOOKS_PER_SESSION: u32 = 4096;
 
 /// The lossy reading end of a lane: a reader that the lane never waits for.
 ///
-/// A tap receives records in order, once, and whole, as long as it keeps up. When the producer has overwritten what the
-/// tap was to read next, a call returns [`TapError::Lagged`] with the number of bytes that were missed, and the next
-/// one goes on from the newest record. [`receive_newest`](Self::receive_newest) passes over everything but the newest
-/// record, for readers that want no more than that: displays, say, and control loops.
+/// A tap receives records in order, once, and whole, as long as it keeps up. If the producer has overwritten the next
+/// record, a call returns [`TapError::Lagged`] with the number of bytes that were missed, and the next call goes on
+/// from the newest record. [`receive_newest`](Self::receive_newest) skips everything but the newest record, for readers
+/// such as displays and control loops.
 ///
 /// A tap costs its producer next to nothing, whether it reads, sleeps, or is stopped. Any number of taps read a lane
-/// beside its consumers, which lose nothing by them. A payload is copied out and handed out only if it was whole then.
+/// beside its consumers, which lose nothing by them. A payload is copied out, and handed out only if it was still whole
+/// after that.
 ///
-/// A tap is in time for a record until the producer has gone on for about fifteen sixteenths of the ring, less the
-/// length of the record that it writes. Records longer than 15/32 of the ring may never be caught: make the ring
-/// longer.
+/// A tap is in time for a record until the producer has written about 15/16 of the ring after it, less the length of
+/// the record that it is writing. A record longer than 15/32 of the ring may be overwritten before any tap has copied
+/// it: make the ring longer.
 ///
 /// ```
 /// use fdring::{Producer, Server, Tap, errors::TapError};
@@ -91,9 +92,9 @@ const LOOKS_PER_SESSION: u32 = 4096;
 /// # }
 /// ```
 ///
-/// A session with consumers and taps is made by [`Session::tap`](crate::Session::tap) and
-/// [`Session::attach_and_tap`](crate::Session::attach_and_tap). A tap is `Send` and `Sync`. It can be moved to another
-/// thread.
+/// [`Session::tap`](crate::Session::tap) taps several lanes of one session;
+/// [`Session::attach_and_tap`](crate::Session::attach_and_tap) mixes consumers and taps. A tap is `Send` and `Sync`. It
+/// can be moved to another thread.
 #[derive(Debug)]
 #[must_use = "dropping a tap leaves its lane; keep it in a variable"]
 pub struct Tap {
@@ -101,7 +102,7 @@ pub struct Tap {
     reader: TapReader<LaneMap, SeatMap>,
     waiter: Waiter,
     guard: ForkGuard,
-    /// Closed where records have times, too.
+    /// Also closed if records have times.
     shortcut: Shortcut,
     copies: Copies,
     /// What is known of the last record.
@@ -307,7 +308,7 @@ impl Tap {
     /// The newest record, if this tap has not received it yet. Waits for one otherwise. `None` is the end of the
     /// stream.
     ///
-    /// Everything before it is passed over, and counts as [missed](Self::missed_bytes).
+    /// Everything before it is skipped, and counts as [missed](Self::missed_bytes).
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};
@@ -568,8 +569,8 @@ impl Tap {
         self.reader.position()
     }
 
-    /// What was published since this tap began and was passed over, in bytes, headers and padding included: what it was
-    /// too late for, and what [`receive_newest`](Self::receive_newest) skipped.
+    /// The bytes that this tap has missed since it began, headers and padding included: those that it was too late for,
+    /// and those that [`receive_newest`](Self::receive_newest) skipped.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};
@@ -588,11 +589,11 @@ impl Tap {
         self.reader.missed_bytes()
     }
 
-    /// Whether the next call that receives finds something at once: a record, or an error. Looks at the lane as little
-    /// as such a call, and takes nothing.
+    /// Whether the next call that receives finds something at once: a record, or an error. It looks at the lane no more
+    /// often than such a call, and takes nothing.
     ///
-    /// `false` says only that one must look closer: [`arm`](Self::arm) sees the end of lane and session, too.
-    /// For futures, in which a borrowed record cannot be kept while they find out whether to wait.
+    /// `false` is not final: [`arm`](Self::arm) also sees the end of the lane and of the session. This method is for
+    /// futures, which cannot keep a borrowed record while they find out whether to wait.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};
@@ -727,7 +728,7 @@ impl Tap {
         Record::copied(found, self.copies.payload(found), &self.copied)
     }
 
-    /// The record that is asked for, copied out with its time, where there is no shortcut.
+    /// The record that is asked for, copied out with its time, if there is no shortcut.
     #[cold]
     fn copy_stamped(&mut self, wish: Wish, deadline: Deadline) -> Result<Option<Found>, TapError> {
         // In a forked child there is no ring to look at.

@@ -50,7 +50,7 @@ fn consumer(
     consumer_with(Barrier::Fence, lane, seat, bell, start, in_place)
 }
 
-/// As [`consumer`], attached with that barrier.
+/// Like [`consumer`], attached with that barrier.
 fn consumer_with(
     barrier: Barrier,
     lane: Arc<LaneMap>,

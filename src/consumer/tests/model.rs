@@ -555,7 +555,7 @@ proptest! {
         stamps in any::<bool>(),
     ) {
         let options = LaneOptions::new("model").capacity(capacity).record_align(record_align);
-        // Where there is no room for them, they would have other alignments.
+        // If there is no room for them, they would have other alignments.
         let options = options.payload_align(payload_align).prefault(false).stamped(stamps && payload_align >= 16);
         let producer = Producer::create_at(&options, position).unwrap();
         let geometry = Geometry::new(capacity, record_align, payload_align).unwrap();

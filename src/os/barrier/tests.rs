@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// With a fence in place of the heavy barrier both sides miss each other in one round of 20 to 2,500.
 const ROUNDS: u64 = 50_000;
-/// Rounds take long where the machine is busy, and fewer do as well then.
+/// Rounds take long if the machine is busy, and fewer do as well then.
 const ROUNDS_MAX: Duration = Duration::from_secs(5);
 /// What the waker writes before it publishes, in bytes: as many lines as a processor has stores on the way, about.
 const PAYLOAD_BYTES: usize = 4096;
@@ -99,7 +99,7 @@ fn missed(here: &CpuSet, there: &CpuSet, barrier: impl Fn()) -> u64 {
     missed
 }
 
-/// Ends the waker, also where the sleeper panics.
+/// Ends the waker, even if the sleeper panics.
 struct End<'a>(&'a Words);
 
 impl Drop for End<'_> {

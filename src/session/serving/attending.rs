@@ -36,8 +36,8 @@ impl ConsumerSession {
     }
 
     /// Takes what an attached consumer has sent, and then the end of its process; until when nothing more is heard of
-    /// it, if it has asked about a lane. So whoever asks without end is answered ten times a second, and costs little
-    /// more. What else it has asked by then goes unanswered.
+    /// it, if it has asked about a lane. So a consumer that asks without end is answered ten times a second, and costs
+    /// little more. What else it has asked by then goes unanswered.
     fn listen(
         &mut self,
         handshake: &mut Handshake,
