@@ -317,34 +317,41 @@ impl Session {
                     may_reset = false;
                     continue;
                 }
-                Err(RecvFdsError::Closed | RecvFdsError::Reset) => {
-                    self.note(Fate::HungUp);
-                    break;
-                }
                 Err(error) => {
-                    let fault = match &error {
-                        RecvFdsError::PayloadTruncated { .. } => "a frame came that is too long here".to_owned(),
-                        error => error.to_string(),
-                    };
-                    close_later(error.into_received().map(|received| received.fds).unwrap_or_default());
-                    self.note_last_words(LastWords::Nonsense(fault.into()));
+                    self.note_failure(error);
                     break;
                 }
             };
-            match frame.and_then(|frame| handshake.on_frame(frame)) {
-                Ok(Step::Evicted { lane }) => self.note_evicted(lane),
-                Ok(Step::Report(report)) => self.asking.take(report),
-                Ok(Step::Bye(reason)) => self.note(Fate::of_bye(reason)),
-                Ok(_) => self.note_last_words(LastWords::Nonsense("a frame came at the wrong time".into())),
-                Err(HandshakeError::Refused { refusal, sentence }) => {
-                    self.note_last_words(LastWords::Refused(refusal, sentence.into()));
-                }
-                Err(error) => self.note_last_words(LastWords::Nonsense(error.to_string().into())),
-            }
+            self.take(frame.and_then(|frame| handshake.on_frame(frame)));
         }
         // Every other thread that sleeps on this session finds nothing to read any more: the end wakes them, even of a
         // producer that keeps its end open.
         let _ = shutdown(socket, Shutdown::Read);
+    }
+
+    /// Does what a frame asks for, or notes that it makes no sense.
+    fn take(&self, step: Result<Step, HandshakeError>) {
+        match step {
+            Ok(Step::Evicted { lane }) => self.note_evicted(lane),
+            Ok(Step::Report(report)) => self.asking.take(report),
+            Ok(Step::Bye(reason)) => self.note(Fate::of_bye(reason)),
+            Ok(_) => self.note_last_words(LastWords::Nonsense("a frame came at the wrong time".into())),
+            Err(HandshakeError::Refused { refusal, sentence }) => {
+                self.note_last_words(LastWords::Refused(refusal, sentence.into()));
+            }
+            Err(error) => self.note_last_words(LastWords::Nonsense(error.to_string().into())),
+        }
+    }
+
+    /// Notes why the socket brings no more frames.
+    fn note_failure(&self, error: RecvFdsError) {
+        let fault = match &error {
+            RecvFdsError::Closed | RecvFdsError::Reset => return self.note(Fate::HungUp),
+            RecvFdsError::PayloadTruncated { .. } => "a frame came that is too long here".to_owned(),
+            error => error.to_string(),
+        };
+        close_later(error.into_received().map(|received| received.fds).unwrap_or_default());
+        self.note_last_words(LastWords::Nonsense(fault.into()));
     }
 
     /// Notes what ended the session, for all its lanes.

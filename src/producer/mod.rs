@@ -106,9 +106,17 @@ pub struct Producer {
     outbox: Outbox,
     blocked: Blocked,
     stores: StoreChooser,
-    /// Whether the lane ends as incomplete.
-    abandons: bool,
-    has_ended: bool,
+    ending: Ending,
+}
+
+/// How the lane ends, once its producer is dropped.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    Finish,
+    /// As one that lacks what was still to come.
+    Abandon,
+    /// It has ended.
+    Done,
 }
 
 impl Producer {
@@ -160,8 +168,7 @@ impl Producer {
             outbox: Outbox::default(),
             blocked: Blocked::default(),
             stores: StoreChooser::new(options.stores_given()),
-            abandons: false,
-            has_ended: false,
+            ending: Ending::Finish,
         })
     }
 
@@ -643,7 +650,7 @@ impl Producer {
     /// # }
     /// ```
     pub fn abandon(mut self) {
-        self.abandons = true;
+        self.ending = Ending::Abandon;
     }
 
     /// The facts of the lane: name, capacity, alignments, the longest payload.
@@ -774,10 +781,11 @@ impl Producer {
 
     /// Ends the lane, once.
     fn end(&mut self) {
-        if std::mem::replace(&mut self.has_ended, true) {
-            return;
-        }
-        let abandons = self.abandons || std::thread::panicking();
+        let abandons = match std::mem::replace(&mut self.ending, Ending::Done) {
+            Ending::Finish => std::thread::panicking(),
+            Ending::Abandon => true,
+            Ending::Done => return,
+        };
         let state = if abandons { LaneState::Abandoned } else { LaneState::Finished };
         crash::point!("producer-before-end");
         self.publisher.close(&self.lane.roster, state);

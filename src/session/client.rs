@@ -23,6 +23,7 @@ use crate::link::{Keepsake, Link};
 use crate::os::barrier;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
+use crate::os::interrupt::Interrupter;
 use crate::os::peer::Peer;
 use crate::ring::LaneWords;
 use crate::sync::Ordering;
@@ -545,7 +546,7 @@ impl Session {
             })
         });
         let attach: Vec<_> = attach.collect();
-        let (inboxes, sockets) = make_inboxes(&attach, guard)?;
+        let (mut inboxes, sockets) = make_inboxes(&attach, guard)?;
         send_with_fds(&socket, &handshake.attach(attach), &sockets, "attaching")?;
         drop(sockets);
         crash::point!("session-attach-sent");
@@ -563,29 +564,25 @@ impl Session {
         crash::point!("session-attached-received");
         let are_read: Vec<bool> = how.iter().map(Option::is_some).collect();
         let keepsake = place.map(|place| place as Keepsake);
-        let links = Link::of_lanes(socket.into_connection(), peer, handshake, &are_read, keepsake)?;
-        let lanes = lanes.into_iter().zip(starts).zip(evictions).zip(how).zip(links).zip(inboxes);
-        let readers = lanes.map(|(((((lane, start), evictions), how), link), inbox)| {
-            let (Some((how, delivery)), Some(link)) = (how, link) else { return Ok(None) };
-            let barrier = choose(&lane);
-            event!(INFO, "attached", lane = lane.terms.name.as_str(), start, producer_pid = link.producer().0);
-            let OpenedLane { map: lane, seat, bell, space_bell, terms } = lane;
+        let mut links = Link::of_lanes(socket.into_connection(), peer, handshake, &are_read, keepsake)?;
+        let mut readers = Vec::with_capacity(lanes.len());
+        for (index, opened) in lanes.into_iter().enumerate() {
+            let (Some((how, delivery)), Some(link)) = (&how[index], links[index].take()) else {
+                readers.push(None);
+                continue;
+            };
+            let (start, barrier) = (starts[index], choose(&opened));
+            event!(INFO, "attached", lane = opened.terms.name.as_str(), start, producer_pid = link.producer().0);
+            let OpenedLane { map: lane, seat, bell, space_bell, terms } = opened;
+            let (inbox, evictions) = (inboxes[index].take(), evictions[index]);
             let (in_place, spin) = (how.trust(), options.spin);
             let attachment =
                 Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin };
-            let link = Arc::new(link);
-            let mut reader = match delivery {
-                Delivery::Lossless => Endpoint::Consumer(Consumer::new(attachment, link, guard)?),
-                Delivery::Lossy => Endpoint::Tap(Tap::new(attachment, link, guard)?),
-            };
-            match (&mut reader, &options.interrupter) {
-                (_, None) => {}
-                (Endpoint::Consumer(consumer), Some(interrupter)) => consumer.watch_interrupter(interrupter)?,
-                (Endpoint::Tap(tap), Some(interrupter)) => tap.watch_interrupter(interrupter)?,
-            }
-            Ok(Some(reader))
-        });
-        readers.collect()
+            let mut reader = Endpoint::new(attachment, *delivery, Arc::new(link), guard)?;
+            options.interrupter.iter().try_for_each(|interrupter| reader.watch_interrupter(interrupter))?;
+            readers.push(Some(reader));
+        }
+        Ok(readers)
     }
 }
 
@@ -594,6 +591,22 @@ impl Session {
 enum Endpoint {
     Consumer(Consumer),
     Tap(Tap),
+}
+
+impl Endpoint {
+    fn new(attachment: Attachment, delivery: Delivery, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
+        Ok(match delivery {
+            Delivery::Lossless => Self::Consumer(Consumer::new(attachment, link, guard)?),
+            Delivery::Lossy => Self::Tap(Tap::new(attachment, link, guard)?),
+        })
+    }
+
+    fn watch_interrupter(&mut self, interrupter: &Interrupter) -> Result<()> {
+        match self {
+            Self::Consumer(consumer) => consumer.watch_interrupter(interrupter),
+            Self::Tap(tap) => tap.watch_interrupter(interrupter),
+        }
+    }
 }
 
 impl Tap {

@@ -222,35 +222,12 @@ impl Reception for PairEntrance {
 impl PairEntrance {
     /// The process that has connected, as far as it is known, if it is admitted and there is room, and its handshake.
     fn admit(&self, socket: &FrameSocket, is_full: bool) -> Result<(Process, Pairing), Ending> {
-        let (peer, stranger, lane, then) = match &self.role {
-            PairRole::Guest(Guest { lane, listener }) => {
-                let Some((listener, says)) = listener.lock().take() else {
-                    return Err(Ending::HangUp("there is one connection".to_owned()));
-                };
-                let then = Then(Box::new(move |outcome| _ = says.send(outcome)));
-                (Peer::UNKNOWN, Some(Awaited::new(listener)), Arc::clone(lane), then)
-            }
+        let Entrant { peer, stranger, lane, then } = match &self.role {
+            PairRole::Guest(guest) => guest.meet_host()?,
             PairRole::Host(host) => {
                 let peer = Peer::of(socket).map_err(|error| Ending::Own(Refusal::Descriptors, error))?;
-                let limits = &self.offering.limits;
-                if !limits.peers.admits(peer.uid) {
-                    return Err(Ending::forbidden(&peer));
-                }
-                if is_full {
-                    let most = limits.sessions_max;
-                    let sentence = format!("all {most} places for callers are taken (`callers_max`); try again later");
-                    return Err(Ending::Refuse(Refusal::Busy, sentence));
-                }
-                let producer = host.lane.clone().create().map_err(Ending::own)?;
-                let lane = Arc::clone(producer.owned_lane());
-                lane.notify_end(&host.state.notice);
-                let (host, place) = (Arc::clone(host), Some(Place(Arc::clone(&host.places))));
-                let then = Then(Box::new(move |outcome| {
-                    if let Ok(consumer) = outcome {
-                        host.push(Pair { producer, consumer, place, _steward: None });
-                    }
-                }));
-                (peer, None, lane, then)
+                self.check(&peer, is_full)?;
+                host.receive(peer)?
             }
         };
         let own = |error| Ending::Own(Refusal::Internal, error);
@@ -258,6 +235,58 @@ impl PairEntrance {
         let handshake = Handshake::both(vec![lane.terms.clone()], session_id, Vec::new())
             .map_err(|error| own(Error::Invalid(error.to_string())))?;
         Ok((Process::new(peer), Pairing { handshake, terms: Arc::clone(&self.terms), stranger, lane, then }))
+    }
+
+    /// Checks that a caller may come in.
+    fn check(&self, peer: &Peer, is_full: bool) -> Result<(), Ending> {
+        let limits = &self.offering.limits;
+        if !limits.peers.admits(peer.uid) {
+            return Err(Ending::forbidden(peer));
+        }
+        if is_full {
+            let most = limits.sessions_max;
+            let sentence = format!("all {most} places for callers are taken (`callers_max`); try again later");
+            return Err(Ending::Refuse(Refusal::Busy, sentence));
+        }
+        Ok(())
+    }
+}
+
+/// The other end of a session that begins.
+struct Entrant {
+    peer: Peer,
+    /// The process that listened, until the first frame says who is there.
+    stranger: Option<Awaited>,
+    /// What it is offered.
+    lane: Arc<Lane>,
+    then: Then,
+}
+
+impl Guest {
+    /// The one connection of an end that has connected.
+    fn meet_host(&self) -> Result<Entrant, Ending> {
+        let Some((listener, says)) = self.listener.lock().take() else {
+            return Err(Ending::HangUp("there is one connection".to_owned()));
+        };
+        let then = Then(Box::new(move |outcome| _ = says.send(outcome)));
+        let (stranger, lane) = (Some(Awaited::new(listener)), Arc::clone(&self.lane));
+        Ok(Entrant { peer: Peer::UNKNOWN, stranger, lane, then })
+    }
+}
+
+impl Host {
+    /// A caller that was let in: it gets a lane and a place of its own.
+    fn receive(self: &Arc<Self>, peer: Peer) -> Result<Entrant, Ending> {
+        let producer = self.lane.clone().create().map_err(Ending::own)?;
+        let lane = Arc::clone(producer.owned_lane());
+        lane.notify_end(&self.state.notice);
+        let (host, place) = (Arc::clone(self), Some(Place(Arc::clone(&self.places))));
+        let then = Then(Box::new(move |outcome| {
+            if let Ok(consumer) = outcome {
+                host.push(Pair { producer, consumer, place, _steward: None });
+            }
+        }));
+        Ok(Entrant { peer, stranger: None, lane, then })
     }
 }
 

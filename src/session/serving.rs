@@ -228,39 +228,43 @@ impl ConsumerSession {
         match (step, stage) {
             (Step::Greeted { lanes: chosen }, Stage::Known { lanes }) => {
                 let lanes = chosen.iter().map(|index| Arc::clone(&lanes[*index])).collect();
-                match self.offer(&handshake, lanes, says_hello) {
-                    Ok(offered) => {
-                        let stage = Stage::Offered(offered);
-                        Ok(Phase::Greeting(Greeting { handshake, deadline, stage, outcome }))
-                    }
-                    Err(ending) => Err((outcome, ending)),
-                }
+                let stage = match self.offer(&handshake, lanes, says_hello) {
+                    Ok(offered) => Stage::Offered(offered),
+                    Err(ending) => return Err((outcome, ending)),
+                };
+                Ok(Phase::Greeting(Greeting { handshake, deadline, stage, outcome }))
             }
-            (Step::Attach(terms), Stage::Offered(offered)) => match self.attach(&mut handshake, offered, &terms, fds) {
-                Ok(seats) => {
-                    event!(
-                        INFO,
-                        "consumer attached",
-                        pid = self.consumer.peer.pid,
-                        uid = self.consumer.peer.uid,
-                        lanes = terms.iter().flatten().count()
-                    );
-                    // Counted before the program goes on that has connected.
-                    self.offering.state.count(|stats| {
-                        stats.attached += 1;
-                        stats.sessions += usize::from(outcome.is_some());
-                    });
-                    if outcome.is_none_or(|outcome| outcome.say(Ok(()))) {
-                        return Ok(Phase::Attached { handshake, seats, deaf_until: None });
-                    }
-                    // Nobody knows of this session.
-                    Ok(self.show_out(seats, &Ending::HangUp("the program waits for it no more".to_owned())))
-                }
-                Err(ending) => Err((outcome, ending)),
-            },
+            (Step::Attach(terms), Stage::Offered(offered)) => {
+                let seats = match self.attach(&mut handshake, offered, &terms, fds) {
+                    Ok(seats) => seats,
+                    Err(ending) => return Err((outcome, ending)),
+                };
+                event!(
+                    INFO,
+                    "consumer attached",
+                    pid = self.consumer.peer.pid,
+                    uid = self.consumer.peer.uid,
+                    lanes = terms.iter().flatten().count()
+                );
+                Ok(self.begin(handshake, seats, outcome))
+            }
             // The handshake asks for no other step at any stage, and no other frame has descriptors.
             _ => Err((outcome, HandshakeError::Over.into())),
         }
+    }
+
+    /// The consumer is attached: counts it, and tells the program that has connected, if one has.
+    fn begin(&mut self, handshake: Handshake, seats: Seats, outcome: Option<Outcome>) -> Phase {
+        // Counted before that program goes on.
+        self.offering.state.count(|stats| {
+            stats.attached += 1;
+            stats.sessions += usize::from(outcome.is_some());
+        });
+        if outcome.is_none_or(|outcome| outcome.say(Ok(()))) {
+            return Phase::Attached { handshake, seats, deaf_until: None };
+        }
+        // Nobody knows of this session.
+        self.show_out(seats, &Ending::HangUp("the program waits for it no more".to_owned()))
     }
 
     /// Answers a Hello: makes the seat and the bells, and sends them with the lanes' regions.
