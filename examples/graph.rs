@@ -109,7 +109,7 @@ fn join(place: &str) -> Result<(), Box<dyn Error>> {
             Event::Finished(_) => ended += 1,
             Event::Lost(origin, why) => return Err(format!("lane {}: {why}", origin.lane().name).into()),
             Event::Refused(refused) => return Err(refused.error.into()),
-            Event::Joined(_) => {}
+            _ => {}
         }
     }
     if !halves.is_empty() {

@@ -218,6 +218,13 @@ pub mod info {
     pub use crate::session::stats::SessionStats;
 }
 
+/// Types that methods return, and that programs seldom name.
+pub mod parts {
+    pub use crate::parcels_on_lanes::RecordBytes;
+    pub use crate::producer::{AttachedReservation, ReservationWriter, Slot, Window};
+    pub use crate::region::SealedBytes;
+}
+
 pub use consumer::{Consumer, OwnedRecord, Record, Tap};
 #[cfg(feature = "crash-points")]
 #[doc(hidden)]
@@ -225,9 +232,8 @@ pub use crash::reach as reach_crash_point;
 pub use error::{Error, Result};
 pub use fds::{recv_fds, send_fds};
 pub use os::interrupt::Interrupter;
-pub use parcels_on_lanes::RecordBytes;
-pub use producer::{AttachedReservation, Batch, Producer, Reservation, ReservationWriter, Slot, Window};
-pub use region::{Sealed, SealedBuilder, SealedBytes};
+pub use producer::{Batch, Producer, Reservation};
+pub use region::{Sealed, SealedBuilder};
 pub use session::Address;
 pub use session::attach::Attach;
 pub use session::client::Session;

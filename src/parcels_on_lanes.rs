@@ -12,7 +12,7 @@ use rustix::fd::AsFd;
 use std::fmt;
 use std::io;
 use std::ops::Deref;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Producer {
     /// Sends a parcel as one record: `payload`, which may be empty, and the descriptors of `parcel`. Nothing of the
@@ -58,7 +58,38 @@ impl Producer {
         self.send_with_fds(payload, &parcel.fds())
     }
 
-    /// Like [`send_parcel`](Self::send_parcel), but waits at most `timeout`; not at all if it is zero.
+    /// Like [`send_parcel`](Self::send_parcel), but never waits.
+    ///
+    /// ```
+    /// # use fdring::{options::LaneOptions, parcel::ParcelBuilder};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut tables = LaneOptions::new("tables").attachments(1).create()?;
+    /// let parcel = ParcelBuilder::new("rows").buffer(1, 4096).allocate()?.seal()?;
+    /// tables.try_send_parcel(b"", &parcel)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::Untaken`] if a consumer has left too many descriptors untaken; it names the consumer
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Forked`] in a forked child
+    pub fn try_send_parcel(&mut self, payload: &[u8], parcel: &Parcel) -> Result<(), SendError> {
+        self.try_send_with_fds(payload, &parcel.fds())
+    }
+
+    /// Like [`send_parcel`](Self::send_parcel), but waits at most `timeout`.
     ///
     /// ```
     /// # use fdring::{options::LaneOptions, parcel::ParcelBuilder};
@@ -91,7 +122,48 @@ impl Producer {
         self.send_with_fds_timeout(payload, &parcel.fds(), timeout)
     }
 
-    /// Sends sealed memory as one record: `payload`, which may be empty, and the descriptor of `sealed`. Waits as
+    /// Like [`send_parcel`](Self::send_parcel), but waits until `deadline` at most: for several calls that share one
+    /// deadline.
+    ///
+    /// ```
+    /// # use fdring::{options::LaneOptions, parcel::ParcelBuilder};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut tables = LaneOptions::new("tables").attachments(1).create()?;
+    /// let parcel = ParcelBuilder::new("rows").buffer(1, 4096).allocate()?.seal()?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// tables.send_parcel_deadline(b"first", &parcel, deadline)?;
+    /// tables.send_parcel_deadline(b"second", &parcel, deadline)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_parcel_deadline(
+        &mut self,
+        payload: &[u8],
+        parcel: &Parcel,
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        self.send_with_fds_deadline(payload, &parcel.fds(), deadline)
+    }
+
+    /// Sends sealed memory as one record: `payload`, which may be empty, and the descriptor of `sealed`. Waits like
     /// [`send_with_fds`](Self::send_with_fds).
     ///
     /// ```

@@ -7,7 +7,7 @@
 
 /// Which stores copy payloads of 4 KiB and more into the ring, in [`send`](crate::Producer::send) and its forms,
 /// [`Reservation::copy_from_slice`](crate::Reservation::copy_from_slice) and
-/// [`ReservationWriter`](crate::ReservationWriter).
+/// [`ReservationWriter`](crate::parts::ReservationWriter).
 ///
 /// Shorter payloads, and what a caller writes into the ring itself, are always stored plainly. Consumers notice no
 /// difference.
@@ -24,16 +24,16 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stores {
-    /// Those that are quicker, as the producer measures while it copies. The default.
+    /// The faster of the two, which the producer measures while it copies. The default.
     ///
     /// It times one copy in 32. Now and then it makes three copies by the other kind of stores, and changes to that
     /// kind if they took less than four fifths of the time.
     #[default]
     Measured,
-    /// Plain stores: they leave the payload in the cache. The quicker ones where the two cores share a cache.
+    /// Plain stores: they leave the payload in the cache. Faster if the two cores share a cache.
     Plain,
-    /// Streaming stores: they write the payload to memory, past the caches. The quicker ones for large payloads where
-    /// the two cores share no cache. Processors other than x86-64 have none: there they are plain.
+    /// Streaming stores: they write the payload to memory, past the caches. Faster for large payloads if the two cores
+    /// share no cache. Processors other than x86-64 have no such stores, and use plain ones.
     Streaming,
 }
 

@@ -108,7 +108,7 @@ fn read(collector: &mut Collector, lanes: usize) -> BTreeMap<u64, String> {
             Event::Finished(origin) => (origin.number(), "finished".to_owned()),
             Event::Lost(origin, ReceiveError::PeerDead) => (origin.number(), "dead".to_owned()),
             Event::Lost(origin, why) => (origin.number(), why.to_string()),
-            Event::Refused(refused) => panic!("{refused:?}"),
+            other => panic!("{other:?}"),
         };
         let records = next.remove(&end.0).expect("it has joined, and has not ended before");
         assert_eq!(ends.insert(end.0, format!("{records} {}", end.1)), None);

@@ -211,6 +211,7 @@ impl Checker {
                 }
                 // A producer that has died before it was attached to, and had not offered its lane.
                 Ok(Event::Refused(_)) => {}
+                Ok(other) => panic!("{other:?}"),
                 Err(ReceiveError::TimedOut) => return,
                 Err(error) => panic!("{error}"),
             }

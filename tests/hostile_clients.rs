@@ -126,6 +126,7 @@ fn read(collector: &mut fdring::collect::Collector, ends: usize) -> BTreeMap<&'s
                 if matches!(why, ReceiveError::Corrupt(_)) { "corrupt" } else { "lost" }
             }
             Event::Refused(_) => "refused",
+            other => panic!("{other:?}"),
         };
         *counts.entry(end).or_default() += 1;
     }

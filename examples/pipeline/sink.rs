@@ -57,8 +57,7 @@ pub(crate) fn count(options: &Options) -> Result<bool> {
                 }
             }
             // How a process ends, the crew sees. One may be killed before its lane is here.
-            Ok(Event::Joined(_) | Event::Finished(_) | Event::Lost(..) | Event::Refused(_))
-            | Err(ReceiveError::TimedOut) => {}
+            Ok(_) | Err(ReceiveError::TimedOut) => {}
             Err(error) => return Err(error.into()),
         }
         if shown_at.elapsed() >= period {

@@ -270,6 +270,70 @@ impl<Q: NoUninit, P: CheckedBitPattern> TypedCaller<Q, P> {
     pub fn try_wait(&mut self, ticket: &mut Ticket) -> Result<Option<P>, CallError> {
         self.caller.try_wait(ticket)?.map(|reply| value_of_reply(&reply)).transpose()
     }
+
+    /// Like [`wait`](Self::wait), but waits at most `timeout`: see [`Caller::wait_timeout`].
+    ///
+    /// ```
+    /// # use fdring::call::{CallError, TypedCaller, TypedService};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = TypedService::<u32, u32>::listen("@doc-typed-wait-timeout")?;
+    /// # let mut caller = TypedCaller::<u32, u32>::connect("@doc-typed-wait-timeout")?;
+    /// let mut ticket = caller.send(&3, Duration::from_secs(60))?;
+    /// let nothing = caller.wait_timeout(&mut ticket, Duration::from_millis(1));
+    /// assert!(matches!(nothing, Err(CallError::Empty)));
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::Empty`] if no reply came within `timeout`; the call goes on
+    /// - [`CallError::NoValue`] if the reply is no value of `P`
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
+    pub fn wait_timeout(&mut self, ticket: &mut Ticket, timeout: Duration) -> Result<Option<P>, CallError> {
+        self.caller.wait_timeout(ticket, timeout)?.map(|reply| value_of_reply(&reply)).transpose()
+    }
+
+    /// Like [`wait`](Self::wait), but waits until `deadline` at most: see [`Caller::wait_deadline`].
+    ///
+    /// ```
+    /// # use fdring::call::{CallError, TypedCaller, TypedService};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let service = TypedService::<u32, u32>::listen("@doc-typed-wait-deadline")?;
+    /// # let mut caller = TypedCaller::<u32, u32>::connect("@doc-typed-wait-deadline")?;
+    /// let mut ticket = caller.send(&3, Duration::from_secs(60))?;
+    /// let nothing = caller.wait_deadline(&mut ticket, Instant::now());
+    /// assert!(matches!(nothing, Err(CallError::Empty)));
+    /// # drop(service);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::Empty`] if no reply came before `deadline`; the call goes on
+    /// - [`CallError::NoValue`] if the reply is no value of `P`
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel does not let this thread wait
+    /// - [`CallError::Forked`] in a forked child
+    pub fn wait_deadline(&mut self, ticket: &mut Ticket, deadline: Instant) -> Result<Option<P>, CallError> {
+        self.caller.wait_deadline(ticket, deadline)?.map(|reply| value_of_reply(&reply)).transpose()
+    }
 }
 
 impl<Q, P> TypedCaller<Q, P> {

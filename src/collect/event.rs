@@ -147,6 +147,7 @@ impl Origin {
 ///         Event::Finished(_) => break,
 ///         Event::Lost(origin, why) => eprintln!("{}: {why}", origin.lane().name),
 ///         Event::Refused(refused) => eprintln!("{}", refused.error),
+///         _ => {} // later versions may have more
 ///     }
 /// }
 /// # client.join().unwrap()?;
@@ -154,6 +155,7 @@ impl Origin {
 /// # }
 /// ```
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A producer has connected, and this lane is its.
     Joined(Origin),

@@ -354,6 +354,30 @@ impl Distributor {
         self.reserve_until(to, len, Deadline::after(timeout))
     }
 
+    /// Like [`reserve`](Self::reserve), but waits until `deadline` at most: for several calls that share one deadline.
+    ///
+    /// ```
+    /// # use fdring::distribute::{Distributor, To};
+    /// # use std::time::Instant;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut distributor = Distributor::listen("@doc-distributor-reserve-deadline")?;
+    /// assert!(distributor.reserve_deadline(To::MostRoom, 5, Instant::now()).is_err()); // nobody is there
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `len` is more than [`payload_max`](Self::payload_max)
+    /// - [`SendError::TimedOut`] if no worker that may get the record had room in time
+    /// - [`SendError::TooFewConsumers`] if too few workers are there
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Wait`] if the kernel does not let this thread wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn reserve_deadline(&mut self, to: To, len: usize, deadline: Instant) -> Result<Assignment<'_>, SendError> {
+        self.reserve_until(to, len, Deadline::At(deadline))
+    }
+
     fn reserve_until(&mut self, to: To, len: usize, deadline: Deadline) -> Result<Assignment<'_>, SendError> {
         self.check_fork()?;
         if len > self.payload_max {

@@ -25,6 +25,7 @@ use std::collections::{HashMap, VecDeque};
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum To {
     /// The worker with the fewest unreleased bytes; of several, each in turn.
     MostRoom,

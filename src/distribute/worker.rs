@@ -328,8 +328,49 @@ impl Worker {
         self.take_until(Deadline::after(timeout))
     }
 
-    /// Says that the record of the last [`receive`](Self::receive) is done with, before the next one is asked for. What
-    /// was taken as a [`Task`] is not meant.
+    /// Like [`take`](Self::take), but waits until `deadline` at most: for several calls that share one deadline.
+    ///
+    /// ```
+    /// # use fdring::{distribute::{Distributor, To, Worker}, errors::ReceiveError};
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut distributor = Distributor::listen("@doc-worker-take-deadline")?;
+    /// # let mut worker = Worker::connect("@doc-worker-take-deadline")?;
+    /// # for n in 0..2 {
+    /// #     distributor.send(To::MostRoom, &[n])?;
+    /// # }
+    /// let deadline = Instant::now() + Duration::from_millis(10);
+    /// let mut batch = Vec::new();
+    /// let why = loop {
+    ///     match worker.take_deadline(deadline) {
+    ///         Ok(task) => batch.extend(task), // `None` once the distributor has finished
+    ///         Err(error) => break error,
+    ///     }
+    /// };
+    /// assert_eq!((batch.len(), why), (2, ReceiveError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiveError::TimedOut`] if no record came before `deadline`
+    /// - [`ReceiveError::Evicted`] if this worker was evicted: its records are given to others, at once
+    /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
+    /// - [`ReceiveError::PeerDead`] if the distributor died
+    /// - [`ReceiveError::HungUp`] if the distributor hung up alive
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Closed`] if the distributor's process closed the session
+    /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
+    pub fn take_deadline(&mut self, deadline: Instant) -> Result<Option<Task>, ReceiveError> {
+        self.take_until(Deadline::At(deadline))
+    }
+
+    /// Marks the record of the last [`receive`](Self::receive) as done, before the next one is asked for. No effect on
+    /// a [`Task`].
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To, Worker};

@@ -267,6 +267,37 @@ impl AttachedReservation<'_> {
         self.commit_until(Deadline::after(timeout))
     }
 
+    /// Like [`commit`](Self::commit), but waits until `deadline` at most: for several calls that share one deadline.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # use std::{fs::File, time::{Duration, Instant}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut files = LaneOptions::new("files").attachments(1).create()?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// let mut slot = files.reserve_deadline(0, deadline)?.attach(File::open("/dev/null")?);
+    /// slot.commit_deadline(deadline)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
+    /// - [`SendError::TooSlow`] if a consumer leaves descriptors untaken for longer than
+    ///   [`SlowConsumer::Fail`](crate::options::SlowConsumer::Fail) allows; with
+    ///   [`SlowConsumer::Evict`](crate::options::SlowConsumer::Evict) it is sent no more descriptors, and keeps its
+    ///   seat
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn commit_deadline(&mut self, deadline: Instant) -> Result<u64, SendError> {
+        self.commit_until(Deadline::At(deadline))
+    }
+
     fn commit_until(&mut self, deadline: Deadline) -> Result<u64, SendError> {
         if let Some(end) = self.end {
             return Ok(end);
@@ -400,6 +431,47 @@ impl Producer {
         timeout: Duration,
     ) -> Result<(), SendError> {
         self.send_with_fds_until(payload, fds, Deadline::after(timeout))
+    }
+
+    /// Like [`send_with_fds`](Self::send_with_fds), but waits until `deadline` at most: for several calls that share
+    /// one deadline.
+    ///
+    /// ```
+    /// # use fdring::options::LaneOptions;
+    /// # use std::{fs::File, os::fd::AsFd, time::{Duration, Instant}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut files = LaneOptions::new("files").attachments(1).create()?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// for path in ["/dev/null", "/dev/zero"] {
+    ///     files.send_with_fds_deadline(path.as_bytes(), &[File::open(path)?.as_fd()], deadline)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `payload` is longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TooManyAttachments`] if there are more descriptors than
+    ///   [`LaneOptions::attachments`](crate::options::LaneOptions::attachments) allows
+    /// - [`SendError::TooManyInFlight`] if too many descriptors of this user are in flight
+    /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
+    /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
+    ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_with_fds_deadline(
+        &mut self,
+        payload: &[u8],
+        fds: &[BorrowedFd<'_>],
+        deadline: Instant,
+    ) -> Result<(), SendError> {
+        self.send_with_fds_until(payload, fds, Deadline::At(deadline))
     }
 
     /// Sends descriptors with names, for consumers that call [`Record::take_named`](crate::Record::take_named). The

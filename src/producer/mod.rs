@@ -285,6 +285,46 @@ impl Producer {
         Ok(())
     }
 
+    /// Like [`fill`](Self::fill), but waits for room until `deadline` at most: for several calls that share one
+    /// deadline.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut lane = fdring::Producer::create("counters")?;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let deadline = Instant::now() + Duration::from_millis(100);
+    /// for n in 0..3_u64 {
+    ///     lane.fill_deadline(8, deadline, |bytes| bytes.copy_from_slice(&n.to_le_bytes()))?;
+    /// }
+    /// assert_eq!(lane.published(), 3 * 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    ///
+    /// # Panics
+    ///
+    /// If `fill` panics.
+    pub fn fill_deadline(
+        &mut self,
+        len: usize,
+        deadline: Instant,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), SendError> {
+        self.reserve_deadline(len, deadline)?.fill_and_commit(fill);
+        Ok(())
+    }
+
     /// Reserves a record of `len` payload bytes in the ring itself. Waits while the ring is full.
     ///
     /// The record is published by [`Reservation::commit`]. Dropping the reservation discards it.

@@ -248,8 +248,66 @@ impl<T: NoUninit> TypedProducer<T> {
         self.producer.try_send(bytemuck::cast_slice(values))
     }
 
-    /// Sends `count` values as one record, which `fill` writes in the ring itself. It finds there what the ring held
-    /// before. Waits for room.
+    /// Like [`send_slice`](Self::send_slice), but waits at most `timeout` for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// prices.send_slice_timeout(&[1.5, 2.5], Duration::from_millis(10))?;
+    /// assert_eq!(prices.untyped().published(), 24);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if the values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_slice_timeout(&mut self, values: &[T], timeout: Duration) -> Result<(), SendError> {
+        self.producer.send_timeout(bytemuck::cast_slice(values), timeout)
+    }
+
+    /// Like [`send_slice`](Self::send_slice), but waits for room until `deadline` at most: for several calls that share
+    /// one deadline.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let deadline = Instant::now() + Duration::from_millis(10);
+    /// prices.send_slice_deadline(&[1.5, 2.5], deadline)?;
+    /// assert_eq!(prices.untyped().published(), 24);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if the values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_slice_deadline(&mut self, values: &[T], deadline: Instant) -> Result<(), SendError> {
+        self.producer.send_deadline(bytemuck::cast_slice(values), deadline)
+    }
+
+    /// Sends `count` values as one record, which `fill` writes in the ring itself. Before they are filled, the values
+    /// are what the ring held there. Waits for room.
     ///
     /// ```
     /// # use fdring::typed::TypedProducer;
@@ -277,6 +335,112 @@ impl<T: NoUninit> TypedProducer<T> {
     {
         let len = count.saturating_mul(size_of::<T>());
         self.producer.fill(len, |bytes| fill(bytemuck::cast_slice_mut(bytes)))
+    }
+
+    /// Like [`fill`](Self::fill), but never waits. `fill` is called only if there is room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut samples = TypedProducer::<f32>::create("samples")?;
+    /// samples.try_fill(480, |samples| samples.fill(0.25))?;
+    /// assert_eq!(samples.untyped().published(), 8 + 480 * 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `count` values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Forked`] in a forked child
+    pub fn try_fill(&mut self, count: usize, fill: impl FnOnce(&mut [T])) -> Result<(), SendError>
+    where
+        T: AnyBitPattern,
+    {
+        let len = count.saturating_mul(size_of::<T>());
+        self.producer.try_fill(len, |bytes| fill(bytemuck::cast_slice_mut(bytes)))
+    }
+
+    /// Like [`fill`](Self::fill), but waits at most `timeout` for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut samples = TypedProducer::<f32>::create("samples")?;
+    /// samples.fill_timeout(480, Duration::from_millis(10), |samples| samples.fill(0.25))?;
+    /// assert_eq!(samples.untyped().published(), 8 + 480 * 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `count` values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn fill_timeout(
+        &mut self,
+        count: usize,
+        timeout: Duration,
+        fill: impl FnOnce(&mut [T]),
+    ) -> Result<(), SendError>
+    where
+        T: AnyBitPattern,
+    {
+        let len = count.saturating_mul(size_of::<T>());
+        self.producer.fill_timeout(len, timeout, |bytes| fill(bytemuck::cast_slice_mut(bytes)))
+    }
+
+    /// Like [`fill`](Self::fill), but waits for room until `deadline` at most: for several calls that share one
+    /// deadline.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut samples = TypedProducer::<f32>::create("samples")?;
+    /// let deadline = Instant::now() + Duration::from_millis(10);
+    /// samples.fill_deadline(480, deadline, |samples| samples.fill(0.25))?;
+    /// assert_eq!(samples.untyped().published(), 8 + 480 * 4);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if `count` values are longer than
+    ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn fill_deadline(
+        &mut self,
+        count: usize,
+        deadline: Instant,
+        fill: impl FnOnce(&mut [T]),
+    ) -> Result<(), SendError>
+    where
+        T: AnyBitPattern,
+    {
+        let len = count.saturating_mul(size_of::<T>());
+        self.producer.fill_deadline(len, deadline, |bytes| fill(bytemuck::cast_slice_mut(bytes)))
     }
 
     /// Begins a batch: values that are published together.
@@ -391,6 +555,89 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     #[inline(always)]
     pub fn send(&mut self, value: &T) -> Result<(), SendError> {
         self.batch.send(bytemuck::bytes_of(value))
+    }
+
+    /// Like [`send`](Self::send), but never waits.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.try_send(&1.5)?;
+    /// assert_eq!(batch.commit(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Forked`] in a forked child
+    pub fn try_send(&mut self, value: &T) -> Result<(), SendError> {
+        self.batch.try_send(bytemuck::bytes_of(value))
+    }
+
+    /// Like [`send`](Self::send), but waits at most `timeout` for room.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.send_timeout(&1.5, Duration::from_millis(10))?;
+    /// assert_eq!(batch.commit(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_timeout(&mut self, value: &T, timeout: Duration) -> Result<(), SendError> {
+        self.batch.send_timeout(bytemuck::bytes_of(value), timeout)
+    }
+
+    /// Like [`send`](Self::send), but waits for room until `deadline` at most: for several calls that share one
+    /// deadline.
+    ///
+    /// ```
+    /// # use fdring::typed::TypedProducer;
+    /// # use std::time::{Duration, Instant};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let mut prices = TypedProducer::<f64>::create("prices")?;
+    /// let mut batch = prices.batch()?;
+    /// batch.send_deadline(&1.5, Instant::now() + Duration::from_millis(10))?;
+    /// assert_eq!(batch.commit(), 16);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
+    /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
+    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
+    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
+    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`SendError::Forked`] in a forked child
+    pub fn send_deadline(&mut self, value: &T, deadline: Instant) -> Result<(), SendError> {
+        self.batch.send_deadline(bytemuck::bytes_of(value), deadline)
     }
 
     /// Adds several values, or none, as one record. Waits for room.

@@ -237,6 +237,7 @@ impl<'a> Readers<'a> {
                 }
                 Ok(Event::Lost(_, why)) => panic!("{why}"),
                 Ok(Event::Refused(_)) => {}
+                Ok(other) => panic!("{other:?}"),
                 Err(ReceiveError::TimedOut) => return,
                 Err(error) => panic!("{error}"),
             }

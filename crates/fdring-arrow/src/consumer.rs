@@ -14,7 +14,7 @@ use fdring::parcel::Parcel;
 use fdring::{Address, Consumer, Record};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A consumer of record batches.
 ///
@@ -184,8 +184,36 @@ impl BatchConsumer {
         self.lane.receive_timeout(timeout)?.map(|record| self.taker.take(record)).transpose()
     }
 
-    /// Says that the last batch is done with, before the next call says so: [`Consumer::release`]. A batch that lies in
-    /// the [ring](Place::Ring) keeps its bytes there even so.
+    /// Like [`receive`](Self::receive), but waits until `deadline` at most: for several calls that share one deadline.
+    ///
+    /// ```
+    /// # use arrow_schema::{DataType, Field, Schema};
+    /// # use fdring_arrow::{BatchConsumer, BatchProducer, fdring::Server};
+    /// use fdring_arrow::{Error, fdring::errors::ReceiveError};
+    /// use std::time::Instant;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let schema = Schema::new(vec![Field::new("fare", DataType::Float64, true)]);
+    /// # let trips = BatchProducer::create("trips", schema)?;
+    /// # let server = Server::listen("@doc-arrow-receive-deadline", trips.lanes())?;
+    /// # let mut consumer = BatchConsumer::connect("@doc-arrow-receive-deadline")?;
+    /// let nothing = consumer.receive_deadline(Instant::now());
+    /// assert!(matches!(nothing, Err(Error::Receive(ReceiveError::TimedOut))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Batch`], [`Error::NotSent`] or [`Error::NoRoom`] if a record was received, and is no batch, or its
+    ///   parcel cannot be taken: the next call goes on after it
+    /// - [`Error::Receive`] for each error of [`Consumer::receive_deadline`], [`ReceiveError::TimedOut`] among them
+    pub fn receive_deadline(&mut self, deadline: Instant) -> Result<Option<ReceivedBatch>, Error> {
+        self.lane.receive_deadline(deadline)?.map(|record| self.taker.take(record)).transpose()
+    }
+
+    /// Releases the last batch, before the next call does: see [`Consumer::release`]. A batch that lies in the
+    /// [ring](Place::Ring) keeps its bytes there even so.
     ///
     /// ```
     /// # use arrow_array::{ArrayRef, Int64Array, RecordBatch};

@@ -12,7 +12,7 @@ use fdring::limits::LANE_NAME_MAX_BYTES;
 use fdring::options::LaneOptions;
 use fdring::parcel::Parcel;
 use fdring::{Producer, Reservation};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The default for [`BatchProducerOptions::threshold`].
 const THRESHOLD_DEFAULT_BYTES: usize = 256 << 10;
@@ -165,7 +165,14 @@ pub struct BatchProducer {
 enum Wait {
     No,
     Always,
-    AtMost(Duration),
+    Until(Instant),
+}
+
+impl Wait {
+    /// For at most `timeout`; as long as it takes, if no clock goes that far.
+    fn within(timeout: Duration) -> Self {
+        Instant::now().checked_add(timeout).map_or(Self::Always, Self::Until)
+    }
 }
 
 impl BatchProducer {
@@ -273,7 +280,36 @@ impl BatchProducer {
     /// - [`Error::Send`] for each error of [`Producer::send_with_fds_timeout`], [`SendError::TimedOut`] and
     ///   [`SendError::Untaken`] among them
     pub fn send_timeout(&mut self, batch: &RecordBatch, timeout: Duration) -> Result<(), Error> {
-        self.put(batch, Wait::AtMost(timeout))
+        self.put(batch, Wait::within(timeout))
+    }
+
+    /// Like [`send`](Self::send), but waits until `deadline` at most: for several calls that share one deadline.
+    ///
+    /// ```
+    /// # use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    /// # use fdring_arrow::BatchProducer;
+    /// # use std::{sync::Arc, time::{Duration, Instant}};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let numbers = Arc::new(Int64Array::from(vec![1, 2, 3])) as ArrayRef;
+    /// # let batch = RecordBatch::try_from_iter([("numbers", numbers)])?;
+    /// # let mut producer = BatchProducer::create("numbers", batch.schema())?;
+    /// let deadline = Instant::now() + Duration::from_secs(1);
+    /// for _ in 0..3 {
+    ///     producer.send_deadline(&batch, deadline)?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::SchemaChanged`] if the batch has other columns than the lane
+    /// - [`Error::Encode`] if Arrow cannot encode it
+    /// - [`Error::Setup`] if the memory of a parcel cannot be made
+    /// - [`Error::Send`] for each error of [`Producer::send_with_fds_deadline`], [`SendError::TimedOut`] and
+    ///   [`SendError::Untaken`] among them
+    pub fn send_deadline(&mut self, batch: &RecordBatch, deadline: Instant) -> Result<(), Error> {
+        self.put(batch, Wait::Until(deadline))
     }
 
     /// Sends on a batch that was received from another lane of the same schema. If the consumer has
@@ -430,15 +466,15 @@ impl BatchProducer {
         match wait {
             Wait::No => self.lane.try_reserve(len),
             Wait::Always => self.lane.reserve(len),
-            Wait::AtMost(timeout) => self.lane.reserve_timeout(len, timeout),
+            Wait::Until(deadline) => self.lane.reserve_deadline(len, deadline),
         }
     }
 
     fn put_parcel(&mut self, parcel: &Parcel, wait: Wait) -> Result<(), Error> {
         match wait {
-            Wait::No => self.lane.try_send_with_fds(b"", &parcel.fds())?,
+            Wait::No => self.lane.try_send_parcel(b"", parcel)?,
             Wait::Always => self.lane.send_parcel(b"", parcel)?,
-            Wait::AtMost(timeout) => self.lane.send_parcel_timeout(b"", parcel, timeout)?,
+            Wait::Until(deadline) => self.lane.send_parcel_deadline(b"", parcel, deadline)?,
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 //! The invariant: what reaches the caller was copied, and found whole after that.
 
 mod error;
+mod runs;
 mod stats;
 
 #[cfg(test)]
@@ -17,7 +18,6 @@ pub use stats::TapStats;
 use super::pace::Pace;
 use super::payloads::Copies;
 use super::record::Copied;
-use super::runs::Verdict;
 use super::waiter::Waiter;
 use super::{Attachment, Record, SESSION_INTERVAL};
 use crate::crash;
@@ -32,16 +32,13 @@ use crate::os::clock::coarse_now;
 use crate::os::fork::{ForkGuard, Shortcut};
 use crate::os::interrupt::Interrupter;
 use crate::os::spin::{Spins, has_one_processor};
-use crate::ring::LaneWords;
 use crate::ring::cursor::Found;
 use crate::ring::sleep::Sleeps;
 use crate::ring::stamp::Stamped;
 use crate::ring::tap::{TapLook, TapReader, Wish};
-use crate::sync::Ordering;
 use crate::wire::SeatKind;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::mem;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -449,90 +446,6 @@ impl Tap {
         self.receive_newest_until(Deadline::At(deadline))
     }
 
-    /// Waits for a record, then calls `each` with it and with all records that are already visible after it. Returns
-    /// the number of records, 0 at the end of the stream.
-    ///
-    /// Each record is copied and found whole before `each` is called with it. The closure may return nothing, or say
-    /// whether to go on, see [`Verdict`]. The record for which it stops or fails counts as read. If the closure forks,
-    /// it must not return in the child.
-    ///
-    /// ```
-    /// # use fdring::{Producer, Server, Tap};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut camera = Producer::create("camera")?;
-    /// # let server = Server::listen("@doc-tap-many", [&camera])?;
-    /// # let mut tap = Tap::connect("@doc-tap-many")?;
-    /// camera.send(b"first")?;
-    /// camera.send(b"second")?;
-    /// let mut bytes = 0;
-    /// assert_eq!(tap.receive_many(|record| bytes += record.len())?, 2);
-    /// assert_eq!(bytes, 11);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
-    /// - [`TapError::Abandoned`] if the producer gave up or panicked
-    /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
-    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
-    /// - [`TapError::Closed`] if the producer's process closed the session
-    /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`TapError::Wait`] if the kernel does not let this thread wait
-    /// - [`TapError::Forked`] in a forked child
-    /// - The closure's error, if it returned one
-    ///
-    /// Records handed over before the error count as read.
-    pub fn receive_many<V: Verdict<TapError>>(
-        &mut self,
-        each: impl FnMut(&Record<'_>) -> V,
-    ) -> Result<usize, V::Error> {
-        self.receive_many_until(Deadline::Never, each)
-    }
-
-    /// Calls `each` with every record that is published now, without waiting for more. Returns the number of records, 0
-    /// at the end of the stream. The closure is that of [`receive_many`](Self::receive_many).
-    ///
-    /// ```
-    /// # use fdring::{Producer, Server, Tap};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut camera = Producer::create("camera")?;
-    /// # let server = Server::listen("@doc-tap-try-many", [&camera])?;
-    /// # let mut tap = Tap::connect("@doc-tap-try-many")?;
-    /// use fdring::errors::TapError;
-    ///
-    /// camera.send(b"first")?;
-    /// camera.send(b"second")?;
-    /// assert_eq!(tap.try_receive_many(|record| assert!(!record.is_empty()))?, 2);
-    /// assert_eq!(tap.try_receive_many(|_| ()), Err(TapError::Empty));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`TapError::Empty`] if no record is published now
-    /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
-    /// - [`TapError::Abandoned`] if the producer gave up or panicked
-    /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
-    /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
-    /// - [`TapError::Closed`] if the producer's process closed the session
-    /// - [`TapError::Corrupt`] if the producer broke the protocol
-    /// - [`TapError::Forked`] in a forked child
-    /// - The closure's error, if it returned one
-    ///
-    /// Records handed over before the error count as read.
-    pub fn try_receive_many<V: Verdict<TapError>>(
-        &mut self,
-        each: impl FnMut(&Record<'_>) -> V,
-    ) -> Result<usize, V::Error> {
-        self.receive_many_until(Deadline::Now, each)
-    }
-
     /// The facts of the lane: name, capacity, alignments, schema.
     ///
     /// ```
@@ -682,44 +595,6 @@ impl Tap {
             false => self.copy_newest::<false>(deadline)?,
         };
         Ok(copied.map(|found| self.record(found)))
-    }
-
-    fn receive_many_until<V: Verdict<TapError>>(
-        &mut self,
-        deadline: Deadline,
-        each: impl FnMut(&Record<'_>) -> V,
-    ) -> Result<usize, V::Error> {
-        if self.shortcut.is_closed() {
-            self.check_fork()?;
-            return self.receive_run::<V, true>(deadline, each);
-        }
-        self.receive_run::<V, false>(deadline, each)
-    }
-
-    fn receive_run<V: Verdict<TapError>, const STAMPED: bool>(
-        &mut self,
-        deadline: Deadline,
-        mut each: impl FnMut(&Record<'_>) -> V,
-    ) -> Result<usize, V::Error> {
-        // Only a bound; everything below it is checked record by record.
-        let end = self.reader.lane().published().load(Ordering::Relaxed);
-        let Some(mut found) = self.copy_next::<STAMPED>(deadline)? else { return Ok(0) };
-        let mut records = 0;
-        loop {
-            records += 1;
-            if let ControlFlow::Break(outcome) = each(&self.record(found)).into_flow() {
-                return outcome.map(|()| records);
-            }
-            // As far as was published at the beginning, or as the first look saw.
-            if self.reader.unread() == 0 && self.position() >= end {
-                return Ok(records);
-            }
-            let next = self.reader.poll(Wish::Next).map_err(TapError::from)?;
-            found = match next {
-                Some(next) => self.copy::<STAMPED>(next)?,
-                None => return Ok(records),
-            };
-        }
     }
 
     /// The record that was copied last.
