@@ -169,7 +169,7 @@ impl Selectable for SessionListener {
     }
 }
 
-/// What a [`Selector`] calls an endpoint: a number that it gives out once.
+/// The number by which a [`Selector`] knows an endpoint. It is never given out again.
 ///
 /// ```
 /// # use fdring::select::Selector;
@@ -191,9 +191,9 @@ pub struct Key {
 
 /// Many endpoints that one thread waits for: consumers, producers that wait for room, and descriptors of the caller's.
 ///
-/// It owns its endpoints. [`wait`](Self::wait) returns the key of one to look at, each in its turn: if all are busy,
-/// none waits for more than one turn of every other. An endpoint whose lane has ended is to look at again and again
-/// until it is [removed](Self::remove).
+/// It owns its endpoints. [`wait`](Self::wait) returns the key of one to look at. They take turns: if all are busy,
+/// each comes once before any comes again. An endpoint whose lane has ended is to look at again and again until it is
+/// [removed](Self::remove).
 ///
 /// ```
 /// use fdring::errors::ReceiveError;
@@ -226,8 +226,8 @@ pub struct Key {
 /// # }
 /// ```
 ///
-/// Its own descriptor ([`AsFd`]) is readable while an armed endpoint has something: to wait for the whole selector in
-/// an outer loop, call [`try_wait`](Self::try_wait) until it is [`Empty`](ReceiveError::Empty), then wait for the
+/// Its own descriptor ([`AsFd`]) is readable while an armed endpoint has something. To wait for the whole selector in
+/// an outer loop, call [`try_wait`](Self::try_wait) until it returns [`Empty`](ReceiveError::Empty), then wait for the
 /// descriptor. The kernel nests such descriptors no deeper than five levels: a consumer's own has one, a selector two.
 #[derive(Debug)]
 #[must_use = "dropping a selector drops its endpoints"]
@@ -301,7 +301,7 @@ impl<E: Selectable> Selector<E> {
         Ok(Self { poller, slots, queue, keys: 0, interrupter, guard: ForkGuard::get()? })
     }
 
-    /// Has `interrupter` end the waits of this selector. It takes the place of the one before.
+    /// Has `interrupter` end the waits of this selector. It replaces the one before.
     ///
     /// ```
     /// use fdring::errors::ReceiveError;
@@ -333,7 +333,7 @@ impl<E: Selectable> Selector<E> {
         Ok(())
     }
 
-    /// Takes an endpoint in. Returns its key.
+    /// Adds an endpoint. Returns its key.
     ///
     /// ```
     /// # use fdring::select::Selector;
@@ -356,8 +356,8 @@ impl<E: Selectable> Selector<E> {
         self.take_in(Source::Endpoint(endpoint))
     }
 
-    /// Takes in a descriptor of the caller's: [`wait`](Self::wait) returns its key for as long as it is readable, or
-    /// has hung up.
+    /// Adds a descriptor of the caller's. [`wait`](Self::wait) returns its key for as long as it is readable, or has
+    /// hung up.
     ///
     /// ```
     /// use fdring::errors::ReceiveError;
@@ -422,7 +422,8 @@ impl<E: Selectable> Selector<E> {
         }
     }
 
-    /// The same, to receive from it.
+    /// The endpoint with this key, mutably: to receive from it. `None` for one that was removed, or is a foreign
+    /// descriptor.
     ///
     /// ```
     /// # use fdring::select::Selector;
@@ -448,7 +449,8 @@ impl<E: Selectable> Selector<E> {
         }
     }
 
-    /// Takes an endpoint out, and returns it. A foreign descriptor is closed. `None` for one that is not there.
+    /// Removes an endpoint, and returns it. A foreign descriptor is closed. `None` for a foreign descriptor, and for a
+    /// key that was removed before.
     ///
     /// ```
     /// # use fdring::select::Selector;
@@ -519,7 +521,7 @@ impl<E: Selectable> Selector<E> {
 
     /// The key of an endpoint to look at. Waits until there is one; for ever if the selector is empty.
     ///
-    /// What is there may be gone when the caller looks: [`Empty`](ReceiveError::Empty) is an answer to expect.
+    /// The news may be gone when the caller looks: be prepared for [`Empty`](ReceiveError::Empty).
     ///
     /// ```
     /// # use fdring::select::Selector;
@@ -544,7 +546,7 @@ impl<E: Selectable> Selector<E> {
         self.wait_until(Deadline::Never, ReceiveError::TimedOut)
     }
 
-    /// The key of an endpoint to look at, if there is one now.
+    /// The key of an endpoint to look at, if there is one now. Never waits.
     ///
     /// ```
     /// # use fdring::errors::ReceiveError;

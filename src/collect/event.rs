@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::info::LaneInfo;
 use std::sync::Arc;
 
-/// A lane that a producer has brought, and who that is.
+/// A lane of a connected producer, and that producer's process.
 ///
 /// ```
 /// use fdring::Producer;
@@ -36,7 +36,7 @@ pub(super) struct OriginFacts {
 }
 
 impl Origin {
-    /// The collector's own number for this lane, from 0: given to no other one.
+    /// The collector's own number for this lane, from 0. No other lane gets the same.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -53,7 +53,7 @@ impl Origin {
         self.0.number
     }
 
-    /// The collector's own number for the session in which the lane came, from 0. Lanes that one call brought have the
+    /// The collector's own number for the session that has the lane, from 0. Lanes that one call connected have the
     /// same.
     ///
     /// ```
@@ -106,7 +106,7 @@ impl Origin {
         self.0.uid
     }
 
-    /// The facts of the lane. Its name and its id are what the producer says; two producers may say the same.
+    /// The facts of the lane. Its name and its id are what the producer claims: two producers may claim the same.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -126,7 +126,7 @@ impl Origin {
 
 /// What has happened at a [`Collector`](super::Collector).
 ///
-/// Of each lane come first `Joined`, then its records in order, then `Finished` or `Lost`, once.
+/// For each lane, `Joined` comes first, then its records in order, then `Finished` or `Lost`, once.
 ///
 /// ```
 /// use fdring::Producer;
@@ -157,14 +157,14 @@ impl Origin {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A producer has connected, and this lane is its.
+    /// A producer has connected with this lane.
     Joined(Origin),
     /// A record. Its bytes stay as they are until the next call on the collector.
     Record(Origin, Record<'a>),
     /// The producer has finished this lane, and all of it was read.
     Finished(Origin),
-    /// The lane has ended in another way, and all of it that was published was read, unless the reason is
-    /// [`ReceiveError::Corrupt`] or [`Evicted`](ReceiveError::Evicted).
+    /// The lane has ended in another way. Everything that was published was read, except with [`ReceiveError::Corrupt`]
+    /// and [`Evicted`](ReceiveError::Evicted).
     Lost(Origin, ReceiveError),
     /// A producer was admitted and had its lanes mapped, but could not be attached to.
     Refused(Refused),

@@ -33,15 +33,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A consumer of all producers that connect to its address, as they come and go.
+/// A consumer that listens, and reads the lanes of all producers that connect.
 ///
-/// [`next`](Self::next) returns what has happened: a producer has joined, a record, a lane has ended. Lanes have turns,
-/// so that a busy one keeps no other waiting. Payloads are copied out, so that producers need not be trusted: one that
-/// breaks the protocol ends its own lane, and no other. [`CollectorOptions::attach`] has those of trusted producers
-/// read in place.
+/// [`next`](Self::next) returns the next event: a producer has joined, a record has come, or a lane has ended. Lanes
+/// take turns, so that a busy lane delays no other. Payloads are copied out, so that producers need not be trusted: one
+/// that breaks the protocol ends its own lane, and no other. With [`CollectorOptions::attach`], payloads of trusted
+/// producers are read in place.
 ///
-/// A producer that creates a lane, connects, sends, finishes and exits at once loses nothing, also if this process is
-/// stopped meanwhile: what it sent after its `connect` had returned is read. Lanes are read from their oldest record.
+/// A producer may create a lane, connect, send, finish and exit at once: everything it sent after its `connect`
+/// returned is read, even if this process was stopped meanwhile. Lanes are read from their oldest record.
 ///
 /// ```
 /// use fdring::Producer;
@@ -211,7 +211,10 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// As [`SessionListenerOptions::listen`](crate::options::SessionListenerOptions::listen).
+    /// - [`Error::AddressInUse`] if a living process serves this address
+    /// - [`Error::Invalid`] if the address is out of range, or the path belongs to something other than a socket
+    /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn listen(address: impl Into<Address>) -> Result<Self> {
         CollectorOptions::new().listen(address)
     }
@@ -269,8 +272,8 @@ impl Collector {
         self.selector.len() - 2 // the listener, and what is attached
     }
 
-    /// The lanes that have joined and not ended, each with its consumer, in no order: how far behind each is, what was
-    /// received of it, whether its producer lives.
+    /// The lanes that have joined and not ended, each with its consumer, in no particular order. The consumer tells how
+    /// far behind it is, what it has received, and whether its producer lives.
     ///
     /// ```
     /// # use fdring::{Producer, collect::Collector};
@@ -331,7 +334,11 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::Empty`] if nothing has, and as [`next`](Self::next).
+    /// - [`ReceiveError::Empty`] if nothing has happened
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn try_next(&mut self) -> Result<Event<'_>, ReceiveError> {
         self.next_until(Deadline::Now, ReceiveError::Empty)
     }
@@ -351,7 +358,11 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] if nothing has happened, and as [`next`](Self::next).
+    /// - [`ReceiveError::TimedOut`] if nothing happened within `timeout`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Event<'_>, ReceiveError> {
         self.next_until(Deadline::after(timeout), ReceiveError::TimedOut)
     }
@@ -370,7 +381,11 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// [`ReceiveError::TimedOut`] if nothing has happened, and as [`next`](Self::next).
+    /// - [`ReceiveError::TimedOut`] if nothing happened before `deadline`
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn next_deadline(&mut self, deadline: Instant) -> Result<Event<'_>, ReceiveError> {
         self.next_until(Deadline::At(deadline), ReceiveError::TimedOut)
     }
@@ -392,7 +407,10 @@ impl Collector {
     ///
     /// # Errors
     ///
-    /// As [`next`](Self::next).
+    /// - [`ReceiveError::Interrupted`] if there is no news, and an [`Interrupter`](crate::Interrupter) has ended all
+    ///   waits
+    /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
+    /// - [`ReceiveError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, ReceiveError> {
         if !self.news.is_empty() {
             return Ok(false);

@@ -71,8 +71,8 @@ impl CollectorOptions {
         Self { listener, turn_records: TURN_RECORDS, turn_bytes: TURN_BYTES, interrupter: None, choice }
     }
 
-    /// Whose producers are admitted, how many, and how much of them is mapped. Default:
-    /// [`SessionListenerOptions::new`], with which 64 producers of this user may connect.
+    /// The users whose producers are admitted, how many, and how much memory of theirs is mapped. Default:
+    /// [`SessionListenerOptions::new`], which admits 64 producers of this user.
     ///
     /// ```
     /// # use fdring::{collect::CollectorOptions, options::SessionListenerOptions};
@@ -119,16 +119,16 @@ impl CollectorOptions {
         self
     }
 
-    /// How the lanes of each producer are attached to: copying, or in place where the producer is trusted; with the
-    /// [descriptors of records](Attach::attachments), where all lanes of the session have such records. Default:
-    /// [`Attach::new`], which copies and asks for none, for all. Where reading begins is not for `choice` to say: at
-    /// the oldest record.
+    /// How the collector attaches to the lanes of each producer: copying, or in place if the producer is trusted; with
+    /// the [descriptors of records](Attach::attachments), if all lanes of the session have such records. Default:
+    /// [`Attach::new`] for all, which copies and asks for no descriptors. Reading always begins at the oldest record,
+    /// whatever `choice` says.
     ///
     /// `choice` is called once for each session, on the thread that calls the collector. Trust by
-    /// [`producer_uid`](Session::producer_uid) and [`producer_pid`](Session::producer_pid), which the kernel names:
-    /// the names and ids of lanes are what a producer claims. One that refuses to be read in place is not attached to,
-    /// see [`Event::Refused`](super::Event::Refused). Records that are kept by
-    /// [`into_owned`](crate::Record::into_owned) are then held in the producer's ring, and not copied.
+    /// [`producer_uid`](Session::producer_uid) and [`producer_pid`](Session::producer_pid), which the kernel names: the
+    /// names and ids of lanes are what a producer claims. A producer that refuses to be read in place is not attached
+    /// to: see [`Event::Refused`](super::Event::Refused). In place, [`into_owned`](crate::Record::into_owned) holds a
+    /// record in the producer's ring instead of copying it.
     ///
     /// ```
     /// use fdring::collect::{CollectorOptions, Event};
@@ -185,7 +185,12 @@ impl CollectorOptions {
     ///
     /// # Errors
     ///
-    /// As [`SessionListenerOptions::listen`].
+    /// - [`Error::AddressInUse`](crate::Error::AddressInUse) if a living process serves this address
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address, or a choice of the [listener](Self::listener), is
+    ///   out of range, if the path belongs to something other than a socket, or if other users are admitted and the
+    ///   mode lets only the socket's owner connect
+    /// - [`Error::Os`](crate::Error::Os) if a system call fails, or the system is short of memory or descriptors
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
     pub fn listen(self, address: impl Into<Address>) -> Result<Collector> {
         Collector::with(self, address.into())
     }
