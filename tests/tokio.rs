@@ -540,7 +540,7 @@ fn a_producer_without_a_space_bell_is_refused_at_once() {
     let [runtime, _] = runtimes();
     let (producer, ..) = lane(4096);
     let error = runtime.block_on(async { Async::new(producer).unwrap_err() });
-    assert!(error.to_string().contains("watch an endpoint"), "{error}");
+    assert!(matches!(&error, fdring::Error::Invalid(fault) if fault.contains("space_bell(true)")), "{error}");
 }
 
 #[test]

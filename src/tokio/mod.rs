@@ -48,7 +48,7 @@ use ::tokio::task::coop::poll_proceed;
 use rustix::io::Errno;
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
@@ -119,7 +119,8 @@ impl<E: AsFd> Async<E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] if there is no descriptor to spare, or the runtime's poller cannot watch it.
+    /// [`Error::Os`] if there is no descriptor to spare. [`Error::Invalid`] if the endpoint is a producer whose lane has
+    /// no [`space bell`](crate::options::LaneOptions::space_bell), or another descriptor that epoll(7) does not watch.
     ///
     /// # Panics
     ///
@@ -131,7 +132,13 @@ impl<E: AsFd> Async<E> {
             reason = "its successor is younger, and asks for a promise that an `OwnedFd` keeps by itself"
         )]
         let fd = fd.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
-        let fd = fd.map_err(Error::os("watch an endpoint in a tokio runtime"))?;
+        let fd = fd.map_err(|error| match error.kind() {
+            ErrorKind::PermissionDenied => Error::Invalid(
+                "an endpoint that no poller can watch; if it is a producer, make its lane with LaneOptions::space_bell(true)"
+                    .to_owned(),
+            ),
+            _ => Error::os("watch an endpoint in a tokio runtime")(error),
+        })?;
         Ok(Self { fd, endpoint, run: RUN, is_over: false })
     }
 
