@@ -254,7 +254,9 @@ fn a_look_at_what_is_known_finds_what_has_changed_and_nothing_new() {
     reader.kill();
     survey.look_at_known().unwrap();
     assert!(find(&survey, &name).unwrap().consumers.is_empty(), "its process has ended");
-    assert!(find(&survey, &late.lane().name).is_some(), "so that all were searched");
+    assert!(find(&survey, &late.lane().name).is_none(), "and still none is searched");
+    survey.look_again().unwrap();
+    assert!(find(&survey, &late.lane().name).is_some());
     let gone = late.lane().name.clone();
     drop(late);
     survey.look_at_known().unwrap();

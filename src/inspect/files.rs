@@ -183,8 +183,14 @@ impl OpenedFile {
 
 /// The words of a file from `offset` on, copied once. Reading a file never raises SIGBUS, whatever becomes of it.
 pub(super) fn read_words<const N: usize>(fd: impl AsFd, offset: u64) -> Result<[u64; N], Miss> {
-    let mut words = [0u64; N];
-    let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut words);
+    let mut words = [0; N];
+    read_into(fd, offset, &mut words)?;
+    Ok(words)
+}
+
+/// As [`read_words`], as many as there is room for.
+pub(super) fn read_into(fd: impl AsFd, offset: u64, words: &mut [u64]) -> Result<(), Miss> {
+    let bytes: &mut [u8] = bytemuck::cast_slice_mut(words);
     let mut done = 0;
     while done < bytes.len() {
         match rustix::io::retry_on_intr(|| rustix::io::pread(&fd, &mut bytes[done..], offset + done as u64))? {
@@ -192,7 +198,7 @@ pub(super) fn read_words<const N: usize>(fd: impl AsFd, offset: u64) -> Result<[
             len => done += len,
         }
     }
-    Ok(words)
+    Ok(())
 }
 
 #[cfg(test)]

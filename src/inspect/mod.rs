@@ -39,6 +39,7 @@ mod words;
 use crate::error::Error;
 use crate::lane::LaneInfo;
 use files::Place;
+use process::Pins;
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
 pub(crate) use words::StripeLook;
@@ -77,6 +78,7 @@ pub struct Survey {
     /// The one process whose lanes are meant.
     scope: Option<u32>,
     search: Search,
+    pins: Pins,
 }
 
 /// A lane, as it was when it was looked at.

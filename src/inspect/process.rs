@@ -94,7 +94,17 @@ impl Process {
     /// The same process as before, if it still runs.
     pub(super) fn open_again(view: &ProcessView) -> Result<Self, Miss> {
         let process = Self::open(view.pid)?;
-        if process.view.started == view.started { Ok(process) } else { Err(Miss::Nothing) }
+        if process.is(view) { Ok(process) } else { Err(Miss::Nothing) }
+    }
+
+    /// Whether it is that process, whatever its command is by now.
+    fn is(&self, view: &ProcessView) -> bool {
+        (self.view.pid, self.view.started) == (view.pid, view.started)
+    }
+
+    /// Makes sure that it still runs: one that has ended has no program, also while nobody has waited for it.
+    fn check_running(&self) -> Result<(), Miss> {
+        Ok(readlinkat(&self.dir, "exe", Vec::new()).map(drop)?)
     }
 
     /// The files of lanes that it has open or mapped.
@@ -176,24 +186,51 @@ impl Process {
     }
 }
 
-/// Processes that were looked at before, and are still the same, the last that were used. Few, since each takes a
-/// descriptor.
+/// Processes that were looked at before: the first that were asked for, and the last one. Each takes the descriptor of
+/// its directory in /proc, which keeps nothing that the process has.
 #[derive(Debug, Default)]
 pub(super) struct Pins(Vec<Process>);
 
 impl Pins {
-    const PROCESSES_MAX: usize = 8;
+    const PROCESSES_MAX: usize = 128;
 
     /// The same process as before, if it still runs, or ran when it was pinned: one that has ended since has nothing
     /// to be opened.
     pub(super) fn open_again(&mut self, view: &ProcessView) -> Result<&Process, Miss> {
-        let process = match self.0.iter().position(|process| process.view == *view) {
-            Some(index) => self.0.remove(index),
-            None => Process::open_again(view)?,
+        let index = match self.place(view) {
+            Some(index) => index,
+            None => {
+                let process = Process::open_again(view)?;
+                self.0.truncate(Self::PROCESSES_MAX - 1);
+                self.0.push(process);
+                self.0.len() - 1
+            }
         };
-        self.0.truncate(Self::PROCESSES_MAX - 1);
-        self.0.insert(0, process);
-        Ok(&self.0[0])
+        Ok(&self.0[index])
+    }
+
+    /// Makes sure that a process still runs.
+    pub(super) fn check(&mut self, view: &ProcessView) -> Result<(), Miss> {
+        match self.place(view) {
+            Some(index) => self.0[index].check_running(),
+            None => self.open_again(view).map(drop),
+        }
+    }
+
+    /// Unpins all others.
+    pub(super) fn keep(&mut self, views: &[&ProcessView]) {
+        self.0.retain(|process| views.iter().any(|view| process.is(view)));
+    }
+
+    fn place(&self, view: &ProcessView) -> Option<usize> {
+        self.0.iter().position(|process| process.is(view))
+    }
+}
+
+/// A copy pins its processes itself.
+impl Clone for Pins {
+    fn clone(&self) -> Self {
+        Self::default()
     }
 }
 
@@ -296,6 +333,7 @@ impl Found {
 mod tests {
     use super::super::files::Role;
     use super::*;
+    use rustix::process::Pid;
 
     #[test]
     fn a_command_may_be_named_like_the_rest_of_the_line() {
@@ -325,11 +363,39 @@ mod tests {
         assert_eq!(pins.open_again(&own).unwrap().view, own);
         let successor = ProcessView { started: own.started - 1, ..own.clone() };
         assert!(matches!(pins.open_again(&successor), Err(Miss::Nothing)));
-        // Whoever looks different is another one to it, and is asked for anew.
-        for number in 0..20 {
-            pins.open_again(&ProcessView { command: number.to_string(), ..own.clone() }).unwrap();
+        // Another command is no other process.
+        pins.open_again(&ProcessView { command: "other".to_owned(), ..own.clone() }).unwrap();
+        assert_eq!(pins.0.len(), 1);
+        while pins.0.len() < Pins::PROCESSES_MAX {
+            pins.0.push(Process::open(own.pid).unwrap());
         }
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let other = Process::open(child.id()).unwrap().view;
+        assert!(pins.open_again(&other).unwrap().is(&other));
         assert_eq!(pins.0.len(), Pins::PROCESSES_MAX);
+        assert!(pins.0[0].is(&own), "the first ones stay");
+        pins.keep(&[&other]);
+        assert_eq!(pins.0.len(), 1);
+        assert!(pins.clone().0.is_empty(), "no descriptor belongs to two");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_has_ended_does_not_run_also_if_nobody_has_waited_for_it() {
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let view = Process::open(child.id()).unwrap().view;
+        let mut pins = Pins::default();
+        for _ in 0..2 {
+            pins.check(&view).unwrap();
+        }
+        drop(child.stdin.take());
+        let id = rustix::process::WaitId::Pid(Pid::from_child(&child));
+        let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
+        rustix::process::waitid(id, options).unwrap();
+        assert!(matches!(pins.check(&view), Err(Miss::Nothing)), "it waits to be waited for");
+        child.wait().unwrap();
+        assert!(matches!(pins.check(&view), Err(Miss::Nothing)));
     }
 
     #[test]

@@ -93,11 +93,13 @@ pub(crate) fn is_far_behind(consumer: &ConsumerView, lane: &LaneView) -> bool {
 
 /// The processes that write or read what is seen.
 pub(crate) fn pids(survey: &Survey) -> Vec<u32> {
-    let of_lane = |lane: &LaneView| {
-        let readers = lane.consumers.iter().filter_map(|consumer| consumer.process.as_ref());
-        lane.producer.iter().chain(readers).map(|process| process.pid).collect::<Vec<_>>()
-    };
-    survey.lanes.iter().flat_map(of_lane).collect()
+    survey.lanes.iter().flat_map(pids_of).collect()
+}
+
+/// The processes that write or read a lane.
+pub(crate) fn pids_of(lane: &LaneView) -> Vec<u32> {
+    let readers = lane.consumers.iter().filter_map(|consumer| consumer.process.as_ref());
+    lane.producer.iter().chain(readers).map(|process| process.pid).collect()
 }
 
 /// A process: its number and its command.

@@ -153,7 +153,7 @@ impl Drop for Screen {
 
 fn print_json(interval: Duration) -> Result<Outcome, Failure> {
     let stop = Stop::listen()?;
-    let mut model = Model::new(model::Sort::Name)?;
+    let mut model = Model::for_programs()?;
     let mut out = io::stdout().lock();
     loop {
         let until = Instant::now() + interval;

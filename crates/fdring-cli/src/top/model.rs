@@ -121,10 +121,11 @@ pub(super) struct Model {
     pub(super) sort: Sort,
     pub(super) is_reversed: bool,
     pub(super) is_halted: bool,
+    measures_all: bool,
     /// The id of the lane that is chosen.
     chosen: Option<[u8; 16]>,
     trends: HashMap<[u8; 16], Trend>,
-    /// Now, and at the look before.
+    /// What processes that are shown had used at the last look, and at the look before.
     used: [Used; 2],
     /// When all processes are searched for lanes the next time.
     search_due: Instant,
@@ -135,14 +136,22 @@ impl Model {
         Ok(Self::of(inspect::lanes()?, sort))
     }
 
+    /// For programs, which are told what all processes use.
+    pub(super) fn for_programs() -> Result<Self, Failure> {
+        let mut model = Self { measures_all: true, ..Self::new(Sort::Name)? };
+        model.measure();
+        Ok(model)
+    }
+
     fn of(survey: Survey, sort: Sort) -> Self {
-        let used = [Used::by(seen::pids(&survey)), Used::by([])];
+        let used = [Used::by([]), Used::by([])];
         let mut model = Self {
             survey,
             page: Page::List,
             sort,
             is_reversed: false,
             is_halted: false,
+            measures_all: false,
             chosen: None,
             trends: HashMap::new(),
             used,
@@ -164,8 +173,7 @@ impl Model {
             self.survey.look_again()?;
             self.search_due = Instant::now() + SEARCH_INTERVAL.max(begun.elapsed() * SEARCH_SHARE);
         }
-        let now = Used::by(seen::pids(&self.survey));
-        self.used = [now, std::mem::replace(&mut self.used[0], Used::by([]))];
+        self.measure();
         let mut trends = std::mem::take(&mut self.trends);
         for lane in &self.survey.lanes {
             let mut trend = trends.remove(&lane.info.id).unwrap_or_default();
@@ -174,6 +182,16 @@ impl Model {
         }
         self.arrange();
         Ok(())
+    }
+
+    /// Notes what processes have used: it takes as long as the look at their lanes does, and the list shows none of it.
+    fn measure(&mut self) {
+        let pids = match (self.page, self.lane()) {
+            (Page::Lane, Some(lane)) => seen::pids_of(lane),
+            _ if self.measures_all => seen::pids(&self.survey),
+            _ => Vec::new(),
+        };
+        self.used = [Used::by(pids), std::mem::replace(&mut self.used[0], Used::by([]))];
     }
 
     /// Puts the lanes in their order, and chooses one if none is chosen.
