@@ -139,11 +139,12 @@ impl Failure {
     }
 }
 
+/// Of standard output; all else is said where it fails.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::NobodyReads,
-            _ => Self::Sentence(format!("could not write: {error}")),
+            _ => Self::Sentence(format!("could not write to standard output: {error}")),
         }
     }
 }

@@ -152,7 +152,11 @@ fn a_reader_that_goes_away_ends_it_without_a_word() {
 fn an_output_that_is_full_is_an_error() {
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_fdring")).arg("ps").stdout(full).output().unwrap();
-    assert!(output.status.code() == Some(1) && complaint(&output).contains("could not write"), "{output:?}");
+    assert!(
+        output.status.code() == Some(1)
+            && complaint(&output).contains("could not write to standard output: No space left"),
+        "{output:?}"
+    );
 }
 
 /// Numbers of a lane that is written until they have been asked for.

@@ -27,12 +27,32 @@ fn it_lists_lanes_opens_their_pages_and_quits() {
     screen.wait_for(&name);
     screen.press("\r");
     screen.wait_for("aligned");
+    screen.wait_for("copies");
+    screen.resize((80, 24));
+    screen.wait_for("copies");
     screen.press("?");
     screen.wait_for("spinning");
-    screen.resize((80, 24));
-    screen.wait_for("Ctrl-L");
     screen.press("\x1b");
     screen.wait_for("TREND");
+    screen.press("q");
+    assert_eq!(screen.end().code(), Some(0));
+}
+
+/// What is on the screen is drawn anew, if something else has written there, also by a terminal that tells no position.
+#[test]
+fn control_l_draws_everything_anew() {
+    let name = format!("!{}", unique("anew"));
+    let _lane = Producer::create(&name).unwrap();
+    let mut screen = top((200, 50));
+    for page in ["\r", "?", "\x1b"] {
+        screen.wait_for("quit");
+        screen.spoil();
+        screen.press("\x0c");
+        screen.wait_for("fdring top");
+        screen.wait_for("quit");
+        screen.press(page);
+    }
+    screen.wait_for(&name);
     screen.press("q");
     assert_eq!(screen.end().code(), Some(0));
 }
@@ -52,10 +72,32 @@ fn control_c_and_signals_give_the_terminal_back() {
 }
 
 #[test]
+fn no_key_is_lost_while_the_size_changes() {
+    let mut screen = top((80, 24));
+    screen.wait_for("fdring top");
+    for round in 0..20 {
+        screen.resize((80 - round, 24));
+        screen.press("?");
+        screen.wait_for("Ctrl-L");
+        screen.press("\x1b");
+        screen.wait_for("⏎ open");
+    }
+    screen.press("q");
+    assert_eq!(screen.end().code(), Some(0));
+}
+
+#[test]
+fn it_ends_when_its_terminal_is_gone() {
+    let mut screen = top((80, 24));
+    screen.wait_for("fdring top");
+    assert_eq!(screen.hang_up().code(), Some(1));
+}
+
+#[test]
 fn a_small_terminal_is_no_trouble() {
     for size in [(1, 1), (10, 3), (40, 5)] {
         let mut screen = top(size);
-        screen.wait_for("\x1b[?25l");
+        screen.wait_for_sequence("\x1b[?25l");
         screen.press("\r");
         screen.press("?");
         screen.press("q");

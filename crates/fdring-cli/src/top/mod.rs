@@ -3,21 +3,25 @@
 //! The invariant: however this ends, by a key, an error, a signal or a panic, the terminal is as it was before.
 
 mod draw;
+mod keys;
 mod model;
 
 use crate::stop::{self, Stop};
 use crate::units::parse_interval;
 use crate::{Failure, Outcome};
+use keys::Keys;
 use model::{Model, Wish};
 use ratatui::DefaultTerminal;
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
 use ratatui::crossterm::{cursor, execute};
+use ratatui::layout::{Position, Rect};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::SIGWINCH;
 use std::io::{self, IsTerminal, Read, Write};
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -64,19 +68,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
 
 /// The terminal, while this command has it.
 struct Screen {
-    terminal: DefaultTerminal,
+    /// Its own drop would panic if the terminal, and standard error with it, were gone.
+    terminal: ManuallyDrop<DefaultTerminal>,
     /// A byte comes here when the terminal's size changes.
     sizes: UnixStream,
+    keys: Keys,
 }
 
 impl Screen {
     fn take() -> Result<Self, Failure> {
-        let failed = |error| Failure::new(format!("could not take over the terminal: {error}"));
+        let failed = cannot("take over");
         let (sizes, sender) = UnixStream::pair().map_err(failed)?;
         sizes.set_nonblocking(true).map_err(failed)?;
         signal_hook::low_level::pipe::register(SIGWINCH, sender).map_err(failed)?;
         match ratatui::try_init() {
-            Ok(terminal) => Ok(Self { terminal, sizes }),
+            Ok(terminal) => Ok(Self { terminal: ManuallyDrop::new(terminal), sizes, keys: Keys::default() }),
             Err(error) => {
                 let _ = ratatui::try_restore(); // what was done of it
                 Err(failed(error))
@@ -87,14 +93,9 @@ impl Screen {
     fn show(&mut self, model: &mut Model, interval: Duration, stop: &Stop) -> Result<(), Failure> {
         let mut due = Instant::now() + interval;
         while !stop.is_asked() {
-            self.terminal.draw(|frame| draw::draw(frame, model))?;
-            self.wait_until(due, stop)?;
-            while event::poll(Duration::ZERO)? {
-                let wish = match event::read()? {
-                    Event::Key(key) if key.kind != KeyEventKind::Release => self.press(key, model)?,
-                    _ => Wish::Nothing,
-                };
-                if wish == Wish::Quit {
+            self.terminal.draw(|frame| draw::draw(frame, model)).map_err(cannot("draw on"))?;
+            for key in self.wait_until(due, stop).map_err(cannot("read"))? {
+                if self.press(key, model)? == Wish::Quit {
                     return Ok(());
                 }
             }
@@ -106,8 +107,8 @@ impl Screen {
         Ok(())
     }
 
-    /// Waits for a key, a signal, or that moment.
-    fn wait_until(&mut self, due: Instant, stop: &Stop) -> io::Result<()> {
+    /// Waits for keys, a signal, or that moment.
+    fn wait_until(&mut self, due: Instant, stop: &Stop) -> io::Result<Vec<KeyEvent>> {
         let rest = due.saturating_duration_since(Instant::now());
         let timeout = Timespec::try_from(rest).map_err(io::Error::other)?;
         let stdin = io::stdin();
@@ -117,16 +118,25 @@ impl Screen {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let mut bytes = [0; 64];
+        let has_keys = !waits[0].revents().is_empty();
+        let mut bytes = [0; 256];
         while matches!(self.sizes.read(&mut bytes), Ok(1..)) {}
-        Ok(())
+        if !has_keys || stop.is_asked() {
+            return Ok(Vec::new());
+        }
+        match rustix::io::read(stdin, &mut bytes) {
+            Ok(0) => Err(io::Error::other("it is gone")),
+            Ok(len) => Ok(self.keys.take(&bytes[..len])),
+            Err(Errno::INTR) => Ok(Vec::new()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 
-    fn press(&mut self, key: KeyEvent, model: &mut Model) -> io::Result<Wish> {
+    fn press(&mut self, key: KeyEvent, model: &mut Model) -> Result<Wish, Failure> {
         match (key.code, key.modifiers.contains(KeyModifiers::CONTROL)) {
             (KeyCode::Char('c'), true) => return Ok(Wish::Quit),
-            (KeyCode::Char('z'), true) => self.suspend()?,
-            (KeyCode::Char('l'), true) => self.terminal.clear()?,
+            (KeyCode::Char('z'), true) => self.suspend().map_err(cannot("give back"))?,
+            (KeyCode::Char('l'), true) => self.forget().map_err(cannot("draw on"))?,
             (code, false) => return Ok(model.press(code)),
             _ => {}
         }
@@ -140,8 +150,20 @@ impl Screen {
         kill_process(getpid(), Signal::TSTP)?;
         enable_raw_mode()?;
         execute!(io::stdout(), EnterAlternateScreen, cursor::Hide)?;
-        self.terminal.clear()
+        self.forget()
     }
+
+    /// Has the next picture drawn whole. `Terminal::clear` would ask the terminal for its cursor and fail after two
+    /// seconds, where that gives no answer: a serial line, say.
+    fn forget(&mut self) -> io::Result<()> {
+        let size = self.terminal.size()?;
+        self.terminal.resize(Rect::from((Position::ORIGIN, size)))
+    }
+}
+
+/// What is said where something cannot be done to the terminal.
+fn cannot(what: &'static str) -> impl Fn(io::Error) -> Failure + Copy {
+    move |error| Failure::new(format!("could not {what} the terminal: {error}"))
 }
 
 impl Drop for Screen {

@@ -1,6 +1,11 @@
-//! A program in a terminal of its own: keys go in, and what it draws comes out.
+//! A program in a terminal of its own: keys go in, and what it draws is what a person sees.
+//!
+//! The terminal answers no question, as a serial line does not: a program that asks one must do without.
 #![allow(dead_code, reason = "each use has a part of this")]
 
+mod picture;
+
+use picture::Picture;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
@@ -20,8 +25,9 @@ pub(crate) struct Screen {
     /// The program's side, which also stays when the program is gone.
     terminal: OwnedFd,
     before: Termios,
-    /// All that was drawn.
+    /// All that came from the program.
     pub(crate) drawn: String,
+    picture: Picture,
 }
 
 impl Screen {
@@ -35,15 +41,25 @@ impl Screen {
         let before = tcgetattr(&terminal).unwrap();
         let [one, two, three] = [(); 3].map(|()| terminal.try_clone().unwrap());
         let child = command.env("TERM", "xterm").stdin(one).stdout(two).stderr(three).spawn().unwrap();
-        Self { child, seen, terminal, before, drawn: String::new() }
+        let picture = Picture::new(usize::from(columns), usize::from(rows));
+        Self { child, seen, terminal, before, drawn: String::new(), picture }
     }
 
-    /// Reads what is drawn from now on, until it holds that word.
+    /// Waits until a line of the screen holds that text, wherever and in how many pieces it was drawn.
     pub(crate) fn wait_for(&mut self, text: &str) {
-        let from = self.drawn.len();
         let deadline = Instant::now() + DEADLINE;
-        while !self.drawn[from..].contains(text) {
-            assert!(Instant::now() < deadline, "{text:?} is not drawn: {}", self.last());
+        while !self.picture.lines().any(|line| line.contains(text)) {
+            let screen = || self.picture.lines().collect::<Vec<_>>().join("\n");
+            assert!(Instant::now() < deadline, "{text:?} is not on the screen:\n{}\n{}", screen(), self.last());
+            self.read();
+        }
+    }
+
+    /// Waits until the program has sent that sequence.
+    pub(crate) fn wait_for_sequence(&mut self, sequence: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.drawn.contains(sequence) {
+            assert!(Instant::now() < deadline, "{sequence:?} does not come: {}", self.last());
             self.read();
         }
     }
@@ -54,21 +70,28 @@ impl Screen {
         self.drawn[start..].escape_debug().to_string()
     }
 
-    /// Reads what is drawn within a moment. A word is drawn whole, a sentence maybe not: what has not changed stays.
+    /// Reads what is drawn within a moment.
     fn read(&mut self) {
         let timeout = Timespec::try_from(Duration::from_millis(20)).unwrap();
         if poll(&mut [PollFd::new(&self.seen, PollFlags::IN)], Some(&timeout)) != Ok(0) {
             let mut bytes = [0; 65536];
             let len = rustix::io::read(&self.seen, &mut bytes).unwrap_or(0);
             self.drawn.push_str(&String::from_utf8_lossy(&bytes[..len]));
+            self.picture.take(&bytes[..len]);
         }
+    }
+
+    /// Empties the screen behind the program's back.
+    pub(crate) fn spoil(&mut self) {
+        self.picture.take(b"\x1b[2J");
     }
 
     pub(crate) fn press(&self, keys: &str) {
         assert_eq!(rustix::io::write(&self.seen, keys.as_bytes()), Ok(keys.len()));
     }
 
-    pub(crate) fn resize(&self, (columns, rows): (u16, u16)) {
+    pub(crate) fn resize(&mut self, (columns, rows): (u16, u16)) {
+        self.picture = Picture::new(usize::from(columns), usize::from(rows));
         tcsetwinsize(&self.terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
         // The terminal does that for its session, and the program has none here.
         self.signal(Signal::WINCH);
@@ -76,6 +99,20 @@ impl Screen {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Takes the terminal away without a signal, and waits for the end of the program.
+    pub(crate) fn hang_up(mut self) -> ExitStatus {
+        let nothing = || open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        (self.seen, self.terminal) = (nothing(), nothing());
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it goes on without its terminal");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
     }
 
     /// Waits for the end of the program; the terminal is then as it was, or this panics.
