@@ -6,7 +6,7 @@ mod pty;
 use fdring::options::{LaneOptions, SessionOptions};
 use fdring::{Attach, Consumer, Producer, Server};
 use kit::{DEADLINE, Folder, Running, command, complaint, expect, fdring, info, len_of, number, out};
-use kit::{records_of, skipped, unique, wait_until};
+use kit::{python_with_mcap, records_of, unique, wait_until};
 use pty::Screen;
 use rustix::process::Signal;
 use std::os::fd::AsFd;
@@ -543,12 +543,7 @@ with open(sys.argv[1], 'rb') as file:
         tag = channel.metadata['fdring.tag']
         print(channel.topic, channel.message_encoding, tag, message.sequence, message.data.decode())
 ";
-    let python = std::env::var("FDRING_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let has_mcap = std::process::Command::new(&python).args(["-c", "import mcap"]).output();
-    if !has_mcap.as_ref().is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("FDRING_PYTHON").is_none(), "{python} has no package mcap: {has_mcap:?}");
-        return skipped("python3 has no package mcap; name one that has in FDRING_PYTHON");
-    }
+    let Some(python) = python_with_mcap() else { return };
     let (folder, address) = (Folder::new("python"), format!("@{}", unique("python")));
     let mut lane = Producer::create("n").unwrap();
     let _server = Server::listen(address.as_str(), [&lane]).unwrap();

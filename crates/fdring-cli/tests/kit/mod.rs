@@ -24,11 +24,28 @@ pub(crate) fn unique(name: &str) -> String {
     format!("cli-{}-{name}", std::process::id())
 }
 
-/// Says that a test was skipped, and why, in a line that `cargo test` shows: the harness captures what macros print.
+/// Says that a test was skipped, and why.
 pub(crate) fn skipped(why: &str) {
+    noted(&format!("skipped, {why}"));
+}
+
+/// Says something of a test in a line that `cargo test` shows: the harness captures what macros print.
+pub(crate) fn noted(what: &str) {
     let test = std::thread::current();
     // Standard error may be closed.
-    let _ = writeln!(std::io::stderr(), "\n{}: skipped, {why}", test.name().unwrap_or("a test"));
+    let _ = writeln!(std::io::stderr(), "\n{}: {what}", test.name().unwrap_or("a test"));
+}
+
+/// A Python that has the package `mcap`; `None` where there is none, which is said.
+pub(crate) fn python_with_mcap() -> Option<String> {
+    let python = std::env::var("FDRING_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let has_mcap = Command::new(&python).args(["-c", "import mcap"]).output();
+    if has_mcap.as_ref().is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    assert!(std::env::var_os("FDRING_PYTHON").is_none(), "{python} has no package mcap: {has_mcap:?}");
+    skipped("python3 has no package mcap; name one that has in FDRING_PYTHON");
+    None
 }
 
 /// Waits until something is so.
