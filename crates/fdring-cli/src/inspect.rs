@@ -128,16 +128,22 @@ fn print_words(region: &RegionView, out: &mut impl Write) -> io::Result<()> {
     let rows = region.words.len().div_ceil(2);
     for row in 0..rows {
         let words = region.words.iter().skip(row).step_by(rows);
-        let cells = words.map(|word| {
-            let value = match word.name {
-                "magic" => format!("{:#x}", word.value),
-                _ => word.value.to_string(),
-            };
-            format!("{:<16}{value:<24}", word.name)
-        });
+        let cells = words.map(|word| format!("{:<16}{:<24}", word.name, in_words(word.name, word.value)));
         writeln!(out, "{}", cells.collect::<String>().trim_end())?;
     }
     Ok(())
+}
+
+/// The value of a word, with what it means where it stands for something.
+fn in_words(name: &str, value: u64) -> String {
+    let names: &[&str] = match name {
+        "magic" => return format!("{value:#x}"),
+        "state" => &["", "open", "finished", "abandoned"],
+        "kind" => &["", "in place", "copies", "tap"],
+        _ => &[],
+    };
+    let meaning = usize::try_from(value).ok().and_then(|index| names.get(index)).filter(|name| !name.is_empty());
+    meaning.map_or_else(|| value.to_string(), |meaning| format!("{value} {meaning}"))
 }
 
 fn records_of(lane: &Examination) -> Table<5> {

@@ -74,7 +74,18 @@ fn inspect_shows_a_good_lane_and_finds_nothing_wrong() {
         let text = out(&output);
         assert!(output.status.success(), "{text}{}", complaint(&output));
         assert!(text.ends_with("nothing is wrong with it\n"), "{text}");
-        for part in ["control  ", "data  ", "seat  ", "FUTURE_WRITE", "SEAT OF", "RECORD AT", " ago", "padding, to"] {
+        for part in [
+            "control  ",
+            "data  ",
+            "seat  ",
+            "FUTURE_WRITE",
+            "SEAT OF",
+            "RECORD AT",
+            " ago",
+            "padding, to",
+            "1 open",
+            "2 copies",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
