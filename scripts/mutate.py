@@ -399,6 +399,8 @@ FAULTS = [
     ("end: nobody learns of the end of a steward", SHARED,
      [("        self.update(|progress| progress.done = true);\n        self.news.raise();\n",
        "        self.update(|progress| progress.done = true);\n")], "lib session::shared"),
+    ("close_later_counted: on the thread of sessions", "src/os/closing.rs",
+     [("enqueue(&COUNTED, ", "enqueue(&OF_SESSIONS, ")], "lib os::closing"),
     ("wait_for_closing: connects all the same", CONNECTING,
      [("if closing::waiting() < WAITING_MAX {", "if closing::waiting() < usize::MAX {")], "lib session::connecting"),
     ("new: the time to connect begins anew once there is a connection", SERVING,

@@ -1,9 +1,10 @@
-//! Closing what peers have sent, or may have: on a thread of its own, since it could take long.
+//! Closing what peers have sent, or may have: on threads of their own, since it could take long.
 //!
 //! To close a descriptor for the last time can take as long as its sender likes: a socket lingers (`SO_LINGER`,
 //! socket(7)), a file lies in a file system of its sender's own (FUSE). The same goes for a socket in which such a
-//! descriptor waits. The invariant: none of this makes a caller of this file wait, and one thread does it all, one
-//! after another, so that peers can make neither threads nor delays.
+//! descriptor waits. The invariant: none of this makes a caller of this file wait, and two threads do it all, one
+//! descriptor after another, so that peers can make neither threads nor delays. One has the descriptors of records,
+//! which are counted for their owners; the other has what sessions leave behind, of which only so much may wait.
 
 use crate::fds;
 use crate::os::fork::ForkGuard;
@@ -18,12 +19,13 @@ use std::time::Duration;
 /// How long the queue's lock can be waited for: it is held for moments, but for ever in a child that was forked then.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How many descriptors may wait to be closed before there is no other connection. Where more do, peers send some to a
-/// socket that takes none, or others than they should.
+/// How many descriptors may wait to be closed before there is no other connection, but for those that are counted for
+/// their owner. Where more do, peers send some to a socket that takes none, or others than they should.
 pub(crate) const WAITING_MAX: usize = 64;
 
-/// What waits to be closed, in this process.
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { fds: VecDeque::new(), owner: None, has_thread: false });
+/// What waits to be closed in this process: what sessions leave behind, and what is counted for its owner.
+static OF_SESSIONS: Mutex<Queue> = Mutex::new(Queue::new());
+static COUNTED: Mutex<Queue> = Mutex::new(Queue::new());
 
 #[derive(Debug)]
 struct Queue {
@@ -77,40 +79,44 @@ impl Closes {
     }
 }
 
-/// Closes descriptors on the closing thread, in the order in which they come.
+/// Closes descriptors on a thread that may wait, in the order in which they come.
 pub(crate) fn close_later(fds: impl IntoIterator<Item = OwnedFd>) {
-    enqueue(fds.into_iter().map(|fd| (fd, None)).collect());
+    enqueue(&OF_SESSIONS, fds.into_iter().map(|fd| (fd, None)).collect());
 }
 
-/// The same, counted.
+/// The same, counted, and on another thread: one of them that takes long holds up only what is counted.
 pub(crate) fn close_later_counted(fds: impl IntoIterator<Item = OwnedFd>, closes: &Closes) {
-    enqueue(fds.into_iter().map(|fd| (fd, Some(closes.clone()))).collect());
+    enqueue(&COUNTED, fds.into_iter().map(|fd| (fd, Some(closes.clone()))).collect());
 }
 
-fn enqueue(fds: Vec<(OwnedFd, Option<Closes>)>) {
+fn enqueue(queue: &'static Mutex<Queue>, fds: Vec<(OwnedFd, Option<Closes>)>) {
     if fds.is_empty() {
         return;
     }
-    let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else {
+    let Some(mut guard) = queue.try_lock_for(LOCK_PATIENCE) else {
         // Forked while another thread had the lock: such a child keeps them until it ends.
         return fds.into_iter().for_each(std::mem::forget);
     };
-    queue.take_over();
-    queue.fds.extend(fds);
-    queue.start_thread_if_needed();
+    guard.take_over();
+    guard.fds.extend(fds);
+    guard.start_thread_if_needed(queue);
 }
 
 /// How many descriptors wait to be closed, but for those that are counted for their owner; at least 1 for as long as
 /// one is being closed.
 pub(crate) fn waiting() -> usize {
-    let Some(mut queue) = QUEUE.try_lock_for(LOCK_PATIENCE) else { return 0 };
+    let Some(mut queue) = OF_SESSIONS.try_lock_for(LOCK_PATIENCE) else { return 0 };
     queue.take_over();
     // If no thread could be started before, there may be one now.
-    queue.start_thread_if_needed();
-    queue.fds.iter().filter(|(_, closes)| closes.is_none()).count() + usize::from(queue.has_thread)
+    queue.start_thread_if_needed(&OF_SESSIONS);
+    queue.fds.len() + usize::from(queue.has_thread)
 }
 
 impl Queue {
+    const fn new() -> Self {
+        Self { fds: VecDeque::new(), owner: None, has_thread: false }
+    }
+
     /// In a forked child: leaves to the parent what it had queued, and the thread that it has.
     fn take_over(&mut self) {
         if self.owner.is_none_or(ForkGuard::is_child) {
@@ -120,23 +126,23 @@ impl Queue {
         }
     }
 
-    /// Has a thread for as long as there is something to do.
-    fn start_thread_if_needed(&mut self) {
+    /// Has a thread for as long as there is something to do. This is what lies in `queue`.
+    fn start_thread_if_needed(&mut self, queue: &'static Mutex<Self>) {
         if !self.fds.is_empty() && !self.has_thread {
-            self.has_thread = thread::start("fdring-closer", STACK_BYTES, close_all).is_ok();
+            self.has_thread = thread::start("fdring-closer", STACK_BYTES, || close_all(queue)).is_ok();
         }
     }
 }
 
 /// The thread.
-fn close_all() {
+fn close_all(queue: &Mutex<Queue>) {
     loop {
-        let mut queue = QUEUE.lock();
-        let Some((fd, closes)) = queue.fds.pop_front() else {
-            queue.has_thread = false;
+        let mut guard = queue.lock();
+        let Some((fd, closes)) = guard.fds.pop_front() else {
+            guard.has_thread = false;
             return;
         };
-        drop(queue);
+        drop(guard);
         drop(fd);
         drop(closes);
     }
@@ -179,6 +185,21 @@ pub(crate) mod tests {
             assert_eq!(reader.read(&mut [0]).unwrap(), 0);
             wait_until("nothing is left", || waiting() == 0);
             assert!(is_closed(pipe().unwrap()), "there is a thread again");
+        });
+    }
+
+    #[test]
+    fn a_descriptor_of_a_record_that_takes_long_holds_up_nothing_of_sessions() {
+        isolated("os::closing::tests::a_descriptor_of_a_record_that_takes_long_holds_up_nothing_of_sessions", || {
+            let (closes, (socket, listener)) = (Closes::default(), lingering());
+            let (mut reader, writer) = pipe().unwrap();
+            close_later_counted([socket, writer.into()], &closes);
+            assert!(is_closed(pipe().unwrap()), "it has a thread of its own");
+            wait_until("nothing of sessions waits", || waiting() == 0);
+            assert_eq!(closes.waiting(), 2);
+            drop(listener);
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+            wait_until("nothing is left", || closes.waiting() == 0);
         });
     }
 }
