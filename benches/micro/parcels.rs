@@ -4,7 +4,8 @@
 //! `sendmsg` and `recvmsg` is written by hand. Both processes close each descriptor that comes. Beside each rate stands
 //! what both processes together took of a processor, which other processes of the machine change less.
 //!
-//! Usage: cargo bench --bench parcels. With `--test` everything runs once, and nothing is measured.
+//! Usage: cargo bench --bench parcels [-- [payloads|descriptors] [--rounds=N]]. With `--test` everything runs once, and
+//! nothing is measured.
 #![allow(unsafe_code, reason = "one of the ways reads in place")]
 
 use fdring::options::LaneOptions;
@@ -25,8 +26,8 @@ use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// How often each way is measured; the table has the fastest.
-const ROUNDS: usize = 20;
+/// How often each way is measured, unless `--rounds` says otherwise; the table has the fastest.
+const ROUNDS_DEFAULT: usize = 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAYLOADS: [usize; 3] = [64 << 10, 1 << 20, 16 << 20];
 const ARRAYS: [usize; 4] = [1, 4, 16, 64];
@@ -36,13 +37,27 @@ fn main() -> Result<()> {
     if let [role, len, count, address] = &arguments[..] {
         return receiver(role, len.parse()?, count.parse()?, address);
     }
-    let is_test = arguments.iter().any(|argument| argument == "--test");
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    // None: everything runs once, and sends little.
+    let rounds = arguments.iter().find_map(|argument| argument.strip_prefix("--rounds="));
+    let rounds = rounds.map_or(Ok(ROUNDS_DEFAULT), str::parse)?;
+    let rounds = if has("--test") { None } else { Some(rounds) };
+    if !has("descriptors") {
+        payloads(rounds)?;
+    }
+    if !has("payloads") {
+        descriptors(rounds)?;
+    }
+    Ok(())
+}
+
+fn payloads(rounds: Option<usize>) -> Result<()> {
     println!("payloads           new parcel   parcel sent on     ring, copied   ring, in place      Unix socket");
     for len in PAYLOADS {
-        let count = if is_test { 2 } else { (256 << 20) / len };
+        let count = if rounds.is_none() { 2 } else { (256 << 20) / len };
         let mut row = format!("{:>5} KiB   ", len >> 10);
         for way in ["parcel", "forward", "copy", "in-place", "socket"] {
-            let Cost { time, processor } = best(is_test, way, len, count)?;
+            let Cost { time, processor } = best(rounds, way, len, count)?;
             let bytes = (len * count) as f64;
             let (rate, micros) = (bytes / time.as_secs_f64() / 1e9, processor.as_micros() as f64 / bytes * 1048576.0);
             row += &format!("{rate:>6.2} {micros:>9.0}");
@@ -50,10 +65,14 @@ fn main() -> Result<()> {
         println!("{row}");
     }
     println!("           (GB/s, and microseconds of a processor for each MiB)");
+    Ok(())
+}
+
+fn descriptors(rounds: Option<usize>) -> Result<()> {
     println!("descriptors a message      records            sendmsg      ratio");
     for len in ARRAYS {
-        let count = if is_test { 2 } else { 64_000 / len };
-        let [records, plain] = [best(is_test, "records", len, count)?, best(is_test, "sendmsg", len, count)?];
+        let count = if rounds.is_none() { 2 } else { 64_000 / len };
+        let [records, plain] = [best(rounds, "records", len, count)?, best(rounds, "sendmsg", len, count)?];
         let rate = |cost: &Cost| (len * count) as f64 / cost.time.as_secs_f64() / 1e6;
         let micros = |cost: &Cost| cost.processor.as_micros() as f64 / (len * count) as f64;
         let (record, plain_one) = (micros(&records), micros(&plain));
@@ -72,9 +91,9 @@ struct Cost {
 }
 
 /// The least that a way takes.
-fn best(is_test: bool, way: &str, len: usize, count: usize) -> Result<Cost> {
+fn best(rounds: Option<usize>, way: &str, len: usize, count: usize) -> Result<Cost> {
     let mut best = round(way, len, count)?;
-    for _ in 1..if is_test { 1 } else { ROUNDS } {
+    for _ in 1..rounds.unwrap_or(1) {
         let Cost { time, processor } = round(way, len, count)?;
         best = Cost { time: best.time.min(time), processor: best.processor.min(processor) };
     }

@@ -6,7 +6,7 @@
 //!
 //! An attempt to publish that failed leaves frames behind, so several may come for one record. They have one number,
 //! and the last of them counts: the producer sends all of them before it publishes. So before a frame is used, the next
-//! one is looked at.
+//! one is looked at. Where it has few descriptors, it is taken out at once, so that each costs two system calls.
 
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::error::{self, Error};
@@ -32,6 +32,9 @@ const CLOSES_MAX: usize = 256;
 const REFUSED_MAX: usize = 64;
 /// How soon [`Inbox::settle`] is called again where it could not let go of all, since nobody says when there is room.
 pub(super) const SETTLE_AGAIN: Duration = SECOND_LOOK;
+/// The most descriptors of a frame that is taken out of the queue before its record is read: of longer arrays a look
+/// more is a small part, and they would take much of the table.
+const AHEAD_FDS_MAX: usize = 16;
 /// With so many frames taken out of the queue, a call ends: more than any queue holds, so that only a producer that
 /// floods it is met with this.
 const FRAMES_PER_CALL: usize = 4096;
@@ -46,7 +49,7 @@ pub(crate) struct InboxEnd {
 
 /// Where a consumer receives the descriptors of records.
 #[derive(Debug)]
-pub(super) struct Inbox {
+pub(crate) struct Inbox {
     socket: Connection,
     guard: ForkGuard,
     /// As the Offer numbers it.
@@ -64,6 +67,8 @@ pub(super) struct Inbox {
 struct Queue {
     /// What was taken out of it and is not used yet.
     head: Option<Arrived>,
+    /// What was taken out after that, with a look at what follows it.
+    next: Option<Arrived>,
     /// The record whose descriptors were taken last.
     taken: Option<u64>,
     /// The number of the frame that was taken out of it last.
@@ -77,8 +82,7 @@ struct Queue {
 /// The descriptors of a frame.
 #[derive(Debug)]
 struct Arrived {
-    number: u64,
-    position: u64,
+    frame: Attachments,
     fds: Vec<OwnedFd>,
 }
 
@@ -122,13 +126,20 @@ pub(crate) fn make_inboxes(
 }
 
 impl Inbox {
-    pub(super) fn new(InboxEnd { socket, lane }: InboxEnd, guard: ForkGuard) -> Self {
+    pub(crate) fn new(InboxEnd { socket, lane }: InboxEnd, guard: ForkGuard) -> Self {
         let (closes, refused, queue) = (Closes::default(), Closes::default(), Mutex::new(Queue::default()));
         Self { socket, guard, lane, closes, refused, queue, frames_per_call: FRAMES_PER_CALL }
     }
 
+    /// Ends a call after so many frames.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn with_frames_per_call(mut self, frames_per_call: usize) -> Self {
+        self.frames_per_call = frames_per_call;
+        self
+    }
+
     /// The `count` descriptors of the record at `position`, once.
-    pub(super) fn take(&self, position: u64, count: u8) -> Result<Vec<OwnedFd>, TakeFdsError> {
+    pub(crate) fn take(&self, position: u64, count: u8) -> Result<Vec<OwnedFd>, TakeFdsError> {
         if self.guard.is_child() {
             return Err(TakeFdsError::Forked);
         }
@@ -149,6 +160,8 @@ impl Inbox {
         match fds {
             Ok(fds) => {
                 queue.taken = Some(position);
+                // Those of earlier ones were let go on the way.
+                queue.may_have_untaken = false;
                 Ok(fds)
             }
             Err(Nothing::Empty) => Err(TakeFdsError::NotSent { position }),
@@ -162,7 +175,7 @@ impl Inbox {
     /// frames that later ones replace, which attempts to publish have left. `false` if some are left: such a sleep ends
     /// after [`SETTLE_AGAIN`], since the producer may be waiting for room in the queue, and publishes nothing then.
     #[must_use]
-    pub(super) fn settle(&self, position: u64) -> bool {
+    pub(crate) fn settle(&self, position: u64) -> bool {
         self.guard.is_child() || self.settle_queue(&mut self.queue.lock(), position, true) != Left::Some
     }
 
@@ -187,7 +200,7 @@ impl Inbox {
                 Err(nothing) => return Err(nothing),
             };
             if let Some(head) = &queue.head {
-                if head.position >= position && next.is_none_or(|next| next.number != head.number) {
+                if head.frame.position >= position && next.is_none_or(|next| next.number != head.frame.number) {
                     return Ok(Left::Later);
                 }
                 self.let_go_of_head(queue);
@@ -204,7 +217,7 @@ impl Inbox {
     }
 
     /// The same, if a record has come whose descriptors may still be there.
-    pub(super) fn settle_if_due(&self, position: u64) {
+    pub(crate) fn settle_if_due(&self, position: u64) {
         if self.guard.is_child() {
             return;
         }
@@ -215,11 +228,15 @@ impl Inbox {
     }
 
     /// A record with descriptors is handed out at `position`: those of earlier ones are let go.
-    pub(super) fn pass(&self, position: u64) {
-        self.settle_if_due(position);
-        if !self.guard.is_child() {
-            self.queue.lock().may_have_untaken = true;
+    pub(crate) fn pass(&self, position: u64) {
+        if self.guard.is_child() {
+            return;
         }
+        let mut queue = self.queue.lock();
+        if queue.may_have_untaken {
+            self.settle_queue(&mut queue, position, false);
+        }
+        queue.may_have_untaken = true;
     }
 
     /// Closes descriptors that were taken and are not what they should be.
@@ -243,8 +260,8 @@ impl Inbox {
             if queue.head.is_none() {
                 self.pull(queue)?;
             }
-            let Some(head) = &queue.head else { return Err(Nothing::Empty) };
-            let is_replaced = match self.peek(queue) {
+            let Some(&Arrived { frame: head, .. }) = queue.head.as_ref() else { return Err(Nothing::Empty) };
+            let is_replaced = match self.look_behind_head(queue) {
                 Ok(next) => next.number == head.number,
                 Err(Nothing::Empty | Nothing::Over) => false,
                 Err(nothing) => return Err(nothing),
@@ -269,6 +286,9 @@ impl Inbox {
     /// What the next frame says, which stays where it is.
     fn peek(&self, queue: &Queue) -> Result<Attachments, Nothing> {
         self.check(queue)?;
+        if let Some(next) = &queue.next {
+            return Ok(next.frame);
+        }
         let mut bytes = [0; FRAME_ROOM_BYTES];
         let len = self.receive(|| fds::peek_frame(self.socket.as_fd(), &mut bytes))?;
         // The descriptors are counted when they come.
@@ -276,17 +296,41 @@ impl Inbox {
         self.parse(queue, &bytes[..len], announced.into())
     }
 
-    /// Takes the next frame out of the queue, once its descriptors are here.
+    /// The same, of the frame behind the head. Where both have few descriptors it is taken out of the queue, with the
+    /// two system calls that it costs anyway, so that the look is free.
+    fn look_behind_head(&self, queue: &mut Queue) -> Result<Attachments, Nothing> {
+        let has_few = queue.head.as_ref().is_some_and(|head| head.fds.len() <= AHEAD_FDS_MAX);
+        if has_few && queue.next.is_none() {
+            match self.receive_next(queue, AHEAD_FDS_MAX) {
+                Ok(next) => queue.next = Some(next),
+                Err(nothing @ (Nothing::Empty | Nothing::Over)) => return Err(nothing),
+                // It is still there: a look says what it is.
+                Err(Nothing::NoRoom | Nothing::Fault(_)) => {}
+            }
+        }
+        self.peek(queue)
+    }
+
+    /// Takes the next frame, which becomes the head.
     fn pull(&self, queue: &mut Queue) -> Result<(), Nothing> {
+        let next = match queue.next.take() {
+            Some(next) => next,
+            None => self.receive_next(queue, FDS_PER_MESSAGE_MAX)?,
+        };
+        queue.head = Some(next);
+        Ok(())
+    }
+
+    /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`.
+    fn receive_next(&self, queue: &mut Queue, fds_max: usize) -> Result<Arrived, Nothing> {
         self.check(queue)?;
         let mut bytes = [0; FRAME_ROOM_BYTES];
-        let peeked = self.receive(|| fds::peek_frame_with_fds(self.socket.as_fd(), &mut bytes, FDS_PER_MESSAGE_MAX));
+        let peeked = self.receive(|| fds::peek_frame_with_fds(self.socket.as_fd(), &mut bytes, fds_max));
         let ReceivedFrame { len, fds } = peeked?;
-        let Attachments { number, position, .. } = self.parse(queue, &bytes[..len], fds.len())?;
+        let frame = self.parse(queue, &bytes[..len], fds.len())?;
         self.receive(|| fds::discard_frame(self.socket.as_fd()))?;
-        queue.number = number;
-        queue.head = Some(Arrived { number, position, fds });
-        Ok(())
+        queue.number = frame.number;
+        Ok(Arrived { frame, fds })
     }
 
     fn check(&self, queue: &Queue) -> Result<(), Nothing> {
@@ -350,7 +394,8 @@ impl Drop for Inbox {
     fn drop(&mut self) {
         if !self.guard.is_child() {
             let mut queue = self.queue.lock();
-            self.let_go_of_head(&mut queue);
+            let arrived = [queue.head.take(), queue.next.take()];
+            arrived.into_iter().flatten().for_each(|arrived| self.let_go(arrived.fds));
         }
     }
 }

@@ -25,7 +25,7 @@ mod working;
 #[cfg(test)]
 mod tests;
 
-use inbox::{Inbox, SETTLE_AGAIN};
+use inbox::SETTLE_AGAIN;
 use owned::{LaneReader, OwnSeat};
 use pace::Pace;
 use payloads::{Copies, Payloads};
@@ -33,7 +33,7 @@ use waiter::Waiter;
 
 pub use attached::TakeFdsError;
 pub use error::ReceiveError;
-pub(crate) use inbox::{InboxEnd, make_inboxes};
+pub(crate) use inbox::{Inbox, InboxEnd, make_inboxes};
 pub use owned::OwnedRecord;
 pub use record::Record;
 pub use report::{LaneReport, ReaderKind, ReaderReport};

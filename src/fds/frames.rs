@@ -79,7 +79,8 @@ fn receive(
 }
 
 /// Like [`recv_frame`], but leaves the frame where it is: its descriptors are installed again by the next call. To
-/// close them never waits as long as the frame is there. If they cannot all be installed, nothing is lost.
+/// close them never waits as long as the frame is there. If they cannot all be installed, nothing is lost. An empty
+/// message with descriptors is a frame of 0 bytes.
 pub(crate) fn peek_frame_with_fds(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -88,7 +89,7 @@ pub(crate) fn peek_frame_with_fds(
     let peek = libc::MSG_DONTWAIT | libc::MSG_PEEK;
     let message = receive_message(socket, buf, rights_room_bytes(fds_max), peek).map_err(RecvFdsError::from_os)?;
     let Received { len, fds } = message.check(socket, fds_max)?;
-    if len == 0 { Err(RecvFdsError::Closed) } else { Ok(ReceivedFrame { len, fds }) }
+    Ok(ReceivedFrame { len, fds })
 }
 
 /// The bytes of the next frame, which stays where it is, and none of its descriptors; their number.

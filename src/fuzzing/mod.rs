@@ -12,6 +12,7 @@ mod frame_parse;
 mod frame_reader;
 mod frames;
 mod handshake;
+mod inbox;
 mod inspect_words;
 mod lane_geometry;
 #[cfg_attr(not(test), allow(dead_code, reason = "fuzzers use a part of it"))]
@@ -29,6 +30,7 @@ pub use calls::calls;
 pub use cmsg_walk::cmsg_walk;
 pub use frame_parse::{frame_parse, frame_parse_counting, is_frame};
 pub use handshake::handshake;
+pub use inbox::inbox;
 pub use inspect_words::inspect_words;
 pub use lane_geometry::lane_geometry;
 pub use ring_reader::ring_reader;
@@ -81,6 +83,12 @@ mod replay {
 
     replays!(calls cmsg_walk frame_parse handshake inspect_words lane_geometry);
     replays!(ring_reader seat_values tap_reader work_plan);
+
+    /// In a process of its own: it limits the descriptors.
+    #[test]
+    fn inbox() {
+        crate::test_support::isolated("fuzzing::replay::inbox", || replay("inbox", super::inbox));
+    }
 
     /// In a process of its own: it counts descriptors and mappings.
     #[test]

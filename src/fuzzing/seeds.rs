@@ -70,6 +70,40 @@ fn write_seeds() {
     sessions();
     questions();
     plans();
+    inboxes();
+}
+
+/// The actions of `inbox.rs`. A frame's bytes are its number (2: that of the one before it, 0: one more), its place (4
+/// more: a record further on) and its descriptors, by the index of their number; so are a take's, without the number.
+fn inboxes() {
+    let frame = |number: u8, place: u8, count: u8| [0, number, place, count];
+    let (take, next) = (|count: u8| [9, 0, count], [15, 0]);
+    let seeds: &[(&str, &[&[u8]])] = &[
+        ("by-the-book", &[&frame(2, 0, 0), &take(0), &next, &frame(0, 0, 3), &take(3)]),
+        ("ahead", &[&frame(2, 0, 0), &frame(0, 4, 1), &frame(0, 8, 3), &take(0), &next, &take(1), &next, &take(3)]),
+        ("attempts", &[&frame(2, 0, 0), &frame(2, 4, 1), &frame(2, 0, 3), &take(3)]),
+        ("attempts-of-many", &[&frame(2, 0, 0), &frame(2, 0, 7), &frame(2, 0, 5), &frame(0, 4, 7), &take(5)]),
+        ("many", &[&frame(2, 0, 7), &frame(0, 4, 6), &take(7), &next, &take(6)]),
+        ("no-room", &[&frame(2, 0, 5), &[12, 0, 5, 3]]),
+        ("no-room-for-the-next", &[&frame(2, 0, 0), &frame(0, 4, 5), &[12, 0, 0, 2], &next, &[12, 0, 5, 9]]),
+        ("twice", &[&frame(2, 0, 0), &take(0), &take(0)]),
+        ("untaken", &[&frame(2, 0, 3), &next, &[14], &frame(0, 0, 5), &next, &[13, 0], &frame(0, 0, 1), &take(1)]),
+        ("left-by-attempts", &[&frame(2, 4, 0), &frame(2, 4, 3), &[13, 0], &frame(2, 0, 1), &[13, 0], &take(1)]),
+        ("flood", &[&frame(2, 0, 0).repeat(9), &[13, 0], &take(0)]),
+        ("flood-of-passed", &[&frame(0, 0, 0).repeat(9), &[15, 2], &take(0)]),
+        ("falls", &[&frame(0, 0, 0), &frame(5, 0, 0), &take(0)]),
+        ("another-lane", &[&[5, 2, 0, 0, 1], &take(0)]),
+        ("other-descriptors", &[&[6, 2, 0, 3, 2], &take(3), &next, &take(3)]),
+        ("other-descriptors-behind", &[&frame(2, 0, 0), &[6, 0, 4, 3, 2], &take(0), &next, &take(3)]),
+        ("another-frame", &[&[7, 2, 0, 0, 0, 5, 1], &take(0)]),
+        ("garbage", &[&[7, 2, 0, 0, 1, 40, 9, 9, 9, 9, 9], &take(0)]),
+        ("empty", &[&[7, 2, 0, 0, 1, 0], &take(0), &[13, 0]]),
+        ("empty-behind", &[&frame(2, 0, 0), &[7, 2, 0, 0, 1, 0], &take(0), &[13, 0]]),
+        ("hangs-up", &[&frame(2, 0, 0), &[8, 0, 0], &take(0), &next, &take(0)]),
+        ("says-the-end", &[&frame(2, 0, 0), &[8, 0, 1], &take(0), &next, &take(0)]),
+        ("elsewhere", &[&frame(2, 13, 0), &frame(0, 14, 0), &[0, 0, 15, 1, 2, 3, 4, 5, 6, 7, 0x80, 0], &take(0)]),
+    ];
+    seeds.iter().for_each(|(name, parts)| write("inbox", name, parts));
 }
 
 /// Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer, to both ends' Bye.

@@ -68,7 +68,7 @@ fn unique_address() -> String {
 }
 
 /// Runs `action` while this process, both ends of the session, has room for only `more` more descriptors.
-fn with_room_for(more: usize, action: impl FnOnce()) {
+pub(super) fn with_room_for(more: usize, action: impl FnOnce()) {
     let before = getrlimit(Resource::Nofile);
     // New ones get the lowest numbers that are free.
     let next = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).map_or(0, |fd| fd.as_raw_fd() as u64);

@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown, sockopt};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// How many descriptors are in flight at most to one consumer, if a record has no more than a third of them.
@@ -43,6 +43,8 @@ pub(crate) struct FdSender {
     lane: usize,
     /// How much of the send buffer is used, at most.
     buffer_bytes: usize,
+    /// So many frames have room, whatever was taken since the kernel was asked last.
+    sure_frames: AtomicUsize,
     /// Nothing is sent any more: the consumer has closed its end, or was cut off.
     is_over: AtomicBool,
 }
@@ -78,6 +80,7 @@ impl FdSender {
             guard,
             lane,
             buffer_bytes: frames * FRAME_BUFFER_BYTES,
+            sure_frames: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
         };
         sender.limit_buffer();
@@ -110,13 +113,18 @@ impl FdSender {
         self.buffer_bytes
     }
 
-    /// Whether a frame can be sent, or nobody takes any. If there is no room, poll(2) says when there is.
+    /// Whether a frame can be sent, or nobody takes any. If there is no room, poll(2) says when there is. If there is
+    /// room for several frames, the kernel is not asked again until they are sent.
     pub(crate) fn has_room(&self) -> bool {
         let has_room = || match self.queued_bytes() {
-            Some(queued) => queued < self.buffer_bytes,
+            Some(queued) => {
+                let frames = self.buffer_bytes.saturating_sub(queued).div_ceil(FRAME_BUFFER_BYTES);
+                self.sure_frames.store(frames, Ordering::Relaxed);
+                frames != 0
+            }
             None => poll(&mut [PollFd::new(self, PollFlags::OUT)], Some(&timespec(Duration::ZERO))) != Ok(0),
         };
-        let has_room = self.is_over() || has_room();
+        let has_room = self.is_over() || self.sure_frames.load(Ordering::Relaxed) != 0 || has_room();
         if !has_room {
             self.limit_buffer();
         }
@@ -125,7 +133,11 @@ impl FdSender {
 
     /// Sends one frame, whole or not at all.
     pub(crate) fn send(&self, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Sent {
-        let Err(error) = fds::send_frame(self.as_fd(), frame, fds) else { return Sent::Done };
+        let sent = fds::send_frame(self.as_fd(), frame, fds);
+        // One thread sends.
+        let sure_frames = if sent.is_ok() { self.sure_frames.load(Ordering::Relaxed).saturating_sub(1) } else { 0 };
+        self.sure_frames.store(sure_frames, Ordering::Relaxed);
+        let Err(error) = sent else { return Sent::Done };
         match Errno::from_io_error(&error) {
             Some(Errno::AGAIN) => {
                 self.limit_buffer();
