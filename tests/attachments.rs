@@ -14,7 +14,7 @@ use fdring::errors::{ErrorKind, ReceiveError, SendError, TakeFdsError};
 use fdring::fds::NamesFault;
 use fdring::options::{LaneOptions, NoConsumer, SlowConsumer, Start};
 use fdring::parcel::{Parcel, ParcelBuilder};
-use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Session, SessionListener};
+use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session, SessionListener};
 use marks::{asking, borrowed, fill, join, lane, lane_of, mark_of, marked, marks};
 use peer::{Peer, argument, say, told};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -788,4 +788,43 @@ fn parcels_go_as_records() {
     producer.send(b"none").unwrap();
     refused(one.receive().unwrap().unwrap().take_parcel(4096).unwrap_err());
     refused(two.receive().unwrap().unwrap().take_sealed(4096).unwrap_err());
+}
+
+/// Another process sends them; who keeps their bytes needs none of their descriptors.
+#[test]
+fn thousands_of_parcels_are_kept_under_a_limit_of_256_descriptors() {
+    const TEST: &str = "thousands_of_parcels_are_kept_under_a_limit_of_256_descriptors";
+    const PARCELS: u64 = 5000;
+    let limit = || {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: Some(256), maximum }).unwrap();
+    };
+    if role().as_deref() == Some("sender") {
+        limit();
+        let mut producer = LaneOptions::new("parcels").attachments(1).create().unwrap();
+        let _server = Server::listen(&*argument(), [&producer]).unwrap();
+        say("listening");
+        producer.wait_for_consumers(1, DEADLINE).unwrap();
+        for number in 0..PARCELS {
+            let parcel = Parcel::copy_of("kept", 0, &[&number.to_le_bytes()]).unwrap();
+            producer.send_parcel(b"", &parcel).unwrap();
+        }
+        return producer.finish_and_wait(DEADLINE).unwrap();
+    }
+    isolated(TEST, || {
+        limit();
+        let address = format!("@{}", unique_name());
+        let mut sender = Peer::start(TEST, "sender", &address);
+        sender.expect("listening");
+        let mut consumer = join(&address);
+        let mut kept = Vec::new();
+        while let Some(record) = consumer.receive().unwrap() {
+            kept.push(record.take_parcel(1 << 20).unwrap().into_bytes());
+        }
+        sender.finish();
+        assert_eq!(kept.len() as u64, PARCELS);
+        for (bytes, number) in kept.iter().zip(0_u64..) {
+            assert_eq!(bytes.buffer(0), Some(&number.to_le_bytes()[..]));
+        }
+    });
 }

@@ -2,7 +2,7 @@
 
 use crate::deadline::Deadline;
 use crate::layout::LaneState;
-use crate::memory::{CAPACITY, Lane, Seat, Watch, WritableLane, value_of};
+use crate::memory::{CAPACITY, Lane, SHORT, Seat, Sent, Watch, WritableLane, value_of};
 use crate::os::barrier;
 use crate::os::events::{Events, Harvest};
 use crate::os::futex::Changes;
@@ -10,7 +10,7 @@ use crate::ring::cursor::Found;
 use crate::ring::publisher::Publisher;
 use crate::ring::reader::{Look, Reader};
 use crate::ring::release::Hold;
-use crate::ring::roster::{Joiner, Roster};
+use crate::ring::roster::{Joiner, Roster, Seat as RosterSeat};
 use crate::ring::sleep::{Announcement, Armed, Sleeps, Waits, Wakeups};
 use crate::ring::stop::Stop;
 use crate::ring::tap::{Miss, TapLook, TapReader, Wish};
@@ -61,11 +61,11 @@ fn lane_of(roster: Roster<Seat>, room: Option<Arc<Events>>, watch: Watch, positi
 }
 
 impl Shared {
-    /// A consumer that joins here and now, under a number of its own.
+    /// A consumer that joins here and now, under a number of its own, and takes the descriptors of records.
     pub(crate) fn join(&self, id: u64, start: Start) -> Consumer {
         let seat = Seat::with_bell(self.room.clone());
         let evictions = self.lane.evictions().load(Ordering::Relaxed);
-        let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: barrier::kind(), takes_fds: false };
+        let joiner = Joiner { id, start, delivery: Delivery::Lossless, barrier: barrier::kind(), takes_fds: true };
         let start = self.roster.join(&*self.lane, joiner, seat.clone()).expect("there is a place");
         let reader = Reader::new(Arc::clone(&self.lane), seat.clone(), start).copying(evictions);
         let (lane, harvest) = (Arc::clone(&self.lane), Harvest::new(Arc::clone(seat.events())));
@@ -158,6 +158,24 @@ impl Producer {
     pub(crate) fn publish(&mut self) {
         self.publisher.publish_batch(&self.shared.roster, self.publisher.writer.room());
         self.check();
+    }
+
+    /// Sends a record with a descriptor, as number `number` of those. `serve` gives it to these seats, or fails, as
+    /// [`Publisher::publish_served`] has it; whether it was published.
+    pub(crate) fn send_with_fd(&mut self, number: u64, serve: impl Fn(&[Arc<RosterSeat<Seat>>], Sent) -> bool) -> bool {
+        self.publisher.writer.rewind();
+        let claim = self.claim(SHORT);
+        let tag = self.fill_payload(claim, SHORT);
+        let sent = Sent { number, position: claim.begin() };
+        let outcome = self.publisher.publish_served(
+            &self.shared.roster,
+            |seats| if serve(seats, sent) { Ok(true) } else { Err(()) },
+            |writer| writer.publish_with_fds(claim, tag, 1),
+        );
+        // The number of a record that is not published is the next one's.
+        self.sent -= u64::from(outcome.is_err());
+        self.check();
+        outcome.is_ok()
     }
 
     pub(crate) fn finish(mut self) {
@@ -406,6 +424,25 @@ impl Consumer {
         }
         self.check(found, value_of(&copy));
         Ok(Got::Record)
+    }
+
+    /// Reads the next record, as `look` does, and takes its descriptor, if it has one: that of the last frame of its
+    /// number (design invariant 23).
+    pub(crate) fn look_and_take(&mut self) -> Got {
+        let Look::Found(found) = self.reader.poll_to_end(|| false).expect("the producer follows the protocol") else {
+            return Got::Nothing;
+        };
+        let value = self.lane.read(&found);
+        self.check(found, value);
+        if found.fds == 0 {
+            return Got::Record;
+        }
+        let mut frames = self.seat.frames().lock();
+        let number = frames.front().map(|first| first.number);
+        let attempts = frames.iter().take_while(|sent| Some(sent.number) == number).count();
+        let last = frames.drain(..attempts).next_back();
+        assert_eq!(last.map(|sent| sent.position), Some(found.position), "the descriptor of this record");
+        Got::Record
     }
 
     /// Waits for the next record or the end: as `Consumer::receive` does without spinning, or as a loop does that arms.

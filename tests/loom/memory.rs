@@ -5,8 +5,9 @@ use crate::os::events::Events;
 use crate::ring::cursor::Found;
 use crate::ring::roster::SeatPort;
 use crate::ring::{LaneCounters, LaneWords, LaneWriter, RingWords, SeatCounters, SeatWords, SeatWriter};
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use loom::cell::UnsafeCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64 as Plain;
 
@@ -148,6 +149,11 @@ impl LaneWords for Lane {
 }
 
 impl RingWords for Lane {
+    /// As many as the models of attachments send.
+    fn record_fds_max(&self) -> u8 {
+        1
+    }
+
     fn header_word(&self, position: u64) -> u64 {
         self.granule(position).load(0)
     }
@@ -190,6 +196,17 @@ struct SeatMemory {
     read: AtomicU64,
     wait_epoch: AtomicU32,
     events: Arc<Events>,
+    /// The queue of its socket for the descriptors of records.
+    frames: Mutex<VecDeque<Sent>>,
+}
+
+/// A frame with descriptors, as it lies in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// How many records with descriptors were published before.
+    pub(crate) number: u64,
+    /// Where the record begins.
+    pub(crate) position: u64,
 }
 
 /// A seat, as either side holds it.
@@ -210,11 +227,17 @@ impl Seat {
             read: AtomicU64::new(0),
             wait_epoch: AtomicU32::new(0),
             events: Arc::new(Events::new()),
+            frames: Mutex::new(VecDeque::new()),
         }))
     }
 
     pub(crate) fn events(&self) -> &Arc<Events> {
         &self.0.events
+    }
+
+    /// What the producer has sent with descriptors, and the consumer has not taken.
+    pub(crate) fn frames(&self) -> &Mutex<VecDeque<Sent>> {
+        &self.0.frames
     }
 }
 

@@ -1,5 +1,6 @@
 //! The models, and how they are explored. Each file says which of the design's invariants it checks.
 
+mod attachments;
 mod data;
 mod end;
 mod eviction;
