@@ -75,8 +75,8 @@ impl fmt::Display for TakeFdsError {
             ),
             Self::Taken => f.write_str("the descriptors of this record were taken already"),
             Self::NoRoom => f.write_str(
-                "there is no room for the descriptors of this record in the table of this process; \
-                 close some, or raise RLIMIT_NOFILE, and take them then",
+                "there is no room for the descriptors of this record: the table of this process is full, or too many \
+                 that were not taken are still being closed; close some or raise RLIMIT_NOFILE, and take them then",
             ),
             Self::NotSent { position } => write!(
                 f,
