@@ -26,9 +26,12 @@ th, td { padding: 2px 10px; text-align: right; border-bottom: 1px solid #eee } t
 td { white-space: nowrap } td:first-child, th:first-child { text-align: left }
 tr.fdring td:first-child { font-weight: 600 }
 td.split, th.split { border-left: 2px solid #ccc } .range { color: #888; font-size: .88em }
-@media (max-width: 700px) { th, td { padding: 2px 5px } td:first-child { white-space: normal } }
-.wide { overflow-x: auto } .choices label { margin-right: 1em; white-space: nowrap }
+th[colspan] { text-align: left } .wide { overflow-x: auto } .choices label { margin-right: 1em; white-space: nowrap }
 .plots svg { flex: 1 1 420px; max-width: 640px }
+.opening { display: flex; flex-wrap: wrap; gap: 0 28px; align-items: flex-start }
+.opening > div { flex: 1 1 420px; min-width: 0 } .opening > .wide { flex: 0 1 auto; margin-top: 2.6em }
+@media (max-width: 700px) { th, td { padding: 2px 5px } td:first-child { white-space: normal; min-width: 6.5em }
+  .plots { overflow-x: auto } .plots svg { min-width: 480px } }
 .reached { color: #146c2e; font-weight: 600 } .missed { color: #b3261e; font-weight: 600 } .unknown { color: #999 }
 ";
 
@@ -101,8 +104,12 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     );
     page.push_str("<h1>Records between two processes</h1>");
     warnings(&mut page, run);
+    // Side by side where there is room: the first screen has both.
+    page.push_str("<div class=\"opening\"><div>");
     figure(&mut page, "fdring, its ceiling, and the best of the others", &plots::summary(run)?);
+    page.push_str("</div>");
     summary::table(&mut page, run);
+    page.push_str("</div>");
     let _ = write!(page, "<p>{}</p>", escape(&summary::sentences(run).join(" ")));
     let _ = write!(page, "<p class=\"note\">{}</p>", escape(summary::MEANING));
     let _ = write!(page, "<p class=\"machine\">{}</p>", escape(&run.machine.to_string()));
@@ -210,6 +217,7 @@ fn table(page: &mut String, run: &Run<'_>, group: &[Outcome]) {
         }
         page.push_str("<th>quartiles</th><th>99 % interval</th><th>slices</th><th>thrown away</th>");
         page.push_str("<th>ceil</th><th>fdring</th>");
+        page.push_str(if case.waits().is_some() { "<th>slept</th>" } else { "" });
     }
     page.push_str("</tr>");
     for outcome in group {
@@ -241,7 +249,7 @@ fn cells(page: &mut String, run: &Run<'_>, outcome: &Outcome, distance: Distance
         let _ = write!(page, "<td class=\"{split} {class}\">{text}</td>");
     }
     let Some(quartiles) = quartiles else {
-        page.push_str(&"<td></td>".repeat(6));
+        page.push_str(&"<td></td>".repeat(6 + usize::from(case.waits().is_some())));
         return;
     };
     let _ = write!(page, "<td class=\"range\">{}</td>", unit.range(case, quartiles.low, quartiles.high));
@@ -252,6 +260,9 @@ fn cells(page: &mut String, run: &Run<'_>, outcome: &Outcome, distance: Distance
     let to_fdring = run.ratio_to_fdring(case, distance).map_or_else(|| "–".to_owned(), short);
     for ratio in [run.ceiling_cell(case, distance), to_fdring] {
         let _ = write!(page, "<td>{ratio}</td>");
+    }
+    if let Some(share) = figures.slept_share(case) {
+        let _ = write!(page, "<td>{:.0} %</td>", share * 100.0);
     }
 }
 

@@ -333,7 +333,12 @@ fn draw_one(
             .build_cartesian_2d(axis.range(), heights.log_scale())?;
         chart
             .configure_mesh()
-            .x_labels(if matches!(axis, Axis::Lengths) { 10 } else { 5 })
+            .x_labels(match axis {
+                Axis::Lengths => 10,
+                Axis::Nines => 5,
+                // Powers of ten.
+                Axis::Rates(..) => 3,
+            })
             .x_desc(axis.name())
             .y_desc(unit)
             .axis_desc_style(("sans-serif", 14))
