@@ -6,6 +6,7 @@ use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Program, 
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 const LEN: usize = 64;
@@ -24,9 +25,12 @@ enum Fault {
     FailsToSend,
     /// The sender cannot be put away.
     Lingers,
+    /// None: each side has a file for as long as it is open.
+    Tidies,
 }
 
 struct Stream {
+    run: String,
     fault: Fault,
     role: Role,
     listener: Option<UnixListener>,
@@ -39,7 +43,14 @@ fn open(role: Role, run: &str, fault: Fault) -> Opened {
         Role::Parent => (Some(UnixListener::bind_addr(&address)?), None),
         Role::Child => (None, Some(UnixStream::connect_addr(&address)?)),
     };
-    Ok(Box::new(Stream { fault, role, listener, stream }))
+    if fault == Fault::Tidies {
+        std::fs::write(file(run, role), "")?;
+    }
+    Ok(Box::new(Stream { run: run.to_owned(), fault, role, listener, stream }))
+}
+
+fn file(run: &str, role: Role) -> PathBuf {
+    std::env::temp_dir().join(format!("{run}-{role:?}"))
 }
 
 fn cannot_open(_: Role, _: &str) -> Opened {
@@ -67,7 +78,7 @@ impl Contender for Stream {
         let mut record = [0; LEN];
         self.stream.as_ref().ok_or("not connected")?.read_exact(&mut record)?;
         match self.fault {
-            Fault::None | Fault::FailsToSend | Fault::Lingers => Ok(payload::sum(&record)),
+            Fault::None | Fault::FailsToSend | Fault::Lingers | Fault::Tidies => Ok(payload::sum(&record)),
             Fault::Hangs => loop {
                 std::thread::park();
             },
@@ -85,6 +96,9 @@ impl Drop for Stream {
                 std::thread::park();
             }
         }
+        if self.fault == Fault::Tidies {
+            let _ = std::fs::remove_file(file(&self.run, self.role));
+        }
     }
 }
 
@@ -100,6 +114,7 @@ static KINDS: &[ContenderKind] = &[
     kind("fails", |role, run| open(role, run, Fault::Fails)),
     kind("mute", |role, run| open(role, run, Fault::FailsToSend)),
     kind("lingers", |role, run| open(role, run, Fault::Lingers)),
+    kind("tidies", |role, run| open(role, run, Fault::Tidies)),
     kind("unopened", cannot_open),
 ];
 

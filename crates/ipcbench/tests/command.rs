@@ -213,6 +213,61 @@ fn an_interrupted_run_reports_what_there_is() {
     assert!(read_json(&json)["figures"].is_array());
 }
 
+/// The files of temporary runs of that process.
+fn files_of(pid: u32) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(std::env::temp_dir()).unwrap().flatten();
+    let is_of_run = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("ipcbench-{pid}-")))
+    };
+    entries.map(|entry| entry.path()).filter(is_of_run).collect()
+}
+
+#[test]
+fn an_interrupted_run_puts_away_what_its_contenders_have_opened_and_a_killed_one_is_cleaned_up_after() {
+    use rustix::process::{Pid, Signal, kill_process};
+    if !has_two_processors() {
+        return;
+    }
+    let start = || {
+        let mut command = example("faulty");
+        command.args(["--contender", "tidies", "--bytes", "64", "--seconds", "600"]).stdout(Stdio::null());
+        let run = command.stderr(Stdio::null()).spawn().unwrap();
+        let started = Instant::now();
+        // Both processes have one.
+        while files_of(run.id()).len() < 2 {
+            assert!(started.elapsed() < Duration::from_secs(60), "it does not begin");
+            std::thread::yield_now();
+        }
+        run
+    };
+    let mut interrupted = start();
+    kill_process(Pid::from_child(&interrupted), Signal::TERM).unwrap();
+    assert!(interrupted.wait().unwrap().success());
+    assert!(files_of(interrupted.id()).is_empty(), "{:?}", files_of(interrupted.id()));
+    let mut killed = start();
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(!files_of(killed.id()).is_empty(), "nobody has put them away");
+    let next = example("faulty").args(["--contender", "sound", "--bytes", "64", "--try"]).output().unwrap();
+    assert!(next.status.success() && files_of(killed.id()).is_empty(), "{}", said(&next));
+}
+
+#[test]
+fn connecting_is_measured() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("connect");
+    let json = scratch.file("run.json");
+    let args = ["--measure", "connect", "--seconds", "2", "--restarts", "1", "--json", &json];
+    let output = ipcbench(&args);
+    assert!(output.status.success(), "{}", said(&output));
+    let report = read_json(&json);
+    // Unless a virtual machine moves its processors in each of them, slices count.
+    let moved = report["slices"]["moved"].as_u64().unwrap();
+    assert!(report["figures"].as_array().unwrap().len() + moved as usize > 0, "{report}");
+}
+
 /// The process that measures in a run, and the memory that it shares, once slices were measured.
 fn worker_of(run: &std::process::Child) -> (rustix::process::Pid, std::fs::File) {
     let started = Instant::now();
