@@ -250,6 +250,22 @@ mod tests {
     }
 
     #[test]
+    fn one_restart_of_the_first_in_the_seconds_state_is_a_doubt() {
+        let row = |n: usize, restarts: [f64; 5]| Row {
+            measure: n.to_string(),
+            restarts: restarts.to_vec(),
+            ..Row::default()
+        };
+        let of = |restarts| Report { figures: (0..30).map(|n| row(n, restarts)).collect(), ..Report::default() };
+        let (first, other) = (of([105.0, 105.1, 105.0, 105.1, 105.0]), of([105.0, 105.1, 100.05, 105.1, 105.0]));
+        let second = of([100.0, 100.1, 100.0, 100.1, 100.0]);
+        let compared = compare(&[first.clone(), first.clone()], std::slice::from_ref(&second));
+        assert_eq!(verdicts(&compared, Verdict::Quicker), 30, "{:?}", compared[0]);
+        let compared = compare(&[first, other], &[second]);
+        assert_eq!(verdicts(&compared, Verdict::NoDifference), 30, "{:?}", compared[0]);
+    }
+
+    #[test]
     fn one_heap_is_the_same_distance_in_every_run() {
         let mut random = Random::new(28);
         let mut of = |distance: &str, probe_ns| {

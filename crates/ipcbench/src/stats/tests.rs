@@ -100,6 +100,15 @@ fn a_planted_difference_is_found_and_its_size_told() {
 }
 
 #[test]
+fn a_side_that_happens_to_show_one_state_is_not_taken_at_its_word() {
+    // Eight restarts in one state and two in the other, and five that all came to the other.
+    let two_states = [105.0, 105.1, 105.0, 100.1, 105.0, 105.1, 105.0, 100.0, 105.0, 105.1];
+    let one_state = [100.0, 100.1, 100.0, 100.1, 100.0];
+    let ratio = Ratio::of(&two_states, &one_state, 0.9997).unwrap();
+    assert!(ratio.interval.holds(1.0), "{ratio:?}");
+}
+
+#[test]
 fn ranks_tell_apart_what_hardly_overlaps() {
     let (low, high) = ([1.0, 2.0, 3.0, 4.0, 5.0], [6.0, 7.0, 8.0]);
     assert!(are_ranked_apart(&low, &high, 0.9999) && are_ranked_apart(&high, &low, 0.9999), "none between");
