@@ -84,16 +84,18 @@ impl Counters {
     }
 }
 
+/// What the kernel has counted of a thread.
 #[derive(Clone, Copy, Debug, Default)]
-struct Reading {
-    preemptions: u64,
+pub(crate) struct Reading {
+    pub(crate) preemptions: u64,
     sleeps: u64,
-    delay_ns: u64,
+    pub(crate) delay_ns: u64,
     cycles: u64,
     instructions: u64,
 }
 
-struct Thread {
+/// A thread, by its files in /proc.
+pub(crate) struct Thread {
     status: File,
     /// Time on a processor, time waiting for one; missing where the kernel keeps no such statistics.
     schedstat: Option<File>,
@@ -101,13 +103,13 @@ struct Thread {
 }
 
 impl Thread {
-    fn open(pid: u32, tid: u32) -> io::Result<Self> {
+    pub(crate) fn open(pid: u32, tid: u32) -> io::Result<Self> {
         let folder = format!("/proc/{pid}/task/{tid}");
         let schedstat = File::open(format!("{folder}/schedstat")).ok();
         Ok(Self { status: File::open(format!("{folder}/status"))?, schedstat, events: None })
     }
 
-    fn read(&mut self) -> Reading {
+    pub(crate) fn read(&mut self) -> Reading {
         let status = text_of(&self.status);
         let field = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name));

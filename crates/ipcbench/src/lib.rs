@@ -239,7 +239,7 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
     };
     raise_file_limit();
     signals::catch();
-    let watch = Watch::begin(machine.cores);
+    let watch = Watch::begin(&machine.cores);
     let collected = run::run(&plan, program.contenders, show_progress)?;
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");

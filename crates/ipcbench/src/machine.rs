@@ -10,7 +10,7 @@ use std::path::Path;
 const BUSY_LOAD: f64 = 0.5;
 /// The share of time that the hypervisor may take away.
 const STEAL_MAX: f64 = 0.01;
-/// The share of the two processors' time that other processes may use.
+/// The share of the processors' time that other processes may use.
 const OTHERS_MAX: f64 = 0.02;
 
 /// What was found out about the machine before the measurement.
@@ -106,16 +106,16 @@ pub(crate) struct Facts {
     pub(crate) load: f64,
 }
 
-/// Watches for others who use the two processors during a measurement.
+/// Watches for others who use the processors during a measurement.
 pub(crate) struct Watch {
-    cores: [usize; 2],
+    cores: Vec<usize>,
     before: Ticks,
 }
 
 /// Time that has passed, in the kernel's ticks.
 #[derive(Clone, Copy)]
 struct Ticks {
-    /// On both processors: used by anyone, taken by the hypervisor, and altogether.
+    /// On these processors: used by anyone, taken by the hypervisor, and altogether.
     busy: u64,
     stolen: u64,
     all: u64,
@@ -125,13 +125,13 @@ struct Ticks {
 
 impl Watch {
     /// Begins, on the processors that are measured.
-    pub(crate) fn begin(cores: [usize; 2]) -> Self {
-        Self { cores, before: Ticks::now(cores) }
+    pub(crate) fn begin(cores: &[usize]) -> Self {
+        Self { cores: cores.to_vec(), before: Ticks::now(cores) }
     }
 
     /// What makes the figures doubtful, after the measurement, once its processes have ended.
     pub(crate) fn warnings(&self) -> Vec<String> {
-        let (before, after) = (self.before, Ticks::now(self.cores));
+        let (before, after) = (self.before, Ticks::now(&self.cores));
         let passed = |of: fn(&Ticks) -> u64| of(&after).saturating_sub(of(&before));
         let all = passed(|ticks| ticks.all).max(1) as f64;
         let stolen = passed(|ticks| ticks.stolen) as f64 / all;
@@ -141,7 +141,7 @@ impl Watch {
             warnings.push(format!("the hypervisor took {:.1} % of the processors' time", stolen * 100.0));
         }
         if others > OTHERS_MAX {
-            warnings.push(format!("other processes used {:.0} % of the two processors' time", others * 100.0));
+            warnings.push(format!("other processes used {:.0} % of the processors' time", others * 100.0));
         }
         warnings
     }
@@ -149,7 +149,7 @@ impl Watch {
 
 impl Ticks {
     /// By /proc/stat and /proc/self/stat, see proc_stat(5) and proc_pid_stat(5).
-    fn now(cores: [usize; 2]) -> Self {
+    fn now(cores: &[usize]) -> Self {
         let stat = read_to_string("/proc/stat").unwrap_or_default();
         let mut ticks = Self { busy: 0, stolen: 0, all: 0, own: 0 };
         for core in cores {

@@ -495,7 +495,9 @@ fn a_grid_of_two_processors_is_measured() {
     );
     let rows = read_json(&json)["grid"].as_array().unwrap().clone();
     assert_eq!(rows.len(), 2);
-    assert!(rows.iter().all(|row| row["ns_median"].as_f64().unwrap() > 0.0), "{rows:?}");
+    // On a busy machine all slices may have been thrown away.
+    assert!(rows.iter().all(|row| row["slices"].as_u64().unwrap() > 0), "{rows:?}");
+    assert!(rows.iter().all(|row| row["kept"] == 0 || row["ns_median"].as_f64().unwrap() > 0.0), "{rows:?}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use super::ends::{BUILT_IN, Ends};
 use crate::clock::{Clock, ticks};
 use crate::contender::{ContenderKind, Fallible};
+use crate::counters::{Reading, Thread};
+use crate::measure::DELAY_MAX_NS;
 use crate::pair::{complain_of_panics, pin};
 use crate::payload::sum_of_all;
 use crate::shared::{Shared, Word, wait_for};
@@ -62,6 +64,8 @@ pub(crate) struct Order {
 pub(crate) struct Told {
     pub(crate) contender: String,
     pub(crate) ns: f64,
+    /// Whether a core was taken away from a process meanwhile, or it waited for one.
+    pub(crate) is_disturbed: bool,
 }
 
 /// Runs the process, with the arguments after [`MEMBER`]; the memory that all share is its standard input.
@@ -85,15 +89,19 @@ struct Member<'a> {
     shared: &'a Shared,
     /// In the order of the order's names; how many records they take at once.
     ends: Vec<(Ends, u64)>,
-    /// The number of the last command.
+    /// The number of the last command, or step.
     command: u64,
+    /// What this process suffers.
+    thread: Thread,
+    before: Reading,
 }
 
 impl<'a> Member<'a> {
     /// Opens the ends of all contenders: first the producers, then the consumers, which come to what those have opened.
     fn open(order: &'a Order, shared: &'a Shared, kinds: &'static [ContenderKind]) -> Fallible<Self> {
         pin(order.core)?;
-        let mut member = Self { order, shared, ends: Vec::new(), command: 0 };
+        let thread = Thread::open(std::process::id(), std::process::id())?;
+        let mut member = Self { order, shared, ends: Vec::new(), command: 0, thread, before: Reading::default() };
         let named = |name: &String| {
             let mut all = BUILT_IN.iter().chain(kinds);
             all.find(|kind| kind.name == name).ok_or_else(|| format!("no contender is called {name}"))
@@ -157,9 +165,10 @@ impl<'a> Member<'a> {
                 let records = (records / step * step).max(step);
                 let ns = self.slice(index, records)? * clock.ns_per_tick / records as f64;
                 // The first finds out how long one takes.
+                let is_disturbed = self.see_whether_disturbed();
                 if *pace_ns != 0.0 || budget.is_none() {
                     let ns_of_all = ns / self.order.place.producers as f64;
-                    let told = Told { contender: self.order.kinds[index].clone(), ns: ns_of_all };
+                    let told = Told { contender: self.order.kinds[index].clone(), ns: ns_of_all, is_disturbed };
                     writeln!(std::io::stdout(), "{}", serde_json::to_string(&told)?)?;
                 }
                 *pace_ns = ns;
@@ -193,6 +202,25 @@ impl<'a> Member<'a> {
         }
     }
 
+    /// Says whether this process was disturbed in the slice that has just been measured.
+    fn say_whether_disturbed(&mut self) {
+        let (before, after) = (self.before, self.thread.read());
+        let is_disturbed = after.preemptions != before.preemptions || after.delay_ns > before.delay_ns + DELAY_MAX_NS;
+        let Place { index, .. } = self.order.place;
+        self.shared.latency(self.order.place.processes() + index).store(u64::from(is_disturbed), Ordering::Relaxed);
+        self.command += 1;
+        self.say_done();
+        self.before = self.thread.read();
+    }
+
+    /// Whether any was.
+    fn see_whether_disturbed(&mut self) -> bool {
+        self.say_whether_disturbed();
+        self.see_all_done();
+        let processes = self.order.place.processes();
+        (processes..2 * processes).any(|index| self.shared.latency(index).load(Ordering::Relaxed) != 0)
+    }
+
     fn begin(&mut self, index: u64, records: u64) {
         self.shared.word(Word::Case).store(index, Ordering::Relaxed);
         self.shared.word(Word::Records).store(records, Ordering::Relaxed);
@@ -218,6 +246,7 @@ impl<'a> Member<'a> {
                 self.shared.latency(self.order.place.index).store(sum, Ordering::Release);
             }
             self.say_done();
+            self.say_whether_disturbed();
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::Program;
 use crate::clock::Clock;
 use crate::contender::{Capability, ContenderKind, Fallible};
 use crate::distance::classes;
-use crate::machine::allowed_cores;
+use crate::machine::{Watch, allowed_cores};
 use crate::options::Options;
 use crate::payload::{Bytes, LENGTHS};
 use crate::plan::SPREAD_LEN;
@@ -111,9 +111,25 @@ struct Row {
     cell: Cell,
     kind: &'static ContenderKind,
     restarts: Vec<f64>,
+    /// How many slices there were, and how many of them count: where no process was disturbed.
+    slices: usize,
+    kept: usize,
 }
 
 impl Row {
+    fn new(cell: Cell, kind: &'static ContenderKind) -> Self {
+        Self { cell, kind, restarts: Vec::new(), slices: 0, kept: 0 }
+    }
+
+    /// Takes over a restart: the median over the slices that count.
+    fn add(&mut self, told: &[Told]) {
+        let of_this = told.iter().filter(|told| told.contender == self.kind.name);
+        let kept: Vec<f64> = of_this.clone().filter(|told| !told.is_disturbed).map(|told| told.ns).collect();
+        self.slices += of_this.count();
+        self.kept += kept.len();
+        self.restarts.extend(Quartiles::of(&kept).map(|quartiles| quartiles.median));
+    }
+
     fn median(&self) -> Option<f64> {
         Quartiles::of(&self.restarts).map(|quartiles| quartiles.median)
     }
@@ -146,9 +162,13 @@ pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
     }
     options.check_outputs()?;
     signals::catch();
+    let mut used: Vec<usize> = cells.iter().flat_map(|(_, cores)| cores).copied().collect();
+    used.sort_unstable();
+    used.dedup();
+    let watch = Watch::begin(&used);
     let mut rows: Vec<Row> = Vec::new();
     for (cell, _) in &cells {
-        rows.extend(kinds.iter().copied().map(|kind| Row { cell: *cell, kind, restarts: Vec::new() }));
+        rows.extend(kinds.iter().map(|kind| Row::new(*cell, kind)));
     }
     let restarts = if options.tries { 1 } else { options.restarts };
     let seconds = options.seconds / (restarts * cells.len()) as f64;
@@ -163,8 +183,7 @@ pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
             let seconds = (!options.tries).then_some(seconds);
             let slices = restart_cell((*cell, cores), (run, names), (len, seconds), options.limit)?;
             for row in rows.iter_mut().filter(|row| row.cell == *cell) {
-                let ns = slices.iter().filter(|told| told.contender == row.kind.name).map(|told| told.ns);
-                row.restarts.extend(Quartiles::of(&ns.collect::<Vec<_>>()).map(|quartiles| quartiles.median));
+                row.add(&slices);
             }
         }
     }
@@ -172,8 +191,8 @@ pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
         println!("ipcbench: {} cells tried with {} contenders each", cells.len(), kinds.len());
         return Ok(ExitCode::SUCCESS);
     }
-    let distances = distances(&cells)?;
-    print!("{distances}\n{}", table(&rows, &cells, len));
+    print!("{}\n{}", probe::text(&classes(&probe::all_pairs(&used, &Clock::measure())?)), table(&rows, &cells, len));
+    watch.warnings().iter().for_each(|warning| println!("warning: {warning}"));
     if let Some(path) = &options.json {
         std::fs::write(path, json(&rows, len))
             .map_err(|error| format!("{} was not written: {error}", path.display()))?;
@@ -248,14 +267,6 @@ impl Drop for Members {
     }
 }
 
-/// What the probes find of the processors that are used.
-fn distances(cells: &[(Cell, Vec<usize>)]) -> Fallible<String> {
-    let mut used: Vec<usize> = cells.iter().flat_map(|(_, cores)| cores).copied().collect();
-    used.sort_unstable();
-    used.dedup();
-    Ok(probe::text(&classes(&probe::all_pairs(&used, &Clock::measure())?)))
-}
-
 fn table(rows: &[Row], cells: &[(Cell, Vec<usize>)], len: usize) -> String {
     let single = |kind: &ContenderKind| {
         rows.iter().find(|row| row.kind.name == kind.name && row.cell.processes() == 2).and_then(Row::median)
@@ -269,13 +280,17 @@ fn table(rows: &[Row], cells: &[(Cell, Vec<usize>)], len: usize) -> String {
             .map_or_else(|| "–".to_owned(), |range| format!("{}–{}", short(1e3 / range.high), short(1e3 / range.low)));
         let share = row.median().zip(single(row.kind)).map(|(ns, single_ns)| single_ns / ns);
         let received = rate.map(|rate| rate * row.cell.consumers as f64);
-        vec![format!("{}, {}", row.cell, row.kind.name), cell(rate), range, cell(received), cell(share), cores]
+        let thrown_away = 100.0 * (row.slices - row.kept) as f64 / row.slices.max(1) as f64;
+        let thrown_away = format!("{thrown_away:.0} %");
+        let name = format!("{}, {}", row.cell, row.kind.name);
+        vec![name, cell(rate), range, cell(received), cell(share), thrown_away, cores]
     });
     let what = format!("producers × consumers, {} a record", Bytes(len));
-    let heading = [&what, "M/s sent", "99 % interval", "M/s received", "of 1 × 1", "processors"];
+    let heading = [&what, "M/s sent", "99 % interval", "M/s received", "of 1 × 1", "thrown away", "processors"];
     format!(
         "{}\nA process and a processor each; every record goes to every consumer. Sent are those of all producers \
-         together.\n",
+         together. Thrown away\nare slices in which a core was taken away from any of them, or one waited for a core \
+         for more than 0.1 ms.\n",
         Table::new(heading).rows(lines)
     )
 }
@@ -289,6 +304,8 @@ fn json(rows: &[Row], len: usize) -> String {
             "payload_bytes": len,
             "ns_median": row.median(),
             "restarts": row.restarts,
+            "slices": row.slices,
+            "kept": row.kept,
         })
     });
     format!("{}\n", serde_json::json!({ "grid": rows.collect::<Vec<_>>() }))
@@ -302,6 +319,16 @@ mod tests {
     fn options(args: &[&str]) -> Options {
         let args = ["grid", "--bench"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
         Options::parse(args, &Program::default()).unwrap().unwrap()
+    }
+
+    #[test]
+    fn slices_that_were_disturbed_do_not_count() {
+        let told = |contender: &str, ns, is_disturbed| Told { contender: contender.to_owned(), ns, is_disturbed };
+        let mut row = Row::new(Cell { producers: 1, consumers: 1 }, &BUILT_IN[1]);
+        let name = row.kind.name;
+        row.add(&[told(name, 10.0, false), told(name, 900.0, true), told("another", 5.0, false)]);
+        row.add(&[told(name, 700.0, true)]);
+        assert_eq!((row.restarts.as_slice(), row.slices, row.kept), (&[10.0][..], 3, 1));
     }
 
     #[test]
