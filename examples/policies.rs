@@ -1,5 +1,5 @@
 //! Three lanes and their consumers: one that is slow and is evicted, one that is slow and makes the producer fail, and
-//! one that is killed and succeeded. Usage: policies
+//! one that is killed and whose place a successor takes. Usage: policies
 //!
 //! It starts itself again as the consumers.
 

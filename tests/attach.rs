@@ -62,7 +62,7 @@ fn what_cannot_be_attached_to_is_told_with_what_can() {
     };
     let cases = [
         (attach(&["red", "tickz\n"]), "no lane is called tickz\\n; this session has: red, green, blue"),
-        (attach(&["red", "red"]), "lane red is to be attached to twice"),
+        (attach(&["red", "red"]), "lane red is named twice; name each once"),
         (attach(&[]), "no lane is named to attach to; name one, or drop the session"),
         (
             Session::connect(&*address).unwrap().attach_one(Attach::new()).unwrap_err(),

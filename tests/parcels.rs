@@ -248,7 +248,7 @@ fn what_cannot_be_made_is_refused_with_the_reason() {
     assert!(why.contains("buffer 1 is to be shared of a parcel that has 1"), "{why}");
     assert!(invalid(ParcelBuilder::new("p").buffer(0, u64::MAX)).contains("longer than any memory"));
     assert!(invalid(ParcelBuilder::new("p").buffer(0, 1 << 63).buffer(0, 1 << 63)).contains("longer than any memory"));
-    assert!(invalid(ParcelBuilder::new("p").buffer(0, 1 << 41)).contains("bytes cannot be"));
+    assert!(invalid(ParcelBuilder::new("p").buffer(0, 1 << 41)).contains("a region cannot have"));
     let others: Vec<Parcel> = (0..253).map(|_| parcel(1, 1)).collect();
     let builder = others.iter().fold(ParcelBuilder::new("p"), |builder, other| builder.shared(other, 0));
     assert!(invalid(builder).contains("254 memfds"));

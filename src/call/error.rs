@@ -164,7 +164,7 @@ impl fmt::Display for CallError {
         match self {
             Self::Empty => f.write_str("no reply is there yet"),
             Self::TimedOut => {
-                f.write_str("no reply came before the deadline; the service may have executed the request all the same")
+                f.write_str("no reply came before the deadline; the service may have executed the request even so")
             }
             Self::Full => f.write_str(
                 "the lane of the requests stayed full until the deadline, and the request was not sent; see whether \

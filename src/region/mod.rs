@@ -176,7 +176,7 @@ impl Region {
         let RegionOptions { name, len_bytes, huge_pages } = *options;
         if len_bytes == 0 || len_bytes > REGION_LEN_MAX_BYTES {
             return Err(Error::Invalid(format!(
-                "a region of {len_bytes} bytes cannot be; choose a length from 1 to {REGION_LEN_MAX_BYTES}"
+                "a region cannot have {len_bytes} bytes; choose a length from 1 to {REGION_LEN_MAX_BYTES}"
             )));
         }
         let outcome = match huge_pages {

@@ -162,11 +162,11 @@ impl Attach {
     pub(crate) fn check(&self, delivery: Delivery) -> Result<(), &'static str> {
         match (delivery, self.access(), self.starts_at()) {
             (Delivery::Lossy, ..) if self.attachments => Err("a tap is given no descriptors, only their number"),
-            (Delivery::Lossy, Access::InPlace, _) => Err("a tap reads copies only, for the lane does not wait for it"),
+            (Delivery::Lossy, Access::InPlace, _) => Err("a tap reads copies only: the lane does not wait for it"),
             (Delivery::Lossless, _, Start::Newest) => {
                 Err("a consumer misses nothing, and so cannot begin at the newest record")
             }
-            (Delivery::Lossy, _, Start::Resume) => Err("a tap has no place on its lane, and so resumes nobody's"),
+            (Delivery::Lossy, _, Start::Resume) => Err("a tap has no place on its lane, so there is none to resume at"),
             _ => Ok(()),
         }
     }

@@ -501,13 +501,13 @@ impl Session {
             let of_lane = |fault| Error::Invalid(format!("lane {}: {fault}", info.name));
             attach.check(*delivery).map_err(of_lane)?;
             if info.has_one_worker && *delivery == Delivery::Lossy {
-                return Err(of_lane("it is that of one worker, and no tap reads it"));
+                return Err(of_lane("it is the slot of one worker, which no tap can read"));
             }
             if attach.takes_fds() && info.attachments_max == 0 {
                 return Err(of_lane("no descriptors are attached to its records"));
             }
             if places.contains(&place) {
-                return Err(Error::Invalid(format!("lane {} is to be attached to twice", self.infos[place].name)));
+                return Err(Error::Invalid(format!("lane {} is named twice; name each once", self.infos[place].name)));
             }
             places.push(place);
         }

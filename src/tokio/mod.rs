@@ -249,7 +249,7 @@ impl<E: Selectable> Async<E> {
     ///
     /// # Errors
     ///
-    /// Those of [`Selectable::arm`].
+    /// The errors of [`Selectable::arm`]; [`ReceiveError::Wait`] also if the runtime has been shut down.
     pub async fn ready(&mut self) -> Result<(), ReceiveError> {
         poll_fn(|cx| self.poll_ready(cx, |_| false)).await
     }

@@ -113,7 +113,7 @@ impl fmt::Display for FrameError {
             Self::DescriptorIndex { field, came, expected } => {
                 write!(f, "{field} is descriptor {came}, where the order of the protocol makes it {expected}")
             }
-            Self::Geometry { name, cause } => write!(f, "lane {name} cannot be: {cause}"),
+            Self::Geometry { name, cause } => write!(f, "the geometry of lane {name} is invalid: {cause}"),
         }
     }
 }

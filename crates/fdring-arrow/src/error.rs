@@ -44,21 +44,21 @@ pub enum Error {
     Send(SendError),
     /// There is no record to give.
     Receive(ReceiveError),
-    /// A record is no record batch of the lane's schema. It was passed: the next call receives the record after it.
+    /// A record is no record batch of the lane's schema. It was skipped: the next call receives the record after it.
     Batch {
         /// The position of the record.
         position: u64,
         /// What is wrong with it.
         fault: String,
     },
-    /// A record's parcel was sent before this consumer joined, to the one whose place it has resumed. It was passed:
-    /// the next call receives the record after it.
+    /// A record's parcel was sent before this consumer joined, to the consumer whose place it has resumed. The record
+    /// was skipped: the next call receives the one after it.
     NotSent {
         /// The position of the record.
         position: u64,
     },
-    /// A record's parcel could not be taken: this process has no room for its descriptor or its memory. It was passed:
-    /// the next call receives the record after it.
+    /// A record's parcel could not be taken: this process has no room for its descriptor or its memory. The record was
+    /// skipped: the next call receives the one after it.
     NoRoom {
         /// The position of the record.
         position: u64,

@@ -37,18 +37,18 @@
 //! consumer reads first, however late it joins. A batch is a record: the messages of the Arrow IPC format, as in a
 //! stream, with the dictionaries that the batch uses before it. They lie in the record's payload, or in the one buffer
 //! of the record's parcel. All bodies and buffers begin at multiples of 64 bytes. So each batch can be read by itself,
-//! and the schema's message with any number of batches after it is a stream that every implementation of Arrow reads.
+//! and the schema's message followed by any number of batches is a stream that every implementation of Arrow can read.
 //!
 //! # What is checked
 //!
-//! The producer need not be trusted. Of the schema: types, nesting, numbers of dictionaries. Of a batch: that all its
-//! buffers are there, and as long as its rows ask; then, by Arrow's own validation, offsets, keys, text and numbers of
-//! nulls. Whatever is wrong is an [`Error::Batch`] that says what.
+//! The producer need not be trusted. In the schema, types, nesting and numbers of dictionaries are checked. In a batch,
+//! all buffers must be there and long enough for its rows; then Arrow's own validation checks offsets, keys, text and
+//! numbers of nulls. A fault is an [`Error::Batch`] that says what is wrong.
 //!
 //! # What it does not do
 //!
-//! It sends every type of Arrow's but run-end encoded columns, and dictionaries in the values of dictionaries. It
-//! compresses nothing. It does not change the schema of a lane: make another lane.
+//! It sends every type of Arrow except run-end encoded columns and dictionaries in the values of dictionaries. It
+//! compresses nothing. The schema of a lane never changes: make another lane.
 
 mod batch;
 mod consumer;

@@ -210,7 +210,8 @@ impl BatchConsumerOptions {
         self.attach(Session::connect(address)?)
     }
 
-    /// Like [`connect`](Self::connect), over a session that has other options than the defaults. It has both lanes.
+    /// Like [`connect`](Self::connect), over a session with other options than the defaults. The session must have both
+    /// lanes.
     ///
     /// ```
     /// # use arrow_schema::{DataType, Field, Schema};
