@@ -26,6 +26,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -104,7 +105,7 @@ impl Waiter {
     ///
     /// If there is no descriptor to spare.
     pub(super) fn with_timer(mut self) -> rustix::io::Result<Self> {
-        self.sources.timer = match self.sources.poller.as_ref().map(watched_timer) {
+        self.sources.timer = match self.sources.watch.poller().map(watched_timer) {
             Some(Err(error)) if is_shortage(error) => return Err(error),
             timer => timer.and_then(Result::ok),
         };
@@ -251,7 +252,7 @@ impl Waiter {
 
 impl AsFd for Waiter {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.sources.poller {
+        match self.sources.watch.poller() {
             Some(poller) => poller.as_fd(),
             None => self.sources.link.sign(),
         }
@@ -261,11 +262,8 @@ impl AsFd for Waiter {
 /// The descriptors.
 #[derive(Debug)]
 pub(super) struct Sources {
-    /// Watches the others; `None` if that is forbidden (seccomp(2)).
-    poller: Option<Poller>,
-    /// Whether the descriptors are polled one by one: without a poller, or with one that can no longer be waited for.
-    /// Such a poller is kept, because the caller may be watching its descriptor.
-    is_one_by_one: bool,
+    /// Waits for the others.
+    watch: Watch,
     bell: BellEnd,
     is_bell_watched: bool,
     /// Whether anybody rings the bell.
@@ -277,6 +275,36 @@ pub(super) struct Sources {
     timer: Option<OwnedFd>,
     /// When to look whether the producer's process lives; `None` if its pidfd tells.
     look_at: Option<Instant>,
+}
+
+/// How several descriptors are waited for.
+#[derive(Debug)]
+enum Watch {
+    Together(Poller),
+    /// One by one: without a poller if that is forbidden (seccomp(2)), or with one that can no longer be waited for.
+    /// Such a poller is kept, because the caller may be watching its descriptor.
+    OneByOne(Option<Poller>),
+}
+
+impl Watch {
+    fn poller(&self) -> Option<&Poller> {
+        match self {
+            Self::Together(poller) => Some(poller),
+            Self::OneByOne(poller) => poller.as_ref(),
+        }
+    }
+
+    fn is_one_by_one(&self) -> bool {
+        matches!(self, Self::OneByOne(_))
+    }
+
+    /// Waits one by one from now on.
+    fn fall_back(&mut self) {
+        *self = match mem::replace(self, Self::OneByOne(None)) {
+            Self::Together(poller) | Self::OneByOne(Some(poller)) => Self::OneByOne(Some(poller)),
+            Self::OneByOne(None) => Self::OneByOne(None),
+        };
+    }
 }
 
 impl Sources {
@@ -295,32 +323,19 @@ impl Sources {
             }
             Ok(poller)
         };
-        let poller = match watch() {
-            Ok(poller) => Some(poller),
+        let watch = match watch() {
+            Ok(poller) => Watch::Together(poller),
             Err(error) if is_shortage(error) => return Err(error),
-            Err(_) => None,
+            Err(_) => Watch::OneByOne(None),
         };
-        let is_one_by_one = poller.is_none();
-        let is_bell_watched = !is_one_by_one || !bell.stays_readable();
-        let vain_rings = VainRings::default();
+        let is_bell_watched = !watch.is_one_by_one() || !bell.stays_readable();
         let look_at = link.must_look().then(|| Instant::now() + LOOK_INTERVAL);
-        let (is_rung, interrupter, timer) = (true, None, None);
-        Ok(Self {
-            poller,
-            is_one_by_one,
-            bell,
-            is_bell_watched,
-            is_rung,
-            vain_rings,
-            link,
-            interrupter,
-            timer,
-            look_at,
-        })
+        let (is_rung, vain_rings, interrupter, timer) = (true, VainRings::default(), None, None);
+        Ok(Self { watch, bell, is_bell_watched, is_rung, vain_rings, link, interrupter, timer, look_at })
     }
 
     fn watch_interrupter(&mut self, interrupter: &Interrupter) -> rustix::io::Result<()> {
-        if let Some(poller) = &self.poller {
+        if let Some(poller) = self.watch.poller() {
             poller.add(interrupter, INTERRUPT, Trigger::Level)?;
         }
         self.interrupter = Some(interrupter.clone());
@@ -330,7 +345,7 @@ impl Sources {
     /// How long to nap without the bell, if it is of no use, for a consumer at `position`.
     fn nap(&mut self, position: u64) -> Option<Duration> {
         let nap = self.vain_rings.nap(position);
-        if self.is_rung && (!self.is_one_by_one || !self.bell.stays_readable()) {
+        if self.is_rung && (!self.watch.is_one_by_one() || !self.bell.stays_readable()) {
             return nap;
         }
         // Polled for what is in it, it would end every wait; and one that nobody rings ends none.
@@ -343,18 +358,23 @@ impl Sources {
         if self.is_bell_watched == watch {
             return;
         }
-        if let Some(poller) = &self.poller {
-            match watch {
-                true => self.is_one_by_one |= poller.add(&self.bell, BELL, Trigger::Edge).is_err(),
-                false => poller.remove(&self.bell),
+        let is_added = match self.watch.poller() {
+            Some(poller) if watch => poller.add(&self.bell, BELL, Trigger::Edge).is_ok(),
+            Some(poller) => {
+                poller.remove(&self.bell);
+                true
             }
+            None => true,
+        };
+        if !is_added {
+            self.watch.fall_back();
         }
         self.is_bell_watched = watch;
     }
 
     /// Makes the descriptor readable after `limit`.
     fn set_timer(&mut self, limit: Option<Duration>) -> rustix::io::Result<()> {
-        let Some(poller) = self.poller.as_ref().filter(|_| !self.is_one_by_one) else { return Err(Errno::PERM) };
+        let Watch::Together(poller) = &self.watch else { return Err(Errno::PERM) };
         // A timer that is set already goes off as it was set: the look is due then.
         let Some(limit) = limit else { return Ok(()) };
         let timer = match &self.timer {
@@ -368,9 +388,9 @@ impl Sources {
     /// Waits for an event, and takes those that have come.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> rustix::io::Result<Woken> {
         let timeout = timeout.into_iter().chain(self.look_at.map(|_| LOOK_INTERVAL)).min();
-        let outcome = match &self.poller {
-            Some(poller) if !self.is_one_by_one => poller.wait(timeout),
-            _ => self.wait_singly(timeout),
+        let outcome = match &self.watch {
+            Watch::Together(poller) => poller.wait(timeout),
+            Watch::OneByOne(_) => self.wait_singly(timeout),
         };
         if self.look_at.is_some_and(|at| Instant::now() >= at) {
             self.link.look_at_process();
@@ -380,8 +400,8 @@ impl Sources {
             Ok(ready) => Ok(self.take(&ready)),
             Err(Errno::INTR) => Ok(Woken::Otherwise),
             // Forbidden, say: from now on they are polled one by one.
-            Err(_) if !self.is_one_by_one => {
-                self.is_one_by_one = true;
+            Err(_) if !self.watch.is_one_by_one() => {
+                self.watch.fall_back();
                 Ok(Woken::Otherwise)
             }
             Err(error) => Err(error),
@@ -402,7 +422,7 @@ impl Sources {
         }
         if ready.has(BELL) {
             // Watched for its edges, it need not be emptied.
-            if self.is_one_by_one {
+            if self.watch.is_one_by_one() {
                 self.bell.take_rings();
             }
             self.vain_rings.note();
