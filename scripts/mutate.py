@@ -7,8 +7,9 @@ what reads a peer's bytes by unit tests and the replayed corpora of the fuzz tar
     scripts/mutate.py --check    none, but finds every ordering and fence in the source that no fault weakens
 
 Each fault is planted in a copy of the tree, below the build directory. The exit status is 1 if a fault survives that is
-not explained, if a text to be replaced is no longer there exactly once, if a fault does not build, or if the models
-compile an ordering stronger than relaxed, or a fence, that no fault weakens, moves away or leaves out.
+not explained, if a text to be replaced is no longer there exactly once, if no test or model has the name of what is to
+catch it, if a fault does not build, or if the models compile an ordering stronger than relaxed, or a fence, that no fault
+weakens, moves away or leaves out.
 """
 
 import os
@@ -144,6 +145,8 @@ WORK_WAITS = "src/distribute/waits.rs"
 DISTRIBUTE = "src/distribute/mod.rs"
 SPIN = "src/os/spin.rs"
 ERROR = "src/error.rs"
+ASSIGNING = "src/session/assigning.rs"
+FEED_OPTIONS = "src/feed/options.rs"
 ARROW_LAYOUT = "crates/fdring-arrow/src/layout.rs"
 ARROW_SCHEMA = "crates/fdring-arrow/src/schema.rs"
 ARROW_DECODE = "crates/fdring-arrow/src/decode.rs"
@@ -1192,7 +1195,7 @@ FAULTS = [
     ("stores: a little quicker is enough", "src/stores.rs", [("used / 5 * 4", "used")], "lib stores::tests"),
     ("stores: never tried again", "src/stores.rs", [("*timed = self.between;", "*timed = u32::MAX;")], "lib stores::tests"),
     ("copy_to: a long copy at the record's beginning", RESERVATION,
-     [("self.claim.payload() + offset as u64, bytes", "self.claim.payload(), bytes")], "stores a_writer"),
+     [("self.claim.payload() + offset as u64, bytes", "self.claim.payload(), bytes")], "test stores a_writer"),
     ("Row::write: a record more than fits", ROW, [("room_bytes.min(size.saturating_mul(count as u64))",
                                                    "size.saturating_mul(count as u64)")], "lib memory::tests"),
     ("Row::write: no header", ROW, [("record[..8].copy_from_slice(&header.to_ne_bytes());", "")], "lib memory::tests"),
@@ -1438,6 +1441,11 @@ FAULTS = [
     ("sleep: a signal lets it spin again", WAITER,
      [("Ok(Woken::ByTime | Woken::Otherwise) => {}", "Ok(Woken::ByTime | Woken::Otherwise) => break,")],
      "test spinning a_signal_while"),
+    ("sleep_while_full: a signal lets it spin again", WAITS,
+     [("                Err(now) => gate = now,\n            }\n            if self.is_interrupted() {\n"
+       "                return Err(SendError::Interrupted);\n            }\n            self.require_consumers(deadline)?;",
+       "                Err(_) => return self.wait_for_room(need, deadline),\n            }")],
+     "test spinning a_signal_while"),
     ("wait: a signal begins a sleep anew", FUTEX,
      [("        wait(remaining)\n", "        rustix::io::retry_on_intr(|| wait(remaining))\n")],
      "test storms whoever_sends"),
@@ -1461,6 +1469,47 @@ FAULTS = [
      "test leftovers what_is_optional"),
     ("fmt: Debug without the sentence", ERROR,
      [("        write!(f, \"{self} ({variant})\")", "        f.write_str(variant)")], "lib error::tests::what_unwrap"),
+    ("in_use: nobody is named", LISTENER, [("pid: holder() }", "pid: None }")], "test leftovers a_child_of_a_server"),
+    ("plays_tricks: what turns the direction of writing is shown", TEXT,
+     [("c.is_control() || is_invisible ||", "c.is_control() || is_invisible && c == ' ' ||")], "lib wire::"),
+    ("listen_assigning: a distributor's path is found again each time", ASSIGNING,
+     [("        let address = address.into_absolute();\n", "")], "test address every_shape"),
+    ("listen: a service's path is found again each time", PAIRS,
+     [("address: address.clone().into_absolute() })", "address: address.clone() })")], "test address every_shape"),
+    ("start: a listener's path is found again each time", SESSION_LISTENER,
+     [("address: address.into_absolute() })", "address })")], "test address every_shape"),
+    ("start: the program's signals blocked for good", THREAD,
+     [("            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };",
+       "            let _ = (before, ptr::null::<u8>());")], "test signals every_thread"),
+    ("new: no memory where advice is refused", MAPPING,
+     [("        let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontDump) };",
+       "        unsafe { rustix::mm::madvise(base.as_ptr().cast(), len, Advice::LinuxDontDump) }.map_err(Error::os(\"advise\"))?;")],
+     "test filters lanes_work_though"),
+    ("open_socket: a signal begins the wait for a place anew", CONNECTING,
+     [("        match connect(&socket, &addr) {",
+       "        match rustix::io::retry_on_intr(|| connect(&socket, &addr)) {")], "test signals a_connection"),
+    ("connect: a feed's path is found again each time", FEED_OPTIONS,
+     [("address: address.into().into_absolute(),", "address: address.into(),")], "test address every_shape"),
+    ("wait: a signal begins the wait for room in a queue anew", ATTACHING,
+     [("        let _ = poll(&mut waits, limit.as_ref());",
+       "        let _ = rustix::io::retry_on_intr(|| poll(&mut waits, limit.as_ref()));")],
+     "test storms whoever_sends"),
+    ("have_queues_drained: a signal ends the pause", ATTACHING,
+     [("                while let Some(rest) = end.remaining()",
+       "                if let Some(rest) = end.remaining()")], "test attachments_in_flight others_have_as_long"),
+    ("map_word: no guard where the kernel wipes nothing", FORK,
+     [("    let _ = unsafe { rustix::mm::madvise(page, PAGE_BYTES, Advice::LinuxWipeOnFork) };",
+       "    unsafe { rustix::mm::madvise(page, PAGE_BYTES, Advice::LinuxWipeOnFork) }.map_err(Error::os(\"wipe\"))?;")],
+     "test leftovers what_is_optional"),
+    ("os_in: no remedy", ERROR, [("let remedy = operation.remedy(&cause);", "let remedy = \"\"; let _ = operation;")],
+     "lib error::tests::a_full_descriptor"),
+    ("remedy: the same of every operation", ERROR,
+     [("        match (self, errno) {\n            (_, Errno::MFILE)",
+       "        match (Self::Other, errno) {\n            (_, Errno::MFILE)")],
+     "lib error::tests::the_same_errno"),
+    ("remedy: none for a limit of files", ERROR,
+     [("            (_, Errno::FBIG) => \"; raise the limit (ulimit -f)\",\n", "")],
+     "test limits a_limit_of_the_length"),
     # Request and reply.
     ("begin: a number given out twice", CALLS,
      [("        self.last_id += 1;\n", "        self.last_id = self.open.len() as u64 + 1;\n")], "lib call::tests"),
@@ -1487,7 +1536,8 @@ FAULTS = [
     ("write: no replies taken while it waits for room", LINE,
      [("if self.take_replies()? && (may_wait || !has_looked) {", "if has_looked && false {")], "test call two_full_rings"),
     ("connect_again: a session that has ended is gone on with", LINE,
-     [("if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {", "if false {")], "test call_processes calls_in_flight"),
+     [("if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {", "if false {")],
+     "test call a_call_begins_with"),
     ("wait_until: the service is not told of a call that timed out", CALLER,
      [("                    self.tell_cancelled(ticket.id());\n", "")], "test call a_call_without_an_answer"),
     ("standing: received from although its replies wait", PORT,
@@ -1939,13 +1989,31 @@ def weakened_places(file, replacements):
     return found
 
 
+def is_there(checks):
+    """Whether a test or a model has the name of what is expected to fail; the library's own tests are not looked for."""
+    kind, _, names = checks.partition(" ")
+    if kind in ("lib", "fuzz"):
+        return True
+    if kind in ("test", "feature-test", "arrow"):
+        file, _, names = names.partition(" ")
+        tests = {(ROOT / ("crates/fdring-arrow/tests" if kind == "arrow" else "tests") / f"{file}.rs"): ""}
+    else:
+        names, models = f"models::{checks}", (ROOT / "tests/loom/models").glob("*.rs")
+        tests = {path: f"models::{path.stem}::" for path in models}
+    return any(names in before + name for path, before in tests.items() if path.exists()
+               for name in re.findall(r"\bfn (\w+)", path.read_text()))
+
+
 def check():
     """Whether every ordering and fence in the source has a fault, and every fault its place; how many have not."""
     failures = places = 0
-    for name, file, replacements, *_ in FAULTS:
+    for name, file, replacements, checks, *_ in FAULTS:
         if plant(file, replacements) is None:
             failures += 1
             print(f"NO LONGER FITS: {name}")
+        if not is_there(checks):
+            failures += 1
+            print(f"NOTHING IS NAMED {checks}: {name}")
     models = (ROOT / "tests/loom/root.rs").read_text()
     modelled = set(re.findall(r'^#\[path = "../../(src/.*)"\]$', models, re.MULTILINE))
     assert modelled, "tests/loom/root.rs names no file"

@@ -10,7 +10,7 @@ mod storm;
 #[path = "common/users.rs"]
 mod users;
 
-use common::{DEADLINE, isolated, role, skipped, wait_until};
+use common::{DEADLINE, isolated, role, skipped, wait_until, wait_until_process_has_slept_for};
 use fdring::errors::{ErrorKind, SendError};
 use fdring::options::{LaneOptions, SlowConsumer};
 use marks::{borrowed, join, lane, lane_of, mark_of, marked, marks};
@@ -74,7 +74,10 @@ fn too_many_in_flight_is_an_error_that_says_so_and_passes() {
         assert_eq!(slot.commit(), Ok(published + 16));
         // One record alone takes more than the limit: those who sleep are woken to make room.
         for _ in 0..5 {
-            wait_until("all of them sleep", || producer.consumers().iter().all(|consumer| consumer.is_asleep));
+            // For longer than until the second look that a sleeper takes by itself.
+            for reader in &readers {
+                wait_until_process_has_slept_for(reader.pid(), Duration::from_millis(100));
+            }
             wait_until("it is sent", || producer.send_with_fds(b"", &borrowed(&fds)).is_ok());
         }
         producer.finish();

@@ -299,6 +299,29 @@ fn a_call_that_connects_again_ends_at_its_deadline_though_nobody_says_hello() {
     drop(silent);
 }
 
+/// More replies than one look takes are there when the session ends.
+#[test]
+fn a_call_begins_with_the_next_service_once_the_end_of_the_last_one_is_known() {
+    let address = unique_address();
+    let mut service = Service::listen(address.as_str()).unwrap();
+    let mut caller = CallerOptions::new().calls_max(2000).connect(address.as_str()).unwrap();
+    let mut tickets = Vec::new();
+    for _ in 0..1500 {
+        tickets.push(caller.send(b"x", DEADLINE).unwrap());
+        service.receive_timeout(DEADLINE).unwrap().reply(b"y").unwrap();
+    }
+    drop(service);
+    assert!(is_readable(&caller, DEADLINE), "its session has hung up");
+    assert!(!caller.arm().unwrap());
+    let server = echo(Service::listen(address.as_str()).unwrap());
+    assert_eq!(&caller.call(b"end", DEADLINE).unwrap()[..], b"ended");
+    drop(server.join().unwrap());
+    for ticket in &mut tickets {
+        assert_eq!(&caller.wait(ticket).unwrap().unwrap()[..], b"y");
+    }
+    assert_eq!((caller.stats().sessions, caller.stats().lost), (2, 0));
+}
+
 /// Each try of a caller with patience has no more time than the call has left.
 #[test]
 fn tries_to_connect_again_end_with_the_call() {

@@ -1,11 +1,12 @@
 //! Spinning where it cannot pay: two processes that share one processor, and one whose sleep signals interrupt.
-#![allow(unsafe_code, reason = "a timer that raises signals")]
 
 mod common;
 #[path = "common/group.rs"]
 mod group;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/storm.rs"]
+mod storm;
 
 use common::{isolated, role, unique_name};
 use fdring::{
@@ -17,7 +18,9 @@ use group::Group;
 use peer::{Peer, argument, say, told};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use storm::{HANDLED, in_a_storm};
 
 const ROUNDS: u32 = 2000;
 
@@ -133,19 +136,10 @@ fn nobody_spins_where_a_control_group_allows_one_processor() {
     assert!(processors < 2 || without > 2 * within, "{within} ms, and {without} ms without the quota");
 }
 
-/// Raises SIGALRM every millisecond, and does nothing at it.
-fn interrupt_every_millisecond() {
-    extern "C" fn nothing(_: libc::c_int) {}
-    let handler: extern "C" fn(libc::c_int) = nothing;
-    // SAFETY: integers and an optional function, of which all zeros are a value, without SA_RESTART.
-    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    action.sa_sigaction = handler as usize;
-    // SAFETY: the handler touches nothing.
-    assert_eq!(unsafe { libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut()) }, 0);
-    let period = libc::timeval { tv_sec: 0, tv_usec: 1000 };
-    let timer = libc::itimerval { it_interval: period, it_value: period };
-    // SAFETY: the timer is there.
-    assert_eq!(unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) }, 0);
+/// The processor time that this thread has used.
+fn used_here() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(used.tv_sec as u64, used.tv_nsec as u32)
 }
 
 #[test]
@@ -154,19 +148,23 @@ fn a_signal_while_one_waits_does_not_make_it_spin_again() {
         const WAIT: Duration = Duration::from_secs(1);
         let address = format!("@{}", unique_name());
         // Long enough to be seen: a few of them, after which spinning stops by itself, are too many.
-        let spin = Some(Duration::from_millis(60));
+        let spin = Some(Duration::from_millis(100));
         let mut producer = lane("lane", spin);
         let _server = Server::listen(&*address, &[&producer]).unwrap();
         let mut consumer = attach(&address, spin);
-        interrupt_every_millisecond();
-        let (before, start) = (used(), Instant::now());
-        assert_eq!(consumer.receive_timeout(WAIT).err(), Some(ReceiveError::TimedOut));
-        let (read, took) = (used() - before, start.elapsed());
-        assert!(read < WAIT / 4 && took >= WAIT, "a consumer used {read:?} of {took:?}");
+        let uses_little = |what: &str, wait: &mut dyn FnMut()| {
+            let (before, signals) = (used_here(), HANDLED.load(Ordering::Relaxed));
+            let took = in_a_storm(Duration::from_millis(1), wait);
+            let (used, signals) = (used_here() - before, HANDLED.load(Ordering::Relaxed) - signals);
+            assert!(used < WAIT / 4 && took >= WAIT, "{what} used {used:?} of {took:?}, in {signals} signals");
+            assert!(signals > 100, "{what}: {signals} signals");
+        };
+        uses_little("a consumer", &mut || {
+            assert_eq!(consumer.receive_timeout(WAIT).err(), Some(ReceiveError::TimedOut));
+        });
         while producer.try_send(&[0; 56]).is_ok() {}
-        let before = used();
-        assert!(matches!(producer.send_timeout(b"x", WAIT), Err(SendError::TimedOut { .. })));
-        let sent = used() - before;
-        assert!(sent < WAIT / 4, "a producer used {sent:?} of {WAIT:?}");
+        uses_little("a producer", &mut || {
+            assert!(matches!(producer.send_timeout(b"x", WAIT), Err(SendError::TimedOut { .. })));
+        });
     });
 }

@@ -240,6 +240,7 @@ fn in_flight() {
     write("calls", "late", &[&[5, 200], &begin, &[7, 101], &look(1), &answer(0, 2), &look(1)]);
     write("calls", "given-up", &[&[5, 200], &begin, &answer(0, 0), &[6, 2], &answer(0, 2), &look(1)]);
     write("calls", "lost", &[&[5, 200], &begin, &begin, &answer(0, 0), &[7, 3], &look(1), &look(1), &look(2)]);
+    write("calls", "answered", &[&[5, 200], &begin, &begin, &answer(0, 2), &[7, 3], &look(1), &look(1), &look(2)]);
     write("calls", "foreign", &[&[5, 200], &begin, &[1, 0, 0x85, 2, 9], &[1, 7, 0xff], &[9; 8], &[2, 9], &look(1)]);
     // A near word: how far from the last number, and which landmark; then deadline, kind, reserved, length, now, open.
     let record = |distance: u8, deadline: u8, kind: u8| [distance, 0x80 | 63, deadline, kind, 0, 0, 0, 0, 5, 1];
