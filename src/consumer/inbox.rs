@@ -25,18 +25,17 @@ use super::TakeFdsError;
 
 /// Longer than the frames that come here.
 const FRAME_ROOM_BYTES: usize = 64;
-/// With so many descriptors that nobody took and that are not closed yet, no more are let go: the queue keeps them, and
-/// the producer waits.
+/// The most untaken descriptors that are being closed at once. Further ones stay in the queue, and the producer waits.
 const CLOSES_MAX: usize = 256;
-/// With so many that were taken and refused, and that are not closed yet, none are taken to be looked at.
+/// The most refused descriptors that are being closed at once. Until some are closed, no more are taken to be looked
+/// at.
 const REFUSED_MAX: usize = 64;
-/// How soon [`Inbox::settle`] is called again where it could not let go of all, since nobody says when there is room.
+/// How soon [`Inbox::settle`] is called again if it could not let go of all, since nobody says when there is room.
 pub(super) const SETTLE_AGAIN: Duration = SECOND_LOOK;
 /// The most descriptors of a frame that is taken out of the queue before its record is read: of longer arrays a look
 /// more is a small part, and they would take much of the table.
 const AHEAD_FDS_MAX: usize = 16;
-/// With so many frames taken out of the queue, a call ends: more than any queue holds, so that only a producer that
-/// floods it is met with this.
+/// The most frames that one call takes out of the queue: more than any queue holds, so that only a flood reaches it.
 const FRAMES_PER_CALL: usize = 4096;
 
 /// The end that a consumer reads of the pair that it has made for the descriptors of records.
@@ -131,7 +130,7 @@ impl Inbox {
         Self { socket, guard, lane, closes, refused, queue, frames_per_call: FRAMES_PER_CALL }
     }
 
-    /// Ends a call after so many frames.
+    /// Ends a call after this number of frames.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn with_frames_per_call(mut self, frames_per_call: usize) -> Self {
         self.frames_per_call = frames_per_call;

@@ -20,11 +20,11 @@ use std::time::Duration;
 const LANE: usize = 3;
 /// How much a script does at most.
 const ACTIONS_MAX: usize = 64;
-/// After so many frames a call ends.
+/// A call ends after this number of frames.
 const FRAMES_PER_CALL: usize = 6;
 /// The longest frame that is looked at, in bytes.
 const FRAME_ROOM_BYTES: usize = 64;
-/// So many descriptors are sent at most: fewer than may wait to be closed.
+/// The most descriptors that are sent: fewer than may wait to be closed.
 const FDS_MAX: usize = 250;
 /// How many descriptors a record has: few ones and many ones are received in different ways.
 const COUNTS: [u8; 8] = [1, 2, 1, 3, 15, 16, 17, 18];
@@ -189,7 +189,7 @@ struct Sent {
 }
 
 impl Sent {
-    /// What it says, if it is in order with so many descriptors.
+    /// What it says, if it is in order with this number of descriptors.
     fn says(&self, count: usize) -> Option<Attachments> {
         match Frame::parse(self.bytes.get(..FRAME_ROOM_BYTES).unwrap_or(&self.bytes), count) {
             Ok(Frame::Attachments(attachments)) if attachments.lane == LANE => Some(attachments),

@@ -165,8 +165,8 @@ impl fmt::Display for RegionKind {
 }
 
 impl Survey {
-    /// Looks closely at the lanes of that name, or of that id in 32 hexadecimal digits, where the survey has found
-    /// their memory: also at those that break the protocol, which [`Survey::lanes`] leaves out.
+    /// Looks closely at the lanes of that name, or of that id in 32 hexadecimal digits, if the survey has found their
+    /// memory. It also looks at lanes that break the protocol, which [`Survey::lanes`] leaves out.
     ///
     /// It is empty if there is none.
     ///

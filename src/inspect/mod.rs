@@ -104,7 +104,7 @@ pub struct LaneView {
     pub info: LaneInfo,
     /// Whether more can come.
     pub state: LaneState,
-    /// The process that writes it. `None` if it has ended or cannot be seen; `state` says which.
+    /// The producer's process. `None` if it has ended or cannot be seen; `state` says which.
     pub producer: Option<ProcessView>,
     /// When the lane was created, by the clock of the machine. `None` before Linux 6.0 or so, which does not say.
     pub since: Option<SystemTime>,
@@ -122,7 +122,7 @@ pub struct LaneView {
     pub bells_rung: u64,
     /// How often a call of the producer found the ring full and waited.
     pub times_blocked: u64,
-    /// Those who read it, in the order of their process ids.
+    /// Its readers, in the order of their process ids.
     pub consumers: Vec<ConsumerView>,
     /// Other processes that keep its memory: forked children, and taps of [`LaneView::tap`].
     pub keepers: Vec<ProcessView>,
@@ -157,7 +157,7 @@ pub enum LaneState {
     ProducerUnseen,
 }
 
-/// One who reads a lane, by what its seat says.
+/// A reader of a lane, as its seat describes it.
 ///
 /// ```
 /// use fdring::{Consumer, Producer, Server, inspect};
@@ -201,7 +201,7 @@ pub struct ConsumerView {
     pub records: u64,
     /// What they take in the ring, in bytes, headers and alignment included.
     pub record_bytes: u64,
-    /// What it has missed, in bytes, headers and padding included: a tap, or a consumer that was evicted.
+    /// The bytes that it has missed, headers and padding included: for a tap, and for a consumer that was evicted.
     pub missed_bytes: u64,
     /// What it has read a second, as of its last release, once the survey has [looked again](Survey::look_again).
     pub rates: Option<Rates>,
@@ -233,7 +233,7 @@ pub struct ProcessView {
     started: u64,
 }
 
-/// What was published, or read, a second, between two looks.
+/// How much was published, or read, per second between two looks.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// So many control regions are open at a time during a look.
+/// The most control regions that are open at a time during a look.
 const REGIONS_MAX: usize = 64;
 
 /// Finds every lane of every process that this one may look into: those of its user, and for root all.

@@ -33,10 +33,9 @@ impl LaneView {
     /// Taps the lane, without the help of its producer, which learns nothing of it.
     ///
     /// It is a [`Tap`] like any other: lossy, with the same errors, and at its end when the lane is finished or its
-    /// producer has died. Two things differ. Nobody wakes it, so it naps: for 1 ms at first, and for up to 64 ms where
-    /// nothing comes for long. And the producer is not asked for the oldest record that is whole:
-    /// [`Start::Oldest`] is the first record of all if nothing was overwritten yet, and otherwise the last one, as
-    /// [`Start::Newest`] is.
+    /// producer has died. Two things differ. Nobody wakes it, so it naps: for 1 ms at first, and for up to 64 ms if
+    /// nothing comes for long. And the producer is not asked for the oldest record that is whole: [`Start::Oldest`] is
+    /// the first record of all if nothing was overwritten yet, and otherwise the last one, as [`Start::Newest`] is.
     ///
     /// Of a lane whose producer is not seen ([`LaneState::ProducerUnseen`]), it learns that the producer finished or
     /// gave up, but not that it died: it waits on.

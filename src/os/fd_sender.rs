@@ -43,7 +43,7 @@ pub(crate) struct FdSender {
     lane: usize,
     /// How much of the send buffer is used, at most.
     buffer_bytes: usize,
-    /// So many frames have room, whatever was taken since the kernel was asked last.
+    /// The number of frames that have room, even if nothing was taken since the kernel was asked last.
     sure_frames: AtomicUsize,
     /// Nothing is sent any more: the consumer has closed its end, or was cut off.
     is_over: AtomicBool,

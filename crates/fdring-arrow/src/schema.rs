@@ -2,7 +2,7 @@
 //!
 //! The invariant of a [`LaneSchema`]: every field has a type for which [`layout`](crate::layout) knows the buffers, no
 //! nesting is deeper than [`DEPTH_MAX`], and each dictionary has a number of its own. So what decodes batches of it can
-//! rely on that, whoever made it.
+//! rely on that, no matter which program made it.
 
 use crate::Error;
 use arrow_ipc::convert::try_schema_from_ipc_buffer;
@@ -21,7 +21,7 @@ const END_LEN_BYTES: usize = 8;
 /// A schema and its message.
 #[derive(Debug)]
 pub(crate) struct LaneSchema {
-    /// As whoever made it has it.
+    /// As the program that made it has it.
     schema: SchemaRef,
     /// Its message of the Arrow IPC format.
     message: Vec<u8>,

@@ -25,7 +25,7 @@ const ZONES: [&str; 8] =
     ["Harlem", "Soho", "Chinatown", "JFK Airport", "Upper West Side North", "Astoria", "Red Hook", "Midtown Center"];
 const PAYMENTS: [&str; 4] = ["credit card", "cash", "no charge", "dispute"];
 
-/// A few batches of so many rows.
+/// A few batches of `rows` rows each.
 pub(crate) fn pool(rows: usize) -> Vec<RecordBatch> {
     (0..POOL).map(|n| trips(n * rows..(n + 1) * rows)).collect()
 }
