@@ -119,8 +119,9 @@ impl<E: AsFd> Async<E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Os`] if there is no descriptor to spare. [`Error::Invalid`] if the endpoint is a producer whose lane has
-    /// no [`space bell`](crate::options::LaneOptions::space_bell), or another descriptor that epoll(7) does not watch.
+    /// - [`Error::Os`] if there is no descriptor to spare.
+    /// - [`Error::Invalid`] if the endpoint is a producer whose lane has no
+    ///   [`space bell`](crate::options::LaneOptions::space_bell), or a descriptor that epoll(7) does not watch.
     ///
     /// # Panics
     ///
@@ -134,7 +135,8 @@ impl<E: AsFd> Async<E> {
         let fd = fd.and_then(|fd| AsyncFd::with_interest(fd, Interest::READABLE));
         let fd = fd.map_err(|error| match error.kind() {
             ErrorKind::PermissionDenied => Error::Invalid(
-                "an endpoint that no poller can watch; if it is a producer, make its lane with LaneOptions::space_bell(true)"
+                "an endpoint that no poller can watch; if it is a producer, make its lane with \
+                 LaneOptions::space_bell(true)"
                     .to_owned(),
             ),
             _ => Error::os("watch an endpoint in a tokio runtime")(error),
