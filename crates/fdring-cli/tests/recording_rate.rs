@@ -1,4 +1,4 @@
-//! Three lanes at 200 MB/s in all, recorded to disk and replayed: each byte, tag and order, and exactly what was missed.
+//! Three lanes at 200 MB/s in all, recorded to disk and replayed: each byte, tag, order, and exactly what was missed.
 //!
 //! The rate is kept by the test, and the one that was reached is printed: nothing here passes or fails by a time.
 
