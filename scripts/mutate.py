@@ -78,6 +78,8 @@ ATTACHING = "src/producer/attachments.rs"
 INBOX = "src/consumer/inbox.rs"
 FUTEX = "src/os/futex.rs"
 COLLECT = "src/collect/mod.rs"
+COLLECT_MANY = "src/collect/many.rs"
+COLLECT_TURNS = "src/collect/turns.rs"
 CALLS = "src/call/calls.rs"
 INTAKE = "src/call/intake.rs"
 PREFIX = "src/call/prefix.rs"
@@ -1605,15 +1607,31 @@ FAULTS = [
      "lib pairs::tests"),
     ("body_max: a ring without room for a body", PREFIX, [("        Some(max @ 1..) => Ok(max),", "        Some(max) => Ok(max),")],
      "test call a_ring_without"),
+    ("spin: so many requests, and a sleep", SERVICE, [("self.selector.look(None)", "self.selector.try_wait()")],
+     "lib call::tests::a_service_that_spins"),
     ("refuse: a reason that is too long for the lane", REQUEST, [(".min(self.port.body_max)", "")], "test call a_ring_without"),
     # Fan-in.
     ("arm: a notice that comes late stays raised", COLLECT, [("        self.notice.lower();\n", "")], "lib collect::tests::a_notice"),
-    ("take_turn: turns without an end", COLLECT,
-     [("let records = if bytes == 0 { 0 } else { turn.records - 1 };", "let records = turn.records;")],
+    ("charge: turns without an end", COLLECT_TURNS,
+     [("self.records = if self.bytes == 0 { 0 } else { self.records - 1 };", "")], "test collect every_lane"),
+    ("charge: turns by records alone", COLLECT_TURNS,
+     [("self.records = if self.bytes == 0 { 0 } else { self.records - 1 };", "self.records -= 1;")], "test collect every_lane"),
+    ("is_look_due: an armed lane waits for many turns of others", COLLECT_TURNS,
+     [("> notices.count() { 1 } else", "> notices.count() + usize::MAX / 2 { 1 } else")], "test collect every_lane"),
+    ("is_look_due: nobody joins while a lane is busy", COLLECT_TURNS, [("const TURNS_PER_LOOK: u64 = 16;", "const TURNS_PER_LOOK: u64 = 1 << 50;")],
+     "test collect one_that_joins"),
+    ("next_turn: the same lane again and again", COLLECT_TURNS, [("            self.selector.pass_on(last);\n", "            let _ = last;\n")],
      "test collect every_lane"),
-    ("take_turn: turns by records alone", COLLECT,
-     [("let records = if bytes == 0 { 0 } else { turn.records - 1 };", "let records = turn.records - 1;")],
-     "test collect every_lane"),
+    ("next_turn: a call that does not wait has producers ring", COLLECT_TURNS, [("self.selector.look(Some(VAIN_LOOKS_MAX))", "self.selector.look(Some(1))")],
+     "test collect a_collector_that_is_asked"),
+    ("next_turn: lanes that bring nothing looked at for ever", COLLECT_TURNS, [("self.selector.look(Some(VAIN_LOOKS_MAX))", "self.selector.look(None)")],
+     "lib collect::tests::a_lane_that_brings"),
+    ("spin: a wait arms at once", COLLECT_TURNS, [("{ *spin } else { Duration::ZERO };", "{ Duration::ZERO } else { *spin };")],
+     "test collect a_wait_that_spins"),
+    ("look_unarmed: an end is no news", LOOKS,
+     [("!self.reader.may_sleep(|| self.waiter.fate() != Fate::Alive)", "self.reader.has_news()")], "test collect a_collector_that_is_asked"),
+    ("run_ahead: a run goes on beyond its turn", COLLECT_MANY, [("said.is_continue() && turn.records != 0", "said.is_continue() && turn.key == turn.key")],
+     "test collect many_events"),
     ("begin: attached to by the thread that reads", COLLECT,
      [('if let Err(error) = thread::start("fdring-attach", thread::STACK_BYTES, work) {',
        "if let Err(error) = { work(); Ok::<(), Error>(()) } {")], "test collect producers_that_fall_silent"),

@@ -6,6 +6,10 @@
 //! A call costs two system calls when nothing is there, however many endpoints there are, and looks only at those that
 //! something happened to or that the caller has used.
 
+mod unarmed;
+
+pub(crate) use unarmed::{Sight, Unarmed};
+
 use crate::consumer::{Consumer, ReceiveError, Tap, TapError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -234,6 +238,8 @@ pub struct Key {
 pub struct Selector<E> {
     poller: Poller,
     slots: Vec<Option<Slot<E>>>,
+    /// The number of slots that are taken.
+    count: usize,
     /// The slots that are not armed, each once: those to look at, the longest unseen first.
     queue: VecDeque<usize>,
     /// The number of keys given out.
@@ -247,6 +253,10 @@ struct Slot<E> {
     key: Key,
     source: Source<E>,
     is_queued: bool,
+    /// Whether its descriptor was readable since it was looked at.
+    has_event: bool,
+    /// How many looks in a row found nothing, see [`look`](Selector::look).
+    vain_looks: u32,
 }
 
 #[derive(Debug)]
@@ -298,7 +308,7 @@ impl<E: Selectable> Selector<E> {
     pub fn new() -> Result<Self> {
         let poller = Poller::new().map_err(Error::os("make a selector"))?;
         let (slots, queue, interrupter) = (Vec::new(), VecDeque::new(), None);
-        Ok(Self { poller, slots, queue, keys: 0, interrupter, guard: ForkGuard::get()? })
+        Ok(Self { poller, slots, count: 0, queue, keys: 0, interrupter, guard: ForkGuard::get()? })
     }
 
     /// Has `interrupter` end the waits of this selector. It replaces the one before.
@@ -392,7 +402,8 @@ impl<E: Selectable> Selector<E> {
             .map_err(Error::os("watch another endpoint in a selector"))?;
         let key = Key { number: self.keys, index };
         self.keys += 1;
-        let slot = Some(Slot { key, source, is_queued: true });
+        self.count += 1;
+        let slot = Some(Slot { key, source, is_queued: true, has_event: false, vain_looks: 0 });
         match self.slots.get_mut(index) {
             Some(free) => *free = slot,
             None => self.slots.push(slot),
@@ -469,6 +480,7 @@ impl<E: Selectable> Selector<E> {
     pub fn remove(&mut self, key: Key) -> Option<E> {
         let index = self.find(key)?;
         let slot = self.slots[index].take()?;
+        self.count -= 1;
         self.queue.retain(|queued| *queued != index);
         // In a forked child the set of watched descriptors is the parent's too.
         if !self.guard.is_child() {
@@ -502,7 +514,7 @@ impl<E: Selectable> Selector<E> {
     /// # }
     /// ```
     pub fn len(&self) -> usize {
-        self.slots.iter().flatten().count()
+        self.count
     }
 
     /// Whether there are none.
@@ -650,6 +662,7 @@ impl<E: Selectable> Selector<E> {
         for _ in 0..self.queue.len() {
             let Some(index) = self.queue.pop_front() else { break };
             let Some(slot) = &mut self.slots[index] else { unreachable!("what is removed leaves the queue") };
+            slot.has_event = false;
             match slot.source.has_news() {
                 Ok(false) => slot.is_queued = false,
                 Ok(true) => {
@@ -672,7 +685,13 @@ impl<E: Selectable> Selector<E> {
             Err(Errno::INTR) => return Ok(()),
             Err(errno) => return Err(ReceiveError::Wait(errno.raw_os_error())),
         };
-        ready.tokens().iter().for_each(|token| self.enqueue(*token as usize));
+        for token in ready.tokens() {
+            let index = *token as usize;
+            self.enqueue(index);
+            if let Some(Some(slot)) = self.slots.get_mut(index) {
+                slot.has_event = true;
+            }
+        }
         Ok(())
     }
 

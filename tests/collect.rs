@@ -14,13 +14,14 @@ mod peer;
 mod stage;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, belongings, census, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::collect::{Collector, CollectorOptions, Event, Origin};
 use fdring::errors::ReceiveError;
 use fdring::options::{LaneOptions, ServerOptions, SessionListenerOptions, SessionOptions, Start};
-use fdring::{Attach, Error, Interrupter, Producer, Session};
+use fdring::{Attach, Error, Interrupter, Producer, Server, Session};
 use hostile::*;
 use impostor::{CAPACITY, Goods, offer};
 use marks::{borrowed, mark_of, marks};
@@ -363,6 +364,167 @@ fn every_lane_has_its_turn() {
         assert!(*count <= if name == "long" { 16 } else { 64 }, "{runs:?}");
     }
     assert!(runs.len() <= 4, "those with less wait no longer than a turn of each other: {runs:?}");
+}
+
+/// A lane that a thread has connected and the collector has seen join.
+fn joined(collector: &mut Collector, address: &str) -> (Producer, Server) {
+    let client = std::thread::spawn({
+        let address = address.to_owned();
+        move || {
+            let lane = LaneOptions::new("lane").capacity(1 << 16).prefault(false).create().unwrap();
+            let link = lane.connect(address.as_str()).unwrap();
+            (lane, link)
+        }
+    });
+    assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
+    client.join().unwrap()
+}
+
+#[test]
+fn a_collector_that_is_asked_without_waits_has_no_producer_ring_and_misses_nothing() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let (mut first, _first_link) = joined(&mut collector, &address);
+    let (mut second, _second_link) = joined(&mut collector, &address);
+    // The first is armed by the wait for the second; its ring disarms it.
+    first.send(b"awake").unwrap();
+    assert!(matches!(collector.try_next().unwrap(), Event::Record(origin, _) if origin.number() == 0));
+    let rung = first.stats().bells_rung;
+    for number in 0..1000_u64 {
+        assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+        for (index, lane) in [&mut first, &mut second].into_iter().enumerate() {
+            lane.send(&number.to_le_bytes()).unwrap();
+            let Event::Record(origin, record) = collector.try_next().unwrap() else {
+                panic!("record {number} is there")
+            };
+            assert_eq!((origin.number(), &record[..]), (index as u64, &number.to_le_bytes()[..]));
+        }
+    }
+    assert_eq!((first.stats().bells_rung, second.stats().bells_rung), (rung, 0));
+    // What is no record is seen in the same way: an end in order, and another.
+    assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+    first.finish();
+    assert!(matches!(collector.try_next().unwrap(), Event::Finished(origin) if origin.number() == 0));
+    assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+    second.consumers().iter().for_each(|consumer| assert!(second.evict(consumer).unwrap()));
+    wait_until("it hears that it was evicted", || match collector.try_next() {
+        Ok(Event::Lost(origin, ReceiveError::Evicted { .. })) => origin.number() == 1,
+        Err(ReceiveError::Empty) => false,
+        other => panic!("{other:?}"),
+    });
+    let client = std::thread::spawn(move || {
+        let lane = Producer::create("lane").unwrap();
+        (lane.connect(address.as_str()).unwrap(), lane)
+    });
+    wait_until("another joins", || matches!(collector.try_next(), Ok(Event::Joined(_))));
+    drop(client.join().unwrap());
+}
+
+#[test]
+fn one_that_joins_is_heard_of_while_a_lane_is_always_busy() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let (mut busy, _link) = joined(&mut collector, &address);
+    (0..200).for_each(|_| busy.send(b"work").unwrap());
+    let client = std::thread::spawn(move || {
+        let lane = Producer::create("lane").unwrap();
+        (lane.connect(address.as_str()).unwrap(), lane)
+    });
+    let start = Instant::now();
+    while !matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)) {
+        busy.send(b"work").unwrap();
+        assert!(start.elapsed() < DEADLINE, "it is never heard of");
+    }
+    drop(client.join().unwrap());
+}
+
+#[test]
+fn a_wait_that_spins_has_no_producer_ring() {
+    // Each time a new one: who loses its processor in several spins does without for a while.
+    for _ in 0..10 {
+        let address = unique_address();
+        let mut collector = options(8).spin(Duration::MAX).listen(address.as_str()).unwrap();
+        let (mut lane, _link) = joined(&mut collector, &address);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(move || matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(..)));
+            // Meanwhile it begins to wait, most often.
+            (0..1000).for_each(|_| std::thread::yield_now());
+            lane.send(b"work").unwrap();
+            assert!(waits.join().unwrap());
+        });
+        assert_eq!(lane.stats().bells_rung, 0);
+    }
+}
+
+#[test]
+fn many_events_come_in_runs_of_one_lane_that_are_no_longer_than_its_turn() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let (mut lanes, _links): (Vec<_>, Vec<_>) = (0..3).map(|_| joined(&mut collector, &address)).unzip();
+    for (lane, (payload, count)) in lanes.iter_mut().zip([(8, 1000), (4096, 10), (8, 3)]) {
+        (0..count).for_each(|number: u64| {
+            let mut record = vec![0; payload];
+            record[..8].copy_from_slice(&number.to_le_bytes());
+            lane.send(&record).unwrap();
+        });
+    }
+    drop(lanes);
+    let (mut next, mut runs, mut finished) = ([0_u64; 3], Vec::<(u64, usize)>::new(), 0);
+    while finished < 3 {
+        let mut run = (None, 0);
+        let events = collector.next_many_timeout(DEADLINE, |event| match event {
+            Event::Record(origin, record) => {
+                assert_eq!(*run.0.get_or_insert(origin.number()), origin.number(), "a run is of one lane");
+                run.1 += 1;
+                let next = &mut next[origin.number() as usize];
+                assert_eq!(record[..8], next.to_le_bytes(), "a record is missing, or came twice");
+                *next += 1;
+            }
+            Event::Finished(_) => finished += 1,
+            other => panic!("{other:?}"),
+        });
+        assert!(events.unwrap() >= 1);
+        runs.extend(run.0.map(|lane| (lane, run.1)));
+    }
+    assert_eq!(next, [1000, 10, 3]);
+    assert!(runs.iter().all(|(_, records)| *records <= 64), "{runs:?}");
+    assert!(runs.len() <= 1000 / 64 + 1 + 2, "and hardly shorter: {runs:?}");
+    let last = runs.iter().rposition(|(lane, _)| *lane != 0).unwrap();
+    assert!(last <= 2, "those with less wait no longer than a turn of each other: {runs:?}");
+}
+
+#[test]
+fn the_closure_ends_a_run_and_its_event_counts_as_handed_over() {
+    struct Failed(Option<ReceiveError>);
+    impl From<ReceiveError> for Failed {
+        fn from(error: ReceiveError) -> Self {
+            Self(Some(error))
+        }
+    }
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let (mut lane, _link) = joined(&mut collector, &address);
+    (0..10_u8).for_each(|number| lane.send(&[number]).unwrap());
+    let mut seen = Vec::new();
+    let events = collector.next_many(|event| {
+        let Event::Record(_, record) = event else { panic!("{event:?}") };
+        seen.push(record[0]);
+        if record[0] == 4 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!((events, &seen[..]), (Ok(5), &[0, 1, 2, 3, 4][..]));
+    let failed = collector.next_many(|event| match event {
+        Event::Record(_, record) if record[0] == 7 => Err(Failed(None)),
+        _ => Ok(()),
+    });
+    assert!(matches!(failed, Err(Failed(None))));
+    assert_eq!(
+        collector.try_next_many(|event| assert!(matches!(event, Event::Record(_, record) if record[0] > 7))),
+        Ok(2)
+    );
+    let nothing = collector.try_next_many(|_| Ok::<(), Failed>(()));
+    assert!(matches!(nothing, Err(Failed(Some(ReceiveError::Empty)))));
+    let (_, consumer) = collector.consumers().next().unwrap();
+    assert_eq!((consumer.stats().records, consumer.position()), (10, lane.published()));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::os::fork::ForkGuard;
 use crate::os::spin::Spins;
 use crate::producer::SendError;
 use crate::ring::cursor::Found;
-use crate::select::{Key, Selectable, Selector};
+use crate::select::{Key, Selectable, Selector, Sight, Unarmed};
 use crate::session::Address;
 use crate::session::pairs::{PairListener, PairTerms};
 use crate::sync::Ordering;
@@ -27,7 +27,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How many waits in a row may end by spinning before the selector is asked: it knows of new callers, too.
-const SPINS_PER_WAIT: u32 = 64;
+const SPINS_PER_LOOK: u32 = 64;
 
 /// How much that is no request is taken before the time is looked at.
 const NEWS_PER_LOOK: u64 = 1024;
@@ -170,6 +170,26 @@ impl Selectable for Endpoint {
                 _ => ReceiveError::Forked,
             }),
         }
+    }
+}
+
+impl Unarmed for Endpoint {
+    fn glance(&mut self) -> bool {
+        match self {
+            Self::Client(client) => client.consumer.has_news() && client.port.standing() == Standing::Open,
+            Self::Listener(_) | Self::Due(_) | Self::Room(_) => false,
+        }
+    }
+
+    fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
+        let Self::Client(client) = self else { return Ok(Sight::of_arming(!self.arm()?)) };
+        let has_news = client.consumer.look_unarmed(has_event);
+        let has_news = match client.port.standing() {
+            Standing::Open => has_news,
+            Standing::Paused => client.port.is_gone(),
+            Standing::Gone => true,
+        };
+        Ok(if has_news { Sight::News } else { Sight::Quiet })
     }
 }
 
@@ -450,19 +470,39 @@ impl Service {
         Turn { key, requests: self.turn_requests }
     }
 
+    /// As after many waits that ended by spinning: whether a look finds something, and arms the first caller.
+    #[cfg(test)]
+    pub(super) fn look_after_spins(&mut self) -> (bool, bool) {
+        self.spun = SPINS_PER_LOOK;
+        let found = self.spin(Deadline::after(Duration::ZERO));
+        (found.is_some(), self.selector.is_armed(self.clients[0].1))
+    }
+
     /// Looks at the callers again and again for a moment; the one that has sent something.
     fn spin(&mut self, deadline: Deadline) -> Option<Key> {
-        if self.clients.is_empty() || deadline == Deadline::Now || self.spun >= SPINS_PER_WAIT {
+        if self.clients.is_empty() || deadline == Deadline::Now {
             self.spun = 0;
             return None;
+        }
+        if self.spun >= SPINS_PER_LOOK {
+            self.spun = 0;
+            // Without arming: the next request would have its caller ring, and this thread sleep until then.
+            match self.selector.take_events().and_then(|()| self.selector.look(None)) {
+                Ok(key) => {
+                    self.selector.pass_on(key);
+                    return Some(key);
+                }
+                Err(ReceiveError::Empty) => {}
+                // The wait says so.
+                Err(_) => return None,
+            }
         }
         let Self { selector, clients, spins, spin, spin_from, .. } = self;
         let (count, from) = (clients.len(), *spin_from);
         let found = spins.spin_until(*spin, deadline, |looks| {
             let index = (from + looks as usize) % count;
             let key = clients[index].1;
-            let Some(Endpoint::Client(client)) = selector.get_mut(key) else { return None };
-            (client.consumer.has_news() && client.port.standing() == Standing::Open).then_some((index, key))
+            selector.get_mut(key)?.glance().then_some((index, key))
         });
         match found {
             Some((index, key)) => {

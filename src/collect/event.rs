@@ -160,13 +160,15 @@ pub enum Event<'a> {
     /// A producer has connected with this lane.
     Joined(Origin),
     /// A record. Its bytes stay as they are until the next call on the collector.
-    Record(Origin, Record<'a>),
+    Record(&'a Origin, Record<'a>),
     /// The producer has finished this lane, and all of it was read.
     Finished(Origin),
     /// The lane has ended in another way. Everything that was published was read, except with [`ReceiveError::Corrupt`]
     /// and [`Evicted`](ReceiveError::Evicted).
     Lost(Origin, ReceiveError),
-    /// A producer was admitted and had its lanes mapped, but could not be attached to.
+    /// A producer was admitted and had its lanes mapped, but could not be attached to. If the system runs short of
+    /// watches in the middle of a session with several lanes, those that have [`Joined`](Self::Joined) go on, and what
+    /// the others had published is lost.
     Refused(Refused),
 }
 

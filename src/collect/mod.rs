@@ -5,8 +5,10 @@
 //! keeps a thread of its own waiting.
 
 mod event;
+mod many;
 mod options;
 mod stats;
+mod turns;
 
 pub use self::event::{Event, Origin, Refused};
 pub use self::options::CollectorOptions;
@@ -14,11 +16,13 @@ pub use self::stats::CollectorStats;
 
 use self::event::OriginFacts;
 use self::options::Choice;
+use self::turns::Turn;
 use crate::consumer::{Consumer, ReceiveError};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::options::Start;
 use crate::os::notice::Notice;
+use crate::os::spin::Spins;
 use crate::os::thread;
 use crate::ring::cursor::Found;
 use crate::select::{Key, Selectable, Selector};
@@ -90,8 +94,15 @@ pub struct Collector {
     /// What has happened and was not reported yet.
     news: VecDeque<News>,
     turn: Option<Turn>,
+    /// Whose turn was the last.
+    last: Option<Key>,
     turn_records: usize,
     turn_bytes: u64,
+    /// What was taken since descriptors were looked at.
+    records_since: usize,
+    bytes_since: u64,
+    spin: Duration,
+    spins: Spins,
     /// The number of sessions that have joined.
     sessions: u64,
     /// What was counted on the lanes that have ended, and what has happened.
@@ -112,14 +123,6 @@ struct Lane {
     consumer: Consumer,
     /// Whether its end was reported.
     is_lost: bool,
-}
-
-/// What is left of a lane's turn.
-#[derive(Debug)]
-struct Turn {
-    key: Key,
-    records: usize,
-    bytes: u64,
 }
 
 /// A report without a record.
@@ -220,7 +223,7 @@ impl Collector {
     }
 
     fn with(options: CollectorOptions, address: Address) -> Result<Self> {
-        let CollectorOptions { listener, turn_records, turn_bytes, interrupter, choice } = options;
+        let CollectorOptions { listener, turn_records, turn_bytes, spin, interrupter, choice } = options;
         let mut selector = Selector::new()?;
         if let Some(interrupter) = &interrupter {
             selector.set_interrupter(interrupter)?;
@@ -239,8 +242,13 @@ impl Collector {
             choice,
             news: VecDeque::new(),
             turn: None,
+            last: None,
             turn_records: turn_records.max(1),
             turn_bytes,
+            records_since: 0,
+            bytes_since: 0,
+            spin,
+            spins: Spins::default(),
             sessions: 0,
             totals: CollectorStats::default(),
         })
@@ -423,13 +431,24 @@ impl Collector {
         }
     }
 
-    fn turn_of(&self, key: Key) -> Turn {
-        Turn { key, records: self.turn_records, bytes: self.turn_bytes }
+    #[inline]
+    fn next_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
+        if let Some((key, found)) = self.next_in_turn() {
+            return Ok(self.record(key, found));
+        }
+        let next = self.find_until(deadline, nothing)?;
+        Ok(self.event(next))
     }
 
-    fn next_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
-        let next = self.find_until(deadline, nothing)?;
-        self.event(next)
+    /// Another record of the lane whose turn it is, if only its header needs a look: the short way. `None` says only
+    /// that a closer look is needed.
+    #[inline]
+    fn next_in_turn(&mut self) -> Option<(Key, Found)> {
+        let turn = self.turn.as_mut().filter(|turn| turn.records != 0)?;
+        let Some(Endpoint::Lane(lane)) = self.selector.at_turn(turn.key) else { return None };
+        let found = lane.consumer.next_in_view()?;
+        turn.charge(found.len);
+        Some((turn.key, found))
     }
 
     /// What happens next, to be made an event of at once. `Deadline::Now` never waits.
@@ -442,7 +461,7 @@ impl Collector {
             }
             match self.take_turn()? {
                 Looked::Nothing => {
-                    let key = self.wait(deadline, &nothing)?;
+                    let key = self.next_turn(deadline, &nothing)?;
                     self.turn = Some(self.turn_of(key));
                 }
                 Looked::News => {}
@@ -451,35 +470,34 @@ impl Collector {
         }
     }
 
-    /// As `find_until`, without a wait.
+    /// As `find_until`, without a wait. Where there is nothing, the descriptor becomes readable once there is.
     #[cfg(feature = "tokio")]
-    pub(crate) fn try_find(&mut self) -> Result<Next, ReceiveError> {
-        self.find_until(Deadline::Now, ReceiveError::Empty)
+    pub(crate) fn find_or_arm(&mut self) -> Result<Next, ReceiveError> {
+        loop {
+            match self.find_until(Deadline::Now, ReceiveError::Empty) {
+                Err(ReceiveError::Empty) if self.arm()? => return Err(ReceiveError::Empty),
+                Err(ReceiveError::Empty) => {}
+                found => return found,
+            }
+        }
     }
 
     /// The event that was found.
-    pub(crate) fn event(&mut self, next: Next) -> Result<Event<'_>, ReceiveError> {
+    pub(crate) fn event(&mut self, next: Next) -> Event<'_> {
         match next {
-            Next::Event(event) => Ok(event),
+            Next::Event(event) => event,
             Next::Record(key, found) => self.record(key, found),
         }
     }
 
-    fn wait(&mut self, deadline: Deadline, nothing: &ReceiveError) -> Result<Key, ReceiveError> {
-        match deadline {
-            Deadline::Now => self.selector.try_wait(),
-            Deadline::Never => self.selector.wait(),
-            Deadline::At(deadline) => self.selector.wait_deadline(deadline),
-        }
-        .map_err(|error| match error {
-            ReceiveError::Empty | ReceiveError::TimedOut => nothing.clone(),
-            error => error,
-        })
-    }
-
     /// Looks at the endpoint whose turn it is.
     fn take_turn(&mut self) -> Result<Looked, ReceiveError> {
-        let Some(turn) = self.turn.take_if(|turn| turn.records != 0) else { return Ok(Looked::Nothing) };
+        let Some(mut turn) = self.turn.take() else { return Ok(Looked::Nothing) };
+        self.last = Some(turn.key);
+        if turn.records == 0 {
+            self.note_turn(&turn);
+            return Ok(Looked::Nothing);
+        }
         if turn.key == self.listener {
             self.accept()?;
             return Ok(Looked::News);
@@ -492,17 +510,19 @@ impl Collector {
         match lane.consumer.try_find() {
             Ok(Some(found)) => {
                 // One record is taken in any case.
-                let bytes = turn.bytes.saturating_sub(found.len);
-                let records = if bytes == 0 { 0 } else { turn.records - 1 };
+                turn.charge(found.len);
                 let key = turn.key;
-                self.turn = (records != 0).then_some(Turn { key, records, bytes });
+                self.turn = Some(turn);
                 Ok(Looked::Next(Next::Record(key, found)))
             }
-            Err(ReceiveError::Empty) => Ok(Looked::Nothing),
+            Err(ReceiveError::Empty) => {
+                self.note_turn(&turn);
+                Ok(Looked::Nothing)
+            }
             Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_))) => Err(error),
             end => {
                 let Some(Endpoint::Lane(lane)) = self.selector.remove(turn.key) else { return Ok(Looked::Nothing) };
-                let Lane { origin, consumer, is_lost } = *lane;
+                let Lane { origin, consumer, is_lost, .. } = *lane;
                 self.totals.add(&consumer);
                 if is_lost {
                     return Ok(Looked::Nothing);
@@ -513,16 +533,17 @@ impl Collector {
     }
 
     /// The record that was found.
-    fn record(&mut self, key: Key, found: Found) -> Result<Event<'_>, ReceiveError> {
-        let Some(Endpoint::Lane(lane)) = self.selector.get_mut(key) else { unreachable!("it was just looked at") };
-        let Lane { origin, consumer, is_lost } = &mut **lane;
-        Ok(match consumer.record(found) {
-            Ok(record) => Event::Record(origin.clone(), record),
+    #[inline]
+    fn record(&mut self, key: Key, found: Found) -> Event<'_> {
+        let Some(Endpoint::Lane(lane)) = self.selector.at_turn(key) else { unreachable!("it was just looked at") };
+        let Lane { origin, consumer, is_lost, .. } = &mut **lane;
+        match consumer.record(found) {
+            Ok(record) => Event::Record(origin, record),
             Err(why) => {
                 *is_lost = true;
                 self.totals.end(origin.clone(), Some(why))
             }
-        })
+        }
     }
 
     /// Has every session that has come attached to.
@@ -600,6 +621,7 @@ impl Selectable for Collector {
 
 #[cfg(test)]
 mod tests {
+    use super::turns::VAIN_LOOKS_MAX;
     use super::*;
     use crate::options::LaneOptions;
     use crate::test_support::{DEADLINE, unique_name};
@@ -630,9 +652,37 @@ mod tests {
         // Between the look and the copy.
         lane.consumers().iter().for_each(|consumer| assert!(lane.evict(consumer).unwrap()));
         (0..8).for_each(|_| lane.send(&[0; 1000]).unwrap());
-        assert!(matches!(collector.record(found.0, found.1).unwrap(), Event::Lost(_, ReceiveError::Evicted { .. })));
+        assert!(matches!(collector.record(found.0, found.1), Event::Lost(_, ReceiveError::Evicted { .. })));
         assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty, "it was reported");
         assert_eq!(collector.lane_count(), 0);
+    }
+
+    #[test]
+    fn a_lane_that_brings_nothing_for_long_is_armed_and_so_costs_no_more_looks() {
+        let address = format!("@{}", unique_name());
+        let mut collector = Collector::listen(address.as_str()).unwrap();
+        let client = std::thread::spawn(move || {
+            let lane = LaneOptions::new("lane").capacity(4096).create().unwrap();
+            (lane.connect(address.as_str()).unwrap(), lane)
+        });
+        assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
+        let (_link, mut lane) = client.join().unwrap();
+        let key = (0..3).map(|number| number.to_string()).fold(None, |key, name| {
+            lane.send(name.as_bytes()).unwrap();
+            let Event::Record(_, record) = collector.try_next().unwrap() else { panic!("it is there") };
+            assert_eq!(record[..], *name.as_bytes());
+            key.or(collector.turn.as_ref().map(|turn| turn.key))
+        });
+        let key = key.unwrap();
+        for look in 0..VAIN_LOOKS_MAX {
+            assert!(!collector.selector.is_armed(key), "after {look} looks");
+            assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+        }
+        assert!(collector.selector.is_armed(key));
+        assert_eq!(lane.stats().bells_rung, 0);
+        lane.send(b"3").unwrap();
+        assert_eq!(lane.stats().bells_rung, 1);
+        assert!(matches!(collector.try_next().unwrap(), Event::Record(_, record) if record[..] == *b"3"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::Collector;
 use crate::error::Result;
+use crate::lane::SPIN_DEFAULT;
 use crate::options::SessionListenerOptions;
 use crate::os::interrupt::Interrupter;
 use crate::session::Address;
@@ -9,6 +10,7 @@ use crate::session::attach::Attach;
 use crate::session::client::Session;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The defaults of a turn.
 const TURN_RECORDS: usize = 64;
@@ -33,6 +35,7 @@ pub struct CollectorOptions {
     pub(super) listener: SessionListenerOptions,
     pub(super) turn_records: usize,
     pub(super) turn_bytes: u64,
+    pub(super) spin: Duration,
     pub(super) interrupter: Option<Interrupter>,
     pub(super) choice: Choice,
 }
@@ -68,7 +71,14 @@ impl CollectorOptions {
     pub fn new() -> Self {
         let listener = SessionListenerOptions::new();
         let choice = Choice(Arc::new(|_| Attach::new()));
-        Self { listener, turn_records: TURN_RECORDS, turn_bytes: TURN_BYTES, interrupter: None, choice }
+        Self {
+            listener,
+            turn_records: TURN_RECORDS,
+            turn_bytes: TURN_BYTES,
+            spin: SPIN_DEFAULT,
+            interrupter: None,
+            choice,
+        }
     }
 
     /// The users whose producers are admitted, how many, and how much memory of theirs is mapped. Default:
@@ -116,6 +126,24 @@ impl CollectorOptions {
     /// ```
     pub fn turn_bytes(mut self, bytes: u64) -> Self {
         self.turn_bytes = bytes;
+        self
+    }
+
+    /// How long a wait looks for more from the lanes that were read lately before it sleeps: meanwhile their producers
+    /// need not wake it, which costs both sides a system call. Default: 50 µs. Use 0 if the collector and its producers
+    /// share a processor. While more than 64 lanes are busy, a wait sleeps at once.
+    ///
+    /// ```
+    /// # use fdring::collect::CollectorOptions;
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// let collector = CollectorOptions::new().spin(Duration::ZERO).listen("@doc-collector-spin")?;
+    /// # drop(collector);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spin(mut self, spin: Duration) -> Self {
+        self.spin = spin;
         self
     }
 

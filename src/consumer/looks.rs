@@ -22,6 +22,7 @@ use crate::os::clock::coarse_now;
 use crate::os::spin::has_one_processor;
 use crate::ring::cursor::Found;
 use crate::ring::reader::Look;
+use crate::ring::sleep::Sleeps;
 use std::mem;
 use std::time::Duration;
 
@@ -131,6 +132,23 @@ impl Consumer {
         has_news
     }
 
+    /// Whether the next call that receives has something to say: the look that ends [`arm`](Self::arm), without the
+    /// announcement, so that nobody rings. `has_event` says that the descriptor is readable: what makes it so is taken.
+    pub(crate) fn look_unarmed(&mut self, has_event: bool) -> bool {
+        // In a forked child the next call says so.
+        if self.guard.is_child() {
+            return true;
+        }
+        if has_event {
+            self.waiter.harvest(&self.reader);
+        } else {
+            self.look_at_session_if_due();
+        }
+        self.reader.release_all();
+        self.settle_inbox_if_due();
+        !self.reader.may_sleep(|| self.waiter.fate() != Fate::Alive)
+    }
+
     /// Something was found by a call that does not wait.
     fn note_found_by_try(&mut self) {
         let peeks = mem::take(&mut self.vain_tries) / TRIES_PER_PEEK;
@@ -210,11 +228,16 @@ impl Consumer {
             }
             Look::Ended(state) => self.end(state),
             Look::Empty => {
-                let position = self.position();
-                self.reader.release().seat().inbox().iter().for_each(|inbox| inbox.settle_if_due(position));
+                self.settle_inbox_if_due();
                 Ok(Look::Empty)
             }
         }
+    }
+
+    /// Lets go of descriptors whose records were read, now and then.
+    fn settle_inbox_if_due(&self) {
+        let position = self.position();
+        self.reader.release().seat().inbox().iter().for_each(|inbox| inbox.settle_if_due(position));
     }
 
     /// Lets go of descriptors whose records were read, before a sleep: also of those that an attempt to publish has

@@ -488,7 +488,7 @@ impl Consumer {
     /// The next record, if only its header needs a look: the short way, inlined into the caller's loop. `None` says
     /// only that a closer look is needed. Here the bytes of the record before it are released, if that is due.
     #[inline(always)]
-    fn next_in_view(&mut self) -> Option<Found> {
+    pub(crate) fn next_in_view(&mut self) -> Option<Found> {
         // In a forked child there is no ring to look at.
         if self.guard.is_child() {
             return None;

@@ -76,6 +76,12 @@ impl<'a> Record<'a> {
         self.payload
     }
 
+    /// The same record once more, for whoever takes it by value.
+    #[inline]
+    pub(crate) fn again(&self) -> Self {
+        Self { ..*self }
+    }
+
     #[inline]
     pub(super) fn fds(&self) -> u8 {
         self.fds

@@ -324,7 +324,7 @@ impl Consumer {
 
     /// Hands over the records in view until the next release is due, and counts them.
     #[inline]
-    fn run_ahead<V: Verdict>(
+    pub(crate) fn run_ahead<V: Verdict>(
         &mut self,
         each: &mut impl FnMut(&Record<'_>) -> V,
         records: &mut usize,

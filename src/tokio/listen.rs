@@ -94,13 +94,13 @@ impl Async<Collector> {
     pub async fn next(&mut self) -> Result<Event<'_>, ReceiveError> {
         let next = poll_fn(|cx| {
             ready!(self.poll_run(cx));
-            self.poll_look(cx, runtime_gone, |collector| match collector.try_find() {
+            self.poll_look(cx, runtime_gone, |collector| match collector.find_or_arm() {
                 Err(ReceiveError::Empty) => Poll::Pending,
                 outcome => Poll::Ready(outcome),
             })
         })
         .await?;
-        self.get_mut().event(next)
+        Ok(self.get_mut().event(next))
     }
 }
 

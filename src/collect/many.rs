@@ -1,0 +1,173 @@
+//! Many events in one call: a run of records of one lane, which costs little more than a consumer's own.
+//!
+//! The invariant: a run is no longer than what is left of the lane's turn, so that lanes have turns as with
+//! [`next`](Collector::next).
+
+use super::{Collector, Endpoint, Event};
+use crate::consumer::{ReceiveError, Record, Verdict};
+use crate::deadline::Deadline;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+impl Collector {
+    /// Calls `each` with the next event, and, if that is a record, with the published records that follow it in the same
+    /// lane's turn. Waits until there is one. Returns the number of events, at least 1.
+    ///
+    /// Short records cost less than with [`next`](Self::next). The closure may return nothing, or say whether
+    /// to go on, see [`Verdict`]. The event for which it stops or fails counts as handed over. If the
+    /// closure forks, it must not return in the child.
+    ///
+    /// ```
+    /// use fdring::Producer;
+    /// use fdring::collect::{Collector, Event};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut collector = Collector::listen("@doc-collector-next-many")?;
+    /// let client = std::thread::spawn(|| -> fdring::Result<()> {
+    ///     let mut log = Producer::create("log")?;
+    ///     let link = log.connect("@doc-collector-next-many")?;
+    ///     (0..100_u8).for_each(|number| log.send(&[number]).expect("the lane is open"));
+    ///     Ok(())
+    /// });
+    ///
+    /// let (mut records, mut has_ended) = (0, false);
+    /// while !has_ended {
+    ///     collector.next_many(|event| match event {
+    ///         Event::Record(_, _) => records += 1,
+    ///         Event::Finished(_) | Event::Lost(..) => has_ended = true,
+    ///         _ => {}
+    ///     })?;
+    /// }
+    /// assert_eq!(records, 100);
+    /// # client.join().unwrap()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`next`](Self::next), and the closure's error, if it returned one.
+    #[inline]
+    pub fn next_many<V: Verdict>(&mut self, each: impl FnMut(Event<'_>) -> V) -> Result<usize, V::Error> {
+        self.many_until(Deadline::Never, ReceiveError::TimedOut, each)
+    }
+
+    /// Like [`next_many`](Self::next_many), but never waits.
+    ///
+    /// ```
+    /// # use fdring::{collect::Collector, errors::ReceiveError};
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut collector = Collector::listen("@doc-collector-try-next-many")?;
+    /// assert_eq!(collector.try_next_many(|_| ()), Err(ReceiveError::Empty)); // nobody has connected
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::Empty`] if nothing has happened, and as [`next_many`](Self::next_many).
+    #[inline]
+    pub fn try_next_many<V: Verdict>(&mut self, each: impl FnMut(Event<'_>) -> V) -> Result<usize, V::Error> {
+        self.many_until(Deadline::Now, ReceiveError::Empty, each)
+    }
+
+    /// Like [`next_many`](Self::next_many), but waits at most `timeout`.
+    ///
+    /// ```
+    /// # use fdring::{collect::Collector, errors::ReceiveError};
+    /// # use std::time::Duration;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut collector = Collector::listen("@doc-collector-next-many-timeout")?;
+    /// let nobody = collector.next_many_timeout(Duration::from_millis(1), |_| ());
+    /// assert_eq!(nobody, Err(ReceiveError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ReceiveError::TimedOut`] if nothing has happened, and as [`next_many`](Self::next_many).
+    #[inline]
+    pub fn next_many_timeout<V: Verdict>(
+        &mut self,
+        timeout: Duration,
+        each: impl FnMut(Event<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.many_until(Deadline::after(timeout), ReceiveError::TimedOut, each)
+    }
+
+    /// Like [`next_many`](Self::next_many), but waits until `deadline` at most.
+    ///
+    /// ```
+    /// # use fdring::{collect::Collector, errors::ReceiveError};
+    /// # use std::time::Instant;
+    /// # fn main() -> fdring::Result<()> {
+    /// let mut collector = Collector::listen("@doc-collector-next-many-deadline")?;
+    /// let nobody = collector.next_many_deadline(Instant::now(), |_| ());
+    /// assert_eq!(nobody, Err(ReceiveError::TimedOut));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`next_many_timeout`](Self::next_many_timeout).
+    #[inline]
+    pub fn next_many_deadline<V: Verdict>(
+        &mut self,
+        deadline: Instant,
+        each: impl FnMut(Event<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.many_until(Deadline::At(deadline), ReceiveError::TimedOut, each)
+    }
+
+    #[inline]
+    fn many_until<V: Verdict>(
+        &mut self,
+        deadline: Deadline,
+        nothing: ReceiveError,
+        mut each: impl FnMut(Event<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        let mut event = self.next_until(deadline, nothing)?;
+        let mut events = 0;
+        loop {
+            let flow = each(event).into_flow();
+            events += 1;
+            let flow = if flow.is_continue() { self.run_ahead(&mut each, &mut events) } else { flow };
+            if let ControlFlow::Break(outcome) = flow {
+                return outcome.map(|()| events);
+            }
+            // Where a step of releases ends, or the ring does.
+            match self.next_in_turn() {
+                Some((key, found)) => event = self.record(key, found),
+                None => return Ok(events),
+            }
+        }
+    }
+
+    /// Hands over the records in view of the lane whose turn it is, as far as its turn goes, and counts them.
+    #[inline]
+    fn run_ahead<V: Verdict>(
+        &mut self,
+        each: &mut impl FnMut(Event<'_>) -> V,
+        events: &mut usize,
+    ) -> ControlFlow<Result<(), V::Error>> {
+        let Some(turn) = self.turn.as_mut().filter(|turn| turn.records != 0) else { return ControlFlow::Continue(()) };
+        let Some(Endpoint::Lane(lane)) = self.selector.at_turn(turn.key) else { return ControlFlow::Continue(()) };
+        let (origin, mut said) = (&lane.origin, ControlFlow::Continue(()));
+        let ran = lane.consumer.run_ahead(
+            &mut |record: &Record<'_>| {
+                turn.charge(record.len() as u64);
+                said = each(Event::Record(origin, record.again())).into_flow();
+                if said.is_continue() && turn.records != 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            },
+            events,
+        );
+        if let Err(why) = ran {
+            lane.is_lost = true;
+            *events += 1;
+            said = each(self.totals.end(origin.clone(), Some(why))).into_flow();
+        }
+        said
+    }
+}

@@ -1,0 +1,133 @@
+//! Whose turn is next: as long as records come, by looks alone; where none do, by a spin, and then asleep.
+//!
+//! The invariant: no lane waits for more than one turn of each other, and only one that is about to sleep arms those that
+//! bring records, so that the producers of a busy collector do not ring.
+
+use super::{Collector, Endpoint};
+use crate::consumer::ReceiveError;
+use crate::deadline::Deadline;
+use crate::select::{Key, Selectable, Sight, Unarmed};
+use std::time::Duration;
+
+/// After so many turns descriptors are looked at: for producers that come. After each turn, where a lane is armed, so
+/// that one that rings waits for no more than a turn of each other.
+const TURNS_PER_LOOK: u64 = 16;
+/// More lanes than this at once are not looked at again and again: that would take longer than waking up.
+const SPUN_LANES_MAX: usize = 64;
+/// How many glances of a spinning wait go with a look at descriptors.
+const GLANCES_PER_LOOK: u32 = 64;
+/// After so many looks in vain a lane is armed, and looked at no more: they have cost about as much as being woken.
+pub(super) const VAIN_LOOKS_MAX: u32 = 256;
+
+/// What is left of a lane's turn.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) key: Key,
+    pub(super) records: usize,
+    bytes: u64,
+}
+
+impl Turn {
+    /// A record was taken.
+    #[inline]
+    pub(super) fn charge(&mut self, len: u64) {
+        self.bytes = self.bytes.saturating_sub(len);
+        self.records = if self.bytes == 0 { 0 } else { self.records - 1 };
+    }
+}
+
+impl Unarmed for Endpoint {
+    fn glance(&mut self) -> bool {
+        match self {
+            Self::Lane(lane) => lane.consumer.has_news(),
+            Self::Listener(_) | Self::Attached(_) => false,
+        }
+    }
+
+    fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
+        match self {
+            Self::Lane(lane) => Ok(if lane.consumer.look_unarmed(has_event) { Sight::News } else { Sight::Quiet }),
+            // Nobody else is told of that.
+            Self::Listener(_) | Self::Attached(_) => Ok(Sight::of_arming(!self.arm()?)),
+        }
+    }
+}
+
+impl Collector {
+    pub(super) fn turn_of(&self, key: Key) -> Turn {
+        Turn { key, records: self.turn_records, bytes: self.turn_bytes }
+    }
+
+    /// Whose turn is next: of those that are not armed, by a glance if that finds one.
+    pub(super) fn next_turn(&mut self, deadline: Deadline, nothing: &ReceiveError) -> Result<Key, ReceiveError> {
+        let is_due = self.is_look_due();
+        if is_due {
+            self.take_events()?;
+        }
+        // Behind those that something has happened to meanwhile.
+        if let Some(last) = self.last.take() {
+            self.selector.pass_on(last);
+        }
+        if !is_due {
+            if let Some(key) = self.selector.glance() {
+                return Ok(key);
+            }
+            self.take_events()?;
+        }
+        match self.selector.look(Some(VAIN_LOOKS_MAX)) {
+            Err(ReceiveError::Empty) if deadline == Deadline::Now => Err(nothing.clone()),
+            Err(ReceiveError::Empty) => match self.spin(deadline) {
+                Some(found) => found,
+                None => self.wait(deadline, nothing),
+            },
+            found => found,
+        }
+    }
+
+    /// Whether so much was taken that something else should be looked at than lanes that are not armed.
+    fn is_look_due(&self) -> bool {
+        let notices = [self.listener, self.attached].into_iter().filter(|notice| self.selector.is_armed(*notice));
+        let turns = if self.selector.armed_count() > notices.count() { 1 } else { TURNS_PER_LOOK };
+        self.records_since as u64 >= turns * self.turn_records as u64
+            || self.bytes_since >= turns.saturating_mul(self.turn_bytes)
+    }
+
+    fn take_events(&mut self) -> Result<(), ReceiveError> {
+        (self.records_since, self.bytes_since) = (0, 0);
+        self.selector.take_events()
+    }
+
+    /// Looks again and again for a moment.
+    fn spin(&mut self, deadline: Deadline) -> Option<Result<Key, ReceiveError>> {
+        let Self { selector, spins, spin, .. } = self;
+        // Those that are armed ring.
+        let spin = if (1..=SPUN_LANES_MAX).contains(&selector.queue_len()) { *spin } else { Duration::ZERO };
+        spins.spin_until(spin, deadline, |glances| {
+            if glances % GLANCES_PER_LOOK != GLANCES_PER_LOOK - 1 {
+                return selector.glance().map(Ok);
+            }
+            match selector.take_events().and_then(|()| selector.look(None)) {
+                Err(ReceiveError::Empty) => None,
+                found => Some(found),
+            }
+        })
+    }
+
+    fn wait(&mut self, deadline: Deadline, nothing: &ReceiveError) -> Result<Key, ReceiveError> {
+        match deadline {
+            Deadline::Now => self.selector.try_wait(),
+            Deadline::Never => self.selector.wait(),
+            Deadline::At(deadline) => self.selector.wait_deadline(deadline),
+        }
+        .map_err(|error| match error {
+            ReceiveError::Empty | ReceiveError::TimedOut => nothing.clone(),
+            error => error,
+        })
+    }
+
+    /// A turn is over.
+    pub(super) fn note_turn(&mut self, turn: &Turn) {
+        self.records_since += self.turn_records - turn.records;
+        self.bytes_since = self.bytes_since.saturating_add(self.turn_bytes - turn.bytes);
+    }
+}
