@@ -93,6 +93,7 @@ PAIRS = "src/session/pairs.rs"
 PLAN = "src/distribute/plan.rs"
 SLOTS = "src/distribute/slots.rs"
 SHARING = "src/distribute/course.rs"
+DISTRIBUTE_EVENT = "src/distribute/event.rs"
 WORKER = "src/distribute/worker.rs"
 WORKING = "src/consumer/working.rs"
 INTERRUPT = "src/os/interrupt.rs"
@@ -1648,6 +1649,20 @@ FAULTS = [
     ("arm: what waits to be reported forgotten", COLLECT, [("        if !self.news.is_empty() {", "        if false {")],
      "test collect several_lanes"),
     # Work sharing.
+    ("may_go_by_last_look: who had most room long ago", SHARING, [("looked_at.elapsed() < LOOK_HOLDS", "looked_at <= Instant::now()")],
+     "lib who_has_most_room"),
+    ("may_go_by_last_look: who has gone is still there", SHARING, [("lane.seen == Some(lane.changes())", "lane.seen.is_some()")],
+     "lib who_has_most_room"),
+    ("may_go_by_last_look: no other look for long", SHARING, [("const RECORDS_PER_LOOK: u32 = 64;", "const RECORDS_PER_LOOK: u32 = 1 << 30;")],
+     "lib what_is_released_is_seen"),
+    ("may_go_by_last_look: one who has as many as it may is passed over", SHARING, [("            && !self.plan.is_any_full()\n", "")],
+     "lib what_is_released_is_seen"),
+    ("take_back: records begin where a worker says", SLOTS, [("boundary_from(vacancy.position)", "(vacancy.position, boundary_from).0")],
+     "test distribute a_record_that_a_worker_makes_up"),
+    ("carry: deaths kept for ever", PLAN, [("self.0.retain(|(other, _)| *other > released);", "let _ = released;")],
+     "lib deaths_at_records"),
+    ("push: what was set aside kept without end", DISTRIBUTE_EVENT, [("> SET_ASIDE_MAX_BYTES,", "> usize::MAX / 2,")],
+     "lib distribute::event"),
     ("choose: something new before what was taken back", PLAN,
      [("if self.taken_back.is_empty() { self.choose_among(to, has_room) } else { None }", "self.choose_among(to, has_room)")],
      "lib distribute::plan"),

@@ -784,6 +784,35 @@ fn a_worker_that_lies_in_its_seat_is_put_out_and_others_get_its_records() {
 }
 
 #[test]
+fn a_record_that_a_worker_makes_up_within_another_is_given_to_nobody() {
+    let address = unique_address();
+    let mut distributor = options().take_back_after(Duration::ZERO).listen(address.as_str()).unwrap();
+    let liar = Guest::join(&address, COPIES);
+    distributor.wait_for_workers(1, DEADLINE).unwrap();
+    // Its last 16 bytes look like a record of 8 bytes, which ends where it ends.
+    let header: u64 = 1 << 32 | 8;
+    let words = [0, header, u64::MAX].map(u64::to_ne_bytes);
+    distributor.send(To::MostRoom, words.as_flattened()).unwrap();
+    let end = liar.published();
+    distributor.send(To::MostRoom, &record(1, 0)).unwrap();
+    let mut honest = Worker::connect(address.as_str()).unwrap();
+    distributor.wait_for_workers(2, DEADLINE).unwrap();
+    liar.say_consumed(end - 16);
+    drop(liar);
+    let records = wait_for(&mut distributor, "it is taken back", |event| match event {
+        Event::TakenBack { records, .. } => Some(records),
+        _ => None,
+    });
+    assert_eq!(records, 1);
+    let got = honest.receive_timeout(DEADLINE).unwrap().unwrap();
+    assert_eq!(word(&got, 0), 1, "{got:?}");
+    honest.done();
+    assert_eq!(honest.try_receive().unwrap_err(), ReceiveError::Empty);
+    let stats = distributor.stats();
+    assert_eq!((stats.records, stats.released), (2, 2));
+}
+
+#[test]
 fn a_worker_that_is_slow_to_attach_has_a_slot_of_its_own() {
     let address = unique_address();
     let mut distributor = options().workers_max(2).listen(address.as_str()).unwrap();

@@ -6,7 +6,7 @@
 
 use super::event::{DistributorStats, Event};
 use super::options::DistributorOptions;
-use super::plan::{Plan, TakenBack};
+use super::plan::{Plan, TakenBack, To};
 use super::slots::{Copied, Occupation, Slots};
 use super::waits::{Waits, Wish};
 use super::{Assignment, WorkerInfo};
@@ -21,6 +21,12 @@ use std::time::{Duration, Instant};
 /// Stands for a position that no worker has released.
 const NOT_STILL: u64 = u64::MAX;
 
+/// So many records are given out at most by one look at what is released: each look takes a line of memory from every
+/// worker, which writes it for each record.
+const RECORDS_PER_LOOK: u32 = 64;
+/// How long one look says well enough who has most room.
+const LOOK_HOLDS: Duration = Duration::from_micros(20);
+
 /// The slots as their owner has them, and what is in them.
 #[derive(Debug)]
 pub(super) struct Course {
@@ -29,6 +35,9 @@ pub(super) struct Course {
     /// How many of them make the waits end.
     watched: usize,
     plan: Plan<Copied>,
+    /// When all slots were looked at last, and nothing had to be done about any; how many records were given out since.
+    looked_at: Option<Instant>,
+    given_since: u32,
     take_back_after: Duration,
     evict_after: Option<Duration>,
     records: u64,
@@ -71,6 +80,11 @@ impl OwnLane {
         }
     }
 
+    /// The count of its roster's changes.
+    fn changes(&self) -> u32 {
+        self.lane().roster.capture_changed().1
+    }
+
     fn has_room(&mut self, len: usize) -> bool {
         self.producer.try_reserve(len).is_ok()
     }
@@ -91,6 +105,8 @@ impl Course {
             lanes: Vec::new(),
             watched: 0,
             plan: Plan::new(options.records_max),
+            looked_at: None,
+            given_since: 0,
             take_back_after: options.take_back_after,
             evict_after: options.evict_after,
             records: 0,
@@ -107,10 +123,27 @@ impl Course {
         for slot in 0..self.lanes.len() {
             keeps |= self.look_at(slot);
         }
-        if keeps || self.evict_after.is_some() {
-            self.act(Instant::now())?;
+        let now = Instant::now();
+        let acts = keeps || self.evict_after.is_some();
+        if acts {
+            self.act(now)?;
         }
-        self.give_out_again()
+        self.give_out_again()?;
+        self.given_since = 0;
+        self.looked_at = (!acts && self.plan.next_again().is_none()).then_some(now);
+        Ok(())
+    }
+
+    /// Whether the last look is good enough to give out another record by: nobody has come or gone, nothing is to be
+    /// given out again, and what was released since makes no difference, or happened a moment ago.
+    pub(super) fn may_go_by_last_look(&self, to: To) -> bool {
+        let Some(looked_at) = self.looked_at.filter(|_| self.given_since < RECORDS_PER_LOOK) else { return false };
+        let is_same = |lane: &OwnLane| lane.seen == Some(lane.changes());
+        !self.slots.has_new()
+            && self.watched == self.lanes.len()
+            && self.lanes.iter().all(is_same)
+            && !self.plan.is_any_full()
+            && (to != To::MostRoom || self.plan.worker_count() == 1 || looked_at.elapsed() < LOOK_HOLDS)
     }
 
     #[cold]
@@ -132,7 +165,7 @@ impl Course {
     fn look_at(&mut self, slot: usize) -> bool {
         let Self { slots, lanes, plan, released, .. } = self;
         let lane = &mut lanes[slot];
-        let (_, changes) = lane.lane().roster.capture_changed();
+        let changes = lane.changes();
         if lane.seen != Some(changes) {
             lane.seen = Some(changes);
             lane.occupation = slots.look(slot);
@@ -202,7 +235,10 @@ impl Course {
 
     #[cold]
     fn take_back(&mut self, slot: usize) {
-        let Some((position, copies)) = self.slots.take_back(slot) else { return };
+        let Self { slots, plan, .. } = self;
+        let Some((position, copies)) = slots.take_back(slot, |position| plan.boundary_from(slot, position)) else {
+            return;
+        };
         crash::point!("distributor-taken-back");
         self.released += self.plan.note_released(slot, position) as u64;
         let records = self.plan.take_back(slot, copies.into_iter().map(|copied| (copied.end, copied)));
@@ -219,7 +255,7 @@ impl Course {
             let mut reservation = lanes[slot].producer.try_reserve(len)?;
             if record.deaths != 0 {
                 // First: its next death may be at any moment after the commit.
-                slots.carry_deaths(slot, reservation.end(), record.deaths);
+                slots.carry_deaths(slot, reservation.end(), record.deaths, plan.boundary_from(slot, 0));
             }
             reservation.copy_from_slice(&record.payload);
             reservation.set_tag(record.tag);
@@ -238,8 +274,9 @@ impl Course {
 
     /// Room in a slot that has some.
     pub(super) fn assign(&mut self, slot: usize, Wish { to, len }: Wish) -> Result<Assignment<'_>, SendError> {
-        let Self { plan, lanes, records, .. } = self;
+        let Self { plan, lanes, records, given_since, .. } = self;
         let reservation = lanes[slot].producer.try_reserve(len)?;
+        *given_since += 1;
         Ok(Assignment { reservation, plan, records, slot, key: to.key() })
     }
 
@@ -257,6 +294,11 @@ impl Course {
     /// Takes that back.
     pub(super) fn disarm(&mut self) {
         self.lanes.iter_mut().for_each(|lane| lane.producer.disarm());
+    }
+
+    #[cfg(test)]
+    pub(super) fn load(&self, slot: usize) -> super::plan::Load {
+        self.plan.load(slot)
     }
 
     #[cfg(test)]

@@ -6,6 +6,9 @@ use std::fmt;
 
 /// How many comings and goings are kept for [`Distributor::try_next_event`](super::Distributor::try_next_event).
 const EVENTS_MAX: usize = 1024;
+/// How many bytes of records that were set aside are kept for it, each with what it costs beside its payload.
+const SET_ASIDE_MAX_BYTES: usize = 64 << 20;
+const SET_ASIDE_COST_BYTES: usize = 256;
 
 /// What has happened at a [`Distributor`](super::Distributor).
 /// [`try_next_event`](super::Distributor::try_next_event) returns it.
@@ -58,8 +61,16 @@ pub enum Event {
         /// How many records it had kept.
         records: usize,
     },
-    /// A record was set aside: no worker gets it any more.
+    /// A record was set aside: no worker gets it any more. It waits to be returned as long as all that wait take less
+    /// than 64 MiB; one beyond that is dropped, and counts in [`events_missed`](DistributorStats::events_missed).
     SetAside(SetAside),
+}
+
+impl Event {
+    /// What a record takes that was set aside; 0 for any other event.
+    fn set_aside_bytes(&self) -> usize {
+        if let Self::SetAside(record) = self { SET_ASIDE_COST_BYTES + record.payload.len() } else { 0 }
+    }
 }
 
 /// How a worker went: see [`Event::Gone`].
@@ -154,8 +165,8 @@ pub struct DistributorStats {
     pub died: u64,
     /// The workers that were evicted.
     pub evicted: u64,
-    /// The events that [`try_next_event`](super::Distributor::try_next_event) will never return, because 1024 others
-    /// were waiting for it. No [`SetAside`](Event::SetAside) is ever left out.
+    /// The events that [`try_next_event`](super::Distributor::try_next_event) will never return: comings and goings
+    /// because 1024 others were waiting for it, and records that were set aside because 64 MiB of them were.
     pub events_missed: u64,
 }
 
@@ -163,6 +174,8 @@ pub struct DistributorStats {
 #[derive(Debug, Default)]
 pub(super) struct Events {
     waiting: VecDeque<Event>,
+    /// What the records among them take.
+    set_aside_bytes: usize,
     pub(super) stats: DistributorStats,
 }
 
@@ -177,19 +190,62 @@ impl Events {
             Event::TakenBack { records, .. } => stats.taken_back += *records as u64,
             Event::SetAside(_) => stats.set_aside += 1,
         }
-        // The bytes of what was set aside are nowhere else.
-        if self.waiting.len() >= EVENTS_MAX && !matches!(event, Event::SetAside(_)) {
+        let bytes = event.set_aside_bytes();
+        // The bytes of what was set aside are nowhere else, so there is more room for those; one is kept in any case.
+        let is_too_many = match bytes {
+            0 => self.waiting.len() >= EVENTS_MAX,
+            _ => self.set_aside_bytes != 0 && self.set_aside_bytes + bytes > SET_ASIDE_MAX_BYTES,
+        };
+        if is_too_many {
             stats.events_missed += 1;
         } else {
+            self.set_aside_bytes += bytes;
             self.waiting.push_back(event);
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {
-        self.waiting.pop_front()
+        let event = self.waiting.pop_front()?;
+        self.set_aside_bytes -= event.set_aside_bytes();
+        Some(event)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distribute::{Distributor, Worker};
+    use crate::test_support::unique_name;
+
+    #[test]
+    fn records_that_were_set_aside_are_kept_up_to_their_bytes_and_others_up_to_their_number() {
+        let address = format!("@{}", unique_name());
+        let mut distributor = Distributor::listen(address.as_str()).unwrap();
+        let _worker = Worker::connect(address.as_str()).unwrap();
+        let worker = distributor.workers()[0].consumer.clone();
+        let mut events = Events::default();
+        let set_aside = |len: usize| {
+            let payload = vec![0; len].into();
+            Event::SetAside(SetAside { payload, tag: 0, deaths: 3, worker: worker.clone() })
+        };
+        let taken_back = || Event::TakenBack { slot: 0, records: 1 };
+        (0..EVENTS_MAX + 1).for_each(|_| events.push(taken_back()));
+        assert_eq!(events.stats.events_missed, 1);
+        // Longer than all that are kept: but it is the only one.
+        events.push(set_aside(SET_ASIDE_MAX_BYTES));
+        events.push(set_aside(0));
+        assert_eq!((events.stats.events_missed, events.stats.set_aside), (2, 2));
+        (0..EVENTS_MAX).for_each(|_| assert!(matches!(events.pop(), Some(Event::TakenBack { .. }))));
+        assert!(matches!(events.pop(), Some(Event::SetAside(record)) if record.payload.len() == SET_ASIDE_MAX_BYTES));
+        // Each costs something, also without a payload.
+        let max = SET_ASIDE_MAX_BYTES / SET_ASIDE_COST_BYTES;
+        (0..max + 10).for_each(|_| events.push(set_aside(0)));
+        assert_eq!(events.stats.events_missed, 2 + 10);
+        (0..max).for_each(|_| assert!(events.pop().is_some()));
+        assert!(events.pop().is_none());
     }
 }

@@ -561,6 +561,79 @@ mod tests {
     use crate::test_support::{DEADLINE, unique_name, wait_until};
 
     #[test]
+    fn who_has_most_room_is_seen_again_a_moment_later() {
+        let address = format!("@{}", unique_name());
+        let mut distributor = Distributor::listen(address.as_str()).unwrap();
+        let mut workers = [0, 1].map(|_| Worker::connect(address.as_str()).unwrap());
+        distributor.wait_for_workers(2, DEADLINE).unwrap();
+        for _ in 0..2 {
+            distributor.send(To::MostRoom, b"work").unwrap();
+        }
+        let mut slots = Vec::new();
+        for _ in 0..100 {
+            // The other one does nothing.
+            workers[1].receive_timeout(DEADLINE).unwrap();
+            workers[1].done();
+            let done = Instant::now();
+            while done.elapsed() < Duration::from_micros(100) {
+                std::hint::spin_loop();
+            }
+            let assignment = distributor.reserve(To::MostRoom, 4).unwrap();
+            slots.push(assignment.slot());
+            assignment.commit();
+        }
+        assert_eq!(slots, [1; 100]);
+        // Who goes and who comes is seen at once.
+        let slots_of = |distributor: &mut Distributor, count| {
+            let mut slot = || {
+                let assignment = distributor.reserve(To::RoundRobin, 4).unwrap();
+                let slot = assignment.slot();
+                assignment.commit();
+                slot
+            };
+            (0..count).map(|_| slot()).collect::<Vec<_>>()
+        };
+        let [first, _second] = workers;
+        drop(first);
+        let producer = distributor.course.producer(0);
+        wait_until("its place is vacant", || !producer.vacant_places().is_empty());
+        assert_eq!(slots_of(&mut distributor, 4), [1; 4]);
+        let _third = Worker::connect(address.as_str()).unwrap();
+        let mut slots = slots_of(&mut distributor, 2);
+        slots.sort_unstable();
+        assert_eq!(slots, [0, 1], "it goes on in the place that was left");
+    }
+
+    #[test]
+    fn what_is_released_is_seen_after_so_many_records_and_at_once_where_a_worker_has_as_many_as_it_may() {
+        let address = format!("@{}", unique_name());
+        let mut distributor = DistributorOptions::new().records_max(80).listen(address.as_str()).unwrap();
+        let mut workers = [0, 1].map(|_| Worker::connect(address.as_str()).unwrap());
+        distributor.wait_for_workers(2, DEADLINE).unwrap();
+        let mut most = 0;
+        for _ in 0..1000 {
+            distributor.send(To::RoundRobin, b"work").unwrap();
+            distributor.send(To::RoundRobin, b"work").unwrap();
+            workers.iter_mut().for_each(|worker| {
+                worker.receive_timeout(DEADLINE).unwrap();
+                worker.done();
+            });
+            most = most.max(distributor.course.load(0).records);
+        }
+        assert!((20..=40).contains(&most), "{most} records were not seen to be released");
+        // One does nothing: it gets as many as it may, and the other one the rest.
+        let mut slots = [0; 2];
+        for _ in 0..300 {
+            let assignment = distributor.reserve(To::RoundRobin, 4).unwrap();
+            slots[assignment.slot()] += 1;
+            assignment.commit();
+            while let Ok(Some(_)) = workers[1].try_receive() {}
+        }
+        workers[1].done();
+        assert_eq!(slots, [80, 220]);
+    }
+
+    #[test]
     fn what_is_given_to_a_slot_while_its_worker_changes_is_kept_for_the_next_one() {
         let address = format!("@{}", unique_name());
         let lane = LaneOptions::new("work").capacity(4096);

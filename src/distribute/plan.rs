@@ -27,7 +27,8 @@ use std::collections::{HashMap, VecDeque};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum To {
-    /// The worker with the fewest unreleased bytes; of several, each in turn.
+    /// The worker with the fewest unreleased bytes; of several, each in turn. What was released within the last 20 µs
+    /// may not count yet.
     MostRoom,
     /// Each worker in turn; a worker without room is skipped.
     RoundRobin,
@@ -65,6 +66,8 @@ struct Slot {
     has_worker: bool,
     /// In order of their ends.
     unreleased: VecDeque<Entry>,
+    /// Where the last record that was released or set aside ends.
+    boundary: u64,
     released: u64,
     published: u64,
 }
@@ -130,6 +133,11 @@ impl<T> Plan<T> {
 
     pub(crate) fn load(&self, slot: usize) -> Load {
         self.slots[slot].load()
+    }
+
+    /// Whether a worker has as many records as it may have.
+    pub(crate) fn is_any_full(&self) -> bool {
+        self.slots.iter().any(|slot| slot.has_worker && slot.unreleased.len() >= self.records_max)
     }
 
     /// Whether all that was given out is released, and nothing waits to be given out again.
@@ -209,9 +217,18 @@ impl<T> Plan<T> {
         let before = of.unreleased.len();
         while let Some(Entry { end, key }) = of.unreleased.front().copied().filter(|entry| entry.end <= position) {
             of.unreleased.pop_front();
+            of.boundary = end;
             forget(&mut self.homes, slot, key, end);
         }
         before - of.unreleased.len()
+    }
+
+    /// Where records begin again of a slot whose workers have said to have released everything below `position`: a
+    /// worker that lies may have stopped within a record, where its bytes look like another one.
+    pub(crate) fn boundary_from(&self, slot: usize, position: u64) -> u64 {
+        let of = &self.slots[slot];
+        let mut ends = std::iter::once(of.boundary).chain(of.unreleased.iter().map(|entry| entry.end));
+        ends.find(|end| *end >= position).unwrap_or(of.published)
     }
 
     /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.
@@ -231,7 +248,7 @@ impl<T> Plan<T> {
             }
         }
         of.unreleased.drain(..).for_each(|entry| forget(&mut self.homes, slot, entry.key, entry.end));
-        of.released = of.published;
+        (of.released, of.boundary) = (of.published, of.published);
         let count = taken.len();
         taken.append(&mut self.taken_back);
         self.taken_back = taken;
@@ -275,8 +292,10 @@ fn affinity(key: u64, slot: usize) -> u64 {
 pub(super) struct Deaths(Vec<(u64, u32)>);
 
 impl Deaths {
-    /// Notes that the record ending at `end` has seen `deaths` deaths in another slot.
-    pub(super) fn carry(&mut self, end: u64, deaths: u32) {
+    /// Notes that the record ending at `end` has seen `deaths` deaths in another slot, and forgets the records up to
+    /// `released`, which are done with here.
+    pub(super) fn carry(&mut self, end: u64, deaths: u32, released: u64) {
+        self.0.retain(|(other, _)| *other > released);
         if deaths != 0 {
             self.0.push((end, deaths));
         }

@@ -140,26 +140,29 @@ impl Slots {
     }
 
     /// Copies what a vacant slot keeps, and keeps it no longer: the next worker begins after it. Returns up to where
-    /// everything was released or set aside, and the copies; `None` if another worker has come.
-    pub(super) fn take_back(&self, slot: usize) -> Option<(u64, Vec<Copied>)> {
+    /// everything was released or set aside, and the copies; `None` if another worker has come. `boundary_from` says
+    /// where records begin again from a position on that a worker has named.
+    pub(super) fn take_back(&self, slot: usize, boundary_from: impl FnOnce(u64) -> u64) -> Option<(u64, Vec<Copied>)> {
         let mut books = self.books.lock();
         let Books { slots, events, .. } = &mut *books;
         // Notes a departure that was not seen yet.
         slots[slot].look(slot, self.deaths_max, events);
         let Slot { lane, deaths, .. } = &mut slots[slot];
         let vacancy = lane.roster.vacancies().pop()?;
-        let (published, mut position) = (published(&lane.map), vacancy.position);
+        let (published, begin) = (published(&lane.map), boundary_from(vacancy.position));
+        let mut position = begin;
         let mut copies = Vec::new();
         while let Some(found) = Cursor::record_at(&*lane.map, position, published) {
             position = end_of(&lane.map, found);
             copies.push(copy(&lane.map, found, deaths.at(position)));
         }
-        lane.roster.pass_over(vacancy.seat.id(), published).then_some((vacancy.position, copies))
+        lane.roster.pass_over(vacancy.seat.id(), published).then_some((begin, copies))
     }
 
-    /// A record that is about to be given to that slot has seen deaths elsewhere.
-    pub(super) fn carry_deaths(&self, slot: usize, end: u64, deaths: u32) {
-        self.books.lock().slots[slot].deaths.carry(end, deaths);
+    /// A record that is about to be given to that slot has seen deaths elsewhere. Everything up to `released` is done
+    /// with there.
+    pub(super) fn carry_deaths(&self, slot: usize, end: u64, deaths: u32, released: u64) {
+        self.books.lock().slots[slot].deaths.carry(end, deaths, released);
     }
 
     /// Changes what is to be reported, and how much happened.

@@ -82,6 +82,12 @@ impl Waits {
 impl Distributor {
     /// The slot for such a record, if one has room now and enough workers are there.
     pub(super) fn find_room(&mut self, wish: Wish) -> Result<Option<usize>, SendError> {
+        if self.course.may_go_by_last_look(wish.to)
+            && self.course.worker_count() >= self.workers_min
+            && let Some(slot) = self.course.choose(wish)
+        {
+            return Ok(Some(slot));
+        }
         self.course.settle(&self.waits)?;
         if self.course.worker_count() < self.workers_min { Ok(None) } else { Ok(self.course.choose(wish)) }
     }
@@ -171,6 +177,8 @@ impl Distributor {
     /// Waits until every record is released or set aside, then finishes the lanes of all workers.
     ///
     /// Meanwhile workers may come and go; the records of those that go are given to others.
+    /// To learn of records that are set aside, call [`wait_released`](Self::wait_released) first, and then
+    /// [`try_next_event`](Self::try_next_event) until it returns `None`.
     ///
     /// ```
     /// # use fdring::{distribute::{Distributor, To, Worker}, errors::SendError};

@@ -68,7 +68,24 @@ fn deaths_count_for_a_record_wherever_it_is_and_for_no_other() {
     let mut deaths = Deaths::default();
     assert_eq!([deaths.note(64), deaths.note(64), deaths.note(128)], [1, 2, 1]);
     assert_eq!([deaths.at(64), deaths.at(128), deaths.at(192)], [0, 1, 0], "what is released is forgotten");
-    deaths.carry(192, 2);
-    deaths.carry(256, 0);
+    deaths.carry(192, 2, 0);
+    deaths.carry(256, 0, 0);
     assert_eq!([deaths.note(128), deaths.note(160), deaths.note(192), deaths.note(256)], [2, 1, 3, 1]);
+}
+
+#[test]
+fn deaths_at_records_that_are_done_with_are_forgotten() {
+    let mut deaths = Deaths::default();
+    (1..=10).for_each(|number| deaths.carry(SIZE * number, 1, SIZE * (number - 1)));
+    assert_eq!(deaths.0, [(SIZE * 10, 1)]);
+}
+
+#[test]
+fn records_begin_again_where_one_of_them_has_ended() {
+    let mut plan = plan_with(1);
+    (1..=4).for_each(|number| plan.note_sent(0, None, 2 * SIZE * number));
+    assert_eq!(plan.boundary_from(0, 0), 0);
+    assert_eq!(plan.note_released(0, 3 * SIZE), 1, "the second was stopped within");
+    let from = |position| plan.boundary_from(0, position);
+    assert_eq!([0, 2, 3, 4, 7, 8, 9].map(|size| from(SIZE * size)), [2, 2, 4, 4, 8, 8, 8].map(|size| SIZE * size));
 }
