@@ -150,6 +150,7 @@ SPIN = "src/os/spin.rs"
 ERROR = "src/error.rs"
 ASSIGNING = "src/session/assigning.rs"
 FEED_OPTIONS = "src/feed/options.rs"
+LANE_SEAT = "src/lane/seat.rs"
 ARROW_LAYOUT = "crates/fdring-arrow/src/layout.rs"
 ARROW_SCHEMA = "crates/fdring-arrow/src/schema.rs"
 ARROW_DECODE = "crates/fdring-arrow/src/decode.rs"
@@ -1452,6 +1453,9 @@ FAULTS = [
     ("wait: a signal begins a sleep anew", FUTEX,
      [("        wait(remaining)\n", "        rustix::io::retry_on_intr(|| wait(remaining))\n")],
      "test storms whoever_sends"),
+    ("wait: a signal begins a sleep anew, of one who serves", FUTEX,
+     [("        wait(remaining)\n", "        rustix::io::retry_on_intr(|| wait(remaining))\n")],
+     "test signals a_lane"),
     ("sleep: a signal begins the wait for a worker anew", WORK_WAITS,
      [("        match self.poller.wait::<EVENTS_MAX>(deadline.remaining()) {",
        "        let limit = deadline.remaining();\n"
@@ -1513,6 +1517,38 @@ FAULTS = [
     ("remedy: none for a limit of files", ERROR,
      [("            (_, Errno::FBIG) => \"; raise the limit (ulimit -f)\",\n", "")],
      "test limits a_limit_of_the_length"),
+    ("is_of_user: everybody is", LANE_SEAT, [("self.uid.is_some() && self.uid == uid", "let _ = uid; true")],
+     "test strangers a_place_is_resumed"),
+    ("pause: no pause", STEWARD,
+     [("self.paused_until = Some(Instant::now() + ACCEPT_PAUSE);", "self.paused_until = Some(Instant::now());")],
+     "test strangers a_server_out_of"),
+    ("remove_if_stale: a socket of another program", LISTENER,
+     [("        Err(Errno::PROTOTYPE | Errno::AGAIN) => Err(Error::AddressInUse { address: address.to_string(), pid: None }),",
+       "        Err(Errno::PROTOTYPE | Errno::AGAIN) => remove(),")], "test address a_socket_of_another"),
+    ("lock: two at once have it", LISTENER,
+     [("match flock(&file, FlockOperation::NonBlockingLockExclusive) {", "match Ok::<(), Errno>(()) {")],
+     "test address of_servers"),
+    ("bind: the mode once there is a file", LISTENER,
+     [("        rustix::fs::fchmod(&socket, mode).map_err(Error::os(doing()))?;\n", "")],
+     "test address the_mode_of_the_socket"),
+    ("remove_if_stale: the socket of a killed server in use", LISTENER,
+     [("        Err(Errno::CONNREFUSED) => remove(),", "        Err(Errno::CONNREFUSED) => Err(in_use(address)),")],
+     "test address the_files_of_a_killed"),
+    ("find: links are files", SPOT,
+     [("            if FileType::from_raw_mode(there.st_mode) != FileType::Symlink {", "            if true {")],
+     "test address a_link_to_a_socket"),
+    ("to_socket_addr: paths of any length", ADDRESS,
+     [("!(1..=PATH_MAX_BYTES).contains(&path.as_os_str().len())", "path.as_os_str().is_empty()")],
+     "test address addresses_that"),
+    ("admits: everybody is the same user", ADDRESS,
+     [("            Self::SameUser => is_own(),", "            Self::SameUser => true,")],
+     "test strangers processes_of_another_user"),
+    ("after: a signal ends the call", PATIENCE,
+     [("(Errno::INTR, None) => self.limit = self.ask_limit()?,", "(Errno::INTR, None) => return Err(error),")],
+     "test signals what_comes"),
+    ("remedy: none for what a filter denies", ERROR,
+     [("\"; see whether a filter (seccomp) or a security module denies the call\"", "\"\"")],
+     "test leftovers whoever_listens"),
     # Request and reply.
     ("begin: a number given out twice", CALLS,
      [("        self.last_id += 1;\n", "        self.last_id = self.open.len() as u64 + 1;\n")], "lib call::tests"),
