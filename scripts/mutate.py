@@ -151,6 +151,7 @@ ERROR = "src/error.rs"
 ASSIGNING = "src/session/assigning.rs"
 FEED_OPTIONS = "src/feed/options.rs"
 LANE_SEAT = "src/lane/seat.rs"
+INSPECT_KERNEL = "src/inspect/kernel.rs"
 ARROW_LAYOUT = "crates/fdring-arrow/src/layout.rs"
 ARROW_SCHEMA = "crates/fdring-arrow/src/schema.rs"
 ARROW_DECODE = "crates/fdring-arrow/src/decode.rs"
@@ -1549,6 +1550,15 @@ FAULTS = [
     ("remedy: none for what a filter denies", ERROR,
      [("\"; see whether a filter (seccomp) or a security module denies the call\"", "\"\"")],
      "test leftovers whoever_listens"),
+    ("kernel: any answer is a yes", INSPECT_KERNEL,
+     [("waitv(&[], WaitvFlags::empty(), None, ClockId::Monotonic) == Err(Errno::INVAL)",
+       "waitv(&[], WaitvFlags::empty(), None, ClockId::Monotonic).is_err()")], "test filters what_a_filter"),
+    ("watch: who cannot be watched is not told", STEWARD,
+     [("        session.end(Ending::Refuse(Refusal::Descriptors, error.to_string()));\n",
+       "        let _ = error;\n")], "test strangers a_server_that_cannot_watch"),
+    ("remedy: none for a full table of descriptors", ERROR,
+     [("(_, Errno::MFILE) => \"; close some descriptors or raise the limit (ulimit -n)\",",
+       "(_, Errno::MFILE) => \"\",")], "test strangers a_server_that_lacks"),
     # Request and reply.
     ("begin: a number given out twice", CALLS,
      [("        self.last_id += 1;\n", "        self.last_id = self.open.len() as u64 + 1;\n")], "lib call::tests"),
