@@ -179,8 +179,8 @@ impl Run<'_> {
             "“fdring” says how many times as good the best of fdring's forms is that does the same: slices of many \
              values in a record are compared with each other alone."
                 .to_owned(),
-            "Where threads of the two processes take turns on a core (both asleep on one core, connecting), no slice is \
-             thrown away for that: it cannot be told from a disturbance."
+            "Where threads of the two processes take turns on a core (both asleep on one core, connecting), no slice \
+             is thrown away for that: it cannot be told from a disturbance."
                 .to_owned(),
             "“slept” is the share of waits between sleepers in which one slept: the others found at once what they \
              waited for, and are as quick as no sleeper."
