@@ -7,7 +7,7 @@ mod peer;
 #[path = "common/users.rs"]
 mod users;
 
-use common::wait_until_process_sleeps;
+use common::wait_until_process_has_slept_for;
 use common::{DEADLINE, TempDir, census, isolated, kernel, role, skipped, unique_name, wait_until};
 use fdring::call::{Caller, Service};
 use fdring::collect::{Collector, Event};
@@ -256,7 +256,8 @@ fn a_stranger_is_woken_by_a_socketpair_and_holds_the_lane_back() {
         server.wait_for_sessions(1, DEADLINE).unwrap();
         assert_eq!(eventfds(), eventfds_before, "no bell is one");
         for n in 0..5 {
-            wait_until_process_sleeps(peer.pid());
+            // For longer than until the second look that a sleeper takes by itself.
+            wait_until_process_has_slept_for(peer.pid(), Duration::from_millis(100));
             producer.send(format!("record {n}").as_bytes()).unwrap();
             peer.expect(&format!("record {n}"));
         }
