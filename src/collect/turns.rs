@@ -1,7 +1,7 @@
 //! Whose turn is next: as long as records come, by looks alone; where none do, by a spin, and then asleep.
 //!
-//! The invariant: no lane waits for more than one turn of each other, and only one that is about to sleep arms those that
-//! bring records, so that the producers of a busy collector do not ring.
+//! The invariant: no lane waits for more than one turn of each other, and only one that is about to sleep arms those
+//! that bring records, so that the producers of a busy collector do not ring.
 
 use super::{Collector, Endpoint};
 use crate::consumer::ReceiveError;
