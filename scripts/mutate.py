@@ -1705,7 +1705,7 @@ FAULTS = [
     ("may_go_by_last_look: no other look for long", SHARING, [("const RECORDS_PER_LOOK: u32 = 64;", "const RECORDS_PER_LOOK: u32 = 1 << 30;")],
      "lib what_is_released_is_seen"),
     ("may_go_by_last_look: one who has as many as it may is passed over", SHARING, [("            && !self.plan.is_any_full()\n", "")],
-     "lib what_is_released_is_seen"),
+     "lib a_worker_that_has_released"),
     ("take_back: records begin where a worker says", SLOTS, [("boundary_from(vacancy.position)", "(vacancy.position, boundary_from).0")],
      "test distribute a_record_that_a_worker_makes_up"),
     ("carry: deaths kept for ever", PLAN, [("self.0.retain(|(other, _)| *other > released);", "let _ = released;")],

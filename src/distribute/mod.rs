@@ -634,6 +634,38 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_has_released_what_it_had_is_not_passed_over() {
+        let address = format!("@{}", unique_name());
+        let mut distributor = DistributorOptions::new().records_max(4).listen(address.as_str()).unwrap();
+        let mut workers = [0, 1].map(|_| Worker::connect(address.as_str()).unwrap());
+        distributor.wait_for_workers(2, DEADLINE).unwrap();
+        // As many as it may have.
+        let mut given = 0;
+        for key in 0.. {
+            let assignment = distributor.reserve(To::Key(key), 4).unwrap();
+            if assignment.slot() == 0 {
+                assignment.commit();
+                given += 1;
+            }
+            if given == 4 {
+                break;
+            }
+        }
+        for _ in 0..4 {
+            workers[0].receive_timeout(DEADLINE).unwrap();
+            workers[0].done();
+        }
+        let mut slots = [0, 1].map(|_| {
+            let assignment = distributor.reserve(To::RoundRobin, 4).unwrap();
+            let slot = assignment.slot();
+            assignment.commit();
+            slot
+        });
+        slots.sort_unstable();
+        assert_eq!(slots, [0, 1]);
+    }
+
+    #[test]
     fn what_is_given_to_a_slot_while_its_worker_changes_is_kept_for_the_next_one() {
         let address = format!("@{}", unique_name());
         let lane = LaneOptions::new("work").capacity(4096);
