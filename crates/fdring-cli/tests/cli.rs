@@ -4,9 +4,10 @@ mod kit;
 
 use fdring::options::LaneOptions;
 use fdring::{Consumer, Producer, Server};
-use kit::{complaint, fdring, out, unique, wait_until};
+use kit::{Folder, Running, complaint, fdring, out, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -96,6 +97,89 @@ fn completions_know_the_subcommands() {
         assert!(output.status.success() && out(&output).contains("tail"), "{shell}");
     }
     assert_eq!(fdring(&["completions", "abacus"]).status.code(), Some(2));
+}
+
+const SUBCOMMANDS: [&str; 15] = [
+    "ps",
+    "top",
+    "inspect",
+    "tail",
+    "hz",
+    "delay",
+    "doctor",
+    "publish",
+    "subscribe",
+    "record",
+    "replay",
+    "info",
+    "send-fds",
+    "recv-fds",
+    "completions",
+];
+
+#[test]
+fn each_subcommand_has_help_with_examples_and_speaks_json() {
+    let all = out(&fdring(&["--help"]));
+    let listed = all.lines().filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next());
+    let listed: Vec<&str> = listed.filter(|word| SUBCOMMANDS.contains(word)).collect();
+    assert!(SUBCOMMANDS.iter().all(|subcommand| listed.contains(subcommand)), "{all}");
+    for subcommand in SUBCOMMANDS {
+        let help = fdring(&[subcommand, "--help"]);
+        let text = out(&help);
+        let example = text.split_once("\nExamples:\n").and_then(|(_, examples)| examples.lines().next());
+        assert!(example.is_some_and(|line| line.contains("fdring")), "{subcommand}: {text}");
+        assert!(text.contains("--json") || subcommand == "completions", "{subcommand}: {text}");
+        assert_eq!(fdring(&[subcommand, "--no-such-option"]).status.code(), Some(2), "{subcommand}");
+    }
+}
+
+/// Whether the first thread of a process waits for something.
+fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('S')
+}
+
+/// Each as it waits: for a lane, a server, a consumer, a peer, or the time. The signal is SIGTERM, which is Ctrl-C to
+/// them: a shell may have told those whom it starts in the background to ignore SIGINT.
+#[test]
+fn a_signal_ends_each_subcommand_at_once() {
+    let (name, folder) = (unique("waits"), Folder::new("waits"));
+    let [server, nobody, other] = ["", "-nobody", "-other"].map(|end| format!("@{name}{end}"));
+    let mut lane = LaneOptions::new(&name).stamped(true).create().unwrap();
+    let _server = Server::listen(&*server, [&lane]).unwrap();
+    let [file, second] = ["file.mcap", "second.mcap"].map(|name| folder.text(name));
+    lane.send(b"one").unwrap();
+    let record = ["record", &server, "--start", "oldest", "--count", "1", "-o", &file];
+    assert!(fdring(&record).status.success());
+    let waiting: [&[&str]; 13] = [
+        &["ps", "--interval", "60s"],
+        &["top", "--json", "--interval", "60s"],
+        &["tail", &name],
+        &["tail", &server],
+        &["hz", &name, "--interval", "60s"],
+        &["delay", &server, "--interval", "60s"],
+        &["publish", &other, "--lane", "n"],
+        &["subscribe", &server],
+        &["subscribe", &nobody, "--patience", "60s"],
+        &["record", &name, "-o", &second],
+        &["record", &nobody, "--patience", "60s", "-o", &second, "--force"],
+        &["replay", &file, "--at", &other, "--consumers", "1"],
+        &["send-fds", "--socket", &other, "--read-only", &file],
+    ];
+    for arguments in waiting {
+        let mut running = Running::start(arguments);
+        // A look at all processes may sleep for a moment, too: it is to end then as well.
+        wait_until(&format!("{arguments:?} waits"), || is_asleep(running.id()));
+        let asked = Instant::now();
+        running.signal(Signal::TERM);
+        wait_until(&format!("{arguments:?} ends"), || !running.is_running());
+        let took = asked.elapsed();
+        let output = running.end();
+        assert!(took < Duration::from_secs(2), "{arguments:?} took {took:?}");
+        // Before it has taken the signal over, the kernel ends it; 130 is the end of a look that takes long.
+        let is_fine = matches!(output.status.code(), Some(0 | 130)) || output.status.signal().is_some();
+        assert!(is_fine || complaint(&output).contains("interrupted"), "{arguments:?}: {output:?}");
+    }
 }
 
 /// Runs it and waits until it has said the first line.
