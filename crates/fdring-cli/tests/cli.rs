@@ -225,9 +225,13 @@ fn a_signal_ends_what_is_stuck_in_its_output() {
 fn a_reader_that_goes_away_ends_it_without_a_word() {
     let mut lane = Producer::create(unique("pipe")).unwrap();
     lane.send(b"one").unwrap();
-    let (child, stdout, _) = started(&["tail", &lane.lane().name, "--start", "newest"]);
+    let (mut child, stdout, _) = started(&["tail", &lane.lane().name, "--start", "newest"]);
     drop(stdout);
-    lane.send(b"two").unwrap();
+    // A process that another test is starting has the pipe open for a moment, too.
+    wait_until("it ends", || {
+        lane.send(b"two").unwrap();
+        child.try_wait().unwrap().is_some()
+    });
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), complaint(&output)), (Some(0), String::new()));
 }
