@@ -238,6 +238,8 @@ fn a_reader_that_goes_away_ends_it_without_a_word() {
 
 #[test]
 fn an_output_that_is_full_is_an_error() {
+    // Something to say: of no lane at all there is nothing on standard output.
+    let _lane = Producer::create(unique("full")).unwrap();
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_fdring")).arg("ps").stdout(full).output().unwrap();
     assert!(
