@@ -14,6 +14,7 @@ use fdring::errors::ReceiveError;
 use fdring::options::{LaneOptions, Records, ServerOptions, SessionListenerOptions, SessionOptions};
 use fdring::{Producer, Server};
 use peer::{Peer, argument, say};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
@@ -97,9 +98,11 @@ fn noted(path: &Path, what: Note) -> u64 {
     }
 }
 
+/// Of a collector that sleeps as soon as nothing is there: so clients have a bell to ring.
 fn options() -> CollectorOptions {
     let each = SessionOptions::new().deadline(DEADLINE);
-    CollectorOptions::new().listener(SessionListenerOptions::new().sessions(each)).turn_records(4)
+    let listener = SessionListenerOptions::new().sessions(each);
+    CollectorOptions::new().listener(listener).turn_records(4).spin(Duration::ZERO)
 }
 
 /// In a process that was started to play a role: plays it.
@@ -200,8 +203,8 @@ impl Checker {
                     }
                     assert_eq!(number, next.end, "a record is missing, or came twice");
                     next.end += 1;
-                    // The one that runs never leaves it idle.
-                    if number.is_multiple_of(64) {
+                    // The one that runs never leaves it idle. More than its ring holds, so that it is empty in between.
+                    if number.is_multiple_of(1024) {
                         return;
                     }
                 }
@@ -268,10 +271,18 @@ fn what_a_client_had_published_that_dies_at_any_step_is_collected() {
             let argument = format!("{address} {} {ending}", path.display());
             let mut client = Peer::start_with(test, "client", &argument, Some(&format!("{point}:{passes}")));
             let (pid, progress) = (client.pid(), checker.next(other.pid()));
+            // A collector that always finds something never sleeps, and nobody has a bell to ring.
+            let lets_it_sleep = point.contains("bell");
+            if lets_it_sleep {
+                other.signal(Signal::STOP);
+            }
             std::thread::scope(|scope| {
                 let death = scope.spawn(|| client.dies());
                 checker.take_until("it has died", |_| death.is_finished());
             });
+            if lets_it_sleep {
+                other.signal(Signal::CONT);
+            }
             drop(client);
             let is_connected = noted(&path, Note::Connected) == 1;
             checker.take_until("its lane has ended", |checker| {
