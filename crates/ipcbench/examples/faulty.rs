@@ -110,6 +110,10 @@ static KINDS: &[ContenderKind] = &[
     kind("sound", |role, run| open(role, run, Fault::None)),
     kind("hangs", |role, run| open(role, run, Fault::Hangs)),
     kind("tears", |role, run| open(role, run, Fault::Tears)),
+    ContenderKind {
+        does: &[Capability::RoundTrip],
+        ..kind("answers wrongly", |role, run| open(role, run, Fault::Tears))
+    },
     kind("panics", |role, run| open(role, run, Fault::Panics)),
     kind("fails", |role, run| open(role, run, Fault::Fails)),
     kind("mute", |role, run| open(role, run, Fault::FailsToSend)),

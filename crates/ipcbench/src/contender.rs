@@ -5,6 +5,7 @@
 //! overrides these. What is built in (fdring, raw rings, kernel channels) stands behind the same trait, in `forms.rs`.
 
 use crate::clock::Laps;
+use crate::payload;
 use std::error::Error;
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -19,9 +20,11 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 ///
 /// The parent sends, or begins round trips; the child receives, or answers. Record `n` is filled with the number `n` by
 /// [`payload::write`](crate::payload::write) or [`payload::fill`](crate::payload::fill), and every one that is received
-/// is read by [`payload::sum`](crate::payload::sum): the sums tell whether all came.
+/// is read by [`payload::sum`](crate::payload::sum): the sums tell whether all came, and whether each answer is that of
+/// its round. A form of its own of [`ping`](Self::ping) or [`pong`](Self::pong) checks that itself.
 ///
-/// The parent opens its ends; then the child opens and connects its own, so that it may come to what the parent has
+/// [`ContenderKind::open`] is called once in each process, for all that the contender [does](ContenderKind::does). The
+/// parent opens its ends; then the child opens and connects its own, so that it may come to what the parent has
 /// opened; then the parent connects. What waits for the other process belongs into [`connect`](Self::connect): a parent
 /// that waits in [`ContenderKind::open`] waits for a process that is not there yet.
 ///
@@ -38,7 +41,7 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 ///
 /// # Examples
 ///
-/// Unix datagrams, in every measure but connecting, several consumers and several producers:
+/// Unix datagrams, in the measures of the three capabilities that [`ContenderKind::new`] declares:
 ///
 /// ```no_run
 /// use ipcbench::{Contender, ContenderKind, Fallible, Opened, Program, Role, Waiting, Way, payload};
@@ -103,7 +106,8 @@ pub trait Contender {
         Ok(())
     }
 
-    /// Sends record `n`, and publishes it.
+    /// Sends record `n`, and publishes it: by the way's producer, to its worker, or to each of its consumers. In the
+    /// measure `load` the number is a time, and for a sleeper always 0.
     fn send(&mut self, way: Way, n: u64) -> Fallible;
 
     /// Waits for one record, in the way's own manner, and reads it; its sum.
@@ -130,7 +134,7 @@ pub trait Contender {
     fn ping(&mut self, way: Way, rounds: u64, laps: &mut Laps) -> Fallible {
         for n in 0..rounds {
             self.send(way, n)?;
-            std::hint::black_box(self.receive(way)?);
+            payload::check(way.len, n, self.receive(way)?)?;
             laps.end();
         }
         Ok(())
@@ -139,13 +143,14 @@ pub trait Contender {
     /// Round trips, from the side that answers.
     fn pong(&mut self, way: Way, rounds: u64) -> Fallible {
         for n in 0..rounds {
-            std::hint::black_box(self.receive(way)?);
+            payload::check(way.len, n, self.receive(way)?)?;
             self.send(way, n)?;
         }
         Ok(())
     }
 
-    /// The parent's half of [`Capability::Connect`]: waits for a visitor and sends it a record.
+    /// The parent's half of [`Capability::Connect`]: waits for a visitor and sends it a record, of 56 bytes in what is
+    /// built in.
     fn welcome(&mut self) -> Fallible {
         Err("it takes no visitors".into())
     }
@@ -160,7 +165,8 @@ pub trait Contender {
         Ok(())
     }
 
-    /// Sends these descriptors in one message, for [`Capability::Descriptors`].
+    /// Sends these descriptors in one message, with a byte or more beside them if it takes that, for
+    /// [`Capability::Descriptors`]. Either end may sleep.
     fn send_fds(&mut self, fds: &[BorrowedFd<'_>]) -> Fallible {
         let _ = fds;
         Err("it carries no descriptors".into())
@@ -239,25 +245,27 @@ impl Role {
 /// A measure that a contender can take part in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
-    /// Records one way, as many as it carries.
+    /// Records one way, as many as it carries: the measure `one-way`.
     OneWay,
-    /// Records there and back, both sides spinning; and one way at a given rate.
+    /// Records there and back, both sides spinning: `round-trip`; and one way at a given rate: `load`.
     RoundTrip,
-    /// Records there and back, both sides asleep in between; and waking a sleeper.
+    /// Records there and back, both sides asleep in between: `asleep` and `asleep-one-core`; and waking a sleeper:
+    /// `wake-up`.
     Asleep,
     /// Requests and their replies, both sides spinning: a record there, and one back that answers it.
     Call,
-    /// Records one way to each of several consumers in the child.
+    /// Records one way to each of up to 4 consumers in the child: `consumers`.
     FanOut,
-    /// Records one way from each of several producers in the parent to one consumer.
+    /// Records one way from each of up to 8 producers in the parent to one consumer: `fan-in`.
     FanIn,
-    /// Records one way, each to one of several workers in the child.
+    /// Records one way, each to one of up to 4 workers in the child: `workers`.
     Share,
-    /// What a record of 64 bytes costs the sender that waits for nobody: there must be room for 16,384 of them.
+    /// What a record of 64 bytes costs the sender that waits for nobody: `producers-cost`. There must be room for
+    /// 16,384 of them; a sender that waits for room measures its receiver.
     ProducersCost,
-    /// From connecting to the first record.
+    /// From connecting to the first record: `connect`.
     Connect,
-    /// Arrays of 1 to 253 descriptors, in a message each.
+    /// Arrays of 1 to 253 descriptors, in a message each: `descriptors`.
     Descriptors,
 }
 

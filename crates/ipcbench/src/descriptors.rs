@@ -53,8 +53,11 @@ pub(crate) fn receive(
     for n in 0..messages {
         let received = receive()?;
         if received != count {
-            let what = format!("{received} descriptors came of a message of {count}");
-            return Err(format!("{what}: this process may open no more files; see `ulimit -n`").into());
+            return Err(format!(
+                "{received} descriptors came of a message of {count}: they were not counted rightly, or this process may \
+                 open no more files; see `ulimit -n`"
+            )
+            .into());
         }
         shared.word(Word::Pong).store(n + 1, Ordering::Release);
     }

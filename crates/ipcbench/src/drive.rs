@@ -7,7 +7,7 @@ use crate::clock::{Clock, Laps, ticks};
 use crate::contender::{Contender, Fallible, Waiting, Way};
 use crate::descriptors;
 use crate::load::Load;
-use crate::payload::PING_BYTES;
+use crate::payload::{self, PING_BYTES};
 use crate::plan::{Carrier, Case, SPREAD_LEN, Spread};
 use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
 use std::sync::atomic::Ordering;
@@ -91,8 +91,9 @@ fn wake(shared: &Shared, rounds: u64, laps: &mut Laps, mut send: impl FnMut() ->
 /// Is woken again and again; says how long that took.
 fn be_woken(shared: &Shared, rounds: u64, mut receive: impl FnMut() -> Fallible<u64>) -> Fallible {
     for n in 1..=rounds {
-        receive()?;
+        let sum = receive()?;
         let now = ticks();
+        payload::check(PING_BYTES, 0, sum)?;
         let sent = shared.word(Word::Ping).load(Ordering::Acquire);
         shared.word(Word::Time).store(now.saturating_sub(sent), Ordering::Relaxed);
         shared.word(Word::Pong).store(n, Ordering::Release);

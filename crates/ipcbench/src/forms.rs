@@ -8,7 +8,7 @@ use crate::clock::Laps;
 use crate::contender::{Contender, Fallible, Way};
 use crate::descriptors::{receive_plainly, send_by_fdring, send_plainly};
 use crate::lanes::{self, Incoming, Outgoing};
-use crate::payload::{with_len, with_small_len};
+use crate::payload::{self, with_len, with_small_len};
 use crate::plan::{
     Align, BATCH, BATCHED_LEN_MAX, Bouncer, Case, ChannelKind, FdSender, RawMode, Reading, Sending, Spread,
 };
@@ -128,9 +128,27 @@ impl<const BARRIER: bool> Contender for Bell<'_, BARRIER> {
         Ok(())
     }
 
-    fn receive(&mut self, _: Way) -> Fallible<u64> {
+    fn receive(&mut self, way: Way) -> Fallible<u64> {
         self.0.sleep::<BARRIER>();
-        Ok(0)
+        // As if it had brought record 0, for which each sleeper is woken.
+        Ok(payload::sum_of_all(way.len, 1))
+    }
+
+    fn ping(&mut self, _: Way, rounds: u64, laps: &mut Laps) -> Fallible {
+        for _ in 0..rounds {
+            self.0.ring();
+            self.0.sleep::<BARRIER>();
+            laps.end();
+        }
+        Ok(())
+    }
+
+    fn pong(&mut self, _: Way, rounds: u64) -> Fallible {
+        for _ in 0..rounds {
+            self.0.sleep::<BARRIER>();
+            self.0.ring();
+        }
+        Ok(())
     }
 }
 
@@ -311,9 +329,9 @@ impl Contender for Shape<'_> {
         self.shapes.readers()?.receive(self.case, way, records)
     }
 
-    fn ping(&mut self, _: Way, rounds: u64, laps: &mut Laps) -> Fallible {
+    fn ping(&mut self, way: Way, rounds: u64, laps: &mut Laps) -> Fallible {
         for n in 0..rounds {
-            std::hint::black_box(self.shapes.writers()?.call(self.case, n)?);
+            payload::check(way.len, n, self.shapes.writers()?.call(self.case, n)?)?;
             laps.end();
         }
         Ok(())

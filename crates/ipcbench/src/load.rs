@@ -6,7 +6,7 @@
 
 use crate::clock::{Clock, Laps, ticks};
 use crate::contender::Fallible;
-use crate::payload::{PING_BYTES, number_of};
+use crate::payload::{NOT_WHAT_WAS_SENT, PING_BYTES, number_of};
 use crate::shared::Shared;
 use crate::stats::{Random, short};
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ const BEGINNING_NS: f64 = 20_000.0;
 const KEEPING_UP: f64 = 0.98;
 /// So many standard deviations of a mean over arrivals by chance are no sign of anything.
 const DEVIATIONS: f64 = 5.0;
+/// More ticks than any slice takes: a minute and a half at 3 GHz.
+const SLICE_TICKS_MAX: u64 = 1 << 38;
 /// How many records are due at once in a burst.
 pub(crate) const BURST: u64 = 32;
 
@@ -99,7 +101,12 @@ impl Load {
     pub(crate) fn receive(shared: &Shared, records: u64, mut receive: impl FnMut() -> Fallible<u64>) -> Fallible {
         for n in 0..records {
             let due = number_of(PING_BYTES, receive()?);
-            shared.latency(n as usize).store(ticks().saturating_sub(due), Ordering::Relaxed);
+            let now = ticks();
+            // Anything else than a time of this slice is no record of it: it would pass for one that took no time.
+            if now.abs_diff(due) > SLICE_TICKS_MAX {
+                return Err(NOT_WHAT_WAS_SENT.into());
+            }
+            shared.latency(n as usize).store(now.saturating_sub(due), Ordering::Relaxed);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::contender::{ContenderKind, Fallible, Role};
 use crate::lanes::{Incoming, Outgoing};
 use crate::load::Load;
 use crate::own::Own;
+use crate::payload::NOT_WHAT_WAS_SENT;
 use crate::plan::{self, Bouncer, Carrier, Case};
 use crate::queues::Helper;
 use crate::raw::HOLD_NS;
@@ -213,7 +214,7 @@ impl Parent {
             laps.times.remove(0);
         }
         if sum != case.sum_of_all(records) {
-            return Err("what was received is not what was sent: a record was lost, came twice, or was torn".into());
+            return Err(NOT_WHAT_WAS_SENT.into());
         }
         self.side.shared.word(Word::Running).store(0, Ordering::Release);
         Ok(Slice { elapsed, times: laps.times })

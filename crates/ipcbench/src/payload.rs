@@ -1,5 +1,6 @@
 //! Payloads: how they are filled, and how reading them is proved by a sum.
 
+use crate::contender::Fallible;
 use std::mem::MaybeUninit;
 
 /// The payload lengths of one-way transfers, in bytes.
@@ -114,6 +115,16 @@ pub fn sum_of_all(len: usize, records: u64) -> u64 {
 /// The number of the record of `len` bytes whose sum that is.
 pub(crate) fn number_of(len: usize, sum: u64) -> u64 {
     sum.wrapping_sub(FILLER.wrapping_mul(len as u64 / 8 - 1))
+}
+
+/// What is wrong if a sum is another one than that of what was sent.
+pub(crate) const NOT_WHAT_WAS_SENT: &str =
+    "what was received is not what was sent: a record was lost, came twice, or was torn";
+
+/// Checks that `sum` is that of record `n`, of `len` bytes.
+#[inline(always)]
+pub(crate) fn check(len: usize, n: u64, sum: u64) -> Fallible {
+    if number_of(len, sum) == n { Ok(()) } else { Err(NOT_WHAT_WAS_SENT.into()) }
 }
 
 /// A length as people write it.

@@ -6,7 +6,7 @@
 
 use crate::contender::{Fallible, Way};
 use crate::lanes::attach_in_place;
-use crate::payload::{PING_BYTES, fill, sum, with_len, write};
+use crate::payload::{PING_BYTES, check, fill, sum, with_len, write};
 use crate::plan::{BATCH, Bouncer, Case, FD_COUNTS, FdSender, Many, PRODUCER_COUNTS, SPREAD_LEN};
 use fdring::call::{Caller, CallerOptions, Service, ServiceOptions};
 use fdring::collect::{Collector, CollectorOptions, Event};
@@ -350,7 +350,7 @@ impl Readers {
     pub(crate) fn answer(&mut self, case: Case, n: u64) -> Fallible {
         let Reader::Service(service) = self.get(case) else { unreachable!("no service") };
         let request = service.receive()?;
-        std::hint::black_box(sum(&request));
+        check(PING_BYTES, n, sum(&request))?;
         Ok(request.reply_with(PING_BYTES, |reply| write(reply, n))?)
     }
 

@@ -70,6 +70,20 @@ fn slices(report: &Value) -> u64 {
 }
 
 #[test]
+fn an_answer_and_a_due_time_that_were_not_sent_are_named() {
+    if !has_two_processors() {
+        return;
+    }
+    for measure in ["round-trip", "load"] {
+        let arguments = ["--try", "--measure", measure, "--contender", "answers wrongly"];
+        let output = example("faulty").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        // The other side may hear of it first, by a closed socket.
+        assert!(said(&output).contains("answers wrongly: "), "{}", said(&output));
+    }
+}
+
+#[test]
 fn contenders_that_do_wrong_are_named_and_left_out_and_the_run_goes_on() {
     if !has_two_processors() {
         return;
