@@ -64,8 +64,8 @@
 //! # What it does
 //!
 //! - Records of any length up to half of the ring, with a 16-bit tag and the alignment of your choice, go in order to
-//!   every consumer that has joined. By default the lane waits for the slowest consumer, and never waits if there is
-//!   none. [`SlowConsumer`](options::SlowConsumer) and [`NoConsumer`](options::NoConsumer) change that.
+//!   every consumer that has joined. By default the lane waits for the slowest consumer; without consumers, it never
+//!   waits. [`SlowConsumer`](options::SlowConsumer) and [`NoConsumer`](options::NoConsumer) change that.
 //! - Calls that reserve, send or receive come in four forms. The plain form waits until it is done, `try_…` never
 //!   waits, `…_timeout` gives up after a `Duration`, and `…_deadline` at an `Instant` that several calls can share.
 //!   Calls that wait for other processes, such as [`Producer::wait_for_consumers`], always take a timeout. Waiting
@@ -83,15 +83,15 @@
 //!
 //! Producers, consumers and servers belong to the process that created them. In a forked child every operation returns
 //! an error, and every drop is harmless. The child must not touch the bytes of a [`Reservation`], or of a [`Record`]
-//! read in place: the ring is not mapped there, and other memory may be. Only [`OwnedRecord`] checks this, and refuses;
+//! read in place: the ring is not mapped there, and other memory may be. Only [`OwnedRecord`] checks this, and panics;
 //! otherwise it is the responsibility of the code that calls `fork`, which is unsafe. A closure that is called with
 //! records in the ring must not return in a forked child.
 //!
 //! # In place or copied
 //!
-//! Rust gives `&[u8]` no meaning over bytes that another process may change. By default, consumers therefore copy each
-//! payload out and check everything. [`Attach::in_place`] reads in the ring itself, and is `unsafe`: the caller
-//! promises, once for each lane, that the producer follows the protocol.
+//! Rust does not define what happens when another process changes the bytes behind a `&[u8]`. By default, consumers
+//! therefore copy each payload out and check everything. [`Attach::in_place`] reads in the ring itself, and is
+//! `unsafe`: the caller promises, once for each lane, that the producer follows the protocol.
 //!
 //! # Features
 //!
@@ -121,7 +121,7 @@
 //! | session | one connection between a consumer and a producer, for one or several lanes; either may have listened |
 //! | bell | what a producer rings to wake a consumer |
 //! | tap | a lossy reader: it never holds the lane back, and counts what it missed |
-//! | lossless | receives every record, because the producer waits for it. All consumers are lossless |
+//! | lossless | said of a reader that gets every record because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
 //! | feed | a consumer that outlives its producers: it connects again, and says so |
 //! | place | the position that a lane keeps for a consumer that has gone, until another one resumes there |
@@ -173,7 +173,7 @@ mod trace;
 pub mod typed;
 mod wire;
 
-/// The limits of the library. Names that end in `_BYTES` are in bytes, others count.
+/// The limits of the library. Those whose names end in `_BYTES` are in bytes; the others are counts.
 pub mod limits {
     pub use crate::cmsg::FDS_PER_MESSAGE_MAX;
     pub use crate::layout::{
@@ -197,7 +197,7 @@ pub mod options {
     pub use crate::terms::Start;
 }
 
-/// The errors of sending and receiving, and the parts of [`Error`], which is the error of setting up.
+/// The errors returned when sending and receiving, and types used in [`Error`], which is returned during setup.
 pub mod errors {
     pub use crate::consumer::{ReceiveError, TakeFdsError, TapError, Verdict};
     pub use crate::kind::ErrorKind;

@@ -50,8 +50,8 @@ impl Producer {
     /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_parcel(&mut self, payload: &[u8], parcel: &Parcel) -> Result<(), SendError> {
@@ -82,8 +82,8 @@ impl Producer {
     /// - [`SendError::Untaken`] if a consumer has left too many descriptors untaken; it names the consumer
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     pub fn try_send_parcel(&mut self, payload: &[u8], parcel: &Parcel) -> Result<(), SendError> {
         self.try_send_with_fds(payload, &parcel.fds())
@@ -114,8 +114,8 @@ impl Producer {
     /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_parcel_timeout(&mut self, payload: &[u8], parcel: &Parcel, timeout: Duration) -> Result<(), SendError> {
@@ -150,8 +150,8 @@ impl Producer {
     /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_parcel_deadline(
@@ -192,8 +192,8 @@ impl Producer {
     /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_sealed(&mut self, payload: &[u8], sealed: &Sealed) -> Result<(), SendError> {
@@ -233,8 +233,8 @@ impl Producer {
     /// - [`SendError::Attachment`] if the memory of a parcel cannot be made, or the kernel does not send its descriptor
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_or_parcel(&mut self, bytes: &[u8], threshold: usize) -> Result<(), SendError> {

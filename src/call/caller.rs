@@ -479,7 +479,7 @@ impl Caller {
         self.forget_dropped();
     }
 
-    /// Prepares a wait for replies in an event loop of the caller: poll(2), epoll(7), or anything that watches
+    /// Prepares a wait for replies in the caller's event loop: poll(2), epoll(7), or anything that watches
     /// descriptors.
     ///
     /// 1. Call [`try_wait`](Self::try_wait) for each ticket until it returns [`CallError::Empty`].

@@ -398,7 +398,7 @@ impl Collector {
         self.next_until(Deadline::At(deadline), ReceiveError::TimedOut)
     }
 
-    /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
+    /// Prepares a wait in the caller's event loop: poll(2), epoll(7), or anything that watches descriptors.
     ///
     /// 1. Call [`try_next`](Self::try_next) until it returns [`ReceiveError::Empty`].
     /// 2. Call `arm`. `false` means that there is news: go to 1.

@@ -1,10 +1,8 @@
 //! The reading end of a lane: receive, read, receive again.
 //!
 //! [`Consumer`] puts together the reading protocol ([`ring::reader`](crate::ring::reader)), the ways in which payloads
-//! reach the caller ([`payloads`]), and waiting ([`waiter`], [`pace`]). What is in view is found here; [`looks`] has
-//! the closer looks, up to the sleep.
-//!
-//! What this file does not do: it makes no session, [`Session`](crate::Session) does.
+//! reach the caller ([`payloads`]), and waiting ([`waiter`], [`pace`]). The fast path, for records already in view, is
+//! here; [`looks`] has the slow path, up to sleeping. Sessions are made by [`Session`](crate::Session).
 
 mod attached;
 mod error;
@@ -219,8 +217,8 @@ impl Consumer {
     ///
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -234,9 +232,9 @@ impl Consumer {
 
     /// The next record, if it is already published. Never sleeps. `None` is the end of the stream.
     ///
-    /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone, and for about a
-    /// microsecond if records come as answers. A call that finds nothing checks whether the producer is alive, at most
-    /// every 5 to 10 ms.
+    /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone. If records arrive one
+    /// at a time in quick succession, as replies do, it may spin for about a microsecond. Calls that find nothing check
+    /// whether the producer is alive, but no more often than once every 5 to 10 ms.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -255,11 +253,11 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// - [`ReceiveError::Empty`] if no record is published now; everything that was read is released then
+    /// - [`ReceiveError::Empty`] if there is no unread record yet; everything that was read has then been released
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -296,8 +294,8 @@ impl Consumer {
     /// - [`ReceiveError::TimedOut`] if no record came within `timeout`
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -308,7 +306,7 @@ impl Consumer {
         self.receive_until(Deadline::after(timeout))
     }
 
-    /// Like [`receive`](Self::receive), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`receive`](Self::receive), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -340,8 +338,8 @@ impl Consumer {
     /// - [`ReceiveError::TimedOut`] if no record came before `deadline`
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -352,8 +350,9 @@ impl Consumer {
         self.receive_until(Deadline::At(deadline))
     }
 
-    /// Releases everything that was read and is not held: the producer may overwrite it. Every call that receives does
-    /// so sooner or later. Call this before you leave the consumer alone for a while. No effect in a forked child.
+    /// Releases everything that was read and is not held: the producer may then overwrite it. Receiving calls also do
+    /// this, but not always at once. Call this before you stop using the consumer for a while. No effect in a forked
+    /// child.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -376,9 +375,9 @@ impl Consumer {
         }
     }
 
-    /// How much of the ring the records that are held keep from the producer, in bytes: from the oldest record that is
-    /// held up to [`position`](Self::position), headers and padding included. 0 if nothing is held, if payloads are
-    /// copied out, and in a forked child. Once it is near the lane's capacity, the producer waits.
+    /// The number of bytes of the ring that the producer cannot reuse because records are held: from the oldest held
+    /// record up to [`position`](Self::position), headers and padding included. 0 if nothing is held, if payloads are
+    /// copied out, or in a forked child. When it comes near the lane's capacity, the producer waits.
     ///
     /// ```
     /// use fdring::{Attach, Producer, Server, Session};
@@ -511,8 +510,8 @@ impl Consumer {
         Ok(Record::new(found, payload, self.reader.release()))
     }
 
-    /// Whether the next call that receives finds something at once: a record, or an error. It looks at the lane no more
-    /// often than such a call, and takes nothing.
+    /// Whether the next receiving call will return at once, with a record or an error. This method consumes nothing,
+    /// and looks at the lane no more often than a receiving call would.
     ///
     /// `false` is not final: [`arm`](Self::arm) also sees the end of the lane and of the session. This method is for
     /// futures, which cannot keep a borrowed record while they find out whether to wait.
@@ -535,7 +534,7 @@ impl Consumer {
         self.reader.unread() != 0 || self.look_for_news()
     }
 
-    /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
+    /// Prepares a wait in the caller's event loop: poll(2), epoll(7), or anything that watches descriptors.
     ///
     /// 1. Call [`try_receive`](Self::try_receive) or [`try_receive_many`](Self::try_receive_many) until it returns
     ///    [`ReceiveError::Empty`].
@@ -575,7 +574,7 @@ impl Consumer {
     /// # Errors
     ///
     /// - [`ReceiveError::Interrupted`] if there is no news, and an [`Interrupter`] has ended all waits
-    /// - [`ReceiveError::Wait`] if the kernel gives no descriptor or timer for it
+    /// - [`ReceiveError::Wait`] if the kernel cannot provide a descriptor or timer for the wait
     /// - [`ReceiveError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, ReceiveError> {
         if self.guard.is_child() {

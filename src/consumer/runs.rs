@@ -122,8 +122,8 @@ impl Consumer {
     ///
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -162,8 +162,8 @@ impl Consumer {
     /// - [`ReceiveError::TimedOut`] if no record came within `timeout`
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -206,8 +206,8 @@ impl Consumer {
     /// - [`ReceiveError::TimedOut`] if no record came before `deadline`
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -284,8 +284,8 @@ impl Consumer {
     /// - [`ReceiveError::Empty`] if no record is published now; everything that was read is released then
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol

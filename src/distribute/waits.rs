@@ -215,7 +215,7 @@ impl Distributor {
         })
     }
 
-    /// Prepares a wait in an event loop of the caller: poll(2), epoll(7), or anything that watches descriptors.
+    /// Prepares a wait in the caller's event loop: poll(2), epoll(7), or anything that watches descriptors.
     ///
     /// 1. Call [`try_send`](Self::try_send), or another form that does not wait, until it returns [`SendError::Full`]
     ///    or [`SendError::TooFewConsumers`]; and [`try_next_event`](Self::try_next_event) until it returns `None`.

@@ -135,7 +135,7 @@ impl Worker {
     /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the distributor died
     /// - [`ReceiveError::HungUp`] if the distributor hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
@@ -164,7 +164,7 @@ impl Worker {
     /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the distributor died
     /// - [`ReceiveError::HungUp`] if the distributor hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Forked`] in a forked child
@@ -192,7 +192,7 @@ impl Worker {
     /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the distributor died
     /// - [`ReceiveError::HungUp`] if the distributor hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
@@ -222,7 +222,7 @@ impl Worker {
     /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the distributor died
     /// - [`ReceiveError::HungUp`] if the distributor hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
@@ -261,7 +261,7 @@ impl Worker {
     /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the distributor died
     /// - [`ReceiveError::HungUp`] if the distributor hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
@@ -290,7 +290,7 @@ impl Worker {
     /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the distributor died
     /// - [`ReceiveError::HungUp`] if the distributor hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Forked`] in a forked child
@@ -318,7 +318,7 @@ impl Worker {
     /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the distributor died
     /// - [`ReceiveError::HungUp`] if the distributor hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
@@ -359,7 +359,7 @@ impl Worker {
     /// - [`ReceiveError::Abandoned`] if the distributor gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the distributor died
     /// - [`ReceiveError::HungUp`] if the distributor hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
@@ -405,7 +405,7 @@ impl Worker {
         self.consumer.lane()
     }
 
-    /// Prepares a wait in an event loop of the caller, like [`Consumer::arm`]. The record of the last
+    /// Prepares a wait in the caller's event loop, like [`Consumer::arm`]. The record of the last
     /// [`receive`](Self::receive) is done.
     ///
     /// ```

@@ -346,7 +346,7 @@ impl Feed {
         }
     }
 
-    /// Prepares a wait in an event loop of the caller, in the four steps of [`Consumer::arm`]. Call
+    /// Prepares a wait in the caller's event loop, in the four steps of [`Consumer::arm`]. Call
     /// [`try_receive`](Self::try_receive) until it returns [`FeedError::Empty`], then `arm`, which returns `false` if
     /// there is news; then wait until the descriptor of [`as_fd`](Self::as_fd) is readable. The descriptor stays the
     /// same for the life of the feed.

@@ -151,7 +151,7 @@ impl SpaceBell {
 }
 
 impl Producer {
-    /// Prepares a wait for room in an event loop of the caller: poll(2), epoll(7), or anything that watches
+    /// Prepares a wait for room in the caller's event loop: poll(2), epoll(7), or anything that watches
     /// descriptors. For lanes with a [space bell](crate::options::LaneOptions::space_bell).
     ///
     /// 1. Call [`try_send`](Self::try_send), or another form that does not wait, until it returns

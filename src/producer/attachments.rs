@@ -356,8 +356,8 @@ impl Producer {
     /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_with_fds(&mut self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), SendError> {
@@ -388,8 +388,8 @@ impl Producer {
     /// - [`SendError::Untaken`] if a consumer has left too many descriptors untaken; it names the consumer
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     pub fn try_send_with_fds(&mut self, payload: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), SendError> {
         self.send_with_fds_until(payload, fds, Deadline::Now)
@@ -420,8 +420,8 @@ impl Producer {
     /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_with_fds_timeout(
@@ -461,8 +461,8 @@ impl Producer {
     /// - [`SendError::Untaken`] if a consumer left too many descriptors untaken all the time; it names the consumer
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_with_fds_deadline(
@@ -508,8 +508,8 @@ impl Producer {
     /// - [`SendError::Attachment`] if the kernel does not send one of the descriptors
     /// - [`SendError::TooSlow`] if a consumer holds the full ring back, or leaves descriptors untaken, for longer than
     ///   the lane's [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_named<'f>(

@@ -69,10 +69,10 @@ impl Batch<'_> {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
@@ -102,10 +102,10 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
@@ -133,10 +133,10 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
@@ -167,10 +167,10 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_deadline(&mut self, len: usize, deadline: Instant) -> Result<Reservation<'_>, SendError> {
@@ -247,10 +247,10 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
@@ -284,10 +284,10 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
@@ -322,10 +322,10 @@ impl Batch<'_> {
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -355,10 +355,10 @@ impl Batch<'_> {
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
@@ -389,10 +389,10 @@ impl Batch<'_> {
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {

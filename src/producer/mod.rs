@@ -72,7 +72,7 @@ use waits::Wanted;
 ///
 /// lane.send(b"copied into the ring")?;
 ///
-/// let mut slot = lane.reserve(16)?; // as `fill`, in steps
+/// let mut slot = lane.reserve(16)?; // like `fill`, but in steps
 /// slot[..5].copy_from_slice(b"short");
 /// slot.truncate(5);
 /// slot.commit();
@@ -175,8 +175,8 @@ impl Producer {
     /// Reserves a record of `len` payload bytes in the ring itself, calls `fill` to write it, and publishes it. Waits
     /// while the ring is full.
     ///
-    /// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. If `fill`
-    /// panics, the record is discarded.
+    /// Until they are written, the bytes are whatever was in that part of the ring: older records of this lane, or
+    /// zeros. If `fill` panics, the record is discarded.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -195,9 +195,9 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than [`NoConsumer::FailBelow`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than [`NoConsumer::FailBelow`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     ///
@@ -235,9 +235,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Forked`] in a forked child
     ///
     /// # Panics
@@ -266,9 +266,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     ///
@@ -285,8 +285,8 @@ impl Producer {
         Ok(())
     }
 
-    /// Like [`fill`](Self::fill), but waits for room until `deadline` at most: for several calls that share one
-    /// deadline.
+    /// Like [`fill`](Self::fill), but waits for room only until `deadline`, which several calls can
+    /// share.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -306,9 +306,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     ///
@@ -348,9 +348,9 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than [`NoConsumer::FailBelow`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than [`NoConsumer::FailBelow`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
@@ -382,9 +382,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_reserve(&mut self, len: usize) -> Result<Reservation<'_>, SendError> {
@@ -410,17 +410,17 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_timeout(&mut self, len: usize, timeout: Duration) -> Result<Reservation<'_>, SendError> {
         self.reserve_until(len, Deadline::after(timeout))
     }
 
-    /// Like [`reserve`](Self::reserve), but waits for room until `deadline` at most: for several calls that share one
-    /// deadline.
+    /// Like [`reserve`](Self::reserve), but waits for room only until `deadline`, which several calls can
+    /// share.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -442,9 +442,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_deadline(&mut self, len: usize, deadline: Instant) -> Result<Reservation<'_>, SendError> {
@@ -485,9 +485,9 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than [`NoConsumer::FailBelow`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than [`NoConsumer::FailBelow`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
@@ -516,9 +516,9 @@ impl Producer {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than [`NoConsumer::FailBelow`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than [`NoConsumer::FailBelow`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
@@ -549,9 +549,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
@@ -581,9 +581,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
@@ -591,8 +591,8 @@ impl Producer {
         Ok(())
     }
 
-    /// Like [`send`](Self::send), but waits for room until `deadline` at most: for several calls that share one
-    /// deadline.
+    /// Like [`send`](Self::send), but waits for room only until `deadline`, which several calls can
+    /// share.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -612,9 +612,9 @@ impl Producer {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than [`LaneInfo::payload_max`]
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's [`NoConsumer`] asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its [`NoConsumer`] requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
@@ -722,8 +722,8 @@ impl Producer {
         self.publisher.writer.published()
     }
 
-    /// The consumers that have a seat on this lane now: who they are, how far behind, whether they sleep. Empty in a
-    /// forked child.
+    /// The consumers that have a seat on this lane now: who they are, how far behind they are, and whether they sleep.
+    /// Empty in a forked child.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};

@@ -118,10 +118,10 @@ impl Batch<'_> {
     ///
     /// - [`SendError::TooLong`] if `records.len` is more than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     ///

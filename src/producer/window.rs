@@ -113,10 +113,10 @@ impl Producer {
     /// - [`SendError::TooLong`] if one of `lens` is more than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_window(&mut self, lens: &[usize]) -> Result<Window<'_>, SendError> {
@@ -145,10 +145,10 @@ impl Producer {
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
     /// - [`SendError::Full`] if there is no room for all of them; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     pub fn try_reserve_window(&mut self, lens: &[usize]) -> Result<Window<'_>, SendError> {
         self.reserve_window_until(lens, Deadline::Now)
@@ -174,10 +174,10 @@ impl Producer {
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
     /// - [`SendError::TimedOut`] if there was no room for all of them; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_window_timeout(&mut self, lens: &[usize], timeout: Duration) -> Result<Window<'_>, SendError> {
@@ -207,10 +207,10 @@ impl Producer {
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
     /// - [`SendError::TimedOut`] if there was no room for all of them; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn reserve_window_deadline(&mut self, lens: &[usize], deadline: Instant) -> Result<Window<'_>, SendError> {

@@ -112,8 +112,8 @@ impl Attach {
     ///
     /// # Safety
     ///
-    /// Rust gives `&[u8]` no meaning over bytes that another process changes. The caller promises, for every lane that
-    /// this `Attach` or a clone of it is used for, and for as long as the consumers live:
+    /// Rust does not define what happens when another process changes the bytes behind a `&[u8]`. The caller promises,
+    /// for every lane that this `Attach` or a clone of it is used for, and for as long as the consumers live:
     ///
     /// - Every process that can write to the lane's data region follows the protocol. The seals leave only the
     ///   producer's process. It changes no byte between what a consumer has released and what is published, and it

@@ -1,7 +1,7 @@
-//! The consumer's side of a session: connect, have what is offered checked, attach.
+//! The consumer's side of a session: connect, have the offered lanes checked, attach.
 //!
-//! What this file does not do: [`opened`](super::opened) checks and maps what comes with an Offer; [`Attach`] carries
-//! the caller's promise.
+//! Elsewhere: [`opened`](super::opened) checks and maps the contents of an Offer, and [`Attach`] carries the caller's
+//! promise.
 
 use super::arriving::Place;
 use super::attach::Attach;
@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-/// A connection to a producer's server, before it attaches: the lanes are mapped and checked.
+/// A connection to a producer's server that is not yet attached to lanes. The lanes are already mapped and checked.
 ///
 /// [`Consumer::connect`] is the short way to a server with one lane. A session is `Send` and `Sync`.
 ///
@@ -91,7 +91,7 @@ impl Session {
     ///
     /// - [`Error::Os`] if no server listens there, or the system is short of memory or descriptors
     /// - [`Error::Invalid`] if the address is out of range
-    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Refused`] if the server refuses, for example because it already has as many sessions as it allows
     /// - [`Error::Forbidden`] if the server runs as another user
     /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
     /// - [`Error::Closed`] if the server closes the connection
@@ -123,7 +123,7 @@ impl Session {
     ///
     /// - [`Error::Invalid`] if the descriptor is no Unix socket of the type `SOCK_SEQPACKET`, or is not connected
     /// - [`Error::Os`] if the system is short of memory or descriptors, or a system call fails
-    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Refused`] if the server refuses, for example because it already has as many sessions as it allows
     /// - [`Error::Forbidden`] if the producer runs as another user, or as one that the kernel does not name
     /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
     /// - [`Error::Closed`] if the server closes the connection
@@ -214,7 +214,7 @@ impl Session {
         self.socket.tell(frame);
     }
 
-    /// The lanes of this session, in the order in which they were asked for, by default the server's.
+    /// The lanes of this session, in the order in which they were requested, or in the server's order by default.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Session};
@@ -264,7 +264,7 @@ impl Session {
         self.peer.uid
     }
 
-    /// Attaches to some of the lanes, each named by one [`Attach`]. Returns their consumers in that order.
+    /// Attaches to some of the lanes, each named by one [`Attach`]. Returns their consumers in the order given.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, Session};
@@ -280,7 +280,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] if a lane is not in this session, is named twice, or none is named
+    /// - [`Error::Invalid`] if a lane is not in this session or is named twice, or if none is named
     /// - [`Error::Refused`] if the server refuses, for example because it does not admit this user to read in place
     /// - [`Error::Peer`] if the server breaks the protocol
     /// - [`Error::Closed`] if the server closes the connection
@@ -291,7 +291,7 @@ impl Session {
         Ok(self.attach_and_tap(lanes, [])?.0)
     }
 
-    /// Attaches to one lane: the lane that `how` names, by default the only one there is.
+    /// Attaches to one lane: the lane that `how` names, or the session's only lane if it names none.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, Session};
@@ -351,7 +351,7 @@ impl Session {
         self.attach(lanes)
     }
 
-    /// Attaches to some of the lanes as taps, each named by one [`Attach`]. Returns the taps in that order.
+    /// Attaches to some of the lanes as taps, each named by one [`Attach`]. Returns the taps in the order given.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, Session, options::Start};
@@ -369,7 +369,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] if a lane is not in this session, is named twice, is to be read in place, or none is named
+    /// - [`Error::Invalid`] if a lane is not in this session, named twice or to be read in place, or if none is named
     /// - [`Error::Refused`] if the server refuses
     /// - [`Error::Peer`] if the server breaks the protocol
     /// - [`Error::Closed`] if the server closes the connection
@@ -380,7 +380,7 @@ impl Session {
         Ok(self.attach_and_tap([], lanes)?.1)
     }
 
-    /// Attaches to one lane as a tap: the lane that `how` names, by default the only one there is.
+    /// Attaches to one lane as a tap: the lane that `how` names, or the session's only lane if it names none.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, Session, options::Start};
@@ -449,7 +449,7 @@ impl Session {
     /// # let (orders, mut prices) = (Producer::create("orders")?, Producer::create("prices")?);
     /// # let server = Server::listen("@doc-attach-and-tap", [&orders, &prices])?;
     /// let session = Session::connect("@doc-attach-and-tap")?;
-    /// // Every order counts; of the prices, the newest do.
+    /// // Every order counts; of the prices, only the newest one does.
     /// let (consumers, mut taps) = session.attach_and_tap([Attach::lane("orders")], [Attach::lane("prices")])?;
     /// assert_eq!(consumers[0].lane().name, "orders");
     /// prices.send(b"101")?;
@@ -461,8 +461,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] if a lane is not in this session, is named twice, or none is named; if a tap is to read in
-    ///   place, or a consumer to begin at the newest record
+    /// - [`Error::Invalid`] if a lane is not in this session or is named twice, if none is named, if a tap is to read
+    ///   in place, or if a consumer is to begin at the newest record
     /// - [`Error::Refused`] if the server refuses, for example because it does not admit this user to read in place
     /// - [`Error::Peer`] if the server breaks the protocol
     /// - [`Error::Closed`] if the server closes the connection
@@ -634,7 +634,7 @@ impl Tap {
     /// - [`Error::Os`] if no server listens there, or the system is short of memory or descriptors
     /// - [`Error::Invalid`] if the address is out of range, or the server offers several lanes: then open a [`Session`]
     ///   and [tap](Session::tap_one) one of them
-    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Refused`] if the server refuses, for example because it already has as many sessions as it allows
     /// - [`Error::Forbidden`] if the server runs as another user
     /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
     /// - [`Error::Closed`] if the server closes the connection
@@ -670,7 +670,7 @@ impl Consumer {
     /// - [`Error::Os`] if no server listens there, or the system is short of memory or descriptors
     /// - [`Error::Invalid`] if the address is out of range, or the server offers several lanes: then open a [`Session`]
     ///   and [attach](Session::attach_one) to one of them
-    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Refused`] if the server refuses, for example because it already has as many sessions as it allows
     /// - [`Error::Forbidden`] if the server runs as another user
     /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
     /// - [`Error::Closed`] if the server closes the connection

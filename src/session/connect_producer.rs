@@ -84,8 +84,8 @@ impl ServerOptions {
     ///
     /// - [`Error::Os`] if nobody listens there, or the system is short of memory or descriptors
     /// - [`Error::Invalid`] if the address is out of range, if there is no producer, or if two lanes have the same name
-    /// - [`Error::Refused`] if the consumer refuses, for example because it has its most sessions already, or because a
-    ///   server listens there, which is no consumer
+    /// - [`Error::Refused`] if the consumer refuses, for example because it already has as many sessions as it allows,
+    ///   or because a server listens there, which is no consumer
     /// - [`Error::Forbidden`] if the consumer runs as a user that is not admitted
     /// - [`Error::Peer`] if the consumer breaks the protocol, or wants to read in place and may not
     /// - [`Error::Closed`] if the consumer closes the connection
@@ -179,7 +179,7 @@ impl Producer {
     ///
     /// - [`Error::Os`] if nobody listens there, or the system is short of memory or descriptors
     /// - [`Error::Invalid`] if the address is out of range
-    /// - [`Error::Refused`] if the consumer refuses, for example because it has its most sessions already
+    /// - [`Error::Refused`] if the consumer refuses, for example because it already has as many sessions as it allows
     /// - [`Error::Forbidden`] if the consumer runs as another user
     /// - [`Error::Peer`] if the consumer breaks the protocol
     /// - [`Error::Closed`] if the consumer closes the connection

@@ -1,7 +1,6 @@
-//! A server as the program holds it: its options, its handle, its statistics.
+//! The program's side of a server: its options, its handle, its statistics.
 //!
-//! The work is done by the [`steward`](super::steward), a thread. What this file does not do: it touches neither a
-//! socket nor a seat.
+//! The [`steward`](super::steward), a thread, does the work on sockets and seats.
 
 use super::admission::Admission;
 use super::listener::Listener;
@@ -71,7 +70,7 @@ impl ServerOptions {
         Self { limits, mode: 0o600, patience: Duration::ZERO, interrupter: None }
     }
 
-    /// The most sessions at once, handshakes included. Default: 64. Further consumers are refused.
+    /// The maximum number of concurrent sessions, handshakes included. Default: 64. Further consumers are refused.
     ///
     /// ```
     /// # use fdring::{Consumer, Error, Producer, options::ServerOptions};
@@ -113,14 +112,14 @@ impl ServerOptions {
     ///
     /// A consumer of another user can still do three things:
     ///
-    /// - It can stop releasing what it has read, or write garbage into its seat and wake nobody. Either way the lane
-    ///   waits, for as long as the producer's deadlines allow.
-    /// - It can leave an Offer unread. The Offer's descriptors, 1 + 3 for each lane, then count as in flight for this
+    /// - It can stop releasing what it has read, or write garbage into its seat without waking the producer. The lane
+    ///   then waits for as long as the producer's deadlines allow.
+    /// - It can leave an Offer unread. The Offer's descriptors, 1 plus 3 per lane, then count as in flight for this
     ///   process's user until the consumer's socket is closed. With more than `RLIMIT_NOFILE` in flight, no process of
     ///   this user can send descriptors (`ETOOMANYREFS`, unix(7)).
-    /// - It can leave [descriptors of records](crate::options::LaneOptions::attachments) untaken, which count in the
+    /// - It can leave [descriptors of records](crate::options::LaneOptions::attachments) unreceived. They count in the
     ///   same way: at most 384 on each lane, or 3 records' worth if that is more. The lane's
-    ///   [`SlowConsumer`](crate::options::SlowConsumer) ends what is sent, but what is in flight stays.
+    ///   [`SlowConsumer`](crate::options::SlowConsumer) can stop further descriptors, but not recall those in flight.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, options::{PeerPolicy, ServerOptions}};
@@ -138,8 +137,8 @@ impl ServerOptions {
         self
     }
 
-    /// The users whose processes may read in place. Default: [`PeerPolicy::SameUser`], this user. Such a consumer is
-    /// never evicted: it can block the lane for as long as it lives.
+    /// The users whose processes may read in place. Default: [`PeerPolicy::SameUser`], this user. A consumer that reads
+    /// in place is never evicted: it can block the lane for as long as it lives.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, options::{PeerPolicy, ServerOptions}};
@@ -199,10 +198,10 @@ impl ServerOptions {
         self
     }
 
-    /// Has `interrupter` end every wait of the server: [`Server::wait_for_sessions`], and [`connect`](Self::connect)
-    /// with all its patience. It makes the server's descriptor readable, which ends the wait of a
-    /// [`Selector`](crate::select::Selector) or a task; [`Server::arm`] says why. Default: none does. Sessions are left
-    /// alone.
+    /// Lets `interrupter` end every wait of the server: [`Server::wait_for_sessions`], and [`connect`](Self::connect)
+    /// including its retries ([`patience`](Self::patience)). It also makes the server's descriptor readable, which ends
+    /// the wait of a [`Selector`](crate::select::Selector) or a task; [`Server::arm`] then returns
+    /// [`Error::Interrupted`]. Default: no interrupter. Sessions are not affected.
     ///
     /// ```
     /// # use fdring::{Error, Interrupter, Producer, options::ServerOptions};
@@ -262,8 +261,8 @@ impl ServerOptions {
         self.start(lanes_of(producers)?, bind)
     }
 
-    /// Offers the lanes of `producers` on a Unix socket of the type `SOCK_SEQPACKET` that is bound already and listens,
-    /// such as one that systemd has passed (`ListenSequentialPacket=`, sd_listen_fds(3)).
+    /// Offers the lanes of `producers` on a Unix socket of the type `SOCK_SEQPACKET` that is already bound and
+    /// listening, such as one that systemd has passed (`ListenSequentialPacket=`, sd_listen_fds(3)).
     ///
     /// The server makes the socket non-blocking and close-on-exec, and calls listen(2) again: a peer that connects from
     /// then on finds this process at the other end. Consumers that had connected before learn from the first frame
@@ -291,8 +290,8 @@ impl ServerOptions {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] if the descriptor is no such socket, if there is no producer, or if two lanes have the same
-    ///   name
+    /// - [`Error::Invalid`] if the descriptor is not such a socket, if there is no producer, or if two lanes have the
+    ///   same name
     /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a server holds 4
     /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
     ///   a fork
@@ -398,9 +397,9 @@ fn check_name(others: &[Arc<Lane>], lane: &Lane) -> Result<()> {
 /// Dropping it stops listening, and removes the socket file and the lock file beside it, `PATH.lock`. A server that is
 /// killed leaves both. The next server at that path recognises them as stale and takes them over.
 ///
-/// Forked children close the server's descriptors. A child that was made by clone(2) itself, without libc's handlers,
-/// keeps them open. Once the server has ended, the next one can still take over its path; an abstract name stays taken
-/// until the child has ended, too.
+/// Forked children close the server's descriptors. A child created by a direct clone(2) call, which bypasses libc's
+/// fork handlers, keeps them open. Even then, a new server can take over the path once this one has ended; an abstract
+/// name stays taken until the child has ended as well.
 ///
 /// Attached sessions outlive the server: they end when the consumer leaves or the lanes end. If there are none, the
 /// drop frees everything before it returns.
@@ -464,7 +463,7 @@ impl Server {
         ServerOptions::new().listen(address, producers)
     }
 
-    /// Offers the lanes of `producers` on a socket that is bound already and listens, with the default
+    /// Offers the lanes of `producers` on a socket that is already bound and listening, with the default
     /// [`ServerOptions`]. [`ServerOptions::listen_on`] says how such a socket is treated.
     ///
     /// Under systemd the socket is descriptor 3 if `LISTEN_FDS` is 1 and `LISTEN_PID` is this process:
@@ -489,7 +488,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] if the descriptor is no Unix socket of the type `SOCK_SEQPACKET` that listens, if there is
+    /// - [`Error::Invalid`] if the descriptor is not a listening Unix socket of the type `SOCK_SEQPACKET`, if there is
     ///   no producer, or if two lanes have the same name
     /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors: a server holds 4
     /// - [`Error::Forked`] in a forked child of a process that has used this library, or if a producer was made before
@@ -511,16 +510,16 @@ impl Server {
     /// Returns at once. The server's thread goes on as with a connection that it has accepted: the deadline of the
     /// handshake begins now, and a consumer that is refused counts in [`stats`](Self::stats).
     ///
-    /// The peer is the process that sends the first frame, as the kernel says (`SCM_CREDENTIALS`): the credentials of
-    /// `socket` itself name the process that made the pair. Its user is its real user, or one of its effective and
-    /// saved users that it names itself. The server's [`PeerPolicy`] is asked before anything is offered. Before Linux
-    /// 6.5 its process is watched by number: if it ends right after its first frame, and another process gets its
-    /// number, then its death is noticed by the end of the connection alone, and a sender in another pid namespace is a
-    /// user that is unknown.
+    /// The peer is the process that sends the first frame, as reported by the kernel (`SCM_CREDENTIALS`). The
+    /// credentials of `socket` itself would name the process that made the pair. The peer's user is its real user,
+    /// unless the peer chooses to send its effective or saved user instead. The server's [`PeerPolicy`] is checked
+    /// before anything is offered. Before Linux 6.5, the server watches the peer's process by its pid. If that process
+    /// ends right after its first frame and its pid is reused, the server learns of its death only when the connection
+    /// closes; and the user of a peer in another pid namespace is unknown.
     ///
-    /// Keep no copy of either end: the connection ends for both sides when its last copy is closed. Serve no end that
-    /// the peer had before: with a copy of it, the peer can keep the socket's lock, for which this server's thread, and
-    /// with it every other consumer's session, would wait.
+    /// Do not keep a copy of either end: the connection ends only when the last copy of an end is closed. Do not serve
+    /// an end that the peer has held before: if the peer kept a copy, it could hold the socket's lock, which would
+    /// block this server's thread and so the sessions of all other consumers.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Session, options::ServerOptions};
@@ -543,7 +542,7 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] if the descriptor is no such socket
+    /// - [`Error::Invalid`] if the descriptor is not such a socket
     /// - [`Error::Os`] if a system call fails
     /// - [`Error::Forked`] in a forked child
     pub fn serve(&self, socket: impl Into<OwnedFd>) -> Result<()> {
@@ -653,8 +652,8 @@ impl Server {
         Ok(())
     }
 
-    /// Prepares a wait, in an event loop of the caller, for consumers that come and go: poll(2), epoll(7), or anything
-    /// that watches descriptors.
+    /// Prepares a wait for consumers to come or go, in the caller's event loop: poll(2), epoll(7), or anything that
+    /// watches descriptors.
     ///
     /// 1. Look at [`stats`](Self::stats).
     /// 2. Call `arm`. `false` means that the statistics have changed since the last call: go to 1.

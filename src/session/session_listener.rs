@@ -449,7 +449,7 @@ impl SessionListener {
         }
     }
 
-    /// Prepares a wait, in an event loop of the caller, for producers that connect: poll(2), epoll(7), or anything that
+    /// Prepares a wait, in the caller's event loop, for producers that connect: poll(2), epoll(7), or anything that
     /// watches descriptors.
     ///
     /// 1. Call [`try_accept`](Self::try_accept) until it returns `None`.

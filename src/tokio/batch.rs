@@ -91,10 +91,10 @@ impl AsyncBatch<'_> {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
     /// - [`SendError::Forked`] in a forked child
@@ -120,10 +120,10 @@ impl AsyncBatch<'_> {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
     /// - [`SendError::Forked`] in a forked child
@@ -161,10 +161,10 @@ impl AsyncBatch<'_> {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
     /// - [`SendError::Forked`] in a forked child

@@ -36,7 +36,7 @@ impl Async<Consumer> {
     ///   poller cannot watch the descriptor
     /// - [`Error::Invalid`] if the address is out of range, or the server offers several lanes: then open a
     ///   [`Session`](crate::Session) and [attach](crate::Session::attach_one) to one of them
-    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Refused`] if the server refuses, for example because it already has as many sessions as it allows
     /// - [`Error::Forbidden`] if the server runs as another user
     /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
     /// - [`Error::Closed`] if the server closes the connection
@@ -68,8 +68,8 @@ impl Async<Consumer> {
     ///
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -106,8 +106,8 @@ impl Async<Consumer> {
     ///
     /// - [`ReceiveError::Abandoned`] if the producer gave up or panicked
     /// - [`ReceiveError::PeerDead`] if the producer died
-    /// - [`ReceiveError::HungUp`] if the producer hung up alive
-    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`ReceiveError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`ReceiveError::Refused`] or [`ReceiveError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`ReceiveError::Closed`] if the producer's process closed the session
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
@@ -152,7 +152,7 @@ impl Async<Tap> {
     ///   poller cannot watch the descriptor
     /// - [`Error::Invalid`] if the address is out of range, or the server offers several lanes: then open a
     ///   [`Session`](crate::Session) and [tap](crate::Session::tap_one) one of them
-    /// - [`Error::Refused`] if the server refuses, for example because it has its most sessions already
+    /// - [`Error::Refused`] if the server refuses, for example because it already has as many sessions as it allows
     /// - [`Error::Forbidden`] if the server runs as another user
     /// - [`Error::Peer`] if the server breaks the protocol, or offers memory that must not be mapped
     /// - [`Error::Closed`] if the server closes the connection
@@ -183,8 +183,8 @@ impl Async<Tap> {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up alive
-    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
     /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
@@ -215,11 +215,11 @@ impl Async<Tap> {
     ///
     /// # Errors
     ///
-    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Lagged`] if the producer overwrote the newest record during each of several copies in a row
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up alive
-    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
     /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
@@ -253,8 +253,8 @@ impl Async<Tap> {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up alive
-    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused, or broke the protocol of the session
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
+    /// - [`TapError::Refused`] or [`TapError::Peer`] if it refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
     /// - [`TapError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait

@@ -38,10 +38,10 @@ impl Async<Producer> {
     ///
     /// - [`SendError::TooLong`] if `payload` is longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
     /// - [`SendError::Forked`] in a forked child
@@ -69,10 +69,10 @@ impl Async<Producer> {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if `len` is more than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
     /// - [`SendError::Forked`] in a forked child
@@ -102,10 +102,10 @@ impl Async<Producer> {
     /// - [`SendError::TooLong`] if one of `lens` is more than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::WindowTooLong`] if the records take more than half of the ring together
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Wait`] if a consumer's bell cannot be watched, or the runtime has been shut down
     /// - [`SendError::Forked`] in a forked child

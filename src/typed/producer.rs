@@ -108,10 +108,10 @@ impl<T: NoUninit> TypedProducer<T> {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
@@ -134,10 +134,10 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_send(&mut self, value: &T) -> Result<(), SendError> {
@@ -160,10 +160,10 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, value: &T, timeout: Duration) -> Result<(), SendError> {
@@ -186,10 +186,10 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, value: &T, deadline: Instant) -> Result<(), SendError> {
@@ -212,10 +212,10 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// - [`SendError::TooLong`] if the values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
@@ -239,10 +239,10 @@ impl<T: NoUninit> TypedProducer<T> {
     /// - [`SendError::TooLong`] if the values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     pub fn try_send_slice(&mut self, values: &[T]) -> Result<(), SendError> {
         self.producer.try_send(bytemuck::cast_slice(values))
@@ -266,10 +266,10 @@ impl<T: NoUninit> TypedProducer<T> {
     /// - [`SendError::TooLong`] if the values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_slice_timeout(&mut self, values: &[T], timeout: Duration) -> Result<(), SendError> {
@@ -296,10 +296,10 @@ impl<T: NoUninit> TypedProducer<T> {
     /// - [`SendError::TooLong`] if the values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_slice_deadline(&mut self, values: &[T], deadline: Instant) -> Result<(), SendError> {
@@ -322,10 +322,10 @@ impl<T: NoUninit> TypedProducer<T> {
     ///
     /// - [`SendError::TooLong`] if `count` values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]
@@ -354,10 +354,10 @@ impl<T: NoUninit> TypedProducer<T> {
     /// - [`SendError::TooLong`] if `count` values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     pub fn try_fill(&mut self, count: usize, fill: impl FnOnce(&mut [T])) -> Result<(), SendError>
     where
@@ -385,10 +385,10 @@ impl<T: NoUninit> TypedProducer<T> {
     /// - [`SendError::TooLong`] if `count` values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn fill_timeout(
@@ -424,10 +424,10 @@ impl<T: NoUninit> TypedProducer<T> {
     /// - [`SendError::TooLong`] if `count` values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn fill_deadline(
@@ -546,10 +546,10 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     /// # Errors
     ///
     /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
@@ -574,10 +574,10 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     ///
     /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::Full`] if the ring is full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Forked`] in a forked child
     pub fn try_send(&mut self, value: &T) -> Result<(), SendError> {
         self.batch.try_send(bytemuck::bytes_of(value))
@@ -601,10 +601,10 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     ///
     /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, value: &T, timeout: Duration) -> Result<(), SendError> {
@@ -630,10 +630,10 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     ///
     /// - [`SendError::TooLong`] if a `T` is longer than [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max)
     /// - [`SendError::TimedOut`] if the ring stayed full; it names the consumer that holds the lane back
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than the lane's
-    ///   [`NoConsumer`](crate::options::NoConsumer) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than its
+    ///   [`NoConsumer`](crate::options::NoConsumer) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, value: &T, deadline: Instant) -> Result<(), SendError> {
@@ -657,10 +657,10 @@ impl<T: NoUninit> TypedBatch<'_, T> {
     ///
     /// - [`SendError::TooLong`] if the values are longer than
     ///   [`LaneInfo::payload_max`](crate::info::LaneInfo::payload_max) together
-    /// - [`SendError::TooSlow`] if a consumer has held the full ring back for longer than the lane's
+    /// - [`SendError::TooSlow`] if a consumer has kept the ring full for longer than the lane's
     ///   [`SlowConsumer`](crate::options::SlowConsumer) allows
-    /// - [`SendError::TooFewConsumers`] if fewer consumers are there than
-    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) asks for
+    /// - [`SendError::TooFewConsumers`] if the lane has fewer consumers than
+    ///   [`NoConsumer::FailBelow`](crate::options::NoConsumer::FailBelow) requires
     /// - [`SendError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`SendError::Forked`] in a forked child
     #[inline]

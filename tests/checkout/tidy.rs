@@ -204,6 +204,24 @@ fn the_protocols_know_no_memory_no_features_and_no_model_checker() {
     assert!(checked >= 8, "only {checked} files of src/ring were seen: the check has gone blind");
 }
 
+/// Where docs/map.md says `Type::function` in `file`, the function is there.
+#[test]
+fn the_map_names_functions_that_are_there() {
+    let text = fs::read_to_string(root().join("docs/map.md")).expect("docs/map.md can be read");
+    let mut checked = 0;
+    for line in text.lines() {
+        let spans: Vec<_> = line.split('`').collect();
+        for place in spans.windows(3).skip(1).step_by(2) {
+            let (&[name, " in ", file], true) = (place, place[2].ends_with(".rs")) else { continue };
+            let Some((_, function)) = name.split_once("::") else { continue };
+            let source = fs::read_to_string(root().join("src").join(file)).unwrap_or_default();
+            assert!(source.contains(&format!("fn {function}")), "docs/map.md: there is no {name} in src/{file}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 20, "{checked} places are named");
+}
+
 #[test]
 fn unsafe_code_lies_in_few_places() {
     let places = code_map().values().filter(|room| room.may_be_unsafe).count();

@@ -19,8 +19,8 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 /// One process's ends of a contender.
 ///
 /// The parent sends, or begins round trips; the child receives, or answers. Record `n` is filled with the number `n` by
-/// [`payload::write`](crate::payload::write) or [`payload::fill`](crate::payload::fill), and every one that is received
-/// is read by [`payload::sum`](crate::payload::sum): the sums tell whether all came, and whether each answer is that of
+/// [`payload::write`] or [`payload::fill`], and every one that is received
+/// is read by [`payload::sum`]: the sums tell whether all came, and whether each answer is that of
 /// its round. A form of its own of [`ping`](Self::ping) or [`pong`](Self::pong) checks that itself.
 ///
 /// [`ContenderKind::open`] is called once in each process, for all that the contender [does](ContenderKind::does). The

@@ -54,8 +54,8 @@ pub(crate) fn receive(
         let received = receive()?;
         if received != count {
             return Err(format!(
-                "{received} descriptors came of a message of {count}: they were not counted rightly, or this process may \
-                 open no more files; see `ulimit -n`"
+                "{received} descriptors came of a message of {count}: they were not counted rightly, or this process \
+                 may open no more files; see `ulimit -n`"
             )
             .into());
         }

@@ -1,4 +1,4 @@
-//! The lossy reading end of a lane: it sees what it is in time for, and holds nobody back.
+//! The lossy reading end of a lane: it receives what it can keep up with, and never holds the lane back.
 //!
 //! [`Tap`] puts together the lossy protocol ([`ring::tap`](crate::ring::tap)) and what it shares with a consumer:
 //! copies ([`payloads`](super::payloads)), pace and sleep ([`waiter`](super::waiter)).
@@ -56,13 +56,13 @@ const LOOKS_PER_SESSION: u32 = 4096;
 /// from the newest record. [`receive_newest`](Self::receive_newest) skips everything but the newest record, for readers
 /// such as displays and control loops.
 ///
-/// A tap costs its producer next to nothing, whether it reads, sleeps, or is stopped. Any number of taps read a lane
-/// beside its consumers, which lose nothing by them. A payload is copied out, and handed out only if it was still whole
-/// after that.
+/// A tap costs its producer next to nothing, whether it reads, sleeps, or is stopped. Any number of taps can read a
+/// lane alongside its consumers, which lose nothing because of them. A payload is copied out, and the copy is returned
+/// only if the record had not been overwritten by the time the copy was complete.
 ///
-/// A tap is in time for a record until the producer has written about 15/16 of the ring after it, less the length of
-/// the record that it is writing. A record longer than 15/32 of the ring may be overwritten before any tap has copied
-/// it: make the ring longer.
+/// A tap can still read a record until the producer has written about 15/16 of the ring's capacity after it, minus the
+/// length of the record being written. A record longer than 15/32 of the ring may be overwritten before any tap has
+/// copied it: use a larger ring.
 ///
 /// ```
 /// use fdring::{Producer, Server, Tap, errors::TapError};
@@ -182,7 +182,7 @@ impl Tap {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -196,8 +196,8 @@ impl Tap {
 
     /// The next record, if it is already published. Never sleeps. `None` is the end of the stream.
     ///
-    /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone. A call that finds
-    /// nothing checks whether the producer is alive, at most every 5 to 10 ms.
+    /// In a busy stream it may spin for up to 1.8 µs, to leave the producer's cache line alone. Calls that find nothing
+    /// check whether the producer is alive, but no more often than once every 5 to 10 ms.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};
@@ -216,11 +216,11 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// - [`TapError::Empty`] if no record is published now
+    /// - [`TapError::Empty`] if there is no unread record yet
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -255,7 +255,7 @@ impl Tap {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -266,7 +266,7 @@ impl Tap {
         self.receive_until(Deadline::after(timeout))
     }
 
-    /// Like [`receive`](Self::receive), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`receive`](Self::receive), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};
@@ -291,7 +291,7 @@ impl Tap {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -325,10 +325,10 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Lagged`] if the producer overwrote the newest record during each of several copies in a row
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -359,11 +359,11 @@ impl Tap {
     ///
     /// # Errors
     ///
-    /// - [`TapError::Empty`] if no record is published now
-    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Empty`] if there is no unread record yet
+    /// - [`TapError::Lagged`] if the producer overwrote the newest record during each of several copies in a row
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -393,10 +393,10 @@ impl Tap {
     /// # Errors
     ///
     /// - [`TapError::TimedOut`] if no record came within `timeout`
-    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Lagged`] if the producer overwrote the newest record during each of several copies in a row
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -432,10 +432,10 @@ impl Tap {
     /// # Errors
     ///
     /// - [`TapError::TimedOut`] if no record came before `deadline`
-    /// - [`TapError::Lagged`] if the producer was quicker several times in a row
+    /// - [`TapError::Lagged`] if the producer overwrote the newest record during each of several copies in a row
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -502,8 +502,8 @@ impl Tap {
         self.reader.missed_bytes()
     }
 
-    /// Whether the next call that receives finds something at once: a record, or an error. It looks at the lane no more
-    /// often than such a call, and takes nothing.
+    /// Whether the next receiving call will return at once, with a record or an error. This method consumes nothing,
+    /// and looks at the lane no more often than a receiving call would.
     ///
     /// `false` is not final: [`arm`](Self::arm) also sees the end of the lane and of the session. This method is for
     /// futures, which cannot keep a borrowed record while they find out whether to wait.
@@ -526,7 +526,7 @@ impl Tap {
         self.reader.unread() != 0 || self.look_for_news()
     }
 
-    /// Prepares a wait in an event loop of the caller, as [`Consumer::arm`](crate::Consumer::arm) does: try until
+    /// Prepares a wait in the caller's event loop, as [`Consumer::arm`](crate::Consumer::arm) does: try until
     /// [`TapError::Empty`], call `arm`, and if it returns `true`, wait until the descriptor of [`as_fd`](Self::as_fd)
     /// is readable.
     ///
@@ -560,7 +560,7 @@ impl Tap {
     /// # Errors
     ///
     /// - [`TapError::Interrupted`] if there is no news, and an [`Interrupter`] has ended all waits
-    /// - [`TapError::Wait`] if the kernel gives no descriptor or timer for it
+    /// - [`TapError::Wait`] if the kernel cannot provide a descriptor or timer for the wait
     /// - [`TapError::Forked`] in a forked child
     pub fn arm(&mut self) -> Result<bool, TapError> {
         self.check_fork()?;

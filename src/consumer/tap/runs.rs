@@ -41,7 +41,7 @@ impl Tap {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -83,7 +83,7 @@ impl Tap {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -127,7 +127,7 @@ impl Tap {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
@@ -170,7 +170,7 @@ impl Tap {
     /// - [`TapError::Lagged`] if the producer has overwritten the next record; the next call goes on from the newest
     /// - [`TapError::Abandoned`] if the producer gave up or panicked
     /// - [`TapError::PeerDead`] if the producer died
-    /// - [`TapError::HungUp`] if the producer hung up without a word
+    /// - [`TapError::HungUp`] if the producer hung up unexpectedly and is not known to have died
     /// - [`TapError::Refused`] or [`TapError::Peer`] if the producer refused to go on, or broke the session's protocol
     /// - [`TapError::Closed`] if the producer's process closed the session
     /// - [`TapError::Corrupt`] if the producer broke the protocol
