@@ -299,9 +299,15 @@ fn a_call_that_connects_again_ends_at_its_deadline_though_nobody_says_hello() {
     drop(silent);
 }
 
-/// More replies than one look takes are there when the session ends.
+/// More replies than one look takes are there when the session ends. What is readable may be they, before the end is
+/// known: then the call is lost, as it may be, and the next round is looked at.
 #[test]
 fn a_call_begins_with_the_next_service_once_the_end_of_the_last_one_is_known() {
+    assert!((0..10).any(|_| begins_with_the_next_service()), "each call was sent to a service that had gone");
+}
+
+/// Whether a call after the end of a service went to the next one.
+fn begins_with_the_next_service() -> bool {
     let address = unique_address();
     let mut service = Service::listen(address.as_str()).unwrap();
     let mut caller = CallerOptions::new().calls_max(2000).connect(address.as_str()).unwrap();
@@ -311,15 +317,20 @@ fn a_call_begins_with_the_next_service_once_the_end_of_the_last_one_is_known() {
         service.receive_timeout(DEADLINE).unwrap().reply(b"y").unwrap();
     }
     drop(service);
-    assert!(is_readable(&caller, DEADLINE), "its session has hung up");
+    assert!(is_readable(&caller, DEADLINE), "there are replies, and its session hangs up");
     assert!(!caller.arm().unwrap());
     let server = echo(Service::listen(address.as_str()).unwrap());
-    assert_eq!(&caller.call(b"end", DEADLINE).unwrap()[..], b"ended");
+    let (end, is_lost) = match caller.call(b"end", DEADLINE) {
+        Err(CallError::Lost(_)) => (caller.call(b"end", DEADLINE), true),
+        end => (end, false),
+    };
+    assert_eq!(&end.unwrap()[..], b"ended");
     drop(server.join().unwrap());
     for ticket in &mut tickets {
         assert_eq!(&caller.wait(ticket).unwrap().unwrap()[..], b"y");
     }
-    assert_eq!((caller.stats().sessions, caller.stats().lost), (2, 0));
+    assert_eq!((caller.stats().sessions, caller.stats().lost), (2, u64::from(is_lost)));
+    !is_lost
 }
 
 /// Each try of a caller with patience has no more time than the call has left.
