@@ -14,7 +14,7 @@ use fdring::errors::ReceiveError;
 use fdring::options::{LaneOptions, Start};
 use fdring::{Consumer, Producer, Record, Server, Session};
 use marks::{asking, borrowed, join, lane, mark_of, marks};
-use peer::{Peer, argument, say};
+use peer::{Peer, argument, say, told};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -91,7 +91,7 @@ fn check(record: &Record<'_>, way: &str) -> u64 {
     number
 }
 
-/// Listens, waits for so many consumers, and sends until it is killed.
+/// Listens, waits for so many consumers, and, once these know that they are attached, sends until it is killed.
 fn producer_role() -> ! {
     let argument = argument();
     let [address, way, consumers] = argument.split('|').collect::<Vec<_>>()[..] else { panic!("{argument}") };
@@ -99,6 +99,7 @@ fn producer_role() -> ! {
     let _server = Server::listen(address, [&producer]).unwrap();
     say("listening");
     producer.wait_for_consumers(consumers.parse().unwrap(), DEADLINE).unwrap();
+    assert_eq!(told(), "send");
     let mut number = 0;
     loop {
         send(&mut producer, way, &mut number);
@@ -142,6 +143,7 @@ fn a_producer_that_is_killed_around_the_frames_publishes_nothing_of_that_record_
                 let mut producer = Peer::start_with(test, "producer", &format!("{address}|{way}|2"), Some(&crash_at));
                 producer.expect("listening");
                 let consumers = [(); 2].map(|()| from_oldest(&address).unwrap());
+                producer.tell("send");
                 producer.dies();
                 // It comes past the point between two consumers' frames once for each.
                 let sent = if point == "producer-between-attachments" { passes / 2 } else { passes };
@@ -171,6 +173,7 @@ fn a_producer_that_is_killed_while_a_consumer_joins_leaves_it_no_record_without_
                 let mut producer = Peer::start_with(test, "producer", &format!("{address}|{way}|1"), Some(&crash_at));
                 producer.expect("listening");
                 let first = from_oldest(&address).unwrap();
+                producer.tell("send");
                 let joiner = std::thread::scope(|scope| {
                     let reader = scope.spawn(|| read_to_the_death(first, way, Some(0)));
                     let joiner = from_oldest(&address);
