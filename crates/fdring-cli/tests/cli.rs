@@ -4,7 +4,7 @@ mod kit;
 
 use fdring::options::LaneOptions;
 use fdring::{Consumer, Producer, Server};
-use kit::{Folder, Running, complaint, fdring, out, unique, wait_until};
+use kit::{Folder, Running, complaint, fdring, out, signals_that_end, unique, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
@@ -197,7 +197,7 @@ fn started(arguments: &[&str]) -> (Child, BufReader<ChildStdout>, String) {
 fn a_signal_ends_it_at_once_and_in_order() {
     let mut lane = Producer::create(unique("signal")).unwrap();
     lane.send(b"one").unwrap();
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+    for signal in signals_that_end() {
         let (mut child, _stdout, line) = started(&["tail", &lane.lane().name, "--start", "newest"]);
         assert!(line.ends_with("one\n"), "{line:?}");
         let asked = Instant::now();

@@ -6,7 +6,7 @@ mod pty;
 use fdring::options::{LaneOptions, SessionOptions};
 use fdring::{Attach, Consumer, Producer, Server};
 use kit::{DEADLINE, Folder, Running, command, complaint, expect, fdring, info, len_of, number, out};
-use kit::{python_with_mcap, records_of, unique, wait_until};
+use kit::{python_with_mcap, records_of, signals_that_end, unique, wait_until};
 use pty::Screen;
 use rustix::process::Signal;
 use std::os::fd::AsFd;
@@ -226,7 +226,7 @@ fn ctrl_c_finishes_the_file() {
     let (folder, address) = (Folder::new("ctrl-c"), format!("@{}", unique("ctrl-c")));
     let mut lane = Producer::create("n").unwrap();
     let _server = Server::listen(address.as_str(), [&lane]).unwrap();
-    for (number, signal) in [Signal::INT, Signal::TERM, Signal::HUP].into_iter().enumerate() {
+    for (number, signal) in signals_that_end().into_iter().enumerate() {
         let file = folder.text(&format!("{number}.mcap"));
         let recorder = Running::start(&["record", &address, "--lossless", "-o", &file]);
         lane.wait_for_consumers(1, DEADLINE).unwrap();

@@ -4,9 +4,8 @@ mod kit;
 mod pty;
 
 use fdring::{Consumer, Producer, Server};
-use kit::unique;
+use kit::{signals_that_end, unique};
 use pty::Screen;
-use rustix::process::Signal;
 use std::process::Command;
 
 fn top(size: (u16, u16)) -> Screen {
@@ -63,7 +62,7 @@ fn control_c_and_signals_give_the_terminal_back() {
     screen.wait_for("fdring top");
     screen.press("\x03");
     assert_eq!(screen.end().code(), Some(0));
-    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+    for signal in signals_that_end() {
         let mut screen = top((80, 24));
         screen.wait_for("fdring top");
         screen.signal(signal);

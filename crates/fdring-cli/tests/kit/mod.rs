@@ -240,3 +240,13 @@ pub(crate) fn as_nobody(folder: &Folder, arguments: &[&str]) -> Option<Command> 
     command.args(arguments).stdin(Stdio::null()).current_dir("/").uid(NOBODY).gid(NOBODY);
     Some(command)
 }
+
+/// The signals that ask a command to end, but for those that this process was started with ignored, as by nohup(1): the
+/// commands that it starts ignore them, too.
+pub(crate) fn signals_that_end() -> Vec<Signal> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    let heard = [Signal::INT, Signal::TERM, Signal::HUP].into_iter();
+    heard.filter(|signal| ignored >> (signal.as_raw() - 1) & 1 == 0).collect()
+}
