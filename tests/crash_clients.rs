@@ -98,11 +98,10 @@ fn noted(path: &Path, what: Note) -> u64 {
     }
 }
 
-/// Of a collector that sleeps as soon as nothing is there: so clients have a bell to ring.
 fn options() -> CollectorOptions {
     let each = SessionOptions::new().deadline(DEADLINE);
     let listener = SessionListenerOptions::new().sessions(each);
-    CollectorOptions::new().listener(listener).turn_records(4).spin(Duration::ZERO)
+    CollectorOptions::new().listener(listener).turn_records(4)
 }
 
 /// In a process that was started to play a role: plays it.
@@ -134,8 +133,12 @@ fn client() {
     note(&notes, Note::Connected, 1);
     let mut next = BEFORE;
     while ending != "ends" || next < 300 {
-        if ending == "again" && lane.consumer_count() == 0 {
+        if ending.starts_with("again") && lane.consumer_count() == 0 {
             link = connect(address, &lane);
+        }
+        if ending.ends_with("waits") {
+            // The collector is about to sleep, or sleeps: sooner or later it is rung.
+            let _ = lane.wait_released(lane.published(), DEADLINE);
         }
         note(&notes, Note::Intended, next + 4);
         send_four(&mut lane, next);
@@ -177,6 +180,7 @@ fn send_four(lane: &mut Producer, next: u64) {
 #[derive(Debug)]
 struct Checker {
     collector: Collector,
+    run: u64,
     /// The numbers of each process that were read.
     next: BTreeMap<u32, Range<u64>>,
     /// Whether the first ones may have been overwritten.
@@ -185,9 +189,10 @@ struct Checker {
 }
 
 impl Checker {
-    fn new(address: &str) -> Self {
-        let collector = options().listen(address).unwrap();
-        Self { collector, next: BTreeMap::new(), begins_anywhere: false, ended: BTreeMap::new() }
+    /// One that looks around after as many records, and spins for so long.
+    fn new(address: &str, run: u64, spin: Duration) -> Self {
+        let collector = options().spin(spin).listen(address).unwrap();
+        Self { collector, run, next: BTreeMap::new(), begins_anywhere: false, ended: BTreeMap::new() }
     }
 
     /// Takes what happens within a moment.
@@ -203,8 +208,8 @@ impl Checker {
                     }
                     assert_eq!(number, next.end, "a record is missing, or came twice");
                     next.end += 1;
-                    // The one that runs never leaves it idle. More than its ring holds, so that it is empty in between.
-                    if number.is_multiple_of(1024) {
+                    // The one that runs never leaves it idle.
+                    if number.is_multiple_of(self.run) {
                         return;
                     }
                 }
@@ -245,6 +250,11 @@ fn kept() -> Vec<String> {
     each.map(str::to_owned).collect()
 }
 
+/// How a client that is killed at that point goes on: one that is to ring waits for the collector each time.
+fn way_of(point: &str) -> &'static str {
+    if point.contains("bell") { "waits" } else { "runs" }
+}
+
 fn is_wanted(point: &str) -> bool {
     point.contains(&std::env::var("FDRING_CRASH_POINT").unwrap_or_default())
 }
@@ -257,13 +267,14 @@ fn what_a_client_had_published_that_dies_at_any_step_is_collected() {
     let test = "what_a_client_had_published_that_dies_at_any_step_is_collected";
     isolated(test, || {
         let (address, dir) = (format!("@{}", unique_name()), TempDir::new());
-        let mut checker = Checker::new(&address);
+        // It sleeps as soon as nothing is there, and takes more than a ring holds: so clients have a bell to ring.
+        let mut checker = Checker::new(&address, 1024, Duration::ZERO);
         // One that goes on beside all of them.
         let other = Peer::start(test, "client", &format!("{address} {} runs", dir.path().join("other").display()));
         checker.take_until("it is attached", |checker| checker.next(other.pid()) > 100);
         let before = kept();
         let rounds = std::env::var("FDRING_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-        let flow = SENDING.iter().flat_map(|point| (0..rounds).map(move |round| (*point, round * 17, "runs")));
+        let flow = SENDING.iter().flat_map(|point| (0..rounds).map(move |round| (*point, round * 17, way_of(point))));
         let once = |ending: &'static str| move |point: &'static str| (point, 0, ending);
         let runs = CONNECTING.into_iter().map(once("runs")).chain(flow).chain(ENDING.into_iter().map(once("ends")));
         for (number, (point, passes, ending)) in runs.filter(|(point, ..)| is_wanted(point)).enumerate() {
@@ -322,9 +333,11 @@ fn clients_of_a_collector_that_dies_at_any_step_go_on_and_are_collected_by_the_n
             Peer::start(test, "client", &format!("{address} {} {ending}", path.display()))
         };
         // One whose lane the collector leaves, and one that goes on and connects again.
-        let (brief, client) = (start("ends"), start("again"));
+        // A collector that always finds something never sleeps.
+        let again = if point.contains("sleep") { "again-waits" } else { "again" };
+        let (brief, client) = (start("ends"), start(again));
         victim.dies();
-        let mut heir = Checker::new(&address);
+        let mut heir = Checker::new(&address, 64, Duration::from_micros(50));
         heir.begins_anywhere = true;
         heir.take_until(point, |heir| heir.count(client.pid()) > 500);
         heir.take_until(point, |heir| !heir.next.contains_key(&brief.pid()) || heir.ended.contains_key(&brief.pid()));
