@@ -14,40 +14,15 @@ use fdring::errors::ReceiveError;
 use fdring::options::{LaneOptions, Start};
 use fdring::{Consumer, Producer, Record, Server, Session};
 use marks::{asking, borrowed, join, lane, mark_of, marks};
-use peer::{Peer, argument, say, told};
+use peer::{Peer, SESSION_POINTS, STEWARD_POINTS, argument, say, told};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Around the frames of a record: it is not published.
 const FRAME_POINTS: [&str; 3] =
     ["producer-before-attachments", "producer-between-attachments", "producer-after-attachments"];
-/// What a server does for a consumer that joins.
-const SERVER_POINTS: [&str; 9] = [
-    "steward-accepted",
-    "steward-hello-heard",
-    "steward-seat-made",
-    "steward-hello-sent",
-    "steward-offer-sent",
-    "steward-attach-heard",
-    "steward-seat-checked",
-    "steward-joined",
-    "steward-attached-sent",
-];
-/// What a consumer does from its connection to its leave.
-const CONSUMER_POINTS: [&str; 12] = [
-    "session-connected",
-    "session-hello-sent",
-    "session-hello-received",
-    "session-offer-received",
-    "session-seat-mapped",
-    "session-seat-sealed",
-    "session-lanes-mapped",
-    "session-attach-sent",
-    "session-attached-received",
-    "consumer-record-found",
-    "consumer-leaving",
-    "consumer-left",
-];
+/// What a consumer passes after [`SESSION_POINTS`], up to its leave.
+const READING_POINTS: [&str; 3] = ["consumer-record-found", "consumer-leaving", "consumer-left"];
 
 /// The ways to send a record with descriptors. Before each the batch has a plain one.
 const WAYS: [&str; 3] = ["copied", "filled", "in a batch"];
@@ -166,7 +141,7 @@ fn a_producer_that_is_killed_while_a_consumer_joins_leaves_it_no_record_without_
     isolated(test, || {
         let before = belongings();
         for way in WAYS {
-            for point in SERVER_POINTS {
+            for point in ["steward-accepted"].into_iter().chain(STEWARD_POINTS) {
                 let address = format!("@{}", unique_name());
                 // The second who joins meets the end, beside one who reads.
                 let crash_at = format!("{point}:1");
@@ -213,7 +188,8 @@ fn a_consumer_that_is_killed_at_any_step_costs_nobody_descriptors() {
                 assert_eq!(check(&record, "copied"), number - 1);
             }
         };
-        for (point, passes) in CONSUMER_POINTS.into_iter().flat_map(|point| [(point, 0), (point, 3)]) {
+        let points = ["session-connected"].into_iter().chain(SESSION_POINTS).chain(READING_POINTS);
+        for (point, passes) in points.flat_map(|point| [(point, 0), (point, 3)]) {
             // Only what is done for a record comes again.
             if passes != 0 && !point.starts_with("consumer-record") {
                 continue;

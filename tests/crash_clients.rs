@@ -13,7 +13,7 @@ use fdring::collect::{Collector, CollectorOptions, Event};
 use fdring::errors::ReceiveError;
 use fdring::options::{LaneOptions, Records, ServerOptions, SessionListenerOptions, SessionOptions};
 use fdring::{Producer, Server};
-use peer::{Peer, argument, say};
+use peer::{Peer, SESSION_POINTS, STEWARD_POINTS, argument, say};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,18 +22,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// The points that a client passes while it connects.
-const CONNECTING: [&str; 8] = [
-    "steward-hello-sent",
-    "steward-hello-heard",
-    "steward-seat-made",
-    "steward-offer-sent",
-    "steward-attach-heard",
-    "steward-seat-checked",
-    "steward-joined",
-    "steward-attached-sent",
-];
-/// Those that it passes again and again while it sends.
+/// The points that a client passes again and again while it sends; before that it passes [`STEWARD_POINTS`].
 const SENDING: [&str; 14] = [
     "store",
     "producer-reserved",
@@ -52,17 +41,9 @@ const SENDING: [&str; 14] = [
 ];
 /// Those that it passes once, when its lane ends.
 const ENDING: [&str; 2] = ["producer-before-end", "producer-after-end"];
-/// The points that a collector passes while a client connects, while it collects, and when a lane has ended.
-const COLLECTING: [&str; 15] = [
-    "steward-accepted",
-    "session-hello-sent",
-    "session-hello-received",
-    "session-offer-received",
-    "session-seat-mapped",
-    "session-seat-sealed",
-    "session-lanes-mapped",
-    "session-attach-sent",
-    "session-attached-received",
+/// The points that a collector passes while it collects, and when a lane has ended; before that it passes
+/// "steward-accepted" and [`SESSION_POINTS`].
+const COLLECTING: [&str; 6] = [
     "store",
     "consumer-before-space-wake",
     "consumer-after-space-wake",
@@ -133,12 +114,12 @@ fn client() {
     note(&notes, Note::Connected, 1);
     let mut next = BEFORE;
     while ending != "ends" || next < 300 {
-        if ending.starts_with("again") && lane.consumer_count() == 0 {
+        if ending == "again" && lane.consumer_count() == 0 {
             link = connect(address, &lane);
         }
-        if ending.ends_with("waits") {
+        if ending == "waits" {
             // The collector is about to sleep, or sleeps: sooner or later it is rung.
-            let _ = lane.wait_released(lane.published(), DEADLINE);
+            lane.wait_released(lane.published(), DEADLINE).unwrap();
         }
         note(&notes, Note::Intended, next + 4);
         send_four(&mut lane, next);
@@ -180,7 +161,6 @@ fn send_four(lane: &mut Producer, next: u64) {
 #[derive(Debug)]
 struct Checker {
     collector: Collector,
-    run: u64,
     /// The numbers of each process that were read.
     next: BTreeMap<u32, Range<u64>>,
     /// Whether the first ones may have been overwritten.
@@ -189,10 +169,10 @@ struct Checker {
 }
 
 impl Checker {
-    /// One that looks around after as many records, and spins for so long.
-    fn new(address: &str, run: u64, spin: Duration) -> Self {
-        let collector = options().spin(spin).listen(address).unwrap();
-        Self { collector, run, next: BTreeMap::new(), begins_anywhere: false, ended: BTreeMap::new() }
+    /// It sleeps as soon as nothing is there: so a client that waits for it has a bell to ring.
+    fn new(address: &str) -> Self {
+        let collector = options().spin(Duration::ZERO).listen(address).unwrap();
+        Self { collector, next: BTreeMap::new(), begins_anywhere: false, ended: BTreeMap::new() }
     }
 
     /// Takes what happens within a moment.
@@ -209,7 +189,7 @@ impl Checker {
                     assert_eq!(number, next.end, "a record is missing, or came twice");
                     next.end += 1;
                     // The one that runs never leaves it idle.
-                    if number.is_multiple_of(self.run) {
+                    if number.is_multiple_of(64) {
                         return;
                     }
                 }
@@ -267,8 +247,7 @@ fn what_a_client_had_published_that_dies_at_any_step_is_collected() {
     let test = "what_a_client_had_published_that_dies_at_any_step_is_collected";
     isolated(test, || {
         let (address, dir) = (format!("@{}", unique_name()), TempDir::new());
-        // It sleeps as soon as nothing is there, and takes more than a ring holds: so clients have a bell to ring.
-        let mut checker = Checker::new(&address, 1024, Duration::ZERO);
+        let mut checker = Checker::new(&address);
         // One that goes on beside all of them.
         let other = Peer::start(test, "client", &format!("{address} {} runs", dir.path().join("other").display()));
         checker.take_until("it is attached", |checker| checker.next(other.pid()) > 100);
@@ -276,7 +255,7 @@ fn what_a_client_had_published_that_dies_at_any_step_is_collected() {
         let rounds = std::env::var("FDRING_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
         let flow = SENDING.iter().flat_map(|point| (0..rounds).map(move |round| (*point, round * 17, way_of(point))));
         let once = |ending: &'static str| move |point: &'static str| (point, 0, ending);
-        let runs = CONNECTING.into_iter().map(once("runs")).chain(flow).chain(ENDING.into_iter().map(once("ends")));
+        let runs = STEWARD_POINTS.into_iter().map(once("runs")).chain(flow).chain(ENDING.into_iter().map(once("ends")));
         for (number, (point, passes, ending)) in runs.filter(|(point, ..)| is_wanted(point)).enumerate() {
             let path = dir.path().join(format!("client-{number}"));
             let argument = format!("{address} {} {ending}", path.display());
@@ -322,7 +301,8 @@ fn clients_of_a_collector_that_dies_at_any_step_go_on_and_are_collected_by_the_n
     }
     let test = "clients_of_a_collector_that_dies_at_any_step_go_on_and_are_collected_by_the_next";
     let dir = TempDir::new();
-    for point in COLLECTING.into_iter().filter(|point| is_wanted(point)) {
+    let points = ["steward-accepted"].into_iter().chain(SESSION_POINTS).chain(COLLECTING);
+    for point in points.filter(|point| is_wanted(point)) {
         let address = format!("@{}", unique_name());
         // Past what it stores while it attaches.
         let passes = if point == "store" { 20 } else { 0 };
@@ -333,11 +313,9 @@ fn clients_of_a_collector_that_dies_at_any_step_go_on_and_are_collected_by_the_n
             Peer::start(test, "client", &format!("{address} {} {ending}", path.display()))
         };
         // One whose lane the collector leaves, and one that goes on and connects again.
-        // A collector that always finds something never sleeps.
-        let again = if point.contains("sleep") { "again-waits" } else { "again" };
-        let (brief, client) = (start("ends"), start(again));
+        let (brief, client) = (start("ends"), start("again"));
         victim.dies();
-        let mut heir = Checker::new(&address, 64, Duration::from_micros(50));
+        let mut heir = Checker::new(&address);
         heir.begins_anywhere = true;
         heir.take_until(point, |heir| heir.count(client.pid()) > 500);
         heir.take_until(point, |heir| !heir.next.contains_key(&brief.pid()) || heir.ended.contains_key(&brief.pid()));

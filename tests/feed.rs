@@ -10,7 +10,7 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{DEADLINE, TempDir, belongings, isolated, role, unique_name, wait_until};
+use common::{DEADLINE, TempDir, belongings, isolated, role, thread_names, unique_name, wait_until};
 use fdring::errors::{ErrorKind, ReceiveError, Refusal};
 use fdring::feed::{Feed, FeedError, FeedEvent, FeedOptions};
 use fdring::options::{LaneOptions, NoConsumer, SessionOptions, SlowConsumer, Start};
@@ -562,9 +562,8 @@ fn an_interrupter_ends_its_waits_wherever_it_waits_and_nothing_is_lost() {
 
 /// The threads of this library that have not ended, but for the one that closes what peers have sent.
 fn threads() -> Vec<String> {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-    names.filter(|name| name.starts_with("fdring-") && name.trim() != "fdring-closer").collect()
+    let names = thread_names(std::process::id()).into_iter();
+    names.filter(|name| name.starts_with("fdring-") && name != "fdring-closer").collect()
 }
 
 #[test]

@@ -12,7 +12,7 @@ mod peer;
 mod stage;
 
 use common::kernel::write_and_keep_the_lock;
-use common::{DEADLINE, belongings, isolated, role, skipped, unique_name, wait_until};
+use common::{DEADLINE, belongings, isolated, role, skipped, thread_names, unique_name, wait_until};
 use fdring::call::{CallError, Caller, Cause, Service, ServiceOptions};
 use fdring::errors::ReceiveError;
 use fdring::{Error, Producer, Server, Session, options::SessionOptions};
@@ -346,9 +346,7 @@ fn callers_that_hang_up_and_live_cost_their_service_no_time() {
 
 /// How many threads of this process open what was offered.
 fn openers() -> usize {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-    names.filter(|name| name.trim() == "fdring-opener").count()
+    thread_names(std::process::id()).iter().filter(|name| *name == "fdring-opener").count()
 }
 
 /// How many of them may be left behind.

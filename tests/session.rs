@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{DEADLINE, census, isolated, unique_name, wait_until, wait_until_census_is};
+use common::{DEADLINE, census, isolated, thread_names, unique_name, wait_until, wait_until_census_is};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session,
     errors::SendError,
@@ -140,17 +140,12 @@ fn the_pages_of_a_ring_are_mapped_while_its_reader_begins() {
         drop(consumer);
         wait_until("nothing is mapped", || resident_kib("prefaulted").is_none());
         let consumer = open(&address, SessionOptions::new().prefault(false)).unwrap();
-        wait_until("what opens has ended", || !has_thread("fdring-opener"));
+        wait_until("what opens has ended", || {
+            !thread_names(std::process::id()).iter().any(|name| name == "fdring-opener")
+        });
         assert_eq!(resident_kib("prefaulted"), Some(0), "only when asked for");
         drop((consumer, server, producer));
     });
-}
-
-/// Whether a thread of this process has that name.
-fn has_thread(name: &str) -> bool {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-    names.into_iter().any(|comm| comm.trim_end() == name)
 }
 
 #[test]

@@ -522,7 +522,7 @@ impl Collector {
             Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_))) => Err(error),
             end => {
                 let Some(Endpoint::Lane(lane)) = self.selector.remove(turn.key) else { return Ok(Looked::Nothing) };
-                let Lane { origin, consumer, is_lost, .. } = *lane;
+                let Lane { origin, consumer, is_lost } = *lane;
                 self.totals.add(&consumer);
                 if is_lost {
                     return Ok(Looked::Nothing);
@@ -536,7 +536,7 @@ impl Collector {
     #[inline]
     fn record(&mut self, key: Key, found: Found) -> Event<'_> {
         let Some(Endpoint::Lane(lane)) = self.selector.at_turn(key) else { unreachable!("it was just looked at") };
-        let Lane { origin, consumer, is_lost, .. } = &mut **lane;
+        let Lane { origin, consumer, is_lost } = &mut **lane;
         match consumer.record(found) {
             Ok(record) => Event::Record(origin, record),
             Err(why) => {

@@ -163,6 +163,13 @@ pub(crate) fn wait_until_process_sleeps(pid: u32) {
     wait_until_process_has_slept_for(pid, SLEEP);
 }
 
+/// The names of the threads of the process `pid`, as far as they have not ended meanwhile.
+pub(crate) fn thread_names(pid: u32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.map(|name| name.trim_end().to_owned()).collect()
+}
+
 /// Waits until no thread of the process `pid` has run for so long.
 pub(crate) fn wait_until_process_has_slept_for(pid: u32, long: Duration) {
     wait_until_sleeping(long, || {

@@ -11,6 +11,29 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+/// The crash points that an end which writes lanes passes while a reader connects to it.
+pub(crate) const STEWARD_POINTS: [&str; 8] = [
+    "steward-hello-sent",
+    "steward-hello-heard",
+    "steward-seat-made",
+    "steward-offer-sent",
+    "steward-attach-heard",
+    "steward-seat-checked",
+    "steward-joined",
+    "steward-attached-sent",
+];
+/// Those that the reader passes meanwhile.
+pub(crate) const SESSION_POINTS: [&str; 8] = [
+    "session-hello-sent",
+    "session-hello-received",
+    "session-offer-received",
+    "session-seat-mapped",
+    "session-seat-sealed",
+    "session-lanes-mapped",
+    "session-attach-sent",
+    "session-attached-received",
+];
+
 const ARGUMENT: &str = "FDRING_TEST_ARGUMENT";
 /// What the lines begin with that are said; the test harness prints others.
 const SAID: &str = "> ";

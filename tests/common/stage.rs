@@ -5,7 +5,7 @@
 //! `if plays_a_role() { return; }`.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use crate::common::{DEADLINE, belongings, census, kernel, role, unique_name, wait_until};
+use crate::common::{DEADLINE, belongings, census, kernel, role, thread_names, unique_name, wait_until};
 use crate::peer::{Peer, argument, is_told_within, say, told};
 use fdring::{
     Attach, Consumer, Error, Producer, Record, Server, Session,
@@ -134,9 +134,7 @@ impl Stage {
 
     /// How many threads of the host have that name.
     pub(crate) fn threads(&self, name: &str) -> usize {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.host.pid())).unwrap();
-        let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
-        names.filter(|comm| comm.trim_end() == name).count()
+        thread_names(self.host.pid()).iter().filter(|other| *other == name).count()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

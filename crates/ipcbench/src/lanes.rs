@@ -5,7 +5,7 @@ mod reading;
 pub(crate) use reading::receive_one;
 
 use super::clock::Laps;
-use super::payload::{NOT_WHAT_WAS_SENT, PING_BYTES, boxed, fill, number_of, stamp, sum};
+use super::payload::{PING_BYTES, assert_sent, boxed, fill, stamp, sum};
 use super::plan::{Align, BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, Reading, SPREAD_LEN, Sending, Spread};
 use super::shared::{LARGE_LEN, LARGE_RING_BYTES, bounce_lane_bytes};
 use crate::contender::{Fallible, Role, Waiting};
@@ -448,7 +448,7 @@ fn ping_by<const LEN: usize>(
 ) {
     for n in 0..rounds {
         send_one::<LEN>(producer, n);
-        assert!(number_of(LEN, read(consumer)) == n, "{NOT_WHAT_WAS_SENT}");
+        assert_sent(LEN, n, read(consumer));
         laps.end();
     }
 }
@@ -468,7 +468,7 @@ fn pong_by<const LEN: usize>(
     read: impl Fn(&mut Consumer) -> u64,
 ) {
     for n in 0..rounds {
-        assert!(number_of(LEN, read(consumer)) == n, "{NOT_WHAT_WAS_SENT}");
+        assert_sent(LEN, n, read(consumer));
         send_one::<LEN>(producer, n);
     }
 }

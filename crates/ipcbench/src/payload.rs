@@ -127,6 +127,12 @@ pub(crate) fn check(len: usize, n: u64, sum: u64) -> Fallible {
     if number_of(len, sum) == n { Ok(()) } else { Err(NOT_WHAT_WAS_SENT.into()) }
 }
 
+/// The same in loops that return no errors: it panics.
+#[inline(always)]
+pub(crate) fn assert_sent(len: usize, n: u64, sum: u64) {
+    assert!(number_of(len, sum) == n, "{NOT_WHAT_WAS_SENT}");
+}
+
 /// A length as people write it.
 pub(crate) struct Bytes(pub(crate) usize);
 

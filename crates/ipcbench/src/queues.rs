@@ -4,7 +4,7 @@
 //! core, which sleeps meanwhile.
 
 use super::clock::Laps;
-use super::payload::{NOT_WHAT_WAS_SENT, PING_BYTES, fill, fill_uninit, number_of, sum, with_small_len};
+use super::payload::{PING_BYTES, assert_sent, fill, fill_uninit, sum, with_small_len};
 use super::plan::{BATCH, Queue};
 use super::shared::RING_BYTES;
 use crossbeam_queue::ArrayQueue;
@@ -194,14 +194,14 @@ fn ping(rounds: u64, laps: &mut Laps, mut push: impl FnMut(Payload) -> bool, mut
         let mut payload = [0; PING_BYTES];
         fill(&mut payload, n);
         assert!(push(payload), "at most one payload is under way");
-        assert!(number_of(PING_BYTES, sum(&wait_for(&mut pop))) == n, "{NOT_WHAT_WAS_SENT}");
+        assert_sent(PING_BYTES, n, sum(&wait_for(&mut pop)));
         laps.end();
     }
 }
 
 fn bounce(rounds: u64, mut pop: impl FnMut() -> Option<Payload>, mut push: impl FnMut(Payload) -> bool) -> u64 {
     for n in 0..rounds {
-        assert!(number_of(PING_BYTES, sum(&wait_for(&mut pop))) == n, "{NOT_WHAT_WAS_SENT}");
+        assert_sent(PING_BYTES, n, sum(&wait_for(&mut pop)));
         let mut payload = [0; PING_BYTES];
         fill(&mut payload, n);
         assert!(push(payload), "at most one payload is under way");

@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "slots in the memory that both processes map")]
 
 use super::clock::{Laps, ticks};
-use super::payload::{NOT_WHAT_WAS_SENT, PING_BYTES, boxed, fill, number_of, sum};
+use super::payload::{PING_BYTES, assert_sent, boxed, fill, sum};
 use super::plan::RUN;
 use super::shared::{
     BACK_RING_BYTES, LARGE_RING_BYTES, Shared, WORDS_BYTES, Word, bounce_lane_bytes, ring_bytes, sleep_until, wake,
@@ -338,7 +338,7 @@ impl Raw<'_> {
         let (there, back) = Ring::trips(self.0, LEN);
         for n in 0..rounds {
             there.send_one::<LEN>(n);
-            assert!(number_of(LEN, back.receive_one::<LEN>(n)) == n, "{NOT_WHAT_WAS_SENT}");
+            assert_sent(LEN, n, back.receive_one::<LEN>(n));
             laps.end();
         }
     }
@@ -346,7 +346,7 @@ impl Raw<'_> {
     pub(crate) fn pong_ring<const LEN: usize>(&self, rounds: u64) {
         let (there, back) = Ring::trips(self.0, LEN);
         for n in 0..rounds {
-            assert!(number_of(LEN, there.receive_one::<LEN>(n)) == n, "{NOT_WHAT_WAS_SENT}");
+            assert_sent(LEN, n, there.receive_one::<LEN>(n));
             back.send_one::<LEN>(n);
         }
     }
@@ -360,7 +360,7 @@ impl Raw<'_> {
         let ((there, back), marks) = (Ring::trips(self.0, PING_BYTES), self.marks());
         for n in 0..rounds {
             there.send_marked(n, marks | n);
-            assert!(number_of(PING_BYTES, back.receive_marked(n, marks | n)) == n, "{NOT_WHAT_WAS_SENT}");
+            assert_sent(PING_BYTES, n, back.receive_marked(n, marks | n));
             laps.end();
         }
         // No position was published: the next slice goes on from here all the same.
@@ -370,7 +370,7 @@ impl Raw<'_> {
     pub(crate) fn pong_slots(&self, rounds: u64) {
         let ((there, back), marks) = (Ring::trips(self.0, PING_BYTES), self.marks());
         for n in 0..rounds {
-            assert!(number_of(PING_BYTES, there.receive_marked(n, marks | n)) == n, "{NOT_WHAT_WAS_SENT}");
+            assert_sent(PING_BYTES, n, there.receive_marked(n, marks | n));
             back.send_marked(n, marks | n);
         }
     }
