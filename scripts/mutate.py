@@ -1941,6 +1941,8 @@ FAULTS = [
     ("Pins::check: each process is read again", INSPECT_PROCESS,
      [("Some(index) => self.0[index].check_running(),", "Some(_) => Process::open_again(view).map(drop),")],
      "lib inspect::survey"),
+    ("or_unseen: told of another that has the file", INSPECT_SURVEY, [("scope == Some(process.pid)", "false")],
+     "test inspect_strangers a_fault_is_told"),
     ("look_at_known: who has ended is still there", INSPECT_SURVEY, [("        search.forget(&ended);\n", "")],
      "test inspect what_is_known"),
     ("look_at_known: what is gone is said to be unseen", INSPECT_SURVEY,

@@ -235,6 +235,28 @@ fn what_is_only_called_like_a_lane_is_named_with_its_fault() {
     });
 }
 
+/// A process that looks at it, say, has the file open for a moment, and may come first.
+#[test]
+fn a_fault_is_told_of_the_process_that_is_asked_about_whoever_else_has_the_file() {
+    let test = "a_fault_is_told_of_the_process_that_is_asked_about_whoever_else_has_the_file";
+    if role().as_deref() == Some("owner") {
+        let control = control_of("x", CONTROL_SEALS, |bytes| bytes[0] ^= 1);
+        say(&control.as_raw_fd().to_string());
+        assert_eq!(told(), "look");
+        return say(&fault_of(&control));
+    }
+    isolated(test, || {
+        let mut owner = Peer::start(test, "owner", "");
+        let path = format!("/proc/{}/fd/{}", owner.pid(), owner.heard());
+        let _other = std::fs::File::open(path).unwrap();
+        owner.tell("look");
+        assert!(owner.heard().contains("magic"));
+        owner.finish();
+        let survey = inspect::process(std::process::id()).unwrap();
+        assert!(matches!(&unseen_of(&survey, std::process::id())[..], [Reason::Broken { .. }]), "{survey:?}");
+    });
+}
+
 #[test]
 fn a_lane_whose_memory_is_not_what_it_says_is_listed_and_cannot_be_tapped() {
     isolated("a_lane_whose_memory_is_not_what_it_says_is_listed_and_cannot_be_tapped", || {

@@ -220,7 +220,7 @@ fn survey(scope: Option<u32>) -> Result<Survey> {
 impl Search {
     /// Looks at what was found.
     fn survey(mut self, scope: Option<u32>, pins: &mut Pins) -> Result<Survey> {
-        let mut lanes = self.lanes(pins)?;
+        let mut lanes = self.lanes(scope, pins)?;
         let mut unseen = [&self.unseen[..], &self.lost].concat();
         if let Some(pid) = scope {
             let is_of = |process: &Option<ProcessView>| process.as_ref().is_some_and(|process| process.pid == pid);
@@ -294,13 +294,13 @@ impl Search {
     }
 
     /// Puts together what was found.
-    fn lanes(&mut self, pins: &mut Pins) -> Result<Vec<LaneView>> {
+    fn lanes(&mut self, scope: Option<u32>, pins: &mut Pins) -> Result<Vec<LaneView>> {
         let files = Arc::clone(&self.files);
         let of_role = |role| files.iter().filter(move |(_, file)| file.name.role == role);
         let mut looks = Vec::new();
         for (key, file) in of_role(Role::Control) {
             let look = self.look_at_lane(*key, file, pins);
-            if let Some(mut opened) = self.or_unseen(file, look)? {
+            if let Some(mut opened) = self.or_unseen(scope, file, look)? {
                 opened.region = opened.region.filter(|_| looks.len() < REGIONS_MAX);
                 looks.push((*key, file, opened));
             }
@@ -308,7 +308,7 @@ impl Search {
         let mut all_readers = Vec::new();
         for (key, file) in of_role(Role::Seat) {
             let readers = self.readers_of(*key, file, pins);
-            all_readers.extend(self.or_unseen(file, readers)?.into_iter().flatten());
+            all_readers.extend(self.or_unseen(scope, file, readers)?.into_iter().flatten());
         }
         let mut lanes = Vec::new();
         for (key, file, OpenedLane { look: before, uid, since, region }) in looks {
@@ -356,15 +356,18 @@ impl Search {
         Ok(lanes)
     }
 
-    /// What was found; otherwise it is noted why it was not.
-    fn or_unseen<T>(&mut self, file: &LaneFile, look: Result<T, Miss>) -> Result<Option<T>> {
+    /// What was found; otherwise it is noted why it was not. That is said of the process that can write the file, or of
+    /// one that has it: the one that is asked about, if it does.
+    fn or_unseen<T>(&mut self, scope: Option<u32>, file: &LaneFile, look: Result<T, Miss>) -> Result<Option<T>> {
         let reason = match look {
             Ok(found) => return Ok(Some(found)),
             Err(Miss::Own(errno)) => return Err(own(errno)),
             Err(Miss::Nothing) => Reason::Gone,
             Err(Miss::Reason(reason)) => reason,
         };
-        let process = file.writer().or(file.places.first().map(|place| &place.process)).cloned();
+        let mut holders = file.places.iter().map(|place| &place.process);
+        let asked_about = holders.clone().find(|process| scope == Some(process.pid));
+        let process = file.writer().or(asked_about).or_else(|| holders.next()).cloned();
         self.lost.push(Unseen { process, lane: file.name.lane.clone(), reason });
         Ok(None)
     }
