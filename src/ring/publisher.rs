@@ -155,9 +155,8 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
         self.sleep_until(roster, limit, |publisher| publisher.find_room(roster, need))
     }
 
-    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the limit is reached;
-    /// what
-    /// `look` finds then. `look` says who holds the lane back if it finds nothing.
+    /// Sleeps until the consumer that holds the lane back moves on, or the roster changes, or the limit is reached.
+    /// Returns what `look` finds then. `look` says who holds the lane back if it finds nothing.
     pub(crate) fn sleep_until<'a, T>(
         &mut self,
         roster: &Roster<P>,
