@@ -154,10 +154,10 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
             format!("it names the data region with the inode {}, and that came with {inode}", header.data_inode);
         return Err(Error::peer(format!("reading the control region of lane {}", terms.name), fault));
     }
-    // That stays so: FUTURE_WRITE keeps everyone from punching holes.
-    let has_no_hole = data.has_no_hole();
+    // Where there is no hole, none comes: FUTURE_WRITE keeps everyone from punching one.
+    let prefault_at_once = prefault && !data.has_no_hole();
     let data = data.map_read_only().map_err(unwelcome::blame_for_permission)?;
-    if prefault && !has_no_hole {
+    if prefault_at_once {
         // A page that cannot be had is an error here, where a record's first touch of it would raise SIGBUS.
         data.prefault()?;
     }
