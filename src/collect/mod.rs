@@ -375,7 +375,7 @@ impl Collector {
         self.next_until(Deadline::after(timeout), ReceiveError::TimedOut)
     }
 
-    /// Like [`next`](Self::next), but waits until `deadline` at most.
+    /// Like [`next`](Self::next), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::{collect::Collector, errors::ReceiveError};
@@ -446,7 +446,7 @@ impl Collector {
     fn next_in_turn(&mut self) -> Option<(Key, Found)> {
         let turn = self.turn.as_mut().filter(|turn| turn.records != 0)?;
         let Some(Endpoint::Lane(lane)) = self.selector.at_turn(turn.key) else { return None };
-        let found = lane.consumer.next_in_view()?;
+        let found = lane.consumer.next_seen()?;
         turn.charge(found.len);
         Some((turn.key, found))
     }

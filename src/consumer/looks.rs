@@ -1,6 +1,7 @@
 //! The looks of a consumer that has nothing in view: each a little closer than the one before.
 //!
 //! ```text
+//!   after release  what is in view, once what was read is released        Consumer::next_after_release
 //!   wait a moment  `published` alone, for about a microsecond             Consumer::wait_a_moment
 //!   look           `published`; if nothing is there, the lane's state     Consumer::look
 //!   try closely    a look, and now and then one at the session            Consumer::try_closely
@@ -37,6 +38,32 @@ const LOOKS_PER_STATE: u32 = 8;
 const LOOKS_PER_SESSION: u32 = 4096;
 
 impl Consumer {
+    /// The next record, after `next_in_view` found none: after a release, within a moment, or by waiting. `None` at the
+    /// end.
+    #[inline(always)]
+    pub(super) fn find_closely(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
+        match self.next_after_release().or_else(|| self.wait_a_moment()) {
+            Some(found) => Ok(Some(found)),
+            None => self.wait(deadline),
+        }
+    }
+
+    /// As `find_closely`, for a call that does not wait.
+    #[inline(always)]
+    pub(super) fn try_find_closely(&mut self) -> Result<Option<Found>, ReceiveError> {
+        match self.next_after_release().or_else(|| self.answer_in_a_moment()) {
+            Some(found) => Ok(Some(found)),
+            None => self.try_closely(),
+        }
+    }
+
+    /// The next record, if it is in view and only a release was due first.
+    #[inline(always)]
+    pub(super) fn next_after_release(&mut self) -> Option<Found> {
+        // In a forked child there is no ring to look at.
+        if self.guard.is_child() { None } else { self.reader.next_after_release() }
+    }
+
     /// The next record, if it comes within a moment. `None` says only that a closer look is needed.
     #[inline(always)]
     pub(super) fn wait_a_moment(&mut self) -> Option<Found> {

@@ -264,9 +264,9 @@ impl Consumer {
     /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
-        match self.try_find()? {
+        match self.next_in_view() {
             Some(found) => Ok(Some(self.record(found)?)),
-            None => Ok(None),
+            None => self.try_receive_closely(),
         }
     }
 
@@ -460,7 +460,24 @@ impl Consumer {
 
     #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
-        match self.find_until(deadline)? {
+        match self.next_in_view() {
+            Some(found) => Ok(Some(self.record(found)?)),
+            None => self.receive_closely(deadline),
+        }
+    }
+
+    // Out of line, as the next one: so a loop keeps nothing of a closer look but what it returns.
+    #[inline(never)]
+    fn receive_closely(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
+        match self.find_closely(deadline)? {
+            Some(found) => Ok(Some(self.record(found)?)),
+            None => Ok(None),
+        }
+    }
+
+    #[inline(never)]
+    fn try_receive_closely(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
+        match self.try_find_closely()? {
             Some(found) => Ok(Some(self.record(found)?)),
             None => Ok(None),
         }
@@ -469,18 +486,18 @@ impl Consumer {
     /// Like [`receive`](Self::receive) up to `deadline`, for a caller that has [`record`](Self::record) hand it out.
     #[inline(always)]
     pub(crate) fn find_until(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
-        match self.next_in_view().or_else(|| self.wait_a_moment()) {
+        match self.next_in_view() {
             Some(found) => Ok(Some(found)),
-            None => self.wait(deadline),
+            None => self.find_closely(deadline),
         }
     }
 
     /// Like [`try_receive`](Self::try_receive), for such a caller.
     #[inline(always)]
     pub(crate) fn try_find(&mut self) -> Result<Option<Found>, ReceiveError> {
-        match self.next_in_view().or_else(|| self.answer_in_a_moment()) {
+        match self.next_in_view() {
             Some(found) => Ok(Some(found)),
-            None => self.try_closely(),
+            None => self.try_find_closely(),
         }
     }
 
@@ -492,8 +509,13 @@ impl Consumer {
         if self.guard.is_child() {
             return None;
         }
-        self.reader.release_if_due();
         self.reader.next_in_view()
+    }
+
+    /// As `next_in_view`, with the release that may be due before the next record.
+    #[inline(always)]
+    pub(crate) fn next_seen(&mut self) -> Option<Found> {
+        self.next_in_view().or_else(|| self.next_after_release())
     }
 
     /// The record that was found, its payload in place or copied out.

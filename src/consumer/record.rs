@@ -76,7 +76,7 @@ impl<'a> Record<'a> {
         self.payload
     }
 
-    /// The same record once more, for whoever takes it by value.
+    /// The same record once more, for a function that takes it by value.
     #[inline]
     pub(crate) fn again(&self) -> Self {
         Self { ..*self }

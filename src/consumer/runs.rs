@@ -181,8 +181,8 @@ impl Consumer {
         self.receive_many_until(Deadline::after(timeout), each)
     }
 
-    /// Like [`receive_many`](Self::receive_many), but waits for the first record until `deadline` at most: for several
-    /// calls that share one deadline.
+    /// Like [`receive_many`](Self::receive_many), but waits for the first record only until `deadline`, which several
+    /// calls can share.
     ///
     /// ```
     /// # use fdring::{Consumer, Producer, Server};
@@ -243,7 +243,7 @@ impl Consumer {
             if let ControlFlow::Break(outcome) = self.run_ahead(&mut each, &mut records)? {
                 return outcome.map(|()| records);
             }
-            let flow = match self.next_in_view() {
+            let flow = match self.next_seen() {
                 Some(found) => each(&self.record(found)?).into_flow(),
                 None => return Ok(records),
             };

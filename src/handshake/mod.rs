@@ -37,7 +37,7 @@ pub(crate) use incoming::START_LIMIT;
 use crate::terms::BellKind;
 use crate::wire::{
     ByeReason, Frame, FrameError, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, Report, Role,
-    VERSION_MAX, VERSION_MIN, check_distinct,
+    Sender, VERSION_MAX, VERSION_MIN, check_distinct,
 };
 use incoming::Incoming;
 use outgoing::Outgoing;
@@ -234,11 +234,10 @@ impl Directions {
 
     /// Gives a frame to the direction that it belongs to, by who sends such frames.
     fn on_frame(&mut self, frame: Frame) -> Result<Step, HandshakeError> {
-        let comes_from_a_consumer = matches!(frame, Frame::Attach(_) | Frame::Query(_));
         match (&mut self.outgoing, &mut self.incoming) {
             (Some(outgoing), None) => outgoing.on_frame(frame),
             (None, Some(incoming)) => incoming.on_frame(frame),
-            (Some(outgoing), Some(_)) if comes_from_a_consumer => outgoing.on_frame(frame),
+            (Some(outgoing), Some(_)) if frame.sender() == Sender::Consumer => outgoing.on_frame(frame),
             (_, Some(incoming)) => incoming.on_frame(frame),
             (None, None) => Err(HandshakeError::Over),
         }

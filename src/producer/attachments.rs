@@ -267,7 +267,7 @@ impl AttachedReservation<'_> {
         self.commit_until(Deadline::after(timeout))
     }
 
-    /// Like [`commit`](Self::commit), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`commit`](Self::commit), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;
@@ -433,8 +433,7 @@ impl Producer {
         self.send_with_fds_until(payload, fds, Deadline::after(timeout))
     }
 
-    /// Like [`send_with_fds`](Self::send_with_fds), but waits until `deadline` at most: for several calls that share
-    /// one deadline.
+    /// Like [`send_with_fds`](Self::send_with_fds), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;

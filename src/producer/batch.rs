@@ -143,8 +143,8 @@ impl Batch<'_> {
         self.reserve_until(len, Deadline::after(timeout))
     }
 
-    /// Like [`reserve`](Self::reserve), but waits for room until `deadline` at most: for a batch with one deadline. If
-    /// it finds the ring full, it publishes the records of the batch so far.
+    /// Like [`reserve`](Self::reserve), but waits for room only until `deadline`, which the calls of a batch can share.
+    /// If it finds the ring full, it publishes the records of the batch so far.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -366,7 +366,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Like [`send`](Self::send), but waits for room until `deadline` at most: for a batch with one deadline. If it
+    /// Like [`send`](Self::send), but waits for room only until `deadline`, which the calls of a batch can share. If it
     /// finds the ring full, it publishes the records of the batch so far.
     ///
     /// ```

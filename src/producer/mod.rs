@@ -456,6 +456,12 @@ impl Producer {
         if self.shortcut.is_closed() && self.guard.is_child() {
             return Err(SendError::Forked);
         }
+        self.reserve_here(len, deadline)
+    }
+
+    /// As `reserve_until`, where this is known not to be a forked child.
+    #[inline(always)]
+    fn reserve_here(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
         // What was committed in a batch and not published is forgotten.
         self.publisher.writer.rewind();
         check_len(&self.publisher.writer.room(), len)?;
@@ -465,6 +471,29 @@ impl Producer {
         };
         crash::point!("producer-reserved");
         Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
+    }
+
+    /// Copies `payload` into a record with this tag, and publishes it.
+    #[inline(always)]
+    fn send_until(&mut self, payload: &[u8], tag: u16, deadline: Deadline) -> Result<(), SendError> {
+        if self.shortcut.is_closed() {
+            return self.send_by_steps(payload, tag, deadline);
+        }
+        // Asked once for all: nothing of the caller's runs until the record is published, and so nothing forks.
+        let mut slot = self.reserve_here(payload.len(), deadline)?;
+        slot.set_tag(tag);
+        slot.copy(payload);
+        slot.complete();
+        Ok(())
+    }
+
+    /// As `send_until`, if there is no shortcut.
+    #[cold]
+    fn send_by_steps(&mut self, payload: &[u8], tag: u16, deadline: Deadline) -> Result<(), SendError> {
+        let mut slot = self.reserve_until(payload.len(), deadline)?;
+        slot.set_tag(tag);
+        slot.copy_and_commit(payload);
+        Ok(())
     }
 
     /// Copies `payload` into a record and publishes it. Waits while the ring is full. Without consumers, nobody
@@ -492,8 +521,7 @@ impl Producer {
     /// - [`SendError::Forked`] in a forked child
     #[inline(always)]
     pub fn send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.reserve(payload.len())?.copy_and_commit(payload);
-        Ok(())
+        self.send_until(payload, 0, Deadline::Never)
     }
 
     /// Like [`send`](Self::send), with a tag: a 16-bit number of the application's choice, which consumers see as
@@ -523,10 +551,7 @@ impl Producer {
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn send_tagged(&mut self, payload: &[u8], tag: u16) -> Result<(), SendError> {
-        let mut slot = self.reserve(payload.len())?;
-        slot.set_tag(tag);
-        slot.copy_and_commit(payload);
-        Ok(())
+        self.send_until(payload, tag, Deadline::Never)
     }
 
     /// Like [`send`](Self::send), but never waits.
@@ -555,8 +580,7 @@ impl Producer {
     /// - [`SendError::Forked`] in a forked child
     #[inline]
     pub fn try_send(&mut self, payload: &[u8]) -> Result<(), SendError> {
-        self.try_reserve(payload.len())?.copy_and_commit(payload);
-        Ok(())
+        self.send_until(payload, 0, Deadline::Now)
     }
 
     /// Like [`send`](Self::send), but waits at most `timeout` for room.
@@ -587,8 +611,7 @@ impl Producer {
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_timeout(&mut self, payload: &[u8], timeout: Duration) -> Result<(), SendError> {
-        self.reserve_timeout(payload.len(), timeout)?.copy_and_commit(payload);
-        Ok(())
+        self.send_until(payload, 0, Deadline::after(timeout))
     }
 
     /// Like [`send`](Self::send), but waits for room only until `deadline`, which several calls can
@@ -618,8 +641,7 @@ impl Producer {
     /// - [`SendError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`SendError::Forked`] in a forked child
     pub fn send_deadline(&mut self, payload: &[u8], deadline: Instant) -> Result<(), SendError> {
-        self.reserve_deadline(payload.len(), deadline)?.copy_and_commit(payload);
-        Ok(())
+        self.send_until(payload, 0, Deadline::At(deadline))
     }
 
     /// Begins a batch: records that are published together by [`Batch::commit`]. Dropping the batch discards them.

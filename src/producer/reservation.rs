@@ -140,7 +140,7 @@ impl<'a> Reservation<'a> {
             self[offset..][..bytes.len()].copy_from_slice(bytes);
         } else {
             assert!(offset + bytes.len() <= self.len(), "bytes beyond the record");
-            self.producer.copy_long(self.claim.payload() + offset as u64, bytes);
+            self.producer.copy_long(self.payload() + offset as u64, bytes);
         }
     }
 
@@ -163,9 +163,16 @@ impl<'a> Reservation<'a> {
     #[inline(always)]
     pub fn commit(self) -> u64 {
         let end = self.claim.end();
-        if self.producer.shortcut.is_closed() && !self.producer.stamp(self.batch.as_deref(), self.claim) {
-            return end;
+        if !self.producer.shortcut.is_closed() || self.producer.stamp(self.batch.as_deref(), self.claim) {
+            self.complete();
         }
+        end
+    }
+
+    /// Writes the header, and publishes the record if it is no batch's. [`Shortcut`](crate::os::fork::Shortcut) was
+    /// asked before.
+    #[inline(always)]
+    pub(super) fn complete(self) {
         crash::point!("producer-before-header");
         let writer = &mut self.producer.publisher.writer;
         match self.batch {
@@ -179,7 +186,6 @@ impl<'a> Reservation<'a> {
                 self.producer.publish(self.claim.begin());
             }
         }
-        end
     }
 
     #[inline(always)]
@@ -190,19 +196,31 @@ impl<'a> Reservation<'a> {
 
     #[inline(always)]
     pub(super) fn copy_and_commit(mut self, payload: &[u8]) {
+        self.copy(payload);
+        self.commit();
+    }
+
+    /// Copies `payload` into the record, which is as long: word by word if it is short.
+    #[inline(always)]
+    pub(super) fn copy(&mut self, payload: &[u8]) {
         crash::point!("producer-in-fill", self[..payload.len() / 2].copy_from_slice(&payload[..payload.len() / 2]));
         if payload.len() <= WORDS_BYTES_MAX {
-            let position = self.claim.payload();
+            let position = self.payload();
             self.memory_mut().copy_in(position, payload);
         } else {
             self.copy_from_slice(payload);
         }
-        self.commit();
     }
 
     /// The position after the record, if it is committed as long as it is now.
     pub(crate) fn end(&self) -> u64 {
         self.claim.end()
+    }
+
+    /// The position of the first payload byte.
+    #[inline(always)]
+    fn payload(&self) -> u64 {
+        self.producer.publisher.writer.payload_of(&self.claim)
     }
 
     #[inline(always)]
@@ -216,14 +234,14 @@ impl Deref for Reservation<'_> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.producer.publisher.writer.memory().bytes(self.claim.payload(), self.claim.len())
+        self.producer.publisher.writer.memory().bytes(self.payload(), self.claim.len())
     }
 }
 
 impl DerefMut for Reservation<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        let (payload, len) = (self.claim.payload(), self.claim.len());
+        let (payload, len) = (self.payload(), self.claim.len());
         self.memory_mut().bytes_mut(payload, len)
     }
 }

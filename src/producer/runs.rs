@@ -152,7 +152,8 @@ impl Batch<'_> {
             let claim;
             (claim, room) = self.producer.claim_beyond(room, len as u64, Deadline::Never)?;
             let writer = &mut self.producer.publisher.writer;
-            fill(filled, writer.memory_mut().bytes_mut(claim.payload(), claim.len()));
+            let payload = writer.payload_of(&claim);
+            fill(filled, writer.memory_mut().bytes_mut(payload, claim.len()));
             writer.commit_in(&mut room, claim, 0);
             self.room = room;
             filled += 1;

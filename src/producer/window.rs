@@ -184,8 +184,8 @@ impl Producer {
         self.reserve_window_until(lens, Deadline::after(timeout))
     }
 
-    /// Like [`reserve_window`](Self::reserve_window), but waits for room until `deadline` at most: for several calls
-    /// that share one deadline.
+    /// Like [`reserve_window`](Self::reserve_window), but waits for room only until `deadline`, which several calls can
+    /// share.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -294,8 +294,9 @@ impl Window<'_> {
         if producer.guard.is_child() {
             return Vec::new();
         }
-        let places: Vec<_> = plans.iter().map(|plan| (plan.claim.payload(), plan.len)).collect();
-        let bytes = producer.publisher.writer.memory_mut().bytes_mut_each(&places);
+        let writer = &mut producer.publisher.writer;
+        let places: Vec<_> = plans.iter().map(|plan| (writer.payload_of(&plan.claim), plan.len)).collect();
+        let bytes = writer.memory_mut().bytes_mut_each(&places);
         bytes.into_iter().zip(plans).map(|(bytes, plan)| Slot { bytes, plan }).collect()
     }
 
@@ -334,11 +335,12 @@ impl Window<'_> {
             } else {
                 writer.room().truncate(&mut claim, len);
             }
-            if claim.payload() != reserved.payload() {
+            let [from, to] = [&reserved, &claim].map(|claim| writer.payload_of(claim));
+            if from != to {
                 // Never up: a shorter record is placed no later, nor is one that follows an earlier end. So neither
                 // this nor the headers written so far reach what is yet to be moved.
-                debug_assert!(claim.payload() < reserved.payload());
-                writer.memory_mut().move_bytes(reserved.payload(), claim.payload(), len);
+                debug_assert!(to < from);
+                writer.memory_mut().move_bytes(from, to, len);
             }
             if !is_plain {
                 writer.stamp(writer.room().committed(), claim, now_ns);

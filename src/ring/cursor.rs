@@ -51,9 +51,11 @@ pub(crate) struct Cursor {
     geometry: Geometry,
     /// Where the next record begins; everything below it has been read.
     position: u64,
-    /// From `position` up to here, records follow one another without padding: the lower of `seen` and the end of the
-    /// ring.
+    /// From `position` up to here, records follow one another with nothing to do in between: the lowest of `seen`, the
+    /// end of the ring, and `due`. One comparison asks for all of them.
     clear: u64,
+    /// From here on, a release is due before the next record.
+    due: u64,
     /// The last `published` seen.
     seen: u64,
     /// How many records were read.
@@ -63,7 +65,19 @@ pub(crate) struct Cursor {
 impl Cursor {
     /// A cursor at `start` that sees nothing yet.
     pub(super) fn new(geometry: Geometry, start: u64) -> Self {
-        Self { geometry, position: start, clear: start, seen: start, records: 0 }
+        Self { geometry, position: start, clear: start, due: u64::MAX, seen: start, records: 0 }
+    }
+
+    /// A release is due once the cursor has come to `due`.
+    pub(super) fn set_due(&mut self, due: u64) {
+        self.due = due;
+        self.move_to(self.position);
+    }
+
+    /// Whether a release is due.
+    #[inline(always)]
+    pub(super) fn is_due(&self) -> bool {
+        self.position >= self.due
     }
 
     pub(crate) fn geometry(&self) -> Geometry {
@@ -117,6 +131,16 @@ impl Cursor {
         let position = std::mem::replace(&mut self.position, end);
         self.count(1);
         Some(self.found(position, len, RecordHeader::tag_of(word)))
+    }
+
+    /// As `next_in_view`, for a record that may end beyond `due`.
+    #[inline(always)]
+    pub(super) fn next_across_due(&mut self, ring: &impl RingWords) -> Option<Found> {
+        let due = std::mem::replace(&mut self.due, u64::MAX);
+        self.move_to(self.position);
+        let found = self.next_in_view(ring);
+        self.set_due(due);
+        found
     }
 
     /// The record that begins at `position`, or behind the padding there, of those below `published`; `None` if there
@@ -211,12 +235,6 @@ impl Cursor {
         (self.position, self.records) = (ahead.position, ahead.records);
     }
 
-    /// The same cursor, seeing no further than `end`, nor less far than where it stands.
-    #[inline(always)]
-    pub(super) fn up_to(self, end: u64) -> Self {
-        Self { clear: self.clear.min(end.max(self.position)), ..self }
-    }
-
     /// Everything below `published` can be seen now.
     #[inline(always)]
     pub(super) fn see(&mut self, published: u64) {
@@ -229,7 +247,7 @@ impl Cursor {
     pub(super) fn move_to(&mut self, position: u64) {
         self.position = position;
         let end = position.saturating_add(self.geometry.room_to_end(position));
-        self.clear = self.seen.min(end);
+        self.clear = self.seen.min(end).min(self.due.max(position));
     }
 
     /// Goes on at `position`, whatever lies before it, and sees everything below `published`.

@@ -244,15 +244,23 @@ pub(crate) fn wake_sleepers<P: SeatPort>(roster: &Roster<P>, snapshot: &mut Snap
     let mut rung = 0;
     for seat in snapshot.seats.iter() {
         if claim_ring(seat.port().wait_epoch(), &seat.last_rung) {
-            let may_ring = seat.may_ring();
-            rung += u64::from(may_ring);
-            if !may_ring || !seat.port().wake() {
-                // No epoch of a sleeper is even: the next publication rings again.
-                seat.last_rung.store(0, Ordering::Relaxed);
-            }
+            rung += ring(seat);
         }
     }
     rung
+}
+
+/// Rings for the consumer of `seat`, for which a ring was claimed; how many bells rang.
+// Out of line, or the loops of producers spill registers for what nearly no publication does.
+#[cold]
+#[inline(never)]
+fn ring<P: SeatPort>(seat: &Seat<P>) -> u64 {
+    let may_ring = seat.may_ring();
+    if !may_ring || !seat.port().wake() {
+        // No epoch of a sleeper is even: the next publication rings again.
+        seat.last_rung.store(0, Ordering::Relaxed);
+    }
+    u64::from(may_ring)
 }
 
 /// Whether the consumer behind `wait_epoch` sleeps and has not been rung for; if so it counts as rung for now.

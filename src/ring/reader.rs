@@ -3,9 +3,9 @@
 //! The invariants: any bytes that a hostile producer puts into the ring lead to progress, to an error, or to nothing to
 //! read (design invariant 9). Once a reader has stopped, nothing of the lane is read again, and the reason stays.
 //!
-//! A reader looks in three ways, each a little closer: [`next_in_view`](Reader::next_in_view) loads a header and
-//! nothing else, [`poll`](Reader::poll) loads `published`, and [`poll_to_end`](Reader::poll_to_end) looks for the end
-//! too.
+//! A reader looks in four ways, each a little closer: [`next_in_view`](Reader::next_in_view) loads a header and nothing
+//! else, [`next_after_release`](Reader::next_after_release) releases first what was read, if that is due,
+//! [`poll`](Reader::poll) loads `published`, and [`poll_to_end`](Reader::poll_to_end) looks for the end too.
 //!
 //! What this file does not do: it copies no payload, and it sleeps on nothing; it says whether a caller may. The lossy
 //! reader beside it is [`tap`](super::tap).
@@ -14,6 +14,7 @@ use super::cursor::{Cursor, Found};
 use super::release::Release;
 use super::sleep::Sleeps;
 use super::stop::{Corruption, Stop};
+use super::tap::is_intact;
 use super::{Copying, LaneWords, RingWords, SeatCounters, SeatWriter};
 use crate::layout::LaneState;
 use crate::sync::{Ordering, fence};
@@ -52,7 +53,8 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     /// A reader that begins at `start`, the position that the producer has named.
     pub(crate) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
         let geometry = lane.geometry();
-        let (cursor, release) = (Cursor::new(geometry, start), Release::new(Arc::clone(&lane), seat, start));
+        let (mut cursor, release) = (Cursor::new(geometry, start), Release::new(Arc::clone(&lane), seat, start));
+        cursor.set_due(release.due_at());
         Self { lane, cursor, release, evictions: None, start, padding_bytes: 0, missed_bytes: 0, stop: None }
     }
 
@@ -82,6 +84,19 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     #[inline(always)]
     pub(crate) fn next_in_view(&mut self) -> Option<Found> {
         self.cursor.next_in_view(&*self.lane)
+    }
+
+    /// The next record, after `next_in_view` found none: releases what was read if that is due, and looks on from
+    /// there. The record that was found last must be done with.
+    #[inline(always)]
+    pub(crate) fn next_after_release(&mut self) -> Option<Found> {
+        self.release_if_due();
+        if self.unread() == 0 { None } else { self.next_across_due() }
+    }
+
+    #[inline(never)]
+    fn next_across_due(&mut self) -> Option<Found> {
+        self.cursor.next_across_due(&*self.lane)
     }
 
     /// The next record, if one is published: at most one load of `published`.
@@ -225,7 +240,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     /// The cursor: a copy that may run ahead, no further than to where a release is due.
     #[inline]
     pub(crate) fn cursor(&self) -> Cursor {
-        self.cursor.up_to(self.release.due_at())
+        self.cursor
     }
 
     /// Takes back the copy that has run ahead: what it has passed was read.
@@ -239,7 +254,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     /// done with.
     #[inline(always)]
     pub(crate) fn release_if_due(&mut self) {
-        if self.position() >= self.release.due_at() {
+        if self.cursor.is_due() {
             self.release_read();
         }
     }
@@ -262,6 +277,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     #[cold]
     fn release_read(&mut self) {
         self.release.release(self.position(), self.counters());
+        self.cursor.set_due(self.release.due_at());
     }
 
     /// Tells the producer what was read, and releases none of it.
@@ -330,11 +346,6 @@ impl<L: LaneWords, S: SeatWriter> Copying for Reader<L, S> {
     #[inline(always)]
     fn copy_intact(&self, ring: &impl RingWords, found: Found, copy: &mut [u64]) -> bool {
         ring.copy_out(found.payload, copy);
-        // The fence in `was_evicted` pairs with the one in `Writer::raise_intent`.
-        let intact = || {
-            let intent = self.lane.intent().load(Ordering::Relaxed);
-            intent.wrapping_sub(found.from) <= self.lane.geometry().capacity()
-        };
-        !self.was_evicted() || intact()
+        !self.was_evicted() || is_intact(&*self.lane, found.from)
     }
 }

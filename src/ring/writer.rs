@@ -27,8 +27,6 @@ pub(crate) const INTENT_STEPS: u64 = 16;
 pub(crate) struct Claim {
     /// Where the record begins: where the last one ended, or after the padding there.
     begin: u64,
-    /// The position of its first payload byte.
-    payload: u64,
     /// The payload's length in bytes.
     len: u64,
     /// Where the record ends.
@@ -40,12 +38,6 @@ impl Claim {
     #[inline(always)]
     pub(crate) fn begin(&self) -> u64 {
         self.begin
-    }
-
-    /// The position of the first payload byte.
-    #[inline(always)]
-    pub(crate) fn payload(&self) -> u64 {
-        self.payload
     }
 
     /// The payload's length in bytes.
@@ -120,7 +112,13 @@ impl Room {
 
     #[inline(always)]
     fn claim_at(&self, begin: u64, len: u64) -> Claim {
-        Claim { begin, payload: begin + self.geometry.payload_offset(), len, end: self.geometry.record_end(begin, len) }
+        Claim { begin, len, end: self.geometry.record_end(begin, len) }
+    }
+
+    /// The position of the first payload byte of `claim`. Not a part of it: a loop has no register to spare for it.
+    #[inline(always)]
+    pub(crate) fn payload_of(&self, claim: &Claim) -> u64 {
+        claim.begin + self.geometry.payload_offset()
     }
 
     /// Where a record of `len` payload bytes goes from here: to the next round of the ring, if it would cross the end.
@@ -245,6 +243,12 @@ impl<W: LaneWriter> Writer<W> {
     /// Whether records are committed that nobody has been told of.
     pub(crate) fn has_unpublished(&self) -> bool {
         self.unpublished_from.is_some()
+    }
+
+    /// The position of the first payload byte of `claim`.
+    #[inline(always)]
+    pub(crate) fn payload_of(&self, claim: &Claim) -> u64 {
+        self.room.payload_of(claim)
     }
 
     /// How far the ring may be overwritten, as of the last look.

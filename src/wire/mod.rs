@@ -109,6 +109,14 @@ struct Header {
     reserved: u16,
 }
 
+/// Which end of a direction sends a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender {
+    Consumer,
+    Producer,
+    Either,
+}
+
 impl Frame {
     /// Reads the one frame that `bytes` are. `fd_count` is how many descriptors came with them.
     ///
@@ -173,7 +181,19 @@ impl Frame {
             Self::Offer(offer) => Offer::fd_count(offer.lanes.iter().map(|lane| &lane.terms)),
             Self::Attach(lanes) => lanes.iter().flatten().filter(|lane| lane.descriptors).count(),
             Self::Attachments(attachments) => attachments.count.into(),
-            _ => 0,
+            Self::Hello(_) | Self::Attached(_) | Self::Refuse(_) | Self::Bye(_) => 0,
+            Self::Query(_) | Self::Report(_) | Self::Evicted(_) => 0,
+        }
+    }
+
+    /// The end of a direction that sends such a frame.
+    pub(crate) fn sender(&self) -> Sender {
+        match self {
+            Self::Hello(_) | Self::Refuse(_) | Self::Bye(_) => Sender::Either,
+            Self::Attach(_) | Self::Query(_) => Sender::Consumer,
+            Self::Offer(_) | Self::Attached(_) | Self::Attachments(_) | Self::Report(_) | Self::Evicted(_) => {
+                Sender::Producer
+            }
         }
     }
 

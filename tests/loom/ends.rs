@@ -34,7 +34,7 @@ pub(crate) fn lane(watch: Watch, position: u64) -> (Shared, Producer) {
     lane_with(0, watch, position)
 }
 
-/// As [`lane`], with places for so many consumers.
+/// As [`lane`], with that number of places for consumers.
 pub(crate) fn lane_with(places: usize, watch: Watch, position: u64) -> (Shared, Producer) {
     lane_of(Roster::new(position).with_places(places), None, watch, position)
 }
@@ -225,7 +225,7 @@ impl Producer {
     /// Writes the payload of the next record; its tag.
     fn fill_payload(&mut self, claim: Claim, len: u64) -> u16 {
         self.sent += 1;
-        self.shared.lane.fill(claim.payload(), len, self.sent);
+        self.shared.lane.fill(self.publisher.writer.payload_of(&claim), len, self.sent);
         self.sent as u16
     }
 

@@ -407,7 +407,7 @@ impl Tap {
         self.receive_newest_until(Deadline::after(timeout))
     }
 
-    /// Like [`receive_newest`](Self::receive_newest), but waits until `deadline` at most.
+    /// Like [`receive_newest`](Self::receive_newest), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};

@@ -101,8 +101,8 @@ impl Tap {
         self.receive_many_until(Deadline::after(timeout), each)
     }
 
-    /// Like [`receive_many`](Self::receive_many), but waits for the first record until `deadline` at most: for several
-    /// calls that share one deadline.
+    /// Like [`receive_many`](Self::receive_many), but waits for the first record only until `deadline`, which several
+    /// calls can share.
     ///
     /// ```
     /// # use fdring::{Producer, Server, Tap};

@@ -168,6 +168,22 @@ fn releases_are_due_after_an_eighth_and_told_with_a_new_sequence_number() {
 }
 
 #[test]
+fn a_release_that_is_due_within_a_record_comes_after_it() {
+    let (_lane, mut writer, mut reader, seat) = lane_at(0, 8);
+    (0..20).for_each(|tag| write(&mut writer, 72, tag));
+    writer.publish_batch(writer.room());
+    reader.refresh().unwrap();
+    for record in 0..20_u64 {
+        // Seven records of 80 bytes: the last of them begins before 512 bytes are read, and ends after.
+        assert_eq!(seat.consumed().load(Relaxed), record.saturating_sub(1) / 7 * 560, "before record {record}");
+        let (in_view, is_first_or_last) = (reader.next_in_view(), record != 0 && [0, 6].contains(&(record % 7)));
+        assert_eq!(in_view.is_none(), is_first_or_last, "record {record}");
+        let found = in_view.or_else(|| reader.next_after_release()).unwrap();
+        assert_eq!(found.position, record * 80);
+    }
+}
+
+#[test]
 fn a_reader_says_how_far_it_has_read_and_what_it_had_released_when_it_left() {
     for releases_all in [true, false] {
         let (_lane, mut writer, mut reader, seat) = lane_at(1 << 32, 8);

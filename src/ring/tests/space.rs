@@ -56,7 +56,7 @@ impl SeatWriter for Belled {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Sends a record of so many bytes, if there is room.
+    /// Sends a record of that length in bytes, if there is room.
     Send(u64),
     /// Waits for room for one, in a loop of the producer's own.
     Arm(u64),

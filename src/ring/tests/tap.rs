@@ -63,15 +63,16 @@ impl Rig {
     fn claim_more(&mut self, len: u64) -> Claim {
         let claim = self.publisher.writer.claim(len);
         let claim = claim.or_else(|| self.publisher.find_room(&self.roster, len).ok()).expect("nobody gates");
-        (0..len.div_ceil(8)).for_each(|word| self.lane.put(claim.payload() + word * 8, u64::MAX));
+        let payload = self.publisher.writer.payload_of(&claim);
+        (0..len.div_ceil(8)).for_each(|word| self.lane.put(payload + word * 8, u64::MAX));
         claim
     }
 
     /// Commits a record, and publishes nothing.
     fn write(&mut self, len: u64) {
         let claim = self.claim_more(len);
-        let tag = self.sent.len() as u16;
-        (0..len.div_ceil(8)).for_each(|word| self.lane.put(claim.payload() + word * 8, payload_word(tag, word)));
+        let (tag, payload) = (self.sent.len() as u16, self.publisher.writer.payload_of(&claim));
+        (0..len.div_ceil(8)).for_each(|word| self.lane.put(payload + word * 8, payload_word(tag, word)));
         let mut room = self.publisher.writer.room();
         self.publisher.writer.commit_in(&mut room, claim, tag);
         self.publisher.writer.resume(room);
