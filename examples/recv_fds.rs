@@ -127,7 +127,7 @@ fn count_descriptors(count: usize) -> String {
 }
 
 /// Where the two programs meet that know nothing else of each other: in this user's run directory, which nobody else
-/// may write to. In /tmp, where there is none, any user may take the name first.
+/// may write to. In /tmp, if there is none, any user may take the name first.
 fn default_socket() -> PathBuf {
     std::env::var_os("XDG_RUNTIME_DIR")
         .filter(|dir| !dir.is_empty())

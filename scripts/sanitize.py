@@ -37,7 +37,7 @@ THREADED += ["--test-threads=1", "--skip", "fuzzing::", "--skip", "frame::", "--
 SUPPRESSIONS = """
 # The last drop is ordered by a fence in the standard library.
 race:^<alloc::sync::Arc<
-# Whoever finds it done has synchronized inside of the standard library.
+# A thread that finds it done has synchronized inside of the standard library.
 race:^<std::sync::once
 # A channel's two ends, likewise.
 race:^<std::sync::mpmc

@@ -122,8 +122,7 @@ impl Producer {
         self.send_with_fds_timeout(payload, &parcel.fds(), timeout)
     }
 
-    /// Like [`send_parcel`](Self::send_parcel), but waits until `deadline` at most: for several calls that share one
-    /// deadline.
+    /// Like [`send_parcel`](Self::send_parcel), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::{options::LaneOptions, parcel::ParcelBuilder};

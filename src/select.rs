@@ -605,7 +605,7 @@ impl<E: Selectable> Selector<E> {
         self.wait_until(Deadline::after(timeout), ReceiveError::TimedOut)
     }
 
-    /// Like [`wait`](Self::wait), but waits until `deadline` at most.
+    /// Like [`wait`](Self::wait), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::errors::ReceiveError;

@@ -118,7 +118,7 @@ fn a_loop_misses_no_record_and_no_death() {
         let error = waits.next(&mut consumer).unwrap_err();
         assert!(matches!(error, ReceiveError::PeerDead), "{error}");
         producer.dies();
-        // It stays the end, and news to whoever arms.
+        // It stays the end, and news to a caller that arms.
         assert!(!consumer.arm().unwrap());
     });
 }

@@ -1,5 +1,5 @@
-//! Descriptors that go with records: to every consumer that asked for them, with exactly their record, whoever joins,
-//! leaves, dies, is full or has no room meanwhile.
+//! Descriptors that go with records: to every consumer that asked for them, with exactly their record, also if
+//! others join, leave, die, are full or have no room meanwhile.
 
 mod common;
 #[path = "common/hostile.rs"]
@@ -314,7 +314,7 @@ fn attempts_that_fail_leave_nothing_behind_in_other_queues() {
     }
 }
 
-/// Whoever holds the producer back by a full queue and goes, in whichever way, holds it back no longer.
+/// A consumer that holds the producer back by a full queue and goes, in whichever way, holds it back no longer.
 #[test]
 fn who_goes_with_a_full_queue_is_waited_for_no_longer() {
     const TEST: &str = "who_goes_with_a_full_queue_is_waited_for_no_longer";
@@ -525,7 +525,7 @@ fn fill_table() -> Vec<OwnedFd> {
     std::iter::from_fn(|| rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).ok()).collect()
 }
 
-/// Fills the descriptor table of this process, but for so many, and calls `with`.
+/// Fills the descriptor table of this process except for that number, and calls `with`.
 fn with_room_for<T>(free: usize, with: impl FnOnce() -> T) -> T {
     let limit = getrlimit(Resource::Nofile);
     let mut stuffing = fill_table();

@@ -85,8 +85,8 @@ fn too_many_in_flight_is_an_error_that_says_so_and_passes() {
     });
 }
 
-/// Whoever leaves descriptors untaken is treated as the lane says also where the budget of the user is used up before
-/// its own queue is full.
+/// A consumer that leaves descriptors untaken is treated as the lane says, also if the budget of the user is used up
+/// before its own queue is full.
 #[test]
 fn who_uses_the_budget_up_and_takes_nothing_is_cut_off() {
     const TEST: &str = "who_uses_the_budget_up_and_takes_nothing_is_cut_off";

@@ -42,7 +42,7 @@ fn plays_a_role() -> bool {
     true
 }
 
-/// What call number `number` says: the number, and so many bytes more.
+/// What call number `number` says: the number, and that number of further bytes.
 fn payload(number: u64) -> Vec<u8> {
     let mut payload = number.to_le_bytes().to_vec();
     payload.resize(8 + (number % 97) as usize * 8, number as u8);

@@ -91,7 +91,7 @@ fn client() {
     }
 }
 
-/// Reads until so many lanes have ended: how each did, and how many records it had. Checks the order of all events.
+/// Reads until `lanes` lanes have ended: how each did, and how many records it had. Checks the order of all events.
 fn read(collector: &mut Collector, lanes: usize) -> BTreeMap<u64, String> {
     let (mut next, mut ends) = (BTreeMap::new(), BTreeMap::new());
     while ends.len() < lanes {

@@ -1,7 +1,7 @@
 //! A kill at every step around descriptors that go with records: of the producer, and of a consumer that joins.
 //!
-//! The process that is killed kills itself, at the point that its environment names (`src/crash.rs`). Whoever is left
-//! reads each record with just its own descriptors, and holds no more afterwards than before.
+//! The process that is killed kills itself, at the point that its environment names (`src/crash.rs`). Those
+//! who are left read each record with just its own descriptors, and hold no more afterwards than before.
 
 mod common;
 #[path = "common/marks.rs"]
@@ -27,7 +27,7 @@ const READING_POINTS: [&str; 3] = ["consumer-record-found", "consumer-leaving", 
 /// The ways to send a record with descriptors. Before each the batch has a plain one.
 const WAYS: [&str; 3] = ["copied", "filled", "in a batch"];
 
-/// Record `number` has two descriptors that are marked so, or none where it is even and a batch sends it.
+/// Record `number` has two descriptors that are marked so, or none if it is even and a batch sends it.
 fn send(producer: &mut Producer, way: &str, number: &mut u64) {
     let mut next = || (*number, *number += 1).0;
     match way {
@@ -66,7 +66,7 @@ fn check(record: &Record<'_>, way: &str) -> u64 {
     number
 }
 
-/// Listens, waits for so many consumers, and, once these know that they are attached, sends until it is killed.
+/// Listens, waits for that number of consumers, and, once these know that they are attached, sends until it is killed.
 fn producer_role() -> ! {
     let argument = argument();
     let [address, way, consumers] = argument.split('|').collect::<Vec<_>>()[..] else { panic!("{argument}") };

@@ -151,7 +151,7 @@ const PASSES_MAX: u64 = 50;
 /// Before each store to a word of the protocols there is one point, of the name "store": it kills in this many times as
 /// many rounds.
 const ROUNDS_PER_STORE: u64 = 5;
-/// A producer's process makes fewer stores than this before records flow, and no more than so many are let pass then.
+/// A producer's process makes fewer stores than this before records flow; no more than this number pass after that.
 const STORES_BEFORE_FLOW: u64 = 64;
 const STORES_PASSED_MAX: u64 = 400;
 /// How many deaths there are at a time; they wait more than they work.

@@ -1,4 +1,4 @@
-//! Ends of all kinds, across processes: who dies holds nobody up, and who reads learns exactly what became of the lane.
+//! Ends of all kinds, across processes: the dead hold nobody up, and a reader learns exactly how the lane ended.
 #![allow(clippy::forget_non_drop, reason = "forgetting is to stay harmless if they ever get a Drop")]
 
 mod common;

@@ -1,7 +1,7 @@
 //! A distributor and its workers: processes that come, go, are killed, stand still, choke on a record, and lie.
 //!
 //! Every worker notes in one file what it is done with. The file is the proof: nothing is missing, nothing is there
-//! twice where nobody died, and the records of a key are in order.
+//! twice if nobody died, and the records of a key are in order.
 
 mod common;
 #[path = "common/guest.rs"]
@@ -919,7 +919,7 @@ mod owners {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     const RECORDS: u64 = 400;
-    /// So many are sent before their release is waited for, and noted.
+    /// The number that is sent before their release is waited for and noted.
     const PART: u64 = 8;
     /// How long nobody is waited for in vain.
     const PAUSE: Duration = Duration::from_millis(10);

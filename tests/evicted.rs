@@ -185,8 +185,8 @@ fn a_lane_that_is_not_read_has_no_seat() {
         assert_eq!(guest.lanes[unread].position, 0, "where it starts");
         assert_ne!(guest.lanes[read].position, 0, "where the other starts");
         assert_eq!(host.ask("seats"), if unread == 0 { "0 1" } else { "1 0" });
-        assert!(host.is_free(unread), "whoever does not read a lane does not hold it back");
-        assert!(!host.is_free(read), "whoever reads one does");
+        assert!(host.is_free(unread), "a consumer that does not read a lane does not hold it back");
+        assert!(!host.is_free(read), "one that reads it does");
         // What stands in the stripe of a lane that is not read is of no consequence.
         say_consumed(&guest, unread, NONSENSE);
         assert!(host.is_free(unread) && !host.is_free(read));

@@ -747,7 +747,7 @@ fn a_feed_outlives_producers_that_are_killed_at_random_times() {
 /// What happens to a feed's address, and what the feed is asked for.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// The producer sends so many records; nothing if it is gone, and no more than there is room for.
+    /// The producer sends that number of records, or as many as there is room for; none if it is gone.
     Send(u16),
     Read(u16),
     Evict,
@@ -755,7 +755,7 @@ enum Step {
     ListenAgain,
     Finish,
     Abandon,
-    /// A producer is started where there is none.
+    /// A producer is started if there is none.
     Restart,
 }
 

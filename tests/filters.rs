@@ -43,7 +43,7 @@ fn a_pidfd_that_the_kernel_never_made_is_nobodys() {
             drop(consumer);
             wait_until("it has left", || producer.consumer_count() == 0 && server.stats().sessions == 0);
         }
-        // Whoever has gone is forgotten with the next publication after the steward has taken the seat back.
+        // A consumer that has gone is forgotten with the next publication after the steward has taken the seat back.
         wait_until("both sides have closed what was theirs", || {
             producer.send(b"x").unwrap();
             census() == before
@@ -77,7 +77,7 @@ fn deny_the_question(errno: Errno) {
     deny(libc::SYS_fcntl, &[(1, libc::F_ADD_SEALS as u32), (2, libc::F_SEAL_WRITE as u32)], errno);
 }
 
-/// A reader in place that has closed its socket keeps its gate where the kernel does not say whether it still reads.
+/// A reader in place that has closed its socket keeps its gate if the kernel does not say whether it still reads.
 fn keeps_its_gate(errno: Errno) {
     deny_the_question(errno);
     let address = format!("@{}", unique_name());

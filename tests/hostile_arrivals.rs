@@ -127,7 +127,7 @@ impl Host {
     }
 }
 
-/// Publishes so many records of eight bytes.
+/// Publishes that number of records of eight bytes.
 fn publish(goods: &Goods, count: u64) {
     for number in 0..count {
         goods.put(16 * number, data(8, 0));
@@ -268,7 +268,7 @@ fn a_producer_that_breaks_the_protocol_is_told_so_and_leaves_nothing() {
         wire.send_fds(&bytes, &goods.fds()[..fds]).unwrap();
         assert_eq!(wire.last_words(), [(REFUSE, code)], "{what}: {}", host.ask("refusal"));
     }
-    // More descriptors than the lanes that are taken have: so many are never received.
+    // More descriptors than the lanes that are taken have: the rest is never received.
     let wire = host.knock();
     wire.send(&good).unwrap();
     let many: Vec<_> = (0..7).map(|_| goods.seat.as_fd()).collect();

@@ -70,7 +70,7 @@ impl Play {
         Self { goods, wire, descriptors: Some(descriptors), reader, published: 0, pipe, writer: writer.into() }
     }
 
-    /// Sends that, and so many descriptors with it.
+    /// Sends that, with that number of descriptors.
     fn send(&self, bytes: &[u8], count: usize) {
         let fds = vec![self.writer.as_fd(); count];
         self.descriptors.as_ref().unwrap().send_fds(bytes, &fds).unwrap();
@@ -81,7 +81,7 @@ impl Play {
         self.send(&attachments(0, number, position, count), count.into());
     }
 
-    /// Publishes a record that says that it has so many.
+    /// Publishes a record that claims to have that number.
     fn publish(&mut self, fds: u8) {
         self.goods.put(self.published, data(8, 0) | u64::from(fds) << 40);
         self.published += RECORD;

@@ -56,7 +56,7 @@ fn ends(address: &str, server: std::thread::JoinHandle<Service>) -> Service {
     server.join().unwrap()
 }
 
-/// A caller that has gone so many steps: said Hello, heard the Offer, offered its lane, heard the Attach.
+/// A caller that has taken that number of steps: said Hello, heard the Offer, offered its lane, heard the Attach.
 fn caller_at(step: usize, address: &str, goods: &Goods) -> Wire {
     let wire = Wire::connect(address);
     if step >= 1 {

@@ -214,7 +214,7 @@ fn once_attached_nothing_but_a_bye_and_questions_are_legal() {
         for (index, bytes) in cases.iter().enumerate() {
             let guest = Guest::join(&stage.address, reading);
             guest.wire().send(bytes).unwrap();
-            // Whoever has said Bye says nothing more.
+            // An end that has said Bye says nothing more.
             assert_eq!(guest.wire().last_words(), [(BYE, 3)], "frame {index}");
         }
     }

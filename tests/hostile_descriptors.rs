@@ -152,7 +152,7 @@ fn memory_of_another_length_or_with_holes_is_refused() {
             is_caught(&mut impostor, &format!("{len} bytes"), place, fd.as_fd());
         }
         is_caught(&mut impostor, "a hole", place, sealed(hollow_memfd(CAPACITY), seals).as_fd());
-        // Blocks beyond the end make up for the hole, to whoever only counts them.
+        // Blocks beyond the end make up for the hole if they are only counted.
         let fd = hollow_memfd(CAPACITY);
         fallocate(&fd, FallocateFlags::KEEP_SIZE, CAPACITY, 4 * CAPACITY).unwrap();
         is_caught(&mut impostor, "blocks beyond the end", place, sealed(fd, seals).as_fd());

@@ -393,7 +393,7 @@ fn kernel_turns_descriptors_away() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(16))
 }
 
-/// How many frames more fit the queue to a consumer; none where it hears no more.
+/// How many frames more fit the queue to a consumer; none if it hears no more.
 fn fill(wire: &Wire, bytes: &[u8]) -> usize {
     rustix::fs::fcntl_setfl(&wire.0, OFlags::NONBLOCK).unwrap();
     let mut sent = 0;

@@ -248,7 +248,7 @@ fn a_seat_gates_while_a_forked_child_maps_it() {
     stage.ends_undisturbed();
 }
 
-/// Moves whoever sleeps on the word at the seat's `space_seq` to another word of the seat.
+/// Moves those that sleep on the word at the seat's `space_seq` to another word of the seat.
 fn steal_sleepers(guest: &Guest) {
     let (seq, elsewhere) = (guest.seat.u32(SPACE_SEQ), guest.seat.u32(STRIPE - 4));
     wait_until("the producer's sleeper is moved to another word", || {
@@ -449,7 +449,7 @@ fn lock_keeper() {
         for _ in 0..16 {
             scope.spawn(|| while fcntl_add_seals(&invited.seat, SealFlags::WRITE) == Err(Errno::BUSY) {});
         }
-        // Whoever wants the lock waits for all of them.
+        // A thread that wants the lock waits for all of them.
         assert_eq!(fcntl_add_seals(&invited.seat, SealFlags::WRITE), Err(Errno::BUSY));
         say("keeping it");
         told();

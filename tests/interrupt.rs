@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 /// No wait here ends by itself.
 const HOUR: Duration = Duration::from_secs(3600);
-/// Whoever sleeps for so long is past all the looks that come after an announcement by time alone.
+/// A thread that sleeps for this long is past all the looks that come after an announcement by time alone.
 const ASLEEP: Duration = Duration::from_millis(40);
 /// How late a wait may end for want of a processor.
 const LATE: Duration = Duration::from_secs(15);

@@ -17,7 +17,7 @@ use group::Group;
 use peer::{Peer, argument, say, told};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The error of a lane, of anything else in memory, or of whoever needs some to begin.
+/// The error of a lane, of anything else in memory, or of a process that needs some to begin.
 fn fails<T>(outcome: fdring::Result<T>) -> Error {
     outcome.map(drop).unwrap_err()
 }
@@ -94,7 +94,7 @@ fn a_limit_of_the_length_of_files_is_an_error_and_kills_nobody() {
     });
 }
 
-/// Tries everything that has so many bytes.
+/// Tries everything that has that number of bytes.
 fn say_what_fails(bytes: u64, small: &Producer) {
     let [service, large, distributor] = [(); 3].map(|()| format!("@{}", unique_name()));
     let ring = || LaneOptions::new("ring").capacity(bytes);

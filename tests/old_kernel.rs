@@ -1,4 +1,4 @@
-//! Kernels from before Linux 6.16, which turn no descriptors away: consumers that send some where none are taken make
+//! Kernels from before Linux 6.16, which turn no descriptors away: consumers that send some if none are taken make
 //! neither the server nor anyone else wait, however long the closing of what they sent takes.
 
 mod common;
@@ -21,7 +21,7 @@ const OLD: Hosting = Hosting { old_kernel: true, sessions_max: 8, deadline: comm
 /// More than a server lets wait to be closed, and fewer than wait to be accepted.
 const CROWD: usize = 100;
 
-/// So many consumers that have sent a socket which lingers, and have gone before they were accepted.
+/// That number of consumers that have sent a lingering socket and were gone before they were accepted.
 fn crowd(stage: &Stage, number: usize) -> Vec<TcpListener> {
     stage.signal(Signal::STOP);
     let come_and_go = |_| {

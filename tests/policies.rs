@@ -437,7 +437,7 @@ fn a_lane_that_ends_waits_for_its_readers_and_says_who_has_not_read() {
     quick.tell("end it");
     let pids = [slow.pid(), dying.pid()];
     let waits = std::thread::spawn(move || producer.finish_and_wait(Duration::from_secs(1)));
-    // The lane has ended now: whoever dies from here on is waited for in vain.
+    // The lane has ended now: a consumer that dies from here on is waited for in vain.
     quick.expect("ended");
     dying.kill();
     let error = waits.join().unwrap().unwrap_err();

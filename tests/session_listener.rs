@@ -24,7 +24,7 @@ fn unique_address() -> String {
     format!("@{}", unique_name())
 }
 
-/// Whoever waits for the others of a test.
+/// A process that waits for the others of a test.
 fn patient() -> SessionOptions {
     SessionOptions::new().deadline(DEADLINE)
 }
@@ -429,7 +429,7 @@ fn who_connects_to_nobody_or_to_one_who_stops_is_told() {
     assert!(matches!(short, Error::TimedOut { .. }), "{short}");
     let gone = listener.accept_timeout(DEADLINE).unwrap().attach_one(Attach::new()).unwrap_err();
     assert!(matches!(gone, Error::Refused { refusal: Refusal::TimedOut, .. }), "it is told why: {gone}");
-    // With patience it comes to whoever listens later.
+    // With patience it comes to a listener that begins later.
     drop(listener);
     let late = std::thread::scope(|scope| {
         let late = scope.spawn(|| options.patience(DEADLINE).connect(&address, [&producer]));

@@ -1,5 +1,5 @@
 //! Producers in loops of the caller's: armed, and waited for by poll(2) or by an epoll descriptor that watches for
-//! edges. No room is missed, whoever makes it, and a loop in which nothing happens sleeps.
+//! edges. No room is missed, whatever makes it, and a loop in which nothing happens sleeps.
 
 mod common;
 #[path = "common/guest.rs"]
@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const CAPACITY: u64 = 4096;
-/// So long nothing happens where nothing should.
+/// How long nothing happens if nothing should.
 const QUIET: Duration = Duration::from_millis(100);
 
 fn lane(options: impl FnOnce(LaneOptions) -> LaneOptions) -> (Producer, Server, String) {
@@ -128,7 +128,7 @@ fn loops_that_watch_for_levels_and_for_edges_send_every_record() {
     }
 }
 
-/// Room is made by whoever makes it: a consumer that reads, leaves, dies, or is evicted.
+/// Room is made by a consumer that reads, leaves, dies, or is evicted.
 #[test]
 fn room_is_heard_of_whoever_makes_it() {
     const TEST: &str = "room_is_heard_of_whoever_makes_it";

@@ -165,7 +165,7 @@ fn processes_of_another_user_are_not_admitted_unless_both_sides_say_so() {
     assert_eq!(ask(open().in_place(PeerPolicy::Anyone), "anyone in-place"), "attached");
 }
 
-/// A process of this test in that namespace, in a role; `None` where user namespaces are not to be had.
+/// A process of this test in that namespace, in a role; `None` if user namespaces cannot be made.
 fn start_in_namespace(test: &str, role: &str, argument: &str) -> Option<Peer> {
     use std::os::unix::process::CommandExt;
     let mut command = common::command(test, role);

@@ -142,7 +142,7 @@ fn in_runs(consumer: &mut Consumer, records: u64) {
     assert_eq!(drained, records as usize);
 }
 
-/// What copying costs where there is neither a ring nor another process: the second pass over the bytes.
+/// What copying costs if there is neither a ring nor another process: the second pass over the bytes.
 fn copying(criterion: &mut Criterion) {
     /// As long as a lane is by default.
     const AREA_BYTES: usize = 4 << 20;

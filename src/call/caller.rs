@@ -428,7 +428,7 @@ impl Caller {
         self.wait_until(ticket, Deadline::after(timeout))
     }
 
-    /// Like [`wait`](Self::wait), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`wait`](Self::wait), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::call::{CallError, Caller, Service};

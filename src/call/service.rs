@@ -340,7 +340,7 @@ impl Service {
         self.receive_until(Deadline::after(timeout), ReceiveError::TimedOut)
     }
 
-    /// Like [`receive`](Self::receive), but waits until `deadline` at most.
+    /// Like [`receive`](Self::receive), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::{call::Service, errors::ReceiveError};

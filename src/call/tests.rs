@@ -381,7 +381,7 @@ fn floods_are_left_at_the_deadline_and_by_an_interrupt() {
     assert!(matches!(caller.wait(&mut second), Err(CallError::Interrupted)));
     stop.clear();
     assert!(caller.wait(&mut second).unwrap().is_some());
-    // At once it takes so many, and no more.
+    // It takes that number at once, and no more.
     let taken = |caller: &Caller, before: u64| caller.stats().stray - before;
     flood(99);
     let before = caller.stats().stray;

@@ -303,7 +303,7 @@ impl<Q: NoUninit, P: CheckedBitPattern> TypedCaller<Q, P> {
         self.caller.wait_timeout(ticket, timeout)?.map(|reply| value_of_reply(&reply)).transpose()
     }
 
-    /// Like [`wait`](Self::wait), but waits until `deadline` at most: see [`Caller::wait_deadline`].
+    /// Like [`wait`](Self::wait), but waits only until `deadline`: see [`Caller::wait_deadline`].
     ///
     /// ```
     /// # use fdring::call::{CallError, TypedCaller, TypedService};
@@ -502,7 +502,7 @@ impl<Q: CheckedBitPattern, P: NoUninit> TypedService<Q, P> {
         self.service.receive_timeout(timeout).map(TypedRequest::new)
     }
 
-    /// Like [`receive`](Self::receive), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`receive`](Self::receive), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::{call::TypedService, errors::ReceiveError};

@@ -96,7 +96,7 @@ impl Collector {
         self.many_until(Deadline::after(timeout), ReceiveError::TimedOut, each)
     }
 
-    /// Like [`next_many`](Self::next_many), but waits until `deadline` at most.
+    /// Like [`next_many`](Self::next_many), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::{collect::Collector, errors::ReceiveError};

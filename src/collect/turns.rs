@@ -9,14 +9,15 @@ use crate::deadline::Deadline;
 use crate::select::{Key, Selectable, Sight, Unarmed};
 use std::time::Duration;
 
-/// After so many turns descriptors are looked at: for producers that come. After each turn, where a lane is armed, so
-/// that one that rings waits for no more than a turn of each other.
+/// The number of turns after which descriptors are looked at: for producers that come. If a lane is armed, they are
+/// looked at after each turn, so that one that rings waits for no more than a turn of each other.
 const TURNS_PER_LOOK: u64 = 16;
 /// More lanes than this at once are not looked at again and again: that would take longer than waking up.
 const SPUN_LANES_MAX: usize = 64;
 /// How many glances of a spinning wait go with a look at descriptors.
 const GLANCES_PER_LOOK: u32 = 64;
-/// After so many looks in vain a lane is armed, and looked at no more: they have cost about as much as being woken.
+/// The number of looks in vain after which a lane is armed, and looked at no more: they have cost about as much as
+/// being woken.
 pub(super) const VAIN_LOOKS_MAX: u32 = 256;
 
 /// What is left of a lane's turn.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Stands for a position that no worker has released.
 const NOT_STILL: u64 = u64::MAX;
 
-/// So many records are given out at most by one look at what is released: each look takes a line of memory from every
+/// The most records that are given out by one look at what is released: each look takes a line of memory from every
 /// worker, which writes it for each record.
 const RECORDS_PER_LOOK: u32 = 64;
 /// How long one look says well enough who has most room.

@@ -249,7 +249,7 @@ impl Distributor {
         self.send_until(to, payload, Deadline::after(timeout))
     }
 
-    /// Like [`send`](Self::send), but waits until `deadline` at most.
+    /// Like [`send`](Self::send), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To};
@@ -354,7 +354,7 @@ impl Distributor {
         self.reserve_until(to, len, Deadline::after(timeout))
     }
 
-    /// Like [`reserve`](Self::reserve), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`reserve`](Self::reserve), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::distribute::{Distributor, To};

@@ -202,7 +202,7 @@ impl Worker {
         self.receive_until(Deadline::after(timeout))
     }
 
-    /// Like [`receive`](Self::receive), but waits until `deadline` at most.
+    /// Like [`receive`](Self::receive), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::{distribute::{Distributor, Worker}, errors::ReceiveError};
@@ -328,7 +328,7 @@ impl Worker {
         self.take_until(Deadline::after(timeout))
     }
 
-    /// Like [`take`](Self::take), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`take`](Self::take), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::{distribute::{Distributor, To, Worker}, errors::ReceiveError};

@@ -278,7 +278,7 @@ impl Feed {
         self.receive_until(Deadline::after(timeout))
     }
 
-    /// Like [`receive`](Self::receive), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`receive`](Self::receive), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::feed::{Feed, FeedError};

@@ -120,7 +120,7 @@ impl Tapping {
         let mut next = before;
         let mut check = |record: &Record<'_>| {
             let (position, payload) = (record.position(), &record[..]);
-            assert_eq!(record.published_at().is_some(), map.is_stamped(), "a time where there is none, or none");
+            assert_eq!(record.published_at().is_some(), map.is_stamped(), "a time, or none");
             let size = geometry.record_size(payload.len() as u64);
             assert!(size <= geometry.room_to_end(position), "across the end of the ring");
             assert!(position >= next, "backwards");

@@ -53,7 +53,7 @@ impl<E: Selectable> Selector<E> {
         })
     }
 
-    /// The first endpoint of the queue that has news by a closer look. One that had none for so many of these looks in
+    /// The first endpoint of the queue that has news by a closer look. One that had none for a number of these looks in
     /// a row is armed.
     ///
     /// # Errors

@@ -401,7 +401,7 @@ impl SessionListener {
         self.accept_until(Deadline::after(timeout), timeout)
     }
 
-    /// Like [`accept`](Self::accept), but waits until `deadline` at most: for several calls that share one deadline.
+    /// Like [`accept`](Self::accept), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::{Error, SessionListener};

@@ -180,7 +180,7 @@ impl<T: CheckedBitPattern> TypedConsumer<T> {
         value_of(self.consumer.receive_timeout(timeout))
     }
 
-    /// Like [`receive_value`](Self::receive_value), but waits until `deadline` at most.
+    /// Like [`receive_value`](Self::receive_value), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::Server;
@@ -326,7 +326,7 @@ impl<T: AnyBitPattern> TypedConsumer<T> {
         values_of(self.consumer.receive_timeout(timeout))
     }
 
-    /// Like [`receive`](Self::receive), but waits until `deadline` at most.
+    /// Like [`receive`](Self::receive), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::Server;

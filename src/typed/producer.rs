@@ -170,7 +170,7 @@ impl<T: NoUninit> TypedProducer<T> {
         self.producer.send_timeout(bytemuck::bytes_of(value), timeout)
     }
 
-    /// Like [`send`](Self::send), but waits until `deadline` at most.
+    /// Like [`send`](Self::send), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::typed::TypedProducer;
@@ -276,8 +276,7 @@ impl<T: NoUninit> TypedProducer<T> {
         self.producer.send_timeout(bytemuck::cast_slice(values), timeout)
     }
 
-    /// Like [`send_slice`](Self::send_slice), but waits for room until `deadline` at most: for several calls that share
-    /// one deadline.
+    /// Like [`send_slice`](Self::send_slice), but waits for room only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::typed::TypedProducer;
@@ -404,8 +403,7 @@ impl<T: NoUninit> TypedProducer<T> {
         self.producer.fill_timeout(len, timeout, |bytes| fill(bytemuck::cast_slice_mut(bytes)))
     }
 
-    /// Like [`fill`](Self::fill), but waits for room until `deadline` at most: for several calls that share one
-    /// deadline.
+    /// Like [`fill`](Self::fill), but waits for room only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::typed::TypedProducer;
@@ -611,8 +609,7 @@ impl<T: NoUninit> TypedBatch<'_, T> {
         self.batch.send_timeout(bytemuck::bytes_of(value), timeout)
     }
 
-    /// Like [`send`](Self::send), but waits for room until `deadline` at most: for several calls that share one
-    /// deadline.
+    /// Like [`send`](Self::send), but waits for room only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::typed::TypedProducer;

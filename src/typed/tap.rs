@@ -172,7 +172,7 @@ impl<T: CheckedBitPattern> TypedTap<T> {
         value_of(self.tap.receive_timeout(timeout))
     }
 
-    /// Like [`receive_value`](Self::receive_value), but waits until `deadline` at most.
+    /// Like [`receive_value`](Self::receive_value), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::Server;
@@ -285,7 +285,7 @@ impl<T: CheckedBitPattern> TypedTap<T> {
         value_of(self.tap.receive_newest_timeout(timeout))
     }
 
-    /// Like [`receive_newest_value`](Self::receive_newest_value), but waits until `deadline` at most.
+    /// Like [`receive_newest_value`](Self::receive_newest_value), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::Server;
@@ -389,7 +389,7 @@ impl<T: AnyBitPattern> TypedTap<T> {
         values_of(self.tap.receive_timeout(timeout))
     }
 
-    /// Like [`receive`](Self::receive), but waits until `deadline` at most.
+    /// Like [`receive`](Self::receive), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::Server;
@@ -495,7 +495,7 @@ impl<T: AnyBitPattern> TypedTap<T> {
         values_of(self.tap.receive_newest_timeout(timeout))
     }
 
-    /// Like [`receive_newest`](Self::receive_newest), but waits until `deadline` at most.
+    /// Like [`receive_newest`](Self::receive_newest), but waits only until `deadline`.
     ///
     /// ```
     /// # use fdring::Server;

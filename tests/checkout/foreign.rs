@@ -17,7 +17,7 @@ use std::process::{Child, Command, Output, Stdio};
 use common::{KillOnDrop, TempDir, wait_until};
 use example::example;
 
-/// Compiles foreign/`source`; `None`, with a note, where there is no such compiler.
+/// Compiles foreign/`source`; `None`, with a note, if there is no such compiler.
 fn compile(compiler: &str, source: &str, dir: &TempDir) -> Option<PathBuf> {
     let program = dir.path().join(source.replace('.', "-"));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("foreign").join(source);
@@ -302,7 +302,7 @@ fn nobody_panics_where_nothing_can_be_printed() {
         assert_eq!(output.status.success(), ends_well, "{name}: {complaint}");
         assert!(!complaint.contains("panicked"), "{name}: {complaint}");
     }
-    // It waits for nobody where it cannot say that it waits.
+    // It waits for nobody if it cannot say that it waits.
     for name in ["publish", "subscribe"] {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let address = format!("@{}", common::unique_name());

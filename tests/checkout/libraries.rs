@@ -87,7 +87,7 @@ fn we_receive_what_nix_sends() {
     }
 }
 
-/// Runs a Python program whose socket is its standard input; `None`, with a note, where there is no Python.
+/// Runs a Python program whose socket is its standard input; `None`, with a note, if there is no Python.
 fn python(program: &str, socket: OwnedFd) -> Option<Output> {
     let program = format!("import os, socket, sys\nsock = socket.socket(fileno=0)\n{program}");
     let mut command = Command::new("python3");

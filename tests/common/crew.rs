@@ -26,7 +26,7 @@ const LAST: u16 = u16::MAX;
 /// How many records a consumer reads between two rests.
 const RECORDS_PER_REST: u64 = 16;
 const REST: Duration = Duration::from_millis(1);
-/// A consumer keeps records at every second so many that it reads, and up to so many of them.
+/// The numbers of records after which a consumer keeps one, and that it keeps at most.
 const RECORDS_PER_SEASON: u64 = 64;
 const KEPT_MAX: usize = 4;
 /// How long one that keeps records waits for the next: the producer may need what is held.
@@ -194,7 +194,7 @@ fn produce() {
                 }
                 "census" => {
                     wait_until("all sessions are over", || server.stats().sessions == 0);
-                    // Whoever has gone is forgotten with the next publication.
+                    // A consumer that has gone is forgotten with the next publication.
                     writing.send();
                     wait_until("the producer has no more than before", || belongings() == alone);
                     say(&format!("as before, {} evicted", server.stats().evicted));

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Group(PathBuf);
 
 impl Group {
-    /// One whose processes have so many bytes together; `None` where none can be made, which is said.
+    /// One whose processes have that number of bytes together. `None`, with a message, if none can be made.
     pub(crate) fn of_memory(limit_bytes: u64) -> Option<Self> {
         let bytes = limit_bytes.to_string();
         let made = Self::new("/sys/fs/cgroup/memory", "memory.limit_in_bytes", &bytes)
@@ -32,7 +32,7 @@ impl Group {
         Some(group)
     }
 
-    /// One whose processes have one processor's time together; `None` where none can be made, which is said.
+    /// One whose processes have one processor's time together; `None` if none can be made, which is said.
     pub(crate) fn of_one_processor() -> Option<Self> {
         let made = Self::new("/sys/fs/cgroup/cpu", "cpu.cfs_quota_us", "100000")
             .or_else(|| Self::new("/sys/fs/cgroup", "cpu.max", "100000 100000"));
@@ -51,7 +51,7 @@ impl Group {
         fs::write(group.0.join(limit), value).is_ok().then_some(group)
     }
 
-    /// A process of the group that plays a role in `test`; `None` where none can enter it, which is said.
+    /// A process of the group that plays a role in `test`; `None` if none can enter it, which is said.
     pub(crate) fn start(&self, test: &str, role: &str) -> Option<Peer> {
         let mut command = command(test, role);
         let processes = CString::new(self.0.join("cgroup.procs").into_os_string().into_encoded_bytes()).unwrap();

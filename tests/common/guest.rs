@@ -119,7 +119,7 @@ impl Invited {
         let lanes = self.lanes.iter().enumerate().map(|(index, lane)| {
             let [control_seals, data_seals] = [&lane.control, &lane.data].map(|fd| fcntl_get_seals(fd).unwrap());
             assert!(control_seals.contains(SEALED.union(SEAL_SEAL)) && data_seals.contains(SEALED));
-            assert!(!data_seals.contains(SEAL_SEAL), "whoever is left may freeze the backlog of a dead producer");
+            assert!(!data_seals.contains(SEAL_SEAL), "those who are left may freeze the backlog of a dead producer");
             let len = fstat(&lane.data).unwrap().st_size as u64;
             assert_eq!((len, fstat(&lane.control).unwrap().st_size), (lane.capacity, 4096));
             let control = Memory::map(&lane.control, CONTROL_LEN, false).unwrap();

@@ -379,7 +379,7 @@ impl Memory {
     /// Puts the pages themselves into a pipe, not a copy (vmsplice(2)): pinned until they are read.
     pub(crate) fn splice_into(&self, pipe: impl AsFd) -> Result<usize, Errno> {
         use rustix::pipe::{IoSliceRaw, SpliceFlags, vmsplice};
-        // SAFETY: the bytes stay where they are, whoever has them mapped; through the slice they are only looked at.
+        // SAFETY: the bytes stay where they are, mapped by others or not; through the slice they are only looked at.
         let bytes = unsafe { std::slice::from_raw_parts(self.base.as_ptr(), self.len) };
         // SAFETY: the pages are the memfd's, and stay so when they are unmapped here.
         unsafe { vmsplice(pipe, &[IoSliceRaw::from_slice(bytes)], SpliceFlags::empty()) }
@@ -399,7 +399,7 @@ impl Drop for Memory {
     }
 }
 
-/// A socket that makes whoever closes it last wait for a minute, for its peer takes nothing.
+/// A socket whose last close waits for a minute, since its peer takes nothing.
 pub(crate) fn lingering() -> (OwnedFd, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

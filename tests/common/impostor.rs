@@ -152,7 +152,7 @@ impl Impostor {
         self.client.begin(deadline);
         let wire = accept(&self.listener);
         let hello_frame = wire.recv().unwrap();
-        assert_eq!(hello_frame.bytes, hello(&[]), "whoever wants all lanes has one spelling for it");
+        assert_eq!(hello_frame.bytes, hello(&[]), "a consumer has one spelling for all lanes");
         wire
     }
 

@@ -41,7 +41,7 @@ fn answer(call: libc::c_long, arguments: &[(u32, u32, u32)], errno: u32) {
     let tests = arguments.iter().map(|(at, mask, value)| (argument(*at), *mask, *value));
     let mut program = Vec::new();
     for (index, (offset, mask, value)) in [(NUMBER, u32::MAX, call as u32)].into_iter().chain(tests).enumerate() {
-        // To the last instruction where it is another value: three a test, and the one that denies.
+        // To the last instruction if it is another value: three a test, and the one that denies.
         let skip = 3 * (arguments.len() - index) + 1;
         program.push(instruction(BPF_LD | BPF_W | BPF_ABS, offset, 0));
         program.push(instruction(BPF_ALU | BPF_AND | BPF_K, mask, 0));
@@ -64,7 +64,7 @@ pub(crate) fn cannot_refuse_descriptors() {
     deny(libc::SYS_setsockopt, &[(1, libc::SOL_SOCKET as u32), (2, SO_PASSRIGHTS)], Errno::NOPROTOOPT);
 }
 
-/// A page at which whatever touches it waits for ever (userfaultfd(2)). `None` where this process may not make one.
+/// A page at which whatever touches it waits for ever (userfaultfd(2)). `None` if this process may not make one.
 fn page_that_never_comes() -> Option<usize> {
     const USER_MODE_AND_KERNEL: libc::c_int = libc::O_CLOEXEC;
     const UFFD_API: u64 = 0xaa;
@@ -102,7 +102,7 @@ fn wait_for_ever(call: impl FnOnce(usize) + Send + 'static) -> bool {
 }
 
 /// Has an epoll descriptor watch `fd`, and a thread of this process wait there with its lock, for ever: its events are
-/// to be copied to a page that never comes. `false` where this process may not do that.
+/// to be copied to a page that never comes. `false` if this process may not do that.
 pub(crate) fn watch_and_keep_the_lock(fd: impl rustix::fd::AsFd) -> bool {
     use rustix::event::epoll;
     let watcher = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
@@ -115,7 +115,7 @@ pub(crate) fn watch_and_keep_the_lock(fd: impl rustix::fd::AsFd) -> bool {
 }
 
 /// Has a thread of this process take the message that waits in a socket, and keep the socket's lock, for ever: the
-/// message is to be copied to a page that never comes. `false` where this process may not do that.
+/// message is to be copied to a page that never comes. `false` if this process may not do that.
 pub(crate) fn read_and_keep_the_lock(socket: rustix::fd::OwnedFd) -> bool {
     wait_for_ever(move |page| {
         let number = std::os::fd::AsRawFd::as_raw_fd(&socket);
@@ -125,7 +125,7 @@ pub(crate) fn read_and_keep_the_lock(socket: rustix::fd::OwnedFd) -> bool {
 }
 
 /// Has a thread of this process write to a memfd, and keep the lock of the file, for ever: the bytes are to come from a
-/// page that never comes. `false` where this process may not do that.
+/// page that never comes. `false` if this process may not do that.
 pub(crate) fn write_and_keep_the_lock(memfd: rustix::fd::OwnedFd) -> bool {
     wait_for_ever(move |page| {
         let number = std::os::fd::AsRawFd::as_raw_fd(&memfd);

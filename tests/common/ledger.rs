@@ -220,7 +220,7 @@ impl Ledger {
         }
     }
 
-    /// The number of the record that comes next at a position; `None` where no record ends there.
+    /// The number of the record that comes next at a position; `None` if no record ends there.
     fn next_at(&self, position: u64) -> Option<u64> {
         if position == 0 {
             return Some(0);
@@ -229,7 +229,7 @@ impl Ledger {
         Some(index as u64 + 1)
     }
 
-    /// Checks what a consumer has noted; `None` where it never attached.
+    /// Checks what a consumer has noted; `None` if it never attached.
     ///
     /// # Errors
     ///

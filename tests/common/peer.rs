@@ -105,7 +105,7 @@ impl Peer {
         self.child.0.wait().unwrap();
     }
 
-    /// Waits until it has died of SIGKILL, which nobody here has sent; panics where it ends otherwise, or not at all.
+    /// Waits until it has died of SIGKILL, which nobody here has sent; panics if it ends otherwise, or not at all.
     pub(crate) fn dies(&mut self) {
         let mut status = None;
         wait_until("the other process dies", || {

@@ -73,7 +73,7 @@ fn readers() {
     drop(readers);
     let (end, now) = (Instant::now(), || (belongings(), threads()));
     while now() != before {
-        // Sooner than whoever listens to this process gives up.
+        // Sooner than the process that listens to this one gives up.
         assert!(end.elapsed() < DEADLINE / 2, "there is {:?} where {before:?} was", now());
         std::thread::park_timeout(MOMENT);
     }
@@ -149,7 +149,7 @@ impl<'a> Readers<'a> {
         mix(self.seed) % end
     }
 
-    /// Starts whoever is missing, and has something happen to somebody.
+    /// Starts the readers that are missing, and has something happen to one of them.
     fn disturb(&mut self) {
         if self.collector.is_none() {
             self.next.clear();

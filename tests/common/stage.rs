@@ -227,7 +227,7 @@ impl Host {
                 "so be it".to_owned()
             }
             "census" => {
-                // Whoever has gone is forgotten with the next publication.
+                // A consumer that has gone is forgotten with the next publication.
                 self.send(SEND_PATIENCE);
                 belongings()
             }

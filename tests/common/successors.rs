@@ -114,7 +114,7 @@ impl Succession {
             while !is_over.load(Ordering::Relaxed) {
                 let mut payload = next.to_le_bytes().to_vec();
                 payload.resize(8 + (next % 37) as usize * 8, 0);
-                // With a deadline, so that an end is heard of where nobody is there.
+                // With a deadline, so that an end is heard of if nobody is there.
                 if producer.send_timeout(&payload, Duration::from_millis(20)).is_ok() {
                     next += 1;
                 }

@@ -40,7 +40,7 @@ pub(crate) fn enter_namespace_as_the_overflow_user() -> std::io::Result<()> {
 }
 
 /// A process and its child, which is the first of a pid namespace of its own and does `what` there. Says "skipped"
-/// where there is none.
+/// if there is none.
 pub(crate) fn in_pid_namespace(what: impl FnOnce()) {
     // SAFETY: it concerns the children of this process only.
     if unsafe { libc::unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNS) } != 0 {

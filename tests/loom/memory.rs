@@ -105,7 +105,7 @@ impl Lane {
         }
     }
 
-    /// The payload of a record: its words, all alike; `None` where they differ.
+    /// The payload of a record: its words, all alike; `None` if they differ.
     pub(crate) fn read(&self, found: &Found) -> Option<u64> {
         let mut words = vec![0; found.len.div_ceil(8) as usize];
         self.copy_out(found.payload, &mut words);
@@ -113,7 +113,7 @@ impl Lane {
     }
 }
 
-/// What a payload was filled with; `None` where its words differ.
+/// What a payload was filled with; `None` if its words differ.
 pub(crate) fn value_of(words: &[u64]) -> Option<u64> {
     words.iter().all(|word| *word == words[0]).then_some(words[0])
 }

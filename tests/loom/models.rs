@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// So many preemptions are as good as no limit: for models that are small enough.
+/// This number of preemptions is as good as no limit: for models that are small enough.
 const UNLIMITED: usize = 100;
 
 /// As [`explore`], with either kind of barrier between sleepers and their waker.
@@ -40,7 +40,7 @@ fn explore_sleepers(preemptions: usize, model: impl Fn(Sleeper) + Send + Sync + 
     }
 }
 
-/// Runs every execution of `model` with at most so many preemptions, and says how many there were.
+/// Runs every execution of `model` with at most that number of preemptions. Prints how many executions there were.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));

@@ -27,7 +27,7 @@ pub(crate) fn count(count: f64) -> String {
     format!("{}{}", digits(value), UNITS[unit])
 }
 
-/// One decimal where it says something, none after a hundred or in a whole number.
+/// One decimal if it says something, none after a hundred or in a whole number.
 fn digits(value: f64) -> String {
     match value {
         value if value >= 99.95 => format!("{value:.0}"),
@@ -52,7 +52,7 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
-/// How long ago a time of the machine's clock was; `None` where it is unknown. One that is still to come was now.
+/// How long ago a time of the machine's clock was; `None` if it is unknown. One that is still to come was now.
 pub(crate) fn age(since: Option<SystemTime>) -> Option<Duration> {
     since.map(|since| SystemTime::now().duration_since(since).unwrap_or_default())
 }

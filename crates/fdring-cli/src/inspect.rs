@@ -134,7 +134,7 @@ fn print_words(region: &RegionView, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The value of a word, with what it means where it stands for something.
+/// The value of a word, with what it means if it stands for something.
 fn in_words(name: &str, value: u64) -> String {
     let names: &[&str] = match name {
         "magic" => return format!("{value:#x}"),

@@ -139,7 +139,7 @@ impl Failure {
     }
 }
 
-/// Of standard output; all else is said where it fails.
+/// Of standard output; all else is said if it fails.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {

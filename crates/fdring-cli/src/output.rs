@@ -107,7 +107,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// A number as JSON has it: `null` where it is none, which JSON cannot say.
+/// A number as JSON has it: `null` if it is none, which JSON cannot say.
 pub(crate) fn number(value: impl Into<f64> + Copy + fmt::Display) -> String {
     if value.into().is_finite() { value.to_string() } else { "null".to_owned() }
 }

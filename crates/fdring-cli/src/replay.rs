@@ -174,7 +174,7 @@ struct Replay<'a> {
     arguments: &'a Arguments,
     stop: &'a Stop,
     lanes: Vec<Lane>,
-    /// The lane of an id; of a name, where there is no id.
+    /// The lane of an id; of a name, if there is no id.
     index: HashMap<String, usize>,
     /// The first time that is replayed, and the last.
     from: u64,

@@ -21,7 +21,7 @@ pub(crate) fn state(lane: &LaneView) -> (String, Colour) {
 }
 
 /// What one who reads a lane does, and how it stands out. `processor` is the share of a processor that its process
-/// uses, where that is known.
+/// uses, if that is known.
 pub(crate) fn activity(consumer: &ConsumerView, processor: Option<f64>) -> (String, Colour) {
     let has_all = consumer.behind_bytes == Some(0);
     let is_still = !consumer.still_for.is_zero();

@@ -21,7 +21,7 @@ Examples:
   fdring send-fds --socket @files *.log        at an abstract name, to this user and root alone
   fdring send-fds --read-only /etc/hostname    files that the peer may only read")]
 pub(crate) struct Arguments {
-    /// The files: opened for reading and appending, and created where they do not exist.
+    /// The files: opened for reading and appending, and created if they do not exist.
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The Unix stream socket to listen at: a path, or @ and a name.

@@ -14,7 +14,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 /// Where the two programs meet that know nothing else of each other: in this user's run directory, which nobody else
-/// may write to. In /tmp, where there is none, any user may take the name first.
+/// may write to. In /tmp, if there is none, any user may take the name first.
 pub(crate) fn default_address() -> String {
     let run = std::env::var("XDG_RUNTIME_DIR").ok().filter(|dir| !dir.is_empty());
     format!("{}/my_socket", run.as_deref().unwrap_or("/tmp"))

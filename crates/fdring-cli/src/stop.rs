@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The longest time between two looks at [`Stop::is_asked`] where nothing else wakes a loop.
+/// The longest time between two looks at [`Stop::is_asked`] if nothing else wakes a loop.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long a command may take to end once a signal has asked for it.
@@ -56,7 +56,7 @@ impl Stop {
                 handle.is_asked.store(true, Ordering::Relaxed);
                 handle.interrupter.interrupt();
                 if grace < Duration::MAX {
-                    // Without a thread to be had, a second signal ends what is stuck.
+                    // If no thread can be started, a second signal ends what is stuck.
                     let _ = std::thread::Builder::new().spawn(move || {
                         wait(grace);
                         end(last);

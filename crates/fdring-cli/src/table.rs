@@ -58,7 +58,7 @@ impl<const N: usize> Table<N> {
         self.rows.push(row);
     }
 
-    /// Prints it, as wide as the terminal at most; all of it where there is no terminal.
+    /// Prints it, as wide as the terminal at most; all of it if there is no terminal.
     pub(crate) fn print(&self, out: &mut impl Write) -> io::Result<()> {
         self.print_within(out, terminal_columns())
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// The name of a user, or the number where /etc/passwd has none; `?` where there is no number.
+/// The name of a user, or the number if /etc/passwd has none; `?` if there is no number.
 pub(crate) fn name(uid: Option<u32>) -> String {
     static NAMES: OnceLock<HashMap<u32, String>> = OnceLock::new();
     let names = NAMES.get_or_init(|| parse(&std::fs::read_to_string("/etc/passwd").unwrap_or_default()));

@@ -107,7 +107,7 @@ fn line(cells: [impl AsRef<str>; COLUMNS], last: impl AsRef<str>) -> String {
     cells.iter().map(AsRef::as_ref).chain([last.as_ref()]).map(|cell| format!("{cell:>10}")).collect()
 }
 
-/// A time as a cell; `-` where there is none.
+/// A time as a cell; `-` if there is none.
 pub(crate) fn cell(time: Option<Duration>) -> String {
     time.map_or_else(|| "-".to_owned(), duration)
 }

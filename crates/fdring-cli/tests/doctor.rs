@@ -18,7 +18,7 @@ fn it_tells_what_there_is_and_tries_a_lane() {
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    // Whoever is missing has a remedy in the next line, or in one of the next.
+    // What is missing has a remedy in the next line, or in one soon after.
     assert_eq!(text.matches("\n--  ").count(), text.matches("remedy: ").count(), "{text}");
 }
 

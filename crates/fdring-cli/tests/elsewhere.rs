@@ -29,7 +29,7 @@ impl Place<'_> {
     }
 }
 
-/// Runs a command in a pid namespace of its own, after `setup`. `None` where there are none, which is said.
+/// Runs a command in a pid namespace of its own, after `setup`. `None` if there are none, which is said.
 fn in_a_namespace(setup: &str) -> Option<impl Fn(&[&str]) -> Command> {
     let script = format!("{setup} && exec \"$@\"");
     let command = move |program: &str, arguments: &[&str]| {

@@ -27,7 +27,7 @@ pub fn ticks() -> u64 {
 const EMPTY_LAPS: usize = 20_000;
 /// How often both clocks are read for one pair of times.
 const CLOCK_READINGS: usize = 32;
-/// A difference between readings is one of the clock's own if so many of the empty laps have it.
+/// A difference between readings is the clock's own if this number of the empty laps have it.
 const COMMON_MIN: usize = EMPTY_LAPS / 200;
 
 /// What was measured of [`ticks`].

@@ -44,7 +44,7 @@ pub(crate) struct Compared {
     pub(crate) verdict: Verdict,
 }
 
-/// The rows of the reports of one side, with the restarts of all of them; all of one distance where there is but one.
+/// The rows of the reports of one side, with the restarts of all of them; all of one distance if there is but one.
 fn rows(reports: &[Report], distance: Option<&str>) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for row in reports.iter().flat_map(|report| &report.figures) {
@@ -71,7 +71,7 @@ fn is_same(a: &Row, b: &Row) -> bool {
     a.measure == b.measure && a.form == b.form && a.distance == b.distance
 }
 
-/// Compares what both sides have, each of one report or several: medians, and 99th percentiles where they are told.
+/// Compares what both sides have, each of one report or several: medians, and 99th percentiles if they are told.
 pub(crate) fn compare(a: &[Report], b: &[Report]) -> Vec<Compared> {
     let distance = only_distance(a, b);
     let (a, b) = (rows(a, distance), rows(b, distance));
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
     use crate::stats::Random;
 
-    /// So many rows, whose restarts lie 0.5 % around what each takes.
+    /// That number of rows, whose restarts lie 0.5 % around what each takes.
     fn report(random: &mut Random, rows: usize, restarts: usize, factor: f64) -> Report {
         let mut noise = || 1.0 + 0.005 * ((0..12).map(|_| random.share()).sum::<f64>() - 6.0);
         let figures = (0..rows).map(|row| Row {
@@ -277,7 +277,7 @@ mod tests {
         let compared = compare(&a, &b);
         assert_eq!(verdicts(&compared, Verdict::NoDifference), 2, "{compared:?}");
         assert!(compared.iter().all(|row| row.control.is_some()), "six restarts of the first");
-        // Where there are two heaps, near is near.
+        // If there are two heaps, near is near.
         assert!(compare(&[of("near", None)], &[of("far", None)]).is_empty());
     }
 

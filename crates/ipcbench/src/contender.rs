@@ -288,7 +288,7 @@ impl Capability {
 /// What is known of a contender before it is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct ContenderKind {
-    /// Its name, with the mode where it is measured in several: no two have the same.
+    /// Its name, with the mode if it is measured in several: no two have the same.
     pub name: &'static str,
     /// Its version, for the report; may be empty.
     pub version: &'static str,
@@ -301,7 +301,7 @@ pub struct ContenderKind {
     /// How many records one call takes: slices one way have a multiple of them.
     pub records_step: u64,
     /// Opens what this process offers; `run` is a name that no other run uses. Files whose names begin with it and a
-    /// hyphen, in `/dev/shm` or in the folder of temporary files, are removed by a later run where this one was killed.
+    /// hyphen, in `/dev/shm` or in the folder of temporary files, are removed by a later run if this one was killed.
     pub open: fn(role: Role, run: &str) -> Opened,
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct Counters {
     /// The clocks of this process, of its helper and of the child, and what they said.
     clocks: [libc::clockid_t; 3],
     clocks_before: [u64; 3],
-    /// The energy that the package has used, where it may be read, and what it said.
+    /// The energy that the package has used, if it may be read, and what it said.
     energy: Option<File>,
     energy_before: u64,
     /// Why cycles are not counted, if they are not.
@@ -97,7 +97,7 @@ pub(crate) struct Reading {
 /// A thread, by its files in /proc.
 pub(crate) struct Thread {
     status: File,
-    /// Time on a processor, time waiting for one; missing where the kernel keeps no such statistics.
+    /// Time on a processor, time waiting for one; missing if the kernel keeps no such statistics.
     schedstat: Option<File>,
     events: Option<Events>,
 }

@@ -8,7 +8,7 @@
 const NEAR_BELOW_NS: f64 = 250.0;
 /// The heaps' means must be apart by this factor.
 const APART_MIN: f64 = 1.6;
-/// The smaller heap must have this share of all probes, and so many.
+/// The smaller heap must have this share of all probes, and at least this number.
 const SHARE_MIN: f64 = 0.005;
 const PROBES_MIN: usize = 5;
 /// The share of the probes' spread that the division must explain.
@@ -24,7 +24,7 @@ pub(crate) enum Distance {
 impl Distance {
     pub(crate) const ALL: [Self; 2] = [Self::Near, Self::Far];
 
-    /// The distance that a single probe speaks for, where nothing is known of the others.
+    /// The distance that a single probe speaks for, if nothing is known of the others.
     pub(crate) fn usual(probe_ns: f64) -> Self {
         if probe_ns < NEAR_BELOW_NS { Self::Near } else { Self::Far }
     }
@@ -88,7 +88,7 @@ impl Boundary {
     }
 }
 
-/// The time of a pair of processors is of the next class where it is longer than the one before it by this factor.
+/// The time of a pair of processors is of the next class if it is longer than the one before it by this factor.
 const NEXT_CLASS: f64 = 1.35;
 
 /// Pairs of processors that are as far from each other.

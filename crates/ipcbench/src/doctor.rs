@@ -31,7 +31,7 @@ pub(crate) struct Finding {
     pub(crate) what: &'static str,
     pub(crate) found: String,
     pub(crate) state: State,
-    /// What to do about it; empty where nothing is to be done.
+    /// What to do about it; empty if nothing is to be done.
     pub(crate) advice: &'static str,
 }
 

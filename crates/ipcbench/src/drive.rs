@@ -1,4 +1,4 @@
-//! Both halves of a slice, through [`Contender`] alone: whoever it is, built in or from outside, is measured by this.
+//! Both halves of a slice, through [`Contender`] alone: all of them, built in or from outside, are measured by this.
 //!
 //! The loops over records are the contender's own, since a call through a table of methods for each would be seen
 //! there; where records go one by one, at a given rate or to a sleeper, the loop is here.

@@ -42,7 +42,7 @@ pub(crate) enum Purpose {
         len: usize,
     },
     Consumers(usize),
-    /// One of so many lanes.
+    /// One of that number of lanes.
     Lanes(usize, usize),
 }
 
@@ -295,7 +295,7 @@ pub(crate) fn send_batches<const LEN: usize>(producer: &mut Producer, records: u
     }
 }
 
-/// Receives so many records by each of these consumers, in turn, each time all that are there; the sum over all.
+/// Receives that number of records by each of these consumers, in turn, each time all that are there; the sum over all.
 pub(crate) fn drain_in_turn<const LEN: usize>(consumers: &mut [Consumer], records: u64) -> u64 {
     in_turn(consumers.iter_mut().collect(), records, drain::<LEN>)
 }

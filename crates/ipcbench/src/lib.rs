@@ -269,12 +269,12 @@ fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.maximum.map_or(FILES, |maximum| maximum.min(FILES));
     if limit.current.is_some_and(|before| before < current) {
-        // Where it is refused, what takes more is named as it fails.
+        // If it is refused, what takes more is named as it fails.
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(current), ..limit });
     }
 }
 
-/// Leaves out what calls membarrier(2), where the kernel or a filter denies it; a warning says so.
+/// Leaves out what calls membarrier(2), if the kernel or a filter denies it; a warning says so.
 fn leave_out_barriers(plan: &mut Plan, all: &[plan::Case]) -> Option<String> {
     let error = bells::may_call_membarrier().err()?;
     let before = plan.numbers.len();

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 const BEGINNING_NS: f64 = 20_000.0;
 /// Who carries less than this share of an offered load cannot keep up with it.
 const KEEPING_UP: f64 = 0.98;
-/// So many standard deviations of a mean over arrivals by chance are no sign of anything.
+/// A mean over random arrivals that is off by no more than this number of standard deviations means nothing.
 const DEVIATIONS: f64 = 5.0;
 /// More ticks than any slice takes: a minute and a half at 3 GHz.
 const SLICE_TICKS_MAX: u64 = 1 << 38;
@@ -58,13 +58,13 @@ impl Load {
         if self.arrivals == Arrivals::Burst { BURST } else { 16 }
     }
 
-    /// What a record takes in a slice of so many, by how long the slice took, without the wait at its beginning. It
+    /// What a record takes in a slice of that number, by how long the slice took, without the wait at its beginning. It
     /// cannot be less than the distance at which they are due.
     pub(crate) fn pace_ns(self, elapsed_ns: f64, records: u64) -> f64 {
         ((elapsed_ns - BEGINNING_NS) / records as f64).max(self.mean_gap_ns())
     }
 
-    /// Whether a median pace over slices with so many records altogether is too slow for it: more than by chance.
+    /// Whether a median pace over slices with `records` altogether is too slow for it: more than by chance.
     pub(crate) fn is_too_much_for(self, pace_ns: f64, records: u64) -> bool {
         let by_chance = if self.arrivals == Arrivals::Poisson { DEVIATIONS / (records as f64).sqrt() } else { 0.0 };
         self.mean_gap_ns() / pace_ns < KEEPING_UP - by_chance

@@ -33,7 +33,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// A sentence, where there are no two processors.
+    /// A sentence, if there are no two processors.
     pub(crate) fn look(cores: Option<[usize; 2]>) -> Result<Self, String> {
         let allowed = allowed_cores();
         let topology = Topology::read(Path::new("/"), &allowed);

@@ -46,10 +46,10 @@ pub(crate) struct Used {
     pub(crate) delay_ns: u64,
     /// Processor time of the sender and of the receiver, in nanoseconds.
     pub(crate) cpu_ns: [u64; 2],
-    /// Cycles of the sender and of the receiver; 0 where they cannot be counted.
+    /// Cycles of the sender and of the receiver; 0 if they cannot be counted.
     pub(crate) cycles: [u64; 2],
     pub(crate) instructions: [u64; 2],
-    /// Energy of the whole package in microjoules; 0 where it cannot be read.
+    /// Energy of the whole package in microjoules; 0 if it cannot be read.
     pub(crate) energy_uj: u64,
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn classify(sample: &Sample, case: Case, boundary: Boundary) -> Verdi
     }
 }
 
-/// What became of the slices.
+/// How the slices ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Tally {
     pub(crate) kept: [u64; 2],
@@ -128,7 +128,7 @@ pub(crate) const TAILS: [f64; 3] = [0.9, 0.99, 0.999];
 pub(crate) struct Restart {
     /// Over its slices.
     pub(crate) quartiles: Quartiles,
-    /// Of the times that count, by [`TAILS`]; `None` where there are too few.
+    /// Of the times that count, by [`TAILS`]; `None` if there are too few.
     pub(crate) tails: [Option<f64>; TAILS.len()],
 }
 
@@ -172,7 +172,7 @@ impl Figures {
         Quartiles::of(&self.slices)
     }
 
-    /// A quantile of the times that count; `None` where there are too few. The median is that over slices, which is
+    /// A quantile of the times that count; `None` if there are too few. The median is that over slices, which is
     /// finer than the clock's step.
     pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         if share == 0.5 { self.quartiles().map(|quartiles| quartiles.median) } else { quantile(&self.times, share) }
@@ -183,7 +183,7 @@ impl Figures {
         self.restarts.iter().map(|restart| restart.quartiles.median).collect()
     }
 
-    /// Of each restart a quantile of [`TAILS`], where it has times enough.
+    /// Of each restart a quantile of [`TAILS`], if it has times enough.
     pub(crate) fn tails(&self, share: f64) -> Vec<f64> {
         let Some(index) = TAILS.iter().position(|each| *each == share) else { return Vec::new() };
         self.restarts.iter().filter_map(|restart| restart.tails[index]).collect()
@@ -260,7 +260,7 @@ pub(crate) fn sort(cases: &[Case], restarts: &[Vec<Sample>], boundary: Boundary)
     (outcomes, tally)
 }
 
-/// What a restart brought of one case at one distance; `None` where it has too few slices.
+/// What a restart brought of one case at one distance; `None` if it has too few slices.
 fn restart(samples: &[&Sample]) -> Option<Restart> {
     if samples.len() < RESTART_SLICES_MIN {
         return None;

@@ -28,7 +28,7 @@ const PASSED_ON: [&str; 8] =
 pub(crate) struct Selection {
     /// Words of names; all must be found.
     pub(crate) filters: Vec<String>,
-    /// Of each kind, one must match, where there are any.
+    /// Of each kind, one must match, if there are any.
     pub(crate) measures: Vec<String>,
     pub(crate) contenders: Vec<String>,
     pub(crate) bytes: Vec<usize>,
@@ -149,7 +149,7 @@ pub(crate) struct Options {
 pub(crate) const PERCENTILES: [f64; 4] = [50.0, 90.0, 99.0, 99.9];
 
 impl Options {
-    /// `None` where help is wanted. Without `--bench`, given by `cargo bench`, some programs only try.
+    /// `None` if help is wanted. Without `--bench`, given by `cargo bench`, some programs only try.
     ///
     /// # Errors
     ///

@@ -52,7 +52,7 @@ pub(crate) struct Order {
     pub(crate) loads: Vec<Load>,
     /// The cases, by their numbers in the plan.
     pub(crate) cases: Vec<usize>,
-    /// How long to measure, in seconds; nothing is measured where there is no time, but every case is run once.
+    /// How long to measure, in seconds; nothing is measured if there is no time, but every case is run once.
     pub(crate) seconds: Option<f64>,
 }
 
@@ -83,7 +83,7 @@ impl Order {
 pub(crate) struct Slice {
     /// From the first record's sending to the answer to the last; or what the measure is about instead.
     pub(crate) elapsed: u64,
-    /// Each round trip, where there were any.
+    /// Each round trip, if there were any.
     pub(crate) times: Vec<u64>,
 }
 

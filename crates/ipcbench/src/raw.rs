@@ -1,4 +1,4 @@
-//! The ceiling: what shared memory can do where nothing is checked, framed, or waited for.
+//! The ceiling: what shared memory can do if nothing is checked, framed, or waited for.
 //!
 //! A ring of fixed slots with cached indices, a cache line bounced to and fro, a futex. This is a measuring rod and no
 //! library: a peer that misbehaves corrupts it, and a slot must hold exactly one payload.
@@ -13,7 +13,7 @@ use super::shared::{
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-/// A receiver that finds less than so many cache lines of records is not far behind its sender.
+/// A receiver that finds less than this number of cache lines of records is close behind its sender.
 const LINES_ENOUGH: usize = 256;
 /// For how long it waits then, in nanoseconds.
 pub(crate) const HOLD_NS: f64 = 1500.0;

@@ -80,7 +80,7 @@ enum End {
     Interrupted,
 }
 
-/// After so many processes in a row that end early, with no contender to blame, the run ends with what there is.
+/// After this number of processes in a row that end early, with no contender to blame, the run ends with what there is.
 const BROKEN_MAX: u32 = 2;
 
 /// Runs everything; `progress` is told the share that has passed, and how many slices there are.
@@ -207,7 +207,7 @@ impl Watch {
     }
 }
 
-/// A process that measures, as it is watched. It is killed where it has not ended.
+/// A process that measures, as it is watched. It is killed if it has not ended.
 struct Worker {
     process: Child,
     shared: Shared,
@@ -219,7 +219,7 @@ impl Worker {
     fn start(order: &Order) -> Fallible<Self> {
         let (shared, memory) = Shared::create()?;
         let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-        // Where it is refused, it stays as it is, and suffices for all but the longest messages.
+        // If it is refused, it stays as it is, and suffices for all but the longest messages.
         let _ = sockopt::set_socket_send_buffer_size(&theirs, MESSAGE_BYTES);
         let mut command = Command::new(std::env::current_exe()?);
         let process = command.args([WORKER, &order.to_arg()]).stdin(Stdio::from(theirs)).spawn()?;

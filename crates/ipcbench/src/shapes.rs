@@ -300,7 +300,7 @@ impl Readers {
         &mut found.expect("an end of every case that is measured").1
     }
 
-    /// Receives as many records, from whoever has some, in turn; the sum over all.
+    /// Receives as many records, in turn from those that have some; the sum over all.
     pub(crate) fn receive(&mut self, case: Case, way: Way, records: u64) -> Fallible<u64> {
         let (mut left, mut total) = (records, 0u64);
         let mut add = |record: &[u8]| total = total.wrapping_add(sum(record));

@@ -96,7 +96,7 @@ impl Shared {
     pub(crate) fn create() -> std::io::Result<(Self, OwnedFd)> {
         let fd = memfd_create("fdring-bench", MemfdFlags::CLOEXEC)?;
         ftruncate(&fd, SHARED_BYTES as u64)?;
-        // Whoever measures touches it first, so that it lies near there.
+        // The process that measures touches it first, so that it lies near it.
         Ok((Self::map_by(&fd, MapFlags::SHARED)?, fd))
     }
 
@@ -189,7 +189,7 @@ impl Shared {
     }
 }
 
-/// Sets a futex word, and wakes whoever sleeps on it.
+/// Sets a futex word, and wakes the threads that sleep on it.
 pub(crate) fn wake(word: &AtomicU32, value: u32) {
     word.store(value, Ordering::Release);
     let _ = futex::wake(word, futex::Flags::empty(), 1);

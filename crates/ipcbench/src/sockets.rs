@@ -39,7 +39,7 @@ impl Channels {
         let (mut ours, mut theirs) = (Vec::new(), Vec::new());
         let ((their_input, our_output), (our_input, their_output)) = (std::io::pipe()?, std::io::pipe()?);
         let (our_output, their_output) = (OwnedFd::from(our_output), OwnedFd::from(their_output));
-        // Where it is refused, the pipes stay as they are.
+        // If it is refused, the pipes stay as they are.
         let _ = rustix::pipe::fcntl_setpipe_size(&our_output, PIPE_BYTES);
         ours.extend([our_output, our_input.into()]);
         theirs.extend([their_output, their_input.into()]);

@@ -16,7 +16,7 @@ pub(crate) struct Quartiles {
 }
 
 impl Quartiles {
-    /// `None` where there are no figures.
+    /// `None` if there are no figures.
     pub(crate) fn of(figures: &[f64]) -> Option<Self> {
         let mut sorted = figures.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -25,7 +25,7 @@ impl Quartiles {
     }
 }
 
-/// The median of times that a clock counts by `step`; 0 where there are none. Inside of the step in which it lies,
+/// The median of times that a clock counts by `step`; 0 if there are none. Inside of the step in which it lies,
 /// times count as spread evenly, so that it is finer than the clock.
 pub(crate) fn median_of(ticks: &[u64], step: u64) -> f64 {
     let mut sorted = ticks.to_vec();
@@ -42,7 +42,7 @@ pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new(3).expect("three digits are possible")
 }
 
-/// The time that `share` of all are no longer than, in nanoseconds; `None` where too few are longer to tell.
+/// The time that `share` of all are no longer than, in nanoseconds; `None` if too few are longer to tell.
 pub(crate) fn quantile(times: &Histogram<u64>, share: f64) -> Option<f64> {
     let beyond = times.len() as f64 * (1.0 - share);
     // Half of all times are beyond the median: it needs no more than one.
@@ -50,7 +50,7 @@ pub(crate) fn quantile(times: &Histogram<u64>, share: f64) -> Option<f64> {
     (beyond >= needed - 1e-9).then(|| times.value_at_quantile(share) as f64)
 }
 
-/// The longest time in nanoseconds; `None` where there are none.
+/// The longest time in nanoseconds; `None` if there are none.
 pub(crate) fn longest(times: &Histogram<u64>) -> Option<f64> {
     (!times.is_empty()).then(|| times.max() as f64)
 }
@@ -83,7 +83,7 @@ fn moments(values: &[f64]) -> (f64, f64) {
     (mean, variance)
 }
 
-/// Where the median of many restarts lies, by those of some; `None` where there are fewer than [`RESTARTS_MIN`].
+/// Where the median of many restarts lies, by those of some; `None` if there are fewer than [`RESTARTS_MIN`].
 pub(crate) fn interval(medians: &[f64], confidence: f64) -> Option<Interval> {
     if medians.len() < RESTARTS_MIN {
         return None;
@@ -103,7 +103,7 @@ pub(crate) struct Ratio {
 
 impl Ratio {
     /// `b` over `a`, whose spreads may differ (Welch's t), but a side that happens to have little is not taken at its
-    /// word: the interval is no shorter than where both have the same (Student's t). `None` where either has fewer
+    /// word: the interval is no shorter than where both have the same (Student's t). `None` if either has fewer
     /// than [`RESTARTS_MIN`].
     pub(crate) fn of(a: &[f64], b: &[f64], confidence: f64) -> Option<Self> {
         if a.len().min(b.len()) < RESTARTS_MIN {
@@ -127,7 +127,7 @@ impl Ratio {
 }
 
 /// Whether ranks tell two sets of restarts apart, whatever their distribution: all of one lie beyond all of the other,
-/// or so many that chance would do it too seldom (Mann and Whitney's test).
+/// or that number would too seldom do so by chance (Mann and Whitney's test).
 pub(crate) fn are_ranked_apart(a: &[f64], b: &[f64], confidence: f64) -> bool {
     let above = |a: f64, b: f64| if b > a { 1.0 } else { f64::from(b == a) / 2.0 };
     let wins: f64 = a.iter().flat_map(|a| b.iter().map(move |b| above(*a, *b))).sum();

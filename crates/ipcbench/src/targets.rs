@@ -26,7 +26,7 @@ pub(crate) enum Statistic {
 }
 
 impl Statistic {
-    /// In nanoseconds; `None` where too little was measured.
+    /// In nanoseconds; `None` if too little was measured.
     fn of(self, figures: &Figures) -> Option<f64> {
         if figures.slices.len() < SLICES_MIN {
             return None;
@@ -58,7 +58,7 @@ pub(crate) enum Goal {
     RateAtLeast(f64),
     /// The subject's time over the reference's.
     TimeAtMost(f64),
-    /// The subject's time minus the reference's, for each of so many steps, in nanoseconds.
+    /// The subject's time minus the reference's, for each of that number of steps, in nanoseconds.
     GrowthBelow { ns: f64, steps: f64 },
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Target {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Comparison {
     pub(crate) value: f64,
-    /// What holds the true value with [`CONFIDENCE`]; `None` where there are too few restarts.
+    /// What holds the true value with [`CONFIDENCE`]; `None` if there are too few restarts.
     pub(crate) interval: Option<Interval>,
     /// The subject is better than what bounds it, even its median than the other's best state.
     is_beyond_bound: bool,
@@ -158,7 +158,7 @@ impl std::fmt::Display for Goal {
 }
 
 impl Target {
-    /// What the comparison came to at that distance; `None` where too little was measured.
+    /// What the comparison came to at that distance; `None` if too little was measured.
     pub(crate) fn compare(&self, outcomes: &[Outcome], distance: Distance) -> Option<Comparison> {
         let statistic = match self.statistic {
             Statistic::Median if self.is_bound => Statistic::BestState,

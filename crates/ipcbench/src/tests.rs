@@ -16,7 +16,7 @@ fn parse(args: &[&str]) -> Result<Option<Options>, String> {
     Options::parse(args.iter().map(|arg| (*arg).to_owned()).collect(), &Program::default())
 }
 
-/// An outcome with that time in each of so many slices, near only, and in restarts that lie 0.5 % around it.
+/// An outcome with that time in each of that number of slices, near only, and in restarts that lie 0.5 % around it.
 fn outcome(case: Case, ns: f64, slices: usize) -> Outcome {
     let mut outcome = Outcome::new(case);
     let figures = &mut outcome.figures[Distance::Near as usize];

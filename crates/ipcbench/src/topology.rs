@@ -76,14 +76,14 @@ impl Topology {
         pairs
     }
 
-    /// The nearest pair that are not threads of one core; threads of one core where there is no other.
+    /// The nearest pair that are not threads of one core; threads of one core if there is no other.
     pub(crate) fn choose(&self) -> Option<[usize; 2]> {
         let pairs = self.pairs();
         let found = pairs.iter().find(|(common, _)| *common != Common::Core).or(pairs.first());
         found.map(|(_, pair)| *pair)
     }
 
-    /// So many processors, no two of them threads of one core, and as near each other as there are; `None` where there
+    /// That number of processors, each a core of its own, and as near each other as possible; `None` if there
     /// are too few cores.
     pub(crate) fn choose_many(&self, count: usize) -> Option<Vec<usize>> {
         let from = |first: &Processor| {

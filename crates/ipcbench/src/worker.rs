@@ -26,7 +26,7 @@ const SLICE_MIN_NS: f64 = 2.5e5;
 /// What a slice that was cut short makes of the length of the next, and one that was not.
 const SHORTEN: f64 = 0.8;
 const LENGTHEN: f64 = 1.05;
-/// A slice of the open loop is so many times as long as another: queues that grow are to be seen.
+/// How many times as long a slice of the open loop is as another: queues that grow must show.
 const LOAD_SLICES: f64 = 5.0;
 /// How many round trips a probe makes.
 const PROBE_ROUNDS: u64 = 64;
@@ -85,7 +85,7 @@ struct Rounds<'a> {
     parent: Parent,
     clock: Clock,
     counters: Counters,
-    /// What a record takes in nanoseconds, near and far, as last seen; 0 where it was not.
+    /// What a record takes in nanoseconds, near and far, as last seen; 0 if it was not.
     pace: Vec<[f64; 2]>,
     slice_ns: f64,
     random: Random,

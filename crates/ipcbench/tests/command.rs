@@ -464,7 +464,7 @@ fn what_has_many_ends_carries_every_record_once() {
     let shapes = ["fan-in", "workers", "descriptors"].map(|name| ["--measure", name]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
     let output = command.args(["--try"]).args(shapes.as_flattened()).output().unwrap();
-    // The sums of what was sent and received are compared, also where nothing is measured.
+    // The sums of what was sent and received are compared, also if nothing is measured.
     assert!(output.status.success(), "{}", said(&output));
     let calls = ipcbench(&["--try", "--contender", "fdring call and reply"]);
     assert!(calls.status.success(), "{}", said(&calls));
@@ -482,7 +482,7 @@ fn what_has_many_ends_carries_every_record_once() {
 
 #[test]
 fn a_grid_carries_every_record_to_every_consumer() {
-    // Where there are too few processors, it can be tried on those there are.
+    // If there are too few processors, it can be tried on those there are.
     let output = example("datagram").args(["grid", "--grid", "1x1,2x1,1x2,2x3", "--try"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("4 cells tried with 3 contenders"), "{}", said(&output));

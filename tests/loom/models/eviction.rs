@@ -8,7 +8,7 @@ use crate::ring::stop::Stop;
 use crate::terms::Start;
 use loom::thread;
 
-/// Copies so many records, or until it is evicted; nonsense is met only by those who were.
+/// Copies that number of records, or until it is evicted. Only an evicted reader finds nonsense.
 fn copy_or_be_evicted(consumer: &mut Consumer, records: usize) {
     for _ in 0..records {
         match consumer.copy() {

@@ -1,6 +1,6 @@
 //! Records that are held (design invariants 1, 6, 12 and 22): nothing of them is overwritten before the hold ends,
-//! `consumed` never falls, whichever thread stores it, and whoever makes the room wakes the producer. loom reports the
-//! race when a byte is overwritten that is still held; a `consumed` that fell would have its consumer evicted.
+//! `consumed` never falls, whichever thread stores it, and the thread that makes room wakes the producer. loom reports
+//! the race when a byte is overwritten that is still held; a `consumed` that fell would have its consumer evicted.
 
 use super::explore;
 use crate::ends::{Got, Shared, lane};
@@ -10,7 +10,7 @@ use crate::sync::Ordering;
 use crate::terms::Start;
 use loom::thread;
 
-/// Nobody was evicted, and so many are there.
+/// Nobody was evicted, and that number is there.
 fn check_seats(shared: &Shared, seats: usize) {
     let evictions = shared.lane.evictions().load(Ordering::Relaxed);
     assert_eq!((shared.roster.len(), evictions), (seats, 0), "it told the truth, and was evicted");

@@ -47,7 +47,7 @@ fn who_resumes_after_an_eviction_misses_nothing() {
     explore(UNLIMITED, || succession(|shared| shared.roster.evict(&*shared.lane, 1)));
 }
 
-/// Whoever looks at a seat that is left looks at `published` after it: else the one that left has read what is not
+/// A look at a seat that is left is followed by one at `published`: else the one that left has read what is not
 /// published yet, which makes no sense, and more than it had not released comes again.
 #[test]
 fn who_resumes_after_one_that_has_left_gets_nothing_twice() {

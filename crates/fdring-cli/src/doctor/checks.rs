@@ -42,7 +42,7 @@ pub(super) fn kernel(kernel: &fdring::Result<Kernel>) -> Vec<Finding> {
         of(
             "membarrier",
             kernel.has_barrier,
-            "producers publish without a fence; who sleeps pays for it",
+            "producers publish without a fence; consumers pay when they go to sleep",
             "producers fence each time they publish: some 20 ns",
             "Linux 4.16 or newer; a seccomp filter that lets membarrier through",
         ),

@@ -114,7 +114,7 @@ fn hand_over() -> Result<String, String> {
     let [records, p50, p99] = reader.hear()?;
     check(records, SINGLE_RECORDS)?;
     let [p50, p99] = [p50, p99].map(|nanos| duration(Duration::from_nanos(nanos)));
-    Ok(format!("{p50} until a reader that sleeps has a record, {p99} for one of a hundred"))
+    Ok(format!("{p50} to a sleeping reader; 99th percentile {p99}"))
 }
 
 fn short() -> Result<String, String> {

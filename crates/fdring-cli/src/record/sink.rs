@@ -34,7 +34,7 @@ pub(super) enum Sink {
 pub(super) struct Written {
     pub(super) files: u32,
     pub(super) bytes: u64,
-    /// The first and the last of them, where they are numbered.
+    /// The first and the last of them, if they are numbered.
     pub(super) paths: Option<(PathBuf, PathBuf)>,
     /// The records of the window that its files could not take.
     pub(super) left_out: u64,
@@ -71,7 +71,7 @@ impl Sink {
         }
     }
 
-    /// Writes the window, which is kept: where that fails, another try can go well. Without a window, hands on what has
+    /// Writes the window, which is kept: if that fails, another try can go well. Without a window, hands on what has
     /// come.
     pub(super) fn write(&mut self) -> Result<(), Failure> {
         match self {

@@ -81,7 +81,7 @@ impl Origin {
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
-    /// What a channel says of itself, whoever has written it: a topic of another program is a lane of that name.
+    /// What a channel says of itself, also of another program's: its topic is a lane of that name.
     pub(crate) fn from_channel(channel: &Channel) -> Self {
         let text = |key: &str| channel.metadata.get(key).map(String::as_str);
         let number = |key: &str| text(key).and_then(|value| value.parse::<u64>().ok());

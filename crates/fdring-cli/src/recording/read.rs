@@ -34,7 +34,7 @@ pub(crate) enum Item<'a> {
 pub(crate) enum End {
     /// As it should.
     Whole,
-    /// In the middle: whoever wrote it was killed, or the disk was full.
+    /// In the middle: the process that wrote it was killed, or the disk was full.
     CutOff,
     /// With something that is wrong, and why.
     Broken(String),

@@ -154,7 +154,7 @@ impl Screen {
     }
 
     /// Has the next picture drawn whole. `Terminal::clear` would ask the terminal for its cursor and fail after two
-    /// seconds, where that gives no answer: a serial line, say.
+    /// seconds, if that gives no answer: a serial line, say.
     fn forget(&mut self) -> io::Result<()> {
         let size = self.terminal.size()?;
         self.terminal.resize(Rect::from((Position::ORIGIN, size)))

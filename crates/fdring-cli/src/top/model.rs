@@ -14,7 +14,7 @@ const HISTORY_MAX: usize = 512;
 /// The least time between two searches of all processes for lanes, which take longer than looks at those that are
 /// known.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(2);
-/// So many times as long as a search takes, there is none.
+/// After a search there is none for this multiple of the time that it took.
 const SEARCH_SHARE: u32 = 400;
 /// The lanes that a page up or down passes.
 const PAGE_LANES: usize = 10;
@@ -251,7 +251,7 @@ impl Model {
         Wish::Nothing
     }
 
-    /// Chooses the lane so many places further down.
+    /// Chooses the lane that number of places further down.
     fn choose(&mut self, places: isize) {
         let last = self.survey.lanes.len().saturating_sub(1);
         let place = self.place().unwrap_or(0).saturating_add_signed(places).min(last);

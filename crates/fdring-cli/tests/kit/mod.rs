@@ -36,7 +36,7 @@ pub(crate) fn noted(what: &str) {
     let _ = writeln!(std::io::stderr(), "\n{}: {what}", test.name().unwrap_or("a test"));
 }
 
-/// A Python that has the package `mcap`; `None` where there is none, which is said.
+/// A Python that has the package `mcap`; `None` if there is none, which is said.
 pub(crate) fn python_with_mcap() -> Option<String> {
     let python = std::env::var("FDRING_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let has_mcap = Command::new(&python).args(["-c", "import mcap"]).output();
@@ -224,7 +224,7 @@ pub(crate) fn ticks_of(pid: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// The command as another user, who may run it wherever this was built. `None` where only root could do that, which is
+/// The command as another user, who may run it wherever this was built. `None` if only root could do that, which is
 /// said.
 pub(crate) fn as_nobody(folder: &Folder, arguments: &[&str]) -> Option<Command> {
     if !rustix::process::geteuid().is_root() {

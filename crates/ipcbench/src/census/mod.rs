@@ -37,7 +37,7 @@ pub(crate) struct Count {
     pub(crate) what: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
-    /// What it is to stay below (or at, where that is 0).
+    /// What it is to stay below (or at, if that is 0).
     pub(crate) limit: Option<f64>,
 }
 
@@ -46,7 +46,7 @@ impl Count {
         Self { what: what.into(), value, unit, limit }
     }
 
-    /// Whether it is within its limit, where it has one.
+    /// Whether it is within its limit, if it has one.
     pub(crate) fn is_reached(&self) -> Option<bool> {
         self.limit.map(|limit| if limit == 0.0 { self.value == 0.0 } else { self.value < limit })
     }

@@ -22,11 +22,11 @@ pub(super) fn threads(pid: u32) -> Vec<u32> {
 }
 
 impl Tracer {
-    /// Attaches to all threads of these processes. They must be children of this one where the kernel is strict.
+    /// Attaches to all threads of these processes. They must be children of this one if the kernel is strict.
     ///
     /// # Errors
     ///
-    /// Where the kernel refuses.
+    /// If the kernel refuses.
     pub(super) fn attach(pids: &[u32; 2]) -> io::Result<Self> {
         let mut tracer = Self(Vec::new());
         for (process, pid) in pids.iter().enumerate() {

@@ -66,7 +66,7 @@ impl Ends {
         }
     }
 
-    /// Sends so many records to each consumer.
+    /// Sends that number of records to each consumer.
     pub(crate) fn send(&mut self, len: usize, records: u64) -> Fallible {
         let way = Way::new(len, Waiting::Spinning);
         match self {

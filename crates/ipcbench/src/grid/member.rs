@@ -182,7 +182,7 @@ impl<'a> Member<'a> {
         Ok(())
     }
 
-    /// A slice of so many records of each producer; how many ticks it took until every consumer had all.
+    /// A slice of that number of records of each producer; how many ticks it took until every consumer had all.
     fn slice(&mut self, index: usize, records: u64) -> Fallible<f64> {
         let Place { producers, consumers, .. } = self.order.place;
         let start = ticks();

@@ -85,7 +85,7 @@ fn kinds(program: &Program, options: &Options, len: usize) -> Result<Vec<&'stati
     Ok(all.into_iter().filter(|kind| asked.is_empty() || asked.iter().any(|name| name == kind.name)).collect())
 }
 
-/// The processors for a cell, producers first: those that were asked for, or so many that are no threads of one core.
+/// The processors for a cell, producers first: those that were asked for, or as many, each on a core of its own.
 fn cores(topology: &Topology, options: &Options, cell: Cell) -> Result<Vec<usize>, String> {
     let count = cell.processes();
     let usable: Vec<usize> = topology.processors.iter().map(|processor| processor.number).collect();
@@ -139,7 +139,7 @@ impl Row {
 ///
 /// # Errors
 ///
-/// Where there are too few processors, or a contender fails.
+/// If there are too few processors, or a contender fails.
 pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
     let len = match options.selection.bytes[..] {
         [] => SPREAD_LEN,
@@ -242,7 +242,7 @@ fn restart_cell(
     }
 }
 
-/// The processes of a cell; they are killed where they have not ended.
+/// The processes of a cell; they are killed if they have not ended.
 struct Members(Vec<Child>);
 
 impl Members {

@@ -52,7 +52,7 @@ pub(super) fn in_runs(consumer: &mut Consumer, records: u64, read: impl Fn(&mut 
     total
 }
 
-/// As [`in_runs`], of several consumers in turn, each of which gets so many records.
+/// As [`in_runs`], of several consumers in turn, each of which gets that number of records.
 #[inline(always)]
 pub(super) fn in_turn(
     mut consumers: Vec<&mut Consumer>,

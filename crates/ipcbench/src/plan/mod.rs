@@ -56,7 +56,7 @@ pub(crate) enum Sending {
     Batch,
     /// In batches, each filled by one call of `fill_many`.
     Filled,
-    /// Records of so many values each.
+    /// Records of that number of values each.
     Slices(u64),
 }
 
@@ -172,11 +172,11 @@ pub(crate) enum Bouncer {
 /// What a slice with several lanes or consumers tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spread {
-    /// What a record costs the producer of a lane with so many consumers, which never waits for them.
+    /// What a record costs the producer of a lane with that number of consumers, which never waits for them.
     ProducersCost(usize),
-    /// The time until each of so many consumers has every record; all of them read like that, in place.
+    /// The time until each of that number of consumers has every record; all of them read like that, in place.
     Consumers(usize, Reading),
-    /// Records spread over so many lanes, each with a consumer.
+    /// Records spread over that number of lanes, each with a consumer.
     Lanes(usize),
 }
 
@@ -214,16 +214,16 @@ pub(crate) enum Case {
     WakeUp(Bouncer),
     /// From the connect to the first record.
     Connect(Bouncer),
-    /// Records to each of so many consumers.
+    /// Records to each of that number of consumers.
     FanOut(KindId, usize),
-    /// What a record costs the sender that has so many consumers, and never waits for them.
+    /// What a record costs the sender that has that number of consumers, and never waits for them.
     ProducersCost(KindId, usize),
     /// Records one way at a given rate: from when each was due to when it is in the receiver's hands.
     Load(Bouncer, Load),
     Descriptors(FdSender, usize),
-    /// Records of that length from so many producers, which send in turn, to one that reads all.
+    /// Records of that length from that number of producers, which send in turn, to one that reads all.
     FanIn(Many, usize, usize),
-    /// Records, each to one of so many workers, which are driven in turn.
+    /// Records, each to one of that number of workers, which are driven in turn.
     Share(Many, usize),
 }
 
@@ -314,7 +314,7 @@ impl Case {
         matches!(self, Self::RoundTrip(Bouncer::BellAndBarrier, ..))
     }
 
-    /// How often both sides together wait for each record, where they sleep for it.
+    /// How often both sides together wait for each record, if they sleep for it.
     pub(crate) fn waits(self) -> Option<u64> {
         matches!(self, Self::RoundTrip(_, Waiting::Asleep | Waiting::AsleepOneCore, _)).then_some(2)
     }
@@ -401,10 +401,10 @@ impl Case {
         (ring_bytes(len) / len) as u64
     }
 
-    /// How many records go before a slice of so many is measured: one way, once round the ring; there and back, once
-    /// round such a lane; but no more than the slice has, where that does not take more than one slice may have.
+    /// How many records go before a slice of that length is measured: one way, once round the ring; there and back,
+    /// once round such a lane; but no more than the slice has, if that does not take more than one slice may have.
     /// Others have used the caches since its last slice, and a short one would be the slower the longer its ring is,
-    /// and its first round trips all that is seen of the 99.9th percentile. 0 where the kernel carries them, and where
+    /// and its first round trips all that is seen of the 99.9th percentile. 0 if the kernel carries them, and if
     /// each is alone.
     pub(crate) fn records_to_warm(self, records: u64) -> u64 {
         let whole_steps = |count: u64| count / self.step() * self.step();
@@ -428,7 +428,7 @@ impl Case {
         }
     }
 
-    /// The sum over all records that are received of so many that are sent; 0 where none is told.
+    /// The sum over all records that are received, of that number sent; 0 if none is told.
     pub(crate) fn sum_of_all(self, records: u64) -> u64 {
         match self {
             Self::OneWay(_, len) => sum_of_all(len, records),
@@ -553,7 +553,7 @@ fn raw_modes(len: usize) -> Vec<RawMode> {
     if (64..=64 << 10).contains(&len) {
         raw.push(RawMode::Copied);
     }
-    // A slot is as long as its payload only where no line is shared.
+    // A slot is as long as its payload only if no line is shared.
     if matches!(len, 8 | 64 | 256) {
         raw.push(RawMode::Runs);
     }

@@ -74,7 +74,7 @@ impl Case {
         }
     }
 
-    /// The length of its records in bytes, where it has any.
+    /// The length of its records in bytes, if it has any.
     pub(crate) fn bytes(self) -> Option<usize> {
         match self {
             Self::OneWay(_, len) | Self::RoundTrip(_, _, len) => Some(len),

@@ -73,7 +73,7 @@ fn class_of(percentile: f64) -> String {
     format!("p{percentile}").replace('.', "_")
 }
 
-/// What speaks against the figures: one line, that opens where there are several.
+/// What speaks against the figures: one line, that opens if there are several.
 fn warnings(page: &mut String, run: &Run<'_>) {
     let told = |warning: &String| format!("<p class=\"warning\">{}</p>", escape(warning));
     match &run.warnings[..] {
@@ -104,7 +104,7 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     );
     page.push_str("<h1>Records between two processes</h1>");
     warnings(&mut page, run);
-    // Side by side where there is room: the first screen has both.
+    // Side by side if there is room: the first screen has both.
     page.push_str("<div class=\"opening\"><div>");
     figure(&mut page, "fdring, its ceiling, and the best of the others", &plots::summary(run)?);
     page.push_str("</div>");

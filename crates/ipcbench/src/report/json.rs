@@ -16,7 +16,7 @@ pub(crate) const SCHEMA: u32 = 3;
 pub(crate) struct Report {
     pub(crate) schema: u32,
     pub(crate) version: String,
-    /// The commit of the sources, with `-dirty` behind it where they were changed; of the build.
+    /// The commit of the sources, with `-dirty` behind it if they were changed; of the build.
     pub(crate) commit: String,
     pub(crate) compiler: String,
     pub(crate) arguments: Vec<String>,
@@ -28,7 +28,7 @@ pub(crate) struct Report {
     /// Of the clock: its step, and what a reading costs, which was subtracted from each time.
     pub(crate) clock_step_ns: f64,
     pub(crate) clock_cost_ns: f64,
-    /// The cache-line round trip from which on the cores are far; null where the probes form one heap.
+    /// The cache-line round trip from which on the cores are far; null if the probes form one heap.
     pub(crate) far_from_ns: Option<f64>,
     /// The median cache-line round trip where the probes form one heap; else null.
     pub(crate) probe_ns: Option<f64>,
@@ -63,7 +63,7 @@ pub(crate) struct Row {
     /// The 99th percentile of each restart that has times enough to tell.
     pub(crate) restarts_p99: Vec<f64>,
     /// Percentiles of all times that count, and of all with those of slices that were thrown away for a core that was
-    /// taken away or awaited; null where there are too few times to tell.
+    /// taken away or awaited; null if there are too few times to tell.
     pub(crate) percentiles: Vec<(f64, Option<f64>)>,
     pub(crate) percentiles_of_all: Vec<(f64, Option<f64>)>,
     /// The longest of all times, those of slices that were thrown away included.
@@ -87,7 +87,7 @@ pub(crate) struct TargetRow {
     pub(crate) goal: String,
     pub(crate) near: Option<f64>,
     pub(crate) far: Option<f64>,
-    /// The intervals that hold the true values with 99 %; null where there are too few restarts.
+    /// The intervals that hold the true values with 99 %; null if there are too few restarts.
     pub(crate) near_interval: Option<[f64; 2]>,
     pub(crate) far_interval: Option<[f64; 2]>,
     /// `reached`, `MISSED`, `undecided` or `doubt`.

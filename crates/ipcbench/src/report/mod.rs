@@ -45,7 +45,7 @@ pub(crate) struct Run<'a> {
 struct Judged {
     what: String,
     goal: String,
-    /// Near and far: what it came to, and whether that is enough; `None` where too little was measured.
+    /// Near and far: what it came to, and whether that is enough; `None` if too little was measured.
     values: [Option<(Comparison, Judgement)>; 2],
 }
 
@@ -73,7 +73,7 @@ impl Run<'_> {
         self.figures(case, distance)?.quartiles().map(|quartiles| quartiles.median)
     }
 
-    /// What a case takes in its best state, in nanoseconds; `None` where it has too few slices to tell.
+    /// What a case takes in its best state, in nanoseconds; `None` if it has too few slices to tell.
     fn best_state(&self, case: Case, distance: Distance) -> Option<f64> {
         let figures = self.figures(case, distance).filter(|figures| figures.slices.len() >= SLICES_MIN)?;
         figures.quartiles().map(|quartiles| quartiles.low)
@@ -101,7 +101,7 @@ impl Run<'_> {
         if far > near { Distance::Far } else { Distance::Near }
     }
 
-    /// The same as a cell of a table, with a mark where it is a doubt.
+    /// The same as a cell of a table, with a mark if it is a doubt.
     fn ceiling_cell(&self, case: Case, distance: Distance) -> String {
         match self.ratio_to_ceiling(case, distance) {
             None => "–".to_owned(),
@@ -304,7 +304,7 @@ impl Unit {
     }
 }
 
-/// Nanoseconds, with a decimal only where it matters.
+/// Nanoseconds, with a decimal only if it matters.
 fn short_ns(ns: f64) -> String {
     if ns < 100.0 { short(ns) } else { format!("{ns:.0}") }
 }

@@ -310,7 +310,7 @@ fn extent(series: &[Series]) -> (f64, f64) {
     (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max))
 }
 
-/// Draws these distances in one plot; where there are two, the second is dashed.
+/// Draws these distances in one plot; if there are two, the second is dashed.
 fn draw_one(
     series: &[Series],
     distances: &[Distance],

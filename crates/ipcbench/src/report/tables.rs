@@ -22,7 +22,7 @@ impl Table {
         Self { rows: vec![heading.into_iter().map(|cell| cell.to_string()).collect()], left: 1 }
     }
 
-    /// So many columns stand to the left.
+    /// The number of columns on the left.
     pub(crate) fn left(mut self, left: usize) -> Self {
         self.left = left;
         self

@@ -54,7 +54,7 @@ fn collected(cases: Vec<Case>) -> Collected {
     }
 }
 
-/// Does something with the run, where this machine has two processors.
+/// Does something with the run, if this machine has two processors.
 fn with_run(args: &[&str], check: impl FnOnce(&Run<'_>)) {
     let Ok(machine) = Machine::look(None) else { return };
     let args = args.iter().map(|arg| (*arg).to_owned()).collect();

@@ -49,7 +49,7 @@ fn heading(run: &Run<'_>, group: &[Outcome], distance: Distance) -> Vec<String> 
     heading
 }
 
-/// A row of a table; `None` where nothing was measured at that distance.
+/// A row of a table; `None` if nothing was measured at that distance.
 fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Vec<String>> {
     let (case, figures) = (outcome.case, &outcome.figures[distance as usize]);
     let quartiles = figures.quartiles()?;
@@ -74,7 +74,7 @@ fn row(run: &Run<'_>, outcome: &Outcome, distance: Distance) -> Option<Vec<Strin
     Some(row)
 }
 
-/// What a record used: near, or far where nothing was measured near.
+/// What a record used: near, or far if nothing was measured near.
 fn used(text: &mut String, run: &Run<'_>) {
     let mut rows = Vec::new();
     for outcome in run.outcomes() {

@@ -7,7 +7,7 @@ fn normal(random: &mut Random) -> f64 {
     (0..12).map(|_| random.share()).sum::<f64>() - 6.0
 }
 
-/// The medians of so many restarts, each of which lies where memory happens to be placed: 0.5 % around `center`.
+/// The medians of that number of restarts, each of which lies where memory happens to be placed: 0.5 % around `center`.
 fn restarts(random: &mut Random, count: usize, center: f64) -> Vec<f64> {
     (0..count).map(|_| center * (1.0 + 0.005 * normal(random))).collect()
 }
