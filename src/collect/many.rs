@@ -166,7 +166,7 @@ impl Collector {
         if let Err(why) = ran {
             lane.is_lost = true;
             *events += 1;
-            said = each(self.totals.end(origin.clone(), Some(why))).into_flow();
+            said = each(self.totals.lose(origin, why)).into_flow();
         }
         said
     }

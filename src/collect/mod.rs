@@ -325,6 +325,7 @@ impl Collector {
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
     #[expect(clippy::should_implement_trait, reason = "an event borrows the collector, which no iterator can lend")]
+    #[inline]
     pub fn next(&mut self) -> Result<Event<'_>, ReceiveError> {
         self.next_until(Deadline::Never, ReceiveError::TimedOut)
     }
@@ -347,6 +348,7 @@ impl Collector {
     /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
+    #[inline]
     pub fn try_next(&mut self) -> Result<Event<'_>, ReceiveError> {
         self.next_until(Deadline::Now, ReceiveError::Empty)
     }
@@ -431,18 +433,26 @@ impl Collector {
         }
     }
 
-    #[inline]
+    /// In the caller's code, so that a record gets there in registers: an event in memory, written in narrow words and
+    /// copied in wide ones, costs three times as much as the record.
+    #[inline(always)]
     fn next_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
-        if let Some((key, found)) = self.next_in_turn() {
-            return Ok(self.record(key, found));
+        match self.next_in_turn() {
+            Some((key, found)) => Ok(self.record(key, found)),
+            None => self.next_closely(deadline, nothing),
         }
+    }
+
+    /// As `next_until`, where the turn is over or its lane needs a closer look.
+    #[inline(never)]
+    fn next_closely(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
         let next = self.find_until(deadline, nothing)?;
         Ok(self.event(next))
     }
 
     /// Another record of the lane whose turn it is, if only its header needs a look: the short way. `None` says only
     /// that a closer look is needed.
-    #[inline]
+    #[inline(always)]
     fn next_in_turn(&mut self) -> Option<(Key, Found)> {
         let turn = self.turn.as_mut().filter(|turn| turn.records != 0)?;
         let Some(Endpoint::Lane(lane)) = self.selector.at_turn(turn.key) else { return None };
@@ -533,7 +543,7 @@ impl Collector {
     }
 
     /// The record that was found.
-    #[inline]
+    #[inline(always)]
     fn record(&mut self, key: Key, found: Found) -> Event<'_> {
         let Some(Endpoint::Lane(lane)) = self.selector.at_turn(key) else { unreachable!("it was just looked at") };
         let Lane { origin, consumer, is_lost } = &mut **lane;
@@ -541,7 +551,7 @@ impl Collector {
             Ok(record) => Event::Record(origin, record),
             Err(why) => {
                 *is_lost = true;
-                self.totals.end(origin.clone(), Some(why))
+                self.totals.lose(origin, why)
             }
         }
     }

@@ -66,6 +66,12 @@ impl CollectorStats {
         self.missed_bytes += stats.missed_bytes;
     }
 
+    /// The report that a lane is lost for this reason, which counts it.
+    #[cold]
+    pub(super) fn lose(&mut self, origin: &Origin, why: ReceiveError) -> Event<'static> {
+        self.end(origin.clone(), Some(why))
+    }
+
     /// The report that a lane has finished, or is lost for this reason, which counts it.
     pub(super) fn end(&mut self, origin: Origin, why: Option<ReceiveError>) -> Event<'static> {
         let (_name, _number, _pid) = (&*origin.lane().name, origin.number(), origin.pid());
