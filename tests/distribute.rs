@@ -21,9 +21,11 @@ use fdring::errors::{ReceiveError, SendError};
 use fdring::options::{LaneOptions, ServerOptions, SessionOptions, Start};
 use fdring::{Attach, Consumer, Error, Interrupter, Producer, Server, Tap};
 use guest::{Guest, Invited};
-use hostile::{COPIES, Wire};
+use hostile::{COPIES, Wire, attach_as, attached_lane};
 use peer::{Peer, argument, say, told};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{SealFlags, fcntl_add_seals};
+use rustix::net::Shutdown;
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -248,9 +250,10 @@ fn workers_that_are_killed_lose_nothing() {
         }
     }
     distributor.wait_for_workers(3, DEADLINE).unwrap();
+    // The last death may be seen after the last record was sent. Some are killed before they have attached.
+    wait_until("each death was seen", || distributor.stats().joined == distributor.stats().died + 3);
     let stats = distributor.stats();
-    // Some are killed before they have attached.
-    assert!(stats.joined == stats.died + 3 && stats.died >= 10, "{stats:?}");
+    assert!(stats.died >= 10, "{stats:?}");
     distributor.finish_and_wait(DEADLINE).unwrap();
     workers.into_iter().for_each(Peer::finish);
     let again = check(&site.log(), RECORDS);
@@ -810,6 +813,30 @@ fn a_record_that_a_worker_makes_up_within_another_is_given_to_nobody() {
     assert_eq!(honest.try_receive().unwrap_err(), ReceiveError::Empty);
     let stats = distributor.stats();
     assert_eq!((stats.records, stats.released), (2, 2));
+}
+
+#[test]
+fn a_worker_that_was_never_told_that_it_is_attached_was_never_there() {
+    let address = unique_address();
+    let mut distributor = options().listen(address.as_str()).unwrap();
+    let before = Worker::connect(address.as_str()).unwrap();
+    distributor.send_timeout(To::MostRoom, &record(1, 0), DEADLINE).unwrap();
+    drop(before);
+    wait_until("it has gone", || distributor.worker_count() == 0);
+    while distributor.try_next_event().is_some() {}
+    // Its end hears nothing any more: it cannot be told.
+    let deaf = Invited::knock(&address);
+    fcntl_add_seals(&deaf.seat, SealFlags::FUTURE_WRITE).unwrap();
+    deaf.wire.shutdown(Shutdown::Read);
+    deaf.wire.send(&attach_as(&[attached_lane(COPIES)])).unwrap();
+    wait_until("its session is over", || distributor.server_stats().sessions == 0);
+    drop(deaf);
+    let mut worker = Worker::connect(address.as_str()).unwrap();
+    assert_eq!(word(&worker.receive_timeout(DEADLINE).unwrap().unwrap(), 0), 1, "what was left is still there");
+    assert!(matches!(distributor.try_next_event(), Some(Event::Joined { .. })));
+    assert!(distributor.try_next_event().is_none());
+    let stats = distributor.stats();
+    assert_eq!((stats.joined, stats.left, stats.died), (2, 1, 0));
 }
 
 #[test]

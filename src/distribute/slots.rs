@@ -119,6 +119,7 @@ impl Slots {
     }
 
     /// Whether there are slots to take over.
+    #[inline]
     pub(super) fn has_new(&self) -> bool {
         self.has_new.load(Ordering::Relaxed)
     }
@@ -259,6 +260,10 @@ impl Slot {
     fn note_gone(&mut self, number: usize, vacancy: &Vacancy<SeatHandle>, deaths_max: u32, events: &mut Events) {
         let (seat, published) = (&vacancy.seat, published(&self.lane.map));
         if std::mem::replace(&mut self.gone, seat.id()) == seat.id() {
+            return;
+        }
+        if seat.port().was_taken_back() && self.joined != seat.id() {
+            // It was never here: what the one before it has left is still what that one has left.
             return;
         }
         self.note_joined(number, seat, events);

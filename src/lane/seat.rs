@@ -48,6 +48,8 @@ pub(crate) struct SeatHandle {
     seen_at: Hint,
     /// Set once the lane has evicted the consumer, and never reset.
     evicted: Arc<AtomicBool>,
+    /// Set if the consumer was never told that it has the seat.
+    taken_back: AtomicBool,
     steward: Arc<Notice>,
 }
 
@@ -61,7 +63,8 @@ impl SeatHandle {
         steward: Arc<Notice>,
     ) -> Self {
         let (since, seen, seen_at) = (coarse_now(), Hint::new(0), Hint::new(0));
-        Self { words, bell, space_bell, fd_sender, occupant, since, seen, seen_at, evicted, steward }
+        let taken_back = AtomicBool::new(false);
+        Self { words, bell, space_bell, fd_sender, occupant, since, seen, seen_at, evicted, taken_back, steward }
     }
 
     /// What the consumer rings when it releases.
@@ -76,6 +79,12 @@ impl SeatHandle {
     /// Whether the lane has evicted the consumer.
     pub(crate) fn was_evicted(&self) -> bool {
         self.evicted.load(Ordering::Acquire)
+    }
+
+    /// Whether the consumer was never told that it has the seat.
+    pub(crate) fn was_taken_back(&self) -> bool {
+        // Relaxed: it was stored under the roster's lock, before the place was vacant.
+        self.taken_back.load(Ordering::Relaxed)
     }
 
     /// Where the descriptors of records are sent, if the consumer asked for them and still takes them.
@@ -130,6 +139,10 @@ impl SeatPort for SeatHandle {
     fn note_evicted(&self) {
         self.evicted.store(true, Ordering::Release);
         self.steward.raise();
+    }
+
+    fn note_taken_back(&self) {
+        self.taken_back.store(true, Ordering::Relaxed);
     }
 
     fn note_progress(&self) {

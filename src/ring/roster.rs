@@ -227,7 +227,10 @@ impl<P: SeatPort> Roster<P> {
     /// Takes a consumer off the lane that was never told that it has joined.
     pub(crate) fn take_back(&self, lane: &impl LaneWords, seat_id: u64) {
         let mut seats = self.seats.lock();
-        let Some(delivery) = seats.iter().find(|seat| seat.id == seat_id).map(|seat| seat.delivery()) else { return };
+        let Some(seat) = seats.iter().find(|seat| seat.id == seat_id) else { return };
+        // Before its place is vacant: who sees that knows.
+        seat.port.note_taken_back();
+        let delivery = seat.delivery();
         self.remove_those(lane, &mut seats, |seat| seat.id == seat_id);
         self.tallies.take_back_joined(delivery);
     }

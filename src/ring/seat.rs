@@ -20,6 +20,8 @@ pub(crate) trait SeatPort: SeatWords {
     fn wake(&self) -> bool;
     /// Tells the session layer that the consumer was evicted.
     fn note_evicted(&self);
+    /// The consumer was taken off the lane before it was told that it has joined.
+    fn note_taken_back(&self) {}
     /// The consumer was seen to have released more.
     fn note_progress(&self) {}
     /// Whether the consumer may take the place that another one has left.
