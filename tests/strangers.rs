@@ -11,6 +11,7 @@ use common::wait_until_process_has_slept_for;
 use common::{DEADLINE, TempDir, census, isolated, kernel, role, skipped, unique_name, wait_until};
 use fdring::call::{Caller, Service};
 use fdring::collect::{Collector, Event};
+use fdring::distribute::{self, Distributor, DistributorOptions, To, Worker};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session,
     errors::{Refusal, SendError},
@@ -125,6 +126,91 @@ fn a_place_is_resumed_by_the_user_that_had_it_and_by_nobody_else() {
         successor.expect(&format!("resumed at {position}"));
         successor.expect(&format!("{number}"));
         successor.kill();
+    }
+}
+
+/// Works for a distributor as that user. The argument is an address and the user.
+fn worker() {
+    let argument = argument();
+    let (address, uid) = argument.split_once(' ').unwrap();
+    become_user(uid.parse().unwrap());
+    let session = SessionOptions::new().peers(PeerPolicy::Anyone).connect(address).unwrap();
+    let mut worker = Worker::new(session.attach_one(Attach::new()).unwrap()).unwrap();
+    say("attached");
+    while let Some(record) = worker.receive().unwrap() {
+        say(&format!("{}", record[0]));
+        assert_eq!(told(), "done");
+        worker.done();
+        say("released");
+    }
+    say("end");
+}
+
+#[test]
+fn what_a_worker_of_one_user_has_left_goes_to_its_own_and_an_empty_slot_to_anybody() {
+    let test = "what_a_worker_of_one_user_has_left_goes_to_its_own_and_an_empty_slot_to_anybody";
+    if role().is_some() {
+        return worker();
+    }
+    if !is_root() {
+        return;
+    }
+    let address = format!("@{}", unique_name());
+    let options = DistributorOptions::new().lane(LaneOptions::new("work").capacity(4096)).take_back_after(DEADLINE);
+    let server = ServerOptions::new().peers(PeerPolicy::Anyone);
+    let mut distributor = options.server(server).listen(&*address).unwrap();
+    let start = |uid: u32| {
+        let mut worker = Peer::start(test, "worker", &format!("{address} {uid}"));
+        worker.expect("attached");
+        worker
+    };
+    let finish_record = |worker: &mut Peer, number: u8| {
+        worker.expect(&format!("{number}"));
+        worker.tell("done");
+        worker.expect("released");
+    };
+    let joined = |distributor: &mut Distributor| {
+        let mut found = None;
+        wait_until("a worker has joined", || {
+            while let Some(event) = distributor.try_next_event() {
+                if let distribute::Event::Joined { slot, worker } = event {
+                    found = Some((slot, worker.uid));
+                }
+            }
+            found.is_some()
+        });
+        found.unwrap()
+    };
+    let mut first = start(NOBODY);
+    assert_eq!(joined(&mut distributor), (0, Some(NOBODY)));
+    (1..=3_u8).for_each(|number| distributor.send(To::RoundRobin, &[number]).unwrap());
+    finish_record(&mut first, 1);
+    first.expect("2");
+    first.kill();
+    wait_until("nobody is there", || distributor.worker_count() == 0);
+    // Another user's has a slot of its own, where there is nothing.
+    let mut second = start(NOBODY - 1);
+    assert_eq!(joined(&mut distributor), (1, Some(NOBODY - 1)));
+    // One of the first user goes on with what was left.
+    let mut third = start(NOBODY);
+    assert_eq!(joined(&mut distributor), (0, Some(NOBODY)));
+    finish_record(&mut third, 2);
+    third.expect("3");
+    third.kill();
+    wait_until("one is there", || distributor.worker_count() == 1);
+    distributor.send(To::RoundRobin, &[4]).unwrap();
+    finish_record(&mut second, 4);
+    let mut fourth = start(NOBODY);
+    assert_eq!(joined(&mut distributor), (0, Some(NOBODY)));
+    finish_record(&mut fourth, 3);
+    fourth.kill();
+    distributor.wait_released(DEADLINE).unwrap();
+    wait_until("it has gone", || distributor.worker_count() == 1);
+    let mut fifth = start(NOBODY - 2);
+    assert_eq!(joined(&mut distributor), (0, Some(NOBODY - 2)), "an empty slot is for anybody");
+    distributor.finish_and_wait(DEADLINE).unwrap();
+    for worker in [&mut second, &mut fifth] {
+        worker.expect("end");
     }
 }
 
