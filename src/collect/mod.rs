@@ -437,16 +437,10 @@ impl Collector {
     /// copied in wide ones, costs three times as much as the record.
     #[inline(always)]
     fn next_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
-        match self.next_in_turn() {
-            Some((key, found)) => Ok(self.record(key, found)),
-            None => self.next_closely(deadline, nothing),
-        }
-    }
-
-    /// As `next_until`, where the turn is over or its lane needs a closer look.
-    #[inline(never)]
-    fn next_closely(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
-        let next = self.find_until(deadline, nothing)?;
+        let next = match self.next_in_turn() {
+            Some((key, found)) => Next::Record(key, found),
+            None => self.find_until(deadline, nothing)?,
+        };
         Ok(self.event(next))
     }
 
@@ -462,6 +456,7 @@ impl Collector {
     }
 
     /// What happens next, to be made an event of at once. `Deadline::Now` never waits.
+    #[inline(never)]
     fn find_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Next, ReceiveError> {
         loop {
             match self.news.pop_front() {
@@ -493,6 +488,7 @@ impl Collector {
     }
 
     /// The event that was found.
+    #[inline(always)]
     pub(crate) fn event(&mut self, next: Next) -> Event<'_> {
         match next {
             Next::Event(event) => event,

@@ -8,8 +8,12 @@ use super::{Consumer, ReceiveError};
 use crate::deadline::Deadline;
 use crate::memory::LaneMap;
 use crate::ring::LaneWords;
+#[cfg(test)]
+use crate::ring::SeatWords;
 use crate::ring::cursor::Found;
 use crate::ring::release::Hold;
+#[cfg(test)]
+use crate::sync::Ordering;
 
 /// A record that is in hand until its hold ends: longer than its consumer is there, if need be.
 #[derive(Debug)]
@@ -28,24 +32,69 @@ impl InHand {
 impl Consumer {
     /// Releases what was read, and finds the next record, which is in hand then. Nothing is found by a consumer that
     /// was evicted: what it has not read is given to others.
+    #[inline(always)]
     pub(crate) fn find_work(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
-        self.release();
-        let found = match deadline {
-            Deadline::Now => self.try_find()?,
-            deadline => self.find_until(deadline)?,
+        let found = match self.next_work_in_view() {
+            Some(found) => found,
+            None => match self.find_work_closely(deadline)? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
         };
-        if let Some(found) = found {
-            if self.reader.was_evicted() {
-                return Err(self.reader.evicted_in_copy(found.from).into());
-            }
-            self.reader.tell_read();
+        if self.reader.was_evicted() {
+            return Err(self.reader.evicted_in_copy(found.from).into());
         }
-        Ok(found)
+        self.reader.tell_read();
+        Ok(Some(found))
+    }
+
+    /// The next record, if only its header needs a look. A release costs no fence then: its distributor looks twice
+    /// before it sleeps for long.
+    #[inline(always)]
+    fn next_work_in_view(&mut self) -> Option<Found> {
+        // In a forked child there is no ring to look at.
+        if self.guard.is_child() {
+            return None;
+        }
+        self.reader.release_all_lightly();
+        self.reader.next_in_view()
+    }
+
+    #[inline(never)]
+    fn find_work_closely(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
+        if !self.guard.is_child() {
+            self.reader.confirm_release();
+        }
+        match deadline {
+            Deadline::Now => self.try_find(),
+            deadline => self.find_until(deadline),
+        }
     }
 
     /// Whether this is a forked child, where nothing is in hand.
     pub(crate) fn is_forked(&self) -> bool {
         self.guard.is_child()
+    }
+
+    /// Releases what was read, as one whose look is a moment too early to see that its distributor waits.
+    #[cfg(test)]
+    pub(crate) fn release_unheard(&self) {
+        let (seat, position) = (self.reader.release().seat(), self.reader.position());
+        seat.read().store(position, Ordering::Relaxed);
+        // Pairs with the acquire fence in `Seat::look`, as in `Holds::store`.
+        seat.consumed().store(position, Ordering::Release);
+    }
+
+    /// Makes up for the fence that the last release was made without; whether it was made without one.
+    #[cfg(test)]
+    pub(crate) fn confirm_release(&mut self) -> bool {
+        self.reader.confirm_release()
+    }
+
+    /// Whether the distributor has announced that it waits.
+    #[cfg(test)]
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.reader.lane().space_wait().load(Ordering::Relaxed) != 0
     }
 
     /// Keeps a record in hand that was just found, until that ends.

@@ -45,6 +45,7 @@ impl Assignment<'_> {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn slot(&self) -> usize {
         self.slot
     }
@@ -63,6 +64,7 @@ impl Assignment<'_> {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn set_tag(&mut self, tag: u16) {
         self.reservation.set_tag(tag);
     }
@@ -84,6 +86,7 @@ impl Assignment<'_> {
     /// # Panics
     ///
     /// If `len` is more than its length now.
+    #[inline]
     pub fn truncate(&mut self, len: usize) {
         self.reservation.truncate(len);
     }
@@ -100,6 +103,7 @@ impl Assignment<'_> {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn commit(self) {
         let Self { reservation, plan, records, slot, key } = self;
         plan.note_sent(slot, key, reservation.commit());
@@ -110,12 +114,14 @@ impl Assignment<'_> {
 impl Deref for Assignment<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.reservation
     }
 }
 
 impl DerefMut for Assignment<'_> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.reservation
     }

@@ -14,7 +14,7 @@ use crate::crash;
 use crate::error::{Error, Result};
 use crate::info::ConsumerInfo;
 use crate::lane::Lane;
-use crate::producer::{Producer, SendError};
+use crate::producer::{Producer, Records, SendError};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ const NOT_STILL: u64 = u64::MAX;
 
 /// The most records that are given out by one look at what is released: each look takes a line of memory from every
 /// worker, which writes it for each record.
-const RECORDS_PER_LOOK: u32 = 64;
+const RECORDS_PER_LOOK: u64 = 256;
 /// How long one look says well enough who has most room.
 const LOOK_HOLDS: Duration = Duration::from_micros(20);
 
@@ -35,9 +35,10 @@ pub(super) struct Course {
     /// How many of them make the waits end.
     watched: usize,
     plan: Plan<Copied>,
-    /// When all slots were looked at last, and nothing had to be done about any; how many records were given out since.
+    /// When all slots were looked at last, and nothing had to be done about any.
     looked_at: Option<Instant>,
-    given_since: u32,
+    /// The number of records up to which no other look is needed.
+    records_due: u64,
     take_back_after: Duration,
     evict_after: Option<Duration>,
     records: u64,
@@ -81,12 +82,14 @@ impl OwnLane {
     }
 
     /// The count of its roster's changes.
+    #[inline]
     fn changes(&self) -> u32 {
         self.lane().roster.capture_changed().1
     }
 
+    #[inline]
     fn has_room(&mut self, len: usize) -> bool {
-        self.producer.try_reserve(len).is_ok()
+        self.producer.has_room(len)
     }
 
     fn info(&self) -> Option<ConsumerInfo> {
@@ -106,7 +109,7 @@ impl Course {
             watched: 0,
             plan: Plan::new(options.records_max),
             looked_at: None,
-            given_since: 0,
+            records_due: 0,
             take_back_after: options.take_back_after,
             evict_after: options.evict_after,
             records: 0,
@@ -129,20 +132,21 @@ impl Course {
             self.act(now)?;
         }
         self.give_out_again()?;
-        self.given_since = 0;
+        // Where a worker has as many as it may have, at once: it may have released some.
+        self.records_due = self.records + RECORDS_PER_LOOK.min(self.plan.least_room() as u64);
         self.looked_at = (!acts && self.plan.next_again().is_none()).then_some(now);
         Ok(())
     }
 
     /// Whether the last look is good enough to give out another record by: nobody has come or gone, nothing is to be
     /// given out again, and what was released since makes no difference, or happened a moment ago.
+    #[inline]
     pub(super) fn may_go_by_last_look(&self, to: To) -> bool {
-        let Some(looked_at) = self.looked_at.filter(|_| self.given_since < RECORDS_PER_LOOK) else { return false };
+        let Some(looked_at) = self.looked_at.filter(|_| self.records < self.records_due) else { return false };
         let is_same = |lane: &OwnLane| lane.seen == Some(lane.changes());
         !self.slots.has_new()
             && self.watched == self.lanes.len()
             && self.lanes.iter().all(is_same)
-            && !self.plan.is_any_full()
             && (to != To::MostRoom || self.plan.worker_count() == 1 || looked_at.elapsed() < LOOK_HOLDS)
     }
 
@@ -267,17 +271,46 @@ impl Course {
     }
 
     /// The slot for such a record, if one has room.
+    #[inline]
     pub(super) fn choose(&mut self, Wish { to, len }: Wish) -> Option<usize> {
         let Self { plan, lanes, .. } = self;
         plan.choose(to, |slot| lanes[slot].has_room(len))
     }
 
     /// Room in a slot that has some.
+    #[inline(always)]
     pub(super) fn assign(&mut self, slot: usize, Wish { to, len }: Wish) -> Result<Assignment<'_>, SendError> {
-        let Self { plan, lanes, records, given_since, .. } = self;
+        let Self { plan, lanes, records, .. } = self;
         let reservation = lanes[slot].producer.try_reserve(len)?;
-        *given_since += 1;
         Ok(Assignment { reservation, plan, records, slot, key: to.key() })
+    }
+
+    /// Gives up to `count` records to a slot that has room for one, all of them published at once; how many these are.
+    pub(super) fn give_many(
+        &mut self,
+        slot: usize,
+        Wish { to, len }: Wish,
+        count: usize,
+        mut fill: impl FnMut(usize, &mut [u8]),
+    ) -> Result<usize, SendError> {
+        let Self { plan, lanes, records, .. } = self;
+        let producer = &mut lanes[slot].producer;
+        let (size, clear) = producer.clear_records(len);
+        let count = count.min(clear).min(plan.room_of(slot));
+        if count < 2 {
+            let mut assignment = self.assign(slot, Wish { to, len })?;
+            fill(0, &mut assignment);
+            assignment.commit();
+            return Ok(1);
+        }
+        let begin = producer.published();
+        let mut batch = producer.batch()?;
+        batch.fill_many(Records { count, len }, fill)?;
+        let end = batch.commit();
+        debug_assert!(end == begin + count as u64 * size, "they lie side by side");
+        plan.note_sent_many(slot, to.key(), begin, (size, count));
+        *records += count as u64;
+        Ok(count)
     }
 
     /// Has each release from now on, and each worker that comes or goes, end the waits. Evicts workers whose seat makes
@@ -310,6 +343,7 @@ impl Course {
         self.lanes.len()
     }
 
+    #[inline]
     pub(super) fn worker_count(&self) -> usize {
         self.plan.worker_count()
     }

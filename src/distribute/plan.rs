@@ -51,6 +51,8 @@ impl To {
 #[derive(Debug)]
 pub(crate) struct Plan<T> {
     slots: Vec<Slot>,
+    /// The number of slots with a worker.
+    workers: usize,
     /// The keys that have unreleased records in a slot.
     homes: HashMap<u64, Home>,
     taken_back: VecDeque<TakenBack<T>>,
@@ -110,6 +112,7 @@ impl<T> Plan<T> {
     pub(crate) fn new(records_max: usize) -> Self {
         Self {
             slots: Vec::new(),
+            workers: 0,
             homes: HashMap::new(),
             taken_back: VecDeque::new(),
             turn: 0,
@@ -124,20 +127,23 @@ impl<T> Plan<T> {
 
     /// Whether a worker is there now.
     pub(crate) fn set_worker(&mut self, slot: usize, has_worker: bool) {
-        self.slots[slot].has_worker = has_worker;
+        let had_worker = std::mem::replace(&mut self.slots[slot].has_worker, has_worker);
+        self.workers = self.workers + usize::from(has_worker) - usize::from(had_worker);
     }
 
+    #[inline]
     pub(crate) fn worker_count(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.has_worker).count()
+        self.workers
     }
 
     pub(crate) fn load(&self, slot: usize) -> Load {
         self.slots[slot].load()
     }
 
-    /// Whether a worker has as many records as it may have.
-    pub(crate) fn is_any_full(&self) -> bool {
-        self.slots.iter().any(|slot| slot.has_worker && slot.unreleased.len() >= self.records_max)
+    /// How many records can be given out before a worker has as many as it may have.
+    pub(crate) fn least_room(&self) -> usize {
+        let with_worker = (0..self.slots.len()).filter(|slot| self.slots[*slot].has_worker);
+        with_worker.map(|slot| self.room_of(slot)).min().unwrap_or(0)
     }
 
     /// Whether all that was given out is released, and nothing waits to be given out again.
@@ -146,6 +152,7 @@ impl<T> Plan<T> {
     }
 
     /// The slot for a new record; `None` if none has room, or something waits that was taken back.
+    #[inline]
     pub(crate) fn choose(&self, to: To, has_room: impl FnMut(usize) -> bool) -> Option<usize> {
         if self.taken_back.is_empty() { self.choose_among(to, has_room) } else { None }
     }
@@ -156,25 +163,24 @@ impl<T> Plan<T> {
         self.choose_among(to, has_room)
     }
 
+    #[inline]
     fn choose_among(&self, to: To, mut has_room: impl FnMut(usize) -> bool) -> Option<usize> {
         let count = self.slots.len();
-        let turns = move |slot: usize| (slot + count - self.turn) % count;
+        // Without a division, which would take longer than all else.
+        let turns = move |slot: usize| if slot >= self.turn { slot - self.turn } else { slot + count - self.turn };
         let open = || (0..count).filter(|slot| self.is_open(*slot));
         match to {
             To::MostRoom => {
-                // Those without room are passed over, in order.
-                let mut passed = None;
-                loop {
-                    let rank = |slot: usize| (self.slots[slot].load().bytes, turns(slot), slot);
-                    let next = open().map(rank).filter(|rank| passed.is_none_or(|passed| *rank > passed)).min()?;
-                    if has_room(next.2) {
-                        return Some(next.2);
-                    }
-                    passed = Some(next);
+                let rank = |slot: &usize| (self.slots[*slot].load().bytes, turns(*slot));
+                let mut next = open().min_by_key(rank)?;
+                while !has_room(next) {
+                    // Those without room are passed over, in order.
+                    next = open().filter(|slot| rank(slot) > rank(&next)).min_by_key(rank)?;
                 }
+                Some(next)
             }
             To::RoundRobin => {
-                (0..count).map(|turn| (self.turn + turn) % count).find(|slot| self.is_open(*slot) && has_room(*slot))
+                (self.turn..count).chain(0..self.turn).find(|slot| self.is_open(*slot) && has_room(*slot))
             }
             To::Key(key) => {
                 let slot = match self.homes.get(&key) {
@@ -196,14 +202,28 @@ impl<T> Plan<T> {
     }
 
     /// A record was given to a slot, and ends there.
+    #[inline]
     pub(crate) fn note_sent(&mut self, slot: usize, key: Option<u64>, end: u64) {
         let into = &mut self.slots[slot];
         into.unreleased.push_back(Entry { end, key });
         into.published = end;
-        self.turn = (slot + 1) % self.slots.len();
+        self.turn = if slot + 1 < self.slots.len() { slot + 1 } else { 0 };
         if let Some(key) = key {
             self.homes.insert(key, Home { slot, end });
         }
+    }
+
+    /// As many records of `size` bytes each were given to a slot, from `begin` on.
+    pub(crate) fn note_sent_many(&mut self, slot: usize, key: Option<u64>, begin: u64, (size, count): (u64, usize)) {
+        let ends = (1..=count as u64).map(|number| begin + number * size);
+        let Some(last) = ends.clone().next_back() else { return };
+        self.slots[slot].unreleased.extend(ends.take(count - 1).map(|end| Entry { end, key }));
+        self.note_sent(slot, key, last);
+    }
+
+    /// How many more records a slot may have.
+    pub(crate) fn room_of(&self, slot: usize) -> usize {
+        self.records_max.saturating_sub(self.slots[slot].unreleased.len())
     }
 
     /// Everything below `position` is released in that slot, or was set aside; how many records that are.

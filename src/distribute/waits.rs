@@ -3,6 +3,10 @@
 //! The invariant: whatever a wait is for makes the descriptor readable that it sleeps on: each lane's own, which is
 //! readable once its worker releases, comes or goes; the notice of new slots; a timer.
 //!
+//! A worker does not fence between a release and its look whether the distributor waits, as long as it has more to do.
+//! So it may miss an announcement that was made in the very moment before, as this end may miss that release. A second
+//! look under the same announcement, 10 ms later, finds it; every later release finds the announcement.
+//!
 //! What this file does not do: what is done about what has happened is the business of [`course`](super::course).
 
 use super::plan::To;
@@ -14,6 +18,7 @@ use crate::info::ConsumerInfo;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Trigger};
 use crate::producer::{Producer, SendError};
+use crate::ring::sleep::SECOND_LOOK;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
@@ -80,12 +85,16 @@ impl Waits {
 }
 
 impl Distributor {
+    /// The slot for such a record, if one has room and enough workers are there by the last look, and that will do.
+    #[inline(always)]
+    pub(super) fn choose_by_last_look(&mut self, wish: Wish) -> Option<usize> {
+        let may = self.course.may_go_by_last_look(wish.to) && self.course.worker_count() >= self.workers_min;
+        if may { self.course.choose(wish) } else { None }
+    }
+
     /// The slot for such a record, if one has room now and enough workers are there.
     pub(super) fn find_room(&mut self, wish: Wish) -> Result<Option<usize>, SendError> {
-        if self.course.may_go_by_last_look(wish.to)
-            && self.course.worker_count() >= self.workers_min
-            && let Some(slot) = self.course.choose(wish)
-        {
+        if let Some(slot) = self.choose_by_last_look(wish) {
             return Ok(Some(slot));
         }
         self.course.settle(&self.waits)?;
@@ -242,6 +251,7 @@ impl Distributor {
     pub fn arm(&mut self) -> Result<bool, SendError> {
         self.check_fork()?;
         self.announce()?;
+        let is_second_look = self.second_look.has_passed();
         let has_room = match self.wish {
             Some(wish) => self.find_room(wish)?.is_some(),
             None => self.course.settle(&self.waits).map(|()| false)?,
@@ -253,7 +263,8 @@ impl Distributor {
         if self.is_interrupted() {
             return Err(SendError::Interrupted);
         }
-        self.waits.set_timer(self.next_due())?;
+        self.note_look(is_second_look);
+        self.waits.set_timer(self.next_due().min(self.second_look))?;
         Ok(true)
     }
 
@@ -267,6 +278,7 @@ impl Distributor {
         let found = spins.spin_until(spin, deadline, |_| look(self).transpose());
         self.spins = spins;
         if let Some(found) = found {
+            self.disarm_if_armed();
             return found.map(Some);
         }
         let outcome = self.sleep_until(deadline, look);
@@ -281,6 +293,7 @@ impl Distributor {
     ) -> Result<Option<T>, SendError> {
         loop {
             self.announce()?;
+            let is_second_look = self.second_look.has_passed();
             // After the announcement: what comes later makes the descriptor readable.
             if let Some(found) = look(self)? {
                 return Ok(Some(found));
@@ -291,9 +304,10 @@ impl Distributor {
             if deadline.has_passed() {
                 return Ok(None);
             }
+            self.note_look(is_second_look);
             // A slot that has come meanwhile, and perhaps got something, is announced to next.
             if self.announced == self.course.slot_count() {
-                self.waits.sleep(deadline.min(self.next_due()))?;
+                self.waits.sleep(deadline.min(self.next_due()).min(self.second_look))?;
             }
         }
     }
@@ -305,13 +319,30 @@ impl Distributor {
 
     /// Has whatever happens from now on make the descriptor readable.
     fn announce(&mut self) -> Result<(), SendError> {
-        self.is_armed = true;
-        self.announced = self.course.announce()?;
+        let stands = std::mem::replace(&mut self.is_armed, true);
+        let announced = self.course.announce()?;
+        if std::mem::replace(&mut self.announced, announced) != announced || !stands {
+            self.second_look = Deadline::after(SECOND_LOOK);
+        }
         Ok(())
     }
 
+    /// Nothing was found, by the second look under this announcement or by another one.
+    fn note_look(&mut self, is_second: bool) {
+        if is_second {
+            self.second_look = Deadline::Never;
+        }
+    }
+
+    /// Takes the announcement back, if there is one.
+    pub(super) fn disarm_if_armed(&mut self) {
+        if self.is_armed {
+            self.disarm();
+        }
+    }
+
     /// Takes the announcement back.
-    pub(super) fn disarm(&mut self) {
+    fn disarm(&mut self) {
         self.is_armed = false;
         self.course.disarm();
     }

@@ -141,6 +141,7 @@ impl Worker {
     /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child
+    #[inline]
     pub fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::Never)
     }
@@ -168,6 +169,7 @@ impl Worker {
     /// - [`ReceiveError::Closed`] if the distributor's process closed the session
     /// - [`ReceiveError::Corrupt`] if the distributor broke the protocol
     /// - [`ReceiveError::Forked`] in a forked child
+    #[inline]
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
         self.receive_until(Deadline::Now)
     }
@@ -429,10 +431,34 @@ impl Worker {
         self.consumer.arm()
     }
 
+    /// Is done with the record in hand, as one whose look is a moment too early to see that its distributor waits.
+    #[cfg(test)]
+    pub(super) fn release_unheard(&self) {
+        self.consumer.release_unheard();
+    }
+
+    /// Makes up for the fence that the last release was made without; whether it was made without one.
+    #[cfg(test)]
+    pub(super) fn confirm_release(&mut self) -> bool {
+        self.consumer.confirm_release()
+    }
+
+    /// Whether the distributor has announced that it waits.
+    #[cfg(test)]
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.consumer.is_waited_for()
+    }
+
+    #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
         self.in_hand = None;
-        self.in_hand = self.consumer.find_work(deadline)?;
-        self.in_hand.map(|found| self.consumer.record(found)).transpose()
+        match self.consumer.find_work(deadline)? {
+            Some(found) => {
+                self.in_hand = Some(found);
+                Ok(Some(self.consumer.record(found)?))
+            }
+            None => Ok(None),
+        }
     }
 
     fn take_until(&mut self, deadline: Deadline) -> Result<Option<Task>, ReceiveError> {

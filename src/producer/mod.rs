@@ -831,6 +831,21 @@ impl Producer {
         self.lane.huge_pages()
     }
 
+    /// Whether there is room for a record of `len` bytes, at most [`LaneInfo::payload_max`], now.
+    #[inline]
+    pub(crate) fn has_room(&mut self, len: usize) -> bool {
+        self.publisher.writer.rewind();
+        self.publisher.writer.claim(len as u64).is_some() || self.try_reserve(len).is_ok()
+    }
+
+    /// The bytes of a record of `len` bytes of payload, and how many of them fit side by side without a closer look.
+    pub(crate) fn clear_records(&mut self, len: usize) -> (u64, usize) {
+        self.publisher.writer.rewind();
+        let room = self.publisher.writer.room();
+        let size = room.geometry().record_size(len as u64);
+        (size, usize::try_from(room.clear_bytes() / size).unwrap_or(usize::MAX))
+    }
+
     /// [`Error::Forked`](crate::Error::Forked) in a forked child.
     pub(crate) fn check_owner(&self) -> Result<()> {
         self.guard.check()

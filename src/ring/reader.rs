@@ -274,6 +274,20 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         }
     }
 
+    /// Like [`release_all`](Self::release_all), without a fence: see [`Release::release_lightly`].
+    #[inline]
+    pub(crate) fn release_all_lightly(&mut self) {
+        if self.has_unreleased() {
+            self.release.release_lightly(self.position(), self.counters());
+        }
+    }
+
+    /// Makes up for the fence that the last release was made without; whether it was made without one.
+    #[inline]
+    pub(crate) fn confirm_release(&mut self) -> bool {
+        self.release.confirm()
+    }
+
     #[cold]
     fn release_read(&mut self) {
         self.release.release(self.position(), self.counters());
@@ -281,6 +295,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     }
 
     /// Tells the producer what was read, and releases none of it.
+    #[inline]
     pub(crate) fn tell_read(&mut self) {
         self.release.tell_read(self.position());
     }

@@ -38,6 +38,8 @@ pub(crate) struct Release<L, S> {
     /// How far the cursor may run before the next.
     due_at: u64,
     step: u64,
+    /// Whether the last release was made without a fence.
+    is_unconfirmed: bool,
 }
 
 /// What a reader shares with the records of it that are held.
@@ -75,7 +77,8 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     pub(super) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
         let step = lane.geometry().capacity() / RELEASES_PER_RING;
         let holds = Arc::new(Holds { lane, seat, books: Mutex::new(Books::default()) });
-        Self { holds, is_locked: AtomicBool::new(false), released: start, due_at: start.saturating_add(step), step }
+        let due_at = start.saturating_add(step);
+        Self { holds, is_locked: AtomicBool::new(false), released: start, due_at, step, is_unconfirmed: false }
     }
 
     pub(crate) fn lane(&self) -> &L {
@@ -101,9 +104,42 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     /// for space.
     pub(super) fn release(&mut self, position: u64, counters: SeatCounters) {
         debug_assert!(self.released <= position);
+        self.note(position);
+        self.tell(position, position, false, counters);
+    }
+
+    /// Like [`release`](Self::release), without the fence before the look whether the producer sleeps: for a producer
+    /// that looks twice before it sleeps for long. [`confirm`](Self::confirm) comes before the reader idles.
+    #[inline]
+    pub(super) fn release_lightly(&mut self, position: u64, counters: SeatCounters) {
+        let is_locked = *self.is_locked.get_mut();
+        if is_locked {
+            return self.release(position, counters);
+        }
+        debug_assert!(self.released <= position);
+        self.note(position);
+        self.holds.seat.store_counters(counters);
+        self.holds.store(position, position);
+        self.is_unconfirmed = true;
+        // Whoever has announced itself within the last moments may be missed: it looks again.
+        self.holds.wake_announced();
+    }
+
+    /// Everything below `position` is done with.
+    #[inline(always)]
+    fn note(&mut self, position: u64) {
         self.released = position;
         self.due_at = position.saturating_add(self.step);
-        self.tell(position, position, false, counters);
+    }
+
+    /// Makes up for the fence that the last release was made without; whether it was made without one.
+    #[inline]
+    pub(super) fn confirm(&mut self) -> bool {
+        let is_due = std::mem::take(&mut self.is_unconfirmed);
+        if is_due {
+            self.holds.wake_producer();
+        }
+        is_due
     }
 
     /// Tells the producer that this consumer reads no more, is done with everything below `done` that is not held, and
@@ -113,6 +149,7 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     }
 
     /// Tells the producer that everything below `read` is read, and releases none of it.
+    #[inline]
     pub(super) fn tell_read(&mut self, read: u64) {
         match *self.is_locked.get_mut() {
             true => self.holds.note_read(&mut self.holds.books.lock(), read),
@@ -127,12 +164,13 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
             return self.tell_under_lock(done, read, leaves);
         }
         self.holds.store(if leaves { done | CONSUMED_LEFT_BIT } else { done }, read);
+        self.is_unconfirmed = false;
         self.holds.wake_producer();
     }
 
     #[cold]
     fn tell_under_lock(&mut self, done: u64, read: u64, leaves: bool) {
-        let Self { holds, is_locked, .. } = self;
+        let Self { holds, is_locked, is_unconfirmed, .. } = self;
         let mut books = holds.books.lock();
         (books.done, books.has_left) = (done, leaves);
         holds.note_read(&mut books, read);
@@ -140,6 +178,7 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
         let has_stored = holds.settle(&mut books);
         drop(books);
         if has_stored {
+            *is_unconfirmed = false;
             holds.wake_producer();
         }
     }
@@ -252,6 +291,12 @@ impl<L: LaneWords, S: SeatWriter> Holds<L, S> {
     fn wake_producer(&self) {
         // Pairs with the fence in `Publisher::announce`: the producer sees what was stored, or we see its announcement.
         fence(Ordering::SeqCst);
+        self.wake_announced();
+    }
+
+    /// Wakes the producer, if its announcement that it waits is seen.
+    #[inline]
+    fn wake_announced(&self) {
         match self.lane.space_wait().load(Ordering::Relaxed) {
             SPACE_WAIT_FUTEX => futex::wake_shared(self.seat.space_seq()),
             SPACE_WAIT_BELL => self.seat.ring_for_space(),
