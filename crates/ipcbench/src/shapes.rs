@@ -12,7 +12,7 @@ use fdring::call::{Caller, CallerOptions, Service, ServiceOptions};
 use fdring::collect::{Collector, CollectorOptions, Event};
 use fdring::distribute::{Distributor, DistributorOptions, To, Worker};
 use fdring::errors::ReceiveError;
-use fdring::options::{LaneOptions, ServerOptions, SessionOptions};
+use fdring::options::{LaneOptions, Records, ServerOptions, SessionOptions};
 use fdring::{Attach, Consumer, Producer, Server};
 use rustix::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
@@ -37,7 +37,9 @@ const FDS: Case = Case::Descriptors(FdSender::OnRecords, FD_COUNTS[0]);
 fn ends_of(case: Case) -> Option<Case> {
     match case {
         Case::FanIn(Many::Lanes, ..) | Case::Share(Many::Lanes, _) => Some(LANES),
-        Case::FanIn(many @ (Many::Shape | Many::Datagrams), count, _) => Some(Case::FanIn(many, count, SPREAD_LEN)),
+        Case::FanIn(Many::Shape | Many::Runs, count, _) => Some(Case::FanIn(Many::Shape, count, SPREAD_LEN)),
+        Case::FanIn(Many::Datagrams, count, _) => Some(Case::FanIn(Many::Datagrams, count, SPREAD_LEN)),
+        Case::Share(Many::Runs, count) => Some(Case::Share(Many::Shape, count)),
         Case::Descriptors(FdSender::OnRecords, _) => Some(FDS),
         Case::Share(..) | Case::RoundTrip(Bouncer::FdringCall, ..) => Some(case),
         _ => None,
@@ -186,6 +188,15 @@ impl Writers {
                     sockets[n as usize % sockets.len()].send(&record)?;
                 }
             }
+            Writer::Distributor(distributor) if matches!(case, Case::Share(Many::Runs, _)) => {
+                let mut sent = 0;
+                while sent != records {
+                    let batch = Records { count: BATCH.min(records - sent) as usize, len: SPREAD_LEN };
+                    sent += distributor.fill_many(To::RoundRobin, batch, |index, slot| {
+                        fill::<SPREAD_LEN>(slot.try_into().expect("the length asked for"), sent + index as u64);
+                    })? as u64;
+                }
+            }
             Writer::Distributor(distributor) => {
                 for n in 0..records {
                     let mut slot = distributor.reserve(To::RoundRobin, SPREAD_LEN)?;
@@ -305,6 +316,27 @@ impl Readers {
         let (mut left, mut total) = (records, 0u64);
         let mut add = |record: &[u8]| total = total.wrapping_add(sum(record));
         match self.get(case) {
+            Reader::Collector(collector) if matches!(case, Case::FanIn(Many::Runs, ..)) => {
+                let mut fault = None;
+                while left != 0 && fault.is_none() {
+                    let read = collector.try_next_many(|event| match event {
+                        Event::Record(_, record) => {
+                            add(&record);
+                            left -= 1;
+                        }
+                        Event::Joined(_) => {}
+                        other => fault = Some(format!("all producers go on: {other:?}")),
+                    });
+                    if let Err(error) = read
+                        && error != ReceiveError::Empty
+                    {
+                        return Err(error.into());
+                    }
+                }
+                if let Some(fault) = fault {
+                    return Err(fault.into());
+                }
+            }
             Reader::Collector(collector) => {
                 while left != 0 {
                     match collector.try_next() {

@@ -434,14 +434,15 @@ fn others(targets: &mut Vec<Target>) {
 fn shapes(targets: &mut Vec<Target>) {
     for (len, producers) in FAN_IN_LENGTHS.into_iter().flat_map(|len| PRODUCER_COUNTS.map(|count| (len, count))) {
         let case = |many| vec![Case::FanIn(many, producers, len)];
+        let collected = || [Many::Shape, Many::Runs].map(|many| Case::FanIn(many, producers, len)).to_vec();
         let what = |than: &str| format!("{producers} → 1 collector, {} / {than}", Bytes(len));
-        targets.push(rate(what("as many plain lanes"), case(Many::Shape), case(Many::Lanes), 0.9));
-        targets.push(rate(what("Unix datagram socket"), case(Many::Shape), case(Many::Datagrams), 1.0));
+        targets.push(rate(what("as many plain lanes"), collected(), case(Many::Lanes), 0.9));
+        targets.push(rate(what("Unix datagram socket"), collected(), case(Many::Datagrams), 1.0));
     }
     for workers in CONSUMER_COUNTS {
-        let case = |many| vec![Case::Share(many, workers)];
+        let given = [Many::Shape, Many::Runs].map(|many| Case::Share(many, workers)).to_vec();
         let what = format!("1 → {workers} workers / as many plain lanes");
-        targets.push(rate(what, case(Many::Shape), case(Many::Lanes), 0.9));
+        targets.push(rate(what, given, vec![Case::Share(Many::Lanes, workers)], 0.9));
     }
     let trip = |bouncer| vec![Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES)];
     let stream = Bouncer::Channel(ChannelKind::Stream);

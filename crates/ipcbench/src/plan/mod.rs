@@ -183,8 +183,10 @@ pub(crate) enum Spread {
 /// Who carries records from many, or to many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Many {
-    /// fdring's collector, or its distributor.
+    /// fdring's collector, or its distributor: one record a call.
     Shape,
+    /// The same, many records a call.
+    Runs,
     /// As many plain lanes, with a consumer each.
     Lanes,
     /// Unix datagram sockets, all connected to one.
@@ -342,7 +344,7 @@ impl Case {
             Self::Spread(_) => true,
             Self::FanOut(..) | Self::ProducersCost(..) => false,
             Self::Descriptors(sender, _) => matches!(sender, FdSender::Fdring | FdSender::OnRecords),
-            Self::FanIn(many, ..) | Self::Share(many, _) => matches!(many, Many::Shape | Many::Lanes),
+            Self::FanIn(many, ..) | Self::Share(many, _) => matches!(many, Many::Shape | Many::Runs | Many::Lanes),
         }
     }
 
@@ -515,13 +517,13 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
     }
     for len in FAN_IN_LENGTHS {
         let able = kinds.iter().filter(|kind| kind.can(Capability::FanIn) && len <= kind.len_max);
-        let many = [Many::Shape, Many::Lanes, Many::Datagrams].into_iter();
+        let many = [Many::Shape, Many::Runs, Many::Lanes, Many::Datagrams].into_iter();
         for many in many.chain(able.map(|kind| Many::Own(KindId(kind)))) {
             cases.extend(PRODUCER_COUNTS.map(|producers| Case::FanIn(many, producers, len)));
         }
     }
     let sharing = short(Capability::Share).map(|kind| Many::Own(KindId(kind)));
-    for many in [Many::Shape, Many::Lanes].into_iter().chain(sharing) {
+    for many in [Many::Shape, Many::Runs, Many::Lanes].into_iter().chain(sharing) {
         cases.extend(CONSUMER_COUNTS.map(|workers| Case::Share(many, workers)));
     }
     for load in loads {

@@ -68,7 +68,8 @@ impl Case {
             Self::Connect(bouncer) | Self::Load(bouncer, _) => of_bouncer(bouncer),
             Self::Descriptors(FdSender::Plain, _) => "plain",
             Self::Descriptors(..) => "fdring",
-            Self::FanIn(Many::Shape | Many::Lanes, ..) | Self::Share(Many::Shape | Many::Lanes, _) => "fdring",
+            Self::FanIn(Many::Shape | Many::Runs | Many::Lanes, ..) => "fdring",
+            Self::Share(Many::Shape | Many::Runs | Many::Lanes, _) => "fdring",
             Self::FanIn(Many::Datagrams, ..) | Self::Share(Many::Datagrams, _) => "Unix datagram socket",
             Self::FanIn(Many::Own(KindId(kind)), ..) | Self::Share(Many::Own(KindId(kind)), _) => kind.name,
         }
@@ -127,13 +128,15 @@ impl fmt::Display for Case {
             Self::Descriptors(FdSender::OnRecords, _) => f.write_str("fdring send_with_fds and take_fds"),
             Self::Descriptors(FdSender::Own(KindId(kind)), _) => f.write_str(kind.name),
             Self::FanIn(many, producers, _) => match many {
-                Many::Shape => write!(f, "fdring collector, {producers} → 1"),
+                Many::Shape => write!(f, "fdring collector, {producers} → 1, by try_next"),
+                Many::Runs => write!(f, "fdring collector, {producers} → 1, by try_next_many"),
                 Many::Lanes => write!(f, "fdring lanes, {producers} with a consumer each"),
                 Many::Datagrams => write!(f, "Unix datagram socket, blocking, {producers} → 1"),
                 Many::Own(KindId(kind)) => write!(f, "{}, {producers} → 1", kind.name),
             },
             Self::Share(many, workers) => match many {
-                Many::Shape => write!(f, "fdring distributor, 1 → {workers} workers"),
+                Many::Shape => write!(f, "fdring distributor, 1 → {workers} workers, by reserve"),
+                Many::Runs => write!(f, "fdring distributor, 1 → {workers} workers, by fill_many"),
                 Many::Lanes => write!(f, "fdring lanes, {workers} with a consumer each"),
                 Many::Datagrams => write!(f, "Unix datagram socket, {workers} workers"),
                 Many::Own(KindId(kind)) => write!(f, "{}, {workers} workers", kind.name),
