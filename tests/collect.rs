@@ -421,6 +421,26 @@ fn a_collector_that_is_asked_without_waits_has_no_producer_ring_and_misses_nothi
 }
 
 #[test]
+fn a_lane_that_rings_waits_for_no_more_than_a_turn_of_one_that_is_always_busy() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let (mut busy, _busy_link) = joined(&mut collector, &address);
+    let (mut rare, _rare_link) = joined(&mut collector, &address);
+    // It falls asleep, and so arms both.
+    assert_eq!(collector.next_timeout(Duration::from_millis(10)).unwrap_err(), ReceiveError::TimedOut);
+    (0..200).for_each(|_| busy.send(b"busy").unwrap());
+    assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(origin, _) if origin.number() == 0));
+    rare.send(b"rare").unwrap();
+    assert_eq!(rare.stats().bells_rung, 1, "it is armed");
+    let before = (1..200).take_while(|_| match collector.next_timeout(DEADLINE).unwrap() {
+        Event::Record(origin, _) => origin.number() == 0,
+        other => panic!("{other:?}"),
+    });
+    let before = before.count();
+    assert!(before <= 64, "{before} records of the other one came first");
+}
+
+#[test]
 fn one_that_joins_is_heard_of_while_a_lane_is_always_busy() {
     let address = unique_address();
     let mut collector = options(8).listen(address.as_str()).unwrap();
