@@ -74,7 +74,7 @@ POLLER = "src/os/poller.rs"
 VAIN = "src/os/vain.rs"
 ARMING = "src/producer/arming.rs"
 BATCH = "src/producer/batch.rs"
-ATTACHING = "src/producer/attachments.rs"
+ATTACHING = "src/producer/delivery.rs"
 INBOX = "src/consumer/inbox.rs"
 FUTEX = "src/os/futex.rs"
 COLLECT = "src/collect/mod.rs"
@@ -482,7 +482,7 @@ FAULTS = [
      "test window"),
     ("reserve_window: as long as the ring", WINDOW,
      [("room.geometry().capacity() / 2);", "room.geometry().capacity());")], "test window"),
-    ("commit_placed: the room left where it was", WRITER, [("        self.move_to(claim.end);\n", "")], "test window"),
+    ("commit_placed: the room left where it was", WRITER, [("        self.room = room;\n        self.move_to(claim.end);\n", "        self.room = room;\n")], "test window"),
     ("bytes_mut_each: places that overlap", LANE,
      [("        assert!(places.windows(2).all(follows), \"places that overlap\");\n", "        let _ = follows;\n")],
      "lib memory"),
@@ -1062,6 +1062,20 @@ FAULTS = [
      "lib replay::frame_parse"),
     ("Attachments::read: none, or more than can come", REPORT,
      [("(1..=FDS_PER_MESSAGE_MAX).contains(&count.into());", "true;")], "lib replay::frame_parse"),
+    ("Attachments::read: more records than a frame has", REPORT,
+     [("if !(1..=RECORDS_PER_FRAME_MAX).contains(&listed.into()) {", "if listed == 0 {")], "lib replay::frame_parse"),
+    ("Attachments::read: records in any order", REPORT,
+     [("if records.last().is_some_and(|last| last.position >= record.position) {", "if false {")],
+     "lib replay::frame_parse"),
+    ("publish_with_fds: only the first record of a group is told", WRITER,
+     [("for Filled { claim, tag, fds } in filled {", "for Filled { claim, tag, fds } in &filled[..1] {")],
+     "test attachments of_many_each"),
+    ("publish_with_fds: numbers count publications, not records", ATTACHING,
+     [("let attached = delivery.records.len() as u64;", "let attached = 0;")], "test attachments every_consumer"),
+    ("count_group: arrays of any length go together", "src/producer/attachments_many.rs",
+     [("                && descriptors <= GROUP_FDS_MAX\n", "")], "lib producer::attachments_many"),
+    ("count_group: any part of the ring", "src/producer/attachments_many.rs",
+     [("bytes <= geometry.capacity() / GROUP_RING_PART", "true")], "lib producer::attachments_many"),
     ("on_frame: a Hello after a Hello", HANDSHAKE,
      [("(State::AwaitHello, Frame::Hello(hello)) =>", "(_, Frame::Hello(hello)) =>")], "lib replay::handshake"),
     ("on_frame: alive after a fault", HANDSHAKE,
@@ -1852,7 +1866,7 @@ FAULTS = [
     ("have_queues_drained: nobody judged", ATTACHING, [("if self.judge(&untaken, Instant::now())?.has_acted {", "if false {")],
      "test attachments_in_flight who_uses_the_budget_up"),
     ("untaken_since: who takes some is as slow as who takes none", ATTACHING,
-     [("if queued_bytes + sender.buffer_bytes() / 8 <= untaken.queued_bytes {", "if false {")], "lib producer::attachments"),
+     [("if queued_bytes + sender.buffer_bytes() / 8 <= untaken.queued_bytes {", "if false {")], "lib producer::delivery"),
     ("settle_inbox: naps for as long as the bell is left out", LOOKS, [("(!is_settled || self.waiter.naps())", "(!is_settled)")],
      "lib consumer::tests::waiting"),
     ("drop: the end that sends descriptors not shut down", "src/os/fd_sender.rs",
@@ -1863,8 +1877,17 @@ FAULTS = [
      "lib os::fd_sender"),
     ("has_room: the consumer's limit left", "src/os/fd_sender.rs",
      [("            self.limit_buffer();\n        }\n        has_room", "        }\n        has_room")], "lib os::fd_sender"),
-    ("find: the first frame of a record counts", INBOX, [("Ok(next) => next.number == head.number,", "Ok(_) => false,")],
+    ("find: the first frame of a record counts", INBOX, [("Ok(next) => Ok(next.number == number),", "Ok(_) => Ok(false),")],
      "lib consumer::inbox"),
+    ("is_head_replaced: also one of whose descriptors some were taken", INBOX,
+     [("Some(&Arrived { number, is_begun: false, .. }) = queue.head.as_ref()", "Some(&Arrived { number, .. }) = queue.head.as_ref()")],
+     "lib consumer::inbox"),
+    ("find: the descriptors of records that are passed go to the next one", INBOX,
+     [("let fds = head.take_first(passed);\n                let found", "let fds = Vec::new();\n                let found")],
+     "lib consumer::inbox"),
+    ("let_go_below: what is left of a frame goes with the first record", INBOX,
+     [("if passed < head.records.len() {\n                        let fds", "if passed == 0 {\n                        let fds")],
+     "test attachments of_many_each"),
     ("pull: taken out of the queue before it is here", INBOX,
      [("        let ReceivedFrame { len, fds } = peeked?;\n", "        if matches!(peeked, Err(Nothing::NoRoom)) {\n            let _ = fds::discard_frame(self.socket.as_fd());\n        }\n        let ReceivedFrame { len, fds } = peeked?;\n")],
      "test attachments a_full_table"),

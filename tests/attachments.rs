@@ -15,10 +15,10 @@ use fdring::fds::NamesFault;
 use fdring::options::{LaneOptions, NoConsumer, SlowConsumer, Start};
 use fdring::parcel::{Parcel, ParcelBuilder};
 use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session, SessionListener};
-use marks::{asking, borrowed, fill, join, lane, lane_of, mark_of, marked, marks};
+use marks::{QUEUE, asking, borrowed, fill, join, lane, lane_of, mark_of, marked, marks};
 use peer::{Peer, argument, say, told};
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::time::{Duration, Instant};
 
@@ -41,6 +41,28 @@ fn check(record: &Record<'_>) -> u64 {
 
 fn send(producer: &mut Producer, number: u64) -> Result<(), SendError> {
     producer.send_with_fds(&number.to_le_bytes(), &borrowed(&marks(number, count_of(number))))
+}
+
+/// Sends these records at once, or as many of them as `send` does; which comes next, and the error.
+fn send_many(
+    producer: &mut Producer,
+    numbers: std::ops::Range<u64>,
+    send: impl FnOnce(&mut Producer, &mut &[(&[u8], &[BorrowedFd<'_>])]) -> Result<(), SendError>,
+) -> (u64, Result<(), SendError>) {
+    let end = numbers.end;
+    let files: Vec<_> = numbers.map(|number| (number.to_le_bytes(), marks(number, count_of(number)))).collect();
+    let fds: Vec<_> = files.iter().map(|(_, fds)| borrowed(fds)).collect();
+    let records: Vec<(&[u8], &[BorrowedFd<'_>])> =
+        files.iter().zip(&fds).map(|((payload, _), fds)| (&payload[..], &fds[..])).collect();
+    let mut left = &records[..];
+    let sent = send(producer, &mut left);
+    (end - left.len() as u64, sent)
+}
+
+fn send_all(producer: &mut Producer, numbers: std::ops::Range<u64>) -> u64 {
+    let (next, sent) = send_many(producer, numbers.clone(), |producer, records| producer.send_many_with_fds(records));
+    assert_eq!((next, sent), (numbers.end, Ok(())));
+    next
 }
 
 /// A consumer in a process of its own: checks every record until the end, and says how many it had.
@@ -68,8 +90,17 @@ fn every_consumer_gets_its_own_with_exactly_their_record() {
     let (mut producer, _server, address) = lane(3);
     let mut checkers = [(); 3].map(|()| Peer::start(TEST, "checker", &address));
     checkers.iter_mut().for_each(|checker| checker.expect("attached"));
-    for number in 0..RECORDS {
+    let mut number = 0;
+    while number < RECORDS / 2 {
         send(&mut producer, number).unwrap();
+        number += 1;
+    }
+    // From none to more than go together.
+    for count in (0..50).cycle() {
+        number = send_all(&mut producer, number..RECORDS.min(number + count));
+        if number == RECORDS {
+            break;
+        }
     }
     producer.finish();
     for mut checker in checkers {
@@ -117,7 +148,7 @@ fn joiners_and_leavers_change_nothing_for_the_others() {
         let end = Instant::now() + Duration::from_millis(150);
         while Instant::now() < end {
             send(&mut producer, number).unwrap();
-            number += 1;
+            number = send_all(&mut producer, number + 1..number + 8);
         }
         mortal.kill();
     }
@@ -184,7 +215,7 @@ fn records_are_read_in_runs_and_in_place_and_with_times_too() {
         let (mut sent, mut seen) = (0, 0);
         // Several rounds of the ring.
         while sent < 1000 {
-            for _ in 0..24 {
+            for _ in 0..QUEUE {
                 send(&mut producer, sent).unwrap();
                 sent += 1;
             }
@@ -260,6 +291,123 @@ fn as_many_as_a_record_can_have_and_no_more() {
     assert_eq!(record.take_fds().unwrap_err(), TakeFdsError::Taken);
 }
 
+/// Records whose descriptors go together are published together.
+#[test]
+fn many_are_published_in_groups() {
+    let (mut producer, _server, address) = lane(3);
+    let mut consumer = join(&address);
+    // Three times: 16 records have 16 descriptors at most.
+    for first in [0, 6, 12] {
+        let watcher = std::thread::spawn({
+            let address = address.clone();
+            move || join(&address)
+        });
+        let mut watcher = watcher.join().unwrap();
+        send_all(&mut producer, first..first + 6);
+        let at_once: Vec<u64> = (0..6).map(|_| check(&watcher.try_receive().unwrap().unwrap())).collect();
+        assert_eq!(at_once, (first..first + 6).collect::<Vec<_>>());
+    }
+    for number in 0..18 {
+        assert_eq!(check(&consumer.try_receive().unwrap().unwrap()), number);
+    }
+    assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+}
+
+/// What cannot be sent is an error, and what lies before it is sent.
+#[test]
+fn of_many_those_before_a_fault_are_sent() {
+    let (mut producer, _server, address) = lane(2);
+    let mut consumer = join(&address);
+    let payload_max = producer.lane().payload_max;
+    let (fds, long) = (marks(7, 3), vec![0; payload_max + 1]);
+    let fds = borrowed(&fds);
+    let too_many: &[(&[u8], &[BorrowedFd<'_>])] = &[(b"0", &fds[..1]), (b"1", &[]), (b"2", &fds), (b"3", &fds[..1])];
+    let too_long: &[(&[u8], &[BorrowedFd<'_>])] = &[(b"0", &fds[..2]), (b"1", &[]), (&long, &fds[..1]), (b"3", &[])];
+    for (records, fault) in [(too_many, "3 descriptors"), (too_long, "is more than")] {
+        let mut left = records;
+        let error = producer.send_many_with_fds(&mut left).unwrap_err();
+        assert!(error.to_string().contains(fault), "{fault}: {error}");
+        assert_eq!(left.len(), 2, "{fault}");
+        // A plain record shows that nothing more has come.
+        producer.send(b"then").unwrap();
+        for (payload, fds) in records[..2].iter().chain([&(&b"then"[..], &[][..])]) {
+            let record = consumer.receive().unwrap().unwrap();
+            assert_eq!((&record[..], record.take_fds().unwrap().len()), (*payload, fds.len()));
+        }
+    }
+    let mut none: &[(&[u8], &[BorrowedFd<'_>])] = &[];
+    let published = producer.published();
+    assert_eq!(producer.send_many_with_fds(&mut none), Ok(()));
+    assert_eq!(producer.published(), published);
+}
+
+/// A queue that is full, or a ring, leaves the rest to be sent later: each record is sent once.
+#[test]
+fn of_many_the_rest_is_sent_once_there_is_room() {
+    const RECORDS: u64 = 500;
+    for capacity in [4096, 64 << 10] {
+        let (mut producer, _server, address) = lane_of(LaneOptions::new("lane").capacity(capacity).attachments(3));
+        let (mut quick, mut slow) = (join(&address), join(&address));
+        let (mut sent, mut quick_read, mut slow_read, mut attempts) = (0, 0, 0, 0);
+        while sent < RECORDS {
+            let (next, outcome) = match attempts % 3 {
+                0 => send_many(&mut producer, sent..RECORDS, |producer, records| {
+                    producer.try_send_many_with_fds(records)
+                }),
+                1 => send_many(&mut producer, sent..RECORDS, |producer, records| {
+                    producer.send_many_with_fds_timeout(records, Duration::from_millis(1))
+                }),
+                _ => send_many(&mut producer, sent..RECORDS, |producer, records| {
+                    producer.send_many_with_fds_deadline(records, Instant::now() + Duration::from_millis(1))
+                }),
+            };
+            (sent, attempts) = (next, attempts + 1);
+            match outcome {
+                Err(SendError::Full { .. } | SendError::TimedOut { .. } | SendError::Untaken { .. }) => (),
+                outcome => assert_eq!((outcome, sent), (Ok(()), RECORDS)),
+            }
+            // The quick one takes all, the slow one a few.
+            for (consumer, read, most) in [(&mut quick, &mut quick_read, RECORDS), (&mut slow, &mut slow_read, 5)] {
+                for _ in 0..most {
+                    match consumer.try_receive() {
+                        Ok(record) => assert_eq!(check(&record.unwrap()), *read),
+                        Err(error) => {
+                            assert_eq!(error, ReceiveError::Empty);
+                            break;
+                        }
+                    }
+                    *read += 1;
+                }
+            }
+        }
+        assert!(attempts > 10, "it was to be full: {attempts} attempts");
+        for number in slow_read..RECORDS {
+            assert_eq!(check(&slow.receive().unwrap().unwrap()), number);
+        }
+    }
+}
+
+/// What is taken of records that came in one frame does not depend on what is taken of the others.
+#[test]
+fn of_many_each_may_be_taken_or_not() {
+    isolated("of_many_each_may_be_taken_or_not", || {
+        let before = belongings();
+        let (mut producer, server, address) = lane(3);
+        let mut consumer = join(&address);
+        for step in 1..5 {
+            send_all(&mut producer, 0..16);
+            for number in 0..16 {
+                let record = consumer.receive().unwrap().unwrap();
+                if number % step == 0 {
+                    assert_eq!(check(&record), number);
+                }
+            }
+        }
+        drop((consumer, producer, server));
+        wait_until("all that was sent is closed", || belongings() == before);
+    });
+}
+
 /// A queue that is full makes the producer wait, and nothing is lost.
 #[test]
 fn a_full_queue_is_waited_for() {
@@ -267,10 +415,10 @@ fn a_full_queue_is_waited_for() {
     let mut consumer = join(&address);
     let (records, error) = fill(&mut producer, 1);
     let SendError::Untaken { consumer: who } = &error else { panic!("{error}") };
-    assert_eq!((records, who.pid), (64, Some(std::process::id())));
+    assert_eq!((records, who.pid), (QUEUE, Some(std::process::id())));
     assert_eq!(error.kind(), ErrorKind::Full);
     let published = producer.published();
-    let fds = marks(64, 1);
+    let fds = marks(QUEUE as u64, 1);
     let begin = Instant::now();
     let timed_out = producer.send_with_fds_timeout(b"", &borrowed(&fds), Duration::from_millis(30)).unwrap_err();
     assert!(matches!(timed_out, SendError::Untaken { .. }) && begin.elapsed() >= Duration::from_millis(30));
@@ -280,12 +428,12 @@ fn a_full_queue_is_waited_for() {
         producer.send_with_fds(b"the last", &borrowed(&fds)).unwrap();
         producer
     });
-    for _ in 0..64 {
+    for _ in 0..QUEUE {
         assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [0, 0]);
     }
     assert_eq!(&consumer.receive().unwrap().unwrap()[..], b"a record without any");
     let last = consumer.receive().unwrap().unwrap();
-    assert_eq!((&last[..], mark_of(&last.take_fds().unwrap()[0])), (&b"the last"[..], [64, 0]));
+    assert_eq!((&last[..], mark_of(&last.take_fds().unwrap()[0])), (&b"the last"[..], [QUEUE as u64, 0]));
     drop(sender.join().unwrap());
 }
 
@@ -360,7 +508,7 @@ fn a_wait_for_a_full_queue_can_be_interrupted() {
     assert_eq!(producer.send_with_fds(b"", &borrowed(&fds)), Err(SendError::Interrupted));
     interrupts.join().unwrap();
     stop.clear();
-    for _ in 0..64 {
+    for _ in 0..QUEUE {
         consumer.receive().unwrap().unwrap();
     }
     assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
@@ -480,7 +628,7 @@ fn who_takes_nothing_for_too_long_is_cut_off_and_keeps_its_seat() {
         outcomes.push(record.take_fds().map(|fds| mark_of(&fds[0])));
     }
     let got = outcomes.iter().take_while(|outcome| outcome.is_ok()).count();
-    assert_eq!(got, 64);
+    assert_eq!(got, QUEUE);
     assert!((0..got).all(|number| outcomes[number] == Ok([number as u64, 0])));
     assert!(outcomes[got..].iter().all(|outcome| *outcome == Err(TakeFdsError::CutOff)));
 }
@@ -492,14 +640,14 @@ fn who_takes_some_is_not_cut_off() {
     let options = LaneOptions::new("lane").attachments(1).slow_consumer(SlowConsumer::Evict { after });
     let (mut producer, _server, address) = lane_of(options);
     let mut consumer = join(&address);
-    assert_eq!(fill(&mut producer, 1).0, 64);
+    assert_eq!(fill(&mut producer, 1).0, QUEUE);
     let begin = Instant::now();
     let sender = std::thread::spawn(move || {
         producer.send_with_fds(b"last", &[marked(1, 0).as_fd()]).unwrap();
         producer
     });
     for eighth in 1..=8 {
-        (0..8).for_each(|_| assert_eq!(consumer.receive().unwrap().unwrap().take_fds().unwrap().len(), 1));
+        (0..QUEUE / 8).for_each(|_| assert_eq!(consumer.receive().unwrap().unwrap().take_fds().unwrap().len(), 1));
         wait_until("it is time to go on", || begin.elapsed() > eighth * after * 3 / 10);
     }
     assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [1, 0]);
@@ -580,7 +728,7 @@ fn who_sleeps_with_a_full_table_lets_go_once_there_is_room() {
         say("attached");
         assert_eq!(told(), "read");
         let stuffing = fill_table();
-        for _ in 0..64 {
+        for _ in 0..QUEUE {
             consumer.receive().unwrap().unwrap();
         }
         std::thread::spawn(|| {
@@ -601,7 +749,7 @@ fn who_sleeps_with_a_full_table_lets_go_once_there_is_room() {
         let (mut producer, _server, address) = lane(1);
         let mut sleeper = Peer::start(TEST, how, &address);
         sleeper.expect("attached");
-        assert_eq!(fill(&mut producer, 1).0, 64);
+        assert_eq!(fill(&mut producer, 1).0, QUEUE);
         sleeper.tell("read");
         wait_until("it sleeps", || {
             let consumer = producer.consumers().remove(0);

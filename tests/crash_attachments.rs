@@ -15,6 +15,7 @@ use fdring::options::{LaneOptions, Start};
 use fdring::{Consumer, Producer, Record, Server, Session};
 use marks::{asking, borrowed, join, lane, mark_of, marks};
 use peer::{Peer, SESSION_POINTS, STEWARD_POINTS, argument, say, told};
+use rustix::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -24,10 +25,11 @@ const FRAME_POINTS: [&str; 3] =
 /// What a consumer passes after [`SESSION_POINTS`], up to its leave.
 const READING_POINTS: [&str; 3] = ["consumer-record-found", "consumer-leaving", "consumer-left"];
 
-/// The ways to send a record with descriptors. Before each the batch has a plain one.
-const WAYS: [&str; 3] = ["copied", "filled", "in a batch"];
+/// The ways to send a record with descriptors. Before each the batch has a plain one, and so has the group, which has
+/// three of them.
+const WAYS: [&str; 4] = ["copied", "filled", "in a batch", "in a group"];
 
-/// Record `number` has two descriptors that are marked so, or none if it is even and a batch sends it.
+/// Record `number` has two descriptors that are marked so, or none if it is even and a batch or a group sends it.
 fn send(producer: &mut Producer, way: &str, number: &mut u64) {
     let mut next = || (*number, *number += 1).0;
     match way {
@@ -43,6 +45,15 @@ fn send(producer: &mut Producer, way: &str, number: &mut u64) {
             let slot = slot.attach(fds.next().unwrap());
             slot.attach(fds.next().unwrap()).commit().unwrap();
         }
+        "in a group" => {
+            let numbers = [(); 6].map(|()| next());
+            let payloads = numbers.map(u64::to_le_bytes);
+            let files = numbers.map(|number| marks(number, if number.is_multiple_of(2) { 0 } else { 2 }));
+            let fds = files.each_ref().map(|fds| borrowed(fds));
+            let records: Vec<(&[u8], &[BorrowedFd<'_>])> =
+                payloads.iter().zip(&fds).map(|(payload, fds)| (&payload[..], &fds[..])).collect();
+            producer.send_many_with_fds(&mut &records[..]).unwrap();
+        }
         _ => {
             let (plain, number) = (next(), next());
             let mut batch = producer.batch().unwrap();
@@ -56,10 +67,19 @@ fn send(producer: &mut Producer, way: &str, number: &mut u64) {
     }
 }
 
+/// How many records are published together.
+fn records_at_once(way: &str) -> u64 {
+    match way {
+        "in a group" => 6,
+        "in a batch" => 2,
+        _ => 1,
+    }
+}
+
 /// The number of a record, whose descriptors are checked.
 fn check(record: &Record<'_>, way: &str) -> u64 {
     let number = u64::from_le_bytes(record[..].try_into().unwrap());
-    let is_plain = way == "in a batch" && number.is_multiple_of(2);
+    let is_plain = way.starts_with("in a") && number.is_multiple_of(2);
     let fds = record.take_fds().unwrap();
     assert_eq!(fds.len(), if is_plain { 0 } else { 2 }, "record {number}");
     assert!(fds.iter().zip(0..).all(|(fd, index)| mark_of(fd) == [number, index]), "descriptors of record {number}");
@@ -122,7 +142,7 @@ fn a_producer_that_is_killed_around_the_frames_publishes_nothing_of_that_record_
                 producer.dies();
                 // It comes past the point between two consumers' frames once for each.
                 let sent = if point == "producer-between-attachments" { passes / 2 } else { passes };
-                let records = sent * if way == "in a batch" { 2 } else { 1 };
+                let records = sent * records_at_once(way);
                 for consumer in consumers {
                     assert_eq!(read_to_the_death(consumer, way, Some(0)), Some(records), "{way}: {crash_at}");
                 }

@@ -30,13 +30,21 @@ use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, so
 use std::io::{PipeReader, Read, pipe};
 use std::time::{Duration, Instant};
 
-/// A frame of descriptors.
+/// A frame of the descriptors of one record.
 fn attachments(lane: u8, number: u64, position: u64, count: u8) -> Vec<u8> {
+    attachments_of(lane, number, &[(position, count)])
+}
+
+/// A frame of the descriptors of records at these positions, with as many each as is said.
+fn attachments_of(lane: u8, number: u64, records: &[(u64, u8)]) -> Vec<u8> {
     let mut body = vec![lane];
     body.extend(number.to_le_bytes());
-    body.extend(position.to_le_bytes());
-    body.push(count);
-    frame(6, count.into(), &body)
+    body.push(records.len() as u8);
+    for (position, count) in records {
+        body.extend(position.to_le_bytes());
+        body.push(*count);
+    }
+    frame(6, records.iter().map(|(_, count)| usize::from(*count)).sum(), &body)
 }
 
 /// The most descriptors of a record of the impostor's lane.
@@ -79,6 +87,12 @@ impl Play {
     /// A frame of that many, for that record.
     fn attach(&self, number: u64, position: u64, count: u8) {
         self.send(&attachments(0, number, position, count), count.into());
+    }
+
+    /// A frame for several records.
+    fn attach_each(&self, number: u64, records: &[(u64, u8)]) {
+        let count = records.iter().map(|(_, count)| usize::from(*count)).sum();
+        self.send(&attachments_of(0, number, records), count);
     }
 
     /// Publishes a record that claims to have that number.
@@ -174,6 +188,21 @@ fn a_record_gets_exactly_what_it_says_or_an_error_and_the_next_one_is_read() {
             },
             &["2 took 2"],
         ),
+        ("the first of several records", |play| play.attach_each(0, &[(0, 2), (RECORD, 1)]), &["2 took 2"]),
+        ("records that never come behind it", |play| play.attach_each(0, &[(0, 2), (8, 3)]), &["2 took 2"]),
+        ("several later records", |play| play.attach_each(0, &[(8, 2), (RECORD, 1)]), &["not sent at 0"]),
+        ("several, and its own are too many", |play| play.attach_each(0, &[(0, 3), (8, 1)]), &[broken, "and 3 came"]),
+        ("more records than a frame has", |play| play.attach_each(0, &[(0, 2); 33]), &[broken]),
+        ("records in disorder", |play| play.attach_each(0, &[(8, 2), (0, 2)]), &[broken, "does not lie behind"]),
+        ("no record", |play| play.send(&frame(6, 1, &[0; 10]), 1), &[broken, "0 records"]),
+        (
+            "several, replaced by others",
+            |play| {
+                play.attach_each(0, &[(0, 3), (RECORD, 1)]);
+                play.attach_each(0, &[(0, 2), (RECORD, 1)]);
+            },
+            &["2 took 2"],
+        ),
         (
             "the last attempt is for another place",
             |play| {
@@ -196,7 +225,7 @@ fn a_record_gets_exactly_what_it_says_or_an_error_and_the_next_one_is_read() {
         ("fewer than announced", |play| play.send(&attachments(0, 0, 0, 2), 1), &[broken]),
         ("more than announced", |play| play.send(&attachments(0, 0, 0, 2), 3), &[broken]),
         ("none where some are announced", |play| play.send(&attachments(0, 0, 0, 2), 0), &[broken]),
-        ("none announced", |play| play.send(&frame(6, 0, &[0; 18]), 0), &[broken]),
+        ("none announced", |play| play.send(&frame(6, 0, &[0; 19]), 0), &[broken]),
         (
             "a number that falls",
             |play| {

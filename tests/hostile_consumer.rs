@@ -42,7 +42,7 @@ fn a_first_frame_that_is_no_hello_is_refused() {
         ("another magic", with(hello(&[]), 0, b"fdrg"), 5),
         ("an unknown type", frame(11, 0, &[]), 5),
         ("type 0", frame(0, 0, &[]), 5),
-        ("Attachments without descriptors", frame(6, 0, &[0; 18]), 5),
+        ("Attachments without descriptors", frame(6, 0, &[0; 19]), 5),
         ("a Query", frame(7, 0, &[0]), 5),
         ("a Report", report(0), 5),
         ("an Evicted", evicted(0), 5),

@@ -145,7 +145,7 @@ fn a_hello_that_does_not_fit_is_refused() {
         ("an Evicted", evicted(0), 0, 5),
         ("a Query", frame(7, 0, &[0]), 0, 5),
         ("a Report", report(0), 0, 5),
-        ("Attachments", frame(6, 1, &[&[0; 17][..], &[1]].concat()), 1, 5),
+        ("Attachments", frame(6, 1, &[&[0; 9][..], &[1], &[0; 8], &[1]].concat()), 1, 5),
     ];
     let cases = cases.into_iter().chain(spoilt(&good).map(|(what, bytes)| (what, bytes, 0, 5)));
     let prefixes = (1..good.len()).map(|len| ("the rest cut off", good[..len].to_vec(), 0, 5));

@@ -69,15 +69,18 @@ fn payloads(rounds: Option<usize>) -> Result<()> {
 }
 
 fn descriptors(rounds: Option<usize>) -> Result<()> {
-    println!("descriptors a message      records            sendmsg      ratio");
+    println!("descriptors a message      records            many at once          sendmsg      ratios");
     for len in ARRAYS {
         let count = if rounds.is_none() { 2 } else { 64_000 / len };
-        let [records, plain] = [best(rounds, "records", len, count)?, best(rounds, "sendmsg", len, count)?];
         let rate = |cost: &Cost| (len * count) as f64 / cost.time.as_secs_f64() / 1e6;
         let micros = |cost: &Cost| cost.processor.as_micros() as f64 / (len * count) as f64;
-        let (record, plain_one) = (micros(&records), micros(&plain));
-        let ratio = rate(&records) / rate(&plain);
-        println!("{len:>21} {:>9.3} {record:>6.2} {:>9.3} {plain_one:>6.2} {ratio:>8.2}", rate(&records), rate(&plain));
+        let (mut row, mut rates) = (format!("{len:>21}"), Vec::new());
+        for way in ["records", "many", "sendmsg"] {
+            let cost = best(rounds, way, len, count)?;
+            row += &format!(" {:>9.3} {:>6.2}    ", rate(&cost), micros(&cost));
+            rates.push(rate(&cost));
+        }
+        println!("{row} {:>6.2} {:>6.2}", rates[0] / rates[2], rates[1] / rates[2]);
     }
     println!("           (millions a second, and microseconds of a processor for each)");
     Ok(())
@@ -139,7 +142,7 @@ fn round(way: &str, len: usize, count: usize) -> Result<Cost> {
         _ => {
             let attachments = match way {
                 "parcel" | "forward" => 1,
-                "records" => len,
+                "records" | "many" => len,
                 _ => 0,
             };
             // A short ring stays in the caches.
@@ -168,8 +171,12 @@ fn round(way: &str, len: usize, count: usize) -> Result<Cost> {
 
 fn send(lane: &mut Producer, way: &str, bytes: &[u8], count: usize) -> Result<()> {
     let sent_on = Parcel::copy_of("payload", 0, &[bytes])?;
-    let fds = files(if way == "records" { bytes.len() } else { 0 })?;
+    let fds = files(if ["records", "many"].contains(&way) { bytes.len() } else { 0 })?;
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+    if way == "many" {
+        let records: Vec<(&[u8], &[BorrowedFd<'_>])> = vec![(b"", &fds); count];
+        return Ok(lane.send_many_with_fds(&mut &records[..])?);
+    }
     for _ in 0..count {
         match way {
             "parcel" => lane.send_parcel(b"", &Parcel::copy_of("payload", 0, &[bytes])?)?,
@@ -224,8 +231,8 @@ fn receive(consumer: &mut Consumer, way: &str, len: usize, count: usize) -> Resu
                 let parcel = record.take_parcel(len as u64 + 4096)?;
                 add_up(parcel.buffer(0).unwrap_or_default(), len)?;
             }
-            "records" if record.take_fds()?.len() != len => return Err("a descriptor is missing".into()),
-            "records" => {}
+            "records" | "many" if record.take_fds()?.len() != len => return Err("a descriptor is missing".into()),
+            "records" | "many" => {}
             _ => add_up(&record, len)?,
         }
         records += 1;

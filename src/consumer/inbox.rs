@@ -4,9 +4,10 @@
 //! A frame is taken out of the queue only once its descriptors are this process's, all of them, so that a full
 //! descriptor table loses nothing. Nothing here waits, and what nobody takes is closed by a thread that may.
 //!
-//! An attempt to publish that failed leaves frames behind, so several may come for one record. They have one number,
-//! and the last of them counts: the producer sends all of them before it publishes. So before a frame is used, the next
-//! one is looked at. Where it has few descriptors, it is taken out at once, so that each costs two system calls.
+//! An attempt to publish that failed leaves frames behind, so several may come for one publication. They have one
+//! number, and the last of them counts: the producer sends all of them before it publishes. So before a frame is used,
+//! the next one is looked at. Where it has few descriptors, it is taken out at once, so that each costs two system
+//! calls. A frame may carry the descriptors of several records, which are used one record after the other.
 
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::error::{self, Error};
@@ -16,15 +17,13 @@ use crate::os::fork::ForkGuard;
 use crate::region::close_received_counted;
 use crate::ring::sleep::SECOND_LOOK;
 use crate::sync::Mutex;
-use crate::wire::{Attachments, Frame, LaneAttach};
+use crate::wire::{ATTACHMENTS_MAX_BYTES, AttachedRecord, Attachments, Frame, LaneAttach};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::time::Duration;
 
 use super::TakeFdsError;
 
-/// Longer than the frames that come here.
-const FRAME_ROOM_BYTES: usize = 64;
 /// The most untaken descriptors that are being closed at once. Further ones stay in the queue, and the producer waits.
 const CLOSES_MAX: usize = 256;
 /// The most refused descriptors that are being closed at once. Until some are closed, no more are taken to be looked
@@ -70,7 +69,7 @@ struct Queue {
     next: Option<Arrived>,
     /// The record whose descriptors were taken last.
     taken: Option<u64>,
-    /// The number of the frame that was taken out of it last.
+    /// The number of the frame that was taken out of the queue last.
     number: u64,
     /// What the producer did wrong. Nothing is received after it.
     fault: Option<Box<str>>,
@@ -78,11 +77,43 @@ struct Queue {
     may_have_untaken: bool,
 }
 
-/// The descriptors of a frame.
+/// A frame that was taken out of the queue, or what is left of it.
 #[derive(Debug)]
 struct Arrived {
-    frame: Attachments,
+    number: u64,
+    /// The records whose descriptors are still here, at least one.
+    records: Vec<AttachedRecord>,
+    /// Those of the first record come first.
     fds: Vec<OwnedFd>,
+    /// Some of its descriptors were taken. So its records are published, and no later frame replaces it.
+    is_begun: bool,
+}
+
+/// What the next frame says of itself.
+#[derive(Clone, Copy)]
+struct Announced {
+    number: u64,
+    /// Where its first record begins.
+    position: u64,
+}
+
+impl Arrived {
+    fn announced(&self) -> Announced {
+        Announced { number: self.number, position: self.records[0].position }
+    }
+
+    /// Takes the descriptors of its first `count` records.
+    fn take_first(&mut self, count: usize) -> Vec<OwnedFd> {
+        let fds = self.records.drain(..count).map(|record| usize::from(record.count)).sum();
+        // The others stay in their allocation, which most often is all there is.
+        let rest = self.fds.split_off(fds);
+        std::mem::replace(&mut self.fds, rest)
+    }
+
+    /// How many of its records lie before `position`.
+    fn count_before(&self, position: u64) -> usize {
+        self.records.partition_point(|record| record.position < position)
+    }
 }
 
 /// Why the queue brings nothing now.
@@ -148,8 +179,8 @@ impl Inbox {
         }
         let found = self.find(&mut queue, position);
         let fds = found.and_then(|found| match found {
-            Some(Arrived { fds, .. }) if fds.len() == usize::from(count) => Ok(fds),
-            Some(Arrived { fds, .. }) => {
+            Some(fds) if fds.len() == usize::from(count) => Ok(fds),
+            Some(fds) => {
                 let fault = format!("the record at {position} has {count} descriptors, and {} came", fds.len());
                 self.let_go(fds);
                 Err(Nothing::Fault(fault))
@@ -198,9 +229,15 @@ impl Inbox {
                 Err(Nothing::Empty | Nothing::Over) => None,
                 Err(nothing) => return Err(nothing),
             };
-            if let Some(head) = &queue.head {
-                if head.frame.position >= position && next.is_none_or(|next| next.number != head.frame.number) {
-                    return Ok(Left::Later);
+            if let Some(head) = &mut queue.head {
+                let is_replaced = !head.is_begun && next.is_some_and(|next| next.number == head.number);
+                if !is_replaced {
+                    let passed = head.count_before(position);
+                    if passed < head.records.len() {
+                        let fds = head.take_first(passed);
+                        self.let_go(fds);
+                        return Ok(Left::Later);
+                    }
                 }
                 self.let_go_of_head(queue);
             }
@@ -253,26 +290,28 @@ impl Inbox {
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
-    /// The frame of the record at `position`: the last one of its number. `None` if the next one is for a later record.
-    fn find(&self, queue: &mut Queue, position: u64) -> Result<Option<Arrived>, Nothing> {
+    /// The descriptors of the record at `position`, from the last frame of their number. `None` if the next ones are
+    /// for a later record.
+    fn find(&self, queue: &mut Queue, position: u64) -> Result<Option<Vec<OwnedFd>>, Nothing> {
         for _ in 0..self.frames_per_call {
             if queue.head.is_none() {
                 self.pull(queue)?;
             }
-            let Some(&Arrived { frame: head, .. }) = queue.head.as_ref() else { return Err(Nothing::Empty) };
-            let is_replaced = match self.look_behind_head(queue) {
-                Ok(next) => next.number == head.number,
-                Err(Nothing::Empty | Nothing::Over) => false,
-                Err(nothing) => return Err(nothing),
-            };
-            if !is_replaced && head.position == position {
-                return Ok(queue.head.take());
-            }
-            if !is_replaced && head.position > position {
-                return Ok(None);
-            }
-            if self.closes.waiting() >= CLOSES_MAX {
+            let is_replaced = self.is_head_replaced(queue)?;
+            let Some(head) = &mut queue.head else { return Err(Nothing::Empty) };
+            let passed = if is_replaced { head.records.len() } else { head.count_before(position) };
+            if passed > 0 && self.closes.waiting() >= CLOSES_MAX {
                 return Err(Nothing::NoRoom);
+            }
+            if passed < head.records.len() {
+                let fds = head.take_first(passed);
+                let found = (head.records[0].position == position).then(|| head.take_first(1));
+                head.is_begun |= found.is_some();
+                if head.records.is_empty() {
+                    queue.head = None;
+                }
+                self.let_go(fds);
+                return Ok(found);
             }
             self.let_go_of_head(queue);
         }
@@ -282,22 +321,33 @@ impl Inbox {
         )))
     }
 
+    /// Whether the head was left by an attempt to publish, which the next frame replaces.
+    fn is_head_replaced(&self, queue: &mut Queue) -> Result<bool, Nothing> {
+        let Some(&Arrived { number, is_begun: false, .. }) = queue.head.as_ref() else { return Ok(false) };
+        match self.look_behind_head(queue) {
+            Ok(next) => Ok(next.number == number),
+            Err(Nothing::Empty | Nothing::Over) => Ok(false),
+            Err(nothing) => Err(nothing),
+        }
+    }
+
     /// What the next frame says, which stays where it is.
-    fn peek(&self, queue: &Queue) -> Result<Attachments, Nothing> {
+    fn peek(&self, queue: &Queue) -> Result<Announced, Nothing> {
         self.check(queue)?;
         if let Some(next) = &queue.next {
-            return Ok(next.frame);
+            return Ok(next.announced());
         }
-        let mut bytes = [0; FRAME_ROOM_BYTES];
+        let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
         let len = self.receive(|| fds::peek_frame(self.socket.as_fd(), &mut bytes))?;
         // The descriptors are counted when they come.
         let announced = u16::from_le_bytes([bytes[12], bytes[13]]);
-        self.parse(queue, &bytes[..len], announced.into())
+        let Attachments { number, records, .. } = self.parse(queue, &bytes[..len], announced.into())?;
+        Ok(Announced { number, position: records[0].position })
     }
 
     /// The same, of the frame behind the head. Where both have few descriptors it is taken out of the queue, with the
     /// two system calls that it costs anyway, so that the look is free.
-    fn look_behind_head(&self, queue: &mut Queue) -> Result<Attachments, Nothing> {
+    fn look_behind_head(&self, queue: &mut Queue) -> Result<Announced, Nothing> {
         let has_few = queue.head.as_ref().is_some_and(|head| head.fds.len() <= AHEAD_FDS_MAX);
         if has_few && queue.next.is_none() {
             match self.receive_next(queue, AHEAD_FDS_MAX) {
@@ -323,13 +373,13 @@ impl Inbox {
     /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`.
     fn receive_next(&self, queue: &mut Queue, fds_max: usize) -> Result<Arrived, Nothing> {
         self.check(queue)?;
-        let mut bytes = [0; FRAME_ROOM_BYTES];
+        let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
         let peeked = self.receive(|| fds::peek_frame_with_fds(self.socket.as_fd(), &mut bytes, fds_max));
         let ReceivedFrame { len, fds } = peeked?;
-        let frame = self.parse(queue, &bytes[..len], fds.len())?;
+        let Attachments { number, records, .. } = self.parse(queue, &bytes[..len], fds.len())?;
         self.receive(|| fds::discard_frame(self.socket.as_fd()))?;
-        queue.number = frame.number;
-        Ok(Arrived { frame, fds })
+        queue.number = number;
+        Ok(Arrived { number, records, fds, is_begun: false })
     }
 
     fn check(&self, queue: &Queue) -> Result<(), Nothing> {
@@ -385,7 +435,9 @@ impl Inbox {
     }
 
     fn let_go(&self, fds: Vec<OwnedFd>) {
-        close_received_counted(fds, &self.closes);
+        if !fds.is_empty() {
+            close_received_counted(fds, &self.closes);
+        }
     }
 }
 
@@ -417,9 +469,14 @@ mod tests {
         send_frame(producer.as_fd(), bytes, &fds).unwrap();
     }
 
+    /// A frame for records of these positions and numbers of descriptors.
+    fn frame(lane: usize, number: u64, records: &[(u64, u8)]) -> Vec<u8> {
+        let records = records.iter().map(|(position, count)| AttachedRecord { position: *position, count: *count });
+        Frame::Attachments(Attachments { lane, number, records: records.collect() }).encode()
+    }
+
     fn say(producer: &OwnedFd, number: u64, position: u64, count: u8) {
-        let frame = Frame::Attachments(Attachments { lane: 3, number, position, count });
-        send(producer, &frame.encode(), count.into());
+        send(producer, &frame(3, number, &[(position, count)]), count.into());
     }
 
     fn taken(inbox: &Inbox, position: u64, count: u8) -> Result<usize, TakeFdsError> {
@@ -447,10 +504,7 @@ mod tests {
 
     #[test]
     fn what_may_not_come_is_the_end_of_it_and_named() {
-        let attachments = |lane, number, count| {
-            let frame = Frame::Attachments(Attachments { lane, number, position: 64, count });
-            frame.encode()
-        };
+        let attachments = |lane, number, count| frame(lane, number, &[(64, count)]);
         let good = attachments(3, 7, 2);
         let cases = [
             ("lane 2, where lane 3", attachments(2, 7, 2), 2),
@@ -460,9 +514,9 @@ mod tests {
             ("the peer sent 0 descriptors where", good.clone(), 0),
             ("the peer sent 3 descriptors where", good.clone(), 3),
             ("Query came where only Attachments may", Frame::Query(3).encode(), 0),
-            ("not this protocol's magic", vec![0; 34], 2),
-            ("a body of 18 bytes, and 4 came", good[..20].to_vec(), 2),
-            ("longer than the payload buffer", [&good[..], &[0; 100]].concat(), 2),
+            ("not this protocol's magic", vec![0; 35], 2),
+            ("a body of 19 bytes, and 4 came", good[..20].to_vec(), 2),
+            ("longer than the payload buffer", [&good[..], &[0; 400]].concat(), 2),
         ];
         for (words, bytes, count) in cases {
             let (inbox, producer) = inbox();
@@ -474,6 +528,31 @@ mod tests {
             assert!(inbox.settle(4096));
             assert!(send_frame(producer.as_fd(), &good, &[]).is_err(), "{words}");
         }
+    }
+
+    #[test]
+    fn each_record_of_a_frame_is_given_its_own_descriptors() {
+        let (inbox, producer) = inbox();
+        let (files, rest): (Vec<_>, Vec<_>) = (0..6).map(|_| std::io::pipe().unwrap()).unzip();
+        let number_of = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_ino;
+        let numbers: Vec<u64> = files.iter().map(|file| rustix::fs::fstat(file).unwrap().st_ino).collect();
+        let fds: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
+        // An attempt that failed, and the one that counts.
+        send_frame(producer.as_fd(), &frame(3, 0, &[(64, 2), (128, 1)]), &fds[..3]).unwrap();
+        send_frame(producer.as_fd(), &frame(3, 0, &[(64, 1), (192, 2), (256, 1), (320, 2)]), &fds).unwrap();
+        let numbers_at =
+            |position, count| inbox.take(position, count).map(|fds| fds.iter().map(number_of).collect::<Vec<_>>());
+        assert_eq!(numbers_at(64, 1), Ok(numbers[..1].to_vec()));
+        // One that came later cannot replace what has begun.
+        send_frame(producer.as_fd(), &frame(3, 0, &[(192, 2)]), &fds[..2]).unwrap();
+        assert_eq!(numbers_at(128, 1), Err(TakeFdsError::NotSent { position: 128 }), "it goes with none of them");
+        assert!(!inbox.settle(64) || inbox.queue.lock().may_have_untaken, "three records are left");
+        // That of 192 is passed over.
+        assert_eq!(numbers_at(256, 1), Ok(numbers[3..4].to_vec()));
+        assert!(
+            matches!(numbers_at(320, 1), Err(TakeFdsError::Peer(fault)) if fault.contains("1 descriptors, and 2 came"))
+        );
+        drop((files, rest));
     }
 
     #[test]
@@ -508,8 +587,7 @@ mod tests {
         let (inbox, producer) = inbox();
         let (mut reader, writer) = std::io::pipe().unwrap();
         for number in 0..10 {
-            let frame = Frame::Attachments(Attachments { lane: 3, number, position: number * 64, count: 1 });
-            send_frame(producer.as_fd(), &frame.encode(), &[writer.as_fd()]).unwrap();
+            send_frame(producer.as_fd(), &frame(3, number, &[(number * 64, 1)]), &[writer.as_fd()]).unwrap();
         }
         drop(writer);
         assert!(inbox.settle(64 * 10));

@@ -235,8 +235,10 @@ fn plain_frame(frame: &Frame) -> PlainFrame {
         Frame::Attachments(attachments) => {
             fields.number("lane", attachments.lane as u64);
             fields.number("number", attachments.number);
-            fields.number("position", attachments.position);
-            fields.number("number of descriptors", attachments.count);
+            for record in &attachments.records {
+                fields.number("position", record.position);
+                fields.number("number of descriptors", record.count);
+            }
         }
         Frame::Query(lane) | Frame::Evicted(lane) => fields.number("lane", *lane as u64),
         Frame::Report(report) => {
@@ -347,6 +349,8 @@ fn plain_fault(error: &FrameError) -> Fault {
         FrameError::Attach { lane, .. } => fault("attach", &[*lane as u64]),
         FrameError::NothingToRead => fault("nothing to read", &[]),
         FrameError::AttachmentCount(count) => fault("attachment count", &[u64::from(*count)]),
+        FrameError::AttachedRecords(count) => fault("attached records", &[u64::from(*count)]),
+        FrameError::AttachedOrder(position) => fault("attached order", &[*position]),
         FrameError::RecordFdsMax(count) => fault("record fds max", &[*count as u64]),
         FrameError::SeatCount { listed, seats } => fault("seat count", &[*listed as u64, u64::from(*seats)]),
         FrameError::NameLength(len) => fault("name length", &[*len as u64]),

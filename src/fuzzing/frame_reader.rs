@@ -175,18 +175,35 @@ impl<'a> Cursor<'a> {
             6 => {
                 self.lane()?;
                 self.field("number", 8)?;
-                self.field("position", 8)?;
-                let count = self.field("number of descriptors", 1)?;
-                if count == 0 || count > 253 {
-                    return Err(fault("attachment count", &[count]));
-                }
-                Ok(("Attachments", count))
+                Ok(("Attachments", self.attached_records()?))
             }
             7 => self.lane().map(|()| ("Query", 0)),
             8 => self.report().map(|()| ("Report", 0)),
             9 => self.field("reason", 2).map(|_| ("Bye", 0)),
             _ => self.lane().map(|()| ("Evicted", 0)),
         }
+    }
+
+    /// The records of Attachments; how many descriptors they have.
+    fn attached_records(&mut self) -> Result<u64, Fault> {
+        let listed = self.number(1)?;
+        if listed == 0 || listed > 32 {
+            return Err(fault("attached records", &[listed]));
+        }
+        let (mut descriptors, mut lowest) = (0, 0);
+        for index in 0..listed {
+            let position = self.field("position", 8)?;
+            let count = self.field("number of descriptors", 1)?;
+            if count == 0 || count > 253 {
+                return Err(fault("attachment count", &[count]));
+            }
+            if index > 0 && position <= lowest {
+                return Err(fault("attached order", &[position]));
+            }
+            lowest = position;
+            descriptors += count;
+        }
+        Ok(descriptors)
     }
 
     fn hello(&mut self) -> Result<(), Fault> {

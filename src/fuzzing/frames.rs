@@ -4,8 +4,8 @@ use super::Script;
 use crate::layout::{CONTROL_MAGIC, ControlHeader, Geometry, LAYOUT_VERSION, LaneState};
 use crate::terms::{Access, Barrier, BellKind, Delivery, Refusal};
 use crate::wire::{
-    Attachments, ByeReason, Frame, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms, Offer, OfferedLane,
-    Refuse, Report, ReportedSeat, Role, SEATS_PER_REPORT_MAX, SeatKind, StartAt,
+    AttachedRecord, Attachments, ByeReason, Frame, Hello, LANES_PER_SESSION_MAX, LaneAttach, LaneName, LaneTerms,
+    Offer, OfferedLane, Refuse, Report, ReportedSeat, Role, SEATS_PER_REPORT_MAX, SeatKind, StartAt,
 };
 
 /// Names that lanes may have and be asked for by: two short ones, one of several scripts, the longest.
@@ -76,7 +76,12 @@ pub(super) fn frame(script: &mut Script<'_>, lanes: &[LaneTerms]) -> Frame {
         _ => {
             let (lane, position) = (script.below(LANES_PER_SESSION_MAX), script.word_near(&[0, 4096]));
             let number = script.u8().into();
-            Frame::Attachments(Attachments { lane, number, position, count: 1 + script.u8() % 253 })
+            let mut records = vec![AttachedRecord { position, count: 1 + script.u8() % 253 }];
+            for _ in 0..script.u8() % 4 {
+                let position = records[records.len() - 1].position.saturating_add(script.u8().into());
+                records.push(AttachedRecord { position, count: 1 + script.u8() % 253 });
+            }
+            Frame::Attachments(Attachments { lane, number, records })
         }
     }
 }

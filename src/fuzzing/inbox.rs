@@ -7,7 +7,7 @@ use crate::errors::TakeFdsError;
 use crate::fds::{send_frame, seqpacket_pair};
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
-use crate::wire::{Attachments, Frame};
+use crate::wire::{ATTACHMENTS_MAX_BYTES, AttachedRecord, Attachments, Frame};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::fstat;
@@ -22,8 +22,6 @@ const LANE: usize = 3;
 const ACTIONS_MAX: usize = 64;
 /// A call ends after this number of frames.
 const FRAMES_PER_CALL: usize = 6;
-/// The longest frame that is looked at, in bytes.
-const FRAME_ROOM_BYTES: usize = 64;
 /// The most descriptors that are sent: fewer than may wait to be closed.
 const FDS_MAX: usize = 250;
 /// How many descriptors a record has: few ones and many ones are received in different ways.
@@ -37,8 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// bytes; a consumer takes the descriptors of records, passes records, and lets go of what is left, now and then with
 /// little room in its table.
 ///
-/// Each take brings what a plain list of all that was sent makes it: exactly the descriptors of the last frame of one
-/// number, or an error of the same kind. A full table loses nothing. Every descriptor is closed at the end.
+/// Each take brings what a plain list of all that was sent makes it: exactly the descriptors of this record in the
+/// last frame of one number, or an error of the same kind. A full table loses nothing. Every descriptor is closed at
+/// the end.
 pub fn inbox(data: &[u8]) {
     let mut script = Script::new(data);
     let guard = ForkGuard::get().expect("memory for a page");
@@ -95,7 +94,7 @@ pub fn inbox(data: &[u8]) {
 /// The hostile end.
 struct Producer {
     socket: Option<OwnedFd>,
-    /// The reading end of the pipe of each frame: its writing end is what was sent, once or several times.
+    /// The reading ends of the pipes whose writing ends were sent, once or several times: one pipe for each record.
     pipes: Vec<PipeReader>,
     /// How many descriptors were sent.
     fds: usize,
@@ -103,29 +102,38 @@ struct Producer {
 
 impl Producer {
     fn act(&mut self, kind: u8, script: &mut Script<'_>, position: u64, plain: &mut Plain) {
-        let last = plain.sent.iter().rev().find_map(|sent| sent.says(sent.count)).map_or(plain.number, |it| it.number);
+        let last =
+            plain.sent.iter().rev().find_map(|sent| sent.says(sent.files.len())).map_or(plain.number, |it| it.number);
         let number = script.choose(&[last + 1, last + 1, last, last, last + 2, last.saturating_sub(1)]);
-        let (position, count) = (near(script, position), script.choose(&COUNTS));
+        let mut records = vec![AttachedRecord { position: near(script, position), count: script.choose(&COUNTS) }];
+        for _ in 0..script.u8().saturating_sub(0xf0) / 4 {
+            let position = records[records.len() - 1].position.saturating_add(RECORD * u64::from(script.u8() % 3));
+            records.push(AttachedRecord { position, count: script.choose(&COUNTS) });
+        }
+        let counts: Vec<usize> = records.iter().map(|record| record.count.into()).collect();
         let lane = if kind == 5 { script.below(5) } else { LANE };
-        let frame = Frame::Attachments(Attachments { lane, number, position, count }).encode();
-        let (bytes, count) = match kind {
+        let frame = Frame::Attachments(Attachments { lane, number, records }).encode();
+        let (bytes, counts) = match kind {
             // As many as announced, or others.
-            0..=5 => (frame, usize::from(count)),
-            6 => (frame, script.below(20)),
-            _ if script.u8().is_multiple_of(4) => (Frame::Query(script.below(83)).encode(), script.below(3)),
-            _ => (script.bytes(script.clone().below(80)).to_vec(), script.below(3)),
+            0..=5 => (frame, counts),
+            6 => (frame, vec![script.below(20)]),
+            _ if script.u8().is_multiple_of(4) => (Frame::Query(script.below(83)).encode(), vec![script.below(3)]),
+            _ => (script.bytes(script.clone().below(80)).to_vec(), vec![script.below(3)]),
         };
+        let count: usize = counts.iter().sum();
         let Some(socket) = self.socket.as_ref().filter(|_| self.fds + count <= FDS_MAX) else { return };
-        let (pipe, writer) = pipe().expect("a pipe");
-        let fds: Vec<BorrowedFd<'_>> = vec![writer.as_fd(); count];
+        let (pipes, writers): (Vec<_>, Vec<_>) = counts.iter().map(|_| pipe().expect("a pipe")).unzip();
+        let each = writers.iter().zip(counts).flat_map(|(writer, count)| std::iter::repeat_n(writer, count));
+        let fds: Vec<BorrowedFd<'_>> = each.clone().map(AsFd::as_fd).collect();
+        let files = each.map(file_of).collect();
         let is_sent = match &bytes[..] {
             [] if count == 0 => send(socket, &[], SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok(),
             bytes => send_frame(socket.as_fd(), bytes, &fds).is_ok(),
         };
         if is_sent {
             self.fds += count;
-            plain.sent.push_back(Sent { bytes, count, file: file_of(&writer) });
-            self.pipes.push(pipe);
+            plain.sent.push_back(Sent { bytes, files });
+            self.pipes.extend(pipes);
         }
     }
 
@@ -156,11 +164,7 @@ fn file_of(fd: &impl AsFd) -> u64 {
 /// Fails if something else was taken than is due.
 fn compare(taken: Result<Vec<OwnedFd>, TakeFdsError>, due: Due) {
     let outcome = match taken {
-        Ok(fds) => {
-            let file = file_of(&fds[0]);
-            assert!(fds.iter().all(|fd| file_of(fd) == file), "descriptors of two frames");
-            Due::Fds { file, count: fds.len() }
-        }
+        Ok(fds) => Due::Fds(fds.iter().map(file_of).collect()),
         Err(TakeFdsError::Taken) => Due::Taken,
         Err(TakeFdsError::NotSent { .. }) => Due::NotSent,
         Err(TakeFdsError::CutOff) => Due::CutOff,
@@ -173,25 +177,25 @@ fn compare(taken: Result<Vec<OwnedFd>, TakeFdsError>, due: Due) {
 /// What a take is to bring.
 #[derive(Debug, PartialEq, Eq)]
 enum Due {
-    Fds { file: u64, count: usize },
+    /// Those of these files.
+    Fds(Vec<u64>),
     Taken,
     NotSent,
     CutOff,
     Peer,
 }
 
-/// A message with `count` descriptors, all of one file.
+/// A message with descriptors of these files.
 #[derive(Debug)]
 struct Sent {
     bytes: Vec<u8>,
-    count: usize,
-    file: u64,
+    files: Vec<u64>,
 }
 
 impl Sent {
     /// What it says, if it is in order with this number of descriptors.
     fn says(&self, count: usize) -> Option<Attachments> {
-        match Frame::parse(self.bytes.get(..FRAME_ROOM_BYTES).unwrap_or(&self.bytes), count) {
+        match Frame::parse(self.bytes.get(..ATTACHMENTS_MAX_BYTES).unwrap_or(&self.bytes), count) {
             Ok(Frame::Attachments(attachments)) if attachments.lane == LANE => Some(attachments),
             _ => None,
         }
@@ -208,8 +212,12 @@ impl Sent {
 #[derive(Debug, Default)]
 struct Plain {
     sent: VecDeque<Sent>,
-    /// The first of them is received, and not used yet.
+    /// The first of them is received, and not used up yet.
     has_head: bool,
+    /// How many of its records are taken or passed.
+    used: usize,
+    /// Whether one was taken.
+    is_begun: bool,
     /// That of the message before them.
     number: u64,
     taken: Option<u64>,
@@ -234,19 +242,25 @@ impl Plain {
         match self.sent.get(index) {
             _ if self.is_broken => Err(No::Fault),
             None => Err(if self.is_over { No::Over } else { No::Empty }),
-            Some(sent) if sent.bytes.is_empty() && sent.count == 0 => Err(No::Over),
+            Some(sent) if sent.bytes.is_empty() && sent.files.is_empty() => Err(No::Over),
             Some(sent) => {
-                let says = sent.says(if is_received { sent.count } else { sent.announces() });
+                let says = sent.says(if is_received { sent.files.len() } else { sent.announces() });
                 says.filter(|it| it.number >= before.map_or(self.number, |before| before.number)).ok_or(No::Fault)
             }
         }
     }
 
-    fn drop_head(&mut self) -> Sent {
+    fn drop_head(&mut self) {
         let head = self.sent.pop_front().expect("there is one");
-        self.number = head.says(head.count).map_or(self.number, |head| head.number);
-        self.has_head = false;
-        head
+        self.number = head.says(head.files.len()).map_or(self.number, |head| head.number);
+        (self.has_head, self.used, self.is_begun) = (false, 0, false);
+    }
+
+    /// Passes the records of the head before `position`, or all if it is replaced; the next one, if there is one.
+    fn pass_in_head(&mut self, head: &Attachments, position: u64, is_replaced: bool) -> Option<AttachedRecord> {
+        let is_passed = |record: &&AttachedRecord| is_replaced || record.position < position;
+        self.used += head.records[self.used..].iter().take_while(is_passed).count();
+        head.records.get(self.used).copied()
     }
 
     fn take(&mut self, position: u64, count: u8) -> Due {
@@ -254,9 +268,9 @@ impl Plain {
             return Due::Taken;
         }
         match self.find(position) {
-            Ok(Some(head)) if head.count == usize::from(count) => {
+            Ok(Some(files)) if files.len() == usize::from(count) => {
                 (self.taken, self.may_have_untaken) = (Some(position), false);
-                Due::Fds { file: head.file, count: head.count }
+                Due::Fds(files)
             }
             Ok(None) | Err(No::Empty) => Due::NotSent,
             Err(No::Over) => Due::CutOff,
@@ -267,19 +281,29 @@ impl Plain {
         }
     }
 
-    fn find(&mut self, position: u64) -> Result<Option<Sent>, No> {
+    /// The files of the descriptors of the record at `position`.
+    fn find(&mut self, position: u64) -> Result<Option<Vec<u64>>, No> {
         for _ in 0..FRAMES_PER_CALL {
             let head = self.look(0, true)?;
             self.has_head = true;
-            let is_last = match self.look(1, false) {
-                Ok(next) => next.number != head.number,
-                Err(No::Empty | No::Over) => true,
-                Err(No::Fault) => return Err(No::Fault),
-            };
-            match (is_last, head.position) {
-                (true, at) if at == position => return Ok(Some(self.drop_head())),
-                (true, at) if at > position => return Ok(None),
-                _ => drop(self.drop_head()),
+            let is_replaced = !self.is_begun
+                && match self.look(1, false) {
+                    Ok(next) => next.number == head.number,
+                    Err(No::Empty | No::Over) => false,
+                    Err(No::Fault) => return Err(No::Fault),
+                };
+            match self.pass_in_head(&head, position, is_replaced) {
+                Some(record) if record.position == position => {
+                    let before = head.records[..self.used].iter().map(|record| usize::from(record.count)).sum();
+                    let files = self.sent[0].files[before..][..record.count.into()].to_vec();
+                    (self.used, self.is_begun) = (self.used + 1, true);
+                    if self.used == head.records.len() {
+                        self.drop_head();
+                    }
+                    return Ok(Some(files));
+                }
+                Some(_) => return Ok(None),
+                None => self.drop_head(),
             }
         }
         Err(No::Fault)
@@ -309,12 +333,13 @@ impl Plain {
             };
             if self.has_head {
                 let head = self.look(0, true).map_err(|_| ())?;
-                if head.position >= position && next.is_none_or(|next| next.number != head.number) {
+                let is_replaced = !self.is_begun && next.as_ref().is_some_and(|next| next.number == head.number);
+                if self.pass_in_head(&head, position, is_replaced).is_some() {
                     return Ok((true, true));
                 }
                 self.drop_head();
             }
-            if next.is_none_or(|next| next.position >= position && !looks_ahead) {
+            if next.is_none_or(|next| next.records[0].position >= position && !looks_ahead) {
                 return Ok((false, true));
             }
             self.look(0, true).map_err(|_| ())?;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::layout::{Geometry, LaneState};
 use crate::terms::{Access, Barrier, Delivery, Refusal};
-use crate::wire::{Attachments, Refuse, Report, StartAt};
+use crate::wire::{AttachedRecord, Attachments, Refuse, Report, StartAt};
 
 fn name(name: &str) -> LaneName {
     LaneName::new(name).unwrap()
@@ -100,7 +100,7 @@ fn one_of_each() -> Vec<Frame> {
         Frame::Evicted(1),
         Frame::Query(2),
         Frame::Report(Report { lane: 0, published: 0, state, seats: 0, listed: Vec::new() }),
-        Frame::Attachments(Attachments { lane: 0, number: 0, position: 0, count: 1 }),
+        Frame::Attachments(Attachments { lane: 0, number: 0, records: vec![AttachedRecord { position: 0, count: 1 }] }),
     ]
 }
 

@@ -24,12 +24,13 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// How many descriptors are in flight at most to one consumer, if a record has no more than a third of them.
+/// How many descriptors are in flight at most to one consumer, if a frame has no more than a third of them.
 const FDS_IN_FLIGHT: usize = 384;
-/// The frames that a queue holds: so few that most limits allow them with [`FDS_PER_MESSAGE_MAX`] each, and not more
-/// than make up for the time that a consumer takes to wake up.
+/// The most descriptors of a frame for several records.
+pub(crate) const GROUP_FDS_MAX: usize = 16;
+/// The frames that a queue holds at least: so few that most limits allow them with [`FDS_PER_MESSAGE_MAX`] each. It
+/// never holds more than make up for the time that a consumer takes to wake up.
 const FRAMES_MIN: usize = 3;
-const FRAMES_MAX: usize = 64;
 /// What a frame takes of the send buffer, in bytes.
 const FRAME_BUFFER_BYTES: usize = 768;
 
@@ -74,7 +75,7 @@ impl FdSender {
         let guard = ForkGuard::get()?;
         // From here on nothing can be sent back; what was sent before stays there until it is closed.
         let _ = shutdown(&fd, Shutdown::Read);
-        let frames = (FDS_IN_FLIGHT / usize::from(fds_max.max(1))).clamp(FRAMES_MIN, FRAMES_MAX);
+        let frames = (FDS_IN_FLIGHT / usize::from(fds_max).max(GROUP_FDS_MAX)).max(FRAMES_MIN);
         let sender = Self {
             fd: Some(fd),
             guard,
@@ -194,7 +195,7 @@ mod tests {
     /// The consumer can set the kernel's limit, by a copy.
     #[test]
     fn a_queue_holds_no_more_than_it_may_whatever_the_buffer() {
-        for (fds_max, frames) in [(1, 64), (6, 64), (64, 6), (128, 3), (253, 3)] {
+        for (fds_max, frames) in [(1, 24), (16, 24), (64, 6), (128, 3), (253, 3)] {
             let (ours, _theirs) = fds::seqpacket_pair().unwrap();
             let copy = ours.try_clone().unwrap();
             let sender = FdSender::receive(ours, 0, fds_max).unwrap();

@@ -1,72 +1,13 @@
-//! Descriptors that go with records: sent to each consumer that asked for them, before their record is published.
+//! Records with descriptors, as programs send them: one at a time, or many at once.
 //!
-//! The invariant: each consumer that has a seat when a record is published, and asked for descriptors, was sent those
-//! of this record, or is sent none any more (design invariant 23). What fails, fails before publication.
-//!
-//! A frame is sent to all of them, or to none: first each of their queues has room. Else an attempt that fails again
-//! and again would fill the queues of some with frames that nobody can take before the record is published.
-//!
-//! What this file does not do: that nobody joins between the last frame and the publication is seen to by
-//! [`publisher`](crate::ring::publisher).
+//! What this file does not do: [`delivery`](super::delivery) sends the descriptors.
 
-use super::waits::{Judged, is_raised};
 use super::{Producer, Reservation, SendError};
-use crate::crash;
-use crate::deadline::{Deadline, timespec};
+use crate::deadline::Deadline;
 use crate::fds::to_table;
-use crate::lane::{ConsumerInfo, Lane, SeatHandle};
-use crate::os::fd_sender::{FdSender, Sent};
-use crate::os::interrupt::Interrupter;
-use crate::ring::roster::{Seat, SeatPort};
-use crate::ring::writer::{Claim, Room};
-use crate::trace::event;
-use crate::wire::{Attachments, Frame};
-use rustix::event::{PollFd, PollFlags, poll};
+use crate::ring::writer::Filled;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The pauses between tries while too many descriptors of this user are in flight.
-static IN_FLIGHT_PAUSES: [Duration; 4] =
-    [Duration::from_millis(1), Duration::from_millis(3), Duration::from_millis(6), Duration::from_millis(10)];
-
-/// What a producer knows of the descriptors that it has sent.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    /// How many records with descriptors were published.
-    published: u64,
-    /// The seats that left frames untaken when there was no room for more.
-    untaken: Vec<Untaken>,
-}
-
-/// What a seat has left untaken.
-#[derive(Debug)]
-struct Untaken {
-    seat_id: u64,
-    /// When that was noted, or when an eighth of the queue was taken last.
-    since: Instant,
-    /// What was in the queue then, in bytes of its buffer.
-    queued_bytes: usize,
-}
-
-impl Outbox {
-    /// Since when this seat has been leaving frames untaken, which is found at `now`.
-    fn untaken_since(&mut self, seat_id: u64, sender: &FdSender, now: Instant) -> Instant {
-        let queued_bytes = sender.queued_bytes().unwrap_or(sender.buffer_bytes());
-        match self.untaken.iter_mut().find(|untaken| untaken.seat_id == seat_id) {
-            Some(untaken) => {
-                if queued_bytes + sender.buffer_bytes() / 8 <= untaken.queued_bytes {
-                    *untaken = Untaken { seat_id, since: now, queued_bytes };
-                }
-                untaken.since
-            }
-            None => {
-                self.untaken.push(Untaken { seat_id, since: now, queued_bytes });
-                now
-            }
-        }
-    }
-}
 
 /// A filled [`Reservation`] with descriptors. [`Reservation::attach`] makes it, [`commit`](Self::commit) publishes it.
 ///
@@ -320,7 +261,9 @@ impl Reservation<'_> {
         deadline: Deadline,
     ) -> Result<u64, SendError> {
         let Self { producer, batch, claim, tag } = self;
-        producer.publish_with_fds(batch.as_deref_mut(), *claim, *tag, fds, served, deadline)
+        let count = producer.check_attachments(fds.len())?;
+        let filled = Filled { claim: *claim, tag: *tag, fds: count };
+        producer.publish_with_fds(batch.as_deref_mut(), &[filled], fds, served, deadline)
     }
 }
 
@@ -520,7 +463,7 @@ impl Producer {
         self.send_with_fds(&table, &fds)
     }
 
-    fn send_with_fds_until(
+    pub(super) fn send_with_fds_until(
         &mut self,
         payload: &[u8],
         fds: &[BorrowedFd<'_>],
@@ -535,231 +478,9 @@ impl Producer {
         slot.publish_with_fds(fds, &mut Vec::new(), deadline).map(drop)
     }
 
-    fn publish_with_fds(
-        &mut self,
-        batch: Option<&mut Room>,
-        claim: Claim,
-        tag: u16,
-        fds: &[BorrowedFd<'_>],
-        served: &mut Vec<u64>,
-        deadline: Deadline,
-    ) -> Result<u64, SendError> {
-        let (count, max) = (fds.len(), self.lane.info.attachments_max);
-        if self.guard.is_child() {
-            return Err(SendError::Forked);
-        }
-        if count > max {
-            return Err(SendError::TooManyAttachments { count, max });
-        }
-        if self.shortcut.is_closed() {
-            self.stamp(batch.as_deref(), claim);
-        }
-        let published = self.published();
-        let Self { publisher, lane, watch, interrupter, outbox, .. } = self;
-        if let Some(room) = &batch {
-            publisher.writer.resume(**room);
-        }
-        let mut delivery = Delivery {
-            lane,
-            after: watch.after().map(|after| (after, watch.evicts())),
-            interrupter,
-            outbox,
-            published,
-            position: claim.begin(),
-            fds,
-            served,
-            deadline,
-            pauses: IN_FLIGHT_PAUSES.iter(),
-        };
-        crash::point!("producer-before-attachments");
-        publisher.publish_served(
-            &lane.roster,
-            |seats| delivery.serve(seats),
-            |writer| {
-                crash::point!("producer-after-attachments");
-                writer.publish_with_fds(claim, tag, count as u8)
-            },
-        )?;
-        self.outbox.published += 1;
-        if let Some(room) = batch {
-            *room = self.publisher.writer.room();
-        }
-        crash::point!("producer-after-publication");
-        Ok(claim.end())
-    }
-}
-
-/// The descriptors of one record, on their way to those who asked for them.
-struct Delivery<'a> {
-    lane: &'a Lane,
-    /// How long a consumer may leave descriptors untaken, and whether it is cut off then.
-    after: Option<(Duration, bool)>,
-    interrupter: &'a Option<Interrupter>,
-    outbox: &'a mut Outbox,
-    /// What was published before.
-    published: u64,
-    position: u64,
-    fds: &'a [BorrowedFd<'a>],
-    /// The seats that have got them.
-    served: &'a mut Vec<u64>,
-    deadline: Deadline,
-    /// Those that are left before too many in flight are an error.
-    pauses: std::slice::Iter<'static, Duration>,
-}
-
-type SeatArc = Arc<Seat<SeatHandle>>;
-
-impl Delivery<'_> {
-    /// Sends them to each of these seats that has not got them, once all of those have room. `false` if seats may have
-    /// changed meanwhile.
-    fn serve(&mut self, seats: &[SeatArc]) -> Result<bool, SendError> {
-        let outcome = self.serve_all(seats);
-        if outcome.as_ref().is_err_and(|error| *error != SendError::TooManyInFlight) {
-            // This record may never be published, and their queues are not to be full of attempts.
-            let served = untaken(seats).filter(|seat| self.served.contains(&seat.id()));
-            served.for_each(|seat| _ = seat.port().wake());
-        }
-        outcome
-    }
-
-    fn serve_all(&mut self, seats: &[SeatArc]) -> Result<bool, SendError> {
-        let is_due = |seat: &&SeatArc| seat.port().fd_sender().is_some() && !self.served.contains(&seat.id());
-        let due: Vec<&SeatArc> = seats.iter().filter(is_due).collect();
-        let has_room = |seat: &&SeatArc| seat.port().fd_sender().is_none_or(FdSender::has_room);
-        let full: Vec<_> = due.iter().copied().filter(|seat| !has_room(seat)).collect();
-        if !full.is_empty() {
-            self.wait(&full)?;
-            return Ok(false);
-        }
-        for seat in due {
-            let Some(sender) = seat.port().fd_sender() else { continue };
-            match self.send(sender) {
-                Sent::TooManyInFlight => {
-                    self.have_queues_drained(seats)?;
-                    return Ok(false);
-                }
-                Sent::Failed(errno) => return Err(SendError::Attachment(errno.raw_os_error())),
-                Sent::Full => {
-                    self.wait(&[seat])?;
-                    return Ok(false);
-                }
-                Sent::Done | Sent::Over => {
-                    self.served.push(seat.id());
-                    self.outbox.untaken.retain(|untaken| untaken.seat_id != seat.id());
-                }
-            }
-            crash::point!("producer-between-attachments");
-        }
-        Ok(true)
-    }
-
-    fn send(&self, sender: &FdSender) -> Sent {
-        let (lane, number, position, count) = (sender.lane(), self.outbox.published, self.position, self.fds.len());
-        let frame = Frame::Attachments(Attachments { lane, number, position, count: count as u8 });
-        sender.send(&frame.encode(), self.fds)
-    }
-
-    /// Too many descriptors are in flight. Wakes those who have left some untaken, of this record or of attempts to
-    /// publish, so that they take them out of their queues, and waits a moment; an error after some moments.
-    fn have_queues_drained(&mut self, seats: &[SeatArc]) -> Result<(), SendError> {
-        let untaken: Vec<&SeatArc> = untaken(seats).collect();
-        // If this fails, it wakes up later.
-        untaken.iter().for_each(|seat| _ = seat.port().wake());
-        if self.judge(&untaken, Instant::now())?.has_acted {
-            return Ok(());
-        }
-        match self.pauses.next() {
-            Some(pause) if !self.deadline.has_passed() => {
-                let end = Deadline::after(*pause);
-                // A signal ends a wait, and no pause.
-                while let Some(rest) = end.remaining().filter(|rest| !rest.is_zero()) {
-                    let _ = poll(&mut [], Some(&timespec(rest)));
-                }
-                Ok(())
-            }
-            _ => Err(SendError::TooManyInFlight),
-        }
-    }
-
-    /// Waits until one of these seats has room or is gone, or until seats have changed.
-    fn wait(&mut self, full: &[&SeatArc]) -> Result<(), SendError> {
-        let now = Instant::now();
-        let Judged { has_acted: false, until } = self.judge(full, now)? else { return Ok(()) };
-        if self.deadline == Deadline::Now || self.deadline.has_passed() {
-            return Err(SendError::Untaken { consumer: self.info(full[0]) });
-        }
-        let changed = self.lane.changed.as_ref();
-        let mut waits: Vec<_> = full
-            .iter()
-            .filter_map(|seat| seat.port().fd_sender())
-            .map(|sender| PollFd::from_borrowed_fd(sender.as_fd(), PollFlags::OUT))
-            .collect();
-        waits.extend(changed.map(|changed| PollFd::new(changed, PollFlags::IN)));
-        waits.extend(self.interrupter.as_ref().map(|interrupter| PollFd::new(interrupter, PollFlags::IN)));
-        let limit = self.deadline.min(until).remaining().map(timespec);
-        let _ = poll(&mut waits, limit.as_ref());
-        // Before the next look at the roster.
-        changed.iter().for_each(|changed| changed.lower());
-        if is_raised(self.interrupter) { Err(SendError::Interrupted) } else { Ok(()) }
-    }
-
-    /// Cuts those off who have left descriptors untaken for too long, or fails because of them; when the next will
-    /// have. `seats` are those that leave any now.
-    fn judge(&mut self, seats: &[&SeatArc], now: Instant) -> Result<Judged, SendError> {
-        self.outbox.untaken.retain(|untaken| seats.iter().any(|seat| seat.id() == untaken.seat_id));
-        let mut judged = Judged { has_acted: false, until: Deadline::Never };
-        let Some((after, cuts)) = self.after else { return Ok(judged) };
-        for seat in seats {
-            let Some(sender) = seat.port().fd_sender() else { continue };
-            let since = self.outbox.untaken_since(seat.id(), sender, now);
-            if now.saturating_duration_since(since) < after {
-                judged.until = judged.until.min(since.checked_add(after).map_or(Deadline::Never, Deadline::At));
-                continue;
-            }
-            if !cuts {
-                return Err(SendError::TooSlow { consumer: self.info(seat) });
-            }
-            event!(WARN, "no more descriptors", lane = &*self.lane.info.name, pid = self.info(seat).pid);
-            sender.cut();
-            judged.has_acted = true;
-        }
-        Ok(judged)
-    }
-
-    fn info(&self, seat: &SeatArc) -> Box<ConsumerInfo> {
-        Box::new(ConsumerInfo::new(seat, seat.behind_bytes(self.published)))
-    }
-}
-
-/// Those that have frames in their queues, as far as the kernel tells.
-fn untaken(seats: &[SeatArc]) -> impl Iterator<Item = &SeatArc> {
-    seats.iter().filter(|seat| {
-        let sender = seat.port().fd_sender().filter(|sender| !sender.is_over());
-        sender.is_some_and(|sender| sender.queued_bytes() != Some(0))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::fds;
-
-    #[test]
-    fn time_begins_anew_once_an_eighth_of_the_queue_is_taken() {
-        let (ours, theirs) = fds::seqpacket_pair().unwrap();
-        let sender = FdSender::receive(ours, 0, 1).unwrap();
-        while sender.has_room() {
-            assert_eq!(sender.send(b"frame", &[theirs.as_fd()]), Sent::Done);
-        }
-        let take = |frames| (0..frames).for_each(|_| _ = fds::recv_frame(theirs.as_fd(), &mut [0; 5], 1).unwrap());
-        let (mut outbox, begin) = (Outbox::default(), Instant::now());
-        let after = |millis| begin + Duration::from_millis(millis);
-        assert_eq!(outbox.untaken_since(7, &sender, begin), begin);
-        take(7);
-        assert_eq!(outbox.untaken_since(7, &sender, after(10)), begin, "7 of 64 are no eighth");
-        take(1);
-        assert_eq!(outbox.untaken_since(7, &sender, after(20)), after(20));
-        assert_eq!(outbox.untaken_since(7, &sender, after(30)), after(20));
-        assert_eq!(outbox.untaken_since(8, &sender, after(40)), after(40), "each seat has its own");
+    /// The same number, if a record of this lane may have that many descriptors.
+    fn check_attachments(&self, count: usize) -> Result<u8, SendError> {
+        let max = self.lane.info.attachments_max;
+        u8::try_from(count).ok().filter(|_| count <= max).ok_or(SendError::TooManyAttachments { count, max })
     }
 }

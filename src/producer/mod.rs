@@ -5,8 +5,10 @@
 
 mod arming;
 mod attachments;
+mod attachments_many;
 mod audience;
 mod batch;
+mod delivery;
 mod error;
 mod reservation;
 mod reservation_writer;
@@ -43,7 +45,7 @@ use crate::ring::writer::{Claim, Room, Writer};
 use crate::stores::StoreChooser;
 use crate::trace::event;
 use arming::Arming;
-use attachments::Outbox;
+use delivery::Outbox;
 use slow::Watch;
 use stats::Blocked;
 use std::sync::Arc;

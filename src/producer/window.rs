@@ -217,7 +217,7 @@ impl Producer {
         self.reserve_window_until(lens, Deadline::At(deadline))
     }
 
-    fn reserve_window_until(&mut self, lens: &[usize], deadline: Deadline) -> Result<Window<'_>, SendError> {
+    pub(super) fn reserve_window_until(&mut self, lens: &[usize], deadline: Deadline) -> Result<Window<'_>, SendError> {
         if self.guard.is_child() {
             return Err(SendError::Forked);
         }
@@ -354,6 +354,13 @@ impl Window<'_> {
             producer.publish_batch(producer.publisher.writer.room());
         }
         producer.published()
+    }
+}
+
+impl Window<'_> {
+    /// Where the records lie, if they are published in another way. No slot was shortened or discarded.
+    pub(super) fn into_claims(self) -> Vec<Claim> {
+        self.plans.into_iter().map(|plan| plan.claim).collect()
     }
 }
 

@@ -61,6 +61,15 @@ impl Claim {
     }
 }
 
+/// A record that is filled, and what its header will say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filled {
+    pub(crate) claim: Claim,
+    pub(crate) tag: u16,
+    /// The number of its descriptors.
+    pub(crate) fds: u8,
+}
+
 /// Where to write on, and how far records fit one after another without a closer look.
 ///
 /// A batch has a copy of it, which runs ahead in a loop's registers, see [`Writer::room`].
@@ -429,19 +438,22 @@ impl<W: LaneWriter> Writer<W> {
         published_word.store(published, Ordering::Release);
     }
 
-    /// Completes the record of `claim`, with which `fds` descriptors go, and tells consumers of it and of all that was
-    /// committed before it; where it ends. What a batch has committed was [taken back](Self::resume) before.
-    pub(crate) fn publish_with_fds(&mut self, claim: Claim, tag: u16, fds: u8) -> u64 {
-        if claim.begin != self.room.committed {
-            self.pad(claim.begin);
+    /// Completes records of which some have descriptors, one or more, and tells consumers of them and of all that was
+    /// committed before; where the last one ends. What a batch has committed was [taken back](Self::resume) before.
+    pub(crate) fn publish_with_fds(&mut self, filled: &[Filled]) -> u64 {
+        for Filled { claim, tag, fds } in filled {
+            if claim.begin != self.room.committed {
+                self.pad(claim.begin);
+            }
+            let header = RecordHeader::data(claim.len as u32, *tag).with_fds(*fds);
+            self.memory.set_header_word(claim.begin, header.to_word());
+            self.room.records += 1;
+            self.room.last = claim.begin;
+            self.move_to(claim.end);
         }
-        let header = RecordHeader::data(claim.len as u32, tag).with_fds(fds);
-        self.memory.set_header_word(claim.begin, header.to_word());
-        let Room { records, .. } = self.room;
-        self.room = Room { committed: claim.end, last: claim.begin, records: records + 1, ..self.room };
         self.unpublished_from = None;
-        self.publish(claim.begin);
-        claim.end
+        self.publish(self.room.last);
+        self.room.committed
     }
 
     /// Takes back the room of a batch, and tells consumers of all that it has committed.

@@ -3,8 +3,9 @@
 //! Every variant is something a peer wrote, or something the user wants to send that no peer would take. None of them
 //! is followed by more parsing: the first fault ends the session.
 
-use super::{FRAME_MAX_BYTES, LANES_PER_SESSION_MAX, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN};
-use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use super::{
+    FRAME_MAX_BYTES, LANES_PER_SESSION_MAX, RECORDS_PER_FRAME_MAX, SENTENCE_MAX_BYTES, VERSION_MAX, VERSION_MIN,
+};
 use crate::layout::{GeometryError, LANE_NAME_MAX_BYTES};
 use crate::terms::Refusal;
 use std::fmt;
@@ -31,6 +32,8 @@ pub(crate) enum FrameError {
     Attach { lane: usize, how: &'static str },
     NothingToRead,
     AttachmentCount(u8),
+    AttachedRecords(u8),
+    AttachedOrder(u64),
     RecordFdsMax(usize),
     SeatCount { listed: usize, seats: u32 },
     NameLength(usize),
@@ -50,18 +53,17 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLong(len) => write!(f, "the frame has {len} bytes, where at most {FRAME_MAX_BYTES} are allowed"),
-            Self::Truncated { field, missing_bytes } => {
-                write!(f, "the frame ends {missing_bytes} bytes too early, inside {field}")
+            Self::Truncated { field, missing_bytes: bytes } => {
+                write!(f, "the frame ends {bytes} bytes early, in {field}")
             }
             Self::Trailing(len) => write!(f, "{len} bytes follow the end of the frame's body"),
             Self::Magic(word) => write!(
                 f,
                 "the frame begins with {word:#010x}, which is not this protocol's magic; see who is at the other end"
             ),
-            Self::Version(version) => write!(
-                f,
-                "the frame is of version {version}, where versions {VERSION_MIN} to {VERSION_MAX} are spoken here"
-            ),
+            Self::Version(version) => {
+                write!(f, "the frame is of version {version}, where {VERSION_MIN} to {VERSION_MAX} are spoken here")
+            }
             Self::UnknownType(word) => {
                 write!(f, "frames of type {word} do not exist in versions {VERSION_MIN} to {VERSION_MAX}")
             }
@@ -90,9 +92,11 @@ impl fmt::Display for FrameError {
             }
             Self::Attach { lane, how } => write!(f, "lane {lane} is to be read {how}, which is not allowed"),
             Self::NothingToRead => f.write_str("no lane is to be read"),
-            Self::AttachmentCount(count) => {
-                write!(f, "{count} descriptors go with a record, where 1 to {FDS_PER_MESSAGE_MAX} are allowed")
+            Self::AttachmentCount(count) => write!(f, "a record has {count} descriptors, where 1 to 253 are allowed"),
+            Self::AttachedRecords(count) => {
+                write!(f, "{count} records, where 1 to {RECORDS_PER_FRAME_MAX} are allowed")
             }
+            Self::AttachedOrder(at) => write!(f, "the record at {at} does not lie behind the one named before it"),
             Self::RecordFdsMax(count) => write!(f, "records may have {count} descriptors, where 1 to 253 are allowed"),
             Self::SeatCount { listed, seats } => write!(f, "the Report lists {listed} seats where there are {seats}"),
             Self::NameLength(len) => {

@@ -33,7 +33,10 @@ mod tests;
 pub(crate) use attach::{LaneAttach, StartAt};
 pub(crate) use body::{Hello, LaneFds, LaneTerms, Offer, OfferedLane, Refuse, check_distinct};
 pub(crate) use error::FrameError;
-pub(crate) use report::{Attachments, QUERY_INTERVAL, Report, ReportedSeat, SEATS_PER_REPORT_MAX, UNKNOWN_UID};
+pub(crate) use report::{
+    ATTACHMENTS_MAX_BYTES, AttachedRecord, Attachments, QUERY_INTERVAL, RECORDS_PER_FRAME_MAX, Report, ReportedSeat,
+    SEATS_PER_REPORT_MAX, UNKNOWN_UID,
+};
 pub(crate) use text::{LaneName, printable};
 pub(crate) use values::{ByeReason, Role, SeatKind};
 
@@ -70,7 +73,7 @@ pub(crate) enum Frame {
     Attached(Vec<u64>),
     /// No, and why. Frozen.
     Refuse(Refuse),
-    /// The descriptors of a record, on a socket of their own.
+    /// The descriptors of records, on a socket of their own.
     Attachments(Attachments),
     /// How a lane is read by others: a question, with the lane's number.
     Query(usize),
@@ -180,7 +183,7 @@ impl Frame {
         match self {
             Self::Offer(offer) => Offer::fd_count(offer.lanes.iter().map(|lane| &lane.terms)),
             Self::Attach(lanes) => lanes.iter().flatten().filter(|lane| lane.descriptors).count(),
-            Self::Attachments(attachments) => attachments.count.into(),
+            Self::Attachments(attachments) => attachments.fd_count(),
             Self::Hello(_) | Self::Attached(_) | Self::Refuse(_) | Self::Bye(_) => 0,
             Self::Query(_) | Self::Report(_) | Self::Evicted(_) => 0,
         }

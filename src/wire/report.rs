@@ -2,10 +2,10 @@
 //!
 //! The invariant: what is listed is bounded, and as much as the protocol says.
 
-use super::FrameError;
 use super::attach::{read_lane_index, write_lane_index};
 use super::text::Fields;
 use super::values::SeatKind;
+use super::{FrameError, HEADER_LEN_BYTES};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::layout::LaneState;
 use std::time::Duration;
@@ -16,6 +16,11 @@ pub(crate) const QUERY_INTERVAL: Duration = Duration::from_millis(100);
 pub(crate) const UNKNOWN_UID: u32 = u32::MAX;
 /// The most seats that a Report lists; of more, those that took their seats first.
 pub(crate) const SEATS_PER_REPORT_MAX: usize = 1024;
+/// The most records whose descriptors one frame carries.
+pub(crate) const RECORDS_PER_FRAME_MAX: usize = 32;
+/// The length of the longest Attachments, with its header, in bytes.
+pub(crate) const ATTACHMENTS_MAX_BYTES: usize =
+    HEADER_LEN_BYTES + 10 + RECORDS_PER_FRAME_MAX * AttachedRecord::LEN_BYTES;
 
 /// What a producer knows of a lane and its seats.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,17 +103,24 @@ impl ReportedSeat {
     }
 }
 
-/// The descriptors that go with a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The descriptors of records that are published together.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attachments {
     /// As the Offer numbers them.
     pub(crate) lane: usize,
-    /// How many records with descriptors were published before. Frames of one number are for one record, and the last
-    /// of them counts.
+    /// How many records with descriptors were published before. Frames of one number are attempts at one publication,
+    /// and the last of them counts.
     pub(crate) number: u64,
-    /// Where the record begins.
+    /// The records, by their positions: 1 to [`RECORDS_PER_FRAME_MAX`]. The descriptors of the first come first.
+    pub(crate) records: Vec<AttachedRecord>,
+}
+
+/// A record in Attachments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AttachedRecord {
+    /// Where it begins.
     pub(crate) position: u64,
-    /// How many descriptors come with this frame, from 1 on.
+    /// The number of its descriptors, from 1 on.
     pub(crate) count: u8,
 }
 
@@ -116,16 +128,45 @@ impl Attachments {
     pub(super) fn read(fields: &mut Fields<'_>) -> Result<Self, FrameError> {
         let lane = read_lane_index("the Attachments", fields)?;
         let number = fields.u64("the number of a record")?;
-        let position = fields.u64("the position of a record")?;
-        let count = fields.u8("the number of a record's descriptors")?;
-        let is_possible = (1..=FDS_PER_MESSAGE_MAX).contains(&count.into());
-        if is_possible { Ok(Self { lane, number, position, count }) } else { Err(FrameError::AttachmentCount(count)) }
+        let listed = fields.u8("the number of records")?;
+        if !(1..=RECORDS_PER_FRAME_MAX).contains(&listed.into()) {
+            return Err(FrameError::AttachedRecords(listed));
+        }
+        let mut records: Vec<AttachedRecord> = Vec::new();
+        for _ in 0..listed {
+            let record = AttachedRecord::read(fields)?;
+            if records.last().is_some_and(|last| last.position >= record.position) {
+                return Err(FrameError::AttachedOrder(record.position));
+            }
+            records.push(record);
+        }
+        Ok(Self { lane, number, records })
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         write_lane_index(self.lane, out);
         out.extend(self.number.to_le_bytes());
-        out.extend(self.position.to_le_bytes());
-        out.push(self.count);
+        out.push(self.records.len() as u8);
+        for AttachedRecord { position, count } in &self.records {
+            out.extend(position.to_le_bytes());
+            out.push(*count);
+        }
+    }
+
+    /// The number of descriptors of all of its records.
+    pub(super) fn fd_count(&self) -> usize {
+        self.records.iter().map(|record| usize::from(record.count)).sum()
+    }
+}
+
+impl AttachedRecord {
+    /// In a frame.
+    const LEN_BYTES: usize = 9;
+
+    fn read(fields: &mut Fields<'_>) -> Result<Self, FrameError> {
+        let position = fields.u64("the position of a record")?;
+        let count = fields.u8("the number of a record's descriptors")?;
+        let is_possible = (1..=FDS_PER_MESSAGE_MAX).contains(&count.into());
+        if is_possible { Ok(Self { position, count }) } else { Err(FrameError::AttachmentCount(count)) }
     }
 }

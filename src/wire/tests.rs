@@ -65,8 +65,13 @@ fn examples() -> Vec<(&'static str, Frame)> {
         ("evicted", Frame::Evicted(1)),
         ("query", Frame::Query(1)),
         ("report", Frame::Report(report)),
-        ("attachments", Frame::Attachments(Attachments { lane: 1, number: 7, position: 4096, count: 2 })),
+        ("attachments", Frame::Attachments(attachments(1, 7, &[(4096, 2), (4160, 1)]))),
     ]
+}
+
+fn attachments(lane: usize, number: u64, records: &[(u64, u8)]) -> Attachments {
+    let records = records.iter().map(|(position, count)| AttachedRecord { position: *position, count: *count });
+    Attachments { lane, number, records: records.collect() }
 }
 
 fn parse(frame: &[u8], fd_count: usize) -> Result<Frame, FrameError> {
@@ -144,7 +149,7 @@ fn the_largest_frames_fit() {
         Frame::Attached(vec![u64::MAX; 83]),
         Frame::Attach(vec![None, attach, None]),
         Frame::Report(Report { lane: 82, published: u64::MAX, state: LaneState::Abandoned, seats: u32::MAX, listed }),
-        Frame::Attachments(Attachments { lane: 82, number: u64::MAX, position: u64::MAX, count: 253 }),
+        Frame::Attachments(attachments(82, u64::MAX, &[(u64::MAX, 253)])),
         Frame::Refuse(Refuse::new(Refusal::Other(u16::MAX), &"ß".repeat(4000))),
     ];
     for frame in frames {
@@ -448,7 +453,7 @@ fn a_report_lists_all_seats_or_as_many_as_fit() {
 #[test]
 fn attachments_say_how_many_descriptors_they_come_with() {
     let attachments = |count: u8, fds| {
-        let body = [&[0][..], &[0; 16], &[count]].concat();
+        let body = [&[0; 9][..], &[1], &[0; 8], &[count]].concat();
         parse(&frame_of(6, fds, &body), fds.into())
     };
     for count in 1..=253 {
@@ -458,6 +463,23 @@ fn attachments_say_how_many_descriptors_they_come_with() {
     for count in [0, 254, 255] {
         assert_eq!(attachments(count, count.into()), Err(FrameError::AttachmentCount(count)));
     }
+}
+
+#[test]
+fn attachments_are_for_a_few_records_by_their_positions() {
+    let of = |listed: u8, positions: &[u64]| {
+        let records = positions.iter().flat_map(|position| position.to_le_bytes().into_iter().chain([1]));
+        let body: Vec<u8> = [0; 9].into_iter().chain([listed]).chain(records).collect();
+        parse(&frame_of(6, positions.len() as u16, &body), positions.len())
+    };
+    let positions: Vec<u64> = (0..33).map(|index| index * 8).collect();
+    for listed in 1..=32 {
+        assert!(of(listed, &positions[..listed.into()]).is_ok());
+    }
+    assert_eq!(of(0, &[]), Err(FrameError::AttachedRecords(0)));
+    assert_eq!(of(33, &positions), Err(FrameError::AttachedRecords(33)));
+    assert_eq!(of(3, &[8, 16, 0]), Err(FrameError::AttachedOrder(0)));
+    assert_eq!(of(2, &[8, 8]), Err(FrameError::AttachedOrder(8)));
 }
 
 #[test]
@@ -743,9 +765,11 @@ fn any_frame() -> impl Strategy<Value = Frame> {
         any::<u16>().prop_map(|reason| Frame::Bye(ByeReason::from_word(reason))),
         (0usize..83).prop_map(Frame::Evicted),
         (0usize..83).prop_map(Frame::Query),
-        (0usize..83, any::<[u64; 2]>(), 1u8..=253).prop_map(|(lane, [number, position], count)| {
-            Frame::Attachments(Attachments { lane, number, position, count })
-        }),
+        (0usize..83, any::<u64>(), prop::collection::btree_map(any::<u64>(), 1u8..=253, 1..=32)).prop_map(
+            |(lane, number, records)| {
+                Frame::Attachments(attachments(lane, number, &records.into_iter().collect::<Vec<_>>()))
+            }
+        ),
     ]
 }
 

@@ -10,6 +10,9 @@ use fdring::{Attach, Consumer, Producer, Server, Session};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{MemfdFlags, memfd_create};
 
+/// How many records with one descriptor a consumer can leave untaken.
+pub(crate) const QUEUE: usize = 24;
+
 /// A file that holds two numbers: those of a record, and its own among that record's.
 pub(crate) fn marked(record: u64, index: u64) -> OwnedFd {
     let fd = memfd_create("marked", MemfdFlags::CLOEXEC).unwrap();

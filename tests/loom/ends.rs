@@ -14,7 +14,7 @@ use crate::ring::roster::{Joiner, Roster, Seat as RosterSeat};
 use crate::ring::sleep::{Announcement, Armed, Sleeps, Waits, Wakeups};
 use crate::ring::stop::Stop;
 use crate::ring::tap::{Miss, TapLook, TapReader, Wish};
-use crate::ring::writer::{Claim, Writer};
+use crate::ring::writer::{Claim, Filled, Writer};
 use crate::ring::{Copying, LaneWords};
 use crate::sync::Ordering;
 use crate::terms::{Delivery, Start};
@@ -170,7 +170,7 @@ impl Producer {
         let outcome = self.publisher.publish_served(
             &self.shared.roster,
             |seats| if serve(seats, sent) { Ok(true) } else { Err(()) },
-            |writer| writer.publish_with_fds(claim, tag, 1),
+            |writer| writer.publish_with_fds(&[Filled { claim, tag, fds: 1 }]),
         );
         // The number of a record that is not published is the next one's.
         self.sent -= u64::from(outcome.is_err());

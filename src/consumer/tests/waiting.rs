@@ -18,7 +18,7 @@ use crate::sync::Ordering::Relaxed;
 use crate::terms::{Barrier, BellKind, Start};
 use crate::test_support::kernel::deny;
 use crate::test_support::{DEADLINE, isolated, wait_until};
-use crate::wire::{Attachments, Frame};
+use crate::wire::{AttachedRecord, Attachments, Frame};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -250,7 +250,9 @@ fn asking() -> Asking {
 
 /// Sends descriptors of a record that never comes, as an attempt to publish does that fails; whether there was room.
 fn attempt(sender: &OwnedFd) -> bool {
-    let frame = Frame::Attachments(Attachments { lane: 0, number: 0, position: 0, count: 1 }).encode();
+    let frame =
+        Frame::Attachments(Attachments { lane: 0, number: 0, records: vec![AttachedRecord { position: 0, count: 1 }] })
+            .encode();
     fds::send_frame(sender.as_fd(), &frame, &[sender.as_fd()]).is_ok()
 }
 

@@ -7,8 +7,8 @@ use super::{write, write_verdicts};
 use crate::layout::{Geometry, LaneState};
 use crate::terms::{Access, BellKind, Delivery, Refusal};
 use crate::wire::{
-    Attachments, ByeReason, Frame, Hello, LaneAttach, LaneName, Offer, OfferedLane, Refuse, Report, ReportedSeat, Role,
-    SeatKind, StartAt,
+    AttachedRecord, Attachments, ByeReason, Frame, Hello, LaneAttach, LaneName, Offer, OfferedLane, Refuse, Report,
+    ReportedSeat, Role, SeatKind, StartAt,
 };
 
 /// Where the first lane of an Offer begins in the frame.
@@ -111,8 +111,14 @@ fn examples() -> Vec<(&'static str, Frame)> {
         ("query", Frame::Query(1)),
         ("report-empty", report(Vec::new())),
         ("report", report(vec![seat(0, SeatKind::Copies, false), seat(77, SeatKind::InPlace, true)])),
-        ("attachments", Frame::Attachments(Attachments { lane: 1, number: 5, position: 4096, count: 3 })),
+        ("attachments", attachments(&[(4096, 3)])),
+        ("attachments-of-many", attachments(&[(4096, 3), (4160, 1), (8192, 2)])),
     ]
+}
+
+fn attachments(records: &[(u64, u8)]) -> Frame {
+    let records = records.iter().map(|(position, count)| AttachedRecord { position: *position, count: *count });
+    Frame::Attachments(Attachments { lane: 1, number: 5, records: records.collect() })
 }
 
 fn headers(seeds: &mut Seeds) {
@@ -306,9 +312,22 @@ fn lists(seeds: &mut Seeds) {
         seeds.body(&format!("{name}-of-lane-83"), "5 lane index", 0, kind, &[83]);
     }
     for (count, verdict) in [(0, "5 attachment count"), (253, "Attachments"), (254, "5 attachment count")] {
-        let body = [&[0][..], &[0; 16], &[count]].concat();
+        let body = [&[0; 9][..], &[1], &[0; 8], &[count]].concat();
         seeds.body(&format!("attachments-of-{count}"), verdict, count.into(), 6, &body);
     }
+    // A descriptor for each record: as many records as there can be, one more, and some in disorder.
+    let one_each = |positions: &[u8]| {
+        let records = positions.iter().flat_map(|position| [*position, 0, 0, 0, 0, 0, 0, 0, 1]);
+        [0; 9].into_iter().chain([positions.len() as u8]).chain(records).collect::<Vec<u8>>()
+    };
+    let positions: Vec<u8> = (0..33).collect();
+    seeds.body("attachments-of-32-records", "Attachments", 32, 6, &one_each(&positions[..32]));
+    seeds.body("attachments-of-no-record", "5 attached records", 1, 6, &one_each(&[]));
+    seeds.body("attachments-of-33-records", "5 attached records", 33, 6, &one_each(&positions));
+    seeds.body("attachments-back", "5 attached order", 3, 6, &one_each(&[8, 16, 0]));
+    seeds.body("attachments-twice", "5 attached order", 2, 6, &one_each(&[8, 8]));
+    seeds.body("attachments-cut", "5 truncated", 2, 6, &one_each(&[8, 16])[..27]);
+    seeds.body("attachments-of-other-counts", "5 descriptors", 3, 6, &one_each(&[8, 16]));
 }
 
 fn attaches(seeds: &mut Seeds) {
