@@ -616,6 +616,47 @@ fn replies_and_requests_are_aligned_as_they_were_asked_to_be() {
 }
 
 #[test]
+fn the_counts_of_a_caller_that_has_gone_stay() {
+    let (mut service, mut caller) = pair();
+    let mut tickets: Vec<_> = (0..3).map(|_| caller.send(b"count me", DEADLINE).unwrap()).collect();
+    let [replied, refused, dropped] = [(); 3].map(|()| service.receive_timeout(DEADLINE).unwrap());
+    replied
+        .reply_with(1, |bytes| {
+            assert_eq!(service.stats().requests, 3, "asked while a reply is filled in");
+            bytes.fill(1);
+        })
+        .unwrap();
+    refused.refuse("no").unwrap();
+    drop(dropped);
+    let counts = |service: &Service| {
+        let stats = service.stats();
+        (stats.callers, stats.requests, stats.replies, stats.refusals, stats.dropped)
+    };
+    assert_eq!(counts(&service), (1, 3, 1, 1, 1));
+    assert!(
+        tickets.iter_mut().all(|ticket| matches!(caller.wait(ticket), Ok(Some(_)) | Err(CallError::Refused { .. })))
+    );
+    drop((tickets, caller));
+    wait_until("the service has noticed", || {
+        assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty);
+        service.stats().callers == 0
+    });
+    assert_eq!(counts(&service), (0, 3, 1, 1, 1));
+}
+
+#[test]
+fn whether_a_request_is_given_up_can_be_asked_while_a_reply_is_filled_in() {
+    let (mut service, mut caller) = pair();
+    let tickets = [b"a", b"b"].map(|request| caller.send(request, DEADLINE).unwrap());
+    let [first, second] = [(); 2].map(|()| service.receive_timeout(DEADLINE).unwrap());
+    let [mut kept, given_up] = tickets;
+    caller.cancel(given_up);
+    assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty);
+    first.reply_with(1, |bytes| bytes.fill(second.is_cancelled().into())).unwrap();
+    assert_eq!(caller.wait(&mut kept).unwrap().unwrap()[..], [1]);
+}
+
+#[test]
 fn callers_and_services_leave_nothing_behind() {
     isolated("callers_and_services_leave_nothing_behind", || {
         let before = belongings();

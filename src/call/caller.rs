@@ -7,14 +7,14 @@ mod line;
 
 use super::calls::{Answer, Calls, Next};
 use super::prefix::Kind;
-use super::reply::{Dropped, Reply, Ticket};
+use super::reply::{Dropped, OpenCall, Reply, Ticket};
 use super::request::REASON_MAX_BYTES;
 use super::{CallError, CallerOptions, CallerStats};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::LaneOptions;
-use crate::os::clock::now_ns;
+use crate::os::clock::{Anchor, has_come};
 use crate::os::fork::ForkGuard;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::Poller;
@@ -78,6 +78,7 @@ pub struct Caller {
     /// Whether something has come since the caller was last armed.
     has_news: bool,
     stats: CallerStats,
+    anchor: Anchor,
     guard: ForkGuard,
 }
 
@@ -90,11 +91,10 @@ struct Terms {
 }
 
 impl Terms {
-    fn after(timeout: Duration, may_wait: bool) -> Self {
+    fn after(timeout: Duration, may_wait: bool, anchor: Anchor) -> Self {
         let deadline = Deadline::after(timeout);
-        let nanos = u64::try_from(timeout.as_nanos()).ok();
-        let deadline_ns = nanos.and_then(|nanos| now_ns().checked_add(nanos)).unwrap_or(0);
-        Self { deadline, deadline_ns, may_wait }
+        let deadline_ns = if let Deadline::At(instant) = deadline { anchor.ns_of(instant) } else { None };
+        Self { deadline, deadline_ns: deadline_ns.unwrap_or(0), may_wait }
     }
 }
 
@@ -133,9 +133,10 @@ impl Caller {
         let terms = PairTerms { session, capacity_max: reply_capacity_max, expected, guard };
         let poller = Poller::new().map_err(Error::os("watch a session"))?;
         let (calls, calls_max) = (Calls::new(limits), limits.open_max);
-        let (dropped, stats) = (Arc::new(Dropped::new(guard)), CallerStats::default());
+        let (dropped, stats, anchor) = (Arc::new(Dropped::new(guard)), CallerStats::default(), Anchor::now());
+        let (line, has_news) = (None, false);
         let mut caller =
-            Self { address, lane, terms, line: None, calls, calls_max, dropped, poller, has_news: false, stats, guard };
+            Self { address, lane, terms, line, calls, calls_max, dropped, poller, has_news, stats, anchor, guard };
         let pair = pairs::connect(&caller.address, &caller.lane, &caller.terms, Deadline::Never)?;
         caller.take_up(pair)?;
         Ok(caller)
@@ -228,9 +229,13 @@ impl Caller {
         timeout: Duration,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Reply, CallError> {
-        let mut ticket = self.send_by(len, Terms::after(timeout, true), fill)?;
-        // The ticket is fresh, so an answer or an error is due.
-        Ok(self.wait(&mut ticket)?.unwrap_or_default())
+        let mut call = self.begin(len, timeout, true, fill)?;
+        let outcome = self.wait_for(&mut call, Deadline::Never);
+        if !call.is_over {
+            self.give_up(call.id);
+        }
+        // The call is fresh, so an answer or an error is due.
+        Ok(outcome?.unwrap_or_default())
     }
 
     /// Sends a request. Returns the ticket with which to wait for its replies. Waits for room for at most `timeout`.
@@ -291,7 +296,7 @@ impl Caller {
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn try_send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
-        self.send_by(request.len(), Terms::after(timeout, false), |bytes| bytes.copy_from_slice(request))
+        self.send_by(request.len(), timeout, false, |bytes| bytes.copy_from_slice(request))
     }
 
     /// Like [`send`](Self::send), with a request of `len` bytes that `fill` writes in the ring itself.
@@ -324,7 +329,7 @@ impl Caller {
         timeout: Duration,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Ticket, CallError> {
-        self.send_by(len, Terms::after(timeout, true), fill)
+        self.send_by(len, timeout, true, fill)
     }
 
     /// Waits for the next reply to a request, until the deadline of the call. `None` if its last reply was returned
@@ -552,19 +557,44 @@ impl Caller {
             return;
         }
         while let Some(id) = self.dropped.take() {
-            if self.calls.cancel(id) {
-                self.stats.cancelled += 1;
-                self.tell_cancelled(id);
-            }
+            self.give_up(id);
         }
     }
 
-    fn send_by(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<Ticket, CallError> {
+    /// Forgets a call, and tells the service of it, if there is room.
+    fn give_up(&mut self, id: u64) {
+        if self.calls.cancel(id) {
+            self.stats.cancelled += 1;
+            self.tell_cancelled(id);
+        }
+    }
+
+    fn send_by(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+        may_wait: bool,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<Ticket, CallError> {
+        let call = self.begin(len, timeout, may_wait, fill)?;
+        Ok(Ticket::new(call, &self.dropped))
+    }
+
+    /// Sends a request, after which its answers are waited for.
+    #[inline]
+    fn begin(
+        &mut self,
+        len: usize,
+        timeout: Duration,
+        may_wait: bool,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<OpenCall, CallError> {
         self.check_owner()?;
         self.forget_dropped();
+        let terms = Terms::after(timeout, may_wait, self.anchor);
         let id = self.write(len, terms, fill)?;
         self.stats.sent += 1;
-        Ok(Ticket::new(id, terms.deadline, &self.dropped))
+        Ok(OpenCall { id, deadline: terms.deadline, is_over: false })
     }
 
     fn wait_until(&mut self, ticket: &mut Ticket, limit: Deadline) -> Result<Option<Reply>, CallError> {
@@ -573,21 +603,26 @@ impl Caller {
             return Err(CallError::ForeignTicket);
         }
         self.forget_dropped();
-        if ticket.is_over() {
+        self.wait_for(&mut ticket.call, limit)
+    }
+
+    /// Waits for the next answer to a call.
+    fn wait_for(&mut self, call: &mut OpenCall, limit: Deadline) -> Result<Option<Reply>, CallError> {
+        if call.is_over {
             return Ok(None);
         }
         for taken in 1_u64.. {
-            match self.calls.next(ticket.id(), now_ns) {
+            match self.calls.next(call.id, has_come) {
                 Next::Pending => {}
-                Next::Answer(answer) => return self.hand_out(ticket, answer).map(Some),
+                Next::Answer(answer) => return self.hand_out(call, answer).map(Some),
                 Next::Expired => {
-                    ticket.end();
+                    call.is_over = true;
                     self.stats.timed_out += 1;
-                    self.tell_cancelled(ticket.id());
+                    self.tell_cancelled(call.id);
                     return Err(CallError::TimedOut);
                 }
                 Next::Lost(why) => {
-                    ticket.end();
+                    call.is_over = true;
                     return Err(CallError::Lost(why));
                 }
                 Next::Unknown => return Ok(None),
@@ -601,15 +636,17 @@ impl Caller {
             };
             let found = match limit {
                 Deadline::Now => line.pair.consumer.try_find(),
-                limit => line.pair.consumer.find_until(limit.min(ticket.deadline())),
+                limit => line.pair.consumer.find_until(limit.min(call.deadline)),
             };
             let nothing = matches!(found, Err(ReceiveError::Empty | ReceiveError::TimedOut));
-            self.take_found(found)?;
+            if let Some(answer) = self.take_found(found, Some(call.id))? {
+                return self.hand_out(call, answer).map(Some);
+            }
             let is_look = taken.is_multiple_of(RECORDS_PER_LOOK);
             if is_look {
                 self.check_interrupt()?;
             }
-            if (nothing || is_look) && limit.has_passed() && !ticket.deadline().has_passed() {
+            if (nothing || is_look) && limit.has_passed() && !call.deadline.has_passed() {
                 return Err(CallError::Empty);
             }
         }
@@ -617,24 +654,22 @@ impl Caller {
     }
 
     /// Hands out what came for a call.
-    fn hand_out(&mut self, ticket: &mut Ticket, answer: Answer<Stored>) -> Result<Reply, CallError> {
+    fn hand_out(&mut self, call: &mut OpenCall, answer: Answer<Stored>) -> Result<Reply, CallError> {
         let (stored, is_last) = match answer {
             Answer::Reply(stored) => (stored, false),
             Answer::LastReply(stored) => (stored, true),
-            Answer::Refusal(Stored { bytes, kind }) => {
-                ticket.end();
+            Answer::Refusal(Stored { body, kind }) => {
+                call.is_over = true;
                 self.stats.refused += 1;
                 let cause = if let Kind::Refusal(cause) = kind { cause } else { super::Cause::Program };
                 // A service may send anything.
-                let reason = printable(&String::from_utf8_lossy(&bytes), REASON_MAX_BYTES).into();
+                let reason = printable(&String::from_utf8_lossy(&body), REASON_MAX_BYTES).into();
                 return Err(CallError::Refused { cause, reason });
             }
         };
-        if is_last {
-            ticket.end();
-        }
+        call.is_over = is_last;
         self.stats.replies += 1;
-        Ok(Reply::new(stored.bytes, is_last))
+        Ok(Reply::new(stored.body, is_last))
     }
 }
 

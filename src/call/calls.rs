@@ -3,14 +3,15 @@
 //! The invariant: a number is given out once, and a reply is filed under the call that has its number and waits for it,
 //! or under none. So no reply ever answers another call, however late, doubled or made up it is (design invariant 26).
 
-use std::collections::{HashMap, VecDeque};
+use super::numbered::Numbered;
+use std::collections::VecDeque;
 
 /// The calls in flight. `R` is a reply, `W` says why a session was lost.
 #[derive(Debug)]
 pub(crate) struct Calls<R, W> {
     /// The number of the last call.
     last_id: u64,
-    open: HashMap<u64, Call<R, W>>,
+    open: Numbered<Call<R, W>>,
     /// The bytes of replies that nobody has taken yet.
     stored_bytes: u64,
     limits: CallLimits,
@@ -58,9 +59,15 @@ pub(crate) enum Next<R, W> {
     Unknown,
 }
 
+impl<R, W> Call<R, W> {
+    fn is_awaited(&self) -> bool {
+        !self.is_answered && self.lost.is_none()
+    }
+}
+
 impl<R, W: Clone> Calls<R, W> {
     pub(crate) fn new(limits: CallLimits) -> Self {
-        Self { last_id: 0, open: HashMap::new(), stored_bytes: 0, limits }
+        Self { last_id: 0, open: Numbered::default(), stored_bytes: 0, limits }
     }
 
     /// Whether no other call may begin.
@@ -72,7 +79,7 @@ impl<R, W: Clone> Calls<R, W> {
     pub(crate) fn begin(&mut self, deadline_ns: Option<u64>) -> u64 {
         self.last_id += 1;
         let call = Call { deadline_ns, replies: VecDeque::new(), lost: None, is_answered: false };
-        self.open.insert(self.last_id, call);
+        self.open.push(self.last_id, call);
         self.last_id
     }
 
@@ -92,7 +99,7 @@ impl<R, W: Clone> Calls<R, W> {
 
     /// Whether an answer with this number is waited for.
     pub(crate) fn awaits(&self, id: u64) -> bool {
-        self.open.get(&id).is_some_and(|call| !call.is_answered && call.lost.is_none())
+        self.open.get(id).is_some_and(Call::is_awaited)
     }
 
     /// Files an answer of `len_bytes` bytes. Returns whether it was waited for.
@@ -100,7 +107,7 @@ impl<R, W: Clone> Calls<R, W> {
         if !self.awaits(id) {
             return false;
         }
-        if let Some(call) = self.open.get_mut(&id) {
+        if let Some(call) = self.open.get_mut(id) {
             call.is_answered = !matches!(answer, Answer::Reply(_));
             call.replies.push_back((answer, len_bytes));
             self.stored_bytes += len_bytes;
@@ -108,9 +115,20 @@ impl<R, W: Clone> Calls<R, W> {
         true
     }
 
-    /// What there is of a call, at `now_ns`. A reply that came is there, however late it is asked for.
-    pub(crate) fn next(&mut self, id: u64, now_ns: impl FnOnce() -> u64) -> Next<R, W> {
-        let Some(call) = self.open.get_mut(&id) else { return Next::Unknown };
+    /// Takes note of an answer that goes to the program at once; whether it may: it is waited for, and none that came
+    /// before it has still to be taken.
+    pub(crate) fn pass(&mut self, id: u64, is_last: bool) -> bool {
+        let passes = self.open.get(id).is_some_and(|call| call.is_awaited() && call.replies.is_empty());
+        if passes && is_last {
+            self.open.remove(id);
+        }
+        passes
+    }
+
+    /// What there is of a call. A reply that came is there, however late it is asked for. `has_come` says whether its
+    /// deadline has.
+    pub(crate) fn next(&mut self, id: u64, has_come: impl FnOnce(u64) -> bool) -> Next<R, W> {
+        let Some(call) = self.open.get_mut(id) else { return Next::Unknown };
         let next = match call.replies.pop_front() {
             Some((answer, len_bytes)) => {
                 self.stored_bytes -= len_bytes;
@@ -118,7 +136,7 @@ impl<R, W: Clone> Calls<R, W> {
             }
             None => match &call.lost {
                 Some(why) => Next::Lost(why.clone()),
-                None if call.deadline_ns.is_some_and(|deadline_ns| now_ns() >= deadline_ns) => Next::Expired,
+                None if call.deadline_ns.is_some_and(has_come) => Next::Expired,
                 None => return Next::Pending,
             },
         };
@@ -138,7 +156,7 @@ impl<R, W: Clone> Calls<R, W> {
     /// The session is lost: whatever was not answered is lost with it; how many calls that are.
     pub(crate) fn lose_all(&mut self, why: &W) -> u64 {
         let mut lost = 0;
-        for call in self.open.values_mut().filter(|call| !call.is_answered && call.lost.is_none()) {
+        for call in self.open.values_mut().filter(|call| call.is_awaited()) {
             call.lost = Some(why.clone());
             lost += 1;
         }
@@ -146,7 +164,7 @@ impl<R, W: Clone> Calls<R, W> {
     }
 
     fn forget(&mut self, id: u64) {
-        if let Some(call) = self.open.remove(&id) {
+        if let Some(call) = self.open.remove(id) {
             self.stored_bytes -= call.replies.iter().map(|(_, len_bytes)| len_bytes).sum::<u64>();
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! The invariant: a number is taken in once. A caller that uses one again, or goes back, has broken the protocol.
 
+use super::numbered::Numbered;
 use super::prefix::{Kind, Prefix};
-use std::collections::HashMap;
 use std::fmt;
 
 /// What a service knows of the requests of one caller. `C` is told when a request is cancelled.
@@ -12,7 +12,7 @@ pub(crate) struct Intake<C> {
     /// The number of the last request.
     last_id: u64,
     /// Those that are not answered.
-    open: HashMap<u64, C>,
+    open: Numbered<C>,
     open_max: usize,
 }
 
@@ -24,7 +24,7 @@ pub(crate) enum Taken<'a, C> {
     /// A request that nobody waits for any more.
     Expired,
     /// The caller waits for this one no longer.
-    Cancelled(&'a C),
+    Cancelled(&'a mut C),
     /// The caller waits no longer for one that is answered.
     Late,
 }
@@ -44,7 +44,7 @@ impl fmt::Display for NumberFault {
 
 impl<C> Intake<C> {
     pub(crate) fn new(open_max: usize) -> Self {
-        Self { last_id: 0, open: HashMap::new(), open_max: open_max.max(1) }
+        Self { last_id: 0, open: Numbered::default(), open_max: open_max.max(1) }
     }
 
     /// Whether no more are to be taken in before one is answered.
@@ -52,31 +52,36 @@ impl<C> Intake<C> {
         self.open.len() >= self.open_max
     }
 
-    /// Takes a record of the caller's, at `now_ns`.
-    pub(crate) fn take(&mut self, prefix: &Prefix, now_ns: impl FnOnce() -> u64) -> Result<Taken<'_, C>, NumberFault> {
+    /// Takes a record of the caller's. `has_come` says whether its deadline has.
+    pub(crate) fn take(
+        &mut self,
+        prefix: &Prefix,
+        has_come: impl FnOnce(u64) -> bool,
+    ) -> Result<Taken<'_, C>, NumberFault> {
         let Prefix { id, deadline_ns, kind } = *prefix;
         if kind == Kind::Cancellation {
-            return Ok(self.open.get(&id).map_or(Taken::Late, Taken::Cancelled));
+            return Ok(self.open.get_mut(id).map_or(Taken::Late, Taken::Cancelled));
         }
         if id <= self.last_id {
             return Err(NumberFault { came: id, last: self.last_id });
         }
         self.last_id = id;
-        Ok(if deadline_ns != 0 && now_ns() >= deadline_ns { Taken::Expired } else { Taken::Request })
+        Ok(if deadline_ns != 0 && has_come(deadline_ns) { Taken::Expired } else { Taken::Request })
     }
 
     /// A request that was taken is worked on.
     pub(crate) fn open(&mut self, id: u64, told: C) {
-        self.open.insert(id, told);
+        self.open.push(id, told);
     }
 
-    /// It is answered; whether it was open.
-    pub(crate) fn close(&mut self, id: u64) -> bool {
-        self.open.remove(&id).is_some()
+    /// It is answered; what was told of it, if it was open.
+    pub(crate) fn close(&mut self, id: u64) -> Option<C> {
+        self.open.remove(id)
     }
 
-    /// Everything that is open.
-    pub(crate) fn opened(&self) -> impl Iterator<Item = &C> {
-        self.open.values()
+    /// How many are not answered.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn open_count(&self) -> usize {
+        self.open.len()
     }
 }

@@ -28,10 +28,13 @@
 //! # }
 //! ```
 
+mod body;
 mod caller;
 pub(crate) mod calls;
 mod error;
+mod given_up;
 pub(crate) mod intake;
+mod numbered;
 mod options;
 mod port;
 pub(crate) mod prefix;

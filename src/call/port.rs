@@ -3,13 +3,15 @@
 //! The invariant: a reply never waits for the caller, unless the replying program asks for that. A caller that takes no
 //! replies for too long, or leaves too many, loses its session, and keeps nobody else waiting.
 
-use super::intake::Intake;
+use super::given_up::GivenUp;
+use super::intake::{Intake, NumberFault, Taken};
 use super::prefix::{Cause, Kind, Prefix, body_max, prefix_bytes};
 use super::service::CallerInfo;
 use super::{ReplyError, ServiceStats};
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::link::Pulse;
+use crate::os::clock::has_come;
 use crate::os::fork::ForkGuard;
 use crate::os::notice::Notice;
 use crate::producer::{Producer, SendError};
@@ -20,7 +22,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::time::{Duration, Instant};
 
 /// When replies that wait for room are looked at again, if they may wait for ever.
@@ -35,13 +37,13 @@ pub(super) struct Switchboard {
     pub(super) notice: Notice,
     /// The ports that are to be seen to, by the numbers of their callers.
     due: Mutex<Vec<u64>>,
-    /// What is counted by the threads that reply.
-    pub(super) stats: Mutex<ServiceStats>,
+    /// How many callers were evicted, by whichever thread.
+    pub(super) evicted: AtomicU64,
 }
 
 impl Switchboard {
     pub(super) fn new() -> Result<Self> {
-        Ok(Self { notice: Notice::new()?, due: Mutex::default(), stats: Mutex::default() })
+        Ok(Self { notice: Notice::new()?, due: Mutex::default(), evicted: AtomicU64::new(0) })
     }
 
     fn ask_for(&self, caller: u64) {
@@ -65,10 +67,6 @@ impl Switchboard {
         self.notice.lower();
         self.is_quiet()
     }
-
-    pub(super) fn count(&self, count: impl FnOnce(&mut ServiceStats)) {
-        count(&mut self.stats.lock());
-    }
 }
 
 /// The way to one caller.
@@ -81,6 +79,10 @@ pub(super) struct Port {
     switchboard: Arc<Switchboard>,
     limits: PortLimits,
     state: Mutex<State>,
+    /// [`Standing`] as the last holder of `state` left it, so that the service can look without the lock.
+    standing: AtomicU8,
+    pub(super) given_up: GivenUp,
+    pub(super) answers: Answers,
     /// The descriptor of the producer, to wait for room without the lock.
     room: OwnedFd,
     /// Kept for as long as the caller is there, or the program has requests of it.
@@ -101,7 +103,8 @@ struct State {
     /// `None` once the caller is gone, or was evicted.
     producer: Option<Producer>,
     prefix_bytes: usize,
-    intake: Intake<Arc<AtomicBool>>,
+    /// The open requests, and whether the caller has given each up.
+    intake: Intake<bool>,
     /// Whole records that the ring has no room for, in order.
     backlog: VecDeque<Box<[u8]>>,
     backlog_bytes: u64,
@@ -118,13 +121,59 @@ pub(super) struct Patience {
     deadline: Deadline,
 }
 
+/// What came of a record of the caller's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Intaken {
+    /// A request, which is open from now on.
+    Request,
+    /// A request that nobody waits for any more.
+    Expired,
+    /// The caller waits no longer for one that is open.
+    Cancelled,
+    /// The caller waits no longer for one that is answered.
+    Late,
+    /// The caller has just been evicted.
+    Gone,
+}
+
 /// Whether a caller's requests are to be received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(super) enum Standing {
     Open,
     /// Not before it has taken replies, or others of its requests are answered.
     Paused,
     Gone,
+}
+
+/// How a caller's requests were answered. Counted under the lock of its port, and read without it: a program may ask
+/// while it fills in a reply.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    pub(super) replies: AtomicU64,
+    pub(super) refusals: AtomicU64,
+    pub(super) dropped: AtomicU64,
+}
+
+impl Answers {
+    pub(super) fn add_to(&self, stats: &mut ServiceStats) {
+        let Self { replies, refusals, dropped } = self;
+        let counts = [(replies, &mut stats.replies), (refusals, &mut stats.refusals), (dropped, &mut stats.dropped)];
+        for (count, sum) in counts {
+            *sum += count.load(Ordering::Relaxed); // a number alone, by which nothing is read
+        }
+    }
+
+    fn count(&self, kind: Kind) {
+        let count = match kind {
+            Kind::Refusal(Cause::Program) => &self.refusals,
+            Kind::Refusal(_) => &self.dropped,
+            _ => &self.replies,
+        };
+        // Not added to: the lock keeps other threads from counting, and this takes a fifth of the time. Relaxed: a
+        // number alone, by which nothing is read.
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
 }
 
 impl Port {
@@ -148,7 +197,23 @@ impl Port {
             sent: 0,
         };
         let (state, switchboard) = (Mutex::new(state), Arc::clone(switchboard));
-        Ok(Self { caller, body_max, pulse, switchboard, limits, state, room, _place: place, guard })
+        let (standing, given_up, answers) =
+            (AtomicU8::new(Standing::Open as u8), GivenUp::default(), Answers::default());
+        let _place = place;
+        Ok(Self {
+            caller,
+            body_max,
+            pulse,
+            switchboard,
+            limits,
+            state,
+            standing,
+            given_up,
+            answers,
+            room,
+            _place,
+            guard,
+        })
     }
 
     pub(super) fn is_child(&self) -> bool {
@@ -160,18 +225,53 @@ impl Port {
         self.pulse.has_ended()
     }
 
+    /// How the caller stands. If another thread changes that, it asks for the service afterwards, so that the service
+    /// looks again.
+    #[inline]
     pub(super) fn standing(&self) -> Standing {
-        let state = self.state.lock();
-        match &state.producer {
-            None => Standing::Gone,
-            Some(_) if !state.backlog.is_empty() || state.intake.is_full() => Standing::Paused,
-            Some(_) => Standing::Open,
+        // Relaxed: by it alone nothing is read. The lock of `Switchboard::due` orders it before what asks for another
+        // look, and what is taken in is checked under the lock of `state`.
+        match self.standing.load(Ordering::Relaxed) {
+            standing if standing == Standing::Open as u8 => Standing::Open,
+            standing if standing == Standing::Paused as u8 => Standing::Paused,
+            _ => Standing::Gone,
         }
     }
 
-    /// Asks the machine of this caller's requests.
-    pub(super) fn with_intake<T>(&self, ask: impl FnOnce(&mut Intake<Arc<AtomicBool>>) -> T) -> T {
-        ask(&mut self.state.lock().intake)
+    /// Before the lock is left, and before the service is asked for.
+    #[inline]
+    fn note_standing(&self, state: &State) {
+        let standing = match &state.producer {
+            None => Standing::Gone,
+            Some(_) if !state.backlog.is_empty() || state.intake.is_full() => Standing::Paused,
+            Some(_) => Standing::Open,
+        };
+        self.standing.store(standing as u8, Ordering::Relaxed); // as in `standing`
+    }
+
+    /// Takes a record of the caller's.
+    #[inline]
+    pub(super) fn take_in(&self, prefix: &Prefix) -> Result<Intaken, NumberFault> {
+        let mut state = self.state.lock();
+        if state.producer.is_none() {
+            return Ok(Intaken::Gone);
+        }
+        let taken = match state.intake.take(prefix, has_come)? {
+            Taken::Request => {
+                state.intake.open(prefix.id, false);
+                Intaken::Request
+            }
+            Taken::Expired => Intaken::Expired,
+            Taken::Late => Intaken::Late,
+            Taken::Cancelled(is_given_up) => {
+                if !std::mem::replace(is_given_up, true) {
+                    self.given_up.add(prefix.id);
+                }
+                Intaken::Cancelled
+            }
+        };
+        self.note_standing(&state);
+        Ok(taken)
     }
 
     /// Sends an answer with a body of `len` bytes, or keeps it until there is room. A part of one is not kept.
@@ -187,13 +287,17 @@ impl Port {
         }
         let mut state = self.state.lock();
         let outcome = self.answer_in(&mut state, id, kind, len, fill);
+        if outcome.is_ok() {
+            self.answers.count(kind);
+        }
         let is_over = kind != Kind::Reply && !matches!(outcome, Err(ReplyError::TooLong { .. }));
-        if is_over {
-            let was_full = state.intake.is_full();
-            state.intake.close(id);
-            if was_full {
-                self.switchboard.ask_for(self.caller.number);
-            }
+        let was_full = state.intake.is_full();
+        if is_over && state.intake.close(id) == Some(true) {
+            self.given_up.remove(id);
+        }
+        self.note_standing(&state);
+        if is_over && was_full {
+            self.switchboard.ask_for(self.caller.number);
         }
         outcome
     }
@@ -261,7 +365,11 @@ impl Port {
             state.sent += 1;
             state.waits_since = Instant::now();
         }
-        state.backlog.len() != waited
+        let has_moved = state.backlog.len() != waited;
+        if has_moved {
+            self.note_standing(state);
+        }
+        has_moved
     }
 
     /// Like [`send_backlog`](Self::send_backlog), on any thread. The service may sleep, and what was moved has taken
@@ -351,7 +459,7 @@ impl Port {
         let Some(producer) = state.producer.take() else { return };
         producer.consumers().iter().for_each(|consumer| _ = producer.evict(consumer));
         self.forget(state);
-        self.switchboard.count(|stats| stats.evicted += 1);
+        self.switchboard.evicted.fetch_add(1, Ordering::Relaxed); // a number alone, by which nothing is read
         self.switchboard.ask_for(self.caller.number);
     }
 
@@ -373,15 +481,7 @@ impl Port {
     fn forget(&self, state: &mut State) {
         state.backlog.clear();
         state.backlog_bytes = 0;
-        // Relaxed: a flag alone, by which nothing is read.
-        state.intake.opened().for_each(|cancelled| cancelled.store(true, Ordering::Relaxed));
-    }
-
-    pub(super) fn count_answer(&self, kind: Kind) {
-        self.switchboard.count(|stats| match kind {
-            Kind::Refusal(Cause::Program) => stats.refusals += 1,
-            Kind::Refusal(_) => stats.dropped += 1,
-            _ => stats.replies += 1,
-        });
+        self.given_up.add_all();
+        self.note_standing(state);
     }
 }

@@ -154,10 +154,13 @@ impl Prefix {
             Kind::Refusal(cause) => (4, cause.number()),
             Kind::Cancellation => (5, 0),
         };
-        prefix[..8].copy_from_slice(&self.id.to_le_bytes());
-        prefix[8..16].copy_from_slice(&self.deadline_ns.to_le_bytes());
-        prefix[16..18].copy_from_slice(&[kind, cause]);
-        prefix[18..].fill(0);
+        let (fields, zeroes) =
+            prefix.split_first_chunk_mut::<FIELDS_BYTES>().expect("a prefix has room for its fields");
+        let words = [self.id, self.deadline_ns, u64::from_le_bytes([kind, cause, 0, 0, 0, 0, 0, 0])];
+        for (field, word) in fields.chunks_exact_mut(8).zip(words) {
+            field.copy_from_slice(&word.to_le_bytes());
+        }
+        zeroes.fill(0);
     }
 
     /// Takes a record apart, whose prefix has `prefix_bytes`; its fields, and its body.

@@ -1,5 +1,6 @@
 //! What a caller holds of its calls: tickets and replies.
 
+use super::body::Body;
 use crate::deadline::Deadline;
 use crate::os::fork::ForkGuard;
 use crate::sync::{Mutex, Ordering};
@@ -25,32 +26,26 @@ use std::sync::atomic::AtomicBool;
 /// ```
 #[must_use = "dropping a ticket gives the call up; wait for it"]
 pub struct Ticket {
-    id: u64,
-    deadline: Deadline,
-    is_over: bool,
+    pub(super) call: OpenCall,
     dropped: Arc<Dropped>,
 }
 
+/// A call in flight, as who waits for it knows it.
+#[derive(Debug)]
+pub(super) struct OpenCall {
+    pub(super) id: u64,
+    pub(super) deadline: Deadline,
+    /// Whether all of it has come: its last reply, a refusal, or an error that ended it.
+    pub(super) is_over: bool,
+}
+
 impl Ticket {
-    pub(super) fn new(id: u64, deadline: Deadline, dropped: &Arc<Dropped>) -> Self {
-        Self { id, deadline, is_over: false, dropped: Arc::clone(dropped) }
-    }
-
-    pub(super) fn id(&self) -> u64 {
-        self.id
-    }
-
-    pub(super) fn deadline(&self) -> Deadline {
-        self.deadline
+    pub(super) fn new(call: OpenCall, dropped: &Arc<Dropped>) -> Self {
+        Self { call, dropped: Arc::clone(dropped) }
     }
 
     pub(super) fn is_of(&self, dropped: &Arc<Dropped>) -> bool {
         Arc::ptr_eq(&self.dropped, dropped)
-    }
-
-    /// The end of the call was handed out.
-    pub(super) fn end(&mut self) {
-        self.is_over = true;
     }
 
     /// Whether the last reply, or the error that ended the call, was returned.
@@ -69,21 +64,21 @@ impl Ticket {
     /// ```
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.is_over
+        self.call.is_over
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if !self.is_over {
-            self.dropped.put(self.id);
+        if !self.call.is_over {
+            self.dropped.put(self.call.id);
         }
     }
 }
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { id, deadline, is_over, .. } = self;
+        let OpenCall { id, deadline, is_over } = &self.call;
         f.debug_struct("Ticket").field("id", id).field("deadline", deadline).field("is_over", is_over).finish()
     }
 }
@@ -141,12 +136,12 @@ impl Dropped {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reply {
-    bytes: Box<[u8]>,
+    bytes: Body,
     is_last: bool,
 }
 
 impl Reply {
-    pub(super) fn new(bytes: Box<[u8]>, is_last: bool) -> Self {
+    pub(super) fn new(bytes: Body, is_last: bool) -> Self {
         Self { bytes, is_last }
     }
 

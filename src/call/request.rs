@@ -3,15 +3,14 @@
 //! The invariant: each request is answered once. One that is dropped is refused.
 
 use super::ReplyError;
+use super::body::Body;
 use super::port::Port;
 use super::prefix::{Cause, Kind};
 use super::service::CallerInfo;
 use crate::os::clock::{MonotonicTime, now_ns};
-use crate::sync::Ordering;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// The longest reason of a refusal, in bytes, as it is sent and as it is shown.
@@ -44,24 +43,16 @@ pub(super) const REASON_MAX_BYTES: usize = 512;
 #[must_use = "dropping a request refuses it; reply to it"]
 pub struct Request {
     id: u64,
-    /// The record, with its prefix.
-    record: Box<[u8]>,
-    prefix_bytes: usize,
+    body: Body,
     deadline_ns: u64,
-    cancelled: Arc<AtomicBool>,
     port: Arc<Port>,
     is_answered: bool,
 }
 
 impl Request {
-    pub(super) fn new(
-        id: u64,
-        (record, prefix_bytes): (Box<[u8]>, usize),
-        deadline_ns: u64,
-        cancelled: Arc<AtomicBool>,
-        port: Arc<Port>,
-    ) -> Self {
-        Self { id, record, prefix_bytes, deadline_ns, cancelled, port, is_answered: false }
+    #[inline]
+    pub(super) fn new(id: u64, body: Body, deadline_ns: u64, port: Arc<Port>) -> Self {
+        Self { id, body, deadline_ns, port, is_answered: false }
     }
 
     /// Answers the request with its last reply.
@@ -190,11 +181,7 @@ impl Request {
     /// - [`ReplyError::TooLong`] if the part is too long; nothing was sent
     /// - [`ReplyError::Forked`] in a forked child
     pub fn try_reply_part(&self, part: &[u8]) -> Result<(), ReplyError> {
-        let outcome = self.port.answer(self.id, Kind::Reply, part.len(), |bytes| bytes.copy_from_slice(part));
-        if outcome.is_ok() {
-            self.port.count_answer(Kind::Reply);
-        }
-        outcome
+        self.port.answer(self.id, Kind::Reply, part.len(), |bytes| bytes.copy_from_slice(part))
     }
 
     /// Refuses the request, and says why. The caller gets at most 512 bytes of `reason`, and may get none.
@@ -251,9 +238,8 @@ impl Request {
     /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        // Relaxed: a flag alone, by which nothing is read.
         let is_late = || self.deadline_ns != 0 && now_ns() >= self.deadline_ns;
-        self.cancelled.load(Ordering::Relaxed) || self.port.is_gone() || is_late()
+        self.port.given_up.has(self.id) || self.port.is_gone() || is_late()
     }
 
     /// The time until which the caller waits. `None` if it waits for ever.
@@ -321,9 +307,6 @@ impl Request {
 
     fn answer(&mut self, kind: Kind, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), ReplyError> {
         let outcome = self.port.answer(self.id, kind, len, fill);
-        if outcome.is_ok() {
-            self.port.count_answer(kind);
-        }
         self.is_answered = !matches!(outcome, Err(ReplyError::TooLong { .. }));
         outcome
     }
@@ -333,7 +316,7 @@ impl Deref for Request {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.record[self.prefix_bytes..]
+        &self.body
     }
 }
 

@@ -4,26 +4,22 @@
 //! takes no replies loses its own session, and no other caller notices.
 
 mod callers;
+mod client;
 
-use super::intake::Taken;
-use super::port::{Port, PortLimits, Standing, Switchboard};
-use super::prefix::{self, Prefix, Way};
-use super::{Request, ServiceOptions, ServiceStats};
-use crate::consumer::{Consumer, ReceiveError};
+use super::port::{Port, PortLimits, Switchboard};
+use super::{Request, ServiceOptions, ServiceStats, prefix};
+use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
 use crate::error::Result;
-use crate::os::clock::now_ns;
 use crate::os::fork::ForkGuard;
 use crate::os::spin::Spins;
-use crate::producer::SendError;
-use crate::ring::cursor::Found;
-use crate::select::{Key, Selectable, Selector, Sight, Unarmed};
+use crate::select::{Key, Selectable, Selector, Unarmed};
 use crate::session::Address;
 use crate::session::pairs::{PairListener, PairTerms};
 use crate::sync::Ordering;
+use client::{Endpoint, LookAtCaller, Received};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 /// How many waits in a row may end by spinning before the selector is asked: it knows of new callers, too.
@@ -112,6 +108,8 @@ pub struct Service {
     /// The caller that is looked at first in a spin.
     spin_from: usize,
     sessions: u64,
+    /// What this thread counts: what came, and the answers to callers that have gone.
+    stats: ServiceStats,
     guard: ForkGuard,
 }
 
@@ -120,77 +118,6 @@ pub struct Service {
 struct Turn {
     key: Key,
     requests: usize,
-}
-
-/// What the service waits for.
-#[derive(Debug)]
-enum Endpoint {
-    Listener(PairListener),
-    Due(Arc<Switchboard>),
-    Client(Box<Client>),
-    /// A port whose replies wait for room.
-    Room(Arc<Port>),
-}
-
-#[derive(Debug)]
-struct Client {
-    consumer: Consumer,
-    port: Arc<Port>,
-    prefix_bytes: usize,
-}
-
-impl AsFd for Endpoint {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Listener(listener) => listener.as_fd(),
-            Self::Due(switchboard) => switchboard.notice.as_fd(),
-            Self::Client(client) => client.consumer.as_fd(),
-            Self::Room(port) => port.room().as_fd(),
-        }
-    }
-}
-
-impl Selectable for Endpoint {
-    fn arm(&mut self) -> Result<bool, ReceiveError> {
-        match self {
-            Self::Listener(listener) => Ok(listener.arm()),
-            Self::Due(switchboard) => Ok(switchboard.lower()),
-            Self::Client(client) => {
-                let is_quiet = client.consumer.arm()?;
-                match client.port.standing() {
-                    Standing::Open => Ok(is_quiet),
-                    // The switchboard says when it goes on.
-                    Standing::Paused => Ok(!client.port.is_gone()),
-                    Standing::Gone => Ok(false),
-                }
-            }
-            Self::Room(port) => port.arm_for_room().map_err(|error| match error {
-                SendError::Wait(errno) => ReceiveError::Wait(errno),
-                SendError::Interrupted => ReceiveError::Interrupted,
-                _ => ReceiveError::Forked,
-            }),
-        }
-    }
-}
-
-impl Unarmed for Endpoint {
-    fn glance(&mut self) -> bool {
-        match self {
-            Self::Client(client) => client.consumer.has_news() && client.port.standing() == Standing::Open,
-            Self::Listener(_) | Self::Due(_) | Self::Room(_) => false,
-        }
-    }
-
-    fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
-        let Self::Client(client) = self else { return Ok(Sight::of_arming(!self.arm()?)) };
-        let has_news = client.consumer.look_unarmed(has_event);
-        let has_news = match client.port.standing() {
-            Standing::Open => has_news,
-            Standing::Paused => client.port.is_gone(),
-            Standing::Gone => true,
-        };
-        Ok(if has_news { Sight::News } else { Sight::Quiet })
-    }
 }
 
 impl Service {
@@ -251,6 +178,7 @@ impl Service {
             spun: 0,
             spin_from: 0,
             sessions: 0,
+            stats: ServiceStats::default(),
             guard,
         })
     }
@@ -407,17 +335,23 @@ impl Service {
     /// ```
     pub fn stats(&self) -> ServiceStats {
         if self.guard.is_child() {
-            // The lock may have been held when the process forked.
+            // The listener's lock may have been held when the process forked.
             return ServiceStats::default();
         }
         let server = match self.selector.get(self.listener) {
             Some(Endpoint::Listener(listener)) => listener.stats(),
             _ => Default::default(),
         };
-        let stats = self.switchboard.stats.lock().clone();
+        let mut stats = self.stats.clone();
+        for endpoint in self.selector.endpoints() {
+            if let Endpoint::Client(client) = endpoint {
+                client.port.answers.add_to(&mut stats);
+            }
+        }
         ServiceStats {
             callers: self.clients.len(),
             refused: server.refused,
+            evicted: self.switchboard.evicted.load(Ordering::Relaxed), // a number alone, by which nothing is read
             last_refusal: server.last_refusal.or(stats.last_refusal),
             ..stats
         }
@@ -430,7 +364,7 @@ impl Service {
         let mut news = 0_u64;
         loop {
             let due = self.see_to_crowded();
-            match self.take_turn()? {
+            match self.take_turn(deadline)? {
                 Looked::Request(request) => return Ok(request),
                 Looked::News => {
                     // Callers may send what is no request without end.
@@ -470,12 +404,11 @@ impl Service {
         Turn { key, requests: self.turn_requests }
     }
 
-    /// As after many waits that ended by spinning: whether a look finds something, and arms the first caller.
+    /// As after many waits that ended by spinning: whether a look finds something.
     #[cfg(test)]
-    pub(super) fn look_after_spins(&mut self) -> (bool, bool) {
+    pub(super) fn look_after_spins(&mut self) -> bool {
         self.spun = SPINS_PER_LOOK;
-        let found = self.spin(Deadline::after(Duration::ZERO));
-        (found.is_some(), self.selector.is_armed(self.clients[0].1))
+        self.spin(Deadline::after(Duration::ZERO)).is_some()
     }
 
     /// Looks at the callers again and again for a moment; the one that has sent something.
@@ -518,7 +451,7 @@ impl Service {
     }
 
     /// Looks at the endpoint whose turn it is.
-    fn take_turn(&mut self) -> Result<Looked, ReceiveError> {
+    fn take_turn(&mut self, deadline: Deadline) -> Result<Looked, ReceiveError> {
         let Some(turn) = self.turn.take_if(|turn| turn.requests != 0) else {
             self.turn = None;
             return Ok(Looked::Nothing);
@@ -530,6 +463,12 @@ impl Service {
             self.take_due();
             return Ok(Looked::News);
         }
+        let look = match () {
+            () if turn.requests == self.turn_requests => LookAtCaller::Closely,
+            // Others are waited for, too.
+            () if self.clients.len() > 1 || deadline == Deadline::Now || self.spin.is_zero() => LookAtCaller::InView,
+            () => LookAtCaller::ForAMoment,
+        };
         let client = match self.selector.get_mut(turn.key) {
             Some(Endpoint::Client(client)) => client,
             Some(Endpoint::Room(port)) => {
@@ -539,81 +478,25 @@ impl Service {
             }
             _ => return Ok(Looked::Nothing),
         };
-        match client.port.standing() {
-            Standing::Open => {}
-            Standing::Paused if !client.port.is_gone() => return Ok(Looked::Nothing),
-            Standing::Paused | Standing::Gone => {
-                self.part_with(turn.key);
-                return Ok(Looked::News);
-            }
-        }
-        match client.consumer.try_find() {
-            Ok(Some(found)) => {
+        match client.receive(look) {
+            Ok(Received::Request(request)) => {
                 self.turn = Some(Turn { requests: turn.requests - 1, ..turn });
-                self.take(turn.key, found)
+                self.stats.requests += 1;
+                Ok(Looked::Request(request))
             }
-            Err(ReceiveError::Empty) => Ok(Looked::Nothing),
-            Err(error @ (ReceiveError::Wait(_) | ReceiveError::Forked | ReceiveError::Interrupted)) => Err(error),
-            Err(why @ (ReceiveError::Corrupt(_) | ReceiveError::Peer(_))) => {
-                self.end(turn.key, why.to_string());
+            Ok(Received::Nothing) => Ok(Looked::Nothing),
+            Ok(other) => {
+                match other {
+                    Received::Cancelled => self.stats.cancelled += 1,
+                    Received::Expired => self.stats.expired += 1,
+                    Received::Fault(why) => self.end(turn.key, why),
+                    Received::Gone => self.part_with(turn.key),
+                    _ => {}
+                }
+                self.turn = Some(Turn { requests: turn.requests - 1, ..turn });
                 Ok(Looked::News)
             }
-            // It has finished, died, or gone in another way.
-            Ok(None) | Err(_) => {
-                self.part_with(turn.key);
-                Ok(Looked::News)
-            }
-        }
-    }
-
-    /// Takes a record of a caller's.
-    fn take(&mut self, key: Key, found: Found) -> Result<Looked, ReceiveError> {
-        let Some(Endpoint::Client(client)) = self.selector.get_mut(key) else { return Ok(Looked::Nothing) };
-        let record = match client.consumer.record(found) {
-            Ok(record) => record,
-            Err(why) => {
-                self.end(key, why.to_string());
-                return Ok(Looked::News);
-            }
-        };
-        let prefix = match Prefix::parse(&record, client.prefix_bytes, Way::ToService) {
-            Ok((prefix, _)) => prefix,
-            Err(fault) => {
-                self.end(key, fault.to_string());
-                return Ok(Looked::News);
-            }
-        };
-        let port = Arc::clone(&client.port);
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let fault = port.with_intake(|intake| match intake.take(&prefix, now_ns) {
-            Ok(Taken::Request) => {
-                intake.open(prefix.id, Arc::clone(&cancelled));
-                Ok(Some(&self.switchboard))
-            }
-            Ok(Taken::Cancelled(cancelled)) => {
-                // Relaxed: a flag alone, by which nothing is read.
-                cancelled.store(true, Ordering::Relaxed);
-                self.switchboard.count(|stats| stats.cancelled += 1);
-                Ok(None)
-            }
-            Ok(Taken::Expired) => {
-                self.switchboard.count(|stats| stats.expired += 1);
-                Ok(None)
-            }
-            Ok(Taken::Late) => Ok(None),
-            Err(fault) => Err(fault.to_string()),
-        });
-        match fault {
-            Ok(Some(switchboard)) => {
-                switchboard.count(|stats| stats.requests += 1);
-                let record = (record[..].into(), client.prefix_bytes);
-                Ok(Looked::Request(Request::new(prefix.id, record, prefix.deadline_ns, cancelled, port)))
-            }
-            Ok(None) => Ok(Looked::News),
-            Err(fault) => {
-                self.end(key, fault);
-                Ok(Looked::News)
-            }
+            Err(error) => Err(error),
         }
     }
 }

@@ -427,15 +427,18 @@ fn a_call_that_waits_for_room_when_its_session_ends_is_made_in_the_next_one() {
 
 #[test]
 fn a_service_that_spins_looks_for_new_callers_now_and_then_and_arms_nobody_for_that() {
-    let address = unique_address();
-    let mut service = Service::listen(address.clone()).unwrap();
-    let mut first = Caller::connect(address.clone()).unwrap();
-    let mut ticket = first.send(b"work", DEADLINE).unwrap();
+    let mut service = Service::listen(unique_address()).unwrap();
+    let mut first = liar(&service);
+    write(&mut first, request(1), b"work");
     service.receive_timeout(DEADLINE).unwrap().reply(b"").unwrap();
-    assert!(first.wait(&mut ticket).unwrap().is_some());
-    assert_eq!(service.look_after_spins(), (false, false));
-    let _second = Caller::connect(address).unwrap();
-    wait_until("the second is heard of", || service.look_after_spins() == (true, false));
+    let rung = first.producer.stats().bells_rung;
+    assert!(!service.look_after_spins());
+    // One that is armed has its caller ring.
+    write(&mut first, request(2), b"more work");
+    assert_eq!(first.producer.stats().bells_rung, rung);
+    service.receive_timeout(DEADLINE).unwrap().reply(b"").unwrap();
+    let _second = Caller::connect(service.address()).unwrap();
+    wait_until("the second is heard of", || service.look_after_spins());
     assert!(matches!(service.receive_timeout(Duration::ZERO), Err(ReceiveError::TimedOut)));
     assert_eq!(service.stats().callers, 2);
 }

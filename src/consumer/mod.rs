@@ -483,6 +483,12 @@ impl Consumer {
         }
     }
 
+    /// The next record, if it is there or comes within a moment.
+    #[inline(always)]
+    pub(crate) fn find_in_a_moment(&mut self) -> Option<Found> {
+        self.next_seen().or_else(|| self.wait_a_moment())
+    }
+
     /// Like [`receive`](Self::receive) up to `deadline`, for a caller that has [`record`](Self::record) hand it out.
     #[inline(always)]
     pub(crate) fn find_until(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {

@@ -45,7 +45,8 @@ pub fn calls(data: &[u8]) {
             1..=3 => {
                 answers += 1;
                 let id = script.word_near(&[1, plain.len() as u64]);
-                let (kind, len) = (script.u8() % 4, u64::from(script.u8() % 16));
+                let (choice, len) = (script.u8(), u64::from(script.u8() % 16));
+                let (kind, may_pass) = (choice % 4, choice >= 192);
                 let answer = match kind {
                     0 | 1 => Answer::Reply(answers),
                     2 => Answer::LastReply(answers),
@@ -53,6 +54,13 @@ pub fn calls(data: &[u8]) {
                 };
                 let call = id.checked_sub(1).and_then(|index| plain.get_mut(usize::try_from(index).ok()?));
                 let call = call.filter(|call| call.is_awaited());
+                if may_pass {
+                    // It goes to the program at once, if nothing before it is still to be taken.
+                    let passes = call.as_ref().is_some_and(|call| call.came.is_empty());
+                    assert_eq!(calls.pass(id, kind >= 2), passes);
+                    call.into_iter().filter(|_| passes).for_each(|call| call.is_over = kind >= 2);
+                    continue;
+                }
                 assert_eq!((calls.awaits(id), calls.file(id, answer, len)), (call.is_some(), call.is_some()));
                 call.into_iter().for_each(|call| call.came.push((answers, kind >= 2)));
             }
@@ -83,7 +91,7 @@ pub fn calls(data: &[u8]) {
 /// Asks for what there is of a call.
 fn look(calls: &mut Calls<u64, u8>, plain: &mut [PlainCall], script: &mut Script<'_>, now: u64) {
     let id = u64::from(script.u8() % 8);
-    let next = calls.next(id, || now);
+    let next = calls.next(id, |deadline| now >= deadline);
     let call = id.checked_sub(1).and_then(|index| plain.get_mut(index as usize)).filter(|call| !call.is_over);
     let Some(call) = call else { return assert_eq!(next, Next::Unknown) };
     if call.came.is_empty() {
@@ -124,9 +132,10 @@ fn take_in(script: &mut Script<'_>) {
         prefix.write(&mut written);
         assert_eq!(written, record[..24], "a prefix of two spellings");
         let now = u64::from(script.u8());
-        let taken = intake.take(&prefix, || now);
+        let taken = intake.take(&prefix, |deadline| now >= deadline);
         if prefix.kind == Kind::Cancellation {
-            let expected = if open.contains(&id) { Taken::Cancelled(&id) } else { Taken::Late };
+            let mut told = id;
+            let expected = if open.contains(&id) { Taken::Cancelled(&mut told) } else { Taken::Late };
             assert_eq!(taken, Ok(expected));
             continue;
         }
@@ -142,8 +151,8 @@ fn take_in(script: &mut Script<'_>) {
         }
         if script.u8().is_multiple_of(4) && !open.is_empty() {
             let id = open.swap_remove(script.below(open.len().min(256)));
-            assert!(intake.close(id) && !intake.close(id));
+            assert_eq!((intake.close(id), intake.close(id)), (Some(id), None));
         }
-        assert_eq!(intake.opened().count(), open.len());
+        assert_eq!(intake.open_count(), open.len());
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{Caller, Terms};
 use crate::call::CallError;
+use crate::call::body::Body;
 use crate::call::calls::Answer;
 use crate::call::prefix::{Kind, Prefix, Way, body_max, prefix_bytes};
 use crate::consumer::ReceiveError;
@@ -38,7 +39,7 @@ pub(super) struct Line {
 /// A reply that waits to be taken.
 #[derive(Debug)]
 pub(super) struct Stored {
-    pub(super) bytes: Box<[u8]>,
+    pub(super) body: Body,
     pub(super) kind: Kind,
 }
 
@@ -168,51 +169,63 @@ impl Caller {
             let Some(line) = self.line.as_mut().filter(|_| self.calls.has_room()) else { return Ok(taken != 0) };
             match line.pair.consumer.try_find() {
                 Err(ReceiveError::Empty) => return Ok(taken != 0),
-                found => self.take_found(found)?,
+                found => _ = self.take_found(found, None)?,
             }
         }
         Ok(true)
     }
 
-    /// Takes what a look at the replies' lane has brought: a record, the end of the session, or nothing.
-    pub(super) fn take_found(&mut self, found: Result<Option<Found>, ReceiveError>) -> Result<(), CallError> {
+    /// Takes what a look at the replies' lane has brought: a record, the end of the session, or nothing. Returns an
+    /// answer to the call that is `wanted`, and files any other.
+    #[inline]
+    pub(super) fn take_found(
+        &mut self,
+        found: Result<Option<Found>, ReceiveError>,
+        wanted: Option<u64>,
+    ) -> Result<Option<Answer<Stored>>, CallError> {
         let outcome = match found {
-            Ok(Some(found)) => self.file(found),
+            Ok(Some(found)) => self.file(found, wanted),
             Ok(None) => Err(ReceiveError::Closed),
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(()) | Err(ReceiveError::Empty | ReceiveError::TimedOut) => Ok(()),
+            Ok(answer) => Ok(answer),
+            Err(ReceiveError::Empty | ReceiveError::TimedOut) => Ok(None),
             Err(error @ (ReceiveError::Interrupted | ReceiveError::Wait(_) | ReceiveError::Forked)) => {
                 Err(of_wait(error))
             }
             Err(why) => {
                 self.lose(&why);
-                Ok(())
+                Ok(None)
             }
         }
     }
 
-    /// Files a record of the service's under the call that waits for it.
-    fn file(&mut self, found: Found) -> Result<(), ReceiveError> {
-        let Some(Line { pair, reply_prefix, .. }) = &mut self.line else { return Ok(()) };
+    /// Files a record of the service's under the call that waits for it, unless that is the one that is `wanted`.
+    #[inline]
+    fn file(&mut self, found: Found, wanted: Option<u64>) -> Result<Option<Answer<Stored>>, ReceiveError> {
+        let Some(Line { pair, reply_prefix, .. }) = &mut self.line else { return Ok(None) };
         let record = pair.consumer.record(found)?;
         let (Prefix { id, kind, .. }, body) = Prefix::parse(&record, *reply_prefix, Way::ToCaller)
             .map_err(|fault| ReceiveError::Peer(fault.to_string().into()))?;
-        if !self.calls.awaits(id) {
+        let passes = wanted == Some(id) && self.calls.pass(id, kind != Kind::Reply);
+        if !passes && !self.calls.awaits(id) {
             self.stats.stray += 1;
-            return Ok(());
+            return Ok(None);
         }
-        let (stored, len_bytes) = (Stored { bytes: body.into(), kind }, body.len() as u64 + REPLY_COST_BYTES);
+        let (stored, len_bytes) = (Stored { body: Body::of(body), kind }, body.len() as u64 + REPLY_COST_BYTES);
         let answer = match kind {
             Kind::Reply => Answer::Reply(stored),
             Kind::Refusal(_) => Answer::Refusal(stored),
             // Nothing else goes this way.
             _ => Answer::LastReply(stored),
         };
+        if passes {
+            return Ok(Some(answer));
+        }
         self.calls.file(id, answer, len_bytes);
         self.has_news = true;
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -3,7 +3,8 @@
 //! The invariant: a caller is in the selector as long as its session lasts, and its port beside it as long as replies
 //! wait for room there.
 
-use super::{CallerInfo, Client, Endpoint, Looked, Service};
+use super::client::{Client, Endpoint};
+use super::{CallerInfo, Looked, Service};
 use crate::call::port::Port;
 use crate::call::prefix::prefix_bytes;
 use crate::consumer::ReceiveError;
@@ -21,7 +22,7 @@ impl Service {
             return if listener.has_ended() { Err(ReceiveError::Closed) } else { Ok(Looked::Nothing) };
         };
         if let Err(error) = self.take_in(pair) {
-            self.switchboard.count(|stats| stats.last_refusal = Some(error.to_string()));
+            self.stats.last_refusal = Some(error.to_string());
         }
         // There may be more.
         self.turn = Some(self.turn_of(self.listener));
@@ -40,7 +41,7 @@ impl Service {
         let key = self.selector.add(Endpoint::Client(Box::new(client)))?;
         self.sessions += 1;
         self.clients.push((number, key));
-        self.switchboard.count(|stats| stats.joined += 1);
+        self.stats.joined += 1;
         Ok(())
     }
 
@@ -101,7 +102,7 @@ impl Service {
         if let Some(Endpoint::Client(client)) = self.selector.get(key) {
             client.port.evict_now();
         }
-        self.switchboard.count(|stats| stats.last_refusal = Some(why));
+        self.stats.last_refusal = Some(why);
         self.part_with(key);
     }
 
@@ -110,6 +111,8 @@ impl Service {
         let Some(Endpoint::Client(client)) = self.selector.remove(key) else { return };
         self.clients.retain(|(_, other)| *other != key);
         client.port.close();
+        // From here on none is counted.
+        client.port.answers.add_to(&mut self.stats);
         self.leave_crowd(&client.port);
     }
 }

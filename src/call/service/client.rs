@@ -1,0 +1,155 @@
+//! What a service waits for, and how it takes what a caller has sent.
+//!
+//! The invariant: of a caller that is not to be received from, no record is taken.
+
+use crate::call::Request;
+use crate::call::body::Body;
+use crate::call::port::{Intaken, Port, Standing, Switchboard};
+use crate::call::prefix::{Prefix, Way};
+use crate::consumer::{Consumer, ReceiveError};
+use crate::producer::SendError;
+use crate::select::{Selectable, Sight, Unarmed};
+use crate::session::pairs::PairListener;
+use rustix::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub(super) enum Endpoint {
+    Listener(PairListener),
+    Due(Arc<Switchboard>),
+    Client(Box<Client>),
+    /// A port whose replies wait for room.
+    Room(Arc<Port>),
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) consumer: Consumer,
+    pub(super) port: Arc<Port>,
+    pub(super) prefix_bytes: usize,
+}
+
+/// How closely a caller's ring is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LookAtCaller {
+    /// Until the ring is known to be empty, or at its end. That releases what was read, for which both ends pay: the
+    /// caller has the word beside it that it looks at with each request.
+    Closely,
+    /// At what is in view already.
+    InView,
+    /// And for about a microsecond at what comes. The next request of one that waits for a reply comes so.
+    ForAMoment,
+}
+
+/// What a look at a caller's ring has brought.
+pub(super) enum Received {
+    Nothing,
+    Request(Request),
+    /// A request that nobody waits for any more.
+    Expired,
+    /// The caller has given up one that is open.
+    Cancelled,
+    /// The caller has given up one that is answered.
+    Late,
+    /// The caller has broken the protocol.
+    Fault(String),
+    /// It has finished, died, or gone in another way.
+    Gone,
+}
+
+impl Client {
+    /// Takes the next record, if there is one and the caller is to be received from.
+    #[inline]
+    pub(super) fn receive(&mut self, look: LookAtCaller) -> Result<Received, ReceiveError> {
+        match self.port.standing() {
+            Standing::Open => {}
+            Standing::Paused if !self.port.is_gone() => return Ok(Received::Nothing),
+            Standing::Paused | Standing::Gone => return Ok(Received::Gone),
+        }
+        let found = match look {
+            LookAtCaller::Closely => self.consumer.try_find(),
+            LookAtCaller::InView => self.consumer.next_in_view().map(Some).ok_or(ReceiveError::Empty),
+            LookAtCaller::ForAMoment => self.consumer.find_in_a_moment().map(Some).ok_or(ReceiveError::Empty),
+        };
+        match found.and_then(|found| found.map(|found| self.consumer.record(found)).transpose()) {
+            Ok(Some(record)) => Ok(match Prefix::parse(&record, self.prefix_bytes, Way::ToService) {
+                Ok((prefix, body)) => Self::take(&self.port, &prefix, body),
+                Err(fault) => Received::Fault(fault.to_string()),
+            }),
+            Err(ReceiveError::Empty) => Ok(Received::Nothing),
+            Err(error @ (ReceiveError::Wait(_) | ReceiveError::Forked | ReceiveError::Interrupted)) => Err(error),
+            Err(why @ (ReceiveError::Corrupt(_) | ReceiveError::Peer(_))) => Ok(Received::Fault(why.to_string())),
+            Ok(None) | Err(_) => Ok(Received::Gone),
+        }
+    }
+
+    #[inline]
+    fn take(port: &Arc<Port>, prefix: &Prefix, body: &[u8]) -> Received {
+        match port.take_in(prefix) {
+            Ok(Intaken::Request) => {
+                let Prefix { id, deadline_ns, .. } = *prefix;
+                Received::Request(Request::new(id, Body::of(body), deadline_ns, Arc::clone(port)))
+            }
+            Ok(Intaken::Expired) => Received::Expired,
+            Ok(Intaken::Cancelled) => Received::Cancelled,
+            Ok(Intaken::Late) => Received::Late,
+            Ok(Intaken::Gone) => Received::Gone,
+            Err(fault) => Received::Fault(fault.to_string()),
+        }
+    }
+}
+
+impl AsFd for Endpoint {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Listener(listener) => listener.as_fd(),
+            Self::Due(switchboard) => switchboard.notice.as_fd(),
+            Self::Client(client) => client.consumer.as_fd(),
+            Self::Room(port) => port.room().as_fd(),
+        }
+    }
+}
+
+impl Selectable for Endpoint {
+    fn arm(&mut self) -> Result<bool, ReceiveError> {
+        match self {
+            Self::Listener(listener) => Ok(listener.arm()),
+            Self::Due(switchboard) => Ok(switchboard.lower()),
+            Self::Client(client) => {
+                let is_quiet = client.consumer.arm()?;
+                match client.port.standing() {
+                    Standing::Open => Ok(is_quiet),
+                    // The switchboard says when it goes on.
+                    Standing::Paused => Ok(!client.port.is_gone()),
+                    Standing::Gone => Ok(false),
+                }
+            }
+            Self::Room(port) => port.arm_for_room().map_err(|error| match error {
+                SendError::Wait(errno) => ReceiveError::Wait(errno),
+                SendError::Interrupted => ReceiveError::Interrupted,
+                _ => ReceiveError::Forked,
+            }),
+        }
+    }
+}
+
+impl Unarmed for Endpoint {
+    #[inline]
+    fn glance(&mut self) -> bool {
+        match self {
+            Self::Client(client) => client.consumer.has_news() && client.port.standing() == Standing::Open,
+            Self::Listener(_) | Self::Due(_) | Self::Room(_) => false,
+        }
+    }
+
+    fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
+        let Self::Client(client) = self else { return Ok(Sight::of_arming(!self.arm()?)) };
+        let has_news = client.consumer.look_unarmed(has_event);
+        let has_news = match client.port.standing() {
+            Standing::Open => has_news,
+            Standing::Paused => client.port.is_gone(),
+            Standing::Gone => true,
+        };
+        Ok(if has_news { Sight::News } else { Sight::Quiet })
+    }
+}
