@@ -7,7 +7,8 @@
 //!             └── squarer ──┘
 //! ```
 //!
-//! Usage: graph [NUMBERS]. It is 100000 by default. The five may start in any order: each one waits for its neighbours.
+//! Usage: graph [NUMBERS]. It is 100000 by default, and at least 1. The five may start in any order: each one waits for
+//! its neighbours.
 
 use fdring::collect::{Collector, Event};
 use fdring::options::{LaneOptions, NoConsumer, ServerOptions, SessionOptions, Start};
@@ -27,14 +28,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => start_all(100_000),
-        [numbers] => start_all(numbers.parse().map_err(|_| USAGE)?),
-        ["source", place, numbers] => send(place, numbers.parse()?),
+        [numbers] => start_all(at_least_one(numbers)?),
+        ["source", place, numbers] => send(place, at_least_one(numbers)?),
         ["doubler", place, _] => transform(place, "doubled", |number| 2 * number),
         ["squarer", place, _] => transform(place, "squared", |number| number * number),
         ["joiner", place, _] => join(place),
-        ["sink", place, numbers] => check(place, numbers.parse()?),
+        ["sink", place, numbers] => check(place, at_least_one(numbers)?),
         _ => Err(USAGE.into()),
     }
+}
+
+fn at_least_one(numbers: &str) -> Result<u64, Box<dyn Error>> {
+    Ok(numbers.parse().ok().filter(|numbers| *numbers != 0).ok_or(USAGE)?)
 }
 
 /// Starts the five. If one fails, the others are stopped.

@@ -6,8 +6,9 @@
 use fdring::call::{CallError, Caller, CallerOptions, Service};
 use std::collections::VecDeque;
 use std::error::Error;
-use std::io::{BufRead, BufReader, ErrorKind, Write, stdout};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::{BufRead, BufReader, ErrorKind, Write, copy, sink, stdin, stdout};
+use std::process::{Child, ChildStdout, Command, Stdio, exit};
+use std::thread;
 use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 4;
@@ -15,15 +16,22 @@ const CLIENTS: usize = 4;
 const AT_ONCE: usize = 16;
 /// How long a call may take, with the restart of the service.
 const DEADLINE: Duration = Duration::from_secs(10);
+const USAGE: &str = "usage: request_reply [CALLS]";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.as_slice() {
         [] => run(20_000),
-        [role, address] if role == "service" => serve(address),
-        [role, address, calls] if role == "client" => call(address, calls.parse()?),
-        [calls] => run(calls.parse().map_err(|_| "usage: request_reply [CALLS]")?),
-        _ => Err("usage: request_reply [CALLS]".into()),
+        [role, address] if role == "service" => {
+            end_with_parent();
+            serve(address)
+        }
+        [role, address, calls] if role == "client" => {
+            end_with_parent();
+            call(address, calls.parse().map_err(|_| USAGE)?)
+        }
+        [calls] => run(calls.parse().map_err(|_| USAGE)?),
+        _ => Err(USAGE.into()),
     }
 }
 
@@ -64,8 +72,18 @@ fn run(calls: u64) -> Result<(), Box<dyn Error>> {
     ))
 }
 
+/// Starts a process. It ends when this one does, or drops it.
 fn start(args: &[&str]) -> Result<Child, Box<dyn Error>> {
-    Ok(Command::new(std::env::current_exe()?).args(args).stdout(Stdio::piped()).spawn()?)
+    let (mut command, pipe) = (Command::new(std::env::current_exe()?), Stdio::piped);
+    Ok(command.args(args).stdin(pipe()).stdout(pipe()).spawn()?)
+}
+
+/// Ends this process once nobody holds the other end of its input, as after the death of the one that has started it.
+fn end_with_parent() {
+    thread::spawn(|| {
+        let _ = copy(&mut stdin(), &mut sink());
+        exit(1);
+    });
 }
 
 fn heard(said: &mut BufReader<ChildStdout>) -> Result<String, Box<dyn Error>> {
