@@ -4,6 +4,8 @@
 //! caller and its service waiting for each other.
 
 mod line;
+#[cfg(feature = "tokio")]
+mod task;
 
 use super::calls::{Answer, Calls, Next};
 use super::prefix::Kind;
@@ -25,6 +27,9 @@ use line::{Line, RECORDS_PER_LOOK, Stored, of_wait};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+#[cfg(feature = "tokio")]
+pub(crate) use task::Wanted;
 
 /// The calling end: sends requests to a [`Service`](super::Service), and gets replies.
 ///
@@ -79,6 +84,8 @@ pub struct Caller {
     has_news: bool,
     stats: CallerStats,
     anchor: Anchor,
+    #[cfg(feature = "tokio")]
+    watched: task::Watched,
     guard: ForkGuard,
 }
 
@@ -87,14 +94,24 @@ pub struct Caller {
 struct Terms {
     deadline: Deadline,
     deadline_ns: u64,
-    may_wait: bool,
+    waits: Waits,
+}
+
+/// Whether a request waits for room, and for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// Not for room.
+    No,
+    Here,
+    /// Neither here: its task does, for both.
+    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "there are no tasks"))]
+    InTask,
 }
 
 impl Terms {
-    fn after(timeout: Duration, may_wait: bool, anchor: Anchor) -> Self {
-        let deadline = Deadline::after(timeout);
+    fn until(deadline: Deadline, waits: Waits, anchor: Anchor) -> Self {
         let deadline_ns = if let Deadline::At(instant) = deadline { anchor.ns_of(instant) } else { None };
-        Self { deadline, deadline_ns: deadline_ns.unwrap_or(0), may_wait }
+        Self { deadline, deadline_ns: deadline_ns.unwrap_or(0), waits }
     }
 }
 
@@ -134,9 +151,22 @@ impl Caller {
         let poller = Poller::new().map_err(Error::os("watch a session"))?;
         let (calls, calls_max) = (Calls::new(limits), limits.open_max);
         let (dropped, stats, anchor) = (Arc::new(Dropped::new(guard)), CallerStats::default(), Anchor::now());
-        let (line, has_news) = (None, false);
-        let mut caller =
-            Self { address, lane, terms, line, calls, calls_max, dropped, poller, has_news, stats, anchor, guard };
+        let mut caller = Self {
+            address,
+            lane,
+            terms,
+            line: None,
+            calls,
+            calls_max,
+            dropped,
+            poller,
+            has_news: false,
+            stats,
+            anchor,
+            #[cfg(feature = "tokio")]
+            watched: task::Watched::default(),
+            guard,
+        };
         let pair = pairs::connect(&caller.address, &caller.lane, &caller.terms, Deadline::Never)?;
         caller.take_up(pair)?;
         Ok(caller)
@@ -229,7 +259,7 @@ impl Caller {
         timeout: Duration,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Reply, CallError> {
-        let mut call = self.begin(len, timeout, true, fill)?;
+        let mut call = self.begin(len, self.terms_after(timeout, Waits::Here), fill)?;
         let outcome = self.wait_for(&mut call, Deadline::Never);
         if !call.is_over {
             self.give_up(call.id);
@@ -296,7 +326,7 @@ impl Caller {
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn try_send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
-        self.send_by(request.len(), timeout, false, |bytes| bytes.copy_from_slice(request))
+        self.send_by(request.len(), self.terms_after(timeout, Waits::No), |bytes| bytes.copy_from_slice(request))
     }
 
     /// Like [`send`](Self::send), with a request of `len` bytes that `fill` writes in the ring itself.
@@ -329,7 +359,7 @@ impl Caller {
         timeout: Duration,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Ticket, CallError> {
-        self.send_by(len, timeout, true, fill)
+        self.send_by(len, self.terms_after(timeout, Waits::Here), fill)
     }
 
     /// Waits for the next reply to a request, until the deadline of the call. `None` if its last reply was returned
@@ -514,6 +544,8 @@ impl Caller {
     pub fn arm(&mut self) -> Result<bool, CallError> {
         self.check_owner()?;
         self.forget_dropped();
+        #[cfg(feature = "tokio")]
+        self.unwatch();
         self.take_replies()?;
         let is_quiet = match &mut self.line {
             Some(_) if self.has_news || !self.calls.has_room() => false,
@@ -569,29 +601,21 @@ impl Caller {
         }
     }
 
-    fn send_by(
-        &mut self,
-        len: usize,
-        timeout: Duration,
-        may_wait: bool,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<Ticket, CallError> {
-        let call = self.begin(len, timeout, may_wait, fill)?;
+    #[inline]
+    fn terms_after(&self, timeout: Duration, waits: Waits) -> Terms {
+        Terms::until(Deadline::after(timeout), waits, self.anchor)
+    }
+
+    fn send_by(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<Ticket, CallError> {
+        let call = self.begin(len, terms, fill)?;
         Ok(Ticket::new(call, &self.dropped))
     }
 
     /// Sends a request, after which its answers are waited for.
     #[inline]
-    fn begin(
-        &mut self,
-        len: usize,
-        timeout: Duration,
-        may_wait: bool,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<OpenCall, CallError> {
+    fn begin(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<OpenCall, CallError> {
         self.check_owner()?;
         self.forget_dropped();
-        let terms = Terms::after(timeout, may_wait, self.anchor);
         let id = self.write(len, terms, fill)?;
         self.stats.sent += 1;
         Ok(OpenCall { id, deadline: terms.deadline, is_over: false })

@@ -47,6 +47,8 @@ mod tests;
 mod typed;
 
 pub use self::caller::Caller;
+#[cfg(feature = "tokio")]
+pub(crate) use self::caller::Wanted;
 pub use self::error::{CallError, ReplyError};
 pub use self::options::{CallerOptions, ServiceOptions};
 pub use self::prefix::Cause;

@@ -44,6 +44,11 @@ impl Ticket {
         Self { call, dropped: Arc::clone(dropped) }
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn deadline(&self) -> Deadline {
+        self.call.deadline
+    }
+
     pub(super) fn is_of(&self, dropped: &Arc<Dropped>) -> bool {
         Arc::ptr_eq(&self.dropped, dropped)
     }

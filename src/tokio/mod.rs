@@ -1,4 +1,4 @@
-//! Consumers, taps, producers and listeners in tasks of tokio. Needs the feature `tokio`.
+//! Consumers, taps, producers, listeners, callers and services in tasks of tokio. Needs the feature `tokio`.
 //!
 //! [`Async`] puts an endpoint into a task: it waits by the runtime's own poller, on the descriptor that the endpoint
 //! arms, with no thread and no timer of its own. What is there is received without a system call, as by the blocking
@@ -32,12 +32,14 @@
 //! of its [budget](::tokio::task::coop).
 
 mod batch;
+mod call;
 mod listen;
 mod read;
 mod stream;
 mod write;
 
 pub use batch::AsyncBatch;
+use read::on_a_blocking_thread;
 
 use crate::consumer::ReceiveError;
 use crate::error::{Error, Result};
@@ -61,7 +63,8 @@ const CLEARS_MAX: usize = 4;
 const RUNTIME_GONE: Errno = Errno::CANCELED;
 
 /// An endpoint in a task: a consumer, a tap, one of values, a producer, a [`SessionListener`](crate::SessionListener),
-/// a [`Collector`](crate::collect::Collector), a [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or
+/// a [`Collector`](crate::collect::Collector), a [`Caller`](crate::call::Caller), a
+/// [`Service`](crate::call::Service), a [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or
 /// anything else that is [`Selectable`]: for that, await [`ready`](Self::ready), then make calls that do not wait.
 ///
 /// It belongs to the runtime in which it was made. The runtime's poller watches it until it is dropped, which takes one

@@ -474,7 +474,9 @@ impl<T> Async<TypedTap<T>> {
     }
 }
 
-async fn on_a_blocking_thread<T: Send + 'static>(call: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn on_a_blocking_thread<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     let joined = spawn_blocking(call).await;
     joined.map_err(io::Error::from).map_err(Error::os("connect on a thread of a tokio runtime"))?
 }

@@ -2,7 +2,7 @@
 //!
 //! The invariant: what has come of a session is filed before the session is given up, as far as there is room for it.
 
-use super::{Caller, Terms};
+use super::{Caller, Terms, Waits};
 use crate::call::CallError;
 use crate::call::body::Body;
 use crate::call::calls::Answer;
@@ -44,8 +44,8 @@ pub(super) struct Stored {
 }
 
 impl Caller {
-    /// Opens a session if there is none, or the one there is has ended.
-    pub(super) fn connect_again(&mut self, deadline: Deadline) -> Result<(), CallError> {
+    /// Whether there is no session, or the one there is has ended.
+    pub(crate) fn needs_session(&mut self) -> Result<bool, CallError> {
         if self.line.as_ref().is_some_and(|line| line.pulse.has_ended()) {
             self.take_rest()?;
             if !self.calls.has_room() {
@@ -54,15 +54,7 @@ impl Caller {
             // It has hung up, and goes on sending.
             self.lose(&ReceiveError::HungUp);
         }
-        if self.line.is_some() {
-            return Ok(());
-        }
-        let pair = pairs::connect(&self.address, &self.lane, &self.terms, deadline);
-        pair.and_then(|pair| self.take_up(pair)).map_err(|error| match error {
-            Error::Interrupted { .. } => CallError::Interrupted,
-            Error::Forked => CallError::Forked,
-            error => CallError::NotConnected(error),
-        })
+        Ok(self.line.is_none())
     }
 
     /// Goes on with a new session.
@@ -82,6 +74,8 @@ impl Caller {
     pub(super) fn lose(&mut self, why: &ReceiveError) {
         let Some(line) = self.line.take() else { return };
         self.poller.remove(&line.pair.consumer);
+        // A task may have watched it.
+        self.poller.remove(&line.pair.producer);
         self.stats.lost += self.calls.lose_all(why);
         self.has_news = true;
     }
@@ -91,7 +85,13 @@ impl Caller {
     pub(super) fn write(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<u64, CallError> {
         let mut has_looked = false;
         loop {
-            self.connect_again(terms.deadline)?;
+            if self.needs_session()? {
+                if terms.waits == Waits::InTask {
+                    return Err(CallError::Full);
+                }
+                let pair = pairs::connect(&self.address, &self.lane, &self.terms, terms.deadline);
+                pair.and_then(|pair| self.take_up(pair)).map_err(of_connect)?;
+            }
             let Self { line: Some(Line { pair, request_prefix, .. }), calls, .. } = self else {
                 return Err(CallError::Lost(ReceiveError::Closed));
             };
@@ -114,17 +114,20 @@ impl Caller {
                 }
                 Err(error) => return Err(of_send(&error)),
             }
-            let may_wait = terms.may_wait && !terms.deadline.has_passed();
+            let may_wait = terms.waits == Waits::Here && !terms.deadline.has_passed();
             if self.take_replies()? && (may_wait || !has_looked) {
                 has_looked = true;
                 self.check_interrupt()?;
                 continue;
             }
-            if !may_wait {
+            if terms.waits == Waits::No || terms.deadline.has_passed() {
                 return Err(CallError::Full);
             }
             if !self.calls.has_room() {
                 return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
+            }
+            if terms.waits == Waits::InTask {
+                return Err(CallError::Full);
             }
             self.sleep_for_room(terms.deadline)?;
         }
@@ -229,6 +232,15 @@ impl Caller {
     }
 }
 
+/// The error of a session that was not opened.
+pub(super) fn of_connect(error: Error) -> CallError {
+    match error {
+        Error::Interrupted { .. } => CallError::Interrupted,
+        Error::Forked => CallError::Forked,
+        error => CallError::NotConnected(error),
+    }
+}
+
 /// The error of a wait that the end of a session did not cause.
 pub(super) fn of_wait(error: ReceiveError) -> CallError {
     match error {
@@ -240,7 +252,7 @@ pub(super) fn of_wait(error: ReceiveError) -> CallError {
 }
 
 /// The error of a lane that takes no request.
-fn of_send(error: &SendError) -> CallError {
+pub(super) fn of_send(error: &SendError) -> CallError {
     match error {
         SendError::Interrupted => CallError::Interrupted,
         SendError::Wait(errno) => CallError::Wait(*errno),

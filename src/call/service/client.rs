@@ -68,7 +68,7 @@ impl Client {
         }
         let found = match look {
             LookAtCaller::Closely => self.consumer.try_find(),
-            LookAtCaller::InView => self.consumer.next_in_view().map(Some).ok_or(ReceiveError::Empty),
+            LookAtCaller::InView => self.consumer.next_seen().map(Some).ok_or(ReceiveError::Empty),
             LookAtCaller::ForAMoment => self.consumer.find_in_a_moment().map(Some).ok_or(ReceiveError::Empty),
         };
         match found.and_then(|found| found.map(|found| self.consumer.record(found)).transpose()) {

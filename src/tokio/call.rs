@@ -1,0 +1,267 @@
+//! Callers and services in tasks.
+//!
+//! The invariant: no call of a task waits. A session is opened on a thread that may.
+
+use super::{Async, RUNTIME_GONE, on_a_blocking_thread, runtime_gone};
+use crate::call::{CallError, Caller, Reply, Request, Service, Ticket, Wanted};
+use crate::consumer::ReceiveError;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::session::Address;
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+impl Async<Caller> {
+    /// Connects to the service at `address`, like [`Caller::connect`], on a thread of the runtime for blocking calls.
+    /// A future that is dropped leaves the call to itself; what it brings is dropped, too.
+    ///
+    /// ```
+    /// # use fdring::{call::{Caller, Service}, tokio::Async};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let service = Service::listen("@doc-tokio-caller-connect")?;
+    /// let caller = Async::<Caller>::connect("@doc-tokio-caller-connect").await?;
+    /// assert_eq!(caller.get_ref().stats().sessions, 1);
+    /// # drop(service);
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Os`](crate::Error::Os) if nobody listens there, the system is short of memory or descriptors, or the
+    ///   runtime's poller cannot watch the descriptor
+    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range
+    /// - [`Error::Refused`](crate::Error::Refused) if the service refuses, or a server listens there, which is no
+    ///   service
+    /// - [`Error::Forbidden`](crate::Error::Forbidden) if the service runs as another user
+    /// - [`Error::Peer`](crate::Error::Peer) if the service breaks the protocol, or offers what is beyond the limits
+    /// - [`Error::Closed`](crate::Error::Closed) if the service closes the connection
+    /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than 5 s
+    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
+    pub async fn connect(address: impl Into<Address>) -> Result<Self> {
+        let address = address.into();
+        Self::new(on_a_blocking_thread(|| Caller::connect(address)).await?)
+    }
+
+    /// Sends a request and waits for its reply, like [`Caller::call`], at most `timeout` for both.
+    ///
+    /// A future that is dropped gives the call up. The service may execute it all the same.
+    ///
+    /// ```
+    /// # use fdring::{call::{Caller, Service}, tokio::Async};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut service = Service::listen("@doc-tokio-call")?;
+    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(b"4").unwrap());
+    /// let mut caller = Async::<Caller>::connect("@doc-tokio-call").await?;
+    /// assert_eq!(&caller.call(b"2 + 2", Duration::from_secs(1)).await?[..], b"4");
+    /// # server.join().unwrap();
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::TimedOut`] if no reply came in time
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as
+    ///   [`CallerOptions::calls_max`](crate::call::CallerOptions::calls_max) allows
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`CallError::Forked`] in a forked child
+    pub async fn call(&mut self, request: &[u8], timeout: Duration) -> Result<Reply, CallError> {
+        let mut ticket = self.send(request, timeout).await?;
+        // The ticket is fresh, so an answer or an error is due.
+        Ok(self.wait(&mut ticket).await?.unwrap_or_default())
+    }
+
+    /// Sends a request, like [`Caller::send`], and waits for room for at most `timeout`. The whole call ends after
+    /// `timeout`, replies included. A future that is dropped has sent nothing.
+    ///
+    /// ```
+    /// # use fdring::{call::{Caller, Service}, tokio::Async};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut service = Service::listen("@doc-tokio-caller-send")?;
+    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(b"4").unwrap());
+    /// let mut caller = Async::<Caller>::connect("@doc-tokio-caller-send").await?;
+    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(1)).await?;
+    /// assert_eq!(&caller.wait(&mut ticket).await?.unwrap()[..], b"4");
+    /// # server.join().unwrap();
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::Full`] if there was no room in time; nothing was sent
+    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
+    /// - [`CallError::TooLong`] if the request is longer than the ring takes
+    /// - [`CallError::TooManyCalls`] if as many calls are in flight as
+    ///   [`CallerOptions::calls_max`](crate::call::CallerOptions::calls_max) allows
+    /// - [`CallError::StoreFull`] if it waits for room, and too many replies are in its way
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`CallError::Forked`] in a forked child
+    pub async fn send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            if self.get_mut().needs_session()? {
+                let opened = on_a_blocking_thread(self.get_ref().opening(deadline)).await;
+                self.get_mut().go_on(opened)?;
+            }
+            if let Some(ticket) = poll_fn(|cx| self.poll_request(cx, request, deadline)).await? {
+                return Ok(ticket);
+            }
+        }
+    }
+
+    /// Waits for the next reply to a call, like [`Caller::wait`]. `None` says that all have been taken. A future that
+    /// is dropped has taken nothing, and the call goes on.
+    ///
+    /// ```
+    /// # use fdring::{call::{Caller, Service}, tokio::Async};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// # let mut service = Service::listen("@doc-tokio-caller-wait")?;
+    /// # let server = std::thread::spawn(move || {
+    /// #     let request = service.receive().unwrap();
+    /// #     request.reply_part(b"1").unwrap();
+    /// #     request.reply(b"2").unwrap();
+    /// # });
+    /// let mut caller = Async::<Caller>::connect("@doc-tokio-caller-wait").await?;
+    /// let mut ticket = caller.send(b"list", Duration::from_secs(1)).await?;
+    /// let mut replies = 0;
+    /// while let Some(reply) = caller.wait(&mut ticket).await? {
+    ///     replies += 1;
+    ///     assert_eq!(reply.is_last(), replies == 2);
+    /// }
+    /// # server.join().unwrap();
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
+    /// - [`CallError::Refused`] if the service refused
+    /// - [`CallError::Lost`] if the session ended before the reply
+    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
+    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`CallError::Forked`] in a forked child
+    pub async fn wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
+        let wanted = Wanted { room: false, deadline: ticket.deadline() };
+        poll_fn(|cx| {
+            self.poll_caller(cx, wanted, |caller| match caller.try_wait(ticket) {
+                Err(CallError::Empty) => Poll::Pending,
+                outcome => Poll::Ready(outcome),
+            })
+        })
+        .await
+    }
+
+    /// The ticket of a request that was sent, or `None` if the session has ended.
+    fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        request: &[u8],
+        deadline: Deadline,
+    ) -> Poll<Result<Option<Ticket>, CallError>> {
+        let wanted = Wanted { room: true, deadline };
+        self.poll_caller(cx, wanted, |caller| match caller.try_send_until(request, deadline) {
+            Err(CallError::Full) if !deadline.has_passed() => match caller.needs_session() {
+                Ok(false) => Poll::Pending,
+                outcome => Poll::Ready(outcome.map(|_| None)),
+            },
+            outcome => Poll::Ready(outcome.map(Some)),
+        })
+    }
+
+    /// Attempts something, and again once there may be what it waits for.
+    fn poll_caller<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        wanted: Wanted,
+        mut attempt: impl FnMut(&mut Caller) -> Poll<Result<T, CallError>>,
+    ) -> Poll<Result<T, CallError>> {
+        ready!(self.poll_run(cx));
+        let outcome = attempt(self.get_mut());
+        if outcome.is_ready() {
+            return outcome;
+        }
+        let waker = cx.waker().clone();
+        self.poll_look(cx, gone, |caller| match caller.arm_for(wanted) {
+            Ok(true) => Poll::Pending,
+            Ok(false) => {
+                let outcome = attempt(caller);
+                if outcome.is_pending() {
+                    // Nothing was armed for this attempt.
+                    waker.wake();
+                }
+                outcome
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        })
+    }
+}
+
+impl Async<Service> {
+    /// The next request, like [`Service::receive`]. A future that is dropped has received nothing.
+    ///
+    /// Answer it by calls that do not wait: [`Request::reply`] and [`Request::try_reply_part`] are such.
+    ///
+    /// ```
+    /// # use fdring::{call::{Caller, Service}, tokio::Async};
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let mut service = Async::new(Service::listen("@doc-tokio-service")?)?;
+    /// # let caller = std::thread::spawn(|| {
+    /// #     Caller::connect("@doc-tokio-service").unwrap().call(b"2 + 2", Duration::from_secs(1)).unwrap()
+    /// # });
+    /// let request = service.receive().await?;
+    /// assert_eq!(&request[..], b"2 + 2");
+    /// request.reply(b"4")?;
+    /// # assert_eq!(&caller.join().unwrap()[..], b"4");
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`ReceiveError::Forked`] in a forked child
+    pub async fn receive(&mut self) -> Result<Request, ReceiveError> {
+        let look = |service: &mut Service| match service.try_receive() {
+            Err(ReceiveError::Empty) => Poll::Pending,
+            outcome => Poll::Ready(outcome),
+        };
+        poll_fn(|cx| {
+            ready!(self.poll_run(cx));
+            // The look arms everything if nothing is there.
+            self.poll_look(cx, runtime_gone, look)
+        })
+        .await
+    }
+}
+
+/// The outcome of a wait whose runtime has been shut down.
+fn gone<T>(_: io::Error) -> Result<T, CallError> {
+    Err(CallError::Wait(RUNTIME_GONE.raw_os_error()))
+}

@@ -1,0 +1,293 @@
+//! Callers and services in tasks: each call is answered once wherever a future is dropped, deadlines need no timer of
+//! the runtime, and a service that is gone keeps no other task waiting.
+
+mod common;
+
+use common::{DEADLINE, unique_name};
+use fdring::call::{CallError, Caller, CallerOptions, Service, ServiceOptions, Ticket};
+use fdring::tokio::Async;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+
+const CALLS: u64 = 2000;
+/// A call that nobody answers is not waited for longer.
+const SHORT: Duration = Duration::from_millis(20);
+
+/// One of each kind.
+fn runtimes() -> [Runtime; 2] {
+    let threads = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    [Builder::new_current_thread().enable_all().build().unwrap(), threads]
+}
+
+/// Runs a task to its end, on the runtime's own threads if it has any.
+fn run<T: Send + 'static>(runtime: &Runtime, task: impl Future<Output = T> + Send + 'static) -> T {
+    let task = runtime.spawn(async { tokio::time::timeout(2 * DEADLINE, task).await.expect("a task that hangs") });
+    runtime.block_on(task).unwrap()
+}
+
+/// Polls a future once, and drops it.
+async fn once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+fn unique_address() -> String {
+    format!("@{}", unique_name())
+}
+
+fn number_of(bytes: &[u8]) -> u64 {
+    u64::from_le_bytes(bytes[..8].try_into().unwrap())
+}
+
+/// Answers each request with its bytes, sometimes late, until one says so. Returns their numbers in order.
+fn echo(mut service: Service) -> std::thread::JoinHandle<Vec<u64>> {
+    std::thread::spawn(move || {
+        let mut numbers = Vec::new();
+        loop {
+            let request = service.receive_timeout(DEADLINE).unwrap();
+            if request.is_empty() {
+                request.reply(b"ended").unwrap();
+                return numbers;
+            }
+            numbers.push(number_of(&request));
+            (0..numbers.len() * numbers.len() % 3000).for_each(|_| std::hint::spin_loop());
+            let reply = request.to_vec();
+            request.reply(&reply).unwrap();
+        }
+    })
+}
+
+/// Sends a request by futures that are dropped before one has an outcome. Counts these.
+async fn insist(caller: &mut Async<Caller>, payload: &[u8], dropped: &mut u64) -> Ticket {
+    for round in 0_u64.. {
+        let sent = match round % 3 {
+            0 => once(caller.send(payload, DEADLINE)).await,
+            1 => tokio::select! {
+                biased;
+                sent = caller.send(payload, DEADLINE) => Some(sent),
+                () = tokio::task::yield_now() => None,
+            },
+            _ => tokio::time::timeout(Duration::from_micros(200), caller.send(payload, DEADLINE)).await.ok(),
+        };
+        match sent {
+            Some(ticket) => return ticket.unwrap(),
+            None => *dropped += 1,
+        }
+    }
+    unreachable!("it is sent sooner or later")
+}
+
+#[test]
+fn each_call_is_answered_once_wherever_a_future_is_dropped() {
+    for runtime in runtimes() {
+        let address = unique_address();
+        // Both rings are full again and again.
+        let service = ServiceOptions::new().capacity(4096).listen(address.as_str()).unwrap();
+        let service = echo(service);
+        let caller = CallerOptions::new().capacity(4096).connect(address.as_str()).unwrap();
+        let (dropped, given_up) = run(&runtime, async move {
+            let mut caller = Async::new(caller).unwrap();
+            let (mut dropped, mut given_up) = (0, 0);
+            let mut tickets = std::collections::VecDeque::new();
+            for number in 0..CALLS {
+                let payload = [&number.to_le_bytes()[..], &[7; 400]].concat();
+                if number % 50 == 0 {
+                    // Given up, if it does not come at once.
+                    given_up += u64::from(once(caller.call(&payload, DEADLINE)).await.is_none());
+                    continue;
+                }
+                tickets.push_back((number, insist(&mut caller, &payload, &mut dropped).await));
+                while tickets.len() > (number % 64) as usize {
+                    let (expected, mut ticket) = tickets.pop_front().unwrap();
+                    let reply = loop {
+                        match once(caller.wait(&mut ticket)).await {
+                            Some(reply) => break reply.unwrap().unwrap(),
+                            None => dropped += 1,
+                        }
+                        tokio::task::yield_now().await;
+                    };
+                    assert_eq!((number_of(&reply), reply.len()), (expected, payload.len()));
+                    assert!(caller.wait(&mut ticket).await.unwrap().is_none());
+                }
+            }
+            for (expected, mut ticket) in tickets {
+                assert_eq!(number_of(&caller.wait(&mut ticket).await.unwrap().unwrap()), expected);
+            }
+            assert_eq!(&caller.call(b"", DEADLINE).await.unwrap()[..], b"ended");
+            let stats = caller.get_ref().stats();
+            assert_eq!((stats.in_flight, stats.sessions, stats.lost, stats.timed_out), (0, 1, 0, 0), "{stats:?}");
+            (dropped, given_up)
+        });
+        let mut numbers = service.join().unwrap();
+        assert!(numbers.is_sorted_by(|one, next| one < next), "none was sent twice");
+        numbers.retain(|number| number % 50 != 0);
+        assert_eq!(numbers.len() as u64, CALLS - CALLS / 50, "none is missing");
+        assert!(dropped > 100 && given_up > 0, "{dropped} futures were dropped, {given_up} calls given up");
+    }
+}
+
+#[test]
+fn a_service_in_a_task_receives_each_request_once_wherever_a_future_is_dropped() {
+    for runtime in runtimes() {
+        let address = unique_address();
+        let service = Service::listen(address.as_str()).unwrap();
+        let caller = std::thread::spawn(move || {
+            let mut caller = Caller::connect(address.as_str()).unwrap();
+            for number in 0..CALLS {
+                let reply = caller.call(&number.to_le_bytes(), DEADLINE).unwrap();
+                assert_eq!(number_of(&reply), number);
+                if number % 100 == 0 {
+                    std::thread::park_timeout(Duration::from_micros(300));
+                }
+            }
+            caller.call(b"", DEADLINE).unwrap();
+        });
+        let dropped = run(&runtime, async move {
+            let mut service = Async::new(service).unwrap();
+            let (mut dropped, mut expected) = (0_u64, 0);
+            for round in 0_u64.. {
+                let request = match round % 3 {
+                    0 => once(service.receive()).await,
+                    1 => tokio::select! {
+                        request = service.receive() => Some(request),
+                        () = tokio::time::sleep(Duration::from_micros(round % 200)) => None,
+                    },
+                    _ => Some(service.receive().await),
+                };
+                let Some(request) = request else {
+                    dropped += 1;
+                    continue;
+                };
+                let request = request.unwrap();
+                if request.is_empty() {
+                    request.reply(b"").unwrap();
+                    break;
+                }
+                assert_eq!(number_of(&request), expected);
+                expected += 1;
+                let reply = request.to_vec();
+                request.reply(&reply).unwrap();
+            }
+            assert_eq!((expected, service.get_ref().stats().requests), (CALLS, CALLS + 1));
+            dropped
+        });
+        assert!(dropped > 100, "only {dropped} futures were dropped");
+        caller.join().unwrap();
+    }
+}
+
+#[test]
+fn deadlines_need_no_timer_of_the_runtime() {
+    let runtime = Builder::new_current_thread().enable_io().build().unwrap();
+    let address = unique_address();
+    let service = Service::listen(address.as_str()).unwrap();
+    runtime.block_on(async {
+        let caller = CallerOptions::new().capacity(4096).connect(address.as_str()).unwrap();
+        let mut caller = Async::new(caller).unwrap();
+        let begun = Instant::now();
+        assert!(matches!(caller.call(b"nobody answers", SHORT).await, Err(CallError::TimedOut)));
+        assert!((SHORT..DEADLINE).contains(&begun.elapsed()));
+        let mut tickets = Vec::new();
+        let begun = Instant::now();
+        let error = loop {
+            match caller.send(&[0; 1000], SHORT).await {
+                Ok(ticket) => tickets.push(ticket),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, CallError::Full) && !error.may_have_run(), "{error:?}");
+        assert!((SHORT..DEADLINE).contains(&begun.elapsed()) && !tickets.is_empty());
+    });
+    drop(service);
+}
+
+#[test]
+fn what_a_task_no_longer_waits_for_makes_no_descriptor_readable() {
+    let [runtime, _] = runtimes();
+    let address = unique_address();
+    let mut service = Service::listen(address.as_str()).unwrap();
+    let (mut caller, tickets) = runtime.block_on(async {
+        let caller = CallerOptions::new().capacity(4096).connect(address.as_str()).unwrap();
+        let mut caller = Async::new(caller).unwrap();
+        let mut tickets = Vec::new();
+        while let Some(ticket) = once(caller.send(&[0; 1000], DEADLINE)).await {
+            tickets.push(ticket.unwrap());
+        }
+        assert!(once(caller.send(&[0; 1000], SHORT)).await.is_none());
+        (caller.into_inner(), tickets)
+    });
+    assert!(caller.arm().unwrap());
+    // There is room then, and later the deadline passes, for which nobody waits.
+    let requests: Vec<_> = tickets.iter().map(|_| service.receive_timeout(DEADLINE).unwrap()).collect();
+    assert!(matches!(service.receive_timeout(SHORT), Err(fdring::errors::ReceiveError::TimedOut)));
+    let is_readable = |caller: &Caller, within| {
+        poll(&mut [PollFd::new(caller, PollFlags::IN)], Some(&Timespec::try_from(within).unwrap())).unwrap() != 0
+    };
+    // It may be for a second look, once, of a consumer that its producer's barrier may have left out.
+    let mut looks = 0;
+    while is_readable(&caller, 2 * SHORT) {
+        looks += 1;
+        assert!(looks <= 1 && caller.arm().unwrap(), "readable {looks} times, and nothing came");
+    }
+    requests.into_iter().for_each(|request| request.reply(b"").unwrap());
+    assert!(is_readable(&caller, DEADLINE), "replies do");
+    drop(tickets);
+}
+
+#[test]
+fn a_service_that_is_gone_keeps_no_other_task_waiting_and_is_found_again() {
+    for runtime in runtimes() {
+        let address = unique_address();
+        let service = Service::listen(address.as_str()).unwrap();
+        run(&runtime, async move {
+            let caller = CallerOptions::new().patience(DEADLINE).connect(address.as_str()).unwrap();
+            let mut caller = Async::new(caller).unwrap();
+            let mut lost = caller.send(b"lost", DEADLINE).await.unwrap();
+            drop(service);
+            assert!(matches!(caller.wait(&mut lost).await, Err(CallError::Lost(_))));
+            let call = tokio::spawn(async move {
+                // One try is dropped while it connects.
+                let _ = tokio::time::timeout(Duration::from_millis(5), caller.call(b"dropped", DEADLINE)).await;
+                let reply = caller.call(b"found", DEADLINE).await.unwrap();
+                (reply.to_vec(), caller.get_ref().stats().sessions)
+            });
+            // This task runs, on the same thread if there is but one.
+            let begun = Instant::now();
+            tokio::time::sleep(SHORT).await;
+            assert!(begun.elapsed() < DEADLINE / 2 && !call.is_finished());
+            let mut service = Async::new(Service::listen(address.as_str()).unwrap()).unwrap();
+            loop {
+                let request = service.receive().await.unwrap();
+                let is_last = request[..] == *b"found";
+                let reply = request.to_vec();
+                let _ = request.reply(&reply);
+                if is_last {
+                    break;
+                }
+            }
+            assert_eq!(call.await.unwrap(), (b"found".to_vec(), 2));
+        });
+    }
+}
+
+#[test]
+fn a_task_connects_on_a_thread_that_may_wait() {
+    let [runtime, _] = runtimes();
+    let address = unique_address();
+    let service = echo(Service::listen(address.as_str()).unwrap());
+    runtime.block_on(async {
+        drop(once(Async::<Caller>::connect(address.as_str())).await);
+        let mut caller = Async::<Caller>::connect(address.as_str()).await.unwrap();
+        assert_eq!(&caller.call(b"", DEADLINE).await.unwrap()[..], b"ended");
+        assert!(Async::<Caller>::connect(unique_address().as_str()).await.is_err());
+    });
+    service.join().unwrap();
+}
