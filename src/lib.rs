@@ -51,7 +51,7 @@
 //! | read a busy lane as fast as possible | [`Consumer::receive_many`] |
 //! | wait for many consumers, and for other descriptors | [`Selector`](select::Selector) |
 //! | wait in poll, epoll or an event loop | [`Consumer::arm`]; for room, [`Producer::arm`] |
-//! | receive and send in tasks of tokio | `tokio::Async`, with the feature `tokio` |
+//! | receive, send, call and answer in tasks of tokio | `tokio::Async`, with the feature `tokio` |
 //! | know when a record was sent, and how long it took | [`LaneOptions::stamped`](options::LaneOptions::stamped) |
 //! | end waits from a signal handler or another thread | [`Interrupter`] |
 //! | see every lane of this user's processes, and tap any | [`inspect`] |
