@@ -31,7 +31,8 @@ FUZZ_SECONDS = {False: 5, True: 1200}
 # For the tests that kill, in the long form: how often each step, and for how long at random times.
 KILLS_LONG = {"FDRING_CRASH_ROUNDS": "20", "FDRING_SOAK_SECONDS": "600"}
 # What prints a line that begins with "proof: " and its name, and where it is.
-KILLERS = {"crash points": "tests/crash_points.rs", "soak": "tests/soak.rs", "feed": "tests/feed.rs"}
+KILLERS = {"crash points": "tests/crash_points.rs", "soak": "tests/soak.rs", "succession": "tests/soak.rs",
+           "endpoints": "tests/soak.rs", "feed": "tests/feed.rs"}
 
 
 class Run:

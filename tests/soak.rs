@@ -7,8 +7,12 @@
 mod common;
 #[path = "common/crew.rs"]
 mod crew;
+#[path = "common/holdings.rs"]
+mod holdings;
 #[path = "common/ledger.rs"]
 mod ledger;
+#[path = "common/owners.rs"]
+mod owners;
 #[path = "common/peer.rs"]
 mod peer;
 #[path = "common/readers.rs"]
@@ -163,17 +167,19 @@ fn successors_of_consumers_that_are_killed_at_random_times_miss_nothing() {
     println!("proof: succession | kills {kills} | records {records} | seed {seed}");
 }
 
-/// As long as the others: a collector, a feed, taps, records that are held and parcels come and go in one process,
-/// while those whom they read from are killed. Its descriptors, mappings and threads are then as before.
+/// As long as the others: in one process, collectors, feeds, taps, held records, parcels, a lane, a distributor, a
+/// service and a caller come and go, while the processes at their other ends are killed. After each round its
+/// descriptors, mappings, threads, children and shared memory are as before, and its other memory is no more than after
+/// the first.
 #[test]
-fn whatever_reads_comes_and_goes_beside_kills_at_random_times_and_leaves_nothing() {
+fn endpoints_of_all_kinds_come_and_go_beside_kills_at_random_times_and_leave_nothing() {
     if plays_a_part() {
         return;
     }
-    let test = "whatever_reads_comes_and_goes_beside_kills_at_random_times_and_leaves_nothing";
+    let test = "endpoints_of_all_kinds_come_and_go_beside_kills_at_random_times_and_leave_nothing";
     let seconds = number_from_environment("FDRING_SOAK_SECONDS").unwrap_or(SECONDS_DEFAULT);
     let seed = number_from_environment("FDRING_SOAK_SEED").unwrap_or_else(|| mix(u64::from(std::process::id())));
     println!("the seed is {seed}: FDRING_SOAK_SEED={seed} plays the same again");
     let counts = read_for(test, seconds, seed);
-    println!("proof: readers | {counts} | seconds {seconds} | seed {seed}");
+    println!("proof: endpoints | {counts} | seconds {seconds} | seed {seed}");
 }

@@ -1,9 +1,13 @@
-//! Everything that reads, in one process, and the processes that it reads from, which are killed at random.
+//! Everything that reads, in one process, and the processes that it reads from, which are killed at random; and beside
+//! it what is read by others, see `owners.rs`.
 //!
-//! Use it beside `mod common;`, `mod peer;` and `mod ledger;`. Every test begins with `if plays_a_part() { return; }`.
+//! Use it beside `mod common;`, `mod holdings;`, `mod owners;`, `mod peer;` and `mod ledger;`. Every test begins with
+//! `if plays_a_part() { return; }`.
 
-use crate::common::{DEADLINE, TempDir, belongings, role, wait_until};
+use crate::common::{DEADLINE, TempDir, role, wait_until};
+use crate::holdings::Holdings;
 use crate::ledger::mix;
+use crate::owners::{Owned, Owners, takes_a_part};
 use crate::peer::{Peer, argument, say};
 use fdring::collect::{Collector, CollectorOptions, Event};
 use fdring::errors::{ReceiveError, TapError};
@@ -20,6 +24,10 @@ const KEPT_MAX: usize = 64;
 const PARCEL_BYTES: u64 = 20_000;
 /// How many numbers of a client there are for one that has a parcel.
 const PARCEL_EVERY: u64 = 32;
+const PARCELS_MAX: usize = 64;
+/// At least this number of rounds, and how long one takes at most.
+const ROUNDS_MIN: u32 = 4;
+const ROUND_MAX: Duration = Duration::from_secs(10);
 /// How many events of one kind are taken at a time, and how long the next one is waited for.
 const EVENTS_PER_LOOK: usize = 200;
 const MOMENT: Duration = Duration::from_millis(1);
@@ -31,7 +39,7 @@ pub(crate) fn plays_a_part() -> bool {
         Some("source") => source(),
         Some("client") => client(),
         Some("echo") => echo(),
-        _ => return false,
+        _ => return takes_a_part(),
     }
     true
 }
@@ -48,41 +56,52 @@ pub(crate) fn read_for(test: &str, seconds: u64, seed: u64) -> String {
     }
 }
 
-fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").unwrap().count()
-}
-
+/// Reads in rounds: after each one everything is dropped, and this process has what it had before it began.
 fn readers() {
     let argument = argument();
     let [test, seconds, seed] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
     let (seconds, seed): (u64, u64) = (seconds.parse().unwrap(), seed.parse().unwrap());
-    let before = (belongings(), threads());
+    let (begin, total) = (Instant::now(), Duration::from_secs(seconds));
+    let round_time = (total / ROUNDS_MIN).min(ROUND_MAX);
+    let (before, mut warm, mut grown_kib) = (Holdings::now(), None, 0);
+    let (mut counts, mut owned, mut rounds) = (Counts::default(), Owned::default(), 0);
+    while begin.elapsed() < total {
+        play_a_round(test, mix(seed ^ rounds), round_time, &mut counts, &mut owned);
+        // Sooner than the process that listens to this one gives up.
+        let now = Holdings::wait_until_as(&before, warm.as_ref(), DEADLINE / 2);
+        grown_kib = now.grown_kib(warm.get_or_insert_with(|| now.clone()));
+        rounds += 1;
+    }
+    let Counts { kills, collected, fed, tapped, kept, parcels, forwarded, attached } = counts;
+    let Owned { kills: killed, sent, worked, answered, called } = owned;
+    let all = [collected, fed, tapped, kept, parcels, forwarded, attached, sent, worked, answered, called];
+    assert!(rounds > 1 && !all.contains(&0), "{counts:?} {owned:?}");
+    let kills = kills + killed;
+    say(&format!(
+        "rounds {rounds} | kills {kills} | collected {collected} | fed {fed} | tapped {tapped} | kept {kept} | \
+         parcels {parcels} | forwarded {forwarded} | attached {attached} | sent {sent} | worked {worked} | \
+         answered {answered} | called {called} | grown_kib {grown_kib}"
+    ));
+}
+
+fn play_a_round(test: &str, seed: u64, time: Duration, counts: &mut Counts, owned: &mut Owned) {
     let dir = TempDir::new();
-    let mut readers = Readers::new(test, &dir, seed);
+    let mut readers = Readers::new(test, &dir, seed, *counts);
+    let mut owners = Owners::new(test, &dir, mix(seed));
+    owners.counts = *owned;
     let begin = Instant::now();
-    let mut told = 0;
-    while begin.elapsed() < Duration::from_secs(seconds) {
+    let mut told = None;
+    while begin.elapsed() < time {
         readers.disturb();
         readers.read();
-        if begin.elapsed().as_secs() != told {
-            told = begin.elapsed().as_secs();
+        owners.step();
+        let second = Some(begin.elapsed().as_secs());
+        if second != told {
+            told = second;
             say("alive");
         }
     }
-    let counts = readers.counts;
-    drop(readers);
-    let (end, now) = (Instant::now(), || (belongings(), threads()));
-    while now() != before {
-        // Sooner than the process that listens to this one gives up.
-        assert!(end.elapsed() < DEADLINE / 2, "there is {:?} where {before:?} was", now());
-        std::thread::park_timeout(MOMENT);
-    }
-    let Counts { kills, collected, fed, tapped, kept, parcels, attached } = counts;
-    assert!(collected > 0 && fed > 0 && tapped > 0 && kept > 0 && parcels > 0 && attached > 0, "{counts:?}");
-    say(&format!(
-        "kills {kills} | collected {collected} | fed {fed} | tapped {tapped} | kept {kept} | parcels {parcels} | \
-         on lanes {attached}"
-    ));
+    (*counts, *owned) = (readers.counts, owners.counts);
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,6 +112,8 @@ struct Counts {
     tapped: u64,
     kept: u64,
     parcels: u64,
+    /// Parcels that were sent on long after they had come, perhaps from a process that had died.
+    forwarded: u64,
     /// Parcels that came as records.
     attached: u64,
 }
@@ -114,6 +135,8 @@ struct Readers<'a> {
     kept: Vec<(u64, OwnedRecord)>,
     echo: Echo,
     bytes: Vec<ParcelBytes>,
+    /// Parcels of clients, each with the number that fills it.
+    parcels: Vec<(u64, Parcel)>,
     counts: Counts,
 }
 
@@ -122,7 +145,7 @@ fn number(payload: &[u8]) -> u64 {
 }
 
 impl<'a> Readers<'a> {
-    fn new(test: &'a str, dir: &TempDir, seed: u64) -> Self {
+    fn new(test: &'a str, dir: &TempDir, seed: u64, counts: Counts) -> Self {
         let [source_address, collector_address] =
             ["source", "collector"].map(|name| dir.path().join(name).display().to_string());
         Self {
@@ -138,7 +161,8 @@ impl<'a> Readers<'a> {
             kept: Vec::new(),
             echo: Echo::new(test, dir),
             bytes: Vec::new(),
-            counts: Counts::default(),
+            parcels: Vec::new(),
+            counts,
             source_address,
             collector_address,
         }
@@ -183,6 +207,7 @@ impl<'a> Readers<'a> {
                     .unwrap();
             }
             6..=8 => self.parcel(),
+            9 => self.forward(),
             _ => {}
         }
     }
@@ -201,6 +226,18 @@ impl<'a> Readers<'a> {
         if self.bytes.len() > 16 {
             self.bytes.drain(..8);
         }
+    }
+
+    /// Sends on a parcel that was kept. Its sender may have been killed since.
+    fn forward(&mut self) {
+        if self.parcels.is_empty() {
+            return;
+        }
+        let index = self.below(self.parcels.len() as u64) as usize;
+        let (number, parcel) = self.parcels.swap_remove(index);
+        assert!(parcel.buffer(0).unwrap().iter().all(|byte| *byte == number as u8));
+        assert_eq!(self.echo.send(&parcel, false).unwrap().buffer(0), parcel.buffer(0));
+        self.counts.forwarded += 1;
     }
 
     /// Reads what is there.
@@ -225,7 +262,7 @@ impl<'a> Readers<'a> {
                     self.counts.collected += 1;
                     if record.fd_count() != 0 {
                         self.counts.attached += 1;
-                        take(&record, *next - 1, &mut self.bytes, &mut self.echo);
+                        take(&record, *next - 1, &mut self.bytes, &mut self.parcels, &mut self.echo);
                     }
                     if next.is_multiple_of(97) {
                         self.kept.push((*next - 1, record.into_owned()));
@@ -287,20 +324,32 @@ impl<'a> Readers<'a> {
     }
 }
 
-/// Leaves the parcel of a record where it is, keeps its bytes, drops it on another thread, or has it go on to another
-/// process and come back.
-fn take(record: &Record<'_>, number: u64, bytes: &mut Vec<ParcelBytes>, echo: &mut Echo) {
+/// Leaves the parcel of a record where it is, keeps it or its bytes, drops it on another thread, or has it go on to
+/// another process and come back.
+fn take(
+    record: &Record<'_>,
+    number: u64,
+    bytes: &mut Vec<ParcelBytes>,
+    parcels: &mut Vec<(u64, Parcel)>,
+    echo: &mut Echo,
+) {
     let parcel = || {
         let parcel = record.take_parcel(1 << 20).unwrap();
         assert!(parcel.buffer(0).unwrap().iter().all(|byte| *byte == number as u8));
         parcel
     };
-    match number / PARCEL_EVERY % 4 {
+    match number / PARCEL_EVERY % 5 {
         0 => {}
         1 => bytes.push(parcel().into_bytes()),
         2 => {
             let parcel = parcel();
             std::thread::spawn(move || drop(parcel)).join().unwrap();
+        }
+        3 => {
+            parcels.push((number, parcel()));
+            if parcels.len() > PARCELS_MAX {
+                parcels.remove(0);
+            }
         }
         _ => {
             let parcel = parcel();
