@@ -1,15 +1,16 @@
-//! A contender of one's own in every measure: Unix datagrams.
+//! A contender of one's own in every measure that it can take part in: Unix datagrams.
 //!
 //! `cargo run --release -p ipcbench --example datagram -- --contender "Unix datagram"` measures it next to raw rings.
 
 use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Program, Role, Waiting, Way, payload};
 use std::io::{ErrorKind, Result};
+use std::os::fd::BorrowedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::ExitCode;
 
-/// The most consumers, or workers, that anything is measured with.
-const CONSUMERS_MAX: usize = 4;
+/// The most lanes, which are more than consumers or workers, that anything is measured with.
+const LANES_MAX: usize = 16;
 /// The most producers.
 const PRODUCERS_MAX: usize = 8;
 
@@ -21,7 +22,16 @@ static KINDS: &[ContenderKind] = &[ContenderKind {
         Capability::FanOut,
         Capability::FanIn,
         Capability::Share,
+        Capability::Lanes,
         Capability::Connect,
+        Capability::Descriptors,
+    ],
+    lacks: &[
+        (Capability::Call, "its round trips are calls and replies already"),
+        (
+            Capability::ProducersCost,
+            "a socket takes ten datagrams or so (net.unix.max_dgram_qlen) before its sender waits",
+        ),
     ],
     ..ContenderKind::new("Unix datagram", open)
 }];
@@ -29,8 +39,8 @@ static KINDS: &[ContenderKind] = &[ContenderKind {
 struct Datagrams {
     run: String,
     role: Role,
-    /// One for each consumer or worker; round trips go over the first. Each is connected to that of the same number of
-    /// the other process.
+    /// One for each consumer, worker or lane; round trips go over the first. Each is connected to that of the same
+    /// number of the other process.
     sockets: Vec<UnixDatagram>,
     /// Of several producers: the parent's are connected to the child's one.
     producers: Vec<UnixDatagram>,
@@ -46,7 +56,7 @@ fn address(run: &str, name: &str) -> Result<SocketAddr> {
 
 fn open(role: Role, run: &str) -> Opened {
     let bind = |name: String| UnixDatagram::bind_addr(&address(run, &name)?);
-    let sockets = (0..CONSUMERS_MAX).map(|n| bind(format!("{role:?}-{n}"))).collect::<Result<_>>()?;
+    let sockets = (0..LANES_MAX).map(|n| bind(format!("{role:?}-{n}"))).collect::<Result<_>>()?;
     // A socket that is connected itself takes nothing from others.
     let producers = if role == Role::Child { vec![bind("many".to_owned())?] } else { Vec::new() };
     let door = if role == Role::Parent { Some(bind("door".to_owned())?) } else { None };
@@ -98,6 +108,7 @@ impl Contender for Datagrams {
         let sockets = match way {
             Way { producers: 2.., producer, .. } => &self.producers[producer..=producer],
             Way { workers: 2.., worker, .. } => &self.sockets[worker..=worker],
+            Way { lanes: 2.., lane, .. } => &self.sockets[lane..=lane],
             Way { consumers, .. } => &self.sockets[..consumers],
         };
         for socket in sockets {
@@ -107,8 +118,9 @@ impl Contender for Datagrams {
     }
 
     fn receive(&mut self, way: Way) -> Fallible<u64> {
-        // One of the two is 0: there are several consumers, or several workers.
-        let socket = if way.producers == 1 { &self.sockets[way.consumer + way.worker] } else { &self.producers[0] };
+        // All but one are 0: there are several consumers, workers or lanes.
+        let number = way.consumer + way.worker + way.lane;
+        let socket = if way.producers == 1 { &self.sockets[number] } else { &self.producers[0] };
         let buffer = &mut self.buffer;
         let len = again(|| socket.recv(buffer))?;
         Ok(payload::sum(&buffer[..len]))
@@ -131,6 +143,15 @@ impl Contender for Datagrams {
         let len = socket.recv(&mut self.buffer)?;
         std::hint::black_box(payload::sum(&self.buffer[..len]));
         Ok(())
+    }
+
+    fn send_fds(&mut self, fds: &[BorrowedFd<'_>]) -> Fallible {
+        fdring::send_fds(&self.sockets[0], b"f", fds)?;
+        Ok(())
+    }
+
+    fn receive_fds(&mut self, count: usize) -> Fallible<usize> {
+        Ok(fdring::recv_fds(&self.sockets[0], &mut [0], count)?.fds.len())
     }
 }
 

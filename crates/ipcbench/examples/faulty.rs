@@ -65,13 +65,15 @@ impl Contender for Stream {
         Ok(())
     }
 
-    fn send(&mut self, _: Way, n: u64) -> Fallible {
+    fn send(&mut self, way: Way, n: u64) -> Fallible {
         if self.fault == Fault::FailsToSend {
             return Err("it has lost its voice".into());
         }
         let mut record = [0; LEN];
         payload::write(&mut record, n);
-        Ok(self.stream.as_ref().ok_or("not connected")?.write_all(&record)?)
+        let mut stream = self.stream.as_ref().ok_or("not connected")?;
+        // All consumers read from the one stream in turn.
+        Ok((0..way.consumers).try_for_each(|_| stream.write_all(&record))?)
     }
 
     fn receive(&mut self, _: Way) -> Fallible<u64> {
@@ -119,6 +121,13 @@ static KINDS: &[ContenderKind] = &[
     kind("mute", |role, run| open(role, run, Fault::FailsToSend)),
     kind("lingers", |role, run| open(role, run, Fault::Lingers)),
     kind("tidies", |role, run| open(role, run, Fault::Tidies)),
+    // A socket takes some hundred short records.
+    ContenderKind { does: &[Capability::ProducersCost], ..kind("cramped", |role, run| open(role, run, Fault::None)) },
+    ContenderKind {
+        does: &[Capability::ProducersCost],
+        room: 64,
+        ..kind("roomy", |role, run| open(role, run, Fault::None))
+    },
     kind("unopened", cannot_open),
 ];
 

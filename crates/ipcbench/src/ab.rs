@@ -21,23 +21,40 @@ const ROUND: [usize; 3] = [0, 1, 0];
 /// Where a revision cannot be built or run.
 pub(crate) fn run(revisions: [&str; 2], options: &Options) -> Fallible<ExitCode> {
     let root = PathBuf::from(output(Command::new("git").args(["rev-parse", "--show-toplevel"]))?);
+    if options.keep.is_some() && revisions.contains(&AS_IT_IS) {
+        return Err("--keep takes two revisions, and not . for the sources as they are, which may have changed".into());
+    }
     let binaries = [build(&root, revisions[0])?, build(&root, revisions[1])?];
     if benchmark_differs(&root, revisions)? {
         println!("warning: crates/ipcbench differs too: a change of the method counts as one of the library");
     }
+    if options.tries {
+        return try_both(&binaries, options);
+    }
     signals::catch();
-    let mut reports: [Vec<Report>; 2] = Default::default();
-    let seconds = options.seconds / (options.restarts * ROUND.len()) as f64;
+    let restarts = options.restarts * ROUND.len();
+    let seconds = options.seconds / restarts as f64;
+    let kept = options.keep.as_deref().map(|folder| Kept::open(folder, &binaries, options)).transpose()?;
     let path = root.join(format!("target/ab/run-{}.json", std::process::id()));
-    for round in 1..=options.restarts {
-        eprintln!("ipcbench: round {round} of {}", options.restarts);
-        for side in ROUND {
-            reports[side].push(measure(&binaries[side], seconds, &path, options)?);
-        }
-        if signals::was_interrupted() {
-            println!("The comparison was interrupted after {round} rounds.");
-            break;
-        }
+    let mut reports: [Vec<Report>; 2] = Default::default();
+    for (number, side) in ROUND.into_iter().cycle().take(restarts).enumerate() {
+        let report = match kept.as_ref().and_then(|kept| kept.read(number)) {
+            Some(report) => report,
+            None => {
+                eprintln!("ipcbench: restart {} of {restarts}", number + 1);
+                let measured = measure(&binaries[side], seconds, &path, options);
+                if signals::was_interrupted() {
+                    // A terminal has sent it to that run, too: what it brought is cut short, and left out.
+                    let _ = std::fs::remove_file(&path);
+                    let again = if kept.is_some() { "; the same command goes on there" } else { "" };
+                    println!("The comparison was interrupted after {number} of {restarts} restarts{again}.");
+                    break;
+                }
+                measured?;
+                kept.as_ref().map_or_else(|| take(&path), |kept| kept.take(&path, number))?
+            }
+        };
+        reports[side].push(report);
     }
     let [a, b] = &reports;
     let compared = compare(a, b);
@@ -57,8 +74,69 @@ fn benchmark_differs(root: &Path, revisions: [&str; 2]) -> Fallible<bool> {
     }
 }
 
-/// One restart.
-fn measure(binary: &Path, seconds: f64, path: &Path, options: &Options) -> Fallible<Report> {
+/// Where the reports of all restarts are kept, for a comparison that goes on later.
+struct Kept(PathBuf);
+
+impl Kept {
+    /// Opens a folder; what it holds must be of the same comparison.
+    fn open(folder: &Path, binaries: &[PathBuf; 2], options: &Options) -> Fallible<Self> {
+        let cannot = |error: std::io::Error| format!("{} cannot be written: {error}", folder.display());
+        std::fs::create_dir_all(folder).map_err(cannot)?;
+        let [a, b] = binaries.each_ref().map(|binary| binary.display());
+        let (seconds, restarts, options) = (options.seconds, options.restarts, options.passed_on.join(" "));
+        let what = format!("{a} and {b}: {seconds} s, {restarts} restarts, {options}\n");
+        let path = folder.join("comparison");
+        match std::fs::read_to_string(&path) {
+            Ok(before) if before != what => {
+                let (folder, before) = (folder.display(), before.trim());
+                Err(format!("{folder} holds another comparison ({before}); name another folder, or remove it").into())
+            }
+            Ok(_) => Ok(Self(folder.to_owned())),
+            Err(_) => {
+                std::fs::write(&path, what).map_err(cannot)?;
+                Ok(Self(folder.to_owned()))
+            }
+        }
+    }
+
+    fn path(&self, number: usize) -> PathBuf {
+        self.0.join(format!("restart-{number}.json"))
+    }
+
+    /// What that restart brought, if it was whole.
+    fn read(&self, number: usize) -> Option<Report> {
+        compare::read(&self.path(number)).ok()
+    }
+
+    /// Keeps what that restart has brought.
+    fn take(&self, path: &Path, number: usize) -> Fallible<Report> {
+        let kept = self.path(number);
+        // The folder may lie on another file system.
+        std::fs::copy(path, &kept).map_err(|error| format!("{} was not written: {error}", kept.display()))?;
+        take(path)
+    }
+}
+
+/// Runs every case of both revisions once.
+fn try_both(binaries: &[PathBuf; 2], options: &Options) -> Fallible<ExitCode> {
+    for binary in binaries {
+        let status = Command::new(binary).args(["run", "--try"]).args(&options.passed_on).status()?;
+        if !status.success() {
+            return Err(format!("{} failed: {status}", binary.display()).into());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Reads a report, whose file is removed.
+fn take(path: &Path) -> Fallible<Report> {
+    let report = compare::read(path);
+    std::fs::remove_file(path)?;
+    report
+}
+
+/// One restart; its report is written to `path`.
+fn measure(binary: &Path, seconds: f64, path: &Path, options: &Options) -> Fallible {
     let mut command = Command::new(binary);
     command.args(["run", "--restarts", "1", "--seconds", &format!("{:.1}", seconds.max(0.6))]).arg("--json").arg(path);
     let output = command.args(&options.passed_on).stdout(Stdio::null()).output()?;
@@ -66,9 +144,7 @@ fn measure(binary: &Path, seconds: f64, path: &Path, options: &Options) -> Falli
         let said = String::from_utf8_lossy(&output.stderr);
         return Err(format!("{} failed: {}", binary.display(), said.trim()).into());
     }
-    let report = compare::read(path);
-    std::fs::remove_file(path)?;
-    report
+    Ok(())
 }
 
 /// The command as it is at a revision; built unless it was before.

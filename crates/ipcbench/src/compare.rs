@@ -188,6 +188,8 @@ pub(crate) fn warnings(a: &Report, b: &Report) -> Vec<String> {
     differ("processor", &a.machine.processor, &b.machine.processor);
     differ("kernel", &a.machine.kernel, &b.machine.kernel);
     differ("pair of processors", &format!("{:?}", a.machine.cores), &format!("{:?}", b.machine.cores));
+    let datagrams = |report: &Report| report.machine.max_dgram_qlen.map_or_else(String::new, |count| count.to_string());
+    differ("net.unix.max_dgram_qlen", &datagrams(a), &datagrams(b));
     differ("compiler", &a.compiler, &b.compiler);
     if a.restarts.min(b.restarts) < RESTARTS_MIN {
         warnings

@@ -6,6 +6,7 @@
 
 use crate::clock::Laps;
 use crate::payload;
+use crate::plan::BATCH;
 use std::error::Error;
 use std::fmt;
 use std::os::fd::BorrowedFd;
@@ -31,10 +32,9 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 /// # What can be measured
 ///
 /// A contender of one's own takes part in every measure by its [`Capability`], as those do that are built in. It
-/// cannot take part in three: records spread over several lanes of one sender, which [`Capability::FanIn`] covers with
-/// several senders; the counts of system calls, memory and descriptors, which are of fdring's two ends; and what runs
-/// between two threads of one process. `ipcbench grid` measures it on more than two processors too, by a pair of
-/// ends for each producer with each consumer.
+/// cannot take part in two: the counts of system calls, memory and descriptors, which are of fdring's two ends; and
+/// what runs between two threads of one process. `ipcbench grid` measures it on more than two processors too, by a pair
+/// of ends for each producer with each consumer.
 ///
 /// One whose calls always sleep, or always spin, leaves the capabilities out that ask for the other; one way it
 /// may do either, and says so in its name.
@@ -106,20 +106,21 @@ pub trait Contender {
         Ok(())
     }
 
-    /// Sends record `n`, and publishes it: by the way's producer, to its worker, or to each of its consumers. In the
-    /// measure `load` the number is a time, and for a sleeper always 0.
+    /// Sends record `n`, and publishes it: by the way's producer, over its lane, to its worker, or to each of its
+    /// consumers. In the measure `load` the number is a time, and for a sleeper always 0.
     fn send(&mut self, way: Way, n: u64) -> Fallible;
 
     /// Waits for one record, in the way's own manner, and reads it; its sum.
     fn receive(&mut self, way: Way) -> Fallible<u64>;
 
     /// Sends the records 0 to `records` − 1, to each of the way's consumers, from its producers in turn, to its workers
-    /// in turn.
+    /// in turn, over its lanes in turn.
     fn send_all(&mut self, way: Way, records: u64) -> Fallible {
         (0..records).try_for_each(|n| self.send(way.turn(n), n))
     }
 
-    /// Receives as many, at each of the way's consumers, or at its workers in turn, record by record; the sum over all.
+    /// Receives as many, at each of the way's consumers, or at its workers or from its lanes in turn, record by record;
+    /// the sum over all.
     fn receive_all(&mut self, way: Way, records: u64) -> Fallible<u64> {
         let mut total = 0u64;
         for n in 0..records {
@@ -198,17 +199,35 @@ pub struct Way {
     pub workers: usize,
     /// Which of them the record is for, from 0 on.
     pub worker: usize,
+    /// Over how many lanes the parent spreads its records, each with a consumer of its own in the child. 1 but for
+    /// [`Capability::Lanes`].
+    pub lanes: usize,
+    /// Over which of them the record goes, from 0 on.
+    pub lane: usize,
 }
 
 impl Way {
     pub(crate) const fn new(len: usize, waiting: Waiting) -> Self {
-        Self { len, waiting, consumers: 1, consumer: 0, producers: 1, producer: 0, workers: 1, worker: 0 }
+        Self {
+            len,
+            waiting,
+            consumers: 1,
+            consumer: 0,
+            producers: 1,
+            producer: 0,
+            workers: 1,
+            worker: 0,
+            lanes: 1,
+            lane: 0,
+        }
     }
 
-    /// The same for record `n`: producers and workers have their turns.
-    pub(crate) const fn turn(self, n: u64) -> Self {
+    /// The same for record `n`: producers and workers have their turns with each record, lanes with each 32 of them.
+    #[must_use]
+    pub const fn turn(self, n: u64) -> Self {
         let (producer, worker) = (n % self.producers as u64, n % self.workers as u64);
-        Self { producer: producer as usize, worker: worker as usize, ..self }
+        let lane = n / BATCH % self.lanes as u64;
+        Self { producer: producer as usize, worker: worker as usize, lane: lane as usize, ..self }
     }
 }
 
@@ -260,8 +279,13 @@ pub enum Capability {
     FanIn,
     /// Records one way, each to one of up to 4 workers in the child: `workers`.
     Share,
-    /// What a record of 64 bytes costs the sender that waits for nobody: `producers-cost`. There must be room for
-    /// 16,384 of them; a sender that waits for room measures its receiver.
+    /// Records one way, spread over up to 16 lanes by one sender, 32 records a turn, each lane with a consumer of its
+    /// own in the child: `lanes`.
+    Lanes,
+    /// What a record of 64 bytes costs the sender that waits for nobody, with up to 4 consumers in the child:
+    /// `producers-cost`. Slices have no more records than [`ContenderKind::room`] says there is room for. That is
+    /// checked first: nobody receives until all are sent, and a contender whose sender is not done within a second is
+    /// left out, since a sender that waits for room measures its receiver.
     ProducersCost,
     /// From connecting to the first record: `connect`.
     Connect,
@@ -279,10 +303,28 @@ impl Capability {
         Self::FanOut,
         Self::FanIn,
         Self::Share,
+        Self::Lanes,
         Self::ProducersCost,
         Self::Connect,
         Self::Descriptors,
     ];
+
+    /// The names of the measures that it is for.
+    pub(crate) fn measure_keys(self) -> &'static [&'static str] {
+        match self {
+            Self::OneWay => &["one-way"],
+            Self::RoundTrip => &["round-trip", "load"],
+            Self::Call => &["round-trip"],
+            Self::Asleep => &["asleep", "asleep-one-core", "wake-up"],
+            Self::FanOut => &["consumers"],
+            Self::FanIn => &["fan-in"],
+            Self::Share => &["workers"],
+            Self::Lanes => &["lanes"],
+            Self::ProducersCost => &["producers-cost"],
+            Self::Connect => &["connect"],
+            Self::Descriptors => &["descriptors"],
+        }
+    }
 }
 
 /// What is known of a contender before it is opened.
@@ -294,12 +336,17 @@ pub struct ContenderKind {
     pub version: &'static str,
     /// What it takes part in.
     pub does: &'static [Capability],
+    /// Why it does not take part in others, a sentence each, which `list` and `--try` show.
+    pub lacks: &'static [(Capability, &'static str)],
     /// The longest record one way, in bytes.
     pub len_max: usize,
     /// The longest record there and back, in bytes.
     pub trip_len_max: usize,
     /// How many records one call takes: slices one way have a multiple of them.
     pub records_step: u64,
+    /// How many records of 64 bytes the sender can send to the slowest of its consumers before it waits or fails, for
+    /// [`Capability::ProducersCost`]; 16,384 unless said, and with fewer than 32 nothing is measured.
+    pub room: u64,
     /// Opens what this process offers; `run` is a name that no other run uses. Files whose names begin with it and a
     /// hyphen, in `/dev/shm` or in the folder of temporary files, are removed by a later run if this one was killed.
     pub open: fn(role: Role, run: &str) -> Opened,
@@ -309,13 +356,50 @@ impl ContenderKind {
     /// One that sends one way, there and back, and between sleepers, with records of up to 64 KiB.
     pub const fn new(name: &'static str, open: fn(role: Role, run: &str) -> Opened) -> Self {
         const DOES: &[Capability] = &[Capability::OneWay, Capability::RoundTrip, Capability::Asleep];
-        Self { name, version: "", does: DOES, len_max: 64 << 10, trip_len_max: 64 << 10, records_step: 1, open }
+        Self {
+            name,
+            version: "",
+            does: DOES,
+            lacks: &[],
+            len_max: 64 << 10,
+            trip_len_max: 64 << 10,
+            records_step: 1,
+            room: ROOM,
+            open,
+        }
     }
 
     pub(crate) fn can(&self, capability: Capability) -> bool {
         self.does.contains(&capability)
     }
+
+    /// Why it takes no part in what this capability is for, if it takes none.
+    pub(crate) fn why_not(&self, capability: Capability) -> Option<String> {
+        let other = match capability {
+            // Either is measured there and back.
+            Capability::RoundTrip | Capability::Call if self.can(Capability::RoundTrip) => return None,
+            Capability::RoundTrip => Some(Capability::Call),
+            _ => None,
+        };
+        if self.can(capability) {
+            let is_cramped = capability == Capability::ProducersCost && !self.has_room();
+            return is_cramped.then(|| format!("it has room for {} records only", self.room));
+        }
+        let lacks =
+            |capability| self.lacks.iter().find(|(each, _)| *each == capability).map(|(_, why)| (*why).to_owned());
+        let listed = || "`ContenderKind::does` does not list it".to_owned();
+        Some(lacks(capability).or_else(|| other.and_then(lacks)).unwrap_or_else(listed))
+    }
+
+    /// Whether it has room for a slice of records that nobody receives.
+    pub(crate) fn has_room(&self) -> bool {
+        self.room >= BATCH.max(self.records_step)
+    }
 }
+
+/// For how many records of 64 bytes there must be room, where what a record costs its producer is measured, unless a
+/// contender says that it has less.
+pub(crate) const ROOM: u64 = 16_384;
 
 /// A [`ContenderKind`], known by its name.
 #[derive(Clone, Copy)]

@@ -11,10 +11,13 @@ use crate::payload::{self, PING_BYTES};
 use crate::plan::{Carrier, Case, SPREAD_LEN, Spread};
 use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a sleeper is left alone before it is woken: it sleeps by then, and its processor is halted.
 const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
+
+/// How long a sender may take for as many records as there is room for, while nobody receives.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The way that a slice goes over.
 pub(crate) fn way_of(case: Case) -> Way {
@@ -27,7 +30,7 @@ pub(crate) fn way_of(case: Case) -> Way {
         Case::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _))
         | Case::FanOut(_, consumers)
         | Case::ProducersCost(_, consumers) => Way { consumers, ..spread },
-        Case::Spread(Spread::Lanes(producers)) => Way { producers, ..spread },
+        Case::Spread(Spread::Lanes(lanes)) | Case::Lanes(_, lanes) => Way { lanes, ..spread },
         Case::FanIn(_, producers, len) => Way { producers, ..Way::new(len, Waiting::Spinning) },
         Case::Share(_, workers) => Way { workers, ..spread },
         Case::Load(..) => Way::new(PING_BYTES, Waiting::Spinning),
@@ -55,6 +58,11 @@ pub(crate) fn send(
             Ok(())
         }
         Case::Descriptors(_, count) => descriptors::send(shared, count, records, |fds| contender.send_fds(fds)),
+        case if case.is_senders_time() => {
+            contender.send_all(way, records)?;
+            shared.word(Word::Pong).store(1, Ordering::Release);
+            Ok(())
+        }
         _ => contender.send_all(way, records),
     }
 }
@@ -71,9 +79,30 @@ pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case
             shared.word(Word::Pong).store(1, Ordering::Release);
         }
         Case::Descriptors(_, count) => descriptors::receive(shared, count, records, || contender.receive_fds(count))?,
+        case if case.is_senders_time() && shared.word(Word::Ahead).load(Ordering::Relaxed) != 0 => {
+            wait_until_sent(shared, records)?;
+            return contender.receive_all(way, records);
+        }
         _ => return contender.receive_all(way, records),
     }
     Ok(0)
+}
+
+/// Receives nothing until so many records are sent.
+fn wait_until_sent(shared: &Shared, records: u64) -> Fallible {
+    let start = Instant::now();
+    while shared.word(Word::Pong).load(Ordering::Acquire) == 0 {
+        if start.elapsed() > ROOM_PATIENCE {
+            return Err(format!(
+                "there is no room for {records} records of {SPREAD_LEN} B: its sender was not done with them within \
+                 {} s while nobody received, and one that waits for room measures its receiver",
+                ROOM_PATIENCE.as_secs()
+            )
+            .into());
+        }
+        std::hint::spin_loop();
+    }
+    Ok(())
 }
 
 /// Wakes the other process's sleeper by `send`, again and again; the times are what it says.

@@ -95,7 +95,7 @@ const HELP: &str = "
 Commands:
   run              measure; this is what is done unless a command is given
   ab REV REV       build two revisions (. is the sources as they are), measure both in turn, and say what differs;
-                   in a checkout of fdring; what is selected, --seconds and --restarts count
+                   in a checkout of fdring; what is selected, --seconds, --restarts, --keep and --try count
   compare A B      compare two reports of --json: a ratio and an interval for each row
   grid             producers × consumers on more than two processors, a process and a processor each: --grid, --bytes N,
                    --contender, --cores, --seconds, --restarts and --json count
@@ -123,7 +123,8 @@ Options:
   --csv PATH       write them there as a table
   --html PATH      write them there as a page with plots
   --hdr FOLDER     write the distributions there, as HdrHistogram's plotter reads them
-  --try            measure nothing, but run every contender once
+  --keep FOLDER    have `ab` keep there what each restart brought: the same command goes on where it was interrupted
+  --try            measure nothing, but run every contender once, and say what works, what does not, and why
   -h, --help       print this
 
 SIGINT and SIGTERM end a run early, with the figures up to then. The exit status is 0 if all went well, 1 if something
@@ -197,7 +198,7 @@ fn command(program: &Program, mut options: Options) -> Fallible<ExitCode> {
 fn list(program: &Program, options: &Options) -> Fallible<ExitCode> {
     let all = options.all_cases(program.contenders);
     let wanted = options.selection.selected(&all)?;
-    print!("{}", report::list(&wanted));
+    print!("{}", report::list(&wanted, (program.contenders, &options.selection)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -232,7 +233,8 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
     };
     options.check_outputs()?;
     let mut warnings = machine.warnings();
-    warnings.extend(leave_out_barriers(&mut plan, &all));
+    let denied = Vec::from_iter(leave_out_barriers(&mut plan, &all));
+    warnings.extend(denied.clone());
     let census = match options.selection.wants_counts() {
         true => census::take(machine.cores, options.tries).unwrap_or_else(|error| Census::without(&*error)),
         false => Census::default(),
@@ -246,11 +248,12 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
     }
     let has_faults = !collected.faults.is_empty();
     if options.tries {
-        collected
-            .faults
-            .iter()
-            .for_each(|fault| eprintln!("ipcbench: {}: {}: {}", fault.measure, fault.contender, fault.what));
-        println!("ipcbench: {} cases tried; to measure, run `{}`", plan.numbers.len(), program.command);
+        let planned: Vec<plan::Case> = plan.numbers.iter().map(|number| all[*number]).collect();
+        print!("{}", report::tried(&planned, &collected, (program.contenders, &options.selection)));
+        let warnings = [denied, census.warnings.clone(), collected.warnings.clone()].concat();
+        warnings.iter().for_each(|warning| println!("warning: {warning}"));
+        let (tried, planned) = (collected.tried.len(), plan.numbers.len());
+        println!("ipcbench: {tried} of {planned} cases tried; to measure, run `{}`", program.command);
     } else {
         let warnings = [warnings, watch.warnings(), census.warnings.clone(), report::warnings(&collected)].concat();
         let others = program.contenders.iter().map(|kind| format!("{} {}", kind.name, kind.version).trim().to_owned());

@@ -22,6 +22,7 @@ pub(crate) struct Machine {
     governor: String,
     caches: String,
     huge_pages: String,
+    max_dgram_qlen: Option<u64>,
     /// The two are threads of one core.
     are_siblings: bool,
     usable: usize,
@@ -54,6 +55,7 @@ impl Machine {
                 .unwrap_or_else(|| "none to be seen".to_owned()),
             caches: caches(cores[0]),
             huge_pages: huge_pages(),
+            max_dgram_qlen: read_word("/proc/sys/net/unix/max_dgram_qlen").and_then(|word| word.parse().ok()),
             is_virtual: field("flags").split_whitespace().any(|flag| flag == "hypervisor"),
             are_siblings: topology.are_siblings(cores),
             usable: allowed.len(),
@@ -73,6 +75,7 @@ impl Machine {
             governor: self.governor.clone(),
             caches: self.caches.clone(),
             huge_pages: self.huge_pages.clone(),
+            max_dgram_qlen: self.max_dgram_qlen,
             load: self.load,
         }
     }
@@ -102,6 +105,9 @@ pub(crate) struct Facts {
     pub(crate) governor: String,
     pub(crate) caches: String,
     pub(crate) huge_pages: String,
+    /// How many datagrams wait in a Unix socket before their sender does: net.unix.max_dgram_qlen, see unix(7); null
+    /// where the system does not say.
+    pub(crate) max_dgram_qlen: Option<u64>,
     /// Processes that ran or wanted to at the start, over a minute.
     pub(crate) load: f64,
 }
@@ -176,10 +182,12 @@ impl fmt::Display for Machine {
         let kind = if self.is_virtual { "virtual machine" } else { "no hypervisor seen" };
         let [first, second] = self.cores;
         let Self { processor, kernel, governor, caches, huge_pages, usable, load, .. } = self;
+        let datagrams = self.max_dgram_qlen.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
         write!(
             f,
             "{processor}, {kernel}, {kind}; processors {first} and {second} of {usable}; caches {caches}; \
-             governor {governor}; {huge_pages}; load {load} at the start; fdring {}",
+             governor {governor}; {huge_pages}; net.unix.max_dgram_qlen {datagrams}; load {load} at the start; \
+             fdring {}",
             version()
         )
     }

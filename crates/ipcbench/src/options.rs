@@ -23,6 +23,87 @@ const LIMIT_SECONDS: f64 = 10.0;
 const PASSED_ON: [&str; 8] =
     ["--measure", "--contender", "--bytes", "--filter", "--cores", "--rate", "--arrivals", "--limit"];
 
+/// The options that each command takes; what would be ignored is refused.
+const TAKEN: [(&str, &[&str]); 6] = [
+    (
+        "run",
+        &[
+            "--measure",
+            "--contender",
+            "--bytes",
+            "--filter",
+            "--quick",
+            "--seconds",
+            "--restarts",
+            "--cores",
+            "--rate",
+            "--arrivals",
+            "--percentiles",
+            "--limit",
+            "--json",
+            "--csv",
+            "--html",
+            "--hdr",
+            "--try",
+        ],
+    ),
+    (
+        "ab",
+        &[
+            "--measure",
+            "--contender",
+            "--bytes",
+            "--filter",
+            "--quick",
+            "--seconds",
+            "--restarts",
+            "--cores",
+            "--rate",
+            "--arrivals",
+            "--limit",
+            "--keep",
+            "--try",
+        ],
+    ),
+    ("compare", &[]),
+    (
+        "grid",
+        &[
+            "--grid",
+            "--bytes",
+            "--contender",
+            "--quick",
+            "--seconds",
+            "--restarts",
+            "--cores",
+            "--limit",
+            "--json",
+            "--try",
+        ],
+    ),
+    ("doctor", &[]),
+    ("list", &["--measure", "--contender", "--bytes", "--filter", "--rate", "--arrivals"]),
+];
+
+/// What is written only where something is measured.
+const WRITTEN: [&str; 4] = ["--json", "--csv", "--html", "--hdr"];
+
+/// Makes sure that the command takes all options that were given.
+fn check_taken(command: &str, given: &[String]) -> Result<(), String> {
+    let Some((_, taken)) = TAKEN.iter().find(|(name, _)| *name == command) else { return Ok(()) };
+    if let Some(option) = given.iter().find(|option| !taken.contains(&option.as_str())) {
+        let all = if taken.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", taken.join(", ")) };
+        return Err(format!("`{command}` takes no {option}; {all}"));
+    }
+    let is_written = |option: &&String| WRITTEN.contains(&option.as_str());
+    match given.iter().find(is_written) {
+        Some(option) if given.iter().any(|each| each == "--try") => {
+            Err(format!("--try measures nothing, so there is nothing to write for {option}"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Which cases the user asks for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Selection {
@@ -134,6 +215,8 @@ pub(crate) struct Options {
     pub(crate) json: Option<PathBuf>,
     pub(crate) html: Option<PathBuf>,
     pub(crate) csv: Option<PathBuf>,
+    /// A folder in which `ab` keeps what each restart brought.
+    pub(crate) keep: Option<PathBuf>,
     /// A folder for histograms.
     pub(crate) hdr: Option<PathBuf>,
     pub(crate) percentiles: Vec<f64>,
@@ -167,6 +250,7 @@ impl Options {
             html: None,
             csv: None,
             hdr: None,
+            keep: None,
             percentiles: PERCENTILES.to_vec(),
             tries: false,
             rest: Vec::new(),
@@ -176,7 +260,11 @@ impl Options {
         // Cargo puts --bench behind what the user gives.
         let mut measures = program.measures;
         let mut args = args.into_iter();
+        let mut given = Vec::new();
         while let Some(arg) = args.next() {
+            if arg.starts_with('-') && arg != "--bench" {
+                given.push(arg.clone());
+            }
             let mut value = || {
                 let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
                 if PASSED_ON.contains(&arg.as_str()) {
@@ -204,12 +292,14 @@ impl Options {
                 "--json" => options.json = Some(value()?.into()),
                 "--html" => options.html = Some(value()?.into()),
                 "--csv" => options.csv = Some(value()?.into()),
+                "--keep" => options.keep = Some(value()?.into()),
                 "--hdr" => options.hdr = Some(value()?.into()),
                 "-h" | "--help" => return Ok(None),
                 option if option.starts_with('-') => return Err(format!("{option} is no option")),
                 _ => options.rest.push(arg),
             }
         }
+        check_taken(options.rest.first().map_or("run", String::as_str), &given)?;
         options.loads = rates.into_iter().map(|rate| Load { rate, arrivals }).collect();
         options.tries |= !measures;
         Ok(Some(options))
@@ -239,8 +329,13 @@ impl Options {
     /// A sentence about the path that cannot.
     pub(crate) fn check_outputs(&self) -> Result<(), String> {
         for path in [&self.json, &self.html, &self.csv].into_iter().flatten() {
+            let is_new = !path.exists();
             let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
             opened.map_err(|error| cannot_write(path, &error))?;
+            if is_new {
+                // A run that fails leaves nothing behind.
+                std::fs::remove_file(path).map_err(|error| cannot_write(path, &error))?;
+            }
         }
         if let Some(folder) = &self.hdr {
             std::fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;

@@ -190,6 +190,25 @@ impl Parent {
         Ok(skew as f64 * self.side.clock.ns_per_tick)
     }
 
+    /// Has a producer whose own time is measured send as many records as a slice may have while nobody receives:
+    /// whether there is room for them, also for those of the next slice.
+    ///
+    /// # Errors
+    ///
+    /// As in [`run`](Self::run); the child says so if there is none.
+    pub(crate) fn check_room(&mut self, number: usize) -> Fallible {
+        let case = self.cases[number];
+        if !case.is_senders_time() {
+            return Ok(());
+        }
+        self.side.shared.word(Word::Ahead).store(1, Ordering::Relaxed);
+        for _ in 0..2 {
+            self.run(number, case.most())?;
+        }
+        self.side.shared.word(Word::Ahead).store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
     /// Has both processes run one slice of the case of that number.
     ///
     /// # Errors
@@ -301,7 +320,7 @@ pub(crate) fn run_child(args: &[String], kinds: &'static [ContenderKind]) -> Fal
 
 /// Has the process that watches told of panics, which it reports.
 pub(crate) fn complain_of_panics(shared: Shared) {
-    std::panic::set_hook(Box::new(move |info| shared.complain(&info.to_string())));
+    std::panic::set_hook(Box::new(move |info| shared.complain(&info.to_string().replace('\n', " "))));
 }
 
 fn serve(
@@ -349,7 +368,8 @@ fn serve(
             if case.shares_a_core() {
                 pin(parents_core)?;
             }
-            let sum = side.receive(case, records)?;
+            // Said before anything is put away: the parent would hear of it by that, and complain of that.
+            let sum = side.receive(case, records).inspect_err(|error| side.shared.complain(&error.to_string()))?;
             if case.shares_a_core() {
                 pin(core)?;
             }

@@ -8,13 +8,13 @@ use super::clock::{Laps, ticks};
 use super::payload::{PING_BYTES, assert_sent, boxed, fill, sum};
 use super::plan::RUN;
 use super::shared::{
-    BACK_RING_BYTES, LARGE_RING_BYTES, Shared, WORDS_BYTES, Word, bounce_lane_bytes, ring_bytes, sleep_until, wake,
+    LARGE_RING_BYTES, RINGS_AT, Shared, WORDS_BYTES, Word, bounce_lane_bytes, ring_bytes, sleep_until, wake,
 };
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// A receiver that finds less than this number of cache lines of records is close behind its sender.
-const LINES_ENOUGH: usize = 256;
+pub(crate) const LINES_ENOUGH: usize = 256;
 /// For how long it waits then, in nanoseconds.
 pub(crate) const HOLD_NS: f64 = 1500.0;
 
@@ -35,7 +35,7 @@ pub(crate) struct Ring<'a> {
 }
 
 /// The distance between slots, in bytes: whole cache lines, but for payloads of a word or less.
-const fn stride(len: usize) -> usize {
+pub(crate) const fn stride(len: usize) -> usize {
     if len <= 8 { 8 } else { len.next_multiple_of(64) }
 }
 
@@ -45,7 +45,7 @@ impl<'a> Ring<'a> {
         let bytes = ring_bytes(len);
         let (published, consumed) = (shared.word(Word::Published), shared.word(Word::Consumed));
         let begin = shared.word(Word::Begin).load(Ordering::Relaxed);
-        Self { shared, offset: WORDS_BYTES + BACK_RING_BYTES, bytes, begin, published, consumed }
+        Self { shared, offset: RINGS_AT, bytes, begin, published, consumed }
     }
 
     /// The rings of round trips, there and back: as long as the lanes that carry them.

@@ -17,6 +17,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair, sockopt};
 use rustix::process::{WaitOptions, getpid, set_child_subreaper, wait};
+use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -66,6 +67,10 @@ pub(crate) struct Collected {
     /// Of the clock: its step and its cost, in nanoseconds.
     pub(crate) clock_ns: [f64; 2],
     pub(crate) faults: Vec<Fault>,
+    /// The cases that were left out for each of the faults.
+    pub(crate) left_out: Vec<Vec<Case>>,
+    /// Those that were tried, where nothing is measured, and work.
+    pub(crate) tried: Vec<Case>,
     pub(crate) warnings: Vec<String>,
 }
 
@@ -98,7 +103,7 @@ pub(crate) fn run(
     let _ = set_child_subreaper(Some(getpid()));
     let all = crate::plan::cases(kinds, &plan.loads);
     let cases: Vec<Case> = plan.numbers.iter().map(|number| all[*number]).collect();
-    let mut left_out: Vec<usize> = Vec::new();
+    let mut left_out: Vec<Vec<usize>> = Vec::new();
     let mut restarts: Vec<Vec<Sample>> = Vec::new();
     let mut watch = Watch::default();
     let mut faults = Vec::new();
@@ -108,7 +113,7 @@ pub(crate) fn run(
         let mut samples = Vec::new();
         loop {
             let seconds = plan.seconds.map(|seconds| seconds - start.elapsed().as_secs_f64());
-            let places: Vec<usize> = (0..cases.len()).filter(|place| !left_out.contains(place)).collect();
+            let places: Vec<usize> = (0..cases.len()).filter(|place| !left_out.concat().contains(place)).collect();
             if places.is_empty() || seconds.is_some_and(|seconds| seconds < LEFT_MIN) {
                 break;
             }
@@ -138,7 +143,7 @@ pub(crate) fn run(
                 End::Done => break,
                 End::Fault(fault, places, lost) => {
                     start += lost;
-                    left_out.extend(places);
+                    left_out.push(places);
                     faults.push(fault);
                 }
                 End::Broken(what) => {
@@ -169,8 +174,12 @@ pub(crate) fn run(
     let probes: Vec<f64> = restarts.iter().flatten().flat_map(|sample| sample.probes_ns).collect();
     let boundary = Boundary::of(&probes);
     let (outcomes, tally) = sort(&cases, &restarts, boundary);
-    let Watch { rounds, clock_ns, warnings, .. } = watch;
-    Ok(Collected { outcomes, tally, boundary, rounds, restarts: restarts.len(), clock_ns, faults, warnings })
+    let Watch { rounds, clock_ns, warnings, tried, .. } = watch;
+    let of_places = |places: &Vec<usize>| places.iter().map(|place| cases[*place]).collect();
+    let left_out = left_out.iter().map(of_places).collect();
+    let restarts = restarts.len();
+    let tried = tried.into_iter().map(|place| cases[place]).collect();
+    Ok(Collected { outcomes, tally, boundary, rounds, restarts, clock_ns, faults, left_out, tried, warnings })
 }
 
 /// What is known of all processes so far.
@@ -181,6 +190,8 @@ struct Watch {
     clock_ns: [f64; 2],
     /// The length of a tick in nanoseconds, as each process has measured it.
     ticks: Vec<f64>,
+    /// The cases that work, where they are only tried, by their places.
+    tried: BTreeSet<usize>,
     /// By how much the clocks of the two processors were at least apart.
     skew_ns: f64,
     warnings: Vec<String>,
@@ -251,6 +262,7 @@ impl Worker {
                     Some(Message::Slice(sample)) => {
                         samples.push(Sample { number: places[sample.number], ..sample });
                     }
+                    Some(Message::Tried(number)) => drop(watch.tried.insert(places[number])),
                     Some(Message::Round) => watch.rounds += 1,
                     Some(Message::Done) => break Some(true),
                     None if self.process.try_wait()?.is_some() => break Some(false),

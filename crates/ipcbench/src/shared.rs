@@ -43,9 +43,11 @@ pub(crate) const TOLD: usize = 64;
 const COMPLAINT_AT: usize = 3072;
 const COMPLAINT_BYTES: usize = WORDS_BYTES - COMPLAINT_AT;
 const COMPLAINT_HEADER_BYTES: usize = 8;
+/// Where the rings from the parent to the child lie, one or several, and how many bytes there are for them.
+pub(crate) const RINGS_AT: usize = WORDS_BYTES + BACK_RING_BYTES;
 /// How many latencies the receiver can tell after a slice.
 pub(crate) const LATENCIES_MAX: usize = 1 << 16;
-const LATENCIES_AT: usize = WORDS_BYTES + BACK_RING_BYTES + LARGE_RING_BYTES;
+const LATENCIES_AT: usize = RINGS_AT + LARGE_RING_BYTES;
 const SHARED_BYTES: usize = LATENCIES_AT + 8 * LATENCIES_MAX;
 
 /// The words of the page, at offsets in bytes.
@@ -60,6 +62,8 @@ pub(crate) enum Word {
     Opening = 32,
     /// The run is to end after this slice.
     Stop = 40,
+    /// The child receives nothing until all is sent.
+    Ahead = 48,
     /// The child's answer to the command of that number, and the sum over all that it received.
     Answer = 128,
     Sum = 136,

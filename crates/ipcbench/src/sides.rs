@@ -113,9 +113,10 @@ impl Ends {
             Case::Spread(spread) => to(&mut Spreading { ends: (outgoing, incoming), spread }),
             Case::Connect(_) => to(&mut Visits(outgoing, incoming)),
             Case::Descriptors(sender, _) => to(&mut FdSocket { socket: fds_socket, sender }),
-            Case::OneWay(Carrier::InProcess(_) | Carrier::Own(_), _) | Case::FanOut(..) | Case::ProducersCost(..) => {
-                unreachable!("neither built in nor between processes: {case}")
-            }
+            Case::OneWay(Carrier::InProcess(_) | Carrier::Own(_), _)
+            | Case::FanOut(..)
+            | Case::ProducersCost(..)
+            | Case::Lanes(..) => unreachable!("neither built in nor between processes: {case}"),
         }
     }
 }

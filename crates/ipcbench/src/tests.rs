@@ -111,6 +111,12 @@ fn options_that_make_no_sense_are_refused_in_a_sentence() {
         (&["--rate", "0"], "records a second"),
         (&["--arrivals", "sometimes"], "poisson, even or burst"),
         (&["--percentiles", "100"], "below 100"),
+        (&["list", "--json", "x"], "`list` takes no --json; it takes --measure"),
+        (&["grid", "--measure", "load"], "`grid` takes no --measure"),
+        (&["doctor", "--quick"], "`doctor` takes no --quick; it takes none"),
+        (&["compare", "a", "b", "--filter", "x"], "`compare` takes no --filter"),
+        (&["--keep", "x"], "`run` takes no --keep"),
+        (&["--try", "--json", "x"], "nothing to write for --json"),
     ] {
         let fault = parse(args).unwrap_err();
         assert!(fault.contains(says), "{args:?}: {fault}");
@@ -178,18 +184,30 @@ fn a_contender_takes_part_in_what_it_can() {
     let mut all: Vec<&str> = crate::plan::cases(ABLE, &[Load { rate: 1000, arrivals: Arrivals::Even }])
         .into_iter()
         .map(|case| case.measure_key())
-        .filter(|key| *key != "lanes")
         .collect();
     all.sort_unstable();
     all.dedup();
-    assert_eq!(all.len(), 12);
-    assert_eq!(keys(ABLE), all, "every measure but that of several lanes of one sender");
+    assert_eq!(all.len(), 13);
+    assert_eq!(keys(ABLE), all);
+    let mut of_capabilities: Vec<&str> = Capability::ALL.iter().flat_map(|each| each.measure_keys()).copied().collect();
+    of_capabilities.sort_unstable();
+    of_capabilities.dedup();
+    assert_eq!(of_capabilities, all, "every measure is for a capability");
     static PLAIN: &[ContenderKind] =
         &[ContenderKind { does: &[Capability::OneWay], ..ContenderKind::new("plain", open_nothing) }];
     assert_eq!(keys(PLAIN), ["one-way"]);
     static CALLER: &[ContenderKind] =
         &[ContenderKind { does: &[Capability::Call], ..ContenderKind::new("caller", open_nothing) }];
     assert_eq!(keys(CALLER), ["round-trip"], "a request that is not answered is no load");
+    static ROOMY: [ContenderKind; 2] =
+        [ContenderKind { room: 20_000, ..ABLE[0] }, ContenderKind { room: 100, ..ABLE[0] }];
+    let most = |kind| Case::ProducersCost(KindId(kind), 1).most();
+    assert_eq!(most(&ROOMY[0]), 16_384);
+    assert_eq!(most(&ROOMY[1]), 96, "whole batches");
+    static CRAMPED: &[ContenderKind] = &[ContenderKind { room: 31, ..ABLE[0] }];
+    assert!(!keys(CRAMPED).contains(&"producers-cost"));
+    assert_eq!(CRAMPED[0].why_not(Capability::ProducersCost).unwrap(), "it has room for 31 records only");
+    assert_eq!(CRAMPED[0].why_not(Capability::Lanes), None);
     let longest = crate::plan::cases(ABLE, &[]).into_iter().filter(|case| case.own().is_some());
     assert_eq!(
         longest.filter(|case| case.measure_key() == "one-way").filter_map(|case| case.bytes()).max(),
@@ -214,6 +232,9 @@ fn producers_and_workers_have_their_turns() {
     turns.send_all(way, 4).unwrap();
     assert_eq!(turns.0, [[0, 0], [1, 1], [0, 2], [1, 0]]);
     assert_eq!(turns.receive_all(way, 6).unwrap(), 6, "each of three has its turn twice");
+    let way = Way { lanes: 4, ..Way::new(64, Waiting::Spinning) };
+    let lanes: Vec<usize> = [0, 31, 32, 127, 128].map(|n| way.turn(n).lane).to_vec();
+    assert_eq!(lanes, [0, 0, 1, 3, 0], "a batch over each");
 }
 
 #[test]
@@ -397,7 +418,9 @@ fn what_goes_through_a_ring_goes_round_it_once_before_it_is_measured() {
         assert_eq!(steps * case.step(), warmed, "{}: {case}", case.measure());
         match case {
             case if case.is_senders_time() => assert!(warmed >= lap && runs > 1, "{case}: {warmed}"),
-            Case::Spread(_) | Case::FanOut(..) | Case::Share(..) => assert_eq!(warmed, lap, "{case}"),
+            Case::Spread(_) | Case::FanOut(..) | Case::Lanes(..) | Case::Share(..) => {
+                assert_eq!(warmed, lap, "{case}")
+            }
             Case::FanIn(Many::Datagrams, ..) => assert_eq!(warmed, 0),
             Case::FanIn(.., len) => assert_eq!(warmed, (RING_BYTES / len) as u64, "{case}"),
             Case::OneWay(Carrier::Channel(_), _) | Case::RoundTrip(Bouncer::Channel(_), ..) => assert_eq!(warmed, 0),

@@ -46,6 +46,8 @@ pub(crate) enum Message {
         missing: Option<String>,
     },
     Slice(Sample),
+    /// The case of that number works.
+    Tried(usize),
     /// Every case has had its turn, or was tried.
     Round,
     /// The time is up.
@@ -102,7 +104,8 @@ impl<'a> Rounds<'a> {
         let mut parent = Parent::start(order, kinds, memory)?;
         let counters = Counters::open(parent.child_pid(), parent.helper_tid())?;
         let clock = parent.clock();
-        let missing = counters.missing().map(str::to_owned);
+        // Where nothing is measured, nothing is missed.
+        let missing = counters.missing().filter(|_| order.seconds.is_some()).map(str::to_owned);
         let Clock { ns_per_tick, step_ns, cost_ns } = clock;
         let skew_ns = parent.skew_ns()?;
         tell(socket, &Message::Ready { ns_per_tick, step_ns, cost_ns, skew_ns, missing })?;
@@ -137,7 +140,9 @@ impl<'a> Rounds<'a> {
     /// Runs every case once, with few records: whether they work at all.
     fn try_all(&mut self) -> Fallible {
         for number in 0..self.count() {
+            self.parent.check_room(number)?;
             self.parent.run(number, self.case(number).step())?;
+            tell(self.socket, &Message::Tried(number))?;
         }
         tell(self.socket, &Message::Round)
     }
@@ -164,6 +169,7 @@ impl<'a> Rounds<'a> {
     fn warm_up(&mut self) -> Fallible {
         for number in 0..self.count() {
             let case = self.case(number);
+            self.parent.check_room(number)?;
             let mut records = case.step();
             while !self.parent.is_stopped() {
                 let distance = Distance::usual(self.probe()?);

@@ -104,7 +104,7 @@ fn contenders_that_do_wrong_are_named_and_left_out_and_the_run_goes_on() {
     };
     assert!(what("hangs").contains("did not end within 3 s"), "{}", what("hangs"));
     assert!(what("tears").contains("not what was sent"), "{}", what("tears"));
-    assert!(what("panics").contains("lost its head"), "{}", what("panics"));
+    assert!(what("panics").contains("lost its head") && !what("panics").contains('\n'), "{}", what("panics"));
     assert!(what("fails").contains("lost its way"), "{}", what("fails"));
     assert!(what("mute").contains("lost its voice"), "{}", what("mute"));
     assert!(what("unopened").contains("no licence"), "{}", what("unopened"));
@@ -177,6 +177,8 @@ fn a_run_writes_everything_that_was_asked_for() {
     assert!(report["clock_step_ns"].as_f64().unwrap() > 0.0 && report["clock_cost_ns"].as_f64().unwrap() > 0.0);
     assert!(report["compiler"].as_str().unwrap().starts_with("rustc"));
     assert_eq!(report["machine"]["cores"].as_array().unwrap().len(), 2);
+    let queue = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").ok();
+    assert_eq!(report["machine"]["max_dgram_qlen"].as_u64(), queue.and_then(|text| text.trim().parse().ok()));
     let rows = report["figures"].as_array().unwrap();
     // On a busy machine all slices may have been thrown away.
     assert!(slices(&report) > 0, "{report}");
@@ -421,7 +423,7 @@ fn few_descriptors_suffice_for_few_contenders() {
     );
     let output = Command::new("sh").args(["-c", &command]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("rounds in 1 restarts"), "{}", said(&output));
+    assert!(said(&output).contains(" in 1 restart;"), "{}", said(&output));
 }
 
 #[test]
@@ -485,7 +487,7 @@ fn a_grid_carries_every_record_to_every_consumer() {
     // If there are too few processors, it can be tried on those there are.
     let output = example("datagram").args(["grid", "--grid", "1x1,2x1,1x2,2x3", "--try"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("4 cells tried with 3 contenders"), "{}", said(&output));
+    assert!(said(&output).contains("4 cells tried with 5 contenders"), "{}", said(&output));
     let output = example("faulty").args(["grid", "--grid", "1x2", "--contender", "tears", "--try"]).output().unwrap();
     assert!(!output.status.success());
     assert!(said(&output).contains("tears: consumer 0 received something else"), "{}", said(&output));
@@ -508,10 +510,42 @@ fn a_grid_of_two_processors_is_measured() {
         said(&output)
     );
     let rows = read_json(&json)["grid"].as_array().unwrap().clone();
-    assert_eq!(rows.len(), 2);
+    assert_eq!(rows.len(), 4);
+    assert!(rows.iter().all(|row| row["kept"] == 0 || row["ratio_to_ceiling"].is_number()), "{rows:?}");
     // On a busy machine all slices may have been thrown away.
     assert!(rows.iter().all(|row| row["slices"].as_u64().unwrap() > 0), "{rows:?}");
     assert!(rows.iter().all(|row| row["kept"] == 0 || row["ns_median"].as_f64().unwrap() > 0.0), "{rows:?}");
+}
+
+#[test]
+fn an_interrupted_grid_reports_what_there_is() {
+    use rustix::process::{Pid, Signal, kill_process};
+    if !has_two_processors() {
+        return;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+    command.args(["grid", "--grid", "1x1", "--seconds", "600", "--restarts", "1"]).stdout(Stdio::piped());
+    let run = command.spawn().unwrap();
+    let started = Instant::now();
+    // It catches the signal before it starts them.
+    while child_of(run.id()).is_none() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not begin");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&run), Signal::TERM).unwrap();
+    let output = run.wait_with_output().unwrap();
+    assert!(output.status.success() && said(&output).contains("interrupted"), "{}", said(&output));
+    assert!(started.elapsed() < Duration::from_secs(300), "long before its time was up");
+}
+
+#[test]
+fn a_run_that_fails_leaves_no_empty_file() {
+    let scratch = Scratch::new("empty");
+    let [json, html] = ["run.json", "run.html"].map(|name| scratch.file(name));
+    let output =
+        ipcbench(&["--measure", "connect", "--json", &json, "--html", &html, "--csv", "/proc/nowhere/run.csv"]);
+    assert!(!output.status.success());
+    assert!([json, html].iter().all(|path| !std::path::Path::new(path).exists()), "{}", said(&output));
 }
 
 #[test]
@@ -523,5 +557,24 @@ fn a_contender_from_outside_joins_every_measure() {
     assert!(output.status.success(), "{}", said(&output));
     let listed = example("datagram").args(["list", "--contender", "Unix datagram"]).output().unwrap();
     let keys = said(&listed).matches("--measure ").count();
-    assert_eq!(keys, 10, "{}", said(&listed));
+    assert_eq!(keys, 12, "{}", said(&listed));
+    let why = "  Unix datagram: producers-cost: a socket takes ten datagrams or so";
+    assert!(said(&listed).contains(why), "{}", said(&listed));
+}
+
+#[test]
+fn a_sender_that_would_wait_for_room_is_named_where_its_own_time_is_measured() {
+    if !has_two_processors() {
+        return;
+    }
+    let tried = |contender: &str| {
+        example("faulty").args(["--try", "--measure", "producers-cost", "--contender", contender]).output().unwrap()
+    };
+    let output = tried("cramped");
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("there is no room for 16384 records of 64 B"), "{}", said(&output));
+    let output = tried("roomy");
+    assert!(output.status.success(), "{}", said(&output));
+    let is_line = |line: &str| line.contains("roomy") && line.ends_with("all 3 cases work");
+    assert!(said(&output).lines().any(is_line), "{}", said(&output));
 }

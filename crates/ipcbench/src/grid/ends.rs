@@ -1,10 +1,12 @@
 //! One process's ends of a contender in a grid.
 
+use super::bare::{self, Bare};
 use super::member::Order;
 use crate::contender::{Contender, ContenderKind, Fallible, Opened, Role, Waiting, Way};
 use crate::lanes::{attach_in_place, drain_in_turn, send_batches};
-use crate::payload::{sum, with_len, write};
-use fdring::options::ServerOptions;
+use crate::payload::{sum, with_len, with_small_len, write};
+use crate::shared::{Shared, ring_bytes};
+use fdring::options::{LaneOptions, ServerOptions};
 use fdring::{Consumer, Producer, Server, Session};
 use std::io::{Read, Write};
 use std::os::linux::net::SocketAddrExt;
@@ -12,14 +14,28 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 /// The name of fdring's lanes, of which each producer has one.
 const FDRING: &str = "fdring, in place";
+/// The bare rings, the better of which is the ceiling: of the second, consumers step back from a producer that is not far
+/// ahead.
+pub(crate) const BARE: [&str; 2] = ["raw ring, batches of 32", "raw ring, batches of 32, held"];
+
+const fn bare(name: &'static str) -> ContenderKind {
+    ContenderKind {
+        len_max: bare::LEN_MAX,
+        ..ContenderKind::new(name, |_, _| Err("it has rings, and no pairs".into()))
+    }
+}
+
 /// What is built in.
 pub(crate) static BUILT_IN: &[ContenderKind] = &[
+    bare(BARE[0]),
+    bare(BARE[1]),
     ContenderKind { len_max: 4 << 20, ..ContenderKind::new(FDRING, |_, _| Err("it has lanes, and no pairs".into())) },
     ContenderKind::new("Unix stream", Stream::open),
 ];
 
 /// One process's ends of one contender.
-pub(crate) enum Ends {
+pub(crate) enum Ends<'a> {
+    Bare(Bare<'a>),
     /// One with each process of the other side, in their order.
     Pairs(Vec<Box<dyn Contender>>),
     Lane {
@@ -30,13 +46,16 @@ pub(crate) enum Ends {
     Consumers(Vec<Consumer>),
 }
 
-impl Ends {
-    pub(crate) fn open(kind: &ContenderKind, order: &Order) -> Fallible<Self> {
+impl<'a> Ends<'a> {
+    pub(crate) fn open(kind: &ContenderKind, order: &Order, shared: &'a Shared) -> Fallible<Self> {
         let place = order.place;
+        if let Some(mode) = BARE.iter().position(|name| *name == kind.name) {
+            return Ok(Self::Bare(Bare::new(shared, place, mode == 1)));
+        }
         let lane = |producer: usize| format!("@{}-lane-{producer}", order.run);
         match (kind.name == FDRING, place.is_producer()) {
             (true, true) => {
-                let producer = Producer::create("grid")?;
+                let producer = LaneOptions::new("grid").capacity(ring_bytes(order.len) as u64).create()?;
                 let options = ServerOptions::new().sessions_max(place.consumers);
                 let server = options.listen(lane(place.index).as_str(), &[&producer])?;
                 Ok(Self::Lane { producer: Box::new(producer), _server: server })
@@ -62,7 +81,7 @@ impl Ends {
     pub(crate) fn connect(&mut self) -> Fallible {
         match self {
             Self::Pairs(pairs) => pairs.iter_mut().try_for_each(|pair| pair.connect()),
-            Self::Lane { .. } | Self::Consumers(_) => Ok(()),
+            Self::Bare(_) | Self::Lane { .. } | Self::Consumers(_) => Ok(()),
         }
     }
 
@@ -70,6 +89,10 @@ impl Ends {
     pub(crate) fn send(&mut self, len: usize, records: u64) -> Fallible {
         let way = Way::new(len, Waiting::Spinning);
         match self {
+            Self::Bare(bare) => match len {
+                bare::LEN_MAX => bare.send::<{ bare::LEN_MAX }>(records),
+                len => with_small_len!(len, LEN => bare.send::<LEN>(records)),
+            },
             Self::Lane { producer, .. } => with_len!(len, LEN => send_batches::<LEN>(producer, records)),
             Self::Consumers(_) => return Err("a consumer sends nothing".into()),
             Self::Pairs(pairs) => {
@@ -91,6 +114,10 @@ impl Ends {
     pub(crate) fn receive(&mut self, len: usize, records: u64) -> Fallible<u64> {
         let way = Way::new(len, Waiting::Spinning);
         match self {
+            Self::Bare(bare) => Ok(match len {
+                bare::LEN_MAX => bare.receive::<{ bare::LEN_MAX }>(records),
+                len => with_small_len!(len, LEN => bare.receive::<LEN>(records)),
+            }),
             Self::Lane { .. } => Err("a producer receives nothing".into()),
             Self::Consumers(consumers) => Ok(with_len!(len, LEN => drain_in_turn::<LEN>(consumers, records))),
             Self::Pairs(pairs) => {

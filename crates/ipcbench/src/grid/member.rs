@@ -7,6 +7,7 @@ use crate::counters::{Reading, Thread};
 use crate::measure::DELAY_MAX_NS;
 use crate::pair::{complain_of_panics, pin};
 use crate::payload::sum_of_all;
+use crate::raw::HOLD_NS;
 use crate::shared::{Shared, Word, wait_for};
 use crate::signals;
 use serde::{Deserialize, Serialize};
@@ -24,8 +25,9 @@ const SLICE_NS: f64 = 5.0e6;
 const RECORDS_MAX: u64 = 1 << 20;
 /// Slices have whole batches, in every contender that sends in batches.
 const STEP: u64 = 32;
-/// With how many records it begins, or only tries.
+/// With how many records it begins, or only tries, and the most bytes of them.
 const FIRST: u64 = 32 * STEP;
+const FIRST_BYTES: usize = 64 << 20;
 
 /// Which of the processes it is: producers first.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -77,18 +79,17 @@ pub(crate) fn run_member(args: &[String], kinds: &'static [ContenderKind]) -> Fa
     let memory = std::io::stdin().as_fd().try_clone_to_owned()?;
     let shared = Shared::map(&memory)?;
     complain_of_panics(Shared::map(&memory)?);
-    let outcome = Member::open(&order, &shared, kinds).and_then(|mut member| member.run());
-    if let Err(error) = &outcome {
-        shared.complain(&error.to_string());
-    }
-    outcome
+    // Said before anything is put away: others would hear of it by that, and complain of that.
+    let complain = |error: &dyn std::error::Error| shared.complain(&error.to_string());
+    let mut member = Member::open(&order, &shared, kinds).inspect_err(|error| complain(&**error))?;
+    member.run().inspect_err(|error| complain(&**error))
 }
 
 struct Member<'a> {
     order: &'a Order,
     shared: &'a Shared,
     /// In the order of the order's names; how many records they take at once.
-    ends: Vec<(Ends, u64)>,
+    ends: Vec<(Ends<'a>, u64)>,
     /// The number of the last command, or step.
     command: u64,
     /// What this process suffers.
@@ -110,8 +111,8 @@ impl<'a> Member<'a> {
             if order.place.is_producer() == producers_turn {
                 for name in &order.kinds {
                     let kind = named(name)?;
-                    let ends =
-                        Ends::open(kind, order).map_err(|error| format!("{name} could not be opened: {error}"))?;
+                    let ends = Ends::open(kind, order, shared)
+                        .map_err(|error| format!("{name} could not be opened: {error}"))?;
                     member.ends.push((ends, kind.records_step.max(STEP)));
                 }
             }
@@ -152,6 +153,8 @@ impl<'a> Member<'a> {
     /// The first producer: has all run each contender in turn.
     fn lead(&mut self) -> Fallible {
         let clock = Clock::measure();
+        self.shared.word(Word::Hold).store((HOLD_NS / clock.ns_per_tick) as u64, Ordering::Relaxed);
+        let first = FIRST.min((FIRST_BYTES / self.order.len) as u64).max(STEP);
         let mut pace = vec![0.0; self.ends.len()];
         let start = Instant::now();
         let budget = self.order.seconds.map(Duration::from_secs_f64);
@@ -159,8 +162,8 @@ impl<'a> Member<'a> {
             for (index, pace_ns) in pace.iter_mut().enumerate() {
                 let step = self.ends[index].1;
                 let records = match *pace_ns {
-                    0.0 => FIRST,
-                    ns => ((SLICE_NS / ns) as u64).clamp(FIRST, RECORDS_MAX),
+                    0.0 => first,
+                    ns => ((SLICE_NS / ns) as u64).clamp(first, RECORDS_MAX),
                 };
                 let records = (records / step * step).max(step);
                 let ns = self.slice(index, records)? * clock.ns_per_tick / records as f64;
@@ -173,7 +176,8 @@ impl<'a> Member<'a> {
                 }
                 *pace_ns = ns;
             }
-            if budget.is_none_or(|budget| start.elapsed() > budget) {
+            let is_stopped = self.shared.word(Word::Stop).load(Ordering::Relaxed) != 0;
+            if is_stopped || budget.is_none_or(|budget| start.elapsed() > budget) {
                 break;
             }
         }

@@ -1,10 +1,12 @@
 //! Producers × consumers over many processors, a process and a processor each: every record of each producer goes to
 //! every consumer.
 //!
-//! fdring has one lane for each producer, which all consumers read. All others have a pair of ends for each producer
+//! fdring has one lane for each producer, which all consumers read, and so have the bare rings that are the ceiling. All
+//! others have a pair of ends for each producer
 //! with each consumer, so that a contender of one's own takes part as it is. This process starts the others, reads what
 //! the first of the producers tells of each slice, and sleeps most of the time.
 
+mod bare;
 mod ends;
 mod member;
 
@@ -19,22 +21,25 @@ use crate::options::Options;
 use crate::payload::{Bytes, LENGTHS};
 use crate::plan::SPREAD_LEN;
 use crate::report::Table;
-use crate::shared::{Shared, TOLD};
+use crate::shared::{Shared, TOLD, Word};
 use crate::stats::{CONFIDENCE, Quartiles, interval, short};
 use crate::topology::Topology;
-use crate::{probe, signals};
-use ends::BUILT_IN;
+use crate::{probe, signals, sweep};
+use ends::{BARE, BUILT_IN};
 use member::{Order, Place, Told, is_done};
 use rustix::fd::AsFd;
 use std::fmt;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether a process has ended.
 const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+/// How often it is looked whether the user has interrupted it.
+const STOP_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many producers, and how many consumers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +78,7 @@ impl fmt::Display for Cell {
     }
 }
 
-/// The contenders, built in or from outside, that can carry such records and were asked for.
+/// The contenders, built in or from outside, that can carry such records and were asked for, and the bare rings.
 fn kinds(program: &Program, options: &Options, len: usize) -> Result<Vec<&'static ContenderKind>, String> {
     let able = |kind: &&ContenderKind| kind.can(Capability::OneWay) && len <= kind.len_max;
     let all: Vec<&'static ContenderKind> = BUILT_IN.iter().chain(program.contenders).filter(able).collect();
@@ -82,7 +87,10 @@ fn kinds(program: &Program, options: &Options, len: usize) -> Result<Vec<&'stati
         let names: Vec<&str> = all.iter().map(|kind| kind.name).collect();
         return Err(format!("no contender of `grid` is called “{unknown}”; there are {}", names.join(", ")));
     }
-    Ok(all.into_iter().filter(|kind| asked.is_empty() || asked.iter().any(|name| name == kind.name)).collect())
+    let is_wanted = |kind: &&ContenderKind| {
+        asked.is_empty() || BARE.contains(&kind.name) || asked.iter().any(|name| name == kind.name)
+    };
+    Ok(all.into_iter().filter(is_wanted).collect())
 }
 
 /// The processors for a cell, producers first: those that were asked for, or as many, each on a core of its own.
@@ -114,11 +122,13 @@ struct Row {
     /// How many slices there were, and how many of them count: where no process was disturbed.
     slices: usize,
     kept: usize,
+    /// What a record took in each that counts, in nanoseconds.
+    kept_ns: Vec<f64>,
 }
 
 impl Row {
     fn new(cell: Cell, kind: &'static ContenderKind) -> Self {
-        Self { cell, kind, restarts: Vec::new(), slices: 0, kept: 0 }
+        Self { cell, kind, restarts: Vec::new(), slices: 0, kept: 0, kept_ns: Vec::new() }
     }
 
     /// Takes over a restart: the median over the slices that count.
@@ -128,6 +138,18 @@ impl Row {
         self.slices += of_this.count();
         self.kept += kept.len();
         self.restarts.extend(Quartiles::of(&kept).map(|quartiles| quartiles.median));
+        self.kept_ns.extend(kept);
+    }
+
+    /// What a record takes in the better quartile of slices, in nanoseconds.
+    fn best_state(&self) -> Option<f64> {
+        Quartiles::of(&self.kept_ns).map(|quartiles| quartiles.low)
+    }
+
+    /// How good it is, as a share of the best bare ring of its cell, both in their best state.
+    fn ratio_to_ceiling(&self, rows: &[Self]) -> Option<f64> {
+        let bare = rows.iter().filter(|row| row.cell == self.cell && BARE.contains(&row.kind.name));
+        Some(bare.filter_map(Self::best_state).min_by(f64::total_cmp)? / self.best_state()?)
     }
 
     fn median(&self) -> Option<f64> {
@@ -162,6 +184,7 @@ pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
     }
     options.check_outputs()?;
     signals::catch();
+    sweep::sweep();
     let mut used: Vec<usize> = cells.iter().flat_map(|(_, cores)| cores).copied().collect();
     used.sort_unstable();
     used.dedup();
@@ -177,8 +200,7 @@ pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
             if signals::was_interrupted() {
                 break;
             }
-            let run =
-                format!("{}{}-{restart}-{}x{}", crate::sweep::RUN, std::process::id(), cell.producers, cell.consumers);
+            let run = format!("{}{}-{restart}-{}x{}", sweep::RUN, std::process::id(), cell.producers, cell.consumers);
             let names = kinds.iter().map(|kind| kind.name.to_owned()).collect();
             let seconds = (!options.tries).then_some(seconds);
             let slices = restart_cell((*cell, cores), (run, names), (len, seconds), options.limit)?;
@@ -192,6 +214,9 @@ pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     print!("{}\n{}", probe::text(&classes(&probe::all_pairs(&used, &Clock::measure())?)), table(&rows, &cells, len));
+    if signals::was_interrupted() {
+        println!("warning: the run was interrupted; these are the figures up to then");
+    }
     watch.warnings().iter().for_each(|warning| println!("warning: {warning}"));
     if let Some(path) = &options.json {
         std::fs::write(path, json(&rows, len))
@@ -225,8 +250,20 @@ fn restart_cell(
         BufReader::new(output).lines().map_while(Result::ok).all(|line| tell.send(line).is_ok());
     });
     let mut slices = Vec::new();
-    while let Ok(line) = told.recv_timeout(limit) {
-        slices.push(serde_json::from_str(&line)?);
+    let mut last = Instant::now();
+    loop {
+        match told.recv_timeout(STOP_INTERVAL) {
+            Ok(line) => {
+                last = Instant::now();
+                slices.push(serde_json::from_str(&line)?);
+            }
+            Err(RecvTimeoutError::Timeout) if last.elapsed() < limit => {}
+            Err(_) => break,
+        }
+        if signals::was_interrupted() {
+            // It ends after this round, and puts away what others would find.
+            shared.word(Word::Stop).store(1, Ordering::Relaxed);
+        }
     }
     let is_done = is_done(&shared);
     if is_done {
@@ -283,19 +320,21 @@ fn table(rows: &[Row], cells: &[(Cell, Vec<usize>)], len: usize) -> String {
         let thrown_away = 100.0 * (row.slices - row.kept) as f64 / row.slices.max(1) as f64;
         let thrown_away = format!("{thrown_away:.0} %");
         let name = format!("{}, {}", row.cell, row.kind.name);
-        vec![name, cell(rate), range, cell(received), cell(share), thrown_away, cores]
+        vec![name, cell(rate), range, cell(received), cell(row.ratio_to_ceiling(rows)), cell(share), thrown_away, cores]
     });
     let what = format!("producers × consumers, {} a record", Bytes(len));
-    let heading = [&what, "M/s sent", "99 % interval", "M/s received", "of 1 × 1", "thrown away", "processors"];
+    let heading = [&what, "M/s sent", "99 % interval", "M/s received", "ceil", "of 1 × 1", "thrown away", "processors"];
     format!(
         "{}\nA process and a processor each; every record goes to every consumer. Sent are those of all producers \
          together. Thrown away\nare slices in which a core was taken away from any of them, or one waited for a core \
-         for more than 0.1 ms.\n",
+         for more than 0.1 ms.\n“ceil” is the ratio to the best bare ring of those processes, both in their best state: a \
+         ring for each producer, which all consumers read.\n",
         Table::new(heading).rows(lines)
     )
 }
 
 fn json(rows: &[Row], len: usize) -> String {
+    let all = rows;
     let rows = rows.iter().map(|row| {
         serde_json::json!({
             "producers": row.cell.producers,
@@ -303,6 +342,7 @@ fn json(rows: &[Row], len: usize) -> String {
             "contender": row.kind.name,
             "payload_bytes": len,
             "ns_median": row.median(),
+            "ratio_to_ceiling": row.ratio_to_ceiling(all),
             "restarts": row.restarts,
             "slices": row.slices,
             "kept": row.kept,
@@ -324,11 +364,25 @@ mod tests {
     #[test]
     fn slices_that_were_disturbed_do_not_count() {
         let told = |contender: &str, ns, is_disturbed| Told { contender: contender.to_owned(), ns, is_disturbed };
-        let mut row = Row::new(Cell { producers: 1, consumers: 1 }, &BUILT_IN[1]);
+        let mut row = Row::new(Cell { producers: 1, consumers: 1 }, &BUILT_IN[3]);
         let name = row.kind.name;
         row.add(&[told(name, 10.0, false), told(name, 900.0, true), told("another", 5.0, false)]);
         row.add(&[told(name, 700.0, true)]);
         assert_eq!((row.restarts.as_slice(), row.slices, row.kept), (&[10.0][..], 3, 1));
+    }
+
+    #[test]
+    fn the_best_bare_ring_of_the_same_processes_is_the_ceiling() {
+        let row = |producers, kind: usize, ns: f64| {
+            let mut row = Row::new(Cell { producers, consumers: 1 }, &BUILT_IN[kind]);
+            let told = |ns| Told { contender: row.kind.name.to_owned(), ns, is_disturbed: false };
+            let told: Vec<Told> = [1.0, 1.0, 1.2, 1.3].map(|share| told(ns * share)).to_vec();
+            row.add(&told);
+            row
+        };
+        let rows = [row(1, 0, 8.0), row(1, 1, 4.0), row(1, 2, 5.0), row(2, 0, 1.0), row(2, 2, 5.0), row(4, 2, 5.0)];
+        let ratios: Vec<Option<f64>> = rows.iter().map(|row| row.ratio_to_ceiling(&rows)).collect();
+        assert_eq!(ratios, [Some(0.5), Some(1.0), Some(0.8), Some(1.0), Some(0.2), None]);
     }
 
     #[test]

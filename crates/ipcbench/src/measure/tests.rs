@@ -153,3 +153,75 @@ fn thefts_that_are_seen_do_not_reach_the_tails_and_all_are_told() {
     assert!(figures.thrown_away_share() > 0.08);
     assert_eq!(crate::stats::longest(&figures.all_times).map(|ns| ns > 1_990_000.0), Some(true));
 }
+
+/// A run on a machine whose hypervisor moves its processors: each heap of probes has a distance, and every so often
+/// the next slice begins at another.
+fn moving(random: &mut Random, distances_ns: &[f64], takes: &[&[f64]], rounds: usize) -> Vec<Sample> {
+    let mut samples = Vec::new();
+    let mut place = 0;
+    let mut noisy = |ns: f64| ns * (0.97 + 0.06 * random.share());
+    let mut before = noisy(distances_ns[place]);
+    for round in 0..rounds {
+        for (number, takes) in takes.iter().enumerate() {
+            let at = place;
+            // Now and then in the middle of a slice, which then took some of both.
+            let has_moved = (round * takes.len() + number) % 7 == 6;
+            if has_moved {
+                place = (place + 1) % distances_ns.len();
+            }
+            let ns = if has_moved { (takes[at] + takes[place]) / 2.0 } else { takes[at] };
+            let after = noisy(distances_ns[place]);
+            let ns = noisy(ns);
+            samples.push(Sample {
+                number,
+                records: 100,
+                ns,
+                pace_ns: ns,
+                probes_ns: [before, after],
+                ..Sample::default()
+            });
+            before = after;
+        }
+    }
+    samples
+}
+
+#[test]
+fn a_machine_that_changes_its_distance_has_figures_of_each_that_hold_nothing_of_the_other() {
+    let mut random = Random::new(31);
+    let cases = [TRIP, ONE_CORE];
+    // The second is the better one near, and the worse one far: mixed, the two would look alike.
+    let takes: [&[f64]; 2] = [&[200.0, 900.0], &[150.0, 1500.0]];
+    let restarts: Vec<Vec<Sample>> = (0..4).map(|_| moving(&mut random, &[90.0, 420.0], &takes, 150)).collect();
+    let probes: Vec<f64> = restarts.iter().flatten().flat_map(|sample| sample.probes_ns).collect();
+    let boundary = Boundary::of(&probes);
+    assert!(matches!(boundary, Boundary::Between(ns) if (100.0..400.0).contains(&ns)), "{boundary:?}");
+    let (outcomes, tally) = sort(&cases, &restarts, boundary);
+    assert!(tally.moved > 100 && tally.kept.iter().all(|kept| *kept > 300), "{tally:?}");
+    for (outcome, takes) in outcomes.iter().zip(takes) {
+        for (figures, ns) in outcome.figures.iter().zip(takes) {
+            let quartiles = figures.quartiles().unwrap();
+            assert!((0.98 * ns..1.02 * ns).contains(&quartiles.median), "{ns}: {quartiles:?}");
+            assert!(figures.slices.iter().all(|slice| (0.96 * ns..1.04 * ns).contains(slice)), "{ns}");
+            assert_eq!(figures.medians().len(), 4, "each restart has seen both");
+        }
+    }
+    let ratio = |distance: usize| {
+        let [a, b] = [0, 1].map(|case: usize| outcomes[case].figures[distance].medians());
+        Ratio::of(&a, &b, 0.99).unwrap()
+    };
+    assert!(ratio(0).interval.high < 1.0 && ratio(1).interval.low > 1.0, "{:?} {:?}", ratio(0), ratio(1));
+}
+
+#[test]
+fn three_distances_are_told_as_near_and_the_others_as_far() {
+    let mut random = Random::new(32);
+    let takes: [&[f64]; 1] = [&[100.0, 400.0, 800.0]];
+    let restarts = [moving(&mut random, &[60.0, 240.0, 480.0], &takes, 900)];
+    let probes: Vec<f64> = restarts.iter().flatten().flat_map(|sample| sample.probes_ns).collect();
+    let (outcomes, tally) = sort(&[TRIP], &restarts, Boundary::of(&probes));
+    // Those that moved from one far distance to the other cannot be told from those that stayed.
+    assert!(tally.moved > 0 && outcomes[0].figures[0].slices.iter().all(|ns| *ns < 104.0), "{tally:?}");
+    let far = &outcomes[0].figures[1];
+    assert!(far.quartiles().unwrap().low < 420.0 && far.quartiles().unwrap().high > 750.0, "their quartiles say so");
+}

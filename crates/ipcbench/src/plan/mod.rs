@@ -2,7 +2,7 @@
 
 mod names;
 
-use crate::contender::{Capability, ContenderKind, KindId, Waiting};
+use crate::contender::{Capability, ContenderKind, KindId, ROOM, Waiting};
 use crate::load::Load;
 use crate::payload::{LENGTHS, PING_BYTES, TRIP_LENGTHS, sum_of_all};
 use crate::shapes::records_at_once;
@@ -24,6 +24,11 @@ pub(crate) const FD_COUNTS: [usize; 5] = [1, 4, 16, 64, 253];
 pub(crate) const CONSUMER_COUNTS: [usize; 3] = [1, 2, 4];
 /// Over how many lanes records are spread in turn.
 pub(crate) const LANE_COUNTS: [usize; 3] = [1, 4, 16];
+/// Whole batches for each of the most lanes.
+const LANES_STEP: u64 = BATCH * LANE_COUNTS[LANE_COUNTS.len() - 1] as u64;
+/// So many slices of a producer that never waits go once round its ring: one fits half a ring, headers included.
+const SLICES_A_LAP: u64 = 4;
+const _: () = assert!(SLICES_A_LAP * ROOM == (RING_BYTES / SPREAD_LEN) as u64);
 
 /// How many producers send to one, and the lengths of what they send, in bytes.
 pub(crate) const PRODUCER_COUNTS: [usize; 4] = [1, 2, 4, 8];
@@ -220,6 +225,8 @@ pub(crate) enum Case {
     FanOut(KindId, usize),
     /// What a record costs the sender that has that number of consumers, and never waits for them.
     ProducersCost(KindId, usize),
+    /// Records spread over so many lanes, each with a consumer.
+    Lanes(KindId, usize),
     /// Records one way at a given rate: from when each was due to when it is in the receiver's hands.
     Load(Bouncer, Load),
     Descriptors(FdSender, usize),
@@ -253,7 +260,9 @@ impl Case {
             Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => {
                 vec![Self::Spread(Spread::ProducersCost(1))]
             }
-            Self::Spread(_) | Self::FanOut(..) | Self::Share(..) => raw(SPREAD_LEN).filter(Self::is_bare).collect(),
+            Self::Spread(_) | Self::FanOut(..) | Self::Lanes(..) | Self::Share(..) => {
+                raw(SPREAD_LEN).filter(Self::is_bare).collect()
+            }
             Self::FanIn(.., len) => raw(len).filter(Self::is_bare).collect(),
             Self::Load(_, load) => vec![Self::Load(Bouncer::Ring, load)],
             Self::WakeUp(_) => vec![Self::WakeUp(Bouncer::Bell)],
@@ -283,7 +292,7 @@ impl Case {
             Self::FanOut(_, consumers) | Self::ProducersCost(_, consumers) => [consumers, 1],
             Self::FanIn(_, producers, _) => [producers, 1],
             Self::Share(_, workers) => [workers, 1],
-            Self::Spread(Spread::Lanes(lanes)) => [1, lanes],
+            Self::Spread(Spread::Lanes(lanes)) | Self::Lanes(_, lanes) => [1, lanes],
             _ => [1, 1],
         }
     }
@@ -342,7 +351,7 @@ impl Case {
                 )
             }
             Self::Spread(_) => true,
-            Self::FanOut(..) | Self::ProducersCost(..) => false,
+            Self::FanOut(..) | Self::ProducersCost(..) | Self::Lanes(..) => false,
             Self::Descriptors(sender, _) => matches!(sender, FdSender::Fdring | FdSender::OnRecords),
             Self::FanIn(many, ..) | Self::Share(many, _) => matches!(many, Many::Shape | Many::Runs | Many::Lanes),
         }
@@ -351,7 +360,8 @@ impl Case {
     /// The contender from outside that it is one of, if it is.
     pub(crate) fn own(self) -> Option<KindId> {
         match self {
-            Self::OneWay(Carrier::Own(kind), _) | Self::FanOut(kind, _) | Self::ProducersCost(kind, _) => Some(kind),
+            Self::OneWay(Carrier::Own(kind), _) | Self::FanOut(kind, _) => Some(kind),
+            Self::ProducersCost(kind, _) | Self::Lanes(kind, _) => Some(kind),
             Self::FanIn(Many::Own(kind), ..) | Self::Share(Many::Own(kind), _) => Some(kind),
             Self::Descriptors(FdSender::Own(kind), _) => Some(kind),
             Self::RoundTrip(Bouncer::Own(kind), ..)
@@ -374,7 +384,8 @@ impl Case {
             Self::RoundTrip(_, Waiting::Spinning, _) => 32,
             Self::RoundTrip(..) => 16,
             // Whole batches for each of the lanes.
-            Self::Spread(_) => BATCH * LANE_COUNTS[LANE_COUNTS.len() - 1] as u64,
+            Self::Spread(_) => LANES_STEP,
+            Self::Lanes(kind, _) => kind.0.records_step.div_ceil(BATCH) * LANES_STEP,
             Self::WakeUp(_) => 8,
             Self::FanOut(kind, _) | Self::ProducersCost(kind, _) => BATCH.max(kind.0.records_step),
             Self::Load(_, load) => load.step(),
@@ -417,10 +428,8 @@ impl Case {
                 ((bounce_lane_bytes(len) / len.next_multiple_of(64)) as u64).min(records)
             }
             // Slices are shorter than the ring, since the producer must not wait.
-            Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => {
-                Self::round_of(SPREAD_LEN).next_multiple_of(self.step())
-            }
-            Self::Spread(_) | Self::FanOut(..) | Self::Share(..) => {
+            Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => SLICES_A_LAP * self.most(),
+            Self::Spread(_) | Self::FanOut(..) | Self::Lanes(..) | Self::Share(..) => {
                 whole_steps(Self::round_of(SPREAD_LEN)).min(records)
             }
             Self::FanIn(Many::Datagrams, ..) => 0,
@@ -437,7 +446,7 @@ impl Case {
             Self::Spread(Spread::ProducersCost(consumers) | Spread::Consumers(consumers, _))
             | Self::FanOut(_, consumers)
             | Self::ProducersCost(_, consumers) => sum_of_all(SPREAD_LEN, records).wrapping_mul(consumers as u64),
-            Self::Spread(Spread::Lanes(_)) | Self::Share(..) => sum_of_all(SPREAD_LEN, records),
+            Self::Spread(Spread::Lanes(_)) | Self::Lanes(..) | Self::Share(..) => sum_of_all(SPREAD_LEN, records),
             Self::FanIn(.., len) => sum_of_all(len, records),
             _ => 0,
         }
@@ -446,9 +455,10 @@ impl Case {
     /// The most of them.
     pub(crate) fn most(self) -> u64 {
         match self {
-            // What fits half a ring, headers included: the producer must not wait.
-            case if case.is_senders_time() => (RING_BYTES / 2 / (2 * SPREAD_LEN)) as u64,
-            Self::Spread(_) | Self::FanOut(..) | Self::FanIn(..) | Self::Share(..) => 1 << 20,
+            // The producer must not wait.
+            Self::ProducersCost(kind, _) => kind.0.room.min(ROOM) / self.step() * self.step(),
+            case if case.is_senders_time() => ROOM,
+            Self::Spread(_) | Self::FanOut(..) | Self::Lanes(..) | Self::FanIn(..) | Self::Share(..) => 1 << 20,
             Self::Load(..) => LATENCIES_MAX as u64,
             _ => 1 << 22,
         }
@@ -499,7 +509,7 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
     cases.extend([in_place].into_iter().chain(own(Capability::Connect, PING_BYTES)).map(Case::Connect));
     cases.extend(CONSUMER_COUNTS.map(|consumers| Case::Spread(Spread::ProducersCost(consumers))));
     let short = |capability| kinds.iter().filter(move |kind| kind.can(capability) && SPREAD_LEN <= kind.len_max);
-    for kind in short(Capability::ProducersCost) {
+    for kind in short(Capability::ProducersCost).filter(|kind| kind.has_room()) {
         cases.extend(CONSUMER_COUNTS.map(|consumers| Case::ProducersCost(KindId(kind), consumers)));
     }
     for consumers in CONSUMER_COUNTS {
@@ -509,6 +519,9 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
         cases.extend(CONSUMER_COUNTS.map(|consumers| Case::FanOut(KindId(kind), consumers)));
     }
     cases.extend(LANE_COUNTS.map(|lanes| Case::Spread(Spread::Lanes(lanes))));
+    for kind in short(Capability::Lanes) {
+        cases.extend(LANE_COUNTS.map(|lanes| Case::Lanes(KindId(kind), lanes)));
+    }
     for count in FD_COUNTS {
         let built_in = [FdSender::Plain, FdSender::Fdring, FdSender::OnRecords].into_iter();
         let able = kinds.iter().filter(|kind| kind.can(Capability::Descriptors));

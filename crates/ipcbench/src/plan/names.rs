@@ -18,7 +18,9 @@ impl Case {
             }
             Self::Spread(_) => "several consumers, drained in turn, or lanes, 64 B a record".to_owned(),
             Self::WakeUp(_) => "waking a sleeper, 56 B".to_owned(),
-            Self::FanOut(..) => "several consumers, drained in turn, or lanes, 64 B a record".to_owned(),
+            Self::FanOut(..) | Self::Lanes(..) => {
+                "several consumers, drained in turn, or lanes, 64 B a record".to_owned()
+            }
             Self::Load(_, load) => format!("one way at a given rate, 56 B, {load}"),
             Self::Connect(_) => "connect to first record".to_owned(),
             Self::Descriptors(_, count) => format!("descriptors, {count} a message"),
@@ -35,7 +37,7 @@ impl Case {
             Self::RoundTrip(_, Waiting::Asleep, _) => "asleep",
             Self::RoundTrip(_, Waiting::AsleepOneCore, _) => "asleep-one-core",
             Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => "producers-cost",
-            Self::Spread(Spread::Lanes(_)) => "lanes",
+            Self::Spread(Spread::Lanes(_)) | Self::Lanes(..) => "lanes",
             Self::Spread(Spread::Consumers(..)) | Self::FanOut(..) => "consumers",
             Self::WakeUp(_) => "wake-up",
             Self::Connect(_) => "connect",
@@ -63,7 +65,8 @@ impl Case {
             Self::OneWay(Carrier::Channel(kind), _) => kind.name(),
             Self::OneWay(Carrier::InProcess(queue), _) => queue.name(),
             Self::OneWay(Carrier::Own(KindId(kind)), _) | Self::FanOut(KindId(kind), _) => kind.name,
-            Self::ProducersCost(KindId(kind), _) | Self::Descriptors(FdSender::Own(KindId(kind)), _) => kind.name,
+            Self::ProducersCost(KindId(kind), _) | Self::Lanes(KindId(kind), _) => kind.name,
+            Self::Descriptors(FdSender::Own(KindId(kind)), _) => kind.name,
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => of_bouncer(bouncer),
             Self::Connect(bouncer) | Self::Load(bouncer, _) => of_bouncer(bouncer),
             Self::Descriptors(FdSender::Plain, _) => "plain",
@@ -79,7 +82,7 @@ impl Case {
     pub(crate) fn bytes(self) -> Option<usize> {
         match self {
             Self::OneWay(_, len) | Self::RoundTrip(_, _, len) => Some(len),
-            Self::Spread(_) | Self::FanOut(..) | Self::ProducersCost(..) => Some(super::SPREAD_LEN),
+            Self::Spread(_) | Self::FanOut(..) | Self::ProducersCost(..) | Self::Lanes(..) => Some(super::SPREAD_LEN),
             Self::WakeUp(_) | Self::Connect(_) | Self::Load(..) => Some(PING_BYTES),
             Self::FanIn(.., len) => Some(len),
             Self::Share(..) => Some(super::SPREAD_LEN),
@@ -119,6 +122,8 @@ impl fmt::Display for Case {
             Self::Spread(Spread::Consumers(consumers, reading)) => {
                 write!(f, "fdring batches of 32, 1 → {consumers}, by {}", reading.call())
             }
+            Self::Lanes(KindId(kind), 1) => write!(f, "{}, 1 lane", kind.name),
+            Self::Lanes(KindId(kind), lanes) => write!(f, "{}, {lanes} lanes", kind.name),
             Self::Spread(Spread::Lanes(1)) => f.write_str("fdring batches of 32, 1 lane"),
             Self::Spread(Spread::Lanes(lanes)) => write!(f, "fdring batches of 32, {lanes} lanes"),
             Self::Connect(Bouncer::Fdring(_)) => f.write_str("fdring"),

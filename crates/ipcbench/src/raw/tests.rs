@@ -42,7 +42,7 @@ fn a_slice_goes_on_where_the_last_one_ended() {
             |shared| Ring::there(shared, 64).receive::<64>(records),
         );
         assert_eq!(total, sum_of_all(64, records));
-        let written = lines_written(&shared, WORDS_BYTES + BACK_RING_BYTES, RING_BYTES);
+        let written = lines_written(&shared, RINGS_AT, RING_BYTES);
         assert_eq!(written as u64, (n * records).min(slots), "after slice {n}");
     }
 }
@@ -68,10 +68,10 @@ fn round_trips_go_through_as_many_bytes_as_the_lanes_that_carry_them() {
             });
         }
         let bytes = bounce_lane_bytes(PING_BYTES);
-        for offset in [WORDS_BYTES, WORDS_BYTES + BACK_RING_BYTES] {
+        for offset in [WORDS_BYTES, RINGS_AT] {
             assert_eq!(lines_written(&shared, offset, bytes), bytes / 64, "by slots: {by_slots}");
         }
-        assert_eq!(lines_written(&shared, WORDS_BYTES + BACK_RING_BYTES + bytes, bytes), 0);
+        assert_eq!(lines_written(&shared, RINGS_AT + bytes, bytes), 0);
     }
 }
 

@@ -30,6 +30,8 @@ th[colspan] { text-align: left } .wide { overflow-x: auto } .choices label { mar
 .plots svg { flex: 1 1 420px; max-width: 640px }
 .opening { display: flex; flex-wrap: wrap; gap: 0 28px; align-items: flex-start }
 .opening > div { flex: 1 1 420px; min-width: 0 } .opening > .wide { flex: 0 1 auto; margin-top: 2.6em }
+@media (min-width: 1260px) { .opening { display: grid; grid-template-columns: minmax(380px, 1fr) minmax(0, auto) } }
+.summary { font-size: .93em } .summary th, .summary td { padding: 2px 7px }
 @media (max-width: 700px) { th, td { padding: 2px 5px } td:first-child { white-space: normal; min-width: 6.5em }
   .plots { overflow-x: auto } .plots svg { min-width: 480px } }
 .reached { color: #146c2e; font-weight: 600 } .missed { color: #b3261e; font-weight: 600 } .unknown { color: #999 }
@@ -104,14 +106,7 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     );
     page.push_str("<h1>Records between two processes</h1>");
     warnings(&mut page, run);
-    // Side by side if there is room: the first screen has both.
-    page.push_str("<div class=\"opening\"><div>");
-    figure(&mut page, "fdring, its ceiling, and the best of the others", &plots::summary(run)?);
-    page.push_str("</div>");
-    summary::table(&mut page, run);
-    page.push_str("</div>");
-    let _ = write!(page, "<p>{}</p>", escape(&summary::sentences(run).join(" ")));
-    let _ = write!(page, "<p class=\"note\">{}</p>", escape(summary::MEANING));
+    opening(&mut page, run)?;
     let _ = write!(page, "<p class=\"machine\">{}</p>", escape(&run.machine.to_string()));
     if !run.others.is_empty() {
         let _ = write!(page, "<p class=\"machine\">Contenders from outside: {}</p>", escape(&run.others.join(", ")));
@@ -140,6 +135,23 @@ pub(crate) fn html(run: &Run<'_>) -> Result<String, Box<dyn Error>> {
     targets(&mut page, run);
     page.push_str("</body></html>\n");
     Ok(page)
+}
+
+/// The first chart and the first table, and what they mean.
+fn opening(page: &mut String, run: &Run<'_>) -> Result<(), Box<dyn Error>> {
+    if summary::distances(run).is_empty() {
+        let _ = write!(page, "<p class=\"warning\">{}</p>", escape(summary::TOO_LITTLE));
+        return Ok(());
+    }
+    // Side by side if there is room: the first screen has both.
+    page.push_str("<div class=\"opening\"><div>");
+    figure(page, "fdring, its ceiling, and the best of the others", &plots::summary(run)?);
+    page.push_str("</div>");
+    summary::table(page, run);
+    page.push_str("</div>");
+    let _ = write!(page, "<p>{}</p>", escape(&summary::sentences(run).join(" ")));
+    let _ = write!(page, "<p class=\"note\">{}</p>", escape(summary::MEANING));
+    Ok(())
 }
 
 fn figure(page: &mut String, title: &str, plots: &Plots) {

@@ -8,9 +8,11 @@ mod plots;
 mod summary;
 mod tables;
 mod text;
+mod tried;
 
-pub(crate) use tables::{Table, list};
+pub(crate) use tables::Table;
 pub(crate) use text::text;
+pub(crate) use tried::{list, tried};
 
 use crate::census::Census;
 use crate::contender::Fallible;
@@ -156,7 +158,7 @@ impl Run<'_> {
             ),
         };
         vec![
-            format!("{rounds} rounds in {restarts} restarts; {distances}."),
+            format!("{} in {}; {distances}.", counted(*rounds, "round"), counted(*restarts as u64, "restart")),
             format!(
                 "Thrown away: {} in which the distance changed, {} in which a core was taken away, {} in which a \
                  thread waited for one for more than 0.1 ms.",
@@ -302,6 +304,11 @@ impl Unit {
         }
         ends.join("–")
     }
+}
+
+/// A number of things, one or several.
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 /// Nanoseconds, with a decimal only if it matters.

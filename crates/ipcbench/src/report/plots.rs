@@ -58,6 +58,13 @@ pub(super) struct Series {
     is_dashed: bool,
 }
 
+impl Series {
+    /// Whether it has any points.
+    fn is_drawn(&self) -> bool {
+        self.points.iter().any(|points| !points.is_empty())
+    }
+}
+
 /// The colour of a contender, which it has in every plot; further forms of it are lighter.
 fn colour(run: &Run<'_>, contender: &str, forms_before: usize) -> RGBColor {
     let known = KNOWN.iter().find(|(name, _)| *name == contender).map(|(_, colour)| *colour);
@@ -170,7 +177,7 @@ pub(super) fn summary(run: &Run<'_>) -> Result<Plots, DrawError> {
     let name = "fdring, slices of many values in a record".to_owned();
     let points = of(Party::Fdring, Some(BATCH));
     series.push(Series { name, colour: colour(run, "fdring", 2), points, is_dashed: false });
-    series.retain(|series| series.points.iter().any(|points| !points.is_empty()));
+    series.retain(Series::is_drawn);
     let (low, high) = extent(&series);
     let svgs = match low < high {
         true => vec![draw_one(&series, &Distance::ALL, "GB/s", Axis::Lengths, low / 1.5..high * 1.5)?],
@@ -293,7 +300,8 @@ fn trimmed(value: f64) -> impl Display {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn draw(series: Vec<Series>, unit: &str, axis: Axis) -> Result<Plots, DrawError> {
+fn draw(mut series: Vec<Series>, unit: &str, axis: Axis) -> Result<Plots, DrawError> {
+    series.retain(Series::is_drawn);
     let (low, high) = extent(&series);
     let mut svgs = Vec::new();
     for distance in Distance::ALL {

@@ -3,8 +3,6 @@
 use super::Run;
 use super::json::{Report, Row};
 use crate::distance::Distance;
-use crate::payload::Bytes;
-use crate::plan::Case;
 use hdrhistogram::Histogram;
 use std::fmt::{self, Write};
 
@@ -51,43 +49,6 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
-}
-
-/// The cases that there are, as users select them.
-pub(crate) fn list(cases: &[Case]) -> String {
-    let mut text = String::new();
-    let mut groups: Vec<(&str, Vec<Case>)> = Vec::new();
-    for case in cases {
-        match groups.iter_mut().find(|(key, _)| *key == case.measure_key()) {
-            Some((_, group)) => group.push(*case),
-            None => groups.push((case.measure_key(), vec![*case])),
-        }
-    }
-    for (key, group) in groups {
-        let _ = writeln!(text, "--measure {key}");
-        let mut lengths: Vec<usize> = group.iter().filter_map(|case| case.bytes()).collect();
-        lengths.dedup();
-        let lengths: Vec<String> = lengths.into_iter().map(|len| Bytes(len).to_string()).collect();
-        if !lengths.is_empty() {
-            let _ = writeln!(text, "  sizes: {}", lengths.join(", "));
-        }
-        let mut contenders: Vec<(&str, Vec<String>)> = Vec::new();
-        for case in group {
-            let (contender, form) = (case.contender(), case.to_string());
-            match contenders.iter_mut().find(|(name, _)| *name == contender) {
-                Some((_, forms)) if forms.contains(&form) => {}
-                Some((_, forms)) => forms.push(form),
-                None => contenders.push((contender, vec![form])),
-            }
-        }
-        for (contender, forms) in contenders {
-            let _ = writeln!(text, "  --contender \"{contender}\"");
-            for form in forms.iter().filter(|form| *form != contender) {
-                let _ = writeln!(text, "    --contender \"{form}\"");
-            }
-        }
-    }
-    text
 }
 
 /// A line for each case at each distance, with the names of the columns in the first.

@@ -50,6 +50,8 @@ fn collected(cases: Vec<Case>) -> Collected {
         restarts: 3,
         clock_ns: [10.0, 20.0],
         faults: vec![fault],
+        left_out: vec![Vec::new()],
+        tried: Vec::new(),
         warnings: Vec::new(),
     }
 }
@@ -98,6 +100,25 @@ fn the_page_begins_with_one_chart_and_one_table_and_ends_with_the_targets() {
         assert!(at("Targets of fdring") > page.rfind("99 % interval").unwrap());
         assert!(page.contains("it &lt;hangs&gt;"), "what others say is escaped");
         assert!(at("warning\">left out") < at("<svg"), "what speaks against the figures comes before them");
+    });
+}
+
+#[test]
+fn a_page_of_too_little_says_so_and_its_legends_have_only_what_is_drawn() {
+    with_run(&[], |run| {
+        let mut collected = collected(run.outcomes().iter().map(|outcome| outcome.case).collect());
+        for outcome in &mut collected.outcomes {
+            let left = if outcome.case.contender() == "rtrb" { 0 } else { 2 };
+            outcome.figures.iter_mut().for_each(|figures| figures.slices.truncate(left));
+        }
+        let few = Run { collected: &collected, others: Vec::new(), warnings: Vec::new(), ..*run };
+        let page = html::html(&few).unwrap();
+        assert!(page.contains(summary::TOO_LITTLE) && !page.contains(summary::MEANING));
+        let legends = page.matches(">rtrb in chunks of 32, in-process</span>").count();
+        assert_eq!(legends, 0, "nothing of it is drawn");
+        let page = html::html(run).unwrap();
+        assert!(page.contains(summary::MEANING) && !page.contains(summary::TOO_LITTLE));
+        assert!(page.contains(">rtrb in chunks of 32, in-process</span>"));
     });
 }
 
