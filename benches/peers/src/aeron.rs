@@ -19,6 +19,8 @@ pub(crate) const KIND: ContenderKind = ContenderKind {
     len_max: 16 << 10,
     trip_len_max: PING_BYTES,
     records_step: 1,
+    room: 0,
+    lacks: &[],
     does: POLLED,
     open,
 };

@@ -8,6 +8,7 @@
 mod aeron;
 mod iceoryx;
 mod ipc_channel;
+mod many;
 mod ringfire;
 mod shmem;
 #[cfg(feature = "tachyon")]
@@ -16,6 +17,26 @@ mod tachyon;
 use ipcbench::{Capability, ContenderKind, Program};
 use std::process::ExitCode;
 
+/// Why a form of a library has no part in a measure.
+type Lacks = &'static [(Capability, &'static str)];
+
+/// Where a library has the measures that a form of it does not have.
+const ELSEWHERE: Lacks = &[
+    (Capability::RoundTrip, ANOTHER),
+    (Capability::Call, "only iceoryx2 has calls that differ from a record there and back"),
+    (Capability::Asleep, ANOTHER),
+    (Capability::FanOut, ANOTHER),
+    (Capability::FanIn, ANOTHER),
+    (Capability::Share, ANOTHER),
+    (Capability::Lanes, ANOTHER),
+    (Capability::ProducersCost, ANOTHER),
+    (Capability::Connect, ANOTHER),
+    (Capability::Descriptors, NO_DESCRIPTORS),
+];
+
+const ANOTHER: &str = "another form of it does, or says why not";
+const NO_DESCRIPTORS: &str = "the library carries none of the program's descriptors";
+
 /// What those can that poll and never sleep.
 const POLLED: &[Capability] = &[Capability::OneWay, Capability::RoundTrip];
 
@@ -23,11 +44,18 @@ static CONTENDERS: &[ContenderKind] = &[
     iceoryx::DEFAULT,
     iceoryx::TUNED,
     iceoryx::CALL,
+    iceoryx::ASLEEP,
+    iceoryx::MANY,
     ringfire::EACH,
     ringfire::BATCHED,
+    ringfire::ASLEEP,
+    ringfire::MANY,
     shmem::EACH,
     shmem::BATCHED,
+    shmem::ASLEEP,
+    shmem::MANY,
     ipc_channel::KIND,
+    ipc_channel::MANY,
     #[cfg(feature = "tachyon")]
     tachyon::EACH,
     #[cfg(feature = "tachyon")]

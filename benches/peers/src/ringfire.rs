@@ -3,8 +3,9 @@
 //! It copies each element in and out. Its blobs, for payloads of any length, lose what is overwritten, so they are not
 //! measured.
 
-use crate::POLLED;
-use ::ringfire::{FlowControl, RingConsumer, RingProducer, RingProducerBuilder};
+use crate::many::{self, CHANNEL_BYTES, LONG, Link, SHORT};
+use crate::{ELSEWHERE, POLLED};
+use ::ringfire::{FlowControl, FutexWait, RingConsumer, RingProducer, RingProducerBuilder};
 use ipcbench::RING_BYTES;
 use ipcbench::payload::{LENGTHS, PING_BYTES, fill, stamp, sum, with_small_len};
 use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Way};
@@ -17,6 +18,8 @@ pub(crate) const EACH: ContenderKind = ContenderKind {
     len_max: 64 << 10,
     trip_len_max: PING_BYTES,
     records_step: 32,
+    room: 0,
+    lacks: ELSEWHERE,
     does: POLLED,
     open: |role, run| open(role, run, 1),
 };
@@ -139,5 +142,134 @@ impl Contender for Rings {
             }
             total
         }))
+    }
+}
+
+/// Receivers that sleep on the ring's futex, and visitors.
+pub(crate) const ASLEEP: ContenderKind = ContenderKind {
+    name: "ringfire, asleep",
+    does: &[Capability::Asleep, Capability::Connect],
+    open: open_asleep,
+    ..EACH
+};
+
+/// A ring that several consumers read; a ring each for producers, workers and lanes, since its queue of many producers
+/// loses what is overwritten.
+pub(crate) const MANY: ContenderKind = ContenderKind {
+    name: "ringfire, many",
+    does: many::MANY,
+    records_step: 1,
+    room: 16_384,
+    lacks: ELSEWHERE,
+    open: |role, run| many::open::<Ring<SHORT>, Ring<LONG>>(role, run, "ringfire"),
+    ..EACH
+};
+
+enum Ring<const LEN: usize> {
+    Producer(RingProducer<[u8; LEN]>),
+    Consumer(RingConsumer<[u8; LEN]>),
+}
+
+impl<const LEN: usize> Link for Ring<LEN> {
+    const FANS_OUT: bool = true;
+    const FANS_IN: bool = false;
+
+    fn open(role: Role, name: &str) -> Fallible<Self> {
+        let path = format!("/dev/shm/{name}");
+        Ok(match role {
+            Role::Parent => Self::Producer(producer(path, (CHANNEL_BYTES / LEN) as u64)?),
+            Role::Child => Self::Consumer(consumer(path)?),
+        })
+    }
+
+    fn send(&mut self, n: u64) -> Fallible {
+        let Self::Producer(producer) = self else { return Err("the parent sends".into()) };
+        let mut payload = [0; LEN];
+        fill(&mut payload, n);
+        producer.push(&payload);
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Fallible<Option<u64>> {
+        let Self::Consumer(consumer) = self else { return Err("the child receives".into()) };
+        Ok(consumer.try_recv().map(|payload| sum(&payload)))
+    }
+}
+
+struct Sleepers {
+    role: Role,
+    run: String,
+    out: RingProducer<[u8; PING_BYTES]>,
+    back: Option<RingConsumer<[u8; PING_BYTES]>>,
+    /// What the parent sends visitors by, and the child's visit.
+    visited: Option<RingProducer<[u8; PING_BYTES]>>,
+    visit: Option<RingConsumer<[u8; PING_BYTES]>>,
+}
+
+fn asleep_path(run: &str, name: &str) -> String {
+    format!("/dev/shm/{run}-ringfire-asleep-{name}")
+}
+
+fn open_asleep(role: Role, run: &str) -> Opened {
+    let mine = if role == Role::Parent { "there" } else { "back" };
+    let out = producer(asleep_path(run, mine), BOUNCE_ELEMENTS)?;
+    let visited = match role {
+        Role::Parent => Some(producer(asleep_path(run, "visited"), BOUNCE_ELEMENTS)?),
+        Role::Child => None,
+    };
+    Ok(Box::new(Sleepers { role, run: run.to_owned(), out, back: None, visited, visit: None }))
+}
+
+impl Sleepers {
+    fn visitors(&self) -> usize {
+        let registry = self.visited.as_ref().and_then(|visited| visited.registry());
+        registry.map_or(0, |registry| registry.active_readers(0).len())
+    }
+}
+
+impl Contender for Sleepers {
+    fn connect(&mut self) -> Fallible {
+        let other = if self.role == Role::Parent { "back" } else { "there" };
+        self.back = Some(consumer(asleep_path(&self.run, other))?);
+        Ok(())
+    }
+
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        let mut payload = [0; PING_BYTES];
+        fill(&mut payload, n);
+        self.out.push(&payload);
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        let back = self.back.as_mut().ok_or("connected before it is used")?;
+        // It spins as little as it lets one choose, and sleeps 10 ms at most: then it looks again.
+        Ok(sum(&back.recv_blocking(&mut FutexWait::new(0, None))))
+    }
+
+    fn welcome(&mut self) -> Fallible {
+        while self.visitors() == 0 {
+            std::thread::yield_now();
+        }
+        let mut payload = [0; PING_BYTES];
+        fill(&mut payload, 0);
+        self.visited.as_mut().ok_or("the parent is visited")?.push(&payload);
+        Ok(())
+    }
+
+    fn visit(&mut self) -> Fallible {
+        let path = asleep_path(&self.run, "visited");
+        let mut visit = RingConsumer::<[u8; PING_BYTES]>::builder().start_from_head().attach(path)?;
+        std::hint::black_box(sum(&visit.recv_blocking(&mut FutexWait::new(0, None))));
+        self.visit = Some(visit);
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Fallible {
+        self.visit = None;
+        while self.role == Role::Parent && self.visitors() != 0 {
+            std::thread::yield_now();
+        }
+        Ok(())
     }
 }

@@ -3,7 +3,8 @@
 //! Both sides poll through its ring buffers directly, without the eventfds that it writes to whenever a ring was
 //! empty: its quickest way. The child opens the parent's memfds through `/proc`.
 
-use crate::{POLLED, note};
+use crate::many::{self, CHANNEL_BYTES, LONG, Link, SHORT};
+use crate::{ANOTHER, ELSEWHERE, NO_DESCRIPTORS, POLLED, note};
 use ipcbench::payload::{LENGTHS, PING_BYTES, fill, sum, with_len};
 use ipcbench::ring_bytes;
 use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Role, Way};
@@ -11,7 +12,9 @@ use shmem_ipc::sharedring::{Receiver, Sender};
 use std::any::Any;
 use std::error::Error;
 use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 pub(crate) const EACH: ContenderKind = ContenderKind {
     name: "shmem-ipc, 1 a call",
@@ -19,6 +22,8 @@ pub(crate) const EACH: ContenderKind = ContenderKind {
     len_max: 1 << 20,
     trip_len_max: PING_BYTES,
     records_step: 1,
+    room: 0,
+    lacks: ELSEWHERE,
     does: POLLED,
     open: |role, run| open(role, run, 1),
 };
@@ -200,5 +205,142 @@ impl Contender for Rings {
             }
             total
         }))
+    }
+}
+
+/// Both ends sleep on its eventfds.
+pub(crate) const ASLEEP: ContenderKind = ContenderKind {
+    name: "shmem-ipc, asleep",
+    does: &[Capability::Asleep],
+    lacks: &[
+        (Capability::Connect, "how its two ends find each other is left to the program"),
+        (Capability::Descriptors, NO_DESCRIPTORS),
+        (Capability::RoundTrip, ANOTHER),
+    ],
+    open: open_asleep,
+    ..EACH
+};
+
+/// A ring each, as it has nothing that joins them.
+pub(crate) const MANY: ContenderKind = ContenderKind {
+    name: "shmem-ipc, many",
+    does: many::MANY,
+    room: 16_384,
+    lacks: ELSEWHERE,
+    open: |role, run| many::open::<Ring<SHORT>, Ring<LONG>>(role, run, "shmem"),
+    ..EACH
+};
+
+enum Ring<const LEN: usize> {
+    Sender(Sender<Element<LEN>>),
+    Receiver(Receiver<Element<LEN>>),
+}
+
+impl<const LEN: usize> Link for Ring<LEN> {
+    const FANS_OUT: bool = false;
+    const FANS_IN: bool = false;
+
+    fn open(role: Role, name: &str) -> Fallible<Self> {
+        let path = std::env::temp_dir().join(name);
+        let elements = CHANNEL_BYTES / LEN;
+        if role == Role::Parent {
+            let mut sender = Sender::new(elements)?;
+            prefault(&mut sender);
+            std::fs::write(path, format!("/proc/{}/fd/{}", std::process::id(), sender.memfd().as_file().as_raw_fd()))?;
+            return Ok(Self::Sender(sender));
+        }
+        let memory = File::options().read(true).write(true).open(std::fs::read_to_string(&path)?)?;
+        std::fs::remove_file(path)?;
+        // Nobody sleeps, so nobody is signalled.
+        let signal = || File::open("/dev/null");
+        Ok(Self::Receiver(Receiver::open(elements, memory, signal()?, signal()?)?))
+    }
+
+    fn send(&mut self, n: u64) -> Fallible {
+        let Self::Sender(sender) = self else { return Err("the parent sends".into()) };
+        while send_some(sender, n, 1) == 0 {}
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Fallible<Option<u64>> {
+        let Self::Receiver(receiver) = self else { return Err("the child receives".into()) };
+        let (received, sum) = receive_some(receiver, 1);
+        Ok((received == 1).then_some(sum))
+    }
+}
+
+/// The child makes both rings and sends their descriptors, as the library has them sent.
+struct Sleepers {
+    listener: Option<UnixListener>,
+    ends: Option<(Sender<Element<PING_BYTES>>, Receiver<Element<PING_BYTES>>)>,
+    _stream: Option<UnixStream>,
+}
+
+fn open_asleep(role: Role, run: &str) -> Opened {
+    let address = SocketAddr::from_abstract_name(format!("{run}-shmem-asleep"))?;
+    if role == Role::Parent {
+        return Ok(Box::new(Sleepers {
+            listener: Some(UnixListener::bind_addr(&address)?),
+            ends: None,
+            _stream: None,
+        }));
+    }
+    let (out, back) = (Sender::new(BOUNCE_ELEMENTS)?, Receiver::new(BOUNCE_ELEMENTS)?);
+    let stream = UnixStream::connect_addr(&address)?;
+    let fds = [
+        back.memfd().as_file().as_fd(),
+        back.empty_signal().as_fd(),
+        back.full_signal().as_fd(),
+        out.memfd().as_file().as_fd(),
+        out.empty_signal().as_fd(),
+        out.full_signal().as_fd(),
+    ];
+    fdring::send_fds(&stream, b"rings", &fds)?;
+    Ok(Box::new(Sleepers { listener: None, ends: Some((out, back)), _stream: Some(stream) }))
+}
+
+impl Sleepers {
+    fn ends(&mut self) -> Fallible<&mut (Sender<Element<PING_BYTES>>, Receiver<Element<PING_BYTES>>)> {
+        Ok(self.ends.as_mut().ok_or("connected before it is used")?)
+    }
+}
+
+impl Contender for Sleepers {
+    fn connect(&mut self) -> Fallible {
+        let Some(listener) = self.listener.take() else { return Ok(()) };
+        let (stream, _) = listener.accept()?;
+        let mut files = fdring::recv_fds(&stream, &mut [0; 8], 6)?.fds.into_iter().map(File::from);
+        let mut next = || files.next().ok_or("six descriptors");
+        let out = Sender::open(BOUNCE_ELEMENTS, next()?, next()?, next()?)?;
+        let back = Receiver::open(BOUNCE_ELEMENTS, next()?, next()?, next()?)?;
+        self.ends = Some((out, back));
+        Ok(())
+    }
+
+    fn send(&mut self, _: Way, n: u64) -> Fallible {
+        let (sender, _) = self.ends()?;
+        sender.block_until_writable()?;
+        let mut record = Element([0; PING_BYTES]);
+        fill(&mut record.0, n);
+        let put = |elements: *mut Element<PING_BYTES>, _| {
+            // SAFETY: the ring hands out one element for writing, or more.
+            unsafe { elements.write(record) };
+            1
+        };
+        sender.send_raw(put)?;
+        Ok(())
+    }
+
+    fn receive(&mut self, _: Way) -> Fallible<u64> {
+        let (_, receiver) = self.ends()?;
+        receiver.block_until_readable()?;
+        let mut total = 0;
+        let take = |elements: *const Element<PING_BYTES>, _| {
+            // SAFETY: the ring hands out one element for reading, or more, and the sender leaves them alone meanwhile.
+            total = sum(&unsafe { elements.read() }.0);
+            1
+        };
+        receiver.receive_raw(take)?;
+        Ok(total)
     }
 }

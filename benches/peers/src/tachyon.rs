@@ -18,6 +18,8 @@ pub(crate) const EACH: ContenderKind = ContenderKind {
     len_max: 64 << 10,
     trip_len_max: PING_BYTES,
     records_step: 32,
+    room: 0,
+    lacks: &[],
     does: POLLED,
     open: |role, run| open(role, run, 1),
 };
