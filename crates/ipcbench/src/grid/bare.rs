@@ -1,8 +1,8 @@
 //! The ceiling of a grid: a bare ring of fixed slots for each producer, in the memory that all processes map, which all
 //! consumers read.
 //!
-//! The invariant: a producer writes a slot once each consumer has given it back, and a consumer reads what is published.
-//! As in `raw.rs` this is a measuring rod and no library: a peer that misbehaves corrupts it.
+//! The invariant: a producer writes a slot once each consumer has given it back, and a consumer reads what is
+//! published. As in `raw.rs` this is a measuring rod and no library: a peer that misbehaves corrupts it.
 #![allow(unsafe_code, reason = "slots in the memory that all processes map")]
 
 use super::member::Place;

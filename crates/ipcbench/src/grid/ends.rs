@@ -14,8 +14,8 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 
 /// The name of fdring's lanes, of which each producer has one.
 const FDRING: &str = "fdring, in place";
-/// The bare rings, the better of which is the ceiling: of the second, consumers step back from a producer that is not far
-/// ahead.
+/// The bare rings, the better of which is the ceiling: of the second, consumers step back from a producer that is not
+/// far ahead.
 pub(crate) const BARE: [&str; 2] = ["raw ring, batches of 32", "raw ring, batches of 32, held"];
 
 const fn bare(name: &'static str) -> ContenderKind {

@@ -1,10 +1,10 @@
 //! Producers × consumers over many processors, a process and a processor each: every record of each producer goes to
 //! every consumer.
 //!
-//! fdring has one lane for each producer, which all consumers read, and so have the bare rings that are the ceiling. All
-//! others have a pair of ends for each producer
-//! with each consumer, so that a contender of one's own takes part as it is. This process starts the others, reads what
-//! the first of the producers tells of each slice, and sleeps most of the time.
+//! fdring has one lane for each producer, which all consumers read, and so have the bare rings that are the ceiling.
+//! All others have a pair of ends for each producer with each consumer, so that a contender of one's own takes part as
+//! it is. This process starts the others, reads what the first of the producers tells of each slice, and sleeps most of
+//! the time.
 
 mod bare;
 mod ends;
@@ -327,8 +327,8 @@ fn table(rows: &[Row], cells: &[(Cell, Vec<usize>)], len: usize) -> String {
     format!(
         "{}\nA process and a processor each; every record goes to every consumer. Sent are those of all producers \
          together. Thrown away\nare slices in which a core was taken away from any of them, or one waited for a core \
-         for more than 0.1 ms.\n“ceil” is the ratio to the best bare ring of those processes, both in their best state: a \
-         ring for each producer, which all consumers read.\n",
+         for more than 0.1 ms.\n“ceil” is the ratio to the best bare ring of those processes, both in their best \
+         state: a ring for each producer, which all consumers read.\n",
         Table::new(heading).rows(lines)
     )
 }

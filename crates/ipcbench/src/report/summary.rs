@@ -20,8 +20,8 @@ pub(super) const MEANING: &str = "Each at its best form; the form is told where 
     dashed where they are far.";
 
 /// What stands there instead, where nothing was measured often enough.
-pub(super) const TOO_LITTLE: &str = "Nothing of the first chart and table was measured often enough: what has fewer than \
-    ten slices is left out there. Measure for longer (--seconds), or when the machine is quiet.";
+pub(super) const TOO_LITTLE: &str = "Nothing of the first chart and table was measured often enough: what has fewer \
+    than ten slices is left out there. Measure for longer (--seconds), or when the machine is quiet.";
 
 /// Who stands in the table and the chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

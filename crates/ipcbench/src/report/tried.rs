@@ -167,7 +167,8 @@ mod tests {
         for line in [
             "one-way|own|works",
             "one-way|pipe|1 of 2 cases work; FAILED: one way, 64 B a record: pipe, blocking: it broke",
-            "consumers, fan-in, workers, lanes, producers-cost, descriptors|own|skipped: `ContenderKind::does` does not list it",
+            "consumers, fan-in, workers, lanes, producers-cost, descriptors|own|\
+             skipped: `ContenderKind::does` does not list it",
             "connect|own|skipped: its ends live as long as its process",
             "one-way of 256 KiB and more|own|skipped: its records have at most 64 KiB",
         ] {
