@@ -104,7 +104,6 @@ enum Waits {
     No,
     Here,
     /// Neither here: its task does, for both.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "there are no tasks"))]
     InTask,
 }
 

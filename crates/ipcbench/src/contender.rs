@@ -173,6 +173,12 @@ pub trait Contender {
         Err("it carries no descriptors".into())
     }
 
+    /// Sends that number of messages, each with these descriptors: one after another, unless a contender can send
+    /// several at once. Only asked for where that is a case of its own.
+    fn send_many_fds(&mut self, fds: &[BorrowedFd<'_>], messages: usize) -> Fallible {
+        (0..messages).try_for_each(|_| self.send_fds(fds))
+    }
+
     /// Receives a message of `count` descriptors and closes them; how many they were.
     fn receive_fds(&mut self, count: usize) -> Fallible<usize> {
         let _ = count;

@@ -24,6 +24,9 @@ const BYTE: &[u8] = b"f";
 #[repr(C, align(8))]
 struct Control([u8; HEADER_BYTES + (FDS_MAX + 1) * size_of::<i32>()]);
 
+/// How many arrays are sent at once by those that can.
+const AT_ONCE: u64 = 16;
+
 /// Sends `messages` arrays of `count` descriptors each; the receiver says how many it has seen.
 pub(crate) fn send(
     shared: &Shared,
@@ -31,14 +34,38 @@ pub(crate) fn send(
     messages: u64,
     mut send: impl FnMut(&[BorrowedFd<'_>]) -> Fallible,
 ) -> Fallible {
+    send_at_once(shared, count, messages, 1, |fds, _| send(fds))
+}
+
+/// The same, up to 16 arrays with a call.
+pub(crate) fn send_many(
+    shared: &Shared,
+    count: usize,
+    messages: u64,
+    send: impl FnMut(&[BorrowedFd<'_>], usize) -> Fallible,
+) -> Fallible {
+    send_at_once(shared, count, messages, AT_ONCE, send)
+}
+
+fn send_at_once(
+    shared: &Shared,
+    count: usize,
+    messages: u64,
+    at_once: u64,
+    mut send: impl FnMut(&[BorrowedFd<'_>], usize) -> Fallible,
+) -> Fallible {
     // A socket under way would be the kernel's to watch for cycles, which what people send is not.
     let file = memfd_create("fdring-bench-sent", MemfdFlags::CLOEXEC)?;
     let fds: Vec<BorrowedFd<'_>> = vec![file.as_fd(); count];
     let window = (IN_FLIGHT_MAX / count).max(1) as u64;
     let seen = shared.word(Word::Pong);
-    for n in 0..messages {
-        while n >= seen.load(Ordering::Acquire) + window {}
-        send(&fds)?;
+    let mut sent = 0;
+    while sent < messages {
+        // Not more than there is room for.
+        let now = at_once.min(window).min(messages - sent);
+        while sent + now > seen.load(Ordering::Acquire) + window {}
+        send(&fds, now as usize)?;
+        sent += now;
     }
     Ok(())
 }

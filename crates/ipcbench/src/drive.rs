@@ -8,7 +8,7 @@ use crate::contender::{Contender, Fallible, Waiting, Way};
 use crate::descriptors;
 use crate::load::Load;
 use crate::payload::{self, PING_BYTES};
-use crate::plan::{Carrier, Case, SPREAD_LEN, Spread};
+use crate::plan::{Carrier, Case, FdSender, SPREAD_LEN, Spread};
 use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -56,6 +56,9 @@ pub(crate) fn send(
             wait_for(shared.word(Word::Pong), 1, || {});
             Load::collect(shared, records, laps);
             Ok(())
+        }
+        Case::Descriptors(FdSender::ManyOnRecords, count) => {
+            descriptors::send_many(shared, count, records, |fds, messages| contender.send_many_fds(fds, messages))
         }
         Case::Descriptors(_, count) => descriptors::send(shared, count, records, |fds| contender.send_fds(fds)),
         case if case.is_senders_time() => {

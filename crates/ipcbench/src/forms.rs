@@ -345,6 +345,10 @@ impl Contender for Shape<'_> {
         self.shapes.writers()?.send_fds(fds)
     }
 
+    fn send_many_fds(&mut self, fds: &[BorrowedFd<'_>], messages: usize) -> Fallible {
+        self.shapes.writers()?.send_many_fds(fds, messages)
+    }
+
     fn receive_fds(&mut self, _: usize) -> Fallible<usize> {
         self.shapes.readers()?.receive_fds()
     }

@@ -40,7 +40,7 @@ fn ends_of(case: Case) -> Option<Case> {
         Case::FanIn(Many::Shape | Many::Runs, count, _) => Some(Case::FanIn(Many::Shape, count, SPREAD_LEN)),
         Case::FanIn(Many::Datagrams, count, _) => Some(Case::FanIn(Many::Datagrams, count, SPREAD_LEN)),
         Case::Share(Many::Runs, count) => Some(Case::Share(Many::Shape, count)),
-        Case::Descriptors(FdSender::OnRecords, _) => Some(FDS),
+        Case::Descriptors(FdSender::OnRecords | FdSender::ManyOnRecords, _) => Some(FDS),
         Case::Share(..) | Case::RoundTrip(Bouncer::FdringCall, ..) => Some(case),
         _ => None,
     }
@@ -220,6 +220,12 @@ impl Writers {
     pub(crate) fn send_fds(&mut self, fds: &[BorrowedFd<'_>]) -> Fallible {
         let Writer::Lanes { lanes, .. } = self.get(FDS) else { unreachable!("no lane for descriptors") };
         Ok(lanes[0].send_with_fds(b"f", fds)?)
+    }
+
+    /// Sends that number of records at once, each with these descriptors.
+    pub(crate) fn send_many_fds(&mut self, fds: &[BorrowedFd<'_>], records: usize) -> Fallible {
+        let Writer::Lanes { lanes, .. } = self.get(FDS) else { unreachable!("no lane for descriptors") };
+        Ok(lanes[0].send_many_with_fds(&mut &vec![(b"f", fds); records][..])?)
     }
 }
 

@@ -101,7 +101,7 @@ impl Ends {
             Case::RoundTrip(Bouncer::FdringCall, ..)
             | Case::FanIn(..)
             | Case::Share(..)
-            | Case::Descriptors(FdSender::OnRecords, _) => to(&mut Shape { shapes, case }),
+            | Case::Descriptors(FdSender::OnRecords | FdSender::ManyOnRecords, _) => to(&mut Shape { shapes, case }),
             Case::RoundTrip(Bouncer::Bell, ..) | Case::WakeUp(Bouncer::Bell) => to(&mut Bell::<false>(bells)),
             Case::RoundTrip(Bouncer::BellAndBarrier, ..) => to(&mut Bell::<true>(bells)),
             Case::RoundTrip(bouncer, waiting, len) if case.is_fdring() => {

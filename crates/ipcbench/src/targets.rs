@@ -422,6 +422,12 @@ fn others(targets: &mut Vec<Target>) {
             0.9,
         ));
         targets.push(rate(
+            format!("descriptors on many records at once, {count} a record / plain sendmsg loop"),
+            vec![Case::Descriptors(FdSender::ManyOnRecords, count)],
+            vec![Case::Descriptors(FdSender::Plain, count)],
+            0.9,
+        ));
+        targets.push(rate(
             format!("descriptors, {count} a message / plain sendmsg loop"),
             vec![Case::Descriptors(FdSender::Fdring, count)],
             vec![Case::Descriptors(FdSender::Plain, count)],

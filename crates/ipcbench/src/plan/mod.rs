@@ -207,6 +207,8 @@ pub(crate) enum FdSender {
     Fdring,
     /// Attached to records of an fdring lane.
     OnRecords,
+    /// The same, to many records at once.
+    ManyOnRecords,
     /// A contender from outside.
     Own(KindId),
 }
@@ -352,7 +354,9 @@ impl Case {
             }
             Self::Spread(_) => true,
             Self::FanOut(..) | Self::ProducersCost(..) | Self::Lanes(..) => false,
-            Self::Descriptors(sender, _) => matches!(sender, FdSender::Fdring | FdSender::OnRecords),
+            Self::Descriptors(sender, _) => {
+                matches!(sender, FdSender::Fdring | FdSender::OnRecords | FdSender::ManyOnRecords)
+            }
             Self::FanIn(many, ..) | Self::Share(many, _) => matches!(many, Many::Shape | Many::Runs | Many::Lanes),
         }
     }
@@ -523,7 +527,7 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
         cases.extend(LANE_COUNTS.map(|lanes| Case::Lanes(KindId(kind), lanes)));
     }
     for count in FD_COUNTS {
-        let built_in = [FdSender::Plain, FdSender::Fdring, FdSender::OnRecords].into_iter();
+        let built_in = [FdSender::Plain, FdSender::Fdring, FdSender::OnRecords, FdSender::ManyOnRecords].into_iter();
         let able = kinds.iter().filter(|kind| kind.can(Capability::Descriptors));
         let senders = built_in.chain(able.map(|kind| FdSender::Own(KindId(kind))));
         cases.extend(senders.map(|sender| Case::Descriptors(sender, count)));

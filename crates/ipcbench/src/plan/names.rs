@@ -131,6 +131,7 @@ impl fmt::Display for Case {
             Self::Descriptors(FdSender::Plain, _) => f.write_str("plain sendmsg and recvmsg"),
             Self::Descriptors(FdSender::Fdring, _) => f.write_str("fdring send_fds and recv_fds"),
             Self::Descriptors(FdSender::OnRecords, _) => f.write_str("fdring send_with_fds and take_fds"),
+            Self::Descriptors(FdSender::ManyOnRecords, _) => f.write_str("fdring send_many_with_fds and take_fds"),
             Self::Descriptors(FdSender::Own(KindId(kind)), _) => f.write_str(kind.name),
             Self::FanIn(many, producers, _) => match many {
                 Many::Shape => write!(f, "fdring collector, {producers} → 1, by try_next"),
