@@ -5,7 +5,9 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
+use common::{DEADLINE, role, unique_name, wait_until, wait_until_process_sleeps};
+#[cfg(feature = "crash-points")]
+use common::{belongings, isolated};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session, SessionListener,
     errors::{ReceiveError, Refusal},
@@ -180,6 +182,7 @@ fn a_client_of_a_stopped_collector_loses_nothing() {
 }
 
 /// Where a client can be killed, and whether its Offer is out then.
+#[cfg(feature = "crash-points")]
 const CLIENT_POINTS: [(&str, bool); 9] = [
     ("steward-accepted", false),
     ("steward-hello-sent", false),
@@ -231,6 +234,7 @@ fn a_client_that_is_killed_at_any_step_leaves_what_it_had_sent_and_nothing_else(
 }
 
 /// Where a collector can be killed, and whether the client has its Attach then.
+#[cfg(feature = "crash-points")]
 const COLLECTOR_POINTS: [(&str, bool); 9] = [
     ("steward-accepted", false),
     ("session-hello-sent", false),
