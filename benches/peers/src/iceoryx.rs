@@ -247,7 +247,10 @@ pub(crate) const MANY: ContenderKind = ContenderKind {
 const MANY_BUFFER: usize = 1024;
 
 /// A publisher or a subscriber of records of so many bytes, with the node that it lives by.
-struct Port<const LEN: usize>(End, Node<ipc::Service>);
+struct Port<const LEN: usize> {
+    end: End,
+    _node: Node<ipc::Service>,
+}
 
 impl<const LEN: usize> Link for Port<LEN> {
     const FANS_OUT: bool = true;
@@ -267,11 +270,11 @@ impl<const LEN: usize> Link for Port<LEN> {
             }
             Role::Child => End::Receiver(service.subscriber_builder().create()?),
         };
-        Ok(Self(end, node))
+        Ok(Self { end, _node: node })
     }
 
     fn send(&mut self, n: u64) -> Fallible {
-        let End::Sender(sender) = &self.0 else { return Err("the parent sends".into()) };
+        let End::Sender(sender) = &self.end else { return Err("the parent sends".into()) };
         let mut sample = sender.loan_slice_uninit(LEN)?;
         fill_bytes::<LEN>(sample.payload_mut(), n);
         // SAFETY: every byte was written.
@@ -280,7 +283,7 @@ impl<const LEN: usize> Link for Port<LEN> {
     }
 
     fn poll(&mut self) -> Fallible<Option<u64>> {
-        let End::Receiver(receiver) = &self.0 else { return Err("the child receives".into()) };
+        let End::Receiver(receiver) = &self.end else { return Err("the child receives".into()) };
         Ok(receiver.receive()?.map(|sample| sum(sample.payload())))
     }
 }

@@ -14,7 +14,7 @@ use crate::plan::{self, Bouncer, Carrier, Case};
 use crate::queues::Helper;
 use crate::raw::HOLD_NS;
 use crate::shapes::{Readers, Writers};
-use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
+use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake, yield_until};
 use crate::sides::{Ends, Shapes, Side};
 use crate::sockets::{CHANNEL_FDS, Channels};
 use rustix::fd::{AsFd, OwnedFd};
@@ -137,7 +137,8 @@ impl Parent {
                 std::process::exit(1);
             }
         });
-        wait_for(shared.word(Word::Answer), READY, std::thread::yield_now);
+        // The threads that serve the child's connections share this core.
+        yield_until(shared.word(Word::Answer), READY);
         let incoming = Incoming::attach(&order.address(Role::Child), &cases, Role::Parent)?;
         own.connect(&shared)?;
         writers.connect(&order.address(Role::Child), &cases)?;
@@ -348,7 +349,11 @@ fn serve(
     let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes };
     let mut side = Side { shared, clock, ends };
     for command in READY + 1.. {
-        wait_for(side.shared.word(Word::Command), command, || {});
+        match command == READY + 1 {
+            // The parent connects meanwhile, to threads that share this core.
+            true => yield_until(side.shared.word(Word::Command), command),
+            false => wait_for(side.shared.word(Word::Command), command, || {}),
+        }
         let number = side.shared.word(Word::Case).load(Ordering::Relaxed);
         let records = side.shared.word(Word::Records).load(Ordering::Relaxed);
         if number == THE_END {

@@ -206,6 +206,14 @@ pub(crate) fn sleep_until(word: &AtomicU32, value: u32) {
     }
 }
 
+/// Waits until `word` is `value`, while another thread needs the processor: of a real-time class, one that spins gives
+/// it to no thread of its own priority.
+pub(crate) fn yield_until(word: &AtomicU64, value: u64) {
+    while word.load(Ordering::Acquire) != value {
+        std::thread::yield_now();
+    }
+}
+
 /// Waits until `word` is `value`; `give_up` is asked now and then.
 pub(crate) fn wait_for(word: &AtomicU64, value: u64, mut give_up: impl FnMut()) {
     let mut looks = 0u32;
