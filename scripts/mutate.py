@@ -1711,7 +1711,7 @@ FAULTS = [
     ("is_look_due: nobody joins while a lane is busy", COLLECT_TURNS, [("const TURNS_PER_LOOK: u64 = 16;", "const TURNS_PER_LOOK: u64 = 1 << 50;")],
      "test collect one_that_joins"),
     ("next_turn: the same lane again and again", COLLECT_TURNS, [("            self.selector.pass_on(last);\n", "            let _ = last;\n")],
-     "test collect every_lane"),
+     "test collect lanes_that_are_busy"),
     ("next_turn: a call that does not wait has producers ring", COLLECT_TURNS, [("self.selector.look(Some(VAIN_LOOKS_MAX))", "self.selector.look(Some(1))")],
      "test collect a_collector_that_is_asked"),
     ("next_turn: lanes that bring nothing looked at for ever", COLLECT_TURNS, [("self.selector.look(Some(VAIN_LOOKS_MAX))", "self.selector.look(None)")],

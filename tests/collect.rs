@@ -441,6 +441,31 @@ fn a_lane_that_rings_waits_for_no_more_than_a_turn_of_one_that_is_always_busy() 
 }
 
 #[test]
+fn lanes_that_are_busy_take_turns_while_none_of_them_is_armed() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let mut lanes = [joined(&mut collector, &address), joined(&mut collector, &address)];
+    // What rings is looked at, and not armed again.
+    lanes.iter_mut().for_each(|(lane, _)| lane.send(b"awake").unwrap());
+    (0..2).for_each(|_| assert!(matches!(collector.try_next(), Ok(Event::Record(..)))));
+    assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
+    let rung = lanes.each_ref().map(|(lane, _)| lane.stats().bells_rung);
+    for (lane, _) in &mut lanes {
+        (0..500).for_each(|_| lane.send(b"busy").unwrap());
+    }
+    assert_eq!(lanes.each_ref().map(|(lane, _)| lane.stats().bells_rung), rung, "one was armed");
+    let mut runs = Vec::<(u64, usize)>::new();
+    for _ in 0..1000 {
+        let Event::Record(origin, _) = collector.try_next().unwrap() else { panic!("records are there") };
+        match runs.last_mut() {
+            Some((last, count)) if *last == origin.number() => *count += 1,
+            _ => runs.push((origin.number(), 1)),
+        }
+    }
+    assert!(runs.iter().all(|(_, count)| *count <= 64), "{runs:?}");
+}
+
+#[test]
 fn one_that_joins_is_heard_of_while_a_lane_is_always_busy() {
     let address = unique_address();
     let mut collector = options(8).listen(address.as_str()).unwrap();
