@@ -102,6 +102,7 @@ BELL = "src/os/bell.rs"
 PEER = "src/os/peer.rs"
 FORK = "src/os/fork.rs"
 CLIENT = "src/session/client.rs"
+ATTACH_SAID = "src/session/attaching.rs"
 HEARING = "src/session/hearing.rs"
 CONNECTING = "src/session/connecting.rs"
 COURSE = "src/feed/course.rs"
@@ -393,7 +394,7 @@ FAULTS = [
      [("takes back what was counted.\n        if self.0.swap(true, Ordering::AcqRel) {",
        "takes back what was counted.\n        if self.0.swap(true, Ordering::AcqRel) && false {")],
      "test hostile_calls a_producer_that_keeps"),
-    ("check_remains: a signal ends the wait for the end of a process", CLIENT,
+    ("check_remains: a signal ends the wait for the end of a process", ATTACH_SAID,
      [("if !peer.ends_within(grace) {", "if !peer.is_dead() && grace > Duration::ZERO {")], "test signals what_a_dying"),
     ("look_at_queue: one that fails keeps the others waiting", SELECT,
      [("failure = failure.or(Some(error));", "return Err(error);")], "test interrupt ctrl_c_ends"),
@@ -771,7 +772,8 @@ FAULTS = [
      [("self.pid == other.pid && (self", "self.pid == other.pid || (self")], "test adopted an_activated_server_is_known"),
     ("receive: the consumer's user not asked for", SERVING, [("if !is_admitted {", "if false {")],
      "test adopted a_child_of_another_user"),
-    ("receive_first: senders named for ever", FRAME_SOCKET, [("            fds::add_nothing(self.as_fd());\n", "")],
+    ("receive_first: senders named for ever", FRAME_SOCKET,
+     [("Ok(Some(_)) => fds::add_nothing(self.as_fd()),", "Ok(Some(_)) => {}")],
      "test adopted only_the_first_frame"),
     ("meet: the producer's user not asked for", CLIENT,
      [("if options.peers.admits(peer.uid) {", "if options.peers.admits(peer.uid) || true {")],
@@ -812,10 +814,10 @@ FAULTS = [
     ("greet: descriptors for lanes that are not taken", ARRIVING,
      [("Offer::fd_count_max(self.arrivals.bounds.lanes_max)", "253")],
      "test hostile_arrivals a_producer_that_breaks"),
-    ("check_remains: of a producer that lives", CLIENT,
+    ("check_remains: of a producer that lives", ATTACH_SAID,
      [("    if !peer.ends_within(grace) {", "    if peer.ends_within(grace) && false {")],
      "test hostile_arrivals what_a_producer_published"),
-    ("check_remains: overwritten", CLIENT, [(".find(|lane| !is_whole(lane))", ".find(|_| false)")],
+    ("check_remains: overwritten", ATTACH_SAID, [(".find(|lane| !is_whole(lane))", ".find(|_| false)")],
      "test hostile_arrivals what_a_producer_published"),
     ("receive: a producer that is dead has nothing more to say", HEARING,
      [("Ok(None) => is_dead = wait_readable(socket, peer, deadline, options, doing)?,",
@@ -828,7 +830,13 @@ FAULTS = [
        "        let says_hello = outcome.is_none();\n        let outcome = outcome.and_then(|outcome| {\n"
        "            outcome.say(Ok(()));\n            None\n        });\n")],
      "test session_listener a_session_is_accepted"),
-    ("take_handed: nobody is", STEWARD, [("            self.take_handed();\n", "")], "test adopted a_child_reads"),
+    ("take_handed: nobody is", STEWARD, [("        self.take_handed();\n", "")], "test adopted a_child_reads"),
+    ("run: the handle not looked for behind the last turn", STEWARD,
+     [("            self.stop_if_closing();\n            if self.is_done() {", "            if self.is_done() {")],
+     "lib session::steward::tests::a_steward_whose_handle"),
+    ("drop: a steward that nobody needs is not told so", SHARED,
+     [("            && !self.lanes.iter().any(|lane| lane.has_ended())\n", "")],
+     "test session_listener a_producer_that_connects_has_no_thread"),
     ("adopt: listen not called anew", LISTENER,
      [("        listen(&socket, BACKLOG).map_err(Error::os(format!(\"listen on {address}\")))?;\n        Ok((Self",
        "        Ok((Self")], "test adopted an_activated_server_is_known"),

@@ -5,9 +5,9 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, role, unique_name, wait_until, wait_until_process_sleeps};
 #[cfg(feature = "crash-points")]
 use common::{belongings, isolated};
+use common::{DEADLINE, role, thread_names, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session, SessionListener,
     errors::{ReceiveError, Refusal},
@@ -15,6 +15,7 @@ use fdring::{
 };
 use peer::{Peer, argument, say, told};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,21 @@ fn patient() -> SessionOptions {
 
 fn listen(address: &str) -> SessionListener {
     SessionListenerOptions::new().sessions(patient()).listen(address).unwrap()
+}
+
+/// The same at an address where another listened just now: a child that another test starts has its socket, too, until
+/// it runs its own program.
+fn listen_again(address: &str) -> SessionListener {
+    let mut listener = None;
+    wait_until("the address is free", || {
+        let options = SessionListenerOptions::new().sessions(patient());
+        listener = match options.listen(address) {
+            Err(Error::AddressInUse { .. }) => None,
+            listening => Some(listening.unwrap()),
+        };
+        listener.is_some()
+    });
+    listener.unwrap()
 }
 
 fn from_oldest() -> Attach {
@@ -428,7 +444,7 @@ fn who_connects_to_nobody_or_to_one_who_stops_is_told() {
     let closed = waits.unwrap_err();
     assert!(matches!(closed, Error::Refused { refusal: Refusal::Closing, .. }), "{closed}");
     // One that is never accepted at all is waited for until the deadline.
-    let listener = listen(&address);
+    let listener = listen_again(&address);
     let short = ServerOptions::new().deadline(Duration::from_millis(50)).connect(&address, [&producer]).unwrap_err();
     assert!(matches!(short, Error::TimedOut { .. }), "{short}");
     let gone = listener.accept_timeout(DEADLINE).unwrap().attach_one(Attach::new()).unwrap_err();
@@ -437,11 +453,61 @@ fn who_connects_to_nobody_or_to_one_who_stops_is_told() {
     drop(listener);
     let late = std::thread::scope(|scope| {
         let late = scope.spawn(|| options.patience(DEADLINE).connect(&address, [&producer]));
-        let listener = listen(&address);
+        let listener = listen_again(&address);
         let _consumer = listener.accept_timeout(DEADLINE).unwrap().attach_one(Attach::new()).unwrap();
         late.join().unwrap()
     });
     assert_eq!(late.unwrap().stats().refused, 0);
+}
+
+#[test]
+fn a_producer_that_connects_has_no_thread_before_it_is_answered_and_none_after_the_session() {
+    let test = "a_producer_that_connects_has_no_thread_before_it_is_answered_and_none_after_the_session";
+    isolated(test, || {
+        let stewards = || thread_names(std::process::id()).iter().filter(|name| *name == "fdring-steward").count();
+        let (address, mute) = (unique_address(), unique_address());
+        let listener = listen(&address);
+        let mut producer = Producer::create("lane").unwrap();
+        // One that accepts nobody: what connects waits for it, and the program's other threads go on.
+        let socket = rustix::net::socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(&mute.as_bytes()[1..]).unwrap()).unwrap();
+        rustix::net::listen(&socket, 1).unwrap();
+        std::thread::scope(|scope| {
+            let waits = ServerOptions::new().deadline(Duration::from_millis(100));
+            let waits = scope.spawn(|| waits.connect(&mute, [&producer]).map(drop));
+            let accepted = rustix::net::accept(&socket).unwrap();
+            assert!(rustix::io::read(&accepted, &mut [0; 64]).unwrap() > 0, "its Hello");
+            assert_eq!(stewards(), 1, "that of the listener");
+            assert!(matches!(waits.join().unwrap(), Err(Error::TimedOut { .. })));
+        });
+        assert_eq!(stewards(), 1, "none is left behind");
+        let (link, mut consumer) = std::thread::scope(|scope| {
+            let link = scope.spawn(|| producer.connect(&*address).unwrap());
+            let consumer = listener.accept_timeout(DEADLINE).unwrap().attach_one(Attach::new()).unwrap();
+            (link.join().unwrap(), consumer)
+        });
+        drop(link);
+        assert_eq!(stewards(), 2, "the session outlives the link");
+        producer.send(b"record").unwrap();
+        assert_eq!(consumer.receive().unwrap().unwrap()[..], *b"record");
+        drop(consumer);
+        wait_until("its thread has ended with the session, while the lane goes on", || stewards() == 1);
+        producer.send(b"nobody reads it").unwrap();
+        // With the lane, nobody is left to serve.
+        let (ended, link, _consumer) = std::thread::scope(|scope| {
+            let connects = scope.spawn(|| {
+                let ended = Producer::create("ended").unwrap();
+                let link = ended.connect(&*address).unwrap();
+                (ended, link)
+            });
+            let consumer = listener.accept_timeout(DEADLINE).unwrap().attach_one(Attach::new()).unwrap();
+            let (ended, link) = connects.join().unwrap();
+            (ended, link, consumer)
+        });
+        ended.finish();
+        drop(link);
+        assert_eq!(stewards(), 1, "it is waited for");
+    });
 }
 
 #[test]

@@ -164,15 +164,16 @@ impl Attaching {
         self.outcomes.lock().is_empty()
     }
 
-    /// Attaches to all lanes of a session so, on a thread of its own.
+    /// Attaches to all lanes of a session so: says it at once, and has a thread of its own await the answer.
     fn begin(self: &Arc<Self>, session: Session, attach: Attach) {
         let (pid, uid) = (session.producer_pid(), session.producer_uid());
+        let attaching = match session.begin_to_attach_all(&attach.start(Start::Oldest)) {
+            Ok(attaching) => attaching,
+            Err(error) => return self.put(Outcome { pid, uid, consumers: Err(error) }),
+        };
         let work = {
             let this = Arc::clone(self);
-            move || {
-                let consumers = session.attach_all(attach.start(Start::Oldest));
-                this.put(Outcome { pid, uid, consumers });
-            }
+            move || this.put(Outcome { pid, uid, consumers: attaching.finish_all() })
         };
         if let Err(error) = thread::start("fdring-attach", thread::STACK_BYTES, work) {
             self.put(Outcome { pid, uid, consumers: Err(error) });

@@ -118,7 +118,8 @@ pub(crate) fn recv_frame_without_fds(socket: BorrowedFd<'_>, buf: &mut [u8]) -> 
 }
 
 /// Like [`recv_frame_without_fds`], from a socket that asks who sends ([`name_senders`](super::name_senders)) and was
-/// not asked for pidfds yet; the length of the frame, and who sent it. Whether pidfds come is the last.
+/// not asked for pidfds yet; the length of the frame, and who sent it. Whether pidfds come is the last: then they come
+/// with later frames too, until the caller says otherwise.
 pub(crate) fn recv_first_frame_without_fds(
     socket: BorrowedFd<'_>,
     buf: &mut [u8],
@@ -126,9 +127,7 @@ pub(crate) fn recv_first_frame_without_fds(
     // The credentials come first, so that there is no room for anything else.
     peek_for_fds(socket, buf, CREDENTIALS_ROOM_BYTES)?;
     let has_pidfds = add_pidfds(socket, true);
-    let received = recv_first_frame(socket, buf);
-    add_pidfds(socket, false);
-    let (frame, sender) = received?;
+    let (frame, sender) = recv_first_frame(socket, buf)?;
     Ok((without_fds(frame)?, sender, has_pidfds))
 }
 

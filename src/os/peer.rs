@@ -9,6 +9,7 @@ use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::fds::{self, Sender};
 use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -126,7 +127,7 @@ pub(crate) fn known_user(uid: u32) -> Option<u32> {
 }
 
 /// The overflow uid. It is read anew once it is older than [`OVERFLOW_UID_AGE_MAX`]: a handshake asks for it several
-/// times, and reading it takes five system calls.
+/// times, and reading it takes three system calls.
 fn overflow_uid() -> u32 {
     // Time and number in one word, so that a forked child never meets a lock that nobody gives back.
     static LAST: AtomicU64 = AtomicU64::new(0);
@@ -136,10 +137,19 @@ fn overflow_uid() -> u32 {
     if last != 0 && u128::from(now.wrapping_sub(then)) < OVERFLOW_UID_AGE_MAX.as_millis() {
         return uid;
     }
-    let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok();
-    let uid = text.and_then(|text| text.trim().parse().ok()).unwrap_or(OVERFLOW_UID_DEFAULT);
+    let uid = read_overflow_uid().unwrap_or(OVERFLOW_UID_DEFAULT);
     LAST.store(u64::from(now) << 32 | u64::from(uid), Ordering::Relaxed);
     uid
+}
+
+/// The overflow uid as the kernel has it now, by one read(2): std's `read_to_string` makes three calls of that.
+fn read_overflow_uid() -> Option<u32> {
+    let (path, flags) = ("/proc/sys/kernel/overflowuid", OFlags::RDONLY | OFlags::CLOEXEC);
+    let file = rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty())).ok()?;
+    // A number below 2³², and the end of the line.
+    let mut text = [0; 16];
+    let len = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut text)).ok()?;
+    std::str::from_utf8(&text[..len]).ok()?.trim().parse().ok()
 }
 
 /// Whether a process has ended and waits for its parent to ask; see proc_pid_stat(5).

@@ -36,6 +36,11 @@ pub(crate) fn start(name: &str, stack_bytes: usize, work: impl FnOnce() + Send +
     Ok(Thread { handle: Some(handle), guard })
 }
 
+/// Lets another thread run that waits for this processor, if one does.
+pub(crate) fn let_others_run() {
+    rustix::thread::sched_yield();
+}
+
 impl Thread {
     /// Waits until the thread has ended. Returns at once in a forked child, which does not have the thread.
     pub(crate) fn join(mut self) {

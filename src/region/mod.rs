@@ -46,9 +46,9 @@ const NAME_MAX_BYTES: usize = 249;
 /// undo the call it interrupts, so that one call for everything might never end under a profiler's timer.
 const ALLOCATE_STEP_BYTES: u64 = 1 << 20;
 
-/// From which length on the control groups are asked, in bytes: what is shorter than this comes with many allocations
-/// of the same length, any of which can be the one that is too much.
-const CONTROL_GROUPS_ASKED_FROM_BYTES: u64 = 1 << 20;
+/// From which length on the machine and the control groups are asked for room, in bytes: every machine has more, and
+/// what is shorter comes with many allocations of the same length, any of which can be the one that is too much.
+const MEMORY_ASKED_FROM_BYTES: u64 = 1 << 20;
 
 /// Closes descriptors that a peer has sent, without waiting: those whose closing may take long, on the closing thread.
 pub(crate) fn close_received(fds: Vec<OwnedFd>) {
@@ -187,8 +187,10 @@ impl Region {
             },
             HugePages::Require => return Self::create_huge(name, len_bytes),
         };
-        check_memory(name, len_bytes)?;
-        check_control_groups(name, len_bytes)?;
+        if len_bytes >= MEMORY_ASKED_FROM_BYTES {
+            check_memory(name, len_bytes)?;
+            check_control_groups(name, len_bytes)?;
+        }
         let region = Self::create_empty(name, len_bytes, MemfdFlags::empty(), outcome)?;
         region.reallocate()?;
         Ok(region)
@@ -488,9 +490,6 @@ fn check_memory(name: &str, len_bytes: u64) -> Result<()> {
 
 /// Refuses a length above what a control group of this process has left: the kernel would kill a process of the group.
 fn check_control_groups(name: &str, len_bytes: u64) -> Result<()> {
-    if len_bytes < CONTROL_GROUPS_ASKED_FROM_BYTES {
-        return Ok(());
-    }
     match cgroup::memory_room() {
         Some(MemoryRoom { room_bytes, limit_bytes, limit_file }) if len_bytes > room_bytes => Err(Error::Os {
             doing: format!("allocate {len_bytes} bytes for {name}"),

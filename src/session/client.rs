@@ -5,35 +5,30 @@
 
 use super::arriving::Place;
 use super::attach::Attach;
+use super::attaching::{Attaching, Endpoint};
 use super::connecting::{open_socket, wait_in_slices};
 use super::frame_socket::{FrameSocket, Heard};
 use super::hearing::{receive, receive_by};
-use super::opened::{OpenedLane, begin_opening};
+use super::opened::{OpenedLane, Opener};
 use super::options::SessionOptions;
 use super::served::HEIR_GRACE;
 use super::{Address, PeerPolicy, ROOT, adopted, unwelcome};
-use crate::consumer::{Attachment, Consumer, Tap, make_inboxes};
+use crate::consumer::{Consumer, Tap};
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::handshake::{Handshake, Step};
 use crate::lane::LaneInfo;
-use crate::link::{Keepsake, Link};
-use crate::os::barrier;
 use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
-use crate::os::interrupt::Interrupter;
 use crate::os::peer::Peer;
-use crate::ring::LaneWords;
-use crate::sync::Ordering;
-use crate::terms::{Barrier, Delivery, Refusal};
-use crate::trace::event;
-use crate::wire::{Frame, LaneAttach, LaneName, Offer, Refuse};
+use crate::terms::{Delivery, Refusal};
+use crate::wire::{Frame, LaneName, Offer, Refuse};
 use rustix::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// A connection to a producer's server that is not yet attached to lanes. The lanes are already mapped and checked.
 ///
@@ -59,17 +54,17 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 #[must_use = "dropping a session closes the connection; attach to its lanes"]
 pub struct Session {
-    socket: FrameSocket,
-    peer: Peer,
-    handshake: Handshake,
-    lanes: Vec<OpenedLane>,
-    infos: Vec<LaneInfo>,
-    options: SessionOptions,
-    deadline: Deadline,
-    guard: ForkGuard,
-    opened_at: Instant,
+    pub(super) socket: FrameSocket,
+    pub(super) peer: Peer,
+    pub(super) handshake: Handshake,
+    pub(super) lanes: Vec<OpenedLane>,
+    pub(super) infos: Vec<LaneInfo>,
+    pub(super) options: SessionOptions,
+    pub(super) deadline: Deadline,
+    pub(super) guard: ForkGuard,
+    pub(super) opened_at: Instant,
     /// Its place among the sessions of a consumer that listens, if the producer has connected.
-    place: Option<Arc<Place>>,
+    pub(super) place: Option<Arc<Place>>,
 }
 
 impl Session {
@@ -167,6 +162,8 @@ impl Session {
     ) -> Result<Self> {
         send(&socket, &handshake.hello(), "saying hello")?;
         crash::point!("session-hello-sent");
+        // It begins while the producer makes its Offer.
+        let opener = Opener::start(options, || ()).inspect_err(|error| refuse(&socket, error))?;
         let (heard, peer) = meet(&mut socket, listener, deadline, options)?;
         let (Step::Greeted { .. }, _) = step(&socket, &mut handshake, heard, "reading the Hello")? else {
             return Err(Error::peer("reading the Hello", "it is none"));
@@ -180,7 +177,7 @@ impl Session {
             return Err(Error::peer("reading the Offer", "it is none"));
         };
         let infos = infos_of(&offer);
-        let lanes = open_in_time(offer, fds, deadline, options).inspect_err(|error| refuse(&socket, error))?;
+        let lanes = open_in_time(opener, offer, fds, deadline, options).inspect_err(|error| refuse(&socket, error))?;
         crash::point!("session-lanes-mapped");
         let (options, opened_at) = (options.clone(), Instant::now());
         Ok(Self { socket, peer, handshake, lanes, infos, options, deadline, guard, opened_at, place: None })
@@ -343,11 +340,7 @@ impl Session {
     /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
     /// - [`Error::Forked`] in a forked child
     pub fn attach_all(self, how: Attach) -> Result<Vec<Consumer>> {
-        if let Some(name) = how.name() {
-            let name = name.escape_debug();
-            return Err(Error::Invalid(format!("this attaches to all lanes, not to {name} alone; use attach_one")));
-        }
-        let lanes: Vec<Attach> = self.infos.iter().map(|info| how.clone().of_lane(&info.name)).collect();
+        let lanes = self.each_lane(&how, "attach_one")?;
         self.attach(lanes)
     }
 
@@ -432,11 +425,7 @@ impl Session {
     /// - [`Error::Os`] if the system is short of descriptors, or a system call fails
     /// - [`Error::Forked`] in a forked child
     pub fn tap_all(self, how: Attach) -> Result<Vec<Tap>> {
-        if let Some(name) = how.name() {
-            let name = name.escape_debug();
-            return Err(Error::Invalid(format!("this attaches to all lanes, not to {name} alone; use tap_one")));
-        }
-        let lanes: Vec<Attach> = self.infos.iter().map(|info| how.clone().of_lane(&info.name)).collect();
+        let lanes = self.each_lane(&how, "tap_one")?;
         self.tap(lanes)
     }
 
@@ -481,7 +470,7 @@ impl Session {
         for (place, reading) in places.iter().zip(wanted) {
             how[*place] = Some(reading);
         }
-        let mut readers = self.attach_each(&how)?;
+        let mut readers = self.say_attach(how)?.finish()?;
         let (mut consumers, mut taps) = (Vec::new(), Vec::new());
         for reader in places.into_iter().filter_map(|place| readers[place].take()) {
             match reader {
@@ -528,84 +517,23 @@ impl Session {
         }
     }
 
-    /// Attaches to each lane in its own way, or not at all; takes no seat there.
-    fn attach_each(self, how: &[Option<(Attach, Delivery)>]) -> Result<Vec<Option<Endpoint>>> {
-        let Self { mut socket, peer, mut handshake, lanes, options, deadline, guard, place, .. } = self;
-        guard.check()?;
-        // Read before the Attach: any later eviction may be that of this consumer.
-        let evictions: Vec<u32> = lanes.iter().map(|lane| lane.map.evictions().load(Ordering::Relaxed)).collect();
-        let can_call = barrier::can_call();
-        let choose = |lane: &OpenedLane| if can_call { lane.terms.barrier } else { Barrier::Fence };
-        let attach = lanes.iter().zip(how).map(|(lane, how)| {
-            how.as_ref().map(|(how, delivery)| LaneAttach {
-                delivery: *delivery,
-                start: how.starts_at().into(),
-                access: how.access(),
-                barrier: choose(lane),
-                descriptors: how.takes_fds(),
-            })
-        });
-        let attach: Vec<_> = attach.collect();
-        let (mut inboxes, sockets) = make_inboxes(&attach, guard)?;
-        send_with_fds(&socket, &handshake.attach(attach), &sockets, "attaching")?;
-        drop(sockets);
-        crash::point!("session-attach-sent");
-        let starts = match receive(&mut socket, &peer, deadline, &options, ATTACHING) {
-            Err(Error::Closed { .. }) if place.is_some() => {
-                // It says no more, and what it has published is there all the same.
-                check_remains(&peer, deadline, &lanes)?;
-                vec![0; lanes.len()]
+    /// What `how` asks of each lane, unless it names one: `for_one` attaches to that.
+    fn each_lane(&self, how: &Attach, for_one: &str) -> Result<Vec<Attach>> {
+        match how.name() {
+            None => Ok(self.infos.iter().map(|info| how.clone().of_lane(&info.name)).collect()),
+            Some(name) => {
+                let name = name.escape_debug();
+                Err(Error::Invalid(format!("this attaches to all lanes, not to {name} alone; use {for_one}")))
             }
-            heard => match step(&socket, &mut handshake, heard?, ATTACHING)? {
-                (Step::Attached(starts), _) => starts,
-                _ => return Err(Error::peer(ATTACHING, "the producer said something else")),
-            },
-        };
-        crash::point!("session-attached-received");
-        let are_read: Vec<bool> = how.iter().map(Option::is_some).collect();
-        let keepsake = place.map(|place| place as Keepsake);
-        let mut links = Link::of_lanes(socket.into_connection(), peer, handshake, &are_read, keepsake)?;
-        let mut readers = Vec::with_capacity(lanes.len());
-        for (index, opened) in lanes.into_iter().enumerate() {
-            let (Some((how, delivery)), Some(link)) = (&how[index], links[index].take()) else {
-                readers.push(None);
-                continue;
-            };
-            let (start, barrier) = (starts[index], choose(&opened));
-            event!(INFO, "attached", lane = opened.terms.name.as_str(), start, producer_pid = link.producer().0);
-            let OpenedLane { map: lane, seat, bell, space_bell, terms } = opened;
-            let (inbox, evictions) = (inboxes[index].take(), evictions[index]);
-            let (in_place, spin) = (how.trust(), options.spin);
-            let attachment =
-                Attachment { terms, lane, seat, bell, space_bell, inbox, barrier, start, evictions, in_place, spin };
-            let mut reader = Endpoint::new(attachment, *delivery, Arc::new(link), guard)?;
-            options.interrupter.iter().try_for_each(|interrupter| reader.watch_interrupter(interrupter))?;
-            readers.push(Some(reader));
         }
-        Ok(readers)
-    }
-}
-
-/// The reader of an attached lane.
-#[allow(clippy::large_enum_variant, reason = "a few, for a moment")]
-enum Endpoint {
-    Consumer(Consumer),
-    Tap(Tap),
-}
-
-impl Endpoint {
-    fn new(attachment: Attachment, delivery: Delivery, link: Arc<Link>, guard: ForkGuard) -> Result<Self> {
-        Ok(match delivery {
-            Delivery::Lossless => Self::Consumer(Consumer::new(attachment, link, guard)?),
-            Delivery::Lossy => Self::Tap(Tap::new(attachment, link, guard)?),
-        })
     }
 
-    fn watch_interrupter(&mut self, interrupter: &Interrupter) -> Result<()> {
-        match self {
-            Self::Consumer(consumer) => consumer.watch_interrupter(interrupter),
-            Self::Tap(tap) => tap.watch_interrupter(interrupter),
-        }
+    /// The first step of [`attach_all`](Self::attach_all): says so, and waits for nothing.
+    pub(crate) fn begin_to_attach_all(self, how: &Attach) -> Result<Attaching> {
+        let lanes = self.each_lane(how, "attach_one")?.into_iter();
+        let wanted: Vec<_> = lanes.map(|lane| (lane, Delivery::Lossless)).collect();
+        self.find_all(&wanted)?;
+        self.say_attach(wanted.into_iter().map(Some).collect())
     }
 }
 
@@ -681,29 +609,6 @@ impl Consumer {
     }
 }
 
-/// What a session waits for once it has said how each lane is to be read, in words that follow "while".
-const ATTACHING: &str = "waiting to be attached";
-/// How long a process that has hung up may take to end.
-const DEATH_GRACE: Duration = Duration::from_secs(1);
-
-/// Checks that a producer which says no more has ended, and has overwritten nothing: then its lanes can be read from
-/// their first byte, although it never took account of this consumer.
-fn check_remains(peer: &Peer, deadline: Deadline, lanes: &[OpenedLane]) -> Result<()> {
-    let grace = deadline.or_after(DEATH_GRACE).remaining().unwrap_or(DEATH_GRACE);
-    if !peer.ends_within(grace) {
-        return Err(Error::Closed { doing: ATTACHING.to_owned() });
-    }
-    // Relaxed: the kernel has said that the process which stored them is no more.
-    let is_whole = |lane: &&OpenedLane| lane.map.intent().load(Ordering::Relaxed) <= lane.map.geometry().capacity();
-    match lanes.iter().find(|lane| !is_whole(lane)) {
-        None => Ok(()),
-        Some(lane) => {
-            let name = &lane.terms.name;
-            Err(Error::Closed { doing: format!("{ATTACHING} to lane {name}, which it had begun to overwrite") })
-        }
-    }
-}
-
 /// Whether a process that listened may be followed: it is admitted, or root's. Root may have listened for another
 /// user, as systemd does: the first frame will say.
 pub(super) fn admits_listener(peers: &PeerPolicy, listener: &Peer) -> Result<()> {
@@ -756,7 +661,7 @@ fn send(socket: &FrameSocket, frame: &Frame, doing: &str) -> Result<()> {
     send_with_fds(socket, frame, &[], doing)
 }
 
-fn send_with_fds(socket: &FrameSocket, frame: &Frame, fds: &[OwnedFd], doing: &str) -> Result<()> {
+pub(super) fn send_with_fds(socket: &FrameSocket, frame: &Frame, fds: &[OwnedFd], doing: &str) -> Result<()> {
     let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
     match socket.send(frame, &fds) {
         Ok(()) => Ok(()),
@@ -771,12 +676,13 @@ fn send_with_fds(socket: &FrameSocket, frame: &Frame, fds: &[OwnedFd], doing: &s
 /// Opens what was offered, on a thread of its own: the process that made the files can keep their locks for as long as
 /// it likes. At the deadline the thread is left behind, and closes what it has when it ends.
 fn open_in_time(
+    opener: Opener,
     offer: Offer,
     fds: Vec<OwnedFd>,
     deadline: Deadline,
     options: &SessionOptions,
 ) -> Result<Vec<OpenedLane>> {
-    let opening = begin_opening(offer, fds, options, || ())?;
+    let opening = opener.open(offer, fds);
     let doing = || "opening what is offered".to_owned();
     wait_in_slices(deadline, options.deadline, options.interrupter.as_ref(), doing, |slice| {
         let outcome = match slice {
@@ -795,7 +701,7 @@ fn open_in_time(
 
 /// Takes a frame through the handshake; what to do next, and the frame's descriptors. If the handshake fails, the
 /// producer is told why.
-fn step(
+pub(super) fn step(
     socket: &FrameSocket,
     handshake: &mut Handshake,
     (frame, fds): Heard,

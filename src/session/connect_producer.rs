@@ -1,13 +1,14 @@
 //! Producers that connect: to a consumer that listens, at whose address they offer their lanes.
 //!
-//! The session is served as any other of a server's ([`serving`](super::serving)), by a steward of its own. The
-//! invariant: once a call here has returned, the consumer has its seats, so that it gets every record from then on.
+//! The session is served as any other of a server's ([`serving`](super::serving)): by the thread that connects until
+//! it stands, then by a steward of its own. The invariant: once a call here has returned, the consumer has its seats,
+//! so that it gets every record from then on.
 
 use super::Address;
 use super::admission::CONNECTING;
 use super::client::admits_listener;
-use super::connecting::{open_socket, try_for, wait_in_slices};
-use super::served::{Arrival, Origin, Outcome};
+use super::connecting::{open_socket, try_for};
+use super::served::{Arrival, Meeting, Origin, Outcome};
 use super::server::{Server, ServerOptions, check_lanes, lanes_of};
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ use crate::producer::Producer;
 use rustix::fd::AsFd;
 use std::borrow::Borrow;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 impl ServerOptions {
@@ -107,44 +108,22 @@ impl ServerOptions {
     }
 
     /// One try to connect.
-    fn connect_once(&self, address: &Address, lanes: &[Arc<Lane>]) -> Result<Server> {
+    fn connect_once(&self, address: &Address, lanes: &[Arc<Lane>]) -> Result<Server, Error> {
         let guard = ForkGuard::get()?;
         let limit = self.limits.deadline;
-        let (deadline, interrupter) = (Deadline::after(limit), self.interrupter.as_ref());
+        let deadline = Deadline::after(limit);
+        let interrupter: Option<&Interrupter> = self.interrupter.as_ref();
         let socket = Connection::new(open_socket(address, deadline, limit, interrupter)?, guard);
         // From Linux 6.16 on, the kernel refuses messages with descriptors.
         fds::refuse_fds(socket.as_fd());
         let listener = Peer::of(&socket)?;
         admits_listener(&self.limits.peers, &listener)?;
-        let server = self.clone().start(lanes.to_vec(), || Ok((None, address.clone())))?;
         let (says, outcome) = sync_channel(1);
         let origin = Origin::Connected { listener, outcome: Outcome(says), deadline };
-        server.hand_over(Arrival { socket, origin });
-        // The steward keeps the deadline, of which the connection has taken its part.
-        wait_for_outcome(&outcome, limit, interrupter, CONNECTING)?;
-        Ok(server)
+        let arrival = Arrival { socket, origin };
+        let meeting = Meeting { arrival, outcome: &outcome, interrupter, doing: CONNECTING };
+        self.clone().meet(lanes.to_vec(), meeting, address)
     }
-}
-
-/// Waits for what a steward says of a session, which keeps the deadline, or for an interrupt.
-pub(super) fn wait_for_outcome<T>(
-    outcome: &Receiver<Result<T>>,
-    limit: Duration,
-    interrupter: Option<&Interrupter>,
-    doing: &str,
-) -> Result<T> {
-    let doing = || doing.to_owned();
-    wait_in_slices(Deadline::Never, limit, interrupter, doing, |slice| {
-        let outcome = match slice {
-            Some(slice) => outcome.recv_timeout(slice),
-            None => outcome.recv().map_err(RecvTimeoutError::from),
-        };
-        match outcome {
-            Ok(outcome) => Some(outcome),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => Some(Err(Error::Closed { doing: doing() })),
-        }
-    })
 }
 
 impl Producer {

@@ -87,9 +87,7 @@ impl FrameSocket {
         let heard = self.receive_by(|socket, bytes| {
             let (frame, sender, has_pidfds) = if takes_fds {
                 let has_pidfds = fds::add_pidfds(socket, true);
-                let received = fds::recv_first_frame(socket, bytes);
-                fds::add_pidfds(socket, false);
-                let (frame, sender) = received?;
+                let (frame, sender) = fds::recv_first_frame(socket, bytes)?;
                 (frame, sender, has_pidfds)
             } else {
                 let (len, sender, has_pidfds) = fds::recv_first_frame_without_fds(socket, bytes)?;
@@ -97,11 +95,12 @@ impl FrameSocket {
             };
             peer = Peer::of_sender(sender, has_pidfds);
             Ok(frame)
-        })?;
-        if heard.is_some() {
-            fds::add_nothing(self.as_fd());
+        });
+        match &heard {
+            Ok(Some(_)) => fds::add_nothing(self.as_fd()),
+            _ => _ = fds::add_pidfds(self.as_fd(), false),
         }
-        Ok(heard.map(|heard| (heard, peer)))
+        Ok(heard?.map(|heard| (heard, peer)))
     }
 
     /// The next frame as `receive` takes it, which does not wait.

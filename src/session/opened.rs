@@ -17,7 +17,7 @@ use crate::wire::{LaneTerms, Offer, OfferedLane};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 
 /// One lane of an Offer, mapped.
@@ -37,6 +37,13 @@ pub(super) struct OpenedLane {
 const LEFT_BEHIND_MAX: usize = 64;
 /// How many are, in this process.
 static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
+
+/// A thread that waits for what is to be opened. Dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Opener {
+    hands_over: SyncSender<(Offer, Vec<OwnedFd>)>,
+    opening: Opening,
+}
 
 /// What is being opened. Dropping it leaves the thread behind that does it.
 #[derive(Debug)]
@@ -71,38 +78,64 @@ impl Drop for Opens {
     }
 }
 
-/// Begins to open what came with an Offer, on a thread of its own: the process that made the files can keep their locks
-/// for as long as it likes. Calls `then` when the outcome can be received. A caller that does not wait for it leaves
-/// the thread behind, which closes what it has when it ends; fails while too many are left behind.
+/// Begins to open what came with an Offer, as an [`Opener`] does that is started for it.
 pub(super) fn begin_opening(
     offer: Offer,
     fds: Vec<OwnedFd>,
     options: &SessionOptions,
     then: impl FnOnce() + Send + 'static,
 ) -> Result<Opening> {
-    if LEFT_BEHIND.load(Ordering::Relaxed) >= LEFT_BEHIND_MAX {
-        let doing = format!("open what is offered while {LEFT_BEHIND_MAX} threads still open what others offered");
-        unwelcome::close(fds);
-        return Err(Error::os(doing)(Errno::AGAIN));
+    match Opener::start(options, then) {
+        Ok(opener) => Ok(opener.open(offer, fds)),
+        Err(error) => {
+            unwelcome::close(fds);
+            Err(error)
+        }
     }
-    let (prefault, core_dumps) = (options.prefault, options.core_dumps);
-    let (says, outcome) = sync_channel(1);
-    let has_parted = Arc::new(AtomicBool::new(false));
-    let opens = Opens(Arc::clone(&has_parted));
-    let open = move || {
-        let lanes = open_lanes(&offer, fds, prefault).inspect(|lanes| {
-            lanes.iter().filter(|_| core_dumps).for_each(|lane| lane.map.include_in_dumps());
-        });
-        let opened = lanes.iter().flatten().filter(|_| prefault);
-        let opened: Vec<_> = opened.map(|lane| Arc::downgrade(&lane.map)).collect();
-        // Nobody may be waiting any more.
-        let _ = says.send(lanes);
-        drop(opens);
-        then();
-        prefault_while_used(&opened);
-    };
-    thread::start("fdring-opener", STACK_BYTES, open)?;
-    Ok(Opening { outcome, _waits: Waits(has_parted) })
+}
+
+impl Opener {
+    /// Starts a thread that opens what comes with an Offer: the process that made the files can keep their locks for as
+    /// long as it likes. Who starts it before the Offer is there waits less: both take some time.
+    ///
+    /// It calls `then` when the outcome can be received. A caller that does not wait for it leaves the thread behind,
+    /// which closes what it has when it ends; fails while too many are left behind.
+    pub(super) fn start(options: &SessionOptions, then: impl FnOnce() + Send + 'static) -> Result<Self> {
+        if LEFT_BEHIND.load(Ordering::Relaxed) >= LEFT_BEHIND_MAX {
+            let doing = format!("open what is offered while {LEFT_BEHIND_MAX} threads still open what others offered");
+            return Err(Error::os(doing)(Errno::AGAIN));
+        }
+        let (prefault, core_dumps) = (options.prefault, options.core_dumps);
+        let (hands_over, handed) = sync_channel::<(Offer, Vec<OwnedFd>)>(1);
+        let (says, outcome) = sync_channel(1);
+        let has_parted = Arc::new(AtomicBool::new(false));
+        let opens = Opens(Arc::clone(&has_parted));
+        let open = move || {
+            let Ok((offer, fds)) = handed.recv() else { return };
+            let lanes = open_lanes(&offer, fds, prefault).inspect(|lanes| {
+                lanes.iter().filter(|_| core_dumps).for_each(|lane| lane.map.include_in_dumps());
+            });
+            let opened = lanes.iter().flatten().filter(|_| prefault);
+            let opened: Vec<_> = opened.map(|lane| Arc::downgrade(&lane.map)).collect();
+            // Nobody may be waiting any more.
+            let _ = says.send(lanes);
+            drop(opens);
+            then();
+            thread::let_others_run();
+            prefault_while_used(&opened);
+        };
+        thread::start("fdring-opener", STACK_BYTES, open)?;
+        Ok(Self { hands_over, opening: Opening { outcome, _waits: Waits(has_parted) } })
+    }
+
+    /// Begins to open what came with an Offer.
+    pub(super) fn open(self, offer: Offer, fds: Vec<OwnedFd>) -> Opening {
+        if let Err(SendError((_, fds))) = self.hands_over.send((offer, fds)) {
+            // The thread has ended by a panic, and the receiver of its outcome hears that.
+            unwelcome::close(fds);
+        }
+        self.opening
+    }
 }
 
 /// Checks, maps and seals all that came with an Offer.
@@ -172,6 +205,9 @@ fn prefault_while_used(rings: &[Weak<LaneMap>]) {
         let mut next = Some(0);
         while let Some((ring, offset)) = ring.upgrade().zip(next) {
             next = ring.prefault_step(offset);
+            drop(ring);
+            // On one processor, its reader goes first.
+            thread::let_others_run();
         }
     }
 }

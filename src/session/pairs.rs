@@ -6,13 +6,12 @@
 
 use super::admission::turn_away;
 use super::client::admits_listener;
-use super::connect_producer::wait_for_outcome;
 use super::connecting::{open_socket, try_for};
 use super::ending::Ending;
 use super::frame_socket::FrameSocket;
 use super::listener::Listener;
 use super::options::SessionOptions;
-use super::served::{Arrival, Awaited, Origin, Process, Reception, Served};
+use super::served::{Arrival, Awaited, Meeting, Origin, Process, Reception, Served};
 use super::serving::ConsumerSession;
 use super::serving::pairing::{PAIRING, Pairing, Then};
 use super::shared::{Limits, News, Offering, ServerStats, StewardHandle, StewardState};
@@ -118,10 +117,10 @@ fn connect_once(address: &Address, lane: &LaneOptions, terms: &PairTerms, until:
     let limit = deadline.bound(limit);
     let offering = offering(&terms.session.clone().deadline(limit), 1, &state);
     let entrance = PairEntrance { offering, terms: Arc::new(terms.clone()), role: PairRole::Guest(guest) };
-    let steward = StewardHandle::start(None, entrance, Arc::clone(&state), None, guard)?;
-    state.hand_over(Arrival { socket, origin: Origin::Handed });
-    // The steward keeps the deadline.
-    let consumer = wait_for_outcome(&outcome, limit, interrupter, PAIRING)?;
+    let arrival = Arrival { socket, origin: Origin::Handed };
+    let meeting = Meeting { arrival, outcome: &outcome, interrupter, doing: PAIRING };
+    let lanes = vec![Arc::clone(producer.owned_lane())];
+    let (steward, consumer) = StewardHandle::meet(meeting, lanes, entrance, state, None, guard)?;
     Ok(Pair { producer, consumer, place: None, _steward: Some(steward) })
 }
 

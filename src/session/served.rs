@@ -7,10 +7,11 @@ use super::shared::StewardState;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::os::closing::Connection;
+use crate::os::interrupt::Interrupter;
 use crate::os::peer::Peer;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::fmt::Debug;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Receiver, SyncSender};
 use std::time::{Duration, Instant};
 
 /// A connection as its steward serves it.
@@ -118,6 +119,17 @@ pub(super) enum Origin {
     Handed,
     /// The program has connected it to a process that listened, and waits until the session stands, up to a deadline.
     Connected { listener: Peer, outcome: Outcome, deadline: Deadline },
+}
+
+/// A connection that the program's thread has made and serves by itself until the session stands, or is over.
+#[derive(Debug)]
+pub(super) struct Meeting<'a, T> {
+    pub(super) arrival: Arrival,
+    /// What became of it. The steward keeps the deadline.
+    pub(super) outcome: &'a Receiver<Result<T>>,
+    pub(super) interrupter: Option<&'a Interrupter>,
+    /// What the program waits for, in words that follow "while".
+    pub(super) doing: &'a str,
 }
 
 /// Says how a handshake has ended to the program's thread that waits for that.

@@ -4,7 +4,7 @@
 
 use super::admission::Admission;
 use super::listener::Listener;
-use super::served::{Arrival, Origin};
+use super::served::{Arrival, Meeting, Origin};
 use super::shared::{Limits, News, Offering, Progress, ServerStats, StewardHandle, StewardState};
 use super::{Address, HANDSHAKE_DEADLINE, PeerPolicy, adopted};
 use crate::deadline::Deadline;
@@ -350,13 +350,27 @@ impl ServerOptions {
         if listener.is_some() {
             event!(DEBUG, "listening", address = %address, lanes = lanes.len());
         }
+        let (offering, state) = self.offering(lanes)?;
+        let steward = StewardHandle::start(listener, Admission(Arc::clone(&offering)), state, self.interrupter, guard)?;
+        Ok(Server { steward, offering, address })
+    }
+
+    /// Serves a connection that the calling thread has made to a consumer at `address`, and waits until it is attached.
+    pub(super) fn meet(self, lanes: Vec<Arc<Lane>>, meeting: Meeting<'_, ()>, address: &Address) -> Result<Server> {
+        let guard = ForkGuard::get()?;
+        let (offering, state) = self.offering(lanes.clone())?;
+        let admission = Admission(Arc::clone(&offering));
+        let (steward, ()) = StewardHandle::meet(meeting, lanes, admission, state, self.interrupter, guard)?;
+        Ok(Server { steward, offering, address: address.clone() })
+    }
+
+    /// An offering of these lanes, and what its steward and others share.
+    fn offering(&self, lanes: Vec<Arc<Lane>>) -> Result<(Arc<Offering>, Arc<StewardState>)> {
         let state = Arc::new(StewardState::new(News::Statistics)?);
         lanes.iter().for_each(|lane| lane.notify_end(&state.notice));
         let (lanes, state_of) = (Mutex::new(lanes), Arc::clone(&state));
-        let offering = Offering { limits: self.limits, lanes, state: state_of, _lease: None };
-        let offering = Arc::new(offering);
-        let steward = StewardHandle::start(listener, Admission(Arc::clone(&offering)), state, self.interrupter, guard)?;
-        Ok(Server { steward, offering, address })
+        let offering = Offering { limits: self.limits.clone(), lanes, state: state_of, _lease: None };
+        Ok((Arc::new(offering), state))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::PeerPolicy;
 use super::connecting::check_interrupt;
 use super::listener::{Listener, Placed};
-use super::served::{Arrival, Reception};
+use super::served::{Arrival, Meeting, Reception};
 use super::steward::Steward;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -20,6 +20,7 @@ use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 /// What a server offers, and to whom.
@@ -198,13 +199,15 @@ impl StewardState {
 }
 
 /// A steward's thread, as a handle of the program's holds it. Dropping it stops the listening, and waits for that; if
-/// nobody is left to serve, for the thread too.
+/// nobody is left to serve, for the thread too. A steward that does not listen and has a session is not waited for.
 #[derive(Debug)]
 pub(super) struct StewardHandle {
     pub(super) state: Arc<StewardState>,
     thread: Option<Thread>,
     /// The socket's file, if it is ours.
     placed: Option<Placed>,
+    /// Of a steward that was [met](Self::meet): the lanes of its one session.
+    lanes: Vec<Arc<Lane>>,
     alarm: Option<Alarm>,
     pub(super) guard: ForkGuard,
 }
@@ -240,6 +243,9 @@ impl Drop for EndOfThread {
     }
 }
 
+/// The name of a steward's thread.
+const THREAD_NAME: &str = "fdring-steward";
+
 impl StewardHandle {
     /// Starts a steward.
     pub(super) fn start(
@@ -252,14 +258,55 @@ impl StewardHandle {
         let alarm = interrupter.map(|interrupter| Alarm::new(interrupter, &state.news)).transpose()?;
         let placed = listener.as_ref().and_then(Listener::placed);
         let steward = Steward::new(listener, reception)?;
-        let thread = thread::start("fdring-steward", STACK_BYTES, {
-            let end = EndOfThread(Arc::clone(&state));
-            move || {
-                let _end = end;
-                steward.run();
-            }
+        let end = EndOfThread(Arc::clone(&state));
+        let thread = thread::start(THREAD_NAME, STACK_BYTES, move || {
+            let _end = end;
+            steward.run();
         })?;
-        Ok(Self { state, thread: Some(thread), placed, alarm, guard })
+        Ok(Self { state, thread: Some(thread), placed, lanes: Vec::new(), alarm, guard })
+    }
+
+    /// Starts a steward for one connection, to which it offers `lanes`. Until there is an outcome the calling thread
+    /// serves that connection by itself: so no two threads of this process wait for each other meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// What the outcome is; if the thread cannot be started, which is tried once the peer has answered; or if an
+    /// interrupter has ended the wait. Nothing is left of the connection then.
+    pub(super) fn meet<T>(
+        meeting: Meeting<'_, T>,
+        lanes: Vec<Arc<Lane>>,
+        reception: impl Reception + 'static,
+        state: Arc<StewardState>,
+        interrupter: Option<Interrupter>,
+        guard: ForkGuard,
+    ) -> Result<(Self, T)> {
+        let alarm = interrupter.map(|interrupter| Alarm::new(interrupter, &state.news)).transpose()?;
+        let mut steward = Steward::new(None, reception)?;
+        let end = EndOfThread(Arc::clone(&state));
+        let (hands_over, handed) = sync_channel(1);
+        let mut thread = None;
+        // The thread begins while the peer does its part.
+        let met = steward.meet(meeting, || {
+            let work = move || {
+                let _end = end;
+                handed.into_iter().for_each(Steward::run);
+            };
+            thread = Some(thread::start(THREAD_NAME, STACK_BYTES, work)?);
+            Ok(())
+        });
+        let met = met.inspect(|_| {
+            // It waits for that.
+            let _ = hands_over.send(steward);
+        });
+        drop(hands_over);
+        match met {
+            Ok(met) => Ok((Self { state, thread, placed: None, lanes, alarm, guard }, met)),
+            Err(error) => {
+                thread.into_iter().for_each(Thread::join);
+                Err(error)
+            }
+        }
     }
 
     /// The statistics so far; all zero in a forked child.
@@ -276,6 +323,14 @@ impl StewardHandle {
     /// Whether the thread has ended: by a panic, if it listened.
     pub(super) fn has_ended(&self) -> bool {
         self.state.progress.lock().done
+    }
+
+    /// Whether a session stands that outlives this handle: its steward looks for the handle when the session or a lane
+    /// ends.
+    fn is_outlived(&self) -> bool {
+        !self.lanes.is_empty()
+            && !self.lanes.iter().any(|lane| lane.has_ended())
+            && self.state.progress.lock().stats.sessions != 0
     }
 
     fn interrupter(&self) -> Option<&Interrupter> {
@@ -305,6 +360,9 @@ impl Drop for StewardHandle {
             return;
         }
         self.state.closing.store(true, Ordering::Release);
+        if self.is_outlived() {
+            return;
+        }
         self.state.notice.raise();
         let done = loop {
             let changed = self.state.changed.capture();

@@ -4,9 +4,10 @@
 //! rest, of whatever kind it is. The invariant: no peer can make it wait, and nothing it does makes a producer's thread
 //! wait.
 
+use super::connecting::check_interrupt;
 use super::ending::Ending;
 use super::listener::Listener;
-use super::served::{Arrival, Origin, Readable, Reception, Served, Watched};
+use super::served::{Arrival, Meeting, Origin, Readable, Reception, Served, Watched};
 use crate::crash;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
@@ -18,6 +19,7 @@ use crate::trace::event;
 use rustix::event::poll;
 use rustix::io::Errno;
 use std::collections::BTreeMap;
+use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 /// How long a steward that is out of descriptors accepts no connections.
@@ -33,6 +35,8 @@ const READABLE_PER_TURN: usize = 64;
 const NOTICE: u64 = 0;
 /// The token of the listener.
 const LISTENER: u64 = 1;
+/// The token of an interrupter, which no session has.
+const INTERRUPT: u64 = u64::MAX;
 /// The number of a steward's first session.
 const FIRST_SESSION: u64 = 1;
 
@@ -74,23 +78,61 @@ impl<R: Reception> Steward<R> {
 
     /// Serves until the handle is gone and nobody is left to serve.
     pub(super) fn run(mut self) {
-        while !self.is_done() {
-            let ready = self.wait();
-            self.reception.state().notice.lower();
-            if self.reception.state().closing.load(Ordering::Acquire) {
-                self.stop_listening();
+        loop {
+            // Looked at behind the last turn, too: who drops a handle while a session stands raises no notice.
+            self.stop_if_closing();
+            if self.is_done() {
+                break;
             }
-            self.serve(&ready);
-            if let Some(arrival) = self.held.take() {
-                self.welcome(arrival);
-                self.listen_again();
-            }
-            self.take_handed();
-            if ready.has(LISTENER) {
-                self.accept();
-            }
+            self.turn();
         }
         self.sessions.values().for_each(|session| session.abandon());
+    }
+
+    /// Sleeps until there is something to do, and does it; whether a descriptor was readable.
+    fn turn(&mut self) -> bool {
+        let ready = self.wait();
+        if ready.has(NOTICE) {
+            self.reception.state().notice.lower();
+        }
+        self.stop_if_closing();
+        self.serve(&ready);
+        if let Some(arrival) = self.held.take() {
+            self.welcome(arrival);
+            self.listen_again();
+        }
+        self.take_handed();
+        if ready.has(LISTENER) {
+            self.accept();
+        }
+        !ready.is_empty()
+    }
+
+    /// Serves the one connection that the calling thread has made, on that thread, until `meeting` has an outcome.
+    /// Calls `then` once something has come: from there on the peer is what is waited for.
+    ///
+    /// # Errors
+    ///
+    /// What the outcome or `then` is, or that an interrupter has ended the wait.
+    pub(super) fn meet<T>(&mut self, meeting: Meeting<'_, T>, then: impl FnOnce() -> Result<()>) -> Result<T> {
+        let Meeting { arrival, outcome, interrupter, doing } = meeting;
+        let watching = interrupter.map_or(Ok(()), |fd| self.poller.add(fd, INTERRUPT, Trigger::Level));
+        watching.map_err(Error::os("watch an interrupter (epoll)"))?;
+        self.welcome(arrival);
+        let mut then = Some(then);
+        let met = loop {
+            match outcome.try_recv() {
+                Ok(met) => break met?,
+                Err(TryRecvError::Disconnected) => return Err(Error::Closed { doing: doing.to_owned() }),
+                Err(TryRecvError::Empty) => {}
+            }
+            check_interrupt(interrupter, || doing.to_owned())?;
+            if self.turn() {
+                then.take().map_or(Ok(()), |then| then())?;
+            }
+        };
+        interrupter.into_iter().for_each(|fd| self.poller.remove(fd));
+        Ok(met)
     }
 
     /// Whether nobody can need this thread any more.
@@ -104,7 +146,7 @@ impl<R: Reception> Steward<R> {
         let deadlines = self.sessions.values().filter_map(|session| session.deadline());
         let leaving = self.held.iter().flat_map(|_| self.sessions.values().filter_map(|session| session.gone_at()));
         let next = deadlines.chain(leaving).chain(self.paused_until).min();
-        match self.poller.wait(next.and_then(|at| Deadline::At(at).remaining())) {
+        match self.poller.wait(next.and_then(|at| Deadline::At(at).remaining()).map(whole_millis)) {
             Ok(ready) => return ready,
             Err(Errno::INTR) => {}
             // Out of memory, or a limit of descriptors that was lowered to 0: tries again later.
@@ -196,6 +238,13 @@ impl<R: Reception> Steward<R> {
         }
     }
 
+    /// Stops listening if the handle is gone.
+    fn stop_if_closing(&mut self) {
+        if self.reception.state().closing.load(Ordering::Acquire) {
+            self.stop_listening();
+        }
+    }
+
     /// Closes the listener, and says so unless the thread is about to end.
     fn stop_listening(&mut self) {
         if !std::mem::replace(&mut self.is_open, false) {
@@ -234,6 +283,12 @@ impl<R: Reception> Steward<R> {
     }
 }
 
+/// A time in whole milliseconds, as one call of epoll_wait(2) can wait for: nothing here is due more exactly.
+fn whole_millis(time: Duration) -> Duration {
+    let rounded = time.saturating_add(Duration::from_nanos(999_999));
+    Duration::new(rounded.as_secs(), rounded.subsec_millis() * 1_000_000)
+}
+
 /// What is watched of a session that has been served: no more than there is.
 fn watched_of(session: &dyn Served) -> Watched {
     let Watched { socket, process } = session.watched();
@@ -266,5 +321,97 @@ fn unwatch(poller: &Poller, session: &dyn Served, which: Watched) {
     }
     if let Some(process) = fds.process.filter(|_| which.process) {
         poller.remove(process);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::served::Fds;
+    use super::super::shared::{News, StewardState};
+    use super::*;
+    use crate::os::closing::Connection;
+    use crate::os::fork::ForkGuard;
+    use crate::test_support::wait_until;
+    use rustix::fd::{AsFd, OwnedFd};
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+    use std::sync::Arc;
+
+    /// Lets everybody in.
+    #[derive(Debug)]
+    struct Open(Arc<StewardState>);
+
+    impl Reception for Open {
+        fn state(&self) -> &StewardState {
+            &self.0
+        }
+
+        fn is_full(&self, _served: usize) -> bool {
+            false
+        }
+
+        fn welcome(&self, Arrival { socket, .. }: Arrival, _is_full: bool) -> Option<Box<dyn Served>> {
+            Some(Box::new(Brief { socket, state: Arc::clone(&self.0), is_over: false }))
+        }
+    }
+
+    /// A session whose steward's handle is dropped while it is served, and that is over then.
+    #[derive(Debug)]
+    struct Brief {
+        socket: Connection,
+        state: Arc<StewardState>,
+        is_over: bool,
+    }
+
+    impl Served for Brief {
+        fn fds(&self) -> Fds<'_> {
+            Fds { socket: self.socket.as_fd(), process: None }
+        }
+
+        fn watched(&self) -> Watched {
+            Watched { socket: !self.is_over, process: false }
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            None
+        }
+
+        fn on_ready(&mut self, _now: Instant, readable: Readable) {
+            self.state.closing.store(readable.socket, Ordering::Release);
+            self.is_over = readable.socket;
+        }
+
+        fn end(&mut self, _ending: Ending) {}
+
+        fn is_over(&self) -> bool {
+            self.is_over
+        }
+
+        fn is_idle(&self) -> bool {
+            false
+        }
+    }
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    #[test]
+    fn a_steward_whose_handle_is_dropped_as_its_last_session_ends_needs_no_notice() {
+        let state = Arc::new(StewardState::new(News::Statistics).unwrap());
+        let steward = Steward::new(None, Open(Arc::clone(&state))).unwrap();
+        let (ours, theirs) = pair();
+        let socket = Connection::new(ours, ForkGuard::get().unwrap());
+        state.hand_over(Arrival { socket, origin: Origin::Handed });
+        rustix::io::write(&theirs, b"hello").unwrap();
+        let thread = std::thread::spawn(|| steward.run());
+        wait_until("it has ended", || thread.is_finished());
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_wait_is_rounded_up_to_whole_milliseconds() {
+        for (time, rounded) in [(0, 0), (1, 1_000_000), (1_000_000, 1_000_000), (1_999_999_999, 2_000_000_000)] {
+            assert_eq!(whole_millis(Duration::from_nanos(time)), Duration::from_nanos(rounded));
+        }
     }
 }
