@@ -53,7 +53,7 @@ impl Anchor {
     }
 }
 
-/// A time on `CLOCK_MONOTONIC`, in nanoseconds: the clock of [`Instant`](std::time::Instant), which all processes of a
+/// A time on `CLOCK_MONOTONIC`, in nanoseconds: the clock of [`Instant`], which all processes of a
 /// machine share.
 ///
 /// In another time namespace (time_namespaces(7)) the clock has another offset: times of two namespaces cannot be

@@ -5,6 +5,8 @@
 use super::{Producer, Reservation, SendError};
 use crate::deadline::Deadline;
 use crate::fds::to_table;
+#[cfg(doc)]
+use crate::os::interrupt::Interrupter;
 use crate::ring::writer::Filled;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
