@@ -169,6 +169,25 @@ impl Consumer {
         has_news
     }
 
+    /// As [`has_news`](Self::has_news), for a task that waits elsewhere otherwise. That takes longer than a record does
+    /// that is about to come, so the first look in vain goes on for about a microsecond.
+    #[cfg(any(test, feature = "tokio"))]
+    #[inline]
+    pub(crate) fn has_news_soon(&mut self) -> bool {
+        self.reader.unread() != 0 || self.look_for_news_soon()
+    }
+
+    #[cfg(any(test, feature = "tokio"))]
+    #[inline(never)]
+    fn look_for_news_soon(&mut self) -> bool {
+        // Once for each record at most: a task that waits for several lanes looks at all of them each time. So no
+        // announcement stands here, which would have counted as tries in vain.
+        let peeks = if self.vain_tries == 0 { self.peek_for_news() } else { None };
+        let Some(peeks) = peeks else { return self.look_for_news() };
+        self.pace.note_found(peeks, self.reader.unread());
+        true
+    }
+
     /// Whether the next call that receives has something to say: the look that ends [`arm`](Self::arm), without the
     /// announcement, so that nobody rings. `has_event` says that the descriptor is readable: what makes it so is taken.
     pub(crate) fn look_unarmed(&mut self, has_event: bool) -> bool {

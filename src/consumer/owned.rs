@@ -21,6 +21,7 @@ use crate::ring::{LaneWords, SeatCounters, SeatWords, SeatWriter};
 use crate::sync::{AtomicU32, AtomicU64};
 use rustix::fd::OwnedFd;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -169,27 +170,40 @@ pub struct OwnedRecord {
     position: u64,
 }
 
+// Few words: a record is moved some times before it is where it stays.
 enum Bytes {
-    Copied(KeptCopy, Option<MonotonicTime>),
+    Copied(KeptCopy),
     Held(Held),
 }
 
 /// A copy of a payload, aligned as in the ring.
 struct KeptCopy {
-    /// Never grows, so that it stays where it is.
-    bytes: Vec<u8>,
-    /// Where the payload begins.
-    from: usize,
+    /// With room to align it.
+    bytes: Box<[u8]>,
+    /// Where the payload begins, and how much is left behind it.
+    from: u32,
+    behind: u32,
+    /// In nanoseconds; none is 0.
+    time: Option<NonZeroU64>,
 }
 
 impl KeptCopy {
-    fn new(payload: &[u8], align: u64) -> Self {
-        let align = align as usize;
-        let mut bytes: Vec<u8> = Vec::with_capacity(payload.len() + align - 1);
-        let from = bytes.as_ptr().align_offset(align);
+    #[inline]
+    fn new(payload: &[u8], align: u64, time: Option<MonotonicTime>) -> Self {
+        let spare = align as usize - 1;
+        let mut bytes: Vec<u8> = Vec::with_capacity(payload.len() + spare);
+        let from = bytes.as_ptr().align_offset(align as usize);
         bytes.resize(from, 0);
         bytes.extend_from_slice(payload);
-        Self { bytes, from }
+        // As long as it has room, so that it becomes a box where it is.
+        bytes.resize(payload.len() + spare, 0);
+        let time = time.and_then(|time| NonZeroU64::new(time.as_nanos()));
+        Self { bytes: bytes.into_boxed_slice(), from: from as u32, behind: (spare - from) as u32, time }
+    }
+
+    #[inline]
+    fn payload(&self) -> &[u8] {
+        &self.bytes[self.from as usize..self.bytes.len() - self.behind as usize]
     }
 }
 
@@ -197,8 +211,6 @@ impl KeptCopy {
 struct Held {
     hold: Hold<LaneMap, OwnSeat>,
     trust: InPlace,
-    /// The position of its first byte.
-    payload: u64,
     len: u64,
 }
 
@@ -219,7 +231,8 @@ impl OwnedRecord {
             Origin::Tap(copied) => (None, copied.payload_align),
         };
         let Some((release, trust)) = in_place else {
-            return Self { bytes: Bytes::Copied(KeptCopy::new(payload, align), record.published_at()), tag, position };
+            let copy = KeptCopy::new(payload, align, record.published_at());
+            return Self { bytes: Bytes::Copied(copy), tag, position };
         };
         assert!(
             !release.seat().guard.is_child(),
@@ -228,7 +241,7 @@ impl OwnedRecord {
         let (geometry, len) = (release.lane().geometry(), payload.len() as u64);
         let hold = release.hold(position, geometry.record_end(position, len));
         crash::point!("consumer-holds");
-        let held = Held { hold, trust: trust.clone(), payload: position + geometry.payload_offset(), len };
+        let held = Held { hold, trust: trust.clone(), len };
         Self { bytes: Bytes::Held(held), tag, position }
     }
 
@@ -288,7 +301,7 @@ impl OwnedRecord {
     /// ```
     pub fn published_at(&self) -> Option<MonotonicTime> {
         match &self.bytes {
-            Bytes::Copied(_, time) => *time,
+            Bytes::Copied(copy) => copy.time.map(|time| MonotonicTime::from_nanos(time.get())),
             Bytes::Held(held) => time_of(held.hold.lane(), held.hold.seat(), self.position),
         }
     }
@@ -330,10 +343,11 @@ impl Deref for OwnedRecord {
     #[inline]
     fn deref(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Copied(copy, _) => &copy.bytes[copy.from..],
+            Bytes::Copied(copy) => copy.payload(),
             Bytes::Held(held) => {
                 assert!(!held.is_forked(), "a record that is held in the ring is not there in a forked child");
-                held.hold.lane().ring().in_place(&held.trust, held.payload, held.len)
+                let lane = held.hold.lane();
+                lane.ring().in_place(&held.trust, self.position + lane.geometry().payload_offset(), held.len)
             }
         }
     }

@@ -125,7 +125,7 @@ impl Async<Consumer> {
 
     #[inline]
     async fn has_news(&mut self) -> Result<(), ReceiveError> {
-        poll_fn(|cx| self.poll_ready(cx, Consumer::has_news)).await
+        poll_fn(|cx| self.poll_ready(cx, Consumer::has_news_soon)).await
     }
 }
 
@@ -341,7 +341,7 @@ impl<T> Async<TypedConsumer<T>> {
 
     #[inline]
     async fn has_news(&mut self) -> Result<(), ReceiveError> {
-        poll_fn(|cx| self.poll_ready(cx, |consumer| consumer.untyped_mut().has_news())).await
+        poll_fn(|cx| self.poll_ready(cx, |consumer| consumer.untyped_mut().has_news_soon())).await
     }
 }
 

@@ -12,18 +12,21 @@ use std::task::{Context, Poll, ready};
 impl Stream for Async<Consumer> {
     type Item = Result<OwnedRecord, ReceiveError>;
 
+    #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if this.is_over {
             return Poll::Ready(None);
         }
-        let received = match ready!(this.poll_ready(cx, Consumer::has_news)) {
-            Ok(()) => this.endpoint.try_receive(),
-            Err(error) => Err(error),
+        // The usual outcome is made where it goes: each move of one that was just written waits for its stores.
+        let ready = ready!(this.poll_ready(cx, Consumer::has_news_soon));
+        let last = match ready.and_then(|()| this.endpoint.try_receive()) {
+            Ok(Some(record)) => return Poll::Ready(Some(Ok(record.into_owned()))),
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
         };
-        let item = received.map(|record| record.map(|record| record.into_owned())).transpose();
-        this.is_over = !matches!(item, Some(Ok(_)));
-        Poll::Ready(item)
+        this.is_over = true;
+        Poll::Ready(last)
     }
 }
 
@@ -32,17 +35,20 @@ impl Stream for Async<Consumer> {
 impl Stream for Async<Tap> {
     type Item = Result<OwnedRecord, TapError>;
 
+    #[inline]
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         if this.is_over {
             return Poll::Ready(None);
         }
-        let received = match ready!(this.poll_ready(cx, Tap::has_news)) {
-            Ok(()) => this.endpoint.try_receive(),
-            Err(error) => Err(tap_error(error)),
+        let ready = ready!(this.poll_ready(cx, Tap::has_news)).map_err(tap_error);
+        let last = match ready.and_then(|()| this.endpoint.try_receive()) {
+            Ok(Some(record)) => return Poll::Ready(Some(Ok(record.into_owned()))),
+            Err(lagged @ TapError::Lagged { .. }) => return Poll::Ready(Some(Err(lagged))),
+            Ok(None) => None,
+            Err(error) => Some(Err(error)),
         };
-        let item = received.map(|record| record.map(|record| record.into_owned())).transpose();
-        this.is_over = !matches!(item, Some(Ok(_) | Err(TapError::Lagged { .. })));
-        Poll::Ready(item)
+        this.is_over = true;
+        Poll::Ready(last)
     }
 }

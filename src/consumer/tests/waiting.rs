@@ -459,3 +459,23 @@ fn naps_grow_longer_also_for_one_that_waits_elsewhere() {
     }
     assert!(nap >= Duration::from_millis(10), "the sixth nap took {nap:?}");
 }
+
+#[test]
+fn a_task_looks_on_for_a_moment_once_for_each_record() {
+    let mut producer = Producer::create_at(&LaneOptions::new("moment").capacity(4096), 0).unwrap();
+    let Attached { mut consumer, _session, .. } = join(&producer, Start::Latest, false);
+    consumer.spin = DEADLINE;
+    for _ in 0..2 {
+        let answers = |consumer: &mut Consumer| (0..8).for_each(|_| consumer.pace.note_found(2, 0));
+        answers(&mut consumer);
+        assert!(consumer.pace.expects_answer());
+        assert!(!consumer.has_news_soon());
+        assert!(!consumer.pace.expects_answer(), "it has looked on, in vain");
+        answers(&mut consumer);
+        assert!(!consumer.has_news_soon());
+        assert!(consumer.pace.expects_answer(), "a second look in vain goes on no longer");
+        producer.send(b"x").unwrap();
+        assert!(consumer.has_news_soon());
+        assert_eq!(consumer.try_receive().unwrap().unwrap()[..], *b"x");
+    }
+}
