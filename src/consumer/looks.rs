@@ -19,6 +19,7 @@ use crate::crash;
 use crate::deadline::Deadline;
 use crate::layout::LaneState;
 use crate::link::Fate;
+use crate::memory::pays_to_fetch_ahead;
 use crate::os::clock::coarse_now;
 use crate::os::spin::has_one_processor;
 use crate::ring::cursor::Found;
@@ -71,7 +72,7 @@ impl Consumer {
         let found = self.reader.next_in_view()?;
         self.waiter.disarm(&self.reader);
         self.vain_tries = 0;
-        self.fetches_ahead = found.payload + found.len - found.position <= LINE_BYTES;
+        self.expects_one_line = found.payload + found.len - found.position <= LINE_BYTES;
         self.pace.note_found(peeks, self.reader.unread());
         Some(found)
     }
@@ -93,13 +94,16 @@ impl Consumer {
         self.pace.hold();
         // An answer's line comes together with that of `published`, not after it: a sixth off round trips of up to
         // 56 B. Longer records take longer so: their first line is taken away while they are written.
-        let next = self.fetches_ahead.then(|| (self.reader.lane().ring(), self.reader.position()));
+        let fetches_ahead = self.expects_one_line && pays_to_fetch_ahead();
+        let next = fetches_ahead.then(|| (self.reader.lane().ring(), self.reader.position()));
         for peeks in 0..PEEKS_MAX {
             if let Some((ring, position)) = next {
                 ring.prefetch(position);
             }
             if self.reader.has_news() {
-                self.fetch_next();
+                if !self.expects_one_line {
+                    self.fetch_two_lines();
+                }
                 return self.reader.refresh().is_ok().then_some(peeks);
             }
             std::hint::spin_loop();
@@ -109,9 +113,10 @@ impl Consumer {
     }
 
     /// Has the first two lines of the next record fetched together, rather than the second once the header is there: a
-    /// twelfth off calls of 56 B between far cores.
+    /// twelfth off calls of 56 B between far cores. If the record has one line, the second is the producer's next: round
+    /// trips of 56 B take a twelfth longer then.
     #[inline]
-    fn fetch_next(&self) {
+    fn fetch_two_lines(&self) {
         let (ring, position) = (self.reader.lane().ring(), self.reader.position());
         ring.prefetch(position);
         ring.prefetch(position + LINE_BYTES);

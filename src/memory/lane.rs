@@ -14,7 +14,7 @@ use crate::ring::{LaneCounters, LaneWords, LaneWriter, RingWords};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A lane's control and data regions as one process maps them.
 #[derive(Debug)]
@@ -352,6 +352,26 @@ impl Place {
 pub(crate) struct RingBytes<'a> {
     place: Place,
     mapping: PhantomData<&'a Mapping>,
+}
+
+/// Whether it pays to fetch the line of a record again and again while its producer is about to write it.
+///
+/// On Intel's processors a round trip of 56 B then takes 360 instead of 450 ns. On AMD's it takes as long as before between
+/// cores that share a cache, and took up to 510 instead of 330 between others. Other processors were not measured.
+pub(crate) fn pays_to_fetch_ahead() -> bool {
+    static IS_INTEL: OnceLock<bool> = OnceLock::new();
+    *IS_INTEL.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        {
+            // SAFETY: each x86-64 processor has this instruction, and it changes nothing.
+            #[allow(unused_unsafe, reason = "it is safe to call in later versions of Rust")]
+            let vendor = unsafe { std::arch::x86_64::__cpuid(0) };
+            // "GenuineIntel"
+            vendor.ebx.to_le_bytes() == *b"Genu"
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        false
+    })
 }
 
 impl<'a> RingBytes<'a> {
