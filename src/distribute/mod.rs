@@ -41,8 +41,8 @@ use waits::{Waits, Wish};
 /// once if no worker died or was evicted. Repeating a piece of work must do no harm.
 ///
 /// Calls that send wait while no worker is there or none has room. The distributor acts only while one of its methods
-/// runs: until then no records are given to others, though a worker that connects still goes on with what its slot has
-/// kept.
+/// runs: between calls it gives nobody the records of a worker that has gone, though a worker that connects still goes
+/// on with what its slot has kept.
 ///
 /// Workers connect by [`Worker::connect`]; a plain [`Consumer`](crate::Consumer) works too.
 ///
@@ -386,7 +386,7 @@ impl Distributor {
         self.reserve_until(to, len, Deadline::At(deadline))
     }
 
-    /// In the caller's code: an assignment that is returned in memory costs more than the record.
+    /// Inlined into its caller: to return an assignment through memory would cost more than the record does.
     #[inline(always)]
     fn reserve_until(&mut self, to: To, len: usize, deadline: Deadline) -> Result<Assignment<'_>, SendError> {
         let wish = Wish { to, len };
@@ -424,10 +424,11 @@ impl Distributor {
         }
     }
 
-    /// Gives several records of one length to one worker, and publishes them at once. Waits until a worker has room for
-    /// one. Returns how many were given: at least 1, unless `records.count` is 0, and no more than fit side by side
-    /// before a closer look at the ring is needed, a sixteenth of it as a rule. Call it again for the rest, which may
-    /// go to another worker.
+    /// Gives several records of one length to one worker, and publishes them together. Waits until a worker has room
+    /// for one. Returns how many were given: at least 1, unless `records.count` is 0. They can be fewer than asked for:
+    /// no more than fit in a row without another look for room, as a rule in a sixteenth of the ring, and no more than
+    /// [`records_max`](DistributorOptions::records_max) leaves that worker. Call it again for the rest, which may go to
+    /// another worker.
     ///
     /// Short records take a third to a half of the time that [`reserve`](Self::reserve) takes for each. `fill` is
     /// called with the number of each record that is given, from 0, and its bytes, which are not zeroed. If it panics,
@@ -515,7 +516,7 @@ impl Distributor {
         self.fill_many_until(to, records, Deadline::after(timeout), fill)
     }
 
-    /// Like [`fill_many`](Self::fill_many), but waits until `deadline` at most.
+    /// Like [`fill_many`](Self::fill_many), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
     /// # use fdring::{distribute::{Distributor, To}, options::Records};
@@ -590,7 +591,7 @@ impl Distributor {
         if self.guard.is_child() { 0 } else { self.course.worker_count() }
     }
 
-    /// The workers that are there, and those that have gone and left records. Each with the number of its unreleased
+    /// The workers that are there, and those that have gone and left records, each with the number of its unreleased
     /// records. Empty in a forked child.
     ///
     /// ```

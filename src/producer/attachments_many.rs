@@ -1,7 +1,8 @@
 //! Many records with descriptors, whose descriptors are sent together.
 //!
-//! Sending descriptors is a system call for each consumer, and receiving them is two. For records with few descriptors
-//! that is nearly all they cost, so those of up to 16 records go in one message. Such a group is published together.
+//! Sending descriptors takes one system call for each consumer, and receiving them takes two. That is nearly all that a
+//! record with few descriptors costs. So the descriptors of a group of up to 16 records go in one message, and the
+//! records of a group are published together.
 
 use super::{Producer, SendError};
 use crate::deadline::Deadline;
@@ -22,12 +23,13 @@ type Payload<'a> = (&'a [u8], &'a [BorrowedFd<'a>]);
 
 impl Producer {
     /// Copies payloads into records, attaches descriptors to them, and publishes them. If each has few descriptors,
-    /// this is several times as quick as [`send_with_fds`](Self::send_with_fds) in a loop: up to 16 records, with at
-    /// most 16 descriptors and an eighth of the ring, make a group, whose descriptors go to each consumer in one
-    /// message. A group is published at once. What is too large for a group goes alone.
+    /// this is several times as quick as [`send_with_fds`](Self::send_with_fds) in a loop: up to 16 records, which have
+    /// at most 16 descriptors and take at most an eighth of the ring, make a group, whose descriptors go to each
+    /// consumer in one message. The records of a group are published together. A record that is too large for a group
+    /// goes alone.
     ///
-    /// Takes what it has sent off the front of `records`, which is empty in the end. Waits while the ring is full, and
-    /// while a consumer has left too many descriptors of earlier records untaken.
+    /// Removes what it has sent from the front of `records`, which is empty after `Ok`. Waits while the ring is full,
+    /// and while a consumer has left too many descriptors of earlier records untaken.
     ///
     /// ```
     /// # use fdring::{Attach, Server, Session, options::LaneOptions};
@@ -159,8 +161,8 @@ impl Producer {
         self.send_many_with_fds_until(records, Deadline::after(timeout))
     }
 
-    /// Like [`send_many_with_fds`](Self::send_many_with_fds), but waits until `deadline` at most: for several calls
-    /// that share one deadline.
+    /// Like [`send_many_with_fds`](Self::send_many_with_fds), but waits only until `deadline`, which several calls can
+    /// share.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;
@@ -221,7 +223,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Sends the first of these records: those that make a group. How many those are.
+    /// Sends the first group of these records, and returns how many it has.
     fn send_first(&mut self, records: &[Payload<'_>], deadline: Deadline) -> Result<usize, SendError> {
         let group = &records[..self.count_group(records)];
         match group {

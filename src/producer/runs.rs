@@ -70,7 +70,8 @@ impl Row {
     }
 }
 
-/// The number and the length of the records that [`Batch::fill_many`] writes.
+/// The number and the length of the records that [`Batch::fill_many`] and
+/// [`Distributor::fill_many`](crate::distribute::Distributor::fill_many) write.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

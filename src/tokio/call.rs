@@ -15,7 +15,7 @@ use std::time::Duration;
 
 impl Async<Caller> {
     /// Connects to the service at `address`, like [`Caller::connect`], on a thread of the runtime for blocking calls.
-    /// A future that is dropped leaves the call to itself; what it brings is dropped, too.
+    /// If the future is dropped, that thread still connects, and then drops the caller.
     ///
     /// ```
     /// # use fdring::{call::{Caller, Service}, tokio::Async};
@@ -85,8 +85,8 @@ impl Async<Caller> {
         Ok(self.wait(&mut ticket).await?.unwrap_or_default())
     }
 
-    /// Sends a request, like [`Caller::send`], and waits for room for at most `timeout`. The whole call ends after
-    /// `timeout`, replies included. A future that is dropped has sent nothing.
+    /// Sends a request, like [`Caller::send`]. `timeout` is for the whole call: first the wait for room, which happens
+    /// here, then that for the replies. A future that is dropped has sent nothing.
     ///
     /// ```
     /// # use fdring::{call::{Caller, Service}, tokio::Async};
@@ -222,7 +222,8 @@ impl Async<Caller> {
 impl Async<Service> {
     /// The next request, like [`Service::receive`]. A future that is dropped has received nothing.
     ///
-    /// Answer it by calls that do not wait: [`Request::reply`] and [`Request::try_reply_part`] are such.
+    /// Answer it by calls that do not wait, such as [`Request::reply`] and [`Request::try_reply_part`]. A request whose
+    /// deadline has passed is skipped.
     ///
     /// ```
     /// # use fdring::{call::{Caller, Service}, tokio::Async};

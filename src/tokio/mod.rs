@@ -2,7 +2,7 @@
 //!
 //! [`Async`] puts an endpoint into a task: it waits by the runtime's own poller, on the descriptor that the endpoint
 //! arms, with no thread and no timer of its own. What is there is received without a system call, as by the blocking
-//! calls. What an endpoint does otherwise it does as before: [`Async::get_mut`] lends it.
+//! calls. For all else that an endpoint can do, [`Async::get_mut`] lends it.
 //!
 //! ```
 //! use fdring::tokio::Async;
@@ -25,10 +25,11 @@
 //! Connecting and attaching wait for the peer by blocking calls: [`Async::connect`] makes them on a thread that the
 //! runtime has for that, as `tokio::task::spawn_blocking` does.
 //!
-//! Every method here is cancel-safe: a future that is dropped before it has an outcome has taken nothing. So they can
-//! be raced in `tokio::select!`, against timers and each other; that is also how several lanes are waited for.
+//! Every method here is cancel-safe: a future that is dropped before it has an outcome has taken nothing, though a call
+//! may have gone out. So they can be raced in `tokio::select!`, against timers and each other; that is also how several
+//! lanes are waited for.
 //!
-//! A task that receives record after record without waiting lets others run as tokio has it: 16 records cost one unit
+//! A task that receives record after record without waiting lets others run by tokio's rules: 16 records cost one unit
 //! of its [budget](::tokio::task::coop).
 
 mod batch;
@@ -62,10 +63,11 @@ const CLEARS_MAX: usize = 4;
 /// What a wait fails with whose runtime has been shut down: ECANCELED.
 const RUNTIME_GONE: Errno = Errno::CANCELED;
 
-/// An endpoint in a task: a consumer, a tap, one of values, a producer, a [`SessionListener`](crate::SessionListener),
-/// a [`Collector`](crate::collect::Collector), a [`Caller`](crate::call::Caller), a
-/// [`Service`](crate::call::Service), a [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or
-/// anything else that is [`Selectable`]: for that, await [`ready`](Self::ready), then make calls that do not wait.
+/// An endpoint in a task: a consumer or a tap, of bytes or of values, a producer, a
+/// [`SessionListener`](crate::SessionListener), a [`Collector`](crate::collect::Collector), a
+/// [`Caller`](crate::call::Caller), a [`Service`](crate::call::Service), a [`Server`](crate::Server), a
+/// [`Selector`](crate::select::Selector), or anything else that is [`Selectable`]: for that, await
+/// [`ready`](Self::ready), then make calls that do not wait.
 ///
 /// It belongs to the runtime in which it was made. The runtime's poller watches it until it is dropped, which takes one
 /// more descriptor.
