@@ -387,6 +387,32 @@ fn of_many_the_rest_is_sent_once_there_is_room() {
     }
 }
 
+/// A ring that has room for one record of a group has it sent: a consumer may want that one before it gives more room.
+#[test]
+fn of_many_those_are_sent_that_have_room() {
+    let (mut producer, _server, address) = lane_of(LaneOptions::new("lane").capacity(4096).attachments(1));
+    let mut consumer = join(&address);
+    // Sixteen such records fill the ring.
+    let payload = [0; 248];
+    (0..15).for_each(|_| producer.send(&payload).unwrap());
+    let fds = marks(7, 1);
+    let fds = borrowed(&fds);
+    for wait in [Duration::ZERO, Duration::from_millis(1)] {
+        let mut left = &[(&payload, &fds), (&payload, &fds)][..];
+        let error = match wait {
+            Duration::ZERO => producer.try_send_many_with_fds(&mut left),
+            wait => producer.send_many_with_fds_timeout(&mut left, wait),
+        };
+        assert!(matches!(error, Err(SendError::Full { .. } | SendError::TimedOut { .. })), "{error:?}");
+        assert_eq!(left.len(), 1, "one had room");
+        // One more record is read and released than was sent, so that one has room again.
+        (0..15).for_each(|_| _ = consumer.receive().unwrap().unwrap());
+        assert_eq!(consumer.receive().unwrap().unwrap().take_fds().unwrap().len(), 1);
+        assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
+        (0..15).for_each(|_| producer.send(&payload).unwrap());
+    }
+}
+
 /// What is taken of records that came in one frame does not depend on what is taken of the others.
 #[test]
 fn of_many_each_may_be_taken_or_not() {

@@ -320,7 +320,8 @@ impl Distributor {
     /// Has whatever happens from now on make the descriptor readable.
     fn announce(&mut self) -> Result<(), SendError> {
         let stands = std::mem::replace(&mut self.is_armed, true);
-        let announced = self.course.announce()?;
+        // If it fails at one of the lanes, nothing is announced at any: so the next one looks a second time at all.
+        let announced = self.course.announce().inspect_err(|_| self.disarm())?;
         if std::mem::replace(&mut self.announced, announced) != announced || !stands {
             self.second_look = Deadline::after(SECOND_LOOK);
         }

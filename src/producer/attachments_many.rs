@@ -226,11 +226,12 @@ impl Producer {
     /// Sends the first group of these records, and returns how many it has.
     fn send_first(&mut self, records: &[Payload<'_>], deadline: Deadline) -> Result<usize, SendError> {
         let group = &records[..self.count_group(records)];
-        match group {
-            [(payload, fds)] => self.send_with_fds_until(payload, fds, deadline)?,
-            _ => self.send_group(group, deadline)?,
+        if group.len() > 1 && self.send_group(group, deadline)? {
+            return Ok(group.len());
         }
-        Ok(group.len())
+        let (payload, fds) = group[0];
+        self.send_with_fds_until(payload, fds, deadline)?;
+        Ok(1)
     }
 
     /// How many of these records make a group: at least one, which need not fit.
@@ -247,21 +248,29 @@ impl Producer {
         records.iter().take_while(fits).count().max(1)
     }
 
-    fn send_group(&mut self, group: &[Payload<'_>], deadline: Deadline) -> Result<(), SendError> {
+    /// Sends a group, if the ring has room for all of it now. One record may have room where a group has none, and a
+    /// consumer may give more room only once it has that record.
+    fn send_group(&mut self, group: &[Payload<'_>], deadline: Deadline) -> Result<bool, SendError> {
         let lens: Vec<usize> = group.iter().map(|(payload, _)| payload.len()).collect();
-        let mut window = self.reserve_window_until(&lens, deadline)?;
+        let mut window = match self.reserve_window_until(&lens, Deadline::Now) {
+            Ok(window) => window,
+            // What to do about either is the same for one record, which waits if it may.
+            Err(SendError::Full { .. } | SendError::TooFewConsumers { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
         for (slot, (payload, _)) in window.slots().iter_mut().zip(group) {
             slot.copy_from_slice(payload);
         }
         if group.iter().all(|(_, fds)| fds.is_empty()) {
             window.commit();
-            return Ok(());
+            return Ok(true);
         }
         let claims = window.into_claims().into_iter();
         let filled = claims.zip(group).map(|(claim, (_, fds))| Filled { claim, tag: 0, fds: fds.len() as u8 });
         let filled: Vec<Filled> = filled.collect();
         let fds: Vec<BorrowedFd<'_>> = group.iter().flat_map(|(_, fds)| fds.iter().copied()).collect();
-        self.publish_with_fds(None, &filled, &fds, &mut Vec::new(), deadline).map(drop)
+        self.publish_with_fds(None, &filled, &fds, &mut Vec::new(), deadline)?;
+        Ok(true)
     }
 }
 
