@@ -112,9 +112,9 @@ impl Consumer {
         None
     }
 
-    /// Has the first two lines of the next record fetched together, rather than the second once the header is there: a
-    /// twelfth off calls of 56 B between far cores. If the record has one line, the second is the producer's next: round
-    /// trips of 56 B take a twelfth longer then.
+    /// Has the first two lines of the next record fetched together, rather than the second once the header is there:
+    /// a twelfth off calls of 56 B between far cores. If the record has one line, the second is the producer's next:
+    /// round trips of 56 B take a twelfth longer then.
     #[inline]
     fn fetch_two_lines(&self) {
         let (ring, position) = (self.reader.lane().ring(), self.reader.position());

@@ -472,11 +472,14 @@ fn what_has_many_ends_carries_every_record_once() {
     assert!(calls.status.success(), "{}", said(&calls));
     let all = said(&ipcbench(&["list", "--measure", "fan-in", "--measure", "workers", "--measure", "descriptors"]));
     for form in [
-        "fdring collector, 8 → 1",
+        "fdring collector, 8 → 1, by try_next",
+        "fdring collector, 8 → 1, by try_next_many",
         "fdring lanes, 8 with a consumer each",
         "Unix datagram socket, blocking, 8 → 1",
-        "fdring distributor, 1 → 4 workers",
+        "fdring distributor, 1 → 4 workers, by reserve",
+        "fdring distributor, 1 → 4 workers, by fill_many",
         "fdring send_with_fds and take_fds",
+        "fdring send_many_with_fds and take_fds",
     ] {
         assert!(all.contains(&format!("\"{form}\"")), "{form} is missing in {all}");
     }
