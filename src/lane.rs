@@ -397,8 +397,8 @@ impl LaneOptions {
     /// Descriptors that a consumer has not received yet are in flight, and no more than 384 or so are in flight to one
     /// consumer. So the smaller this number is, the more records that were sent one by one can be: 24 if it is at most
     /// 16, 3 if it is 253. Of records that were [sent many at once](crate::Producer::send_many_with_fds), 24 groups can
-    /// be. To receive the descriptors of one record of a group, a consumer needs room in its table for those of the whole
-    /// group: 16 at most.
+    /// be. To receive the descriptors of one record of a group, a consumer needs room in its table for those of the
+    /// whole group: 16 at most.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;
