@@ -27,13 +27,17 @@ pub(crate) struct Thread {
 /// Starts a thread. The `name` is at most 15 bytes long, see pthread_setname_np(3).
 pub(crate) fn start(name: &str, stack_bytes: usize, work: impl FnOnce() + Send + 'static) -> Result<Thread> {
     let guard = ForkGuard::get()?;
+    let failed = |cause| Error::os_in(Operation::Thread, format!("start a thread ({name})"))(cause);
+    #[cfg(test)]
+    if testing::is_instead() {
+        return testing::start(Box::new(work)).map(|()| Thread { handle: None, guard }).map_err(failed);
+    }
     let builder = Builder::new().name(name.to_owned()).stack_size(stack_bytes);
     // A thread inherits the mask of the one that starts it.
     let blocked = Blocked::all();
     let handle = builder.spawn(work);
     drop(blocked);
-    let handle = handle.map_err(Error::os_in(Operation::Thread, format!("start a thread ({name})")))?;
-    Ok(Thread { handle: Some(handle), guard })
+    Ok(Thread { handle: Some(handle.map_err(failed)?), guard })
 }
 
 /// Lets another thread run that waits for this processor, if one does.
@@ -82,5 +86,42 @@ impl Drop for Blocked {
             // SAFETY: `before` is a set of the kernel's; the mask that it replaces is not asked for.
             unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
         }
+    }
+}
+
+/// What a test has happen where a thread would start.
+#[cfg(test)]
+pub(crate) mod testing {
+    use std::cell::RefCell;
+    use std::io::Result;
+
+    pub(crate) type Work = Box<dyn FnOnce() + Send>;
+    type Instead = Box<dyn FnMut(Work) -> Result<()>>;
+
+    thread_local! {
+        static INSTEAD: RefCell<Option<Instead>> = const { RefCell::new(None) };
+    }
+
+    /// Until this is dropped, the threads that the calling thread would start are handed to its closure.
+    #[must_use]
+    pub(crate) struct StartInstead(());
+
+    pub(crate) fn start_instead(instead: impl FnMut(Work) -> Result<()> + 'static) -> StartInstead {
+        INSTEAD.set(Some(Box::new(instead)));
+        StartInstead(())
+    }
+
+    impl Drop for StartInstead {
+        fn drop(&mut self) {
+            INSTEAD.set(None);
+        }
+    }
+
+    pub(super) fn is_instead() -> bool {
+        INSTEAD.with_borrow(Option::is_some)
+    }
+
+    pub(super) fn start(work: Work) -> Result<()> {
+        INSTEAD.with_borrow_mut(|instead| instead.as_mut().map_or(Ok(()), |instead| instead(work)))
     }
 }

@@ -42,7 +42,8 @@ static LEFT_BEHIND: AtomicUsize = AtomicUsize::new(0);
 #[derive(Debug)]
 pub(super) struct Opener {
     hands_over: SyncSender<(Offer, Vec<OwnedFd>)>,
-    opening: Opening,
+    outcome: Receiver<Result<Vec<OpenedLane>>>,
+    has_parted: Arc<AtomicBool>,
 }
 
 /// What is being opened. Dropping it leaves the thread behind that does it.
@@ -125,16 +126,18 @@ impl Opener {
             prefault_while_used(&opened);
         };
         thread::start("fdring-opener", STACK_BYTES, open)?;
-        Ok(Self { hands_over, opening: Opening { outcome, _waits: Waits(has_parted) } })
+        Ok(Self { hands_over, outcome, has_parted })
     }
 
-    /// Begins to open what came with an Offer.
+    /// Begins to open what came with an Offer. Only from here on can the thread be left behind.
     pub(super) fn open(self, offer: Offer, fds: Vec<OwnedFd>) -> Opening {
-        if let Err(SendError((_, fds))) = self.hands_over.send((offer, fds)) {
+        let Self { hands_over, outcome, has_parted } = self;
+        let opening = Opening { outcome, _waits: Waits(has_parted) };
+        if let Err(SendError((_, fds))) = hands_over.send((offer, fds)) {
             // The thread has ended by a panic, and the receiver of its outcome hears that.
             unwelcome::close(fds);
         }
-        self.opening
+        opening
     }
 }
 
@@ -227,4 +230,25 @@ fn check_stripe(seat: &SeatMap, terms: &LaneTerms) -> Result<()> {
 pub(crate) fn check_header(header: &ControlHeader, terms: &LaneTerms) -> Result<()> {
     let checked = terms.check_header(header);
     checked.map_err(|fault| Error::peer(format!("reading the control region of lane {}", terms.name), fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::thread::testing::{Work, start_instead};
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn threads_that_were_never_given_an_offer_are_not_left_behind() {
+        // They run later than anybody who connects meanwhile.
+        let (keeps, kept) = channel::<Work>();
+        let _instead = start_instead(move |work| {
+            keeps.send(work).unwrap();
+            Ok(())
+        });
+        for _ in 0..2 * LEFT_BEHIND_MAX {
+            drop(Opener::start(&SessionOptions::new(), || ()).unwrap());
+        }
+        kept.try_iter().for_each(|work| work());
+    }
 }
