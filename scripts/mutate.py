@@ -1751,8 +1751,15 @@ FAULTS = [
     ("run_ahead: a run goes on beyond its turn", COLLECT_MANY, [("said.is_continue() && turn.records != 0", "said.is_continue() && turn.key == turn.key")],
      "test collect many_events"),
     ("begin: attached to by the thread that reads", COLLECT,
-     [('if let Err(error) = thread::start("fdring-attach", thread::STACK_BYTES, work) {',
-       "if let Err(error) = { work(); Ok::<(), Error>(()) } {")], "test collect producers_that_fall_silent"),
+     [("Ok(attaching) => _ = hands_over.send(attaching),",
+       "Ok(attaching) => self.put(Outcome { pid, uid, consumers: attaching.finish_all() }),")],
+     "test collect producers_that_fall_silent"),
+    ("begin: an Attach said before its thread is there", COLLECT,
+     [('thread::start("fdring-attach", thread::STACK_BYTES, work)\n'
+       "            .and_then(|_thread| session.begin_to_attach_all(&attach.start(Start::Oldest)));",
+       "session.begin_to_attach_all(&attach.start(Start::Oldest)).and_then(|said| {\n"
+       '            thread::start("fdring-attach", thread::STACK_BYTES, work).map(|_thread| said)\n        });')],
+     "lib collect::tests::a_producer_that_no_thread"),
     ("begin: from the latest record", COLLECT,
      [("attach.start(Start::Oldest)", "attach.start(Start::Latest)")], "test collect clients_that_send"),
     ("record: the end of a lane reported twice", COLLECT, [("                *is_lost = true;\n", "                let _ = is_lost;\n")],

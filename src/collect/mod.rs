@@ -26,15 +26,16 @@ use crate::os::spin::Spins;
 use crate::os::thread;
 use crate::ring::cursor::Found;
 use crate::select::{Key, Selectable, Selector};
-use crate::session::Address;
 use crate::session::attach::Attach;
 use crate::session::client::Session;
 use crate::session::session_listener::SessionListener;
+use crate::session::{Address, attaching};
 use crate::sync::Mutex;
 use crate::trace::event;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 /// A consumer that listens, and reads the lanes of all producers that connect.
@@ -164,19 +165,24 @@ impl Attaching {
         self.outcomes.lock().is_empty()
     }
 
-    /// Attaches to all lanes of a session so: says it at once, and has a thread of its own await the answer.
+    /// Attaches to all lanes of a session so: says it at once, and has a thread of its own await the answer. The thread
+    /// is there first: who has answered counts on being read.
     fn begin(self: &Arc<Self>, session: Session, attach: Attach) {
         let (pid, uid) = (session.producer_pid(), session.producer_uid());
-        let attaching = match session.begin_to_attach_all(&attach.start(Start::Oldest)) {
-            Ok(attaching) => attaching,
-            Err(error) => return self.put(Outcome { pid, uid, consumers: Err(error) }),
-        };
+        let (hands_over, handed) = sync_channel::<attaching::Attaching>(1);
         let work = {
             let this = Arc::clone(self);
-            move || this.put(Outcome { pid, uid, consumers: attaching.finish_all() })
+            move || {
+                let Ok(attaching) = handed.recv() else { return };
+                this.put(Outcome { pid, uid, consumers: attaching.finish_all() });
+            }
         };
-        if let Err(error) = thread::start("fdring-attach", thread::STACK_BYTES, work) {
-            self.put(Outcome { pid, uid, consumers: Err(error) });
+        let said = thread::start("fdring-attach", thread::STACK_BYTES, work)
+            .and_then(|_thread| session.begin_to_attach_all(&attach.start(Start::Oldest)));
+        match said {
+            // It waits for that.
+            Ok(attaching) => _ = hands_over.send(attaching),
+            Err(error) => self.put(Outcome { pid, uid, consumers: Err(error) }),
         }
     }
 }
@@ -631,8 +637,11 @@ mod tests {
     use super::turns::VAIN_LOOKS_MAX;
     use super::*;
     use crate::options::LaneOptions;
+    use crate::os::thread::testing::start_instead;
     use crate::test_support::{DEADLINE, unique_name};
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::io::Errno;
+    use std::sync::mpsc::channel;
 
     #[test]
     fn a_lane_that_is_lost_in_the_middle_of_a_copy_is_reported_once() {
@@ -662,6 +671,30 @@ mod tests {
         assert!(matches!(collector.record(found.0, found.1), Event::Lost(_, ReceiveError::Evicted { .. })));
         assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty, "it was reported");
         assert_eq!(collector.lane_count(), 0);
+    }
+
+    #[test]
+    fn a_producer_that_no_thread_can_attach_to_is_told_that_it_has_not_connected() {
+        let address = format!("@{}", unique_name());
+        let mut collector = Collector::listen(address.as_str()).unwrap();
+        let (says, connected) = channel();
+        let client = std::thread::spawn(move || {
+            let mut lane = LaneOptions::new("lane").capacity(4096).create().unwrap();
+            let link = lane.connect(address.as_str());
+            let _ = says.send(link.is_ok());
+            lane.send(b"for the collector").unwrap();
+            (link, lane)
+        });
+        let instead = start_instead(move |_| {
+            // Long enough for a producer to answer an Attach, had it been said.
+            let _ = connected.recv_timeout(Duration::from_millis(200));
+            Err(Errno::AGAIN.into())
+        });
+        assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Refused(_)));
+        drop(instead);
+        let (link, lane) = client.join().unwrap();
+        assert!(link.is_err(), "nobody reads what it sends");
+        assert!(lane.consumers().is_empty());
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod adopted;
 mod arriving;
 pub(crate) mod assigning;
 pub(crate) mod attach;
-mod attaching;
+pub(crate) mod attaching;
 pub(crate) mod client;
 mod connect_producer;
 mod connecting;
