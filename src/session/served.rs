@@ -40,6 +40,9 @@ pub(super) trait Served: Debug + Send {
     /// Its steward ends although it is not over.
     fn abandon(&self) {}
 
+    /// The program gets an error in its place: gives back what its peer was given.
+    fn take_back(&mut self) {}
+
     /// Whether it counts as attached.
     fn is_attached(&self) -> bool {
         false

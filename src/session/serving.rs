@@ -176,6 +176,10 @@ impl ConsumerSession {
             };
             let Some((frame, fds)) = came else { break };
             greeting = match self.take(greeting, frame, fds)? {
+                // Between its Hello and its Attach, the program starts a thread for it, or gives it up.
+                Phase::Greeting(greeting) if greeting.outcome.is_some() && !readable.process => {
+                    return Ok(Phase::Greeting(greeting));
+                }
                 Phase::Greeting(greeting) => greeting,
                 phase => return Ok(phase),
             };
@@ -420,6 +424,18 @@ impl Served for ConsumerSession {
         matches!(self.phase, Phase::Over)
     }
 
+    /// One that reads in place and may live keeps its seats: nobody may overwrite what it reads.
+    fn take_back(&mut self) {
+        let (Phase::Attached { seats, .. } | Phase::Asking { seats, .. } | Phase::Departing { seats, .. }) =
+            &self.phase
+        else {
+            return;
+        };
+        if !seats.in_place() || self.consumer.is_dead() {
+            self.phase = self.evict(seats);
+        }
+    }
+
     /// It is attached until the kernel has answered for the first time.
     fn is_attached(&self) -> bool {
         matches!(self.phase, Phase::Attached { .. } | Phase::Asking { retries: 0, .. })
@@ -456,5 +472,75 @@ impl Served for ConsumerSession {
             // Nobody takes a session that does not stand yet when the handle is gone.
             Phase::Pairing(_) | Phase::Unanswered(_) | Phase::Over => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::closing::Connection;
+    use crate::os::fork::ForkGuard;
+    use crate::producer::Producer;
+    use crate::session::PeerPolicy;
+    use crate::session::attach::Attach;
+    use crate::session::client::Session;
+    use crate::session::shared::{Limits, News, StewardState};
+    use crate::sync::Mutex;
+    use crate::test_support::{DEADLINE, wait_until};
+    use crate::wire::StartAt;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair, sockopt};
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    const HEARD: Readable = Readable { socket: true, process: false };
+
+    /// A session of this producer's with who has the other end, and its outcome.
+    fn connected(producer: &Producer) -> (ConsumerSession, OwnedFd, Receiver<crate::error::Result<()>>) {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        sockopt::set_socket_passcred(&ours, true).unwrap();
+        let own = || PeerPolicy::SameUser;
+        let limits = Limits { sessions_max: 1, deadline: DEADLINE, peers: own(), in_place: own(), reports: own() };
+        let state = Arc::new(StewardState::new(News::Statistics).unwrap());
+        let lanes = Mutex::new(vec![Arc::clone(producer.owned_lane())]);
+        let offering = Arc::new(Offering { limits, lanes, state, _lease: None });
+        let (says, outcome) = sync_channel(1);
+        let origin =
+            Origin::Connected { listener: Peer::UNKNOWN, outcome: Outcome(says), deadline: Deadline::after(DEADLINE) };
+        let socket = FrameSocket::new(Connection::new(ours, ForkGuard::get().unwrap()));
+        (ConsumerSession::new(&offering, socket, Process::new(Peer::UNKNOWN), origin, [1; 16]), theirs, outcome)
+    }
+
+    #[test]
+    fn a_peer_that_the_program_has_connected_to_gets_no_seat_in_the_turn_of_its_hello() {
+        let producer = Producer::create("lane").unwrap();
+        let (mut session, theirs, outcome) = connected(&producer);
+        let theirs = FrameSocket::new(Connection::new(theirs, ForkGuard::get().unwrap()));
+        let (delivery, start) = (crate::terms::Delivery::Lossless, StartAt::Latest);
+        let (access, barrier) = (Access::Copies, crate::terms::Barrier::Fence);
+        let attach = LaneAttach { delivery, start, access, barrier, descriptors: false };
+        theirs.tell(&Handshake::consumer(Vec::new()).unwrap().hello());
+        theirs.tell(&Frame::Attach(vec![Some(attach)]));
+        session.on_ready(Instant::now(), HEARD);
+        assert!(matches!(&session.phase, Phase::Greeting(Greeting { stage: Stage::Offered(_), .. })));
+        session.on_ready(Instant::now(), HEARD);
+        assert!(session.is_over(), "the seat is not sealed");
+        assert!(outcome.recv().unwrap().is_err());
+    }
+
+    #[test]
+    fn seats_that_are_taken_back_hold_the_producer_back_no_longer() {
+        let producer = Producer::create("lane").unwrap();
+        let (mut session, theirs, outcome) = connected(&producer);
+        let client = std::thread::spawn(move || Session::from_socket(theirs)?.attach_one(Attach::new()));
+        wait_until("it is attached", || {
+            session.on_ready(Instant::now(), HEARD);
+            session.is_attached()
+        });
+        outcome.recv().unwrap().unwrap();
+        assert_eq!(producer.consumers().len(), 1);
+        session.take_back();
+        assert!(producer.consumers().is_empty());
+        assert!(session.is_over());
+        let _consumer = client.join().unwrap().unwrap();
     }
 }

@@ -113,8 +113,14 @@ impl<R: Reception> Steward<R> {
     ///
     /// # Errors
     ///
-    /// What the outcome or `then` is, or that an interrupter has ended the wait.
+    /// What the outcome or `then` is, or that an interrupter has ended the wait. The peer has no seats then.
     pub(super) fn meet<T>(&mut self, meeting: Meeting<'_, T>, then: impl FnOnce() -> Result<()>) -> Result<T> {
+        self.serve_until(meeting, then)
+            .inspect_err(|_| self.sessions.values_mut().for_each(|session| session.take_back()))
+    }
+
+    /// What [`meet`](Self::meet) does, but that an error may leave the peer with its seats.
+    fn serve_until<T>(&mut self, meeting: Meeting<'_, T>, then: impl FnOnce() -> Result<()>) -> Result<T> {
         let Meeting { arrival, outcome, interrupter, doing } = meeting;
         let watching = interrupter.map_or(Ok(()), |fd| self.poller.add(fd, INTERRUPT, Trigger::Level));
         watching.map_err(Error::os("watch an interrupter (epoll)"))?;
@@ -131,6 +137,8 @@ impl<R: Reception> Steward<R> {
                 then.take().map_or(Ok(()), |then| then())?;
             }
         };
+        // A turn may have heard what came after nothing was readable.
+        then.map_or(Ok(()), |then| then())?;
         interrupter.into_iter().for_each(|fd| self.poller.remove(fd));
         Ok(met)
     }
@@ -335,6 +343,8 @@ mod tests {
     use rustix::fd::{AsFd, OwnedFd};
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
     use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
+    use std::sync::mpsc::{SyncSender, sync_channel};
 
     /// Lets everybody in.
     #[derive(Debug)]
@@ -406,6 +416,105 @@ mod tests {
         let thread = std::thread::spawn(|| steward.run());
         wait_until("it has ended", || thread.is_finished());
         thread.join().unwrap();
+    }
+
+    /// Lets in one that is attached as soon as it is served, and says so.
+    #[derive(Debug)]
+    struct Prompt {
+        state: Arc<StewardState>,
+        says: SyncSender<Result<()>>,
+        is_taken_back: Arc<AtomicBool>,
+    }
+
+    impl Reception for Prompt {
+        fn state(&self) -> &StewardState {
+            &self.state
+        }
+
+        fn is_full(&self, _served: usize) -> bool {
+            false
+        }
+
+        fn welcome(&self, Arrival { socket, .. }: Arrival, _is_full: bool) -> Option<Box<dyn Served>> {
+            let (says, is_taken_back) = (self.says.clone(), Arc::clone(&self.is_taken_back));
+            Some(Box::new(Attached { socket, says, is_taken_back }))
+        }
+    }
+
+    #[derive(Debug)]
+    struct Attached {
+        socket: Connection,
+        says: SyncSender<Result<()>>,
+        is_taken_back: Arc<AtomicBool>,
+    }
+
+    impl Served for Attached {
+        fn fds(&self) -> Fds<'_> {
+            Fds { socket: self.socket.as_fd(), process: None }
+        }
+
+        fn watched(&self) -> Watched {
+            Watched { socket: true, process: false }
+        }
+
+        fn deadline(&self) -> Option<Instant> {
+            Some(Instant::now())
+        }
+
+        fn on_ready(&mut self, _now: Instant, _readable: Readable) {
+            let _ = self.says.try_send(Ok(()));
+        }
+
+        fn end(&mut self, _ending: Ending) {}
+
+        fn is_over(&self) -> bool {
+            false
+        }
+
+        fn take_back(&mut self) {
+            self.is_taken_back.store(true, Ordering::Relaxed);
+        }
+
+        fn is_idle(&self) -> bool {
+            false
+        }
+    }
+
+    /// Meets one that is attached in the first turn, in which something was readable or not; what `then` says of it.
+    fn meet_prompt(is_readable: bool, then: impl FnOnce() -> Result<()>) -> (Result<()>, bool) {
+        let (ours, theirs) = pair();
+        if is_readable {
+            rustix::io::write(&theirs, b"hello").unwrap();
+        }
+        let (says, outcome) = sync_channel(1);
+        let is_taken_back = Arc::new(AtomicBool::new(false));
+        let state = Arc::new(StewardState::new(News::Statistics).unwrap());
+        let prompt = Prompt { state, says, is_taken_back: Arc::clone(&is_taken_back) };
+        let mut steward = Steward::new(None, prompt).unwrap();
+        let socket = Connection::new(ours, ForkGuard::get().unwrap());
+        let arrival = Arrival { socket, origin: Origin::Handed };
+        let met = steward.meet(Meeting { arrival, outcome: &outcome, interrupter: None, doing: "meeting" }, then);
+        (met, is_taken_back.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn a_session_that_stands_has_its_thread_even_if_nothing_was_readable() {
+        for is_readable in [false, true] {
+            let mut has_begun = false;
+            let (met, is_taken_back) = meet_prompt(is_readable, || {
+                has_begun = true;
+                Ok(())
+            });
+            assert!(met.is_ok() && has_begun && !is_taken_back);
+        }
+    }
+
+    #[test]
+    fn a_session_that_stands_and_can_have_no_thread_gives_its_seats_back() {
+        for is_readable in [false, true] {
+            let (met, is_taken_back) = meet_prompt(is_readable, || Err(Error::os("start a thread")(Errno::AGAIN)));
+            assert!(met.is_err() && is_taken_back);
+        }
     }
 
     #[test]
