@@ -2151,7 +2151,7 @@ NOT_MODELLED = {
     "src/os/fork.rs": "one word, of this process alone",
     "src/os/interrupt.rs": "a flag between threads of this process, and a handler; its unit tests see it work",
     "src/session/opened.rs": "which of two threads of this process goes first",
-    "src/session/shared.rs": "a flag from a handle to its steward",
+    "src/session/shared.rs": "flags between a handle, its steward and the threads of producers",
     "src/session/seats.rs": "a flag from a producer's thread to its steward",
     "src/session/steward.rs": "a flag from a handle to its steward",
 }

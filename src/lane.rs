@@ -24,7 +24,7 @@ use crate::ring::SeatWords;
 use crate::ring::places::Vacancy;
 use crate::ring::roster::{Roster, Seat};
 use crate::stores::Stores;
-use crate::sync::{Mutex, Ordering};
+use crate::sync::{Mutex, Ordering, fence};
 use crate::terms::Barrier;
 use crate::wire::{LaneName, LaneTerms};
 use std::sync::atomic::AtomicBool;
@@ -641,6 +641,9 @@ impl Lane {
     /// The producer has gone.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        // Pairs with the fence in the drop of `StewardHandle`, which raises no notice if it does not see the end: then
+        // the steward, once it is woken from here, sees that the handle is gone.
+        fence(Ordering::SeqCst);
         for notice in self.listeners.lock().drain(..).filter_map(|notice| notice.upgrade()) {
             notice.raise();
         }

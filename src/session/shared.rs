@@ -14,7 +14,7 @@ use crate::os::interrupt::Interrupter;
 use crate::os::notice::Notice;
 use crate::os::poller::{Poller, Trigger};
 use crate::os::thread::{self, STACK_BYTES, Thread};
-use crate::sync::{Mutex, Ordering};
+use crate::sync::{Mutex, Ordering, fence};
 use crate::trace::event;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::VecDeque;
@@ -360,6 +360,9 @@ impl Drop for StewardHandle {
             return;
         }
         self.state.closing.store(true, Ordering::Release);
+        // Pairs with the fence in `Lane::end`: either the end of a lane is seen here, or its notice has the steward
+        // look for this.
+        fence(Ordering::SeqCst);
         if self.is_outlived() {
             return;
         }
