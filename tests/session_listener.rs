@@ -5,9 +5,9 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, role, thread_names, unique_name, wait_until, wait_until_process_sleeps};
 #[cfg(feature = "crash-points")]
-use common::{belongings, isolated};
+use common::belongings;
+use common::{DEADLINE, isolated, role, thread_names, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session, SessionListener,
     errors::{ReceiveError, Refusal},
