@@ -486,6 +486,7 @@ fn a_producer_that_connects_has_no_thread_before_it_is_answered_and_none_after_t
             let consumer = listener.accept_timeout(DEADLINE).unwrap().attach_one(Attach::new()).unwrap();
             (link.join().unwrap(), consumer)
         });
+        wait_until("its thread has its name", || stewards() == 2);
         drop(link);
         assert_eq!(stewards(), 2, "the session outlives the link");
         producer.send(b"record").unwrap();
@@ -504,6 +505,7 @@ fn a_producer_that_connects_has_no_thread_before_it_is_answered_and_none_after_t
             let (ended, link) = connects.join().unwrap();
             (ended, link, consumer)
         });
+        wait_until("its thread has its name", || stewards() == 2);
         ended.finish();
         drop(link);
         assert_eq!(stewards(), 1, "it is waited for");
