@@ -1734,6 +1734,8 @@ FAULTS = [
      [("if self.places.len() > 2 * self.count + GAPS_MAX {", "if false {")], "lib call::numbered"),
     ("has_come: as the coarse clock says", "src/os/clock.rs",
      [("(time_ns - coarse_ns <= COARSE_LAG_NS && now_ns() >= time_ns)", "time_ns - coarse_ns <= COARSE_LAG_NS")], "lib os::clock"),
+    ("KeptCopy: no time is that of 0", OWNED, [("(time.is_some(), ", "(time.is_some_and(|time| time.as_nanos() != 0), ")],
+     "lib consumer::tests::hostile::a_time"),
     ("stats: what was answered goes with its caller", "src/call/service/callers.rs",
      [("        client.port.answers.add_to(&mut self.stats);\n", "")], "test call the_counts"),
     ("spin: so many requests, and a sleep", SERVICE, [("self.selector.look(None)", "self.selector.try_wait()")],

@@ -10,6 +10,7 @@ use super::record::Origin;
 use super::{Record, TakeFdsError};
 use crate::crash;
 use crate::info::MonotonicTime;
+use crate::layout::ALIGN_MAX_BYTES;
 use crate::link::Link;
 use crate::memory::{InPlace, LaneMap, SeatMap};
 use crate::os::bell::Bell;
@@ -21,7 +22,6 @@ use crate::ring::{LaneWords, SeatCounters, SeatWords, SeatWriter};
 use crate::sync::{AtomicU32, AtomicU64};
 use rustix::fd::OwnedFd;
 use std::fmt;
-use std::num::NonZeroU64;
 use std::ops::Deref;
 use std::sync::Arc;
 
@@ -180,12 +180,15 @@ enum Bytes {
 struct KeptCopy {
     /// With room to align it.
     bytes: Box<[u8]>,
-    /// Where the payload begins, and how much is left behind it.
-    from: u32,
-    behind: u32,
-    /// In nanoseconds; none is 0.
-    time: Option<NonZeroU64>,
+    /// Where the payload begins, and how much is left behind it: less than an alignment each.
+    from: u16,
+    behind: u16,
+    /// Whether `time_ns` is a time. No number of it says so: a producer may write any.
+    is_stamped: bool,
+    time_ns: u64,
 }
+
+const _: () = assert!(ALIGN_MAX_BYTES <= 1 << 16);
 
 impl KeptCopy {
     #[inline]
@@ -197,8 +200,9 @@ impl KeptCopy {
         bytes.extend_from_slice(payload);
         // As long as it has room, so that it becomes a box where it is.
         bytes.resize(payload.len() + spare, 0);
-        let time = time.and_then(|time| NonZeroU64::new(time.as_nanos()));
-        Self { bytes: bytes.into_boxed_slice(), from: from as u32, behind: (spare - from) as u32, time }
+        let (from, behind) = (from as u16, (spare - from) as u16);
+        let (is_stamped, time_ns) = (time.is_some(), time.map_or(0, MonotonicTime::as_nanos));
+        Self { bytes: bytes.into_boxed_slice(), from, behind, is_stamped, time_ns }
     }
 
     #[inline]
@@ -301,7 +305,7 @@ impl OwnedRecord {
     /// ```
     pub fn published_at(&self) -> Option<MonotonicTime> {
         match &self.bytes {
-            Bytes::Copied(copy) => copy.time.map(|time| MonotonicTime::from_nanos(time.get())),
+            Bytes::Copied(copy) => copy.is_stamped.then(|| MonotonicTime::from_nanos(copy.time_ns)),
             Bytes::Held(held) => time_of(held.hold.lane(), held.hold.seat(), self.position),
         }
     }

@@ -2,8 +2,9 @@
 
 use super::{consumer, seat_words};
 use crate::errors::ReceiveError;
-use crate::layout::{CONTROL_HEADER_WORDS, ControlHeader, Geometry, LaneState, RecordHeader};
-use crate::memory::WritableLane;
+use crate::info::MonotonicTime;
+use crate::layout::{CONTROL_HEADER_WORDS, ControlHeader, Geometry, LaneState, RecordHeader, STAMP_OFFSET};
+use crate::memory::{ControlMap, LaneMap, WritableLane};
 use crate::os::bell::{Bell, BellEnd};
 use crate::region::{HugePages, Region, RegionOptions};
 use crate::ring::{LaneWords, LaneWriter, RingWords};
@@ -54,6 +55,32 @@ proptest! {
             }
             assert!(records <= 4096 / 8, "progress");
         }
+    }
+}
+
+#[test]
+fn a_time_of_any_number_is_the_same_in_a_copy() {
+    let region = |len_bytes| {
+        let options = RegionOptions { name: "hostile", len_bytes, huge_pages: HugePages::No };
+        Region::create(&options).unwrap()
+    };
+    let geometry = Geometry::new(4096, 32, 16).unwrap().stamped().unwrap();
+    let header = ControlHeader::from_words([0; CONTROL_HEADER_WORDS]);
+    let (mut lane, control, data) = WritableLane::create(region(4096), region(4096), geometry, &header).unwrap();
+    let map = ControlMap::new(control.map_read_only().unwrap());
+    let map = LaneMap::new(map, data.map_read_only().unwrap(), geometry).stamped(true);
+    let (_bell, end) = Bell::create().unwrap();
+    let end = BellEnd::receive(Bell::KIND, end).unwrap();
+    let (mut consumer, _session) = consumer(Arc::new(map), seat_words(), end, 0, None);
+    lane.lane().state().store(LaneState::Open as u32, Relaxed);
+    for (position, time_ns) in (0..).step_by(32).zip([0, 1, u64::MAX]) {
+        lane.set_header_word(position, RecordHeader::data(8, 4).to_word());
+        lane.set_header_word(position + STAMP_OFFSET, time_ns);
+        lane.lane().intent().store(position + 32, Relaxed);
+        lane.lane().published().store(position + 32, Relaxed);
+        let record = consumer.try_receive().unwrap().unwrap();
+        let time = Some(MonotonicTime::from_nanos(time_ns));
+        assert_eq!((record.published_at(), record.into_owned().published_at()), (time, time));
     }
 }
 
