@@ -1734,6 +1734,8 @@ FAULTS = [
      [("if self.places.len() > 2 * self.count + GAPS_MAX {", "if false {")], "lib call::numbered"),
     ("has_come: as the coarse clock says", "src/os/clock.rs",
      [("(time_ns - coarse_ns <= COARSE_LAG_NS && now_ns() >= time_ns)", "time_ns - coarse_ns <= COARSE_LAG_NS")], "lib os::clock"),
+    ("receive_until: nothing wakes an event loop to evict a caller", SERVICE,
+     [("                    self.set_timer(due)?;\n", "")], "test call an_event_loop"),
     ("KeptCopy: no time is that of 0", OWNED, [("(time.is_some(), ", "(time.is_some_and(|time| time.as_nanos() != 0), ")],
      "lib consumer::tests::hostile::a_time"),
     ("stats: what was answered goes with its caller", "src/call/service/callers.rs",

@@ -138,6 +138,32 @@ fn what_a_caller_had_open_when_it_was_evicted_is_cancelled() {
 }
 
 #[test]
+fn an_event_loop_is_woken_to_evict_a_caller_that_takes_no_replies() {
+    let options = ServiceOptions::new().capacity(4096).reply_timeout(SHORT);
+    let (mut service, mut caller) = pair_with(options, CallerOptions::new());
+    let _tickets: Vec<_> = (0..7).map(|_| caller.send(b"much", DEADLINE).unwrap()).collect();
+    let mut requests: Vec<_> = (0..7).map(|_| service.receive_timeout(DEADLINE).unwrap()).collect();
+    let last = requests.pop().unwrap();
+    // Three fit into the ring, and the others wait.
+    requests.into_iter().for_each(|request| request.reply(&[0; 1000]).unwrap());
+    let mut wakes = 0;
+    loop {
+        assert_eq!(service.try_receive().unwrap_err(), ReceiveError::Empty);
+        if service.stats().evicted != 0 {
+            break;
+        }
+        if service.arm().unwrap() {
+            wakes += 1;
+            assert!(wakes < 10 && is_readable(&service, DEADLINE), "not evicted after {wakes} waits");
+        }
+    }
+    assert!(last.is_cancelled());
+    // Its time wakes nobody any more.
+    while service.try_receive().is_ok() || !service.arm().unwrap() {}
+    assert!(!is_readable(&service, 2 * SHORT));
+}
+
+#[test]
 fn without_a_deadline_a_request_has_none() {
     let (mut service, mut caller) = pair();
     let ticket = caller.send(b"whenever", Duration::MAX).unwrap();

@@ -293,3 +293,40 @@ fn a_task_connects_on_a_thread_that_may_wait() {
     });
     service.join().unwrap();
 }
+
+#[test]
+fn a_service_in_a_task_evicts_a_caller_that_takes_no_replies_in_time() {
+    for runtime in runtimes() {
+        let address = unique_address();
+        let options = ServiceOptions::new().capacity(4096).reply_timeout(SHORT);
+        let service = options.listen(address.as_str()).unwrap();
+        let mut caller = Caller::connect(address.as_str()).unwrap();
+        let tickets: Vec<_> = (0..7).map(|_| caller.send(b"much", DEADLINE).unwrap()).collect();
+        let evicted = run(&runtime, async move {
+            let mut service = Async::new(service).unwrap();
+            let mut requests = Vec::new();
+            while requests.len() < 7 {
+                requests.push(service.receive().await.unwrap());
+            }
+            let last = requests.pop().unwrap();
+            // Three fit into the ring, and the others wait.
+            requests.into_iter().for_each(|request| request.reply(&[0; 1000]).unwrap());
+            // Another call only after the eviction, or too late.
+            let other = std::thread::spawn(move || {
+                let begun = Instant::now();
+                while !last.is_cancelled() && begun.elapsed() < DEADLINE {
+                    std::thread::park_timeout(Duration::from_millis(1));
+                }
+                let is_cancelled = last.is_cancelled();
+                Caller::connect(address.as_str()).unwrap().call(b"other", DEADLINE).unwrap();
+                is_cancelled
+            });
+            let request = service.receive().await.unwrap();
+            assert_eq!((&request[..], service.get_ref().stats().evicted), (&b"other"[..], 1));
+            request.reply(b"").unwrap();
+            other.join().unwrap()
+        });
+        assert!(evicted, "nothing woke the service for it");
+        drop(tickets);
+    }
+}

@@ -5,12 +5,13 @@
 
 mod callers;
 mod client;
+mod timer;
 
 use super::port::{Port, PortLimits, Switchboard};
 use super::{Request, ServiceOptions, ServiceStats, prefix};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
 use crate::os::spin::Spins;
 use crate::select::{Key, Selectable, Selector, Unarmed};
@@ -21,6 +22,7 @@ use client::{Endpoint, LookAtCaller, Received};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use timer::Timer;
 
 /// How many waits in a row may end by spinning before the selector is asked: it knows of new callers, too.
 const SPINS_PER_LOOK: u32 = 64;
@@ -94,6 +96,9 @@ pub struct Service {
     address: Address,
     switchboard: Arc<Switchboard>,
     due: Key,
+    timer: Key,
+    /// What the timer is set to.
+    timer_due: Option<Instant>,
     /// The callers, by their numbers in ascending order.
     clients: Vec<(u64, Key)>,
     /// The callers that replies wait for, and their ports in the selector.
@@ -162,12 +167,16 @@ impl Service {
         }
         let listener = selector.add(Endpoint::Listener(listener))?;
         let due = selector.add(Endpoint::Due(Arc::clone(&switchboard)))?;
+        let timer = Timer::new().map_err(Error::os("make the timer of a service"))?;
+        let timer = selector.add(Endpoint::Timer(timer))?;
         Ok(Self {
             selector,
             listener,
             address,
             switchboard,
             due,
+            timer,
+            timer_due: None,
             clients: Vec::new(),
             crowded: Vec::new(),
             limits,
@@ -298,8 +307,8 @@ impl Service {
     /// 3. Wait until the service's descriptor ([`AsFd`]) is readable. Watch it level-triggered.
     /// 4. Go to 1.
     ///
-    /// A caller that takes no replies is evicted by the next call after
-    /// [`reply_timeout`](ServiceOptions::reply_timeout).
+    /// The descriptor also becomes readable when a caller has taken no replies for
+    /// [`reply_timeout`](ServiceOptions::reply_timeout): the next call evicts it.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -393,11 +402,25 @@ impl Service {
             };
             match waited {
                 Ok(key) => self.turn = Some(self.turn_of(key)),
-                Err(ReceiveError::Empty | ReceiveError::TimedOut) if deadline.has_passed() => return Err(nothing),
+                Err(ReceiveError::Empty | ReceiveError::TimedOut) if deadline.has_passed() => {
+                    self.set_timer(due)?;
+                    return Err(nothing);
+                }
                 Err(ReceiveError::TimedOut) => {}
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Has the descriptor become readable at `due`, for those who wait for it.
+    fn set_timer(&mut self, due: Option<Instant>) -> Result<(), ReceiveError> {
+        if due != self.timer_due
+            && let Some(Endpoint::Timer(timer)) = self.selector.get(self.timer)
+        {
+            timer.set(due).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
+            self.timer_due = due;
+        }
+        Ok(())
     }
 
     fn turn_of(&self, key: Key) -> Turn {

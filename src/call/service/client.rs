@@ -2,6 +2,7 @@
 //!
 //! The invariant: of a caller that is not to be received from, no record is taken.
 
+use super::timer::Timer;
 use crate::call::Request;
 use crate::call::body::Body;
 use crate::call::port::{Intaken, Port, Standing, Switchboard};
@@ -17,6 +18,8 @@ use std::sync::Arc;
 pub(super) enum Endpoint {
     Listener(PairListener),
     Due(Arc<Switchboard>),
+    /// The time at which a caller is to be evicted.
+    Timer(Timer),
     Client(Box<Client>),
     /// A port whose replies wait for room.
     Room(Arc<Port>),
@@ -104,6 +107,7 @@ impl AsFd for Endpoint {
         match self {
             Self::Listener(listener) => listener.as_fd(),
             Self::Due(switchboard) => switchboard.notice.as_fd(),
+            Self::Timer(timer) => timer.as_fd(),
             Self::Client(client) => client.consumer.as_fd(),
             Self::Room(port) => port.room().as_fd(),
         }
@@ -115,6 +119,7 @@ impl Selectable for Endpoint {
         match self {
             Self::Listener(listener) => Ok(listener.arm()),
             Self::Due(switchboard) => Ok(switchboard.lower()),
+            Self::Timer(timer) => Ok(!timer.take()),
             Self::Client(client) => {
                 let is_quiet = client.consumer.arm()?;
                 match client.port.standing() {
@@ -138,7 +143,7 @@ impl Unarmed for Endpoint {
     fn glance(&mut self) -> bool {
         match self {
             Self::Client(client) => client.consumer.has_news() && client.port.standing() == Standing::Open,
-            Self::Listener(_) | Self::Due(_) | Self::Room(_) => false,
+            Self::Listener(_) | Self::Due(_) | Self::Timer(_) | Self::Room(_) => false,
         }
     }
 
