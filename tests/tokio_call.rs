@@ -330,3 +330,21 @@ fn a_service_in_a_task_evicts_a_caller_that_takes_no_replies_in_time() {
         drop(tickets);
     }
 }
+
+#[test]
+fn a_flood_that_is_no_request_leaves_no_service_asleep() {
+    for runtime in runtimes() {
+        let address = unique_address();
+        let service = Service::listen(address.as_str()).unwrap();
+        let mut caller = CallerOptions::new().capacity(1 << 20).connect(address.as_str()).unwrap();
+        // Each is given up, too.
+        (0..5000).for_each(|_| drop(caller.send(b"late", Duration::from_nanos(1))));
+        let ticket = caller.send(b"request", DEADLINE).unwrap();
+        run(&runtime, async move {
+            let mut service = Async::new(service).unwrap();
+            let request = tokio::time::timeout(DEADLINE, service.receive()).await;
+            assert_eq!(&request.expect("a service that sleeps").unwrap()[..], b"request");
+        });
+        drop(ticket);
+    }
+}

@@ -105,6 +105,8 @@ pub struct Service {
     crowded: Vec<(Arc<Port>, Key)>,
     limits: PortLimits,
     turn: Option<Turn>,
+    /// Who had the last turn.
+    last: Option<Key>,
     turn_requests: usize,
     spin: Duration,
     spins: Spins,
@@ -181,6 +183,7 @@ impl Service {
             crowded: Vec::new(),
             limits,
             turn: None,
+            last: None,
             turn_requests: options.turn_requests.max(1),
             spin: options.spin,
             spins: Spins::default(),
@@ -328,9 +331,14 @@ impl Service {
         match self.selector.try_wait() {
             // It stays in the selector's queue.
             Ok(_) => Ok(false),
-            Err(ReceiveError::Empty) => Ok(self.turn.is_none()),
+            Err(ReceiveError::Empty) => Ok(!self.is_at_turn()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the last call that found nothing has left a caller that may have more: nothing tells of it.
+    pub(crate) fn is_at_turn(&self) -> bool {
+        self.turn.is_some()
     }
 
     /// The statistics so far. All zero in a forked child.
@@ -391,7 +399,7 @@ impl Service {
                 Looked::Nothing => {}
             }
             if let Some(key) = self.spin(deadline) {
-                self.turn = Some(self.turn_of(key));
+                self.begin_turn(key);
                 continue;
             }
             let until = due.map_or(deadline, |due| deadline.min(Deadline::At(due)));
@@ -401,7 +409,7 @@ impl Service {
                 Deadline::At(until) => self.selector.wait_deadline(until),
             };
             match waited {
-                Ok(key) => self.turn = Some(self.turn_of(key)),
+                Ok(key) => self.begin_turn(key),
                 Err(ReceiveError::Empty | ReceiveError::TimedOut) if deadline.has_passed() => {
                     self.set_timer(due)?;
                     return Err(nothing);
@@ -421,6 +429,17 @@ impl Service {
             self.timer_due = due;
         }
         Ok(())
+    }
+
+    /// Releases what was read of the caller that had the last turn. A turn releases from an eighth of the ring on, and
+    /// its caller may wait for the rest while others keep this service busy.
+    fn begin_turn(&mut self, key: Key) {
+        if let Some(last) = self.last.replace(key).filter(|last| *last != key)
+            && let Some(Endpoint::Client(client)) = self.selector.at_turn(last)
+        {
+            client.consumer.release();
+        }
+        self.turn = Some(self.turn_of(key));
     }
 
     fn turn_of(&self, key: Key) -> Turn {

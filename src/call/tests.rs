@@ -442,3 +442,28 @@ fn a_service_that_spins_looks_for_new_callers_now_and_then_and_arms_nobody_for_t
     assert!(matches!(service.receive_timeout(Duration::ZERO), Err(ReceiveError::TimedOut)));
     assert_eq!(service.stats().callers, 2);
 }
+
+/// What is read of a caller is released at the latest when another one has its turn.
+#[test]
+fn a_caller_has_its_room_back_while_another_keeps_the_service_busy() {
+    for spin in [Duration::ZERO, Duration::from_micros(50)] {
+        let mut service = ServiceOptions::new().spin(spin).listen(unique_address()).unwrap();
+        let [mut long, mut busy] = [(); 2].map(|()| liar(&service));
+        wait_until("both have joined", || service.try_receive().is_err() && service.stats().joined == 2);
+        let mut receive = |pair: &mut Pair, id, len| {
+            write(pair, request(id), &vec![0; len]);
+            let request = service.receive_timeout(DEADLINE).unwrap();
+            assert_eq!(request.len(), len);
+            request.reply(b"").unwrap();
+        };
+        // Less than an eighth of the ring is not released as it is read.
+        receive(&mut long, 1, 29_600);
+        receive(&mut long, 2, 4000);
+        (1..4).for_each(|id| receive(&mut busy, id, 0));
+        // What is left up to the end of the ring is too short for it, and becomes padding.
+        let (padding, len) = (65_536 - long.producer.published(), 32_200);
+        assert!(padding < len && padding + len + 4000 > 65_536, "{padding}");
+        let sent = long.producer.try_fill(len as usize, |bytes| request(3).write(&mut bytes[..24]));
+        assert!(sent.is_ok(), "{sent:?}");
+    }
+}

@@ -249,14 +249,19 @@ impl Async<Service> {
     /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`ReceiveError::Forked`] in a forked child
     pub async fn receive(&mut self) -> Result<Request, ReceiveError> {
-        let look = |service: &mut Service| match service.try_receive() {
-            Err(ReceiveError::Empty) => Poll::Pending,
-            outcome => Poll::Ready(outcome),
-        };
         poll_fn(|cx| {
             ready!(self.poll_run(cx));
-            // The look arms everything if nothing is there.
-            self.poll_look(cx, runtime_gone, look)
+            let waker = cx.waker();
+            self.poll_look(cx, runtime_gone, |service| match service.try_receive() {
+                Err(ReceiveError::Empty) => {
+                    // The look has armed everything, unless it left a flood of what is no request.
+                    if service.is_at_turn() {
+                        waker.wake_by_ref();
+                    }
+                    Poll::Pending
+                }
+                outcome => Poll::Ready(outcome),
+            })
         })
         .await
     }
