@@ -332,6 +332,34 @@ fn a_service_in_a_task_evicts_a_caller_that_takes_no_replies_in_time() {
 }
 
 #[test]
+fn a_call_keeps_its_deadline_while_no_thread_is_free_to_connect() {
+    let runtime = Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+    let address = unique_address();
+    let service = Service::listen(address.as_str()).unwrap();
+    let caller = Caller::connect(address.as_str()).unwrap();
+    let (frees, occupied) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let mut caller = Async::new(caller).unwrap();
+        let mut lost = caller.send(b"lost", DEADLINE).await.unwrap();
+        drop(service);
+        assert!(matches!(caller.wait(&mut lost).await, Err(CallError::Lost(_))));
+        let occupant = tokio::task::spawn_blocking(move || occupied.recv());
+        let begun = Instant::now();
+        let called = tokio::time::timeout(DEADLINE, caller.call(b"in vain", SHORT)).await;
+        let error = called.expect("a call without an end").unwrap_err();
+        assert!(matches!(&error, CallError::NotConnected(fdring::Error::TimedOut { .. })), "{error:?}");
+        assert!((SHORT..DEADLINE).contains(&begun.elapsed()) && !error.may_have_run());
+        // Once one is free, it connects.
+        let service = echo(Service::listen(address.as_str()).unwrap());
+        drop(frees);
+        occupant.await.unwrap().unwrap_err();
+        assert_eq!(&caller.call(b"", DEADLINE).await.unwrap()[..], b"ended");
+        assert_eq!(service.join().unwrap(), [0; 0]);
+        assert_eq!(caller.get_ref().stats().sessions, 2);
+    });
+}
+
+#[test]
 fn a_flood_that_is_no_request_leaves_no_service_asleep() {
     for runtime in runtimes() {
         let address = unique_address();

@@ -6,10 +6,13 @@ use super::{Async, RUNTIME_GONE, on_a_blocking_thread, runtime_gone};
 use crate::call::{CallError, Caller, Reply, Request, Service, Ticket, Wanted};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Address;
-use std::future::poll_fn;
+use crate::session::pairs::Pair;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -118,7 +121,7 @@ impl Async<Caller> {
         let deadline = Deadline::after(timeout);
         loop {
             if self.get_mut().needs_session()? {
-                let opened = on_a_blocking_thread(self.get_ref().opening(deadline)).await;
+                let opened = self.open(deadline).await?;
                 self.get_mut().go_on(opened)?;
             }
             if let Some(ticket) = poll_fn(|cx| self.poll_request(cx, request, deadline)).await? {
@@ -170,6 +173,28 @@ impl Async<Caller> {
                 Err(CallError::Empty) => Poll::Pending,
                 outcome => Poll::Ready(outcome),
             })
+        })
+        .await
+    }
+
+    /// Opens a session on a thread that may wait. Once that thread has begun, it keeps the deadline itself; none may be
+    /// free for longer.
+    async fn open(&mut self, deadline: Deadline) -> Result<Result<Pair>, CallError> {
+        let limit = deadline.remaining().unwrap_or(Duration::MAX);
+        let late = move || Error::TimedOut { doing: "waiting for a thread to connect on".to_owned(), limit };
+        // Set by the first of two: the thread, and this task once the deadline has passed.
+        let begun = Arc::new(OnceLock::new());
+        let (opening, begins) = (self.get_ref().opening(deadline), Arc::clone(&begun));
+        let mut opened =
+            pin!(on_a_blocking_thread(move || begins.set(()).map_err(|()| late()).and_then(|()| opening())));
+        let wanted = Wanted { room: false, deadline };
+        poll_fn(|cx| match opened.as_mut().poll(cx) {
+            Poll::Ready(opened) => Poll::Ready(Ok(opened)),
+            Poll::Pending if begun.get().is_some() => Poll::Pending,
+            Poll::Pending => self.poll_caller(cx, wanted, |_| match deadline.has_passed() && begun.set(()).is_ok() {
+                true => Poll::Ready(Ok(Err(late()))),
+                false => Poll::Pending,
+            }),
         })
         .await
     }
