@@ -512,6 +512,17 @@ fn a_producer_that_connects_has_no_thread_before_it_is_answered_and_none_after_t
     });
 }
 
+/// The refusal and the end of the connection may come in any order, as the producer sees them.
+#[test]
+fn a_refusal_at_once_is_told_as_one_each_time() {
+    for _ in 0..300 {
+        let address = unique_address();
+        let _listener = SessionListenerOptions::new().sessions_max(0).listen(address.as_str()).unwrap();
+        let error = Producer::create("ticks").unwrap().connect(address.as_str()).unwrap_err();
+        assert!(matches!(&error, Error::Refused { refusal: Refusal::Busy, .. }), "{error}");
+    }
+}
+
 #[test]
 fn two_ends_of_one_role_refuse_each_other() {
     let (serving, listening) = (unique_address(), unique_address());

@@ -127,7 +127,12 @@ pub(crate) fn recv_first_frame_without_fds(
     // The credentials come first, so that there is no room for anything else.
     peek_for_fds(socket, buf, CREDENTIALS_ROOM_BYTES)?;
     let has_pidfds = add_pidfds(socket, true);
-    let (frame, sender) = recv_first_frame(socket, buf)?;
+    let received = recv_first_frame(socket, buf);
+    if received.is_err() {
+        // A reset is reported before the frame, and the next look has no room for a pidfd.
+        add_pidfds(socket, false);
+    }
+    let (frame, sender) = received?;
     Ok((without_fds(frame)?, sender, has_pidfds))
 }
 
