@@ -140,11 +140,11 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// - [`Error::AddressInUse`](crate::Error::AddressInUse) if a living process serves this address
-    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or the path belongs to something
+    /// - [`Error::AddressInUse`] if a living process serves this address
+    /// - [`Error::Invalid`] if the address is out of range, or the path belongs to something
     ///   other than a socket
-    /// - [`Error::Os`](crate::Error::Os) if a system call fails, or the system is short of memory or descriptors
-    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
+    /// - [`Error::Os`] if a system call fails, or the system is short of memory or descriptors
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub fn listen(address: impl Into<Address>) -> Result<Self> {
         ServiceOptions::new().listen(address)
     }

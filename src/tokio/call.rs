@@ -35,16 +35,16 @@ impl Async<Caller> {
     ///
     /// # Errors
     ///
-    /// - [`Error::Os`](crate::Error::Os) if nobody listens there, the system is short of memory or descriptors, or the
+    /// - [`Error::Os`] if nobody listens there, the system is short of memory or descriptors, or the
     ///   runtime's poller cannot watch the descriptor
-    /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range
-    /// - [`Error::Refused`](crate::Error::Refused) if the service refuses, or a server listens there, which is no
+    /// - [`Error::Invalid`] if the address is out of range
+    /// - [`Error::Refused`] if the service refuses, or a server listens there, which is no
     ///   service
-    /// - [`Error::Forbidden`](crate::Error::Forbidden) if the service runs as another user
-    /// - [`Error::Peer`](crate::Error::Peer) if the service breaks the protocol, or offers what is beyond the limits
-    /// - [`Error::Closed`](crate::Error::Closed) if the service closes the connection
-    /// - [`Error::TimedOut`](crate::Error::TimedOut) if the handshake takes longer than 5 s
-    /// - [`Error::Forked`](crate::Error::Forked) in a forked child of a process that has used this library
+    /// - [`Error::Forbidden`] if the service runs as another user
+    /// - [`Error::Peer`] if the service breaks the protocol, or offers what is beyond the limits
+    /// - [`Error::Closed`] if the service closes the connection
+    /// - [`Error::TimedOut`] if the handshake takes longer than 5 s
+    /// - [`Error::Forked`] in a forked child of a process that has used this library
     pub async fn connect(address: impl Into<Address>) -> Result<Self> {
         let address = address.into();
         Self::new(on_a_blocking_thread(|| Caller::connect(address)).await?)
