@@ -5,6 +5,8 @@
 mod common;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/tasks.rs"]
+mod tasks;
 
 use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until, wait_until_thread_has_slept_for};
 use fdring::collect::{Collector, CollectorOptions, Event};
@@ -21,23 +23,12 @@ use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Runtime};
+use tasks::{once, run, runtimes};
+use tokio::runtime::Builder;
 
 const RECORDS: u64 = 5_000;
-
-/// One of each kind.
-fn runtimes() -> [Runtime; 2] {
-    let threads = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    [Builder::new_current_thread().enable_all().build().unwrap(), threads]
-}
-
-/// Runs a task to its end, on the runtime's own threads if it has any.
-fn run<T: Send + 'static>(runtime: &Runtime, task: impl Future<Output = T> + Send + 'static) -> T {
-    let task = runtime.spawn(async { tokio::time::timeout(2 * DEADLINE, task).await.expect("a task that hangs") });
-    runtime.block_on(task).unwrap()
-}
 
 fn lane(capacity: u64) -> (Producer, Server, String) {
     let producer = LaneOptions::new("lane").capacity(capacity).create().unwrap();
@@ -68,16 +59,6 @@ fn count(mut producer: Producer) -> std::thread::JoinHandle<()> {
 
 fn number(payload: &[u8]) -> u64 {
     u64::from_le_bytes(payload.try_into().unwrap())
-}
-
-/// Polls a future once, and drops it.
-async fn once<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
 }
 
 async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {

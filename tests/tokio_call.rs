@@ -2,42 +2,20 @@
 //! the runtime, and a service that is gone keeps no other task waiting.
 
 mod common;
+#[path = "common/tasks.rs"]
+mod tasks;
 
 use common::{DEADLINE, unique_name};
 use fdring::call::{CallError, Caller, CallerOptions, Service, ServiceOptions, Ticket};
 use fdring::tokio::Async;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::{Duration, Instant};
-use tokio::runtime::{Builder, Runtime};
+use tasks::{once, run, runtimes};
+use tokio::runtime::Builder;
 
 const CALLS: u64 = 2000;
 /// A call that nobody answers is not waited for longer.
 const SHORT: Duration = Duration::from_millis(20);
-
-/// One of each kind.
-fn runtimes() -> [Runtime; 2] {
-    let threads = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    [Builder::new_current_thread().enable_all().build().unwrap(), threads]
-}
-
-/// Runs a task to its end, on the runtime's own threads if it has any.
-fn run<T: Send + 'static>(runtime: &Runtime, task: impl Future<Output = T> + Send + 'static) -> T {
-    let task = runtime.spawn(async { tokio::time::timeout(2 * DEADLINE, task).await.expect("a task that hangs") });
-    runtime.block_on(task).unwrap()
-}
-
-/// Polls a future once, and drops it.
-async fn once<T>(future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
 
 fn unique_address() -> String {
     format!("@{}", unique_name())
