@@ -5,7 +5,6 @@
 
 mod callers;
 mod client;
-mod timer;
 
 use super::port::{Port, PortLimits, Switchboard};
 use super::{Request, ServiceOptions, ServiceStats, prefix};
@@ -14,6 +13,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::os::fork::ForkGuard;
 use crate::os::spin::Spins;
+use crate::os::timer::Timer;
 use crate::select::{Key, Selectable, Selector, Unarmed};
 use crate::session::Address;
 use crate::session::pairs::{PairListener, PairTerms};
@@ -22,7 +22,6 @@ use client::{Endpoint, LookAtCaller, Received};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use timer::Timer;
 
 /// How many waits in a row may end by spinning before the selector is asked: it knows of new callers, too.
 const SPINS_PER_LOOK: u32 = 64;
@@ -425,7 +424,8 @@ impl Service {
         if due != self.timer_due
             && let Some(Endpoint::Timer(timer)) = self.selector.get(self.timer)
         {
-            timer.set(due).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
+            let remaining = due.map(|due| due.saturating_duration_since(Instant::now()));
+            timer.set(remaining).map_err(|errno| ReceiveError::Wait(errno.raw_os_error()))?;
             self.timer_due = due;
         }
         Ok(())

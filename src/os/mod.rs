@@ -16,6 +16,7 @@ pub(crate) mod peer;
 pub(crate) mod poller;
 pub(crate) mod spin;
 pub(crate) mod thread;
+pub(crate) mod timer;
 pub(crate) mod vain;
 
 #[cfg(test)]

@@ -5,14 +5,11 @@
 use super::{Caller, Terms, Waits};
 use crate::call::caller::line::{of_connect, of_send};
 use crate::call::{CallError, Ticket};
-use crate::deadline::{Deadline, timespec};
+use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::os::poller::Trigger;
+use crate::os::timer::Timer;
 use crate::session::pairs::{self, Pair};
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
-use std::time::Duration;
 
 /// The tokens of what only a task waits for.
 const ROOM: u64 = 1;
@@ -22,7 +19,7 @@ const TIMER: u64 = 2;
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     /// Made when a task first waits with a deadline.
-    timer: Option<OwnedFd>,
+    timer: Option<Timer>,
     is_timer_set: bool,
     is_room_watched: bool,
 }
@@ -93,20 +90,13 @@ impl Caller {
         let timer = match timer {
             Some(timer) => timer,
             None => {
-                let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-                self.poller.add(&fd, TIMER, Trigger::Level)?;
-                timer.insert(fd)
+                let made = Timer::new()?;
+                self.poller.add(&made, TIMER, Trigger::Level)?;
+                timer.insert(made)
             }
         };
-        // A time of 0 would stop the timer, as it does without a deadline.
-        let limit = remaining.map_or(Duration::ZERO, |remaining| remaining.max(Duration::from_nanos(1)));
-        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
-        match timerfd_settime(&*timer, TimerfdTimerFlags::empty(), &once) {
-            Ok(_) => *is_timer_set = remaining.is_some(),
-            // Longer than the kernel counts.
-            Err(Errno::INVAL) => {}
-            Err(errno) => return Err(errno),
-        }
+        timer.set(remaining)?;
+        *is_timer_set = remaining.is_some();
         Ok(())
     }
 }

@@ -2,12 +2,12 @@
 //!
 //! The invariant: of a caller that is not to be received from, no record is taken.
 
-use super::timer::Timer;
 use crate::call::Request;
 use crate::call::body::Body;
 use crate::call::port::{Intaken, Port, Standing, Switchboard};
 use crate::call::prefix::{Prefix, Way};
 use crate::consumer::{Consumer, ReceiveError};
+use crate::os::timer::Timer;
 use crate::producer::SendError;
 use crate::select::{Selectable, Sight, Unarmed};
 use crate::session::pairs::PairListener;

@@ -1,28 +1,25 @@
-//! When a service in an event loop, or in a task, is to be called again though nothing comes.
-//!
-//! The invariant: once a call that does not wait has found nothing, the descriptor becomes readable no later than the
-//! next caller is to be evicted.
+//! A descriptor that becomes readable at a time, for an endpoint that is waited for in an event loop or a task.
 
 use crate::deadline::timespec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, read};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[derive(Debug)]
-pub(super) struct Timer(OwnedFd);
+pub(crate) struct Timer(OwnedFd);
 
 impl Timer {
-    pub(super) fn new() -> rustix::io::Result<Self> {
+    /// A timer that is not set.
+    pub(crate) fn new() -> rustix::io::Result<Self> {
         timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK).map(Self)
     }
 
-    /// Makes the descriptor readable at `due`, or never.
-    pub(super) fn set(&self, due: Option<Instant>) -> rustix::io::Result<()> {
+    /// Makes the descriptor readable after this time, or never.
+    pub(crate) fn set(&self, remaining: Option<Duration>) -> rustix::io::Result<()> {
         // A time of 0 would stop it.
-        let limit = due.map(|due| due.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1)));
-        let it_value = timespec(limit.unwrap_or_default());
-        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value };
+        let limit = remaining.map_or(Duration::ZERO, |remaining| remaining.max(Duration::from_nanos(1)));
+        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
         match timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once) {
             // Longer than the kernel counts.
             Ok(_) | Err(Errno::INVAL) => Ok(()),
@@ -31,7 +28,7 @@ impl Timer {
     }
 
     /// Makes the descriptor unreadable; whether it was readable.
-    pub(super) fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         read(&self.0, &mut [0; 8]).is_ok()
     }
 }
