@@ -225,11 +225,11 @@ fn bad_usage_ends_with_a_sentence() {
 }
 
 #[test]
-fn runs_with_32_descriptors() {
+fn runs_with_64_descriptors() {
     let dir = TempDir::new();
     fs::write(dir.path().join("file"), "one two").unwrap();
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -n 32 && exec \"$@\"", "sh"]).arg(pipeline()).arg("--verify").arg(dir.path());
+    shell.args(["-c", "ulimit -n 64 && exec \"$@\"", "sh"]).arg(pipeline()).arg("--verify").arg(dir.path());
     let output = run(&mut shell);
     assert!(output.status.success(), "{output:?}");
 }
