@@ -50,7 +50,7 @@ fn end(outcome: Result<(), Box<dyn Error>>) -> ExitCode {
     }
 }
 
-/// Writes to stdout; ends the program well where a reader such as head(1) has had enough.
+/// Writes to stdout; ends the program well if a reader such as head(1) has had enough.
 fn print(bytes: &[u8]) -> Result<(), String> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -59,7 +59,7 @@ fn print(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Writes a line to stderr, and does without where nobody reads it.
+/// Writes a line to stderr, and does without if nobody reads it.
 fn complain(sentence: &str) {
     let _ = io::stderr().write_all(format!("recv_fds: {sentence}\n").as_bytes());
 }

@@ -112,7 +112,7 @@ fn number(bytes: &[u8]) -> Option<u64> {
     bytes.try_into().ok().map(u64::from_le_bytes)
 }
 
-/// Calls, and calls again where an answer was lost: to multiply twice does no harm.
+/// Calls, and calls again if an answer was lost: to multiply twice does no harm.
 fn call(address: &str, calls: u64) -> Result<(), Box<dyn Error>> {
     let mut caller = CallerOptions::new().patience(DEADLINE).connect(address)?;
     let (mut answered, mut repeated) = (0, 0);

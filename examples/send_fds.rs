@@ -62,7 +62,7 @@ fn print(bytes: &[u8]) -> Result<(), String> {
     }
 }
 
-/// Writes a line to stderr, and does without where nobody reads it.
+/// Writes a line to stderr, and does without if nobody reads it.
 fn complain(sentence: &str) {
     let _ = io::stderr().write_all(format!("send_fds: {sentence}\n").as_bytes());
 }

@@ -251,7 +251,7 @@ pub(crate) struct RecordHeader {
 }
 
 impl RecordHeader {
-    /// The payload's length, where `word` is the header of a data record without descriptors: all that nearly every
+    /// The payload's length, if `word` is the header of a data record without descriptors: all that nearly every
     /// look asks of it.
     #[inline(always)]
     pub(crate) const fn data_len(word: u64) -> Option<u64> {
@@ -451,7 +451,7 @@ impl Geometry {
     }
 
     /// Where a record of `len` payload bytes ends that begins at `position`, a multiple of the record's alignment. In
-    /// this form only two steps of the processor come after a load of `len`, which matters where one record leads to
+    /// this form only two steps of the processor come after a load of `len`, which matters when one record leads to
     /// the next.
     #[inline(always)]
     pub(crate) const fn record_end(&self, position: u64, len: u64) -> u64 {

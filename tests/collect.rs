@@ -295,7 +295,7 @@ fn each_session_is_attached_to_as_is_chosen_for_it() {
     clients.into_iter().for_each(|client| client.join().unwrap().unwrap());
 }
 
-/// They come to a collector that asks for them, with exactly their record, also where the producer has gone.
+/// They come to a collector that asks for them, with exactly their record, also after the producer has gone.
 #[test]
 fn descriptors_come_with_records_where_they_are_asked_for() {
     let address = unique_address();

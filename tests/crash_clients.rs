@@ -100,7 +100,7 @@ fn plays_a_role() -> bool {
 }
 
 /// A client that sends numbers, by all ways in turn, until it has sent some, or for ever; and that perhaps connects
-/// again where its collector is gone.
+/// again if its collector is gone.
 fn client() {
     let argument = argument();
     let [address, path, ending] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };

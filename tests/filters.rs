@@ -126,7 +126,7 @@ fn lanes_work_though_advice_about_memory_is_refused() {
     });
 }
 
-/// As where a control group has no memory left: a ring whose pages are not all there is not attached to.
+/// As when a control group has no memory left: a ring whose pages are not all there is not attached to.
 #[test]
 fn a_page_that_cannot_be_had_is_an_error_before_anything_is_read() {
     isolated("a_page_that_cannot_be_had_is_an_error_before_anything_is_read", || {

@@ -186,7 +186,7 @@ fn what_a_producer_published_that_died_before_it_attached_anyone_is_read() {
     maker.finish();
     host.peer.signal(Signal::CONT);
     assert_eq!(host.ask("accept"), format!("{RECORDS} dead"));
-    // But not where its first bytes may be gone,
+    // But not if its first bytes may be gone,
     let mut maker = host.maker("overwritten");
     dies(&mut maker);
     maker.finish();
@@ -195,7 +195,7 @@ fn what_a_producer_published_that_died_before_it_attached_anyone_is_read() {
         answer.starts_with("Closed: ") && answer.contains("to lane lane, which it had begun to overwrite"),
         "{answer}"
     );
-    // and not where its process lives, and may go on to write.
+    // and not if its process lives, and may go on to write.
     let goods = Goods::new(CAPACITY);
     publish(&goods, RECORDS);
     let wire = host.knock();

@@ -200,7 +200,7 @@ fn a_producer_that_is_deaf_to_its_space_bells_delays_nobody() {
     impostor.client.leave();
 }
 
-/// What a consumer can do to a bell: make both ends wait where they share their flags, fill it, and take nothing.
+/// What a consumer can do to a bell: make both ends wait if they share their flags, fill it, and take nothing.
 fn jam(bell: &OwnedFd) {
     rustix::fs::fcntl_setfl(bell, rustix::fs::OFlags::empty()).unwrap();
     // An eventfd is full with this count; a pair of sockets takes nothing from this end.

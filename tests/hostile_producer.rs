@@ -105,7 +105,7 @@ fn an_offer_that_is_none_is_refused() {
         ("an Attached", attached(&[0]), 5),
     ];
     for (what, bytes, code) in cases {
-        // The header says how many descriptors come with it; as it should be where that is not the lie.
+        // The header says how many descriptors come with it; as it should be unless that is the lie.
         let count = if bytes[12] == 4 { 4 } else { 0 };
         impostor.is_caught(what, bytes, &goods.fds()[..count], *code);
     }

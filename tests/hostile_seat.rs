@@ -162,7 +162,7 @@ fn scribbling_over_the_whole_seat_harms_its_writer_only() {
                     scribble();
                 }
             });
-            // Also where the checks below fail: the scope waits for its thread.
+            // Also if the checks below fail: the scope waits for its thread.
             let _stop = RaiseOnDrop(&out);
             stage.goes_on();
             assert_eq!(guest.wire().last_words(), [(BYE, 2)]);

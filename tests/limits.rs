@@ -1,4 +1,4 @@
-//! Limits of the process and of its control groups: an error that names limit and remedy, where the kernel would kill.
+//! Limits of the process and of its control groups: an error names limit and remedy before the kernel kills.
 
 mod common;
 #[path = "common/group.rs"]

@@ -84,7 +84,7 @@ fn a_lane_that_is_not_attached_to_is_not_held_back() {
     let mut some = session.attach([Attach::lane("c"), Attach::lane("a")]).unwrap();
     assert_eq!(lanes.each_ref().map(Producer::consumer_count), [1, 0, 1]);
     assert_eq!(some.iter().map(|consumer| &*consumer.lane().name).collect::<Vec<_>>(), ["c", "a"]);
-    // Much more than the ring holds, where nobody reads.
+    // Much more than the ring holds, while nobody reads.
     assert!((0..100_000).all(|_| lanes[1].try_send(&[0; 56]).is_ok()));
     lanes[2].send(b"c").unwrap();
     lanes[0].send(b"a").unwrap();

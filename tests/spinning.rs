@@ -1,4 +1,4 @@
-//! Spinning where it cannot pay: two processes that share one processor, and one whose sleep signals interrupt.
+//! Spinning when it cannot pay: two processes that share one processor, and one whose sleep signals interrupt.
 
 mod common;
 #[path = "common/group.rs"]

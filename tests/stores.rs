@@ -152,7 +152,7 @@ fn a_copy_of_another_length_than_the_record_is_refused() {
     slot.copy_from_slice(&page(0)[..4095]);
 }
 
-/// A writer's bytes lie one after the other, also where some are streamed and some are not.
+/// A writer's bytes lie one after the other, also if some are streamed and some are not.
 #[test]
 fn a_writer_puts_long_and_short_bytes_one_after_the_other() {
     let mut lane = lane(Stores::Streaming, 1 << 20);

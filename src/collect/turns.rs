@@ -1,4 +1,4 @@
-//! Whose turn is next: as long as records come, by looks alone; where none do, by a spin, and then asleep.
+//! Whose turn is next: as long as records come, by looks alone; when none do, by a spin, and then asleep.
 //!
 //! The invariant: no lane waits for more than one turn of each other, and only one that is about to sleep arms those
 //! that bring records, so that the producers of a busy collector do not ring.

@@ -52,7 +52,7 @@ pub(super) fn control_header(terms: &LaneTerms) -> ControlHeader {
     }
 }
 
-/// A frame of the script's choice, which would parse; about lanes like `lanes` where it speaks of any.
+/// A frame of the script's choice, which would parse; about lanes like `lanes` if it speaks of any.
 pub(super) fn frame(script: &mut Script<'_>, lanes: &[LaneTerms]) -> Frame {
     match script.below(13) {
         0 => Frame::Hello(hello(script)),

@@ -288,7 +288,7 @@ mod tests {
         ends.ends.map(|end| end.steps)
     }
 
-    /// What the machines promise is looked for only where scripts come far enough.
+    /// What the machines promise is looked for only if scripts come far enough.
     #[test]
     fn scripts_in_order_take_both_ends_through_every_step() {
         // As the seeds of these names.

@@ -66,7 +66,7 @@ mod replay {
         assert!(!paths.is_empty(), "{} is empty", dir.display());
         paths.sort();
         for path in paths {
-            // Shown by the test harness where the target panics.
+            // Shown by the test harness if the target panics.
             println!("{}", path.display());
             target(&fs::read(&path).unwrap());
         }

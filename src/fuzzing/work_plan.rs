@@ -24,7 +24,7 @@ pub fn work_plan(data: &[u8]) {
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Sends, where these slots have room.
+    /// Sends, if these slots have room.
     Send(To, [bool; SLOTS]),
     /// A worker releases that many bytes more, whether or not a record ends there.
     Release(usize, u64),
@@ -32,7 +32,7 @@ enum Step {
     Go(usize),
     /// Takes a slot without a worker back, whose worker had released that many bytes unseen.
     TakeBack(usize, u64),
-    /// Gives out again, where these slots have room.
+    /// Gives out again, if these slots have room.
     Again([bool; SLOTS]),
 }
 
@@ -79,7 +79,7 @@ impl Model {
         self.workers[slot] && self.unreleased[slot].len() < RECORDS_MAX
     }
 
-    /// Whether a record of that key, or of none, may go to `chosen`, where those slots have room.
+    /// Whether a record of that key, or of none, may go to `chosen`, if those slots have room.
     fn allows(&self, to: To, room: [bool; SLOTS], chosen: Option<usize>) -> bool {
         let may = |slot: usize| self.is_open(slot) && room[slot];
         let load = |slot: usize| self.published[slot] - self.released[slot];

@@ -76,7 +76,7 @@ pub fn kernel() -> Result<Kernel> {
     let huge = RegionOptions { len_bytes: HUGE_BYTES, huge_pages: HugePages::Require, ..PAGE };
     Ok(Kernel {
         has_barrier: barrier::register(),
-        // No words at all are invalid, where the call is known.
+        // No words at all are invalid, if the call is known.
         has_futex_waitv: waitv(&[], WaitvFlags::empty(), None, ClockId::Monotonic) == Err(Errno::INVAL),
         has_pass_rights: refuse_fds(socket.as_fd()),
         has_peer_pidfd: has_peer_pidfd(socket.as_fd()),

@@ -193,7 +193,7 @@ impl Drop for Mapping {
         if self.is_forked() {
             return;
         }
-        // SAFETY: this process mapped the range in `new`, or inherited the whole of it where there is no guard, and
+        // SAFETY: this process mapped the range in `new`, or inherited the whole of it if there is no guard, and
         // nobody else unmaps it; every use of the address borrowed `self`.
         let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok(), "munmap of a whole mapping fails only for a wrong address or length");

@@ -152,7 +152,7 @@ impl Cursor {
         if position < published { cursor.next_closely(lane).ok() } else { None }
     }
 
-    /// The next record, where something is in view: a plain record, one after padding, or nonsense. It loads the
+    /// The next record, when something is in view: a plain record, one after padding, or nonsense. It loads the
     /// headers afresh and goes by them alone. The cursor stays where it is if it finds nonsense.
     pub(super) fn next_closely(&mut self, ring: &impl RingWords) -> Result<Found, Corruption> {
         let position = self.position;

@@ -181,7 +181,7 @@ impl<W: LaneWriter, P: SeatPort> Publisher<W, P> {
 
     /// Announces that the producer waits in a loop of its own for whatever is released. Before this the caller watches
     /// the bells, as for [`arm_for_space`](Self::arm_for_space); after it, it looks at what is released. It stands
-    /// until [`disarm`](Self::disarm), also where room is found meanwhile.
+    /// until [`disarm`](Self::disarm), also if room is found meanwhile.
     pub(crate) fn arm_for_release(&mut self) {
         self.announce(SPACE_WAIT_BELL);
     }

@@ -108,7 +108,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         }
     }
 
-    /// As `poll`, where there may be nothing, padding, or nonsense. It loads the header afresh and goes by that alone.
+    /// As `poll`, when there may be nothing, padding, or nonsense. It loads the header afresh and goes by that alone.
     #[inline(never)]
     fn poll_closely(&mut self) -> Result<Option<Found>, Stop> {
         if self.unread() == 0 && !self.refresh()? {
@@ -210,7 +210,7 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         stop
     }
 
-    /// Like [`evicted_at`](Self::evicted_at), where the record that was found last, from `position` on, could not be
+    /// Like [`evicted_at`](Self::evicted_at), when the record that was found last, from `position` on, could not be
     /// copied in time.
     #[cold]
     pub(crate) fn evicted_in_copy(&mut self, position: u64) -> Stop {

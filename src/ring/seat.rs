@@ -95,7 +95,7 @@ impl<P: SeatPort> Seat<P> {
         read.saturating_sub(released).min(behind_bytes)
     }
 
-    /// Up to where the consumer has released, and has read: a look from anywhere, for tools. Where that makes no sense,
+    /// Up to where the consumer has released, and has read: a look from anywhere, for tools. If that makes no sense,
     /// as of the last time that it did.
     pub(crate) fn standing(&self, lane: &impl LaneWords) -> (u64, u64) {
         let last = self.last.load(Ordering::Relaxed);
@@ -105,7 +105,7 @@ impl<P: SeatPort> Seat<P> {
         if makes_sense { (released, read) } else { (last, last) }
     }
 
-    /// How much of what the consumer was to read it has not released, in bytes, also where it has left.
+    /// How much of what the consumer was to read it has not released, in bytes, also after it has left.
     pub(crate) fn unreleased_bytes(&self, published: u64) -> u64 {
         let last = self.last.load(Ordering::Relaxed);
         match self.look_after(last, || published) {

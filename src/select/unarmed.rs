@@ -58,7 +58,7 @@ impl<E: Selectable> Selector<E> {
     ///
     /// # Errors
     ///
-    /// Those of [`try_wait`](Selector::try_wait); nothing need be armed where there is none.
+    /// Those of [`try_wait`](Selector::try_wait); nothing need be armed if there is none.
     pub(crate) fn look(&mut self, vain_looks_max: Option<u32>) -> Result<Key, ReceiveError>
     where
         E: Unarmed,

@@ -17,7 +17,7 @@ pub(super) fn listening(socket: OwnedFd) -> Result<(OwnedFd, Address)> {
         return Err(invalid(doing, "it does not listen: bind it, and call listen(2)"));
     }
     let bound = getsockname(&socket).and_then(SocketAddrUnix::try_from).map_err(Error::os(doing))?;
-    // accept4(2) waits otherwise, where another process has taken the connection that was to be accepted.
+    // accept4(2) waits otherwise, if another process has taken the connection that was to be accepted.
     ioctl_fionbio(&socket, true).map_err(Error::os(doing))?;
     fds::add_nothing(socket.as_fd());
     Ok((socket, address_of(&bound)))

@@ -202,7 +202,7 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
 }
 
 /// Maps the pages of rings while their readers begin to read: for 4 MiB that takes about as long as all else that is
-/// done to connect. It stops where a reader has gone.
+/// done to connect. It stops when a reader has gone.
 fn prefault_while_used(rings: &[Weak<LaneMap>]) {
     for ring in rings {
         let mut next = Some(0);

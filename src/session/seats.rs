@@ -97,7 +97,7 @@ impl Offered {
     }
 
     /// Checks the seat and gives the consumer its place on every lane that it reads; the seats, and where it starts on
-    /// each lane, 0 where it does not read. `sockets` are those for the descriptors of records, of each lane where they
+    /// each lane, 0 if it does not read. `sockets` are those for the descriptors of records, of each lane where they
     /// are asked for. `notice` is raised if a lane evicts it.
     pub(super) fn take(
         self,
@@ -142,7 +142,7 @@ impl Offered {
 }
 
 impl Offered {
-    /// The sockets for the descriptors of records, of each lane where they are asked for.
+    /// The sockets for the descriptors of records, of each lane if they are asked for.
     fn take_sockets(
         &self,
         terms: &[Option<LaneAttach>],
@@ -308,7 +308,7 @@ impl Seats {
     /// Has `tell` tell the consumer of each lane that has evicted it, by the lane and its number, as far as that can be
     /// done now; how many it was told of.
     pub(super) fn tell_evictions(&mut self, tell: impl Fn(&Lane, usize) -> bool) -> u64 {
-        // Asked once: a lane may evict it at any moment, and where all have, the session ends without such a word.
+        // Asked once: a lane may evict it at any moment, and if all have, the session ends without such a word.
         let evicted: Vec<bool> = self.places.iter().map(Place::is_evicted).collect();
         if evicted.iter().all(|is_evicted| *is_evicted) {
             return 0;

@@ -261,7 +261,7 @@ impl<E: Selectable> Async<E> {
         poll_fn(|cx| self.poll_ready(cx, |_| false)).await
     }
 
-    /// Like [`ready`](Self::ready), where `has_news` is a quick way to see that.
+    /// Like [`ready`](Self::ready), for when `has_news` is a quick way to see that.
     #[inline]
     fn poll_ready(
         &mut self,

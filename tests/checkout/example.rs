@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-/// The path of an example's program; built, where the run that built this test has not built it from these sources.
+/// The path of an example's program; built, unless the run that built this test has built it from these sources.
 pub(crate) fn example(name: &str) -> PathBuf {
     static BUILD: Mutex<()> = Mutex::new(());
     let _one_at_a_time = BUILD.lock();

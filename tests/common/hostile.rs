@@ -359,7 +359,7 @@ impl Memory {
         Ok(Self { base: NonNull::new(base.cast()).unwrap(), len })
     }
 
-    /// The word at `offset`; stored to only where the mapping is writable.
+    /// The word at `offset`; stored to only if the mapping is writable.
     pub(crate) fn u32(&self, offset: usize) -> &AtomicU32 {
         self.word(offset)
     }

@@ -15,12 +15,12 @@ const fn argument(index: u32) -> u32 {
     16 + 8 * index
 }
 
-/// From now on the system call of that number fails with `errno`, where each argument named has that value.
+/// From now on the system call of that number fails with `errno`, if each argument named has that value.
 pub(crate) fn deny(call: libc::c_long, arguments: &[(u32, u32)], errno: Errno) {
     answer(call, &arguments.iter().map(whole).collect::<Vec<_>>(), errno.raw_os_error() as u32);
 }
 
-/// From now on it fails with `errno` where the bits of `mask` in that argument are `flags`.
+/// From now on it fails with `errno` if the bits of `mask` in that argument are `flags`.
 pub(crate) fn deny_flags(call: libc::c_long, argument: u32, mask: u32, flags: u32, errno: Errno) {
     answer(call, &[(argument, mask, flags)], errno.raw_os_error() as u32);
 }

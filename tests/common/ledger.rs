@@ -137,7 +137,7 @@ impl Log {
     }
 }
 
-/// All that was noted; nothing, where the process died before it could note anything.
+/// All that was noted; nothing, if the process died before it could note anything.
 pub(crate) fn read_log(path: &Path) -> Vec<Entry> {
     let Ok(bytes) = std::fs::read(path) else { return Vec::new() };
     assert!(bytes.len().is_multiple_of(64), "a log with half an entry");

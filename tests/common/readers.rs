@@ -374,7 +374,7 @@ fn collect(address: &str) -> Collector {
     options.listen(address).unwrap()
 }
 
-/// Sends numbers, with a rest now and then; some with a parcel, where the lane allows it.
+/// Sends numbers, with a rest now and then; some with a parcel, if the lane allows it.
 fn send(lane: &mut Producer, count: u64) {
     let has_parcels = lane.lane().attachments_max != 0;
     for number in 0..count {

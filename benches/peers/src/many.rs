@@ -1,5 +1,5 @@
 //! A library in the measures of more than two ends: producers, consumers, workers and lanes, each with a channel of its
-//! own where the library has nothing that joins them.
+//! own if the library has nothing that joins them.
 
 use ipcbench::{Capability, Contender, Fallible, Opened, Role, Way};
 
@@ -10,7 +10,7 @@ pub(crate) const MANY: &[Capability] =
 /// The length of short records, and of the long ones that many producers send, in bytes.
 pub(crate) const SHORT: usize = 64;
 pub(crate) const LONG: usize = 64 << 10;
-/// The memory of each channel in bytes, where a library lets one choose: room for 16,384 short records, twice.
+/// The memory of each channel in bytes, if a library lets one choose: room for 16,384 short records, twice.
 pub(crate) const CHANNEL_BYTES: usize = 2 << 20;
 
 /// How many there are at most.

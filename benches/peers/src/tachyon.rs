@@ -67,7 +67,7 @@ fn connect(path: &str) -> Result<Bus, Box<dyn Error>> {
     }
 }
 
-/// Fills one message, and publishes it where it is `last` of its batch.
+/// Fills one message, and publishes it if it is `last` of its batch.
 fn send_one<const LEN: usize>(bus: &Bus, n: u64, last: bool) {
     let mut slot = loop {
         match bus.acquire_tx(LEN) {

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::{fs, thread};
 
-/// A lane to a consumer in this process, where batches go to `place`.
+/// A lane to a consumer in this process, whose batches go to `place`.
 fn lane_to(place: Place, schema: &Arc<Schema>) -> (BatchProducer, Server, BatchConsumer) {
     let threshold = if place == Place::Parcel { 0 } else { usize::MAX };
     let options = BatchProducerOptions::new(LaneOptions::new("batches").capacity(8 << 20)).threshold(threshold);

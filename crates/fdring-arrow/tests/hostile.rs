@@ -68,7 +68,7 @@ fn messages(batch: &RecordBatch) -> Vec<u8> {
     consumer.receive().unwrap().unwrap().messages().to_vec()
 }
 
-/// Where `pattern` lies in `bytes`, where it is once.
+/// Where `pattern` lies in `bytes`, in which it is once.
 fn place_of(bytes: &[u8], pattern: &[u8]) -> usize {
     let mut places = bytes.windows(pattern.len()).enumerate().filter(|(_, window)| *window == pattern);
     let (place, _) = places.next().expect("the pattern is there");

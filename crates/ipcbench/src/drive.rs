@@ -23,7 +23,7 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) fn way_of(case: Case) -> Way {
     let spread = Way::new(SPREAD_LEN, Waiting::Spinning);
     match case {
-        // It sleeps where the others spin, as programs do that have nothing else to do.
+        // It sleeps while the others spin, as programs do that have nothing else to do.
         Case::OneWay(Carrier::Channel(_), len) => Way::new(len, Waiting::Asleep),
         Case::OneWay(_, len) => Way::new(len, Waiting::Spinning),
         Case::RoundTrip(_, waiting, len) => Way::new(len, waiting),

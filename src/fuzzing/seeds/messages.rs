@@ -26,7 +26,7 @@ pub(super) fn write_all() {
 }
 
 /// Scripts of `crates/fdring-fuzz/src/messages.rs`: cut, padding, messages; at the end how much room the receiver has,
-/// and 0x40 more where it asks for credentials.
+/// and 0x40 more if it asks for credentials.
 fn to_the_kernel() {
     let rights = [0, 2, 5, 5];
     write("cmsg_kernel", "rights", &[&[0, 0], &rights, &[0]]);
@@ -63,7 +63,7 @@ fn seeds() -> Vec<(String, Vec<u8>, String)> {
     add("rights-of-none", "rights 0, rights 1", &[&rights(0), &one]);
     let half = message(22, 1, 1, &[5, 0, 0, 0, 6, 0]);
     add("rights-of-half-a-number", "body, rights 2", &[&half, &[0; 2], &two]);
-    // What the kernel leaves of credentials where the room ends after 0 to 11 bytes of them.
+    // What the kernel leaves of credentials when the room ends after 0 to 11 bytes of them.
     for len in [0, 1, 11] {
         let cut = message(16 + len as u64, 1, 2, &[1; 12][..len]);
         add(&format!("credentials-cut-to-{len}"), "body", &[&cut]);

@@ -1,5 +1,5 @@
 //! The last published record is found by two loads, also during publications: what is found was published, begins a
-//! record, and is the last of its publication. loom reports the race where a record is read that is not published yet.
+//! record, and is the last of its publication. loom reports the race if a record is read that is not published yet.
 
 use super::explore;
 use crate::ends::lane;

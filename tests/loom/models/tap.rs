@@ -30,7 +30,7 @@ fn a_tap_notices_in_the_middle_of_a_copy() {
 fn a_tap_that_is_lapped_again_and_again_gets_whole_records_only() {
     for wish in [Wish::Next, Wish::Newest] {
         explore(2, move || {
-            // The second record goes to the next round, after padding where the tap may expect a payload.
+            // The second record goes to the next round, after padding at which the tap may expect a payload.
             let (shared, mut producer) = lane(Watch::Values, 2 * GRANULE);
             let mut tap = shared.tap(1, Start::Latest);
             assert!(producer.try_send(SHORT));

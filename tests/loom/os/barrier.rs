@@ -1,7 +1,7 @@
 //! The barriers of both kinds, in place of membarrier(2).
 //!
 //! A model checker knows no such call. What the kernel promises of a light and a heavy barrier together is what two
-//! full fences do, so where consumers choose the asymmetric kind both are such fences. Where they choose the fence, the
+//! full fences do, so if consumers choose the asymmetric kind both are such fences. If they choose the fence, the
 //! light one is nothing: the producer's own fence has to do.
 
 use crate::sync::{Ordering, fence};

@@ -98,7 +98,7 @@ fn cores(topology: &Topology, options: &Options, cell: Cell) -> Result<Vec<usize
     let count = cell.processes();
     let usable: Vec<usize> = topology.processors.iter().map(|processor| processor.number).collect();
     if options.tries {
-        // Whether it works can be seen where several share a processor, too.
+        // Whether it works can be seen even if several share a processor.
         return Ok(usable.iter().copied().cycle().take(count).collect());
     }
     let list = || usable.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

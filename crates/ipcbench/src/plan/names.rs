@@ -176,7 +176,7 @@ impl fmt::Display for Carrier {
                     Sending::Slices(values) => write!(f, "fdring slices of {values}, {reading}{align}"),
                 }
             }
-            // It sleeps where the others spin, as programs do that have nothing else to do.
+            // It sleeps while the others spin, as programs do that have nothing else to do.
             Self::Channel(kind) => write!(f, "{kind}, blocking"),
             Self::InProcess(Queue::Rtrb) => f.write_str("rtrb in chunks of 32, in-process"),
             Self::InProcess(Queue::Crossbeam) => f.write_str("crossbeam ArrayQueue, in-process"),
