@@ -1998,6 +1998,8 @@ FAULTS = [
     ("parse: those of any lane", INBOX, [("if attachments.lane != self.lane =>", "if false =>")], "lib consumer::inbox"),
     ("parse: numbers that fall", INBOX, [("if attachments.number >= queue.number {", "if true {")],
      "lib consumer::inbox"),
+    ("fault: what is left of a group handed out after it", INBOX, [("        self.let_go_of_all(queue);\n", "")],
+     "lib fuzzing::replay::inbox"),
     ("look: what nobody takes kept", LOOKS, [("inbox.settle_if_due(position)", "drop((inbox, position))")],
      "test attachments what_nobody_takes"),
     ("drop: a consumer whose records are held takes descriptors", CONSUMER,

@@ -423,15 +423,21 @@ impl Inbox {
         Err(Nothing::Fault(fault))
     }
 
-    /// Notes what the producer did wrong; nothing more is received.
+    /// Notes what the producer did wrong; nothing more is received, nor handed out of what is here.
     fn note_fault(&self, queue: &mut Queue, fault: &str) -> TakeFdsError {
         self.hang_up();
+        self.let_go_of_all(queue);
         TakeFdsError::Peer(queue.fault.get_or_insert_with(|| fault.into()).clone())
     }
 
     fn let_go_of_head(&self, queue: &mut Queue) {
         let fds = queue.head.take().map(|head| head.fds).unwrap_or_default();
         self.let_go(fds);
+    }
+
+    fn let_go_of_all(&self, queue: &mut Queue) {
+        let arrived = [queue.head.take(), queue.next.take()];
+        arrived.into_iter().flatten().for_each(|arrived| self.let_go(arrived.fds));
     }
 
     fn let_go(&self, fds: Vec<OwnedFd>) {
@@ -444,9 +450,7 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         if !self.guard.is_child() {
-            let mut queue = self.queue.lock();
-            let arrived = [queue.head.take(), queue.next.take()];
-            arrived.into_iter().flatten().for_each(|arrived| self.let_go(arrived.fds));
+            self.let_go_of_all(&mut self.queue.lock());
         }
     }
 }
