@@ -262,8 +262,9 @@ impl Consumer {
     /// - [`ReceiveError::Evicted`] if the producer took this consumer's seat away
     /// - [`ReceiveError::Corrupt`] if the producer broke the protocol
     /// - [`ReceiveError::Forked`] in a forked child
-    #[inline]
+    #[inline(always)]
     pub fn try_receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
+        // As in `receive`, the quick way is inlined always: as a call it takes a third longer.
         match self.next_in_view() {
             Some(found) => Ok(Some(self.record(found)?)),
             None => self.try_receive_closely(),
