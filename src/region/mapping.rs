@@ -21,8 +21,8 @@ use crate::os::fork::ForkGuard;
 /// The distance at which pages are touched, in bytes: the smallest page there is on 64-bit Linux.
 const PAGE_BYTES: usize = 4096;
 
-/// So much is mapped at a time where that may stop in between, in bytes: some 15 µs.
-const STEP_BYTES: usize = 256 << 10;
+/// So much is mapped at a time where that may stop in between, in bytes: some 4 µs.
+const STEP_BYTES: usize = 64 << 10;
 
 /// How a memfd is mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

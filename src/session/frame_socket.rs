@@ -15,8 +15,8 @@ use crate::wire::{FRAME_MAX_BYTES, Frame, FrameError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
 /// A connected seqpacket socket that carries frames.
 #[derive(Debug)]
@@ -25,6 +25,18 @@ pub(super) struct FrameSocket {
     /// The kernel has reported that the peer closed before it had read everything. What the peer had sent comes after
     /// that.
     has_reset: bool,
+    room: Room,
+}
+
+/// Room for the longest frame: to zero it takes longer than to receive most frames, so it is kept from one to the next.
+/// Empty before the first one, and from when none was there.
+#[derive(Default)]
+struct Room(Vec<u8>);
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
 }
 
 /// A frame and its descriptors.
@@ -47,7 +59,7 @@ pub(super) enum Fault {
 
 impl FrameSocket {
     pub(super) fn new(connection: Connection) -> Self {
-        Self { connection, has_reset: false }
+        Self { connection, has_reset: false, room: Room::default() }
     }
 
     /// The socket alone, for the code that goes on with it.
@@ -108,9 +120,12 @@ impl FrameSocket {
         &mut self,
         mut receive: impl FnMut(BorrowedFd<'_>, &mut [u8]) -> Result<ReceivedFrame, RecvFdsError>,
     ) -> Result<Option<Heard>, Fault> {
-        let mut bytes = vec![0; FRAME_MAX_BYTES];
+        let Room(bytes) = &mut self.room;
+        if bytes.is_empty() {
+            *bytes = vec![0; FRAME_MAX_BYTES];
+        }
         loop {
-            match receive(self.connection.as_fd(), &mut bytes) {
+            match receive(self.connection.as_fd(), bytes) {
                 Ok(ReceivedFrame { len, fds }) => {
                     return match Frame::parse(&bytes[..len], fds.len()) {
                         Ok(frame) => Ok(Some((frame, fds))),
@@ -120,7 +135,10 @@ impl FrameSocket {
                         }
                     };
                 }
-                Err(error) if error.is_would_block() => return Ok(None),
+                Err(error) if error.is_would_block() => {
+                    self.room = Room::default();
+                    return Ok(None);
+                }
                 // Reported once, before what the peer had sent.
                 Err(RecvFdsError::Reset) if !self.has_reset => self.has_reset = true,
                 Err(RecvFdsError::Closed | RecvFdsError::Reset) => return Err(Fault::HungUp),

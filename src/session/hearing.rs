@@ -9,8 +9,13 @@ use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::os::peer::Peer;
+use crate::os::thread::let_others_run;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use std::time::Duration;
+
+/// How long to look again and again before sleeping: a peer that runs answers before a sleeper would be awake.
+const LOOKING: Duration = Duration::from_micros(100);
 
 /// The producer's next frame, and its descriptors.
 pub(super) fn receive(
@@ -63,10 +68,23 @@ fn wait_readable(
     let interrupt = options.interrupter.as_ref().map(|interrupter| PollFd::new(interrupter, PollFlags::IN));
     let has_pidfd = pidfd.is_some();
     waits.extend(pidfd.into_iter().chain(interrupt));
-    match poll(&mut waits, deadline.remaining().map(timespec).as_ref()) {
+    match poll_at_once_or_asleep(&mut waits, deadline) {
         Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit: options.deadline }),
         Ok(_) => Ok(has_pidfd && waits[0].revents().is_empty() && !waits[1].revents().is_empty()),
         Err(Errno::INTR) => Ok(false),
         Err(error) => Err(Error::os(format!("wait for the producer while {doing}"))(error)),
     }
+}
+
+/// poll(2) that first looks for a moment without sleeping. Others that wait for this processor run meanwhile, the peer
+/// perhaps.
+fn poll_at_once_or_asleep(waits: &mut [PollFd<'_>], deadline: Deadline) -> rustix::io::Result<usize> {
+    let looking = deadline.or_after(LOOKING);
+    while !looking.has_passed() {
+        match poll(waits, Some(&timespec(Duration::ZERO))) {
+            Ok(0) => let_others_run(),
+            polled => return polled,
+        }
+    }
+    poll(waits, deadline.remaining().map(timespec).as_ref())
 }

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout::{CONTROL_LEN_BYTES, ControlHeader, seat_len_bytes};
 use crate::memory::{ControlMap, LaneMap, SeatMap};
 use crate::os::bell::{Bell, BellEnd};
+use crate::os::spin::has_one_processor;
 use crate::os::thread::{self, STACK_BYTES};
 use crate::region::{Mapping, Region, Seals};
 use crate::sync::Ordering;
@@ -112,6 +113,8 @@ impl Opener {
         let has_parted = Arc::new(AtomicBool::new(false));
         let opens = Opens(Arc::clone(&has_parted));
         let open = move || {
+            // Asked for the first time it takes some twenty system calls. The first wait for a record asks it too.
+            has_one_processor();
             let Ok((offer, fds)) = handed.recv() else { return };
             let lanes = open_lanes(&offer, fds, prefault).inspect(|lanes| {
                 lanes.iter().filter(|_| core_dumps).for_each(|lane| lane.map.include_in_dumps());
