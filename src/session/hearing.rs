@@ -68,7 +68,7 @@ fn wait_readable(
     let interrupt = options.interrupter.as_ref().map(|interrupter| PollFd::new(interrupter, PollFlags::IN));
     let has_pidfd = pidfd.is_some();
     waits.extend(pidfd.into_iter().chain(interrupt));
-    match poll_at_once_or_asleep(&mut waits, deadline) {
+    match poll_at_once_or_asleep(&mut waits, deadline, looking_of(options)) {
         Ok(0) => Err(Error::TimedOut { doing: doing.to_owned(), limit: options.deadline }),
         Ok(_) => Ok(has_pidfd && waits[0].revents().is_empty() && !waits[1].revents().is_empty()),
         Err(Errno::INTR) => Ok(false),
@@ -76,10 +76,19 @@ fn wait_readable(
     }
 }
 
+/// How long to look before sleeping: not at all where the reader is not to spin either.
+fn looking_of(options: &SessionOptions) -> Duration {
+    if options.spin.is_zero() { Duration::ZERO } else { LOOKING }
+}
+
 /// poll(2) that first looks for a moment without sleeping. Others that wait for this processor run meanwhile, the peer
 /// perhaps.
-fn poll_at_once_or_asleep(waits: &mut [PollFd<'_>], deadline: Deadline) -> rustix::io::Result<usize> {
-    let looking = deadline.or_after(LOOKING);
+fn poll_at_once_or_asleep(
+    waits: &mut [PollFd<'_>],
+    deadline: Deadline,
+    looking: Duration,
+) -> rustix::io::Result<usize> {
+    let looking = deadline.or_after(looking);
     while !looking.has_passed() {
         match poll(waits, Some(&timespec(Duration::ZERO))) {
             Ok(0) => let_others_run(),
@@ -87,4 +96,16 @@ fn poll_at_once_or_asleep(waits: &mut [PollFd<'_>], deadline: Deadline) -> rusti
         }
     }
     poll(waits, deadline.remaining().map(timespec).as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_spin_sleeps_at_once_for_each_answer() {
+        assert_eq!(looking_of(&SessionOptions::new().spin(Duration::ZERO)), Duration::ZERO);
+        assert_eq!(looking_of(&SessionOptions::new()), LOOKING);
+        assert_eq!(looking_of(&SessionOptions::new().spin(Duration::MAX)), LOOKING);
+    }
 }

@@ -148,7 +148,7 @@ impl SessionOptions {
     }
 
     /// The time for which a consumer spins for a record before it sleeps. Default: 50 µs. Use 0 if producer and
-    /// consumers share one core.
+    /// consumers share one core. Unless it is 0, connecting looks for each answer for up to 100 µs before it sleeps.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, options::SessionOptions};
