@@ -32,6 +32,10 @@ use std::time::Duration;
 const PEEKS_MAX: u32 = 32;
 /// A peek takes about as long as this many tries in a row.
 const TRIES_PER_PEEK: u32 = 4;
+/// How many lines of a record are fetched together at most: the processor brings the others by itself meanwhile.
+const FETCHED_LINES_MAX: u64 = 24;
+/// A record takes two lines, before any has come.
+pub(super) const EXPECTED_LINES_AT_FIRST: u64 = 2;
 /// Looks in a row of a spinning wait, of which only the first loads more than `published`.
 const LOOKS_PER_STATE: u32 = 8;
 /// The looks in a row after which a spinning wait also looks at the session. A spin of the usual length has fewer,
@@ -72,7 +76,7 @@ impl Consumer {
         let found = self.reader.next_in_view()?;
         self.waiter.disarm(&self.reader);
         self.vain_tries = 0;
-        self.expects_one_line = found.payload + found.len - found.position <= LINE_BYTES;
+        self.expected_lines = (found.payload + found.len - found.position).div_ceil(LINE_BYTES);
         self.pace.note_found(peeks, self.reader.unread());
         Some(found)
     }
@@ -94,15 +98,15 @@ impl Consumer {
         self.pace.hold();
         // An answer's line comes together with that of `published`, not after it: a sixth off round trips of up to
         // 56 B. Longer records take longer so: their first line is taken away while they are written.
-        let fetches_ahead = self.expects_one_line && pays_to_fetch_ahead();
+        let fetches_ahead = self.expected_lines == 1 && pays_to_fetch_ahead();
         let next = fetches_ahead.then(|| (self.reader.lane().ring(), self.reader.position()));
         for peeks in 0..PEEKS_MAX {
             if let Some((ring, position)) = next {
                 ring.prefetch(position);
             }
             if self.reader.has_news() {
-                if !self.expects_one_line {
-                    self.fetch_two_lines();
+                if self.expected_lines != 1 {
+                    self.fetch_lines();
                 }
                 return self.reader.refresh().is_ok().then_some(peeks);
             }
@@ -112,14 +116,15 @@ impl Consumer {
         None
     }
 
-    /// Has the first two lines of the next record fetched together, rather than the second once the header is there:
-    /// a twelfth off calls of 56 B between far cores. If the record has one line, the second is the producer's next:
-    /// round trips of 56 B take a twelfth longer then.
+    /// Has the lines of the next record fetched together, not the others once the header is there: an eighth off round
+    /// trips of 4 KiB between near cores, a twelfth off calls of 56 B between far ones. No more of them than the record
+    /// has: with one more, the producer's next, round trips of 56 B take a twelfth longer.
     #[inline]
-    fn fetch_two_lines(&self) {
+    fn fetch_lines(&self) {
         let (ring, position) = (self.reader.lane().ring(), self.reader.position());
-        ring.prefetch(position);
-        ring.prefetch(position + LINE_BYTES);
+        for line in 0..self.expected_lines.min(FETCHED_LINES_MAX) {
+            ring.prefetch(position + line * LINE_BYTES);
+        }
     }
 
     /// Whether it makes sense to wait for `published` to change: not for what is there already, such as padding or the
