@@ -142,7 +142,7 @@ impl Consumer {
         }
         match self.look()? {
             Look::Found(found) => {
-                self.note_found_by_try();
+                self.note_found_by_try(self.reader.unread());
                 Ok(Some(found))
             }
             Look::Ended(_) => Ok(None),
@@ -172,7 +172,7 @@ impl Consumer {
         let has_news = self.reader.refresh().unwrap_or(true);
         if has_news {
             self.waiter.disarm(&self.reader);
-            self.note_found_by_try();
+            self.note_found_by_try(self.reader.unread_beyond_next());
         } else {
             self.vain_tries = self.vain_tries.saturating_add(1);
         }
@@ -194,7 +194,7 @@ impl Consumer {
         // announcement stands here, which would have counted as tries in vain.
         let peeks = if self.vain_tries == 0 { self.peek_for_news() } else { None };
         let Some(peeks) = peeks else { return self.look_for_news() };
-        self.pace.note_found(peeks, self.reader.unread());
+        self.pace.note_found(peeks, self.reader.unread_beyond_next());
         true
     }
 
@@ -215,11 +215,11 @@ impl Consumer {
         !self.reader.may_sleep(|| self.waiter.fate() != Fate::Alive)
     }
 
-    /// Something was found by a call that does not wait.
-    fn note_found_by_try(&mut self) {
+    /// A record was found by a call that does not wait, and `more_bytes` beyond it.
+    fn note_found_by_try(&mut self, more_bytes: u64) {
         let peeks = mem::take(&mut self.vain_tries) / TRIES_PER_PEEK;
         if peeks < PEEKS_MAX {
-            self.pace.note_found(peeks, self.reader.unread());
+            self.pace.note_found(peeks, more_bytes);
         }
     }
 

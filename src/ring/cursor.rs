@@ -102,6 +102,14 @@ impl Cursor {
         self.seen - self.position
     }
 
+    /// How many bytes are in view beyond the next record, if that is a plain one; else those from here on. A number to
+    /// judge a stream by, and nothing else: its header may be another when it is read.
+    #[inline]
+    pub(super) fn unread_beyond_next(&self, ring: &impl RingWords) -> u64 {
+        let len = (self.unread() != 0).then(|| RecordHeader::data_len(ring.header_word(self.position))).flatten();
+        self.unread().saturating_sub(len.map_or(0, |len| self.geometry.record_size(len)))
+    }
+
     /// How many bytes are in view from here on without padding among them.
     #[inline(always)]
     pub(crate) fn unread_clear(&self) -> u64 {

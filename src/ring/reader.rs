@@ -80,6 +80,12 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         self.cursor.unread()
     }
 
+    /// How many bytes are in view beyond the next record.
+    #[inline]
+    pub(crate) fn unread_beyond_next(&self) -> u64 {
+        self.cursor.unread_beyond_next(&*self.lane)
+    }
+
     /// The next record, if it is in view: no load of `published`. `None` says only that one must look closer.
     #[inline(always)]
     pub(crate) fn next_in_view(&mut self) -> Option<Found> {

@@ -479,3 +479,22 @@ fn a_task_looks_on_for_a_moment_once_for_each_record() {
         assert_eq!(consumer.try_receive().unwrap().unwrap()[..], *b"x");
     }
 }
+
+#[test]
+fn one_record_that_was_looked_for_is_an_answer_however_long_it_is() {
+    let looks: [fn(&mut Consumer) -> bool; 2] = [Consumer::has_news, Consumer::has_news_soon];
+    for (look, len) in looks.into_iter().flat_map(|look| [8, 200, 400].map(|len| (look, len))) {
+        let mut producer = Producer::create_at(&LaneOptions::new("looked-for").capacity(4096), 0).unwrap();
+        let Attached { mut consumer, _session, .. } = join(&producer, Start::Latest, false);
+        consumer.spin = DEADLINE;
+        for _ in 0..4096 / (len + 16) {
+            producer.send(&vec![0; len]).unwrap();
+            assert!(look(&mut consumer));
+            assert_eq!(consumer.try_receive().unwrap().unwrap().len(), len);
+        }
+        assert!(consumer.pace.expects_answer(), "{len} bytes");
+        (0..2).for_each(|_| producer.send(&[0; 400]).unwrap());
+        assert!(look(&mut consumer));
+        assert!(!consumer.pace.expects_answer(), "there are more");
+    }
+}
