@@ -256,8 +256,8 @@ fn in_flight() {
     }
 }
 
-/// Steps of `work_plan.rs`: 0 to 7 send, 8 releases, 12 a worker comes, 14 goes, 15 takes back, 16 gives out again;
-/// then the slot, with the bytes above it, or the slots that have room.
+/// Steps of `work_plan.rs`: 0 to 7 send, 3 and 7 of them many, 8 releases, 12 a worker comes, 14 goes, 15 takes back,
+/// 16 gives out again; then the slot, with the bytes above it, or the slots that have room.
 fn plans() {
     let come = [12, 0, 12, 1, 12, 2, 12, 3];
     let keys: Vec<u8> = (0..12).flat_map(|key| [4, 0x0f | key << 4]).collect();
@@ -269,6 +269,8 @@ fn plans() {
         "all-gone",
         &[&come, &sends, &[14, 0, 14, 1, 14, 2, 14, 3, 15, 0, 15, 1, 16, 0x0f, 12, 2, 16, 0x0f]],
     );
+    let many = [3, 0xff, 7, 0xff, 8, 0x60, 7, 0x6f, 3, 0x3f, 14, 0, 15, 0x20, 3, 0xff, 16, 0x0e, 7, 0xff];
+    write("work_plan", "many", &[&come, &many, &sends, &[8, 0x1f, 8, 0x7f]]);
     write("work_plan", "no-room", &[&come, &keys, &[4, 0, 0, 0, 2, 0, 8, 0x20, 4, 0x01, 0, 0x02, 2, 0x0e]]);
 }
 

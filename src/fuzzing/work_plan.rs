@@ -26,6 +26,8 @@ pub fn work_plan(data: &[u8]) {
 enum Step {
     /// Sends, if these slots have room.
     Send(To, [bool; SLOTS]),
+    /// Sends that many to one worker, or as many as it may have.
+    SendMany(To, [bool; SLOTS], usize),
     /// A worker releases that many bytes more, whether or not a record ends there.
     Release(usize, u64),
     Come(usize),
@@ -42,10 +44,13 @@ impl Step {
         let (what, place) = (script.below(18), script.u8());
         let (slot, bytes) = (usize::from(place) % SLOTS, u64::from(place / SLOTS as u8) % (4 * SIZE));
         let room = std::array::from_fn(|slot| place >> slot & 1 == 1);
+        let (key, count) = (u64::from(place >> SLOTS) % 3, 1 + usize::from(place >> SLOTS) / 3);
         match what {
             0 | 1 => Self::Send(To::MostRoom, room),
-            2 | 3 => Self::Send(To::RoundRobin, room),
-            4..8 => Self::Send(To::Key(u64::from(place >> SLOTS) % 3), room),
+            2 => Self::Send(To::RoundRobin, room),
+            3 => Self::SendMany(To::RoundRobin, room, count),
+            4..7 => Self::Send(To::Key(key), room),
+            7 => Self::SendMany(To::Key(key), room, count),
             8..12 => Self::Release(slot, bytes),
             12 | 13 => Self::Come(slot),
             14 => Self::Go(slot),
@@ -110,6 +115,12 @@ impl Model {
         self.published[slot]
     }
 
+    /// Puts a new record into a slot; where it ends.
+    fn put_new(&mut self, slot: usize, to: To) -> u64 {
+        self.next += 1;
+        self.put(slot, (self.next - 1, to.key()))
+    }
+
     /// How many records a release up to there is of.
     fn release(&mut self, slot: usize, position: u64) -> usize {
         let position = position.max(self.released[slot]);
@@ -121,21 +132,32 @@ impl Model {
     }
 }
 
+/// Where new records go, where these slots have room.
+fn choose(to: To, room: [bool; SLOTS], plan: &Plan<Record>, model: &Model) -> Option<usize> {
+    let chosen = plan.choose(to, |slot| room[slot]);
+    if model.again.is_empty() {
+        assert!(model.allows(to, room, chosen), "{to:?} goes to {chosen:?}: {model:?}");
+    } else {
+        assert_eq!(chosen, None, "something new before what was taken back");
+    }
+    chosen
+}
+
 /// Takes both through a step.
 fn take(step: Step, plan: &mut Plan<Record>, model: &mut Model) {
     match step {
         Step::Send(to, room) => {
-            let chosen = plan.choose(to, |slot| room[slot]);
-            if !model.again.is_empty() {
-                assert_eq!(chosen, None, "something new before what was taken back");
-                return;
+            if let Some(slot) = choose(to, room, plan, model) {
+                plan.note_sent(slot, to.key(), model.put_new(slot, to));
             }
-            assert!(model.allows(to, room, chosen), "{to:?} goes to {chosen:?}: {model:?}");
-            if let Some(slot) = chosen {
-                let record = (model.next, to.key());
-                model.next += 1;
-                plan.note_sent(slot, to.key(), model.put(slot, record));
-            }
+        }
+        Step::SendMany(to, room, count) => {
+            let Some(slot) = choose(to, room, plan, model) else { return };
+            let places = RECORDS_MAX - model.unreleased[slot].len();
+            assert_eq!(plan.room_of(slot), places);
+            let (begin, count) = (model.published[slot], count.min(places));
+            (0..count).for_each(|_| _ = model.put_new(slot, to));
+            plan.note_sent_many(slot, to.key(), begin, (SIZE, count));
         }
         Step::Release(slot, bytes) => {
             let position = (model.released[slot] + bytes).min(model.published[slot]);
