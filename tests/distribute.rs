@@ -816,6 +816,37 @@ fn a_record_that_a_worker_makes_up_within_another_is_given_to_nobody() {
 }
 
 #[test]
+fn a_record_that_a_worker_makes_up_is_not_set_aside_and_one_that_is_there_is() {
+    for (lie, is_record) in [(true, false), (false, true)] {
+        let address = unique_address();
+        let mut distributor = options().deaths_max(1).take_back_after(Duration::ZERO).listen(address.as_str()).unwrap();
+        let worker = Guest::join(&address, COPIES);
+        distributor.wait_for_workers(1, DEADLINE).unwrap();
+        // Its last 16 bytes look like a record of 8 bytes, which ends where it ends.
+        let header: u64 = 1 << 32 | 8;
+        let words = [0, header, 7].map(u64::to_ne_bytes);
+        distributor.send(To::MostRoom, words.as_flattened()).unwrap();
+        let end = worker.published();
+        distributor.send(To::MostRoom, &record(1, 0)).unwrap();
+        // It dies with that in hand.
+        worker.say(if lie { end - 16 } else { 0 }, end);
+        drop(worker);
+        wait_until("it has gone", || distributor.worker_count() == 0);
+        let mut honest = Worker::connect(address.as_str()).unwrap();
+        assert_eq!(word(&honest.receive_timeout(DEADLINE).unwrap().unwrap(), 0), 1);
+        honest.done();
+        distributor.wait_released(DEADLINE).unwrap();
+        let events = std::iter::from_fn(|| distributor.try_next_event());
+        let set_aside: Vec<SetAside> =
+            events.filter_map(|event| if let Event::SetAside(record) = event { Some(record) } else { None }).collect();
+        assert_eq!(set_aside.len(), usize::from(is_record), "{set_aside:?}");
+        assert!(set_aside.iter().all(|record| record.payload[..] == *words.as_flattened() && record.deaths == 1));
+        let stats = distributor.stats();
+        assert_eq!((stats.records, stats.released, stats.set_aside), (2, 2 - stats.set_aside, set_aside.len() as u64));
+    }
+}
+
+#[test]
 fn a_worker_that_was_never_told_that_it_is_attached_was_never_there() {
     let address = unique_address();
     let mut distributor = options().listen(address.as_str()).unwrap();

@@ -4,7 +4,7 @@
 //! The invariant: the plan knows of a record as soon as it is published, and until it was released, set aside, or
 //! given to another slot.
 
-use super::event::{DistributorStats, Event};
+use super::event::{Claim, DistributorStats, Event};
 use super::options::DistributorOptions;
 use super::plan::{Plan, TakenBack, To};
 use super::slots::{Copied, Occupation, Slots};
@@ -173,6 +173,7 @@ impl Course {
         if lane.seen != Some(changes) {
             lane.seen = Some(changes);
             lane.occupation = slots.look(slot);
+            check_set_aside(slots, plan);
             lane.open_to_all();
             lane.still.0 = NOT_STILL;
             plan.set_worker(slot, matches!(lane.occupation, Occupation::Worker(_)));
@@ -243,6 +244,7 @@ impl Course {
         let Some((position, copies)) = slots.take_back(slot, |position| plan.boundary_from(slot, position)) else {
             return;
         };
+        check_set_aside(slots, plan);
         crash::point!("distributor-taken-back");
         self.released += self.plan.note_released(slot, position) as u64;
         let records = self.plan.take_back(slot, copies.into_iter().map(|copied| (copied.end, copied)));
@@ -389,6 +391,11 @@ impl Course {
         self.slots.close();
         self.lanes.clear();
     }
+}
+
+/// Has what was set aside reported, if it is a record of the plan's: before the plan counts it as released.
+fn check_set_aside(slots: &Slots, plan: &Plan<Copied>) {
+    slots.with_events(|events| events.check(|Claim { slot, from, end }| plan.is_record(slot, from, end)));
 }
 
 /// The error of a call that sends, as the error of setting up a distributor.

@@ -39,6 +39,8 @@ const SET_ASIDE_COST_BYTES: usize = 256;
 #[non_exhaustive]
 pub enum Event {
     /// A worker has attached.
+    ///
+    /// One that goes before it is told so may be among them, and is reported as gone then.
     Joined {
         /// The number of its slot, from 0. Another worker may have it later.
         slot: usize,
@@ -176,10 +178,37 @@ pub(super) struct Events {
     waiting: VecDeque<Event>,
     /// What the records among them take.
     set_aside_bytes: usize,
+    /// What was set aside, and is yet to be checked.
+    claimed: Vec<(Claim, SetAside)>,
     pub(super) stats: DistributorStats,
 }
 
+/// Where a record lies at which workers have died, going by the position that the last of them has named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) slot: usize,
+    /// Where it begins, with the padding before it.
+    pub(super) from: u64,
+    pub(super) end: u64,
+}
+
 impl Events {
+    /// A record was set aside, if there is one: it is reported once it is [checked](Self::check). Each takes room of a
+    /// lane until then, so there are no more than fit.
+    pub(super) fn claim(&mut self, claim: Claim, record: SetAside) {
+        self.claimed.push((claim, record));
+    }
+
+    /// Reports what was set aside, if it is a record. What a worker has made up by a position within another is none,
+    /// though its bytes look like one.
+    pub(super) fn check(&mut self, is_record: impl Fn(Claim) -> bool) {
+        for (claim, record) in std::mem::take(&mut self.claimed) {
+            if is_record(claim) {
+                self.push(Event::SetAside(record));
+            }
+        }
+    }
+
     pub(super) fn push(&mut self, event: Event) {
         let stats = &mut self.stats;
         match &event {

@@ -251,6 +251,14 @@ impl<T> Plan<T> {
         ends.find(|end| *end >= position).unwrap_or(of.published)
     }
 
+    /// Whether a record of that slot that is not released takes all from one position to the other.
+    pub(crate) fn is_record(&self, slot: usize, from: u64, end: u64) -> bool {
+        let Some(of) = self.slots.get(slot) else { return false };
+        let index = of.unreleased.partition_point(|entry| entry.end < end);
+        let begin = index.checked_sub(1).map_or(of.boundary, |before| of.unreleased[before].end);
+        begin == from && of.unreleased.get(index).is_some_and(|entry| entry.end == end)
+    }
+
     /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.
     /// Those that a worker has said to have released are left out. They come before what was taken back earlier and not
     /// given out since: of a key that both have, they were given out first.

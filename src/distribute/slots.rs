@@ -7,7 +7,7 @@
 //!
 //! What this file does not do: it knows nothing of keys, nor of what is given to whom: [`plan`](super::plan) does.
 
-use super::event::{Departure, Event, Events, SetAside};
+use super::event::{Claim, Departure, Event, Events, SetAside};
 use super::plan::Deaths;
 use crate::error::Result;
 use crate::lane::{ConsumerInfo, Lane, SeatHandle};
@@ -290,7 +290,8 @@ impl Slot {
         if deaths >= deaths_max {
             let Copied { payload, tag, .. } = copy(&self.lane.map, found, deaths);
             if self.lane.roster.pass_over(seat.id(), end) {
-                events.push(Event::SetAside(SetAside { payload, tag, deaths, worker }));
+                let claim = Claim { slot: number, from: found.from, end };
+                events.claim(claim, SetAside { payload, tag, deaths, worker });
             }
         }
     }

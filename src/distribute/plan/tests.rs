@@ -89,3 +89,17 @@ fn records_begin_again_where_one_of_them_has_ended() {
     let from = |position| plan.boundary_from(0, position);
     assert_eq!([0, 2, 3, 4, 7, 8, 9].map(|size| from(SIZE * size)), [2, 2, 4, 4, 8, 8, 8].map(|size| SIZE * size));
 }
+
+#[test]
+fn a_record_is_what_was_given_out_from_its_begin_to_its_end() {
+    let mut plan = plan_with(1);
+    (1..=3).for_each(|number| plan.note_sent(0, None, 2 * SIZE * number));
+    let records = |plan: &Plan<()>| -> Vec<(u64, u64)> {
+        let all = (0..8 * SIZE).flat_map(|from| (0..8 * SIZE).map(move |end| (from, end)));
+        all.filter(|(from, end)| plan.is_record(0, *from, *end)).collect()
+    };
+    assert_eq!(records(&plan), [(0, 2 * SIZE), (2 * SIZE, 4 * SIZE), (4 * SIZE, 6 * SIZE)]);
+    plan.note_released(0, 3 * SIZE);
+    assert_eq!(records(&plan), [(2 * SIZE, 4 * SIZE), (4 * SIZE, 6 * SIZE)]);
+    assert!(!plan.is_record(1, 0, 0), "of a slot that nobody knows of yet");
+}
