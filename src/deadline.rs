@@ -14,6 +14,9 @@ pub(crate) enum Deadline {
 impl Deadline {
     /// `timeout` from now; never if the clock cannot count that far.
     pub(crate) fn after(timeout: Duration) -> Self {
+        if timeout == Duration::MAX {
+            return Self::Never;
+        }
         Instant::now().checked_add(timeout).map_or(Self::Never, Self::At)
     }
 

@@ -9,6 +9,7 @@ use fdring::call::{
     CallError, Caller, CallerOptions, Cause, ReplyError, Service, ServiceOptions, TypedCaller, TypedService,
 };
 use fdring::errors::{ErrorKind, ReceiveError};
+use fdring::info::MonotonicTime;
 use fdring::{Error, Interrupter};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::fd::AsFd;
@@ -766,4 +767,29 @@ fn errors_show_their_sentence_and_their_variant() {
     common::shows(CallError::ForeignTicket, "ForeignTicket", std::io::ErrorKind::InvalidInput);
     common::shows(ReplyError::Evicted, "Evicted", std::io::ErrorKind::BrokenPipe);
     common::shows(ReplyError::Wait(9), "Wait", std::io::Error::from_raw_os_error(9).kind());
+}
+
+#[test]
+fn a_service_is_told_until_when_a_caller_waits_and_never_later() {
+    let (mut service, mut caller) = pair();
+    // From a second on it is told to a tick of the kernel.
+    for (millis, lag) in [(999, 0), (1000, 100), (1_000_000, 100)] {
+        let (timeout, lag) = (Duration::from_millis(millis), Duration::from_millis(lag));
+        let before = MonotonicTime::now().as_nanos() + timeout.as_nanos() as u64;
+        let begun = Instant::now();
+        let mut ticket = caller.send(b"work", timeout).unwrap();
+        let after = MonotonicTime::now().as_nanos() + timeout.as_nanos() as u64;
+        let request = service.receive_timeout(DEADLINE).unwrap();
+        let told = request.deadline().unwrap().as_nanos();
+        // Both clocks are one, but for what their readings take.
+        let slack = 1_000_000;
+        assert!((before - lag.as_nanos() as u64 - slack..=after + slack).contains(&told), "{before} {told} {after}");
+        if millis == 1000 {
+            assert!(matches!(caller.wait(&mut ticket), Err(CallError::TimedOut)));
+            assert!(begun.elapsed() >= timeout, "the caller waits for all of it");
+        }
+    }
+    let ticket = caller.send(b"work", Duration::MAX).unwrap();
+    assert_eq!(service.receive_timeout(DEADLINE).unwrap().deadline(), None);
+    drop(ticket);
 }

@@ -7,8 +7,9 @@ mod line;
 #[cfg(feature = "tokio")]
 mod task;
 
+use super::body::Body;
 use super::calls::{Answer, Calls, Next};
-use super::prefix::Kind;
+use super::prefix::{Cause, Kind};
 use super::reply::{Dropped, OpenCall, Reply, Ticket};
 use super::request::REASON_MAX_BYTES;
 use super::{CallError, CallerOptions, CallerStats};
@@ -16,7 +17,7 @@ use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::LaneOptions;
-use crate::os::clock::{Anchor, has_come};
+use crate::os::clock::{Anchor, coarse_ns, has_come};
 use crate::os::fork::ForkGuard;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::Poller;
@@ -89,13 +90,27 @@ pub struct Caller {
     guard: ForkGuard,
 }
 
-/// What a request is written by, and when it is given up.
+/// When a request is given up, and whether it waits.
 #[derive(Clone, Copy, Debug)]
 struct Terms {
-    deadline: Deadline,
-    deadline_ns: u64,
+    until: Until,
     waits: Waits,
+    anchor: Anchor,
 }
+
+/// When a call is given up.
+#[derive(Clone, Copy, Debug)]
+enum Until {
+    Fixed(Deadline),
+    /// That long after its request is on its way, or has to wait: so the clock is read while the service is at it. The
+    /// service is told a time that is earlier by up to a tick of the kernel, which takes 5 ns to read instead of 30.
+    After(Duration),
+}
+
+/// From this timeout on a tick of the kernel, 1 to 10 ms, makes no difference.
+const LONG_TIMEOUT: Duration = Duration::from_secs(1);
+/// A request up to this length is on its way within a microsecond.
+const SOON_WRITTEN_MAX_BYTES: usize = 4096;
 
 /// Whether a request waits for room, and for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +124,35 @@ enum Waits {
 
 impl Terms {
     fn until(deadline: Deadline, waits: Waits, anchor: Anchor) -> Self {
-        let deadline_ns = if let Deadline::At(instant) = deadline { anchor.ns_of(instant) } else { None };
-        Self { deadline, deadline_ns: deadline_ns.unwrap_or(0), waits }
+        Self { until: Until::Fixed(deadline), waits, anchor }
+    }
+
+    /// The deadline. It is fixed from now on.
+    fn deadline(&mut self) -> Deadline {
+        match self.until {
+            Until::Fixed(deadline) => deadline,
+            Until::After(timeout) => {
+                let deadline = Deadline::after(timeout);
+                self.until = Until::Fixed(deadline);
+                deadline
+            }
+        }
+    }
+
+    /// The same on CLOCK_MONOTONIC, in ns; `None` if there is none.
+    fn deadline_ns(&mut self) -> Option<u64> {
+        let Deadline::At(instant) = self.deadline() else { return None };
+        self.anchor.ns_of(instant)
+    }
+
+    /// What the service is told of the deadline; 0 if there is none.
+    #[inline]
+    fn told_ns(&mut self) -> u64 {
+        let told = match self.until {
+            Until::Fixed(_) => self.deadline_ns(),
+            Until::After(timeout) => u64::try_from(timeout.as_nanos()).ok().and_then(|ns| coarse_ns().checked_add(ns)),
+        };
+        told.unwrap_or(0)
     }
 }
 
@@ -190,7 +232,8 @@ impl Caller {
     /// Sends a request and waits for its reply, at most `timeout` for both. If several replies come, this is the first,
     /// and the others are dropped: [`send`](Self::send) gets them all.
     ///
-    /// The service sees the deadline. With [`Duration::MAX`] there is none.
+    /// The service sees the deadline: to the nanosecond if `timeout` is less than a second, else up to a tick of the
+    /// kernel earlier, 1 to 10 ms. With [`Duration::MAX`] there is none.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};
@@ -220,7 +263,7 @@ impl Caller {
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn call(&mut self, request: &[u8], timeout: Duration) -> Result<Reply, CallError> {
-        self.call_with(request.len(), timeout, |bytes| bytes.copy_from_slice(request))
+        self.call_by(request.len(), self.terms_of(request.len(), timeout), |bytes| bytes.copy_from_slice(request))
     }
 
     /// Like [`call`](Self::call), with a request of `len` bytes that `fill` writes in the ring itself. Before they are
@@ -258,7 +301,11 @@ impl Caller {
         timeout: Duration,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<Reply, CallError> {
-        let mut call = self.begin(len, self.terms_after(timeout, Waits::Here), fill)?;
+        self.call_by(len, self.terms_after(timeout, Waits::Here), fill)
+    }
+
+    fn call_by(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<Reply, CallError> {
+        let mut call = self.begin(len, terms, fill)?;
         let outcome = self.wait_for(&mut call, Deadline::Never);
         if !call.is_over {
             self.give_up(call.id);
@@ -296,7 +343,7 @@ impl Caller {
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
-        self.send_with(request.len(), timeout, |bytes| bytes.copy_from_slice(request))
+        self.send_by(request.len(), self.terms_of(request.len(), timeout), |bytes| bytes.copy_from_slice(request))
     }
 
     /// Like [`send`](Self::send), but never waits for room. If the session was lost, the call connects again first, and
@@ -600,6 +647,15 @@ impl Caller {
         }
     }
 
+    /// The terms of a request that is copied into the ring, and waits for room.
+    #[inline]
+    fn terms_of(&self, len: usize, timeout: Duration) -> Terms {
+        if timeout < LONG_TIMEOUT || len > SOON_WRITTEN_MAX_BYTES {
+            return self.terms_after(timeout, Waits::Here);
+        }
+        Terms { until: Until::After(timeout), waits: Waits::Here, anchor: self.anchor }
+    }
+
     #[inline]
     fn terms_after(&self, timeout: Duration, waits: Waits) -> Terms {
         Terms::until(Deadline::after(timeout), waits, self.anchor)
@@ -612,12 +668,12 @@ impl Caller {
 
     /// Sends a request, after which its answers are waited for.
     #[inline]
-    fn begin(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<OpenCall, CallError> {
+    fn begin(&mut self, len: usize, mut terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<OpenCall, CallError> {
         self.check_owner()?;
         self.forget_dropped();
-        let id = self.write(len, terms, fill)?;
+        let id = self.write(len, &mut terms, fill)?;
         self.stats.sent += 1;
-        Ok(OpenCall { id, deadline: terms.deadline, is_over: false })
+        Ok(OpenCall { id, deadline: terms.deadline(), is_over: false })
     }
 
     fn wait_until(&mut self, ticket: &mut Ticket, limit: Deadline) -> Result<Option<Reply>, CallError> {
@@ -662,8 +718,13 @@ impl Caller {
                 limit => line.pair.consumer.find_until(limit.min(call.deadline)),
             };
             let nothing = matches!(found, Err(ReceiveError::Empty | ReceiveError::TimedOut));
-            if let Some(answer) = self.take_found(found, Some(call.id))? {
-                return self.hand_out(call, answer).map(Some);
+            if let Some(in_hand) = self.take_found(found, Some(call.id))? {
+                self.note_answer(call, in_hand.kind);
+                let body = self.line.as_ref().map_or(&[][..], |line| line.body(in_hand));
+                return match in_hand.kind {
+                    Kind::Refusal(cause) => Err(refused(cause, body)),
+                    kind => Ok(Some(Reply::new(Body::of(body), kind == Kind::LastReply))),
+                };
             }
             let is_look = taken.is_multiple_of(RECORDS_PER_LOOK);
             if is_look {
@@ -676,24 +737,30 @@ impl Caller {
         Err(CallError::Empty)
     }
 
-    /// Hands out what came for a call.
+    /// Hands out an answer that was filed.
     fn hand_out(&mut self, call: &mut OpenCall, answer: Answer<Stored>) -> Result<Reply, CallError> {
-        let (stored, is_last) = match answer {
-            Answer::Reply(stored) => (stored, false),
-            Answer::LastReply(stored) => (stored, true),
-            Answer::Refusal(Stored { body, kind }) => {
-                call.is_over = true;
-                self.stats.refused += 1;
-                let cause = if let Kind::Refusal(cause) = kind { cause } else { super::Cause::Program };
-                // A service may send anything.
-                let reason = printable(&String::from_utf8_lossy(&body), REASON_MAX_BYTES).into();
-                return Err(CallError::Refused { cause, reason });
-            }
-        };
-        call.is_over = is_last;
-        self.stats.replies += 1;
-        Ok(Reply::new(stored.body, is_last))
+        let (Answer::Reply(stored) | Answer::LastReply(stored) | Answer::Refusal(stored)) = answer;
+        self.note_answer(call, stored.kind);
+        match stored.kind {
+            Kind::Refusal(cause) => Err(refused(cause, &stored.body)),
+            kind => Ok(Reply::new(stored.body, kind == Kind::LastReply)),
+        }
     }
+
+    /// An answer goes to the program.
+    fn note_answer(&mut self, call: &mut OpenCall, kind: Kind) {
+        call.is_over = kind != Kind::Reply;
+        match kind {
+            Kind::Refusal(_) => self.stats.refused += 1,
+            _ => self.stats.replies += 1,
+        }
+    }
+}
+
+/// The error of a refused call.
+fn refused(cause: Cause, reason: &[u8]) -> CallError {
+    // A service may send anything.
+    CallError::Refused { cause, reason: printable(&String::from_utf8_lossy(reason), REASON_MAX_BYTES).into() }
 }
 
 impl AsFd for Caller {

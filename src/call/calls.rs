@@ -75,9 +75,14 @@ impl<R, W: Clone> Calls<R, W> {
         self.open.len() >= self.limits.open_max
     }
 
+    /// The number of the next call that begins.
+    pub(crate) fn next_id(&self) -> u64 {
+        self.last_id + 1
+    }
+
     /// Begins a call, which is waited for until then; its number.
     pub(crate) fn begin(&mut self, deadline_ns: Option<u64>) -> u64 {
-        self.last_id += 1;
+        self.last_id = self.next_id();
         let call = Call { deadline_ns, replies: VecDeque::new(), lost: None, is_answered: false };
         self.open.push(self.last_id, call);
         self.last_id

@@ -242,7 +242,8 @@ impl Request {
         self.port.given_up.has(self.id) || self.port.is_gone() || is_late()
     }
 
-    /// The time until which the caller waits. `None` if it waits for ever.
+    /// The time until which the caller waits. `None` if it waits for ever. A caller with a timeout of a second or more
+    /// may wait longer by a tick of the kernel, 1 to 10 ms.
     ///
     /// ```
     /// # use fdring::call::{Caller, Service};

@@ -18,7 +18,7 @@ use crate::select::{Key, Selectable, Selector, Unarmed};
 use crate::session::Address;
 use crate::session::pairs::{PairListener, PairTerms};
 use crate::sync::Ordering;
-use client::{Endpoint, LookAtCaller, Received};
+use client::{Endpoint, InHand, LookAtCaller, Received};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -381,7 +381,12 @@ impl Service {
         loop {
             let due = self.see_to_crowded();
             match self.take_turn(deadline)? {
-                Looked::Request(request) => return Ok(request),
+                Looked::Request(key, in_hand) => {
+                    let Some(Endpoint::Client(client)) = self.selector.at_turn(key) else {
+                        unreachable!("it was just looked at")
+                    };
+                    return Ok(client.request(in_hand));
+                }
                 Looked::News => {
                     // Callers may send what is no request without end.
                     news += 1;
@@ -521,10 +526,10 @@ impl Service {
             _ => return Ok(Looked::Nothing),
         };
         match client.receive(look) {
-            Ok(Received::Request(request)) => {
+            Ok(Received::Request(in_hand)) => {
                 self.turn = Some(Turn { requests: turn.requests - 1, ..turn });
                 self.stats.requests += 1;
-                Ok(Looked::Request(request))
+                Ok(Looked::Request(turn.key, in_hand))
             }
             Ok(Received::Nothing) => Ok(Looked::Nothing),
             Ok(other) => {
@@ -560,7 +565,7 @@ impl Drop for Service {
 enum Looked {
     Nothing,
     News,
-    Request(Request),
+    Request(Key, InHand),
 }
 
 impl AsFd for Service {

@@ -526,6 +526,15 @@ impl Consumer {
         self.next_in_view().or_else(|| self.next_after_release())
     }
 
+    /// The payload of the record that was [found](Self::record) last, once more.
+    #[inline(always)]
+    pub(crate) fn payload_again(&self, found: Found) -> &[u8] {
+        match &self.payloads {
+            Payloads::InPlace(trust) => self.reader.lane().ring().in_place(trust, found.payload, found.len),
+            Payloads::Copied(copies) => copies.payload(found),
+        }
+    }
+
     /// The record that was found, its payload in place or copied out.
     #[inline(always)]
     pub(crate) fn record(&mut self, found: Found) -> Result<Record<'_>, ReceiveError> {

@@ -36,6 +36,14 @@ pub(super) struct Line {
     reply_prefix: usize,
 }
 
+/// An answer that goes to the program at once: the record that was read last. Its body is copied once, to where the
+/// program has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InHand {
+    pub(super) kind: Kind,
+    found: Found,
+}
+
 /// A reply that waits to be taken.
 #[derive(Debug)]
 pub(super) struct Stored {
@@ -82,14 +90,19 @@ impl Caller {
 
     /// Writes a request, as soon as there is a session with room for it; its number. A lost session has a
     /// successor. The call begins once its request is filled in.
-    pub(super) fn write(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<u64, CallError> {
+    pub(super) fn write(
+        &mut self,
+        len: usize,
+        terms: &mut Terms,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<u64, CallError> {
         let mut has_looked = false;
         loop {
             if self.needs_session()? {
                 if terms.waits == Waits::InTask {
                     return Err(CallError::Full);
                 }
-                let pair = pairs::connect(&self.address, &self.lane, &self.terms, terms.deadline);
+                let pair = pairs::connect(&self.address, &self.lane, &self.terms, terms.deadline());
                 pair.and_then(|pair| self.take_up(pair)).map_err(of_connect)?;
             }
             let Self { line: Some(Line { pair, request_prefix, .. }), calls, .. } = self else {
@@ -102,11 +115,11 @@ impl Caller {
                 Ok(mut slot) => {
                     let (prefix, body) = slot.split_at_mut(*request_prefix);
                     fill(body);
-                    let deadline_ns = terms.deadline_ns;
-                    let id = calls.begin((deadline_ns != 0).then_some(deadline_ns));
+                    let (id, deadline_ns) = (calls.next_id(), terms.told_ns());
                     Prefix { id, deadline_ns, kind: Kind::Request }.write(prefix);
                     slot.commit();
-                    return Ok(id);
+                    // Only now, while the service is at it.
+                    return Ok(calls.begin(terms.deadline_ns()));
                 }
                 Err(SendError::Full { .. }) => {}
                 Err(SendError::TooLong { max, .. }) => {
@@ -114,13 +127,13 @@ impl Caller {
                 }
                 Err(error) => return Err(of_send(&error)),
             }
-            let may_wait = terms.waits == Waits::Here && !terms.deadline.has_passed();
+            let may_wait = terms.waits == Waits::Here && !terms.deadline().has_passed();
             if self.take_replies()? && (may_wait || !has_looked) {
                 has_looked = true;
                 self.check_interrupt()?;
                 continue;
             }
-            if terms.waits == Waits::No || terms.deadline.has_passed() {
+            if terms.waits == Waits::No || terms.deadline().has_passed() {
                 return Err(CallError::Full);
             }
             if !self.calls.has_room() {
@@ -129,7 +142,7 @@ impl Caller {
             if terms.waits == Waits::InTask {
                 return Err(CallError::Full);
             }
-            self.sleep_for_room(terms.deadline)?;
+            self.sleep_for_room(terms.deadline())?;
         }
     }
 
@@ -185,7 +198,7 @@ impl Caller {
         &mut self,
         found: Result<Option<Found>, ReceiveError>,
         wanted: Option<u64>,
-    ) -> Result<Option<Answer<Stored>>, CallError> {
+    ) -> Result<Option<InHand>, CallError> {
         let outcome = match found {
             Ok(Some(found)) => self.file(found, wanted),
             Ok(None) => Err(ReceiveError::Closed),
@@ -206,13 +219,15 @@ impl Caller {
 
     /// Files a record of the service's under the call that waits for it, unless that is the one that is `wanted`.
     #[inline]
-    fn file(&mut self, found: Found, wanted: Option<u64>) -> Result<Option<Answer<Stored>>, ReceiveError> {
+    fn file(&mut self, found: Found, wanted: Option<u64>) -> Result<Option<InHand>, ReceiveError> {
         let Some(Line { pair, reply_prefix, .. }) = &mut self.line else { return Ok(None) };
         let record = pair.consumer.record(found)?;
         let (Prefix { id, kind, .. }, body) = Prefix::parse(&record, *reply_prefix, Way::ToCaller)
             .map_err(|fault| ReceiveError::Peer(fault.to_string().into()))?;
-        let passes = wanted == Some(id) && self.calls.pass(id, kind != Kind::Reply);
-        if !passes && !self.calls.awaits(id) {
+        if wanted == Some(id) && self.calls.pass(id, kind != Kind::Reply) {
+            return Ok(Some(InHand { kind, found }));
+        }
+        if !self.calls.awaits(id) {
             self.stats.stray += 1;
             return Ok(None);
         }
@@ -223,12 +238,16 @@ impl Caller {
             // Nothing else goes this way.
             _ => Answer::LastReply(stored),
         };
-        if passes {
-            return Ok(Some(answer));
-        }
         self.calls.file(id, answer, len_bytes);
         self.has_news = true;
         Ok(None)
+    }
+}
+
+impl Line {
+    /// The body of that answer, which was the last record that was read.
+    pub(super) fn body(&self, in_hand: InHand) -> &[u8] {
+        &self.pair.consumer.payload_again(in_hand.found)[self.reply_prefix..]
     }
 }
 

@@ -9,6 +9,7 @@ use crate::call::prefix::{Prefix, Way};
 use crate::consumer::{Consumer, ReceiveError};
 use crate::os::timer::Timer;
 use crate::producer::SendError;
+use crate::ring::cursor::Found;
 use crate::select::{Selectable, Sight, Unarmed};
 use crate::session::pairs::PairListener;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -44,10 +45,18 @@ pub(super) enum LookAtCaller {
     ForAMoment,
 }
 
+/// A request in hand: the record that was read last. Its body is copied once, to where the program has it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InHand {
+    id: u64,
+    deadline_ns: u64,
+    found: Found,
+}
+
 /// What a look at a caller's ring has brought.
 pub(super) enum Received {
     Nothing,
-    Request(Request),
+    Request(InHand),
     /// A request that nobody waits for any more.
     Expired,
     /// The caller has given up one that is open.
@@ -74,9 +83,13 @@ impl Client {
             LookAtCaller::InView => self.consumer.next_seen().map(Some).ok_or(ReceiveError::Empty),
             LookAtCaller::ForAMoment => self.consumer.find_in_a_moment().map(Some).ok_or(ReceiveError::Empty),
         };
-        match found.and_then(|found| found.map(|found| self.consumer.record(found)).transpose()) {
-            Ok(Some(record)) => Ok(match Prefix::parse(&record, self.prefix_bytes, Way::ToService) {
-                Ok((prefix, body)) => Self::take(&self.port, &prefix, body),
+        let taken = found.and_then(|found| match found {
+            Some(found) => self.consumer.record(found).map(|record| Some((found, record))),
+            None => Ok(None),
+        });
+        match taken {
+            Ok(Some((found, record))) => Ok(match Prefix::parse(&record, self.prefix_bytes, Way::ToService) {
+                Ok((prefix, _body)) => Self::take(&self.port, &prefix, found),
                 Err(fault) => Received::Fault(fault.to_string()),
             }),
             Err(ReceiveError::Empty) => Ok(Received::Nothing),
@@ -86,12 +99,19 @@ impl Client {
         }
     }
 
+    /// The request in hand, for the program.
     #[inline]
-    fn take(port: &Arc<Port>, prefix: &Prefix, body: &[u8]) -> Received {
+    pub(super) fn request(&self, InHand { id, deadline_ns, found }: InHand) -> Request {
+        let body = &self.consumer.payload_again(found)[self.prefix_bytes..];
+        Request::new(id, Body::of(body), deadline_ns, Arc::clone(&self.port))
+    }
+
+    #[inline]
+    fn take(port: &Port, prefix: &Prefix, found: Found) -> Received {
         match port.take_in(prefix) {
             Ok(Intaken::Request) => {
                 let Prefix { id, deadline_ns, .. } = *prefix;
-                Received::Request(Request::new(id, Body::of(body), deadline_ns, Arc::clone(port)))
+                Received::Request(InHand { id, deadline_ns, found })
             }
             Ok(Intaken::Expired) => Received::Expired,
             Ok(Intaken::Cancelled) => Received::Cancelled,
