@@ -591,10 +591,10 @@ fn what_takes_long_to_close_keeps_nobody_waiting() {
     });
 }
 
-/// The thread that closes is kept by a socket that lingers: what is refused after it does not fill the table.
+/// The threads that close are kept by sockets that linger: what is refused after them does not fill the table.
 #[test]
-fn what_is_refused_behind_one_that_takes_long_to_close_is_bounded() {
-    isolated("what_is_refused_behind_one_that_takes_long_to_close_is_bounded", || {
+fn what_is_refused_behind_those_that_take_long_to_close_is_bounded() {
+    isolated("what_is_refused_behind_those_that_take_long_to_close_is_bounded", || {
         let takes: [fn(&Record<'_>) -> Error; 3] = [
             |record| record.take_parcel(1 << 20).unwrap_err(),
             |record| record.take_sealed(1 << 20).unwrap_err(),
@@ -603,9 +603,9 @@ fn what_is_refused_behind_one_that_takes_long_to_close_is_bounded() {
         for take in takes {
             let (mut producer, _server, address) = lane(40);
             let mut consumer = join(&address);
-            let (socket, peer) = hostile::lingering();
-            producer.send_with_fds(b"", &[socket.as_fd()]).unwrap();
-            drop(socket);
+            let (sockets, peers): (Vec<_>, Vec<_>) = (0..4).map(|_| hostile::lingering()).unzip();
+            producer.send_with_fds(b"", &borrowed(&sockets)).unwrap();
+            drop(sockets);
             assert_eq!(take(&consumer.receive().unwrap().unwrap()).kind(), ErrorKind::Peer);
             let (_reader, writer) = std::io::pipe().unwrap();
             let mut refused = 0;
@@ -619,7 +619,7 @@ fn what_is_refused_behind_one_that_takes_long_to_close_is_bounded() {
             };
             assert_eq!(refused, 2, "64 descriptors or more wait, and no more are taken");
             assert_eq!(last.take_fds().unwrap().len(), 40, "nothing is lost");
-            drop(peer);
+            drop(peers);
             wait_until("room is made", || {
                 producer.send_with_fds(b"", &[writer.as_fd(); 40]).unwrap();
                 take(&consumer.receive().unwrap().unwrap()).kind() == ErrorKind::Peer

@@ -35,11 +35,11 @@ fn crowd(stage: &Stage, number: usize) -> Vec<TcpListener> {
 }
 
 #[test]
-fn what_lingers_is_closed_by_one_thread_and_honest_consumers_wait_for_none_of_it() {
+fn what_lingers_is_closed_by_few_threads_and_honest_consumers_wait_for_none_of_it() {
     if plays_a_role() {
         return;
     }
-    let mut stage = Stage::new("what_lingers_is_closed_by_one_thread_and_honest_consumers_wait_for_none_of_it", OLD);
+    let mut stage = Stage::new("what_lingers_is_closed_by_few_threads_and_honest_consumers_wait_for_none_of_it", OLD);
     let start = Instant::now();
     let few = crowd(&stage, 3);
     wait_until("all have been accepted", || stage.stat("accepted") == 4);
@@ -53,7 +53,8 @@ fn what_lingers_is_closed_by_one_thread_and_honest_consumers_wait_for_none_of_it
     wait_until("too many wait to be closed", || stage.last_refusal().contains("wait to be closed"));
     stage.goes_on();
     // A thread names itself once it runs.
-    wait_until("one thread closes them", || stage.threads("fdring-closer") == 1);
+    wait_until("each that is accepted has one", || stage.threads("fdring-closer") >= 64);
+    assert!(stage.threads("fdring-closer") <= 65, "one of them watches at most");
     let accepted = stage.stat("accepted");
     assert!((64..100).contains(&accepted), "{accepted} were accepted of more than {CROWD}");
     assert!(start.elapsed() < Duration::from_secs(30), "it took {:?}", start.elapsed());

@@ -189,8 +189,9 @@ impl Record<'_> {
     ///
     /// They can be taken once, before the next call on the consumer. If they are not, they are closed soon after: by a
     /// call that finds nothing published, or that returns a later record with descriptors. They may be of any kind:
-    /// check what a producer sends that is not trusted. To close a descriptor for the last time can take as long as its
-    /// sender likes.
+    /// check what a producer sends that is not trusted. To close a descriptor can take as long as its sender likes, and
+    /// for ever if it is a file of a file system of its sender's own (FUSE): the library closes what is not taken on
+    /// threads that may wait.
     ///
     /// ```
     /// # use fdring::{Attach, Server, Session, options::LaneOptions};

@@ -2,19 +2,20 @@
 //!
 //! The invariant: a record is given exactly the descriptors of its own publication, or an error (design invariant 23).
 //! A frame is taken out of the queue only once its descriptors are this process's, all of them, so that a full
-//! descriptor table loses nothing. Nothing here waits, and what nobody takes is closed by a thread that may.
+//! descriptor table loses nothing. Nothing here waits, and what nobody takes is closed by threads that may: also
+//! what is still in the queue, since a file system can be told of each close.
 //!
 //! An attempt to publish that failed leaves frames behind, so several may come for one publication. They have one
 //! number, and the last of them counts: the producer sends all of them before it publishes. So before a frame is used,
-//! the next one is looked at. Where it has few descriptors, it is taken out at once, so that each costs two system
-//! calls. A frame may carry the descriptors of several records, which are used one record after the other.
+//! the next one is looked at. If it has few descriptors, it is taken out at once, so that each costs two system calls.
+//! A frame may carry the descriptors of several records, which are used one record after the other.
 
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::error::{self, Error};
 use crate::fds::{self, ReceivedFrame, RecvFdsError};
 use crate::os::closing::{Closes, Connection};
 use crate::os::fork::ForkGuard;
-use crate::region::close_received_counted;
+use crate::region::{close_peeked_counted, close_received_counted};
 use crate::ring::sleep::SECOND_LOOK;
 use crate::sync::Mutex;
 use crate::wire::{ATTACHMENTS_MAX_BYTES, AttachedRecord, Attachments, Frame, LaneAttach};
@@ -29,11 +30,17 @@ const CLOSES_MAX: usize = 256;
 /// The most refused descriptors that are being closed at once. Until some are closed, no more are taken to be looked
 /// at.
 const REFUSED_MAX: usize = 64;
+/// The most descriptors that came without others of their frame, and are being closed. Until some are closed, no frame
+/// is asked for its descriptors: they would come again.
+const SEVERED_MAX: usize = 64;
 /// How soon [`Inbox::settle`] is called again if it could not let go of all, since nobody says when there is room.
 pub(super) const SETTLE_AGAIN: Duration = SECOND_LOOK;
-/// The most descriptors of a frame that is taken out of the queue before its record is read: of longer arrays a look
-/// more is a small part, and they would take much of the table.
+/// The most descriptors of a frame that is taken out of the queue before its record is read, on lanes whose records may
+/// have more than [`AHEAD_ALL_FDS_MAX`].
 const AHEAD_FDS_MAX: usize = 16;
+/// On lanes whose records have no more than this, each frame is taken out like that: longer ones would take much of the
+/// table.
+const AHEAD_ALL_FDS_MAX: usize = 64;
 /// The most frames that one call takes out of the queue: more than any queue holds, so that only a flood reaches it.
 const FRAMES_PER_CALL: usize = 4096;
 
@@ -52,9 +59,13 @@ pub(crate) struct Inbox {
     guard: ForkGuard,
     /// As the Offer numbers it.
     lane: usize,
+    /// The most descriptors of a frame that is taken out of the queue before its record is read.
+    ahead_fds_max: usize,
     closes: Closes,
     /// Those that the program has taken, and refused.
     refused: Closes,
+    /// Those that came without others of their frame.
+    severed: Closes,
     queue: Mutex<Queue>,
     /// [`FRAMES_PER_CALL`], or fewer in a test.
     frames_per_call: usize,
@@ -156,9 +167,14 @@ pub(crate) fn make_inboxes(
 }
 
 impl Inbox {
-    pub(crate) fn new(InboxEnd { socket, lane }: InboxEnd, guard: ForkGuard) -> Self {
-        let (closes, refused, queue) = (Closes::default(), Closes::default(), Mutex::new(Queue::default()));
-        Self { socket, guard, lane, closes, refused, queue, frames_per_call: FRAMES_PER_CALL }
+    /// Of a lane whose records have at most `fds_max` descriptors.
+    pub(crate) fn new(InboxEnd { socket, lane }: InboxEnd, fds_max: u8, guard: ForkGuard) -> Self {
+        let has_few = usize::from(fds_max) <= AHEAD_ALL_FDS_MAX;
+        let ahead_fds_max = if has_few { AHEAD_ALL_FDS_MAX } else { AHEAD_FDS_MAX };
+        let [closes, refused, severed] = std::array::from_fn(|_| Closes::default());
+        let queue = Mutex::new(Queue::default());
+        let frames_per_call = FRAMES_PER_CALL;
+        Self { socket, guard, lane, ahead_fds_max, closes, refused, severed, queue, frames_per_call }
     }
 
     /// Ends a call after this number of frames.
@@ -348,9 +364,11 @@ impl Inbox {
     /// The same, of the frame behind the head. Where both have few descriptors it is taken out of the queue, with the
     /// two system calls that it costs anyway, so that the look is free.
     fn look_behind_head(&self, queue: &mut Queue) -> Result<Announced, Nothing> {
-        let has_few = queue.head.as_ref().is_some_and(|head| head.fds.len() <= AHEAD_FDS_MAX);
+        // What comes without the rest of its frame is closed, again and again until that can be done.
+        let has_few =
+            self.severed.waiting() == 0 && queue.head.as_ref().is_some_and(|head| head.fds.len() <= self.ahead_fds_max);
         if has_few && queue.next.is_none() {
-            match self.receive_next(queue, AHEAD_FDS_MAX) {
+            match self.receive_next(queue, self.ahead_fds_max) {
                 Ok(next) => queue.next = Some(next),
                 Err(nothing @ (Nothing::Empty | Nothing::Over)) => return Err(nothing),
                 // It is still there: a look says what it is.
@@ -373,11 +391,22 @@ impl Inbox {
     /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`.
     fn receive_next(&self, queue: &mut Queue, fds_max: usize) -> Result<Arrived, Nothing> {
         self.check(queue)?;
+        if self.severed.waiting() >= SEVERED_MAX {
+            return Err(Nothing::NoRoom);
+        }
         let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
         let peeked = self.receive(|| fds::peek_frame_with_fds(self.socket.as_fd(), &mut bytes, fds_max));
         let ReceivedFrame { len, fds } = peeked?;
-        let Attachments { number, records, .. } = self.parse(queue, &bytes[..len], fds.len())?;
-        self.receive(|| fds::discard_frame(self.socket.as_fd()))?;
+        let parsed = self.parse(queue, &bytes[..len], fds.len());
+        let parsed =
+            parsed.and_then(|parsed| self.receive(|| fds::discard_frame(self.socket.as_fd())).map(|()| parsed));
+        let Attachments { number, records, .. } = match parsed {
+            Ok(parsed) => parsed,
+            Err(nothing) => {
+                self.let_go_severed(fds);
+                return Err(nothing);
+            }
+        };
         queue.number = number;
         Ok(Arrived { number, records, fds, is_begun: false })
     }
@@ -393,16 +422,23 @@ impl Inbox {
     /// not come: another thread may have made room in a full table since.
     fn receive<T>(&self, mut receive: impl FnMut() -> Result<T, RecvFdsError>) -> Result<T, Nothing> {
         let received = match receive() {
-            Err(RecvFdsError::Reset | RecvFdsError::Withheld { .. }) => receive(),
+            Err(error @ (RecvFdsError::Reset | RecvFdsError::Withheld { .. })) => {
+                self.let_go_of_error(error);
+                receive()
+            }
             received => received,
         };
-        received.map_err(|error| match error {
-            error if error.is_would_block() => Nothing::Empty,
-            RecvFdsError::Closed | RecvFdsError::Reset => Nothing::Over,
-            // Withheld again, though all were sent: the table is so nearly full that other threads make the difference.
-            RecvFdsError::TableFull { .. } | RecvFdsError::Withheld { .. } => Nothing::NoRoom,
-            // What was installed is dropped with the error: the frame has it all as long as it is in the queue.
-            error => Nothing::Fault(error.to_string()),
+        received.map_err(|error| {
+            let nothing = match &error {
+                error if error.is_would_block() => Nothing::Empty,
+                RecvFdsError::Closed | RecvFdsError::Reset => Nothing::Over,
+                // Withheld again, though all were sent: the table is so nearly full that other threads make the
+                // difference.
+                RecvFdsError::TableFull { .. } | RecvFdsError::Withheld { .. } => Nothing::NoRoom,
+                error => Nothing::Fault(error.to_string()),
+            };
+            self.let_go_of_error(error);
+            nothing
         })
     }
 
@@ -440,6 +476,17 @@ impl Inbox {
         arrived.into_iter().flatten().for_each(|arrived| self.let_go(arrived.fds));
     }
 
+    /// Lets go of what was installed. The frame has it all as long as it is in the queue.
+    fn let_go_of_error(&self, error: RecvFdsError) {
+        self.let_go_severed(error.into_received().map(|received| received.fds).unwrap_or_default());
+    }
+
+    fn let_go_severed(&self, fds: Vec<OwnedFd>) {
+        if !fds.is_empty() {
+            close_peeked_counted(fds, &self.severed);
+        }
+    }
+
     fn let_go(&self, fds: Vec<OwnedFd>) {
         if !fds.is_empty() {
             close_received_counted(fds, &self.closes);
@@ -464,7 +511,7 @@ mod tests {
     /// An inbox of lane 3, and the end by which its producer sends.
     fn inbox() -> (Inbox, OwnedFd) {
         let ((socket, producer), guard) = (fds::seqpacket_pair().unwrap(), ForkGuard::get().unwrap());
-        (Inbox::new(InboxEnd { socket: Connection::new(socket, guard), lane: 3 }, guard), producer)
+        (Inbox::new(InboxEnd { socket: Connection::new(socket, guard), lane: 3 }, 253, guard), producer)
     }
 
     fn send(producer: &OwnedFd, bytes: &[u8], count: usize) {

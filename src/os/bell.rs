@@ -16,10 +16,13 @@ use super::fork::ForkGuard;
 use crate::error::{Error, Result};
 use crate::fds;
 use crate::terms::BellKind;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType, getpeername, send, shutdown, sockopt};
 use std::io::IoSliceMut;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 
 /// The end of a bell that is rung.
 #[derive(Debug)]
@@ -179,11 +182,27 @@ impl Drop for BellEnd {
     }
 }
 
-/// Whether `fd` is an eventfd: by its name in /proc, or, if that is not mounted, by having no file type.
+/// Whether `fd` is an eventfd: by its name in /proc, or, if that is not mounted, by having no file type. A file system
+/// of its sender's own is not asked for that: it could take long.
 fn is_eventfd(fd: &OwnedFd) -> bool {
-    use std::os::fd::AsRawFd;
-    match std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())) {
+    const TYPE: u16 = 0o170_000;
+    match kernel_name(fd) {
         Ok(name) => name.as_os_str() == "anon_inode:[eventfd]",
-        Err(_) => rustix::fs::fstat(fd).is_ok_and(|stat| stat.st_mode & 0o170_000 == 0),
+        Err(_) => statx(fd, c"", AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE)
+            .is_ok_and(|stat| stat.stx_mode & TYPE == 0),
     }
+}
+
+/// Whether a close of `fd` takes no time as long as another descriptor has the same file. That is not known of files of
+/// a file system: it may want to be told of each close (FUSE).
+pub(crate) fn is_quick_to_close_while_held(fd: &OwnedFd) -> bool {
+    const QUICK: [&str; 3] = ["socket:[", "pipe:[", "anon_inode:[eventfd]"];
+    // Names of other files are paths, which begin with a slash.
+    kernel_name(fd)
+        .is_ok_and(|name| QUICK.iter().any(|quick| name.as_os_str().as_bytes().starts_with(quick.as_bytes())))
+}
+
+/// What the kernel calls the file, in /proc.
+fn kernel_name(fd: &OwnedFd) -> std::io::Result<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }

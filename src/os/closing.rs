@@ -1,10 +1,14 @@
 //! Closing what peers have sent, or may have: on threads of their own, since it could take long.
 //!
-//! To close a descriptor for the last time can take as long as its sender likes: a socket lingers (`SO_LINGER`,
-//! socket(7)), a file lies in a file system of its sender's own (FUSE). The same goes for a socket in which such a
-//! descriptor waits. The invariant: none of this makes a caller of this file wait, and two threads do it all, one
-//! descriptor after another, so that peers can make neither threads nor delays. One has the descriptors of records,
-//! which are counted for their owners; the other has what sessions leave behind, of which only so much may wait.
+//! To close a descriptor can take as long as its sender likes: a socket lingers (`SO_LINGER`, socket(7)) when it is
+//! closed for the last time, and a file system of its sender's own (FUSE) is told of each close, and answers when it
+//! likes, or never. The same goes for a socket in which such a descriptor waits. The invariant: none of this makes a
+//! caller of this file wait, and nothing waits for more than some milliseconds behind what takes long: then a further
+//! thread goes on with the rest. There are [`THREADS_MAX`] of them at most, and [`THREADS_PER_OWNER_MAX`] for one
+//! owner, so that a peer can keep only so many. Descriptors of records are counted for their owners, and have threads
+//! apart from those of what sessions leave behind, of which only so much may wait.
+//!
+//! What this file does not do: in a process that ends, the kernel closes what is left, and waits itself.
 
 use crate::fds;
 use crate::os::fork::ForkGuard;
@@ -14,7 +18,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{Shutdown, shutdown};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the queue's lock can be waited for: it is held for moments, but for ever in a child that was forked then.
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
@@ -22,16 +26,45 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 /// How many descriptors may wait to be closed before there is no other connection, but for those that are counted for
 /// their owner. Where more do, peers send some to a socket that takes none, or others than they should.
 pub(crate) const WAITING_MAX: usize = 64;
+/// The most threads that close what sessions leave behind, and the most that close what is counted. No more of the
+/// former can be kept before there is no other connection.
+const THREADS_MAX: usize = WAITING_MAX;
+/// The most threads that close what is counted for one owner.
+pub(crate) const THREADS_PER_OWNER_MAX: usize = 4;
+/// If no descriptor was closed in this time while others wait, one thread more closes them.
+const LONG: Duration = Duration::from_millis(10);
 
 /// What waits to be closed in this process: what sessions leave behind, and what is counted for its owner.
 static OF_SESSIONS: Mutex<Queue> = Mutex::new(Queue::new());
 static COUNTED: Mutex<Queue> = Mutex::new(Queue::new());
 
+/// A descriptor, and for whom it is counted.
+type Item = (OwnedFd, Option<Closes>);
+
+/// What a thread is closing.
+#[derive(Debug)]
+struct Closing {
+    /// Its own among all that were taken out of the queue.
+    number: u64,
+    begun: Instant,
+    owner: Option<Closes>,
+}
+
 #[derive(Debug)]
 struct Queue {
-    fds: VecDeque<(OwnedFd, Option<Closes>)>,
+    waiting: VecDeque<Item>,
+    /// Those whose owner has as many threads as it may.
+    aside: VecDeque<Item>,
+    closing: Vec<Closing>,
+    /// How many were taken out of the queue.
+    taken: u64,
+    /// How many of those are closed.
+    closed: u64,
+    /// How many threads close.
+    threads: usize,
+    /// A thread sees to it that there are enough of them.
+    is_watched: bool,
     owner: Option<ForkGuard>,
-    has_thread: bool,
 }
 
 /// A connected socket. Dropping it ends the connection, even if a forked child still has it, and never waits. In a
@@ -68,9 +101,16 @@ impl Drop for Connection {
     }
 }
 
-/// Counts what was handed to the closing thread for one owner, and is not closed yet.
+/// Counts what was handed to the closing threads for one owner, and is not closed yet.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Closes(Arc<()>);
+
+impl PartialEq for Closes {
+    /// Whether both count for the same owner.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl Closes {
     /// How many descriptors wait.
@@ -79,27 +119,27 @@ impl Closes {
     }
 }
 
-/// Closes descriptors on a thread that may wait, in the order in which they come.
+/// Closes descriptors on a thread that may wait, beginning with the first.
 pub(crate) fn close_later(fds: impl IntoIterator<Item = OwnedFd>) {
     enqueue(&OF_SESSIONS, fds.into_iter().map(|fd| (fd, None)).collect());
 }
 
-/// The same, counted, and on another thread: one of them that takes long holds up only what is counted.
+/// The same, counted, and on other threads: those that take long hold up only what is counted for the same owner.
 pub(crate) fn close_later_counted(fds: impl IntoIterator<Item = OwnedFd>, closes: &Closes) {
     enqueue(&COUNTED, fds.into_iter().map(|fd| (fd, Some(closes.clone()))).collect());
 }
 
-fn enqueue(queue: &'static Mutex<Queue>, fds: Vec<(OwnedFd, Option<Closes>)>) {
-    if fds.is_empty() {
+fn enqueue(queue: &'static Mutex<Queue>, items: Vec<Item>) {
+    if items.is_empty() {
         return;
     }
     let Some(mut guard) = queue.try_lock_for(LOCK_PATIENCE) else {
         // Forked while another thread had the lock: such a child keeps them until it ends.
-        return fds.into_iter().for_each(std::mem::forget);
+        return items.into_iter().for_each(std::mem::forget);
     };
     guard.take_over();
-    guard.fds.extend(fds);
-    guard.start_thread_if_needed(queue);
+    guard.waiting.extend(items);
+    guard.start_threads(queue);
 }
 
 /// How many descriptors wait to be closed, but for those that are counted for their owner; at least 1 for as long as
@@ -108,43 +148,113 @@ pub(crate) fn waiting() -> usize {
     let Some(mut queue) = OF_SESSIONS.try_lock_for(LOCK_PATIENCE) else { return 0 };
     queue.take_over();
     // If no thread could be started before, there may be one now.
-    queue.start_thread_if_needed(&OF_SESSIONS);
-    queue.fds.len() + usize::from(queue.has_thread)
+    queue.start_threads(&OF_SESSIONS);
+    queue.waiting.len() + queue.threads
 }
 
 impl Queue {
     const fn new() -> Self {
-        Self { fds: VecDeque::new(), owner: None, has_thread: false }
+        Self {
+            waiting: VecDeque::new(),
+            aside: VecDeque::new(),
+            closing: Vec::new(),
+            taken: 0,
+            closed: 0,
+            threads: 0,
+            is_watched: false,
+            owner: None,
+        }
     }
 
-    /// In a forked child: leaves to the parent what it had queued, and the thread that it has.
+    /// In a forked child: leaves to the parent what it had queued, and the threads that it has.
     fn take_over(&mut self) {
         if self.owner.is_none_or(ForkGuard::is_child) {
-            self.fds.drain(..).for_each(std::mem::forget);
-            self.has_thread = false;
+            let before = std::mem::replace(self, Self::new());
+            before.waiting.into_iter().chain(before.aside).for_each(std::mem::forget);
             self.owner = ForkGuard::get().ok();
         }
     }
 
-    /// Has a thread for as long as there is something to do. This is what lies in `queue`.
-    fn start_thread_if_needed(&mut self, queue: &'static Mutex<Self>) {
-        if !self.fds.is_empty() && !self.has_thread {
-            self.has_thread = thread::start("fdring-closer", STACK_BYTES, || close_all(queue)).is_ok();
+    /// Has a thread that closes for as long as there is something to do, and one that watches while more waits behind
+    /// what may take long. This is what lies in `queue`.
+    fn start_threads(&mut self, queue: &'static Mutex<Self>) {
+        if self.waiting.is_empty() {
+            return;
         }
+        // Those that have just been started, or are about to take the next one, take nothing long.
+        let are_stuck = self.closing.len() == self.threads && self.closing.iter().all(|it| it.begun.elapsed() > LONG);
+        if are_stuck && self.threads < THREADS_MAX {
+            self.threads += usize::from(start(move || close_all(queue)));
+        } else if !self.is_watched && self.threads < THREADS_MAX {
+            self.is_watched = start(move || watch(queue));
+        }
+    }
+
+    /// The next one to be closed, with its number.
+    fn take(&mut self) -> Option<(OwnedFd, u64)> {
+        loop {
+            let (fd, closes) = self.waiting.pop_front()?;
+            if self.has_all_threads(closes.as_ref()) {
+                self.aside.push_back((fd, closes));
+                continue;
+            }
+            self.taken += 1;
+            self.closing.push(Closing { number: self.taken, begun: Instant::now(), owner: closes });
+            return Some((fd, self.taken));
+        }
+    }
+
+    /// Whether the owner has as many threads as it may.
+    fn has_all_threads(&self, owner: Option<&Closes>) -> bool {
+        let is_same = |closing: &&Closing| owner.is_some() && closing.owner.as_ref() == owner;
+        self.closing.iter().filter(is_same).count() >= THREADS_PER_OWNER_MAX
+    }
+
+    /// The one of that number is closed: its owner has a thread for another.
+    fn note_closed(&mut self, number: u64) {
+        self.closed += 1;
+        let Some(at) = self.closing.iter().position(|closing| closing.number == number) else { return };
+        let owner = self.closing.swap_remove(at).owner;
+        let next = self.aside.iter().position(|(_, closes)| *closes == owner);
+        self.waiting.extend(next.and_then(|next| self.aside.remove(next)));
     }
 }
 
-/// The thread.
-fn close_all(queue: &Mutex<Queue>) {
-    loop {
-        let mut guard = queue.lock();
-        let Some((fd, closes)) = guard.fds.pop_front() else {
-            guard.has_thread = false;
-            return;
-        };
+fn start(work: impl FnOnce() + Send + 'static) -> bool {
+    thread::start("fdring-closer", STACK_BYTES, work).is_ok()
+}
+
+/// A thread that closes.
+fn close_all(queue: &'static Mutex<Queue>) {
+    let mut guard = queue.lock();
+    while let Some((fd, number)) = guard.take() {
+        guard.start_threads(queue);
         drop(guard);
         drop(fd);
-        drop(closes);
+        guard = queue.lock();
+        guard.note_closed(number);
+    }
+    guard.threads -= 1;
+}
+
+/// The thread that watches: once nothing is closed for long, and something waits, it closes too.
+fn watch(queue: &'static Mutex<Queue>) {
+    let mut closed = queue.lock().closed;
+    loop {
+        std::thread::sleep(LONG);
+        let mut guard = queue.lock();
+        let is_stuck = guard.closed == closed;
+        closed = guard.closed;
+        let has_room = guard.threads < THREADS_MAX;
+        if guard.waiting.is_empty() || is_stuck || !has_room {
+            guard.is_watched = false;
+            if guard.waiting.is_empty() || !has_room {
+                return;
+            }
+            guard.threads += 1;
+            drop(guard);
+            return close_all(queue);
+        }
     }
 }
 
@@ -172,34 +282,51 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_is_closed_later_is_closed_in_order_and_waited_for_by_nobody() {
-        isolated("os::closing::tests::what_is_closed_later_is_closed_in_order_and_waited_for_by_nobody", || {
+    fn what_is_closed_later_waits_for_nothing_that_takes_long() {
+        isolated("os::closing::tests::what_is_closed_later_waits_for_nothing_that_takes_long", || {
             assert_eq!(waiting(), 0);
             let (socket, listener) = lingering();
             let (mut reader, writer) = pipe().unwrap();
             close_later([socket, writer.into()]);
             assert!((1..=3).contains(&waiting()));
-            // The parent's thread and what it still has to do are the parent's: a child has its own.
+            // The parent's threads and what they still have to do are the parent's: a child has its own.
             assert!(in_forked_child(|| waiting() == 0 && is_closed(pipe().unwrap())));
-            drop(listener);
             assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+            drop(listener);
+            wait_until("nothing is left", || waiting() == 0);
+            let (sockets, listeners): (Vec<_>, Vec<_>) = (0..3).map(|_| lingering()).unzip();
+            let (mut reader, writer) = pipe().unwrap();
+            close_later(sockets.into_iter().chain([writer.into()]));
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+            assert!(is_closed(pipe().unwrap()));
+            wait_until("the sockets alone are left", || waiting() == 3);
+            drop(listeners);
             wait_until("nothing is left", || waiting() == 0);
             assert!(is_closed(pipe().unwrap()), "there is a thread again");
         });
     }
 
     #[test]
-    fn a_descriptor_of_a_record_that_takes_long_holds_up_nothing_of_sessions() {
-        isolated("os::closing::tests::a_descriptor_of_a_record_that_takes_long_holds_up_nothing_of_sessions", || {
-            let (closes, (socket, listener)) = (Closes::default(), lingering());
+    fn an_owner_has_so_many_threads_and_others_have_theirs() {
+        isolated("os::closing::tests::an_owner_has_so_many_threads_and_others_have_theirs", || {
+            let (closes, others) = (Closes::default(), Closes::default());
+            let (sockets, mut listeners): (Vec<_>, Vec<_>) = (0..THREADS_PER_OWNER_MAX).map(|_| lingering()).unzip();
+            close_later_counted(sockets, &closes);
+            wait_until("each has a thread", || COUNTED.lock().closing.len() == THREADS_PER_OWNER_MAX);
             let (mut reader, writer) = pipe().unwrap();
-            close_later_counted([socket, writer.into()], &closes);
-            assert!(is_closed(pipe().unwrap()), "it has a thread of its own");
+            close_later_counted([writer.into()], &closes);
+            wait_until("the pipe is set aside", || COUNTED.lock().aside.len() == 1);
+            assert!(is_closed(pipe().unwrap()), "those of sessions are closed");
             wait_until("nothing of sessions waits", || waiting() == 0);
-            assert_eq!(closes.waiting(), 2);
-            drop(listener);
-            assert_eq!(reader.read(&mut [0]).unwrap(), 0);
-            wait_until("nothing is left", || closes.waiting() == 0);
+            let (mut other_reader, writer) = pipe().unwrap();
+            close_later_counted([writer.into()], &others);
+            assert_eq!(other_reader.read(&mut [0]).unwrap(), 0, "those of another owner are closed");
+            wait_until("they are counted for it", || others.waiting() == 0);
+            assert_eq!(closes.waiting(), THREADS_PER_OWNER_MAX + 1);
+            drop(listeners.pop());
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0, "a thread has come free");
+            drop(listeners);
+            wait_until("nothing is left", || closes.waiting() == 0 && COUNTED.lock().threads == 0);
         });
     }
 }

@@ -26,7 +26,7 @@ use rustix::process::{Resource, getrlimit};
 use self::mapping::Access;
 use self::received::Length;
 use crate::error::{Error, Operation, Result};
-use crate::os::bell::BellEnd;
+use crate::os::bell::{BellEnd, is_quick_to_close_while_held};
 use crate::os::cgroup::{self, MemoryRoom};
 use crate::os::closing::{Closes, close_later, close_later_counted};
 use crate::terms::BellKind;
@@ -58,6 +58,13 @@ pub(crate) fn close_received(fds: Vec<OwnedFd>) {
 /// The same; those that are not closed when this returns are counted.
 pub(crate) fn close_received_counted(fds: Vec<OwnedFd>, closes: &Closes) {
     close_later_counted(slow_to_close(fds), closes);
+}
+
+/// The same for descriptors of a message that is still in its queue: they are not the last ones, so that most kinds are
+/// closed at once.
+pub(crate) fn close_peeked_counted(mut fds: Vec<OwnedFd>, closes: &Closes) {
+    fds.retain(|fd| !is_quick_to_close_while_held(fd));
+    close_received_counted(fds, closes);
 }
 
 /// Closes memory, and returns the others; those that rarely take long come first.

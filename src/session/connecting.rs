@@ -141,15 +141,14 @@ mod tests {
             || {
                 let address = Address::from(format!("@{}", unique_name()));
                 let connect = |limit| open_socket(&address, Deadline::after(limit), limit, None).map(drop).unwrap_err();
-                let (socket, listener) = lingering();
-                close_later([socket]);
-                close_later((1..=WAITING_MAX).map(|_| std::fs::File::open("/dev/null").unwrap().into()));
+                let (sockets, listeners): (Vec<_>, Vec<_>) = (0..WAITING_MAX).map(|_| lingering()).unzip();
+                close_later(sockets);
                 let error = connect(Duration::from_millis(50));
                 assert!(
                     matches!(error, Error::TimedOut { .. }) && error.to_string().contains("64 descriptors"),
                     "{error}"
                 );
-                drop(listener);
+                drop(listeners);
                 assert!(matches!(connect(DEADLINE), Error::Os { .. }), "nobody listens");
             },
         );

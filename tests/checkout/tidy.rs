@@ -356,7 +356,8 @@ fn the_page_of_events_lists_every_event_there_is() {
 }
 
 /// Where a thread naps between two looks at a condition that nothing announces, with a deadline.
-const NAPS: [&str; 5] = [
+const NAPS: [&str; 6] = [
+    "src/os/closing.rs",
     "src/region/sealed.rs",
     "src/region/testing.rs",
     "src/fuzzing/session_ops.rs",
