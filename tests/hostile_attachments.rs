@@ -66,16 +66,23 @@ struct Play {
 
 impl Play {
     fn begin(test: &str) -> Self {
+        Self::begin_after(test, |_| ())
+    }
+
+    /// The same; the consumer is attached where the ring ends after `script`.
+    fn begin_after(test: &str, script: impl FnOnce(&mut Self)) -> Self {
         let address = format!("@{}", unique_name());
         let listener = listen(&address);
-        let mut reader = Peer::start(test, "reader", &address);
+        let reader = Peer::start(test, "reader", &address);
         let wire = accept(&listener);
         let goods = lend();
         let descriptors = invite(&wire, &goods);
-        wire.send(&attached(&[0])).unwrap();
-        reader.expect("attached");
-        let (pipe, writer) = pipe().unwrap();
-        Self { goods, wire, descriptors: Some(descriptors), reader, published: 0, pipe, writer: writer.into() }
+        let ((pipe, writer), descriptors) = (pipe().unwrap(), Some(descriptors));
+        let mut play = Self { goods, wire, descriptors, reader, published: 0, pipe, writer: writer.into() };
+        script(&mut play);
+        play.wire.send(&attached(&[play.published])).unwrap();
+        play.reader.expect("attached");
+        play
     }
 
     /// Sends that, with that number of descriptors.
@@ -194,6 +201,40 @@ fn a_record_gets_exactly_what_it_says_or_an_error_and_the_next_one_is_read() {
         ("several, and its own are too many", |play| play.attach_each(0, &[(0, 3), (8, 1)]), &[broken, "and 3 came"]),
         ("more records than a frame has", |play| play.attach_each(0, &[(0, 2); 33]), &[broken]),
         ("records in disorder", |play| play.attach_each(0, &[(8, 2), (0, 2)]), &[broken, "does not lie behind"]),
+        ("a record named twice", |play| play.attach_each(0, &[(0, 2), (0, 1)]), &[broken, "does not lie behind"]),
+        ("a record of none", |play| play.attach_each(0, &[(0, 2), (8, 0)]), &[broken]),
+        (
+            "more together than a message has",
+            |play| play.send(&attachments_of(0, 0, &[(0, 2), (8, 252)]), 253),
+            &[broken],
+        ),
+        (
+            "more together than a number can say",
+            |play| play.send(&with(attachments_of(0, 0, &[(0, 253); 32]), 12, &[2, 0]), 2),
+            &[broken],
+        ),
+        (
+            "places that the ring never has behind it",
+            |play| play.attach_each(0, &[(0, 2), (1 << 63, 1), (u64::MAX, 1)]),
+            &["2 took 2"],
+        ),
+        ("the same place, a lap later", |play| play.attach(0, CAPACITY, 2), &["not sent at 0"]),
+        (
+            "a record named again, by a later frame",
+            |play| {
+                play.attach(0, 0, 2);
+                play.attach(1, 0, 3);
+            },
+            &["2 took 2"],
+        ),
+        (
+            "a group that reaches into the one before it",
+            |play| {
+                play.attach_each(0, &[(0, 2), (2 * RECORD, 1)]);
+                play.attach_each(1, &[(RECORD, 1), (3 * RECORD, 1)]);
+            },
+            &["2 took 2"],
+        ),
         ("no record", |play| play.send(&frame(6, 1, &[0; 10]), 1), &[broken, "0 records"]),
         (
             "several, replaced by others",
@@ -268,6 +309,105 @@ fn what_came_ahead_is_there_for_its_record() {
     }
     let said = [(); 7].map(|()| play.reads());
     assert_eq!(said, ["not sent at 0", "0 took 0", "1 took 1", "0 took 0", "2 took 2", "0 took 0", "3 took 3"]);
+    play.end();
+}
+
+/// The last record of a lap and the first one of the next are of one group, of which there are several.
+#[test]
+fn a_group_goes_from_one_lap_to_the_next() {
+    const TEST: &str = "a_group_goes_from_one_lap_to_the_next";
+    if role().as_deref() == Some("reader") {
+        return reads_when_told();
+    }
+    let mut play = Play::begin(TEST);
+    for number in 0..3 {
+        while play.published % CAPACITY != CAPACITY - RECORD {
+            play.publish(0);
+            assert_eq!(play.reads(), "0 took 0");
+        }
+        let last = play.published;
+        play.attach_each(number, &[(last, 1), (last + RECORD, 3)]);
+        play.publish(1);
+        assert_eq!(play.reads(), "1 took 1");
+        play.publish(3);
+        assert_eq!(play.reads(), "3 took 3");
+    }
+    play.end();
+}
+
+/// Far more than a producer by the book sends ahead.
+#[test]
+fn more_frames_than_a_queue_should_hold_are_there_for_their_records() {
+    const TEST: &str = "more_frames_than_a_queue_should_hold_are_there_for_their_records";
+    if role().as_deref() == Some("reader") {
+        return reads_when_told();
+    }
+    let mut play = Play::begin(TEST);
+    (0..200).for_each(|number| play.attach(number, number * RECORD, 2));
+    (0..200).for_each(|_| play.publish(2));
+    (0..200).for_each(|_| assert_eq!(play.reads(), "2 took 2"));
+    play.end();
+}
+
+/// What comes once its record was asked for is nobody's.
+#[test]
+fn a_frame_that_comes_too_late_is_passed() {
+    const TEST: &str = "a_frame_that_comes_too_late_is_passed";
+    if role().as_deref() == Some("reader") {
+        return reads_when_told();
+    }
+    let mut play = Play::begin(TEST);
+    play.publish(2);
+    assert_eq!(play.reads(), "not sent at 0");
+    play.attach(0, 0, 2);
+    // One that a number before it makes impossible is a fault, and one that it does not is by the book.
+    play.attach_each(1, &[(0, 1), (RECORD, 2)]);
+    play.publish(2);
+    assert_eq!(play.reads(), "2 took 2");
+    play.attach_each(1, &[(RECORD, 2), (2 * RECORD, 2)]);
+    play.publish(2);
+    assert_eq!(play.reads(), "2 took 2", "an attempt of the same number that was made too late");
+    play.attach(0, 3 * RECORD, 2);
+    play.publish(2);
+    let said = play.reads();
+    assert!(said.contains("fell from 1 to 0"), "{said}");
+    play.end();
+}
+
+/// Frames from before a consumer has joined, of records that it does not read, and of its first one.
+#[test]
+fn frames_from_before_a_consumer_joins_are_for_its_records_or_nobody() {
+    const TEST: &str = "frames_from_before_a_consumer_joins_are_for_its_records_or_nobody";
+    if role().as_deref() == Some("reader") {
+        return reads_when_told();
+    }
+    let mut play = Play::begin_after(TEST, |play| {
+        (0..4).for_each(|number| play.attach(number, number * RECORD, 1));
+        play.attach_each(4, &[(0, 1), (4 * RECORD, 2)]);
+        (0..4).for_each(|_| play.publish(1));
+    });
+    play.publish(2);
+    assert_eq!(play.reads(), "2 took 2");
+    play.end();
+}
+
+/// What it was sent before it was evicted is there for the records that it still reads, and what comes after is closed.
+#[test]
+fn frames_around_an_eviction_are_for_their_records_or_nobody() {
+    const TEST: &str = "frames_around_an_eviction_are_for_their_records_or_nobody";
+    if role().as_deref() == Some("reader") {
+        return reads_when_told();
+    }
+    let mut play = Play::begin(TEST);
+    play.attach(0, 0, 2);
+    play.publish(2);
+    assert_eq!(play.reads(), "2 took 2");
+    play.attach(1, RECORD, 2);
+    play.attach_each(2, &[(2 * RECORD, 1), (3 * RECORD, 1)]);
+    play.wire.send(&evicted(0)).unwrap();
+    play.attach(3, 4 * RECORD, 1);
+    let said = play.reads();
+    assert!(said.contains("Evicted"), "{said}");
     play.end();
 }
 
