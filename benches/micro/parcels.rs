@@ -4,8 +4,8 @@
 //! `sendmsg` and `recvmsg` is written by hand. Both processes close each descriptor that comes. Beside each rate stands
 //! what both processes together took of a processor, which other processes of the machine change less.
 //!
-//! Usage: cargo bench --bench parcels [-- [payloads|descriptors] [--rounds=N]]. With `--test` everything runs once, and
-//! nothing is measured.
+//! Usage: cargo bench --bench parcels [-- [payloads|descriptors] [--array=N] [--rounds=N]]. With `--test` everything
+//! runs once, and nothing is measured.
 #![allow(unsafe_code, reason = "one of the ways reads in place")]
 
 use fdring::options::LaneOptions;
@@ -46,7 +46,9 @@ fn main() -> Result<()> {
         payloads(rounds)?;
     }
     if !has("payloads") {
-        descriptors(rounds)?;
+        let array = arguments.iter().find_map(|argument| argument.strip_prefix("--array="));
+        let arrays = array.map_or(Ok(ARRAYS.to_vec()), |array| array.parse().map(|len| vec![len]))?;
+        descriptors(rounds, &arrays)?;
     }
     Ok(())
 }
@@ -68,10 +70,11 @@ fn payloads(rounds: Option<usize>) -> Result<()> {
     Ok(())
 }
 
-fn descriptors(rounds: Option<usize>) -> Result<()> {
+fn descriptors(rounds: Option<usize>, arrays: &[usize]) -> Result<()> {
     println!("descriptors a message      records            many at once          sendmsg      ratios");
-    for len in ARRAYS {
-        let count = if rounds.is_none() { 2 } else { 64_000 / len };
+    for &len in arrays {
+        // Longer than the table of descriptors takes to grow: with threads, some milliseconds each time.
+        let count = if rounds.is_none() { 2 } else { (64_000 / len).max(8_000) };
         let rate = |cost: &Cost| (len * count) as f64 / cost.time.as_secs_f64() / 1e6;
         let micros = |cost: &Cost| cost.processor.as_micros() as f64 / (len * count) as f64;
         let (mut row, mut rates) = (format!("{len:>21}"), Vec::new());

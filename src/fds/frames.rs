@@ -7,6 +7,8 @@ use super::message::{receive_message, rights_room_bytes};
 use super::options::{Sender, add_pidfds};
 use super::{Received, RecvFdsError};
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -100,9 +102,16 @@ pub(crate) fn peek_frame(socket: BorrowedFd<'_>, buf: &mut [u8]) -> Result<usize
 }
 
 /// Takes the next frame out of the socket, and lets its descriptors go. That waits for nobody if the caller has got
-/// them by [`peek_frame_with_fds`]: then these are not their last holders.
+/// them by [`peek_frame_with_fds`]: then these are not their last holders, and no file system is told of it, as it is
+/// of a close.
 pub(crate) fn discard_frame(socket: BorrowedFd<'_>) -> Result<(), RecvFdsError> {
-    receive_message(socket, &mut [0], 0, libc::MSG_DONTWAIT).map(drop).map_err(RecvFdsError::from_os)
+    // recv(2) has no control buffer, and takes less than recvmsg(2).
+    loop {
+        match rustix::net::recv(socket, &mut [0; 1], RecvFlags::DONTWAIT) {
+            Err(Errno::INTR) => {}
+            received => return received.map(drop).map_err(RecvFdsError::from_os),
+        }
+    }
 }
 
 /// Receives one frame from a seqpacket socket from which no descriptors are taken, and returns its length in bytes.

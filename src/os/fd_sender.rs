@@ -132,6 +132,11 @@ impl FdSender {
         has_room
     }
 
+    /// Whether the kernel says that there is room for a frame, or nobody takes any. A look that changes nothing.
+    pub(crate) fn seems_to_have_room(&self) -> bool {
+        self.is_over() || self.queued_bytes().is_some_and(|queued| queued < self.buffer_bytes)
+    }
+
     /// Sends one frame, whole or not at all.
     pub(crate) fn send(&self, frame: &[u8], fds: &[BorrowedFd<'_>]) -> Sent {
         let sent = fds::send_frame(self.as_fd(), frame, fds);

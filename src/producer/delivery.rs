@@ -17,6 +17,7 @@ use crate::lane::{ConsumerInfo, Lane, SeatHandle};
 use crate::os::clock::now_ns;
 use crate::os::fd_sender::{FdSender, Sent};
 use crate::os::interrupt::Interrupter;
+use crate::os::spin::Spins;
 use crate::ring::roster::{Seat, SeatPort};
 use crate::ring::writer::{Filled, Room};
 use crate::trace::event;
@@ -37,6 +38,8 @@ pub(super) struct Outbox {
     published: u64,
     /// The seats that left frames untaken when there was no room for more.
     untaken: Vec<Untaken>,
+    /// Looks for room in queues, before it sleeps.
+    spins: Spins,
 }
 
 /// What a seat has left untaken.
@@ -83,7 +86,7 @@ impl Producer {
             return Err(SendError::Forked);
         }
         let published = self.published();
-        let Self { publisher, shortcut, lane, watch, interrupter, outbox, .. } = self;
+        let Self { publisher, shortcut, lane, watch, interrupter, outbox, spin, .. } = self;
         if let Some(room) = &batch {
             publisher.writer.resume(**room);
         }
@@ -106,6 +109,7 @@ impl Producer {
             fds,
             served,
             deadline,
+            spin: *spin,
             pauses: IN_FLIGHT_PAUSES.iter(),
         };
         crash::point!("producer-before-attachments");
@@ -142,6 +146,8 @@ struct Delivery<'a> {
     /// The seats that have got them.
     served: &'a mut Vec<u64>,
     deadline: Deadline,
+    /// How long to look for room in queues before it sleeps.
+    spin: Duration,
     /// Those that are left before too many in flight are an error.
     pauses: std::slice::Iter<'static, Duration>,
 }
@@ -226,6 +232,12 @@ impl Delivery<'_> {
         let Judged { has_acted: false, until } = self.judge(full, now)? else { return Ok(()) };
         if self.deadline == Deadline::Now || self.deadline.has_passed() {
             return Err(SendError::Untaken { consumer: self.info(full[0]) });
+        }
+        // A consumer that takes frames soon makes room: to wake a sleeper takes it as long as several of them.
+        let has_room = |seat: &&SeatArc| seat.port().fd_sender().is_none_or(FdSender::seems_to_have_room);
+        let look = |_| full.iter().all(has_room).then_some(());
+        if self.outbox.spins.spin_until(self.spin, self.deadline.min(until), look).is_some() {
+            return Ok(());
         }
         let changed = self.lane.changed.as_ref();
         let mut waits: Vec<_> = full
