@@ -183,14 +183,7 @@ impl Batch<'_> {
             return Err(SendError::Forked);
         }
         check_len(&self.room, len)?;
-        let claim = match self.room.claim(len as u64) {
-            Some(claim) => claim,
-            None => {
-                let (claim, room) = self.producer.claim_beyond(self.room, len as u64, deadline)?;
-                self.room = room;
-                claim
-            }
-        };
+        let claim = self.producer.claim_in(&mut self.room, len as u64, deadline)?;
         crash::point!("producer-reserved-in-batch");
         Ok(Reservation {
             producer: self.producer,
@@ -218,14 +211,7 @@ impl Batch<'_> {
         }
         check_len(room, len)?;
         let len = len as u64;
-        let claim = match room.claim(len) {
-            Some(claim) => claim,
-            None => {
-                let (claim, ahead) = producer.claim_beyond(*room, len, Deadline::Now)?;
-                *room = ahead;
-                claim
-            }
-        };
+        let claim = producer.claim_in(room, len, Deadline::Now)?;
         Ok(Reservation { producer, batch: Some(room), claim: claim.with_len(len), tag: 0 })
     }
 

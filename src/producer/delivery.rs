@@ -93,7 +93,7 @@ impl Producer {
         if shortcut.is_closed() {
             let mut committed = publisher.writer.room().committed();
             for Filled { claim, .. } in filled {
-                publisher.writer.stamp(committed, *claim, now_ns);
+                publisher.writer.stamp(committed, claim.begin(), now_ns);
                 committed = claim.end();
             }
         }

@@ -41,7 +41,7 @@ use crate::policies::NoConsumer;
 use crate::region::HugePagesOutcome;
 use crate::ring::publisher::Publisher;
 use crate::ring::roster::Roster;
-use crate::ring::writer::{Claim, Room, Writer};
+use crate::ring::writer::{Room, Writer};
 use crate::stores::StoreChooser;
 use crate::trace::event;
 use arming::Arming;
@@ -894,16 +894,19 @@ impl Producer {
         }
     }
 
-    /// What a commit begins with if it has no shortcut: writes the time into the record of `claim`, in the room of a
-    /// batch or alone. False in a forked child, in which nothing is committed.
+    /// What a commit begins with if it has no shortcut: writes the time into the record that begins at `begin`.
+    /// `batch_committed` is the end of what its batch has committed. False in a forked child, in which nothing is
+    /// committed.
+    ///
+    /// All by value: a batch whose address is taken is in memory, where each record waits for the one before (0.6 ns).
     #[cold]
-    fn stamp(&mut self, batch: Option<&Room>, claim: Claim) -> bool {
+    fn stamp(&mut self, batch_committed: Option<u64>, begin: u64) -> bool {
         if self.guard.is_child() {
             return false;
         }
         let writer = &mut self.publisher.writer;
-        let committed = batch.map_or_else(|| writer.room().committed(), Room::committed);
-        writer.stamp(committed, claim, now_ns);
+        let committed = batch_committed.unwrap_or_else(|| writer.room().committed());
+        writer.stamp(committed, begin, now_ns);
         true
     }
 

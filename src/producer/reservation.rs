@@ -34,12 +34,15 @@ const WORDS_BYTES_MAX: usize = 128;
 /// ```
 #[derive(Debug)]
 #[must_use = "a reservation that is not committed is discarded"]
+#[repr(C)]
 pub struct Reservation<'a> {
+    // In this order the tag lies where an error has its number, in what `reserve` returns. If a pointer lies there, the
+    // optimiser takes it apart, and so keeps the batch in memory: each record of a batch then takes 0.6 ns longer.
     pub(super) producer: &'a mut Producer,
+    pub(super) tag: u16,
+    pub(super) claim: Claim,
     /// The room of the batch that the record belongs to, if any.
     pub(super) batch: Option<&'a mut Room>,
-    pub(super) claim: Claim,
-    pub(super) tag: u16,
 }
 
 impl<'a> Reservation<'a> {
@@ -163,7 +166,8 @@ impl<'a> Reservation<'a> {
     #[inline(always)]
     pub fn commit(self) -> u64 {
         let end = self.claim.end();
-        if !self.producer.shortcut.is_closed() || self.producer.stamp(self.batch.as_deref(), self.claim) {
+        let (batch_committed, begin) = (self.batch.as_deref().map(Room::committed), self.claim.begin());
+        if !self.producer.shortcut.is_closed() || self.producer.stamp(batch_committed, begin) {
             self.complete();
         }
         end

@@ -150,8 +150,7 @@ impl Batch<'_> {
                 return Ok(());
             }
             // The row is full: the next record needs padding, or more room.
-            let claim;
-            (claim, room) = self.producer.claim_beyond(room, len as u64, Deadline::Never)?;
+            let claim = self.producer.claim_in(&mut room, len as u64, Deadline::Never)?;
             let writer = &mut self.producer.publisher.writer;
             let payload = writer.payload_of(&claim);
             fill(filled, writer.memory_mut().bytes_mut(payload, claim.len()));

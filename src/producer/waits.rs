@@ -287,20 +287,28 @@ impl Producer {
         Ok(judged)
     }
 
-    /// Like `wait_for_room`, for a batch that has filled `room` so far. Also returns the room that is left.
+    /// Room for a record of a batch that has filled `room` so far: in it, or wherever `room` goes on then.
+    ///
+    /// No call here takes the address of `room`: a batch whose address is taken is in memory, where each record waits
+    /// for the one before (0.6 ns).
+    #[inline(always)]
+    pub(super) fn claim_in(&mut self, room: &mut Room, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
+        if let Some(claim) = room.claim(len) {
+            return Ok(claim);
+        }
+        self.publisher.writer.resume(*room);
+        let claim = self.claim_closely(len, deadline)?;
+        *room = self.publisher.writer.room();
+        Ok(claim)
+    }
+
+    /// Like `wait_for_room`, if there may be room that a closer look finds.
     #[cold]
-    pub(super) fn claim_beyond(
-        &mut self,
-        room: Room,
-        len: u64,
-        deadline: Deadline,
-    ) -> Result<(Claim, Room), SendError> {
-        self.publisher.writer.resume(room);
-        let claim = match self.publisher.writer.claim(len) {
-            Some(claim) => claim,
-            None => self.wait_for_room(len, deadline)?,
-        };
-        Ok((claim, self.publisher.writer.room()))
+    fn claim_closely(&mut self, len: u64, deadline: Deadline) -> Result<Claim, SendError> {
+        match self.publisher.writer.claim(len) {
+            Some(claim) => Ok(claim),
+            None => self.wait_for_room(len, deadline),
+        }
     }
 
     /// Whether waits end now.

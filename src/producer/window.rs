@@ -343,7 +343,7 @@ impl Window<'_> {
                 writer.memory_mut().move_bytes(from, to, len);
             }
             if !is_plain {
-                writer.stamp(writer.room().committed(), claim, now_ns);
+                writer.stamp(writer.room().committed(), claim.begin(), now_ns);
             }
             writer.commit_placed(claim, tag);
             crash::point!("producer-in-window");

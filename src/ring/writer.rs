@@ -314,14 +314,14 @@ impl<W: LaneWriter> Writer<W> {
         true
     }
 
-    /// Writes the time into the record of `claim`, before its commit, on a lane whose records hold it. `committed` is
-    /// the end of the records that are committed, in a room that may have run ahead. `now` is asked for the first
-    /// record after a publication; those that follow it up to the next one have the same time.
-    pub(crate) fn stamp(&mut self, committed: u64, claim: Claim, now: impl FnOnce() -> u64) {
+    /// Writes the time into the record that begins at `begin`, before its commit, on a lane whose records hold it.
+    /// `committed` is the end of the records that are committed, in a room that may have run ahead. `now` is asked for
+    /// the first record after a publication; those that follow it up to the next one have the same time.
+    pub(crate) fn stamp(&mut self, committed: u64, begin: u64, now: impl FnOnce() -> u64) {
         if committed == self.published() {
             self.stamp = now();
         }
-        self.memory.set_header_word(claim.begin + STAMP_OFFSET, self.stamp);
+        self.memory.set_header_word(begin + STAMP_OFFSET, self.stamp);
     }
 
     /// Completes the record of `claim`, which is published alone: [`Writer::publish`] comes next, with nothing between.

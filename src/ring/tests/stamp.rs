@@ -16,7 +16,7 @@ fn the_clock_is_read_for_the_first_record_after_a_publication() {
     let stamp = |position| lane.header_word(position + STAMP_OFFSET);
     for expected in [100, 101] {
         let alone = claim(&mut writer, 8);
-        writer.stamp(writer.room().committed(), alone, now);
+        writer.stamp(writer.room().committed(), alone.begin(), now);
         writer.commit(alone, 0);
         writer.publish(alone.begin());
         assert_eq!(stamp(alone.begin()), expected);
@@ -26,7 +26,7 @@ fn the_clock_is_read_for_the_first_record_after_a_publication() {
         let mut room = writer.room();
         for _ in 0..3 {
             let member = room.claim(8).unwrap();
-            writer.stamp(room.committed(), member, now);
+            writer.stamp(room.committed(), member.begin(), now);
             writer.commit_in(&mut room, member, 0);
             assert_eq!(stamp(member.begin()), expected);
         }
