@@ -24,7 +24,6 @@ mod working;
 mod tests;
 
 use inbox::SETTLE_AGAIN;
-use looks::EXPECTED_LINES_AT_FIRST;
 use owned::{LaneReader, OwnSeat};
 use pace::Pace;
 use payloads::{Copies, Payloads};
@@ -117,8 +116,8 @@ pub struct Consumer {
     spins: Spins,
     /// Tries in vain since the last record.
     vain_tries: u32,
-    /// In how many cache lines the last record lay that came within a moment, as the next one will then.
-    expected_lines: u64,
+    /// Whether the last record that came within a moment lay in one cache line, as the next one will then.
+    expects_one_line: bool,
     /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
     session_due: Duration,
     /// Where it stood when a call first found nothing there, and when that was.
@@ -178,7 +177,7 @@ impl Consumer {
             spin,
             spins: Spins::default(),
             vain_tries: 0,
-            expected_lines: EXPECTED_LINES_AT_FIRST,
+            expects_one_line: false,
             session_due,
             idle: None,
             info: LaneInfo::new(&terms),
