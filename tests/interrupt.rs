@@ -6,7 +6,7 @@ mod common;
 mod hostile;
 
 use common::{DEADLINE, KillOnDrop, isolated, role, unique_name};
-use common::{wait_until_process_has_slept_for, wait_until_process_sleeps};
+use common::{wait_until_process_has_slept_for, wait_until_process_sleeps, wait_until_thread_has_slept_for};
 use fdring::errors::{ErrorKind, ReceiveError, SendError, TapError};
 use fdring::options::{LaneOptions, NoConsumer, ServerOptions, SessionListenerOptions, SessionOptions};
 use fdring::select::{Selectable, Selector};
@@ -23,8 +23,8 @@ use std::time::{Duration, Instant};
 
 /// No wait here ends by itself.
 const HOUR: Duration = Duration::from_secs(3600);
-/// A thread that sleeps for this long is past all the looks that come after an announcement by time alone.
-const ASLEEP: Duration = Duration::from_millis(40);
+/// One that looks every 10 ms, for as long as it waits, sleeps for so long in between.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(3);
 /// How late a wait may end for want of a processor.
 const LATE: Duration = Duration::from_secs(15);
 
@@ -403,9 +403,10 @@ fn interrupt_each(test: &str, elsewhere: bool) {
         let number = pid.as_raw_nonzero().get() as u32;
         match name {
             "receives_with_spin" => {}
-            // They look again and again.
-            name if name.starts_with("connects") || name == "offers" => wait_until_process_sleeps(number),
-            _ => wait_until_process_has_slept_for(number, ASLEEP),
+            name if name.starts_with("connects") || name == "offers" => {
+                wait_until_process_has_slept_for(number, BETWEEN_LOOKS);
+            }
+            _ => wait_until_process_sleeps(number),
         }
         let begin = Instant::now();
         kill_process(pid, Signal::INT).unwrap();
@@ -491,7 +492,7 @@ fn a_producer_that_can_wait_for_one_word_only_is_interrupted_too() {
         thread::scope(|scope| {
             let (sleeper, stop) = (rustix::thread::gettid(), &stop);
             scope.spawn(move || {
-                common::wait_until_thread_sleeps(sleeper);
+                wait_until_thread_has_slept_for(sleeper, BETWEEN_LOOKS);
                 stop.interrupt();
             });
             assert_eq!(producer.send_timeout(&[0; 56], DEADLINE), Err(SendError::Interrupted));

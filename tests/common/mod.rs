@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 /// How long anything in a test may take before it counts as hung.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A thread that has not run for so long is taken to sleep, rather than to be on the way to it.
-const SLEEP: Duration = Duration::from_millis(3);
+/// A thread that has not run for so long sleeps until it is woken: it is past each look that comes by time alone after
+/// it has announced its sleep, which are up to 20 ms apart. So a test fails if its wake does not come.
+const SLEEP: Duration = Duration::from_millis(40);
 
 const ROLE: &str = "FDRING_TEST_ROLE";
 const ISOLATED: &str = "isolated";
@@ -158,7 +159,7 @@ fn happens_within(long: Duration, mut condition: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Waits until every thread of the process `pid` sleeps in the kernel.
+/// Waits until every thread of the process `pid` sleeps until it is woken.
 pub(crate) fn wait_until_process_sleeps(pid: u32) {
     wait_until_process_has_slept_for(pid, SLEEP);
 }
@@ -178,7 +179,7 @@ pub(crate) fn wait_until_process_has_slept_for(pid: u32, long: Duration) {
     });
 }
 
-/// Waits until the thread of this process that the kernel knows as `tid` (gettid(2)) sleeps in the kernel.
+/// Waits until the thread of this process that the kernel knows as `tid` (gettid(2)) sleeps until it is woken.
 pub(crate) fn wait_until_thread_sleeps(tid: rustix::process::Pid) {
     wait_until_thread_has_slept_for(tid, SLEEP);
 }
