@@ -303,7 +303,7 @@ OWN = {
     "long round trips": long_trips,
     "load": load,
     "asleep": lambda report: all_forms(report, ["asleep", "asleep-one-core", "wake-up", "connect"], ["p50", "ns"], ns),
-    "several": lambda report: all_forms(report, ["producers-cost", "consumers", "lanes"], ["a record", "ns"], ns),
+    "several": lambda report: all_forms(report, ["producers-cost", "taps", "consumers", "lanes"], ["a record", "ns"], ns),
     "shapes": lambda report: all_forms(report, ["fan-in", "workers"], ["a record", "ns"], ns),
     "descriptors": descriptors,
     "counts": counts,

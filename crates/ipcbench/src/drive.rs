@@ -7,7 +7,7 @@ use crate::clock::{Clock, Laps, ticks};
 use crate::contender::{Contender, Fallible, Waiting, Way};
 use crate::descriptors;
 use crate::load::Load;
-use crate::payload::{self, PING_BYTES};
+use crate::payload::{self, Bytes, PING_BYTES};
 use crate::plan::{Carrier, Case, FdSender, SPREAD_LEN, Spread};
 use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
 use std::sync::atomic::Ordering;
@@ -31,6 +31,7 @@ pub(crate) fn way_of(case: Case) -> Way {
         | Case::FanOut(_, consumers)
         | Case::ProducersCost(_, consumers) => Way { consumers, ..spread },
         Case::Spread(Spread::Lanes(lanes)) | Case::Lanes(_, lanes) => Way { lanes, ..spread },
+        Case::Taps(_, len) => Way::new(len, Waiting::Spinning),
         Case::FanIn(_, producers, len) => Way { producers, ..Way::new(len, Waiting::Spinning) },
         Case::Share(_, workers) => Way { workers, ..spread },
         Case::Load(..) => Way::new(PING_BYTES, Waiting::Spinning),
@@ -73,6 +74,9 @@ pub(crate) fn send(
 /// The child's half; the sum over what it received, where records go one way.
 pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case, records: u64) -> Fallible<u64> {
     let way = way_of(case);
+    if case.has_taps() {
+        shared.word(Word::Ping).store(1, Ordering::Release);
+    }
     match case {
         Case::RoundTrip(..) => contender.pong(way, records)?,
         Case::WakeUp(_) => be_woken(shared, records, || contender.receive(way))?,
@@ -83,7 +87,7 @@ pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case
         }
         Case::Descriptors(_, count) => descriptors::receive(shared, count, records, || contender.receive_fds(count))?,
         case if case.is_senders_time() && shared.word(Word::Ahead).load(Ordering::Relaxed) != 0 => {
-            wait_until_sent(shared, records)?;
+            wait_until_sent(shared, (way.len, records))?;
             return contender.receive_all(way, records);
         }
         _ => return contender.receive_all(way, records),
@@ -92,13 +96,14 @@ pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case
 }
 
 /// Receives nothing until so many records are sent.
-fn wait_until_sent(shared: &Shared, records: u64) -> Fallible {
+fn wait_until_sent(shared: &Shared, (len, records): (usize, u64)) -> Fallible {
     let start = Instant::now();
     while shared.word(Word::Pong).load(Ordering::Acquire) == 0 {
         if start.elapsed() > ROOM_PATIENCE {
             return Err(format!(
-                "there is no room for {records} records of {SPREAD_LEN} B: its sender was not done with them within \
+                "there is no room for {records} records of {}: its sender was not done with them within \
                  {} s while nobody received, and one that waits for room measures its receiver",
+                Bytes(len),
                 ROOM_PATIENCE.as_secs()
             )
             .into());

@@ -2,8 +2,9 @@
 
 mod reading;
 
-pub(crate) use reading::receive_one;
+pub(crate) use reading::{drain, receive_one, sum_exactly};
 
+use super::beside::{Attached, Offered};
 use super::clock::Laps;
 use super::payload::{PING_BYTES, assert_sent, boxed, fill, stamp, sum};
 use super::plan::{Align, BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, Reading, SPREAD_LEN, Sending, Spread};
@@ -14,7 +15,7 @@ use fdring::{
     options::Records,
     options::{LaneOptions, ServerOptions, SessionOptions},
 };
-use reading::{drain, in_runs, in_turn, receive_batch, receive_many, receive_run, try_batch, try_each, try_one};
+use reading::{in_runs, in_turn, receive_batch, receive_many, receive_run, try_batch, try_each, try_one};
 use std::time::Duration;
 
 type Result<T> = std::result::Result<T, fdring::Error>;
@@ -163,6 +164,8 @@ pub(crate) struct Outgoing {
     lanes: Vec<(Purpose, Producer)>,
     /// A lane that consumers come to and leave, and its server; the parent's only.
     visited: Option<(Producer, Server)>,
+    /// Lanes with taps; the parent's only.
+    pub(crate) beside: Offered,
     _server: Option<Server>,
 }
 
@@ -170,6 +173,8 @@ pub(crate) struct Outgoing {
 pub(crate) struct Incoming {
     lanes: Vec<(Purpose, Vec<Consumer>)>,
     address: String,
+    /// Those of lanes with taps; the child's only.
+    pub(crate) beside: Attached,
     /// The visitor that has not left yet.
     visiting: Option<Consumer>,
 }
@@ -198,7 +203,8 @@ impl Outgoing {
             [] => None,
             producers => Some(ServerOptions::new().sessions_max(256).listen(address, producers)?),
         };
-        Ok(Self { lanes, visited, _server: server })
+        let beside = Offered::offer(address, if role == Role::Parent { cases } else { &[] })?;
+        Ok(Self { lanes, visited, beside, _server: server })
     }
 
     /// The lane of that purpose, if this process writes one.
@@ -278,7 +284,7 @@ pub(crate) fn send_one<const LEN: usize>(producer: &mut Producer, n: u64) {
     slot.commit();
 }
 
-fn send_each<const LEN: usize>(producer: &mut Producer, records: u64) {
+pub(crate) fn send_each<const LEN: usize>(producer: &mut Producer, records: u64) {
     for n in 0..records {
         let mut slot = producer.reserve(LEN).expect("room for a record");
         fill::<LEN>((&mut slot[..]).try_into().expect("the length asked for"), n);
@@ -359,7 +365,8 @@ impl Incoming {
             }
             lanes.push((purpose, consumers));
         }
-        Ok(Self { lanes, address: visited_address(address), visiting: None })
+        let beside = Attached::attach(address, if role == Role::Child { cases } else { &[] })?;
+        Ok(Self { lanes, address: visited_address(address), beside, visiting: None })
     }
 
     /// The first consumer of the lane of that purpose, if this process reads one.

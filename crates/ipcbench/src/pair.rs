@@ -241,6 +241,10 @@ impl Parent {
     }
 
     fn run_between(&mut self, case: Case, records: u64, laps: &mut Laps) -> Fallible<(u64, u64)> {
+        if let Case::Taps(taps, len) = case {
+            yield_until(self.side.shared.word(Word::Ping), 1);
+            self.side.ends.outgoing.beside.wait_for(taps, len)?;
+        }
         let start = ticks();
         laps.begin();
         self.side.send(case, records, laps)?;

@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 pub const RING_BYTES: usize = fdring::limits::CAPACITY_DEFAULT_BYTES as usize;
 /// The length of a ring for payloads of at least [`LARGE_LEN`] bytes.
 pub(crate) const LARGE_RING_BYTES: usize = 16 << 20;
+/// The length of the rings of lanes with taps: a slice fits a quarter of one.
+pub(crate) const TAPS_RING_BYTES: usize = 16 << 20;
 const _: () = assert!(RING_BYTES.is_power_of_two() && RING_BYTES <= LARGE_RING_BYTES);
 /// From this length on, in bytes, a payload counts as large.
 pub(crate) const LARGE_LEN: usize = 1 << 20;

@@ -1,6 +1,7 @@
 //! One process's ends of everything that is measured, and which of them a slice is about.
 
 use crate::bells::Bells;
+use crate::beside::Beside;
 use crate::clock::{Clock, Laps};
 use crate::contender::{Contender, Fallible, Waiting};
 use crate::drive::{self, way_of};
@@ -111,6 +112,7 @@ impl Ends {
             Case::WakeUp(bouncer) => to(&mut pair((outgoing, incoming), (bouncer, Waiting::Asleep, PING_BYTES))),
             Case::RoundTrip(bouncer, ..) => to(&mut RawTrips::new(shared, bouncer)),
             Case::Spread(spread) => to(&mut Spreading { ends: (outgoing, incoming), spread }),
+            Case::Taps(taps, _) => to(&mut Beside { ends: (&mut outgoing.beside, &mut incoming.beside), taps }),
             Case::Connect(_) => to(&mut Visits(outgoing, incoming)),
             Case::Descriptors(sender, _) => to(&mut FdSocket { socket: fds_socket, sender }),
             Case::OneWay(Carrier::InProcess(_) | Carrier::Own(_), _)

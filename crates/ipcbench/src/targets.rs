@@ -10,7 +10,7 @@ use crate::measure::{Figures, Outcome, Restart, SLICES_MIN, TAILS};
 use crate::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
 use crate::plan::{
     Align, BATCH, Bouncer, CONSUMER_COUNTS, Carrier, Case, ChannelKind, FAN_IN_LENGTHS, FD_COUNTS, FdSender,
-    LONG_SLICE, Many, PRODUCER_COUNTS, Queue, RawMode, Reading, Sending, Spread,
+    LONG_SLICE, Many, PRODUCER_COUNTS, Queue, RawMode, Reading, Sending, Spread, TAPS_LENGTHS, Taps,
 };
 use crate::stats::{CONFIDENCE, Interval, Ratio};
 
@@ -413,6 +413,7 @@ fn others(targets: &mut Vec<Target>) {
         goal: Goal::GrowthBelow { ns: 10.0, steps: 3.0 },
         is_bound: false,
     });
+    taps(targets);
     shapes(targets);
     for count in FD_COUNTS {
         targets.push(rate(
@@ -433,6 +434,21 @@ fn others(targets: &mut Vec<Target>) {
             vec![Case::Descriptors(FdSender::Plain, count)],
             0.95,
         ));
+    }
+}
+
+/// Taps beside a lossless consumer, which cost its producer next to nothing.
+fn taps(targets: &mut Vec<Target>) {
+    let beside = Taps::ALL.into_iter().filter(|taps| taps.count() != 0);
+    for (len, taps) in TAPS_LENGTHS.into_iter().flat_map(|len| beside.clone().map(move |taps| (len, taps))) {
+        targets.push(Target {
+            what: format!("{}, 1 → 1{taps}: the producer's cost / no tap", Bytes(len)),
+            subjects: vec![Case::Taps(taps, len)],
+            references: vec![Case::Taps(Taps::None, len)],
+            statistic: Statistic::Median,
+            goal: Goal::TimeAtMost(if taps.count() == 1 { 1.01 } else { 1.03 }),
+            is_bound: false,
+        });
     }
 }
 

@@ -8,7 +8,7 @@ use crate::measure::{Outcome, Restart, SLICES_MIN, TAILS};
 use crate::options::Options;
 use crate::payload::{LENGTHS, PING_BYTES, boxed, fill, number_of, sum, sum_of_all, with_len, write};
 use crate::plan::{Align, Bouncer, Carrier, Case, Many, RawMode, Reading, SPREAD_LEN, Sending, Spread};
-use crate::shared::RING_BYTES;
+use crate::shared::{RING_BYTES, TAPS_RING_BYTES};
 use crate::stats::Quartiles;
 use crate::targets::{Goal, Judgement, Statistic, Target, targets};
 
@@ -184,6 +184,8 @@ fn a_contender_takes_part_in_what_it_can() {
     let mut all: Vec<&str> = crate::plan::cases(ABLE, &[Load { rate: 1000, arrivals: Arrivals::Even }])
         .into_iter()
         .map(|case| case.measure_key())
+        // Others have nothing like a tap.
+        .filter(|key| *key != "taps")
         .collect();
     all.sort_unstable();
     all.dedup();
@@ -417,6 +419,7 @@ fn what_goes_through_a_ring_goes_round_it_once_before_it_is_measured() {
         let (steps, runs) = (warmed / case.step(), warmed / case.most());
         assert_eq!(steps * case.step(), warmed, "{}: {case}", case.measure());
         match case {
+            Case::Taps(_, len) => assert_eq!(warmed, (TAPS_RING_BYTES / len) as u64, "{case}"),
             case if case.is_senders_time() => assert!(warmed >= lap && runs > 1, "{case}: {warmed}"),
             Case::Spread(_) | Case::FanOut(..) | Case::Lanes(..) | Case::Share(..) => {
                 assert_eq!(warmed, lap, "{case}")

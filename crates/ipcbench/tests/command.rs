@@ -453,7 +453,7 @@ fn the_list_names_what_can_be_selected() {
          --contender \"pipe\"\n    --contender \"pipe, blocking\"\n"
     );
     let all = said(&ipcbench(&["list"]));
-    for key in ["one-way", "round-trip", "asleep", "wake-up", "connect", "consumers", "descriptors", "load"] {
+    for key in ["one-way", "round-trip", "asleep", "wake-up", "connect", "taps", "consumers", "descriptors", "load"] {
         assert!(all.contains(&format!("--measure {key}\n")), "{key} is missing");
     }
 }
@@ -482,6 +482,21 @@ fn what_has_many_ends_carries_every_record_once() {
         "fdring send_many_with_fds and take_fds",
     ] {
         assert!(all.contains(&format!("\"{form}\"")), "{form} is missing in {all}");
+    }
+}
+
+#[test]
+fn taps_come_and_go_beside_a_consumer_and_each_has_every_record() {
+    if !has_two_processors() {
+        return;
+    }
+    // The sums of what was sent and received are compared, also if nothing is measured.
+    let output = ipcbench(&["--try", "--measure", "taps"]);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("all 12 cases work"), "{}", said(&output));
+    let all = said(&ipcbench(&["list", "--measure", "taps", "--bytes", "64"]));
+    for taps in ["", ", once more", " and 1 tap reading along", " and 4 taps asleep"] {
+        assert!(all.contains(&format!("\"fdring reserve, 1 → 1{taps}\"")), "{taps} is missing in {all}");
     }
 }
 

@@ -5,7 +5,7 @@ use crate::plan::BATCH;
 use fdring::{Consumer, Record, errors::ReceiveError};
 
 #[inline(always)]
-pub(super) fn sum_exactly<const LEN: usize>(record: &[u8]) -> u64 {
+pub(crate) fn sum_exactly<const LEN: usize>(record: &[u8]) -> u64 {
     let payload: &[u8; LEN] = record.try_into().expect("the length that was sent");
     sum(payload)
 }
@@ -98,7 +98,7 @@ pub(super) fn receive_run<const LEN: usize>(consumer: &mut Consumer, total: &mut
 }
 
 #[inline(always)]
-pub(super) fn drain<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
+pub(crate) fn drain<const LEN: usize>(consumer: &mut Consumer, total: &mut u64) -> u64 {
     let add = |record: &Record<'_>| *total = total.wrapping_add(sum_exactly::<LEN>(record));
     match consumer.try_receive_many(add) {
         Ok(records) => records as u64,

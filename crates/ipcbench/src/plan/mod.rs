@@ -6,7 +6,7 @@ use crate::contender::{Capability, ContenderKind, KindId, ROOM, Waiting};
 use crate::load::Load;
 use crate::payload::{LENGTHS, PING_BYTES, TRIP_LENGTHS, sum_of_all};
 use crate::shapes::records_at_once;
-use crate::shared::{LATENCIES_MAX, RING_BYTES, bounce_lane_bytes, ring_bytes};
+use crate::shared::{LATENCIES_MAX, RING_BYTES, TAPS_RING_BYTES, bounce_lane_bytes, ring_bytes};
 
 /// How many records a batch has, in every contender that sends in batches.
 pub(crate) const BATCH: u64 = 32;
@@ -33,6 +33,9 @@ const _: () = assert!(SLICES_A_LAP * ROOM == (RING_BYTES / SPREAD_LEN) as u64);
 /// How many producers send to one, and the lengths of what they send, in bytes.
 pub(crate) const PRODUCER_COUNTS: [usize; 4] = [1, 2, 4, 8];
 pub(crate) const FAN_IN_LENGTHS: [usize; 2] = [SPREAD_LEN, 64 << 10];
+
+/// The lengths of records with taps beside their consumer, in bytes.
+pub(crate) const TAPS_LENGTHS: [usize; 2] = [SPREAD_LEN, 64 << 10];
 
 /// How a raw ring publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +188,30 @@ pub(crate) enum Spread {
     Lanes(usize),
 }
 
+/// The taps beside the one consumer of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taps {
+    None,
+    /// As before: how far two cases differ that are the same.
+    NoneAgain,
+    /// That number of them, which read along.
+    Reading(usize),
+    /// That number of them, which sleep through the burst, and read its last record after it.
+    Asleep(usize),
+}
+
+impl Taps {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::None, Self::NoneAgain, Self::Reading(1), Self::Reading(4), Self::Asleep(1), Self::Asleep(4)];
+
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::None | Self::NoneAgain => 0,
+            Self::Reading(count) | Self::Asleep(count) => count,
+        }
+    }
+}
+
 /// Who carries records from many, or to many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Many {
@@ -236,6 +263,8 @@ pub(crate) enum Case {
     FanIn(Many, usize, usize),
     /// Records, each to one of that number of workers, which are driven in turn.
     Share(Many, usize),
+    /// What a record of that length costs the producer of a lane with a consumer and these taps.
+    Taps(Taps, usize),
 }
 
 /// The payload of records where their length is not what is measured, in bytes.
@@ -268,6 +297,7 @@ impl Case {
             Self::FanIn(.., len) => raw(len).filter(Self::is_bare).collect(),
             Self::Load(_, load) => vec![Self::Load(Bouncer::Ring, load)],
             Self::WakeUp(_) => vec![Self::WakeUp(Bouncer::Bell)],
+            Self::Taps(_, len) => vec![Self::Taps(Taps::None, len)],
             Self::Connect(_) => Vec::new(),
             Self::Descriptors(_, count) => vec![Self::Descriptors(FdSender::Plain, count)],
         }
@@ -312,14 +342,19 @@ impl Case {
     }
 
     /// Whether threads of the two processes take turns on a core, which the scheduler takes from one for the other:
-    /// both use the same, or others serve a visitor there, and see to what it has left.
+    /// both use the same, or others serve a visitor there, and see to what it has left, or taps are woken there.
     pub(crate) fn takes_turns(self) -> bool {
-        self.shares_a_core() || matches!(self, Self::Connect(_))
+        self.shares_a_core() || matches!(self, Self::Connect(_) | Self::Taps(Taps::Asleep(_), _))
     }
 
     /// Whether what the sender takes is measured, and not until all is received.
     pub(crate) fn is_senders_time(self) -> bool {
-        matches!(self, Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..))
+        self.has_taps() || matches!(self, Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..))
+    }
+
+    /// Whether its lane has taps in some slices: they come and go, and say when all are there, before a slice begins.
+    pub(crate) fn has_taps(self) -> bool {
+        matches!(self, Self::Taps(..))
     }
 
     /// Whether it calls membarrier(2) itself.
@@ -352,7 +387,7 @@ impl Case {
                     Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced | Bouncer::FdringCall
                 )
             }
-            Self::Spread(_) => true,
+            Self::Spread(_) | Self::Taps(..) => true,
             Self::FanOut(..) | Self::ProducersCost(..) | Self::Lanes(..) => false,
             Self::Descriptors(sender, _) => {
                 matches!(sender, FdSender::Fdring | FdSender::OnRecords | FdSender::ManyOnRecords)
@@ -390,6 +425,7 @@ impl Case {
             // Whole batches for each of the lanes.
             Self::Spread(_) => LANES_STEP,
             Self::Lanes(kind, _) => kind.0.records_step.div_ceil(BATCH) * LANES_STEP,
+            Self::Taps(..) => 8,
             Self::WakeUp(_) => 8,
             Self::FanOut(kind, _) | Self::ProducersCost(kind, _) => BATCH.max(kind.0.records_step),
             Self::Load(_, load) => load.step(),
@@ -432,7 +468,9 @@ impl Case {
                 ((bounce_lane_bytes(len) / len.next_multiple_of(64)) as u64).min(records)
             }
             // Slices are shorter than the ring, since the producer must not wait.
-            Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) => SLICES_A_LAP * self.most(),
+            Self::Spread(Spread::ProducersCost(_)) | Self::ProducersCost(..) | Self::Taps(..) => {
+                SLICES_A_LAP * self.most()
+            }
             Self::Spread(_) | Self::FanOut(..) | Self::Lanes(..) | Self::Share(..) => {
                 whole_steps(Self::round_of(SPREAD_LEN)).min(records)
             }
@@ -452,6 +490,15 @@ impl Case {
             | Self::ProducersCost(_, consumers) => sum_of_all(SPREAD_LEN, records).wrapping_mul(consumers as u64),
             Self::Spread(Spread::Lanes(_)) | Self::Lanes(..) | Self::Share(..) => sum_of_all(SPREAD_LEN, records),
             Self::FanIn(.., len) => sum_of_all(len, records),
+            Self::Taps(taps, len) => {
+                // With the record before the others.
+                let all = sum_of_all(len, records).wrapping_add(sum_of_all(len, 1));
+                let of_tap = match taps {
+                    Taps::Asleep(_) => sum_of_all(len, records).wrapping_sub(sum_of_all(len, records - 1)),
+                    _ => all,
+                };
+                all.wrapping_add(of_tap.wrapping_mul(taps.count() as u64))
+            }
             _ => 0,
         }
     }
@@ -461,6 +508,7 @@ impl Case {
         match self {
             // The producer must not wait.
             Self::ProducersCost(kind, _) => kind.0.room.min(ROOM) / self.step() * self.step(),
+            Self::Taps(_, len) => TAPS_RING_BYTES as u64 / SLICES_A_LAP / len as u64,
             case if case.is_senders_time() => ROOM,
             Self::Spread(_) | Self::FanOut(..) | Self::Lanes(..) | Self::FanIn(..) | Self::Share(..) => 1 << 20,
             Self::Load(..) => LATENCIES_MAX as u64,
@@ -515,6 +563,9 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
     let short = |capability| kinds.iter().filter(move |kind| kind.can(capability) && SPREAD_LEN <= kind.len_max);
     for kind in short(Capability::ProducersCost).filter(|kind| kind.has_room()) {
         cases.extend(CONSUMER_COUNTS.map(|consumers| Case::ProducersCost(KindId(kind), consumers)));
+    }
+    for len in TAPS_LENGTHS {
+        cases.extend(Taps::ALL.map(|taps| Case::Taps(taps, len)));
     }
     for consumers in CONSUMER_COUNTS {
         cases.extend(Reading::SPREAD.map(|reading| Case::Spread(Spread::Consumers(consumers, reading))));

@@ -1,7 +1,7 @@
 //! What everything that is measured is called.
 
 use super::{
-    Align, Bouncer, Carrier, Case, ChannelKind, FdSender, Many, Queue, RUN, RawMode, Reading, Sending, Spread,
+    Align, Bouncer, Carrier, Case, ChannelKind, FdSender, Many, Queue, RUN, RawMode, Reading, Sending, Spread, Taps,
 };
 use crate::contender::{KindId, Waiting};
 use crate::payload::{Bytes, PING_BYTES};
@@ -26,6 +26,7 @@ impl Case {
             Self::Descriptors(_, count) => format!("descriptors, {count} a message"),
             Self::FanIn(.., len) => format!("many producers, in turn, to one consumer, {} a record", Bytes(len)),
             Self::Share(..) => "records shared by workers, driven in turn, 64 B a record".to_owned(),
+            Self::Taps(_, len) => format!("the producer's cost with taps beside a consumer, {} a record", Bytes(len)),
         }
     }
 
@@ -44,6 +45,7 @@ impl Case {
             Self::Descriptors(..) => "descriptors",
             Self::FanIn(..) => "fan-in",
             Self::Share(..) => "workers",
+            Self::Taps(..) => "taps",
             Self::Load(..) => "load",
         }
     }
@@ -61,7 +63,7 @@ impl Case {
         };
         match self {
             Self::OneWay(Carrier::Raw(_), _) => "raw ring",
-            Self::OneWay(Carrier::Fdring(..), _) | Self::Spread(_) => "fdring",
+            Self::OneWay(Carrier::Fdring(..), _) | Self::Spread(_) | Self::Taps(..) => "fdring",
             Self::OneWay(Carrier::Channel(kind), _) => kind.name(),
             Self::OneWay(Carrier::InProcess(queue), _) => queue.name(),
             Self::OneWay(Carrier::Own(KindId(kind)), _) | Self::FanOut(KindId(kind), _) => kind.name,
@@ -84,7 +86,7 @@ impl Case {
             Self::OneWay(_, len) | Self::RoundTrip(_, _, len) => Some(len),
             Self::Spread(_) | Self::FanOut(..) | Self::ProducersCost(..) | Self::Lanes(..) => Some(super::SPREAD_LEN),
             Self::WakeUp(_) | Self::Connect(_) | Self::Load(..) => Some(PING_BYTES),
-            Self::FanIn(.., len) => Some(len),
+            Self::FanIn(.., len) | Self::Taps(_, len) => Some(len),
             Self::Share(..) => Some(super::SPREAD_LEN),
             Self::Descriptors(..) => None,
         }
@@ -126,6 +128,7 @@ impl fmt::Display for Case {
             Self::Lanes(KindId(kind), lanes) => write!(f, "{}, {lanes} lanes", kind.name),
             Self::Spread(Spread::Lanes(1)) => f.write_str("fdring batches of 32, 1 lane"),
             Self::Spread(Spread::Lanes(lanes)) => write!(f, "fdring batches of 32, {lanes} lanes"),
+            Self::Taps(taps, _) => write!(f, "fdring reserve, 1 → 1{taps}"),
             Self::Connect(Bouncer::Fdring(_)) => f.write_str("fdring"),
             Self::Connect(bouncer) => bouncer.fmt(f),
             Self::Descriptors(FdSender::Plain, _) => f.write_str("plain sendmsg and recvmsg"),
@@ -147,6 +150,18 @@ impl fmt::Display for Case {
                 Many::Datagrams => write!(f, "Unix datagram socket, {workers} workers"),
                 Many::Own(KindId(kind)) => write!(f, "{}, {workers} workers", kind.name),
             },
+        }
+    }
+}
+
+impl fmt::Display for Taps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taps = |count: &usize| if *count == 1 { "1 tap".to_owned() } else { format!("{count} taps") };
+        match self {
+            Self::None => Ok(()),
+            Self::NoneAgain => f.write_str(", once more"),
+            Self::Reading(count) => write!(f, " and {} reading along", taps(count)),
+            Self::Asleep(count) => write!(f, " and {} asleep", taps(count)),
         }
     }
 }
