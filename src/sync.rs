@@ -6,6 +6,9 @@
 pub(crate) use core::sync::atomic::{Ordering, fence};
 pub(crate) use parking_lot::Mutex;
 
+/// How many holds of a consumer can stand in slots; fewer in the models, so that one finds none free.
+pub(crate) const HOLD_SLOTS: usize = 64;
+
 #[cfg(not(feature = "crash-points"))]
 pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64};
 #[cfg(feature = "crash-points")]

@@ -14,17 +14,24 @@
 //!
 //! The first hold begins the second way. The reader goes back to the first way under the lock only, when it finds that
 //! nothing is held: then nobody else can store, and its next store comes after all others.
+//!
+//! A hold holds nothing back before the reader releases what lies beyond it. Until then it stands in a slot, and its
+//! end takes no lock. A release enters what it finds in the slots into the books, under the lock.
 
 use super::{LaneWords, SeatCounters, SeatWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, SPACE_WAIT_BELL, SPACE_WAIT_FUTEX};
 use crate::os::futex;
-use crate::sync::{Mutex, Ordering, fence};
+use crate::sync::{AtomicU64, HOLD_SLOTS, Mutex, Ordering, fence};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU8};
 
 /// A reader releases in steps of this part of the ring, and all at once when it finds nothing more.
 const RELEASES_PER_RING: u64 = 8;
+/// What stands in a slot that is free.
+const FREE: u64 = 0;
+/// Set in a slot beside the position where its record begins: no position has it.
+const HELD_BIT: u64 = 1;
 
 /// What a consumer tells its producer through its seat.
 #[derive(Debug)]
@@ -33,6 +40,8 @@ pub(crate) struct Release<L, S> {
     /// Whether stores are made under the lock of the books. Set under it, by the thread that has a record of the
     /// reader's in hand, and reset under it by the reader, which has none then: so it needs no ordering, and no model.
     is_locked: AtomicBool,
+    /// The slot of the next hold. Threads that have one record in hand may see the same number here.
+    next_slot: AtomicU8,
     /// Everything below is done with, unless it is held: what the last release said.
     released: u64,
     /// How far the cursor may run before the next.
@@ -48,19 +57,23 @@ pub(crate) struct Holds<L, S> {
     // The lane goes before the seat.
     lane: Arc<L>,
     seat: S,
+    slots: Slots,
     books: Mutex<Books>,
 }
 
-/// What is held, and what was stored last; out of date while nothing is held.
+/// The holds that have begun since the last release, as far as their slots were free.
+#[derive(Debug)]
+struct Slots([AtomicU64; HOLD_SLOTS]);
+
+/// What is held besides, and what was stored last; out of date while nothing is held.
 #[derive(Debug, Default)]
 struct Books {
     /// Where the records begin that are held, in order, and how many holds there are of each: at the ends at least one.
     held: VecDeque<(u64, u32)>,
     /// Everything below is done with, unless it is held.
     done: u64,
-    /// The words `consumed` and `read`.
+    /// The position in the word `consumed`.
     consumed: u64,
-    read: u64,
     /// Whether the reader has gone: then the last hold leaves the lane.
     has_left: bool,
 }
@@ -70,15 +83,18 @@ struct Books {
 pub(crate) struct Hold<L, S> {
     holds: Arc<Holds<L, S>>,
     begin: u64,
+    /// Where it stands, or has stood.
+    slot: u8,
 }
 
 impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     /// For a reader of `lane` that begins at `start`.
     pub(super) fn new(lane: Arc<L>, seat: S, start: u64) -> Self {
         let step = lane.geometry().capacity() / RELEASES_PER_RING;
-        let holds = Arc::new(Holds { lane, seat, books: Mutex::new(Books::default()) });
+        let holds = Arc::new(Holds { lane, seat, slots: Slots::new(), books: Mutex::new(Books::default()) });
         let due_at = start.saturating_add(step);
-        Self { holds, is_locked: AtomicBool::new(false), released: start, due_at, step, is_unconfirmed: false }
+        let (is_locked, next_slot) = (AtomicBool::new(false), AtomicU8::new(0));
+        Self { holds, is_locked, next_slot, released: start, due_at, step, is_unconfirmed: false }
     }
 
     pub(crate) fn lane(&self) -> &L {
@@ -151,11 +167,7 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     /// Tells the producer that everything below `read` is read, and releases none of it.
     #[inline]
     pub(super) fn tell_read(&mut self, read: u64) {
-        match *self.is_locked.get_mut() {
-            true => self.holds.note_read(&mut self.holds.books.lock(), read),
-            // Relaxed: no less than any `read` that was stored before, and no more than any that comes with a release.
-            false => self.holds.seat.read().store(read, Ordering::Relaxed),
-        }
+        self.holds.store_read(read);
     }
 
     fn tell(&mut self, done: u64, read: u64, leaves: bool, counters: SeatCounters) {
@@ -173,7 +185,9 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
         let Self { holds, is_locked, is_unconfirmed, .. } = self;
         let mut books = holds.books.lock();
         (books.done, books.has_left) = (done, leaves);
-        holds.note_read(&mut books, read);
+        holds.slots.take_all(|begin| books.begin(begin));
+        // Before `done` is of use to others, who store no more than that.
+        holds.store_read(read);
         *is_locked.get_mut() = !books.held.is_empty();
         let has_stored = holds.settle(&mut books);
         drop(books);
@@ -188,25 +202,34 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
     pub(crate) fn hold(&self, begin: u64, end: u64) -> Hold<L, S> {
         debug_assert!(self.released <= begin && begin < end);
         let holds = Arc::clone(&self.holds);
-        let mut books = holds.books.lock();
         if !self.is_locked.load(Ordering::Relaxed) {
-            // From now on stores are made under the lock, starting from what was stored last.
-            (books.done, books.consumed, books.read) = (self.released, self.released, self.released);
-            self.is_locked.store(true, Ordering::Relaxed);
+            self.begin_books();
         }
         // Early, so that the producer sees a hold also if this consumer does nothing more.
-        holds.note_read(&mut books, end);
-        match books.held.back_mut() {
-            Some((last, count)) if *last == begin => *count += 1,
-            _ => books.held.push_back((begin, 1)),
+        holds.store_read(end);
+        let slot = self.next_slot.load(Ordering::Relaxed);
+        self.next_slot.store(slot.wrapping_add(1), Ordering::Relaxed);
+        if !holds.slots.begin(slot, begin) {
+            holds.books.lock().begin(begin);
         }
-        drop(books);
-        Hold { holds, begin }
+        Hold { holds, begin, slot }
+    }
+
+    /// From now on stores are made under the lock, starting from what was stored last.
+    #[cold]
+    fn begin_books(&self) {
+        let mut books = self.holds.books.lock();
+        (books.done, books.consumed) = (self.released, self.released);
+        self.is_locked.store(true, Ordering::Relaxed);
     }
 
     /// Where the oldest record begins that is held, if any is.
     pub(super) fn oldest_hold(&self) -> Option<u64> {
-        if self.is_locked.load(Ordering::Relaxed) { self.holds.books.lock().oldest() } else { None }
+        if !self.is_locked.load(Ordering::Relaxed) {
+            return None;
+        }
+        let oldest = self.holds.books.lock().oldest();
+        oldest.into_iter().chain(self.holds.slots.oldest()).min()
     }
 }
 
@@ -221,7 +244,16 @@ impl<L: LaneWords, S: SeatWriter> Hold<L, S> {
 
     /// Ends the hold: releases what it alone has held back, and wakes the producer if it sleeps for space. Once for
     /// each hold; its bytes are no longer touched.
+    #[inline]
     pub(crate) fn end(&self) {
+        // In its slot it has held nothing back.
+        if !self.holds.slots.end(self.slot, self.begin) {
+            self.end_in_books();
+        }
+    }
+
+    #[inline(never)]
+    fn end_in_books(&self) {
         let mut books = self.holds.books.lock();
         books.end(self.begin);
         let has_stored = self.holds.settle(&mut books);
@@ -232,7 +264,61 @@ impl<L: LaneWords, S: SeatWriter> Hold<L, S> {
     }
 }
 
+impl Slots {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| AtomicU64::new(FREE)))
+    }
+
+    #[inline(always)]
+    fn slot(&self, number: u8) -> &AtomicU64 {
+        &self.0[usize::from(number) % HOLD_SLOTS]
+    }
+
+    /// Begins a hold of the record at `begin`; whether the slot of that number was free.
+    #[inline(always)]
+    fn begin(&self, slot: u8, begin: u64) -> bool {
+        // Relaxed: as an exchange it hands on what those have released whose holds were in this slot before.
+        self.slot(slot).compare_exchange(FREE, begin | HELD_BIT, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// Ends a hold of the record at `begin`; whether there was one in that slot. Holds of one record may stand for each
+    /// other.
+    #[inline(always)]
+    fn end(&self, slot: u8, begin: u64) -> bool {
+        // Pairs with the fence in `take_all`: our loads of the record's bytes come before the reader releases them.
+        self.slot(slot).compare_exchange(begin | HELD_BIT, FREE, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// Empties the slots and has `enter` enter what was there into the books, under their lock: a hold that ends
+    /// meanwhile and is not in its slot is in the books.
+    fn take_all(&self, mut enter: impl FnMut(u64)) {
+        for slot in &self.0 {
+            let word = slot.load(Ordering::Relaxed);
+            // One that has ended in between is not entered.
+            if word != FREE && slot.compare_exchange(word, FREE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                enter(word & !HELD_BIT);
+            }
+        }
+        // Pairs with the exchange in `end`.
+        fence(Ordering::Acquire);
+    }
+
+    /// Where the oldest record begins that is held in a slot.
+    fn oldest(&self) -> Option<u64> {
+        let words = self.0.iter().map(|slot| slot.load(Ordering::Relaxed));
+        words.filter(|word| *word != FREE).min().map(|word| word & !HELD_BIT)
+    }
+}
+
 impl Books {
+    /// Begins one hold of the record at `begin`.
+    fn begin(&mut self, begin: u64) {
+        match self.held.binary_search_by_key(&begin, |(begin, _)| *begin) {
+            Ok(index) => self.held[index].1 += 1,
+            Err(index) => self.held.insert(index, (begin, 1)),
+        }
+    }
+
     /// Where the oldest record begins that is held.
     fn oldest(&self) -> Option<u64> {
         self.held.front().map(|(begin, _)| *begin)
@@ -255,11 +341,13 @@ impl Books {
 }
 
 impl<L: LaneWords, S: SeatWriter> Holds<L, S> {
-    /// Stores `read`, under the lock.
-    fn note_read(&self, books: &mut Books, read: u64) {
-        books.read = books.read.max(read);
-        // Relaxed: more than any `consumed` that was stored before, and no less than any that comes after.
-        self.seat.read().store(books.read, Ordering::Relaxed);
+    /// Stores `read`: by the reader's thread, or one that has its last record in hand, so that it never falls.
+    #[inline(always)]
+    fn store_read(&self, read: u64) {
+        debug_assert!(self.seat.read().load(Ordering::Relaxed) <= read);
+        // Relaxed: no less than any `consumed` that was stored before; any that is more comes after, with a `read` of
+        // its own.
+        self.seat.read().store(read, Ordering::Relaxed);
     }
 
     /// Stores what is released now, under the lock, if it is more than before; whether it was.
@@ -269,17 +357,22 @@ impl<L: LaneWords, S: SeatWriter> Holds<L, S> {
         if consumed == books.consumed && !leaves {
             return false;
         }
-        debug_assert!(books.consumed <= consumed && consumed <= books.read);
+        debug_assert!(books.consumed <= consumed);
         books.consumed = consumed;
-        self.store(if leaves { consumed | CONSUMED_LEFT_BIT } else { consumed }, books.read);
+        self.store_consumed(if leaves { consumed | CONSUMED_LEFT_BIT } else { consumed });
         true
     }
 
     fn store(&self, consumed: u64, read: u64) {
         // First: who sees the `consumed` that comes next sees this `read`, which is no less, or a later one.
-        self.seat.read().store(read, Ordering::Relaxed);
+        self.store_read(read);
+        self.store_consumed(consumed);
+    }
+
+    /// Stores `consumed`, after a `read` that is no less.
+    fn store_consumed(&self, consumed: u64) {
         // Pairs with the acquire fence in `Seat::look`: the producer overwrites these bytes after our loads from them,
-        // and after those of other threads, whose holds have ended under the lock before.
+        // and after those of other threads, whose holds have ended before.
         self.seat.consumed().store(consumed, Ordering::Release);
         // Pairs with the acquire fence in `Publisher::sleep_while_held`, between its load of this word and its look at
         // `consumed`.

@@ -5,6 +5,9 @@ pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, fence};
 
 use loom::sync::MutexGuard;
 
+/// How many holds of a consumer can stand in slots.
+pub(crate) const HOLD_SLOTS: usize = 2;
+
 #[derive(Debug)]
 pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 

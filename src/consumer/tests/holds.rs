@@ -101,6 +101,57 @@ fn a_hold_releases_no_more_than_was_released_but_for_it() {
     assert_eq!((words(&attached.seat), record[0]), ([0, 1], 1), "the record that is out");
     attached.consumer.release();
     assert_eq!(words(&attached.seat), [2, 2]);
+    // The same where a release came between.
+    let kept = keep(&mut attached, 1);
+    attached.consumer.release();
+    send(&mut producer, 2);
+    attached.consumer.receive().unwrap().unwrap();
+    let record = attached.consumer.receive().unwrap().unwrap();
+    drop(kept);
+    assert_eq!((words(&attached.seat), record[0]), ([3, 3], 1), "what was done with before the last release");
+    attached.consumer.release();
+    assert_eq!(words(&attached.seat), [5, 5]);
+}
+
+#[test]
+fn more_records_are_held_than_there_are_slots_and_end_in_any_order() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 64);
+    let first = attached.consumer.receive().unwrap().unwrap();
+    // Several of the first one find no slot.
+    let mut kept: Vec<_> = (0..5).map(|_| first.hold()).collect();
+    kept.extend(keep(&mut attached, 63));
+    assert_eq!((words(&attached.seat), attached.consumer.held_bytes()), ([0, 64], 4096));
+    let releases = kept.split_off(34);
+    // Half of them before a release, and the others after it.
+    drop(releases);
+    assert_eq!((words(&attached.seat), attached.consumer.held_bytes()), ([0, 64], 4096));
+    attached.consumer.release();
+    assert_eq!(words(&attached.seat), [0, 64]);
+    let youngest = kept.pop().unwrap();
+    drop(kept.drain(1..));
+    assert_eq!(words(&attached.seat), [0, 64]);
+    drop(kept);
+    assert_eq!((words(&attached.seat), attached.consumer.held_bytes()), ([29, 64], 35 * SIZE));
+    drop(youngest);
+    assert_eq!((words(&attached.seat), attached.consumer.held_bytes()), ([64, 64], 0));
+}
+
+#[test]
+fn the_oldest_of_those_that_no_release_has_seen_counts_too() {
+    let mut producer = lane();
+    let mut attached = join(&producer, Start::Latest, true);
+    send(&mut producer, 4);
+    let kept = keep(&mut attached, 3);
+    assert_eq!(attached.consumer.held_bytes(), 3 * SIZE);
+    attached.consumer.release();
+    let last = keep(&mut attached, 1);
+    assert_eq!(attached.consumer.held_bytes(), 4 * SIZE);
+    drop(kept);
+    assert_eq!((words(&attached.seat), attached.consumer.held_bytes()), ([3, 4], SIZE));
+    drop(last);
+    assert_eq!(attached.consumer.held_bytes(), 0);
 }
 
 #[test]
