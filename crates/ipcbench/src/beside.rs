@@ -2,8 +2,8 @@
 //! that read along or sleep.
 //!
 //! Taps come and go between slices, so that every slice is of the same lane, in the same memory: one lane is as much
-//! as a twentieth quicker than another. A slice fits a quarter of the ring and nobody has unread records when it begins,
-//! so the producer never waits, however much of the other processor the taps take from the consumer. One record comes
+//! as a twentieth quicker than another. A slice fits a quarter of the ring and begins when everybody has read all, so
+//! the producer never waits, however much of the other processor the taps take from the consumer. One record comes
 //! before the clock starts: it rings for those that sleep, which takes a system call for each.
 
 use crate::contender::{Contender, Fallible, Way};
