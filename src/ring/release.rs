@@ -17,6 +17,39 @@
 //!
 //! A hold holds nothing back before the reader releases what lies beyond it. Until then it stands in a slot, and its
 //! end takes no lock. A release enters what it finds in the slots into the books, under the lock.
+//!
+//! A *token* is an occupied slot, or one count in the books. Each hold adds one token when it begins: in the slot of
+//! its number if that is free, or in the books. A release moves tokens from slots to the books. Each end removes one
+//! token of its record. A record is held as long as it has a token, so two things must be true.
+//!
+//! Nothing that is held is released:
+//!
+//! - Holds begin only while a record of the reader's is in hand, which borrows the reader; a release has the reader to
+//!   itself. So none begins beside a release, and a release sees each slot as its last hold left it, or as ended.
+//! - A release empties the slots under the lock before it stores, so what it stores is bounded by every hold there is.
+//!   A reader that takes no lock has had no hold since slots and books were last empty: the first sets `is_locked`.
+//! - Between two releases, those that end holds store no more than `done`, the last release. All in slots begin there
+//!   or beyond, so such a store need not look at slots. It does not store `read`: that is left to the reader and to
+//!   those that have its last record in hand.
+//! - An end in a slot is a release exchange. The release of the reader reads what it wrote, or what exchanges have made
+//!   of it, and has an acquire fence between that and its own store: so the loads from a held record come before the
+//!   producer's stores. An end in the books, and one that finds its slot emptied, is ordered by the lock.
+//!
+//! Nothing stays unreleased:
+//!
+//! - An exchange takes a token out of a slot once: an end's, or a release's. Holds of one record that have one slot's
+//!   number may take each other's token; there are as many tokens as holds all the same.
+//! - An end that does not find its record in its slot finds a token in the books. A release took it out of the slot
+//!   with the lock, which the end then waits for; or another hold of that record took it, whose own went to the books.
+//!   The end cannot have had the lock before: its look at the slot would have come before the exchange that it saw.
+//! - An end in a slot stores nothing, and wakes nobody: what it held was not released yet, and the reader does that
+//!   with its next call, as for any record. It never answers *empty* with a slot occupied: it releases before that.
+//! - The drop of the consumer is a release. After it slots are empty for good, and the last end in the books leaves.
+//!
+//! Slots and books belong to one process. In a forked child nothing begins or ends. A process that dies has released
+//! no more than its words say. A reader that reads in place is not evicted, and a producer laps nothing that a seat has
+//! not released. A reader that copies may be evicted, but its holds protect no bytes: they say what a worker has in
+//! hand.
 
 use super::{LaneWords, SeatCounters, SeatWriter};
 use crate::layout::{CONSUMED_LEFT_BIT, SPACE_WAIT_BELL, SPACE_WAIT_FUTEX};
@@ -277,7 +310,8 @@ impl Slots {
     /// Begins a hold of the record at `begin`; whether the slot of that number was free.
     #[inline(always)]
     fn begin(&self, slot: u8, begin: u64) -> bool {
-        // Relaxed: as an exchange it hands on what those have released whose holds were in this slot before.
+        // Relaxed: an exchange continues the release sequence of those whose holds have ended in this slot before, so
+        // that the fence in `take_all` pairs with theirs too.
         self.slot(slot).compare_exchange(FREE, begin | HELD_BIT, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
@@ -285,7 +319,8 @@ impl Slots {
     /// other.
     #[inline(always)]
     fn end(&self, slot: u8, begin: u64) -> bool {
-        // Pairs with the fence in `take_all`: our loads of the record's bytes come before the reader releases them.
+        // Release: pairs with the fence in `take_all`, so that our loads of the record's bytes come before the reader
+        // releases them. Relaxed if it fails: the lock of the books orders then.
         self.slot(slot).compare_exchange(begin | HELD_BIT, FREE, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
@@ -293,13 +328,16 @@ impl Slots {
     /// meanwhile and is not in its slot is in the books.
     fn take_all(&self, mut enter: impl FnMut(u64)) {
         for slot in &self.0 {
+            // Relaxed: no hold begins meanwhile, so this is the word of the last one, or what its end left. The fence
+            // below orders.
             let word = slot.load(Ordering::Relaxed);
             // One that has ended in between is not entered.
             if word != FREE && slot.compare_exchange(word, FREE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 enter(word & !HELD_BIT);
             }
         }
-        // Pairs with the exchange in `end`.
+        // Pairs with the release exchange in `end`, which the looks above have seen: those holds took no lock. What is
+        // released now is released after them.
         fence(Ordering::Acquire);
     }
 

@@ -415,6 +415,13 @@ impl Consumer {
         Kept { hold: self.reader.release().hold(found.position, end), found }
     }
 
+    /// Holds once more the record that is held and was found last.
+    pub(crate) fn keep_again(&self, kept: &Kept) -> Kept {
+        let found = kept.found;
+        let end = self.lane.geometry().record_end(found.position, found.len);
+        Kept { hold: self.reader.release().hold(found.position, end), found }
+    }
+
     /// Copies the next record, as a consumer may that can be evicted.
     pub(crate) fn copy(&mut self) -> Result<Got, Stop> {
         let Look::Found(found) = self.reader.poll_to_end(|| false)? else { return Ok(Got::Nothing) };

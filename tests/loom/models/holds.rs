@@ -4,7 +4,7 @@
 
 use super::explore;
 use crate::ends::{Got, Shared, lane};
-use crate::memory::{LONG, SHORT, Watch};
+use crate::memory::{GRANULE, LONG, SHORT, Watch};
 use crate::ring::{LaneWords, SeatWords};
 use crate::sync::Ordering;
 use crate::terms::Start;
@@ -57,6 +57,49 @@ fn holds_end_on_any_thread_and_the_oldest_counts() {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert!(sent || producer.try_send(LONG), "nothing is held any more");
         assert!(producer.try_send(LONG), "nothing is held any more");
+        check_seats(&shared, 1);
+    });
+}
+
+#[test]
+fn who_sees_a_release_comes_after_the_hold_that_ended_in_its_slot() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(SHORT) && producer.try_send(SHORT));
+        let kept = [consumer.keep(), consumer.keep()];
+        let threads = kept.map(|kept| thread::spawn(move || kept.end()));
+        let (lane, seat) = (shared.lane.clone(), consumer.seat().clone());
+        // In place of the producer, whose fence would hide what the reader's lacks: to loom, an acquire fence is one of
+        // all threads that it comes after.
+        let overwrites = thread::spawn(move || {
+            let released = seat.consumed().load(Ordering::Acquire);
+            (0..released).step_by(GRANULE as usize).for_each(|begin| lane.fill(begin + 8, SHORT, 0));
+        });
+        consumer.release();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        overwrites.join().unwrap();
+        assert_eq!(consumer.seat().consumed().load(Ordering::Relaxed), 2 * GRANULE, "nothing is held any more");
+    });
+}
+
+#[test]
+fn holds_of_one_record_that_outnumber_the_slots_end_one_for_another() {
+    explore(3, || {
+        let (shared, mut producer) = lane(Watch::Races, 0);
+        let mut consumer = shared.join(1, Start::Latest);
+        assert!(producer.try_send(LONG) && producer.try_send(LONG));
+        let first = consumer.keep();
+        // The last one has the number of the first one's slot, and is in the books.
+        let [second, last] = [(); 2].map(|()| consumer.keep_again(&first));
+        let threads = [last, first].map(|kept| thread::spawn(move || kept.end()));
+        consumer.release();
+        assert_eq!(consumer.seat().consumed().load(Ordering::Relaxed), 0, "one is held");
+        producer.check();
+        second.end();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        assert_eq!(consumer.seat().consumed().load(Ordering::Relaxed), 2 * GRANULE, "nothing is held any more");
+        assert!(producer.try_send(LONG));
         check_seats(&shared, 1);
     });
 }
