@@ -10,7 +10,7 @@ use crate::contender::{Contender, Fallible, Way};
 use crate::lanes::{attach_in_place, drain, send_each, sum_exactly};
 use crate::payload::{Bytes, with_small_len};
 use crate::plan::{Case, Taps};
-use crate::shared::TAPS_RING_BYTES;
+use crate::shared::{TAPS_RING_BYTES, nap};
 use fdring::errors::TapError;
 use fdring::options::LaneOptions;
 use fdring::{Attach, Consumer, Producer, Server, Session, Tap};
@@ -54,16 +54,22 @@ impl Offered {
         Ok(self.0.iter_mut().find(|(each, ..)| *each == len).ok_or("the parent has a lane of that length")?)
     }
 
-    /// Waits until the lane has one consumer and these taps, and nobody else; then sends the record before the others.
-    /// The threads that let them come and go need this processor.
+    /// Waits until the lane has one consumer and these taps, and nobody else. What lets them come and go needs this
+    /// processor, and the other, too.
     pub(crate) fn wait_for(&mut self, taps: Taps, len: usize) -> Fallible {
         let ((_, producer, server), start) = (self.find(len)?, Instant::now());
         while producer.tap_count() != taps.count() || server.stats().sessions != 1 + taps.count() {
             if start.elapsed() > PATIENCE {
                 return Err(format!("its {} taps did not come within {PATIENCE:?}", taps.count()).into());
             }
-            std::thread::yield_now();
+            nap();
         }
+        Ok(())
+    }
+
+    /// Sends the record before the others.
+    pub(crate) fn begin(&mut self, len: usize) -> Fallible {
+        let (_, producer, _) = self.find(len)?;
         with_small_len!(len, LEN => send_each::<LEN>(producer, 1));
         Ok(())
     }

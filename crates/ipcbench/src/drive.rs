@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 /// How long a sleeper is left alone before it is woken: it sleeps by then, and its processor is halted.
 const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
 
+/// What the receiver of a lane with taps says: that it has as many as it should, and that it begins to receive.
+pub(crate) const TAPS_PREPARED: u64 = 1;
+pub(crate) const TAPS_RECEIVE: u64 = 2;
+
 /// How long a sender may take for as many records as there is room for, while nobody receives.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -75,7 +79,10 @@ pub(crate) fn send(
 pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case, records: u64) -> Fallible<u64> {
     let way = way_of(case);
     if case.has_taps() {
-        shared.word(Word::Ping).store(1, Ordering::Release);
+        shared.word(Word::Ping).store(TAPS_PREPARED, Ordering::Release);
+        // Those that left are gone only once the kernel's threads on this processor, too, had their turn.
+        sleep_until(shared.futex(Word::GoOn), 1);
+        shared.word(Word::Ping).store(TAPS_RECEIVE, Ordering::Release);
     }
     match case {
         Case::RoundTrip(..) => contender.pong(way, records)?,

@@ -6,6 +6,7 @@
 use crate::bells::{BELL_FDS, Bells};
 use crate::clock::{Clock, Laps, ticks};
 use crate::contender::{ContenderKind, Fallible, Role};
+use crate::drive::{TAPS_PREPARED, TAPS_RECEIVE};
 use crate::lanes::{Incoming, Outgoing};
 use crate::load::Load;
 use crate::own::Own;
@@ -14,7 +15,7 @@ use crate::plan::{self, Bouncer, Carrier, Case};
 use crate::queues::Helper;
 use crate::raw::HOLD_NS;
 use crate::shapes::{Readers, Writers};
-use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake, yield_until};
+use crate::shared::{Shared, Word, nap_until, sleep_until, wait_for, wake as futex_wake};
 use crate::sides::{Ends, Shapes, Side};
 use crate::sockets::{CHANNEL_FDS, Channels};
 use rustix::fd::{AsFd, OwnedFd};
@@ -137,8 +138,8 @@ impl Parent {
                 std::process::exit(1);
             }
         });
-        // The threads that serve the child's connections share this core.
-        yield_until(shared.word(Word::Answer), READY);
+        // What serves the child's connections shares this core.
+        nap_until(shared.word(Word::Answer), READY);
         let incoming = Incoming::attach(&order.address(Role::Child), &cases, Role::Parent)?;
         own.connect(&shared)?;
         writers.connect(&order.address(Role::Child), &cases)?;
@@ -242,8 +243,12 @@ impl Parent {
 
     fn run_between(&mut self, case: Case, records: u64, laps: &mut Laps) -> Fallible<(u64, u64)> {
         if let Case::Taps(taps, len) = case {
-            yield_until(self.side.shared.word(Word::Ping), 1);
-            self.side.ends.outgoing.beside.wait_for(taps, len)?;
+            let Side { shared, ends, .. } = &mut self.side;
+            nap_until(shared.word(Word::Ping), TAPS_PREPARED);
+            ends.outgoing.beside.wait_for(taps, len)?;
+            futex_wake(shared.futex(Word::GoOn), 1);
+            wait_for(shared.word(Word::Ping), TAPS_RECEIVE, || {});
+            ends.outgoing.beside.begin(len)?;
         }
         let start = ticks();
         laps.begin();
@@ -354,8 +359,8 @@ fn serve(
     let mut side = Side { shared, clock, ends };
     for command in READY + 1.. {
         match command == READY + 1 {
-            // The parent connects meanwhile, to threads that share this core.
-            true => yield_until(side.shared.word(Word::Command), command),
+            // The parent connects meanwhile, and what serves it shares this core.
+            true => nap_until(side.shared.word(Word::Command), command),
             false => wait_for(side.shared.word(Word::Command), command, || {}),
         }
         let number = side.shared.word(Word::Case).load(Ordering::Relaxed);

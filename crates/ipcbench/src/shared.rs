@@ -12,6 +12,7 @@ use rustix::thread::futex;
 use std::hint::spin_loop;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// The length of a ring in bytes, raw or a lane's, unless its payloads are large.
 pub const RING_BYTES: usize = fdring::limits::CAPACITY_DEFAULT_BYTES as usize;
@@ -208,11 +209,20 @@ pub(crate) fn sleep_until(word: &AtomicU32, value: u32) {
     }
 }
 
-/// Waits until `word` is `value`, while another thread needs the processor: of a real-time class, one that spins gives
-/// it to no thread of its own priority.
-pub(crate) fn yield_until(word: &AtomicU64, value: u64) {
+/// How long [`nap`] sleeps.
+const NAP: Duration = Duration::from_micros(50);
+
+/// Leaves the processor to others. Of a real-time class, a thread that spins leaves it to nobody, and one that yields
+/// only to threads of its own priority: those of the kernel starve, and with them what others ask the kernel for, as to
+/// seal a memfd (see memfd_create(2)), for which it empties caches by a thread on each processor.
+pub(crate) fn nap() {
+    std::thread::sleep(NAP);
+}
+
+/// Waits until `word` is `value`, while others need the processor.
+pub(crate) fn nap_until(word: &AtomicU64, value: u64) {
     while word.load(Ordering::Acquire) != value {
-        std::thread::yield_now();
+        nap();
     }
 }
 
