@@ -116,9 +116,9 @@ impl Consumer {
     }
 
     /// Has the lines of what has come fetched together, not the others once the header is there: an eighth off round
-    /// trips of 4 KiB between near cores, a twelfth off calls of 56 B between far ones. Only lines that the producer has
-    /// left behind, or two: the one that it writes next would be taken away from it, and streams of 256 B published one
-    /// by one between far cores took 1.8 times as long.
+    /// trips of 4 KiB between near cores, a twelfth off calls of 56 B between far ones. Only lines that the producer
+    /// has left behind, or two: the one that it writes next would be taken away from it, and streams of 256 B published
+    /// one by one between far cores took 1.8 times as long.
     #[inline]
     fn fetch_lines(&self) {
         let (ring, position) = (self.reader.lane().ring(), self.reader.position());
