@@ -846,6 +846,79 @@ fn a_record_that_a_worker_makes_up_is_not_set_aside_and_one_that_is_there_is() {
     }
 }
 
+/// What a worker that dies with a record in hand says that it has released.
+#[derive(Clone, Copy, Debug)]
+enum Released {
+    /// What this library says of a task that was dropped.
+    ByLibrary,
+    /// What a worker of another library says.
+    UpTo(u64),
+}
+
+/// The protocol lets a worker say that it has released up to the padding before a record, or up to the record.
+#[test]
+fn a_record_in_hand_behind_padding_is_set_aside_or_given_to_another_worker() {
+    // Records of 24 bytes, which end 16 bytes before the end of the ring: the next one lies behind padding.
+    const FIRST: u64 = 4080 / 24;
+    const BEGIN: u64 = 4096;
+    for (released, deaths_max) in [Released::ByLibrary, Released::UpTo(4080), Released::UpTo(BEGIN)]
+        .into_iter()
+        .flat_map(|released| [(released, 1), (released, u32::MAX)])
+    {
+        let address = unique_address();
+        let options = options().deaths_max(deaths_max).take_back_after(Duration::ZERO);
+        let mut distributor = options.listen(address.as_str()).unwrap();
+        let send = |distributor: &mut Distributor, number| {
+            distributor.send_timeout(To::MostRoom, &record(number, 0), DEADLINE).unwrap();
+        };
+        let honest = match released {
+            Released::ByLibrary => {
+                let mut worker = Worker::connect(address.as_str()).unwrap();
+                for number in 0..FIRST {
+                    send(&mut distributor, number);
+                    worker.take().unwrap().unwrap().done();
+                }
+                send(&mut distributor, FIRST);
+                let task = worker.take().unwrap().unwrap();
+                assert_eq!(word(&task, 0), FIRST);
+                let honest = Worker::connect(address.as_str()).unwrap();
+                distributor.wait_for_workers(2, DEADLINE).unwrap();
+                drop((task, worker));
+                honest
+            }
+            Released::UpTo(position) => {
+                let worker = Guest::join(&address, COPIES);
+                distributor.wait_for_workers(1, DEADLINE).unwrap();
+                (0..FIRST).for_each(|number| send(&mut distributor, number));
+                worker.say(BEGIN - 16, BEGIN - 16);
+                send(&mut distributor, FIRST);
+                let honest = Worker::connect(address.as_str()).unwrap();
+                distributor.wait_for_workers(2, DEADLINE).unwrap();
+                worker.say(position, worker.published());
+                drop(worker);
+                honest
+            }
+        };
+        let mut honest = honest;
+        let sets_aside = deaths_max == 1;
+        let taken_back = wait_for(&mut distributor, "it is taken back", |event| match event {
+            Event::SetAside(record) if sets_aside => Some(word(&record.payload, 0)),
+            Event::TakenBack { records: 1, .. } if !sets_aside => Some(FIRST),
+            _ => None,
+        });
+        assert_eq!(taken_back, FIRST, "{released:?}");
+        if !sets_aside {
+            assert_eq!(word(&honest.receive_timeout(DEADLINE).unwrap().unwrap(), 0), FIRST, "{released:?}");
+            honest.done();
+        }
+        distributor.wait_released(DEADLINE).unwrap();
+        assert_eq!(honest.try_receive().unwrap_err(), ReceiveError::Empty);
+        let stats = distributor.stats();
+        let set_aside = u64::from(sets_aside);
+        assert_eq!((stats.released, stats.set_aside), (FIRST + 1 - set_aside, set_aside), "{released:?}");
+    }
+}
+
 #[test]
 fn a_worker_that_was_never_told_that_it_is_attached_was_never_there() {
     let address = unique_address();

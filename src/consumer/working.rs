@@ -97,9 +97,10 @@ impl Consumer {
         self.reader.lane().space_wait().load(Ordering::Relaxed) != 0
     }
 
-    /// Keeps a record in hand that was just found, until that ends.
+    /// Keeps a record in hand that was just found, with the padding before it, until that ends: it was released up to
+    /// where the record before it ends.
     pub(crate) fn keep_in_hand(&self, found: Found) -> InHand {
         let release = self.reader.release();
-        InHand(release.hold(found.position, release.lane().geometry().record_end(found.position, found.len)))
+        InHand(release.hold(found.from, release.lane().geometry().record_end(found.position, found.len)))
     }
 }

@@ -241,7 +241,7 @@ impl Course {
     #[cold]
     fn take_back(&mut self, slot: usize) {
         let Self { slots, plan, .. } = self;
-        let Some((position, copies)) = slots.take_back(slot, |position| plan.boundary_from(slot, position)) else {
+        let Some((position, copies)) = slots.take_back(slot, |named| plan.boundary_from(slot, named)) else {
             return;
         };
         check_set_aside(slots, plan);
@@ -261,7 +261,7 @@ impl Course {
             let mut reservation = lanes[slot].producer.try_reserve(len)?;
             if record.deaths != 0 {
                 // First: its next death may be at any moment after the commit.
-                slots.carry_deaths(slot, reservation.end(), record.deaths, plan.boundary_from(slot, 0));
+                slots.carry_deaths(slot, reservation.end(), record.deaths, plan.boundary(slot));
             }
             reservation.copy_from_slice(&record.payload);
             reservation.set_tag(record.tag);

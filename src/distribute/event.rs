@@ -1,5 +1,6 @@
 //! What a distributor reports.
 
+use super::plan::Named;
 use crate::info::ConsumerInfo;
 use std::collections::VecDeque;
 use std::fmt;
@@ -187,8 +188,8 @@ pub(super) struct Events {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) slot: usize,
-    /// Where it begins, with the padding before it.
-    pub(super) from: u64,
+    /// Where it begins: with the padding before it, or behind that.
+    pub(super) from: Named,
     pub(super) end: u64,
 }
 

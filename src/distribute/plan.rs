@@ -88,6 +88,15 @@ struct Home {
     end: u64,
 }
 
+/// A position that a worker has named: up to there it has released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) position: u64,
+    /// Whether the ring begins there. No record goes across, so it is a boundary, if perhaps behind padding: the
+    /// protocol allows a worker to have released up to either end of that.
+    pub(crate) begins_round: bool,
+}
+
 /// A record that was taken back from a slot and is to be given out again.
 #[derive(Debug)]
 pub(crate) struct TakenBack<T> {
@@ -243,20 +252,29 @@ impl<T> Plan<T> {
         before - of.unreleased.len()
     }
 
-    /// Where records begin again of a slot whose workers have said to have released everything below `position`: a
+    /// Everything below was released in that slot, or set aside, and ends with a record.
+    pub(crate) fn boundary(&self, slot: usize) -> u64 {
+        self.slots[slot].boundary
+    }
+
+    /// Where records begin again of a slot whose workers have said to have released everything below a position: a
     /// worker that lies may have stopped within a record, where its bytes look like another one.
-    pub(crate) fn boundary_from(&self, slot: usize, position: u64) -> u64 {
+    pub(crate) fn boundary_from(&self, slot: usize, Named { position, begins_round }: Named) -> u64 {
         let of = &self.slots[slot];
+        if begins_round {
+            return position.max(of.boundary).min(of.published);
+        }
         let mut ends = std::iter::once(of.boundary).chain(of.unreleased.iter().map(|entry| entry.end));
         ends.find(|end| *end >= position).unwrap_or(of.published)
     }
 
-    /// Whether a record of that slot that is not released takes all from one position to the other.
-    pub(crate) fn is_record(&self, slot: usize, from: u64, end: u64) -> bool {
+    /// Whether a record of that slot that is not released takes all from one position to the other, but for padding.
+    pub(crate) fn is_record(&self, slot: usize, from: Named, end: u64) -> bool {
         let Some(of) = self.slots.get(slot) else { return false };
         let index = of.unreleased.partition_point(|entry| entry.end < end);
         let begin = index.checked_sub(1).map_or(of.boundary, |before| of.unreleased[before].end);
-        begin == from && of.unreleased.get(index).is_some_and(|entry| entry.end == end)
+        let begins_there = begin == from.position || from.begins_round && begin < from.position;
+        begins_there && from.position < end && of.unreleased.get(index).is_some_and(|entry| entry.end == end)
     }
 
     /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.

@@ -8,7 +8,7 @@
 //! What this file does not do: it knows nothing of keys, nor of what is given to whom: [`plan`](super::plan) does.
 
 use super::event::{Claim, Departure, Event, Events, SetAside};
-use super::plan::Deaths;
+use super::plan::{Deaths, Named};
 use crate::error::Result;
 use crate::lane::{ConsumerInfo, Lane, SeatHandle};
 use crate::memory::LaneMap;
@@ -143,14 +143,19 @@ impl Slots {
     /// Copies what a vacant slot keeps, and keeps it no longer: the next worker begins after it. Returns up to where
     /// everything was released or set aside, and the copies; `None` if another worker has come. `boundary_from` says
     /// where records begin again from a position on that a worker has named.
-    pub(super) fn take_back(&self, slot: usize, boundary_from: impl FnOnce(u64) -> u64) -> Option<(u64, Vec<Copied>)> {
+    pub(super) fn take_back(
+        &self,
+        slot: usize,
+        boundary_from: impl FnOnce(Named) -> u64,
+    ) -> Option<(u64, Vec<Copied>)> {
         let mut books = self.books.lock();
         let Books { slots, events, .. } = &mut *books;
         // Notes a departure that was not seen yet.
         slots[slot].look(slot, self.deaths_max, events);
         let Slot { lane, deaths, .. } = &mut slots[slot];
         let vacancy = lane.roster.vacancies().pop()?;
-        let (published, begin) = (published(&lane.map), boundary_from(vacancy.position));
+        let named = named(&lane.map, vacancy.position);
+        let (published, begin) = (published(&lane.map), boundary_from(named));
         let mut position = begin;
         let mut copies = Vec::new();
         while let Some(found) = Cursor::record_at(&*lane.map, position, published) {
@@ -290,7 +295,7 @@ impl Slot {
         if deaths >= deaths_max {
             let Copied { payload, tag, .. } = copy(&self.lane.map, found, deaths);
             if self.lane.roster.pass_over(seat.id(), end) {
-                let claim = Claim { slot: number, from: found.from, end };
+                let claim = Claim { slot: number, from: named(&self.lane.map, found.from), end };
                 events.claim(claim, SetAside { payload, tag, deaths, worker });
             }
         }
@@ -301,6 +306,11 @@ impl Slot {
 fn published(lane: &LaneMap) -> u64 {
     // Pairs with the release store in `Writer::publish`: this may be the steward's thread.
     lane.published().load(Ordering::Acquire)
+}
+
+/// A position that a worker has named.
+fn named(lane: &LaneMap, position: u64) -> Named {
+    Named { position, begins_round: lane.geometry().offset(position) == 0 }
 }
 
 fn end_of(lane: &LaneMap, found: Found) -> u64 {

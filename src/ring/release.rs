@@ -230,8 +230,9 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
         }
     }
 
-    /// Holds the record from `begin` to `end`, which its reader has just found: nothing from `begin` on is released
-    /// before the hold ends. Several holds of one record may end in any order, as those of several records.
+    /// Holds the record that ends at `end`, which its reader has just found, from `begin` on: from its first byte, or
+    /// from the padding before it. Nothing from there on is released before the hold ends. Several holds of one record
+    /// may end in any order, as those of several records.
     pub(crate) fn hold(&self, begin: u64, end: u64) -> Hold<L, S> {
         debug_assert!(self.released <= begin && begin < end);
         let holds = Arc::clone(&self.holds);
@@ -349,7 +350,8 @@ impl Slots {
 }
 
 impl Books {
-    /// Begins one hold of the record at `begin`.
+    /// Begins one hold of the record at `begin`. One that begins later may be of the same record, without the padding
+    /// before it.
     fn begin(&mut self, begin: u64) {
         match self.held.binary_search_by_key(&begin, |(begin, _)| *begin) {
             Ok(index) => self.held[index].1 += 1,

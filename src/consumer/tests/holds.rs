@@ -69,6 +69,35 @@ fn what_a_worker_has_in_hand_is_read_and_not_released_held_or_not() {
     assert_eq!(words(&attached.seat), [4, 5], "and its consumer never leaves in order");
 }
 
+/// A worker that keeps a record in place and panics with it in hand has two holds of it, which end apart.
+#[test]
+fn a_record_in_hand_behind_padding_is_held_from_the_padding_on() {
+    // Records of 96 bytes: the 43rd lies behind padding.
+    let (size, first) = (96, 4096 / 96);
+    for is_kept_first in [false, true] {
+        let mut producer = lane();
+        let mut attached = join(&producer, Start::Latest, true);
+        let seat_words = |seat: &SeatMap| [seat.consumed(), seat.read()].map(|word| word.load(Relaxed));
+        for _ in 0..first {
+            producer.send(&[0; 88]).unwrap();
+            attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
+            attached.consumer.release();
+        }
+        producer.send(&[1; 88]).unwrap();
+        let found = attached.consumer.find_work(Deadline::Now).unwrap().unwrap();
+        assert_eq!((found.from, found.position), (size * first, 4096));
+        let in_hand = (!is_kept_first).then(|| attached.consumer.keep_in_hand(found));
+        let kept = attached.consumer.record(found).unwrap().into_owned();
+        let in_hand = in_hand.unwrap_or_else(|| attached.consumer.keep_in_hand(found));
+        drop(in_hand);
+        attached.consumer.release();
+        assert_eq!(seat_words(&attached.seat), [size * first, 4096 + size], "what is in hand, with its padding");
+        drop(attached.consumer);
+        drop(kept);
+        assert_eq!(seat_words(&attached.seat), [size * first, 4096 + size], "it stays in hand");
+    }
+}
+
 #[test]
 fn what_is_held_is_not_released_and_holds_end_in_any_order() {
     let mut producer = lane();

@@ -80,13 +80,38 @@ fn deaths_at_records_that_are_done_with_are_forgotten() {
     assert_eq!(deaths.0, [(SIZE * 10, 1)]);
 }
 
+/// A position that a worker has named, within the ring.
+fn within(position: u64) -> Named {
+    Named { position, begins_round: false }
+}
+
+#[test]
+fn where_the_ring_begins_is_a_boundary_though_padding_lies_before_it() {
+    let mut plan = plan_with(1);
+    // The third record is behind padding of one size.
+    [2, 4, 7].into_iter().for_each(|size| plan.note_sent(0, None, size * SIZE));
+    let round = |position| Named { position, begins_round: true };
+    assert_eq!(plan.boundary_from(0, round(5 * SIZE)), 5 * SIZE);
+    assert!(plan.is_record(0, round(5 * SIZE), 7 * SIZE) && plan.is_record(0, within(4 * SIZE), 7 * SIZE));
+    assert!(!plan.is_record(0, within(5 * SIZE), 7 * SIZE), "elsewhere a worker has made it up");
+    for end in [5, 6, 8] {
+        assert!(!plan.is_record(0, round(5 * SIZE), end * SIZE), "what ends within a record is made up");
+    }
+    assert!(!plan.is_record(0, round(7 * SIZE), 7 * SIZE));
+    plan.note_released(0, 5 * SIZE);
+    assert_eq!(plan.boundary_from(0, round(5 * SIZE)), 5 * SIZE);
+    plan.note_released(0, 7 * SIZE);
+    let from = [5, 7, 9].map(|size| plan.boundary_from(0, round(size * SIZE)));
+    assert_eq!(from, [7 * SIZE; 3], "not before what is released, nor beyond what was given out");
+}
+
 #[test]
 fn records_begin_again_where_one_of_them_has_ended() {
     let mut plan = plan_with(1);
     (1..=4).for_each(|number| plan.note_sent(0, None, 2 * SIZE * number));
-    assert_eq!(plan.boundary_from(0, 0), 0);
+    assert_eq!(plan.boundary_from(0, within(0)), 0);
     assert_eq!(plan.note_released(0, 3 * SIZE), 1, "the second was stopped within");
-    let from = |position| plan.boundary_from(0, position);
+    let from = |position| plan.boundary_from(0, within(position));
     assert_eq!([0, 2, 3, 4, 7, 8, 9].map(|size| from(SIZE * size)), [2, 2, 4, 4, 8, 8, 8].map(|size| SIZE * size));
 }
 
@@ -96,10 +121,10 @@ fn a_record_is_what_was_given_out_from_its_begin_to_its_end() {
     (1..=3).for_each(|number| plan.note_sent(0, None, 2 * SIZE * number));
     let records = |plan: &Plan<()>| -> Vec<(u64, u64)> {
         let all = (0..8 * SIZE).flat_map(|from| (0..8 * SIZE).map(move |end| (from, end)));
-        all.filter(|(from, end)| plan.is_record(0, *from, *end)).collect()
+        all.filter(|(from, end)| plan.is_record(0, within(*from), *end)).collect()
     };
     assert_eq!(records(&plan), [(0, 2 * SIZE), (2 * SIZE, 4 * SIZE), (4 * SIZE, 6 * SIZE)]);
     plan.note_released(0, 3 * SIZE);
     assert_eq!(records(&plan), [(2 * SIZE, 4 * SIZE), (4 * SIZE, 6 * SIZE)]);
-    assert!(!plan.is_record(1, 0, 0), "of a slot that nobody knows of yet");
+    assert!(!plan.is_record(1, within(0), 0), "of a slot that nobody knows of yet");
 }
