@@ -412,6 +412,11 @@ FAULTS = [
      "test strangers processes_of_another_pid"),
     ("has_one_processor: whatever the quota", "src/os/spin.rs", [("is_some_and(|quota| quota < 2000)", "is_some_and(|quota| quota < 1)")],
      "test spinning nobody_spins"),
+    ("has_one_processor: one waits for another that asks", "src/os/spin.rs",
+     [("            let has_one = ask_whether_one();\n",
+       "            static ASKING: std::sync::Mutex<()> = std::sync::Mutex::new(());\n"
+       "            let asking = ASKING.lock();\n            let has_one = ask_whether_one();\n            drop(asking);\n")],
+     "lib os::tests::a_forked_child"),
     ("end: nobody learns of the end of a steward", SHARED,
      [("        self.update(|progress| progress.done = true);\n        self.news.raise();\n",
        "        self.update(|progress| progress.done = true);\n")], "lib session::shared"),

@@ -2,6 +2,7 @@
 
 use super::cgroup;
 use crate::deadline::Deadline;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often a spinning loop looks before it asks what time it is.
@@ -100,13 +101,40 @@ fn spin_and_judge<T>(
 /// Whether there is one processor only: the machine has no more, or the control groups of this process have less than
 /// the time of two ([`cgroup`]), so that who spins takes it from whom it waits for. Which processors this thread may
 /// use says nothing: it may be pinned to one, and the one it waits for to another.
+///
+/// It is asked once, or by several threads at the same time: none waits for another, which a forked child may not have.
 pub(crate) fn has_one_processor() -> bool {
-    static ONE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-    *ONE.get_or_init(|| {
-        let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
-        online.is_ok_and(|list| names_one_processor(&list))
-            || cgroup::processor_quota_thousandths().is_some_and(|quota| quota < 2000)
-    })
+    /// What was found, or 0.
+    static FOUND: AtomicU8 = AtomicU8::new(0);
+    const SEVERAL: u8 = 1;
+    const ONE: u8 = 2;
+    // Relaxed: nothing goes with it.
+    match FOUND.load(Ordering::Relaxed) {
+        0 => {
+            let has_one = ask_whether_one();
+            FOUND.store(if has_one { ONE } else { SEVERAL }, Ordering::Relaxed);
+            has_one
+        }
+        found => found == ONE,
+    }
+}
+
+/// Asks the kernel what [`has_one_processor`] says, in some twenty system calls.
+#[cold]
+fn ask_whether_one() -> bool {
+    #[cfg(test)]
+    if let Some(meanwhile) = MEANWHILE.take() {
+        meanwhile();
+    }
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online");
+    online.is_ok_and(|list| names_one_processor(&list))
+        || cgroup::processor_quota_thousandths().is_some_and(|quota| quota < 2000)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// What this thread does while it asks.
+    pub(super) static MEANWHILE: std::cell::Cell<Option<Box<dyn FnOnce()>>> = const { std::cell::Cell::new(None) };
 }
 
 /// Whether a list of processors as the kernel writes it, "0-3,8" say, names a single one.

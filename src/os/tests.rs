@@ -3,15 +3,17 @@
 use super::bell::{Bell, BellEnd};
 use super::futex::{Changes, wait, wake_private, wake_shared};
 use super::poller::{Poller, Trigger};
-use super::spin::{Spins, names_one_processor};
+use super::spin::{MEANWHILE, Spins, has_one_processor, names_one_processor};
 use crate::deadline::Deadline;
+use crate::region::testing::in_forked_child;
 use crate::sync::AtomicU32;
 use crate::terms::BellKind;
 use crate::test_support::kernel::{deny, read_and_keep_the_lock, watch_and_keep_the_lock};
-use crate::test_support::{isolated, skipped};
+use crate::test_support::{DEADLINE, isolated, skipped};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, socketpair};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 const LONG: Duration = Duration::from_secs(60);
@@ -45,6 +47,29 @@ fn spinning_ends_with_the_deadline() {
 #[test]
 fn spins_longer_than_the_clock_are_endless() {
     Spins::default().spin_until(Duration::MAX, Deadline::Never, |looks| (looks == 1).then_some(()));
+}
+
+/// A fork copies no thread but its own: one that counts processors at that time never ends in the child.
+#[test]
+fn a_forked_child_does_not_wait_for_a_thread_of_its_parent_that_counts_processors() {
+    isolated("os::tests::a_forked_child_does_not_wait_for_a_thread_of_its_parent_that_counts_processors", || {
+        let (asks, is_asking) = sync_channel(0);
+        let (go, goes) = sync_channel(0);
+        let other = std::thread::spawn(move || {
+            MEANWHILE.set(Some(Box::new(move || {
+                asks.send(()).unwrap();
+                goes.recv().unwrap();
+            })));
+            has_one_processor()
+        });
+        is_asking.recv_timeout(DEADLINE).expect("nobody has asked yet");
+        assert!(in_forked_child(|| {
+            has_one_processor();
+            true
+        }));
+        go.send(()).unwrap();
+        assert_eq!(other.join().unwrap(), has_one_processor());
+    });
 }
 
 #[test]
