@@ -16,9 +16,9 @@ mod peer;
 mod stage;
 
 use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
-use fdring::errors::TakeFdsError;
+use fdring::errors::{SendError, TakeFdsError};
 use fdring::options::{LaneOptions, SlowConsumer};
-use fdring::{Attach, Consumer, Error, Session};
+use fdring::{Attach, Consumer, Error, Interrupter, Session};
 use guest::Invited;
 use hostile::*;
 use impostor::{CAPACITY, Goods, OFFER_LANE, data, offer};
@@ -28,6 +28,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{SealFlags, fcntl_add_seals};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, sockopt};
 use std::io::{PipeReader, Read, pipe};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A frame of the descriptors of one record.
@@ -128,8 +129,8 @@ impl Play {
 fn lend() -> Goods {
     Goods::with_header(CAPACITY, |control| {
         let (version, flags) = (1, 4);
-        control.u64(8).store(version | flags << 32, std::sync::atomic::Ordering::Relaxed);
-        control.u64(136).store(u64::from(MAX) << 32, std::sync::atomic::Ordering::Relaxed);
+        control.u64(8).store(version | flags << 32, Ordering::Relaxed);
+        control.u64(136).store(u64::from(MAX) << 32, Ordering::Relaxed);
     })
 }
 
@@ -569,13 +570,7 @@ fn whatever_is_done_to_a_pair_others_get_theirs() {
         let policy = SlowConsumer::Evict { after: Duration::from_millis(20) };
         let options = LaneOptions::new("lane").attachments(3).slow_consumer(policy);
         let (mut producer, server, address) = lane_of(options);
-        let invited = Invited::knock(&address);
-        let seat = invited.map_seat();
-        fcntl_add_seals(&invited.seat, SealFlags::FUTURE_WRITE).unwrap();
-        let (ours, theirs) = fdring::fds::seqpacket_pair().unwrap();
-        let attach = with(attach_as(&[WITH_DESCRIPTORS]), 12, &[1, 0]);
-        invited.wire.send_fds(&attach, &[theirs.as_fd()]).unwrap();
-        assert_eq!(invited.wire.recv().unwrap().kind(), ATTACHED);
+        let (kept, ours, theirs) = attach_guest(&address);
         // Served after the guest.
         let mut honest = join(&address);
         let (mut ours, begin) = (Some(ours), Instant::now());
@@ -589,9 +584,96 @@ fn whatever_is_done_to_a_pair_others_get_theirs() {
         }
         assert!(begin.elapsed() < Duration::from_secs(30), "{what}: {:?}", begin.elapsed());
         assert_eq!(producer.consumer_count(), 2, "{what}: it keeps its seat");
-        drop((seat, invited, ours, theirs));
+        drop((kept, ours, theirs));
         wait_until("it is gone", || producer.consumer_count() == 1);
         drop((producer, server));
+    }
+}
+
+/// A guest that asks for descriptors: what it has of its session, and both ends of its pair.
+fn attach_guest(address: &str) -> (impl Sized, OwnedFd, OwnedFd) {
+    let invited = Invited::knock(address);
+    let seat = invited.map_seat();
+    fcntl_add_seals(&invited.seat, SealFlags::FUTURE_WRITE).unwrap();
+    let (ours, theirs) = fdring::fds::seqpacket_pair().unwrap();
+    let attach = with(attach_as(&[WITH_DESCRIPTORS]), 12, &[1, 0]);
+    invited.wire.send_fds(&attach, &[theirs.as_fd()]).unwrap();
+    assert_eq!(invited.wire.recv().unwrap().kind(), ATTACHED);
+    ((seat, invited), ours, theirs)
+}
+
+/// However long the lane may spin, also if a guest that goes keeps its queue.
+#[test]
+fn a_spin_for_room_in_a_queue_ends_if_it_is_interrupted_and_if_the_guest_goes() {
+    for is_interrupted in [true, false] {
+        let stop = Interrupter::new().unwrap();
+        let options = LaneOptions::new("lane").attachments(1).interrupter(&stop).spin(Duration::MAX);
+        let (mut producer, _server, address) = lane_of(options);
+        let (guest, _ours, _theirs) = attach_guest(&address);
+        marks::fill(&mut producer, 1);
+        let (tell, told) = std::sync::mpsc::channel();
+        let sender = std::thread::spawn(move || {
+            tell.send(()).unwrap();
+            producer.send_with_fds(b"", &[marked(0, 0).as_fd()]).map(drop)
+        });
+        told.recv().unwrap();
+        let mut guest = Some(guest);
+        if is_interrupted {
+            stop.interrupt();
+        } else {
+            drop(guest.take());
+        }
+        wait_until("the wait ends", || sender.is_finished());
+        assert_eq!(sender.join().unwrap(), if is_interrupted { Err(SendError::Interrupted) } else { Ok(()) });
+    }
+}
+
+/// A consumer that sets the kernel's limit again and again has its producer turn about once a millisecond, and keeps
+/// it no longer than the producer wants.
+#[test]
+fn whatever_is_done_to_a_limit_the_producer_sleeps_and_can_be_interrupted() {
+    // Lower than what is in flight, so that the kernel refuses what our own limit allows; and higher than that limit,
+    // so that poll(2) says that there is room.
+    for (limits, records) in [(&[0][..], marks::QUEUE / 2), (&[1 << 20], marks::QUEUE), (&[0, 1 << 20], marks::QUEUE)] {
+        let stop = Interrupter::new().unwrap();
+        let options = LaneOptions::new("lane").attachments(1).interrupter(&stop);
+        let (mut producer, _server, address) = lane_of(options);
+        let (_guest, ours, theirs) = attach_guest(&address);
+        let fd = marked(0, 0);
+        (0..records).for_each(|_| producer.try_send_with_fds(b"", &[fd.as_fd()]).unwrap());
+        let kept = rustix::io::ioctl_fionread(&ours).unwrap();
+        let limit_of = |limit| {
+            sockopt::set_socket_send_buffer_size(&theirs, limit).unwrap();
+            sockopt::socket_send_buffer_size(&theirs).unwrap()
+        };
+        let limits: Vec<_> = limits.iter().map(|limit| (*limit, limit_of(*limit))).collect();
+        let mut now = limits[limits.len() - 1].1;
+        let (tell, told) = std::sync::mpsc::channel();
+        let sender = std::thread::spawn(move || {
+            told.recv().unwrap();
+            (0..).find_map(|_| producer.send_with_fds(b"", &[fd.as_fd()]).err())
+        });
+        // How often the producer has set its own limit.
+        let (mut turns, mut tell, begin) = (0, Some(tell), Instant::now());
+        while begin.elapsed() < Duration::from_millis(200) {
+            if begin.elapsed() > Duration::from_millis(1) {
+                // Once all this goes on.
+                tell.take().into_iter().for_each(|tell| tell.send(()).unwrap());
+            }
+            for (limit, says) in &limits {
+                turns += u128::from(sockopt::socket_send_buffer_size(&theirs).unwrap() != now);
+                sockopt::set_socket_send_buffer_size(&theirs, *limit).unwrap();
+                now = *says;
+            }
+            // What it could send all the same makes no difference.
+            while rustix::io::ioctl_fionread(&ours).unwrap() > kept {
+                rustix::net::recv(&ours, &mut [0; 64][..], rustix::net::RecvFlags::DONTWAIT).unwrap();
+            }
+        }
+        let millis = begin.elapsed().as_millis();
+        stop.interrupt();
+        assert_eq!(sender.join().unwrap(), Some(SendError::Interrupted));
+        assert!(turns < 2 * millis + 50, "{turns} turns in {millis} ms, {limits:?}");
     }
 }
 

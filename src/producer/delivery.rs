@@ -31,6 +31,11 @@ use std::time::{Duration, Instant};
 static IN_FLIGHT_PAUSES: [Duration; 4] =
     [Duration::from_millis(1), Duration::from_millis(3), Duration::from_millis(6), Duration::from_millis(10)];
 
+/// The longest spin for room in a queue: poll(2), which comes after it, also hears of seats that change.
+const SPIN_MAX: Duration = Duration::from_millis(1);
+/// How long a producer sleeps if poll(2) said that a queue has room and it has none.
+const MISLED_PAUSE: Duration = Duration::from_millis(1);
+
 /// What a producer knows of the descriptors that it has sent.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -111,6 +116,7 @@ impl Producer {
             deadline,
             spin: *spin,
             pauses: IN_FLIGHT_PAUSES.iter(),
+            promised: Vec::new(),
         };
         crash::point!("producer-before-attachments");
         publisher.publish_served(
@@ -150,6 +156,8 @@ struct Delivery<'a> {
     spin: Duration,
     /// Those that are left before too many in flight are an error.
     pauses: std::slice::Iter<'static, Duration>,
+    /// The seats whose queues have room, as poll(2) said last.
+    promised: Vec<u64>,
 }
 
 type SeatArc = Arc<Seat<SeatHandle>>;
@@ -173,7 +181,7 @@ impl Delivery<'_> {
         let has_room = |seat: &&SeatArc| seat.port().fd_sender().is_none_or(FdSender::has_room);
         let full: Vec<_> = due.iter().copied().filter(|seat| !has_room(seat)).collect();
         if !full.is_empty() {
-            self.wait(&full)?;
+            self.wait(&full, false)?;
             return Ok(false);
         }
         for seat in due {
@@ -185,7 +193,7 @@ impl Delivery<'_> {
                 }
                 Sent::Failed(errno) => return Err(SendError::Attachment(errno.raw_os_error())),
                 Sent::Full => {
-                    self.wait(&[seat])?;
+                    self.wait(&[seat], true)?;
                     return Ok(false);
                 }
                 Sent::Done | Sent::Over => {
@@ -226,29 +234,46 @@ impl Delivery<'_> {
         }
     }
 
-    /// Waits until one of these seats has room or is gone, or until seats have changed.
-    fn wait(&mut self, full: &[&SeatArc]) -> Result<(), SendError> {
+    /// Waits until one of these seats has room or is gone, or until seats have changed. `is_by_kernel`: these have room
+    /// by our own limit, and the kernel sends nothing.
+    ///
+    /// A consumer can set the kernel's limit again and again, so that poll(2) says that there is room and nothing can
+    /// be sent. After that one pauses, and asks for no queue: this loop costs next to nothing whatever a consumer does.
+    fn wait(&mut self, full: &[&SeatArc], is_by_kernel: bool) -> Result<(), SendError> {
         let now = Instant::now();
         let Judged { has_acted: false, until } = self.judge(full, now)? else { return Ok(()) };
         if self.deadline == Deadline::Now || self.deadline.has_passed() {
             return Err(SendError::Untaken { consumer: self.info(full[0]) });
         }
-        // A consumer that takes frames soon makes room: to wake a sleeper takes it as long as several of them.
-        let has_room = |seat: &&SeatArc| seat.port().fd_sender().is_none_or(FdSender::seems_to_have_room);
-        let look = |_| full.iter().all(has_room).then_some(());
-        if self.outbox.spins.spin_until(self.spin, self.deadline.min(until), look).is_some() {
-            return Ok(());
+        let until = self.deadline.min(until);
+        let promised = std::mem::take(&mut self.promised);
+        let is_misled = full.iter().any(|seat| promised.contains(&seat.id()));
+        if !is_by_kernel && !is_misled {
+            // A consumer that takes frames soon makes room: to wake a sleeper takes it as long as several of them.
+            let has_room = |seat: &&SeatArc| seat.port().fd_sender().is_none_or(FdSender::seems_to_have_room);
+            let look = |_| match full.iter().all(has_room) {
+                true => Some(Ok(())),
+                false => is_raised(self.interrupter).then_some(Err(SendError::Interrupted)),
+            };
+            if let Some(outcome) = self.outbox.spins.spin_until(self.spin.min(SPIN_MAX), until, look) {
+                return outcome;
+            }
         }
-        let changed = self.lane.changed.as_ref();
-        let mut waits: Vec<_> = full
+        let asked = if is_misled { &[] } else { full };
+        let (seat_ids, mut waits): (Vec<u64>, Vec<_>) = asked
             .iter()
-            .filter_map(|seat| seat.port().fd_sender())
-            .map(|sender| PollFd::from_borrowed_fd(sender.as_fd(), PollFlags::OUT))
-            .collect();
+            .filter_map(|seat| Some((seat.id(), seat.port().fd_sender()?)))
+            .map(|(seat_id, sender)| (seat_id, PollFd::from_borrowed_fd(sender.as_fd(), PollFlags::OUT)))
+            .unzip();
+        let changed = self.lane.changed.as_ref();
         waits.extend(changed.map(|changed| PollFd::new(changed, PollFlags::IN)));
         waits.extend(self.interrupter.as_ref().map(|interrupter| PollFd::new(interrupter, PollFlags::IN)));
-        let limit = self.deadline.min(until).remaining().map(timespec);
+        let until = if is_misled { until.min(Deadline::after(MISLED_PAUSE)) } else { until };
+        let limit = until.remaining().map(timespec);
         let _ = poll(&mut waits, limit.as_ref());
+        let has_room = |wait: &PollFd<'_>| wait.revents().contains(PollFlags::OUT);
+        let promised = seat_ids.into_iter().zip(&waits).filter(|(_, wait)| has_room(wait));
+        self.promised = promised.map(|(seat_id, _)| seat_id).collect();
         // Before the next look at the roster.
         changed.iter().for_each(|changed| changed.lower());
         if is_raised(self.interrupter) { Err(SendError::Interrupted) } else { Ok(()) }
