@@ -31,15 +31,28 @@ pub(crate) const WAITING_MAX: usize = 64;
 const THREADS_MAX: usize = WAITING_MAX;
 /// The most threads that close what is counted for one owner.
 pub(crate) const THREADS_PER_OWNER_MAX: usize = 4;
-/// If no descriptor was closed in this time while others wait, one thread more closes them.
+/// If a descriptor has waited for this time to be closed, one thread more closes those that wait.
 const LONG: Duration = Duration::from_millis(10);
 
 /// What waits to be closed in this process: what sessions leave behind, and what is counted for its owner.
 static OF_SESSIONS: Mutex<Queue> = Mutex::new(Queue::new());
 static COUNTED: Mutex<Queue> = Mutex::new(Queue::new());
 
-/// A descriptor, and for whom it is counted.
-type Item = (OwnedFd, Option<Closes>);
+/// A descriptor that waits to be closed.
+#[derive(Debug)]
+struct Item {
+    fd: OwnedFd,
+    /// For whom it is counted.
+    owner: Option<Closes>,
+    /// Since when it has been waiting for a thread: not while its owner has as many as it may.
+    since: Instant,
+}
+
+impl Item {
+    fn new(fd: OwnedFd, owner: Option<Closes>) -> Self {
+        Self { fd, owner, since: Instant::now() }
+    }
+}
 
 /// What a thread is closing.
 #[derive(Debug)]
@@ -58,8 +71,6 @@ struct Queue {
     closing: Vec<Closing>,
     /// How many were taken out of the queue.
     taken: u64,
-    /// How many of those are closed.
-    closed: u64,
     /// How many threads close.
     threads: usize,
     /// A thread sees to it that there are enough of them.
@@ -121,12 +132,12 @@ impl Closes {
 
 /// Closes descriptors on a thread that may wait, beginning with the first.
 pub(crate) fn close_later(fds: impl IntoIterator<Item = OwnedFd>) {
-    enqueue(&OF_SESSIONS, fds.into_iter().map(|fd| (fd, None)).collect());
+    enqueue(&OF_SESSIONS, fds.into_iter().map(|fd| Item::new(fd, None)).collect());
 }
 
 /// The same, counted, and on other threads: those that take long hold up only what is counted for the same owner.
 pub(crate) fn close_later_counted(fds: impl IntoIterator<Item = OwnedFd>, closes: &Closes) {
-    enqueue(&COUNTED, fds.into_iter().map(|fd| (fd, Some(closes.clone()))).collect());
+    enqueue(&COUNTED, fds.into_iter().map(|fd| Item::new(fd, Some(closes.clone()))).collect());
 }
 
 fn enqueue(queue: &'static Mutex<Queue>, items: Vec<Item>) {
@@ -159,7 +170,6 @@ impl Queue {
             aside: VecDeque::new(),
             closing: Vec::new(),
             taken: 0,
-            closed: 0,
             threads: 0,
             is_watched: false,
             owner: None,
@@ -193,14 +203,14 @@ impl Queue {
     /// The next one to be closed, with its number.
     fn take(&mut self) -> Option<(OwnedFd, u64)> {
         loop {
-            let (fd, closes) = self.waiting.pop_front()?;
-            if self.has_all_threads(closes.as_ref()) {
-                self.aside.push_back((fd, closes));
+            let item = self.waiting.pop_front()?;
+            if self.has_all_threads(item.owner.as_ref()) {
+                self.aside.push_back(item);
                 continue;
             }
             self.taken += 1;
-            self.closing.push(Closing { number: self.taken, begun: Instant::now(), owner: closes });
-            return Some((fd, self.taken));
+            self.closing.push(Closing { number: self.taken, begun: Instant::now(), owner: item.owner });
+            return Some((item.fd, self.taken));
         }
     }
 
@@ -212,11 +222,11 @@ impl Queue {
 
     /// The one of that number is closed: its owner has a thread for another.
     fn note_closed(&mut self, number: u64) {
-        self.closed += 1;
         let Some(at) = self.closing.iter().position(|closing| closing.number == number) else { return };
         let owner = self.closing.swap_remove(at).owner;
-        let next = self.aside.iter().position(|(_, closes)| *closes == owner);
-        self.waiting.extend(next.and_then(|next| self.aside.remove(next)));
+        let next = self.aside.iter().position(|item| item.owner == owner);
+        let next = next.and_then(|next| self.aside.remove(next));
+        self.waiting.extend(next.map(|item| Item { since: Instant::now(), ..item }));
     }
 }
 
@@ -237,14 +247,12 @@ fn close_all(queue: &'static Mutex<Queue>) {
     guard.threads -= 1;
 }
 
-/// The thread that watches: once nothing is closed for long, and something waits, it closes too.
+/// The thread that watches: once something has waited for long, it closes too.
 fn watch(queue: &'static Mutex<Queue>) {
-    let mut closed = queue.lock().closed;
     loop {
         std::thread::sleep(LONG);
         let mut guard = queue.lock();
-        let is_stuck = guard.closed == closed;
-        closed = guard.closed;
+        let is_stuck = guard.waiting.front().is_some_and(|first| first.since.elapsed() >= LONG);
         let has_room = guard.threads < THREADS_MAX;
         if guard.waiting.is_empty() || is_stuck || !has_room {
             guard.is_watched = false;
@@ -303,6 +311,29 @@ pub(crate) mod tests {
             drop(listeners);
             wait_until("nothing is left", || waiting() == 0);
             assert!(is_closed(pipe().unwrap()), "there is a thread again");
+        });
+    }
+
+    /// Closes that take a while each are no reason for others to wait for all of them.
+    #[test]
+    fn what_waits_for_a_while_gets_a_thread_though_others_are_closed_meanwhile() {
+        isolated("os::closing::tests::what_waits_for_a_while_gets_a_thread_though_others_are_closed_meanwhile", || {
+            let (closes, others) = (Closes::default(), Closes::default());
+            let (sockets, listeners): (Vec<_>, Vec<_>) = (0..200).map(|_| lingering()).unzip();
+            close_later_counted(sockets, &closes);
+            let ends_them = std::thread::spawn(|| {
+                for listener in listeners {
+                    std::thread::sleep(Duration::from_millis(5));
+                    drop(listener);
+                }
+            });
+            let ((mut reader, writer), begin) = (pipe().unwrap(), Instant::now());
+            close_later_counted([writer.into()], &others);
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+            let (left, time) = (closes.waiting(), begin.elapsed());
+            assert!(left > 100 && time < Duration::from_millis(200), "{left} are left after {time:?}");
+            ends_them.join().unwrap();
+            wait_until("nothing is left", || closes.waiting() == 0 && COUNTED.lock().threads == 0);
         });
     }
 
