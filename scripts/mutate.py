@@ -428,6 +428,8 @@ FAULTS = [
      [(".count() >= THREADS_PER_OWNER_MAX", ".count() >= usize::MAX")], "lib os::closing"),
     ("note_closed: what was set aside stays there", "src/os/closing.rs",
      [("self.waiting.extend(next.map(", "drop(next.map(")], "lib os::closing"),
+    ("is_full: what got no thread never gets one", "src/os/closing.rs",
+     [("            see_to_counted();\n", "            let _ = see_to_counted;\n")], "lib consumer::inbox what_no_thread"),
     ("let_go_severed: closed by the thread that receives", "src/consumer/inbox.rs",
      [("            close_peeked_counted(fds, &self.severed);", "            drop(fds);")], "test slow_closes"),
     ("close_peeked_counted: as if no file system were told", "src/region/mod.rs",

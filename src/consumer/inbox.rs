@@ -260,7 +260,7 @@ impl Inbox {
             if next.is_none_or(|next| next.position >= position && !looks_ahead) {
                 return Ok(Left::Nothing);
             }
-            if self.closes.waiting() >= CLOSES_MAX {
+            if self.closes.is_full(CLOSES_MAX) {
                 return Err(Nothing::NoRoom);
             }
             self.pull(queue)?;
@@ -298,7 +298,7 @@ impl Inbox {
 
     /// Whether many that were refused are not closed yet.
     pub(super) fn has_refused_many(&self) -> bool {
-        self.refused.waiting() >= REFUSED_MAX
+        self.refused.is_full(REFUSED_MAX)
     }
 
     /// Receives nothing any more, and lets the producer know.
@@ -316,7 +316,7 @@ impl Inbox {
             let is_replaced = self.is_head_replaced(queue)?;
             let Some(head) = &mut queue.head else { return Err(Nothing::Empty) };
             let passed = if is_replaced { head.records.len() } else { head.count_before(position) };
-            if passed > 0 && self.closes.waiting() >= CLOSES_MAX {
+            if passed > 0 && self.closes.is_full(CLOSES_MAX) {
                 return Err(Nothing::NoRoom);
             }
             if passed < head.records.len() {
@@ -391,7 +391,7 @@ impl Inbox {
     /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`.
     fn receive_next(&self, queue: &mut Queue, fds_max: usize) -> Result<Arrived, Nothing> {
         self.check(queue)?;
-        if self.severed.waiting() >= SEVERED_MAX {
+        if self.severed.is_full(SEVERED_MAX) {
             return Err(Nothing::NoRoom);
         }
         let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
@@ -506,6 +506,9 @@ impl Drop for Inbox {
 mod tests {
     use super::*;
     use crate::fds::send_frame;
+    use crate::os::closing::close_later_counted;
+    use crate::os::thread::testing::start_instead;
+    use crate::test_support::{isolated, wait_until};
     use std::os::fd::BorrowedFd;
 
     /// An inbox of lane 3, and the end by which its producer sends.
@@ -631,6 +634,22 @@ mod tests {
             let outcome = taken(&inbox, 64 * 64, 1);
             assert!(matches!(&outcome, Err(TakeFdsError::Peer(fault)) if fault.contains("more than 4")), "{outcome:?}");
         }
+    }
+
+    #[test]
+    fn what_no_thread_could_be_started_for_is_closed_once_one_can() {
+        isolated("consumer::inbox::tests::what_no_thread_could_be_started_for_is_closed_once_one_can", || {
+            let (inbox, producer) = inbox();
+            say(&producer, 0, 64, 1);
+            let no_threads = start_instead(|_| Err(rustix::io::Errno::AGAIN.into()));
+            let files = (0..SEVERED_MAX).map(|_| std::io::pipe().unwrap().1.into());
+            close_later_counted(files, &inbox.severed);
+            assert_eq!(taken(&inbox, 64, 1), Err(TakeFdsError::NoRoom));
+            drop(no_threads);
+            assert_eq!(taken(&inbox, 64, 1), Err(TakeFdsError::NoRoom));
+            wait_until("all are closed", || inbox.severed.waiting() == 0);
+            assert_eq!(taken(&inbox, 64, 1), Ok(1));
+        });
     }
 
     #[test]

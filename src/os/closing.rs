@@ -128,6 +128,16 @@ impl Closes {
     pub(crate) fn waiting(&self) -> usize {
         Arc::strong_count(&self.0) - 1
     }
+
+    /// Whether `max` descriptors or more wait, so that no more may come. If so, and if no thread could be started for
+    /// them before, one may be started now: nothing else would have them closed.
+    pub(crate) fn is_full(&self, max: usize) -> bool {
+        let is_full = self.waiting() >= max;
+        if is_full {
+            see_to_counted();
+        }
+        is_full
+    }
 }
 
 /// Closes descriptors on a thread that may wait, beginning with the first.
@@ -151,6 +161,14 @@ fn enqueue(queue: &'static Mutex<Queue>, items: Vec<Item>) {
     guard.take_over();
     guard.waiting.extend(items);
     guard.start_threads(queue);
+}
+
+/// Has threads for what is counted and waits.
+fn see_to_counted() {
+    if let Some(mut queue) = COUNTED.try_lock_for(LOCK_PATIENCE) {
+        queue.take_over();
+        queue.start_threads(&COUNTED);
+    }
 }
 
 /// How many descriptors wait to be closed, but for those that are counted for their owner; at least 1 for as long as
