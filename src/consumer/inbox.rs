@@ -167,11 +167,16 @@ pub(crate) fn make_inboxes(
 }
 
 impl Inbox {
-    /// Of a lane whose records have at most `fds_max` descriptors.
-    pub(crate) fn new(InboxEnd { socket, lane }: InboxEnd, fds_max: u8, guard: ForkGuard) -> Self {
+    /// Of a lane whose records have at most `fds_max` descriptors, which this user sends.
+    pub(crate) fn new(
+        InboxEnd { socket, lane }: InboxEnd,
+        fds_max: u8,
+        producer_uid: Option<u32>,
+        guard: ForkGuard,
+    ) -> Self {
         let has_few = usize::from(fds_max) <= AHEAD_ALL_FDS_MAX;
         let ahead_fds_max = if has_few { AHEAD_ALL_FDS_MAX } else { AHEAD_FDS_MAX };
-        let [closes, refused, severed] = std::array::from_fn(|_| Closes::default());
+        let [closes, refused, severed] = std::array::from_fn(|_| Closes::of_user(producer_uid));
         let queue = Mutex::new(Queue::default());
         let frames_per_call = FRAMES_PER_CALL;
         Self { socket, guard, lane, ahead_fds_max, closes, refused, severed, queue, frames_per_call }
@@ -514,7 +519,7 @@ mod tests {
     /// An inbox of lane 3, and the end by which its producer sends.
     fn inbox() -> (Inbox, OwnedFd) {
         let ((socket, producer), guard) = (fds::seqpacket_pair().unwrap(), ForkGuard::get().unwrap());
-        (Inbox::new(InboxEnd { socket: Connection::new(socket, guard), lane: 3 }, 253, guard), producer)
+        (Inbox::new(InboxEnd { socket: Connection::new(socket, guard), lane: 3 }, 253, None, guard), producer)
     }
 
     fn send(producer: &OwnedFd, bytes: &[u8], count: usize) {

@@ -156,7 +156,7 @@ impl Consumer {
             attachment;
         seat.introduce(if in_place.is_some() { SeatKind::InPlace } else { SeatKind::Copies }, start);
         let asks_for_fds = inbox.is_some();
-        let inbox = inbox.map(|end| Inbox::new(end, terms.record_fds_max, guard));
+        let inbox = inbox.map(|end| Inbox::new(end, terms.record_fds_max, link.producer().1, guard));
         let seat = OwnSeat::new(seat, space_bell, inbox, in_place.clone(), guard, Arc::clone(&link));
         let reader = Reader::new(lane, seat, start);
         let (reader, payloads) = match in_place {

@@ -43,7 +43,7 @@ pub fn inbox(data: &[u8]) {
     let guard = ForkGuard::get().expect("memory for a page");
     let (ours, theirs) = seqpacket_pair().expect("a pair of sockets");
     let end = InboxEnd { socket: Connection::new(ours, guard), lane: LANE };
-    let inbox = Inbox::new(end, 253, guard).with_frames_per_call(FRAMES_PER_CALL);
+    let inbox = Inbox::new(end, 253, None, guard).with_frames_per_call(FRAMES_PER_CALL);
     let (mut producer, mut plain) = (Producer { socket: Some(theirs), pipes: Vec::new(), fds: 0 }, Plain::default());
     let mut position = 0;
     for _ in 0..ACTIONS_MAX {

@@ -4,9 +4,10 @@
 //! closed for the last time, and a file system of its sender's own (FUSE) is told of each close, and answers when it
 //! likes, or never. The same goes for a socket in which such a descriptor waits. The invariant: none of this makes a
 //! caller of this file wait, and nothing waits for more than some milliseconds behind what takes long: then a further
-//! thread goes on with the rest. There are [`THREADS_MAX`] of them at most, and [`THREADS_PER_OWNER_MAX`] for one
-//! owner, so that a peer can keep only so many. Descriptors of records are counted for their owners, and have threads
-//! apart from those of what sessions leave behind, of which only so much may wait.
+//! thread goes on with the rest. There are [`THREADS_MAX`] of them at most, [`THREADS_PER_OWNER_MAX`] for one owner,
+//! and [`THREADS_PER_USER_MAX`] for the owners of one user, so that a peer can keep only so many, also if it connects
+//! often. Descriptors of records are counted for their owners, and have threads apart from those of what sessions leave
+//! behind, of which only so much may wait.
 //!
 //! What this file does not do: in a process that ends, the kernel closes what is left, and waits itself.
 
@@ -31,6 +32,8 @@ pub(crate) const WAITING_MAX: usize = 64;
 const THREADS_MAX: usize = WAITING_MAX;
 /// The most threads that close what is counted for one owner.
 pub(crate) const THREADS_PER_OWNER_MAX: usize = 4;
+/// The most threads that close what is counted for owners of one user.
+const THREADS_PER_USER_MAX: usize = 32;
 /// If a descriptor has waited for this time to be closed, one thread more closes those that wait.
 const LONG: Duration = Duration::from_millis(10);
 
@@ -46,11 +49,13 @@ struct Item {
     owner: Option<Closes>,
     /// Since when it has been waiting for a thread: not while its owner has as many as it may.
     since: Instant,
+    /// It was set aside, and its owner is among those that are promised a thread.
+    is_promised: bool,
 }
 
 impl Item {
     fn new(fd: OwnedFd, owner: Option<Closes>) -> Self {
-        Self { fd, owner, since: Instant::now() }
+        Self { fd, owner, since: Instant::now(), is_promised: false }
     }
 }
 
@@ -66,8 +71,10 @@ struct Closing {
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Item>,
-    /// Those whose owner has as many threads as it may.
+    /// Those whose owner, or its user, has as many threads as it may.
     aside: VecDeque<Item>,
+    /// The owners of those that were set aside, and wait again: each has a thread that is its own.
+    promised: Vec<Closes>,
     closing: Vec<Closing>,
     /// How many were taken out of the queue.
     taken: u64,
@@ -114,19 +121,28 @@ impl Drop for Connection {
 
 /// Counts what was handed to the closing threads for one owner, and is not closed yet.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Closes(Arc<()>);
+pub(crate) struct Closes {
+    count: Arc<()>,
+    /// The user that has sent them; those that have no number here are one user.
+    uid: Option<u32>,
+}
 
 impl PartialEq for Closes {
     /// Whether both count for the same owner.
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.count, &other.count)
     }
 }
 
 impl Closes {
+    /// For what this user sends.
+    pub(crate) fn of_user(uid: Option<u32>) -> Self {
+        Self { count: Arc::default(), uid }
+    }
+
     /// How many descriptors wait.
     pub(crate) fn waiting(&self) -> usize {
-        Arc::strong_count(&self.0) - 1
+        Arc::strong_count(&self.count) - 1
     }
 
     /// Whether `max` descriptors or more wait, so that no more may come. If so, and if no thread could be started for
@@ -186,6 +202,7 @@ impl Queue {
         Self {
             waiting: VecDeque::new(),
             aside: VecDeque::new(),
+            promised: Vec::new(),
             closing: Vec::new(),
             taken: 0,
             threads: 0,
@@ -222,7 +239,10 @@ impl Queue {
     fn take(&mut self) -> Option<(OwnedFd, u64)> {
         loop {
             let item = self.waiting.pop_front()?;
-            if self.has_all_threads(item.owner.as_ref()) {
+            if item.is_promised {
+                let at = self.promised.iter().position(|owner| Some(owner) == item.owner.as_ref());
+                at.map(|at| self.promised.swap_remove(at));
+            } else if self.has_all_threads(item.owner.as_ref()) {
                 self.aside.push_back(item);
                 continue;
             }
@@ -232,19 +252,25 @@ impl Queue {
         }
     }
 
-    /// Whether the owner has as many threads as it may.
+    /// Whether the owner, or its user, has as many threads as it may.
     fn has_all_threads(&self, owner: Option<&Closes>) -> bool {
-        let is_same = |closing: &&Closing| owner.is_some() && closing.owner.as_ref() == owner;
-        self.closing.iter().filter(is_same).count() >= THREADS_PER_OWNER_MAX
+        let Some(owner) = owner else { return false };
+        let count = |is_same: &dyn Fn(&Closes) -> bool| {
+            let closing = self.closing.iter().filter_map(|closing| closing.owner.as_ref());
+            closing.chain(&self.promised).filter(|other| is_same(other)).count()
+        };
+        count(&|other| other == owner) >= THREADS_PER_OWNER_MAX
+            || count(&|other| other.uid == owner.uid) >= THREADS_PER_USER_MAX
     }
 
-    /// The one of that number is closed: its owner has a thread for another.
+    /// The one of that number is closed: there is a thread for the first that may go of those that were set aside. No
+    /// more than one may: all that may now are of its owner, or of its user, which had as many threads as it may.
     fn note_closed(&mut self, number: u64) {
-        let Some(at) = self.closing.iter().position(|closing| closing.number == number) else { return };
-        let owner = self.closing.swap_remove(at).owner;
-        let next = self.aside.iter().position(|item| item.owner == owner);
-        let next = next.and_then(|next| self.aside.remove(next));
-        self.waiting.extend(next.map(|item| Item { since: Instant::now(), ..item }));
+        self.closing.retain(|closing| closing.number != number);
+        let next = self.aside.iter().position(|item| !self.has_all_threads(item.owner.as_ref()));
+        let Some(item) = next.and_then(|next| self.aside.remove(next)) else { return };
+        self.promised.extend(item.owner.clone());
+        self.waiting.push_back(Item { since: Instant::now(), is_promised: true, ..item });
     }
 }
 
@@ -352,6 +378,37 @@ pub(crate) mod tests {
             assert!(left > 100 && time < Duration::from_millis(200), "{left} are left after {time:?}");
             ends_them.join().unwrap();
             wait_until("nothing is left", || closes.waiting() == 0 && COUNTED.lock().threads == 0);
+        });
+    }
+
+    /// However many owners it has.
+    #[test]
+    fn a_user_has_so_many_threads_and_others_have_theirs() {
+        isolated("os::closing::tests::a_user_has_so_many_threads_and_others_have_theirs", || {
+            let owners: Vec<_> = (0..16).map(|_| Closes::of_user(Some(70_001))).collect();
+            let mut listeners = Vec::new();
+            for owner in &owners {
+                let (sockets, held): (Vec<_>, Vec<_>) = (0..THREADS_PER_OWNER_MAX).map(|_| lingering()).unzip();
+                close_later_counted(sockets, owner);
+                listeners.extend(held);
+            }
+            let (closes, others) = (Closes::of_user(Some(70_001)), Closes::of_user(Some(70_002)));
+            wait_until("the user has all of its threads", || {
+                let queue = COUNTED.lock();
+                (queue.closing.len(), queue.aside.len()) == (THREADS_PER_USER_MAX, 64 - THREADS_PER_USER_MAX)
+            });
+            let ((mut own_reader, writer), (mut reader, other_writer)) = (pipe().unwrap(), pipe().unwrap());
+            close_later_counted([writer.into()], &closes);
+            close_later_counted([other_writer.into()], &others);
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0, "those of another user are closed");
+            wait_until("they are counted for it", || others.waiting() == 0);
+            assert_eq!(COUNTED.lock().closing.len(), THREADS_PER_USER_MAX);
+            assert_eq!(closes.waiting(), 1);
+            drop(listeners);
+            assert_eq!(own_reader.read(&mut [0]).unwrap(), 0, "threads have come free");
+            wait_until("nothing is left", || COUNTED.lock().threads == 0);
+            let queue = COUNTED.lock();
+            assert_eq!((queue.waiting.len(), queue.aside.len(), queue.promised.len()), (0, 0, 0));
         });
     }
 
