@@ -384,7 +384,6 @@ impl<L: LaneWords, S: SeatWriter> Holds<L, S> {
     /// Stores `read`: by the reader's thread, or one that has its last record in hand, so that it never falls.
     #[inline(always)]
     fn store_read(&self, read: u64) {
-        debug_assert!(self.seat.read().load(Ordering::Relaxed) <= read);
         // Relaxed: no less than any `consumed` that was stored before; any that is more comes after, with a `read` of
         // its own.
         self.seat.read().store(read, Ordering::Relaxed);
