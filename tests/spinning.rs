@@ -19,10 +19,12 @@ use peer::{Peer, argument, say, told};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use storm::{HANDLED, in_a_storm};
 
 const ROUNDS: u32 = 2000;
+/// How long undisturbed round trips are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The processor time that this process has used.
 fn used() -> Duration {
@@ -97,11 +99,13 @@ fn processes_that_share_one_processor_soon_stop_spinning() {
     }
     isolated(test, || {
         share_one_processor();
-        // The best of ten: other processes may take the processor, too, and end a spin that would be in vain.
+        // The best of many: other processes may take the processor, too, and end a spin that would be in vain.
         let best = |spin| (0..10).map(|_| round_trips(test, spin)).min().unwrap();
-        let [without, by_default] = ["none", "default"].map(best);
-        let limit = 2 * without + Duration::from_millis(10);
-        assert!(by_default < limit, "{ROUNDS} round trips: {by_default:?}, and {without:?} without spinning");
+        let limit = 2 * best("none") + Duration::from_millis(10);
+        let start = Instant::now();
+        while best("default") >= limit {
+            assert!(start.elapsed() < PATIENCE, "{ROUNDS} round trips never take less than {limit:?}");
+        }
     });
 }
 
