@@ -30,7 +30,7 @@ static KINDS: &[ContenderKind] = &[ContenderKind {
         (Capability::Call, "its round trips are calls and replies already"),
         (
             Capability::ProducersCost,
-            "a socket takes ten datagrams or so (net.unix.max_dgram_qlen) before its sender waits",
+            "a pair of sockets takes some hundred datagrams (SO_SNDBUF) before its sender waits",
         ),
     ],
     ..ContenderKind::new("Unix datagram", open)

@@ -212,6 +212,9 @@ fn compare_files(a: &str, b: &str) -> Fallible<ExitCode> {
     }
     let compared = compare::compare(&[first], &[second]);
     print!("{}", compare::text(&compared, [a, b]));
+    if compared.iter().all(|row| row.ratio.is_none()) {
+        return Err("nothing could be compared: no row is in both reports with restarts enough; see --restarts".into());
+    }
     Ok(if compare::has_regression(&compared) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -247,6 +250,7 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
     if std::io::stderr().is_terminal() {
         eprint!("\r\x1b[K");
     }
+    let is_empty = !options.tries && !plan.numbers.is_empty() && collected.rounds == 0 && !signals::was_interrupted();
     let has_faults = !collected.faults.is_empty();
     if options.tries {
         let planned: Vec<plan::Case> = plan.numbers.iter().map(|number| all[*number]).collect();
@@ -262,6 +266,9 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
         let run = Run { machine: &machine, options, collected: &collected, others, warnings, census: &census };
         print!("{}", report::text(&run));
         report::write_files(&run)?;
+    }
+    if is_empty && !has_faults {
+        return Err("nothing was measured; give it more time by --seconds, or fewer restarts by --restarts".into());
     }
     Ok(if has_faults { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

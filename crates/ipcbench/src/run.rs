@@ -111,12 +111,14 @@ pub(crate) fn run(
     'restarts: for restart in 0..plan.restarts {
         let mut start = Instant::now();
         let mut samples = Vec::new();
+        let mut has_begun = false;
         loop {
             let seconds = plan.seconds.map(|seconds| seconds - start.elapsed().as_secs_f64());
             let places: Vec<usize> = (0..cases.len()).filter(|place| !left_out.concat().contains(place)).collect();
-            if places.is_empty() || seconds.is_some_and(|seconds| seconds < LEFT_MIN) {
+            if places.is_empty() || has_begun && seconds.is_some_and(|seconds| seconds < LEFT_MIN) {
                 break;
             }
+            has_begun = true;
             let order = Order {
                 cores: plan.cores,
                 run: format!("{}{}-{}", sweep::RUN, std::process::id(), watch.started),

@@ -576,7 +576,7 @@ fn a_contender_from_outside_joins_every_measure() {
     let listed = example("datagram").args(["list", "--contender", "Unix datagram"]).output().unwrap();
     let keys = said(&listed).matches("--measure ").count();
     assert_eq!(keys, 12, "{}", said(&listed));
-    let why = "  Unix datagram: producers-cost: a socket takes ten datagrams or so";
+    let why = "  Unix datagram: producers-cost: a pair of sockets takes some hundred datagrams";
     assert!(said(&listed).contains(why), "{}", said(&listed));
 }
 
@@ -595,4 +595,27 @@ fn a_sender_that_would_wait_for_room_is_named_where_its_own_time_is_measured() {
     assert!(output.status.success(), "{}", said(&output));
     let is_line = |line: &str| line.contains("roomy") && line.ends_with("all 3 cases work");
     assert!(said(&output).lines().any(is_line), "{}", said(&output));
+}
+
+#[test]
+fn a_run_without_figures_and_a_comparison_of_nothing_fail() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("nothing");
+    let row = ["--measure", "round-trip", "--bytes", "56", "--contender", "raw ring"];
+    // Less time than each restart is given at least: each begins once all the same.
+    let file = scratch.file("little.json");
+    let little = ["--seconds", "0.6", "--restarts", "2", "--json", &file];
+    let output = ipcbench(&[&row[..], &little].concat());
+    let rounds = read_json(&file)["rounds"].as_u64().expect("a number of rounds");
+    assert_eq!(output.status.success(), rounds > 0, "{}", said(&output));
+    assert!(output.status.success() || said(&output).contains("nothing was measured"), "{}", said(&output));
+    // Of one restart there is no interval.
+    let file = scratch.file("one.json");
+    let output = ipcbench(&[&row[..], &["--seconds", "1", "--restarts", "1", "--json", &file]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let output = ipcbench(&["compare", &file, &file]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("nothing could be compared"), "{}", said(&output));
 }
