@@ -206,8 +206,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--percent", type=float, default=3.0, help="of what a record takes; 3 unless given")
     parser.add_argument("--same", type=int, metavar="TIMES", help="plant nothing; compare HEAD with itself so often")
-    parser.add_argument("--seconds", help="of a comparison; 60 unless given, or 15 of each with --same")
-    parser.add_argument("--restarts", help="of the second revision; 10 unless given, or 5 with --same")
+    parser.add_argument("--seconds", help="of a comparison; 90 unless given, or 15 of each with --same")
+    parser.add_argument("--restarts", help="of the second revision; 30 unless given, or 5 with --same")
     parser.add_argument("--within", type=float, metavar="SECONDS", help="end by then, and go on when called again")
     parser.add_argument("--build", action="store_true", help="only build what is measured, and try it")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
@@ -223,7 +223,7 @@ def main():
         shutil.rmtree(STATE, ignore_errors=True)
     if options.same:
         return same(options.same, options.seconds or "15", options.restarts or "5", until, options.build)
-    return planted(options.percent, options.seconds or "60", options.restarts or "10", until, options.build)
+    return planted(options.percent, options.seconds or "90", options.restarts or "30", until, options.build)
 
 
 if __name__ == "__main__":
