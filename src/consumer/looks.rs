@@ -32,7 +32,9 @@ use std::time::Duration;
 const PEEKS_MAX: u32 = 32;
 /// A peek takes about as long as this many tries in a row.
 const TRIES_PER_PEEK: u32 = 4;
-/// How many lines are fetched together at most: the processor brings the others by itself meanwhile.
+/// An answer is expected to be long if the last one had at least this many bytes, header and all.
+const LONG_ANSWER_BYTES: u64 = 2048;
+/// How many lines of a long answer are fetched together: the processor brings the others by itself meanwhile.
 const FETCHED_LINES_MAX: u64 = 24;
 /// Looks in a row of a spinning wait, of which only the first loads more than `published`.
 const LOOKS_PER_STATE: u32 = 8;
@@ -74,7 +76,7 @@ impl Consumer {
         let found = self.reader.next_in_view()?;
         self.waiter.disarm(&self.reader);
         self.vain_tries = 0;
-        self.expects_one_line = found.payload + found.len - found.position <= LINE_BYTES;
+        self.expected_bytes = found.payload + found.len - found.position;
         self.pace.note_found(peeks, self.reader.unread());
         Some(found)
     }
@@ -96,7 +98,7 @@ impl Consumer {
         self.pace.hold();
         // An answer's line comes together with that of `published`, not after it: a sixth off round trips of up to
         // 56 B. Longer records take longer so: their first line is taken away while they are written.
-        let fetches_ahead = self.expects_one_line && pays_to_fetch_ahead();
+        let fetches_ahead = self.expected_bytes <= LINE_BYTES && pays_to_fetch_ahead();
         let next = fetches_ahead.then(|| (self.reader.lane().ring(), self.reader.position()));
         for peeks in 0..PEEKS_MAX {
             if let Some((ring, position)) = next {
@@ -104,7 +106,7 @@ impl Consumer {
             }
             if self.reader.has_news() {
                 self.reader.refresh().ok()?;
-                if !self.expects_one_line {
+                if self.expected_bytes >= LONG_ANSWER_BYTES && self.pace.awaits_answers() {
                     self.fetch_lines();
                 }
                 return Some(peeks);
@@ -115,15 +117,14 @@ impl Consumer {
         None
     }
 
-    /// Has the lines of what has come fetched together, not the others once the header is there: an eighth off round
-    /// trips of 4 KiB between near cores, a twelfth off calls of 56 B between far ones. Only lines that the producer
-    /// has left behind, or two: the one that it writes next would be taken away from it, and streams of 256 B published
-    /// one by one between far cores took 1.8 times as long.
+    /// Has the first lines of a long answer fetched together, not the others once the header is there: a tenth off round
+    /// trips of 4 KiB between near cores. Shorter ones gain nothing. Streams lose: the consumer catches up with its
+    /// producer, and takes the lines away that are being written.
     #[inline]
     fn fetch_lines(&self) {
         let (ring, position) = (self.reader.lane().ring(), self.reader.position());
-        let left_behind = (position + self.reader.unread()) / LINE_BYTES - position / LINE_BYTES;
-        for line in 0..left_behind.clamp(2, FETCHED_LINES_MAX) {
+        let left_behind = self.reader.unread() / LINE_BYTES;
+        for line in 0..left_behind.min(FETCHED_LINES_MAX) {
             ring.prefetch(position + line * LINE_BYTES);
         }
     }

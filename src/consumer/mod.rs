@@ -116,8 +116,8 @@ pub struct Consumer {
     spins: Spins,
     /// Tries in vain since the last record.
     vain_tries: u32,
-    /// Whether the last record that came within a moment lay in one cache line, as the next one will then.
-    expects_one_line: bool,
+    /// The bytes of the last record that came within a moment, header and all: as many as the next one will have.
+    expected_bytes: u64,
     /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
     session_due: Duration,
     /// Where it stood when a call first found nothing there, and when that was.
@@ -177,7 +177,7 @@ impl Consumer {
             spin,
             spins: Spins::default(),
             vain_tries: 0,
-            expects_one_line: false,
+            expected_bytes: u64::MAX,
             session_due,
             idle: None,
             info: LaneInfo::new(&terms),

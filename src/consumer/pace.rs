@@ -147,6 +147,12 @@ impl Pace {
         self.answers >= ANSWERS_NEEDED
     }
 
+    /// As [`expects_answer`](Self::expects_answer), and the next look is not put off: it is not a stream's.
+    #[inline]
+    pub(super) fn awaits_answers(&self) -> bool {
+        self.expects_answer() && matches!(self.mode, Mode::Watch { .. })
+    }
+
     /// Looks found nothing for a while: the next one is not put off.
     #[cold]
     pub(super) fn note_lull(&mut self) {
@@ -288,6 +294,18 @@ mod tests {
         let mut pace = after_looks(16, WAITED, 0);
         pace.note_lull();
         assert_eq!((pace.mode, pace.single.needed), (Mode::WATCH, 64), "nothing was found");
+    }
+
+    #[test]
+    fn answers_are_awaited_until_something_has_the_look_of_a_stream() {
+        assert!(!after_looks(ANSWERS_NEEDED - 1, WAITED, 0).awaits_answers());
+        let mut pace = after_looks(ANSWERS_NEEDED, WAITED, 0);
+        assert!(pace.awaits_answers());
+        look(&mut pace, *SINGLE_LOOKS.start() - ANSWERS_NEEDED, WAITED, 0);
+        assert_eq!((pace.awaits_answers(), pace.expects_answer()), (false, true), "a look is put off, to see");
+        pace.note_lull();
+        assert!(!pace.awaits_answers());
+        assert!(!after_looks(100, 0, 64).awaits_answers(), "more than one record at once");
     }
 
     #[test]
