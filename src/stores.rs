@@ -2,8 +2,9 @@
 //!
 //! Plain stores fetch each cache line before they change it: from the consumer's cache, if the consumer has read the
 //! line and its cores share no cache with the producer's. *Streaming* stores fetch nothing and go past the caches to
-//! memory. Which is quicker depends on the machine, on the two cores, and on the ring, so a producer times a few of its
-//! own copies. (docs/performance.md has the figures.)
+//! memory, from which the consumer then reads. Which is faster depends on the machine, on the two cores, and on the
+//! ring. The time of a copy alone does not tell: streaming stores are often done sooner, and the consumer later. So a
+//! producer times whole laps of the ring, in which its consumers' pace shows. (docs/performance.md has the figures.)
 
 /// Which stores copy payloads of 4 KiB and more into the ring, in [`send`](crate::Producer::send) and its forms,
 /// [`Reservation::copy_from_slice`](crate::Reservation::copy_from_slice) and
@@ -26,8 +27,10 @@
 pub enum Stores {
     /// The faster of the two, which the producer measures while it copies. The default.
     ///
-    /// It times one copy in 32. Now and then it makes three copies by the other kind of stores, and changes to that
-    /// kind if they took less than four fifths of the time.
+    /// It begins with plain stores and times its laps of the ring, of 1 MiB at least. Now and then it tries the other
+    /// kind of stores for up to five laps: first after 16 laps, later after up to 4096. It changes to streaming stores if
+    /// each such lap takes less than four fifths of the time, and back to plain ones if they take less time. So a lane
+    /// whose producer mostly waits for something to send keeps to plain stores.
     #[default]
     Measured,
     /// Plain stores: they leave the payload in the cache. Faster if the two cores share a cache.
@@ -40,140 +43,254 @@ pub enum Stores {
 /// Payloads from this length on, in bytes, may be streamed. Shorter ones take longer so, however far the cores are.
 pub(crate) const STREAMED_MIN_BYTES: usize = 4096;
 
-/// One copy in this number of copies is timed, which takes some 40 ns.
-const TIMED_EVERY: u32 = 32;
+/// A shorter lap is not timed alone: reading the clock takes some 30 ns.
+const LAP_MIN_BYTES: u64 = 1 << 20;
 
-/// How many copies by the other stores are timed before the two are compared. The middle one counts.
-const TRIALS: usize = 3;
+/// How many laps by either kind are compared.
+const LAPS_COMPARED: usize = 4;
 
-/// How many timed copies lie between two comparisons: at first, and at most. Each that changes nothing doubles it.
-const TIMED_BETWEEN: (u32, u32) = (8, 256);
+/// Before laps by the other stores count, the consumers have read what the stores in use had copied.
+const LAPS_OF_TRIAL: u32 = LAPS_COMPARED as u32 + 1;
 
-/// One copy: by which stores, and whether its time is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Turn {
-    pub(crate) streams: bool,
-    pub(crate) is_timed: bool,
-}
+/// How many laps lie before a trial: at first, and at most. Each trial that changes nothing takes that times four. A
+/// trial ends as soon as one of its laps takes longer than each of those before it, or twice as long if it is plain
+/// stores that are tried. So it costs a lap or two.
+const LAPS_BETWEEN: (u32, u32) = (16, 4096);
 
 /// Says for each copy which stores it is made by.
 #[derive(Debug)]
 pub(crate) struct StoreChooser {
     streams: bool,
-    /// Copies until the next one that is timed, and timed ones until the next comparison. `None` if nothing is
-    /// measured.
-    until: Option<(u32, u32)>,
-    /// How many timed copies lie between two comparisons now.
+    laps: Option<Laps>,
+}
+
+/// What is measured of the laps of a lane, and what is tried in them.
+#[derive(Debug)]
+struct Laps {
+    lap_bytes: u64,
+    /// The beginning of this lap: the position, and the time in ns.
+    begin: Option<(u64, u64)>,
+    /// The laps left until the trial begins, or, in a trial, until it ends.
+    left: u32,
+    is_trial: bool,
+    /// How many laps lie before a trial now.
     between: u32,
-    /// The last times of copies by the stores in use, and of those by the others, in ns for each MiB.
-    used: [u64; TRIALS],
-    others: [u64; TRIALS],
+    /// The times of the last laps by the stores in use, and of those by the others, in ns for each MiB.
+    used: [u64; LAPS_COMPARED],
+    others: [u64; LAPS_COMPARED],
 }
 
 impl StoreChooser {
-    pub(crate) fn new(stores: Stores) -> Self {
-        let until = (stores == Stores::Measured).then_some((TIMED_EVERY, TIMED_BETWEEN.0));
-        let streams = stores == Stores::Streaming;
-        Self { streams, until, between: TIMED_BETWEEN.0, used: [0; TRIALS], others: [0; TRIALS] }
+    /// The chooser of a lane whose ring has `capacity` bytes.
+    pub(crate) fn new(stores: Stores, capacity: u64) -> Self {
+        let laps = (stores == Stores::Measured).then(|| Laps::new(capacity.max(LAP_MIN_BYTES)));
+        Self { streams: stores == Stores::Streaming, laps }
     }
 
-    /// The copy that comes next.
+    /// Whether the copy to `position` is streamed. `now_ns` is asked for the time at the end of a lap and in trials.
     #[inline]
-    pub(crate) fn next(&mut self) -> Turn {
-        let Some((copies, timed)) = &mut self.until else { return Turn { streams: self.streams, is_timed: false } };
-        *copies -= 1;
-        let is_timed = *copies == 0;
-        if is_timed {
-            *copies = TIMED_EVERY;
+    pub(crate) fn streams_at(&mut self, position: u64, now_ns: impl FnOnce() -> u64) -> bool {
+        let Some(laps) = &mut self.laps else { return self.streams };
+        if laps.is_look_due(position) && laps.look(position, now_ns(), self.streams) == Verdict::Others {
+            self.streams = !self.streams;
         }
-        // The last ones before a comparison are by the other stores.
-        let is_trial = is_timed && *timed <= TRIALS as u32;
-        Turn { streams: self.streams ^ is_trial, is_timed }
-    }
-
-    /// The copy of `len` bytes that was timed took `ns`.
-    #[cold]
-    pub(crate) fn note(&mut self, turn: Turn, len: usize, ns: u64) {
-        let Some((_, timed)) = &mut self.until else { return };
-        *timed -= 1;
-        let times = if turn.streams == self.streams { &mut self.used } else { &mut self.others };
-        times.rotate_left(1);
-        times[TRIALS - 1] = (ns << 20) / len as u64;
-        if *timed == 0 {
-            let [used, other] = [self.used, self.others].map(middle);
-            if other < used / 5 * 4 {
-                self.streams = !self.streams;
-                std::mem::swap(&mut self.used, &mut self.others);
-                self.between = TIMED_BETWEEN.0;
-            } else {
-                self.between = (self.between * 2).min(TIMED_BETWEEN.1);
-            }
-            *timed = self.between;
-        }
+        self.streams ^ laps.is_trial
     }
 }
 
-fn middle(mut times: [u64; TRIALS]) -> u64 {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing changes, yet.
+    Used,
+    /// The other stores are better.
+    Others,
+}
+
+impl Laps {
+    fn new(lap_bytes: u64) -> Self {
+        let between = LAPS_BETWEEN.0;
+        let (used, others) = ([0; LAPS_COMPARED], [0; LAPS_COMPARED]);
+        Self { lap_bytes, begin: None, left: between, is_trial: false, between, used, others }
+    }
+
+    #[inline]
+    fn is_look_due(&self, position: u64) -> bool {
+        self.is_trial || self.begin.is_none_or(|(begin, _)| bytes_between(begin, position) >= self.lap_bytes)
+    }
+
+    /// Looks at the clock before the copy to `position`. `streams` says which stores are in use.
+    #[cold]
+    fn look(&mut self, position: u64, now_ns: u64, streams: bool) -> Verdict {
+        let (begin, begin_ns) = *self.begin.get_or_insert((position, now_ns));
+        let (bytes, ns) = (bytes_between(begin, position), now_ns.saturating_sub(begin_ns));
+        // Where laps differ anyway, one that takes a little longer must not end a trial of the plain stores.
+        let limit = if streams { slowest(self.used).saturating_mul(2) } else { slowest(self.used) };
+        if self.is_trial && ns_per_mib(ns, self.lap_bytes) > limit {
+            self.begin = Some((position, now_ns));
+            return self.end_trial(Verdict::Used);
+        }
+        if bytes < self.lap_bytes {
+            return Verdict::Used;
+        }
+        self.begin = Some((position, now_ns));
+        let times = if self.is_trial { &mut self.others } else { &mut self.used };
+        times.rotate_left(1);
+        times[LAPS_COMPARED - 1] = ns_per_mib(ns, bytes);
+        self.left -= 1;
+        match (self.is_trial, self.left) {
+            (false, 0) => (self.is_trial, self.left) = (true, LAPS_OF_TRIAL),
+            (true, 0) => return self.end_trial(self.others_are_better(streams)),
+            _ => {}
+        }
+        Verdict::Used
+    }
+
+    /// Plain stores need less time, streaming ones much less in each lap: where the laps tell nothing, because the lane
+    /// waits for other things, plain stores are right.
+    fn others_are_better(&self, streams: bool) -> Verdict {
+        let are_better = if streams {
+            middle(self.others) < middle(self.used)
+        } else {
+            slowest(self.others) < fastest(self.used) / 5 * 4
+        };
+        if are_better { Verdict::Others } else { Verdict::Used }
+    }
+
+    fn end_trial(&mut self, verdict: Verdict) -> Verdict {
+        self.between = match verdict {
+            Verdict::Used => (self.between * 4).min(LAPS_BETWEEN.1),
+            Verdict::Others => LAPS_BETWEEN.0,
+        };
+        (self.is_trial, self.left) = (false, self.between);
+        verdict
+    }
+}
+
+/// Nothing, if a reservation was discarded: the next one then lies before what was copied.
+fn bytes_between(begin: u64, position: u64) -> u64 {
+    position.saturating_sub(begin)
+}
+
+fn ns_per_mib(ns: u64, bytes: u64) -> u64 {
+    u64::try_from((u128::from(ns) << 20) / u128::from(bytes)).unwrap_or(u64::MAX)
+}
+
+fn slowest(times: [u64; LAPS_COMPARED]) -> u64 {
+    times.into_iter().fold(0, u64::max)
+}
+
+fn fastest(times: [u64; LAPS_COMPARED]) -> u64 {
+    times.into_iter().fold(u64::MAX, u64::min)
+}
+
+fn middle(mut times: [u64; LAPS_COMPARED]) -> u64 {
     times.sort_unstable();
-    times[TRIALS / 2]
+    times[LAPS_COMPARED / 2]
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LEN: usize = 64 << 10;
+    const CAPACITY: u64 = 4 << 20;
+    const LEN: u64 = 64 << 10;
+    /// The copies of a lap.
+    const COPIES: u64 = CAPACITY / LEN;
 
-    /// Makes `count` copies, which take what `ns` says of the stores; how many were streamed.
-    fn copy(chooser: &mut StoreChooser, count: usize, ns: impl Fn(bool) -> u64) -> usize {
-        let mut streamed = 0;
-        for _ in 0..count {
-            let turn = chooser.next();
-            streamed += usize::from(turn.streams);
-            if turn.is_timed {
-                chooser.note(turn, LEN, ns(turn.streams));
-            }
+    /// A lane whose copies take what a test says.
+    struct Lane {
+        chooser: StoreChooser,
+        position: u64,
+        now_ns: u64,
+    }
+
+    impl Lane {
+        fn new(stores: Stores) -> Self {
+            Self { chooser: StoreChooser::new(stores, CAPACITY), position: 0, now_ns: 0 }
         }
-        streamed
-    }
 
-    #[test]
-    fn the_quicker_stores_are_found_and_found_again_when_the_cores_have_moved() {
-        let mut chooser = StoreChooser::new(Stores::Measured);
-        let far = |streams| if streams { 4_000 } else { 20_000 };
-        let near = |streams| if streams { 5_000 } else { 1_500 };
-        copy(&mut chooser, 300, far);
-        assert_eq!(copy(&mut chooser, 32, far), 32, "streamed within 300 copies");
-        let tried = copy(&mut chooser, 100_000, far);
-        assert!((99_900..100_000).contains(&tried), "hardly any plain ones, but some: {tried}");
-        copy(&mut chooser, 8_192 + 32, near);
-        let tried = copy(&mut chooser, 100_000, near);
-        assert!((1..400).contains(&tried), "hardly any streamed ones, but some: {tried}");
-    }
-
-    #[test]
-    fn stores_that_are_a_little_quicker_change_nothing_and_neither_does_one_copy_that_was_held_up() {
-        let mut chooser = StoreChooser::new(Stores::Measured);
-        copy(&mut chooser, 100_000, |streams| if streams { 850 } else { 1_000 });
-        assert!(!chooser.streams);
-        // One of the last copies by the stores in use was held up whenever the two are compared.
-        let plain = std::cell::Cell::new(0_usize);
-        copy(&mut chooser, 100_000, |streams| {
-            if streams {
-                return 5_000;
+        /// Copies for `laps` laps; a copy takes what `ns` says of the stores and the lap. Returns how many copies were
+        /// streamed.
+        fn copy(&mut self, laps: u64, ns: impl Fn(bool, u64) -> u64) -> u64 {
+            let mut streamed = 0;
+            for _ in 0..laps * COPIES {
+                let streams = self.chooser.streams_at(self.position, || self.now_ns);
+                streamed += u64::from(streams);
+                self.now_ns += ns(streams, self.position / CAPACITY);
+                self.position += LEN;
             }
-            plain.set(plain.get() + 1);
-            if plain.get().is_multiple_of(TRIALS) { 3_000_000 } else { 1_500 }
+            streamed
+        }
+    }
+
+    #[test]
+    fn the_faster_stores_are_found_and_found_again_when_the_cores_have_moved() {
+        let mut lane = Lane::new(Stores::Measured);
+        let far = |streams, _| if streams { 4_000 } else { 20_000 };
+        let near = |streams, _| if streams { 5_000 } else { 1_500 };
+        assert_eq!(lane.copy(16, far), 0);
+        assert!(lane.copy(6, far) >= 5 * COPIES);
+        let plain = 10_000 * COPIES - lane.copy(10_000, far);
+        assert!((1..10 * COPIES).contains(&plain), "few copies try the plain stores: {plain}");
+        lane.copy(4096 + 6, near);
+        let streamed = lane.copy(10_000, near);
+        assert!((1..10 * COPIES).contains(&streamed), "few copies try the streaming stores: {streamed}");
+    }
+
+    #[test]
+    fn stores_that_are_done_sooner_and_hold_up_the_consumer_are_not_chosen() {
+        let mut lane = Lane::new(Stores::Measured);
+        // The first lap of a trial goes at once, since the ring is empty; those after it at the consumer's pace.
+        let trial_began = std::cell::Cell::new(None);
+        lane.copy(10_000, |streams, lap| {
+            if !streams {
+                trial_began.set(None);
+                return 1_500;
+            }
+            let first = trial_began.get().unwrap_or(lap);
+            trial_began.set(Some(first));
+            if lap == first { 500 } else { 5_000 }
         });
-        assert!(!chooser.streams);
+        assert!(!lane.chooser.streams);
+    }
+
+    #[test]
+    fn stores_that_are_a_little_faster_change_nothing_and_neither_does_a_lap_that_was_held_up() {
+        let mut lane = Lane::new(Stores::Measured);
+        lane.copy(10_000, |streams, _| if streams { 850 } else { 1_000 });
+        assert!(!lane.chooser.streams);
+        // All laps but one in four are held up.
+        lane.copy(10_000, |streams, lap| match (streams, lap % 4) {
+            (true, _) => 5_000,
+            (false, 0) => 1_500,
+            (false, _) => 3_000_000,
+        });
+        assert!(!lane.chooser.streams);
+    }
+
+    #[test]
+    fn a_lane_that_waits_for_other_things_comes_back_to_plain_stores() {
+        let mut lane = Lane::new(Stores::Measured);
+        lane.copy(100, |streams, _| if streams { 4_000 } else { 20_000 });
+        assert!(lane.chooser.streams);
+        // The laps take different times, whatever the stores.
+        let mut random = 1_u64;
+        let laps: Vec<u64> = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            10_000 + (random >> 33) % 1_000_000
+        })
+        .take(200_000)
+        .collect();
+        let streamed = lane.copy(100_000, |_, lap| laps[lap as usize]);
+        assert!(streamed < 100_000 * COPIES / 10, "{streamed} copies are streamed");
     }
 
     #[test]
     fn what_was_chosen_is_not_measured() {
         for (stores, streams) in [(Stores::Plain, false), (Stores::Streaming, true)] {
-            let mut chooser = StoreChooser::new(stores);
-            for _ in 0..1000 {
-                assert_eq!(chooser.next(), Turn { streams, is_timed: false });
+            let mut chooser = StoreChooser::new(stores, CAPACITY);
+            for position in (0..1000 * CAPACITY).step_by(CAPACITY as usize) {
+                assert_eq!(chooser.streams_at(position, || panic!("the time is asked for")), streams);
             }
         }
     }

@@ -128,12 +128,13 @@ fn a_tap_that_is_lapped_by_streamed_bytes_delivers_no_torn_page() {
 #[test]
 fn payloads_of_all_lengths_arrive_by_all_stores() {
     for stores in [Stores::Measured, Stores::Plain, Stores::Streaming] {
-        let mut lane = LaneOptions::new("bytes").stores(stores).create().unwrap();
+        // Enough laps for a trial of the other stores.
+        let mut lane = LaneOptions::new("bytes").capacity(1 << 20).stores(stores).create().unwrap();
         let address = format!("@{}", unique_name());
         let server = Server::listen(address.as_str(), [&lane]).unwrap();
         let session = Session::connect(address.as_str()).unwrap();
         let mut consumer = session.attach_one(Attach::new().start(Start::Oldest)).unwrap();
-        for round in 0..40_u64 {
+        for round in 0..120_u64 {
             for len in [0, 1, 127, 128, 129, 4095, 4096, 4097, 4160, 5000, 65_536, 100_001] {
                 let payload: Vec<u8> = (0..len).map(|n| (n as u64 * 7 + round) as u8).collect();
                 lane.send(&payload).unwrap();

@@ -117,9 +117,9 @@ impl Consumer {
         None
     }
 
-    /// Has the first lines of a long answer fetched together, not the others once the header is there: a tenth off round
-    /// trips of 4 KiB between near cores. Shorter ones gain nothing. Streams lose: the consumer catches up with its
-    /// producer, and takes the lines away that are being written.
+    /// Has the first lines of a long answer fetched together, not the others once the header is there: a tenth off
+    /// round trips of 4 KiB between near cores. Shorter ones gain nothing. Streams lose: the consumer catches up with
+    /// its producer, and takes the lines away that are being written.
     #[inline]
     fn fetch_lines(&self) {
         let (ring, position) = (self.reader.lane().ring(), self.reader.position());

@@ -150,6 +150,7 @@ impl Producer {
         let publisher = Publisher::new(Writer::new(writable, position), lane.terms.barrier);
         let (no_consumer, slow_consumer) = options.policies();
         let (spins, watch) = (Spins::default(), Watch::new(slow_consumer, lane.info.capacity));
+        let stores = StoreChooser::new(options.stores_given(), lane.info.capacity);
         let interrupter = options.interrupter_given();
         let arming = match &lane.changed {
             Some(changed) if lane.terms.has_space_bell => Some(Arming::new(Arc::clone(changed), interrupter.as_ref())?),
@@ -169,7 +170,7 @@ impl Producer {
             arming,
             outbox: Outbox::default(),
             blocked: Blocked::default(),
-            stores: StoreChooser::new(options.stores_given()),
+            stores,
             ending: Ending::Finish,
         })
     }
@@ -881,16 +882,12 @@ impl Producer {
     /// not published, by the stores that are chosen.
     #[inline(never)]
     fn copy_long(&mut self, position: u64, payload: &[u8]) {
-        let turn = self.stores.next();
-        let begin_ns = if turn.is_timed { now_ns() } else { 0 };
+        let streams = self.stores.streams_at(position, now_ns);
         let memory = self.publisher.writer.memory_mut();
-        if turn.streams {
+        if streams {
             memory.stream_in(position, payload);
         } else {
             memory.bytes_mut(position, payload.len() as u64).copy_from_slice(payload);
-        }
-        if turn.is_timed {
-            self.stores.note(turn, payload.len(), now_ns().saturating_sub(begin_ns));
         }
     }
 
