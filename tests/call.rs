@@ -115,6 +115,24 @@ fn a_call_ends_at_its_deadline_and_its_late_reply_answers_no_other() {
 }
 
 #[test]
+fn a_call_as_a_whole_has_its_first_reply_and_all_of_its_time() {
+    let (mut service, mut caller) = pair();
+    let server = std::thread::spawn(move || {
+        let request = service.receive_timeout(DEADLINE).unwrap();
+        request.reply_part(b"1").unwrap();
+        let slow = service.receive_timeout(DEADLINE).unwrap();
+        assert!(request.is_cancelled(), "the caller has given the others up");
+        (service, slow)
+    });
+    let reply = caller.call(b"count", DEADLINE).unwrap();
+    assert_eq!((&reply[..], reply.is_last(), caller.stats().in_flight), (&b"1"[..], false, 0));
+    let (begun, timeout) = (Instant::now(), Duration::from_secs(1));
+    assert!(matches!(caller.call(b"slow", timeout), Err(CallError::TimedOut)));
+    assert!(begun.elapsed() >= timeout);
+    drop(server.join().unwrap());
+}
+
+#[test]
 fn a_call_without_an_answer_in_time_is_cancelled_at_the_service_whose_clock_is_another() {
     let (mut service, mut caller) = pair();
     let mut ticket = caller.send(b"slow", SHORT).unwrap();

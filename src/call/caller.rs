@@ -4,33 +4,34 @@
 //! caller and its service waiting for each other.
 
 mod line;
+mod options;
+mod sending;
 #[cfg(feature = "tokio")]
 mod task;
+mod until;
+mod waiting;
 
-use super::body::Body;
-use super::calls::{Answer, Calls, Next};
-use super::prefix::{Cause, Kind};
-use super::reply::{Dropped, OpenCall, Reply, Ticket};
-use super::request::REASON_MAX_BYTES;
-use super::{CallError, CallerOptions, CallerStats};
+use super::calls::Calls;
+use super::reply::{Dropped, Ticket};
+use super::{CallError, CallerStats};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::LaneOptions;
-use crate::os::clock::{Anchor, coarse_ns, has_come};
+use crate::os::clock::Anchor;
 use crate::os::fork::ForkGuard;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::Poller;
 use crate::session::Address;
 use crate::session::pairs::{self, PairTerms};
-use crate::wire::printable;
-use line::{Line, RECORDS_PER_LOOK, Stored, of_wait};
+use line::{Line, Stored, of_wait};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+pub use options::CallerOptions;
 #[cfg(feature = "tokio")]
 pub(crate) use task::Wanted;
+pub(super) use until::Until;
 
 /// The calling end: sends requests to a [`Service`](super::Service), and gets replies.
 ///
@@ -88,72 +89,6 @@ pub struct Caller {
     #[cfg(feature = "tokio")]
     watched: task::Watched,
     guard: ForkGuard,
-}
-
-/// When a request is given up, and whether it waits.
-#[derive(Clone, Copy, Debug)]
-struct Terms {
-    until: Until,
-    waits: Waits,
-    anchor: Anchor,
-}
-
-/// When a call is given up.
-#[derive(Clone, Copy, Debug)]
-enum Until {
-    Fixed(Deadline),
-    /// That long after its request is on its way, or has to wait: so the clock is read while the service is at it. The
-    /// service is told a time that is earlier by up to a tick of the kernel, which takes 5 ns to read instead of 30.
-    After(Duration),
-}
-
-/// From this timeout on a tick of the kernel, 1 to 10 ms, makes no difference.
-const LONG_TIMEOUT: Duration = Duration::from_secs(1);
-/// A request up to this length is on its way within a microsecond.
-const SOON_WRITTEN_MAX_BYTES: usize = 4096;
-
-/// Whether a request waits for room, and for a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Waits {
-    /// Not for room.
-    No,
-    Here,
-    /// Neither here: its task does, for both.
-    InTask,
-}
-
-impl Terms {
-    fn until(deadline: Deadline, waits: Waits, anchor: Anchor) -> Self {
-        Self { until: Until::Fixed(deadline), waits, anchor }
-    }
-
-    /// The deadline. It is fixed from now on.
-    fn deadline(&mut self) -> Deadline {
-        match self.until {
-            Until::Fixed(deadline) => deadline,
-            Until::After(timeout) => {
-                let deadline = Deadline::after(timeout);
-                self.until = Until::Fixed(deadline);
-                deadline
-            }
-        }
-    }
-
-    /// The same on CLOCK_MONOTONIC, in ns; `None` if there is none.
-    fn deadline_ns(&mut self) -> Option<u64> {
-        let Deadline::At(instant) = self.deadline() else { return None };
-        self.anchor.ns_of(instant)
-    }
-
-    /// What the service is told of the deadline; 0 if there is none.
-    #[inline]
-    fn told_ns(&mut self) -> u64 {
-        let told = match self.until {
-            Until::Fixed(_) => self.deadline_ns(),
-            Until::After(timeout) => u64::try_from(timeout.as_nanos()).ok().and_then(|ns| coarse_ns().checked_add(ns)),
-        };
-        told.unwrap_or(0)
-    }
 }
 
 impl Caller {
@@ -227,316 +162,6 @@ impl Caller {
     /// ```
     pub fn address(&self) -> &Address {
         &self.address
-    }
-
-    /// Sends a request and waits for its reply, at most `timeout` for both. If several replies come, this is the first,
-    /// and the others are dropped: [`send`](Self::send) gets them all.
-    ///
-    /// The service sees the deadline: to the nanosecond if `timeout` is less than a second, else up to a tick of the
-    /// kernel earlier, 1 to 10 ms. With [`Duration::MAX`] there is none.
-    ///
-    /// ```
-    /// # use fdring::call::{Caller, Service};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut service = Service::listen("@doc-caller-call")?;
-    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(b"4").unwrap());
-    /// let mut caller = Caller::connect("@doc-caller-call")?;
-    /// let reply = caller.call(b"2 + 2", Duration::from_secs(1))?;
-    /// assert_eq!(&reply[..], b"4");
-    /// # server.join().unwrap();
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::TimedOut`] if no reply came in time
-    /// - [`CallError::Refused`] if the service refused
-    /// - [`CallError::Lost`] if the session ended before the reply
-    /// - [`CallError::Full`] if there was no room in time; nothing was sent
-    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
-    /// - [`CallError::TooLong`] if the request is longer than the ring takes
-    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn call(&mut self, request: &[u8], timeout: Duration) -> Result<Reply, CallError> {
-        self.call_by(request.len(), self.terms_of(request.len(), timeout), |bytes| bytes.copy_from_slice(request))
-    }
-
-    /// Like [`call`](Self::call), with a request of `len` bytes that `fill` writes in the ring itself. Before they are
-    /// filled, the bytes may hold anything.
-    ///
-    /// ```
-    /// # use fdring::call::{Caller, Service};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut service = Service::listen("@doc-caller-call-with")?;
-    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(b"done").unwrap());
-    /// let mut caller = Caller::connect("@doc-caller-call-with")?;
-    /// caller.call_with(1000, Duration::from_secs(1), |request| request.fill(7))?;
-    /// # server.join().unwrap();
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::TimedOut`] if no reply came in time
-    /// - [`CallError::Refused`] if the service refused
-    /// - [`CallError::Lost`] if the session ended before the reply
-    /// - [`CallError::Full`] if there was no room in time; nothing was sent
-    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
-    /// - [`CallError::TooLong`] if the request is longer than the ring takes
-    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn call_with(
-        &mut self,
-        len: usize,
-        timeout: Duration,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<Reply, CallError> {
-        self.call_by(len, self.terms_after(timeout, Waits::Here), fill)
-    }
-
-    fn call_by(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<Reply, CallError> {
-        let mut call = self.begin(len, terms, fill)?;
-        let outcome = self.wait_for(&mut call, Deadline::Never);
-        if !call.is_over {
-            self.give_up(call.id);
-        }
-        // The call is fresh, so an answer or an error is due.
-        Ok(outcome?.unwrap_or_default())
-    }
-
-    /// Sends a request. Returns the ticket with which to wait for its replies. Waits for room for at most `timeout`.
-    /// The whole call ends after `timeout`, replies included.
-    ///
-    /// ```
-    /// # use fdring::call::{Caller, Service};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut service = Service::listen("@doc-caller-send")?;
-    /// # let server = std::thread::spawn(move || service.receive().unwrap().reply(b"4").unwrap());
-    /// let mut caller = Caller::connect("@doc-caller-send")?;
-    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(1))?;
-    /// // … other calls, other work …
-    /// assert_eq!(&caller.wait(&mut ticket)?.unwrap()[..], b"4");
-    /// # server.join().unwrap();
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::Full`] if there was no room in time; nothing was sent
-    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
-    /// - [`CallError::TooLong`] if the request is longer than the ring takes
-    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
-        self.send_by(request.len(), self.terms_of(request.len(), timeout), |bytes| bytes.copy_from_slice(request))
-    }
-
-    /// Like [`send`](Self::send), but never waits for room. If the session was lost, the call connects again first, and
-    /// waits for that.
-    ///
-    /// ```
-    /// # use fdring::call::{Caller, Service};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let service = Service::listen("@doc-caller-try-send")?;
-    /// let mut caller = Caller::connect("@doc-caller-try-send")?;
-    /// let ticket = caller.try_send(b"2 + 2", Duration::from_secs(1))?;
-    /// # drop((ticket, service));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::Full`] if there is no room now; nothing was sent
-    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
-    /// - [`CallError::TooLong`] if the request is longer than the ring takes
-    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn try_send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
-        self.send_by(request.len(), self.terms_after(timeout, Waits::No), |bytes| bytes.copy_from_slice(request))
-    }
-
-    /// Like [`send`](Self::send), with a request of `len` bytes that `fill` writes in the ring itself.
-    ///
-    /// ```
-    /// # use fdring::call::{Caller, Service};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let service = Service::listen("@doc-caller-send-with")?;
-    /// let mut caller = Caller::connect("@doc-caller-send-with")?;
-    /// let ticket = caller.send_with(1000, Duration::from_secs(1), |request| request.fill(7))?;
-    /// # drop((ticket, service));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::Full`] if there was no room in time; nothing was sent
-    /// - [`CallError::NotConnected`] if the session was lost before, and no new one could be opened
-    /// - [`CallError::TooLong`] if the request is longer than the ring takes
-    /// - [`CallError::TooManyCalls`] if as many calls are in flight as [`CallerOptions::calls_max`] allows
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn send_with(
-        &mut self,
-        len: usize,
-        timeout: Duration,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<Ticket, CallError> {
-        self.send_by(len, self.terms_after(timeout, Waits::Here), fill)
-    }
-
-    /// Waits for the next reply to a request, until the deadline of the call. `None` if its last reply was returned
-    /// already, or the error that ended it.
-    ///
-    /// ```
-    /// # use fdring::call::{Caller, Service};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let mut service = Service::listen("@doc-caller-wait")?;
-    /// # let server = std::thread::spawn(move || {
-    /// #     let request = service.receive().unwrap();
-    /// #     request.reply_part(b"1").unwrap();
-    /// #     request.reply(b"2").unwrap();
-    /// # });
-    /// let mut caller = Caller::connect("@doc-caller-wait")?;
-    /// let mut ticket = caller.send(b"list", Duration::from_secs(1))?;
-    /// let mut replies = 0;
-    /// while let Some(reply) = caller.wait(&mut ticket)? {
-    ///     replies += 1;
-    ///     assert_eq!(reply.is_last(), replies == 2);
-    /// }
-    /// assert_eq!(replies, 2);
-    /// # server.join().unwrap();
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
-    /// - [`CallError::Refused`] if the service refused
-    /// - [`CallError::Lost`] if the session ended before the reply
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
-        self.wait_until(ticket, Deadline::Never)
-    }
-
-    /// Like [`wait`](Self::wait), but never waits.
-    ///
-    /// ```
-    /// # use fdring::call::{CallError, Caller, Service};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let service = Service::listen("@doc-caller-try-wait")?;
-    /// let mut caller = Caller::connect("@doc-caller-try-wait")?;
-    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(1))?;
-    /// assert!(matches!(caller.try_wait(&mut ticket), Err(CallError::Empty)));
-    /// # drop(service);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::Empty`] if there is no reply yet
-    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
-    /// - [`CallError::Refused`] if the service refused
-    /// - [`CallError::Lost`] if the session ended before the reply
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn try_wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
-        self.wait_until(ticket, Deadline::Now)
-    }
-
-    /// Like [`wait`](Self::wait), but waits at most `timeout`. The call goes on after that, until its own deadline.
-    ///
-    /// ```
-    /// # use fdring::call::{CallError, Caller, Service};
-    /// # use std::time::Duration;
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let service = Service::listen("@doc-caller-wait-timeout")?;
-    /// let mut caller = Caller::connect("@doc-caller-wait-timeout")?;
-    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(60))?;
-    /// let nothing = caller.wait_timeout(&mut ticket, Duration::from_millis(1));
-    /// assert!(matches!(nothing, Err(CallError::Empty)));
-    /// # drop(service);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::Empty`] if no reply came within `timeout`; the call goes on
-    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
-    /// - [`CallError::Refused`] if the service refused
-    /// - [`CallError::Lost`] if the session ended before the reply
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn wait_timeout(&mut self, ticket: &mut Ticket, timeout: Duration) -> Result<Option<Reply>, CallError> {
-        self.wait_until(ticket, Deadline::after(timeout))
-    }
-
-    /// Like [`wait`](Self::wait), but waits only until `deadline`, which several calls can share.
-    ///
-    /// ```
-    /// # use fdring::call::{CallError, Caller, Service};
-    /// # use std::time::{Duration, Instant};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let service = Service::listen("@doc-caller-wait-deadline")?;
-    /// let mut caller = Caller::connect("@doc-caller-wait-deadline")?;
-    /// let mut ticket = caller.send(b"2 + 2", Duration::from_secs(60))?;
-    /// assert!(matches!(caller.wait_deadline(&mut ticket, Instant::now()), Err(CallError::Empty)));
-    /// # drop(service);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// - [`CallError::Empty`] if no reply came before `deadline`; the call goes on
-    /// - [`CallError::TimedOut`] if no reply came before the deadline of the call
-    /// - [`CallError::Refused`] if the service refused
-    /// - [`CallError::Lost`] if the session ended before the reply
-    /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::ForeignTicket`] if the ticket is of another caller
-    /// - [`CallError::Interrupted`] if an [`Interrupter`] ended the wait
-    /// - [`CallError::Wait`] if the kernel does not let this thread wait
-    /// - [`CallError::Forked`] in a forked child
-    pub fn wait_deadline(&mut self, ticket: &mut Ticket, deadline: Instant) -> Result<Option<Reply>, CallError> {
-        self.wait_until(ticket, Deadline::At(deadline))
     }
 
     /// Gives a call up, and tells the service so if there is room for the message. Dropping the ticket does the same at
@@ -646,121 +271,6 @@ impl Caller {
             self.tell_cancelled(id);
         }
     }
-
-    /// The terms of a request that is copied into the ring, and waits for room.
-    #[inline]
-    fn terms_of(&self, len: usize, timeout: Duration) -> Terms {
-        if timeout < LONG_TIMEOUT || len > SOON_WRITTEN_MAX_BYTES {
-            return self.terms_after(timeout, Waits::Here);
-        }
-        Terms { until: Until::After(timeout), waits: Waits::Here, anchor: self.anchor }
-    }
-
-    #[inline]
-    fn terms_after(&self, timeout: Duration, waits: Waits) -> Terms {
-        Terms::until(Deadline::after(timeout), waits, self.anchor)
-    }
-
-    fn send_by(&mut self, len: usize, terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<Ticket, CallError> {
-        let call = self.begin(len, terms, fill)?;
-        Ok(Ticket::new(call, &self.dropped))
-    }
-
-    /// Sends a request, after which its answers are waited for.
-    #[inline]
-    fn begin(&mut self, len: usize, mut terms: Terms, fill: impl FnOnce(&mut [u8])) -> Result<OpenCall, CallError> {
-        self.check_owner()?;
-        self.forget_dropped();
-        let id = self.write(len, &mut terms, fill)?;
-        self.stats.sent += 1;
-        Ok(OpenCall { id, deadline: terms.deadline(), is_over: false })
-    }
-
-    fn wait_until(&mut self, ticket: &mut Ticket, limit: Deadline) -> Result<Option<Reply>, CallError> {
-        self.check_owner()?;
-        if !ticket.is_of(&self.dropped) {
-            return Err(CallError::ForeignTicket);
-        }
-        self.forget_dropped();
-        self.wait_for(&mut ticket.call, limit)
-    }
-
-    /// Waits for the next answer to a call.
-    fn wait_for(&mut self, call: &mut OpenCall, limit: Deadline) -> Result<Option<Reply>, CallError> {
-        if call.is_over {
-            return Ok(None);
-        }
-        for taken in 1_u64.. {
-            match self.calls.next(call.id, has_come) {
-                Next::Pending => {}
-                Next::Answer(answer) => return self.hand_out(call, answer).map(Some),
-                Next::Expired => {
-                    call.is_over = true;
-                    self.stats.timed_out += 1;
-                    self.tell_cancelled(call.id);
-                    return Err(CallError::TimedOut);
-                }
-                Next::Lost(why) => {
-                    call.is_over = true;
-                    return Err(CallError::Lost(why));
-                }
-                Next::Unknown => return Ok(None),
-            }
-            if !self.calls.has_room() {
-                return Err(CallError::StoreFull { stored_bytes: self.calls.stored_bytes() });
-            }
-            let Some(line) = &mut self.line else {
-                // A call without a session has been told that it is lost.
-                return Err(CallError::Lost(ReceiveError::Closed));
-            };
-            let found = match limit {
-                Deadline::Now => line.pair.consumer.try_find(),
-                limit => line.pair.consumer.find_until(limit.min(call.deadline)),
-            };
-            let nothing = matches!(found, Err(ReceiveError::Empty | ReceiveError::TimedOut));
-            if let Some(in_hand) = self.take_found(found, Some(call.id))? {
-                self.note_answer(call, in_hand.kind);
-                let body = self.line.as_ref().map_or(&[][..], |line| line.body(in_hand));
-                return match in_hand.kind {
-                    Kind::Refusal(cause) => Err(refused(cause, body)),
-                    kind => Ok(Some(Reply::new(Body::of(body), kind == Kind::LastReply))),
-                };
-            }
-            let is_look = taken.is_multiple_of(RECORDS_PER_LOOK);
-            if is_look {
-                self.check_interrupt()?;
-            }
-            if (nothing || is_look) && limit.has_passed() && !call.deadline.has_passed() {
-                return Err(CallError::Empty);
-            }
-        }
-        Err(CallError::Empty)
-    }
-
-    /// Hands out an answer that was filed.
-    fn hand_out(&mut self, call: &mut OpenCall, answer: Answer<Stored>) -> Result<Reply, CallError> {
-        let (Answer::Reply(stored) | Answer::LastReply(stored) | Answer::Refusal(stored)) = answer;
-        self.note_answer(call, stored.kind);
-        match stored.kind {
-            Kind::Refusal(cause) => Err(refused(cause, &stored.body)),
-            kind => Ok(Reply::new(stored.body, kind == Kind::LastReply)),
-        }
-    }
-
-    /// An answer goes to the program.
-    fn note_answer(&mut self, call: &mut OpenCall, kind: Kind) {
-        call.is_over = kind != Kind::Reply;
-        match kind {
-            Kind::Refusal(_) => self.stats.refused += 1,
-            _ => self.stats.replies += 1,
-        }
-    }
-}
-
-/// The error of a refused call.
-fn refused(cause: Cause, reason: &[u8]) -> CallError {
-    // A service may send anything.
-    CallError::Refused { cause, reason: printable(&String::from_utf8_lossy(reason), REASON_MAX_BYTES).into() }
 }
 
 impl AsFd for Caller {

@@ -1,18 +1,19 @@
 //! The calls of a caller that are in flight, as a machine without memory and clocks.
 //!
-//! The invariant: a number is given out once, and a reply is filed under the call that has its number and waits for it,
-//! or under none. So no reply ever answers another call, however late, doubled or made up it is (design invariant 26).
+//! The invariant: a number is given out once, and an answer is filed under the call that has its number and waits for
+//! it, or under none. So no reply ever answers another call, however late, doubled or made up it is (design invariant
+//! 26).
 
 use super::numbered::Numbered;
 use std::collections::VecDeque;
 
-/// The calls in flight. `R` is a reply, `W` says why a session was lost.
+/// The calls in flight. `A` is an answer, `W` says why a session was lost.
 #[derive(Debug)]
-pub(crate) struct Calls<R, W> {
+pub(crate) struct Calls<A, W> {
     /// The number of the last call.
     last_id: u64,
-    open: Numbered<Call<R, W>>,
-    /// The bytes of replies that nobody has taken yet.
+    open: Numbered<Call<A, W>>,
+    /// The bytes of answers that nobody has taken yet.
     stored_bytes: u64,
     limits: CallLimits,
 }
@@ -27,45 +28,49 @@ pub(crate) struct CallLimits {
 }
 
 #[derive(Debug)]
-struct Call<R, W> {
-    deadline_ns: Option<u64>,
-    /// What was not taken yet, with its length in bytes.
-    replies: VecDeque<(Answer<R>, u64)>,
-    lost: Option<W>,
+struct Call<A, W> {
     /// A last reply, or a refusal, has come.
     is_answered: bool,
+    /// In memory of its own: a call that is waited for at once needs none, and begins and ends in few stores.
+    filed: Option<Box<Filed<A, W>>>,
 }
 
-/// What came for a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer<R> {
-    Reply(R),
-    LastReply(R),
-    Refusal(R),
+/// What came of a call that was not waited for.
+#[derive(Debug)]
+struct Filed<A, W> {
+    /// What was not taken yet, with its length in bytes.
+    answers: VecDeque<(A, u64)>,
+    lost: Option<W>,
 }
 
 /// What there is of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Next<R, W> {
-    /// An answer. After a last reply or a refusal the call is over.
-    Answer(Answer<R>),
+pub(crate) enum Next<A, W> {
+    /// An answer. After one that was filed as the last, the call is over.
+    Answer(A),
     /// Nothing yet.
     Pending,
-    /// Nothing in time. The call is over.
-    Expired,
     /// Nothing more, since the session is lost. The call is over.
     Lost(W),
     /// It is over, or never was.
     Unknown,
 }
 
-impl<R, W> Call<R, W> {
+impl<A, W> Call<A, W> {
     fn is_awaited(&self) -> bool {
-        !self.is_answered && self.lost.is_none()
+        !self.is_answered && self.filed.as_ref().is_none_or(|filed| filed.lost.is_none())
+    }
+
+    fn has_answers(&self) -> bool {
+        self.filed.as_ref().is_some_and(|filed| !filed.answers.is_empty())
+    }
+
+    fn file(&mut self) -> &mut Filed<A, W> {
+        self.filed.get_or_insert_with(|| Box::new(Filed { answers: VecDeque::new(), lost: None }))
     }
 }
 
-impl<R, W: Clone> Calls<R, W> {
+impl<A, W: Clone> Calls<A, W> {
     pub(crate) fn new(limits: CallLimits) -> Self {
         Self { last_id: 0, open: Numbered::default(), stored_bytes: 0, limits }
     }
@@ -80,11 +85,11 @@ impl<R, W: Clone> Calls<R, W> {
         self.last_id + 1
     }
 
-    /// Begins a call, which is waited for until then; its number.
-    pub(crate) fn begin(&mut self, deadline_ns: Option<u64>) -> u64 {
+    /// Begins a call; its number.
+    #[inline]
+    pub(crate) fn begin(&mut self) -> u64 {
         self.last_id = self.next_id();
-        let call = Call { deadline_ns, replies: VecDeque::new(), lost: None, is_answered: false };
-        self.open.push(self.last_id, call);
+        self.open.push(self.last_id, Call { is_answered: false, filed: None });
         self.last_id
     }
 
@@ -97,7 +102,7 @@ impl<R, W: Clone> Calls<R, W> {
         self.stored_bytes
     }
 
-    /// Whether another reply can be filed.
+    /// Whether another answer can be filed.
     pub(crate) fn has_room(&self) -> bool {
         self.stored_bytes <= self.limits.stored_bytes_max
     }
@@ -108,44 +113,48 @@ impl<R, W: Clone> Calls<R, W> {
     }
 
     /// Files an answer of `len_bytes` bytes. Returns whether it was waited for.
-    pub(crate) fn file(&mut self, id: u64, answer: Answer<R>, len_bytes: u64) -> bool {
-        if !self.awaits(id) {
-            return false;
-        }
-        if let Some(call) = self.open.get_mut(id) {
-            call.is_answered = !matches!(answer, Answer::Reply(_));
-            call.replies.push_back((answer, len_bytes));
-            self.stored_bytes += len_bytes;
-        }
+    pub(crate) fn file(&mut self, id: u64, answer: A, is_last: bool, len_bytes: u64) -> bool {
+        let Some(call) = self.open.get_mut(id).filter(|call| call.is_awaited()) else { return false };
+        call.is_answered = is_last;
+        call.file().answers.push_back((answer, len_bytes));
+        self.stored_bytes += len_bytes;
         true
     }
 
     /// Takes note of an answer that goes to the program at once; whether it may: it is waited for, and none that came
     /// before it has still to be taken.
+    #[inline]
     pub(crate) fn pass(&mut self, id: u64, is_last: bool) -> bool {
-        let passes = self.open.get(id).is_some_and(|call| call.is_awaited() && call.replies.is_empty());
+        let passes = self.open.get(id).is_some_and(|call| call.is_awaited() && !call.has_answers());
         if passes && is_last {
             self.open.remove(id);
         }
         passes
     }
 
-    /// What there is of a call. A reply that came is there, however late it is asked for. `has_come` says whether its
-    /// deadline has.
-    pub(crate) fn next(&mut self, id: u64, has_come: impl FnOnce(u64) -> bool) -> Next<R, W> {
+    /// What there is of a call. An answer that came is there, however late it is asked for.
+    #[inline]
+    pub(crate) fn next(&mut self, id: u64) -> Next<A, W> {
+        match self.open.get(id) {
+            Some(Call { filed: None, .. }) => Next::Pending,
+            Some(_) => self.next_filed(id),
+            None => Next::Unknown,
+        }
+    }
+
+    fn next_filed(&mut self, id: u64) -> Next<A, W> {
         let Some(call) = self.open.get_mut(id) else { return Next::Unknown };
-        let next = match call.replies.pop_front() {
-            Some((answer, len_bytes)) => {
+        let is_answered = call.is_answered;
+        let filed = call.file();
+        let (next, is_over) = match (filed.answers.pop_front(), &filed.lost) {
+            (Some((answer, len_bytes)), _) => {
                 self.stored_bytes -= len_bytes;
-                Next::Answer(answer)
+                (Next::Answer(answer), is_answered && filed.answers.is_empty())
             }
-            None => match &call.lost {
-                Some(why) => Next::Lost(why.clone()),
-                None if call.deadline_ns.is_some_and(has_come) => Next::Expired,
-                None => return Next::Pending,
-            },
+            (None, Some(why)) => (Next::Lost(why.clone()), true),
+            (None, None) => (Next::Pending, false),
         };
-        if !matches!(next, Next::Answer(Answer::Reply(_))) {
+        if is_over {
             self.forget(id);
         }
         next
@@ -162,15 +171,15 @@ impl<R, W: Clone> Calls<R, W> {
     pub(crate) fn lose_all(&mut self, why: &W) -> u64 {
         let mut lost = 0;
         for call in self.open.values_mut().filter(|call| call.is_awaited()) {
-            call.lost = Some(why.clone());
+            call.file().lost = Some(why.clone());
             lost += 1;
         }
         lost
     }
 
     fn forget(&mut self, id: u64) {
-        if let Some(call) = self.open.remove(id) {
-            self.stored_bytes -= call.replies.iter().map(|(_, len_bytes)| len_bytes).sum::<u64>();
+        if let Some(Call { filed: Some(filed), .. }) = self.open.remove(id) {
+            self.stored_bytes -= filed.answers.iter().map(|(_, len_bytes)| len_bytes).sum::<u64>();
         }
     }
 }

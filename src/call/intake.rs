@@ -3,10 +3,9 @@
 //! The invariant: a number is taken in once. A caller that uses one again, or goes back, has broken the protocol.
 
 use super::numbered::Numbered;
-use super::prefix::{Kind, Prefix};
 use std::fmt;
 
-/// What a service knows of the requests of one caller. `C` is told when a request is cancelled.
+/// What a service knows of the requests of one caller. `C` is told of each that is open.
 #[derive(Debug)]
 pub(crate) struct Intake<C> {
     /// The number of the last request.
@@ -16,17 +15,13 @@ pub(crate) struct Intake<C> {
     open_max: usize,
 }
 
-/// What a record of a caller's is.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken<'a, C> {
-    /// A request, to be [opened](Intake::open) or forgotten.
-    Request,
-    /// A request that nobody waits for any more.
+/// What a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Open from now on.
+    Open,
+    /// Nobody waits for it any more.
     Expired,
-    /// The caller waits for this one no longer.
-    Cancelled(&'a mut C),
-    /// The caller waits no longer for one that is answered.
-    Late,
 }
 
 /// A request with a number that is not higher than the one before.
@@ -52,26 +47,31 @@ impl<C> Intake<C> {
         self.open.len() >= self.open_max
     }
 
-    /// Takes a record of the caller's. `has_come` says whether its deadline has.
+    /// Takes a request. `has_come` says whether its deadline has.
+    #[inline]
     pub(crate) fn take(
         &mut self,
-        prefix: &Prefix,
+        id: u64,
+        deadline_ns: u64,
         has_come: impl FnOnce(u64) -> bool,
-    ) -> Result<Taken<'_, C>, NumberFault> {
-        let Prefix { id, deadline_ns, kind } = *prefix;
-        if kind == Kind::Cancellation {
-            return Ok(self.open.get_mut(id).map_or(Taken::Late, Taken::Cancelled));
-        }
+    ) -> Result<Taken, NumberFault>
+    where
+        C: Default,
+    {
         if id <= self.last_id {
             return Err(NumberFault { came: id, last: self.last_id });
         }
         self.last_id = id;
-        Ok(if deadline_ns != 0 && has_come(deadline_ns) { Taken::Expired } else { Taken::Request })
+        if deadline_ns != 0 && has_come(deadline_ns) {
+            return Ok(Taken::Expired);
+        }
+        self.open.push(id, C::default());
+        Ok(Taken::Open)
     }
 
-    /// A request that was taken is worked on.
-    pub(crate) fn open(&mut self, id: u64, told: C) {
-        self.open.push(id, told);
+    /// What is told of a request, if it is open.
+    pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut C> {
+        self.open.get_mut(id)
     }
 
     /// It is answered; what was told of it, if it was open.

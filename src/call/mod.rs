@@ -31,11 +31,12 @@
 mod body;
 mod caller;
 pub(crate) mod calls;
+mod defaults;
 mod error;
+mod fill;
 mod given_up;
 pub(crate) mod intake;
 mod numbered;
-mod options;
 mod port;
 pub(crate) mod prefix;
 mod reply;
@@ -46,14 +47,13 @@ mod stats;
 mod tests;
 mod typed;
 
-pub use self::caller::Caller;
 #[cfg(feature = "tokio")]
 pub(crate) use self::caller::Wanted;
+pub use self::caller::{Caller, CallerOptions};
 pub use self::error::{CallError, ReplyError};
-pub use self::options::{CallerOptions, ServiceOptions};
 pub use self::prefix::Cause;
 pub use self::reply::{Reply, Ticket};
 pub use self::request::Request;
-pub use self::service::{CallerInfo, Service};
+pub use self::service::{CallerInfo, Service, ServiceOptions};
 pub use self::stats::{CallerStats, ServiceStats};
 pub use self::typed::{TypedCaller, TypedRequest, TypedService};

@@ -3,15 +3,15 @@
 //! The invariant: a reply never waits for the caller, unless the replying program asks for that. A caller that takes no
 //! replies for too long, or leaves too many, loses its session, and keeps nobody else waiting.
 
+use super::fill::Fill;
 use super::given_up::GivenUp;
-use super::intake::{Intake, NumberFault, Taken};
+use super::intake::Intake;
 use super::prefix::{Cause, Kind, Prefix, body_max, prefix_bytes};
 use super::service::CallerInfo;
 use super::{ReplyError, ServiceStats};
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::link::Pulse;
-use crate::os::clock::has_come;
 use crate::os::fork::ForkGuard;
 use crate::os::notice::Notice;
 use crate::producer::{Producer, SendError};
@@ -22,7 +22,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize};
 use std::time::{Duration, Instant};
 
 /// When replies that wait for room are looked at again, if they may wait for ever.
@@ -81,6 +81,8 @@ pub(super) struct Port {
     state: Mutex<State>,
     /// [`Standing`] as the last holder of `state` left it, so that the service can look without the lock.
     standing: AtomicU8,
+    /// The length of `answered`, as a hint: a number alone, by which nothing is read.
+    unsettled: AtomicUsize,
     pub(super) given_up: GivenUp,
     pub(super) answers: Answers,
     /// The descriptor of the producer, to wait for room without the lock.
@@ -103,8 +105,10 @@ struct State {
     /// `None` once the caller is gone, or was evicted.
     producer: Option<Producer>,
     prefix_bytes: usize,
-    /// The open requests, and whether the caller has given each up.
-    intake: Intake<bool>,
+    /// The requests that were answered since the service last [settled](Port::settle) them.
+    answered: Vec<u64>,
+    /// Whether the caller had as many requests open as it may, and none was answered since.
+    is_full: bool,
     /// Whole records that the ring has no room for, in order.
     backlog: VecDeque<Box<[u8]>>,
     backlog_bytes: u64,
@@ -119,21 +123,6 @@ struct State {
 pub(super) struct Patience {
     sent: u64,
     deadline: Deadline,
-}
-
-/// What came of a record of the caller's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Intaken {
-    /// A request, which is open from now on.
-    Request,
-    /// A request that nobody waits for any more.
-    Expired,
-    /// The caller waits no longer for one that is open.
-    Cancelled,
-    /// The caller waits no longer for one that is answered.
-    Late,
-    /// The caller has just been evicted.
-    Gone,
 }
 
 /// Whether a caller's requests are to be received.
@@ -190,16 +179,16 @@ impl Port {
         let state = State {
             producer: Some(producer),
             prefix_bytes,
-            intake: Intake::new(limits.open_max),
+            answered: Vec::new(),
+            is_full: false,
             backlog: VecDeque::new(),
             backlog_bytes: 0,
             waits_since: Instant::now(),
             sent: 0,
         };
         let (state, switchboard) = (Mutex::new(state), Arc::clone(switchboard));
-        let (standing, given_up, answers) =
-            (AtomicU8::new(Standing::Open as u8), GivenUp::default(), Answers::default());
-        let _place = place;
+        let (standing, unsettled) = (AtomicU8::new(Standing::Open as u8), AtomicUsize::new(0));
+        let (given_up, answers, _place) = (GivenUp::default(), Answers::default(), place);
         Ok(Self {
             caller,
             body_max,
@@ -208,6 +197,7 @@ impl Port {
             limits,
             state,
             standing,
+            unsettled,
             given_up,
             answers,
             room,
@@ -243,45 +233,44 @@ impl Port {
     fn note_standing(&self, state: &State) {
         let standing = match &state.producer {
             None => Standing::Gone,
-            Some(_) if !state.backlog.is_empty() || state.intake.is_full() => Standing::Paused,
+            Some(_) if !state.backlog.is_empty() || state.is_full => Standing::Paused,
             Some(_) => Standing::Open,
         };
         self.standing.store(standing as u8, Ordering::Relaxed); // as in `standing`
     }
 
-    /// Takes a record of the caller's.
+    /// How many requests were answered that are still in the service's list of those that are open, about.
     #[inline]
-    pub(super) fn take_in(&self, prefix: &Prefix) -> Result<Intaken, NumberFault> {
+    pub(super) fn unsettled(&self) -> usize {
+        self.unsettled.load(Ordering::Relaxed) // a hint: the lock orders the numbers
+    }
+
+    /// Closes what was answered, in the service's list of what is open.
+    pub(super) fn settle(&self, intake: &mut Intake<bool>) {
+        self.settle_in(&mut self.state.lock(), intake);
+    }
+
+    fn settle_in(&self, state: &mut State, intake: &mut Intake<bool>) {
+        state.answered.drain(..).for_each(|id| _ = intake.close(id));
+        self.unsettled.store(0, Ordering::Relaxed); // a hint: the lock orders the numbers
+        state.is_full = intake.is_full();
+        self.note_standing(state);
+    }
+
+    /// The caller waits for a request no longer. Returns whether it is open.
+    pub(super) fn give_up(&self, intake: &mut Intake<bool>, id: u64) -> bool {
+        // Held until it is noted, so that nobody answers it meanwhile.
         let mut state = self.state.lock();
-        if state.producer.is_none() {
-            return Ok(Intaken::Gone);
+        self.settle_in(&mut state, intake);
+        let Some(is_given_up) = intake.get_mut(id) else { return false };
+        if !std::mem::replace(is_given_up, true) {
+            self.given_up.add(id);
         }
-        let taken = match state.intake.take(prefix, has_come)? {
-            Taken::Request => {
-                state.intake.open(prefix.id, false);
-                Intaken::Request
-            }
-            Taken::Expired => Intaken::Expired,
-            Taken::Late => Intaken::Late,
-            Taken::Cancelled(is_given_up) => {
-                if !std::mem::replace(is_given_up, true) {
-                    self.given_up.add(prefix.id);
-                }
-                Intaken::Cancelled
-            }
-        };
-        self.note_standing(&state);
-        Ok(taken)
+        true
     }
 
     /// Sends an answer with a body of `len` bytes, or keeps it until there is room. A part of one is not kept.
-    pub(super) fn answer(
-        &self,
-        id: u64,
-        kind: Kind,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), ReplyError> {
+    pub(super) fn answer(&self, id: u64, kind: Kind, len: usize, fill: impl Fill) -> Result<(), ReplyError> {
         if self.is_child() {
             return Err(ReplyError::Forked);
         }
@@ -291,25 +280,21 @@ impl Port {
             self.answers.count(kind);
         }
         let is_over = kind != Kind::Reply && !matches!(outcome, Err(ReplyError::TooLong { .. }));
-        let was_full = state.intake.is_full();
-        if is_over && state.intake.close(id) == Some(true) {
+        let was_full = is_over && std::mem::take(&mut state.is_full);
+        if is_over {
+            state.answered.push(id);
+            self.unsettled.store(state.answered.len(), Ordering::Relaxed); // a hint: the lock orders the numbers
             self.given_up.remove(id);
         }
         self.note_standing(&state);
-        if is_over && was_full {
+        if was_full {
             self.switchboard.ask_for(self.caller.number);
         }
         outcome
     }
 
-    fn answer_in(
-        &self,
-        state: &mut State,
-        id: u64,
-        kind: Kind,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), ReplyError> {
+    #[inline]
+    fn answer_in(&self, state: &mut State, id: u64, kind: Kind, len: usize, fill: impl Fill) -> Result<(), ReplyError> {
         self.send_backlog_beside_service(state);
         let State { producer: Some(producer), prefix_bytes, .. } = state else { return Err(ReplyError::Gone) };
         if self.is_gone() {
@@ -322,9 +307,8 @@ impl Port {
         if state.backlog.is_empty() {
             match producer.try_reserve(total) {
                 Ok(mut slot) => {
-                    let (head, body) = slot.split_at_mut(*prefix_bytes);
-                    prefix.write(head);
-                    fill(body);
+                    fill.fill_in(&mut slot, *prefix_bytes);
+                    prefix.write(&mut slot[..*prefix_bytes]);
                     slot.commit();
                     state.sent += 1;
                     return Ok(());
@@ -343,7 +327,7 @@ impl Port {
         let mut record = vec![0; total].into_boxed_slice();
         let (head, body) = record.split_at_mut(*prefix_bytes);
         prefix.write(head);
-        fill(body);
+        fill.fill(body);
         if state.backlog.is_empty() {
             state.waits_since = Instant::now();
             self.switchboard.ask_for(self.caller.number);

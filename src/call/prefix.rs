@@ -15,7 +15,8 @@ use crate::lane::LaneInfo;
 use std::fmt;
 
 /// The part of the prefix that has a meaning, in bytes.
-const FIELDS_BYTES: usize = 24;
+const FIELDS_BYTES: usize = FIELDS_WORDS * 8;
+const FIELDS_WORDS: usize = 3;
 
 /// What a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +104,7 @@ pub(crate) struct Prefix {
 /// Why a record is no part of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PrefixFault {
-    Short(usize),
+    Short(u64),
     Kind(u8),
     Id,
     Deadline,
@@ -163,14 +164,20 @@ impl Prefix {
         zeroes.fill(0);
     }
 
-    /// Takes a record apart, whose prefix has `prefix_bytes`; its fields, and its body.
-    pub(crate) fn parse(record: &[u8], prefix_bytes: usize, way: Way) -> Result<(Self, &[u8]), PrefixFault> {
-        let short = || PrefixFault::Short(record.len());
-        let (prefix, body) = record.split_at_checked(prefix_bytes).ok_or_else(short)?;
-        let (fields, _) = prefix.split_first_chunk::<FIELDS_BYTES>().ok_or_else(short)?;
-        let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|index| fields[at + index]));
-        let (id, deadline_ns, cause) = (word(0), word(8), Cause::of(fields[17]));
-        let kind = match (fields[16], way, cause) {
+    /// What a record of `len` bytes is that begins with these words, where a prefix has `prefix_bytes`.
+    #[inline]
+    pub(crate) fn parse(
+        len: u64,
+        [id, deadline_ns, what]: [u64; FIELDS_WORDS],
+        prefix_bytes: usize,
+        way: Way,
+    ) -> Result<Self, PrefixFault> {
+        if len < prefix_bytes as u64 {
+            return Err(PrefixFault::Short(len));
+        }
+        let [kind, cause, reserved @ ..] = what.to_le_bytes();
+        let cause = Cause::of(cause);
+        let kind = match (kind, way, cause) {
             (1, Way::ToService, _) => Kind::Request,
             (5, Way::ToService, _) => Kind::Cancellation,
             (2, Way::ToCaller, _) => Kind::Reply,
@@ -188,10 +195,21 @@ impl Prefix {
         if kind != Kind::Request && deadline_ns != 0 {
             return Err(PrefixFault::Deadline);
         }
-        if fields[18..] != [0; 6] {
+        if reserved != [0; 6] {
             return Err(PrefixFault::Reserved);
         }
-        Ok((Self { id, deadline_ns, kind }, body))
+        Ok(Self { id, deadline_ns, kind })
+    }
+
+    /// The same of a record that lies in memory, and its body.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn parse_bytes(record: &[u8], prefix_bytes: usize, way: Way) -> Result<(Self, &[u8]), PrefixFault> {
+        let mut fields = [0; FIELDS_BYTES];
+        let len = record.len().min(FIELDS_BYTES);
+        fields[..len].copy_from_slice(&record[..len]);
+        let words = std::array::from_fn(|word| u64::from_le_bytes(std::array::from_fn(|byte| fields[word * 8 + byte])));
+        let prefix = Self::parse(record.len() as u64, words, prefix_bytes, way)?;
+        Ok((prefix, &record[prefix_bytes..]))
     }
 }
 
@@ -221,9 +239,9 @@ mod tests {
             let deadline_ns = if kind == Kind::Request { 17 } else { 0 };
             let prefix = Prefix { id: u64::MAX, deadline_ns, kind };
             let bytes = written(prefix);
-            assert_eq!(Prefix::parse(&bytes, 64, way), Ok((prefix, &b"body"[..])));
+            assert_eq!(Prefix::parse_bytes(&bytes, 64, way), Ok((prefix, &b"body"[..])));
             let other_way = if way == ToCaller { ToService } else { ToCaller };
-            assert_eq!(Prefix::parse(&bytes, 64, other_way), Err(PrefixFault::Kind(bytes[16])));
+            assert_eq!(Prefix::parse_bytes(&bytes, 64, other_way), Err(PrefixFault::Kind(bytes[16])));
         }
     }
 
@@ -233,7 +251,7 @@ mod tests {
         let spoiled = |at: usize, byte: u8| {
             let mut bytes = good.clone();
             bytes[at] = byte;
-            Prefix::parse(&bytes, 64, Way::ToCaller).unwrap_err()
+            Prefix::parse_bytes(&bytes, 64, Way::ToCaller).unwrap_err()
         };
         assert_eq!(spoiled(0, 0), PrefixFault::Id);
         assert_eq!(spoiled(8, 1), PrefixFault::Deadline);
@@ -243,9 +261,9 @@ mod tests {
         assert_eq!(spoiled(17, 9), PrefixFault::Cause(9));
         (18..24).for_each(|at| assert_eq!(spoiled(at, 1), PrefixFault::Reserved));
         for len in 0..64 {
-            assert_eq!(Prefix::parse(&good[..len], 64, Way::ToCaller), Err(PrefixFault::Short(len)));
+            assert_eq!(Prefix::parse_bytes(&good[..len], 64, Way::ToCaller), Err(PrefixFault::Short(len as u64)));
         }
         assert_eq!(prefix_bytes(8), 24);
-        assert_eq!(Prefix::parse(&good[..24], 24, Way::ToCaller).unwrap().1, b"");
+        assert_eq!(Prefix::parse_bytes(&good[..24], 24, Way::ToCaller).unwrap().1, b"");
     }
 }

@@ -1,7 +1,7 @@
 //! What a caller holds of its calls: tickets and replies.
 
 use super::body::Body;
-use crate::deadline::Deadline;
+use super::caller::Until;
 use crate::os::fork::ForkGuard;
 use crate::sync::{Mutex, Ordering};
 use std::fmt;
@@ -34,7 +34,7 @@ pub struct Ticket {
 #[derive(Debug)]
 pub(super) struct OpenCall {
     pub(super) id: u64,
-    pub(super) deadline: Deadline,
+    pub(super) until: Until,
     /// Whether all of it has come: its last reply, a refusal, or an error that ended it.
     pub(super) is_over: bool,
 }
@@ -42,11 +42,6 @@ pub(super) struct OpenCall {
 impl Ticket {
     pub(super) fn new(call: OpenCall, dropped: &Arc<Dropped>) -> Self {
         Self { call, dropped: Arc::clone(dropped) }
-    }
-
-    #[cfg(feature = "tokio")]
-    pub(crate) fn deadline(&self) -> Deadline {
-        self.call.deadline
     }
 
     pub(super) fn is_of(&self, dropped: &Arc<Dropped>) -> bool {
@@ -83,8 +78,8 @@ impl Drop for Ticket {
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OpenCall { id, deadline, is_over } = &self.call;
-        f.debug_struct("Ticket").field("id", id).field("deadline", deadline).field("is_over", is_over).finish()
+        let OpenCall { id, until, is_over } = &self.call;
+        f.debug_struct("Ticket").field("id", id).field("until", until).field("is_over", is_over).finish()
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::ReplyError;
 use super::body::Body;
+use super::fill::{Copied, Fill};
 use super::port::Port;
 use super::prefix::{Cause, Kind};
 use super::service::CallerInfo;
@@ -83,7 +84,7 @@ impl Request {
     ///   [`backlog_max`](super::ServiceOptions::backlog_max)
     /// - [`ReplyError::Forked`] in a forked child
     pub fn reply(self, reply: &[u8]) -> Result<(), ReplyError> {
-        self.reply_with(reply.len(), |bytes| bytes.copy_from_slice(reply))
+        self.reply_by(reply.len(), Copied(reply))
     }
 
     /// Like [`reply`](Self::reply), with `len` bytes that `fill` writes in the ring itself if there is room. Before
@@ -109,10 +110,14 @@ impl Request {
     /// - [`ReplyError::Evicted`] if the caller has left more replies than
     ///   [`backlog_max`](super::ServiceOptions::backlog_max)
     /// - [`ReplyError::Forked`] in a forked child
-    pub fn reply_with(mut self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), ReplyError> {
+    pub fn reply_with(self, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), ReplyError> {
+        self.reply_by(len, fill)
+    }
+
+    fn reply_by(mut self, len: usize, fill: impl Fill) -> Result<(), ReplyError> {
         let outcome = self.answer(Kind::LastReply, len, fill);
         if matches!(outcome, Err(ReplyError::TooLong { .. })) {
-            let _ = self.answer(Kind::Refusal(Cause::ReplyTooLong), 0, |_| ());
+            let _ = self.answer(Kind::Refusal(Cause::ReplyTooLong), 0, Copied(&[]));
         }
         outcome
     }
@@ -181,7 +186,7 @@ impl Request {
     /// - [`ReplyError::TooLong`] if the part is too long; nothing was sent
     /// - [`ReplyError::Forked`] in a forked child
     pub fn try_reply_part(&self, part: &[u8]) -> Result<(), ReplyError> {
-        self.port.answer(self.id, Kind::Reply, part.len(), |bytes| bytes.copy_from_slice(part))
+        self.port.answer(self.id, Kind::Reply, part.len(), Copied(part))
     }
 
     /// Refuses the request, and says why. The caller gets at most 512 bytes of `reason`, and may get none.
@@ -212,7 +217,7 @@ impl Request {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        self.answer(Kind::Refusal(Cause::Program), end, |bytes| bytes.copy_from_slice(&reason.as_bytes()[..end]))
+        self.answer(Kind::Refusal(Cause::Program), end, Copied(&reason.as_bytes()[..end]))
     }
 
     /// Whether nobody waits for the answer any more: its deadline has passed, the caller is gone, or it gave the call
@@ -306,7 +311,7 @@ impl Request {
         &self.port
     }
 
-    fn answer(&mut self, kind: Kind, len: usize, fill: impl FnOnce(&mut [u8])) -> Result<(), ReplyError> {
+    fn answer(&mut self, kind: Kind, len: usize, fill: impl Fill) -> Result<(), ReplyError> {
         let outcome = self.port.answer(self.id, kind, len, fill);
         self.is_answered = !matches!(outcome, Err(ReplyError::TooLong { .. }));
         outcome
@@ -325,7 +330,7 @@ impl Drop for Request {
     fn drop(&mut self) {
         if !self.is_answered {
             // The caller may be gone, and nobody waits.
-            let _ = self.answer(Kind::Refusal(Cause::Dropped), 0, |_| ());
+            let _ = self.answer(Kind::Refusal(Cause::Dropped), 0, Copied(&[]));
         }
     }
 }

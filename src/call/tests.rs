@@ -298,6 +298,80 @@ fn what_a_service_has_said_is_read_to_its_end_before_its_caller_connects_again()
     assert_eq!(replies, PARTS);
 }
 
+/// Short ones are in the value itself, and go from the ring into it in pieces.
+#[test]
+fn bodies_of_any_length_are_what_was_sent_both_ways() {
+    for align in [8, 64] {
+        let address = unique_address();
+        let mut service = ServiceOptions::new().align(align).listen(address.clone()).unwrap();
+        let mut caller = CallerOptions::new().align(align).connect(address).unwrap();
+        for len in (0..200).chain([256, 4096, 100_000]) {
+            let body: Vec<u8> = (0..len).map(|at| (at * 7 + len) as u8).collect();
+            let mut ticket = match len % 2 {
+                0 => caller.send(&body, DEADLINE).unwrap(),
+                _ => caller.send_with(len, DEADLINE, |bytes| bytes.copy_from_slice(&body)).unwrap(),
+            };
+            let request = service.receive_timeout(DEADLINE).unwrap();
+            assert_eq!(request[..], body, "{len} bytes");
+            match len % 3 {
+                0 => request.reply(&body).unwrap(),
+                _ => request.reply_with(len, |bytes| bytes.copy_from_slice(&body)).unwrap(),
+            }
+            let reply = caller.wait(&mut ticket).unwrap().unwrap();
+            assert_eq!((&reply, &reply[..]), (&reply.clone(), &body[..]), "{len} bytes");
+            assert_eq!(reply.into_bytes(), body);
+        }
+    }
+}
+
+#[test]
+fn a_request_that_was_answered_is_not_given_up_whichever_thread_has_answered() {
+    let mut service = Service::listen(unique_address()).unwrap();
+    let mut pair = liar(&service);
+    let cancellation = |id| Prefix { kind: Kind::Cancellation, ..request(id) };
+    for id in 1..=200 {
+        write(&mut pair, request(id), b"work");
+    }
+    let mut requests: Vec<_> = (0..200).map(|_| service.receive_timeout(DEADLINE).unwrap()).collect();
+    let open = requests.split_off(150);
+    std::thread::spawn(move || requests.into_iter().for_each(|request| request.reply(b"").unwrap())).join().unwrap();
+    // Each twice.
+    (1..=200).chain(1..=200).for_each(|id| write(&mut pair, cancellation(id), b""));
+    wait_until("all are taken", || service.try_receive().is_err() && service.stats().cancelled == 100);
+    assert!(open.iter().all(|request| request.is_cancelled()));
+    open.into_iter().for_each(|request| request.reply(b"").unwrap());
+    assert_eq!(service.stats().replies, 200);
+}
+
+#[test]
+fn what_was_answered_is_forgotten_though_nobody_gives_anything_up() {
+    let mut service = Service::listen(unique_address()).unwrap();
+    let mut pair = liar(&service);
+    for id in 1..1000 {
+        write(&mut pair, request(id), b"work");
+        let request = service.receive_timeout(DEADLINE).unwrap();
+        assert!(request.port().unsettled() <= 64, "{} of {id}", request.port().unsettled());
+        request.reply(b"").unwrap();
+        pair.consumer.receive_timeout(DEADLINE).unwrap();
+    }
+}
+
+#[test]
+fn a_reply_that_came_in_time_is_there_however_late_it_is_asked_for() {
+    for millis in [20, 1000] {
+        let timeout = Duration::from_millis(millis);
+        let (_listener, mut pair, mut caller) = lying_service(CallerOptions::new());
+        let [mut waited, mut tried, mut late] = [(); 3].map(|()| caller.send(b"hello", timeout).unwrap());
+        let end = Instant::now() + timeout;
+        [1, 2].iter().for_each(|id| write(&mut pair, reply(*id, Kind::LastReply), b"in time"));
+        wait_until("the deadlines have passed", || Instant::now() > end);
+        assert_eq!(&caller.wait(&mut waited).unwrap().unwrap()[..], b"in time");
+        assert_eq!(&caller.try_wait(&mut tried).unwrap().unwrap()[..], b"in time");
+        assert!(matches!(caller.try_wait(&mut late), Err(CallError::TimedOut)));
+        assert_eq!((caller.stats().timed_out, caller.stats().replies, caller.stats().in_flight), (1, 2, 0));
+    }
+}
+
 /// That a descriptor becomes readable.
 fn becomes_readable(fd: &impl AsFd) {
     let ready = poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&timespec(DEADLINE)));
@@ -417,7 +491,7 @@ fn a_call_that_waits_for_room_when_its_session_ends_is_made_in_the_next_one() {
     });
     let mut next = next.unwrap();
     let record = next.consumer.receive_timeout(DEADLINE).unwrap().unwrap().to_vec();
-    let (Prefix { id, .. }, body) = Prefix::parse(&record, 24, Way::ToService).unwrap();
+    let (Prefix { id, .. }, body) = Prefix::parse_bytes(&record, 24, Way::ToService).unwrap();
     assert_eq!(body, [8; 500]);
     write(&mut next, reply(id, Kind::LastReply), b"done");
     let (reply, stats) = calls.join().unwrap();

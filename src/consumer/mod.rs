@@ -45,7 +45,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::LaneInfo;
 use crate::link::Link;
-use crate::memory::{InPlace, LaneMap, SeatMap};
+use crate::memory::{Chunk, InPlace, LaneMap, SeatMap};
 use crate::os::bell::{Bell, BellEnd};
 use crate::os::clock::coarse_now;
 use crate::os::fork::ForkGuard;
@@ -499,6 +499,15 @@ impl Consumer {
         }
     }
 
+    /// Like [`find_until`](Self::find_until), for a deadline that takes time to say: it is asked for after a moment.
+    #[inline(always)]
+    pub(crate) fn find_by(&mut self, deadline: impl FnOnce() -> Deadline) -> Result<Option<Found>, ReceiveError> {
+        match self.find_in_a_moment() {
+            Some(found) => Ok(Some(found)),
+            None => self.wait(deadline()),
+        }
+    }
+
     /// Like [`try_receive`](Self::try_receive), for such a caller.
     #[inline(always)]
     pub(crate) fn try_find(&mut self) -> Result<Option<Found>, ReceiveError> {
@@ -525,13 +534,24 @@ impl Consumer {
         self.next_in_view().or_else(|| self.next_after_release())
     }
 
-    /// The payload of the record that was [found](Self::record) last, once more.
+    /// The first `N` words of the payload that was found, from `offset` bytes on, by value: 0 beyond its end.
     #[inline(always)]
-    pub(crate) fn payload_again(&self, found: Found) -> &[u8] {
-        match &self.payloads {
-            Payloads::InPlace(trust) => self.reader.lane().ring().in_place(trust, found.payload, found.len),
-            Payloads::Copied(copies) => copies.payload(found),
+    pub(crate) fn words<const N: usize>(&mut self, found: Found, offset: u64) -> Result<[u64; N], ReceiveError> {
+        let len = found.len.saturating_sub(offset);
+        let words = self.reader.lane().ring().first_words(found.payload + offset, len);
+        if !self.reader.is_intact(found) {
+            return Err(self.reader.evicted_in_copy(found.from).into());
         }
+        crash::point!("consumer-record-found");
+        Ok(words)
+    }
+
+    /// The first `N` chunks of the payload that was found, from `offset` bytes on, by value: zeros beyond its end.
+    #[inline(always)]
+    pub(crate) fn chunks<const N: usize>(&mut self, found: Found, offset: u64) -> Result<[Chunk; N], ReceiveError> {
+        let len = found.len.saturating_sub(offset);
+        let chunks = self.reader.lane().ring().first_chunks(found.payload + offset, len);
+        if self.reader.is_intact(found) { Ok(chunks) } else { Err(self.reader.evicted_in_copy(found.from).into()) }
     }
 
     /// The record that was found, its payload in place or copied out.

@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "reads memory that others write, which no safe code can")]
 
 use crate::layout::ALIGN_MAX_BYTES;
+use bytemuck::Zeroable;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::__m128i;
 use std::ptr::NonNull;
@@ -23,7 +24,7 @@ const BLOCK_WORDS: usize = ALIGN_MAX_BYTES as usize / 8;
 pub(crate) struct CopyBlock([u64; BLOCK_WORDS]);
 
 // SAFETY: only words, of which all zeros make one each.
-unsafe impl bytemuck::Zeroable for CopyBlock {}
+unsafe impl Zeroable for CopyBlock {}
 // SAFETY: only words, which any bytes make; they fill the block, so that it has no padding.
 unsafe impl bytemuck::Pod for CopyBlock {}
 
@@ -211,6 +212,75 @@ unsafe fn load_line(from: NonNull<u8>, at: usize) -> [__m128i; 4] {
         );
     }
     [a, b, c, d]
+}
+
+/// 16 bytes by value: stored and loaded in one piece wherever they go.
+#[cfg(target_arch = "x86_64")]
+pub(crate) type Chunk = __m128i;
+/// 16 bytes by value.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) type Chunk = [u64; 2];
+
+/// The first `N` chunks of the `len` bytes from `from` on: zeros beyond them.
+///
+/// # Safety
+///
+/// Like [`copy_words`], for `len` bytes, a multiple of 8.
+#[inline(always)]
+pub(super) unsafe fn first_chunks<const N: usize>(from: NonNull<u8>, len: usize) -> [Chunk; N] {
+    std::array::from_fn(|index| match index * size_of::<Chunk>() {
+        // SAFETY: the chunk ends at `len` or below.
+        at if at + size_of::<Chunk>() <= len => unsafe { load_chunk(from, at) },
+        // SAFETY: half of a chunk is left, since both lengths are multiples of 8.
+        at if at < len => unsafe { load_half_chunk(from, at) },
+        _ => Zeroable::zeroed(),
+    })
+}
+
+/// The word at `at` as a chunk, zeros behind it.
+///
+/// # Safety
+///
+/// Like [`load_chunk`], for one word.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn load_half_chunk(from: NonNull<u8>, at: usize) -> Chunk {
+    let chunk;
+    // SAFETY: it reads the word, as the caller vouches, and changes one register, which is named.
+    unsafe {
+        std::arch::asm!(
+            "movq {chunk}, qword ptr [{from} + {at}]",
+            chunk = out(xmm_reg) chunk,
+            from = in(reg) from.as_ptr(),
+            at = in(reg) at,
+            options(nostack, preserves_flags, readonly)
+        );
+    }
+    chunk
+}
+
+/// The word at `at` as a chunk, zeros behind it.
+///
+/// # Safety
+///
+/// It ends within the bytes that are readable from `from` on.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn load_half_chunk(from: NonNull<u8>, at: usize) -> Chunk {
+    // SAFETY: as the caller vouches.
+    [unsafe { load_word(from, at) }, 0]
+}
+
+/// The chunk at `at`.
+///
+/// # Safety
+///
+/// It ends within the bytes that are readable from `from` on.
+#[cfg(not(target_arch = "x86_64"))]
+unsafe fn load_chunk(from: NonNull<u8>, at: usize) -> Chunk {
+    // SAFETY: the first word of the chunk.
+    let first = unsafe { load_word(from, at) };
+    // SAFETY: the second one.
+    [first, unsafe { load_word(from, at + 8) }]
 }
 
 /// Copies by relaxed loads of words.

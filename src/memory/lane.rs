@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "turns mapped bytes into words and slices")]
 
-use super::copy::{SHORT_WORDS, copy_long, copy_words, order_streams, store_words, stream_bytes};
+use super::copy::{Chunk, SHORT_WORDS, copy_long, copy_words, first_chunks, order_streams, store_words, stream_bytes};
 use super::words::ControlMap;
 use crate::error::Result;
 use crate::layout::{ControlHeader, FLAG_STAMPED, Geometry};
@@ -439,6 +439,35 @@ impl<'a> RingBytes<'a> {
             // SAFETY: in the ring, and aligned, as the ring, the position and the size are; else as for `word`.
             unsafe { word.cast::<AtomicU64>().as_ref() }.load(Ordering::Relaxed)
         })
+    }
+
+    /// The first `N` words of the `len` bytes from `position` on, by value: 0 for each that begins beyond them.
+    ///
+    /// # Panics
+    ///
+    /// If `position` is not a multiple of 8.
+    #[inline(always)]
+    pub(crate) fn first_words<const N: usize>(&self, position: u64, len: u64) -> [u64; N] {
+        assert!(position.is_multiple_of(8), "payloads begin at multiples of 8");
+        std::array::from_fn(|index| {
+            let offset = index as u64 * 8;
+            if offset < len { self.word(position + offset).load(Ordering::Relaxed) } else { 0 }
+        })
+    }
+
+    /// The first `N` chunks of the `len` bytes from `position` on, by value, in whole words: zeros beyond them. A value
+    /// that was put together from shorter stores would be waited for wherever it is moved.
+    ///
+    /// # Panics
+    ///
+    /// If the words would cross the end of the ring, or `position` is not a multiple of 8.
+    #[inline(always)]
+    pub(crate) fn first_chunks<const N: usize>(&self, position: u64, len: u64) -> [Chunk; N] {
+        let len = len.next_multiple_of(8);
+        let from = self.at(position, len);
+        assert!(position.is_multiple_of(8), "payloads begin at multiples of 8");
+        // SAFETY: as many bytes lie in the ring, which stays mapped; they begin at a multiple of 8, as it does.
+        unsafe { first_chunks(from, len as usize) }
     }
 
     /// Like [`in_place`](Self::in_place), for `N` payloads of `len` bytes each, the first at `position`, `size` bytes

@@ -11,6 +11,6 @@ mod lane;
 pub(crate) mod tests;
 mod words;
 
-pub(crate) use copy::{CopyBlock, SHORT_WORDS};
+pub(crate) use copy::{Chunk, CopyBlock, SHORT_WORDS};
 pub(crate) use lane::{InPlace, LaneMap, RingBytes, WritableLane, pays_to_fetch_ahead};
 pub(crate) use words::{ControlMap, SeatMap};

@@ -1,5 +1,6 @@
 //! Clocks: one that costs next to nothing, and one that all processes of a machine share.
 
+use crate::deadline::Deadline;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,12 @@ pub(crate) fn now_ns() -> u64 {
 /// Whether CLOCK_MONOTONIC has come to `time_ns`. For times that are far off it takes 3 ns, for others 21 more.
 #[inline]
 pub(crate) fn has_come(time_ns: u64) -> bool {
-    let coarse_ns = coarse_ns();
+    has_come_at(coarse_ns(), time_ns)
+}
+
+/// Whether CLOCK_MONOTONIC has come to `time_ns`, where [`coarse_ns`] was this a moment ago.
+#[inline]
+pub(crate) fn has_come_at(coarse_ns: u64, time_ns: u64) -> bool {
     coarse_ns >= time_ns || (time_ns - coarse_ns <= COARSE_LAG_NS && now_ns() >= time_ns)
 }
 
@@ -53,9 +59,25 @@ impl Anchor {
     }
 
     /// A later instant in nanoseconds, if they can count that far.
-    #[inline]
-    pub(crate) fn ns_of(self, later: Instant) -> Option<u64> {
+    #[cfg(any(test, feature = "tokio"))]
+    fn ns_of(self, later: Instant) -> Option<u64> {
         self.ns.checked_add(u64::try_from(later.saturating_duration_since(self.instant).as_nanos()).ok()?)
+    }
+
+    /// The deadline of a later time in nanoseconds.
+    pub(crate) fn deadline_of(self, later_ns: Option<u64>) -> Deadline {
+        let instant = |later_ns: u64| self.instant.checked_add(Duration::from_nanos(later_ns.saturating_sub(self.ns)));
+        later_ns.and_then(instant).map_or(Deadline::Never, Deadline::At)
+    }
+
+    /// The time of a later deadline in nanoseconds; `None` if there is none.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn time_of(self, later: Deadline) -> Option<u64> {
+        match later {
+            Deadline::Now => Some(self.ns),
+            Deadline::At(instant) => self.ns_of(instant),
+            Deadline::Never => None,
+        }
     }
 }
 
@@ -158,5 +180,7 @@ mod tests {
         // The readings of the anchor are that close together, unless the thread lost its processor in each.
         assert!((before.saturating_sub(1_000_000)..=after + 1_000_000).contains(&ns), "{ns} of {before} to {after}");
         assert_eq!(anchor.ns_of(instant + Duration::from_secs(1)), Some(ns + 1_000_000_000));
+        assert_eq!(anchor.deadline_of(Some(ns)), Deadline::At(instant));
+        assert_eq!(anchor.deadline_of(None), Deadline::Never);
     }
 }

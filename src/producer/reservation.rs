@@ -216,6 +216,18 @@ impl<'a> Reservation<'a> {
         }
     }
 
+    /// The same to the bytes from `offset`, a multiple of 8, to the end of the record.
+    #[inline(always)]
+    pub(crate) fn copy_behind(&mut self, offset: usize, payload: &[u8]) {
+        assert!(offset + payload.len() == self.len(), "{} bytes behind {offset} of {}", payload.len(), self.len());
+        if payload.len() <= WORDS_BYTES_MAX {
+            let position = self.payload() + offset as u64;
+            self.memory_mut().copy_in(position, payload);
+        } else {
+            self.copy_to(offset, payload);
+        }
+    }
+
     /// The position after the record, if it is committed as long as it is now.
     pub(crate) fn end(&self) -> u64 {
         self.claim.end()

@@ -332,6 +332,12 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         self.release.oldest_hold().map_or(0, |oldest| self.position() - oldest)
     }
 
+    /// Whether a record was as it was published while it was read; asked after that.
+    #[inline(always)]
+    pub(crate) fn is_intact(&self, found: Found) -> bool {
+        !self.was_evicted() || is_intact(&*self.lane, found.from)
+    }
+
     /// Whether this reader can be evicted and anyone was, since it attached; asked after what it read.
     #[inline(always)]
     pub(crate) fn was_evicted(&self) -> bool {
@@ -367,6 +373,6 @@ impl<L: LaneWords, S: SeatWriter> Copying for Reader<L, S> {
     #[inline(always)]
     fn copy_intact(&self, ring: &impl RingWords, found: Found, copy: &mut [u64]) -> bool {
         ring.copy_out(found.payload, copy);
-        !self.was_evicted() || is_intact(&*self.lane, found.from)
+        self.is_intact(found)
     }
 }

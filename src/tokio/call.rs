@@ -167,7 +167,7 @@ impl Async<Caller> {
     /// - [`CallError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`CallError::Forked`] in a forked child
     pub async fn wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
-        let wanted = Wanted { room: false, deadline: ticket.deadline() };
+        let wanted = Wanted { room: false, deadline: self.get_ref().deadline_of(ticket) };
         poll_fn(|cx| {
             self.poll_caller(cx, wanted, |caller| match caller.try_wait(ticket) {
                 Err(CallError::Empty) => Poll::Pending,

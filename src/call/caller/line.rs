@@ -2,10 +2,11 @@
 //!
 //! The invariant: what has come of a session is filed before the session is given up, as far as there is room for it.
 
-use super::{Caller, Terms, Waits};
+use super::Caller;
+use super::until::{Terms, Waits};
 use crate::call::CallError;
 use crate::call::body::Body;
-use crate::call::calls::Answer;
+use crate::call::fill::Fill;
 use crate::call::prefix::{Kind, Prefix, Way, body_max, prefix_bytes};
 use crate::consumer::ReceiveError;
 use crate::deadline::{Deadline, timespec};
@@ -34,14 +35,6 @@ pub(super) struct Line {
     pulse: Pulse,
     request_prefix: usize,
     reply_prefix: usize,
-}
-
-/// An answer that goes to the program at once: the record that was read last. Its body is copied once, to where the
-/// program has it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct InHand {
-    pub(super) kind: Kind,
-    found: Found,
 }
 
 /// A reply that waits to be taken.
@@ -90,19 +83,15 @@ impl Caller {
 
     /// Writes a request, as soon as there is a session with room for it; its number. A lost session has a
     /// successor. The call begins once its request is filled in.
-    pub(super) fn write(
-        &mut self,
-        len: usize,
-        terms: &mut Terms,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<u64, CallError> {
+    #[inline(always)]
+    pub(super) fn write(&mut self, len: usize, terms: &mut Terms, fill: impl Fill) -> Result<u64, CallError> {
         let mut has_looked = false;
         loop {
             if self.needs_session()? {
                 if terms.waits == Waits::InTask {
                     return Err(CallError::Full);
                 }
-                let pair = pairs::connect(&self.address, &self.lane, &self.terms, terms.deadline());
+                let pair = pairs::connect(&self.address, &self.lane, &self.terms, terms.until.deadline(self.anchor));
                 pair.and_then(|pair| self.take_up(pair)).map_err(of_connect)?;
             }
             let Self { line: Some(Line { pair, request_prefix, .. }), calls, .. } = self else {
@@ -113,13 +102,12 @@ impl Caller {
             }
             match pair.producer.try_reserve(request_prefix.saturating_add(len)) {
                 Ok(mut slot) => {
-                    let (prefix, body) = slot.split_at_mut(*request_prefix);
-                    fill(body);
-                    let (id, deadline_ns) = (calls.next_id(), terms.told_ns());
-                    Prefix { id, deadline_ns, kind: Kind::Request }.write(prefix);
+                    fill.fill_in(&mut slot, *request_prefix);
+                    let (id, deadline_ns) = (calls.next_id(), terms.until.told_ns());
+                    Prefix { id, deadline_ns, kind: Kind::Request }.write(&mut slot[..*request_prefix]);
                     slot.commit();
                     // Only now, while the service is at it.
-                    return Ok(calls.begin(terms.deadline_ns()));
+                    return Ok(calls.begin());
                 }
                 Err(SendError::Full { .. }) => {}
                 Err(SendError::TooLong { max, .. }) => {
@@ -127,13 +115,13 @@ impl Caller {
                 }
                 Err(error) => return Err(of_send(&error)),
             }
-            let may_wait = terms.waits == Waits::Here && !terms.deadline().has_passed();
+            let may_wait = terms.waits == Waits::Here && !terms.until.has_passed();
             if self.take_replies()? && (may_wait || !has_looked) {
                 has_looked = true;
                 self.check_interrupt()?;
                 continue;
             }
-            if terms.waits == Waits::No || terms.deadline().has_passed() {
+            if terms.waits == Waits::No || terms.until.has_passed() {
                 return Err(CallError::Full);
             }
             if !self.calls.has_room() {
@@ -142,7 +130,7 @@ impl Caller {
             if terms.waits == Waits::InTask {
                 return Err(CallError::Full);
             }
-            self.sleep_for_room(terms.deadline())?;
+            self.sleep_for_room(terms.until.deadline(self.anchor))?;
         }
     }
 
@@ -191,16 +179,29 @@ impl Caller {
         Ok(true)
     }
 
+    /// The answer to a call that was made just now, if it is the next record, and comes within a moment. It is in hand,
+    /// in registers: a value that goes through memory is waited for.
+    #[inline(always)]
+    pub(super) fn come_at_once(&mut self, id: u64) -> Option<(Found, Kind)> {
+        let found = self.line.as_mut().filter(|_| self.calls.has_room())?.pair.consumer.find_in_a_moment()?;
+        match self.file(found, Some(id)) {
+            Ok(kind) => kind.map(|kind| (found, kind)),
+            Err(why) => {
+                self.lose(&why);
+                None
+            }
+        }
+    }
+
     /// Takes what a look at the replies' lane has brought: a record, the end of the session, or nothing. Returns an
     /// answer to the call that is `wanted`, and files any other.
-    #[inline]
     pub(super) fn take_found(
         &mut self,
         found: Result<Option<Found>, ReceiveError>,
         wanted: Option<u64>,
-    ) -> Result<Option<InHand>, CallError> {
+    ) -> Result<Option<(Found, Kind)>, CallError> {
         let outcome = match found {
-            Ok(Some(found)) => self.file(found, wanted),
+            Ok(Some(found)) => self.file(found, wanted).map(|kind| kind.map(|kind| (found, kind))),
             Ok(None) => Err(ReceiveError::Closed),
             Err(error) => Err(error),
         };
@@ -217,37 +218,40 @@ impl Caller {
         }
     }
 
-    /// Files a record of the service's under the call that waits for it, unless that is the one that is `wanted`.
-    #[inline]
-    fn file(&mut self, found: Found, wanted: Option<u64>) -> Result<Option<InHand>, ReceiveError> {
+    /// Files a record of the service's under the call that waits for it, unless that is the one that is `wanted`: then
+    /// the record is in hand, and this says of which kind it is.
+    #[inline(always)]
+    fn file(&mut self, found: Found, wanted: Option<u64>) -> Result<Option<Kind>, ReceiveError> {
         let Some(Line { pair, reply_prefix, .. }) = &mut self.line else { return Ok(None) };
-        let record = pair.consumer.record(found)?;
-        let (Prefix { id, kind, .. }, body) = Prefix::parse(&record, *reply_prefix, Way::ToCaller)
-            .map_err(|fault| ReceiveError::Peer(fault.to_string().into()))?;
+        let prefix = Prefix::parse(found.len, pair.consumer.words(found, 0)?, *reply_prefix, Way::ToCaller);
+        let Prefix { id, kind, .. } = prefix.map_err(|fault| ReceiveError::Peer(fault.to_string().into()))?;
         if wanted == Some(id) && self.calls.pass(id, kind != Kind::Reply) {
-            return Ok(Some(InHand { kind, found }));
+            return Ok(Some(kind));
         }
+        self.file_other(found, id, kind)?;
+        Ok(None)
+    }
+
+    #[inline(never)]
+    fn file_other(&mut self, found: Found, id: u64, kind: Kind) -> Result<(), ReceiveError> {
         if !self.calls.awaits(id) {
             self.stats.stray += 1;
-            return Ok(None);
+            return Ok(());
         }
-        let (stored, len_bytes) = (Stored { body: Body::of(body), kind }, body.len() as u64 + REPLY_COST_BYTES);
-        let answer = match kind {
-            Kind::Reply => Answer::Reply(stored),
-            Kind::Refusal(_) => Answer::Refusal(stored),
-            // Nothing else goes this way.
-            _ => Answer::LastReply(stored),
-        };
-        self.calls.file(id, answer, len_bytes);
+        let Some(line) = &mut self.line else { return Ok(()) };
+        let body = line.body(found)?;
+        let len_bytes = body.len() as u64 + REPLY_COST_BYTES;
+        self.calls.file(id, Stored { body, kind }, kind != Kind::Reply, len_bytes);
         self.has_news = true;
-        Ok(None)
+        Ok(())
     }
 }
 
 impl Line {
     /// The body of that answer, which was the last record that was read.
-    pub(super) fn body(&self, in_hand: InHand) -> &[u8] {
-        &self.pair.consumer.payload_again(in_hand.found)[self.reply_prefix..]
+    #[inline(always)]
+    pub(super) fn body(&mut self, in_hand: Found) -> Result<Body, ReceiveError> {
+        Body::read(&mut self.pair.consumer, in_hand, self.reply_prefix)
     }
 }
 

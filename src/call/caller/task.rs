@@ -2,8 +2,10 @@
 //!
 //! The invariant: nothing here waits. What may wait, opening a session, is handed out as a function of its own.
 
-use super::{Caller, Terms, Waits};
+use super::Caller;
+use super::until::{Terms, Until, Waits};
 use crate::call::caller::line::{of_connect, of_send};
+use crate::call::fill::Copied;
 use crate::call::{CallError, Ticket};
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -45,8 +47,13 @@ impl Caller {
 
     /// Sends a request in the session there is. [`CallError::Full`] says that there is no room now, or no session.
     pub(crate) fn try_send_until(&mut self, request: &[u8], deadline: Deadline) -> Result<Ticket, CallError> {
-        let terms = Terms::until(deadline, Waits::InTask, self.anchor);
-        self.send_by(request.len(), terms, |bytes| bytes.copy_from_slice(request))
+        let until = Until::At(self.anchor.time_of(deadline));
+        self.send_by(request.len(), Terms { until, waits: Waits::InTask }, Copied(request))
+    }
+
+    /// Until when a call is waited for.
+    pub(crate) fn deadline_of(&self, ticket: &mut Ticket) -> Deadline {
+        ticket.call.until.deadline(self.anchor)
     }
 
     /// Like [`arm`](Self::arm), also for the deadline, and for room for a request if that is wanted.

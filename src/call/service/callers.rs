@@ -4,7 +4,8 @@
 //! wait for room there.
 
 use super::client::{Client, Endpoint};
-use super::{CallerInfo, Looked, Service};
+use super::turns::Looked;
+use super::{CallerInfo, Service};
 use crate::call::port::Port;
 use crate::call::prefix::prefix_bytes;
 use crate::consumer::ReceiveError;
@@ -37,7 +38,7 @@ impl Service {
         let prefix_bytes = prefix_bytes(consumer.lane().payload_align);
         let pulse = consumer.pulse();
         let port = Port::new(caller, producer, (pulse, place), &self.switchboard, self.limits, self.guard)?;
-        let client = Client { consumer, port: Arc::new(port), prefix_bytes };
+        let client = Client::new(consumer, port, prefix_bytes, self.limits.open_max);
         let key = self.selector.add(Endpoint::Client(Box::new(client)))?;
         self.sessions += 1;
         self.clients.push((number, key));

@@ -4,9 +4,11 @@
 
 use crate::call::Request;
 use crate::call::body::Body;
-use crate::call::port::{Intaken, Port, Standing, Switchboard};
-use crate::call::prefix::{Prefix, Way};
+use crate::call::intake::{Intake, Taken};
+use crate::call::port::{Port, Standing, Switchboard};
+use crate::call::prefix::{Kind, Prefix, Way};
 use crate::consumer::{Consumer, ReceiveError};
+use crate::os::clock::{coarse_ns, has_come_at};
 use crate::os::timer::Timer;
 use crate::producer::SendError;
 use crate::ring::cursor::Found;
@@ -26,11 +28,18 @@ pub(super) enum Endpoint {
     Room(Arc<Port>),
 }
 
+/// So many requests that were answered may be left in the list of those that are open: closing them takes a lock.
+const UNSETTLED_MAX: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) consumer: Consumer,
     pub(super) port: Arc<Port>,
-    pub(super) prefix_bytes: usize,
+    prefix_bytes: usize,
+    /// What it has open, and whether it has given each up. What was answered may still be there, too.
+    intake: Intake<bool>,
+    /// The port for the next request, counted while that is waited for.
+    spare: Option<Arc<Port>>,
 }
 
 /// How closely a caller's ring is looked at.
@@ -70,6 +79,10 @@ pub(super) enum Received {
 }
 
 impl Client {
+    pub(super) fn new(consumer: Consumer, port: Port, prefix_bytes: usize, open_max: usize) -> Self {
+        Self { consumer, port: Arc::new(port), prefix_bytes, intake: Intake::new(open_max), spare: None }
+    }
+
     /// Takes the next record, if there is one and the caller is to be received from.
     #[inline]
     pub(super) fn receive(&mut self, look: LookAtCaller) -> Result<Received, ReceiveError> {
@@ -78,18 +91,22 @@ impl Client {
             Standing::Paused if !self.port.is_gone() => return Ok(Received::Nothing),
             Standing::Paused | Standing::Gone => return Ok(Received::Gone),
         }
+        // Both while the record is waited for.
+        let begun_ns = coarse_ns();
+        self.spare.get_or_insert_with(|| Arc::clone(&self.port));
         let found = match look {
             LookAtCaller::Closely => self.consumer.try_find(),
             LookAtCaller::InView => self.consumer.next_seen().map(Some).ok_or(ReceiveError::Empty),
             LookAtCaller::ForAMoment => self.consumer.find_in_a_moment().map(Some).ok_or(ReceiveError::Empty),
         };
-        let taken = found.and_then(|found| match found {
-            Some(found) => self.consumer.record(found).map(|record| Some((found, record))),
-            None => Ok(None),
-        });
+        let taken = match found {
+            Ok(Some(found)) => self.consumer.words(found, 0).map(|words| Some((found, words))),
+            Ok(None) => Ok(None),
+            Err(error) => Err(error),
+        };
         match taken {
-            Ok(Some((found, record))) => Ok(match Prefix::parse(&record, self.prefix_bytes, Way::ToService) {
-                Ok((prefix, _body)) => Self::take(&self.port, &prefix, found),
+            Ok(Some((found, words))) => Ok(match Prefix::parse(found.len, words, self.prefix_bytes, Way::ToService) {
+                Ok(prefix) => self.take(&prefix, found, begun_ns),
                 Err(fault) => Received::Fault(fault.to_string()),
             }),
             Err(ReceiveError::Empty) => Ok(Received::Nothing),
@@ -99,24 +116,29 @@ impl Client {
         }
     }
 
-    /// The request in hand, for the program.
+    /// The request in hand, for the program. `None` if its bytes are there no longer: the caller has evicted this end.
     #[inline]
-    pub(super) fn request(&self, InHand { id, deadline_ns, found }: InHand) -> Request {
-        let body = &self.consumer.payload_again(found)[self.prefix_bytes..];
-        Request::new(id, Body::of(body), deadline_ns, Arc::clone(&self.port))
+    pub(super) fn request(&mut self, InHand { id, deadline_ns, found }: InHand) -> Option<Request> {
+        let body = Body::read(&mut self.consumer, found, self.prefix_bytes).ok()?;
+        let port = self.spare.take().unwrap_or_else(|| Arc::clone(&self.port));
+        Some(Request::new(id, body, deadline_ns, port))
     }
 
     #[inline]
-    fn take(port: &Port, prefix: &Prefix, found: Found) -> Received {
-        match port.take_in(prefix) {
-            Ok(Intaken::Request) => {
-                let Prefix { id, deadline_ns, .. } = *prefix;
+    fn take(&mut self, prefix: &Prefix, found: Found, begun_ns: u64) -> Received {
+        let Prefix { id, deadline_ns, kind } = *prefix;
+        if kind == Kind::Cancellation {
+            return if self.port.give_up(&mut self.intake, id) { Received::Cancelled } else { Received::Late };
+        }
+        // A deadline that has come since the look began is one that comes a moment later.
+        match self.intake.take(id, deadline_ns, |deadline_ns| has_come_at(begun_ns, deadline_ns)) {
+            Ok(Taken::Open) => {
+                if self.intake.is_full() || self.port.unsettled() >= UNSETTLED_MAX {
+                    self.port.settle(&mut self.intake);
+                }
                 Received::Request(InHand { id, deadline_ns, found })
             }
-            Ok(Intaken::Expired) => Received::Expired,
-            Ok(Intaken::Cancelled) => Received::Cancelled,
-            Ok(Intaken::Late) => Received::Late,
-            Ok(Intaken::Gone) => Received::Gone,
+            Ok(Taken::Expired) => Received::Expired,
             Err(fault) => Received::Fault(fault.to_string()),
         }
     }

@@ -6,6 +6,7 @@ use crate::consumer::ReceiveError;
 use crate::lane::LaneOptions;
 use crate::layout::RecordHeader;
 use crate::producer::Producer;
+use crate::ring::cursor::Found;
 use crate::ring::reader::Look;
 use crate::session::server::Server;
 use crate::terms::Start;
@@ -42,18 +43,26 @@ fn an_evicted_copier_says_how_much_it_missed_and_not_that_the_lane_is_corrupt() 
 
 #[test]
 fn a_copy_that_was_overwritten_meanwhile_is_never_handed_out() {
-    let mut producer = Producer::create_at(&LaneOptions::new("overwritten").capacity(4096), 0).unwrap();
-    let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
-    producer.send(&[1; 56]).unwrap();
-    let Ok(Look::Found(found)) = consumer.look() else { panic!("it is there") };
-    let lane = Arc::clone(producer.owned_lane());
-    let seat_id = gate_of(&mut producer);
-    lane.roster.evict(&*lane.map, seat_id);
-    for _ in 0..64 {
-        producer.send(&[2; 56]).unwrap();
+    type Copy = fn(&mut Consumer, Found) -> Result<(), ReceiveError>;
+    let copies: [Copy; 3] = [
+        |consumer, found| consumer.record(found).map(drop),
+        |consumer, found| consumer.words::<3>(found, 0).map(drop),
+        |consumer, found| consumer.chunks::<2>(found, 24).map(drop),
+    ];
+    for copy in copies {
+        let mut producer = Producer::create_at(&LaneOptions::new("overwritten").capacity(4096), 0).unwrap();
+        let Attached { mut consumer, .. } = join(&producer, Start::Latest, false);
+        producer.send(&[1; 56]).unwrap();
+        let Ok(Look::Found(found)) = consumer.look() else { panic!("it is there") };
+        let lane = Arc::clone(producer.owned_lane());
+        let seat_id = gate_of(&mut producer);
+        lane.roster.evict(&*lane.map, seat_id);
+        for _ in 0..64 {
+            producer.send(&[2; 56]).unwrap();
+        }
+        let error = copy(&mut consumer, found).unwrap_err();
+        assert!(matches!(error, ReceiveError::Evicted { missed_bytes: 4160 }), "{error}");
     }
-    let error = consumer.record(found).unwrap_err();
-    assert!(matches!(error, ReceiveError::Evicted { missed_bytes: 4160 }), "{error}");
 }
 
 #[test]
