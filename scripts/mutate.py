@@ -1805,7 +1805,7 @@ FAULTS = [
     ("arm: what a task has waited for still makes it readable", CALLER,
      [("        self.unwatch();\n", "")], "feature-test tokio_call what_a_task"),
     ("send: a task opens no session", "src/tokio/call.rs",
-     [("            if self.get_mut().needs_session()? {\n", "            if false {\n")], "feature-test tokio_call a_service_that_is_gone"),
+     [("            if self.get_mut().caller().needs_session()? {\n", "            if false {\n")], "feature-test tokio_call a_service_that_is_gone"),
     ("pass: an answer before one that waits to be taken", CALLS,
      [("call.is_awaited() && !call.has_answers()", "call.is_awaited()")], "lib call::tests"),
     ("pass: a last answer that ends nothing", CALLS, [("        if passes && is_last {\n", "        if false {\n")], "lib call::tests"),

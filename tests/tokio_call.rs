@@ -6,8 +6,11 @@ mod common;
 mod tasks;
 
 use common::{DEADLINE, unique_name};
-use fdring::call::{CallError, Caller, CallerOptions, Service, ServiceOptions, Ticket};
+use fdring::call::{
+    CallError, Caller, CallerOptions, Service, ServiceOptions, Ticket, TypedCaller, TypedRequest, TypedService,
+};
 use fdring::tokio::Async;
+use fdring::typed::Layout;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, Instant};
 use tasks::{once, run, runtimes};
@@ -161,6 +164,96 @@ fn a_service_in_a_task_receives_each_request_once_wherever_a_future_is_dropped()
         assert!(dropped > 100, "only {dropped} futures were dropped");
         caller.join().unwrap();
     }
+}
+
+/// Both ends in tasks of one runtime: each future is dropped at its first wait, or a little later, until one is done.
+#[test]
+fn each_value_is_answered_once_wherever_a_future_of_either_end_is_dropped() {
+    type Request = TypedRequest<[u64; 8], u64>;
+    async fn next(service: &mut Async<TypedService<[u64; 8], u64>>, dropped: &mut u64) -> Request {
+        loop {
+            match once(service.receive()).await {
+                Some(request) => return request.unwrap(),
+                None => *dropped += 1,
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let layouts = [Layout::of::<[u64; 8]>(), Layout::of::<u64>()];
+    for runtime in runtimes() {
+        let address = unique_address();
+        let options = ServiceOptions::new().capacity(4096).values(layouts[0], layouts[1]);
+        let service = TypedService::new(options.listen(address.as_str()).unwrap());
+        let options = CallerOptions::new().capacity(4096).values(layouts[0], layouts[1]);
+        let caller = TypedCaller::<[u64; 8], u64>::new(options.connect(address.as_str()).unwrap());
+        let dropped = run(&runtime, async move {
+            let (mut service, mut caller) = (Async::new(service).unwrap(), Async::new(caller).unwrap());
+            let serving = tokio::spawn(async move {
+                let mut dropped = 0;
+                for expected in 0..CALLS {
+                    let request = next(&mut service, &mut dropped).await;
+                    let value = request.value().unwrap();
+                    assert_eq!(value, [expected; 8], "none is missing, and none comes twice");
+                    request.reply_part(&value[0]).unwrap();
+                    request.reply(&(value[0] + 1)).unwrap();
+                }
+                assert_eq!(service.get_mut().untyped_mut().stats().requests, CALLS);
+                next(&mut service, &mut dropped).await.refuse("enough").unwrap();
+                dropped
+            });
+            let (mut dropped, mut tickets) = (0, std::collections::VecDeque::new());
+            for number in 0..CALLS {
+                let ticket = loop {
+                    match once(caller.send(&[number; 8], DEADLINE)).await {
+                        Some(ticket) => break ticket.unwrap(),
+                        None => dropped += 1,
+                    }
+                    tokio::task::yield_now().await;
+                };
+                tickets.push_back((number, ticket));
+                while tickets.len() > (number % 64) as usize || number + 1 == CALLS && !tickets.is_empty() {
+                    let (number, mut ticket) = tickets.pop_front().unwrap();
+                    for expected in [Some(number), Some(number + 1), None] {
+                        let value = loop {
+                            match once(caller.wait(&mut ticket)).await {
+                                Some(value) => break value.unwrap(),
+                                None => dropped += 1,
+                            }
+                            tokio::task::yield_now().await;
+                        };
+                        assert_eq!(value, expected);
+                    }
+                }
+            }
+            let refused = caller.call(&[0; 8], DEADLINE).await.unwrap_err();
+            assert!(matches!(refused, CallError::Refused { .. }), "{refused:?}");
+            let stats = caller.get_mut().untyped_mut().stats();
+            assert_eq!((stats.in_flight, stats.sessions, stats.lost, stats.stray), (0, 1, 0, 0), "{stats:?}");
+            [dropped, serving.await.unwrap()]
+        });
+        assert!(dropped.iter().all(|dropped| *dropped > 10), "{dropped:?} futures were dropped");
+    }
+}
+
+#[test]
+fn values_are_compared_and_checked_in_tasks_too() {
+    let [runtime, _] = runtimes();
+    let address = unique_address();
+    runtime.block_on(async {
+        let mut service = Async::new(TypedService::<u32, u8>::listen(address.as_str()).unwrap()).unwrap();
+        assert!(Async::<TypedCaller<u64, bool>>::connect(address.as_str()).await.is_err());
+        drop(once(Async::<TypedCaller<u32, u8>>::connect(address.as_str())).await);
+        let options = CallerOptions::new().values(Layout::of::<u32>(), Layout::of::<u8>());
+        // The same layout, and not every byte is one of its values.
+        let caller = TypedCaller::<u32, bool>::new(options.connect(address.as_str()).unwrap());
+        let mut caller = Async::new(caller).unwrap();
+        let (reply, ()) = tokio::join!(caller.call(&7, DEADLINE), async {
+            let request = service.receive().await.unwrap();
+            assert_eq!(request.value(), Some(7));
+            request.reply(&2).unwrap();
+        });
+        assert!(matches!(reply, Err(CallError::NoValue { len: 1, size: 1 })), "{reply:?}");
+    });
 }
 
 #[test]

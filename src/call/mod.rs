@@ -56,4 +56,6 @@ pub use self::reply::{Reply, Ticket};
 pub use self::request::Request;
 pub use self::service::{CallerInfo, Service, ServiceOptions};
 pub use self::stats::{CallerStats, ServiceStats};
+#[cfg(feature = "tokio")]
+pub(crate) use self::typed::value_of_reply;
 pub use self::typed::{TypedCaller, TypedRequest, TypedService};

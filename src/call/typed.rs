@@ -10,6 +10,7 @@ use crate::session::Address;
 use crate::session::pairs::Expected;
 use crate::typed::Layout;
 use bytemuck::{CheckedBitPattern, NoUninit};
+use rustix::fd::{AsFd, BorrowedFd};
 use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
@@ -354,7 +355,21 @@ impl<Q, P> TypedCaller<Q, P> {
     }
 }
 
-fn value_of_reply<P: CheckedBitPattern>(reply: &Reply) -> Result<P, CallError> {
+impl<Q, P> AsFd for TypedCaller<Q, P> {
+    /// The descriptor to wait for, see [`Caller::arm`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.caller.as_fd()
+    }
+}
+
+impl<Q, P> AsFd for TypedService<Q, P> {
+    /// The descriptor to wait for, see [`Service::arm`].
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.service.as_fd()
+    }
+}
+
+pub(crate) fn value_of_reply<P: CheckedBitPattern>(reply: &Reply) -> Result<P, CallError> {
     value_of(reply).ok_or(CallError::NoValue { len: reply.len(), size: size_of::<P>() })
 }
 
@@ -566,7 +581,7 @@ pub struct TypedRequest<Q, P> {
 }
 
 impl<Q: CheckedBitPattern, P: NoUninit> TypedRequest<Q, P> {
-    fn new(request: Request) -> Self {
+    pub(crate) fn new(request: Request) -> Self {
         Self { request, values: PhantomData }
     }
 

@@ -11,6 +11,7 @@ use crate::session::Address;
 use crate::session::pairs::Pair;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
@@ -118,16 +119,7 @@ impl Async<Caller> {
     /// - [`CallError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`CallError::Forked`] in a forked child
     pub async fn send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
-        let deadline = Deadline::after(timeout);
-        loop {
-            if self.get_mut().needs_session()? {
-                let opened = self.open(deadline).await?;
-                self.get_mut().go_on(opened)?;
-            }
-            if let Some(ticket) = poll_fn(|cx| self.poll_request(cx, request, deadline)).await? {
-                return Ok(ticket);
-            }
-        }
+        self.send_bytes(request, timeout).await
     }
 
     /// Waits for the next reply to a call, like [`Caller::wait`]. `None` says that all have been taken. A future that
@@ -167,7 +159,40 @@ impl Async<Caller> {
     /// - [`CallError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`CallError::Forked`] in a forked child
     pub async fn wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
-        let wanted = Wanted { room: false, deadline: self.get_ref().deadline_of(ticket) };
+        self.wait_bytes(ticket).await
+    }
+}
+
+/// An endpoint that calls: of bytes, or of values.
+pub(super) trait Calls: AsFd {
+    fn caller(&mut self) -> &mut Caller;
+}
+
+impl Calls for Caller {
+    fn caller(&mut self) -> &mut Caller {
+        self
+    }
+}
+
+#[allow(private_bounds, reason = "these methods are as private")]
+impl<E: Calls> Async<E> {
+    /// As [`Async<Caller>::send`], for requests of any kind.
+    pub(super) async fn send_bytes(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
+        let deadline = Deadline::after(timeout);
+        loop {
+            if self.get_mut().caller().needs_session()? {
+                let opened = self.open(deadline).await?;
+                self.get_mut().caller().go_on(opened)?;
+            }
+            if let Some(ticket) = poll_fn(|cx| self.poll_request(cx, request, deadline)).await? {
+                return Ok(ticket);
+            }
+        }
+    }
+
+    /// As [`Async<Caller>::wait`], for replies of any kind.
+    pub(super) async fn wait_bytes(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
+        let wanted = Wanted { room: false, deadline: self.get_mut().caller().deadline_of(ticket) };
         poll_fn(|cx| {
             self.poll_caller(cx, wanted, |caller| match caller.try_wait(ticket) {
                 Err(CallError::Empty) => Poll::Pending,
@@ -184,7 +209,7 @@ impl Async<Caller> {
         let late = move || Error::TimedOut { doing: "waiting for a thread to connect on".to_owned(), limit };
         // Set by the first of two: the thread, and this task once the deadline has passed.
         let begun = Arc::new(OnceLock::new());
-        let (opening, begins) = (self.get_ref().opening(deadline), Arc::clone(&begun));
+        let (opening, begins) = (self.get_mut().caller().opening(deadline), Arc::clone(&begun));
         let mut opened =
             pin!(on_a_blocking_thread(move || begins.set(()).map_err(|()| late()).and_then(|()| opening())));
         let wanted = Wanted { room: false, deadline };
@@ -224,15 +249,15 @@ impl Async<Caller> {
         mut attempt: impl FnMut(&mut Caller) -> Poll<Result<T, CallError>>,
     ) -> Poll<Result<T, CallError>> {
         ready!(self.poll_run(cx));
-        let outcome = attempt(self.get_mut());
+        let outcome = attempt(self.get_mut().caller());
         if outcome.is_ready() {
             return outcome;
         }
         let waker = cx.waker().clone();
-        self.poll_look(cx, gone, |caller| match caller.arm_for(wanted) {
+        self.poll_look(cx, gone, |endpoint| match endpoint.caller().arm_for(wanted) {
             Ok(true) => Poll::Pending,
             Ok(false) => {
-                let outcome = attempt(caller);
+                let outcome = attempt(endpoint.caller());
                 if outcome.is_pending() {
                     // Nothing was armed for this attempt.
                     waker.wake();
@@ -274,18 +299,40 @@ impl Async<Service> {
     /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`ReceiveError::Forked`] in a forked child
     pub async fn receive(&mut self) -> Result<Request, ReceiveError> {
+        self.receive_bytes().await
+    }
+}
+
+/// An endpoint that answers: bytes, or values.
+pub(super) trait Answers: AsFd {
+    fn service(&mut self) -> &mut Service;
+}
+
+impl Answers for Service {
+    fn service(&mut self) -> &mut Service {
+        self
+    }
+}
+
+#[allow(private_bounds, reason = "this method is as private")]
+impl<E: Answers> Async<E> {
+    /// As [`Async<Service>::receive`], for requests of any kind.
+    pub(super) async fn receive_bytes(&mut self) -> Result<Request, ReceiveError> {
         poll_fn(|cx| {
             ready!(self.poll_run(cx));
             let waker = cx.waker();
-            self.poll_look(cx, runtime_gone, |service| match service.try_receive() {
-                Err(ReceiveError::Empty) => {
-                    // The look has armed everything, unless it left a flood of what is no request.
-                    if service.is_at_turn() {
-                        waker.wake_by_ref();
+            self.poll_look(cx, runtime_gone, |endpoint| {
+                let service = endpoint.service();
+                match service.try_receive() {
+                    Err(ReceiveError::Empty) => {
+                        // The look has armed everything, unless it left a flood of what is no request.
+                        if service.is_at_turn() {
+                            waker.wake_by_ref();
+                        }
+                        Poll::Pending
                     }
-                    Poll::Pending
+                    outcome => Poll::Ready(outcome),
                 }
-                outcome => Poll::Ready(outcome),
             })
         })
         .await

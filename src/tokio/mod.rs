@@ -37,6 +37,7 @@ mod call;
 mod listen;
 mod read;
 mod stream;
+mod typed_call;
 mod write;
 
 pub use batch::AsyncBatch;
@@ -65,9 +66,9 @@ const RUNTIME_GONE: Errno = Errno::CANCELED;
 
 /// An endpoint in a task: a consumer or a tap, of bytes or of values, a producer, a
 /// [`SessionListener`](crate::SessionListener), a [`Collector`](crate::collect::Collector), a
-/// [`Caller`](crate::call::Caller), a [`Service`](crate::call::Service), a [`Server`](crate::Server), a
-/// [`Selector`](crate::select::Selector), or anything else that is [`Selectable`]: for that, await
-/// [`ready`](Self::ready), then make calls that do not wait.
+/// [`Caller`](crate::call::Caller) or a [`Service`](crate::call::Service), of bytes or of values, a
+/// [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or anything else that is [`Selectable`]: for
+/// that, await [`ready`](Self::ready), then make calls that do not wait.
 ///
 /// It belongs to the runtime in which it was made. The runtime's poller watches it until it is dropped, which takes one
 /// more descriptor.
