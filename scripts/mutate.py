@@ -1712,7 +1712,7 @@ FAULTS = [
      [("is_answered && filed.answers.is_empty())", "is_answered)")], "lib call::tests"),
     ("come_at_once: a part that is in hand ends its call", "src/call/caller/sending.rs",
      [("            if kind == Kind::Reply {\n                self.give_up(id);\n            }\n", "")],
-     "test call a_call_as_a_whole"),
+     "lib call::tests::a_call_as_a_whole"),
     ("lose_all: what was answered is lost, too", CALLS,
      [("filter(|call| call.is_awaited()) {",
        "filter(|call| call.filed.as_ref().is_none_or(|filed| filed.lost.is_none())) {")],

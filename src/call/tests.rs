@@ -343,6 +343,33 @@ fn a_request_that_was_answered_is_not_given_up_whichever_thread_has_answered() {
     assert_eq!(service.stats().replies, 200);
 }
 
+/// What is in the ring when the request is on its way goes to the program at once.
+#[test]
+fn a_call_as_a_whole_ends_with_the_first_answer_though_it_is_there_at_once() {
+    let (_listener, mut pair, mut caller) = lying_service(CallerOptions::new());
+    write(&mut pair, reply(1, Kind::Reply), b"a part");
+    let part = caller.call(b"hello", DEADLINE).unwrap();
+    assert_eq!((&part[..], part.is_last(), caller.stats().in_flight), (&b"a part"[..], false, 0));
+    // It is given up.
+    let mut kinds = Vec::new();
+    while let Ok(Some(record)) = pair.consumer.try_receive() {
+        kinds.push(Prefix::parse_bytes(&record, 24, Way::ToService).unwrap().0.kind);
+    }
+    assert_eq!(kinds, [Kind::Request, Kind::Cancellation]);
+    write(&mut pair, reply(2, Kind::Refusal(Cause::Program)), b"no");
+    let refused = caller.call(b"hello", DEADLINE);
+    assert!(matches!(refused, Err(CallError::Refused { cause: Cause::Program, .. })), "{refused:?}");
+    // One that is no answer to it, and then its own.
+    write(&mut pair, reply(1, Kind::LastReply), b"foreign");
+    write(&mut pair, reply(3, Kind::LastReply), &[3; 100]);
+    assert_eq!(caller.call(b"hello", DEADLINE).unwrap()[..], [3; 100]);
+    let stats = caller.stats();
+    assert_eq!((stats.in_flight, stats.replies, stats.refused, stats.stray, stats.cancelled), (0, 2, 1, 1, 1));
+    write(&mut pair, request(4), b"");
+    assert!(matches!(caller.call(b"hello", DEADLINE), Err(CallError::Lost(ReceiveError::Peer(_)))));
+    assert_eq!((caller.stats().in_flight, caller.stats().lost), (0, 1));
+}
+
 #[test]
 fn what_was_answered_is_forgotten_though_nobody_gives_anything_up() {
     let mut service = Service::listen(unique_address()).unwrap();
