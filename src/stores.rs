@@ -28,9 +28,9 @@ pub enum Stores {
     /// The faster of the two, which the producer measures while it copies. The default.
     ///
     /// It begins with plain stores and times its laps of the ring, of 1 MiB at least. Now and then it tries the other
-    /// kind of stores for up to five laps: first after 16 laps, later after up to 4096. It changes to streaming stores if
-    /// each such lap takes less than four fifths of the time, and back to plain ones if they take less time. So a lane
-    /// whose producer mostly waits for something to send keeps to plain stores.
+    /// kind of stores for up to five laps: first after 16 laps, later after up to 4096. It changes to streaming stores
+    /// if each such lap takes less than four fifths of the time, and back to plain ones if they take less time. So a
+    /// lane whose producer mostly waits for something to send keeps to plain stores.
     #[default]
     Measured,
     /// Plain stores: they leave the payload in the cache. Faster if the two cores share a cache.
