@@ -81,7 +81,7 @@ fn take(collector: &mut Collector, counts: &mut Counts) -> Result<(), Box<dyn Er
             counts.died += 1;
             counts.of_lanes.remove(&origin.number());
         }
-        Ok(Event::Refused(refused)) => return Err(refused.error.into()),
+        Ok(Event::Refused(refused)) => return Err(refused.error.to_string().into()),
         Ok(_) => {}
         Err(ReceiveError::TimedOut) => {}
         Err(error) => return Err(error.into()),

@@ -113,7 +113,7 @@ fn join(place: &str) -> Result<(), Box<dyn Error>> {
             }
             Event::Finished(_) => ended += 1,
             Event::Lost(origin, why) => return Err(format!("lane {}: {why}", origin.lane().name).into()),
-            Event::Refused(refused) => return Err(refused.error.into()),
+            Event::Refused(refused) => return Err(refused.error.to_string().into()),
             _ => {}
         }
     }

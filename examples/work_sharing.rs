@@ -138,8 +138,8 @@ impl Trainer {
                 Ok(Event::Record(_, sample)) => sample.into_owned(),
                 // One that has died: what it had sent was read, and what it had in hand, another one decodes.
                 Ok(Event::Lost(_, ReceiveError::PeerDead)) => continue,
-                Ok(Event::Lost(_, why)) => return Err(why.into()),
-                Ok(Event::Refused(refused)) => return Err(refused.error.into()),
+                Ok(Event::Lost(_, why)) => return Err(why.clone().into()),
+                Ok(Event::Refused(refused)) => return Err(refused.error.to_string().into()),
                 Ok(_) => continue,
                 Err(ReceiveError::TimedOut) if !is_over => continue,
                 Err(ReceiveError::TimedOut) if self.seen == samples => return Ok(()),

@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 
 use common::{DEADLINE, belongings, census, isolated, role, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::collect::{Collector, CollectorOptions, Event, Origin};
-use fdring::errors::ReceiveError;
+use fdring::errors::{ErrorKind, ReceiveError};
 use fdring::options::{LaneOptions, ServerOptions, SessionListenerOptions, SessionOptions, Start};
-use fdring::{Attach, Error, Interrupter, Producer, Server, Session};
+use fdring::{Attach, Interrupter, Producer, Server, Session};
 use hostile::*;
 use impostor::{CAPACITY, Goods, offer};
 use marks::{borrowed, mark_of, marks};
@@ -234,7 +234,7 @@ fn producers_that_fall_silent_or_lie_keep_nobody_waiting() {
             Event::Finished(_) => finished += 1,
             Event::Refused(fault) => {
                 assert_eq!(fault.pid, Some(std::process::id()));
-                refused.push(fault.error);
+                refused.push(fault.error.kind());
             }
             Event::Lost(origin, why) => panic!("{}: {why}", origin.lane().name),
             _ => {}
@@ -252,8 +252,8 @@ fn producers_that_fall_silent_or_lie_keep_nobody_waiting() {
     // Those who never offered anything were refused before.
     wait_until("they are counted", || collector.stats().listener.refused == 2);
     assert_eq!(stats.listener.accepted, 8);
-    assert!(refused.iter().any(|error| matches!(error, Error::TimedOut { .. })), "{refused:?}");
-    assert!(refused.iter().any(|error| matches!(error, Error::Peer { .. })), "{refused:?}");
+    assert!(refused.contains(&ErrorKind::TimedOut), "{refused:?}");
+    assert!(refused.contains(&ErrorKind::Peer), "{refused:?}");
 }
 
 #[test]
@@ -278,6 +278,7 @@ fn each_session_is_attached_to_as_is_chosen_for_it() {
     while ended < 2 {
         match collector.next_timeout(DEADLINE).unwrap() {
             Event::Joined(origin) => {
+                let origin = origin.clone();
                 let mut consumers = collector.consumers();
                 let (_, consumer) = consumers.find(|(other, _)| other.number() == origin.number()).unwrap();
                 assert_eq!(consumer.reads_in_place(), origin.lane().name == "trusted");
@@ -367,9 +368,9 @@ fn every_lane_has_its_turn() {
             runs_to_rare = runs.len();
         }
     }
-    // 64 records, or 64 KiB of them.
+    // 256 records, or 64 KiB of them.
     for (name, count) in &runs {
-        assert!(*count <= if name == "long" { 16 } else { 64 }, "{runs:?}");
+        assert!(*count <= if name == "long" { 16 } else { 256 }, "{runs:?}");
     }
     assert!(runs_to_rare <= 4, "those with less wait no longer than a turn of each other: {runs:?}");
 }
@@ -436,16 +437,16 @@ fn a_lane_that_rings_waits_for_no_more_than_a_turn_of_one_that_is_always_busy() 
     let (mut rare, _rare_link) = joined(&mut collector, &address);
     // It falls asleep, and so arms both.
     assert_eq!(collector.next_timeout(Duration::from_millis(10)).unwrap_err(), ReceiveError::TimedOut);
-    (0..200).for_each(|_| busy.send(b"busy").unwrap());
+    (0..700).for_each(|_| busy.send(b"busy").unwrap());
     assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(origin, _) if origin.number() == 0));
     rare.send(b"rare").unwrap();
     assert_eq!(rare.stats().bells_rung, 1, "it is armed");
-    let before = (1..200).take_while(|_| match collector.next_timeout(DEADLINE).unwrap() {
+    let before = (1..700).take_while(|_| match collector.next_timeout(DEADLINE).unwrap() {
         Event::Record(origin, _) => origin.number() == 0,
         other => panic!("{other:?}"),
     });
     let before = before.count();
-    assert!(before <= 64, "{before} records of the other one came first");
+    assert!(before <= 256, "{before} records of the other one came first");
 }
 
 #[test]
@@ -459,18 +460,18 @@ fn lanes_that_are_busy_take_turns_while_none_of_them_is_armed() {
     assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty);
     let rung = lanes.each_ref().map(|(lane, _)| lane.stats().bells_rung);
     for (lane, _) in &mut lanes {
-        (0..500).for_each(|_| lane.send(b"busy").unwrap());
+        (0..2000).for_each(|_| lane.send(b"busy").unwrap());
     }
     assert_eq!(lanes.each_ref().map(|(lane, _)| lane.stats().bells_rung), rung, "one was armed");
     let mut runs = Vec::<(u64, usize)>::new();
-    for _ in 0..1000 {
+    for _ in 0..4000 {
         let Event::Record(origin, _) = collector.try_next().unwrap() else { panic!("records are there") };
         match runs.last_mut() {
             Some((last, count)) if *last == origin.number() => *count += 1,
             _ => runs.push((origin.number(), 1)),
         }
     }
-    assert!(runs.iter().all(|(_, count)| *count <= 64), "{runs:?}");
+    assert!(runs.iter().all(|(_, count)| *count <= 256), "{runs:?}");
 }
 
 #[test]
@@ -510,11 +511,29 @@ fn a_wait_that_spins_has_no_producer_ring() {
 }
 
 #[test]
+fn a_lane_at_its_turn_is_counted_and_can_be_armed() {
+    let address = unique_address();
+    let mut collector = options(8).listen(address.as_str()).unwrap();
+    let (mut lane, _link) = joined(&mut collector, &address);
+    (0..2).for_each(|_| lane.send(b"there").unwrap());
+    assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(..)));
+    let numbers: Vec<u64> = collector.consumers().map(|(origin, _)| origin.number()).collect();
+    assert_eq!((numbers, collector.lane_count(), collector.stats().records), (vec![0], 1, 1));
+    assert!(!collector.arm().unwrap(), "the other record is there");
+    assert!(matches!(collector.try_next().unwrap(), Event::Record(..)));
+    wait_until("all that was there is taken", || collector.arm().unwrap());
+    let rung = lane.stats().bells_rung;
+    lane.send(b"awake").unwrap();
+    assert_eq!(lane.stats().bells_rung, rung + 1, "it is armed");
+    assert!(matches!(collector.try_next().unwrap(), Event::Record(..)));
+}
+
+#[test]
 fn many_events_come_in_runs_of_one_lane_that_are_no_longer_than_its_turn() {
     let address = unique_address();
     let mut collector = options(8).listen(address.as_str()).unwrap();
     let (mut lanes, _links): (Vec<_>, Vec<_>) = (0..3).map(|_| joined(&mut collector, &address)).unzip();
-    for (lane, (payload, count)) in lanes.iter_mut().zip([(8, 1000), (4096, 10), (8, 3)]) {
+    for (lane, (payload, count)) in lanes.iter_mut().zip([(8, 3000), (4096, 10), (8, 3)]) {
         (0..count).for_each(|number: u64| {
             let mut record = vec![0; payload];
             record[..8].copy_from_slice(&number.to_le_bytes());
@@ -539,9 +558,9 @@ fn many_events_come_in_runs_of_one_lane_that_are_no_longer_than_its_turn() {
         assert!(events.unwrap() >= 1);
         runs.extend(run.0.map(|lane| (lane, run.1)));
     }
-    assert_eq!(next, [1000, 10, 3]);
-    assert!(runs.iter().all(|(_, records)| *records <= 64), "{runs:?}");
-    assert!(runs.len() <= 1000 / 64 + 1 + 2, "and hardly shorter: {runs:?}");
+    assert_eq!(next, [3000, 10, 3]);
+    assert!(runs.iter().all(|(_, records)| *records <= 256), "{runs:?}");
+    assert!(runs.len() <= 3000 / 256 + 1 + 2, "and hardly shorter: {runs:?}");
     let last = runs.iter().rposition(|(lane, _)| *lane != 0).unwrap();
     assert!(last <= 2, "those with less wait no longer than a turn of each other: {runs:?}");
 }
@@ -596,12 +615,13 @@ fn several_lanes_of_one_session_are_told_apart() {
     });
     let facts = |origin: &Origin| (origin.session(), origin.number(), origin.lane().name.clone());
     let Event::Joined(first) = collector.next_timeout(DEADLINE).unwrap() else { panic!("a lane joins first") };
+    let first = facts(first);
     assert!(!collector.arm().unwrap(), "two more have joined");
     go.send(()).unwrap();
-    let (mut joined, mut finished) = (vec![facts(&first)], 0);
+    let (mut joined, mut finished) = (vec![first], 0);
     while finished < 3 {
         match collector.next_timeout(DEADLINE).unwrap() {
-            Event::Joined(origin) => joined.push(facts(&origin)),
+            Event::Joined(origin) => joined.push(facts(origin)),
             Event::Record(origin, record) => assert_eq!(&record[..], origin.lane().name.as_bytes()),
             Event::Finished(_) => finished += 1,
             other => panic!("{other:?}"),

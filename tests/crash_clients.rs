@@ -195,7 +195,7 @@ impl Checker {
                 }
                 Ok(Event::Finished(origin)) => assert!(self.ended.insert(origin.pid().unwrap(), None).is_none()),
                 Ok(Event::Lost(origin, why)) => {
-                    assert!(self.ended.insert(origin.pid().unwrap(), Some(why)).is_none());
+                    assert!(self.ended.insert(origin.pid().unwrap(), Some(why.clone())).is_none());
                 }
                 // A producer that has died before it was attached to, and had not offered its lane.
                 Ok(Event::Refused(_)) => {}

@@ -126,7 +126,8 @@ impl Origin {
 
 /// What has happened at a [`Collector`](super::Collector).
 ///
-/// For each lane, `Joined` comes first, then its records in order, then `Finished` or `Lost`, once.
+/// For each lane, `Joined` comes first, then its records in order, then `Finished` or `Lost`, once. An event borrows
+/// from its collector: clone the [`Origin`] to keep it.
 ///
 /// ```
 /// use fdring::Producer;
@@ -158,18 +159,41 @@ impl Origin {
 #[non_exhaustive]
 pub enum Event<'a> {
     /// A producer has connected with this lane.
-    Joined(Origin),
+    Joined(&'a Origin),
     /// A record. Its bytes stay as they are until the next call on the collector.
     Record(&'a Origin, Record<'a>),
     /// The producer has finished this lane, and all of it was read.
-    Finished(Origin),
+    Finished(&'a Origin),
     /// The lane has ended in another way. Everything that was published was read, except with [`ReceiveError::Corrupt`]
     /// and [`Evicted`](ReceiveError::Evicted).
-    Lost(Origin, ReceiveError),
+    Lost(&'a Origin, &'a ReceiveError),
     /// A producer was admitted and had its lanes mapped, but could not be attached to. If the system runs short of
     /// watches in the middle of a session with several lanes, those that have [`Joined`](Self::Joined) go on, and what
     /// the others had published is lost.
+    Refused(&'a Refused),
+}
+
+// So a record costs its reader no call of a drop that has nothing to do.
+const _: () = assert!(!std::mem::needs_drop::<Event<'_>>());
+
+/// What has happened beside records, for an event to borrow.
+#[derive(Debug)]
+pub(super) enum News {
+    Joined(Origin),
+    Finished(Origin),
+    Lost(Origin, ReceiveError),
     Refused(Refused),
+}
+
+impl News {
+    pub(super) fn event(&self) -> Event<'_> {
+        match self {
+            Self::Joined(origin) => Event::Joined(origin),
+            Self::Finished(origin) => Event::Finished(origin),
+            Self::Lost(origin, why) => Event::Lost(origin, why),
+            Self::Refused(refused) => Event::Refused(refused),
+        }
+    }
 }
 
 /// A producer that could not be attached to: see [`Event::Refused`].

@@ -3,8 +3,8 @@
 //! The invariant: a run is no longer than what is left of the lane's turn, so that lanes have turns as with
 //! [`next`](Collector::next).
 
-use super::{Collector, Endpoint, Event};
-use crate::consumer::{ReceiveError, Record, Verdict};
+use super::{Collector, Event, Lane};
+use crate::consumer::{Consumer, ReceiveError, Record, Verdict};
 use crate::deadline::Deadline;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
@@ -13,9 +13,9 @@ impl Collector {
     /// Calls `each` with the next event, and, if that is a record, with the published records that follow it in the
     /// same lane's turn. Waits until there is one. Returns the number of events, at least 1.
     ///
-    /// Short records cost about half as much as with [`next`](Self::next). The closure may return nothing, or say
-    /// whether to go on, see [`Verdict`]. The event for which it stops or fails counts as handed over. If the closure
-    /// forks, it must not return in the child.
+    /// Short records cost a tenth less than with [`next`](Self::next), and a third less if they are read in place. The
+    /// closure may return nothing, or say whether to go on, see [`Verdict`]. The event for which it stops or fails
+    /// counts as handed over. If the closure forks, it must not return in the child.
     ///
     /// ```
     /// use fdring::Producer;
@@ -138,8 +138,8 @@ impl Collector {
                 return outcome.map(|()| events);
             }
             // Where a step of releases ends, or the ring does.
-            match self.next_in_turn() {
-                Some((key, found)) => event = self.record(key, found),
+            match self.next_in_turn(Consumer::next_seen) {
+                Some(found) => event = self.record(found),
                 None => return Ok(events),
             }
         }
@@ -152,21 +152,23 @@ impl Collector {
         each: &mut impl FnMut(Event<'_>) -> V,
         events: &mut usize,
     ) -> ControlFlow<Result<(), V::Error>> {
-        let Some(turn) = self.turn.as_mut().filter(|turn| turn.records != 0) else { return ControlFlow::Continue(()) };
-        let Some(Endpoint::Lane(lane)) = self.selector.at_turn(turn.key) else { return ControlFlow::Continue(()) };
-        let (origin, mut said) = (&lane.origin, ControlFlow::Continue(()));
-        let ran = lane.consumer.run_ahead(
+        let Some(turn) = self.turn.as_mut().filter(|turn| !turn.is_over()) else { return ControlFlow::Continue(()) };
+        let (end, mut left) = (turn.end.position, turn.end.records - turn.reached().records);
+        let Lane { origin, consumer, is_lost } = &mut *turn.lane;
+        let mut said = ControlFlow::Continue(());
+        let ran = consumer.run_ahead(
             &mut |record: &Record<'_>| {
-                turn.charge(record.len() as u64);
+                let is_last = left == 1 || record.position() + record.len() as u64 >= end;
+                left -= 1;
                 said = each(Event::Record(origin, record.again())).into_flow();
-                if said.is_continue() && turn.records != 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if said.is_continue() && !is_last { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             },
             events,
         );
         if let Err(why) = ran {
-            lane.is_lost = true;
+            *is_lost = true;
             *events += 1;
-            said = each(self.totals.lose(origin, why)).into_flow();
+            said = each(self.totals.lose(origin, why).event()).into_flow();
         }
         said
     }

@@ -14,7 +14,7 @@ pub use self::event::{Event, Origin, Refused};
 pub use self::options::CollectorOptions;
 pub use self::stats::CollectorStats;
 
-use self::event::OriginFacts;
+use self::event::{News, OriginFacts};
 use self::options::Choice;
 use self::turns::Turn;
 use crate::consumer::{Consumer, ReceiveError};
@@ -72,7 +72,7 @@ use std::time::{Duration, Instant};
 ///     match collector.next()? {
 ///         Event::Record(_, record) => sum += record[0],
 ///         Event::Finished(_) => ended += 1,
-///         Event::Lost(_, why) => return Err(why.into()),
+///         Event::Lost(_, why) => return Err(why.clone().into()),
 ///         _ => {}
 ///     }
 /// }
@@ -94,13 +94,15 @@ pub struct Collector {
     choice: Choice,
     /// What has happened and was not reported yet.
     news: VecDeque<News>,
+    /// What was reported last, which its event borrows.
+    reported: Option<News>,
     turn: Option<Turn>,
-    /// Whose turn was the last.
+    /// Whose turn was begun last.
     last: Option<Key>,
-    turn_records: usize,
+    turn_records: u64,
     turn_bytes: u64,
     /// What was taken since descriptors were looked at.
-    records_since: usize,
+    records_since: u64,
     bytes_since: u64,
     spin: Duration,
     spins: Spins,
@@ -115,8 +117,12 @@ pub struct Collector {
 enum Endpoint {
     Listener(SessionListener),
     Attached(Arc<Attaching>),
-    Lane(Box<Lane>),
+    /// `None` while it is its turn: no record is looked up for.
+    Lane(Option<Box<Lane>>),
 }
+
+/// What is waited for has no turn.
+const NO_TURN: &str = "a turn ends before anything is looked for elsewhere";
 
 #[derive(Debug)]
 struct Lane {
@@ -124,13 +130,6 @@ struct Lane {
     consumer: Consumer,
     /// Whether its end was reported.
     is_lost: bool,
-}
-
-/// A report without a record.
-#[derive(Debug)]
-enum News {
-    Joined(Origin),
-    Refused(Refused),
 }
 
 /// Sessions that are being attached to, each by a thread: an attach waits for the producer's answer.
@@ -192,7 +191,7 @@ impl AsFd for Endpoint {
         match self {
             Self::Listener(listener) => listener.as_fd(),
             Self::Attached(attaching) => attaching.notice.as_fd(),
-            Self::Lane(lane) => lane.consumer.as_fd(),
+            Self::Lane(lane) => lane.as_ref().expect(NO_TURN).consumer.as_fd(),
         }
     }
 }
@@ -202,7 +201,7 @@ impl Selectable for Endpoint {
         match self {
             Self::Listener(listener) => Selectable::arm(listener),
             Self::Attached(attaching) => Ok(attaching.arm()),
-            Self::Lane(lane) => lane.consumer.arm(),
+            Self::Lane(lane) => lane.as_mut().expect(NO_TURN).consumer.arm(),
         }
     }
 }
@@ -248,10 +247,11 @@ impl Collector {
             attached,
             choice,
             news: VecDeque::new(),
+            reported: None,
             turn: None,
             last: None,
-            turn_records: turn_records.max(1),
-            turn_bytes,
+            turn_records: turn_records.max(1) as u64,
+            turn_bytes: turn_bytes.max(1),
             records_since: 0,
             bytes_since: 0,
             spin,
@@ -305,10 +305,15 @@ impl Collector {
     /// # }
     /// ```
     pub fn consumers(&self) -> impl Iterator<Item = (&Origin, &Consumer)> {
-        self.selector.endpoints().filter_map(|endpoint| match endpoint {
-            Endpoint::Lane(lane) => Some((&lane.origin, &lane.consumer)),
+        self.lanes().map(|lane| (&lane.origin, &lane.consumer))
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        let elsewhere = self.selector.endpoints().filter_map(|endpoint| match endpoint {
+            Endpoint::Lane(lane) => lane.as_deref(),
             Endpoint::Listener(_) | Endpoint::Attached(_) => None,
-        })
+        });
+        elsewhere.chain(self.turn.iter().map(|turn| &*turn.lane))
     }
 
     /// The next event. Waits until there is one.
@@ -432,6 +437,7 @@ impl Collector {
         if !self.news.is_empty() {
             return Ok(false);
         }
+        self.end_turn();
         match self.selector.try_wait() {
             // It stays in the selector's queue.
             Ok(_) => Ok(false),
@@ -444,41 +450,39 @@ impl Collector {
     /// copied in wide ones, costs three times as much as the record.
     #[inline(always)]
     fn next_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
-        let next = match self.next_in_turn() {
-            Some((key, found)) => Next::Record(key, found),
-            None => self.find_until(deadline, nothing)?,
-        };
+        match self.next_in_turn(Consumer::next_in_view) {
+            Some(found) => Ok(self.record(found)),
+            None => self.next_closely(deadline, nothing),
+        }
+    }
+
+    /// Another record of the lane whose turn it is, if it is found so: the short way. `None` says only that a closer
+    /// look is needed.
+    #[inline(always)]
+    fn next_in_turn(&mut self, find: impl FnOnce(&mut Consumer) -> Option<Found>) -> Option<Found> {
+        let turn = self.turn.as_mut().filter(|turn| !turn.is_over())?;
+        find(&mut turn.lane.consumer)
+    }
+
+    /// As `next_until`, where the turn is over or its lane needs a closer look.
+    #[inline(never)]
+    fn next_closely(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Event<'_>, ReceiveError> {
+        let next = self.find_until(deadline, nothing)?;
         Ok(self.event(next))
     }
 
-    /// Another record of the lane whose turn it is, if only its header needs a look: the short way. `None` says only
-    /// that a closer look is needed.
-    #[inline(always)]
-    fn next_in_turn(&mut self) -> Option<(Key, Found)> {
-        let turn = self.turn.as_mut().filter(|turn| turn.records != 0)?;
-        let Some(Endpoint::Lane(lane)) = self.selector.at_turn(turn.key) else { return None };
-        let found = lane.consumer.next_seen()?;
-        turn.charge(found.len);
-        Some((turn.key, found))
-    }
-
     /// What happens next, to be made an event of at once. `Deadline::Now` never waits.
-    #[inline(never)]
     fn find_until(&mut self, deadline: Deadline, nothing: ReceiveError) -> Result<Next, ReceiveError> {
         loop {
-            match self.news.pop_front() {
-                Some(News::Joined(origin)) => return Ok(Next::Event(Event::Joined(origin))),
-                Some(News::Refused(refused)) => return Ok(Next::Event(Event::Refused(refused))),
-                None => {}
+            if let Some(news) = self.news.pop_front() {
+                self.reported = Some(news);
+                return Ok(Next::News);
             }
-            match self.take_turn()? {
-                Looked::Nothing => {
-                    let key = self.next_turn(deadline, &nothing)?;
-                    self.turn = Some(self.turn_of(key));
-                }
-                Looked::News => {}
-                Looked::Next(next) => return Ok(next),
+            if let Some(next) = self.go_on()? {
+                return Ok(next);
             }
+            let key = self.next_turn(deadline, &nothing)?;
+            self.begin_turn(key)?;
         }
     }
 
@@ -498,63 +502,46 @@ impl Collector {
     #[inline(always)]
     pub(crate) fn event(&mut self, next: Next) -> Event<'_> {
         match next {
-            Next::Event(event) => event,
-            Next::Record(key, found) => self.record(key, found),
+            Next::Record(found) => self.record(found),
+            Next::News => self.reported.as_ref().expect("it was just put there").event(),
         }
     }
 
-    /// Looks at the endpoint whose turn it is.
-    fn take_turn(&mut self) -> Result<Looked, ReceiveError> {
-        let Some(mut turn) = self.turn.take() else { return Ok(Looked::Nothing) };
-        self.last = Some(turn.key);
-        if turn.records == 0 {
-            self.note_turn(&turn);
-            return Ok(Looked::Nothing);
+    /// Looks closer at the lane whose turn it is. `None` if there is no turn any more.
+    fn go_on(&mut self) -> Result<Option<Next>, ReceiveError> {
+        let Some(turn) = &mut self.turn else { return Ok(None) };
+        let found = if turn.is_over() { Err(ReceiveError::Empty) } else { turn.lane.consumer.try_find() };
+        if let Ok(Some(found)) = found {
+            return Ok(Some(Next::Record(found)));
         }
-        if turn.key == self.listener {
-            self.accept()?;
-            return Ok(Looked::News);
-        }
-        if turn.key == self.attached {
-            self.take_attached()?;
-            return Ok(Looked::News);
-        }
-        let Some(Endpoint::Lane(lane)) = self.selector.get_mut(turn.key) else { return Ok(Looked::Nothing) };
-        match lane.consumer.try_find() {
-            Ok(Some(found)) => {
-                // One record is taken in any case.
-                turn.charge(found.len);
-                let key = turn.key;
-                self.turn = Some(turn);
-                Ok(Looked::Next(Next::Record(key, found)))
-            }
-            Err(ReceiveError::Empty) => {
-                self.note_turn(&turn);
-                Ok(Looked::Nothing)
-            }
+        let key = turn.key;
+        self.end_turn();
+        match found {
+            Err(ReceiveError::Empty) => Ok(None),
             Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_))) => Err(error),
             end => {
-                let Some(Endpoint::Lane(lane)) = self.selector.remove(turn.key) else { return Ok(Looked::Nothing) };
+                let Some(Endpoint::Lane(Some(lane))) = self.selector.remove(key) else { return Ok(None) };
                 let Lane { origin, consumer, is_lost } = *lane;
                 self.totals.add(&consumer);
                 if is_lost {
-                    return Ok(Looked::Nothing);
+                    return Ok(None);
                 }
-                Ok(Looked::Next(Next::Event(self.totals.end(origin, end.err()))))
+                self.reported = Some(self.totals.end(origin, end.err()));
+                Ok(Some(Next::News))
             }
         }
     }
 
     /// The record that was found.
     #[inline(always)]
-    fn record(&mut self, key: Key, found: Found) -> Event<'_> {
-        let Some(Endpoint::Lane(lane)) = self.selector.at_turn(key) else { unreachable!("it was just looked at") };
-        let Lane { origin, consumer, is_lost } = &mut **lane;
+    fn record(&mut self, found: Found) -> Event<'_> {
+        let Some(turn) = &mut self.turn else { unreachable!("its lane was just looked at") };
+        let Lane { origin, consumer, is_lost } = &mut *turn.lane;
         match consumer.record(found) {
             Ok(record) => Event::Record(origin, record),
             Err(why) => {
                 *is_lost = true;
-                self.totals.lose(origin, why)
+                self.reported.insert(self.totals.lose(origin, why)).event()
             }
         }
     }
@@ -597,7 +584,8 @@ impl Collector {
     fn take_in(&mut self, pid: Option<u32>, uid: Option<u32>, session: u64, consumer: Consumer) -> Result<()> {
         let facts = OriginFacts { number: self.totals.joined, session, pid, uid, lane: consumer.lane().clone() };
         let origin = Origin(Arc::new(facts));
-        self.selector.add(Endpoint::Lane(Box::new(Lane { origin: origin.clone(), consumer, is_lost: false })))?;
+        let lane = Lane { origin: origin.clone(), consumer, is_lost: false };
+        self.selector.add(Endpoint::Lane(Some(Box::new(lane))))?;
         self.totals.joined += 1;
         event!(INFO, "lane joined", lane = &*origin.0.lane.name, number = origin.0.number, pid, uid);
         self.news.push_back(News::Joined(origin));
@@ -605,18 +593,11 @@ impl Collector {
     }
 }
 
-/// What a look at an endpoint has brought.
-enum Looked {
-    Nothing,
-    News,
-    Next(Next),
-}
-
-/// What happens next: an event, or a record that one is to be made of.
+/// What happens next: what is to be [reported](Collector::reported), or a record of the lane whose turn it is.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Event(Event<'static>),
-    Record(Key, Found),
+    News,
+    Record(Found),
 }
 
 impl AsFd for Collector {
@@ -656,19 +637,19 @@ mod tests {
         assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Joined(_)));
         let (mut lane, _link) = client.join().unwrap();
         let found = loop {
-            match collector.take_turn().unwrap() {
-                Looked::Next(Next::Record(key, found)) => break (key, found),
-                Looked::Nothing => {
+            match collector.go_on().unwrap() {
+                Some(Next::Record(found)) => break found,
+                Some(Next::News) => unreachable!("no lane has ended"),
+                None => {
                     let key = collector.selector.wait_timeout(DEADLINE).unwrap();
-                    collector.turn = Some(collector.turn_of(key));
+                    collector.begin_turn(key).unwrap();
                 }
-                _ => {}
             }
         };
         // Between the look and the copy.
         lane.consumers().iter().for_each(|consumer| assert!(lane.evict(consumer).unwrap()));
         (0..8).for_each(|_| lane.send(&[0; 1000]).unwrap());
-        assert!(matches!(collector.record(found.0, found.1), Event::Lost(_, ReceiveError::Evicted { .. })));
+        assert!(matches!(collector.record(found), Event::Lost(_, ReceiveError::Evicted { .. })));
         assert_eq!(collector.try_next().unwrap_err(), ReceiveError::Empty, "it was reported");
         assert_eq!(collector.lane_count(), 0);
     }

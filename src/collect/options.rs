@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The defaults of a turn.
-const TURN_RECORDS: usize = 64;
+const TURN_RECORDS: usize = 256;
 const TURN_BYTES: u64 = 64 << 10;
 
 /// Options for a [`Collector`]. [`listen`](Self::listen) starts it.
@@ -57,7 +57,7 @@ impl fmt::Debug for Choice {
 }
 
 impl CollectorOptions {
-    /// The defaults: those of [`SessionListenerOptions`], and turns of 64 records or 64 KiB.
+    /// The defaults: those of [`SessionListenerOptions`], and turns of 256 records or 64 KiB.
     ///
     /// ```
     /// # use fdring::collect::CollectorOptions;
@@ -98,7 +98,7 @@ impl CollectorOptions {
         self
     }
 
-    /// How many records are taken from one lane before the next one has its turn, at least 1. Default: 64.
+    /// How many records are taken from one lane before the next one has its turn, at least 1. Default: 256.
     ///
     /// ```
     /// # use fdring::collect::CollectorOptions;
@@ -113,8 +113,8 @@ impl CollectorOptions {
         self
     }
 
-    /// How many payload bytes are taken from one lane before the next one has its turn; one record is taken even if it
-    /// is longer. Default: 64 KiB.
+    /// How many bytes are taken from one lane before the next one has its turn, headers included; one record is taken
+    /// even if it is longer. Default: 64 KiB.
     ///
     /// ```
     /// # use fdring::collect::CollectorOptions;

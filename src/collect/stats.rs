@@ -3,7 +3,8 @@
 //! The invariant: a look at the statistics changes nothing, and nothing is counted for each record but what the
 //! consumers of the lanes count.
 
-use super::{Collector, Endpoint, Event, Origin};
+use super::event::News;
+use super::{Collector, Endpoint, Origin};
 use crate::consumer::{Consumer, ReceiveError};
 use crate::info::ServerStats;
 use crate::trace::event;
@@ -50,7 +51,7 @@ pub struct CollectorStats {
     pub finished: u64,
     /// Those of them that were [lost](super::Event::Lost).
     pub lost: u64,
-    /// The producers that could not be attached to: see [`Event::Refused`].
+    /// The producers that could not be attached to: see [`Event::Refused`](super::Event::Refused).
     pub refused: u64,
     /// The statistics of the listener: how many have connected, and why the last one was refused that was refused
     /// before its lanes were mapped.
@@ -66,25 +67,25 @@ impl CollectorStats {
         self.missed_bytes += stats.missed_bytes;
     }
 
-    /// The report that a lane is lost for this reason, which counts it.
+    /// The news that a lane is lost for this reason, which counts it.
     #[cold]
-    pub(super) fn lose(&mut self, origin: &Origin, why: ReceiveError) -> Event<'static> {
+    pub(super) fn lose(&mut self, origin: &Origin, why: ReceiveError) -> News {
         self.end(origin.clone(), Some(why))
     }
 
-    /// The report that a lane has finished, or is lost for this reason, which counts it.
-    pub(super) fn end(&mut self, origin: Origin, why: Option<ReceiveError>) -> Event<'static> {
+    /// The news that a lane has finished, or is lost for this reason, which counts it.
+    pub(super) fn end(&mut self, origin: Origin, why: Option<ReceiveError>) -> News {
         let (_name, _number, _pid) = (&*origin.lane().name, origin.number(), origin.pid());
         match why {
             Some(why) => {
                 self.lost += 1;
                 event!(WARN, "lane lost", lane = _name, number = _number, pid = _pid, why = %why);
-                Event::Lost(origin, why)
+                News::Lost(origin, why)
             }
             None => {
                 self.finished += 1;
                 event!(INFO, "lane read to its end", lane = _name, number = _number, pid = _pid);
-                Event::Finished(origin)
+                News::Finished(origin)
             }
         }
     }
@@ -102,15 +103,12 @@ impl Collector {
     /// ```
     pub fn stats(&self) -> CollectorStats {
         let mut stats = self.totals.clone();
-        for endpoint in self.selector.endpoints() {
-            match endpoint {
-                Endpoint::Lane(lane) => {
-                    stats.add(&lane.consumer);
-                    stats.held_bytes += lane.consumer.held_bytes();
-                }
-                Endpoint::Listener(listener) => stats.listener = listener.stats(),
-                Endpoint::Attached(_) => {}
-            }
+        for lane in self.lanes() {
+            stats.add(&lane.consumer);
+            stats.held_bytes += lane.consumer.held_bytes();
+        }
+        if let Some(Endpoint::Listener(listener)) = self.selector.get(self.listener) {
+            stats.listener = listener.stats();
         }
         stats
     }

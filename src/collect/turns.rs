@@ -3,7 +3,7 @@
 //! The invariant: no lane waits for more than one turn of each other, and only one that is about to sleep arms those
 //! that bring records, so that the producers of a busy collector do not ring.
 
-use super::{Collector, Endpoint};
+use super::{Collector, Endpoint, Lane, NO_TURN};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
 use crate::select::{Key, Selectable, Sight, Unarmed};
@@ -20,34 +20,49 @@ const GLANCES_PER_LOOK: u32 = 64;
 /// being woken.
 pub(super) const VAIN_LOOKS_MAX: u32 = 256;
 
-/// What is left of a lane's turn.
+/// A lane whose turn it is. Nothing is counted for a record but what its consumer counts.
 #[derive(Debug)]
 pub(super) struct Turn {
     pub(super) key: Key,
-    pub(super) records: usize,
-    bytes: u64,
+    pub(super) lane: Box<Lane>,
+    begin: Reached,
+    pub(super) end: Reached,
+}
+
+/// How far a lane was read: the number of its records, and up to which position.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reached {
+    pub(super) records: u64,
+    pub(super) position: u64,
 }
 
 impl Turn {
-    /// A record was taken.
-    #[inline]
-    pub(super) fn charge(&mut self, len: u64) {
-        self.bytes = self.bytes.saturating_sub(len);
-        self.records = if self.bytes == 0 { 0 } else { self.records - 1 };
+    #[inline(always)]
+    pub(super) fn reached(&self) -> Reached {
+        Reached { records: self.lane.consumer.records_read(), position: self.lane.consumer.position() }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_over(&self) -> bool {
+        let Reached { records, position } = self.reached();
+        records >= self.end.records || position >= self.end.position
     }
 }
 
 impl Unarmed for Endpoint {
     fn glance(&mut self) -> bool {
         match self {
-            Self::Lane(lane) => lane.consumer.has_news(),
+            Self::Lane(lane) => lane.as_mut().expect(NO_TURN).consumer.has_news(),
             Self::Listener(_) | Self::Attached(_) => false,
         }
     }
 
     fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
         match self {
-            Self::Lane(lane) => Ok(if lane.consumer.look_unarmed(has_event) { Sight::News } else { Sight::Quiet }),
+            Self::Lane(lane) => {
+                let has_news = lane.as_mut().expect(NO_TURN).consumer.look_unarmed(has_event);
+                Ok(if has_news { Sight::News } else { Sight::Quiet })
+            }
             // Nobody else is told of that.
             Self::Listener(_) | Self::Attached(_) => Ok(Sight::of_arming(!self.arm()?)),
         }
@@ -55,8 +70,37 @@ impl Unarmed for Endpoint {
 }
 
 impl Collector {
-    pub(super) fn turn_of(&self, key: Key) -> Turn {
-        Turn { key, records: self.turn_records, bytes: self.turn_bytes }
+    /// Gives an endpoint its turn: that of a lane goes on until it is [ended](Self::end_turn).
+    pub(super) fn begin_turn(&mut self, key: Key) -> Result<(), ReceiveError> {
+        self.last = Some(key);
+        match self.selector.get_mut(key) {
+            Some(Endpoint::Lane(lane)) => {
+                if let Some(lane) = lane.take() {
+                    let begin = Reached { records: lane.consumer.records_read(), position: lane.consumer.position() };
+                    let end = Reached {
+                        records: begin.records.saturating_add(self.turn_records),
+                        position: begin.position.saturating_add(self.turn_bytes),
+                    };
+                    self.turn = Some(Turn { key, lane, begin, end });
+                }
+                Ok(())
+            }
+            Some(Endpoint::Listener(_)) => self.accept(),
+            Some(Endpoint::Attached(_)) => self.take_attached(),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the turn, if there is one: its lane goes back to where it is waited for.
+    pub(super) fn end_turn(&mut self) {
+        let Some(turn) = self.turn.take() else { return };
+        let reached = turn.reached();
+        let Turn { key, lane, begin, .. } = turn;
+        self.records_since += reached.records.saturating_sub(begin.records);
+        self.bytes_since += reached.position.saturating_sub(begin.position);
+        if let Some(Endpoint::Lane(place)) = self.selector.get_mut(key) {
+            *place = Some(lane);
+        }
     }
 
     /// Whose turn is next: of those that are not armed, by a glance if that finds one.
@@ -89,7 +133,7 @@ impl Collector {
     fn is_look_due(&self) -> bool {
         let notices = [self.listener, self.attached].into_iter().filter(|notice| self.selector.is_armed(*notice));
         let turns = if self.selector.armed_count() > notices.count() { 1 } else { TURNS_PER_LOOK };
-        self.records_since as u64 >= turns * self.turn_records as u64
+        self.records_since >= turns.saturating_mul(self.turn_records)
             || self.bytes_since >= turns.saturating_mul(self.turn_bytes)
     }
 
@@ -124,11 +168,5 @@ impl Collector {
             ReceiveError::Empty | ReceiveError::TimedOut => nothing.clone(),
             error => error,
         })
-    }
-
-    /// A turn is over.
-    pub(super) fn note_turn(&mut self, turn: &Turn) {
-        self.records_since += self.turn_records - turn.records;
-        self.bytes_since = self.bytes_since.saturating_add(self.turn_bytes - turn.bytes);
     }
 }

@@ -439,6 +439,7 @@ impl Consumer {
     /// # Ok(())
     /// # }
     /// ```
+    #[inline]
     pub fn position(&self) -> u64 {
         self.reader.position()
     }
@@ -457,6 +458,12 @@ impl Consumer {
     /// ```
     pub fn reads_in_place(&self) -> bool {
         matches!(self.payloads, Payloads::InPlace(_))
+    }
+
+    /// The number of records read so far.
+    #[inline(always)]
+    pub(crate) fn records_read(&self) -> u64 {
+        self.reader.records()
     }
 
     #[inline(always)]

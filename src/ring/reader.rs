@@ -74,6 +74,12 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
         self.cursor.position()
     }
 
+    /// How many records were read.
+    #[inline(always)]
+    pub(crate) fn records(&self) -> u64 {
+        self.cursor.records()
+    }
+
     /// How many bytes are in view from `position` on.
     #[inline]
     pub(crate) fn unread(&self) -> u64 {
