@@ -39,7 +39,7 @@ fn said(event: Option<FeedEvent<'_>>) -> Said {
         FeedEvent::Record(record) => Said::Record(record.to_vec()),
         FeedEvent::Joined { lane, position, missed_bytes } => Said::Joined { lane: lane.id, position, missed_bytes },
         FeedEvent::Finished { position } => Said::Finished(position),
-        FeedEvent::Lost { why, position } => Said::Lost(why, position),
+        FeedEvent::Lost { why, position } => Said::Lost(why.clone(), position),
         other => panic!("{other:?}"),
     }
 }

@@ -97,6 +97,8 @@ pub struct Feed {
     phase: Phase,
     /// How the phase has ended; the next call begins another.
     end: Option<End>,
+    /// Why the last lane was lost, which its event borrows.
+    lost: Option<ReceiveError>,
     plan: Plan,
     options: FeedOptions,
     /// The pause before the next try.
@@ -200,7 +202,19 @@ impl Feed {
         let poller = Poller::new().and_then(|poller| watch(&poller).map(|()| poller));
         let poller = poller.map_err(Error::os("make a feed"))?;
         let (phase, pause, totals) = (Phase::Away, Duration::ZERO, FeedStats::default());
-        Ok(Self { phase, end: None, plan, options, pause, trying_since: None, reports, totals, poller, guard })
+        Ok(Self {
+            phase,
+            end: None,
+            lost: None,
+            plan,
+            options,
+            pause,
+            trying_since: None,
+            reports,
+            totals,
+            poller,
+            guard,
+        })
     }
 
     /// The next event. Waits until there is one. `None` once the feed has ended, see [`FeedOptions::ends_with_lane`].
@@ -226,6 +240,7 @@ impl Feed {
     /// - [`FeedError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`FeedError::Wait`] if the kernel does not let this thread wait
     /// - [`FeedError::Forked`] in a forked child
+    #[inline]
     pub fn receive(&mut self) -> Result<Option<FeedEvent<'_>>, FeedError> {
         self.receive_until(Deadline::Never)
     }
@@ -249,6 +264,7 @@ impl Feed {
     /// - [`FeedError::Interrupted`] if an [`Interrupter`] ended the wait
     /// - [`FeedError::Wait`] if the kernel does not let this thread wait
     /// - [`FeedError::Forked`] in a forked child
+    #[inline]
     pub fn try_receive(&mut self) -> Result<Option<FeedEvent<'_>>, FeedError> {
         self.receive_until(Deadline::Now)
     }
@@ -397,7 +413,17 @@ impl Feed {
         }
     }
 
+    #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<FeedEvent<'_>>, FeedError> {
+        match self.next_in_view() {
+            Some(found) => Ok(Some(self.record(found))),
+            None => self.receive_closely(deadline),
+        }
+    }
+
+    /// As `receive_until`, where more than the next header needs a look.
+    #[inline(never)]
+    fn receive_closely(&mut self, deadline: Deadline) -> Result<Option<FeedEvent<'_>>, FeedError> {
         let found = match self.advance(deadline)? {
             Turn::Found(found) => found,
             Turn::Joined(Beginning { position, missed_bytes }) => {
@@ -405,17 +431,36 @@ impl Feed {
                 return Ok(Some(FeedEvent::Joined { lane, position, missed_bytes }));
             }
             Turn::Finished(position) => return Ok(Some(FeedEvent::Finished { position })),
-            Turn::Lost(why, position) => return Ok(Some(FeedEvent::Lost { why, position })),
+            Turn::Lost(why, position) => {
+                return Ok(Some(FeedEvent::Lost { why: self.lost.insert(why), position }));
+            }
             Turn::Over => return Ok(None),
         };
+        Ok(Some(self.record(found)))
+    }
+
+    /// Another record of the lane that is read, if only its header needs a look: nearly always.
+    #[inline(always)]
+    fn next_in_view(&mut self) -> Option<Found> {
+        match &mut self.phase {
+            Phase::Reading(reading) if self.end.is_none() && reading.consumer.position() >= reading.first => {
+                reading.consumer.next_in_view()
+            }
+            _ => None,
+        }
+    }
+
+    /// The record that was found.
+    #[inline(always)]
+    fn record(&mut self, found: Found) -> FeedEvent<'_> {
         let Phase::Reading(reading) = &mut self.phase else { unreachable!("records are found while reading") };
         match reading.consumer.record(found) {
-            Ok(record) => Ok(Some(FeedEvent::Record(record))),
+            Ok(record) => FeedEvent::Record(record),
             // It was evicted, and too late for this record.
             Err(why) => {
                 self.end = Some(End::Lost);
                 self.totals.lose(&self.plan.address, &why, found.from);
-                Ok(Some(FeedEvent::Lost { why, position: found.from }))
+                FeedEvent::Lost { why: self.lost.insert(why), position: found.from }
             }
         }
     }
