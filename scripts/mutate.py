@@ -151,6 +151,7 @@ SOCKET_CALLS = "src/fds/calls.rs"
 ASKING = "src/link/asking.rs"
 WORK_WAITS = "src/distribute/waits.rs"
 DISTRIBUTE = "src/distribute/mod.rs"
+WORK_TASK = "src/distribute/task.rs"
 SPIN = "src/os/spin.rs"
 ERROR = "src/error.rs"
 ASSIGNING = "src/session/assigning.rs"
@@ -1897,6 +1898,12 @@ FAULTS = [
     ("arm: what waits to be reported forgotten", COLLECT, [("        if !self.news.is_empty() {", "        if false {")],
      "test collect several_lanes"),
     # Work sharing.
+    ("find_or_arm: nothing is announced", WORK_TASK, [("self.announce_and_look(look)", "{ let mut look = look; look(self) }")],
+     "feature-test tokio_distribute a_task_waits"),
+    ("find_or_arm: no time at which to act", WORK_TASK, [("self.set_timer().map(|()| None)", "Ok(None)")],
+     "feature-test tokio_distribute what_a_worker_leaves"),
+    ("look_for_room: too few workers waited for in any case", WORK_TASK,
+     [("self.is_short() && self.too_few_workers", "false && self.too_few_workers")], "feature-test tokio_distribute what_cannot"),
     ("may_go_by_last_look: who had most room long ago", SHARING, [("looked_at.elapsed() < LOOK_HOLDS", "looked_at <= Instant::now()")],
      "lib who_has_most_room"),
     ("may_go_by_last_look: who has gone is still there", SHARING, [("lane.seen == Some(lane.changes())", "lane.seen.is_some()")],

@@ -62,12 +62,31 @@ impl Consumer {
 
     #[inline(never)]
     fn find_work_closely(&mut self, deadline: Deadline) -> Result<Option<Found>, ReceiveError> {
-        if !self.guard.is_child() {
-            self.reader.confirm_release();
-        }
+        self.confirm();
         match deadline {
             Deadline::Now => self.try_find(),
             deadline => self.find_until(deadline),
+        }
+    }
+
+    /// As [`has_news_soon`](Self::has_news_soon), with what was read released first.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_work_soon(&mut self) -> bool {
+        // In a forked child the next call says so.
+        if self.guard.is_child() {
+            return true;
+        }
+        self.reader.release_all_lightly();
+        self.reader.unread() != 0 || {
+            self.confirm();
+            self.has_news_soon()
+        }
+    }
+
+    /// Makes up for the fence of a release that was made without one.
+    fn confirm(&mut self) {
+        if !self.guard.is_child() {
+            self.reader.confirm_release();
         }
     }
 

@@ -9,6 +9,8 @@ mod event;
 mod options;
 pub(crate) mod plan;
 mod slots;
+#[cfg(feature = "tokio")]
+mod task;
 mod waits;
 mod worker;
 
@@ -17,6 +19,9 @@ pub use event::{Departure, DistributorStats, Event, SetAside};
 pub use options::{DistributorOptions, TooFewWorkers};
 pub use plan::To;
 pub use worker::{Task, Worker};
+
+#[cfg(feature = "tokio")]
+pub(crate) use waits::Wish;
 
 use crate::deadline::Deadline;
 use crate::error::Result;
@@ -31,7 +36,9 @@ use course::Course;
 use slots::Slots;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use waits::{Waits, Wish};
+use waits::Waits;
+#[cfg(not(feature = "tokio"))]
+use waits::Wish;
 
 /// A producer that listens for workers, and gives each record to one of them.
 ///
@@ -403,7 +410,7 @@ impl Distributor {
     /// The slot for such a record, if nothing of a worker's needs a look: nearly always. `None` says only that a closer
     /// look is needed.
     #[inline(always)]
-    fn choose_in_view(&mut self, wish: Wish) -> Option<usize> {
+    pub(crate) fn choose_in_view(&mut self, wish: Wish) -> Option<usize> {
         let is_plain = !self.guard.is_child() && !self.is_armed && wish.len <= self.payload_max;
         if is_plain { self.choose_by_last_look(wish) } else { None }
     }
@@ -411,9 +418,7 @@ impl Distributor {
     #[inline(never)]
     fn choose_closely(&mut self, wish: Wish, deadline: Deadline) -> Result<usize, SendError> {
         self.check_fork()?;
-        if wish.len > self.payload_max {
-            return Err(SendError::TooLong { len: wish.len, max: self.payload_max });
-        }
+        self.check_len(wish)?;
         match self.find_room(wish)? {
             Some(slot) => {
                 self.disarm_if_armed();
@@ -696,6 +701,11 @@ impl Distributor {
     /// ```
     pub fn address(&self) -> &Address {
         self.server.address()
+    }
+
+    fn check_len(&self, Wish { len, .. }: Wish) -> Result<(), SendError> {
+        let max = self.payload_max;
+        if len > max { Err(SendError::TooLong { len, max }) } else { Ok(()) }
     }
 
     fn check_fork(&self) -> Result<(), SendError> {

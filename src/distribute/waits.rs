@@ -33,9 +33,9 @@ const EVENTS_MAX: usize = 16;
 
 /// What a record is reserved for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
-    pub(super) to: To,
-    pub(super) len: usize,
+pub(crate) struct Wish {
+    pub(crate) to: To,
+    pub(crate) len: usize,
 }
 
 /// What a distributor sleeps on.
@@ -98,15 +98,14 @@ impl Distributor {
             return Ok(Some(slot));
         }
         self.course.settle(&self.waits)?;
-        if self.course.worker_count() < self.workers_min { Ok(None) } else { Ok(self.course.choose(wish)) }
+        if self.is_short() { Ok(None) } else { Ok(self.course.choose(wish)) }
     }
 
     /// Waits for room for such a record: its slot.
     #[cold]
     pub(super) fn wait_for_room(&mut self, wish: Wish, deadline: Deadline) -> Result<usize, SendError> {
         self.wish = Some(wish);
-        let is_short = self.course.worker_count() < self.workers_min;
-        if is_short && self.too_few_workers == TooFewWorkers::Fail {
+        if self.is_short() && self.too_few_workers == TooFewWorkers::Fail {
             return Err(self.too_few());
         }
         let found = match deadline {
@@ -114,7 +113,7 @@ impl Distributor {
             deadline => self.wait_until(deadline, |this| this.find_room(wish))?,
         };
         found.ok_or_else(|| match deadline {
-            _ if self.course.worker_count() < self.workers_min => self.too_few(),
+            _ if self.is_short() => self.too_few(),
             Deadline::Now => SendError::Full { consumer: self.slowest() },
             _ => SendError::TimedOut { consumer: self.slowest() },
         })
@@ -142,10 +141,7 @@ impl Distributor {
     /// - [`SendError::Forked`] in a forked child
     pub fn wait_for_workers(&mut self, count: usize, timeout: Duration) -> Result<(), SendError> {
         self.check_fork()?;
-        let found = self.wait_until(Deadline::after(timeout), |this| {
-            this.course.settle(&this.waits)?;
-            Ok((this.course.worker_count() >= count).then_some(()))
-        })?;
+        let found = self.wait_until(Deadline::after(timeout), |this| this.look_for_workers(count))?;
         let there = self.course.worker_count();
         found.ok_or(SendError::TooFewConsumers { there, wanted: count, gone: None })
     }
@@ -264,8 +260,18 @@ impl Distributor {
             return Err(SendError::Interrupted);
         }
         self.note_look(is_second_look);
-        self.waits.set_timer(self.next_due().min(self.second_look))?;
+        self.set_timer()?;
         Ok(true)
+    }
+
+    /// Has the descriptor become readable when something is to be done, or to be looked at once more.
+    pub(super) fn set_timer(&self) -> Result<(), SendError> {
+        self.waits.set_timer(self.next_due().min(self.second_look))
+    }
+
+    /// Whether fewer workers are there than are needed.
+    pub(super) fn is_short(&self) -> bool {
+        self.course.worker_count() < self.workers_min
     }
 
     /// Waits until `look` finds something; `None` at the deadline. It looks after everything that has happened.
@@ -292,6 +298,22 @@ impl Distributor {
         mut look: impl FnMut(&mut Self) -> Result<Option<T>, SendError>,
     ) -> Result<Option<T>, SendError> {
         loop {
+            if let Some(found) = self.announce_and_look(&mut look)? {
+                return Ok(Some(found));
+            }
+            if deadline.has_passed() {
+                return Ok(None);
+            }
+            self.waits.sleep(deadline.min(self.next_due()).min(self.second_look))?;
+        }
+    }
+
+    /// What `look` finds. `None` says that whatever comes after that makes the descriptor readable.
+    pub(super) fn announce_and_look<T>(
+        &mut self,
+        mut look: impl FnMut(&mut Self) -> Result<Option<T>, SendError>,
+    ) -> Result<Option<T>, SendError> {
+        loop {
             self.announce()?;
             let is_second_look = self.second_look.has_passed();
             // After the announcement: what comes later makes the descriptor readable.
@@ -301,20 +323,23 @@ impl Distributor {
             if self.is_interrupted() {
                 return Err(SendError::Interrupted);
             }
-            if deadline.has_passed() {
-                return Ok(None);
-            }
             self.note_look(is_second_look);
             // A slot that has come meanwhile, and perhaps got something, is announced to next.
             if self.announced == self.course.slot_count() {
-                self.waits.sleep(deadline.min(self.next_due()).min(self.second_look))?;
+                return Ok(None);
             }
         }
     }
 
-    fn is_done(&mut self) -> Result<Option<()>, SendError> {
+    pub(crate) fn is_done(&mut self) -> Result<Option<()>, SendError> {
         self.course.settle(&self.waits)?;
         Ok(self.course.is_done().then_some(()))
+    }
+
+    /// Whether at least `count` workers are there.
+    pub(crate) fn look_for_workers(&mut self, count: usize) -> Result<Option<()>, SendError> {
+        self.course.settle(&self.waits)?;
+        Ok((self.course.worker_count() >= count).then_some(()))
     }
 
     /// Has whatever happens from now on make the descriptor readable.
@@ -343,7 +368,7 @@ impl Distributor {
     }
 
     /// Takes the announcement back.
-    fn disarm(&mut self) {
+    pub(super) fn disarm(&mut self) {
         self.is_armed = false;
         self.course.disarm();
     }
@@ -356,7 +381,7 @@ impl Distributor {
         self.interrupter.as_ref().is_some_and(Interrupter::is_interrupted)
     }
 
-    fn too_few(&self) -> SendError {
+    pub(super) fn too_few(&self) -> SendError {
         let gone = self.slowest().filter(|worker| worker.is_gone);
         SendError::TooFewConsumers { there: self.course.worker_count(), wanted: self.workers_min, gone }
     }

@@ -449,6 +449,14 @@ impl Worker {
         self.consumer.is_waited_for()
     }
 
+    /// Whether the next call that takes a record has something to say, by a look that goes on for a moment. The record
+    /// before it is done first: its distributor may wait for that.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn has_work_soon(&mut self) -> bool {
+        self.in_hand = None;
+        self.consumer.has_work_soon()
+    }
+
     #[inline(always)]
     fn receive_until(&mut self, deadline: Deadline) -> Result<Option<Record<'_>>, ReceiveError> {
         self.in_hand = None;

@@ -1,4 +1,4 @@
-//! Consumers, taps, producers, listeners, callers and services in tasks of tokio. Needs the feature `tokio`.
+//! Consumers, taps, producers and listeners, callers, services, distributors and workers in tasks of tokio. Needs the feature `tokio`.
 //!
 //! [`Async`] puts an endpoint into a task: it waits by the runtime's own poller, on the descriptor that the endpoint
 //! arms, with no thread and no timer of its own. What is there is received without a system call, as by the blocking
@@ -34,6 +34,7 @@
 
 mod batch;
 mod call;
+mod distribute;
 mod listen;
 mod read;
 mod stream;
@@ -67,6 +68,7 @@ const RUNTIME_GONE: Errno = Errno::CANCELED;
 /// An endpoint in a task: a consumer or a tap, of bytes or of values, a producer, a
 /// [`SessionListener`](crate::SessionListener), a [`Collector`](crate::collect::Collector), a
 /// [`Caller`](crate::call::Caller) or a [`Service`](crate::call::Service), of bytes or of values, a
+/// [`Distributor`](crate::distribute::Distributor), a [`Worker`](crate::distribute::Worker), a
 /// [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or anything else that is [`Selectable`]: for
 /// that, await [`ready`](Self::ready), then make calls that do not wait.
 ///

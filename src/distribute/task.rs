@@ -1,0 +1,58 @@
+//! A distributor in a task: what it does without a wait, and what its descriptor becomes readable for.
+//!
+//! The invariant: nothing here waits, and what a look in vain was for makes the descriptor readable once it is there.
+
+use super::waits::Wish;
+use super::{Assignment, Distributor, Event, TooFewWorkers};
+use crate::producer::SendError;
+
+impl Distributor {
+    /// What `look` finds. `None` says that the descriptor becomes readable once it may find something, and that it was
+    /// armed for nothing else: events that wait to be returned do not count.
+    pub(crate) fn find_or_arm<T>(
+        &mut self,
+        look: impl FnMut(&mut Self) -> Result<Option<T>, SendError>,
+    ) -> Result<Option<T>, SendError> {
+        self.check_fork()?;
+        let found = self.announce_and_look(look);
+        match found {
+            Ok(None) => self.set_timer().map(|()| None),
+            found => {
+                self.disarm();
+                found
+            }
+        }
+    }
+
+    /// The slot for such a record, if one has room and enough workers are there.
+    pub(crate) fn look_for_room(&mut self, wish: Wish) -> Result<Option<usize>, SendError> {
+        self.check_len(wish)?;
+        match self.find_room(wish)? {
+            None if self.is_short() && self.too_few_workers == TooFewWorkers::Fail => Err(self.too_few()),
+            found => Ok(found),
+        }
+    }
+
+    pub(crate) fn look_for_event(&mut self) -> Result<Option<Event>, SendError> {
+        self.course.settle(&self.waits)?;
+        Ok(self.course.try_next_event())
+    }
+
+    /// Room in a slot that was found to have some.
+    pub(crate) fn assign(&mut self, slot: usize, wish: Wish) -> Result<Assignment<'_>, SendError> {
+        self.wish = None;
+        self.course.assign(slot, wish)
+    }
+
+    /// Gives up to `count` records to a slot that was found to have room for one; how many these are.
+    pub(crate) fn give_many(
+        &mut self,
+        slot: usize,
+        wish: Wish,
+        count: usize,
+        fill: impl FnMut(usize, &mut [u8]),
+    ) -> Result<usize, SendError> {
+        self.wish = None;
+        self.course.give_many(slot, wish, count, fill)
+    }
+}
