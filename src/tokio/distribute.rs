@@ -253,8 +253,8 @@ impl Async<Worker> {
     /// - [`Error::Os`](crate::Error::Os) if no distributor listens there, the system is short of memory or descriptors,
     ///   or the runtime's poller cannot watch the descriptor
     /// - [`Error::Invalid`](crate::Error::Invalid) if the address is out of range, or a plain server listens there
-    /// - [`Error::Refused`](crate::Error::Refused) if the distributor refuses, for example because it has as many workers
-    ///   as it allows
+    /// - [`Error::Refused`](crate::Error::Refused) if the distributor refuses, for example because it has as many
+    ///   workers as it allows
     /// - [`Error::Forbidden`](crate::Error::Forbidden) if the distributor runs as another user
     /// - [`Error::Peer`](crate::Error::Peer) if the distributor breaks the protocol, or offers memory that must not be
     ///   mapped

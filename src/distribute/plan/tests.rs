@@ -37,6 +37,15 @@ fn idle_workers_get_records_in_turn() {
 }
 
 #[test]
+fn records_that_were_sent_together_are_released_one_by_one() {
+    let mut plan = plan_with(1);
+    plan.note_sent_many(0, None, 3 * SIZE, (SIZE, 4));
+    assert_eq!(plan.load(0).records, 4);
+    let released: Vec<usize> = (3..9).map(|end| plan.note_released(0, end * SIZE)).collect();
+    assert_eq!((released, plan.load(0).records), (vec![0, 1, 1, 1, 1, 0], 0));
+}
+
+#[test]
 fn keys_spread_over_workers_and_few_of_them_move_when_one_comes() {
     let homes = |workers: usize| -> Vec<usize> {
         let plan = plan_with(workers);
