@@ -1,4 +1,5 @@
-//! Consumers, taps, producers and listeners, callers, services, distributors and workers in tasks of tokio. Needs the feature `tokio`.
+//! Consumers, taps, producers, listeners, callers, services, distributors and workers in tasks of tokio. Needs the
+//! feature `tokio`.
 //!
 //! [`Async`] puts an endpoint into a task: it waits by the runtime's own poller, on the descriptor that the endpoint
 //! arms, with no thread and no timer of its own. What is there is received without a system call, as by the blocking
