@@ -10,29 +10,25 @@
 //! the next one is looked at. If it has few descriptors, it is taken out at once, so that each costs two system calls.
 //! A frame may carry the descriptors of several records, which are used one record after the other.
 
+mod frames;
+mod letting_go;
+
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::error::{self, Error};
-use crate::fds::{self, ReceivedFrame, RecvFdsError};
-use crate::os::closing::{Closes, Connection};
+use crate::fds;
+use crate::os::closing::Connection;
 use crate::os::fork::ForkGuard;
-use crate::region::{close_peeked_counted, close_received_counted};
 use crate::ring::sleep::SECOND_LOOK;
 use crate::sync::Mutex;
-use crate::wire::{ATTACHMENTS_MAX_BYTES, AttachedRecord, Attachments, Frame, LaneAttach};
-use rustix::fd::{AsFd, OwnedFd};
+use crate::wire::LaneAttach;
+use frames::{Announced, Arrived, Frames, Nothing};
+use letting_go::LettingGo;
+use rustix::fd::OwnedFd;
 use rustix::net::{Shutdown, shutdown};
 use std::time::Duration;
 
 use super::TakeFdsError;
 
-/// The most untaken descriptors that are being closed at once. Further ones stay in the queue, and the producer waits.
-const CLOSES_MAX: usize = 256;
-/// The most refused descriptors that are being closed at once. Until some are closed, no more are taken to be looked
-/// at.
-const REFUSED_MAX: usize = 64;
-/// The most descriptors that came without others of their frame, and are being closed. Until some are closed, no frame
-/// is asked for its descriptors: they would come again.
-const SEVERED_MAX: usize = 64;
 /// How soon [`Inbox::settle`] is called again if it could not let go of all, since nobody says when there is room.
 pub(super) const SETTLE_AGAIN: Duration = SECOND_LOOK;
 /// The most descriptors of a frame that is taken out of the queue before its record is read, on lanes whose records may
@@ -55,17 +51,12 @@ pub(crate) struct InboxEnd {
 /// Where a consumer receives the descriptors of records.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    socket: Connection,
     guard: ForkGuard,
-    /// As the Offer numbers it.
-    lane: usize,
+    frames: Frames,
     /// The most descriptors of a frame that is taken out of the queue before its record is read.
     ahead_fds_max: usize,
-    closes: Closes,
-    /// Those that the program has taken, and refused.
-    refused: Closes,
-    /// Those that came without others of their frame.
-    severed: Closes,
+    untaken: LettingGo,
+    refused: LettingGo,
     queue: Mutex<Queue>,
     /// [`FRAMES_PER_CALL`], or fewer in a test.
     frames_per_call: usize,
@@ -86,55 +77,6 @@ struct Queue {
     fault: Option<Box<str>>,
     /// A record has come whose descriptors may wait in the queue.
     may_have_untaken: bool,
-}
-
-/// A frame that was taken out of the queue, or what is left of it.
-#[derive(Debug)]
-struct Arrived {
-    number: u64,
-    /// The records whose descriptors are still here, at least one.
-    records: Vec<AttachedRecord>,
-    /// Those of the first record come first.
-    fds: Vec<OwnedFd>,
-    /// Some of its descriptors were taken. So its records are published, and no later frame replaces it.
-    is_begun: bool,
-}
-
-/// What the next frame says of itself.
-#[derive(Clone, Copy)]
-struct Announced {
-    number: u64,
-    /// Where its first record begins.
-    position: u64,
-}
-
-impl Arrived {
-    fn announced(&self) -> Announced {
-        Announced { number: self.number, position: self.records[0].position }
-    }
-
-    /// Takes the descriptors of its first `count` records.
-    fn take_first(&mut self, count: usize) -> Vec<OwnedFd> {
-        let fds = self.records.drain(..count).map(|record| usize::from(record.count)).sum();
-        // The others stay in their allocation, which most often is all there is.
-        let rest = self.fds.split_off(fds);
-        std::mem::replace(&mut self.fds, rest)
-    }
-
-    /// How many of its records lie before `position`.
-    fn count_before(&self, position: u64) -> usize {
-        self.records.partition_point(|record| record.position < position)
-    }
-}
-
-/// Why the queue brings nothing now.
-enum Nothing {
-    /// Nothing is there.
-    Empty,
-    /// Nothing will come any more.
-    Over,
-    NoRoom,
-    Fault(String),
 }
 
 /// What is left once descriptors were let go.
@@ -176,10 +118,10 @@ impl Inbox {
     ) -> Self {
         let has_few = usize::from(fds_max) <= AHEAD_ALL_FDS_MAX;
         let ahead_fds_max = if has_few { AHEAD_ALL_FDS_MAX } else { AHEAD_FDS_MAX };
-        let [closes, refused, severed] = std::array::from_fn(|_| Closes::of_user(producer_uid));
+        let frames = Frames { socket, lane, severed: LettingGo::of_severed(producer_uid) };
+        let (untaken, refused) = (LettingGo::of_untaken(producer_uid), LettingGo::of_refused(producer_uid));
         let queue = Mutex::new(Queue::default());
-        let frames_per_call = FRAMES_PER_CALL;
-        Self { socket, guard, lane, ahead_fds_max, closes, refused, severed, queue, frames_per_call }
+        Self { guard, frames, ahead_fds_max, untaken, refused, queue, frames_per_call: FRAMES_PER_CALL }
     }
 
     /// Ends a call after this number of frames.
@@ -203,7 +145,7 @@ impl Inbox {
             Some(fds) if fds.len() == usize::from(count) => Ok(fds),
             Some(fds) => {
                 let fault = format!("the record at {position} has {count} descriptors, and {} came", fds.len());
-                self.let_go(fds);
+                self.untaken.let_go(fds);
                 Err(Nothing::Fault(fault))
             }
             None => Err(Nothing::Empty),
@@ -256,7 +198,7 @@ impl Inbox {
                     let passed = head.count_before(position);
                     if passed < head.records.len() {
                         let fds = head.take_first(passed);
-                        self.let_go(fds);
+                        self.untaken.let_go(fds);
                         return Ok(Left::Later);
                     }
                 }
@@ -265,7 +207,7 @@ impl Inbox {
             if next.is_none_or(|next| next.position >= position && !looks_ahead) {
                 return Ok(Left::Nothing);
             }
-            if self.closes.is_full(CLOSES_MAX) {
+            if self.untaken.is_full() {
                 return Err(Nothing::NoRoom);
             }
             self.pull(queue)?;
@@ -298,17 +240,17 @@ impl Inbox {
 
     /// Closes descriptors that were taken and are not what they should be.
     pub(super) fn refuse(&self, fds: Vec<OwnedFd>) {
-        close_received_counted(fds, &self.refused);
+        self.refused.let_go(fds);
     }
 
     /// Whether many that were refused are not closed yet.
     pub(super) fn has_refused_many(&self) -> bool {
-        self.refused.is_full(REFUSED_MAX)
+        self.refused.is_full()
     }
 
     /// Receives nothing any more, and lets the producer know.
     pub(super) fn hang_up(&self) {
-        let _ = shutdown(&self.socket, Shutdown::Both);
+        let _ = shutdown(&self.frames.socket, Shutdown::Both);
     }
 
     /// The descriptors of the record at `position`, from the last frame of their number. `None` if the next ones are
@@ -321,7 +263,7 @@ impl Inbox {
             let is_replaced = self.is_head_replaced(queue)?;
             let Some(head) = &mut queue.head else { return Err(Nothing::Empty) };
             let passed = if is_replaced { head.records.len() } else { head.count_before(position) };
-            if passed > 0 && self.closes.is_full(CLOSES_MAX) {
+            if passed > 0 && self.untaken.is_full() {
                 return Err(Nothing::NoRoom);
             }
             if passed < head.records.len() {
@@ -331,7 +273,7 @@ impl Inbox {
                 if head.records.is_empty() {
                     queue.head = None;
                 }
-                self.let_go(fds);
+                self.untaken.let_go(fds);
                 return Ok(found);
             }
             self.let_go_of_head(queue);
@@ -355,25 +297,20 @@ impl Inbox {
     /// What the next frame says, which stays where it is.
     fn peek(&self, queue: &Queue) -> Result<Announced, Nothing> {
         self.check(queue)?;
-        if let Some(next) = &queue.next {
-            return Ok(next.announced());
+        match &queue.next {
+            Some(next) => Ok(next.announced()),
+            None => self.frames.peek(queue.number),
         }
-        let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
-        let len = self.receive(|| fds::peek_frame(self.socket.as_fd(), &mut bytes))?;
-        // The descriptors are counted when they come.
-        let announced = u16::from_le_bytes([bytes[12], bytes[13]]);
-        let Attachments { number, records, .. } = self.parse(queue, &bytes[..len], announced.into())?;
-        Ok(Announced { number, position: records[0].position })
     }
 
     /// The same, of the frame behind the head. Where both have few descriptors it is taken out of the queue, with the
     /// two system calls that it costs anyway, so that the look is free.
     fn look_behind_head(&self, queue: &mut Queue) -> Result<Announced, Nothing> {
         // What comes without the rest of its frame is closed, again and again until that can be done.
-        let has_few =
-            self.severed.waiting() == 0 && queue.head.as_ref().is_some_and(|head| head.fds.len() <= self.ahead_fds_max);
+        let has_few = self.frames.severed.is_done()
+            && queue.head.as_ref().is_some_and(|head| head.fds.len() <= self.ahead_fds_max);
         if has_few && queue.next.is_none() {
-            match self.receive_next(queue, self.ahead_fds_max) {
+            match self.take_out(queue, self.ahead_fds_max) {
                 Ok(next) => queue.next = Some(next),
                 Err(nothing @ (Nothing::Empty | Nothing::Over)) => return Err(nothing),
                 // It is still there: a look says what it is.
@@ -387,33 +324,18 @@ impl Inbox {
     fn pull(&self, queue: &mut Queue) -> Result<(), Nothing> {
         let next = match queue.next.take() {
             Some(next) => next,
-            None => self.receive_next(queue, FDS_PER_MESSAGE_MAX)?,
+            None => self.take_out(queue, FDS_PER_MESSAGE_MAX)?,
         };
         queue.head = Some(next);
         Ok(())
     }
 
     /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`.
-    fn receive_next(&self, queue: &mut Queue, fds_max: usize) -> Result<Arrived, Nothing> {
+    fn take_out(&self, queue: &mut Queue, fds_max: usize) -> Result<Arrived, Nothing> {
         self.check(queue)?;
-        if self.severed.is_full(SEVERED_MAX) {
-            return Err(Nothing::NoRoom);
-        }
-        let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
-        let peeked = self.receive(|| fds::peek_frame_with_fds(self.socket.as_fd(), &mut bytes, fds_max));
-        let ReceivedFrame { len, fds } = peeked?;
-        let parsed = self.parse(queue, &bytes[..len], fds.len());
-        let parsed =
-            parsed.and_then(|parsed| self.receive(|| fds::discard_frame(self.socket.as_fd())).map(|()| parsed));
-        let Attachments { number, records, .. } = match parsed {
-            Ok(parsed) => parsed,
-            Err(nothing) => {
-                self.let_go_severed(fds);
-                return Err(nothing);
-            }
-        };
-        queue.number = number;
-        Ok(Arrived { number, records, fds, is_begun: false })
+        let arrived = self.frames.take(queue.number, fds_max)?;
+        queue.number = arrived.number;
+        Ok(arrived)
     }
 
     fn check(&self, queue: &Queue) -> Result<(), Nothing> {
@@ -421,47 +343,6 @@ impl Inbox {
             None => Ok(()),
             Some(fault) => Err(Nothing::Fault(fault.to_string())),
         }
-    }
-
-    /// Calls `receive`, once more after a reset, which is reported before what had been sent, and after descriptors did
-    /// not come: another thread may have made room in a full table since.
-    fn receive<T>(&self, mut receive: impl FnMut() -> Result<T, RecvFdsError>) -> Result<T, Nothing> {
-        let received = match receive() {
-            Err(error @ (RecvFdsError::Reset | RecvFdsError::Withheld { .. })) => {
-                self.let_go_of_error(error);
-                receive()
-            }
-            received => received,
-        };
-        received.map_err(|error| {
-            let nothing = match &error {
-                error if error.is_would_block() => Nothing::Empty,
-                RecvFdsError::Closed | RecvFdsError::Reset => Nothing::Over,
-                // Withheld again, though all were sent: the table is so nearly full that other threads make the
-                // difference.
-                RecvFdsError::TableFull { .. } | RecvFdsError::Withheld { .. } => Nothing::NoRoom,
-                error => Nothing::Fault(error.to_string()),
-            };
-            self.let_go_of_error(error);
-            nothing
-        })
-    }
-
-    fn parse(&self, queue: &Queue, bytes: &[u8], fd_count: usize) -> Result<Attachments, Nothing> {
-        let fault = match Frame::parse(bytes, fd_count) {
-            Ok(Frame::Attachments(attachments)) if attachments.lane != self.lane => {
-                format!("descriptors came for lane {}, where lane {} is read", attachments.lane, self.lane)
-            }
-            Ok(Frame::Attachments(attachments)) => {
-                if attachments.number >= queue.number {
-                    return Ok(attachments);
-                }
-                format!("the number of records fell from {} to {}", queue.number, attachments.number)
-            }
-            Ok(frame) => format!("{} came where only Attachments may", frame.name()),
-            Err(error) => error.to_string(),
-        };
-        Err(Nothing::Fault(fault))
     }
 
     /// Notes what the producer did wrong; nothing more is received, nor handed out of what is here.
@@ -473,29 +354,12 @@ impl Inbox {
 
     fn let_go_of_head(&self, queue: &mut Queue) {
         let fds = queue.head.take().map(|head| head.fds).unwrap_or_default();
-        self.let_go(fds);
+        self.untaken.let_go(fds);
     }
 
     fn let_go_of_all(&self, queue: &mut Queue) {
         let arrived = [queue.head.take(), queue.next.take()];
-        arrived.into_iter().flatten().for_each(|arrived| self.let_go(arrived.fds));
-    }
-
-    /// Lets go of what was installed. The frame has it all as long as it is in the queue.
-    fn let_go_of_error(&self, error: RecvFdsError) {
-        self.let_go_severed(error.into_received().map(|received| received.fds).unwrap_or_default());
-    }
-
-    fn let_go_severed(&self, fds: Vec<OwnedFd>) {
-        if !fds.is_empty() {
-            close_peeked_counted(fds, &self.severed);
-        }
-    }
-
-    fn let_go(&self, fds: Vec<OwnedFd>) {
-        if !fds.is_empty() {
-            close_received_counted(fds, &self.closes);
-        }
+        arrived.into_iter().flatten().for_each(|arrived| self.untaken.let_go(arrived.fds));
     }
 }
 
@@ -509,12 +373,14 @@ impl Drop for Inbox {
 
 #[cfg(test)]
 mod tests {
+    use super::letting_go::SEVERED_MAX;
     use super::*;
     use crate::fds::send_frame;
     use crate::os::closing::close_later_counted;
     use crate::os::thread::testing::start_instead;
     use crate::test_support::{isolated, wait_until};
-    use std::os::fd::BorrowedFd;
+    use crate::wire::{AttachedRecord, Attachments, Frame};
+    use std::os::fd::{AsFd, BorrowedFd};
 
     /// An inbox of lane 3, and the end by which its producer sends.
     fn inbox() -> (Inbox, OwnedFd) {
@@ -648,11 +514,11 @@ mod tests {
             say(&producer, 0, 64, 1);
             let no_threads = start_instead(|_| Err(rustix::io::Errno::AGAIN.into()));
             let files = (0..SEVERED_MAX).map(|_| std::io::pipe().unwrap().1.into());
-            close_later_counted(files, &inbox.severed);
+            close_later_counted(files, &inbox.frames.severed.closes);
             assert_eq!(taken(&inbox, 64, 1), Err(TakeFdsError::NoRoom));
             drop(no_threads);
             assert_eq!(taken(&inbox, 64, 1), Err(TakeFdsError::NoRoom));
-            wait_until("all are closed", || inbox.severed.waiting() == 0);
+            wait_until("all are closed", || inbox.frames.severed.is_done());
             assert_eq!(taken(&inbox, 64, 1), Ok(1));
         });
     }

@@ -1,0 +1,149 @@
+//! Frames of descriptors in the queue of a socket: looked at, and taken out once all of their descriptors are here.
+//!
+//! What comes without the rest of its frame is let go of: the frame has it all as long as it is in the queue.
+//!
+//! What this file does not do: which frame is used for which record is [`Inbox`](super::Inbox)'s to say.
+
+use super::letting_go::LettingGo;
+use crate::fds::{self, ReceivedFrame, RecvFdsError};
+use crate::os::closing::Connection;
+use crate::wire::{ATTACHMENTS_MAX_BYTES, AttachedRecord, Attachments, Frame};
+use rustix::fd::{AsFd, OwnedFd};
+
+/// The end of a pair of sockets on which frames come.
+#[derive(Debug)]
+pub(super) struct Frames {
+    pub(super) socket: Connection,
+    /// As the Offer numbers it.
+    pub(super) lane: usize,
+    /// Lets go of those that came without others of their frame.
+    pub(super) severed: LettingGo,
+}
+
+/// A frame that was taken out of the queue, or what is left of it.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) number: u64,
+    /// The records whose descriptors are still here, at least one.
+    pub(super) records: Vec<AttachedRecord>,
+    /// Those of the first record come first.
+    pub(super) fds: Vec<OwnedFd>,
+    /// Some of its descriptors were taken. So its records are published, and no later frame replaces it.
+    pub(super) is_begun: bool,
+}
+
+/// What the next frame says of itself.
+#[derive(Clone, Copy)]
+pub(super) struct Announced {
+    pub(super) number: u64,
+    /// Where its first record begins.
+    pub(super) position: u64,
+}
+
+impl Arrived {
+    pub(super) fn announced(&self) -> Announced {
+        Announced { number: self.number, position: self.records[0].position }
+    }
+
+    /// Takes the descriptors of its first `count` records.
+    pub(super) fn take_first(&mut self, count: usize) -> Vec<OwnedFd> {
+        let fds = self.records.drain(..count).map(|record| usize::from(record.count)).sum();
+        // The others stay in their allocation, which most often is all there is.
+        let rest = self.fds.split_off(fds);
+        std::mem::replace(&mut self.fds, rest)
+    }
+
+    /// How many of its records lie before `position`.
+    pub(super) fn count_before(&self, position: u64) -> usize {
+        self.records.partition_point(|record| record.position < position)
+    }
+}
+
+/// Why the queue brings nothing now.
+pub(super) enum Nothing {
+    /// Nothing is there.
+    Empty,
+    /// Nothing will come any more.
+    Over,
+    NoRoom,
+    Fault(String),
+}
+
+impl Frames {
+    /// What the next frame says, which stays where it is. The frame before it had the number `after`.
+    pub(super) fn peek(&self, after: u64) -> Result<Announced, Nothing> {
+        let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
+        let len = self.receive(|| fds::peek_frame(self.socket.as_fd(), &mut bytes))?;
+        // The descriptors are counted when they come.
+        let announced = u16::from_le_bytes([bytes[12], bytes[13]]);
+        let Attachments { number, records, .. } = self.parse(after, &bytes[..len], announced.into())?;
+        Ok(Announced { number, position: records[0].position })
+    }
+
+    /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`. The frame
+    /// before it had the number `after`.
+    pub(super) fn take(&self, after: u64, fds_max: usize) -> Result<Arrived, Nothing> {
+        if self.severed.is_full() {
+            return Err(Nothing::NoRoom);
+        }
+        let mut bytes = [0; ATTACHMENTS_MAX_BYTES];
+        let peeked = self.receive(|| fds::peek_frame_with_fds(self.socket.as_fd(), &mut bytes, fds_max));
+        let ReceivedFrame { len, fds } = peeked?;
+        let parsed = self.parse(after, &bytes[..len], fds.len());
+        let parsed =
+            parsed.and_then(|parsed| self.receive(|| fds::discard_frame(self.socket.as_fd())).map(|()| parsed));
+        let Attachments { number, records, .. } = match parsed {
+            Ok(parsed) => parsed,
+            Err(nothing) => {
+                self.severed.let_go(fds);
+                return Err(nothing);
+            }
+        };
+        Ok(Arrived { number, records, fds, is_begun: false })
+    }
+
+    /// Calls `receive`, once more after a reset, which is reported before what had been sent, and after descriptors did
+    /// not come: another thread may have made room in a full table since.
+    fn receive<T>(&self, mut receive: impl FnMut() -> Result<T, RecvFdsError>) -> Result<T, Nothing> {
+        let received = match receive() {
+            Err(error @ (RecvFdsError::Reset | RecvFdsError::Withheld { .. })) => {
+                self.let_go_of_error(error);
+                receive()
+            }
+            received => received,
+        };
+        received.map_err(|error| {
+            let nothing = match &error {
+                error if error.is_would_block() => Nothing::Empty,
+                RecvFdsError::Closed | RecvFdsError::Reset => Nothing::Over,
+                // Withheld again, though all were sent: the table is so nearly full that other threads make the
+                // difference.
+                RecvFdsError::TableFull { .. } | RecvFdsError::Withheld { .. } => Nothing::NoRoom,
+                error => Nothing::Fault(error.to_string()),
+            };
+            self.let_go_of_error(error);
+            nothing
+        })
+    }
+
+    fn parse(&self, after: u64, bytes: &[u8], fd_count: usize) -> Result<Attachments, Nothing> {
+        let fault = match Frame::parse(bytes, fd_count) {
+            Ok(Frame::Attachments(attachments)) if attachments.lane != self.lane => {
+                format!("descriptors came for lane {}, where lane {} is read", attachments.lane, self.lane)
+            }
+            Ok(Frame::Attachments(attachments)) => {
+                if attachments.number >= after {
+                    return Ok(attachments);
+                }
+                format!("the number of records fell from {after} to {}", attachments.number)
+            }
+            Ok(frame) => format!("{} came where only Attachments may", frame.name()),
+            Err(error) => error.to_string(),
+        };
+        Err(Nothing::Fault(fault))
+    }
+
+    fn let_go_of_error(&self, error: RecvFdsError) {
+        self.severed.let_go(error.into_received().map(|received| received.fds).unwrap_or_default());
+    }
+}
