@@ -4,6 +4,8 @@
 mod common;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/sender.rs"]
+mod sender;
 
 use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until};
 use fdring::{
@@ -11,10 +13,11 @@ use fdring::{
     errors::ReceiveError,
     options::{LaneOptions, SessionOptions},
 };
-use peer::{Peer, argument, say, told, wait_for_the_end};
+use peer::Peer;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
+use sender::sends_when_told;
 use std::mem::MaybeUninit;
 use std::time::{Duration, Instant};
 
@@ -64,35 +67,10 @@ fn connect(address: &str, spin: Duration) -> Consumer {
     SessionOptions::new().spin(spin).connect(address).unwrap().attach_one(Attach::new()).unwrap()
 }
 
-/// The producer in a process of its own: sends as many records as it is told, and says so; dies if it is told nothing.
-fn producer_role() {
-    let mut producer = LaneOptions::new("lane").capacity(1 << 16).create().unwrap();
-    let _server = Server::listen(argument(), &[&producer]).unwrap();
-    say("listening");
-    let mut sent = 0u64;
-    loop {
-        match told().split_once(' ') {
-            Some(("send", count)) => {
-                for _ in 0..count.parse::<u64>().unwrap() {
-                    producer.send(&sent.to_le_bytes()).unwrap();
-                    sent += 1;
-                    // Sometimes at once, sometimes after the reader has gone to sleep.
-                    (0..sent * sent % 4000).for_each(|_| std::hint::spin_loop());
-                }
-            }
-            Some(("die", _)) => {
-                producer.send(&sent.to_le_bytes()).unwrap();
-                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            }
-            _ => wait_for_the_end(),
-        }
-    }
-}
-
 /// Plays a loop of each kind against a producer in another process.
 fn in_each_loop(test: &str, play: impl Fn(Loop, Consumer, Peer)) {
     if role().as_deref() == Some("producer") {
-        return producer_role();
+        return sends_when_told();
     }
     for edges in [false, true] {
         for spin in [Duration::ZERO, Duration::from_micros(50)] {
@@ -182,7 +160,7 @@ fn a_descriptor_that_was_harvested_is_not_readable() {
 fn a_poller_however_rare_learns_of_a_death_at_its_next_call() {
     const TEST: &str = "a_poller_however_rare_learns_of_a_death_at_its_next_call";
     if role().as_deref() == Some("producer") {
-        return producer_role();
+        return sends_when_told();
     }
     type Poll = fn(&mut Consumer) -> Option<ReceiveError>;
     let polls: [Poll; 2] =

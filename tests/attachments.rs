@@ -15,7 +15,7 @@ use fdring::fds::NamesFault;
 use fdring::options::{LaneOptions, NoConsumer, SlowConsumer, Start};
 use fdring::parcel::{Parcel, ParcelBuilder};
 use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session, SessionListener};
-use marks::{QUEUE, asking, borrowed, fill, join, lane, lane_of, mark_of, marked, marks};
+use marks::{QUEUE, asking, borrowed, fill, join, lane, lane_of, mark_of, marked, marks, take_mark};
 use peer::{Peer, argument, say, told};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -455,7 +455,7 @@ fn a_full_queue_is_waited_for() {
         producer
     });
     for _ in 0..QUEUE {
-        assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [0, 0]);
+        take_mark(&mut consumer, [0, 0]);
     }
     assert_eq!(&consumer.receive().unwrap().unwrap()[..], b"a record without any");
     let last = consumer.receive().unwrap().unwrap();
@@ -471,7 +471,7 @@ fn attempts_that_fail_leave_nothing_behind_in_other_queues() {
     let mut sent = 0;
     // As far as the slow one lets it, the quick one takes all.
     while producer.try_send_with_fds(b"", &[marked(sent, 0).as_fd()]).is_ok() {
-        assert_eq!(mark_of(&quick.receive().unwrap().unwrap().take_fds().unwrap()[0]), [sent, 0]);
+        take_mark(&mut quick, [sent, 0]);
         sent += 1;
     }
     for attempt in 0..200 {
@@ -479,12 +479,12 @@ fn attempts_that_fail_leave_nothing_behind_in_other_queues() {
         assert!(matches!(error, SendError::Untaken { .. }), "{error}");
     }
     for number in 0..sent {
-        assert_eq!(mark_of(&slow.receive().unwrap().unwrap().take_fds().unwrap()[0]), [number, 0]);
+        take_mark(&mut slow, [number, 0]);
     }
     // A record of another length, that begins where the attempts did.
     producer.send_with_fds(b"next", &[marked(sent, 0).as_fd()]).unwrap();
     for consumer in [&mut quick, &mut slow] {
-        assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [sent, 0]);
+        take_mark(consumer, [sent, 0]);
     }
 }
 
@@ -539,7 +539,7 @@ fn a_wait_for_a_full_queue_can_be_interrupted() {
     }
     assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
     producer.send_with_fds(b"", &borrowed(&fds)).unwrap();
-    assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [5, 0]);
+    take_mark(&mut consumer, [5, 0]);
 }
 
 /// A consumer that reads and takes none is no reason to wait: what it passes over is closed.
@@ -583,7 +583,7 @@ fn what_takes_long_to_close_keeps_nobody_waiting() {
         assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
         for number in 0..100 {
             producer.send_with_fds(b"", &[marked(number, 0).as_fd()]).unwrap();
-            assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [number, 0]);
+            take_mark(&mut consumer, [number, 0]);
         }
         // More sessions than may wait to be closed: what they leave behind has another thread.
         (0..80).for_each(|_| drop(join(&address)));
@@ -638,7 +638,7 @@ fn who_takes_nothing_for_too_long_is_cut_off_and_keeps_its_seat() {
     let begin = Instant::now();
     while begin.elapsed() < 10 * after {
         producer.send_with_fds(&u64::to_le_bytes(sent), &[marked(sent, 0).as_fd()]).unwrap();
-        assert_eq!(mark_of(&other.receive().unwrap().unwrap().take_fds().unwrap()[0]), [sent, 0]);
+        take_mark(&mut other, [sent, 0]);
         sent += 1;
         if sent == 100 {
             break;
@@ -676,7 +676,7 @@ fn who_takes_some_is_not_cut_off() {
         (0..QUEUE / 8).for_each(|_| assert_eq!(consumer.receive().unwrap().unwrap().take_fds().unwrap().len(), 1));
         wait_until("it is time to go on", || begin.elapsed() > eighth * after * 3 / 10);
     }
-    assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [1, 0]);
+    take_mark(&mut consumer, [1, 0]);
     drop(sender.join().unwrap());
 }
 
@@ -841,7 +841,7 @@ fn who_resumes_is_told_what_it_was_not_given() {
         let error = record.take_parcel(4096).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DescriptorsLost, "{error}");
     }
-    assert_eq!(mark_of(&resumed.receive().unwrap().unwrap().take_fds().unwrap()[0]), [3, 0]);
+    take_mark(&mut resumed, [3, 0]);
 }
 
 #[test]

@@ -19,7 +19,7 @@ use fdring::{
 use hostile::*;
 use impostor::{CAPACITY, Goods, OFFER_LANE, OFFER_LANES, data, offer};
 use peer::{Peer, argument, say, told};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::process::Signal;
 use stage::name_of;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -248,8 +248,7 @@ fn a_producer_that_breaks_the_protocol_is_told_so_and_leaves_nothing() {
     let hellos = hellos.into_iter().chain(spoilt(&good).map(|(what, bytes)| (what, bytes, 0, 5)));
     for (what, bytes, fds, code) in hellos {
         let wire = host.knock();
-        wire.send_fds(&bytes, &goods.fds()[..fds]).unwrap();
-        assert_eq!(wire.last_words(), [(REFUSE, code)], "{what}: {}", host.ask("refusal"));
+        is_refused(&mut host, &wire, what, &bytes, &goods.fds()[..fds], code);
     }
     let offered = offer(CAPACITY);
     let offers = [
@@ -265,16 +264,20 @@ fn a_producer_that_breaks_the_protocol_is_told_so_and_leaves_nothing() {
     for (what, bytes, fds, code) in offers {
         let wire = host.knock();
         wire.send(&good).unwrap();
-        wire.send_fds(&bytes, &goods.fds()[..fds]).unwrap();
-        assert_eq!(wire.last_words(), [(REFUSE, code)], "{what}: {}", host.ask("refusal"));
+        is_refused(&mut host, &wire, what, &bytes, &goods.fds()[..fds], code);
     }
     // More descriptors than the lanes that are taken have: the rest is never received.
     let wire = host.knock();
     wire.send(&good).unwrap();
     let many: Vec<_> = (0..7).map(|_| goods.seat.as_fd()).collect();
-    wire.send_fds(&with(offered, 12, &[7]), &many).unwrap();
-    assert_eq!(wire.last_words(), [(REFUSE, 10)], "{}", host.ask("refusal"));
+    is_refused(&mut host, &wire, "too many descriptors", &with(offered, 12, &[7]), &many, 10);
     host.is_undisturbed();
+}
+
+/// Sends that, for which the connection is refused by that code.
+fn is_refused(host: &mut Host, wire: &Wire, what: &str, bytes: &[u8], fds: &[BorrowedFd<'_>], code: u16) {
+    wire.send_fds(bytes, fds).unwrap();
+    assert_eq!(wire.last_words(), [(REFUSE, code)], "{what}: {}", host.ask("refusal"));
 }
 
 #[test]

@@ -22,7 +22,7 @@ use fdring::{Attach, Consumer, Error, Interrupter, Session};
 use guest::Invited;
 use hostile::*;
 use impostor::{CAPACITY, Goods, OFFER_LANE, data, offer};
-use marks::{join, lane_of, mark_of, marked};
+use marks::{join, lane_of, mark_of, marked, take_mark};
 use peer::{Peer, argument, say, told};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{SealFlags, fcntl_add_seals};
@@ -123,6 +123,21 @@ impl Play {
         drop((self.writer, self.descriptors, self.wire));
         assert_eq!(self.pipe.read(&mut [0]).unwrap(), 0);
     }
+}
+
+/// Plays such a producer, in the test of that name, against a reader that ends well. In the reader's process: reads.
+fn play(test: &str, script: impl FnOnce(&mut Play)) {
+    play_after(test, |_| (), script);
+}
+
+/// The same; the consumer is attached where the ring ends after `before`.
+fn play_after(test: &str, before: impl FnOnce(&mut Play), script: impl FnOnce(&mut Play)) {
+    if role().as_deref() == Some("reader") {
+        return reads_when_told();
+    }
+    let mut play = Play::begin_after(test, before);
+    script(&mut play);
+    play.end();
 }
 
 /// The lane of the impostor.
@@ -300,155 +315,132 @@ fn a_record_gets_exactly_what_it_says_or_an_error_and_the_next_one_is_read() {
 #[test]
 fn what_came_ahead_is_there_for_its_record() {
     const TEST: &str = "what_came_ahead_is_there_for_its_record";
-    if role().as_deref() == Some("reader") {
-        return reads_when_told();
-    }
-    let mut play = Play::begin(TEST);
-    (1..4).for_each(|number| play.attach(number, 2 * number * RECORD, number as u8));
-    for fds in [1, 0, 1, 0, 2, 0, 3] {
-        play.publish(fds);
-    }
-    let said = [(); 7].map(|()| play.reads());
-    assert_eq!(said, ["not sent at 0", "0 took 0", "1 took 1", "0 took 0", "2 took 2", "0 took 0", "3 took 3"]);
-    play.end();
+    play(TEST, |play| {
+        (1..4).for_each(|number| play.attach(number, 2 * number * RECORD, number as u8));
+        for fds in [1, 0, 1, 0, 2, 0, 3] {
+            play.publish(fds);
+        }
+        let said = [(); 7].map(|()| play.reads());
+        assert_eq!(said, ["not sent at 0", "0 took 0", "1 took 1", "0 took 0", "2 took 2", "0 took 0", "3 took 3"]);
+    });
 }
 
 /// The last record of a lap and the first one of the next are of one group, of which there are several.
 #[test]
 fn a_group_goes_from_one_lap_to_the_next() {
     const TEST: &str = "a_group_goes_from_one_lap_to_the_next";
-    if role().as_deref() == Some("reader") {
-        return reads_when_told();
-    }
-    let mut play = Play::begin(TEST);
-    for number in 0..3 {
-        while play.published % CAPACITY != CAPACITY - RECORD {
-            play.publish(0);
-            assert_eq!(play.reads(), "0 took 0");
+    play(TEST, |play| {
+        for number in 0..3 {
+            while play.published % CAPACITY != CAPACITY - RECORD {
+                play.publish(0);
+                assert_eq!(play.reads(), "0 took 0");
+            }
+            let last = play.published;
+            play.attach_each(number, &[(last, 1), (last + RECORD, 3)]);
+            play.publish(1);
+            assert_eq!(play.reads(), "1 took 1");
+            play.publish(3);
+            assert_eq!(play.reads(), "3 took 3");
         }
-        let last = play.published;
-        play.attach_each(number, &[(last, 1), (last + RECORD, 3)]);
-        play.publish(1);
-        assert_eq!(play.reads(), "1 took 1");
-        play.publish(3);
-        assert_eq!(play.reads(), "3 took 3");
-    }
-    play.end();
+    });
 }
 
 /// Far more than a producer by the book sends ahead.
 #[test]
 fn more_frames_than_a_queue_should_hold_are_there_for_their_records() {
     const TEST: &str = "more_frames_than_a_queue_should_hold_are_there_for_their_records";
-    if role().as_deref() == Some("reader") {
-        return reads_when_told();
-    }
-    let mut play = Play::begin(TEST);
-    (0..200).for_each(|number| play.attach(number, number * RECORD, 2));
-    (0..200).for_each(|_| play.publish(2));
-    (0..200).for_each(|_| assert_eq!(play.reads(), "2 took 2"));
-    play.end();
+    play(TEST, |play| {
+        (0..200).for_each(|number| play.attach(number, number * RECORD, 2));
+        (0..200).for_each(|_| play.publish(2));
+        (0..200).for_each(|_| assert_eq!(play.reads(), "2 took 2"));
+    });
 }
 
 /// What comes once its record was asked for is nobody's.
 #[test]
 fn a_frame_that_comes_too_late_is_passed() {
     const TEST: &str = "a_frame_that_comes_too_late_is_passed";
-    if role().as_deref() == Some("reader") {
-        return reads_when_told();
-    }
-    let mut play = Play::begin(TEST);
-    play.publish(2);
-    assert_eq!(play.reads(), "not sent at 0");
-    play.attach(0, 0, 2);
-    // One that a number before it makes impossible is a fault, and one that it does not is by the book.
-    play.attach_each(1, &[(0, 1), (RECORD, 2)]);
-    play.publish(2);
-    assert_eq!(play.reads(), "2 took 2");
-    play.attach_each(1, &[(RECORD, 2), (2 * RECORD, 2)]);
-    play.publish(2);
-    assert_eq!(play.reads(), "2 took 2", "an attempt of the same number that was made too late");
-    play.attach(0, 3 * RECORD, 2);
-    play.publish(2);
-    let said = play.reads();
-    assert!(said.contains("fell from 1 to 0"), "{said}");
-    play.end();
+    play(TEST, |play| {
+        play.publish(2);
+        assert_eq!(play.reads(), "not sent at 0");
+        play.attach(0, 0, 2);
+        // One that a number before it makes impossible is a fault, and one that it does not is by the book.
+        play.attach_each(1, &[(0, 1), (RECORD, 2)]);
+        play.publish(2);
+        assert_eq!(play.reads(), "2 took 2");
+        play.attach_each(1, &[(RECORD, 2), (2 * RECORD, 2)]);
+        play.publish(2);
+        assert_eq!(play.reads(), "2 took 2", "an attempt of the same number that was made too late");
+        play.attach(0, 3 * RECORD, 2);
+        play.publish(2);
+        let said = play.reads();
+        assert!(said.contains("fell from 1 to 0"), "{said}");
+    });
 }
 
 /// Frames from before a consumer has joined, of records that it does not read, and of its first one.
 #[test]
 fn frames_from_before_a_consumer_joins_are_for_its_records_or_nobody() {
     const TEST: &str = "frames_from_before_a_consumer_joins_are_for_its_records_or_nobody";
-    if role().as_deref() == Some("reader") {
-        return reads_when_told();
-    }
-    let mut play = Play::begin_after(TEST, |play| {
+    let before = |play: &mut Play| {
         (0..4).for_each(|number| play.attach(number, number * RECORD, 1));
         play.attach_each(4, &[(0, 1), (4 * RECORD, 2)]);
         (0..4).for_each(|_| play.publish(1));
+    };
+    play_after(TEST, before, |play| {
+        play.publish(2);
+        assert_eq!(play.reads(), "2 took 2");
     });
-    play.publish(2);
-    assert_eq!(play.reads(), "2 took 2");
-    play.end();
 }
 
 /// What it was sent before it was evicted is there for the records that it still reads, and what comes after is closed.
 #[test]
 fn frames_around_an_eviction_are_for_their_records_or_nobody() {
     const TEST: &str = "frames_around_an_eviction_are_for_their_records_or_nobody";
-    if role().as_deref() == Some("reader") {
-        return reads_when_told();
-    }
-    let mut play = Play::begin(TEST);
-    play.attach(0, 0, 2);
-    play.publish(2);
-    assert_eq!(play.reads(), "2 took 2");
-    play.attach(1, RECORD, 2);
-    play.attach_each(2, &[(2 * RECORD, 1), (3 * RECORD, 1)]);
-    play.wire.send(&evicted(0)).unwrap();
-    play.attach(3, 4 * RECORD, 1);
-    let said = play.reads();
-    assert!(said.contains("Evicted"), "{said}");
-    play.end();
+    play(TEST, |play| {
+        play.attach(0, 0, 2);
+        play.publish(2);
+        assert_eq!(play.reads(), "2 took 2");
+        play.attach(1, RECORD, 2);
+        play.attach_each(2, &[(2 * RECORD, 1), (3 * RECORD, 1)]);
+        play.wire.send(&evicted(0)).unwrap();
+        play.attach(3, 4 * RECORD, 1);
+        let said = play.reads();
+        assert!(said.contains("Evicted"), "{said}");
+    });
 }
 
 /// Descriptors of records that never come, and of those that the reader passes, are closed while the session goes on.
 #[test]
 fn what_belongs_to_no_record_is_let_go() {
     const TEST: &str = "what_belongs_to_no_record_is_let_go";
-    if role().as_deref() == Some("reader") {
-        return reads_when_told();
-    }
-    let mut play = Play::begin(TEST);
-    (0..20).for_each(|number| play.attach(number, 0, 3));
-    play.publish(0);
-    play.publish(3);
-    play.attach(20, RECORD, 3);
-    for said in ["Some(0)", "Some(3)"] {
-        play.reader.tell("pass");
-        play.reader.expect(said);
-    }
-    play.reader.tell("look");
-    assert!(play.reader.heard().contains("Empty"));
-    let null = std::fs::File::open("/dev/null").unwrap();
-    play.writer = null.into();
-    assert_eq!(play.pipe.read(&mut [0]).unwrap(), 0);
-    play.end();
+    play(TEST, |play| {
+        (0..20).for_each(|number| play.attach(number, 0, 3));
+        play.publish(0);
+        play.publish(3);
+        play.attach(20, RECORD, 3);
+        for said in ["Some(0)", "Some(3)"] {
+            play.reader.tell("pass");
+            play.reader.expect(said);
+        }
+        play.reader.tell("look");
+        assert!(play.reader.heard().contains("Empty"));
+        let null = std::fs::File::open("/dev/null").unwrap();
+        play.writer = null.into();
+        assert_eq!(play.pipe.read(&mut [0]).unwrap(), 0);
+    });
 }
 
 /// A record that says that it has more than the lane allows is corrupt, whatever came.
 #[test]
 fn a_record_has_no_more_than_its_lane_allows() {
     const TEST: &str = "a_record_has_no_more_than_its_lane_allows";
-    if role().as_deref() == Some("reader") {
-        return reads_when_told();
-    }
-    let mut play = Play::begin(TEST);
-    play.attach(0, 0, MAX + 1);
-    play.publish(MAX + 1);
-    let said = play.reads();
-    assert!(said.contains("Corrupt"), "{said}");
-    play.end();
+    play(TEST, |play| {
+        play.attach(0, 0, MAX + 1);
+        play.publish(MAX + 1);
+        let said = play.reads();
+        assert!(said.contains("Corrupt"), "{said}");
+    });
 }
 
 /// They have a socket of their own.
@@ -537,7 +529,7 @@ fn what_is_no_end_of_a_pair_is_sent_nothing() {
         for (what, fds, announced) in cases {
             assert_eq!(answer_to(&address, fds, *announced), [(REFUSE, 5)], "{what}");
             producer.send_with_fds(b"", &[marked(1, 0).as_fd()]).unwrap();
-            assert_eq!(mark_of(&honest.receive().unwrap().unwrap().take_fds().unwrap()[0]), [1, 0], "{what}");
+            take_mark(&mut honest, [1, 0]);
         }
         wait_until("nothing of it is kept", || belongings() == before);
     });

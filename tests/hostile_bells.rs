@@ -21,7 +21,6 @@ use impostor::{CAPACITY, Goods, Impostor};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SendFlags, Shutdown, SocketFlags, SocketType};
-use rustix::process::Signal;
 use stage::plays_a_role;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -152,17 +151,9 @@ fn a_socket_that_lingers_instead_of_a_space_bell_keeps_nobody_waiting() {
     }
     let mut impostor = Impostor::new("a_socket_that_lingers_instead_of_a_space_bell_keeps_nobody_waiting");
     let goods = Goods::with_header(CAPACITY, |control| control.u32(12).store(8, SeqCst));
-    let ((_ring, bell), (lingering, _reader)) = (socketpair(), lingering());
-    let wire = impostor.lure(impostor::PATIENCE);
-    // Until our copy is closed it does not look, so that its own is the last.
-    impostor.client.0.signal(Signal::STOP);
+    let (_ring, bell) = socketpair();
     let [seat, _, control, data] = goods.fds();
-    wire.send_fds(&offer_with_space_bell(), &[seat, bell.as_fd(), control, data, lingering.as_fd()]).unwrap();
-    drop(lingering);
-    impostor.client.0.signal(Signal::CONT);
-    let outcome = impostor.client.outcome();
-    assert_eq!(outcome.kind, "Peer", "{outcome:?}");
-    assert!(outcome.millis < 30_000, "it kept the client waiting: {outcome:?}");
+    impostor.is_caught_at_once(&offer_with_space_bell(), &[seat, bell.as_fd(), control, data], 4);
 }
 
 /// One that asks for a ring with every release, takes none of them, and keeps a lock of the bell.

@@ -18,7 +18,6 @@ use impostor::{CAPACITY, Goods, Impostor, OFFER_LANE, PATIENCE, offer};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FallocateFlags, Mode, OFlags, SealFlags, fallocate, ftruncate, open};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use rustix::process::Signal;
 use stage::plays_a_role;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -307,20 +306,7 @@ fn a_socket_that_lingers_keeps_nobody_waiting() {
     let mut impostor = Impostor::new("a_socket_that_lingers_keeps_nobody_waiting");
     for place in [SEAT, BELL, CONTROL, DATA, 4] {
         let goods = Goods::new(CAPACITY);
-        let (socket, _listener) = lingering();
-        let wire = impostor.lure(PATIENCE);
-        let mut fds = goods.fds().to_vec();
-        fds.resize(fds.len().max(place + 1), socket.as_fd());
-        fds[place] = socket.as_fd();
-        // Until our copy is closed it does not look, so that its own is the last.
-        impostor.client.0.signal(Signal::STOP);
-        wire.send_fds(&offer(CAPACITY), &fds).unwrap();
-        drop(fds);
-        drop(socket);
-        impostor.client.0.signal(Signal::CONT);
-        let outcome = impostor.client.outcome();
-        assert_eq!(outcome.kind, "Peer", "{outcome:?}");
-        assert!(outcome.millis < 30_000, "in place {place} it kept the client waiting: {outcome:?}");
+        impostor.is_caught_at_once(&offer(CAPACITY), &goods.fds(), place);
     }
 }
 

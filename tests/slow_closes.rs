@@ -21,11 +21,11 @@ use fdring::{Consumer, Producer, Session};
 use fuse::Silent;
 use hostile::{HELLO, Wire, accept, listen, producer_hello, with};
 use impostor::{CAPACITY, Goods, offer};
-use marks::{join, lane, mark_of, marked};
+use marks::{join, lane, marked, take_mark};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::io::{PipeReader, Read, pipe};
+use std::io::{PipeReader, PipeWriter, Read, pipe};
 use std::time::{Duration, Instant};
 
 /// Calls that wait for a close end once the process that serves the file is gone: after a minute.
@@ -58,9 +58,10 @@ fn pass(producer: &mut Producer, consumer: &mut Consumer, fds: &[BorrowedFd<'_>]
     assert_eq!(consumer.try_receive().unwrap_err(), ReceiveError::Empty);
 }
 
-/// Whether the last descriptor of the writing end is closed.
-fn is_at_its_end(pipe: &mut PipeReader) -> bool {
-    pipe.read(&mut [0]).unwrap() == 0
+/// Closes the writing end, and waits until what was sent of it is closed too.
+fn expect_closed(mut pipe: PipeReader, writer: PipeWriter) {
+    drop(writer);
+    assert_eq!(pipe.read(&mut [0]).unwrap(), 0);
 }
 
 #[test]
@@ -70,20 +71,18 @@ fn what_nobody_takes_holds_up_nothing() {
         let (mut producer, _server, address) = lane(3);
         let mut consumer = join(&address);
         // In one record with another descriptor, and in one before it.
-        let (mut beside, writer) = pipe().unwrap();
+        let (beside, writer) = pipe().unwrap();
         pass(&mut producer, &mut consumer, &[file.as_fd(), writer.as_fd()]);
         file.expect_close();
-        drop(writer);
-        assert!(is_at_its_end(&mut beside));
-        let (mut behind, writer) = pipe().unwrap();
+        expect_closed(beside, writer);
+        let (behind, writer) = pipe().unwrap();
         pass(&mut producer, &mut consumer, &[file.as_fd()]);
         file.expect_close();
         pass(&mut producer, &mut consumer, &[writer.as_fd()]);
-        drop(writer);
-        assert!(is_at_its_end(&mut behind));
+        expect_closed(behind, writer);
         for number in 0..100 {
             producer.send_with_fds(b"", &[marked(number, 0).as_fd()]).unwrap();
-            assert_eq!(mark_of(&consumer.receive().unwrap().unwrap().take_fds().unwrap()[0]), [number, 0]);
+            take_mark(&mut consumer, [number, 0]);
         }
         (0..SESSIONS).for_each(|_| drop(join(&address)));
         // Also as they wait in the queue of one that leaves.
@@ -103,7 +102,7 @@ fn one_consumer_has_only_so_many_threads_that_wait() {
         (0..4).for_each(|_| file.expect_close());
         let (mut producer, _other_server, other_address) = lane(1);
         let mut consumer = join(&other_address);
-        let (mut pipe, writer) = pipe().unwrap();
+        let (pipe, writer) = pipe().unwrap();
         // More than can wait for a thread: then it takes none, and the producer waits for it.
         for _ in 0..400 {
             wait_until("there is room", || {
@@ -116,7 +115,6 @@ fn one_consumer_has_only_so_many_threads_that_wait() {
             while consumer.try_receive().is_ok() {}
             poll(&mut [PollFd::new(&pipe, PollFlags::IN)], Some(&Timespec::default())) == Ok(1)
         });
-        assert!(is_at_its_end(&mut pipe));
         let names = common::thread_names(std::process::id());
         let closers = names.iter().filter(|name| *name == "fdring-closer").count();
         assert!((4..8).contains(&closers), "{closers}");

@@ -6,6 +6,8 @@ mod common;
 mod guest;
 #[path = "common/hostile.rs"]
 mod hostile;
+#[path = "common/lanes.rs"]
+mod lanes;
 #[path = "common/peer.rs"]
 mod peer;
 
@@ -16,6 +18,7 @@ use fdring::select::Selector;
 use fdring::{Attach, Consumer, Error, Interrupter, Producer, Server, Session};
 use guest::Guest;
 use hostile::COPIES;
+use lanes::serve;
 use peer::{Peer, argument, say, told};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,10 +32,7 @@ const CAPACITY: u64 = 4096;
 const QUIET: Duration = Duration::from_millis(100);
 
 fn lane(options: impl FnOnce(LaneOptions) -> LaneOptions) -> (Producer, Server, String) {
-    let producer = options(LaneOptions::new("lane").capacity(CAPACITY).space_bell(true)).create().unwrap();
-    let address = format!("@{}", unique_name());
-    let server = Server::listen(&*address, [&producer]).unwrap();
-    (producer, server, address)
+    serve(options(LaneOptions::new("lane").capacity(CAPACITY).space_bell(true)).create().unwrap())
 }
 
 fn fill(producer: &mut Producer) {

@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "a promise about this program's own producer")]
 
 mod common;
+#[path = "common/lanes.rs"]
+mod lanes;
 #[path = "common/peer.rs"]
 mod peer;
 
@@ -9,22 +11,13 @@ use common::{DEADLINE, role, unique_name};
 use fdring::info::MonotonicTime;
 use fdring::options::{LaneOptions, Records};
 use fdring::typed::{Layout, TypedConsumer, TypedProducer};
-use fdring::{Attach, Consumer, Producer, Server, Session, Tap};
+use fdring::{Consumer, Producer, Server, Tap};
+use lanes::{attach, serve};
 use peer::{Peer, argument, say, told};
 use std::io::Write;
 
 fn stamped() -> (Producer, Server, String) {
-    let producer = LaneOptions::new("lane").capacity(8192).stamped(true).create().unwrap();
-    let address = format!("@{}", unique_name());
-    let server = Server::listen(&*address, [&producer]).unwrap();
-    (producer, server, address)
-}
-
-/// A consumer in place if `trusts`, of what this very program sends, or a process of it.
-fn attach(address: &str, trusts: bool) -> Consumer {
-    // SAFETY: the producer is this very program, and it follows the protocol.
-    let how = if trusts { unsafe { Attach::new().in_place() } } else { Attach::new() };
-    Session::connect(address).unwrap().attach_one(how).unwrap()
+    serve(LaneOptions::new("lane").capacity(8192).stamped(true).create().unwrap())
 }
 
 /// The times of all records that are there.

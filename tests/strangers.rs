@@ -7,8 +7,8 @@ mod peer;
 #[path = "common/users.rs"]
 mod users;
 
-use common::wait_until_process_has_slept_for;
 use common::{DEADLINE, TempDir, census, isolated, kernel, role, skipped, unique_name, wait_until};
+use common::{next_descriptor, wait_until_process_has_slept_for};
 use fdring::call::{Caller, Service};
 use fdring::collect::{Collector, Event};
 use fdring::distribute::{self, Distributor, DistributorOptions, To, Worker};
@@ -20,7 +20,6 @@ use fdring::{
 use peer::{Peer, argument, say, told};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 use users::{NOBODY, become_user, enter_namespace_as_the_overflow_user, in_pid_namespace, is_root};
 
@@ -393,12 +392,7 @@ fn a_server_out_of_descriptors_says_so_and_recovers() {
     for few in 1..5 {
         peer.tell(&format!("few {few}"));
         peer.expect("full");
-        match connect() {
-            Err(Error::Refused { refusal: Refusal::Descriptors, reason }) => {
-                assert!(reason.contains("ulimit"), "{reason}")
-            }
-            other => panic!("{other:?} with {few} descriptors"),
-        }
+        is_refused_descriptors(connect(), "ulimit", &format!("{few} descriptors"));
         peer.tell("give back");
         peer.expect("given back");
     }
@@ -445,18 +439,6 @@ fn server_with_few_descriptors() {
     }
 }
 
-/// The number that the next descriptor gets; for good, all numbers below are taken.
-fn next_descriptor() -> u64 {
-    let last = *census().keys().max().unwrap();
-    loop {
-        let filler = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).unwrap();
-        if filler.as_raw_fd() > last {
-            return last as u64 + 1;
-        }
-        std::mem::forget(filler);
-    }
-}
-
 #[test]
 fn a_server_that_lacks_a_descriptor_is_an_error_and_leaves_nothing() {
     isolated("a_server_that_lacks_a_descriptor_is_an_error_and_leaves_nothing", || {
@@ -495,18 +477,21 @@ fn a_server_that_cannot_watch_another_consumer_refuses_it_and_goes_on() {
     peer.expect("ready");
     let connect = || Session::connect(&*address);
     for what in ["socket", "process"] {
-        match connect() {
-            Err(Error::Refused { refusal: Refusal::Descriptors, reason }) => {
-                assert!(reason.contains("max_user_watches"), "{reason}")
-            }
-            other => panic!("{other:?}, though its {what} cannot be watched"),
-        }
+        is_refused_descriptors(connect(), "max_user_watches", &format!("a {what} that cannot be watched"));
         peer.tell("next");
         peer.expect("refused");
     }
     drop(connect().unwrap().attach_one(Attach::new()).unwrap());
     peer.tell("end");
     peer.finish();
+}
+
+/// For want of them, with a hint that names what to raise.
+fn is_refused_descriptors(outcome: fdring::Result<Session>, hint: &str, case: &str) {
+    match outcome {
+        Err(Error::Refused { refusal: Refusal::Descriptors, reason }) => assert!(reason.contains(hint), "{reason}"),
+        other => panic!("{other:?} with {case}"),
+    }
 }
 
 fn server_that_cannot_watch_all() {

@@ -3,8 +3,12 @@
 #![allow(unsafe_code, reason = "a promise about this program's own producer")]
 
 mod common;
+#[path = "common/lanes.rs"]
+mod lanes;
 #[path = "common/peer.rs"]
 mod peer;
+#[path = "common/sender.rs"]
+mod sender;
 #[path = "common/tasks.rs"]
 mod tasks;
 
@@ -15,9 +19,11 @@ use fdring::options::{LaneOptions, NoConsumer, ServerOptions, SessionListenerOpt
 use fdring::select::Selector;
 use fdring::tokio::Async;
 use fdring::typed::{TypedConsumer, TypedProducer, TypedTap};
-use fdring::{Attach, Consumer, Interrupter, Producer, Server, Session, SessionListener, Tap};
+use fdring::{Attach, Consumer, Interrupter, Producer, Server, SessionListener, Tap};
 use futures_core::Stream;
-use peer::{Peer, argument, say, told, wait_for_the_end};
+use lanes::{attach, serve};
+use peer::Peer;
+use sender::sends_when_told;
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
@@ -31,17 +37,7 @@ use tokio::runtime::Builder;
 const RECORDS: u64 = 5_000;
 
 fn lane(capacity: u64) -> (Producer, Server, String) {
-    let producer = LaneOptions::new("lane").capacity(capacity).create().unwrap();
-    let address = format!("@{}", unique_name());
-    let server = Server::listen(&*address, [&producer]).unwrap();
-    (producer, server, address)
-}
-
-/// A consumer in place if `trusts`.
-fn attach(address: &str, trusts: bool) -> Consumer {
-    // SAFETY: the producer is this very program, or a process of it, and it follows the protocol.
-    let how = if trusts { unsafe { Attach::new().in_place() } } else { Attach::new() };
-    Session::connect(address).unwrap().attach_one(how).unwrap()
+    serve(LaneOptions::new("lane").capacity(capacity).create().unwrap())
 }
 
 /// Sends the numbers up to `RECORDS`, sometimes one after the other, sometimes after readers have gone to sleep.
@@ -157,34 +153,10 @@ fn a_tap_gets_each_record_once_or_counts_it_wherever_a_future_is_dropped() {
     }
 }
 
-/// The producer in a process of its own: sends as many records as it is told; dies if it is told to.
-fn plays_a_role() -> bool {
-    if role().as_deref() != Some("producer") {
-        return false;
-    }
-    let mut producer = LaneOptions::new("lane").capacity(1 << 16).create().unwrap();
-    let _server = Server::listen(argument(), [&producer]).unwrap();
-    say("listening");
-    let mut sent = 0_u64;
-    loop {
-        match told().split_once(' ') {
-            Some(("send", count)) => {
-                for _ in 0..count.parse::<u64>().unwrap() {
-                    producer.send(&sent.to_le_bytes()).unwrap();
-                    sent += 1;
-                    (0..sent * sent % 4000).for_each(|_| std::hint::spin_loop());
-                }
-            }
-            Some(("finish", _)) => return true,
-            _ => wait_for_the_end(),
-        }
-    }
-}
-
 #[test]
 fn records_of_another_process_arrive_and_its_end_and_its_death_after_them() {
-    if plays_a_role() {
-        return;
+    if role().is_some() {
+        return sends_when_told();
     }
     let test = "records_of_another_process_arrive_and_its_end_and_its_death_after_them";
     for runtime in runtimes() {
@@ -251,10 +223,7 @@ fn what_wakes_a_blocking_call_wakes_a_task() {
 
 /// A lane for which producers can wait in tasks.
 fn belled(options: LaneOptions) -> (Producer, Server, String) {
-    let producer = options.capacity(4096).space_bell(true).create().unwrap();
-    let address = format!("@{}", unique_name());
-    let server = Server::listen(&*address, [&producer]).unwrap();
-    (producer, server, address)
+    serve(options.capacity(4096).space_bell(true).create().unwrap())
 }
 
 /// Reads all numbers on a thread, resting now and then, so that the ring is full.
@@ -270,45 +239,53 @@ fn check(mut consumer: Consumer) -> std::thread::JoinHandle<()> {
     })
 }
 
-#[test]
-fn what_is_sent_in_tasks_arrives_once_wherever_a_future_is_dropped() {
+/// Has `send` send all numbers in tasks of each runtime, to consumers of each kind, which check them; it returns how
+/// many futures it has dropped, more than `dropped_min`.
+fn in_each_runtime<F>(dropped_min: u64, send: impl Fn(Async<Producer>) -> F + Copy + Send + 'static)
+where
+    F: Future<Output = u64> + Send,
+{
     for runtime in runtimes() {
         for trusts in [false, true] {
             let (producer, _server, address) = belled(LaneOptions::new("lane"));
             let reader = check(attach(&address, trusts));
-            let dropped = run(&runtime, async {
-                let mut producer = Async::new(producer).unwrap();
-                let mut dropped = 0;
-                for number in 0..RECORDS {
-                    let payload = [&number.to_le_bytes()[..], &[7; 56]].concat();
-                    for round in number.. {
-                        let sent = match round % 4 {
-                            0 => once(producer.send(&payload)).await,
-                            1 => once(producer.reserve(payload.len())).await.map(|slot| {
-                                let mut slot = slot?;
-                                slot.copy_from_slice(&payload);
-                                slot.commit();
-                                Ok(())
-                            }),
-                            2 => tokio::select! {
-                                sent = producer.send(&payload) => Some(sent),
-                                () = tokio::time::sleep(Duration::from_micros(round % 300)) => None,
-                            },
-                            _ => Some(producer.send(&payload).await),
-                        };
-                        if let Some(sent) = sent {
-                            sent.unwrap();
-                            break;
-                        }
-                        dropped += 1;
-                    }
-                }
-                dropped
-            });
+            let dropped = run(&runtime, async move { send(Async::new(producer).unwrap()).await });
             reader.join().unwrap();
-            assert!(dropped > 50, "only {dropped} futures were dropped");
+            assert!(dropped > dropped_min, "only {dropped} futures were dropped");
         }
     }
+}
+
+#[test]
+fn what_is_sent_in_tasks_arrives_once_wherever_a_future_is_dropped() {
+    in_each_runtime(50, |mut producer| async move {
+        let mut dropped = 0;
+        for number in 0..RECORDS {
+            let payload = [&number.to_le_bytes()[..], &[7; 56]].concat();
+            for round in number.. {
+                let sent = match round % 4 {
+                    0 => once(producer.send(&payload)).await,
+                    1 => once(producer.reserve(payload.len())).await.map(|slot| {
+                        let mut slot = slot?;
+                        slot.copy_from_slice(&payload);
+                        slot.commit();
+                        Ok(())
+                    }),
+                    2 => tokio::select! {
+                        sent = producer.send(&payload) => Some(sent),
+                        () = tokio::time::sleep(Duration::from_micros(round % 300)) => None,
+                    },
+                    _ => Some(producer.send(&payload).await),
+                };
+                if let Some(sent) = sent {
+                    sent.unwrap();
+                    break;
+                }
+                dropped += 1;
+            }
+        }
+        dropped
+    });
 }
 
 /// Polls a future to its end, after some that were dropped before theirs; counts these. Each is one of `attempt`.
@@ -334,52 +311,43 @@ macro_rules! insist {
 
 #[test]
 fn batches_and_windows_of_tasks_arrive_once_wherever_a_future_is_dropped() {
-    for runtime in runtimes() {
-        for trusts in [false, true] {
-            let (producer, _server, address) = belled(LaneOptions::new("lane"));
-            let reader = check(attach(&address, trusts));
-            let dropped = run(&runtime, async {
-                let mut producer = Async::new(producer).unwrap();
-                let (mut dropped, mut turn, mut numbers) = (0, 0_u64, 0..RECORDS);
-                for round in 0_usize.. {
-                    // Some batches are longer than the ring.
-                    let some: Vec<u64> = numbers.by_ref().take(round * round % 150).collect();
-                    if round % 3 == 2 {
-                        let some: Vec<u64> = some.into_iter().chain(numbers.by_ref().take(1)).collect();
-                        for some in some.chunks(20) {
-                            let lens = vec![64; some.len()];
-                            drop(insist!(dropped, turn, producer.reserve_window(&lens)));
-                            let mut window = producer.get_mut().try_reserve_window(&lens).expect("there is room");
-                            for (slot, number) in window.slots().iter_mut().zip(some) {
-                                slot[..8].copy_from_slice(&number.to_le_bytes());
-                            }
-                            window.commit();
-                        }
-                    } else {
-                        let mut batch = producer.batch().unwrap();
-                        for number in &some {
-                            let payload = [&number.to_le_bytes()[..], &[7; 56]].concat();
-                            if round % 3 == 0 {
-                                insist!(dropped, turn, batch.send(&payload));
-                            } else {
-                                drop(insist!(dropped, turn, batch.reserve(payload.len())));
-                                let mut slot = batch.reserve(payload.len()).await.unwrap();
-                                slot.copy_from_slice(&payload);
-                                slot.commit();
-                            }
-                        }
-                        assert_eq!(batch.commit(), producer.get_ref().published());
+    in_each_runtime(20, |mut producer| async move {
+        let (mut dropped, mut turn, mut numbers) = (0, 0_u64, 0..RECORDS);
+        for round in 0_usize.. {
+            // Some batches are longer than the ring.
+            let some: Vec<u64> = numbers.by_ref().take(round * round % 150).collect();
+            if round % 3 == 2 {
+                let some: Vec<u64> = some.into_iter().chain(numbers.by_ref().take(1)).collect();
+                for some in some.chunks(20) {
+                    let lens = vec![64; some.len()];
+                    drop(insist!(dropped, turn, producer.reserve_window(&lens)));
+                    let mut window = producer.get_mut().try_reserve_window(&lens).expect("there is room");
+                    for (slot, number) in window.slots().iter_mut().zip(some) {
+                        slot[..8].copy_from_slice(&number.to_le_bytes());
                     }
-                    if numbers.is_empty() {
-                        break;
+                    window.commit();
+                }
+            } else {
+                let mut batch = producer.batch().unwrap();
+                for number in &some {
+                    let payload = [&number.to_le_bytes()[..], &[7; 56]].concat();
+                    if round % 3 == 0 {
+                        insist!(dropped, turn, batch.send(&payload));
+                    } else {
+                        drop(insist!(dropped, turn, batch.reserve(payload.len())));
+                        let mut slot = batch.reserve(payload.len()).await.unwrap();
+                        slot.copy_from_slice(&payload);
+                        slot.commit();
                     }
                 }
-                dropped
-            });
-            reader.join().unwrap();
-            assert!(dropped > 20, "only {dropped} futures were dropped");
+                assert_eq!(batch.commit(), producer.get_ref().published());
+            }
+            if numbers.is_empty() {
+                break;
+            }
         }
-    }
+        dropped
+    });
 }
 
 #[test]

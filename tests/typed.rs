@@ -2,12 +2,15 @@
 #![allow(unsafe_code, reason = "values that are plain bytes, and a promise about this program's own producer")]
 
 mod common;
+#[path = "common/lanes.rs"]
+mod lanes;
 
 use common::unique_name;
 use fdring::errors::{ErrorKind, ReceiveError, TapError};
 use fdring::options::LaneOptions;
 use fdring::typed::{Layout, TypedConsumer, TypedError, TypedProducer, TypedTap};
-use fdring::{Attach, Consumer, Error, Producer, Server, Session, Tap};
+use fdring::{Attach, Error, Producer, Server, Session, Tap};
+use lanes::attach;
 use std::time::Duration;
 
 /// A vector of one cache line.
@@ -23,13 +26,6 @@ unsafe impl bytemuck::Pod for Line {}
 fn listen(producer: &Producer) -> (Server, String) {
     let address = format!("@{}", unique_name());
     (Server::listen(&*address, [producer]).unwrap(), address)
-}
-
-/// A consumer in place if `trusts`, of what this very program sends.
-fn attach(address: &str, trusts: bool) -> Consumer {
-    // SAFETY: the producer is this very program, and it follows the protocol.
-    let how = if trusts { unsafe { Attach::new().in_place() } } else { Attach::new() };
-    Session::connect(address).unwrap().attach_one(how).unwrap()
 }
 
 #[test]

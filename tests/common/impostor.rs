@@ -8,6 +8,7 @@ use crate::hostile::*;
 use crate::stage::{Client, Outcome};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::process::Signal;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use std::sync::atomic::fence;
 use std::time::Duration;
@@ -170,6 +171,24 @@ impl Impostor {
         let (outcome, words) = self.answers(bytes, fds);
         assert_eq!(outcome.kind, "Peer", "{what}: {outcome:?}");
         assert_eq!(words, [(REFUSE, code)], "{what}: {outcome:?}");
+    }
+
+    /// As [`is_caught`](Self::is_caught), with a socket that lingers among the descriptors, in that place: closing it
+    /// keeps the client waiting for nobody.
+    pub(crate) fn is_caught_at_once(&mut self, bytes: &[u8], fds: &[BorrowedFd<'_>], place: usize) {
+        let ((socket, _listener), wire) = (lingering(), self.lure(PATIENCE));
+        let mut fds = fds.to_vec();
+        fds.resize(fds.len().max(place + 1), socket.as_fd());
+        fds[place] = socket.as_fd();
+        // Until our copy is closed it does not look, so that its own is the last.
+        self.client.0.signal(Signal::STOP);
+        wire.send_fds(bytes, &fds).unwrap();
+        drop(fds);
+        drop(socket);
+        self.client.0.signal(Signal::CONT);
+        let outcome = self.client.outcome();
+        assert_eq!(outcome.kind, "Peer", "{outcome:?}");
+        assert!(outcome.millis < 30_000, "in place {place} it kept the client waiting: {outcome:?}");
     }
 
     /// The whole handshake, with another bell than that of the goods; the client reads from 0 on.

@@ -35,6 +35,12 @@ pub(crate) fn mark_of(fd: &OwnedFd) -> [u64; 2] {
     [0, 8].map(|at| u64::from_le_bytes(mark[at..at + 8].try_into().unwrap()))
 }
 
+/// Takes the one descriptor of the next record, which has this mark.
+pub(crate) fn take_mark(consumer: &mut Consumer, mark: [u64; 2]) {
+    let taken = consumer.receive().unwrap().unwrap().take_fds().unwrap();
+    assert_eq!(taken.iter().map(mark_of).collect::<Vec<_>>(), [mark]);
+}
+
 pub(crate) fn lane_of(options: LaneOptions) -> (Producer, Server, String) {
     let producer = options.create().unwrap();
     let address = format!("@{}", unique_name());

@@ -10,7 +10,7 @@ pub(crate) mod kernel;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -126,6 +126,18 @@ pub(crate) fn census() -> BTreeMap<RawFd, String> {
     let number = |path: &Path| path.file_name().unwrap().to_str().unwrap().parse().unwrap();
     let target = |path: &Path| fs::read_link(path).ok().map(|target| target.display().to_string());
     entries.iter().filter_map(|path| Some((number(path), target(path)?))).collect()
+}
+
+/// The number that the next descriptor gets; for good, all numbers below are taken.
+pub(crate) fn next_descriptor() -> u64 {
+    let last = *census().keys().max().unwrap();
+    loop {
+        let filler = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).unwrap();
+        if filler.as_raw_fd() > last {
+            return last as u64 + 1;
+        }
+        std::mem::forget(filler);
+    }
 }
 
 /// Waits until the open descriptors are those that a [`census`] found.

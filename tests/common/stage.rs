@@ -5,7 +5,7 @@
 //! `if plays_a_role() { return; }`.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use crate::common::{DEADLINE, belongings, census, kernel, role, thread_names, unique_name, wait_until};
+use crate::common::{DEADLINE, belongings, kernel, next_descriptor, role, thread_names, unique_name, wait_until};
 use crate::peer::{Peer, argument, is_told_within, say, told};
 use fdring::{
     Attach, Consumer, Error, Producer, Record, Server, Session,
@@ -13,7 +13,6 @@ use fdring::{
     options::{LaneOptions, PeerPolicy, ServerOptions, SessionOptions},
 };
 use rustix::process::Signal;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// The capacity of the host's lane: so short that any consumer holds it back after a few hundred records.
@@ -161,18 +160,6 @@ impl Stage {
     }
 }
 
-/// The number that the next descriptor gets; for good, all numbers below are taken.
-fn held() -> u64 {
-    let last = *census().keys().max().unwrap();
-    loop {
-        let filler = rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0).unwrap();
-        if filler.as_raw_fd() > last {
-            return last as u64 + 1;
-        }
-        std::mem::forget(filler);
-    }
-}
-
 fn limit_descriptors(current: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
@@ -221,7 +208,7 @@ fn host() {
 impl Host {
     fn answer(&mut self, question: &str) -> String {
         match question {
-            "held" => held().to_string(),
+            "held" => next_descriptor().to_string(),
             limit if limit.starts_with("limit ") => {
                 limit_descriptors(limit[6..].parse().unwrap());
                 "so be it".to_owned()
@@ -365,7 +352,7 @@ fn client() {
     let address = argument();
     // Whatever is mapped once and kept is there now.
     let _ = Session::connect("@fdring-test-nobody-listens-here");
-    let held = held();
+    let held = next_descriptor();
     let before = belongings();
     loop {
         let line = told();
