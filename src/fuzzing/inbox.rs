@@ -24,8 +24,9 @@ const ACTIONS_MAX: usize = 64;
 const FRAMES_PER_CALL: usize = 6;
 /// The most descriptors that are sent: fewer than may wait to be closed.
 const FDS_MAX: usize = 250;
-/// How many descriptors a record has: few ones and many ones are received in different ways.
-const COUNTS: [u8; 8] = [1, 2, 1, 3, 15, 16, 17, 18];
+/// The lanes: the most descriptors that a record may have, and how many the records of a script have. Few ones and many
+/// ones are received in different ways, and what is few depends on the lane.
+const LANES: [(u8, [u8; 8]); 2] = [(253, [1, 2, 1, 3, 15, 16, 17, 18]), (64, [1, 2, 1, 3, 63, 64, 65, 66])];
 /// The length of a record in bytes.
 const RECORD: u64 = 64;
 /// What must happen, happens within this time.
@@ -33,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Takes steps from `data`: a producer sends frames with descriptors, of any number, position and count, and other
 /// bytes; a consumer takes the descriptors of records, passes records, and lets go of what is left, now and then with
-/// little room in its table.
+/// little room in its table. The first byte chooses the lane.
 ///
 /// Each take brings what a plain list of all that was sent makes it: exactly the descriptors of this record in the
 /// last frame of one number, or an error of the same kind. A full table loses nothing. Every descriptor is closed at
@@ -43,8 +44,10 @@ pub fn inbox(data: &[u8]) {
     let guard = ForkGuard::get().expect("memory for a page");
     let (ours, theirs) = seqpacket_pair().expect("a pair of sockets");
     let end = InboxEnd { socket: Connection::new(ours, guard), lane: LANE };
-    let inbox = Inbox::new(end, 253, None, guard).with_frames_per_call(FRAMES_PER_CALL);
-    let (mut producer, mut plain) = (Producer { socket: Some(theirs), pipes: Vec::new(), fds: 0 }, Plain::default());
+    let (fds_max, counts) = script.choose(&LANES);
+    let inbox = Inbox::new(end, fds_max, None, guard).with_frames_per_call(FRAMES_PER_CALL);
+    let mut producer = Producer { socket: Some(theirs), pipes: Vec::new(), fds: 0, counts };
+    let mut plain = Plain::default();
     let mut position = 0;
     for _ in 0..ACTIONS_MAX {
         if script.is_empty() {
@@ -56,11 +59,11 @@ pub fn inbox(data: &[u8]) {
                 plain.is_over |= script.u8().is_multiple_of(4) && producer.leave(&mut script);
             }
             kind @ 9..13 => {
-                let (at, count) = (near(&mut script, position), script.choose(&COUNTS));
+                let (at, count) = (near(&mut script, position), script.choose(&counts));
                 let mut taken = Err(TakeFdsError::NoRoom);
                 // Where a flood ends a call, one call is not as good as two.
                 if kind == 12 && plain.sent.len() < FRAMES_PER_CALL {
-                    with_room_for(script.below(20), || taken = inbox.take(at, count));
+                    with_room_for(script.below(usize::from(counts[7]) + 2), || taken = inbox.take(at, count));
                 }
                 if matches!(taken, Err(TakeFdsError::NoRoom)) {
                     taken = inbox.take(at, count);
@@ -98,6 +101,8 @@ struct Producer {
     pipes: Vec<PipeReader>,
     /// How many descriptors were sent.
     fds: usize,
+    /// How many a record has.
+    counts: [u8; 8],
 }
 
 impl Producer {
@@ -105,10 +110,10 @@ impl Producer {
         let last =
             plain.sent.iter().rev().find_map(|sent| sent.says(sent.files.len())).map_or(plain.number, |it| it.number);
         let number = script.choose(&[last + 1, last + 1, last, last, last + 2, last.saturating_sub(1)]);
-        let mut records = vec![AttachedRecord { position: near(script, position), count: script.choose(&COUNTS) }];
+        let mut records = vec![AttachedRecord { position: near(script, position), count: script.choose(&self.counts) }];
         for _ in 0..script.u8().saturating_sub(0xf0) / 4 {
             let position = records[records.len() - 1].position.saturating_add(RECORD * u64::from(script.u8() % 3));
-            records.push(AttachedRecord { position, count: script.choose(&COUNTS) });
+            records.push(AttachedRecord { position, count: script.choose(&self.counts) });
         }
         let counts: Vec<usize> = records.iter().map(|record| record.count.into()).collect();
         let lane = if kind == 5 { script.below(5) } else { LANE };

@@ -73,8 +73,9 @@ fn write_seeds() {
     inboxes();
 }
 
-/// The actions of `inbox.rs`. A frame's bytes are its number (2: that of the one before it, 0: one more), its place (4
-/// more: a record further on) and its descriptors, by the index of their number; so are a take's, without the number.
+/// The actions of `inbox.rs`, on each lane. A frame's bytes are its number (2: that of the one before it, 0: one more),
+/// its place (4 more: a record further on) and its descriptors, by the index of their number; so are a take's, without
+/// the number.
 fn inboxes() {
     let frame = |number: u8, place: u8, count: u8| [0, number, place, count];
     let (take, next) = (|count: u8| [9, 0, count], [15, 0]);
@@ -103,7 +104,10 @@ fn inboxes() {
         ("says-the-end", &[&frame(2, 0, 0), &[8, 0, 1], &take(0), &next, &take(0)]),
         ("elsewhere", &[&frame(2, 13, 0), &frame(0, 14, 0), &[0, 0, 15, 1, 2, 3, 4, 5, 6, 7, 0x80, 0], &take(0)]),
     ];
-    seeds.iter().for_each(|(name, parts)| write("inbox", name, parts));
+    for (name, parts) in seeds {
+        write("inbox", name, &[&[&[0][..]], *parts].concat());
+        write("inbox", &format!("{name}-few"), &[&[&[1][..]], *parts].concat());
+    }
 }
 
 /// Two lanes, none wanted by name: the consumer's Hello, and everything that is said in answer, to both ends' Bye.
