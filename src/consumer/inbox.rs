@@ -296,7 +296,6 @@ impl Inbox {
 
     /// What the next frame says, which stays where it is.
     fn peek(&self, queue: &Queue) -> Result<Announced, Nothing> {
-        self.check(queue)?;
         match &queue.next {
             Some(next) => Ok(next.announced()),
             None => self.frames.peek(queue.number),
@@ -332,17 +331,12 @@ impl Inbox {
 
     /// Takes the next frame out of the queue, once its descriptors are here, which are at most `fds_max`.
     fn take_out(&self, queue: &mut Queue, fds_max: usize) -> Result<Arrived, Nothing> {
-        self.check(queue)?;
+        if let Some(fault) = &queue.fault {
+            return Err(Nothing::Fault(fault.to_string()));
+        }
         let arrived = self.frames.take(queue.number, fds_max)?;
         queue.number = arrived.number;
         Ok(arrived)
-    }
-
-    fn check(&self, queue: &Queue) -> Result<(), Nothing> {
-        match &queue.fault {
-            None => Ok(()),
-            Some(fault) => Err(Nothing::Fault(fault.to_string())),
-        }
     }
 
     /// Notes what the producer did wrong; nothing more is received, nor handed out of what is here.
