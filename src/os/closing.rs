@@ -6,7 +6,8 @@
 //! caller of this file wait, and nothing waits for more than some milliseconds behind what takes long: then a further
 //! thread goes on with the rest. There are [`THREADS_MAX`] of them at most, [`THREADS_PER_OWNER_MAX`] for one owner,
 //! and [`THREADS_PER_USER_MAX`] for the owners of one user, so that a peer can keep only so many, also if it connects
-//! often. Descriptors of records are counted for their owners, and have threads apart from those of what sessions leave
+//! often. The last ones beyond [`THREADS_SHARED_MAX`] are for users that have none, so that two cannot keep them all.
+//! Descriptors of records are counted for their owners, and have threads apart from those of what sessions leave
 //! behind, of which only so much may wait.
 //!
 //! What this file does not do: in a process that ends, the kernel closes what is left, and waits itself.
@@ -34,6 +35,8 @@ const THREADS_MAX: usize = WAITING_MAX;
 pub(crate) const THREADS_PER_OWNER_MAX: usize = 4;
 /// The most threads that close what is counted for owners of one user.
 const THREADS_PER_USER_MAX: usize = 32;
+/// While this number of threads close what is counted, further ones are for users that have none.
+const THREADS_SHARED_MAX: usize = THREADS_MAX / 4 * 3;
 /// If a descriptor has waited for this time to be closed, one thread more closes those that wait.
 const LONG: Duration = Duration::from_millis(10);
 
@@ -71,7 +74,7 @@ struct Closing {
 #[derive(Debug)]
 struct Queue {
     waiting: VecDeque<Item>,
-    /// Those whose owner, or its user, has as many threads as it may.
+    /// Those whose owner, or its user, has as many threads as it may now.
     aside: VecDeque<Item>,
     /// The owners of those that were set aside, and wait again: each has a thread that is its own.
     promised: Vec<Closes>,
@@ -252,25 +255,31 @@ impl Queue {
         }
     }
 
-    /// Whether the owner, or its user, has as many threads as it may.
+    /// Whether the owner, or its user, has as many threads as it may now.
     fn has_all_threads(&self, owner: Option<&Closes>) -> bool {
         let Some(owner) = owner else { return false };
         let count = |is_same: &dyn Fn(&Closes) -> bool| {
             let closing = self.closing.iter().filter_map(|closing| closing.owner.as_ref());
             closing.chain(&self.promised).filter(|other| is_same(other)).count()
         };
+        let of_user = count(&|other| other.uid == owner.uid);
         count(&|other| other == owner) >= THREADS_PER_OWNER_MAX
-            || count(&|other| other.uid == owner.uid) >= THREADS_PER_USER_MAX
+            || of_user >= THREADS_PER_USER_MAX
+            || of_user > 0 && count(&|_| true) >= THREADS_SHARED_MAX
     }
 
-    /// The one of that number is closed: there is a thread for the first that may go of those that were set aside. No
-    /// more than one may: all that may now are of its owner, or of its user, which had as many threads as it may.
+    /// The one of that number is closed: there are threads for those that may go now of what was set aside. That are two
+    /// at most: one because there is one thread less, and one of a user that has no other.
     fn note_closed(&mut self, number: u64) {
         self.closing.retain(|closing| closing.number != number);
-        let next = self.aside.iter().position(|item| !self.has_all_threads(item.owner.as_ref()));
-        let Some(item) = next.and_then(|next| self.aside.remove(next)) else { return };
-        self.promised.extend(item.owner.clone());
-        self.waiting.push_back(Item { since: Instant::now(), is_promised: true, ..item });
+        let next = |queue: &mut Self| {
+            let next = queue.aside.iter().position(|item| !queue.has_all_threads(item.owner.as_ref()));
+            next.and_then(|next| queue.aside.remove(next))
+        };
+        while let Some(item) = next(self) {
+            self.promised.extend(item.owner.clone());
+            self.waiting.push_back(Item { since: Instant::now(), is_promised: true, ..item });
+        }
     }
 }
 
@@ -381,22 +390,58 @@ pub(crate) mod tests {
         });
     }
 
+    /// This number of sockets that linger are handed over for one user, for each owner as many as it has threads.
+    fn keep_threads(uid: u32, count: usize) -> Vec<TcpListener> {
+        let (sockets, listeners): (Vec<_>, Vec<_>) = (0..count).map(|_| lingering()).unzip();
+        let mut sockets = sockets.into_iter();
+        while sockets.len() != 0 {
+            close_later_counted(sockets.by_ref().take(THREADS_PER_OWNER_MAX), &Closes::of_user(Some(uid)));
+        }
+        listeners
+    }
+
+    /// Waits until as many are being closed of what is counted, and as many are set aside.
+    fn wait_until_counted(closing: usize, aside: usize) {
+        wait_until(&format!("{closing} are being closed, and {aside} are set aside"), || {
+            let queue = COUNTED.lock();
+            (queue.closing.len(), queue.aside.len()) == (closing, aside)
+        });
+    }
+
+    #[test]
+    fn the_last_quarter_of_the_threads_is_for_users_that_have_none() {
+        isolated("os::closing::tests::the_last_quarter_of_the_threads_is_for_users_that_have_none", || {
+            let mut listeners = keep_threads(70_003, 32);
+            listeners.extend(keep_threads(70_004, 15));
+            wait_until_counted(47, 0);
+            let (socket, listener) = lingering();
+            let own = Closes::of_user(Some(70_005));
+            close_later_counted([socket], &own);
+            wait_until_counted(48, 0);
+            listeners.extend(keep_threads(70_004, 10));
+            wait_until_counted(48, 10);
+            let ((mut own_reader, writer), (mut reader, other_writer)) = (pipe().unwrap(), pipe().unwrap());
+            close_later_counted([writer.into()], &own);
+            wait_until_counted(48, 11);
+            close_later_counted([other_writer.into()], &Closes::of_user(Some(70_006)));
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0, "those of a user that has none are closed");
+            drop(listener);
+            assert_eq!(own_reader.read(&mut [0]).unwrap(), 0, "it has none now, whatever has waited for longer");
+            wait_until_counted(48, 9);
+            drop(listeners);
+            wait_until("nothing is left", || COUNTED.lock().threads == 0);
+            let queue = COUNTED.lock();
+            assert_eq!((queue.waiting.len(), queue.aside.len(), queue.promised.len()), (0, 0, 0));
+        });
+    }
+
     /// However many owners it has.
     #[test]
     fn a_user_has_so_many_threads_and_others_have_theirs() {
         isolated("os::closing::tests::a_user_has_so_many_threads_and_others_have_theirs", || {
-            let owners: Vec<_> = (0..16).map(|_| Closes::of_user(Some(70_001))).collect();
-            let mut listeners = Vec::new();
-            for owner in &owners {
-                let (sockets, held): (Vec<_>, Vec<_>) = (0..THREADS_PER_OWNER_MAX).map(|_| lingering()).unzip();
-                close_later_counted(sockets, owner);
-                listeners.extend(held);
-            }
+            let listeners = keep_threads(70_001, 2 * THREADS_PER_USER_MAX);
             let (closes, others) = (Closes::of_user(Some(70_001)), Closes::of_user(Some(70_002)));
-            wait_until("the user has all of its threads", || {
-                let queue = COUNTED.lock();
-                (queue.closing.len(), queue.aside.len()) == (THREADS_PER_USER_MAX, 64 - THREADS_PER_USER_MAX)
-            });
+            wait_until_counted(THREADS_PER_USER_MAX, THREADS_PER_USER_MAX);
             let ((mut own_reader, writer), (mut reader, other_writer)) = (pipe().unwrap(), pipe().unwrap());
             close_later_counted([writer.into()], &closes);
             close_later_counted([other_writer.into()], &others);
