@@ -1334,7 +1334,8 @@ FAULTS = [
        "record[..8].copy_from_slice(&header.to_ne_bytes());\n"
        "            fill(index, &mut record[payload_offset..][..len]);")], "lib memory::tests"),
     ("fill_many: one record fewer", ROW,
-     [("room.advance(records, len as u64);", "room.advance(records.saturating_sub(1), len as u64);")], "lib consumer"),
+     [("room.advance(records as u64, len as u64);",
+       "room.advance((records as u64).saturating_sub(1), len as u64);")], "lib consumer"),
     ("Reservation::commit: the time written after the publication", RESERVATION,
      [("self.producer.stamp(batch_committed, begin) {", "batch_committed != Some(begin) {"),
       ("self.producer.publish(self.claim.begin());\n",

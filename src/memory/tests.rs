@@ -34,10 +34,10 @@ fn panics(what: impl FnOnce()) -> bool {
 fn many_records_are_written_side_by_side() {
     let mut lane = mapped_lane();
     let row = Row { begin: 4096 - 64, room_bytes: 64, size: 16, payload_offset: 8, len: 7, header: 0x1_0000_0007 };
-    let bytes = row.write(&mut lane, usize::MAX, |index, payload| payload.fill(index as u8));
-    assert_eq!(bytes, 64, "as many as there is room for");
-    assert_eq!(row.write(&mut lane, 3, |index, payload| payload.fill(index as u8)), 48, "as many as were asked for");
-    assert_eq!(Row { room_bytes: 40, ..row }.write(&mut lane, 4, |_, _| {}), 32, "whole ones only");
+    let records = row.write(&mut lane, usize::MAX, |index, payload| payload.fill(index as u8));
+    assert_eq!(records, 4, "as many as there is room for");
+    assert_eq!(row.write(&mut lane, 3, |index, payload| payload.fill(index as u8)), 3, "as many as were asked for");
+    assert_eq!(Row { room_bytes: 40, ..row }.write(&mut lane, 4, |_, _| {}), 2, "whole ones only");
     let lane: &LaneMap = lane.lane();
     for index in 0..4u64 {
         let position = 4096 - 64 + index * 16;

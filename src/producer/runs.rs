@@ -1,14 +1,14 @@
 //! Many records of one length, written in one loop: the fast path of the writing side.
 //!
 //! [`Batch::fill_many`] looks once for the room of many records, and knows that they lie side by side. A record of 8 B
-//! takes 0.8 ns instead of 1.8 with a reservation of its own. docs/performance.md has the figures.
+//! takes 0.6 ns instead of 1.2 with a reservation of its own. docs/performance.md has the figures.
 //!
 //! The invariant: as in [`ring::writer`](crate::ring::writer), no byte is written beyond the room, and a record has a
 //! header only once its payload is filled.
 //!
 //! This file neither finds room nor publishes.
 
-use super::{Batch, SendError, check_len};
+use super::{Batch, Producer, SendError, check_len};
 use crate::crash;
 use crate::deadline::Deadline;
 use crate::layout::{HEADER_LEN_BYTES, RecordHeader};
@@ -46,27 +46,29 @@ impl Row {
         }
     }
 
-    /// Writes records side by side, at most `count` and only while there is room. Returns the number of bytes they
-    /// take. `fill` is called with the index of each, from 0, and its payload.
+    /// Writes records side by side, at most `count` and only while there is room. Returns their number. `fill` is
+    /// called with the index of each, from 0, and its payload.
     ///
     /// # Panics
     ///
     /// If the row would cross the end of the ring, or its records do not hold their payloads.
     #[inline(always)]
-    pub(crate) fn write(&self, lane: &mut WritableLane, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> u64 {
+    pub(crate) fn write(&self, lane: &mut WritableLane, count: usize, mut fill: impl FnMut(usize, &mut [u8])) -> usize {
         let Self { begin, room_bytes, size, payload_offset, len, header } = *self;
         let holds_payload =
             HEADER_LEN_BYTES <= payload_offset && payload_offset <= size && len <= size - payload_offset;
         assert!(holds_payload, "payloads lie in records");
         let wanted = room_bytes.min(size.saturating_mul(count as u64));
         let (size, payload_offset, len) = (size as usize, payload_offset as usize, len as usize);
-        let mut records = lane.bytes_mut(begin, wanted).chunks_exact_mut(size);
-        for (index, record) in records.by_ref().enumerate() {
+        let (mut rest, mut index) = (lane.bytes_mut(begin, wanted), 0);
+        // Not by `chunks_exact_mut`, which divides.
+        while let Some((record, beyond)) = rest.split_at_mut_checked(size) {
             fill(index, &mut record[payload_offset..][..len]);
             crash::point!("producer-in-row");
             record[..8].copy_from_slice(&header.to_ne_bytes());
+            (rest, index) = (beyond, index + 1);
         }
-        wanted - records.into_remainder().len() as u64
+        index
     }
 }
 
@@ -133,19 +135,21 @@ impl Batch<'_> {
     pub fn fill_many(&mut self, records: Records, mut fill: impl FnMut(usize, &mut [u8])) -> Result<(), SendError> {
         let Records { count, len } = records;
         if self.producer.shortcut.is_closed() {
-            return self.fill_each(records, fill);
+            // As in `claim_in`, no call takes the address of the room.
+            self.producer.publisher.writer.resume(self.room);
+            let outcome = self.producer.fill_each(records, fill);
+            self.room = self.producer.publisher.writer.room();
+            return outcome;
         }
         check_len(&self.room, len)?;
-        // A local copy stays in registers, which the batch's own does not: 1.28 instead of 1.65 ns for 56 B.
         let (mut room, mut filled) = (self.room, 0);
         loop {
             let row = Row::new(&room, len as u64);
             let lane = self.producer.publisher.writer.memory_mut();
-            let bytes = row.write(lane, count - filled, |index, payload| fill(filled + index, payload));
-            let records = bytes / row.size;
-            room.advance(records, len as u64);
+            let records = row.write(lane, count - filled, |index, payload| fill(filled + index, payload));
+            room.advance(records as u64, len as u64);
             self.room = room;
-            filled += records as usize;
+            filled += records;
             if filled == count {
                 return Ok(());
             }
@@ -159,18 +163,25 @@ impl Batch<'_> {
             filled += 1;
         }
     }
+}
 
-    /// Like [`fill_many`](Self::fill_many), one by one, if there is no shortcut.
+impl Producer {
+    /// Like [`Batch::fill_many`], one by one, if there is no shortcut: goes on where the writer stands.
     #[cold]
     fn fill_each(&mut self, records: Records, mut fill: impl FnMut(usize, &mut [u8])) -> Result<(), SendError> {
         let Records { count, len } = records;
-        if self.producer.guard.is_child() {
+        if self.guard.is_child() {
             return Err(SendError::Forked);
         }
-        check_len(&self.room, len)?;
-        for index in 0..count {
-            self.reserve(len)?.fill_and_commit(|payload| fill(index, payload));
-        }
-        Ok(())
+        let mut batch = Batch { room: self.publisher.writer.room(), producer: self };
+        let outcome = check_len(&batch.room, len).and_then(|()| {
+            (0..count).try_for_each(|index| {
+                batch.reserve(len)?.fill_and_commit(|payload| fill(index, payload));
+                Ok(())
+            })
+        });
+        let room = batch.room;
+        self.publisher.writer.resume(room);
+        outcome
     }
 }
