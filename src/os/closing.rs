@@ -268,8 +268,8 @@ impl Queue {
             || of_user > 0 && count(&|_| true) >= THREADS_SHARED_MAX
     }
 
-    /// The one of that number is closed: there are threads for those that may go now of what was set aside. That are two
-    /// at most: one because there is one thread less, and one of a user that has no other.
+    /// The one of that number is closed: those that were set aside get threads if they may have them now. Two at most
+    /// get one: there is one thread less, and perhaps one of a user that has no other.
     fn note_closed(&mut self, number: u64) {
         self.closing.retain(|closing| closing.number != number);
         let next = |queue: &mut Self| {
