@@ -35,7 +35,7 @@ fn records_that_are_published_together_have_one_time_whichever_way_they_were_sen
     for trusts in [false, true] {
         let (mut producer, _server, address) = stamped();
         let (mut consumer, mut tap) = (attach(&address, trusts), Tap::connect(&*address).unwrap());
-        let ways: [Way; 8] = [
+        let ways: [Way; 9] = [
             ("send", 1, |lane| lane.send(b"alone").unwrap()),
             ("fill", 1, |lane| lane.fill(100, |bytes| bytes.fill(7)).unwrap()),
             ("writer", 1, |lane| {
@@ -53,6 +53,13 @@ fn records_that_are_published_together_have_one_time_whichever_way_they_were_sen
                 batch.fill_many(Records { count: 20, len: 24 }, |index, bytes| bytes.fill(index as u8)).unwrap();
                 batch.commit();
             }),
+            ("fill_many between others", 4, |lane| {
+                let mut batch = lane.batch().unwrap();
+                batch.send(b"before").unwrap();
+                batch.fill_many(Records { count: 2, len: 24 }, |index, bytes| bytes.fill(index as u8)).unwrap();
+                batch.send(b"after").unwrap();
+                batch.commit();
+            }),
             ("window", 2, |lane| {
                 let mut window = lane.reserve_window(&[64, 8, 64]).unwrap();
                 window.slots().remove(1).discard();
@@ -62,7 +69,7 @@ fn records_that_are_published_together_have_one_time_whichever_way_they_were_sen
             ("half of the ring", 1, |lane| lane.send(&[1; 4080]).unwrap()),
         ];
         let mut last = MonotonicTime::from_nanos(0);
-        for (way, records, send) in ways.iter().cycle().take(40) {
+        for (way, records, send) in ways.iter().cycle().take(45) {
             let begun = MonotonicTime::now();
             send(&mut producer);
             let done = MonotonicTime::now();
