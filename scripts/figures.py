@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Makes the tables of docs/performance.md from reports of the benchmark, so that no figure is typed by hand.
 
-    cargo bench --bench ipc -- --seconds 240 --restarts 8 --json run.json
+    cargo bench --bench ipc -- --seconds 300 --restarts 8 --json run.json --html run.html
     cargo run --release --manifest-path benches/peers/Cargo.toml -- --json peers.json
-    scripts/figures.py run.json --peers peers.json           # writes them to docs/performance.md
-    scripts/figures.py run.json --print                      # prints them, and changes nothing
+    scripts/figures.py run.json --html run.html --peers peers.json   # writes them to docs/performance.md and its plots
+    scripts/figures.py run.json --print                              # prints them, and changes nothing
 
 A table stands between the lines `<!-- figures: NAME -->` and `<!-- end of figures -->`; those whose report is not given
 are left as they are. Where slices counted both near and far, a cell has both. A cell is empty where nothing was measured,
@@ -14,10 +14,18 @@ and has a ? where fewer than ten slices count.
 import argparse
 import json
 import pathlib
+import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
+PLOTS = PAGE.parent / "plots"
+# Which plots of a run's page are kept, by the heading that they stand under there.
+KEPT_PLOTS = {
+    "Throughput over the size of a record": "throughput",
+    "Ratio to the ceiling over the size of a record": "ratio",
+    "Distribution: round trip of 56 B, both spinning": "round-trip",
+}
 BEGIN, END = "<!-- figures: {} -->", "<!-- end of figures -->"
 # Fewer slices than this are no figure to rely on; a distance with a smaller share of all than this is left out.
 SLICES_MIN = 10
@@ -160,8 +168,8 @@ def percentile(share):
     return show
 
 
-def of(measure, form, **more):
-    names = {"measure_key": measure, "form": form, **more}
+def of(key, form, **more):
+    names = {"measure_key": key, "form": form, **more}
     return lambda row: all(row[name] == value for name, value in names.items())
 
 
@@ -312,6 +320,21 @@ OWN = {
 PEERS = {"machine of peers": Report.machine, "peers": peers, "peers' shapes": peers_shapes}
 
 
+def write_plots(path):
+    """Writes the plots that are kept: under each heading the near one comes first, then the far one."""
+    try:
+        page = pathlib.Path(path).read_text()
+    except OSError as error:
+        sys.exit(f"{path} cannot be read: {error}")
+    for heading, name in KEPT_PLOTS.items():
+        part = re.search(f"<h2>{re.escape(heading)}</h2>(.*?)(?:<h2>|$)", page, re.DOTALL)
+        plots = re.findall("<svg.*?</svg>", part[1], re.DOTALL) if part else []
+        if len(plots) != 2:
+            sys.exit(f"{path} has {len(plots)} plots under “{heading}”, not one near and one far")
+        for distance, plot in zip(("near", "far"), plots):
+            (PLOTS / f"{name}-{distance}.svg").write_text(plot + "\n")
+
+
 def replaced(page, name, text):
     """The page with another table of that name; as it is where it has none."""
     begin = BEGIN.format(name) + "\n"
@@ -328,6 +351,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("report", help="what `cargo bench --bench ipc -- --json PATH` has written")
     parser.add_argument("--peers", help="what benches/peers has written")
+    parser.add_argument("--html", help="what the same run wrote by `--html PATH`: its plots replace those of the page")
     parser.add_argument("--print", action="store_true", help="print all tables, and change nothing")
     options = parser.parse_args()
     own = Report(options.report)
@@ -350,6 +374,8 @@ def main():
             continue
         page = replaced(page, name, text)
     PAGE.write_text(page)
+    if options.html:
+        write_plots(options.html)
     print(f"docs/performance.md has {'changed' if page != before else 'not changed'}")
 
 
