@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the tables of docs/performance.md from reports of the benchmark, so that no figure is typed by hand.
 
-    cargo bench --bench ipc -- --seconds 300 --restarts 8 --json run.json --html run.html
-    cargo run --release --manifest-path benches/peers/Cargo.toml -- --json peers.json
+    cargo bench --bench ipc -- --seconds 300 --restarts 8 --json $PWD/run.json --html $PWD/run.html
+    cargo run --release --manifest-path benches/peers/Cargo.toml -- --json $PWD/peers.json
     scripts/figures.py run.json --html run.html --peers peers.json   # writes them to docs/performance.md and its plots
     scripts/figures.py run.json --print                              # prints them, and changes nothing
 
