@@ -28,9 +28,10 @@ pub enum Stores {
     /// The faster of the two, which the producer measures while it copies. The default.
     ///
     /// It begins with plain stores and times its laps of the ring, of 1 MiB at least. Now and then it tries the other
-    /// kind of stores for up to five laps: first after 16 laps, later after up to 4096. It changes to streaming stores
-    /// if each such lap takes less than four fifths of the time, and back to plain ones if they take less time. So a
-    /// lane whose producer mostly waits for something to send keeps to plain stores.
+    /// kind of stores for up to five laps: first after 16 laps, later after up to 4096, which are 16 GiB for a ring of
+    /// 4 MiB. It changes to streaming stores if each of the last four takes less than four fifths of the time of any of
+    /// the four laps before the trial, and back to plain ones if they take less time. So a lane whose producer mostly
+    /// waits for something to send keeps to plain stores.
     #[default]
     Measured,
     /// Plain stores: they leave the payload in the cache. Faster if the two cores share a cache.
@@ -125,7 +126,8 @@ impl Laps {
         let (bytes, ns) = (bytes_between(begin, position), now_ns.saturating_sub(begin_ns));
         // Where laps differ anyway, one that takes a little longer must not end a trial of the plain stores.
         let limit = if streams { slowest(self.used).saturating_mul(2) } else { slowest(self.used) };
-        if self.is_trial && ns_per_mib(ns, self.lap_bytes) > limit {
+        // What comes between two long payloads may make a lap longer.
+        if self.is_trial && ns_per_mib(ns, bytes.max(self.lap_bytes)) > limit {
             self.begin = Some((position, now_ns));
             return self.end_trial(Verdict::Used);
         }
@@ -283,6 +285,19 @@ mod tests {
         .collect();
         let streamed = lane.copy(100_000, |_, lap| laps[lap as usize]);
         assert!(streamed < 100_000 * COPIES / 10, "{streamed} copies are streamed");
+    }
+
+    /// Between two long payloads lie short ones, which are stored plainly and not counted: a look comes late.
+    #[test]
+    fn laps_that_end_late_are_judged_by_their_length() {
+        let mut chooser = StoreChooser::new(Stores::Measured, CAPACITY);
+        let (mut position, mut now_ns) = (0, 0);
+        for _ in 0..16 + LAPS_OF_TRIAL {
+            let streams = chooser.streams_at(position, || now_ns);
+            position += 8 * CAPACITY;
+            now_ns += if streams { 4_000 } else { 20_000 };
+        }
+        assert!(chooser.streams_at(position, || now_ns) && !chooser.laps.unwrap().is_trial);
     }
 
     #[test]

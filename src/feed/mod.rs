@@ -89,8 +89,7 @@ const INTERRUPT: u64 = 2;
 /// ```
 ///
 /// A feed that has joined a lane holds it back like any consumer, if it is neither used nor dropped. A feed is `Send`
-/// and
-/// `Sync`. In a forked child every call fails.
+/// and `Sync`. In a forked child every call fails.
 #[derive(Debug)]
 #[must_use = "dropping a feed leaves its lane; keep it in a variable"]
 pub struct Feed {
