@@ -474,6 +474,45 @@ mod tests {
         drop((files, rest));
     }
 
+    /// The kernel reports a reset before it, if the consumer's end has sent something that nobody has received.
+    #[test]
+    fn what_was_sent_before_a_reset_is_there() {
+        let (inbox, producer) = inbox();
+        assert_eq!(rustix::net::send(&inbox.frames.socket, b"x", rustix::net::SendFlags::empty()), Ok(1));
+        say(&producer, 0, 64, 1);
+        drop(producer);
+        assert_eq!(taken(&inbox, 64, 1), Ok(1));
+        assert_eq!(taken(&inbox, 128, 1), Err(TakeFdsError::CutOff));
+    }
+
+    /// A message without bytes that has descriptors is not the end.
+    #[test]
+    fn an_empty_frame_with_descriptors_is_a_fault_before_it_is_taken() {
+        use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+        let (inbox, producer) = inbox();
+        let (null, mut space) =
+            (std::fs::File::open("/dev/null").unwrap(), [const { std::mem::MaybeUninit::uninit() }; 64]);
+        let (mut control, fds) = (SendAncillaryBuffer::new(&mut space), [null.as_fd()]);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
+        sendmsg(&producer, &[std::io::IoSlice::new(b"")], &mut control, SendFlags::empty()).unwrap();
+        assert!(inbox.settle(64));
+        assert!(send_frame(producer.as_fd(), b"frame", &[]).is_err(), "it has hung up");
+    }
+
+    /// As long as they do not take much of the table.
+    #[test]
+    fn few_descriptors_are_taken_out_of_the_queue_ahead_and_many_are_not() {
+        for (fds_max, count, is_ahead) in [(253, 16, true), (253, 17, false), (64, 64, true), (65, 17, false)] {
+            let ((socket, producer), guard) = (fds::seqpacket_pair().unwrap(), ForkGuard::get().unwrap());
+            let end = InboxEnd { socket: Connection::new(socket, guard), lane: 3 };
+            let inbox = Inbox::new(end, fds_max, None, guard);
+            (0..2).for_each(|number| say(&producer, number, 64 + 64 * number, count));
+            assert_eq!(taken(&inbox, 64, count), Ok(count.into()));
+            assert_eq!(inbox.queue.lock().next.is_some(), is_ahead, "{count} of {fds_max}");
+            assert_eq!(taken(&inbox, 128, count), Ok(count.into()));
+        }
+    }
+
     #[test]
     fn numbers_never_fall() {
         for taken_before in [false, true] {

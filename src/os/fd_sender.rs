@@ -197,6 +197,26 @@ mod tests {
         assert!(matches!(fds::recv_frame(theirs.as_fd(), &mut [0; 5], 1), Err(fds::RecvFdsError::Closed)));
     }
 
+    #[test]
+    fn nothing_can_be_sent_back() {
+        let (ours, theirs) = fds::seqpacket_pair().unwrap();
+        let _sender = FdSender::receive(ours, 0, 1).unwrap();
+        assert!(fds::send_frame(theirs.as_fd(), b"frame", &[]).is_err());
+    }
+
+    /// Else poll(2) might never say that there is room.
+    #[test]
+    fn where_the_kernel_refuses_what_has_room_its_limit_is_ours_again() {
+        let (ours, _theirs) = fds::seqpacket_pair().unwrap();
+        let copy = ours.try_clone().unwrap();
+        let sender = FdSender::receive(ours, 0, 1).unwrap();
+        sockopt::set_socket_send_buffer_size(&copy, 0).unwrap();
+        let sent = std::iter::repeat_with(|| sender.send(&[0; 34], &[copy.as_fd()])).find(|sent| *sent != Sent::Done);
+        assert_eq!(sent, Some(Sent::Full));
+        assert!(sender.has_room(), "by our own limit");
+        assert_eq!(sender.send(&[0; 34], &[copy.as_fd()]), Sent::Done);
+    }
+
     /// The consumer can set the kernel's limit, by a copy.
     #[test]
     fn a_queue_holds_no_more_than_it_may_whatever_the_buffer() {

@@ -29,6 +29,23 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 /// opened; then the parent connects. What waits for the other process belongs into [`connect`](Self::connect): a parent
 /// that waits in [`ContenderKind::open`] waits for a process that is not there yet.
 ///
+/// # Several ends
+///
+/// A [`Way`] says how many ends a side has, and which of them is meant. No more than one of these numbers is above 1:
+///
+/// | capability | the way | `send` sends | `receive` receives |
+/// | --- | --- | --- | --- |
+/// | [`Capability::FanOut`] | `consumers` 1 to 4 | to each of the first `consumers` | at consumer `consumer` |
+/// | [`Capability::ProducersCost`] | the same | the same | the same |
+/// | [`Capability::FanIn`] | `producers` 1 to 8 | from producer `producer` | at the one consumer, from any |
+/// | [`Capability::Share`] | `workers` 1 to 4 | to worker `worker` | at worker `worker` |
+/// | [`Capability::Lanes`] | `lanes` 1 to 16 | over lane `lane` | from lane `lane` |
+/// | all others | all 1 | over the one way there is | from there |
+///
+/// With one end, all of them are the same way: a contender can use its first pair of ends for it.
+/// [`send`](Self::send) and [`receive`](Self::receive) are called in the same turn ([`Way::turn`]): record `n` is
+/// received at the end that it was sent to.
+///
 /// # What can be measured
 ///
 /// A contender of one's own takes part in every measure by its [`Capability`], as those do that are built in. It
@@ -150,18 +167,22 @@ pub trait Contender {
         Ok(())
     }
 
-    /// The parent's half of [`Capability::Connect`]: waits for a visitor and sends it a record, of 56 bytes in what is
-    /// built in.
+    /// The parent's half of a visit, for [`Capability::Connect`]: waits until the child comes by
+    /// [`visit`](Self::visit), at the same time, and sends it a record, of 56 bytes in what is built in. The ends
+    /// that [`ContenderKind::open`] and [`connect`](Self::connect) have made are there meanwhile, and take no part.
     fn welcome(&mut self) -> Fallible {
         Err("it takes no visitors".into())
     }
 
-    /// The child's half, which is timed: connects anew, and receives a record.
+    /// The child's half, which is timed from the call to its return: connects anew, to what the parent has opened for
+    /// that, and receives the record. It keeps what it has made until [`leave`](Self::leave).
     fn visit(&mut self) -> Fallible {
         Err("it makes no visits".into())
     }
 
-    /// Ends a visit, once it was timed: the child leaves, then the parent sees to it that it has left.
+    /// Ends a visit, once it was timed. The child's is called first, when `visit` has returned, and closes what that
+    /// has made. Then the parent's is called, which waits until it sees that the visitor has gone, if its next
+    /// `welcome` would take it for another; that is not timed. Nothing is done unless a contender says otherwise.
     fn leave(&mut self) -> Fallible {
         Ok(())
     }
@@ -272,12 +293,17 @@ impl Role {
 pub enum Capability {
     /// Records one way, as many as it carries: the measure `one-way`.
     OneWay,
-    /// Records there and back, both sides spinning: `round-trip`; and one way at a given rate: `load`.
+    /// Records there and back, both sides spinning, of any length up to [`ContenderKind::trip_len_max`]: `round-trip`;
+    /// and one way at a given rate: `load`.
     RoundTrip,
     /// Records there and back, both sides asleep in between: `asleep` and `asleep-one-core`; and waking a sleeper:
     /// `wake-up`.
     Asleep,
-    /// Requests and their replies, both sides spinning: a record there, and one back that answers it.
+    /// Requests and their replies, both sides spinning, of 56 bytes: `round-trip`. The steps are those of
+    /// [`RoundTrip`](Self::RoundTrip), a record there and one back, sent by what a library offers for calls: it knows
+    /// which reply answers which request. fdring's calls are compared with the contenders that list this, its records
+    /// there and back with all in `round-trip`. One that lists both is measured once, as both; one that lists this
+    /// alone takes no part in other lengths, nor in `load`.
     Call,
     /// Records one way to each of up to 4 consumers in the child: `consumers`.
     FanOut,

@@ -67,7 +67,10 @@ pub(crate) fn send(
         }
         Case::Descriptors(_, count) => descriptors::send(shared, count, records, |fds| contender.send_fds(fds)),
         case if case.is_senders_time() => {
-            contender.send_all(way, records)?;
+            match shared.word(Word::Ahead).load(Ordering::Relaxed) {
+                1 if is_counted(case) => send_counted(shared, contender, way, records)?,
+                _ => contender.send_all(way, records)?,
+            }
             shared.word(Word::Pong).store(1, Ordering::Release);
             Ok(())
         }
@@ -94,7 +97,7 @@ pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case
         }
         Case::Descriptors(_, count) => descriptors::receive(shared, count, records, || contender.receive_fds(count))?,
         case if case.is_senders_time() && shared.word(Word::Ahead).load(Ordering::Relaxed) != 0 => {
-            wait_until_sent(shared, (way.len, records))?;
+            wait_until_sent(shared, case, (way.len, records))?;
             return contender.receive_all(way, records);
         }
         _ => return contender.receive_all(way, records),
@@ -102,13 +105,34 @@ pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case
     Ok(0)
 }
 
+/// Whether it is counted how many records are sent before anyone receives: those of a contender from outside that can
+/// be sent one by one.
+fn is_counted(case: Case) -> bool {
+    matches!(case, Case::ProducersCost(kind, _) if kind.0.records_step == 1)
+}
+
+/// Sends records one by one, and says how many are sent.
+fn send_counted(shared: &Shared, contender: &mut dyn Contender, way: Way, records: u64) -> Fallible {
+    let sent = shared.word(Word::Sent);
+    sent.store(0, Ordering::Relaxed);
+    (0..records).try_for_each(|n| {
+        contender.send(way.turn(n), n)?;
+        sent.store(n + 1, Ordering::Relaxed);
+        Ok(())
+    })
+}
+
 /// Receives nothing until so many records are sent.
-fn wait_until_sent(shared: &Shared, (len, records): (usize, u64)) -> Fallible {
+fn wait_until_sent(shared: &Shared, case: Case, (len, records): (usize, u64)) -> Fallible {
     let start = Instant::now();
     while shared.word(Word::Pong).load(Ordering::Acquire) == 0 {
         if start.elapsed() > ROOM_PATIENCE {
+            let done = match is_counted(case) {
+                true => format!("sent {} of them", shared.word(Word::Sent).load(Ordering::Relaxed)),
+                false => "was not done with them".to_owned(),
+            };
             return Err(format!(
-                "there is no room for {records} records of {}: its sender was not done with them within \
+                "there is no room for {records} records of {}, as `ContenderKind::room` says: its sender {done} within \
                  {} s while nobody received, and one that waits for room measures its receiver",
                 Bytes(len),
                 ROOM_PATIENCE.as_secs()

@@ -96,10 +96,9 @@ const HELP: &str = "
 Commands:
   run              measure; this is what is done unless a command is given
   ab REV REV       build two revisions (. is the sources as they are), measure both in turn, and say what differs;
-                   in a checkout of fdring; what is selected, --seconds, --restarts, --keep and --try count
+                   in a checkout of fdring
   compare A B      compare two reports of --json: a ratio and an interval for each row
-  grid             producers × consumers on more than two processors, a process and a processor each: --grid, --bytes N,
-                   --contender, --cores, --seconds, --restarts and --json count
+  grid             producers × consumers on more than two processors, a process and a processor each
   doctor           look at this machine: what makes figures doubtful, and what to do about it
   list             the measures, contenders and sizes there are, of those that are selected
 
@@ -131,6 +130,9 @@ Options:
 SIGINT and SIGTERM end a run early, with the figures up to then. The exit status is 0 if all went well, 1 if something
 failed, a contender was left out, or the second is slower in a comparison, and 2 if an option makes no sense.
 ";
+
+/// The longest line of what commands take.
+const HELP_LINE_MAX: usize = 110;
 
 /// Runs the program, by the arguments of this process.
 ///
@@ -169,8 +171,22 @@ fn exit_code(outcome: &Fallible) -> ExitCode {
 
 fn help(program: &Program) -> String {
     let Program { command, about, .. } = program;
+    let mut taken = String::from("Options that each command takes:");
+    for command in options::COMMANDS {
+        let mut line = format!("\n  {command:<15}");
+        let options = options::taken_by(command);
+        for option in if options.is_empty() { vec!["none"] } else { options } {
+            if line.len() + option.len() > HELP_LINE_MAX {
+                taken.push_str(&line);
+                line = format!("\n  {:<15}", "");
+            }
+            line.push_str(&format!("  {option}"));
+        }
+        taken.push_str(&line);
+    }
     format!(
-        "{about}\n\nUsage: {command} [COMMAND] [OPTIONS]\n{HELP}\nExamples:\n  {command} --quick --bytes 56\n  \
+        "{about}\n\nUsage: {command} [COMMAND] [OPTIONS]\n{HELP}\n{taken}\n\nExamples:\n  \
+         {command} --quick --bytes 56\n  \
          {command} --contender fdring --json figures.json --html figures.html\n  \
          {command} --measure round-trip --cores 2,3\n  {command} --measure load --rate 100k,1M --arrivals burst\n\n\
          Started by `cargo test --benches`, without --bench, the benchmark only tries every contender once.\n"
@@ -263,7 +279,8 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
         let warnings = [warnings, watch.warnings(), census.warnings.clone(), report::warnings(&collected)].concat();
         let others = program.contenders.iter().map(|kind| format!("{} {}", kind.name, kind.version).trim().to_owned());
         let others = others.collect();
-        let run = Run { machine: &machine, options, collected: &collected, others, warnings, census: &census };
+        let skipped = report::skipped_lines(program.contenders, &options.selection);
+        let run = Run { machine: &machine, options, collected: &collected, others, skipped, warnings, census: &census };
         print!("{}", report::text(&run));
         report::write_files(&run)?;
     }

@@ -19,78 +19,47 @@ const QUICK_RESTARTS: usize = 3;
 /// How long one slice may take, in seconds.
 const LIMIT_SECONDS: f64 = 10.0;
 
-/// The options that `ab` passes on to each run.
-const PASSED_ON: [&str; 8] =
-    ["--measure", "--contender", "--bytes", "--filter", "--cores", "--rate", "--arrivals", "--limit"];
-
-/// The options that each command takes; what would be ignored is refused.
-const TAKEN: [(&str, &[&str]); 6] = [
-    (
-        "run",
-        &[
-            "--measure",
-            "--contender",
-            "--bytes",
-            "--filter",
-            "--quick",
-            "--seconds",
-            "--restarts",
-            "--cores",
-            "--rate",
-            "--arrivals",
-            "--percentiles",
-            "--limit",
-            "--json",
-            "--csv",
-            "--html",
-            "--hdr",
-            "--try",
-        ],
-    ),
-    (
-        "ab",
-        &[
-            "--measure",
-            "--contender",
-            "--bytes",
-            "--filter",
-            "--quick",
-            "--seconds",
-            "--restarts",
-            "--cores",
-            "--rate",
-            "--arrivals",
-            "--limit",
-            "--keep",
-            "--try",
-        ],
-    ),
-    ("compare", &[]),
-    (
-        "grid",
-        &[
-            "--grid",
-            "--bytes",
-            "--contender",
-            "--quick",
-            "--seconds",
-            "--restarts",
-            "--cores",
-            "--limit",
-            "--json",
-            "--try",
-        ],
-    ),
-    ("doctor", &[]),
-    ("list", &["--measure", "--contender", "--bytes", "--filter", "--rate", "--arrivals"]),
+/// The commands that take each option, in the order of `--help`; what would be ignored is refused. A `-` before `ab`
+/// says that it takes the option for itself: all others it passes on to each run.
+const TAKEN: [(&str, &[&str]); 19] = [
+    ("--measure", &["run", "ab", "list"]),
+    ("--contender", &["run", "ab", "grid", "list"]),
+    ("--bytes", &["run", "ab", "grid", "list"]),
+    ("--filter", &["run", "ab", "list"]),
+    ("--quick", &["run", "-ab", "grid"]),
+    ("--seconds", &["run", "-ab", "grid"]),
+    ("--restarts", &["run", "-ab", "grid"]),
+    ("--cores", &["run", "ab", "grid"]),
+    ("--grid", &["grid"]),
+    ("--rate", &["run", "ab", "list"]),
+    ("--arrivals", &["run", "ab", "list"]),
+    ("--percentiles", &["run"]),
+    ("--limit", &["run", "ab", "grid"]),
+    ("--json", &["run", "grid"]),
+    ("--csv", &["run"]),
+    ("--html", &["run"]),
+    ("--hdr", &["run"]),
+    ("--keep", &["-ab"]),
+    ("--try", &["run", "-ab", "grid"]),
 ];
+/// The commands, in the order of `--help`.
+pub(crate) const COMMANDS: [&str; 6] = ["run", "ab", "compare", "grid", "doctor", "list"];
 
 /// What is written only where something is measured.
 const WRITTEN: [&str; 4] = ["--json", "--csv", "--html", "--hdr"];
 
+/// The options that a command takes.
+pub(crate) fn taken_by(command: &str) -> Vec<&'static str> {
+    let takes = |by: &[&str]| by.iter().any(|each| each.trim_start_matches('-') == command);
+    TAKEN.iter().filter(|(_, by)| takes(by)).map(|(option, _)| *option).collect()
+}
+
 /// Makes sure that the command takes all options that were given.
 fn check_taken(command: &str, given: &[String]) -> Result<(), String> {
-    let Some((_, taken)) = TAKEN.iter().find(|(name, _)| *name == command) else { return Ok(()) };
+    if !COMMANDS.contains(&command) {
+        return Ok(());
+    }
+    let taken = taken_by(command);
     if let Some(option) = given.iter().find(|option| !taken.contains(&option.as_str())) {
         let all = if taken.is_empty() { "it takes none".to_owned() } else { format!("it takes {}", taken.join(", ")) };
         return Err(format!("`{command}` takes no {option}; {all}"));
@@ -267,7 +236,7 @@ impl Options {
             }
             let mut value = || {
                 let value = args.next().ok_or_else(|| format!("{arg} needs a value"))?;
-                if PASSED_ON.contains(&arg.as_str()) {
+                if TAKEN.iter().any(|(option, by)| *option == arg && by.contains(&"ab")) {
                     options.passed_on.extend([arg.clone(), value.clone()]);
                 }
                 Ok::<String, String>(value)

@@ -67,6 +67,8 @@ pub(crate) enum Word {
     Stop = 40,
     /// The child receives nothing until all is sent.
     Ahead = 48,
+    /// How many of those are sent.
+    Sent = 56,
     /// The child's answer to the command of that number, and the sum over all that it received.
     Answer = 128,
     Sum = 136,

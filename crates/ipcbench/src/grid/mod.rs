@@ -210,7 +210,9 @@ pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
         }
     }
     if options.tries {
-        println!("ipcbench: {} cells tried with {} contenders each", cells.len(), kinds.len());
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name).collect();
+        let (all, tried) = (kinds.len(), cells.len());
+        println!("ipcbench: {tried} cells tried with {all} contenders each: {}", names.join(", "));
         return Ok(ExitCode::SUCCESS);
     }
     print!("{}\n{}", probe::text(&classes(&probe::all_pairs(&used, &Clock::measure())?)), table(&rows, &cells, len));

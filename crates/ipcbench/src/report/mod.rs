@@ -12,7 +12,7 @@ mod tried;
 
 pub(crate) use tables::Table;
 pub(crate) use text::text;
-pub(crate) use tried::{list, tried};
+pub(crate) use tried::{list, skipped_lines, tried};
 
 use crate::census::Census;
 use crate::contender::Fallible;
@@ -39,6 +39,8 @@ pub(crate) struct Run<'a> {
     pub(crate) collected: &'a Collected,
     /// The contenders from outside, with their versions.
     pub(crate) others: Vec<String>,
+    /// What these take no part in, and why, a line each.
+    pub(crate) skipped: Vec<String>,
     pub(crate) warnings: Vec<String>,
     pub(crate) census: &'a Census,
 }

@@ -66,7 +66,16 @@ fn with_run(args: &[&str], check: impl FnOnce(&Run<'_>)) {
     census.counts.push(Count { what: "calls".to_owned(), value: 3.0, unit: "/s", limit: Some(10.0) });
     let warnings = super::warnings(&collected);
     let (machine, options, collected, census) = (&machine, &options, &collected, &census);
-    check(&Run { machine, options, collected, others: Vec::new(), warnings, census });
+    check(&Run { machine, options, collected, others: Vec::new(), skipped: Vec::new(), warnings, census });
+}
+
+#[test]
+fn the_text_says_what_contenders_from_outside_take_no_part_in_and_why() {
+    with_run(&[], |run| {
+        let skipped = vec!["own: connect: its ends live as long as its process".to_owned()];
+        let run = Run { others: Vec::new(), skipped, warnings: Vec::new(), ..*run };
+        assert!(text(&run).contains("\nskipped: own: connect: its ends live as long as its process\n"));
+    });
 }
 
 #[test]
@@ -111,7 +120,7 @@ fn a_page_of_too_little_says_so_and_its_legends_have_only_what_is_drawn() {
             let left = if outcome.case.contender() == "rtrb" { 0 } else { 2 };
             outcome.figures.iter_mut().for_each(|figures| figures.slices.truncate(left));
         }
-        let few = Run { collected: &collected, others: Vec::new(), warnings: Vec::new(), ..*run };
+        let few = Run { collected: &collected, others: Vec::new(), skipped: Vec::new(), warnings: Vec::new(), ..*run };
         let page = html::html(&few).unwrap();
         assert!(page.contains(summary::TOO_LITTLE) && !page.contains(summary::MEANING));
         let legends = page.matches(">rtrb in chunks of 32, in-process</span>").count();
@@ -137,7 +146,7 @@ fn what_has_too_few_slices_is_left_out_of_the_summary() {
             outcome.figures[Distance::Near as usize].slices.truncate(2);
         }
         collected.tally.kept = [740, 7400];
-        let run = Run { collected: &collected, others: Vec::new(), warnings: Vec::new(), ..*run };
+        let run = Run { collected: &collected, others: Vec::new(), skipped: Vec::new(), warnings: Vec::new(), ..*run };
         let table = summary_of(&run);
         assert!(table.contains("cores far, 7400 slices") && !table.contains("cores near"), "{table}");
         let sentences = summary::sentences(&run);
@@ -161,7 +170,7 @@ fn the_summary_compares_one_value_a_record_with_the_same() {
         for outcome in collected.outcomes.iter_mut().filter(|outcome| outcome.case.carries_slices()) {
             outcome.figures.iter_mut().for_each(|figures| figures.slices.fill(0.01));
         }
-        let run = Run { collected: &collected, others: Vec::new(), warnings: Vec::new(), ..*run };
+        let run = Run { collected: &collected, others: Vec::new(), skipped: Vec::new(), warnings: Vec::new(), ..*run };
         let best = |len, slices| {
             let sample = (summary::one_way(len, slices), summary::Told::Typical);
             summary::best(&run, summary::Party::Fdring, sample, Distance::Near).unwrap().0
@@ -289,7 +298,8 @@ fn only_what_carries_more_than_a_bare_ring_can_be_a_doubt() {
         let mut is_doubt = |share: f64| {
             let outcome = collected.outcomes.iter_mut().find(|outcome| outcome.case == fdring).unwrap();
             outcome.figures[0].slices.fill(ceiling * share);
-            let run = Run { collected: &collected, others: Vec::new(), warnings: Vec::new(), ..*run };
+            let run =
+                Run { collected: &collected, others: Vec::new(), skipped: Vec::new(), warnings: Vec::new(), ..*run };
             run.is_doubt(fdring, Distance::Near)
         };
         assert!(is_doubt(0.9) && !is_doubt(0.99));

@@ -27,6 +27,9 @@ pub(crate) fn text(run: &Run<'_>) -> String {
     used(&mut text, run);
     counts(&mut text, run);
     targets(&mut text, run);
+    for line in &run.skipped {
+        let _ = writeln!(text, "skipped: {line}");
+    }
     for warning in &run.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }

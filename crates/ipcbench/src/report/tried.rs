@@ -45,12 +45,15 @@ pub(crate) fn list(cases: &[Case], (kinds, selection): (&[ContenderKind], &Selec
     if kinds.iter().any(|kind| !skipped(kind, selection).is_empty()) {
         text.push_str("left out\n");
     }
-    for kind in kinds {
-        for (measures, why) in skipped(kind, selection) {
-            let _ = writeln!(text, "  {}: {measures}: {why}", kind.name);
-        }
-    }
+    skipped_lines(kinds, selection).iter().for_each(|line| _ = writeln!(text, "  {line}"));
     text
+}
+
+/// A line for each contender from outside and each reason why it takes no part in measures that were asked for.
+pub(crate) fn skipped_lines(kinds: &[ContenderKind], selection: &Selection) -> Vec<String> {
+    let lines =
+        |kind| skipped(kind, selection).into_iter().map(|(measures, why)| format!("{}: {measures}: {why}", kind.name));
+    kinds.iter().flat_map(lines).collect()
 }
 
 /// The measures that a contender from outside takes no part in, of those that were asked for, and why.
