@@ -176,11 +176,14 @@ impl Service {
             self.take_due();
             return Ok(Looked::News);
         }
-        let look = match () {
-            () if turn.requests == self.turn_requests => LookAtCaller::Closely,
-            // Others are waited for, too.
-            () if self.clients.len() > 1 || deadline == Deadline::Now || self.spin.is_zero() => LookAtCaller::InView,
-            () => LookAtCaller::ForAMoment,
+        // Only for one that is alone: a moment for one caller would be lost for the others.
+        let may_wait = self.clients.len() <= 1 && deadline != Deadline::Now && !self.spin.is_zero();
+        let look = if turn.requests == self.turn_requests {
+            LookAtCaller::Closely
+        } else if may_wait {
+            LookAtCaller::ForAMoment
+        } else {
+            LookAtCaller::InView
         };
         let client = match self.selector.get_mut(turn.key) {
             Some(Endpoint::Client(client)) => client,
