@@ -350,6 +350,11 @@ pub(crate) mod tests {
             let (mut reader, writer) = pipe().unwrap();
             close_later([socket, writer.into()]);
             assert!((1..=3).contains(&waiting()));
+            // A child that is forked while a thread has the lock closes nothing: now all wait for some milliseconds.
+            wait_until("the first is being closed, and the other is seen to", || {
+                let queue = OF_SESSIONS.lock();
+                queue.closing.len() == 1 && (queue.is_watched || queue.waiting.is_empty())
+            });
             // The parent's threads and what they still have to do are the parent's: a child has its own.
             assert!(in_forked_child(|| waiting() == 0 && is_closed(pipe().unwrap())));
             assert_eq!(reader.read(&mut [0]).unwrap(), 0);
