@@ -12,6 +12,8 @@ use fdring::call::{
 use fdring::tokio::Async;
 use fdring::typed::Layout;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tasks::{once, run, runtimes};
 use tokio::runtime::Builder;
@@ -166,16 +168,23 @@ fn a_service_in_a_task_receives_each_request_once_wherever_a_future_is_dropped()
     }
 }
 
-/// Both ends in tasks of one runtime: each future is dropped at its first wait, or a little later, until one is done.
+/// Both ends in tasks of one runtime: each future is dropped at its first wait, until one is done. Now and then either
+/// end waits until the other has dropped one: how often they would by themselves depends on the threads' pace.
 #[test]
 fn each_value_is_answered_once_wherever_a_future_of_either_end_is_dropped() {
     type Request = TypedRequest<[u64; 8], u64>;
-    async fn next(service: &mut Async<TypedService<[u64; 8], u64>>, dropped: &mut u64) -> Request {
+    async fn next(service: &mut Async<TypedService<[u64; 8], u64>>, dropped: &AtomicU64) -> Request {
         loop {
             match once(service.receive()).await {
                 Some(request) => return request.unwrap(),
-                None => *dropped += 1,
-            }
+                None => dropped.fetch_add(1, Relaxed),
+            };
+            tokio::task::yield_now().await;
+        }
+    }
+    async fn until_one_more(dropped: &AtomicU64) {
+        let before = dropped.load(Relaxed);
+        while dropped.load(Relaxed) == before {
             tokio::task::yield_now().await;
         }
     }
@@ -188,26 +197,31 @@ fn each_value_is_answered_once_wherever_a_future_of_either_end_is_dropped() {
         let caller = TypedCaller::<[u64; 8], u64>::new(options.connect(address.as_str()).unwrap());
         let dropped = run(&runtime, async move {
             let (mut service, mut caller) = (Async::new(service).unwrap(), Async::new(caller).unwrap());
+            let dropped = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+            let both = Arc::clone(&dropped);
             let serving = tokio::spawn(async move {
-                let mut dropped = 0;
+                let [by_caller, by_service] = &*both;
                 for expected in 0..CALLS {
-                    let request = next(&mut service, &mut dropped).await;
+                    let request = next(&mut service, by_service).await;
+                    if expected % 64 == 32 {
+                        // The caller waits for this answer, before it has sent 64 more at the latest.
+                        until_one_more(by_caller).await;
+                    }
                     let value = request.value().unwrap();
                     assert_eq!(value, [expected; 8], "none is missing, and none comes twice");
                     request.reply_part(&value[0]).unwrap();
                     request.reply(&(value[0] + 1)).unwrap();
                 }
                 assert_eq!(service.get_mut().untyped_mut().stats().requests, CALLS);
-                next(&mut service, &mut dropped).await.refuse("enough").unwrap();
-                dropped
+                next(&mut service, by_service).await.refuse("enough").unwrap();
             });
-            let (mut dropped, mut tickets) = (0, std::collections::VecDeque::new());
+            let ([by_caller, by_service], mut tickets) = (&*dropped, std::collections::VecDeque::new());
             for number in 0..CALLS {
                 let ticket = loop {
                     match once(caller.send(&[number; 8], DEADLINE)).await {
                         Some(ticket) => break ticket.unwrap(),
-                        None => dropped += 1,
-                    }
+                        None => by_caller.fetch_add(1, Relaxed),
+                    };
                     tokio::task::yield_now().await;
                 };
                 tickets.push_back((number, ticket));
@@ -217,19 +231,24 @@ fn each_value_is_answered_once_wherever_a_future_of_either_end_is_dropped() {
                         let value = loop {
                             match once(caller.wait(&mut ticket)).await {
                                 Some(value) => break value.unwrap(),
-                                None => dropped += 1,
-                            }
+                                None => by_caller.fetch_add(1, Relaxed),
+                            };
                             tokio::task::yield_now().await;
                         };
                         assert_eq!(value, expected);
                     }
+                }
+                if number % 64 == 0 {
+                    // All are answered, and the service waits for the next one.
+                    until_one_more(by_service).await;
                 }
             }
             let refused = caller.call(&[0; 8], DEADLINE).await.unwrap_err();
             assert!(matches!(refused, CallError::Refused { .. }), "{refused:?}");
             let stats = caller.get_mut().untyped_mut().stats();
             assert_eq!((stats.in_flight, stats.sessions, stats.lost, stats.stray), (0, 1, 0, 0), "{stats:?}");
-            [dropped, serving.await.unwrap()]
+            serving.await.unwrap();
+            dropped.each_ref().map(|dropped| dropped.load(Relaxed))
         });
         assert!(dropped.iter().all(|dropped| *dropped > 10), "{dropped:?} futures were dropped");
     }
