@@ -8,7 +8,7 @@
 use super::copy::{Chunk, SHORT_WORDS, copy_long, copy_words, first_chunks, order_streams, store_words, stream_bytes};
 use super::words::ControlMap;
 use crate::error::Result;
-use crate::layout::{ControlHeader, FLAG_STAMPED, Geometry};
+use crate::layout::{ControlHeader, FLAG_STAMPED, Geometry, LaneState};
 use crate::region::{Mapping, Region, Seals};
 use crate::ring::{LaneCounters, LaneWords, LaneWriter, RingWords};
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
@@ -148,8 +148,9 @@ pub(crate) struct WritableLane {
 }
 
 impl WritableLane {
-    /// Maps two regions that this process has just made, writes the static header, with the data region's inode, and
-    /// then seals both against every other writer; the regions come back with what is left open of their seals.
+    /// Maps two regions that this process has just made, writes the static header, with the data region's inode, opens
+    /// the lane, and then seals both against every other writer; the regions come back with what is left open of their
+    /// seals. The control region is sealed last: who finds it sealed finds a whole lane.
     ///
     /// # Errors
     ///
@@ -166,9 +167,10 @@ impl WritableLane {
         for (word, value) in lane.control.words().header.iter().zip(header.to_words()) {
             word.store(value, Ordering::Relaxed);
         }
+        lane.state().store(LaneState::Open as u32, Ordering::Relaxed);
         let shape = Seals::SHRINK | Seals::GROW | Seals::FUTURE_WRITE;
-        control.seal(shape | Seals::SEAL)?;
         data.seal(shape)?;
+        control.seal(shape | Seals::SEAL)?;
         control.check_not_writable()?;
         data.check_not_writable()?;
         let ring = lane.ring;

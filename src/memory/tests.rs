@@ -1,10 +1,12 @@
 //! A mapped lane: bytes are found where they belong, and never beyond the end of the ring.
 
 use super::{InPlace, LaneMap, WritableLane};
-use crate::layout::{CONTROL_HEADER_WORDS, ControlHeader, Geometry};
+use crate::layout::{CONTROL_HEADER_WORDS, ControlHeader, Geometry, LaneState};
 use crate::producer::runs::Row;
-use crate::region::{HugePages, Region, RegionOptions};
-use crate::ring::{LaneWriter, RingWords};
+use crate::region::{HugePages, Region, RegionOptions, Seals};
+use crate::ring::{LaneWords, LaneWriter, RingWords};
+use crate::sync::Ordering;
+use rustix::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A lane of 4096 bytes as its producer maps it.
@@ -28,6 +30,28 @@ pub(crate) fn trust() -> InPlace {
 
 fn panics(what: impl FnOnce()) -> bool {
     catch_unwind(AssertUnwindSafe(what)).is_err()
+}
+
+#[test]
+fn a_control_region_that_is_sealed_is_of_a_whole_lane() {
+    let region =
+        || Region::create(&RegionOptions { name: "whole", len_bytes: 4096, huge_pages: HugePages::No }).unwrap();
+    let descriptor = |region: &Region| region.as_fd().try_clone_to_owned().unwrap();
+    let create = |control, data| {
+        let header = ControlHeader::from_words([0; CONTROL_HEADER_WORDS]);
+        WritableLane::create(control, data, Geometry::new(4096, 8, 8).unwrap(), &header)
+    };
+    let (lane, control, _) = create(region(), region()).unwrap();
+    assert!(Region::has_seals(&descriptor(&control), Seals::SEAL));
+    assert_eq!(lane.lane().state().load(Ordering::Relaxed), LaneState::Open as u32);
+    // A data region that takes no seals any more.
+    let (control, data) = (region(), region());
+    data.seal(Seals::SEAL).unwrap();
+    let kept = descriptor(&control);
+    create(control, data).unwrap_err();
+    for seal in [Seals::SHRINK, Seals::GROW, Seals::FUTURE_WRITE, Seals::SEAL] {
+        assert!(!Region::has_seals(&kept, seal), "{seal:?} of a lane that was not made");
+    }
 }
 
 #[test]

@@ -208,7 +208,7 @@ pub(crate) struct Writer<W> {
 }
 
 impl<W: LaneWriter> Writer<W> {
-    /// A writer that goes on at `position`: 0, but for tests that begin near an edge of the number space.
+    /// A writer of an open lane that goes on at `position`: 0, but for tests that begin near an edge of the numbers.
     pub(crate) fn new(memory: W, position: u64) -> Self {
         let geometry = memory.lane().geometry();
         debug_assert!(position.is_multiple_of(geometry.record_align()));
@@ -216,7 +216,6 @@ impl<W: LaneWriter> Writer<W> {
         // Not below `published`: there is no record yet.
         memory.lane().last().store(position, Ordering::Relaxed);
         memory.lane().published().store(position, Ordering::Relaxed);
-        memory.lane().state().store(LaneState::Open as u32, Ordering::Relaxed);
         let [committed, intent, limit, clear, last] = [position; 5];
         let payload_max = geometry.payload_max();
         let room = Room { geometry, payload_max, committed, clear, last, records: 0 };

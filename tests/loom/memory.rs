@@ -1,6 +1,6 @@
 //! The memory of a lane and of a seat, in place of mappings: the same words, over loom's atomics.
 
-use crate::layout::Geometry;
+use crate::layout::{Geometry, LaneState};
 use crate::os::events::Events;
 use crate::ring::cursor::Found;
 use crate::ring::roster::SeatPort;
@@ -81,7 +81,7 @@ impl Lane {
             last: AtomicU64::new(0),
             intent: AtomicU64::new(0),
             space_wait: AtomicU32::new(0),
-            state: AtomicU32::new(0),
+            state: AtomicU32::new(LaneState::Open as u32),
             evictions: AtomicU32::new(0),
             ring: std::array::from_fn(|_| Granule::new(watch)),
         })
