@@ -459,12 +459,6 @@ impl Producer {
         if self.shortcut.is_closed() && self.guard.is_child() {
             return Err(SendError::Forked);
         }
-        self.reserve_here(len, deadline)
-    }
-
-    /// As `reserve_until`, where this is known not to be a forked child.
-    #[inline(always)]
-    fn reserve_here(&mut self, len: usize, deadline: Deadline) -> Result<Reservation<'_>, SendError> {
         // What was committed in a batch and not published is forgotten.
         self.publisher.writer.rewind();
         check_len(&self.publisher.writer.room(), len)?;
@@ -476,23 +470,10 @@ impl Producer {
         Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
     }
 
-    /// Copies `payload` into a record with this tag, and publishes it.
+    /// Copies `payload` into a record with this tag, and publishes it. No function that is not inlined is given the
+    /// payload: so the optimiser can write a value that was made for this call into the ring at once.
     #[inline(always)]
     fn send_until(&mut self, payload: &[u8], tag: u16, deadline: Deadline) -> Result<(), SendError> {
-        if self.shortcut.is_closed() {
-            return self.send_by_steps(payload, tag, deadline);
-        }
-        // Asked once for all: nothing of the caller's runs until the record is published, and so nothing forks.
-        let mut slot = self.reserve_here(payload.len(), deadline)?;
-        slot.set_tag(tag);
-        slot.copy(payload);
-        slot.complete();
-        Ok(())
-    }
-
-    /// As `send_until`, if there is no shortcut.
-    #[cold]
-    fn send_by_steps(&mut self, payload: &[u8], tag: u16, deadline: Deadline) -> Result<(), SendError> {
         let mut slot = self.reserve_until(payload.len(), deadline)?;
         slot.set_tag(tag);
         slot.copy_and_commit(payload);

@@ -176,7 +176,7 @@ impl<'a> Reservation<'a> {
     /// Writes the header, and publishes the record if it is no batch's. [`Shortcut`](crate::os::fork::Shortcut) was
     /// asked before.
     #[inline(always)]
-    pub(super) fn complete(self) {
+    fn complete(self) {
         crash::point!("producer-before-header");
         let writer = &mut self.producer.publisher.writer;
         match self.batch {
