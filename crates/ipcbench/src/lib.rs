@@ -119,7 +119,8 @@ Options:
   --arrivals HOW   when records are due there: poisson (unless given), even, or burst
   --percentiles P,… those of the tables; 50,90,99,99.9 unless given
   --limit N        leave a contender out that takes longer than N seconds for a slice; 10 unless given
-  --json PATH      write all figures there, for other programs
+  --json PATH      write all figures there, for other programs; `cargo bench` runs this in the folder of its package,
+                   so give it a path from the root, as $PWD/figures.json. The last lines say what was written where
   --csv PATH       write them there as a table
   --html PATH      write them there as a page with plots
   --hdr FOLDER     write the distributions there, as HdrHistogram's plotter reads them
@@ -187,7 +188,7 @@ fn help(program: &Program) -> String {
     format!(
         "{about}\n\nUsage: {command} [COMMAND] [OPTIONS]\n{HELP}\n{taken}\n\nExamples:\n  \
          {command} --quick --bytes 56\n  \
-         {command} --contender fdring --json figures.json --html figures.html\n  \
+         {command} --contender fdring --json $PWD/figures.json --html $PWD/figures.html\n  \
          {command} --measure round-trip --cores 2,3\n  {command} --measure load --rate 100k,1M --arrivals burst\n\n\
          Started by `cargo test --benches`, without --bench, the benchmark only tries every contender once.\n"
     )
@@ -282,7 +283,7 @@ fn measure(program: &Program, options: &Options) -> Fallible<ExitCode> {
         let skipped = report::skipped_lines(program.contenders, &options.selection);
         let run = Run { machine: &machine, options, collected: &collected, others, skipped, warnings, census: &census };
         print!("{}", report::text(&run));
-        report::write_files(&run)?;
+        print!("{}", report::write_files(&run)?);
     }
     if is_empty && !has_faults {
         return Err("nothing was measured; give it more time by --seconds, or fewer restarts by --restarts".into());

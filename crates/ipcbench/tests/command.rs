@@ -198,6 +198,23 @@ fn a_run_writes_everything_that_was_asked_for() {
     }
 }
 
+#[test]
+fn a_run_says_where_it_has_written_what_was_asked_for() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("where");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+    command.args(["--measure", "round-trip", "--bytes", "56", "--contender", "raw ring", "--seconds", "1"]);
+    // A path that begins in the folder that the command runs in, as in `cargo bench`.
+    command.args(["--restarts", "1", "--json", "here.json", "--hdr", "folder"]).current_dir(&scratch.0);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let last = ["here.json", "folder"].map(|name| format!("written: {}\n", scratch.file(name))).concat();
+    assert!(String::from_utf8_lossy(&output.stdout).ends_with(&last), "{}", said(&output));
+    assert!(scratch.0.join("here.json").exists());
+}
+
 /// The first child of a process.
 fn child_of(pid: u32) -> Option<u32> {
     let path = format!("/proc/{pid}/task/{pid}/children");

@@ -223,6 +223,7 @@ pub(crate) fn run(program: &Program, options: &Options) -> Fallible<ExitCode> {
     if let Some(path) = &options.json {
         std::fs::write(path, json(&rows, len))
             .map_err(|error| format!("{} was not written: {error}", path.display()))?;
+        print!("{}", crate::report::written([path].into_iter()));
     }
     Ok(ExitCode::SUCCESS)
 }

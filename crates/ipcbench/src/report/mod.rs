@@ -25,7 +25,7 @@ use crate::plan::Case;
 use crate::run::Collected;
 use crate::stats::{Quartiles, short};
 use crate::targets::{ABOVE_BOUND_MAX, Comparison, Judgement, targets};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The percentiles of all times, those of slices that were thrown away included, with their names.
 const OF_ALL: [(f64, &str); 2] = [(0.99, "p99 of all"), (0.999, "p99.9 of all")];
@@ -196,12 +196,12 @@ impl Run<'_> {
     }
 }
 
-/// Writes the files that were asked for.
+/// Writes the files that were asked for; a line for each says where it is.
 ///
 /// # Errors
 ///
 /// A sentence about the one that could not be written.
-pub(crate) fn write_files(run: &Run<'_>) -> Fallible {
+pub(crate) fn write_files(run: &Run<'_>) -> Fallible<String> {
     let options = run.options;
     let write = |path: &Path, text: String| {
         std::fs::write(path, text).map_err(|error| format!("{} was not written: {error}", path.display()))
@@ -220,7 +220,17 @@ pub(crate) fn write_files(run: &Run<'_>) -> Fallible {
             write(&folder.join(name), text)?;
         }
     }
-    Ok(())
+    Ok(written([&options.json, &options.csv, &options.html, &options.hdr].into_iter().flatten()))
+}
+
+/// A line for each of these paths, which says where that is: `cargo bench` runs this program in the folder of its
+/// package, where a path that is not absolute begins.
+pub(crate) fn written<'a>(paths: impl Iterator<Item = &'a PathBuf>) -> String {
+    let line = |path: &PathBuf| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        format!("written: {}\n", path.display())
+    };
+    paths.map(line).collect()
 }
 
 /// Whether a row cannot be better than what bounds it.
