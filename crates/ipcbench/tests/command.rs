@@ -301,6 +301,38 @@ fn connecting_is_measured() {
     assert!(report["figures"].as_array().unwrap().len() + moved as usize > 0, "{report}");
 }
 
+/// Has the command and all that it starts run in a real-time class; `false` if that is not permitted.
+#[allow(unsafe_code, reason = "the class of scheduling is set between fork and exec")]
+fn make_real_time(command: &mut Command) -> bool {
+    const PARAMETERS: libc::sched_param = libc::sched_param { sched_priority: 20 };
+    // SAFETY: the call reads the parameters alone.
+    let set = |class, parameters: &libc::sched_param| unsafe { libc::sched_setscheduler(0, class, parameters) } == 0;
+    let is_permitted = std::thread::spawn(move || set(libc::SCHED_FIFO, &PARAMETERS)).join().unwrap();
+    // SAFETY: between fork and exec it makes one system call and allocates nothing.
+    unsafe {
+        command.pre_exec(
+            move || if set(libc::SCHED_FIFO, &PARAMETERS) { Ok(()) } else { Err(std::io::Error::last_os_error()) },
+        )
+    };
+    is_permitted
+}
+
+#[test]
+fn what_is_counted_is_counted_in_a_real_time_class_too() {
+    if !has_two_processors() {
+        return;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
+    command.args(["--measure", "counts", "--try"]);
+    if !make_real_time(&mut command) {
+        return;
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let denied = said(&output).contains("system calls were not counted: ptrace");
+    assert!(denied || !said(&output).contains("not all was counted"), "{}", said(&output));
+}
+
 /// The process that measures in a run, and the memory that it shares, once slices were measured.
 fn worker_of(run: &std::process::Child) -> (rustix::process::Pid, std::fs::File) {
     let started = Instant::now();

@@ -3,14 +3,16 @@
 //! Two fresh processes, a producer and a consumer, do as they are told, and this one watches them: their system calls
 //! one by one through ptrace(2), their processor time by the scheduler's own count. A process that makes no system call
 //! is not slowed by being traced, so the counts of busy ends, which make next to none, are those of undisturbed ones;
-//! ends that sleep are slowed, which leaves their calls for each record as they are.
+//! ends that sleep are slowed, which leaves their calls for each record as they are. The two and who watches them are of
+//! the usual class of scheduling whatever class this process is of: in a real-time one either would take the processor
+//! from the other.
 
 mod roles;
 mod trace;
 
 pub(crate) use roles::{CONSUMER, PRODUCER, run_role};
 
-use super::shared::{Shared, Word, wake};
+use super::shared::{Shared, Word, nap, wake};
 use roles::{Command, Regime};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -81,6 +83,16 @@ struct Watched {
 ///
 /// Where the two processes cannot be started or do not answer.
 pub(crate) fn take(cores: [usize; 2], tries: bool) -> Result<Census, Box<dyn Error>> {
+    // A thread of its own: the class is of that thread and of what it starts, and so is ptrace(2).
+    let taking = std::thread::spawn(move || {
+        trace::leave_real_time().map_err(|error| format!("sched_setscheduler: {error}"))?;
+        take_here(cores, tries).map_err(|error| error.to_string())
+    });
+    let census = taking.join().map_err(|_| "the thread that counts panicked")?;
+    Ok(census?)
+}
+
+fn take_here(cores: [usize; 2], tries: bool) -> Result<Census, Box<dyn Error>> {
     let mut watched = Watched::start(cores, tries)?;
     let mut census = Census::default();
     watched.count_memory(&mut census)?;
@@ -229,7 +241,8 @@ fn wait_for_start(shared: &Shared, who: &str, answer: u64) -> Result<(), Box<dyn
         if start.elapsed() > PATIENCE {
             return Err(format!("{who} does not start").into());
         }
-        std::hint::spin_loop();
+        // It may need this very processor.
+        nap();
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Counts the system calls of other processes, each one, through ptrace(2).
-#![allow(unsafe_code, reason = "ptrace is spoken through libc")]
+//! Counts the system calls of other processes, each one, through ptrace(2), from a thread of the usual class.
+#![allow(unsafe_code, reason = "ptrace and the class of scheduling are spoken of through libc")]
 
 use std::io;
 use std::ptr::null_mut;
@@ -14,6 +14,16 @@ const BY_SYSCALL: i32 = libc::SIGTRAP | 0x80;
 
 /// The threads of traced processes, each with the index of its process.
 pub(super) struct Tracer(Vec<(libc::pid_t, usize)>);
+
+/// Puts this thread into the usual class of scheduling, which is always permitted; what it starts then is of it too.
+pub(super) fn leave_real_time() -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: the call reads `parameters` alone.
+    match unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &parameters) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
 
 /// The threads that a process has now.
 pub(super) fn threads(pid: u32) -> Vec<u32> {
