@@ -1,9 +1,9 @@
 //! Contenders that do wrong, each in its own way: a run names them, leaves them out and goes on.
 //!
-//! They take part in the measure of records of 64 bytes only; the tests of this package run them.
+//! Most take part in the measure of records of 64 bytes only; the tests of this package run them.
 
 use ipcbench::{Capability, Contender, ContenderKind, Fallible, Opened, Program, Role, Way, payload};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -21,6 +21,8 @@ enum Fault {
     Tears,
     Panics,
     Fails,
+    /// A receiver looks again and again, though it is to sleep.
+    Restless,
     /// The sender says so, while the receiver waits.
     FailsToSend,
     /// The sender cannot be put away.
@@ -70,21 +72,34 @@ impl Contender for Stream {
             return Err("it has lost its voice".into());
         }
         let mut record = [0; LEN];
-        payload::write(&mut record, n);
+        let record = &mut record[..way.len.min(LEN)];
+        payload::write(record, n);
         let mut stream = self.stream.as_ref().ok_or("not connected")?;
         // All consumers read from the one stream in turn.
-        Ok((0..way.consumers).try_for_each(|_| stream.write_all(&record))?)
+        Ok((0..way.consumers).try_for_each(|_| stream.write_all(record))?)
     }
 
-    fn receive(&mut self, _: Way) -> Fallible<u64> {
+    fn receive(&mut self, way: Way) -> Fallible<u64> {
         let mut record = [0; LEN];
-        self.stream.as_ref().ok_or("not connected")?.read_exact(&mut record)?;
+        let record = &mut record[..way.len.min(LEN)];
+        let mut stream = self.stream.as_ref().ok_or("not connected")?;
+        if self.fault == Fault::Restless {
+            stream.set_nonblocking(true)?;
+            while matches!(stream.read(&mut record[..1]), Err(error) if error.kind() == ErrorKind::WouldBlock) {}
+            stream.set_nonblocking(false)?;
+            stream.read_exact(&mut record[1..])?;
+            return Ok(payload::sum(record));
+        }
+        stream.read_exact(record)?;
         match self.fault {
-            Fault::None | Fault::FailsToSend | Fault::Lingers | Fault::Tidies => Ok(payload::sum(&record)),
+            Fault::None | Fault::Restless | Fault::FailsToSend | Fault::Lingers | Fault::Tidies => {
+                Ok(payload::sum(record))
+            }
             Fault::Hangs => loop {
                 std::thread::park();
             },
-            Fault::Tears => Ok(payload::sum(&record) + 1),
+            // In any word: also where the number of a record is a time.
+            Fault::Tears => Ok(payload::sum(record).wrapping_add(1 << 63)),
             Fault::Panics => panic!("it has lost its head"),
             Fault::Fails => Err("it has lost its way".into()),
         }
@@ -116,6 +131,8 @@ static KINDS: &[ContenderKind] = &[
         does: &[Capability::RoundTrip],
         ..kind("answers wrongly", |role, run| open(role, run, Fault::Tears))
     },
+    ContenderKind { does: &[Capability::Asleep], ..kind("sleeps", |role, run| open(role, run, Fault::None)) },
+    ContenderKind { does: &[Capability::Asleep], ..kind("restless", |role, run| open(role, run, Fault::Restless)) },
     kind("panics", |role, run| open(role, run, Fault::Panics)),
     kind("fails", |role, run| open(role, run, Fault::Fails)),
     kind("mute", |role, run| open(role, run, Fault::FailsToSend)),

@@ -124,7 +124,7 @@ pub trait Contender {
     }
 
     /// Sends record `n`, and publishes it: by the way's producer, over its lane, to its worker, or to each of its
-    /// consumers. In the measure `load` the number is a time, and for a sleeper always 0.
+    /// consumers. In the measure `load` the number is a time.
     fn send(&mut self, way: Way, n: u64) -> Fallible;
 
     /// Waits for one record, in the way's own manner, and reads it; its sum.
@@ -148,7 +148,7 @@ pub trait Contender {
         Ok(total)
     }
 
-    /// Round trips, from the side that begins; each ends with [`Laps::end`].
+    /// Round trips with both sides spinning, from the side that begins; each ends with [`Laps::end`].
     fn ping(&mut self, way: Way, rounds: u64, laps: &mut Laps) -> Fallible {
         for n in 0..rounds {
             self.send(way, n)?;
@@ -158,7 +158,7 @@ pub trait Contender {
         Ok(())
     }
 
-    /// Round trips, from the side that answers.
+    /// The same, from the side that answers.
     fn pong(&mut self, way: Way, rounds: u64) -> Fallible {
         for n in 0..rounds {
             payload::check(way.len, n, self.receive(way)?)?;
@@ -297,7 +297,9 @@ pub enum Capability {
     /// and one way at a given rate: `load`.
     RoundTrip,
     /// Records there and back, both sides asleep in between: `asleep` and `asleep-one-core`; and waking a sleeper:
-    /// `wake-up`.
+    /// `wake-up`. All of them go by [`Contender::send`] and [`Contender::receive`], on the main thread of each process.
+    /// There and back, neither side sends before the main thread of the other process sleeps, which is waited for and
+    /// is no part of the time; one that does not sleep within a second is left out.
     Asleep,
     /// Requests and their replies, both sides spinning, of 56 bytes: `round-trip`. The steps are those of
     /// [`RoundTrip`](Self::RoundTrip), a record there and one back, sent by what a library offers for calls: it knows

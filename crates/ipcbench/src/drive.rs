@@ -10,6 +10,7 @@ use crate::load::Load;
 use crate::payload::{self, Bytes, PING_BYTES};
 use crate::plan::{Carrier, Case, FdSender, SPREAD_LEN, Spread};
 use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
+use crate::sleeper::{self, Sleeper};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -46,15 +47,16 @@ pub(crate) fn way_of(case: Case) -> Way {
 /// The parent's half of a slice.
 pub(crate) fn send(
     contender: &mut dyn Contender,
-    (shared, clock): (&Shared, &Clock),
+    (shared, clock, other): (&Shared, &Clock, &Sleeper),
     case: Case,
     records: u64,
     laps: &mut Laps,
 ) -> Fallible {
     let way = way_of(case);
     match case {
+        case if case.is_between_sleepers() => sleeper::ping(contender, (shared, other), way, records, laps),
         Case::RoundTrip(..) => contender.ping(way, records, laps),
-        Case::WakeUp(_) => wake(shared, records, laps, || contender.send(way, 0)),
+        Case::WakeUp(_) => wake(shared, records, laps, |n| contender.send(way, n)),
         Case::Connect(_) => welcome(shared, records, laps, contender),
         Case::Load(_, load) => {
             load.send(clock, records, |due| contender.send(way, due))?;
@@ -79,7 +81,12 @@ pub(crate) fn send(
 }
 
 /// The child's half; the sum over what it received, where records go one way.
-pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case, records: u64) -> Fallible<u64> {
+pub(crate) fn receive(
+    contender: &mut dyn Contender,
+    (shared, other): (&Shared, &Sleeper),
+    case: Case,
+    records: u64,
+) -> Fallible<u64> {
     let way = way_of(case);
     if case.has_taps() {
         shared.word(Word::Ping).store(TAPS_PREPARED, Ordering::Release);
@@ -88,6 +95,7 @@ pub(crate) fn receive(contender: &mut dyn Contender, shared: &Shared, case: Case
         shared.word(Word::Ping).store(TAPS_RECEIVE, Ordering::Release);
     }
     match case {
+        case if case.is_between_sleepers() => sleeper::pong(contender, (shared, other), way, records)?,
         Case::RoundTrip(..) => contender.pong(way, records)?,
         Case::WakeUp(_) => be_woken(shared, records, || contender.receive(way))?,
         Case::Connect(_) => visit(shared, records, contender)?,
@@ -145,12 +153,12 @@ fn wait_until_sent(shared: &Shared, case: Case, (len, records): (usize, u64)) ->
 }
 
 /// Wakes the other process's sleeper by `send`, again and again; the times are what it says.
-fn wake(shared: &Shared, rounds: u64, laps: &mut Laps, mut send: impl FnMut() -> Fallible) -> Fallible {
-    for n in 1..=rounds {
+fn wake(shared: &Shared, rounds: u64, laps: &mut Laps, mut send: impl FnMut(u64) -> Fallible) -> Fallible {
+    for n in 0..rounds {
         std::thread::sleep(SLEEP_BEFORE_WAKE);
         shared.word(Word::Ping).store(ticks(), Ordering::Release);
-        send()?;
-        wait_for(shared.word(Word::Pong), n, || {});
+        send(n)?;
+        wait_for(shared.word(Word::Pong), n + 1, || {});
         laps.add(shared.word(Word::Time).load(Ordering::Relaxed));
     }
     Ok(())
@@ -158,13 +166,13 @@ fn wake(shared: &Shared, rounds: u64, laps: &mut Laps, mut send: impl FnMut() ->
 
 /// Is woken again and again; says how long that took.
 fn be_woken(shared: &Shared, rounds: u64, mut receive: impl FnMut() -> Fallible<u64>) -> Fallible {
-    for n in 1..=rounds {
+    for n in 0..rounds {
         let sum = receive()?;
         let now = ticks();
-        payload::check(PING_BYTES, 0, sum)?;
+        payload::check(PING_BYTES, n, sum)?;
         let sent = shared.word(Word::Ping).load(Ordering::Acquire);
         shared.word(Word::Time).store(now.saturating_sub(sent), Ordering::Relaxed);
-        shared.word(Word::Pong).store(n, Ordering::Release);
+        shared.word(Word::Pong).store(n + 1, Ordering::Release);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::payload::{self, with_len, with_small_len};
 use crate::plan::{
     Align, BATCH, BATCHED_LEN_MAX, Bouncer, Case, ChannelKind, FdSender, RawMode, Reading, Sending, Spread,
 };
-use crate::raw::{Raw, Ring, RingReceiver, RingSender};
+use crate::raw::{Futexes, Raw, Ring, RingReceiver, RingSender};
 use crate::shared::Shared;
 use crate::sides::Shapes;
 use crate::sockets::Channels;
@@ -102,7 +102,6 @@ impl Contender for RawTrips<'_> {
         match self.bouncer {
             Bouncer::Line => self.raw.ping_line(rounds, laps),
             Bouncer::Slots => self.raw.ping_slots(rounds, laps),
-            Bouncer::Futex => self.raw.ping_futex(rounds, laps),
             _ => with_small_len!(way.len, LEN => self.raw.ping_ring::<LEN>(rounds, laps)),
         }
         Ok(())
@@ -112,43 +111,49 @@ impl Contender for RawTrips<'_> {
         match self.bouncer {
             Bouncer::Line => self.raw.pong_line(rounds),
             Bouncer::Slots => self.raw.pong_slots(rounds),
-            Bouncer::Futex => self.raw.pong_futex(rounds),
             _ => with_small_len!(way.len, LEN => self.raw.pong_ring::<LEN>(rounds)),
         }
         Ok(())
     }
 }
 
-/// A bare eventfd; with `BARRIER` each sleep calls membarrier(2) first. Nothing is carried but the bell itself.
-pub(crate) struct Bell<'a, const BARRIER: bool>(pub(crate) &'a Bells);
+/// A futex. Nothing is carried but the wake-up itself.
+pub(crate) struct Futex<'a>(pub(crate) Futexes<'a>);
 
-impl<const BARRIER: bool> Contender for Bell<'_, BARRIER> {
+impl Contender for Futex<'_> {
     fn send(&mut self, _: Way, _: u64) -> Fallible {
-        self.0.ring();
+        self.0.wake();
         Ok(())
     }
 
     fn receive(&mut self, way: Way) -> Fallible<u64> {
-        self.0.sleep::<BARRIER>();
-        // As if it had brought record 0, for which each sleeper is woken.
-        Ok(payload::sum_of_all(way.len, 1))
+        Ok(payload::sum_of(way.len, self.0.sleep()))
     }
+}
 
-    fn ping(&mut self, _: Way, rounds: u64, laps: &mut Laps) -> Fallible {
-        for _ in 0..rounds {
-            self.0.ring();
-            self.0.sleep::<BARRIER>();
-            laps.end();
-        }
+/// A bare eventfd; with `BARRIER` each sleep calls membarrier(2) first. Nothing is carried but the bell itself.
+pub(crate) struct Bell<'a, const BARRIER: bool> {
+    bells: &'a Bells,
+    received: u64,
+}
+
+impl<'a, const BARRIER: bool> Bell<'a, BARRIER> {
+    pub(crate) fn new(bells: &'a Bells) -> Self {
+        Self { bells, received: 0 }
+    }
+}
+
+impl<const BARRIER: bool> Contender for Bell<'_, BARRIER> {
+    fn send(&mut self, _: Way, _: u64) -> Fallible {
+        self.bells.ring();
         Ok(())
     }
 
-    fn pong(&mut self, _: Way, rounds: u64) -> Fallible {
-        for _ in 0..rounds {
-            self.0.sleep::<BARRIER>();
-            self.0.ring();
-        }
-        Ok(())
+    fn receive(&mut self, way: Way) -> Fallible<u64> {
+        self.bells.sleep::<BARRIER>();
+        self.received += 1;
+        // As if it had brought that record.
+        Ok(payload::sum_of(way.len, self.received - 1))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::raw::HOLD_NS;
 use crate::shapes::{Readers, Writers};
 use crate::shared::{Shared, Word, nap_until, sleep_until, wait_for, wake as futex_wake};
 use crate::sides::{Ends, Shapes, Side};
+use crate::sleeper::Sleeper;
 use crate::sockets::{CHANNEL_FDS, Channels};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -148,7 +149,7 @@ impl Parent {
         let clock = Clock::measure();
         shared.word(Word::Hold).store((HOLD_NS / clock.ns_per_tick) as u64, Ordering::Relaxed);
         let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes };
-        let side = Side { shared, clock, ends };
+        let side = Side { shared, clock, other: Sleeper::main_of(child_pid)?, ends };
         Ok(Self { side, cases, commands: READY, helper, child_pid, child_may_end, waiting })
     }
 
@@ -356,7 +357,8 @@ fn serve(
     readers.join()?;
     let shapes = Shapes::Childs(readers);
     let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes };
-    let mut side = Side { shared, clock, ends };
+    let other = Sleeper::main_of(std::os::unix::process::parent_id())?;
+    let mut side = Side { shared, clock, other, ends };
     for command in READY + 1.. {
         match command == READY + 1 {
             // The parent connects meanwhile, and what serves it shares this core.

@@ -112,6 +112,11 @@ pub fn sum_of_all(len: usize, records: u64) -> u64 {
     numbers.wrapping_add(FILLER.wrapping_mul(len as u64 / 8 - 1).wrapping_mul(records))
 }
 
+/// The sum of record `n`, of `len` bytes.
+pub(crate) fn sum_of(len: usize, n: u64) -> u64 {
+    n.wrapping_add(FILLER.wrapping_mul(len as u64 / 8 - 1))
+}
+
 /// The number of the record of `len` bytes whose sum that is.
 pub(crate) fn number_of(len: usize, sum: u64) -> u64 {
     sum.wrapping_sub(FILLER.wrapping_mul(len as u64 / 8 - 1))

@@ -5,13 +5,14 @@
 #![allow(unsafe_code, reason = "slots in the memory that both processes map")]
 
 use super::clock::{Laps, ticks};
+use super::contender::Role;
 use super::payload::{PING_BYTES, assert_sent, boxed, fill, sum};
 use super::plan::RUN;
 use super::shared::{
     LARGE_RING_BYTES, RINGS_AT, Shared, WORDS_BYTES, Word, bounce_lane_bytes, ring_bytes, sleep_until, wake,
 };
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// A receiver that finds less than this number of cache lines of records is close behind its sender.
 pub(crate) const LINES_ENOUGH: usize = 256;
@@ -374,22 +375,34 @@ impl Raw<'_> {
             back.send_marked(n, marks | n);
         }
     }
+}
 
-    pub(crate) fn ping_futex(&self, rounds: u64, laps: &mut Laps) {
-        let (ping, pong) = (self.0.futex(Word::FutexPing), self.0.futex(Word::FutexPong));
-        for n in 1..=rounds as u32 {
-            wake(ping, n);
-            sleep_until(pong, n);
-            laps.end();
-        }
+/// One side of a pair of futex words, in one slice. They say how many records there were, and carry nothing else.
+pub(crate) struct Futexes<'a> {
+    ours: &'a AtomicU32,
+    theirs: &'a AtomicU32,
+    sent: u32,
+    received: u32,
+}
+
+impl<'a> Futexes<'a> {
+    pub(crate) fn new(shared: &'a Shared, role: Role) -> Self {
+        let (ping, pong) = (shared.futex(Word::FutexPing), shared.futex(Word::FutexPong));
+        let (ours, theirs) = if role == Role::Parent { (pong, ping) } else { (ping, pong) };
+        Self { ours, theirs, sent: 0, received: 0 }
     }
 
-    pub(crate) fn pong_futex(&self, rounds: u64) {
-        let (ping, pong) = (self.0.futex(Word::FutexPing), self.0.futex(Word::FutexPong));
-        for n in 1..=rounds as u32 {
-            sleep_until(ping, n);
-            wake(pong, n);
-        }
+    /// Wakes the other side.
+    pub(crate) fn wake(&mut self) {
+        self.sent += 1;
+        wake(self.theirs, self.sent);
+    }
+
+    /// Sleeps until this side is woken; the number of the record, from 0 on.
+    pub(crate) fn sleep(&mut self) -> u64 {
+        self.received += 1;
+        sleep_until(self.ours, self.received);
+        u64::from(self.received - 1)
     }
 }
 

@@ -3,16 +3,17 @@
 use crate::bells::Bells;
 use crate::beside::Beside;
 use crate::clock::{Clock, Laps};
-use crate::contender::{Contender, Fallible, Waiting};
+use crate::contender::{Contender, Fallible, Role, Waiting};
 use crate::drive::{self, way_of};
-use crate::forms::{Bell, Channel, FdSocket, Pair, RawOneWay, RawTrips, Shape, Spreading, Stream, Visits};
+use crate::forms::{Bell, Channel, FdSocket, Futex, Pair, RawOneWay, RawTrips, Shape, Spreading, Stream, Visits};
 use crate::lanes::{Incoming, Outgoing, Purpose};
 use crate::own::Own;
 use crate::payload::PING_BYTES;
 use crate::plan::{Bouncer, Carrier, Case, FdSender};
-use crate::raw::Ring;
+use crate::raw::{Futexes, Ring};
 use crate::shapes::{Readers, Writers};
 use crate::shared::Shared;
+use crate::sleeper::Sleeper;
 use crate::sockets::Channels;
 use rustix::fd::OwnedFd;
 
@@ -20,6 +21,8 @@ use rustix::fd::OwnedFd;
 pub(crate) struct Side {
     pub(crate) shared: Shared,
     pub(crate) clock: Clock,
+    /// The main thread of the other process.
+    pub(crate) other: Sleeper,
     pub(crate) ends: Ends,
 }
 
@@ -41,6 +44,14 @@ pub(crate) enum Shapes {
 }
 
 impl Shapes {
+    /// Which of the two processes this is.
+    fn role(&self) -> Role {
+        match self {
+            Self::Parents(_) => Role::Parent,
+            Self::Childs(_) => Role::Child,
+        }
+    }
+
     pub(crate) fn writers(&mut self) -> Fallible<&mut Writers> {
         match self {
             Self::Parents(writers) => Ok(writers),
@@ -64,14 +75,14 @@ impl Side {
 
     /// The parent's half of a slice.
     pub(crate) fn send(&mut self, case: Case, records: u64, laps: &mut Laps) -> Fallible {
-        let Self { shared, clock, ends } = self;
-        ends.lend(shared, case, |contender| drive::send(contender, (shared, clock), case, records, laps))
+        let Self { shared, clock, other, ends } = self;
+        ends.lend(shared, case, |contender| drive::send(contender, (shared, clock, other), case, records, laps))
     }
 
     /// The child's half of a slice; the sum over what it received, where records go one way.
     pub(crate) fn receive(&mut self, case: Case, records: u64) -> Fallible<u64> {
-        let Self { shared, ends, .. } = self;
-        ends.lend(shared, case, |contender| drive::receive(contender, shared, case, records))
+        let Self { shared, other, ends, .. } = self;
+        ends.lend(shared, case, |contender| drive::receive(contender, (shared, other), case, records))
     }
 }
 
@@ -103,8 +114,9 @@ impl Ends {
             | Case::FanIn(..)
             | Case::Share(..)
             | Case::Descriptors(FdSender::OnRecords | FdSender::ManyOnRecords, _) => to(&mut Shape { shapes, case }),
-            Case::RoundTrip(Bouncer::Bell, ..) | Case::WakeUp(Bouncer::Bell) => to(&mut Bell::<false>(bells)),
-            Case::RoundTrip(Bouncer::BellAndBarrier, ..) => to(&mut Bell::<true>(bells)),
+            Case::RoundTrip(Bouncer::Bell, ..) | Case::WakeUp(Bouncer::Bell) => to(&mut Bell::<false>::new(bells)),
+            Case::RoundTrip(Bouncer::BellAndBarrier, ..) => to(&mut Bell::<true>::new(bells)),
+            Case::RoundTrip(Bouncer::Futex, ..) => to(&mut Futex(Futexes::new(shared, shapes.role()))),
             Case::RoundTrip(bouncer, waiting, len) if case.is_fdring() => {
                 to(&mut pair((outgoing, incoming), (bouncer, waiting, len)))
             }

@@ -116,6 +116,29 @@ fn contenders_that_do_wrong_are_named_and_left_out_and_the_run_goes_on() {
 }
 
 #[test]
+fn ends_that_are_to_sleep_do_and_one_that_does_not_is_named_and_left_out() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("sleepers");
+    let json = scratch.file("run.json");
+    let contenders = ["futex", "eventfd", "sleeps"].map(|name| ["--contender", name]);
+    let mut command = example("faulty");
+    command.args(["--measure", "asleep", "--seconds", "3", "--restarts", "1", "--json", &json]);
+    let output = command.args(contenders.as_flattened()).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    // On a busy machine all slices may have been thrown away.
+    for row in read_json(&json)["figures"].as_array().unwrap() {
+        let (sleeps, trips) = (row["used"]["sleeps"].as_u64().unwrap(), row["records"].as_u64().unwrap());
+        assert!(sleeps >= 2 * trips, "{row}");
+    }
+    let mut command = example("faulty");
+    let output = command.args(["--try", "--measure", "asleep", "--contender", "restless"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("the other end did not fall asleep within 1 s"), "{}", said(&output));
+}
+
+#[test]
 fn a_contender_that_cannot_be_put_away_costs_nothing() {
     if !has_two_processors() {
         return;

@@ -362,9 +362,14 @@ impl Case {
         matches!(self, Self::RoundTrip(Bouncer::BellAndBarrier, ..))
     }
 
+    /// Whether it is a round trip whose ends sleep in between.
+    pub(crate) fn is_between_sleepers(self) -> bool {
+        matches!(self, Self::RoundTrip(_, Waiting::Asleep | Waiting::AsleepOneCore, _))
+    }
+
     /// How often both sides together wait for each record, if they sleep for it.
     pub(crate) fn waits(self) -> Option<u64> {
-        matches!(self, Self::RoundTrip(_, Waiting::Asleep | Waiting::AsleepOneCore, _)).then_some(2)
+        self.is_between_sleepers().then_some(2)
     }
 
     /// Whether the two processes use one core.

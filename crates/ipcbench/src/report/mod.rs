@@ -186,8 +186,8 @@ impl Run<'_> {
             "Where threads of the two processes take turns on a core (both asleep on one core, connecting), no slice \
              is thrown away for that: it cannot be told from a disturbance."
                 .to_owned(),
-            "“slept” is the share of waits between sleepers in which one slept: the others found at once what they \
-             waited for, and are as quick as no sleeper."
+            "“slept” is the share of waits between sleepers in which one slept. Neither end of a round trip between \
+             sleepers sends before the other sleeps; what it waits for that is no part of the time."
                 .to_owned(),
             "Raw rings publish each record, or batches of 32; “held” are those whose receiver steps back from a sender \
              that is not far ahead, “fenced” those with a full fence for each."
