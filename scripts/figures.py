@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the tables of docs/performance.md from reports of the benchmark, so that no figure is typed by hand.
 
-    cargo bench --bench ipc -- --seconds 300 --restarts 8 --json $PWD/run.json --html $PWD/run.html
+    cargo bench --bench ipc --features tokio -- --seconds 300 --restarts 8 --json $PWD/run.json --html $PWD/run.html
     cargo run --release --manifest-path benches/peers/Cargo.toml -- --json $PWD/peers.json
     scripts/figures.py run.json --html run.html --peers peers.json   # writes them to docs/performance.md and its plots
     scripts/figures.py run.json --print                              # prints them, and changes nothing
@@ -52,6 +52,8 @@ ONE_WAY = [
     ("fdring, slices of 32 in one record, in place", "fdring slices of 32, in place"),
     ("fdring, each reserved and committed, in place", "fdring reserve, in place"),
     ("fdring, the same by a loop of `try_receive`", "fdring reserve, in place by try_receive"),
+    ("fdring, each reserved, received in a task of tokio", "fdring reserve, in place in a task"),
+    ("fdring, batches of 32, in runs in a task of tokio", "fdring batches of 32, in place in runs in a task"),
     ("fdring, each reserved, `payload_align` 64, in place", "fdring reserve, in place, payload_align 64"),
     ("fdring, each sent, in place", "fdring send, in place"),
     ("fdring, batches of 32, copied out in runs", "fdring batches of 32, copied in runs"),
@@ -310,7 +312,7 @@ OWN = {
     "round trips": trips,
     "long round trips": long_trips,
     "load": load,
-    "asleep": lambda report: all_forms(report, ["asleep", "asleep-one-core", "wake-up", "connect"], ["p50", "ns"], ns),
+    "asleep": lambda report: all_forms(report, ["asleep", "asleep-one-core", "wake-up", "connect", "life"], ["p50", "ns"], ns),
     "several": lambda report: all_forms(report, ["producers-cost", "taps", "consumers", "lanes"], ["a record", "ns"], ns),
     "shapes": lambda report: all_forms(report, ["fan-in", "workers"], ["a record", "ns"], ns),
     "descriptors": descriptors,

@@ -7,9 +7,9 @@
 //! before the clock starts: it rings for those that sleep, which takes a system call for each.
 
 use crate::contender::{Contender, Fallible, Way};
-use crate::lanes::{attach_in_place, drain, send_each, sum_exactly};
+use crate::lanes::{attach_in_place, drain, send_batches, send_each, sum_exactly};
 use crate::payload::{Bytes, with_small_len};
-use crate::plan::{Case, Taps};
+use crate::plan::{Case, Sending, Taps};
 use crate::shared::{TAPS_RING_BYTES, nap};
 use fdring::errors::TapError;
 use fdring::options::LaneOptions;
@@ -32,7 +32,7 @@ fn address_of(address: &str, len: usize) -> String {
 /// The lengths of records that these cases have.
 fn lengths(cases: &[Case]) -> Vec<usize> {
     let mut lengths: Vec<usize> =
-        cases.iter().filter_map(|case| if let Case::Taps(_, len) = case { Some(*len) } else { None }).collect();
+        cases.iter().filter_map(|case| if let Case::Taps(_, len, _) = case { Some(*len) } else { None }).collect();
     lengths.dedup();
     lengths
 }
@@ -201,6 +201,7 @@ fn sleep_again_and_again(fd: &OwnedFd, stop: &UnixStream) {
 pub(crate) struct Beside<'a> {
     pub(crate) ends: (&'a mut Offered, &'a mut Attached),
     pub(crate) taps: Taps,
+    pub(crate) sending: Sending,
 }
 
 impl Contender for Beside<'_> {
@@ -218,7 +219,10 @@ impl Contender for Beside<'_> {
 
     fn send_all(&mut self, way: Way, records: u64) -> Fallible {
         let (_, producer, _) = self.ends.0.find(way.len)?;
-        with_small_len!(way.len, LEN => send_each::<LEN>(producer, records));
+        match self.sending {
+            Sending::Batch => with_small_len!(way.len, LEN => send_batches::<LEN>(producer, records)),
+            _ => with_small_len!(way.len, LEN => send_each::<LEN>(producer, records)),
+        }
         Ok(())
     }
 

@@ -9,13 +9,16 @@ use crate::descriptors;
 use crate::load::Load;
 use crate::payload::{self, Bytes, PING_BYTES};
 use crate::plan::{Carrier, Case, FdSender, SPREAD_LEN, Spread};
-use crate::shared::{Shared, Word, sleep_until, wait_for, wake as futex_wake};
+use crate::shared::{Shared, Word, nap_until, sleep_until, wait_for, wake as futex_wake};
 use crate::sleeper::{self, Sleeper};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a sleeper is left alone before it is woken: it sleeps by then, and its processor is halted.
 const SLEEP_BEFORE_WAKE: Duration = Duration::from_micros(200);
+
+/// How long a visitor has been awake before it connects.
+const AWAKE_BEFORE_VISIT: Duration = Duration::from_micros(200);
 
 /// What the receiver of a lane with taps says: that it has as many as it should, and that it begins to receive.
 pub(crate) const TAPS_PREPARED: u64 = 1;
@@ -36,11 +39,13 @@ pub(crate) fn way_of(case: Case) -> Way {
         | Case::FanOut(_, consumers)
         | Case::ProducersCost(_, consumers) => Way { consumers, ..spread },
         Case::Spread(Spread::Lanes(lanes)) | Case::Lanes(_, lanes) => Way { lanes, ..spread },
-        Case::Taps(_, len) => Way::new(len, Waiting::Spinning),
+        Case::Taps(_, len, _) => Way::new(len, Waiting::Spinning),
         Case::FanIn(_, producers, len) => Way { producers, ..Way::new(len, Waiting::Spinning) },
         Case::Share(_, workers) => Way { workers, ..spread },
         Case::Load(..) => Way::new(PING_BYTES, Waiting::Spinning),
-        Case::WakeUp(_) | Case::Connect(_) | Case::Descriptors(..) => Way::new(PING_BYTES, Waiting::Asleep),
+        Case::WakeUp(_) | Case::Connect(_) | Case::Life(_) | Case::Descriptors(..) => {
+            Way::new(PING_BYTES, Waiting::Asleep)
+        }
     }
 }
 
@@ -55,7 +60,7 @@ pub(crate) fn send(
     let way = way_of(case);
     match case {
         case if case.is_between_sleepers() => sleeper::ping(contender, (shared, other), way, records, laps),
-        Case::RoundTrip(..) => contender.ping(way, records, laps),
+        Case::RoundTrip(..) | Case::Life(_) => contender.ping(way, records, laps),
         Case::WakeUp(_) => wake(shared, records, laps, |n| contender.send(way, n)),
         Case::Connect(_) => welcome(shared, records, laps, contender),
         Case::Load(_, load) => {
@@ -96,7 +101,7 @@ pub(crate) fn receive(
     }
     match case {
         case if case.is_between_sleepers() => sleeper::pong(contender, (shared, other), way, records)?,
-        Case::RoundTrip(..) => contender.pong(way, records)?,
+        Case::RoundTrip(..) | Case::Life(_) => contender.pong(way, records)?,
         Case::WakeUp(_) => be_woken(shared, records, || contender.receive(way))?,
         Case::Connect(_) => visit(shared, records, contender)?,
         Case::Load(..) => {
@@ -193,7 +198,13 @@ fn welcome(shared: &Shared, rounds: u64, laps: &mut Laps, contender: &mut dyn Co
 /// Connects again and again; says how long it took to the first record.
 fn visit(shared: &Shared, rounds: u64, contender: &mut dyn Contender) -> Fallible {
     for n in 1..=rounds {
-        wait_for(shared.word(Word::Ping), n, || {});
+        // What sees the last visitor off needs this processor too.
+        nap_until(shared.word(Word::Ping), n);
+        // A program that connects has been running: a processor that wakes up is slow at first.
+        let woken = Instant::now();
+        while woken.elapsed() < AWAKE_BEFORE_VISIT {
+            std::hint::spin_loop();
+        }
         let start = ticks();
         contender.visit()?;
         shared.word(Word::Time).store(ticks() - start, Ordering::Relaxed);

@@ -10,6 +10,7 @@ use super::payload::{PING_BYTES, assert_sent, boxed, fill, stamp, sum};
 use super::plan::{Align, BATCH, BATCHED_LEN_MAX, Bouncer, Carrier, Case, Reading, SPREAD_LEN, Sending, Spread};
 use super::shared::{LARGE_LEN, LARGE_RING_BYTES, bounce_lane_bytes};
 use crate::contender::{Fallible, Role, Waiting};
+use crate::tasks;
 use fdring::{
     Attach, Consumer, Producer, Server, Session,
     options::Records,
@@ -369,9 +370,14 @@ impl Incoming {
         Ok(Self { lanes, address: visited_address(address), beside, visiting: None })
     }
 
-    /// The first consumer of the lane of that purpose, if this process reads one.
+    /// The consumers of the lane of that purpose, if this process reads one.
+    pub(crate) fn find_all(&mut self, purpose: Purpose) -> Option<&mut Vec<Consumer>> {
+        self.lanes.iter_mut().find(|(each, _)| *each == purpose).map(|(_, consumers)| consumers)
+    }
+
+    /// The first of them.
     pub(crate) fn find(&mut self, purpose: Purpose) -> Option<&mut Consumer> {
-        self.lanes.iter_mut().find(|(each, _)| *each == purpose).map(|(_, consumers)| &mut consumers[0])
+        self.find_all(purpose)?.first_mut()
     }
 
     fn lane(&mut self, purpose: Purpose) -> &mut Consumer {
@@ -386,7 +392,12 @@ impl Incoming {
         align: Align,
         records: u64,
     ) -> u64 {
-        let consumer = self.lane(Purpose::one_way(LEN, reading, align));
+        let purpose = Purpose::one_way(LEN, reading, align);
+        if let Reading::InTask(reading) = reading {
+            let consumers = self.find_all(purpose).expect("a lane for every purpose");
+            return tasks::receive_all::<LEN>(consumers, reading, records).expect("a sound lane in a runtime");
+        }
+        let consumer = self.lane(purpose);
         match (sending, reading) {
             (Sending::Slices(values), _) => {
                 let mut total = 0u64;
@@ -400,7 +411,7 @@ impl Incoming {
             (_, Reading::InRuns | Reading::CopiedInRuns) => in_runs(consumer, records, receive_run::<LEN>),
             (_, Reading::Drained | Reading::CopiedDrained) => in_runs(consumer, records, drain::<LEN>),
             (_, Reading::Tried | Reading::CopiedTried) => try_each::<LEN>(consumer, records),
-            (_, Reading::InPlace | Reading::Copied) => receive_many::<LEN>(consumer, records),
+            (_, Reading::InPlace | Reading::Copied | Reading::InTask(_)) => receive_many::<LEN>(consumer, records),
         }
     }
 

@@ -7,7 +7,7 @@
 //! Inside, `run.rs` starts the processes that measure, watches them and keeps what they tell; `worker.rs` is the one
 //! that measures, and `pair.rs` it and its child. `measure.rs` has the method, `plan` what is measured, `contender.rs`
 //! what a contender is, `drive.rs` what is done with each, `forms.rs` those that are built in, `raw.rs` the ceiling,
-//! `load.rs` the open loop, `sleeper.rs` round trips between sleepers, `beside.rs` taps beside a consumer; `grid` has
+//! `load.rs` the open loop, `life.rs` the whole life of a client, `tasks.rs` tasks of tokio, `sleeper.rs` round trips between sleepers, `beside.rs` taps beside a consumer; `grid` has
 //! what takes more than two processors.
 //! `stats.rs` and `compare.rs` draw conclusions, `report` shows them, and `targets.rs` has what fdring is to reach.
 
@@ -26,6 +26,7 @@ mod drive;
 mod forms;
 mod grid;
 mod lanes;
+mod life;
 mod load;
 mod machine;
 mod measure;
@@ -48,6 +49,7 @@ mod sockets;
 mod stats;
 mod sweep;
 mod targets;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod topology;
@@ -146,6 +148,7 @@ pub fn main(program: &Program) -> ExitCode {
         // Their complaints are reported by the process that started them.
         Some((first, rest)) if first == worker::WORKER => return exit_code(&worker::run(rest, program.contenders)),
         Some((first, rest)) if first == pair::CHILD => return exit_code(&pair::run_child(rest, program.contenders)),
+        Some((first, rest)) if first == life::CLIENT => return exit_code(&life::run_client(rest)),
         Some((first, rest)) if first == grid::MEMBER => return exit_code(&grid::run_member(rest, program.contenders)),
         Some((first, _)) if [census::PRODUCER, census::CONSUMER].contains(&first.as_str()) => {
             census::run_role(&args).map(|()| ExitCode::SUCCESS)

@@ -8,6 +8,7 @@ use crate::clock::{Clock, Laps, ticks};
 use crate::contender::{ContenderKind, Fallible, Role};
 use crate::drive::{TAPS_PREPARED, TAPS_RECEIVE};
 use crate::lanes::{Incoming, Outgoing};
+use crate::life::Lives;
 use crate::load::Load;
 use crate::own::Own;
 use crate::payload::NOT_WHAT_WAS_SENT;
@@ -148,7 +149,8 @@ impl Parent {
         let helper = Helper::start(order.cores[1]);
         let clock = Clock::measure();
         shared.word(Word::Hold).store((HOLD_NS / clock.ns_per_tick) as u64, Ordering::Relaxed);
-        let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes };
+        let lives = Lives::open(&order.run, order.cores, (&cases, Role::Parent))?;
+        let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes, lives };
         let side = Side { shared, clock, other: Sleeper::main_of(child_pid)?, ends };
         Ok(Self { side, cases, commands: READY, helper, child_pid, child_may_end, waiting })
     }
@@ -243,7 +245,7 @@ impl Parent {
     }
 
     fn run_between(&mut self, case: Case, records: u64, laps: &mut Laps) -> Fallible<(u64, u64)> {
-        if let Case::Taps(taps, len) = case {
+        if let Case::Taps(taps, len, _) = case {
             let Side { shared, ends, .. } = &mut self.side;
             nap_until(shared.word(Word::Ping), TAPS_PREPARED);
             ends.outgoing.beside.wait_for(taps, len)?;
@@ -352,11 +354,12 @@ fn serve(
     let outgoing = Outgoing::offer(&order.address(Role::Child), &cases, Role::Child)?;
     let incoming = Incoming::attach(&order.address(Role::Parent), &cases, Role::Child)?;
     let mut readers = Readers::open(&order.address(Role::Parent), &order.address(Role::Child), &cases)?;
+    let lives = Lives::open(&order.run, order.cores, (&cases, Role::Child))?;
     let clock = Clock::measure();
     shared.word(Word::Answer).store(READY, Ordering::Release);
     readers.join()?;
     let shapes = Shapes::Childs(readers);
-    let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes };
+    let ends = Ends { outgoing, incoming, channels, bells, fds_socket, own, shapes, lives };
     let other = Sleeper::main_of(std::os::unix::process::parent_id())?;
     let mut side = Side { shared, clock, other, ends };
     for command in READY + 1.. {
@@ -415,15 +418,24 @@ fn skew_of(times: &[[u64; 3]]) -> u64 {
 
 /// Keeps the calling thread on one core.
 pub(crate) fn pin(core: usize) -> Result<(), String> {
+    keep_on(&[core])
+}
+
+/// Keeps the calling thread, and those that it starts from now on, on these cores.
+pub(crate) fn keep_on(cores: &[usize]) -> Result<(), String> {
     let denied = |errno| {
-        format!("this process could not be kept on processor {core} (sched_setaffinity: {errno}); see taskset(1)")
+        let names: Vec<String> = cores.iter().map(usize::to_string).collect();
+        let names = names.join(" and ");
+        format!("this process could not be kept on processor {names} (sched_setaffinity: {errno}); see taskset(1)")
     };
-    if core >= CpuSet::MAX_CPU {
-        return Err(denied(rustix::io::Errno::INVAL));
+    let mut set = CpuSet::new();
+    for core in cores {
+        if *core >= CpuSet::MAX_CPU {
+            return Err(denied(rustix::io::Errno::INVAL));
+        }
+        set.set(*core);
     }
-    let mut cores = CpuSet::new();
-    cores.set(core);
-    sched_setaffinity(None, &cores).map_err(denied)
+    sched_setaffinity(None, &set).map_err(denied)
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ const ORPHAN_END_MAX: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES: usize = 1 << 20;
 /// The share by which a tick may differ between restarts.
 const CLOCK_DRIFT_MAX: f64 = 0.001;
+/// The share of a restart's time that what is set up anew has at least, if there is more to measure.
+const SETTING_UP_SHARE_MIN: f64 = 0.05;
 /// With less time than this left, in seconds, a restart is not begun again.
 const LEFT_MIN: f64 = 0.5;
 
@@ -103,70 +105,78 @@ pub(crate) fn run(
     let _ = set_child_subreaper(Some(getpid()));
     let all = crate::plan::cases(kinds, &plan.loads);
     let cases: Vec<Case> = plan.numbers.iter().map(|number| all[*number]).collect();
+    let parts = parts(&cases);
     let mut left_out: Vec<Vec<usize>> = Vec::new();
     let mut restarts: Vec<Vec<Sample>> = Vec::new();
     let mut watch = Watch::default();
     let mut faults = Vec::new();
     let mut broken = 0;
     'restarts: for restart in 0..plan.restarts {
-        let mut start = Instant::now();
         let mut samples = Vec::new();
-        let mut has_begun = false;
-        loop {
-            let seconds = plan.seconds.map(|seconds| seconds - start.elapsed().as_secs_f64());
-            let places: Vec<usize> = (0..cases.len()).filter(|place| !left_out.concat().contains(place)).collect();
-            if places.is_empty() || has_begun && seconds.is_some_and(|seconds| seconds < LEFT_MIN) {
-                break;
-            }
-            has_begun = true;
-            let order = Order {
-                cores: plan.cores,
-                run: format!("{}{}-{}", sweep::RUN, std::process::id(), watch.started),
-                loads: plan.loads.clone(),
-                cases: places.iter().map(|place| plan.numbers[*place]).collect(),
-                seconds,
-            };
-            watch.started += 1;
-            let share = |seconds_left: f64| {
-                let of_this = plan.seconds.map_or(0.0, |seconds| 1.0 - seconds_left / seconds);
-                (restart as f64 + of_this.clamp(0.0, 1.0)) / plan.restarts as f64
-            };
-            let begun = Instant::now();
-            let told = samples.len();
-            let end = Worker::start(&order).and_then(|mut worker| {
-                worker.watch((plan.limit, kinds), (&cases, &places), &mut watch, &mut samples, |count| {
-                    progress(share(seconds.unwrap_or(0.0) - begun.elapsed().as_secs_f64()), count);
-                })
-            });
-            if samples.len() != told {
-                broken = 0;
-            }
-            match end.unwrap_or_else(|error| End::Broken(error.to_string())) {
-                End::Done => break,
-                End::Fault(fault, places, lost) => {
-                    start += lost;
-                    left_out.push(places);
-                    faults.push(fault);
+        let mut passed = 0.0;
+        for part in &parts {
+            let mut start = Instant::now();
+            let mut has_begun = false;
+            watch.counts_rounds = passed == 0.0;
+            loop {
+                let seconds = plan.seconds.map(|seconds| seconds * part.share - start.elapsed().as_secs_f64());
+                let is_left = |place: &usize| !left_out.concat().contains(place);
+                let places: Vec<usize> = part.places.iter().copied().filter(is_left).collect();
+                if places.is_empty() || has_begun && seconds.is_some_and(|seconds| seconds < LEFT_MIN) {
+                    break;
                 }
-                End::Broken(what) => {
-                    broken += 1;
-                    if samples.is_empty() && restarts.iter().all(Vec::is_empty) {
-                        return Err(format!("the processes that measure cannot go on: {what}").into());
+                has_begun = true;
+                let order = Order {
+                    cores: plan.cores,
+                    run: format!("{}{}-{}", sweep::RUN, std::process::id(), watch.started),
+                    loads: plan.loads.clone(),
+                    cases: places.iter().map(|place| plan.numbers[*place]).collect(),
+                    seconds,
+                };
+                watch.started += 1;
+                let share = |seconds_left: f64| {
+                    let of_part = plan.seconds.map_or(0.0, |seconds| part.share - seconds_left / seconds);
+                    let of_this = passed + of_part;
+                    (restart as f64 + of_this.clamp(0.0, 1.0)) / plan.restarts as f64
+                };
+                let begun = Instant::now();
+                let told = samples.len();
+                let end = Worker::start(&order).and_then(|mut worker| {
+                    worker.watch((plan.limit, kinds), (&cases, &places), &mut watch, &mut samples, |count| {
+                        progress(share(seconds.unwrap_or(0.0) - begun.elapsed().as_secs_f64()), count);
+                    })
+                });
+                if samples.len() != told {
+                    broken = 0;
+                }
+                match end.unwrap_or_else(|error| End::Broken(error.to_string())) {
+                    End::Done => break,
+                    End::Fault(fault, places, lost) => {
+                        start += lost;
+                        left_out.push(places);
+                        faults.push(fault);
                     }
-                    watch.warnings.push(format!("restart {} ended early: {what}", restart + 1));
-                    if broken == BROKEN_MAX {
-                        watch.warnings.push("the run was given up; these are the figures up to then".to_owned());
+                    End::Broken(what) => {
+                        broken += 1;
+                        if samples.is_empty() && restarts.iter().all(Vec::is_empty) {
+                            return Err(format!("the processes that measure cannot go on: {what}").into());
+                        }
+                        watch.warnings.push(format!("restart {} ended early: {what}", restart + 1));
+                        if broken == BROKEN_MAX {
+                            watch.warnings.push("the run was given up; these are the figures up to then".to_owned());
+                            restarts.push(samples);
+                            break 'restarts;
+                        }
+                        break;
+                    }
+                    End::Interrupted => {
+                        watch.warnings.push("the run was interrupted; these are the figures up to then".to_owned());
                         restarts.push(samples);
                         break 'restarts;
                     }
-                    break;
-                }
-                End::Interrupted => {
-                    watch.warnings.push("the run was interrupted; these are the figures up to then".to_owned());
-                    restarts.push(samples);
-                    break 'restarts;
                 }
             }
+            passed += part.share;
         }
         restarts.push(samples);
     }
@@ -184,11 +194,34 @@ pub(crate) fn run(
     Ok(Collected { outcomes, tally, boundary, rounds, restarts, clock_ns, faults, left_out, tried, warnings })
 }
 
+/// What one pair of processes measures in each restart.
+#[derive(Debug, PartialEq)]
+struct Part {
+    /// The cases, by their places.
+    places: Vec<usize>,
+    /// Its share of the restart's time.
+    share: f64,
+}
+
+/// What is set up anew each time is measured last, by a pair of processes that have nothing else.
+fn parts(cases: &[Case]) -> Vec<Part> {
+    let (last, first): (Vec<usize>, Vec<usize>) = (0..cases.len()).partition(|place| cases[*place].sets_up());
+    let share = match [first.len(), last.len()] {
+        [0, _] => 1.0,
+        [_, 0] => 0.0,
+        [of_first, of_last] => (of_last as f64 / (of_first + of_last) as f64).max(SETTING_UP_SHARE_MIN),
+    };
+    let parts = [Part { places: first, share: 1.0 - share }, Part { places: last, share }];
+    parts.into_iter().filter(|part| !part.places.is_empty()).collect()
+}
+
 /// What is known of all processes so far.
 #[derive(Default)]
 struct Watch {
     started: usize,
     rounds: u64,
+    /// Whether those of the processes that run now count: in each restart, those of the first.
+    counts_rounds: bool,
     clock_ns: [f64; 2],
     /// The length of a tick in nanoseconds, as each process has measured it.
     ticks: Vec<f64>,
@@ -265,7 +298,7 @@ impl Worker {
                         samples.push(Sample { number: places[sample.number], ..sample });
                     }
                     Some(Message::Tried(number)) => drop(watch.tried.insert(places[number])),
-                    Some(Message::Round) => watch.rounds += 1,
+                    Some(Message::Round) => watch.rounds += u64::from(watch.counts_rounds),
                     Some(Message::Done) => break Some(true),
                     None if self.process.try_wait()?.is_some() => break Some(false),
                     None => break None,
@@ -368,5 +401,28 @@ impl Collected {
         format!(
             "The clock has steps of {step:.1} ns; a reading costs {cost:.1} ns, which is subtracted from each time."
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, SETTING_UP_SHARE_MIN, parts};
+    use crate::load::Load;
+    use crate::plan::{Case, cases};
+
+    #[test]
+    fn what_is_set_up_anew_has_processes_of_its_own_and_time_enough() {
+        let all = cases(&[], &[] as &[Load]);
+        let (last, first): (Vec<Case>, Vec<Case>) = all.iter().copied().partition(|case| case.sets_up());
+        assert!(last.len() >= 3 && first.len() > 100);
+        let [main, setting_up] = &parts(&all)[..] else { panic!("two parts") };
+        assert_eq!([main.places.len(), setting_up.places.len()], [first.len(), last.len()]);
+        assert!(setting_up.places.iter().all(|place| all[*place].sets_up()));
+        assert_eq!([main.share, setting_up.share], [1.0 - SETTING_UP_SHARE_MIN, SETTING_UP_SHARE_MIN]);
+        for alone in [&first, &last] {
+            assert_eq!(parts(alone), [Part { places: (0..alone.len()).collect(), share: 1.0 }]);
+        }
+        let few = [first[0], last[0], last[1]];
+        assert_eq!(parts(&few).iter().map(|part| part.share).collect::<Vec<_>>(), [1.0 - 2.0 / 3.0, 2.0 / 3.0]);
     }
 }

@@ -7,6 +7,7 @@ use crate::contender::{Contender, Fallible, Role, Waiting};
 use crate::drive::{self, way_of};
 use crate::forms::{Bell, Channel, FdSocket, Futex, Pair, RawOneWay, RawTrips, Shape, Spreading, Stream, Visits};
 use crate::lanes::{Incoming, Outgoing, Purpose};
+use crate::life::{Lives, Living};
 use crate::own::Own;
 use crate::payload::PING_BYTES;
 use crate::plan::{Bouncer, Carrier, Case, FdSender};
@@ -15,6 +16,7 @@ use crate::shapes::{Readers, Writers};
 use crate::shared::Shared;
 use crate::sleeper::Sleeper;
 use crate::sockets::Channels;
+use crate::tasks;
 use rustix::fd::OwnedFd;
 
 /// One process, as far as it is measured.
@@ -35,6 +37,7 @@ pub(crate) struct Ends {
     pub(crate) fds_socket: OwnedFd,
     pub(crate) own: Own,
     pub(crate) shapes: Shapes,
+    pub(crate) lives: Lives,
 }
 
 /// What has more than two ends, as one of the two processes has it.
@@ -97,7 +100,7 @@ impl Ends {
         if let Some(kind) = case.own() {
             return to(self.own.get(kind));
         }
-        let Self { outgoing, incoming, channels, bells, fds_socket, shapes, .. } = self;
+        let Self { outgoing, incoming, channels, bells, fds_socket, shapes, lives, .. } = self;
         match case {
             Case::OneWay(Carrier::Raw(mode), len) => to(&mut RawOneWay::new(Ring::there(shared, len), mode)),
             Case::OneWay(Carrier::Fdring(sending, reading, align), _) => {
@@ -117,6 +120,12 @@ impl Ends {
             Case::RoundTrip(Bouncer::Bell, ..) | Case::WakeUp(Bouncer::Bell) => to(&mut Bell::<false>::new(bells)),
             Case::RoundTrip(Bouncer::BellAndBarrier, ..) => to(&mut Bell::<true>::new(bells)),
             Case::RoundTrip(Bouncer::Futex, ..) => to(&mut Futex(Futexes::new(shared, shapes.role()))),
+            Case::RoundTrip(bouncer @ Bouncer::FdringTasks, waiting, len) => {
+                let purpose = Purpose::bounce(bouncer, waiting, len);
+                let ends = outgoing.find(purpose).zip(incoming.find_all(purpose));
+                let (producer, consumers) = ends.ok_or("both processes have both ends")?;
+                to(&mut *tasks::pair(producer, consumers)?)
+            }
             Case::RoundTrip(bouncer, waiting, len) if case.is_fdring() => {
                 to(&mut pair((outgoing, incoming), (bouncer, waiting, len)))
             }
@@ -124,8 +133,11 @@ impl Ends {
             Case::WakeUp(bouncer) => to(&mut pair((outgoing, incoming), (bouncer, Waiting::Asleep, PING_BYTES))),
             Case::RoundTrip(bouncer, ..) => to(&mut RawTrips::new(shared, bouncer)),
             Case::Spread(spread) => to(&mut Spreading { ends: (outgoing, incoming), spread }),
-            Case::Taps(taps, _) => to(&mut Beside { ends: (&mut outgoing.beside, &mut incoming.beside), taps }),
+            Case::Taps(taps, _, sending) => {
+                to(&mut Beside { ends: (&mut outgoing.beside, &mut incoming.beside), taps, sending })
+            }
             Case::Connect(_) => to(&mut Visits(outgoing, incoming)),
+            Case::Life(life) => to(&mut Living { lives, shared, life }),
             Case::Descriptors(sender, _) => to(&mut FdSocket { socket: fds_socket, sender }),
             Case::OneWay(Carrier::InProcess(_) | Carrier::Own(_), _)
             | Case::FanOut(..)

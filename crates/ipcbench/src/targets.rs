@@ -6,13 +6,15 @@
 
 use crate::contender::{Capability, Waiting};
 use crate::distance::Distance;
+use crate::life::Life;
 use crate::measure::{Figures, Outcome, Restart, SLICES_MIN, TAILS};
 use crate::payload::{Bytes, PING_BYTES, TRIP_LENGTHS};
 use crate::plan::{
     Align, BATCH, Bouncer, CONSUMER_COUNTS, Carrier, Case, ChannelKind, FAN_IN_LENGTHS, FD_COUNTS, FdSender,
-    LONG_SLICE, Many, PRODUCER_COUNTS, Queue, RawMode, Reading, Sending, Spread, TAPS_LENGTHS, Taps,
+    LONG_SLICE, Many, PRODUCER_COUNTS, Queue, RawMode, Reading, Sending, Spread, TAPS_FORMS, TASK_LENGTHS, Taps,
 };
-use crate::stats::{CONFIDENCE, Interval, Ratio};
+use crate::stats::{CONFIDENCE, Interval, Ratio, interval};
+use crate::tasks::{self, TaskReading};
 
 /// Which number of a case is compared.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,6 +62,8 @@ pub(crate) enum Goal {
     TimeAtMost(f64),
     /// The subject's time minus the reference's, for each of that number of steps, in nanoseconds.
     GrowthBelow { ns: f64, steps: f64 },
+    /// The subject's time in nanoseconds; there is no reference.
+    NsAtMost(f64),
 }
 
 /// One row of the table.
@@ -98,6 +102,7 @@ impl Goal {
             Self::RateAtLeast(_) => reference_ns / subject_ns,
             Self::TimeAtMost(_) => subject_ns / reference_ns,
             Self::GrowthBelow { steps, .. } => (subject_ns - reference_ns) / steps,
+            Self::NsAtMost(_) => subject_ns,
         }
     }
 
@@ -110,7 +115,7 @@ impl Goal {
     pub(crate) fn is_reached_by(self, value: f64) -> bool {
         match self {
             Self::RateAtLeast(goal) => value >= goal,
-            Self::TimeAtMost(goal) => value <= goal,
+            Self::TimeAtMost(goal) | Self::NsAtMost(goal) => value <= goal,
             Self::GrowthBelow { ns, .. } => value < ns,
         }
     }
@@ -153,6 +158,7 @@ impl std::fmt::Display for Goal {
             Self::RateAtLeast(goal) => write!(f, "≥ {goal}"),
             Self::TimeAtMost(goal) => write!(f, "≤ {goal}"),
             Self::GrowthBelow { ns, .. } => write!(f, "< {ns} ns"),
+            Self::NsAtMost(ns) => write!(f, "≤ {ns} ns"),
         }
     }
 }
@@ -165,6 +171,10 @@ impl Target {
             statistic => statistic,
         };
         let (subject_ns, subject) = best(&self.subjects, outcomes, distance, statistic)?;
+        if let Goal::NsAtMost(_) = self.goal {
+            let interval = interval(&statistic.of_restarts(subject), CONFIDENCE);
+            return Some(Comparison { value: subject_ns, interval, is_beyond_bound: false });
+        }
         let (reference_ns, reference) = best(&self.references, outcomes, distance, statistic)?;
         let (subjects, references) = (statistic.of_restarts(subject), statistic.of_restarts(reference));
         let ratio = Ratio::of(&references, &subjects, CONFIDENCE);
@@ -413,6 +423,7 @@ fn others(targets: &mut Vec<Target>) {
         goal: Goal::GrowthBelow { ns: 10.0, steps: 3.0 },
         is_bound: false,
     });
+    setting_up(targets);
     taps(targets);
     shapes(targets);
     for count in FD_COUNTS {
@@ -437,14 +448,37 @@ fn others(targets: &mut Vec<Target>) {
     }
 }
 
+/// Connecting, and the whole life of a client.
+fn setting_up(targets: &mut Vec<Target>) {
+    let target = |what: &str, [subjects, references]: [Vec<Case>; 2], goal| Target {
+        what: what.to_owned(),
+        subjects,
+        references,
+        statistic: Statistic::Median,
+        goal,
+        is_bound: false,
+    };
+    let connecting = [vec![Case::Connect(Bouncer::Fdring(Reading::InPlace))], Vec::new()];
+    let living = [Life::Client, Life::Empty].map(|life| vec![Case::Life(life)]);
+    targets.extend([
+        target("connect to first record, ns", connecting, Goal::NsAtMost(250_000.0)),
+        target(
+            "a client's whole life, beyond that of an empty program, ns",
+            living,
+            Goal::GrowthBelow { ns: 1e6, steps: 1.0 },
+        ),
+    ]);
+}
+
 /// Taps beside a lossless consumer, which cost its producer next to nothing.
 fn taps(targets: &mut Vec<Target>) {
     let beside = Taps::ALL.into_iter().filter(|taps| taps.count() != 0);
-    for (len, taps) in TAPS_LENGTHS.into_iter().flat_map(|len| beside.clone().map(move |taps| (len, taps))) {
+    for ((len, sending), taps) in TAPS_FORMS.into_iter().flat_map(|form| beside.clone().map(move |taps| (form, taps))) {
+        let sent = if sending == Sending::Batch { ", batches of 32" } else { "" };
         targets.push(Target {
-            what: format!("{}, 1 → 1{taps}: the producer's cost / no tap", Bytes(len)),
-            subjects: vec![Case::Taps(taps, len)],
-            references: vec![Case::Taps(Taps::None, len)],
+            what: format!("{}{sent}, 1 → 1{taps}: the producer's cost / no tap", Bytes(len)),
+            subjects: vec![Case::Taps(taps, len, sending)],
+            references: vec![Case::Taps(Taps::None, len, sending)],
             statistic: Statistic::Median,
             goal: Goal::TimeAtMost(if taps.count() == 1 { 1.01 } else { 1.03 }),
             is_bound: false,
@@ -466,6 +500,7 @@ fn shapes(targets: &mut Vec<Target>) {
         let what = format!("1 → {workers} workers / as many plain lanes");
         targets.push(rate(what, given, vec![Case::Share(Many::Lanes, workers)], 0.9));
     }
+    tasks(targets);
     let trip = |bouncer| vec![Case::RoundTrip(bouncer, Waiting::Spinning, PING_BYTES)];
     let stream = Bouncer::Channel(ChannelKind::Stream);
     for (reference, than, goal) in
@@ -477,6 +512,38 @@ fn shapes(targets: &mut Vec<Target>) {
             references: trip(reference),
             statistic: Statistic::Median,
             goal: Goal::TimeAtMost(goal),
+            is_bound: false,
+        });
+    }
+}
+
+/// Tasks of tokio, next to threads that do the same by blocking calls.
+fn tasks(targets: &mut Vec<Target>) {
+    if !tasks::ARE_BUILT {
+        return;
+    }
+    let readings = [(TaskReading::Each, Reading::InPlace), (TaskReading::InRuns, Reading::InRuns)];
+    for (len, (of_task, of_thread)) in TASK_LENGTHS.into_iter().flat_map(|len| readings.map(|both| (len, both))) {
+        for (sending, sent) in [(Sending::Reserve, "each published"), (Sending::Batch, "batches of 32")] {
+            let call = of_thread.call();
+            targets.push(Target {
+                what: format!("{}, {sent}, {call} in a task / on a thread", Bytes(len)),
+                subjects: vec![fdring(sending, Reading::InTask(of_task), len)],
+                references: vec![fdring(sending, of_thread, len)],
+                statistic: Statistic::Median,
+                goal: Goal::TimeAtMost(1.1),
+                is_bound: false,
+            });
+        }
+    }
+    for (waiting, cores) in [(Waiting::Asleep, "two cores"), (Waiting::AsleepOneCore, "one core")] {
+        let trip = |bouncer| vec![Case::RoundTrip(bouncer, waiting, PING_BYTES)];
+        targets.push(Target {
+            what: format!("round trip of 56 B, asleep, in two tasks, {cores} / blocking calls"),
+            subjects: trip(Bouncer::FdringTasks),
+            references: trip(Bouncer::Fdring(Reading::InPlace)),
+            statistic: Statistic::Median,
+            goal: Goal::TimeAtMost(1.3),
             is_bound: false,
         });
     }

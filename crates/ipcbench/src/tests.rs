@@ -184,8 +184,8 @@ fn a_contender_takes_part_in_what_it_can() {
     let mut all: Vec<&str> = crate::plan::cases(ABLE, &[Load { rate: 1000, arrivals: Arrivals::Even }])
         .into_iter()
         .map(|case| case.measure_key())
-        // Others have nothing like a tap.
-        .filter(|key| *key != "taps")
+        // Others have nothing like a tap, or a collector's client.
+        .filter(|key| !["taps", "life"].contains(key))
         .collect();
     all.sort_unstable();
     all.dedup();
@@ -284,7 +284,8 @@ fn every_target_names_planned_cases() {
     let targets = targets(&planned);
     assert!(targets.len() > 20);
     for target in targets {
-        assert!(!target.subjects.is_empty() && !target.references.is_empty(), "{}", target.what);
+        let has_reference = !matches!(target.goal, Goal::NsAtMost(_));
+        assert!(!target.subjects.is_empty() && target.references.is_empty() != has_reference, "{}", target.what);
         for case in target.subjects.iter().chain(&target.references) {
             assert!(planned.contains(case), "{}: {}, {case} is not planned", target.what, case.measure());
         }
@@ -309,6 +310,9 @@ fn a_target_compares_the_best_of_its_subjects() {
     let growth = Goal::GrowthBelow { ns: 1.0, steps: 2.5 };
     assert_eq!(value(growth), 1.0);
     assert!(growth.is_reached_by(0.9) && !growth.is_reached_by(1.0));
+    assert_eq!(value(Goal::NsAtMost(10.0)), 12.5);
+    let alone = Target { references: Vec::new(), ..target(Goal::NsAtMost(12.5)) };
+    assert_eq!(judged(&alone, &outcomes[1..]).unwrap().0, 12.5, "it has no reference");
 }
 
 #[test]
@@ -335,6 +339,9 @@ fn a_target_is_decided_only_where_the_interval_lies_on_one_side_of_the_goal() {
         (Goal::GrowthBelow { ns: 1.2, steps: 2.5 }, Judgement::Reached),
         (Goal::GrowthBelow { ns: 1.0, steps: 2.5 }, Judgement::Undecided),
         (Goal::GrowthBelow { ns: 0.8, steps: 2.5 }, Judgement::Missed),
+        (Goal::NsAtMost(14.0), Judgement::Reached),
+        (Goal::NsAtMost(12.5), Judgement::Undecided),
+        (Goal::NsAtMost(11.0), Judgement::Missed),
     ] {
         assert_eq!(judged(&target(goal), &outcomes).unwrap().1, judgement, "{goal:?}");
     }
@@ -419,7 +426,7 @@ fn what_goes_through_a_ring_goes_round_it_once_before_it_is_measured() {
         let (steps, runs) = (warmed / case.step(), warmed / case.most());
         assert_eq!(steps * case.step(), warmed, "{}: {case}", case.measure());
         match case {
-            Case::Taps(_, len) => assert_eq!(warmed, (TAPS_RING_BYTES / len) as u64, "{case}"),
+            Case::Taps(_, len, _) => assert_eq!(warmed, (TAPS_RING_BYTES / len) as u64, "{case}"),
             case if case.is_senders_time() => assert!(warmed >= lap && runs > 1, "{case}: {warmed}"),
             Case::Spread(_) | Case::FanOut(..) | Case::Lanes(..) | Case::Share(..) => {
                 assert_eq!(warmed, lap, "{case}")

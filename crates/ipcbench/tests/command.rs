@@ -324,6 +324,43 @@ fn connecting_is_measured() {
     assert!(report["figures"].as_array().unwrap().len() + moved as usize > 0, "{report}");
 }
 
+#[test]
+fn the_life_of_a_client_is_longer_than_that_of_an_empty_program() {
+    if !has_two_processors() {
+        return;
+    }
+    let scratch = Scratch::new("life");
+    let json = scratch.file("run.json");
+    let output = ipcbench(&["--measure", "life", "--seconds", "2", "--restarts", "1", "--json", &json]);
+    // It fails unless each line of each client was collected.
+    assert!(output.status.success(), "{}", said(&output));
+    let report = read_json(&json);
+    let median = |form: &str, distance: &str| {
+        let rows = report["figures"].as_array().unwrap().iter();
+        let mut rows = rows.filter(|row| row["form"] == form && row["distance"] == distance);
+        rows.next().and_then(|row| row["ns_median"].as_f64())
+    };
+    // A virtual machine may move its processors in each slice.
+    for distance in ["near", "far"] {
+        let both = [median("empty program", distance), median("fdring client of a collector", distance)];
+        let [Some(empty), Some(client)] = both else { continue };
+        assert!(empty < client, "{both:?}");
+    }
+}
+
+#[test]
+#[cfg(feature = "tokio")]
+fn tasks_carry_every_record_of_a_stream_and_there_and_back() {
+    if !has_two_processors() {
+        return;
+    }
+    // The sums of what was sent and received are compared, and each answer is that of its round.
+    for form in ["reserve, in place in a task", "batches of 32, in place in runs in a task", "in place, in tasks"] {
+        let output = ipcbench(&["--try", "--contender", &format!("fdring {form}")]);
+        assert!(output.status.success() && said(&output).contains(" fdring "), "{}", said(&output));
+    }
+}
+
 /// Has the command and all that it starts run in a real-time class; `false` if that is not permitted.
 #[allow(unsafe_code, reason = "the class of scheduling is set between fork and exec")]
 fn make_real_time(command: &mut Command) -> bool {
@@ -525,7 +562,9 @@ fn the_list_names_what_can_be_selected() {
          --contender \"pipe\"\n    --contender \"pipe, blocking\"\n"
     );
     let all = said(&ipcbench(&["list"]));
-    for key in ["one-way", "round-trip", "asleep", "wake-up", "connect", "taps", "consumers", "descriptors", "load"] {
+    for key in
+        ["one-way", "round-trip", "asleep", "wake-up", "connect", "life", "taps", "consumers", "descriptors", "load"]
+    {
         assert!(all.contains(&format!("--measure {key}\n")), "{key} is missing");
     }
 }
@@ -565,10 +604,12 @@ fn taps_come_and_go_beside_a_consumer_and_each_has_every_record() {
     // The sums of what was sent and received are compared, also if nothing is measured.
     let output = ipcbench(&["--try", "--measure", "taps"]);
     assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("all 12 cases work"), "{}", said(&output));
+    assert!(said(&output).contains("all 18 cases work"), "{}", said(&output));
     let all = said(&ipcbench(&["list", "--measure", "taps", "--bytes", "64"]));
     for taps in ["", ", once more", " and 1 tap reading along", " and 4 taps asleep"] {
-        assert!(all.contains(&format!("\"fdring reserve, 1 → 1{taps}\"")), "{taps} is missing in {all}");
+        for sent in ["reserve", "batches of 32"] {
+            assert!(all.contains(&format!("\"fdring {sent}, 1 → 1{taps}\"")), "{taps} is missing in {all}");
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 mod names;
 
 use crate::contender::{Capability, ContenderKind, KindId, ROOM, Waiting};
+use crate::life::Life;
 use crate::load::Load;
 use crate::payload::{LENGTHS, PING_BYTES, TRIP_LENGTHS, sum_of_all};
 use crate::shapes::records_at_once;
 use crate::shared::{LATENCIES_MAX, RING_BYTES, TAPS_RING_BYTES, bounce_lane_bytes, ring_bytes};
+use crate::tasks::{self, TaskReading};
 
 /// How many records a batch has, in every contender that sends in batches.
 pub(crate) const BATCH: u64 = 32;
@@ -18,6 +20,8 @@ pub(crate) const LONG_SLICE: u64 = 512;
 pub(crate) const BATCHED_LEN_MAX: usize = 16 << 10;
 /// The lengths of records, published one by one, that are read by a loop of `try_receive` too, in bytes.
 const TRIED_LENGTHS: [usize; 5] = [64, 256, 1024, 4 << 10, 64 << 10];
+/// The lengths of records that tasks read, in bytes.
+pub(crate) const TASK_LENGTHS: [usize; 2] = [64, 4 << 10];
 /// The messages of descriptors, by how many each carries.
 pub(crate) const FD_COUNTS: [usize; 5] = [1, 4, 16, 64, 253];
 /// How many consumers a lane has in turn.
@@ -34,8 +38,9 @@ const _: () = assert!(SLICES_A_LAP * ROOM == (RING_BYTES / SPREAD_LEN) as u64);
 pub(crate) const PRODUCER_COUNTS: [usize; 4] = [1, 2, 4, 8];
 pub(crate) const FAN_IN_LENGTHS: [usize; 2] = [SPREAD_LEN, 64 << 10];
 
-/// The lengths of records with taps beside their consumer, in bytes.
-pub(crate) const TAPS_LENGTHS: [usize; 2] = [SPREAD_LEN, 64 << 10];
+/// The lengths of records with taps beside their consumer, in bytes, and how they are sent.
+pub(crate) const TAPS_FORMS: [(usize, Sending); 3] =
+    [(SPREAD_LEN, Sending::Reserve), (SPREAD_LEN, Sending::Batch), (64 << 10, Sending::Reserve)];
 
 /// How a raw ring publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,8 @@ pub(crate) enum Reading {
     CopiedInRuns,
     CopiedTried,
     CopiedDrained,
+    /// By a task of tokio, in place.
+    InTask(TaskReading),
 }
 
 impl Reading {
@@ -112,6 +119,8 @@ impl Reading {
             Self::InRuns | Self::CopiedInRuns => "receive_many",
             Self::Tried | Self::CopiedTried => "try_receive",
             Self::Drained | Self::CopiedDrained => "try_receive_many",
+            Self::InTask(TaskReading::Each) => "receive in a task",
+            Self::InTask(TaskReading::InRuns) => "receive_many in a task",
         }
     }
 }
@@ -169,6 +178,8 @@ pub(crate) enum Bouncer {
     FdringDefault,
     /// In place, over a lane without the asymmetric barrier: each publication is fenced, and no sleep calls anything.
     FdringFenced,
+    /// In place, each end in a task of tokio.
+    FdringTasks,
     /// A call and its reply.
     FdringCall,
     Channel(ChannelKind),
@@ -263,8 +274,10 @@ pub(crate) enum Case {
     FanIn(Many, usize, usize),
     /// Records, each to one of that number of workers, which are driven in turn.
     Share(Many, usize),
-    /// What a record of that length costs the producer of a lane with a consumer and these taps.
-    Taps(Taps, usize),
+    /// What a record of that length costs the producer of a lane with a consumer and these taps, sent like that.
+    Taps(Taps, usize, Sending),
+    /// From the start of a program to its end.
+    Life(Life),
 }
 
 /// The payload of records where their length is not what is measured, in bytes.
@@ -297,8 +310,8 @@ impl Case {
             Self::FanIn(.., len) => raw(len).filter(Self::is_bare).collect(),
             Self::Load(_, load) => vec![Self::Load(Bouncer::Ring, load)],
             Self::WakeUp(_) => vec![Self::WakeUp(Bouncer::Bell)],
-            Self::Taps(_, len) => vec![Self::Taps(Taps::None, len)],
-            Self::Connect(_) => Vec::new(),
+            Self::Taps(_, len, sending) => vec![Self::Taps(Taps::None, len, sending)],
+            Self::Connect(_) | Self::Life(_) => Vec::new(),
             Self::Descriptors(_, count) => vec![Self::Descriptors(FdSender::Plain, count)],
         }
     }
@@ -338,13 +351,19 @@ impl Case {
 
     /// Whether its figure is a time, with a distribution; else it is a rate.
     pub(crate) fn is_timed(self) -> bool {
-        matches!(self, Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Load(..))
+        matches!(self, Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Life(_) | Self::Load(..))
     }
 
     /// Whether threads of the two processes take turns on a core, which the scheduler takes from one for the other:
     /// both use the same, or others serve a visitor there, and see to what it has left, or taps are woken there.
     pub(crate) fn takes_turns(self) -> bool {
-        self.shares_a_core() || matches!(self, Self::Connect(_) | Self::Taps(Taps::Asleep(_), _))
+        self.shares_a_core() || self.sets_up() || matches!(self, Self::Taps(Taps::Asleep(_), ..))
+    }
+
+    /// Whether it is about what is made anew each time. That goes slowly in processes that have hundreds of lanes, so it
+    /// is measured by processes that have nothing else.
+    pub(crate) fn sets_up(self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Life(_))
     }
 
     /// Whether what the sender takes is measured, and not until all is received.
@@ -389,10 +408,15 @@ impl Case {
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) | Self::Connect(bouncer) | Self::Load(bouncer, _) => {
                 matches!(
                     bouncer,
-                    Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced | Bouncer::FdringCall
+                    Bouncer::Fdring(_)
+                        | Bouncer::FdringDefault
+                        | Bouncer::FdringFenced
+                        | Bouncer::FdringTasks
+                        | Bouncer::FdringCall
                 )
             }
-            Self::Spread(_) | Self::Taps(..) => true,
+            Self::Spread(_) | Self::Taps(..) | Self::Life(Life::Client) => true,
+            Self::Life(Life::Empty) => false,
             Self::FanOut(..) | Self::ProducersCost(..) | Self::Lanes(..) => false,
             Self::Descriptors(sender, _) => {
                 matches!(sender, FdSender::Fdring | FdSender::OnRecords | FdSender::ManyOnRecords)
@@ -430,11 +454,12 @@ impl Case {
             // Whole batches for each of the lanes.
             Self::Spread(_) => LANES_STEP,
             Self::Lanes(kind, _) => kind.0.records_step.div_ceil(BATCH) * LANES_STEP,
+            Self::Taps(_, _, Sending::Batch) => BATCH,
             Self::Taps(..) => 8,
             Self::WakeUp(_) => 8,
             Self::FanOut(kind, _) | Self::ProducersCost(kind, _) => BATCH.max(kind.0.records_step),
             Self::Load(_, load) => load.step(),
-            Self::Connect(_) => 2,
+            Self::Connect(_) | Self::Life(_) => 2,
             Self::Descriptors(..) => 4,
             Self::FanIn(Many::Datagrams, ..) => BATCH,
             Self::FanIn(many, _, len) => {
@@ -482,7 +507,7 @@ impl Case {
             Self::FanIn(Many::Datagrams, ..) => 0,
             Self::FanIn(.., len) => whole_steps(Self::round_of(len)).min(records),
             Self::Load(..) => self.step(),
-            Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Descriptors(..) => 0,
+            Self::RoundTrip(..) | Self::WakeUp(_) | Self::Connect(_) | Self::Life(_) | Self::Descriptors(..) => 0,
         }
     }
 
@@ -495,7 +520,7 @@ impl Case {
             | Self::ProducersCost(_, consumers) => sum_of_all(SPREAD_LEN, records).wrapping_mul(consumers as u64),
             Self::Spread(Spread::Lanes(_)) | Self::Lanes(..) | Self::Share(..) => sum_of_all(SPREAD_LEN, records),
             Self::FanIn(.., len) => sum_of_all(len, records),
-            Self::Taps(taps, len) => {
+            Self::Taps(taps, len, _) => {
                 // With the record before the others.
                 let all = sum_of_all(len, records).wrapping_add(sum_of_all(len, 1));
                 let of_tap = match taps {
@@ -513,7 +538,7 @@ impl Case {
         match self {
             // The producer must not wait.
             Self::ProducersCost(kind, _) => kind.0.room.min(ROOM) / self.step() * self.step(),
-            Self::Taps(_, len) => TAPS_RING_BYTES as u64 / SLICES_A_LAP / len as u64,
+            Self::Taps(_, len, _) => TAPS_RING_BYTES as u64 / SLICES_A_LAP / len as u64,
             case if case.is_senders_time() => ROOM,
             Self::Spread(_) | Self::FanOut(..) | Self::Lanes(..) | Self::FanIn(..) | Self::Share(..) => 1 << 20,
             Self::Load(..) => LATENCIES_MAX as u64,
@@ -557,8 +582,9 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
     }
     let bells = [Bouncer::Bell, Bouncer::BellAndBarrier, Bouncer::Futex];
     let asleep = [Bouncer::Fdring(Reading::InPlace), Bouncer::FdringFenced];
+    let tasks = tasks::ARE_BUILT.then_some(Bouncer::FdringTasks);
     let sleepers = own(Capability::Asleep, PING_BYTES);
-    let asleep = bells.into_iter().chain(asleep).chain(channels).chain(sleepers.clone());
+    let asleep = bells.into_iter().chain(asleep).chain(tasks).chain(channels).chain(sleepers.clone());
     cases.extend(asleep.clone().map(|bouncer| Case::RoundTrip(bouncer, Waiting::Asleep, PING_BYTES)));
     cases.extend(asleep.map(|bouncer| Case::RoundTrip(bouncer, Waiting::AsleepOneCore, PING_BYTES)));
     let in_place = Bouncer::Fdring(Reading::InPlace);
@@ -569,8 +595,9 @@ pub(crate) fn cases(kinds: &'static [ContenderKind], loads: &[Load]) -> Vec<Case
     for kind in short(Capability::ProducersCost).filter(|kind| kind.has_room()) {
         cases.extend(CONSUMER_COUNTS.map(|consumers| Case::ProducersCost(KindId(kind), consumers)));
     }
-    for len in TAPS_LENGTHS {
-        cases.extend(Taps::ALL.map(|taps| Case::Taps(taps, len)));
+    cases.extend(Life::ALL.map(Case::Life));
+    for (len, sending) in TAPS_FORMS {
+        cases.extend(Taps::ALL.map(|taps| Case::Taps(taps, len, sending)));
     }
     for consumers in CONSUMER_COUNTS {
         cases.extend(Reading::SPREAD.map(|reading| Case::Spread(Spread::Consumers(consumers, reading))));
@@ -638,7 +665,7 @@ fn raw_modes(len: usize) -> Vec<RawMode> {
 /// Who carries records of `len` bytes.
 fn carriers(len: usize, kinds: &'static [ContenderKind]) -> Vec<Carrier> {
     use Align::{Lines, Payloads, Words};
-    use Reading::{Copied, CopiedDrained, CopiedInRuns, CopiedTried, Drained, InPlace, InRuns, Tried};
+    use Reading::{Copied, CopiedDrained, CopiedInRuns, CopiedTried, Drained, InPlace, InRuns, InTask, Tried};
     use Sending::{Batch, Filled, Reserve, Send, Slices};
     let raw = raw_modes(len);
     let mut fdring = vec![(Send, InPlace, Words), (Reserve, InPlace, Words)];
@@ -670,6 +697,14 @@ fn carriers(len: usize, kinds: &'static [ContenderKind]) -> Vec<Carrier> {
     if len == 64 {
         fdring.extend([(Batch, Drained, Words), (Filled, Drained, Words)]);
         fdring.extend([(Batch, CopiedDrained, Words), (Filled, CopiedDrained, Words)]);
+    }
+    if tasks::ARE_BUILT && TASK_LENGTHS.contains(&len) {
+        fdring.extend([(Reserve, InTask(TaskReading::Each), Words), (Reserve, InTask(TaskReading::InRuns), Words)]);
+        if len <= BATCHED_LEN_MAX {
+            fdring.extend([(Batch, InTask(TaskReading::Each), Words), (Batch, InTask(TaskReading::InRuns), Words)]);
+        }
+        // What it is compared with.
+        fdring.push((Reserve, InRuns, Words));
     }
     if matches!(len, 8 | 64) {
         fdring.extend([(Slices(BATCH), InPlace, Words), (Slices(BATCH), Copied, Words)]);

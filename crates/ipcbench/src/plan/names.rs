@@ -4,7 +4,9 @@ use super::{
     Align, Bouncer, Carrier, Case, ChannelKind, FdSender, Many, Queue, RUN, RawMode, Reading, Sending, Spread, Taps,
 };
 use crate::contender::{KindId, Waiting};
+use crate::life::Life;
 use crate::payload::{Bytes, PING_BYTES};
+use crate::tasks::TaskReading;
 use std::fmt;
 
 impl Case {
@@ -23,10 +25,13 @@ impl Case {
             }
             Self::Load(_, load) => format!("one way at a given rate, 56 B, {load}"),
             Self::Connect(_) => "connect to first record".to_owned(),
+            Self::Life(_) => "a client's whole life".to_owned(),
             Self::Descriptors(_, count) => format!("descriptors, {count} a message"),
             Self::FanIn(.., len) => format!("many producers, in turn, to one consumer, {} a record", Bytes(len)),
             Self::Share(..) => "records shared by workers, driven in turn, 64 B a record".to_owned(),
-            Self::Taps(_, len) => format!("the producer's cost with taps beside a consumer, {} a record", Bytes(len)),
+            Self::Taps(_, len, _) => {
+                format!("the producer's cost with taps beside a consumer, {} a record", Bytes(len))
+            }
         }
     }
 
@@ -42,6 +47,7 @@ impl Case {
             Self::Spread(Spread::Consumers(..)) | Self::FanOut(..) => "consumers",
             Self::WakeUp(_) => "wake-up",
             Self::Connect(_) => "connect",
+            Self::Life(_) => "life",
             Self::Descriptors(..) => "descriptors",
             Self::FanIn(..) => "fan-in",
             Self::Share(..) => "workers",
@@ -56,7 +62,8 @@ impl Case {
             Bouncer::Line | Bouncer::Ring | Bouncer::Slots => "raw ring",
             Bouncer::Futex => "futex",
             Bouncer::Bell | Bouncer::BellAndBarrier => "eventfd",
-            Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced | Bouncer::FdringCall => "fdring",
+            Bouncer::Fdring(_) | Bouncer::FdringDefault | Bouncer::FdringFenced => "fdring",
+            Bouncer::FdringTasks | Bouncer::FdringCall => "fdring",
             Bouncer::Channel(kind) => kind.name(),
             Bouncer::InProcess(queue) => queue.name(),
             Bouncer::Own(KindId(kind)) => kind.name,
@@ -71,6 +78,8 @@ impl Case {
             Self::Descriptors(FdSender::Own(KindId(kind)), _) => kind.name,
             Self::RoundTrip(bouncer, ..) | Self::WakeUp(bouncer) => of_bouncer(bouncer),
             Self::Connect(bouncer) | Self::Load(bouncer, _) => of_bouncer(bouncer),
+            Self::Life(Life::Empty) => "empty program",
+            Self::Life(Life::Client) => "fdring",
             Self::Descriptors(FdSender::Plain, _) => "plain",
             Self::Descriptors(..) => "fdring",
             Self::FanIn(Many::Shape | Many::Runs | Many::Lanes, ..) => "fdring",
@@ -86,9 +95,9 @@ impl Case {
             Self::OneWay(_, len) | Self::RoundTrip(_, _, len) => Some(len),
             Self::Spread(_) | Self::FanOut(..) | Self::ProducersCost(..) | Self::Lanes(..) => Some(super::SPREAD_LEN),
             Self::WakeUp(_) | Self::Connect(_) | Self::Load(..) => Some(PING_BYTES),
-            Self::FanIn(.., len) | Self::Taps(_, len) => Some(len),
+            Self::FanIn(.., len) | Self::Taps(_, len, _) => Some(len),
             Self::Share(..) => Some(super::SPREAD_LEN),
-            Self::Descriptors(..) => None,
+            Self::Descriptors(..) | Self::Life(_) => None,
         }
     }
 }
@@ -128,9 +137,12 @@ impl fmt::Display for Case {
             Self::Lanes(KindId(kind), lanes) => write!(f, "{}, {lanes} lanes", kind.name),
             Self::Spread(Spread::Lanes(1)) => f.write_str("fdring batches of 32, 1 lane"),
             Self::Spread(Spread::Lanes(lanes)) => write!(f, "fdring batches of 32, {lanes} lanes"),
-            Self::Taps(taps, _) => write!(f, "fdring reserve, 1 → 1{taps}"),
+            Self::Taps(taps, _, Sending::Batch) => write!(f, "fdring batches of 32, 1 → 1{taps}"),
+            Self::Taps(taps, ..) => write!(f, "fdring reserve, 1 → 1{taps}"),
             Self::Connect(Bouncer::Fdring(_)) => f.write_str("fdring"),
             Self::Connect(bouncer) => bouncer.fmt(f),
+            Self::Life(Life::Empty) => f.write_str("empty program"),
+            Self::Life(Life::Client) => f.write_str("fdring client of a collector"),
             Self::Descriptors(FdSender::Plain, _) => f.write_str("plain sendmsg and recvmsg"),
             Self::Descriptors(FdSender::Fdring, _) => f.write_str("fdring send_fds and recv_fds"),
             Self::Descriptors(FdSender::OnRecords, _) => f.write_str("fdring send_with_fds and take_fds"),
@@ -213,6 +225,7 @@ impl fmt::Display for Bouncer {
             Self::FdringDefault => f.write_str("fdring in place, sleeps after 50 µs"),
             Self::FdringCall => f.write_str("fdring call and reply"),
             Self::FdringFenced => f.write_str("fdring in place, fenced"),
+            Self::FdringTasks => f.write_str("fdring in place, in tasks"),
             Self::Channel(kind) => kind.fmt(f),
             Self::InProcess(Queue::Rtrb) => f.write_str("rtrb, in-process"),
             Self::InProcess(Queue::Crossbeam) => f.write_str("crossbeam ArrayQueue, in-process"),
@@ -242,6 +255,8 @@ impl fmt::Display for Reading {
             Self::CopiedInRuns => "copied in runs",
             Self::CopiedTried => "copied by try_receive",
             Self::CopiedDrained => "copied by try_receive_many",
+            Self::InTask(TaskReading::Each) => "in place in a task",
+            Self::InTask(TaskReading::InRuns) => "in place in runs in a task",
         })
     }
 }
