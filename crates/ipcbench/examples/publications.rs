@@ -1,5 +1,6 @@
-//! Publishes records of 64 bytes beside a consumer and taps, all in one process, so that instructions can be counted where
-//! the processor's own counters cannot be read:
+//! Publishes records of 64 bytes beside a consumer and taps, all in one process.
+//!
+//! So instructions can be counted on machines whose processors' own counters cannot be read:
 //!
 //! ```sh
 //! cargo build --release --package ipcbench --example publications

@@ -50,8 +50,9 @@ pub type Opened = Fallible<Box<dyn Contender>>;
 ///
 /// A contender of one's own takes part in every measure by its [`Capability`], as those do that are built in. It
 /// cannot take part in five: the counts of system calls, memory and descriptors, which are of fdring's two ends; what
-/// its taps cost; what its tasks cost; a client's whole life; and what runs between two threads of one process. `ipcbench grid` measures it on more than two
-/// processors too, by a pair of ends for each producer with each consumer.
+/// its taps cost; what its tasks cost; a client's whole life; and what runs between two threads of one process.
+/// `ipcbench grid` measures it on more than two processors too, by a pair of ends for each producer with each
+/// consumer.
 ///
 /// One whose calls always sleep, or always spin, leaves the capabilities out that ask for the other; one way it
 /// may do either, and says so in its name.

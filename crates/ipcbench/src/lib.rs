@@ -7,9 +7,9 @@
 //! Inside, `run.rs` starts the processes that measure, watches them and keeps what they tell; `worker.rs` is the one
 //! that measures, and `pair.rs` it and its child. `measure.rs` has the method, `plan` what is measured, `contender.rs`
 //! what a contender is, `drive.rs` what is done with each, `forms.rs` those that are built in, `raw.rs` the ceiling,
-//! `load.rs` the open loop, `life.rs` the whole life of a client, `tasks.rs` tasks of tokio, `sleeper.rs` round trips between sleepers, `beside.rs` taps beside a consumer; `grid` has
-//! what takes more than two processors.
-//! `stats.rs` and `compare.rs` draw conclusions, `report` shows them, and `targets.rs` has what fdring is to reach.
+//! `load.rs` the open loop, `life.rs` the whole life of a client, `tasks.rs` tasks of tokio, `sleeper.rs` round trips
+//! between sleepers, `beside.rs` taps beside a consumer; `grid` has what takes more than two processors. `stats.rs`
+//! and `compare.rs` draw conclusions, `report` shows them, and `targets.rs` has what fdring is to reach.
 
 mod ab;
 mod bells;

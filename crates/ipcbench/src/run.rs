@@ -30,8 +30,8 @@ const ORPHAN_END_MAX: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES: usize = 1 << 20;
 /// The share by which a tick may differ between restarts.
 const CLOCK_DRIFT_MAX: f64 = 0.001;
-/// The share of a restart's time that what is set up anew has at least, if there is more to measure.
-const SETTING_UP_SHARE_MIN: f64 = 0.05;
+/// The share of a restart's time that each measure of what is set up anew has at least, if there is more to measure.
+const SETTING_UP_SHARE_MIN: f64 = 0.025;
 /// With less time than this left, in seconds, a restart is not begun again.
 const LEFT_MIN: f64 = 0.5;
 
@@ -203,16 +203,22 @@ struct Part {
     share: f64,
 }
 
-/// What is set up anew each time is measured last, by a pair of processes that have nothing else.
+/// Each measure of what is set up anew comes last, by a pair of processes that have nothing else.
 fn parts(cases: &[Case]) -> Vec<Part> {
-    let (last, first): (Vec<usize>, Vec<usize>) = (0..cases.len()).partition(|place| cases[*place].sets_up());
-    let share = match [first.len(), last.len()] {
-        [0, _] => 1.0,
-        [_, 0] => 0.0,
-        [of_first, of_last] => (of_last as f64 / (of_first + of_last) as f64).max(SETTING_UP_SHARE_MIN),
-    };
-    let parts = [Part { places: first, share: 1.0 - share }, Part { places: last, share }];
-    parts.into_iter().filter(|part| !part.places.is_empty()).collect()
+    let of = |case: &Case| if case.sets_up() { Some(case.measure_key()) } else { None };
+    let mut keys: Vec<Option<&str>> = cases.iter().map(of).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let places_of = |key| (0..cases.len()).filter(|place| of(&cases[*place]) == key).collect::<Vec<usize>>();
+    let share_of = |places: &Vec<usize>| (places.len() as f64 / cases.len() as f64).max(SETTING_UP_SHARE_MIN);
+    let mut parts: Vec<Part> =
+        keys.into_iter().map(places_of).map(|places| Part { share: share_of(&places), places }).collect();
+    // What the later ones leave is the first one's.
+    let later: f64 = parts.iter().skip(1).map(|part| part.share).sum();
+    if let Some(first) = parts.first_mut() {
+        first.share = 1.0 - later;
+    }
+    parts
 }
 
 /// What is known of all processes so far.
@@ -415,14 +421,19 @@ mod tests {
         let all = cases(&[], &[] as &[Load]);
         let (last, first): (Vec<Case>, Vec<Case>) = all.iter().copied().partition(|case| case.sets_up());
         assert!(last.len() >= 3 && first.len() > 100);
-        let [main, setting_up] = &parts(&all)[..] else { panic!("two parts") };
-        assert_eq!([main.places.len(), setting_up.places.len()], [first.len(), last.len()]);
-        assert!(setting_up.places.iter().all(|place| all[*place].sets_up()));
-        assert_eq!([main.share, setting_up.share], [1.0 - SETTING_UP_SHARE_MIN, SETTING_UP_SHARE_MIN]);
-        for alone in [&first, &last] {
+        let [main, connect, life] = &parts(&all)[..] else { panic!("three parts") };
+        assert_eq!([main.places.len(), connect.places.len() + life.places.len()], [first.len(), last.len()]);
+        for (part, key) in [(connect, "connect"), (life, "life")] {
+            assert!(part.places.iter().all(|place| all[*place].measure_key() == key));
+            assert_eq!(part.share, SETTING_UP_SHARE_MIN);
+        }
+        assert_eq!(main.share, 1.0 - 2.0 * SETTING_UP_SHARE_MIN);
+        for alone in [&first[..], &last[..1]] {
             assert_eq!(parts(alone), [Part { places: (0..alone.len()).collect(), share: 1.0 }]);
         }
         let few = [first[0], last[0], last[1]];
-        assert_eq!(parts(&few).iter().map(|part| part.share).collect::<Vec<_>>(), [1.0 - 2.0 / 3.0, 2.0 / 3.0]);
+        assert_eq!(parts(&few).iter().map(|part| part.places.clone()).collect::<Vec<_>>().concat().len(), 3);
+        assert!((parts(&few).iter().map(|part| part.share).sum::<f64>() - 1.0).abs() < 1e-9);
+        assert_eq!(parts(&[]), []);
     }
 }

@@ -1,7 +1,7 @@
 //! The thread at the other end, and whether it sleeps: a round trip between sleepers goes on only once it does.
 //!
-//! Without that, an end that is quick to answer does so before the other has gone to sleep, and what it saves by that is
-//! not what is measured. All contenders wait in the same way, and none can tell.
+//! Without that, an end that is quick to answer does so before the other has gone to sleep, and what it saves by that
+//! is not what is measured. All contenders wait in the same way, and none can tell.
 
 use crate::clock::{Laps, ticks};
 use crate::contender::{Contender, Fallible, Waiting, Way};
@@ -88,6 +88,7 @@ pub(crate) fn ping(
         contender.send(way, n)?;
         payload::check(way.len, n, contender.receive(way)?)?;
         let elapsed = ticks() - start;
+        // Pairs with the store in `pong`, which came before the answer.
         laps.add(elapsed.saturating_sub(shared.word(Word::Time).load(Ordering::Acquire)));
     }
     Ok(())

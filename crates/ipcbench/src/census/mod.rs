@@ -3,9 +3,9 @@
 //! Two fresh processes, a producer and a consumer, do as they are told, and this one watches them: their system calls
 //! one by one through ptrace(2), their processor time by the scheduler's own count. A process that makes no system call
 //! is not slowed by being traced, so the counts of busy ends, which make next to none, are those of undisturbed ones;
-//! ends that sleep are slowed, which leaves their calls for each record as they are. The two and who watches them are of
-//! the usual class of scheduling whatever class this process is of: in a real-time one either would take the processor
-//! from the other.
+//! ends that sleep are slowed, which leaves their calls for each record as they are. The two and who watches them are
+//! of the usual class of scheduling whatever class this process is of: in a real-time one either would take the
+//! processor from the other.
 
 mod roles;
 mod trace;

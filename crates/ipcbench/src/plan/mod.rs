@@ -360,8 +360,8 @@ impl Case {
         self.shares_a_core() || self.sets_up() || matches!(self, Self::Taps(Taps::Asleep(_), ..))
     }
 
-    /// Whether it is about what is made anew each time. That goes slowly in processes that have hundreds of lanes, so it
-    /// is measured by processes that have nothing else.
+    /// Whether it is about what is made anew each time. That goes slowly in processes that have hundreds of lanes, so
+    /// it is measured by processes that have nothing else.
     pub(crate) fn sets_up(self) -> bool {
         matches!(self, Self::Connect(_) | Self::Life(_))
     }
