@@ -1970,7 +1970,7 @@ FAULTS = [
     ("forget: a key forgotten with its first record", PLAN,
      [("home.slot == slot && home.end == end", "home.slot == slot")], "lib distribute::plan"),
     ("take_back: what was released given out again", PLAN,
-     [("                if entry.end == end {\n", "                {\n")], "lib distribute::plan"),
+     [("                if ends_at == end {\n", "                {\n")], "lib distribute::plan"),
     ("take_back: behind what was taken back before", PLAN,
      [("        taken.append(&mut self.taken_back);\n        self.taken_back = taken;\n",
        "        self.taken_back.append(&mut taken);\n")], "lib distribute::plan"),

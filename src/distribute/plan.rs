@@ -66,8 +66,10 @@ pub(crate) struct Plan<T> {
 #[derive(Debug, Default)]
 struct Slot {
     has_worker: bool,
-    /// In order of their ends.
-    unreleased: VecDeque<Entry>,
+    /// The ends of the records, in order.
+    unreleased: VecDeque<u64>,
+    /// Those of them that have a key, in order. Apart, so that a record without one costs one word.
+    keyed: VecDeque<Keyed>,
     /// Where the last record that was released or set aside ends.
     boundary: u64,
     released: u64,
@@ -75,9 +77,9 @@ struct Slot {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct Keyed {
     end: u64,
-    key: Option<u64>,
+    key: u64,
 }
 
 /// Where the records of a key are.
@@ -114,6 +116,17 @@ pub(crate) struct Load {
 impl Slot {
     fn load(&self) -> Load {
         Load { records: self.unreleased.len(), bytes: self.published - self.released }
+    }
+
+    /// Takes out the first record that is not released, if it ends no later than there: its end, and its key.
+    fn take_first(&mut self, position: u64) -> Option<(u64, Option<u64>)> {
+        let end = self.unreleased.front().copied().filter(|end| *end <= position)?;
+        self.unreleased.pop_front();
+        let keyed = self.keyed.front().copied().filter(|keyed| keyed.end == end);
+        if keyed.is_some() {
+            self.keyed.pop_front();
+        }
+        Some((end, keyed.map(|keyed| keyed.key)))
     }
 }
 
@@ -189,7 +202,15 @@ impl<T> Plan<T> {
                 Some(next)
             }
             To::RoundRobin => {
-                (self.turn..count).chain(0..self.turn).find(|slot| self.is_open(*slot) && has_room(*slot))
+                // A chain of ranges would take longer than all else, too.
+                let mut next = self.turn;
+                for _ in 0..count {
+                    if self.is_open(next) && has_room(next) {
+                        return Some(next);
+                    }
+                    next = if next + 1 < count { next + 1 } else { 0 };
+                }
+                None
             }
             To::Key(key) => {
                 let slot = match self.homes.get(&key) {
@@ -214,19 +235,22 @@ impl<T> Plan<T> {
     #[inline]
     pub(crate) fn note_sent(&mut self, slot: usize, key: Option<u64>, end: u64) {
         let into = &mut self.slots[slot];
-        into.unreleased.push_back(Entry { end, key });
+        into.unreleased.push_back(end);
         into.published = end;
-        self.turn = if slot + 1 < self.slots.len() { slot + 1 } else { 0 };
         if let Some(key) = key {
+            into.keyed.push_back(Keyed { end, key });
             self.homes.insert(key, Home { slot, end });
         }
+        self.turn = if slot + 1 < self.slots.len() { slot + 1 } else { 0 };
     }
 
     /// As many records of `size` bytes each were given to a slot, from `begin` on.
     pub(crate) fn note_sent_many(&mut self, slot: usize, key: Option<u64>, begin: u64, (size, count): (u64, usize)) {
         let ends = (1..=count as u64).map(|number| begin + number * size);
         let Some(last) = ends.clone().next_back() else { return };
-        self.slots[slot].unreleased.extend(ends.take(count - 1).map(|end| Entry { end, key }));
+        let (into, ends) = (&mut self.slots[slot], ends.take(count - 1));
+        into.unreleased.extend(ends.clone());
+        into.keyed.extend(key.into_iter().flat_map(|key| ends.clone().map(move |end| Keyed { end, key })));
         self.note_sent(slot, key, last);
     }
 
@@ -244,8 +268,7 @@ impl<T> Plan<T> {
         // No worker releases what it was not given.
         of.released = position.min(of.published);
         let before = of.unreleased.len();
-        while let Some(Entry { end, key }) = of.unreleased.front().copied().filter(|entry| entry.end <= position) {
-            of.unreleased.pop_front();
+        while let Some((end, key)) = of.take_first(position) {
             of.boundary = end;
             forget(&mut self.homes, slot, key, end);
         }
@@ -264,17 +287,17 @@ impl<T> Plan<T> {
         if begins_round {
             return position.max(of.boundary).min(of.published);
         }
-        let mut ends = std::iter::once(of.boundary).chain(of.unreleased.iter().map(|entry| entry.end));
+        let mut ends = std::iter::once(of.boundary).chain(of.unreleased.iter().copied());
         ends.find(|end| *end >= position).unwrap_or(of.published)
     }
 
     /// Whether a record of that slot that is not released takes all from one position to the other, but for padding.
     pub(crate) fn is_record(&self, slot: usize, from: Named, end: u64) -> bool {
         let Some(of) = self.slots.get(slot) else { return false };
-        let index = of.unreleased.partition_point(|entry| entry.end < end);
-        let begin = index.checked_sub(1).map_or(of.boundary, |before| of.unreleased[before].end);
+        let index = of.unreleased.partition_point(|other| *other < end);
+        let begin = index.checked_sub(1).map_or(of.boundary, |before| of.unreleased[before]);
         let begins_there = begin == from.position || from.begins_round && begin < from.position;
-        begins_there && from.position < end && of.unreleased.get(index).is_some_and(|entry| entry.end == end)
+        begins_there && from.position < end && of.unreleased.get(index) == Some(&end)
     }
 
     /// The records of a slot are taken back, each with its end, in order; how many there are to be given out again.
@@ -284,16 +307,17 @@ impl<T> Plan<T> {
         let mut taken = VecDeque::new();
         let of = &mut self.slots[slot];
         for (end, record) in records {
-            while let Some(entry) = of.unreleased.front().copied().filter(|entry| entry.end <= end) {
-                of.unreleased.pop_front();
-                forget(&mut self.homes, slot, entry.key, entry.end);
-                if entry.end == end {
-                    taken.push_back(TakenBack { key: entry.key, record });
+            while let Some((ends_at, key)) = of.take_first(end) {
+                forget(&mut self.homes, slot, key, ends_at);
+                if ends_at == end {
+                    taken.push_back(TakenBack { key, record });
                     break;
                 }
             }
         }
-        of.unreleased.drain(..).for_each(|entry| forget(&mut self.homes, slot, entry.key, entry.end));
+        while let Some((ends_at, key)) = of.take_first(u64::MAX) {
+            forget(&mut self.homes, slot, key, ends_at);
+        }
         (of.released, of.boundary) = (of.published, of.published);
         let count = taken.len();
         taken.append(&mut self.taken_back);

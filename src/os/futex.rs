@@ -38,6 +38,7 @@ impl Changes {
     }
 
     /// The word, and its value now: captured before the look that a sleep relies on.
+    #[inline]
     pub(crate) fn capture(&self) -> Captured<'_> {
         (&self.word, self.word.load(Ordering::Relaxed))
     }

@@ -454,6 +454,7 @@ impl<P: SeatPort> Roster<P> {
     }
 
     /// The word that changes with the roster, and its value now: captured before the refresh that a sleep relies on.
+    #[inline]
     pub(crate) fn capture_changed(&self) -> Captured<'_> {
         self.changed.capture()
     }
