@@ -19,13 +19,13 @@ use crate::link::{Fate, Link};
 use crate::os::bell::BellEnd;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Ready, Trigger};
+use crate::os::timer::Timer;
 use crate::os::vain::VainRings;
 use crate::ring::sleep::{Announcement, Armed, SECOND_LOOK, Sleeps, TAP_LOOKS, Waits, Wakeups};
 use crate::terms::Barrier;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -272,7 +272,7 @@ pub(super) struct Sources {
     link: Arc<Link>,
     interrupter: Option<Interrupter>,
     /// Made when first needed, or before by [`Waiter::with_timer`].
-    timer: Option<OwnedFd>,
+    timer: Option<Timer>,
     /// When to look whether the producer's process lives; `None` if its pidfd tells.
     look_at: Option<Instant>,
 }
@@ -381,8 +381,7 @@ impl Sources {
             Some(timer) => timer,
             None => self.timer.insert(watched_timer(poller)?),
         };
-        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
-        timerfd_settime(timer, TimerfdTimerFlags::empty(), &once).map(drop)
+        timer.set(Some(limit))
     }
 
     /// Waits for an event, and takes those that have come.
@@ -453,8 +452,8 @@ fn is_shortage(error: Errno) -> bool {
     matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOSPC | Errno::NOMEM)
 }
 
-fn watched_timer(poller: &Poller) -> rustix::io::Result<OwnedFd> {
-    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+fn watched_timer(poller: &Poller) -> rustix::io::Result<Timer> {
+    let timer = Timer::new()?;
     poller.add(&timer, TIMER, Trigger::Edge)?;
     Ok(timer)
 }

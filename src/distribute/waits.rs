@@ -12,16 +12,16 @@
 use super::plan::To;
 use super::slots::Slots;
 use super::{Distributor, TooFewWorkers};
-use crate::deadline::{Deadline, timespec};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::info::ConsumerInfo;
 use crate::os::interrupt::Interrupter;
 use crate::os::poller::{Poller, Trigger};
+use crate::os::timer::Timer;
 use crate::producer::{Producer, SendError};
 use crate::ring::sleep::SECOND_LOOK;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use std::time::Duration;
 
 /// The tokens of what is no lane.
@@ -42,7 +42,7 @@ pub(crate) struct Wish {
 #[derive(Debug)]
 pub(super) struct Waits {
     poller: Poller,
-    timer: OwnedFd,
+    timer: Timer,
     spin: Duration,
 }
 
@@ -51,7 +51,7 @@ impl Waits {
         let watch = || {
             let poller = Poller::new()?;
             poller.add(&slots.notice, NEW_SLOTS, Trigger::Level)?;
-            let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+            let timer = Timer::new()?;
             poller.add(&timer, TIMER, Trigger::Edge)?;
             if let Some(interrupter) = interrupter {
                 poller.add(interrupter, INTERRUPT, Trigger::Level)?;
@@ -77,10 +77,7 @@ impl Waits {
 
     /// Has the descriptor become readable then; never if there is no such time.
     fn set_timer(&self, deadline: Deadline) -> Result<(), SendError> {
-        // At 0 it would not go off.
-        let limit = deadline.remaining().map_or(Duration::ZERO, |limit| limit.max(Duration::from_nanos(1)));
-        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).map(drop).map_err(of_wait)
+        self.timer.set(deadline.remaining()).map_err(of_wait)
     }
 }
 

@@ -7,18 +7,18 @@
 //! What this file does not do: whether there is room is found by [`publisher`](crate::ring::publisher).
 
 use super::{Producer, SendError};
-use crate::deadline::{Deadline, timespec};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use crate::lane::SeatHandle;
 use crate::os::interrupt::Interrupter;
 use crate::os::notice::Notice;
 use crate::os::poller::{Poller, Trigger};
+use crate::os::timer::Timer;
 use crate::os::vain::VainRings;
 use crate::ring::SeatWords;
 use crate::ring::roster::{Roster, Seat};
 use crate::sync::Ordering;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+use rustix::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) struct Arming {
     poller: Poller,
     /// Raised by each change of the roster.
     changed: Arc<Notice>,
-    timer: OwnedFd,
+    timer: Timer,
     bells: Vec<SpaceBell>,
     /// The count of the roster's changes when `bells` were those of its seats.
     roster_seen: Option<u32>,
@@ -56,8 +56,7 @@ impl Arming {
         let watch = || {
             let poller = Poller::new()?;
             poller.add(&*changed, ROSTER, Trigger::Level)?;
-            let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-            let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            let timer = Timer::new()?;
             poller.add(&timer, TIMER, Trigger::Edge)?;
             if let Some(interrupter) = interrupter {
                 poller.add(interrupter, INTERRUPT, Trigger::Level)?;
@@ -114,11 +113,7 @@ impl Arming {
     /// Makes the descriptor readable once the time is up; never for `None`.
     fn set_timer(&mut self, limit: Option<Duration>) -> rustix::io::Result<()> {
         let nap = self.bells.iter().filter_map(|bell| bell.vain_rings.length()).min();
-        // At 0 it would not go off.
-        let limit = limit.into_iter().chain(nap).min().map(|limit| limit.max(Duration::from_nanos(1)));
-        let it_value = timespec(limit.unwrap_or_default());
-        let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once).map(drop)
+        self.timer.set(limit.into_iter().chain(nap).min())
     }
 }
 
