@@ -226,6 +226,10 @@ impl<L: LaneWords, S: SeatWriter> Reader<L, S> {
     /// copied in time.
     #[cold]
     pub(crate) fn evicted_in_copy(&mut self, position: u64) -> Stop {
+        // Tried again: it was taken back then.
+        if let Some(stop) = self.stop {
+            return stop;
+        }
         self.cursor.uncount();
         let room = self.cursor.geometry().room_to_end(position);
         // It was padding that came first if the record ends in the next round of the ring.

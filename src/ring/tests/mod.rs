@@ -296,9 +296,13 @@ fn a_record_that_was_lost_in_the_copy_is_not_counted_and_what_is_missed_is() {
         lane.intent().store(lost.from + CAPACITY + 8, Relaxed);
         assert!(!reader.copy_intact(&*lane, lost, &mut [0]));
         let missed_bytes = writer.published() - lost.from;
-        assert_eq!(reader.evicted_in_copy(lost.from), Stop::Evicted { missed_bytes });
-        assert_eq!(seat.counters(), SeatCounters { records: 1, record_bytes: 16, missed_bytes }, "padded: {padded}");
-        assert_eq!(reader.position(), lost.from);
+        // One that tries again to copy it is told the same.
+        for _ in 0..3 {
+            assert_eq!(reader.evicted_in_copy(lost.from), Stop::Evicted { missed_bytes });
+            let counters = SeatCounters { records: 1, record_bytes: 16, missed_bytes };
+            assert_eq!((seat.counters(), reader.counters()), (counters, counters), "padded: {padded}");
+            assert_eq!(reader.position(), lost.from);
+        }
     }
 }
 
