@@ -80,8 +80,9 @@ INBOX = "src/consumer/inbox.rs"
 INBOX_FRAMES = "src/consumer/inbox/frames.rs"
 LETTING_GO = "src/consumer/inbox/letting_go.rs"
 FUTEX = "src/os/futex.rs"
-COLLECT = "src/collect/mod.rs"
+COLLECT_JOINING = "src/collect/joining.rs"
 COLLECT_MANY = "src/collect/many.rs"
+COLLECT_NEXT = "src/collect/next.rs"
 COLLECT_TURNS = "src/collect/turns.rs"
 CALLS = "src/call/calls.rs"
 INTAKE = "src/call/intake.rs"
@@ -1866,7 +1867,7 @@ FAULTS = [
      "lib call::tests::a_service_that_spins"),
     ("refuse: a reason that is too long for the lane", REQUEST, [(".min(self.port.body_max)", "")], "test call a_ring_without"),
     # Fan-in.
-    ("arm: a notice that comes late stays raised", COLLECT, [("        self.notice.lower();\n", "")], "lib collect::tests::a_notice"),
+    ("arm: a notice that comes late stays raised", COLLECT_JOINING, [("        self.notice.lower();\n", "")], "lib collect::tests::a_notice"),
     ("is_over: turns without an end", COLLECT_TURNS,
      [("records >= self.end.records || position >= self.end.position", "records == u64::MAX && position == u64::MAX")],
      "test collect every_lane"),
@@ -1890,29 +1891,32 @@ FAULTS = [
      [("!self.reader.may_sleep(|| self.waiter.fate() != Fate::Alive)", "self.reader.has_news()")], "test collect a_collector_that_is_asked"),
     ("run_ahead: a run goes on beyond its turn", COLLECT_MANY, [("let is_last = left == 1 ||", "let is_last = left == 0 ||")],
      "test collect many_events"),
-    ("arm: a lane at its turn is not armed", COLLECT, [("        self.end_turn();\n        match self.selector", "        match self.selector")],
+    ("many_from: what was found is forgotten", COLLECT_MANY,
+     [("|collector| Ok(collector.event(next))", "|collector| { let _ = next; collector.next_until(Deadline::Never) }")],
+     "feature-test tokio a_collector_in_a_task"),
+    ("arm: a lane at its turn is not armed", COLLECT_NEXT, [("        self.end_turn();\n        match self.selector", "        match self.selector")],
      "test collect a_lane_at_its_turn"),
-    ("begin: attached to by the thread that reads", COLLECT,
+    ("begin: attached to by the thread that reads", COLLECT_JOINING,
      [("Ok(attaching) => _ = hands_over.send(attaching),",
        "Ok(attaching) => self.put(Outcome { pid, uid, consumers: attaching.finish_all() }),")],
      "test collect producers_that_fall_silent"),
-    ("begin: an Attach said before its thread is there", COLLECT,
+    ("begin: an Attach said before its thread is there", COLLECT_JOINING,
      [('thread::start("fdring-attach", thread::STACK_BYTES, work)\n'
        "            .and_then(|_thread| session.begin_to_attach_all(&attach.start(Start::Oldest)));",
        "session.begin_to_attach_all(&attach.start(Start::Oldest)).and_then(|said| {\n"
        '            thread::start("fdring-attach", thread::STACK_BYTES, work).map(|_thread| said)\n        });')],
      "lib collect::tests::a_producer_that_no_thread"),
-    ("begin: from the latest record", COLLECT,
+    ("begin: from the latest record", COLLECT_JOINING,
      [("attach.start(Start::Oldest)", "attach.start(Start::Latest)")], "test collect clients_that_send"),
-    ("record: the end of a lane reported twice", COLLECT, [("                *is_lost = true;\n", "                let _ = is_lost;\n")],
+    ("record: the end of a lane reported twice", COLLECT_NEXT, [("                *is_lost = true;\n", "                let _ = is_lost;\n")],
      "lib collect::"),
-    ("go_on: what was counted goes with its lane", COLLECT,
+    ("go_on: what was counted goes with its lane", COLLECT_NEXT,
      [("                self.totals.add(&consumer);\n", "                drop(consumer);\n")], "test collect a_producer_that_evicts"),
-    ("go_on: a producer that lies ends all", COLLECT,
+    ("go_on: a producer that lies ends all", COLLECT_NEXT,
      [("Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_))) => Err(error),",
        "Err(error @ (ReceiveError::Forked | ReceiveError::Wait(_) | ReceiveError::Corrupt(_))) => Err(error),")],
      "test hostile_clients"),
-    ("arm: what waits to be reported forgotten", COLLECT, [("        if !self.news.is_empty() {", "        if false {")],
+    ("arm: what waits to be reported forgotten", COLLECT_NEXT, [("        if !self.news.is_empty() {", "        if false {")],
      "test collect several_lanes"),
     # Work sharing.
     ("find_or_arm: nothing is announced", WORK_TASK, [("self.announce_and_look(look)", "{ let mut look = look; look(self) }")],

@@ -3,7 +3,8 @@
 //! The invariant: a run is no longer than what is left of the lane's turn, so that lanes have turns as with
 //! [`next`](Collector::next).
 
-use super::{Collector, Event, Lane};
+use super::endpoint::Lane;
+use super::{Collector, Event};
 use crate::consumer::{Consumer, ReceiveError, Record, Verdict};
 use crate::deadline::Deadline;
 use std::ops::ControlFlow;
@@ -49,7 +50,7 @@ impl Collector {
     /// As [`next`](Self::next), and the closure's error, if it returned one.
     #[inline]
     pub fn next_many<V: Verdict>(&mut self, each: impl FnMut(Event<'_>) -> V) -> Result<usize, V::Error> {
-        self.many_until(Deadline::Never, ReceiveError::TimedOut, each)
+        self.many_until(Deadline::Never, each)
     }
 
     /// Like [`next_many`](Self::next_many), but never waits.
@@ -68,7 +69,7 @@ impl Collector {
     /// [`ReceiveError::Empty`] if nothing has happened, and as [`next_many`](Self::next_many).
     #[inline]
     pub fn try_next_many<V: Verdict>(&mut self, each: impl FnMut(Event<'_>) -> V) -> Result<usize, V::Error> {
-        self.many_until(Deadline::Now, ReceiveError::Empty, each)
+        self.many_until(Deadline::Now, each)
     }
 
     /// Like [`next_many`](Self::next_many), but waits at most `timeout`.
@@ -93,7 +94,7 @@ impl Collector {
         timeout: Duration,
         each: impl FnMut(Event<'_>) -> V,
     ) -> Result<usize, V::Error> {
-        self.many_until(Deadline::after(timeout), ReceiveError::TimedOut, each)
+        self.many_until(Deadline::after(timeout), each)
     }
 
     /// Like [`next_many`](Self::next_many), but waits only until `deadline`.
@@ -118,17 +119,25 @@ impl Collector {
         deadline: Instant,
         each: impl FnMut(Event<'_>) -> V,
     ) -> Result<usize, V::Error> {
-        self.many_until(Deadline::At(deadline), ReceiveError::TimedOut, each)
+        self.many_until(Deadline::At(deadline), each)
     }
 
     #[inline]
     fn many_until<V: Verdict>(
         &mut self,
         deadline: Deadline,
-        nothing: ReceiveError,
+        each: impl FnMut(Event<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.many_after(|collector| collector.next_until(deadline), each)
+    }
+
+    #[inline(always)]
+    fn many_after<V: Verdict>(
+        &mut self,
+        first: impl FnOnce(&mut Self) -> Result<Event<'_>, ReceiveError>,
         mut each: impl FnMut(Event<'_>) -> V,
     ) -> Result<usize, V::Error> {
-        let mut event = self.next_until(deadline, nothing)?;
+        let mut event = first(self)?;
         let mut events = 0;
         loop {
             let flow = each(event).into_flow();

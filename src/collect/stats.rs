@@ -3,8 +3,9 @@
 //! The invariant: a look at the statistics changes nothing, and nothing is counted for each record but what the
 //! consumers of the lanes count.
 
+use super::endpoint::Endpoint;
 use super::event::News;
-use super::{Collector, Endpoint, Origin};
+use super::{Collector, Origin};
 use crate::consumer::{Consumer, ReceiveError};
 use crate::info::ServerStats;
 use crate::trace::event;

@@ -3,10 +3,11 @@
 //! The invariant: no lane waits for more than one turn of each other, and only one that is about to sleep arms those
 //! that bring records, so that the producers of a busy collector do not ring.
 
-use super::{Collector, Endpoint, Lane, NO_TURN};
+use super::Collector;
+use super::endpoint::{Endpoint, Lane};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
-use crate::select::{Key, Selectable, Sight, Unarmed};
+use crate::select::Key;
 use std::time::Duration;
 
 /// The number of turns after which descriptors are looked at: for producers that come. If a lane is armed, they are
@@ -49,26 +50,6 @@ impl Turn {
     }
 }
 
-impl Unarmed for Endpoint {
-    fn glance(&mut self) -> bool {
-        match self {
-            Self::Lane(lane) => lane.as_mut().expect(NO_TURN).consumer.has_news(),
-            Self::Listener(_) | Self::Attached(_) => false,
-        }
-    }
-
-    fn look(&mut self, has_event: bool) -> Result<Sight, ReceiveError> {
-        match self {
-            Self::Lane(lane) => {
-                let has_news = lane.as_mut().expect(NO_TURN).consumer.look_unarmed(has_event);
-                Ok(if has_news { Sight::News } else { Sight::Quiet })
-            }
-            // Nobody else is told of that.
-            Self::Listener(_) | Self::Attached(_) => Ok(Sight::of_arming(!self.arm()?)),
-        }
-    }
-}
-
 impl Collector {
     /// Gives an endpoint its turn: that of a lane goes on until it is [ended](Self::end_turn).
     pub(super) fn begin_turn(&mut self, key: Key) -> Result<(), ReceiveError> {
@@ -104,7 +85,7 @@ impl Collector {
     }
 
     /// Whose turn is next: of those that are not armed, by a glance if that finds one.
-    pub(super) fn next_turn(&mut self, deadline: Deadline, nothing: &ReceiveError) -> Result<Key, ReceiveError> {
+    pub(super) fn next_turn(&mut self, deadline: Deadline) -> Result<Key, ReceiveError> {
         let is_due = self.is_look_due();
         if is_due {
             self.take_events()?;
@@ -120,10 +101,9 @@ impl Collector {
             self.take_events()?;
         }
         match self.selector.look(Some(VAIN_LOOKS_MAX)) {
-            Err(ReceiveError::Empty) if deadline == Deadline::Now => Err(nothing.clone()),
-            Err(ReceiveError::Empty) => match self.spin(deadline) {
+            Err(ReceiveError::Empty) if deadline != Deadline::Now => match self.spin(deadline) {
                 Some(found) => found,
-                None => self.wait(deadline, nothing),
+                None => self.wait(deadline),
             },
             found => found,
         }
@@ -158,15 +138,11 @@ impl Collector {
         })
     }
 
-    fn wait(&mut self, deadline: Deadline, nothing: &ReceiveError) -> Result<Key, ReceiveError> {
+    fn wait(&mut self, deadline: Deadline) -> Result<Key, ReceiveError> {
         match deadline {
             Deadline::Now => self.selector.try_wait(),
             Deadline::Never => self.selector.wait(),
             Deadline::At(deadline) => self.selector.wait_deadline(deadline),
         }
-        .map_err(|error| match error {
-            ReceiveError::Empty | ReceiveError::TimedOut => nothing.clone(),
-            error => error,
-        })
     }
 }
