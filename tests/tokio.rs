@@ -620,26 +620,45 @@ fn a_collector_in_a_task_loses_nothing_wherever_a_future_is_dropped() {
                 let mut collector = Async::new(collector).unwrap();
                 let (mut next, mut kept, mut ended, mut dropped) = ([0; CLIENTS], Vec::new(), 0, 0);
                 for round in 0_u64.. {
-                    let event = match round % 3 {
-                        0 => once(collector.next()).await,
-                        1 => tokio::select! {
-                            event = collector.next() => Some(event),
-                            () = tokio::time::sleep(Duration::from_micros(round % 300)) => None,
-                        },
-                        _ => Some(collector.next().await),
-                    };
-                    match event.map(Result::unwrap) {
-                        Some(Event::Record(origin, record)) => {
+                    let mut note = |event: Event<'_>| match event {
+                        Event::Record(origin, record) => {
                             let next = &mut next[origin.number() as usize];
                             assert_eq!(number(&record), *next);
                             *next += 1;
-                            if round % 100 == 2 {
+                            if round % 100 == 2 && kept.len() < 4 {
                                 kept.push((*next - 1, record.into_owned()));
                             }
                         }
-                        Some(Event::Finished(_)) => ended += 1,
-                        Some(Event::Joined(_)) => {}
-                        Some(other) => panic!("{other:?}"),
+                        Event::Finished(_) => ended += 1,
+                        Event::Joined(_) => {}
+                        other => panic!("{other:?}"),
+                    };
+                    // All but a few runs are stopped early, so that there are many calls, and many futures to drop.
+                    let (mut left, is_whole) = (1 + round % 7, round % 60 == 5);
+                    let some = |event: Event<'_>| {
+                        note(event);
+                        left = left.saturating_sub(1);
+                        if left == 0 && !is_whole { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    };
+                    let outcome = match round % 6 {
+                        0 => once(collector.next()).await.map(|event| event.map(&mut note)),
+                        1 => tokio::select! {
+                            event = collector.next() => Some(event.map(&mut note)),
+                            () = tokio::time::sleep(Duration::from_micros(round % 300)) => None,
+                        },
+                        2 => Some(collector.next().await.map(note)),
+                        3 => once(collector.next_many(some)).await.map(|events| events.map(drop)),
+                        4 => tokio::select! {
+                            events = collector.next_many(some) => Some(events.map(drop)),
+                            () = tokio::time::sleep(Duration::from_micros(round % 300)) => None,
+                        },
+                        _ => {
+                            let events = collector.next_many(some).await;
+                            Some(events.map(|events| assert!(is_whole || (1..=7).contains(&events))))
+                        }
+                    };
+                    match outcome {
+                        Some(outcome) => outcome.unwrap(),
                         None => dropped += 1,
                     }
                     // In place, what is kept is held in the ring.

@@ -4,6 +4,8 @@
 //! [`next`](Collector::next).
 
 use super::endpoint::Lane;
+#[cfg(feature = "tokio")]
+use super::next::Next;
 use super::{Collector, Event};
 use crate::consumer::{Consumer, ReceiveError, Record, Verdict};
 use crate::deadline::Deadline;
@@ -129,6 +131,17 @@ impl Collector {
         each: impl FnMut(Event<'_>) -> V,
     ) -> Result<usize, V::Error> {
         self.many_after(|collector| collector.next_until(deadline), each)
+    }
+
+    /// The event that was found, and the records that follow it in its lane's turn.
+    #[cfg(feature = "tokio")]
+    #[inline]
+    pub(crate) fn many_from<V: Verdict>(
+        &mut self,
+        next: Next,
+        each: impl FnMut(Event<'_>) -> V,
+    ) -> Result<usize, V::Error> {
+        self.many_after(|collector| Ok(collector.event(next)), each)
     }
 
     #[inline(always)]

@@ -17,6 +17,9 @@ pub use self::event::{Event, Origin, Refused};
 pub use self::options::CollectorOptions;
 pub use self::stats::CollectorStats;
 
+#[cfg(feature = "tokio")]
+pub(crate) use self::next::Next;
+
 use self::endpoint::{Endpoint, Lane};
 use self::event::News;
 use self::joining::Attaching;

@@ -1,8 +1,8 @@
 //! Listeners, collectors and selectors in tasks.
 
 use super::{Async, runtime_gone};
-use crate::collect::{Collector, Event};
-use crate::consumer::ReceiveError;
+use crate::collect::{Collector, Event, Next};
+use crate::consumer::{ReceiveError, Verdict};
 use crate::error::{Error, Result};
 use crate::select::{Key, Selectable, Selector};
 use crate::session::client::Session;
@@ -92,15 +92,66 @@ impl Async<Collector> {
     /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`ReceiveError::Forked`] in a forked child
     pub async fn next(&mut self) -> Result<Event<'_>, ReceiveError> {
-        let next = poll_fn(|cx| {
+        let next = self.find_next().await?;
+        Ok(self.get_mut().event(next))
+    }
+
+    /// Calls `each` with the next event, and, if that is a record, with the published records that follow it in the
+    /// same lane's turn, like [`Collector::next_many`]. Waits until there is one. Returns the number of events, at
+    /// least 1. A future that is dropped before its end has handed over nothing.
+    ///
+    /// ```
+    /// use fdring::collect::{Collector, Event};
+    /// use fdring::tokio::Async;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+    /// let mut collector = Async::new(Collector::listen("@doc-tokio-collector-many")?)?;
+    /// # let client = std::thread::spawn(|| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
+    /// #     let mut log = fdring::Producer::create("log")?;
+    /// #     let link = log.connect("@doc-tokio-collector-many")?;
+    /// #     (0..100_u8).try_for_each(|number| log.send(&[number]))?;
+    /// #     Ok(())
+    /// # });
+    /// let (mut records, mut has_ended) = (0, false);
+    /// while !has_ended {
+    ///     let note = |event: Event<'_>| match event {
+    ///         Event::Record(_, _) => records += 1,
+    ///         Event::Finished(_) | Event::Lost(..) => has_ended = true,
+    ///         _ => {}
+    ///     };
+    ///     collector.next_many(note).await?;
+    /// }
+    /// assert_eq!(records, 100);
+    /// # client.join().unwrap().unwrap();
+    /// # Ok(()) })
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
+    /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
+    /// - [`ReceiveError::Forked`] in a forked child
+    /// - The closure's error, if it returned one
+    ///
+    /// The event for which the closure stops or fails counts as handed over.
+    pub async fn next_many<V: Verdict>(&mut self, each: impl FnMut(Event<'_>) -> V) -> Result<usize, V::Error> {
+        let next = self.find_next().await?;
+        self.get_mut().many_from(next, each)
+    }
+
+    /// What happens next, to be handed out at once.
+    async fn find_next(&mut self) -> Result<Next, ReceiveError> {
+        poll_fn(|cx| {
             ready!(self.poll_run(cx));
             self.poll_look(cx, runtime_gone, |collector| match collector.find_or_arm() {
                 Err(ReceiveError::Empty) => Poll::Pending,
                 outcome => Poll::Ready(outcome),
             })
         })
-        .await?;
-        Ok(self.get_mut().event(next))
+        .await
     }
 }
 
