@@ -208,12 +208,11 @@ impl Async<Distributor> {
 
     /// The slot for such a record, once one has room.
     fn poll_room(&mut self, cx: &mut Context<'_>, wish: Wish) -> Poll<Result<usize, SendError>> {
+        // First: a slot is chosen only for a record that is sent now.
+        ready!(self.poll_run(cx));
         match self.get_mut().choose_in_view(wish) {
-            Some(slot) => {
-                ready!(self.poll_run(cx));
-                Poll::Ready(Ok(slot))
-            }
-            None => self.poll_found(cx, |distributor| distributor.look_for_room(wish)),
+            Some(slot) => Poll::Ready(Ok(slot)),
+            None => self.poll_closely(cx, |distributor| distributor.look_for_room(wish)),
         }
     }
 
@@ -224,6 +223,14 @@ impl Async<Distributor> {
         look: impl FnMut(&mut Distributor) -> Result<Option<T>, SendError>,
     ) -> Poll<Result<T, SendError>> {
         ready!(self.poll_run(cx));
+        self.poll_closely(cx, look)
+    }
+
+    fn poll_closely<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        look: impl FnMut(&mut Distributor) -> Result<Option<T>, SendError>,
+    ) -> Poll<Result<T, SendError>> {
         let gone = |_: io::Error| Err(SendError::Wait(RUNTIME_GONE.raw_os_error()));
         self.poll_look(cx, gone, |distributor| match distributor.find_or_arm(look) {
             Ok(Some(found)) => Poll::Ready(Ok(found)),
