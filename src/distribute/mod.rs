@@ -435,9 +435,9 @@ impl Distributor {
     /// [`records_max`](DistributorOptions::records_max) leaves that worker. Call it again for the rest, which may go to
     /// another worker.
     ///
-    /// Short records take a third to a half of the time that [`reserve`](Self::reserve) takes for each. `fill` is
-    /// called with the number of each record that is given, from 0, and its bytes, which are not zeroed. If it panics,
-    /// none of them is sent.
+    /// Short records take up to two fifths less time than by [`reserve`](Self::reserve). `fill` is called with the
+    /// number of each record that is given, from 0, and its bytes, which are not zeroed. If it panics, none of them is
+    /// sent.
     ///
     /// ```
     /// use fdring::options::Records;
