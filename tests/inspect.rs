@@ -33,6 +33,17 @@ fn look(name: &str) -> Option<LaneView> {
     find(&inspect::lanes().unwrap(), name)
 }
 
+/// Looks at the lane until nobody but those processes keeps it: others do for the moment in which they look at it too.
+fn look_until_kept_by(name: &str, keepers: &[u32]) -> LaneView {
+    let mut lane = None;
+    wait_until(&format!("{keepers:?} keep it"), || {
+        lane = look(name);
+        let seen = lane.iter().flat_map(|lane| &lane.keepers).map(|keeper| keeper.pid);
+        lane.is_some() && seen.collect::<Vec<_>>() == keepers
+    });
+    lane.unwrap()
+}
+
 /// A producer in a process of its own. It is told how many records to send, to finish its lane, or to leave.
 fn producer() {
     let (producer, _server, name, address) = lane();
@@ -139,17 +150,12 @@ fn who_writes_and_who_reads_is_seen_from_outside() {
     order(&mut readers[1], "hold 3");
     order(&mut readers[2], "read 10");
     readers[2].tell("sleep");
-    let mut lane = None;
-    wait_until("the tap sleeps", || {
-        lane = look(&name);
-        lane.as_ref().unwrap().consumers.iter().any(|consumer| consumer.is_asleep)
-    });
-    let lane = lane.unwrap();
+    wait_until("the tap sleeps", || look(&name).unwrap().consumers.iter().any(|consumer| consumer.is_asleep));
+    let lane = look_until_kept_by(&name, &[]);
     assert_eq!((lane.info.capacity, lane.published, lane.state), (CAPACITY, 10 * RECORD_BYTES, LaneState::Live));
     let producer = lane.producer.unwrap();
     assert_eq!((producer.pid, producer.uid), (one.pid(), Some(rustix::process::geteuid().as_raw())));
     assert!(producer.command.starts_with("inspect"), "{producer}");
-    assert!(lane.keepers.is_empty(), "{:?}", lane.keepers);
     let expected = [
         (&readers[0], ReaderKind::Copies, 6, 0, false, 4),
         (&readers[1], ReaderKind::InPlace, 10, 3, false, 3),
@@ -228,8 +234,10 @@ fn two_looks_tell_how_fast_a_lane_is_and_who_stands_still() {
     assert_eq!((lane.state, lane.rates.unwrap().bytes_per_second), (LaneState::ProducerDead, 0.0));
     assert_eq!(lane.consumers.len(), 2);
     drop((moving, standing));
-    survey.look_again().unwrap();
-    assert!(find(&survey, &name).is_none(), "nobody keeps it");
+    wait_until("nobody keeps it", || {
+        survey.look_again().unwrap();
+        find(&survey, &name).is_none()
+    });
 }
 
 #[test]
@@ -252,15 +260,20 @@ fn a_look_at_what_is_known_finds_what_has_changed_and_nothing_new() {
     assert_eq!((bytes(lane.rates.unwrap()), bytes(read)), (20 * RECORD_BYTES, 20 * RECORD_BYTES));
     assert!(find(&survey, &late.lane().name).is_none(), "no process is searched");
     reader.kill();
-    survey.look_at_known().unwrap();
-    assert!(find(&survey, &name).unwrap().consumers.is_empty(), "its process has ended");
+    wait_until("its process has ended, and nobody looks at its seat", || {
+        survey.look_at_known().unwrap();
+        find(&survey, &name).unwrap().consumers.is_empty()
+    });
     assert!(find(&survey, &late.lane().name).is_none(), "and still none is searched");
     survey.look_again().unwrap();
     assert!(find(&survey, &late.lane().name).is_some());
     let gone = late.lane().name.clone();
     drop(late);
-    survey.look_at_known().unwrap();
-    assert!(find(&survey, &gone).is_none() && find(&survey, &name).is_some());
+    wait_until("nobody keeps it", || {
+        survey.look_at_known().unwrap();
+        find(&survey, &gone).is_none()
+    });
+    assert!(find(&survey, &name).is_some());
     assert!(!survey.unseen.iter().any(|unseen| unseen.lane.as_ref() == Some(&gone)), "{:?}", survey.unseen);
 }
 
@@ -288,7 +301,7 @@ fn the_lane_of_a_dead_producer_is_there_as_long_as_a_consumer_keeps_it() {
     }
     assert_eq!(tap.receive().unwrap_err(), TapError::PeerDead);
     drop((reader, tap));
-    assert!(look(&name).is_none());
+    wait_until("nobody keeps it", || look(&name).is_none());
     let error = lane.tap(Start::Oldest).unwrap_err();
     assert!(matches!(&error, Error::Os { cause, .. } if cause.raw_os_error() == Some(3)), "{error}");
 }
@@ -413,14 +426,13 @@ fn looking_changes_nothing_and_keeps_nothing() {
         assert_eq!(belongings(), before, "a survey keeps no descriptor and no mapping");
         let tap = lane.tap(Start::Oldest).unwrap();
         assert_eq!(belongings_of(&mut peer), theirs);
-        let seen = look(&name).unwrap();
+        let seen = look_until_kept_by(&name, &[std::process::id()]);
         assert_eq!(seen.consumers.len(), 1, "a tap that has no seat is no consumer");
-        assert_eq!(seen.keepers.iter().map(|keeper| keeper.pid).collect::<Vec<_>>(), [std::process::id()]);
         drop(tap);
         survey.look_again().unwrap();
         wait_until("nothing is left", || belongings() == before);
         drop((peer, reader));
-        assert!(look(&name).is_none(), "its memory is free, although it was looked at");
+        wait_until("its memory is free, although it was looked at", || look(&name).is_none());
     });
 }
 
@@ -430,9 +442,8 @@ fn a_forked_child_that_keeps_a_lane_is_named() {
     isolated(test, || {
         let (producer, _server, name, _) = lane();
         let child = fork_a_sleeper();
-        let lane = look(&name).unwrap();
+        let lane = look_until_kept_by(&name, &[child.as_raw_pid() as u32]);
         assert_eq!(lane.producer.unwrap().pid, std::process::id(), "the one that can write");
-        assert_eq!(lane.keepers.iter().map(|keeper| keeper.pid).collect::<Vec<_>>(), [child.as_raw_pid() as u32]);
         rustix::process::kill_process(child, rustix::process::Signal::KILL).unwrap();
         rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty()).unwrap();
         drop(producer);

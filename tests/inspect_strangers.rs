@@ -270,7 +270,7 @@ fn a_lane_whose_memory_is_not_what_it_says_is_listed_and_cannot_be_tapped() {
             // Nobody maps it for writing, and this process has it open: it is no lane of this process's.
             assert!(survey.unwrap().lanes.is_empty());
             let lane = find(&inspect::lanes().unwrap(), name).unwrap();
-            assert_eq!(lane.keepers[0].pid, std::process::id());
+            assert!(lane.keepers.iter().any(|keeper| keeper.pid == std::process::id()), "{:?}", lane.keepers);
             let _kept = data.as_fd();
             lane.tap(Start::Latest).unwrap_err().to_string()
         };

@@ -124,7 +124,8 @@ pub struct LaneView {
     pub times_blocked: u64,
     /// Its readers, in the order of their process ids.
     pub consumers: Vec<ConsumerView>,
-    /// Other processes that keep its memory: forked children, and taps of [`LaneView::tap`].
+    /// Other processes that keep its memory: forked children, taps of [`LaneView::tap`], and those that look at it at
+    /// this moment.
     pub keepers: Vec<ProcessView>,
     /// What was published a second, once the survey has [looked again](Survey::look_again).
     pub rates: Option<Rates>,
