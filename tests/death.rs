@@ -12,6 +12,7 @@ use fdring::{
     options::{LaneOptions, SessionOptions},
 };
 use peer::{Peer, argument, say, told, wait_for_the_end};
+use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
 /// How soon after a death everyone goes on.
@@ -43,18 +44,19 @@ fn idle_consumer() {
     // SAFETY: the producer is this crate's, in the process that started this one.
     let how = if kind == "copying" { Attach::new() } else { unsafe { Attach::new().in_place() } };
     let mut consumer = session.attach_one(how).unwrap();
-    let _child = (kind == "forking").then(fork_a_sleeper);
-    say("ready");
+    let child = (kind == "forking").then(fork_a_sleeper);
+    say(&child.map_or("alone".to_owned(), |pid| pid.to_string()));
     let _record = consumer.receive().unwrap().unwrap();
     say("holding");
     wait_for_the_end()
 }
 
-/// A child that inherits all there is and lives as long as the test.
+/// A child that inherits all there is, and waits to be killed; its process id.
 #[allow(unsafe_code, reason = "fork")]
-fn fork_a_sleeper() {
+fn fork_a_sleeper() -> i32 {
     // SAFETY: the child calls nothing but alarm and pause, which are async-signal-safe, until its time is up.
-    if unsafe { libc::fork() } == 0 {
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
         // SAFETY: alarm takes any number.
         unsafe { libc::alarm(20) };
         loop {
@@ -62,6 +64,7 @@ fn fork_a_sleeper() {
             unsafe { libc::pause() };
         }
     }
+    pid
 }
 
 fn goes_on_after_the_death_of_a_consumer(test: &str, kind: &str) {
@@ -73,7 +76,8 @@ fn goes_on_after_the_death_of_a_consumer(test: &str, kind: &str) {
         let (mut producer, server, address) = lane(4096);
         let with_server = census();
         let mut consumer = Peer::start(test, "consumer", &format!("{address} {kind}"));
-        consumer.expect("ready");
+        let forked = consumer.heard().parse().ok().and_then(Pid::from_raw);
+        assert_eq!(forked.is_some(), kind == "forking");
         server.wait_for_sessions(1, DEADLINE).unwrap();
         producer.send(&[1]).unwrap();
         consumer.expect("holding");
@@ -95,6 +99,7 @@ fn goes_on_after_the_death_of_a_consumer(test: &str, kind: &str) {
         assert_eq!((producer.consumer_count(), server.stats().evicted), (0, 0));
         drop((producer, server));
         assert_eq!(census(), before);
+        forked.into_iter().for_each(|child| kill_process(child, Signal::KILL).unwrap());
     });
 }
 
