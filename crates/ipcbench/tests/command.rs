@@ -428,6 +428,15 @@ fn word(memory: &std::fs::File, offset: u64) -> u64 {
     u64::from_ne_bytes(bytes)
 }
 
+/// Whether each thread of that process is stopped by a signal.
+fn is_stopped(pid: rustix::process::Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid())).unwrap();
+    threads.flatten().all(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:\tT"))
+    })
+}
+
 #[test]
 fn processes_that_end_between_two_slices_lose_nothing() {
     use rustix::process::{Signal, kill_process};
@@ -438,7 +447,8 @@ fn processes_that_end_between_two_slices_lose_nothing() {
     let json = scratch.file("run.json");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ipcbench"));
     command.args(["--measure", "round-trip", "--bytes", "56", "--contender", "raw ring"]);
-    command.args(["--seconds", "9", "--restarts", "3", "--json", &json]).stdout(Stdio::piped());
+    // A restart takes minutes, so that the first is not at its end when its process is killed.
+    command.args(["--seconds", "600", "--restarts", "3", "--json", &json]).stdout(Stdio::piped());
     let run = command.spawn().unwrap();
     let (worker, memory) = worker_of(&run);
     // Stopped while no case runs, so that none is to blame.
@@ -446,12 +456,19 @@ fn processes_that_end_between_two_slices_lose_nothing() {
     loop {
         assert!(started.elapsed() < Duration::from_secs(60), "a case runs each time");
         kill_process(worker, Signal::STOP).unwrap();
+        while !is_stopped(worker) {
+            assert!(started.elapsed() < Duration::from_secs(60), "it does not stop");
+            std::thread::yield_now();
+        }
         if word(&memory, RUNNING) == 0 {
             break;
         }
         kill_process(worker, Signal::CONT).unwrap();
     }
     kill_process(worker, Signal::KILL).unwrap();
+    // The next restart measures.
+    assert_ne!(worker_of(&run).0, worker);
+    kill_process(rustix::process::Pid::from_child(&run), Signal::TERM).unwrap();
     let output = run.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("ended early: "), "{}", said(&output));
