@@ -15,7 +15,7 @@ mod peer;
 #[path = "common/stage.rs"]
 mod stage;
 
-use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
+use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until, wait_until_thread_has_slept_for};
 use fdring::errors::{SendError, TakeFdsError};
 use fdring::options::{LaneOptions, SlowConsumer};
 use fdring::{Attach, Consumer, Error, Interrupter, Session};
@@ -667,6 +667,63 @@ fn whatever_is_done_to_a_limit_the_producer_sleeps_and_can_be_interrupted() {
         assert_eq!(sender.join().unwrap(), Some(SendError::Interrupted));
         assert!(turns < 2 * millis + 50, "{turns} turns in {millis} ms, {limits:?}");
     }
+}
+
+/// The producer cannot set the limit that the guest has set, as if the guest did so each time before the next try.
+#[test]
+fn who_is_refused_by_the_kernel_alone_sleeps_however_long_its_lane_may_spin() {
+    let stop = Interrupter::new().unwrap();
+    let options = LaneOptions::new("lane").attachments(1).interrupter(&stop).spin(Duration::MAX);
+    let (mut producer, _server, address) = lane_of(options);
+    let (_guest, _ours, theirs) = attach_guest(&address);
+    let fd = marked(0, 0);
+    (0..marks::QUEUE / 2).for_each(|_| producer.try_send_with_fds(b"", &[fd.as_fd()]).unwrap());
+    sockopt::set_socket_send_buffer_size(&theirs, 0).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let sender = std::thread::spawn(move || {
+        common::kernel::deny(libc::SYS_setsockopt, &[], rustix::io::Errno::PERM);
+        tell.send(rustix::thread::gettid()).unwrap();
+        producer.send_with_fds(b"", &[fd.as_fd()]).map(drop)
+    });
+    wait_until_thread_has_slept_for(told.recv().unwrap(), Duration::from_millis(100));
+    stop.interrupt();
+    assert_eq!(sender.join().unwrap(), Err(SendError::Interrupted));
+}
+
+/// A guest has the kernel refuse what is sent to it, once others have got theirs: they sleep, and let go of it all the
+/// same, so that nobody waits for room in their queues.
+#[test]
+fn who_sleeps_lets_go_of_what_attempts_have_left_that_failed_for_another() {
+    const TEST: &str = "who_sleeps_lets_go_of_what_attempts_have_left_that_failed_for_another";
+    /// As many as exceed the least limit that the kernel takes.
+    const BEFORE: u64 = marks::QUEUE as u64 / 2;
+    if role().is_some() {
+        let mut consumer = join(&argument());
+        say("attached");
+        (0..BEFORE).for_each(|number| take_mark(&mut consumer, [number, 0]));
+        say("sleeps");
+        take_mark(&mut consumer, [BEFORE, 0]);
+        return say("took it");
+    }
+    let (mut producer, _server, address) = marks::lane(1);
+    // It has its seat, and so its descriptors, before the guest.
+    let mut sleeper = Peer::start(TEST, "sleeper", &address);
+    sleeper.expect("attached");
+    let (guest, ours, theirs) = attach_guest(&address);
+    (0..BEFORE).for_each(|number| producer.try_send_with_fds(b"", &[marked(number, 0).as_fd()]).unwrap());
+    sleeper.expect("sleeps");
+    for _ in 0..3 * marks::QUEUE {
+        wait_until("the guest is in the way, and nobody else", || {
+            sockopt::set_socket_send_buffer_size(&theirs, 0).unwrap();
+            match producer.try_send_with_fds(&[0; 100], &[marked(1000, 0).as_fd()]) {
+                Err(SendError::Untaken { consumer }) => consumer.pid == Some(std::process::id()),
+                outcome => panic!("{outcome:?}"),
+            }
+        });
+    }
+    drop((guest, ours, theirs));
+    producer.send_with_fds_timeout(b"", &[marked(BEFORE, 0).as_fd()], DEADLINE).unwrap();
+    sleeper.expect("took it");
 }
 
 /// Has the kernel refuse descriptors to this socket, from Linux 6.16 on.

@@ -370,7 +370,7 @@ mod tests {
     use super::letting_go::SEVERED_MAX;
     use super::*;
     use crate::fds::send_frame;
-    use crate::os::closing::close_later_counted;
+    use crate::os::closing::{close_later_counted, tests::lingering};
     use crate::os::thread::testing::start_instead;
     use crate::test_support::{isolated, wait_until};
     use crate::wire::{AttachedRecord, Attachments, Frame};
@@ -510,6 +510,55 @@ mod tests {
             assert_eq!(taken(&inbox, 64, count), Ok(count.into()));
             assert_eq!(inbox.queue.lock().next.is_some(), is_ahead, "{count} of {fds_max}");
             assert_eq!(taken(&inbox, 128, count), Ok(count.into()));
+        }
+    }
+
+    /// They come with each look until they can be closed.
+    #[test]
+    fn nothing_is_taken_out_ahead_while_parts_of_frames_wait_to_be_closed() {
+        let (inbox, producer) = inbox();
+        let (socket, listener) = lingering();
+        close_later_counted([socket], &inbox.frames.severed.closes);
+        (0..4).for_each(|number| say(&producer, number, 64 + 64 * number, 1));
+        assert_eq!(taken(&inbox, 64, 1), Ok(1));
+        assert!(inbox.queue.lock().next.is_none(), "a look says what comes next");
+        drop(listener);
+        wait_until("it is closed", || inbox.frames.severed.is_done());
+        assert_eq!(taken(&inbox, 128, 1), Ok(1));
+        assert!(inbox.queue.lock().next.is_some());
+        assert_eq!(taken(&inbox, 192, 1), Ok(1));
+    }
+
+    /// As many as a record can have would take much of the table until it is read.
+    #[test]
+    fn what_is_for_a_record_to_come_stays_in_the_queue_until_the_reader_sleeps() {
+        let awake: [fn(&Inbox, u64); 2] = [Inbox::settle_if_due, Inbox::pass];
+        for goes_on in awake {
+            let (inbox, producer) = inbox();
+            inbox.pass(64);
+            say(&producer, 0, 64, 1);
+            say(&producer, 1, 128, 253);
+            goes_on(&inbox, 128);
+            assert_eq!(inbox.queue.lock().number, 0, "that of 64 was taken out");
+            inbox.pass(128);
+            goes_on(&inbox, 128);
+            assert!(inbox.queue.lock().head.is_none());
+            assert!(inbox.settle(128));
+            assert!(inbox.queue.lock().head.is_some(), "a later one might replace it");
+            assert_eq!(taken(&inbox, 128, 253), Ok(253));
+        }
+    }
+
+    /// Also if a forked child has the socket, as a copy stands for here.
+    #[test]
+    fn nothing_comes_once_the_reader_has_left() {
+        for holds_records in [false, true] {
+            let (inbox, producer) = inbox();
+            let _copy = inbox.frames.socket.as_fd().try_clone_to_owned().unwrap();
+            say(&producer, 0, 64, 1);
+            let _kept = holds_records.then_some(inbox).inspect(Inbox::hang_up);
+            let late = send_frame(producer.as_fd(), &frame(3, 1, &[(128, 1)]), &[producer.as_fd()]);
+            assert_eq!(late.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
         }
     }
 

@@ -147,3 +147,53 @@ impl Frames {
         self.severed.let_go(error.into_received().map(|received| received.fds).unwrap_or_default());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fds::Received;
+    use crate::os::fork::ForkGuard;
+    use std::io::{self, Read, pipe};
+
+    /// One after the other: what a call that receives brings, how often it is made, and the answer.
+    #[test]
+    fn a_reset_or_descriptors_that_did_not_come_are_answered_by_one_more_call() {
+        type Call = fn(Received) -> Result<(), RecvFdsError>;
+        let withheld: Call = |received| Err(RecvFdsError::Withheld { received });
+        let full: Call = |received| Err(RecvFdsError::TableFull { received });
+        let reset: Call = |_| Err(RecvFdsError::Reset);
+        let nothing: Call = |_| Err(RecvFdsError::Os(io::ErrorKind::WouldBlock.into()));
+        let good: Call = |_| Ok(());
+        let cases: [(&[Call], usize, &str); 9] = [
+            (&[withheld, good], 2, "received"),
+            (&[reset, good], 2, "received"),
+            (&[withheld, withheld, good], 2, "no room"),
+            (&[withheld, full, good], 2, "no room"),
+            (&[reset, withheld, good], 2, "no room"),
+            (&[reset, reset, good], 2, "over"),
+            (&[reset, nothing, good], 2, "empty"),
+            (&[full, good], 1, "no room"),
+            (&[nothing, good], 1, "empty"),
+        ];
+        for (number, (calls, made, answer)) in cases.into_iter().enumerate() {
+            let ((socket, _producer), guard) = (fds::seqpacket_pair().unwrap(), ForkGuard::get().unwrap());
+            let socket = Connection::new(socket, guard);
+            let frames = Frames { socket, lane: 0, severed: LettingGo::of_severed(None) };
+            let ((mut reader, writer), mut left) = (pipe().unwrap(), calls.iter());
+            let outcome = frames.receive(|| {
+                // With what came of it.
+                left.next().unwrap()(Received { len: 1, fds: vec![writer.try_clone().unwrap().into()] })
+            });
+            let outcome = match outcome {
+                Ok(()) => "received",
+                Err(Nothing::Empty) => "empty",
+                Err(Nothing::Over) => "over",
+                Err(Nothing::NoRoom) => "no room",
+                Err(Nothing::Fault(fault)) => panic!("case {number}: {fault}"),
+            };
+            assert_eq!((outcome, calls.len() - left.len()), (answer, made), "case {number}");
+            drop(writer);
+            assert_eq!(reader.read(&mut [0]).unwrap(), 0, "what came of a frame is closed");
+        }
+    }
+}
