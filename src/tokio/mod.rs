@@ -266,7 +266,7 @@ impl<E: Selectable> Async<E> {
     }
 
     /// Like [`ready`](Self::ready), for when `has_news` is a quick way to see that.
-    #[inline]
+    #[inline(always)]
     fn poll_ready(
         &mut self,
         cx: &mut Context<'_>,

@@ -12,6 +12,8 @@ use ::tokio::task::spawn_blocking;
 use bytemuck::{AnyBitPattern, CheckedBitPattern};
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 impl Async<Consumer> {
     /// Connects to the only lane at `address`, like [`Consumer::connect`], on a thread of the runtime for blocking
@@ -77,9 +79,8 @@ impl Async<Consumer> {
     /// - [`ReceiveError::Wait`] if the kernel cannot watch the descriptors, or the runtime has been shut down
     /// - [`ReceiveError::Forked`] in a forked child
     #[inline]
-    pub async fn receive(&mut self) -> Result<Option<Record<'_>>, ReceiveError> {
-        self.has_news().await?;
-        self.get_mut().try_receive()
+    pub fn receive(&mut self) -> impl Future<Output = Result<Option<Record<'_>>, ReceiveError>> {
+        Receive(Some(self))
     }
 
     /// Waits for a record, then calls `each` with it and with all records that are already visible after it, like
@@ -126,6 +127,27 @@ impl Async<Consumer> {
     #[inline]
     async fn has_news(&mut self) -> Result<(), ReceiveError> {
         poll_fn(|cx| self.poll_ready(cx, Consumer::has_news_soon)).await
+    }
+}
+
+/// The future of [`Async::<Consumer>::receive`]: what an `async fn` would be, but that its `poll` is inlined, as no
+/// other's is. So a loop that awaits each record is one function, like a thread's.
+struct Receive<'a>(Option<&'a mut Async<Consumer>>);
+
+impl<'a> Future for Receive<'a> {
+    type Output = Result<Option<Record<'a>>, ReceiveError>;
+
+    #[inline(always)]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let consumer = self.0.take().expect("a future is not polled after its outcome");
+        match consumer.poll_ready(cx, Consumer::has_news_soon) {
+            Poll::Pending => {
+                self.0 = Some(consumer);
+                Poll::Pending
+            }
+            Poll::Ready(Ok(())) => Poll::Ready(consumer.get_mut().try_receive()),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+        }
     }
 }
 
