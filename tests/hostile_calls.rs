@@ -389,20 +389,20 @@ fn a_producer_that_keeps_the_locks_of_its_files_costs_a_bounded_number_of_thread
             loop {
                 let wire = accept(&listener);
                 wire.expect(&[HELLO]);
-                wire.send(&producer_hello()).unwrap();
-                wire.send_fds(&offer(CAPACITY), &goods.fds()).unwrap();
+                // One whose time was up before leaves no thread.
+                let _ = wire.send(&producer_hello()).and_then(|()| wire.send_fds(&offer(CAPACITY), &goods.fds()));
             }
         });
         let connect = || SessionOptions::new().deadline(Duration::from_millis(200)).connect(address.as_str()).map(drop);
-        let mut timed_out = 0;
-        let error = loop {
-            match connect().unwrap_err() {
-                Error::TimedOut { .. } => timed_out += 1,
-                error => break error,
+        wait_until("no more threads are left behind", || {
+            let error = connect().unwrap_err();
+            assert!(openers() <= OPENERS_MAX, "{} threads were left behind", openers());
+            if matches!(error, Error::TimedOut { .. }) {
+                return false;
             }
-            assert!(timed_out <= OPENERS_MAX, "{} threads were left behind", openers());
-        };
-        assert!(error.is_worth_retrying() && error.to_string().contains("64 threads still open"), "{error}");
-        assert_eq!((timed_out, openers()), (OPENERS_MAX, OPENERS_MAX));
+            assert!(error.is_worth_retrying() && error.to_string().contains("64 threads still open"), "{error}");
+            // On a busy machine one of them may have been slow, and stuck nowhere.
+            openers() == OPENERS_MAX
+        });
     });
 }
