@@ -64,7 +64,7 @@ impl Collector {
     /// # Errors
     ///
     /// - [`ReceiveError::Empty`] if nothing has happened
-    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Interrupted`] if there is none, and an [`Interrupter`](crate::Interrupter) has ended all waits
     /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child

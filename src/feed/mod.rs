@@ -260,7 +260,7 @@ impl Feed {
     /// - [`FeedError::Empty`] if nothing is there now
     /// - [`FeedError::GaveUp`] if the feed could not connect; the next call begins anew
     /// - [`FeedError::Corrupt`] if the producer broke the protocol of its lane
-    /// - [`FeedError::Interrupted`] if an [`Interrupter`] ended the wait
+    /// - [`FeedError::Interrupted`] if there is none, and an [`Interrupter`] has ended all waits
     /// - [`FeedError::Wait`] if the kernel does not let this thread wait
     /// - [`FeedError::Forked`] in a forked child
     #[inline]
