@@ -408,19 +408,18 @@ fn a_panic_while_a_request_is_filled_in_begins_no_call() {
 }
 
 #[test]
-fn a_ring_without_room_for_a_body_is_refused_and_one_with_little_cuts_reasons() {
+fn a_ring_without_room_for_a_body_is_refused_and_the_smallest_one_takes_whole_reasons() {
     let (capacity, align) = (4096, 1024);
     let service = ServiceOptions::new().capacity(capacity).align(align).listen(unique_address());
     assert!(matches!(service, Err(Error::Invalid(why)) if why.contains("no room for calls")));
     let service = Service::listen(unique_address()).unwrap();
     let caller = CallerOptions::new().capacity(capacity).align(align).connect(service.address().clone());
     assert!(matches!(caller, Err(Error::Invalid(why)) if why.contains("no room for calls")));
-    // Room for 488 bytes.
     let (mut service, mut caller) = pair_with(ServiceOptions::new().capacity(4096).align(512), CallerOptions::new());
     let calls = std::thread::spawn(move || caller.call(b"hello", DEADLINE).unwrap_err());
     service.receive_timeout(DEADLINE).unwrap().refuse(&"no".repeat(2000)).unwrap();
-    let error = calls.join().unwrap();
-    assert!(matches!(error, CallError::Refused { cause: Cause::Program, .. }), "{error:?}");
+    let CallError::Refused { cause: Cause::Program, reason } = calls.join().unwrap() else { panic!("not refused") };
+    assert_eq!(reason, "no".repeat(256).into());
 }
 
 #[test]

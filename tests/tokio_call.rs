@@ -260,7 +260,8 @@ fn values_are_compared_and_checked_in_tasks_too() {
     let address = unique_address();
     runtime.block_on(async {
         let mut service = Async::new(TypedService::<u32, u8>::listen(address.as_str()).unwrap()).unwrap();
-        assert!(Async::<TypedCaller<u64, bool>>::connect(address.as_str()).await.is_err());
+        assert!(Async::<TypedCaller<u64, u8>>::connect(address.as_str()).await.is_err());
+        assert!(Async::<TypedCaller<u32, u64>>::connect(address.as_str()).await.is_err());
         drop(once(Async::<TypedCaller<u32, u8>>::connect(address.as_str())).await);
         let options = CallerOptions::new().values(Layout::of::<u32>(), Layout::of::<u8>());
         // The same layout, and not every byte is one of its values.

@@ -2,7 +2,7 @@
 //!
 //! The invariant: what is read is what was taken in, whichever way it is kept.
 
-use crate::consumer::{Consumer, ReceiveError};
+use crate::consumer::Consumer;
 use crate::memory::Chunk;
 use crate::ring::cursor::Found;
 use bytemuck::Zeroable;
@@ -24,15 +24,16 @@ pub(super) struct Body {
 }
 
 impl Body {
-    /// The body of a record that was found: what is behind `prefix_bytes`, copied once.
+    /// The body of the record that was found last: what is behind `prefix_bytes`, copied once. `None` if it was
+    /// overwritten meanwhile; [`Consumer::stopped`] says why.
     #[inline(always)]
-    pub(super) fn read(consumer: &mut Consumer, found: Found, prefix_bytes: usize) -> Result<Self, ReceiveError> {
+    pub(super) fn read(consumer: &mut Consumer, found: Found, prefix_bytes: usize) -> Option<Self> {
         let len = found.len as usize - prefix_bytes;
         if len > SHORT_MAX_BYTES {
             let long = read_long(consumer, found, prefix_bytes)?;
-            return Ok(Self { short: Zeroable::zeroed(), long: Some(long), len });
+            return Some(Self { short: Zeroable::zeroed(), long: Some(long), len });
         }
-        Ok(Self { short: consumer.chunks(found, prefix_bytes as u64)?, long: None, len })
+        Some(Self { short: consumer.chunks(found, prefix_bytes as u64)?, long: None, len })
     }
 
     pub(super) fn into_vec(self) -> Vec<u8> {
@@ -45,8 +46,8 @@ impl Body {
 
 #[cold]
 #[inline(never)]
-fn read_long(consumer: &mut Consumer, found: Found, prefix_bytes: usize) -> Result<Box<[u8]>, ReceiveError> {
-    Ok(consumer.record(found)?[prefix_bytes..].into())
+fn read_long(consumer: &mut Consumer, found: Found, prefix_bytes: usize) -> Option<Box<[u8]>> {
+    Some(consumer.record(found).ok()?[prefix_bytes..].into())
 }
 
 impl Deref for Body {

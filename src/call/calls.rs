@@ -85,12 +85,18 @@ impl<A, W: Clone> Calls<A, W> {
         self.last_id + 1
     }
 
-    /// Begins a call; its number.
+    /// Begins a call; its number. It is in flight from [`keep`](Self::keep) on: one whose answer is there at once never
+    /// is.
     #[inline]
     pub(crate) fn begin(&mut self) -> u64 {
         self.last_id = self.next_id();
-        self.open.push(self.last_id, Call { is_answered: false, filed: None });
         self.last_id
+    }
+
+    /// The call that began last is in flight from now on.
+    #[inline]
+    pub(crate) fn keep(&mut self) {
+        self.open.push(self.last_id, Call { is_answered: false, filed: None });
     }
 
     /// How many calls are not over.

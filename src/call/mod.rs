@@ -43,6 +43,7 @@ mod reply;
 mod request;
 mod service;
 mod stats;
+mod switchboard;
 #[cfg(test)]
 mod tests;
 mod typed;

@@ -8,12 +8,12 @@ use super::given_up::GivenUp;
 use super::intake::Intake;
 use super::prefix::{Cause, Kind, Prefix, body_max, prefix_bytes};
 use super::service::CallerInfo;
+use super::switchboard::Switchboard;
 use super::{ReplyError, ServiceStats};
 use crate::deadline::{Deadline, timespec};
 use crate::error::{Error, Result};
 use crate::link::Pulse;
 use crate::os::fork::ForkGuard;
-use crate::os::notice::Notice;
 use crate::producer::{Producer, SendError};
 use crate::session::pairs::Place;
 use crate::sync::{Mutex, Ordering};
@@ -30,51 +30,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How often one that waits for room looks whether the caller is gone, and whether others have left it any.
 const GONE_LOOKS: Duration = Duration::from_millis(100);
 
-/// What the ports of a service share with it.
-#[derive(Debug)]
-pub(super) struct Switchboard {
-    /// Raised when a port is to be seen to.
-    pub(super) notice: Notice,
-    /// The ports that are to be seen to, by the numbers of their callers.
-    due: Mutex<Vec<u64>>,
-    /// How many callers were evicted, by whichever thread.
-    pub(super) evicted: AtomicU64,
-}
-
-impl Switchboard {
-    pub(super) fn new() -> Result<Self> {
-        Ok(Self { notice: Notice::new()?, due: Mutex::default(), evicted: AtomicU64::new(0) })
-    }
-
-    fn ask_for(&self, caller: u64) {
-        self.due.lock().push(caller);
-        self.notice.raise();
-    }
-
-    /// The callers whose ports are to be seen to.
-    pub(super) fn take_due(&self) -> Vec<u64> {
-        self.notice.lower();
-        std::mem::take(&mut *self.due.lock())
-    }
-
-    pub(super) fn is_quiet(&self) -> bool {
-        self.due.lock().is_empty()
-    }
-
-    /// Makes the notice unreadable until the next port wants to be seen to; whether none does already. Lowered first:
-    /// one that wants it later raises it later.
-    pub(super) fn lower(&self) -> bool {
-        self.notice.lower();
-        self.is_quiet()
-    }
-}
-
 /// The way to one caller.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) caller: CallerInfo,
     /// The longest body of an answer, in bytes.
-    pub(super) body_max: usize,
+    body_max: usize,
     pulse: Pulse,
     switchboard: Arc<Switchboard>,
     limits: PortLimits,
@@ -359,7 +320,7 @@ impl Port {
     /// Like [`send_backlog`](Self::send_backlog), on any thread. The service may sleep, and what was moved has taken
     /// its announcement back: it is to look again.
     fn send_backlog_beside_service(&self, state: &mut State) {
-        if self.send_backlog(state) {
+        if !state.backlog.is_empty() && self.send_backlog(state) {
             self.switchboard.ask_for(self.caller.number);
         }
     }

@@ -147,6 +147,7 @@ pub(crate) fn body_max(lane: &LaneInfo) -> Result<usize, Error> {
 
 impl Prefix {
     /// Writes it to the beginning of a record, of which `prefix` is the part before the body.
+    #[inline(always)]
     pub(crate) fn write(&self, prefix: &mut [u8]) {
         let (kind, cause) = match self.kind {
             Kind::Request => (1, 0),
@@ -157,10 +158,10 @@ impl Prefix {
         };
         let (fields, zeroes) =
             prefix.split_first_chunk_mut::<FIELDS_BYTES>().expect("a prefix has room for its fields");
-        let words = [self.id, self.deadline_ns, u64::from_le_bytes([kind, cause, 0, 0, 0, 0, 0, 0])];
-        for (field, word) in fields.chunks_exact_mut(8).zip(words) {
-            field.copy_from_slice(&word.to_le_bytes());
-        }
+        // One by one: words in an array are stored there first.
+        fields[..8].copy_from_slice(&self.id.to_le_bytes());
+        fields[8..16].copy_from_slice(&self.deadline_ns.to_le_bytes());
+        fields[16..].copy_from_slice(&[kind, cause, 0, 0, 0, 0, 0, 0]);
         zeroes.fill(0);
     }
 

@@ -182,7 +182,6 @@ impl Request {
     ///
     /// - [`ReplyError::Full`] if there is no room now
     /// - [`ReplyError::Gone`] if the caller is gone
-    /// - [`ReplyError::Evicted`] if the caller made no room in time
     /// - [`ReplyError::TooLong`] if the part is too long; nothing was sent
     /// - [`ReplyError::Forked`] in a forked child
     pub fn try_reply_part(&self, part: &[u8]) -> Result<(), ReplyError> {
@@ -213,7 +212,7 @@ impl Request {
     ///   [`backlog_max`](super::ServiceOptions::backlog_max)
     /// - [`ReplyError::Forked`] in a forked child
     pub fn refuse(mut self, reason: &str) -> Result<(), ReplyError> {
-        let mut end = reason.len().min(REASON_MAX_BYTES).min(self.port.body_max);
+        let mut end = reason.len().min(REASON_MAX_BYTES);
         while !reason.is_char_boundary(end) {
             end -= 1;
         }

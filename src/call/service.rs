@@ -8,7 +8,8 @@ mod client;
 mod options;
 mod turns;
 
-use super::port::{Port, PortLimits, Switchboard};
+use super::port::{Port, PortLimits};
+use super::switchboard::Switchboard;
 use super::{Request, ServiceStats, prefix};
 use crate::consumer::ReceiveError;
 use crate::deadline::Deadline;
@@ -239,7 +240,7 @@ impl Service {
     /// # Errors
     ///
     /// - [`ReceiveError::Empty`] if no request is there now
-    /// - [`ReceiveError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`ReceiveError::Interrupted`] if there is none, and an [`Interrupter`](crate::Interrupter) has ended all waits
     /// - [`ReceiveError::Closed`] if the listener's thread has ended by a panic
     /// - [`ReceiveError::Wait`] if the kernel does not let this thread wait
     /// - [`ReceiveError::Forked`] in a forked child

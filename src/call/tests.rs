@@ -123,6 +123,22 @@ fn a_caller_that_lies_loses_its_session_and_no_other_notices() {
 }
 
 #[test]
+fn a_service_says_why_it_has_lost_a_caller() {
+    let mut service = ServiceOptions::new().listen(unique_address()).unwrap();
+    let pair = liar(&service);
+    wait_until("it has joined", || service.try_receive().is_err() && service.stats().callers == 1);
+    drop(Caller::connect(service.address()).unwrap());
+    wait_until("one has finished", || service.try_receive().is_err() && service.stats().joined == 2);
+    wait_until("and is forgotten", || service.try_receive().is_err() && service.stats().callers == 1);
+    assert_eq!(service.stats().last_refusal, None);
+    pair.producer.consumers().iter().for_each(|service| assert!(pair.producer.evict(service).unwrap()));
+    wait_until("the other one is forgotten", || service.try_receive().is_err() && service.stats().callers == 0);
+    // A finished one leaves no reason.
+    assert!(service.stats().last_refusal.is_some());
+    assert_eq!(service.stats().evicted, 0);
+}
+
+#[test]
 fn a_flood_of_cancellations_and_of_late_requests_keeps_nobody_waiting() {
     let mut service = ServiceOptions::new().listen(unique_address()).unwrap();
     let mut pair = liar(&service);

@@ -17,7 +17,7 @@ use super::pace::LINE_BYTES;
 use super::{Consumer, ReceiveError, SESSION_INTERVAL, SETTLE_AGAIN};
 use crate::crash;
 use crate::deadline::Deadline;
-use crate::layout::LaneState;
+use crate::layout::{HEADER_LEN_BYTES, LaneState};
 use crate::link::Fate;
 use crate::memory::pays_to_fetch_ahead;
 use crate::os::clock::coarse_now;
@@ -36,6 +36,8 @@ const TRIES_PER_PEEK: u32 = 4;
 const LONG_ANSWER_BYTES: u64 = 2048;
 /// How many lines of a long answer are fetched together: the processor brings the others by itself meanwhile.
 const FETCHED_LINES_MAX: u64 = 24;
+/// A record that is fetched whole is taken to have no more bytes than this: others are long.
+const FETCHED_RECORD_MAX_BYTES: u64 = 256;
 /// Looks in a row of a spinning wait, of which only the first loads more than `published`.
 const LOOKS_PER_STATE: u32 = 8;
 /// The looks in a row after which a spinning wait also looks at the session. A spin of the usual length has fewer,
@@ -105,6 +107,9 @@ impl Consumer {
                 ring.prefetch(position);
             }
             if self.reader.has_news() {
+                if self.fetches_whole {
+                    self.fetch_record();
+                }
                 self.reader.refresh().ok()?;
                 if self.expected_bytes >= LONG_ANSWER_BYTES && self.pace.awaits_answers() {
                     self.fetch_lines();
@@ -115,6 +120,18 @@ impl Consumer {
         }
         self.pace.note_lull();
         None
+    }
+
+    /// Has the lines of a short record fetched together, if it is as long as the last one: an eighth off a call between
+    /// far cores. Plain round trips lose by it, a twentieth far.
+    #[inline(always)]
+    fn fetch_record(&self) {
+        let (ring, position) = (self.reader.lane().ring(), self.reader.position());
+        let last = position + self.expected_bytes.clamp(HEADER_LEN_BYTES, FETCHED_RECORD_MAX_BYTES) - HEADER_LEN_BYTES;
+        for line in (position..last).step_by(LINE_BYTES as usize) {
+            ring.prefetch(line);
+        }
+        ring.prefetch(last);
     }
 
     /// Has the first lines of a long answer fetched together, not the others once the header is there: a tenth off

@@ -118,6 +118,8 @@ pub struct Consumer {
     vain_tries: u32,
     /// The bytes of the last record that came within a moment, header and all: as many as the next one will have.
     expected_bytes: u64,
+    /// Whether the lines of a record are fetched together, see [`fetch_records_whole`](Self::fetch_records_whole).
+    fetches_whole: bool,
     /// The time of the next look at the session by a caller that never sleeps, on the coarse clock.
     session_due: Duration,
     /// Where it stood when a call first found nothing there, and when that was.
@@ -178,6 +180,7 @@ impl Consumer {
             spins: Spins::default(),
             vain_tries: 0,
             expected_bytes: u64::MAX,
+            fetches_whole: false,
             session_due,
             idle: None,
             info: LaneInfo::new(&terms),
@@ -541,6 +544,12 @@ impl Consumer {
         self.next_in_view().or_else(|| self.next_after_release())
     }
 
+    /// Has the lines of a short record that is waited for fetched together once it is published: for a caller that does
+    /// more between its first bytes and its last ones than a processor looks ahead.
+    pub(crate) fn fetch_records_whole(&mut self) {
+        self.fetches_whole = true;
+    }
+
     /// The first `N` words of the payload that was found, from `offset` bytes on, by value: 0 beyond its end.
     #[inline(always)]
     pub(crate) fn words<const N: usize>(&mut self, found: Found, offset: u64) -> Result<[u64; N], ReceiveError> {
@@ -553,12 +562,26 @@ impl Consumer {
         Ok(words)
     }
 
-    /// The first `N` chunks of the payload that was found, from `offset` bytes on, by value: zeros beyond its end.
+    /// The first `N` chunks of the payload that was found, from `offset` bytes on, by value: zeros beyond its end. `None`
+    /// if they were overwritten meanwhile; [`stopped`](Self::stopped) says why.
+    ///
+    /// No `Result`: the compiler takes chunks apart that share their place with an error, and their bytes are then
+    /// stored in other pieces than they are loaded in, for which a processor waits.
     #[inline(always)]
-    pub(crate) fn chunks<const N: usize>(&mut self, found: Found, offset: u64) -> Result<[Chunk; N], ReceiveError> {
+    pub(crate) fn chunks<const N: usize>(&mut self, found: Found, offset: u64) -> Option<[Chunk; N]> {
         let len = found.len.saturating_sub(offset);
         let chunks = self.reader.lane().ring().first_chunks(found.payload + offset, len);
-        if self.reader.is_intact(found) { Ok(chunks) } else { Err(self.reader.evicted_in_copy(found.from).into()) }
+        if self.reader.is_intact(found) {
+            return Some(chunks);
+        }
+        self.reader.evicted_in_copy(found.from);
+        None
+    }
+
+    /// Why nothing more is read of the lane, after a copy that was not handed out.
+    #[cold]
+    pub(crate) fn stopped(&mut self) -> ReceiveError {
+        self.reader.refresh().err().map_or(ReceiveError::Closed, ReceiveError::from)
     }
 
     /// The record that was found, its payload in place or copied out.

@@ -37,6 +37,7 @@ pub fn calls(data: &[u8]) {
                 assert_eq!(calls.is_full(), open >= limits.open_max);
                 if !calls.is_full() {
                     assert_eq!(calls.begin(), plain.len() as u64 + 1);
+                    calls.keep();
                     plain.push(PlainCall::default());
                 }
             }

@@ -59,7 +59,8 @@ impl Caller {
     }
 
     /// Goes on with a new session.
-    pub(super) fn take_up(&mut self, pair: Pair) -> Result<()> {
+    pub(super) fn take_up(&mut self, mut pair: Pair) -> Result<()> {
+        pair.consumer.fetch_records_whole();
         body_max(pair.producer.lane())?;
         let pulse = pair.consumer.pulse();
         let request_prefix = prefix_bytes(pair.producer.lane().payload_align);
@@ -179,15 +180,24 @@ impl Caller {
         Ok(true)
     }
 
-    /// The answer to a call that was made just now, if it is the next record, and comes within a moment. It is in hand,
-    /// in registers: a value that goes through memory is waited for.
+    /// The answer to the call that began last, if it is the next record, and comes within a moment. It is in hand, in
+    /// registers: a value that goes through memory is waited for. Else the call is in flight from now on.
     #[inline(always)]
     pub(super) fn come_at_once(&mut self, id: u64) -> Option<(Found, Kind)> {
-        let found = self.line.as_mut().filter(|_| self.calls.has_room())?.pair.consumer.find_in_a_moment()?;
-        match self.file(found, Some(id)) {
-            Ok(kind) => kind.map(|kind| (found, kind)),
-            Err(why) => {
-                self.lose(&why);
+        let line = self.line.as_mut().filter(|_| self.calls.has_room());
+        let Some((line, found)) =
+            line.and_then(|line| line.pair.consumer.find_in_a_moment().map(|found| (line, found)))
+        else {
+            self.calls.keep();
+            return None;
+        };
+        match line.look_at(found) {
+            Ok((answered, kind)) if answered == id => Some((found, kind)),
+            other => {
+                self.calls.keep();
+                if let Err(why) = other.and_then(|(id, kind)| self.file_other(found, id, kind)) {
+                    self.lose(&why);
+                }
                 None
             }
         }
@@ -220,11 +230,9 @@ impl Caller {
 
     /// Files a record of the service's under the call that waits for it, unless that is the one that is `wanted`: then
     /// the record is in hand, and this says of which kind it is.
-    #[inline(always)]
     fn file(&mut self, found: Found, wanted: Option<u64>) -> Result<Option<Kind>, ReceiveError> {
-        let Some(Line { pair, reply_prefix, .. }) = &mut self.line else { return Ok(None) };
-        let prefix = Prefix::parse(found.len, pair.consumer.words(found, 0)?, *reply_prefix, Way::ToCaller);
-        let Prefix { id, kind, .. } = prefix.map_err(|fault| ReceiveError::Peer(fault.to_string().into()))?;
+        let Some(line) = &mut self.line else { return Ok(None) };
+        let (id, kind) = line.look_at(found)?;
         if wanted == Some(id) && self.calls.pass(id, kind != Kind::Reply) {
             return Ok(Some(kind));
         }
@@ -239,7 +247,7 @@ impl Caller {
             return Ok(());
         }
         let Some(line) = &mut self.line else { return Ok(()) };
-        let body = line.body(found)?;
+        let Some(body) = line.body(found) else { return Err(line.pair.consumer.stopped()) };
         let len_bytes = body.len() as u64 + REPLY_COST_BYTES;
         self.calls.file(id, Stored { body, kind }, kind != Kind::Reply, len_bytes);
         self.has_news = true;
@@ -248,9 +256,19 @@ impl Caller {
 }
 
 impl Line {
-    /// The body of that answer, which was the last record that was read.
+    /// Which call the record that was found last is for, and what it is.
     #[inline(always)]
-    pub(super) fn body(&mut self, in_hand: Found) -> Result<Body, ReceiveError> {
+    fn look_at(&mut self, found: Found) -> Result<(u64, Kind), ReceiveError> {
+        let words = self.pair.consumer.words(found, 0)?;
+        match Prefix::parse(found.len, words, self.reply_prefix, Way::ToCaller) {
+            Ok(Prefix { id, kind, .. }) => Ok((id, kind)),
+            Err(fault) => Err(ReceiveError::Peer(fault.to_string().into())),
+        }
+    }
+
+    /// The body of the record that was found last. `None` if it was overwritten meanwhile.
+    #[inline(always)]
+    pub(super) fn body(&mut self, in_hand: Found) -> Option<Body> {
         Body::read(&mut self.pair.consumer, in_hand, self.reply_prefix)
     }
 }

@@ -89,6 +89,7 @@ impl Caller {
     ) -> Result<Reply, CallError> {
         self.call_by(len, Terms::after(timeout, Waits::Here), fill)
     }
+
     /// Sends a request. Returns the ticket with which to wait for its replies. Waits for room for at most `timeout`.
     /// The whole call ends after `timeout`, replies included.
     ///
@@ -145,7 +146,8 @@ impl Caller {
     /// - [`CallError::TooManyCalls`] if as many calls are in flight as
     ///   [`CallerOptions::calls_max`](crate::call::CallerOptions::calls_max) allows
     /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
-    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) has ended all waits, and a session is to
+    ///   be opened, or replies come while there is no room
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn try_send(&mut self, request: &[u8], timeout: Duration) -> Result<Ticket, CallError> {
@@ -191,7 +193,8 @@ impl Caller {
         if let Some((found, kind)) = self.come_at_once(id) {
             self.note_answer(kind);
             if kind == Kind::Reply {
-                self.give_up(id);
+                self.stats.cancelled += 1;
+                self.tell_cancelled(id);
             }
             return self.reply_in_hand(found, kind);
         }
@@ -206,12 +209,13 @@ impl Caller {
 
     pub(super) fn send_by(&mut self, len: usize, mut terms: Terms, fill: impl Fill) -> Result<Ticket, CallError> {
         let id = self.begin(len, &mut terms, fill)?;
+        self.calls.keep();
         // While the service is at it.
         terms.until.fix();
         Ok(Ticket::new(OpenCall { id, until: terms.until, is_over: false }, &self.dropped))
     }
 
-    /// Sends a request, after which its answers are waited for; its number.
+    /// Sends the request of a call that begins; its number.
     #[inline(always)]
     fn begin(&mut self, len: usize, terms: &mut Terms, fill: impl Fill) -> Result<u64, CallError> {
         self.check_owner()?;

@@ -5,7 +5,6 @@
 
 use super::Caller;
 use super::line::{RECORDS_PER_LOOK, Stored};
-use crate::call::body::Body;
 use crate::call::calls::Next;
 use crate::call::prefix::{Cause, Kind};
 use crate::call::reply::OpenCall;
@@ -90,7 +89,8 @@ impl Caller {
     /// - [`CallError::Lost`] if the session ended before the reply
     /// - [`CallError::StoreFull`] if too many replies to other calls are in its way
     /// - [`CallError::ForeignTicket`] if the ticket is of another caller
-    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) ended the wait
+    /// - [`CallError::Interrupted`] if an [`Interrupter`](crate::Interrupter) has ended all waits, and replies to
+    ///   others keep coming
     /// - [`CallError::Wait`] if the kernel does not let this thread wait
     /// - [`CallError::Forked`] in a forked child
     pub fn try_wait(&mut self, ticket: &mut Ticket) -> Result<Option<Reply>, CallError> {
@@ -254,16 +254,21 @@ impl Caller {
     /// The answer in hand, for the program: its body is copied once, to where the program has it.
     #[inline(always)]
     pub(super) fn reply_in_hand(&mut self, found: Found, kind: Kind) -> Result<Reply, CallError> {
-        let body = self.line.as_mut().map_or(Ok(Body::default()), |line| line.body(found));
-        match (body, kind) {
-            (Ok(body), Kind::Refusal(cause)) => Err(refused(cause, &body)),
-            (Ok(body), kind) => Ok(Reply::new(body, kind == Kind::LastReply)),
-            (Err(why), _) => {
-                self.stats.lost += 1;
-                self.lose(&why);
-                Err(CallError::Lost(why))
-            }
+        match (self.line.as_mut().and_then(|line| line.body(found)), kind) {
+            (Some(body), Kind::Refusal(cause)) => Err(refused(cause, &body)),
+            (Some(body), kind) => Ok(Reply::new(body, kind == Kind::LastReply)),
+            (None, _) => Err(self.lose_in_hand()),
         }
+    }
+
+    /// The answer in hand was overwritten: this end was evicted.
+    #[cold]
+    #[inline(never)]
+    fn lose_in_hand(&mut self) -> CallError {
+        let why = self.line.as_mut().map_or(ReceiveError::Closed, |line| line.pair.consumer.stopped());
+        self.stats.lost += 1;
+        self.lose(&why);
+        CallError::Lost(why)
     }
 }
 

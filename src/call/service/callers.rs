@@ -107,8 +107,14 @@ impl Service {
         self.part_with(key);
     }
 
+    /// Forgets a caller that has finished, or was lost.
+    pub(super) fn lose(&mut self, key: Key, why: Option<String>) {
+        self.stats.last_refusal = why.or(self.stats.last_refusal.take());
+        self.part_with(key);
+    }
+
     /// Forgets a caller that is gone.
-    pub(super) fn part_with(&mut self, key: Key) {
+    fn part_with(&mut self, key: Key) {
         let Some(Endpoint::Client(client)) = self.selector.remove(key) else { return };
         self.clients.retain(|(_, other)| *other != key);
         client.port.close();

@@ -5,8 +5,9 @@
 use crate::call::Request;
 use crate::call::body::Body;
 use crate::call::intake::{Intake, Taken};
-use crate::call::port::{Port, Standing, Switchboard};
+use crate::call::port::{Port, Standing};
 use crate::call::prefix::{Kind, Prefix, Way};
+use crate::call::switchboard::Switchboard;
 use crate::consumer::{Consumer, ReceiveError};
 use crate::os::clock::{coarse_ns, has_come_at};
 use crate::os::timer::Timer;
@@ -74,12 +75,13 @@ pub(super) enum Received {
     Late,
     /// The caller has broken the protocol.
     Fault(String),
-    /// It has finished, died, or gone in another way.
-    Gone,
+    /// It has finished, or was lost: why.
+    Gone(Option<String>),
 }
 
 impl Client {
-    pub(super) fn new(consumer: Consumer, port: Port, prefix_bytes: usize, open_max: usize) -> Self {
+    pub(super) fn new(mut consumer: Consumer, port: Port, prefix_bytes: usize, open_max: usize) -> Self {
+        consumer.fetch_records_whole();
         Self { consumer, port: Arc::new(port), prefix_bytes, intake: Intake::new(open_max), spare: None }
     }
 
@@ -89,10 +91,11 @@ impl Client {
         match self.port.standing() {
             Standing::Open => {}
             Standing::Paused if !self.port.is_gone() => return Ok(Received::Nothing),
-            Standing::Paused | Standing::Gone => return Ok(Received::Gone),
+            Standing::Paused | Standing::Gone => return Ok(Received::Gone(None)),
         }
-        // Both while the record is waited for.
-        let begun_ns = coarse_ns();
+        // Both while the record is waited for. A look that waits takes a microsecond: a deadline that comes meanwhile is
+        // one that comes a moment later. One that does not wait reads the clock once a record is there.
+        let begun_ns = (look == LookAtCaller::ForAMoment).then(coarse_ns);
         self.spare.get_or_insert_with(|| Arc::clone(&self.port));
         let found = match look {
             LookAtCaller::Closely => self.consumer.try_find(),
@@ -112,26 +115,27 @@ impl Client {
             Err(ReceiveError::Empty) => Ok(Received::Nothing),
             Err(error @ (ReceiveError::Wait(_) | ReceiveError::Forked | ReceiveError::Interrupted)) => Err(error),
             Err(why @ (ReceiveError::Corrupt(_) | ReceiveError::Peer(_))) => Ok(Received::Fault(why.to_string())),
-            Ok(None) | Err(_) => Ok(Received::Gone),
+            Ok(None) => Ok(Received::Gone(None)),
+            Err(why) => Ok(Received::Gone(Some(why.to_string()))),
         }
     }
 
-    /// The request in hand, for the program. `None` if its bytes are there no longer: the caller has evicted this end.
-    #[inline]
+    /// The request in hand, for the program. `None` if its bytes are there no longer; [`Consumer::stopped`] says why.
+    #[inline(always)]
     pub(super) fn request(&mut self, InHand { id, deadline_ns, found }: InHand) -> Option<Request> {
-        let body = Body::read(&mut self.consumer, found, self.prefix_bytes).ok()?;
+        let body = Body::read(&mut self.consumer, found, self.prefix_bytes)?;
         let port = self.spare.take().unwrap_or_else(|| Arc::clone(&self.port));
         Some(Request::new(id, body, deadline_ns, port))
     }
 
     #[inline]
-    fn take(&mut self, prefix: &Prefix, found: Found, begun_ns: u64) -> Received {
+    fn take(&mut self, prefix: &Prefix, found: Found, clock_ns: Option<u64>) -> Received {
         let Prefix { id, deadline_ns, kind } = *prefix;
         if kind == Kind::Cancellation {
             return if self.port.give_up(&mut self.intake, id) { Received::Cancelled } else { Received::Late };
         }
-        // A deadline that has come since the look began is one that comes a moment later.
-        match self.intake.take(id, deadline_ns, |deadline_ns| has_come_at(begun_ns, deadline_ns)) {
+        let has_come = |deadline_ns| has_come_at(clock_ns.unwrap_or_else(coarse_ns), deadline_ns);
+        match self.intake.take(id, deadline_ns, has_come) {
             Ok(Taken::Open) => {
                 if self.intake.is_full() || self.port.unsettled() >= UNSETTLED_MAX {
                     self.port.settle(&mut self.intake);

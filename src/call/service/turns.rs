@@ -50,7 +50,10 @@ impl Service {
                             self.stats.requests += 1;
                             return Ok(request);
                         }
-                        None => self.part_with(key),
+                        None => {
+                            let why = client.consumer.stopped();
+                            self.lose(key, Some(why.to_string()));
+                        }
                     }
                 }
                 Looked::News => {
@@ -205,7 +208,7 @@ impl Service {
                     Received::Cancelled => self.stats.cancelled += 1,
                     Received::Expired => self.stats.expired += 1,
                     Received::Fault(why) => self.end(turn.key, why),
-                    Received::Gone => self.part_with(turn.key),
+                    Received::Gone(why) => self.lose(turn.key, why),
                     _ => {}
                 }
                 self.turn = Some(Turn { requests: turn.requests - 1, ..turn });

@@ -47,7 +47,7 @@ fn a_copy_that_was_overwritten_meanwhile_is_never_handed_out() {
     let copies: [Copy; 3] = [
         |consumer, found| consumer.record(found).map(drop),
         |consumer, found| consumer.words::<3>(found, 0).map(drop),
-        |consumer, found| consumer.chunks::<2>(found, 24).map(drop),
+        |consumer, found| consumer.chunks::<2>(found, 24).map(drop).ok_or_else(|| consumer.stopped()),
     ];
     for copy in copies {
         let mut producer = Producer::create_at(&LaneOptions::new("overwritten").capacity(4096), 0).unwrap();
