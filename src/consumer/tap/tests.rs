@@ -96,13 +96,34 @@ fn a_tap_that_is_not_rung_looks_twice_all_the_same_and_then_sleeps() {
         assert!(begin.elapsed() >= Duration::from_millis(21 + 200));
         producer.send(b"more").unwrap();
         assert!(!tap.arm().unwrap(), "there is news");
-        // And the blocking call does the same by itself.
-        tap.receive().unwrap().unwrap();
-        let thread = std::thread::spawn(move || tap.receive().unwrap().map(|record| record.to_vec()));
-        while seat.wait_epoch().load(Relaxed).is_multiple_of(2) {
-            std::thread::yield_now();
-        }
-        producer.send(b"seen").unwrap();
-        assert_eq!(thread.join().unwrap().unwrap(), b"seen");
+    }
+}
+
+/// The blocking call does the same by itself. What is sent later than its second look, since the machine is busy, tells
+/// nothing, and is tried again.
+#[test]
+fn a_tap_that_waits_and_is_not_rung_sees_what_is_sent_before_its_second_look() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    for barrier in [Barrier::Fence, Barrier::Asymmetric] {
+        let seen = (0..100).find_map(|_| {
+            let (mut producer, mut tap, seat, session) = tapped(barrier);
+            tap.receive().unwrap().unwrap();
+            let begin = Instant::now();
+            let thread =
+                std::thread::spawn(move || tap.receive_timeout(PATIENCE).map(|record| record.unwrap().to_vec()));
+            while seat.wait_epoch().load(Relaxed).is_multiple_of(2) {
+                std::thread::yield_now();
+            }
+            producer.send(b"seen").unwrap();
+            let was_in_time = begin.elapsed() < Duration::from_millis(10);
+            if !was_in_time {
+                drop(session);
+            }
+            let received = thread.join().unwrap();
+            was_in_time.then_some((received, begin.elapsed()))
+        });
+        let (received, took) = seen.expect("a machine that lets two threads run within 10 ms");
+        assert_eq!(received.unwrap(), b"seen");
+        assert!(took < PATIENCE, "its patience had it look, not its second look");
     }
 }
