@@ -188,7 +188,7 @@ impl Request {
         self.port.answer(self.id, Kind::Reply, part.len(), Copied(part))
     }
 
-    /// Refuses the request, and says why. The caller gets at most 512 bytes of `reason`, and may get none.
+    /// Refuses the request, and says why. The caller gets at most 512 bytes of `reason`.
     ///
     /// ```
     /// # use fdring::call::{CallError, Caller, Cause, Service};

@@ -74,6 +74,7 @@ pub struct ServiceStats {
     pub cancelled: u64,
     /// The callers evicted: they broke the protocol, took no replies for too long, or left too many.
     pub evicted: u64,
-    /// Why the last connection came to nothing, or the last caller was evicted or lost, as a sentence.
+    /// Why the last connection came to nothing or, if none did, the last caller was lost, as a sentence. `None` also if
+    /// the last one was evicted because it took no replies.
     pub last_refusal: Option<String>,
 }

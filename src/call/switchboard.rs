@@ -1,7 +1,7 @@
 //! What the ports of a service tell it: which of them are to be seen to.
 //!
-//! The invariant: a port that asks is in the list before the notice is raised, and the notice is lowered before the list
-//! is looked at. So none is missed.
+//! The invariant: a port that asks is in the list before the notice is raised, and the notice is lowered before the
+//! list is looked at. So none is missed.
 
 use crate::error::Result;
 use crate::os::notice::Notice;

@@ -5,7 +5,8 @@
 //!   next_closely   whatever else there is: news, that lane looked at closer, the turn of another
 //! ```
 //!
-//! The invariant: what happened before a record of a lane is reported before it.
+//! The invariant: a lane is reported as joined before its first record, and what is known to have happened before the
+//! next turn.
 
 use super::endpoint::{Endpoint, Lane};
 use super::{Collector, Event};

@@ -544,8 +544,8 @@ impl Consumer {
         self.next_in_view().or_else(|| self.next_after_release())
     }
 
-    /// Has the lines of a short record that is waited for fetched together once it is published: for a caller that does
-    /// more between its first bytes and its last ones than a processor looks ahead.
+    /// Has the lines of a short record that is waited for fetched together once it is published: both ends of a call do
+    /// more between the first bytes of a record and its last ones than a processor looks ahead.
     pub(crate) fn fetch_records_whole(&mut self) {
         self.fetches_whole = true;
     }
@@ -562,8 +562,8 @@ impl Consumer {
         Ok(words)
     }
 
-    /// The first `N` chunks of the payload that was found, from `offset` bytes on, by value: zeros beyond its end. `None`
-    /// if they were overwritten meanwhile; [`stopped`](Self::stopped) says why.
+    /// The first `N` chunks of the payload that was found, from `offset` bytes on, by value: zeros beyond its end.
+    /// `None` if they were overwritten meanwhile; [`stopped`](Self::stopped) says why.
     ///
     /// No `Result`: the compiler takes chunks apart that share their place with an error, and their bytes are then
     /// stored in other pieces than they are loaded in, for which a processor waits.

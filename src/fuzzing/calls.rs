@@ -37,8 +37,12 @@ pub fn calls(data: &[u8]) {
                 assert_eq!(calls.is_full(), open >= limits.open_max);
                 if !calls.is_full() {
                     assert_eq!(calls.begin(), plain.len() as u64 + 1);
-                    calls.keep();
-                    plain.push(PlainCall::default());
+                    // One that is answered at once is never kept.
+                    let is_kept = !script.u8().is_multiple_of(4);
+                    if is_kept {
+                        calls.keep();
+                    }
+                    plain.push(PlainCall { is_over: !is_kept, ..PlainCall::default() });
                 }
             }
             1..=3 => {

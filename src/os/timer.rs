@@ -2,7 +2,7 @@
 
 use crate::deadline::timespec;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::io::{Errno, read};
+use rustix::io::read;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use std::time::Duration;
 
@@ -20,11 +20,8 @@ impl Timer {
         // A time of 0 would stop it.
         let limit = remaining.map_or(Duration::ZERO, |remaining| remaining.max(Duration::from_nanos(1)));
         let once = Itimerspec { it_interval: timespec(Duration::ZERO), it_value: timespec(limit) };
-        match timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once) {
-            // Longer than the kernel counts.
-            Ok(_) | Err(Errno::INVAL) => Ok(()),
-            Err(errno) => Err(errno),
-        }
+        // A time that is longer than the kernel counts never comes.
+        timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &once).map(drop)
     }
 
     /// Makes the descriptor unreadable; whether it was readable.

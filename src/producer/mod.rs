@@ -470,8 +470,8 @@ impl Producer {
         Ok(Reservation { producer: self, batch: None, claim: claim.with_len(len as u64), tag: 0 })
     }
 
-    /// Copies `payload` into a record with this tag, and publishes it. No function that is not inlined is given the
-    /// payload: so the optimiser can write a value that was made for this call into the ring at once.
+    /// Copies `payload` into a record with this tag, and publishes it. Below 4 KiB, only what is inlined is given
+    /// the payload: so the optimiser can write a value that was made for this call into the ring at once.
     #[inline(always)]
     fn send_until(&mut self, payload: &[u8], tag: u16, deadline: Deadline) -> Result<(), SendError> {
         let mut slot = self.reserve_until(payload.len(), deadline)?;

@@ -130,8 +130,8 @@ impl Async<Consumer> {
     }
 }
 
-/// The future of [`Async::<Consumer>::receive`]: what an `async fn` would be, but that its `poll` is inlined, as no
-/// other's is. So a loop that awaits each record is one function, like a thread's.
+/// The future of [`Async::<Consumer>::receive`]: what an `async fn` would be, but that its `poll` is inlined: that
+/// of an `async fn` is a function of its own. So a loop that awaits each record is one function, like a thread's.
 struct Receive<'a>(Option<&'a mut Async<Consumer>>);
 
 impl<'a> Future for Receive<'a> {

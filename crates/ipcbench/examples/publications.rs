@@ -35,6 +35,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if records > RECORDS_MAX {
         return Err(format!("there is room for {RECORDS_MAX} records").into());
     }
+    if batch.is_some_and(|batch| batch == 0 || !records.is_multiple_of(batch)) {
+        return Err("the records are a multiple of those of a batch".into());
+    }
     let mut producer = LaneOptions::new("publications").capacity(CAPACITY_BYTES).prefault(false).create()?;
     let address = format!("@ipcbench-publications-{}", std::process::id());
     let _server = Server::listen(address.as_str(), [&producer])?;

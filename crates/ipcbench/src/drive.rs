@@ -28,7 +28,7 @@ pub(crate) const TAPS_RECEIVE: u64 = 2;
 /// counted: far longer than it waits for a processor on a busy machine.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// How long it may take for all of them if none is counted.
-const ROOM_PATIENCE_IN_ALL: Duration = Duration::from_secs(10);
+const ROOM_PATIENCE_IN_ALL: Duration = Duration::from_secs(5);
 
 /// The way that a slice goes over.
 pub(crate) fn way_of(case: Case) -> Way {

@@ -161,7 +161,7 @@ pub(crate) fn run(
                         if samples.is_empty() && restarts.iter().all(Vec::is_empty) {
                             return Err(format!("the processes that measure cannot go on: {what}").into());
                         }
-                        watch.warnings.push(format!("restart {} ended early: {what}", restart + 1));
+                        watch.warnings.push(format!("a part of restart {} ended early: {what}", restart + 1));
                         if broken == BROKEN_MAX {
                             watch.warnings.push("the run was given up; these are the figures up to then".to_owned());
                             restarts.push(samples);

@@ -539,7 +539,7 @@ fn tasks(targets: &mut Vec<Target>) {
     for (waiting, cores) in [(Waiting::Asleep, "two cores"), (Waiting::AsleepOneCore, "one core")] {
         let trip = |bouncer| vec![Case::RoundTrip(bouncer, waiting, PING_BYTES)];
         targets.push(Target {
-            what: format!("round trip of 56 B, asleep, in two tasks, {cores} / blocking calls"),
+            what: format!("round trip of 56 B, asleep, by block_on, {cores} / blocking calls"),
             subjects: trip(Bouncer::FdringTasks),
             references: trip(Bouncer::Fdring(Reading::InPlace)),
             statistic: Statistic::Median,

@@ -185,22 +185,20 @@ impl Caller {
     #[inline(always)]
     pub(super) fn come_at_once(&mut self, id: u64) -> Option<(Found, Kind)> {
         let line = self.line.as_mut().filter(|_| self.calls.has_room());
-        let Some((line, found)) =
-            line.and_then(|line| line.pair.consumer.find_in_a_moment().map(|found| (line, found)))
-        else {
-            self.calls.keep();
-            return None;
-        };
-        match line.look_at(found) {
-            Ok((answered, kind)) if answered == id => Some((found, kind)),
-            other => {
-                self.calls.keep();
-                if let Err(why) = other.and_then(|(id, kind)| self.file_other(found, id, kind)) {
-                    self.lose(&why);
-                }
-                None
-            }
+        let come =
+            line.and_then(|line| line.pair.consumer.find_in_a_moment().map(|found| (found, line.look_at(found))));
+        if let Some((found, Ok((answered, kind)))) = &come
+            && *answered == id
+        {
+            return Some((*found, *kind));
         }
+        self.calls.keep();
+        if let Some((found, look)) = come
+            && let Err(why) = look.and_then(|(id, kind)| self.file_other(found, id, kind))
+        {
+            self.lose(&why);
+        }
+        None
     }
 
     /// Takes what a look at the replies' lane has brought: a record, the end of the session, or nothing. Returns an

@@ -93,8 +93,8 @@ impl Client {
             Standing::Paused if !self.port.is_gone() => return Ok(Received::Nothing),
             Standing::Paused | Standing::Gone => return Ok(Received::Gone(None)),
         }
-        // Both while the record is waited for. A look that waits takes a microsecond: a deadline that comes meanwhile is
-        // one that comes a moment later. One that does not wait reads the clock once a record is there.
+        // A look that waits takes a microsecond, and the clock is read meanwhile: a deadline that comes then is one
+        // that comes a moment later. One that does not wait reads the clock once a record is there.
         let begun_ns = (look == LookAtCaller::ForAMoment).then(coarse_ns);
         self.spare.get_or_insert_with(|| Arc::clone(&self.port));
         let found = match look {

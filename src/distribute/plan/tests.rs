@@ -37,6 +37,17 @@ fn idle_workers_get_records_in_turn() {
 }
 
 #[test]
+fn turns_pass_over_a_full_worker_to_the_next_one() {
+    let mut plan = plan_with(3);
+    for (full, expected) in [(0, 1), (2, 0), (1, 2)] {
+        let slot = plan.choose(To::RoundRobin, |slot| slot != full).unwrap();
+        assert_eq!(slot, expected, "worker {full} is full");
+        plan.note_sent(slot, None, SIZE * (1 + full as u64));
+    }
+    assert_eq!(plan.choose(To::RoundRobin, |_| false), None);
+}
+
+#[test]
 fn records_that_were_sent_together_are_released_one_by_one() {
     let mut plan = plan_with(1);
     plan.note_sent_many(0, None, 3 * SIZE, (SIZE, 4));

@@ -15,8 +15,14 @@ const BY_SYSCALL: i32 = libc::SIGTRAP | 0x80;
 /// The threads of traced processes, each with the index of its process.
 pub(super) struct Tracer(Vec<(libc::pid_t, usize)>);
 
-/// Puts this thread into the usual class of scheduling, which is always permitted; what it starts then is of it too.
+/// Puts this thread into the usual class of scheduling, which is always permitted from a real-time one; what it starts
+/// then is of it too.
 pub(super) fn leave_real_time() -> io::Result<()> {
+    // SAFETY: the call takes no memory.
+    let class = unsafe { libc::sched_getscheduler(0) } & !libc::SCHED_RESET_ON_FORK;
+    if class != libc::SCHED_FIFO && class != libc::SCHED_RR {
+        return Ok(());
+    }
     let parameters = libc::sched_param { sched_priority: 0 };
     // SAFETY: the call reads `parameters` alone.
     match unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &parameters) } {

@@ -178,7 +178,7 @@ pub(crate) enum Bouncer {
     FdringDefault,
     /// In place, over a lane without the asymmetric barrier: each publication is fenced, and no sleep calls anything.
     FdringFenced,
-    /// In place, each end in a task of tokio.
+    /// In place, each receive a `block_on` of tokio.
     FdringTasks,
     /// A call and its reply.
     FdringCall,

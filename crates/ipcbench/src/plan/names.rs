@@ -225,7 +225,7 @@ impl fmt::Display for Bouncer {
             Self::FdringDefault => f.write_str("fdring in place, sleeps after 50 µs"),
             Self::FdringCall => f.write_str("fdring call and reply"),
             Self::FdringFenced => f.write_str("fdring in place, fenced"),
-            Self::FdringTasks => f.write_str("fdring in place, in tasks"),
+            Self::FdringTasks => f.write_str("fdring in place, by block_on"),
             Self::Channel(kind) => kind.fmt(f),
             Self::InProcess(Queue::Rtrb) => f.write_str("rtrb, in-process"),
             Self::InProcess(Queue::Crossbeam) => f.write_str("crossbeam ArrayQueue, in-process"),

@@ -187,7 +187,7 @@ impl Run<'_> {
              is thrown away for that: it cannot be told from a disturbance."
                 .to_owned(),
             "“slept” is the share of waits between sleepers in which one slept. Neither end of a round trip between \
-             sleepers sends before the other sleeps; what it waits for that is no part of the time."
+             sleepers sends before the other sleeps; the time spent waiting for that is subtracted."
                 .to_owned(),
             "Raw rings publish each record, or batches of 32; “held” are those whose receiver steps back from a sender \
              that is not far ahead, “fenced” those with a full fence for each."
