@@ -359,7 +359,7 @@ fn tasks_carry_every_record_of_a_stream_and_there_and_back() {
         return;
     }
     // The sums of what was sent and received are compared, and each answer is that of its round.
-    for form in ["reserve, in place in a task", "batches of 32, in place in runs in a task", "in place, in tasks"] {
+    for form in ["reserve, in place in a task", "batches of 32, in place in runs in a task", "in place, by block_on"] {
         let output = ipcbench(&["--try", "--contender", &format!("fdring {form}")]);
         assert!(output.status.success() && said(&output).contains(" fdring "), "{}", said(&output));
     }
