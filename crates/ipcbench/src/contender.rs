@@ -320,7 +320,7 @@ pub enum Capability {
     /// What a record of 64 bytes costs the sender that waits for nobody, with up to 4 consumers in the child:
     /// `producers-cost`. Slices have no more records than [`ContenderKind::room`] says there is room for. That is
     /// checked first: nobody receives until all are sent, and a contender whose sender sends none of them for a second
-    /// is left out, since a sender that waits for room measures its receiver. One that sends several at a time has ten
+    /// is left out, since a sender that waits for room measures its receiver. One that sends several at a time has five
     /// seconds for all of them.
     ProducersCost,
     /// From connecting to the first record: `connect`.
