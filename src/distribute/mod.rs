@@ -435,7 +435,7 @@ impl Distributor {
     /// [`records_max`](DistributorOptions::records_max) leaves that worker. Call it again for the rest, which may go to
     /// another worker.
     ///
-    /// Short records take up to half the time less than by [`reserve`](Self::reserve). `fill` is called with the
+    /// Short records take as little as half the time of [`reserve`](Self::reserve). `fill` is called with the
     /// number of each record that is given, from 0, and its bytes, which are not zeroed. If it panics, none of them is
     /// sent.
     ///
