@@ -2,7 +2,8 @@
 //!
 //! At the end of its input (Ctrl-D) the lane is finished. After Ctrl-C, subscribers are told that the publisher died.
 
-use fdring::{Address, Producer, Server};
+use fdring::options::Address;
+use fdring::{Producer, Server};
 use std::error::Error;
 use std::io::{BufRead, ErrorKind, Write, stdout};
 use std::time::Duration;

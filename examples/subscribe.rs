@@ -3,8 +3,9 @@
 //! It may be started first: it tries again until there is a publisher, for a minute. Ctrl-C ends it at any time, and
 //! the publisher goes on.
 
+use fdring::Attach;
+use fdring::options::Address;
 use fdring::options::SessionOptions;
-use fdring::{Address, Attach};
 use std::io::{ErrorKind, Write, stdout};
 use std::time::Duration;
 

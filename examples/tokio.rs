@@ -3,8 +3,9 @@
 //! Usage: tokio. It starts the three processes itself. It needs a feature: `cargo run --example tokio --features
 //! tokio`.
 
+use fdring::collect::SessionListener;
 use fdring::tokio::Async;
-use fdring::{Attach, Consumer, Producer, Session, SessionListener};
+use fdring::{Attach, Consumer, Producer, Session};
 use std::error::Error;
 use std::process::Command;
 use std::time::Duration;

@@ -388,7 +388,7 @@ impl LaneOptions {
 
     /// The most descriptors that can be attached to a record, 0 to 253. Default: 0.
     ///
-    /// [`Reservation::attach`](crate::Reservation::attach) and
+    /// [`Reservation::attach`](crate::parts::Reservation::attach) and
     /// [`Producer::send_with_fds`](crate::Producer::send_with_fds) attach them. Consumers that ask for them
     /// ([`Attach::attachments`](crate::Attach::attachments)) receive their own duplicates, with exactly their record;
     /// other consumers, and taps, learn how many there are. Consumers of implementations that do not know such lanes

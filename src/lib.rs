@@ -3,8 +3,8 @@
 //! speed, between processes that need not trust each other.
 //!
 //! A [`Producer`] creates a *lane*: a ring in sealed memory that no other process can ever write to. A [`Server`]
-//! offers it at an [`Address`]. A process that connects there receives the lane's descriptors, all in one message, and
-//! gets a [`Consumer`].
+//! offers it at an [`Address`](options::Address). A process that connects there receives the lane's descriptors, all in
+//! one message, and gets a [`Consumer`].
 //!
 //! ```
 //! use fdring::{Consumer, Producer, Server};
@@ -32,12 +32,12 @@
 //! | --- | --- |
 //! | write records | [`Producer`], made by [`Producer::create`] or [`LaneOptions`](options::LaneOptions) |
 //! | write a record of known length in place | [`Producer::fill`] |
-//! | write a record in place, in steps or through [`std::io::Write`] | [`Producer::reserve`], [`Reservation::writer`] |
+//! | write a record in place, in steps or through [`std::io::Write`] | [`Producer::reserve`] |
 //! | publish many records at once | [`Producer::batch`] |
 //! | let others read | [`Server::listen`], or [`ServerOptions`](options::ServerOptions) for other users and limits |
 //! | send to a consumer that listens | [`Producer::connect`] |
 //! | listen, as a consumer, for producers that connect, and read all of them | [`collect::Collector`] |
-//! | the same, session by session | [`SessionListener`] |
+//! | the same, session by session | [`SessionListener`](collect::SessionListener) |
 //! | share work among processes that come, go and die | [`distribute::Distributor`], [`distribute::Worker`] |
 //! | ask another process and get replies | [`call::Caller`], [`call::Service`] |
 //! | read the one lane of a server | [`Consumer::connect`] |
@@ -82,10 +82,10 @@
 //! other processes of the same user: they can trace it anyway.
 //!
 //! Producers, consumers and servers belong to the process that created them. In a forked child every operation returns
-//! an error, and every drop is harmless. The child must not touch the bytes of a [`Reservation`], or of a [`Record`]
-//! read in place: the ring is not mapped there, and other memory may be. Only [`OwnedRecord`] checks this, and panics;
-//! otherwise it is the responsibility of the code that calls `fork`, which is unsafe. A closure that is called with
-//! records in the ring must not return in a forked child.
+//! an error, and every drop is harmless. The child must not touch the bytes of a
+//! [`Reservation`](parts::Reservation), or of a [`Record`] read in place: the ring is not mapped there, and other
+//! memory may be. Only [`OwnedRecord`] checks this, and panics; otherwise it is the responsibility of the code that
+//! calls `fork`, which is unsafe. A closure that is called with records in the ring must not return in a forked child.
 //!
 //! # In place or copied
 //!
@@ -183,16 +183,16 @@ pub mod limits {
     pub use crate::wire::LANES_PER_SESSION_MAX;
 }
 
-/// Options for lanes, servers and sessions, and the choices in them.
+/// Options for lanes, servers and sessions, the choices in them, and addresses.
 pub mod options {
     pub use crate::lane::LaneOptions;
     pub use crate::policies::{NoConsumer, SlowConsumer};
     pub use crate::producer::Records;
     pub use crate::region::HugePages;
-    pub use crate::session::PeerPolicy;
     pub use crate::session::options::SessionOptions;
     pub use crate::session::server::ServerOptions;
     pub use crate::session::session_listener::SessionListenerOptions;
+    pub use crate::session::{Address, PeerPolicy};
     pub use crate::stores::Stores;
     pub use crate::terms::Start;
 }
@@ -221,7 +221,7 @@ pub mod info {
 /// Types that methods return, and that programs seldom name.
 pub mod parts {
     pub use crate::parcels_on_lanes::RecordBytes;
-    pub use crate::producer::{AttachedReservation, ReservationWriter, Slot, Window};
+    pub use crate::producer::{AttachedReservation, Batch, Reservation, ReservationWriter, Slot, Window};
     pub use crate::region::SealedBytes;
 }
 
@@ -232,13 +232,11 @@ pub use crash::reach as reach_crash_point;
 pub use error::{Error, Result};
 pub use fds::{recv_fds, send_fds};
 pub use os::interrupt::Interrupter;
-pub use producer::{Batch, Producer, Reservation};
-pub use region::{Sealed, SealedBuilder};
-pub use session::Address;
+pub use producer::Producer;
+pub use region::Sealed;
 pub use session::attach::Attach;
 pub use session::client::Session;
 pub use session::server::Server;
-pub use session::session_listener::SessionListener;
 
 /// The examples of the README are tests too.
 #[cfg(doctest)]

@@ -166,7 +166,7 @@ impl Producer {
     /// [`send_with_fds`](Self::send_with_fds).
     ///
     /// ```
-    /// # use fdring::{Attach, SealedBuilder, Server, Session, options::LaneOptions};
+    /// # use fdring::{Attach, Server, Session, options::LaneOptions, parcel::SealedBuilder};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut pages = LaneOptions::new("pages").attachments(1).create()?;
     /// # let server = Server::listen("@doc-send-sealed", [&pages])?;
@@ -295,7 +295,7 @@ impl<'a> Record<'a> {
     /// [`Producer::send_sealed`] has an example.
     ///
     /// ```
-    /// # use fdring::{Attach, SealedBuilder, Server, Session, options::LaneOptions};
+    /// # use fdring::{Attach, Server, Session, options::LaneOptions, parcel::SealedBuilder};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let mut pages = LaneOptions::new("pages").attachments(1).create()?;
     /// # let server = Server::listen("@doc-take-sealed", [&pages])?;

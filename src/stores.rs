@@ -7,7 +7,7 @@
 //! producer times whole laps of the ring, in which its consumers' pace shows. (docs/performance.md has the figures.)
 
 /// Which stores copy payloads of 4 KiB and more into the ring, in [`send`](crate::Producer::send) and its forms,
-/// [`Reservation::copy_from_slice`](crate::Reservation::copy_from_slice) and
+/// [`Reservation::copy_from_slice`](crate::parts::Reservation::copy_from_slice) and
 /// [`ReservationWriter`](crate::parts::ReservationWriter).
 ///
 /// Shorter payloads, and what a caller writes into the ring itself, are always stored plainly. Consumers notice no

@@ -12,8 +12,9 @@ use fdring::collect::Collector;
 use fdring::distribute::DistributorOptions;
 use fdring::feed::{Feed, FeedEvent};
 use fdring::{
-    Address, Attach, Error, Producer, Server, Session, SessionListener,
-    options::{LaneOptions, PeerPolicy, ServerOptions, SessionListenerOptions, SessionOptions},
+    Attach, Error, Producer, Server, Session,
+    collect::SessionListener,
+    options::{Address, LaneOptions, PeerPolicy, ServerOptions, SessionListenerOptions, SessionOptions},
 };
 use peer::{Peer, argument, say, wait_for_the_end};
 use std::ffi::{OsStr, OsString};

@@ -10,11 +10,12 @@ mod marks;
 mod peer;
 
 use common::{DEADLINE, belongings, isolated, role, unique_name, wait_until};
+use fdring::collect::SessionListener;
 use fdring::errors::{ErrorKind, ReceiveError, SendError, TakeFdsError};
 use fdring::fds::NamesFault;
 use fdring::options::{LaneOptions, NoConsumer, SlowConsumer, Start};
 use fdring::parcel::{Parcel, ParcelBuilder};
-use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session, SessionListener};
+use fdring::{Attach, Consumer, Error, Interrupter, Producer, Record, Server, Session};
 use marks::{QUEUE, asking, borrowed, fill, join, lane, lane_of, mark_of, marked, marks, take_mark};
 use peer::{Peer, argument, say, told};
 use rustix::event::{PollFd, PollFlags, poll};

@@ -10,7 +10,7 @@ use fdring::collect::{Collector, Event};
 use fdring::distribute::{DistributorOptions, Worker};
 use fdring::options::{LaneOptions, SessionOptions, Start};
 use fdring::parcel::{Parcel, ParcelBuilder};
-use fdring::{Attach, Consumer, Sealed, SealedBuilder, Server, Tap, inspect};
+use fdring::{Attach, Consumer, Sealed, Server, Tap, inspect, parcel::SealedBuilder};
 use peer::{Peer, argument, say, told};
 use std::fs;
 

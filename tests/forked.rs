@@ -5,6 +5,7 @@ mod common;
 
 use common::{DEADLINE, TempDir, isolated, unique_name, wait_until, wait_until_thread_has_slept_for};
 use fdring::call::{CallError, Caller, Service};
+use fdring::collect::SessionListener;
 use fdring::collect::{Collector, Event};
 use fdring::distribute::{Distributor, DistributorOptions, To, Worker};
 use fdring::errors::{ReceiveError, SendError, TapError};
@@ -12,7 +13,7 @@ use fdring::feed::{Feed, FeedError, FeedEvent};
 use fdring::options::{LaneOptions, Records, ServerOptions};
 use fdring::parcel::{Parcel, ParcelBuilder};
 use fdring::select::Selector;
-use fdring::{Attach, Consumer, Error, Producer, SealedBuilder, Server, Session, SessionListener, Tap};
+use fdring::{Attach, Consumer, Error, Producer, Server, Session, Tap, parcel::SealedBuilder};
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 use std::thread::JoinHandle;

@@ -7,10 +7,11 @@ mod hostile;
 
 use common::{DEADLINE, KillOnDrop, isolated, role, unique_name};
 use common::{wait_until_process_has_slept_for, wait_until_process_sleeps, wait_until_thread_has_slept_for};
+use fdring::collect::SessionListener;
 use fdring::errors::{ErrorKind, ReceiveError, SendError, TapError};
 use fdring::options::{LaneOptions, NoConsumer, ServerOptions, SessionListenerOptions, SessionOptions};
 use fdring::select::{Selectable, Selector};
-use fdring::{Attach, Consumer, Error, Interrupter, Producer, Server, Session, SessionListener};
+use fdring::{Attach, Consumer, Error, Interrupter, Producer, Server, Session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};

@@ -12,7 +12,8 @@ use fdring::call::{CallerOptions, Service};
 use fdring::collect::Collector;
 use fdring::distribute::DistributorOptions;
 use fdring::{
-    Consumer, Error, Producer, Server, Session, SessionListener,
+    Consumer, Error, Producer, Server, Session,
+    collect::SessionListener,
     errors::ReceiveError,
     options::{LaneOptions, ServerOptions, SessionOptions},
 };

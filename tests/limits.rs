@@ -12,7 +12,7 @@ use fdring::distribute::{DistributorOptions, Worker};
 use fdring::errors::SendError;
 use fdring::options::{HugePages, LaneOptions, Start};
 use fdring::parcel::ParcelBuilder;
-use fdring::{Consumer, Error, Producer, Sealed, SealedBuilder, Server, Session, Tap, inspect};
+use fdring::{Consumer, Error, Producer, Sealed, Server, Session, Tap, inspect, parcel::SealedBuilder};
 use group::Group;
 use peer::{Peer, argument, say, told};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 
-use fdring::{Error, Sealed, SealedBuilder};
+use fdring::{Error, Sealed, parcel::SealedBuilder};
 use rustix::fs::{FallocateFlags, MemfdFlags, Mode, SealFlags};
 
 const PAGE: u64 = 4096;

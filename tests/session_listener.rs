@@ -9,7 +9,8 @@ mod peer;
 use common::belongings;
 use common::{DEADLINE, isolated, role, thread_names, unique_name, wait_until, wait_until_process_sleeps};
 use fdring::{
-    Attach, Consumer, Error, Producer, Server, Session, SessionListener,
+    Attach, Consumer, Error, Producer, Server, Session,
+    collect::SessionListener,
     errors::{ReceiveError, Refusal},
     options::{LaneOptions, ServerOptions, SessionListenerOptions, SessionOptions, Start},
 };
@@ -307,7 +308,7 @@ fn a_session_is_accepted_in_every_form() {
             move || {
                 let mut producer = Producer::create("lane").unwrap();
                 let link = ServerOptions::new().deadline(DEADLINE).connect(&address, [&producer]).unwrap();
-                assert_eq!(*link.address(), fdring::Address::from(&address));
+                assert_eq!(*link.address(), fdring::options::Address::from(&address));
                 assert_eq!((producer.consumer_count(), link.stats().sessions), (1, 1));
                 producer.send(&0u64.to_le_bytes()).unwrap();
             }

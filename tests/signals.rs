@@ -22,7 +22,8 @@ use common::{DEADLINE, KillOnDrop, isolated, role, skipped, unique_name, wait_un
 use fdring::collect::Collector;
 use fdring::feed::Feed;
 use fdring::{
-    Attach, Consumer, Error, Producer, Server, Session, SessionListener,
+    Attach, Consumer, Error, Producer, Server, Session,
+    collect::SessionListener,
     errors::{ReceiveError, SendError},
     options::{LaneOptions, SessionOptions, Start},
     recv_fds, send_fds,

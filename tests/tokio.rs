@@ -13,13 +13,14 @@ mod sender;
 mod tasks;
 
 use common::{DEADLINE, isolated, role, sleeps_of, unique_name, wait_until, wait_until_thread_has_slept_for};
+use fdring::collect::SessionListener;
 use fdring::collect::{Collector, CollectorOptions, Event};
 use fdring::errors::{ReceiveError, SendError, TapError};
 use fdring::options::{LaneOptions, NoConsumer, ServerOptions, SessionListenerOptions, SessionOptions, SlowConsumer};
 use fdring::select::Selector;
 use fdring::tokio::Async;
 use fdring::typed::{TypedConsumer, TypedProducer, TypedTap};
-use fdring::{Attach, Consumer, Interrupter, Producer, Server, SessionListener, Tap};
+use fdring::{Attach, Consumer, Interrupter, Producer, Server, Tap};
 use futures_core::Stream;
 use lanes::{attach, serve};
 use peer::Peer;

@@ -16,6 +16,7 @@ mod turns;
 pub use self::event::{Event, Origin, Refused};
 pub use self::options::CollectorOptions;
 pub use self::stats::CollectorStats;
+pub use crate::session::session_listener::SessionListener;
 
 #[cfg(feature = "tokio")]
 pub(crate) use self::next::Next;

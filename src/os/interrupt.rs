@@ -37,8 +37,8 @@ const RAISED: u32 = 1;
 ///   [`Server::wait_for_sessions`](crate::Server::wait_for_sessions), waits on the server's descriptor, and connecting
 ///   to a consumer that listens
 /// - [`SessionListenerOptions::interrupter`](crate::options::SessionListenerOptions::interrupter):
-///   [`SessionListener::accept`](crate::SessionListener::accept), waits on the listener's descriptor, and the waits of
-///   the sessions that it returns
+///   [`SessionListener::accept`](crate::collect::SessionListener::accept), waits on the listener's descriptor, and the
+///   waits of the sessions that it returns
 /// - [`FeedOptions::session`](crate::feed::FeedOptions::session), in its options: the waits of the feed
 /// - [`CollectorOptions::interrupter`](crate::collect::CollectorOptions::interrupter): the waits of the collector
 /// - [`Selector::set_interrupter`](crate::select::Selector::set_interrupter): the waits of the selector

@@ -7,6 +7,7 @@ mod builder;
 mod table;
 
 pub use self::builder::{ParcelBuilder, ParcelWriter};
+pub use crate::region::SealedBuilder;
 
 use crate::cmsg::FDS_PER_MESSAGE_MAX;
 use crate::error::{Error, Result};

@@ -111,7 +111,7 @@ impl AttachedReservation<'_> {
     ///
     /// Nothing is published if it fails, and the descriptors stay attached: it can be called again.
     ///
-    /// A record of a [`Batch`](crate::Batch) is published at once, with the records of the batch before it.
+    /// A record of a [`Batch`](crate::parts::Batch) is published at once, with the records of the batch before it.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;

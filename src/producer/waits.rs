@@ -90,7 +90,8 @@ impl Producer {
     }
 
     /// Waits until every consumer that was to read the records up to `position` has released them. `position` is what
-    /// [`Reservation::commit`](crate::Reservation::commit) or [`Batch::commit`](crate::Batch::commit) returned.
+    /// [`Reservation::commit`](crate::parts::Reservation::commit) or [`Batch::commit`](crate::parts::Batch::commit)
+    /// returned.
     ///
     /// ```
     /// use std::time::Duration;

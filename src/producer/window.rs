@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 /// payloads of those after it down, which copies them. It copies nothing if the slots stay as they were reserved.
 ///
 /// Its records have no descriptors: `commit` cannot fail, and sending descriptors can. Attach them to a
-/// [`Reservation`](crate::Reservation).
+/// [`Reservation`](crate::parts::Reservation).
 ///
 /// Before they are filled, the bytes are what the ring held there: older records of this lane, or zeros. In a forked
 /// child there are no slots, and nothing is published; slots from before the fork must not be touched there.

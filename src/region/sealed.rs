@@ -259,7 +259,7 @@ impl fmt::Debug for SealedBytes {
 /// # Examples
 ///
 /// ```
-/// let mut builder = fdring::SealedBuilder::new("numbers", 8 * 100)?;
+/// let mut builder = fdring::parcel::SealedBuilder::new("numbers", 8 * 100)?;
 /// for (n, bytes) in builder.chunks_exact_mut(8).enumerate() {
 ///     bytes.copy_from_slice(&n.to_le_bytes());
 /// }
@@ -284,7 +284,7 @@ impl SealedBuilder {
     /// The `name` is for people: it appears in `/proc/PID/maps`. It is cut at 249 bytes and at a zero byte.
     ///
     /// ```
-    /// let builder = fdring::SealedBuilder::new("page", 4096)?;
+    /// let builder = fdring::parcel::SealedBuilder::new("page", 4096)?;
     /// assert!(builder.iter().all(|byte| *byte == 0));
     /// assert_eq!(builder.len(), 4096);
     /// # Ok::<(), fdring::Error>(())
@@ -310,7 +310,7 @@ impl SealedBuilder {
     /// Seals the bytes against every change, for ever.
     ///
     /// ```
-    /// let mut builder = fdring::SealedBuilder::new("greeting", 5)?;
+    /// let mut builder = fdring::parcel::SealedBuilder::new("greeting", 5)?;
     /// builder.copy_from_slice(b"hello");
     /// let sealed = builder.seal()?;
     /// assert_eq!(&sealed[..], b"hello");

@@ -31,7 +31,8 @@ impl ServerOptions {
     /// from 1 ms to 100 ms. Default: zero, a single try. No effect on servers that listen.
     ///
     /// ```
-    /// # use fdring::{Attach, Producer, SessionListener, options::ServerOptions};
+    /// # use fdring::collect::SessionListener;
+    /// # use fdring::{Attach, Producer, options::ServerOptions};
     /// # use std::time::Duration;
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let consumer = std::thread::spawn(|| {
@@ -50,8 +51,9 @@ impl ServerOptions {
         self
     }
 
-    /// Connects to a consumer that listens at `address` ([`SessionListener`](crate::SessionListener)) and offers it the
-    /// lanes of `producers`. Waits until the consumer is attached: it gets every record that is sent after this call.
+    /// Connects to a consumer that listens at `address` ([`SessionListener`](crate::collect::SessionListener)) and
+    /// offers it the lanes of `producers`. Waits until the consumer is attached: it gets every record that is sent
+    /// after this call.
     ///
     /// The returned server has this one session, and listens nowhere. Its [`address`](Server::address) is that of the
     /// consumer. Dropping it does not end the session, which ends when the consumer leaves or the lanes end.
@@ -62,7 +64,8 @@ impl ServerOptions {
     /// call.
     ///
     /// ```
-    /// # use fdring::{Attach, Producer, SessionListener, options::ServerOptions};
+    /// # use fdring::collect::SessionListener;
+    /// # use fdring::{Attach, Producer, options::ServerOptions};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let listener = SessionListener::listen("@doc-server-options-connect-out")?;
     /// let consumers = std::thread::spawn(move || listener.accept()?.attach_all(Attach::new()));
@@ -127,15 +130,16 @@ impl ServerOptions {
 }
 
 impl Producer {
-    /// Connects to a consumer that listens at `address` ([`SessionListener`](crate::SessionListener)) with the default
-    /// [`ServerOptions`], and offers it this lane. Waits until the consumer is attached: it gets every record that is
-    /// sent after this call.
+    /// Connects to a consumer that listens at `address` ([`SessionListener`](crate::collect::SessionListener)) with the
+    /// default [`ServerOptions`], and offers it this lane. Waits until the consumer is attached: it gets every record
+    /// that is sent after this call.
     ///
     /// A program that ends right after it has sent loses nothing: the consumer reads to the end. Dropping the server
     /// that is returned does not end the session. [`ServerOptions::connect`] is for several lanes.
     ///
     /// ```
-    /// use fdring::{Attach, Producer, SessionListener};
+    /// use fdring::collect::SessionListener;
+    /// use fdring::{Attach, Producer};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let listener = SessionListener::listen("@doc-producer-connect")?;

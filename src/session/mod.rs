@@ -59,7 +59,7 @@ const ROOT: u32 = 0;
 /// the name first.
 ///
 /// ```
-/// use fdring::Address;
+/// use fdring::options::Address;
 ///
 /// assert_eq!(Address::from("/run/ticks.sock"), Address::path("/run/ticks.sock"));
 /// assert_eq!(Address::from("@ticks"), Address::abstract_name("ticks"));
@@ -91,7 +91,8 @@ impl Address {
     /// its working directory since. If the path ends in a symbolic link, servers and consumers follow it.
     ///
     /// ```
-    /// # use fdring::{Address, Consumer, Producer, Server};
+    /// # use fdring::options::Address;
+    /// # use fdring::{Consumer, Producer, Server};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let folder = std::env::temp_dir().join(format!("fdring-doc-path-{}", std::process::id()));
     /// # std::fs::create_dir_all(&folder)?;
@@ -117,7 +118,8 @@ impl Address {
     /// admits.
     ///
     /// ```
-    /// use fdring::{Address, Consumer, Producer, Server};
+    /// use fdring::options::Address;
+    /// use fdring::{Consumer, Producer, Server};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let address = Address::abstract_name("doc-abstract-name");

@@ -578,7 +578,8 @@ impl Server {
     /// except for an adopted socket.
     ///
     /// ```
-    /// # use fdring::{Address, Producer, Server};
+    /// # use fdring::options::Address;
+    /// # use fdring::{Producer, Server};
     /// # fn main() -> fdring::Result<()> {
     /// # let ticks = Producer::create("ticks")?;
     /// let server = Server::listen("@doc-server-address", [&ticks])?;

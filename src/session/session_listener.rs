@@ -261,7 +261,8 @@ impl Default for SessionListenerOptions {
 ///
 /// ```
 /// use fdring::options::Start;
-/// use fdring::{Attach, Producer, SessionListener};
+/// use fdring::collect::SessionListener;
+/// use fdring::{Attach, Producer};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let listener = SessionListener::listen("@doc-session-listener")?;
@@ -295,7 +296,7 @@ impl SessionListener {
     /// Listens at `address` with the default [`SessionListenerOptions`].
     ///
     /// ```
-    /// # use fdring::SessionListener;
+    /// # use fdring::collect::SessionListener;
     /// # fn main() -> fdring::Result<()> {
     /// let listener = SessionListener::listen("@doc-session-listener-listen")?;
     /// assert_eq!(listener.address().to_string(), "@doc-session-listener-listen");
@@ -317,7 +318,8 @@ impl SessionListener {
     /// The address at which it listens. A relative path is made absolute if it then has at most 107 bytes.
     ///
     /// ```
-    /// # use fdring::{Address, SessionListener};
+    /// # use fdring::options::Address;
+    /// # use fdring::collect::SessionListener;
     /// # fn main() -> fdring::Result<()> {
     /// let listener = SessionListener::listen("@doc-session-listener-address")?;
     /// assert_eq!(*listener.address(), Address::abstract_name("doc-session-listener-address"));
@@ -334,7 +336,8 @@ impl SessionListener {
     /// producer has one too, and waits meanwhile.
     ///
     /// ```
-    /// # use fdring::{Attach, Producer, SessionListener};
+    /// # use fdring::collect::SessionListener;
+    /// # use fdring::{Attach, Producer};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let listener = SessionListener::listen("@doc-accept")?;
     /// let client = std::thread::spawn(|| Producer::create("ticks")?.connect("@doc-accept"));
@@ -358,7 +361,7 @@ impl SessionListener {
     /// Never waits.
     ///
     /// ```
-    /// # use fdring::SessionListener;
+    /// # use fdring::collect::SessionListener;
     /// # fn main() -> fdring::Result<()> {
     /// let listener = SessionListener::listen("@doc-try-accept")?;
     /// assert!(listener.try_accept()?.is_none()); // nobody has connected
@@ -381,7 +384,8 @@ impl SessionListener {
     /// Like [`accept`](Self::accept), but waits at most `timeout`.
     ///
     /// ```
-    /// # use fdring::{Error, SessionListener};
+    /// # use fdring::collect::SessionListener;
+    /// # use fdring::Error;
     /// # use std::time::Duration;
     /// # fn main() -> fdring::Result<()> {
     /// let listener = SessionListener::listen("@doc-accept-timeout")?;
@@ -404,7 +408,8 @@ impl SessionListener {
     /// Like [`accept`](Self::accept), but waits only until `deadline`, which several calls can share.
     ///
     /// ```
-    /// # use fdring::{Error, SessionListener};
+    /// # use fdring::collect::SessionListener;
+    /// # use fdring::Error;
     /// # use std::time::{Duration, Instant};
     /// # fn main() -> fdring::Result<()> {
     /// let listener = SessionListener::listen("@doc-accept-deadline")?;
@@ -461,7 +466,8 @@ impl SessionListener {
     /// watch it; do not read it.
     ///
     /// ```
-    /// # use fdring::{Attach, Producer, SessionListener};
+    /// # use fdring::collect::SessionListener;
+    /// # use fdring::{Attach, Producer};
     /// # use rustix::event::{PollFd, PollFlags, poll};
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let listener = SessionListener::listen("@doc-session-listener-arm")?;
@@ -497,7 +503,7 @@ impl SessionListener {
     /// All zero in a forked child.
     ///
     /// ```
-    /// # use fdring::SessionListener;
+    /// # use fdring::collect::SessionListener;
     /// # fn main() -> fdring::Result<()> {
     /// let listener = SessionListener::listen("@doc-session-listener-stats")?;
     /// assert_eq!(listener.stats().accepted, 0);

@@ -15,7 +15,8 @@ impl Async<SessionListener> {
     ///
     /// ```
     /// use fdring::tokio::Async;
-    /// use fdring::{Attach, Producer, SessionListener};
+    /// use fdring::collect::SessionListener;
+    /// use fdring::{Attach, Producer};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {

@@ -67,7 +67,7 @@ const CLEARS_MAX: usize = 4;
 const RUNTIME_GONE: Errno = Errno::CANCELED;
 
 /// An endpoint in a task: a consumer or a tap, of bytes or of values, a producer, a
-/// [`SessionListener`](crate::SessionListener), a [`Collector`](crate::collect::Collector), a
+/// [`SessionListener`](crate::collect::SessionListener), a [`Collector`](crate::collect::Collector), a
 /// [`Caller`](crate::call::Caller) or a [`Service`](crate::call::Service), of bytes or of values, a
 /// [`Distributor`](crate::distribute::Distributor), a [`Worker`](crate::distribute::Worker), a
 /// [`Server`](crate::Server), a [`Selector`](crate::select::Selector), or anything else that is [`Selectable`]: for

@@ -11,7 +11,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::SchemaRef;
 use fdring::errors::{ReceiveError, TakeFdsError};
 use fdring::parcel::Parcel;
-use fdring::{Address, Consumer, Record};
+use fdring::{Consumer, Record, options::Address};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@ use crate::consumer::BatchConsumer;
 use crate::{Error, schema_lane};
 use fdring::info::LaneInfo;
 use fdring::options::Start;
-use fdring::{Address, Attach, Session};
+use fdring::{Attach, Session, options::Address};
 
 /// The default for [`BatchConsumerOptions::parcel_max`].
 const PARCEL_MAX_DEFAULT_BYTES: u64 = 1 << 30;

@@ -11,7 +11,7 @@ use fdring::errors::SendError;
 use fdring::limits::LANE_NAME_MAX_BYTES;
 use fdring::options::LaneOptions;
 use fdring::parcel::Parcel;
-use fdring::{Producer, Reservation};
+use fdring::{Producer, parts::Reservation};
 use std::time::{Duration, Instant};
 
 /// The default for [`BatchProducerOptions::threshold`].

@@ -7,9 +7,10 @@ mod peer;
 mod samples;
 
 use common::{role, unique_name, wait_until};
+use fdring_arrow::fdring::Server;
 use fdring_arrow::fdring::errors::ReceiveError;
+use fdring_arrow::fdring::options::Address;
 use fdring_arrow::fdring::options::{LaneOptions, NoConsumer, Start};
-use fdring_arrow::fdring::{Address, Server};
 use fdring_arrow::{BatchConsumerOptions, BatchProducer, BatchProducerOptions, Error, Place, ReceivedBatch};
 use peer::{Peer, argument, say, told, wait_for_the_end};
 use samples::{each_buffer, numbers, of_every_type};

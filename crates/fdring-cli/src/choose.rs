@@ -6,7 +6,7 @@ use crate::{Failure, Outcome, seen};
 use fdring::errors::TapError;
 use fdring::inspect::{self, LaneView, Reason, Survey};
 use fdring::options::{PeerPolicy, ServerOptions, SessionOptions, Start};
-use fdring::{Address, Attach, Record, Tap};
+use fdring::{Attach, Record, Tap, options::Address};
 use std::time::Duration;
 
 /// What does where lanes cannot be seen.
