@@ -66,10 +66,10 @@
 //! - Records of any length up to half of the ring, with a 16-bit tag and the alignment of your choice, go in order to
 //!   every consumer that has joined. By default the lane waits for the slowest consumer; without consumers, it never
 //!   waits. [`SlowConsumer`](options::SlowConsumer) and [`NoConsumer`](options::NoConsumer) change that.
-//! - Calls that reserve, send or receive come in four forms. The plain form waits until it is done, `try_…` never
-//!   waits, `…_timeout` gives up after a `Duration`, and `…_deadline` at an `Instant` that several calls can share.
-//!   Calls that wait for other processes, such as [`Producer::wait_for_consumers`], always take a timeout. Waiting
-//!   spins first, then sleeps in the kernel.
+//! - The calls that reserve, send and receive come in four forms. The plain form waits until it is done, `try_…` never
+//!   waits, `…_timeout` gives up after a `Duration`, and `…_deadline` at an `Instant` that several calls can share. A
+//!   few short forms, such as [`Producer::send_tagged`], have the plain one only. Calls that wait for other processes,
+//!   such as [`Producer::wait_for_consumers`], always take a timeout. Waiting spins first, then sleeps in the kernel.
 //! - A consumer learns how its lane ended: finished, abandoned, producer dead, session closed, or seat taken away. A
 //!   crash loses nothing that was published. It leaves at most two file names, which the next [`Server`] at that path
 //!   reuses.
@@ -99,7 +99,8 @@
 //!
 //! | feature | adds |
 //! | --- | --- |
-//! | `tokio` | the module `tokio`: consumers, taps, producers and listeners in tasks |
+//! | `tokio` | the module `tokio`: every endpoint that waits, in tasks |
+//! | `tracing` | events of the crate of that name for what happens to sessions and lanes; `docs/tracing.md` lists them |
 //! | `arbitrary` | `Arbitrary` of the crate of that name for [`cmsg::RawMessage`] and [`cmsg::Credentials`] |
 //! | `fuzzing` | the module `fdring::fuzzing`: the fuzz targets as functions, and with them the parser of frames |
 //! | `crash-points` | points at which this project's own tests let a process die |
