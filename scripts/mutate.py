@@ -1966,7 +1966,7 @@ FAULTS = [
      "lib a_worker_that_has_released"),
     ("release_lightly: never made up for", RELEASE, [("        self.is_unconfirmed = true;\n", "")], "lib ring_tests::space"),
     ("release_lightly: nobody rung", RELEASE,
-     [("        // Whoever has announced itself within the last moments may be missed: it looks again.\n        self.holds.wake_announced();\n", "")],
+     [("        // A sleeper that has announced itself within the last moments may be missed: it looks again.\n        self.holds.wake_announced();\n", "")],
      "lib ring_tests::space"),
     ("find_work: what was released without a fence left so", WORKING, [("            self.reader.confirm_release();\n", "")], "lib a_worker_that_has_nothing"),
     ("announce: nobody looks again", WORK_WAITS, [("Deadline::after(SECOND_LOOK)", "Deadline::Never")], "lib a_release_that_rings"),

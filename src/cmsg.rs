@@ -67,6 +67,12 @@ use std::fmt;
 use std::iter::FusedIterator;
 
 /// The most descriptors that one message can carry; the kernel's `SCM_MAX_FD`, see unix(7).
+///
+/// ```
+/// use fdring::cmsg::{FDS_PER_MESSAGE_MAX, rights_space_bytes};
+///
+/// assert_eq!(rights_space_bytes(FDS_PER_MESSAGE_MAX), 16 + 4 * 253 + 4); // a header, the descriptors, padding
+/// ```
 pub const FDS_PER_MESSAGE_MAX: usize = 253;
 
 /// The length of `struct cmsghdr`, in bytes.

@@ -2,7 +2,7 @@
 //! with. Also [`LaneInfo`], which both ends have.
 //!
 //! The producer writes through it, and the session layer offers it to consumers. The invariant: both regions are sealed
-//! against new writers before any other process can get them (design invariant 17).
+//! against new writers before any other process can get them (invariant 17).
 
 mod seat;
 
@@ -345,7 +345,7 @@ impl LaneOptions {
         self
     }
 
-    /// Has `interrupter` end every wait of the producer. Default: none does.
+    /// Has `interrupter` end every wait of the producer. Default: none.
     ///
     /// ```
     /// use fdring::Interrupter;
@@ -395,10 +395,10 @@ impl LaneOptions {
     /// are refused.
     ///
     /// Descriptors that a consumer has not received yet are in flight, and no more than 384 or so are in flight to one
-    /// consumer. So the smaller this number is, the more records that were sent one by one can be: 24 if it is at most
-    /// 16, 3 if it is 253. Of records that were [sent many at once](crate::Producer::send_many_with_fds), 24 groups can
-    /// be. To receive the descriptors of one record of a group, a consumer needs room in its table for those of the
-    /// whole group: 16 at most.
+    /// consumer. That is enough for 24 records sent one by one if this number is at most 16, and for 3 if it is 253. Of
+    /// records that were [sent many at once](crate::Producer::send_many_with_fds), 24 groups can be in flight. To
+    /// receive the descriptors of one record of a group, a consumer needs room in its table for those of the whole
+    /// group: 16 at most.
     ///
     /// ```
     /// # use fdring::options::LaneOptions;

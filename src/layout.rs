@@ -54,19 +54,73 @@ use std::fmt;
 compile_error!("fdring's layouts are those of little-endian 64-bit Linux");
 
 /// The smallest ring, in bytes.
+///
+/// ```
+/// use fdring::limits::CAPACITY_MIN_BYTES;
+/// use fdring::options::LaneOptions;
+///
+/// assert_eq!(CAPACITY_MIN_BYTES, 4096);
+/// assert!(LaneOptions::new("small").capacity(CAPACITY_MIN_BYTES).create().is_ok());
+/// assert!(LaneOptions::new("small").capacity(CAPACITY_MIN_BYTES / 2).create().is_err());
+/// ```
 pub const CAPACITY_MIN_BYTES: u64 = 4 << 10;
 /// The largest ring, in bytes: 1 TiB.
+///
+/// ```
+/// use fdring::limits::CAPACITY_MAX_BYTES;
+/// use fdring::options::LaneOptions;
+///
+/// assert!(LaneOptions::new("large").capacity(2 * CAPACITY_MAX_BYTES).create().is_err());
+/// ```
 pub const CAPACITY_MAX_BYTES: u64 = 1 << 40;
 /// The default length of a ring, in bytes: 4 MiB, measured best for large payloads.
+///
+/// ```
+/// use fdring::{Producer, limits::CAPACITY_DEFAULT_BYTES};
+///
+/// # fn main() -> fdring::Result<()> {
+/// assert_eq!(Producer::create("ticks")?.lane().capacity, CAPACITY_DEFAULT_BYTES);
+/// # Ok(())
+/// # }
+/// ```
 pub const CAPACITY_DEFAULT_BYTES: u64 = 4 << 20;
 /// The smallest alignment of records and of payloads, in bytes.
+///
+/// ```
+/// use fdring::limits::ALIGN_MIN_BYTES;
+/// use fdring::options::LaneOptions;
+///
+/// assert!(LaneOptions::new("ticks").record_align(ALIGN_MIN_BYTES).create().is_ok());
+/// assert!(LaneOptions::new("ticks").record_align(ALIGN_MIN_BYTES / 2).create().is_err());
+/// ```
 pub const ALIGN_MIN_BYTES: u32 = 8;
 /// The largest alignment of records and of payloads, in bytes.
+///
+/// ```
+/// use fdring::limits::ALIGN_MAX_BYTES;
+/// use fdring::options::LaneOptions;
+///
+/// assert!(LaneOptions::new("pages").payload_align(ALIGN_MAX_BYTES).create().is_ok());
+/// assert!(LaneOptions::new("pages").payload_align(2 * ALIGN_MAX_BYTES).create().is_err());
+/// ```
 pub const ALIGN_MAX_BYTES: u32 = 4096;
 /// The longest name of a lane, in bytes of UTF-8.
+///
+/// ```
+/// use fdring::{Producer, limits::LANE_NAME_MAX_BYTES};
+///
+/// assert!(Producer::create("x".repeat(LANE_NAME_MAX_BYTES)).is_ok());
+/// assert!(Producer::create("x".repeat(LANE_NAME_MAX_BYTES + 1)).is_err());
+/// ```
 pub const LANE_NAME_MAX_BYTES: usize = 64;
 /// The longest payload of any lane, in bytes: what a record header can count. A record also takes at most half of its
 /// ring.
+///
+/// ```
+/// use fdring::limits::PAYLOAD_MAX_BYTES;
+///
+/// assert_eq!(PAYLOAD_MAX_BYTES, (4 << 30) - 1);
+/// ```
 pub const PAYLOAD_MAX_BYTES: u64 = u32::MAX as u64;
 
 /// `fdring\0\1`, read as a little-endian word.

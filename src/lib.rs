@@ -100,7 +100,7 @@
 //! | feature | adds |
 //! | --- | --- |
 //! | `tokio` | the module `tokio`: every endpoint that waits, in tasks |
-//! | `tracing` | events of the crate of that name for what happens to sessions and lanes; `docs/tracing.md` lists them |
+//! | `tracing` | events of the crate of that name (`docs/tracing.md`) for what happens to sessions and lanes |
 //! | `arbitrary` | `Arbitrary` of the crate of that name for [`cmsg::RawMessage`] and [`cmsg::Credentials`] |
 //! | `fuzzing` | the module `fdring::fuzzing`: the fuzz targets as functions, and with them the parser of frames |
 //! | `crash-points` | points at which this project's own tests let a process die |
@@ -125,6 +125,8 @@
 //! | lossless | said of a reader that gets every record because the producer waits for it. All consumers are lossless |
 //! | evict | to take the seat of a consumer away while it lives |
 //! | feed | a consumer that outlives its producers: it connects again, and says so |
+//! | steward | the thread of a process that listens: it accepts sessions, and notices when they end |
+//! | parcel | buffers in sealed memory that go from process to process, and outlive every ring |
 //! | place | the position that a lane keeps for a consumer that has gone, until another one resumes there |
 
 #[cfg(feature = "arbitrary")]

@@ -1,7 +1,7 @@
 //! Waiting for many consumers and foreign descriptors at once.
 //!
 //! The invariant: each endpoint is either armed, or in the queue of those to look at. So a wait that finds the queue
-//! empty may sleep: whatever happens makes the descriptor of an endpoint readable (design invariant 27).
+//! empty may sleep: whatever happens makes the descriptor of an endpoint readable (invariant 27).
 //!
 //! A call costs two system calls when nothing is there, however many endpoints there are, and looks only at those that
 //! something happened to or that the caller has used.

@@ -1,4 +1,4 @@
-//! No wake-up for data is lost, by either kind of barrier (design invariant 11): a consumer in a process of its own
+//! No wake-up for data is lost, by either kind of barrier (invariant 11): a consumer in a process of its own
 //! falls asleep over and over, each time just when the next record is published; and consumers that may not call the
 //! barrier, or not any more, are woken for all the same. That the barriers order what they are to order is tested with
 //! them: a sleeper that relies on one looks a second time, so that it is late at worst.

@@ -3,7 +3,7 @@
 //!
 //! The process that is killed kills itself, at the point that its environment names (`src/crash.rs`); a point that does
 //! not kill is a failure. Afterwards everyone else goes on within a second, has lost nothing, and holds no more than
-//! before (design invariants 13, 14, 15 and 20), which the logs of all processes prove (`tests/common/ledger.rs`).
+//! before (invariants 13, 14, 15 and 20), which the logs of all processes prove (`tests/common/ledger.rs`).
 //!
 //! `FDRING_CRASH_POINT=bell` plays only the points with that in their names. Those that are passed again and again kill
 //! in 3 rounds in each way; with `FDRING_CRASH_ROUNDS=50`, in 50.

@@ -11,6 +11,7 @@ mod peer;
 mod stage;
 
 use common::{DEADLINE, belongings, role, unique_name, wait_until};
+use fdring::call::Caller;
 use fdring::{
     Attach, Producer, Server, Session,
     errors::ReceiveError,
@@ -459,6 +460,11 @@ fn end() {
             let connected = ServerOptions::new().deadline(DEADLINE).connect(address, [&producer]);
             say(&connected.map_or_else(|error| error.to_string(), |_| "attached".to_owned()));
         }
+        "caller" => {
+            say("ready");
+            let connected = Caller::connect(address);
+            say(&connected.map_or_else(|error| error.to_string(), |_| "attached".to_owned()));
+        }
         other => panic!("{other}?"),
     }
     told();
@@ -492,10 +498,15 @@ fn every_pair_of_roles_fits_or_is_refused_whichever_end_listens_and_speaks_first
         return;
     }
     let test = "every_pair_of_roles_fits_or_is_refused_whichever_end_listens_and_speaks_first";
-    for (kind, own, listens) in
-        [("server", 1, true), ("listener", 2, true), ("session", 2, false), ("producer", 1, false)]
-    {
-        for role in 1..=3 {
+    for (kind, own, listens) in [
+        ("server", 1, true),
+        ("listener", 2, true),
+        ("session", 2, false),
+        ("producer", 1, false),
+        ("caller", 3, false),
+    ] {
+        // What fits a caller has a handshake of its own: `tests/hostile_calls.rs`.
+        for role in (1..=3).filter(|role| role + own != 6) {
             // Whether the hand-made end says Hello before it has heard one.
             for is_quick in [false, true] {
                 let what = format!("a {kind} and role {role}, which is {}", if is_quick { "quick" } else { "slow" });

@@ -1,7 +1,7 @@
 //! The calls of a caller that are in flight, as a machine without memory and clocks.
 //!
 //! The invariant: a number is given out once, and an answer is filed under the call that has its number and waits for
-//! it, or under none. So no reply ever answers another call, however late, doubled or made up it is (design invariant
+//! it, or under none. So no reply ever answers another call, however late, doubled or made up it is (invariant
 //! 26).
 
 use super::numbered::Numbered;

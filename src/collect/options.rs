@@ -182,7 +182,7 @@ impl CollectorOptions {
         self
     }
 
-    /// Has `interrupter` end every wait of the collector. Default: none does.
+    /// Has `interrupter` end every wait of the collector. Default: none.
     ///
     /// ```
     /// # use fdring::{Interrupter, collect::CollectorOptions, errors::ReceiveError};

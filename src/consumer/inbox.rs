@@ -1,6 +1,6 @@
 //! The descriptors of records, as a consumer that asked for them receives them: on a pair of sockets of its own.
 //!
-//! The invariant: a record is given exactly the descriptors of its own publication, or an error (design invariant 23).
+//! The invariant: a record is given exactly the descriptors of its own publication, or an error (invariant 23).
 //! A frame is taken out of the queue only once its descriptors are this process's, all of them, so that a full
 //! descriptor table loses nothing. Nothing here waits, and what nobody takes is closed by threads that may: also
 //! what is still in the queue, since a file system can be told of each close.

@@ -8,7 +8,7 @@
 //!   wait           looks while it spins, then sleeps                      Consumer::wait
 //! ```
 //!
-//! The invariant: a call that found nothing has released everything that was read (design invariant 29), and one that
+//! The invariant: a call that found nothing has released everything that was read (invariant 29), and one that
 //! found the session over has looked once more for what was published before.
 //!
 //! [`waiter`](super::waiter) sleeps, and [`pace`](super::pace) says when a look is worthwhile.

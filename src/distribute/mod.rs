@@ -1,7 +1,7 @@
 //! Work sharing: one producer that gives each record to one of its workers, which come and go.
 //!
 //! The invariant: each record that was sent is released by a worker at least once, or set aside and reported; by
-//! exactly one if none died or was evicted (design invariant 25).
+//! exactly one if none died or was evicted (invariant 25).
 
 mod assignment;
 mod course;

@@ -1,7 +1,7 @@
 //! What a feed has read, and so where it begins to read next. Nothing here connects or waits.
 //!
 //! The invariant: what was read of a lane is not read again, nor passed over without being counted as missed; a lane
-//! that has ended is not read again; and another lane is begun afresh (design invariant 28).
+//! that has ended is not read again; and another lane is begun afresh (invariant 28).
 
 use crate::terms::Start;
 

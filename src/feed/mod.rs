@@ -9,7 +9,7 @@
 //! | [`FeedStats`] | what it has counted |
 
 // The invariants: records of two lanes are never mixed, each lane begins with a `Joined` that says where, and of one
-// lane nothing comes twice (design invariant 28). No call waits for a connection but those that wait: a thread makes it
+// lane nothing comes twice (invariant 28). No call waits for a connection but those that wait: a thread makes it
 // (`connector`). While the feed is armed, its descriptor becomes readable if anything happens that a waiting call would
 // have returned for (27).
 //

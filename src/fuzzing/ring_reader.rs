@@ -291,7 +291,7 @@ impl CheckedConsumer {
         self.check_seat();
     }
 
-    /// What the producer is told never falls, and is never more than what was read (design invariants 1 and 4).
+    /// What the producer is told never falls, and is never more than what was read (invariants 1 and 4).
     fn check_seat(&mut self) {
         let [consumed, read] =
             [self.seat.consumed(), self.seat.read()].map(|word| match word.load(Ordering::Relaxed) {

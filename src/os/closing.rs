@@ -5,7 +5,7 @@
 //! likes, or never. The same goes for a socket in which such a descriptor waits. The invariant: none of this makes a
 //! caller of this file wait, and nothing waits for more than some milliseconds behind what takes long: then a further
 //! thread goes on with the rest. There are [`THREADS_MAX`] of them at most, [`THREADS_PER_OWNER_MAX`] for one owner,
-//! and [`THREADS_PER_USER_MAX`] for the owners of one user, so that a peer can keep only so many, also if it connects
+//! and [`THREADS_PER_USER_MAX`] for the owners of one user, so that a peer can keep no more, also if it connects
 //! often. The last ones beyond [`THREADS_SHARED_MAX`] are for users that have none, so that two cannot keep them all.
 //! Descriptors of records are counted for their owners, and have threads apart from those of what sessions leave
 //! behind, of which only so much may wait.

@@ -1,7 +1,7 @@
 //! What a producer waits on in a loop of its caller's: the space bells of its consumers, its roster, a timer.
 //!
 //! The invariant: once armed, the descriptor becomes readable if anything happens that a blocking call would have
-//! returned for (design invariant 27). A bell is watched for its edges, and never read; one that rings in vain again
+//! returned for (invariant 27). A bell is watched for its edges, and never read; one that rings in vain again
 //! and again is left out, and napped for.
 //!
 //! What this file does not do: whether there is room is found by [`publisher`](crate::ring::publisher).

@@ -1,7 +1,7 @@
 //! Sending the descriptors of records to each consumer that asked for them, before these records are published.
 //!
 //! The invariant: each consumer that has a seat when records are published, and asked for descriptors, was sent those
-//! of these records, or is sent none any more (design invariant 23). What fails, fails before publication.
+//! of these records, or is sent none any more (invariant 23). What fails, fails before publication.
 //!
 //! A frame is sent to all of them, or to none: first each of their queues has room. Else an attempt that fails again
 //! and again would fill the queues of some with frames that nobody can take before the records are published.

@@ -1,7 +1,7 @@
 //! Where a reader stands, and how far it can see: the quick way from record to record.
 //!
 //! The invariant: every header is loaded once, and nothing is derived from it but what was checked in that load
-//! (design invariant 9).
+//! (invariant 9).
 //!
 //! What this file does not do: it loads no word but headers. Where anything else comes than a plain record, the quick
 //! way finds nothing, and [`Cursor::next_closely`] tells records with descriptors and padding from nonsense.

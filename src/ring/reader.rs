@@ -1,7 +1,7 @@
 //! The lossless reading protocol: see what is published, check it, see the end.
 //!
 //! The invariants: any bytes that a hostile producer puts into the ring lead to progress, to an error, or to nothing to
-//! read (design invariant 9). Once a reader has stopped, nothing of the lane is read again, and the reason stays.
+//! read (invariant 9). Once a reader has stopped, nothing of the lane is read again, and the reason stays.
 //!
 //! A reader looks in four ways, each a little closer: [`next_in_view`](Reader::next_in_view) loads a header and nothing
 //! else, [`next_after_release`](Reader::next_after_release) releases first what was read, if that is due,

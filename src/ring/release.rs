@@ -1,7 +1,7 @@
 //! Telling the producer which bytes may be overwritten, and which may not because a record is held.
 //!
 //! The invariant: `consumed` never falls, and is never more than what was read, nor than where the oldest record that
-//! is held begins (design invariants 1, 4 and 22). `read`, which goes with it, is never less.
+//! is held begins (invariants 1, 4 and 22). `read`, which goes with it, is never less.
 //!
 //! Reading and releasing are two things: a cursor passes a record when it is handed out, and its bytes are released
 //! once the caller is done with it, by the next call on its consumer at the earliest. A record that is held is done
@@ -170,7 +170,7 @@ impl<L: LaneWords, S: SeatWriter> Release<L, S> {
         self.holds.seat.store_counters(counters);
         self.holds.store(position, position);
         self.is_unconfirmed = true;
-        // Whoever has announced itself within the last moments may be missed: it looks again.
+        // A sleeper that has announced itself within the last moments may be missed: it looks again.
         self.holds.wake_announced();
     }
 

@@ -1,7 +1,7 @@
 //! The seats of a lane: who gates it, who sleeps, who joins and who goes.
 //!
 //! The invariant: `limit` − the smallest position that a lossless consumer still needs ≤ capacity, whatever stands in
-//! the seats (design invariants 3 and 10). Lossy seats are there to be rung: they hold nobody back, cost no fence, and
+//! the seats (invariants 3 and 10). Lossy seats are there to be rung: they hold nobody back, cost no fence, and
 //! what they say is not looked at, but for whether they have left (21). Seats change under one lock; the producer's
 //! thread works on a reference-counted snapshot and learns of a newer one by its version.
 //!

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The invariants: a record is handed out only if no byte of it, nor of the padding before it, may have been
-//! overwritten before it was copied (design invariant 7); the tap stores to nothing but its own seat (21), and each
+//! overwritten before it was copied (invariant 7); the tap stores to nothing but its own seat (21), and each
 //! call ends after a bounded number of looks, whatever a hostile producer stores. Every position that is passed is read
 //! or counted as missed.
 //!

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The invariants: `published` ≤ `intent` ≤ `limit`, none of them ever falls, and no byte is written at or above
-//! `intent` (design invariants 1, 2 and 6). A claim that is dropped or forgotten leaves nothing behind, because the
+//! `intent` (invariants 1, 2 and 6). A claim that is dropped or forgotten leaves nothing behind, because the
 //! next one begins where the last *committed* record ended.
 //!
 //! What this file does not do: it knows no consumer. How far the ring may be overwritten comes in as a `limit`.

@@ -197,7 +197,7 @@ fn open_lane(lane: &OfferedLane, control: OwnedFd, data: OwnedFd, prefault: bool
     let prefault_at_once = prefault && !data.has_no_hole();
     let data = data.map_read_only().map_err(unwelcome::blame_for_permission)?;
     if prefault_at_once {
-        // A page that cannot be had is an error here, where a record's first touch of it would raise SIGBUS.
+        // A page for which there is no memory is an error here, where a record's first touch of it would raise SIGBUS.
         data.prefault()?;
     }
     let map = LaneMap::new(control, data, terms.geometry);

@@ -171,8 +171,8 @@ impl SessionOptions {
     /// Whether every page of the rings is mapped at once, so that the first lap is as fast as later ones. Default:
     /// true. For 256 MiB this takes about 38 ms, on a thread of its own while the first records are read. The session
     /// waits for it only if pages of a ring are missing, as after
-    /// [`LaneOptions::prefault(false)`](crate::options::LaneOptions::prefault), or cannot be seen, as in huge pages: a
-    /// page that cannot be had is then an error here.
+    /// [`LaneOptions::prefault(false)`](crate::options::LaneOptions::prefault), or cannot be seen, as in huge pages. If
+    /// there is no memory for one of them, that is then an error here.
     ///
     /// ```
     /// # use fdring::{Attach, Producer, Server, options::SessionOptions};
@@ -212,7 +212,7 @@ impl SessionOptions {
     }
 
     /// Has `interrupter` end every wait of the session: for a server, with all its [`patience`](Self::patience), for
-    /// the handshake, and for the records of the session's consumers and taps. Default: none does.
+    /// the handshake, and for the records of the session's consumers and taps. Default: none.
     ///
     /// ```
     /// use fdring::options::SessionOptions;

@@ -128,7 +128,7 @@ pub(super) enum Origin {
 #[derive(Debug)]
 pub(super) struct Meeting<'a, T> {
     pub(super) arrival: Arrival,
-    /// What became of it. The steward keeps the deadline.
+    /// How it ended. The steward keeps the deadline.
     pub(super) outcome: &'a Receiver<Result<T>>,
     pub(super) interrupter: Option<&'a Interrupter>,
     /// What the program waits for, in words that follow "while".

@@ -1,7 +1,7 @@
 //! One consumer as the steward serves it: the handshake, the time it is attached, its end.
 //!
 //! The invariant: a consumer that reads in place keeps its seats until the kernel says that nobody maps them any more
-//! (design invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
+//! (invariant 16). A hang-up, or the end of the process, only says that it is time to ask.
 
 mod attending;
 mod departing;

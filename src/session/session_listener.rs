@@ -179,7 +179,7 @@ impl SessionListenerOptions {
     /// Has `interrupter` end every wait for a session: [`SessionListener::accept`] in all its forms. Also every wait of
     /// the sessions, unless their [options](Self::sessions) name another interrupter. It makes the listener's
     /// descriptor readable, which ends the wait of a [`Selector`](crate::select::Selector) or a task;
-    /// [`SessionListener::arm`] says why. Default: none does.
+    /// [`SessionListener::arm`] says why. Default: none.
     ///
     /// ```
     /// # use fdring::{Error, Interrupter, options::SessionListenerOptions};

@@ -46,6 +46,12 @@ use text::Fields;
 pub(crate) const FRAME_MAX_BYTES: usize = 64 << 10;
 /// The most lanes of one session. They come in one message, which carries at most 253 descriptors: one for the seat,
 /// and three for each lane.
+///
+/// ```
+/// use fdring::limits::{FDS_PER_MESSAGE_MAX, LANES_PER_SESSION_MAX};
+///
+/// assert!(1 + 3 * LANES_PER_SESSION_MAX <= FDS_PER_MESSAGE_MAX);
+/// ```
 pub const LANES_PER_SESSION_MAX: usize = 83;
 /// The longest sentence of a Refuse, in bytes of UTF-8.
 pub(crate) const SENTENCE_MAX_BYTES: usize = 512;

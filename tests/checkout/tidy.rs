@@ -250,6 +250,11 @@ fn files_open_with_what_they_are_and_stay_short() {
 /// What `line` declares, if users see it: the lint `unreachable_pub` lets only such items be `pub`.
 fn public_item(line: &str) -> Option<&str> {
     let mut words = line.trim_start().strip_prefix("pub ")?.split(' ');
+    if let Some(constant) = line.trim_start().strip_prefix("pub const ")
+        && constant.starts_with(char::is_uppercase)
+    {
+        return constant.split(':').next();
+    }
     let kind = words.find(|word| !["const", "unsafe", "async"].contains(word))?;
     let is_item = ["fn", "struct", "enum", "trait", "union"].contains(&kind);
     words.next().filter(|_| is_item)?.split(['(', '<', ';', ':']).next()

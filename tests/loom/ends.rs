@@ -265,7 +265,7 @@ pub(crate) struct Tap {
 }
 
 impl Tap {
-    /// Copies the record that is asked for, and checks it (design invariant 7): it is whole, and none before it comes
+    /// Copies the record that is asked for, and checks it (invariant 7): it is whole, and none before it comes
     /// after it.
     pub(crate) fn look(&mut self, wish: Wish) -> TapGot {
         let Self { reader, harvest, .. } = self;
@@ -434,7 +434,7 @@ impl Consumer {
     }
 
     /// Reads the next record, as `look` does, and takes its descriptor, if it has one: that of the last frame of its
-    /// number (design invariant 23).
+    /// number (invariant 23).
     pub(crate) fn look_and_take(&mut self) -> Got {
         let Look::Found(found) = self.reader.poll_to_end(|| false).expect("the producer follows the protocol") else {
             return Got::Nothing;

@@ -1,4 +1,4 @@
-//! The models, and how they are explored. Each file says which of the design's invariants it checks.
+//! The models, and how they are explored. Each file says which of the invariants in docs/invariants.md it checks.
 
 mod attachments;
 mod data;

@@ -213,7 +213,7 @@ impl CallerOptions {
         self
     }
 
-    /// Has `interrupter` end every wait of the caller. Default: none does.
+    /// Has `interrupter` end every wait of the caller. Default: none.
     ///
     /// ```
     /// use fdring::call::{CallError, CallerOptions};

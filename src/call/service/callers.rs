@@ -1,4 +1,4 @@
-//! The callers of a service: taken in, seen to, parted with.
+//! The callers of a service: taken in, served, parted with.
 //!
 //! The invariant: a caller is in the selector as long as its session lasts, and its port beside it as long as replies
 //! wait for room there.

@@ -261,7 +261,7 @@ impl ServiceOptions {
         self
     }
 
-    /// Has `interrupter` end every wait for a request. Default: none does.
+    /// Has `interrupter` end every wait for a request. Default: none.
     ///
     /// ```
     /// use fdring::call::ServiceOptions;

@@ -13,7 +13,7 @@ const REFUSED_MAX: usize = 64;
 /// is asked for its descriptors: they would come again.
 pub(super) const SEVERED_MAX: usize = 64;
 
-/// Lets go of descriptors of one kind, of which only so many may wait to be closed.
+/// Lets go of descriptors of one kind. The number of those that wait to be closed has a limit.
 #[derive(Debug)]
 pub(super) struct LettingGo {
     pub(super) closes: Closes,

@@ -235,7 +235,7 @@ impl Hostile {
         self.say(&Frame::Attach(is_read.map(|is_read| is_read.then_some(terms)).to_vec()).encode());
     }
 
-    /// What is the producer's can be changed by nobody else (design invariant 17).
+    /// What is the producer's can be changed by nobody else (invariant 17).
     fn abuse(&self, script: &mut Script<'_>) {
         let index = script.below(8);
         let Some(fd) = self.fds.get(index) else { return };

@@ -1,4 +1,4 @@
-//! Sleeping for data: no wake-up is lost (design invariant 11), and no bell is rung twice for one sleep (19). A lost
+//! Sleeping for data: no wake-up is lost (invariant 11), and no bell is rung twice for one sleep (19). A lost
 //! wake-up is a deadlock, which loom reports.
 
 use super::explore_sleepers;

@@ -1,4 +1,4 @@
-//! The end of the stream is never seen before the last record (design invariant 14, for a producer that ends in order).
+//! The end of the stream is never seen before the last record (invariant 14, for a producer that ends in order).
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};

@@ -1,4 +1,4 @@
-//! The slowest lossless consumer holds the lane back (design invariants 2, 3 and 6): loom reports the race when a byte
+//! The slowest lossless consumer holds the lane back (invariants 2, 3 and 6): loom reports the race when a byte
 //! is overwritten that a consumer may still read.
 
 use super::{UNLIMITED, explore};

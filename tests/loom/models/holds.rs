@@ -1,4 +1,4 @@
-//! Records that are held (design invariants 1, 6, 12 and 22): nothing of them is overwritten before the hold ends,
+//! Records that are held (invariants 1, 6, 12 and 22): nothing of them is overwritten before the hold ends,
 //! `consumed` never falls, whichever thread stores it, and the thread that makes room wakes the producer. loom reports
 //! the race when a byte is overwritten that is still held; a `consumed` that fell would have its consumer evicted.
 

@@ -1,4 +1,4 @@
-//! A consumer that joins while the producer publishes sees every record from its start (design invariant 15), and none
+//! A consumer that joins while the producer publishes sees every record from its start (invariant 15), and none
 //! of them is overwritten before it has read them (6).
 
 use super::{UNLIMITED, explore};

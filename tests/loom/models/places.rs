@@ -1,5 +1,5 @@
 //! A consumer that has a place goes while the producer publishes: what it had not released is there for who resumes,
-//! and nothing of it is overwritten meanwhile (design invariant 6).
+//! and nothing of it is overwritten meanwhile (invariant 6).
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Got, Shared, lane_with};

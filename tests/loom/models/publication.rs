@@ -1,4 +1,4 @@
-//! Publication and reading, with padding at the end of the ring (design invariants 1, 2, 4, 5 and 8).
+//! Publication and reading, with padding at the end of the ring (invariants 1, 2, 4, 5 and 8).
 
 use super::{UNLIMITED, explore};
 use crate::ends::{Got, lane};

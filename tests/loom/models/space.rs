@@ -1,4 +1,4 @@
-//! Sleeping for space: no wake-up is lost (design invariant 12), whatever makes the room: a consumer that releases or
+//! Sleeping for space: no wake-up is lost (invariant 12), whatever makes the room: a consumer that releases or
 //! leaves, or the session layer that takes one off. A lost wake-up is a deadlock, which loom reports.
 
 use super::{UNLIMITED, explore};
