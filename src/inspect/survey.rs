@@ -179,10 +179,11 @@ pub(super) struct LaneFile {
 }
 
 impl LaneFile {
-    /// The process that can write it.
+    /// The process that can write it: of several the first that was started. A process that is just being started by
+    /// another has the memory of that one until it runs its own program, and so has a forked child.
     pub(super) fn writer(&self) -> Option<&ProcessView> {
         let writes = |place: &&Place| matches!(place.via, Via::Map { is_writable: true, .. });
-        self.places.iter().find(writes).map(|place| &place.process)
+        self.places.iter().filter(writes).map(|place| &place.process).min_by_key(|process| process.started)
     }
 
     pub(super) fn is_with(&self, other: &Self) -> bool {
@@ -505,6 +506,22 @@ mod tests {
         let len = rustix::io::read(io, &mut bytes[..]).unwrap();
         let text = std::str::from_utf8(&bytes[..len]).unwrap();
         text.lines().find_map(|line| line.strip_prefix("syscr: ")).unwrap().parse().unwrap()
+    }
+
+    /// A process that is just being started has the memory of the one that starts it for a moment, and its number may
+    /// be the smaller one: those that are found first come first.
+    #[test]
+    fn of_several_that_can_write_a_file_the_first_that_was_started_is_its_writer() {
+        let place =
+            |pid, started, via| Place { process: ProcessView { pid, uid: None, command: String::new(), started }, via };
+        let writes = || Via::Map { start: 0, end: 4096, is_writable: true };
+        let reads = Via::Map { start: 0, end: 4096, is_writable: false };
+        let name = MemfdName::of_link(b"/memfd:fdring:seat (deleted)").unwrap();
+        let places = vec![place(2, 5, reads), place(3, 20, writes()), place(7, 10, writes()), place(9, 30, writes())];
+        let mut file = LaneFile { name, places };
+        assert_eq!(file.writer().map(|process| process.pid), Some(7));
+        file.places.retain(|place| place.process.pid < 3);
+        assert!(file.writer().is_none());
     }
 
     #[test]
