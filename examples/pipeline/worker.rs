@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use fdring::Attach;
 use fdring::distribute::Worker;
+use fdring::errors::Refusal;
 use fdring::options::{LaneOptions, SessionOptions};
+use fdring::{Attach, Error};
 
 use crate::count::{Counts, WORD_MAX_BYTES, add_text};
 use crate::reader::{CHUNK_BYTES, NUMBER_BYTES};
@@ -22,10 +23,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) fn work(address: &str) -> Result<()> {
     let mut results = LaneOptions::new("counts").capacity(LANE_BYTES as u64).create()?;
     let _link = results.connect(sink::address(address))?;
-    let session = SessionOptions::new().patience(PATIENCE).connect(address)?;
     // SAFETY: the reader is this very program, run by this user: others are not admitted, and do not know the address.
     // It writes to the lane in safe code alone, and the seals keep everybody else from writing to it.
-    let mut worker = Worker::new(session.attach_one(unsafe { Attach::new().in_place() })?)?;
+    let in_place = unsafe { Attach::new().in_place() };
+    let session = SessionOptions::new().patience(PATIENCE).connect(address);
+    let chunks = match session.and_then(|session| session.attach_one(in_place)) {
+        // The reader ends: others have counted everything before this one was there.
+        Err(Error::Closed { .. } | Error::Refused { refusal: Refusal::Closing, .. }) => return Ok(()),
+        chunks => chunks?,
+    };
+    let mut worker = Worker::new(chunks)?;
     let mut counts = Counts::default();
     while let Some(chunk) = worker.receive()? {
         let (number, text) = chunk.split_at(NUMBER_BYTES);

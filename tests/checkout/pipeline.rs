@@ -16,8 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{KillOnDrop, TempDir, wait_until};
+use common::{KillOnDrop, TempDir, unique_name, wait_until};
 use example::example;
+use fdring::collect::Collector;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept, bind, listen, socket_with};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 /// Longer runs count in pieces of this length, as `--help` says.
@@ -167,6 +169,24 @@ fn nothing_to_count_is_a_count_too() {
     fs::write(&file, "twice").unwrap();
     let table = count(&[], &[&file, &file]);
     assert_eq!((table.value("files"), table.value("words"), table.value("distinct")), (2, 2, 1));
+}
+
+/// The reader may end as soon as others have counted everything.
+#[test]
+fn a_worker_that_comes_too_late_ends_in_order() {
+    let address = format!("@{}", unique_name());
+    let _sink = Collector::listen(format!("{address}-sink")).unwrap();
+    let reader = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    bind(&reader, &SocketAddrUnix::new_abstract_name(&address.as_bytes()[1..]).unwrap()).unwrap();
+    listen(&reader, 1).unwrap();
+    let mut worker = Command::new(pipeline());
+    // It ends with its standard input, too.
+    let worker = worker.args(["--as-worker", &address]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(accept(&reader).unwrap());
+    let mut worker = KillOnDrop(worker);
+    wait_until("it ends", || worker.0.try_wait().unwrap().is_some());
+    let said = std::io::read_to_string(worker.0.stderr.take().unwrap()).unwrap();
+    assert!(worker.0.wait().unwrap().success() && said.is_empty(), "{said}");
 }
 
 #[test]
