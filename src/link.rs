@@ -98,7 +98,7 @@ struct Session {
     last_words: OnceLock<LastWords>,
     /// How long the process may take from its hang-up to its end.
     dying_max: Duration,
-    /// Whether the process ended after it had hung up, once that was asked.
+    /// Whether the process ended in that time, once that was asked.
     died: OnceLock<bool>,
     /// Whether, and how, the whole session has ended.
     fate: AtomicU32,
@@ -213,9 +213,11 @@ impl Link {
     }
 
     /// Whether the producer, which has hung up, is dead. Waits up to [`DYING_MAX`], or as [`told`](Self::told) was
-    /// asked to, once a session: a process that is killed hangs up a moment before it has ended.
+    /// asked to, once a session: a process that is killed hangs up a moment before it has ended. On a busy machine the
+    /// moment may be long, so each later call looks again, and does not wait.
     pub(crate) fn has_died(&self) -> bool {
-        *self.session.died.get_or_init(|| self.session.peer.ends_within(self.session.dying_max))
+        let ended = *self.session.died.get_or_init(|| self.session.peer.ends_within(self.session.dying_max));
+        ended || self.session.peer.is_dead()
     }
 
     /// What ended the session, for the fate [`Broken`](Fate::Broken).

@@ -107,7 +107,8 @@ fn read(collector: &mut Collector, lanes: usize) -> BTreeMap<u64, String> {
                 continue;
             }
             Event::Finished(origin) => (origin.number(), "finished".to_owned()),
-            Event::Lost(origin, ReceiveError::PeerDead) => (origin.number(), "dead".to_owned()),
+            // One that dies on a busy machine may hang up long before it has ended.
+            Event::Lost(origin, ReceiveError::PeerDead | ReceiveError::HungUp) => (origin.number(), "dead".to_owned()),
             Event::Lost(origin, why) => (origin.number(), why.to_string()),
             other => panic!("{other:?}"),
         };
@@ -194,7 +195,7 @@ fn what_was_published_before_a_kill_is_read_and_no_other_lane_notices() {
                     drop(client.unwrap().take()); // killed
                 }
             }
-            Event::Lost(origin, ReceiveError::PeerDead) => {
+            Event::Lost(origin, ReceiveError::PeerDead | ReceiveError::HungUp) => {
                 assert!(next[&origin.number()] >= 100 + 1000 * origin.number());
                 died += 1;
             }
@@ -211,7 +212,7 @@ fn producers_that_fall_silent_or_lie_keep_nobody_waiting() {
     }
     let test = "producers_that_fall_silent_or_lie_keep_nobody_waiting";
     let address = unique_address();
-    let each = SessionOptions::new().deadline(Duration::from_millis(500));
+    let each = SessionOptions::new().deadline(Duration::from_secs(3));
     let listener = SessionListenerOptions::new().sessions(each);
     let mut collector = CollectorOptions::new().listener(listener).listen(address.as_str()).unwrap();
     let knock = |_| {
@@ -437,6 +438,8 @@ fn a_lane_that_rings_waits_for_no_more_than_a_turn_of_one_that_is_always_busy() 
     let (mut rare, _rare_link) = joined(&mut collector, &address);
     // It falls asleep, and so arms both.
     assert_eq!(collector.next_timeout(Duration::from_millis(10)).unwrap_err(), ReceiveError::TimedOut);
+    // On a busy machine its time may be up before it is asleep.
+    while !collector.arm().unwrap() {}
     (0..700).for_each(|_| busy.send(b"busy").unwrap());
     assert!(matches!(collector.next_timeout(DEADLINE).unwrap(), Event::Record(origin, _) if origin.number() == 0));
     rare.send(b"rare").unwrap();

@@ -18,14 +18,13 @@ mod peer;
 #[path = "common/successors.rs"]
 mod successors;
 
-use common::{TempDir, unique_name};
+use common::{TempDir, stopwatch::Stopwatch, unique_name};
 use crew::{Crew, Leaving, Manner, SOON, ends_in_order, goes_on, plays_a_role};
 use ledger::{Ending, Reading, mix};
 use peer::Peer;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
 use successors::{Reads, Succession, is_successor};
 
 /// When a process comes past a point.
@@ -317,7 +316,7 @@ impl Run {
             producer.tell("finish");
         }
         producer.dies();
-        let died = Instant::now();
+        let died = Stopwatch::start();
         let leaver = matches!(self.when, Departure | HangUp).then(|| others.pop()).flatten();
         for mut other in others {
             other.expect(if self.point == "producer-after-end" { "ended Finished" } else { "ended PeerDead" });

@@ -5,18 +5,22 @@ mod common;
 #[path = "common/peer.rs"]
 mod peer;
 
-use common::{DEADLINE, census, isolated, role, unique_name, wait_until};
+use common::stopwatch::Stopwatch;
+use common::{DEADLINE, census, isolated, once_it_is_dead, role, unique_name, wait_until};
 use fdring::{
     Attach, Consumer, Producer, Server, Session,
-    errors::{ReceiveError, SendError},
+    errors::{ReceiveError, SendError, TapError},
     options::{LaneOptions, SessionOptions},
 };
 use peer::{Peer, argument, say, told, wait_for_the_end};
+use rustix::event::{Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 
-/// How soon after a death everyone goes on, on a busy machine: a second is promised.
+/// How soon after a death everyone goes on, by a stopwatch: a second is promised.
 const SOON: Duration = Duration::from_secs(3);
+/// How long a process that hangs up lives on: less than is waited for its end.
+const MOMENT: Duration = Duration::from_millis(20);
 const FOREVER: Duration = Duration::from_secs(100_000_000);
 
 fn lane(capacity: u64) -> (Producer, Server, String) {
@@ -85,15 +89,15 @@ fn goes_on_after_the_death_of_a_consumer(test: &str, kind: &str) {
         let SendError::Full { consumer: Some(holder) } = fill(&mut producer) else { panic!("it is full") };
         assert_eq!(holder.pid, Some(consumer.pid()));
         let blocked = std::thread::spawn(move || {
-            producer.send_timeout(&[2; 56], DEADLINE / 6).unwrap();
-            (producer, Instant::now())
+            producer.send_timeout(&[2; 56], DEADLINE).unwrap();
+            producer
         });
         // Asleep, not spinning.
         wait_until("the producer sleeps", || sleeps_in_futex(&blocked));
-        let killed = Instant::now();
+        let killed = Stopwatch::start();
         consumer.kill();
-        let (mut producer, went_on) = blocked.join().unwrap();
-        assert!(went_on.duration_since(killed) < SOON, "{:?}", went_on.duration_since(killed));
+        let mut producer = blocked.join().unwrap();
+        assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
         producer.send(&[3]).unwrap();
         wait_until("the session is over", || server.stats().sessions == 0);
         wait_until("nothing is left", || census() == with_server);
@@ -130,8 +134,19 @@ fn a_producer_goes_on_although_the_dead_consumer_left_a_forked_child() {
     goes_on_after_the_death_of_a_consumer(test, "forking");
 }
 
-/// A consumer that goes on reading after it has hung up, which the library never does.
-#[allow(unsafe_code, reason = "hangs up behind the back of the session; vouches for the producer of this test")]
+/// Hangs up behind the back of this process's sessions, which the library never does.
+#[allow(unsafe_code, reason = "the sockets are known by their numbers alone")]
+fn hang_up() {
+    for (number, _) in census().into_iter().filter(|(_, target)| target.starts_with("socket:")) {
+        // SAFETY: open, as the census has just seen, and nobody else closes it.
+        let socket = unsafe { rustix::fd::BorrowedFd::borrow_raw(number) };
+        // One that has hung up itself may be there still.
+        let _ = rustix::net::shutdown(socket, rustix::net::Shutdown::Both);
+    }
+}
+
+/// A consumer that goes on reading after it has hung up.
+#[allow(unsafe_code, reason = "vouches for the producer of this test")]
 fn consumer_that_hangs_up() {
     let argument = argument();
     let (address, kind) = argument.split_once(' ').unwrap();
@@ -143,11 +158,7 @@ fn consumer_that_hangs_up() {
     told();
     let record = consumer.receive().unwrap().unwrap();
     let bytes = record.to_vec();
-    for (number, _) in census().into_iter().filter(|(_, target)| target.starts_with("socket:")) {
-        // SAFETY: open, as the census has just seen, and nobody else closes it.
-        let socket = unsafe { rustix::fd::BorrowedFd::borrow_raw(number) };
-        rustix::net::shutdown(socket, rustix::net::Shutdown::Both).unwrap();
-    }
+    hang_up();
     say("hung up");
     told();
     assert_eq!(*record, *bytes, "what is held does not change");
@@ -184,8 +195,10 @@ fn a_reader_in_place_keeps_its_gate_until_nobody_maps_its_seat() {
     );
     consumer.tell("compare");
     consumer.expect("dead");
+    let killed = Stopwatch::start();
     consumer.kill();
-    producer.send_timeout(&[2; 3000 / 2], SOON).unwrap();
+    producer.send_timeout(&[2; 3000 / 2], DEADLINE).unwrap();
+    assert!(killed.elapsed() < SOON, "{:?}", killed.elapsed());
     wait_until("the seat is gone", || producer.consumer_count() == 0);
     assert_eq!(server.stats().evicted, 0);
 }
@@ -202,7 +215,9 @@ fn a_copier_that_has_hung_up_goes_at_once_and_is_told() {
     producer.send(&[1; 56]).unwrap();
     consumer.tell("read");
     consumer.expect("hung up");
-    (0..1000).for_each(|_| producer.send_timeout(&[7; 56], SOON).unwrap());
+    let hung_up = Stopwatch::start();
+    (0..1000).for_each(|_| producer.send_timeout(&[7; 56], DEADLINE).unwrap());
+    assert!(hung_up.elapsed() < SOON, "{:?}", hung_up.elapsed());
     assert_eq!((producer.consumer_count(), server.stats().evicted), (0, 1));
     consumer.tell("compare");
     consumer.expect("evicted");
@@ -228,6 +243,16 @@ fn producer_process() {
                 let slot = producer.reserve(100).unwrap();
                 std::mem::forget(slot);
                 say("sent");
+            }
+            "hang up" => {
+                hang_up();
+                say("hung up");
+            }
+            "hang up and end" => {
+                hang_up();
+                let moment = Timespec::try_from(MOMENT).unwrap();
+                let _ = poll(&mut [], Some(&moment));
+                std::process::exit(0);
             }
             "finish" => return producer.finish(),
             "abandon" => return producer.abandon(),
@@ -264,7 +289,7 @@ fn end_of(test: &str, order: &str, options: SessionOptions, mut receive: impl Fn
                 let start = Instant::now();
                 wait_until("readers have read", || start.elapsed() >= Duration::from_millis(30));
                 process.kill();
-                Instant::now()
+                Stopwatch::start()
             });
             Some(killer)
         }
@@ -284,8 +309,9 @@ fn end_of(test: &str, order: &str, options: SessionOptions, mut receive: impl Fn
             seen => break seen,
         }
     };
-    let at = Instant::now();
     assert_eq!(next, 100, "everything that was published comes first");
+    let is_dying = |seen: &Seen| order == "kill" && *seen == Seen::HungUp;
+    let seen = if is_dying(&seen) { once_it_is_dead(|| receive(&mut consumer), is_dying) } else { seen };
     let expected = match order {
         "kill" => Seen::Dead,
         "panic" | "abandon" => Seen::Abandoned,
@@ -295,7 +321,7 @@ fn end_of(test: &str, order: &str, options: SessionOptions, mut receive: impl Fn
     assert_eq!(receive(&mut consumer), expected, "and again");
     if let Some(killer) = death {
         let killed = killer.join().unwrap();
-        assert!(at.saturating_duration_since(killed) < SOON, "it took {:?}", at.saturating_duration_since(killed));
+        assert!(killed.elapsed() < SOON, "it took {:?}", killed.elapsed());
     }
 }
 
@@ -304,6 +330,8 @@ enum Seen {
     Record(Vec<u8>),
     Finished,
     Dead,
+    /// As a process does that is dying.
+    HungUp,
     Abandoned,
 }
 
@@ -313,6 +341,7 @@ impl Seen {
             Ok(Some(record)) => Self::Record(record.to_vec()),
             Ok(None) => Self::Finished,
             Err(ReceiveError::PeerDead) => Self::Dead,
+            Err(ReceiveError::HungUp) => Self::HungUp,
             Err(ReceiveError::Abandoned) => Self::Abandoned,
             Err(ReceiveError::Empty | ReceiveError::TimedOut) => return None,
             Err(error) => panic!("{error}"),
@@ -326,7 +355,7 @@ impl Seen {
             if let Some(seen) = ask() {
                 return seen;
             }
-            assert!(start.elapsed() < Duration::from_secs(10), "nobody says that the producer is dead");
+            assert!(start.elapsed() < DEADLINE, "nobody says that the producer is dead");
         }
     }
 }
@@ -400,6 +429,43 @@ fn a_lane_that_finished_is_told_from_one_abandoned_in_a_panic() {
             Seen::patiently(|| Seen::of(consumer.try_receive()))
         });
     }
+}
+
+/// A process that dies hangs up a moment before it has ended, and on a busy machine long before.
+#[test]
+fn a_producer_that_hangs_up_and_ends_a_moment_later_has_died() {
+    let test = "a_producer_that_hangs_up_and_ends_a_moment_later_has_died";
+    if role().is_some() {
+        return producer_process();
+    }
+    let start = || {
+        let address = format!("@{}", unique_name());
+        let mut process = Peer::start(test, "producer", &address);
+        process.expect("ready");
+        let attach = || Session::connect(&*address).unwrap();
+        let (consumer, tap) = (attach().attach_one(Attach::new()).unwrap(), attach().tap_one(Attach::new()).unwrap());
+        (process, consumer, tap)
+    };
+    wait_until("the end of the process is waited for", || {
+        let (mut process, mut consumer, mut tap) = start();
+        process.tell("hang up and end");
+        let ends = (consumer.receive().map(drop), tap.receive().map(drop));
+        let (consumer_is_told, tap_is_told) =
+            (ends.0 == Err(ReceiveError::PeerDead), ends.1 == Err(TapError::PeerDead));
+        assert!(consumer_is_told || ends.0 == Err(ReceiveError::HungUp), "{ends:?}");
+        assert!(tap_is_told || ends.1 == Err(TapError::HungUp), "{ends:?}");
+        consumer_is_told && tap_is_told
+    });
+    let (mut process, mut consumer, mut tap) = start();
+    process.tell("hang up");
+    process.expect("hung up");
+    for _ in 0..2 {
+        assert_eq!(consumer.receive().map(drop), Err(ReceiveError::HungUp), "it lives");
+        assert_eq!(tap.receive().map(drop), Err(TapError::HungUp), "it lives");
+    }
+    process.kill();
+    assert_eq!(consumer.try_receive().map(drop), Err(ReceiveError::PeerDead), "what is asked later is known");
+    assert_eq!(tap.try_receive().map(drop), Err(TapError::PeerDead), "what is asked later is known");
 }
 
 #[test]

@@ -695,7 +695,7 @@ fn check_lives(feed: &mut Feed, life: &AtomicU64, stops: &AtomicBool) -> u64 {
                 life.store(of, Ordering::Relaxed);
                 records += 1;
             }
-            Said::Lost(ReceiveError::PeerDead, position) => {
+            Said::Lost(ReceiveError::PeerDead | ReceiveError::HungUp, position) => {
                 assert_eq!(position, feed.position());
                 reads = None;
             }

@@ -155,6 +155,8 @@ fn a_loader_whose_worker_is_killed_and_replaced() {
                 }
                 Ok(_) => is_idle = false,
                 Err(ReceiveError::Empty) => is_idle &= lane.arm().unwrap(),
+                // It is dying.
+                Err(ReceiveError::HungUp) => is_idle = false,
                 Err(ReceiveError::PeerDead) => {
                     deaths += 1;
                     is_idle = false;

@@ -7,7 +7,9 @@ mod peer;
 
 #[cfg(feature = "crash-points")]
 use common::belongings;
-use common::{DEADLINE, isolated, role, thread_names, unique_name, wait_until, wait_until_process_sleeps};
+use common::{
+    DEADLINE, isolated, once_it_is_dead, role, thread_names, unique_name, wait_until, wait_until_process_sleeps,
+};
 use fdring::{
     Attach, Consumer, Error, Producer, Server, Session,
     collect::SessionListener,
@@ -124,6 +126,12 @@ fn read_to_the_end(consumer: &mut Consumer) -> String {
             }
             Ok(None) => "finished".to_owned(),
             Err(ReceiveError::PeerDead) => "dead".to_owned(),
+            Err(ReceiveError::HungUp) => {
+                let ask = || consumer.receive_timeout(DEADLINE).map(drop);
+                let end = once_it_is_dead(ask, |end| *end == Err(ReceiveError::HungUp));
+                assert_eq!(end, Err(ReceiveError::PeerDead), "after a hang-up");
+                "dead".to_owned()
+            }
             Err(error) => error.to_string(),
         };
         return format!("{next} {end}");
@@ -446,7 +454,7 @@ fn who_connects_to_nobody_or_to_one_who_stops_is_told() {
     assert!(matches!(closed, Error::Refused { refusal: Refusal::Closing, .. }), "{closed}");
     // One that is never accepted at all is waited for until the deadline.
     let listener = listen_again(&address);
-    let short = ServerOptions::new().deadline(Duration::from_millis(50)).connect(&address, [&producer]).unwrap_err();
+    let short = ServerOptions::new().deadline(Duration::from_secs(2)).connect(&address, [&producer]).unwrap_err();
     assert!(matches!(short, Error::TimedOut { .. }), "{short}");
     let gone = listener.accept_timeout(DEADLINE).unwrap().attach_one(Attach::new()).unwrap_err();
     assert!(matches!(gone, Error::Refused { refusal: Refusal::TimedOut, .. }), "it is told why: {gone}");
@@ -474,7 +482,7 @@ fn a_producer_that_connects_has_no_thread_before_it_is_answered_and_none_after_t
         rustix::net::bind(&socket, &SocketAddrUnix::new_abstract_name(&mute.as_bytes()[1..]).unwrap()).unwrap();
         rustix::net::listen(&socket, 1).unwrap();
         std::thread::scope(|scope| {
-            let waits = ServerOptions::new().deadline(Duration::from_millis(100));
+            let waits = ServerOptions::new().deadline(Duration::from_secs(2));
             let waits = scope.spawn(|| waits.connect(&mute, [&producer]).map(drop));
             let accepted = rustix::net::accept(&socket).unwrap();
             assert!(rustix::io::read(&accepted, &mut [0; 64]).unwrap() > 0, "its Hello");

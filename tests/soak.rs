@@ -20,7 +20,7 @@ mod readers;
 #[path = "common/successors.rs"]
 mod successors;
 
-use common::TempDir;
+use common::{TempDir, stopwatch::Stopwatch};
 use crew::{Crew, Leaving, Manner, SOON, ends_in_order, goes_on, plays_a_role, rest};
 use ledger::{Ending, mix};
 use peer::Peer;
@@ -86,7 +86,7 @@ fn live(mut crew: Crew, random: &mut Random) -> (u64, u64) {
     } else {
         producer.kill();
         kills += 1;
-        let died = Instant::now();
+        let died = Stopwatch::start();
         for mut consumer in consumers.into_iter().chain(taps) {
             // Perhaps the producer died before it had attached.
             if consumer.heard() == "attached" {

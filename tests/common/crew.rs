@@ -4,7 +4,8 @@
 //! `if plays_a_role() { return; }`.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use crate::common::{DEADLINE, TempDir, belongings, census, role, wait_until};
+use crate::common::stopwatch::Stopwatch;
+use crate::common::{DEADLINE, TempDir, belongings, census, once_it_is_dead, role, wait_until};
 use crate::ledger::{CAPACITY, Ending, Entry, Ledger, Log, Reading, mix, payload_of, read_log};
 use crate::peer::{Peer, argument, is_told_within, say, told};
 use fdring::{
@@ -17,9 +18,9 @@ use std::fs::File;
 use std::io::ErrorKind::ConnectionRefused;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How soon after a death everyone goes on, on a busy machine: a second is promised.
+/// How soon after a death everyone goes on, by a stopwatch: a second is promised.
 pub(crate) const SOON: Duration = Duration::from_secs(3);
 /// The tag of the record after which consumers leave.
 const LAST: u16 = u16::MAX;
@@ -133,10 +134,10 @@ impl Crew {
 
 /// Asks a producer to publish twice what its ring holds, half of which everyone must have read; how long it took.
 pub(crate) fn goes_on(producer: &mut Peer) -> Duration {
-    let start = Instant::now();
+    let stopwatch = Stopwatch::start();
     producer.tell("progress");
     producer.expect("progressed");
-    start.elapsed()
+    stopwatch.elapsed()
 }
 
 /// Has the lane end: every consumer leaves, nobody but the dead is missing, and the producer is left with what it had
@@ -340,7 +341,7 @@ fn consume() {
     };
     let mut log = Log::create(log);
     let before = belongings();
-    let mut options = SessionOptions::new().deadline(DEADLINE / 4);
+    let mut options = SessionOptions::new().deadline(DEADLINE);
     let start = if from_oldest == "true" { Start::Oldest } else { Start::Latest };
     if spins == "false" {
         options = options.spin(Duration::ZERO);
@@ -384,7 +385,7 @@ fn tap() {
     let argument = argument();
     let [address, newest, leaves] = argument.split(' ').collect::<Vec<_>>()[..] else { panic!("{argument}") };
     let before = belongings();
-    let options = SessionOptions::new().deadline(DEADLINE / 4).spin(Duration::ZERO);
+    let options = SessionOptions::new().deadline(DEADLINE).spin(Duration::ZERO);
     let mut tap = match options.connect(address).and_then(|session| session.tap_one(Attach::new())) {
         Ok(tap) => tap,
         Err(error) => {
@@ -403,6 +404,9 @@ fn tap() {
             Ok(None) => break Ending::Finished,
             Err(TapError::Lagged { .. }) => continue,
             Err(TapError::PeerDead) => break Ending::PeerDead,
+            Err(TapError::HungUp) => {
+                break death_of(|| tap.try_receive().map(drop), |end| *end == Err(TapError::HungUp));
+            }
             Err(error) => panic!("after {records} records: {error}"),
         };
         let sequence = u64::from_le_bytes(record[8..16].try_into().unwrap());
@@ -416,6 +420,16 @@ fn tap() {
     drop(tap);
     wait_until("nothing is left of a session", || belongings() == before);
     say(&format!("ended {how:?}"));
+}
+
+/// The end of a reader that was told that its producer has hung up, and is now told that it is dead.
+fn death_of<E: std::fmt::Debug>(
+    ask: impl FnMut() -> Result<(), E>,
+    has_only_hung_up: impl Fn(&Result<(), E>) -> bool,
+) -> Ending {
+    let end = once_it_is_dead(ask, has_only_hung_up).expect_err("nothing comes after a hang-up");
+    assert!(format!("{end:?}").ends_with("(PeerDead)"), "{end:?}");
+    Ending::PeerDead
 }
 
 /// Records that a consumer keeps, each with what was read of it at first.
@@ -464,6 +478,9 @@ fn read(consumer: &mut Consumer, kept: &mut Kept, log: &mut Log, records_max: u6
             Ok(Some(record)) => record,
             Ok(None) => return Ending::Finished,
             Err(ReceiveError::PeerDead) => return Ending::PeerDead,
+            Err(ReceiveError::HungUp) => {
+                return death_of(|| consumer.try_receive().map(drop), |end| *end == Err(ReceiveError::HungUp));
+            }
             Err(ReceiveError::TimedOut) => {
                 // Perhaps the producer waits for what is held.
                 kept.drop_all();

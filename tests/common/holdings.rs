@@ -2,9 +2,9 @@
 //!
 //! Use it beside `mod common;`, by `#[path = "common/holdings.rs"] mod holdings;`.
 
-use crate::common::belongings;
+use crate::common::{belongings, stopwatch::Steps};
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How much more memory of its own a process may have than before: the allocator keeps some of what was freed, and cuts
 /// the rest into pieces. A leak of one allocation a record exceeds it within seconds, one in a hundred within minutes.
@@ -65,14 +65,14 @@ impl Holdings {
     /// Waits until this process has what it had `before`, and no more memory than once it was `warm`, within the
     /// tolerances above; what it has then. Panics after `long`.
     pub(crate) fn wait_until_as(before: &Self, warm: Option<&Self>, long: Duration) -> Self {
-        let begin = Instant::now();
+        let mut steps = Steps::new();
         loop {
             let now = Self::now();
             let has_grown = warm.is_some_and(|warm| now.has_grown_from(warm));
             if now.is_exactly(before) && !has_grown {
                 return now;
             }
-            assert!(begin.elapsed() < long, "there is {now:?} where {before:?} was, and {warm:?} once it was warm");
+            assert!(steps.next() < long, "there is {now:?} where {before:?} was, and {warm:?} once it was warm");
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }

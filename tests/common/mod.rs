@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub(crate) mod kernel;
+pub(crate) mod stopwatch;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+use stopwatch::Steps;
 
-/// How long anything in a test may take before it counts as hung.
+/// How long anything in a test may take before it counts as hung; as [`Steps`] count it, while this process runs.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A thread that has not run for so long sleeps until it is woken: it is past each look that comes by time alone after
@@ -161,14 +163,42 @@ pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
 
 /// Whether `condition` holds within so long, looking every millisecond.
 fn happens_within(long: Duration, mut condition: impl FnMut() -> bool) -> bool {
-    let start = Instant::now();
+    let mut steps = Steps::new();
     while !condition() {
-        if start.elapsed() >= long {
+        if steps.next() >= long {
             return false;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     true
+}
+
+/// Asks a reader for the end of its lane until its producer, which was killed, is known to have died: on a busy machine
+/// a process may take long to end once it has hung up.
+pub(crate) fn once_it_is_dead<T>(mut ask: impl FnMut() -> T, has_only_hung_up: impl Fn(&T) -> bool) -> T {
+    let mut end = None;
+    wait_until("the producer that has hung up is known to be dead", || {
+        end = Some(ask());
+        !end.as_ref().is_some_and(&has_only_hung_up)
+    });
+    end.unwrap()
+}
+
+/// Makes tries until one takes less than `limit`, and gives what that one gave: a busy machine disturbs one try or
+/// another, and what takes longer by itself does so in each. Panics with `what` after [`DEADLINE`] and some tries.
+pub(crate) fn undisturbed<T>(what: &str, limit: Duration, mut attempt: impl FnMut() -> T) -> T {
+    const TRIES_MIN: usize = 5;
+    let mut took = Vec::new();
+    let start = Instant::now();
+    while took.len() < TRIES_MIN || start.elapsed() < DEADLINE {
+        let begin = Instant::now();
+        let outcome = attempt();
+        took.push(begin.elapsed());
+        if begin.elapsed() < limit {
+            return outcome;
+        }
+    }
+    panic!("{what} within {limit:?} in none of {} tries, which took {took:?}", took.len());
 }
 
 /// Waits until every thread of the process `pid` sleeps until it is woken.

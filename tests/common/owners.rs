@@ -22,7 +22,7 @@ const PARCEL_EVERY: u64 = 32;
 const PARCELS_MAX: usize = 8;
 const HELD_MAX: usize = 8;
 const MOMENT: Duration = Duration::from_millis(1);
-/// How long a call may take whose service is killed, and how long anyone waits for room that a dead reader takes.
+/// How long a call may take whose service is killed.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// In a process that was started to take a part: takes it, until it is killed or what it uses has ended.
@@ -124,9 +124,9 @@ impl<'a> Owners<'a> {
             let sent = if self.next.is_multiple_of(PARCEL_EVERY) {
                 let mut writer = ParcelBuilder::new("owned").buffer(1, 5_000).allocate().unwrap();
                 writer.buffer_mut(0).fill(self.next as u8);
-                self.lane.send_parcel_timeout(&payload, &writer.seal().unwrap(), PATIENCE)
+                self.lane.send_parcel_timeout(&payload, &writer.seal().unwrap(), DEADLINE)
             } else {
-                self.lane.send_timeout(&payload, PATIENCE)
+                self.lane.send_timeout(&payload, DEADLINE)
             };
             sent.unwrap();
             self.next += 1;

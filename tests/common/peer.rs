@@ -3,7 +3,7 @@
 //! Use it beside `mod common;`, by `#[path = "common/peer.rs"] mod peer;`.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
-use crate::common::{DEADLINE, KillOnDrop, command, wait_until};
+use crate::common::{DEADLINE, KillOnDrop, command, stopwatch::Steps, wait_until};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
@@ -35,6 +35,8 @@ pub(crate) const SESSION_POINTS: [&str; 8] = [
 ];
 
 const ARGUMENT: &str = "FDRING_TEST_ARGUMENT";
+/// How long one look at what the other process says takes at most.
+const LOOK: Duration = Duration::from_millis(10);
 /// What the lines begin with that are said; the test harness prints others.
 const SAID: &str = "> ";
 
@@ -76,9 +78,12 @@ impl Peer {
         loop {
             let mut line = String::new();
             if self.stdout.buffer().is_empty() {
-                let timeout = Timespec::try_from(DEADLINE).unwrap();
+                let timeout = Timespec::try_from(LOOK).unwrap();
                 let mut waits = [PollFd::new(self.stdout.get_ref(), PollFlags::IN)];
-                assert_ne!(poll(&mut waits, Some(&timeout)), Ok(0), "the other process says nothing");
+                let mut steps = Steps::new();
+                while poll(&mut waits, Some(&timeout)) == Ok(0) {
+                    assert!(steps.next() < DEADLINE, "the other process says nothing");
+                }
             }
             let len = self.stdout.read_line(&mut line).unwrap();
             assert!(len > 0, "the other process ended early: {:?}", self.child.0.wait());

@@ -35,7 +35,7 @@ pub(crate) fn is_successor() -> bool {
 }
 
 fn options() -> SessionOptions {
-    SessionOptions::new().deadline(DEADLINE / 4).spin(Duration::ZERO)
+    SessionOptions::new().deadline(DEADLINE).spin(Duration::ZERO)
 }
 
 /// Resumes as soon as the one before is known to have gone.
